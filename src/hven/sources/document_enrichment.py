@@ -1,9 +1,13 @@
-"""`enrich:` of any source: each row has a document elsewhere (a FITS header, a label, a record), whose values become columns beside its own."""
+"""Add the values of documents to the rows of any source (`enrich:`).
+
+Each row has a document elsewhere (a FITS header, a label, a record), whose values become columns beside its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tempfile
 from datetime import UTC, datetime
@@ -37,7 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-STATE_COLUMN, TIME_COLUMN, ADDRESS_COLUMN = "document.state", "document.time", "document.address"
+STATE_COLUMN = "document.state"
+TIME_COLUMN = "document.time"
+ADDRESS_COLUMN = "document.address"
 DOCUMENT_FACT_COLUMNS = (
     Column(
         name=STATE_COLUMN,
@@ -48,8 +54,9 @@ DOCUMENT_FACT_COLUMNS = (
     Column(name=TIME_COLUMN, type=TIMESTAMP, ucd="time.processing", description="When the document was fetched (UTC)"),
     Column(name=ADDRESS_COLUMN, type=STRING, ucd="meta.ref", description="Where it is"),
 )
-FIRST_LOOK_DOCUMENTS, FIRST_LOOK_SECONDS = 10, 20.0  # documents that are fetched for a first look, and seconds
-ROWS_PER_LOOKUP = 10_000  # rows whose documents are looked up together
+FIRST_LOOK_DOCUMENTS = 10  # documents that are fetched for a first look
+FIRST_LOOK_SECONDS = 20.0
+ROWS_PER_LOOKUP = 10_000  # documents of this many rows are looked up together
 _PLACEHOLDER_PATTERN = re.compile(r"\{([^{}]+)\}")
 _BRACE_LIST_PATTERN = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _URL_HOST_PATTERN = re.compile(r"https?://[^/{}?#]+/")
@@ -67,17 +74,20 @@ def _expand_keys(value: object) -> object:
     match = _BRACE_LIST_PATTERN.search(value)
     if match is None:
         return [value]
-    return [value[: match.start()] + word.strip() + value[match.end() :] for word in match[1].split(",")]
+    before = value[: match.start()]
+    after = value[match.end() :]
+    return [before + word.strip() + after for word in match[1].split(",")]
 
 
 class DocumentColumn(BaseModel):
-    """A column that is taken of a document."""
+    """A column whose values are taken from documents."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: Annotated[list[str], BeforeValidator(_expand_keys)] = Field(
         min_length=1,
-        description="Keyword of the header or label (HIERARCH is left out), path in the record (`a.b.0`; of XML `a/b/@c`), "
+        description="Keyword of the header or label (HIERARCH is left out), path in the record (`a.b.0`; of XML "
+        "`a/b/@c`), "
         "`*` for the whole text. A list of them, or `PBL{12,13,23} START`, makes an array.",
     )
     type: str = Field("string", description="Of a value: string, float64, int32, boolean ...")
@@ -96,7 +106,7 @@ class DocumentColumn(BaseModel):
 
     @property
     def is_array(self) -> bool:
-        """Whether its values are arrays."""
+        """Whether the values are arrays."""
         return self.array or len(self.key) > 1
 
     @property
@@ -104,15 +114,14 @@ class DocumentColumn(BaseModel):
         """The type of the column."""
         if not self.is_array:
             return parse_type(self.type)
-        if not parse_type(self.type).is_string:
-            word = self.type
-        else:
-            word = "string"
-        return parse_type(f"string[64x{len(self.key)}]" if word == "string" else f"{word}[{len(self.key)}]")
+        length = len(self.key)
+        if parse_type(self.type).is_string:
+            return parse_type(f"string[64x{length}]")
+        return parse_type(f"{self.type}[{length}]")
 
     @property
     def value_kind(self) -> str:
-        """What its values are, as `extract_values` knows them."""
+        """The kind of the values, as `extract_values` knows it."""
         kind = parse_type(self.type)
         if kind.is_string:
             return "text"
@@ -124,7 +133,7 @@ class DocumentColumn(BaseModel):
 
 
 class EnrichOptions(BaseModel):
-    """What a descriptor may say of the documents of its rows."""
+    """What a descriptor may state about the documents of its rows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -140,7 +149,8 @@ class EnrichOptions(BaseModel):
     )
     format: Literal["header", "json", "label", "xml"] = Field(
         "header",
-        description="header: of FITS, as it is, as lines, or in the `<pre>` of a page; of a whole FITS file the beginning "
+        description="header: of FITS, as it is, as lines, or in the `<pre>` of a page; of a whole FITS file the "
+        "beginning "
         "is fetched. label: PVL, ODL. json, xml: one record.",
     )
     columns: dict[str, Annotated[DocumentColumn, BeforeValidator(_wrap_key)]] = Field(
@@ -173,17 +183,17 @@ class EnrichOptions(BaseModel):
 
     @property
     def template(self) -> str:
-        """Where documents are."""
+        """Where the documents are: a URL or a path, with columns in braces."""
         return self.url or self.file or ""
 
     @property
     def required_columns(self) -> list[str]:
-        """Columns of the source that it needs."""
-        return list(
-            dict.fromkeys(
-                [self.id, *([self.modified] if self.modified else []), *_PLACEHOLDER_PATTERN.findall(self.template)]
-            )
-        )
+        """Columns of the source that the documents need."""
+        names = [self.id]
+        if self.modified:
+            names.append(self.modified)
+        names += _PLACEHOLDER_PATTERN.findall(self.template)
+        return list(dict.fromkeys(names))
 
 
 def add_document_columns(
@@ -201,42 +211,41 @@ def add_document_columns(
     Returns
     -------
     columns
-        The source's own first.
+        Those of the source first.
 
     Raises
     ------
     SourceError
-        As of `RowDocuments`.
+        As for `RowDocuments`.
     """
     if enrich_options is None:
         return tuple(source_columns)
-    return (
-        *source_columns,
-        *RowDocuments(EnrichOptions.model_validate(dict(enrich_options)), source_columns, SourceContext()).columns,
-    )
+    options = EnrichOptions.model_validate(dict(enrich_options))
+    documents = RowDocuments(options, source_columns, SourceContext())
+    return (*source_columns, *documents.columns)
 
 
 class RowDocuments:
-    """The documents of one source's rows.
+    """The documents of the rows of one source.
 
     Parameters
     ----------
     options
-        What the descriptor says.
+        What the descriptor states about them.
     source_columns
         Columns of the source.
     context
-        As of the source.
+        That of the source.
 
     Attributes
     ----------
     columns
-        What is taken of them, and `DOCUMENT_FACT_COLUMNS`.
+        Columns of document values, and `DOCUMENT_FACT_COLUMNS`.
 
     Raises
     ------
     SourceError
-        The source has no such column, or one of the same name.
+        The source has no such column, or already has one of the same name.
     """
 
     def __init__(self, options: EnrichOptions, source_columns: Sequence[Column], context: SourceContext) -> None:
@@ -249,111 +258,105 @@ class RowDocuments:
                     f"enrich: the source has no column {name!r}",
                     remedy=suggest_spelling(name, names) or f"known: {', '.join(names[:12])}",
                 )
-        self.columns = (
-            *(
-                Column(
-                    name=name,
-                    type=document_column.column_type,
-                    unit=document_column.unit,
-                    ucd=document_column.ucd,
-                    description=document_column.description,
-                )
-                for name, document_column in options.columns.items()
-            ),
-            *DOCUMENT_FACT_COLUMNS,
-        )
+        document_columns: list[Column] = []
+        for name, document_column in options.columns.items():
+            column = Column(
+                name=name,
+                type=document_column.column_type,
+                unit=document_column.unit,
+                ucd=document_column.ucd,
+                description=document_column.description,
+            )
+            document_columns.append(column)
+        self.columns = (*document_columns, *DOCUMENT_FACT_COLUMNS)
         twice = [column.name for column in self.columns if column.name in names]
         if twice:
             raise SourceError(f"enrich: the source has a column {twice[0]!r} already", remedy="give it another name")
-        self._specs = [
-            (document_column.key, document_column.value_kind, document_column.is_array)
-            for document_column in options.columns.values()
-        ]
+        self._specs = [(column.key, column.value_kind, column.is_array) for column in options.columns.values()]
         self._form = json.dumps([options.format, self._specs])
         self._store: DocumentStore | None = None
         self._has_begun = False
 
     @property
     def pending_count(self) -> int:
-        """How many documents of the rows that were read are still to be fetched."""
+        """How many documents of the rows that were read still have to be fetched."""
         if self._store is None:
             return 0
         return self._store.count_pending()
 
     @property
     def path(self) -> Path | None:
-        """The file in which they are kept: another address has another one."""
+        """The file in which documents are kept; each address has its own."""
         if self.context.cache_directory is None:
             return None
-        return (
-            self.context.cache_directory / f"{hashlib.sha256(self.options.template.encode()).hexdigest()[:16]}.sqlite"
-        )
+        digest = hashlib.sha256(self.options.template.encode()).hexdigest()
+        return self.context.cache_directory / f"{digest[:16]}.sqlite"
 
     @property
     def store(self) -> DocumentStore:
-        """Where they are kept."""
+        """The store in which documents are kept."""
         if self._store is None:
             self._store = DocumentStore(self.path, self._form)
         return self._store
 
     def request_documents(self, batch: pa.RecordBatch) -> None:
-        """Say of which rows the documents are wanted.
+        """Request the documents of some rows.
 
         Parameters
         ----------
         batch
             Rows of the source, with the columns of `EnrichOptions.required_columns`.
         """
-        names = batch.column(self.options.id).cast(pa.string()).to_pylist()
+        names, moments = self._read_names_and_moments(batch)
+        addresses = self._build_addresses(batch)
+        requests = zip(names, moments, addresses, strict=True)
+        self.store.request_documents((name, moment, address) for name, moment, address in requests if name and address)
+
+    def _read_names_and_moments(self, batch: pa.RecordBatch) -> tuple[list[str | None], list[Any]]:
+        """Read the name of the document of each row, and how new it is; None: the source does not tell."""
+        names = _to_texts(batch.column(self.options.id))
         if self.options.modified:
-            when = _to_sqlite_values(batch.column(self.options.modified))
-        else:
-            when = [None] * len(names)
-        self.store.request_documents(
-            (name, moment, address)
-            for name, moment, address in zip(names, when, self._build_addresses(batch), strict=True)
-            if name and address
-        )
+            return names, _to_sqlite_values(batch.column(self.options.modified))
+        return names, [None] * len(names)
 
     def _build_addresses(self, batch: pa.RecordBatch) -> list[str | None]:
         parts = _PLACEHOLDER_PATTERN.split(self.options.template)
-        columns = [batch.column(name).cast(pa.string()).to_pylist() for name in parts[1::2]]
-        literal = parts[::2]
+        columns = [_to_texts(batch.column(name)) for name in parts[1::2]]
+        literals = parts[::2]
+        fill_template = self._fill_path
         if self.options.url is not None:
-            filled = self._fill_url
-        else:
-            filled = self._fill_path
-        return [filled(literal, values) for values in zip(*columns, strict=True)]
+            fill_template = self._fill_url
+        return [fill_template(literals, values) for values in zip(*columns, strict=True)]
 
     @staticmethod
-    def _fill_url(literal: Sequence[str], values: Sequence[str | None]) -> str | None:
-        """Fill an address: a value is a part of it, and leads nowhere else; None: there is no value."""
+    def _fill_url(literals: Sequence[str], values: Sequence[str | None]) -> str | None:
+        """Fill the template of a URL with quoted values, which cannot change the path; None: a value is missing."""
         if any(not value for value in values):
             return None
-        text = literal[0] + "".join(
-            quote(str(value), safe=":") + literal_text for value, literal_text in zip(values, literal[1:], strict=True)
-        )
-        path = text.partition("?")[0].partition("#")[0]
+        quoted_values = [quote(str(value), safe=":") for value in values]
+        url = _interleave(literals, quoted_values)
+        path = url.partition("?")[0].partition("#")[0]
         if any(unquote(step) in {".", ".."} for step in path.split("/")[3:]):
             return None
-        return text
+        return url
 
     @staticmethod
-    def _fill_path(literal: Sequence[str], values: Sequence[str | None]) -> str | None:
-        """Fill a path, which stays below where the descriptor is."""
-        if any(not value or "\0" in value or ".." in value.split("/") or value.startswith("/") for value in values):
-            return None
-        return literal[0] + "".join(
-            str(value) + literal_text for value, literal_text in zip(values, literal[1:], strict=True)
-        )
+    def _fill_path(literals: Sequence[str], values: Sequence[str | None]) -> str | None:
+        """Fill the template of a path, which stays below the directory of the descriptor."""
+        texts: list[str] = []
+        for value in values:
+            if not value or "\0" in value or ".." in value.split("/") or value.startswith("/"):
+                return None
+            texts.append(value)
+        return _interleave(literals, texts)
 
     def fetch_pending(self) -> Iterator[None]:
-        """Fetch what is wanted and not here, for as long as a run may; once.
+        """Fetch the requested documents that are not here, once, within the time of a run.
 
         Yields
         ------
         nothing
-            Every now and then, so that who reads the rows can stop it.
+            From time to time, so that the reader of the rows can stop the fetching.
         """
         if self._has_begun:
             return
@@ -362,18 +365,7 @@ class RowDocuments:
         context = self.context
         service = None
         if options.url is not None:
-            secret = resolve_authorization(
-                options.token or options.login, context, "Bearer" if options.token else "Basic"
-            )
-            host = _URL_HOST_PATTERN.match(options.url)
-            service = ServiceClient(
-                host[0] if host else options.url,
-                context,
-                timeout_seconds=options.seconds,
-                max_attempts=options.tries,
-                requests_per_second=options.rate,
-                authorization=secret,
-            )
+            service = self._build_service(options.url)
         fetcher = DocumentFetcher(
             service=service,
             directory=context.directory,
@@ -384,59 +376,85 @@ class RowDocuments:
             max_age_seconds=options.age,
             retry_after_seconds=options.again,
         )
-        first = context.cache_directory is None  # a first look
+        duration_seconds = options.total
+        document_limit = None
+        if context.cache_directory is None:  # a first look
+            duration_seconds = min(options.total, FIRST_LOOK_SECONDS)
+            document_limit = FIRST_LOOK_DOCUMENTS
         yield from fetch_documents(
             self.store,
             fetcher,
             concurrency=options.at_once,
-            duration_seconds=min(options.total, FIRST_LOOK_SECONDS) if first else options.total,
-            document_limit=FIRST_LOOK_DOCUMENTS if first else None,
+            duration_seconds=duration_seconds,
+            document_limit=document_limit,
             on_notice=context.on_notice,
             on_progress=context.on_progress,
         )
 
+    def _build_service(self, url: str) -> ServiceClient:
+        options = self.options
+        scheme = "Basic"
+        if options.token:
+            scheme = "Bearer"
+        secret = resolve_authorization(options.token or options.login, self.context, scheme)
+        host = _URL_HOST_PATTERN.match(url)
+        if host is not None:
+            url = host[0]
+        return ServiceClient(
+            url,
+            self.context,
+            timeout_seconds=options.seconds,
+            max_attempts=options.tries,
+            requests_per_second=options.rate,
+            authorization=secret,
+        )
+
     def build_document_columns(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
-        """Return the columns that documents give to rows.
+        """Build the columns that documents give to rows.
 
         Parameters
         ----------
         batch
-            As of `request_documents`.
+            As for `request_documents`.
 
         Returns
         -------
         columns
             By name, Arrow arrays of shape (rows,).
         """
-        names = batch.column(self.options.id).cast(pa.string()).to_pylist()
-        if self.options.modified:
-            when = _to_sqlite_values(batch.column(self.options.modified))
-        else:
-            when = [None] * len(names)
-        facts_by_id = self.store.find_documents(list({name for name in names if name}))
-        values = self._collect_values({name: facts[3:] for name, facts in facts_by_id.items() if facts[2] is not None})
+        names, moments = self._read_names_and_moments(batch)
+        requested_names = {name for name in names if name}
+        facts_by_id = self.store.find_documents(list(requested_names))
+        stored_values = {name: facts[3:] for name, facts in facts_by_id.items() if facts[2] is not None}
+        values_by_id = self._collect_values(stored_values)
         empty = [None] * len(self._specs)
-        rows = [values.get(name, empty) for name in names]
-        arrays = {
-            column.name: pa.array([row[at] for row in rows], column.type.arrow)
-            for at, column in enumerate(self.columns[: len(self._specs)])
-        }
+        rows = [values_by_id.get(name, empty) for name in names]
+        arrays: dict[str, pa.Array] = {}
+        for index, column in enumerate(self.columns[: len(self._specs)]):
+            values = [row[index] for row in rows]
+            arrays[column.name] = pa.array(values, column.type.arrow)
         addresses = self._build_addresses(batch)
-        states = []
-        times = []
-        for name, moment, address in zip(names, when, addresses, strict=True):
-            state, modified, fetched, *_ = facts_by_id.get(
-                name, (STATE_WAITING if address else STATE_MISSING, None, None)
-            )
-            states.append(STATE_OLD if state == STATE_HERE and modified != moment else state)
-            times.append(None if fetched is None else datetime.fromtimestamp(fetched, UTC).replace(tzinfo=None))
+        states: list[str] = []
+        times: list[datetime | None] = []
+        for name, moment, address in zip(names, moments, addresses, strict=True):
+            facts = facts_by_id.get(name)
+            if facts is not None:
+                state, modified, fetched = facts[:3]
+            else:
+                state, modified, fetched = STATE_MISSING, None, None
+                if address:
+                    state = STATE_WAITING
+            if state == STATE_HERE and modified != moment:
+                state = STATE_OLD
+            states.append(state)
+            times.append(_to_utc_time(fetched))
         arrays[STATE_COLUMN] = pa.array(states, pa.string())
         arrays[TIME_COLUMN] = pa.array(times, TIMESTAMP.arrow)
         arrays[ADDRESS_COLUMN] = pa.array(addresses, pa.string())
         return arrays
 
     def _collect_values(self, stored_values: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
-        """Return what was taken of documents; what was taken otherwise is taken anew."""
+        """Return the values of documents; those that were extracted for other columns are extracted again."""
         values_by_id: dict[str, Sequence[Any]] = {}
         new_values: dict[str, Sequence[Any]] = {}
         for name, (form, values) in stored_values.items():
@@ -453,19 +471,19 @@ class RowDocuments:
         return values_by_id | new_values
 
     def wrap_source(self, source: Source) -> EnrichedSource:
-        """Put the documents' columns beside those of a source; what the source can, the result can.
+        """Put the columns of the documents beside those of a source; the result has all abilities of the source.
 
         Parameters
         ----------
         source
-            Of the rows.
+            Source of the rows.
 
         Returns
         -------
         source
-            With more columns.
+            The source with more columns.
         """
-        abilities = tuple(kind for contract, kind in _ENRICHED_CLASSES.items() if isinstance(source, contract))
+        abilities = [kind for contract, kind in _ENRICHED_CLASSES.items() if isinstance(source, contract)]
         if abilities:
             kind = type("Enriched", (*abilities, EnrichedSource), {})
         else:
@@ -475,10 +493,32 @@ class RowDocuments:
 
 
 def _to_sqlite_values(column: pa.Array) -> list[Any]:
-    """Return moments as SQLite keeps them: numbers, or texts that are ordered as they are."""
-    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    values: list[Any] = (column if number else column.cast(pa.string())).to_pylist()
-    return [None if cell != cell else cell for cell in values]  # NaN is no moment  # noqa: PLR0124
+    """Convert moments to values that SQLite orders as they are: numbers or texts; NaN is no moment."""
+    if pa.types.is_floating(column.type):
+        numbers = column.to_pylist()
+        return [None if number is not None and math.isnan(number) else number for number in numbers]
+    if pa.types.is_integer(column.type):
+        integers: list[Any] = column.to_pylist()
+        return integers
+    return _to_texts(column)
+
+
+def _to_texts(column: pa.Array) -> list[str | None]:
+    texts: list[str | None] = column.cast(pa.string()).to_pylist()
+    return texts
+
+
+def _to_utc_time(timestamp: float | None) -> datetime | None:
+    """Convert seconds since 1970 to UTC without a time zone."""
+    if timestamp is None:
+        return None
+    return datetime.fromtimestamp(timestamp, UTC).replace(tzinfo=None)
+
+
+def _interleave(literals: Sequence[str], values: Sequence[str]) -> str:
+    """Put values between the literal parts of a template."""
+    filled_parts = [value + literal for value, literal in zip(values, literals[1:], strict=True)]
+    return literals[0] + "".join(filled_parts)
 
 
 class EnrichedSource:
@@ -487,7 +527,7 @@ class EnrichedSource:
     Parameters
     ----------
     documents
-        Of its rows.
+        Documents of its rows.
     source
         The source.
     """
@@ -503,12 +543,12 @@ class EnrichedSource:
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows: all are read first, so that the newest documents are fetched first.
+        """Yield rows. All rows of the source are read first, so that the newest documents are fetched first.
 
         Parameters
         ----------
         column_names, row_limit
-            As of `hven.sources.Source`.
+            As for `hven.sources.Source`.
         """
         document_names = [column.name for column in self.documents.columns]
         if column_names is None:
@@ -518,14 +558,8 @@ class EnrichedSource:
         if not set(requested_names) & set(document_names):
             yield from self.source.read_batches(column_names, row_limit)
             return
-        source_names = list(
-            dict.fromkeys(
-                [
-                    *(name for name in requested_names if name not in document_names),
-                    *self.documents.options.required_columns,
-                ]
-            )
-        )
+        own_names = [name for name in requested_names if name not in document_names]
+        source_names = list(dict.fromkeys([*own_names, *self.documents.options.required_columns]))
         cache_directory = self.documents.context.cache_directory
         if cache_directory is not None:
             cache_directory.mkdir(parents=True, exist_ok=True)
@@ -533,25 +567,22 @@ class EnrichedSource:
             schema = self._spool_rows(self.source.read_batches(source_names, row_limit), spool)
             if schema is None:
                 return
-            kinds = {column.name: column.type.arrow for column in self.documents.columns}
-            empty = [pa.array([], kinds.get(name) or schema.field(name).type) for name in requested_names]
+            schema_types = {field.name: field.type for field in schema}
+            schema_types |= {column.name: column.type.arrow for column in self.documents.columns}
+            empty = [pa.array([], schema_types[name]) for name in requested_names]
             for _ in self.documents.fetch_pending():
                 yield pa.RecordBatch.from_arrays(empty, names=requested_names)
             spool.seek(0)
             for batch in pa.ipc.open_stream(spool):
                 for at in range(0, batch.num_rows, ROWS_PER_LOOKUP):
                     part = batch.slice(at, ROWS_PER_LOOKUP)
-                    document_arrays = self.documents.build_document_columns(part)
-                    yield pa.RecordBatch.from_arrays(
-                        [
-                            document_arrays[name] if name in document_arrays else part.column(name)
-                            for name in requested_names
-                        ],
-                        names=requested_names,
-                    )
+                    arrays = dict(zip(part.schema.names, part.columns, strict=True))
+                    arrays |= self.documents.build_document_columns(part)
+                    requested_arrays = [arrays[name] for name in requested_names]
+                    yield pa.RecordBatch.from_arrays(requested_arrays, names=requested_names)
 
     def _spool_rows(self, batches: Iterator[pa.RecordBatch], spool: Any) -> pa.Schema | None:
-        """Write rows to a file, and say which documents they want; None: there are none."""
+        """Write rows to a file, and request their documents; None: there are no rows."""
         writer = schema = None
         try:
             for batch in batches:
@@ -565,37 +596,39 @@ class EnrichedSource:
         return schema
 
     def list_input_versions(self) -> list[InputVersion]:
-        """List what was read of the source.
+        """List the inputs that the source read.
 
         Returns
         -------
         pins
-            The source's own.
+            Those of the source.
         """
         versions: list[InputVersion] = self.source.list_input_versions()
         return versions
 
     def estimate_size(self) -> int | None:
-        """Return what the source says."""
+        """Return the estimate of the source."""
         size: int | None = self.source.estimate_size()
         return size
 
 
 class _EnrichedIncremental(EnrichedSource):
-    """Of a source that narrows itself."""
+    """A source with documents that can restrict itself to new rows."""
 
     def can_filter_by(self, expression: str) -> bool:
-        """Ask the source; what documents say it does not know."""
-        ours = (column.name for column in self.documents.columns)
-        return not any(name in expression for name in ours) and bool(self.source.can_filter_by(expression))
+        """Ask the source; it does not know the values of documents."""
+        document_names = [column.name for column in self.documents.columns]
+        if any(name in expression for name in document_names):
+            return False
+        return bool(self.source.can_filter_by(expression))
 
     def select_since(self, expression: str, watermark: object | None) -> Source:
-        """Open its newer rows, with their documents."""
+        """Open the newer rows of the source, with their documents."""
         return self.documents.wrap_source(self.source.select_since(expression, watermark))
 
 
 class _EnrichedKeyLookup(EnrichedSource):
-    """Of a source that gives rows by key."""
+    """A source with documents that returns rows by key."""
 
     def select_keys(self, key_columns: Sequence[str], keys: pa.Table) -> Source:
         """Open these rows, with their documents."""
@@ -603,10 +636,10 @@ class _EnrichedKeyLookup(EnrichedSource):
 
 
 class _EnrichedFileList(EnrichedSource):
-    """Of a source of files."""
+    """A source with documents that consists of files."""
 
     def list_files(self) -> pa.Table:
-        """List its files."""
+        """List the files of the source."""
         return self.source.list_files()
 
     def select_files(self, file_names: Collection[str]) -> Source:
@@ -615,7 +648,7 @@ class _EnrichedFileList(EnrichedSource):
 
 
 class _EnrichedProgress(EnrichedSource):
-    """Of a source that counts bytes."""
+    """A source with documents that counts bytes."""
 
     def count_bytes_read(self) -> int:
         """Return the bytes read so far."""
@@ -623,28 +656,28 @@ class _EnrichedProgress(EnrichedSource):
 
 
 class _EnrichedDoubtfulTypes(EnrichedSource):
-    """Of a source that is not sure of types."""
+    """A source with documents that is not sure of types."""
 
     def list_type_doubts(self) -> dict[str, tuple[str, str]]:
-        """Return its doubts."""
+        """Return the doubts of the source."""
         type_doubts: dict[str, tuple[str, str]] = self.source.list_type_doubts()
         return type_doubts
 
 
 class _EnrichedDescribedSource(EnrichedSource):
-    """Of a source that says what it is about."""
+    """A source with documents that has a title and a description."""
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
-        """Return its title and description."""
+        """Return the title and the description of the source."""
         title_and_description: tuple[str | None, str | None] = self.source.read_title_and_description()
         return title_and_description
 
 
 class _EnrichedMetadata(EnrichedSource):
-    """Of a source that says more around its rows."""
+    """A source with documents that has metadata besides its rows."""
 
     def read_metadata(self) -> Any:
-        """Return its head."""
+        """Return the metadata of the source."""
         return self.source.read_metadata()
 
 

@@ -1,6 +1,6 @@
-"""Data sets of HAPI servers elsewhere: binary or CSV, window by window.
+"""Read data sets of HAPI servers, binary or CSV, window by window.
 
-Of coarser data sets that the server links, the one that is coarse enough.
+If the server links coarser data sets, the one that is coarse enough is read.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import io
 import json
 import re
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
@@ -55,7 +56,7 @@ _DURATION_UNIT_SECONDS = (31_536_000, 2_592_000, 86_400, 3_600, 60, 1)
 
 
 class Options(time_windows.TimeWindowOptions):
-    """What a descriptor may say of a HAPI server."""
+    """What a descriptor may state about a HAPI server."""
 
     url: str = Field(pattern=r"^https?://", description="Address of the server: https://host/hapi.")
     cadence: float | None = Field(
@@ -70,7 +71,7 @@ class Options(time_windows.TimeWindowOptions):
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
-    """Open a data set; nothing is asked yet.
+    """Open a data set; no request is sent yet.
 
     Raises
     ------
@@ -86,13 +87,11 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     Raises
     ------
     SourceError
-        It does not answer, or is no HAPI server.
+        The server does not answer, or is no HAPI server.
     """
     server = HapiSource(Options.model_validate({**options, "dataset": "-"}), context)
-    return [
-        AvailableTable(option_value=str(catalog_entry["id"]))
-        for catalog_entry in server._request_document("catalog").get("catalog") or ()  # noqa: SLF001  (ours)
-    ]
+    catalog = server._request_document("catalog")  # noqa: SLF001  (a class of this module)
+    return [AvailableTable(option_value=str(entry["id"])) for entry in catalog.get("catalog") or ()]
 
 
 class HapiSource(TimeWindowSource):
@@ -101,10 +100,10 @@ class HapiSource(TimeWindowSource):
     options: Options
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
-        """Return the data set's description."""
+        """Return the description of the data set."""
         return None, self._dataset_info.get("description")
 
-    # --- what the server says ------------------------------------------------------------------------------------
+    # --- documents of the server ----------------------------------------------------------------------------------
 
     @cached_property
     def _dataset_info(self) -> dict[str, Any]:
@@ -112,26 +111,31 @@ class HapiSource(TimeWindowSource):
 
     @cached_property
     def _dataset_id(self) -> str:
-        """The data set that is read: one of those that it links, where a cadence is asked for."""
+        """The data set that is read: a linked one, where a cadence is requested."""
         wanted_cadence = self.options.cadence
         name = self.options.dataset
         if wanted_cadence is None:
             return name
         info = self._request_document("info", dataset=name)
-        linked = [
-            (seconds, relation["id"])
-            for relation in info.get("x_relations", ())
-            if isinstance(relation, dict)
-            and isinstance(relation.get("id"), str)
-            and relation.get("type", "resample") == "resample"
-            if (seconds := _parse_duration(relation.get("cadence"))) is not None and seconds <= wanted_cadence
-        ]
-        if not linked and (native := _parse_duration(info.get("cadence"))) is not None and native < wanted_cadence:
+        linked: list[tuple[float, str]] = []
+        for relation in info.get("x_relations", ()):
+            if not isinstance(relation, dict) or not isinstance(relation.get("id"), str):
+                continue
+            if relation.get("type", "resample") != "resample":
+                continue
+            seconds = _parse_duration(relation.get("cadence"))
+            if seconds is not None and seconds <= wanted_cadence:
+                linked.append((seconds, relation["id"]))
+        if linked:
+            _, coarsest_name = max(linked)
+            return coarsest_name
+        native_cadence = _parse_duration(info.get("cadence"))
+        if native_cadence is not None and native_cadence < wanted_cadence:
             self._report_once(
                 f"{self.source_name} links no data set with samples every {wanted_cadence:g} s; all its "
                 f"samples are read"
             )
-        return str(max(linked, default=(0.0, name))[1])
+        return name
 
     @cached_property
     def _capabilities(self) -> dict[str, Any]:
@@ -139,103 +143,103 @@ class HapiSource(TimeWindowSource):
 
     @property
     def _uses_binary(self) -> bool:
-        format_option = self.options.format
-        return format_option == "binary" or (
-            format_option == "auto" and "binary" in (self._capabilities.get("outputFormats") or ())
-        )
+        if self.options.format != "auto":
+            return self.options.format == "binary"
+        return "binary" in (self._capabilities.get("outputFormats") or ())
+
+    def _is_hapi2(self) -> bool:
+        return _is_old_version(self._capabilities)
 
     @cached_property
     def _parameters(self) -> dict[str, dict[str, Any]]:
-        parameter_list = self._dataset_info.get("parameters")
         try:
-            parameters = {
-                str(parameter["name"]): {**parameter, "type": parameter["type"]} for parameter in parameter_list or ()
-            }
-            for parameter in parameters.values():
-                _ = TYPE_NAMES[parameter["type"]], [int(size) for size in parameter.get("size") or ()]
-                if parameter["type"] in {"string", "isotime"}:
-                    parameter["length"] = int(parameter["length"])
+            parameters = self._read_parameters()
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(
                 f"the info of {self.source_name} describes a parameter wrongly: {error!r}", remedy="tell its owners"
             ) from error
-        if not parameters or next(iter(parameters.values()))["type"] != "isotime":
+        first = next(iter(parameters), None)
+        if first is None or parameters[first]["type"] != "isotime":
             raise SourceError(f"the info of {self.source_name} does not begin with a time", remedy="tell its owners")
         wanted_names = self.options.columns
-        for name in wanted_names or ():
+        if wanted_names is None:
+            return parameters
+        for name in wanted_names:
             if name not in parameters:
                 raise SourceError(
                     f"{self.source_name} has no parameter {name!r}", remedy=f"it has {', '.join(parameters)[:500]}"
                 )
-        first = next(iter(parameters))
-        return {
-            name: parameter
-            for name, parameter in parameters.items()
-            if wanted_names is None or name in {first, *wanted_names}
-        }
+        return {name: parameter for name, parameter in parameters.items() if name in {first, *wanted_names}}
+
+    def _read_parameters(self) -> dict[str, dict[str, Any]]:
+        """Read the parameters of the info by name; check their types, sizes and lengths."""
+        parameters: dict[str, dict[str, Any]] = {}
+        for entry in self._dataset_info.get("parameters") or ():
+            parameters[str(entry["name"])] = {**entry, "type": entry["type"]}
+        for parameter in parameters.values():
+            _ = TYPE_NAMES[parameter["type"]]
+            _ = [int(size) for size in parameter.get("size") or ()]
+            if _is_text_parameter(parameter):
+                parameter["length"] = int(parameter["length"])
+        return parameters
 
     @cached_property
     def _columns(self) -> dict[str, Column]:
         first = next(iter(self._parameters))
         columns = {}
         for name, parameter in self._parameters.items():
-            size = [int(each) for each in parameter.get("size") or ()]
-            sizes = [*map(str, reversed(size))]
+            sizes = [str(int(size)) for size in reversed(parameter.get("size") or ())]
             kind = TYPE_NAMES[parameter["type"]]
-            if size and parameter["type"] in {
-                "string",
-                "isotime",
-            }:  # an array of texts; there is no type for arrays of times
+            shape = ""
+            if sizes and _is_text_parameter(parameter):  # an array of texts; there is no type for arrays of times
                 kind = "string"
                 sizes = [str(max(parameter["length"], 1)), *sizes]
                 if parameter["type"] == "isotime":
                     message = "the elements of an array of times are read as texts"
-                    self._report_once(
-                        Deviation(kind=DeviationKind.TYPE, column=name, file=self.source_name, message=message)
-                    )
-            if size:
+                    deviation = Deviation(kind=DeviationKind.TYPE, column=name, file=self.source_name, message=message)
+                    self._report_once(deviation)
+            if sizes:
                 shape = f"[{'x'.join(sizes)}]"
-            else:
-                shape = ""
-            units = parameter.get("units")
-            if isinstance(units, str) and parameter["type"] != "isotime" and units != "dimensionless":
-                unit = units
-            else:
+            unit = parameter.get("units")
+            if not isinstance(unit, str) or parameter["type"] == "isotime" or unit == "dimensionless":
                 unit = None
+            ucd = None
+            if name == first:
+                ucd = "time.epoch"
             columns[name] = Column(
                 name=name,
                 type=parse_type(kind + shape),
                 unit=unit,
                 description=parameter.get("description"),
-                ucd="time.epoch" if name == first else None,
+                ucd=ucd,
             )
         return columns
 
     def read_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
-        """Say what the elements of columns stand for; of what is said wrongly, nothing."""
+        """Read the bins of the elements of columns; bins that are described wrongly are left out and reported."""
         bins_by_name = {}
         for name, parameter in self._parameters.items():
+            bins_entries = parameter.get("bins") or ()
             try:
-                bins_by_name[name] = tuple(_parse_bins(each) for each in parameter.get("bins") or ())
+                bins_by_name[name] = tuple(_parse_bins(entry) for entry in bins_entries)
             except (KeyError, TypeError, ValueError):
                 self._report_once(f"{self.source_name} describes the bins of {name} wrongly; they are left out")
         return {name: bins for name, bins in bins_by_name.items() if bins}
 
     def read_text_lengths(self) -> Mapping[str, int]:
-        """Say how many bytes texts have at most."""
-        return {
-            name: parameter["length"]
-            for name, parameter in self._parameters.items()
-            if parameter["type"] == "string" or (parameter["type"] == "isotime" and parameter.get("size"))
-        }
+        """Read the largest number of bytes of each text column."""
+        lengths: dict[str, int] = {}
+        for name, parameter in self._parameters.items():
+            is_time = parameter["type"] == "isotime" and not parameter.get("size")
+            if _is_text_parameter(parameter) and not is_time:
+                lengths[name] = parameter["length"]
+        return lengths
 
     @cached_property
     def _time_limits(self) -> tuple[int, int]:
         try:
-            first, last = (
-                int(parse_instants(np.array([str(self._dataset_info[key]).encode()]))[0])
-                for key in ("startDate", "stopDate")
-            )
+            first = _parse_instant(self._dataset_info["startDate"])
+            last = _parse_instant(self._dataset_info["stopDate"])
         except (KeyError, ValueError) as error:
             raise SourceError(
                 f"the info of {self.source_name} does not say from when to when it has samples",
@@ -245,26 +249,33 @@ class HapiSource(TimeWindowSource):
 
     @property
     def _cadence_microseconds(self) -> int | None:
-        seconds = _parse_duration(self._dataset_info.get("cadence"))
-        return int(seconds * SECOND_MICROSECONDS) if seconds else None
+        return self._read_duration_microseconds("cadence")
 
     @property
     def _max_window_microseconds(self) -> int | None:
-        seconds = _parse_duration(self._dataset_info.get("maxRequestDuration"))
-        return int(seconds * SECOND_MICROSECONDS) if seconds else None
+        return self._read_duration_microseconds("maxRequestDuration")
+
+    def _read_duration_microseconds(self, key: str) -> int | None:
+        seconds = _parse_duration(self._dataset_info.get(key))
+        if not seconds:
+            return None
+        return int(seconds * SECOND_MICROSECONDS)
 
     def _build_url(self, endpoint: str, parameters: dict[str, str], *, is_hapi2: bool) -> str:
-        query = urlencode(
-            {HAPI2_PARAMETER_NAMES.get(name, name) if is_hapi2 else name: value for name, value in parameters.items()},
-            safe=":,",
-        )
-        return f"{self.service.url}/{endpoint}{'?' if query else ''}{query}"
+        if is_hapi2:
+            parameters = {HAPI2_PARAMETER_NAMES.get(name, name): value for name, value in parameters.items()}
+        url = f"{self.service.url}/{endpoint}"
+        query = urlencode(parameters, safe=":,")
+        if query:
+            url = f"{url}?{query}"
+        return url
 
     def _request_document(self, endpoint: str, **parameters: str) -> dict[str, Any]:
-        is_hapi2 = endpoint != "capabilities" and str(self._capabilities.get("HAPI", "3"))[:2] in {"1.", "2."}
+        is_hapi2 = endpoint != "capabilities" and self._is_hapi2()
+        url = self._build_url(endpoint, parameters, is_hapi2=is_hapi2)
 
         def request_once() -> dict[str, Any]:
-            with self.service.request("GET", self._build_url(endpoint, parameters, is_hapi2=is_hapi2)) as answer:
+            with self.service.request("GET", url) as answer:
                 if answer.status != 200:
                     raise self._build_refusal_error(answer)
                 data = bytearray()
@@ -288,7 +299,7 @@ class HapiSource(TimeWindowSource):
         return self.service.retry(request_once)
 
     def _build_refusal_error(self, answer: StreamedAnswer) -> Exception:
-        """Make the error that the server means."""
+        """Build the error that an answer other than 200 means."""
         data = self._budget.read_answer(answer.parts, MAX_DOCUMENT_BYTES)
         code, message = _parse_status(data)
         if code == TOO_MUCH_DATA_STATUS or answer.status == 413:
@@ -303,26 +314,26 @@ class HapiSource(TimeWindowSource):
     # --- samples -------------------------------------------------------------------------------------------------
 
     def _request_window(self, start: int, stop: int, column_names: Sequence[str]) -> list[pa.Table]:
-        asked = [name for name in column_names if name != self.time_column_name]
+        wanted_names = [name for name in column_names if name != self.time_column_name]
         url_parameters = {
             "dataset": self._dataset_id,
             "start": f"{np.datetime64(start, 'us')}Z",
             "stop": f"{np.datetime64(stop, 'us')}Z",
         }
         if len(column_names) < len(self._dataset_info["parameters"]):
-            url_parameters["parameters"] = ",".join(asked) or self.time_column_name
+            url_parameters["parameters"] = ",".join(wanted_names) or self.time_column_name
         if self._uses_binary:
             url_parameters["format"] = "binary"
         else:
             url_parameters["format"] = "csv"
-        old = str(self._dataset_info.get("HAPI", "3"))[:2] in {"1.", "2."}
-        with self.service.request("GET", self._build_url("data", url_parameters, is_hapi2=old)) as answer:
+        url = self._build_url("data", url_parameters, is_hapi2=_is_old_version(self._dataset_info))
+        with self.service.request("GET", url) as answer:
             if answer.status == 204:
                 return []
             if answer.status != 200:
                 raise self._build_refusal_error(answer)
             data = self._budget.read_answer(answer.parts)
-        if data[:1] == b"{":  # an error that says 200
+        if data[:1] == b"{":  # an error with the status 200
             code, message = _parse_status(data)
             if code == NO_DATA_STATUS:
                 return []
@@ -333,35 +344,31 @@ class HapiSource(TimeWindowSource):
         if not data:
             return []
         chosen = {name: self._parameters[name] for name in column_names}
-        return [self._parse_binary(data, chosen) if self._uses_binary else self._parse_csv(data, chosen)]
+        if self._uses_binary:
+            return [self._parse_binary(data, chosen)]
+        return [self._parse_csv(data, chosen)]
 
     def _parse_binary(self, data: bytes, parameters: dict[str, dict[str, Any]]) -> pa.Table:
         numbers = {"double": "<f8", "integer": "<i4"}
-        kind = np.dtype(
-            [
-                (
-                    name,
-                    numbers.get(parameter["type"], f"S{parameter.get('length')}"),
-                    tuple(parameter.get("size") or ()),
-                )
-                for name, parameter in parameters.items()
-            ]
-        )
+        fields: list[tuple[str, str, tuple[int, ...]]] = []
+        for name, parameter in parameters.items():
+            number_type = numbers.get(parameter["type"], f"S{parameter.get('length')}")
+            fields.append((name, number_type, tuple(parameter.get("size") or ())))
+        kind = np.dtype(fields)
         if len(data) % kind.itemsize:
             raise BrokenAnswerError(f"{len(data):,} bytes are no whole number of records of {kind.itemsize}")
         rows = np.frombuffer(data, kind)
-        return pa.table(
-            {name: self._build_array(rows[name], name, parameter) for name, parameter in parameters.items()}
-        )
+        arrays = {name: self._build_array(rows[name], name, parameter) for name, parameter in parameters.items()}
+        return pa.table(arrays)
 
     def _build_array(self, values: Any, name: str, parameter: dict[str, Any]) -> pa.Array:
         fill = parameter.get("fill")
-        if parameter.get("size") and parameter["type"] in {"string", "isotime"}:
+        if parameter.get("size") and _is_text_parameter(parameter):
             count = int(np.prod(parameter["size"]))
-            flat = self._build_array(
-                np.ascontiguousarray(values).ravel(), name, {**parameter, "size": (), "type": "string"}
-            )
-            offsets = np.arange(0, len(values) * count + 1, count, dtype=np.int32)
+            flat_values = np.ascontiguousarray(values).ravel()
+            flat = self._build_array(flat_values, name, {**parameter, "size": (), "type": "string"})
+            total = len(values) * count
+            offsets = np.arange(0, total + 1, count, dtype=np.int32)
             return pa.ListArray.from_arrays(pa.array(offsets), flat)
         if parameter["type"] == "isotime":
             try:
@@ -371,57 +378,44 @@ class HapiSource(TimeWindowSource):
                     f"{self.source_name} sends as {name} what is no time: {error}", remedy="tell its owners"
                 ) from error
         if parameter["type"] == "string":
-            texts = pa.array(np.ascontiguousarray(values).ravel().astype(object), pa.binary())
-            try:
-                decoded_texts = texts.cast(pa.string())
-            except pa.ArrowInvalid as error:
-                raise SourceError(
-                    f"{self.source_name} sends as {name} what is no UTF-8", remedy="tell its owners"
-                ) from error
-            if fill is not None:
-                return pc.if_else(pc.equal(decoded_texts, fill), None, decoded_texts)
-            return decoded_texts
-        number = _parse_number(fill)
-        return to_number_column(
-            np.ascontiguousarray(values).reshape(len(values), -1) if parameter.get("size") else values,
-            number,
-            self._columns[name].type.arrow,
-        )
+            return self._build_text_array(values, name, fill)
+        if parameter.get("size"):
+            values = np.ascontiguousarray(values).reshape(len(values), -1)
+        return to_number_column(values, _parse_number(fill), self._columns[name].type.arrow)
+
+    def _build_text_array(self, values: Any, name: str, fill: Any) -> pa.Array:
+        flat_values = np.ascontiguousarray(values).ravel()
+        texts = pa.array(flat_values.astype(object), pa.binary())
+        try:
+            decoded_texts = texts.cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise SourceError(
+                f"{self.source_name} sends as {name} what is no UTF-8", remedy="tell its owners"
+            ) from error
+        if fill is not None:
+            return pc.if_else(pc.equal(decoded_texts, fill), None, decoded_texts)
+        return decoded_texts
 
     def _parse_csv(self, data: bytes, parameters: dict[str, dict[str, Any]]) -> pa.Table:
         if not data.endswith(b"\n"):
             raise BrokenAnswerError("the last line has no end: the answer broke off")
         kinds = {"double": pa.float64(), "integer": pa.int32()}
-        cells = [
-            (name, parameter)
-            for name, parameter in parameters.items()
-            for _ in range(int(np.prod(parameter.get("size") or (1,))))
-        ]
-        types = {f"f{at}": kinds.get(parameter["type"], pa.string()) for at, (_, parameter) in enumerate(cells)}
-
-        def reject_csv_row(row: Any) -> str:
-            if self.context.on_reject is None:
-                return "error"
-            self.context.on_reject(
-                RejectedRow(
-                    file=None,
-                    row=None,
-                    column=None,
-                    value=row.text,
-                    reason=f"{row.actual_columns} values, not {row.expected_columns}",
-                    text=row.text,
-                )
-            )
-            return "skip"
-
+        cell_types: list[pa.DataType] = []
+        for parameter in parameters.values():
+            kind = kinds.get(parameter["type"], pa.string())
+            cell_types += [kind] * _count_elements(parameter)
+        types = {f"f{index}": kind for index, kind in enumerate(cell_types)}
+        read_options = pv.ReadOptions(column_names=list(types))
+        parse_options = pv.ParseOptions(invalid_row_handler=self._reject_csv_row)
+        convert_options = pv.ConvertOptions(
+            column_types=types, null_values=["NaN", "nan", ""], strings_can_be_null=False
+        )
         try:
             csv_table = pv.read_csv(
                 io.BytesIO(data),
-                read_options=pv.ReadOptions(column_names=list(types)),
-                parse_options=pv.ParseOptions(invalid_row_handler=reject_csv_row),
-                convert_options=pv.ConvertOptions(
-                    column_types=types, null_values=["NaN", "nan", ""], strings_can_be_null=False
-                ),
+                read_options=read_options,
+                parse_options=parse_options,
+                convert_options=convert_options,
             )
         except pa.ArrowInvalid as error:
             raise SourceError(
@@ -431,37 +425,41 @@ class HapiSource(TimeWindowSource):
         arrays_by_name = {}
         columns = iter(csv_table.columns)
         for name, parameter in parameters.items():
-            parts = [next(columns) for _ in range(int(np.prod(parameter.get("size") or (1,))))]
+            parts = list(islice(columns, _count_elements(parameter)))
             if parameter["type"] in kinds:
-                arrays = [part.to_numpy() for part in parts]
-                arrays_by_name[name] = self._build_array(
-                    np.stack(arrays, axis=1) if parameter.get("size") else arrays[0], name, parameter
-                )
+                elements = [part.to_numpy() for part in parts]
             else:
-                kind = f"S{max(parameter['length'], 1)}"
-                texts = np.stack([part.cast(pa.binary()).to_numpy().astype(kind) for part in parts], axis=1)
-                arrays_by_name[name] = self._build_array(
-                    texts if parameter.get("size") else texts[:, 0], name, parameter
-                )
+                text_dtype = f"S{max(parameter['length'], 1)}"
+                elements = [part.cast(pa.binary()).to_numpy().astype(text_dtype) for part in parts]
+            values = elements[0]
+            if parameter.get("size"):
+                values = np.stack(elements, axis=1)
+            arrays_by_name[name] = self._build_array(values, name, parameter)
         return pa.table(arrays_by_name)
 
+    def _reject_csv_row(self, row: Any) -> str:
+        if self.context.on_reject is None:
+            return "error"
+        reason = f"{row.actual_columns} values, not {row.expected_columns}"
+        rejected_row = RejectedRow(file=None, row=None, column=None, value=row.text, reason=reason, text=row.text)
+        self.context.on_reject(rejected_row)
+        return "skip"
+
     def _check_overflow(self, data: bytes, names: list[str], table: pa.Table) -> None:
-        """Refuse numbers that are too large for a double: Arrow reads an infinity."""
-        large = [
-            name
-            for name in names
-            if pa.types.is_floating(table.column(name).type) and pc.any(pc.is_inf(table.column(name))).as_py()
-        ]
+        """Refuse numbers that are too large for a double: Arrow reads them as infinity."""
+        large = [name for name in names if _has_infinity(table.column(name))]
         if not large:
             return
+        column_types = dict.fromkeys(large, pa.string())
         texts = pv.read_csv(
             io.BytesIO(data),
             read_options=pv.ReadOptions(column_names=names),
             parse_options=pv.ParseOptions(invalid_row_handler=lambda _row: "skip"),
-            convert_options=pv.ConvertOptions(column_types=dict.fromkeys(large, pa.string()), include_columns=large),
+            convert_options=pv.ConvertOptions(column_types=column_types, include_columns=large),
         )
         for name in large:
-            written, read = (table.column(name).combine_chunks() for table in (texts, table))
+            written = texts.column(name).combine_chunks()
+            read = table.column(name).combine_chunks()
             flags = find_overflow(written, read)
             if flags is not None:
                 value = written[int(flags.argmax())].as_py()
@@ -470,17 +468,44 @@ class HapiSource(TimeWindowSource):
                 )
 
 
+def _is_old_version(document: Mapping[str, Any]) -> bool:
+    """Check whether a document is of HAPI 1 or 2."""
+    version = str(document.get("HAPI", "3"))
+    return version[:2] in {"1.", "2."}
+
+
+def _is_text_parameter(parameter: Mapping[str, Any]) -> bool:
+    return parameter["type"] in {"string", "isotime"}
+
+
+def _count_elements(parameter: Mapping[str, Any]) -> int:
+    return int(np.prod(parameter.get("size") or (1,)))
+
+
+def _has_infinity(column: pa.ChunkedArray) -> bool:
+    return pa.types.is_floating(column.type) and bool(pc.any(pc.is_inf(column)).as_py())
+
+
+def _parse_instant(text: object) -> int:
+    instants = parse_instants(np.array([str(text).encode()]))
+    return int(instants[0])
+
+
 def _parse_bins(bins_entry: Any) -> ParameterBins:
-    """Read what the elements of one dimension stand for; `centers` may be another parameter."""
+    """Parse the bins of one dimension; `centers` and `ranges` may name another parameter."""
     centers = bins_entry.get("centers") or ()
+    if not isinstance(centers, str):
+        centers = tuple(map(float, centers))
     ranges = bins_entry.get("ranges") or ()
+    if not isinstance(ranges, str):
+        ranges = tuple((float(low), float(high)) for low, high in ranges)
     return ParameterBins(
         name=str(bins_entry["name"]),
         unit=bins_entry.get("units") or None,
         label=bins_entry.get("label"),
         description=bins_entry.get("description"),
-        centers=centers if isinstance(centers, str) else tuple(map(float, centers)),
-        ranges=ranges if isinstance(ranges, str) else tuple((float(low), float(high)) for low, high in ranges),
+        centers=centers,
+        ranges=ranges,
     )
 
 
@@ -492,29 +517,26 @@ def _parse_number(text: Any) -> float | None:
 
 
 def _parse_duration(duration: Any) -> float | None:
-    """Read a duration as ISO 8601 has it, about; None: it is none."""
-    if isinstance(duration, str):
-        match = _DURATION_PATTERN.fullmatch(duration)
-    else:
-        match = None
-    if match:
-        total = sum(
-            float(amount) * length
-            for amount, length in zip(match.groups(), _DURATION_UNIT_SECONDS, strict=True)
-            if amount
-        )
-    else:
-        total = 0.0
-    return total or None
+    """Read a duration of ISO 8601 in seconds, roughly; None: it is none."""
+    if not isinstance(duration, str):
+        return None
+    match = _DURATION_PATTERN.fullmatch(duration)
+    if match is None:
+        return None
+    amounts = [float(amount or 0) for amount in match.groups()]
+    seconds = sum(amount * length for amount, length in zip(amounts, _DURATION_UNIT_SECONDS, strict=True))
+    return seconds or None
 
 
 def _parse_status(data: bytes) -> tuple[int | None, str]:
-    """Find HAPI's code and message in a document; None: it is none of HAPI's."""
+    """Find HAPI's code and message in a document; None: the document is not HAPI's."""
     try:
         status = json.loads(data)["status"]
-        return int(status["code"]), str(status.get("message", ""))[:400]
+        code = int(status["code"])
+        message = str(status.get("message", ""))
     except (ValueError, TypeError, KeyError):
         return None, ""
+    return code, message[:400]
 
 
 __all__ = ["Options", "open"]

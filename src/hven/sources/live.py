@@ -1,9 +1,8 @@
-"""Tables of an operational PostgreSQL database that are published in place.
+"""Inspect tables of an operational PostgreSQL database that are published in place.
 
-What is there, looked at without reading a row.
-
-Such a table is not ingested: queries go to it (`hven.engines.postgres.live_engine`). Here is what the catalogue of the
-database says: columns and how each type is served, keys, indexes, an estimate of the number of rows.
+Such a table is not ingested: queries go to it (`hven.engines.postgres.live_engine`). This module reads the catalogue of
+the database, without reading a row: columns and how each type is served, keys, indexes, an estimate of the number of
+rows.
 """
 
 from __future__ import annotations
@@ -26,20 +25,21 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-CONNECT_TIMEOUT_SECONDS = 5  # seconds
+CONNECT_TIMEOUT_SECONDS = 5
 _NAME_PART_PATTERN = re.compile(r'"(?:[^"]|"")+"|[^.]+')  # of a table's name: a dot inside quotes separates nothing
 _SQLALCHEMY_DRIVER_PATTERN = re.compile(r"^postgres(ql)?\+\w+://")  # SQLAlchemy names its driver in the address
 _PASSWORD_PATTERN = re.compile(r"^[a-z]+://[^/@]*:[^/@]*@|\bpassword\s*=", re.IGNORECASE)
 
 
 class Options(BaseModel):
-    """What a descriptor may say of a table that is read in place."""
+    """What a descriptor may state about a table that is read in place."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(
         min_length=1,
-        description="`$NAME` of a secret that holds postgresql://user:password@host/database; or that, without a password.",
+        description="`$NAME` of a secret that holds postgresql://user:password@host/database; or that, without a "
+        "password.",
     )
     table: str = Field(min_length=1, description="The table or view, with its schema if need be: public.cubes.")
     seconds: float = Field(
@@ -64,7 +64,9 @@ class ServedType:
     guard: str = ""
 
 
-_NULL_IF_NAN_SQL, _IS_NUMBER_SQL = "nullif({0}, 'NaN')", "{0} <> 'NaN'"
+_NULL_IF_NAN_SQL = "nullif({0}, 'NaN')"
+_IS_NUMBER_SQL = "{0} <> 'NaN'"
+_FLAT_ARRAY_SQL = "CASE WHEN array_ndims({0}) = 1 THEN {0} END"
 _TEXT_TYPE = ServedType(type=STRING, value="CAST({0} AS text)")
 SERVED_TYPES: Mapping[str, ServedType] = {
     "bool": ServedType(type=BOOLEAN),
@@ -98,11 +100,11 @@ SERVED_TYPES: Mapping[str, ServedType] = {
     "timestamptz": ServedType(
         type=TIMESTAMP, value="CASE WHEN isfinite({0}) THEN {0} AT TIME ZONE 'UTC' END", raw=True, guard="isfinite({0})"
     ),
-    "_int2": ServedType(type=parse_type("int16[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
-    "_int4": ServedType(type=parse_type("int32[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
-    "_int8": ServedType(type=parse_type("int64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
-    "_float4": ServedType(type=parse_type("float32[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
-    "_float8": ServedType(type=parse_type("float64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN {0} END"),
+    "_int2": ServedType(type=parse_type("int16[*]"), value=_FLAT_ARRAY_SQL),
+    "_int4": ServedType(type=parse_type("int32[*]"), value=_FLAT_ARRAY_SQL),
+    "_int8": ServedType(type=parse_type("int64[*]"), value=_FLAT_ARRAY_SQL),
+    "_float4": ServedType(type=parse_type("float32[*]"), value=_FLAT_ARRAY_SQL),
+    "_float8": ServedType(type=parse_type("float64[*]"), value=_FLAT_ARRAY_SQL),
     "_numeric": ServedType(
         type=parse_type("float64[*]"), value="CASE WHEN array_ndims({0}) = 1 THEN CAST({0} AS double precision[]) END"
     ),
@@ -134,7 +136,7 @@ class LiveColumnInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexInfo:
-    """A valid index without a condition: its method and what it orders, in order."""
+    """A valid index without a condition: its method, and the expressions that it orders."""
 
     method: str
     keys: tuple[str, ...]
@@ -143,7 +145,7 @@ class IndexInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveForeignKey:
-    """A key that leads to another table of the database."""
+    """A foreign key to another table of the database."""
 
     name: str
     columns: tuple[str, ...]
@@ -153,18 +155,18 @@ class LiveForeignKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveTableInfo:
-    """What the database says of a table.
+    """The catalogue's description of a table.
 
     Attributes
     ----------
     name
-        As SQL, quoted.
+        Quoted, as in SQL.
     kind
         ``r`` table, ``p`` partitioned, ``v`` view, ``m`` materialised view, ``f`` foreign.
     rows
         The planner's estimate; None if it has none.
     indexes
-        Of a view: those of the tables below it.
+        Those of the table, or of the tables below a view.
     extensions
         ``q3c``, ``pgsphere``: those that the database has.
     """
@@ -202,15 +204,22 @@ class LiveTableInfo:
 
     def describe_columns(self) -> list[Column]:
         """Describe the columns that can be served."""
-        return [
-            Column(name=column.name, type=column.served_type.type, description=column.comment, required=column.required)
-            for column in self.list_served_columns()
-            if column.served_type is not None
-        ]
+        described: list[Column] = []
+        for column in self.list_served_columns():
+            if column.served_type is None:
+                continue
+            served_column = Column(
+                name=column.name,
+                type=column.served_type.type,
+                description=column.comment,
+                required=column.required,
+            )
+            described.append(served_column)
+        return described
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
-    """Open a table; the database is asked when the columns are.
+    """Open a table; no request goes to the database before the columns are needed.
 
     Raises
     ------
@@ -226,19 +235,28 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     Raises
     ------
     SourceError
-        No such database, no right to look.
+        There is no such database, or no right to look at it.
     """
-    source = LiveTableSource(Options.model_validate({"url": options["url"], "table": "-"}), context)
+    source_options = Options.model_validate({"url": options["url"], "table": "-"})
+    source = LiveTableSource(source_options, context)
     with source.connect() as connection:
         rows = connection.execute(_TABLES_SQL).fetchall()
-    return [
-        AvailableTable(
+    tables: list[AvailableTable] = []
+    for schema, name, kind, count in rows:
+        table = AvailableTable(
             option_value=_write_table_option(schema, name),
-            row_count=count if count >= 0 and kind in {"r", "p", "m"} else None,
+            row_count=_to_row_count(count, kind),
             is_view=kind in {"v", "m"},
         )
-        for schema, name, kind, count in rows
-    ]
+        tables.append(table)
+    return tables
+
+
+def _to_row_count(estimate: float, kind: str) -> int | None:
+    """Return the planner's estimate of the rows; None where it has none."""
+    if estimate < 0 or kind not in {"r", "p", "m"}:
+        return None
+    return int(estimate)
 
 
 class LiveTableSource:
@@ -274,11 +292,10 @@ class LiveTableSource:
 
     def list_input_versions(self) -> list[InputVersion]:
         """Name the table."""
-        return [
-            InputVersion(
-                name=self.options.url if self.options.url.startswith("$") else "database", detail=self.options.table
-            )
-        ]
+        name = "database"
+        if self.options.url.startswith("$"):
+            name = self.options.url
+        return [InputVersion(name=name, detail=self.options.table)]
 
     def estimate_size(self) -> int | None:
         """Return the planner's estimate of the rows."""
@@ -289,7 +306,7 @@ class LiveTableSource:
         return None, self.inspect_table().comment
 
     def inspect_table(self) -> LiveTableInfo:
-        """Ask the database what the table is; once for each source.
+        """Inspect the table in the catalogue of the database, once for each source.
 
         Raises
         ------
@@ -309,7 +326,7 @@ class LiveTableSource:
         return self._table_info
 
     def connect(self) -> Any:
-        """Connect for a look: nothing can be written, no statement is long, no transaction stays open."""
+        """Connect for an inspection: nothing can be written, statements are short, no transaction stays open."""
         import psycopg  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
         options = "-c default_transaction_read_only=on -c statement_timeout=10000 -c lock_timeout=2000"
@@ -329,10 +346,9 @@ class LiveTableSource:
         import psycopg  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
         text = _redact_url(str(error), self._url)
+        state = None
         if isinstance(error, psycopg.Error):
             state = error.sqlstate
-        else:
-            state = None
         if state == "42501":
             return SourceError(
                 f"{self.options.table}: {text}",
@@ -352,40 +368,51 @@ class LiveTableSource:
         return SourceError(f"{self.options.table}: {text}", remedy="look at the url and the name of the table")
 
 
-# --- what the catalogue says -----------------------------------------------------------------------------------
+# --- the catalogue of the database -----------------------------------------------------------------------------
 
 _TABLES_SQL = (
-    "SELECT n.nspname, c.relname, c.relkind::text, c.reltuples::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
+    "SELECT n.nspname, c.relname, c.relkind::text, c.reltuples::bigint"
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+    " AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
     " AND NOT c.relispartition AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')"
     " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e') ORDER BY 1, 2"
 )
 _TABLE_SQL = (
     "SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.reltuples::bigint, obj_description(c.oid, 'pg_class'),"
-    " has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT')"
+    " has_schema_privilege(n.oid, 'USAGE'),"
+    " has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT')"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)"
 )
 _COLUMNS_SQL = (
     "WITH RECURSIVE down(number, type, modifier) AS (SELECT attnum, atttypid, atttypmod FROM pg_attribute"
     "  WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped"
-    " UNION ALL SELECT d.number, t.typbasetype, t.typtypmod FROM down d JOIN pg_type t ON t.oid = d.type WHERE t.typtype = 'd')"
+    " UNION ALL SELECT d.number, t.typbasetype, t.typtypmod"
+    " FROM down d JOIN pg_type t ON t.oid = d.type WHERE t.typtype = 'd')"
     " SELECT a.attname, format_type(a.atttypid, a.atttypmod), t.typname, t.typtype::text, d.modifier, a.attnotnull,"
     " col_description(a.attrelid, a.attnum), has_column_privilege(a.attrelid, a.attnum, 'SELECT')"
-    " FROM down d JOIN pg_type t ON t.oid = d.type AND t.typtype <> 'd' JOIN pg_attribute a ON a.attrelid = %(oid)s AND a.attnum = d.number"
+    " FROM down d JOIN pg_type t ON t.oid = d.type AND t.typtype <> 'd'"
+    " JOIN pg_attribute a ON a.attrelid = %(oid)s AND a.attnum = d.number"
     " ORDER BY a.attnum"
 )
 _INDEXES_SQL = (
-    "SELECT m.amname, i.indisunique, ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, true) FROM generate_series(1, i.indnkeyatts) k)"
+    "SELECT m.amname, i.indisunique,"
+    " ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, true) FROM generate_series(1, i.indnkeyatts) k)"
     " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam"
-    " WHERE i.indisvalid AND i.indpred IS NULL AND (i.indrelid = %(oid)s OR i.indrelid IN (SELECT d.refobjid FROM pg_rewrite r"
-    "  JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass"
+    " WHERE i.indisvalid AND i.indpred IS NULL"
+    " AND (i.indrelid = %(oid)s OR i.indrelid IN (SELECT d.refobjid FROM pg_rewrite r"
+    "  JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid"
+    " AND d.refclassid = 'pg_class'::regclass"
     "  WHERE r.ev_class = %(oid)s AND r.ev_class <> d.refobjid)) ORDER BY c.relname"
 )
 _KEYS_SQL = (
     "SELECT o.conname, o.contype::text, f.nspname, r.relname,"
-    " ARRAY(SELECT attname::text FROM unnest(o.conkey) WITH ORDINALITY k(n, p) JOIN pg_attribute ON attrelid = o.conrelid AND attnum = n ORDER BY p),"
-    " ARRAY(SELECT attname::text FROM unnest(o.confkey) WITH ORDINALITY k(n, p) JOIN pg_attribute ON attrelid = o.confrelid AND attnum = n ORDER BY p)"
-    " FROM pg_constraint o LEFT JOIN pg_class r ON r.oid = o.confrelid LEFT JOIN pg_namespace f ON f.oid = r.relnamespace"
+    " ARRAY(SELECT attname::text FROM unnest(o.conkey) WITH ORDINALITY k(n, p)"
+    " JOIN pg_attribute ON attrelid = o.conrelid AND attnum = n ORDER BY p),"
+    " ARRAY(SELECT attname::text FROM unnest(o.confkey) WITH ORDINALITY k(n, p)"
+    " JOIN pg_attribute ON attrelid = o.confrelid AND attnum = n ORDER BY p)"
+    " FROM pg_constraint o LEFT JOIN pg_class r ON r.oid = o.confrelid"
+    " LEFT JOIN pg_namespace f ON f.oid = r.relnamespace"
     " WHERE o.conrelid = %(oid)s AND o.contype IN ('p', 'f') ORDER BY 1"
 )
 _EXTENSIONS_SQL = (
@@ -395,7 +422,7 @@ _EXTENSIONS_SQL = (
 
 
 def _inspect_table(connection: Any, table: str) -> LiveTableInfo:
-    name = ".".join(part if part.startswith('"') else _quote_name(part) for part in _NAME_PART_PATTERN.findall(table))
+    name = _quote_table_name(table)
     table_row = connection.execute(_TABLE_SQL, (name,)).fetchone()
     if table_row is None:
         raise _build_missing_table_error(connection, table)
@@ -403,110 +430,119 @@ def _inspect_table(connection: Any, table: str) -> LiveTableInfo:
     qualified_name = f"{_quote_name(schema)}.{_quote_name(relation)}"
     if not may_use_schema or not may_select:
         if not may_use_schema:
-            key_type = f"USAGE ON SCHEMA {_quote_name(schema)}"
+            privilege = f"USAGE ON SCHEMA {_quote_name(schema)}"
         else:
-            key_type = f"SELECT ON {qualified_name}"
+            privilege = f"SELECT ON {qualified_name}"
         raise SourceError(
             f"the role {connection.info.user} may not read {table}",
-            remedy=f"as its owner: GRANT {key_type} TO {_quote_name(connection.info.user)}",
+            remedy=f"as its owner: GRANT {privilege} TO {_quote_name(connection.info.user)}",
         )
     if kind not in {"r", "p", "v", "m", "f"}:
         raise SourceError(f"{table} is no table and no view")
-    columns = tuple(_build_column_info(*row) for row in connection.execute(_COLUMNS_SQL, {"oid": oid}).fetchall())
-    indexes = [
-        IndexInfo(method=method, unique=unique, keys=tuple(keys))
-        for method, unique, keys in connection.execute(_INDEXES_SQL, {"oid": oid}).fetchall()
-    ]
+    table_id = {"oid": oid}
+    column_rows = connection.execute(_COLUMNS_SQL, table_id).fetchall()
+    columns = [_build_column_info(dict(zip(_COLUMN_FACTS, row, strict=True))) for row in column_rows]
+    index_rows = connection.execute(_INDEXES_SQL, table_id).fetchall()
+    indexes = [IndexInfo(method=method, unique=unique, keys=tuple(keys)) for method, unique, keys in index_rows]
     primary: tuple[str, ...] = ()
-    foreign = []
-    for key, key_type, target_schema, target, own_columns, target_columns in connection.execute(
-        _KEYS_SQL, {"oid": oid}
-    ).fetchall():
+    foreign: list[LiveForeignKey] = []
+    key_rows = connection.execute(_KEYS_SQL, table_id).fetchall()
+    for key, key_type, target_schema, target, own_columns, target_columns in key_rows:
         if key_type == "p":
             primary = tuple(own_columns)
-        else:
-            foreign.append(
-                LiveForeignKey(
-                    name=key,
-                    columns=tuple(own_columns),
-                    target=f"{target_schema}.{target}",
-                    target_columns=tuple(target_columns),
-                )
-            )
+            continue
+        foreign_key = LiveForeignKey(
+            name=key,
+            columns=tuple(own_columns),
+            target=f"{target_schema}.{target}",
+            target_columns=tuple(target_columns),
+        )
+        foreign.append(foreign_key)
+    extension_rows = connection.execute(_EXTENSIONS_SQL).fetchall()
+    encoding = connection.info.parameter_status("server_encoding") or "UTF8"
     return LiveTableInfo(
         name=qualified_name,
         kind=kind,
-        columns=columns,
-        rows=int(rows) if rows >= 0 and kind in {"r", "p", "m"} else None,
+        columns=tuple(columns),
+        rows=_to_row_count(rows, kind),
         comment=comment,
         primary=primary,
         foreign=tuple(foreign),
         indexes=tuple(indexes),
-        extensions=tuple(sorted(row[0] for row in connection.execute(_EXTENSIONS_SQL).fetchall())),
-        encoding=str(connection.info.parameter_status("server_encoding") or "UTF8"),
+        extensions=tuple(sorted(row[0] for row in extension_rows)),
+        encoding=str(encoding),
     )
 
 
-def _build_column_info(
-    name: str, sql_type: str, base: str, kind: str, modifier: int, required: bool, comment: str | None, readable: bool
-) -> LiveColumnInfo:
-    served_type = _TEXT_TYPE if kind == "e" else SERVED_TYPES.get(base)
+# facts of a column, in the order of `_COLUMNS_SQL`
+_COLUMN_FACTS = ("name", "sql_type", "base", "kind", "modifier", "required", "comment", "readable")
+
+
+def _build_column_info(facts: Mapping[str, Any]) -> LiveColumnInfo:
+    """Build the description of a column from its `_COLUMN_FACTS`."""
+    base = facts["base"]
+    modifier = facts["modifier"]
+    served_type = SERVED_TYPES.get(base)
+    if facts["kind"] == "e":
+        served_type = _TEXT_TYPE
     if base == "numeric" and modifier >= 4:
         digits = (modifier - 4) >> 16 & 0xFFFF
         scale = (modifier - 4) & 0x7FF
         if scale == 0 and digits <= 18:
             served_type = ServedType(type=INT64, value="CAST(nullif({0}, 'NaN') AS bigint)")
-    remedy = _REMEDIES_BY_TYPE.get(base, "")
     return LiveColumnInfo(
-        name=name,
-        sql_type=sql_type,
+        name=facts["name"],
+        sql_type=facts["sql_type"],
         base=base,
-        kind=kind,
+        kind=facts["kind"],
         modifier=modifier,
         served_type=served_type,
-        comment=comment or None,
-        required=required,
-        readable=readable,
-        remedy=remedy,
+        comment=facts["comment"] or None,
+        required=facts["required"],
+        readable=facts["readable"],
+        remedy=_REMEDIES_BY_TYPE.get(base, ""),
     )
 
 
 def table_info_from_json(document: Mapping[str, Any]) -> LiveTableInfo | None:
-    """Deserialize an earlier look; None if it is of another version."""
-    words = ("name", "sql_type", "base", "kind", "modifier", "required", "comment", "readable")
+    """Read the JSON text of an earlier inspection; None if it is of another version."""
     try:
+        columns = [_build_column_info(item) for item in document["columns"]]
+        foreign = [_foreign_key_from_json(item) for item in document["foreign"]]
+        indexes = [
+            IndexInfo(method=item["method"], unique=item["unique"], keys=tuple(item["keys"]))
+            for item in document["indexes"]
+        ]
+        plain_facts = {key: document[key] for key in ("name", "kind", "rows", "comment", "encoding")}
         return LiveTableInfo(
-            **{key: document[key] for key in ("name", "kind", "rows", "comment", "encoding")},
-            columns=tuple(_build_column_info(*(column[word] for word in words)) for column in document["columns"]),
+            **plain_facts,
+            columns=tuple(columns),
             primary=tuple(document["primary"]),
-            foreign=tuple(
-                LiveForeignKey(
-                    name=item["name"],
-                    columns=tuple(item["columns"]),
-                    target=item["target"],
-                    target_columns=tuple(item["target_columns"]),
-                )
-                for item in document["foreign"]
-            ),
-            indexes=tuple(
-                IndexInfo(method=item["method"], unique=item["unique"], keys=tuple(item["keys"]))
-                for item in document["indexes"]
-            ),
+            foreign=tuple(foreign),
+            indexes=tuple(indexes),
             extensions=tuple(document["extensions"]),
         )
     except (KeyError, TypeError):
         return None
 
 
-def _build_missing_table_error(connection: Any, table: str) -> SourceError:
-    qualified_by_spelling = {
-        _write_table_option(schema, name): f"{schema}.{name}"
-        for schema, name, _, _ in connection.execute(_TABLES_SQL).fetchall()
-    }
-    short = {spelled.rpartition(".")[2]: spelled for spelled in qualified_by_spelling}
-    close_match = find_close_match(table, qualified_by_spelling, 0.8) or short.get(
-        find_close_match(table.rpartition(".")[2], short, 0.7) or ""
+def _foreign_key_from_json(document: Mapping[str, Any]) -> LiveForeignKey:
+    return LiveForeignKey(
+        name=document["name"],
+        columns=tuple(document["columns"]),
+        target=document["target"],
+        target_columns=tuple(document["target_columns"]),
     )
+
+
+def _build_missing_table_error(connection: Any, table: str) -> SourceError:
+    rows = connection.execute(_TABLES_SQL).fetchall()
+    qualified_by_spelling = {_write_table_option(schema, name): f"{schema}.{name}" for schema, name, _, _ in rows}
+    spelling_by_short_name = {spelling.rpartition(".")[2]: spelling for spelling in qualified_by_spelling}
+    close_match = find_close_match(table, qualified_by_spelling, 0.8)
+    if not close_match:
+        short_match = find_close_match(table.rpartition(".")[2], spelling_by_short_name, 0.7)
+        close_match = spelling_by_short_name.get(short_match or "")
     if close_match:
         hint = f"did you mean {close_match!r}?"
     else:
@@ -518,9 +554,21 @@ def _quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _quote_table_name(table: str) -> str:
+    """Quote the parts of a table's name that are not quoted yet."""
+    parts: list[str] = []
+    for part in _NAME_PART_PATTERN.findall(table):
+        if part.startswith('"'):
+            parts.append(part)
+        else:
+            parts.append(_quote_name(part))
+    return ".".join(parts)
+
+
 def _write_table_option(schema: str, name: str) -> str:
-    """Write a name as the option `table` wants it: quoted if a dot stands in it."""
-    return ".".join(_quote_name(part) if "." in part else part for part in (schema, name))
+    """Write a name as the option `table` takes it: a part with a dot is quoted."""
+    parts = [schema, name]
+    return ".".join(_quote_name(part) if "." in part else part for part in parts)
 
 
 def _redact_url(text: str, url: str) -> str:
@@ -532,43 +580,47 @@ def _redact_url(text: str, url: str) -> str:
     return " ".join(text.split())
 
 
-# --- which indexes serve what ----------------------------------------------------------------------------------
+# --- uses of indexes -------------------------------------------------------------------------------------------
 
 _SQL_NOISE_PATTERN = re.compile(r"::[a-z ]+(?:\[\])?|[\s\"]|\b[a-z_]\w*\.(?=q3c_|spoint|radians)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexHint:
-    """A condition that no index of the source serves, and the statement that would make one."""
+    """A condition that no index of the source serves, and the statement that would create one."""
 
     message: str
     remedy: str
 
 
 def find_position_index(table_info: LiveTableInfo, lon: str, lat: str) -> str:
-    """Find what serves cones on two columns.
+    """Find the index that serves cones on two columns.
 
-    ``q3c``, ``pgsphere``, ``latitude`` (a B-tree that begins with it), if anything.
+    Return ``q3c``, ``pgsphere``, ``latitude`` (a B-tree that begins with it), or an empty text.
     """
     index_expressions = {"q3c": f"q3c_ang2ipix({lon},{lat})", "pgsphere": f"spoint(radians({lon}),radians({lat}))"}
     for kind, text in index_expressions.items():
+        if kind not in table_info.extensions:
+            continue
         for index in table_info.indexes:
-            if kind in table_info.extensions and _normalize_sql(index.keys[0]) == _normalize_sql(text):
+            if _normalize_sql(index.keys[0]) == _normalize_sql(text):
                 return kind
-    return "latitude" if _has_leading_index(table_info, lat) else ""
+    if _has_leading_index(table_info, lat):
+        return "latitude"
+    return ""
 
 
 def list_index_hints(
     table_info: LiveTableInfo, position: tuple[str, str] | None, uses_by_column: Mapping[str, str]
 ) -> list[IndexHint]:
-    """List what is asked often and served by no index.
+    """List the frequent conditions that no index serves.
 
     Parameters
     ----------
     position
-        The source's columns of longitude and latitude, if they are plain ones.
+        The columns of longitude and latitude of the source, if they are plain ones.
     uses_by_column
-        Column of the source -> what it is to readers: ``the key``, ``an indexed column``.
+        Column of the source -> what it is to users: ``the key``, ``an indexed column``.
     """
     if table_info.kind in {"v", "f"}:
         return []
@@ -591,20 +643,15 @@ def list_index_hints(
         hints_found.append(IndexHint(message=f"no index serves cones on {', '.join(position)}", remedy=remedy))
     for column, use in uses_by_column.items():
         if not _has_leading_index(table_info, column):
-            hints_found.append(
-                IndexHint(
-                    message=f"no index serves {use} {column}",
-                    remedy=f"CREATE INDEX CONCURRENTLY ON {table} ({_quote_name(column)})",
-                )
-            )
+            remedy = f"CREATE INDEX CONCURRENTLY ON {table} ({_quote_name(column)})"
+            hints_found.append(IndexHint(message=f"no index serves {use} {column}", remedy=remedy))
     return hints_found
 
 
 def _has_leading_index(table_info: LiveTableInfo, column: str) -> bool:
-    return any(
-        index.method in {"btree", "brin", "hash"} and _normalize_sql(index.keys[0]) == _normalize_sql(column)
-        for index in table_info.indexes
-    )
+    name = _normalize_sql(column)
+    ordered_indexes = [index for index in table_info.indexes if index.method in {"btree", "brin", "hash"}]
+    return any(_normalize_sql(index.keys[0]) == name for index in ordered_indexes)
 
 
 def _normalize_sql(text: str) -> str:

@@ -1,9 +1,10 @@
-"""Parquet files; VOTable metadata in the footer (VOParquet 1.0) is taken up."""
+"""Read Parquet files; VOTable metadata in the footer (VOParquet 1.0) describes their columns."""
 
 from __future__ import annotations
 
 import io
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,20 +31,20 @@ from hven.sources._reading.whole_numbers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hven.formats import TableStream
     from hven.sources import Source, SourceContext
 
-TICKS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # in a second
-MAX_DOUBLE_DIGITS = 15  # that a double holds of every decimal number
-_MAX_DICTIONARY_FILE_BYTES = 256 << 20  # bytes of a file
+TICKS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+MAX_DOUBLE_DIGITS = 15  # a double holds this many digits of every decimal number
+_MAX_DICTIONARY_FILE_BYTES = 256 << 20  # larger files are read without dictionaries
 VOPARQUET_METADATA_KEY = b"IVOA.VOTable-Parquet.content"
 FILES = FileSignature(extensions=("parquet", "pq"), leading_pattern=rb"PAR1[^\0]*\0")  # `PAR1,PAR2` heads a text
 
 
 class Options(FileOptions):
-    """What a descriptor may say of Parquet files: nothing but which ones."""
+    """What a descriptor may state about Parquet files: only which ones."""
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
@@ -63,13 +64,13 @@ class ParquetRows(FileRows):
     Attributes
     ----------
     in_place
-        An engine may serve the files where they are: types that it does not convert are left out.
+        True: an engine may serve the files where they are, so types that it does not convert are left out.
     """
 
     in_place = False
 
     def list_columns(self) -> list[Column]:
-        """List the columns that have a VOTable form, described by the footer's VOTable if there is one."""
+        """List the columns that have a VOTable form. The VOTable of the footer describes them if there is one."""
         return self._columns
 
     def estimate_size(self) -> int:
@@ -88,12 +89,14 @@ class ParquetRows(FileRows):
     ) -> Iterator[pa.RecordBatch]:
         kinds = {column.name: column.type.arrow for column in self._columns}
         with _open_parquet(file) as plain:
-            opened = _open_parquet(
-                file, _list_dictionary_columns(plain) if file.size <= _MAX_DICTIONARY_FILE_BYTES else ()
-            )
+            dictionary_columns: Sequence[str] = ()
+            if file.size <= _MAX_DICTIONARY_FILE_BYTES:
+                dictionary_columns = _list_dictionary_columns(plain)
+            opened = _open_parquet(file, dictionary_columns)
         first = 1
         try:
-            paths = {name: path for name, (path, _) in list_leaf_columns(opened.schema_arrow).items()}
+            leaves = list_leaf_columns(opened.schema_arrow)
+            paths = {name: path for name, (path, _) in leaves.items()}
             for name in file_column_names:
                 if name not in paths:
                     raise SourceError(
@@ -103,13 +106,12 @@ class ParquetRows(FileRows):
                     )
             if file is not self.files[0]:
                 self._check_same_units(file, self._describe_columns(opened, file), file_column_names)
-            if row_limit is None:
-                step = self.context.batch_row_limit
-            else:
-                step = min(self.context.batch_row_limit, row_limit)
+            step = self.context.batch_row_limit
+            if row_limit is not None:
+                step = min(step, row_limit)
             columns = [paths[name] for name in file_column_names] or opened.schema_arrow.names[:1]
             batches = opened.iter_batches(step, columns=columns)
-            for batch in (piece for large_batch in batches for piece in literal.split_by_expanded_size(large_batch)):
+            for batch in chain.from_iterable(map(literal.split_by_expanded_size, batches)):
                 values_by_name = {name: select_leaf_column(batch, paths[name]) for name in file_column_names}
                 self._report_precision(values_by_name, file, first)
                 arrays = {}
@@ -130,11 +132,8 @@ class ParquetRows(FileRows):
                 first += batch.num_rows
                 self.read_count += batch.num_rows
         except (pa.ArrowException, ValueError, OSError) as error:
-            raise SourceError(
-                f"cannot be read after row {first - 1}: {error}",
-                place=Place(file=file.name),
-                remedy="get the file anew",
-            ) from error
+            message = f"cannot be read after row {first - 1}: {error}"
+            raise SourceError(message, place=Place(file=file.name), remedy="get the file anew") from error
         finally:
             opened.close()
         file.compute_sha256()
@@ -142,86 +141,111 @@ class ParquetRows(FileRows):
     def _report_hidden_fields(
         self, schema: pa.Schema, leaves: Mapping[str, tuple[str, pa.DataType]], file: DataFile
     ) -> None:
-        """Report the fields of structures that are not read since a column has their name."""
+        """Report the fields of structures that are not read because a column has their name."""
         paths = {path for path, _ in leaves.values()}
         for item in schema:
-            for field in item.type if pa.types.is_struct(item.type) else ():
-                if f"{item.name}.{field.name}" not in paths:
+            if not pa.types.is_struct(item.type):
+                continue
+            for field in item.type:
+                path = f"{item.name}.{field.name}"
+                if path not in paths:
                     message = f"a column is called {item.name}_{field.name}, too: the field is not read"
-                    self.context.report_deviation(
-                        Deviation(
-                            kind=DeviationKind.DUPLICATE_NAME,
-                            column=f"{item.name}.{field.name}",
-                            file=file.name,
-                            message=message,
-                        )
+                    deviation = Deviation(
+                        kind=DeviationKind.DUPLICATE_NAME, column=path, file=file.name, message=message
                     )
+                    self.context.report_deviation(deviation)
 
     def _choose_type(
         self, name: str, path: str, stored: pa.DataType, opened: pq.ParquetFile, file: DataFile
     ) -> Type | None:
-        """Choose the type of a column, and report what is not read or is read as something else; None.
+        """Choose the type of a column; None: it has no form in a table of the VO.
 
-        It has no form in a table of the VO.
+        Report what is not read, or is read as something else.
         """
-        report = self.context.report_deviation if file is self.files[0] else _ignore_deviation
+        report = _ignore_deviation
+        if file is self.files[0]:
+            report = self.context.report_deviation
         if not self.in_place:
-            if (pa.types.is_uint64(stored) or _is_whole_decimal(stored)) and _has_values_beyond_int64(opened, path):
-                report(build_text_deviation(name, file.name))
-                return Type("char", f"{MAX_UINT64_DIGITS if pa.types.is_uint64(stored) else stored.precision + 1}*")
-            if _is_whole_decimal(stored):
-                return INT64
-            if pa.types.is_duration(stored):
-                message = f"durations ({stored.unit}) are read as seconds"
-                report(Deviation(kind=DeviationKind.TYPE, column=name, file=file.name, message=message))
-                return FLOAT64
-            if pa.types.is_fixed_size_binary(stored):
-                return Type("unsignedByte", str(stored.byte_width))
+            converted_type = self._choose_converted_type(name, path, stored, opened, report=report, file=file)
+            if converted_type is not None:
+                return converted_type
         if pa.types.is_decimal(stored) and stored.precision > MAX_DOUBLE_DIGITS:
             message = f"decimals of {stored.precision} digits are read as doubles, which hold {MAX_DOUBLE_DIGITS}"
-            report(Deviation(kind=DeviationKind.PRECISION, column=name, file=file.name, message=message))
+            deviation = Deviation(kind=DeviationKind.PRECISION, column=name, file=file.name, message=message)
+            report(deviation)
         try:
             return type_from_arrow(stored)
         except ValueError:
-            report(
-                Deviation(
-                    kind=DeviationKind.DROPPED_COLUMN,
-                    column=name,
-                    file=file.name,
-                    message=f"the type {stored} has no form in a table of the VO: the column is not read",
-                    remedy="take it apart into columns of plain types",
-                )
+            deviation = Deviation(
+                kind=DeviationKind.DROPPED_COLUMN,
+                column=name,
+                file=file.name,
+                message=f"the type {stored} has no form in a table of the VO: the column is not read",
+                remedy="take it apart into columns of plain types",
             )
+            report(deviation)
             return None
+
+    def _choose_converted_type(
+        self,
+        name: str,
+        path: str,
+        stored: pa.DataType,
+        opened: pq.ParquetFile,
+        *,
+        report: Callable[[Deviation], None],
+        file: DataFile,
+    ) -> Type | None:
+        """Choose the type of a column whose values are converted when they are read; None: it is not of them."""
+        is_whole_decimal = _is_whole_decimal(stored)
+        is_uint64 = pa.types.is_uint64(stored)
+        if (is_uint64 or is_whole_decimal) and _has_values_beyond_int64(opened, path):
+            report(build_text_deviation(name, file.name))
+            digits = MAX_UINT64_DIGITS
+            if not is_uint64:
+                digits = stored.precision + 1
+            return Type("char", f"{digits}*")
+        if is_whole_decimal:
+            return INT64
+        if pa.types.is_duration(stored):
+            message = f"durations ({stored.unit}) are read as seconds"
+            deviation = Deviation(kind=DeviationKind.TYPE, column=name, file=file.name, message=message)
+            report(deviation)
+            return FLOAT64
+        if pa.types.is_fixed_size_binary(stored):
+            return Type("unsignedByte", str(stored.byte_width))
+        return None
 
     def _reject_rows(self, values: pa.Array, is_bad: np.ndarray, name: str, first_row: int, file: DataFile) -> None:
         """Reject the rows whose unsigned integers do not fit."""
         for at in np.flatnonzero(is_bad):
             value = str(values[int(at)].as_py())
-            if self.context.on_reject is None:
-                message = f"row {first_row + int(at)}, column {name}: {value} is {INT64_REASON}"
-                raise SourceError(message, place=Place(file=file.name))
             row = first_row + int(at)
-            self.context.on_reject(RejectedRow(file=file.name, row=row, column=name, value=value, reason=INT64_REASON))
+            if self.context.on_reject is None:
+                message = f"row {row}, column {name}: {value} is {INT64_REASON}"
+                raise SourceError(message, place=Place(file=file.name))
+            rejected_row = RejectedRow(file=file.name, row=row, column=name, value=value, reason=INT64_REASON)
+            self.context.on_reject(rejected_row)
 
     def _report_precision(self, arrays: Mapping[str, pa.Array], file: DataFile, first_row: int) -> None:
-        """Report times that are finer than what is stored."""
+        """Report times that are finer than the stored ones."""
         for name, values in arrays.items():
             if not pa.types.is_timestamp(values.type) or values.type.unit != "ns":
                 continue
-            fine = np.flatnonzero(np.asarray(values.cast(pa.int64()).fill_null(0)) % 1000)
+            nanoseconds = np.asarray(values.cast(pa.int64()).fill_null(0))
+            fine = np.flatnonzero(nanoseconds % 1000)
             if len(fine):
-                self.context.report_deviation(
-                    Deviation(
-                        kind=DeviationKind.PRECISION,
-                        column=name,
-                        count=len(fine),
-                        file=file.name,
-                        row=first_row + int(fine[0]),
-                        value=str(values[int(fine[0])]),
-                        message="digits below a microsecond are left out",
-                    )
+                first_fine = int(fine[0])
+                deviation = Deviation(
+                    kind=DeviationKind.PRECISION,
+                    column=name,
+                    count=len(fine),
+                    file=file.name,
+                    row=first_row + first_fine,
+                    value=str(values[first_fine]),
+                    message="digits below a microsecond are left out",
                 )
+                self.context.report_deviation(deviation)
 
     @cached_property
     def _columns(self) -> list[Column]:
@@ -245,19 +269,15 @@ class ParquetRows(FileRows):
             kind = self._choose_type(name, path, stored, opened, file)
             if kind is None:
                 continue
-            if path == name:
-                field_metadata = schema.field(name).metadata or {}
-            else:
-                field_metadata = {}
-            meta = {key.decode(): value.decode(errors="replace") for key, value in field_metadata.items()}
-            if pa.types.is_duration(stored):
-                meta["unit"] = "s"
-            column = footer or Column(
-                name=name, unit=meta.get("unit"), ucd=meta.get("ucd"), description=meta.get("description")
-            )
-            columns.append(
-                column if column.type.arrow == kind.arrow and footer is not None else column.copy_with(type=kind)
-            )
+            if footer is not None and footer.type.arrow == kind.arrow:
+                columns.append(footer)
+                continue
+            if footer is None:
+                field_metadata: Mapping[bytes, bytes] = {}
+                if path == name:
+                    field_metadata = schema.field(name).metadata or {}
+                footer = _build_described_column(name, field_metadata, stored)
+            columns.append(footer.copy_with(type=kind))
         if not columns:
             raise SourceError(
                 "no column that a table can hold",
@@ -267,13 +287,23 @@ class ParquetRows(FileRows):
         return columns
 
 
-def _has_values_beyond_int64(opened: pq.ParquetFile, path: str) -> bool:
-    """Return whether a column of unsigned integers holds larger ones than int64.
+def _build_described_column(name: str, field_metadata: Mapping[bytes, bytes], stored: pa.DataType) -> Column:
+    """Describe a column by the metadata of its field."""
+    texts = {key.decode(): value.decode(errors="replace") for key, value in field_metadata.items()}
+    unit = texts.get("unit")
+    if pa.types.is_duration(stored):
+        unit = "s"
+    return Column(name=name, unit=unit, ucd=texts.get("ucd"), description=texts.get("description"))
 
-    As the statistics say, or the values where there are none.
+
+def _has_values_beyond_int64(opened: pq.ParquetFile, path: str) -> bool:
+    """Return whether a column of whole numbers holds values that int64 does not.
+
+    The statistics tell it, or the values where there are none.
     """
     metadata = opened.metadata
-    number = next(at for at in range(metadata.num_columns) if metadata.schema.column(at).path == path)
+    paths = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
+    number = paths.index(path)
     unknown = []
     for group in range(metadata.num_row_groups):
         statistics = metadata.row_group(group).column(number).statistics
@@ -294,55 +324,61 @@ def _is_whole_decimal(arrow_type: pa.DataType) -> bool:
 
 
 def _ignore_deviation(_deviation: Deviation) -> None:
-    """Report nothing: the first file told it."""
+    """Report nothing: the first file reported it."""
 
 
 def _fit_whole_numbers(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, np.ndarray | None]:
-    """Convert whole numbers of other types than int64, alone or unsigned ones in lists, and find the rows that do not fit; other values stay as they are."""
+    """Convert whole numbers of other types than int64, alone or unsigned ones in lists; mark the rows that do not fit.
+
+    Other values stay as they are.
+    """
     if pa.types.is_uint64(values.type) or (_is_whole_decimal(values.type) and not pa.types.is_floating(arrow_type)):
         return convert_unsigned(values, arrow_type)
-    nested = (
-        pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_fixed_size_list(values.type)
-    )
-    if not nested or not pa.types.is_uint64(values.type.value_type):
+    if not _is_list(values.type) or not pa.types.is_uint64(values.type.value_type):
         return values, None
     flat = values.flatten()
     if not has_values_beyond_int64(flat):
         return values, None
-    beyond = np.asarray(pc.fill_null(pc.greater(flat, pa.scalar(MAX_INT64, pa.uint64())), False))
+    is_beyond = pc.greater(flat, pa.scalar(MAX_INT64, pa.uint64()))
+    beyond = np.asarray(pc.fill_null(is_beyond, False))
     bad = np.zeros(len(values), bool)
     bad[np.asarray(pc.list_parent_indices(values))[beyond]] = True
-    return pc.if_else(pa.array(bad), pa.scalar(None, values.type), values), bad
+    fitting_values = pc.if_else(pa.array(bad), pa.scalar(None, values.type), values)
+    return fitting_values, bad
+
+
+def _is_list(arrow_type: pa.DataType) -> bool:
+    if pa.types.is_fixed_size_list(arrow_type):
+        return True
+    return bool(pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type))
 
 
 def _list_dictionary_columns(opened: pq.ParquetFile) -> list[str]:
     """List the columns of texts and bytes.
 
-    They are read as dictionaries and spelt out a few rows at a time, as a long text may be every row's.
+    They are read as dictionaries and expanded a few rows at a time, for each row may have the same long text.
     """
-    kinds = [opened.schema.column(number) for number in range(opened.metadata.num_columns)]
-    return [kind.path for kind in kinds if kind.physical_type == "BYTE_ARRAY" and kind.logical_type.type != "DECIMAL"]
+    columns = [opened.schema.column(number) for number in range(opened.metadata.num_columns)]
+    byte_columns = [column for column in columns if column.physical_type == "BYTE_ARRAY"]
+    return [column.path for column in byte_columns if column.logical_type.type != "DECIMAL"]
 
 
 def _open_parquet(file: DataFile, dictionary_columns: Sequence[str] = ()) -> pq.ParquetFile:
+    # pre_buffer would keep every row group that was read until the file is closed (1.8 GB of 5 x 10^7 rows, against
+    # 80 MB)
+    columns = list(dictionary_columns)
     try:
-        # without pre_buffer: it keeps every row group that was read until the file is closed (1.8 GB of 5 x 10^7 rows,
-        # against 80 MB)
-        return pq.ParquetFile(
-            file.product_path, memory_map=False, pre_buffer=False, read_dictionary=list(dictionary_columns)
-        )
+        return pq.ParquetFile(file.product_path, memory_map=False, pre_buffer=False, read_dictionary=columns)
     except (pa.ArrowException, OSError) as error:
-        raise SourceError(
-            f"no readable Parquet file: {error}",
-            place=Place(file=file.name),
-            remedy="get the file anew, or `ignore:` it",
-        ) from error
+        message = f"no readable Parquet file: {error}"
+        remedy = "get the file anew, or `ignore:` it"
+        raise SourceError(message, place=Place(file=file.name), remedy=remedy) from error
 
 
 def _read_footer_columns(opened: pq.ParquetFile) -> list[Column]:
-    text = (opened.schema_arrow.metadata or {}).get(VOPARQUET_METADATA_KEY) or (opened.metadata.metadata or {}).get(
-        VOPARQUET_METADATA_KEY
-    )
+    schema_metadata = opened.schema_arrow.metadata or {}
+    file_metadata = opened.metadata.metadata or {}
+    text = schema_metadata.get(VOPARQUET_METADATA_KEY) or file_metadata.get(VOPARQUET_METADATA_KEY)
     if not text:
         return []
     try:
@@ -362,35 +398,47 @@ def _read_footer_columns(opened: pq.ParquetFile) -> list[Column]:
 
 
 def _cast_to_storage(values: pa.Array, arrow_type: pa.DataType, file: DataFile, name: str) -> pa.Array:
-    """Cast to the storage type: dictionaries unfolded, unsigned words widened, dates made times."""
-    if values.type == arrow_type:
+    """Cast to the storage type: dictionaries are decoded, unsigned words widened, dates made times."""
+    kind = values.type
+    if kind == arrow_type:
         return values
-    if pa.types.is_dictionary(values.type):
+    if pa.types.is_dictionary(kind):
         return _cast_to_storage(values.dictionary_decode(), arrow_type, file, name)
-    if pa.types.is_time(values.type) or pa.types.is_null(values.type):
+    if pa.types.is_time(kind) or pa.types.is_null(kind):
         return values.cast(pa.string())
-    if pa.types.is_duration(values.type):
-        return pc.divide(values.cast(pa.int64()).cast(pa.float64(), safe=False), TICKS_PER_SECOND[values.type.unit])
-    if pa.types.is_fixed_size_binary(values.type) and values.type.byte_width:
-        width = values.type.byte_width
-        items = pa.Array.from_buffers(
-            pa.uint8(), len(values) * width, [None, values.buffers()[1]], offset=values.offset * width
-        )
-        mask = values.is_null() if values.null_count else None
-        return pa.FixedSizeListArray.from_arrays(items, width, mask=mask)
-    if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
-        small = values.cast(pa.binary())
-        offsets = pa.Array.from_buffers(pa.int32(), len(small) + 1, [None, small.buffers()[1]], offset=small.offset)
-        items = pa.Array.from_buffers(pa.uint8(), offsets[-1].as_py(), [None, small.buffers()[2]])
-        if small.null_count:
-            return pa.ListArray.from_arrays(offsets, items, mask=small.is_null())
-        return pa.ListArray.from_arrays(offsets, items)
+    if pa.types.is_duration(kind):
+        ticks = values.cast(pa.int64()).cast(pa.float64(), safe=False)
+        return pc.divide(ticks, TICKS_PER_SECOND[kind.unit])
+    if (pa.types.is_fixed_size_binary(kind) and kind.byte_width) or _is_variable_binary(kind):
+        return _binary_to_lists(values)
     try:
-        if pa.types.is_timestamp(values.type) and values.type.tz:
-            values = values.cast(pa.timestamp(values.type.unit, "UTC")).cast(pa.timestamp(values.type.unit))
+        if pa.types.is_timestamp(kind) and kind.tz:
+            utc_values = values.cast(pa.timestamp(kind.unit, "UTC"))
+            values = utc_values.cast(pa.timestamp(kind.unit))
         safe = not pa.types.is_timestamp(arrow_type) and not pa.types.is_floating(arrow_type)
         return values.cast(arrow_type, safe=safe)
     except pa.ArrowInvalid as error:
         raise SourceError(
             f"column {name}: {error}", place=Place(file=file.name), remedy="write it as a signed 64-bit integer"
         ) from error
+
+
+def _is_variable_binary(arrow_type: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(arrow_type) or pa.types.is_large_binary(arrow_type))
+
+
+def _binary_to_lists(values: pa.Array) -> pa.Array:
+    """Convert bytes to lists of numbers, without a copy of them."""
+    mask = None
+    if values.null_count:
+        mask = values.is_null()
+    if pa.types.is_fixed_size_binary(values.type):
+        width = values.type.byte_width
+        buffers = [None, values.buffers()[1]]
+        items = pa.Array.from_buffers(pa.uint8(), len(values) * width, buffers, offset=values.offset * width)
+        return pa.FixedSizeListArray.from_arrays(items, width, mask=mask)
+    small = values.cast(pa.binary())
+    _, offset_buffer, data_buffer = small.buffers()
+    offsets = pa.Array.from_buffers(pa.int32(), len(small) + 1, [None, offset_buffer], offset=small.offset)
+    items = pa.Array.from_buffers(pa.uint8(), offsets[-1].as_py(), [None, data_buffer])
+    return pa.ListArray.from_arrays(offsets, items, mask=mask)

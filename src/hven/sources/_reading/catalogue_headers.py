@@ -1,8 +1,8 @@
 """Recognise the headers of astronomers' text formats.
 
-VizieR's TSV, IPAC, SExtractor, DAOPHOT, RDB, MRT, and columns under a ruled line.
+These are VizieR's TSV, IPAC, SExtractor, DAOPHOT, RDB, MRT, and columns under a ruled line.
 
-Each of them says what the columns are in its own way, and a reader of plain delimited text would lose it: names, units,
+Each of them describes the columns in its own way, and a reader of plain delimited text would lose it: names, units,
 types, null words, or the places of the columns.
 """
 
@@ -52,7 +52,7 @@ _IPAC_TYPE_WORDS = {"", "date", *_IPAC_TYPES}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextHeader:
-    """What the header of a known format says.
+    """What the header of a known format states.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class TextHeader:
     types
         Types that the header declares, by name; the others are guessed.
     nulls
-        Words that stand for no value, by column name (``*`` holds those of all).
+        Words that stand for a missing value, by column name (``*`` holds those of all).
     ranges
         First and last place (exclusive, from 0) of each column in a line, if the columns stand at fixed places.
     counts_bytes
@@ -71,7 +71,7 @@ class TextHeader:
     has_continuation_lines
         True if a backslash at the end of a line continues the record in the next one.
     title, authors
-        Of the paper.
+        Title and authors of the paper.
     renamed
         Names that occurred twice, each with its new one.
     """
@@ -105,11 +105,24 @@ class _FileBeginning:
 
     def list_data_lines(self, first_line: int, comment: str | None, line_limit: int = 400) -> list[str]:
         """List lines from `first_line` on that are neither blank nor comments."""
-        return [
-            line
-            for line in self.lines[first_line:]
-            if line.strip() and not (comment and line.lstrip().startswith(comment))
-        ][:line_limit]
+        data_lines: list[str] = []
+        for line in self.lines[first_line:]:
+            is_comment = comment is not None and line.lstrip().startswith(comment)
+            if line.strip() and not is_comment:
+                data_lines.append(line)
+                if len(data_lines) == line_limit:
+                    break
+        return data_lines
+
+    def skip_lines(self, first_line: int, is_skipped: Callable[[str], bool]) -> int:
+        """Find the first line from `first_line` on that is neither blank nor to be skipped."""
+        line_number = first_line
+        while line_number < len(self.lines):
+            line = self.lines[line_number]
+            if line.strip() and not is_skipped(line):
+                break
+            line_number += 1
+        return line_number
 
 
 def read_text_header(first_bytes: bytes, start: int, file: str) -> TextHeader | None:
@@ -122,12 +135,12 @@ def read_text_header(first_bytes: bytes, start: int, file: str) -> TextHeader | 
     start
         The byte at which to begin.
     file
-        Its name, for messages.
+        Name of the file, for messages.
 
     Returns
     -------
     header
-        Or None: it is none of them, and the look of its lines decides.
+        None: the file has none of them, and its lines decide.
 
     Raises
     ------
@@ -138,8 +151,9 @@ def read_text_header(first_bytes: bytes, start: int, file: str) -> TextHeader | 
     starts = [start]
     for part in parts:
         starts.append(starts[-1] + len(part))
-    lines = _FileBeginning(file, [part.decode(errors="replace").rstrip("\r\n") for part in parts], starts)
-    first = next((number for number, line in enumerate(lines.lines) if line.strip()), None)
+    texts = [part.decode(errors="replace").rstrip("\r\n") for part in parts]
+    lines = _FileBeginning(file, texts, starts)
+    first = next((number for number, text in enumerate(texts) if text.strip()), None)
     if first is None:
         return None
     for recognise in _HEADER_RECOGNIZERS:
@@ -150,9 +164,9 @@ def read_text_header(first_bytes: bytes, start: int, file: str) -> TextHeader | 
 
 
 def _rename_repeated_columns(header: TextHeader) -> TextHeader:
-    """Give columns of one name numbers.
+    """Give each column that shares its name with another one a number.
 
-    Where a format describes them by name, all have the description of that name.
+    Where a format describes them by name, all get the description of that name.
     """
     names = deduplicate_names(header.names)
     renamed = list_renamed(header.names, names)
@@ -168,62 +182,58 @@ def _rename_repeated_columns(header: TextHeader) -> TextHeader:
             types[new] = types[name]
         if name in nulls:
             nulls[new] = nulls[name]
-    return replace(header, names=names, columns=columns, types=types, nulls=nulls, renamed=[*header.renamed, *renamed])
+    all_renamed = [*header.renamed, *renamed]
+    return replace(header, names=names, columns=columns, types=types, nulls=nulls, renamed=all_renamed)
 
 
 def _build_column(
     name: str, *, unit: str | None = None, description: str | None = None, ucd: str | None = None
 ) -> Column:
-    return Column(
-        name=name,
-        type=_TEXT_TYPE,
-        unit=parse_units([name], [unit])[name] if unit else None,
-        description=description or None,
-        ucd=ucd or None,
-    )
+    parsed_unit = None
+    if unit:
+        parsed_unit = parse_units([name], [unit])[name]
+    return Column(name=name, type=_TEXT_TYPE, unit=parsed_unit, description=description or None, ucd=ucd or None)
+
+
+def _split_tabs(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("\t")]
+
+
+@dataclass(frozen=True, slots=True)
+class _VizierColumn:
+    """A column as VizieR describes it."""
+
+    format: str = ""
+    description: str = ""
+    ucd: str | None = None
 
 
 def _read_vizier_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
     """Read VizieR's TSV: comments ``#Column name (format) text [ucd=...]``, then names, units and a ruled line."""
-    described: dict[str, tuple[str, str, str | None]] = {}
-    line_number = first_line
-    while line_number < len(beginning.lines) and (
-        not beginning.lines[line_number].strip() or beginning.lines[line_number].startswith("#")
-    ):
-        match = _VIZIER_COLUMN_PATTERN.match(beginning.lines[line_number])
-        if match:
-            described[match.group(1).strip()] = (match.group(2), match.group(3).strip(), match.group(4))
-        line_number += 1
+    line_number = beginning.skip_lines(first_line, lambda line: line.startswith("#"))
+    described = _read_vizier_comments(beginning.lines[first_line:line_number])
     if not described or line_number >= len(beginning.lines):
         return None
-    names = [cell.strip() for cell in beginning.lines[line_number].split("\t")]
+    names = _split_tabs(beginning.lines[line_number])
     if not set(names) & set(described):
         return None
     row = line_number + 1
     units: list[str] = []
-    if row + 1 < len(beginning.lines) and _is_dashes(beginning.lines[row + 1]) and not _is_dashes(beginning.lines[row]):
-        units = [cell.strip() for cell in beginning.lines[row].split("\t")]
+    following = [*beginning.lines[row : row + 2], "", ""]
+    if _is_dashes(following[1]) and not _is_dashes(following[0]):
+        units = _split_tabs(following[0])
         row += 1
     if row < len(beginning.lines) and _is_dashes(beginning.lines[row]):
         row += 1
-    another = next((n for n, line in enumerate(beginning.lines[row:], row) if line.startswith("#Column\t")), None)
-    if another:
-        raise SourceError(
-            "another table begins here: the answer of VizieR holds several",
-            place=Place(file=beginning.file, line=another + 1),
-            remedy="ask VizieR for one table (`-source=II/246/out`), or cut the file into one for each table",
-        )
+    _refuse_second_vizier_table(beginning, row)
     units += [""] * (len(names) - len(units))
-    columns = {
-        name: _build_column(
-            name,
-            unit=unit,
-            description=described.get(name, ("", "", None))[1],
-            ucd=described.get(name, ("", "", None))[2],
-        )
-        for name, unit in zip(names, units, strict=False)
-    }
-    types = {name: _TEXT_TYPE for name in names if name in described and re.match(r"a?\d*A", described[name][0])}
+    columns: dict[str, Column] = {}
+    types: dict[str, Type] = {}
+    for name, unit in zip(names, units, strict=False):
+        vizier_column = described.get(name, _VizierColumn())
+        columns[name] = _build_column(name, unit=unit, description=vizier_column.description, ucd=vizier_column.ucd)
+        if re.match(r"a?\d*A", vizier_column.format):
+            types[name] = _TEXT_TYPE
     return TextHeader(
         names=names,
         offset=beginning.starts[row],
@@ -235,54 +245,69 @@ def _read_vizier_header(beginning: _FileBeginning, first_line: int) -> TextHeade
     )
 
 
+def _read_vizier_comments(lines: Sequence[str]) -> dict[str, _VizierColumn]:
+    """Read the comments that describe columns, by name."""
+    described: dict[str, _VizierColumn] = {}
+    for line in lines:
+        match = _VIZIER_COLUMN_PATTERN.match(line)
+        if match:
+            name = match.group(1).strip()
+            described[name] = _VizierColumn(match.group(2), match.group(3).strip(), match.group(4))
+    return described
+
+
+def _refuse_second_vizier_table(beginning: _FileBeginning, first_row: int) -> None:
+    for line_number, line in enumerate(beginning.lines[first_row:], first_row + 1):
+        if line.startswith("#Column\t"):
+            raise SourceError(
+                "another table begins here: the answer of VizieR holds several",
+                place=Place(file=beginning.file, line=line_number),
+                remedy="ask VizieR for one table (`-source=II/246/out`), or cut the file into one for each table",
+            )
+
+
 def _is_dashes(line: str) -> bool:
     return re.fullmatch(r"[-\s]*-[-\s]*", line) is not None
 
 
 def _read_ipac_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
-    r"""Read IPAC's table format: keywords ``\key = value``, and up to four lines of names, types, units and null words between bars, under which the values stand."""
-    line_number = first_line
-    while line_number < len(beginning.lines) and (
-        beginning.lines[line_number].startswith("\\") or not beginning.lines[line_number].strip()
-    ):
-        line_number += 1
+    r"""Read IPAC's table format.
+
+    It has keywords ``\key = value``, and up to four lines of names, types, units and null words between bars, under
+    which the values stand.
+    """
+    header_start = beginning.skip_lines(first_line, lambda line: line.startswith("\\"))
     rows: list[str] = []
-    while line_number < len(beginning.lines) and beginning.lines[line_number].startswith("|") and len(rows) < 5:
-        rows.append(beginning.lines[line_number].rstrip())
-        line_number += 1
+    for line in beginning.lines[header_start : header_start + 5]:
+        if not line.startswith("|"):
+            break
+        rows.append(line.rstrip())
+    line_number = header_start + len(rows)
     if not 1 <= len(rows) <= 4 or not rows[0].endswith("|") or len(rows[0]) < 3:
         return None
-    bars = [place for place, sign in enumerate(rows[0]) if sign == "|"]
-    if any([place for place, sign in enumerate(row) if sign == "|"] != bars for row in rows):
-        return None
+    bars = _find_bars(rows[0])
     body = beginning.list_data_lines(line_number, "\\")
-    if any(line.startswith("|") for line in body):
+    if any(_find_bars(row) != bars for row in rows) or any(line.startswith("|") for line in body):
         return None
+    _check_under_bars(beginning, line_number, bars)
     ranges = [(range_start + 1, right) for range_start, right in itertools.pairwise(bars)]
-    for number, line in enumerate(beginning.lines[line_number:], line_number + 1):
-        if line.startswith("\\"):
-            continue
-        under = next((bar for bar in bars[1:-1] if line[bar : bar + 1].strip()), None)
-        if under is not None:
-            raise SourceError(
-                f"a value stands under the bar at character {under + 1}, so it belongs to no column",
-                place=Place(file=beginning.file, line=number),
-                remedy="values stand between the bars of the header; else give the columns with `kind: fixed` and "
-                "`fields:`",
-            )
-    cells = [[row[range_start:right].strip() for range_start, right in ranges] for row in rows]
-    kinds_are_known = len(rows) > 1 and all(cell.strip("-").strip().lower() in _IPAC_TYPE_WORDS for cell in cells[1])
+    cells = [_cut_ipac_cells(row, ranges) for row in rows]
+    kinds_are_known = len(rows) > 1 and all(_strip_dashes(cell).lower() in _IPAC_TYPE_WORDS for cell in cells[1])
     if not kinds_are_known and not body:
         return None  # rows between bars, without a header
-    stated_names = [cell.strip("-").strip() or f"column_{number}" for number, cell in enumerate(cells[0], 1)]
+    stated_names = [_strip_dashes(cell) or f"column_{number}" for number, cell in enumerate(cells[0], 1)]
     names = deduplicate_names(stated_names)
-    kinds, units, nulls = (cells[row] if len(cells) > row else [""] * len(names) for row in (1, 2, 3))
-    columns = {name: _build_column(name, unit=unit.strip("-").strip()) for name, unit in zip(names, units, strict=True)}
-    types = {
-        name: _IPAC_TYPES[word]
-        for name, kind in zip(names, kinds, strict=True)
-        if (word := kind.strip("-").strip().lower()) in _IPAC_TYPES
-    }
+    cells += [[""] * len(names)] * (4 - len(cells))
+    columns: dict[str, Column] = {}
+    types: dict[str, Type] = {}
+    nulls: dict[str, Sequence[str]] = {}
+    for name, kind, unit, null in zip(names, cells[1], cells[2], cells[3], strict=True):
+        columns[name] = _build_column(name, unit=_strip_dashes(unit))
+        type_word = _strip_dashes(kind).lower()
+        if type_word in _IPAC_TYPES:
+            types[name] = _IPAC_TYPES[type_word]
+        if null:
+            nulls[name] = [null]
     return TextHeader(
         names=names,
         offset=beginning.starts[line_number],
@@ -290,62 +315,108 @@ def _read_ipac_header(beginning: _FileBeginning, first_line: int) -> TextHeader 
         comment="\\",
         columns=columns,
         types=types,
-        nulls={name: [null] for name, null in zip(names, nulls, strict=True) if null},
+        nulls=nulls,
         ranges=ranges,
         has_units=len(rows) > 2,
         renamed=list_renamed(stated_names, names),
     )
 
 
+def _find_bars(row: str) -> list[int]:
+    return [place for place, sign in enumerate(row) if sign == "|"]
+
+
+def _strip_dashes(cell: str) -> str:
+    return cell.strip("-").strip()
+
+
+def _cut_ipac_cells(row: str, ranges: Sequence[tuple[int, int]]) -> list[str]:
+    return [row[start:end].strip() for start, end in ranges]
+
+
+def _check_under_bars(beginning: _FileBeginning, first_line: int, bars: Sequence[int]) -> None:
+    """Refuse values that stand under a bar between two columns."""
+    for line_number, line in enumerate(beginning.lines[first_line:], first_line + 1):
+        if line.startswith("\\"):
+            continue
+        for bar in bars[1:-1]:
+            if line[bar : bar + 1].strip():
+                raise SourceError(
+                    f"a value stands under the bar at character {bar + 1}, so it belongs to no column",
+                    place=Place(file=beginning.file, line=line_number),
+                    remedy="values stand between the bars of the header; else give the columns with `kind: fixed` and "
+                    "`fields:`",
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class _SextractorColumn:
+    """A column as SExtractor describes it; `number` is that of its first value in a row."""
+
+    number: int
+    name: str
+    description: str
+    unit: str
+
+
 def _read_sextractor_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
     """Read SExtractor's catalogue: comments ``#  3 NAME  text  [unit]``.
 
-    A number that is left out belongs to an array.
+    Numbers that are left out belong to the elements of an array.
     """
-    numbered_columns: list[tuple[int, str, str, str]] = []
-    line_number = first_line
-    while line_number < len(beginning.lines) and beginning.lines[line_number].startswith("#"):
-        match = _SEXTRACTOR_COLUMN_PATTERN.fullmatch(beginning.lines[line_number])
-        if match is None or int(match.group(1)) <= (numbered_columns[-1][0] if numbered_columns else 0):
-            return None
-        numbered_columns.append((int(match.group(1)), match.group(2), match.group(3) or "", match.group(4) or ""))
-        line_number += 1
-    body = [line.split() for line in beginning.list_data_lines(line_number, "#")]
-    if not numbered_columns or numbered_columns[0][0] != 1 or re.search(r"[:.)=,;]$", numbered_columns[0][1]):
+    described = _read_sextractor_comments(beginning, first_line)
+    if not described or described[0].number != 1 or re.search(r"[:.)=,;]$", described[0].name):
         return None
+    line_number = first_line + len(described)
+    body = [line.split() for line in beginning.list_data_lines(line_number, "#")]
+    last_number = described[-1].number
     if body:
         width = len(body[0])
     else:
-        width = numbered_columns[-1][0]
+        width = last_number
     # the first row may be a header of its own, which the comments only explain
-    if (
-        numbered_columns[-1][0] > width
-        or width > 10_000
-        or any(cell == numbered_columns[0][1] for cell in (body[0] if body else ()))
-    ):
+    has_header_row = bool(body) and described[0].name in body[0]
+    if last_number > width or width > 10_000 or has_header_row:
         return None
-    if len(numbered_columns) == 1 and width > 1 and not body:
+    if len(described) == 1 and width > 1 and not body:
         return None
     columns: dict[str, Column] = {}
     names: list[str] = []
-    ends = [*(number for number, *_ in numbered_columns[1:]), width + 1]
-    for (number, name, text, unit), end in zip(numbered_columns, ends, strict=True):
-        for element in range(end - number):
+    ends = [column.number for column in described[1:]]
+    ends.append(width + 1)
+    for described_column, end in zip(described, ends, strict=True):
+        for element in range(end - described_column.number):
+            label = described_column.name
             if element:
-                label = f"{name}_{element}"
-            else:
-                label = name
+                label = f"{label}_{element}"
             names.append(label)
-            columns[label] = _build_column(label, unit=unit, description=text.strip())
-    has_units = any(unit for *_, unit in numbered_columns)
+            columns[label] = _build_column(
+                label, unit=described_column.unit, description=described_column.description.strip()
+            )
     return TextHeader(
         names=names,
         offset=beginning.starts[line_number],
         delimiter="whitespace",
         comment="#",
         columns=columns,
-        has_units=has_units,
+        has_units=any(column.unit for column in described),
     )
+
+
+def _read_sextractor_comments(beginning: _FileBeginning, first_line: int) -> list[_SextractorColumn]:
+    """Read the comments that describe columns; empty: one of them does not, or their numbers do not grow."""
+    described: list[_SextractorColumn] = []
+    last_number = 0
+    for line in beginning.lines[first_line:]:
+        if not line.startswith("#"):
+            break
+        match = _SEXTRACTOR_COLUMN_PATTERN.fullmatch(line)
+        if match is None or int(match.group(1)) <= last_number:
+            return []
+        last_number = int(match.group(1))
+        description = match.group(3) or ""
+        described.append(_SextractorColumn(last_number, match.group(2), description, match.group(4) or ""))
+    return described
 
 
 def _read_daophot_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
@@ -355,62 +426,79 @@ def _read_daophot_header(beginning: _FileBeginning, first_line: int) -> TextHead
     """
     if not beginning.lines[first_line].startswith("#"):
         return None
-    groups: list[dict[str, list[str]]] = []  # one for each line of a record
-    line_number = first_line
-    while line_number < len(beginning.lines) and (
-        not beginning.lines[line_number].strip() or beginning.lines[line_number].startswith("#")
-    ):
-        line = beginning.lines[line_number]
-        if line.startswith("#N "):
-            groups.append({"N": [], "U": [], "F": []})
-        if line[1:2] in {"N", "U", "F"} and line[2:3] == " " and groups:
-            groups[-1][line[1]] += line[2:].rstrip().rstrip("\\").split()
-        line_number += 1
+    line_number = beginning.skip_lines(first_line, lambda line: line.startswith("#"))
+    groups = _read_daophot_comments(beginning.lines[first_line:line_number])
     if not groups:
         return None
     lines = beginning.list_data_lines(line_number, "#", 4000)
-    body = join_continuation_lines("\n".join(lines).encode()).decode().split("\n")
-    record = next((number for number, line in enumerate(lines, 1) if not line.rstrip().endswith("\\")), 0)
-    apertures = max(record - len(groups) + 1, 1)  # the last line is repeated for each
-    groups += [groups[-1]] * (apertures - 1)
+    joined_bytes = join_continuation_lines("\n".join(lines).encode())
+    first_record = joined_bytes.decode().split("\n")[0]
+    aperture_count = _count_apertures(lines, len(groups))
+    groups += [groups[-1]] * (aperture_count - 1)
     names: list[str] = []
     columns: dict[str, Column] = {}
     for number, group in enumerate(groups):
-        aperture = number - len(groups) + apertures + 1
-        for place, name in enumerate(group["N"]):
-            if apertures > 1 and aperture > 0:
+        aperture = number - len(groups) + aperture_count + 1
+        units = [*group["U"], *["##"] * len(group["N"])]
+        for name, unit in zip(group["N"], units, strict=False):
+            label = name
+            if aperture_count > 1 and aperture > 0:
                 label = f"{name}{aperture}"
-            else:
-                label = name
-            if place < len(group["U"]):
-                unit = group["U"][place]
-            else:
-                unit = "##"
             names.append(label)
-            columns[label] = _build_column(label, unit=None if unit == "##" else unit)
+            if unit == "##":
+                columns[label] = _build_column(label)
+            else:
+                columns[label] = _build_column(label, unit=unit)
     ranges = _compute_daophot_ranges(groups)
-    if any(line.rstrip().endswith("\\") and len(line.rstrip()) != _DAOPHOT_LINE_CHARACTERS for line in lines):
-        ranges = []  # the lines have lost their places
-    if not ranges and body[0].strip() and len(body[0].split()) != len(names):
+    delimiter = UNIT_SEPARATOR
+    if not ranges or any(map(_has_lost_its_places, lines)):
+        ranges = []
+        delimiter = "whitespace"
+    value_count = len(first_record.split())
+    if not ranges and value_count and value_count != len(names):
         raise SourceError(
-            f"the header has {len(names)} names, but the first record has {len(body[0].split())} values",
+            f"the header has {len(names)} names, but the first record has {value_count} values",
             place=Place(file=beginning.file, line=line_number + 1),
             remedy="restore the lines of 80 characters and the `#F` lines that DAOPHOT wrote, or read the file with "
             "`kind: python`",
         )
-    nulls = {"*": ["INDEF"]}
-    has_units = any(column.unit for column in columns.values())
     return TextHeader(
         names=names,
         offset=beginning.starts[line_number],
-        delimiter=UNIT_SEPARATOR if ranges else "whitespace",
+        delimiter=delimiter,
         comment="#",
         columns=columns,
-        nulls=nulls,
+        nulls={"*": ["INDEF"]},
         ranges=ranges,
         has_continuation_lines=True,
-        has_units=has_units,
+        has_units=any(column.unit for column in columns.values()),
     )
+
+
+def _read_daophot_comments(lines: Sequence[str]) -> list[dict[str, list[str]]]:
+    """Read names (N), units (U) and formats (F) of each line of a record."""
+    groups: list[dict[str, list[str]]] = []
+    for line in lines:
+        if line.startswith("#N "):
+            groups.append({"N": [], "U": [], "F": []})
+        if line[1:2] in {"N", "U", "F"} and line[2:3] == " " and groups:
+            words = line[2:].rstrip().rstrip("\\")
+            groups[-1][line[1]] += words.split()
+    return groups
+
+
+def _count_apertures(lines: Sequence[str], group_count: int) -> int:
+    """Count the apertures of a record: its last line is repeated for each."""
+    for line_count, line in enumerate(lines, 1):
+        if not line.rstrip().endswith("\\"):
+            return max(line_count - group_count + 1, 1)
+    return 1
+
+
+def _has_lost_its_places(line: str) -> bool:
+    """Check whether a line of DAOPHOT goes on in the next one, but not from its 80th character."""
+    text = line.rstrip()
+    return text.endswith("\\") and len(text) != _DAOPHOT_LINE_CHARACTERS
 
 
 def _compute_daophot_ranges(groups: Sequence[Mapping[str, Sequence[str]]]) -> list[tuple[int, int]]:
@@ -422,22 +510,24 @@ def _compute_daophot_ranges(groups: Sequence[Mapping[str, Sequence[str]]]) -> li
     for number, group in enumerate(groups):
         widths = [re.fullmatch(r"%-?(\d+).*", form) for form in group["F"]]
         start = _DAOPHOT_LINE_CHARACTERS * number
+        line_end = start + _DAOPHOT_LINE_CHARACTERS
         if len(widths) != len(group["N"]):
             return []
         for width in widths:
             if width is None:
                 return []
-            end = min(start + int(width.group(1)), _DAOPHOT_LINE_CHARACTERS * (number + 1))
+            end = min(start + int(width.group(1)), line_end)
             ranges.append((start, end))
             start = end
-        ranges[-1] = (ranges[-1][0], _DAOPHOT_LINE_CHARACTERS * (number + 1))
+        last_start, _ = ranges[-1]
+        ranges[-1] = (last_start, line_end)
     return ranges
 
 
 def join_continuation_lines(data: bytes) -> bytes:
     """Join DAOPHOT's records that go on in the next line.
 
-    An asterisk in the last place but one marks lines that are repeated.
+    An asterisk in the last place but one marks a line that is repeated.
     """
     data = re.sub(rb"(?m)^([^\n]{78})\*", rb"\1 ", data)
     return re.sub(rb"\\[ \t]*\r?\n", b" ", data)
@@ -445,19 +535,16 @@ def join_continuation_lines(data: bytes) -> bytes:
 
 def _read_rdb_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
     """Read RDB (starbase): names between tabs, and below them formats as ``10N`` or ``S``, which are no units."""
-    line_number = first_line
-    while line_number < len(beginning.lines) and (
-        not beginning.lines[line_number].strip() or beginning.lines[line_number].lstrip().startswith("#")
-    ):
-        line_number += 1
+    line_number = beginning.skip_lines(first_line, lambda line: line.lstrip().startswith("#"))
     if line_number + 1 >= len(beginning.lines) or "\t" not in beginning.lines[line_number]:
         return None
-    stated_names = [cell.strip() for cell in beginning.lines[line_number].split("\t")]
+    stated_names = _split_tabs(beginning.lines[line_number])
     names = deduplicate_names(stated_names)
-    formats = [cell.strip() for cell in beginning.lines[line_number + 1].split("\t")]
+    formats = _split_tabs(beginning.lines[line_number + 1])
     if len(names) != len(formats) or not all(names) or not all(map(_RDB_FORMAT_PATTERN.fullmatch, formats)):
         return None
-    types = {name: _TEXT_TYPE for name, form in zip(names, formats, strict=True) if form.endswith("S")}
+    text_names = [name for name, form in zip(names, formats, strict=True) if form.endswith("S")]
+    types = dict.fromkeys(text_names, _TEXT_TYPE)
     renamed = list_renamed(stated_names, names)
     return TextHeader(
         names=names,
@@ -473,8 +560,10 @@ def _read_mrt_header(beginning: _FileBeginning, first_line: int) -> TextHeader |
     """Read the AAS journals' machine-readable tables: a byte-by-byte description and the rows in one file."""
     if not any(readme.is_description_start(line) for line in beginning.lines[first_line:]):
         return None
-    rules = [number for number, line in enumerate(beginning.lines) if _SECTION_END_PATTERN.fullmatch(line)]
-    end = (rules[-1] if rules else first_line) + 1
+    end = first_line + 1
+    for line_number, line in enumerate(beginning.lines):
+        if _SECTION_END_PATTERN.fullmatch(line):
+            end = line_number + 1
     body = beginning.list_data_lines(end, None)
     if not body or body[0].lstrip().startswith("(End)"):
         return None  # the ReadMe of a catalogue
@@ -486,13 +575,16 @@ def _read_mrt_header(beginning: _FileBeginning, first_line: int) -> TextHeader |
             remedy="cut it into one file for each table, and name the description with `kind: fixed` and `readme:`",
         )
     fields = next(iter(described.fields_by_table.values()))
+    columns_by_name = {item.column.name: item.column for item in fields}
+    types = {item.column.name: item.column.type for item in fields}
+    nulls = {item.column.name: readme.list_null_words(item) for item in fields if item.null}
     return TextHeader(
         names=[item.column.name for item in fields],
         offset=beginning.starts[end],
         delimiter=UNIT_SEPARATOR,
-        columns={item.column.name: item.column for item in fields},
-        types={item.column.name: item.column.type for item in fields},
-        nulls={item.column.name: readme.list_null_words(item) for item in fields if item.null},
+        columns=columns_by_name,
+        types=types,
+        nulls=nulls,
         ranges=[(item.start, item.end) for item in fields],
         counts_bytes=True,
         has_units=any(item.column.unit for item in fields),
@@ -502,34 +594,33 @@ def _read_mrt_header(beginning: _FileBeginning, first_line: int) -> TextHeader |
 
 
 def _read_ruled_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
-    """Read columns whose places a ruled line below the names tells, where blanks alone do not cut them (reStructuredText, two-line headers)."""
+    """Read columns whose places a rule below the names shows, where blanks alone do not cut them.
+
+    Examples are reStructuredText and headers of two lines.
+    """
+    line_number = first_line
     if _RULE_PATTERN.fullmatch(beginning.lines[first_line]):
         line_number = first_line + 1
-    else:
-        line_number = first_line
-    if line_number + 1 >= len(beginning.lines) or not _RULE_PATTERN.fullmatch(
-        rule := beginning.lines[line_number + 1].expandtabs(1)
-    ):
+    if line_number + 1 >= len(beginning.lines):
         return None
-    if line_number > first_line and beginning.lines[first_line].strip() != rule.strip():
+    head = beginning.lines[line_number]
+    rule = beginning.lines[line_number + 1].expandtabs(1)
+    comment = None
+    if line_number > first_line:
+        comment = rule.strip()
+    if not _RULE_PATTERN.fullmatch(rule) or (comment and beginning.lines[first_line].strip() != comment):
         return None
-    runs = [(match.start(), match.end()) for match in _RULE_RUN_PATTERN.finditer(rule)]
+    runs = [match.span() for match in _RULE_RUN_PATTERN.finditer(rule)]
     body = [line for line in beginning.list_data_lines(line_number + 2, None) if line.strip() != rule.strip()]
-    if len(runs) < 2 or "\t" in beginning.lines[line_number] or not body or any("\t" in line for line in body):
+    if not body or not _needs_rule(head, body, runs):
         return None
-    if all(len(line.split()) == len(runs) for line in body) and len(beginning.lines[line_number].split()) == len(runs):
-        return None  # blanks cut it as well, also where values are longer than the rule
-    gaps = [place for (_, gap_start), (gap_end, _) in itertools.pairwise(runs) for place in range(gap_start, gap_end)]
-    if any(line[place : place + 1].strip() for line in (beginning.lines[line_number], *body) for place in gaps):
-        return None
-    ranges = [
-        (start, end) for start, end in zip([0, *(end for _, end in runs[:-1])], [end for _, end in runs], strict=True)
-    ]
-    ranges[-1] = (ranges[-1][0], max(ranges[-1][1], *(len(line) for line in body)))
-    names = [beginning.lines[line_number][start:end].strip() for start, end in ranges]
+    run_ends = [end for _, end in runs]
+    last_end = max(len(line) for line in body)
+    ends = [*run_ends[:-1], max(run_ends[-1], last_end)]
+    ranges = list(zip([0, *run_ends[:-1]], ends, strict=True))
+    names = [head[start:end].strip() for start, end in ranges]
     if not all(names):
         return None
-    comment = rule.strip() if line_number > first_line else None
     return TextHeader(
         names=names,
         offset=beginning.starts[line_number + 2],
@@ -537,6 +628,17 @@ def _read_ruled_header(beginning: _FileBeginning, first_line: int) -> TextHeader
         comment=comment,
         ranges=ranges,
     )
+
+
+def _needs_rule(head: str, body: Sequence[str], runs: Sequence[tuple[int, int]]) -> bool:
+    """Check whether the lines keep to the columns of a rule, and blanks alone do not cut them as well."""
+    lines = [head, *body]
+    if len(runs) < 2 or any("\t" in line for line in lines):
+        return False
+    if all(len(line.split()) == len(runs) for line in lines):
+        return False  # blanks cut them as well, also where values are longer than the rule
+    gaps = [(end, next_start) for (_, end), (next_start, _) in itertools.pairwise(runs)]
+    return not any(line[end:next_start].strip() for line in lines for end, next_start in gaps)
 
 
 _HEADER_RECOGNIZERS: tuple[Callable[[_FileBeginning, int], TextHeader | None], ...] = (
@@ -551,12 +653,12 @@ _HEADER_RECOGNIZERS: tuple[Callable[[_FileBeginning, int], TextHeader | None], .
 
 
 def rename_columns(header: TextHeader, names: Sequence[str], file: str) -> TextHeader:
-    """Give the columns the names that the descriptor wants.
+    """Give the columns the names that the descriptor states.
 
     Raises
     ------
     SourceError
-        Their number is another.
+        The number of names differs from the number of columns.
     """
     if len(names) != len(header.names):
         raise SourceError(
@@ -565,10 +667,7 @@ def rename_columns(header: TextHeader, names: Sequence[str], file: str) -> TextH
             remedy="give one name per field",
         )
     new = dict(zip(header.names, names, strict=True))
-    return replace(
-        header,
-        names=list(names),
-        columns={new[name]: column.copy_with(name=new[name]) for name, column in header.columns.items()},
-        types={new[name]: kind for name, kind in header.types.items()},
-        nulls={new.get(name, name): words for name, words in header.nulls.items()},
-    )
+    columns = {new[name]: column.copy_with(name=new[name]) for name, column in header.columns.items()}
+    types = {new[name]: kind for name, kind in header.types.items()}
+    nulls = {new.get(name, name): words for name, words in header.nulls.items()}
+    return replace(header, names=list(names), columns=columns, types=types, nulls=nulls)

@@ -1,6 +1,6 @@
-"""GeoJSON geometries (RFC 7946) -> DALI regions, whole columns at a time.
+"""Convert GeoJSON geometries (RFC 7946) to DALI regions, whole columns at a time.
 
-Rings opened, turned round, cleared of doubles, longitudes 0 to 360.
+Rings are opened and turned round, repeated vertices are dropped, and longitudes become 0 to 360.
 """
 
 from __future__ import annotations
@@ -21,24 +21,27 @@ if TYPE_CHECKING:
 
 _GEOMETRY_PARTS_SQL = """
 SELECT kind,
-       json_transform(CASE kind WHEN 'Polygon' THEN concat('[', c, ']') WHEN 'MultiPolygon' THEN c END, '[[[["DOUBLE"]]]]') AS polygons,
-       json_transform(CASE kind WHEN 'Point' THEN concat('[', c, ']') WHEN 'MultiPoint' THEN c END, '[["DOUBLE"]]') AS points
+       json_transform(
+         CASE kind WHEN 'Polygon' THEN concat('[', c, ']') WHEN 'MultiPolygon' THEN c END, '[[[["DOUBLE"]]]]'
+       ) AS polygons,
+       json_transform(
+         CASE kind WHEN 'Point' THEN concat('[', c, ']') WHEN 'MultiPoint' THEN c END, '[["DOUBLE"]]'
+       ) AS points
 FROM (SELECT json_extract_string(g, '/type') AS kind, json_extract(g, '/coordinates')::VARCHAR AS c FROM geometries)
 """
-MIN_ANTIMERIDIAN_STEP_DEGREES = (
-    270.0  # degrees of longitude between two vertices, from which on the short way round is meant
-)
+# from this step in longitude between two vertices on, the short way round is meant
+MIN_ANTIMERIDIAN_STEP_DEGREES = 270.0
 NON_REGION_TYPES = ("LineString", "MultiLineString", "GeometryCollection")
 
 
 @dataclass(frozen=True, slots=True)
 class GeometryFrames:
-    """The frames that geometries are said in (``crs``), by row.
+    """The frames in which geometries are given (``crs``), by row.
 
     Attributes
     ----------
     names
-        As they are written; null where none is said.
+        Names as they are written; null where none is stated.
     longitude_sign, latitude_factor
         Factors of longitudes, and of the tangents of latitudes, that make them eastward and planetocentric.
     """
@@ -49,64 +52,73 @@ class GeometryFrames:
 
     @classmethod
     def from_names(cls, names: pa.Array) -> tuple[GeometryFrames | None, list[str]]:
-        """Look frames up; None if nothing is to be turned, and the sentences for people."""
-        coded = names.dictionary_encode()
-        words = coded.dictionary.to_pylist()
-        frame_factors = [region_files.find_crs_conversion(word) for word in words]
-        notes = [
-            (
-                f"the document says crs {word!r:.80}, which is not known here: its numbers are taken for "
-                f"longitudes to the east, and latitudes"
-            )
-            if factors_of_frame is None
-            else (
-                f"longitudes and latitudes are said in {word:.80}: they become those to the east, and "
-                f"planetocentric ones"
-            )
-            for word, factors_of_frame in zip(words, frame_factors, strict=True)
-            if factors_of_frame != (1.0, 1.0)
-        ]
-        factors = np.array(
-            [
-                *((1.0, 1.0) if factors_of_frame is None else factors_of_frame for factors_of_frame in frame_factors),
-                (1.0, 1.0),
-            ]
-        )
-        sign, shrink = factors[np.asarray(pc.fill_null(coded.indices, len(words)))].T
-        return (cls(names, sign, shrink) if (factors != 1.0).any() else None), notes
+        """Look frames up by name, and return them with notes for people; None: no position must be converted."""
+        encoded_names = names.dictionary_encode()
+        words = encoded_names.dictionary.to_pylist()
+        notes: list[str] = []
+        factors_by_word: list[tuple[float, float]] = []
+        for word in words:
+            conversion = region_files.find_crs_conversion(word)
+            if conversion is None:
+                notes.append(
+                    f"the document says crs {word!r:.80}, which is not known here: its numbers are taken for "
+                    f"longitudes to the east, and latitudes"
+                )
+            elif conversion != (1.0, 1.0):
+                notes.append(
+                    f"longitudes and latitudes are said in {word:.80}: they become those to the east, and "
+                    f"planetocentric ones"
+                )
+            factors_by_word.append(conversion or (1.0, 1.0))
+        factors_by_word.append((1.0, 1.0))  # where none is stated
+        factors = np.array(factors_by_word)
+        if not (factors != 1.0).any():
+            return None, notes
+        indices = np.asarray(pc.fill_null(encoded_names.indices, len(words)))
+        longitude_sign, latitude_factor = factors[indices].T
+        return cls(names, longitude_sign, latitude_factor), notes
 
     def convert_positions(self, lon: Any, lat: Any, row: Any) -> tuple[Any, Any]:
-        """Turn positions of rows."""
+        """Convert positions of rows."""
+        latitude_factor = self.latitude_factor[row]
         with np.errstate(invalid="ignore"):
-            return self.longitude_sign[row] * lon, region_files.to_planetocentric_latitudes(
-                lat, self.latitude_factor[row]
-            )
+            latitudes = region_files.to_planetocentric_latitudes(lat, latitude_factor)
+            return self.longitude_sign[row] * lon, latitudes
 
     def convert_boxes(self, boxes: pa.Array) -> pa.Array:
-        """Turn bounding boxes of rows: their west becomes east where longitudes run the other way."""
+        """Convert bounding boxes of rows: their west becomes east where longitudes run the other way."""
         offsets = np.asarray(boxes.offsets)
-        values = np.array(pc.fill_null(boxes.values.cast(pa.float64()), np.nan), np.float64)
+        filled_values = pc.fill_null(boxes.values.cast(pa.float64()), np.nan)
+        values = np.array(filled_values, np.float64)
+        is_box = np.asarray(pc.is_valid(boxes))
         for half in (2, 3):
-            row = np.flatnonzero(np.asarray(pc.is_valid(boxes)) & (np.diff(offsets) == 2 * half))
+            row = np.flatnonzero(is_box & (np.diff(offsets) == 2 * half))
             at = offsets[row]
+            opposite = at + half
             west, south = self.convert_positions(values[at], values[at + 1], row)
-            east, north = self.convert_positions(values[at + half], values[at + half + 1], row)
-            back = self.longitude_sign[row] < 0
-            values[at], values[at + half] = np.where(back, east, west), np.where(back, west, east)
-            values[at + 1], values[at + half + 1] = south, north
+            east, north = self.convert_positions(values[opposite], values[opposite + 1], row)
+            runs_west = self.longitude_sign[row] < 0
+            values[at] = np.where(runs_west, east, west)
+            values[opposite] = np.where(runs_west, west, east)
+            values[at + 1] = south
+            values[opposite + 1] = north
         return pa.ListArray.from_arrays(boxes.offsets, pa.array(values), mask=pc.is_null(boxes))
 
     def add_crs_to_text(self, texts: pa.Array) -> pa.Array:
-        """Write the frame into geometries that stay text, for who reads them later (GeoJSON of 2008)."""
+        """Write the frame into geometries that stay text, for those who read them later (GeoJSON of 2008)."""
         words = self.names.dictionary_encode()
-        heads = [
-            f'{{"crs":{orjson.dumps({"type": "name", "properties": {"name": word}}).decode()},'
-            for word in words.dictionary.to_pylist()
-        ]
+        heads = [_write_crs_head(word) for word in words.dictionary.to_pylist()]
         head = pa.array(heads, pa.string()).take(words.indices)
-        written = pc.binary_join_element_wise(head, pc.utf8_slice_codeunits(texts, 1), "")
-        other = pa.array((self.longitude_sign != 1.0) | (self.latitude_factor != 1.0))
-        return pc.if_else(pc.and_(other, pc.fill_null(pc.starts_with(texts, "{"), False)), written, texts)
+        text_with_crs = pc.binary_join_element_wise(head, pc.utf8_slice_codeunits(texts, 1), "")
+        is_converted = pa.array((self.longitude_sign != 1.0) | (self.latitude_factor != 1.0))
+        is_object = pc.fill_null(pc.starts_with(texts, "{"), False)
+        return pc.if_else(pc.and_(is_converted, is_object), text_with_crs, texts)
+
+
+def _write_crs_head(crs_name: str | None) -> str:
+    """Write the beginning of a JSON object with a member ``crs``."""
+    crs = {"type": "name", "properties": {"name": crs_name}}
+    return f'{{"crs":{orjson.dumps(crs).decode()},'
 
 
 def geometries_to_regions(
@@ -115,21 +127,21 @@ def geometries_to_regions(
     """Convert geometries to the text of DALI's multishape (``polygon ..``, ``range ..``, ``point ..``).
 
     Vertices run counter-clockwise seen from the origin (DALI 1.1 section 3.3.7), where GeoJSON's exterior rings run the
-    other way. What touches a pole or spans half of all longitudes along its edges is a ``range``: great circles are not
-    meant there. From 270 degrees on (short of 360) the short way over the antimeridian is meant.
+    other way. A ring that touches a pole or spans half of all longitudes along its edges becomes a ``range``: its edges
+    are not great circles. A step from 270 degrees on (short of 360) takes the short way over the antimeridian.
 
     Parameters
     ----------
     texts
         JSON of geometries, or null.
     frames
-        Those that they are said in; None: longitudes to the east, planetocentric latitudes.
+        Frames of the geometries; None: longitudes to the east, planetocentric latitudes.
 
     Returns
     -------
     regions, bad, holes
-        `bad` marks what is none (or None); lines and collections are null without being bad. `holes`: rings left out,
-        since a region has no holes.
+        `bad` marks the texts that are no geometry; None: there are none. Lines and collections are null without being
+        bad. `holes` is the number of rings that are left out, since a region has no holes.
     """
     parts = _extract_parts(texts, connection)
     rows = len(texts)
@@ -140,9 +152,13 @@ def geometries_to_regions(
     points, is_wrong = _write_points(_combine_chunks(parts.column("points")), rows, frames)
     bad |= is_wrong
     region_texts = pc.coalesce(polygons, points)
-    is_no_region = pc.or_kleene(pc.is_null(texts), pc.is_in(kinds, value_set=pa.array(NON_REGION_TYPES)))
-    bad |= np.asarray(pc.and_(pc.is_null(region_texts), pc.invert(pc.fill_null(is_no_region, False))))
-    return region_texts, pa.array(bad) if bad.any() else None, holes
+    is_other_type = pc.is_in(kinds, value_set=pa.array(NON_REGION_TYPES))
+    is_no_region = pc.fill_null(pc.or_kleene(pc.is_null(texts), is_other_type), False)
+    is_lost = pc.and_(pc.is_null(region_texts), pc.invert(is_no_region))
+    bad |= np.asarray(is_lost)
+    if bad.any():
+        return region_texts, pa.array(bad), holes
+    return region_texts, None, holes
 
 
 def boxes_to_regions(boxes: pa.Array, frames: GeometryFrames | None = None) -> pa.Array:
@@ -150,22 +166,24 @@ def boxes_to_regions(boxes: pa.Array, frames: GeometryFrames | None = None) -> p
     if frames is not None:
         boxes = frames.convert_boxes(boxes)
     offsets = np.asarray(boxes.offsets)
-    sizes = np.where(np.asarray(pc.is_valid(boxes)), np.diff(offsets), 0)
+    is_box = np.asarray(pc.is_valid(boxes))
+    sizes = np.where(is_box, np.diff(offsets), 0)
     good = np.flatnonzero((sizes == 4) | (sizes == 6))
     flat = boxes.values
+    values = np.zeros(0)
     if len(flat):
         values = np.asarray(pc.fill_null(flat.cast(pa.float64()), np.nan))
-    else:
-        values = np.zeros(0)
     out = np.full(len(boxes), None, object)
     if len(good):
-        half = sizes[good] // 2
         at = offsets[good]
-        box = np.stack([values[at], values[at + half], values[at + 1], values[at + half + 1]], axis=1)
+        opposite = at + sizes[good] // 2
+        box = np.stack([values[at], values[opposite], values[at + 1], values[opposite + 1]], axis=1)
         box[:, :2] = _wrap_longitudes(box[:, 0], box[:, 1])
-        texts = _join_numbers("range", pa.array(box.ravel()), np.arange(len(good) + 1) * 4)
-        real = np.isfinite(box).all(axis=1) & (np.abs(box[:, 2:]) <= 90).all(axis=1) & (box[:, 2] <= box[:, 3])
-        out[good[real]] = np.asarray(texts, object)[real]
+        texts = _join_numbers("range", box.ravel(), np.arange(len(good) + 1) * 4)
+        latitudes = box[:, 2:]
+        is_possible = np.isfinite(box).all(axis=1) & (np.abs(latitudes) <= 90).all(axis=1)
+        is_possible &= latitudes[:, 0] <= latitudes[:, 1]
+        out[good[is_possible]] = np.asarray(texts, object)[is_possible]
     return pa.array(out, pa.string())
 
 
@@ -186,20 +204,29 @@ def _combine_chunks(column: pa.ChunkedArray) -> Any:
 
 
 def _flatten_lists(array: Any) -> tuple[npt.NDArray[np.int64], Any]:
-    """Flatten lists once: their bounds (null ones are empty) and the elements that they hold."""
+    """Flatten lists once: return their bounds (null ones are empty) and the elements that they hold."""
     flat = array.flatten()
-    sizes = np.asarray(pc.fill_null(pc.list_value_length(array), 0), np.int64)
-    return np.concatenate([[0], np.cumsum(sizes)]), flat
+    lengths = pc.fill_null(pc.list_value_length(array), 0)
+    sizes = np.asarray(lengths, np.int64)
+    return _compute_bounds(sizes), flat
+
+
+def _compute_bounds(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Compute where parts of these sizes begin and end when they lie one behind the other."""
+    return np.concatenate([[0], np.cumsum(sizes)])
 
 
 def _split_coordinates(points: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Split positions into longitude and latitude; find which are none."""
+    """Split positions into longitude and latitude, and mark those that are impossible."""
     bounds, flat = _flatten_lists(points)
-    values = np.append(np.asarray(pc.fill_null(flat, np.nan), np.float64), [np.nan, np.nan])
+    numbers = np.asarray(pc.fill_null(flat, np.nan), np.float64)
+    values = np.append(numbers, [np.nan, np.nan])
+    starts = bounds[:-1]
     short = np.diff(bounds) < 2
-    lon = np.where(short, np.nan, values[bounds[:-1]])
-    lat = np.where(short, np.nan, values[np.minimum(bounds[:-1] + 1, len(values) - 1)])
-    return lon, lat, ~(np.isfinite(lon) & (np.abs(lat) <= 90.0) & (np.abs(lon) <= 720.0))
+    lon = np.where(short, np.nan, values[starts])
+    lat = np.where(short, np.nan, values[np.minimum(starts + 1, len(values) - 1)])
+    is_possible = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (np.abs(lon) <= 720.0)
+    return lon, lat, ~is_possible
 
 
 def _write_points(array: Any, row_count: int, frames: GeometryFrames | None) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
@@ -211,7 +238,7 @@ def _write_points(array: Any, row_count: int, frames: GeometryFrames | None) -> 
     bad = np.zeros(row_count, bool)
     bad[owner[wrong]] = True
     pairs = np.stack([lon % 360.0, lat], axis=1).ravel()
-    texts = _join_numbers("point", pa.array(np.nan_to_num(pairs)), np.arange(len(lon) + 1) * 2)
+    texts = _join_numbers("point", np.nan_to_num(pairs), np.arange(len(lon) + 1) * 2)
     return _join_by_row(texts, owner, ~bad, row_count), bad
 
 
@@ -227,137 +254,186 @@ def _write_polygons(
     bad[row[counts == 0]] = True
     lon, lat, wrong = _split_coordinates(points)
     if frames is not None:
-        lon, lat = frames.convert_positions(lon, lat, np.repeat(np.repeat(row, counts), np.diff(of_ring)))
+        point_rows = np.repeat(np.repeat(row, counts), np.diff(of_ring))
+        lon, lat = frames.convert_positions(lon, lat, point_rows)
     outer = of_polygon[:-1][counts > 0]
     row = row[counts > 0]
     holes = int((counts - 1).clip(0).sum())
     # only the points of outer rings, without the one that closes a ring and those that repeat the one before
     begin = of_ring[:-1][outer]
-    end = of_ring[1:][outer]
-    ring = np.repeat(np.arange(len(outer)), end - begin)
-    at = (
-        np.arange(len(ring))
-        - np.repeat(np.cumsum(end - begin) - (end - begin), end - begin)
-        + np.repeat(begin, end - begin)
-    )
-    x = lon[at]
-    y = lat[at]
+    lengths = of_ring[1:][outer] - begin
+    ring = np.repeat(np.arange(len(outer)), lengths)
+    offset_in_ring = np.arange(len(ring)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    at = np.repeat(begin, lengths) + offset_in_ring
+    vertices = _RingVertices(lon[at], lat[at], ring, len(outer))
     np.logical_or.at(bad, row[ring[wrong[at]]], True)
-    successors = _find_successors(ring)
-    same = (np.abs((x - x[successors] + 180.0) % 360.0 - 180.0) < 1e-12) & (y == y[successors])
-    keep = ~same | (np.abs(x - x[successors]) > 180.0) & (np.abs(y) < 90.0)
-    width = np.zeros(len(outer))
-    if len(ring):
-        starts = np.flatnonzero(np.diff(ring, prepend=-1))
-        rings_present = ring[starts]
-        width[rings_present] = np.maximum.reduceat(x, starts) - np.minimum.reduceat(x, starts)
-    corners = _BoxRings(x, y, ring, successors, len(outer), width)
-    x = x[keep]
-    y = y[keep]
-    ring = ring[keep]
-    if len(outer):
-        sizes = np.bincount(ring, minlength=len(outer))
-    else:
-        sizes = np.zeros(0, np.int64)
-    distinct_vertice_count = _count_distinct_vertices(x, y, ring, len(outer))
-    thin = (distinct_vertice_count < 3) & ~corners.is_wide_box
+    wide_boxes = _find_wide_boxes(vertices)
+    vertices = vertices.drop_repeated()
+    thin = (vertices.count_distinct() < 3) & ~wide_boxes.is_wide_box
     bad[row[thin]] = True
-    order = _order_vertices(x, y, ring, sizes)
-    bounds = np.concatenate([[0], np.cumsum(sizes)])
-    pairs = np.stack([x[order] % 360.0, y[order]], axis=1).ravel()
-    texts = np.asarray(_join_numbers("polygon", pa.array(np.nan_to_num(pairs)), bounds * 2), object)
-    if corners.is_wide_box.any():
-        box = corners.box[corners.is_wide_box]
+    order = _order_vertices(vertices)
+    pairs = np.stack([vertices.x[order] % 360.0, vertices.y[order]], axis=1).ravel()
+    bounds = _compute_bounds(vertices.count_vertices())
+    polygon_texts = _join_numbers("polygon", np.nan_to_num(pairs), bounds * 2)
+    texts = np.asarray(polygon_texts, object)
+    if wide_boxes.is_wide_box.any():
+        box = wide_boxes.box[wide_boxes.is_wide_box]
         box[:, :2] = _wrap_longitudes(box[:, 0], box[:, 1])
-        texts[corners.is_wide_box] = np.asarray(
-            _join_numbers("range", pa.array(np.nan_to_num(box).ravel()), np.arange(len(box) + 1) * 4), object
-        )
+        range_texts = _join_numbers("range", np.nan_to_num(box).ravel(), np.arange(len(box) + 1) * 4)
+        texts[wide_boxes.is_wide_box] = np.asarray(range_texts, object)
     return _join_by_row(pa.array(texts, pa.string()), row, ~bad, row_count), bad, holes
 
 
-def _count_distinct_vertices(x: Any, y: Any, ring: Any, count: int) -> npt.NDArray[np.int64]:
-    """Count the different places on the sphere among the vertices of each ring: a pole is one place."""
-    if not len(ring):
-        return np.zeros(count, np.int64)
-    places = np.stack([ring, np.where(np.abs(y) < 90.0, x % 360.0, 0.0), y], axis=1)
-    return np.bincount(np.unique(places, axis=0)[:, 0].astype(np.int64), minlength=count)
+@dataclass(frozen=True, slots=True, eq=False)
+class _RingVertices:
+    """The vertices of rings, one ring behind the other.
+
+    Attributes
+    ----------
+    x, y
+        Longitudes and latitudes, degrees.
+    ring
+        Number of the ring of each vertex, in order; rings may have no vertex.
+    ring_count
+        Number of all rings.
+    """
+
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    ring: npt.NDArray[np.int64]
+    ring_count: int
+
+    def find_starts(self) -> npt.NDArray[np.int64]:
+        """Find the first vertex of each ring that has one."""
+        return np.flatnonzero(np.diff(self.ring, prepend=-1))
+
+    def find_successors(self) -> npt.NDArray[np.int64]:
+        """Find the vertex after each one in its ring: the first after the last."""
+        successors = np.arange(1, len(self.ring) + 1)
+        if len(self.ring):
+            starts = self.find_starts()
+            ends = np.append(starts[1:], len(self.ring)) - 1
+            successors[ends] = starts
+        return successors
+
+    def drop_repeated(self) -> _RingVertices:
+        """Drop each vertex that repeats the one before it, as the one that closes a ring does."""
+        successors = self.find_successors()
+        next_x = self.x[successors]
+        step = (self.x - next_x + 180.0) % 360.0 - 180.0
+        is_repeated = (np.abs(step) < 1e-12) & (self.y == self.y[successors])
+        goes_round = (np.abs(self.x - next_x) > 180.0) & (np.abs(self.y) < 90.0)
+        keep = ~is_repeated | goes_round
+        return _RingVertices(self.x[keep], self.y[keep], self.ring[keep], self.ring_count)
+
+    def count_vertices(self) -> npt.NDArray[np.int64]:
+        """Count the vertices of each ring."""
+        if not self.ring_count:
+            return np.zeros(0, np.int64)
+        return np.bincount(self.ring, minlength=self.ring_count)
+
+    def count_distinct(self) -> npt.NDArray[np.int64]:
+        """Count the different places on the sphere among the vertices of each ring: a pole is one place."""
+        if not len(self.ring):
+            return np.zeros(self.ring_count, np.int64)
+        longitudes = np.where(np.abs(self.y) < 90.0, self.x % 360.0, 0.0)
+        places = np.stack([self.ring, longitudes, self.y], axis=1)
+        rings_of_places = np.unique(places, axis=0)[:, 0]
+        return np.bincount(rings_of_places.astype(np.int64), minlength=self.ring_count)
 
 
-def _find_successors(ring: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Find the vertex after each one in its ring: the first after the last."""
-    successors = np.arange(1, len(ring) + 1)
-    if len(ring):
-        starts = np.flatnonzero(np.diff(ring, prepend=-1))
-        ends = np.append(starts[1:], len(ring)) - 1
-        successors[ends] = starts
-    return successors
+@dataclass(frozen=True, slots=True, eq=False)
+class _WideBoxes:
+    """The rings that are boxes along meridians and parallels, and too wide (or at a pole) for great circles.
+
+    Attributes
+    ----------
+    box
+        West, east, south and north of each ring.
+    is_wide_box
+        True for the rings that are such boxes.
+    """
+
+    box: npt.NDArray[np.float64]
+    is_wide_box: npt.NDArray[np.bool_]
 
 
-class _BoxRings:
-    """Rings that are boxes along meridians and parallels, and too wide (or at a pole) for great circles."""
+def _find_wide_boxes(vertices: _RingVertices) -> _WideBoxes:
+    ring_count = vertices.ring_count
+    box = np.zeros((ring_count, 4))
+    if not len(vertices.ring):
+        return _WideBoxes(box, np.zeros(ring_count, bool))
+    x = vertices.x
+    y = vertices.y
+    ring = vertices.ring
+    starts = vertices.find_starts()
+    rings_present = ring[starts]
+    box[rings_present, 0] = np.minimum.reduceat(x, starts)
+    box[rings_present, 1] = np.maximum.reduceat(x, starts)
+    box[rings_present, 2] = np.minimum.reduceat(y, starts)
+    box[rings_present, 3] = np.maximum.reduceat(y, starts)
+    west, east, south, north = box.T
+    successors = vertices.find_successors()
+    is_oblique = (x != x[successors]) & (y != y[successors])
+    is_between_meridians = (x != west[ring]) & (x != east[ring])
+    is_between_parallels = (y != south[ring]) & (y != north[ring])
+    is_box = np.zeros(ring_count, bool)
+    is_box[rings_present] = True
+    is_box[ring[is_oblique]] = False
+    is_box[ring[is_between_meridians & is_between_parallels]] = False
+    width = east - west
+    at_pole = (np.abs(south) == 90.0) | (np.abs(north) == 90.0)
+    # 170 to -170 is a step over the antimeridian that is not cut there, not 340 degrees
+    is_broad = (width >= 180.0) & ((width < MIN_ANTIMERIDIAN_STEP_DEGREES) | (width >= 360.0))
+    return _WideBoxes(box, is_box & (is_broad | at_pole) & (north > south))
 
-    def __init__(self, x: Any, y: Any, ring: Any, following: Any, count: int, width: Any) -> None:
-        straight = np.ones(count, bool)
-        self.box = np.zeros((count, 4))
-        self.is_wide_box = np.zeros(count, bool)
-        if not len(ring):
-            return
-        odd = (x != x[following]) & (y != y[following])
-        straight[ring[odd]] = False
-        starts = np.flatnonzero(np.diff(ring, prepend=-1))
-        rings_present = ring[starts]
-        for place, (values, reduce) in enumerate(((x, np.minimum), (x, np.maximum), (y, np.minimum), (y, np.maximum))):
-            self.box[rings_present, place] = reduce.reduceat(values, starts)
-        west, east, south, north = self.box.T
-        inner = ((x != west[ring]) & (x != east[ring])) | ((y != south[ring]) & (y != north[ring]))
-        corners = np.zeros(count, bool)
-        corners[rings_present] = True
-        corners[ring[inner & (y != south[ring]) & (y != north[ring]) & (x != west[ring]) & (x != east[ring])]] = False
-        at_pole = (np.abs(south) == 90.0) | (np.abs(north) == 90.0)
-        # 170 to -170 is a step over the antimeridian that nobody cut, not 340 degrees
-        broad = (width >= 180.0) & ((width < MIN_ANTIMERIDIAN_STEP_DEGREES) | (width >= 360.0))
-        self.is_wide_box = corners & straight & (broad | at_pole) & (north > south)
 
-
-def _order_vertices(x: Any, y: Any, ring: Any, sizes: Any) -> npt.NDArray[np.int64]:
+def _order_vertices(vertices: _RingVertices) -> npt.NDArray[np.int64]:
     """Order the vertices of each ring as DALI wants them: clockwise where longitude grows to the right."""
+    ring = vertices.ring
     if not len(ring):
         return np.zeros(0, np.int64)
-    following = _find_successors(ring)
-    step = (x[following] - x + 180.0) % 360.0 - 180.0
-    weights = -step * (y + y[following]) / 2.0
-    area = np.bincount(ring, weights=weights, minlength=len(sizes))
-    round_pole = np.abs(np.bincount(ring, weights=step, minlength=len(sizes))) > 180.0
-    turn = (area > 0) & ~round_pole
-    starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+    successors = vertices.find_successors()
+    step = (vertices.x[successors] - vertices.x + 180.0) % 360.0 - 180.0
+    weights = -step * (vertices.y + vertices.y[successors]) / 2.0
+    area = np.bincount(ring, weights=weights, minlength=vertices.ring_count)
+    turning = np.bincount(ring, weights=step, minlength=vertices.ring_count)
+    goes_round_pole = np.abs(turning) > 180.0
+    is_reversed = (area > 0) & ~goes_round_pole
+    bounds = _compute_bounds(vertices.count_vertices())
     place = np.arange(len(ring))
-    back = starts[ring] + sizes[ring] - 1 - (place - starts[ring])
-    return np.where(turn[ring], back, place)
+    mirrored_place = bounds[ring] + bounds[ring + 1] - 1 - place
+    return np.where(is_reversed[ring], mirrored_place, place)
 
 
 def _wrap_longitudes(west: Any, east: Any) -> Any:
-    """Wrap the bounds of a box to 0..360; all the way round stays so."""
+    """Wrap the bounds of a box to 0..360; a box that goes all the way round stays so."""
     span = east - west
-    full = span >= 360.0
-    low = np.where(full, 0.0, west % 360.0)
-    high = np.where(full, 360.0, east % 360.0)
-    high = np.where(~full & (high == 0.0) & (span != 0), 360.0, high)
+    goes_round = span >= 360.0
+    low = np.where(goes_round, 0.0, west % 360.0)
+    high = np.where(goes_round, 360.0, east % 360.0)
+    ends_at_zero = ~goes_round & (high == 0.0) & (span != 0)
+    high = np.where(ends_at_zero, 360.0, high)
     return np.stack([low, high], axis=1)
 
 
-def _join_numbers(word: str, values: pa.Array, bounds: Any) -> pa.Array:
-    texts = values.cast(pa.string())
+def _join_numbers(word: str, values: npt.NDArray[np.float64], bounds: Any) -> pa.Array:
+    texts = pa.array(values).cast(pa.string())
     texts = pc.replace_substring_regex(texts, r"^(-?\d+)\.0$", r"\1")
+    joined_texts = _join_texts(texts, bounds)
+    return pc.binary_join_element_wise(pa.scalar(word), joined_texts, " ")
+
+
+def _join_texts(texts: pa.Array, bounds: Any) -> pa.Array:
+    """Join the texts between each two bounds with blanks."""
     lists = pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), texts)
-    return pc.binary_join_element_wise(pa.scalar(word), pc.binary_join(lists, " "), " ")
+    return pc.binary_join(lists, " ")
 
 
 def _join_by_row(texts: pa.Array, owner: Any, is_good: Any, row_count: int) -> pa.Array:
     """Join the parts of each row's region; null without any."""
+    bounds = np.zeros(1, np.int64)
     if row_count:
-        bounds = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=row_count))])
-    else:
-        bounds = np.zeros(1, np.int64)
-    lists = pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), texts)
-    has_texts = np.diff(bounds) > 0
-    return pc.if_else(pa.array(has_texts & is_good), pc.binary_join(lists, " "), pa.scalar(None, pa.string()))
+        bounds = _compute_bounds(np.bincount(owner, minlength=row_count))
+    has_region = pa.array((np.diff(bounds) > 0) & is_good)
+    return pc.if_else(has_region, _join_texts(texts, bounds), pa.scalar(None, pa.string()))

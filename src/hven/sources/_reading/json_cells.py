@@ -1,6 +1,6 @@
-"""JSON records -> typed Arrow arrays.
+"""Convert JSON records to typed Arrow arrays.
 
-DuckDB takes the values out as text, the same readers as CSV's make numbers of them; nothing is lost unsaid.
+DuckDB extracts the values as texts, and the readers that CSV uses make numbers of them. Every loss is reported.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 INVALID_JSON_REASON = "not JSON"
 INVALID_UTF8_REASON = "not UTF-8"
 DUPLICATE_KEY_REASON = "a key that is there twice"
+_CRS_SUFFIXES = ("/properties/name", "")  # below `crs`: GeoJSON of 2008, and a plain name
+_Reject = tuple[int, str | None, str | None, str, str | None]  # place, column, value, reason, text
 
 
 @dataclass(slots=True)
@@ -46,19 +48,19 @@ class ParsedRecords:
     good_indexes
         Places (from 0, in the whole group) of the records that became rows.
     rejects
-        Place, column, value, reason, text of each that did not.
+        Place, column, value, reason and text of each record that did not become a row.
     deviations
-        What is narrowed, dropped or reinterpreted in them.
+        What is narrowed, dropped or reinterpreted in the records.
     """
 
     record_group: Sequence[tuple[JsonDocument, JsonRecords]]
     arrays: dict[str, pa.Array]
     good_indexes: Any
-    rejects: list[tuple[int, str | None, str | None, str, str | None]] = field(default_factory=list)
+    rejects: list[_Reject] = field(default_factory=list)
     deviations: list[Deviation] = field(default_factory=list)
 
     def locate_record(self, record_index: int) -> tuple[JsonDocument, JsonRecords, int]:
-        """Find the file and the part of it that a record stands in."""
+        """Find the file and the part of it that hold a record."""
         for file, part in self.record_group:
             if record_index < len(part.texts):
                 return file, part, record_index
@@ -71,7 +73,7 @@ class _ThreadCursor(threading.local):
 
 
 class JsonRecordReader:
-    """Reads records of known columns; used by several threads at once."""
+    """Reads records of known columns; several threads may use it at once."""
 
     def __init__(
         self,
@@ -86,13 +88,17 @@ class JsonRecordReader:
         self.column_types = column_types
         self.list_null_words = list_null_words
         self.find_document_crs = find_document_crs
-        self.pointers = list(
-            dict.fromkeys(p for leaf in leaves for p in (leaf.pointer, leaf.bbox_pointer) if p is not None)
-        )
-        self._objects = () if has_unique_keys else sorted({pointer.rpartition("/")[0] for pointer in self.pointers})
-        self._connection = duckdb.connect(
-            config={"threads": 1, "autoinstall_known_extensions": False, "autoload_known_extensions": False}
-        )
+        pointers: dict[str, None] = {}
+        for leaf in leaves:
+            pointers[leaf.pointer] = None
+            if leaf.bbox_pointer is not None:
+                pointers[leaf.bbox_pointer] = None
+        self.pointers = list(pointers)
+        self._objects: list[str] = []
+        if not has_unique_keys:
+            self._objects = sorted({pointer.rpartition("/")[0] for pointer in pointers})
+        config = {"threads": 1, "autoinstall_known_extensions": False, "autoload_known_extensions": False}
+        self._connection = duckdb.connect(config=config)
         self._local = _ThreadCursor()
 
     def __enter__(self) -> Self:
@@ -116,7 +122,7 @@ class JsonRecordReader:
             texts = parts[0]
         else:
             texts = pa.concat_arrays(parts)
-        rejects: list[tuple[int, str | None, str | None, str, str | None]] = []
+        rejects: list[_Reject] = []
         good = np.arange(len(texts))
         texts, good = self._reject_invalid_json(texts, good, rejects)
         texts, good = self._reject_duplicate_keys(texts, good, rejects)
@@ -124,7 +130,8 @@ class JsonRecordReader:
         if len(texts):
             self._read_cells(texts, parsed)
         else:
-            parsed.arrays = {leaf.name: pa.nulls(0, self._find_leaf_type(leaf)) for leaf in self.leaves}
+            for leaf in self.leaves:
+                parsed.arrays[leaf.name] = pa.nulls(0, self._find_leaf_type(leaf))
         return parsed
 
     def _find_leaf_type(self, leaf: JsonLeaf) -> pa.DataType:
@@ -132,18 +139,17 @@ class JsonRecordReader:
             return pa.list_(self.column_types[leaf.name])
         return self.column_types[leaf.name]
 
-    def _reject_invalid_json(self, texts: Any, good_indexes: Any, rejects: list[Any]) -> tuple[Any, Any]:
-        """Set records aside that are no JSON."""
+    def _reject_invalid_json(self, texts: Any, good_indexes: Any, rejects: list[_Reject]) -> tuple[Any, Any]:
+        """Set aside the records that are no JSON."""
         try:
             texts.validate(full=True)
         except pa.ArrowInvalid:
             raw = texts.cast(pa.binary())
             fine = np.array([_is_utf8(value.as_py()) for value in raw])
-            shown_texts = (
-                (int(at), raw[int(at)].as_py().decode(errors="backslashreplace").strip())
-                for at in np.flatnonzero(~fine)
-            )
-            rejects.extend((int(good_indexes[at]), None, None, INVALID_UTF8_REASON, text) for at, text in shown_texts)
+            for at in np.flatnonzero(~fine):
+                raw_text = raw[int(at)].as_py()
+                text = raw_text.decode(errors="backslashreplace").strip()
+                rejects.append((int(good_indexes[at]), None, None, INVALID_UTF8_REASON, text))
             texts = texts.filter(pa.array(fine))
             good_indexes = good_indexes[fine]
         valid = self._query_records("SELECT json_valid(j) AS v FROM records", texts).column("v")
@@ -152,28 +158,26 @@ class JsonRecordReader:
         fine = np.asarray(pc.fill_null(valid, False))
         for at in np.flatnonzero(~fine):
             text = texts[int(at)].as_py().strip()
-            rejects.append((int(good_indexes[at]), None, _explain_invalid_json(text), INVALID_JSON_REASON, text))
+            explanation = _explain_invalid_json(text)
+            rejects.append((int(good_indexes[at]), None, explanation, INVALID_JSON_REASON, text))
         return texts.filter(pa.array(fine)), good_indexes[fine]
 
-    def _reject_duplicate_keys(self, texts: Any, good_indexes: Any, rejects: list[Any]) -> tuple[Any, Any]:
-        """Set records aside in which a key stands twice: nobody knows which value is meant."""
+    def _reject_duplicate_keys(self, texts: Any, good_indexes: Any, rejects: list[_Reject]) -> tuple[Any, Any]:
+        """Set aside the records that have a key twice: nobody knows which value is meant."""
         if not self._objects or not len(texts):
             return texts, good_indexes
-        keys = [f"json_keys(j, {_quote_literal(place)})" if place else "json_keys(j)" for place in self._objects]
-        odd = " OR ".join(
-            f"coalesce(list_unique({keys_expression}) < len({keys_expression}), false)" for keys_expression in keys
-        )
-        # records have few sets of keys: of each one record is looked at
-        alike = (
-            f"SELECT any_value(j) AS j FROM records GROUP BY "
-            f"{', '.join(f'hash({keys_expression})' for keys_expression in keys)}"
-        )
+        keys = [_write_keys_expression(pointer) for pointer in self._objects]
+        odd = " OR ".join(f"coalesce(list_unique({key_list}) < len({key_list}), false)" for key_list in keys)
+        # records have few sets of keys, so one record of each set is checked first
+        hashes = ", ".join(f"hash({key_list})" for key_list in keys)
+        alike = f"SELECT any_value(j) AS j FROM records GROUP BY {hashes}"
         if not self._query_records(f"SELECT 1 FROM ({alike}) WHERE {odd} LIMIT 1", texts).num_rows:
             return texts, good_indexes
         wrong = np.asarray(self._query_records(f"SELECT {odd} AS v FROM records", texts).column("v"))
         for at in np.flatnonzero(wrong):
             text = texts[int(at)].as_py().strip()
-            rejects.append((int(good_indexes[at]), None, _list_duplicate_keys(text), DUPLICATE_KEY_REASON, text))
+            duplicates = _list_duplicate_keys(text)
+            rejects.append((int(good_indexes[at]), None, duplicates, DUPLICATE_KEY_REASON, text))
         return texts.filter(pa.array(~wrong)), good_indexes[~wrong]
 
     def _query_records(self, sql: str, texts: pa.Array) -> pa.Table:
@@ -184,68 +188,62 @@ class JsonRecordReader:
         finally:
             cursor.unregister("records")
 
+    def _query_values(self, sql: str, texts: pa.Array) -> Any:
+        """Return the column ``v`` of a query of records as one array."""
+        return _combine_chunks(self._query_records(sql, texts).column("v"))
+
+    def _extract_pointers(self, texts: pa.Array, pointers: Sequence[str]) -> list[Any]:
+        """Extract the values at some pointers as texts: an array for each pointer."""
+        literals = ", ".join(map(_quote_literal, pointers))
+        values = self._query_values(f"SELECT json_extract_string(j, [{literals}]) AS v FROM records", texts).values
+        step = len(pointers)
+        return [values.take(pa.array(np.arange(at, len(values), step))) for at in range(step)]
+
     def _read_cells(self, texts: pa.Array, parsed_records: ParsedRecords) -> None:
-        rows = len(texts)
         cells_by_pointer: dict[str, pa.Array] = {}
         if self.pointers:
-            listed = ", ".join(_quote_literal(pointer) for pointer in self.pointers)
-            values = _combine_chunks(
-                self._query_records(f"SELECT json_extract_string(j, [{listed}]) AS v FROM records", texts).column("v")
-            ).values
-            step = len(self.pointers)
-            cells_by_pointer = {
-                pointer: values.take(pa.array(np.arange(at, rows * step, step)))
-                for at, pointer in enumerate(self.pointers)
-            }
-        is_rejected = np.zeros(rows, bool)
+            cells_by_pointer = dict(zip(self.pointers, self._extract_pointers(texts, self.pointers), strict=True))
+        is_rejected = np.zeros(len(texts), bool)
         for leaf in self.leaves:
             cells = cells_by_pointer[leaf.pointer]
+            frames = None
             if leaf.is_drawable:
                 frames = self._find_frames(leaf, texts, parsed_records)
+            if leaf.leaf_kind == LEAF_REGION:
+                array, bad = self._read_regions(leaf, cells_by_pointer, parsed_records, frames)
             else:
-                frames = None
-            array, bad = self._read_column(leaf, cells, cells_by_pointer, parsed_records, frames)
+                array, bad = self._read_column(leaf, cells, frames)
             parsed_records.arrays[leaf.name] = array
-            if pa.types.is_float64(array.type) and (flags := find_rounded_integers(cells, array)) is not None:
-                place = int(np.argmax(flags))
-                file, part, row = parsed_records.locate_record(int(parsed_records.good_indexes[place]))
-                count = int(flags.sum())
-                value = cells[place].as_py()
-                rounding_deviation = build_rounding_deviation(
-                    leaf.name, count, file.name, part.first_number + row, value
-                )
-                parsed_records.deviations.append(rounding_deviation)
+            if pa.types.is_float64(array.type):
+                _report_rounding(leaf, cells, array, parsed_records)
             if bad is not None and pc.any(bad).as_py():
-                mask = np.asarray(pc.fill_null(bad, False)) & ~is_rejected
-                is_rejected |= mask
-                if leaf.leaf_kind == LEAF_REGION:
-                    reason = "no GeoJSON geometry"
-                else:
-                    reason = explain_unparsed(self.column_types[leaf.name])
-                for at in np.flatnonzero(mask):
-                    value = cells[int(at)].as_py()
-                    parsed_records.rejects.append(
-                        (
-                            int(parsed_records.good_indexes[at]),
-                            leaf.name,
-                            value,
-                            explain_value(value, self.column_types[leaf.name], reason),
-                            texts[int(at)].as_py().strip(),
-                        )
-                    )
+                is_bad = np.asarray(pc.fill_null(bad, False))
+                self._reject_values(leaf, cells, texts, is_bad & ~is_rejected, parsed_records=parsed_records)
+                is_rejected |= is_bad
         if is_rejected.any():
             keep = pa.array(~is_rejected)
-            parsed_records.arrays = {name: array.filter(keep) for name, array in parsed_records.arrays.items()}
+            kept_arrays = {name: array.filter(keep) for name, array in parsed_records.arrays.items()}
+            parsed_records.arrays = kept_arrays
             parsed_records.good_indexes = parsed_records.good_indexes[~is_rejected]
-            parsed_records.rejects.sort(key=lambda item: item[0])
+            parsed_records.rejects.sort(key=lambda reject: reject[0])
+
+    def _reject_values(
+        self, leaf: JsonLeaf, cells: pa.Array, texts: pa.Array, mask: Any, *, parsed_records: ParsedRecords
+    ) -> None:
+        """Add the marked values of a column to the rejects."""
+        column_type = self.column_types[leaf.name]
+        reason = "no GeoJSON geometry"
+        if leaf.leaf_kind != LEAF_REGION:
+            reason = explain_unparsed(column_type)
+        for at in np.flatnonzero(mask):
+            place = int(parsed_records.good_indexes[at])
+            value = cells[int(at)].as_py()
+            explanation = explain_value(value, column_type, reason)
+            text = texts[int(at)].as_py().strip()
+            parsed_records.rejects.append((place, leaf.name, value, explanation, text))
 
     def _read_column(
-        self,
-        leaf: JsonLeaf,
-        cells: pa.Array,
-        cells_by_pointer: Mapping[str, pa.Array],
-        parsed_records: ParsedRecords,
-        frames: GeometryFrames | None,
+        self, leaf: JsonLeaf, cells: pa.Array, frames: GeometryFrames | None
     ) -> tuple[pa.Array, pa.Array | None]:
         kind = self.column_types[leaf.name]
         words = self.list_null_words(leaf.name)
@@ -255,81 +253,72 @@ class JsonRecordReader:
             return parse_cells(cells, kind, null_words=words)
         if leaf.leaf_kind in {LEAF_CELL, LEAF_TEXT}:
             return replace_null_words(cells, words), None
-        if leaf.leaf_kind == LEAF_REGION:
-            return self._read_regions(leaf, cells, cells_by_pointer, parsed_records, frames)
         if leaf.leaf_kind == LEAF_LIST:
             lists = self._transform_arrays(cells, '["VARCHAR"]')
-            lists_built, bad = self._convert_elements(lists.offsets, lists.values, kind, words, pc.is_null(lists))
-            return lists_built if frames is None or not pa.types.is_floating(kind) else frames.convert_boxes(
-                lists_built
-            ), bad
+            built_lists, bad = self._convert_elements(lists, lists.values, kind, words)
+            if frames is not None and pa.types.is_floating(kind):
+                built_lists = frames.convert_boxes(built_lists)
+            return built_lists, bad
         objects = self._transform_arrays(cells, '["JSON"]')
-        inner = self._query_records(
-            f"SELECT json_extract_string(j, {_quote_literal(leaf.inner_pointer)}) AS v FROM records", objects.values
-        ).column("v")
-        return self._convert_elements(objects.offsets, _combine_chunks(inner), kind, words, pc.is_null(objects))
+        pointer = _quote_literal(leaf.inner_pointer)
+        inner_values = self._query_values(f"SELECT json_extract_string(j, {pointer}) AS v FROM records", objects.values)
+        return self._convert_elements(objects, inner_values, kind, words)
 
     def _transform_arrays(self, cells: pa.Array, json_structure: str) -> Any:
-        """Convert JSON arrays to lists; a single value is a list of one, as Elasticsearch has it."""
+        """Convert JSON arrays to lists; a single value becomes a list of one, as Elasticsearch means it."""
         if pc.all(pc.starts_with(cells, "["), min_count=0).as_py():
-            return _drop_unused_values(
-                _combine_chunks(
-                    self._query_records(
-                        f"SELECT json_transform(j, '{json_structure}') AS v FROM records", cells
-                    ).column("v")
-                )
+            sql = f"SELECT json_transform(j, '{json_structure}') AS v FROM records"
+        else:
+            sql = (
+                "SELECT json_transform(CASE WHEN j IS NULL OR json_valid(j) AND json_type(j) = 'ARRAY' THEN j "
+                "WHEN json_valid(j) THEN concat('[', j, ']') ELSE concat('[', to_json(j), ']') END, "
+                f"'{json_structure}') AS v FROM records"
             )
-        sql = (
-            "SELECT json_transform(CASE WHEN j IS NULL OR json_valid(j) AND json_type(j) = 'ARRAY' THEN j "
-            f"WHEN json_valid(j) THEN concat('[', j, ']') ELSE concat('[', to_json(j), ']') END, '{json_structure}') AS v FROM records"
-        )
-        column = _combine_chunks(self._query_records(sql, cells).column("v"))
-        return _drop_unused_values(column)
+        return _drop_unused_values(self._query_values(sql, cells))
 
     def _convert_elements(
-        self, offsets: Any, values: Any, arrow_type: pa.DataType, null_words: Sequence[str], is_null: Any
+        self, json_lists: Any, values: Any, arrow_type: pa.DataType, null_words: Sequence[str]
     ) -> tuple[pa.Array, pa.Array | None]:
+        """Convert the elements of lists, which `values` holds as texts; mark the lists with a bad element."""
+        offsets = json_lists.offsets
         if pa.types.is_string(arrow_type):
             array = replace_null_words(values, null_words)
             bad = None
         else:
             array, bad = parse_cells(values, arrow_type, null_words=null_words)
-        if pc.any(is_null).as_py():
-            lists = pa.ListArray.from_arrays(offsets, array, mask=is_null)
+        if json_lists.null_count:
+            lists = pa.ListArray.from_arrays(offsets, array, mask=pc.is_null(json_lists))
         else:
             lists = pa.ListArray.from_arrays(offsets, array)
         if bad is None:
             return lists, None
-        owner = np.repeat(np.arange(len(lists)), np.diff(np.asarray(offsets)))
+        sizes = np.diff(np.asarray(offsets))
+        owner = np.repeat(np.arange(len(lists)), sizes)
         rows = np.zeros(len(lists), bool)
         rows[owner[np.asarray(pc.fill_null(bad, False))]] = True
         return lists, pa.array(rows)
 
     def _find_frames(self, leaf: JsonLeaf, texts: pa.Array, parsed_records: ParsedRecords) -> GeometryFrames | None:
-        """Find the frame of each geometry: its own, its record's, its document's."""
+        """Find the frame of each geometry: its own, that of its record, or that of its document."""
         document_crs = [self.find_document_crs(file) for file, _ in parsed_records.record_group]
         has_own_crs = any(b'"crs"' in part.data for _, part in parsed_records.record_group)
         if not has_own_crs and not any(document_crs):
             return None
         sizes = [len(part.texts) for _, part in parsed_records.record_group]
-        names = pa.array(document_crs, pa.string()).take(
-            pa.array(np.repeat(np.arange(len(sizes)), sizes)[parsed_records.good_indexes])
-        )
+        part_indexes = np.repeat(np.arange(len(sizes)), sizes)
+        part_of_record = pa.array(part_indexes[parsed_records.good_indexes])
+        names = pa.array(document_crs, pa.string()).take(part_of_record)
         if has_own_crs:
-            places = (leaf.pointer, leaf.pointer.rpartition("/")[0])
-            asked = ", ".join(
-                _quote_literal(f"{place}/crs{name_suffix}")
-                for place in places
-                for name_suffix in ("/properties/name", "")
-            )
-            sql = f"SELECT json_extract_string(j, [{asked}]) AS v FROM records"
-            lists = _combine_chunks(self._query_records(sql, texts).column("v")).values
-            near = [lists.take(pa.array(np.arange(at, len(lists), 4))) for at in range(4)]
-            near[1::2] = [
-                pc.if_else(pc.starts_with(near_names, "{"), pa.scalar(None, pa.string()), near_names)
-                for near_names in near[1::2]
+            record_pointer = leaf.pointer.rpartition("/")[0]
+            pointers = [
+                f"{pointer}/crs{suffix}" for pointer in (leaf.pointer, record_pointer) for suffix in _CRS_SUFFIXES
             ]
-            names = pc.coalesce(*near, names)
+            extracted = self._extract_pointers(texts, pointers)
+            candidates: list[pa.Array] = []
+            for nested_names, plain_names in zip(extracted[::2], extracted[1::2], strict=True):
+                is_object = pc.starts_with(plain_names, "{")
+                candidates += [nested_names, pc.if_else(is_object, pa.scalar(None, pa.string()), plain_names)]
+            names = pc.coalesce(*candidates, names)
         frames, messages = GeometryFrames.from_names(names)
         for message in messages:
             parsed_records.deviations.append(_build_geometry_deviation(leaf, message))
@@ -338,27 +327,30 @@ class JsonRecordReader:
     def _read_regions(
         self,
         leaf: JsonLeaf,
-        cells: pa.Array,
         cells_by_pointer: Mapping[str, pa.Array],
         parsed_records: ParsedRecords,
         frames: GeometryFrames | None,
     ) -> tuple[pa.Array, pa.Array | None]:
+        cells = cells_by_pointer[leaf.pointer]
         shapes, bad, holes = geometries_to_regions(cells, self._find_cursor(), frames)
         if holes:
             parsed_records.deviations.append(
                 _build_geometry_deviation(leaf, "polygons have holes, which a region cannot say: they are filled")
             )
         if leaf.bbox_pointer is not None and shapes.null_count:
-            boxes = boxes_to_regions(self._transform_arrays(cells_by_pointer[leaf.bbox_pointer], '["DOUBLE"]'), frames)
+            box_lists = self._transform_arrays(cells_by_pointer[leaf.bbox_pointer], '["DOUBLE"]')
+            boxes = boxes_to_regions(box_lists, frames)
             missing = pc.is_null(cells)
             if bad is not None:
-                count = pc.sum(pc.and_(bad, pc.is_valid(boxes))).as_py()
+                is_replaced = pc.and_(bad, pc.is_valid(boxes))
+                count = pc.sum(is_replaced).as_py()
                 if count:
                     message = "geometries are none, or have no area: their bbox stands for them"
                     parsed_records.deviations.append(_build_geometry_deviation(leaf, message, count))
                 missing = pc.or_(missing, bad)
                 bad = pc.and_(bad, pc.is_null(boxes))
-            shapes = pc.coalesce(shapes, pc.if_else(missing, boxes, pa.scalar(None, pa.string())))
+            usable_boxes = pc.if_else(missing, boxes, pa.scalar(None, pa.string()))
+            shapes = pc.coalesce(shapes, usable_boxes)
         is_left_empty = pc.and_(pc.is_null(shapes), pc.is_valid(cells))
         if bad is not None:
             is_left_empty = pc.and_(is_left_empty, pc.invert(bad))
@@ -369,17 +361,29 @@ class JsonRecordReader:
         return shapes, bad
 
 
+def _report_rounding(leaf: JsonLeaf, cells: pa.Array, array: pa.Array, parsed_records: ParsedRecords) -> None:
+    """Report the whole numbers of a column that a double does not hold exactly."""
+    flags = find_rounded_integers(cells, array)
+    if flags is None:
+        return
+    place = int(np.argmax(flags))
+    file, part, row = parsed_records.locate_record(int(parsed_records.good_indexes[place]))
+    value = cells[place].as_py()
+    deviation = build_rounding_deviation(leaf.name, int(flags.sum()), file.name, part.first_number + row, value)
+    parsed_records.deviations.append(deviation)
+
+
 def _build_geometry_deviation(leaf: JsonLeaf, message: str, count: int | None = None) -> Deviation:
     return Deviation(kind=DeviationKind.GEOMETRY, column=leaf.name, message=message, count=count)
 
 
 def _drop_unused_values(lists: Any) -> Any:
-    """Compact a list array: its values are exactly those of its rows."""
-    sizes = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
-    offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())
-    compacted = pa.ListArray.from_arrays(offsets, lists.flatten(), mask=pc.is_null(lists))
+    """Compact a list array, so that its values are exactly those of its rows."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0)
+    ends = np.cumsum(np.asarray(lengths, np.int64))
+    offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
     if lists.null_count:
-        return compacted
+        return pa.ListArray.from_arrays(offsets, lists.flatten(), mask=pc.is_null(lists))
     return pa.ListArray.from_arrays(offsets, lists.flatten())
 
 
@@ -389,6 +393,12 @@ def _combine_chunks(column: Any) -> Any:
     if column.num_chunks:
         return pa.concat_arrays(column.chunks)
     return pa.array([], column.type)
+
+
+def _write_keys_expression(pointer: str) -> str:
+    if pointer:
+        return f"json_keys(j, {_quote_literal(pointer)})"
+    return "json_keys(j)"
 
 
 def _quote_literal(text: str) -> str:
@@ -409,9 +419,10 @@ def _list_duplicate_keys(text: str) -> str:
 
     def collect_duplicates(pairs: list[tuple[str, object]]) -> None:
         names = [name for name, _ in pairs]
-        duplicates.update(dict.fromkeys(name for name in names if names.count(name) > 1))
+        repeated_names = [name for name in names if names.count(name) > 1]
+        duplicates.update(dict.fromkeys(repeated_names))
 
-    with suppress(RecursionError, ValueError):  # its names are for people alone
+    with suppress(RecursionError, ValueError):  # the names are for people alone
         json.loads(text, object_pairs_hook=collect_duplicates)
     return ", ".join(duplicates)
 
@@ -420,5 +431,8 @@ def _explain_invalid_json(text: str) -> str:
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        return f"{error.msg} at character {error.colno if error.lineno == 1 else error.pos + 1}"
+        character = error.pos + 1
+        if error.lineno == 1:
+            character = error.colno
+        return f"{error.msg} at character {character}"
     return "not readable"

@@ -1,17 +1,18 @@
-"""Databases whose drivers give Arrow: columns, narrowing, pages and blocks.
+"""Read databases whose drivers return Arrow: columns, selection, pages and blocks.
 
-What each writes otherwise is in its dialect.
+The dialect of each database holds what it writes differently.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -46,21 +47,30 @@ from hven.sources.sql.dialects import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from hven.sources import SourceContext
     from hven.sources.sql.options import Options
 
-KEYS_PER_STATEMENT, KEYS_PER_STATEMENT_WITHOUT_TUPLES = 10_000, 500  # of one statement; of one without tuples
+KEYS_PER_STATEMENT = 10_000
+KEYS_PER_STATEMENT_WITHOUT_TUPLES = 500
 ZERO_DATE = "0000-00-00"
 MARIADB_UTF8 = "utf8mb4"
-TRUE_WORDS = {"1", "t", "True"}  # how databases say yes
+TRUE_WORDS = {"1", "t", "True"}  # words of databases for true
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultField:
-    """A column of a result: `value_kind` is one of the dialects' words, `origin` schema and table and column that it comes from, if the driver tells."""
+    """A column of a result.
+
+    Attributes
+    ----------
+    value_kind
+        One of the words of the dialects.
+    origin
+        Schema, table and column of its values, if the driver tells them.
+    """
 
     name: str
     value_kind: str
@@ -70,23 +80,23 @@ class ResultField:
 
 
 class DatabaseSession(Protocol):
-    """A connection, in one read-only transaction where the database has such."""
+    """A connection, within one read-only transaction where the database has such transactions."""
 
     def describe_statement(self, text: str) -> list[ResultField]:
-        """List the columns of a statement, as they are called there."""
+        """List the columns of a statement, with their names in the database."""
 
     def query_rows(self, text: str) -> list[tuple[object, ...]]:
-        """Ask something small."""
+        """Run a query that returns few rows."""
 
     def stream_batches(self, text: str) -> Iterator[pa.RecordBatch]:
-        """Yield what a statement gives, as it comes; texts where the driver has no better type."""
+        """Yield the rows of a statement as they come; they are texts where the driver has no better type."""
 
     def close(self) -> None:
-        """End it, whatever is still under way."""
+        """Close the connection, also while a statement runs."""
 
 
 class ArrowDatabaseSource(KeyPagedDatabaseSource):
-    """A table or query of a database whose driver gives Arrow."""
+    """A table or query of a database whose driver returns Arrow."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:
         super().__init__(options, context)
@@ -95,29 +105,33 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
     @property
     @abstractmethod
     def dialect(self) -> SqlSourceDialect:
-        """How this database writes."""
+        """The dialect of this database."""
 
     @abstractmethod
     def _open_session(self) -> AbstractContextManager[DatabaseSession]:
-        """Connect; what fails within is told by `_failed`."""
+        """Connect; `_failed` explains what fails within."""
 
     # --- columns ------------------------------------------------------------------------------------------------
 
     @cached_property
     def _result_fields(self) -> tuple[list[ResultField], list[str]]:
-        """Columns as they are called there, and as they are called here."""
+        """Columns with their names in the database, and their names here."""
+        select = self._write_select(self.dialect.quote)
         with self._open_session() as session:
-            fields = self._add_descriptions(session, session.describe_statement(self._write_select(self.dialect.quote)))
+            fields = self._add_descriptions(session, session.describe_statement(select))
         if self._true_encoding:  # then bytes are texts, too
-            fields = [
-                replace(field, value_kind=KIND_TEXT) if field.value_kind == KIND_BYTES else field for field in fields
-            ]
-        names = deduplicate_column_names(
-            [field.name for field in fields], str if self.dialect is POSTGRESQL_DIALECT else str.lower
-        )
+            for index, field in enumerate(fields):
+                if field.value_kind == KIND_BYTES:
+                    fields[index] = replace(field, value_kind=KIND_TEXT)
+        fold_name: Callable[[str], str] = str.lower
+        if self.dialect is POSTGRESQL_DIALECT:
+            fold_name = str
+        names = deduplicate_column_names([field.name for field in fields], fold_name)
         for field, name in zip(fields, names, strict=True):
             if name != field.name:
-                self.context.report_deviation(build_duplicate_name_deviation(field.name, name, self.source_name))
+                deviation = build_duplicate_name_deviation(field.name, name, self.source_name)
+                self.context.report_deviation(deviation)
+        return fields, names
         return fields, names
 
     @cached_property
@@ -126,48 +140,62 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         return dict(zip(names, fields, strict=True))
 
     def _add_descriptions(self, session: DatabaseSession, fields: Sequence[ResultField]) -> list[ResultField]:
-        """Look up what the database says of the columns."""
+        """Add the comments of the database on the columns."""
+        if not self.dialect.comments_sql:
+            return list(fields)
+        comments: dict[tuple[str, str, str], str] = {}
         tables = dict.fromkeys(field.origin[:2] for field in fields if field.origin)
-        comments = {}
-        for schema, table in tables if self.dialect.comments_sql else ():
+        for schema, table in tables:
+            schema_literal = "NULL"
             if schema:
-                place = self.dialect.write_text(schema)
+                schema_literal = self.dialect.write_text(schema)
+            text = self.dialect.comments_sql.format(schema_literal, self.dialect.write_text(table))
+            for name, comment in session.query_rows(text):
+                if comment:
+                    comments[schema, table, str(name)] = str(comment)
+        described: list[ResultField] = []
+        for field in fields:
+            if field.origin:
+                described.append(replace(field, description=comments.get(field.origin)))
             else:
-                place = "NULL"
-            rows = session.query_rows(self.dialect.comments_sql.format(place, self.dialect.write_text(table)))
-            comments.update({(schema, table, str(name)): str(about) for name, about in rows if about})
-        return [replace(field, description=comments.get(field.origin)) if field.origin else field for field in fields]
+                described.append(field)
+        return described
 
     def _describe_columns(self) -> list[Column]:
-        return [
-            Column(name=name, type=type_from_arrow(field.arrow), description=field.description)
-            for name, field in self._fields.items()
-        ]
+        columns: list[Column] = []
+        for name, field in self._fields.items():
+            kind = type_from_arrow(field.arrow)
+            columns.append(Column(name=name, type=kind, description=field.description))
+        return columns
 
     def list_available_tables(self) -> list[AvailableTable]:
-        """List what this user may read; numbers of rows are estimates."""
+        """List the tables that this user may read; numbers of rows are estimates."""
         if not self.dialect.tables_sql:
             raise SourceError("this database is not known to list its tables", remedy="say which one: --table NAME")
         with self._open_session() as session:
             rows = session.query_rows(self.dialect.tables_sql)
-        return [
-            AvailableTable(
-                option_value=write_table_option(str(name), str(schema) if schema is not None else None),
-                row_count=None if count is None or str(view) in TRUE_WORDS else int(str(count)),
-                is_view=str(view) in TRUE_WORDS,
-            )
-            for schema, name, view, count in rows
-        ]
+        tables: list[AvailableTable] = []
+        for schema, name, view, count in rows:
+            is_view = str(view) in TRUE_WORDS
+            schema_name = None
+            if schema is not None:
+                schema_name = str(schema)
+            row_count = None
+            if count is not None and not is_view:
+                row_count = int(str(count))
+            option_value = write_table_option(str(name), schema_name)
+            tables.append(AvailableTable(option_value=option_value, row_count=row_count, is_view=is_view))
+        return tables
 
     # --- rows ---------------------------------------------------------------------------------------------------
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows as the database gives them, in one transaction."""
-        yield from limit_rows(
-            self._read_statements(self._build_statements(row_limit), self._check_column_names(column_names)), row_limit
-        )
+        """Yield rows as the database returns them, in one transaction."""
+        statements = self._build_statements(row_limit)
+        batches = self._read_statements(statements, self._check_column_names(column_names))
+        yield from limit_rows(batches, row_limit)
 
     def _check_column_names(self, columns: Sequence[str] | None) -> list[str]:
         return check_column_names(columns, list(self._columns), self.source_name)
@@ -175,47 +203,50 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
     def _read_statements(
         self, statements: Sequence[SelectStatement], names: Sequence[str], first_row_number: int = 1
     ) -> Iterator[pa.RecordBatch]:
-        columns = self._columns
-        real = [name for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}] or list(columns)[:1]
+        real = [name for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}]
+        if not real:
+            real = list(self._columns)[:1]
+        items = ", ".join(map(self._write_sent_column, real))
         with self._open_session() as session:
             for statement in statements:
-                text = (
-                    f"{self._with_clause}SELECT {', '.join(map(self._write_sent_column, real))} FROM "
-                    f"{self._from_item}{statement.write_clause()}"
-                )
+                text = f"{self._with_clause}SELECT {items} FROM {self._from_item}{statement.write_clause()}"
                 with closing(session.stream_batches(text)) as stream:  # type: ignore[type-var]
                     for received_batch in stream:
-                        bad: set[int] = set()
-                        arrays = {}
-                        for name, values in zip(real, received_batch.columns, strict=True):
-                            arrays[name], faults = self._convert_values(name, values)
-                            for at in [] if faults is None else pc.indices_nonzero(faults).to_pylist():
-                                if at not in bad:
-                                    bad.add(at)
-                                    self._reject_row(
-                                        first_row_number + at,
-                                        name,
-                                        str(values[at].as_py()),
-                                        explain_unparsed(arrays[name].type),
-                                    )
-                        batch = build_source_batch(names, arrays, received_batch.num_rows, first_row_number, None)
-                        yield (
-                            batch.filter(pa.array([at not in bad for at in range(received_batch.num_rows)]))
-                            if bad
-                            else batch
-                        )
-                        first_row_number += received_batch.num_rows
+                        arrays, is_bad = self._convert_batch(real, received_batch, first_row_number)
+                        row_count = received_batch.num_rows
+                        batch = build_source_batch(names, arrays, row_count, first_row_number, None)
+                        if is_bad.any():
+                            batch = batch.filter(pa.array(~is_bad))
+                        yield batch
+                        first_row_number += row_count
                         self.read_count = first_row_number - 1
         self._report_zero_dates()
 
+    def _convert_batch(
+        self, column_names: Sequence[str], batch: pa.RecordBatch, first_row_number: int
+    ) -> tuple[dict[str, pa.Array], np.ndarray]:
+        """Convert a batch of the driver to the types of the columns, and mark the rows that are rejected."""
+        is_bad = np.zeros(batch.num_rows, bool)
+        arrays: dict[str, pa.Array] = {}
+        for name, values in zip(column_names, batch.columns, strict=True):
+            arrays[name], faults = self._convert_values(name, values)
+            if faults is None:
+                continue
+            reason = explain_unparsed(arrays[name].type)
+            for at in pc.indices_nonzero(faults).to_pylist():
+                if not is_bad[at]:
+                    is_bad[at] = True
+                    self._reject_row(first_row_number + at, name, str(values[at].as_py()), reason)
+        return arrays, is_bad
+
     def _convert_values(self, name: str, values: pa.Array) -> tuple[pa.Array, pa.Array | None]:
-        """Convert the driver's values to the column's type, and find which do not fit."""
+        """Convert the driver's values to the type of the column, and mark those that do not fit."""
         kind = self._columns[name].type.arrow
         if values.type == kind:
             return replace_nan(values), None
         if pa.types.is_binary(values.type):
             return _decode_utf8(values)
-        if pa.types.is_decimal(values.type):  # by its digits: Arrow's own way to a double is off by one bit
+        if pa.types.is_decimal(values.type):  # by its digits: Arrow's own conversion to double is off by one bit
             values = values.cast(pa.string())
         try:  # what databases write needs no guess
             return replace_nan(values.cast(kind)), None
@@ -234,19 +265,20 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         return parse_cells(values, kind)
 
     def _report_zero_dates(self) -> None:
-        """Tell of dates that are none."""
+        """Report dates that are no days."""
         for name, count in self._zero_date_counts.items():
             message = f"the database holds {ZERO_DATE}, which is no day: read as missing"
-            self.context.report_deviation(
-                Deviation(kind=DeviationKind.NULL, column=name, count=count, file=self.source_name, message=message)
+            deviation = Deviation(
+                kind=DeviationKind.NULL, column=name, count=count, file=self.source_name, message=message
             )
+            self.context.report_deviation(deviation)
         self._zero_date_counts.clear()
 
     # --- statements ---------------------------------------------------------------------------------------------
 
     @property
     def _with_clause(self) -> str:
-        """What stands before a SELECT: a query whose columns are named apart."""
+        """The clause before a SELECT: a query whose columns get distinct names."""
         if not self._has_renamed_columns:
             return ""
         names = ", ".join(map(self.dialect.quote_name, self._fields))
@@ -266,37 +298,40 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         return [field.name for field in fields] != names
 
     def write_literal(self, value: object) -> str:
-        """Write a value: drivers have no places for them that all databases know alike."""
+        """Write a literal: no placeholder works alike in all databases."""
         if isinstance(value, str):
             if "\0" in value:
                 raise SourceError("a key has a NUL character", remedy="sync with --full: everything is read")
             return self.dialect.write_text(value)
         if isinstance(value, float):
-            return self.dialect.double_template.format(repr(value) if "e" in repr(value) else f"{value!r}e0")
+            digits = repr(value)
+            if "e" not in digits:
+                digits = f"{digits}e0"
+            return self.dialect.double_template.format(digits)
         if isinstance(value, int):
             return str(value)
         return self.dialect.time_template.format(f"{value:%Y-%m-%d %H:%M:%S.%f}")
 
     def write_plain_column(self, name: str) -> str:
-        """Write a column, a text in the encoding that it has in truth."""
+        """Write a column; a text is recoded from its true encoding."""
         column = self.dialect.quote_name(name)
         if self._true_encoding and self._fields[name].value_kind == KIND_TEXT:
             return self.dialect.recoding_template.format(column, self._true_encoding)
         return column
 
     def write_compared_column(self, name: str, *, is_computed: bool) -> str:
-        """Write a column as it compares in the order of what is read from it; `is_computed`: as a term of a sum."""
+        """Write a column as it compares in the order of its values; `is_computed`: as a term of a sum."""
         kind = self._fields[name].value_kind
-        template = (
-            self.dialect.sum_templates.get(kind) if is_computed else None
-        ) or self.dialect.comparison_templates.get(kind, "{}")
+        template = self.dialect.comparison_templates.get(kind, "{}")
+        if is_computed:
+            template = self.dialect.sum_templates.get(kind) or template
         return template.format(self.write_plain_column(name))
 
     def write_is_null(self, name: str) -> str:
-        """Write that a column has no value."""
-        return self.dialect.null_templates.get(self._fields[name].value_kind, "{0} IS NULL").format(
-            self.write_plain_column(name)
-        )
+        """Write the condition that a column has no value."""
+        kind = self._fields[name].value_kind
+        template = self.dialect.null_templates.get(kind, "{0} IS NULL")
+        return template.format(self.write_plain_column(name))
 
     @property
     def _true_encoding(self) -> str:
@@ -310,60 +345,58 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         return encoding_option
 
     def _write_sent_column(self, name: str) -> str:
-        if (
-            self._true_encoding == MARIADB_UTF8 and self._fields[name].value_kind == KIND_TEXT
-        ):  # judged here: there, what is none becomes `?`
+        kind = self._fields[name].value_kind
+        if self._true_encoding == MARIADB_UTF8 and kind == KIND_TEXT:
+            # Hven decodes it: the database would turn invalid bytes into `?`
             return f"CAST({self.dialect.quote_name(name)} AS BINARY)"
-        return self.dialect.sent_templates.get(self._fields[name].value_kind, "{}").format(
-            self.write_plain_column(name)
-        )
+        template = self.dialect.sent_templates.get(kind, "{}")
+        return template.format(self.write_plain_column(name))
 
     def _build_writer(self) -> SqlConditionWriter:
         return _ArrowConditionWriter(self)
 
     def _is_comparable(self, name: str) -> bool:
-        return (
-            self._fields[name].value_kind in {KIND_WHOLE, KIND_BITS, KIND_TEXT, KIND_TIME, *REAL_KINDS}
-            and not self._columns[name].type.is_array
-        )
+        comparable_kinds = {KIND_WHOLE, KIND_BITS, KIND_TEXT, KIND_TIME, *REAL_KINDS}
+        return self._fields[name].value_kind in comparable_kinds and not self._columns[name].type.is_array
 
     def _count_keys_per_statement(self, column_count: int) -> int:
-        return max(
-            1, (KEYS_PER_STATEMENT if self.dialect.has_tuples else KEYS_PER_STATEMENT_WITHOUT_TUPLES) // column_count
-        )
+        key_count = KEYS_PER_STATEMENT_WITHOUT_TUPLES
+        if self.dialect.has_tuples:
+            key_count = KEYS_PER_STATEMENT
+        return max(1, key_count // column_count)
+
+    def _write_key_column(self, name: str) -> str:
+        if self._fields[name].value_kind == KIND_TEXT:
+            return self.write_plain_column(name)
+        return self.write_compared_column(name, is_computed=False)
 
     def _write_key_condition(self, columns: Sequence[str], keys: pa.Table) -> SqlCondition:
-        names = [
-            self.write_plain_column(name)
-            if self._fields[name].value_kind == KIND_TEXT
-            else self.write_compared_column(name, is_computed=False)
-            for name in columns
-        ]
-        rows = [
-            [self.write_literal(value) for value in row]
-            for row in zip(*(keys.column(name).to_pylist() for name in columns), strict=True)
-        ]
+        names = [self._write_key_column(name) for name in columns]
+        value_lists = [keys.column(name).to_pylist() for name in columns]
+        rows = [[self.write_literal(value) for value in row] for row in zip(*value_lists, strict=True)]
         if len(names) == 1:
-            return SqlCondition(sql=f"{names[0]} IN ({', '.join(row[0] for row in rows)})")
+            values = ", ".join(value for (value,) in rows)
+            return SqlCondition(sql=f"{names[0]} IN ({values})")
         if self.dialect.has_tuples:
-            several = ", ".join(f"({', '.join(row)})" for row in rows)
-            return SqlCondition(sql=f"({', '.join(names)}) IN ({several})")
-        each = (" AND ".join(f"{name} = {value}" for name, value in zip(names, row, strict=True)) for row in rows)
-        return SqlCondition(sql=f"({' OR '.join(f'({condition})' for condition in each)})")
+            tuples = ", ".join(f"({', '.join(row)})" for row in rows)
+            return SqlCondition(sql=f"({', '.join(names)}) IN ({tuples})")
+        alternatives: list[str] = []
+        for row in rows:
+            comparisons = [f"{name} = {value}" for name, value in zip(names, row, strict=True)]
+            alternatives.append(f"({' AND '.join(comparisons)})")
+        return SqlCondition(sql=f"({' OR '.join(alternatives)})")
 
     # --- blocks -------------------------------------------------------------------------------------------------
 
     def compute_block_checksums(self, key_columns: Sequence[str], value_columns: Sequence[str]) -> pa.Table | None:
-        """Sum up blocks of keys where they are: a hash of each row, added up. None.
+        """Sum up blocks of keys in the database: the hashes of the rows of a block are added up.
 
-        That cannot be told of this database.
+        Return None where the database cannot do so.
         """
         summing = self.dialect.summing
-        if (
-            summing is None
-            or not key_columns
-            or any(name not in self._columns for name in (*key_columns, *value_columns))
-        ):
+        if summing is None or not key_columns:
+            return None
+        if any(name not in self._columns for name in (*key_columns, *value_columns)):
             return None
         source = f"FROM {self._from_item}{SelectStatement(conditions=self._conditions).write_clause()}"
         with self._open_session() as session:
@@ -373,22 +406,28 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
                 (low, high, rows), *_ = session.query_rows(
                     f"{self._with_clause}SELECT MIN({name}), MAX({name}), COUNT(*) {source}"
                 )
-                first, last = (None if bound is None else int(str(bound)) for bound in (low, high))
-                cutting = choose_block_bits(first, last, int(str(rows)))
-            row = summing.write_row_hash(
-                [self._write_summed_column(name) for name in dict.fromkeys((*key_columns, *value_columns))]
-            )
+                cutting = choose_block_bits(_to_integer(low), _to_integer(high), int(str(rows)))
+            summed_names = dict.fromkeys((*key_columns, *value_columns))
+            row_hash = summing.write_row_hash([self._write_summed_column(name) for name in summed_names])
             block_rows = session.query_rows(
                 f"{self._with_clause}SELECT {summing.write_block_number(cutting, key_columns)}, COUNT(*), "
-                f"{summing.total_template.format(row)} {source} GROUP BY 1"
+                f"{summing.total_template.format(row_hash)} {source} GROUP BY 1"
             )
+        blocks: list[str] = []
+        counts: list[int] = []
+        checksums: list[str] = []
+        for block_number, row_count, total in block_rows:
+            number_text = "null"
+            if block_number is not None:
+                number_text = str(block_number)
+            blocks.append(f"{cutting}:{number_text}")
+            counts.append(int(str(row_count)))
+            checksums.append(str(total))
         return pa.table(
             {
-                "block": pa.array(
-                    [f"{cutting}:{'null' if at is None else at}" for at, _, _ in block_rows], pa.string()
-                ),
-                "rows": pa.array([int(str(rows)) for _, rows, _ in block_rows], pa.int64()),
-                "checksum": pa.array([str(total) for _, _, total in block_rows], pa.string()),
+                "block": pa.array(blocks, pa.string()),
+                "rows": pa.array(counts, pa.int64()),
+                "checksum": pa.array(checksums, pa.string()),
             }
         )
 
@@ -403,22 +442,25 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         summing = self.dialect.summing
         if summing is None:
             raise SourceError(f"{self.source_name} has no blocks", remedy="deletions: compare")
-        return self._copy_part(
-            portions=(
-                SqlCondition(sql=text)
-                for text in write_block_conditions(key_columns, [str(block) for block in block_ids], summing)
-            )
-        )
+        texts = write_block_conditions(key_columns, [str(block) for block in block_ids], summing)
+        return self._copy_part(portions=(SqlCondition(sql=text) for text in texts))
+
+
+def _to_integer(value: object) -> int | None:
+    if value is None:
+        return None
+    return int(str(value))
 
 
 def _decode_utf8(values: pa.Array) -> tuple[pa.Array, pa.Array | None]:
-    """Read as UTF-8, and find what is none."""
+    """Decode as UTF-8, and mark what is none."""
     texts: list[str | None] = []
-    for value in values.to_pylist():  # one of them is none: that is rare
-        try:
-            texts.append(None if value is None else value.decode())
-        except UnicodeDecodeError:
-            texts.append(None)
+    for value in values.to_pylist():  # this is rare: a value of the batch is no UTF-8
+        text = None
+        if value is not None:
+            with suppress(UnicodeDecodeError):
+                text = value.decode()
+        texts.append(text)
     decoded_texts = pa.array(texts, pa.string())
     return decoded_texts, pc.and_(decoded_texts.is_null(), values.is_valid())
 
@@ -427,19 +469,19 @@ class _ArrowConditionWriter(SqlConditionWriter):
     rows: ArrowDatabaseSource
 
     def write_column(self, name: str, *, is_computed: bool) -> str:
-        """Write as it compares."""
+        """Write a column as it compares."""
         return self.rows.write_compared_column(name, is_computed=is_computed)
 
     def write_is_null(self, name: str) -> str:
-        """Count as missing what is read as missing."""
+        """Write the condition that a value is read as missing."""
         return self.rows.write_is_null(name)
 
     def write_plain_column(self, name: str) -> str:
-        """Quote in the database's manner."""
+        """Quote a column as the database does."""
         return self.rows.write_plain_column(name)
 
     def write_literal(self, value: object) -> str:
-        """Write a literal; texts as bytes, for so their columns compare."""
+        """Write a literal; texts are written as bytes, because their columns compare so."""
         if isinstance(value, str):
             return self.rows.dialect.write_bytes(value)
         return self.rows.write_literal(value)
