@@ -1,4 +1,4 @@
-"""Delimited text: CSV, TSV, bars, semicolons, runs of blanks, ECSV; compressed or not."""
+"""Read delimited text: CSV, TSV, bars, semicolons, runs of blanks, ECSV; compressed or not."""
 
 from __future__ import annotations
 
@@ -35,15 +35,17 @@ if TYPE_CHECKING:
 
 
 _OUTER_BARS_PATTERN = re.compile(rb"(?m)^[ \t]*\||\|[ \t]*(?=\r?$)")
-_BORDER_LINE_PATTERN = re.compile(rb"(?m)^[ \t]*\+[-+=]+\+[ \t]*\r?(?:\n|\Z)")  # a frame
+_BORDER_LINE_PATTERN = re.compile(rb"(?m)^[ \t]*\+[-+=]+\+[ \t]*\r?(?:\n|\Z)")  # around a table
 
-FILES = FileSignature(
-    extensions=("csv", "tsv", "txt", "dat", "tab"), leading_pattern=rb"[^\0]*\Z"
-)  # any text that nobody else knows
+# any text that no other kind recognises
+FILES = FileSignature(extensions=("csv", "tsv", "txt", "dat", "tab"), leading_pattern=rb"[^\0]*\Z")
+SAMPLE_BYTES = 400_000  # of a block with quoted values
+FRONT_SAMPLE_BYTES = 300_000  # of a block without them
+FURTHER_SAMPLE_BYTES = 100_000  # in the middle and at the end of such a block
 
 
 class Options(FileOptions):
-    """What a descriptor may say of delimited text. Everything but `files` is guessed if it is not given."""
+    """What a descriptor may state about delimited text. All options but `files` have a guessed value."""
 
     delimiter: str | None = Field(
         None, description="One character, or: comma, tab, semicolon, pipe, space, whitespace (runs of blanks)."
@@ -86,17 +88,16 @@ class DelimitedTextSource(TextFileSource):
     def __init__(self, options: Options, context: SourceContext) -> None:
         super().__init__(options, context)
         self.options = options
-        self._has_units = False  # whether all files that were looked at have a record of units
+        self._has_units = False  # True if all files that were sampled have a record of units
 
     def list_columns(self) -> list[Column]:
-        """List the columns as the header names them, types guessed from a sample (or said by an ECSV header)."""
+        """List the columns of the header; types are guessed from a sample, or stated by an ECSV header."""
         first, kinds, _, _ = self._guess_columns
-        return [
-            first.columns_by_name.get(name, Column(name=name)).copy_with(
-                type=_find_column_type(first, name, kinds[name])
-            )
-            for name in first.names
-        ]
+        columns: list[Column] = []
+        for name in first.names:
+            column = first.columns_by_name.get(name, Column(name=name))
+            columns.append(column.copy_with(type=_find_column_type(first, name, kinds[name])))
+        return columns
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
         """Return the title of a machine-readable table, or the description of an ECSV file."""
@@ -111,22 +112,25 @@ class DelimitedTextSource(TextFileSource):
         return {}
 
     def list_guessed_options(self) -> dict[str, object]:
-        """Return guessed options that a descriptor should say, as they change what the rows are."""
+        """Return guessed options that a descriptor should state, because they change what the rows are."""
         if self._guess_columns and self._has_units and self.options.units is None:
             return {"units": True}
         return {}
 
     def list_type_doubts(self) -> dict[str, tuple[str, str]]:
-        """List columns guessed to be text that may be meant otherwise: a message and a remedy by name."""
+        """List the columns that were guessed to be text but may be meant otherwise: message and remedy by name."""
         first, kinds, cells, places = self._guess_columns
         declared_types = self._collect_declared_types(first)
-        pointed = any(kinds.get(name) == pa.float64() and any("." in cell for cell in cells[name]) for name in cells)
-        doubts_by_name = {
-            name: self._explain_doubt(name, cells[name], places[name], has_decimal_points=pointed)
-            for name in cells
-            if kinds.get(name) == pa.string() and name not in declared_types
-        }
-        return {name: doubt for name, doubt in doubts_by_name.items() if doubt is not None}
+        number_names = [name for name in cells if kinds.get(name) == pa.float64()]
+        has_decimal_points = any("." in cell for name in number_names for cell in cells[name])
+        doubts_by_name: dict[str, tuple[str, str]] = {}
+        for name in cells:
+            if kinds.get(name) != pa.string() or name in declared_types:
+                continue
+            doubt = self._explain_doubt(name, cells[name], places[name], has_decimal_points=has_decimal_points)
+            if doubt is not None:
+                doubts_by_name[name] = doubt
+        return doubts_by_name
 
     def _list_column_names(self) -> list[str]:
         return list(self._guess_columns[0].names)
@@ -139,7 +143,8 @@ class DelimitedTextSource(TextFileSource):
         text, dialect = self._open_and_detect(file)
         self._check_same_columns(file, dialect, file_column_names)
         text.skip_bytes(dialect.offset)
-        layout = self._build_layout(dialect, {name: kinds.get(name, pa.string()) for name in dialect.names})
+        column_types = {name: kinds.get(name, pa.string()) for name in dialect.names}
+        layout = self._build_layout(dialect, column_types)
         return text, layout
 
     def _open_and_detect(self, file: DataFile) -> tuple[TextFile, TextDialect]:
@@ -157,11 +162,10 @@ class DelimitedTextSource(TextFileSource):
             skip=options.skip,
             units=options.units,
         )
-        quote = self._choose_quote(dialect)
         text.set_dialect(
-            quote=quote,
+            quote=self._choose_quote(dialect),
             comment=dialect.comment,
-            delimiter=" " if dialect.delimiter == WHITESPACE else dialect.delimiter,
+            delimiter=_find_delimiter_sign(dialect),
             has_continuation_lines=dialect.has_continuation_lines,
         )
         return text, dialect
@@ -173,15 +177,15 @@ class DelimitedTextSource(TextFileSource):
         return self.options.quote or None
 
     def _collect_null_words(self, dialect: TextDialect) -> Mapping[str, Sequence[str]]:
-        """List the null words that the descriptor or the header gives, by column."""
-        stated_nulls = self.options.null
-        return {
-            name: [*stated_nulls.get(name, ()), *dialect.null_words.get(name, ())]
-            for name in {**stated_nulls, **dialect.null_words}
-        }
+        """Collect the null words that the descriptor or the header states, by column."""
+        words_by_name: dict[str, list[str]] = {}
+        for stated_words in (self.options.null, dialect.null_words):
+            for name, words in stated_words.items():
+                words_by_name.setdefault(name, []).extend(words)
+        return words_by_name
 
     def _choose_transform(self, dialect: TextDialect) -> Callable[[bytes], bytes] | None:
-        """Choose what makes delimited text of a block."""
+        """Choose the function that makes a block delimited text."""
         if dialect.ranges:
             single = codecs.lookup(self.options.encoding).name != "utf-8"
             cut = build_splitter(dialect.ranges, by_characters=single or not dialect.counts_bytes)
@@ -193,7 +197,9 @@ class DelimitedTextSource(TextFileSource):
         if dialect.delimiter != WHITESPACE:
             return None
         squeeze = _build_blank_squeezer(self.options.quote)
-        return (lambda data: squeeze(join_continuation_lines(data))) if dialect.has_continuation_lines else squeeze
+        if dialect.has_continuation_lines:
+            return lambda data: squeeze(join_continuation_lines(data))
+        return squeeze
 
     def _check_same_columns(self, file: DataFile, dialect: TextDialect, file_column_names: Sequence[str]) -> None:
         for name in file_column_names:
@@ -207,39 +213,40 @@ class DelimitedTextSource(TextFileSource):
 
     def _build_layout(self, dialect: TextDialect, column_types: dict[str, pa.DataType]) -> RecordLayout:
         options = self.options
-        white = dialect.delimiter == WHITESPACE
         nulls = self._collect_null_words(dialect)
+        text_first_columns = {name for name in dialect.names if name in nulls or options.thousands}
+        reject_limit = self.context.reject_limit
+        if self.context.on_reject is None:
+            reject_limit = 1
         return RecordLayout(
             names=dialect.names,
             column_types=column_types,
-            delimiter=" " if white else dialect.delimiter,
+            delimiter=_find_delimiter_sign(dialect),
             quote=self._choose_quote(dialect),
             decimal=options.decimal,
             thousands=options.thousands,
             json_columns=dialect.json_columns,
             null_words=nulls,
             transform=self._choose_transform(dialect),
-            text_first_columns=set(dialect.names)
-            if options.thousands
-            else {name for name in dialect.names if name in nulls},
-            reject_limit=1 if self.context.on_reject is None else self.context.reject_limit,
+            text_first_columns=text_first_columns,
+            reject_limit=reject_limit,
         )
 
     @cached_property
     def _guess_columns(self) -> tuple[TextDialect, dict[str, pa.DataType], dict[str, list[str]], dict[str, list[str]]]:
-        """The first file's look, every column's type, guessed over the beginnings of up to five files, and the cells that it was guessed from, with their places."""
+        """The layout of the first file, and the types, sampled cells and places of these cells by column.
+
+        Types are guessed from the beginnings of up to five files.
+        """
         options = self.options
-        if (
-            options.delimiter is not None
-            and len(DELIMITERS_BY_WORD.get(options.delimiter, options.delimiter)) > 1
-            and options.delimiter not in DELIMITERS_BY_WORD
-        ):
+        delimiter = options.delimiter
+        if delimiter is not None and delimiter not in DELIMITERS_BY_WORD and len(delimiter) > 1:
             raise SourceError(
                 f"the delimiter {options.delimiter!r} has more than one character",
                 remedy=f"one character, or: {', '.join(DELIMITERS_BY_WORD)}",
             )
         step = max(1, len(self.files) // 5)
-        looks: list[TextDialect] = []
+        dialects: list[TextDialect] = []
         cells: dict[str, list[str]] = {}
         places: dict[str, list[str]] = {}
         for file in self.files[::step][:5]:
@@ -247,70 +254,56 @@ class DelimitedTextSource(TextFileSource):
             text.skip_bytes(dialect.offset)
             block = next(text.read_blocks(), None)
             text.close()
-            looks.append(dialect)
+            dialects.append(dialect)
             if block is None:
                 continue
             check_utf8(block, file.name)
+            file_text = ""
             if len(self.files) > 1:
-                whose = f" of {file.name}"
-            else:
-                whose = ""
-            for front, sample_records in self._sample_records(block.data, dialect):
-                record_places = [
-                    f"row {number:,}{whose}" if front else f"further down{whose}"
-                    for number in range(1, len(sample_records) + 1)
-                ]
-                for at, name in enumerate(dialect.names):
-                    cells.setdefault(name, []).extend([record[at] for record in sample_records if len(record) > at])
-                    places.setdefault(name, []).extend(
-                        [place for record, place in zip(sample_records, record_places, strict=True) if len(record) > at]
-                    )
-        first = looks[0]
+                file_text = f" of {file.name}"
+            for is_front, records in self._sample_records(block.data, dialect):
+                for number, record in enumerate(records, 1):
+                    place = f"further down{file_text}"
+                    if is_front:
+                        place = f"row {number:,}{file_text}"
+                    for name, cell in zip(dialect.names, record, strict=False):
+                        cells.setdefault(name, []).append(cell)
+                        places.setdefault(name, []).append(place)
+        first = dialects[0]
         for name, new in first.renamed_columns:
             self.context.report_deviation(build_duplicate_name_deviation(name, new, self.files[0].name))
-        self._has_units = all(dialect.has_units for dialect in looks)
-        declared_types = self._collect_declared_types(first)
-        kinds = {
-            name: declared_types.get(name) or self._guess_type(name, cells.get(name, []), first) for name in first.names
-        }
+        self._has_units = all(dialect.has_units for dialect in dialects)
+        kinds = self._collect_declared_types(first)
+        for name in first.names:
+            if name not in kinds:
+                kinds[name] = self._guess_type(name, cells.get(name, []), first)
         return first, kinds, cells, places
 
     def _sample_records(self, data: bytes, dialect: TextDialect) -> Iterator[tuple[bool, list[list[str]]]]:
-        """Yield some thousand records.
+        """Yield some thousand records, and whether they are from the front of a block.
 
-        Whether they are from the front, whose row numbers are known, or from the middle and the end of a block.
+        The row numbers of those are known; the others are from the middle and the end of the block.
         """
         quote = self._choose_quote(dialect)
-        if dialect.is_barred and quote and quote.encode() in data[:400_000]:
-            data = _strip_bars(data[:400_001])
-        if quote and quote.encode() in data[:200_000]:
-            text = io.StringIO(data[:400_000].decode(errors="replace"), newline="")
-            if dialect.delimiter == WHITESPACE:
-                delimiter = " "
-            else:
-                delimiter = dialect.delimiter
-            rows: list[list[str]] = []
-            with contextlib.suppress(plain_csv.Error):  # a value that never ends: what came before it is enough
-                rows.extend(
-                    plain_csv.reader(
-                        text, delimiter=delimiter, quotechar=quote, skipinitialspace=dialect.delimiter == WHITESPACE
-                    )
-                )
-            rows = [row for row in rows if row]
-            yield True, rows[: max(1, len(rows) - 1)] if len(data) > 400_000 else rows
+        if dialect.is_barred and quote and quote.encode() in data[:SAMPLE_BYTES]:
+            data = _strip_bars(data[: SAMPLE_BYTES + 1])
+        if quote and quote.encode() in data[: SAMPLE_BYTES // 2]:
+            yield True, _sample_quoted_records(data, dialect, quote)
             return
-        for at in (0, len(data) // 2, len(data) - 100_000):
-            if at and at < 200_000:
+        for at in (0, len(data) // 2, len(data) - FURTHER_SAMPLE_BYTES):
+            if at and at < 2 * FURTHER_SAMPLE_BYTES:
                 continue
+            start = 0
+            sample_bytes = FRONT_SAMPLE_BYTES
             if at:
                 start = data.find(b"\n", at) + 1
-            else:
-                start = 0
-            part = data[start : start + (300_000 if at == 0 else 100_000)]
+                sample_bytes = FURTHER_SAMPLE_BYTES
+            part = data[start : start + sample_bytes]
             lines = part.decode(errors="replace").split("\n")
             if start + len(part) < len(data):
                 lines = lines[:-1]
-            yield not at, dialect.split_records([line for line in lines if line.strip()])
+            filled_lines = [line for line in lines if line.strip()]
+            yield not at, dialect.split_records(filled_lines)
 
     def _list_null_words(self, name: str, dialect: TextDialect) -> tuple[str, ...]:
         return list_null_words(self._collect_null_words(dialect), name)
@@ -319,14 +312,13 @@ class DelimitedTextSource(TextFileSource):
         self, name: str, cells: list[str], places: list[str], *, has_decimal_points: bool
     ) -> tuple[str, str] | None:
         options = self.options
-        typed = "`types: {{{name}: {kind}}}`"
         null_words = self._list_null_words(name, self._guess_columns[0])
         return explain_doubt(
             name,
             cells,
             places,
             null_words=null_words,
-            type_hint=typed,
+            type_hint="`types: {{{name}: {kind}}}`",
             decimal=options.decimal,
             thousands=options.thousands,
             has_decimal_points=has_decimal_points,
@@ -335,24 +327,22 @@ class DelimitedTextSource(TextFileSource):
     def _guess_type(self, name: str, cells: list[str], dialect: TextDialect) -> pa.DataType:
         options = self.options
         nulls = self._list_null_words(name, dialect)
-        guessed_type = guess_type(
-            pa.array(cells, pa.string()), null_words=nulls, decimal=options.decimal, thousands=options.thousands
-        )
+        sample = pa.array(cells, pa.string())
+        guessed_type = guess_type(sample, null_words=nulls, decimal=options.decimal, thousands=options.thousands)
         target_type = self.context.target_types.get(name)
         if target_type is None:
             return guessed_type
         return _choose_type(guessed_type, target_type)
 
     def _collect_declared_types(self, dialect: TextDialect) -> dict[str, pa.DataType]:
-        """Return the types that somebody said: the options, else the ECSV header."""
+        """Collect the types that the options declare, or else the header."""
         result: dict[str, pa.DataType] = {}
-        header = (
-            {name: column.type for name, column in dialect.columns_by_name.items()}
-            if dialect.is_typed
-            else dialect.types
-        )
-        for name, declared in header.items():
-            result[name] = _choose_type(declared.arrow, self.context.target_types.get(name, declared.arrow))
+        header_types = dialect.types
+        if dialect.is_typed:
+            header_types = {name: column.type for name, column in dialect.columns_by_name.items()}
+        for name, declared in header_types.items():
+            target_type = self.context.target_types.get(name, declared.arrow)
+            result[name] = _choose_type(declared.arrow, target_type)
         for name, word in self.options.types.items():
             if name not in dialect.names:
                 check_column_names([name], dialect.names, self.files[0].name)
@@ -367,8 +357,33 @@ class DelimitedTextSource(TextFileSource):
         return result
 
 
+def _find_delimiter_sign(dialect: TextDialect) -> str:
+    """Return the character between fields, when runs of blanks are single blanks."""
+    if dialect.delimiter == WHITESPACE:
+        return " "
+    return dialect.delimiter
+
+
+def _sample_quoted_records(data: bytes, dialect: TextDialect, quote: str) -> list[list[str]]:
+    """Sample records with quoted values from the beginning of a block."""
+    text = data[:SAMPLE_BYTES].decode(errors="replace")
+    reader = plain_csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=_find_delimiter_sign(dialect),
+        quotechar=quote,
+        skipinitialspace=dialect.delimiter == WHITESPACE,
+    )
+    rows: list[list[str]] = []
+    with contextlib.suppress(plain_csv.Error):  # a value that never ends: the records before it are enough
+        rows.extend(reader)
+    rows = [row for row in rows if row]
+    if len(data) > SAMPLE_BYTES:  # the last record may be cut
+        return rows[: max(1, len(rows) - 1)]
+    return rows
+
+
 def _choose_type(guessed_type: pa.DataType, target_type: pa.DataType) -> pa.DataType:
-    """Choose the type to read as, given what the text looks like and what the target column has."""
+    """Choose the type to read, given what the text looks like and what the target column has."""
     if not is_convertible_type(target_type):
         if guessed_type != pa.string() or not pa.types.is_list(target_type):
             return guessed_type
@@ -383,44 +398,42 @@ def _choose_type(guessed_type: pa.DataType, target_type: pa.DataType) -> pa.Data
 
 def _find_column_type(dialect: TextDialect, name: str, arrow_type: pa.DataType) -> Any:
     column = dialect.columns_by_name.get(name)
-    declared = column.type if column is not None and dialect.is_typed else dialect.types.get(name)
+    declared = dialect.types.get(name)
+    if column is not None and dialect.is_typed:
+        declared = column.type
     if declared is not None and declared.arrow == arrow_type:
         return declared
     return type_from_arrow(arrow_type)
 
 
 def _strip_bars(data: bytes) -> bytes:
-    """Take the bars off both ends of all lines; lines that are drawn are left out."""
-    return b"".join(_BORDER_LINE_PATTERN.sub(b"", _OUTER_BARS_PATTERN.sub(b"", part)) for part in split_windows(data))
+    """Strip the bars at both ends of all lines, and drop border lines."""
+    parts: list[bytes] = []
+    for part in split_windows(data):
+        barless_part = _OUTER_BARS_PATTERN.sub(b"", part)
+        parts.append(_BORDER_LINE_PATTERN.sub(b"", barless_part))
+    return b"".join(parts)
 
 
-def _build_blank_squeezer(quote: str) -> Any:
+def _build_blank_squeezer(quote: str) -> Callable[[bytes], bytes]:
+    """Build the function that replaces each run of blanks by one blank, except within quotes."""
     runs = re.compile(rb"[ \t]+")
     ends = re.compile(rb"(?m)^ | (?=\r?$)")
-    sign = quote.encode()
-    if sign:
-        aware = re.compile(
-            re.escape(sign)
-            + rb"(?:[^"
-            + re.escape(sign)
-            + rb"]|"
-            + re.escape(sign) * 2
-            + rb")*"
-            + re.escape(sign)
-            + rb"|[ \t]+"
-        )
-    else:
-        aware = runs
+    quote_bytes = quote.encode()
+    sign = re.escape(quote_bytes)
+    quoted_or_blank = re.compile(sign + rb"(?:[^" + sign + rb"]|" + sign * 2 + rb")*" + sign + rb"|[ \t]+")
+
+    def replace_unquoted(match: re.Match[bytes]) -> bytes:
+        if match.group().startswith(quote_bytes):
+            return match.group()
+        return b" "
 
     def replace_blanks(data: bytes) -> bytes:
-        """Replace every run of blanks by one, quoted ones aside."""
-        if sign and sign in data:
-            data = b"".join(
-                aware.sub(lambda match: match.group() if match.group().startswith(sign) else b" ", part)
-                for part in split_windows(data, sign)
-            )
+        if quote_bytes and quote_bytes in data:
+            parts = [quoted_or_blank.sub(replace_unquoted, part) for part in split_windows(data, quote_bytes)]
         else:
-            data = b"".join(runs.sub(b" ", part) for part in split_windows(data))
-        return b"".join(ends.sub(b"", part) for part in split_windows(data))
+            parts = [runs.sub(b" ", part) for part in split_windows(data)]
+        squeezed = b"".join(parts)
+        return b"".join(ends.sub(b"", part) for part in split_windows(squeezed))
 
     return replace_blanks

@@ -1,4 +1,4 @@
-"""Documents of Elasticsearch (7, 8, 9) and OpenSearch, by their REST interface: one point in time, read to its end."""
+"""Read documents of Elasticsearch (7, 8, 9) and OpenSearch by their REST interface, from one point in time."""
 
 from __future__ import annotations
 
@@ -28,54 +28,49 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-PIT_MIN_VERSION = (7, 12)  # since then a point in time has an order of its own (_shard_doc)
+PIT_MIN_VERSION = (7, 12)  # from this version on, a point in time has an order of its own (_shard_doc)
 SERVICE = ServiceSignature(
     url_pattern=r"(?P<url>https?://[^/?#]+:92\d\d)(?:/(?P<index>[^/?#_][^/?#]*))?(?:/_search)?/?", table_option="index"
 )
 KEEP_ALIVE = "5m"  # between two pages
+_TEXT_TYPES = (
+    *("keyword", "text", "date", "date_nanos", "ip", "wildcard", "version"),
+    *("constant_keyword", "unsigned_long", "match_only_text"),
+)
 FIELD_TYPES = {
     **dict.fromkeys(("long", "integer", "short", "byte"), pa.int64()),
     **dict.fromkeys(("double", "float", "half_float", "scaled_float"), pa.float64()),
-    **dict.fromkeys(
-        (
-            "keyword",
-            "text",
-            "date",
-            "date_nanos",
-            "ip",
-            "wildcard",
-            "version",
-            "constant_keyword",
-            "unsigned_long",
-            "match_only_text",
-        ),
-        pa.string(),
-    ),
+    **dict.fromkeys(_TEXT_TYPES, pa.string()),
     "boolean": pa.bool_(),
 }
 PAGING_KEYS = ("size", "from", "search_after", "pit", "scroll", "slice", "aggs", "aggregations", "track_total_hits")
 HITS_PATH = ("hits", "hits")
-QUERY_DATA_KEY, QUERY_URL_KEY = (
-    "query_data",
-    "query_url",
-)  # in files of scripts that ask an index: what is searched for, and where
+# scripts that query an index keep the search and the address under these keys of a file
+QUERY_DATA_KEY = "query_data"
+QUERY_URL_KEY = "query_url"
 _PAGE_END_PATTERN = re.compile(rb"\s*\}\s*\]\s*\}\s*\}\s*")  # what follows the last `sort` of a page
+_SEARCH_KEYS = (
+    *("query", "sort", "_source", "fields", "runtime_mappings", "min_score", "post_filter"),
+    *("stored_fields", "docvalue_fields", "script_fields"),
+)
 _ERROR_REASON_PATTERN = re.compile(r'"type"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"reason"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _LOST_CONTEXT_PHRASES = ("search_context_missing_exception", "No search context found", "point_in_time")
 
 
 class Options(PageOptions):
-    """What a descriptor may say of an index."""
+    """What a descriptor may state about an index."""
 
     index: str = Field(min_length=1, description="Index, alias, or several (`nrh-*`).")
     query: str | dict[str, Any] | None = Field(
         None,
-        description="A query as the index takes it, or the JSON file beside the descriptor that holds it, at its top or as "
+        description="A query as the index takes it, or the JSON file beside the descriptor that holds it, at its top "
+        "or as "
         "`query_data`; what it says of pages is left out. Default: all documents.",
     )
     order: Texts = Field(
         default_factory=list,
-        description="Fields that together name a document, and that the index sorts by: who was stopped goes on behind the "
+        description="Fields that together name a document, and that the index sorts by: who was stopped goes on behind "
+        "the "
         "last. Default: the columns of the table's key, where they can.",
     )
     source: Texts = Field(
@@ -88,32 +83,35 @@ class Options(PageOptions):
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
-    """Open an index; nothing is asked yet.
+    """Open an index; no request is sent yet.
 
     Raises
     ------
     SourceError
-        An unknown secret, one that would go over http, or a query file that is none.
+        An unknown secret, one that would go over http, or a query file that cannot be read.
     """
     return ElasticSource(options, context, resolve_authorization(options.api_key, context, "ApiKey"))
 
 
 def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
-    """List the indices that a server shows, but those of its own.
+    """List the indices that a server shows, except its own ones.
 
     Raises
     ------
     SourceError
-        It does not answer, or shows none to us.
+        The server does not answer, or shows no index to this user.
     """
     parsed_options = Options.model_validate({**options, "index": "-"})
-    server = ElasticSource(parsed_options, context, resolve_authorization(parsed_options.api_key, context, "ApiKey"))
-    indices = server._request_document("GET", f"{server.service.url}/_cat/indices?format=json")  # noqa: SLF001  (ours)
-    return [
-        AvailableTable(option_value=str(index["index"]), row_count=int(index.get("docs.count") or 0))
-        for index in sorted(indices, key=lambda index: str(index["index"]))
-        if not str(index["index"]).startswith(".")
-    ]
+    secret = resolve_authorization(parsed_options.api_key, context, "ApiKey")
+    server = ElasticSource(parsed_options, context, secret)
+    url = f"{server.service.url}/_cat/indices?format=json"
+    indices = server._request_document("GET", url)  # noqa: SLF001  (a class of this module)
+    tables: list[AvailableTable] = []
+    for index in sorted(indices, key=lambda index: str(index["index"])):
+        name = str(index["index"])
+        if not name.startswith("."):
+            tables.append(AvailableTable(option_value=name, row_count=int(index.get("docs.count") or 0)))
+    return tables
 
 
 class ElasticSource(PagedJsonSource, WatermarkSource):
@@ -140,78 +138,85 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
 
     def list_columns(self) -> list[Column]:
         """List `_id`, `_index_url`, and the fields of the documents by dotted names."""
-        return [
-            replace(column, ucd="meta.id;meta.main") if column.name == "_id" else column
-            for column in super().list_columns()
-        ]
+        columns = super().list_columns()
+        for number, column in enumerate(columns):
+            if column.name == "_id":
+                columns[number] = replace(column, ucd="meta.id;meta.main")
+        return columns
 
     def _describe_request(self) -> str:
         return f"{self.options.index} {json.dumps(self._build_search(), sort_keys=True)}"
 
-    # --- what the server says ------------------------------------------------------------------------------------
+    # --- the server ----------------------------------------------------------------------------------------------
 
     @cached_property
     def _server_version(self) -> tuple[str, tuple[int, ...]]:
-        """Who answers, and its version."""
+        """Product and version of the server."""
         greeting = self._request_document("GET", self.service.url)
+        version = None
         if isinstance(greeting, dict):
             version = greeting.get("version")
-        else:
-            version = None
         if not isinstance(version, dict) or "number" not in version:
             raise SourceError(
                 f"{self.source_name} is no Elasticsearch: it does not say its version", remedy="look at the address"
             )
-        number = tuple(int(part) for part in re.findall(r"\d+", str(version["number"]))[:2])
+        numbers = re.findall(r"\d+", str(version["number"]))
+        number = tuple(map(int, numbers[:2]))
         return str(version.get("distribution", "elasticsearch")), number
 
     @cached_property
     def _field_types(self) -> dict[str, str]:
-        """What fields are indexed as, by their dotted names, in all indices that are meant; empty: in several ways."""
+        """Types with which all indices index a field, by its dotted name; empty: they index it in several ways."""
         types_by_field: dict[str, set[str]] = {}
 
         def collect_fields(properties: dict[str, Any], prefix: str) -> None:
-            for name, properties_of_field in properties.items():
-                if isinstance(properties_of_field.get("properties"), dict):
-                    if properties_of_field.get("type") != "nested":  # of arrays the sample tells
-                        collect_fields(properties_of_field["properties"], f"{prefix}{name}.")
-                elif (kind := str(properties_of_field.get("type"))) in FIELD_TYPES:
+            for name, field_properties in properties.items():
+                inner_properties = field_properties.get("properties")
+                kind = str(field_properties.get("type"))
+                if isinstance(inner_properties, dict):
+                    if kind != "nested":  # the sample tells the types in arrays
+                        collect_fields(inner_properties, f"{prefix}{name}.")
+                elif kind in FIELD_TYPES:
                     types_by_field.setdefault(f"{prefix}{name}", set()).add(kind)
 
         _ = self._server_version
         try:
             mappings = self._request_document("GET", f"{self._index_url}/_mapping")
-        except SourceError as error:  # who may read documents need not see how they are indexed
+        except SourceError as error:  # a user who may read documents need not see how they are indexed
             if "answers 403" not in error.message:
                 raise
             self._report_once(f"{self.source_name} does not show its mapping; types are those of the first documents")
             mappings = {}
         for index in mappings.values():
             collect_fields(index.get("mappings", {}).get("properties", {}), "_source.")
-        return {name: next(iter(kinds)) if len(kinds) == 1 else "" for name, kinds in types_by_field.items()}
+        field_types: dict[str, str] = {}
+        for name, kinds in types_by_field.items():
+            field_types[name] = ""
+            if len(kinds) == 1:
+                field_types[name] = next(iter(kinds))
+        return field_types
 
     @cached_property
     def _leaves(self) -> list[JsonLeaf]:
-        """Columns of the sample, with the mapping's types, and those that the sample did not have."""
-        sampled_names = {
-            name: FIELD_TYPES.get(kind, pa.string())
-            for name, kind in self._field_types.items()
-            if name not in self.options.types
-        }
-        sampled_leaves = []
+        """Columns of the sample with the types of the mapping, and columns that the sample did not have."""
+        sampled_names: dict[str, pa.DataType] = {}
+        for name, field_type in self._field_types.items():
+            if name not in self.options.types:
+                sampled_names[name] = FIELD_TYPES.get(field_type, pa.string())
+        sampled_leaves: list[JsonLeaf] = []
         for leaf in super()._leaves:
             kind = sampled_names.get(leaf.name)
-            same = kind is None or leaf.leaf_kind != LEAF_CELL or leaf.mixed_kinds is not None
-            sampled_leaves.append(
-                leaf if same else JsonLeaf(name=leaf.name, pointer=leaf.pointer, leaf_kind=LEAF_CELL, arrow_type=kind)
-            )
+            if kind is None or leaf.leaf_kind != LEAF_CELL or leaf.mixed_kinds is not None:
+                sampled_leaves.append(leaf)
+            else:
+                sampled_leaves.append(_build_cell_leaf(leaf.name, leaf.pointer, kind))
         leaf_names = {leaf.name for leaf in sampled_leaves}
         inside = tuple(f"{leaf.name}." for leaf in sampled_leaves if leaf.leaf_kind != LEAF_CELL)
         if not self.options.source:
             for name, kind in sampled_names.items():
                 if name not in leaf_names and not name.startswith(inside):
                     pointer = "/" + name.replace(".", "/")
-                    sampled_leaves.append(JsonLeaf(name=name, pointer=pointer, leaf_kind=LEAF_CELL, arrow_type=kind))
+                    sampled_leaves.append(_build_cell_leaf(name, pointer, kind))
         return sampled_leaves
 
     # --- pages ---------------------------------------------------------------------------------------------------
@@ -225,13 +230,15 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         if self.options.source:
             search["_source"] = list(self.options.source)
         if self._watermark_filter is not None:
-            filters = [self._watermark_filter, *([search["query"]] if "query" in search else [])]
+            filters = [self._watermark_filter]
+            if "query" in search:
+                filters.append(search["query"])
             search["query"] = {"bool": {"filter": filters}}
         return search
 
     @cached_property
     def _sort_fields(self) -> list[str]:
-        """Fields that name a document and that the index sorts by; none: it cannot be gone on behind a page."""
+        """Fields that name a document and that the index sorts by; empty: a query cannot go on behind a page."""
         if self.options.order:
             return list(self.options.order)
         names = [name.removeprefix("_source.") for name in self.context.key_columns]
@@ -250,10 +257,13 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
             yield from self._read_scroll()
 
     def _read_point_in_time(self, resume_token: str | None) -> Generator[JsonPage, None, None]:
-        """Read a point in time: pages behind the last document of the one before."""
+        """Read a point in time: each page begins behind the last document of the page before."""
         point = self._open_point_in_time("POST", f"{self._index_url}/_pit?keep_alive={KEEP_ALIVE}", "id")
-        sort = [{name: "asc"} for name in self._sort_fields] or [{"_shard_doc": "asc"}]
-        body = {"sort": sort, **self._build_search(), "size": self._page_size, "track_total_hits": True}
+        body: dict[str, Any] = {"sort": [{name: "asc"} for name in self._sort_fields]}
+        if not self._sort_fields:
+            body["sort"] = [{"_shard_doc": "asc"}]
+        body |= self._build_search()
+        body |= {"size": self._page_size, "track_total_hits": True}
         if resume_token is not None:
             body |= {"search_after": json.loads(resume_token), "track_total_hits": False}
         number = 0
@@ -267,20 +277,17 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
                 if last is None:
                     return
                 body |= {"search_after": last, "track_total_hits": False}
-                yield JsonPage(
-                    name=f"page {number}", data=data, resume_token=json.dumps(last) if self._sort_fields else ""
-                )
+                token = ""
+                if self._sort_fields:
+                    token = json.dumps(last)
+                yield JsonPage(name=f"page {number}", data=data, resume_token=token)
         finally:
             self._release_context(f"{self.service.url}/_pit", {"id": point})
 
     def _read_scroll(self) -> Generator[JsonPage, None, None]:
-        """Scroll, where there is no point in time with an order of its own: old servers, and OpenSearch."""
-        body: dict[str, Any] = {
-            "sort": ["_doc"],
-            **self._build_search(),
-            "size": self._page_size,
-            "track_total_hits": True,
-        }
+        """Scroll, where a point in time has no order of its own: old servers, and OpenSearch."""
+        body: dict[str, Any] = {"sort": ["_doc"], **self._build_search()}
+        body |= {"size": self._page_size, "track_total_hits": True}
         url = f"{self._index_url}/_search?scroll={KEEP_ALIVE}"
         number = 0
         scroll = ""
@@ -307,17 +314,14 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         return str(answer[key])
 
     def _release_context(self, url: str, body: object) -> None:
-        """Let go of what the server holds for us; if it does not hear, it forgets by itself."""
-        with (
-            suppress(Exception),
-            self.service.request(
-                "DELETE", url, content=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
-            ),
-        ):
+        """Release what the server keeps for the query; if this fails, the server forgets it after a time."""
+        content = json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        with suppress(Exception), self.service.request("DELETE", url, content=content, headers=headers):
             pass
 
     def _request_hits(self, url: str, body: object, page_number: int) -> tuple[bytes, dict[str, Any]]:
-        """Ask for a page; what says that documents are missing in it is an error."""
+        """Request a page; an answer that misses documents is an error."""
         try:
             data, _ = self._request("POST", url, body)
         except SourceError as error:
@@ -361,42 +365,45 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
             return SourceError(f"{self.source_name} has no index {self.options.index}", remedy="look at `index`")
         return super()._build_refusal_error(status, answer_text)
 
-    # --- what is newer -------------------------------------------------------------------------------------------
+    # --- newer documents -----------------------------------------------------------------------------------------
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
-        plain = expression.startswith("_source.") and expression in self._field_types
-        if plain:
+        if expression.startswith("_source.") and expression in self._field_types:
             return parse_watermark(expression, self.list_columns())
         return None
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
         field = watermark.expression.removeprefix("_source.")
         part = self._copy_part()
-        missing = {"bool": {"must_not": {"exists": {"field": field}}}}
-        lower_bound = watermark.compute_lower_bound(value)
-        part._watermark_filter = {  # noqa: SLF001  (a copy of ours)
-            "bool": {"should": [{"range": {field: {"gte": lower_bound}}}, missing], "minimum_should_match": 1}
-        }
+        is_missing = {"bool": {"must_not": {"exists": {"field": field}}}}
+        is_newer = {"range": {field: {"gte": watermark.compute_lower_bound(value)}}}
+        condition = {"bool": {"should": [is_newer, is_missing], "minimum_should_match": 1}}
+        part._watermark_filter = condition  # noqa: SLF001  (a copy of this source)
         return part
 
 
+def _build_cell_leaf(name: str, pointer: str, arrow_type: pa.DataType) -> JsonLeaf:
+    return JsonLeaf(name=name, pointer=pointer, leaf_kind=LEAF_CELL, arrow_type=arrow_type)
+
+
 def _find_last_sort(data: bytes) -> list[Any] | None:
-    """Find what the last hit of a page is sorted by; None: there is no hit."""
+    """Find the sort values of the last hit of a page; None: there is no hit."""
     at = data.rfind(b'"sort"')
     if at >= 0:
         with suppress(ValueError):
-            following_text = data[at + 6 :].decode().lstrip().removeprefix(":").lstrip()
+            following_text = data[at + 6 :].decode().lstrip()
+            following_text = following_text.removeprefix(":").lstrip()
             value, end = json.JSONDecoder().raw_decode(following_text)
             if isinstance(value, list) and _PAGE_END_PATTERN.fullmatch(following_text[end:].encode()):
                 return value
-    hits = parse_document(data, "the service")["hits"]["hits"]  # what follows is not as usual
+    hits = parse_document(data, "the service")["hits"]["hits"]  # the page ends in an unusual way
     if hits:
         return list(hits[-1].get("sort", []))
     return None
 
 
 def _load_query(query_option: str | dict[str, Any] | None, directory: Path) -> tuple[dict[str, Any], str]:
-    """Read what to search for, and the address in a file that has one beside its search, as scripts keep them."""
+    """Load the query, and the address that a file of a script has beside it (empty: none)."""
     if isinstance(query_option, str):
         query = _parse_query(_read_query(query_option, directory), query_option)
     else:
@@ -406,19 +413,7 @@ def _load_query(query_option: str | dict[str, Any] | None, directory: Path) -> t
     address = ""
     if QUERY_DATA_KEY in query or QUERY_URL_KEY in query:
         query, address = _unwrap_query(query)
-    allowed_keys = {
-        "query",
-        "sort",
-        "_source",
-        "fields",
-        "runtime_mappings",
-        "min_score",
-        "post_filter",
-        "stored_fields",
-        "docvalue_fields",
-        "script_fields",
-        *PAGING_KEYS,
-    }
+    allowed_keys = {*_SEARCH_KEYS, *PAGING_KEYS}
     for word in query:
         if word not in allowed_keys:
             raise SourceError(
@@ -433,10 +428,9 @@ def _read_query(name: str, directory: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
+        file_names: list[str] = []
         if directory.is_dir():
-            file_names = sorted(path_found.name for path_found in directory.glob("*.json"))
-        else:
-            file_names = []
+            file_names = sorted(query_path.name for query_path in directory.glob("*.json"))
         raise SourceError(
             f"the query {name} cannot be read: {error.strerror}",
             remedy=suggest_spelling(path.name, file_names) or "it stands beside the descriptor",
@@ -447,9 +441,8 @@ def _parse_query(text: str, name: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise SourceError(
-            f"the query is no JSON: {error}", place=Place(file=name, line=error.lineno), remedy="mend it there"
-        ) from error
+        place = Place(file=name, line=error.lineno)
+        raise SourceError(f"the query is no JSON: {error}", place=place, remedy="mend it there") from error
 
 
 def _unwrap_query(wrapper: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -476,12 +469,11 @@ def _unwrap_query(wrapper: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 def _is_index_url(address: str, url: str, index: str) -> bool:
-    """Tell whether the address of a search is that of an index of a server; what it says of pages does not count."""
+    """Check whether a search's address is that of an index of a server, whatever it says about pages."""
     search_parts = urlsplit(address)
     server_parts = urlsplit(url)
-    path = unquote(search_parts.path).rstrip("/").removesuffix("/_search").removesuffix("/_doc")
-    return (search_parts.hostname, search_parts.port, path) == (
-        server_parts.hostname,
-        server_parts.port,
-        f"{server_parts.path.rstrip('/')}/{index}",
-    )
+    if (search_parts.hostname, search_parts.port) != (server_parts.hostname, server_parts.port):
+        return False
+    path = unquote(search_parts.path).rstrip("/")
+    index_path = path.removesuffix("/_search").removesuffix("/_doc")
+    return index_path == f"{server_parts.path.rstrip('/')}/{index}"

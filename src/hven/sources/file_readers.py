@@ -1,6 +1,6 @@
-"""Programs that read files which we cannot.
+"""Read files of formats that Hven cannot read, with programs of the operator or functions of the curator.
 
-Asked by lines of JSON, they answer in Arrow, in processes of their own with limits of time, memory and bytes.
+Requests are lines of JSON, and answers are Arrow. The processes have limits of time, memory and bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,76 +36,46 @@ if TYPE_CHECKING:
     from hven.model.table import FileReaderSpec
 
 WORKER_SCRIPT = Path(__file__).with_name("_reader_worker.py")
-MAX_ANSWER_BYTES = 64 << 20  # bytes of an answer
-MAX_WRITTEN_FILE_BYTES = 1 << 30  # of any one file that it writes
-MAX_STDERR_CHARACTERS = 200  # characters of its last words that an error tells
+MAX_ANSWER_BYTES = 64 << 20
+MAX_WRITTEN_FILE_BYTES = 1 << 30  # of each file that a reader writes
+MAX_STDERR_CHARACTERS = 200  # of the last line that a reader writes to stderr
 SIGNAL_EXPLANATIONS = {9: "it was killed, probably for its memory", 6: "it gave up, probably for want of memory"}
 
 
 def open_with_reader(settings: Settings, path: Place, name: str, reader: FileReaderSpec) -> Product:
-    """Open a file that a reader reads: a program of the operator's, or a function of the curator's.
+    """Open a file with a reader: a program of the operator, or a function of the curator.
 
     Parameters
     ----------
     settings
-        Of the site: its programs, and the limits of functions beside descriptors.
+        Settings of the site: its programs, and the limits of functions beside descriptors.
     path
-        Of the file.
+        Path of the file.
     name
-        By which readers of the site know it.
+        Name by which users of the site know the file.
     reader
-        As the descriptor names it.
+        Reader, as the descriptor names it.
 
     Returns
     -------
     product
-        To be closed. What is read of it later raises as this does.
+        The caller closes it. Later reads of it raise the same errors as this function.
 
     Raises
     ------
     SourceError
-        There is no such reader; it does not answer as it should. What it does instead is told, with its last words.
+        There is no such reader, or it does not answer as it should. The message has the last line of its stderr.
     """
-    site_directory = settings.directory
-    python = settings.python
     if reader.function:
-        argv: tuple[str, ...] = (sys.executable, "-P", str(WORKER_SCRIPT), str(reader.path), reader.function)
-        kind = _ReaderSpec(reader.name, argv, (), python.seconds, python.memory, 2, 60.0, reader.sha256)
+        spec = _build_function_spec(settings, reader)
     else:
-        reader_settings = next((word for word in settings.readers if word.name == reader.name), None)
-        if reader_settings is None:
-            raise SourceError(
-                format_message("hven.toml has no reader {name!r}", reader.name),
-                remedy=format_message("write [readers.{name}] into hven.toml", reader.name),
-            )
-        words = (
-            str((site_directory / word).absolute()) if word.startswith(("./", "../")) else word
-            for word in reader_settings.command[1:]
-        )
-        try:
-            program = find_program(site_directory, reader_settings.command[0])
-            argv = (program, *words)
-        except UserError as error:
-            raise SourceError(
-                error.message, remedy=format_message("readers.{name}.command of hven.toml", reader_settings.name)
-            ) from None
-        kind = _ReaderSpec(
-            reader_settings.name,
-            argv,
-            tuple(reader_settings.environment.items()),
-            reader_settings.seconds,
-            reader_settings.memory,
-            reader_settings.processes,
-            reader_settings.idle,
-            "",
-        )
-    read_rows = partial(_request_table, kind, name)
-    return open_product(path, name, read_rows=read_rows)
+        spec = _build_program_spec(settings, reader.name)
+    return open_product(path, name, read_rows=_ReaderClient(spec, name).request_rows)
 
 
 @dataclass(frozen=True, slots=True)
 class _ReaderSpec:
-    """What processes have in common."""
+    """The command and the limits of the processes of a reader."""
 
     name: str
     argv: tuple[str, ...]
@@ -118,50 +87,102 @@ class _ReaderSpec:
     version: str
 
 
-def _request_table(
-    spec: _ReaderSpec, name: str, path: Path, columns: Sequence[str] | None, first: int, row_count: int
-) -> pa.Table:
-    """Ask a process that is free: the one that had the file last, if there is one."""
-    try:
-        file_stat = path.stat()
-    except OSError as error:
-        raise SourceError(
-            format_message("{name} cannot be read: {reason}", name, error.strerror or type(error).__name__)
-        ) from None
-    stamp = f"{file_stat.st_size} {file_stat.st_mtime_ns}"
-    request = {"path": str(path.absolute()), "stamp": stamp, "columns": columns, "first": first, "rows": row_count}
-    deadlines.check_deadline()
-    deadline = deadlines.CURRENT_DEADLINE.get()
-    end_time = time.monotonic() + (
-        spec.timeout_seconds if deadline is None else min(spec.timeout_seconds, max(deadline.remaining_seconds, 0.1))
+def _build_function_spec(settings: Settings, reader: FileReaderSpec) -> _ReaderSpec:
+    limits = settings.python
+    command = (sys.executable, "-P", str(WORKER_SCRIPT), str(reader.path), str(reader.function))
+    return _ReaderSpec(
+        name=reader.name,
+        argv=command,
+        environment=(),
+        timeout_seconds=limits.seconds,
+        memory_bytes=limits.memory,
+        max_processes=2,
+        idle_seconds=60.0,
+        version=reader.sha256,
     )
-    pool = _find_pool(spec)
-    process = pool.acquire_process(str(path), end_time)
+
+
+def _build_program_spec(settings: Settings, reader_name: str) -> _ReaderSpec:
+    site_directory = settings.directory
+    reader_settings = next((item for item in settings.readers if item.name == reader_name), None)
+    if reader_settings is None:
+        message = format_message("hven.toml has no reader {name!r}", reader_name)
+        remedy = format_message("write [readers.{name}] into hven.toml", reader_name)
+        raise SourceError(message, remedy=remedy)
     try:
-        table = process.request_table(request, row_count, end_time)
-    except BaseException as error:
-        process.stop_process()
-        pool.release_process(None)
-        if isinstance(error, _ReaderError):
-            words = str(error).replace(str(path.absolute()), name)
+        command = [find_program(site_directory, reader_settings.command[0])]
+    except UserError as error:
+        remedy = format_message("readers.{name}.command of hven.toml", reader_settings.name)
+        raise SourceError(error.message, remedy=remedy) from None
+    for argument in reader_settings.command[1:]:
+        if argument.startswith(("./", "../")):
+            command.append(str((site_directory / argument).absolute()))
+        else:
+            command.append(argument)
+    return _ReaderSpec(
+        name=reader_settings.name,
+        argv=tuple(command),
+        environment=tuple(reader_settings.environment.items()),
+        timeout_seconds=reader_settings.seconds,
+        memory_bytes=reader_settings.memory,
+        max_processes=reader_settings.processes,
+        idle_seconds=reader_settings.idle,
+        version="",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ReaderClient:
+    """Requests rows of a file, which messages call `name`, from the processes of a reader."""
+
+    spec: _ReaderSpec
+    name: str
+
+    def request_rows(self, path: Path, columns: Sequence[str] | None, first: int, row_count: int) -> pa.Table:
+        """Request rows from a free process: from the one that had the file last, if it is free."""
+        try:
+            file_stat = path.stat()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise SourceError(format_message("{name} cannot be read: {reason}", self.name, reason)) from None
+        stamp = f"{file_stat.st_size} {file_stat.st_mtime_ns}"
+        absolute_path = str(path.absolute())
+        request = {"path": absolute_path, "stamp": stamp, "columns": columns, "first": first, "rows": row_count}
+        deadlines.check_deadline()
+        deadline = deadlines.CURRENT_DEADLINE.get()
+        timeout_seconds = self.spec.timeout_seconds
+        if deadline is not None:
+            timeout_seconds = min(timeout_seconds, max(deadline.remaining_seconds, 0.1))
+        end_time = time.monotonic() + timeout_seconds
+        pool = _find_pool(self.spec)
+        process = pool.acquire_process(absolute_path, end_time)
+        try:
+            table = process.request_table(request, row_count, end_time)
+        except BaseException as error:
+            process.stop_process()
+            pool.release_process(None)
+            if isinstance(error, _ReaderError):
+                words = str(error).replace(absolute_path, self.name)
+                raise SourceError(
+                    format_message("the reader {reader} cannot read {name}: {reason}", self.spec.name, self.name, words)
+                ) from None
+            raise
+        pool.release_process(process)
+        error_bytes = (table.schema.metadata or {}).get(b"error")
+        if error_bytes is not None:
+            words = _extract_last_line(error_bytes).replace(absolute_path, self.name)
             raise SourceError(
-                format_message("the reader {reader} cannot read {name}: {reason}", spec.name, name, words)
-            ) from None
-        raise
-    pool.release_process(process)
-    error_bytes = (table.schema.metadata or {}).get(b"error")
-    if error_bytes is not None:
-        words = _extract_last_line(error_bytes).replace(str(path.absolute()), name)
-        raise SourceError(format_message("the reader {reader} cannot read {name}: {reason}", spec.name, name, words))
-    return table
+                format_message("the reader {reader} cannot read {name}: {reason}", self.spec.name, self.name, words)
+            )
+        return table
 
 
 class _ReaderError(Exception):
-    """What a reader did instead of answering, in words."""
+    """A reader did not answer as it should; the text says what it did."""
 
 
 class _ReaderProcess:
-    """A process that reads."""
+    """A process of a reader."""
 
     def __init__(self, spec: _ReaderSpec) -> None:
         self.spec = spec
@@ -169,12 +190,13 @@ class _ReaderProcess:
         self.idle_since = time.monotonic()
         self.directory = Path(tempfile.mkdtemp(prefix="hven-reader-"))
         os.mkfifo(self.directory / ".asked", 0o600)
-        # opened to read, too: nobody waits for the other to open it
+        # opened for reading, too, so that neither side waits until the other opens it
         self._request_pipe = os.open(self.directory / ".asked", os.O_RDWR | os.O_NONBLOCK)
-        self._answer_pipe, theirs = os.pipe()
-        # what it says is appended, so that it can be cut off
+        self._answer_pipe, worker_pipe = os.pipe()
+        # stderr is appended, so that the file can be truncated between requests
         self._stderr_path = self.directory / ".said"
-        with os.fdopen(theirs, "wb") as out, self._stderr_path.open("ab") as err:
+        limits = {"RLIMIT_DATA": spec.memory_bytes, "RLIMIT_FSIZE": MAX_WRITTEN_FILE_BYTES}
+        with os.fdopen(worker_pipe, "wb") as out, self._stderr_path.open("ab") as err:
             self._supervisor: subprocess.Popen[bytes] = start_supervised(
                 spec.argv,
                 self.directory,
@@ -182,16 +204,16 @@ class _ReaderProcess:
                 err,
                 stdin=self.directory / ".asked",
                 environment=dict(spec.environment),
-                limits={"RLIMIT_DATA": spec.memory_bytes, "RLIMIT_FSIZE": MAX_WRITTEN_FILE_BYTES},
+                limits=limits,
             )
 
     @property
     def is_alive(self) -> bool:
-        """It has not ended since, nor written what nobody had asked for."""
+        """Whether the process runs, and has written nothing without a request."""
         return self._supervisor.poll() is None and not _wait_until_ready(self._answer_pipe, 0.0)
 
     def request_table(self, request: Mapping[str, Any], row_limit: int, end_time: float) -> pa.Table:
-        """Ask, and read the answer; raise `_ReaderError` where it is none."""
+        """Send a request, and read the answer; raise `_ReaderError` if there is none."""
         self.last_path = request["path"]
         with contextlib.suppress(OSError):
             os.truncate(self._stderr_path, 0)
@@ -209,7 +231,8 @@ class _ReaderProcess:
                     batch.validate(full=True)
                     row_count += batch.num_rows
                     if row_count > row_limit:
-                        raise _ReaderError(f"it gives more rows than the {row_limit:,} it was asked for")  # noqa: TRY301
+                        complaint = f"it gives more rows than the {row_limit:,} it was asked for"
+                        raise _ReaderError(complaint)  # noqa: TRY301  (the handler below completes it)
                     batches.append(batch)
                 return pa.Table.from_batches(batches, read.schema)
         except _ReaderError as fault:
@@ -222,30 +245,32 @@ class _ReaderProcess:
             raise self._build_error(reason, end_time) from None
 
     def _build_error(self, complaint: str, end_time: float = 0.0) -> _ReaderError:
-        """Say what went wrong: how it ended, if it did, and its last words."""
+        """Build the error with the end of the process, if it ended, and the last line of its stderr."""
         is_late = bool(end_time) and time.monotonic() >= end_time
         code = None
+        wait_seconds = 0.0
+        if complaint.startswith("it ended"):
+            wait_seconds = 0.5
         with contextlib.suppress(subprocess.TimeoutExpired):
-            code = self._supervisor.wait(0.5 if complaint.startswith("it ended") else 0)
+            code = self._supervisor.wait(wait_seconds)
         if code is not None:
+            complaint = f"it ended with exit code {code}"
             if code > 128:
-                ending = f"by signal {code - 128}"
-            else:
-                ending = f"with exit code {code}"
-            complaint = f"it ended {ending}" + (
-                f": {SIGNAL_EXPLANATIONS[code - 128]}" if code - 128 in SIGNAL_EXPLANATIONS else ""
-            )
+                complaint = f"it ended by signal {code - 128}"
+            if code - 128 in SIGNAL_EXPLANATIONS:
+                complaint = f"{complaint}: {SIGNAL_EXPLANATIONS[code - 128]}"
         elif is_late:
             complaint = f"it gave no answer within {self.spec.timeout_seconds:g} s, and was stopped"
         with contextlib.suppress(OSError), self._stderr_path.open("rb") as file:
-            file.seek(max(0, self._stderr_path.stat().st_size - 10 * MAX_STDERR_CHARACTERS))
+            stderr_bytes = self._stderr_path.stat().st_size
+            file.seek(max(0, stderr_bytes - 10 * MAX_STDERR_CHARACTERS))
             words = _extract_last_line(file.read())
             if words:
                 complaint += f"; it said: {words}"
         return _ReaderError(complaint)
 
     def stop_process(self) -> None:
-        """End it, with all that came of it."""
+        """Stop the process, and all processes that it started."""
         if self._supervisor.stdin is not None:
             with contextlib.suppress(OSError):
                 self._supervisor.stdin.close()
@@ -261,7 +286,7 @@ class _ReaderProcess:
 
 
 class _LimitedPipe:
-    """What a process writes, up to a moment and a number of bytes."""
+    """The output of a process, with limits of time and bytes."""
 
     closed = False
 
@@ -294,24 +319,26 @@ class _LimitedPipe:
 
 
 def _wait_until_ready(file: int, end_time: float, poll_events: int = select.POLLIN) -> bool:
-    """Wait until one can read or write; `select` knows the first 1024 files of a process alone."""
+    """Wait until a pipe can be read or written; `select` would only know the first 1024 files of a process."""
     poll = select.poll()
     poll.register(file, poll_events)
-    return bool(poll.poll(max(end_time - time.monotonic(), 0.0) * 1000))
+    timeout_seconds = max(end_time - time.monotonic(), 0.0)
+    return bool(poll.poll(timeout_seconds * 1000))
 
 
 def _extract_last_line(output: bytes) -> str:
-    """Take the last line that says something."""
-    lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
-    if lines:
-        return " ".join("".join(character if character.isprintable() else " " for character in lines[-1]).split())[
-            -MAX_STDERR_CHARACTERS:
-        ]
-    return ""
+    """Return the end of the last line that is not blank."""
+    lines = output.decode("utf-8", "replace").splitlines()
+    filled_lines = [line for line in lines if line.strip()]
+    if not filled_lines:
+        return ""
+    characters = [character if character.isprintable() else " " for character in filled_lines[-1]]
+    words = "".join(characters).split()
+    return " ".join(words)[-MAX_STDERR_CHARACTERS:]
 
 
 class _ReaderPool:
-    """The processes of a kind: as many as may be, each for one at a time; who is asked nothing for long ends."""
+    """The processes of a reader, up to a limit; each has one request at a time, and ends when it is idle for long."""
 
     def __init__(self, spec: _ReaderSpec) -> None:
         self.spec = spec
@@ -323,16 +350,17 @@ class _ReaderPool:
     def acquire_process(self, path: str, end_time: float) -> _ReaderProcess:
         with self._condition:
             while not self._idle_processes and self._count >= self.spec.max_processes:
-                if not self._condition.wait(max(end_time - time.monotonic(), 0)) and time.monotonic() >= end_time:
-                    raise SourceError(
-                        format_message("the readers {name} are all at work", self.spec.name),
-                        remedy=format_message("come again; or more readers.{name}.processes", self.spec.name),
-                    )
+                remaining_seconds = max(end_time - time.monotonic(), 0)
+                if not self._condition.wait(remaining_seconds) and time.monotonic() >= end_time:
+                    message = format_message("the readers {name} are all at work", self.spec.name)
+                    remedy = format_message("come again; or more readers.{name}.processes", self.spec.name)
+                    raise SourceError(message, remedy=remedy)
             while self._idle_processes:
-                process = next(
-                    (idle_process for idle_process in self._idle_processes if idle_process.last_path == path),
-                    self._idle_processes[-1],
-                )
+                process = self._idle_processes[-1]
+                for idle_process in self._idle_processes:
+                    if idle_process.last_path == path:
+                        process = idle_process
+                        break
                 self._idle_processes.remove(process)
                 if process.is_alive:
                     return process
@@ -346,7 +374,7 @@ class _ReaderPool:
             raise
 
     def release_process(self, process: _ReaderProcess | None) -> None:
-        """Take one back; None: it is gone."""
+        """Return a process to the pool; None: it is gone."""
         with self._condition:
             if process is None:
                 self._count -= 1
@@ -357,19 +385,19 @@ class _ReaderPool:
             self._condition.notify()
 
     def _schedule_pruning(self) -> None:
-        """Look later for those that were asked nothing."""
+        """Schedule the end of processes that stay idle."""
         if not self._is_watched and self._idle_processes:
             self._is_watched = True
-            timer = threading.Timer(self.spec.idle_seconds, self.stop_idle_processes, (self.spec.idle_seconds,))
+            idle_seconds = self.spec.idle_seconds
+            timer = threading.Timer(idle_seconds, self.stop_idle_processes, (idle_seconds,))
             timer.daemon = True
             timer.start()
 
     def stop_idle_processes(self, idle_seconds: float) -> None:
-        """End those that were asked nothing for so long."""
+        """Stop the processes that have been idle for this time."""
         with self._condition:
-            idle_processes = [
-                process for process in self._idle_processes if time.monotonic() - process.idle_since >= idle_seconds
-            ]
+            latest_start = time.monotonic() - idle_seconds
+            idle_processes = [process for process in self._idle_processes if process.idle_since <= latest_start]
             self._idle_processes = [process for process in self._idle_processes if process not in idle_processes]
             self._count -= len(idle_processes)
             self._is_watched = False
@@ -384,14 +412,14 @@ _pools_lock = threading.Lock()
 
 def _find_pool(spec: _ReaderSpec) -> _ReaderPool:
     with _pools_lock:
-        key = (os.getpid(), spec)  # a fork has its own
+        key = (os.getpid(), spec)  # a forked process has its own pools
         if key not in _pools_by_spec:
             _pools_by_spec[key] = _ReaderPool(spec)
         return _pools_by_spec[key]
 
 
 def stop_readers() -> None:
-    """End all processes of readers that wait for something to do."""
+    """Stop all idle processes of readers."""
     for (process, _), pool in list(_pools_by_spec.items()):
         if process == os.getpid():
             pool.stop_idle_processes(0.0)

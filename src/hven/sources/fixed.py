@@ -1,4 +1,4 @@
-"""Text with columns at fixed bytes: said in the descriptor, or by the ReadMe of a catalogue as CDS writes it."""
+"""Read text with columns at fixed bytes, which the descriptor or a catalogue's ReadMe (as CDS writes it) states."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _wrap_bytes(value: object) -> object:
 
 
 class FixedFieldOptions(BaseModel):
-    """One column: its bytes, and what is known of it."""
+    """One column: its bytes, and its metadata."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,7 +51,7 @@ class FixedFieldOptions(BaseModel):
 
 
 class Options(FileOptions):
-    """What a descriptor may say of fixed-width text: `fields`, or `readme` and perhaps `table`."""
+    """What a descriptor may state about fixed-width text: `fields`, or `readme` and perhaps `table`."""
 
     fields: dict[str, Annotated[FixedFieldOptions, BeforeValidator(_wrap_bytes)]] = Field(
         default_factory=dict, description="By column name: `16-27`, or a mapping with bytes, type, unit, description."
@@ -84,17 +84,17 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 
 
 def read_catalogue_readme(path: Path) -> readme.CatalogueReadMe:
-    """Read what a ReadMe says of a catalogue and of all its tables.
+    """Read how a ReadMe describes a catalogue and all its tables.
 
     Parameters
     ----------
     path
-        Of the ReadMe.
+        Path of the ReadMe.
 
     Returns
     -------
     readme
-        With title, authors, abstract, summaries and columns.
+        Title, authors, abstract, summaries and columns.
 
     Raises
     ------
@@ -112,7 +112,8 @@ def guess_options(options: Mapping[str, object], context: SourceContext) -> dict
     SourceError
         No file, tabs, or no blank column: nothing tells where to cut.
     """
-    source = FixedTextSource(Options.model_validate({**options, "fields": {"line": 1}}), context)
+    line_options = Options.model_validate({**options, "fields": {"line": 1}})
+    source = FixedTextSource(line_options, context)
     file = source.files[0]
     text = source._open_text(file)  # noqa: SLF001  (the same module)
     head = text.peek_head()
@@ -134,63 +135,60 @@ def guess_options(options: Mapping[str, object], context: SourceContext) -> dict
                 break
     finally:
         text.close()
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], filled, [False]]).astype(np.int8)))
+    edges = np.flatnonzero(np.diff(filled.astype(np.int8), prepend=0, append=0))
     if len(edges) < 4:
         raise SourceError(
             f"no column of {file.name} is blank in all lines",
             remedy="say where its columns are: `fields: {name: 1-9, mag: 11-16}`, bytes counted from 1",
         )
-    ranges = [(first, last) for first, last in edges.reshape(-1, 2).tolist()]
-    return _name_fields(
-        head if len(source.files) == 1 else b"", ranges, source.options
-    )  # another file may have no header
+    ranges = [(first, last) for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)]
+    if len(source.files) > 1:  # another file may have no header
+        head = b""
+    return _name_fields(head, ranges, source.options)
 
 
 def _name_fields(first_bytes: bytes, ranges: Sequence[tuple[int, int]], options: Options) -> dict[str, object]:
-    """Name the fields, by the header if there is one, with the units below it.
+    """Name the fields by the header if there is one, with the units below it.
 
-    What stands above the data is skipped.
+    The lines above the data are skipped.
     """
-    lines = enumerate(first_bytes.decode(errors="replace").splitlines()[:400], 1)
-    mark = options.comment
-    rows = [
-        row
-        for row in lines
-        if row[1].strip() and not (mark and row[1].startswith(mark)) and not RULE_LINE_PATTERN.fullmatch(row[1])
-    ]
-    cells = [[line[first:last].strip() for first, last in ranges] for _, line in rows]
+    text = first_bytes.decode(errors="replace")
+    numbers: list[int] = []
+    cells: list[list[str]] = []
+    for number, line in enumerate(text.splitlines()[:400], 1):
+        is_comment = options.comment and line.startswith(options.comment)
+        if line.strip() and not is_comment and not RULE_LINE_PATTERN.fullmatch(line):
+            numbers.append(number)
+            cells.append([line[first:last].strip() for first, last in ranges])
     names = [f"column_{number}" for number in range(1, len(ranges) + 1)]
     units: Sequence[str] = ()
     header_line_count = 0
-    if cells and len(set(cells[0])) == len(names) and all(cells[0]) and is_header_record(cells[0], cells[1:]):
+    has_distinct_cells = bool(cells) and all(cells[0]) and len(set(cells[0])) == len(names)
+    if has_distinct_cells and is_header_record(cells[0], cells[1:]):
         names = cells[0]
         header_line_count = 1
         if len(cells) > 2 and is_unit_record(cells[1], cells[2:]):
             units = cells[1]
             header_line_count = 2
     units_by_name = parse_units(names, units)
-    fields = {
-        name: {"bytes": f"{first + 1}-{last}", "unit": units_by_name[name]}
-        if units_by_name.get(name)
-        else f"{first + 1}-{last}"
-        for name, (first, last) in zip(names, ranges, strict=True)
-    }
-    return {
-        "fields": fields,
-        **(
-            {"skip": options.skip + rows[header_line_count][0] - 1}
-            if header_line_count and len(rows) > header_line_count
-            else {}
-        ),
-    }
+    fields: dict[str, object] = {}
+    for name, (first, last) in zip(names, ranges, strict=True):
+        byte_range = f"{first + 1}-{last}"
+        fields[name] = byte_range
+        if units_by_name.get(name):
+            fields[name] = {"bytes": byte_range, "unit": units_by_name[name]}
+    guessed: dict[str, object] = {"fields": fields}
+    if header_line_count and len(numbers) > header_line_count:
+        guessed["skip"] = options.skip + numbers[header_line_count] - 1
+    return guessed
 
 
 def _mark_filled_places(data: bytes, marked_places: np.ndarray, *, by_characters: bool) -> np.ndarray:
-    """Mark the places within lines where any line has a sign."""
+    """Mark the places within lines at which any line has a character."""
     data = data.replace(b"\r\n", b"\n")
-    wide = by_characters and not data.isascii()
-    if wide:
-        signs = np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4")
+    if by_characters and not data.isascii():
+        wide_data = data.decode(errors="replace").encode("utf-32-le")
+        signs = np.frombuffer(wide_data, "<u4")
     else:
         signs = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(signs == 10)
@@ -198,7 +196,8 @@ def _mark_filled_places(data: bytes, marked_places: np.ndarray, *, by_characters
     line = np.searchsorted(ends, places)
     starts = np.concatenate([[0], ends + 1])
     columns = places - starts[line]
-    is_filled = np.zeros(max(len(marked_places), int(columns.max(initial=-1)) + 1), bool)
+    last_column = int(columns.max(initial=-1))
+    is_filled = np.zeros(max(len(marked_places), last_column + 1), bool)
     is_filled[: len(marked_places)] = marked_places
     is_filled[columns] = True
     return is_filled
@@ -214,15 +213,18 @@ class FixedTextSource(TextFileSource):
         self._record_count = 0
 
     def list_type_doubts(self) -> dict[str, tuple[str, str]]:
-        """List columns guessed to be text that may be meant otherwise: a message and a remedy by name."""
+        """List the columns that were guessed to be text but may be meant otherwise: message and remedy by name."""
         return self._type_doubts
 
     def list_columns(self) -> list[Column]:
-        """List the columns as the ReadMe or the descriptor has them; other types are guessed."""
-        return [
-            item.column.copy_with(type=item.column.type if item.column.type.arrow == kind else type_from_arrow(kind))
-            for item, kind in self._fields_and_types.values()
-        ]
+        """List the columns of the ReadMe or the descriptor; types that these do not state are guessed."""
+        columns: list[Column] = []
+        for item, kind in self._fields_and_types.values():
+            if item.column.type.arrow == kind:
+                columns.append(item.column)
+            else:
+                columns.append(item.column.copy_with(type=type_from_arrow(kind)))
+        return columns
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
         """Read title and abstract of the ReadMe."""
@@ -243,44 +245,32 @@ class FixedTextSource(TextFileSource):
         return list(self._fields_and_types)
 
     def _find_declared_types(self) -> Mapping[str, object]:
-        return (self._read_readme_fields() if self.options.readme is not None else self._read_declared_fields())[1]
+        _, declared_types = self._read_fields()
+        return declared_types
+
+    def _read_fields(self) -> tuple[list[readme.ByteField], dict[str, pa.DataType]]:
+        """Read the fields, and the types that are stated."""
+        if self.options.readme is not None:
+            return self._read_readme_fields()
+        return self._read_declared_fields()
 
     @cached_property
     def _fields_and_types(self) -> dict[str, tuple[readme.ByteField, pa.DataType]]:
-        if self.options.readme is not None:
-            fields, declared_types = self._read_readme_fields()
-        else:
-            fields, declared_types = self._read_declared_fields()
+        fields, declared_types = self._read_fields()
         cells: dict[str, list[str]] = {}
         if len(declared_types) < len(fields):
-            text = self._open_text(self.files[0])
-            block = next(text.read_blocks(), None)
-            text.close()
-            if block:
-                lines = [line for line in block.data.decode(errors="replace").split("\n")[:4000] if line.strip()]
-            else:
-                lines = []
-            for line in lines:
-                for item in fields:
-                    cells.setdefault(item.column.name, []).append(line[item.start : item.end])
+            cells = self._sample_cells(fields)
         fields_by_name = {}
         for item in fields:
             name = item.column.name
-            kind = declared_types.get(name) or guess_type(
-                pa.array(cells.get(name, []), pa.string()), null_words=self._list_null_words(item)
-            )
-            target_type = self.context.target_types.get(name)
-            if target_type is not None and (
-                pa.types.is_string(target_type)
-                or (
-                    (pa.types.is_integer(target_type) or pa.types.is_floating(target_type))
-                    and kind != pa.timestamp("us")
-                )
-            ):
-                kind = target_type
+            null_words = self._list_null_words(item)
+            kind = declared_types.get(name)
+            if kind is None:
+                sample = pa.array(cells.get(name, []), pa.string())
+                kind = guess_type(sample, null_words=null_words)
+            kind = _choose_target_type(kind, self.context.target_types.get(name))
             if kind == pa.string() and name not in declared_types and name in cells:
                 places = [f"row {number:,}" for number in range(1, len(cells[name]) + 1)]
-                null_words = self._list_null_words(item)
                 doubt = explain_doubt(
                     name,
                     cells[name],
@@ -288,9 +278,23 @@ class FixedTextSource(TextFileSource):
                     null_words=null_words,
                     type_hint="`type: {kind}` of the field",
                 )
-                self._type_doubts |= {} if doubt is None else {name: doubt}
+                if doubt is not None:
+                    self._type_doubts[name] = doubt
             fields_by_name[name] = (item, kind)
         return fields_by_name
+
+    def _sample_cells(self, fields: Sequence[readme.ByteField]) -> dict[str, list[str]]:
+        """Sample the cells of the first file, by column."""
+        text = self._open_text(self.files[0])
+        block = next(text.read_blocks(), None)
+        text.close()
+        if block is None:
+            return {}
+        lines = block.data.decode(errors="replace").split("\n")[:4000]
+        filled_lines = [line for line in lines if line.strip()]
+        if not filled_lines:
+            return {}
+        return {item.column.name: [line[item.start : item.end] for line in filled_lines] for item in fields}
 
     def _list_null_words(self, byte_field: readme.ByteField) -> tuple[str, ...]:
         null_words = list_null_words(self.options.null, byte_field.column.name)
@@ -299,7 +303,7 @@ class FixedTextSource(TextFileSource):
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows, and compare their number with what the ReadMe says."""
+        """Yield the rows, and compare their number with the one that the ReadMe states."""
         self._record_count = 0
         yield from super().read_batches(column_names, row_limit)
         if row_limit is None and self.options.readme is not None:
@@ -314,7 +318,8 @@ class FixedTextSource(TextFileSource):
                 f"were read"
             )
             remedy = "get the file anew if it is cut off; else read all of its parts (`files:` may be a pattern)"
-            self.context.report_deviation(Deviation(kind=DeviationKind.DROPPED_ROW, message=message, remedy=remedy))
+            deviation = Deviation(kind=DeviationKind.DROPPED_ROW, message=message, remedy=remedy)
+            self.context.report_deviation(deviation)
 
     def _report_parsed(self, parsed_block: ParsedBlock, first_row: int, file: DataFile) -> None:
         self._record_count += parsed_block.total_count
@@ -330,7 +335,7 @@ class FixedTextSource(TextFileSource):
         fields: list[readme.ByteField] = []
         declared_types: dict[str, pa.DataType] = {}
         for name, item in self.options.fields.items():
-            first, _, last = (part.strip() for part in item.bytes.partition("-"))
+            first, _, last = item.bytes.replace(" ", "").partition("-")
             start = int(first) - 1
             end = int(last or first)
             if start < 0 or end <= start:
@@ -347,11 +352,13 @@ class FixedTextSource(TextFileSource):
                         f"fields: {name}: {error}", remedy="float64, int32, string, timestamp ..."
                     ) from error
                 declared_types[name] = column.type.arrow
-            fields.append(readme.ByteField(start=start, end=end, null=None, column=column))
+            byte_field = readme.ByteField(start=start, end=end, null=None, column=column)
+            fields.append(byte_field)
         return fields, declared_types
 
     def _open_text(self, file: DataFile) -> TextFile:
-        text = TextFile(file, encoding=self.options.encoding, quote=None, comment=self.options.comment)
+        options = self.options
+        text = TextFile(file, encoding=options.encoding, quote=None, comment=options.comment)
         head = text.read_checked_head()
         at = 0
         for _ in range(self.options.skip):
@@ -365,12 +372,13 @@ class FixedTextSource(TextFileSource):
         text = self._open_text(file)
         single = codecs.lookup(self.options.encoding).name != "utf-8"
         column_types = {name: self._fields_and_types[name][1] for name in names}
-        null_words = {
-            **self.options.null,
-            **{name: self._list_null_words(item) for name, item in zip(names, items, strict=True) if item.null},
-        }
-        transform = build_splitter([(item.start, item.end) for item in items], by_characters=single)
-        shape = RecordLayout(
+        null_words: dict[str, Sequence[str]] = dict(self.options.null)
+        for name, item in zip(names, items, strict=True):
+            if item.null:
+                null_words[name] = self._list_null_words(item)
+        ranges = [(item.start, item.end) for item in items]
+        transform = build_splitter(ranges, by_characters=single)
+        layout = RecordLayout(
             names=names,
             column_types=column_types,
             delimiter=UNIT_SEPARATOR,
@@ -378,4 +386,14 @@ class FixedTextSource(TextFileSource):
             null_words=null_words,
             transform=transform,
         )
-        return text, shape
+        return text, layout
+
+
+def _choose_target_type(kind: pa.DataType, target_type: pa.DataType | None) -> pa.DataType:
+    """Choose the type of the target column where it is text, or a number and the values are no times."""
+    if target_type is None:
+        return kind
+    is_number = pa.types.is_integer(target_type) or pa.types.is_floating(target_type)
+    if pa.types.is_string(target_type) or (is_number and kind != pa.timestamp("us")):
+        return target_type
+    return kind

@@ -1,6 +1,6 @@
-"""Rows from a Python function beside the descriptor.
+"""Read rows from a Python function beside the descriptor.
 
-A generator of Arrow batches, or of rows as dictionaries or tuples.
+It is a generator of Arrow batches, or of rows as dictionaries or tuples.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import math
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.connection import Connection
     from pathlib import Path
+    from types import ModuleType
 
 SAMPLE_ROWS = 1000
 BATCH_ROWS = 16_384
 
 
 class Options(BaseModel):
-    """What a descriptor may say of a Python function."""
+    """What a descriptor may state about a Python function."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,24 +62,25 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     Raises
     ------
     SourceError
-        No such file or function; an error while the file is loaded, with its line.
+        There is no such file or function, or an error occurs while the file is loaded (with its line).
     """
     return PythonFunctionSource(options, context)
 
 
 def import_function(path: Path, name: str) -> Callable[..., Any]:
-    """Import a file by its path, anew, without touching `sys.path`; find its function.
+    """Import a file by its path, anew and without a change of `sys.path`, and return a function of it.
 
     Raises
     ------
     SourceError
-        With the user's file and line.
+        The file cannot be imported, or has no such function; with the user's file and line.
     """
     if not path.is_file():
         raise SourceError(
             f"no file {path.name}", place=Place(file=str(path)), remedy="it is looked for beside the descriptor"
         )
-    spec = importlib.util.spec_from_file_location(f"_hven_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}", path)
+    path_digest = hashlib.sha256(str(path).encode()).hexdigest()
+    spec = importlib.util.spec_from_file_location(f"_hven_{path_digest[:12]}", path)
     if spec is None or spec.loader is None:
         raise SourceError(
             f"{path.name} is no Python file", place=Place(file=str(path)), remedy="its name must end in .py"
@@ -93,41 +96,38 @@ def import_function(path: Path, name: str) -> Callable[..., Any]:
         sys.dont_write_bytecode = before
     function = getattr(module, name, None)
     if not callable(function):
-        function_names = [
-            key
-            for key, value in vars(module).items()
-            if inspect.isfunction(value) and value.__module__ == module.__name__
-        ]
-        raise SourceError(
-            f"no function {name!r}",
-            place=Place(file=str(path)),
-            remedy=f"it defines {', '.join(function_names)}" if function_names else "it defines none",
-        )
+        remedy = "it defines none"
+        function_names = _list_functions(module)
+        if function_names:
+            remedy = f"it defines {', '.join(function_names)}"
+        raise SourceError(f"no function {name!r}", place=Place(file=str(path)), remedy=remedy)
     return function  # type: ignore[no-any-return]
+
+
+def _list_functions(module: ModuleType) -> list[str]:
+    """List the functions that a module defines itself."""
+    functions_by_name = {name: value for name, value in vars(module).items() if inspect.isfunction(value)}
+    return [name for name, function in functions_by_name.items() if function.__module__ == module.__name__]
 
 
 def build_error(error: BaseException, path: Path) -> SourceError:
     """Convert an exception of the user's code to one with the deepest line of their file."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
-        return SourceError(
-            f"SyntaxError: {error.msg}", place=Place(file=path.name, line=error.lineno, column=error.offset)
-        )
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    if frames:
-        line = frames[-1].lineno
-    else:
-        line = None
-    if frames:
-        function_text = f" in {frames[-1].name}()"
-    else:
-        function_text = ""
+        place = Place(file=path.name, line=error.lineno, column=error.offset)
+        return SourceError(f"SyntaxError: {error.msg}", place=place)
+    line = None
+    function_text = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename == str(path):
+            line = frame.lineno
+            function_text = f" in {frame.name}()"
     return SourceError(f"{type(error).__name__}{function_text}: {error}", place=Place(file=path.name, line=line))
 
 
 class PythonFunctionSource:
-    """What the function yields, in batches.
+    """The rows that the function yields, in batches.
 
-    It runs in a process of its own (`hven.sources.curator_process`), and `send_function_rows` is what that does.
+    The function runs in a process of its own (`hven.sources.curator_process`), by `send_function_rows`.
     """
 
     def __init__(self, options: Options, context: SourceContext) -> None:
@@ -139,62 +139,64 @@ class PythonFunctionSource:
         self._begun_stream: Iterator[pa.RecordBatch] | None = None
 
     def _start_process(self) -> PythonProcess:
-        """Begin a process, and load the function there."""
+        """Start a process, and load the function in it."""
         python = PythonProcess(self.context.python_limits, __name__)
-        self._receive_answer(
-            python, ("rows", str(self.path), self.options, self.context.directory, self.context.batch_row_limit)
-        )
+        request = ("rows", str(self.path), self.options, self.context.directory, self.context.batch_row_limit)
+        self._receive_answer(python, request)
         return python
 
     def _receive_answer(self, python: PythonProcess, request: tuple[Any, ...] | None = None) -> tuple[bytes, bytes]:
-        """Wait for the next answer; what goes wrong is told with the user's line or the row."""
+        """Wait for the next answer; errors are raised with the user's line or the row."""
         try:
             if request is not None:
                 python.send_request(request)
             kind, body = python.receive_answer(self.context.python_limits.seconds)
         except CuratorCodeError as error:
+            progress_text = ""
             if python.row_count:
                 progress_text = f" after {python.row_count:,} rows"
-            else:
-                progress_text = ""
-            raise SourceError(
-                f"{self.options.function}(){progress_text}: {error}", place=Place(file=self.path.name, line=error.line)
-            ) from error
+            message = f"{self.options.function}(){progress_text}: {error}"
+            raise SourceError(message, place=Place(file=self.path.name, line=error.line)) from error
         if kind == b"H":
             error_fields = json.loads(body)
-            raise SourceError(
-                error_fields["message"], place=Place(**error_fields["place"]), remedy=error_fields["remedy"]
-            )
+            place = Place(**error_fields["place"])
+            raise SourceError(error_fields["message"], place=place, remedy=error_fields["remedy"])
         return kind, body
 
     def _read_stream(self) -> Iterator[pa.RecordBatch]:
-        """Yield what comes from the process; it ends when nobody wants more."""
+        """Yield the batches that the process sends; the process ends when nobody reads them any more."""
         python = self._unused_process or self._start_process()
         self._unused_process = None
         try:
             python.send_request(("go",))
-            while (answer := self._receive_answer(python))[0] != b"Z":
-                if answer[0] == b"R":
-                    self._reject_row(**json.loads(answer[1]))
+            while True:
+                kind, body = self._receive_answer(python)
+                if kind == b"Z":
+                    break
+                if kind == b"R":
+                    self._reject_row(**json.loads(body))
                 else:
-                    yield pa.ipc.open_stream(answer[1]).read_next_batch()
+                    yield pa.ipc.open_stream(body).read_next_batch()
         finally:
             python.stop_process()
 
     def _reject_row(self, row: int, column: str | None, value: str, reason: str) -> None:
+        file = self.options.file
         if self.context.on_reject is None:
-            location = f"row {row}" + (f", column {column}" if column else "")
-            raise SourceError(f"{location}: {value!r} is {reason}", place=Place(file=self.options.file))
-        self.context.on_reject(RejectedRow(file=self.options.file, row=row, column=column, value=value, reason=reason))
+            location = f"row {row}"
+            if column:
+                location = f"row {row}, column {column}"
+            raise SourceError(f"{location}: {value!r} is {reason}", place=Place(file=file))
+        self.context.on_reject(RejectedRow(file=file, row=row, column=column, value=value, reason=reason))
 
     def list_columns(self) -> list[Column]:
-        """List the columns said in the options, else those of the first rows."""
+        """List the columns of the options, or else those of the first rows."""
         return self._columns
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield what the function yields."""
+        """Yield the rows of the function."""
         known_names = [column.name for column in self._columns]
         names = check_column_names(column_names, known_names, self.options.file)
         if self._begun_stream is not None:
@@ -208,20 +210,25 @@ class PythonFunctionSource:
                 rows = batch.column(ROW_NUMBER_COLUMN)
             else:
                 rows = number
-            arrays = {name: batch.column(name) for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}}
+            data_names = [name for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}]
+            arrays = {name: batch.column(name) for name in data_names}
             if batch.num_rows:
                 yield build_source_batch(names, arrays, batch.num_rows, rows, None)
             number += batch.num_rows
 
     def list_input_versions(self) -> list[InputVersion]:
-        """Name the file with its checksum."""
-        detail = (
-            f"{self.options.function}({', '.join(f'{key}={value!r}' for key, value in self.options.arguments.items())})"
+        """Name the file, its checksum and the call."""
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.options.arguments.items())
+        version = InputVersion(
+            name=self.options.file,
+            bytes=self.path.stat().st_size,
+            sha256=self.sha256,
+            detail=f"{self.options.function}({arguments})",
         )
-        return [InputVersion(name=self.options.file, bytes=self.path.stat().st_size, sha256=self.sha256, detail=detail)]
+        return [version]
 
     def estimate_size(self) -> int | None:
-        """Return None: nobody knows before the end."""
+        """Return None: the number of rows is unknown before the end."""
         return None
 
     @cached_property
@@ -231,34 +238,30 @@ class PythonFunctionSource:
             try:
                 declared_columns[name] = Column(name=name, type=parse_type(word))
             except ValueError as error:
-                raise SourceError(
-                    f"columns: {name}: {error}",
-                    place=Place(file=self.options.file),
-                    remedy="float64, int32, string, timestamp ...",
-                ) from error
+                place = Place(file=self.options.file)
+                remedy = "float64, int32, string, timestamp ..."
+                raise SourceError(f"columns: {name}: {error}", place=place, remedy=remedy) from error
         if declared_columns:
             return list(declared_columns.values())
         stream = self._read_stream()
         first = next(stream, None)
         if first is None:
-            raise SourceError(
-                f"{self.options.function}() yields no rows, so its columns are unknown",
-                place=Place(file=self.options.file),
-                remedy="say `columns:` in the source",
-            )
+            message = f"{self.options.function}() yields no rows, so its columns are unknown"
+            place = Place(file=self.options.file)
+            raise SourceError(message, place=place, remedy="say `columns:` in the source")
         self._begun_stream = chain([first], stream)
-        return [
-            Column(name=item.name, type=type_from_arrow(item.type))
-            for item in first.schema
-            if item.name != ROW_NUMBER_COLUMN
-        ]
+        fields = [field for field in first.schema if field.name != ROW_NUMBER_COLUMN]
+        return [Column(name=field.name, type=type_from_arrow(field.type)) for field in fields]
 
 
 def send_function_rows(channel: Connection, counter: mmap.mmap, options: Options, directory: Path, batch: int) -> None:
-    """Run the function and send what it yields: here, in the process of its own."""
+    """Run the function and send what it yields, in the process of its own."""
+
+    def send_json(kind: bytes, fields: dict[str, Any]) -> None:
+        channel.send_bytes(kind + json.dumps(fields).encode())
 
     def send_reject(row: int, column: str | None, value: str, reason: str) -> None:
-        channel.send_bytes(b"R" + json.dumps({"row": row, "column": column, "value": value, "reason": reason}).encode())
+        send_json(b"R", {"row": row, "column": column, "value": value, "reason": reason})
 
     try:
         rows = FunctionOutput(options, directory, batch, send_reject, counter)
@@ -274,13 +277,11 @@ def send_function_rows(channel: Connection, counter: mmap.mmap, options: Options
     except HvenError as error:
         place = error.place
         place_fields = {"file": place.file, "line": place.line, "column": place.column}
-        channel.send_bytes(
-            b"H" + json.dumps({"message": error.message, "place": place_fields, "remedy": error.remedy}).encode()
-        )
+        send_json(b"H", {"message": error.message, "place": place_fields, "remedy": error.remedy})
 
 
 class FunctionOutput:
-    """What the function yields, as batches."""
+    """The rows that the function yields, as batches."""
 
     def __init__(
         self,
@@ -301,11 +302,9 @@ class FunctionOutput:
         try:
             result = self.function(**self.options.arguments)
             if not isinstance(result, Iterable):
-                raise SourceError(  # noqa: TRY301  (told as it is, below)
-                    f"{self.options.function}() gives a {type(result).__name__}, not rows",
-                    place=Place(file=self.options.file),
-                    remedy="let it `yield` dictionaries",
-                )
+                message = f"{self.options.function}() gives a {type(result).__name__}, not rows"
+                place = Place(file=self.options.file)
+                raise SourceError(message, place=place, remedy="let it `yield` dictionaries")  # noqa: TRY301  (below)
             for item in result:
                 self._row_counter.value += 1
                 yield item
@@ -315,57 +314,68 @@ class FunctionOutput:
             raise build_error(error, self.path) from error
 
     def read_batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield batches, whatever the function yields."""
+        """Yield batches, in whatever form the function yields rows."""
         items = self._iterate_items()
         first = next(items, None)
         if first is None:
             return
         items = chain([first], items)
-        if isinstance(first, (pa.RecordBatch, pa.Table)):
-            for item in items:
-                yield from (item.to_batches(self.batch) if isinstance(item, pa.Table) else [item])
+        if not isinstance(first, (pa.RecordBatch, pa.Table)):
+            yield from self._collect_rows(items, first)
             return
-        yield from self._collect_rows(items, first)
+        for item in items:
+            if isinstance(item, pa.Table):
+                yield from item.to_batches(self.batch)
+            else:
+                yield item
 
-    def _collect_rows(self, items: Iterator[Any], first_item: Any) -> Iterator[pa.RecordBatch]:
-        """Collect rows into batches; the types are those said, else those of the first thousand rows."""
-        declared_types = {name: parse_type(word).arrow for name, word in self.options.columns.items()}
+    def _find_row_names(self, first_item: Any) -> list[str]:
+        """Find the names of the values of a row; empty: all rows of a sample tell them."""
+        declared_names = list(self.options.columns)
+        place = Place(file=self.options.file)
         if isinstance(first_item, Mapping):
-            names = list(declared_types)
-        elif isinstance(first_item, (tuple, list)):
-            names = list(declared_types) or list(getattr(first_item, "_fields", ()))
-            if not names:
-                raise SourceError(
-                    "tuples have no names",
-                    place=Place(file=self.options.file),
-                    remedy="yield dictionaries, or say `columns:` in the source",
-                )
-        else:
+            return declared_names
+        if not isinstance(first_item, (tuple, list)):
             raise SourceError(
                 f"a row is a {type(first_item).__name__}",
-                place=Place(file=self.options.file),
+                place=place,
                 remedy="yield dictionaries, tuples, or pyarrow.RecordBatch",
             )
-        kinds: dict[str, pa.DataType] = declared_types
+        names = declared_names or list(getattr(first_item, "_fields", ()))
+        if not names:
+            remedy = "yield dictionaries, or say `columns:` in the source"
+            raise SourceError("tuples have no names", place=place, remedy=remedy)
+        return names
+
+    def _collect_rows(self, items: Iterator[Any], first_item: Any) -> Iterator[pa.RecordBatch]:
+        """Collect rows into batches; the types are declared, or else those of the first thousand rows."""
+        kinds = {name: parse_type(word).arrow for name, word in self.options.columns.items()}
+        names = self._find_row_names(first_item)
         number = 1
-        while rows := list(islice(items, BATCH_ROWS if kinds else SAMPLE_ROWS)):
+        while True:
+            row_count = BATCH_ROWS
             if not kinds:
-                names = names or list(dict.fromkeys(key for row in rows for key in row))
-                kinds = {name: _guess_type([_find_cell(row, name, names) for row in rows]) for name in names}
+                row_count = SAMPLE_ROWS
+            rows = list(islice(items, row_count))
+            if not rows:
+                return
+            if not kinds:
+                names = names or list(dict.fromkeys(chain.from_iterable(rows)))
+                for name in names:
+                    kinds[name] = _guess_type([_find_cell(row, name, names) for row in rows])
             bad = self._find_misshapen_rows(rows, names, number)
-            arrays = {
-                name: self._build_array(
-                    [None if at in bad else _find_cell(row, name, names) for at, row in enumerate(rows)],
-                    kinds[name],
-                    name,
-                    number,
-                    bad,
-                )
-                for name in names
-            }
-            arrays[ROW_NUMBER_COLUMN] = pa.array(range(number, number + len(rows)), pa.int64())
+            arrays: dict[str, pa.Array] = {}
+            for name in names:
+                # a row that is rejected for one column is not rejected again for another
+                cells = [None if index in bad else _find_cell(row, name, names) for index, row in enumerate(rows)]
+                arrays[name] = self._build_array(cells, kinds[name], name, number, rejected_indexes=bad)
+            row_numbers = range(number, number + len(rows))
+            arrays[ROW_NUMBER_COLUMN] = pa.array(row_numbers, pa.int64())
             batch = pa.RecordBatch.from_pydict(arrays)
-            yield batch.filter(pa.array([at not in bad for at in range(len(rows))])) if bad else batch
+            if bad:
+                is_good = [index not in bad for index in range(len(rows))]
+                batch = batch.filter(pa.array(is_good))
+            yield batch
             number += len(rows)
 
     def _find_misshapen_rows(self, rows: Sequence[Any], names: Sequence[str], first_row_number: int) -> set[int]:
@@ -373,15 +383,12 @@ class FunctionOutput:
         bad: set[int] = set()
         known_names = set(names)
         for at, row in enumerate(rows):
+            reason = ""
             if isinstance(row, Mapping):
                 unknown = row.keys() - known_names
                 if unknown:
                     reason = f"unknown column {min(unknown)!r}: the first rows have none of that name"
-                else:
-                    reason = ""
-            elif isinstance(row, (tuple, list)) and len(row) == len(names):
-                reason = ""
-            else:
+            elif not isinstance(row, (tuple, list)) or len(row) != len(names):
                 reason = f"not {len(names)} values"
             if reason:
                 bad.add(at)
@@ -389,7 +396,13 @@ class FunctionOutput:
         return bad
 
     def _build_array(
-        self, values: list[Any], arrow_type: pa.DataType, name: str, first_row_number: int, rejected_indexes: set[int]
+        self,
+        values: list[Any],
+        arrow_type: pa.DataType,
+        name: str,
+        first_row_number: int,
+        *,
+        rejected_indexes: set[int],
     ) -> pa.Array:
         try:
             return pa.array(values, arrow_type, from_pandas=True)
@@ -398,7 +411,8 @@ class FunctionOutput:
         valid_values: list[Any] = []
         for at, value in enumerate(values):  # only this batch, only this column
             try:
-                valid_values.append(pa.scalar(_convert_value(value, arrow_type), arrow_type).as_py())
+                fitting_value = _convert_value(value, arrow_type)
+                valid_values.append(pa.scalar(fitting_value, arrow_type).as_py())
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
                 valid_values.append(None)
                 rejected_indexes.add(at)
@@ -416,14 +430,13 @@ def _find_cell(row: Any, name: str, names: Sequence[str]) -> Any:
 
 def _guess_type(values: list[Any]) -> pa.DataType:
     try:
-        kind = type_from_arrow(pa.array(values, from_pandas=True).type).arrow
+        guessed_type = pa.array(values, from_pandas=True).type
+        kind = type_from_arrow(guessed_type).arrow
     except (pa.ArrowException, ValueError, TypeError):
         return STRING.arrow
-    return (
-        pa.float64()
-        if pa.types.is_integer(kind) and any(isinstance(value, float) and value == value for value in values)  # noqa: PLR0124
-        else kind
-    )
+    if pa.types.is_integer(kind) and any(isinstance(value, float) and not math.isnan(value) for value in values):
+        return pa.float64()
+    return kind
 
 
 def _convert_value(value: Any, arrow_type: pa.DataType) -> Any:

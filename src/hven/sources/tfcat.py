@@ -1,6 +1,6 @@
-"""TFCat 1.0: features in time and frequency, one a row.
+"""Read TFCat 1.0: each feature in time and frequency is a row.
 
-Geometries stay as they are written, ranges are those of EPN-TAP.
+Geometries stay as they are written, and ranges are those of EPN-TAP.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 tfcat = region_files.tfcat
 
-SAMPLED_FILES = 64  # files that are looked at for their fields
-MAX_SHOWN_CHARACTERS = 200  # characters of a feature at fault; the whole of it is in the rejects file
+SAMPLED_FILES = 64  # the fields of this many files are read to choose the columns
+MAX_SHOWN_CHARACTERS = 200  # of a feature at fault; the whole of it is in the rejects file
 
 FILES = FileSignature(
     extensions=("tfcat",),
@@ -72,7 +72,7 @@ _FIELD_TYPES = {
 
 
 class Options(FileOptions):
-    """What a descriptor may say of TFCat."""
+    """What a descriptor may state about TFCat."""
 
     ids: str | None = Field(
         None,
@@ -87,14 +87,14 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     Parameters
     ----------
     options
-        As the descriptor has them.
+        Options of the descriptor.
     context
-        Where it stands.
+        Context in which it is read.
 
     Returns
     -------
     source
-        Its rows are the features.
+        The source; its rows are the features.
 
     Raises
     ------
@@ -124,60 +124,54 @@ class TfcatSource(FileRows):
         self._documents: dict[str, _TfcatDocument] = {}
         self._reported: set[str] = set()
 
-    # --- what there is ---------------------------------------------------------------------------------------
+    # --- columns ---------------------------------------------------------------------------------------------
 
     def list_columns(self) -> list[Column]:
         """List the columns: ranges, id and geometry of each feature, and its properties."""
         return [column for column, _ in self._columns]
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
-        """Return what the catalogue says it is."""
-        catalogue_properties = self._first_document.properties
-        return _to_text(catalogue_properties.get("title")), _to_text(catalogue_properties.get("description"))
+        """Return the title and the description that the catalogue states."""
+        properties = self._first_document.properties
+        return _to_text(properties.get("title")), _to_text(properties.get("description"))
 
     def read_metadata(self) -> TableMetadata:
-        """Return the reference system and the catalogue's properties as constants, what values mean, and the system of times."""
+        """Return the reference system and properties of the catalogue, the meaning of values, and the time system."""
         document = self._first_document
-        text = parse_type("string")
-        params = [
+        constants = [
             Constant(
                 name="tfcat_crs",
-                type=text,
+                type=parse_type("string"),
                 utype=tfcat.CRS_UTYPE,
                 description="Reference system of the geometries",
                 value=_write_compact_json(document.written_crs),
-            ),
-            *(
-                [
-                    Constant(
-                        name="tfcat_properties",
-                        type=text,
-                        utype=tfcat.PROPERTIES_UTYPE,
-                        description="What the catalogue says of itself",
-                        value=_write_compact_json(document.properties),
-                    )
-                ]
-                if document.properties
-                else []
-            ),
+            )
         ]
+        if document.properties:
+            properties_constant = Constant(
+                name="tfcat_properties",
+                type=parse_type("string"),
+                utype=tfcat.PROPERTIES_UTYPE,
+                description="What the catalogue says of itself",
+                value=_write_compact_json(document.properties),
+            )
+            constants.append(properties_constant)
+        enums: dict[str, dict[str, str]] = {}
+        for name, field in self._fields.items():
+            if field.get("values"):
+                enums[name] = _build_enum(field["values"])
+        time_system = FrameRef(
+            id="time",
+            kind="timesys",
+            timescale="UTC",
+            refposition=document.crs.position,
+            timeorigin="JD-origin",
+        )
         return TableMetadata(
             columns=self.list_columns(),
-            enums={
-                name: _build_enum(constant["values"])
-                for name, constant in self._fields.items()
-                if constant.get("values")
-            },
-            frames=[
-                FrameRef(
-                    id="time",
-                    kind="timesys",
-                    timescale="UTC",
-                    refposition=document.crs.position,
-                    timeorigin="JD-origin",
-                )
-            ],
-            params=[(constant, constant.value) for constant in params],
+            enums=enums,
+            frames=[time_system],
+            params=[(constant, constant.value) for constant in constants],
         )
 
     def _list_column_names(self) -> list[str]:
@@ -189,7 +183,7 @@ class TfcatSource(FileRows):
 
     @cached_property
     def _fields(self) -> dict[str, dict[str, Any]]:
-        """The fields of the first files; two of one name have one type."""
+        """The fields of the first files; fields of one name must have one type."""
         fields: dict[str, dict[str, Any]] = {}
         for file in self.files[:SAMPLED_FILES]:
             for name, field in self._find_document(file).fields.items():
@@ -206,54 +200,50 @@ class TfcatSource(FileRows):
 
     @cached_property
     def _columns(self) -> list[tuple[Column, str | None]]:
-        """The columns; those of properties with the names of these."""
+        """The columns of features, and those of properties with the names of these."""
         field_names = {name.lower() for name in self._fields}
         columns: list[tuple[Column, str | None]] = []
         for name, (kind, ucd, utype, description) in _FEATURE_COLUMNS.items():
-            timed = name.startswith("time_")
-            columns.append(
-                (
-                    Column(
-                        name=f"tfcat_{name}" if name in field_names else name,
-                        type=kind or parse_type(self._id_type),
-                        ucd=ucd,
-                        utype=utype,
-                        description=description,
-                        indexed=name in _COLUMN_UNITS or name == "geometry_type",
-                        frame="time" if timed else None,
-                        epoch=JD_EPOCH if timed else None,
-                        unit=_COLUMN_UNITS.get(name),
-                    ),
-                    None,
-                )
+            column = Column(
+                name=name,
+                type=kind or parse_type(self._id_type),
+                ucd=ucd,
+                utype=utype,
+                description=description,
+                indexed=name in _COLUMN_UNITS or name == "geometry_type",
+                unit=_COLUMN_UNITS.get(name),
             )
+            if name in field_names:
+                column = column.copy_with(name=f"tfcat_{name}")
+            if name.startswith("time_"):
+                column = column.copy_with(frame="time", epoch=JD_EPOCH)
+            columns.append((column, None))
         for name, field in self._fields.items():
             unit = field.get("unit")
-            columns.append(
-                (
-                    Column(
-                        name=name,
-                        type=_FIELD_TYPES[field.get("datatype", "str")],
-                        unit=units.normalize_unit(unit) if unit else None,
-                        ucd=field["ucd"] or None,
-                        description=field["info"] or None,
-                        enum=name if field.get("values") else None,
-                    ),
-                    name,
-                )
+            if unit:
+                unit = units.normalize_unit(unit)
+            column = Column(
+                name=name,
+                type=_FIELD_TYPES[field.get("datatype", "str")],
+                unit=unit or None,
+                ucd=field["ucd"] or None,
+                description=field["info"] or None,
             )
+            if field.get("values"):
+                column = column.copy_with(enum=name)
+            columns.append((column, name))
         return columns
 
     @cached_property
     def _id_type(self) -> str:
-        """The type of ids: whole numbers, where the first features have such."""
+        """The type of ids: whole numbers, where those of the first features are."""
         if self.options.ids is not None:
             return self.options.ids
-        ids_seen: list[Any] = []
-        for part in read_records(self.files[0].copy_unread(), self._first_document.form):
-            ids_seen += [_find_id(part.texts[at]) for at in range(min(len(part.texts), 1000))]
-            break
-        if ids_seen and all(type(identifier) is int and abs(identifier) < 2**63 for identifier in ids_seen):
+        first_part = next(read_records(self.files[0].copy_unread(), self._first_document.form), None)
+        if first_part is None:
+            return "string"
+        ids = [_find_id(text) for text in first_part.texts.slice(0, 1000)]
+        if ids and all(map(_is_int64, ids)):
             return "int64"
         return "string"
 
@@ -276,44 +266,41 @@ class TfcatSource(FileRows):
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
     ) -> Iterator[pa.RecordBatch]:
         document = self._find_document(file)
+        self._report_unread_fields(document, file)
+        yielded_rows = 0
+        for part in read_records(file, document.form):
+            features = [self._parse_feature(text, document) for text in part.texts]
+            tfcat.find_crossings([feature for feature in features if not feature.faults])
+            utc = document.crs.to_utc([time for feature in features for time in feature.times])
+            if document.crs.scale != "SCLK":
+                _find_untold_times(features, utc)
+            good: list[int] = []
+            for at, feature in enumerate(features):
+                if feature.faults:
+                    self._reject_feature(
+                        file, part.first_number + at, part.texts[at], feature.faults, line=part.find_line(at)
+                    )
+                else:
+                    good.append(at)
+            if not good:
+                continue
+            jd = tfcat.to_julian_dates(utc).reshape(-1, 2)[good].T
+            good_features = [features[at] for at in good]
+            arrays = self._build_arrays(good_features, document, jd, file_column_names)
+            numbers = pa.array(np.array(good, np.int64) + part.first_number)
+            yield build_source_batch(column_names, arrays, len(good), numbers, file)
+            yielded_rows += len(good)
+            if row_limit is not None and yielded_rows >= row_limit:
+                return
+
+    def _report_unread_fields(self, document: _TfcatDocument, file: DataFile) -> None:
+        """Report the properties of a file that are not read, once each."""
         source_names = {name for _, name in self._columns}
         for name in document.fields.keys() - source_names - self._reported:
             self._reported.add(name)
             message = f"the property is in none of the first {SAMPLED_FILES} files, and is not read"
-            self.context.report_deviation(
-                Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=file.name, message=message)
-            )
-        yielded_rows = 0
-        for part in read_records(file, document.form):
-            features = [self._parse_feature(part.texts[at], document) for at in range(len(part.texts))]
-            tfcat.find_crossings([feature for feature in features if not feature.faults])
-            utc = document.crs.to_utc([time for feature in features for time in feature.times])
-            for at in (
-                np.flatnonzero((utc == time_scales.NO_TIME).reshape(-1, 2).any(axis=1)).tolist()
-                if document.crs.scale != "SCLK"
-                else ()
-            ):
-                if not features[at].faults and not math.isnan(features[at].times[0]):
-                    why = (
-                        "a time is none that can be told in UTC: out of the years 1 to 9999, or before 1972 in "
-                        "another scale"
-                    )
-                    features[at].faults.append(tfcat.TfcatFault("geometry.coordinates", why, "look at its times"))
-            good = [at for at, feature in enumerate(features) if not feature.faults]
-            for at, feature in enumerate(features):
-                if feature.faults:
-                    self._reject_feature(
-                        file, part.first_number + at, part.find_line(at), part.texts[at], feature.faults
-                    )
-            if not good:
-                continue
-            jd = tfcat.to_julian_dates(utc).reshape(-1, 2)[good].T
-            arrays = self._build_arrays([features[at] for at in good], document, jd, file_column_names)
-            number = pa.array(np.array(good, np.int64) + part.first_number)
-            yield build_source_batch(column_names, arrays, len(good), number, file)
-            yielded_rows += len(good)
-            if row_limit is not None and yielded_rows >= row_limit:
-                return
+            deviation = Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=file.name, message=message)
+            self.context.report_deviation(deviation)
 
     def _parse_feature(self, text: pa.Scalar, document: _TfcatDocument) -> tfcat.TfcatFeature:
         try:
@@ -322,7 +309,7 @@ class TfcatSource(FileRows):
             faults = [tfcat.TfcatFault("", "it is not UTF-8", "save the file as UTF-8")]
             return tfcat.TfcatFeature(faults=faults)
         if self._id_type == "int64":
-            if feature.id is not None and (type(feature.id) is not int or abs(feature.id) >= 2**63):
+            if feature.id is not None and not _is_int64(feature.id):
                 why = f"{feature.id!r:.60} is no whole number, as the first features have"
                 feature.faults.append(tfcat.TfcatFault("id", why, "say ids: string"))
         elif feature.id is not None and not isinstance(feature.id, str):
@@ -336,7 +323,8 @@ class TfcatSource(FileRows):
         jd: Any,
         file_column_names: Sequence[str],
     ) -> dict[str, pa.Array]:
-        low, high = document.crs.to_hertz(*np.array([feature.spectrum for feature in features], np.float64).T)
+        spectra = np.array([feature.spectrum for feature in features], np.float64)
+        low, high = document.crs.to_hertz(*spectra.T)
         derived_values: dict[str, Any] = {
             "id": [feature.id for feature in features],
             "geometry_type": [feature.kind for feature in features],
@@ -348,76 +336,72 @@ class TfcatSource(FileRows):
         }
         arrays = {}
         for (column, name), key in zip(self._columns, [*derived_values, *self._fields], strict=True):
-            if column.name in file_column_names:
-                if name is None:
-                    values = derived_values[key]
-                else:
-                    values = [feature.properties.get(name) for feature in features]
-                arrays[column.name] = pa.array(values, column.type.arrow, from_pandas=True)
+            if column.name not in file_column_names:
+                continue
+            if name is None:
+                values = derived_values[key]
+            else:
+                values = [feature.properties.get(name) for feature in features]
+            arrays[column.name] = pa.array(values, column.type.arrow, from_pandas=True)
         return arrays
 
     def _reject_feature(
-        self, file: DataFile, row: int, line: int, text: pa.Scalar, faults: Sequence[tfcat.TfcatFault]
+        self, file: DataFile, row: int, text: pa.Scalar, faults: Sequence[tfcat.TfcatFault], *, line: int
     ) -> None:
         first = faults[0]
         raw = text.as_buffer().to_pybytes().decode(errors="replace").strip()
+        remaining_text = ""
         if len(faults) > 1:
             remaining_text = f" (and {len(faults) - 1} more)"
-        else:
-            remaining_text = ""
         if self.context.on_reject is None:
-            message = (
-                f"feature {row:,}: {first.json_path + ': ' if first.json_path else ''}{first.reason}{remaining_text}"
-            )
-            raise SourceError(message, place=Place(file=file.name, line=line), remedy=first.remedy)
-        self.context.on_reject(
-            RejectedRow(
-                file=file.name,
-                row=row,
-                column=first.json_path or None,
-                value=f"line {line:,}: {raw[:MAX_SHOWN_CHARACTERS]}",
-                reason=f"{first.reason}: {first.remedy}{remaining_text}",
-                text=raw,
-            )
+            message = f"{first.reason}{remaining_text}"
+            if first.json_path:
+                message = f"{first.json_path}: {message}"
+            place = Place(file=file.name, line=line)
+            raise SourceError(f"feature {row:,}: {message}", place=place, remedy=first.remedy)
+        rejected_row = RejectedRow(
+            file=file.name,
+            row=row,
+            column=first.json_path or None,
+            value=f"line {line:,}: {raw[:MAX_SHOWN_CHARACTERS]}",
+            reason=f"{first.reason}: {first.remedy}{remaining_text}",
+            text=raw,
         )
+        self.context.on_reject(rejected_row)
+
+
+def _find_untold_times(features: Sequence[tfcat.TfcatFeature], utc: Any) -> None:
+    """Add a fault to the features with a time that UTC cannot tell."""
+    has_no_time = (utc == time_scales.NO_TIME).reshape(-1, 2).any(axis=1)
+    reason = "a time is none that can be told in UTC: out of the years 1 to 9999, or before 1972 in another scale"
+    for at in np.flatnonzero(has_no_time).tolist():
+        feature = features[at]
+        if not feature.faults and not math.isnan(feature.times[0]):
+            feature.faults.append(tfcat.TfcatFault("geometry.coordinates", reason, "look at its times"))
 
 
 def _read_document(file: DataFile) -> _TfcatDocument:
-    """Read a document without its features, and judge it."""
-    before = b""
-    behind = b""
-    form = RecordForm(FORM_LIST, ("features",))
-    line = 1
+    """Read a document without its features, and check it."""
     stream = file.open_stream()
     try:
         head = stream.read(HEAD_BYTES)
     finally:
         stream.close()
-    alone = len(head) < HEAD_BYTES and find_list_start(head, form.path) is None  # one feature, which is the document
-    if alone:
-        before = head.removeprefix(b"\xef\xbb\xbf")
+    form = RecordForm(FORM_LIST, ("features",))
+    is_feature = len(head) < HEAD_BYTES and find_list_start(head, form.path) is None  # one feature is the document
+    if is_feature:
         form = RecordForm(FORM_WHOLE)
+        document = _parse_document(head.removeprefix(b"\xef\xbb\xbf"), b"", 1, file)
     else:
         before, behind, line = read_surroundings(file, form.path)
-    try:
-        document = orjson.loads(before + behind)
-    except orjson.JSONDecodeError as error:
-        at = error.pos
-        text = (before + behind).decode(errors="replace")[:at].encode()
-        if len(text) <= len(before):
-            line_number = 1 + text.count(b"\n")
-        else:
-            line_number = line + text[len(before) :].count(b"\n")
-        raise SourceError(
-            f"it is no JSON: {error.msg}",
-            place=Place(file=file.name, line=line_number),
-            remedy="look at the file there",
-        ) from None
+        document = _parse_document(before, behind, line, file)
+    kind = None
     if isinstance(document, dict):
         kind = document.get("type")
-    else:
-        kind = None
-    if kind != ("Feature" if alone else "FeatureCollection"):
+    expected_kind = "FeatureCollection"
+    if is_feature:
+        expected_kind = "Feature"
+    if kind != expected_kind:
         raise SourceError(
             f"the document's type is {kind!r:.60}, not FeatureCollection",
             place=Place(file=file.name),
@@ -426,11 +410,12 @@ def _read_document(file: DataFile) -> _TfcatDocument:
         )
     system, faults = tfcat.parse_crs(document.get("crs"))
     fields = document.get("fields")
-    faults += tfcat.check_fields({} if alone and fields is None else fields)
-    if not alone:
-        properties = document.get("properties")
-    else:
+    properties = document.get("properties")
+    if is_feature:
         properties = None
+        if fields is None:
+            fields = {}
+    faults += tfcat.check_fields(fields)
     if properties is not None and not isinstance(properties, dict):
         faults.append(tfcat.TfcatFault("properties", "it is no object", "an object: title, authors .."))
     if faults or system is None:
@@ -442,6 +427,24 @@ def _read_document(file: DataFile) -> _TfcatDocument:
     return _TfcatDocument(
         crs=system, written_crs=document["crs"], fields=fields or {}, properties=properties or {}, form=form
     )
+
+
+def _parse_document(before: bytes, behind: bytes, behind_line: int, file: DataFile) -> Any:
+    """Parse the text before and behind the features; `behind_line` is the line in which the latter begins."""
+    try:
+        return orjson.loads(before + behind)
+    except orjson.JSONDecodeError as error:
+        text = (before + behind).decode(errors="replace")[: error.pos].encode()
+        if len(text) <= len(before):
+            line_number = 1 + text.count(b"\n")
+        else:
+            line_number = behind_line + text[len(before) :].count(b"\n")
+        place = Place(file=file.name, line=line_number)
+        raise SourceError(f"it is no JSON: {error.msg}", place=place, remedy="look at the file there") from None
+
+
+def _is_int64(identifier: Any) -> bool:
+    return type(identifier) is int and abs(identifier) < 2**63
 
 
 def _find_id(text: pa.Scalar) -> Any:

@@ -1,6 +1,6 @@
-"""Streams of das2 2.2: headers, packets of binary or text, deflate.
+"""Parse streams of das2 2.2: headers, packets of binary or text, deflate.
 
-Samples of one packet type as one array, without a line of Python for each.
+The samples of one packet type become one array, without Python code for each sample.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 
 NUMPY_TYPES = {"sun_real4": ">f4", "sun_real8": ">f8", "little_endian_real4": "<f4", "little_endian_real8": "<f8"}
 _DAY_MICROSECONDS = 86_400_000_000
-TIME_UNITS = {  # microseconds of one, and where they begin, from 1970
-    "us2000": (1.0, 946_684_800_000_000),
-    "t2000": (1e6, 946_684_800_000_000),
+_EPOCH_2000 = 946_684_800_000_000
+TIME_UNITS = {  # microseconds of one unit, and its epoch in microseconds since 1970
+    "us2000": (1.0, _EPOCH_2000),
+    "t2000": (1e6, _EPOCH_2000),
     "us1980": (1.0, 315_532_800_000_000),
     "t1970": (1e6, 0),
     "mj1958": (_DAY_MICROSECONDS, -4_383 * _DAY_MICROSECONDS),
     "mjd": (_DAY_MICROSECONDS, -40_587 * _DAY_MICROSECONDS),
     "cdfepoch": (1e3, -719_528 * _DAY_MICROSECONDS),
 }
-J2000_TAI_MICROSECONDS = (
-    946_727_967_816_000  # noon of 2000-01-01 TT, of which TT2000 counts: microseconds of TAI since 1970
-)
+# noon of 2000-01-01 TT, the epoch of TT2000: microseconds of TAI since 1970
+J2000_TAI_MICROSECONDS = 946_727_967_816_000
 DEFAULT_FILL_VALUE = -1e31
-_ATTRIBUTE_PREFIX_PATTERN = re.compile(
-    r"(\s)(?!xmlns:)[A-Za-z]\w*:([A-Za-z_][\w.]*\s*=\s*[\"'])"
-)  # double:yFill="0": a type, no namespace
+# double:yFill="0": the prefix is a type, not a namespace
+_ATTRIBUTE_PREFIX_PATTERN = re.compile(r"(\s)(?!xmlns:)[A-Za-z]\w*:([A-Za-z_][\w.]*\s*=\s*[\"'])")
 _TEXT_TYPE_PATTERN = re.compile(r"(?:ascii|time)(\d{1,3})")
+MAX_ITEMS = 1_000_000  # of a sample
 Array = Any
 
 
 class StreamExceptionError(SourceError):
-    """A packet of the stream says that something is wrong; `exception_type`: NoDataInInterval, IllegalArgument ..."""
+    """A packet of the stream reports an error; `exception_type`: NoDataInInterval, IllegalArgument ..."""
 
     def __init__(self, exception_type: str, message: str) -> None:
         super().__init__(f"{exception_type}: {message}")
@@ -65,26 +65,33 @@ class PacketVariable:
 
     @property
     def item_dtype(self) -> np.dtype[Any]:
-        """One item as it is sent."""
+        """The numpy type of one item as it is sent."""
+        if self.type in NUMPY_TYPES:
+            return np.dtype(NUMPY_TYPES[self.type])
         match = _TEXT_TYPE_PATTERN.fullmatch(self.type)
-        if self.type not in NUMPY_TYPES and match is None:
+        if match is None:
             raise SourceError(f"the stream has values of the type {self.type!r:.40}", remedy="tell its owners")
-        return np.dtype(NUMPY_TYPES.get(self.type) or f"S{match[1] if match else 0}")
+        return np.dtype(f"S{match[1]}")
 
     @property
     def fill_value(self) -> float:
-        """What stands where there is no value."""
-        return next(
-            (float(self.properties[key]) for key in ("fill", "yFill", "zFill") if key in self.properties),
-            DEFAULT_FILL_VALUE,
-        )
+        """The number that stands for a missing value."""
+        for key in ("fill", "yFill", "zFill"):
+            if key in self.properties:
+                return float(self.properties[key])
+        return DEFAULT_FILL_VALUE
 
 
 @dataclass(frozen=True, slots=True)
 class SampleSegment:
-    """All samples of one packet type: microseconds since 1970, shape (n,).
+    """All samples of one packet type.
 
-    And the values of each plane, shape (n, items).
+    Attributes
+    ----------
+    times
+        Microseconds since 1970, shape (n,).
+    values
+        The values of each plane, shape (n, items).
     """
 
     planes: tuple[PacketVariable, ...]
@@ -94,7 +101,7 @@ class SampleSegment:
 
 @dataclass(slots=True)
 class Das2Stream:
-    """What a stream says; `skipped_variables`: variables that are no numbers."""
+    """The content of a stream; `skipped_variables`: variables that are no numbers."""
 
     properties: dict[str, str]
     segments: list[SampleSegment]
@@ -102,16 +109,16 @@ class Das2Stream:
 
 
 def parse_stream(stream_bytes: bytes) -> Das2Stream:
-    """Read a whole stream.
+    """Parse a whole stream.
 
     Raises
     ------
     BrokenAnswerError
-        It ends in the middle of a packet, or cannot be unpacked.
+        The stream ends in the middle of a packet, or cannot be decompressed.
     StreamExceptionError
-        A packet says that something is wrong.
+        A packet reports an error.
     SourceError
-        It is none of das2 2.
+        It is no stream of das2 2.
     """
     if stream_bytes[:4] != b"[00]":
         raise SourceError(
@@ -122,58 +129,88 @@ def parse_stream(stream_bytes: bytes) -> Das2Stream:
     if root.tag != "stream":
         raise SourceError(f"the first packet is <{root.tag[:40]}>, not <stream>", remedy="tell its owners")
     if root.get("compression", "none") == "deflate":
-        unpacker = zlib.decompressobj()
-        try:
-            stream_bytes = unpacker.decompress(stream_bytes[at:])
-            at = 0
-        except zlib.error as error:
-            raise BrokenAnswerError(f"it cannot be unpacked: {error}") from None
-        if not unpacker.eof:
-            raise BrokenAnswerError("it broke off")
+        stream_bytes = _decompress(stream_bytes[at:])
+        at = 0
     stream = Das2Stream(_read_properties(root), [])
-    packet_types: dict[bytes, _PacketType] = {}
-    kinds: list[_PacketType] = []
-    stream_array = np.frombuffer(stream_bytes, np.uint8)
-    while at < len(stream_bytes):
-        mark = stream_bytes[at : at + 1]
-        number = stream_bytes[at + 1 : at + 3]
-        if mark == b"[":
-            root, at = _read_header(stream_bytes, at)
-            if root.tag == "packet":
-                packet_types[number] = _PacketType(_read_variables(root, stream.properties))
-                kinds.append(packet_types[number])
-        elif mark == b":" and stream_bytes[at + 3 : at + 4] == b":":
-            if number not in packet_types:
-                message = f"the stream has samples of the packet {number!r}, which it does not describe"
-                raise SourceError(message, remedy="tell its owners")
-            kind = packet_types[number]
-            rows = count_adjacent_samples(stream_array[at:], stream_bytes[at : at + 4], kind.row.itemsize)
-            if not rows:
-                raise BrokenAnswerError(
-                    f"it breaks off in a sample: {len(stream_bytes) - at} of {kind.row.itemsize} bytes"
-                )
-            kind.runs.append(np.frombuffer(stream_bytes, kind.row, rows, at))
-            at += rows * kind.row.itemsize
-        elif not stream_bytes[at:].strip():
-            break
-        else:
-            message = (
-                f"at byte {at:,} of the stream stands {stream_bytes[at : at + 12]!r}, no packet: a length is wrong"
-            )
-            raise SourceError(message, remedy="tell its owners")
-    stream.segments += merge_segments(
-        [_build_segment(kind.planes, np.concatenate(kind.runs)) for kind in kinds if kind.runs]
-    )
+    reader = _PacketReader(stream_bytes, stream.properties)
+    reader.read_packets(at)
+    filled_types = [packet_type for packet_type in reader.packet_types if packet_type.runs]
+    segments = [_build_segment(packet_type.planes, np.concatenate(packet_type.runs)) for packet_type in filled_types]
+    stream.segments += merge_segments(segments)
     return stream
 
 
+def _decompress(packed_bytes: bytes) -> bytes:
+    decompressor = zlib.decompressobj()
+    try:
+        stream_bytes = decompressor.decompress(packed_bytes)
+    except zlib.error as error:
+        raise BrokenAnswerError(f"it cannot be unpacked: {error}") from None
+    if not decompressor.eof:
+        raise BrokenAnswerError("it broke off")
+    return stream_bytes
+
+
+class _PacketReader:
+    """Reads the packets of a stream: their descriptions, and their samples.
+
+    Attributes
+    ----------
+    packet_types
+        All packet types, in the order in which the stream describes them.
+    """
+
+    def __init__(self, stream_bytes: bytes, properties: Mapping[str, str]) -> None:
+        self.stream_bytes = stream_bytes
+        self.stream_array = np.frombuffer(stream_bytes, np.uint8)
+        self.properties = properties
+        self.packet_types: list[_PacketType] = []
+        self._types_by_number: dict[bytes, _PacketType] = {}  # a number may be given again
+
+    def read_packets(self, offset: int) -> None:
+        """Read the packets from an offset on."""
+        data = self.stream_bytes
+        while offset < len(data):
+            mark = data[offset : offset + 1]
+            number = data[offset + 1 : offset + 3]
+            if mark == b"[":
+                root, offset = _read_header(data, offset)
+                if root.tag == "packet":
+                    packet_type = _PacketType(_read_variables(root, self.properties))
+                    self._types_by_number[number] = packet_type
+                    self.packet_types.append(packet_type)
+            elif mark == b":" and data[offset + 3 : offset + 4] == b":":
+                offset = self._read_samples(number, offset)
+            elif not data[offset:].strip():
+                break
+            else:
+                packet_start = data[offset : offset + 12]
+                message = f"at byte {offset:,} of the stream stands {packet_start!r}, no packet: a length is wrong"
+                raise SourceError(message, remedy="tell its owners")
+
+    def _read_samples(self, number: bytes, offset: int) -> int:
+        """Read the samples of one packet type that stand one behind the other; return the offset behind them."""
+        if number not in self._types_by_number:
+            message = f"the stream has samples of the packet {number!r}, which it does not describe"
+            raise SourceError(message, remedy="tell its owners")
+        packet_type = self._types_by_number[number]
+        sample_bytes = packet_type.row.itemsize
+        mark = self.stream_bytes[offset : offset + 4]
+        row_count = count_adjacent_samples(self.stream_array[offset:], mark, sample_bytes)
+        if not row_count:
+            remaining_count = len(self.stream_bytes) - offset
+            raise BrokenAnswerError(f"it breaks off in a sample: {remaining_count} of {sample_bytes} bytes")
+        packet_type.runs.append(np.frombuffer(self.stream_bytes, packet_type.row, row_count, offset))
+        return offset + row_count * sample_bytes
+
+
 def merge_segments(segments: list[SampleSegment]) -> list[SampleSegment]:
-    """Put variables under one time that come in packets of their own, because they have other axes.
+    """Put variables under one time that come in packets of their own because they have other axes.
 
     Parameters
     ----------
     segments
-        In the order in which the stream describes them.
+        Segments in the order in which the stream describes them.
 
     Returns
     -------
@@ -183,28 +220,24 @@ def merge_segments(segments: list[SampleSegment]) -> list[SampleSegment]:
     """
     tracks: dict[tuple[str, ...], list[SampleSegment]] = {}  # of the same variables
     for segment in segments:
-        tracks.setdefault(tuple(plane.name for plane in segment.planes[1:]), []).append(segment)
+        names = tuple(plane.name for plane in segment.planes[1:])
+        tracks.setdefault(names, []).append(segment)
     merged: list[tuple[set[str], Array, list[SampleSegment]]] = []
     for names, track in tracks.items():
         times_of_track = np.concatenate([segment.times for segment in track])
         if len(track) != 1:
             times_of_track = np.sort(times_of_track)
         for merged_index, (merged_names, other, joined) in enumerate(merged):
-            if merged_names.isdisjoint(names) and np.array_equal(times_of_track, other):
-                if len(track) == len(joined) == 1:
-                    merged[merged_index] = (
-                        merged_names.union(names),
-                        times_of_track,
-                        [_join_variables(joined[0], track[0])],
-                    )
-                    break
-                if (times_of_track[1:] > times_of_track[:-1]).all():
-                    merged[merged_index] = (
-                        merged_names.union(names),
-                        times_of_track,
-                        [*_join_at_common_times(joined, track)],
-                    )
-                    break
+            if not merged_names.isdisjoint(names) or not np.array_equal(times_of_track, other):
+                continue
+            if len(track) == len(joined) == 1:
+                joined_segments = [_join_variables(joined[0], track[0])]
+            elif (times_of_track[1:] > times_of_track[:-1]).all():
+                joined_segments = [*_join_at_common_times(joined, track)]
+            else:
+                continue
+            merged[merged_index] = (merged_names.union(names), times_of_track, joined_segments)
+            break
         else:
             merged.append((set(names), times_of_track, track))
     if len(merged) < len(tracks):
@@ -227,12 +260,14 @@ def _join_at_common_times(
 
 
 def _select_samples(segment: SampleSegment, indexes: Array) -> SampleSegment:
-    return SampleSegment(segment.planes, segment.times[indexes], tuple(values[indexes] for values in segment.values))
+    selected_values = tuple(values[indexes] for values in segment.values)
+    return SampleSegment(segment.planes, segment.times[indexes], selected_values)
 
 
 def _join_variables(segment: SampleSegment, other: SampleSegment) -> SampleSegment:
-    """Join variables of the same times."""
-    return SampleSegment((*segment.planes, *other.planes[1:]), segment.times, (*segment.values, *other.values))
+    """Join variables that have the same times."""
+    planes = (*segment.planes, *other.planes[1:])
+    return SampleSegment(planes, segment.times, (*segment.values, *other.values))
 
 
 class _PacketType:
@@ -256,97 +291,107 @@ def _read_header(stream_bytes: bytes, offset: int) -> tuple[ET.Element, int]:
 
 
 def parse_header_xml(text: bytes) -> ET.Element:
-    """Read the XML of a header.
+    """Parse the XML of a header.
 
     Raises
     ------
     StreamExceptionError
-        It says that something is wrong.
+        The header reports an error.
     SourceError
-        It is no XML, or declares entities.
+        The header is no XML, or declares entities.
     """
     if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
         raise SourceError("a header of the stream declares entities", remedy="tell its owners")
+    xml_text = _ATTRIBUTE_PREFIX_PATTERN.sub(r"\1\2", text.decode("utf-8", "replace"))
     try:
-        # entities are refused
-        root = ET.fromstring(_ATTRIBUTE_PREFIX_PATTERN.sub(r"\1\2", text.decode("utf-8", "replace")))  # noqa: S314
+        root = ET.fromstring(xml_text)  # noqa: S314  (entities are refused above)
     except ET.ParseError as error:
         raise SourceError(f"a header of the stream is no XML: {error}", remedy="tell its owners") from None
     for element in root.iter():  # <stream xmlns="das-basic-stream">
         if isinstance(element.tag, str):
             element.tag = element.tag.rpartition("}")[2]
     if root.tag == "exception":
-        message = root.get("message") or "".join(root.itertext()).strip()
+        text_content = "".join(root.itertext()).strip()
+        message = root.get("message") or text_content
         raise StreamExceptionError(root.get("type", "ServerError")[:80], message[:400])
     return root
 
 
 def _read_properties(root: ET.Element) -> dict[str, str]:
-    """Read what a part says of itself."""
-    return {key: value for each in root.findall("properties") for key, value in each.attrib.items()}
+    """Read the properties of a part."""
+    properties: dict[str, str] = {}
+    for element in root.findall("properties"):
+        properties.update(element.attrib)
+    return properties
 
 
 def _read_variables(root: ET.Element, inherited_properties: Mapping[str, str]) -> tuple[PacketVariable, ...]:
-    variables = []
-    for element in root:
-        if element.tag not in {"x", "y", "z", "yscan"}:
-            continue
-        scan = element.tag == "yscan"
-        tags: tuple[float, ...] = ()
+    if next((element.tag for element in root if element.tag != "properties"), "") != "x":
+        raise SourceError("a packet of the stream has no x", remedy="tell its owners")
+    elements = [element for element in root if element.tag in {"x", "y", "z", "yscan"}]
+    return tuple(_read_variable(element, inherited_properties) for element in elements)
+
+
+def _read_variable(element: ET.Element, inherited_properties: Mapping[str, str]) -> PacketVariable:
+    is_scan = element.tag == "yscan"
+    item_count = 1
+    item_values: tuple[float, ...] = ()
+    units = element.get("units", "")
+    if is_scan:
+        units = element.get("zUnits", "")
         try:
-            if scan:
-                items = int(element.get("nitems", "1"))
-            else:
-                items = 1
-            if scan and element.get("yTags"):
-                tags = tuple(float(tag) for tag in str(element.get("yTags")).split(","))
-            elif scan:
-                first = float(element.get("yTagMin", "0"))
-                step = float(element.get("yTagInterval", "1"))
-                tags = tuple(first + step * at for at in range(items))
+            item_count = int(element.get("nitems", "1"))
+            item_values = _read_item_values(element, item_count)
         except ValueError as error:
             raise SourceError(
                 f"a packet of the stream is described wrongly: {error}", remedy="tell its owners"
             ) from None
-        if not 0 < items <= 1_000_000 or len(tags) not in {0, items}:
-            raise SourceError(
-                f"a packet of the stream has {items} items and {len(tags)} tags", remedy="tell its owners"
-            )
-        units = element.get("zUnits" if scan else "units", "")
-        properties = {**inherited_properties, **_read_properties(element)}
-        variables.append(
-            PacketVariable(
-                name=element.get("name") or element.get("group") or "",
-                type=element.get("type", ""),
-                units=units,
-                item_count=items,
-                item_values=tags,
-                is_scan=scan,
-                properties=properties,
-            )
+    if not 0 < item_count <= MAX_ITEMS or len(item_values) not in {0, item_count}:
+        raise SourceError(
+            f"a packet of the stream has {item_count} items and {len(item_values)} tags", remedy="tell its owners"
         )
-    if next((element.tag for element in root if element.tag != "properties"), "") != "x":
-        raise SourceError("a packet of the stream has no x", remedy="tell its owners")
-    return tuple(variables)
+    return PacketVariable(
+        name=element.get("name") or element.get("group") or "",
+        type=element.get("type", ""),
+        units=units,
+        item_count=item_count,
+        item_values=item_values,
+        is_scan=is_scan,
+        properties={**inherited_properties, **_read_properties(element)},
+    )
+
+
+def _read_item_values(element: ET.Element, item_count: int) -> tuple[float, ...]:
+    """Read the values of the items of a scan: listed ones, or the steps from a first one."""
+    tags = element.get("yTags")
+    if tags:
+        return tuple(map(float, tags.split(",")))
+    first = float(element.get("yTagMin", "0"))
+    step = float(element.get("yTagInterval", "1"))
+    if item_count > MAX_ITEMS:  # which the caller refuses
+        return ()
+    return tuple(first + step * index for index in range(item_count))
 
 
 def count_adjacent_samples(remaining_bytes: Array, mark: bytes, sample_bytes: int) -> int:
-    """Count the samples of one kind that stand one behind the other: `sample_bytes` bytes with the mark before them."""
+    """Count the samples of one kind that stand one behind the other: `sample_bytes` bytes that begin with the mark."""
     max_count = len(remaining_bytes) // sample_bytes
-    marks = remaining_bytes[: max_count * sample_bytes].reshape(max_count, sample_bytes)[:, : len(mark)]
-    other = np.flatnonzero((marks != np.frombuffer(mark, np.uint8)).any(axis=1))
-    if len(other):
-        return int(other[0])
+    whole_samples = remaining_bytes[: max_count * sample_bytes].reshape(max_count, sample_bytes)
+    is_other = whole_samples[:, : len(mark)] != np.frombuffer(mark, np.uint8)
+    other_samples = np.flatnonzero(is_other.any(axis=1))
+    if len(other_samples):
+        return int(other_samples[0])
     return max_count
 
 
 def _build_segment(planes: tuple[PacketVariable, ...], samples: Array) -> SampleSegment:
-    values = [to_numbers(plane, samples[f"p{at}"]) for at, plane in enumerate(planes[1:], 1)]
-    return SampleSegment(planes, to_instants(planes[0], samples["p0"][:, 0]), tuple(values))
+    times = to_instants(planes[0], samples["p0"][:, 0])
+    values = [to_numbers(plane, samples[f"p{number}"]) for number, plane in enumerate(planes[1:], 1)]
+    return SampleSegment(planes, times, tuple(values))
 
 
 def to_instants(x: PacketVariable, cells: Array) -> Array:
-    """Turn the cells of times into microseconds since 1970."""
+    """Convert the cells of times to microseconds since 1970."""
     units = x.units.lower()
     if x.type.startswith("time"):
         try:
@@ -354,7 +399,8 @@ def to_instants(x: PacketVariable, cells: Array) -> Array:
         except ValueError as error:
             raise SourceError(f"the stream has what is no time: {error}", remedy="tell its owners") from None
     if units == "tt2000":
-        return time_scales.tai_to_utc(_to_floats(cells, exact=True).astype(np.int64) // 1000 + J2000_TAI_MICROSECONDS)
+        nanoseconds = _to_floats(cells, exact=True).astype(np.int64)
+        return time_scales.tai_to_utc(nanoseconds // 1000 + J2000_TAI_MICROSECONDS)
     if units not in TIME_UNITS:
         raise SourceError(
             f"the x of the stream is in {x.units!r:.40}, no time",
@@ -367,16 +413,19 @@ def to_instants(x: PacketVariable, cells: Array) -> Array:
 def _to_floats(cells: Array, *, exact: bool = False) -> Array:
     if cells.dtype.kind == "f" or (exact and cells.dtype.kind == "i"):
         return cells.astype(cells.dtype.newbyteorder("="))
+    if cells.dtype.kind == "S":
+        cells = np.char.strip(cells)
     try:
-        return (np.char.strip(cells) if cells.dtype.kind == "S" else cells).astype(np.float64)
+        return cells.astype(np.float64)
     except ValueError as error:
         raise SourceError(f"the stream has what is no number: {error}", remedy="tell its owners") from None
 
 
 def to_numbers(plane: PacketVariable, cells: Array) -> Array:
-    """Turn the cells of a plane into numbers, shape (n, items); what is filled is NaN."""
+    """Convert the cells of a plane to numbers, shape (n, items); the fill value becomes NaN."""
     values = _to_floats(np.ascontiguousarray(cells))
-    return np.where(np.isclose(values, plane.fill_value, rtol=1e-6, atol=0), np.array(np.nan, values.dtype), values)
+    is_missing = np.isclose(values, plane.fill_value, rtol=1e-6, atol=0)
+    return np.where(is_missing, np.array(np.nan, values.dtype), values)
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Records of JSON as rows, wherever they come from: files, or pages of a service."""
+"""Make rows of JSON records, wherever these come from: files, or pages of a service."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from hven.sources._reading.data_files import DataFile
     from hven.sources._reading.json_records import JsonDocument, JsonRecords
 
-SAMPLE_BYTES = 8 << 20  # bytes of records that are looked at to know the columns
-MAX_SHOWN_CHARACTERS = 200  # characters of a value at fault; the whole record is in the rejects file
-RECORDS_PER_BLOCK_LOOK = 64  # records of each block that are looked at for keys that the sample did not have
+SAMPLE_BYTES = 8 << 20  # this many bytes of records are sampled to find the columns
+MAX_SHOWN_CHARACTERS = 200  # of a value at fault; the whole record is in the rejects file
+RECORDS_PER_BLOCK_LOOK = 64  # of each block, which are searched for keys that the sample did not have
 
 
 def split_path(value: object) -> object:
@@ -57,7 +57,7 @@ def split_path(value: object) -> object:
 
 
 class JsonOptions(BaseModel):
-    """What a descriptor may say of records, wherever they come from."""
+    """What a descriptor may state about records, wherever they come from."""
 
     whole: Texts = Field(default_factory=list, description="Paths whose objects are left together as JSON text.")
     null: Nulls = Field(
@@ -70,7 +70,7 @@ class JsonOptions(BaseModel):
 
 
 class JsonSource(ABC):
-    """The half of a `Source` that makes rows of records; a kind says where they come from, and shows a sample."""
+    """The part of a `Source` that makes rows of records; a subclass reads the records, and a sample of them."""
 
     options: JsonOptions
     context: SourceContext
@@ -78,24 +78,24 @@ class JsonSource(ABC):
 
     @abstractmethod
     def _read_records(self, row_limit: int | None) -> Iterator[tuple[JsonDocument, JsonRecords]]:
-        """Read the records, from the first."""
+        """Read the records from the first one on."""
 
     @property
     @abstractmethod
     def _sample(self) -> tuple[JsonNode, bool]:
-        """What is there in the first records, and whether there is more."""
+        """What the first records hold, and whether there are more."""
 
     @property
     @abstractmethod
     def _title(self) -> str:
-        """What is read, for messages: a file's name, a service's address."""
+        """The file or service in words, for messages."""
 
-    _element_names: Sequence[str] = ()  # of records that are arrays themselves
-    _ignored_columns: frozenset[str] = frozenset()  # what a service adds to its records, and is none of them
-    _has_unique_keys = False  # that no key stands twice in an object
+    _element_names: Sequence[str] = ()  # names of the elements, where records are arrays themselves
+    _ignored_columns: frozenset[str] = frozenset()  # what a service adds to its records
+    _has_unique_keys = False  # True: no object has a key twice
 
     def list_columns(self) -> list[Column]:
-        """List the columns: dotted names, types that the sample fits (or that were said)."""
+        """List the columns: dotted names, with types that the sample fits or the descriptor states."""
         return [Column(name=leaf.name, type=_find_leaf_type(leaf)) for leaf in self._leaves]
 
     def _list_column_names(self) -> list[str]:
@@ -104,9 +104,9 @@ class JsonSource(ABC):
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows; small files are put together into one batch."""
+        """Yield rows; small files share a batch."""
         names = check_column_names(column_names, self._list_column_names(), self._title)
-        # groups end before their reader does: DuckDB waits for ever where a connection is closed under its query
+        # groups must end before their reader: DuckDB waits for ever if a connection is closed while a query runs
         with self._build_reader(names) as reader, contextlib.closing(self._parse_groups(reader, row_limit)) as groups:
             batches = (self._build_batch(parsed, names) for parsed in self._report_groups(groups))
             yield from split_batches(batches, self.context.batch_row_limit, row_limit)
@@ -128,24 +128,24 @@ class JsonSource(ABC):
     def _build_reader(self, names: Sequence[str]) -> JsonRecordReader:
         selected_leaves = [leaf for leaf in self._leaves if leaf.name in names]
         kinds = {leaf.name: self._choose_type(leaf) for leaf in selected_leaves}
+        list_column_null_words = partial(list_null_words, self.options.null)
         return JsonRecordReader(
             selected_leaves,
             kinds,
-            partial(list_null_words, self.options.null),
+            list_column_null_words,
             self._find_document_crs,
             has_unique_keys=self._has_unique_keys,
         )
 
     def _find_document_crs(self, document: JsonDocument) -> str | None:  # noqa: ARG002  (a document may say one)
-        """Return the frame that a document says of all its geometries."""
+        """Return the frame that a document states for all its geometries."""
         return None
 
     def _parse_groups(self, reader: JsonRecordReader, row_limit: int | None) -> Generator[ParsedRecords, None, None]:
         """Parse groups of records on all cores, in order, with few of them in memory."""
+        workers = 1
         if row_limit is None:
             workers = max(1, min(os.cpu_count() or 1, 4))
-        else:
-            workers = 1
         queue: deque[Future[ParsedRecords]] = deque()
         groups = self._group_records(row_limit)
         with ThreadPoolExecutor(workers, thread_name_prefix="hven-json") as pool:
@@ -170,11 +170,8 @@ class JsonSource(ABC):
             group.append((file, part))
             size += len(part.data)
             rows += len(part.texts)
-            if (
-                size >= BLOCK_BYTES
-                or rows >= self.context.batch_row_limit
-                or (row_limit is not None and rows >= row_limit)
-            ):
+            has_enough_rows = row_limit is not None and rows >= row_limit
+            if size >= BLOCK_BYTES or rows >= self.context.batch_row_limit or has_enough_rows:
                 yield group
                 group = []
                 size = 0
@@ -183,36 +180,29 @@ class JsonSource(ABC):
             yield group
 
     def _build_batch(self, parsed_records: ParsedRecords, column_names: Sequence[str]) -> pa.RecordBatch:
-        facts = [name for name in column_names if name in FILE_FACT_COLUMNS]
-        arrays = dict(parsed_records.arrays)
-        number = np.concatenate(
-            [
-                np.arange(part.first_number, part.first_number + len(part.texts))
-                for _, part in parsed_records.record_group
-            ]
-        )[parsed_records.good_indexes]
-        batch = build_source_batch(
-            [name for name in column_names if name not in FILE_FACT_COLUMNS],
-            arrays,
-            len(number),
-            pa.array(number, pa.int64()),
-            None,
-        )
-        if not facts:
+        data_names = [name for name in column_names if name not in FILE_FACT_COLUMNS]
+        parts = [part for _, part in parsed_records.record_group]
+        numbers_by_part = [np.arange(part.first_number, part.first_number + len(part.texts)) for part in parts]
+        numbers = np.concatenate(numbers_by_part)[parsed_records.good_indexes]
+        row_numbers = pa.array(numbers, pa.int64())
+        batch = build_source_batch(data_names, dict(parsed_records.arrays), len(numbers), row_numbers, None)
+        if len(data_names) == len(column_names):
             return batch
-        owner = np.repeat(
-            np.arange(len(parsed_records.record_group)), [len(part.texts) for _, part in parsed_records.record_group]
-        )[parsed_records.good_indexes]
-        for name in facts:
-            values = pa.array([file.find_fact(name) for file, _ in parsed_records.record_group], find_fact_type(name))
-            arrays[name] = values.take(pa.array(owner))
-        columns = [arrays[name] if name in arrays else batch.column(name) for name in column_names]
+        part_sizes = [len(part.texts) for part in parts]
+        part_indexes = np.repeat(np.arange(len(parts)), part_sizes)
+        part_of_row = pa.array(part_indexes[parsed_records.good_indexes])
+        arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
+        for name in column_names:
+            if name in FILE_FACT_COLUMNS:
+                facts = [file.find_fact(name) for file, _ in parsed_records.record_group]
+                arrays[name] = pa.array(facts, find_fact_type(name)).take(part_of_row)
+        columns = [arrays[name] for name in column_names]
         return pa.RecordBatch.from_arrays(columns, names=list(column_names))
 
-    # --- what is told ----------------------------------------------------------------------------------------
+    # --- reports ---------------------------------------------------------------------------------------------
 
     def _report_groups(self, groups: Iterable[ParsedRecords]) -> Iterator[ParsedRecords]:
-        """Report what cannot be read, and go on."""
+        """Report what cannot be read, and yield the groups."""
         for parsed in groups:
             self._report_parsed(parsed)
             yield parsed
@@ -222,35 +212,33 @@ class JsonSource(ABC):
             self._report_once(deviation)
         for at, column, value, reason, text in parsed_records.rejects:
             file, part, row = parsed_records.locate_record(at)
-            guessed = (
-                column is not None and column not in self.options.types and column not in self.context.target_types
-            )
-            if guessed:
-                hint = f"; the type was guessed from a sample: if this value is right, say types: {{{column}: string}}"
-            else:
-                hint = ""
-            location = f"line {part.find_line(row):,}"
-            if value is not None:
-                shown_value = f"{location}: {value[:MAX_SHOWN_CHARACTERS]}"
-            else:
-                shown_value = location
+            row_number = part.first_number + row
+            line = part.find_line(row)
             if self.context.on_reject is None:
+                subject = "the record is"
                 if column:
                     subject = f"column {column}: {value!r} is"
-                else:
-                    subject = "the record is"
-                line = part.find_line(row)
                 place = Place(file=file.name, line=line)
-                raise SourceError(f"row {part.first_number + row}: {subject} {reason}", place=place)
-            number = part.first_number + row
-            self.context.on_reject(
-                RejectedRow(
-                    file=file.name, row=number, column=column, value=shown_value, reason=reason + hint, text=text
+                raise SourceError(f"row {row_number}: {subject} {reason}", place=place)
+            shown_value = f"line {line:,}"
+            if value is not None:
+                shown_value = f"{shown_value}: {value[:MAX_SHOWN_CHARACTERS]}"
+            full_reason = reason
+            if column is not None and self._is_guessed(column):
+                full_reason = (
+                    f"{reason}; the type was guessed from a sample: if this value is right, say types: "
+                    f"{{{column}: string}}"
                 )
+            rejected_row = RejectedRow(
+                file=file.name, row=row_number, column=column, value=shown_value, reason=full_reason, text=text
             )
+            self.context.on_reject(rejected_row)
+
+    def _is_guessed(self, column_name: str) -> bool:
+        return column_name not in self.options.types and column_name not in self.context.target_types
 
     def _report_once(self, notice: str | Deviation) -> None:
-        """Report what is counted each time, and what concerns a whole column or the source once."""
+        """Report what is counted each time, and once what concerns a whole column or the source."""
         if isinstance(notice, str) or notice.count is None:
             if notice in self._reported:
                 return
@@ -259,7 +247,7 @@ class JsonSource(ABC):
             self.context.on_notice(notice)
 
     def _report_new_keys(self, group: list[tuple[JsonDocument, JsonRecords]]) -> None:
-        """Report keys that come only after the sample, looked for in some records of each block."""
+        """Report keys that come only after the sample; some records of each block are searched for them."""
         if self.context.on_notice is None or not self._is_partial:
             return
         node = JsonNode()
@@ -267,33 +255,31 @@ class JsonSource(ABC):
             for at in range(0, len(part.texts), max(1, len(part.texts) * len(group) // RECORDS_PER_BLOCK_LOOK)):
                 add_to_node(node, part.texts[at])
         known_pointers = {leaf.pointer + leaf.inner_pointer for leaf in self._leaves}
+        inner_prefixes = tuple(f"{pointer}/" for pointer in known_pointers)
         for leaf in list_leaves(node, self.options.whole, self._element_names):
-            if (
-                leaf.leaf_kind != LEAF_TEXT
-                and leaf.name not in self._ignored_columns
-                and leaf.pointer + leaf.inner_pointer not in known_pointers
-                and not any(leaf.pointer.startswith(f"{pointer}/") for pointer in known_pointers)
-            ):
-                kind = str(parse_type("string") if leaf.leaf_kind != LEAF_CELL else type_from_arrow(leaf.arrow_type))
-                self._report_once(
-                    Deviation(
-                        kind=DeviationKind.DROPPED_COLUMN,
-                        column=leaf.name,
-                        file=group[0][0].name,
-                        message="the key was not in the sample, and is not read",
-                        remedy=f"say types: {{{leaf.name}: {kind}}}",
-                    )
-                )
+            is_known = leaf.pointer + leaf.inner_pointer in known_pointers or leaf.pointer.startswith(inner_prefixes)
+            if is_known or leaf.leaf_kind == LEAF_TEXT or leaf.name in self._ignored_columns:
+                continue
+            kind = "string"
+            if leaf.leaf_kind == LEAF_CELL:
+                kind = str(type_from_arrow(leaf.arrow_type))
+            deviation = Deviation(
+                kind=DeviationKind.DROPPED_COLUMN,
+                column=leaf.name,
+                file=group[0][0].name,
+                message="the key was not in the sample, and is not read",
+                remedy=f"say types: {{{leaf.name}: {kind}}}",
+            )
+            self._report_once(deviation)
 
-    # --- what there is ---------------------------------------------------------------------------------------
+    # --- columns ---------------------------------------------------------------------------------------------
 
     def _choose_type(self, leaf: JsonLeaf) -> pa.DataType:
-        """Choose the type a column is read as: what the target wants, if this is a single value."""
+        """Choose the type to read a column as: that of the target column, for plain single values."""
         target_type = self.context.target_types.get(leaf.name)
-        simple = target_type is not None and (
-            pa.types.is_integer(target_type) or pa.types.is_floating(target_type) or pa.types.is_string(target_type)
-        )
-        if simple and leaf.leaf_kind == LEAF_CELL and leaf.name not in self.options.types:
+        if target_type is None or leaf.leaf_kind != LEAF_CELL or leaf.name in self.options.types:
+            return leaf.arrow_type
+        if pa.types.is_integer(target_type) or pa.types.is_floating(target_type) or pa.types.is_string(target_type):
             return target_type
         return leaf.arrow_type
 
@@ -304,46 +290,45 @@ class JsonSource(ABC):
     @cached_property
     def _leaves(self) -> list[JsonLeaf]:
         node = self._sample[0]
-        sampled_leaves = [
-            leaf
-            for leaf in list_leaves(node, self.options.whole, self._element_names)
-            if leaf.name not in self._ignored_columns
-        ]
+        all_leaves = list_leaves(node, self.options.whole, self._element_names)
+        sampled_leaves = [leaf for leaf in all_leaves if leaf.name not in self._ignored_columns]
         if not sampled_leaves or not node.value_kinds:
             raise SourceError(
                 "no records to see the columns from",
                 place=Place(file=self._title),
                 remedy="`records:` names their list",
             )
-        declared_types = {name: self._parse_declared_type(name, text) for name, text in self.options.types.items()}
-        sampled_names = {leaf.name for leaf in sampled_leaves}
-        result = [
-            _change_leaf_type(leaf, declared_types[leaf.name]) if leaf.name in declared_types else leaf
-            for leaf in sampled_leaves
-        ]
-        for name, kind in declared_types.items():
-            if name not in sampled_names:
-                pointer = "".join("/" + part for part in name.split("."))
-                how = LEAF_LIST if kind.is_array else LEAF_CELL
-                result.append(
-                    _change_leaf_type(JsonLeaf(name=name, pointer=pointer, leaf_kind=how, arrow_type=pa.string()), kind)
-                )
-        for leaf in result:
-            if leaf.mixed_kinds is not None and leaf.name not in declared_types:
-                message = f"it holds {leaf.mixed_kinds}: it is read as text"
-                self._report_once(Deviation(kind=DeviationKind.TYPE, column=leaf.name, message=message))
-            elif (
-                leaf.is_quoted_number and leaf.name not in declared_types and leaf.name not in self.context.target_types
-            ):
-                self._report_once(
-                    Deviation(
-                        kind=DeviationKind.TYPE,
-                        column=leaf.name,
-                        message="its numbers are written as texts: they are read as numbers",
-                        remedy=f"say types: {{{leaf.name}: string}} if it is text",
-                    )
-                )
-        return result
+        undeclared_types = {name: self._parse_declared_type(name, text) for name, text in self.options.types.items()}
+        leaves: list[JsonLeaf] = []
+        for leaf in sampled_leaves:
+            declared_type = undeclared_types.pop(leaf.name, None)
+            if declared_type is not None:
+                leaves.append(_change_leaf_type(leaf, declared_type))
+            else:
+                self._report_guess(leaf)
+                leaves.append(leaf)
+        for name, kind in undeclared_types.items():  # columns that the sample did not have
+            pointer = "/" + name.replace(".", "/")
+            leaf_kind = LEAF_CELL
+            if kind.is_array:
+                leaf_kind = LEAF_LIST
+            leaf = JsonLeaf(name=name, pointer=pointer, leaf_kind=leaf_kind, arrow_type=pa.string())
+            leaves.append(_change_leaf_type(leaf, kind))
+        return leaves
+
+    def _report_guess(self, leaf: JsonLeaf) -> None:
+        """Report a column whose guessed type may surprise."""
+        if leaf.mixed_kinds is not None:
+            message = f"it holds {leaf.mixed_kinds}: it is read as text"
+            self._report_once(Deviation(kind=DeviationKind.TYPE, column=leaf.name, message=message))
+        elif leaf.is_quoted_number and leaf.name not in self.context.target_types:
+            deviation = Deviation(
+                kind=DeviationKind.TYPE,
+                column=leaf.name,
+                message="its numbers are written as texts: they are read as numbers",
+                remedy=f"say types: {{{leaf.name}: string}} if it is text",
+            )
+            self._report_once(deviation)
 
     def _parse_declared_type(self, name: str, text: str) -> Type:
         try:
@@ -359,10 +344,10 @@ class JsonFileSource(JsonSource, FileSource):
 
     @abstractmethod
     def _sample_file(self, file: DataFile, node: JsonNode) -> Iterator[int]:
-        """Add the records of a file to what was seen, and give the bytes of each."""
+        """Add the records of a file to the node, and yield the bytes of each."""
 
     def _build_root_node(self) -> JsonNode:
-        """Make the node that records are added to."""
+        """Build the node to which records are added."""
         return JsonNode()
 
     @property
@@ -372,7 +357,7 @@ class JsonFileSource(JsonSource, FileSource):
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows; none where no file was asked for."""
+        """Yield rows; none if there is no file."""
         if self.files:
             yield from super().read_batches(column_names, row_limit)
 
@@ -384,20 +369,20 @@ class JsonFileSource(JsonSource, FileSource):
         for file in self.files:
             if remaining_bytes <= 0:
                 return node, True
+            quota = remaining_bytes
             if len(self.files) <= RECORDS_PER_BLOCK_LOOK:
                 quota = min(remaining_bytes, share)
-            else:
-                quota = remaining_bytes
             for size in self._sample_file(file, node):
                 quota = quota - size
                 remaining_bytes = remaining_bytes - size
                 if quota <= 0:
                     break
-        return node, remaining_bytes <= 0 or sum(file.stat.st_size for file in self.files) > SAMPLE_BYTES
+        total_bytes = sum(file.stat.st_size for file in self.files)
+        return node, remaining_bytes <= 0 or total_bytes > SAMPLE_BYTES
 
 
 def add_to_node(node: JsonNode, text: pa.Scalar) -> int:
-    """Add a record to what was seen; return its size. One that is broken is told when it is read."""
+    """Add a record to a node, and return its size. A broken record is reported when it is read."""
     data: bytes = text.as_buffer().to_pybytes()
     with contextlib.suppress(ValueError, RecursionError):
         node.add_value(json.loads(data))
@@ -420,7 +405,8 @@ def _change_leaf_type(leaf: JsonLeaf, declared_type: Type) -> JsonLeaf:
         if how in {LEAF_CELL, LEAF_TEXT}:
             how = LEAF_LIST
     elif how in {LEAF_LIST, LEAF_PART, LEAF_REGION}:
-        how = LEAF_TEXT  # an array that shall be text
+        how = LEAF_TEXT  # an array that is declared as text
+
     elif how == LEAF_TEXT and not pa.types.is_string(single):
         how = LEAF_CELL
     return JsonLeaf(

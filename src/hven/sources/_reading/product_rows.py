@@ -1,10 +1,11 @@
-"""Rows of product files, by the readers of media: what is said of files, images and variables.
+"""Read the rows of product files with the readers of media: descriptions of files, images and variables.
 
-The rows of tables in them.
+The rows of the tables in such files are read, too.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class _VariableInfo(NamedTuple):
-    """A variable, or a part of media that have none."""
+    """A variable; for media without variables, a part."""
 
     name: str
     type: str
@@ -41,26 +42,28 @@ class _VariableInfo(NamedTuple):
     cards: tuple[HeaderCard, ...]
 
 
-LABEL_MEDIA = {"pds3", "pds4", "isis", "vicar"}  # whose cards have a unit where others have a comment
-MAX_VALUE_CHARACTERS = 4000  # characters of a value
+LABEL_MEDIA = {"pds3", "pds4", "isis", "vicar"}  # their cards have a unit where others have a comment
+MAX_VALUE_CHARACTERS = 4000
 _COMMENTARY_KEYWORDS = {"", "COMMENT", "HISTORY"}
 
 
 def _build_text_column(name: str, ucd: str | None, description: str) -> Column:
-    return Column(name=name, type=type_from_arrow(pa.string()), ucd=ucd, description=description)
+    kind = type_from_arrow(pa.string())
+    return Column(name=name, type=kind, ucd=ucd, description=description)
 
 
 def _build_number_column(name: str, ucd: str | None, description: str, arrow_type: pa.DataType | None = None) -> Column:
-    return Column(name=name, type=type_from_arrow(arrow_type or pa.int64()), ucd=ucd, description=description)
+    kind = type_from_arrow(arrow_type or pa.int64())
+    return Column(name=name, type=kind, ucd=ucd, description=description)
 
 
 class _ProductHeaderSource(HeaderSource):
-    """Rows of what the readers of media say.
+    """Rows from what the readers of media describe.
 
     Parameters
     ----------
     part
-        By number or name; None: all.
+        Number or name of the part to read; None: all parts.
     """
 
     mode = ""
@@ -90,7 +93,7 @@ class _ProductHeaderSource(HeaderSource):
         return f"product {self.mode} {self.part or ''}".strip()
 
     def read_header(self, file: DataFile) -> FileHeader:
-        """Open a file, and read what is said in it."""
+        """Open a file, and read its rows."""
         comments: dict[str, str] = {}
         with open_product(file.product_path, file.name.rpartition("/")[2], includes_rasters=True) as product:
             return FileHeader([*self._read_rows_of_product(product, comments)], comments)
@@ -110,11 +113,10 @@ class ProductHeaderSource(_ProductHeaderSource):
     mode = "header"
 
     def read_header(self, file: DataFile) -> FileHeader:
-        """Read what is said of a file as a whole."""
+        """Read the cards of a file as a whole."""
         comments: dict[str, str] = {}
-        with open_product(
-            file.product_path, file.name.rpartition("/")[2], only_cards=True, includes_rasters=True
-        ) as product:
+        name = file.name.rpartition("/")[2]
+        with open_product(file.product_path, name, only_cards=True, includes_rasters=True) as product:
             card_values = _collect_card_values(product.cards, comments, product.medium)
             return FileHeader([card_values], comments)
 
@@ -125,17 +127,12 @@ class ProductImageSource(_ProductHeaderSource):
     mode = "images"
 
     def list_fixed_columns(self) -> Sequence[Column]:
-        """List what is known of each image."""
-        number_column = _build_number_column(
-            "part", "meta.number", "Number of the image in its file, from 0", pa.int32()
-        )
-        text_column = _build_text_column("name", "meta.id", "Name of the image in its file")
+        """List the columns that each image has."""
+        role_description = "What it holds: data, or error, flag, coverage of the data beside it"
         return (
-            number_column,
-            text_column,
-            _build_text_column(
-                "role", "meta.code", "What it holds: data, or error, flag, coverage of the data beside it"
-            ),
+            _build_number_column("part", "meta.number", "Number of the image in its file, from 0", pa.int32()),
+            _build_text_column("name", "meta.id", "Name of the image in its file"),
+            _build_text_column("role", "meta.code", role_description),
             _build_text_column("axes", "meta.id", "Names of its axes, the slowest first"),
             _build_number_column("width", "meta.number", "Pixels of the fastest axis, samples"),
             _build_number_column("height", "meta.number", "Pixels of the next axis, lines"),
@@ -148,28 +145,24 @@ class ProductImageSource(_ProductHeaderSource):
         for part in self._select_parts(product):
             if not isinstance(part, ArrayPart) or part.source_part_index is not None or len(part.shape) < 2:
                 continue
-            planes = 1
-            for size in part.shape[:-2]:
-                planes *= size
+            axis_names = " ".join(axis.name or "-" for axis in part.axes)
             image_values: dict[str, Any] = {
                 "part": part.index,
                 "name": part.name or None,
                 "role": part.role,
-                "axes": " ".join(axis.name or "-" for axis in part.axes),
+                "axes": axis_names,
                 "width": part.shape[-1],
                 "height": part.shape[-2],
-                "planes": planes,
+                "planes": math.prod(part.shape[:-2]),
                 "type": part.dtype.name,
                 "unit": part.unit,
             }
             header = _collect_card_values(part.cards, comments, product.medium)
+            image_values[FOOTPRINT_COLUMN] = {}
             if part.create_sky_mapping is not None:
-                world = {key: value for key, value in header.items() if not isinstance(value, str) or len(value) < 80}
-                # a header that another program put beside smaller pixels is of the larger ones
-                world = {f"NAXIS{at}": size for at, size in enumerate(reversed(part.shape), 1)} | world
-                image_values[FOOTPRINT_COLUMN] = world
-            else:
-                image_values[FOOTPRINT_COLUMN] = {}
+                # a header that another program put beside smaller pixels describes the larger ones
+                sizes = {f"NAXIS{number}": size for number, size in enumerate(reversed(part.shape), 1)}
+                image_values[FOOTPRINT_COLUMN] = sizes | _select_short_values(header)
             card_values = _collect_card_values(product.cards, comments, product.medium)
             yield card_values | header | image_values
 
@@ -180,21 +173,17 @@ class ProductVariableSource(_ProductHeaderSource):
     mode = "variables"
 
     def list_fixed_columns(self) -> Sequence[Column]:
-        """List what is known of each variable."""
-        text_column = _build_text_column("name", "meta.id", "Name of the variable")
+        """List the columns that each variable has."""
         return (
-            text_column,
+            _build_text_column("name", "meta.id", "Name of the variable"),
             _build_text_column("type", "meta.code", "Type of its values"),
             _build_text_column("sizes", "meta.number", "Sizes of its dimensions, the slowest first: 1440x3"),
         )
 
     def _read_rows_of_product(self, product: Product, comments: dict[str, str]) -> Iterator[dict[str, Any]]:
         for variable in _describe_variables(product):
-            variable_values = {
-                "name": variable.name,
-                "type": variable.type,
-                "sizes": "x".join(map(str, variable.sizes)) or None,
-            }
+            sizes = "x".join(map(str, variable.sizes))
+            variable_values = {"name": variable.name, "type": variable.type, "sizes": sizes or None}
             yield _collect_card_values(variable.cards, comments, product.medium) | variable_values
 
 
@@ -205,13 +194,10 @@ class ProductAttributeSource(_ProductHeaderSource):
 
     def list_fixed_columns(self) -> Sequence[Column]:
         """List the columns, which are the same for all files."""
-        text_column = _build_text_column(
-            "name", "meta.id", "Of which image, table or variable it is said; none: of the file"
-        )
-        number_column = _build_number_column("card", "meta.number", "Its place there, from 1", pa.int32())
+        name_description = "Of which image, table or variable it is said; none: of the file"
         return (
-            text_column,
-            number_column,
+            _build_text_column("name", "meta.id", name_description),
+            _build_number_column("card", "meta.number", "Its place there, from 1", pa.int32()),
             _build_text_column("keyword", "meta.id", "Keyword, or name of the attribute"),
             _build_text_column("value", "meta.note", "Its value"),
             _build_number_column("number", None, "Its value, if it is a number", pa.float64()),
@@ -222,34 +208,37 @@ class ProductAttributeSource(_ProductHeaderSource):
     def _columns(self) -> dict[str, Column]:
         return {column.name: column for column in self.list_fixed_columns()}
 
-    def _read_rows_of_product(self, product: Product, comments: dict[str, str]) -> Iterator[dict[str, Any]]:  # noqa: ARG002
+    def _read_rows_of_product(
+        self,
+        product: Product,
+        comments: dict[str, str],  # noqa: ARG002  (the base class's signature)
+    ) -> Iterator[dict[str, Any]]:
         if self.part is None:
-            file_cards = [("", product.cards)]
+            variables = _describe_variables(product)
+            yield from self._read_cards("", product.cards)
         else:
-            file_cards = []
-        parts = [
-            (part.name, part.cards)
-            for part in (
-                _describe_variables(product) if self.part is None else _describe_parts(self._select_parts(product))
-            )
-        ]
-        for name, cards in (*file_cards, *parts):
-            if name and cards == product.cards and file_cards:  # of a FITS file the first HDU's
+            variables = _describe_parts(self._select_parts(product))
+        for variable in variables:
+            # the first HDU of a FITS file has the cards of the file
+            is_repeated = self.part is None and variable.name and variable.cards == product.cards
+            if not is_repeated:
+                yield from self._read_cards(variable.name, variable.cards)
+
+    def _read_cards(self, name: str, cards: Iterable[HeaderCard]) -> Iterator[dict[str, Any]]:
+        for place, (keyword, value, comment) in enumerate(cards, 1):
+            if not keyword or (self.cards is not None and keyword not in self.cards):
                 continue
-            for place, (keyword, value, comment) in enumerate(cards, 1):
-                if keyword and (self.cards is None or keyword in self.cards):
-                    if isinstance(value, int | float) and not isinstance(value, bool):
-                        number = float(value)
-                    else:
-                        number = None
-                    yield {
-                        "name": name or None,
-                        "card": place,
-                        "keyword": keyword,
-                        "value": _format_value(value),
-                        "number": number,
-                        "comment": comment or None,
-                    }
+            number = None
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                number = float(value)
+            yield {
+                "name": name or None,
+                "card": place,
+                "keyword": keyword,
+                "value": _format_value(value),
+                "number": number,
+                "comment": comment or None,
+            }
 
 
 class ProductTableSource(FileRows):
@@ -258,9 +247,9 @@ class ProductTableSource(FileRows):
     Parameters
     ----------
     part
-        By number or name; None: the first table.
+        Number or name of the table; None: the first table.
     nulls
-        Words for no value, by column.
+        Words for a missing value, by column.
     """
 
     def __init__(
@@ -282,7 +271,7 @@ class ProductTableSource(FileRows):
         return self._column_list
 
     def describe_samples(self) -> SampleMetadata | None:
-        """Return what the first file says of its samples in time; None: its rows are none."""
+        """Return how the first file describes its samples in time; None: its rows are no samples."""
         with self._open_product(self.files[0]) as product:
             table = self._find_table(product, self.files[0])
             if table.collect_sample_metadata is None:
@@ -290,12 +279,14 @@ class ProductTableSource(FileRows):
             return table.collect_sample_metadata()
 
     def _read_card_texts(self) -> dict[str, str]:
-        """Read what the first file says of itself; of ISTP's attributes that have several entries the whole text."""
+        """Read the cards of the first file as texts; an ISTP attribute with several entries has the whole text."""
         if self._card_texts is None:
+            card_texts: dict[str, str] = {}
             with self._open_product(self.files[0]) as product:
-                self._card_texts = {
-                    card.keyword.upper(): " ".join(str(card.value or "").split()) for card in reversed(product.cards)
-                }
+                for card in reversed(product.cards):
+                    words = str(card.value or "").split()
+                    card_texts[card.keyword.upper()] = " ".join(words)
+            self._card_texts = card_texts
         return self._card_texts
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
@@ -303,12 +294,11 @@ class ProductTableSource(FileRows):
         card_texts = self._read_card_texts()
         if "LOGICAL_SOURCE" not in card_texts:
             return None, None
-        return card_texts.get("LOGICAL_SOURCE_DESCRIPTION") or card_texts.get("TITLE") or None, card_texts.get(
-            "TEXT"
-        ) or None
+        title = card_texts.get("LOGICAL_SOURCE_DESCRIPTION") or card_texts.get("TITLE")
+        return title or None, card_texts.get("TEXT") or None
 
     def list_credits(self) -> dict[str, str]:
-        """Return who made the data, and what is asked of their users, by the global attributes of ISTP."""
+        """Return the makers of the data, and the wanted acknowledgement, by the global attributes of ISTP."""
         card_texts = self._read_card_texts()
         if "LOGICAL_SOURCE" not in card_texts:
             return {}
@@ -321,22 +311,22 @@ class ProductTableSource(FileRows):
         return self._read_card_texts().get("LOGICAL_SOURCE") or None
 
     def _report_unread(self, product: Product, table: TablePart) -> None:
-        """Report what is not read of the first file; other tables only where nobody chose one."""
+        """Report what is not read of the first file; other tables only where the descriptor chooses none."""
         file = self.files[0].name
         for deviation in product.deviations:
             self.context.report_deviation(deviation)
-        for other in product.parts if self._part is None else ():
+        if self._part is not None:
+            return
+        for other in product.parts:
             if isinstance(other, TablePart) and other is not table:
-                column = other.name or str(other.index)
-                self.context.report_deviation(
-                    Deviation(
-                        kind=DeviationKind.OTHER_TABLE,
-                        column=column,
-                        file=file,
-                        message=f"this table of {other.row_count:,} rows is not read",
-                        remedy=f"say part: {other.index} to read it",
-                    )
+                deviation = Deviation(
+                    kind=DeviationKind.OTHER_TABLE,
+                    column=other.name or str(other.index),
+                    file=file,
+                    message=f"this table of {other.row_count:,} rows is not read",
+                    remedy=f"say part: {other.index} to read it",
                 )
+                self.context.report_deviation(deviation)
 
     def _list_column_names(self) -> list[str]:
         return [column.name for column in self.list_columns()]
@@ -347,17 +337,18 @@ class ProductTableSource(FileRows):
 
     def _find_table(self, product: Product, file: DataFile) -> TablePart:
         tables = [table for table in product.parts if isinstance(table, TablePart)]
-        selected = next(iter(tables), None) if self._part is None else product.find_part(self._part)
+        selected: ArrayPart | TablePart | None = next(iter(tables), None)
+        complaint = "no table in it"
+        if self._part is not None:
+            selected = product.find_part(self._part)
+            complaint = f"part {self._part} is no table"
         if isinstance(selected, TablePart):
             return selected
         tables_text = ", ".join(f"{table.index} {table.name}".strip() for table in tables)
-        raise SourceError(
-            f"part {self._part} is no table" if selected is not None else "no table in it",
-            place=Place(file=file.name),
-            remedy=f"its tables are {tables_text}"
-            if tables_text
-            else "`mode: header` makes a row per file, `mode: images` one per image",
-        )
+        remedy = "`mode: header` makes a row per file, `mode: images` one per image"
+        if tables_text:
+            remedy = f"its tables are {tables_text}"
+        raise SourceError(complaint, place=Place(file=file.name), remedy=remedy)
 
     def _read_rows(
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
@@ -366,33 +357,22 @@ class ProductTableSource(FileRows):
         before = file.path.stat()
         with self._open_product(file) as product:
             table = self._find_table(product, file)
-            columns_by_name = {column.name: column for column in table.columns}
-            for name in file_column_names:
-                if name not in columns_by_name or columns_by_name[name].type.arrow != kinds[name]:
-                    has = "no column" if name not in columns_by_name else "another type of column"
-                    raise SourceError(
-                        f"{has} {name!r} than in {self.files[0].name}",
-                        place=Place(file=file.name),
-                        remedy="`ignore:` it",
-                    )
-            self._check_same_units(file, table.columns, file_column_names)
+            self._check_same_columns(table, file, file_column_names)
+            narrow = table
             if table.select_columns is not None and file_column_names:
                 narrow = table.select_columns(file_column_names)
-            else:
-                narrow = table
             first = 1
             step = max(1, self.context.batch_row_limit)
-            for batch in narrow.read_batches(
-                0, table.row_count if row_limit is None else min(row_limit, table.row_count)
-            ):
+            row_count = table.row_count
+            if row_limit is not None:
+                row_count = min(row_limit, row_count)
+            for batch in narrow.read_batches(0, row_count):
                 for at in range(0, batch.num_rows, step):
                     part = batch.slice(at, step)
-                    arrays = {
-                        name: replace_null_values(
-                            part.column(name).cast(kinds[name]), list_null_words(self._nulls, name)
-                        )
-                        for name in file_column_names
-                    }
+                    arrays: dict[str, pa.Array] = {}
+                    for name in file_column_names:
+                        values = part.column(name).cast(kinds[name])
+                        arrays[name] = replace_null_values(values, list_null_words(self._nulls, name))
                     yield build_source_batch(column_names, arrays, part.num_rows, first, file)
                     first += part.num_rows
         now = file.path.stat()
@@ -403,66 +383,83 @@ class ProductTableSource(FileRows):
         file.compute_sha256()
         file.bytes_read = now.st_size
 
+    def _check_same_columns(self, table: TablePart, file: DataFile, file_column_names: Sequence[str]) -> None:
+        """Check that the table of a file has the columns of the first file."""
+        first_types = {column.name: column.type.arrow for column in self.list_columns()}
+        types = {column.name: column.type.arrow for column in table.columns}
+        for name in file_column_names:
+            difference = ""
+            if name not in types:
+                difference = "no column"
+            elif types[name] != first_types[name]:
+                difference = "another type of column"
+            if difference:
+                raise SourceError(
+                    f"{difference} {name!r} than in {self.files[0].name}",
+                    place=Place(file=file.name),
+                    remedy="`ignore:` it",
+                )
+        self._check_same_units(file, table.columns, file_column_names)
+
 
 def list_tables(file: DataFile) -> tuple[list[tuple[int, str, int]], int | None]:
-    """List number, name and rows of each table, and the number of the one that is meant.
+    """List number, name and rows of each table, and the number of the table that is clearly meant.
 
-    There is nothing else, it is the only one that the file declares, or the first one of samples in time.
+    That is the only part of a file, the only table that the file declares, or the first one of samples in time.
     """
     with open_product(file.path, file.name.rpartition("/")[2], includes_rasters=True) as product:
         tables = [table for table in product.parts if isinstance(table, TablePart)]
         declared = [table for table in tables if table.is_declared]
-        series = [
-            table
-            for table in tables
-            if table.collect_sample_metadata is not None and table.collect_sample_metadata() is not None
-        ]
+        clear_choice = next((table for table in tables if _has_samples(table)), None)
         if len(tables) == 1 and not product.arrays:
-            clear_choices = tables
+            clear_choice = tables[0]
         elif len(declared) == 1:
-            clear_choices = declared
-        else:
-            clear_choices = []
-        clear_choices = clear_choices or series[:1]
-        return [(table.index, table.name, table.row_count) for table in tables], clear_choices[
-            0
-        ].index if clear_choices else None
+            clear_choice = declared[0]
+        clear_number = None
+        if clear_choice is not None:
+            clear_number = clear_choice.index
+        return [(table.index, table.name, table.row_count) for table in tables], clear_number
+
+
+def _has_samples(table: TablePart) -> bool:
+    return table.collect_sample_metadata is not None and table.collect_sample_metadata() is not None
 
 
 def _describe_parts(parts: Iterable[ArrayPart | TablePart]) -> Iterator[_VariableInfo]:
     for part in parts:
+        name = part.name or str(part.index)
         if isinstance(part, ArrayPart):
-            sizes = part.shape
+            yield _VariableInfo(name, part.dtype.name, part.shape, part.cards)
         else:
-            sizes = (part.row_count,)
-        if isinstance(part, ArrayPart):
-            kind = part.dtype.name
-        else:
-            kind = "table"
-        yield _VariableInfo(part.name or str(part.index), kind, sizes, part.cards)
+            yield _VariableInfo(name, "table", (part.row_count,), part.cards)
 
 
-def _describe_variables(product: Product) -> Iterable[_VariableInfo]:
+def _describe_variables(product: Product) -> Iterator[_VariableInfo]:
     if product.list_variables is None:
-        return _describe_parts(product.parts)
-    return (
-        _VariableInfo(variable.name, variable.type, variable.sizes, variable.cards)
-        for variable in product.list_variables()
-    )
+        yield from _describe_parts(product.parts)
+        return
+    for variable in product.list_variables():
+        yield _VariableInfo(variable.name, variable.type, variable.sizes, variable.cards)
+
+
+def _select_short_values(card_values: Mapping[str, Any]) -> dict[str, Any]:
+    """Select the values that fit a card of FITS."""
+    return {key: value for key, value in card_values.items() if not isinstance(value, str) or len(value) < 80}
 
 
 def _collect_card_values(cards: Iterable[HeaderCard], comments: dict[str, str], medium: str) -> dict[str, Any]:
-    """Take the first value of each keyword."""
+    """Collect the first value of each keyword."""
     values_by_keyword: dict[str, Any] = {}
     for keyword, value, comment in cards:
         if keyword in _COMMENTARY_KEYWORDS or values_by_keyword.get(keyword) is not None:
             continue
+        values_by_keyword[keyword] = value
         if isinstance(value, str):
             values_by_keyword[keyword] = value[:MAX_VALUE_CHARACTERS]
-        else:
-            values_by_keyword[keyword] = value
-        if comment:
-            comments.setdefault(keyword, f"[{comment}]" if medium in LABEL_MEDIA else comment)
+        if comment and medium in LABEL_MEDIA:
+            comments.setdefault(keyword, f"[{comment}]")
+        elif comment:
+            comments.setdefault(keyword, comment)
     return values_by_keyword
 
 

@@ -1,6 +1,6 @@
-"""The rows of a table or query of a TAP service.
+"""Read the rows of a table or query of a TAP service.
 
-Page by page in the order of a key, or in one answer where none is known.
+They are read page by page in the order of a key, or in one answer where no key is known.
 """
 
 from __future__ import annotations
@@ -26,16 +26,20 @@ from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_w
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-DEFAULT_PAGE_ROWS = 50_000  # rows of a page, unless somebody says otherwise
-UNLIMITED_MAXREC = 2_000_000_000  # MAXREC of a query whose rows shall all come
-KEYS_PER_QUERY = 500  # keys that are asked for at once
-ROUND_ROW_COUNT = 100  # a page that ends at a round number may have been cut without a word
+DEFAULT_PAGE_ROWS = 50_000
+UNLIMITED_MAXREC = 2_000_000_000  # MAXREC of a query that must return all its rows
+KEYS_PER_QUERY = 500
+ROUND_ROW_COUNT = 100  # an answer whose number of rows is a multiple of this may have been cut silently
 T = TypeVar("T", bound="pa.Array | pa.ChunkedArray")
 ROWS_PER_CHANGED_ROW = 1000  # one row in so many may be added or deleted while a table is read
+_SCHEMA_COLUMNS = ("name", "description", "unit", "ucd", "utype", "indexed")
 
 
 class TapSource(WatermarkSource):
-    """A table (`table`) or a query (`adql`) of a TAP service. Copies of it read a part: what is newer, some keys."""
+    """A table (`table`) or a query (`adql`) of a TAP service.
+
+    Copies of the source read a part of it: newer rows, or the rows of some keys.
+    """
 
     def __init__(
         self,
@@ -51,15 +55,16 @@ class TapSource(WatermarkSource):
         self.tap = tap
         self.context = context
         self.table = table
-        self.adql = adql.strip().rstrip(";") if adql is not None else None
+        self.adql: str | None = None
+        if adql is not None:
+            self.adql = adql.strip().rstrip(";")
         self.selected_columns = selected_columns
         self._declared_key = tuple(key_columns)
         self._page_option = page_option
         self.read_count = 0
         self._conditions: tuple[str, ...] = ()
-        self._key_portions: tuple[tuple[str, ...], ...] | None = (
-            None  # conditions of which one must hold, some at a time
-        )
+        # groups of key conditions, one of which must hold; each group is a query
+        self._key_portions: tuple[tuple[str, ...], ...] | None = None
         self._picked_columns: tuple[str, ...] = ()
         self._count: int | None = None
 
@@ -72,17 +77,17 @@ class TapSource(WatermarkSource):
     def _page_rows(self) -> int:
         return self.context.page_row_limit or self._page_option or DEFAULT_PAGE_ROWS
 
-    # --- what there is ------------------------------------------------------------------------------------------
+    # --- the table ----------------------------------------------------------------------------------------------
 
     def list_columns(self) -> list[Column]:
-        """List the columns as the service describes them: types as it sends them.
+        """List the columns as the service describes them, with the types that it sends.
 
-        What its answers do not say is from TAP_SCHEMA.
+        TAP_SCHEMA completes what its answers do not tell.
         """
         return list(self._columns.values())
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
-        """Return the table's description."""
+        """Return the description of the table."""
         return None, self._description
 
     def estimate_size(self) -> int | None:
@@ -92,31 +97,26 @@ class TapSource(WatermarkSource):
         return self._count
 
     def is_unique_key(self, columns: Sequence[str]) -> bool:
-        """Check whether one column has another value in each row; False if the service does not say, soon."""
+        """Check whether one column has another value in each row; False if the service does not tell soon."""
         if len(columns) != 1:
             return False
         name = self._condition_writer.write_column(columns[0])
+        text = f"SELECT COUNT(*) AS hven_rows, COUNT(DISTINCT {name}) AS hven_values {self._write_from()}"
         try:
-            counts = self.tap.query_page(
-                f"SELECT COUNT(*) AS hven_rows, COUNT(DISTINCT {name}) AS hven_values {self._write_from()}",
-                1,
-                is_small=True,
-            ).table
-            return bool(counts.column(0)[0].as_py() == counts.column(1)[0].as_py() > 0)
-        except (HvenError, IndexError, TypeError):
+            counts = self.tap.query_page(text, 1, is_small=True).table
+            row_count, value_count = (column[0].as_py() for column in counts.columns[:2])
+            return bool(row_count == value_count > 0)
+        except (HvenError, IndexError, TypeError, ValueError):
             return False
 
     def list_input_versions(self) -> list[InputVersion]:
-        """Name the service, and what was asked of it."""
-        return [
-            InputVersion(
-                name=self.tap.service.url, detail=self.adql or f"SELECT * FROM {write_table_name(self.table or '')}"
-            )
-        ]
+        """Name the service and the query."""
+        query = self.adql or f"SELECT * FROM {write_table_name(self.table or '')}"
+        return [InputVersion(name=self.tap.service.url, detail=query)]
 
     @property
     def source_name(self) -> str:
-        """What is read, in words, for messages."""
+        """The table or query in words, for messages."""
         if self.table:
             return f"table {self.table} of {self.tap.service.host}"
         return f"the query to {self.tap.service.host}"
@@ -131,38 +131,33 @@ class TapSource(WatermarkSource):
                 raise SourceError(f"{self.source_name} has two columns {name!r}", remedy="name them apart with AS")
         if self.selected_columns is not None:
             selected_names = check_column_names(self.selected_columns, names, self.source_name)
-            columns_found = [next(column for column in columns_found if column.name == name) for name in selected_names]
+            columns_by_name = {column.name: column for column in columns_found}
+            columns_found = [columns_by_name[name] for name in selected_names]
         schema_columns = {column.name.lower(): column for column, _ in self._schema}
-        return {
-            column.name: _merge_descriptions(column, schema_columns.get(column.name.lower()))
-            for column in columns_found
-        }
+        merged_columns: dict[str, Column] = {}
+        for column in columns_found:
+            schema_column = schema_columns.get(column.name.lower())
+            merged_columns[column.name] = _merge_descriptions(column, schema_column)
+        return merged_columns
 
     @cached_property
     def _schema(self) -> list[tuple[Column, str]]:
-        """What TAP_SCHEMA says of columns, and how their names are written; perhaps nothing."""
+        """The columns as TAP_SCHEMA describes them, and how it writes their names; empty: it does not."""
         if self.table is None:
             return []
-        table_literals = ", ".join(
-            AdqlConditionWriter({}).write_literal(name)
-            for name in dict.fromkeys((self.table, self.table.replace('"', ""), write_table_name(self.table)))
-        )
+        spellings = dict.fromkeys((self.table, self.table.replace('"', ""), write_table_name(self.table)))
+        literal_writer = AdqlConditionWriter({})
+        table_literals = ", ".join(map(literal_writer.write_literal, spellings))
         text = (
             f"SELECT column_name, description, unit, ucd, utype, indexed FROM TAP_SCHEMA.columns WHERE table_name "
             f"IN ({table_literals})"
         )
         try:
-            rows = (
-                self.tap.query_page(text, 100_000, is_small=True, must_be_complete=True)
-                .table.rename_columns(["name", "description", "unit", "ucd", "utype", "indexed"])
-                .to_pylist()
-            )
-        except TruncatedAnswerError as error:  # the rows are there as a whole: what is said of them is not
-            self.context.report_deviation(
-                Deviation(
-                    kind=DeviationKind.SERVICE, message=f"columns have no metadata of TAP_SCHEMA: {error.message}"
-                )
-            )
+            page = self.tap.query_page(text, 100_000, is_small=True, must_be_complete=True)
+            rows = page.table.rename_columns(list(_SCHEMA_COLUMNS)).to_pylist()
+        except TruncatedAnswerError as error:  # all rows of the table come, but not all descriptions
+            message = f"columns have no metadata of TAP_SCHEMA: {error.message}"
+            self.context.report_deviation(Deviation(kind=DeviationKind.SERVICE, message=message))
             return []
         except (HvenError, ValueError):
             return []
@@ -170,7 +165,7 @@ class TapSource(WatermarkSource):
         for row in rows:
             spelled = str(row.pop("name") or "").strip()
             indexed = str(row.pop("indexed")) in {"1", "True"}
-            texts = {word: text.strip() or None for word, text in row.items() if isinstance(text, str)}
+            texts = {key: value.strip() or None for key, value in row.items() if isinstance(value, str)}
             if spelled:
                 column = Column(
                     name=spelled.strip('"').replace('""', '"'),
@@ -192,50 +187,46 @@ class TapSource(WatermarkSource):
             f"{AdqlConditionWriter({}).write_literal(self.table)}"
         )
         try:
-            rows = self.tap.query_page(text, 10, is_small=True).table.column(0).to_pylist()
+            table = self.tap.query_page(text, 10, is_small=True).table
+            descriptions = table.column(0).to_pylist()
         except (HvenError, IndexError):
             return None
-        return next((str(description).strip() for description in rows if description), None)
+        return next((str(description).strip() for description in descriptions if description), None)
 
     @cached_property
     def _condition_writer(self) -> AdqlConditionWriter:
         names_by_lower = {name.lower(): name for name in self._columns}
-        return AdqlConditionWriter(
-            {
-                names_by_lower[column.name.lower()]: spelled
-                for column, spelled in self._schema
-                if column.name.lower() in names_by_lower
-            }
-        )
+        spellings_by_name: dict[str, str] = {}
+        for column, spelling in self._schema:
+            name = names_by_lower.get(column.name.lower())
+            if name is not None:
+                spellings_by_name[name] = spelling
+        return AdqlConditionWriter(spellings_by_name)
 
     @cached_property
     def paging_key(self) -> PagingKey | None:
-        """The key that rows are asked by: the one that was said, or an indexed identifier of TAP_SCHEMA."""
+        """The key by which rows are paged: the declared one, or an indexed identifier of TAP_SCHEMA."""
         declared_key = self._declared_key or tuple(self.context.key_columns)
         if declared_key:
-            return PagingKey.from_columns(
-                check_column_names(declared_key, list(self._columns), self.source_name), self._columns, self._is_exact
-            )
+            key_names = check_column_names(declared_key, list(self._columns), self.source_name)
+            return PagingKey.from_columns(key_names, self._columns, self._is_exact)
         names_by_lower = {name.lower(): name for name in self._columns}
         for column, _ in self._schema:
-            if (
-                column.indexed
-                and (column.ucd or "").lower().startswith("meta.id;meta.main")
-                and column.name.lower() in names_by_lower
-            ):
-                return PagingKey.from_columns([names_by_lower[column.name.lower()]], self._columns, self._is_exact)
+            name = names_by_lower.get(column.name.lower())
+            ucd = (column.ucd or "").lower()
+            if name is not None and column.indexed and ucd.startswith("meta.id;meta.main"):
+                return PagingKey.from_columns([name], self._columns, self._is_exact)
         return None
 
     def _is_exact(self, name: str) -> bool:
-        # a literal is of double precision: 0.1 is another number there
+        # a literal has double precision, so it never equals a float32 such as 0.1
         return str(self._columns[name].type) != "float32"
 
-    # --- a part of it -------------------------------------------------------------------------------------------
+    # --- parts of the table -------------------------------------------------------------------------------------
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
-        return self._copy_part(
-            where_conditions=(*self._conditions, watermark.write_condition(value, self._condition_writer))
-        )
+        condition = watermark.write_condition(value, self._condition_writer)
+        return self._copy_part(where_conditions=(*self._conditions, condition))
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
         return parse_watermark(expression, self.list_columns())
@@ -244,10 +235,7 @@ class TapSource(WatermarkSource):
         """Select the rows whose `key_columns` are in `keys`."""
         names = check_column_names(key_columns, list(self._columns), self.source_name)
         portions = tuple(self._condition_writer.write_key_conditions(names, keys, KEYS_PER_QUERY))
-        return self._copy_part(
-            portions=portions,
-            picked=tuple(names),
-        )
+        return self._copy_part(portions=portions, picked=tuple(names))
 
     def _copy_part(
         self,
@@ -256,15 +244,16 @@ class TapSource(WatermarkSource):
         portions: tuple[tuple[str, ...], ...] | None = None,
         picked: tuple[str, ...] | None = None,
     ) -> Self:
-        _ = (self._columns, self._condition_writer, self.paging_key)  # what was seen of the whole holds for its parts
+        _ = (self._columns, self._condition_writer, self.paging_key)  # cached for all parts
         part = copy.copy(self)
-        vars(part).update(
-            read_count=0,
-            _count=None,
-            _conditions=self._conditions if where_conditions is None else where_conditions,
-            _key_portions=self._key_portions if portions is None else portions,
-            _picked_columns=self._picked_columns if picked is None else picked,
-        )
+        part.read_count = 0
+        part._count = None  # noqa: SLF001  (a copy of this source)
+        if where_conditions is not None:
+            part._conditions = where_conditions  # noqa: SLF001
+        if portions is not None:
+            part._key_portions = portions  # noqa: SLF001
+        if picked is not None:
+            part._picked_columns = picked  # noqa: SLF001
         return part
 
     # --- rows ---------------------------------------------------------------------------------------------------
@@ -280,7 +269,8 @@ class TapSource(WatermarkSource):
             batches = self._read_key_portions(names)
         elif row_limit is not None and row_limit <= self._page_rows:
             page = self.tap.query_page(self._write_select(names, top=row_limit), row_limit)
-            batches = self._cast_batches(page.head.columns, page.table.to_batches(), names, 1)
+            received_batches = page.table.to_batches()
+            batches = self._cast_batches(page.head.columns, received_batches, names, 1)
         elif self.paging_key is not None:
             batches = (batch for batch, _ in self.read_pages(column_names))
         else:
@@ -290,7 +280,7 @@ class TapSource(WatermarkSource):
     def read_pages(
         self, column_names: Sequence[str] | None = None, resume_token: str | None = None
     ) -> Iterator[tuple[pa.RecordBatch, str]]:
-        """Yield rows in the order of the key, each page an answer of its own, with what to say to go on behind it."""
+        """Yield rows in the order of the key, one page after the other, with a token to resume behind each page."""
         key = self.paging_key
         if key is None or self._key_portions is not None:
             yield from ((batch, "") for batch in self.read_batches(column_names))
@@ -301,10 +291,9 @@ class TapSource(WatermarkSource):
             number, last = key.parse_token(resume_token)
         else:
             number, last = (1, None)
+        before = None
         if not self._conditions and last is None:
             before = self.estimate_size()
-        else:
-            before = None
         for table in self._read_ordered_pages(key, names, last):
             place = key.write_token(table, table.num_rows - 1, number + table.num_rows)
             requested_columns = self._list_requested_columns(names, key)
@@ -328,63 +317,63 @@ class TapSource(WatermarkSource):
         size = self._page_rows
         requested_names = [column.name for column in self._list_requested_columns(names, key)]
         order = ", ".join(self._condition_writer.write_column(name) for name in key.names)
-        kinds = {name: self._columns[name].type.arrow for name in key.names}
         while True:
-            # a first column that is larger than the last one has a value; the others may have none
-            page_conditions = [
-                f"{self._condition_writer.write_column(name)} IS NOT NULL"
-                for name in key.names[0 if last_key is None else 1 :]
-            ]
-            if last_key is not None:
-                page_conditions.append(key.write_condition_after(last_key, self._condition_writer))
-            page = self.tap.query_page(
-                f"{self._write_select(requested_names, conditions_added=page_conditions, top=size)} ORDER BY {order}",
-                size,
-            )
-            table = page.table
-            ends = (
-                table.num_rows < size
-                and not page.overflow
-                and (table.num_rows % ROUND_ROW_COUNT > 0 or not table.num_rows)
-            )
-            if not table.num_rows:
+            page_conditions = self._write_page_conditions(key, last_key)
+            select = self._write_select(requested_names, conditions_added=page_conditions, top=size)
+            page = self.tap.query_page(f"{select} ORDER BY {order}", size)
+            row_count = page.table.num_rows
+            if not row_count:
                 if page.overflow:
                     raise SourceError(
                         f"{self.source_name} gives no row, and says that there are more", remedy="say a smaller `page`"
                     )
                 return
-            table = table.rename_columns(requested_names)
-            for name, kind in kinds.items():
-                table = table.set_column(
-                    requested_names.index(name), name, _cast_column(table.column(name), kind, name, self.source_name)
-                )
-            if ends:
-                cut = table.num_rows
-            else:
-                cut = key.count_complete_rows(table)
-            if not cut and table.num_rows < size and not page.overflow:  # a round number, after all
-                cut = table.num_rows
-                ends = False
-            if not cut:  # one key fills the page
-                if table.num_rows < size:
+            table = self._cast_key_columns(page.table.rename_columns(requested_names), key)
+            is_short = row_count < size and not page.overflow
+            is_last = is_short and row_count % ROUND_ROW_COUNT > 0
+            complete_count = row_count
+            if not is_last:
+                complete_count = key.count_complete_rows(table)
+            if not complete_count and is_short:  # the answer was not cut, although its number of rows is round
+                complete_count = row_count
+            if not complete_count:  # one key fills the page
+                if row_count < size:
                     raise SourceError(
-                        f"{self.source_name} has more rows of one key than the {table.num_rows:,} that it "
-                        f"gives at once",
+                        f"{self.source_name} has more rows of one key than the {row_count:,} that it gives at once",
                         remedy=f"say another `key` than {', '.join(key.names)}: one whose values differ",
                     )
                 size *= 2
                 continue
-            last_key = tuple(table.column(name)[cut - 1].as_py() for name in key.names)
-            yield table.slice(0, cut)
-            if ends:
+            last_row = table.slice(complete_count - 1, 1)
+            last_key = tuple(last_row.column(name)[0].as_py() for name in key.names)
+            yield table.slice(0, complete_count)
+            if is_last:
                 return
+
+    def _write_page_conditions(self, key: PagingKey, last_key: tuple[object, ...] | None) -> list[str]:
+        """Write the conditions of the page behind a key; rows without a key are on no page."""
+        names = key.names
+        if last_key is not None:  # a first column that is larger than the last one has a value
+            names = key.names[1:]
+        conditions = [f"{self._condition_writer.write_column(name)} IS NOT NULL" for name in names]
+        if last_key is not None:
+            conditions.append(key.write_condition_after(last_key, self._condition_writer))
+        return conditions
+
+    def _cast_key_columns(self, table: pa.Table, key: PagingKey) -> pa.Table:
+        for name in key.names:
+            kind = self._columns[name].type.arrow
+            values = _cast_column(table.column(name), kind, name, self.source_name)
+            table = table.set_column(table.schema.get_field_index(name), name, values)
+        return table
 
     def _read_rows_without_key(
         self, key: PagingKey, names: Sequence[str], first_row_number: int
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows without a key: in one answer, for nothing orders them."""
-        key_conditions = [f"({' OR '.join(self._condition_writer.write_is_null(name) for name in key.names)})"]
-        yield from self._stream_query(names, key_conditions, first_row_number)
+        """Yield the rows without a key in one answer, for nothing orders them."""
+        is_null_conditions = [self._condition_writer.write_is_null(name) for name in key.names]
+        key_condition = f"({' OR '.join(is_null_conditions)})"
+        yield from self._stream_query(names, [key_condition], first_row_number)
 
     def _read_in_one_answer(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         yield from self._stream_query(names, [], 1)
@@ -392,9 +381,8 @@ class TapSource(WatermarkSource):
     def _stream_query(
         self, names: Sequence[str], conditions: Sequence[str], first_row_number: int
     ) -> Iterator[pa.RecordBatch]:
-        with self.tap.query_stream(
-            self._write_select(names, conditions_added=conditions), UNLIMITED_MAXREC, self.context.batch_row_limit
-        ) as read:
+        select = self._write_select(names, conditions_added=conditions)
+        with self.tap.query_stream(select, UNLIMITED_MAXREC, self.context.batch_row_limit) as read:
             for batch in self._cast_batches(read.metadata.columns, read.batches, names, first_row_number):
                 first_row_number += batch.num_rows
                 self.read_count = first_row_number - 1
@@ -410,12 +398,9 @@ class TapSource(WatermarkSource):
         number = 1
         while waiting:
             portion = waiting.pop()
-            page = self.tap.query_page(
-                self._write_select(
-                    names, conditions_added=[self._condition_writer.join_conditions(self._picked_columns, portion)]
-                ),
-                UNLIMITED_MAXREC,
-            )
+            condition = self._condition_writer.join_conditions(self._picked_columns, portion)
+            select = self._write_select(names, conditions_added=[condition])
+            page = self.tap.query_page(select, UNLIMITED_MAXREC)
             if page.overflow:
                 if len(portion) == 1:
                     raise SourceError(
@@ -425,39 +410,41 @@ class TapSource(WatermarkSource):
                 half = len(portion) // 2
                 waiting += [portion[half:], portion[:half]]
                 continue
-            yield from self._cast_batches(page.head.columns, page.table.to_batches(), names, number)
+            received_batches = page.table.to_batches()
+            yield from self._cast_batches(page.head.columns, received_batches, names, number)
             number += page.table.num_rows
 
-    # --- what is asked ------------------------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------------------------
 
     def _write_select(
         self, names: Sequence[str], *, conditions_added: Sequence[str] = (), top: int | None = None
     ) -> str:
-        """Write a query for real columns, or any one if there is none."""
+        """Write a query for real columns, or for any column if there is none."""
         conditions = [*self._conditions, *conditions_added]
-        if (
-            self.adql is not None
-            and not conditions
-            and top is None
-            and list(names) == list(self._columns)
-            and self.selected_columns is None
-        ):
+        is_whole = not conditions and top is None and self.selected_columns is None
+        if self.adql is not None and is_whole and list(names) == list(self._columns):
             return self.adql
-        items = ", ".join(self._condition_writer.write_column(name) for name in self._list_real_columns(names))
-        text = f"SELECT {f'TOP {top} ' if top is not None else ''}{items} {self._write_from()}"
-        return text + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+        real_columns = self._list_real_columns(names)
+        items = ", ".join(map(self._condition_writer.write_column, real_columns))
+        if top is not None:
+            items = f"TOP {top} {items}"
+        text = f"SELECT {items} {self._write_from()}"
+        if conditions:
+            text = f"{text} WHERE {' AND '.join(conditions)}"
+        return text
 
     def _write_from(self) -> str:
-        return (
-            f"FROM {write_table_name(self.table or '')}" if self.adql is None else f"FROM ({self.adql}) AS hven_source"
-        )
+        if self.adql is None:
+            return f"FROM {write_table_name(self.table or '')}"
+        return f"FROM ({self.adql}) AS hven_source"
 
     def _list_real_columns(self, names: Sequence[str]) -> list[str]:
-        real = [name for name in dict.fromkeys(names) if name != ROW_NUMBER_COLUMN and name not in FILE_FACT_COLUMNS]
+        real = [name for name in dict.fromkeys(names) if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}]
         return real or list(self._columns)[:1]
 
     def _list_requested_columns(self, names: Sequence[str], key: PagingKey) -> list[Column]:
-        return [self._columns[name] for name in self._list_real_columns([*names, *key.names])]
+        requested_names = self._list_real_columns([*names, *key.names])
+        return [self._columns[name] for name in requested_names]
 
     def _cast_batches(
         self,
@@ -466,37 +453,34 @@ class TapSource(WatermarkSource):
         names: Sequence[str],
         first_row_number: int,
     ) -> Iterator[pa.RecordBatch]:
-        """Cast batches to the columns' types."""
+        """Cast batches to the types of the columns."""
         real = self._list_real_columns(names)
         if len(received_columns) < len(real):
             raise SourceError(f"{self.source_name} was asked for {len(real)} columns and gives {len(received_columns)}")
         for batch in batches:
-            arrays = {
-                name: replace_nan(
-                    _cast_column(batch.column(place), self._columns[name].type.arrow, name, self.source_name)
-                )
-                for place, name in enumerate(real)
-            }
+            arrays: dict[str, pa.Array] = {}
+            for name, received_values in zip(real, batch.columns, strict=False):
+                kind = self._columns[name].type.arrow
+                values = _cast_column(received_values, kind, name, self.source_name)
+                arrays[name] = replace_nan(values)
             yield build_source_batch(names, arrays, batch.num_rows, first_row_number, None)
             first_row_number += batch.num_rows
 
     def _query_row_count(self) -> int | None:
+        where_clause = ""
         if self._conditions:
             where_clause = f" WHERE {' AND '.join(self._conditions)}"
-        else:
-            where_clause = ""
+        text = f"SELECT COUNT(*) AS hven_rows {self._write_from()}{where_clause}"
         try:
-            count_table = self.tap.query_page(
-                f"SELECT COUNT(*) AS hven_rows {self._write_from()}{where_clause}", 1, is_small=True
-            ).table
+            count_table = self.tap.query_page(text, 1, is_small=True).table
             return int(count_table.column(0)[0].as_py())
         except (HvenError, IndexError, TypeError, ValueError):
             return None
 
     def _check_row_count(self, received_count: int, stated_count: int) -> None:
-        """Compare with the service's own count.
+        """Compare the received rows with the service's own count.
 
-        One that cuts answers without a word must not look like a table that shrank.
+        A service that cuts answers silently must not look like a table that shrank.
 
         Raises
         ------
@@ -506,7 +490,9 @@ class TapSource(WatermarkSource):
         if received_count >= stated_count:
             return
         recounted = self._query_row_count()
-        missing_count = (stated_count if recounted is None else min(stated_count, recounted)) - received_count
+        if recounted is not None:
+            stated_count = min(stated_count, recounted)
+        missing_count = stated_count - received_count
         if missing_count <= 0:
             return
         text = f"{self.source_name} counts {received_count + missing_count:,} rows and gave {received_count:,}"
@@ -517,23 +503,23 @@ class TapSource(WatermarkSource):
 
 
 def _merge_descriptions(column: Column, schema_column: Column | None) -> Column:
-    """Fill in what the answer's header does not say."""
+    """Fill in what the header of the answer does not tell."""
     if schema_column is None:
         return column
-    missing_values = {
-        key: getattr(schema_column, key)
-        for key in ("description", "unit", "ucd", "utype")
-        if getattr(schema_column, key) and not getattr(column, key)
-    }
+    missing_values: dict[str, object] = {}
+    for key in ("description", "unit", "ucd", "utype"):
+        schema_value = getattr(schema_column, key)
+        if schema_value and not getattr(column, key):
+            missing_values[key] = schema_value
     if missing_values:
         return column.copy_with(**missing_values)
     return column
 
 
 def _cast_column(values: T, arrow_type: pa.DataType, name: str, source_name: str) -> T:
-    """Cast an answer's values to the first answer's type.
+    """Cast the values of an answer to the type in the first answer.
 
-    A service may write lengths of texts and arrays as they come.
+    A service may send texts and arrays with the lengths that each answer happens to have.
     """
     if values.type == arrow_type:
         return values

@@ -1,13 +1,13 @@
-"""Samples of a server elsewhere.
+"""Read the samples of a remote server.
 
-Asked for one window of time after the other, within budgets, and gone on with behind the last.
+They are requested for one window of time after the other, within budgets, and later runs go on behind the last one.
 """
 
 from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -30,17 +30,18 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-SECOND_MICROSECONDS = 1_000_000  # microseconds
-VALUES_PER_WINDOW = 2_000_000  # values of a window, about
+SECOND_MICROSECONDS = 1_000_000
+VALUES_PER_WINDOW = 2_000_000  # roughly
 MIN_WINDOW_MICROSECONDS = SECOND_MICROSECONDS // 1000
+# of a data set that is not copied
 REFERENCE_COLUMNS = (
     Column(name="begins", type=TIMESTAMP, ucd="time.start", description="From when on the server has samples"),
     Column(name="ends", type=TIMESTAMP, ucd="time.end", description="Until when it has samples"),
-)  # of a data set that is not copied
+)
 
 
 class TimeWindowOptions(ServiceOptions):
-    """What a descriptor may say of every server of samples."""
+    """What a descriptor may state about every server of samples."""
 
     dataset: str = Field(min_length=1, description="The data set, as the server names it.")
     columns: Texts | None = Field(None, description="Only these of its variables; the time is always there.")
@@ -48,7 +49,8 @@ class TimeWindowOptions(ServiceOptions):
     stop: str | None = Field(None, description="Before this time; default: what the server has.")
     reference: bool = Field(
         False,
-        description="Nothing is copied: the table is one row, from when to when there are samples, and these are asked for "
+        description="Nothing is copied: the table is one row, from when to when there are samples, and these are "
+        "asked for "
         "there when a reader asks for them here.",
     )
 
@@ -58,14 +60,14 @@ class WindowTooLongError(Exception):
 
 
 class TimeWindowSource(WatermarkSource):
-    """The samples of one data set; copies of it begin later."""
+    """The samples of one data set; copies of the source begin later."""
 
     def __init__(self, options: TimeWindowOptions, context: SourceContext) -> None:
         self.options = options
         self.context = context
-        secret = resolve_authorization(options.token, context, "Bearer") or resolve_authorization(
-            options.login, context, "Basic"
-        )
+        secret = resolve_authorization(options.token, context, "Bearer")
+        if not secret:
+            secret = resolve_authorization(options.login, context, "Basic")
         self.service = ServiceClient(
             options.url,
             context,
@@ -75,34 +77,35 @@ class TimeWindowSource(WatermarkSource):
             authorization=secret,
         )
         self._start_after: int | None = None
-        self._budget = self.service.budget = self._build_budget()
+        self._budget = self._build_budget()
+        self.service.budget = self._budget
         self._reported: set[str | Deviation] = set()
 
-    # --- what a kind of server says ------------------------------------------------------------------------------
+    # --- what each kind of server provides -----------------------------------------------------------------------
 
     @cached_property
     @abstractmethod
     def _columns(self) -> dict[str, Column]:
-        """The columns: the time, and what is measured."""
+        """The columns: the time, and the measured quantities."""
 
     @cached_property
     @abstractmethod
     def _time_limits(self) -> tuple[int, int]:
-        """From when to when the server has samples: microseconds since 1970."""
+        """First and last time of the samples on the server: microseconds since 1970."""
 
     @property
     def _cadence_microseconds(self) -> int | None:
-        """Microseconds between two samples, if the server says so."""
+        """Microseconds between two samples, if the server states them."""
         return None
 
     @property
     def _max_window_microseconds(self) -> int | None:
-        """Microseconds that may be asked for at once, if the server says so."""
+        """Microseconds of the longest window, if the server states them."""
         return None
 
     @abstractmethod
     def _request_window(self, start: int, stop: int, column_names: Sequence[str]) -> list[pa.Table]:
-        """Ask for the samples of a window, the time first.
+        """Request the samples of a window; the time is the first column.
 
         Raises
         ------
@@ -114,7 +117,7 @@ class TimeWindowSource(WatermarkSource):
 
     @property
     def source_name(self) -> str:
-        """What is read, in words, for messages."""
+        """The data set in words, for messages."""
         return f"{self.options.dataset} of {self.service.host}"
 
     @property
@@ -123,31 +126,31 @@ class TimeWindowSource(WatermarkSource):
         return next(iter(self._columns))
 
     def list_columns(self) -> list[Column]:
-        """List the columns, as the server describes them."""
+        """List the columns as the server describes them."""
         if self.options.reference:
             return list(REFERENCE_COLUMNS)
         return list(self._columns.values())
 
     def read_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
-        """Say what the elements of columns stand for, as far as the server does."""
+        """Return the bins of the elements of columns, as far as the server states them."""
         return {}
 
     def read_text_lengths(self) -> Mapping[str, int]:
-        """Say how many bytes texts have at most, as far as the server does."""
+        """Return the largest number of bytes of text columns, as far as the server states it."""
         return {}
 
     @property
     def cadence_seconds(self) -> float | None:
-        """Seconds between two samples, if the server says so."""
+        """Seconds between two samples, if the server states them."""
         if self._cadence_microseconds:
             return self._cadence_microseconds / SECOND_MICROSECONDS
         return None
 
     def select_span(self, start: int, stop: int) -> Self:
-        """Narrow it to a span, with what is known of the whole: microseconds since 1970."""
+        """Narrow the source to a span: microseconds since 1970. The copy keeps what is known of the whole."""
         part = self._copy_part()
-        first, last = (f"{np.datetime64(limit, 'us')}Z" for limit in (start, stop))
-        vars(part)["options"] = self.options.model_copy(update={"start": first, "stop": last})
+        limits = {"start": f"{np.datetime64(start, 'us')}Z", "stop": f"{np.datetime64(stop, 'us')}Z"}
+        vars(part)["options"] = self.options.model_copy(update=limits)
         return part
 
     def estimate_size(self) -> int | None:
@@ -155,35 +158,27 @@ class TimeWindowSource(WatermarkSource):
         return None
 
     def list_input_versions(self) -> list[InputVersion]:
-        """Name the server, and what was asked of it."""
+        """Name the server, the data set and the span."""
         start, stop = (np.datetime64(limit, "us") for limit in self._compute_span())
-        return [
-            InputVersion(
-                name=self.service.url,
-                bytes=self._budget.byte_count,
-                detail=f"{self.options.dataset}: {start}Z to {stop}Z",
-            )
-        ]
+        detail = f"{self.options.dataset}: {start}Z to {stop}Z"
+        return [InputVersion(name=self.service.url, bytes=self._budget.byte_count, detail=detail)]
 
     def _compute_span(self) -> tuple[int, int]:
-        first, last = self._time_limits
-        stated_limits = [
-            parse_instants(np.array([limit_text.encode()]))[0] if limit_text else None
-            for limit_text in (self.options.start, self.options.stop)
-        ]
-        start = max(first, stated_limits[0] or first)
-        stop = min(last, stated_limits[1] or last)
-        return int(max(start, self._start_after if self._start_after is not None else start)), int(stop)
+        start, stop = self._time_limits
+        if self.options.start:
+            start = max(start, _parse_instant(self.options.start))
+        if self.options.stop:
+            stop = min(stop, _parse_instant(self.options.stop))
+        if self._start_after is not None:
+            start = max(start, self._start_after)
+        return start, stop
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield samples in the order of time."""
-        yield from split_batches(
-            (batch for batch, _ in self.read_pages(column_names, row_limit=row_limit)),
-            self.context.batch_row_limit,
-            row_limit,
-        )
+        batches = (batch for batch, _ in self.read_pages(column_names, row_limit=row_limit))
+        yield from split_batches(batches, self.context.batch_row_limit, row_limit)
 
     def read_pages(
         self,
@@ -192,38 +187,19 @@ class TimeWindowSource(WatermarkSource):
         *,
         row_limit: int | None = None,
     ) -> Iterator[tuple[pa.RecordBatch, str]]:
-        """Yield samples, each window with the time to go on from."""
+        """Yield samples, and behind each window the token to go on from."""
         if self.options.reference:
-            names = check_column_names(column_names, [column.name for column in REFERENCE_COLUMNS], self.source_name)
-            values = dict(
-                zip(
-                    ("begins", "ends"),
-                    (pa.array([column], pa.timestamp("us")) for column in self._compute_span()),
-                    strict=True,
-                )
-            )
-            yield build_source_batch(names, values, 1, 1, None), ""
+            yield self._build_reference_row(column_names), ""
             return
         names = check_column_names(column_names, list(self._columns), self.source_name)
-        real = [name for name in self._columns if name in {*names, self.time_column_name}]
+        requested_names = [name for name in self._columns if name in {*names, self.time_column_name}]
         start, stop = self._compute_span()
         number = 1
         if resume_token:
-            number, start = (int(column) for column in resume_token.split())
-        self._budget = self.service.budget = self._build_budget()
-        width = sum(
-            column.type.arrow.list_size if pa.types.is_fixed_size_list(column.type.arrow) else 1
-            for name, column in self._columns.items()
-            if name in real
-        )
-        rows_per_window = max(
-            min(
-                VALUES_PER_WINDOW // width,
-                self.context.page_row_limit or VALUES_PER_WINDOW,
-                row_limit or VALUES_PER_WINDOW,
-            ),
-            1,
-        )
+            number, start = (int(part) for part in resume_token.split())
+        self._budget = self._build_budget()
+        self.service.budget = self._budget
+        rows_per_window = self._choose_window_rows(requested_names, row_limit)
         if self._cadence_microseconds:
             step = self._cadence_microseconds * rows_per_window
         else:
@@ -231,40 +207,63 @@ class TimeWindowSource(WatermarkSource):
         while start < stop:
             step = max(min(step, self._max_window_microseconds or step), MIN_WINDOW_MICROSECONDS)
             end = min(start + step, stop)
+            request = partial(self._request_window, start, end, requested_names)
             try:
-                tables = self.service.retry(lambda begin=start, end=end: self._request_window(begin, end, real))  # type: ignore[misc]
+                tables = self.service.retry(request)
             except WindowTooLongError as error:
                 if end - start <= MIN_WINDOW_MICROSECONDS:
                     raise SourceError(f"{self.source_name}: {error}", remedy="ask its owners") from error
                 step = (end - start) // 2
                 continue
-            rows = 0
+            first_number = number
             for table in tables:
                 part = self._drop_outside(table, start, end)
                 for batch in part.combine_chunks().to_batches():
-                    arrays = {name: batch.column(name) for name in batch.schema.names}
-                    last = table is tables[-1]
+                    arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
                     source_batch = build_source_batch(names, arrays, batch.num_rows, number, None)
-                    yield (
-                        source_batch,
-                        f"{number + batch.num_rows} {end}" if last else "",
-                    )
                     number += batch.num_rows
-                    rows += batch.num_rows
-            if rows > 4 * rows_per_window:
+                    token = ""
+                    if table is tables[-1]:
+                        token = f"{number} {end}"
+                    yield source_batch, token
+            row_count = number - first_number
+            if row_count > 4 * rows_per_window:
                 step = step // 2
-            elif rows < rows_per_window // 4:
+            elif row_count < rows_per_window // 4:
                 step *= 2
             start = end
 
+    def _build_reference_row(self, column_names: Sequence[str] | None) -> pa.RecordBatch:
+        """Build the row of a data set that is not copied: from when to when it has samples."""
+        known_names = [column.name for column in REFERENCE_COLUMNS]
+        names = check_column_names(column_names, known_names, self.source_name)
+        values = [pa.array([limit], pa.timestamp("us")) for limit in self._compute_span()]
+        return build_source_batch(names, dict(zip(known_names, values, strict=True)), 1, 1, None)
+
+    def _choose_window_rows(self, column_names: Sequence[str], row_limit: int | None) -> int:
+        """Choose the number of rows that a window should have."""
+        values_per_row = 0
+        for name in column_names:
+            kind = self._columns[name].type.arrow
+            if pa.types.is_fixed_size_list(kind):
+                values_per_row += kind.list_size
+            else:
+                values_per_row += 1
+        row_count = VALUES_PER_WINDOW // values_per_row
+        for limit in (self.context.page_row_limit, row_limit):
+            if limit:
+                row_count = min(row_count, limit)
+        return max(row_count, 1)
+
     def _drop_outside(self, table: pa.Table, start: int, stop: int) -> pa.Table:
-        """Leave out what was not asked for: the next window would bring it again."""
-        moments = np.asarray(table.column(self.time_column_name).cast(pa.int64()))
+        """Drop the samples that were not requested: the next window would bring them again."""
+        times = table.column(self.time_column_name)
+        moments = np.asarray(times.cast(pa.int64()))
         inside = (moments >= start) & (moments < stop)
         if not inside.all():
             message = f"{self.source_name} sends samples outside of what it is asked for; they are left out"
-            count = int((~inside).sum())
-            self.context.report_deviation(Deviation(kind=DeviationKind.DROPPED_ROW, count=count, message=message))
+            deviation = Deviation(kind=DeviationKind.DROPPED_ROW, count=int((~inside).sum()), message=message)
+            self.context.report_deviation(deviation)
             table = table.filter(pa.array(inside))
         if (np.diff(moments) < 0).any():
             self._report_once(f"the samples of {self.source_name} are not in the order of time")
@@ -278,7 +277,7 @@ class TimeWindowSource(WatermarkSource):
             self.context.on_notice(message)
         self._reported.add(message)
 
-    # --- what is newer -------------------------------------------------------------------------------------------
+    # --- newer samples -------------------------------------------------------------------------------------------
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
         if not self.options.reference and expression == self.time_column_name:
@@ -288,17 +287,17 @@ class TimeWindowSource(WatermarkSource):
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
         watermark.write_condition(value, _CheckingWriter())
         part = self._copy_part()
-        # a time without zone
-        vars(part)["_start_after"] = int(np.datetime64(value, "us").astype(np.int64))  # type: ignore[call-overload]
+        moment = np.datetime64(value, "us")  # type: ignore[call-overload]  # a time without zone
+        vars(part)["_start_after"] = int(moment.astype(np.int64))
         return part
 
     def _copy_part(self) -> Self:
-        _ = self._columns, self._time_limits  # what was seen of the whole holds for its parts
+        _ = self._columns, self._time_limits  # cached for all parts
         return copy.copy(self)
 
 
 class _CheckingWriter:
-    """Words of no source: a watermark is checked by writing it."""
+    """Writes conditions for no source: a watermark is checked by writing it."""
 
     def write_column(self, name: str, *, is_computed: bool) -> str:  # noqa: ARG002  (the protocol's)
         return name
@@ -306,71 +305,83 @@ class _CheckingWriter:
     write_is_null = write_literal = staticmethod(str)
 
 
+def _parse_instant(text: str) -> int:
+    return int(parse_instants(np.array([text.encode()]))[0])
+
+
 def parse_instants(texts: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
-    """Read times of one length, as ISO 8601 has them with month or day of the year: microseconds since 1970 (UTC).
+    """Parse times of one length, with month or day of the year (ISO 8601): microseconds since 1970 (UTC).
 
     Raises
     ------
     ValueError
-        One is no time.
+        One of the texts is no time.
     """
     if not len(texts):
         return np.zeros(0, np.int64)
     texts = np.char.rstrip(np.char.strip(texts), b"Z")
-    texts = texts.astype(f"S{max(int(np.char.str_len(texts).max()), 1)}")
-    width = texts.dtype.itemsize
-    chars = texts.view(np.uint8).reshape(len(texts), width)
-    extra = np.zeros(len(texts), np.int64)
+    width = max(int(np.char.str_len(texts).max()), 1)
+    texts = texts.astype(f"S{width}")
+    if not _are_ordinal_dates(texts):
+        return _parse_clock_times(texts, texts)
+    days = _slice_characters(texts, 5, 8).astype(np.int64)
+    years = _slice_characters(texts, 0, 4).astype("M8[Y]")
+    dates = years.astype("M8[D]") + (days - 1)
+    if (days < 1).any() or (dates.astype("M8[Y]") != years).any():
+        raise ValueError(f"{texts[0]!r}: no day of a year")
+    midnights = dates.astype("M8[us]").astype(np.int64)
+    if width == 8:
+        return midnights
+    clock_times = np.char.add(b"1970-01-01", _slice_characters(texts, 8, width))
+    return np.asarray(midnights + _parse_clock_times(clock_times, texts))
 
-    def slice_characters(low: int, high: int | None = None) -> npt.NDArray[np.bytes_]:
-        piece = np.ascontiguousarray(chars[:, low:high])
-        return piece.view(f"S{piece.shape[1]}").ravel()
 
-    ordinal = width >= 8 and bool((chars[:, 4] == ord("-")).all() and (width == 8 or (chars[:, 8] == ord("T")).all()))
-    if ordinal:
-        days = slice_characters(5, 8).astype(np.int64)
-        years = slice_characters(0, 4).astype("M8[Y]")
-        dates = years.astype("M8[D]") + (days - 1)
-        if (days < 1).any() or (dates.astype("M8[Y]") != years).any():
-            raise ValueError(f"{texts[0]!r}: no day of a year")
-        head = dates.astype("M8[us]").astype(np.int64)
-        at = 8
-        if width > at:
-            clock_ = np.char.add(b"1970-01-01", slice_characters(at))
-        else:
-            clock_ = None
-    else:
-        head = np.zeros(len(texts), np.int64)
-        clock_ = texts
-        at = 10
-    if clock_ is None:
-        return head
-    cells = np.array(clock_)
-    raw = cells.view(np.uint8).reshape(len(cells), cells.dtype.itemsize)
-    if raw.shape[1] >= 19:
-        leap = (raw[:, 17] == ord("6")) & (raw[:, 18] == ord("0"))  # the second that is added
-        raw[leap, 17:19] = list(b"59")
-        extra[leap] = SECOND_MICROSECONDS
+def _to_characters(texts: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint8]:
+    """View texts of one length as an array of characters, shape (texts, length)."""
+    return texts.view(np.uint8).reshape(len(texts), texts.dtype.itemsize)
+
+
+def _slice_characters(texts: npt.NDArray[np.bytes_], low: int, high: int) -> npt.NDArray[np.bytes_]:
+    piece = np.ascontiguousarray(_to_characters(texts)[:, low:high])
+    return piece.view(f"S{piece.shape[1]}").ravel()
+
+
+def _are_ordinal_dates(texts: npt.NDArray[np.bytes_]) -> bool:
+    """Check whether dates have a day of the year: ``2020-123``, perhaps with a time behind ``T``."""
+    characters = _to_characters(texts)
+    width = characters.shape[1]
+    if width < 8 or not (characters[:, 4] == ord("-")).all():
+        return False
+    return width == 8 or bool((characters[:, 8] == ord("T")).all())
+
+
+def _parse_clock_times(texts: npt.NDArray[np.bytes_], stated_texts: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
+    """Parse times with month and day, and quote `stated_texts` in errors; a leap second is the second after 59."""
+    cells = np.array(texts)
+    characters = _to_characters(cells)
+    extra = np.zeros(len(cells), np.int64)
+    if characters.shape[1] >= 19:
+        is_leap_second = (characters[:, 17] == ord("6")) & (characters[:, 18] == ord("0"))
+        characters[is_leap_second, 17:19] = list(b"59")
+        extra[is_leap_second] = SECOND_MICROSECONDS
     parsed_times = cells.astype("M8[us]")
-    if np.isnat(parsed_times).any():
-        raise ValueError(f"{texts[np.isnat(parsed_times)][0]!r} is no time")
-    return np.asarray(head + parsed_times.astype(np.int64) + extra)
+    is_no_time = np.isnat(parsed_times)
+    if is_no_time.any():
+        raise ValueError(f"{stated_texts[is_no_time][0]!r} is no time")
+    return np.asarray(parsed_times.astype(np.int64) + extra)
 
 
 def to_time_column(texts: npt.NDArray[np.bytes_], fill: str | None) -> pa.Array:
-    """Turn times into a column; those that are the fill, or nothing, are missing."""
-    is_missing = np.char.strip(texts) == (fill or "").strip().encode()
-    if is_missing.any():
-        stated_texts = texts[~is_missing]
-    else:
-        stated_texts = texts
+    """Convert times to a column; the fill value and empty texts are missing."""
+    fill_bytes = (fill or "").strip().encode()
+    is_missing = np.char.strip(texts) == fill_bytes
     values = np.zeros(len(texts), np.int64)
-    values[~is_missing] = parse_instants(stated_texts)
+    values[~is_missing] = parse_instants(texts[~is_missing])
     return pa.array(values, mask=is_missing).cast(pa.timestamp("us"))
 
 
 def to_number_column(values: npt.NDArray[np.generic], fill: float | None, arrow_type: pa.DataType) -> pa.Array:
-    """Turn numbers of shape (rows,) or (rows, elements) into a column of a type; the fill and NaN are missing."""
+    """Convert numbers of shape (rows,) or (rows, elements) to a column; the fill value and NaN are missing."""
     if values.dtype.kind == "f":
         is_missing = np.isnan(values)
     else:
@@ -379,12 +390,12 @@ def to_number_column(values: npt.NDArray[np.generic], fill: float | None, arrow_
         is_missing |= values == fill
     flat = pa.array(values.ravel(), mask=is_missing.ravel())
     if pa.types.is_fixed_size_list(arrow_type):
-        return pa.FixedSizeListArray.from_arrays(flat.cast(arrow_type.value_type), arrow_type.list_size).cast(
-            arrow_type
-        )
+        elements = flat.cast(arrow_type.value_type)
+        return pa.FixedSizeListArray.from_arrays(elements, arrow_type.list_size).cast(arrow_type)
     if pa.types.is_list(arrow_type):
+        elements = flat.cast(arrow_type.value_type)
         offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
-        return pa.ListArray.from_arrays(pa.array(offsets), flat.cast(arrow_type.value_type)).cast(arrow_type)
+        return pa.ListArray.from_arrays(pa.array(offsets), elements).cast(arrow_type)
     return pc.cast(flat, arrow_type)
 
 

@@ -1,14 +1,16 @@
-"""Rows of XML, wherever it comes from: a record for each element of a name.
+"""Read rows of XML: each element of a name is a record.
 
-Its attributes and children as dotted names, or what XPath says.
+Its attributes and children become columns with dotted names, or the columns are XPaths.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
 
     from hven.sources._reading.data_files import DataFile
 
-RECORDS_PER_PART = 4096  # records that are read together
-MAX_SAMPLED_ELEMENTS = 20_000  # elements that are looked at to see which ones are the records
-TEXT_KEY = "#text"  # of an element that has attributes or children, too
+RECORDS_PER_PART = 4096
+MAX_SAMPLED_ELEMENTS = 20_000  # this many elements are sampled to find out which ones are the records
+TEXT_KEY = "#text"  # the text of an element that has attributes or children, too
 SAFE_PARSER_OPTIONS: dict[str, Any] = {
     "resolve_entities": False,
     "no_network": True,
@@ -42,7 +44,7 @@ _NUMBER_PATTERN = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][+-]?\d+)?|[+
 
 
 class XmlFieldOptions(JsonOptions):
-    """What a descriptor may say of the records in XML."""
+    """What a descriptor may state about the records in XML."""
 
     each: str | None = Field(
         None,
@@ -52,7 +54,8 @@ class XmlFieldOptions(JsonOptions):
     )
     fields: dict[str, str] = Field(
         default_factory=dict,
-        description="Columns by their names, each by an XPath from its record: `{id: '@id', ra: position/ra}`. Default: "
+        description="Columns by their names, each by an XPath from its record: `{id: '@id', ra: position/ra}`. "
+        "Default: "
         "all attributes and children.",
     )
     joined: dict[str, str] = Field(
@@ -72,14 +75,14 @@ class XmlRecords(JsonRecords):
     line_numbers: Sequence[int] = ()
 
     def find_line(self, record_index: int) -> int:
-        """Give the line in which a record stands."""
+        """Return the line in which a record stands."""
         return self.line_numbers[record_index]
 
 
 class XmlSource(JsonFileSource):
     """The records of one or more XML files.
 
-    A kind says which elements they are (`_record_path`), and calls `_compile_options`.
+    A subclass says which elements they are (`_record_path`), and calls `_compile_options`.
     """
 
     options: XmlFieldOptions
@@ -88,9 +91,15 @@ class XmlSource(JsonFileSource):
     def _compile_options(self, options: XmlFieldOptions) -> None:
         self.options = options
         self._reported = set()
-        self._paths = {name: self._compile_xpath(f"fields.{name}", path) for name, path in options.fields.items()}
-        self._paths_with_variables = {name for name, path in options.fields.items() if "$" in path}
-        self._each = self._compile_xpath("each", options.each, smart_strings=True) if options.each else None
+        self._paths: dict[str, etree.XPath] = {}
+        self._paths_with_variables: set[str] = set()
+        for name, path in options.fields.items():
+            self._paths[name] = self._compile_xpath(f"fields.{name}", path)
+            if "$" in path:
+                self._paths_with_variables.add(name)
+        self._each: etree.XPath | None = None
+        if options.each:
+            self._each = self._compile_xpath("each", options.each, smart_strings=True)
         if self._paths_with_variables and self._each is None:
             raise SourceError(
                 f"fields.{min(self._paths_with_variables)}: $found and $path are of what `each` finds",
@@ -110,14 +119,14 @@ class XmlSource(JsonFileSource):
 
     @cached_property
     def _record_steps(self) -> tuple[str, ...]:
-        """Names of the record's element and of those above it that must be, from the top."""
+        """Names of the record's element and of the elements that must be above it, from the top."""
         record_path = self._record_path
         if record_path:
             return tuple(record_path.strip("/").split("/"))
         return self._find_repeated_path(self.files[0])
 
     def _find_repeated_path(self, file: DataFile) -> tuple[str, ...]:
-        """Find the first elements of which there are several beside each other, nearest to the root."""
+        """Find the first elements that stand beside others of their name, nearest to the root."""
         stack: list[str] = []
         path_counts: Counter[tuple[str, ...]] = Counter()
         for looked, (event, element) in enumerate(self._parse_events(file, ("start", "end"), None)):
@@ -130,9 +139,9 @@ class XmlSource(JsonFileSource):
                 element.clear()
             if looked > MAX_SAMPLED_ELEMENTS:
                 break
-        several = [path for path, count in path_counts.items() if count > 1] or [
-            path for path in path_counts if len(path) == 2
-        ]
+        several = [path for path, count in path_counts.items() if count > 1]
+        if not several:
+            several = [path for path in path_counts if len(path) == 2]
         if not several:
             raise SourceError(
                 "no records to see the columns from",
@@ -150,23 +159,23 @@ class XmlSource(JsonFileSource):
             file.read_to_end()
         except etree.XMLSyntaxError as error:
             line, column = error.position
-            raise SourceError(
-                f"no XML: {error.msg}",
-                place=Place(file=file.name, line=line, column=column),
-                remedy="mend the file, or `ignore:` it",
-            ) from error
+            place = Place(file=file.name, line=line, column=column)
+            remedy = "mend the file, or `ignore:` it"
+            raise SourceError(f"no XML: {error.msg}", place=place, remedy=remedy) from error
         finally:
             stream.close()
 
     def _iterate_records(self, file: DataFile) -> Iterator[Any]:
-        """Give one record after the other; what was read before is let go."""
-        *above, name = self._record_steps
-        for _, element in self._parse_events(file, ("end",), (f"{{*}}{name.rpartition(':')[2]}", "{*}INFO")):
+        """Yield one record after the other; elements that were read are released."""
+        *ancestor_names, name = self._record_steps
+        local_name = name.rpartition(":")[2]
+        for _, element in self._parse_events(file, ("end",), (f"{{*}}{local_name}", "{*}INFO")):
             _check_not_truncated(element, file)
-            if _find_element_name(element) == name.rpartition(":")[2] and self._is_on_record_path(element, above):
+            if _find_element_name(element) == local_name and self._is_on_record_path(element, ancestor_names):
                 yield element
                 element.clear(keep_tail=False)
                 while element.getprevious() is not None:
+                    del element.getparent()[0]
                     del element.getparent()[0]
 
     def _is_on_record_path(self, element: Any, ancestor_names: Sequence[str]) -> bool:
@@ -181,17 +190,21 @@ class XmlSource(JsonFileSource):
         return True
 
     def _extract_records(self, element: Any) -> Iterator[tuple[int, Any]]:
-        """Make records of an element, each with its line: texts, lists and objects of texts."""
+        """Extract the records of an element, each with its line: texts, lists and objects of texts."""
         if not self.options.namespaces:
             for tree_element in (*element.iter(etree.Element), *element.iterancestors()):
                 tree_element.tag = _find_element_name(tree_element)
-        for node in [element] if self._each is None else self._find_nodes(element):
-            # the one name of the class
-            element_of_node: Any = node if isinstance(node, etree._Element) else node.getparent()  # noqa: SLF001
-            yield element_of_node.sourceline, self._extract_record(element_of_node, node, element)
+        nodes: Sequence[Any] = [element]
+        if self._each is not None:
+            nodes = self._find_nodes(self._each, element)
+        for node in nodes:
+            parent: Any = node
+            if not isinstance(node, etree._Element):  # noqa: SLF001  (lxml has no other name for the class)
+                parent = node.getparent()
+            yield parent.sourceline, self._extract_record(parent, node, element)
 
-    def _find_nodes(self, element: Any) -> Sequence[Any]:
-        nodes = self._each(element) if self._each is not None else ()
+    def _find_nodes(self, path: etree.XPath, element: Any) -> Sequence[Any]:
+        nodes = path(element)
         if not isinstance(nodes, list):
             raise SourceError(
                 f"each: {self.options.each!r} finds no nodes, but {nodes!r}",
@@ -210,31 +223,29 @@ class XmlSource(JsonFileSource):
             variables = {"found": _find_node_text(node), "path": _write_node_path(parent, node, record)}
         values = {}
         for name, path in self._paths.items():
-            path_value = _path_value_to_text(
-                path(parent, **variables) if name in self._paths_with_variables else path(parent)
-            )
-            if path_value is not None:
-                joins = isinstance(path_value, list) and name in self.options.joined
-                if joins:
-                    values[name] = self.options.joined[name].join(filter(None, path_value))
-                else:
-                    values[name] = path_value
+            if name in self._paths_with_variables:
+                path_value = _path_value_to_text(path(parent, **variables))
+            else:
+                path_value = _path_value_to_text(path(parent))
+            if path_value is None:
+                continue
+            if isinstance(path_value, list) and name in self.options.joined:
+                separator = self.options.joined[name]
+                path_value = separator.join(filter(None, path_value))
+            values[name] = path_value
         return values
 
     # --- rows ----------------------------------------------------------------------------------------------------
 
     def _read_records(self, row_limit: int | None) -> Iterator[tuple[DataFile, JsonRecords]]:
-        if row_limit is None:
-            part_limit = RECORDS_PER_PART
-        else:
+        part_limit = RECORDS_PER_PART
+        if row_limit is not None:
             part_limit = min(RECORDS_PER_PART, row_limit)
         for file in self.files:
             first = 1
-            texts = []
-            lines = []
-            for line, value in (
-                record for element in self._iterate_records(file) for record in self._extract_records(element)
-            ):
+            texts: list[bytes] = []
+            lines: list[int] = []
+            for line, value in chain.from_iterable(map(self._extract_records, self._iterate_records(file))):
                 lines.append(line)
                 texts.append(orjson.dumps(value))
                 if len(texts) >= part_limit:
@@ -246,7 +257,7 @@ class XmlSource(JsonFileSource):
                 yield file, _build_xml_records(texts, lines, first)
 
     def _build_root_node(self) -> JsonNode:
-        # in the order in which they are said
+        # in the order in which the descriptor states them
         keys = {name: JsonNode() for name in self._paths}
         return JsonNode(keys=keys)
 
@@ -258,36 +269,38 @@ class XmlSource(JsonFileSource):
 
 
 def _build_xml_records(texts: Sequence[bytes], lines: Sequence[int], first_number: int) -> XmlRecords:
-    data = b"".join(texts)
-    starts = np.cumsum([0, *map(len, texts)])[:-1].astype(np.int64)
+    lengths = np.array([len(text) for text in texts], np.int64)
     return XmlRecords(
         texts=pa.array(texts, pa.binary()).cast(pa.string()),
         first_number=first_number,
-        data=data,
-        starts=starts,
+        data=b"".join(texts),
+        starts=np.cumsum(lengths) - lengths,
         line=1,
         line_numbers=lines,
     )
 
 
 def find_local_name(tag: str) -> str:
-    """Return the name of an element or attribute without its namespace, or without a prefix that the document never declares.
+    """Return the name of an element or attribute without its namespace, or a prefix that is never declared.
 
     lxml keeps an undeclared prefix in the tag, and its ``QName`` refuses such a tag.
 
     Parameters
     ----------
     tag
-        As lxml has it: ``{namespace}name``, ``name``, or ``prefix:name``.
+        Tag as lxml writes it: ``{namespace}name``, ``name``, or ``prefix:name``.
     """
     return tag.rpartition("}")[2].rpartition(":")[2]
 
 
 def _check_not_truncated(element: Any, file: DataFile) -> None:
     """Refuse a VOTable that its service cut off (DALI 1.1, section 4.4.1)."""
-    if (element.get("name") or "").upper() != "QUERY_STATUS" or (element.get("value") or "").upper() != "OVERFLOW":
+    name = (element.get("name") or "").upper()
+    value = (element.get("value") or "").upper()
+    if name != "QUERY_STATUS" or value != "OVERFLOW" or _find_element_name(element) != "INFO":
         return
-    if _find_element_name(element) == "INFO" and _find_element_name(element.getroottree().getroot()) == "VOTABLE":
+    root = element.getroottree().getroot()
+    if _find_element_name(root) == "VOTABLE":
         raise SourceError(
             "the VOTable was cut off (QUERY_STATUS=OVERFLOW): there are more rows",
             place=Place(file=file.name, line=element.sourceline),
@@ -300,11 +313,13 @@ def _find_element_name(element: Any) -> str:
 
 
 def _element_to_object(element: Any) -> Any:
-    """Give an element's text; or an object of its attributes, its children by their names, and its text."""
+    """Convert an element to its text, or to an object of its attributes, its children by name, and its text."""
     text = (element.text or "").strip()
     if not len(element) and not element.attrib:
         return text or None
-    members: dict[str, Any] = {f"@{find_local_name(name)}": value for name, value in element.attrib.items()}
+    members: dict[str, Any] = {}
+    for attribute_name, attribute_value in element.attrib.items():
+        members[f"@{find_local_name(attribute_name)}"] = attribute_value
     for child in element.iterchildren(etree.Element):
         name = _find_element_name(child)
         value = _element_to_object(child)
@@ -319,44 +334,47 @@ def _element_to_object(element: Any) -> Any:
     return members
 
 
+def _to_full_text(node: Any) -> str:
+    if isinstance(node, str):
+        return node
+    return "".join(node.itertext())
+
+
 def _find_node_text(node: Any) -> str:
-    return (node if isinstance(node, str) else "".join(node.itertext())).strip()
+    return _to_full_text(node).strip()
 
 
 def _write_node_path(parent: Any, node: Any, record: Any) -> str:
-    """Write where a node stands, from its record: ``/position/band/@name``."""
-    names = [
-        _find_element_name(ancestor)
-        for ancestor in (parent, *parent.iterancestors())
-        if ancestor is not record and record in ancestor.iterancestors()
-    ]
+    """Write the path of a node from its record: ``/position/band/@name``."""
+    names: list[str] = []
     if node is not parent and node.is_attribute:
-        leaf = [f"@{find_local_name(node.attrname)}"]
-    else:
-        leaf = []
-    return "/" + "/".join([*reversed(names), *leaf])
+        names.append(f"@{find_local_name(node.attrname)}")
+    for ancestor in (parent, *parent.iterancestors()):
+        if ancestor is record or record not in ancestor.iterancestors():
+            continue
+        names.append(_find_element_name(ancestor))
+    return "/" + "/".join(reversed(names))
 
 
 def _path_value_to_text(path_value: Any) -> Any:
-    """Give what a path found as text, or as a list of texts."""
+    """Convert the value of a path to text, or to a list of texts; None: it has no value."""
     if isinstance(path_value, bool):
-        return "true" if path_value else "false"
+        return str(path_value).lower()
     if isinstance(path_value, float):
-        return None if path_value != path_value else repr(path_value)  # noqa: PLR0124  (NaN: there is no such number)
-    texts = [
-        node if isinstance(node, str) else "".join(node.itertext())
-        for node in (path_value if isinstance(path_value, list) else [path_value])
-    ]
-    stripped = [text.strip() for text in texts]
-    if not stripped:
-        return None
-    if len(stripped) == 1:
-        return stripped[0]
-    return stripped
+        if math.isnan(path_value):  # there is no such number
+            return None
+        return repr(path_value)
+    nodes = path_value
+    if not isinstance(path_value, list):
+        nodes = [path_value]
+    texts = [_find_node_text(node) for node in nodes]
+    if len(texts) > 1:
+        return texts
+    return next(iter(texts), None)
 
 
 def _convert_typed(value: Any) -> Any:
-    """Read texts as what they look like: XML has texts alone. ``00042`` is a name."""
+    """Convert texts to what they look like, as XML has only texts; ``00042`` is a name."""
     if isinstance(value, dict):
         return {name: _convert_typed(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -1,11 +1,11 @@
-"""The rows of a table HDU in batches: one pass from front to end, compressed or not."""
+"""Read the rows of a table HDU in batches: one pass from front to end, compressed or not."""
 
 from __future__ import annotations
 
 import io
 import tempfile
 from functools import cached_property
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
     from hven.formats import TableStream
     from hven.model.table import Column
-BUFFER_BYTES = 4 * BLOCK_BYTES  # bytes that are read at a time of headers alone
-MAX_SCANNED_BYTES = 1 << 30  # bytes of a table with unsigned 64-bit words that are looked at to know its types
-_MAX_METADATA_BYTES = 16 << 20  # bytes of a VOTable in the primary HDU
+
+BUFFER_BYTES = 4 * BLOCK_BYTES  # read at a time where only headers are read
+MAX_SCANNED_BYTES = 1 << 30  # of a table with unsigned 64-bit words, which are scanned to choose their types
+_MAX_METADATA_BYTES = 16 << 20  # of a VOTable in the primary HDU
 
 
 class FitsTableSource(FileRows):
@@ -52,7 +53,7 @@ class FitsTableSource(FileRows):
         self.nulls = nulls
 
     def list_columns(self) -> list[Column]:
-        """List the columns as TTYPE, TFORM, TUNIT, TUCD, TCOMM ... say, or the VOTable that a FITS-plus file carries."""
+        """List the columns by their cards (TTYPE, TFORM, TUNIT ...), or by the VOTable of a FITS-plus file."""
         return self._columns
 
     @cached_property
@@ -65,20 +66,20 @@ class FitsTableSource(FileRows):
 
     @cached_property
     def _fields(self) -> list[FitsField]:
+        file_name = self.files[0].name
         stream = self.files[0].open_stream()
         try:
-            header = self._find_table(stream, self.files[0].name)
-            fields = read_fields(header, self.files[0].name)
+            header = self._find_table(stream, file_name)
+            fields = read_fields(header, file_name)
             if not fields:
-                raise SourceError(
-                    "the table has no columns", place=Place(file=self.files[0].name), remedy="choose another `hdu`"
-                )
-            texts = _find_columns_beyond_int64(stream, header, fields)
+                place = Place(file=file_name)
+                raise SourceError("the table has no columns", place=place, remedy="choose another `hdu`")
+            text_names = _find_columns_beyond_int64(stream, header, fields)
         finally:
             stream.close()
-        for name in sorted(texts):
-            self.context.report_deviation(build_text_deviation(name, self.files[0].name))
-        return [item.to_text_field() if item.name in texts else item for item in fields]
+        for name in sorted(text_names):
+            self.context.report_deviation(build_text_deviation(name, file_name))
+        return [item.to_text_field() if item.name in text_names else item for item in fields]
 
     def _read_fits_plus_columns(self) -> list[Column]:
         """Read the metadata that TOPCAT and STILTS keep in the primary HDU (FITS-plus: VOTMETA = T)."""
@@ -87,8 +88,8 @@ class FitsTableSource(FileRows):
             header = read_header(stream.read, 0, self.files[0].name)
             if header is None or header.card_values.get("VOTMETA") is not True:
                 return []
-            integer = header.read_integer("NAXIS1")
-            text = stream.read(min(integer, _MAX_METADATA_BYTES))
+            votable_bytes = min(header.read_integer("NAXIS1"), _MAX_METADATA_BYTES)
+            text = stream.read(votable_bytes)
         finally:
             stream.close()
         try:
@@ -108,92 +109,73 @@ class FitsTableSource(FileRows):
         """Skip to the data of the wanted table."""
         tables: list[str] = []
         index = 0
-        wanted_hdu = self.hdu[0] if isinstance(self.hdu, list) else self.hdu
+        wanted_hdu = self.hdu
+        if isinstance(wanted_hdu, list):
+            wanted_hdu = wanted_hdu[0]
         while (header := read_header(stream.read, index, file)) is not None:
-            table = header.hdu_kind in {"BINTABLE", "TABLE"}
-            if table and (
-                wanted_hdu is None
-                or wanted_hdu == index
-                or (isinstance(wanted_hdu, str) and wanted_hdu.lower() == header.name.lower())
-            ):
-                return header
-            if table:
+            if header.hdu_kind in {"BINTABLE", "TABLE"}:
+                if wanted_hdu is None or wanted_hdu == index or _has_hdu_name(header, wanted_hdu):
+                    return header
                 tables.append(f"{index} {header.name}".strip())
             _skip_bytes(stream, header.data_bytes)
             index += 1
-        complaint = "no table" if wanted_hdu is None else f"no table HDU {wanted_hdu!r}"
+        complaint = "no table"
+        if wanted_hdu is not None:
+            complaint = f"no table HDU {wanted_hdu!r}"
+        remedy = "`mode: header` makes a row per file from header cards"
         if tables:
-            tables_text = f"its tables are {', '.join(tables)}"
-        else:
-            tables_text = "`mode: header` makes a row per file from header cards"
-        raise SourceError(
-            f"{complaint} among {index} HDU{'s' if index != 1 else ''}", place=Place(file=file), remedy=tables_text
-        )
+            remedy = f"its tables are {', '.join(tables)}"
+        count_text = f"{index} HDUs"
+        if index == 1:
+            count_text = "1 HDU"
+        raise SourceError(f"{complaint} among {count_text}", place=Place(file=file), remedy=remedy)
 
     def _read_rows(
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
     ) -> Iterator[pa.RecordBatch]:
-        self.list_columns()  # of the first file, before it is read
+        self.list_columns()  # of the first file, before this file is read
         stream = file.open_stream()
         spool: BinaryIO | None = None
         try:
             header = self._find_table(stream, file.name)
-            items = {item.name: item for item in read_fields(header, file.name)}
-            texts = {
-                item.name for item in self._fields if item.is_unsigned and item.column.type.scalar.name == "string"
-            }
-            items |= {name: items[name].to_text_field() for name in texts & items.keys() if items[name].is_unsigned}
-            for name in file_column_names:
-                if name not in items or items[name].column.type.arrow != self._find_arrow_type(name):
-                    has = "no column" if name not in items else "another type of column"
-                    raise SourceError(
-                        f"{has} {name!r} than in {self.files[0].name}",
-                        place=Place(file=file.name),
-                        remedy="`ignore:` it",
-                    )
-            self._check_same_units(file, [item.column for item in items.values()], file_column_names)
+            fields_by_name = self._read_same_fields(header, file, file_column_names)
             count = header.read_integer("NAXIS2")
             width = header.read_integer("NAXIS1")
-            if row_limit is None:
-                rows = count
-            else:
+            rows = count
+            if row_limit is not None:
                 rows = min(count, row_limit)
             read: Callable[[int], bytes] = stream.read
             heap = None
-            if any(
-                items[name].heap_descriptor for name in file_column_names
-            ):  # the heap comes after the rows: they need the file's end first
+            if any(fields_by_name[name].heap_descriptor for name in file_column_names):
+                # the heap comes after the rows, which need it: both are read into a file first
                 spool = _spool_bytes(stream, header.data_bytes)
                 read = spool.read
                 heap = _build_heap_reader(spool, header)
-            step = max(1, min(self.context.batch_row_limit, (16 * CHUNK_BYTES) // max(width, 1)))
+            converter = _BatchConverter(
+                fields_by_name, file_column_names, file, heap=heap, is_ascii=header.hdu_kind == "TABLE"
+            )
+            rows_per_chunk = (16 * CHUNK_BYTES) // max(width, 1)
+            step = max(1, min(self.context.batch_row_limit, rows_per_chunk))
             for first in range(0, rows, step):
                 n = min(step, rows - first)
                 data = read(n * width)
                 if len(data) < n * width:
+                    complete_rows = first + len(data) // max(width, 1)
                     raise SourceError(
-                        f"ends after row {first + len(data) // max(width, 1)} of {count}",
+                        f"ends after row {complete_rows} of {count}",
                         place=Place(file=file.name),
                         remedy="get the file anew",
                     )
-                place = spool.tell() if spool else 0
+                place = 0
+                if spool:
+                    place = spool.tell()
+                row_bytes = np.frombuffer(data, np.uint8).reshape(n, width)
                 try:
-                    batch = self._build_batch(
-                        np.frombuffer(data, np.uint8).reshape(n, width),
-                        items,
-                        file_column_names,
-                        column_names,
-                        first + 1,
-                        file,
-                        heap,
-                        is_ascii=header.hdu_kind == "TABLE",
-                    )
+                    batch = self._build_batch(row_bytes, converter, column_names, first + 1)
                 except SourceError as error:
-                    raise (
-                        error
-                        if error.place.file
-                        else SourceError(error.message, place=Place(file=file.name), remedy=error.remedy)
-                    ) from error
+                    if error.place.file:
+                        raise
+                    raise SourceError(error.message, place=Place(file=file.name), remedy=error.remedy) from error
                 yield batch
                 if spool:
                     spool.seek(place)
@@ -204,56 +186,58 @@ class FitsTableSource(FileRows):
             if spool:
                 spool.close()
 
-    def _find_arrow_type(self, name: str) -> pa.DataType:
-        return next(item.column.type.arrow for item in self._fields if item.name == name)
+    def _read_same_fields(
+        self, header: HduHeader, file: DataFile, file_column_names: Sequence[str]
+    ) -> dict[str, FitsField]:
+        """Read the columns of a file by name, and check that they are those of the first file."""
+        fields_by_name = {item.name: item for item in read_fields(header, file.name)}
+        for first_field in self._fields:
+            name = first_field.name
+            reads_text = first_field.is_unsigned and first_field.column.type.scalar.name == "string"
+            if reads_text and name in fields_by_name and fields_by_name[name].is_unsigned:
+                fields_by_name[name] = fields_by_name[name].to_text_field()
+        arrow_types = {item.name: item.column.type.arrow for item in self._fields}
+        for name in file_column_names:
+            difference = ""
+            if name not in fields_by_name:
+                difference = "no column"
+            elif fields_by_name[name].column.type.arrow != arrow_types[name]:
+                difference = "another type of column"
+            if difference:
+                raise SourceError(
+                    f"{difference} {name!r} than in {self.files[0].name}",
+                    place=Place(file=file.name),
+                    remedy="`ignore:` it",
+                )
+        self._check_same_units(file, [item.column for item in fields_by_name.values()], file_column_names)
+        return fields_by_name
 
     def _build_batch(
-        self,
-        row_bytes: np.ndarray,
-        fields_by_name: dict[str, FitsField],
-        file_column_names: Sequence[str],
-        names: Sequence[str],
-        first_row: int,
-        file: DataFile,
-        read_heap: Callable[[int, int], bytes] | None,
-        *,
-        is_ascii: bool,
+        self, row_bytes: np.ndarray, converter: _BatchConverter, names: Sequence[str], first_row: int
     ) -> pa.RecordBatch:
         arrays: dict[str, pa.Array] = {}
         is_rejected = np.zeros(len(row_bytes), bool)
-        for name in file_column_names:
-            if is_ascii:
-                values, bad, implied = convert_ascii_column(row_bytes, fields_by_name[name])
-                if implied is not None:
-                    implied_decimal_deviation = _build_implied_decimal_deviation(
-                        row_bytes, fields_by_name[name], np.flatnonzero(implied), first_row, file
-                    )
-                    self.context.report_deviation(implied_decimal_deviation)
-            else:
-                values, bad = convert_binary_column(row_bytes, fields_by_name[name], read_heap)
+        file = converter.file
+        for name in converter.column_names:
+            values, bad, implied = converter.convert_column(name, row_bytes)
+            if implied is not None:
+                deviation = converter.describe_implied_decimals(name, row_bytes, np.flatnonzero(implied), first_row)
+                self.context.report_deviation(deviation)
             null_words = list_null_words(self.nulls, name)
             arrays[name] = replace_null_values(values, null_words)
             if bad is None:
                 continue
             mask = np.asarray(bad) & ~is_rejected
             is_rejected |= mask
-            item = fields_by_name[name]
             for at in np.flatnonzero(mask):
-                cell = row_bytes[at, item.start : item.start + item.width].tobytes()
-                value = cell.decode("latin-1").strip() if is_ascii else _format_unsigned_cell(cell, item)
-                if is_ascii:
-                    reason = f"not a number (TFORM {item.code}{item.width})"
-                else:
-                    reason = INT64_REASON
-                row = first_row + int(at)
-                self._reject_row(RejectedRow(file=file.name, row=row, column=name, value=value, reason=reason))
+                self._reject_row(converter.build_reject(name, row_bytes[at], first_row + int(at)))
         if not is_rejected.any():
             return build_source_batch(names, arrays, len(row_bytes), first_row, file)
         keep = pa.array(~is_rejected)
-        number = pa.array(np.flatnonzero(~is_rejected) + first_row, pa.int64())
-        return build_source_batch(
-            names, {name: array.filter(keep) for name, array in arrays.items()}, int((~is_rejected).sum()), number, file
-        )
+        kept_arrays = {name: array.filter(keep) for name, array in arrays.items()}
+        kept_rows = np.flatnonzero(~is_rejected)
+        numbers = pa.array(kept_rows + first_row, pa.int64())
+        return build_source_batch(names, kept_arrays, len(kept_rows), numbers, file)
 
     def _reject_row(self, reject: RejectedRow) -> None:
         if self.context.on_reject is None:
@@ -264,47 +248,101 @@ class FitsTableSource(FileRows):
         self.context.on_reject(reject)
 
 
-def _build_implied_decimal_deviation(
-    row_bytes: np.ndarray, fits_field: FitsField, places: np.ndarray, first_row: int, file: DataFile
-) -> Deviation:
-    """Describe numbers without a decimal point."""
-    cell = row_bytes[places[0], fits_field.start : fits_field.start + fits_field.width].tobytes()
-    if fits_field.decimals == 1:
-        digits = "digit is"
-    else:
+class _BatchConverter:
+    """Converts chunks of rows of one file.
+
+    Parameters
+    ----------
+    column_names
+        Columns to convert.
+    heap
+        Reads bytes of the heap, if a column has arrays in it.
+    """
+
+    def __init__(
+        self,
+        fields_by_name: Mapping[str, FitsField],
+        column_names: Sequence[str],
+        file: DataFile,
+        *,
+        heap: Callable[[int, int], bytes] | None,
+        is_ascii: bool,
+    ) -> None:
+        self.fields_by_name = fields_by_name
+        self.column_names = column_names
+        self.file = file
+        self.heap = heap
+        self.is_ascii = is_ascii
+
+    def convert_column(self, name: str, row_bytes: np.ndarray) -> tuple[pa.Array, Any, Any]:
+        """Return the values of a column, the bad rows, and the rows whose decimal point TFORM places; None: none."""
+        fits_field = self.fields_by_name[name]
+        if self.is_ascii:
+            return convert_ascii_column(row_bytes, fits_field)
+        values, bad = convert_binary_column(row_bytes, fits_field, self.heap)
+        return values, bad, None
+
+    def build_reject(self, name: str, row: np.ndarray, row_number: int) -> RejectedRow:
+        """Describe a row whose value in a column does not fit."""
+        fits_field = self.fields_by_name[name]
+        cell = _slice_cell(row, fits_field)
+        if self.is_ascii:
+            value: str | None = cell.decode("latin-1").strip()
+            reason = f"not a number (TFORM {fits_field.code}{fits_field.width})"
+        else:
+            value = _format_unsigned_cell(cell, fits_field)
+            reason = INT64_REASON
+        return RejectedRow(file=self.file.name, row=row_number, column=name, value=value, reason=reason)
+
+    def describe_implied_decimals(
+        self, name: str, row_bytes: np.ndarray, places: np.ndarray, first_row: int
+    ) -> Deviation:
+        """Describe numbers without a decimal point."""
+        fits_field = self.fields_by_name[name]
+        cell = _slice_cell(row_bytes[places[0]], fits_field)
         digits = f"{fits_field.decimals} digits are"
-    return Deviation(
-        kind=DeviationKind.TYPE,
-        column=fits_field.name,
-        count=len(places),
-        file=file.name,
-        row=first_row + int(places[0]),
-        value=cell.decode("latin-1").strip(),
-        message=f"no decimal point is written: the last {digits} the fraction, as TFORM "
-        f"{fits_field.code}{fits_field.width}.{fits_field.decimals} says",
-    )
+        if fits_field.decimals == 1:
+            digits = "digit is"
+        tform = f"{fits_field.code}{fits_field.width}.{fits_field.decimals}"
+        return Deviation(
+            kind=DeviationKind.TYPE,
+            column=fits_field.name,
+            count=len(places),
+            file=self.file.name,
+            row=first_row + int(places[0]),
+            value=cell.decode("latin-1").strip(),
+            message=f"no decimal point is written: the last {digits} the fraction, as TFORM {tform} says",
+        )
+
+
+def _slice_cell(row: np.ndarray, fits_field: FitsField) -> bytes:
+    cell: bytes = row[fits_field.start : fits_field.start + fits_field.width].tobytes()
+    return cell
+
+
+def _has_hdu_name(header: HduHeader, name: int | str) -> bool:
+    return isinstance(name, str) and name.lower() == header.name.lower()
 
 
 def _format_unsigned_cell(cell: bytes, fits_field: FitsField) -> str | None:
     """Write a cell of unsigned words; arrays in the heap are not shown."""
     if fits_field.heap_descriptor:
         return None
-    return " ".join(map(str, convert_unsigned_words(np.frombuffer(cell, ">i8")).to_pylist()))
+    numbers = convert_unsigned_words(np.frombuffer(cell, ">i8")).to_pylist()
+    return " ".join(map(str, numbers))
 
 
 def _find_columns_beyond_int64(stream: DecompressedStream, header: HduHeader, items: Sequence[FitsField]) -> set[str]:
     """Name the columns of unsigned 64-bit words whose values an int64 cannot hold.
 
-    Arrays in the heap are not looked at.
-
-    Only a table with such a column is read here, up to `MAX_SCANNED_BYTES` bytes; a larger value behind them rejects
-    its row.
+    Arrays in the heap are not scanned. Only a table with such a column is read here, up to `MAX_SCANNED_BYTES` bytes; a
+    larger value behind them rejects its row.
     """
     unresolved = {item.name: item for item in items if item.is_unsigned and not item.heap_descriptor}
     names_beyond: set[str] = set()
     width = header.read_integer("NAXIS1")
-    integer = header.read_integer("NAXIS2")
-    rows = min(integer, MAX_SCANNED_BYTES // max(width, 1))
+    max_rows = MAX_SCANNED_BYTES // max(width, 1)
+    rows = min(header.read_integer("NAXIS2"), max_rows)
     step = max(1, CHUNK_BYTES // max(width, 1))
     while unresolved and rows > 0:
         data = stream.read(min(step, rows) * width)
@@ -313,10 +351,12 @@ def _find_columns_beyond_int64(stream: DecompressedStream, header: HduHeader, it
             break
         cells = np.frombuffer(data, np.uint8, count * width).reshape(count, width)
         for name, item in list(unresolved.items()):
-            words = np.ascontiguousarray(cells[:, item.start : item.start + item.width]).view(">i8")
-            if has_values_beyond_int64(
-                convert_unsigned_words(words.ravel(), None if item.null is None else words.ravel() == item.null)
-            ):
+            end = item.start + item.width
+            words = np.ascontiguousarray(cells[:, item.start : end]).view(">i8").ravel()
+            mask = None
+            if item.null is not None:
+                mask = words == item.null
+            if has_values_beyond_int64(convert_unsigned_words(words, mask)):
                 names_beyond.add(name)
                 del unresolved[name]
         rows -= count
@@ -324,7 +364,10 @@ def _find_columns_beyond_int64(stream: DecompressedStream, header: HduHeader, it
 
 
 def list_table_hdus(file: DataFile) -> list[tuple[int, str, int, bool]]:
-    """List number, EXTNAME and rows of each table HDU, and whether it holds but the axes of an image, as spectrograms have them."""
+    """List number, EXTNAME and rows of each table HDU, and whether it only holds the axes of an image.
+
+    Spectrograms have such tables.
+    """
     hdus = []
     axes: set[int] = set()
     stream = file.open_unhashed(BUFFER_BYTES)
@@ -333,12 +376,15 @@ def list_table_hdus(file: DataFile) -> list[tuple[int, str, int, bool]]:
         while (header := read_header(stream.read, index, file.name)) is not None:
             if header.hdu_kind in {"BINTABLE", "TABLE"}:
                 rows = header.read_integer("NAXIS2")
-                along = rows == 1 and bool(axes) and all(item.repeat in axes for item in read_fields(header, file.name))
-                hdus.append((index, header.name, rows, along))
-            elif header.read_integer("NAXIS") > 1:
-                axes |= {
-                    header.read_integer(f"NAXIS{number}") for number in range(1, header.read_integer("NAXIS") + 1)
-                } - {0, 1}
+                is_axes = False
+                if rows == 1 and axes:
+                    is_axes = all(item.repeat in axes for item in read_fields(header, file.name))
+                hdus.append((index, header.name, rows, is_axes))
+            else:
+                axis_count = header.read_integer("NAXIS")
+                if axis_count > 1:
+                    sizes = {header.read_integer(f"NAXIS{number}") for number in range(1, axis_count + 1)}
+                    axes |= sizes - {0, 1}
             stream.skip_bytes(header.data_bytes)
             index += 1
     finally:
@@ -347,12 +393,13 @@ def list_table_hdus(file: DataFile) -> list[tuple[int, str, int, bool]]:
 
 
 def _merge_descriptions(column: Column, votable_column: Column | None) -> Column:
-    """Add what another description knows and the cards do not."""
+    """Add what another description tells and the cards do not."""
     if votable_column is None:
         return column
-    return column.copy_with(
-        **{key: getattr(column, key) or getattr(votable_column, key) for key in ("unit", "ucd", "utype", "description")}
-    )
+    merged_values: dict[str, object] = {}
+    for key in ("unit", "ucd", "utype", "description"):
+        merged_values[key] = getattr(column, key) or getattr(votable_column, key)
+    return column.copy_with(**merged_values)
 
 
 def _skip_bytes(stream: DecompressedStream, size: int) -> None:
@@ -382,8 +429,8 @@ def _spool_bytes(stream: DecompressedStream, size: int) -> BinaryIO:
 
 
 def _build_heap_reader(spool: BinaryIO, header: HduHeader) -> Callable[[int, int], bytes]:
-    integer = header.read_integer("NAXIS1")
-    start = header.read_integer("THEAP", integer * header.read_integer("NAXIS2"))
+    table_bytes = header.read_integer("NAXIS1") * header.read_integer("NAXIS2")
+    start = header.read_integer("THEAP", table_bytes)
 
     def read_heap(offset: int, size: int) -> bytes:
         spool.seek(start + offset)

@@ -1,10 +1,11 @@
-"""PostgreSQL: rows come by ADBC, as Arrow; blocks of keys are summed up in the server."""
+"""Read PostgreSQL: rows come by ADBC as Arrow; blocks of keys are summed up in the server."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from hven.sources.sql.options import Options
 
-# PostgreSQL's type numbers (pg_type) -> Arrow; what is not here is read as text
+# PostgreSQL's type numbers (pg_type) -> Arrow; other types are read as text
 _TYPES_BY_OID: dict[int, pa.DataType] = {
     16: pa.bool_(),
     20: pa.int64(),
@@ -64,22 +65,23 @@ _ITEM_TYPES_BY_OID: dict[int, pa.DataType] = {
     1022: pa.float64(),
     1231: pa.float64(),
 }
-OID_OID, NUMERIC_OID = 26, 1700
+OID_OID = 26
+NUMERIC_OID = 1700
 TIME_OIDS = {1082, 1114, 1184}
-WHOLE_NUMERIC_CODE = -1700  # ours: numeric(18, 0) or shorter, which a double would round
+WHOLE_NUMERIC_CODE = -1700  # Hven's code for numeric(18, 0) or shorter, which a double would round
 INTEGER_OIDS = {20, 21, 23}
-TEXT_OIDS = {25, 1043, 1042}  # text, varchar, char: blanks around values are not kept, and what is empty then is null
-# what a session must not inherit: text of values, and so checksums, shall be the same in all; a pass sees one state of
-# the data
+TEXT_OIDS = {25, 1043, 1042}  # text, varchar, char: blanks around values are stripped, and empty values become null
+# settings that a session must not inherit: values, and so checksums, must have the same text in all sessions, and a
+# pass must see one state of the data
 SESSION_OPTIONS = (
-    "-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read -c datestyle=ISO -c timezone=UTC"
+    "-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read"
+    " -c datestyle=ISO -c timezone=UTC"
     " -c extra_float_digits=3 -c intervalstyle=postgres -c bytea_output=hex -c standard_conforming_strings=on"
 )
 CONNECTION_ARGUMENTS: dict[str, Any] = {"connect_timeout": 15, "client_encoding": "utf8", "options": SESSION_OPTIONS}
-KEYS_PER_STATEMENT = 50_000  # of one statement
-VALID_YEARS_SQL = (
-    "BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999'"  # other times, and those without end, do not fit
-)
+KEYS_PER_STATEMENT = 50_000
+# other times do not fit, and those without end do not either
+VALID_YEARS_SQL = "BETWEEN '0001-01-01' AND '9999-12-31 23:59:59.999999'"
 
 
 class PostgresSource(KeyPagedDatabaseSource):
@@ -89,57 +91,51 @@ class PostgresSource(KeyPagedDatabaseSource):
         plugins.require_modules("a table of PostgreSQL", "psycopg", "adbc_driver_postgresql", error_class=SourceError)
         super().__init__(options, context)
         head, sep, url_remainder = url.partition("://")
+        self.url = url
         if head:
             self.url = f"postgresql{sep}{url_remainder}"
-        else:
-            self.url = url
 
     def _describe_columns(self) -> list[Column]:
         comments = self._read_comments()
-        return [
-            Column(name=name, type=type_from_arrow(_find_arrow_type(oid)), description=comments.get(name))
-            for name, oid, _ in self._result_columns
-        ]
+        columns: list[Column] = []
+        for name, oid, _ in self._result_columns:
+            kind = type_from_arrow(_find_arrow_type(oid))
+            columns.append(Column(name=name, type=kind, description=comments.get(name)))
+        return columns
 
     @cached_property
     def _result_columns(self) -> list[tuple[str, int, str]]:
-        """Names, type numbers and type names."""
+        """Names, type numbers and type names of the columns."""
         with self._connect() as connection:
             try:
                 cursor = connection.execute(f"SELECT * FROM ({self._write_select()}\n) AS hven_source LIMIT 0")
-                described = [
-                    (
-                        item.name,
-                        WHOLE_NUMERIC_CODE
-                        if item.type_code == NUMERIC_OID and item.scale == 0 and (item.precision or 19) <= 18
-                        else item.type_code,
-                    )
-                    for item in cursor.description or ()
-                ]
-                oids = sorted({abs(oid) for _, oid in described})
-                # -1: no length, which CAST would cut to
-                names = dict(
-                    connection.execute("SELECT o, format_type(o, -1) FROM unnest(%s::oid[]) o", (oids,)).fetchall()
-                )
+                database_names: list[str] = []
+                oids: list[int] = []
+                for item in cursor.description or ():
+                    is_whole = item.type_code == NUMERIC_OID and item.scale == 0 and (item.precision or 19) <= 18
+                    database_names.append(item.name)
+                    oids.append(WHOLE_NUMERIC_CODE if is_whole else item.type_code)
+                type_oids = sorted({abs(oid) for oid in oids})
+                # -1: without a length, to which CAST would cut
+                text = "SELECT o, format_type(o, -1) FROM unnest(%s::oid[]) o"
+                type_names = dict(connection.execute(text, (type_oids,)).fetchall())
             except Exception as error:
                 raise self._translate_error(error) from error
-        unique_names = deduplicate_column_names([name for name, _ in described], str)
-        if unique_names != [name for name, _ in described]:
-            self._renamed = unique_names
-        else:
-            self._renamed = []
-        for name, (database_name, _) in zip(unique_names, described, strict=True):
+        names = deduplicate_column_names(database_names, str)
+        self._renamed: list[str] = []
+        if names != database_names:
+            self._renamed = names
+        for name, database_name in zip(names, database_names, strict=True):
             if name != database_name:
                 self.context.report_deviation(build_duplicate_name_deviation(database_name, name, self.source_name))
-        return [(name, oid, names[abs(oid)]) for name, (_, oid) in zip(unique_names, described, strict=True)]
+        return [(name, oid, type_names[abs(oid)]) for name, oid in zip(names, oids, strict=True)]
 
     @property
     def _from_item(self) -> str:
-        """What stands behind FROM: columns of one name are named apart there."""
+        """The item behind FROM, which gives columns of one name different names."""
+        names = ""
         if self._result_columns and self._renamed:
             names = f" ({', '.join(map(quote_name, self._renamed))})"
-        else:
-            names = ""
         return f"({self._write_select()}\n) AS {SOURCE_ALIAS}{names}"
 
     @cached_property
@@ -148,23 +144,28 @@ class PostgresSource(KeyPagedDatabaseSource):
         return {name: oid for name, oid, _ in self._result_columns}
 
     def list_available_tables(self) -> list[AvailableTable]:
-        """List what this user may read; numbers of rows are the planner's estimates."""
+        """List the tables that this user may read; numbers of rows are the planner's estimates."""
         text = (
-            "SELECT n.nspname, c.relname, c.relkind, c.reltuples::bigint, current_schema() FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
+            "SELECT n.nspname, c.relname, c.relkind, c.reltuples::bigint, current_schema()"
+            " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+            " AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
             " AND NOT c.relispartition AND has_table_privilege(c.oid, 'SELECT')"
             " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e') ORDER BY 1, 2"
         )
         with self._connect() as connection:
             rows = self._query_rows(text, connection)
-        return [
-            AvailableTable(
-                option_value=write_table_option(name, schema if schema != current else None),
-                row_count=count if count >= 0 and kind not in {"v", "f"} else None,
-                is_view=kind in {"v", "m"},
-            )
-            for schema, name, kind, count, current in rows
-        ]
+        tables: list[AvailableTable] = []
+        for schema, name, kind, count, current_schema in rows:
+            stated_schema = None
+            if schema != current_schema:
+                stated_schema = schema
+            row_count = None
+            if count >= 0 and kind not in {"v", "f"}:
+                row_count = count
+            option_value = write_table_option(name, stated_schema)
+            tables.append(AvailableTable(option_value=option_value, row_count=row_count, is_view=kind in {"v", "m"}))
+        return tables
 
     def _read_comments(self) -> dict[str, str]:
         if not self.options.table:
@@ -173,16 +174,18 @@ class PostgresSource(KeyPagedDatabaseSource):
             "SELECT a.attname, col_description(a.attrelid, a.attnum) FROM pg_attribute a"
             " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped"
         )
+        table_name = self._write_select().removeprefix("SELECT * FROM ")
         with self._connect() as connection:
-            rows = connection.execute(text, (self._write_select().removeprefix("SELECT * FROM "),)).fetchall()
-        return {str(name): str(about) for name, about in rows if about}
+            rows = connection.execute(text, (table_name,)).fetchall()
+        return {str(name): str(comment) for name, comment in rows if comment}
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows as the server gives them, in one transaction (one picture of the data)."""
+        """Yield rows as the server returns them, in one transaction (one state of the data)."""
         names = self._check_column_names(column_names)
-        yield from limit_rows(self._read_statements(self._build_statements(row_limit), names), row_limit)
+        statements = self._build_statements(row_limit)
+        yield from limit_rows(self._read_statements(statements, names), row_limit)
 
     def _check_column_names(self, columns: Sequence[str] | None) -> list[str]:
         return check_column_names(columns, list(self._columns), self.source_name)
@@ -190,37 +193,49 @@ class PostgresSource(KeyPagedDatabaseSource):
     def _read_statements(
         self, statements: Sequence[SelectStatement], names: Sequence[str], first_row_number: int = 1
     ) -> Iterator[pa.RecordBatch]:
-        source_columns = self._columns
-        real = [name for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}] or list(source_columns)[
-            :1
-        ]
+        real = [name for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}]
+        if not real:
+            real = list(self._columns)[:1]
         head = f"SELECT {', '.join(map(self._write_selected_column, real))} FROM {self._from_item}"
-        for received_batch in self._stream_statements(f"{head}{statement.write_clause()}" for statement in statements):
-            bad: set[int] = set()
-            arrays = {}
-            columns = iter(received_batch.columns)
-            for name in real:
-                values = texts = next(columns)
-                if self.oids[name] in TIME_OIDS:
-                    arrays[name], texts = values, next(columns)
-                    faults = texts.is_valid()
-                else:
-                    arrays[name], faults = _convert_values(values, source_columns[name].type.arrow)
-                for at in [] if faults is None else pc.indices_nonzero(faults).to_pylist():
-                    if at not in bad:
-                        bad.add(at)
-                        self._reject_row(
-                            first_row_number + at, name, str(texts[at].as_py()), explain_unparsed(arrays[name].type)
-                        )
-            batch = build_source_batch(names, arrays, received_batch.num_rows, first_row_number, None)
-            yield batch.filter(pa.array([at not in bad for at in range(received_batch.num_rows)])) if bad else batch
-            first_row_number += received_batch.num_rows
+        texts = (f"{head}{statement.write_clause()}" for statement in statements)
+        for received_batch in self._stream_statements(texts):
+            row_count = received_batch.num_rows
+            arrays, is_bad = self._convert_batch(real, received_batch, first_row_number)
+            batch = build_source_batch(names, arrays, row_count, first_row_number, None)
+            if is_bad.any():
+                batch = batch.filter(pa.array(~is_bad))
+            yield batch
+            first_row_number += row_count
             self.read_count = first_row_number - 1
 
-    def _write_selected_column(self, name: str) -> str:
-        """Write a column as the driver is to get it: what it has no type for as the server writes it.
+    def _convert_batch(
+        self, column_names: Sequence[str], batch: pa.RecordBatch, first_row_number: int
+    ) -> tuple[dict[str, pa.Array], np.ndarray]:
+        """Convert a batch of the driver to the types of the columns, and mark the rows that are rejected."""
+        is_bad = np.zeros(batch.num_rows, bool)
+        arrays: dict[str, pa.Array] = {}
+        received_columns = iter(batch.columns)
+        for name in column_names:
+            values = next(received_columns)
+            if self.oids[name] in TIME_OIDS:
+                arrays[name] = values
+                values = next(received_columns)  # the times that do not fit, as texts
+                faults = values.is_valid()
+            else:
+                arrays[name], faults = _convert_values(values, self._columns[name].type.arrow)
+            if faults is None:
+                continue
+            reason = explain_unparsed(arrays[name].type)
+            for at in pc.indices_nonzero(faults).to_pylist():
+                if not is_bad[at]:
+                    is_bad[at] = True
+                    self._reject_row(first_row_number + at, name, str(values[at].as_py()), reason)
+        return arrays, is_bad
 
-        Of times, in a column of their own, those that do not fit.
+    def _write_selected_column(self, name: str) -> str:
+        """Write a column for the driver: types that it does not have are written as text by the server.
+
+        A second column has the times that do not fit.
         """
         plain = quote_name(name)
         oid = self.oids[name]
@@ -236,10 +251,11 @@ class PostgresSource(KeyPagedDatabaseSource):
         return f"format('%s', {plain})"
 
     def _stream_statements(self, texts: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """Yield what statements give, as it comes, all in one transaction."""
+        """Yield the rows of statements as they come, all in one transaction."""
         import adbc_driver_postgresql.dbapi as driver  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
         from psycopg.conninfo import make_conninfo  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
+        batch_options = {"adbc.postgresql.batch_size_hint_bytes": str(4 * CHUNK_BYTES)}
         try:
             with (
                 driver.connect(make_conninfo(self.url, **CONNECTION_ARGUMENTS)) as connection,
@@ -247,9 +263,7 @@ class PostgresSource(KeyPagedDatabaseSource):
             ):
                 try:
                     for text in texts:
-                        cursor.adbc_statement.set_options(
-                            **{"adbc.postgresql.batch_size_hint_bytes": str(4 * CHUNK_BYTES)}
-                        )
+                        cursor.adbc_statement.set_options(**batch_options)
                         cursor.execute(text)
                         yield from cursor.fetch_record_batch()
                 except GeneratorExit:
@@ -263,8 +277,8 @@ class PostgresSource(KeyPagedDatabaseSource):
     def compute_block_checksums(self, key_columns: Sequence[str], value_columns: Sequence[str]) -> pa.Table | None:
         """Sum up blocks of keys in the server: a 64-bit hash of each row, added up.
 
-        Whole-number keys make blocks of neighbours, all others (and those that lie far apart) of a hash's value. None:
-        the server has no such hash (before PostgreSQL 11).
+        Whole-number keys make blocks of neighbours. All others (and those that lie far apart) make blocks of a hash's
+        value. Return None where the server has no such hash (before PostgreSQL 11).
         """
         if not key_columns or any(name not in self._columns for name in (*key_columns, *value_columns)):
             return None
@@ -276,33 +290,33 @@ class PostgresSource(KeyPagedDatabaseSource):
             block_bits = "h"
             if len(key_columns) == 1 and self.oids[key_columns[0]] in INTEGER_OIDS:
                 name = quote_name(key_columns[0])
-                block_bits = choose_block_bits(
-                    *self._query_rows(f"SELECT min({name}), max({name}), count(*) {from_}", connection)[0]
-                )
-            hashable = {name for name, oid in self.oids.items() if oid in _TYPES_BY_OID or oid in TEXT_OIDS}
-            row = write_row_hash(list(dict.fromkeys((*key_columns, *value_columns))), hashable, version)
+                limits = self._query_rows(f"SELECT min({name}), max({name}), count(*) {from_}", connection)[0]
+                block_bits = choose_block_bits(*limits)
+            hashable = {name for name, oid in self.oids.items() if oid in {*_TYPES_BY_OID, *TEXT_OIDS}}
+            summed_names = list(dict.fromkeys((*key_columns, *value_columns)))
+            row_hash = write_row_hash(summed_names, hashable, version)
+            block_number = write_block_number(block_bits, key_columns)
             block_rows = self._query_rows(
-                f"SELECT {write_block_number(block_bits, key_columns)}, count(*), sum({row})::text {from_} GROUP BY 1",
-                connection,
+                f"SELECT {block_number}, count(*), sum({row_hash})::text {from_} GROUP BY 1", connection
             )
+        blocks: list[str] = []
+        for number, _, _ in block_rows:
+            number_text = "null"
+            if number is not None:
+                number_text = str(number)
+            blocks.append(f"{block_bits}:{number_text}")
         return pa.table(
             {
-                "block": pa.array(
-                    [f"{block_bits}:{'null' if at is None else at}" for at, _, _ in block_rows], pa.string()
-                ),
-                "rows": pa.array([rows for _, rows, _ in block_rows], pa.int64()),
+                "block": pa.array(blocks, pa.string()),
+                "rows": pa.array([row_count for _, row_count, _ in block_rows], pa.int64()),
                 "checksum": pa.array([total for _, _, total in block_rows], pa.string()),
             }
         )
 
     def select_blocks(self, key_columns: Sequence[str], block_ids: Sequence[object]) -> Self:
         """Select the rows of some blocks."""
-        return self._copy_part(
-            portions=(
-                SqlCondition(sql=text)
-                for text in write_block_conditions(key_columns, [str(block) for block in block_ids])
-            )
-        )
+        conditions = write_block_conditions(key_columns, [str(block) for block in block_ids])
+        return self._copy_part(portions=(SqlCondition(sql=text) for text in conditions))
 
     def _query_rows(self, text: str, connection: Any) -> list[Any]:
         try:
@@ -324,26 +338,22 @@ class PostgresSource(KeyPagedDatabaseSource):
         return max(1, KEYS_PER_STATEMENT // column_count)
 
     def _write_key_condition(self, columns: Sequence[str], keys: pa.Table) -> SqlCondition:
-        names = []
-        arrays = []
-        types = {name: word for name, _, word in self._result_columns}
+        names: list[str] = []
+        arrays: list[str] = []
+        types = {name: type_name for name, _, type_name in self._result_columns}
         for name in columns:
             oid = self.oids[name]
-            plain = quote_name(name)
-            names.append(
-                f"CAST({plain} AS double precision)"
-                if oid == NUMERIC_OID
-                else _write_trimmed(plain)
-                if oid in TEXT_OIDS
-                else plain
-            )
+            compared_column = quote_name(name)
+            kind = types[name]
             if oid == NUMERIC_OID:
+                compared_column = f"CAST({compared_column} AS double precision)"
                 kind = "double precision"
             elif oid in TEXT_OIDS:
+                compared_column = _write_trimmed(compared_column)
                 kind = "text"
-            else:
-                kind = types[name]
-            arrays.append(f"{_quote_text(_write_array_text(keys.column(name)))}::{kind}[]")
+            names.append(compared_column)
+            array_literal = _quote_text(_write_array_text(keys.column(name)))
+            arrays.append(f"{array_literal}::{kind}[]")
         return SqlCondition(sql=f"({', '.join(names)}) IN (SELECT * FROM unnest({', '.join(arrays)}))")
 
     def _connect(self) -> Any:
@@ -368,12 +378,18 @@ class _PostgresConditionWriter(SqlConditionWriter):
     rows: PostgresSource
 
     def write_column(self, name: str, *, is_computed: bool) -> str:
-        """Compare texts byte by byte; numbers of any length as what they are read as; sums in the widest type."""
+        """Write a column as it compares.
+
+        Texts compare byte by byte, numbers of any length by the values that are read, sums in the widest type.
+        """
         plain = quote_name(name)
         oid = self.rows.oids[name]
-        kind = self.rows._columns[name].type  # noqa: SLF001  (two halves of one thing)
+        kind = self.rows._columns[name].type  # noqa: SLF001  (a class of this module)
         if kind.is_string:
-            return f'{_write_trimmed(plain) if oid in TEXT_OIDS else f"CAST({plain} AS text)"} COLLATE "C"'
+            text = f"CAST({plain} AS text)"
+            if oid in TEXT_OIDS:
+                text = _write_trimmed(plain)
+            return f'{text} COLLATE "C"'
         if oid == NUMERIC_OID or (is_computed and not kind.is_integer and kind.is_numeric):
             return f"CAST({plain} AS double precision)"
         if is_computed:
@@ -381,7 +397,7 @@ class _PostgresConditionWriter(SqlConditionWriter):
         return plain
 
     def write_is_null(self, name: str) -> str:
-        """Count NaN and blank text as no value: so they are read."""
+        """Write the condition of a missing value, which NaN and blank text are, too."""
         plain = quote_name(name)
         oid = self.rows.oids[name]
         if oid in TEXT_OIDS:
@@ -391,7 +407,7 @@ class _PostgresConditionWriter(SqlConditionWriter):
         return f"{plain} IS NULL"
 
     def write_literal(self, value: object) -> str:
-        """Write a literal: COPY has no places for values."""
+        """Write a literal: COPY has no placeholders."""
         if isinstance(value, str):
             return _quote_text(value)
         if isinstance(value, float):
@@ -411,7 +427,7 @@ def _quote_text(value: str) -> str:
     Raises
     ------
     SourceError
-        It has a NUL, which no text there has.
+        The text has a NUL, which no text of PostgreSQL has.
     """
     if "\0" in value:
         raise SourceError(
@@ -425,26 +441,29 @@ def _write_array_text(values: pa.ChunkedArray) -> str:
     kind = values.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         escaped = pc.replace_substring(pc.replace_substring(values, "\\", "\\\\"), '"', '\\"')
-        if len(values):
-            return '{"' + '","'.join(escaped.to_pylist()) + '"}'
-        return "{}"
-    if pa.types.is_timestamp(kind):
-        return "{" + ",".join(f'"{value.isoformat()}"' for value in values.to_pylist()) + "}"
-    return "{" + ",".join(repr(value) if isinstance(value, float) else str(value) for value in values.to_pylist()) + "}"
+        items = [f'"{text}"' for text in escaped.to_pylist()]
+    elif pa.types.is_timestamp(kind):
+        items = [f'"{value.isoformat()}"' for value in values.to_pylist()]
+    else:
+        items = [str(value) for value in values.to_pylist()]  # of a float, all its digits
+    return "{" + ",".join(items) + "}"
 
 
 def _convert_values(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """Convert the driver's values to the column's type, and find which do not fit."""
+    """Convert the driver's values to the type of the column, and mark those that do not fit."""
     if isinstance(values, pa.ExtensionArray):  # numeric: its digits
         values = values.storage
     if pa.types.is_list(arrow_type):
         items, _ = _convert_values(values.values, arrow_type.value_type)
         empty = pc.fill_null(pc.equal(pc.list_value_length(values), 0), True)
-        return pa.ListArray.from_arrays(values.offsets, items, type=arrow_type, mask=empty), None
+        lists = pa.ListArray.from_arrays(values.offsets, items, type=arrow_type, mask=empty)
+        return lists, None
     if pa.types.is_string(values.type):
         return parse_cells(values, arrow_type)
     return (replace_nan(values), None)
 
 
 def _find_arrow_type(oid: int) -> pa.DataType:
-    return _TYPES_BY_OID.get(oid) or (pa.list_(_ITEM_TYPES_BY_OID[oid]) if oid in _ITEM_TYPES_BY_OID else pa.string())
+    if oid in _ITEM_TYPES_BY_OID:
+        return pa.list_(_ITEM_TYPES_BY_OID[oid])
+    return _TYPES_BY_OID.get(oid, pa.string())
