@@ -1,6 +1,6 @@
-"""Data sources of das2 servers elsewhere.
+"""Read data sources of remote das2 servers.
 
-Streams of das2 2.2, window by window, at the resolution that is asked for.
+They send streams of das2 2.2, window by window, at the requested resolution.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hven.model.table import Column, ParameterBins
 from hven.model.types import parse_type
 from hven.sources import ServiceSignature
 from hven.sources._reading import das2_packets, time_windows
-from hven.sources._reading.das2_packets import Das2Stream, PacketVariable, StreamExceptionError
+from hven.sources._reading.das2_packets import Das2Stream, PacketVariable, SampleSegment, StreamExceptionError
 from hven.sources._reading.service_client import extract_error_text
 from hven.sources._reading.time_windows import SECOND_MICROSECONDS, TimeWindowSource, parse_instants, to_number_column
 
@@ -36,18 +36,19 @@ SERVICE = ServiceSignature(
 )
 TIME_COLUMN = "time"
 NO_DATA_EXCEPTION = "NoDataInInterval"
-FIRST_LOOK_DIVISOR = 1000  # of all the time, what is looked at for the variables where no example is told
+FIRST_LOOK_DIVISOR = 1000  # without an example, this part of all the time shows the variables
 _NON_WORD_PATTERN = re.compile(r"\W+")
 
 
 class Options(time_windows.TimeWindowOptions):
-    """What a descriptor may say of a das2 server."""
+    """What a descriptor may state about a das2 server."""
 
     url: str = Field(pattern=r"^https?://", description="Address of the server: https://host/das2/server.")
     resolution: float | None = Field(
         None,
         gt=0,
-        description="Seconds that may lie between two samples: the server reduces to means and peaks; default: all samples.",
+        description="Seconds that may lie between two samples: the server reduces to means and peaks; "
+        "default: all samples.",
     )
     params: str | None = Field(None, description="What the data source takes as `params`.")
     tags: bool = Field(
@@ -56,7 +57,7 @@ class Options(time_windows.TimeWindowOptions):
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
-    """Open a data source; nothing is asked yet.
+    """Open a data source; no request is sent yet.
 
     Raises
     ------
@@ -73,24 +74,23 @@ class Das2Source(TimeWindowSource):
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
         """Return title and description of the data source."""
-        return self._dataset_properties.get("title"), self._dataset_properties.get(
-            "summary"
-        ) or self._dataset_properties.get("description")
+        properties = self._dataset_properties
+        description = properties.get("summary") or properties.get("description")
+        return properties.get("title"), description
 
     @cached_property
     def _dataset_properties(self) -> dict[str, str]:
-        """What the server says of the data source."""
+        """The properties of the data source, as the server states them."""
         return self._request_stream({"server": "dsdf", "dataset": self.options.dataset}).properties
 
     @cached_property
     def _time_limits(self) -> tuple[int, int]:
         range_text = self._dataset_properties.get("validRange", "")
-        stated_limits = _parse_range(range_text) or (None, None)
-        requested_limits = (self.options.start, self.options.stop)
-        first, last = (
-            _parse_instant(requested) if requested else stated
-            for requested, stated in zip(requested_limits, stated_limits, strict=True)
-        )
+        first, last = _parse_range(range_text) or (None, None)
+        if self.options.start:
+            first = _parse_instant(self.options.start)
+        if self.options.stop:
+            last = _parse_instant(self.options.stop)
         if first is None or last is None:
             raise SourceError(
                 f"{self.source_name} does not say from when to when it has samples: validRange is {range_text!r:.80}",
@@ -100,78 +100,69 @@ class Das2Source(TimeWindowSource):
 
     @cached_property
     def _variables(self) -> dict[str, PacketVariable]:
-        """The variables by the names of their columns, as the first samples have them."""
+        """The variables of the first samples, by the names of their columns."""
         first, last = self._time_limits
         width = max((last - first) // FIRST_LOOK_DIVISOR, 60 * SECOND_MICROSECONDS)
+        spans = [(first, min(first + width, last)), (max(last - width, first), last), (first, last)]
         example = _parse_range(self._dataset_properties.get("exampleRange_00", ""))
-        for start, stop in (
-            *([example] if example else []),
-            (first, min(first + width, last)),
-            (max(last - width, first), last),
-            (first, last),
-        ):
+        if example is not None:
+            spans.insert(0, example)
+        for start, stop in spans:
             stream = self._read_stream(start, stop)
-            if stream is not None and stream.segments:
-                variables: dict[str, PacketVariable] = {}
-                for segment in stream.segments:
-                    for at, plane in enumerate(segment.planes[1:], 1):
-                        variables.setdefault(_build_column_name(plane, at), plane)
-                return variables
+            if stream is None or not stream.segments:
+                continue
+            variables: dict[str, PacketVariable] = {}
+            for segment in stream.segments:
+                for number, plane in enumerate(segment.planes[1:], 1):
+                    variables.setdefault(_build_column_name(plane, number), plane)
+            return variables
         raise SourceError(f"{self.source_name} has no samples", remedy="say another start and stop")
 
     @cached_property
     def _columns(self) -> dict[str, Column]:
-        columns = {
-            TIME_COLUMN: Column(
-                name=TIME_COLUMN,
-                type=parse_type("timestamp"),
-                ucd="time.epoch",
-                description=self._dataset_properties.get("xLabel"),
-            )
-        }
+        time_column = Column(
+            name=TIME_COLUMN,
+            type=parse_type("timestamp"),
+            ucd="time.epoch",
+            description=self._dataset_properties.get("xLabel"),
+        )
+        columns = {TIME_COLUMN: time_column}
         for name, plane in self._variables.items():
-            if plane.type.endswith("real4"):
-                kind = "float32"
-            else:
-                kind = "float64"
-            if plane.is_scan:
-                if self.options.tags:
-                    shape = "[*]"
-                else:
-                    shape = f"[{plane.item_count}]"
-            else:
-                shape = ""
-            about = plane.properties.get("summary") or plane.properties.get("description")
-            columns[name] = Column(
-                name=name, type=parse_type(kind + shape), unit=plane.units or None, description=about
-            )
+            columns[name] = self._describe_variable(name, plane)
             if self.options.tags and plane.item_values:
-                columns[f"{name}_tags"] = Column(
-                    name=f"{name}_tags", type=parse_type("float64[*]"), description=plane.properties.get("yLabel")
-                )
+                tags_name = f"{name}_tags"
+                kind = parse_type("float64[*]")
+                columns[tags_name] = Column(name=tags_name, type=kind, description=plane.properties.get("yLabel"))
         column_names = self.options.columns
         for name in column_names or ():
             if name not in columns:
                 raise SourceError(
                     f"{self.source_name} has no variable {name!r}", remedy=f"it has {', '.join(columns)[:500]}"
                 )
-        return {
-            name: column
-            for name, column in columns.items()
-            if column_names is None or name in {TIME_COLUMN, *column_names}
-        }
+        if column_names is None:
+            return columns
+        return {name: column for name, column in columns.items() if name in {TIME_COLUMN, *column_names}}
+
+    def _describe_variable(self, name: str, plane: PacketVariable) -> Column:
+        kind = "float64"
+        if plane.type.endswith("real4"):
+            kind = "float32"
+        if plane.is_scan and self.options.tags:
+            kind = f"{kind}[*]"
+        elif plane.is_scan:
+            kind = f"{kind}[{plane.item_count}]"
+        description = plane.properties.get("summary") or plane.properties.get("description")
+        return Column(name=name, type=parse_type(kind), unit=plane.units or None, description=description)
 
     def read_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
-        """Say what the items of spectra stand for."""
-        return {
-            name: (
-                ParameterBins(
-                    name=plane.properties.get("yLabel") or "frequency", centers=tuple(map(float, plane.item_values))
-                ),
-            )
-            for name, plane in self._variables.items()
-            if plane.item_values
-        }
+        """Return the bins of the items of spectra."""
+        bins_by_name: dict[str, tuple[ParameterBins, ...]] = {}
+        for name, plane in self._variables.items():
+            if plane.item_values:
+                label = plane.properties.get("yLabel") or "frequency"
+                centers = tuple(map(float, plane.item_values))
+                bins_by_name[name] = (ParameterBins(name=label, centers=centers),)
+        return bins_by_name
 
     def _request_stream(self, parameters: dict[str, str]) -> Das2Stream:
         def request_once() -> Das2Stream:
@@ -192,68 +183,66 @@ class Das2Source(TimeWindowSource):
         return self.service.retry(request_once)
 
     def _read_stream(self, start: int, stop: int) -> Das2Stream | None:
-        parameters = {
-            "server": "dataset",
-            "dataset": self.options.dataset,
-            "start_time": str(np.datetime64(start, "us")),
-            "end_time": str(np.datetime64(stop, "us")),
-        }
-        parameters |= {"resolution": f"{self.options.resolution:.9g}"} if self.options.resolution else {}
-        parameters |= {"params": self.options.params} if self.options.params else {}
+        parameters = {"server": "dataset", "dataset": self.options.dataset}
+        parameters["start_time"] = str(np.datetime64(start, "us"))
+        parameters["end_time"] = str(np.datetime64(stop, "us"))
+        if self.options.resolution:
+            parameters["resolution"] = f"{self.options.resolution:.9g}"
+        if self.options.params:
+            parameters["params"] = self.options.params
         try:
             return self._request_stream(parameters)
         except SourceError as error:
-            cause = error.__cause__ if isinstance(error.__cause__, StreamExceptionError) else error
-            if isinstance(cause, StreamExceptionError) and cause.exception_type == NO_DATA_EXCEPTION:
-                return None
+            for fault in (error, error.__cause__):
+                if isinstance(fault, StreamExceptionError) and fault.exception_type == NO_DATA_EXCEPTION:
+                    return None
             raise
 
     def _request_window(self, start: int, stop: int, column_names: Sequence[str]) -> list[pa.Table]:
         stream = self._read_stream(start, stop)
-        tables = []
-        if stream is not None and stream.skipped_variables:
-            for name in stream.skipped_variables:
-                message = "the values are no numbers; they are left out"
-                self._report_once(
-                    Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=self.source_name, message=message)
-                )
-        for segment in stream.segments if stream is not None else ():
-            arrays = {TIME_COLUMN: pa.array(segment.times).cast(pa.timestamp("us"))}
-            for at, (plane, values) in enumerate(zip(segment.planes[1:], segment.values, strict=True), 1):
-                name = _build_column_name(plane, at)
-                first = self._variables.get(name)
-                if first is None:
-                    message = "the first samples do not have this variable; it is left out"
-                    self._report_once(
-                        Deviation(
-                            kind=DeviationKind.DROPPED_COLUMN, column=name, file=self.source_name, message=message
-                        )
-                    )
-                    continue
-                if not self.options.tags and first.item_values != plane.item_values:
-                    moment = np.datetime64(int(segment.times[0]), "us")
-                    raise SourceError(
-                        f"{self.source_name}: the values of the {plane.item_count} items of {name} are others "
-                        f"at {moment}Z than at first",
-                        remedy="say tags: true, which adds a column of them",
-                    )
-                if name in column_names:
-                    arrays[name] = to_number_column(
-                        values if plane.is_scan else values[:, 0], None, self._columns[name].type.arrow
-                    )
-                if f"{name}_tags" in column_names and plane.item_values:
-                    tags = np.broadcast_to(np.array(plane.item_values), (len(values), plane.item_count))
-                    arrays[f"{name}_tags"] = to_number_column(tags, None, self._columns[f"{name}_tags"].type.arrow)
-            rows = len(segment.times)
-            tables.append(
-                pa.table(
-                    {name: arrays.get(name, pa.nulls(rows, self._columns[name].type.arrow)) for name in column_names}
-                )
-            )
+        if stream is None:
+            return []
+        for name in stream.skipped_variables:
+            self._report_dropped(name, "the values are no numbers; they are left out")
+        tables = [self._build_table(segment, column_names) for segment in stream.segments]
         # packets of several types take turns
         if len(tables) > 1:
             return [pa.concat_tables(tables).sort_by(TIME_COLUMN)]
         return tables
+
+    def _report_dropped(self, name: str, message: str) -> None:
+        deviation = Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=self.source_name, message=message)
+        self._report_once(deviation)
+
+    def _build_table(self, segment: SampleSegment, column_names: Sequence[str]) -> pa.Table:
+        arrays = {TIME_COLUMN: pa.array(segment.times).cast(pa.timestamp("us"))}
+        for number, (plane, values) in enumerate(zip(segment.planes[1:], segment.values, strict=True), 1):
+            name = _build_column_name(plane, number)
+            first = self._variables.get(name)
+            if first is None:
+                self._report_dropped(name, "the first samples do not have this variable; it is left out")
+                continue
+            if not self.options.tags and first.item_values != plane.item_values:
+                moment = np.datetime64(int(segment.times[0]), "us")
+                raise SourceError(
+                    f"{self.source_name}: the values of the {plane.item_count} items of {name} are others "
+                    f"at {moment}Z than at first",
+                    remedy="say tags: true, which adds a column of them",
+                )
+            if name in column_names:
+                plane_values = values
+                if not plane.is_scan:
+                    plane_values = values[:, 0]
+                arrays[name] = to_number_column(plane_values, None, self._columns[name].type.arrow)
+            tags_name = f"{name}_tags"
+            if tags_name in column_names and plane.item_values:
+                item_values = np.array(plane.item_values)
+                tags = np.broadcast_to(item_values, (len(values), plane.item_count))
+                arrays[tags_name] = to_number_column(tags, None, self._columns[tags_name].type.arrow)
+        for name in column_names:
+            if name not in arrays:
+                arrays[name] = pa.nulls(len(segment.times), self._columns[name].type.arrow)
+        return pa.table({name: arrays[name] for name in column_names})
 
 
 def _build_column_name(plane: PacketVariable, plane_number: int) -> str:
@@ -264,19 +253,21 @@ def _parse_instant(text: str) -> int | None:
     text = text.strip().upper().removesuffix("UTC").strip()
     if text == "NOW":
         return int(dt.datetime.now(dt.UTC).timestamp()) * SECOND_MICROSECONDS
+    iso_text = text.replace(" ", "T")
     try:
-        instants = parse_instants(np.array([text.replace(" ", "T").encode()]))
-        return int(instants[0])
+        instants = parse_instants(np.array([iso_text.encode()]))
     except ValueError:
         return None
+    return int(instants[0])
 
 
 def _parse_range(text: str) -> tuple[int, int] | None:
-    """Read `A to B UTC | words`."""
-    first, to, last = text.partition("|")[0].partition(" to ")
-    limits = _parse_instant(first), _parse_instant(last)
-    if to and limits[0] is not None and limits[1] is not None:
-        return (limits[0], limits[1])
+    """Parse `A to B UTC | words`; None: it is no range."""
+    first_text, to, last_text = text.partition("|")[0].partition(" to ")
+    first = _parse_instant(first_text)
+    last = _parse_instant(last_text)
+    if to and first is not None and last is not None:
+        return (first, last)
     return None
 
 

@@ -1,7 +1,8 @@
-"""Cells of text -> typed Arrow arrays, vectorised; and the guess which type a column of text has."""
+"""Convert cells of text to typed Arrow arrays, and guess the type of a column of text."""
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -15,30 +16,10 @@ from hven.model.literal import cast_or_null, find_overflow, parse_number, parse_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# what people write for "no number"; applied to numbers, booleans and times only, never to text
-NULL_WORDS = (
-    "",
-    "NaN",
-    "nan",
-    "NAN",
-    "NULL",
-    "null",
-    "NA",
-    "N/A",
-    "n/a",
-    "None",
-    "none",
-    "-",
-    "--",
-    *("-" * length for length in range(3, 33)),  # as wide as the column
-    "...",
-    "?",
-    "*",
-    "nil",
-    "<NA>",
-    "-NaN",
-    "-nan",
-)
+# how people write "no number"; these apply to numbers, booleans and times only, never to text
+_NULL_NAMES = ("NaN", "nan", "NAN", "NULL", "null", "NA", "N/A", "n/a", "None", "none")
+_NULL_RULES = tuple("-" * length for length in range(1, 33))  # as wide as the column
+NULL_WORDS = ("", *_NULL_NAMES, *_NULL_RULES, "...", "?", "*", "nil", "<NA>", "-NaN", "-nan")
 _TRUE_WORDS = pa.array(["true", "t", "yes", "y", "1"])
 _FALSE_WORDS = pa.array(["false", "f", "no", "n", "0"])
 _FLOAT_PATTERN = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?$|^(?i:[+-]?(?:inf|infinity|nan))$"
@@ -46,9 +27,8 @@ _FINITE_NUMBER_PATTERN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)
 MINUS_SIGN = "\u2212"  # Unicode's minus sign, as typesetters write it
 RESPELT_NUMBER_PATTERN = rf"{MINUS_SIGN}|[\d.][dD][+-]?\d"  # numbers with it, or with an exponent of Fortran: 1.5D+03
 _SHORT_INTEGER_PATTERN = r"^[+-]?\d{1,18}$"
-_TYPED_VALUE_PATTERN = re.compile(
-    r"[-+.\d\u2212]|true|false|inf|nan", re.IGNORECASE
-)  # how numbers, times, true and false begin
+# how numbers, times, true and false begin
+_TYPED_VALUE_PATTERN = re.compile(r"[-+.\d\u2212]|true|false|inf|nan", re.IGNORECASE)
 _BOOLEAN_WORDS = pa.array(["true", "false"])
 BLANK_CHARACTERS = " \t\r\n\v\f"
 
@@ -57,23 +37,21 @@ BLANK_CHARACTERS = " \t\r\n\v\f"
 def build_null_words(null_words: tuple[str, ...]) -> pa.Array:
     """Build the array of null words, once.
 
-    To find a list's type, pyarrow looks for dateutil each time, which takes a millisecond.
+    pyarrow looks for dateutil whenever it infers the type of a list, which takes a millisecond.
     """
     return pa.array([*NULL_WORDS, *null_words], pa.string())
 
 
 def strip_blanks(text: pa.Array) -> pa.Array:
-    """Strip blanks off both ends."""
+    """Strip the blanks at both ends."""
     return pc.utf8_trim(text, characters=BLANK_CHARACTERS)
 
 
 def is_convertible_type(arrow_type: pa.DataType) -> bool:
     """Check whether `parse_cells` reads text as this type."""
     types = pa.types
-    return any(
-        test(arrow_type)
-        for test in (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_timestamp)
-    )
+    checks = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_timestamp)
+    return any(check(arrow_type) for check in checks)
 
 
 def parse_cells(
@@ -84,14 +62,14 @@ def parse_cells(
     decimal: str = ".",
     thousands: str | None = None,
 ) -> tuple[pa.Array, pa.Array | None]:
-    """Read text as `arrow_type`.
+    """Parse text as `arrow_type`.
 
     Parameters
     ----------
     text
-        Strings, with blanks around them as they come.
+        Strings, perhaps with blanks around them.
     null_words
-        Words that stand for no value, besides the usual ones.
+        Words that stand for a missing value, besides the usual ones.
 
     Returns
     -------
@@ -103,7 +81,7 @@ def parse_cells(
         return replace_null_words(text, null_words), None
     value_set = build_null_words(tuple(null_words))
     blank = pc.is_in(text, value_set=value_set)
-    text = pc.if_else(blank, pa.scalar(None, pa.string()), text)
+    text = _clear_cells(text, blank)
     if pa.types.is_boolean(arrow_type):
         return _parse_booleans(text)
     if pa.types.is_timestamp(arrow_type):
@@ -112,7 +90,8 @@ def parse_cells(
         text = pc.replace_substring(text, thousands, "")
     if decimal != ".":
         text = pc.replace_substring(text, decimal, ".")
-    text = pc.replace_substring_regex(pc.replace_substring(text, MINUS_SIGN, "-"), r"^\+", "")
+    text = pc.replace_substring(text, MINUS_SIGN, "-")
+    text = pc.replace_substring_regex(text, r"^\+", "")
     if pa.types.is_floating(arrow_type):
         values, bad = _parse_floats(text, arrow_type)
     else:
@@ -126,7 +105,7 @@ def is_number(text: str) -> bool:
 
 
 def replace_null_words(text: pa.Array, null_words: Sequence[str]) -> pa.Array:
-    """Replace empty strings and null words by null."""
+    """Replace empty strings and null words with null."""
     if null_words:
         value_set = pa.array(["", *null_words], pa.string())
         words = pc.is_in(text, value_set=value_set)
@@ -139,12 +118,12 @@ def replace_null_words(text: pa.Array, null_words: Sequence[str]) -> pa.Array:
 
 def decode_json_strings(text: pa.Array) -> pa.Array:
     """Decode JSON's strings, and its null; other JSON stays as it is."""
-    text = pc.if_else(pc.equal(text, "null"), pa.scalar(None, text.type), text)
+    text = _clear_cells(text, pc.equal(text, "null"))
     quoted = pc.match_substring_regex(text, r'(?s)^".*"$')
     if not pc.any(quoted).as_py():
         return text
     bare = pc.utf8_slice_codeunits(text, 1, -1)
-    # a doubled backslash steps aside first, so that what follows it is not taken for an escape
+    # a doubled backslash is replaced first, so that the sign behind it is not taken for an escape
     for code, sign in (("\\\\", "\0"), ('\\"', '"'), ("\\/", "/"), ("\\n", "\n"), ("\\t", "\t"), ("\0", "\\")):
         bare = pc.replace_substring(bare, code, sign)
     return pc.if_else(quoted, bare, text)
@@ -162,36 +141,44 @@ def list_null_numbers(null_words: Sequence[str]) -> list[int | float]:
 
 
 def replace_null_numbers(values: pa.Array, null_words: Sequence[str]) -> pa.Array:
-    """Replace by null what equals a null word which is a number; what is no number (times, booleans, text) stays."""
+    """Replace numbers that equal a null word with null; other types (times, booleans, text) stay."""
     kind = values.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return values
     for word in list_null_numbers(null_words):
-        if word != word:  # noqa: PLR0124  (NaN)
+        if isinstance(word, float) and math.isnan(word):
             continue
         try:
-            same = pc.equal(values, pa.scalar(float(word) if pa.types.is_floating(kind) else word).cast(kind))
+            number = word
+            if pa.types.is_floating(kind):
+                number = float(word)
+            same = pc.equal(values, pa.scalar(number).cast(kind))
         except (pa.ArrowInvalid, OverflowError):  # 99.99 or 10**30 in a column of integers
             continue
-        values = pc.if_else(same, pa.scalar(None, values.type), values)
+        values = _clear_cells(values, same)
     return values
 
 
 def replace_null_values(values: pa.Array, null_words: Sequence[str]) -> pa.Array:
-    """Replace by null what stands for no value, text or number; values within arrays stay."""
+    """Replace the words or numbers for a missing value with null; values within arrays stay."""
     if pa.types.is_string(values.type):
         return replace_null_words(values, null_words)
     return replace_null_numbers(values, null_words)
 
 
 def replace_nan(values: pa.Array) -> pa.Array:
-    """Replace NaN by null: in all carriers of the field it stands for no value."""
+    """Replace NaN with null: in all formats of the field it stands for a missing value."""
     if not pa.types.is_floating(values.type):
         return values
     nan = pc.is_nan(values)
     if pc.any(nan).as_py():
         return pc.if_else(nan, pa.scalar(None, values.type), values)
     return values
+
+
+def _clear_cells(values: pa.Array, mask: pa.Array) -> pa.Array:
+    """Replace the marked cells with null."""
+    return pc.if_else(mask, pa.scalar(None, values.type), values)
 
 
 def _find_bad(fits: pa.Array) -> pa.Array | None:
@@ -204,7 +191,7 @@ def _find_bad(fits: pa.Array) -> pa.Array | None:
 def _replace_bad_cells(text: pa.Array, is_bad: pa.Array | None) -> pa.Array:
     if is_bad is None:
         return text
-    return pc.if_else(is_bad, pa.scalar(None, text.type), text)
+    return _clear_cells(text, is_bad)
 
 
 def _combine_masks(a: pa.Array | None, b: pa.Array | None) -> pa.Array | None:
@@ -220,7 +207,8 @@ def _parse_booleans(text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     true = pc.is_in(lower, value_set=_TRUE_WORDS)
     is_known = pc.or_(true, pc.is_in(lower, value_set=_FALSE_WORDS))
     bad = _find_bad(pc.or_(is_known, pc.is_null(text)))
-    return pc.if_else(is_known, true, pa.scalar(None, pa.bool_())), bad
+    values = pc.if_else(is_known, true, pa.scalar(None, pa.bool_()))
+    return values, bad
 
 
 def _parse_floats(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
@@ -230,9 +218,8 @@ def _parse_floats(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa
     except pa.ArrowInvalid:
         bad = _find_bad(pc.match_substring_regex(text, _FLOAT_PATTERN))
         # Fortran writes 1.5D+03
-        values, still_bad = cast_or_null(
-            pc.replace_substring_regex(_replace_bad_cells(text, bad), "[dD]", "e"), pa.float64()
-        )
+        respelt_text = pc.replace_substring_regex(_replace_bad_cells(text, bad), "[dD]", "e")
+        values, still_bad = cast_or_null(respelt_text, pa.float64())
         bad = _combine_masks(bad, still_bad)
     values = replace_nan(values)
     if arrow_type != pa.float64():
@@ -250,35 +237,41 @@ def _parse_integers(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, 
     except pa.ArrowInvalid:
         pass
     short = pc.match_substring_regex(text, _SHORT_INTEGER_PATTERN)
-    values = pc.cast(pc.if_else(short, text, pa.scalar(None, text.type)), pa.int64())
-    remaining_text = pc.if_else(short, pa.scalar(None, text.type), text)
+    short_text = pc.if_else(short, text, pa.scalar(None, text.type))
+    values = pc.cast(short_text, pa.int64())
+    remaining_text = _clear_cells(text, short)
     bad = None
     if remaining_text.null_count < len(remaining_text):
-        # 12.0, 1e3 and numbers of 19 digits are integers too
-        fits = pc.and_(
-            pc.match_substring_regex(remaining_text, r"^-?\d{19}$"),
-            pc.less_equal(pc.utf8_ltrim(remaining_text, "-"), str(2**63 - 1)),
-        )
-        fits = pc.or_(fits, pc.equal(remaining_text, str(-(2**63))))
-        exact = pc.cast(pc.if_else(fits, remaining_text, pa.scalar(None, text.type)), pa.int64())
-        other = pc.if_else(pc.is_valid(exact), pa.scalar(None, text.type), remaining_text)
-        real, unreal = _parse_floats(other, pa.float64())
-        is_whole = pc.and_(pc.equal(real, pc.floor(real)), pc.less(pc.abs(real), 2.0**53))
-        bad = _combine_masks(unreal, _find_bad(is_whole))
-        is_whole = pc.fill_null(is_whole, False)
-        integral = pc.cast(pc.if_else(is_whole, real, pa.scalar(None, pa.float64())), pa.int64())
-        values = pc.coalesce(values, exact, integral)
+        other_values, bad = _parse_long_integers(remaining_text)
+        values = pc.coalesce(values, other_values)
     if arrow_type != pa.int64():
         limits = np.iinfo(arrow_type.to_pandas_dtype())
         low = max(int(limits.min), -(2**63))
         high = min(int(limits.max), 2**63 - 1)
-        fits = pc.and_(
-            pc.greater_equal(values, pa.scalar(low, pa.int64())), pc.less_equal(values, pa.scalar(high, pa.int64()))
-        )
+        is_large_enough = pc.greater_equal(values, pa.scalar(low, pa.int64()))
+        is_small_enough = pc.less_equal(values, pa.scalar(high, pa.int64()))
+        fits = pc.and_(is_large_enough, is_small_enough)
         outside = _find_bad(fits)
         bad = _combine_masks(bad, outside)
         values = pc.cast(_replace_bad_cells(values, outside), arrow_type)
     return values, bad
+
+
+def _parse_long_integers(text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
+    """Parse integers of 19 digits, and those that are written as 12.0 or 1e3."""
+    has_19_digits = pc.match_substring_regex(text, r"^-?\d{19}$")
+    is_small_enough = pc.less_equal(pc.utf8_ltrim(text, "-"), str(2**63 - 1))
+    is_smallest = pc.equal(text, str(-(2**63)))
+    fits = pc.or_(pc.and_(has_19_digits, is_small_enough), is_smallest)
+    fitting_text = pc.if_else(fits, text, pa.scalar(None, text.type))
+    exact = pc.cast(fitting_text, pa.int64())
+    real, unreal = _parse_floats(_clear_cells(text, pc.is_valid(exact)), pa.float64())
+    is_integral = pc.equal(real, pc.floor(real))
+    is_whole = pc.and_(is_integral, pc.less(pc.abs(real), 2.0**53))
+    bad = _combine_masks(unreal, _find_bad(is_whole))
+    whole_numbers = pc.if_else(pc.fill_null(is_whole, False), real, pa.scalar(None, pa.float64()))
+    integral = pc.cast(whole_numbers, pa.int64())
+    return pc.coalesce(exact, integral), bad
 
 
 def _parse_times(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
@@ -291,32 +284,28 @@ def guess_type(
 ) -> pa.DataType:
     """Guess the type of a column from a sample: bool, int64, float64, timestamp or string.
 
-    Text with leading zeros (``00042``) stays text, as do integers beyond 64 bits: they are names.
+    Text with leading zeros (``00042``) stays text, and so do integers beyond 64 bits: they are names.
     A column without any value is text.
     """
     text = strip_blanks(text)
     value_set = build_null_words(tuple(null_words))
     blank = pc.is_in(text, value_set=value_set)
     text = text.filter(pc.invert(blank)).drop_null()
-    if not len(text):
-        return pa.string()
-    # one word makes it text, and most text is told so
-    if decimal == "." and thousands is None and not _TYPED_VALUE_PATTERN.match(text[0].as_py()):
+    # one word makes a column text, and the first cell of most text columns is a word
+    is_plain = decimal == "." and thousands is None
+    if not len(text) or (is_plain and not _TYPED_VALUE_PATTERN.match(text[0].as_py())):
         return pa.string()
     lower = pc.utf8_lower(text)
     if pc.all(pc.is_in(lower, value_set=_BOOLEAN_WORDS)).as_py():
         return pa.bool_()
     text = pc.replace_substring(text, MINUS_SIGN, "-")
-    options = {"decimal": decimal, "thousands": thousands}
     if pc.any(pc.match_substring_regex(text, r"^[+-]?0\d{2,}$")).as_py():
         return pa.string()
+    candidates = [pa.float64(), pa.timestamp("us")]
     if pc.all(pc.match_substring_regex(text, r"^[+-]?\d+$")).as_py():
-        _, bad = parse_cells(text, pa.int64(), **options)  # type: ignore[arg-type]
-        if bad is None:
-            return pa.int64()
-        return pa.string()
-    for kind in (pa.float64(), pa.timestamp("us")):
-        _, bad = parse_cells(text, kind, **options)  # type: ignore[arg-type]
+        candidates = [pa.int64()]
+    for kind in candidates:
+        _, bad = parse_cells(text, kind, decimal=decimal, thousands=thousands)
         if bad is None:
             return kind
     return pa.string()

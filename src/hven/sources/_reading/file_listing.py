@@ -1,4 +1,7 @@
-"""Which files patterns mean: one look at their directories tells names, sizes, times and links, for all tables of a run."""
+"""List the files that patterns match.
+
+One scan of their directories finds names, sizes, times and links, for all tables of a run.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,11 @@ if TYPE_CHECKING:
 
     from hven.sources._reading.data_files import FileOptions
 
-_MAX_NAME_BYTES = 255  # bytes of a file's name
+_MAX_NAME_BYTES = 255
 
 
 class _ListedFile(NamedTuple):
-    """A file as its directory has it.
-
-    Where it lies, its directory, bytes, time of its last change in nanoseconds, whether it is a link.
-    """
+    """A file as its directory lists it: path, directory, size, time of the last change, whether it is a link."""
 
     path: str
     folder: str
@@ -41,14 +41,14 @@ class _ListedFile(NamedTuple):
 
 
 class FileListing(Sequence[DataFile]):
-    """Files as one look at their directories found them; a `DataFile` is made of those that somebody reads.
+    """Files as one scan of their directories found them; a `DataFile` is made when a file is read.
 
     Parameters
     ----------
     listed_files
         The files.
     path_prefix
-        What their names, as people know them, lack at the begin.
+        What the names that people know lack at the beginning.
     """
 
     def __init__(self, listed_files: Sequence[_ListedFile], path_prefix: str) -> None:
@@ -68,13 +68,13 @@ class FileListing(Sequence[DataFile]):
 
     def __getitem__(self, at: int | slice) -> DataFile | list[DataFile]:
         if isinstance(at, slice):
-            return [self[place] for place in range(*at.indices(len(self)))]
+            return [self[index] for index in range(*at.indices(len(self)))]
+        place = at
         if at < 0:
             place = at + len(self)
-        else:
-            place = at
         if place not in self._data_files:
-            self._data_files[place] = DataFile(path=Path(self._listed_files[at].path), name=self._names[at])
+            path = Path(self._listed_files[at].path)
+            self._data_files[place] = DataFile(path=path, name=self._names[at])
         return self._data_files[place]
 
     @cached_property
@@ -92,7 +92,7 @@ class FileListing(Sequence[DataFile]):
         return sum(file.progress for file in self._data_files.values())
 
     def copy_unread(self) -> FileListing:
-        """Return the same files, none of which was read; they are known as long as somebody has some of them."""
+        """Return the same files, unread. The scan is shared as long as such a listing exists."""
         other = FileListing(self._listed_files, self._path_prefix)
         other._shared_listing = self
         other._names = self._names
@@ -101,22 +101,17 @@ class FileListing(Sequence[DataFile]):
     def select_files(self, file_names: Collection[str]) -> FileListing:
         """Select files by name."""
         wanted_names = set(file_names)
-        return FileListing(
-            [
-                listed_file
-                for listed_file, name in zip(self._listed_files, self._names, strict=True)
-                if name in wanted_names
-            ],
-            self._path_prefix,
-        )
+        named_files = zip(self._listed_files, self._names, strict=True)
+        selected_files = [listed_file for listed_file, name in named_files if name in wanted_names]
+        return FileListing(selected_files, self._path_prefix)
 
     def refresh_stats(self) -> FileListing:
-        """Look at size and time of each again.
+        """Read size and time of each file again.
 
         Raises
         ------
         SourceError
-            One is gone.
+            A file is gone.
         """
         try:
             # no Path of each
@@ -126,62 +121,63 @@ class FileListing(Sequence[DataFile]):
                 f"{str(error.filename).removeprefix(self._path_prefix)} cannot be read: {error.strerror}",
                 remedy="look at its permissions",
             ) from error
-        refreshed = [
-            listed_file._replace(byte_count=now.st_size, mtime_ns=now.st_mtime_ns)
-            for listed_file, now in zip(self._listed_files, states, strict=True)
-        ]
+        refreshed: list[_ListedFile] = []
+        for listed_file, state in zip(self._listed_files, states, strict=True):
+            refreshed.append(listed_file._replace(byte_count=state.st_size, mtime_ns=state.st_mtime_ns))
         return FileListing(refreshed, self._path_prefix)
 
     def to_arrow_table(self) -> pa.Table:
-        """List them as `FileListSource.list_files` does."""
+        """List the files as `FileListSource.list_files` does."""
         if not self._listed_files:
             return build_file_list([])
         _, _, sizes, moments, _ = zip(*self._listed_files, strict=True)
         try:
             times = np.array(moments, np.int64).astype("datetime64[ns]")
-        except OverflowError:  # of another century than ours
+        except OverflowError:  # a time outside of the centuries of datetime64
             return build_file_list(file.copy_unread().describe_version() for file in self)
+        time_texts = np.datetime_as_string(times, unit="ns", timezone="UTC")
         columns = {
             "name": pa.array(self._names, pa.string()),
             "bytes": pa.array(sizes, pa.int64()),
-            "modified": pa.array(np.datetime_as_string(times, unit="ns", timezone="UTC"), pa.string()),
+            "modified": pa.array(time_texts, pa.string()),
         }
-        return pa.table(
-            [columns.get(item.name, pa.nulls(len(sizes), item.type)) for item in FILE_LIST_SCHEMA], FILE_LIST_SCHEMA
-        )
+        arrays = [columns.get(item.name, pa.nulls(len(sizes), item.type)) for item in FILE_LIST_SCHEMA]
+        return pa.table(arrays, FILE_LIST_SCHEMA)
 
     def check_links(self, roots: Iterable[Path]) -> None:
-        """Check that none of them is a link that leads out of some directories.
+        """Check that no file is a link that leads out of some directories.
 
         Raises
         ------
         SourceError
-            As `check_link`.
+            As for `check_link`.
         """
         _check_links(self._listed_files, roots, self._path_prefix)
 
 
-# those of the runs that are under way: two tables of the same files look once
+# listings of the runs that go on: two tables of the same files share a scan
 _SHARED_LISTINGS: WeakValueDictionary[tuple[object, ...], FileListing] = WeakValueDictionary()
 
 
 def find_data_files(
     options: FileOptions, directory: Path, allowed_roots: Sequence[Path] = (), run_name: str = ""
 ) -> FileListing:
-    """Resolve the patterns to existing files, sorted within each pattern, none twice, each named by its path below a directory.
+    """Resolve the patterns to existing files, sorted within each pattern, without repetition.
+
+    Each file is named by its path below the directory.
 
     Parameters
     ----------
     allowed_roots
-        Directories that links may lead into, beside `directory` and what the patterns themselves name.
+        Directories that links may lead into, besides `directory` and those that the patterns name.
     run_name
-        Who asks again in one run is given what was found first; empty: nobody does.
+        Calls in the same run get the files that the first one found; empty: this call belongs to no run.
 
     Raises
     ------
     SourceError
         A pattern matches nothing (the remedy names what is there); a file that it matches is a link that leads
-        elsewhere; a directory cannot be listed.
+        out of the allowed directories; a directory cannot be listed.
     """
     key = (run_name, directory, *allowed_roots, "", *options.files, "", *options.ignore)
     if run_name:
@@ -202,15 +198,7 @@ def _find_files(options: FileOptions, directory: Path, allowed_roots: Sequence[P
         fixed_path = _find_fixed_path(pattern, directory)
         matched_files = _expand_pattern(pattern, directory)
         for ignored in options.ignore:
-            ignored_paths = (
-                {os.fspath(path) for path in _list_glob_matches(ignored, directory)} if "**" in ignored else ()
-            )
-            matched_files = [
-                matched_file
-                for matched_file in matched_files
-                if matched_file.path not in ignored_paths
-                and not _is_pattern_match(Path(matched_file.path), ignored, directory)
-            ]
+            matched_files = _drop_ignored(matched_files, ignored, directory)
         _check_links(matched_files, (directory, *allowed_roots, fixed_path))
         files_by_path |= {matched_file.path: matched_file for matched_file in matched_files}
     if not files_by_path:
@@ -220,19 +208,27 @@ def _find_files(options: FileOptions, directory: Path, allowed_roots: Sequence[P
     return list(files_by_path.values())
 
 
-def check_link(path: Path, name: str, allowed_roots: Iterable[Path]) -> None:
-    """Check that a file is what and where it seems to be.
+def _drop_ignored(files: Sequence[_ListedFile], pattern: str, directory: Path) -> list[_ListedFile]:
+    ignored_paths: set[str] = set()
+    if "**" in pattern:
+        ignored_paths = {os.fspath(path) for path in _list_glob_matches(pattern, directory)}
+    remaining_files = [file for file in files if file.path not in ignored_paths]
+    return [file for file in remaining_files if not _is_pattern_match(Path(file.path), pattern, directory)]
 
-    Whoever may write beside the data could lead us to any file of this machine.
+
+def check_link(path: Path, name: str, allowed_roots: Iterable[Path]) -> None:
+    """Check that a file is no link that leads out of the allowed directories.
+
+    Otherwise a user who may write beside the data could publish any file of this machine.
 
     Raises
     ------
     SourceError
-        It is, or lies behind, a link that leads out of all of `allowed_roots`.
+        The file is, or lies behind, a link that leads out of all of `allowed_roots`.
     """
     try:
         real = path.resolve(strict=True)
-    except (OSError, RuntimeError):  # gone, or round and round: whoever opens it says so
+    except (OSError, RuntimeError):  # gone, or a loop of links: opening the file reports it
         return
     if not any(real.is_relative_to(root.resolve()) for root in allowed_roots):
         raise SourceError(
@@ -242,12 +238,12 @@ def check_link(path: Path, name: str, allowed_roots: Iterable[Path]) -> None:
 
 
 def _check_links(files: Sequence[_ListedFile], allowed_roots: Iterable[Path], path_prefix: str | None = None) -> None:
-    """Check many files as `check_link` does one; where each directory really is, is looked up once."""
+    """Check many files as `check_link` checks one; each directory is resolved once."""
     real = [root.resolve() for root in allowed_roots]
-    inside = {
-        folder: any(Path(folder).resolve().is_relative_to(root) for root in real)
-        for folder in {listed_file.folder for listed_file in files}
-    }
+    inside: dict[str, bool] = {}
+    for folder in {listed_file.folder for listed_file in files}:
+        real_folder = Path(folder).resolve()
+        inside[folder] = any(real_folder.is_relative_to(root) for root in real)
     for listed_file in files:
         if listed_file.is_link or not inside[listed_file.folder]:
             if path_prefix is None:
@@ -258,7 +254,7 @@ def _check_links(files: Sequence[_ListedFile], allowed_roots: Iterable[Path], pa
 
 
 def _find_fixed_path(pattern: str, directory: Path) -> Path:
-    """Find what a pattern names before its first sign: the file, or the directory in which it looks."""
+    """Find the path before the first wildcard of a pattern: the file, or the directory that is searched."""
     path = directory / Path(pattern).expanduser()
     while any(sign in str(path) for sign in "*?["):
         path = path.parent
@@ -266,11 +262,8 @@ def _find_fixed_path(pattern: str, directory: Path) -> Path:
 
 
 def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
-    if (
-        "\0" in pattern
-        or any(len(part.encode("utf-8", "replace")) > _MAX_NAME_BYTES for part in pattern.split("/"))
-        or len(pattern) > 16 * _MAX_NAME_BYTES
-    ):
+    part_bytes = [len(part.encode("utf-8", "replace")) for part in pattern.split("/")]
+    if "\0" in pattern or max(part_bytes) > _MAX_NAME_BYTES or len(pattern) > 16 * _MAX_NAME_BYTES:
         raise SourceError(
             f"no file can be called {pattern[:60]!r} ..", remedy=f"at most {_MAX_NAME_BYTES} bytes between two slashes"
         )
@@ -283,24 +276,19 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
                 f"{pattern} is a directory", remedy=f"write `files: {pattern.rstrip('/')}/*` for the files in it"
             )
         raise SourceError(f"no file {pattern}{_describe_directory(pattern, directory)}", remedy=_suggest_path(path))
+    anchor = directory
+    relative = pattern
     if Path(pattern).is_absolute():
         anchor = Path(path.anchor)
-    else:
-        anchor = directory
-    if Path(pattern).is_absolute():
         relative = str(path.relative_to(anchor))
-    else:
-        relative = pattern
     try:
-        # case matters on every system, so that a site can move
-        matches = sorted(
-            _scan_matching(anchor, relative), key=lambda match: match.path.replace("/", "\0")
-        )  # part by part
+        # case matters on every system, so that a site can move; the order is that of the parts of the paths
+        matches = sorted(_scan_matching(anchor, relative), key=lambda match: match.path.replace("/", "\0"))
     except (ValueError, NotImplementedError) as error:
         raise SourceError(
             f"the file pattern {pattern!r} cannot be used: {error}", remedy="`**` must stand alone between slashes"
         ) from error
-    except OSError as error:  # what is not listed is not gone
+    except OSError as error:  # a file that is not listed need not be gone
         raise SourceError(
             f"{error.filename or pattern} cannot be listed: {error.strerror}",
             remedy="look at its permissions, and whether its disk is there",
@@ -313,40 +301,42 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
 
 
 def _scan_matching(anchor: Path, pattern: str) -> Iterator[_ListedFile]:
-    """Find the files that fit a pattern; what a directory tells of its entries is not asked of each again."""
+    """Find the files that match a pattern; facts that a directory tells about its entries are not read again."""
     head, _, last = pattern.rpartition("/")
     if "**" in last or not any(sign in last for sign in "*?["):
         yield from _inspect_files(item for item in anchor.glob(pattern) if item.is_file())
         return
     fits = re.compile(fnmatch.translate(last)).match
-    for folder in anchor.glob(head) if any(sign in head for sign in "*?[") else [anchor / head]:
+    folders: Iterable[Path] = [anchor / head]
+    if any(sign in head for sign in "*?["):
+        folders = anchor.glob(head)
+    for folder in folders:
         text = os.fspath(folder)
-        begin = "" if folder == Path() else os.path.join(text, "")  # noqa: PTH118  (a text)
+        prefix = os.path.join(text, "")  # noqa: PTH118  (a text)
+        if folder == Path():
+            prefix = ""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(text) as entries:
             for entry in entries:
-                if fits(entry.name) and _is_file(entry):
-                    try:
-                        file_stat = entry.stat()
-                    except FileNotFoundError:  # gone since
-                        continue
-                    yield _ListedFile(
-                        begin + entry.name, text, file_stat.st_size, file_stat.st_mtime_ns, entry.is_symlink()
-                    )
+                if not fits(entry.name) or not _is_file(entry):
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # gone since
+                    yield _describe_file(prefix + entry.name, text, entry.stat(), is_link=entry.is_symlink())
 
 
 def _inspect_files(paths: Iterable[Path]) -> Iterator[_ListedFile]:
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
-            file_stat = path.stat()
-            yield _ListedFile(
-                os.fspath(path), os.fspath(path.parent), file_stat.st_size, file_stat.st_mtime_ns, path.is_symlink()
-            )
+            yield _describe_file(os.fspath(path), os.fspath(path.parent), path.stat(), is_link=path.is_symlink())
+
+
+def _describe_file(path: str, folder: str, file_stat: os.stat_result, *, is_link: bool) -> _ListedFile:
+    return _ListedFile(path, folder, file_stat.st_size, file_stat.st_mtime_ns, is_link)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_file()
-    except OSError:  # a link that leads round and round
+    except OSError:  # a loop of links
         return False
 
 
@@ -368,7 +358,10 @@ def _suggest_path(path: Path) -> str:
     if near:
         return near
     if entry_names:
-        return f"{folder} holds {', '.join(entry_names[:5])}{' ...' if len(entry_names) > 5 else ''}"
+        more = ""
+        if len(entry_names) > 5:
+            more = " ..."
+        return f"{folder} holds {', '.join(entry_names[:5])}{more}"
     return f"{folder} is empty"
 
 
@@ -377,7 +370,7 @@ def _is_pattern_match(path: Path, pattern: str, directory: Path) -> bool:
         relative = path.relative_to(directory)
     except ValueError:
         relative = path
-    return relative.match(pattern)  # from the right: `*_old*` meets any file name
+    return relative.match(pattern)  # from the right: `*_old*` matches any file name
 
 
 def _list_glob_matches(pattern: str, directory: Path) -> Iterable[Path]:

@@ -1,4 +1,7 @@
-"""Harvests of OAI-PMH 2.0: what changed in repositories since the last time, taken as a whole or not at all, and kept as files of records."""
+"""Harvest repositories by OAI-PMH 2.0, and keep their records in files.
+
+A harvest takes what changed since the last one. The answer of a repository is taken as a whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +39,9 @@ if TYPE_CHECKING:
 OAI_NAMESPACE = "{http://www.openarchives.org/OAI/2.0/}"
 RESOURCE_ELEMENT = "{http://www.ivoa.net/xml/RegistryInterface/v1.0}Resource"
 XSI_TYPE_ATTRIBUTE = "{http://www.w3.org/2001/XMLSchema-instance}type"
-VOLUME_COUNT = 256  # files of a harvest: a record that changes lets a 256th be read again
-MAX_ANSWER_BYTES = 64 << 20  # bytes of one answer: it is held in memory
-MAX_ANSWERS = 1_000_000  # answers of one list, at most
+VOLUME_COUNT = 256  # files of a harvest: when a record changes, one of them is read again
+MAX_ANSWER_BYTES = 64 << 20  # an answer is held in memory
+MAX_ANSWERS = 1_000_000  # of one list
 SAFE_PARSER_OPTIONS: dict[str, Any] = {
     "resolve_entities": False,
     "no_network": True,
@@ -47,12 +50,8 @@ SAFE_PARSER_OPTIONS: dict[str, Any] = {
     "remove_comments": True,
     "remove_pis": True,
 }
-NUMBERED_ELEMENTS = (
-    "capability",
-    "interface",
-    "schema",
-    "table",
-)  # of which a record has several, told apart by nothing else
+# a record may have several of these elements, and only their numbers distinguish them
+NUMBERED_ELEMENTS = ("capability", "interface", "schema", "table")
 CANONICAL_PREFIXES = {
     "ConeSearch": "cs",
     "RegistryInterface": "ri",
@@ -71,11 +70,12 @@ UNCHANGED_REMARK = "nothing of this harvest was taken: what was there before sta
 
 
 class HarvestOptions(RequestOptions):
-    """What a descriptor may say of repositories."""
+    """What a descriptor may state about repositories."""
 
     url: Texts = Field(
         min_length=1,
-        description="Address of the repository, without `?verb=`; or several: of a record that more than one has, that of "
+        description="Address of the repository, without `?verb=`; or several: of a record that more than one has, that "
+        "of "
         "the first counts.",
     )
     prefix: str = Field(
@@ -100,31 +100,34 @@ class OaiHarvest:
     Parameters
     ----------
     options, context
-        Of the source.
+        Options and context of the source.
     directory
-        Where they are kept.
+        Directory in which the records are kept.
     first_page_only
-        Only the first answer of each repository is asked for: somebody looks what there is.
+        True: only the first answer of each repository is requested, for a first look.
     """
 
     def __init__(
         self, options: HarvestOptions, context: SourceContext, directory: Path, *, first_page_only: bool = False
     ) -> None:
-        identity_text = json.dumps([sorted(options.url), options.prefix, options.set])
+        identity = [sorted(options.url), options.prefix, options.set]
+        identity_text = json.dumps(identity)
         self.directory = directory / f"oai-{hashlib.sha256(identity_text.encode()).hexdigest()[:12]}"
         self.options = options
         self.context = context
         self.first_page_only = first_page_only
-        hosts = ", ".join(dict.fromkeys(split_address(url).netloc.rpartition("@")[2] for url in options.url))
-        self._budget = RunBudget(options, f"the harvest of {hosts:.200}", "or harvest fewer registries at once")
-        self._secret = resolve_authorization(
-            options.token or options.login, context, "Bearer" if options.token else "Basic"
-        )
+        hosts = dict.fromkeys(split_address(url).netloc.rpartition("@")[2] for url in options.url)
+        hosts_text = ", ".join(hosts)
+        self._budget = RunBudget(options, f"the harvest of {hosts_text:.200}", "or harvest fewer registries at once")
+        scheme = "Basic"
+        if options.token:
+            scheme = "Bearer"
+        self._secret = resolve_authorization(options.token or options.login, context, scheme)
 
     # --- files ---------------------------------------------------------------------------------------------------
 
     def list_files(self) -> list[DataFile]:
-        """List the files of records; what is new is fetched first, once in a run."""
+        """List the files of records; new records are fetched first, once in a run."""
         state = self._read_state()
         if not self.context.run_name or state.get("run") != self.context.run_name:
             self._update_repositories(state)
@@ -147,12 +150,13 @@ class OaiHarvest:
         part.replace(path)
 
     def _update_repositories(self, state: dict[str, Any]) -> None:
-        """Harvest one repository after the other; one that fails is told, and the others go on."""
+        """Harvest one repository after the other; a failure is reported, and the others go on."""
         self.directory.mkdir(parents=True, exist_ok=True)
         failed: list[UserError] = []
         for url in self.options.url:
             try:
-                state["repositories"][url] = self._harvest_repository(url, state["repositories"].get(url))
+                last_state = state["repositories"].get(url)
+                state["repositories"][url] = self._harvest_repository(url, last_state)
             except UserError as error:
                 failed.append(error)
                 if self.context.on_notice is not None:
@@ -186,14 +190,12 @@ class OaiHarvest:
         with service.keep_connections():
             repository.identify()
             begun = repository.response_time or datetime.now(UTC)
-            is_full_harvest = (
-                harvest_state is None
-                or repository.forgets_deletions
-                or begun - _parse_timestamp(harvest_state["full"]) >= timedelta(seconds=options.full)
-            )
-            if harvest_state is None or is_full_harvest:
-                since = None
-            else:
+            is_full_harvest = harvest_state is None or repository.forgets_deletions
+            since = None
+            if harvest_state is not None and not is_full_harvest:
+                age = begun - _parse_timestamp(harvest_state["full"])
+                is_full_harvest = age >= timedelta(seconds=options.full)
+            if harvest_state is not None and not is_full_harvest:
                 timestamp = _parse_timestamp(harvest_state["since"])
                 since = timestamp - timedelta(seconds=options.overlap)
             try:
@@ -207,15 +209,19 @@ class OaiHarvest:
             if self.context.on_notice is not None:
                 self.context.on_notice(f"{url}: {count:,} records were left out: {skip_reason}")
         moment = begun.isoformat(timespec="seconds")
-        return {"since": moment, "full": moment if is_full_harvest or harvest_state is None else harvest_state["full"]}
+        full_moment = moment
+        if harvest_state is not None and not is_full_harvest:
+            full_moment = harvest_state["full"]
+        return {"since": moment, "full": full_moment}
 
     def _fetch_records(self, repository: _Repository, start_time: datetime | None, incoming: Path) -> None:
-        """Write what a repository gives into pieces, one for each file that it will change."""
+        """Write the records of a repository into pieces, one for each file that they will change."""
         count = 0
         for records in repository.list_records(self.options.prefix, self.options.set, start_time):
             pieces: dict[str, list[bytes]] = defaultdict(list)
             for name, record in records:
-                pieces[_choose_volume(name)].append(etree.tostring(record, encoding="utf-8", with_tail=False))
+                text = etree.tostring(record, encoding="utf-8", with_tail=False)
+                pieces[_choose_volume(name)].append(text)
                 count += 1
             for volume, texts in pieces.items():
                 with (incoming / volume).open("ab") as file:
@@ -226,25 +232,25 @@ class OaiHarvest:
                 return
 
     def _merge_incoming(self, url: str, incoming: Path, *, replaces_all: bool) -> None:
-        """Put what came into the files; those whose records are as they were stay untouched."""
+        """Merge the fetched records into the files; files whose records did not change stay untouched."""
         incoming_volumes = {path.name for path in incoming.iterdir()}
-        for volume in sorted(
-            incoming_volumes | ({path.name for path in self.directory.glob("*.xml")} if replaces_all else set())
-        ):
+        volumes = set(incoming_volumes)
+        if replaces_all:
+            volumes |= {path.name for path in self.directory.glob("*.xml")}
+        for volume in sorted(volumes):
             path = self.directory / volume
+            before = b""
             if path.exists():
                 before = path.read_bytes()
-            else:
-                before = b""
             records = {_find_record_key(record): record for record in _parse_records(before)}
             if replaces_all:
                 records = {key: record for key, record in records.items() if key[1] != url}
-            piece = incoming / volume
-            for record in (
-                _parse_records(b"<records>" + piece.read_bytes() + b"</records>") if volume in incoming_volumes else ()
-            ):
+            incoming_text = b""
+            if volume in incoming_volumes:
+                incoming_text = b"<records>" + (incoming / volume).read_bytes() + b"</records>"
+            for record in _parse_records(incoming_text):
                 record.set("repository", url)
-                records.pop(_find_record_key(record), None)  # the last word counts
+                records.pop(_find_record_key(record), None)  # the last one counts
                 if record.get("status") != "deleted":
                     records[_find_record_key(record)] = record
             after = self._serialize_records(records)
@@ -258,13 +264,19 @@ class OaiHarvest:
             part.replace(path)
 
     def _serialize_records(self, records: Mapping[tuple[str, str], etree._Element]) -> bytes:
-        """Write a file: of the records of one name that of the first repository, the others under another word, for the day that it is gone."""
-        order = {url: at for at, url in enumerate(self.options.url)}
-        ordered = sorted((name, order[url], record) for (name, url), record in records.items() if url in order)
+        """Write a file of records.
+
+        If several repositories have a record, that of the first is a `record`. The others are kept as `other`, for the
+        day on which it is gone.
+        """
+        order = {url: number for number, url in enumerate(self.options.url)}
+        known_records = [(name, order[url], record) for (name, url), record in records.items() if url in order]
         seen_names: set[str] = set()
         texts = []
-        for name, _, record in ordered:
-            record.tag = "other" if name in seen_names else "record"
+        for name, _, record in sorted(known_records):
+            record.tag = "record"
+            if name in seen_names:
+                record.tag = "other"
             seen_names.add(name)
             texts.append(etree.tostring(record, encoding="utf-8", with_tail=False))
         if texts:
@@ -273,20 +285,20 @@ class OaiHarvest:
 
 
 class _Repository:
-    """A repository that is asked, and what it says of itself."""
+    """A repository, and what it says about itself."""
 
     def __init__(self, url: str, service: ServiceClient, budget: RunBudget) -> None:
         self.url = url
         self.service = service
         self.budget = budget
-        self.forgets_deletions = True  # records that are gone are not told
+        self.forgets_deletions = True  # it does not report deleted records
         self.has_day_granularity = False  # its times are days
         self.response_time: datetime | None = None  # by its clock
         self.stated_record_count = 0
         self.skipped_counts: dict[str, int] = defaultdict(int)
 
     def identify(self) -> None:
-        """Ask what it is."""
+        """Request the repository's description of itself."""
         answer = self._request({"verb": "Identify"})
         identify_element = answer.find(f"{OAI_NAMESPACE}Identify")
         if identify_element is None:
@@ -294,30 +306,33 @@ class _Repository:
         version = (identify_element.findtext(f"{OAI_NAMESPACE}protocolVersion") or "").strip()
         if version != "2.0":
             raise self._build_invalid_answer_error(f"it speaks version {version or '?'} of OAI-PMH, not 2.0")
-        self.forgets_deletions = (identify_element.findtext(f"{OAI_NAMESPACE}deletedRecord") or "no").strip() == "no"
+        deleted_record = (identify_element.findtext(f"{OAI_NAMESPACE}deletedRecord") or "no").strip()
+        self.forgets_deletions = deleted_record == "no"
         self.has_day_granularity = "T" not in (identify_element.findtext(f"{OAI_NAMESPACE}granularity") or "")
         self.response_time = _parse_response_date(answer.findtext(f"{OAI_NAMESPACE}responseDate"))
 
     def list_records(
         self, prefix: str, set_name: str | None, start_time: datetime | None
     ) -> Iterator[list[tuple[str, etree._Element]]]:
-        """Give the records of one answer after the other, each with its name.
+        """Yield the records of one answer after the other, each with its name.
 
-        A token that is not known any more begins the list anew, once.
+        A token that the repository has forgotten restarts the list, once.
         """
-        first = {"verb": "ListRecords", "metadataPrefix": prefix, **({"set": set_name} if set_name else {})}
+        first = {"verb": "ListRecords", "metadataPrefix": prefix}
+        if set_name:
+            first["set"] = set_name
         if start_time is not None:
-            first["from"] = start_time.strftime("%Y-%m-%d" if self.has_day_granularity else "%Y-%m-%dT%H:%M:%SZ")
+            time_format = "%Y-%m-%dT%H:%M:%SZ"
+            if self.has_day_granularity:
+                time_format = "%Y-%m-%d"
+            first["from"] = start_time.strftime(time_format)
         arguments = first
         tokens = set[str]()
         may_restart = True
         for _ in range(MAX_ANSWERS):
             answer = self._request(arguments)
             error = answer.find(f"{OAI_NAMESPACE}error")
-            if error is not None:
-                code = error.get("code", "")
-            else:
-                code = ""
+            code = _read_error_code(error)
             if code == "noRecordsMatch":
                 return
             if code == "badResumptionToken" and may_restart and arguments is not first:
@@ -332,11 +347,8 @@ class _Repository:
             records_element = answer.find(f"{OAI_NAMESPACE}ListRecords")
             if records_element is None:
                 raise self._build_invalid_answer_error("it answers a request for records with none")
-            yield [
-                parsed_record
-                for record in records_element.iterfind(f"{OAI_NAMESPACE}record")
-                if (parsed_record := self._parse_record(record)) is not None
-            ]
+            parsed_records = map(self._parse_record, records_element.iterfind(f"{OAI_NAMESPACE}record"))
+            yield [parsed_record for parsed_record in parsed_records if parsed_record is not None]
             token = records_element.find(f"{OAI_NAMESPACE}resumptionToken")
             text = _read_text(token)
             if not text:
@@ -351,17 +363,15 @@ class _Repository:
 
     def _parse_record(self, element: etree._Element) -> tuple[str, etree._Element] | None:
         header = element.find(f"{OAI_NAMESPACE}header")
+        name = ""
         if header is not None:
             name = _read_text(header.find(f"{OAI_NAMESPACE}identifier"))
-        else:
-            name = ""
         if header is None or not name:
             raise self._build_invalid_answer_error("a record has no identifier")
         metadata = element.find(f"{OAI_NAMESPACE}metadata")
+        content = None
         if metadata is not None:
             content = next(metadata.iterchildren(etree.Element), None)
-        else:
-            content = None
         datestamp = _read_text(header.find(f"{OAI_NAMESPACE}datestamp"))
         record = etree.Element("record", identifier=name, datestamp=datestamp)
         ivoid = name.casefold()
@@ -384,7 +394,10 @@ class _Repository:
         return ivoid, record
 
     def _request(self, arguments: Mapping[str, str]) -> etree._Element:
-        url = f"{self.url}{'&' if '?' in self.url else '?'}{urlencode(arguments)}"
+        separator = "?"
+        if "?" in self.url:
+            separator = "&"
+        url = f"{self.url}{separator}{urlencode(arguments)}"
 
         def request_once() -> bytes:
             with self.service.request("GET", url, headers={"Accept": "text/xml, application/xml"}) as answer:
@@ -416,7 +429,7 @@ class _Repository:
 
 
 def _canonicalize_resource(resource: etree._Element) -> None:
-    """Give the types in a record of the Virtual Observatory their canonical prefixes (RegTAP 1.2 sec. 5), and its parts a `number` (sec. 3)."""
+    """Give the types in a VO resource canonical prefixes (RegTAP 1.2 sec. 5), and its parts a `number` (sec. 3)."""
     counts: dict[str, int] = defaultdict(int)
     for element in resource.iter(etree.Element):
         kind = element.get(XSI_TYPE_ATTRIBUTE)
@@ -434,7 +447,8 @@ def _canonicalize_resource(resource: etree._Element) -> None:
 def _parse_records(data: bytes) -> Iterator[etree._Element]:
     if not data:
         return
-    root = etree.fromstring(data, etree.XMLParser(remove_blank_text=False, huge_tree=True, resolve_entities=False))
+    parser = etree.XMLParser(remove_blank_text=False, huge_tree=True, resolve_entities=False)
+    root = etree.fromstring(data, parser)
     for record in root.iterchildren("record", "other"):
         record.tail = None
         yield record
@@ -445,7 +459,14 @@ def _find_record_key(record: etree._Element) -> tuple[str, str]:
 
 
 def _choose_volume(name: str) -> str:
-    return f"{hashlib.sha256(name.encode()).digest()[0] % VOLUME_COUNT:02x}.xml"
+    digest = hashlib.sha256(name.encode()).digest()
+    return f"{digest[0] % VOLUME_COUNT:02x}.xml"
+
+
+def _read_error_code(error: etree._Element | None) -> str:
+    if error is None:
+        return ""
+    return error.get("code", "")
 
 
 def _read_text(element: Any) -> str:

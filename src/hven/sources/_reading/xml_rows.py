@@ -385,6 +385,10 @@ def _convert_typed(value: Any) -> Any:
         return value == "true"
     if not _NUMBER_PATTERN.fullmatch(value):
         return value or None
-    if any(sign in value for sign in ".eE"):
-        return float(value)
-    return int(value)
+    return _parse_number(value)
+
+
+def _parse_number(text: str) -> int | float:
+    if any(sign in text for sign in ".eE"):
+        return float(text)
+    return int(text)

@@ -1,10 +1,10 @@
-"""Rows of MariaDB's and MySQL's protocol -> Arrow.
+"""Convert rows of the protocol of MariaDB and MySQL to Arrow.
 
-The places of all values of a column are found at once, and no value is a Python object.
+The places of all values of a column are found at once, and no value becomes a Python object.
 
-A row of a prepared statement is a packet: three bytes of length, one that counts, a zero, a bit for each value that is
-null, then the others: numbers as memory has them, all else behind its length. Packets are counted off one by one (a sum
-for each row); what is in them is found by numpy, column by column.
+A row of a prepared statement is a packet. It has three bytes of length, a sequence number, a zero, and a bit for each
+value that is null. The other values follow: numbers as memory has them, all else behind its length. Packets are counted
+one by one (a sum for each row); numpy finds their values, column by column.
 """
 
 from __future__ import annotations
@@ -20,15 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PACKET_HEADER_BYTES = 4
-LENGTH_2_MARK, LENGTH_3_MARK, LENGTH_8_MARK = 0xFC, 0xFD, 0xFE  # how a length is written that is no number below 251
-EOF_MARK, ERROR_MARK = 0xFE, 0xFF  # how a packet begins that is no row
+# how a length begins that is no number below 251
+LENGTH_2_MARK = 0xFC
+LENGTH_3_MARK = 0xFD
+LENGTH_8_MARK = 0xFE
+# how a packet begins that is no row
+EOF_MARK = 0xFE
+ERROR_MARK = 0xFF
 MAX_PACKET_BYTES = 0xFFFFFF  # a packet of this length goes on in the next one
-MAX_NARROW_BYTES = 64  # bytes: values up to here are copied as a rectangle
-MAX_BATCH_ROWS = 65_536  # of a batch, at most
+MAX_NARROW_BYTES = 64  # values up to this length are copied as a rectangle
+MAX_BATCH_ROWS = 65_536
 UNSIGNED_FLAG = 32  # a flag of a column
 ZERO_DATETIME = "0000-00-00 00:00:00"
-MAX_TIME_BYTES = 11  # bytes of the longest time
-# types by their numbers: how a value lies in memory
+MAX_TIME_BYTES = 11
+# number of a type -> how a value lies in memory
 _NUMBER_CODES = {1: "i1", 2: "i2", 13: "i2", 9: "i4", 3: "i4", 8: "i8", 4: "f4", 5: "f8"}
 _TIME_TYPE_CODES = {7, 10, 12}
 _PACKET_HEADER = struct.Struct("<IB")
@@ -48,18 +53,18 @@ def read_packet_rows(stream: BinaryIO, columns: Sequence[tuple[int, int]], read_
     Parameters
     ----------
     stream
-        Behind the descriptions of the columns.
+        The connection, behind the descriptions of the columns.
     columns
-        Type and flags of each.
+        Type and flags of each column.
     read_bytes
-        Bytes of a batch, about.
+        Approximate bytes of a batch.
 
     Raises
     ------
     ServerError
-        An error of the server.
+        The server sends an error.
     ConnectionLostError
-        The connection was lost, a row has more than 16 MB, or what came is none of the protocol.
+        The connection is lost, a row has more than 16 MB, or the bytes do not follow the protocol.
     """
     data = bytearray()
     frames: list[int] = []
@@ -109,29 +114,30 @@ def _build_batch(
     at = begin + 1 + (len(columns) + 9) // 8
     arrays = []
     for number, (kind, flags) in enumerate(columns):
-        null = (raw[begin + 1 + (number + 2) // 8] >> ((number + 2) % 8) & 1).astype(bool)
+        null_byte, null_bit = divmod(number + 2, 8)
+        null = (raw[begin + 1 + null_byte] >> null_bit & 1).astype(bool)
         if (at > ends).any() or (at[~null] >= ends[~null]).any():
             _raise_protocol_error()
         if kind in _NUMBER_CODES:
-            code = np.dtype(
-                "<" + (_NUMBER_CODES[kind].replace("i", "u") if flags & UNSIGNED_FLAG else _NUMBER_CODES[kind])
-            )
-            number_array = _build_number_array(_read_at_offsets(raw, at, code), null)
-            arrays.append(number_array)
+            number_code = _NUMBER_CODES[kind]
+            if flags & UNSIGNED_FLAG:
+                number_code = number_code.replace("i", "u")
+            code = np.dtype(f"<{number_code}")
+            arrays.append(_build_number_array(_read_at_offsets(raw, at, code), null))
             at = at + np.where(null, 0, code.itemsize)
             continue
         start, length = _find_values(raw, at, null)
         at = start + length
         if (length < 0).any() or (at > ends).any():
             _raise_protocol_error()
-        arrays.append(
-            _build_time_array(raw, start, length, null)
-            if kind in _TIME_TYPE_CODES
-            else _build_text_array(raw, start, length, null)
-        )
+        if kind in _TIME_TYPE_CODES:
+            arrays.append(_build_time_array(raw, start, length, null))
+        else:
+            arrays.append(_build_text_array(raw, start, length, null))
     if (at != ends).any():
         _raise_protocol_error()
-    return pa.RecordBatch.from_arrays(arrays, [str(number) for number in range(len(columns))])
+    column_names = [str(number) for number in range(len(columns))]
+    return pa.RecordBatch.from_arrays(arrays, column_names)
 
 
 def _raise_protocol_error() -> NoReturn:
@@ -139,12 +145,20 @@ def _raise_protocol_error() -> NoReturn:
 
 
 def _read_at_offsets(packet_bytes: Any, offsets: Any, code: np.dtype[Any]) -> Any:
-    """Read a value at each place, wherever it lies."""
-    return np.ndarray((len(packet_bytes) - code.itemsize + 1,), code, packet_bytes, strides=(1,))[offsets]
+    """Read a value at each offset, aligned or not."""
+    value_count = len(packet_bytes) - code.itemsize + 1
+    values_at_all_bytes = np.ndarray((value_count,), code, packet_bytes, strides=(1,))
+    return values_at_all_bytes[offsets]
+
+
+def _read_cells(packet_bytes: Any, offsets: Any, width: int) -> Any:
+    """Read `width` bytes at each offset: an array of shape (offsets, width)."""
+    cells = _read_at_offsets(packet_bytes, offsets, np.dtype(f"V{width}"))
+    return cells.view(np.uint8).reshape(-1, width)
 
 
 def _build_number_array(values: Any, is_null: Any) -> pa.Array:
-    if values.dtype == np.uint64:  # what no whole number here holds stays a text, and is judged
+    if values.dtype == np.uint64:  # numbers that int64 does not hold become texts, which the caller judges
         if (values >> 63).any():
             return pa.array(values, mask=is_null).cast(pa.string())
         return pa.array(values.view("<i8"), mask=is_null)
@@ -152,7 +166,7 @@ def _build_number_array(values: Any, is_null: Any) -> pa.Array:
 
 
 def _find_values(packet_bytes: Any, offsets: Any, is_null: Any) -> tuple[Any, Any]:
-    """Find where values begin that stand behind their lengths, and how long they are."""
+    """Find where the values begin that stand behind their lengths, and how long they are."""
     first = packet_bytes[offsets]
     start = offsets + ~is_null
     length = np.where(is_null, 0, first).astype(np.int64)
@@ -160,7 +174,10 @@ def _find_values(packet_bytes: Any, offsets: Any, is_null: Any) -> tuple[Any, An
         wide = np.flatnonzero((first == sign) & ~is_null)
         if len(wide):
             places = start[wide]
-            length[wide] = sum(packet_bytes[places + byte].astype(np.int64) << (8 * byte) for byte in range(size))
+            sizes = np.zeros(len(wide), np.int64)
+            for byte in range(size):
+                sizes |= packet_bytes[places + byte].astype(np.int64) << (8 * byte)
+            length[wide] = sizes
             start[wide] += size
     return start, length
 
@@ -171,15 +188,16 @@ def _build_text_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) 
     np.cumsum(length, out=offsets[1:])
     longest = int(length.max())
     if 0 < longest <= MAX_NARROW_BYTES:
-        cells = _read_at_offsets(packet_bytes, start, np.dtype(f"V{longest}")).view(np.uint8).reshape(-1, longest)
+        cells = _read_cells(packet_bytes, start, longest)
         values = cells[np.arange(longest) < length[:, None]]
     else:
-        values = packet_bytes[np.repeat(start - offsets[:-1], length) + np.arange(offsets[-1])]
+        source_index = np.repeat(start - offsets[:-1], length) + np.arange(offsets[-1])
+        values = packet_bytes[source_index]
+    valid = None
     if is_null.any():
         valid = pa.py_buffer(np.packbits(~is_null, bitorder="little"))
-    else:
-        valid = None
-    binary_array = pa.Array.from_buffers(pa.binary(), len(start), [valid, pa.py_buffer(offsets), pa.py_buffer(values)])
+    buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(values)]
+    binary_array = pa.Array.from_buffers(pa.binary(), len(start), buffers)
     try:
         return binary_array.cast(pa.string())
     except pa.ArrowInvalid:
@@ -187,23 +205,22 @@ def _build_text_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) 
 
 
 def _build_time_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) -> pa.Array:
-    """Read dates and times; what is no day makes texts of them all."""
-    cells = (
-        _read_at_offsets(packet_bytes, start, np.dtype(f"V{MAX_TIME_BYTES}"))
-        .view(np.uint8)
-        .reshape(-1, MAX_TIME_BYTES)
-        .astype(np.int64)
-    )
-    cells[np.arange(MAX_TIME_BYTES) >= length[:, None]] = 0  # what is not sent is zero
+    """Read dates and times; if one of them is no day, all become texts."""
+    cells = _read_cells(packet_bytes, start, MAX_TIME_BYTES).astype(np.int64)
+    cells[np.arange(MAX_TIME_BYTES) >= length[:, None]] = 0  # bytes that are not sent are zero
     year = cells[:, 0] | cells[:, 1] << 8
     month = cells[:, 2]
     day = cells[:, 3]
-    micro = cells[:, 7] | cells[:, 8] << 8 | cells[:, 9] << 16 | cells[:, 10] << 24
-    months = (year - 1970).astype("M8[Y]").astype("M8[M]") + (month - 1)
+    micro = cells[:, 7] | cells[:, 8] << 8
+    micro |= cells[:, 9] << 16 | cells[:, 10] << 24
+    january = (year - 1970).astype("M8[Y]").astype("M8[M]")
+    months = january + (month - 1)
     days = months.astype("M8[D]") + (day - 1)
-    clock = ((cells[:, 4] * 60 + cells[:, 5]) * 60 + cells[:, 6]) * 1_000_000 + micro
-    values = pa.array((days.astype("M8[us]").astype(np.int64) + clock).view("M8[us]"), mask=is_null)
-    wrong = ~is_null & ((month < 1) | (month > 12) | (day < 1) | (days.astype("M8[M]") != months))
+    seconds = (cells[:, 4] * 60 + cells[:, 5]) * 60 + cells[:, 6]
+    moments = days.astype("M8[us]").astype(np.int64) + seconds * 1_000_000 + micro
+    values = pa.array(moments.view("M8[us]"), mask=is_null)
+    is_no_day = (month < 1) | (month > 12) | (day < 1) | (days.astype("M8[M]") != months)
+    wrong = ~is_null & is_no_day
     if not wrong.any():
         return values
     texts = pc.replace_substring(values.cast(pa.string()), "T", " ")
@@ -211,11 +228,10 @@ def _build_time_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) 
     texts = pc.if_else(pa.array(zero), ZERO_DATETIME, texts)
     odd_rows = np.flatnonzero(wrong & ~zero)
     if len(odd_rows):
-        written = [
-            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(*row)
-            for row in np.column_stack([year, month, day, *cells[:, 4:7].T])[odd_rows].tolist()
-        ]
-        texts = pc.replace_with_mask(texts, pa.array(wrong & ~zero), pa.array(written))
+        parts = np.column_stack([year, month, day, *cells[:, 4:7].T])[odd_rows]
+        written = ["{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(*row) for row in parts.tolist()]
+        is_odd = pa.array(wrong & ~zero)
+        texts = pc.replace_with_mask(texts, is_odd, pa.array(written))
     return texts
 
 
