@@ -35,26 +35,26 @@ from hven.model.settings import PythonLimits
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-STARTUP_TIMEOUT_SECONDS = 60.0  # seconds for an interpreter to begin, on a busy machine
-# what of our environment the process has: where things are, and in which language and time; nothing that may be a
-# secret
+STARTUP_TIMEOUT_SECONDS = 60.0  # for an interpreter to start on a busy machine
+# variables of the environment that the process gets: paths, language and time; none of them may be a secret
 PASSED_VARIABLES_PATTERN = re.compile(
-    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|SSL_CERT_(FILE|DIR)|[A-Z]+_NUM_THREADS"
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH"
+    r"|SSL_CERT_(FILE|DIR)|[A-Z]+_NUM_THREADS"
 )
-PROCESS_MARK_VARIABLE = "HVEN_BESIDE"  # variable of the environment that what the process starts inherits
+PROCESS_MARK_VARIABLE = "HVEN_BESIDE"  # an environment variable that the children of the process inherit
 MAX_KILL_ROUNDS = 50
 WORKER_SCRIPT = Path(__file__).with_name("_curator_worker.py")
 
 
 class CuratorCodeError(Exception):
-    """What the code did instead of answering, in words.
+    """The code did not answer as it should; the text says what it did.
 
     Attributes
     ----------
     line
-        Of the curator's file, if it raised.
+        Line of the curator's file, if the code raised an error.
     was_answered
-        False: it went on beyond its time.
+        False: the code ran longer than its time limit.
     """
 
     def __init__(self, text: str, line: int | None = None, *, was_answered: bool = True) -> None:
@@ -69,22 +69,23 @@ def find_first_failing_row(fails: Callable[[int, int], bool], row_count: int) ->
     Parameters
     ----------
     fails
-        Whether it fails for the rows from one number to another.
+        Whether the function fails for the rows from one number to another.
     row_count
-        Their number.
+        Number of rows.
 
     Returns
     -------
     row
-        From 0; None: no row does it alone.
+        Number from 0; None: no single row makes it fail.
     """
-    low, high = 0, row_count
+    low = 0
+    high = row_count
     while high - low > 1:
         middle = (low + high) // 2
         if fails(low, middle):
-            low, high = (low, middle)
+            high = middle
         else:
-            low, high = (middle, high)
+            low = middle
     if row_count and fails(low, high):
         return low
     return None

@@ -1,6 +1,6 @@
-"""Files of samples in time: one row for each, with when its samples begin and end.
+"""List files of samples in time: one row for each, with the times of its first and last sample.
 
-What `series` of the table says of the files is read, nothing else.
+Only what the `series` of the table states about the files is read.
 """
 
 from __future__ import annotations
@@ -38,23 +38,25 @@ if TYPE_CHECKING:
 
     from hven.formats.media import Product
 
-FILES_PER_BATCH = 256  # files of a batch
+FILES_PER_BATCH = 256
 SKIPPED_SAMPLES_MESSAGE = "samples without a time, or with that of another one behind them, are left out"
 TRUNCATED_TIMES_MESSAGE = "times have digits below a nanosecond, or others that cannot be counted, which are left out"
-GRANULE_COLUMNS = parse_columns("""
+_LAYOUT_DESCRIPTION = "Files whose parameters and channels are alike have one word, or one for each data set"
+GRANULE_COLUMNS = parse_columns(f"""
     path    | string    |  | meta.id;meta.file      | Path of the file, relative to the descriptor
     start   | timestamp |  | time.start;obs         | Time of the first sample (UTC)
     stop    | timestamp |  | time.end;obs           | Time of the last sample (UTC)
     samples | int64     |  | meta.number            | How many samples the file has
-    layout  | string    |  | meta.code              | Files whose parameters and channels are alike have one word, or one for each data set
+    layout  | string    |  | meta.code              | {_LAYOUT_DESCRIPTION}
     version | string    |  | meta.version;meta.file | Version, as the file's name has it
 """)
 _COLUMN_TYPES = {column.name: column.type.arrow for column in GRANULE_COLUMNS}
 _VERSION_PATTERN = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  (columns have UTC without a zone)
 
 
 class Options(FileOptions):
-    """What a descriptor may say of files of samples."""
+    """What a descriptor may state about files of samples."""
 
     samples: str = Field("", description="What `series` of the table says of them; it is put here by itself.")
 
@@ -77,12 +79,13 @@ class GranuleSource(FileListingRows):
         super().__init__(options, context)
         self._series_json = options.samples
         self._files_by_loss: dict[str, list[str]] = {}
-        self._file_counts: dict[str, int] = {}  # how many that were read have something of a data set
-        self._foreign_reasons: dict[str, list[str]] = {}  # why others have nothing of it
+        self._file_counts: dict[str, int] = {}  # data set -> number of files with samples of it
+        self._foreign_reasons: dict[str, list[str]] = {}  # data set -> why other files have none
 
     @cached_property
     def _time_series(self) -> list[TimeSeries]:
-        series_list = [_restore_series(series_entry) for series_entry in json.loads(self._series_json or "[]")]
+        series_entries = json.loads(self._series_json or "[]")
+        series_list = [_restore_series(series_entry) for series_entry in series_entries]
         if not series_list:
             raise SourceError(
                 "nothing says what its samples are", remedy="series: {file: '{target.path}', time: ..} of the table"
@@ -90,48 +93,49 @@ class GranuleSource(FileListingRows):
         return series_list
 
     def list_columns(self) -> list[Column]:
-        """List the columns: path, first and last time, how many samples, layout, version."""
+        """List the columns: path, first and last time, number of samples, layout, version."""
         return list(GRANULE_COLUMNS)
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield a row for each file that can be read; the others are told."""
-        names = check_column_names(column_names, [column.name for column in GRANULE_COLUMNS], "files of samples")
-        if row_limit is None:
-            files = self.files
-        else:
+        """Yield a row for each file that can be read; the other files are rejected."""
+        known_names = [column.name for column in GRANULE_COLUMNS]
+        names = check_column_names(column_names, known_names, "files of samples")
+        files = self.files
+        if row_limit is not None:
             files = self.files[:row_limit]
-        for begin in range(0, len(files), min(FILES_PER_BATCH, self.context.batch_row_limit)):
-            part = files[begin : begin + min(FILES_PER_BATCH, self.context.batch_row_limit)]
-            rows = [(file, row) for file in part if (row := self._build_row(file)) is not None]
+        step = min(FILES_PER_BATCH, self.context.batch_row_limit)
+        for begin in range(0, len(files), step):
+            rows: list[tuple[DataFile, dict[str, object]]] = []
+            for file in files[begin : begin + step]:
+                row = self._build_row(file)
+                if row is not None:
+                    rows.append((file, row))
             if rows:
                 yield _build_batch(rows, names, begin)
         self._report_losses()
 
     def _report_losses(self) -> None:
-        """Tell what of the files that were read is not shown."""
-        for words, files in self._files_by_loss.items():
-            if words == SKIPPED_SAMPLES_MESSAGE:
+        """Report what of the files that were read is left out."""
+        for loss, files in self._files_by_loss.items():
+            kind = DeviationKind.PRECISION
+            if loss == SKIPPED_SAMPLES_MESSAGE:
                 kind = DeviationKind.DROPPED_ROW
-            else:
-                kind = DeviationKind.PRECISION
+            count_text = f"{len(files):,} files"
             if len(files) == 1:
-                number = "1 file"
-            else:
-                number = f"{len(files):,} files"
-            file_names_text = ", ".join(files[:3]) + (" ..." if len(files) > 3 else "")
-            self.context.report_deviation(
-                Deviation(kind=kind, file=files[0], message=f"{number}: {words}: {file_names_text}")
-            )
+                count_text = "1 file"
+            file_names_text = ", ".join(files[:3])
+            if len(files) > 3:
+                file_names_text = f"{file_names_text} ..."
+            message = f"{count_text}: {loss}: {file_names_text}"
+            self.context.report_deviation(Deviation(kind=kind, file=files[0], message=message))
         self._files_by_loss.clear()
         for name, reasons in self._foreign_reasons.items():
             if not self._file_counts.get(name) and self.context.on_notice is not None:
-                none = len(reasons) > 1
-                if none:
+                subject = "the file that was read has nothing"
+                if len(reasons) > 1:
                     subject = f"none of the {len(reasons):,} files that were read has anything"
-                else:
-                    subject = "the file that was read has nothing"
                 self.context.on_notice(f"{subject} of the data set {name}: {reasons[0]}")
         self._foreign_reasons.clear()
         self._file_counts.clear()
@@ -142,47 +146,19 @@ class GranuleSource(FileListingRows):
             return open_product(file.path, name, includes_text_tables=True)
         if self.context.open_sample_file is None:
             raise SourceError("nobody reads its files here", remedy="ingest the collection")
-        return self.context.open_sample_file(
-            file.path, name, replace(reader, path=self.context.directory / reader.name)
-        )
+        located_reader = replace(reader, path=self.context.directory / reader.name)
+        return self.context.open_sample_file(file.path, name, located_reader)
 
     def _build_row(self, file: DataFile) -> dict[str, object] | None:
+        """Build the row of a file; None: it is rejected."""
         try:
             before = (file.stat.st_size, file.stat.st_mtime_ns)
             file.compute_sha256()
-            firsts = []
-            lasts = []
-            counts = []
-            layouts = []
-            foreign: SourceError | None = None
-            with ExitStack() as stack:
-                products: dict[FileReaderSpec | None, Product] = {}
-                for time_series in self._time_series:
-                    if time_series.reader not in products:
-                        products[time_series.reader] = stack.enter_context(self._open_product(file, time_series.reader))
-                    try:
-                        samples = FileSamples(products[time_series.reader], time_series, file.name.rpartition("/")[2])
-                    except FileSamples.ForeignFileError as error:  # it is a file of another data set
-                        foreign = error
-                        layouts.append(FileSamples.NO_LAYOUT)
-                        self._foreign_reasons.setdefault(time_series.id, []).append(error.message)
-                        continue
-                    self._file_counts[time_series.id] = self._file_counts.get(time_series.id, 0) + 1
-                    moments = samples.instants
-                    if len(moments):
-                        firsts.append(int(moments[0]))
-                        lasts.append(int(moments[-1]))
-                    counts.append(len(moments))
-                    layouts.append(samples.layout)
-                    for words in (SKIPPED_SAMPLES_MESSAGE,) * bool(samples.omitted_count) + (
-                        TRUNCATED_TIMES_MESSAGE,
-                    ) * samples.has_truncated_times:
-                        self._files_by_loss.setdefault(words, []).append(file.name)
-            if foreign is not None and not counts:
-                raise foreign
+            row = self._read_samples(file)
             stat_after = file.path.stat()
             if (stat_after.st_size, stat_after.st_mtime_ns) != before:
-                raise SourceError("was changed while it was read", remedy="ingest again when it is whole")  # noqa: TRY301
+                message = "was changed while it was read"
+                raise SourceError(message, remedy="ingest again when it is whole")  # noqa: TRY301  (it is a reject)
         except (SourceError, OSError) as error:
             if isinstance(error, SourceError):
                 reason = error.message
@@ -192,40 +168,87 @@ class GranuleSource(FileListingRows):
                 raise SourceError(reason, place=Place(file=file.name)) from error
             self.context.on_reject(RejectedRow(file=file.name, row=1, column=None, value=None, reason=reason))
             return None
-        version = _VERSION_PATTERN.findall(file.name.rpartition("/")[2])
         self.read_count += file.stat.st_size
+        return row
+
+    def _read_samples(self, file: DataFile) -> dict[str, object]:
+        """Read the times, the number and the layout of the samples of a file."""
+        name = file.name.rpartition("/")[2]
+        instants: list[int] = []
+        counts: list[int] = []
+        layouts: list[str] = []
+        foreign: SourceError | None = None
+        with ExitStack() as stack:
+            products: dict[FileReaderSpec | None, Product] = {}
+            for time_series in self._time_series:
+                reader = time_series.reader
+                if reader not in products:
+                    products[reader] = stack.enter_context(self._open_product(file, reader))
+                try:
+                    samples = FileSamples(products[reader], time_series, name)
+                except FileSamples.ForeignFileError as error:  # it is a file of another data set
+                    foreign = error
+                    layouts.append(FileSamples.NO_LAYOUT)
+                    self._foreign_reasons.setdefault(time_series.id, []).append(error.message)
+                    continue
+                file_count = self._file_counts.get(time_series.id, 0)
+                self._file_counts[time_series.id] = file_count + 1
+                if len(samples.instants):
+                    instants += [int(samples.instants[0]), int(samples.instants[-1])]
+                counts.append(len(samples.instants))
+                layouts.append(samples.layout)
+                if samples.omitted_count:
+                    self._files_by_loss.setdefault(SKIPPED_SAMPLES_MESSAGE, []).append(file.name)
+                if samples.has_truncated_times:
+                    self._files_by_loss.setdefault(TRUNCATED_TIMES_MESSAGE, []).append(file.name)
+        if foreign is not None and not counts:
+            raise foreign
+        versions = _VERSION_PATTERN.findall(name)
         return {
             "path": file.name,
-            "start": _to_datetime(min(firsts, default=None)),
-            "stop": _to_datetime(max(lasts, default=None)),
+            "start": _to_datetime(min(instants, default=None)),
+            "stop": _to_datetime(max(instants, default=None)),
             "samples": max(counts),
             "layout": " ".join(layouts),
-            "version": version[-1] if version else None,
+            "version": next(reversed(versions), None),
         }
 
 
 def _to_datetime(moment: int | None) -> dt.datetime | None:
-    # UTC without a zone, as columns have it
-    return None if moment is None else dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=moment)  # noqa: DTZ001
+    """Convert microseconds since 1970 to UTC without a zone, as columns have it."""
+    if moment is None:
+        return None
+    return _EPOCH + dt.timedelta(microseconds=moment)
 
 
 def _build_batch(
     rows: Sequence[tuple[DataFile, dict[str, object]]], column_names: Sequence[str], rows_before: int
 ) -> pa.RecordBatch:
-    arrays = []
+    arrays: list[pa.Array] = []
     for name in column_names:
         if name == ROW_NUMBER_COLUMN:
-            arrays.append(pa.array(np.arange(rows_before + 1, rows_before + 1 + len(rows)), pa.int64()))
+            row_numbers = np.arange(rows_before + 1, rows_before + 1 + len(rows))
+            arrays.append(pa.array(row_numbers, pa.int64()))
         elif name in FILE_FACT_COLUMNS:
-            arrays.append(pa.array([file.find_fact(name) for file, _ in rows], find_fact_type(name)))
+            facts = [file.find_fact(name) for file, _ in rows]
+            arrays.append(pa.array(facts, find_fact_type(name)))
         else:
-            arrays.append(pa.array([row[name] for _, row in rows], _COLUMN_TYPES[name]))
+            values = [row[name] for _, row in rows]
+            arrays.append(pa.array(values, _COLUMN_TYPES[name]))
     return pa.RecordBatch.from_arrays(arrays, names=list(column_names))
 
 
 def _restore_series(series_entry: dict[str, Any]) -> TimeSeries:
-    """Make what the descriptor says again of what it was written as."""
-    clock = _lists_to_tuples(series_entry["clock"])
+    """Restore a series from the JSON that the descriptor wrote."""
+    reader = None
+    if "reader" in series_entry:
+        reader = FileReaderSpec(**series_entry["reader"])
+    variables: dict[str, FileParameter] = {}
+    for name, entry in series_entry["variables"].items():
+        variables[name] = FileParameter(**_lists_to_tuples(entry))
+    bins: dict[str, tuple[ParameterBins, ...]] = {}
+    for name, entries in series_entry["bins"].items():
+        bins[name] = tuple(ParameterBins(**_lists_to_tuples(entry)) for entry in entries)
     return TimeSeries(
         id=series_entry["id"],
         path="",
@@ -233,18 +256,15 @@ def _restore_series(series_entry: dict[str, Any]) -> TimeSeries:
         parameters=tuple(series_entry["parameters"]),
         cadence=series_entry["cadence"],
         part=series_entry["part"],
-        clock=TimeDecoding(**clock),
-        reader=FileReaderSpec(**series_entry["reader"]) if "reader" in series_entry else None,
-        variables={key: FileParameter(**_lists_to_tuples(entry)) for key, entry in series_entry["variables"].items()},
-        bins={
-            key: tuple(ParameterBins(**_lists_to_tuples(entry)) for entry in each)
-            for key, each in series_entry["bins"].items()
-        },
+        clock=TimeDecoding(**_lists_to_tuples(series_entry["clock"])),
+        reader=reader,
+        variables=variables,
+        bins=bins,
     )
 
 
 def _lists_to_tuples(value: Any) -> Any:
-    """Make tuples of JSON's lists."""
+    """Convert JSON's lists to tuples."""
     if isinstance(value, dict):
         return {key: _lists_to_tuples(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Rows that clients send (``/push/schema.table``): kept by the site as they came, the last word on each key counts."""
+"""Read the rows that clients push (``/push/schema.table``); the site keeps them, and the last row of a key counts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hven.sources._reading.batch_slicing import split_batches
 from hven.sources._reading.data_files import Texts, build_source_batch, check_column_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 class Options(BaseModel):
-    """What a descriptor may say of rows that are pushed."""
+    """What a descriptor may state about rows that are pushed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,11 +31,13 @@ class Options(BaseModel):
     )
     writers: Texts = Field(
         default_factory=list,
-        description="Accounts and groups that may write. Default: contributors of the collection's project, else nobody.",
+        description="Accounts and groups that may write. Default: contributors of the collection's project, "
+        "else nobody.",
     )
     ids: str | None = Field(
         None,
-        description="The column of the key that gets a value where a client sends none: whole numbers count on, texts are "
+        description="The column of the key that gets a value where a client sends none: whole numbers count on, texts "
+        "are "
         "UUIDs.",
     )
 
@@ -48,10 +50,9 @@ class Options(BaseModel):
                 parse_type(text)
             except ValueError as error:
                 raise ValueError(f"columns.{name}: {error}") from error
+        kind: str | None = "string"
         if self.ids is not None:
             kind = self.columns.get(self.ids)
-        else:
-            kind = "string"
         if kind is None:
             raise ValueError(f"there is no column {self.ids!r} in `columns`")
         if not (parse_type(kind).is_integer or parse_type(kind).is_string):
@@ -60,14 +61,13 @@ class Options(BaseModel):
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of rows as they are kept."""
-        return pa.schema(
-            [*((name, parse_type(text).arrow) for name, text in self.columns.items()), (DELETED_COLUMN, pa.bool_())]
-        )
+        """The columns of rows as the site keeps them."""
+        fields = [(name, parse_type(text).arrow) for name, text in self.columns.items()]
+        return pa.schema([*fields, (DELETED_COLUMN, pa.bool_())])
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
-    """Open what was pushed; nothing is read yet.
+    """Open the pushed rows; nothing is read yet.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 
 
 class PushedRowSource:
-    """The rows that clients sent, as they are now."""
+    """The rows that clients pushed, in their last state."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:
         self.options = options
@@ -96,15 +96,20 @@ class PushedRowSource:
 
     def list_columns(self) -> list[Column]:
         """List the columns that clients may send."""
-        return [Column(name=name, type=parse_type(text)) for name, text in self.options.columns.items()]
+        columns: list[Column] = []
+        for name, text in self.options.columns.items():
+            columns.append(Column(name=name, type=parse_type(text)))
+        return columns
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in the order in which they were sent last."""
+        """Yield the rows in the order in which they were pushed last."""
         names = check_column_names(column_names, list(self.options.columns), "what is pushed")
-        rows = self._fold_journal().filter(pc.invert(self._fold_journal().column(DELETED_COLUMN)))
-        yield from split_batches(iterate_batches(names, rows, self.options), self.context.batch_row_limit, row_limit)
+        all_rows = self._fold_journal()
+        rows = all_rows.filter(pc.invert(all_rows.column(DELETED_COLUMN)))
+        batches = iterate_batches(names, rows, self.options)
+        yield from split_batches(batches, self.context.batch_row_limit, row_limit)
 
     def list_input_versions(self) -> list[InputVersion]:
         """Name the state that was read."""
@@ -126,38 +131,35 @@ class PushedRowSource:
         """List the rows that were written since a state."""
         journal = self.context.journal
         if journal is None:
-            pieces = None
-        else:
-            pieces = journal.list_pieces(since_state)
-        if journal is None or pieces is None:
+            return None
+        pieces = journal.list_pieces(since_state)
+        if pieces is None:
             return None
         key = list(self.context.key_columns)
-        rows = merge_pieces([cast_to_declared(piece, self.options) for piece in pieces], key, self.options.schema)
-        present_rows = rows.filter(pc.invert(rows.column(DELETED_COLUMN)))
+        declared_pieces = [cast_to_declared(piece, self.options) for piece in pieces]
+        rows = merge_pieces(declared_pieces, key, self.options.schema)
+        is_deleted = rows.column(DELETED_COLUMN)
+        present_rows = rows.filter(pc.invert(is_deleted))
         return SourceChanges(
             state=journal.read_state_name(),
             key_columns=tuple(key),
             rows=_PushedRowSelection(self, present_rows),
             changed_keys=present_rows.select(key),
-            removed_keys=rows.filter(rows.column(DELETED_COLUMN)).select(key),
+            removed_keys=rows.filter(is_deleted).select(key),
         )
 
     def _fold_journal(self) -> pa.Table:
         if self._rows is None:
+            pieces: Iterable[pa.Table] = ()
             if self.context.journal is not None:
-                pieces = self.context.journal.list_pieces()
-            else:
-                pieces = None
-            self._rows = merge_pieces(
-                [cast_to_declared(piece, self.options) for piece in pieces or ()],
-                self.context.key_columns,
-                self.options.schema,
-            )
+                pieces = self.context.journal.list_pieces() or ()
+            declared_pieces = [cast_to_declared(piece, self.options) for piece in pieces]
+            self._rows = merge_pieces(declared_pieces, self.context.key_columns, self.options.schema)
         return self._rows
 
 
 class _PushedRowSelection:
-    """Some of the rows."""
+    """Some of the pushed rows."""
 
     def __init__(self, pushed_source: PushedRowSource, rows: pa.Table) -> None:
         self._pushed_source = pushed_source
@@ -168,37 +170,35 @@ class _PushedRowSelection:
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield them."""
+        """Yield the rows."""
         options = self._pushed_source.options
         names = check_column_names(column_names, list(options.columns), "what is pushed")
-        yield from split_batches(
-            iterate_batches(names, self._rows, options), self._pushed_source.context.batch_row_limit, row_limit
-        )
+        batches = iterate_batches(names, self._rows, options)
+        yield from split_batches(batches, self._pushed_source.context.batch_row_limit, row_limit)
 
     def estimate_size(self) -> int | None:
-        """Count them."""
+        """Count the rows."""
         return int(self._rows.num_rows)
 
 
 def iterate_batches(column_names: Sequence[str], table: pa.Table, options: Options) -> Iterator[pa.RecordBatch]:
-    """Yield rows with the columns that are asked for."""
+    """Yield rows with the requested columns."""
     first_row_number = 1
     for batch in table.to_batches():
-        yield build_source_batch(
-            column_names, {name: batch.column(name) for name in options.columns}, batch.num_rows, first_row_number, None
-        )
+        arrays = {name: batch.column(name) for name in options.columns}
+        yield build_source_batch(column_names, arrays, batch.num_rows, first_row_number, None)
         first_row_number += batch.num_rows
 
 
 def cast_to_declared(piece: pa.Table, options: Options) -> pa.Table:
     """Return rows with the columns as they are declared now.
 
-    Those that were not yet declared are empty, others are left out.
+    Columns that were not yet declared are empty, and columns that are not declared any more are left out.
 
     Raises
     ------
     SourceError
-        Values do not fit the type that is declared now.
+        Values do not fit the type that is now declared.
     """
     arrays = []
     for item in options.schema:
@@ -218,27 +218,24 @@ def cast_to_declared(piece: pa.Table, options: Options) -> pa.Table:
 
 
 def merge_pieces(pieces: Sequence[pa.Table], key_columns: Sequence[str], schema: pa.Schema) -> pa.Table:
-    """Lay pieces on each other: the last row of each key, in the order in which they came.
+    """Merge pieces: the last row of each key remains, in the order in which the rows came.
 
     Parameters
     ----------
     pieces
         The oldest first, with the columns of `schema`.
     key_columns
-        Columns that name a row.
+        Columns of the key.
     """
-    if pieces:
-        rows = pa.concat_tables([schema.empty_table(), *pieces])
-    else:
-        rows = schema.empty_table()
-    if len(pieces) < 2:  # within a piece each key comes once
+    if not pieces:
+        return schema.empty_table()
+    rows = pa.concat_tables([schema.empty_table(), *pieces])
+    if len(pieces) == 1:  # within a piece each key comes once
         return rows
-    numbered_keys = rows.select(list(key_columns)).append_column(ROW_NUMBER_COLUMN, pa.array(np.arange(rows.num_rows)))
-    last_positions = (
-        numbered_keys.group_by(list(key_columns))
-        .aggregate([(ROW_NUMBER_COLUMN, "max")])
-        .column(f"{ROW_NUMBER_COLUMN}_max")
-    )
+    keys = rows.select(list(key_columns))
+    numbered_keys = keys.append_column(ROW_NUMBER_COLUMN, pa.array(np.arange(rows.num_rows)))
+    last_rows = numbered_keys.group_by(list(key_columns)).aggregate([(ROW_NUMBER_COLUMN, "max")])
+    last_positions = last_rows.column(f"{ROW_NUMBER_COLUMN}_max")
     return rows.take(last_positions.take(pc.sort_indices(last_positions)))
 
 

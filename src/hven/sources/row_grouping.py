@@ -220,29 +220,36 @@ def _quote_name(column: str) -> str:
 
 
 def _write_aggregate(column: GroupedColumn) -> str:
+    """Write the aggregate of DuckDB that a column stands for."""
     args = [_quote_name(arg) for arg in column.argument_names]
-    word = "DISTINCT " if column.is_distinct else ""
-    value = args[0] if args else "*"
+    value = "*"
+    if args:
+        value = args[0]
+    order = _quote_name(SEQUENCE_COLUMN)
     if len(args) > 1:
         order = args[1]
     elif column.is_distinct:
         order = value
-    else:
-        order = _quote_name(SEQUENCE_COLUMN)
-    match column.function:
-        case "STRING_AGG" | "IVO_STRING_AGG":
-            separator = "'" + (column.separator or "").replace("'", "''") + "'"
-            value = f"{value}::VARCHAR"
-            return f"string_agg({word}{value}, {separator} ORDER BY {value if column.is_distinct else order})"
-        case "FIRST_OF":
-            return f"arg_min({value}, {order})"
-        case "LAST_OF":
-            return f"arg_max({value}, {order})"
-        case "ARRAY_AGG":
-            return f"list({word}{value} ORDER BY {order}) FILTER ({value} IS NOT NULL)"
-        case "UNION_OF":
-            return f"string_agg(DISTINCT {value}, ' ' ORDER BY {value})"
-        case "SUM" | "AVG" if pa.types.is_floating(column.type):  # in order: the last bits of a sum hang on it
-            return f"list_{column.function.lower()}(list_sort(list({word}{value})))"
-        case name:
-            return f"{name.lower()}({word}{value})"
+    distinct_value = value
+    if column.is_distinct:
+        distinct_value = f"DISTINCT {value}"
+    function = column.function
+    if function in {"STRING_AGG", "IVO_STRING_AGG"}:
+        return _write_string_aggregate(column, value, order)
+    if function in {"SUM", "AVG"} and pa.types.is_floating(column.type):  # the order decides the last bits of a sum
+        return f"list_{function.lower()}(list_sort(list({distinct_value})))"
+    templates = {
+        "FIRST_OF": f"arg_min({value}, {order})",
+        "LAST_OF": f"arg_max({value}, {order})",
+        "ARRAY_AGG": f"list({distinct_value} ORDER BY {order}) FILTER ({value} IS NOT NULL)",
+        "UNION_OF": f"string_agg(DISTINCT {value}, ' ' ORDER BY {value})",
+    }
+    return templates.get(function, f"{function.lower()}({distinct_value})")
+
+
+def _write_string_aggregate(column: GroupedColumn, value: str, order: str) -> str:
+    separator = (column.separator or "").replace("'", "''")
+    text = f"{value}::VARCHAR"
+    if column.is_distinct:
+        return f"string_agg(DISTINCT {text}, '{separator}' ORDER BY {text})"
+    return f"string_agg({text}, '{separator}' ORDER BY {order})"

@@ -1,4 +1,4 @@
-"""Items of a STAC API: collections, times, boxes and CQL2 filters; page by page by its links."""
+"""Read items of a STAC API: collections, times, boxes and CQL2 filters, page by page along its links."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
 SERVICE = ServiceSignature(
-    url_pattern=r"(?P<url>https?://[^?#]*stac[^?#]*?)(?:/collections/(?P<collections>[^/?#]+)(?:/items)?|/collections|/search)?/?",
+    url_pattern=r"(?P<url>https?://[^?#]*stac[^?#]*?)"
+    r"(?:/collections/(?P<collections>[^/?#]+)(?:/items)?|/collections|/search)?/?",
     table_option="collections",
 )
 SEARCH_RELATION = "search"
@@ -28,7 +29,7 @@ UPDATE_TIME_FIELDS = ("properties.updated", "properties.created", "properties.da
 
 
 class Options(PageOptions):
-    """What a descriptor may say of a STAC API."""
+    """What a descriptor may state about a STAC API."""
 
     collections: Texts = Field(default_factory=list, description="Only items of these collections.")
     datetime: str | None = Field(None, description="Only items of this time: `2020-01-01T00:00:00Z/..`.")
@@ -42,7 +43,7 @@ class Options(PageOptions):
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
-    """Open an API; nothing is asked yet.
+    """Open an API; no request is sent yet.
 
     Raises
     ------
@@ -58,12 +59,10 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     Raises
     ------
     SourceError
-        It does not answer, or is no STAC API.
+        The server does not answer, or is no STAC API.
     """
-    return [
-        AvailableTable(option_value=collection_id)
-        for collection_id in StacSource(Options.model_validate(options), context).collection_ids
-    ]
+    source = StacSource(Options.model_validate(options), context)
+    return [AvailableTable(option_value=collection_id) for collection_id in source.collection_ids]
 
 
 class StacSource(PagedJsonSource, WatermarkSource):
@@ -89,7 +88,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
     def _describe_request(self) -> str:
         return json.dumps(self._build_search(), sort_keys=True)
 
-    # --- what the API says ---------------------------------------------------------------------------------------
+    # --- the API -------------------------------------------------------------------------------------------------
 
     @property
     def _root(self) -> str:
@@ -108,14 +107,11 @@ class StacSource(PagedJsonSource, WatermarkSource):
     @cached_property
     def _search_urls(self) -> dict[str, str]:
         """Addresses of the search by method."""
-        links = [
-            link
-            for link in self._landing_page.get("links") or ()
-            if isinstance(link, dict) and link.get("rel") == SEARCH_RELATION
-        ]
-        urls_by_method = {
-            str(link.get("method", "GET")).upper(): urljoin(f"{self._root}/", str(link.get("href"))) for link in links
-        }
+        links = _list_links(self._landing_page, SEARCH_RELATION)
+        urls_by_method: dict[str, str] = {}
+        for link in links:
+            method = str(link.get("method", "GET")).upper()
+            urls_by_method[method] = urljoin(f"{self._root}/", str(link.get("href")))
         if not urls_by_method:
             raise SourceError(
                 f"{self.source_name} has no search", remedy="a static catalogue is read as files: `kind: json`"
@@ -125,22 +121,20 @@ class StacSource(PagedJsonSource, WatermarkSource):
     @cached_property
     def collection_ids(self) -> list[str]:
         """The collections that the API lists."""
-        collection_list = (
-            self._request_document("GET", f"{self._landing_page and self._root}/collections").get("collections") or ()
-        )
+        _ = self._landing_page  # which tells whether it is a STAC API
+        document = self._request_document("GET", f"{self._root}/collections")
+        collection_list = document.get("collections") or ()
         return [str(collection_entry.get("id")) for collection_entry in collection_list]
 
     @property
     def _has_filters(self) -> bool:
-        return any(
-            str(conformance_class).rstrip("/").endswith(CQL2_CONFORMANCE)
-            for conformance_class in self._landing_page.get("conformsTo") or ()
-        )
+        conformance_classes = self._landing_page.get("conformsTo") or ()
+        return any(str(name).rstrip("/").endswith(CQL2_CONFORMANCE) for name in conformance_classes)
 
     @property
     def _method(self) -> str:
         method_option = self.options.method
-        if method_option != "auto" and method_option not in self._search_urls and method_option == "POST":
+        if method_option == "POST" and "POST" not in self._search_urls:
             raise SourceError(f"{self.source_name} takes no POST", remedy="method: GET")
         if method_option != "auto":
             return method_option
@@ -182,78 +176,69 @@ class StacSource(PagedJsonSource, WatermarkSource):
             raise SourceError(f"{self.source_name} has no collection {unknown[0]}", remedy=unknown[1])
         search = self._build_search()
         method = self._method
+        number = 0
+        link: dict[str, Any] | None = None
         if resume_token:
             number, link = json.loads(resume_token)
-        else:
-            number, link = (0, None)
         while link is not None or number == 0:
             number += 1
             if link is None:
-                url = self._search_urls.get(method, next(iter(self._search_urls.values())))
-                asked: tuple[str, str, Any] = (
-                    ("POST", url, search) if method == "POST" else ("GET", add_query_parameters(url, search), None)
-                )
+                request = self._build_first_request(method, search)
             else:
-                asked = self._build_linked_request(link, search)
-            headers = _find_link_headers(link or {})
-            data, answer = self._request(*asked, headers=headers)
+                request = self._build_linked_request(link, search)
+            data, answer = self._request(*request, headers=_find_link_headers(link or {}))
             page = JsonPage(name=f"page {number:,}", data=data)
             document = self._divide_page(page, "is no collection of features", "tell its owners")
             if number == 1:
-                stated_count = document.get("numberMatched", (document.get("context") or {}).get("matched"))
-                if isinstance(stated_count, int):
-                    self._stated_count = stated_count
-                else:
-                    self._stated_count = None
-            link = next(
-                (
-                    candidate
-                    for candidate in document.get("links") or ()
-                    if isinstance(candidate, dict) and candidate.get("rel") == "next"
-                ),
-                None,
-            )
+                self._stated_count = _find_stated_count(document)
+            link = next(iter(_list_links(document, "next")), None)
+            page.resume_token = ""
             if link is not None:
-                link = {**link, "href": self._resolve_next_url(answer.url, str(link.get("href", "")))}
+                next_url = self._resolve_next_url(answer.url, str(link.get("href", "")))
+                link = {**link, "href": next_url}
+                page.resume_token = json.dumps([number, link])
             if page.records:
-                if link:
-                    page.resume_token = json.dumps([number, link])
-                else:
-                    page.resume_token = ""
                 yield page
 
+    def _build_first_request(self, method: str, search: dict[str, Any]) -> tuple[str, str, Any]:
+        url = self._search_urls.get(method)
+        if url is None:
+            url = next(iter(self._search_urls.values()))
+        if method == "POST":
+            return "POST", url, search
+        return "GET", add_query_parameters(url, search), None
+
     def _build_linked_request(self, link: dict[str, Any], search: dict[str, Any]) -> tuple[str, str, Any]:
-        """Write the request that a link to the next page stands for."""
+        """Build the request that a link to the next page describes."""
         if str(link.get("method", "GET")).upper() != "POST":
             return "GET", link["href"], None
-        extra_body = link.get("body") or {}
-        return "POST", link["href"], {**search, **extra_body} if link.get("merge") else extra_body
+        body = link.get("body") or {}
+        if link.get("merge"):
+            body = {**search, **body}
+        return "POST", link["href"], body
 
     def _find_unknown_collection(self) -> tuple[str, str] | None:
-        """Find a collection that the API does not have: a search for it finds nothing, and says nothing."""
+        """Find a collection that the API does not have: its search would find nothing, without an error."""
         if not self.options.collections:
             return None
         known_ids = self.collection_ids
         for collection_id in self.options.collections:
             if collection_id not in known_ids:
                 suggestion = suggest_spelling(collection_id, known_ids) or f"it has {', '.join(known_ids[:20])}"
-                try:  # lists of collections are cut short by some
+                try:  # some lists of collections are cut short
                     self._request_document("GET", f"{self._root}/collections/{collection_id}")
                 except SourceError:
                     return collection_id, suggestion
         return None
 
-    # --- what is newer -------------------------------------------------------------------------------------------
+    # --- newer items ---------------------------------------------------------------------------------------------
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
-        can_be_sent = expression == "properties.datetime" or (
-            self._has_filters and not isinstance(self.options.filter, dict)
-        )
-        if (
-            expression not in UPDATE_TIME_FIELDS
-            or not can_be_sent
-            or (expression == "properties.datetime" and self.options.datetime)
-        ):
+        is_time = expression == "properties.datetime"
+        takes_filters = self._has_filters and not isinstance(self.options.filter, dict)
+        can_be_sent = is_time or takes_filters
+        is_time_taken = is_time and bool(self.options.datetime)
+        if expression not in UPDATE_TIME_FIELDS or not can_be_sent or is_time_taken:
             return None
         return parse_watermark(expression, self.list_columns())
 
@@ -261,17 +246,33 @@ class StacSource(PagedJsonSource, WatermarkSource):
         part = self._copy_part()
         lower_bound = watermark.compute_lower_bound(value)
         if watermark.expression == "properties.datetime":
-            part._datetime_since = f"{lower_bound}/.."  # noqa: SLF001  (a copy of ours)
+            part._datetime_since = f"{lower_bound}/.."  # noqa: SLF001  (a copy of this source)
         else:
             name = watermark.expression.removeprefix("properties.")
-            part._watermark_filter = f"{name} >= TIMESTAMP('{str(lower_bound).replace(chr(39), '')}') OR {name} IS NULL"  # noqa: SLF001
+            time_text = str(lower_bound).replace("'", "")
+            condition = f"{name} >= TIMESTAMP('{time_text}') OR {name} IS NULL"
+            part._watermark_filter = condition  # noqa: SLF001  (a copy of this source)
         return part
+
+
+def _list_links(document: dict[str, Any], relation: str) -> list[dict[str, Any]]:
+    """List the links of a document that have a relation."""
+    links = [link for link in document.get("links") or () if isinstance(link, dict)]
+    return [link for link in links if link.get("rel") == relation]
+
+
+def _find_stated_count(document: dict[str, Any]) -> int | None:
+    context = document.get("context") or {}
+    stated_count = document.get("numberMatched", context.get("matched"))
+    if isinstance(stated_count, int):
+        return stated_count
+    return None
 
 
 def _find_link_headers(link: dict[str, Any]) -> dict[str, str]:
     stated_headers = link.get("headers") or {}
-    return {
-        str(name): str(value)
-        for name, value in stated_headers.items()
-        if str(name).lower() not in {"host", "authorization"}
-    }
+    headers: dict[str, str] = {}
+    for name, value in stated_headers.items():
+        if str(name).lower() not in {"host", "authorization"}:
+            headers[str(name)] = str(value)
+    return headers

@@ -1,4 +1,4 @@
-"""Fetching documents, the newest first, several at once, for so long as a run may; what is left is foretold."""
+"""Fetch documents within the time of a run, the newest first and several at once, and report what is left."""
 
 from __future__ import annotations
 
@@ -30,19 +30,17 @@ if TYPE_CHECKING:
 
     from hven.sources._documents.document_store import DocumentStore
 
-MAX_CONSECUTIVE_FAILURES = (
-    20  # documents in a row that could not be fetched for the service's own reasons: it is left in peace
-)
-PREFETCH_FACTOR = 8  # documents that are under way, for each that is fetched at a time
-SAVE_INTERVAL_SECONDS = 2.0  # seconds after which what came is written down
-SAVE_BATCH_SIZE = 500  # or so many
-MIN_COUNT_FOR_RATE = 10  # documents from which a rate is told
+MAX_CONSECUTIVE_FAILURES = 20  # after this many documents that the service fails to send, a run stops asking it
+PREFETCH_FACTOR = 8  # documents that are scheduled, for each that is fetched at a time
+SAVE_INTERVAL_SECONDS = 2.0  # fetched documents are saved after this time
+SAVE_BATCH_SIZE = 500  # or after this number
+MIN_COUNT_FOR_RATE = 10  # a rate is reported from this number of documents on
 END_CARD = b"END" + b" " * 77
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentFetcher:
-    """How one document is fetched and read."""
+    """The way in which one document is fetched and read."""
 
     service: ServiceClient | None
     directory: Path
@@ -54,7 +52,7 @@ class DocumentFetcher:
     retry_after_seconds: float
 
     def fetch_document(self, name: str, modified: Any, address: str) -> FetchedDocument:
-        """Fetch a document, and take its values."""
+        """Fetch a document, and extract its values."""
         try:
             if self.service is None:
                 body = self._read_local_file(address)
@@ -62,22 +60,18 @@ class DocumentFetcher:
                 body = self._request_document(self.service, address)
             values, doubt = extract_values(body, self.document_form, self.columns)
         except _NoDocumentError as error:
-            retry_time = time.time() + (self.retry_after_seconds if error.state != STATE_FAILED else 0.0)
+            retry_time = time.time()
+            if error.state != STATE_FAILED:
+                retry_time += self.retry_after_seconds
             return FetchedDocument(id=name, modified=modified, state=error.state, note=str(error), due_time=retry_time)
         except InvalidDocumentError as error:
-            return FetchedDocument(
-                id=name,
-                modified=modified,
-                state=STATE_BROKEN,
-                note=str(error),
-                due_time=time.time() + self.retry_after_seconds,
-            )
-        if self.max_age_seconds is None:
-            due = None
-        else:
-            due = time.time() + self.max_age_seconds
+            retry_time = time.time() + self.retry_after_seconds
+            return FetchedDocument(id=name, modified=modified, state=STATE_BROKEN, note=str(error), due_time=retry_time)
+        due_time = None
+        if self.max_age_seconds is not None:
+            due_time = time.time() + self.max_age_seconds
         return FetchedDocument(
-            id=name, modified=modified, state=STATE_HERE, note=doubt, due_time=due, values=values, body=body
+            id=name, modified=modified, state=STATE_HERE, note=doubt, due_time=due_time, values=values, body=body
         )
 
     def _read_local_file(self, name: str) -> bytes:
@@ -89,10 +83,9 @@ class DocumentFetcher:
         except SourceError as error:
             raise _NoDocumentError(STATE_REFUSED, error.message) from None
         except OSError as error:
+            state = STATE_FAILED
             if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
                 state = STATE_MISSING
-            else:
-                state = STATE_FAILED
             raise _NoDocumentError(state, error.strerror or type(error).__name__) from None
 
     def _request_document(self, service: ServiceClient, url: str) -> bytes:
@@ -101,32 +94,29 @@ class DocumentFetcher:
                 if answer.status in {404, 410}:
                     raise _NoDocumentError(STATE_MISSING, f"{service.host} answers {answer.status}")
                 if answer.status != 200:
-                    state = STATE_FAILED if answer.status >= 500 else STATE_REFUSED
-                    raise _NoDocumentError(
-                        state,
-                        f"{service.host} answers {answer.status}: "
-                        f"{extract_error_text(answer)[:80] or 'it does not say why'}",
-                    )
+                    state = STATE_REFUSED
+                    if answer.status >= 500:
+                        state = STATE_FAILED
+                    reason = extract_error_text(answer)[:80] or "it does not say why"
+                    raise _NoDocumentError(state, f"{service.host} answers {answer.status}: {reason}")
                 return self._collect_document(answer.parts)
 
         try:
             return service.retry(request_once)
-        except ForbiddenError as error:  # it leads to where nobody may be led
+        except ForbiddenError as error:  # it leads to a place where clients must not be led
             raise _NoDocumentError(STATE_REFUSED, error.message) from None
         except UserError as error:
             raise _NoDocumentError(STATE_FAILED, error.message) from None
 
     def _collect_document(self, parts: Iterable[bytes]) -> bytes:
-        """Read a document; of a FITS file its first header alone."""
+        """Read a document; of a FITS file only its first header."""
         document = bytearray()
         for part in parts:
             document += part
-            if (
-                self.document_form == "header"
-                and document.startswith(b"SIMPLE  =")
-                and (at := _find_header_end(document))
-            ):
-                return bytes(document[:at])
+            if self.document_form == "header" and document.startswith(b"SIMPLE  ="):
+                header_end = _find_header_end(document)
+                if header_end:
+                    return bytes(document[:header_end])
             if len(document) > self.byte_limit:
                 raise _NoDocumentError(STATE_BROKEN, f"it has more than {self.byte_limit:,} bytes")
         return bytes(document)
@@ -141,11 +131,13 @@ class _NoDocumentError(Exception):
 
 
 def _find_header_end(document: bytearray) -> int:
-    """Find where a header of 80 columns ends; 0: not yet, or it is one of lines."""
+    """Find where a header of 80 columns ends; 0: it does not end yet, or its cards are lines."""
     at = document.find(END_CARD)
     while at >= 0 and at % 80:
         at = document.find(END_CARD, at + 1)
-    return at + 80 if at >= 0 else 0
+    if at < 0:
+        return 0
+    return at + 80
 
 
 def fetch_documents(
@@ -158,14 +150,12 @@ def fetch_documents(
     on_notice: Callable[[str], None] | None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[None]:
-    """Fetch what is to be fetched, newest first, for so many seconds.
-
-    Say what came and what is left, meanwhile how far it is.
+    """Fetch the pending documents, newest first, until a time limit, and report what came and what is left.
 
     Yields
     ------
     nothing
-        Every now and then: who does not go on ends it, and what came is kept.
+        From time to time. A caller that stops iterating ends the fetching, and fetched documents are kept.
 
     Raises
     ------
@@ -174,102 +164,143 @@ def fetch_documents(
     StorageError
         The disk is full.
     """
-    start_time = time.monotonic()
-    last = time.monotonic()
-    fetched_count = 0
-    failure_streak = 0
-    unsaved = list[FetchedDocument]()
-    given_up = ""
+    total = 0
     if on_progress is not None:
         total = store.count_pending()
-    else:
-        total = 0
+    last_save_time = time.monotonic()
     with ExitStack() as stack:
         if fetcher.service is not None:
             fetcher.service.check_address()
             stack.enter_context(fetcher.service.keep_connections())
         pool = ThreadPoolExecutor(concurrency, thread_name_prefix="documents")
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        stack.callback(lambda: store.save_documents(unsaved))
-        under_way: deque[Future[FetchedDocument]] = deque()
-        queue = iter(store.iterate_pending())
-        has_more = True
-        while has_more or under_way:
-            while has_more and len(under_way) < PREFETCH_FACTOR * concurrency:
-                is_over = time.monotonic() - start_time > duration_seconds or (
-                    document_limit is not None and fetched_count + len(under_way) >= document_limit
-                )
-                if is_over or given_up:
-                    request = None
-                else:
-                    request = next(queue, None)
-                if request is None:
-                    has_more = False
-                else:
-                    under_way.append(pool.submit(fetcher.fetch_document, *request))
-            if not under_way:
-                break
-            document = under_way.popleft().result()
-            unsaved.append(document)
-            fetched_count += 1
-            if document.state == STATE_FAILED:
-                failure_streak = failure_streak + 1
-            else:
-                failure_streak = 0
-            if failure_streak >= MAX_CONSECUTIVE_FAILURES and not given_up:
-                given_up = document.note
-                has_more = False
-                for future in under_way:
-                    future.cancel()
-                under_way = deque(future for future in under_way if not future.cancelled())
-            if len(unsaved) >= SAVE_BATCH_SIZE or time.monotonic() - last > SAVE_INTERVAL_SECONDS:
-                store.save_documents(unsaved)
-                unsaved.clear()
-                last = time.monotonic()
+        run = _FetchRun(
+            store,
+            fetcher,
+            pool,
+            max_scheduled=PREFETCH_FACTOR * concurrency,
+            duration_seconds=duration_seconds,
+            document_limit=document_limit,
+        )
+        stack.callback(run.save_documents)
+        while run.schedule_documents():
+            run.collect_document()
+            if len(run.unsaved) >= SAVE_BATCH_SIZE or time.monotonic() - last_save_time > SAVE_INTERVAL_SECONDS:
+                run.save_documents()
+                last_save_time = time.monotonic()
                 if on_progress is not None:
-                    on_progress(fetched_count, total)
+                    on_progress(run.fetched_count, total)
                 yield
     if on_notice is not None:
-        _report_fetch(store, fetcher, fetched_count, time.monotonic() - start_time, given_up, on_notice)
+        for notice in run.list_notices():
+            on_notice(notice)
 
 
-def _report_fetch(
-    store: DocumentStore,
-    fetcher: DocumentFetcher,
-    fetched_count: int,
-    duration_seconds: float,
-    given_up: str,
-    on_notice: Callable[[str], None],
-) -> None:
-    remaining = store.count_pending()
-    if fetcher.service is not None:
-        host = fetcher.service.host
-    else:
+class _FetchRun:
+    """The documents that are scheduled and fetched in one run.
+
+    Attributes
+    ----------
+    unsaved
+        Fetched documents that are not saved yet.
+    give_up_reason
+        Why the service is not asked any more; empty: it is.
+    """
+
+    def __init__(
+        self,
+        store: DocumentStore,
+        fetcher: DocumentFetcher,
+        pool: ThreadPoolExecutor,
+        *,
+        max_scheduled: int,
+        duration_seconds: float,
+        document_limit: int | None,
+    ) -> None:
+        self.store = store
+        self.fetcher = fetcher
+        self.pool = pool
+        self.max_scheduled = max_scheduled
+        self.document_limit = document_limit
+        self.start_time = time.monotonic()
+        self.end_time = self.start_time + duration_seconds
+        self.unsaved: list[FetchedDocument] = []
+        self.fetched_count = 0
+        self.failure_streak = 0
+        self.give_up_reason = ""
+        self._scheduled: deque[Future[FetchedDocument]] = deque()
+        self._requests = iter(store.iterate_pending())
+        self._has_more = True
+
+    def schedule_documents(self) -> bool:
+        """Schedule more documents; return False if none is scheduled any more."""
+        while self._has_more and len(self._scheduled) < self.max_scheduled:
+            request = None
+            if not self._is_over():
+                request = next(self._requests, None)
+            if request is None:
+                self._has_more = False
+            else:
+                self._scheduled.append(self.pool.submit(self.fetcher.fetch_document, *request))
+        return bool(self._scheduled)
+
+    def _is_over(self) -> bool:
+        if self.give_up_reason or time.monotonic() > self.end_time:
+            return True
+        scheduled_count = self.fetched_count + len(self._scheduled)
+        return self.document_limit is not None and scheduled_count >= self.document_limit
+
+    def collect_document(self) -> None:
+        """Wait for the next document; give the service up after too many failures in a row."""
+        document = self._scheduled.popleft().result()
+        self.unsaved.append(document)
+        self.fetched_count += 1
+        self.failure_streak += 1
+        if document.state != STATE_FAILED:
+            self.failure_streak = 0
+        if self.failure_streak >= MAX_CONSECUTIVE_FAILURES and not self.give_up_reason:
+            self.give_up_reason = document.note
+            self._has_more = False
+            for future in self._scheduled:
+                future.cancel()
+            self._scheduled = deque(future for future in self._scheduled if not future.cancelled())
+
+    def save_documents(self) -> None:
+        """Save the fetched documents."""
+        self.store.save_documents(self.unsaved)
+        self.unsaved.clear()
+
+    def list_notices(self) -> Iterator[str]:
+        """Describe what the run fetched, what is left, and which problems documents have."""
+        duration_seconds = time.monotonic() - self.start_time
+        remaining = self.store.count_pending()
         host = "the disk"
-    if given_up:
-        on_notice(
-            f"documents: {host} is left in peace, after {MAX_CONSECUTIVE_FAILURES} in a row that could not be "
-            f"fetched: {given_up}"
-        )
-    if remaining:
-        text = f"documents: {fetched_count:,} were fetched from {host}, {remaining:,} are still to come"
-        if fetched_count >= MIN_COUNT_FOR_RATE and not given_up:
-            rate = fetched_count / max(duration_seconds, 1e-6)
-            end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=min(remaining / rate, 3e9))
-            text += (
-                f": {_format_duration(remaining / rate)} of fetching at {rate:,.3g} a second, until "
-                f"{end:%Y-%m-%d %H:%M} UTC if it went on without a pause"
+        if self.fetcher.service is not None:
+            host = self.fetcher.service.host
+        if self.give_up_reason:
+            yield (
+                f"documents: {host} is left in peace, after {MAX_CONSECUTIVE_FAILURES} in a row that could not be "
+                f"fetched: {self.give_up_reason}"
             )
-        on_notice(f"{text}; each sync goes on, with the newest first")
-    for state, note, count, first in store.summarize_problems():
-        if count == 1:
-            subject = "1 document is"
-        else:
+        if remaining:
+            text = f"documents: {self.fetched_count:,} were fetched from {host}, {remaining:,} are still to come"
+            if self.fetched_count >= MIN_COUNT_FOR_RATE and not self.give_up_reason:
+                rate = self.fetched_count / max(duration_seconds, 1e-6)
+                remaining_seconds = remaining / rate
+                end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=min(remaining_seconds, 3e9))
+                text += (
+                    f": {_format_duration(remaining_seconds)} of fetching at {rate:,.3g} a second, until "
+                    f"{end:%Y-%m-%d %H:%M} UTC if it went on without a pause"
+                )
+            yield f"{text}; each sync goes on, with the newest first"
+        for state, note, count, first in self.store.summarize_problems():
             subject = f"{count:,} documents are"
-        if state == STATE_HERE:
-            on_notice(f"{subject} here, but {note} (first: {first})")
-        else:
-            on_notice(f"{subject} {state}: {note} (first: {first})")
+            if count == 1:
+                subject = "1 document is"
+            if state == STATE_HERE:
+                yield f"{subject} here, but {note} (first: {first})"
+            else:
+                yield f"{subject} {state}: {note} (first: {first})"
 
 
 def _format_duration(seconds: float) -> str:

@@ -1,4 +1,7 @@
-"""What a document says: a FITS header (as it is, as lines, or in the `<pre>` of a page), a label, a record of JSON or XML -> values of columns."""
+"""Extract the values of columns from documents.
+
+A document is a FITS header (as it is, as lines, or in the `<pre>` of a page), a label, or a record of JSON or XML.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,12 @@ _NUMBER_PATTERN = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?\s*
 
 
 class InvalidDocumentError(Exception):
-    """It is no such document; the text says why."""
+    """The document does not have the expected form; the text says why."""
 
 
 def _open_header(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:
-    cards = fits_headers.parse_cards(_select_cards(_split_header_lines(body), keywords), keywords)
+    lines = _split_header_lines(body)
+    cards = fits_headers.parse_cards(_select_cards(lines, keywords), keywords)
     return cards.card_values.get
 
 
@@ -37,8 +41,10 @@ def _select_cards(lines: list[str], keywords: Collection[str]) -> list[str]:
     cards: list[str] = []
     is_continued = False
     for line in lines:
-        key = " ".join(line.partition("=")[0].removeprefix("HIERARCH").split())
-        is_continued = key in keywords or (is_continued and line.startswith("CONTINUE"))
+        key_text = line.partition("=")[0].removeprefix("HIERARCH")
+        key = " ".join(key_text.split())
+        continues = is_continued and line.startswith("CONTINUE")
+        is_continued = key in keywords or continues
         if is_continued and (card := _format_card(line)) is not None:
             cards.append(card)
     return cards
@@ -50,29 +56,34 @@ def _split_header_lines(body: bytes) -> list[str]:
     Raises
     ------
     InvalidDocumentError
-        It is none, or has no end.
+        The document is no header, or has no end.
     """
     if body.startswith(b"SIMPLE  =") and not re.search(rb"[\r\n]", body[:81]):
         text = body.decode("latin-1")
-        lines = [text[at : at + 80] for at in range(0, len(text), 80)]
-        end = next((at for at, card in enumerate(lines) if card.rstrip() == "END"), None)
-        if end is None:
-            raise InvalidDocumentError("it ends within the header")
-        return lines[:end]
+        lines: list[str] = []
+        for at in range(0, len(text), 80):
+            card = text[at : at + 80]
+            if card.rstrip() == "END":
+                return lines
+            lines.append(card)
+        raise InvalidDocumentError("it ends within the header")
     text = body.decode("utf-8", "replace")
-    page = _HTML_PATTERN.match(body) is not None
-    if page:
-        text = html.unescape(_HTML_TAG_PATTERN.sub("", _extract_preformatted(text)))
+    is_page = _HTML_PATTERN.match(body) is not None
+    complaint = "it is no header"
+    if is_page:
+        complaint = "it is a page without a header"
+        preformatted_text = _HTML_TAG_PATTERN.sub("", _extract_preformatted(text))
+        text = html.unescape(preformatted_text)
     lines = text.splitlines()
     if not any(_format_card(line) for line in lines):
-        raise InvalidDocumentError("it is a page without a header" if page else "it is no header")
-    if not page and _END_LINE_PATTERN.search(body) is None:
+        raise InvalidDocumentError(complaint)
+    if not is_page and _END_LINE_PATTERN.search(body) is None:
         raise InvalidDocumentError("it ends within the header")
     return lines
 
 
 def _extract_preformatted(text: str) -> str:
-    """Return what stands in the `<pre>` of a page, all of them."""
+    """Return the text in all `<pre>` sections of a page."""
     sections = []
     lower = text.lower()
     at = 0
@@ -104,9 +115,10 @@ def _open_json(body: bytes, keys: Collection[str]) -> Callable[[str], object]:  
     try:
         record = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidDocumentError(
-            "it is a page, and no JSON" if _HTML_PATTERN.match(body) else f"it is no JSON: {error}"
-        ) from None
+        complaint = f"it is no JSON: {error}"
+        if _HTML_PATTERN.match(body):
+            complaint = "it is a page, and no JSON"
+        raise InvalidDocumentError(complaint) from None
     if not isinstance(record, dict):
         raise InvalidDocumentError("it is no object of JSON")
 
@@ -140,11 +152,13 @@ def _open_xml(body: bytes, paths: Collection[str]) -> Callable[[str], object]:  
     from lxml import etree  # noqa: PLC0415  (only for those who have such documents)
 
     try:
-        root = etree.fromstring(body, etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False))
+        parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
+        root = etree.fromstring(body, parser)
     except etree.XMLSyntaxError as error:
-        raise InvalidDocumentError(
-            "it is a page, and no XML" if _HTML_PATTERN.match(body) else f"it is no XML: {error}"
-        ) from None
+        complaint = f"it is no XML: {error}"
+        if _HTML_PATTERN.match(body):
+            complaint = "it is a page, and no XML"
+        raise InvalidDocumentError(complaint) from None
 
     if etree.QName(root).localname == "VOTABLE":
         _check_query_status(root)
@@ -152,10 +166,9 @@ def _open_xml(body: bytes, paths: Collection[str]) -> Callable[[str], object]:  
     def find_value(key: str) -> object:
         path, at, attribute = key.partition("@")
         steps = [f"{{*}}{step}" for step in path.strip("/").split("/") if step]
+        element = root
         if steps:
             element = root.find("/".join(steps))
-        else:
-            element = root
         if element is None:
             return None
         if at:
@@ -166,7 +179,7 @@ def _open_xml(body: bytes, paths: Collection[str]) -> Callable[[str], object]:  
 
 
 def _check_query_status(root: Any) -> None:
-    """Refuse a VOTable that its service cut off, or that says an error (DALI 1.1, section 4.4.1)."""
+    """Refuse a VOTable that its service cut off, or that reports an error (DALI 1.1, section 4.4.1)."""
     for info in root.iterfind(".//{*}INFO"):
         if (info.get("name") or "").upper() != "QUERY_STATUS":
             continue
@@ -188,60 +201,78 @@ DOCUMENT_FORMS: dict[str, Callable[[bytes, Collection[str]], Callable[[str], obj
 def extract_values(
     body: bytes, document_form: str, columns: Sequence[tuple[Sequence[str], str, bool]]
 ) -> tuple[list[Any], str]:
-    """Take the values of columns from a document.
+    """Extract the values of columns from a document.
 
     Parameters
     ----------
     columns
-        Of each: its keys, what its values are (``int``, ``float``, ``bool``, ``text``), and whether it is an array of
+        Keys of each column, kind of its values (``int``, ``float``, ``bool``, ``text``), and whether it is an array of
         them.
 
     Returns
     -------
     values, doubt
-        One for each column, as JSON has them; and what could not be read, in words.
+        A value for each column, as JSON has it; and a description of what could not be read.
 
     Raises
     ------
     InvalidDocumentError
-        It is no document of this form.
+        The document does not have this form.
     """
-    keys = {key for keys_of_column, _, _ in columns for key in keys_of_column}
+    keys = {key for column_keys, _, _ in columns for key in column_keys}
     find_value = DOCUMENT_FORMS[document_form](body, keys)
     doubts: list[str] = []
-    values = []
-    for keys_of_column, kind, array in columns:
-        cells = [
-            body.decode("utf-8", "replace")
-            if key == WHOLE_TEXT_KEY
-            else _convert_value(find_value(key), kind, key, doubts)
-            for key in keys_of_column
-        ]
-        values.append(cells if array else cells[0])
+    values: list[Any] = []
+    for column_keys, kind, is_array in columns:
+        cells: list[Any] = []
+        for key in column_keys:
+            if key == WHOLE_TEXT_KEY:
+                cells.append(body.decode("utf-8", "replace"))
+            else:
+                cells.append(_convert_value(find_value(key), kind, key, doubts))
+        if is_array:
+            values.append(cells)
+        else:
+            values.append(cells[0])
     return values, "; ".join(doubts)
 
 
 def _convert_value(raw_value: object, kind: str, key: str, doubts: list[str]) -> object:
-    """Convert what is said to what was wanted; what cannot be is none, and told."""
+    """Convert a raw value to the wanted kind; a value that does not fit becomes None and adds to `doubts`."""
     if raw_value is None or raw_value == "":
         return None
     if kind == "text":
-        if isinstance(raw_value, (dict, list)):
-            return json.dumps(raw_value, ensure_ascii=False)
-        if isinstance(raw_value, (bool, str, int, float)):
-            return fits_headers.format_value(raw_value)
-        return str(raw_value)
-    if isinstance(raw_value, str) and kind != "bool" and _NUMBER_PATTERN.fullmatch(raw_value):
+        return _format_text(raw_value)
+    if kind == "bool":
+        if isinstance(raw_value, bool) or raw_value in {"T", "F", "true", "false"}:
+            return raw_value in {True, "T", "true"}
+        doubts.append(f"{key} is {str(raw_value)[:40]!r}, no truth value")
+        return None
+    number = _to_number(raw_value, kind)
+    if number is None:
+        doubts.append(f"{key} is {str(raw_value)[:40]!r}, no number")
+    return number
+
+
+def _format_text(raw_value: object) -> str | None:
+    if isinstance(raw_value, (dict, list)):
+        return json.dumps(raw_value, ensure_ascii=False)
+    if isinstance(raw_value, (bool, str, int, float)):
+        return fits_headers.format_value(raw_value)
+    return str(raw_value)
+
+
+def _to_number(raw_value: object, kind: str) -> float | int | None:
+    """Convert a raw value to ``float`` or ``int``; None: it does not fit."""
+    if isinstance(raw_value, str) and _NUMBER_PATTERN.fullmatch(raw_value):
         if kind == "float" or not raw_value.strip(" +-").isdigit():
             raw_value = float(raw_value.upper().replace("D", "E"))
         else:
             raw_value = int(raw_value)
-    if kind == "bool" and (isinstance(raw_value, bool) or raw_value in {"T", "F", "true", "false"}):
-        return raw_value in {True, "T", "true"}
-    if isinstance(raw_value, (int, float)) and not isinstance(raw_value, bool) and math.isfinite(raw_value):
-        if kind == "float":
-            return float(raw_value)
-        if kind == "int" and float(raw_value).is_integer() and abs(raw_value) < 2**63:
-            return int(raw_value)
-    doubts.append(f"{key} is {str(raw_value)[:40]!r}, no {'number' if kind != 'bool' else 'truth value'}")
+    if not isinstance(raw_value, (int, float)) or isinstance(raw_value, bool) or not math.isfinite(raw_value):
+        return None
+    if kind == "float":
+        return float(raw_value)
+    if float(raw_value).is_integer() and abs(raw_value) < 2**63:
+        return int(raw_value)
     return None

@@ -67,20 +67,27 @@ class AdqlConditionWriter:
         rows = list(dict.fromkeys(zip(*(keys.column(name).to_pylist() for name in columns), strict=True)))
         step = max(1, portion // len(columns))
         for at in range(0, len(rows), step):
-            yield tuple(
-                f"({' AND '.join(self.write_is_null(name) if value is None else f'{self.write_column(name)} = {self.write_literal(value)}' for name, value in zip(columns, row, strict=True))})"
-                for row in rows[at : at + step]
-            )
+            yield tuple(self._write_key_row(columns, row) for row in rows[at : at + step])
+
+    def _write_key_row(self, columns: Sequence[str], values: Sequence[object]) -> str:
+        """Write the condition that columns have some values, or none."""
+        conditions: list[str] = []
+        for name, value in zip(columns, values, strict=True):
+            if value is None:
+                conditions.append(self.write_is_null(name))
+            else:
+                conditions.append(f"{self.write_column(name)} = {self.write_literal(value)}")
+        return f"({' AND '.join(conditions)})"
 
     def join_conditions(self, columns: Sequence[str], parts: Sequence[str]) -> str:
-        """Join what `write_key_conditions` wrote."""
+        """Join the conditions that `write_key_conditions` wrote."""
         if len(columns) == 1 and parts != (self.write_is_null(columns[0]),):
             return f"{self.write_column(columns[0])} IN ({', '.join(parts)})"
         return f"({' OR '.join(parts)})"
 
 
 def write_table_name(text: str) -> str:
-    """Write a table as a query does: quoted as a whole if it is no name (``J/A+A/1/2``)."""
+    """Write a table as in a query: quoted as a whole if it is no name (``J/A+A/1/2``)."""
     if _QUALIFIED_NAME_PATTERN.fullmatch(text):
         return text
     return '"' + text.replace('"', '""') + '"'

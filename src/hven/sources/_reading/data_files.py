@@ -1,4 +1,4 @@
-"""Files as sources see them: their bytes decompressed and checksummed, their facts as columns."""
+"""Read the files of sources: their bytes, decompressed and with checksums, and their facts as columns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from hven.formats.media import Place as MediaPlace
@@ -38,7 +38,7 @@ _COMPRESSION_MAGIC = (
     (b"\xfd7zXZ\x00", "xz"),
     (b"\x28\xb5\x2f\xfd", "zst"),
 )
-COMPRESSED_EXTENSIONS = ("gz", "bz2", "xz", "zst", "zip")  # endings of packed files' names
+COMPRESSED_EXTENSIONS = ("gz", "bz2", "xz", "zst", "zip")  # of compressed files
 _MEDIA_TYPES = {
     ".fits": "application/fits",
     ".fit": "application/fits",
@@ -63,21 +63,22 @@ Texts = Annotated[list[str], BeforeValidator(_to_list)]
 
 
 class FileOptions(BaseModel):
-    """What every source that reads files understands."""
+    """The options of every source that reads files."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     files: Texts = Field(
         validation_alias=AliasChoices("files", "file"),
         min_length=1,
-        description="File or files, relative to the descriptor; `*`, `?`, `[abc]` and `**` are patterns. Compressed ones "
+        description="File or files, relative to the descriptor; `*`, `?`, `[abc]` and `**` are patterns. "
+        "Compressed ones "
         "(gz, bz2, xz, zst) are read as they are.",
     )
     ignore: Texts = Field(default_factory=list, description="Patterns of files to leave out.")
 
 
 class _HashingReader(io.RawIOBase):
-    """The file's bytes as they are on disk, counted and hashed while somebody reads them in order."""
+    """The file's bytes as they are on disk, counted and hashed while they are read in order."""
 
     def __init__(self, path: Path) -> None:
         self.file = path.open("rb", buffering=0)
@@ -109,14 +110,14 @@ class _HashingReader(io.RawIOBase):
 
 @dataclass(kw_only=True)
 class DataFile:
-    """One file: its name as people know it, its bytes, its facts, and its checksum once it was read to the end.
+    """One file: the name that people know, its bytes, its facts, and its checksum once it was read to the end.
 
     Attributes
     ----------
     path
-        Where it lies.
+        Path of the file.
     sha256
-        Hexadecimal; None: it was not read to the end.
+        Hexadecimal; None: the file was not read to the end.
     bytes_read
         Bytes that were read.
     """
@@ -129,21 +130,21 @@ class DataFile:
 
     @cached_property
     def stat(self) -> os.stat_result:
-        """What the file system says (once, so that size and time belong together)."""
+        """The state in the file system (read once, so that size and time belong together)."""
         return self.path.stat()
 
     def open_stream(self) -> DecompressedStream:
-        """Open for one pass in order, decompressed.
+        """Open the file for one pass in order, decompressed.
 
         Returns
         -------
         stream
-            Reads bytes; the checksum is complete when it was read to its end.
+            A stream of bytes; the checksum is complete when it is read to its end.
 
         Raises
         ------
         SourceError
-            It cannot be read.
+            The file cannot be read.
         """
         try:
             self._raw = _HashingReader(self.path)
@@ -154,12 +155,12 @@ class DataFile:
         return DecompressedStream(self, self._raw)
 
     def refresh_stat(self) -> bool:
-        """Look at size and time anew.
+        """Read size and time again.
 
         Returns
         -------
         there
-            False: it is gone, or cannot be looked at.
+            False: the file is gone, or its state cannot be read.
         """
         self.__dict__.pop("stat", None)
         try:
@@ -168,7 +169,7 @@ class DataFile:
             return False
 
     def open_unhashed(self, buffer_bytes: int = CHUNK_BYTES) -> DecompressedStream:
-        """Open to look at parts of it, decompressed: nothing is hashed or counted.
+        """Open the file to read parts of it, decompressed; nothing is hashed or counted.
 
         Parameters
         ----------
@@ -178,12 +179,12 @@ class DataFile:
         Returns
         -------
         stream
-            Reads bytes.
+            A stream of bytes.
 
         Raises
         ------
         SourceError
-            It cannot be read.
+            The file cannot be read.
         """
         try:
             return DecompressedStream(self, io.FileIO(self.path), buffer_bytes)
@@ -205,7 +206,7 @@ class DataFile:
         return self.bytes_read
 
     def read_to_end(self) -> None:
-        """Read what is left unread (a trailer) so that the checksum covers the whole file."""
+        """Read the unread rest (a trailer), so that the checksum covers the whole file."""
         raw = self._raw
         if raw is None or raw.closed:
             return
@@ -222,7 +223,7 @@ class DataFile:
         Returns
         -------
         sha256
-            hexadecimal.
+            Hexadecimal.
         """
         if self.sha256 is None:
             with self.path.open("rb") as file:
@@ -231,11 +232,11 @@ class DataFile:
 
     @property
     def product_path(self) -> MediaPlace:
-        """What readers of media open."""
+        """The file as readers of media open it."""
         return self.path
 
     def read_size_and_mtime(self) -> tuple[int, int]:
-        """Return size and time as they are now; raise OSError if it is gone."""
+        """Return size and time as they are now; raise OSError if the file is gone."""
         now = self.path.stat()
         return now.st_size, now.st_mtime_ns
 
@@ -246,7 +247,7 @@ class DataFile:
 
     @cached_property
     def md5(self) -> str:
-        """MD5 of the file on disk: EPN-TAP's access_md5 wants it; computed only if asked for."""
+        """MD5 of the file on disk, for EPN-TAP's access_md5; it is computed only if it is needed."""
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
@@ -263,46 +264,34 @@ class DataFile:
         value
             A text, bytes as a number, or a time in UTC without a zone.
         """
-        match name:
-            case "file.path":
-                return self.name
-            case "file.name":
-                return self.path.name
-            case "file.stem":
-                if self.path.suffix in {".gz", ".bz2", ".xz", ".zst"}:
-                    return self.path.name.partition(".")[0]
-                return self.path.stem
-            case "file.size":
-                return self.stat.st_size
-            case "file.mtime":
-                return self.modified.replace(tzinfo=None)
-            case "file.md5":
-                return self.md5
-            case "file.sha256":
-                return self.compute_sha256()
-            case "file.media_type":
-                return guess_media_type(self.path.name)
-            case "file.footprint":  # which those know who read headers
-                return None
-            case _:
-                return self.path.resolve().as_uri()
+        read_fact = _FACT_READERS.get(name)
+        if read_fact is None:
+            return self.path.resolve().as_uri()
+        return read_fact(self)
+
+    @property
+    def stem(self) -> str:
+        """Name of the file without its ending; a compressed file has two endings."""
+        if self.path.suffix in {".gz", ".bz2", ".xz", ".zst"}:
+            return self.path.name.partition(".")[0]
+        return self.path.stem
 
     def copy_unread(self) -> DataFile:
-        """Return the same file, to be looked at and read anew."""
+        """Return the same file, unread, with its facts not yet looked up."""
         return DataFile(path=self.path, name=self.name)
 
     def describe_version(self) -> InputVersion:
-        """Describe which file it is without reading it: its time is exact, so that two changes within a second are two.
+        """Describe the version of the file without reading it; its exact time distinguishes two changes in a second.
 
         Returns
         -------
         pin
-            Without a checksum.
+            The version, without a checksum.
 
         Raises
         ------
         SourceError
-            It cannot be read.
+            The file cannot be read.
         """
         try:
             file_stat = self.stat
@@ -317,7 +306,7 @@ class DataFile:
         )
 
     def build_input_version(self) -> InputVersion:
-        """Describe what was read, for the record."""
+        """Describe what was read, for the record of the run."""
         return InputVersion(
             name=self.name,
             bytes=self.stat.st_size,
@@ -326,32 +315,45 @@ class DataFile:
         )
 
 
+_FACT_READERS: dict[str, Callable[[DataFile], object]] = {
+    "file.path": lambda file: file.name,
+    "file.name": lambda file: file.path.name,
+    "file.stem": lambda file: file.stem,
+    "file.size": lambda file: file.stat.st_size,
+    "file.mtime": lambda file: file.modified.replace(tzinfo=None),
+    "file.md5": lambda file: file.md5,
+    "file.sha256": lambda file: file.compute_sha256(),
+    "file.media_type": lambda file: guess_media_type(file.path.name),
+    "file.footprint": lambda _file: None,  # sources that read headers know it
+}
+
+
 class DecompressedStream(io.BufferedIOBase):
     """Decompressed bytes of a file, in order, as a binary file that is read once; damage becomes a `SourceError`."""
 
     def __init__(self, file: DataFile, raw_stream: io.RawIOBase, buffer_bytes: int = CHUNK_BYTES) -> None:
         self.file = file
         self._buffered = buffered = io.BufferedReader(raw_stream, buffer_bytes)
-        start = buffered.peek(16)[:16]
-        self.compression = next((kind for magic, kind in _COMPRESSION_MAGIC if start.startswith(magic)), None)
+        first_bytes = buffered.peek(16)[:16]
+        kinds = [kind for magic, kind in _COMPRESSION_MAGIC if first_bytes.startswith(magic)]
+        self.compression = next(iter(kinds), None)
         self._inner: BinaryIO = _open_decompressor(buffered, self.compression)
 
     def readable(self) -> bool:
-        """Tell programs that take a file that this one can be read."""
+        """Tell callers that this file can be read."""
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read up to `size` bytes, fewer only at the end; all that is left for -1 or None."""
+        """Read up to `size` bytes, fewer only at the end; all the rest for -1 or None."""
         parts: list[bytes] = []
-        if size is None or size < 0:
-            remaining_bytes = sys.maxsize
-        else:
+        remaining_bytes = sys.maxsize
+        part_bytes = CHUNK_BYTES
+        if size is not None and size >= 0:
             remaining_bytes = size
+            part_bytes = size
         try:
             while remaining_bytes > 0:
-                part = self._inner.read(
-                    min(remaining_bytes, CHUNK_BYTES) if size is None or size < 0 else remaining_bytes
-                )
+                part = self._inner.read(min(remaining_bytes, part_bytes))
                 if not part:
                     break
                 parts.append(part)
@@ -367,8 +369,10 @@ class DecompressedStream(io.BufferedIOBase):
         return parts[0]
 
     def read1(self, size: int = -1, /) -> bytes:
-        """Read what one step gives, as text layers do."""
-        return self.read(CHUNK_BYTES if size < 0 else size)
+        """Read one chunk, as text layers do."""
+        if size < 0:
+            size = CHUNK_BYTES
+        return self.read(size)
 
     def skip_bytes(self, size: int) -> None:
         """Skip bytes; on a plain file without reading (and so without hashing) them."""
@@ -382,9 +386,9 @@ class DecompressedStream(io.BufferedIOBase):
             size -= len(part)
 
     def close(self) -> None:
-        """Close the file; what was hashed stays known."""
+        """Close the file; the checksum stays known."""
         if not self.closed:
-            with contextlib.suppress(AttributeError):  # of a file that could not even be begun
+            with contextlib.suppress(AttributeError):  # of a file whose beginning could not be read
                 self._inner.close()
             self._buffered.close()
         super().close()
@@ -427,11 +431,9 @@ class _ZstandardReader(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         while not self.ready:
+            data = b""
             if self.frame.eof:
                 data = self.frame.unused_data
-            else:
-                data = b""
-            if self.frame.eof:
                 self.frame = self.build_decompressor()
                 self.is_frame_open = False
             data = data or self.raw.read(CHUNK_BYTES)
@@ -442,9 +444,9 @@ class _ZstandardReader(io.RawIOBase):
             self.is_frame_open = True
             self.ready = self.frame.decompress(data)
         if size < 0:
-            part, self.ready = (self.ready, b"")
-        else:
-            part, self.ready = (self.ready[:size], self.ready[size:])
+            size = len(self.ready)
+        part = self.ready[:size]
+        self.ready = self.ready[size:]
         return part
 
 
@@ -461,22 +463,23 @@ def find_fact_type(name: str) -> pa.DataType:
 
 
 def check_column_names(columns: Sequence[str] | None, available_names: Sequence[str], source_name: str) -> list[str]:
-    """Check the wanted names, all real ones for None.
+    """Check the wanted names, and return them; None: return all available names.
 
     Raises
     ------
     SourceError
-        A name is not there; the remedy has the nearest.
+        A name is not available; the remedy has the nearest.
     """
     if columns is None:
         return list(available_names)
     allowed_names = {*available_names, ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}
     for name in columns:
         if name not in allowed_names:
-            remedy = (
-                suggest_spelling(name, available_names)
-                or f"it has {', '.join(available_names[:12])}{' ...' if len(available_names) > 12 else ''}"
-            )
+            remedy = suggest_spelling(name, available_names)
+            if not remedy:
+                remedy = f"it has {', '.join(available_names[:12])}"
+                if len(available_names) > 12:
+                    remedy = f"{remedy} ..."
             raise SourceError(f"{source_name} has no column {name!r}", remedy=remedy)
     return list(columns)
 
@@ -488,20 +491,22 @@ def build_source_batch(
     first_row_number: pa.Array | int,
     file: DataFile | None,
 ) -> pa.RecordBatch:
-    """Assemble a batch: real columns, row numbers (`first_row_number`: an array, or the first one), file facts.
+    """Build a batch of data columns, row numbers (`first_row_number`: an array, or the first one) and file facts.
 
     Facts are constant arrays: one value, repeated.
     """
     out: list[pa.Array] = []
     for name in column_names:
-        if name == ROW_NUMBER_COLUMN:
-            out.append(
-                pa.array(np.arange(first_row_number, first_row_number + row_count, dtype=np.int64))
-                if isinstance(first_row_number, int)
-                else first_row_number
-            )
+        if name == ROW_NUMBER_COLUMN and isinstance(first_row_number, int):
+            row_numbers = np.arange(first_row_number, first_row_number + row_count, dtype=np.int64)
+            out.append(pa.array(row_numbers))
+        elif name == ROW_NUMBER_COLUMN:
+            out.append(first_row_number)
         elif name in FILE_FACT_COLUMNS:
-            out.append(pa.repeat(pa.scalar(file.find_fact(name) if file else None, find_fact_type(name)), row_count))
+            fact = None
+            if file is not None:
+                fact = file.find_fact(name)
+            out.append(pa.repeat(pa.scalar(fact, find_fact_type(name)), row_count))
         else:
             out.append(arrays[name])
     if not out:  # a batch without columns forgets how many rows it has

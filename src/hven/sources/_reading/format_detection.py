@@ -77,7 +77,8 @@ _SPREADSHEET_MARKS = (  # what stands in the first bytes of an archive, or where
 )
 _SPREADSHEET_REMEDY = (
     "save the sheet as CSV UTF-8 in the program that made it, or "
-    "`python -c \"import pandas; pandas.read_excel('{file}', sheet_name=0).to_csv('{stem}.csv', index=False)\"`, and look whether dates and long numbers are what the sheet shows"
+    "`python -c \"import pandas; pandas.read_excel('{file}', sheet_name=0).to_csv('{stem}.csv', index=False)\"`, "
+    "and look whether dates and long numbers are what the sheet shows"
 )
 _CONTROL_BYTES = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1b\x1a\x1e")
 _KEY_VALUE_LINE_PATTERN = re.compile(r"\s*(?:[\w:.^-]+\s*=(?:\s|$).*|(?i:end(?:_object|_group)?)\s*)")

@@ -1,6 +1,6 @@
-"""Rows made of what the heads of many files say: keywords become columns, typed after a sample of the files.
+"""Make rows of the headers of many files: keywords become columns, with types from a sample of the files.
 
-Their data are not read.
+The data of the files are not read.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -33,15 +34,16 @@ if TYPE_CHECKING:
 
 _UNIT_PATTERN = re.compile(r"\[([^\]]{1,20})\]\s*")
 _TRUNCATED_UNIT_PATTERN = re.compile(r"\[([^\[\]]{1,20})")  # a comment that ends where the card of 80 characters does
-# what labels of ISIS write where a unit stands, for a value of each detector: `ExposureDuration = 640.0 <IR>`
+# labels of ISIS have these words in the place of a unit: `ExposureDuration = 640.0 <IR>` is a value of one detector
 _DETECTOR_CHANNELS = {"IR", "VIS", "UV", "VNIR", "SWIR", "NIR"}
 SAMPLE_FILE_COUNT = 200
-BATCH_ROW_COUNT = 1000  # of a batch
+BATCH_ROW_COUNT = 1000
 FOOTPRINT_COLUMN = "file.footprint"
+_NumberedRow = tuple[int, DataFile, "dict[str, Value]"]
 
 
 class HeaderOptions(FileOptions):
-    """What every source understands that reads the heads of files."""
+    """The options of every source that reads the headers of files."""
 
     cards: list[str] | None = Field(
         None, description="Header, cards: the keywords wanted; default all that occur. A missing card is null."
@@ -65,19 +67,19 @@ class HeaderOptions(FileOptions):
 
 
 class HeaderSource(FileSource):
-    """One row for each file, or several, of what its head says.
+    """One row for each file, or several, from its header.
 
     Parameters
     ----------
     options, context
-        Of the kind.
+        Options and context of the source.
     structure
-        Keywords that are no columns, unless they are asked for.
+        Keywords that are no columns unless the descriptor requests them.
     stonyhurst, west_positive
-        What longitudes of footprints are (`hven.model.sky.footprints.build_regions_from_headers`).
+        Meaning of the longitudes of footprints (`hven.model.sky.footprints.build_regions_from_headers`).
     """
 
-    #: The remedy where no card is found: how one looks for cards in files of the kind.
+    #: The remedy where no card is found: how to look for cards in files of the kind.
     cards_remedy = "`mode: cards` lists the cards and attributes of the first files, with their names"
 
     def __init__(
@@ -94,24 +96,26 @@ class HeaderSource(FileSource):
         self.stonyhurst = stonyhurst
         self.west_positive = west_positive
         self._structure = structure
-        self.cards = list(options.cards) if options.cards is not None else None
+        self.cards: list[str] | None = None
+        if options.cards is not None:
+            self.cards = list(options.cards)
         self.nulls = options.null
         self.concurrency = options.at_once
 
     @abstractmethod
     def read_header(self, file: DataFile) -> FileHeader:
-        """Read what the head of a file says; `SourceError` if it cannot be read."""
+        """Read the header of a file; raise `SourceError` if it cannot be read."""
 
     @abstractmethod
     def find_cache_key(self) -> str:
-        """Name what `read_header` reads: what was read in another way is not taken for it."""
+        """Return a key of what `read_header` reads: cached headers with another key are not used."""
 
     def list_fixed_columns(self) -> Sequence[Column]:
-        """List columns that all rows have, whatever the files say; they stand first."""
+        """List the columns that all rows have, whatever the files hold; they come first."""
         return ()
 
     def list_columns(self) -> list[Column]:
-        """List a column per keyword, typed after up to 200 of the files."""
+        """List a column for each keyword, with types from up to 200 of the files."""
         return list(self._columns.values())
 
     def read_batches(
@@ -119,46 +123,44 @@ class HeaderSource(FileSource):
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one file after the other."""
         names = check_column_names(column_names, list(self._columns), "the headers")
-        rows: list[tuple[int, DataFile, dict[str, Value]]] = []
+        rows: list[_NumberedRow] = []
         count = min(BATCH_ROW_COUNT, self.context.batch_row_limit)
+        files = self.files
+        if row_limit is not None:
+            files = self.files[:row_limit]
         remaining_rows = row_limit
         number = 0
-        for place, (file, header) in enumerate(
-            self._read_headers(self.files if row_limit is None else self.files[:row_limit]), 1
-        ):
+        for place, (file, header) in enumerate(self._read_headers(files), 1):
             self.read_count = place
             if isinstance(header, SourceError):
                 number += 1
-                reject = RejectedRow(file=file.name, row=number, column=None, value=None, reason=header.message)
+                reason = header.message
+                reject = RejectedRow(file=file.name, row=number, column=None, value=None, reason=reason)
                 self._reject_row(reject, header)
                 continue
             for row in header.rows[:remaining_rows]:
                 number += 1
                 rows.append((number, file, row))
-            if remaining_rows is None:
-                remaining_rows = None
-            else:
-                remaining_rows = remaining_rows - len(header.rows)
             while len(rows) >= count:
                 yield from self._build_batch(rows[:count], names)
                 rows = rows[count:]
-            if remaining_rows is not None and remaining_rows <= 0:
-                break
+            if remaining_rows is not None:
+                remaining_rows -= len(header.rows)
+                if remaining_rows <= 0:
+                    break
         if rows:
             yield from self._build_batch(rows, names)
 
     def _read_headers(self, files: Sequence[DataFile]) -> Iterator[tuple[DataFile, FileHeader | SourceError]]:
-        if self.context.cache_directory is None:
-            cache = None
-        else:
-            cache = HeaderCache(
-                self.context.cache_directory / "heads.sqlite", f"{hven.__version__} {self.find_cache_key()}"
-            )
+        cache = None
+        if self.context.cache_directory is not None:
+            cache_key = f"{hven.__version__} {self.find_cache_key()}"
+            cache = HeaderCache(self.context.cache_directory / "heads.sqlite", cache_key)
         try:
             yield from read_headers(files, self.read_header, self.concurrency, cache)
             if cache is not None:
                 cache.delete_unused()
-        except UpstreamError as fault:  # its server does not answer: nothing is known of any file
+        except UpstreamError as fault:  # the server does not answer: nothing is known about any file
             raise SourceError(fault.message, remedy=fault.remedy) from fault
         finally:
             if cache is not None:
@@ -166,15 +168,16 @@ class HeaderSource(FileSource):
 
     def list_input_versions(self) -> list[InputVersion]:
         """List the files; only their headers were read, so there is no checksum."""
-        return [
-            InputVersion(
+        versions: list[InputVersion] = []
+        for file in self.files:
+            version = InputVersion(
                 name=file.name,
                 bytes=file.stat.st_size,
                 modified=file.modified.isoformat(timespec="seconds"),
                 detail="header only",
             )
-            for file in self.files
-        ]
+            versions.append(version)
+        return versions
 
     def estimate_size(self) -> int:
         """Count the files."""
@@ -191,88 +194,85 @@ class HeaderSource(FileSource):
         comments: dict[str, str] = {}
         last_error: SourceError | None = None
         good_count = 0
-        for _, heads in self._read_headers(self.files[:: max(1, len(self.files) // SAMPLE_FILE_COUNT)]):
-            if isinstance(heads, SourceError):
-                last_error = heads
+        step = max(1, len(self.files) // SAMPLE_FILE_COUNT)
+        for _, header in self._read_headers(self.files[::step]):
+            if isinstance(header, SourceError):
+                last_error = header
                 continue
             good_count += 1
-            for key, comment in heads.comments.items():
-                comments.setdefault(key, comment)
-            for key, value in (pair for row in heads.rows for pair in row.items()):
-                if key not in fixed and (key in types_by_key if self.cards is not None else key not in self._structure):
+            comments = header.comments | comments
+            for key, value in chain.from_iterable(row.items() for row in header.rows):
+                if key in fixed:
+                    continue
+                if key in types_by_key or (self.cards is None and key not in self._structure):
                     types_by_key[key] = _widen_type(types_by_key.get(key), value)
         if not good_count and last_error is not None:
             raise last_error
-        missing = [key for key, kind in types_by_key.items() if kind is None and key in (self.cards or ())]
+        missing = [key for key in dict.fromkeys(self.cards or ()) if types_by_key.get(key) is None]
         if missing and len(missing) == len(types_by_key):
             raise SourceError(f"no file has any of the cards {', '.join(missing)}", remedy=self.cards_remedy)
         types_by_key.pop(FOOTPRINT_COLUMN, None)
         if not types_by_key and not fixed:
             raise SourceError("the headers have no cards but those of structure", remedy=self.cards_remedy)
-        return fixed | {
-            key: _build_column(key, kind or pa.string(), comments.get(key, "")) for key, kind in types_by_key.items()
-        }
+        columns = dict(fixed)
+        for key, kind in types_by_key.items():
+            columns[key] = _build_column(key, kind or pa.string(), comments.get(key, ""))
+        return columns
 
-    def _build_batch(
-        self, rows: Sequence[tuple[int, DataFile, dict[str, Value]]], names: Sequence[str]
-    ) -> Iterator[pa.RecordBatch]:
-        """Assemble a batch of the rows of many files.
+    def _build_batch(self, rows: Sequence[_NumberedRow], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Build a batch of the rows of many files.
 
-        Those with a value that is not of its column's type are refused.
+        Rows with a value that does not fit the type of its column are rejected.
         """
         arrays: dict[str, pa.Array] = {}
         rejects: dict[int, RejectedRow] = {}
         for name in dict.fromkeys(names):
             if name == ROW_NUMBER_COLUMN:
-                arrays[name] = pa.array([number for number, _, _ in rows], pa.int64())
+                row_numbers = [number for number, _, _ in rows]
+                arrays[name] = pa.array(row_numbers, pa.int64())
             elif name == FOOTPRINT_COLUMN:
-                arrays[name] = self._compute_footprints([row.get(FOOTPRINT_COLUMN, row) for _, _, row in rows])  # type: ignore[misc]
+                headers: list[Any] = [row.get(FOOTPRINT_COLUMN, row) for _, _, row in rows]
+                arrays[name] = self._compute_footprints(headers)
             elif name in FILE_FACT_COLUMNS:
-                arrays[name] = pa.array([file.find_fact(name) for _, file, _ in rows], find_fact_type(name))
+                facts = [file.find_fact(name) for _, file, _ in rows]
+                arrays[name] = pa.array(facts, find_fact_type(name))
             else:
-                kind = self._columns[name].type.arrow
-                values = [row.get(name) for _, _, row in rows]
-                try:
-                    cells = pa.array([_fit_value(value, kind) for value in values], kind)
-                except (ValueError, TypeError, pa.ArrowException, OverflowError):
-                    cells = pa.array(
-                        [self._fit_or_reject(name, kind, *rows[at], at, rejects) for at in range(len(rows))], kind
-                    )
-                null_words = list_null_words(self.nulls, name)
-                arrays[name] = replace_null_values(cells, null_words)
-        batch = pa.RecordBatch.from_arrays([arrays[name] for name in names], names=list(names))
-        for at in sorted(rejects):
-            self._reject_row(rejects[at], None)
+                arrays[name] = self._build_card_array(name, rows, rejects)
+        batch_arrays = [arrays[name] for name in names]
+        batch = pa.RecordBatch.from_arrays(batch_arrays, names=list(names))
+        for index in sorted(rejects):
+            self._reject_row(rejects[index], None)
         if rejects:
-            batch = batch.filter(pa.array([at not in rejects for at in range(len(rows))]))
+            is_good = [index not in rejects for index in range(len(rows))]
+            batch = batch.filter(pa.array(is_good))
         if batch.num_rows:
             yield batch
 
-    def _fit_or_reject(
-        self,
-        name: str,
-        arrow_type: pa.DataType,
-        row_number: int,
-        file: DataFile,
-        row: dict[str, Value],
-        batch_index: int,
-        rejects: dict[int, RejectedRow],
-    ) -> Value:
-        """Return a value of the column's type; note why there is none."""
-        value = row.get(name)
+    def _build_card_array(self, name: str, rows: Sequence[_NumberedRow], rejects: dict[int, RejectedRow]) -> pa.Array:
+        """Build the column of a keyword, and add the rows whose value does not fit to `rejects`, by their index."""
+        kind = self._columns[name].type.arrow
         try:
-            fitted: Value = _fit_value(value, arrow_type)
-            pa.scalar(fitted, arrow_type)
+            cells = pa.array([_fit_value(row.get(name), kind) for _, _, row in rows], kind)
         except (ValueError, TypeError, pa.ArrowException, OverflowError):
-            reason = f"not {self._columns[name].type} as in the other files"
-            rejects.setdefault(
-                batch_index, RejectedRow(file=file.name, row=row_number, column=name, value=str(value), reason=reason)
-            )
-            return None
-        return fitted
+            fitting_values: list[Value] = []
+            for index, (row_number, file, row) in enumerate(rows):
+                value = row.get(name)
+                fitting_value: Value = None
+                try:
+                    fitting_value = _fit_value(value, kind)
+                    pa.scalar(fitting_value, kind)
+                except (ValueError, TypeError, pa.ArrowException, OverflowError):
+                    fitting_value = None
+                    reason = f"not {self._columns[name].type} as in the other files"
+                    reject = RejectedRow(file=file.name, row=row_number, column=name, value=str(value), reason=reason)
+                    rejects.setdefault(index, reject)
+                fitting_values.append(fitting_value)
+            cells = pa.array(fitting_values, kind)
+        null_words = list_null_words(self.nulls, name)
+        return replace_null_values(cells, null_words)
 
     def _compute_footprints(self, headers: Sequence[Mapping[str, Value]]) -> pa.Array:
-        """Make what images cover of their WCS cards."""
+        """Compute the regions that images cover from their WCS cards."""
         footprints_found = footprints.build_regions_from_headers(
             headers, stonyhurst=self.stonyhurst, west_positive=self.west_positive
         )
@@ -303,6 +303,7 @@ def _widen_type(arrow_type: pa.DataType | None, value: Any) -> pa.DataType | Non
 
 
 def _fit_value(value: Any, arrow_type: pa.DataType) -> Any:
+    """Convert a value to a type; raise an error, or return a value that Arrow refuses, if it does not fit."""
     if value is None or value == "":
         return None
     if pa.types.is_string(arrow_type):
@@ -311,10 +312,8 @@ def _fit_value(value: Any, arrow_type: pa.DataType) -> Any:
         return str(value)
     if pa.types.is_floating(arrow_type):
         return float(value)
-    if pa.types.is_integer(arrow_type) and isinstance(value, float):
-        if value == int(value):
-            return int(value)
-        return value
+    if pa.types.is_integer(arrow_type) and isinstance(value, float) and value == int(value):
+        return int(value)
     return value
 
 

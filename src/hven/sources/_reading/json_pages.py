@@ -1,6 +1,6 @@
-"""Records that a service gives page by page.
+"""Read records that a service sends page by page.
 
-The next page is on its way while those before are read, and none comes twice or is missed unsaid.
+The next page is requested while earlier ones are read. No page is read twice, and a missing one is an error.
 """
 
 from __future__ import annotations
@@ -45,36 +45,36 @@ from hven.sources._reading.service_client import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
     from hven.sources.http_client import StreamedAnswer
 
-MAX_WAITING_BYTES = 8 << 20  # bytes of pages that wait to be read; one may wait whatever its size
+MAX_WAITING_BYTES = 8 << 20  # of pages that wait to be read; one page may wait whatever its size
 JSON_HEADERS = {"Content-Type": "application/json", "Accept": "application/json, application/geo+json"}
 
 
 class PageOptions(JsonOptions, ServiceOptions):
-    """What a descriptor may say of every service that gives pages of records."""
+    """What a descriptor may state about every service that sends pages of records."""
 
     page: int | None = Field(None, ge=1, le=1_000_000, description="Records of a page.")
 
 
 @dataclass(kw_only=True)
 class JsonPage:
-    """One answer: a document that records stand in.
+    """One answer: a document that holds records.
 
     Attributes
     ----------
     name
-        For messages.
+        Name for messages.
     data
         The whole answer.
     resume_token
-        What leads to the pages behind it, also in another run; empty: nothing does.
+        Token of the pages behind it, valid also in another run; empty: there is none.
     records
-        Its records, of kinds that had to look where they end; None: nobody has looked yet.
+        Its records, if the source had to find their end; None: nobody has looked for it yet.
     """
 
     name: str
@@ -83,11 +83,11 @@ class JsonPage:
     records: list[JsonRecords] | None = field(default=None, repr=False)
 
     def open_stream(self) -> io.BytesIO:
-        """Open it for one pass."""
+        """Open the page for one pass."""
         return io.BytesIO(self.data)
 
     def read_to_end(self) -> None:
-        """Do nothing: it is here as a whole."""
+        """Do nothing: the whole page is in memory."""
 
     def find_fact(self, name: str) -> object:  # noqa: ARG002  (of files)
         """Return None: pages are no files."""
@@ -110,11 +110,10 @@ class PagedJsonSource(JsonSource):
     def __init__(self, options: PageOptions, context: SourceContext, secret: str | None = None) -> None:
         self.options: PageOptions = options
         self.context = context
-        secret = (
-            secret
-            or resolve_authorization(options.token, context, "Bearer")
-            or resolve_authorization(options.login, context, "Basic")
-        )
+        if not secret:
+            secret = resolve_authorization(options.token, context, "Bearer")
+        if not secret:
+            secret = resolve_authorization(options.login, context, "Basic")
         self.service = ServiceClient(
             options.url,
             context,
@@ -124,30 +123,31 @@ class PagedJsonSource(JsonSource):
             authorization=secret,
         )
         self._reported = set()
-        self._budget = self.service.budget = self._build_budget()
+        self._budget = self._build_budget()
+        self.service.budget = self._budget
         self._record_count = 0
-        self._stated_count: int | None = None  # how many the service says there are
+        self._stated_count: int | None = None  # number of records that the service states
 
-    # --- what a kind of service says -----------------------------------------------------------------------------
+    # --- what each kind of service provides ----------------------------------------------------------------------
 
     @property
     @abstractmethod
     def _records_path(self) -> tuple[str, ...]:
-        """Where in a page its records stand."""
+        """Path of the records in a page."""
 
     @abstractmethod
     def _request_pages(self, resume_token: str | None = None) -> Generator[JsonPage, None, None]:
-        """Ask for one page after the other; `resume_token`: what stood `behind` the last that was read."""
+        """Request one page after the other; `resume_token`: that of the last page that was read."""
 
     @abstractmethod
     def _describe_request(self) -> str:
-        """Say what was asked, for the pin."""
+        """Describe the request, for the version of the input."""
 
     # --- a source ------------------------------------------------------------------------------------------------
 
     @property
     def source_name(self) -> str:
-        """What is read, in words, for messages."""
+        """The service in words, for messages."""
         return self.service.host
 
     @property
@@ -155,24 +155,19 @@ class PagedJsonSource(JsonSource):
         return self.source_name
 
     def estimate_size(self) -> int | None:
-        """Return how many records the service says there are; None: it has not been asked, or does not say."""
+        """Return the number of records that the service states; None: it was not asked, or does not state it."""
         return self._stated_count
 
     def list_input_versions(self) -> list[InputVersion]:
-        """Name the service, what was asked of it, and how many records it gave."""
-        return [
-            InputVersion(
-                name=self.options.url,
-                bytes=self._budget.byte_count,
-                detail=f"{self._describe_request()}: {self._record_count:,} records",
-            )
-        ]
+        """Name the service, the request, and the number of records."""
+        detail = f"{self._describe_request()}: {self._record_count:,} records"
+        return [InputVersion(name=self.options.url, bytes=self._budget.byte_count, detail=detail)]
 
     def _build_budget(self) -> RunBudget:
         return RunBudget(self.options, self.source_name, "or ask for less")
 
     def _copy_part(self) -> Self:
-        _ = self._leaves  # what was seen of the whole holds for its parts
+        _ = self._leaves  # cached for all parts
         return copy.copy(self)
 
     @property
@@ -182,28 +177,34 @@ class PagedJsonSource(JsonSource):
     def read_pages(
         self, column_names: Sequence[str] | None = None, resume_token: str | None = None
     ) -> Iterator[tuple[pa.RecordBatch, str]]:
-        """Yield records, each page with what leads on behind it."""
-        self._budget = self.service.budget = self._build_budget()
+        """Yield records, and behind each page the token to go on from."""
+        self._budget = self._build_budget()
+        self.service.budget = self._budget
         self._stated_count = None
         names = check_column_names(column_names, self._list_column_names(), self._title)
+        self._record_count = 0
+        place = None
         if resume_token:
             self._record_count, place = json.loads(resume_token)
-        else:
-            self._record_count, place = (0, None)
         with (
             self.service.keep_connections(),
             closing(self._read_pages_ahead(None, place)) as pages,
             self._open_group_reader(names) as read,
         ):
             for page in pages:
-                batches = [read([(page, part)]) for part in self._assign_record_numbers(page)]
+                parts = self._assign_record_numbers(page)
+                batches = [read([(page, part)]) for part in parts]
                 for batch in batches[:-1]:
                     yield batch, ""
-                yield batches[-1], json.dumps([self._record_count, page.resume_token]) if page.resume_token else ""
+                token = ""
+                if page.resume_token:
+                    token = json.dumps([self._record_count, page.resume_token])
+                yield batches[-1], token
         self._check_complete()
 
     def _read_records(self, row_limit: int | None) -> Iterator[tuple[JsonPage, JsonRecords]]:
-        self._budget = self.service.budget = self._build_budget()
+        self._budget = self._build_budget()
+        self.service.budget = self._budget
         self._record_count = 0
         self._stated_count = None
         with self.service.keep_connections(), closing(self._read_pages_ahead(row_limit, None)) as pages:
@@ -213,24 +214,27 @@ class PagedJsonSource(JsonSource):
         self._check_complete()
 
     def _assign_record_numbers(self, page: JsonPage) -> Iterator[JsonRecords]:
-        for part in (
-            page.records if page.records is not None else read_records(page, RecordForm(FORM_LIST, self._records_path))
-        ):
+        for part in self._list_page_records(page):
             numbered = replace(part, first_number=self._record_count + 1)
             self._record_count += len(part.texts)
             yield numbered
 
+    def _list_page_records(self, page: JsonPage) -> Iterable[JsonRecords]:
+        if page.records is not None:
+            return page.records
+        return read_records(page, RecordForm(FORM_LIST, self._records_path))
+
     def _divide_page(self, page: JsonPage, complaint: str, remedy: str) -> Any:
         """Find the records of a page, and return the document around them.
 
-        Where they are many, they are looked at once.
+        Pages with many records are scanned only once.
 
         Raises
         ------
         SourceError
-            It has no list of them (`complaint`).
+            The page has no list of records (`complaint`).
         BrokenAnswerError
-            It is no JSON.
+            The page is no JSON.
         """
         if find_list_start(page.data, self._records_path) is None:
             parse_document(page.data, self.source_name)
@@ -239,7 +243,7 @@ class PagedJsonSource(JsonSource):
         return parse_document(before + behind, self.source_name)
 
     def _check_complete(self) -> None:
-        """Check that all have come that the service counted."""
+        """Check that all records came that the service counted."""
         if self._stated_count not in {None, self._record_count}:
             raise SourceError(
                 f"{self.source_name} says that there are {self._stated_count:,} records, and gave "
@@ -248,17 +252,18 @@ class PagedJsonSource(JsonSource):
             )
 
     def _read_pages_ahead(self, row_limit: int | None, resume_token: str | None) -> Generator[JsonPage, None, None]:
-        """Ask for the next pages while those before are read, unless few are wanted.
+        """Request the next pages while earlier ones are read, unless few records are wanted.
 
-        A page that came before ends it.
+        A page that came before is an error.
         """
         seen_digests: set[bytes] = set()
         pages = self._request_pages(resume_token)
-        with closing(pages if row_limit is not None else _run_in_thread(pages, self.service)) as coming:
+        if row_limit is None:
+            pages = _run_in_thread(pages, self.service)
+        with closing(pages) as coming:
             for page in coming:
-                mark = blake2b(
-                    page.data[find_list_start(page.data, self._records_path) or 0 :], digest_size=16
-                ).digest()
+                records_start = find_list_start(page.data, self._records_path) or 0
+                mark = blake2b(page.data[records_start:], digest_size=16).digest()
                 if mark in seen_digests:
                     raise SourceError(
                         f"{self.source_name} gives the same page again ({page.name})",
@@ -273,11 +278,7 @@ class PagedJsonSource(JsonSource):
         remaining_bytes = SAMPLE_BYTES
         with self.service.keep_connections(), closing(self._request_pages()) as pages:
             for page in pages:
-                for part in (
-                    page.records
-                    if page.records is not None
-                    else read_records(page, RecordForm(FORM_LIST, self._records_path))
-                ):
+                for part in self._list_page_records(page):
                     for text in part.texts:
                         remaining_bytes -= add_to_node(node, text)
                         if remaining_bytes <= 0:
@@ -285,27 +286,25 @@ class PagedJsonSource(JsonSource):
                 return node, True
         return node, False
 
-    # --- asking --------------------------------------------------------------------------------------------------
+    # --- requests ------------------------------------------------------------------------------------------------
 
     def _request(
         self, method: str, url: str, body: object = None, *, headers: Mapping[str, str] | None = None
     ) -> tuple[bytes, StreamedAnswer]:
-        """Ask for a document, again where a pause may help.
+        """Request a document, and try again where a pause may help.
 
         Raises
         ------
         SourceError
-            It is refused, or no JSON.
+            The request is refused, or the answer is no JSON.
         """
-        if body is None:
-            content = None
-        else:
+        content = None
+        if body is not None:
             content = json.dumps(body).encode()
+        all_headers = {**JSON_HEADERS, **(headers or {})}
 
         def request_once() -> tuple[bytes, StreamedAnswer]:
-            with self.service.request(
-                method, url, content=content, headers={**JSON_HEADERS, **(headers or {})}
-            ) as answer:
+            with self.service.request(method, url, content=content, headers=all_headers) as answer:
                 if answer.status in {500, 408}:
                     raise BrokenAnswerError(f"answers {answer.status}: {extract_error_text(answer)}")
                 if answer.status >= 400:
@@ -325,12 +324,12 @@ class PagedJsonSource(JsonSource):
         return self.service.retry(request_once)
 
     def _request_document(self, method: str, url: str, body: object = None) -> Any:
-        """Ask for a document that is read as a whole."""
+        """Request a document that is read as a whole."""
         data, _ = self._request(method, url, body)
         return parse_document(data, self.source_name)
 
     def _resolve_next_url(self, url: str, link: str) -> str:
-        """Resolve the address of a next page; it stays on the server that was named."""
+        """Resolve the address of a next page, which must be on the server of the descriptor."""
         next_url = urljoin(url, link)
         if split_address(next_url).hostname != split_address(self.options.url).hostname:
             raise SourceError(
@@ -340,98 +339,112 @@ class PagedJsonSource(JsonSource):
         return next_url
 
     def _build_refusal_error(self, status: int, answer_text: str) -> SourceError:
-        remedy = {
+        remedies = {
             401: "say `login` or `token`: a secret that lets us in",
             403: "the secret does not let us read this: ask its owners",
             404: "look at the address",
-        }.get(status, "look at what is asked for")
+        }
+        remedy = remedies.get(status, "look at what is asked for")
         return SourceError(f"{self.source_name} answers {status}: {answer_text}", remedy=remedy)
 
 
-def _run_in_thread(pages: Generator[JsonPage, None, None], service: ServiceClient) -> Generator[JsonPage, None, None]:
-    """Ask for pages in a thread of their own, some ahead of who reads them.
+class _PagePrefetcher:
+    """Requests pages in a thread of its own, some pages ahead of the reader.
 
-    What fails there fails here, behind the pages before it.
+    An error in the thread is raised for the reader behind the pages before it.
 
-    A page is given away once the next one is asked for: who reads it holds the interpreter, and the request would have
-    to wait for that.
+    A page is released only when the next one is requested: its reader holds the interpreter, and the request would
+    have to wait for that.
     """
-    held_back: deque[JsonPage] = deque()
-    ready: deque[JsonPage] = deque()
-    turn = threading.Condition()
-    is_over, is_stopped = False, False
-    failure: BaseException | None = None
 
-    def release_held_page() -> None:
-        if held_back:
-            with turn:
-                ready.append(held_back.popleft())
-                turn.notify_all()
+    def __init__(self, pages: Generator[JsonPage, None, None], service: ServiceClient) -> None:
+        self._pages = pages
+        self._service = service
+        self._held_back: deque[JsonPage] = deque()
+        self._ready: deque[JsonPage] = deque()
+        self._condition = threading.Condition()
+        self._is_over = False
+        self._is_stopped = False
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._fetch_pages, name="hven-pages", daemon=True)
 
-    def fetch_pages() -> None:
-        nonlocal is_over, failure
-        service.on_wait = release_held_page
+    def _release_held_page(self) -> None:
+        if self._held_back:
+            with self._condition:
+                self._ready.append(self._held_back.popleft())
+                self._condition.notify_all()
+
+    def _count_ready_bytes(self) -> int:
+        return sum(len(page.data) for page in self._ready)
+
+    def _may_go_on(self) -> bool:
+        return self._is_stopped or self._count_ready_bytes() < MAX_WAITING_BYTES
+
+    def _fetch_pages(self) -> None:
+        self._service.on_wait = self._release_held_page
         try:
-            for page in pages:
-                release_held_page()  # nothing had to be asked for this one
-                held_back.append(page)
-                if sum(len(waiting_page.data) for waiting_page in (*ready, page)) >= MAX_WAITING_BYTES:
-                    release_held_page()
-                with turn:
-                    turn.wait_for(
-                        lambda: is_stopped or sum(len(waiting_page.data) for waiting_page in ready) < MAX_WAITING_BYTES
-                    )
-                    if is_stopped:
+            for page in self._pages:
+                self._release_held_page()  # no request was needed for this page
+                self._held_back.append(page)
+                with self._condition:
+                    waiting_bytes = self._count_ready_bytes() + len(page.data)
+                if waiting_bytes >= MAX_WAITING_BYTES:
+                    self._release_held_page()
+                with self._condition:
+                    self._condition.wait_for(self._may_go_on)
+                    if self._is_stopped:
                         break
         except BaseException as error:  # noqa: BLE001  (it is raised where the pages are read)
-            failure = error
+            self._failure = error
         finally:
-            service.on_wait = None
-            release_held_page()
-            with turn:
-                is_over = True
-                turn.notify_all()
+            self._service.on_wait = None
+            self._release_held_page()
+            with self._condition:
+                self._is_over = True
+                self._condition.notify_all()
 
-    thread = threading.Thread(target=fetch_pages, name="hven-pages", daemon=True)
-    thread.start()
-    try:
-        while True:
-            with turn:
-                turn.wait_for(lambda: ready or is_over)
-                if not ready:
-                    break
-                page = ready.popleft()
-                turn.notify_all()
-            yield page
-        if failure is not None:
-            raise failure
-    finally:
-        with turn:
-            is_stopped = True
-            turn.notify_all()
-        thread.join()  # a request that is under way ends first
-        pages.close()
+    def iterate_pages(self) -> Generator[JsonPage, None, None]:
+        """Start the thread, and yield its pages."""
+        self._thread.start()
+        try:
+            while True:
+                with self._condition:
+                    self._condition.wait_for(lambda: self._ready or self._is_over)
+                    if not self._ready:
+                        break
+                    page = self._ready.popleft()
+                    self._condition.notify_all()
+                yield page
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            with self._condition:
+                self._is_stopped = True
+                self._condition.notify_all()
+            self._thread.join()  # a request that runs ends first
+            self._pages.close()
+
+
+def _run_in_thread(pages: Generator[JsonPage, None, None], service: ServiceClient) -> Generator[JsonPage, None, None]:
+    """Request pages in a thread of their own, some pages ahead of the reader."""
+    return _PagePrefetcher(pages, service).iterate_pages()
 
 
 def add_query_parameters(url: str, params: Mapping[str, Any]) -> str:
-    """Add parameters to an address; those that it has by the same names go.
+    """Add parameters to an address; they replace those of the same names.
 
-    Lists are parted by commas (OGC API Features).
+    The elements of lists are separated by commas (OGC API Features).
     """
     parts = split_address(url)
-    kept_pairs = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in params]
-    added_pairs = [
-        (
-            name,
-            ",".join(map(str, parameter_value))
-            if isinstance(parameter_value, list)
-            else json.dumps(parameter_value)
-            if isinstance(parameter_value, dict)
-            else parameter_value,
-        )
-        for name, parameter_value in params.items()
-    ]
-    query = urlencode([*kept_pairs, *added_pairs])
+    pairs = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in params]
+    for name, value in params.items():
+        if isinstance(value, list):
+            pairs.append((name, ",".join(map(str, value))))
+        elif isinstance(value, dict):
+            pairs.append((name, json.dumps(value)))
+        else:
+            pairs.append((name, value))
+    query = urlencode(pairs)
     return urlunsplit(parts._replace(query=query))
 
 
@@ -441,7 +454,7 @@ def parse_document(data: bytes, source_name: str) -> Any:
     Raises
     ------
     BrokenAnswerError
-        It is no JSON: it broke off.
+        The document is no JSON: it broke off.
     """
     try:
         return orjson.loads(data)

@@ -1,12 +1,12 @@
-"""The ReadMe of a catalogue as CDS writes it.
+"""Read the ReadMe of a catalogue as CDS writes it.
 
-Byte-by-byte descriptions, title, abstract (Standards for Astronomical Catalogues 2.0).
+It has byte-by-byte descriptions, title and abstract (Standards for Astronomical Catalogues 2.0).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -45,18 +45,18 @@ class ByteField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueReadMe:
-    """What a ReadMe says.
+    """The content of a ReadMe.
 
     Attributes
     ----------
     title
-        The long one, whole; else that of the first line.
+        The long title, whole; else that of the first line.
     authors
         One name each, `Rossetti, E.`
     summaries_by_file, record_counts
-        Of each file: its explanation, and how many records it has.
+        Explanation of each file, and its number of records.
     fields_by_table
-        Of each file: its columns.
+        Columns of each file.
     """
 
     title: str | None = None
@@ -112,14 +112,7 @@ def parse_readme(lines: list[str]) -> CatalogueReadMe:
     return CatalogueReadMe(
         title=_find_title(lines),
         authors=tuple(split_authors(_find_author_lines(lines))),
-        bibcode=next(
-            (
-                match.group(1)
-                for line in lines[:40]
-                if (match := re.search(r"=\s*(\d{4}[A-Za-z&.]{1,6}[\w.&]{8,13}[A-Z])", line))
-            ),
-            None,
-        ),
+        bibcode=_find_bibcode(lines),
         abstract=_find_section(lines, ("Abstract:", "Description:")),
         summaries_by_file=summaries,
         record_counts=records,
@@ -127,25 +120,32 @@ def parse_readme(lines: list[str]) -> CatalogueReadMe:
     )
 
 
+def _find_bibcode(lines: list[str]) -> str | None:
+    for line in lines[:40]:
+        match = re.search(r"=\s*(\d{4}[A-Za-z&.]{1,6}[\w.&]{8,13}[A-Z])", line)
+        if match is not None:
+            return match.group(1)
+    return None
+
+
 def _is_stated_file(name: str, stated_name: str) -> bool:
     """Check whether a file is the one that a ReadMe names, perhaps with a pattern."""
-    pattern = stated_name.replace("*", "")
-    return (
-        stated_name == name
-        or PurePath(name).match(stated_name)
-        or bool(pattern and PurePath(name).name.startswith(pattern))
-    )
+    if stated_name == name or PurePath(name).match(stated_name):
+        return True
+    prefix = stated_name.replace("*", "")
+    return bool(prefix) and PurePath(name).name.startswith(prefix)
 
 
 def find_record_count(readme: CatalogueReadMe, name: str) -> int | None:
-    """Return how many records a file has as the ReadMe says; None: it does not say."""
-    return next(
-        (count for file_pattern, count in readme.record_counts.items() if _is_stated_file(name, file_pattern)), None
-    )
+    """Return the number of records that the ReadMe states for a file; None: it states none."""
+    for file_pattern, count in readme.record_counts.items():
+        if _is_stated_file(name, file_pattern):
+            return count
+    return None
 
 
 def list_null_words(byte_field: ByteField) -> tuple[str, ...]:
-    """List the words that stand for no value in a column.
+    """List the words that stand for a missing value in a column.
 
     A null word of one repeated sign (``---``) also means any other run of it that fits.
     """
@@ -154,7 +154,8 @@ def list_null_words(byte_field: ByteField) -> tuple[str, ...]:
         return ()
     if word.strip(word[0]) or word[0].isalnum():
         return (word,)
-    return tuple(word[0] * length for length in range(1, byte_field.end - byte_field.start + 1))
+    width = byte_field.end - byte_field.start
+    return tuple(word[0] * length for length in range(1, width + 1))
 
 
 def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> list[ByteField]:
@@ -182,7 +183,7 @@ def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> l
 
 
 def _parse_fields(lines: list[str], line_index: int) -> tuple[list[ByteField], int]:
-    """Read from the line above ``Bytes Format Units`` to the closing rule."""
+    """Parse the fields from the line above ``Bytes Format Units`` to the closing rule."""
     fields: list[ByteField] = []
     texts: list[list[str]] = []
     rules = 0
@@ -199,74 +200,90 @@ def _parse_fields(lines: list[str], line_index: int) -> tuple[list[ByteField], i
             continue
         match = _FIELD_LINE_PATTERN.match(line)
         if match and (not fields or int(match.group(1) or match.group(2)) > fields[-1].start):
-            start = int(match.group(1) or match.group(2)) - 1
-            byte_field = _build_byte_field(start, int(match.group(2)), match.group(3), match.group(4), match.group(5))
-            fields.append(byte_field)
+            fields.append(_build_byte_field(match))
             texts.append([match.group(6)])
             indent = match.start(6)
         elif texts and line[: max(indent - 4, 20)].strip() == "":
             texts[-1].append(line.strip())
-    return [_parse_explanation(item, " ".join(text)) for item, text in zip(fields, texts, strict=True)], line_index
+    explained_fields = [_parse_explanation(item, " ".join(text)) for item, text in zip(fields, texts, strict=True)]
+    return explained_fields, line_index
 
 
-def _build_byte_field(start: int, end: int, format_text: str, unit: str, label: str) -> ByteField:
-    letter = format_text[0]
+def _build_byte_field(match: re.Match[str]) -> ByteField:
+    """Build a field from its line: first and last byte, format, unit, label."""
+    first_byte, last_byte, format_text, unit, label, _ = match.groups()
+    end = int(last_byte)
+    start = int(first_byte or last_byte) - 1
     width = end - start
+    letter = format_text[0]
     if letter not in "IFED":
         kind = Type("char", f"{width}*")
-    elif letter == "I":
-        kind = Type("int" if width <= 9 else "long")
-    else:
+    elif letter != "I":
         kind = Type("double")
-    column = Column(name=label, type=kind, unit=None if set(unit) <= {"-"} else unit)
+    elif width <= 9:
+        kind = Type("int")
+    else:
+        kind = Type("long")
+    stated_unit: str | None = unit
+    if set(unit) <= {"-"}:
+        stated_unit = None
+    column = Column(name=label, type=kind, unit=stated_unit)
     return ByteField(start=start, end=end, null=None, column=column)
 
 
 def _parse_explanation(byte_field: ByteField, text: str) -> ByteField:
-    """Split limits and null values off the front of an explanation."""
+    """Split limits and null values from the front of an explanation."""
     text = text.strip()
     null = _NULL_VALUE_PATTERN.match(text)
     limits = _LIMITS_PATTERN.match(text)
-    low = high = None
+    low = None
+    high = None
     if limits:
         parts = re.split(r"[,/]", limits.group(2))
         if len(parts) == 2 and byte_field.column.type.is_numeric:
-            low, high = (literal.parse_number(part) if _NUMBER_PATTERN.match(part.strip()) else None for part in parts)
+            low, high = map(_parse_limit, parts)
+    word = None
+    description = text
     if null:
+        word = null.group(1)
         description = text[null.end() :]
     elif limits:
         description = text[limits.end() :]
-    else:
-        description = text
     description = re.sub(r"^\+=\s*|^[+-]\s+", "", description)  # "+=": values in increasing order
     description = re.sub(r"\s*\((?:\d+|G\d+)\)\s*$", "", description).strip()
-    if null:
-        word = null.group(1)
-    else:
-        word = None
     column = byte_field.column.copy_with(description=description or None, minimum=low, maximum=high, null=word)
-    return ByteField(start=byte_field.start, end=byte_field.end, null=word, column=column)
+    return replace(byte_field, null=word, column=column)
+
+
+def _parse_limit(text: str) -> int | float | None:
+    if _NUMBER_PATTERN.match(text.strip()):
+        return literal.parse_number(text)
+    return None
 
 
 def _list_head_lines(lines: list[str]) -> list[str]:
     """List the lines between the first two rules: title, authors, references."""
     if len(lines) < 3 or not _RULE_PATTERN.match(lines[1]):
         return []
-    end = next((number for number, line in enumerate(lines[2:], 2) if _RULE_PATTERN.match(line)), len(lines))
-    return lines[2 : min(end, 200)]
+    for number, line in enumerate(lines[2:200], 2):
+        if _RULE_PATTERN.match(line):
+            return lines[2:number]
+    return lines[2:200]
 
 
 def _find_title(lines: list[str]) -> str | None:
-    if lines:
-        match = re.match(r"^(\S+)\s{2,}(.*?)\s*(?:\(([^()]*\d{4})\))?\s*$", lines[0])
-    else:
-        match = None
-    full: list[str] = []
+    title_lines: list[str] = []
     for line in _list_head_lines(lines):
         if not line.strip() or line[0].isspace() or line.startswith(("(", "<", "=")):  # a remark, or the authors
             break
-        full.append(line.strip())
-    return " ".join(full) or _find_mrt_value(lines, "Title") or (match.group(2) if match else None)
+        title_lines.append(line.strip())
+    title = " ".join(title_lines) or _find_mrt_value(lines, "Title")
+    if title or not lines:
+        return title or None
+    match = re.match(r"^(\S+)\s{2,}(.*?)\s*(?:\(([^()]*\d{4})\))?\s*$", lines[0])
+    if match is None:
+        return None
+    return match.group(2)
 
 
 def _find_author_lines(lines: list[str]) -> str:
@@ -281,17 +298,19 @@ def _find_author_lines(lines: list[str]) -> str:
 
 
 def _find_mrt_value(lines: list[str], key: str) -> str:
-    """Return what the head of a machine-readable table of the AAS journals says.
+    """Return a value in the head of a machine-readable table of the AAS journals.
 
-    `Title: ..`, `Authors: ..`, perhaps over several lines.
+    Such values are `Title: ..` and `Authors: ..`, perhaps over several lines.
     """
     value_lines: list[str] = []
     for line in lines[:200]:
         match = _MRT_KEY_PATTERN.match(line)
         if value_lines and (match or not line.strip() or _RULE_PATTERN.match(line) or re.match(r"\w+\s*:", line)):
             break
-        if value_lines or (match is not None and match.group(1).startswith(key)):
-            value_lines.append(match.group(2).strip() if match is not None else line.strip())
+        if match is not None and match.group(1).startswith(key):
+            value_lines.append(match.group(2).strip())
+        elif value_lines:
+            value_lines.append(line.strip())
     return " ".join(value_lines)
 
 
@@ -313,23 +332,25 @@ def split_authors(text: str) -> list[str]:
     groups = re.split(r"\s*;\s*|,?\s+and\s+|,?\s+&\s+", text)
     for group in groups:
         parts = [part.strip(" ,") for part in re.split(r",(?![^()]*\))", group)]
-        if (
-            len(parts) == 2
-            and not _PERSON_NAME_PATTERN.fullmatch(parts[0])
-            and (len(groups) > 1 or " " not in parts[0])
-        ):
+        is_reversed_name = len(parts) == 2 and not _PERSON_NAME_PATTERN.fullmatch(parts[0])
+        if is_reversed_name and (len(groups) > 1 or " " not in parts[0]):
             names.append(", ".join(filter(None, parts)))  # Brahe, Tycho
             continue
         for part in parts:
-            if names and (
-                _NAME_SUFFIX_PATTERN.fullmatch(part) or ("," not in names[-1] and re.fullmatch(_INITIALS_PATTERN, part))
-            ):
+            if names and _continues_name(names[-1], part):
                 names[-1] += f", {part}"
             elif match := _PERSON_NAME_PATTERN.fullmatch(part):
                 names.append(f"{match['family']}, {match['given'].strip()}")
             elif part:
                 names.append(part)
     return names
+
+
+def _continues_name(name: str, part: str) -> bool:
+    """Check whether a part behind a comma belongs to the name before it: a suffix, or its initials."""
+    if _NAME_SUFFIX_PATTERN.fullmatch(part):
+        return True
+    return "," not in name and re.fullmatch(_INITIALS_PATTERN, part) is not None
 
 
 def _find_section(lines: list[str], heads: tuple[str, ...]) -> str | None:
@@ -341,7 +362,8 @@ def _find_section(lines: list[str], heads: tuple[str, ...]) -> str | None:
                     break
                 text.append(following_line.strip())
             paragraphs = " ".join(word or "\n" for word in text).split("\n")
-            return "\n\n".join(" ".join(part.split()) for part in paragraphs if part.strip()) or None
+            filled_paragraphs = [" ".join(part.split()) for part in paragraphs if part.strip()]
+            return "\n\n".join(filled_paragraphs) or None
     return None
 
 

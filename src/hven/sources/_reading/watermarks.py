@@ -1,9 +1,9 @@
-"""Watermarks as conditions in the source's own language: "at least this, or unknown".
+"""Write watermarks as conditions in the language of a source: "at least this value, or unknown".
 
-What comes out may let through rows that need not be read again, and never leaves one out that must be: values are
-compared a little below the last watermark where they are no whole numbers, for two machines do not add alike; a value
-that is unknown counts as new. GREATEST, LEAST and COALESCE become conditions over their arguments, which every dialect
-has, and which indexes serve.
+A condition may select rows that need not be read again, but never leaves out one that must be. Values that are no whole
+numbers are compared a little below the last watermark, for two machines do not add alike; an unknown value counts as
+new. GREATEST, LEAST and COALESCE become conditions over their arguments, which every dialect has, and which indexes
+serve.
 """
 
 from __future__ import annotations
@@ -22,34 +22,38 @@ from hven.model.errors import HvenError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from hven.adql.syntax_tree import Ident
     from hven.model.table import Column
     from hven.model.types import Type
     from hven.sources import SourceContext
 
-KIND_WHOLE, KIND_NUMBER, KIND_TEXT, KIND_TIME = "whole number", "number", "text", "time"
-_SINGLE_PRECISION_MARGIN = 2.0**-22  # of a single-precision number, two steps
-_DOUBLE_PRECISION_STEPS = 8  # of a double-precision one
+KIND_WHOLE = "whole number"
+KIND_NUMBER = "number"
+KIND_TEXT = "text"
+KIND_TIME = "time"
+_SINGLE_PRECISION_MARGIN = 2.0**-22  # two steps of a single-precision number
+_DOUBLE_PRECISION_STEPS = 8
 
 
 class ConditionWriter(Protocol):
-    """How a source writes the parts of a condition."""
+    """The parts of a condition in the language of a source."""
 
     def write_column(self, name: str, *, is_computed: bool) -> str:
-        """Write a column as it is compared; `is_computed`.
+        """Write a column as it is compared.
 
-        As a term of a sum, in which it must neither overflow nor be rounded.
+        If `is_computed`, it is a term of a sum, in which it must neither overflow nor be rounded.
         """
 
     def write_is_null(self, name: str) -> str:
         """Write the condition that the column has no value."""
 
     def write_literal(self, value: object) -> str:
-        """Write a number, text or time; what stands in its place is used once, in the order of the calls."""
+        """Write a number, text or time; each literal is used once, in the order of the calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermark:
-    """A watermark that a source can be asked for."""
+    """A watermark by which a source can select rows."""
 
     expression: str
     tree: Expr
@@ -58,44 +62,47 @@ class Watermark:
     is_single_precision: bool  # a column of it is of single precision
 
     def write_condition(self, value: object, writer: ConditionWriter) -> str:
-        """Write the condition that it is `value` or more, or unknown.
+        """Write the condition that the watermark is `value` or more, or unknown.
 
         Raises
         ------
         SourceError
-            The value is of another kind.
+            The value has another kind.
         """
         lower_bound = self.compute_lower_bound(value)
         reached, missing = _write_reached_conditions(self.tree, lower_bound, writer)
         return f"({reached} OR {missing})"
 
     def compute_lower_bound(self, value: object) -> object:
-        """Check a value, and say what is at least asked for: a little less of what is no whole number.
+        """Check a value, and return the lower bound to select from: a little less for values that are no whole numbers.
 
         Raises
         ------
         SourceError
-            The value is of another kind.
+            The value has another kind.
         """
-        is_valid = {
-            KIND_WHOLE: isinstance(value, (int, float)),
-            KIND_NUMBER: isinstance(value, (int, float)),
-            KIND_TEXT: isinstance(value, str),
-            KIND_TIME: isinstance(value, dt.datetime) and value.tzinfo is None,
-        }[self.value_kind]
-        if isinstance(value, (int, float)):
-            is_valid = is_valid and math.isfinite(value) and (isinstance(value, float) or -(1 << 63) <= value < 1 << 63)
-        if not is_valid or isinstance(value, bool):
+        if not self._is_valid(value):
             raise SourceError(
                 f"the watermark {self.expression} is a {self.value_kind}, and was {value!r}",
                 remedy="sync with --full: everything is read",
             )
-        if isinstance(value, float):
-            return value - (
-                abs(value) * _SINGLE_PRECISION_MARGIN
-                if self.is_single_precision
-                else _DOUBLE_PRECISION_STEPS * math.ulp(value)
-            )
+        if not isinstance(value, float):
+            return value
+        margin = _DOUBLE_PRECISION_STEPS * math.ulp(value)
+        if self.is_single_precision:
+            margin = abs(value) * _SINGLE_PRECISION_MARGIN
+        return value - margin
+
+    def _is_valid(self, value: object) -> bool:
+        if self.value_kind == KIND_TEXT:
+            return isinstance(value, str)
+        if self.value_kind == KIND_TIME:
+            return isinstance(value, dt.datetime) and value.tzinfo is None
+        if isinstance(value, bool):
+            return False
+        if isinstance(value, int):
+            return -(1 << 63) <= value < 1 << 63
+        return isinstance(value, float) and math.isfinite(value)
         return value
 
 
@@ -126,12 +133,12 @@ def parse_watermark(expression: str, columns: Sequence[Column]) -> Watermark | N
 
 
 class WatermarkSource(ABC):
-    """The half of a `Source` that can be asked for what is newer than a watermark (`hven.sources.IncrementalSource`)."""
+    """The part of a `Source` that selects rows newer than a watermark (`hven.sources.IncrementalSource`)."""
 
     context: SourceContext
 
     def with_context(self, context: SourceContext) -> Self:
-        """Copy the source for another context; nothing is asked anew."""
+        """Copy the source for another context; nothing is requested again."""
         rebound = copy.copy(self)
         rebound.context = context
         return rebound
@@ -139,7 +146,7 @@ class WatermarkSource(ABC):
     @property
     @abstractmethod
     def source_name(self) -> str:
-        """What is read, in words, for messages."""
+        """The table, query or service in words, for messages."""
 
     @abstractmethod
     def _parse_watermark(self, expression: str) -> Watermark | None:
@@ -151,10 +158,10 @@ class WatermarkSource(ABC):
 
     @abstractmethod
     def _copy_part(self) -> Self:
-        """Return a copy, which reads all that this one reads."""
+        """Return a copy that reads all that this source reads."""
 
     def can_filter_by(self, expression: str) -> bool:
-        """Check whether the source can be asked for this watermark."""
+        """Check whether the source can select by this watermark."""
         return self._parse_watermark(expression) is not None
 
     def select_since(self, expression: str, watermark: object | None) -> Self:
@@ -163,7 +170,7 @@ class WatermarkSource(ABC):
         Raises
         ------
         SourceError
-            It cannot be asked for that watermark.
+            The source cannot select by this watermark.
         """
         parsed_watermark = self._parse_watermark(expression)
         if parsed_watermark is None:
@@ -177,7 +184,7 @@ class WatermarkSource(ABC):
 
 
 class _InexpressibleError(Exception):
-    """The expression has something that not every source can say."""
+    """The expression has a part that not every source can express."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,33 +198,41 @@ def _resolve_names(node: Expr, columns: Mapping[str, Column], used_columns: dict
     """Resolve names to the exact ones, and signs into numbers."""
     match node:
         case ColumnRef(name=ident, qualifier=()):
-            candidates = [
-                name
-                for name in columns
-                if name == ident.name or (not ident.quoted and name.lower() == ident.name.lower())
-            ]
-            exact = [name for name in candidates if name == ident.name] or candidates
-            if len(exact) != 1:
-                raise _InexpressibleError
-            used_columns[exact[0]] = columns[exact[0]]
-            return _SourceColumn(exact[0])
+            name = _find_exact_name(ident, columns)
+            used_columns[name] = columns[name]
+            return _SourceColumn(name)
         case Literal(value=value) if isinstance(value, (int, float)) and not isinstance(value, bool):
             return Literal(value)
         case UnaryOperation(op="-" | "+" as sign, operand=operand):
-            inner = _resolve_names(operand, columns, used_columns)
-            if isinstance(inner, Literal) and isinstance(inner.value, (int, float)):
-                return Literal(-inner.value if sign == "-" else inner.value)
-            if sign == "+":
-                return inner
-            return BinaryOperation("-", Literal(0), inner)
+            return _apply_sign(sign, _resolve_names(operand, columns, used_columns))
         case BinaryOperation(op="+" | "-" | "*" | "/" as sign, left=left, right=right):
-            return BinaryOperation(
-                sign, _resolve_names(left, columns, used_columns), _resolve_names(right, columns, used_columns)
-            )
+            left_term = _resolve_names(left, columns, used_columns)
+            right_term = _resolve_names(right, columns, used_columns)
+            return BinaryOperation(sign, left_term, right_term)
         case FunctionCall(name="GREATEST" | "LEAST" | "COALESCE" as name, args=args):
             return FunctionCall(name, tuple(_resolve_names(arg, columns, used_columns) for arg in args))
         case _:
             raise _InexpressibleError
+
+
+def _apply_sign(sign: str, operand: Expr) -> Expr:
+    if sign == "+":
+        return operand
+    if isinstance(operand, Literal) and isinstance(operand.value, (int, float)):
+        return Literal(-operand.value)
+    return BinaryOperation("-", Literal(0), operand)
+
+
+def _find_exact_name(ident: Ident, columns: Mapping[str, Column]) -> str:
+    """Find the column that an identifier names: the exact name counts before one that differs in case."""
+    if ident.name in columns:
+        return ident.name
+    candidates: list[str] = []
+    if not ident.quoted:
+        candidates = [name for name in columns if name.lower() == ident.name.lower()]
+    if len(candidates) != 1:
+        raise _InexpressibleError
+    return candidates[0]
 
 
 def _classify_type(column_type: Type) -> str | None:
@@ -226,7 +241,9 @@ def _classify_type(column_type: Type) -> str | None:
     if column_type.is_timestamp:
         return KIND_TIME
     if column_type.is_numeric:
-        return KIND_WHOLE if column_type.is_integer else KIND_NUMBER
+        if column_type.is_integer:
+            return KIND_WHOLE
+        return KIND_NUMBER
     if column_type.is_string and column_type.xtype is None:
         return KIND_TEXT
     return None
@@ -237,27 +254,18 @@ def _infer_kind(node: Expr, columns: Mapping[str, Column]) -> str | None:
 
     Raises
     ------
-    _CannotSayError
-        It mixes kinds, or adds what cannot be added alike everywhere.
+    _InexpressibleError
+        The expression mixes kinds, or adds values that not all engines add alike.
     """
     match node:
         case _SourceColumn(name=name):
             return _classify_type(columns[name].type)
         case Literal(value=value):
-            return KIND_WHOLE if isinstance(value, int) else KIND_NUMBER
+            if isinstance(value, int):
+                return KIND_WHOLE
+            return KIND_NUMBER
         case BinaryOperation(op=sign, left=left, right=right):
-            if any(isinstance(part, FunctionCall) for part in (left, right)):
-                raise _InexpressibleError
-            if any(
-                isinstance(part, _SourceColumn) and str(columns[part.name].type) == "float32" for part in (left, right)
-            ):
-                raise _InexpressibleError  # sums in single precision differ from engine to engine
-            kinds = {_infer_kind(left, columns), _infer_kind(right, columns)}
-            if not kinds <= {KIND_WHOLE, KIND_NUMBER} or (
-                sign == "/" and kinds == {KIND_WHOLE}
-            ):  # 3 / 2 is 1 here, and 1.5 there
-                raise _InexpressibleError
-            return KIND_NUMBER if KIND_NUMBER in kinds else KIND_WHOLE
+            return _infer_sum_kind(sign, (left, right), columns)
         case FunctionCall(args=args):
             kinds = {_infer_kind(arg, columns) for arg in args}
             if kinds == {KIND_WHOLE, KIND_NUMBER}:
@@ -269,18 +277,35 @@ def _infer_kind(node: Expr, columns: Mapping[str, Column]) -> str | None:
             raise _InexpressibleError
 
 
+def _infer_sum_kind(sign: str, terms: tuple[Expr, Expr], columns: Mapping[str, Column]) -> str:
+    for term in terms:
+        # sums in single precision differ from engine to engine
+        is_single = isinstance(term, _SourceColumn) and str(columns[term.name].type) == "float32"
+        if is_single or isinstance(term, FunctionCall):
+            raise _InexpressibleError
+    kinds = {_infer_kind(term, columns) for term in terms}
+    is_whole_division = sign == "/" and kinds == {KIND_WHOLE}  # 3 / 2 is 1 in one engine, and 1.5 in another
+    if not kinds <= {KIND_WHOLE, KIND_NUMBER} or is_whole_division:
+        raise _InexpressibleError
+    if KIND_NUMBER in kinds:
+        return KIND_NUMBER
+    return KIND_WHOLE
+
+
 def _write_reached_conditions(node: Expr, value: object, writer: ConditionWriter) -> tuple[str, str]:
     """Write two conditions: the value is reached; it is unknown.
 
-    Placeholders stand in the order of the text of both, one after the other.
+    Placeholders stand in the order of both texts, one after the other.
     """
     match node:
         case FunctionCall(name="GREATEST", args=args):
             parts = [_write_reached_conditions(arg, value, writer) for arg in args]
-            return _join_with_or(part[0] for part in parts), _join_with_and(part[1] for part in parts)
+            reached = _join_with_or(part_reached for part_reached, _ in parts)
+            return reached, _join_with_and(part_missing for _, part_missing in parts)
         case FunctionCall(name="LEAST", args=args):
             parts = [_write_reached_conditions(arg, value, writer) for arg in args]
-            return _join_with_and(_join_with_or(part) for part in parts), _join_with_and(part[1] for part in parts)
+            reached = _join_with_and(_join_with_or(part) for part in parts)
+            return reached, _join_with_and(part_missing for _, part_missing in parts)
         case FunctionCall(args=args):
             choices: list[str] = []
             before: list[str] = []
@@ -290,19 +315,19 @@ def _write_reached_conditions(node: Expr, value: object, writer: ConditionWriter
                 before.append(missing)
             return _join_with_or(choices), _join_with_and(before)
         case Literal(value=number):
-            large = (
-                number is not None
-                and not isinstance(number, str)
-                and isinstance(value, (int, float))
-                and number >= value
-            )
-            return ("1 = 1" if large else "1 = 0"), "1 = 0"
+            is_reached = _is_number(number) and _is_number(value) and number >= value  # type: ignore[operator]
+            if is_reached:
+                return "1 = 1", "1 = 0"
+            return "1 = 0", "1 = 0"
         case _:
             text = _write_sum(node, writer, is_computed=not isinstance(node, _SourceColumn))
-            return f"{text} >= {writer.write_literal(value)}", _join_with_or(
-                writer.write_is_null(name)
-                for name in dict.fromkeys(part.name for part in walk_tree(node) if isinstance(part, _SourceColumn))
-            )
+            reached = f"{text} >= {writer.write_literal(value)}"
+            names = dict.fromkeys(part.name for part in walk_tree(node) if isinstance(part, _SourceColumn))
+            return reached, _join_with_or(map(writer.write_is_null, names))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float))
 
 
 def _write_sum(node: Expr, writer: ConditionWriter, *, is_computed: bool) -> str:
@@ -312,9 +337,9 @@ def _write_sum(node: Expr, writer: ConditionWriter, *, is_computed: bool) -> str
         case Literal(value=value):
             return writer.write_literal(value)
         case BinaryOperation(op=sign, left=left, right=right):
-            return (
-                f"({_write_sum(left, writer, is_computed=True)} {sign} {_write_sum(right, writer, is_computed=True)})"
-            )
+            left_text = _write_sum(left, writer, is_computed=True)
+            right_text = _write_sum(right, writer, is_computed=True)
+            return f"({left_text} {sign} {right_text})"
         case _:
             raise _InexpressibleError
 

@@ -1,6 +1,6 @@
-"""Files of which heads are read where they are.
+"""Read the headers of files where they are: on other servers, by ranges, and in archives (zip, tar).
 
-On other servers, by ranges, and in archives (zip, tar), which are not unpacked.
+Archives are not unpacked.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from hven.sources import InputVersion
 
-BLOCK_BYTES = 32 << 10  # bytes that are asked for at a time
-MAX_CACHED_BLOCKS = 64  # that are kept of a file
-MAX_HEADER_BYTES = 256 << 20  # bytes that are read of a file, for its head
-MAX_ARCHIVE_MEMBERS = 1_000_000  # of an archive
-MAX_NAMED_EXAMPLES = 3  # members and patterns that a message names
-_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  (as facts have it: UTC without a zone)
+BLOCK_BYTES = 32 << 10  # requested at a time
+MAX_CACHED_BLOCKS = 64  # of a file
+MAX_HEADER_BYTES = 256 << 20  # of a file, to find its header
+MAX_ARCHIVE_MEMBERS = 1_000_000
+MAX_NAMED_EXAMPLES = 3  # members and patterns in a message
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  (facts have UTC without a zone)
 ARCHIVE_EXTENSIONS = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".txz", ".tbz2")
 _ARCHIVE_ERRORS = (
     OSError,
@@ -51,7 +51,7 @@ _ARCHIVE_ERRORS = (
 
 
 class _RemoteStat(NamedTuple):
-    """What is asked of a file's facts."""
+    """The facts of a file that callers use."""
 
     st_size: int
     st_mtime: float
@@ -73,15 +73,13 @@ class _RemoteStore(Protocol):
 
 
 class _BlockRanges:
-    """The bytes of a file elsewhere, in blocks."""
+    """The bytes of a remote file, in blocks."""
 
     def __init__(self, read: Callable[[int, int], bytes], length: int, first_bytes: bytes = b"") -> None:
         self._read = read
         self._length = length
         self._remaining_bytes = MAX_HEADER_BYTES
-        self._blocks = {
-            at // BLOCK_BYTES: first_bytes[at : at + BLOCK_BYTES] for at in range(0, len(first_bytes), BLOCK_BYTES)
-        }
+        self._blocks = _cut_blocks(first_bytes, 0)
         if first_bytes and len(first_bytes) % BLOCK_BYTES and len(first_bytes) < length:  # a piece of a block
             self._blocks.popitem()
 
@@ -89,7 +87,13 @@ class _BlockRanges:
     def length(self) -> int:
         return self._length
 
-    def read_spans(self, span_bytes: int, offsets: Sequence[int], *, read_ahead: bool = False) -> Iterator[bytes]:  # noqa: ARG002
+    def read_spans(
+        self,
+        span_bytes: int,
+        offsets: Sequence[int],
+        *,
+        read_ahead: bool = False,  # noqa: ARG002  (the protocol's signature)
+    ) -> Iterator[bytes]:
         for place in offsets:
             end = min(place + span_bytes, self._length)
             numbers = range(place // BLOCK_BYTES, -(-end // BLOCK_BYTES))
@@ -105,17 +109,20 @@ class _BlockRanges:
                 body = self._read(first, last)
                 if len(body) < last - first:
                     raise SourceError("ends too early", remedy="get the file anew")
-                self._blocks |= {
-                    (first + at) // BLOCK_BYTES: body[at : at + BLOCK_BYTES] for at in range(0, len(body), BLOCK_BYTES)
-                }
+                self._blocks |= _cut_blocks(body, lacking[0])
             block_bytes = b"".join(self._blocks[number] for number in numbers)
-            yield (
-                block_bytes[place - numbers.start * BLOCK_BYTES : end - numbers.start * BLOCK_BYTES]
-                if block_bytes
-                else b""
-            )
+            blocks_start = numbers.start * BLOCK_BYTES
+            yield block_bytes[place - blocks_start : max(end - blocks_start, 0)]
             while len(self._blocks) > max(MAX_CACHED_BLOCKS, len(numbers)):
                 self._blocks.pop(next(iter(self._blocks)))
+
+
+def _cut_blocks(data: bytes, first_number: int) -> dict[int, bytes]:
+    """Cut bytes into blocks by their numbers; the first byte begins the block `first_number`."""
+    blocks: dict[int, bytes] = {}
+    for number, at in enumerate(range(0, len(data), BLOCK_BYTES), first_number):
+        blocks[number] = data[at : at + BLOCK_BYTES]
+    return blocks
 
 
 class _RemoteDataFile(DataFile):
@@ -130,21 +137,20 @@ class _RemoteDataFile(DataFile):
 
     @property
     def product_path(self) -> RemoteFile:
-        """What readers of media open."""
+        """The file as readers of media open it."""
         return RemoteFile(PurePosixPath(self.name), self._open_ranges)
 
     def open_unhashed(self, buffer_bytes: int = CHUNK_BYTES) -> DecompressedStream:
-        """Open to look at parts of it, decompressed."""
-        return DecompressedStream(
-            self, cast("io.RawIOBase", self.product_path.open(buffering=buffer_bytes)), buffer_bytes
-        )
+        """Open the file to read parts of it, decompressed."""
+        raw_stream = self.product_path.open(buffering=buffer_bytes)
+        return DecompressedStream(self, cast("io.RawIOBase", raw_stream), buffer_bytes)
 
     def read_size_and_mtime(self) -> tuple[int, int]:
-        """Return size and time; whoever reads it is told if they are others by then."""
+        """Return size and time; a reader gets an error if they have changed by then."""
         return self.stat.st_size, self.stat.st_mtime_ns
 
     def find_fact(self, name: str) -> object:
-        """Return a fact of the file; checksums would have it read as a whole."""
+        """Return a fact of the file, but no checksum, for which the whole file would be read."""
         if name in {"file.md5", "file.sha256"}:
             return None
         if name == "file.url":
@@ -152,7 +158,7 @@ class _RemoteDataFile(DataFile):
         return super().find_fact(name)
 
     def copy_unread(self) -> DataFile:
-        """Return itself."""
+        """Return the file itself."""
         self.refresh_stat()
         return self
 
@@ -162,8 +168,8 @@ class RangedRemoteFile(_RemoteDataFile):
 
     Parameters
     ----------
-    find_fact
-        As the server listed it; None: it is asked.
+    fact
+        Facts as the server listed them; None: the server is asked.
     """
 
     def __init__(self, store: _RemoteStore, address: str, path: str, fact: RemoteFileFacts | None) -> None:
@@ -175,7 +181,7 @@ class RangedRemoteFile(_RemoteDataFile):
         self._address = address
 
     def refresh_stat(self) -> bool:
-        """Ask for size and time, and for the first bytes, unless the server has listed it."""
+        """Request size and time, and the first bytes, unless the server has listed them."""
         if not self._is_listed:
             self.__dict__.pop("stat", None)
             self._fact = None
@@ -186,7 +192,7 @@ class RangedRemoteFile(_RemoteDataFile):
 
     @cached_property
     def stat(self) -> os.stat_result:
-        """What the server says; what has neither time nor tag is never taken for what it was."""
+        """The facts that the server states; a file with neither time nor tag always counts as changed."""
         if self._fact is None:
             try:
                 self._fact, self._first_bytes = self._store.read_beginning(self.name, BLOCK_BYTES)
@@ -196,23 +202,19 @@ class RangedRemoteFile(_RemoteDataFile):
         fact = self._fact
         if fact.bytes is None:
             raise OSError(22, f"its server does not say its size ({self._url})")
-        if fact.modified is None:
-            moment = 0.0
-        else:
+        moment = 0.0
+        if fact.modified is not None:
             moment = (fact.modified - _EPOCH).total_seconds()
-        if moment:
-            exact = round(moment * 1e9)
-        elif fact.tag:
-            exact = zlib.crc32(fact.tag.encode())
-        else:
-            exact = 0
-        return cast(
-            "os.stat_result",
-            _RemoteStat(fact.bytes, moment or (0.0 if fact.tag else 1e11), exact, zlib.crc32(self._address.encode())),
-        )
+        version = round(moment * 1e9)
+        if not moment and fact.tag:
+            version = zlib.crc32(fact.tag.encode())
+        elif not moment:
+            moment = 1e11
+        device = zlib.crc32(self._address.encode())
+        return cast("os.stat_result", _RemoteStat(fact.bytes, moment, version, device))
 
     def describe_version(self) -> InputVersion:
-        """Describe which file it is; of what has neither time nor tag, without a time."""
+        """Describe the version of the file; without a time if the server states neither time nor tag."""
         file_stat = super().describe_version()
         if self.stat.st_mtime_ns:
             return file_stat
@@ -243,13 +245,13 @@ class RangedRemoteFile(_RemoteDataFile):
 
 
 def _raise_if_unreachable(fault: UpstreamError, address: str) -> None:
-    """End everything if it is the server that does not answer, and not a file that it does not have."""
+    """Raise an error for the whole server if it does not answer, as opposed to one file that it does not have."""
     if isinstance(fault, UpstreamTimeoutError) or fault.message == UNREACHABLE_MESSAGE:
         raise UpstreamError(f"{address}: {fault.message}", remedy=fault.remedy) from fault
 
 
 class _Archive:
-    """An open zip or tar file, here or on another server, with its members by name."""
+    """An open zip or tar file, local or remote, with its members by name."""
 
     def __init__(self, file: DataFile) -> None:
         self.file = file
@@ -271,14 +273,7 @@ class _Archive:
                 else:
                     self._opened = _open_tar(file)
                 weakref.finalize(self, self._opened.close)
-                if isinstance(self._opened, zipfile.ZipFile):
-                    member_entries = [
-                        (entry.filename, entry)
-                        for entry in self._opened.infolist()
-                        if not entry.is_dir() and not entry.flag_bits & 1
-                    ]
-                else:
-                    member_entries = [(entry.name.removeprefix("./"), entry) for entry in self._opened if entry.isreg()]
+                member_entries = _list_entries(self._opened)
             except _ARCHIVE_ERRORS as error:
                 raise SourceError(
                     f"is no archive that can be read: {error}", place=Place(file=self.name), remedy="get the file anew"
@@ -287,15 +282,11 @@ class _Archive:
                 raise SourceError(
                     f"has more than {MAX_ARCHIVE_MEMBERS:,} members", place=Place(file=self.name), remedy="unpack it"
                 )
-            self._members = {
-                name: entry
-                for name, entry in member_entries
-                if not name.startswith("/") and ".." not in name.split("/")
-            }
+            self._members = {name: entry for name, entry in member_entries if _is_inner_path(name)}
         return self._members
 
     def find_member_facts(self, name: str) -> tuple[int, int]:
-        """Return size, and what tells the content: of zip its checksum, of tar its time and where it is."""
+        """Return the size, and a number that identifies the content: of zip its checksum, of tar its time and place."""
         entry = self.list_members()[name]
         if isinstance(entry, zipfile.ZipInfo):
             return entry.file_size, entry.CRC
@@ -333,17 +324,29 @@ class ArchiveMemberFile(_RemoteDataFile):
 
     @cached_property
     def stat(self) -> os.stat_result:
-        """Size, and what tells its content instead of a time; the archive's own time for people."""
+        """Size, and the number of its content instead of a time in nanoseconds; people see the archive's time."""
         archive_stat = self._archive.file.stat
         size, checksum = self._archive.find_member_facts(self.name.removeprefix(f"{self._archive.name}/"))
         return cast("os.stat_result", _RemoteStat(size, archive_stat.st_mtime, checksum, archive_stat.st_dev))
 
     def refresh_stat(self) -> bool:
-        """Look whether its archive is there."""
+        """Check whether the archive is there."""
         return self._archive.file.refresh_stat()
 
     def _open_ranges(self, path: str) -> _BlockRanges | None:
         return self._archive.open_ranges(path.removeprefix(f"{self._archive.name}/"))
+
+
+def _list_entries(archive: zipfile.ZipFile | tarfile.TarFile) -> list[tuple[str, Any]]:
+    """List the files of an archive with their names; encrypted ones are left out."""
+    if isinstance(archive, zipfile.ZipFile):
+        files = [entry for entry in archive.infolist() if not entry.is_dir()]
+        return [(entry.filename, entry) for entry in files if not entry.flag_bits & 1]
+    return [(entry.name.removeprefix("./"), entry) for entry in archive if entry.isreg()]
+
+
+def _is_inner_path(name: str) -> bool:
+    return not name.startswith("/") and ".." not in name.split("/")
 
 
 def _open_tar(file: Any) -> tarfile.TarFile:
@@ -354,12 +357,12 @@ def _open_tar(file: Any) -> tarfile.TarFile:
 def expand_archives(
     files: Sequence[DataFile], patterns: Sequence[str], ignore_patterns: Sequence[str]
 ) -> list[DataFile]:
-    """Put the members of archives in their places.
+    """Replace archives by their members.
 
     Raises
     ------
     SourceError
-        An archive cannot be read, or none of them has a member that is meant.
+        An archive cannot be read, or no archive has a member that the patterns match.
     """
     expanded: list[DataFile] = []
     unmatched_members: list[str] = []
@@ -370,26 +373,28 @@ def expand_archives(
         archive = _Archive(file)
         members = list(archive.list_members())
         names = [name for name in members if is_pattern_match(name, patterns, ignore_patterns)]
-        expanded += [ArchiveMemberFile(archive, name) for name in names]  # in its order: a packed tar is read forward
-        unmatched_members += [] if names else members
+        expanded += [ArchiveMemberFile(archive, name) for name in names]  # in order: a packed tar is read forward
+        if not names:
+            unmatched_members += members
     if not expanded:
         raise _build_unmatched_error(unmatched_members, patterns)
     return expanded
 
 
 def _build_unmatched_error(members: Sequence[str], patterns: Sequence[str]) -> SourceError:
-    """Say what archives hold, of which nothing is meant."""
+    """Build the error for archives without a member that the patterns match."""
     if not members:
         return SourceError("the archive is empty", remedy="look at it with `tar -t` or `unzip -l`")
-    patterns_text = ", ".join(patterns[:MAX_NAMED_EXAMPLES]) + (
-        f" and {len(patterns) - MAX_NAMED_EXAMPLES} more" if len(patterns) > MAX_NAMED_EXAMPLES else ""
-    )
-    members_text = ", ".join(members[:MAX_NAMED_EXAMPLES]) + (" .." if len(members) > MAX_NAMED_EXAMPLES else "")
+    patterns_text = ", ".join(patterns[:MAX_NAMED_EXAMPLES])
+    if len(patterns) > MAX_NAMED_EXAMPLES:
+        patterns_text += f" and {len(patterns) - MAX_NAMED_EXAMPLES} more"
+    members_text = ", ".join(members[:MAX_NAMED_EXAMPLES])
+    if len(members) > MAX_NAMED_EXAMPLES:
+        members_text += " .."
     endings = Counter(PurePosixPath(name).suffix for name in members if PurePosixPath(name).suffix)
+    ending = ""
     if endings:
         ending = endings.most_common(1)[0][0]
-    else:
-        ending = ""
     return SourceError(
         f"none of the {len(members):,} members of the archive ({members_text}) is of {patterns_text}",
         remedy=f"unpack it and name its files, or say which of them are products: members: ['**/*{ending}']",
@@ -399,24 +404,26 @@ def _build_unmatched_error(members: Sequence[str], patterns: Sequence[str]) -> S
 def list_remote_files(
     store: _RemoteStore, address: str, patterns: Sequence[str], ignore_patterns: Sequence[str]
 ) -> list[DataFile]:
-    """List files of another server; what is no pattern is taken as it is, and asked for when it is read.
+    """List files of another server; a path without wildcards is taken as it is, and requested when it is read.
 
     Raises
     ------
     UserError
         The server lists nothing.
     SourceError
-        There is none.
+        No file matches.
     """
-    plain_paths = [pattern_text for pattern_text in patterns if not set("*?[") & {*pattern_text}]
-    signs = [pattern_text for pattern_text in patterns if pattern_text not in plain_paths]
+    plain_paths = [pattern for pattern in patterns if not set("*?[") & {*pattern}]
+    wildcards = [pattern for pattern in patterns if pattern not in plain_paths]
+    files: list[DataFile] = [RangedRemoteFile(store, address, path, None) for path in plain_paths]
+    if not wildcards:
+        return files
     try:
         listed_files = [
-            RangedRemoteFile(store, address, path, fact)
-            for path, fact in (store.list_files(signs, ignore_patterns) if signs else ())
+            RangedRemoteFile(store, address, path, fact) for path, fact in store.list_files(wildcards, ignore_patterns)
         ]
     except UpstreamError as fault:
         raise SourceError(f"{address}: {fault.message}", remedy=fault.remedy) from fault
-    if signs and not listed_files:
-        raise SourceError(f"no file matches {', '.join(signs)} at {address}", remedy="look what is there")
-    return [*(RangedRemoteFile(store, address, path, None) for path in plain_paths), *listed_files]
+    if not listed_files:
+        raise SourceError(f"no file matches {', '.join(wildcards)} at {address}", remedy="look what is there")
+    return [*files, *listed_files]

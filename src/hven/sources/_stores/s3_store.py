@@ -140,8 +140,10 @@ class S3Store(WebStore):
 
 
 def _parse_entry(entry: object) -> RemoteFileFacts:
-    """Read a file of a list; times in whole seconds, as with the file itself."""
-    texts_by_tag = {name: entry.findtext(f"{{*}}{name}") or "" for name in ("Size", "LastModified", "ETag")}  # type: ignore[attr-defined]
+    """Read an entry of a list; times have whole seconds, as those of the file itself."""
+    texts_by_tag: dict[str, str] = {}
+    for name in ("Size", "LastModified", "ETag"):
+        texts_by_tag[name] = entry.findtext(f"{{*}}{name}") or ""  # type: ignore[attr-defined]
     try:
         moment = dt.datetime.fromisoformat(texts_by_tag["LastModified"]).astimezone(dt.UTC)
         modified = moment.replace(tzinfo=None, microsecond=0)

@@ -148,7 +148,10 @@ class WebStore:
             return bytes(content)
 
     def _limit_duration(self, parts: Iterator[bytes]) -> Iterator[bytes]:
-        """Pass on what is small: all of it comes within the time that a server may be silent, or a server that drips would hold its reader for ever."""
+        """Pass on the parts of a small answer; all of it must come within the longest time of silence.
+
+        Otherwise a server that sends a byte now and then would hold its reader for ever.
+        """
         end = time.monotonic() + self._timeout_seconds
         for part in parts:
             if time.monotonic() > end:

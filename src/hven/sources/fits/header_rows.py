@@ -1,4 +1,4 @@
-"""One row per FITS file, made from header cards; only headers are read."""
+"""Make one row for each FITS file from its header cards; only headers are read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _STRUCTURE_KEYWORDS = frozenset(
     {"SIMPLE", "XTENSION", "EXTEND", "END", "CHECKSUM", "DATASUM", "PCOUNT", "GCOUNT", "TFIELDS", ""}
 )
-BUFFER_BYTES = 4 * BLOCK_BYTES  # bytes that are read at a time: most headers
+BUFFER_BYTES = 4 * BLOCK_BYTES  # read at a time: most headers fit
 
 
 class FitsHeaderSource(HeaderSource):
@@ -44,15 +44,20 @@ class FitsHeaderSource(HeaderSource):
             stonyhurst=stonyhurst,
             west_positive=west_positive,
         )
-        self.hdus: list[int | str] = [0] if hdu is None else hdu if isinstance(hdu, list) else [hdu]
+        self.hdus: list[int | str] = [0]
+        if isinstance(hdu, list):
+            self.hdus = hdu
+        elif hdu is not None:
+            self.hdus = [hdu]
 
     def find_cache_key(self) -> str:
         """Name the HDUs whose cards are read."""
         return f"fits {self.hdus}"
 
     def read_header(self, file: DataFile) -> FileHeader:
-        """Read the cards of the wanted HDUs; the first HDU in the list that has a card gives it."""
-        last = max((item for item in self.hdus if isinstance(item, int)), default=0)
+        """Read the cards of the wanted HDUs; of several HDUs with a card, the first one in the list counts."""
+        numbers = [item for item in self.hdus if isinstance(item, int)]
+        last = max(numbers, default=0)
         all_needed = any(isinstance(item, str) for item in self.hdus)
         headers: list[HduHeader] = []
         stream = file.open_unhashed(BUFFER_BYTES)
@@ -79,9 +84,14 @@ class FitsHeaderSource(HeaderSource):
         comments: dict[str, str] = {}
         for item in self.hdus:
             for header in headers:
-                if item == header.index or (isinstance(item, str) and item.lower() == header.name.lower()):
-                    for key, value in header.card_values.items():
-                        if values.get(key) is None:
-                            values[key] = value
-                            comments.setdefault(key, header.comments.get(key, ""))
+                if item != header.index and not _has_name(header, item):
+                    continue
+                for key, value in header.card_values.items():
+                    if values.get(key) is None:
+                        values[key] = value
+                        comments.setdefault(key, header.comments.get(key, ""))
         return FileHeader([values], comments)
+
+
+def _has_name(header: HduHeader, name: int | str) -> bool:
+    return isinstance(name, str) and name.lower() == header.name.lower()

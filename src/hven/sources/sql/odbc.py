@@ -1,4 +1,4 @@
-"""ODBC: whatever has a driver of unixODBC.
+"""Read databases by ODBC, through any driver of unixODBC.
 
 Rows come as Arrow (arrow-odbc), in the dialect of the database that answers.
 """
@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     from hven.sources.sql.options import Options
 
 CONNECT_TIMEOUT_SECONDS = 15
-MAX_BATCH_ROWS, MAX_BATCH_BYTES = 32_768, 16 * CHUNK_BYTES  # of a batch: drivers fill rows of the greatest length
+# limits of a batch: drivers fill rows of the greatest length
+MAX_BATCH_ROWS = 32_768
+MAX_BATCH_BYTES = 16 * CHUNK_BYTES
 MAX_INT64_DIGITS = 18
 _CONNECTION_LINE_PATTERN = re.compile(r"(?:odbc:)?\s*((?:driver|dsn|filedsn)\s*=.*)", re.IGNORECASE | re.DOTALL)
 _CONNECTION_PART_PATTERN = re.compile(r"\s*([^=;]+?)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;]*)")
 _SECRET_KEYS = {"pwd", "password", "pass", "token", "accesstoken"}
-# what a driver must be told to send rows as they are taken: else it keeps all of them in memory
+# options by which a driver sends rows as they are read; without them it keeps all rows in memory
 _STREAMING_OPTIONS = (
     (re.compile("postgres|psqlodbc", re.IGNORECASE), "UseDeclareFetch=1;Fetch=10000"),
     (re.compile("sqlite", re.IGNORECASE), "StepAPI=1"),
@@ -53,9 +55,9 @@ _STREAMING_OPTIONS = (
 
 
 def find_connection_line(text: str) -> str | None:
-    """Find a connection line of ODBC in a text: ``DRIVER={..};SERVER=..``, ``DSN=..``, also behind ``odbc:``; None.
+    """Find a connection line of ODBC in a text: ``DRIVER={..};SERVER=..``, ``DSN=..``, also behind ``odbc:``.
 
-    It is none.
+    Return None if there is none.
     """
     match = _CONNECTION_LINE_PATTERN.fullmatch(text.strip())
     if match:
@@ -73,7 +75,7 @@ class OdbcSource(ArrowDatabaseSource):
 
     @cached_property
     def dialect(self) -> SqlSourceDialect:
-        """Of the database that answers."""
+        """The dialect of the database that answers."""
         link = self._connect()
         for text in ("SELECT version()", "SELECT sqlite_version()"):
             try:
@@ -92,16 +94,16 @@ class OdbcSource(ArrowDatabaseSource):
             import arrow_odbc  # noqa: PLC0415  (for ODBC alone)
         except OSError as error:
             raise SourceError("ODBC's driver manager is not installed", remedy="apt install unixodbc") from error
-        stated_keys = {key.lower() for key, _ in _CONNECTION_PART_PATTERN.findall(self.connection_line)}
-        driver = " ".join(
-            value
-            for key, value in _CONNECTION_PART_PATTERN.findall(self.connection_line)
-            if key.lower() in {"driver", "dsn"}
-        )
-        streaming_options = next((words for sign, words in _STREAMING_OPTIONS if sign.search(driver)), "")
-        streaming_options = ";".join(
-            word for word in streaming_options.split(";") if word and word.partition("=")[0].lower() not in stated_keys
-        )
+        parts = [(key.lower(), value) for key, value in _CONNECTION_PART_PATTERN.findall(self.connection_line)]
+        stated_keys = {key for key, _ in parts}
+        driver = " ".join(value for key, value in parts if key in {"driver", "dsn"})
+        added_options: list[str] = []
+        for pattern, options_text in _STREAMING_OPTIONS:
+            if pattern.search(driver):
+                added_options = options_text.split(";")
+                break
+        new_options = [option for option in added_options if option.partition("=")[0].lower() not in stated_keys]
+        streaming_options = ";".join(new_options)
         try:
             return arrow_odbc.connect(
                 f"{self.connection_line.rstrip('; ')};{streaming_options}", login_timeout_sec=CONNECT_TIMEOUT_SECONDS
@@ -128,8 +130,8 @@ class OdbcSource(ArrowDatabaseSource):
             return error
         text = " ".join(str(error).split())
         for key, value in _CONNECTION_PART_PATTERN.findall(self.connection_line):
-            for secret in {value, value.strip("{}").replace("}}", "}")} if key.lower() in _SECRET_KEYS else ():
-                if secret:
+            if key.lower() in _SECRET_KEYS:
+                for secret in filter(None, (value, value.strip("{}").replace("}}", "}"))):
                     text = text.replace(secret, "***")
         if "without truncation" in text:
             remedy = f"say `longest` (it is {self.options.longest:,}), or leave the column out by `query`"
@@ -137,7 +139,9 @@ class OdbcSource(ArrowDatabaseSource):
             remedy = "look at the driver's name: `odbcinst -q -d` lists those that are installed"
         else:
             remedy = "look at the connection line, the rights of its user, and the name"
-        location = f"{self.source_name}: " + (f"after {self.read_count:,} rows: " if self.read_count else "")
+        location = f"{self.source_name}: "
+        if self.read_count:
+            location = f"{location}after {self.read_count:,} rows: "
         return SourceError(f"{location}{text}", remedy=remedy)
 
 
@@ -149,7 +153,7 @@ class _OdbcSession:
         self.link = link
 
     def describe_statement(self, text: str) -> list[ResultField]:
-        """Ask for no row; a statement with columns of one name, which is none that others may be around, itself."""
+        """Describe the columns by a query for no row, or by the statement itself if its columns share names."""
         try:
             result_schema = self._open_reader(f"SELECT * FROM ({text}\n) hven_source WHERE 1 = 0").schema
         except HvenError:
@@ -160,26 +164,28 @@ class _OdbcSession:
             if len(set(names)) == len(names):
                 raise
         table = self.rows.options.table
+        parts: list[str] = []
         if table:
-            parts = [part.strip(self.rows.dialect.quote) for part in self.rows.split_table_name(table)]
-        else:
-            parts = []
-        has_unknown_signs = self.rows.dialect is MARIADB_DIALECT  # its driver does not say which numbers have no sign
-        return [
-            _build_field(
-                schema_field,
-                has_unknown_signs,
-                (parts[-2] if len(parts) > 1 else "", parts[-1], schema_field.name) if parts else None,
-            )
-            for schema_field in result_schema
-        ]
+            quote = self.rows.dialect.quote
+            parts = [part.strip(quote) for part in self.rows.split_table_name(table)]
+        schema_name = ""
+        if len(parts) > 1:
+            schema_name = parts[-2]
+        has_unknown_signs = self.rows.dialect is MARIADB_DIALECT  # its driver does not tell which numbers are unsigned
+        fields: list[ResultField] = []
+        for schema_field in result_schema:
+            origin = None
+            if parts:
+                origin = (schema_name, parts[-1], schema_field.name)
+            fields.append(_build_field(schema_field, has_unknown_signs, origin))
+        return fields
 
     def query_rows(self, text: str) -> list[tuple[object, ...]]:
-        """Ask something small."""
+        """Run a query that returns few rows."""
         return _query_rows(self.link, text)
 
     def stream_batches(self, text: str) -> Iterator[pa.RecordBatch]:
-        """Yield rows as they come."""
+        """Yield the rows of a statement as they come."""
         for batch in self._open_reader(text):
             if batch.num_rows:
                 yield batch
@@ -197,72 +203,76 @@ class _OdbcSession:
         )
 
     def close(self) -> None:
-        """Leave: the transaction ends, so that nobody waits for us there; what nobody holds is closed."""
+        """End the transaction, so that it locks nothing, and close the connection."""
         if self.link is not None and self.rows.dialect.begin_statements:
-            with suppress(Exception):  # amid rows it takes nothing any more
+            with suppress(Exception):  # amid rows the connection takes no statement any more
                 self.link.execute("ROLLBACK")
         self.link = None
 
 
 def _map_schema(schema: pa.Schema) -> pa.Schema:
-    """Ask for numbers of double precision always.
+    """Request all floating-point numbers in double precision, and all times in microseconds.
 
-    Drivers call those that are FLOAT, and Debian's of MariaDB writes a single one over its neighbour.
+    Drivers call doubles FLOAT, and Debian's driver of MariaDB writes a single one over its neighbour.
     """
-    return pa.schema(
-        [
-            field.with_type(
-                pa.float64()
-                if pa.types.is_floating(field.type)
-                else pa.timestamp("us")
-                if pa.types.is_timestamp(field.type)
-                else field.type
-            )
-            for field in schema
-        ]
-    )
+    fields: list[pa.Field] = []
+    for field in schema:
+        if pa.types.is_floating(field.type):
+            fields.append(field.with_type(pa.float64()))
+        elif pa.types.is_timestamp(field.type):
+            fields.append(field.with_type(pa.timestamp("us")))
+        else:
+            fields.append(field)
+    return pa.schema(fields)
 
 
 def _query_rows(link: Any, text: str) -> list[tuple[object, ...]]:
     reader = link.read_arrow_batches(text, batch_size=1000, max_text_size=4096, fetch_concurrently=False)
-    return [tuple(column[row].as_py() for column in batch.columns) for batch in reader for row in range(batch.num_rows)]
+    rows: list[tuple[object, ...]] = []
+    for batch in reader:
+        rows += zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    return rows
 
 
 def _build_field(schema_field: pa.Field, has_unknown_signs: bool, origin: tuple[str, str, str] | None) -> ResultField:
-    """Take over what the driver says of a column."""
+    """Build a field from the type that the driver states for a column."""
     types = pa.types
     kind = schema_field.type
+    value_kind = KIND_TEXT
+    arrow = pa.string()
     if types.is_boolean(kind):
-        word = KIND_BITS
+        value_kind = KIND_BITS
         arrow = pa.bool_()
-    elif types.is_integer(kind) and has_unknown_signs:
-        word = KIND_WHOLE
-        arrow = pa.int64()
     elif types.is_integer(kind):
-        word = KIND_WHOLE
-        arrow = pa.int16() if kind.bit_width < 16 else kind if not types.is_unsigned_integer(kind) else pa.int64()
+        value_kind = KIND_WHOLE
+        arrow = _choose_integer_type(kind, has_unknown_signs=has_unknown_signs)
     elif types.is_floating(kind):
-        word = KIND_DOUBLE
+        value_kind = KIND_DOUBLE
         arrow = pa.float64()
+    elif types.is_decimal(kind) and kind.scale == 0 and kind.precision <= MAX_INT64_DIGITS:
+        value_kind = KIND_WHOLE
+        arrow = pa.int64()
     elif types.is_decimal(kind):
-        is_whole = kind.scale == 0 and kind.precision <= MAX_INT64_DIGITS
-        if is_whole:
-            word, arrow = (KIND_WHOLE, pa.int64())
-        else:
-            word, arrow = (KIND_DECIMAL, pa.float64())
+        value_kind = KIND_DECIMAL
+        arrow = pa.float64()
     elif types.is_date(kind) or types.is_timestamp(kind):
-        word = KIND_TIME
+        value_kind = KIND_TIME
         arrow = pa.timestamp("us")
     elif types.is_time(kind):
-        word = KIND_TIME_OF_DAY
-        arrow = pa.string()
+        value_kind = KIND_TIME_OF_DAY
     elif types.is_binary(kind) or types.is_fixed_size_binary(kind):
-        word = KIND_BYTES
-        arrow = pa.string()
-    else:
-        word = KIND_TEXT
-        arrow = pa.string()
-    return ResultField(name=schema_field.name, value_kind=word, arrow=arrow, origin=origin)
+        value_kind = KIND_BYTES
+    return ResultField(name=schema_field.name, value_kind=value_kind, arrow=arrow, origin=origin)
+
+
+def _choose_integer_type(arrow_type: pa.DataType, *, has_unknown_signs: bool) -> pa.DataType:
+    if has_unknown_signs:
+        return pa.int64()
+    if arrow_type.bit_width < 16:
+        return pa.int16()
+    if pa.types.is_unsigned_integer(arrow_type):
+        return pa.int64()
+    return arrow_type
 
 
 __all__ = ["OdbcSource", "find_connection_line"]

@@ -1,10 +1,12 @@
-"""SQLite, opened read-only by the standard library."""
+"""Read SQLite files, which the standard library opens read-only."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
+from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
     from hven.sources.sql.options import Options
 
-COUNT_TIMEOUT_SECONDS = 2.0  # seconds for the numbers of rows in a list of tables
-MAX_VALUES_PER_STATEMENT = 30_000  # of one statement: SQLite has places for 32,766
+COUNT_TIMEOUT_SECONDS = 2.0  # for the numbers of rows in a list of tables
+MAX_VALUES_PER_STATEMENT = 30_000  # SQLite allows 32,766 placeholders
 
 
 class SqliteSource(KeyPagedDatabaseSource):
@@ -58,22 +60,22 @@ class SqliteSource(KeyPagedDatabaseSource):
                 raise SourceError(f"{self.source_name} has two columns {twice!r}", remedy="name them apart with AS")
             rows = cursor.fetchall()
             declared = self._declared_types
+        value_lists: list[Sequence[Any]] = [()] * len(names)
         if rows:
-            columns = list(zip(*rows, strict=True))
-        else:
-            columns = [()] * len(names)
-        return [
-            Column(name=name, type=type_from_arrow(_choose_type(declared.get(name, ""), values)))
-            for name, values in zip(names, columns, strict=True)
-        ]
+            value_lists = list(zip(*rows, strict=True))
+        columns: list[Column] = []
+        for name, values in zip(names, value_lists, strict=True):
+            kind = _choose_type(declared.get(name, ""), values)
+            columns.append(Column(name=name, type=type_from_arrow(kind)))
+        return columns
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows as SQLite gives them."""
-        yield from self._read_statements(
-            self._build_statements(row_limit), self._check_column_names(column_names), limit=row_limit
-        )
+        """Yield rows as SQLite returns them."""
+        statements = self._build_statements(row_limit)
+        names = self._check_column_names(column_names)
+        yield from self._read_statements(statements, names, limit=row_limit)
         if row_limit is None:
             self.file.compute_sha256()
 
@@ -87,22 +89,16 @@ class SqliteSource(KeyPagedDatabaseSource):
         first_row_number: int = 1,
         limit: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        if limit is None:
-            last = None
-        else:
+        last = None
+        if limit is not None:
             last = first_row_number + limit - 1
         with self._open_connection() as connection:
-            connection.execute("BEGIN")  # one picture of the data for all statements
+            connection.execute("BEGIN")  # all statements see one state of the data
             for statement in statements:
-                plain = not statement.conditions and not statement.order_by
-                if plain:
-                    text = self._write_select()
-                else:
-                    text = (
-                        f"SELECT * FROM ({self._write_select()}) AS {SOURCE_ALIAS}{statement.write_clause()}".replace(
-                            PLACEHOLDER, "?"
-                        )
-                    )
+                text = self._write_select()
+                if statement.conditions or statement.order_by:
+                    text = f"SELECT * FROM ({text}) AS {SOURCE_ALIAS}{statement.write_clause()}"
+                    text = text.replace(PLACEHOLDER, "?")
                 cursor = self._execute_statement(connection, text, statement.values)
                 connection.text_factory = bytes  # Arrow reads UTF-8 itself
                 while (size := count_rows_to_fetch(last, first_row_number)) and (rows := cursor.fetchmany(size)):
@@ -110,17 +106,14 @@ class SqliteSource(KeyPagedDatabaseSource):
                     first_row_number += len(rows)
 
     def list_input_versions(self) -> list[InputVersion]:
-        """Name the file with its checksum, and what was asked of it."""
-        pin = self.file.build_input_version()
-        return [
-            InputVersion(
-                name=pin.name, bytes=pin.bytes, modified=pin.modified, sha256=pin.sha256, detail=self._write_select()
-            )
-        ]
+        """Name the file with its checksum, and the query."""
+        file_version = self.file.build_input_version()
+        return [replace(file_version, detail=self._write_select())]
 
     def list_available_tables(self) -> list[AvailableTable]:
-        """List tables and views; counting takes two seconds at most, in the order of names."""
+        """List tables and views; counting their rows takes two seconds at most, in the order of names."""
         until = time.monotonic() + COUNT_TIMEOUT_SECONDS
+        tables: list[AvailableTable] = []
         with self._open_connection() as connection:
             rows = self._execute_statement(
                 connection,
@@ -128,14 +121,11 @@ class SqliteSource(KeyPagedDatabaseSource):
                 "'sqlite\\_%' ESCAPE '\\' ORDER BY name",
             ).fetchall()
             connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
-            return [
-                AvailableTable(
-                    option_value=write_table_option(name),
-                    row_count=self._count_rows(connection, name),
-                    is_view=kind == "view",
-                )
-                for name, kind in rows
-            ]
+            for name, kind in rows:
+                row_count = self._count_rows(connection, name)
+                option_value = write_table_option(name)
+                tables.append(AvailableTable(option_value=option_value, row_count=row_count, is_view=kind == "view"))
+        return tables
 
     def _count_rows(self, connection: sqlite3.Connection, name: str) -> int | None:
         try:
@@ -151,7 +141,7 @@ class SqliteSource(KeyPagedDatabaseSource):
         if not self.options.table:
             return {}
         with self._open_connection() as connection:
-            name = (self.options.table or "").split(".")[-1].strip('"')
+            name = self.options.table.rpartition(".")[2].strip('"')
             rows = connection.execute("SELECT name, type FROM pragma_table_info(?)", (name,)).fetchall()
         return {str(name): str(kind) for name, kind in rows}
 
@@ -161,57 +151,61 @@ class SqliteSource(KeyPagedDatabaseSource):
         try:
             return connection.execute(text, values)
         except sqlite3.Error as error:
-            try:
-                tables = [
-                    row[0]
-                    for row in connection.execute(
-                        "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
-                    )
-                ]
-            except sqlite3.Error:
-                raise SourceError(f"{self.path.name} is no SQLite file: {error}", remedy="look what it is") from error
-            tables = [name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in tables]
-            raise SourceError(f"{self.path.name}: {error}", remedy=f"its tables are {', '.join(tables)}") from error
+            raise self._describe_error(connection, error) from error
+
+    def _describe_error(self, connection: sqlite3.Connection, error: sqlite3.Error) -> SourceError:
+        """Describe an error of a statement, with the tables of the file."""
+        text = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
+        names: list[str] = []
+        try:
+            for (name,) in connection.execute(text):
+                if isinstance(name, bytes):
+                    names.append(name.decode("utf-8", "replace"))
+                else:
+                    names.append(name)
+        except sqlite3.Error:
+            return SourceError(f"{self.path.name} is no SQLite file: {error}", remedy="look what it is")
+        return SourceError(f"{self.path.name}: {error}", remedy=f"its tables are {', '.join(names)}")
 
     def _build_writer(self) -> SqlConditionWriter:
         return _SqliteConditionWriter(self)
 
     def _is_comparable(self, name: str) -> bool:
         kind = self._columns[name].type
-        return (not kind.is_array and kind.xtype is None) or kind.is_timestamp
+        if kind.is_timestamp:
+            return True
+        return not kind.is_array and kind.xtype is None
 
     def _count_keys_per_statement(self, column_count: int) -> int:
         return MAX_VALUES_PER_STATEMENT // column_count
 
     def _write_key_condition(self, columns: Sequence[str], keys: pa.Table) -> SqlCondition:
-        words = self._build_writer()
-        names = [
-            words.write_plain_column(name)
-            if self._has_text_affinity(name)
-            else words.write_column(name, is_computed=False)
-            for name in columns
-        ]
-        row_placeholders = f"({', '.join([PLACEHOLDER] * len(columns))})"
-        if len(names) == 1:
-            left_side = names[0]
-        else:
+        writer = self._build_writer()
+        names: list[str] = []
+        for name in columns:
+            if self._has_text_affinity(name):
+                names.append(writer.write_plain_column(name))
+            else:
+                names.append(writer.write_column(name, is_computed=False))
+        left_side = names[0]
+        if len(names) > 1:
             left_side = f"({', '.join(names)})"
-        values = tuple(
-            value for row in zip(*(keys.column(name).to_pylist() for name in columns), strict=True) for value in row
-        )
-        return SqlCondition(
-            sql=f"{left_side} IN (VALUES {', '.join([row_placeholders] * keys.num_rows)})", values=values
-        )
+        row_placeholders = f"({', '.join([PLACEHOLDER] * len(columns))})"
+        all_placeholders = ", ".join([row_placeholders] * keys.num_rows)
+        value_lists = [keys.column(name).to_pylist() for name in columns]
+        values = tuple(chain.from_iterable(zip(*value_lists, strict=True)))
+        return SqlCondition(sql=f"{left_side} IN (VALUES {all_placeholders})", values=values)
 
     def _has_text_affinity(self, name: str) -> bool:
         """Check whether the column has text affinity, so that an index serves."""
-        return any(word in self._declared_types.get(name, "").upper() for word in ("CHAR", "CLOB", "TEXT"))
+        declared_type = self._declared_types.get(name, "").upper()
+        return any(word in declared_type for word in ("CHAR", "CLOB", "TEXT"))
 
 
 class _SqliteConditionWriter(SqlConditionWriter):
     def write_column(self, name: str, *, is_computed: bool) -> str:  # noqa: ARG002  (sums are wide enough)
-        """Compare texts byte by byte, and what is text here as text there, whatever it is stored as."""
-        kind = self.rows._columns[name].type  # noqa: SLF001  (two halves of one thing)
+        """Write a column as it compares: texts byte by byte, and what is text here as text, however it is stored."""
+        kind = self.rows._columns[name].type  # noqa: SLF001  (a class of this module)
         if not kind.is_string:
             return quote_name(name)
         return f"CAST({quote_name(name)} AS TEXT) COLLATE BINARY"
@@ -235,23 +229,27 @@ class _SqliteConnection:
 
 
 def _choose_type(declared: str, values: Sequence[Any]) -> pa.DataType:
-    """Choose a type: what the values are counts more than what the column is declared (SQLite promises nothing)."""
+    """Choose a type: the values count more than the declaration of the column, to which SQLite does not keep."""
     kinds = {type(value) for value in values if value is not None}
     word = declared.upper()
-    if kinds and kinds <= {int}:
+    is_real = any(part in word for part in ("REAL", "FLOA", "DOUB"))
+    if not kinds:
+        return _choose_declared_type(word, is_real=is_real)
+    if kinds == {int}:
         if "BOOL" in word and set(values) <= {0, 1, None}:
             return pa.bool_()
-        if "REAL" in word or "FLOA" in word or "DOUB" in word:
-            return pa.float64()
-        return pa.int64()
-    if kinds and kinds <= {int, float}:
+        if not is_real:
+            return pa.int64()
+    if kinds <= {int, float}:
         return pa.float64()
     if kinds == {bytes}:
         return pa.binary()
-    if kinds:
-        return pa.string()
+    return pa.string()
+
+
+def _choose_declared_type(word: str, *, is_real: bool) -> pa.DataType:
     if "INT" in word:
         return pa.int64()
-    if any(part in word for part in ("REAL", "FLOA", "DOUB")):
+    if is_real:
         return pa.float64()
     return pa.string()
