@@ -312,7 +312,7 @@ class RowDocuments:
         requests = zip(names, moments, addresses, strict=True)
         self.store.request_documents((name, moment, address) for name, moment, address in requests if name and address)
 
-    def _read_names_and_moments(self, batch: pa.RecordBatch) -> tuple[list[str | None], list[Any]]:
+    def _read_names_and_moments(self, batch: pa.RecordBatch) -> tuple[list[Any], list[Any]]:
         """Read the name of the document of each row, and how new it is; None: the source does not tell."""
         names = _to_texts(batch.column(self.options.id))
         if self.options.modified:
@@ -437,13 +437,10 @@ class RowDocuments:
         states: list[str] = []
         times: list[datetime | None] = []
         for name, moment, address in zip(names, moments, addresses, strict=True):
-            facts = facts_by_id.get(name)
-            if facts is not None:
-                state, modified, fetched = facts[:3]
-            else:
-                state, modified, fetched = STATE_MISSING, None, None
-                if address:
-                    state = STATE_WAITING
+            missing_state = STATE_MISSING
+            if address:
+                missing_state = STATE_WAITING
+            state, modified, fetched, *_ = facts_by_id.get(name, (missing_state, None, None))
             if state == STATE_HERE and modified != moment:
                 state = STATE_OLD
             states.append(state)

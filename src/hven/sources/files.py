@@ -1,4 +1,4 @@
-"""Files as they are: one row for each, with size, checksum and media type; nothing of what is in them."""
+"""List files as they are: one row for each, with size, checksum and media type; their content is not read."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from hven.sources.remote_stores import RemoteStore
 
-FILES_PER_BATCH = 512  # files of a batch
-UNREAD_FILES_PER_BATCH = 16_384  # .. that are not read
+FILES_PER_BATCH = 512
+UNREAD_FILES_PER_BATCH = 16_384  # where files are not read
 FILE_LIST_COLUMNS = parse_columns("""
     path        | string    |      | meta.id;meta.file         | Path of the file, relative to the descriptor
     title       | string    |      | meta.title                | What the file is
@@ -50,14 +50,14 @@ FILE_LIST_COLUMNS = parse_columns("""
     quoted      | string    |      |                           | The path as addresses write it
     direct      | string    |      | meta.ref.url              | Address on another server
 """)
-MAX_PATH_BYTES = 2000  # bytes of a path
-IDLE_TIMEOUT_SECONDS = 60.0  # that another server may be silent while it is listed or read
+MAX_PATH_BYTES = 2000
+IDLE_TIMEOUT_SECONDS = 60.0  # another server may be silent for this time while it is listed or read
 _COLUMN_TYPES = {column.name: column.type.arrow for column in FILE_LIST_COLUMNS}
 _SHA256_PATTERN = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class Options(FileOptions):
-    """What a descriptor may say of files."""
+    """What a descriptor may state about files."""
 
     files: Texts = Field(
         validation_alias=AliasChoices("files", "file"),
@@ -121,19 +121,18 @@ class DirectoryFileSource(FileListingRows):
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield a row for each file; each is read once, for its checksum."""
-        names = check_column_names(column_names, [column.name for column in FILE_LIST_COLUMNS], "the list of files")
-        if row_limit is None:
-            files = self.files
-        else:
+        known_names = [column.name for column in FILE_LIST_COLUMNS]
+        names = check_column_names(column_names, known_names, "the list of files")
+        files = self.files
+        if row_limit is not None:
             files = self.files[:row_limit]
         size = min(FILES_PER_BATCH, self.context.batch_row_limit)
         for begin in range(0, len(files), size):
             part = files[begin : begin + size]
-            facts = {
-                name: pa.array([file.find_fact(name) for file in part], find_fact_type(name))
-                for name in names
-                if name in FILE_FACT_COLUMNS
-            }
+            facts: dict[str, pa.Array] = {}
+            for name in names:
+                if name in FILE_FACT_COLUMNS:
+                    facts[name] = pa.array([file.find_fact(name) for file in part], find_fact_type(name))
             yield _build_batch([self._build_row(file) for file in part], names, begin, facts)
 
     def _build_row(self, file: DataFile) -> dict[str, object]:
@@ -151,18 +150,18 @@ class DirectoryFileSource(FileListingRows):
             )
         file.bytes_read = stat_after.st_size
         self.read_count += stat_after.st_size
+        path = file.name
         if self.options.at:
             path = f"{self.options.at}/{file.name}"
-        else:
-            path = file.name
-        fact = RemoteFileFacts(bytes=file.stat.st_size, modified=file.modified.replace(tzinfo=None))
+        modified = file.modified.replace(tzinfo=None)
+        fact = RemoteFileFacts(bytes=file.stat.st_size, modified=modified)
         return _build_file_row(self.options, path, fact, file.sha256, None)
 
 
 class NamedFileSource:
     """One row for each file that a query names, or a directory or a server lists.
 
-    None is read, or asked for, unless for its checksum.
+    Files are read, or requested, only for their checksum.
     """
 
     def __init__(self, options: Options, root: FileRoot, context: SourceContext) -> None:
@@ -187,60 +186,67 @@ class NamedFileSource:
         return list(FILE_LIST_COLUMNS)
 
     def list_input_versions(self) -> list[InputVersion]:
-        """Tell what was listed, as one."""
+        """Describe the list of files as one input."""
+        name = self._root.path_prefix or "files"
         detail = f"names, sizes and times of {self._file_count} files"
-        return [
-            InputVersion(name=self._root.path_prefix or "files", sha256=self._list_digest.hexdigest(), detail=detail)
-        ]
+        return [InputVersion(name=name, sha256=self._list_digest.hexdigest(), detail=detail)]
 
     def estimate_size(self) -> int | None:
-        """Return None: it is not known how many there are."""
+        """Return None: the number of files is unknown."""
         return None
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield a row for each file."""
-        names = check_column_names(column_names, [column.name for column in FILE_LIST_COLUMNS], "the list of files")
+        known_names = [column.name for column in FILE_LIST_COLUMNS]
+        names = check_column_names(column_names, known_names, "the list of files")
         rows = islice(self._build_rows(), row_limit)
         self._list_digest = hashlib.sha256()
         self._file_count = 0
-        while part := list(islice(rows, min(UNREAD_FILES_PER_BATCH, self._context.batch_row_limit))):
+        batch_rows = min(UNREAD_FILES_PER_BATCH, self._context.batch_row_limit)
+        while part := list(islice(rows, batch_rows)):
             for row in part:
                 self._list_digest.update(
                     f"{row['path']}\0{row['bytes']}\0{row['modified']}\0{row['sha256']}\n".encode()
                 )
-            facts = {name: pa.nulls(len(part), find_fact_type(name)) for name in names if name in FILE_FACT_COLUMNS}
+            fact_names = [name for name in names if name in FILE_FACT_COLUMNS]
+            facts = {name: pa.nulls(len(part), find_fact_type(name)) for name in fact_names}
             yield _build_batch(part, names, self._file_count, facts)
             self._file_count += len(part)
 
     def _build_rows(self) -> Iterator[dict[str, object]]:
-        for path, fact, checksum in self._query_files() if self.options.adql is not None else self._list_matching():
+        if self.options.adql is not None:
+            files = self._query_files()
+        else:
+            files = self._list_matching()
+        for path, fact, checksum in files:
             problem = find_path_problem(path)
             if problem is not None:
                 if self._context.on_reject is not None:
-                    self._context.on_reject(
-                        RejectedRow(file=None, row=None, column="path", value=path[:200], reason=problem)
-                    )
+                    reject = RejectedRow(file=None, row=None, column="path", value=path[:200], reason=problem)
+                    self._context.on_reject(reject)
                 continue
+            direct = None
             if self._root.redirects_clients:
                 direct = f"{self._root.address}/{quote(path)}"
-            else:
-                direct = None
+            full_path = path
             if self._root.path_prefix:
                 full_path = f"{self._root.path_prefix}/{path}"
-            else:
-                full_path = path
             yield _build_file_row(self.options, full_path, fact, checksum, direct)
 
     def _list_matching(self) -> Iterator[tuple[str, RemoteFileFacts, str | None]]:
         try:
+            store: DirectoryStore | RemoteStore
             if self._root.scheme is None:
-                disk = DirectoryStore(self._directory, self._context.allowed_roots)
+                store = DirectoryStore(self._directory, self._context.allowed_roots)
             else:
-                disk = None
-            for path, fact in (disk or self._store).list_files(self.options.files, self.options.ignore):
-                yield path, fact, self._compute_checksum(path, fact) if self.options.checksums else None
+                store = self._store
+            for path, fact in store.list_files(self.options.files, self.options.ignore):
+                checksum = None
+                if self.options.checksums:
+                    checksum = self._compute_checksum(path, fact)
+                yield path, fact, checksum
         except UpstreamError as error:
             raise SourceError(f"{self._root.address}: {error.message}", remedy=error.remedy) from error
 
@@ -254,19 +260,17 @@ class NamedFileSource:
                 if path is None:
                     continue
                 fact = RemoteFileFacts(bytes=row.get("bytes"))
-                checksum = row.get("sha256")
-                if _SHA256_PATTERN.fullmatch(str(checksum)):
-                    checksum = str(checksum).lower()
-                else:
-                    checksum = None
+                checksum = None
+                checksum_text = str(row.get("sha256"))
+                if _SHA256_PATTERN.fullmatch(checksum_text):
+                    checksum = checksum_text.lower()
                 if find_path_problem(path) is None:
                     try:
                         fact, checksum = self._inspect_file(path, fact, checksum)
                     except (OSError, UpstreamError) as error:
                         if isinstance(error, UpstreamTimeoutError):
-                            raise SourceError(
-                                f"{self._root.address}/{path}: {error.message}", remedy=error.remedy
-                            ) from error
+                            message = f"{self._root.address}/{path}: {error.message}"
+                            raise SourceError(message, remedy=error.remedy) from error
                         missing_count += 1
                         continue
                 yield path, fact, checksum
@@ -276,19 +280,18 @@ class NamedFileSource:
     def _inspect_file(
         self, path: str, fact: RemoteFileFacts, checksum: str | None
     ) -> tuple[RemoteFileFacts, str | None]:
-        """Look at a file on disk, and at one elsewhere only if its checksum is wanted."""
+        """Read the facts of a file on disk; of a remote file only if its checksum is wanted."""
         if self._root.scheme is None:
             place = self._directory / path
             check_link(place, path, (self._directory, *self._context.allowed_roots))
             file_stat = place.stat()
             if not stat.S_ISREG(file_stat.st_mode):
                 raise FileNotFoundError(path)
-            moment = dt.datetime.fromtimestamp(file_stat.st_mtime, dt.UTC).replace(tzinfo=None)
-            file = DataFile(path=place, name=path)
-            wants_checksum = self.options.checksums is not False
-            return RemoteFileFacts(
-                bytes=file_stat.st_size, modified=moment
-            ), file.compute_sha256() if wants_checksum else checksum
+            modified = dt.datetime.fromtimestamp(file_stat.st_mtime, dt.UTC)
+            fact = RemoteFileFacts(bytes=file_stat.st_size, modified=modified.replace(tzinfo=None))
+            if self.options.checksums is not False:
+                checksum = DataFile(path=place, name=path).compute_sha256()
+            return fact, checksum
         if not self.options.checksums:
             return fact, checksum
         current_facts = self._store.fetch_facts(path)
@@ -300,27 +303,27 @@ class NamedFileSource:
             raise SourceError(
                 f"{self._root.address}/{path}: its server does not say its size", remedy="checksums: false"
             )
-        for part in self._store.read_range(path, 0, fact.bytes, fact) if fact.bytes else ():
-            digest.update(part)
+        if fact.bytes:
+            for part in self._store.read_range(path, 0, fact.bytes, fact):
+                digest.update(part)
         return digest.hexdigest()
 
 
 def find_path_problem(path: str) -> str | None:
-    """Say why something is no path of a file below a root; None: it is one.
+    """Explain why a text is no path of a file below a root; None: it is one.
 
     Parameters
     ----------
     path
-        As a row or a server names it.
+        Path as a row or a server names it.
     """
     parts = path.split("/")
     if {"", ".", ".."} & {*parts}:
         return "a path has no empty part, and no part . or .."
     if not path.isprintable() or "\\" in path:
         return "a path has no control characters and no \\"
-    if len(path.encode("utf-8", "replace")) > MAX_PATH_BYTES or any(
-        len(part.encode("utf-8", "replace")) > 255 for part in parts
-    ):
+    part_bytes = [len(part.encode("utf-8", "replace")) for part in parts]
+    if len(path.encode("utf-8", "replace")) > MAX_PATH_BYTES or max(part_bytes) > 255:
         return f"a path has at most {MAX_PATH_BYTES:,} bytes, and 255 between two slashes"
     return None
 
@@ -345,13 +348,14 @@ def _build_file_row(
 def _build_batch(
     rows: Sequence[Mapping[str, object]], column_names: Sequence[str], rows_before: int, facts: Mapping[str, pa.Array]
 ) -> pa.RecordBatch:
-    number = pa.array(np.arange(rows_before + 1, rows_before + 1 + len(rows)), pa.int64())
-    arrays = [
-        number
-        if name == ROW_NUMBER_COLUMN
-        else facts[name]
-        if name in facts
-        else pa.array([row[name] for row in rows], _COLUMN_TYPES[name])
-        for name in column_names
-    ]
+    arrays: list[pa.Array] = []
+    for name in column_names:
+        if name == ROW_NUMBER_COLUMN:
+            row_numbers = np.arange(rows_before + 1, rows_before + 1 + len(rows))
+            arrays.append(pa.array(row_numbers, pa.int64()))
+        elif name in facts:
+            arrays.append(facts[name])
+        else:
+            values = [row[name] for row in rows]
+            arrays.append(pa.array(values, _COLUMN_TYPES[name]))
     return pa.RecordBatch.from_arrays(arrays, names=list(column_names))

@@ -33,11 +33,12 @@ FILES = FileSignature(
 
 
 class Options(JsonOptions, FileOptions):
-    """What a descriptor may say of JSON."""
+    """What a descriptor may state about JSON."""
 
     records: list[str] | None = Field(
         None,
-        description="Path of the list that holds the records: `features`, `hits.hits`; `.`: the document is one record. "
+        description="Path of the list that holds the records: `features`, `hits.hits`; `.`: the document is one "
+        "record. "
         "Default: seen from the file.",
     )
     names: list[str] | None = Field(None, description="Names of the elements, where records are arrays themselves.")

@@ -36,13 +36,14 @@ _DN_ESCAPE_PATTERN = re.compile(rb"\\([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
 
 
 class Options(BaseModel):
-    """What a descriptor may say of a directory."""
+    """What a descriptor may state about a directory."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: Texts = Field(
         min_length=1,
-        description="Address of the directory: `ldaps://ldap.example.org`, `ldap://ldap.example.org:389`; of several the "
+        description="Address of the directory: `ldaps://ldap.example.org`, `ldap://ldap.example.org:389`; of several "
+        "the "
         "first that answers is asked.",
     )
     starttls: bool = Field(
@@ -57,12 +58,14 @@ class Options(BaseModel):
     filter: str = Field("(objectClass=*)", description="Which entries: `(objectClass=inetOrgPerson)` (RFC 4515).")
     columns: dict[str, str] = Field(
         min_length=1,
-        description="Columns, and the attribute of each: `{account: uid, email: mail}`; the attribute `dn` is the entry's "
+        description="Columns, and the attribute of each: `{account: uid, email: mail}`; the attribute `dn` is the "
+        "entry's "
         "name.",
     )
     each: str | None = Field(
         None,
-        description="The column of which each value makes a row. Several values of another are one text, between them `; `.",
+        description="The column of which each value makes a row. Several values of another are one text, between "
+        "them `; `.",
     )
     short: Texts = Field(
         default_factory=list,

@@ -1,4 +1,7 @@
-"""OIFITS, versions 1 and 2: a row for each granule, as OiDB has them (what a file holds of a target, in a mode of an instrument, in a night), or one for each file."""
+"""Read OIFITS, versions 1 and 2: a row for each granule, as OiDB has them, or one for each file.
+
+A granule is what a file holds of a target, in a mode of an instrument, in a night.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,16 @@ if TYPE_CHECKING:
 
 FILES = FileSignature(
     extensions=("oifits",),
-    leading_pattern=rb"(?s)SIMPLE  =.*?(CONTENT *= 'OIFITS|EXTNAME = 'OI_(ARRAY|TARGET|WAVELENGTH|VIS|VIS2|T3|FLUX) *')",
+    leading_pattern=(
+        rb"(?s)SIMPLE  =.*?"
+        rb"(CONTENT *= 'OIFITS|EXTNAME = 'OI_(ARRAY|TARGET|WAVELENGTH|VIS|VIS2|T3|FLUX) *')"
+    ),
     base_kind="fits",
 )
 
 
 class Options(HeaderOptions):
-    """What a descriptor may say of OIFITS files."""
+    """What a descriptor may state about OIFITS files."""
 
     mode: Literal["granules", "files"] = Field(
         "granules",

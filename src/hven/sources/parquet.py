@@ -162,7 +162,7 @@ class ParquetRows(FileRows):
 
         Report what is not read, or is read as something else.
         """
-        report = _ignore_deviation
+        report: Callable[[Deviation], None] = _ignore_deviation
         if file is self.files[0]:
             report = self.context.report_deviation
         if not self.in_place:

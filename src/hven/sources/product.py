@@ -48,17 +48,23 @@ FILES = FileSignature(
         "tiff",
         "jp2",
     ),
-    leading_pattern=rb"(?s)\xcd\xf3\x00\x01|\xcd\xf2\x60\x02|\x00\x00\xff\xff\x00\x00\xff\xff|\x89HDF\r\n\x1a\n|CDF[\x01\x02\x05]|SR\x00[\x04\x06]|II[*+]\x00|MM\x00[*+]|\x00\x00\x00\x0cjP  |LBLSIZE *="
-    rb"|(?:CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(?:PDS_VERSION_ID|ODL_VERSION_ID)\s*=|CCSD3ZF|\s*Object *= *IsisCube|(?:\xef\xbb\xbf)?\s*<\?xml.*?<(?:\w+:)?Product_\w+[\s>]",
+    leading_pattern=(
+        rb"(?s)\xcd\xf3\x00\x01|\xcd\xf2\x60\x02|\x00\x00\xff\xff\x00\x00\xff\xff|\x89HDF\r\n\x1a\n|CDF[\x01\x02\x05]"
+        rb"|SR\x00[\x04\x06]|II[*+]\x00|MM\x00[*+]|\x00\x00\x00\x0cjP  |LBLSIZE *="
+        rb"|(?:CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(?:PDS_VERSION_ID|ODL_VERSION_ID)\s*="
+        rb"|CCSD3ZF|\s*Object *= *IsisCube"
+        rb"|(?:\xef\xbb\xbf)?\s*<\?xml.*?<(?:\w+:)?Product_\w+[\s>]"
+    ),
 )
 
 
 class Options(HeaderOptions):
-    """What a descriptor may say of product files."""
+    """What a descriptor may state about product files."""
 
     mode: Literal["header", "images", "variables", "cards", "table"] | None = Field(
         None,
-        description="`header`: one row per file; `images`: one per image or cube; `variables`: one per variable; `cards`: one per card or attribute; "
+        description="`header`: one row per file; `images`: one per image or cube; `variables`: one per variable; "
+        "`cards`: one per card or attribute; "
         "`table`: the rows of a table. Default: `table` if there is a `part`, else `header`.",
     )
     part: int | str | None = Field(

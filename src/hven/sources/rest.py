@@ -35,7 +35,7 @@ NEXT_LINK_PATHS = (
 
 
 class Options(PageOptions):
-    """What a descriptor may say of pages of JSON."""
+    """What a descriptor may state about pages of JSON."""
 
     params: dict[str, str | int | float] = Field(default_factory=dict, description="Parameters of each request.")
     body: dict[str, Any] | None = Field(
@@ -43,12 +43,14 @@ class Options(PageOptions):
     )
     records: list[str] | None = Field(
         None,
-        description="Path of the list that holds the records: `data.items`; `.`: the page is one list. Default: seen from "
+        description="Path of the list that holds the records: `data.items`; `.`: the page is one list. Default: seen "
+        "from "
         "the first page.",
     )
     next: list[str] | None = Field(
         None,
-        description="Path of what leads to the next page: its address, or (with `cursor`) the value to send. Default: the "
+        description="Path of what leads to the next page: its address, or (with `cursor`) the value to send. Default: "
+        "the "
         "header Link, or a link `next`.",
     )
     cursor: str | None = Field(None, description="Name of the parameter in which the value at `next` is sent.")

@@ -1,4 +1,4 @@
-"""Programs of a site's: where they are found, and how they run under a warden, with limits, until nothing of them is left."""
+"""Find the programs of a site, and run them under a supervisor with limits, which ends them with all their children."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of other services: whatever answers to TAP, page by page, with the types, units, UCDs and descriptions that it gives."""
+"""Read tables of any TAP service page by page, with the types, units, UCDs and descriptions that it states."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENDPOINT_PATH_PATTERN = re.compile(r"/(sync|async|tables|capabilities|availabil
 
 
 class Options(BudgetOptions):
-    """What a descriptor may say of a TAP service."""
+    """What a descriptor may state about a TAP service."""
 
     url: str = Field(pattern=r"^https?://", description="Address of the service, above /sync: https://host/tap.")
     table: str | None = Field(None, description="The table, as its TAP_SCHEMA names it.")
@@ -33,7 +33,8 @@ class Options(BudgetOptions):
     columns: Texts | None = Field(None, description="Only these columns.")
     key: Texts = Field(
         default_factory=list,
-        description="Columns by which rows are asked for page by page: best indexed, of many values; default the table's "
+        description="Columns by which rows are asked for page by page: best indexed, of many values; default the "
+        "table's "
         "primary key, or an indexed `meta.id;meta.main`.",
     )
     page: int | None = Field(None, ge=1, le=10_000_000, description="Rows of a page (50,000); `sync: page` wins.")

@@ -44,7 +44,8 @@ class Options(FileOptions, RequestOptions):
     url: str | None = Field(
         None,
         pattern=r"^https?://",
-        description="Address of one VOTable, instead of `files`: whatever gives one by GET. A sync fetches it if its ETag, "
+        description="Address of one VOTable, instead of `files`: whatever gives one by GET. A sync fetches it if its "
+        "ETag, "
         "time or size is another.",
     )
     table: int | str | None = Field(

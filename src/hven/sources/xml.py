@@ -17,12 +17,13 @@ FILES = FileSignature(
 
 
 class Options(XmlFieldOptions, FileOptions):
-    """What a descriptor may say of XML."""
+    """What a descriptor may state about XML."""
 
     record: str | None = Field(
         None,
         pattern=r"^/{0,2}[^/\s\[\]]+(/[^/\s\[\]]+)*$",
-        description="The elements that are records: `observation`, or with those above it: `results/observation`. Default: "
+        description="The elements that are records: `observation`, or with those above it: `results/observation`. "
+        "Default: "
         "the first ones of which there are several.",
     )
 

@@ -97,7 +97,11 @@ class JsonRecordReader:
         self._objects: list[str] = []
         if not has_unique_keys:
             self._objects = sorted({pointer.rpartition("/")[0] for pointer in pointers})
-        config = {"threads": 1, "autoinstall_known_extensions": False, "autoload_known_extensions": False}
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": 1,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
         self._connection = duckdb.connect(config=config)
         self._local = _ThreadCursor()
 

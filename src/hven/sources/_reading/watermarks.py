@@ -103,7 +103,6 @@ class Watermark:
         if isinstance(value, int):
             return -(1 << 63) <= value < 1 << 63
         return isinstance(value, float) and math.isfinite(value)
-        return value
 
 
 def parse_watermark(expression: str, columns: Sequence[Column]) -> Watermark | None:

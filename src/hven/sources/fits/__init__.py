@@ -1,4 +1,7 @@
-"""FITS: the rows of a binary or ASCII table, or one row per file from header cards (`mode: header`), or one per card (`mode: cards`)."""
+"""Read FITS: the rows of a table, one row per file from header cards, or one row per card.
+
+The modes are `table` (binary or ASCII), `header` and `cards`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ FILES = FileSignature(extensions=("fits", "fit", "fts"), leading_pattern=rb"SIMP
 
 
 class Options(HeaderOptions):
-    """What a descriptor may say of FITS files."""
+    """What a descriptor may state about FITS files."""
 
     mode: Literal["table", "header", "cards"] = Field(
         "table",
@@ -38,22 +41,24 @@ class Options(HeaderOptions):
     )
     longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
         None,
-        description="Header: longitudes of `file.footprint`: of images of the Sun's disc `carrington` (the default) or `stonyhurst`; of maps of bodies "
+        description="Header: longitudes of `file.footprint`: of images of the Sun's disc `carrington` (the default) or "
+        "`stonyhurst`; of maps of bodies "
         "how the header's run, `east` (the default) or `west`, and all are east in the footprint.",
     )
 
 
 def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
-    """List the table HDUs of the first file, in its order; none is the default if they hold but the axes of images.
+    """List the table HDUs of the first file in order; a table that only holds the axes of images is never the default.
 
     Raises
     ------
     SourceError
-        No such file; it is no FITS file.
+        There is no such file, or it is no FITS file.
     """
     data_files = find_data_files(Options.model_validate(dict(options)), context.directory, context.allowed_roots)
     table_hdus = list_table_hdus(data_files[0])
-    default = next((index for index, _, _, axes in table_hdus if not axes), None)
+    table_numbers = [index for index, _, _, is_axes in table_hdus if not is_axes]
+    default = next(iter(table_numbers), None)
     return [
         AvailableTable(option_value=index, name=name, row_count=rows, is_default=index == default)
         for index, name, rows, _ in table_hdus

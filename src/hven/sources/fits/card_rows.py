@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
     from hven.sources._reading.data_files import DataFile
 
-MAX_HDUS = 100_000  # HDUs of a file
-CARD_COLUMNS = parse_columns("""
+MAX_HDUS = 100_000  # of a file
+_CARD_DESCRIPTION = "Place of the card in its header, from 1; those of COMMENT and HISTORY behind the others"
+CARD_COLUMNS = parse_columns(f"""
     file      | string  |  | meta.id;meta.file | Path of the file, relative to the descriptor
     hdu       | int32   |  | meta.number       | Number of the HDU, from 0
     extension | string  |  | meta.id           | Name of the HDU
-    card      | int32   |  | meta.number       | Place of the card in its header, from 1; those of COMMENT and HISTORY behind the others
+    card      | int32   |  | meta.number       | {_CARD_DESCRIPTION}
     keyword   | string  |  | meta.id           | Keyword
     value     | string  |  | meta.note         | Value, as the card has it
     number    | float64 |  |                   | Value, if it is a number
@@ -44,7 +45,8 @@ class FitsCardSource(FitsHeaderSource):
     ) -> Iterator[pa.RecordBatch]:
         """Yield the cards of one file after the other."""
         names = check_column_names(column_names, [column.name for column in CARD_COLUMNS], "the cards")
-        kinds = {column.name: column.type.arrow for column in CARD_COLUMNS} | {ROW_NUMBER_COLUMN: pa.int64()}
+        kinds = {column.name: column.type.arrow for column in CARD_COLUMNS}
+        kinds[ROW_NUMBER_COLUMN] = pa.int64()
         kinds |= {name: find_fact_type(name) for name in names if name in FILE_FACT_COLUMNS}
         rows = islice(self._iterate_cards(names), row_limit)
         while batch_rows := list(islice(rows, self.context.batch_row_limit)):

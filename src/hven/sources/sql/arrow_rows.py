@@ -132,7 +132,6 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
                 deviation = build_duplicate_name_deviation(field.name, name, self.source_name)
                 self.context.report_deviation(deviation)
         return fields, names
-        return fields, names
 
     @cached_property
     def _fields(self) -> dict[str, ResultField]:

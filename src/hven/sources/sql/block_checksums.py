@@ -50,13 +50,17 @@ def write_block_number(block_bits: str, key_columns: Sequence[str]) -> str:
 
 
 def write_row_hash(columns: Sequence[str], hashable_columns: Collection[str], version: int) -> str:
-    """Write a hash of a row; `hashable_columns`: columns of types that have one of their own."""
+    """Write a hash of a row; columns without a hash of their own (not in `hashable_columns`) are hashed as text."""
     if version < MIN_RECORD_HASH_VERSION:
-        return f'hashtextextended(ROW({", ".join(quote_name(name) for name in columns)})::text COLLATE "C", 0)'
-    return (
-        f"hash_record_extended(ROW({', '.join(quote_name(name) if name in hashable_columns else f'{quote_name(name)}::text' for name in columns)}), "
-        f"0)"
-    )
+        names = ", ".join(map(quote_name, columns))
+        return f'hashtextextended(ROW({names})::text COLLATE "C", 0)'
+    values: list[str] = []
+    for name in columns:
+        if name in hashable_columns:
+            values.append(quote_name(name))
+        else:
+            values.append(f"{quote_name(name)}::text")
+    return f"hash_record_extended(ROW({', '.join(values)}), 0)"
 
 
 def _write_number_set(numbers: Sequence[int]) -> str:
@@ -154,13 +158,14 @@ def write_block_conditions(
         ranges = _join_ranges(sorted(set(block_numbers)))
         if cutting != "h" and len(ranges) <= MAX_KEY_RANGES:
             width = int(cutting)
-            yield f"({' OR '.join(f'({name} >= {low << width} AND {name} < {(high + 1) << width})' for low, high in ranges)})"
+            conditions = [f"({name} >= {low << width} AND {name} < {(high + 1) << width})" for low, high in ranges]
+            yield f"({' OR '.join(conditions)})"
         else:
             yield f"({writer.write_block_number(cutting, key_columns)}) IN {writer.write_number_set(block_numbers)}"
 
 
 def _join_ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """Join neighbours."""
+    """Join neighbouring numbers to ranges."""
     ranges: list[tuple[int, int]] = []
     for number in numbers:
         if ranges and number == ranges[-1][1] + 1:

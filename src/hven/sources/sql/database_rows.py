@@ -1,4 +1,4 @@
-"""What the databases have in common: columns, narrowing, picking, pages, values that don't fit their type."""
+"""The common parts of database sources: columns, selection by keys and watermarks, pages, rejected values."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 32_768
 SAMPLE_ROWS = 5_000
-DEFAULT_PAGE_ROWS = 50_000  # rows between two places to go on from, unless somebody says otherwise
+DEFAULT_PAGE_ROWS = 50_000  # between two resume tokens
 SOURCE_ALIAS = "hven_source"
 _NAME_PART_PATTERN = re.compile(r'"(?:[^"]|"")+"|[^.]+')  # of a table's name: a dot inside quotes separates nothing
 
@@ -45,7 +46,7 @@ class SqlCondition:
         return SqlCondition(sql=f"{self.sql} AND {other.sql}", values=(*self.values, *other.values))
 
 
-PLACEHOLDER = "\x00"  # where a value goes: no SQL has it
+PLACEHOLDER = "\x00"  # stands for a value: no SQL text contains it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +59,14 @@ class SelectStatement:
 
     def write_clause(self) -> str:
         """Write everything behind FROM."""
+        clause = ""
         if self.conditions:
-            where_clause = f" WHERE {' AND '.join(condition.sql for condition in self.conditions)}"
-        else:
-            where_clause = ""
+            clause = f" WHERE {' AND '.join(condition.sql for condition in self.conditions)}"
         if self.order_by:
-            order = f" ORDER BY {', '.join(self.order_by)}"
-        else:
-            order = ""
-        return f"{where_clause}{order}" + (f" LIMIT {int(self.row_limit)}" if self.row_limit is not None else "")
+            clause = f"{clause} ORDER BY {', '.join(self.order_by)}"
+        if self.row_limit is not None:
+            clause = f"{clause} LIMIT {int(self.row_limit)}"
+        return clause
 
     @property
     def values(self) -> tuple[object, ...]:
@@ -75,7 +75,10 @@ class SelectStatement:
 
 
 class DatabaseSource(WatermarkSource):
-    """A table or query of a database. Copies of it read a part: what is newer, some keys, some blocks."""
+    """A table or query of a database.
+
+    Copies of the source read a part of it: newer rows, some keys, some blocks.
+    """
 
     def __init__(self, options: Options, context: SourceContext) -> None:
         self.options = options
@@ -94,49 +97,50 @@ class DatabaseSource(WatermarkSource):
 
     @abstractmethod
     def _describe_columns(self) -> list[Column]:
-        """Ask the database for the columns."""
+        """Describe the columns as the database knows them."""
 
     def _write_select(self, quote: str = '"') -> str:
         if self.options.query is not None:
             return self.options.query.strip().rstrip(";")
-        return "SELECT * FROM " + ".".join(
-            part if part.startswith(quote) else f"{quote}{part.replace(quote, quote * 2)}{quote}"
-            for part in self.split_table_name(self.options.table)
-        )
+        parts: list[str] = []
+        for part in self.split_table_name(self.options.table):
+            if part.startswith(quote):
+                parts.append(part)
+            else:
+                escaped_part = part.replace(quote, quote * 2)
+                parts.append(f"{quote}{escaped_part}{quote}")
+        return f"SELECT * FROM {'.'.join(parts)}"
 
     @staticmethod
     def split_table_name(table: str | None) -> list[str]:
-        """Cut a table's name: a dot inside quotes separates nothing."""
+        """Split a table's name: a dot within quotes separates nothing."""
         return _NAME_PART_PATTERN.findall(table or "")
 
     @property
     def source_name(self) -> str:
-        """What is read, in words, for messages."""
+        """The table or query in words, for messages."""
         if self.options.table:
             return f"table {self.options.table}"
         return "the query"
 
     def estimate_size(self) -> int | None:
-        """Return None: nobody knows the number of rows without asking for all of them."""
+        """Return None: the number of rows is unknown without a query for all of them."""
         return None
 
     def list_input_versions(self) -> list[InputVersion]:
         """Name the table or query; the address is not shown."""
-        return [
-            InputVersion(
-                name=self.options.file
-                or (self.options.url if (self.options.url or "").startswith("$") else None)
-                or "database",
-                detail=self._write_select(),
-            )
-        ]
+        name = self.options.file
+        url = self.options.url or ""
+        if not name and url.startswith("$"):
+            name = url
+        return [InputVersion(name=name or "database", detail=self._write_select())]
 
     # --- a part of the rows -----------------------------------------------------------------------------------
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
-        words = self._build_writer()
-        sql = watermark.write_condition(value, words)
-        return self._copy_part(SqlCondition(sql=sql, values=tuple(words.values)))
+        writer = self._build_writer()
+        sql = watermark.write_condition(value, writer)
+        return self._copy_part(SqlCondition(sql=sql, values=tuple(writer.values)))
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
         watermark = parse_watermark(expression, self.list_columns())
@@ -145,7 +149,7 @@ class DatabaseSource(WatermarkSource):
         return None
 
     def _is_comparable(self, name: str) -> bool:
-        """Check whether values of the column have the same order there and here."""
+        """Check whether values of the column have the same order in the database and in Hven."""
         return name in self._columns
 
     def select_keys(self, key_columns: Sequence[str], keys: pa.Table) -> Self:
@@ -159,91 +163,97 @@ class DatabaseSource(WatermarkSource):
         return self._copy_part(portions=portions)
 
     def _split_keys(self, columns: Sequence[str], keys: pa.Table) -> Iterator[SqlCondition]:
-        """Cut keys into portions; those with nulls have conditions of their own."""
+        """Split keys into portions; keys with nulls have conditions of their own."""
         if not keys.num_rows:
             return
         keys = keys.combine_chunks()
-        missing = [keys.column(name).is_null() for name in columns]
-        number = pa.chunked_array([pa.repeat(pa.scalar(0, pa.int64()), keys.num_rows)])
-        for place, nulls in enumerate(missing):
-            number = pc.add(number, pc.multiply(nulls.cast(pa.int64()), pa.scalar(1 << place, pa.int64())))
-        for pattern in sorted(pc.unique(number).to_pylist()):
-            keys_of_pattern = keys.filter(pc.equal(number, pattern))
-            valued_columns = [name for place, name in enumerate(columns) if not pattern >> place & 1]
-            null_conditions = [
-                self._build_writer().write_is_null(name) for place, name in enumerate(columns) if pattern >> place & 1
-            ]
+        # bit n of a pattern: column n is null
+        patterns = pa.chunked_array([pa.repeat(pa.scalar(0, pa.int64()), keys.num_rows)])
+        for place, name in enumerate(columns):
+            is_null = keys.column(name).is_null().cast(pa.int64())
+            patterns = pc.add(patterns, pc.multiply(is_null, pa.scalar(1 << place, pa.int64())))
+        writer = self._build_writer()
+        for pattern in sorted(pc.unique(patterns).to_pylist()):
+            pattern_keys = keys.filter(pc.equal(patterns, pattern))
+            valued_columns: list[str] = []
+            conditions: list[str] = []
+            for place, name in enumerate(columns):
+                if pattern >> place & 1:
+                    conditions.append(writer.write_is_null(name))
+                else:
+                    valued_columns.append(name)
             if not valued_columns:
-                yield SqlCondition(sql=f"({' AND '.join(null_conditions)})")
+                yield SqlCondition(sql=f"({' AND '.join(conditions)})")
                 continue
+            valued_keys = pattern_keys.select(valued_columns)
             step = self._count_keys_per_statement(len(valued_columns))
-            for at in range(0, keys_of_pattern.num_rows, step):
-                among = self._write_key_condition(
-                    valued_columns, keys_of_pattern.select(valued_columns).slice(at, step)
-                )
-                yield SqlCondition(sql=f"({' AND '.join([*null_conditions, among.sql])})", values=among.values)
+            for at in range(0, valued_keys.num_rows, step):
+                among = self._write_key_condition(valued_columns, valued_keys.slice(at, step))
+                yield SqlCondition(sql=f"({' AND '.join([*conditions, among.sql])})", values=among.values)
 
     @abstractmethod
     def _count_keys_per_statement(self, column_count: int) -> int:
-        """Return how many keys go into one statement."""
+        """Return the number of keys that one statement takes."""
 
     @abstractmethod
     def _write_key_condition(self, columns: Sequence[str], keys: pa.Table) -> SqlCondition:
-        """Write that `columns` are among `keys`, which have no nulls."""
+        """Write the condition that `columns` are among `keys`, which have no nulls."""
 
     def _copy_part(self, *conditions: SqlCondition, portions: Iterable[SqlCondition] | None = None) -> Self:
-        _ = self._columns  # what was seen of the whole holds for its parts
+        _ = self._columns  # cached for all parts
         part = copy.copy(self)
-        cut = self._key_portions
+        part.read_count = 0
+        part._conditions = (*self._conditions, *conditions)  # noqa: SLF001  (a copy of this source)
         if portions is not None:
-            new = tuple(portions)
-            if cut is None:
-                cut = new
-            else:
-                cut = tuple(
-                    old_condition.join_with_and(new_condition) for old_condition in cut for new_condition in new
-                )
-        vars(part).update(read_count=0, _conditions=(*self._conditions, *conditions), _key_portions=cut)
+            part._key_portions = self._combine_portions(tuple(portions))  # noqa: SLF001  (a copy of this source)
         return part
 
+    def _combine_portions(self, portions: tuple[SqlCondition, ...]) -> tuple[SqlCondition, ...]:
+        """Combine the portions of this source with further ones: a statement for each pair."""
+        if self._key_portions is None:
+            return portions
+        pairs = product(self._key_portions, portions)
+        return tuple(condition.join_with_and(new_condition) for condition, new_condition in pairs)
+
     def _build_statements(self, row_limit: int | None = None) -> list[SelectStatement]:
-        """List what is asked, one after the other in one transaction."""
+        """List the statements that are executed one after the other in one transaction."""
         if self._key_portions is None:
             return [SelectStatement(conditions=self._conditions, row_limit=row_limit)]
-        return [
-            SelectStatement(conditions=(*self._conditions, portion), row_limit=row_limit)
-            for portion in self._key_portions
-        ]
+        statements: list[SelectStatement] = []
+        for portion in self._key_portions:
+            conditions = (*self._conditions, portion)
+            statements.append(SelectStatement(conditions=conditions, row_limit=row_limit))
+        return statements
 
     @abstractmethod
     def _build_writer(self) -> SqlConditionWriter:
-        """Return how conditions are written."""
+        """Return the writer of conditions."""
 
     # --- values that don't fit ----------------------------------------------------------------------------------
 
     def _reject_row(self, row: int, column: str, value: str, reason: str) -> None:
         if self.context.on_reject is None:
             raise SourceError(f"{self.source_name}, row {row}, column {column}: {value!r} is {reason}")
-        self.context.on_reject(RejectedRow(file=None, row=row, column=column, value=value, reason=reason))
+        rejected_row = RejectedRow(file=None, row=row, column=column, value=value, reason=reason)
+        self.context.on_reject(rejected_row)
 
     def _convert_column(
         self, values: Sequence[Any], name: str, first_row_number: int, rejected_indexes: set[int]
     ) -> pa.Array:
-        """Convert a column's values to an array; those that don't fit the type are set aside."""
+        """Convert the values of a column to an array; rows with values that do not fit are rejected."""
         kind = self._columns[name].type.arrow
         try:
             return pa.array(values, kind)
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             pass
-        texts = [
-            None if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-            for value in values
-        ]
+        texts = [_to_text(value) for value in values]
         text = pa.array(texts, pa.string())
         if not is_convertible_type(kind):
             raise SourceError(f"{self.source_name}, column {name}: values are not {self._columns[name].type}")
         array, faults = parse_cells(text, kind)
-        for at in [] if faults is None else pc.indices_nonzero(faults).to_pylist():
+        if faults is None:
+            return array
+        for at in pc.indices_nonzero(faults).to_pylist():
             if at not in rejected_indexes:
                 rejected_indexes.add(at)
                 self._reject_row(first_row_number + at, name, texts[at] or "", f"not {self._columns[name].type}")
@@ -252,25 +262,32 @@ class DatabaseSource(WatermarkSource):
     def _build_batch_from_rows(
         self, rows: Sequence[Sequence[Any]], names: Sequence[str], first_row_number: int
     ) -> pa.RecordBatch:
-        """Assemble a batch of fetched rows, column by column."""
-        column_names = list(self._columns)
-        columns = list(zip(*rows, strict=True))
+        """Build a batch of fetched rows, column by column."""
+        value_lists = dict(zip(self._columns, zip(*rows, strict=True), strict=True))
         bad: set[int] = set()
-        arrays = {
-            name: self._convert_column(columns[column_names.index(name)], name, first_row_number, bad)
-            for name in names
-            if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}
-        }
+        arrays: dict[str, pa.Array] = {}
+        for name in names:
+            if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}:
+                arrays[name] = self._convert_column(value_lists[name], name, first_row_number, bad)
         batch = build_source_batch(names, arrays, len(rows), first_row_number, None)
         if bad:
-            return batch.filter(pa.array([at not in bad for at in range(len(rows))]))
+            is_good = [index not in bad for index in range(len(rows))]
+            batch = batch.filter(pa.array(is_good))
         return batch
 
 
-class SqlConditionWriter(ABC):
-    """How a database writes the parts of a condition (see `hven.sources._reading.watermarks.ConditionWriter`).
+def _to_text(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value)
 
-    `values` collects what goes where `PLACEHOLDER` stands.
+
+class SqlConditionWriter(ABC):
+    """Writes the parts of a condition for a database (see `hven.sources._reading.watermarks.ConditionWriter`).
+
+    `values` collects the values that `PLACEHOLDER` stands for.
     """
 
     def __init__(self, rows: DatabaseSource) -> None:
@@ -279,14 +296,14 @@ class SqlConditionWriter(ABC):
 
     @abstractmethod
     def write_column(self, name: str, *, is_computed: bool) -> str:
-        """Write a column so that it compares as its values do here."""
+        """Write a column so that it compares as its values do in Hven."""
 
     def write_is_null(self, name: str) -> str:
-        """Write that there is no value."""
+        """Write the condition that there is no value."""
         return f"{self.write_plain_column(name)} IS NULL"
 
     def write_plain_column(self, name: str) -> str:
-        """Write a column's name."""
+        """Write the name of a column."""
         return quote_name(name)
 
     def write_literal(self, value: object) -> str:
@@ -296,79 +313,84 @@ class SqlConditionWriter(ABC):
 
 
 class KeyPagedDatabaseSource(DatabaseSource):
-    """Those that are read in the order of a key: who was left goes on behind it."""
+    """Databases that are read in the order of a key: an interrupted run goes on behind its last key."""
 
     def read_pages(
         self, column_names: Sequence[str] | None = None, resume_token: str | None = None
     ) -> Iterator[tuple[pa.RecordBatch, str]]:
-        """Yield rows in the order of the key, with what to say to go on behind them.
+        """Yield rows in the order of the key, with the tokens to go on from.
 
-        Without a known key all at once.
+        Without a known key there are no tokens.
         """
         key = PagingKey.from_columns(self.context.key_columns, self._columns, self._is_comparable)
         names = self._check_column_names(column_names)
         if key is None or self._key_portions is not None:
-            yield from ((batch, "") for batch in self._read_statements(self._build_statements(), names))
+            statements = self._build_statements()
+            for batch in self._read_statements(statements, names):
+                yield batch, ""
             return
-        turning = KeyOrderedPager(key, names, self.context.page_row_limit or DEFAULT_PAGE_ROWS, resume_token)
-        spoken = self._build_writer()
-        order = tuple(spoken.write_column(name, is_computed=False) for name in key.names)
-        has_key = " AND ".join(f"NOT ({spoken.write_is_null(name)})" for name in key.names)
+        page_rows = self.context.page_row_limit or DEFAULT_PAGE_ROWS
+        pager = KeyOrderedPager(key, names, page_rows, resume_token)
+        writer = self._build_writer()
+        order = tuple(writer.write_column(name, is_computed=False) for name in key.names)
+        is_null_conditions = [writer.write_is_null(name) for name in key.names]
+        has_key = " AND ".join(f"NOT ({condition})" for condition in is_null_conditions)
         with_key = [*self._conditions, SqlCondition(sql=has_key)]
-        if turning.last_key is not None:
-            words = self._build_writer()
-            behind = key.write_condition_after(turning.last_key, words)
-            with_key.append(SqlCondition(sql=behind, values=tuple(words.values)))
-        without = SqlCondition(sql=f"({' OR '.join(spoken.write_is_null(name) for name in key.names)})")
+        if pager.last_key is not None:
+            key_writer = self._build_writer()
+            behind = key.write_condition_after(pager.last_key, key_writer)
+            with_key.append(SqlCondition(sql=behind, values=tuple(key_writer.values)))
+        without_key = SqlCondition(sql=f"({' OR '.join(is_null_conditions)})")
         statements = [
             SelectStatement(conditions=tuple(with_key), order_by=order),
-            SelectStatement(conditions=(*self._conditions, without)),
+            SelectStatement(conditions=(*self._conditions, without_key)),
         ]
-        yield from turning.split_into_pages(
-            self._read_statements(statements, turning.requested_names, turning.next_row_number)
-        )
+        batches = self._read_statements(statements, pager.requested_names, pager.next_row_number)
+        yield from pager.split_into_pages(batches)
 
     @abstractmethod
     def _check_column_names(self, columns: Sequence[str] | None) -> list[str]:
-        """Check wanted names."""
+        """Check the wanted names."""
 
     @abstractmethod
     def _read_statements(
         self, statements: Sequence[SelectStatement], names: Sequence[str], first_row_number: int = 1
     ) -> Iterator[pa.RecordBatch]:
-        """Ask one statement after the other in one picture of the data; `first_row_number` is the first row's."""
+        """Execute one statement after the other on one state of the data; `first_row_number` is the first row's."""
 
 
 def quote_name(name: str) -> str:
-    """Write a name as SQL has it."""
+    """Quote a name as in SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def deduplicate_column_names(names: Sequence[str], normalize: Callable[[str], str] = str.lower) -> list[str]:
-    """Name columns of a result apart: the first of one name keeps it, the others are NAME_2, NAME_3 ..; `normalize`.
+    """Distinguish columns of one name: the first keeps it, the others become NAME_2, NAME_3 ..
 
-    What makes two names one.
+    Two names are one if `normalize` makes them equal.
     """
     taken_names = {normalize(name) for name in names}
     used_names: set[str] = set()
-    unique_names = []
+    unique_names: list[str] = []
     for name in names:
-        number, new = 2, name
+        number = 2
+        new = name
         while normalize(new) in used_names or (new != name and normalize(new) in taken_names):
-            number, new = number + 1, f"{name}_{number}"
+            new = f"{name}_{number}"
+            number += 1
         used_names.add(normalize(new))
         unique_names.append(new)
     return unique_names
 
 
 def write_table_option(name: str, schema: str | None = None) -> str:
-    """Write a name as the option `table` wants it: quoted if a dot stands in it."""
+    """Write a name as the option `table` takes it: a part with a dot is quoted."""
     parts = [part for part in (schema, name) if part]
     return ".".join(quote_name(part) if "." in part else part for part in parts)
 
 
 def count_rows_to_fetch(last_row_number: int | None, next_row_number: int) -> int:
-    """Count the rows to fetch next; `next_row_number` is the next row's."""
+    """Count the rows to fetch next; `next_row_number` is the number of the next row."""
     if last_row_number is None:
         return BATCH_ROWS
     return max(0, min(BATCH_ROWS, last_row_number - next_row_number + 1))

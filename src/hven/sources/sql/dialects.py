@@ -131,11 +131,15 @@ MARIADB_DIALECT = SqlSourceDialect(
     write_bytes=lambda value: f"X'{value.encode().hex()}'",
     has_tuples=True,
     tables_sql=(
-        "SELECT IF(table_schema = DATABASE(), NULL, table_schema), table_name, table_type LIKE '%VIEW', table_rows FROM information_schema.tables"
-        " WHERE table_schema NOT IN ('information_schema', 'performance_schema', 'mysql', 'sys') ORDER BY table_schema <=> DATABASE() DESC, 1, 2"
+        "SELECT IF(table_schema = DATABASE(), NULL, table_schema), table_name, table_type LIKE '%VIEW', table_rows"
+        " FROM information_schema.tables"
+        " WHERE table_schema NOT IN ('information_schema', 'performance_schema', 'mysql', 'sys')"
+        " ORDER BY table_schema <=> DATABASE() DESC, 1, 2"
     ),
-    comments_sql="SELECT column_name, column_comment FROM information_schema.columns WHERE table_schema = COALESCE({0}, "
-    "DATABASE()) AND table_name = {1}",
+    comments_sql=(
+        "SELECT column_name, column_comment FROM information_schema.columns"
+        " WHERE table_schema = COALESCE({0}, DATABASE()) AND table_name = {1}"
+    ),
     recoding_template="CONVERT(CAST({0} AS BINARY) USING {1})",
     summing=block_checksums.MARIADB_CHECKSUMS,
 )
@@ -166,12 +170,16 @@ POSTGRESQL_DIALECT = SqlSourceDialect(
     double_template="CAST('{}' AS double precision)",
     has_tuples=True,
     tables_sql=(
-        "SELECT CASE WHEN table_schema = current_schema() THEN NULL ELSE CAST(table_schema AS text) END, CAST(table_name AS text), table_type LIKE '%VIEW', NULL"
-        " FROM information_schema.tables WHERE table_schema NOT IN ('information_schema', 'pg_catalog') ORDER BY 1 NULLS FIRST, 2"
+        "SELECT CASE WHEN table_schema = current_schema() THEN NULL ELSE CAST(table_schema AS text) END,"
+        " CAST(table_name AS text), table_type LIKE '%VIEW', NULL"
+        " FROM information_schema.tables WHERE table_schema NOT IN ('information_schema', 'pg_catalog')"
+        " ORDER BY 1 NULLS FIRST, 2"
     ),
     comments_sql=(
-        "SELECT CAST(a.attname AS text), col_description(a.attrelid, a.attnum) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = COALESCE({0}, current_schema()) AND c.relname = {1} AND a.attnum > 0"
+        "SELECT CAST(a.attname AS text), col_description(a.attrelid, a.attnum)"
+        " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = COALESCE({0}, current_schema()) AND c.relname = {1} AND a.attnum > 0"
     ),
     summing=block_checksums.POSTGRESQL_CHECKSUMS,
 )

@@ -1,4 +1,4 @@
-"""MariaDB and MySQL: rows come as the server sends them, unbuffered, by PyMySQL's connection, and become Arrow column by column."""
+"""Read MariaDB and MySQL: rows come unbuffered through PyMySQL's connection, and become Arrow column by column."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ _REMEDIES_BY_ERROR = {
         "the view's definer has no account there any more: whoever owns it says ALTER DEFINER = ... VIEW, or makes "
         "it SQL SECURITY INVOKER"
     ),
-    ERROR_CONNECTION_LOST: "look at the server and its log; `seconds` says how long it may be silent; the next run begins again",
+    ERROR_CONNECTION_LOST: (
+        "look at the server and its log; `seconds` says how long it may be silent; the next run begins again"
+    ),
     2003: "look at host and port, and whether the server listens there",
     ERROR_NOT_ENCRYPTED: (
         "have the server encrypt (its ssl_cert and ssl_key), or say `?tls=off` in the address, if nobody else "

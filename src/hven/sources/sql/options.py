@@ -1,4 +1,4 @@
-"""What a descriptor may say of a database."""
+"""The options of a database in a descriptor."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Options(BaseModel):
-    """What a descriptor may say of a database."""
+    """What a descriptor may state about a database."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str | None = Field(
         None,
-        description="A URL (`mysql://user@host/database`), a line of ODBC, or `$NAME` of a secret that holds it; passwords "
+        description="A URL (`mysql://user@host/database`), a line of ODBC, or `$NAME` of a secret that holds it; "
+        "passwords "
         "belong into secrets.",
     )
     file: str | None = Field(None, description="A SQLite file, relative to the descriptor, instead of `url`.")
@@ -22,7 +23,8 @@ class Options(BaseModel):
     encoding: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_-]+$",
-        description="MariaDB: what the bytes of texts are in truth, where columns say otherwise: `utf-8`, or one of its "
+        description="MariaDB: what the bytes of texts are in truth, where columns say otherwise: `utf-8`, or one of "
+        "its "
         "own names.",
     )
     seconds: float = Field(600, gt=0, description="MariaDB: without a byte for so long, the server is given up.")

@@ -123,7 +123,7 @@ class SqlalchemySource(DatabaseSource):
         return _SqlalchemyConditionWriter(self)
 
     def _is_comparable(self, name: str) -> bool:
-        """Check the type: databases order texts differently, but words for times, numbers and codes in plain letters alike."""
+        """Check the type: databases order texts differently, but order plain letters, digits and times alike."""
         kind = self._columns[name].type
         return not kind.is_array and (kind.is_numeric or kind.is_timestamp or kind.is_string)
 
