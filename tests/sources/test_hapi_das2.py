@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -430,3 +431,17 @@ def test_a_stream_of_das_3_is_refused(das2_url: str) -> None:
     source = das2.open(das2.Options.model_validate({"url": das2_url, "dataset": "third"}), OPEN)
     with pytest.raises(SourceError, match=r"a stream of das 3\.0.*only das2 2\.2 is read"):
         source.list_columns()
+
+
+def test_a_number_of_items_is_refused_before_their_values_are_computed() -> None:
+    stream = b'<stream version="2.2"/>'
+    packet = b'<packet><x type="sun_real8" units="us2000"/><yscan type="sun_real4" nitems="3000000"/></packet>'
+    raw = b"[00]%06d%s[01]%06d%s" % (len(stream), stream, len(packet), packet)
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError, match="3000000 items"):
+            das2_packets.parse_stream(raw)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 10_000_000
