@@ -1,6 +1,6 @@
-"""Sources of rows: the Source contract, and one module for each kind, which the kind names.
+"""Sources of rows: the `Source` contract; each kind of source has a module of its name.
 
-A source module has `Options` (a pydantic model: what a descriptor may say under ``source:``) and
+A source module has `Options` (a pydantic model: what a descriptor may state under ``source:``) and
 ``open(options, context) -> Source``. Sources yield Arrow batches with flat memory, never rows.
 """
 
@@ -45,20 +45,22 @@ FILE_LIST_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputVersion:
-    """What exactly was read: a file with its checksum, a query with its snapshot. Kept as provenance.
+    """The version of an input that was read: a file with its checksum, a query with its snapshot.
+
+    It is kept as provenance.
 
     Attributes
     ----------
     name
-        Of the file or service, relative to the descriptor.
+        Name of the file or service, relative to the descriptor.
     bytes
-        Its size.
+        Size of the file.
     modified
-        ISO time of its last change.
+        Time of the last change, ISO 8601.
     sha256
-        hexadecimal.
+        Hexadecimal.
     detail
-        What else tells it from other states: a query, a version.
+        What else distinguishes it from other states: a query, a version.
     """
 
     name: str
@@ -70,20 +72,20 @@ class InputVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedRow:
-    """A row that could not be read: kept aside by ingest, never lost.
+    """A row that could not be read. Ingest sets it aside and never loses it.
 
     Attributes
     ----------
     file
-        Its name; None: the source has no files.
+        Name of its file; None: the source has no files.
     column
-        The one at fault.
+        Name of the column at fault.
     value
-        As it stands there.
+        Value as it is written.
     reason
-        Why it cannot be read.
+        Reason why it cannot be read.
     text
-        The whole row.
+        Text of the whole row.
     """
 
     file: str | None
@@ -96,18 +98,18 @@ class RejectedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSignature:
-    """How files of a kind are told from others: ``FILES`` of the kind's module.
+    """How files of a kind are recognised: ``FILES`` of the kind's module.
 
     Attributes
     ----------
     extensions
-        Of their names, in lower case: ``csv``.
+        Endings of their names, in lower case: ``csv``.
     leading_pattern
-        A regular expression for how they begin, decompressed; texts in UTF-16 are matched as UTF-8. Empty: nothing
-        tells them.
+        A regular expression for their beginning, decompressed; texts in UTF-16 are matched as UTF-8. Empty: the
+        beginning tells nothing.
     base_kind, trailing_pattern
-        The other kind as which it begins; a regular expression that is searched for in the last bytes of such a file.
-        Without that, `leading_pattern` is matched with the first megabyte of it.
+        The kind that has the same beginning, and a regular expression that is searched for in the last bytes of a file.
+        Without `trailing_pattern`, `leading_pattern` is matched with the first megabyte of the file.
     """
 
     extensions: tuple[str, ...] = ()
@@ -118,14 +120,14 @@ class FileSignature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSignature:
-    """How addresses of services of a kind are told from others: ``SERVICE`` of the kind's module.
+    """How the addresses of services of a kind are recognised: ``SERVICE`` of the kind's module.
 
     Attributes
     ----------
     url_pattern
-        A regular expression of whole addresses; its groups are options. Empty: nothing tells them.
+        A regular expression of whole addresses; its groups are options. Empty: addresses tell nothing.
     table_option
-        The option that says which of several tables, data sets or collections is meant; empty: there is one.
+        The option that names one of several tables, data sets or collections; empty: there is only one.
     """
 
     url_pattern: str = ""
@@ -134,57 +136,56 @@ class ServiceSignature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
-    """What a source may know of its surroundings.
+    """The context in which a source is read.
 
     Attributes
     ----------
     directory
-        The descriptor's directory: relative paths start here.
+        Directory of the descriptor, from which relative paths start.
     resolve_secret
         Resolves ``$NAME`` to a secret.
     run_query
-        Runs ADQL over this site's tables (source kind ``query``), given by ingest.
+        Runs ADQL over the tables of this site (source kind ``query``); ingest provides it.
     target_types
         Target types by source column name, where the mapping copies a column unchanged: a reader may
         convert to them at once.
     on_reject
-        Takes rows that cannot be read.
+        Takes the rows that cannot be read.
     reject_limit
-        Rows and values at fault of each piece of text that `on_reject` is told of, at least; None: all. Who asks for
-        few need not wait for millions, and after so many rows that cannot be read nothing more is.
+        Rejected rows and values of each piece of text that `on_reject` gets, at least; None: all. A caller that needs
+        few does not wait for millions: after this number nothing more is read.
     on_notice
         Takes what people should know: a `hven.model.Deviation` for what is narrowed, dropped or reinterpreted
         (`report_deviation`), or a sentence about the source as a whole. `hven new` writes it into the draft, `hven
-        check` warns of it, and the ingest report shows it with its counts.
+        check` warns about it, and the ingest report shows it with its counts.
     batch_row_limit
         Rows of a batch, at most.
     key_columns
-        Source columns that name a row, if plain ones do: what sources are paged by that are asked page by page.
+        Source columns that form a key; sources that are read page by page are paged by them.
     page_row_limit
-        Rows to ask for at a time, where the source is asked page by page (`sync: page`); None: the source's own choice.
+        Rows of a page, where the source is read page by page (`sync: page`); None: the source decides.
     requests_per_second
-        Requests a second at most toward the source (`sync: rate`); None: as the source says.
+        Largest number of requests a second to the source (`sync: rate`); None: the source decides.
     allow_private
-        Addresses that are not on the public internet may be asked (`allow_private` of hven.toml).
+        True allows addresses that are not on the public internet (`allow_private` of hven.toml).
     python_limits
-        What Python beside the descriptor may use.
+        Limits of the Python code beside the descriptor.
     open_sample_file
         Opens a file of samples by a reader that the descriptor names (`hven.sources.file_readers.open_with_reader`).
     allowed_roots
-        Directories that links among the files may lead into, beside the descriptor's own (the site, and `allowed_roots`
-        of hven.toml).
+        Directories that links among the files may lead into, besides that of the descriptor (the site, and
+        `allowed_roots` of hven.toml).
     cache_directory
-        Directory of what was read of files, and fetched, kept until the next run; None: this is a first look, and
-        nothing is kept.
-    journal
-        What clients pushed into the table; None: it is not known here.
-    run_name
-        Name of the run that reads: its tables may be of one source, which is asked once then; empty: there is none.
-    on_progress
-        Takes how many documents of how many came, while they are fetched; None: nobody looks.
-    answer_cache
-        Keeps what services answered, for who looks at one again and again and wants to ask it once; None: nothing is
+        Directory of what was read and fetched, kept until the next run; None: this is a first look, and nothing is
         kept.
+    journal
+        Rows that clients pushed into the table; None: they are unknown here.
+    run_name
+        Name of the run that reads. Tables of one run may share a source, which is then read once; empty: there is none.
+    on_progress
+        Takes the number of fetched documents and of all, while they are fetched.
+    answer_cache
+        Keeps the answers of services, for callers that inspect one repeatedly; None: nothing is kept.
     """
 
     directory: Path = Path()
@@ -209,29 +210,29 @@ class SourceContext:
     answer_cache: Cache[tuple[Any, Sequence[bytes]]] | None = None
 
     def report_deviation(self, deviation: Deviation) -> None:
-        """Report what a reader narrows, drops or reinterprets, if somebody listens.
+        """Report what a reader narrows, drops or reinterprets, if there is a listener.
 
         Parameters
         ----------
         deviation
-            The record; `count` holds what was not reported before.
+            The deviation; its `count` is the number that was not reported before.
         """
         if self.on_notice is not None:
             self.on_notice(deviation)
 
 
 def build_file_list(versions: Iterable[InputVersion]) -> pa.Table:
-    """Put together what `FileListSource.list_files` gives.
+    """Build the table that `FileListSource.list_files` returns.
 
     Parameters
     ----------
     versions
-        One for each file.
+        The versions of the files.
 
     Returns
     -------
     files
-        Their facts, with the columns `FILE_LIST_SCHEMA`.
+        The facts of the files, with the columns `FILE_LIST_SCHEMA`.
     """
     version_list = list(versions)
     return pa.table(
@@ -240,13 +241,13 @@ def build_file_list(versions: Iterable[InputVersion]) -> pa.Table:
 
 
 class PushJournal(Protocol):
-    """What clients pushed into a table, in pieces that lie on each other.
+    """The rows that clients pushed into a table, in pieces of which later ones replace earlier ones.
 
-    Whole rows, with the column `DELETED_COLUMN` for those that went.
+    Pieces hold whole rows, with the column `DELETED_COLUMN` for deleted ones.
     """
 
     def read_state_name(self) -> str:
-        """Return the name of its state."""
+        """Return the name of the current state."""
 
     def list_pieces(self, since_state: str | None = None) -> Sequence[pa.Table] | None:
         """Return the pieces, the oldest first.
@@ -254,34 +255,34 @@ class PushJournal(Protocol):
         Parameters
         ----------
         since_state
-            A state: what came after it, and perhaps some of what came before; None: all.
+            A state: return the pieces after it, and perhaps some before; None: all.
 
         Returns
         -------
         pieces
-            None: it does not know that state, or not any more.
+            None: the journal does not know that state, or not any more.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AvailableTable:
-    """One table of those that a file or database holds.
+    """One of the tables that a file or database holds.
 
-    A kind with several may have ``list_source_tables(options, context) -> list[AvailableTable]``: `options` as far as
-    they are known, without a table.
+    A kind with several tables may have ``list_source_tables(options, context) -> list[AvailableTable]``: `options` as
+    far as they are known, without a table.
 
     Attributes
     ----------
     option_value
-        What the option (`table`, `hdu`) must say to get it.
+        Value of the option (`table`, `hdu`) that selects it.
     name
-        As the option `table` takes it.
+        Name, as the option `table` takes it.
     row_count
-        How many, if that is soon told.
+        Number of rows, if it is known quickly.
     is_view
-        It is a view of a database.
+        True if it is a view of a database.
     is_default
-        This one is read if nothing is said.
+        True if it is read by default.
     """
 
     option_value: str | int
@@ -306,23 +307,23 @@ class Source(Protocol):
     """Rows of one ``source:`` entry."""
 
     def list_columns(self) -> list[Column]:
-        """Describe what is there, with whatever the carrier says of types, units, UCDs and descriptions.
+        """Describe the columns with the types, units, UCDs and descriptions that the format carries.
 
         Returns
         -------
         columns
-            In the order of the carrier.
+            In the order of the source.
 
         Raises
         ------
         SourceError
-            Unreadable, empty, or not as described: file, line, reason, remedy.
+            The source is unreadable, empty, or not as described: file, line, reason, remedy.
         """
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows in the order of the carrier.
+        """Yield rows in the order of the source.
 
         Parameters
         ----------
@@ -333,7 +334,7 @@ class Source(Protocol):
         """
 
     def list_input_versions(self) -> list[InputVersion]:
-        """List what was read, with checksums; complete after `read_batches` is exhausted.
+        """List the inputs that were read, with checksums; complete after `read_batches` is exhausted.
 
         Returns
         -------
@@ -345,7 +346,7 @@ class Source(Protocol):
         """Return the bytes or rows to come, for a progress bar; None if unknown."""
 
 
-# --- what only some sources can; `sync` asks by isinstance --------------------------------------------------------
+# --- abilities of some sources; `sync` checks them by isinstance --------------------------------------------------
 
 
 @runtime_checkable
@@ -355,7 +356,7 @@ class CatalogueSource(Protocol):
     Attributes
     ----------
     catalogue
-        The directory.
+        Directory of the catalogue.
     """
 
     catalogue: str
@@ -363,7 +364,7 @@ class CatalogueSource(Protocol):
 
 @runtime_checkable
 class IncrementalSource(Protocol):
-    """A source that can narrow itself to what changed since a watermark."""
+    """A source that can select what changed since a watermark."""
 
     def can_filter_by(self, expression: str) -> bool:
         """Return whether a watermark can be sent to the source.
@@ -382,54 +383,54 @@ class IncrementalSource(Protocol):
         Parameters
         ----------
         expression
-            One that `can_filter_by` takes.
+            An expression that `can_filter_by` accepts.
         watermark
-            The largest watermark that was seen, less the overlap, as Arrow's scalars have it (``as_py``): a number, a
+            The largest watermark that was seen, less the overlap, as Arrow's scalars return it (``as_py``): a number, a
             text, or a time without a zone (UTC). None: all rows.
 
         Returns
         -------
         source
-            Its `columns` are this source's, and so are its other abilities.
+            It has the columns and the abilities of this source.
 
         Raises
         ------
         SourceError
-            `can_filter_by` says no to the expression.
+            `can_filter_by` returns False for the expression.
         """
 
 
 @runtime_checkable
 class KeyLookupSource(Protocol):
-    """A source that can give the rows of some keys."""
+    """A source that can return the rows of given keys."""
 
     def select_keys(self, key_columns: Sequence[str], keys: pa.Table) -> Source:
-        """Open the rows with some keys, in whatever portions the source can take.
+        """Open the rows with the given keys, in portions that the source can take.
 
-        A key that the source counts as equal (blanks at the end, letters in another case) may bring its row, too.
+        A key that the source counts as equal (blanks at the end, letters in another case) may return its row, too.
 
         Parameters
         ----------
         key_columns
-            Of the key.
+            Columns of the key.
         keys
             Columns of the same names; nulls are values.
 
         Returns
         -------
         source
-            Of these rows.
+            The source of these rows.
         """
 
 
 @runtime_checkable
 class BlockChecksumSource(Protocol):
-    """A source that can compute a checksum of whole blocks of rows where they are."""
+    """A source that can compute checksums of whole blocks of rows in place."""
 
     def compute_block_checksums(self, key_columns: Sequence[str], value_columns: Sequence[str]) -> pa.Table | None:
         """Sum up blocks of keys.
 
-        How keys are cut into blocks may change when the table has grown a lot: then all blocks have other names, and
+        The division of keys into blocks may change when the table has grown a lot: then all blocks have new names, and
         are read once.
 
         Parameters
@@ -437,81 +438,81 @@ class BlockChecksumSource(Protocol):
         key_columns
             Columns of the key.
         value_columns
-            Those whose changes matter.
+            Columns whose changes matter.
 
         Returns
         -------
         blocks
-            A row for each: ``block`` (text that stays with its rows), ``rows``, ``checksum``. None: these columns
-            cannot be summed up there.
+            A row for each block: ``block`` (text that stays with its rows), ``rows``, ``checksum``. None: the source
+            cannot sum up these columns.
         """
 
     def select_blocks(self, key_columns: Sequence[str], block_ids: Sequence[object]) -> Source:
-        """Open the rows of some blocks; also those that are new in them, and none of a block that is gone.
+        """Open the rows of some blocks, also rows that are new in them; a block that is gone has no row.
 
         Parameters
         ----------
         key_columns
-            As for `block_ids`.
+            Columns of the key, as for `compute_block_checksums`.
         block_ids
             Values of ``block``.
 
         Returns
         -------
         source
-            Of these rows.
+            The source of these rows.
         """
 
 
 @runtime_checkable
 class PagedSource(Protocol):
-    """A source that is asked page by page, and can go on where it was left."""
+    """A source that is read page by page, and can resume behind a page."""
 
     def read_pages(
         self, column_names: Sequence[str] | None = None, resume_token: str | None = None
     ) -> Iterator[tuple[pa.RecordBatch, str]]:
-        """Yield rows, each batch with where to go on behind it.
+        """Yield rows, each batch with a token to resume behind it.
 
-        An empty text: it cannot be gone on behind this one (no key is known, or rows without key follow): go back to
-        the last that was not empty, or read all. A batch may have no rows.
+        An empty token: reading cannot resume behind this batch (no key is known, or rows without a key follow). Resume
+        from the last token that was not empty, or read all rows. A batch may have no rows.
 
         Parameters
         ----------
         column_names
             Names; None: all.
         resume_token
-            What a call before yielded beside a batch (text, without secrets); None: from the beginning.
+            Token of an earlier call (text, without secrets); None: read from the beginning.
         """
 
 
 @runtime_checkable
 class FileListSource(Protocol):
-    """A source that reads one file after the other; ``file.path`` of its rows is the name of their file's pin."""
+    """A source that reads one file after the other; ``file.path`` of a row is the name in its file's `InputVersion`."""
 
     def list_files(self) -> pa.Table:
         """List the files that are there now, with size and time (to the nanosecond, where the disk has it).
 
-        A checksum only where it costs nothing. What is read afterwards is not older than what this says: within one run
-        (`SourceContext.run_name`) it may be what the first of its tables saw.
+        They have a checksum only where it costs nothing. Files that are read afterwards are not older than this list
+        says. Within one run (`SourceContext.run_name`) it may be the list that the first table of the run saw.
 
         Returns
         -------
         files
-            A row for each, with the columns `FILE_LIST_SCHEMA`; few are put together by `build_file_list`.
+            A row for each, with the columns `FILE_LIST_SCHEMA` (`build_file_list` builds short lists).
         """
 
     def select_files(self, file_names: Collection[str]) -> Source:
-        """Open the rows of some files alone, in the order of the whole.
+        """Open the rows of some files only, in the order of the whole source.
 
         Parameters
         ----------
         file_names
-            Of files, as `list_files` has them.
+            Names of files, as `list_files` returns them.
 
         Returns
         -------
         source
-            Its `columns` are this source's, whatever is in the files.
+            It has the columns of this source, whatever the files hold.
         """
 
 
@@ -525,29 +526,29 @@ class ProgressSource(Protocol):
 
 @runtime_checkable
 class GuessedOptionsSource(Protocol):
-    """A source that guesses what a descriptor may say."""
+    """A source that guesses options of the descriptor."""
 
     def list_guessed_options(self) -> dict[str, object]:
-        """Return options that were guessed and that a descriptor should say, since they change what the rows are."""
+        """Return guessed options that a descriptor should state, since they change what the rows are."""
 
 
 @runtime_checkable
 class DoubtfulTypesSource(Protocol):
-    """A source that is not sure of types."""
+    """A source that is not sure about types."""
 
     def list_type_doubts(self) -> dict[str, tuple[str, str]]:
-        """List the columns that were guessed to be text and may be meant otherwise.
+        """List the columns that were guessed to be text but may be meant otherwise.
 
         Returns
         -------
         doubts
-            A message and a remedy by name.
+            Message and remedy, by name.
         """
 
 
 @runtime_checkable
 class RebindableSource(Protocol):
-    """A source that asks nothing anew when more is known of how it will be read; others are opened again."""
+    """A source that keeps its answers when it gets another context; other sources are opened again."""
 
     def with_context(self, context: SourceContext) -> Source:
         """Return the same source in another context.
@@ -555,24 +556,24 @@ class RebindableSource(Protocol):
         Parameters
         ----------
         context
-            Directory, secrets, query ...
+            Directory, secrets, query and so on.
         """
 
 
 @runtime_checkable
 class DescribedSource(Protocol):
-    """A source that says what it is about."""
+    """A source that describes itself."""
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
-        """Return a title and a description; None for what is not said."""
+        """Return a title and a description; None for what the source does not state."""
 
 
 @runtime_checkable
 class AttributedSource(Protocol):
-    """A source that says whom its rows are owed to."""
+    """A source that names its creators and its licence."""
 
     def list_credits(self) -> Mapping[str, str]:
-        """Return what it says for the head of a descriptor, by its keys.
+        """Return values for the head of a descriptor, by its keys.
 
         ``creators`` (names between ``;``), ``bibcode``, ``licence`` ...
         """
@@ -580,37 +581,37 @@ class AttributedSource(Protocol):
 
 @runtime_checkable
 class SampledSource(Protocol):
-    """A source whose rows may be samples in time, and which says so."""
+    """A source whose rows may be samples in time, and which describes them."""
 
     def describe_samples(self) -> SampleMetadata | None:
-        """Return what it says of its samples; None: its rows are none."""
+        """Describe the samples; None: the rows are no samples."""
 
     def read_dataset_name(self) -> str | None:
-        """Return the name under which archives know these data; None: nothing says one."""
+        """Return the name under which archives know these data; None: it is not stated."""
 
 
 @runtime_checkable
 class SelfDescribingSource(Protocol):
-    """A source that says which columns name and place its rows, how many there are, and whom they are owed to.
+    """A source that names its key, its positions, its number of rows, and its creators.
 
     Attributes
     ----------
     engine
-        Which one serves its files where they are.
+        Name of the engine that serves its files in place.
     """
 
     engine: str
 
     def list_credits(self) -> Mapping[str, str]:
-        """Return what it says for the head of a descriptor, by its keys: ``creators``, ``licence`` ..."""
+        """Return values for the head of a descriptor, by its keys: ``creators``, ``licence`` ..."""
 
     def list_key_columns(self) -> tuple[str, ...]:
-        """Name the columns of its key.
+        """Name the columns of the key.
 
         Returns
         -------
         names
-            None of them: it does not say.
+            Empty: the source does not state them.
         """
 
     def find_position_columns(self) -> tuple[str, str] | None:
@@ -619,35 +620,35 @@ class SelfDescribingSource(Protocol):
         Returns
         -------
         names
-            None: it does not say.
+            None: the source does not state them.
         """
 
     def read_stated_row_count(self) -> int | None:
-        """Return how many rows it says that it has, without a look; None: it does not say."""
+        """Return the number of rows that the source states without reading them; None: it does not state it."""
 
 
 @runtime_checkable
 class MetadataSource(Protocol):
-    """A source that says more around its rows: frames, groups, parameters."""
+    """A source that carries metadata besides its rows: frames, groups, parameters."""
 
     def read_metadata(self) -> TableMetadata:
-        """Return what is said at the head of the file."""
+        """Return the metadata at the head of the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceChanges:
-    """What has changed in a source since a state of it.
+    """The changes of a source since one of its states.
 
     Attributes
     ----------
     state
-        Where this leads to: what to ask with next time.
+        The state after these changes, for the next call.
     key_columns
         Columns that name a row.
     rows
-        Rows that were added or changed, as they are now; one that went meanwhile does not come.
+        Rows that were added or changed, as they are now; rows that were deleted meanwhile are missing.
     changed_keys, removed_keys
-        Keys of those rows, and of rows that are there no more: tables of `key_columns`.
+        Keys of those rows, and of rows that are gone: tables of `key_columns`.
     """
 
     state: str
@@ -659,23 +660,23 @@ class SourceChanges:
 
 @runtime_checkable
 class ChangeFeedSource(Protocol):
-    """A source that tells what has changed since a state of it."""
+    """A source that lists its changes since one of its states."""
 
     def read_state_name(self) -> str | None:
-        """Return the name of the state it is in; None: it tells no changes (now). To be asked before rows are read."""
+        """Return the name of the current state; None: it lists no changes (now). Call it before rows are read."""
 
     def list_changes(self, since_state: str) -> SourceChanges | None:
-        """List what has changed since a state.
+        """List the changes since a state.
 
         Parameters
         ----------
         since_state
-            What `read_state_name` returned then.
+            State that `read_state_name` returned earlier.
 
         Returns
         -------
         changes
-            None: it does not know that state any more, so that everything must be read.
+            None: the source does not know that state any more, so all rows must be read.
         """
 
 

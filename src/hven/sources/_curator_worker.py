@@ -1,4 +1,4 @@
-"""The process of curators' code: imports their files, calls their functions, says what came of it.
+"""Run code of curators: import their files, call their functions, and send the results.
 
 Run by `hven.sources.curator_process` alone.
 """
@@ -58,7 +58,7 @@ class PandasNotice:
 
 
 def main() -> None:
-    """Answer requests until nobody asks any more."""
+    """Answer requests until the parent closes the connection."""
     channel = Connection(int(sys.argv[1]))
     counter = mmap.mmap(int(sys.argv[2]), 8)
     module: Any = None

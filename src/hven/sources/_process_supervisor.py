@@ -1,10 +1,8 @@
-"""The process between a worker and a program.
+"""Supervise a program for a worker: set limits, start it, and leave no process of it behind.
 
-Sets limits, starts it, and leaves nothing of it behind, whatever happens to either.
-
-Run alone (``python -I -S _process_supervisor.py``): it imports nothing of Hven, so that it starts in a few
-milliseconds. Its standard input is a pipe that the worker holds: when that closes, because the worker says so or is
-dead, everything below is killed. It ends as the program did; a signal is told as 128 + its number.
+It runs alone (``python -I -S _process_supervisor.py``) and imports nothing of Hven, so that it starts in a few
+milliseconds. Its standard input is a pipe that the worker holds. When the pipe closes, because the worker closes it or
+dies, all processes below are killed. It ends with the exit code of the program; a signal becomes 128 + its number.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Whose turn it is at a host elsewhere.
+"""Limit the rate of requests to remote hosts, for all processes of this machine that share a directory.
 
-How often it may be asked, by all that run here together, and when it is asked again.
+Requests that a pause may help are tried again.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
-FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0  # seconds before the second try, and at most
-RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})  # statuses that a pause may mend
-MAX_TURN_AHEAD_SECONDS = 3600.0  # seconds; a turn later than that was written by a clock that was wrong
-# requests a second that these services bear, by their own word: who asks more often is locked out for an hour
+FIRST_PAUSE_SECONDS = 1.0  # before the second attempt
+MAX_PAUSE_SECONDS = 60.0
+RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})  # another attempt after a pause may succeed
+MAX_TURN_AHEAD_SECONDS = 3600.0  # a turn that is later than this was written by a wrong clock
+# requests a second that these services allow; they lock out clients that send more for an hour
 HOST_REQUESTS_PER_SECOND: Mapping[str, float] = {
     "simbad.cds.unistra.fr": 8.0,
     "simbad.u-strasbg.fr": 8.0,
@@ -38,11 +39,11 @@ _UNSAFE_FILENAME_PATTERN = re.compile(r"[^a-z0-9.-]")
 
 
 class UnreachableError(UserError):
-    """No answer, or none to its end: trying again may help."""
+    """There was no answer, or it broke off: another attempt may help."""
 
 
 class ServiceBusyError(UnreachableError):
-    """The service has too much to do, or trouble of its own; `retry_after_seconds`: when it wants to be asked again."""
+    """The service is overloaded or has a fault; `retry_after_seconds`: the pause that it wants."""
 
     def __init__(
         self, message: str, retry_after_seconds: float | None = None, *, remedy: str = "try again later"
@@ -52,14 +53,14 @@ class ServiceBusyError(UnreachableError):
 
 
 class HostRateLimiter:
-    """Gives turns at hosts, one after the other at equal distances.
+    """Gives turns for requests to hosts, at equal distances.
 
     Parameters
     ----------
     rates_by_host
-        Host -> requests a second, over `HOST_REQUESTS_PER_SECOND`.
+        Host -> requests a second; these replace `HOST_REQUESTS_PER_SECOND`.
     directory
-        Where the next turn of each host is written, for other processes; None: this one alone.
+        Directory in which processes share the next turn of each host; None: this process counts alone.
     """
 
     def __init__(self, rates_by_host: Mapping[str, float] | None = None, directory: Path | None = None) -> None:
@@ -77,7 +78,7 @@ class HostRateLimiter:
         Raises
         ------
         ServiceBusyError
-            It would come later than in `max_wait_seconds` seconds; it is left to others.
+            The turn would come later than in `max_wait_seconds` seconds; it is left to others.
         """
         rate = self._rates_by_host.get(host.lower())
         if rate is None:
@@ -94,7 +95,7 @@ class HostRateLimiter:
             time.sleep(pause)
 
     def _reserve_turn(self, host: str, interval_seconds: float, max_wait_seconds: float) -> float:
-        """Take the next turn, if it is soon enough; return in how many seconds it is."""
+        """Take the next turn if it is soon enough; return the seconds until it comes."""
         with contextlib.ExitStack() as stack:
             file = None
             if self._directory is not None:
@@ -137,20 +138,20 @@ def _read_turn_time(descriptor: int) -> float:
 
 
 def compute_backoff(attempt: int) -> float:
-    """Return how many seconds to wait after so many tries: twice as long each time, and not all at once."""
-    # so that not all come back at once
+    """Return the pause before the next attempt: twice as long each time, with a random part."""
+    # random, so that not all clients come back at once
     return min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def retry_busy(operation: Callable[[], T], max_attempts: int, end_time: float | None) -> T:
-    """Ask again what a pause may mend, while there is time.
+    """Try again what a pause may help, while there is time.
 
     Parameters
     ----------
     max_attempts
-        At most.
+        Largest number of attempts.
     end_time
-        When it must be over, by `time.monotonic`; None: a pause has a limit of its own.
+        Time limit, by `time.monotonic`; None: only the pauses have a limit.
     """
     for number in range(1, max_attempts + 1):
         try:

@@ -1,4 +1,4 @@
-"""The process of a function that reads files, beside a descriptor: asked by lines of JSON, it answers in Arrow.
+"""Run a function beside a descriptor that reads files: requests are lines of JSON, answers are Arrow.
 
 Run by `hven.sources.file_readers` alone.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Answer until nobody asks any more."""
+    """Answer requests until the parent closes the connection."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the function prints is no answer
     sys.dont_write_bytecode = True
@@ -65,7 +65,7 @@ def load_function(path: str, name: str) -> Callable[[str], Any]:
 
 
 def to_arrow_table(result: Any) -> pa.Table:
-    """Make a table of what a function gives.
+    """Build a table from the result of a function.
 
     A table, a batch, or arrays by name, those of two dimensions as spectra.
     """
@@ -77,7 +77,7 @@ def to_arrow_table(result: Any) -> pa.Table:
 
 
 def to_arrow_arrays(arrays_by_name: Mapping[str, Any]) -> dict[str, pa.Array]:
-    """Make Arrow of numpy's arrays."""
+    """Convert numpy arrays to Arrow."""
     arrow_arrays = {}
     for name, values in arrays_by_name.items():
         if isinstance(values, np.ndarray) and values.ndim == 2:

@@ -1,9 +1,9 @@
-"""Python of a curator's, in a process of its own.
+"""Run Python code of curators in a process of its own, with limits of time and memory.
 
-Limits of time and memory, and whatever it does is a fault that can be told.
+Whatever the code does becomes an error with a message.
 
-The process is a plain interpreter (`_curator_worker.py`). Columns go and come as Arrow IPC over a pair of sockets;
-nothing that it says is unpickled.
+The process is a plain interpreter (`_curator_worker.py`). Columns are sent as Arrow IPC over a pair of sockets; nothing
+that the process sends is unpickled.
 """
 
 from __future__ import annotations
@@ -92,13 +92,13 @@ def find_first_failing_row(fails: Callable[[int, int], bool], row_count: int) ->
 
 
 class PythonProcess:
-    """An interpreter for curators' code; it begins when it is asked first, and anew after it ended.
+    """An interpreter for code of curators; the first request starts it, and restarts it after its end.
 
     It ends with this object.
     """
 
     def __init__(self, limits: PythonLimits | None = None, module: str | None = None) -> None:
-        self._module = module  # that the process needs beside the curator's file
+        self._module = module  # needed in the process besides the curator's file
         self.limits = limits or PythonLimits()
         self._lock = threading.RLock()
         self._finalizer: weakref.finalize[Any, PythonProcess] | None = None
@@ -109,7 +109,7 @@ class PythonProcess:
 
     @property
     def row_count(self) -> int:
-        """How many rows a source has given."""
+        """Number of rows that a source has yielded."""
         return int.from_bytes(self._row_counter[:8], sys.byteorder)
 
     def load_function(self, path: Path, name: str) -> None:
@@ -118,14 +118,14 @@ class PythonProcess:
         Parameters
         ----------
         path
-            Of the file.
+            Path of the file.
         name
-            Of the function.
+            Name of the function.
 
         Raises
         ------
         CuratorCodeError
-            It cannot be imported, or has none of that name.
+            The file cannot be imported, or has no such function.
         """
         with self._lock:
             self.send_request(("load", str(path), name))
@@ -140,23 +140,23 @@ class PythonProcess:
         Parameters
         ----------
         path
-            Of the file.
+            Path of the file.
         name
-            Of the function.
+            Name of the function.
         arrays
-            Its arguments, each of shape (n,).
+            Arguments of the function, each of shape (n,).
         timeout_seconds
-            At most; None: what the limits say.
+            Time limit; None: that of the limits.
 
         Returns
         -------
         column
-            Of shape (n,); or the name of the type of what is no column.
+            Column of shape (n,); or the name of the type, if the result is no column.
 
         Raises
         ------
         CuratorCodeError
-            It raised, took too long or too much memory, or ended the process.
+            The code raised an error, took too long or too much memory, or ended the process.
         """
         with self._lock:
             if self._process is None or (str(path), name) not in self._loaded_functions:
@@ -168,14 +168,14 @@ class PythonProcess:
         return body.decode()
 
     def send_request(self, request: tuple[Any, ...], *buffers: pa.Buffer) -> None:
-        """Send a request; begin the process if there is none.
+        """Send a request; start the process if there is none.
 
         Parameters
         ----------
         request
-            What is to be done, and with what.
+            Name of the action, and its arguments.
         buffers
-            Further parts, as they are.
+            Further parts, sent as they are.
         """
         if self._process is None:
             self._start_process()
@@ -194,26 +194,26 @@ class PythonProcess:
         Parameters
         ----------
         timeout_seconds
-            At most; a source that yields rows has them anew with each.
+            Time limit; a source that yields rows has it anew with each row.
 
         Returns
         -------
         kind
             A letter.
         body
-            What belongs to it.
+            Content of the answer.
 
         Raises
         ------
         CuratorCodeError
-            An error of the code; no answer; or the end of the process.
+            The code raised an error, did not answer, or ended the process.
         """
         if self._channel is None:
             raise AssertionError
         try:
             last_row_count = self.row_count
             while not self._channel.poll(timeout_seconds):
-                if self.row_count > last_row_count:  # a source that gives rows is at work
+                if self.row_count > last_row_count:  # a source that yields rows is at work
                     last_row_count = self.row_count
                     continue
                 self.stop_process()
@@ -227,7 +227,7 @@ class PythonProcess:
         if message[:1] == b"E":
             error = json.loads(message[1:])
             if error["memory"]:
-                self.stop_process()  # what is left of it is not to be trusted
+                self.stop_process()  # its state cannot be trusted
                 raise CuratorCodeError(
                     f"it wanted more than {self.limits.memory:,} bytes of memory (python.memory in hven.toml)",
                     error["line"],
@@ -236,7 +236,7 @@ class PythonProcess:
         return message[:1], message[1:]
 
     def stop_process(self) -> None:
-        """End the process and what it has started."""
+        """Stop the process and all processes that it started."""
         if self._finalizer is not None:
             self._finalizer()
         self._finalizer = None
@@ -245,7 +245,7 @@ class PythonProcess:
         self._loaded_functions.clear()
 
     def _build_exit_error(self) -> CuratorCodeError:
-        """Find out how the process ended by itself."""
+        """Describe how the process ended by itself."""
         process = self._process
         if process is None:
             raise AssertionError
@@ -317,10 +317,10 @@ def _end_process(process: subprocess.Popen[bytes], channel: Connection, mark: st
 
 
 def _find_marked_processes(mark: bytes) -> list[int]:
-    """Find what the process has started by its environment, whatever session and parent it has now."""
+    """Find the processes that the process started by their environment, whatever session and parent they have now."""
     pids = []
     for place in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # others' processes, and those that are gone
+        with contextlib.suppress(OSError):  # processes of others, and those that are gone
             if mark in place.read_bytes().split(b"\0"):
                 pids.append(int(place.parent.name))
     return pids

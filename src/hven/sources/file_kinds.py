@@ -1,6 +1,6 @@
-"""Which kind of source reads a file, told by its name or by how it begins, or a service, told by its address.
+"""Find the kind of source that reads a file, by its name or beginning, or a service, by its address.
 
-Each kind says of itself what it knows (`FileSignature`, `ServiceSignature`).
+Each kind states what it recognises (`FileSignature`, `ServiceSignature`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from hven.sources import FileSignature, ServiceSignature
 
-HEAD_BYTES = 8192  # bytes that are looked at
-BLOCK_BYTES, MAX_SCANNED_BYTES = 1 << 20, 64 << 20  # bytes that are read to see how a file ends: at a time, and at most
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # UTF-16
+HEAD_BYTES = 8192  # of a file, which are matched
+BLOCK_BYTES = 1 << 20  # read at a time to find the end of a file
+MAX_SCANNED_BYTES = 64 << 20
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def find_kind_by_name(file: str) -> str | None:
@@ -35,13 +36,13 @@ def find_kind_by_name(file: str) -> str | None:
     Returns
     -------
     kind
-        None: no kind has files of that ending.
+        None: no kind has files with that ending.
     """
     *_, ending = (
         "",
         *(part for part in file.lower().rsplit("/", 1)[-1].split(".")[1:] if part not in COMPRESSED_EXTENSIONS),
     )
-    # a plug-in that somebody installed for such files is meant, whoever else could read them
+    # an installed plug-in for such files is meant, whatever other kinds read them
     kinds = sorted(
         plugins.list_plugins("sources"), key=lambda name: name not in plugins.list_external_plugins("sources")
     )
@@ -51,19 +52,19 @@ def find_kind_by_name(file: str) -> str | None:
 def find_kind_by_content(first_bytes: bytes, kind_names: Iterable[str] | None = None) -> str | None:
     """Recognise the kind by a file's first bytes.
 
-    Of several that know them the last, so that what nobody else knows is text.
+    If several kinds match, the last one counts, so that a file that no other kind knows is text.
 
     Parameters
     ----------
     first_bytes
         The first `HEAD_BYTES` bytes, decompressed.
     kind_names
-        Names of kinds, the one that knows most last; None: all that there are.
+        Names of kinds, the most specific one last; None: all kinds.
 
     Returns
     -------
     kind
-        None: no kind begins so.
+        None: no file of a kind begins like this.
     """
     if first_bytes.startswith(_UTF16_MARKS):
         first_bytes = first_bytes.decode("utf-16", "replace").encode()
@@ -82,12 +83,12 @@ def find_kind_of_file(path: Path) -> str | None:
     Parameters
     ----------
     path
-        Of a file that is there.
+            Path of an existing file.
 
     Returns
     -------
     kind
-        None: they tell nothing, or are damaged.
+        None: the bytes tell nothing, or are damaged.
     """
     try:
         stream = DataFile(path=path, name=path.name).open_stream()
@@ -124,17 +125,17 @@ def find_kind_of_file(path: Path) -> str | None:
 
 
 def find_service_signature(source_kind: str) -> ServiceSignature | None:
-    """Look up whether a kind reads services elsewhere, of which a part is looked at.
+    """Look up whether a kind reads remote services, from which it samples a part.
 
     Parameters
     ----------
     source_kind
-        Its name.
+        Name of the kind.
 
     Returns
     -------
     found
-        None: it reads files, or databases.
+        None: the kind reads files or databases.
     """
     return next((signature for _, signature in _iterate_signatures([source_kind], "SERVICE")), None)
 
@@ -145,12 +146,12 @@ def find_kind_by_url(address: str) -> tuple[str, dict[str, str]] | None:
     Parameters
     ----------
     address
-        The whole of it, with http or https.
+        The whole address, with http or https.
 
     Returns
     -------
     kind, options
-        None: no kind knows it.
+        None: no kind recognises it.
     """
     for name, signature in _iterate_signatures(plugins.list_plugins("sources"), "SERVICE"):
         if signature.url_pattern and (match := re.fullmatch(signature.url_pattern, address, re.IGNORECASE)):
@@ -163,12 +164,12 @@ def _iterate_file_signatures(kinds: Iterable[str]) -> Iterator[tuple[str, FileSi
 
 
 def _iterate_signatures(kinds: Iterable[str], attribute_name: str) -> Iterator[tuple[str, Any]]:
-    """Ask kinds one by one, for to load all of them takes a quarter of a second."""
+    """Ask kinds one by one: loading all of them takes a quarter of a second."""
     for name in kinds:
         try:
             plugin = plugins.load_plugin("sources", name)
             signature = vars(plugin).get(attribute_name)
-        except UserError:  # what it needs is not installed
+        except UserError:  # a module that it needs is not installed
             continue
         if signature is not None:
             yield name, signature

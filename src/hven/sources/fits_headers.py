@@ -1,6 +1,6 @@
-"""FITS headers, read quickly and forgivingly (FITS 4.0 section 4): cards, CONTINUE, HIERARCH.
+"""Read FITS headers quickly and tolerantly (FITS 4.0 section 4): cards, CONTINUE, HIERARCH.
 
-Nothing is fetched but headers.
+Only headers are read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Value = str | int | float | bool | None
 
 @dataclass(slots=True)
 class HduHeader:
-    """One HDU's cards; of repeated keywords the first counts. `commentary` are the lines of COMMENT and HISTORY.
+    """The cards of one HDU; the first of repeated keywords counts. `commentary` are the lines of COMMENT and HISTORY.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ def iterate_cards(header: HduHeader) -> Iterator[tuple[str, Value, str]]:
 
 
 def format_value(value: Value) -> str | None:
-    """Write a value as a card has it; None: it has none.
+    """Write a value as in a card; None: it has none.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def format_value(value: Value) -> str | None:
 
 
 def read_headers(path: Path, *, hdu_limit: int = 40, skip_byte_limit: int = 256 << 20) -> list[HduHeader]:
-    """Read the headers of a file, compressed by gzip or not; their data are passed over.
+    """Read the headers of a file, compressed by gzip or not; their data are skipped.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def read_header(read: Callable[[int], bytes], index: int, file: str) -> HduHeade
 
 
 def _check_sizes(header: HduHeader, file: str) -> HduHeader:
-    """Refuse sizes that no file has, before anybody counts or reads so much."""
+    """Refuse sizes that no file has, before they are used."""
     for key, value in header.card_values.items():
         if not (_SIZE_KEYWORD_PATTERN.fullmatch(key) and isinstance(value, int | float)) or isinstance(value, bool):
             continue

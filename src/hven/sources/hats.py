@@ -1,4 +1,4 @@
-"""HATS catalogues: Parquet by pieces of the sky, as LSDB and hats-import write them.
+"""Read HATS catalogues: Parquet by pieces of the sky, as LSDB and hats-import write them.
 
 Names, units and UCDs are those of their VOTable metadata.
 
@@ -60,7 +60,7 @@ LOCATION_COLUMNS = {
 
 
 class Options(RequestOptions):
-    """What a descriptor may say of a catalogue."""
+    """What a descriptor may state about a catalogue."""
 
     path: str = Field(
         description="The directory, or the http or https address, that has `hats.properties` in it, or "
@@ -81,7 +81,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 
 
 def find_catalogue_root(path: str, context: SourceContext) -> str | None:
-    """Return where a catalogue is that somebody names: by its directory or address, or a file in it.
+    """Find the catalogue of a path or address: its directory or address, or a file in it.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def find_catalogue_root(path: str, context: SourceContext) -> str | None:
     Raises
     ------
     SourceError
-        It cannot be read.
+            The catalogue cannot be read.
     """
     root = INNER_PATH_PATTERN.sub("", path.rstrip("/") or path)
     options = Options.model_validate({"path": root, "tries": 1, "seconds": 20})
@@ -108,7 +108,7 @@ def find_catalogue_root(path: str, context: SourceContext) -> str | None:
 
 
 def _open_folder(options: Options, context: SourceContext) -> tuple[str, catalogues.CatalogueFolder]:
-    """Return where a catalogue is, as errors call it, and what is there."""
+    """Return where a catalogue is, its name for errors, and its content."""
     if hats_layout.is_web_address(options.path):
         return options.path.rstrip("/"), _RemoteCatalogueFolder(options, context)
     place = (context.directory / Path(options.path).expanduser()).absolute()
@@ -121,7 +121,7 @@ class HatsSource:
     Attributes
     ----------
     catalogue
-        Its directory, or its address.
+        Directory or address of the catalogue.
     """
 
     engine = SERVED_BY
@@ -164,7 +164,7 @@ class HatsSource:
         return columns
 
     def _describe_coordinate(self, column: Column) -> Column:
-        """Say what a coordinate is, if nobody did."""
+        """Describe a column of coordinates that has no description."""
         for key, ucd in (("hats_col_ra", "pos.eq.ra;meta.main"), ("hats_col_dec", "pos.eq.dec;meta.main")):
             if self._properties.get(key) == column.name:
                 return column.copy_with(unit=column.unit or "deg", ucd=column.ucd or ucd)

@@ -1,6 +1,6 @@
-"""A public table of another Hven.
+"""Read a public table of another Hven: its rows by TAP, and its changes by its feed.
 
-Its rows by TAP, and what changed by its feed ``/changes/<table>``, which costs as much as there are changes.
+The feed ``/changes/<table>`` costs as much as there are changes.
 
 The feed is a VOTable: the columns of the key, `change` (``added``, ``changed``, ``removed``), and perhaps `columns`,
 which is not needed here; an INFO called ``snapshot`` or ``state`` names the state that it leads to. Without ``since``
@@ -52,7 +52,7 @@ SERVICE = ServiceSignature(table_option="table")
 
 
 class Options(BudgetOptions):
-    """What a descriptor may say of a table of another Hven."""
+    """What a descriptor may state about a table of another Hven."""
 
     url: str = Field(
         pattern=r"^https?://", description="Address of the site: https://host, or with the path below which it is."
@@ -71,7 +71,7 @@ class Options(BudgetOptions):
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
-    """Open a table; nothing is asked yet.
+    """Open a table; no request is sent yet.
 
     Raises
     ------
@@ -82,12 +82,12 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 
 
 def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
-    """List the tables of the site that we may see.
+    """List the tables of the site that this user may see.
 
     Raises
     ------
     SourceError
-        It does not answer, or is no Hven.
+        The server does not answer, or is no Hven.
     """
     return list_available_tables(HvenSource(Options.model_validate({**options, "table": "-"}), context).tap)
 
@@ -119,14 +119,14 @@ class HvenSource(TapSource):
         self.feed_url = f"{base}/changes/{percent_encode(options.table)}"
 
     def read_state_name(self) -> str | None:
-        """Name the snapshot that is published there now."""
+        """Name the snapshot that is published now."""
         feed_answer = self._request_feed(None)
         if feed_answer is None:
             return None
         return _find_state_name(feed_answer[0], self.source_name)
 
     def list_changes(self, since_state: str) -> SourceChanges | None:
-        """Fetch what has changed since a snapshot; the rows themselves are asked for by their keys."""
+        """Fetch the changes since a snapshot; the rows are read by their keys."""
         feed_answer = self._request_feed(since_state)
         if feed_answer is None:
             return None
@@ -163,7 +163,7 @@ class HvenSource(TapSource):
         )
 
     def _request_feed(self, since_state: str | None) -> tuple[TableMetadata, pa.Table] | None:
-        """Ask the feed; None if there is none, or it does not know that state."""
+        """Request the feed; None if there is none, or it does not know that state."""
         params = {"RESPONSEFORMAT": FEED_FORMAT, **({"since": since_state} if since_state is not None else {})}
 
         def request_once() -> tuple[TableMetadata, pa.Table] | None:
@@ -183,7 +183,7 @@ class HvenSource(TapSource):
                 rows = list(read.batches)
             except SourceError as error:
                 raise BrokenAnswerError(f"its feed cannot be read: {error.message}") from error
-            if has_overflow(read.metadata):  # a part of the changes is no use
+            if has_overflow(read.metadata):  # a part of the changes is useless
                 return None
             schema = pa.schema([column.arrow_field.with_nullable(True) for column in read.metadata.columns])
             return read.metadata, pa.Table.from_batches(rows, schema)

@@ -1,4 +1,4 @@
-"""JSON: lines, arrays, GeoJSON and STAC, hits of Elasticsearch; nested objects become dotted names."""
+"""Read JSON: lines, arrays, GeoJSON and STAC, hits of Elasticsearch; nested objects become dotted names."""
 
 from __future__ import annotations
 

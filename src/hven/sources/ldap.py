@@ -1,4 +1,4 @@
-"""People and groups of a directory (LDAP v3): a row for each entry, or for each value of one of its attributes."""
+"""Read people and groups of a directory (LDAP v3): a row for each entry, or for each value of an attribute."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hven.sources._reading.service_client import Secret, resolve_authorization
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-CONNECT_TIMEOUT_SECONDS = 10  # seconds
+CONNECT_TIMEOUT_SECONDS = 10
 PAGED_RESULTS_OID = "1.2.840.113556.1.4.319"  # RFC 2696
 VALUE_SEPARATOR = "; "
 DEFAULT_PAGE_ENTRIES = 500
@@ -88,7 +88,7 @@ class Options(BaseModel):
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
-    """Open a directory; nothing is asked yet.
+    """Open a directory; no request is sent yet.
 
     Raises
     ------
@@ -108,7 +108,7 @@ class LdapSource:
         self.password = (resolve_authorization(options.password, context, "") or "").lstrip()
 
     def list_columns(self) -> list[Column]:
-        """List the columns: texts, all of them."""
+        """List the columns; all of them are texts."""
         return [Column(name=name, type=parse_type("string")) for name in self.options.columns]
 
     def read_batches(
@@ -119,11 +119,11 @@ class LdapSource:
         yield from split_batches(self._build_batches(names), self.context.batch_row_limit, row_limit)
 
     def list_input_versions(self) -> list[InputVersion]:
-        """Name the directory and what it was asked."""
+        """Name the directory and the search."""
         return [InputVersion(name=self.options.url[0], detail=f"{self.options.base} {self.options.filter}")]
 
     def estimate_size(self) -> int | None:
-        """Return None: a directory counts nothing."""
+        """Return None: a directory does not count its entries."""
         return None
 
     def _build_batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -135,7 +135,7 @@ class LdapSource:
             number += len(rows)
 
     def _build_rows(self, entry: dict[str, Any]) -> Iterator[dict[str, str | None]]:
-        """Make the rows of an entry."""
+        """Build the rows of an entry."""
         each = self.options.each
         raw = entry["raw_attributes"]
         cells = {}
@@ -153,7 +153,7 @@ class LdapSource:
             }
 
     def _search_pages(self) -> Iterator[list[dict[str, Any]]]:
-        """Ask page by page."""
+        """Search page by page."""
         options = self.options
         cookie = None
         count = 0
@@ -245,7 +245,7 @@ class LdapSource:
 
     @contextmanager
     def _translate_errors(self, host: str) -> Iterator[None]:
-        """Say in our words what a directory refuses, or sends that is none."""
+        """Translate the error of a directory, or an answer that is none."""
         hidden = f"has no {self.options.base}, or does not show it to {self.options.bind or 'everybody'}"
         messages_by_error = {
             "LDAPNoSuchObjectResult": hidden,
@@ -265,7 +265,7 @@ class LdapSource:
 
 
 class _LimitedSocket:
-    """A socket that gives so many bytes, for so long."""
+    """A socket with limits of bytes and time."""
 
     def __init__(self, socket: Any, options: Options, wrap: Callable[[Any], Any]) -> None:
         self._socket = socket
@@ -291,7 +291,7 @@ class _LimitedSocket:
 
 
 def _find_first_rdn_value(name: str) -> str:
-    """Return the first value of a name (DN); what is none stays as it is."""
+    """Return the first value of a name (DN); another text stays as it is."""
     bare = _FIRST_RDN_PATTERN.sub(r"\1", name).encode()
     return _DN_ESCAPE_PATTERN.sub(lambda one: bytes.fromhex(one[1].decode()) if one[1] else one[2], bare).decode(
         "utf-8", "replace"

@@ -1,4 +1,4 @@
-"""Inspect tables of an operational PostgreSQL database that are published in place.
+"""Publish tables of an operational PostgreSQL database in place.
 
 Such a table is not ingested: queries go to it (`hven.engines.postgres.live_engine`). This module reads the catalogue of
 the database, without reading a row: columns and how each type is served, keys, indexes, an estimate of the number of

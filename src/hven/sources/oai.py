@@ -1,7 +1,4 @@
-"""Records of repositories that speak OAI-PMH 2.0.
-
-Registries of the Virtual Observatory, libraries, archives of data.
-"""
+"""Read records of repositories by OAI-PMH 2.0: registries of the VO, libraries, data archives."""
 
 from __future__ import annotations
 
@@ -26,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Options(XmlFieldOptions, HarvestOptions):
-    """What a descriptor may say of repositories, and of their records."""
+    """What a descriptor may state about repositories and their records."""
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
-    """Open repositories; nothing is asked yet.
+    """Open repositories; no request is sent yet.
 
     Raises
     ------
@@ -41,7 +38,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 
 
 class OaiSource(XmlSource):
-    """The records of one or more repositories, in files that are brought up to date before they are first read."""
+    """The records of one or more repositories, in files that are updated before they are first read."""
 
     _record_path = "records/record"
 
@@ -58,7 +55,7 @@ class OaiSource(XmlSource):
 
     @cached_property
     def files(self) -> list[DataFile]:  # type: ignore[override]
-        """The files that hold the records; they are harvested when somebody asks."""
+        """The files that hold the records; reading this property starts the harvest."""
         return self._harvest.list_files()
 
     def select_files(self, file_names: Collection[str]) -> Self:
@@ -75,7 +72,7 @@ class OaiSource(XmlSource):
 
     @cached_property
     def _sample(self) -> tuple[JsonNode, bool]:
-        """What there is: fields that are said are texts until their types are said; they need no sample."""
+        """The sample. Declared fields are texts until their types are declared, and need no sample."""
         if not self._paths:
             return super()._sample
         node = JsonNode()
@@ -84,7 +81,7 @@ class OaiSource(XmlSource):
 
 
 class _TemporaryDirectory:
-    """A directory for who looks what there is; it goes with the last who knows it."""
+    """A directory for a first look; it is deleted with its last reference."""
 
     def __init__(self) -> None:
         self.path = tempfile.mkdtemp(prefix="hven-oai-")

@@ -1,4 +1,4 @@
-"""Product files of any medium that Hven looks into (CDF, netCDF, HDF5, PDS3, PDS4, ISIS, VICAR, IDL SAVE, FITS ..).
+"""Read product files of all media that Hven knows: CDF, netCDF, HDF5, PDS3, PDS4, ISIS, VICAR, IDL SAVE, FITS.
 
 A row for each file, image, variable or attribute, or the rows of a table in them.
 """

@@ -1,4 +1,4 @@
-"""A table made from this site's own tables: rows of an ADQL query."""
+"""Read the rows of an ADQL query over this site's own tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Options(BaseModel):
-    """What a descriptor may say of a query."""
+    """What a descriptor may state about a query."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,7 +41,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 
 
 class QuerySource:
-    """The answer of a query."""
+    """The rows of a query."""
 
     def __init__(self, adql: str, context: SourceContext) -> None:
         self.adql = adql
@@ -50,13 +50,13 @@ class QuerySource:
         self._remaining_batches: Iterator[pa.RecordBatch] | None = None
 
     def list_columns(self) -> list[Column]:
-        """List the answer's columns, with what is known of their metadata."""
+        """List the columns of the answer, with their known metadata."""
         return self._columns
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the answer; the query runs once for `column_names` and the first pass together."""
+        """Yield the rows; the query runs once for the columns and the first pass together."""
         names = check_column_names(column_names, [column.name for column in self._columns], "the query's answer")
         number = 1
         for batch in limit_rows(self._read_stream(), row_limit):
@@ -70,7 +70,7 @@ class QuerySource:
         return [InputVersion(name="query", detail=self.adql)]
 
     def estimate_size(self) -> int | None:
-        """Return None: nobody knows before the end."""
+        """Return None: the number of rows is unknown before the end."""
         return None
 
     def _read_stream(self) -> Iterator[pa.RecordBatch]:

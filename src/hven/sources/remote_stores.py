@@ -1,4 +1,4 @@
-"""Where files are kept elsewhere: one way to ask for facts, bytes and lists, whatever the server speaks."""
+"""Read files on remote servers: one interface for facts, bytes and lists, whatever the protocol."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ REMOTE_SCHEMES = ("http", "https", "ftp", "s3", "s3a", *FSSPEC_SCHEMES)
 
 
 class RemoteStore(Protocol):
-    """Files below a root elsewhere.
+    """The files below a root on another server.
 
     Raises
     ------
@@ -75,7 +75,7 @@ class RemoteStore(Protocol):
     """
 
     def fetch_facts(self, path: str) -> RemoteFileFacts:
-        """Ask for size, time and tag.
+        """Request size, time and tag.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class RemoteStore(Protocol):
         """
 
     def read_beginning(self, path: str, size: int, /) -> tuple[RemoteFileFacts, bytes]:
-        """Ask for size, time and tag, and for the first bytes where one request gives both.
+        """Request size, time and tag, with the first bytes where one request returns both.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class RemoteStore(Protocol):
 
 
 def can_open_scheme(scheme: str) -> bool:
-    """Return whether files can be had by a scheme.
+    """Check whether files can be read by a scheme.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def can_open_scheme(scheme: str) -> bool:
 def open_store(
     root: FileRoot, *, resolve_secret: Callable[[str], str] | None, allow_private: bool, timeout_seconds: float
 ) -> RemoteStore:
-    """Make the way to a root elsewhere; nothing is asked yet.
+    """Open the store of a root; no request is sent yet.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def open_store(
 def find_header_files(
     options: HeaderOptions, context: SourceContext, extensions: Sequence[str]
 ) -> list[DataFile] | None:
-    """Find the files of a source that reads heads, where they are elsewhere, or in archives.
+    """Find the files of a source that reads headers, where they are remote or in archives.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ def find_header_files(
 
 
 def check_local_files(options: HeaderOptions) -> None:
-    """Refuse a root and members where whole tables are read.
+    """Refuse `root` and `members` where whole tables are read.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Records of a service that answers in pages of JSON: behind a link, a cursor, an offset, or a page's number."""
+"""Read records of a service that sends pages of JSON, by link, cursor, offset or page number."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Options(PageOptions):
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
-    """Open a service; nothing is asked yet.
+    """Open a service; no request is sent yet.
 
     Raises
     ------
@@ -130,7 +130,7 @@ class RestSource(PagedJsonSource, WatermarkSource):
         return self._build_request(options.url, parameters)
 
     def _build_request(self, url: str, parameters: dict[str, Any]) -> tuple[str, str, Any]:
-        """Make method, address and body of a request with parameters of its page."""
+        """Build method, address and body of a request with the parameters of its page."""
         if self.options.body is not None:
             return (
                 "POST",
@@ -184,7 +184,7 @@ class RestSource(PagedJsonSource, WatermarkSource):
             method, url, body = self._build_next_request(number, before, value)
 
     def _build_next_request(self, page_number: int, record_count: int, value: Any) -> tuple[str, str, Any]:
-        """Write the request for the page behind so many pages, records, or a cursor."""
+        """Build the request for the page behind a number of pages or records, or a cursor."""
         options = self.options
         parameters: dict[str, Any] = {options.limit: self._page_size} if options.limit else {}
         if options.cursor:

@@ -57,7 +57,7 @@ def start_supervised(
     environment: Mapping[str, str] | None = None,
     limits: Mapping[str, int | None] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a program of the site's under a warden.
+    """Start a program of the site under a supervisor.
 
     When the warden's standard input is closed, all that came of the program is killed.
 

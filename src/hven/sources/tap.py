@@ -66,7 +66,7 @@ class Options(BudgetOptions):
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
-    """Open a table or query; nothing is asked yet.
+    """Open a table or query; no request is sent yet.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 
 
 def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
-    """List the tables that the service has, but those about itself.
+    """List the tables of the service, except those about itself.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""VOTable files, all serialisations: one table of each."""
+"""Read VOTable files in all serialisations: one table of each file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FILES = FileSignature(
 
 
 class Options(FileOptions, RequestOptions):
-    """What a descriptor may say of VOTables."""
+    """What a descriptor may state about VOTables."""
 
     files: Texts = Field(
         default_factory=list,
@@ -71,7 +71,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 
 
 def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
-    """List the tables of the first file, in its order.
+    """List the tables of the first file, in order.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def _find_files(options: Options, context: SourceContext) -> Sequence[DataFile]:
 
 
 class _RawStream(io.RawIOBase):
-    """A `DecompressedStream` as Python's readers want it."""
+    """A `DecompressedStream` for Python's readers."""
 
     def __init__(self, stream: DecompressedStream) -> None:
         self.stream = stream
@@ -141,11 +141,11 @@ class VotableSource(FileRows):
         self.read_count = 0
 
     def list_columns(self) -> list[Column]:
-        """List the FIELDs."""
+        """List the columns of the FIELDs."""
         return self._columns
 
     def read_metadata(self) -> TableMetadata:
-        """Return what is said around the rows."""
+        """Return the metadata around the rows."""
         return self._table_metadata
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:

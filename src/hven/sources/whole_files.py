@@ -1,4 +1,4 @@
-"""A source of files of one's own kind.
+"""A base class for plug-ins that read whole files.
 
 What a package from outside inherits, so that it says which columns there are and reads one file.
 """
@@ -40,7 +40,7 @@ class WholeFileSource(FileRows):
 
     @abstractmethod
     def read_file_batches(self, file: DataFile) -> Iterator[pa.RecordBatch]:
-        """Read one file: all columns, of the types that `list_columns` says.
+        """Read one file: all columns, with the types that `list_columns` returns.
 
         Parameters
         ----------

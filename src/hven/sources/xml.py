@@ -1,4 +1,4 @@
-"""XML files: a record for each element of a name; its attributes and children as dotted names, or what XPath says."""
+"""Read XML files: each element of a name is a record, with dotted names of its parts or XPaths as columns."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class XmlFileSource(XmlSource):
 
 
 def parse_flat_records(data: bytes) -> list[dict[str, str | None]]:
-    """Read a document of records without anything in them but values: the root, or those below it.
+    """Parse a document whose records hold only values: the root, or the elements below it.
 
     An attribute or element each, an empty one is no value.
 

@@ -1,1 +1,1 @@
-"""Documents that belong to rows: what they say, where they are kept, how they are fetched."""
+"""Documents that belong to rows: fetch them, keep them, extract their values."""

@@ -1,4 +1,4 @@
-"""Where documents are kept between runs: one file of SQLite for each address, texts packed as they came."""
+"""Keep documents between runs: one SQLite file for each address, with the documents as they came, compressed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STATE_HERE, STATE_OLD, STATE_WAITING = "here", "old", "waiting"
 STATE_MISSING, STATE_REFUSED, STATE_BROKEN, STATE_FAILED = "missing", "refused", "broken", "failed"
-IDS_PER_QUERY = 500  # ids of one question
+IDS_PER_QUERY = 500
 _CREATE_TABLES_SQL = """
 CREATE TABLE IF NOT EXISTS documents (
     id TEXT PRIMARY KEY, -- value of the row's column
@@ -41,12 +41,12 @@ WHERE d.id IS NULL OR d.tried IS NOT w.modified OR d.due <= ?
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedDocument:
-    """What came of one document.
+    """The result of fetching one document.
 
     Attributes
     ----------
     due_time
-        When to ask again; None: never.
+        Time of the next attempt; None: never.
     """
 
     id: str
@@ -64,9 +64,9 @@ class DocumentStore:
     Parameters
     ----------
     path
-        Of the file; None: nothing is kept.
+        Path of the file; None: nothing is kept.
     document_form
-        What is taken of each document, and how, in words: what was taken otherwise is taken anew.
+        Description of the extracted values; values of another form are extracted again.
     """
 
     def __init__(self, path: Path | None, document_form: str) -> None:
@@ -90,7 +90,7 @@ class DocumentStore:
         )
 
     def request_documents(self, documents: Iterable[tuple[str, Any, str]]) -> None:
-        """Say which documents the rows name: id, modification, address; of several modifications the latest counts."""
+        """Record which documents the rows name: id, modification, address; the latest modification counts."""
         self._write_rows(
             "INSERT INTO wanted VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET modified = excluded.modified, "
             "address = excluded.address WHERE excluded.modified > wanted.modified",
@@ -98,11 +98,11 @@ class DocumentStore:
         )
 
     def count_pending(self) -> int:
-        """Count the documents that are to be fetched."""
+        """Count the documents that have to be fetched."""
         return int(self._execute_query(f"SELECT count(*) {_PENDING_SQL}", time.time()).fetchone()[0])
 
     def iterate_pending(self) -> Iterator[tuple[str, Any, str]]:
-        """Yield what is to be fetched, newest first, as it is known now: id, modification, address."""
+        """Yield the documents that have to be fetched, newest first: id, modification, address."""
         pending = self._execute_query(
             f"SELECT w.id, w.modified, w.address {_PENDING_SQL} ORDER BY w.modified DESC, w.rowid DESC", time.time()
         )
@@ -117,7 +117,7 @@ class DocumentStore:
             yield from (row[1:] for row in rows)
 
     def save_documents(self, documents: Sequence[FetchedDocument]) -> None:
-        """Write down what came; a document that is here stays so until a newer one is."""
+        """Save fetched documents; a stored document stays until a newer one arrives."""
         now = time.time()
         available = [document for document in documents if document.state == STATE_HERE]
         self._write_rows(
@@ -149,7 +149,7 @@ class DocumentStore:
         )
 
     def find_documents(self, ids: Sequence[str]) -> dict[str, tuple[str, Any, float | None, str | None, str | None]]:
-        """Return what is known of documents: state, modification, when it was fetched, what was taken and how."""
+        """Return what is known of documents: state, modification, time of the fetch, form and values."""
         facts_by_id = {}
         for at in range(0, len(ids), IDS_PER_QUERY):
             id_batch = ids[at : at + IDS_PER_QUERY]
@@ -161,23 +161,23 @@ class DocumentStore:
         return facts_by_id
 
     def read_body(self, name: str) -> bytes:
-        """Return a document as it came."""
+        """Return a document as it was received."""
         row = self._execute_query("SELECT body FROM documents WHERE id = ?", name).fetchone()
         if row is None or row[0] is None:
             return b""
         return zlib.decompress(row[0])
 
     def update_values(self, values_by_id: Iterable[tuple[str, Sequence[Any] | None]]) -> None:
-        """Write down values that were taken anew."""
+        """Save values that were extracted again."""
         self._write_rows(
             "UPDATE documents SET form = ?, taken = ? WHERE id = ?",
             ((self._document_form, json.dumps(values), name) for name, values in values_by_id),
         )
 
     def summarize_problems(self) -> Iterator[tuple[str, str, int, str]]:
-        """Yield how many of the wanted documents are not here, or not as they should be.
+        """Yield counts of the wanted documents that are missing or faulty.
 
-        State, note, count, first id.
+        Each item has state, note, count and the first id.
         """
         yield from self._execute_query(
             """SELECT d.state, d.note, count(*), min(d.id) FROM wanted AS w JOIN documents AS d ON d.id = w.id
@@ -191,7 +191,7 @@ class DocumentStore:
             raise self._build_storage_error(error) from error
 
     def _write_rows(self, text: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Write rows in one transaction: after a crash all of them are there, or none."""
+        """Write rows in one transaction: after a crash all or none of them are there."""
         try:
             self._connection.execute("BEGIN")
             try:

@@ -1,4 +1,4 @@
-"""What several kinds of source do alike: finding files, cutting text into records, reading cells.
+"""The common parts of several kinds of source: finding files, cutting text into records, reading cells.
 
 No kind is named after it.
 """

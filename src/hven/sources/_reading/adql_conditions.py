@@ -1,6 +1,6 @@
-"""Conditions in ADQL, as a service elsewhere understands them.
+"""Write conditions in ADQL for remote services.
 
-Names as its TAP_SCHEMA writes them, plain literals, nothing of ADQL 2.1.
+They have the names of its TAP_SCHEMA, plain literals, and nothing of ADQL 2.1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _QUALIFIED_NAME_PATTERN = re.compile(
 
 
 class AdqlConditionWriter:
-    """How ADQL writes columns and values (see `hven.sources._reading.watermarks.ConditionWriter`).
+    """The columns and values of a condition in ADQL (see `hven.sources._reading.watermarks.ConditionWriter`).
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ class AdqlConditionWriter:
         self.service_names = service_names
 
     def write_column(self, name: str, *, is_computed: bool = False) -> str:  # noqa: ARG002  (sums are the service's)
-        """Write a column's name."""
+        """Write the name of a column."""
         return self.service_names.get(name) or quote_name(name)
 
     def write_is_null(self, name: str) -> str:
-        """Write that there is no value."""
+        """Write the condition that there is no value."""
         return f"{self.write_column(name)} IS NULL"
 
     def write_literal(self, value: object) -> str:
@@ -55,7 +55,7 @@ class AdqlConditionWriter:
         raise SourceError(f"{value!r} cannot be asked for by TAP", remedy="choose a key of numbers, texts or times")
 
     def write_key_conditions(self, columns: Sequence[str], keys: pa.Table, portion: int) -> Iterator[tuple[str, ...]]:
-        """Write conditions for keys, some at a time: each is true for one or more of them."""
+        """Write conditions for keys in groups: each condition is true for one or more keys."""
         if len(columns) == 1:
             values = keys.column(columns[0])
             if values.null_count:

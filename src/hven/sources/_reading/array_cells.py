@@ -1,4 +1,4 @@
-"""Cells of JSON arrays -> Arrow lists, vectorised: the columns of ECSV that have a shape."""
+"""Convert cells of JSON arrays to Arrow lists: the columns of ECSV that have a shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TEXT_ARRAY_PATTERN = r"(?s)^\[.*\]$"
 
 
 def is_list_type(arrow_type: pa.DataType) -> bool:
-    """Check whether `parse_arrays` makes values of a type."""
+    """Check whether `parse_arrays` reads a type."""
     return bool(pa.types.is_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type))
 
 
@@ -52,7 +52,7 @@ def parse_arrays(cells: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa
 
 
 def _parse_number_arrays(text: pa.Array, item_type: pa.DataType) -> tuple[np.ndarray, pa.Array, np.ndarray]:
-    """Return how many items each cell has, all of them, and which cells have an item that is none."""
+    """Return the number of items of each cell, all items, and the cells with an item that is none."""
     flat = pc.replace_substring_regex(pc.fill_null(text, ""), r"[\[\]\s]", "")
     parts = pc.split_pattern(flat, ",")
     empty = np.asarray(pc.equal(flat, ""))

@@ -1,4 +1,4 @@
-"""Batches cut to what was asked for: so many rows in all, so many in one batch."""
+"""Cut batches to a limit of rows in all, and of rows in one batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The challenge ``ivoa_bearer`` (SSO 2.0): a service that says where a password becomes a token is answered so."""
+"""Answer the challenge ``ivoa_bearer`` (SSO 2.0) of services that exchange a password for a token."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARAMETER_PATTERN = re.compile(r"""([\w-]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))""")
 
 
 def parse_challenges(text: str) -> Iterator[tuple[str, str]]:
-    """Find where a token may be had, in a header WWW-Authenticate: the standard, and the address."""
+    """Find the standard and the address for a token in a header WWW-Authenticate."""
     for match in _CHALLENGE_PATTERN.finditer(text):
         parameters = {name.lower(): quoted or word for name, quoted, word in _PARAMETER_PATTERN.findall(match[1])}
         if "standard_id" in parameters and "access_url" in parameters:

@@ -1,4 +1,4 @@
-"""A file behind an address: looked at in a stream, fetched once for all of it, known again by its tag."""
+"""Read a file behind an address: its beginning as a stream, all of it after one fetch; its tag identifies it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 class FetchedFile(DataFile):
-    """A file that a server gives by http.
+    """A file that a server sends by http.
 
-    What is said of it (`describe_version`) is never newer than what is read of it afterwards: a change between the two
-    is read again the next time.
+    The described version (`describe_version`) is never newer than the content that is read afterwards: a change between
+    the two is read again the next time.
     """
 
     def __init__(self, service: ServiceClient) -> None:
@@ -41,13 +41,13 @@ class FetchedFile(DataFile):
         self._headers: Mapping[str, str] | None = None
 
     def open_stream(self) -> DecompressedStream:
-        """Fetch it, unless it is here, and open it."""
+        """Fetch the file, unless it is here, and open it."""
         if not self.path.exists():
             self._service.retry(self._download)
         return super().open_stream()
 
     def open_unhashed(self, buffer_bytes: int = CHUNK_BYTES) -> DecompressedStream:
-        """Open its beginning: what is not read is not fetched, where it is not here."""
+        """Open the beginning of the file; only what is read is fetched."""
         if self.path.exists():
             return super().open_unhashed(buffer_bytes)
         return self._service.retry(
@@ -75,7 +75,7 @@ class FetchedFile(DataFile):
         return 0
 
     def describe_version(self) -> InputVersion:
-        """Ask for size, time and tag, unless they were said when its beginning was read."""
+        """Request size, time and tag, unless they came with the beginning."""
         if self._headers is None:
             self._service.retry(self._request_headers)
         headers = self._headers or {}
@@ -89,7 +89,7 @@ class FetchedFile(DataFile):
         )
 
     def build_input_version(self) -> InputVersion:
-        """Describe what was read, for the record."""
+        """Describe what was read, for the record of the run."""
         tag = (self._headers or {}).get("etag")
         if not self.path.exists():
             return InputVersion(name=self.name, detail=tag)
@@ -134,7 +134,7 @@ class FetchedFile(DataFile):
             ) from error
 
     def _check_answer(self, answer: StreamedAnswer) -> None:
-        """Take what an answer says of the file; others than the file are errors."""
+        """Take the facts of the file from an answer; an answer without the file is an error."""
         if answer.status in {500, 408}:
             raise BrokenAnswerError(f"answers {answer.status}: {extract_error_text(answer)}")
         if answer.status != 200:
@@ -151,7 +151,7 @@ class FetchedFile(DataFile):
 
 
 class _AnswerStream(io.RawIOBase):
-    """The bytes of an answer as they come; closed, the rest is not fetched."""
+    """The bytes of an answer as they come; closing it stops the fetch."""
 
     def __init__(self, service: ServiceClient, check_answer: Any) -> None:
         self._stack = ExitStack()

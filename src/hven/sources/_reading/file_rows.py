@@ -1,4 +1,4 @@
-"""Rows of one or more files, one file after the other: what all kinds that read whole files do alike."""
+"""Read rows of one or more files, one file after the other: the common part of all kinds that read whole files."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 
 class FileSource(ABC):
-    """What a `Source` knows of its files, however it reads them.
+    """The files of a `Source`, however it reads them.
 
     Parameters
     ----------
     options, context
-        Of the kind.
+        Options and context of the source.
     files
-        Those that are meant; None: what `options` say.
+        The files; None: those of `options`.
 
     Raises
     ------
     SourceError
-        No such file.
+        There is no such file.
     """
 
     def __init__(self, options: FileOptions, context: SourceContext, files: Sequence[DataFile] | None = None) -> None:
@@ -58,8 +58,8 @@ class FileSource(ABC):
         return build_file_list(file.copy_unread().describe_version() for file in self.files)
 
     def select_files(self, file_names: Collection[str]) -> Self:
-        """Select the rows of these files; what was guessed stays."""
-        self.list_columns()  # what is guessed is kept, and goes along
+        """Select the rows of these files; guesses stay as they are."""
+        self.list_columns()  # guesses are cached, and copied with the source
         selection = copy.copy(self)
         selection.read_count = 0
         wanted_names = set(file_names)
@@ -87,10 +87,9 @@ class FileSource(ABC):
 
 
 class FileListingRows(FileSource):
-    """What kinds know whose rows are files: they are listed once, and none is a link that leads elsewhere.
+    """The files of kinds whose rows are files: they are listed once, and no link may lead elsewhere.
 
-    Such rows are given to everybody: a link that somebody else may have put in the place of a file is no word of the
-    curator's.
+    Everybody may see such rows. A link that somebody puts in the place of a file is not the curator's decision.
     """
 
     def __init__(self, options: FileOptions, context: SourceContext) -> None:
@@ -110,9 +109,9 @@ class FileListingRows(FileSource):
 
 
 class FileRows(FileSource):
-    """The half of a `Source` that reads file by file.
+    """The part of a `Source` that reads file by file.
 
-    A kind says which columns there are and how the rows of one file are read.
+    A subclass lists the columns, and reads the rows of one file.
     """
 
     @abstractmethod
@@ -123,13 +122,13 @@ class FileRows(FileSource):
     def _read_rows(
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
     ) -> Iterator[pa.RecordBatch]:
-        """Read the rows of one file: `column_names` in their order, of which `file_column_names` stand in the file.
+        """Read the rows of one file: `column_names` in their order; the file holds `file_column_names`.
 
-        A few more than `row_limit` do no harm.
+        A few rows more than `row_limit` do no harm.
         """
 
     def _check_same_units(self, file: DataFile, columns: Sequence[Column], file_column_names: Sequence[str]) -> None:
-        """Refuse a file whose values are in other units than those of the first, whose units are said for all."""
+        """Refuse a file whose units differ from those of the first file, which are stated for all."""
         first = {column.name: column.unit for column in self.list_columns()}
         for column in columns:
             unit_here = units.normalize_unit(column.unit)
@@ -149,8 +148,8 @@ class FileRows(FileSource):
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows file by file, in batches of the wanted length at most."""
-        if not self.files:  # none of them was asked for
+        """Yield rows file by file, in batches of limited length."""
+        if not self.files:  # no file was selected
             return
         requested_names = check_column_names(column_names, self._list_column_names(), self.files[0].name)
         file_column_names = [

@@ -13,7 +13,7 @@ UNIT_SEPARATOR = "\x1f"  # the separator between columns after cutting: never pa
 
 
 def build_splitter(ranges: Sequence[tuple[int, int]], *, by_characters: bool) -> Callable[[bytes], bytes]:
-    """Make a function that cuts lines at fixed places and puts separators between the pieces, vectorised.
+    """Build a function that cuts lines at fixed places and puts separators between the pieces.
 
     Parameters
     ----------

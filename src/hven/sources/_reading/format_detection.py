@@ -1,6 +1,6 @@
-"""Files that are no table of text.
+"""Recognise files that are no table of text.
 
-Known by how they begin, by bytes that are no text, or by lines that nothing cuts.
+Their beginning, bytes that are no text, or lines that nothing cuts tell it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ _KEY_VALUE_LINE_PATTERN = re.compile(r"\s*(?:[\w:.^-]+\s*=(?:\s|$).*|(?i:end(?:_
 
 
 def recognize_binary_format(first_bytes: bytes) -> str | None:
-    """Recognise a file that begins as some other format does.
+    """Recognise a file of another format by its beginning.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def recognize_spreadsheet(first_bytes: bytes, file: str) -> str | None:
 
 
 def check_bytes(first_bytes: bytes, file: str) -> None:
-    """Refuse what is no text.
+    """Refuse a file that is no text.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def check_bytes(first_bytes: bytes, file: str) -> None:
 
 
 def check_text(line: str, place: Place) -> None:
-    """Refuse text of another kind by its first line that holds anything.
+    """Refuse text of another kind by its first line that is not blank.
 
     Raises
     ------

@@ -1,6 +1,7 @@
-"""What was read of the heads of files.
+"""Read and keep the headers of files.
 
-Read side by side where a disk makes wait, and kept by size and time, so that the next run reads what changed.
+They are read in parallel where a disk makes readers wait, and kept by size and time, so that the next run reads only
+changed files.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 
     from hven.sources._reading.data_files import DataFile
 
-FILES_PER_LOOKUP = 512  # files that are looked up, and written down, together
-FILES_BEFORE_DECISION = 16  # files after which it is seen whether one waits for them
-RECENT_CHANGE_SECONDS = 2.0  # seconds: what changed so lately may change again without another time
-MAX_UNUSED_DAYS = 100  # after which what nobody asked for is forgotten
-MAX_DATABASE_BYTES = 4 << 30  # bytes of the database
-_MAX_ENTRY_BYTES = 16 << 20  # bytes of what is kept of a file
+FILES_PER_LOOKUP = 512  # looked up and saved together
+FILES_BEFORE_DECISION = 16  # after this number it is decided whether files are read in parallel
+RECENT_CHANGE_SECONDS = 2.0  # a file that changed so recently may change again without another time
+MAX_UNUSED_DAYS = 100  # unused headers are deleted after this time
+MAX_DATABASE_BYTES = 4 << 30
+_MAX_ENTRY_BYTES = 16 << 20  # of one file
 _CREATE_TABLE_SQL = (
     "CREATE TABLE IF NOT EXISTS heads (what TEXT, path TEXT, size INTEGER, modified INTEGER, said BLOB, asked "
     "INTEGER, PRIMARY KEY (what, path)) WITHOUT ROWID"
@@ -40,14 +41,14 @@ _semaphores_lock = threading.Lock()
 
 @dataclass(slots=True)
 class FileHeader:
-    """What is said at the head of a file.
+    """The header of a file.
 
     Attributes
     ----------
     rows
-        One or more, by keyword; texts, numbers, true and false, None, lists and maps of these.
+        One or more rows, by keyword; texts, numbers, true and false, None, lists and maps of these.
     comments
-        By keyword.
+        Comments, by keyword.
     """
 
     rows: list[dict[str, Any]]
@@ -55,14 +56,14 @@ class FileHeader:
 
 
 class HeaderCache:
-    """A database of heads below ``var/``; where it cannot be read or written, everything is read anew.
+    """A database of headers below ``var/``; where it cannot be read or written, all headers are read again.
 
     Parameters
     ----------
     path
-        Of the file.
+        Path of the database.
     reader_key
-        Which heads they are: the same file may be read in several ways.
+        What the reader reads: the same file may be read in several ways.
     """
 
     def __init__(self, path: Path, reader_key: str) -> None:
@@ -100,7 +101,7 @@ class HeaderCache:
         return headers_by_path
 
     def store_headers(self, new_headers: Sequence[tuple[DataFile, FileHeader]], used_files: Sequence[DataFile]) -> None:
-        """Write down what was read, and what was asked for."""
+        """Save what was read, and what was used."""
         if self._connection is None:
             return
         now = time.time()
@@ -128,7 +129,7 @@ class HeaderCache:
             self.close()
 
     def delete_unused(self) -> None:
-        """Forget what nobody asked for in a long time."""
+        """Delete what was not used for a long time."""
         if self._connection is not None:
             try:
                 with self._connection:
@@ -151,21 +152,21 @@ def read_headers(
     concurrency: int,
     cache: HeaderCache | None,
 ) -> Iterator[tuple[DataFile, FileHeader | SourceError]]:
-    """Read the heads of files, each as it is now.
+    """Read the headers of files, each as it is now.
 
     Parameters
     ----------
     read_header
-        Reads one; `SourceError` where it cannot be read.
+        Reads one header; raises `SourceError` where it cannot be read.
     concurrency
-        Files of one mount that are read at the same time, if one waits for them more than one works on them.
+        Files of one mount that are read at the same time, if reading waits more than it computes.
     cache
-        What was read before.
+        The headers that were read before.
 
     Yields
     ------
     file, heads
-        In the order of the files; what is wrong with it, of one that cannot be read or that was changed meanwhile.
+        In the order of the files; an error for a file that cannot be read or that changed meanwhile.
     """
     remaining_files = iter(files)
     pace = _AdaptiveReader()
@@ -195,7 +196,7 @@ def read_headers(
 
 
 class _AdaptiveReader:
-    """Reads one after the other, or side by side if that helps: threads only help who waits."""
+    """Reads files one after the other, or in parallel if reading waits: threads help only then."""
 
     def __init__(self) -> None:
         self.file_count = 0
@@ -204,11 +205,11 @@ class _AdaptiveReader:
 
     @property
     def is_io_bound(self) -> bool:
-        """One waited longer than one worked."""
+        """Whether reading waited longer than it computed."""
         return self.file_count >= FILES_BEFORE_DECISION and self.wall_seconds >= 2.0 * self.cpu_seconds
 
     def list_existing(self, files: Sequence[DataFile], concurrency: int) -> list[DataFile]:
-        """Look at files: those of other servers side by side."""
+        """Read size and time of files; those of remote files in parallel."""
         if isinstance(files[0].product_path, Path):
             return [file for file in files if file.refresh_stat()]
         with ThreadPoolExecutor(concurrency, "hven-heads") as pool:
@@ -240,7 +241,7 @@ class _AdaptiveReader:
 def _read_when_free(
     file: DataFile, read_header: Callable[[DataFile], FileHeader], concurrency: int
 ) -> FileHeader | SourceError:
-    """Read one when fewer than so many of its mount are being read, by whichever source."""
+    """Read one file when few enough files of its mount are being read, by whichever source."""
     try:
         key = (file.stat.st_dev, concurrency)
     except OSError:

@@ -1,6 +1,6 @@
-"""Reading in the order of a key, so that who was stopped goes on behind the last row.
+"""Read in the order of a key, so that an interrupted run resumes behind its last row.
 
-Places to go on from, and where a page may end.
+Pages have resume tokens, and end where the key changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class PagingKey:
     """The columns by which a source is paged, and their types. It need not be unique.
 
-    Rows of one key are never parted.
+    The rows of one key are never separated.
     """
 
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class PagingKey:
     def from_columns(
         cls, names: Sequence[str], columns: Mapping[str, Column], is_comparable: Callable[[str], bool]
     ) -> PagingKey | None:
-        """Make a key of columns that can be compared and written down; None if there is none."""
+        """Build a key of columns that can be compared and written down; None if it is not possible."""
         if not names or any(
             name not in columns or not is_comparable(name) or not _is_plain_column(columns[name]) for name in names
         ):
@@ -45,19 +45,19 @@ class PagingKey:
         return cls(names=tuple(names), is_time=tuple(columns[name].type.is_timestamp for name in names))
 
     def write_token(self, batch: pa.RecordBatch | pa.Table, row_index: int, next_row_number: int) -> str:
-        """Write down the key of a row, and the number of the row behind it."""
+        """Write a token: the key of a row, and the number of the row behind it."""
         values = [batch.column(name)[row_index].as_py() for name in self.names]
         return json.dumps(
             [next_row_number, [value.isoformat() if isinstance(value, dt.datetime) else value for value in values]]
         )
 
     def parse_token(self, text: str) -> tuple[int, tuple[object, ...]]:
-        """Parse what `write_token` wrote.
+        """Parse a token of `write_token`.
 
         Raises
         ------
         SourceError
-            It is of another key.
+            The token belongs to another key.
         """
         try:
             number, values = json.loads(text)
@@ -73,21 +73,21 @@ class PagingKey:
         column = writer.write_column(name, is_computed=False)
         if len(values) == 1:
             return f"{column} > {writer.write_literal(value)}"
-        first = f"{column} >= {writer.write_literal(value)}"  # for the index: it knows nothing of the OR
+        first = f"{column} >= {writer.write_literal(value)}"  # for the index, which cannot use the OR
         beyond = f"{column} > {writer.write_literal(value)}"
         same = f"{column} = {writer.write_literal(value)}"
         return f"({first} AND ({beyond} OR ({same} AND {self.write_condition_after(values[1:], writer)})))"
 
     def count_complete_rows(self, table: pa.RecordBatch | pa.Table) -> int:
-        """Count the rows before those that have the last row's key: what follows may have the same."""
+        """Count the rows before those with the key of the last row: the next page may have more rows of that key."""
         return int(table.num_rows - pc.sum(self._mark_same_key(table, -1)).as_py())
 
     def count_first_key_rows(self, table: pa.RecordBatch | pa.Table) -> int:
-        """Count the rows that have the first row's key."""
+        """Count the rows with the key of the first row."""
         return int(pc.sum(self._mark_same_key(table, 0)).as_py())
 
     def mark_missing_keys(self, table: pa.RecordBatch | pa.Table) -> pa.Array | pa.ChunkedArray:
-        """Mark rows without a whole key."""
+        """Mark the rows without a whole key."""
         is_missing = pc.is_null(table.column(self.names[0]), nan_is_null=True)
         for name in self.names[1:]:
             is_missing = pc.or_(is_missing, pc.is_null(table.column(name), nan_is_null=True))
@@ -113,7 +113,7 @@ class KeyOrderedPager:
     requested_names
         Columns that the stream must have: the wanted ones, the key, `ROW_NUMBER_COLUMN`.
     resume_token, next_row_number
-        The key of the last row that was read before, if any, and the number of the first row to come.
+        Key of the last row that was read before, if any, and the number of the first row to come.
     """
 
     def __init__(self, key: PagingKey, names: Sequence[str], page_row_limit: int, resume_token: str | None) -> None:
@@ -127,7 +127,7 @@ class KeyOrderedPager:
             self.next_row_number, self.last_key = key.parse_token(resume_token)
 
     def split_into_pages(self, batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, str]]:
-        """Yield pages. Rows without a key, which come last, cannot be gone on behind."""
+        """Yield pages. Rows without a key come last, and have no token."""
         waiting: list[pa.RecordBatch] = []
         rows = 0
         for batch in batches:
@@ -161,7 +161,7 @@ class KeyOrderedPager:
             yield from self._build_page(pa.Table.from_batches(waiting))
 
     def _move_cut(self, table: pa.Table, cut: int) -> int:
-        """Move a cut back to where the key changes; on, if a key has more rows than a page."""
+        """Move a cut back to where the key changes; or forward, if a key has more rows than a page."""
         if cut in {0, table.num_rows}:
             return cut
         before = self.key.count_complete_rows(table.slice(0, cut + 1))  # the row behind the cut and those like it

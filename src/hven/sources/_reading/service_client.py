@@ -1,6 +1,6 @@
-"""A service that is asked many times.
+"""Send many requests to a service, at a limited rate.
 
-At a certain rate, again after a pause if it has too much to do or does not answer.
+A request is tried again after a pause if the service is overloaded or does not answer.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from hven.sources import SourceContext
     from hven.sources.http_client import StreamedAnswer
 
-MAX_RETRY_AFTER_SECONDS = 600.0  # seconds that a service may ask us to wait (Retry-After)
+MAX_RETRY_AFTER_SECONDS = 600.0  # longest pause that a service may demand (Retry-After)
 MAX_ANSWER_BYTES = 256 << 20  # of an answer that is held in memory
-MAX_CACHED_ANSWER_BYTES = 32 << 20  # bytes of an answer that is kept, where they are
-MAX_ERROR_TEXT_CHARACTERS = 400  # characters of an answer that is no document
+MAX_CACHED_ANSWER_BYTES = 32 << 20
+MAX_ERROR_TEXT_CHARACTERS = 400  # of an answer that is no document
 USER_AGENT_HEADERS = {"User-Agent": "hven (sync)"}
 _HTML_TAG_PATTERN = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _SECRET_NAME_PATTERN = re.compile(r"\$\w+")
@@ -47,7 +47,7 @@ Secret = Annotated[str, AfterValidator(_check_secret_name)]
 
 
 class BudgetOptions(BaseModel):
-    """What a descriptor may say of how much a run may cost."""
+    """What a descriptor may state about the cost of a run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +56,7 @@ class BudgetOptions(BaseModel):
 
 
 class RequestOptions(BudgetOptions):
-    """What a descriptor may say of how something elsewhere is asked for."""
+    """What a descriptor may state about requests to a server."""
 
     token: Secret | None = Field(None, description="`$NAME` of a secret that lets us in as a bearer token.")
     login: Secret | None = Field(None, description="`$NAME` of a secret `user:password`, instead of `token`.")
@@ -66,15 +66,15 @@ class RequestOptions(BudgetOptions):
 
 
 class ServiceOptions(RequestOptions):
-    """What a descriptor may say of every service that is asked many times."""
+    """What a descriptor may state about every service that gets many requests."""
 
     url: str = Field(pattern=r"^https?://", description="Address of the server.")
 
 
 class RunBudget:
-    """Bytes and seconds that a run may still cost.
+    """The bytes and seconds that a run may still use.
 
-    Its `ServiceClient` counts what it is sent, so that no answer is left out.
+    Its `ServiceClient` counts what it receives, so that no answer is left out.
     """
 
     def __init__(self, options: BudgetOptions, source_name: str, remedy: str) -> None:
@@ -85,29 +85,29 @@ class RunBudget:
         self._start_time = time.monotonic()
 
     def reset(self) -> None:
-        """Begin another run."""
+        """Start another run."""
         self.byte_count = 0
         self._start_time = time.monotonic()
 
     def count_parts(self, parts: Iterable[bytes]) -> Iterator[bytes]:
-        """Pass an answer on, and count it.
+        """Pass an answer on, and count its bytes.
 
         Raises
         ------
         TooLargeError, SourceError
-            As `add_bytes`.
+            As for `add_bytes`.
         """
         for part in parts:
             self.add_bytes(len(part))
             yield part
 
     def read_answer(self, parts: Iterable[bytes], byte_limit: int | None = None) -> bytes:
-        """Read an answer of a service into memory.
+        """Read the answer of a service into memory.
 
         Raises
         ------
         TooLargeError
-            It has more bytes than `byte_limit`, or `MAX_ANSWER_BYTES`.
+            The answer has more bytes than `byte_limit`, or `MAX_ANSWER_BYTES`.
         """
         byte_limit = MAX_ANSWER_BYTES if byte_limit is None else byte_limit
         answer = bytearray()
@@ -121,14 +121,14 @@ class RunBudget:
         return bytes(answer)
 
     def add_bytes(self, byte_count: int) -> None:
-        """Count bytes that came.
+        """Count received bytes.
 
         Raises
         ------
         TooLargeError
-            More bytes.
+            The run used more bytes.
         SourceError
-            More seconds.
+            The run used more seconds.
         """
         self.byte_count += byte_count
         if self.byte_count > self.options.bytes:
@@ -144,31 +144,31 @@ class RunBudget:
 
 
 class BrokenAnswerError(SourceError):
-    """An answer that broke off: trying again may help."""
+    """An answer broke off: another attempt may help."""
 
 
 class ServiceClient:
-    """A service elsewhere.
+    """A remote service.
 
     Parameters
     ----------
     url
-        Where it is.
+        Address of the service.
     timeout_seconds
-        Without a byte for that long, an answer is given up.
+        Longest time without a byte.
     max_attempts
-        How often something is tried that a pause may mend.
+        Largest number of attempts, where a pause may help.
     requests_per_second
-        Requests a second at most.
+        Largest number of requests a second.
     authorization
         The header ``Authorization``.
     budget
-        What a run may cost: all that the service sends counts.
+        Limits of a run: everything that the service sends counts.
 
     Attributes
     ----------
     on_wait
-        Called whenever a request is on its way, and before each pause: what is done then holds up nothing.
+        Called whenever a request is sent, and before each pause: work that it does delays nothing.
     """
 
     def __init__(
@@ -206,12 +206,12 @@ class ServiceClient:
             )
 
     def check_address(self) -> None:
-        """Check that the service may be asked; one that cannot be found now may be later.
+        """Check that requests to the service are allowed; its host may be unknown for now.
 
         Raises
         ------
         PrivateAddressError
-            It is not on the public internet.
+            The service is not on the public internet.
         """
         try:
             http_client.resolve_url(self.url, allow_private=self._allow_private)
@@ -221,23 +221,23 @@ class ServiceClient:
             return
 
     def reset_budget(self) -> None:
-        """Begin another run, which may cost as much as the one before."""
+        """Start another run, with a new budget."""
         if self.budget is not None:
             self.budget.reset()
 
     def limit_rate(self, requests_per_second: float | None) -> None:
-        """Limit requests to so many a second; None: as before."""
+        """Limit the number of requests a second; None: no change."""
         self._min_interval_seconds = max(
             self._min_interval_seconds, 1 / requests_per_second if requests_per_second else 0.0
         )
 
     def retry(self, operation: Callable[[], T]) -> T:
-        """Try something, again and again if a pause may mend it.
+        """Try an action, again if a pause may help.
 
         Raises
         ------
         SourceError
-            It never answered as it should.
+            The service never answered as it should.
         """
         for number in range(1, self.max_attempts + 1):
             try:
@@ -269,7 +269,7 @@ class ServiceClient:
 
     @contextmanager
     def keep_connections(self) -> Iterator[None]:
-        """Keep connections open between requests, of which there will be many."""
+        """Keep connections open between many requests."""
         with http_client.HttpConnections(self.timeout_seconds) as connections:
             self._connections = connections
             try:
@@ -289,14 +289,14 @@ class ServiceClient:
         follow_redirects: bool = True,
         timeout_seconds: float | None = None,
     ) -> Iterator[StreamedAnswer]:
-        """Ask once, in its turn; statuses that a pause may mend become `ServiceBusyError`.
+        """Send one request, in its turn; statuses that a pause may help become `ServiceBusyError`.
 
         Raises
         ------
         ServiceBusyError
             429, 502, 503, 504.
         UnreachableError, ForbiddenError, UserError
-            As `hven.sources.http_client.stream_answer`.
+            As for `hven.sources.http_client.stream_answer`.
         """
         if method == "GET":
             key = (url, tuple((headers or {}).items()))
@@ -352,7 +352,7 @@ class ServiceClient:
             self._answer_cache.store(key, (replace(answer, parts=iter(())), parts), size)
 
     def _request_token(self, answer: StreamedAnswer) -> bool:
-        """Get a token for our password, if the service says where (``ivoa_bearer``)."""
+        """Get a token for the password, if the service says where (``ivoa_bearer``)."""
         if self._login is None:
             return False
         bearer_token = request_token(
@@ -366,7 +366,7 @@ class ServiceClient:
 
 
 def extract_error_text(answer: StreamedAnswer | bytes) -> str:
-    """Read the beginning of an answer as plain words."""
+    """Read the beginning of an answer as plain text."""
     if isinstance(answer, bytes):
         data = answer
     else:
@@ -376,18 +376,18 @@ def extract_error_text(answer: StreamedAnswer | bytes) -> str:
             data += part
             if len(data) > 1 << 16:
                 break
-    except UserError:  # what came is enough for a message
+    except UserError:  # the text so far is enough for a message
         pass
     return " ".join(_HTML_TAG_PATTERN.sub(" ", data.decode("utf-8", "replace")).split())[:MAX_ERROR_TEXT_CHARACTERS]
 
 
 def resolve_authorization(secret_name: str | None, context: SourceContext, scheme: str) -> str | None:
-    """Resolve a secret that lets us in.
+    """Resolve a secret for the authorization.
 
     Raises
     ------
     SourceError
-        Nobody here knows secrets.
+            No secrets can be resolved here.
     """
     if secret_name is None:
         return None

@@ -1,6 +1,6 @@
-"""Queries to a TAP service (1.0, 1.1), sync or async, and their answers as tables.
+"""Send queries to a TAP service (1.0, 1.1), sync or async, and return their answers as tables.
 
-What is broken is asked for again, never half taken.
+A broken answer is requested again, and never used in part.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from hven.sources.http_client import StreamedAnswer
 
 MAX_PAGE_BYTES = 512 << 20  # of an answer whose rows are held in memory
-MAX_MEMORY_BYTES = 64 << 20  # bytes of an answer; larger ones wait on disk
-FIRST_POLL_SECONDS, MAX_POLL_SECONDS = 0.25, 10.0  # seconds between two looks at a job: first, and later
-MAX_JOB_SECONDS = 24 * 3600.0  # seconds that a job may take
-SMALL_ANSWER_TIMEOUT_SECONDS = 30.0  # seconds for small answers
-MAX_ERROR_DOCUMENT_BYTES = 1 << 20  # bytes of an error document
+MAX_MEMORY_BYTES = 64 << 20  # larger answers wait on disk
+FIRST_POLL_SECONDS = 0.25  # between two looks at a job, at first
+MAX_POLL_SECONDS = 10.0  # and later
+MAX_JOB_SECONDS = 24 * 3600.0
+SMALL_ANSWER_TIMEOUT_SECONDS = 30.0
+MAX_ERROR_DOCUMENT_BYTES = 1 << 20
 _TIME_LIMIT_PATTERN = re.compile(
     r"time[ds]?[\s-]*(out|limit|is over)|too long|execution ?duration|deadline|abort", re.IGNORECASE
 )
@@ -49,12 +50,12 @@ NO_ASYNC_STATUSES = {404, 405, 501}  # how a service without /async answers a PO
 
 
 class QueryTooSlowError(SourceError):
-    """The service gave a query up for its time limit, or never began to answer: as a job it may go."""
+    """The service gave a query up for its time limit, or never began to answer: a job may succeed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TapPage:
-    """A whole answer. `overflow`: the service says that there is more."""
+    """A whole answer. `overflow`: the service says that there are more rows."""
 
     head: TableMetadata
     table: pa.Table
@@ -71,11 +72,11 @@ class TapClient:
     Parameters
     ----------
     service
-        Its address is that of the resource above ``/sync``.
+        Client of the resource above ``/sync``.
     mode
-        ``sync``, ``async``, ``auto``: sync, and as a job what takes too long for that.
+        ``sync``, ``async``, or ``auto``: sync, and a job for queries that take too long for it.
     answer_format
-        What is asked for as RESPONSEFORMAT: a VOTable of some kind.
+        The RESPONSEFORMAT that is requested: a VOTable of some kind.
     """
 
     def __init__(self, service: ServiceClient, *, mode: str, answer_format: str) -> None:
@@ -84,18 +85,17 @@ class TapClient:
         self.answer_format = answer_format
 
     def query_page(self, adql: str, maxrec: int, *, is_small: bool = False, must_be_complete: bool = False) -> TapPage:
-        """Ask, and read the whole answer into memory.
+        """Send a query, and read the whole answer into memory.
 
         Parameters
         ----------
         must_be_complete
-            There must be no more rows than the answer has.
+            True: the answer must have all rows.
 
         Raises
         ------
         SourceError
-            The service refuses the query (with its words), does not answer, or answers with something else than a
-            VOTable.
+            The service refuses the query (with its words), does not answer, or does not send a VOTable.
         """
 
         def read_answer(job: bool) -> TapPage:
@@ -115,9 +115,9 @@ class TapClient:
 
     @contextmanager
     def query_stream(self, adql: str, maxrec: int, batch_row_limit: int) -> Iterator[TableStream]:
-        """Ask, and read the answer from disk: it is here as a whole before its first row is given.
+        """Send a query, and read the answer from disk, where all of it is before its first row is returned.
 
-        Errors are those of `query_page`.
+        It raises the errors of `query_page`.
         """
         with self._retry_sync_or_async(
             lambda job: self._fetch_answer(adql, maxrec, job, None), allow_jobs=True
@@ -152,7 +152,7 @@ class TapClient:
         return TapPage(head=read.metadata, table=table, overflow=has_overflow(read.metadata))
 
     def _classify_error(self, error: SourceError) -> SourceError:
-        """Classify a failed answer: its fault, and whether to try again."""
+        """Classify a failed answer: its error, and whether to try again."""
         if isinstance(error, ErrorDocumentError):
             error_text = error.message.partition(": ")[2]
             kind = QueryTooSlowError if _TIME_LIMIT_PATTERN.search(error_text) else SourceError
@@ -163,7 +163,7 @@ class TapClient:
             f"{self.service.host} gives no table: {error.message}", remedy="open the address in a browser and look"
         )
 
-    # --- the two ways to ask ------------------------------------------------------------------------------------
+    # --- sync and async -----------------------------------------------------------------------------------------
 
     def _fetch_answer(
         self, adql: str, maxrec: int, as_job: bool, timeout_seconds: float | None, byte_limit: int | None = None
@@ -222,7 +222,7 @@ class TapClient:
             )
 
     def _build_failure_error(self, answer: StreamedAnswer) -> SourceError:
-        """Find the service's words in an answer that is no good."""
+        """Find the error message of the service in a failed answer."""
         if answer.status in {401, 403}:
             return SourceError(
                 f"{self.service.host} lets nobody in like this ({answer.status})",
@@ -235,7 +235,7 @@ class TapClient:
             )
         with tempfile.SpooledTemporaryFile(max_size=MAX_ERROR_DOCUMENT_BYTES) as file:
             size = 0
-            with suppress(HvenError):  # what came is enough for a message
+            with suppress(HvenError):  # the text so far is enough for a message
                 for part in answer.parts:
                     file.write(part)
                     size += len(part)
@@ -256,7 +256,7 @@ class TapClient:
         return SourceError(f"{self.service.host} {status_text}", remedy="try the query at the service itself")
 
     def _run_job(self, form_fields: list[tuple[str, str]], byte_limit: int | None) -> IO[bytes]:
-        """Run a query as a job (UWS 1.1): make it, wait for its end, fetch its result, destroy it."""
+        """Run a query as a job (UWS 1.1): create it, wait for its end, fetch its result, delete it."""
         with self.service.request(
             "POST", f"{self.service.url}/async", [*form_fields, ("PHASE", "RUN")], follow_redirects=False
         ) as answer:
@@ -311,7 +311,7 @@ class TapClient:
         start_time = time.monotonic()
         pause = FIRST_POLL_SECONDS
         while (phase := self.service.retry(lambda: self._read_phase(job_url))) not in {"COMPLETED", "ERROR", "ABORTED"}:
-            if phase == "PENDING":  # it did not take PHASE=RUN at once
+            if phase == "PENDING":  # the job did not take PHASE=RUN at once
                 with self.service.request(
                     "POST", f"{job_url}/phase", [("PHASE", "RUN")], timeout_seconds=SMALL_ANSWER_TIMEOUT_SECONDS
                 ) as answer:
@@ -340,7 +340,7 @@ class TapClient:
             return self._save_answer(answer, byte_limit)
 
     def _read_job_error(self, job_url: str) -> str:
-        """Ask a job why it failed: an error document, as a rule."""
+        """Request the reason why a job failed: usually an error document."""
         with (
             suppress(HvenError),
             self.service.request("GET", f"{job_url}/error", timeout_seconds=SMALL_ANSWER_TIMEOUT_SECONDS) as answer,
@@ -379,12 +379,12 @@ class TapClient:
 
 
 def has_overflow(metadata: TableMetadata) -> bool:
-    """Check whether the service says that there is more; known when all rows were read."""
+    """Check whether the service says that there are more rows; known when all rows were read."""
     return any(info.name.upper() == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in metadata.infos)
 
 
 def list_available_tables(client: TapClient) -> list[AvailableTable]:
-    """List the tables of a service, but those about itself."""
+    """List the tables of a service, except those about itself."""
     schema_tables = client.query_page(
         "SELECT table_name, table_type FROM TAP_SCHEMA.tables", 100_000, must_be_complete=True
     ).table

@@ -1,4 +1,4 @@
-"""Text files as blocks of whole records: decoded to UTF-8, cut where no quoted value is open, comments taken out."""
+"""Read text files as blocks of whole records: decoded to UTF-8, cut where no quoted value is open, without comments."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 4 << 20
 HEAD_BYTES = 1 << 20
-MAX_RECORD_BYTES = 64 << 20  # a record longer than this is a quote that never closes
-# bytes that one pass of a regular expression goes over: it holds the interpreter's lock, and others wait
+MAX_RECORD_BYTES = 64 << 20  # a longer record is a quote that never closes
+# a regular expression passes over this many bytes at a time: it holds the interpreter's lock while others wait
 REGEX_WINDOW_BYTES = 1 << 17
 _MAX_BLANKS_BEFORE_QUOTE = 1000  # before a quote
 _UTF8_NAMES = {"utf-8", "utf_8", "utf8", "ascii", "us-ascii", "utf-8-sig"}
@@ -85,7 +85,7 @@ class TextFile:
     def set_dialect(
         self, *, quote: str | None, comment: str | None, delimiter: str, has_continuation_lines: bool = False
     ) -> None:
-        """Set how records look, once the head told it."""
+        """Set the layout of records, once the head has shown it."""
         self.has_continuation_lines = has_continuation_lines
         self.quote = quote.encode() if quote else None
         self.comment = (
@@ -113,12 +113,12 @@ class TextFile:
         return self.remainder[:cut]
 
     def read_checked_head(self) -> bytes:
-        """Read the head of a file that must be text; close it if it is none.
+        """Read the head of a file that must be text; close the file if it is no text.
 
         Raises
         ------
         SourceError
-            It is empty, or something else.
+            The file is empty, or something else.
         """
         head = self.peek_head()
         if not head.strip():
@@ -137,7 +137,7 @@ class TextFile:
         self.remainder = self.remainder[offset:]
 
     def read_blocks(self) -> Iterator[TextBlock]:
-        """Yield what is left in blocks of whole records, comments removed."""
+        """Yield the rest in blocks of whole records, without comments."""
         while not self.is_at_end or self.remainder:
             deadlines.check_deadline()
             if not self.is_at_end and len(self.remainder) < BLOCK_BYTES:
@@ -201,7 +201,7 @@ class TextFile:
     def _find_quoted_values(self) -> Iterator[tuple[int, int, bool]]:
         """Yield begin and end of each quoted value, and whether it closes: after a quote that is not doubled.
 
-        It begins with what stands before it.
+        The begin includes the character before the quote.
         """
         data = self.remainder
         quote = self.quote or b""

@@ -1,4 +1,4 @@
-"""Rows of text files in batches: what delimited and fixed-width text do alike, once it is known how records look."""
+"""Read rows of text files in batches: the common part of delimited and fixed-width text."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Nulls = Annotated[dict[str, list[str]], BeforeValidator(_normalize_nulls)]
 
 
 def list_null_words(nulls: Mapping[str, Sequence[str]], name: str) -> tuple[str, ...]:
-    """List the words that stand for no value in a column."""
+    """List the words that stand for a missing value in a column."""
     return (*nulls.get("*", ()), *nulls.get(name, ()))
 
 
@@ -52,11 +52,11 @@ class TextFileSource(FileRows):
 
     @abstractmethod
     def _open_at_first_record(self, file: DataFile, file_column_names: Sequence[str]) -> tuple[TextFile, RecordLayout]:
-        """Open a file, stand at its first record, and return how records look."""
+        """Open a file at its first record, and return the layout of its records."""
 
     @abstractmethod
     def _find_declared_types(self) -> Mapping[str, Any]:
-        """Return the columns whose type somebody said: the others were guessed."""
+        """Return the columns with a declared type; the types of others were guessed."""
 
     def _read_rows(
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], _limit: int | None

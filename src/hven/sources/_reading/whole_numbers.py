@@ -1,4 +1,4 @@
-"""Whole numbers of other types than int64 (unsigned, decimal): `int64` as long as they fit, else decimal text.
+"""Convert whole numbers of other types (unsigned, decimal) to `int64` as long as they fit, else to decimal text.
 
 A value is never rounded.
 """
@@ -22,7 +22,7 @@ INT64_REASON = "not a whole number that fits int64; if this value is right, decl
 
 
 def has_values_beyond_int64(values: pa.Array | pa.ChunkedArray) -> bool:
-    """Return whether a whole number is outside of what an `int64` can be.
+    """Check whether a whole number does not fit `int64`.
 
     Parameters
     ----------

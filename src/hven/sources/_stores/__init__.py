@@ -1,1 +1,1 @@
-"""Servers that keep files, asked for facts and for bytes: by http, by ftp, and what fsspec speaks."""
+"""Servers that keep files, which are asked for facts and bytes: by http, ftp, and the protocols of fsspec."""

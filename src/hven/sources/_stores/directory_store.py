@@ -1,4 +1,4 @@
-"""Files of a directory, listed without opening them: a million in half a minute."""
+"""List the files of a directory without opening them: a million in half a minute."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DirectoryStore:
     Parameters
     ----------
     roots
-        Directories that links may lead into, beside itself.
+        Directories that links may lead into, besides the directory itself.
     """
 
     def __init__(self, directory: Path, roots: Sequence[Path]) -> None:
@@ -32,12 +32,12 @@ class DirectoryStore:
     def list_files(
         self, patterns: Sequence[str], ignore_patterns: Sequence[str]
     ) -> Iterator[tuple[str, RemoteFileFacts]]:
-        """List what patterns mean, directory by directory; links to directories are not followed.
+        """List the files that patterns match, directory by directory; links to directories are not followed.
 
         Raises
         ------
         SourceError
-            None is there, or a link leads out of the roots.
+            No file matches, or a link leads out of the roots.
         """
         if all(map(find_fixed_directory, patterns)):
             begin = os.path.commonpath([find_fixed_directory(glob) for glob in patterns])

@@ -1,4 +1,4 @@
-"""What a server says of a file, and the words for what it does not give."""
+"""The facts of a file on a server, and the errors for what the server does not send."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class RemoteFileFacts:
     Attributes
     ----------
     bytes, modified
-        Size; time of the last change, UTC without a zone. None: not said.
+        Size; time of the last change, UTC without a zone. None: not stated.
     tag
-        What else tells this state from others: an ETag, a version.
+        What else distinguishes this state from others: an ETag, a version.
     """
 
     bytes: int | None = None
@@ -42,32 +42,32 @@ class RemoteFileFacts:
 
 
 class NoRangesError(UpstreamError):
-    """The server gives files from their begin to their end, and no parts of them."""
+    """The server only sends whole files, and no parts of them."""
 
 
 def build_missing_error() -> UpstreamError:
-    """Make the error of a file that is gone."""
+    """Build the error of a file that is gone."""
     return UpstreamError(MISSING_MESSAGE, remedy=OWNER_REMEDY)
 
 
 def build_changed_error() -> UpstreamError:
-    """Make the error of a file that is another one now."""
+    """Build the error of a file that has changed."""
     return UpstreamError(CHANGED_MESSAGE, remedy=LATER_REMEDY)
 
 
 def build_timeout_error() -> UpstreamTimeoutError:
-    """Make the error of a server that takes too long."""
+    """Build the error of a server that takes too long."""
     return UpstreamTimeoutError(TIMEOUT_MESSAGE, remedy=LATER_REMEDY)
 
 
 def build_unreachable_error() -> UpstreamError:
-    """Make the error of a server that is not there."""
+    """Build the error of a server that cannot be reached."""
     return UpstreamError(UNREACHABLE_MESSAGE, remedy=LATER_REMEDY)
 
 
 @cache
 def compile_glob(text: str) -> re.Pattern[str]:
-    """Read a pattern: ``*``, ``?``, ``[abc]`` within a name; ``**`` between slashes stands for any directories."""
+    """Compile a pattern: ``*``, ``?``, ``[abc]`` within a name; ``**`` between slashes stands for any directories."""
     parts = [
         (r"(?:[^/]+/)*" if part == "**" else "".join(map(_translate_sign, _PATTERN_SIGN_PATTERN.findall(part))) + "/")
         for part in text.split("/")
@@ -84,7 +84,7 @@ def _translate_sign(text: str) -> str:
 
 
 def find_fixed_directory(text: str) -> str:
-    """Return the directories that a pattern names before its first sign.
+    """Return the directories that a pattern names before its first wildcard.
 
     Parameters
     ----------
@@ -105,14 +105,14 @@ def find_fixed_directory(text: str) -> str:
 
 
 def is_pattern_match(path: str, patterns: Sequence[str], ignore_patterns: Sequence[str]) -> bool:
-    """Return whether patterns mean a path.
+    """Check whether patterns match a path.
 
     Parameters
     ----------
     path
-        Below a root, with ``/`` between its parts.
+        Path below a root, with ``/`` between its parts.
     patterns, ignore_patterns
-        Those of which one must mean it, and those of which none may, by path or name.
+        Patterns of which one must match, and patterns of which none may match, by path or name.
     """
     name = path.rpartition("/")[2]
     is_ignored = any(

@@ -1,4 +1,4 @@
-"""Files in stores that fsspec speaks: Azure, Google, sftp, SMB; S3 has a way of its own."""
+"""Read files in stores that fsspec supports: Azure, Google, sftp, SMB; S3 has a module of its own."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class FsspecStore:
     Parameters
     ----------
     options
-        Of the file system; an `endpoint_url` is checked as every address is.
+        Options of the file system; an `endpoint_url` is checked as every address is.
     """
 
     def __init__(
@@ -84,18 +84,18 @@ class FsspecStore:
         self._root = str(self._root).rstrip("/")
 
     def fetch_facts(self, path: str) -> RemoteFileFacts:
-        """Ask for size, time and version."""
+        """Request size, time and version."""
         try:
             return _parse_info(self._filesystem.info(f"{self._root}/{path}"))
-        except Exception as error:  # each store has its own
+        except Exception as error:  # each store has its own errors
             raise _translate_error(error) from error
 
     def read_beginning(self, path: str, _size: int) -> tuple[RemoteFileFacts, bytes]:
-        """Ask for size and time, and for no bytes yet."""
+        """Request size and time, and no bytes yet."""
         return self.fetch_facts(path), b""
 
     def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
-        """Read bytes, a MiB with each request; changes between two are seen at the next look at the file."""
+        """Read bytes, one MiB with each request; a change between two requests is noticed at the next look."""
         if self.fetch_facts(path) != fact:
             raise build_changed_error()
         while start_offset < end_offset:
@@ -112,7 +112,7 @@ class FsspecStore:
     def list_files(
         self, patterns: Sequence[str], ignore_patterns: Sequence[str]
     ) -> Iterator[tuple[str, RemoteFileFacts]]:
-        """List what patterns mean."""
+        """List the files that patterns match."""
         facts_by_path: dict[str, RemoteFileFacts] = {}
         for pattern in patterns:
             if "**" in pattern:
@@ -140,7 +140,7 @@ class FsspecStore:
 
 
 def _parse_info(info: Mapping[str, Any]) -> RemoteFileFacts:
-    """Read what a file system says; each has words of its own."""
+    """Read the facts that a file system states; each system has words of its own."""
     moment = next(
         (info[key] for key in ("LastModified", "mtime", "updated", "last_modified", "created") if info.get(key)), None
     )
@@ -157,7 +157,7 @@ def _parse_info(info: Mapping[str, Any]) -> RemoteFileFacts:
 
 
 def _translate_error(error: Exception) -> Exception:
-    """Say what a file system's error means to a reader."""
+    """Translate the error of a file system for users."""
     if isinstance(error, UpstreamError | UserError):
         return error
     if isinstance(error, FileNotFoundError):

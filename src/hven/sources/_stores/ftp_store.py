@@ -1,4 +1,4 @@
-"""Files behind ftp, which browsers do not open any more: passive, anonymous unless an account is said."""
+"""Read files by ftp, which browsers do not open any more: passive, anonymous without an account."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from hven.sources._stores.file_facts import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-MAX_IDLE_CONNECTIONS = 4  # connections that stay open
+MAX_IDLE_CONNECTIONS = 4
 CHUNK_BYTES = 64 * 1024
-MAX_DEPTH, MAX_FILES = 32, 5_000_000  # directories within each other, files
+MAX_DEPTH = 32  # directories within each other
+MAX_FILES = 5_000_000
 
 
 class FtpStore:
@@ -57,16 +58,16 @@ class FtpStore:
         weakref.finalize(self, _close_connections, self._idle_connections)
 
     def fetch_facts(self, path: str) -> RemoteFileFacts:
-        """Ask for size and time."""
+        """Request size and time."""
         with self._borrow_connection() as ftp:
             return self._request_facts(ftp, f"{self._root}/{path}")
 
     def read_beginning(self, path: str, _size: int) -> tuple[RemoteFileFacts, bytes]:
-        """Ask for size and time, and for no bytes yet."""
+        """Request size and time, and no bytes yet."""
         return self.fetch_facts(path), b""
 
     def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
-        """Read bytes, if the file is that one still."""
+        """Read bytes, if the file has not changed."""
         with self._borrow_connection() as ftp:
             remote_path = f"{self._root}/{path}"
             if self._request_facts(ftp, remote_path) != fact:
@@ -83,7 +84,7 @@ class FtpStore:
     def list_files(
         self, patterns: Sequence[str], ignore_patterns: Sequence[str]
     ) -> Iterator[tuple[str, RemoteFileFacts]]:
-        """List what patterns mean; links are not followed."""
+        """List the files that patterns match; links are not followed."""
         with self._borrow_connection() as ftp:
             facts_by_path: dict[str, RemoteFileFacts] = {}
             for pattern in patterns:
@@ -127,7 +128,7 @@ class FtpStore:
 
     @contextlib.contextmanager
     def _borrow_connection(self) -> Iterator[ftplib.FTP]:
-        """Lend a connection; one that broke is closed, else it stays open for the next."""
+        """Lend a connection; a broken one is closed, others stay open for the next request."""
         ftp = None
         try:
             ftp = self._take_idle_connection() or self._open_connection()

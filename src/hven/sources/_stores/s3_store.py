@@ -1,6 +1,6 @@
-"""Files in buckets of S3 and whatever speaks it.
+"""Read files in buckets of S3 and compatible stores.
 
-Asked as web servers are, with signatures (AWS Signature Version 4) and lists.
+They are web servers with signed requests (AWS Signature Version 4) and lists.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 S3_OPTIONS = ("endpoint_url", "region", "key", "secret", "token", "anon")
-FILES_PER_LIST_PAGE = 1000  # files of a list that come at once
-MAX_LIST_PAGE_BYTES = 16 << 20  # bytes of these
+FILES_PER_LIST_PAGE = 1000
+MAX_LIST_PAGE_BYTES = 16 << 20
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _BUCKET_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
 
 
 class S3Store(WebStore):
-    """A bucket, or what of it begins with a path.
+    """A bucket, or the files of it whose names begin with a path.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class S3Store(WebStore):
     def list_files(
         self, patterns: Sequence[str], ignore_patterns: Sequence[str]
     ) -> Iterator[tuple[str, RemoteFileFacts]]:
-        """List what patterns mean, a thousand files with each request."""
+        """List the files that patterns match, a thousand with each request."""
         facts_by_path: dict[str, RemoteFileFacts] = {}
         for below in {find_fixed_directory(pattern) for pattern in patterns}:
             facts_by_path |= self._list_pages(f"{self._prefix}{below}/" if below else self._prefix)

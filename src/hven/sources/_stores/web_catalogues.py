@@ -1,6 +1,6 @@
-"""Catalogues behind http and https: small files whole, Parquet files by ranges, all through the one outward client.
+"""Read catalogues behind http and https: small files whole, Parquet files by ranges, through the one outward client.
 
-A file is known by its size, its time and its ETag: of another state of it nothing is read.
+Size, time and ETag identify a file; another state of it is never read.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from hven.model.errors import HvenError, Place, SourceError, StorageError, Upstr
 from hven.sources._stores.file_facts import CHANGED_MESSAGE, NoRangesError, RemoteFileFacts
 from hven.sources._stores.web_store import WebStore
 
-IDLE_TIMEOUT_SECONDS = 20.0  # seconds without a byte after which a server does not answer
-RANGE_TIMEOUT_SECONDS = 120.0  # seconds for one range
-MAX_SMALL_FILE_BYTES = 64 << 20  # bytes of what is not Parquet
+IDLE_TIMEOUT_SECONDS = 20.0
+RANGE_TIMEOUT_SECONDS = 120.0  # for one range
+MAX_SMALL_FILE_BYTES = 64 << 20  # of a file that is not Parquet
 RANGES_REMEDY = (
     "its server must answer ranges of bytes (HTTP 206), by which Parquet is read; or fetch the catalogue, and name "
     "its directory"
@@ -49,7 +49,7 @@ class WebCatalogueFolder:
             ) from error
 
     def has_file(self, name: str) -> bool:  # noqa: ARG002  (the contract)
-        """Return True: each file is asked for when its footer is read."""
+        """Return True: each file is requested when its footer is read."""
         return True
 
     def list_files(self, name: str) -> list[str]:
@@ -59,14 +59,14 @@ class WebCatalogueFolder:
 
 
 class WebCatalogueClient:
-    """Asks for catalogues behind addresses. Thread-safe.
+    """Opens catalogues behind addresses. Thread-safe.
 
     Parameters
     ----------
     allow_private
-        Addresses that are not on the public internet may be asked.
+        True allows addresses that are not on the public internet.
     secret
-        The header ``Authorization``; None: whoever asks is let in.
+        The header ``Authorization``; None: requests have none.
     """
 
     def __init__(self, *, allow_private: bool, secret: str | None = None) -> None:
@@ -76,12 +76,12 @@ class WebCatalogueClient:
 
     @staticmethod
     def find_cause(error: HvenError) -> HvenError:
-        """Return what curators are told: the cause, which readers are spared.
+        """Return the cause of an error, which curators see, but readers do not.
 
         Parameters
         ----------
         error
-            As it was raised here.
+            The error, as it was raised here.
         """
         if isinstance(error.__cause__, HvenError):
             return error.__cause__
@@ -99,28 +99,28 @@ class WebCatalogueClient:
         return store
 
     def open_folder(self, address: str) -> WebCatalogueFolder:
-        """Return what is behind an address.
+        """Return the catalogue behind an address.
 
         Parameters
         ----------
         address
-            Of a catalogue.
+            Address of a catalogue.
         """
         return WebCatalogueFolder(address, self._find_store(address))
 
     def _locate_file(self, path: str) -> tuple[WebStore, str]:
-        """Return who is asked for a file, and its name there."""
+        """Return the server of a file, and the file's name there."""
         address, dataset, name = path.rpartition(f"/{hats_layout.DATASET_DIRECTORY}/")
         store = self._find_store(address)
         return store, f"{dataset[1:]}{name}"
 
     def read_state(self, path: str) -> tuple[int, str]:
-        """Ask for the size of a file, and for what tells that it changed.
+        """Request the size of a file, and what tells that it changed.
 
         Parameters
         ----------
         path
-            Its address.
+            Address of the file.
 
         Returns
         -------
@@ -130,7 +130,7 @@ class WebCatalogueClient:
         Raises
         ------
         UpstreamError
-            Its server is away, refuses, has it no more, or does not say its size.
+            The server is away, refuses, has no such file any more, or does not state its size.
         """
         store, name = self._locate_file(path)
         fact = store.fetch_facts(name)
@@ -144,17 +144,17 @@ class WebCatalogueClient:
         )
 
     def open_file(self, path: str, size: int, stamp: str) -> RangedWebFile:
-        """Open a file in the state that `read_state` told.
+        """Open a file in the state that `read_state` returned.
 
         Parameters
         ----------
         path, size, stamp
-            Its address, and what was told.
+            Address of the file, and the state.
 
         Returns
         -------
         file
-            Asked for ranges as it is read.
+            The file; its ranges are requested as they are read.
         """
         store, name = self._locate_file(path)
         return RangedWebFile(store, name, path, size, stamp)
@@ -189,19 +189,19 @@ class RangedWebFile(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move there."""
+        """Move to a byte."""
         self._position = offset + (0, self._position, self._size)[whence]
         return self._position
 
     def read(self, size: int = -1, /) -> bytes:
-        """Read so many bytes; fewer at the end of the file alone.
+        """Read bytes; fewer only at the end of the file.
 
         Raises
         ------
         UpstreamError
-            It ends too early, or its server is away, refuses, or is too slow.
+            The file ends too early, or its server is away, refuses, or is too slow.
         StorageError
-            It is another file now.
+            The file has changed.
         """
         begin = self._position
         end = self._size if size is None or size < 0 else min(self._position + size, self._size)

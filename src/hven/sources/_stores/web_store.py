@@ -1,4 +1,4 @@
-"""Files behind http and https: asked by the one outward client, never past the root's address."""
+"""Read files by http and https, with the one outward client, and only below the root's address."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class WebStore:
         weakref.finalize(self, self._connections.close)
 
     def fetch_facts(self, path: str) -> RemoteFileFacts:
-        """Ask for size, time and tag."""
+        """Request size, time and tag."""
         with self._request("HEAD", path, {}) as answer:
             if answer.status in {200, 204}:
                 return _parse_headers(answer.headers, answer.headers.get("content-length", ""))
@@ -77,7 +77,7 @@ class WebStore:
             )
 
     def read_beginning(self, path: str, size: int) -> tuple[RemoteFileFacts, bytes]:
-        """Ask for size, time and tag with the first bytes of it; none of these, where parts are not given."""
+        """Request size, time and tag with the first bytes; no facts, where the server sends no parts."""
         with self._request("GET", path, {"Range": f"bytes=0-{size - 1}"}) as answer:
             range_match = _CONTENT_RANGE_PATTERN.fullmatch(answer.headers.get("content-range", ""))
             if answer.status == 206 and range_match is not None and range_match[1] == "0":
@@ -91,7 +91,7 @@ class WebStore:
         return self.fetch_facts(path), b""
 
     def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
-        """Read bytes of that state of the file."""
+        """Read bytes of this state of the file."""
         if fact.tag is None or fact.tag.startswith("W/"):
             tag = {}
         else:
@@ -119,19 +119,19 @@ class WebStore:
                     return
 
     def read_whole(self, path: str, byte_limit: int) -> bytes | None:
-        """Read a small file; None: there is none.
+        """Read a small file; None: there is no such file.
 
         Parameters
         ----------
         path
-            Below the root.
+            Path below the root.
         byte_limit
-            Bytes.
+            Bytes at most.
 
         Raises
         ------
         UpstreamError
-            See `hven.sources.remote_stores.RemoteStore`; it has more bytes.
+            See `hven.sources.remote_stores.RemoteStore`; or the file has more bytes.
         """
         with self._request("GET", path, {}) as answer:
             if answer.status in {404, 410}:
@@ -167,12 +167,12 @@ class WebStore:
 
     @contextmanager
     def _request(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[StreamedAnswer]:
-        """Ask, and follow within the root."""
+        """Send a request, and follow redirects within the root."""
         with self._request_url(method, f"{self._address}/{quote(path)}", headers) as answer:
             yield answer
 
     def _sign_request(self, method: str, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002
-        """Add what says who asks, for one address."""
+        """Add the authorization for one address."""
         return headers
 
     @contextmanager
@@ -219,7 +219,7 @@ def _parse_headers(headers: Mapping[str, str], length: str) -> RemoteFileFacts:
 
 
 def build_refusal_error(status: int) -> UpstreamError:
-    """Make the error of an answer without the file."""
+    """Build the error of an answer without the file."""
     if status in {404, 410}:
         return build_missing_error()
     remedy = LATER_REMEDY if status >= 429 else OWNER_REMEDY

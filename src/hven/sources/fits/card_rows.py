@@ -1,4 +1,4 @@
-"""One row per card of FITS headers: which file, which HDU, keyword, value, comment; only headers are read."""
+"""Make one row for each card of FITS headers: file, HDU, keyword, value, comment; only headers are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables and queries of databases, streamed.
+"""Read tables and queries of databases: SQLite, PostgreSQL, MariaDB, MySQL, ODBC, and those of SQLAlchemy.
 
 SQLite, PostgreSQL (by ADBC), MariaDB and MySQL, ODBC, and whatever SQLAlchemy has a driver for.
 """
@@ -37,7 +37,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 
 
 def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
-    """List the tables and views of a database, with numbers of rows where they are soon told.
+    """List the tables and views of a database, with numbers of rows where these are known quickly.
 
     Raises
     ------

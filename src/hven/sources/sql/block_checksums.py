@@ -38,7 +38,7 @@ def choose_block_bits(min_key: int | None, max_key: int | None, row_count: int) 
 
 
 def write_block_number(block_bits: str, key_columns: Sequence[str]) -> str:
-    """Write the number of a row's block."""
+    """Write the number of the block of a row."""
     if block_bits != "h":
         return f"{quote_name(key_columns[0])}::bigint >> {block_bits}"
     # of the text, so that it is of the values alone and not of their types
@@ -69,7 +69,7 @@ def _write_number_set(numbers: Sequence[int]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockChecksumWriter:
-    """How a database writes what is asked of blocks.
+    """The SQL for blocks of one database.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ def _quote_with_backticks(name: str) -> str:
 
 
 def _write_md5_digest(row: Iterable[str]) -> str:
-    """Write MariaDB's hash of values: MD5 is what all of its versions have."""
+    """Write MariaDB's hash of values: all of its versions have MD5."""
     return f"MD5(CONCAT_WS(',', {', '.join(f'QUOTE(CAST({cell_value} AS BINARY))' for cell_value in row)}))"
 
 

@@ -1,4 +1,4 @@
-"""What databases write otherwise than others: quotes, literals, how values travel and compare, where comments stand.
+"""The dialects of databases: quotes, literals, how values are sent and compared, where comments are.
 
 A record for each.
 """
@@ -41,18 +41,18 @@ _NO_TEMPLATES: Mapping[str, str] = {}
 
 
 def quote_text(value: str) -> str:
-    """Write a text as standard SQL has it."""
+    """Write a text literal of standard SQL."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def write_hex_text(value: str) -> str:
-    """Write a text that no mode of MariaDB reads otherwise: a backslash may be an escape there, or not."""
+    """Write a text literal that all modes of MariaDB read alike: a backslash may be an escape or not."""
     return f"_utf8mb4 X'{value.encode().hex()}'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqlSourceDialect:
-    """How one database writes what others write otherwise; ``{}`` is a column, or a value.
+    """The dialect of one database; ``{}`` stands for a column or a value.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class SqlSourceDialect:
     summing: block_checksums.BlockChecksumWriter | None = None
 
     def quote_name(self, name: str) -> str:
-        """Write a name."""
+        """Quote a name."""
         return f"{self.quote}{name.replace(self.quote, self.quote * 2)}{self.quote}"
 
 

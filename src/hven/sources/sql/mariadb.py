@@ -121,7 +121,7 @@ class MariadbSource(ArrowDatabaseSource):
 
     @property
     def dialect(self) -> SqlSourceDialect:
-        """MariaDB's; times and numbers come as they are."""
+        """The dialect of MariaDB; times and numbers come as they are."""
         return NATIVE_DIALECT
 
     @contextmanager
@@ -205,19 +205,19 @@ class _MariadbSession:
         return statement, fields
 
     def describe_statement(self, text: str) -> list[ResultField]:
-        """List the columns of a statement, as they are called there."""
+        """List the columns of a statement, with their names in the database."""
         statement, fields = self._prepare_statement(text)
         self.connection._execute_command(COM_STMT_CLOSE, struct.pack("<I", statement))  # noqa: SLF001
         return [_build_field(descriptor) for descriptor in fields]
 
     def query_rows(self, text: str) -> list[tuple[object, ...]]:
-        """Ask something small."""
+        """Run a query that returns few rows."""
         with self.connection.cursor() as cursor:
             cursor.execute(text)
             return list(cursor.fetchall())
 
     def stream_batches(self, text: str) -> Iterator[pa.RecordBatch]:
-        """Yield rows as they come: the server sends no faster than they are taken."""
+        """Yield rows as they come: the server sends no faster than they are read."""
         link = self.connection
         statement, _ = self._prepare_statement(text)
         link._execute_command(COM_STMT_EXECUTE, struct.pack("<IBI", statement, 0, 1))  # noqa: SLF001
@@ -234,13 +234,13 @@ class _MariadbSession:
         link._execute_command(COM_STMT_CLOSE, struct.pack("<I", statement))  # noqa: SLF001
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         with suppress(Exception):
             self.connection.close()
 
 
 def _build_field(descriptor: Any) -> ResultField:
-    """Take over what the server says of a column."""
+    """Build a field from the server's description of a column."""
     kind, arrow = _TYPES_BY_CODE.get(descriptor.type_code, (KIND_TEXT, pa.string()))
     if kind == KIND_WHOLE and descriptor.flags & UNSIGNED_FLAG:
         arrow = _WIDER_TYPES[arrow]
@@ -306,14 +306,14 @@ def _parse_url(url: str, directory: Path) -> dict[str, Any]:
 
 
 def _is_local_host(host: str) -> bool:
-    """Check whether what goes to a host leaves this machine."""
+    """Check whether data for a host leave this machine."""
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def _build_tls_context(
     tls_mode: str, ssl_ca: str | None = None, ssl_cert: str | None = None, ssl_key: str | None = None
 ) -> ssl.SSLContext:
-    """Say which servers are believed, and who we are."""
+    """Choose the certificates that are trusted, and the client's own."""
     try:
         context = ssl.create_default_context(cafile=ssl_ca)
         if ssl_cert is not None:

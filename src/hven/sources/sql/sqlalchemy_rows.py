@@ -1,4 +1,4 @@
-"""Any other database that SQLAlchemy knows, by a server-side cursor where its driver has one."""
+"""Read any other database that SQLAlchemy knows, by a server-side cursor where its driver has one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KEYS_PER_STATEMENT = 500  # of one statement: some databases have places for 1,0
 
 
 class SqlalchemySource(DatabaseSource):
-    """Any other database that SQLAlchemy knows, by a server-side cursor where its driver has one."""
+    """A table or query of any database that SQLAlchemy knows, by a server-side cursor where its driver has one."""
 
     def __init__(self, options: Options, url: str, context: SourceContext) -> None:
         super().__init__(options, context)
@@ -75,7 +75,7 @@ class SqlalchemySource(DatabaseSource):
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows in the database's order."""
+        """Yield rows in the order of the database."""
         import sqlalchemy as sa  # noqa: PLC0415  (slow to load, asked by few)
 
         names = check_column_names(column_names, list(self._columns), self.source_name)
@@ -96,7 +96,7 @@ class SqlalchemySource(DatabaseSource):
             raise self._build_error(error) from error
 
     def list_available_tables(self) -> list[AvailableTable]:
-        """List the tables and views of the default schema; nobody counts their rows."""
+        """List the tables and views of the default schema; their rows are not counted."""
         import sqlalchemy as sa  # noqa: PLC0415  (slow to load, asked by few)
 
         try:
@@ -151,16 +151,16 @@ class _SqlalchemyConditionWriter(SqlConditionWriter):
     rows: SqlalchemySource
 
     def write_plain_column(self, name: str) -> str:
-        """Quote in the database's manner."""
+        """Quote a name as the database does."""
         return str(self.rows.engine.dialect.identifier_preparer.quote_identifier(name))
 
     def write_column(self, name: str, *, is_computed: bool) -> str:  # noqa: ARG002
-        """Compare as the database does."""
+        """Write a column as the database compares it."""
         return self.write_plain_column(name)
 
 
 def _guess_type(values: Sequence[Any], scale: int | None = None) -> pa.DataType:
-    """Guess a type; decimal numbers without decimals (`scale` 0) are whole, and keep their digits."""
+    """Guess a type; decimal numbers with `scale` 0 are whole, and keep their digits."""
     number = int if scale == 0 else float
     numbers = [number(value) if isinstance(value, decimal.Decimal) and value.is_finite() else value for value in values]
     try:
