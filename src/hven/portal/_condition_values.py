@@ -1,6 +1,6 @@
-"""The text of EPN-TAP parameters: names, operators, values, ranges, numbers with units, dates.
+"""Parse the text of EPN-TAP parameters: names, operators, values, ranges, numbers with units, dates.
 
-Every fault with its place.
+Every error has its position in the text.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _DATE_PATTERN = re.compile(
     r"(\d{4})(?:-(\d{3})(?!\d)|(?:-(\d{2})(?:-(\d{2}))?)?)(?:[T ](\d{2})(?::(\d{2})(?::(\d{2})(\.\d+)?)?)?)?Z?"
 )
 _QUOTED_PATTERN = re.compile(r'"((?:[^"]|"")*)"')
-_MAX_INTEGER_DIGITS = 40  # of a whole number that is kept as it is
+_MAX_INTEGER_DIGITS = 40  # a longer whole number becomes a float
 _SEPARATORS = " \t\r\n&;"
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionValue:
-    """A value, or one end of a range, and where it stands.
+    """A value, or one end of a range, and its position in the text.
 
     Attributes
     ----------
     is_quoted
-        It stands in quotes: it is no word of ours, such as ``null``.
+        Whether the value is in quotes; if so, it is no keyword such as ``null``.
     is_literal
-        Its stars are stars: it stands in the double quotes of a form's field.
+        Whether stars are ordinary characters: the value is in the double quotes of a form's field.
     is_closed
-        The end itself belongs to the range.
+        Whether the range includes this end.
     """
 
     text: str
@@ -52,7 +52,7 @@ class ConditionValue:
 
     @property
     def is_null(self) -> bool:
-        """Whether it asks for rows without a value."""
+        """Whether the value asks for rows without a value."""
         return not self.is_quoted and self.text.lower() == "null"
 
 
@@ -68,28 +68,29 @@ class ConditionClause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntervalEnd:
-    """One end of an interval, as the column has it: a number, or an ISO text."""
+    """One end of an interval in the unit of the column: a number, or a time as ISO text."""
 
     value: float | str
     is_closed: bool = True
 
 
 def suggest_parameters(word: str, parameter_names: Sequence[str]) -> str:
-    """Name the parameters that are nearest to a wrong one."""
+    """Suggest the parameters that are nearest to an unknown one."""
     close = difflib.get_close_matches(word.lower(), parameter_names, 3, 0.6)
-    close += [name for name in parameter_names if word.lower() in name.split("_") and name not in close][:3]
+    parameters_with_word = [name for name in parameter_names if word.lower() in name.split("_") and name not in close]
+    close += parameters_with_word[:3]
     if close:
         return format_message("did you mean {names}?", join_messages("{one} or {other}", close[:3]))
     return format_message("known: {names} ..", ", ".join(list(parameter_names)[:12]))
 
 
 def parse_clauses(text: str) -> tuple[ConditionClause, ...]:
-    """Read all parameters; between them blanks, ``&`` or ``;``.
+    """Read all parameters; blanks, ``&`` or ``;`` separate them.
 
     Raises
     ------
     ParseError
-        With the place in `text`.
+        The text is no list of clauses; with the position in `text`.
     """
     clauses: list[ConditionClause] = []
     offset = 0
@@ -125,20 +126,19 @@ def parse_clauses(text: str) -> tuple[ConditionClause, ...]:
             if comma is None:
                 break
             offset = comma.end()
-        clauses.append(
-            ConditionClause(name[0], "!=" if operator[1] == "<>" else operator[1], tuple(values), name.start())
-        )
+        operator_sign = "!=" if operator[1] == "<>" else operator[1]
+        clauses.append(ConditionClause(name[0], operator_sign, tuple(values), name.start()))
 
 
 def parse_field_values(text: str) -> tuple[ConditionValue, ...]:
-    """Read the values of a form's field: commas part them, blanks do not.
+    """Read the values of a form's field, which commas separate.
 
-    A value in double quotes is taken as it is, two quotes in it are one.
+    A value in double quotes is taken as it is; a doubled quote in it stands for one.
 
     Raises
     ------
     ParseError
-        A quote that is not closed, or nothing between two commas.
+        A quote is not closed, or there is nothing between two commas.
     """
     words: list[ConditionValue] = []
     offset = 0
@@ -149,7 +149,8 @@ def parse_field_values(text: str) -> tuple[ConditionValue, ...]:
             literal = _QUOTED_PATTERN.match(text, offset)
             if literal is None:
                 _raise_parse_error("a quote is not closed", text, offset, 'end the value with "')
-            words.append(ConditionValue(literal[1].replace('""', '"'), offset + 1, is_quoted=True, is_literal=True))
+            quoted_text = literal[1]
+            words.append(ConditionValue(quoted_text.replace('""', '"'), offset + 1, is_quoted=True, is_literal=True))
             offset = literal.end()
             while offset < len(text) and text[offset].isspace():
                 offset += 1
@@ -174,7 +175,7 @@ def parse_field_values(text: str) -> tuple[ConditionValue, ...]:
 
 
 def write_value(value: str | None) -> str:
-    """Write a value as `parse_field_values` reads it; in double quotes what would be read otherwise."""
+    """Write a value as `parse_field_values` reads it, in double quotes where these are needed."""
     if value is None:
         return "null"
     special = set(value) & set(',"*<>=!') or ".." in value or value != value.strip()
@@ -187,9 +188,8 @@ def _parse_value(text: str, offset: int) -> tuple[ConditionValue, int]:
     if offset < len(text) and text[offset] in "\"'":
         end = text.find(text[offset], offset + 1)
         if end < 0:
-            _raise_parse_error(
-                "a quote is not closed", text, offset, format_message("end the value with {quote}", text[offset])
-            )
+            remedy = format_message("end the value with {quote}", text[offset])
+            _raise_parse_error("a quote is not closed", text, offset, remedy)
         return ConditionValue(text[offset + 1 : end], offset + 1, is_quoted=True), end + 1
     end = offset
     while end < len(text) and text[end] not in _SEPARATORS + ",":
@@ -200,7 +200,7 @@ def _parse_value(text: str, offset: int) -> tuple[ConditionValue, int]:
 
 
 def split_range(word: ConditionValue, operator: str, text: str) -> tuple[ConditionValue | None, ConditionValue | None]:
-    """Cut a range into its ends; one value is both; an end that is left out is None."""
+    """Split a range into its ends. A single value is both ends; an open end is None."""
     if ".." in word.text:
         sign = ".."
     elif "/" in word.text and not _is_unit_stroke(word.text):
@@ -209,9 +209,11 @@ def split_range(word: ConditionValue, operator: str, text: str) -> tuple[Conditi
         sign = ""
     if not sign:
         bound = replace(word, is_closed="=" in operator)
-        return {">": (bound, None), ">=": (bound, None), "<": (None, bound), "<=": (None, bound)}.get(
-            operator, (word, word)
-        )
+        if operator in {">", ">="}:
+            return bound, None
+        if operator in {"<", "<="}:
+            return None, bound
+        return word, word
     if operator not in {"=", "!="}:
         _raise_parse_error(
             format_message("{op} takes one value, not a range", operator),
@@ -221,25 +223,26 @@ def split_range(word: ConditionValue, operator: str, text: str) -> tuple[Conditi
         )
     first, _, last = word.text.partition(sign)
     if not first.strip() and not last.strip():
-        _raise_parse_error(
-            "a range without ends",
-            text,
-            word.text_offset,
-            format_message("give at least one: 10{sign} or {sign}20", sign),
-        )
-    ends = (ConditionValue(first, word.text_offset), ConditionValue(last, word.text_offset + len(first) + len(sign)))
-    return ends[0] if first.strip() else None, ends[1] if last.strip() else None
+        remedy = format_message("give at least one: 10{sign} or {sign}20", sign)
+        _raise_parse_error("a range without ends", text, word.text_offset, remedy)
+    low = high = None
+    if first.strip():
+        low = ConditionValue(first, word.text_offset)
+    if last.strip():
+        high = ConditionValue(last, word.text_offset + len(first) + len(sign))
+    return low, high
 
 
 def _is_unit_stroke(text: str) -> bool:
-    """Return whether the stroke belongs to a unit: ``10km/s``."""
+    """Return whether the slash belongs to a unit: ``10km/s``."""
     head, _, tail = text.partition("/")
     number_match = _NUMBER_PATTERN.fullmatch(head)
-    return number_match is not None and bool(number_match[2]) and re.match(r"\s*[A-Za-z]", tail) is not None
+    has_unit = number_match is not None and bool(number_match[2])
+    return has_unit and re.match(r"\s*[A-Za-z]", tail) is not None
 
 
 def parse_number(word: ConditionValue, text: str) -> tuple[int | float, str]:
-    """Read a number and its unit, ``''`` if it has none; a whole number keeps its digits."""
+    """Read a number and its unit (``''`` if it has none). A whole number keeps all its digits."""
     number_match = _NUMBER_PATTERN.fullmatch(word.text)
     if number_match is None:
         _raise_parse_error(
@@ -254,23 +257,23 @@ def parse_number(word: ConditionValue, text: str) -> tuple[int | float, str]:
             unit = units.validate_unit(unit)
         except ValueError as error:
             _raise_parse_error(str(error), text, word.text_offset + number_match.start(2))
-    return literal.parse_number(number_match[1]) if len(number_match[1]) <= _MAX_INTEGER_DIGITS else float(
-        number_match[1]
-    ), unit
+    number_text = number_match[1]
+    if len(number_text) <= _MAX_INTEGER_DIGITS:
+        return literal.parse_number(number_text), unit
+    return float(number_text), unit
 
 
 def parse_time_range(
     low: ConditionValue | None, high: ConditionValue | None, text: str, *, as_timestamps: bool
 ) -> tuple[IntervalEnd | None, IntervalEnd | None]:
-    """Read the ends of a time: dates, which stand for all of their day, month or year, and Julian dates.
+    """Read the ends of a time range: Julian dates, or dates that stand for a whole day, month or year.
+
+    A date with a margin, ``2004-01-01T12:00~30 min``, is the range of the date, extended by the margin at both ends.
 
     Parameters
     ----------
     as_timestamps
-        True: the column has timestamps, else Julian dates.
-
-    A date and a time around it, ``2004-01-01T12:00~30 min``, is a range: what the date stands for, longer by so much at
-    both ends.
+        True: the column has timestamps; False: it has Julian dates.
     """
     if low is not None and low is high and "~" in low.text:
         return _parse_time_around(low, text, as_timestamps=as_timestamps)
@@ -285,13 +288,11 @@ def parse_time_range(
     if first is None or low is None:
         begin = None
     else:
-        begin = IntervalEnd(
-            value=_to_column_time(first[0] if low.is_closed or low is high else first[1], as_timestamps),
-            is_closed=low.is_closed,
-        )
+        begin_time = first[0] if low.is_closed or low is high else first[1]
+        begin = IntervalEnd(value=_to_column_time(begin_time, as_timestamps), is_closed=low.is_closed)
     if last is None or high is None:
         return begin, None
-    is_period = last[1] != last[0]  # a day ends where the next begins, and that one is not in it any more
+    is_period = last[1] != last[0]  # a period does not include its end, where the next one begins
     if high.is_closed:
         end = last[1]
     else:
@@ -300,7 +301,7 @@ def parse_time_range(
 
 
 def _parse_time_around(word: ConditionValue, text: str, *, as_timestamps: bool) -> tuple[IntervalEnd, IntervalEnd]:
-    """Read a date and how long before and after it: ``2004-01-01T12:00~30 min``."""
+    """Read a date with a margin before and after it: ``2004-01-01T12:00~30 min``."""
     date_text, _, context = word.text.partition("~")
     begin, end = _parse_period(replace(word, text=date_text), text)
     text_offset = word.text_offset + len(date_text) + 1
@@ -316,37 +317,38 @@ def _parse_time_around(word: ConditionValue, text: str, *, as_timestamps: bool) 
         _raise_parse_error(
             format_message("{text!r} is no length of time", context.strip()),
             text,
-            word.text_offset + len(date_text) + 1,
+            text_offset,
             "write T~30 min; units: s, min, h, d, yr",
         )
-    return IntervalEnd(value=_to_column_time(first, as_timestamps)), IntervalEnd(
-        value=_to_column_time(last, as_timestamps), is_closed=begin == end
-    )
+    range_begin = IntervalEnd(value=_to_column_time(first, as_timestamps))
+    range_end = IntervalEnd(value=_to_column_time(last, as_timestamps), is_closed=begin == end)
+    return range_begin, range_end
 
 
 def _parse_period(word: ConditionValue, text: str) -> tuple[datetime, datetime]:
-    """Return begin and end of what a date stands for."""
+    """Return the begin and the end of the period that a date stands for."""
     date_text = word.text.strip()
     date_match = _DATE_PATTERN.fullmatch(date_text)
     value = _NUMBER_PATTERN.fullmatch(date_text)
     with contextlib.suppress(ValueError, OverflowError):  # there is no such day
         if date_match is not None and (len(date_text) == 4 or "-" in date_text):
             return _parse_calendar_period(date_match)
-        if value is not None and (days := _to_julian_date(float(value[1]), value[2].lower())) is not None:
+        days = None if value is None else _to_julian_date(float(value[1]), value[2].lower())
+        if days is not None:
             exact = datetime(1970, 1, 1) + timedelta(days=days - 2_440_587.5)  # noqa: DTZ001  (UTC throughout)
             return exact, exact
-    # an offset from UTC, second 60, 24:00: as every reader has them
-    if ":" in date_text and (plain := to_plain_time(date_text)) is not None:
-        exact = datetime.fromisoformat(plain)
+    # to_plain_time also reads an offset from UTC, second 60 and 24:00
+    plain_time = to_plain_time(date_text) if ":" in date_text else None
+    if plain_time is not None:
+        exact = datetime.fromisoformat(plain_time)
         return exact, exact
     remedy = "write 2004, 2004-01, 2004-01-31, 2004-031, 2004-01-31T12:00:00, a Julian date, or 53000mjd"
-    raise ParseError(
-        format_message("{text!r} is no date", word.text), text=text, offset=word.text_offset, remedy=remedy
-    )
+    message = format_message("{text!r} is no date", word.text)
+    raise ParseError(message, text=text, offset=word.text_offset, remedy=remedy)
 
 
 def _to_julian_date(value: float, unit: str) -> float | None:
-    """Return the Julian date that is meant, if it can be one."""
+    """Return the Julian date of a value; None if it is outside the years 1 to 9999."""
     value = value + 2_400_000.5 if unit == "mjd" else value
     if unit in {"", "d", "jd", "mjd"} and 1_721_426 <= value <= 5_373_484:
         return value
@@ -357,8 +359,10 @@ def _parse_calendar_period(date_match: re.Match[str]) -> tuple[datetime, datetim
     year = int(date_match[1])
     month = int(date_match[3] or 1)
     day = int(date_match[4] or 1)
-    # UTC throughout
-    begin = datetime(year, month, day, int(date_match[5] or 0), int(date_match[6] or 0), int(date_match[7] or 0))  # noqa: DTZ001
+    hour = int(date_match[5] or 0)
+    minute = int(date_match[6] or 0)
+    second = int(date_match[7] or 0)
+    begin = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001  (UTC throughout)
     if date_match[2]:
         begin += timedelta(days=int(date_match[2]) - 1)
         if begin.year != year:

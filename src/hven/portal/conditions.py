@@ -1,8 +1,8 @@
-"""EPN-TAP parameters as VESPA's form has them (``target_name=Mars time=2004/2005 c1=350/10``) -> the tree of an ADQL query.
+"""Translate EPN-TAP parameters (``target_name=Mars time=2004/2005 c1=350/10``) into the syntax tree of an ADQL query.
 
-A parameter is a column, or what a pair of columns ``x_min``, ``x_max`` (``c1min``, ``c1max``) bounds: then rows are
-found whose interval overlaps the one asked for. Faces and the command line use `find_tables` and
-`translate_parameters`; nothing here runs a query.
+A parameter is a column, or the interval of a pair of columns ``x_min``, ``x_max`` (``c1min``, ``c1max``). A value of an
+interval finds the rows whose interval overlaps it. Services and the command line use `find_tables` and
+`translate_parameters`; this module runs no query itself.
 """
 
 from __future__ import annotations
@@ -71,16 +71,18 @@ LIST_COLUMNS = frozenset(
         "spectrum_type",
     }
 )
-WHOLE_LIST_PATTERN = re.compile(r"#(.+)#", re.DOTALL)  # of a column of lists: all of its items, and no others
+WHOLE_LIST_PATTERN = re.compile(r"#(.+)#", re.DOTALL)  # in a list column: exactly these items
+# columns whose values are compared as they are
 CASE_SENSITIVE_COLUMNS = frozenset(
     {"granule_uid", "granule_gid", "obs_id", "access_url", "access_md5", "thumbnail_url", "file_name", "datalink_url"}
-)  # compared as they are
-_CIRCULAR_UCDS = (".lon", "pos.eq.ra", ".azi", "pos.azimuth")  # UCDs of what goes round a circle
+)
+_CIRCULAR_UCDS = (".lon", "pos.eq.ra", ".azi", "pos.azimuth")  # UCDs of angles that wrap around at 360 degrees
 _CIRCULAR_COLUMNS = frozenset({"subsolar_longitude", "subobserver_longitude", "solar_longitude", "azimuth"})
+# Texts that are dates whatever day a column counts from: 2004, 2004-01-14, 2453018.5, 53018mjd. A word matches too, so
+# that the date parser reports it.
 DATE_PATTERN = re.compile(
     r"^\s*\d{4}\s*$|\d{4}-\d|~|^\s*\d{7}(?:\.\d*)?\s*$|\d\s*m?jd\s*$|^\s*[^\s\d.+-]", re.IGNORECASE
 )
-# what is a date whatever day a column counts from: 2004, 2004-01-14, 2453018.5, 53018mjd (or a word, which is none)
 _BOOLEAN_WORDS = {"true": True, "t": True, "yes": True, "1": True, "false": False, "f": False, "no": False, "0": False}
 _UNKNOWN_VALUES_NOTE = "a row whose {} is not known is left out"
 
@@ -88,6 +90,20 @@ FIND_TABLES_QUERY = (
     "SELECT table_name FROM TAP_SCHEMA.tables WHERE utype LIKE 'ivo://ivoa.net/std/epntap#table-2.%' "
     "OR utype LIKE 'ivo://vopdc.obspm/std/epncore%' OR table_name LIKE '%.epn_core' ORDER BY table_name"
 )
+# data types of TAP_SCHEMA; others are read as text
+_TYPES_BY_DATATYPE = {
+    "unsignedbyte": Type("unsignedByte"),
+    "smallint": Type("short"),
+    "short": Type("short"),
+    "int": Type("int"),
+    "integer": Type("int"),
+    "bigint": Type("long"),
+    "long": Type("long"),
+    "float": Type("float"),
+    "real": Type("float"),
+    "double": Type("double"),
+    "double precision": Type("double"),
+}
 _COLUMNS_QUERY = (
     "SELECT table_name, column_name, datatype, xtype, unit, ucd FROM TAP_SCHEMA.columns WHERE table_name IN ({})"
 )
@@ -95,16 +111,16 @@ _COLUMNS_QUERY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TranslatedQuery:
-    """What the parameters became.
+    """The query that parameters were translated to.
 
     Attributes
     ----------
     query
-        A tree, not bound.
+        The syntax tree; its names are not resolved.
     tables
-        Names of the tables that are asked: those that have every parameter.
+        Names of the queried tables: those that have every parameter.
     notes
-        For people: which tables were left out and why, what happens to rows with unknown values.
+        Remarks for the user: tables that were left out and why, and what happens to rows with unknown values.
     """
 
     query: Query
@@ -115,30 +131,31 @@ class TranslatedQuery:
 def find_tables(
     run_query: Callable[[str], Iterable[Mapping[str, Any]]], wanted_names: Sequence[str] = ()
 ) -> tuple[Table, ...]:
-    """Find the EPN-TAP tables of a service, and their columns, through its own TAP_SCHEMA.
+    """Find the EPN-TAP tables of a service and their columns in its TAP_SCHEMA.
 
     Parameters
     ----------
     run_query
-        Answers ADQL with rows; whoever it asks for, only tables that they may see are found.
+        Runs an ADQL query and returns its rows; it determines which tables are visible.
     wanted_names
-        These tables, whatever they declare; empty: those that declare to be EPN-TAP.
+        Names of tables to read, whatever they declare; empty: all tables that declare to be EPN-TAP.
 
     Returns
     -------
     tables
-        With their columns.
+        The tables with their columns.
 
     Raises
     ------
     NotFoundError
-        There is none, or not the ones that were named.
+        There is no such table.
     SourceError
-        What answers is no TAP_SCHEMA.
+        The service does not answer like a TAP_SCHEMA.
     """
-    table_names = list(wanted_names) or [
-        str(row["table_name"]) for row in _normalize_rows(run_query(FIND_TABLES_QUERY), "tables", "table_name")
-    ]
+    table_names = list(wanted_names)
+    if not table_names:
+        table_rows = _normalize_rows(run_query(FIND_TABLES_QUERY), "tables", "table_name")
+        table_names = [str(row["table_name"]) for row in table_rows]
     if not table_names:
         raise NotFoundError(
             "there is no EPN-TAP table here",
@@ -146,67 +163,53 @@ def find_tables(
         )
     quoted_names = ", ".join("'" + name.replace("'", "''") + "'" for name in table_names)
     columns: dict[str, list[Column]] = {name: [] for name in table_names}
-    for row in _normalize_rows(
-        run_query(_COLUMNS_QUERY.format(quoted_names)), "columns", "table_name", "column_name", "datatype"
-    ):
+    column_rows = run_query(_COLUMNS_QUERY.format(quoted_names))
+    for row in _normalize_rows(column_rows, "columns", "table_name", "column_name", "datatype"):
         columns.setdefault(str(row["table_name"]), []).append(_parse_column(row))
     missing_names = [name for name in table_names if not columns[name]]
     if missing_names:
-        raise NotFoundError(
-            format_message("there is no table {names} here", ", ".join(missing_names)),
-            remedy="names are those of TAP_SCHEMA.tables",
-        )
-    return tuple(
-        set_column_epochs(
-            Table(schema=name.rpartition(".")[0], name=name.rpartition(".")[2], columns=tuple(columns[name]))
-        )
-        for name in table_names
-    )
+        message = format_message("there is no table {names} here", ", ".join(missing_names))
+        raise NotFoundError(message, remedy="names are those of TAP_SCHEMA.tables")
+    tables = []
+    for qualified_name in table_names:
+        schema, _, name = qualified_name.rpartition(".")
+        table = Table(schema=schema, name=name, columns=tuple(columns[qualified_name]))
+        tables.append(set_column_epochs(table))
+    return tuple(tables)
 
 
 def _normalize_rows(answer: Iterable[Mapping[str, Any]], table: str, *needed_names: str) -> Iterator[dict[str, Any]]:
-    """Yield rows by lower-case names, as services write them any way.
+    """Yield rows with lower-case names: services differ in case.
 
-    Those that lack what is needed are an answer to something else.
+    Raise an error if a row lacks a needed name: it answers another question.
     """
     for row in answer:
         row_by_name = {str(name).lower(): value for name, value in row.items()}
         missing_names = [name for name in needed_names if row_by_name.get(name) is None]
         if missing_names:
             present_names = ", ".join(row_by_name)[:100]
-            raise SourceError(
-                format_message(
-                    "TAP_SCHEMA.{table} answers without {names}: it gives {there}",
-                    table,
-                    ", ".join(missing_names),
-                    present_names,
-                ),
-                remedy="look whether the address is that of a TAP service",
+            message = format_message(
+                "TAP_SCHEMA.{table} answers without {names}: it gives {there}",
+                table,
+                ", ".join(missing_names),
+                present_names,
             )
+            raise SourceError(message, remedy="look whether the address is that of a TAP service")
         yield row_by_name
 
 
 def _parse_column(row: Mapping[str, Any]) -> Column:
-    datatype = str(row["datatype"]).strip().lower().rpartition("adql:")[2].partition("(")[0]
+    prefixed_datatype = str(row["datatype"]).strip().lower()
+    datatype = prefixed_datatype.rpartition("adql:")[2].partition("(")[0]
     xtype = str(row.get("xtype") or "")
     if xtype.rpartition(":")[2].lower() == "timestamp" or datatype == "timestamp":
         type_ = TIMESTAMP
     else:
-        type_ = {
-            "unsignedbyte": Type("unsignedByte"),
-            "smallint": Type("short"),
-            "short": Type("short"),
-            "int": Type("int"),
-            "integer": Type("int"),
-            "bigint": Type("long"),
-            "long": Type("long"),
-            "float": Type("float"),
-            "real": Type("float"),
-            "double": Type("double"),
-            "double precision": Type("double"),
-        }.get(datatype, STRING)
+        type_ = _TYPES_BY_DATATYPE.get(datatype, STRING)
+    name = str(row["column_name"]).strip('"')
     unit = str(row.get("unit") or "") or None
-    return Column(name=str(row["column_name"]).strip('"'), type=type_, unit=unit, ucd=str(row.get("ucd") or "") or None)
+    ucd = str(row.get("ucd") or "") or None
+    return Column(name=name, type=type_, unit=unit, ucd=ucd)
 
 
 def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown: bool = False) -> TranslatedQuery:
@@ -215,23 +218,23 @@ def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown:
     Parameters
     ----------
     text
-        ``name=value`` and more of them, with blanks between. Values: ``a,b`` one of them; ``low/high`` or
-        ``low..high``, either end may be left out; numbers with a unit, dates for times, words with ``*``; in quotes if
-        they hold blanks. ``!=``, ``<``, ``<=``, ``>``, ``>=``.
+        Clauses ``name=value``, separated by blanks. A value is ``a,b`` (one of them), ``low/high`` or ``low..high`` (either
+        end may be left out), a number with a unit, a date, or a word with ``*``; a value with blanks is quoted. The other
+        operators are ``!=``, ``<``, ``<=``, ``>`` and ``>=``.
     tables
-        The tables to ask, with their columns; several become a UNION ALL of the columns that all of them have.
+        The tables to query, with their columns; several become a UNION ALL of the columns that all of them have.
     include_unknown
-        True: rows with no value of a parameter are found, too.
+        True: rows without a value of a parameter are found, too.
 
     Returns
     -------
-    asked
-        The query as a tree, and what was understood.
+    translated_query
+        The query as a syntax tree, its tables and notes.
 
     Raises
     ------
     ParseError
-        With the place in `text`: a name that no table has, a value that is none, a unit that does not fit.
+        A name that no table has, an invalid value, or a unit that does not fit; with the position in `text`.
     """
     clauses = parse_clauses(text)
     parameter_names = _list_parameters(tables)
@@ -249,19 +252,11 @@ def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown:
         own_names = _list_parameters([table])
         missing_names = [clause.name for clause in clauses if clause.name.lower() not in own_names]
         if missing_names:
-            notes.append(
-                format_message("{table} has no {names}: not asked", table.qualified_name, ", ".join(missing_names))
-            )
+            missing_text = ", ".join(missing_names)
+            notes.append(format_message("{table} has no {names}: not asked", table.qualified_name, missing_text))
             continue
-        table_conditions.append(
-            (
-                table,
-                [
-                    _ConditionBuilder(text, table, include_unknown=include_unknown).build_condition(clause)
-                    for clause in clauses
-                ],
-            )
-        )
+        builder = _ConditionBuilder(text, table, include_unknown=include_unknown)
+        table_conditions.append((table, [builder.build_condition(clause) for clause in clauses]))
     if not table_conditions:
         raise ParseError(
             "no table has all of these parameters",
@@ -270,7 +265,8 @@ def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown:
             remedy=join_messages("{one}; {other}", notes),
         )
     if clauses and not include_unknown:
-        notes.append(_UNKNOWN_VALUES_NOTE.format(", ".join(dict.fromkeys(clause.name for clause in clauses))))
+        clause_names = dict.fromkeys(clause.name for clause in clauses)
+        notes.append(_UNKNOWN_VALUES_NOTE.format(", ".join(clause_names)))
     return TranslatedQuery(
         query=_build_query(table_conditions),
         tables=tuple(table.qualified_name for table, _ in table_conditions),
@@ -279,31 +275,32 @@ def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown:
 
 
 def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
-    """Make the condition of one parameter, as a field of a form has it: blanks belong to the value.
+    """Build the condition of one parameter from a field of a form: blanks belong to the value.
 
     Parameters
     ----------
     table
-        The one that is asked.
+        The table to query.
     name
-        Of the parameter, in any case.
+        Name of the parameter, in any case.
     operator
         ``=``, ``!=``, ``<``, ``<=``, ``>`` or ``>=``.
     value
-        ``a,b`` one of them; a comma within a value stands in double quotes. ``null``: there is no value. ``#a#b#``: of
-        a column of lists the whole list.
+        ``a,b`` (one of them); a value with a comma is in double quotes. ``null``: there is no value. ``#a#b#``: the whole
+        list, in a list column.
 
     Returns
     -------
     condition
-        Not bound.
+        The condition as an expression; its names are not resolved.
 
     Raises
     ------
     ParseError
-        No such parameter, or a value that is none; the place is that in `value`.
+        There is no such parameter, or the value is invalid; with the position in `value`.
     """
-    if name.lower() not in (parameter_names := _list_parameters([table])):
+    parameter_names = _list_parameters([table])
+    if name.lower() not in parameter_names:
         raise ParseError(
             format_message("no parameter {name}", name),
             text=name,
@@ -319,9 +316,7 @@ def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
     else:
         conditions = []
     if len(given_values) < len(clause.values):
-        own_column = translation.columns.get(name.lower())
-        # of this module
-        column = own_column if own_column is not None else translation._find_pair(name.lower())[0]  # noqa: SLF001
+        column = translation.find_null_column(name.lower())
         conditions.append(NullPredicate(_build_column_ref(column), negated=operator == "!="))
     if len(conditions) == 1:
         return conditions[0]
@@ -336,22 +331,21 @@ def _list_parameters(tables: Sequence[Table]) -> set[str]:
         names = {column.name.lower() for column in table.columns}
         parameter_names |= names
         for ending in ("_min", "min"):
-            parameter_names |= {
-                name.removesuffix(ending)
-                for name in names
-                if name.endswith(ending) and f"{name.removesuffix(ending)}{ending[:-3]}max" in names
-            }
+            for name in names:
+                stem = name.removesuffix(ending)
+                if name.endswith(ending) and f"{stem}{ending[:-3]}max" in names:
+                    parameter_names.add(stem)
     return parameter_names - {""}
 
 
 def _build_query(table_conditions: Sequence[tuple[Table, list[Expr]]]) -> Query:
-    """Join the tables in one query: all columns of one, of several those that all have, as the first orders them."""
+    """Build one query over all tables, with all columns of a single table or the shared columns of several."""
     items: tuple[SelectItem | Star, ...] = (Star(),)
     if len(table_conditions) > 1:
+        first_table, _ = table_conditions[0]
+        other_tables = [table for table, _ in table_conditions[1:]]
         shared_columns = [
-            column
-            for column in table_conditions[0][0].columns
-            if all(_has_equal_column(column, table) for table, _ in table_conditions[1:])
+            column for column in first_table.columns if all(_has_equal_column(column, table) for table in other_tables)
         ]
         items = tuple(SelectItem(ColumnRef(Ident(column.name))) for column in shared_columns)
     body: Select | SetOperation | None = None
@@ -368,16 +362,16 @@ def _build_query(table_conditions: Sequence[tuple[Table, list[Expr]]]) -> Query:
 
 
 def _has_equal_column(column: Column, table: Table) -> bool:
-    other_column = next((item for item in table.columns if item.name.lower() == column.name.lower()), None)
-    return (
-        other_column is not None
-        and (other_column.type == column.type or (other_column.type.is_numeric and column.type.is_numeric))
-        and (other_column.unit or None) == (column.unit or None)
-    )
+    for other_column in table.columns:
+        if other_column.name.lower() == column.name.lower():
+            are_numeric = other_column.type.is_numeric and column.type.is_numeric
+            has_equal_type = other_column.type == column.type or are_numeric
+            return has_equal_type and (other_column.unit or None) == (column.unit or None)
+    return False
 
 
 class _ConditionBuilder:
-    """The conditions of one table."""
+    """Builder of the conditions of one table."""
 
     def __init__(self, text: str, table: Table, *, include_unknown: bool) -> None:
         self.text = text
@@ -406,6 +400,14 @@ class _ConditionBuilder:
             return Disjunction((combined, *null_conditions))
         return combined
 
+    def find_null_column(self, name: str) -> Column:
+        """Return the column that has no value in rows without the parameter: the column, or the begin of the pair."""
+        column = self.columns.get(name)
+        if column is not None:
+            return column
+        low, _ = self._find_pair(name)
+        return low
+
     def _find_pair(self, name: str) -> tuple[Column, Column]:
         if f"{name}_min" in self.columns:
             stem = f"{name}_"
@@ -418,43 +420,50 @@ class _ConditionBuilder:
             if clause.op in {"=", "!="} and _is_circular(column.name.lower(), column):
                 return self._build_circular_condition(column, word, clause)
             low, high = self._parse_bounds(column, word, clause)
-            if low is not None and high is not None and low.value == high.value and high.is_closed:
-                return Comparison("=", _build_column_ref(column), Literal(low.value))
-            if low is not None and high is not None and low.is_closed and high.is_closed:
-                return BetweenPredicate(_build_column_ref(column), Literal(low.value), Literal(high.value))
-            return join_conditions(
-                *_build_lower_bound(column, low), *_build_upper_bound(column, high)
-            ) or NullPredicate(_build_column_ref(column), negated=True)
+            column_ref = _build_column_ref(column)
+            if low is not None and high is not None:
+                if low.value == high.value and high.is_closed:
+                    return Comparison("=", column_ref, Literal(low.value))
+                if low.is_closed and high.is_closed:
+                    return BetweenPredicate(column_ref, Literal(low.value), Literal(high.value))
+            return _join_bounds(column, _build_lower_bound(column, low), _build_upper_bound(column, high))
         if clause.op not in {"=", "!="}:
             self._raise_parse_error(
                 format_message("{name} is text, and {op} compares numbers and dates", clause.name, clause.op),
                 clause.text_offset,
                 format_message("write {name}=...", clause.name),
             )
+        if column.type.is_boolean:
+            return self._build_boolean_condition(column, word)
+        return self._build_text_condition(column, word)
+
+    def _build_boolean_condition(self, column: Column, word: ConditionValue) -> Expr:
+        is_true = _BOOLEAN_WORDS.get(word.text.lower())
+        if is_true is None:
+            message = format_message("{text!r} is neither true nor false", word.text)
+            self._raise_parse_error(message, word.text_offset, "write true or false")
+        return Comparison("=", _build_column_ref(column), Literal(is_true))
+
+    def _build_text_condition(self, column: Column, word: ConditionValue) -> Expr:
         name = column.name.lower()
         text = word.text
-        if column.type.is_boolean:
-            if text.lower() not in _BOOLEAN_WORDS:
-                self._raise_parse_error(
-                    format_message("{text!r} is neither true nor false", text), word.text_offset, "write true or false"
-                )
-            return Comparison("=", _build_column_ref(column), Literal(_BOOLEAN_WORDS[text.lower()]))
-        if name in LIST_COLUMNS and (list_match := WHOLE_LIST_PATTERN.fullmatch(text)):
-            return Comparison("=", FunctionCall("LOWER", (_build_column_ref(column),)), Literal(list_match[1].lower()))
+        column_ref = _build_column_ref(column)
+        whole_list = WHOLE_LIST_PATTERN.fullmatch(text) if name in LIST_COLUMNS else None
+        if whole_list is not None:
+            return Comparison("=", FunctionCall("LOWER", (column_ref,)), Literal(whole_list[1].lower()))
         if "*" in text and not word.is_literal:
             return self._build_pattern_condition(column, text)
         if name in LIST_COLUMNS:
-            return _build_function_test("IVO_HASHLIST_HAS", _build_column_ref(column), Literal(text))
+            return _build_function_test("IVO_HASHLIST_HAS", column_ref, Literal(text))
         if name in CASE_SENSITIVE_COLUMNS:
-            return Comparison("=", _build_column_ref(column), Literal(text))
-        return Comparison("=", FunctionCall("LOWER", (_build_column_ref(column),)), Literal(text.lower()))
+            return Comparison("=", column_ref, Literal(text))
+        return Comparison("=", FunctionCall("LOWER", (column_ref,)), Literal(text.lower()))
 
     def _build_pattern_condition(self, column: Column, text: str) -> Expr:
         pattern = text.replace("*", "%")
         if column.name.lower() in LIST_COLUMNS:
-            wrapped_list = BinaryOperation(
-                "||", BinaryOperation("||", Literal("#"), _build_column_ref(column)), Literal("#")
-            )
+            opened_list = BinaryOperation("||", Literal("#"), _build_column_ref(column))
+            wrapped_list = BinaryOperation("||", opened_list, Literal("#"))
             return _build_function_test("IVO_NOCASEMATCH", wrapped_list, Literal(f"%#{pattern}#%"))
         return _build_function_test("IVO_NOCASEMATCH", _build_column_ref(column), Literal(pattern))
 
@@ -462,58 +471,53 @@ class _ConditionBuilder:
         self, name: str, first: Column, last: Column, word: ConditionValue, clause: ConditionClause
     ) -> Expr:
         if not (first.type.is_numeric or first.type.is_timestamp):
-            self._raise_parse_error(
-                format_message("{name} is no number and no time here", clause.name), clause.text_offset
-            )
+            message = format_message("{name} is no number and no time here", clause.name)
+            self._raise_parse_error(message, clause.text_offset)
         if _is_circular(name, first) and clause.op in {"=", "!="}:
             return self._build_circular_overlap(first, last, word, clause)
         low, high = self._parse_bounds(first, word, clause)
-        return join_conditions(*_build_lower_bound(last, low), *_build_upper_bound(first, high)) or NullPredicate(
-            _build_column_ref(first), negated=True
-        )
+        return _join_bounds(first, _build_lower_bound(last, low), _build_upper_bound(first, high))
 
     def _build_circular_overlap(
         self, first: Column, last: Column, word: ConditionValue, clause: ConditionClause
     ) -> Expr:
-        """Compare intervals on a circle: either may go across 0, which low > high says."""
+        """Compare intervals on a circle; an interval with low > high crosses 0."""
         low, high = self._parse_bounds(first, word, clause, check_order=False)
         west = 0.0 if low is None else float(low.value)
         east = 360.0 if high is None else float(high.value)
         if east - west >= 360.0:
             return NullPredicate(_build_column_ref(first), negated=True)
         west, east = (value if 0.0 <= value <= 360.0 else value % 360.0 for value in (west, east))
-        crosses_zero = Comparison(">", _build_column_ref(first), _build_column_ref(last))
+        first_ref = _build_column_ref(first)
+        last_ref = _build_column_ref(last)
+        crosses_zero = Comparison(">", first_ref, last_ref)
 
         def build_overlap(a: float, b: float) -> Expr:
-            after, before = (
-                Comparison(">=", _build_column_ref(last), Literal(a)),
-                Comparison("<=", _build_column_ref(first), Literal(b)),
-            )
-            return Disjunction(
-                (Conjunction((after, before)), Conjunction((crosses_zero, Disjunction((after, before)))))
-            )
+            ends_after = Comparison(">=", last_ref, Literal(a))
+            begins_before = Comparison("<=", first_ref, Literal(b))
+            overlaps_directly = Conjunction((ends_after, begins_before))
+            overlaps_across_zero = Conjunction((crosses_zero, Disjunction((ends_after, begins_before))))
+            return Disjunction((overlaps_directly, overlaps_across_zero))
 
         if west > east:
             overlap = build_overlap(west, 360.0)
             return Disjunction((overlap, build_overlap(0.0, east)))
-        edge_conditions: list[Expr] = []  # 0 and 360 are one meridian
+        edge_conditions: list[Expr] = []  # 0 and 360 are the same meridian
         if east == 360.0:
-            edge_conditions.append(Comparison("=", _build_column_ref(first), Literal(0.0)))
+            edge_conditions.append(Comparison("=", first_ref, Literal(0.0)))
         if west == 0.0:
-            edge_conditions.append(Comparison("=", _build_column_ref(last), Literal(360.0)))
+            edge_conditions.append(Comparison("=", last_ref, Literal(360.0)))
         if edge_conditions:
             return Disjunction((build_overlap(west, east), *edge_conditions))
         return build_overlap(west, east)
 
     def _build_circular_condition(self, column: Column, word: ConditionValue, clause: ConditionClause) -> Expr:
-        """Find angles between two others, eastward: 350..10 goes across 0."""
+        """Find angles between two others, eastward: 350..10 crosses 0."""
         low, high = self._parse_bounds(column, word, clause, check_order=False)
-        if low is None or high is None or float(low.value) <= float(high.value):
-            return join_conditions(
-                *_build_lower_bound(column, low), *_build_upper_bound(column, high)
-            ) or NullPredicate(_build_column_ref(column), negated=True)
         lower_bound = _build_lower_bound(column, low)
         upper_bound = _build_upper_bound(column, high)
+        if low is None or high is None or float(low.value) <= float(high.value):
+            return _join_bounds(column, lower_bound, upper_bound)
         return Disjunction((*lower_bound, *upper_bound))
 
     def _parse_bounds(
@@ -523,13 +527,9 @@ class _ConditionBuilder:
         low, high = split_range(word, clause.op, self.text)
         if column.type.is_timestamp or column.epoch == JD_EPOCH:
             bounds = parse_time_range(low, high, self.text, as_timestamps=column.type.is_timestamp)
-        elif column.epoch is not None and any(
-            word is not None and word.text and DATE_PATTERN.search(word.text) for word in (low, high)
-        ):
-            bounds = tuple(
-                None if end is None else replace(end, value=float(end.value) - column.epoch)
-                for end in parse_time_range(low, high, self.text, as_timestamps=False)
-            )  # type: ignore[assignment]
+        elif column.epoch is not None and (_is_date(low) or _is_date(high)):
+            begin, end = parse_time_range(low, high, self.text, as_timestamps=False)
+            bounds = (_subtract_epoch(begin, column.epoch), _subtract_epoch(end, column.epoch))
         else:
             bounds = self._parse_number_bounds(column, low, high)
         if check_order and bounds[0] is not None and bounds[1] is not None and _is_reversed(bounds[0], bounds[1]):
@@ -555,17 +555,14 @@ class _ConditionBuilder:
                 bounds.append(None)
                 continue
             value, unit = parsed_number
-            if word is not None:
-                text_offset = word.text_offset
-            else:
-                text_offset = 0
+            text_offset = 0 if word is None else word.text_offset
             if unit:
                 value, inverse = self._convert_number(column, value, unit, text_offset)
                 is_inverted = is_inverted or inverse
             is_integer = column.type.is_integer and (isinstance(value, int) or value.is_integer())
-            bounds.append(
-                IntervalEnd(value=int(value) if is_integer else float(value), is_closed=word is None or word.is_closed)
-            )
+            bound_value = int(value) if is_integer else float(value)
+            is_closed = word is None or word.is_closed
+            bounds.append(IntervalEnd(value=bound_value, is_closed=is_closed))
         if is_inverted:
             return (bounds[1], bounds[0])
         return (bounds[0], bounds[1])
@@ -579,31 +576,49 @@ class _ConditionBuilder:
             if units.is_convertible(column_unit, "Hz"):
                 factor, inverse = units.compute_spectral_conversion(unit, column_unit)
                 if inverse and value == 0:
-                    self._raise_parse_error(
-                        format_message("0 {unit} is no wavelength", unit), text_offset, "leave the end open: ..2um"
-                    )
+                    message = format_message("0 {unit} is no wavelength", unit)
+                    self._raise_parse_error(message, text_offset, "leave the end open: ..2um")
                 return (factor / value if inverse else factor * value), inverse
             units.compute_factor(unit, column_unit)
         except ValueError as error:
-            self._raise_parse_error(
-                str(error),
-                text_offset,
-                format_message("{name} is in {want}", column.name, column_unit)
-                if column_unit
-                else format_message("{name} has no unit", column.name),
-            )
+            if column_unit:
+                remedy = format_message("{name} is in {want}", column.name, column_unit)
+            else:
+                remedy = format_message("{name} has no unit", column.name)
+            self._raise_parse_error(str(error), text_offset, remedy)
         raise AssertionError
 
     def _raise_parse_error(self, message: str, text_offset: int, remedy: str = "") -> NoReturn:
         raise ParseError(message, text=self.text, offset=text_offset, remedy=remedy)
 
 
+def _is_date(word: ConditionValue | None) -> bool:
+    return word is not None and bool(word.text) and DATE_PATTERN.search(word.text) is not None
+
+
+def _subtract_epoch(end: IntervalEnd | None, epoch: float) -> IntervalEnd | None:
+    """Convert the end of an interval from a Julian date to days since an epoch."""
+    if end is None:
+        return None
+    return replace(end, value=float(end.value) - epoch)
+
+
+def _join_bounds(column: Column, lower_bound: list[Expr], upper_bound: list[Expr]) -> Expr:
+    """Join the bounds of an interval; without any, the column must have a value."""
+    condition = join_conditions(*lower_bound, *upper_bound)
+    if condition is None:
+        return NullPredicate(_build_column_ref(column), negated=True)
+    return condition
+
+
 def _is_reversed(low: IntervalEnd, high: IntervalEnd) -> bool:
     low_value = low.value
     high_value = high.value
-    # of times: they stand in the order of these, from the year 1 on
-    texts = isinstance(low_value, str) or isinstance(high_value, str)
-    is_later = str(low_value) > str(high_value) if texts else low_value > high_value  # type: ignore[operator]
+    # times as ISO texts sort like times, from the year 1 on
+    if isinstance(low_value, str) or isinstance(high_value, str):
+        is_later = str(low_value) > str(high_value)
+    else:
+        is_later = low_value > high_value
     return is_later or (low_value == high_value and not (low.is_closed and high.is_closed))
 
 
@@ -612,19 +627,22 @@ def _build_column_ref(column: Column) -> ColumnRef:
 
 
 def _is_circular(name: str, column: Column) -> bool:
-    return name in _CIRCULAR_COLUMNS or any(word in (column.ucd or "").lower() for word in _CIRCULAR_UCDS)
+    ucd = (column.ucd or "").lower()
+    return name in _CIRCULAR_COLUMNS or any(word in ucd for word in _CIRCULAR_UCDS)
 
 
 def _build_lower_bound(column: Column, low: IntervalEnd | None) -> list[Expr]:
     if low is None:
         return []
-    return [Comparison(">=" if low.is_closed else ">", _build_column_ref(column), Literal(low.value))]
+    operator = ">=" if low.is_closed else ">"
+    return [Comparison(operator, _build_column_ref(column), Literal(low.value))]
 
 
 def _build_upper_bound(column: Column, high: IntervalEnd | None) -> list[Expr]:
     if high is None:
         return []
-    return [Comparison("<=" if high.is_closed else "<", _build_column_ref(column), Literal(high.value))]
+    operator = "<=" if high.is_closed else "<"
+    return [Comparison(operator, _build_column_ref(column), Literal(high.value))]
 
 
 def _build_function_test(function: str, *args: Expr) -> Expr:

@@ -1,6 +1,6 @@
-"""How values are shown to people.
+"""Format the values of rows for pages.
 
-Numbers as their column says, times as dates, codes as words, addresses as links and small pictures.
+Numbers follow the display of their column, times become dates, codes become words, addresses become links and pictures.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from hven.portal._explore.column_labels import ColumnLabels
     from hven.portal._explore.row_pages import RowPage
 
-MAX_SHOWN_DIGITS = 9  # of a number of which nobody says how many it has; all of them are told when one points at it
-MAX_CELL_CHARACTERS = 400  # characters of a cell; the row's own page has the rest
-MAX_PANEL_CHARACTERS = 10_000  # characters of a cell of the row's own page
-MAX_ADDRESS_CHARACTERS = 40  # characters of an address that one reads whole in a cell; of a longer one its file
+MAX_SHOWN_DIGITS = 9  # of a number without a declared precision; the tooltip has all digits
+MAX_CELL_CHARACTERS = 400  # of a cell; the row's own page has the rest
+MAX_PANEL_CHARACTERS = 10_000  # of a cell on the row's own page
+MAX_ADDRESS_CHARACTERS = 40  # a longer address is shortened to its file name
 ADDRESS_PATTERN = re.compile(r"(?:https?|ftp)://[^\s<>\"']+", re.IGNORECASE)
-KNOWN_SERVICES = {  # hosts of services that people know by their names
+KNOWN_SERVICES = {  # hosts of services with well-known names
     "simbad.cds.unistra.fr": "SIMBAD",
     "simbad.u-strasbg.fr": "SIMBAD",
     "vizier.cds.unistra.fr": "VizieR",
@@ -50,11 +50,10 @@ JULIAN_DATE_RANGE = 1_721_426, 5_373_484  # days in which a number can be a Juli
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextCell:
-    """One value on a page: what is read, where it leads, what is told when one points at it; `picture`.
+    """One value on a page: its text, its link (`href`) and its tooltip (`title`).
 
-    The address is a small image.
-
-    `corners`: the text is a polygon of so many, which people would rather be told than read.
+    `picture`: the address is a small image. `corners`: the text is a polygon with this number of vertices, and pages show
+    the number instead.
     """
 
     text: str
@@ -66,9 +65,9 @@ class TextCell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnHeading:
-    """How a column is shown: `unit` as shown, perhaps another than the stored one.
+    """How a column is shown: its label, its unit and its kind.
 
-    `scale` leads from that one to it.
+    `unit` is the shown unit; `scale` converts the stored values to it.
     """
 
     column: Column
@@ -77,20 +76,19 @@ class ColumnHeading:
     numeric: bool
     kind: str  # number, time, text, link, picture, code
     scale: UnitScale = field(default_factory=lambda: UnitScale(unit=""))
-    usual_unit: str = ""  # the unit if nobody chooses one
-    is_rounded: bool = False  # numbers are written to be read, else with all their digits up to `MAX_SHOWN_DIGITS`
-    title: str = ""  # what is told when one points at it
-    code_words: Mapping[str, str] = field(default_factory=dict)  # of codes
+    usual_unit: str = ""  # the default unit
+    is_rounded: bool = False  # numbers are rounded for reading; otherwise they have up to `MAX_SHOWN_DIGITS` digits
+    title: str = ""  # the tooltip
+    code_words: Mapping[str, str] = field(default_factory=dict)  # words of codes
 
 
 def build_headings(
     page: RowPage, table: Table, chosen_units: Sequence[tuple[str, str]] = (), *, labels: ColumnLabels | None = None
 ) -> list[ColumnHeading]:
-    """Return how the columns of a page are shown; `chosen_units` names units that the reader chose.
+    """Build the headings of the columns of a page.
 
-    Those that do not fit are left out.
-
-    Without `labels` columns are called as the descriptor, or a query, calls them.
+    `chosen_units` are units that the reader chose; those that do not fit are ignored. Without `labels`, columns have the
+    names of the descriptor or the query.
     """
     chosen = dict(chosen_units)
     return [_build_heading(column, table, chosen.get(column.name), labels) for column in page.columns]
@@ -104,32 +102,24 @@ def format_cells(
     is_full: bool = False,
     labels: ColumnLabels | None = None,
 ) -> list[list[TextCell | None]]:
-    """Write the rows of a page; None where there is no value. `is_full`.
+    """Format the rows of a page; None where there is no value.
 
-    Texts and addresses in full, up to `MAX_PANEL_CHARACTERS` characters.
+    With `is_full`, texts and addresses have up to `MAX_PANEL_CHARACTERS` characters.
     """
+    column_numbers = {}
     column_headings = build_headings(page, table, chosen_units, labels=labels)
     rows_table = page.rows.combine_chunks()
-    columns = [
-        _format_column(rows_table.column(number), heading, is_full=is_full)
-        for number, heading in enumerate(column_headings)
-    ]
+    columns = []
+    for number, heading in enumerate(column_headings):
+        column_numbers[heading.column.name] = number
+        columns.append(_format_column(rows_table.column(number), heading, is_full=is_full))
     if columns:
         rows = [list(row) for row in zip(*columns, strict=True)]
     else:
         rows = []
     for number, heading in enumerate(column_headings):
         if heading.column.link:
-            _fill_link_templates(
-                rows,
-                number,
-                heading.column.link,
-                {
-                    column_heading.column.name: heading_number
-                    for heading_number, column_heading in enumerate(column_headings)
-                },
-                rows_table,
-            )
+            _fill_link_templates(rows, number, heading.column.link, column_numbers, rows_table)
         elif heading.column.type.is_string and "bibcode" in (heading.column.ucd or "").lower():
             _link_bibcodes(rows, number, heading.column, rows_table.column(number))
     return rows
@@ -138,33 +128,37 @@ def format_cells(
 def _build_heading(column: Column, table: Table, chosen_unit: str | None, labels: ColumnLabels | None) -> ColumnHeading:
     if labels is not None:
         code_words = labels.find_code_words(column)
+        usual_scale = labels.find_scale(column)
+        title = labels.describe_column(column)
     else:
         code_words = table.enums.get(column.enum or "", {})
+        usual_scale = UnitScale(unit=column.unit or "")
+        title = column.description or ""
+    scale = (choose_scale(column, chosen_unit) if chosen_unit else None) or usual_scale
     if labels is not None:
-        usual = labels.find_scale(column)
+        label = labels.label_column(column, scale.unit)
     else:
-        usual = UnitScale(unit=column.unit or "")
-    scale = (choose_scale(column, chosen_unit) if chosen_unit else None) or usual
-    label = labels.label_column(column, scale.unit) if labels is not None else column.label or column.name
+        label = column.label or column.name
     numeric = column.type.is_numeric and not code_words
     kind = "code" if code_words else classify_column(column, table)
     return ColumnHeading(
         column=column,
         label=label,
         unit=scale.unit,
-        usual_unit=usual.unit,
+        usual_unit=usual_scale.unit,
         numeric=numeric,
         kind=kind,
         scale=scale,
         is_rounded=labels is not None and not labels.is_raw,
         code_words=code_words,
-        title=labels.describe_column(column) if labels is not None else column.description or "",
+        title=title,
     )
 
 
 def format_day(value: object, epoch: float) -> str:
-    """Return the day of a time that counts days from a Julian date; empty: it is none."""
-    if isinstance(value, int | float) and JULIAN_DATE_RANGE[0] <= value + epoch <= JULIAN_DATE_RANGE[1]:
+    """Return the day of a time that counts days from a Julian date; empty if the value is no such time."""
+    first_day, last_day = JULIAN_DATE_RANGE
+    if isinstance(value, int | float) and first_day <= value + epoch <= last_day:
         return _format_julian_date(value, epoch).text[:10]
     return ""
 
@@ -174,65 +168,76 @@ def _is_floating(column: Column) -> bool:
 
 
 def _format_column(values: pa.ChunkedArray, heading: ColumnHeading, *, is_full: bool = False) -> list[TextCell | None]:
+    format_value = _find_value_formatter(heading)
+    if format_value is not None:
+        return [None if value is None else format_value(value) for value in values.to_pylist()]
     column = heading.column
-    if heading.kind == "time" and not column.type.is_timestamp:
-        return [
-            None if value is None else _format_julian_date(value, column.epoch or 0.0) for value in values.to_pylist()
-        ]
-    if heading.code_words:
-        return [None if value is None else _format_code(str(value), heading.code_words) for value in values.to_pylist()]
-    scale = heading.scale
-    if scale.is_sexagesimal:
-        digits = _count_decimals(column.display, 240 if heading.unit == "h:m:s" else 3600)
-        return [
-            None if value is None else _format_angle(value, digits, in_hours=heading.unit == "h:m:s")
-            for value in values.to_pylist()
-        ]
-    if scale.is_inverse or scale.factor != 1.0:
+    if _is_converted(heading.scale):
         numbers = values.to_pylist()
-        if heading.is_rounded and not column.display:
-            return _format_numbers(
-                [None if number is None else scale.convert(number) for number in numbers], numbers, column.unit or ""
-            )
-        format_number = _build_number_formatter(_derive_display(column, scale))
-        return [None if value is None else TextCell(text=format_number(scale.convert(value))) for value in numbers]
-    if _is_floating(column) and column.display:
-        format_number = _build_number_formatter(column.display)
-        return [None if value is None else TextCell(text=format_number(value)) for value in values.to_pylist()]
+        converted_numbers = [None if number is None else heading.scale.convert(number) for number in numbers]
+        return _format_numbers(converted_numbers, numbers, column.unit or "")
     if isinstance(values, pa.ChunkedArray):
         array = values.combine_chunks()
     else:
         array = values
-    texts = literal.format_column(literal.cast_to_storage(array, column.type), column.type).to_pylist()
-    valid = array.is_valid().to_pylist()
-    if column.type.is_timestamp:
-        return [
-            TextCell(text=text.replace("T", " ")) if is_valid and text is not None else None
-            for text, is_valid in zip(texts, valid, strict=True)
-        ]
+    storage_values = literal.cast_to_storage(array, column.type)
+    texts = literal.format_column(storage_values, column.type).to_pylist()
     if _is_floating(column) and heading.is_rounded:
         return _format_numbers(values.to_pylist(), texts)
-    if _is_floating(column):
-        return [
-            _shorten_number(text) if is_valid and text is not None else None
-            for text, is_valid in zip(texts, valid, strict=True)
-        ]
-    if column.type.is_geometry or column.name.lower() == "s_region":
-        return [
-            _format_region(text, is_full=is_full) if is_valid and text is not None else None
-            for text, is_valid in zip(texts, valid, strict=True)
-        ]
+    format_text = _choose_text_formatter(heading, is_full=is_full)
+    valid = array.is_valid().to_pylist()
     return [
-        _format_text(text, heading.kind, is_full=is_full) if is_valid and text is not None else None
+        format_text(text) if is_valid and text is not None else None
         for text, is_valid in zip(texts, valid, strict=True)
     ]
 
 
+def _is_converted(scale: UnitScale) -> bool:
+    return scale.is_inverse or scale.factor != 1.0
+
+
+def _find_value_formatter(heading: ColumnHeading) -> Callable[[Any], TextCell] | None:
+    """Return the function that formats a stored value; None if values are formatted together or from their text."""
+    column = heading.column
+    scale = heading.scale
+    if heading.kind == "time" and not column.type.is_timestamp:
+        epoch = column.epoch or 0.0
+        return lambda value: _format_julian_date(value, epoch)
+    if heading.code_words:
+        return lambda value: _format_code(str(value), heading.code_words)
+    if scale.is_sexagesimal:
+        in_hours = heading.unit == "h:m:s"
+        digits = _count_decimals(column.display, 240 if in_hours else 3600)
+        return lambda value: _format_angle(value, digits, in_hours=in_hours)
+    if _is_converted(scale):
+        if heading.is_rounded and not column.display:
+            return None
+        format_number = _build_number_formatter(_derive_display(column, scale))
+        return lambda value: TextCell(text=format_number(scale.convert(value)))
+    if _is_floating(column) and column.display:
+        format_number = _build_number_formatter(column.display)
+        return lambda value: TextCell(text=format_number(value))
+    return None
+
+
+def _choose_text_formatter(heading: ColumnHeading, *, is_full: bool) -> Callable[[str], TextCell]:
+    """Return the function that formats the text of a stored value."""
+    column = heading.column
+    if column.type.is_timestamp:
+        return lambda text: TextCell(text=text.replace("T", " "))
+    if _is_floating(column):
+        return _shorten_number
+    if column.type.is_geometry or column.name.lower() == "s_region":
+        return lambda text: _format_region(text, is_full=is_full)
+    return lambda text: _format_text(text, heading.kind, is_full=is_full)
+
+
 def _format_region(text: str, *, is_full: bool) -> TextCell:
-    """Count the corners of a polygon, DALI's or STC-S; other regions are short enough."""
+    """Count the vertices of a polygon in DALI or STC-S notation; other regions are short enough to show."""
     words = text.split()
     if words and words[0].lower() == "polygon":  # STC-S names its frame before the numbers
-        words = words[next((at for at, word in enumerate(words) if word[0] in "+-.0123456789"), len(words)) :]
+        number_places = [at for at, word in enumerate(words) if word[0] in "+-.0123456789"]
+        words = words[number_places[0] :] if number_places else []
     try:
         numbers = [float(word) for word in words]
     except ValueError:
@@ -240,24 +245,22 @@ def _format_region(text: str, *, is_full: bool) -> TextCell:
     if len(numbers) < 6 or len(numbers) % 2:
         return _format_text(text, "text", is_full=is_full)
     corners = len(numbers) // 2
-    closed = corners > 3 and numbers[:2] == numbers[-2:]  # the first corner stands at the end once more
+    closed = corners > 3 and numbers[:2] == numbers[-2:]  # the first vertex is repeated at the end
     max_characters = MAX_PANEL_CHARACTERS if is_full else MAX_CELL_CHARACTERS
-    return TextCell(text=text if len(text) <= max_characters else f"{text[:max_characters]}…", corners=corners - closed)
+    shown_text = text if len(text) <= max_characters else f"{text[:max_characters]}…"
+    return TextCell(text=shown_text, corners=corners - closed)
 
 
 def _format_text(text: str, kind: str, *, is_full: bool = False) -> TextCell:
     address = ADDRESS_PATTERN.fullmatch(text.strip())
     if address is not None:
-        short = _find_service_name(text) or (
-            text if is_full or len(text) <= MAX_ADDRESS_CHARACTERS else _shorten_address(text)
-        )
+        short = _find_service_name(text)
+        if not short and not is_full and len(text) > MAX_ADDRESS_CHARACTERS:
+            short = _shorten_address(text)
+        short = short or text
         title = text if short != text else ""
-        return TextCell(
-            text=short,
-            href=address[0],
-            title=title,
-            picture=kind == "picture" and address[0].lower().startswith("http"),
-        )
+        is_picture = kind == "picture" and address[0].lower().startswith("http")
+        return TextCell(text=short, href=address[0], title=title, picture=is_picture)
     max_characters = MAX_PANEL_CHARACTERS if is_full else MAX_CELL_CHARACTERS
     if len(text) > max_characters:
         return TextCell(text=f"{text[:max_characters]}…", title=f"{len(text):,}")
@@ -265,9 +268,9 @@ def _format_text(text: str, kind: str, *, is_full: bool = False) -> TextCell:
 
 
 def _find_service_name(address: str) -> str:
-    """Return the name of a service that everybody knows, which is asked about something.
+    """Return the name of a well-known service that an address queries; empty for other addresses.
 
-    Its address tells a reader less.
+    The name tells a reader more than the address.
     """
     base, query, _ = address.partition("?")
     host = base.partition("//")[2].partition("/")[0].lower()
@@ -277,7 +280,7 @@ def _find_service_name(address: str) -> str:
 
 
 def _shorten_address(address: str) -> str:
-    """Return what one reads of a long address: the name of its file; of a service that is asked, whose it is."""
+    """Shorten a long address to its file name, or to the host if it has a query."""
     base, query, _ = address.partition("?")
     if query:
         host = base.partition("//")[2].partition("/")[0]
@@ -286,7 +289,7 @@ def _shorten_address(address: str) -> str:
 
 
 def _shorten_number(text: str) -> TextCell:
-    """Shorten a number of which nobody says how many digits it has."""
+    """Shorten a number without a declared precision."""
     if len(text) <= MAX_SHOWN_DIGITS + 1:
         return TextCell(text=text)
     short = f"{float(text):.{MAX_SHOWN_DIGITS}g}"
@@ -296,45 +299,49 @@ def _shorten_number(text: str) -> TextCell:
 
 
 def _format_code(value: str, code_words: Mapping[str, str]) -> TextCell:
-    word = code_words.get(value) or ", ".join(
-        code_words.get(item, item) for item in value.split("#")
-    )  # EPN-TAP's lists
+    word = code_words.get(value)
+    if not word:
+        items = value.split("#")  # EPN-TAP's lists
+        word = ", ".join(code_words.get(item, item) for item in items)
     if word == value:
         return TextCell(text=value)
     return TextCell(text=word, title=value)
 
 
 def _format_julian_date(value: float, epoch: float) -> TextCell:
-    """Write days since a Julian date as a date, to the millisecond; the number itself is told when one points at it."""
+    """Format days since a Julian date as a date, to the millisecond; the tooltip has the number."""
     if not JULIAN_DATE_RANGE[0] <= value + epoch <= JULIAN_DATE_RANGE[1]:
         return TextCell(text=repr(value))
-    # a double of days is good to 40 microseconds: what was meant as a whole millisecond is shown as one
-    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
-        milliseconds=round((value + (epoch - 2_440_587.5)) * 86_400_000)
-    )
+    # a double of days is accurate to 40 microseconds: rounding restores whole milliseconds
+    milliseconds = round((value + (epoch - 2_440_587.5)) * 86_400_000)
+    when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
     if not when.microsecond:
         text = when.strftime("%Y-%m-%d %H:%M:%S")
     else:
         text = when.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    return TextCell(text=text.rjust(19, "0"), title=f"{EPOCH_LABELS.get(epoch, f'JD {epoch:.10g} +')} {value!r}")
+    epoch_label = EPOCH_LABELS.get(epoch, f"JD {epoch:.10g} +")
+    return TextCell(text=text.rjust(19, "0"), title=f"{epoch_label} {value!r}")
 
 
 def _format_numbers(
     values: Sequence[float | None], full_values: Sequence[object], unit: str = ""
 ) -> list[TextCell | None]:
-    """Write numbers to be read; what they were `full_values` as, in `unit`, is told when one points at one that says less."""
-    return [
-        None
-        if text is None
-        else TextCell(text=text, title=f"{full} {unit}".rstrip() if unit or str(full) != text else "")
-        for text, full in zip(format_numbers(values), full_values, strict=True)
-    ]
+    """Round numbers for reading. The tooltip has the full value in `unit` where the shown one says less."""
+    cells: list[TextCell | None] = []
+    for text, full_value in zip(format_numbers(values), full_values, strict=True):
+        if text is None:
+            cells.append(None)
+        elif unit or str(full_value) != text:
+            cells.append(TextCell(text=text, title=f"{full_value} {unit}".rstrip()))
+        else:
+            cells.append(TextCell(text=text))
+    return cells
 
 
 def _derive_display(column: Column, scale: UnitScale) -> str:
-    """Return the display of converted values: as many digits as before, no more."""
+    """Return the display format of converted values, with as many digits as before."""
     display_match = DISPLAY_PATTERN.fullmatch(column.display or "")
-    if display_match is not None and not scale.is_inverse and (display_match[3] or display_match[4]).lower() == "f":
+    if display_match is not None and not scale.is_inverse and _get_display_letter(display_match) == "f":
         digits = _count_decimals(column.display, scale.factor)
         if digits <= 12:
             return f".{digits}f"
@@ -345,18 +352,24 @@ def _derive_display(column: Column, scale: UnitScale) -> str:
 
 
 def _count_decimals(display: str | None, factor: float) -> int:
-    """Return the decimals that are left of `display` when values become `factor` times as great.
+    """Return the decimals of a display format that remain when values become `factor` times as large.
 
-    Two where nobody says how many there are.
+    Return two if there is no format.
     """
     display_match = DISPLAY_PATTERN.fullmatch(display or "")
-    if display_match is None or (display_match[3] or display_match[4]).lower() != "f":
+    if display_match is None or _get_display_letter(display_match) != "f":
         return 2
-    return max(0, int(display_match[2] or display_match[6]) - math.floor(math.log10(factor) + 0.5))
+    lost_digits = math.floor(math.log10(factor) + 0.5)
+    return max(0, int(display_match[2] or display_match[6]) - lost_digits)
+
+
+def _get_display_letter(display_match: re.Match[str]) -> str:
+    """Return the lower-case letter of a display format: ``e``, ``f`` or ``g``."""
+    return (display_match[3] or display_match[4]).lower()
 
 
 def _format_angle(value: float, digits: int, *, in_hours: bool) -> TextCell:
-    """Write an angle in degrees as ``hh:mm:ss.ss`` or ``+dd:mm:ss.s``; the degrees are told when one points at it."""
+    """Format an angle in degrees as ``hh:mm:ss.ss`` or ``+dd:mm:ss.s``; the tooltip has the degrees."""
     if not math.isfinite(value):
         return TextCell(text=repr(value))
     scale = 10**digits
@@ -373,25 +386,27 @@ def _format_angle(value: float, digits: int, *, in_hours: bool) -> TextCell:
         sign = "-"
     else:
         sign = "+"
-    return TextCell(
-        text=f"{sign}{degrees:02d}:{minutes:02d}:{seconds:02d}" + (f".{fraction:0{digits}d}" if digits else ""),
-        title=f"{value!r} deg",
-    )
+    text = f"{sign}{degrees:02d}:{minutes:02d}:{seconds:02d}"
+    if digits:
+        text += f".{fraction:0{digits}d}"
+    return TextCell(text=text, title=f"{value!r} deg")
 
 
 def _build_number_formatter(display: str | None) -> Callable[[float], str]:
     display_match = DISPLAY_PATTERN.fullmatch(display or "")
     if display_match is None:
         return lambda value: f"{value:.9g}"
-    digits, letter = int(display_match[2] or display_match[6]), (display_match[3] or display_match[4]).lower()
+    digits = int(display_match[2] or display_match[6])
+    letter = _get_display_letter(display_match)
     return lambda value: f"{value:.{digits}{letter}}"
 
 
 def _link_bibcodes(rows: list[list[TextCell | None]], column_number: int, column: Column, texts: pa.Array) -> None:
-    """Lead bibcodes to their papers."""
+    """Link bibcodes to their papers."""
     for row, text in zip(rows, texts.to_pylist(), strict=True):
         cell = row[column_number]
-        if cell is not None and (address := build_bibcode_address(column, text)):
+        address = build_bibcode_address(column, text) if cell is not None else ""
+        if cell is not None and address:
             row[column_number] = replace(cell, href=address)
 
 
@@ -402,7 +417,7 @@ def _fill_link_templates(
     column_numbers: Mapping[str, int],
     table: pa.Table,
 ) -> None:
-    """Make links of a column's template; a hole whose value is not on the page, or null, makes none."""
+    """Fill the link template of a column; a placeholder without a value on the page makes no link."""
     names = PLACEHOLDER_PATTERN.findall(template)
     if any(name not in column_numbers for name in names):
         return
@@ -412,6 +427,9 @@ def _fill_link_templates(
         values = {name: template_values[name][row_number] for name in names}
         if cell is None or any(value is None for value in values.values()):
             continue
-        address = PLACEHOLDER_PATTERN.sub(lambda hole, values=values: quote(str(values[hole[1]]), safe=""), template)  # type: ignore[misc]
+        address = PLACEHOLDER_PATTERN.sub(
+            lambda placeholder, values=values: quote(str(values[placeholder[1]]), safe=""),  # type: ignore[misc]
+            template,
+        )
         if ADDRESS_PATTERN.fullmatch(address):
             row[column_number] = TextCell(text=cell.text, href=address, title=cell.title)

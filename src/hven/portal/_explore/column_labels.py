@@ -1,9 +1,9 @@
-"""What a column is called on pages, and what its codes mean.
+"""Labels of columns and words of their codes, for pages, in the reader's language.
 
-The descriptor's words, else those of its standard, else its name.
+They are those of the descriptor, or else of the table's standard, or else the name of the column.
 
-Names of queries never change: these are words for people alone, in their language. All that tells a column (heads,
-forms, chips, panel, statistics, plots, maps, search) asks here.
+Names in queries never change. All parts of pages that name a column (headings, forms, chips, panel, statistics, plots,
+maps, search) use this module.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column, Table
 
-LABELS_PARAMETER, RAW_LABELS = "_names", "raw"  # of an address: columns are called as queries call them
-UCD_FRAMES = (  # what the UCD of a first coordinate says of the frame
+LABELS_PARAMETER, RAW_LABELS = "_names", "raw"  # an address parameter: pages show the names of queries
+UCD_FRAMES = (  # the UCD of the first coordinate, and its frame
     ("pos.bodyrc", "body"),
     ("pos.eq", "celestial"),
     ("pos.galactic", "celestial"),
@@ -37,7 +37,7 @@ UCD_FRAMES = (  # what the UCD of a first coordinate says of the frame
     ("pos.cylindrical", "cylindrical"),
     ("pos.healpix", "healpix"),
 )
-SPECTRAL_LABELS = {  # of a pair, and of its ends
+SPECTRAL_LABELS = {  # label of a pair, and of its ends
     "length": ("Wavelength", "Shortest wavelength", "Longest wavelength"),
     "frequency": ("Frequency", "Lowest frequency", "Highest frequency"),
     "energy": ("Energy", "Lowest energy", "Highest energy"),
@@ -46,7 +46,7 @@ SPECTRAL_LABELS = {  # of a pair, and of its ends
 RANGE_END_LABELS = "{label}, min", "{label}, max"
 _RANGE_END_PATTERN = re.compile(r"(.+?)_?(min|max)", re.IGNORECASE)
 _NON_UNIT_PATTERN = re.compile(r"-1\b|[^a-z0-9]")
-UNIT_NAME_ENDINGS = {  # what names of columns say for units, beside the unit itself
+UNIT_NAME_ENDINGS = {  # endings of column names for units, beside the unit itself
     "byte": ("bytes", "b"),
     "kbyte": ("kb", "kib", "kbytes"),
     "Mbyte": ("mb", "mib", "mbytes"),
@@ -66,18 +66,18 @@ _OBSCORE_UTYPE_PREFIXES = ("obscore:", "obscore_radio:")
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnLabels:
-    """The words for one table's columns.
+    """The labels of one table's columns.
 
     Attributes
     ----------
     translations
-        The language's catalogue of these words, English -> its own; empty in English.
+        The catalogue of the language, English -> translation; empty for English.
     frame
-        The spatial_frame_type of an EPN-TAP table, where its columns do not tell: their UCDs go first.
+        The spatial_frame_type of an EPN-TAP table, used if the UCDs of its columns do not name a frame.
     statistics
-        Of the published rows, by which units are chosen; empty where a policy hides some.
+        Statistics of the published rows, by which units are chosen; empty where a policy hides rows.
     is_raw
-        The reader wants names as queries write them, and codes as they are.
+        Whether the reader wants the names of queries, and codes instead of words.
     """
 
     table: Table
@@ -88,7 +88,7 @@ class ColumnLabels:
     is_raw: bool = False
 
     def label_column(self, column: Column, unit: str | None = None) -> str:
-        """Return what a column is called; `unit`: that it is told in, where it is another than the usual one."""
+        """Return the label of a column; `unit` is the shown unit, if it is not the usual one."""
         if self.is_raw:
             return column.name
         return (
@@ -99,9 +99,9 @@ class ColumnLabels:
         )
 
     def find_scale(self, column: Column) -> UnitScale:
-        """Return the unit that a column is told in if nobody chose one.
+        """Return the default unit of a column: one that suits the size of its numbers, or of its pair.
 
-        That of the size of its numbers, or of the pair that it is of; as it is where nothing is known of them.
+        Without statistics, it is the stored unit.
         """
         scale = self._scales.get(column.name)
         if scale is None:
@@ -112,13 +112,14 @@ class ColumnLabels:
         if self.is_raw or not column.type.is_numeric or is_time_column(column) or self.find_code_words(column):
             return UnitScale(unit=self.find_unit(column))
         _, low, high = self.range_pairs.get(column.name, ("", column, column))
-        low_ = self.statistics.get(low.name, {})
-        high_ = self.statistics.get(high.name, {})
-        return choose_usual_scale(column, {"minimum": low_.get("minimum"), "maximum": high_.get("maximum")})
+        low_statistics = self.statistics.get(low.name, {})
+        high_statistics = self.statistics.get(high.name, {})
+        extremes = {"minimum": low_statistics.get("minimum"), "maximum": high_statistics.get("maximum")}
+        return choose_usual_scale(column, extremes)
 
     @cached_property
     def range_pairs(self) -> Mapping[str, tuple[str, Column, Column]]:
-        """The pairs ``x_min``, ``x_max`` of the table, by the name of each of the two: ``x`` and the two."""
+        """The pairs ``x_min``, ``x_max`` of the table, by the name of either column: ``x`` and the two columns."""
         pairs = find_range_pairs([column for column in self.table.columns if not column.hidden])
         return {column.name: (stem, low, high) for stem, low, high in pairs for column in (low, high)}
 
@@ -131,10 +132,7 @@ class ColumnLabels:
         return {column.name.lower(): column for column in self.table.columns}
 
     def label_field(self, name: str, unit: str | None = None) -> str:
-        """Return what a field of a search is called.
-
-        A column, or a pair ``x_min``, ``x_max`` that is asked for as ``x``.
-        """
+        """Return the label of a search field: a column, or ``x`` for a pair ``x_min``, ``x_max``."""
         if self.is_raw:
             return name
         columns = self._columns
@@ -151,9 +149,9 @@ class ColumnLabels:
         )
 
     def describe_column(self, column: Column, name: str = "") -> str:
-        """Return what is told of a column when one points at it.
+        """Return the tooltip of a column: its name, if the label differs, and its description.
 
-        Its name, where it is called otherwise, and its description; `name`: of its field.
+        `name` is the name of its field.
         """
         name = name or column.name
         description = translate_text(self.language, column.description or "")
@@ -164,7 +162,7 @@ class ColumnLabels:
         return name
 
     def find_unit(self, column: Column) -> str:
-        """Return the unit of a column as stored values have it; of a time that is written as a date, its scale."""
+        """Return the stored unit of a column; for a time that is shown as a date, its time scale."""
         if self.is_raw or not is_time_column(column):
             return column.unit or ""
         frame = next((candidate for candidate in self.table.frames if candidate.id == column.frame), None)
@@ -172,9 +170,9 @@ class ColumnLabels:
         return "" if scale == "UNKNOWN" else scale
 
     def find_code_words(self, column: Column, *, is_plural: bool = False) -> Mapping[str, str]:
-        """Return what the codes of a column mean: code -> word; `is_plural`: in the plural, where there is one. Empty.
+        """Return the words of a column's codes, code -> word; empty if there are none.
 
-        It has none.
+        `is_plural`: in the plural, where there is one.
         """
         if self.is_raw:
             return {}
@@ -188,61 +186,67 @@ class ColumnLabels:
         return {code: self._translate(words[-1] if is_plural else words[0]) for code, words in codes.items()}
 
     def translate_code(self, column: Column, code: str, *, is_plural: bool = False) -> str:
-        """Return what a code means, or the code; lists ``a#b`` are taken apart."""
+        """Return the word of a code, or the code; lists ``a#b`` are translated item by item."""
         words = self.find_code_words(column, is_plural=is_plural)
         if words:
             return ", ".join(words.get(item, item) for item in code.split("#"))
         return code
 
     def _find_spectral_label(self, column: Column, name: str, unit: str | None) -> str:
-        """Return the word for light that is told otherwise than it is stored.
+        """Return the label of a spectral column that is shown in another quantity than it is stored.
 
-        Frequencies as wavelengths, wavelengths as energies; empty: it is not.
+        Frequencies are shown as wavelengths, wavelengths as energies. Return an empty text for other columns.
         """
         if not is_spectral(column):
             return ""
         scale = self.find_scale(column) if unit is None else choose_scale(column, unit)
         stored_scale = choose_scale(column, column.unit or "")
-        if (
-            scale is None
-            or stored_scale is None
-            or (kind := _classify_spectral_unit(scale.unit)) == _classify_spectral_unit(stored_scale.unit)
-        ):
+        if scale is None or stored_scale is None:
+            return ""
+        kind = _classify_spectral_unit(scale.unit)
+        if kind == _classify_spectral_unit(stored_scale.unit):
             return ""
         end_match = _RANGE_END_PATTERN.fullmatch(name.lower())
-        return self._translate(
-            SPECTRAL_LABELS[kind][0 if end_match is None else 1 + ((end_match[2] == "max") != scale.is_inverse)]
-        )
+        label_number = 0
+        if end_match is not None:
+            is_upper_end = (end_match[2] == "max") != scale.is_inverse
+            label_number = 1 + is_upper_end
+        return self._translate(SPECTRAL_LABELS[kind][label_number])
 
     def _find_descriptor_label(self, column: Column) -> str:
-        """Return the word of the descriptor."""
+        """Return the label of the descriptor."""
         return translate_text(self.language, column.label or "")
 
     def _find_standard_label(self, column: Column, name: str) -> str:
-        """Return the word of the standard; empty: it has none."""
+        """Return the label of the standard; empty if it has none."""
         standard_name = find_standard(self.table, column)
         if standard_name:
-            words = load_standard_labels()[standard_name].select_frame(find_coordinate_frame(self.table) or self.frame)
+            frame = find_coordinate_frame(self.table) or self.frame
+            words = load_standard_labels()[standard_name].select_frame(frame)
         else:
             words = {}
         short = name.lower()
         if short in words:
             return self._translate(words[short][0])
         end_match = _RANGE_END_PATTERN.fullmatch(short)
-        if end_match is None or (pair := words.get(end_match[1])) is None:
+        pair = None if end_match is None else words.get(end_match[1])
+        if end_match is None or pair is None:
             return ""
         end = end_match[2] == "max"
         if pair[1:]:
             return self._translate(pair[1 + end])
-        return self._translate(RANGE_END_LABELS[end]).format(label=self._translate(pair[0]))
+        pair_label = self._translate(pair[0])
+        return self._translate(RANGE_END_LABELS[end]).format(label=pair_label)
 
     def _shorten_name(self, column: Column, name: str, unit: str | None) -> str:
-        """Return a name without what queries need and people do not read.
+        """Return a name without parts that only queries need.
 
-        The ``_`` behind a reserved word, a unit that is not the one shown.
+        These are the ``_`` after a reserved word, and a unit other than the shown one.
         """
-        if name.endswith("_") and name[:-1].upper() in RESERVED_WORDS and name[:-1].lower() not in self._columns:
-            return name[:-1]
+        stem = name[:-1]
+        is_reserved = name.endswith("_") and stem.upper() in RESERVED_WORDS
+        if is_reserved and stem.lower() not in self._columns:
+            return stem
         if unit is None:
             shown_unit = self.find_scale(column).unit
         else:
@@ -255,8 +259,8 @@ class ColumnLabels:
             for other_column in self.table.columns
             if not other_column.hidden and strip_unit(other_column.name, other_column.unit or "") == short
         ]
-        is_ambiguous = bool({short.lower(), f"{short.lower()}_"} & self._columns.keys()) or len(same_stem) > 1
-        return name if is_ambiguous else short
+        taken_names = {short.lower(), f"{short.lower()}_"} & self._columns.keys()
+        return name if taken_names or len(same_stem) > 1 else short
 
     def _translate(self, text: str) -> str:
         return self.translations.get(text, text)
@@ -268,9 +272,9 @@ def strip_unit(name: str, unit: str) -> str:
     Parameters
     ----------
     name
-        Of a column, or of a pair of columns.
+        The name of a column, or of a pair of columns.
     unit
-        In which the column's values are stored; a name that ends otherwise stays as it is.
+        The stored unit; a name without it stays as it is.
     """
     end_match = _RANGE_END_PATTERN.fullmatch(name)
     if end_match is not None:
@@ -280,32 +284,35 @@ def strip_unit(name: str, unit: str) -> str:
     words = {_fold_unit(word) for word in (unit, *UNIT_NAME_ENDINGS.get(unit, ()))}
     parts = stem.split("_")
     for count in (2, 1):
-        if len(parts) > count and parts[0] and _fold_unit("_".join(parts[-count:])) in words:
-            return "_".join(parts[:-count]) + end
+        if len(parts) > count and parts[0]:
+            ending = "_".join(parts[-count:])
+            if _fold_unit(ending) in words:
+                return "_".join(parts[:-count]) + end
     return name
 
 
 def _fold_unit(text: str) -> str:
-    """Return a unit as names of columns write it: ``km.s-1`` and ``km_s`` are both ``kms``."""
+    """Fold a unit for comparison with column names: ``km.s-1`` and ``km_s`` are both ``kms``."""
     return _NON_UNIT_PATTERN.sub("", text.lower())
 
 
 def _classify_spectral_unit(unit: str) -> str:
-    """Return by what light is told."""
+    """Return the spectral quantity of a unit: length, frequency, energy or (wave)number."""
     bases = {"length": "m", "frequency": "Hz", "energy": "J", "number": "m-1"}
-    return next((kind for kind, base in bases.items() if units.is_convertible(unit, base)), "length")
+    for kind, base in bases.items():
+        if units.is_convertible(unit, base):
+            return kind
+    return "length"
 
 
 def find_standard(table: Table, column: Column) -> str:
-    """Return of which standard a column is, by which its words are found: ``epn-tap``, ``obscore``, or nothing."""
+    """Return the standard whose labels a column has: ``epn-tap``, ``obscore``, or an empty text."""
     declared_standard = (table.standard or "").partition("-")[0]
-    if declared_standard == "epn" or "epntap#table" in (table.utype or "") or table.name.lower() == "epn_core":
+    table_utype = table.utype or ""
+    if declared_standard == "epn" or "epntap#table" in table_utype or table.name.lower() == "epn_core":
         return "epn-tap"
-    if (
-        declared_standard == "obscore"
-        or "std/obscore" in (table.utype or "")
-        or (column.utype or "").lower().startswith(_OBSCORE_UTYPE_PREFIXES)
-    ):
+    has_obscore_utype = (column.utype or "").lower().startswith(_OBSCORE_UTYPE_PREFIXES)
+    if declared_standard == "obscore" or "std/obscore" in table_utype or has_obscore_utype:
         return "obscore"
     if (table.schema, table.name) in {("ivoa", "obscore"), ("ivoa", "obscore_radio")}:
         return "obscore"
@@ -313,56 +320,53 @@ def find_standard(table: Table, column: Column) -> str:
 
 
 def find_coordinate_frame(table: Table) -> str:
-    """Return the frame of an EPN-TAP table's coordinates (its spatial_frame_type), by the UCD of the first one; empty.
+    """Return the frame of an EPN-TAP table's coordinates (its spatial_frame_type), by the UCD of the first one.
 
-    None is known.
+    Return an empty text if none is known.
     """
-    first = next((candidate for candidate in table.columns if candidate.name.lower() == "c1min"), None)
-    if first is None:
-        ucd = ""
-    else:
-        ucd = (first.ucd or "").lower()
+    ucd = ""
+    for column in table.columns:
+        if column.name.lower() == "c1min":
+            ucd = (column.ucd or "").lower()
+            break
     return next((name for part, name in UCD_FRAMES if ucd.startswith(part)), "")
 
 
 def list_code_phrases(
     table: Table, column: Column, catalogues: Iterable[Mapping[str, str]]
 ) -> Mapping[str, tuple[str, ...]]:
-    """Return all that the codes of a column are called: code -> its words in each language, the plural first.
+    """Return all phrases of a column's codes: code -> its phrases in each language, the plural first.
 
     Parameters
     ----------
     catalogues
-        Of the languages of the pages: the English words of standards -> their own.
+        Catalogues of the languages of the pages, English words of standards -> translation.
     """
+    phrases_by_code: dict[str, tuple[str, ...]] = {}
     if column.enum and column.enum in table.enums:
-        enum = table.enums[column.enum]
-        return {
-            code: tuple(dict.fromkeys([word, *(word.texts.values() if isinstance(word, LocalizedText) else ())]))
-            for code, word in enum.items()
-        }
+        for code, word in table.enums[column.enum].items():
+            translations = word.texts.values() if isinstance(word, LocalizedText) else ()
+            phrases_by_code[code] = tuple(dict.fromkeys([word, *translations]))
+        return phrases_by_code
     standard_name = find_standard(table, column)
-    if standard_name:
-        codes = load_standard_labels()[standard_name].codes.get(column.name.lower(), {})
-    else:
-        codes = {}
-    phrases_by_code = {
-        code: [
-            phrase
-            for word in reversed(words)
-            for phrase in (word, *(catalogue.get(word, word) for catalogue in catalogues))
-        ]
-        for code, words in codes.items()
-    }
-    return {code: tuple(dict.fromkeys(words)) for code, words in phrases_by_code.items()}
+    if not standard_name:
+        return phrases_by_code
+    all_catalogues = list(catalogues)
+    codes = load_standard_labels()[standard_name].codes.get(column.name.lower(), {})
+    for code, words in codes.items():
+        phrases: list[str] = []
+        for word in reversed(words):
+            phrases += [word, *(catalogue.get(word, word) for catalogue in all_catalogues)]
+        phrases_by_code[code] = tuple(dict.fromkeys(phrases))
+    return phrases_by_code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandardLabels:
-    """The English words of a standard.
+    """The English labels of a standard.
 
-    Of columns and pairs (one, or three: of the pair and its ends), as they are called in each frame; of codes (one, or
-    two: the plural).
+    Columns and pairs have one label, or three: of the pair and of its ends. They may differ by frame. Codes have one
+    word, or two: the second is the plural.
     """
 
     columns: Mapping[str, tuple[str, ...]]
@@ -370,29 +374,32 @@ class StandardLabels:
     codes: Mapping[str, Mapping[str, tuple[str, ...]]]
 
     def select_frame(self, frame: str) -> Mapping[str, tuple[str, ...]]:
-        """Return the words of columns in a frame."""
+        """Return the labels of columns in a frame."""
         if frame in self.frames:
             return {**self.columns, **self.frames[frame]}
         return self.columns
 
     def list_texts(self) -> set[str]:
-        """Return all words, as catalogues know them."""
+        """Return all labels and words, as keys of catalogues."""
         label_groups = (self.columns, *self.frames.values(), *self.codes.values())
-        return {text for label_group in label_groups for words in label_group.values() for text in words}
+        all_words = [words for label_group in label_groups for words in label_group.values()]
+        return {text for words in all_words for text in words}
 
 
 @cache
 def load_standard_labels() -> Mapping[str, StandardLabels]:
-    """Read the words of all standards."""
-    definitions = tomllib.loads(Path(__file__).with_name("column_labels.toml").read_text(encoding="utf-8"))
-    return {
-        name: StandardLabels(
+    """Read the labels of all standards."""
+    file = Path(__file__).with_name("column_labels.toml")
+    definitions = tomllib.loads(file.read_text(encoding="utf-8"))
+    standard_labels = {}
+    for name, definition in definitions.items():
+        frames = definition.get("frames", {})
+        standard_labels[name] = StandardLabels(
             columns=_normalize_labels(definition["columns"]),
-            frames={frame: _normalize_labels(words) for frame, words in definition.get("frames", {}).items()},
+            frames={frame: _normalize_labels(words) for frame, words in frames.items()},
             codes={column: _normalize_labels(words) for column, words in definition["codes"].items()},
         )
-        for name, definition in definitions.items()
-    }
+    return standard_labels
 
 
 def _normalize_labels(words: Mapping[str, str | list[str]]) -> dict[str, tuple[str, ...]]:

@@ -1,6 +1,6 @@
-"""Trees of counts: mission > instrument > data set, or whatever columns a site names.
+"""Count trees: rows by mission > instrument > data set, or by the columns that a site names.
 
-Counted once for each state of a table, and kept.
+A table is counted once for each of its states, and the counts are kept.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from hven.portal._explore.value_files import ValueFiles
 from hven.portal.conditions import LIST_COLUMNS, WHOLE_LIST_PATTERN
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from hven.model.resource import Resource
     from hven.model.table import Column, Table
     from hven.portal._explore.observation_lines import ObservationKey
     from hven.portal._explore.page_queries import QueryRunner
 
-MAX_TABLE_GROUPS = 3_000  # of one table at most: with more it gets fewer levels
-MAX_CACHED_TREES = 2_000  # tables in different states that are remembered
-TABLE_TIMEOUT_SECONDS = 20.0  # seconds for one table: nobody waits for it
+MAX_TABLE_GROUPS = 3_000  # groups of one table; a table with more gets fewer levels
+MAX_CACHED_TREES = 2_000  # table states in the cache
+TABLE_TIMEOUT_SECONDS = 20.0  # for one table; no page waits for it
 CACHE_DIRECTORY = "trees"  # in var/: counts that all processes of a site share
 RESOURCE_LEVELS = {"@facility": "facility", "@instrument": "instrument", "@subject": "subjects"}
 log = logging.getLogger("hven.portal")
@@ -44,9 +44,9 @@ log = logging.getLogger("hven.portal")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountLeaf:
-    """Rows of one table that have the values of a path: `conditions` as an address has them. `row_count` None.
+    """Rows of one table that have the values of a path: `conditions` as in an address.
 
-    Not counted.
+    `row_count` is None if the rows are not counted.
     """
 
     table: Table
@@ -56,16 +56,16 @@ class CountLeaf:
 
 @dataclass(slots=True, kw_only=True)
 class CountNode:
-    """A branch: its name (None: rows without a value), how many rows hang on it, branches, and tables that end here.
+    """A node of the tree: its name (None: rows without a value), its rows, its branches, and tables that end here.
 
     Attributes
     ----------
     row_count
-        Of what was counted; None: nothing was.
+        The number of counted rows; None if nothing was counted.
     is_lower_bound
-        There are more: something below is not counted.
+        Whether something below is not counted, so that there may be more rows.
     table_conditions
-        Of each table below it, the values by which its columns are asked for what hangs here.
+        For each table below, the values of its columns that select the rows of this node.
     """
 
     name: str | None
@@ -78,14 +78,14 @@ class CountNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _TreeLevel:
-    """One level of one table: a column, or words that are the same for all of its rows."""
+    """One level of one table: a column, or a word that holds for all rows."""
 
     column: Column | None = None
     word: str | None = None
 
 
 class CountTrees:
-    """Counts of tables by the columns of their levels, remembered by the state of each table. Thread-safe."""
+    """Counts of tables by the columns of their levels, cached by the state of each table. Thread-safe."""
 
     def __init__(self) -> None:
         self._leaves: Cache[tuple[CountLeaf, ...]] = Cache(MAX_CACHED_TREES)
@@ -94,7 +94,7 @@ class CountTrees:
     def is_ready(
         self, runner: QueryRunner, tables: Sequence[Table], levels: Sequence[str], max_branches: int, access_key: str
     ) -> bool:
-        """Return whether nothing has to be counted now: all is known, or it is too soon to try again what failed."""
+        """Return whether nothing has to be counted now: all counts are cached, or failed too recently."""
         failures = runner.site.get_or_create(FailureLog)
         keys = [_build_cache_key(table, runner, levels, max_branches, access_key) for table in tables]
         return all(self._leaves.find(key) is not None or failures.is_paused(key) for key in keys)
@@ -102,32 +102,31 @@ class CountTrees:
     def count_uncounted_tables(
         self, runner: QueryRunner, tables: Sequence[Table], levels: Sequence[str], max_branches: int, access_key: str
     ) -> int:
-        """Count the tables whose rows nobody has counted yet, or could not."""
-        return sum(
-            self._leaves.find(_build_cache_key(table, runner, levels, max_branches, access_key)) is None
-            for table in tables
-        )
+        """Return the number of tables whose counts are not cached."""
+        keys = [_build_cache_key(table, runner, levels, max_branches, access_key) for table in tables]
+        return sum(self._leaves.find(key) is None for key in keys)
 
     def build_tree(
         self, runner: QueryRunner, tables: Sequence[Table], levels: Sequence[str], max_branches: int, access_key: str
     ) -> CountNode:
-        """Return the tree of some tables, as one reader sees them.
+        """Return the tree of some tables as one reader sees them.
 
         Parameters
         ----------
         levels
             As in the setting ``tree.levels``.
         max_branches
-            Values of one column at most.
+            The maximum number of values of one column.
         access_key
-            Of the reader: where a policy hides rows, the counts are theirs alone.
+            The access key of the reader: where a policy hides rows, counts are shared only with equal access.
         """
         root = CountNode(name="")
         for table in tables:
             key = _build_cache_key(table, runner, levels, max_branches, access_key)
-            with self._lock:  # one at a time: they are the biggest queries that pages ask
+            with self._lock:  # one at a time: these are the largest queries of pages
                 leaves = self._leaves.find(key) or self._count_or_read(key, table, runner, levels, max_branches)
-            table_levels = _resolve_levels(table, runner.published_state.resources.get(table.schema), levels)
+            resource = runner
+            table_levels = _resolve_levels(table, resource.published_state.resources.get(table.schema), levels)
             for leaf in leaves:
                 _add_leaf(root, leaf, table_levels)
         _merge_unnamed_branches(root)
@@ -137,9 +136,9 @@ class CountTrees:
     def _count_or_read(
         self, key: tuple[object, ...], table: Table, runner: QueryRunner, levels: Sequence[str], max_branches: int
     ) -> tuple[CountLeaf, ...]:
-        """Count a table, or take what another process has counted. What fails is not kept.
+        """Count a table, or read the counts of another process.
 
-        It is tried again, after a pause that grows.
+        A failure is not kept: the count is tried again after a pause that grows.
         """
         failures = runner.site.get_or_create(FailureLog)
         if failures.is_paused(key):
@@ -169,9 +168,9 @@ class CountTrees:
 
 
 def _build_uncounted_leaf(table: Table, runner: QueryRunner) -> tuple[CountLeaf, ...]:
-    """Return the one leaf of a table whose rows could not be counted.
+    """Build the single leaf of a table whose rows could not be counted.
 
-    Its number only where the counts would add up to it.
+    It has a number of rows only where that agrees with the counts.
     """
     has_observation_lines = table.view is None and observation_lines.find_observation_key(table, runner) is not None
     if has_observation_lines or has_hidden_rows(table, runner):
@@ -182,25 +181,25 @@ def _build_uncounted_leaf(table: Table, runner: QueryRunner) -> tuple[CountLeaf,
 
 
 def _read_leaves(files: ValueFiles, owner: Hashable, key: Hashable, table: Table) -> tuple[CountLeaf, ...] | None:
-    """Read the counts that another process has written."""
+    """Read the counts that another process has written; None if there are none."""
     cached_file = files.read_arrays(owner, key)
     if cached_file is None:
         return None
-    arrays = cached_file[1]
-    return tuple(
-        CountLeaf(
-            table=table,
-            row_count=None if rows < 0 else int(rows),
-            conditions=tuple((str(name), str(value)) for name, value in json.loads(text)),
-        )
-        for rows, text in zip(arrays["rows"], arrays["conditions"].to_pylist(), strict=True)
-    )
+    _, arrays = cached_file
+    leaves = []
+    for rows, text in zip(arrays["rows"], arrays["conditions"].to_pylist(), strict=True):
+        row_count = None if rows < 0 else int(rows)
+        conditions = tuple((str(name), str(value)) for name, value in json.loads(text))
+        leaves.append(CountLeaf(table=table, row_count=row_count, conditions=conditions))
+    return tuple(leaves)
 
 
 def _write_leaves(files: ValueFiles, owner: Hashable, key: Hashable, leaves: Sequence[CountLeaf]) -> None:
     """Write counts for the other processes."""
-    rows = np.array([-1 if leaf.row_count is None else leaf.row_count for leaf in leaves], np.int64)
-    conditions = pa.array([json.dumps(leaf.conditions) for leaf in leaves], pa.string())
+    row_counts = [-1 if leaf.row_count is None else leaf.row_count for leaf in leaves]
+    rows = np.array(row_counts, np.int64)
+    condition_texts = [json.dumps(leaf.conditions) for leaf in leaves]
+    conditions = pa.array(condition_texts, pa.string())
     files.write_arrays(owner, key, (), {"rows": rows, "conditions": conditions})
 
 
@@ -224,36 +223,37 @@ def _build_cache_key(
 
 
 def has_hidden_rows(table: Table, runner: QueryRunner) -> bool:
-    """Return whether a policy hides rows of a table, or of what it reads."""
+    """Return whether a policy hides rows of a table, or of the tables that it reads."""
+    if runner.has_hidden_rows(table):
+        return True
     published_tables = runner.published_state.tables_by_name
-    return runner.has_hidden_rows(table) or any(
-        runner.has_hidden_rows(published_tables[name].table)
-        for name in runner.find_published_table(table).read_tables
-        if name in published_tables
-    )
+    read_names = runner.find_published_table(table).read_tables
+    read_tables = [published_tables[name].table for name in read_names if name in published_tables]
+    return any(runner.has_hidden_rows(read_table) for read_table in read_tables)
 
 
 def _resolve_levels(table: Table, resource: Resource | None, levels: Sequence[str]) -> list[_TreeLevel]:
-    """Find what makes the levels of a table; those that it has nothing for are left out."""
-    columns_by_name = {
-        column.name.lower(): column
-        for column in table.columns
-        if not column.hidden and not column.type.is_array and not column.type.is_geometry
-    }
+    """Find the column or word of each level of a table; levels without one are left out."""
+    columns_by_name = {}
+    for column in table.columns:
+        if not column.hidden and not column.type.is_array and not column.type.is_geometry:
+            columns_by_name[column.name.lower()] = column
     tree_levels = []
     for level in levels:
-        for word in (alternative.strip() for alternative in level.split("|")):
-            column = columns_by_name.get(word.lower())
+        for alternative in level.split("|"):
+            word = alternative.strip()
+            level_column = columns_by_name.get(word.lower())
             text = _find_level_word(word, table, resource)
-            if column is not None or text:
-                tree_levels.append(_TreeLevel(column=column, word=text))
+            if level_column is not None or text:
+                tree_levels.append(_TreeLevel(column=level_column, word=text))
                 break
     return tree_levels
 
 
 def _find_level_word(word: str, table: Table, resource: Resource | None) -> str | None:
     if word == "@collection":
-        return (resource.title if resource is not None else None) or table.schema
+        resource_title = resource.title if resource is not None else None
+        return resource_title or table.schema
     if word in RESOURCE_LEVELS and resource is not None:
         values: tuple[str, ...] = getattr(resource, RESOURCE_LEVELS[word])
         return ", ".join(values) or None
@@ -261,12 +261,12 @@ def _find_level_word(word: str, table: Table, resource: Resource | None) -> str 
 
 
 def _count_table(table: Table, runner: QueryRunner, levels: Sequence[str], max_branches: int) -> tuple[CountLeaf, ...]:
-    """Count the rows of a table by its columns; by fewer of them where the values would be too many.
+    """Count the rows of a table by the columns of its levels; by fewer columns if there were too many groups.
 
     Raises
     ------
     HvenError
-        They could not be counted now.
+        The rows cannot be counted now.
     """
     item = runner.find_published_table(table)
     rows_hidden = has_hidden_rows(table, runner)
@@ -276,91 +276,110 @@ def _count_table(table: Table, runner: QueryRunner, levels: Sequence[str], max_b
         observation = observation_lines.find_observation_key(table, runner)
     known_row_count = None if rows_hidden else item.rows
     single_leaf = (CountLeaf(table=table, row_count=known_row_count),)
-    columns = [
-        level.column
-        for level in _resolve_levels(table, runner.published_state.resources.get(table.schema), levels)
-        if level.column is not None
-    ]
-    if not rows_hidden:  # what all rows have says something of hidden ones
-        columns = [
-            level
-            for level in columns
-            if _has_few_values(item.statistics.get(level.name, {}).get("distinct"), max_branches)
-        ]
-    if isinstance(item.relation, LiveRelation) or any(
-        isinstance(runner.published_state.tables_by_name[name].relation, LiveRelation)
-        for name in item.read_tables
-        if name in runner.published_state.tables_by_name
-    ):
-        return single_leaf  # other programs write it: no number would be true for long
+    tree_levels = _resolve_levels(table, runner.published_state.resources.get(table.schema), levels)
+    columns = [level.column for level in tree_levels if level.column is not None]
+    if not rows_hidden:  # statistics of all rows would reveal hidden ones
+        columns = [column for column in columns if _has_few_values(item.statistics, column, max_branches)]
+    if is_live(table, runner):
+        return single_leaf  # other programs write the rows: no count would be true for long
     if table.view is not None or item.relation is None:
         return (CountLeaf(table=table, row_count=None),)
     if not columns and known_row_count is not None and observation is None:
         return single_leaf
+    columns, groups = _choose_columns(table, columns, runner, observation, max_branches)
+    texts = []
+    for place, column in enumerate(columns):
+        texts.append(_write_value_conditions(column, [group[place] for group in groups]))
+    leaves = []
+    for group in groups:
+        conditions = tuple((column.name, texts[place][group[place]]) for place, column in enumerate(columns))
+        leaves.append(CountLeaf(table=table, row_count=int(group[-1]), conditions=conditions))
+    return tuple(leaves)
+
+
+def _choose_columns(
+    table: Table,
+    columns: Sequence[Column],
+    runner: QueryRunner,
+    observation: ObservationKey | None,
+    max_branches: int,
+) -> tuple[Sequence[Column], list[tuple[Any, ...]]]:
+    """Count the groups of a table; leave columns out until neither groups nor the values of a column are too many."""
     while True:
         groups = _count_groups(table, columns, runner, observation)
-        if len(groups) <= MAX_TABLE_GROUPS:
-            crowded = {place for place in range(len(columns)) if len({group[place] for group in groups}) > max_branches}
-            if not crowded:
-                break
-            columns = [level for place, level in enumerate(columns) if place not in crowded]
-        else:
+        if len(groups) > MAX_TABLE_GROUPS:
             columns = columns[:-1]
-    texts = [
-        _write_value_conditions(column, [group[place] for group in groups]) for place, column in enumerate(columns)
-    ]
-    return tuple(
-        CountLeaf(
-            table=table,
-            row_count=int(group[-1]),
-            conditions=tuple((column.name, texts[place][group[place]]) for place, column in enumerate(columns)),
-        )
-        for group in groups
+            continue
+        narrow_columns = []
+        for place, column in enumerate(columns):
+            distinct_values = {group[place] for group in groups}
+            if len(distinct_values) <= max_branches:
+                narrow_columns.append(column)
+        if len(narrow_columns) == len(columns):
+            return columns, groups
+        columns = narrow_columns
+
+
+def is_live(table: Table, runner: QueryRunner) -> bool:
+    """Return whether other programs write the rows of a table, or of the tables that it reads."""
+    published_tables = runner.published_state.tables_by_name
+    read_names = published_tables[table.qualified_name].read_tables
+    return any(
+        isinstance(published_tables[name].relation, LiveRelation)
+        for name in (table.qualified_name, *read_names)
+        if name in published_tables
     )
 
 
 def _write_value_conditions(column: Column, values: Sequence[Any]) -> dict[Any, str]:
-    """Write each value as a condition that has the rows of this value alone.
+    """Write each value as a condition that only the rows of this value meet.
 
-    Of lists the whole list, where another one has its items, too.
+    For a list, the condition is the whole list if another list has its items, too.
     """
     if column.name.lower() not in LIST_COLUMNS:
         return {value: write_value(None if value is None else str(value)) for value in values}
     lists = {value: [item.casefold() for item in str(value).split("#")] for value in values if value}
-    item_counts = Counter(item for items in {tuple(items) for items in lists.values()} for item in set(items))
-    return {
-        value: write_value(f"#{value}#" if len(items) > 1 or item_counts[items[0]] > 1 else value)
-        for value, items in lists.items()
-    } | {value: write_value(value) for value in values if not value}
+    item_counts: Counter[str] = Counter()
+    for distinct_list in {tuple(items) for items in lists.values()}:
+        item_counts.update(set(distinct_list))
+    conditions: dict[Any, str] = {}
+    for value, items in lists.items():
+        needs_whole_list = len(items) > 1 or item_counts[items[0]] > 1
+        conditions[value] = write_value(f"#{value}#" if needs_whole_list else value)
+    for value in values:
+        if not value:
+            conditions[value] = write_value(value)
+    return conditions
 
 
-def _has_few_values(distinct_count: object, max_branches: int) -> bool:
+def _has_few_values(statistics: Mapping[str, Mapping[str, object]], column: Column, max_branches: int) -> bool:
+    distinct_count = statistics.get(column.name, {}).get("distinct")
     return not isinstance(distinct_count, int | float) or distinct_count <= max_branches
 
 
 def _count_groups(
     table: Table, columns: Sequence[Column], runner: QueryRunner, observation: ObservationKey | None
 ) -> list[tuple[Any, ...]]:
-    """Count the rows of each combination of values; of files of one observation one."""
+    """Count the rows of each combination of values; the files of one observation count once."""
     names = tuple(build_column_ref(column.name) for column in columns)
     items = (*(syntax_tree.SelectItem(name) for name in names), COUNT_ITEM)
     source: syntax_tree.FromItem = syntax_tree.build_table_ref(table)
     if observation is not None:
         lines = observation_lines.build_line_search(TableSearch(table=table), observation)
-        each = tuple(syntax_tree.SelectItem(name) for name in (names or (build_column_ref(table.primary[0]),)))
-        source = syntax_tree.DerivedTable(
-            syntax_tree.Query(syntax_tree.Select(each, source, where=lines.build_condition())),
-            syntax_tree.Ident("lines"),
-        )
+        line_names = names or (build_column_ref(table.primary[0]),)
+        line_items = tuple(syntax_tree.SelectItem(name) for name in line_names)
+        line_select = syntax_tree.Select(line_items, source, where=lines.build_condition())
+        source = syntax_tree.DerivedTable(syntax_tree.Query(line_select), syntax_tree.Ident("lines"))
     top = syntax_tree.Literal(MAX_TABLE_GROUPS + 1)
     select = syntax_tree.Select(items, source, group_by=names, top=top)
     counts = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=TABLE_TIMEOUT_SECONDS)
-    groups = list(zip(*(counts.column(number).to_pylist() for number in range(counts.num_columns)), strict=True))
+    count_columns = [counts.column(number).to_pylist() for number in range(counts.num_columns)]
+    groups = list(zip(*count_columns, strict=True))
     return sorted(groups, key=lambda group: [("" if value is None else str(value)) for value in group[:-1]])
 
 
 def _add_leaf(root: CountNode, leaf: CountLeaf, levels: Sequence[_TreeLevel]) -> None:
-    """Hang a leaf on the branch of its values and words."""
+    """Add a leaf to the branch of its values and words."""
     values = dict(leaf.conditions)
     leaf_conditions: dict[str, str] = {}
     node = root
@@ -369,8 +388,9 @@ def _add_leaf(root: CountNode, leaf: CountLeaf, levels: Sequence[_TreeLevel]) ->
             name = level.word
         elif level.column.name in values:
             text = values[level.column.name]
-            name = _parse_value(level.column, text)
-            name = leaf.table.enums.get(level.column.enum or "", {}).get(name or "", name)
+            value_name = _parse_value(level.column, text)
+            labels = leaf.table.enums.get(level.column.enum or "", {})
+            name = labels.get(value_name or "", value_name)
             leaf_conditions[level.column.name] = text
         else:
             continue
@@ -378,26 +398,26 @@ def _add_leaf(root: CountNode, leaf: CountLeaf, levels: Sequence[_TreeLevel]) ->
         conditions_by_column = node.table_conditions.setdefault(leaf.table.qualified_name, {})
         for column, value in leaf_conditions.items():
             conditions_by_column.setdefault(column, {})[value] = None
-    leaf_number = next(
-        (number for number, other_leaf in enumerate(node.leaves) if other_leaf.table == leaf.table), None
-    )
+    leaf_number = None
+    for number, other_leaf in enumerate(node.leaves):
+        if other_leaf.table == leaf.table:
+            leaf_number = number
+            break
     if leaf_number is None:
         node.leaves.append(leaf)
         return
-    other = node.leaves[leaf_number]  # of another spelling
+    other = node.leaves[leaf_number]  # the same value in another spelling
     if leaf.row_count is None or other.row_count is None:
         rows = None
     else:
         rows = leaf.row_count + other.row_count
-    pairs = tuple(
-        (name, ",".join(merged_values))
-        for name, merged_values in node.table_conditions[leaf.table.qualified_name].items()
-    )
+    conditions_by_column = node.table_conditions[leaf.table.qualified_name]
+    pairs = tuple((name, ",".join(merged_values)) for name, merged_values in conditions_by_column.items())
     node.leaves[leaf_number] = CountLeaf(table=leaf.table, row_count=rows, conditions=pairs)
 
 
 def _parse_value(column: Column, text: str) -> str | None:
-    """Read the value of a condition; None: rows without one, or with a blank one, which nobody could see."""
+    """Read the value of a condition; None for rows without a value or with a blank one."""
     (word,) = parse_field_values(text)
     if column.name.lower() in LIST_COLUMNS:
         list_match = WHOLE_LIST_PATTERN.fullmatch(word.text)
@@ -415,7 +435,7 @@ def _parse_value(column: Column, text: str) -> str | None:
 def _get_or_create_branch(node: CountNode, name: str | None) -> CountNode:
     """Return the branch of a name.
 
-    One that is spelled with other capitals is the same, and has the name that came first.
+    Names that differ only in case or blanks share a branch, which keeps the first spelling.
     """
     if name is None:
         folded = None
@@ -425,9 +445,9 @@ def _get_or_create_branch(node: CountNode, name: str | None) -> CountNode:
 
 
 def _merge_unnamed_branches(node: CountNode) -> None:
-    """Join branches with what is below them where all rows lack the value.
+    """Replace a branch without a name by what is below it, if it is the only one.
 
-    A level of one branch without a name says nothing.
+    Such a level says nothing: all rows lack the value.
     """
     for branch in node.branches.values():
         _merge_unnamed_branches(branch)
@@ -438,17 +458,22 @@ def _merge_unnamed_branches(node: CountNode) -> None:
 
 
 def _sum_rows(node: CountNode) -> int | None:
-    """Add the rows up, branch by branch; those with most rows come first, then by name, those without a value last."""
+    """Sum the rows of all branches, and sort these: most rows first, then by name, unnamed ones last."""
     for branch in node.branches.values():
         _sum_rows(branch)
-    row_counts = [*(child.row_count for child in node.branches.values()), *(child.row_count for child in node.leaves)]
+    row_counts = [branch.row_count for branch in node.branches.values()]
+    row_counts += [leaf.row_count for leaf in node.leaves]
     counts = [rows for rows in row_counts if rows is not None]
     if counts:
         node.row_count = sum(counts)
     else:
         node.row_count = None
-    node.is_lower_bound = len(counts) < len(row_counts) or any(child.is_lower_bound for child in node.branches.values())
-    node.branches = dict(
-        sorted(node.branches.items(), key=lambda pair: (pair[0] is None, -(pair[1].row_count or 0), pair[0] or ""))
-    )
+    has_open_branch = any(branch.is_lower_bound for branch in node.branches.values())
+    node.is_lower_bound = len(counts) < len(row_counts) or has_open_branch
+
+    def build_sort_key(pair: tuple[str | None, CountNode]) -> tuple[bool, int, str]:
+        name, branch = pair
+        return name is None, -(branch.row_count or 0), name or ""
+
+    node.branches = dict(sorted(node.branches.items(), key=build_sort_key))
     return node.row_count

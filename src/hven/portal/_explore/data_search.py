@@ -1,7 +1,4 @@
-"""Finding data by words: values of rows, and rows around a place whose name is known, on the sky and on bodies.
-
-Each with its number of rows.
-"""
+"""Find data by words: values of rows, and rows around named places on the sky and on bodies, with row counts."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from hven.model import Cache
 from hven.model.errors import HvenError
@@ -30,19 +28,19 @@ if TYPE_CHECKING:
     from hven.portal._explore.page_queries import QueryRunner
     from hven.portal._explore.search import TableSearch
 
-MAX_TABLE_HITS = 5  # hits in one table
+MAX_TABLE_HITS = 5  # matches in one table
 MAX_WORDS = 8
-MAX_PLACES = 4  # named places that rows are counted around
-MAX_TABLES_AROUND = 24  # tables that are counted around one of them
-COUNT_WAIT_SECONDS = 0.03  # seconds for numbers that are not known yet
-COUNT_TIMEOUT_SECONDS = 5.0  # for one of them; what is late is there the next time
-DEFAULT_RADIUS_DEGREES = 0.1  # degrees around an object that has no size
+MAX_PLACES = 4  # named places around which rows are counted
+MAX_TABLES_AROUND = 24  # tables that are counted around one place
+COUNT_WAIT_SECONDS = 0.03  # how long an answer waits for counts that are not cached
+COUNT_TIMEOUT_SECONDS = 5.0  # for one count; a late count is cached for the next answer
+DEFAULT_RADIUS_DEGREES = 0.1  # around an object without a size
 _WORD_PATTERN = re.compile(r"[^\s,;:()]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedPlace:
-    """A named place: `target` is its body, empty on the sky; `radius_degrees` in degrees."""
+    """A named place: `target` is its body, empty on the sky."""
 
     name: str
     note: str
@@ -54,9 +52,9 @@ class NamedPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSearchResult:
-    """What was found: values, the best first; rows around places; `is_incomplete`.
+    """The result of a search: matching values, the best first, and rows around places.
 
-    Values of some tables are just being counted.
+    `is_incomplete`: the values of some tables are still being counted.
     """
 
     values: tuple[ValueMatch, ...]
@@ -66,11 +64,11 @@ class DataSearchResult:
 
 
 class RowCounter:
-    """Threads that count rows, and go on when nobody waits any more: the answers are remembered."""
+    """Threads that count rows; they finish after an answer was sent, and the counts are cached."""
 
     def __init__(self) -> None:
         self.executor = ThreadPoolExecutor(4, thread_name_prefix="counting")
-        self.table_coverage: Cache[Moc] = Cache(512)  # what tables cover, in coarse cells
+        self.table_coverage: Cache[Moc] = Cache(512)  # the coverage of tables in coarse cells
 
 
 def search_data(
@@ -89,23 +87,22 @@ def search_data(
     Parameters
     ----------
     words
-        As they were written.
+        The words as the reader wrote them.
     tables
-        Those that the reader may know of: nothing else is looked at.
+        The tables that the reader may see; no others are searched.
     table_texts
-        By qualified name: what titles and descriptions say of a table, folded (`value_index.fold_text`).
+        By qualified name: the folded title and description of a table (`value_index.fold_text`).
     max_values
-        Values at most.
+        The maximum number of values.
     count_seconds
-        To count values that nobody has counted yet in this state of the tables.
+        The time for counting values that are not counted yet in this state of the tables.
     cache_key
-        Names the tables, their state, and what the reader sees of them.
+        Names the tables, their state, and the reader's access.
     wait_seconds
-        Seconds for numbers of rows that are not known yet.
+        The time for counting rows that are not counted yet.
     """
-    folded_words = list(
-        dict.fromkeys(filter(None, (fold_text(word) for word in _WORD_PATTERN.findall(words)[:MAX_WORDS])))
-    )
+    first_words = _WORD_PATTERN.findall(words)[:MAX_WORDS]
+    folded_words = list(dict.fromkeys(filter(None, map(fold_text, first_words))))
     index = runner.site.get_or_create(ValueIndex)
     detached_runner = replace(runner, on_query_start=None)
     if not folded_words:
@@ -114,22 +111,18 @@ def search_data(
     until = time.monotonic() + wait_seconds
     candidates: list[value_index.Candidate] = []
     for values in table_values:
-        candidates += value_index.find_candidates(
-            folded_words, values, table_texts.get(values.table.qualified_name, ""), MAX_TABLE_HITS
-        )
-    candidates.sort(key=lambda value_match: -value_match[0])
-    value_matches = _choose_best_matches(
-        [value_index.build_match(value_match) for value_match in candidates[: 3 * max_values]], max_values
-    )
+        table_text = table_texts.get(values.table.qualified_name, "")
+        candidates += value_index.find_candidates(folded_words, values, table_text, MAX_TABLE_HITS)
+    candidates.sort(key=lambda candidate: -candidate[0])
+    best_candidates = candidates[: 3 * max_values]
+    all_matches = [value_index.build_match(candidate) for candidate in best_candidates]
+    value_matches = _choose_best_matches(all_matches, max_values)
     named_places = _find_named_places(words, value_matches, tables, detached_runner)
     place_matches = _list_tables_near(named_places, tables, table_values, detached_runner)
-    uncounted = [
-        value_match
-        for value_match in (*value_matches, *(match for _, match in place_matches))
-        if value_match.row_count is None and not value_match.is_live
-    ]
+    matches = [*value_matches, *(match for _, match in place_matches)]
+    uncounted = [match for match in matches if match.row_count is None and not match.is_live]
     counted = _count_matches(uncounted, tables, detached_runner, until)
-    new_counts = {id(value_match): counted.get(id(value_match), -1) for value_match in uncounted}
+    new_counts = {id(match): counted.get(id(match), -1) for match in uncounted}
 
     def with_count(match: ValueMatch) -> ValueMatch | None:
         number = new_counts.get(id(match), match.row_count)
@@ -137,18 +130,23 @@ def search_data(
             return None
         return replace(match, row_count=None if number == -1 else number)
 
-    context = [(spot, match) for spot, value_match in place_matches if (match := with_count(value_match)) is not None]
-    context.sort(key=lambda pair: (pair[0].name, -(pair[1].row_count or 0)))
+    counted_values = [with_count(match) for match in value_matches]
+    counted_places = []
+    for place, place_match in place_matches:
+        counted_match = with_count(place_match)
+        if counted_match is not None:
+            counted_places.append((place, counted_match))
+    counted_places.sort(key=lambda pair: (pair[0].name, -(pair[1].row_count or 0)))
     return DataSearchResult(
-        values=tuple(match for value_match in value_matches if (match := with_count(value_match)) is not None),
-        place_matches=tuple(context),
+        values=tuple(match for match in counted_values if match is not None),
+        place_matches=tuple(counted_places),
         places=tuple(named_places),
         is_incomplete=is_incomplete,
     )
 
 
 def _choose_best_matches(matches: list[ValueMatch], max_matches: int) -> list[ValueMatch]:
-    """Order values; the same value of two columns of one table is told once, with the more rows."""
+    """Sort matches; a value that two columns of a table have is listed once, with the larger count."""
     seen_marks: set[tuple[str, str]] = set()
     best = []
     for match in sorted(matches, key=lambda match: (-match.score, -(match.row_count or 0), match.table.qualified_name)):
@@ -162,52 +160,48 @@ def _choose_best_matches(matches: list[ValueMatch], max_matches: int) -> list[Va
 def _find_named_places(
     words: str, value_matches: Sequence[ValueMatch], tables: Sequence[Table], runner: QueryRunner
 ) -> list[NamedPlace]:
-    """Find the places that are called so.
+    """Find the places with a name.
 
-    Features of bodies among the values that were found, objects of the sky by the resolvers nearby.
+    Features of bodies are among the matching values; objects on the sky come from the local resolvers.
     """
     places = []
-    gazetteer_columns = {
+    gazetteers = {
         gazetteer.table.qualified_name: gazetteer for gazetteer in place_names.list_gazetteers(tables, runner)
     }
-    features = [
-        gazetteer
-        for gazetteer in value_matches
-        if gazetteer.table.qualified_name in gazetteer_columns
-        and gazetteer.conditions[0][0] == gazetteer_columns[gazetteer.table.qualified_name].name_column
-    ]
-    for match in features[:MAX_PLACES]:
-        gazetteer = gazetteer_columns[match.table.qualified_name]
+    features = []
+    for match in value_matches:
+        gazetteer = gazetteers.get(match.table.qualified_name)
+        if gazetteer is not None and match.conditions[0][0] == gazetteer.name_column:
+            features.append((match, gazetteer))
+    for match, gazetteer in features[:MAX_PLACES]:
         for body, feature in place_names.find_features(gazetteer, match.text, runner)[:MAX_PLACES]:
             if feature.longitude is not None and feature.latitude is not None:
-                places.append(
-                    NamedPlace(
-                        name=match.text,
-                        note=feature.note,
-                        target=body,
-                        longitude=feature.longitude,
-                        latitude=feature.latitude,
-                        radius_degrees=feature.radius_degrees or DEFAULT_RADIUS_DEGREES,
-                    )
+                place = NamedPlace(
+                    name=match.text,
+                    note=feature.note,
+                    target=body,
+                    longitude=feature.longitude,
+                    latitude=feature.latitude,
+                    radius_degrees=feature.radius_degrees or DEFAULT_RADIUS_DEGREES,
                 )
+                places.append(place)
     places = places[:MAX_PLACES]
     try:
         resolved_name = resolver.resolve_name(words, site=runner.site, policies=runner.policies, includes_remote=False)
     except HvenError:
         resolved_name = None
     if resolved_name is not None and resolved_name.position is not None:
-        size = next((radius for gazetteer, radius in bright.load_objects() if gazetteer == resolved_name), 0.0)
-        radius_degrees = max(size, DEFAULT_RADIUS_DEGREES)
-        places.append(
-            NamedPlace(
-                name=resolved_name.name,
-                note=resolved_name.kind or "",
-                target="",
-                longitude=resolved_name.position[0],
-                latitude=resolved_name.position[1],
-                radius_degrees=radius_degrees,
-            )
+        size = next((radius for sky_object, radius in bright.load_objects() if sky_object == resolved_name), 0.0)
+        longitude, latitude = resolved_name.position
+        place = NamedPlace(
+            name=resolved_name.name,
+            note=resolved_name.kind or "",
+            target="",
+            longitude=longitude,
+            latitude=latitude,
+            radius_degrees=max(size, DEFAULT_RADIUS_DEGREES),
         )
+        places.append(place)
     return places
 
 
@@ -217,7 +211,7 @@ def _list_tables_near(
     table_values: Sequence[value_index.ValueTable],
     runner: QueryRunner,
 ) -> list[tuple[NamedPlace, ValueMatch]]:
-    """List the tables that may have rows around places, each as a search that is not counted yet."""
+    """List the tables that may have rows around places, each as a match without a count."""
     place_matches = []
     mapped = [(table, map_frames.classify_map(table)) for table in tables]
     values = {candidate.table.qualified_name: candidate for candidate in table_values}
@@ -240,25 +234,16 @@ def _list_tables_near(
             else:
                 where = place.name
             conditions = (*target, (NEAR_PARAMETER, f"{where},{place.radius_degrees:.4g}"))
-            place_matches.append(
-                (place, ValueMatch(table=table, text=place.name, conditions=conditions, row_count=None, score=40.0))
-            )
+            place_match = ValueMatch(table=table, text=place.name, conditions=conditions, row_count=None, score=40.0)
+            place_matches.append((place, place_match))
     return place_matches
 
 
 def _build_body_condition(
     table: Table, body_name: str, values: value_index.ValueTable | None, runner: QueryRunner
 ) -> tuple[tuple[str, str], ...] | None:
-    """Return the condition that a table's places are on a body; none if all are; None: it has none there."""
-    column = next(
-        (
-            candidate
-            for name in place_names.BODY_COLUMNS
-            for candidate in table.columns
-            if candidate.name.lower() == name
-        ),
-        None,
-    )
+    """Return the condition that the places of a table are on a body; empty if all are; None if none are."""
+    column = place_names.find_body_column(table.columns)
     if column is None:
         return None
     single_body = place_names.find_single_body(table, (), runner)
@@ -269,9 +254,8 @@ def _build_body_condition(
     if values is None or column.name not in values.names:
         return None
     is_in_column = values.columns == values.names.index(column.name)
-    body_names = {
-        text.casefold() for text, is_own in zip(values.texts.to_pylist(), is_in_column, strict=True) if is_own
-    }
+    column_texts = values.texts.filter(pa.array(is_in_column)).to_pylist()
+    body_names = {text.casefold() for text in column_texts}
     if body_name.casefold() in body_names:
         return ((column.name, body_name),)
     return None
@@ -282,39 +266,37 @@ def _is_place_covered(table: Table, place: NamedPlace, runner: QueryRunner) -> b
     item = runner.find_published_table(table)
     if not item.coverage:
         return True
-    # cells about as large as the circle: those that hold its middle or its edge hold all that is near
+    # cells about as large as the circle: those of its centre and its edge cover the whole circle
     order = int(np.clip(np.log2(58.6 / max(place.radius_degrees, 1e-3)) - 1, 0, 29))
     turn = np.radians(np.arange(0, 360, 30))
     lat = np.clip(place.latitude + place.radius_degrees * np.append(np.sin(turn), 0.0), -90.0, 90.0)
-    lon = (
-        place.longitude
-        + place.radius_degrees * np.append(np.cos(turn), 0.0) / np.maximum(np.cos(np.radians(lat)), 1e-3)
-    ) % 360.0
+    longitude_scale = np.maximum(np.cos(np.radians(lat)), 1e-3)
+    lon = (place.longitude + place.radius_degrees * np.append(np.cos(turn), 0.0) / longitude_scale) % 360.0
     coverage_cache = runner.site.get_or_create(RowCounter).table_coverage
     key = (table.qualified_name, item.run_id, item.updated, order)
     cells = coverage_cache.find(key)
     if cells is None:
-        coverage_cache.store(key, cells := Moc.parse(item.coverage).degrade(order))
+        cells = Moc.parse(item.coverage).degrade(order)
+        coverage_cache.store(key, cells)
     return bool(cells.contains(lon, lat).any())
 
 
 def _count_matches(
     matches: Sequence[ValueMatch], tables: Sequence[Table], runner: QueryRunner, give_up_time: float
 ) -> dict[int, int]:
-    """Count the rows of searches, as far as that is done in time."""
+    """Count the rows of matches in parallel; those that take too long are left out."""
     if not matches:
         return {}
     pool = runner.site.get_or_create(RowCounter).executor
-    matches_by_future = {
-        pool.submit(_count_match, counted_match, tables, runner): id(counted_match) for counted_match in matches
-    }
+    matches_by_future = {pool.submit(_count_match, match, tables, runner): id(match) for match in matches}
     timeout = max(give_up_time - time.monotonic(), 0.005)
     finished, _ = wait(matches_by_future, timeout=timeout)
-    return {
-        matches_by_future[counted_match]: number
-        for counted_match in finished
-        if (number := counted_match.result()) is not None
-    }
+    counts = {}
+    for future in finished:
+        number = future.result()
+        if number is not None:
+            counts[matches_by_future[future]] = number
+    return counts
 
 
 def _count_match(match: ValueMatch, tables: Sequence[Table], runner: QueryRunner) -> int | None:
@@ -322,11 +304,11 @@ def _count_match(match: ValueMatch, tables: Sequence[Table], runner: QueryRunner
         count_query = build_match_search(match, tables, runner).build_count_query()
         return runner.fetch_number(count_query, timeout_seconds=COUNT_TIMEOUT_SECONDS)
     except HvenError:
-        return None  # the search itself says what is wrong
+        return None  # the page of the search shows the error
 
 
 def build_match_search(match: ValueMatch, tables: Sequence[Table], runner: QueryRunner) -> TableSearch:
-    """Return the search that a link stands for."""
+    """Return the search that the link of a match leads to."""
     table = match.table
     pairs = list(match.conditions)
     locate = partial(place_names.locate_name, table=table, runner=runner, tables=tables, pairs=pairs)

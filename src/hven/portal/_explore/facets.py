@@ -1,4 +1,4 @@
-"""Choices with their counts: the values of a column among the rows that all other conditions leave, and how many rows each has."""
+"""Count the choices of a column: its values among the rows that meet all other conditions, and the rows of each."""
 
 from __future__ import annotations
 
@@ -23,32 +23,33 @@ if TYPE_CHECKING:
     from hven.portal._explore.search import TableSearch
     from hven.site import PublishedTable
 
-MAX_DISTINCT_VALUES = 300  # different values that a column of choices has at most
+MAX_DISTINCT_VALUES = 300  # distinct values of a column with choices
 SHOWN_CHOICES = 12
-MAX_FIELD_CHOICES = 20  # choices of a column that stand in its field of the form, all of them
-MIN_ROWS_PER_VALUE = 1.2  # rows that each value has on average, below which it is a name rather than a choice
+MAX_FIELD_CHOICES = 20  # with at most so many choices, the field of the form shows all of them
+MIN_ROWS_PER_VALUE = 1.2  # average rows of a value; with fewer, the values are names rather than choices
+# UCDs of file properties that nobody searches by
 FILE_UCD_PREFIXES = (
     "phys.size;meta.file",
     "meta.ref.url",
     "meta.code.mime",
     "meta.checksum",
-)  # nobody looks for files by these
-MAX_VALUE_CHARACTERS = 200  # characters of a value: longer ones are read, not chosen from
-MAX_COUNTED_LISTS = 2_000  # different lists a#b#c that are taken apart
-MAX_FETCHED_ROWS = 100_000  # rows that are looked at once for all columns, where they have too many combinations
-MAX_COMBINATIONS = 100_000  # of values of several columns that are counted at once
-COUNT_TIMEOUT_SECONDS = 2.0  # seconds
-MAX_EXACT_ROWS = 4_000_000  # rows up to which choices are counted exactly
-SAMPLE_ROWS = 500_000  # rows of bigger tables that are counted under a condition, from all over them
-MIN_SAMPLED_ROWS = 2_000  # rows of a value in a sample, below which it is counted by itself
-FULL_COUNT_TIMEOUT_SECONDS = 10.0  # seconds that counting all rows of a big table may take, once for each state of it
+)
+MAX_VALUE_CHARACTERS = 200  # longer values are texts to read, not choices
+MAX_COUNTED_LISTS = 2_000  # distinct lists a#b#c that are split into items
+MAX_FETCHED_ROWS = 100_000  # rows fetched to count all columns at once, if their values have too many combinations
+MAX_COMBINATIONS = 100_000  # combinations of values of several columns that one query counts
+COUNT_TIMEOUT_SECONDS = 2.0
+MAX_EXACT_ROWS = 4_000_000  # choices of a table with more rows are estimated from a sample
+SAMPLE_ROWS = 500_000  # sampled rows of a larger table
+MIN_SAMPLED_ROWS = 2_000  # a value with fewer rows in the sample is counted exactly
+FULL_COUNT_TIMEOUT_SECONDS = 10.0  # for all rows of a large table, once for each state of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacetChoice:
-    """One value and how many rows have it, None where nobody has counted them; `label` in words; None as value.
+    """One value of a column and the number of its rows.
 
-    Rows without one.
+    `value` is None for rows without a value; `row_count` is None where it is not counted. `label` is what pages show.
     """
 
     value: str | None
@@ -59,11 +60,10 @@ class FacetChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facet:
-    """The choices of one column, the most frequent first; `has_more`: there are others.
+    """The choices of one column, the most frequent first.
 
-    `is_exact` is False for estimates.
-
-    `is_counted` is False where nobody could count them in time: they are worth asking for again.
+    `has_more`: there are further ones. `is_exact` is False for estimates. `is_counted` is False if the time was too short
+    to count them: they are worth asking for again.
     """
 
     column: Column
@@ -74,26 +74,23 @@ class Facet:
 
 
 def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
-    """Return the columns worth choosing from: few different values, of text, whole numbers, yes and no.
+    """Return the columns with few distinct values: texts, whole numbers and booleans.
 
-    No sizes, addresses and media types of files.
+    Sizes, addresses and media types of files are left out.
     """
     item = runner.find_published_table(table)
     statistics = item.statistics
     facet_columns = []
     for column in table.columns:
-        if column.hidden or not column.type.is_choice or (column.ucd or "").lower().startswith(FILE_UCD_PREFIXES):
+        is_file_property = (column.ucd or "").lower().startswith(FILE_UCD_PREFIXES)
+        if column.hidden or not column.type.is_choice or is_file_property:
             continue
         facts = statistics.get(column.name, {})
         distinct = facts.get("distinct")
         nulls = facts.get("nulls")
         if column.enum:
             facet_columns.append(column)
-        elif (
-            isinstance(distinct, int | float)
-            and 1 < distinct <= MAX_DISTINCT_VALUES
-            and column.name not in table.primary
-        ):
+        elif _has_choice_count(distinct) and column.name not in table.primary:
             if item.rows is None or not isinstance(nulls, int):
                 filled_count = None
             else:
@@ -103,27 +100,33 @@ def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
     return tuple(sorted(facet_columns, key=lambda column: column.rank))
 
 
+def _has_choice_count(distinct: object) -> bool:
+    """Return whether a number of distinct values is known and suits a choice."""
+    return isinstance(distinct, int | float) and 1 < distinct <= MAX_DISTINCT_VALUES
+
+
 def can_show_all_choices(column: Column, runner: QueryRunner, table: Table) -> bool:
-    """Return whether all choices of a column stand in its field of the form: it has few values in the whole table."""
+    """Return whether the field of the form shows all choices: the column has few values in the whole table."""
     published_table = runner.find_published_table(table)
     distinct = published_table.statistics.get(column.name, {}).get("distinct")
     return not _has_list_values(column) and isinstance(distinct, int | float) and distinct <= MAX_FIELD_CHOICES
 
 
 def sort_by_value(facet: Facet) -> tuple[FacetChoice, ...]:
-    """Sort choices by their values, numbers as numbers; rows without one come last."""
+    """Sort choices by value, numbers as numbers; rows without a value come last."""
     number = facet.column.type.is_numeric
 
     def build_sort_key(choice: FacetChoice) -> tuple[bool, float, str]:
-        return choice.value is None, float(choice.value) if number and choice.value else 0.0, choice.value or ""
+        number_key = float(choice.value) if number and choice.value else 0.0
+        return choice.value is None, number_key, choice.value or ""
 
     return tuple(sorted(facet.choices, key=build_sort_key))
 
 
 def _is_nearly_unique(distinct_count: float, filled_count: int) -> bool:
-    """Return whether nearly each row has a value of its own, as names have.
+    """Return whether nearly each row has its own value, as names have.
 
-    One looks for such a value, in a field that completes it.
+    A reader searches for such a value in a field with completion.
     """
     return distinct_count > SHOWN_CHOICES and filled_count < MIN_ROWS_PER_VALUE * distinct_count
 
@@ -131,23 +134,24 @@ def _is_nearly_unique(distinct_count: float, filled_count: int) -> bool:
 def count_facets(
     search: TableSearch, columns: Sequence[Column], runner: QueryRunner, *, shown_count: int = SHOWN_CHOICES
 ) -> list[Facet]:
-    """Count the choices of several columns, as many as possible by one look at the rows.
+    """Count the choices of several columns, in as few queries as possible.
 
-    Those that could not be counted in time say so.
+    A column that could not be counted in time has `Facet.is_counted` False.
     """
     own_conditions = {name for name, _ in search.conditions}
-    unconditioned = [
-        column for column in columns if column.name not in own_conditions
-    ]  # all of these are counted over the same rows
-    deadline = time.monotonic() + (
-        FULL_COUNT_TIMEOUT_SECONDS if search.build_condition() is None else COUNT_TIMEOUT_SECONDS
-    )
+    # columns without a condition of their own are counted over the same rows
+    unconditioned = [column for column in columns if column.name not in own_conditions]
+    if search.build_condition() is None:
+        timeout_seconds = FULL_COUNT_TIMEOUT_SECONDS
+    else:
+        timeout_seconds = COUNT_TIMEOUT_SECONDS
+    deadline = time.monotonic() + timeout_seconds
     counted_together = _count_columns_together(search, unconditioned, runner, deadline)
     column_facets = []
     for column in columns:
         counted = counted_together.get(column.name)
         if counted is None and time.monotonic() < deadline:
-            counted = _count_column(search, column, runner, shown_count, "", deadline)
+            counted = _count_column(search, column, runner, shown_count=shown_count, search_text="", deadline=deadline)
         column_facets.append(_build_facet(search, column, shown_count, counted))
     return [column_facet for column_facet in column_facets if column_facet is not None]
 
@@ -155,25 +159,23 @@ def count_facets(
 def count_facet(
     search: TableSearch, column: Column, runner: QueryRunner, *, shown_count: int = SHOWN_CHOICES, search_text: str = ""
 ) -> Facet | None:
-    """Count the choices of a column; None: its values are too long to choose from.
+    """Count the choices of a column. Return None if its values are too long to choose from.
 
-    Lists ``a#b`` (EPN-TAP) are taken apart: a row counts for each of its items. `search_text` leaves the values that
-    contain it, in any case.
+    Lists ``a#b`` (EPN-TAP) are split: a row counts for each item. With `search_text`, only values that contain it are
+    counted, regardless of case.
 
-    The column's own condition is left out, so that one sees what else could be chosen. Where conditions leave more than
-    `MAX_EXACT_ROWS` rows of a table they are counted by a sample, but for values that it has few rows of, or missed:
-    those are counted by themselves.
+    The condition on the column itself is ignored, so that the reader sees the other choices. If the conditions leave more
+    than `MAX_EXACT_ROWS` rows, a sample is counted; values that are rare in the sample are counted exactly.
     """
-    counted = _count_column(search, column, runner, shown_count, search_text, time.monotonic() + COUNT_TIMEOUT_SECONDS)
+    deadline = time.monotonic() + COUNT_TIMEOUT_SECONDS
+    counted = _count_column(search, column, runner, shown_count=shown_count, search_text=search_text, deadline=deadline)
     return _build_facet(search, column, shown_count, counted)
 
 
 def build_known_facet(search: TableSearch, column: Column, runner: QueryRunner) -> Facet | None:
-    """Return the choices of a column that the statistics of its published rows name, without counts; None.
+    """Return the choices that the statistics of the published rows name, without counts; None if there are none.
 
-    They name none.
-
-    A reader from whom rows are hidden is told none: the statistics are of all rows.
+    The statistics are of all rows: a reader from whom rows are hidden gets None.
     """
     if _has_list_values(column):
         return None
@@ -185,23 +187,21 @@ def build_known_facet(search: TableSearch, column: Column, runner: QueryRunner) 
     has_more = isinstance(distinct, int) and len(values) < distinct
     if not values or len(values) > MAX_FIELD_CHOICES:
         return None
-    value_counts = _build_value_counts(
-        column, [(value, 0) for value in [*values, *([None] if nulls else [])]], "", has_more=has_more
-    )
+    null_values = [None] if nulls else []
+    uncounted_pairs = [(value, 0) for value in [*values, *null_values]]
+    value_counts = _build_value_counts(column, uncounted_pairs, "", has_more=has_more)
     facet = _build_facet(search, column, len(value_counts.values), replace(value_counts, has_more=has_more))
-    return facet and replace(
-        facet, choices=tuple(replace(facet_choice, row_count=None) for facet_choice in facet.choices)
-    )
+    if facet is None:
+        return None
+    uncounted_choices = [replace(choice, row_count=None) for choice in facet.choices]
+    return replace(facet, choices=tuple(uncounted_choices))
 
 
 def _list_known_values(column: Column, statistics: Mapping[str, object]) -> list[object]:
-    """Return the values that statistics name: the frequent ones, of yes and no the extremes."""
+    """Return the values that statistics name: the frequent ones; of a boolean column, the extremes."""
     if column.type.is_boolean:
-        return [
-            candidate
-            for candidate in dict.fromkeys((statistics.get("minimum"), statistics.get("maximum")))
-            if candidate is not None
-        ]
+        extremes = dict.fromkeys((statistics.get("minimum"), statistics.get("maximum")))
+        return [extreme for extreme in extremes if extreme is not None]
     frequent = statistics.get("top")
     if isinstance(frequent, list):
         return [value for value, _ in frequent]
@@ -213,13 +213,11 @@ def _build_facet(
 ) -> Facet | None:
     if value_counts is None:
         return Facet(column=column, choices=(), is_counted=False)
-    chosen = {
-        chosen_value
-        for name, values in search.conditions
-        if name == column.name
-        for value in values
-        for chosen_value in _parse_choices(value)
-    }
+    chosen = set()
+    for name, values in search.conditions:
+        if name == column.name:
+            for condition_text in values:
+                chosen.update(_parse_choices(condition_text))
     words = search.table.enums.get(column.enum or "", {})
     if any(len(value or "") > MAX_VALUE_CHARACTERS for value, _ in value_counts.values):
         return None
@@ -227,24 +225,23 @@ def _build_facet(
     for value, count in value_counts.values[:shown_count]:
         if value is None:
             label = ""
-        else:
-            label = words.get(value, value)
-        if value is None:
             mark = "null"
         else:
+            label = words.get(value, value)
             mark = value.casefold()
         choices.append(FacetChoice(value=value, label=label, row_count=count, is_chosen=mark in chosen))
+    has_more = len(value_counts.values) > shown_count or value_counts.has_more
     return Facet(
         column=column,
         choices=tuple(choices),
-        has_more=len(value_counts.values) > shown_count or value_counts.has_more,
+        has_more=has_more,
         is_exact=value_counts.is_exact,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _ValueCounts:
-    """Values with their rows, the most frequent first; `has_more`: there are others."""
+    """Values with their row counts, the most frequent first; `has_more`: there are further values."""
 
     values: tuple[tuple[str | None, int], ...]
     is_exact: bool
@@ -254,63 +251,60 @@ class _ValueCounts:
 def _count_columns_together(
     search: TableSearch, columns: Sequence[Column], runner: QueryRunner, deadline: float
 ) -> dict[str, _ValueCounts]:
-    """Count several columns by GROUP BY of as many at once as have few combinations of values."""
+    """Count several columns with one GROUP BY query for each bundle with few combinations of values."""
     counts_by_column: dict[str, _ValueCounts] = {}
     where = search.build_condition()
     if where is None and _has_more_rows(search, None, runner, MAX_EXACT_ROWS):
-        return counts_by_column  # each by itself, once for each state of the table
-    if len(_group_columns(columns, runner.find_published_table(search.table))) > 1:
+        return counts_by_column  # each column is counted by itself, once for each state of the table
+    published_table = runner.find_published_table(search.table)
+    if len(_group_columns(columns, published_table)) > 1:
         fetched_counts = _count_fetched_rows(search, columns, runner)
     else:
         fetched_counts = {}
     for column in columns:
         if column.name in fetched_counts:
             counts_by_column[column.name] = _build_value_counts(column, fetched_counts[column.name], "", has_more=False)
-    for bundle in _group_columns(
-        [column for column in columns if column.name not in fetched_counts], runner.find_published_table(search.table)
-    ):
+    other_columns = [column for column in columns if column.name not in fetched_counts]
+    for bundle in _group_columns(other_columns, published_table):
+        if len(bundle) == 1:
+            continue
         names = tuple(build_column_ref(column.name) for column in bundle)
-        query = syntax_tree.Query(
-            syntax_tree.Select(
-                (*(syntax_tree.SelectItem(name) for name in names), COUNT_ITEM),
-                search.build_source(),
-                where=where,
-                group_by=names,
-            )
-        )
-        if len(bundle) == 1 or (sampled_answer := _fetch_counts(search, query, where, runner, deadline)) is None:
+        column_items = [syntax_tree.SelectItem(name) for name in names]
+        select = syntax_tree.Select((*column_items, COUNT_ITEM), search.build_source(), where=where, group_by=names)
+        sampled_answer = _fetch_counts(search, syntax_tree.Query(select), where, runner, deadline)
+        if sampled_answer is None:
             continue
         rows, share = sampled_answer
+        row_counts = rows.column(len(bundle))
         for at, column in enumerate(bundle):
-            # by place: a column may be called n, too
-            sums = (
-                pa.table([rows.column(at), rows.column(len(bundle))], names=["v", "n"])
-                .group_by("v")
-                .aggregate([("n", "sum")])
-            )
-            pairs = zip(sums.column("v").to_pylist(), sums.column("n_sum").to_pylist(), strict=True)
+            pairs = _sum_by_value(rows.column(at), row_counts)  # by place: a column may be called n, too
             value_counts = _build_value_counts(column, _sort_counts(pairs), "", has_more=False)
             counts_by_column[column.name] = _estimate_value_counts(
-                search,
-                column,
-                value_counts,
-                share,
-                where,
-                runner,
+                search, column, runner, value_counts=value_counts, share=share, condition=where
             )
     return counts_by_column
 
 
+def _sum_by_value(values: pa.ChunkedArray, row_counts: pa.ChunkedArray) -> list[tuple[Any, int]]:
+    """Sum the row counts of each value."""
+    counted_values = pa.table([values, row_counts], names=["v", "n"])
+    sums = counted_values.group_by("v").aggregate([("n", "sum")])
+    return list(zip(sums.column("v").to_pylist(), sums.column("n_sum").to_pylist(), strict=True))
+
+
 def _group_columns(columns: Sequence[Column], published: PublishedTable) -> list[list[Column]]:
-    """Bundle columns that have few combinations of values, by what is known of each."""
+    """Bundle columns that together have few combinations of values, according to the statistics."""
     sized_bundles: list[tuple[int, list[Column]]] = []
 
     def estimate_value_count(column: Column) -> int:
         distinct = published.statistics.get(column.name, {}).get("distinct")
-        # null is one
-        return (
-            int(distinct) if isinstance(distinct, int | float) else 2 if column.type.is_boolean else MAX_DISTINCT_VALUES
-        ) + 1
+        if isinstance(distinct, int | float):
+            value_count = int(distinct)
+        elif column.type.is_boolean:
+            value_count = 2
+        else:
+            value_count = MAX_DISTINCT_VALUES
+        return value_count + 1  # null is a value, too
 
     for column in sorted(columns, key=estimate_value_count):
         number = estimate_value_count(column)
@@ -324,7 +318,11 @@ def _group_columns(columns: Sequence[Column], published: PublishedTable) -> list
 
 
 def _sort_counts(pairs: Iterable[tuple[Any, int]]) -> list[tuple[Any, int]]:
-    return sorted(pairs, key=lambda one: (-one[1], one[0] is None, one[0]))
+    def build_sort_key(pair: tuple[Any, int]) -> tuple[int, bool, Any]:
+        value, count = pair
+        return -count, value is None, value
+
+    return sorted(pairs, key=build_sort_key)
 
 
 def _fetch_counts(
@@ -334,7 +332,7 @@ def _fetch_counts(
     runner: QueryRunner,
     deadline: float,
 ) -> SampledAnswer | None:
-    """Ask for counts under a condition: of all rows, or of a sample of a big table; None: not even that in time."""
+    """Count under a condition: all rows, or a sample of a large table. Return None if that takes too long."""
 
     def compute_remaining_seconds() -> float:
         return max(deadline - time.monotonic(), 0.05)
@@ -349,7 +347,7 @@ def _fetch_counts(
         sample = runner.fetch_sample(query, sample_rows=SAMPLE_ROWS, timeout_seconds=COUNT_TIMEOUT_SECONDS)
     except TimeLimitError:
         return None
-    # all rows of a small table after all, or enough of them
+    # the sample has all rows of the table, or enough of them
     if sample[1] == 1.0 or sample[0].num_rows:
         return sample
     return None
@@ -358,18 +356,22 @@ def _fetch_counts(
 def _has_more_rows(
     search: TableSearch, condition: syntax_tree.Expr | None, runner: QueryRunner, row_count: int
 ) -> bool:
-    """Return whether a condition leaves more rows of a big table than a number, by a sample."""
+    """Return whether more than `row_count` rows of a large table meet a condition, estimated from a sample."""
     if (runner.find_published_table(search.table).rows or 0) <= MAX_EXACT_ROWS:
         return False
     count_query_where = search.build_count_query_where(condition)
-    rows, share = runner.fetch_sample(count_query_where, sample_rows=SAMPLE_ROWS, timeout_seconds=COUNT_TIMEOUT_SECONDS)
-    return share < 1 and (condition is None or int(rows.column(0)[0].as_py()) / share > row_count)
+    count_rows, share = runner.fetch_sample(
+        count_query_where, sample_rows=SAMPLE_ROWS, timeout_seconds=COUNT_TIMEOUT_SECONDS
+    )
+    if share >= 1:
+        return False
+    return condition is None or int(count_rows.column(0)[0].as_py()) / share > row_count
 
 
 def _scale_sample_counts(value_counts: _ValueCounts, share: float) -> _ValueCounts:
-    """Return what a sample says of all rows, with as many digits as it can know.
+    """Estimate the counts of all rows from those of a sample, rounded to the digits that the sample supports.
 
-    One of fewer than 100 rows, two of fewer than 10,000.
+    That is one digit for fewer than 100 sampled rows, two for fewer than 10,000, three beyond.
     """
     if share == 1.0:
         return value_counts
@@ -381,12 +383,14 @@ def _scale_sample_counts(value_counts: _ValueCounts, share: float) -> _ValueCoun
             digits = 2
         else:
             digits = 3
-        values.append((value, int(float(f"{rows / share:.{digits - 1}e}"))))
+        rounded_text = f"{rows / share:.{digits - 1}e}"
+        row_count = int(float(rounded_text))
+        values.append((value, row_count))
     return replace(value_counts, values=tuple(values), is_exact=False)
 
 
 def _count_column(
-    search: TableSearch, column: Column, runner: QueryRunner, shown_count: int, search_text: str, deadline: float
+    search: TableSearch, column: Column, runner: QueryRunner, *, shown_count: int, search_text: str, deadline: float
 ) -> _ValueCounts | None:
     where = search.build_condition(without=column.name)
     if where is None and not search_text and _has_more_rows(search, None, runner, MAX_EXACT_ROWS):
@@ -404,28 +408,15 @@ def _count_column(
     else:
         max_values = max(shown_count, MAX_DISTINCT_VALUES) + 1
     count_query = _build_count_query(search, column, where, max_values)
-    sampled_answer = _fetch_counts(
-        search,
-        count_query,
-        where,
-        runner,
-        time.monotonic() + COUNT_TIMEOUT_SECONDS,
-    )
+    count_deadline = time.monotonic() + COUNT_TIMEOUT_SECONDS
+    sampled_answer = _fetch_counts(search, count_query, where, runner, count_deadline)
     if sampled_answer is None:
         return None
     rows, share = sampled_answer
     pairs = list(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
-    value_counts = _build_value_counts(
-        column, pairs, search_text, has_more=_has_list_values(column) and len(rows) == MAX_COUNTED_LISTS
-    )
-    return _estimate_value_counts(
-        search,
-        column,
-        value_counts,
-        share,
-        where,
-        runner,
-    )
+    has_more = _has_list_values(column) and len(rows) == MAX_COUNTED_LISTS
+    value_counts = _build_value_counts(column, pairs, search_text, has_more=has_more)
+    return _estimate_value_counts(search, column, runner, value_counts=value_counts, share=share, condition=where)
 
 
 def _has_list_values(column: Column) -> bool:
@@ -435,7 +426,7 @@ def _has_list_values(column: Column) -> bool:
 def _count_all_rows(
     search: TableSearch, column: Column, runner: QueryRunner, timeout_seconds: float
 ) -> list[tuple[Any, int]] | None:
-    """Count the values of a column among all rows, once for each state of the table; None: it takes too long."""
+    """Count the values of a column in all rows, once for each state of the table; None if it takes too long."""
     count_query = _build_count_query(search, column, None, MAX_COUNTED_LISTS)
     rows = runner.fetch_lasting(count_query, search.table, timeout_seconds=timeout_seconds)
     if rows is None:
@@ -446,14 +437,15 @@ def _count_all_rows(
 def _estimate_value_counts(
     search: TableSearch,
     column: Column,
+    runner: QueryRunner,
+    *,
     value_counts: _ValueCounts,
     share: float,
     condition: syntax_tree.Expr | None,
-    runner: QueryRunner,
 ) -> _ValueCounts:
-    """Return what a sample says of all rows.
+    """Estimate the counts of all rows from those of a sample.
 
-    Values of which it has few rows, or none, are counted by themselves, the rarest first.
+    Values that are rare or missing in the sample are counted exactly, the rarest first.
     """
     if share == 1.0 or _has_list_values(column):
         full_counts = None
@@ -463,22 +455,22 @@ def _estimate_value_counts(
     if full_counts is None:
         return estimated
     sampled_counts = dict(value_counts.values)
-    names = {
-        value: _build_value_counts(column, [(value, 0)], "", has_more=False).values[0][0] for value, _ in full_counts
-    }
+    names = {}
+    for value, _ in full_counts:
+        written_counts = _build_value_counts(column, [(value, 0)], "", has_more=False)
+        names[value] = written_counts.values[0][0]
     rare_values = []
     rows = 0
     for value, number in reversed(full_counts):
-        if sampled_counts.get(names[value], 0) < MIN_SAMPLED_ROWS and (rows := rows + number) <= MAX_EXACT_ROWS:
+        if sampled_counts.get(names[value], 0) >= MIN_SAMPLED_ROWS:
+            continue
+        rows += number
+        if rows <= MAX_EXACT_ROWS:
             rare_values.append(value)
-    listed = tuple(syntax_tree.Literal(value) for value in rare_values if value is not None)
-    tests: list[syntax_tree.Expr] = [syntax_tree.InPredicate(build_column_ref(column.name), listed)] if listed else []
-    tests += [syntax_tree.NullPredicate(build_column_ref(column.name))] if None in rare_values else []
-    if not tests:
+    if not rare_values:
         return estimated
-    test = syntax_tree.join_conditions(
-        condition, tests[0] if len(tests) == 1 else syntax_tree.Disjunction(tuple(tests))
-    )
+    rare_test = _build_values_condition(column, rare_values)
+    test = syntax_tree.join_conditions(condition, rare_test)
     try:
         count_query = _build_count_query(search, column, test, MAX_COUNTED_LISTS)
         recounted = runner.fetch_table(count_query, timeout_seconds=COUNT_TIMEOUT_SECONDS)
@@ -486,20 +478,37 @@ def _estimate_value_counts(
         return estimated
     recounted_names = {names[value] for value in rare_values}
     exact = zip(recounted.column(0).to_pylist(), recounted.column(1).to_pylist(), strict=True)
-    values = [value_count for value_count in estimated.values if value_count[0] not in recounted_names] + [
-        (names.get(value, value), number) for value, number in exact
-    ]
+    values = [value_count for value_count in estimated.values if value_count[0] not in recounted_names]
+    values += [(names.get(value, value), number) for value, number in exact]
     return replace(estimated, values=tuple(_sort_counts(values)))
+
+
+def _build_values_condition(column: Column, values: Sequence[Any]) -> syntax_tree.Expr:
+    """Build the condition that a column has one of some values; None stands for no value."""
+    column_ref = build_column_ref(column.name)
+    literals = tuple(syntax_tree.Literal(value) for value in values if value is not None)
+    tests: list[syntax_tree.Expr] = []
+    if literals:
+        tests.append(syntax_tree.InPredicate(column_ref, literals))
+    if None in values:
+        tests.append(syntax_tree.NullPredicate(column_ref))
+    if len(tests) == 1:
+        return tests[0]
+    return syntax_tree.Disjunction(tuple(tests))
 
 
 def _build_value_counts(
     column: Column, pairs: Sequence[tuple[object, int]], search_text: str, *, has_more: bool
 ) -> _ValueCounts:
-    """Write values as an address has them; `has_more`: there are more lists than were counted."""
-    texts = [
-        (None if value is None else str(value).lower() if column.type.is_boolean else str(value), count)
-        for value, count in pairs
-    ]
+    """Write values as in an address. `has_more`: there are more lists than were counted."""
+    texts: list[tuple[str | None, int]] = []
+    for value, count in pairs:
+        if value is None:
+            texts.append((None, count))
+        elif column.type.is_boolean:
+            texts.append((str(value).lower(), count))
+        else:
+            texts.append((str(value), count))
     if _has_list_values(column):
         list_item_count = _count_list_items(texts, search_text)
         return _ValueCounts(tuple(list_item_count), is_exact=not has_more, has_more=has_more)
@@ -509,51 +518,48 @@ def _build_value_counts(
 def _count_fetched_rows(
     search: TableSearch, columns: Sequence[Column], runner: QueryRunner
 ) -> dict[str, list[tuple[Any, int]]]:
-    """Count the values of all columns by one look at the rows, where they are few.
+    """Fetch the rows and count the values of all columns in them, if the rows are few.
 
-    Nothing if they are many, or nothing narrows them.
+    Return nothing if they are many, or if no condition narrows them.
     """
     where = search.build_condition()
     if where is None or len(columns) < 2:
         return {}
     items = tuple(syntax_tree.SelectItem(build_column_ref(column.name)) for column in columns)
+    top = syntax_tree.Literal(MAX_FETCHED_ROWS + 1)
+    rows_query = syntax_tree.Query(syntax_tree.Select(items, search.build_source(), where=where, top=top))
     try:
-        if (
-            _has_more_rows(search, where, runner, 2 * MAX_FETCHED_ROWS)
-            or runner.fetch_number(search.build_count_query(), timeout_seconds=COUNT_TIMEOUT_SECONDS) > MAX_FETCHED_ROWS
-        ):
+        if _has_more_rows(search, where, runner, 2 * MAX_FETCHED_ROWS):
             return {}
-        rows = runner.fetch_table(
-            syntax_tree.Query(
-                syntax_tree.Select(
-                    items, search.build_source(), where=where, top=syntax_tree.Literal(MAX_FETCHED_ROWS + 1)
-                )
-            ),
-            timeout_seconds=COUNT_TIMEOUT_SECONDS,
-        )
+        row_count = runner.fetch_number(search.build_count_query(), timeout_seconds=COUNT_TIMEOUT_SECONDS)
+        if row_count > MAX_FETCHED_ROWS:
+            return {}
+        rows = runner.fetch_table(rows_query, timeout_seconds=COUNT_TIMEOUT_SECONDS)
     except TimeLimitError:
         return {}
     counts_by_column: dict[str, list[tuple[Any, int]]] = {}
     for at, column in enumerate(columns):
         counts = pc.value_counts(rows.column(at).combine_chunks())
-        counts_by_column[column.name] = _sort_counts(
-            zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
-        )
+        pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+        counts_by_column[column.name] = _sort_counts(pairs)
     return counts_by_column
 
 
 def _count_list_items(pairs: Sequence[tuple[str | None, int]], search_text: str) -> list[tuple[str | None, int]]:
-    """Split lists into items; an item that stands twice in a row counts once."""
+    """Split lists into items and count these; an item that occurs twice in a row counts once."""
     item_counts: dict[str | None, int] = {}
     for value, count in pairs:
-        for item in {None} if value is None else {list_part.strip() for list_part in value.split("#")} - {""}:
+        items: set[str | None] = {None}
+        if value is not None:
+            items = {list_item.strip() for list_item in value.split("#")} - {""}
+        for item in items:
             if item is None or search_text.casefold() in item.casefold():
                 item_counts[item] = item_counts.get(item, 0) + count
-    return sorted(item_counts.items(), key=lambda list_part: (-list_part[1], list_part[0] or ""))
+    return sorted(item_counts.items(), key=lambda pair: (-pair[1], pair[0] or ""))
 
 
 def write_choices(values: Sequence[str | None]) -> str:
-    """Write chosen values as the condition of an address; those with commas stand in quotes."""
+    """Write chosen values as a condition of an address; values with commas are quoted."""
     return ",".join(map(write_value, values))
 
 
@@ -568,17 +574,14 @@ def _build_count_query(
     search: TableSearch, column: Column, condition: syntax_tree.Expr | None, max_values: int
 ) -> syntax_tree.Query:
     column_ref = build_column_ref(column.name)
+    value_item = syntax_tree.SelectItem(column_ref, syntax_tree.Ident("v"))
     select = syntax_tree.Select(
-        (syntax_tree.SelectItem(column_ref, syntax_tree.Ident("v")), COUNT_ITEM),
+        (value_item, COUNT_ITEM),
         search.build_source(),
         where=condition,
         group_by=(column_ref,),
         top=syntax_tree.Literal(max_values),
     )
-    return syntax_tree.Query(
-        select,
-        order_by=(
-            syntax_tree.OrderItem(syntax_tree.Literal(2), descending=True),
-            syntax_tree.OrderItem(syntax_tree.Literal(1)),
-        ),
-    )
+    by_count = syntax_tree.OrderItem(syntax_tree.Literal(2), descending=True)
+    by_value = syntax_tree.OrderItem(syntax_tree.Literal(1))
+    return syntax_tree.Query(select, order_by=(by_count, by_value))

@@ -1,9 +1,8 @@
-"""One search over all EPN-TAP or all ObsCore tables.
+"""Search all EPN-TAP tables, or all ObsCore tables, at once.
 
-Those of this site, and those of services elsewhere that the site file names.
+These are the tables of this site and those of remote services that the site file names.
 
-Each table is asked on its own, at once with the others and within a time; whatever comes is shown, whatever does not is
-told with its reason.
+All tables are queried in parallel with one timeout. Each result is shown, and each failure with its reason.
 """
 
 from __future__ import annotations
@@ -61,14 +60,14 @@ STANDARD_KINDS = tuple(STANDARD_TITLES)
 STANDARD_FILES = {"epn": "epn-tap-2.0", "obscore": "obscore-1.1"}
 SEARCH_TIMEOUT_SECONDS = 10.0  # for all tables together
 REGISTRY_TIMEOUT_SECONDS = 60.0  # for the list of a registry
-MAX_PARALLEL_TABLES = 12  # tables that a process asks at once, for all readers
-MAX_QUERIES_PER_SERVICE = 4  # questions to one service at once: nobody elsewhere shall suffer from our readers
-MAX_CACHED_TABLES = 1000  # tables elsewhere whose columns are remembered
-COLUMN_CACHE_SECONDS = 3600.0  # seconds for which the columns of a table elsewhere are remembered
-MAX_RESPONSE_BYTES = 16 * 1024**2  # bytes of an answer from elsewhere
-MAX_SINGLE_TABLE_ROWS, MAX_SHARED_TABLE_ROWS = 50, 12  # rows of one table that is looked at alone; of each of several
-MAX_EXAMPLE_VALUES = 3  # targets, and kinds of product, of the examples
-MAX_VALUE_TABLES, MAX_SHOWN_VALUES = 40, 50  # tables whose values a field of the form offers; how many values
+MAX_PARALLEL_TABLES = 12  # tables that a process queries at once, for all readers
+MAX_QUERIES_PER_SERVICE = 4  # queries to one remote service at once: our readers shall not overload it
+MAX_CACHED_TABLES = 1000  # remote tables whose columns are cached
+COLUMN_CACHE_SECONDS = 3600.0  # how long the columns of a remote table are cached
+MAX_RESPONSE_BYTES = 16 * 1024**2  # of the response of a remote service
+MAX_SINGLE_TABLE_ROWS, MAX_SHARED_TABLE_ROWS = 50, 12  # rows of one table shown alone, and of each of several
+MAX_EXAMPLE_VALUES = 3  # targets, and product types, of the examples
+MAX_VALUE_TABLES, MAX_SHOWN_VALUES = 40, 50  # tables whose values a field of the form offers; values that it offers
 FORM_SECTIONS = {
     "epn": {
         "main": (
@@ -179,7 +178,10 @@ EXAMPLE_SEARCHES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchTarget:
-    """A table to ask; `service` is None for one of this site, `registry_entry` is what a registry says of it."""
+    """A table to query.
+
+    `service` is None for a table of this site; `registry_entry` is the description in a registry.
+    """
 
     name: str
     title: str
@@ -189,7 +191,7 @@ class SearchTarget:
 
     @property
     def key(self) -> str:
-        """Its name in an address."""
+        """The name of the table in an address."""
         if self.service is not None:
             return f"{self.service.name}/{self.name}"
         return self.name
@@ -197,18 +199,19 @@ class SearchTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetResult:
-    """What one table said.
+    """The result of one table.
 
     Attributes
     ----------
     status
-        ``ok``; ``waiting``: nobody asked it yet; ``other``: it cannot be asked this; ``late``, ``failed``, ``busy``.
+        ``ok``; ``waiting``: not queried yet; ``other``: the table cannot answer this query; ``late``, ``failed``,
+        ``busy``.
     row_count
-        How many it has.
+        The number of rows that match.
     first_rows, columns
-        Its first rows, and what their columns are.
+        The first rows, and the metadata of their columns.
     keys
-        Of these rows, as pages name them; empty: they are elsewhere, or have none.
+        The keys of these rows, as pages name them; empty for remote rows and for rows without a key.
     """
 
     target: SearchTarget
@@ -224,7 +227,7 @@ class TargetResult:
 
 @lru_cache(maxsize=2)
 def load_standard_table(kind: str) -> Table:
-    """Return the table of the standard: what the form may ask for."""
+    """Return the table of a standard, with the columns that the search form offers."""
     standard = load_standard(STANDARD_FILES[kind])
     table = set_column_epochs(standard.tables[0].table)
     names = {column.name for column in table.columns}
@@ -234,9 +237,11 @@ def load_standard_table(kind: str) -> Table:
 
 
 def classify_table(table: Table) -> str:
-    """Return of which kind a table is: ``epn``, ``obscore``, or nothing."""
+    """Return the kind of a table: ``epn``, ``obscore``, or an empty text."""
     name = table.name.lower()
-    if name == "epn_core" or "epntap#table" in (table.utype or "") or (table.standard or "").startswith("epn-tap"):
+    has_epn_utype = "epntap#table" in (table.utype or "")
+    has_epn_standard = (table.standard or "").startswith("epn-tap")
+    if name == "epn_core" or has_epn_utype or has_epn_standard:
         return "epn" if table.is_served_by("epn-tap") else ""
     if table.schema == "ivoa" and name == "obscore":
         return "obscore"
@@ -244,39 +249,32 @@ def classify_table(table: Table) -> str:
 
 
 def list_targets(kind: str, runner: QueryRunner, tables: Sequence[Table]) -> list[SearchTarget]:
-    """List the tables of a kind: those of this site that the reader may know of, then those elsewhere."""
+    """List the tables of a kind: those of this site that the reader may see, then the remote ones."""
     search_targets = []
     for table in tables:
         if classify_table(table) == kind and table.qualified_name in runner.published_state.tables_by_name:
             resource = runner.published_state.resources.get(table.schema)
-            title = (resource.title if resource is not None else None) or table.title or table.qualified_name
+            resource_title = resource.title if resource is not None else None
+            title = resource_title or table.title or table.qualified_name
             search_targets.append(SearchTarget(name=table.qualified_name, title=title, table=table))
     for service in runner.site.settings.remote:
         if service.kind == kind:
-            search_targets += [
-                SearchTarget(name=name, title=service.title or service.name, service=service) for name in service.tables
-            ]
-    known_services = {
-        (registered.service.url.rstrip("/"), registered.name)
-        for registered in search_targets
-        if registered.service is not None
-    }
-    for registered in list_registered_tables(kind, runner):
-        (name,) = registered.service.tables
-        if (registered.service.url, name) not in known_services:
-            search_targets.append(
-                SearchTarget(
-                    name=name,
-                    title=registered.service.title or name,
-                    service=registered.service,
-                    registry_entry=registered,
-                )
-            )
+            service_title = service.title or service.name
+            search_targets += [SearchTarget(name=name, title=service_title, service=service) for name in service.tables]
+    known_services = set()
+    for target in search_targets:
+        if target.service is not None:
+            known_services.add((target.service.url.rstrip("/"), target.name))
+    for entry in list_registered_tables(kind, runner):
+        (name,) = entry.service.tables
+        if (entry.service.url, name) not in known_services:
+            title = entry.service.title or name
+            search_targets.append(SearchTarget(name=name, title=title, service=entry.service, registry_entry=entry))
     return search_targets
 
 
 def list_registered_tables(kind: str, runner: QueryRunner) -> list[RegisteredTable]:
-    """List the tables elsewhere that the registry of the site names, without those of this site."""
+    """List the remote tables in the registry of the site."""
     settings = runner.site.settings
     search_settings = settings.everywhere
     if search_settings.registry is None:
@@ -289,19 +287,20 @@ def list_registered_tables(kind: str, runner: QueryRunner) -> list[RegisteredTab
         max_tables=search_settings.most,
     )
     site_address = (settings.site_url or "").rstrip("/")
-    return [
-        replace(entry, service=replace(entry.service, seconds=search_settings.seconds))
-        for entry in registered
-        if not site_address or not entry.service.url.startswith(f"{site_address}/")
-    ]
+    remote_tables = []
+    for entry in registered:
+        if not site_address or not entry.service.url.startswith(f"{site_address}/"):
+            service = replace(entry.service, seconds=search_settings.seconds)
+            remote_tables.append(replace(entry, service=service))
+    return remote_tables
 
 
 def get_service_lists(site: Site) -> ServiceLists:
-    """Return what the registry of the site listed."""
-    name = hashlib.sha256((site.settings.everywhere.registry or "").encode()).hexdigest()[:12]
-    service_lists: ServiceLists = site.get_or_create(
-        _open_service_lists, site.settings.var_directory / "services" / name
-    )
+    """Return the service lists that the registry of the site gave."""
+    registry = site.settings.everywhere.registry or ""
+    digest = hashlib.sha256(registry.encode()).hexdigest()
+    directory = site.settings.var_directory / "services" / digest[:12]
+    service_lists: ServiceLists = site.get_or_create(_open_service_lists, directory)
     return service_lists
 
 
@@ -310,7 +309,7 @@ def _open_service_lists(file: Path) -> ServiceLists:
 
 
 def _query_registry(adql: str, runner: QueryRunner) -> list[dict[str, Any]]:
-    """Ask the registry: a service elsewhere, or a collection of this site as everybody sees it."""
+    """Query the registry: a remote TAP service, or a collection of this site with anonymous access."""
     settings = runner.site.settings
     name = settings.everywhere.registry or ""
     if not name.startswith(("http://", "https://")):
@@ -318,7 +317,8 @@ def _query_registry(adql: str, runner: QueryRunner) -> list[dict[str, Any]]:
         with query.run_query(text, ANONYMOUS_PRINCIPAL, site=runner.site) as result:
             return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
     service = RemoteService(name="registry", url=name)
-    return list(_query_service(service, adql, settings, REGISTRY_TIMEOUT_SECONDS)[0].to_pylist())
+    rows, _ = _query_service(service, adql, settings, REGISTRY_TIMEOUT_SECONDS)
+    return list(rows.to_pylist())
 
 
 def query_targets(
@@ -327,7 +327,7 @@ def query_targets(
     *,
     timeout_seconds: float = SEARCH_TIMEOUT_SECONDS,
 ) -> list[TargetResult]:
-    """Ask several tables at once; those that have not answered in time are told to be late."""
+    """Query several tables in parallel; those without an answer in time have the status ``late``."""
     futures = {target.key: _pool.submit(query_one, target) for target in targets}
     wait(futures.values(), timeout=timeout_seconds)
     results = []
@@ -338,14 +338,8 @@ def query_targets(
         else:
             future.cancel()
             message = format_message("no answer within {seconds:g} s", timeout_seconds)
-            results.append(
-                TargetResult(
-                    target=target,
-                    status="late",
-                    message=message,
-                    elapsed_seconds=timeout_seconds,
-                )
-            )
+            late_result = TargetResult(target=target, status="late", message=message, elapsed_seconds=timeout_seconds)
+            results.append(late_result)
     return results
 
 
@@ -359,177 +353,183 @@ def query_target(
     columns: Sequence[str] = (),
     timeout_seconds: float = SEARCH_TIMEOUT_SECONDS,
 ) -> TargetResult:
-    """Ask one table how many rows it has, and for the first `row_limit` of them, those `columns` or what pages show.
+    """Count the rows of one table and fetch the first `row_limit` of them.
 
-    Never raises what a table can do wrong.
+    `columns` are the columns to fetch; by default those that pages show. Failures of a table never raise: they are in the
+    status of the result.
     """
     start_time = time.monotonic()
     adql = ""
-    try:
-        if target.registry_entry is not None and not target.registry_entry.may_have_rows(
-            parse_search(pairs, load_standard_table(kind))
-        ):
-            return TargetResult(
-                target=target, status="other", message="its coverage in the registry has nothing of this"
-            )
-        table = target.table or _fetch_remote_table(target, kind, runner.site, timeout_seconds)
-        search = parse_search(pairs, table)
-        if search.faults:
-            fault_text = join_messages(
-                "{one}; {other}",
-                (
-                    format_message("{name}: {message}", fault.field, format_message(fault.message))
-                    for fault in search.faults
-                ),
-            )
-            return TargetResult(target=target, status="other", message=fault_text)
-        search = search.copy_with(columns=tuple(columns or list_shared_columns([table], kind)))
-        adql = search.write_adql()
-        remaining_seconds = max(timeout_seconds - (time.monotonic() - start_time), 0.1)
-        keys: tuple[str, ...] = ()
-        if target.service is None:
-            row_count = _find_known_count(search, runner) or runner.fetch_number(
-                search.build_count_query(), timeout_seconds=remaining_seconds
-            )
-            shown_columns = search.list_shown_columns()
-            if row_limit and row_count:
-                page = runner.fetch_table(
-                    _add_key_columns(search).build_query(limit=row_limit), timeout_seconds=remaining_seconds
-                )
-            else:
-                page = None
-            if page is not None:
-                if table.primary:
-                    keys = format_keys(page, table.primary)
-                else:
-                    keys = ()
-                page = page.select([column.name for column in shown_columns])
-        else:
-            row_count = _read_count(
-                _query_service(
-                    target.service, write_adql(search.build_count_query()), runner.site.settings, remaining_seconds
-                )[0]
-            )
-            page = None
-            shown_columns = ()
-            if row_limit and row_count:
-                remaining_seconds = max(timeout_seconds - (time.monotonic() - start_time), 0.1)
-                page, shown_columns = _select_requested_columns(
-                    *_query_service(
-                        target.service,
-                        write_adql(search.build_query(limit=row_limit)),
-                        runner.site.settings,
-                        remaining_seconds,
-                    ),
-                    search,
-                    row_limit,
-                )
-        elapsed_seconds = round(time.monotonic() - start_time, 2)
-        return TargetResult(
-            target=target,
-            status="ok",
-            row_count=row_count,
-            adql=adql,
-            elapsed_seconds=elapsed_seconds,
-            first_rows=page,
-            columns=shown_columns,
-            keys=keys,
-        )
-    except HvenError as error:
-        is_late = time.monotonic() - start_time >= timeout_seconds * 0.95 or isinstance(
-            error, http_client.NoAnswerError
-        )
-        if isinstance(error, OverloadedError):
-            status = "busy"
-        elif is_late:
-            status = "late"
-        else:
-            status = "failed"
+
+    def build_result(
+        status: str, message: str = "", answer: _TargetRows = _NO_ROWS, row_count: int | None = None
+    ) -> TargetResult:
         return TargetResult(
             target=target,
             status=status,
-            message=error.message,
-            adql=adql,
-            elapsed_seconds=round(time.monotonic() - start_time, 2),
-        )
-    except Exception as error:  # whatever one table does, the others are shown
-        logging.getLogger("hven").warning("%s could not be asked", target.key, exc_info=error)
-        message = format_message("its answer cannot be used ({error})", type(error).__name__)
-        return TargetResult(
-            target=target,
-            status="failed",
+            row_count=row_count,
             message=message,
             adql=adql,
             elapsed_seconds=round(time.monotonic() - start_time, 2),
+            first_rows=answer.rows,
+            columns=answer.columns,
+            keys=answer.keys,
         )
+
+    try:
+        if target.registry_entry is not None:
+            standard_search = parse_search(pairs, load_standard_table(kind))
+            if not target.registry_entry.may_have_rows(standard_search):
+                message = "its coverage in the registry has nothing of this"
+                return TargetResult(target=target, status="other", message=message)
+        table = target.table or _fetch_remote_table(target, kind, runner.site, timeout_seconds)
+        search = parse_search(pairs, table)
+        if search.faults:
+            return TargetResult(target=target, status="other", message=_join_faults(search))
+        search = search.copy_with(columns=tuple(columns or list_shared_columns([table], kind)))
+        adql = search.write_adql()
+        deadline = start_time + timeout_seconds
+        if target.service is None:
+            row_count, answer = _read_own_rows(search, runner, row_limit, deadline)
+        else:
+            settings = runner.site.settings
+            row_count, answer = _read_remote_rows(search, target.service, settings, row_limit, deadline)
+        return build_result("ok", answer=answer, row_count=row_count)
+    except HvenError as error:
+        has_timed_out = time.monotonic() - start_time >= timeout_seconds * 0.95
+        if isinstance(error, OverloadedError):
+            status = "busy"
+        elif has_timed_out or isinstance(error, http_client.NoAnswerError):
+            status = "late"
+        else:
+            status = "failed"
+        return build_result(status, error.message)
+    except Exception as error:  # a failure of one table must not hide the results of the others
+        logging.getLogger("hven").warning("%s could not be asked", target.key, exc_info=error)
+        message = format_message("its answer cannot be used ({error})", type(error).__name__)
+        return build_result("failed", message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TargetRows:
+    """The first rows of a table, their columns, and their keys as pages name them."""
+
+    rows: pa.Table | None = None
+    columns: tuple[Column, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+_NO_ROWS = _TargetRows()
+
+
+def _join_faults(search: TableSearch) -> str:
+    """Join the faults of a search to one message."""
+    fault_messages = []
+    for fault in search.faults:
+        fault_text = format_message(fault.message)
+        fault_messages.append(format_message("{name}: {message}", fault.field, fault_text))
+    return join_messages("{one}; {other}", fault_messages)
+
+
+def _compute_remaining_seconds(deadline: float) -> float:
+    return max(deadline - time.monotonic(), 0.1)
+
+
+def _read_own_rows(
+    search: TableSearch, runner: QueryRunner, row_limit: int, deadline: float
+) -> tuple[int, _TargetRows]:
+    """Count the rows of a table of this site, and fetch the first ones."""
+    remaining_seconds = _compute_remaining_seconds(deadline)
+    row_count = _find_known_count(search, runner)
+    if not row_count:
+        row_count = runner.fetch_number(search.build_count_query(), timeout_seconds=remaining_seconds)
+    shown_columns = search.list_shown_columns()
+    if not row_limit or not row_count:
+        return row_count, _TargetRows(columns=shown_columns)
+    page_query = _add_key_columns(search).build_query(limit=row_limit)
+    page = runner.fetch_table(page_query, timeout_seconds=remaining_seconds)
+    keys: tuple[str, ...] = ()
+    if search.table.primary:
+        keys = format_keys(page, search.table.primary)
+    shown_page = page.select([column.name for column in shown_columns])
+    return row_count, _TargetRows(rows=shown_page, columns=shown_columns, keys=keys)
+
+
+def _read_remote_rows(
+    search: TableSearch, service: RemoteService, settings: Settings, row_limit: int, deadline: float
+) -> tuple[int, _TargetRows]:
+    """Count the rows of a remote table, and fetch the first ones."""
+    count_query = write_adql(search.build_count_query())
+    count_rows, _ = _query_service(service, count_query, settings, _compute_remaining_seconds(deadline))
+    row_count = _read_count(count_rows)
+    if not row_limit or not row_count:
+        return row_count, _NO_ROWS
+    page_query = write_adql(search.build_query(limit=row_limit))
+    rows, columns = _query_service(service, page_query, settings, _compute_remaining_seconds(deadline))
+    page, shown_columns = _select_requested_columns(rows, columns, search, row_limit)
+    return row_count, _TargetRows(rows=page, columns=shown_columns)
 
 
 def count_column_values(name: str, search_text: str, runner: QueryRunner, tables: Sequence[Table]) -> list[FacetChoice]:
     """Return the values of a column in all tables of this site that have it, the most frequent first.
 
-    `search_text` leaves those that contain it.
+    With `search_text`, only the values that contain it.
     """
-    table_columns = [
-        (table, column)
-        for table in tables
-        for column in table.columns
-        if column.name.lower() == name.lower() and not column.hidden
-    ]
-    table_columns = [(table, column) for table, column in table_columns if column.type.is_string][:MAX_VALUE_TABLES]
+    table_columns = []
+    for table in tables:
+        for column in table.columns:
+            has_name = column.name.lower() == name.lower()
+            if has_name and not column.hidden and column.type.is_string:
+                table_columns.append((table, column))
 
     def count_facet(pair: tuple[Table, Column]) -> Facet | None:
+        table, column = pair
+        search = TableSearch(table=table)
         try:
-            return facets.count_facet(
-                TableSearch(table=pair[0]), pair[1], runner, shown_count=MAX_SHOWN_VALUES, search_text=search_text
-            )
-        except HvenError:  # its own page says why; the other tables have values
+            return facets.count_facet(search, column, runner, shown_count=MAX_SHOWN_VALUES, search_text=search_text)
+        except HvenError:  # the page of the table shows the reason; the other tables have values
             return None
 
     with ThreadPoolExecutor(MAX_QUERIES_PER_SERVICE) as pool:
-        value_facets = list(pool.map(count_facet, table_columns))
+        value_facets = list(pool.map(count_facet, table_columns[:MAX_VALUE_TABLES]))
     counts: dict[str, int] = {}
     for facet in value_facets:
         for choice in facet.choices if facet is not None else ():
             if choice.value:
                 counts[choice.value] = counts.get(choice.value, 0) + (choice.row_count or 0)
-    top_counts = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_SHOWN_VALUES]
+    most_frequent_first = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    top_counts = most_frequent_first[:MAX_SHOWN_VALUES]
     return [FacetChoice(value=value, label=value, row_count=count) for value, count in top_counts]
 
 
 def list_example_values(runner: QueryRunner, tables: Sequence[Table]) -> list[tuple[str, str, int]]:
-    """List columns and values that many rows here have: what one may begin with."""
-    return [
-        (name, choice.value or "", choice.row_count or 0)
-        for name in ("target_name", "dataproduct_type")
-        for choice in count_column_values(name, "", runner, tables)[:MAX_EXAMPLE_VALUES]
-    ]
+    """List columns and values that many rows of this site have, as examples to begin with."""
+    examples = []
+    for name in ("target_name", "dataproduct_type"):
+        choices = count_column_values(name, "", runner, tables)
+        examples += [(name, choice.value or "", choice.row_count or 0) for choice in choices[:MAX_EXAMPLE_VALUES]]
+    return examples
 
 
 def list_shared_columns(tables: Sequence[Table], kind: str) -> list[str]:
-    """List the columns that pages show, of those that all tables have."""
-    return [
-        name
-        for name in SHOWN_COLUMNS[kind]
-        if all(any(column.name == name for column in table.columns) for table in tables)
-    ]
+    """List the columns that pages show and that all tables have."""
+    column_names = [{column.name for column in table.columns} for table in tables]
+    return [name for name in SHOWN_COLUMNS[kind] if all(name in names for names in column_names)]
 
 
 def write_union_query(searches: Sequence[TableSearch], kind: str) -> str:
     """Write one query over several tables of this site.
 
-    The columns that all of them have, and which table a row is from.
+    It selects the columns that all of them have, and the table that each row is from.
     """
     names = list_shared_columns([search.table for search in searches], kind)
     body: syntax_tree.Select | syntax_tree.SetOperation | None = None
+    column_items = [syntax_tree.SelectItem(build_column_ref(name)) for name in names]
     for search in searches:
-        source = syntax_tree.SelectItem(
-            syntax_tree.Literal(search.table.qualified_name), syntax_tree.Ident("source_table")
-        )
-        select = syntax_tree.Select(
-            (source, *(syntax_tree.SelectItem(build_column_ref(name)) for name in names)),
-            search.build_source(),
-            where=search.build_condition(),
-        )
+        table_name = syntax_tree.Literal(search.table.qualified_name)
+        source = syntax_tree.SelectItem(table_name, syntax_tree.Ident("source_table"))
+        items = (source, *column_items)
+        select = syntax_tree.Select(items, search.build_source(), where=search.build_condition())
         if body is None:
             body = select
         else:
@@ -545,7 +545,7 @@ _semaphores: dict[str, threading.BoundedSemaphore] = {}
 
 
 def _create_column_cache() -> Cache[tuple[float, Table]]:
-    """Remember tables elsewhere, and when their columns were found."""
+    """Create the cache of remote tables, with the time at which their columns were read."""
     return Cache(MAX_CACHED_TABLES)
 
 
@@ -574,33 +574,35 @@ def _read_count(rows: pa.Table) -> int:
 def _select_requested_columns(
     rows: pa.Table, columns: tuple[Column, ...], search: TableSearch, row_limit: int
 ) -> tuple[pa.Table, tuple[Column, ...]]:
-    """Select what was asked for from an answer: these columns, by whatever case, and no more rows."""
-    column_numbers = {column.name.lower(): number for number, column in reversed(list(enumerate(columns)))}
+    """Select the requested columns of an answer, regardless of case, and at most `row_limit` rows."""
+    reversed_columns = reversed(list(enumerate(columns)))
+    column_numbers = {column.name.lower(): number for number, column in reversed_columns}
     names = [column.name for column in search.list_shown_columns()]
     missing_names = [name for name in names if name.lower() not in column_numbers]
     if missing_names:
-        raise SourceError(
-            format_message(
-                "it answers without the columns that were asked for: {names}", ", ".join(missing_names)[:100]
-            )
-        )
+        missing_text = ", ".join(missing_names)[:100]
+        raise SourceError(format_message("it answers without the columns that were asked for: {names}", missing_text))
     numbers = [column_numbers[name.lower()] for name in names]
     selected = rows.select(numbers).rename_columns(names).slice(0, row_limit)
-    return selected, tuple(replace(columns[number], name=name) for number, name in zip(numbers, names, strict=True))
+    selected_columns = [replace(columns[number], name=name) for number, name in zip(numbers, names, strict=True)]
+    return selected, tuple(selected_columns)
 
 
 def _fetch_remote_table(target: SearchTarget, kind: str, site: Site, timeout_seconds: float) -> Table:
-    """Find the columns of a table elsewhere through the service's own TAP_SCHEMA; what was found is remembered."""
+    """Read the columns of a remote table from the TAP_SCHEMA of its service, and cache them."""
     if target.service is None:
         raise AssertionError
     column_cache = site.get_or_create(_create_column_cache)
     cached_table = column_cache.find(target.key)
-    if cached_table is not None and time.monotonic() - cached_table[0] < COLUMN_CACHE_SECONDS:
-        return cached_table[1]
+    if cached_table is not None:
+        read_time, table = cached_table
+        if time.monotonic() - read_time < COLUMN_CACHE_SECONDS:
+            return table
     service = target.service
 
     def query_service(adql: str) -> list[dict[str, object]]:
-        return list(_query_service(service, adql, site.settings, timeout_seconds, is_complete=True)[0].to_pylist())
+        rows, _ = _query_service(service, adql, site.settings, timeout_seconds, is_complete=True)
+        return list(rows.to_pylist())
 
     (table,) = epn_conditions.find_tables(query_service, [target.name])
     names = {column.name.lower(): column.name for column in table.columns}
@@ -613,15 +615,47 @@ def _fetch_remote_table(target: SearchTarget, kind: str, site: Site, timeout_sec
 def _query_service(
     service: RemoteService, adql: str, settings: Settings, timeout_seconds: float, *, is_complete: bool = False
 ) -> tuple[pa.Table, tuple[Column, ...]]:
-    """Ask a TAP service: its rows and what it says of their columns; `is_complete`: there must be no more rows."""
+    """Query a TAP service; return its rows and the metadata of their columns.
+
+    With `is_complete`, a truncated answer is an error.
+    """
+    status, body = _post_query(service, adql, settings, timeout_seconds)
+    try:
+        plugin = plugins.load_plugin("formats", "votable")
+        table_stream = plugin.FORMAT.read(io.BytesIO(body), batch=10_000)
+        batches = list(table_stream.batches)
+    except UserError as error:
+        if b"VOTABLE" in body[:4000]:
+            message = error.message
+        else:
+            message = format_message("it answers {status}, and no VOTable", status)
+        raise SourceError(format_message("{name}: {message}", service.name, message)) from error
+    except Exception as error:  # foreign VOTables are read by several libraries, each with errors of its own
+        error_name = type(error).__name__
+        message = format_message("{name}: its VOTable cannot be read ({error})", service.name, error_name)
+        raise SourceError(message) from error
+    if status != 200:
+        raise SourceError(format_message("{name} answers {status}", service.name, status))
+    if is_complete and table_stream.is_truncated:
+        raise SourceError(
+            format_message("{name}: it cuts off what it says of its tables (QUERY_STATUS=OVERFLOW)", service.name)
+        )
+    if batches:
+        schema = batches[0].schema
+    else:
+        schema = pa.schema([column.arrow_field for column in table_stream.metadata.columns])
+    return pa.Table.from_batches(batches, schema), tuple(table_stream.metadata.columns)
+
+
+def _post_query(service: RemoteService, adql: str, settings: Settings, timeout_seconds: float) -> tuple[int, bytes]:
+    """Send a query to a TAP service; return the status and the body of the response."""
     with _lock:
         semaphore = _semaphores.setdefault(service.url, threading.BoundedSemaphore(MAX_QUERIES_PER_SERVICE))
     if not semaphore.acquire(blocking=False):
-        raise OverloadedError(
-            format_message("{name} is being asked by others already", service.name), remedy="try again in a moment"
-        )
+        message = format_message("{name} is being asked by others already", service.name)
+        raise OverloadedError(message, remedy="try again in a moment")
     end = time.monotonic() + timeout_seconds
-    form = [
+    form_fields = [
         ("REQUEST", "doQuery"),
         ("LANG", "ADQL"),
         ("FORMAT", "votable"),
@@ -632,7 +666,7 @@ def _query_service(
         with http_client.stream_answer(
             "POST",
             f"{service.url.rstrip('/')}/sync",
-            form_fields=form,
+            form_fields=form_fields,
             headers={"User-Agent": "hven (portal)"},
             timeout_seconds=timeout_seconds,
             allow_private=settings.allow_private,
@@ -645,36 +679,10 @@ def _query_service(
                         format_message("{name} answers with more than {most:,} bytes", service.name, MAX_RESPONSE_BYTES)
                     )
                 if time.monotonic() > end:
-                    raise http_client.NoAnswerError(
-                        format_message(
-                            "{name} does not come to an end within {seconds:g} s", service.name, timeout_seconds
-                        )
+                    message = format_message(
+                        "{name} does not come to an end within {seconds:g} s", service.name, timeout_seconds
                     )
-            status = response.status
+                    raise http_client.NoAnswerError(message)
+            return response.status, bytes(body)
     finally:
         semaphore.release()
-    try:
-        plugin = plugins.load_plugin("formats", "votable")
-        table_stream = plugin.FORMAT.read(io.BytesIO(bytes(body)), batch=10_000)
-        batches = list(table_stream.batches)
-    except UserError as error:
-        if b"VOTABLE" in body[:4000]:
-            message = error.message
-        else:
-            message = format_message("it answers {status}, and no VOTable", status)
-        raise SourceError(format_message("{name}: {message}", service.name, message)) from error
-    except Exception as error:  # what strangers send is read by several libraries, each with errors of its own
-        raise SourceError(
-            format_message("{name}: its VOTable cannot be read ({error})", service.name, type(error).__name__)
-        ) from error
-    if status != 200:
-        raise SourceError(format_message("{name} answers {status}", service.name, status))
-    if is_complete and table_stream.is_truncated:
-        raise SourceError(
-            format_message("{name}: it cuts off what it says of its tables (QUERY_STATUS=OVERFLOW)", service.name)
-        )
-    if batches:
-        schema = batches[0].schema
-    else:
-        schema = pa.schema([column.arrow_field for column in table_stream.metadata.columns])
-    return pa.Table.from_batches(batches, schema), tuple(table_stream.metadata.columns)

@@ -1,6 +1,6 @@
-"""A table at first sight: how its rows spread in time, over a map, and in the columns that tell most.
+"""Summarise a table at first sight: its rows over time, on a map, and in the most informative columns.
 
-All of it counted in one pass over the rows that are found.
+One pass over the rows counts everything.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ if TYPE_CHECKING:
     _Values = Mapping[str, npt.NDArray[np.float64]]
 
 MAX_HISTOGRAMS = 6  # histograms beside time and map
-SAMPLE_ROWS = 20_000  # rows that columns and bins are chosen by
-MAX_READ_ROWS = 50_000  # of them at most, where an engine has no samples
-MAX_CANDIDATE_COLUMNS = 60  # columns that are looked at
-MAX_EXACT_ROWS = 2_000_000  # rows of a table up to which all are counted
-COUNT_SAMPLE_ROWS = 500_000  # rows of larger ones
-MAX_RECOUNTED_ROWS = 200_000  # rows of a larger one, about: so few are counted one by one
-LAYOUT_TIMEOUT_SECONDS = 2.0  # seconds that choosing may take
-COUNT_TIMEOUT_SECONDS = 10.0  # seconds that counting may take, which no page waits for
-MIN_DUPLICATE_CORRELATION = 0.98  # correlation of ranks, from which one column says what another one did
-MAX_RANKED_ROWS = 4_000  # rows that ranks are compared of
-MIN_KEY_DISTINCT_SHARE = 0.95  # different values for each row, from which whole numbers are names
+SAMPLE_ROWS = 20_000  # sampled rows that columns and bins are chosen by
+MAX_READ_ROWS = 50_000  # read rows where an engine cannot sample
+MAX_CANDIDATE_COLUMNS = 60  # columns that are considered
+MAX_EXACT_ROWS = 2_000_000  # all rows of a table up to this size are counted
+COUNT_SAMPLE_ROWS = 500_000  # counted sample of a larger table
+MAX_RECOUNTED_ROWS = 200_000  # if the sample estimates fewer rows, all of them are counted
+LAYOUT_TIMEOUT_SECONDS = 2.0  # for choosing columns and bins
+COUNT_TIMEOUT_SECONDS = 10.0  # for counting; no page waits for it
+MIN_DUPLICATE_CORRELATION = 0.98  # rank correlation from which a column repeats another one
+MAX_RANKED_ROWS = 4_000  # rows whose ranks are compared
+MIN_KEY_DISTINCT_SHARE = 0.95  # distinct values a row, from which whole numbers are identifiers
 MAP_COLUMNS, MAP_ROWS = 72, 36  # cells of a map
-MIN_ZOOM = 3  # times smaller than all there is: then the map shows that part alone
-MAX_CACHE_BYTES = 4 * 1024**2  # bytes of choices that a process remembers
+MIN_ZOOM = 3  # a map zooms in if the rows fill less than this fraction of it (1 / MIN_ZOOM)
+MAX_CACHE_BYTES = 4 * 1024**2  # of layouts that a process caches
 _IDENTIFIER_PATTERN = re.compile(
     r"(?:^|_)(?:id|uid|gid|index|no|size|estsize|healpix|hpx\w*|version|checksum|md5)$", re.IGNORECASE
 )
@@ -77,16 +77,18 @@ _BYTE_UNITS = frozenset({"byte", "kbyte", "Mbyte", "Gbyte", "kB", "MB", "B", "Ki
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverviewMap:
-    """A small map of counts: cells of a grid over `box` (west, south, east, north), `MAP_COLUMNS` by `MAP_ROWS`, or as many as it is wide of a disc.
+    """A small map of counts: a grid of cells over `box` (west, south, east, north).
+
+    The grid has `MAP_COLUMNS` by `MAP_ROWS` cells; on a disc it has `MAP_ROWS` cells in both directions.
 
     Attributes
     ----------
     bounds
-        Columns of west, south, east and north; of places the first two are the last ones, too.
+        Columns of west, south, east and north; for points, the first two are also the last two.
     fields
-        What a search calls longitude and latitude.
+        Search parameters of longitude and latitude.
     is_periodic
-        Longitudes go round.
+        Whether longitudes wrap around.
     """
 
     kind: str
@@ -98,24 +100,31 @@ class OverviewMap:
 
     @property
     def grid_shape(self) -> tuple[int, int]:
-        """Cells across and up."""
+        """The numbers of columns and rows of cells."""
         if self.is_periodic:
             return (MAP_COLUMNS, MAP_ROWS)
         return (MAP_ROWS, MAP_ROWS)
 
     def compute_middles(self, values: _Values) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return the longitudes and latitudes of the middles of rows; an interval may go across 0."""
+        """Return the longitudes and latitudes of the centres of rows; an interval may cross longitude 0."""
         west, south, east, north = (values[column.name] for column in self.bounds)
         if east is west:
-            return _wrap_longitudes(west) if self.is_periodic else west, south
-        width = east - west
-        lon = west + (width % 360.0 if self.is_periodic else width) / 2
-        return _wrap_longitudes(lon) if self.is_periodic else lon, (south + north) / 2
+            lon = west
+            lat = south
+        else:
+            width = east - west
+            if self.is_periodic:
+                width %= 360.0
+            lon = west + width / 2
+            lat = (south + north) / 2
+        if self.is_periodic:
+            lon = _wrap_longitudes(lon)
+        return lon, lat
 
     def count_cells(self, values: _Values) -> npt.NDArray[np.int64]:
         """Count rows by cell, from the south west eastwards.
 
-        The first number is of those that are beside the map, or have no place.
+        The first number counts the rows outside the map or without a position.
         """
         lon, lat = self.compute_middles(values)
         column_count, row_count = self.grid_shape
@@ -138,7 +147,7 @@ class OverviewMap:
 
 
 def _wrap_longitudes(longitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return longitudes from 0 to 360; those that are so as they are: a remainder takes longer than all else."""
+    """Wrap longitudes to [0, 360). Values in range stay as they are: the remainder is the slowest step here."""
     if len(longitudes) and longitudes.min() >= 0 and longitudes.max() < 360:
         return longitudes
     return longitudes % 360.0
@@ -146,11 +155,10 @@ def _wrap_longitudes(longitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripLayout:
-    """What the strip of a table has, whatever is searched.
+    """The layout of the strip of a table: bins of time, bins of the most informative columns, and a map.
 
-    Bins of its time and of the columns that tell most, and a map.
-
-    The parts stand in the order of the table's columns; `ranked_names` names them in that of what they tell.
+    It does not depend on the search. `histograms` are in the order of the table's columns; `ranked_names` has their names
+    in the order of information.
     """
 
     time: ColumnBins | None = None
@@ -160,8 +168,8 @@ class StripLayout:
 
     @property
     def ranked_histograms(self) -> tuple[ColumnBins, ...]:
-        """The parts, those first that tell most."""
-        return tuple(sorted(self.histograms, key=lambda one: self.ranked_names.index(one.column.name)))
+        """The histograms, the most informative first."""
+        return tuple(sorted(self.histograms, key=lambda bins: self.ranked_names.index(bins.column.name)))
 
     @property
     def bins(self) -> tuple[ColumnBins, ...]:
@@ -172,25 +180,20 @@ class StripLayout:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """The columns that are read."""
-        map_columns = () if self.overview_map is None else self.overview_map.bounds
-        return tuple(
-            dict.fromkeys(
-                [
-                    *(column_bins.column.name for column_bins in self.bins),
-                    *(column_bins.name for column_bins in map_columns),
-                ]
-            )
-        )
+        """The names of the columns that are read, each once."""
+        names = [column_bins.column.name for column_bins in self.bins]
+        if self.overview_map is not None:
+            names += [column.name for column in self.overview_map.bounds]
+        return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripCounts:
-    """Rows of each bin, in the order of `StripLayout.bins`, then of each cell of the map.
+    """Row counts of each bin, in the order of `StripLayout.bins`, and of each cell of the map.
 
-    The first number of each is of rows without a value.
+    The first number of each array counts the rows without a value.
 
-    `share` of the table's rows were looked at: below 1 these are estimates.
+    `share` is the fraction of rows that were counted; below 1 the counts are estimates.
     """
 
     rows: int
@@ -199,12 +202,12 @@ class StripCounts:
 
     @property
     def is_exact(self) -> bool:
-        """All rows were looked at."""
+        """Whether all rows were counted."""
         return self.share == 1.0
 
 
 def find_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
-    """Choose what the strip of a table shows: once for each state of the table, and for all who see the same rows."""
+    """Choose the layout of the strip of a table, once for each state of the table and each access."""
     item = runner.published_state.tables_by_name[table.qualified_name]
     reach = runner.published_state.find_access_key(runner.principal, runner.policies)
     key = (table.qualified_name, item.run_id, item.updated, reach)
@@ -214,7 +217,7 @@ def find_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
     if strip_layout is None and not failures.is_paused(key):
         try:
             strip_layout = _build_strip_layout(table, runner)
-        except (TimeLimitError, TooLargeError) as error:  # it is tried again: a failure is no layout
+        except (TimeLimitError, TooLargeError) as error:  # a failure is not cached: it is tried again
             failures.record_failure(key, f"the strip of {table.qualified_name}", str(error))
         else:
             failures.record_success(key)
@@ -223,7 +226,7 @@ def find_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
 
 
 class StripLayoutCache(Cache[StripLayout]):
-    """What strips show, by table and state."""
+    """Cache of strip layouts, by table and state."""
 
     def __init__(self) -> None:
         super().__init__(MAX_CACHE_BYTES)
@@ -232,23 +235,20 @@ class StripLayoutCache(Cache[StripLayout]):
 def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
     item = runner.find_published_table(table)
     begin, end = find_begin_and_end_columns(table)
-    time = next(
-        (strip_column for strip_column in (begin, end) if strip_column is not None and not strip_column.hidden), None
-    )
+    time_columns = [column for column in (begin, end) if column is not None]
+    time = next((column for column in time_columns if not column.hidden), None)
     overview_map = _build_overview_map(table)
-    map_columns = {
-        strip_column.name: strip_column for strip_column in (overview_map.bounds if overview_map is not None else ())
-    }
-    candidate_columns = [
-        strip_column
-        for strip_column in _list_candidate_columns(table, item)
-        if strip_column.name
-        not in {*map_columns, *(time_column.name for time_column in (begin, end) if time_column is not None)}
-    ]
-    columns = [*([time] if time is not None else []), *map_columns.values(), *candidate_columns]
+    map_columns = {}
+    if overview_map is not None:
+        map_columns = {column.name: column for column in overview_map.bounds}
+    used_names = {*map_columns, *(column.name for column in time_columns)}
+    candidate_columns = [column for column in _list_candidate_columns(table, item) if column.name not in used_names]
+    columns = [*map_columns.values(), *candidate_columns]
+    if time is not None:
+        columns.insert(0, time)
     if not columns:
         return StripLayout()
-    items = tuple(syntax_tree.SelectItem(build_column_ref(strip_column.name)) for strip_column in columns)
+    items = tuple(syntax_tree.SelectItem(build_column_ref(column.name)) for column in columns)
     search = TableSearch(table=table)
     query = syntax_tree.Query(syntax_tree.Select(items, search.build_source()))
     with runner.run_query(
@@ -259,16 +259,12 @@ def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
     if not batches:
         return StripLayout()
     rows = pa.Table.from_batches(batches)
-    values = {
-        strip_column.name: to_float_values(rows.column(at).combine_chunks(), strip_column)
-        for at, strip_column in enumerate(columns)
-    }
-    value_bounds = {
-        strip_column.name: _find_value_bounds(
-            strip_column, search, values[strip_column.name], runner, is_complete=is_complete
-        )
-        for strip_column in columns
-    }
+    values = {}
+    value_bounds = {}
+    for at, column in enumerate(columns):
+        column_values = to_float_values(rows.column(at).combine_chunks(), column)
+        values[column.name] = column_values
+        value_bounds[column.name] = _find_value_bounds(column, search, column_values, runner, is_complete=is_complete)
     if time is None:
         time_bins = None
     else:
@@ -277,65 +273,78 @@ def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
         fitted_map = None
     else:
         fitted_map = _zoom_to_rows(overview_map, values)
-    used_values = [
-        *([values[time.name]] if time_bins is not None and time is not None else []),
-        *([*fitted_map.compute_middles(values)] if fitted_map is not None else []),
-    ]
+    used_values: list[npt.NDArray[np.float64]] = []
+    if time_bins is not None and time is not None:
+        used_values.append(values[time.name])
+    if fitted_map is not None:
+        used_values += fitted_map.compute_middles(values)
     chosen_bins = _choose_histograms(candidate_columns, values, value_bounds, used_values)
     order = {column.name: at for at, column in enumerate(candidate_columns)}
-    parts = sorted(chosen_bins, key=lambda strip_column: order[strip_column.column.name])
+    parts = sorted(chosen_bins, key=lambda bins: order[bins.column.name])
     return StripLayout(
         time=time_bins,
         overview_map=fitted_map,
         histograms=tuple(parts),
-        ranked_names=tuple(strip_column.column.name for strip_column in chosen_bins),
+        ranked_names=tuple(bins.column.name for bins in chosen_bins),
     )
 
 
 def _list_candidate_columns(table: Table, published_table: PublishedTable) -> list[Column]:
-    """List the columns that may tell something.
+    """List the columns that may be informative, by rank.
 
-    Numbers that differ, and are no names, sizes, errors or dates of processing.
+    They vary and are numbers, but no identifiers, sizes, errors or dates of processing.
     """
+    lower_names = {column.name.lower() for column in table.columns}
     candidates = []
-    lower = {candidate.name.lower() for candidate in table.columns}
     for column in table.columns:
-        ucd = (column.ucd or "").lower()
+        is_key = column.name in table.primary or column.unique
+        if not is_plottable(column) or column.enum or is_key or _has_excluded_meaning(column):
+            continue
         name = column.name.lower()
-        facts = published_table.statistics.get(column.name, {})
-        distinct = facts.get("distinct")
-        low = facts.get("minimum")
-        if not is_plottable(column) or column.enum or column.name in table.primary or column.unique:
-            continue
-        if (
-            any(word in ucd for word in _EXCLUDED_UCDS)
-            or _IDENTIFIER_PATTERN.search(name)
-            or column.unit in _BYTE_UNITS
-        ):
-            continue
-        if name.endswith("max") and f"{name[:-3]}min" in lower:
-            continue  # a pair: its begin is enough
-        if (low is not None and low == facts.get("maximum")) or (
-            published_table.rows and facts.get("nulls") == published_table.rows
-        ):
-            continue
-        if isinstance(distinct, int | float) and published_table.rows:
-            filled_count = published_table.rows - int(str(facts.get("nulls") or 0))
-            if distinct < 3 < filled_count or (
-                column.type.is_integer and filled_count > 50 and distinct > MIN_KEY_DISTINCT_SHARE * filled_count
-            ):
-                continue
-        candidates.append(column)
-    return sorted(candidates, key=lambda candidate: candidate.rank)[:MAX_CANDIDATE_COLUMNS]
+        if name.endswith("max") and f"{name[:-3]}min" in lower_names:
+            continue  # of a pair, the begin is enough
+        if _may_vary(column, published_table):
+            candidates.append(column)
+    candidates.sort(key=lambda candidate: candidate.rank)
+    return candidates[:MAX_CANDIDATE_COLUMNS]
+
+
+def _has_excluded_meaning(column: Column) -> bool:
+    """Return whether a column is an identifier, an error, a size or metadata, by its name, unit or UCD."""
+    ucd = (column.ucd or "").lower()
+    if any(word in ucd for word in _EXCLUDED_UCDS):
+        return True
+    return _IDENTIFIER_PATTERN.search(column.name.lower()) is not None or column.unit in _BYTE_UNITS
+
+
+def _may_vary(column: Column, published_table: PublishedTable) -> bool:
+    """Return whether the statistics allow different values in a column that is no identifier."""
+    facts = published_table.statistics.get(column.name, {})
+    low = facts.get("minimum")
+    if low is not None and low == facts.get("maximum"):
+        return False
+    if not published_table.rows:
+        return True
+    if facts.get("nulls") == published_table.rows:
+        return False
+    distinct = facts.get("distinct")
+    if not isinstance(distinct, int | float):
+        return True
+    filled_count = published_table.rows - int(str(facts.get("nulls") or 0))
+    if distinct < 3 < filled_count:
+        return False
+    is_identifier = filled_count > 50 and distinct > MIN_KEY_DISTINCT_SHARE * filled_count
+    return not (column.type.is_integer and is_identifier)
 
 
 def _find_value_bounds(
     column: Column, search: TableSearch, values: npt.NDArray[np.float64], runner: QueryRunner, *, is_complete: bool
 ) -> tuple[float, float] | None:
-    """Return the extremes of all values, if they are known without asking."""
+    """Return the extremes of all values, if they are known without a query."""
     finite = values[np.isfinite(values)]
-    if isinstance(runner.published_state.tables_by_name[search.table.qualified_name].relation, LiveRelation):
-        return None  # there may be others by now
+    published_table = runner.published_state.tables_by_name[search.table.qualified_name]
+    if isinstance(published_table.relation, LiveRelation):
+        return None  # other programs may have added values
     if is_complete and len(finite):
         if not np.isinf(values).any():
             return (float(finite.min()), float(finite.max()))
@@ -362,9 +371,9 @@ def _choose_histograms(
     value_bounds: Mapping[str, tuple[float, float] | None],
     used_values: Sequence[npt.NDArray[np.float64]],
 ) -> list[ColumnBins]:
-    """Choose the columns whose values spread over many bins, and that do not say what another one did.
+    """Choose the columns whose values spread over many bins and that do not repeat another column.
 
-    What tells most first.
+    The most informative come first.
     """
     weighted_bins = []
     for column in columns:
@@ -373,15 +382,16 @@ def _choose_histograms(
             continue
         counts = column_bins.count_values(values[column.name])
         filled_count = counts[1:].sum()
-        parts = counts[1:][counts[1:] > 0] / max(filled_count, 1)
+        bin_counts = counts[1:]
+        parts = bin_counts[bin_counts > 0] / max(filled_count, 1)
         if len(parts) < 2:
             continue
-        spread = float(-(parts * np.log(parts)).sum() / np.log(40))
-        weighted_bins.append(
-            (spread * np.sqrt(filled_count / max(counts.sum(), 1)) * (1.3 - 0.03 * column.rank), column_bins)
-        )
-    weighted_bins.sort(key=lambda values_used: -values_used[0])
-    ranks = [_compute_ranks(values_used) for values_used in used_values]
+        entropy = float(-(parts * np.log(parts)).sum() / np.log(40))
+        filled_share = filled_count / max(counts.sum(), 1)
+        rank_weight = 1.3 - 0.03 * column.rank
+        weighted_bins.append((entropy * np.sqrt(filled_share) * rank_weight, column_bins))
+    weighted_bins.sort(key=lambda weighted: -weighted[0])
+    ranks = [_compute_ranks(column_values) for column_values in used_values]
     chosen_bins: list[ColumnBins] = []
     for _, column_bins in weighted_bins:
         own_ranks = _compute_ranks(values[column_bins.column.name])
@@ -395,7 +405,8 @@ def _choose_histograms(
 
 
 def _compute_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    sampled = values[:: max(len(values) // MAX_RANKED_ROWS, 1)]
+    step = max(len(values) // MAX_RANKED_ROWS, 1)
+    sampled = values[::step]
     ranks = np.argsort(np.argsort(sampled)).astype(np.float64)
     ranks[~np.isfinite(sampled)] = np.nan
     return ranks
@@ -432,46 +443,50 @@ def _build_overview_map(table: Table) -> OverviewMap | None:
         return None
     full_box = (0.0, -90.0, 360.0, 90.0)
     return OverviewMap(
-        kind="sky", bounds=(lon, lat, lon, lat), fields=(lon.name, lat.name), box=full_box, unit="deg", is_periodic=True
+        kind="sky",
+        bounds=(lon, lat, lon, lat),
+        fields=(lon.name, lat.name),
+        box=full_box,
+        unit="deg",
+        is_periodic=True,
     )
 
 
 def _zoom_to_rows(overview_map: OverviewMap, values: _Values) -> OverviewMap | None:
-    """Show the part of a map that rows are in, where that is a small one; None: they are nowhere."""
+    """Zoom a map to its rows if they fill a small part of it. Return None if no row has a position."""
     lon, lat = overview_map.compute_middles(values)
     is_finite = np.isfinite(lon) & np.isfinite(lat)
     if not is_finite.any():
         return None
     if not overview_map.is_periodic:
         return overview_map
-    ends = [(float(coordinates[is_finite].min()), float(coordinates[is_finite].max())) for coordinates in (lon, lat)]
-    wide, high = (high - low for low, high in ends)
+    low_lon, high_lon = float(lon[is_finite].min()), float(lon[is_finite].max())
+    low_lat, high_lat = float(lat[is_finite].min()), float(lat[is_finite].max())
+    wide = high_lon - low_lon
+    high = high_lat - low_lat
     if wide > 360.0 / MIN_ZOOM or high > 180.0 / MIN_ZOOM:
         return overview_map
     side = round_up_width(max(wide * 1.1 / MAP_COLUMNS, high * 1.1 / MAP_ROWS, 0.001), 0.0)
-    west, south = (
-        side * np.floor(((low + high) / 2 - side * cells / 2) / side)
-        for (low, high), cells in zip(ends, (MAP_COLUMNS, MAP_ROWS), strict=True)
-    )
-    if west < 0 or west + side * MAP_COLUMNS > 360:
-        return overview_map  # across 0
-    return replace(
-        overview_map, box=(float(west), float(south), float(west + side * MAP_COLUMNS), float(south + side * MAP_ROWS))
-    )
+    west = side * np.floor(((low_lon + high_lon) / 2 - side * MAP_COLUMNS / 2) / side)
+    south = side * np.floor(((low_lat + high_lat) / 2 - side * MAP_ROWS / 2) / side)
+    east = west + side * MAP_COLUMNS
+    north = south + side * MAP_ROWS
+    if west < 0 or east > 360:
+        return overview_map  # it would cross longitude 0
+    return replace(overview_map, box=(float(west), float(south), float(east), float(north)))
 
 
 def count_strip(search: TableSearch, runner: QueryRunner, strip_layout: StripLayout) -> StripCounts | None:
-    """Count the rows of a search in all bins and cells, in one pass; of a large table by a sample, unless it finds few.
+    """Count the rows of a search in all bins and cells, in one pass.
 
-    None: it took too long.
+    A large table is sampled first, and counted exactly if few rows match. Return None if it took too long.
     """
     where = search.build_condition()
     rows = runner.find_published_table(search.table).rows
     is_large = rows is None or rows > MAX_EXACT_ROWS
+    sample_rows = COUNT_SAMPLE_ROWS if is_large else None
     try:
-        strip_counts = _count_in_one_pass(
-            search, runner, strip_layout, sample_rows=COUNT_SAMPLE_ROWS if is_large else None
-        )
+        strip_counts = _count_in_one_pass(search, runner, strip_layout, sample_rows=sample_rows)
         if strip_counts.is_exact or where is None or strip_counts.rows > MAX_RECOUNTED_ROWS:
             return strip_counts
     except (TimeLimitError, TooLargeError):
@@ -487,8 +502,9 @@ def _count_in_one_pass(
 ) -> StripCounts:
     names = strip_layout.column_names
     items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in names)
-    query = syntax_tree.Query(syntax_tree.Select(items, search.build_source(), where=search.build_condition()))
-    by_name = {bins.name: bins for bins in search.table.columns}
+    select = syntax_tree.Select(items, search.build_source(), where=search.build_condition())
+    query = syntax_tree.Query(select)
+    by_name = {column.name: column for column in search.table.columns}
 
     def sum_batches(batches: Iterator[pa.RecordBatch]) -> pa.Table:
         sums = [np.zeros(len(bins) + 1, np.int64) for bins in strip_layout.bins]
@@ -501,13 +517,15 @@ def _count_in_one_pass(
                 sums[bins_number] += bins.count_values(values[bins.column.name])
             if strip_layout.overview_map is not None:
                 sums[-1] += strip_layout.overview_map.count_cells(values)
-        return pa.table({"counts": pa.array([bins.tolist() for bins in sums], pa.list_(pa.int64()))})
+        count_lists = [bins.tolist() for bins in sums]
+        return pa.table({"counts": pa.array(count_lists, pa.list_(pa.int64()))})
 
+    bin_lengths = [len(bins) for bins in strip_layout.bins]
     sums_table, share = runner.fetch_folded(
         query,
         search.table,
         sum_batches,
-        fold_name=("strip", *(len(bins) for bins in strip_layout.bins)),
+        fold_name=("strip", *bin_lengths),
         timeout_seconds=COUNT_TIMEOUT_SECONDS,
         sample_rows=sample_rows,
     )

@@ -1,8 +1,8 @@
-"""Names of places and objects as readers write them: completed while they are written, and turned into positions.
+"""Complete the names of places and objects while readers type them, and turn the names into positions.
 
-On a body they are looked up in the site's own tables of named features (a name, a body, and a longitude and latitude
-with the UCDs ``pos.bodyrc.lon`` and ``.lat``: the gazetteer of planetary nomenclature is one); on the sky in the table
-that is asked, then by the resolver. Every look-up goes the road of all queries, for the reader who asks.
+Names on a body are looked up in the site's own tables of named features. Such a table has a name, a body, and a longitude
+and latitude with the UCDs ``pos.bodyrc.lon`` and ``.lat``, as the gazetteer of planetary nomenclature has. Names on the
+sky are looked up in the searched table, then with the resolver. Every look-up is a query with the rights of the reader.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from hven.portal._explore.page_queries import QueryRunner
 
 MAX_SUGGESTIONS = 20  # names that a field offers
-MAX_NAME_CHARACTERS = 100  # characters of a name
-QUERY_TIMEOUT_SECONDS = 3.0  # seconds
+MAX_NAME_CHARACTERS = 100
+QUERY_TIMEOUT_SECONDS = 3.0
 BODY_COLUMNS = ("body", "target_name", "target", "planet")
 _BODY_SUFFIX_PATTERN = re.compile(r"(.+?)\s*\(([^()]+)\)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameSuggestion:
-    """A name that is known here: what a field takes, what is told beside it.
+    """A known name: the text that a field takes, and the note beside it.
 
-    `radius_degrees` in degrees, 0 if nobody knows how large it is.
+    `radius_degrees` is 0 if the size is unknown.
     """
 
     name: str
@@ -51,7 +51,7 @@ class NameSuggestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gazetteer:
-    """A table of named features: which of its columns say what; `size_column` in km."""
+    """A table of named features and the roles of its columns; `size_column` is in km."""
 
     table: Table
     name_column: str
@@ -62,45 +62,43 @@ class Gazetteer:
 
 
 def is_on_body(table: Table) -> bool:
-    """Return whether places of this table are on a body, and not on the sky."""
-    return classify_map(table) == "body" or (table.position is None and find_position_columns(table) is not None)
+    """Return whether the positions of a table are on a body, not on the sky."""
+    if classify_map(table) == "body":
+        return True
+    return table.position is None and find_position_columns(table) is not None
 
 
 def list_gazetteers(tables: Iterable[Table], runner: QueryRunner) -> list[Gazetteer]:
-    """Find the tables of named features among those that the reader may know of."""
-    return [
-        found_gazetteer
-        for table in tables
-        if table.qualified_name in runner.published_state.tables_by_name
-        and table.release is None
-        and (found_gazetteer := find_gazetteer(table)) is not None
-    ]
+    """List the tables of named features that the reader may see."""
+    gazetteers = []
+    for table in tables:
+        if table.qualified_name not in runner.published_state.tables_by_name or table.release is not None:
+            continue
+        gazetteer = find_gazetteer(table)
+        if gazetteer is not None:
+            gazetteers.append(gazetteer)
+    return gazetteers
 
 
 def find_gazetteer(table: Table) -> Gazetteer | None:
-    """Return which columns of a table of named features are which; None: it is none."""
+    """Find the roles of the columns of a table of named features; None if it is no such table."""
     if table.position is not None:
-        position_columns = None
-    else:
-        position_columns = find_position_columns(table)
+        return None
+    position_columns = find_position_columns(table)
     if position_columns is None:
         return None
     texts = [column for column in table.columns if column.type.is_string and not column.hidden]
-    name = next(
-        (candidate for candidate in texts if _get_lower_case_ucd(candidate).startswith("meta.id;meta.main")), None
-    )
-    body = next((candidate for named in BODY_COLUMNS for candidate in texts if candidate.name.lower() == named), None)
+    main_ids = [column for column in texts if _get_lower_case_ucd(column).startswith("meta.id;meta.main")]
+    name = main_ids[0] if main_ids else None
+    body = find_body_column(texts)
     if name is None or body is None or name is body:
         return None
-    sizes = [
-        candidate
-        for candidate in table.columns
-        if candidate.unit == "km"
-        and _get_lower_case_ucd(candidate).startswith("phys.size")
-        and candidate.type.is_numeric
-        and not candidate.hidden
-    ]
-    size_column = sizes[0].name if sizes else None
+    size_column = None
+    for column in table.columns:
+        is_size = column.unit == "km" and _get_lower_case_ucd(column).startswith("phys.size")
+        if is_size and column.type.is_numeric and not column.hidden:
+            size_column = column.name
+            break
     return Gazetteer(
         table=table,
         name_column=name.name,
@@ -111,20 +109,21 @@ def find_gazetteer(table: Table) -> Gazetteer | None:
     )
 
 
-def find_single_body(table: Table, pairs: Iterable[tuple[str, str]], runner: QueryRunner) -> str:
-    """Return on which body the places of a search are: what it asks for, or the only one that the table has; empty.
+def find_body_column(columns: Sequence[Column]) -> Column | None:
+    """Return the column that names the body, the first of `BODY_COLUMNS` that there is."""
+    for body_name in BODY_COLUMNS:
+        for column in columns:
+            if column.name.lower() == body_name:
+                return column
+    return None
 
-    There are several.
+
+def find_single_body(table: Table, pairs: Iterable[tuple[str, str]], runner: QueryRunner) -> str:
+    """Return the body of the positions of a search: the one that it asks for, or the only one of the table.
+
+    Return an empty text if there are several.
     """
-    column = next(
-        (
-            candidate
-            for named in BODY_COLUMNS
-            for candidate in table.columns
-            if candidate.name.lower() == named and candidate.type.is_string
-        ),
-        None,
-    )
+    column = find_body_column([column for column in table.columns if column.type.is_string])
     if column is None:
         return ""
     requested_bodies = [value for name, value in pairs if name.lower() == column.name.lower()]
@@ -132,36 +131,35 @@ def find_single_body(table: Table, pairs: Iterable[tuple[str, str]], runner: Que
         if len(requested_bodies) == 1 and re.fullmatch(r"[\w /'-]+", requested_bodies[0]):
             return requested_bodies[0]
         return ""
-    if runner.find_published_table(table).statistics.get(column.name, {}).get(
-        "distinct"
-    ) != 1 or runner.has_hidden_rows(table):
+    statistics = runner.find_published_table(table).statistics
+    has_one_body = statistics.get(column.name, {}).get("distinct") == 1
+    if not has_one_body or runner.has_hidden_rows(table):
         return ""
     column_ref = build_column_ref(column.name)
     select = syntax_tree.Select((syntax_tree.SelectItem(column_ref),), _build_source(table), top=syntax_tree.Literal(1))
-    body_names = (
-        runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS).column(0).to_pylist()
-    )
+    rows = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
+    body_names = rows.column(0).to_pylist()
     if body_names and body_names[0] is not None:
         return str(body_names[0])
     return ""
 
 
 def find_body_radius_km(table: Table, pairs: Iterable[tuple[str, str]], runner: QueryRunner) -> float | None:
-    """Return the radius in km of the body that the places of a search are on; None.
+    """Return the radius in km of the body of the positions of a search.
 
-    There is none, or several, or nobody knows it.
+    Return None if there is no body, if there are several, or if the radius is unknown.
     """
     if not is_on_body(table):
         return None
     parameters = list(pairs)
-    name_matches = (
-        _BODY_SUFFIX_PATTERN.fullmatch(value.rpartition(",")[0].strip())
-        for name, value in parameters
-        if name == NEAR_PARAMETER
-    )  # Vieta (Mars), 200 km
-    body = find_single_body(table, parameters, runner) or next(
-        (name_match[2] for name_match in name_matches if name_match is not None), ""
-    )
+    body = find_single_body(table, parameters, runner)
+    if not body:
+        for name, value in parameters:
+            if name == NEAR_PARAMETER:  # Vieta (Mars), 200 km
+                name_match = _BODY_SUFFIX_PATTERN.fullmatch(value.rpartition(",")[0].strip())
+                if name_match is not None:
+                    body = name_match[2]
+                    break
     solar_system_body = bodies.find_body(body)
     if solar_system_body is None or solar_system_body.radii is None:
         return None
@@ -171,12 +169,12 @@ def find_body_radius_km(table: Table, pairs: Iterable[tuple[str, str]], runner: 
 def locate_name(
     name: str, table: Table, runner: QueryRunner, *, tables: Sequence[Table] = (), pairs: Sequence[tuple[str, str]] = ()
 ) -> tuple[float, float]:
-    """Return the position of a name, in degrees, on what the table's positions are on.
+    """Return the position of a name, in degrees, on the sky or the body of the table.
 
     Raises
     ------
     UserError
-        Nobody knows it, it is the name of several, or it has no fixed place.
+        The name is unknown, ambiguous, or has no fixed position.
     """
     if is_on_body(table):
         gazetteers = list_gazetteers(tables, runner)
@@ -202,7 +200,7 @@ def complete_name(
     tables: Sequence[Table] = (),
     pairs: Sequence[tuple[str, str]] = (),
 ) -> list[NameSuggestion]:
-    """Return names of places that begin with what somebody writes; then those that contain it."""
+    """Return the names of places that begin with a text, then those that contain it."""
     prefix = " ".join(prefix.split())[:MAX_NAME_CHARACTERS]
     if len(prefix) < 2:
         return []
@@ -217,160 +215,151 @@ def complete_name(
     else:
         names = []
     suggestions = _search_rows(table, names, table.position, prefix, runner)
-    local = runner.site.settings.resolver.table
-    name_table = next(
-        (
-            name_source
-            for name_source in tables
-            if local
-            and name_source.qualified_name.lower() == local.lower()
-            and name_source.qualified_name != table.qualified_name
-        ),
-        None,
-    )
+    name_table = _find_name_table(table, tables, runner)
     if name_table is not None and name_table.position is not None:
-        suggestions += _search_rows(
-            name_table, [column.name for column in _list_name_columns(name_table)], name_table.position, prefix, runner
-        )
+        name_columns = [column.name for column in _list_name_columns(name_table)]
+        suggestions += _search_rows(name_table, name_columns, name_table.position, prefix, runner)
     if table.position is not None:
-        suggestions += [
-            NameSuggestion(
-                name=name,
-                note=sky_object.kind or "",
-                longitude=sky_object.position[0],
-                latitude=sky_object.position[1],
-                radius_degrees=radius,
-            )
-            for name, sky_object, radius in bright.complete_name(prefix, MAX_SUGGESTIONS)
-            if sky_object.position is not None
-        ]
-    return list({name_source.name.casefold(): name_source for name_source in reversed(suggestions)}.values())[::-1][
-        :MAX_SUGGESTIONS
-    ]
+        for name, sky_object, radius in bright.complete_name(prefix, MAX_SUGGESTIONS):
+            if sky_object.position is not None:
+                longitude, latitude = sky_object.position
+                suggestion = NameSuggestion(
+                    name=name,
+                    note=sky_object.kind or "",
+                    longitude=longitude,
+                    latitude=latitude,
+                    radius_degrees=radius,
+                )
+                suggestions.append(suggestion)
+    # the first suggestion of a name wins, at the place of the last one
+    distinct_suggestions = {suggestion.name.casefold(): suggestion for suggestion in reversed(suggestions)}
+    return list(distinct_suggestions.values())[::-1][:MAX_SUGGESTIONS]
+
+
+def _find_name_table(table: Table, tables: Sequence[Table], runner: QueryRunner) -> Table | None:
+    """Return the table that the site's resolver uses, unless it is `table` itself."""
+    resolver_table = runner.site.settings.resolver.table
+    if not resolver_table:
+        return None
+    for candidate in tables:
+        is_resolver_table = candidate.qualified_name.lower() == resolver_table.lower()
+        if is_resolver_table and candidate.qualified_name != table.qualified_name:
+            return candidate
+    return None
 
 
 def complete_body_name(prefix: str) -> list[NameSuggestion]:
-    """Return planets, moons and small bodies whose name begins with what somebody writes."""
+    """Return the planets, moons and small bodies whose name begins with a text."""
     begin = prefix.strip().casefold()
-    return [
-        NameSuggestion(name=solar_system_body.name, note=solar_system_body.kind)
-        for solar_system_body in bodies.iterate_bodies()
-        if begin and solar_system_body.name.casefold().startswith(begin)
-    ][:MAX_SUGGESTIONS]
+    if not begin:
+        return []
+    matching_bodies = [body for body in bodies.iterate_bodies() if body.name.casefold().startswith(begin)]
+    return [NameSuggestion(name=body.name, note=body.kind) for body in matching_bodies[:MAX_SUGGESTIONS]]
 
 
 def _locate_feature(name: str, runner: QueryRunner, gazetteers: Sequence[Gazetteer], body_name: str) -> NameSuggestion:
     if not gazetteers:
-        raise UserError(
-            format_message("{name!r} is no position, and no table here has names of places", name),
-            remedy="write longitude, latitude in degrees",
-        )
+        message = format_message("{name!r} is no position, and no table here has names of places", name)
+        raise UserError(message, remedy="write longitude, latitude in degrees")
+    matches: list[NameSuggestion] = []
+    for gazetteer in gazetteers:
+        matches += _search_features(gazetteer, name, runner, body_name, is_exact=True)
     name_match = _BODY_SUFFIX_PATTERN.fullmatch(name)
-    matches = [match for each in gazetteers for match in _search_features(each, name, runner, body_name, is_exact=True)]
     if not matches and name_match is not None:
-        matches = [
-            match
-            for each in gazetteers
-            for match in _search_features(each, name_match[1], runner, name_match[2], is_exact=True)
-        ]
+        for gazetteer in gazetteers:
+            matches += _search_features(gazetteer, name_match[1], runner, name_match[2], is_exact=True)
     if not matches:
-        table_names = ", ".join(match.table.qualified_name for match in gazetteers)
-        raise UserError(
-            format_message("no place on {body} is called {name!r}; asked: {tables}", body_name, name, table_names)
-            if body_name
-            else format_message("no place is called {name!r}; asked: {tables}", name, table_names),
-            remedy="look at its spelling, or write longitude, latitude in degrees",
-        )
+        table_names = ", ".join(gazetteer.table.qualified_name for gazetteer in gazetteers)
+        if body_name:
+            message = format_message(
+                "no place on {body} is called {name!r}; asked: {tables}", body_name, name, table_names
+            )
+        else:
+            message = format_message("no place is called {name!r}; asked: {tables}", name, table_names)
+        raise UserError(message, remedy="look at its spelling, or write longitude, latitude in degrees")
     first_match = matches[0]
-    if any((match.longitude, match.latitude) != (first_match.longitude, first_match.latitude) for match in matches):
+    first_position = (first_match.longitude, first_match.latitude)
+    if any((match.longitude, match.latitude) != first_position for match in matches):
         shown_matches = "; ".join(f"{match.name}: {match.note}" for match in matches[:5])
-        raise UserError(
-            format_message("{count} places are called {name!r}: {shown}", len(matches), name, shown_matches),
-            remedy="write the body in brackets: Olympus Mons (Mars)",
-        )
+        message = format_message("{count} places are called {name!r}: {shown}", len(matches), name, shown_matches)
+        raise UserError(message, remedy="write the body in brackets: Olympus Mons (Mars)")
     return first_match
 
 
 def find_features(gazetteer: Gazetteer, name: str, runner: QueryRunner) -> list[tuple[str, NameSuggestion]]:
-    """Return the features that have a name, each with its body."""
+    """Return the features with a name, each with its body."""
     matches = _search_features(gazetteer, name, runner, "", is_exact=True)
-    return [
-        (name_match[2], feature)
-        for feature in matches
-        if (name_match := _BODY_SUFFIX_PATTERN.fullmatch(feature.name)) is not None
-    ]
+    features_by_body = []
+    for feature in matches:
+        name_match = _BODY_SUFFIX_PATTERN.fullmatch(feature.name)
+        if name_match is not None:
+            features_by_body.append((name_match[2], feature))
+    return features_by_body
 
 
 def _search_features(
     gazetteer: Gazetteer, name_text: str, runner: QueryRunner, body: str, *, is_exact: bool
 ) -> list[NameSuggestion]:
-    column_ref = build_column_ref(gazetteer.name_column)
-    lower = syntax_tree.FunctionCall("LOWER", (column_ref,))
     if body:
-        body_condition = syntax_tree.Comparison(
-            "=",
-            syntax_tree.FunctionCall("LOWER", (build_column_ref(gazetteer.body_column),)),
-            syntax_tree.Literal(body.lower()),
-        )
+        body_ref = build_column_ref(gazetteer.body_column)
+        lower_body = syntax_tree.FunctionCall("LOWER", (body_ref,))
+        body_condition = syntax_tree.Comparison("=", lower_body, syntax_tree.Literal(body.lower()))
     else:
         body_condition = None
-    test = (
-        syntax_tree.Comparison("=", lower, syntax_tree.Literal(" ".join(name_text.lower().split())))
-        if is_exact
-        else _build_prefix_condition(gazetteer.name_column, name_text)
-    )
+    if is_exact:
+        test = _build_name_condition(gazetteer.name_column, name_text)
+    else:
+        test = _build_prefix_condition(gazetteer.name_column, name_text)
     columns = [
         gazetteer.name_column,
         gazetteer.body_column,
         gazetteer.longitude_column,
         gazetteer.latitude_column,
-        *([gazetteer.size_column] if gazetteer.size_column else []),
     ]
-    rows = _fetch_rows(gazetteer.table, columns, syntax_tree.join_conditions(test, body_condition), runner)
+    if gazetteer.size_column:
+        columns.append(gazetteer.size_column)
+    condition = syntax_tree.join_conditions
+    rows = _fetch_rows(gazetteer.table, columns, condition(test, body_condition), runner)
     if not is_exact and rows.num_rows < MAX_SUGGESTIONS:
-        rows = _merge_rows(
-            rows,
-            _fetch_rows(
-                gazetteer.table,
-                columns,
-                syntax_tree.join_conditions(
-                    _build_substring_condition(gazetteer.name_column, name_text), body_condition
-                ),
-                runner,
-            ),
-        )
+        substring_test = _build_substring_condition(gazetteer.name_column, name_text)
+        substring_condition = syntax_tree.join_conditions(substring_test, body_condition)
+        rows = _merge_rows(rows, _fetch_rows(gazetteer.table, columns, substring_condition, runner))
     features = []
     for row in rows.to_pylist():
-        name, body_name, lon, lat = (row[each] for each in columns[:4])
+        name, body_name, lon, lat = (row[column_name] for column_name in columns[:4])
         if name is None or lon is None or lat is None:
             continue
         if gazetteer.size_column:
             size = row.get(gazetteer.size_column)
         else:
             size = None
-        note = ", ".join([str(body_name), f"{lon:.6g} {lat:.6g}", *([f"{size:.4g} km"] if size else [])])
-        features.append(
-            NameSuggestion(
-                name=str(name) if body else f"{name} ({body_name})",
-                note=note,
-                longitude=lon % 360,
-                latitude=lat,
-                radius_degrees=_compute_feature_radius(size, str(body_name)),
-            )
+        note_parts = [str(body_name), f"{lon:.6g} {lat:.6g}"]
+        if size:
+            note_parts.append(f"{size:.4g} km")
+        feature = NameSuggestion(
+            name=str(name) if body else f"{name} ({body_name})",
+            note=", ".join(note_parts),
+            longitude=lon % 360,
+            latitude=lat,
+            radius_degrees=_compute_feature_radius(size, str(body_name)),
         )
+        features.append(feature)
     return features
 
 
+def _build_name_condition(column_name: str, name: str) -> syntax_tree.Expr:
+    """Build the condition that a column has a name, regardless of case."""
+    lower_name = syntax_tree.FunctionCall("LOWER", (build_column_ref(column_name),))
+    return syntax_tree.Comparison("=", lower_name, syntax_tree.Literal(" ".join(name.lower().split())))
+
+
 def _compute_feature_radius(size_km: float | None, body: str) -> float:
-    """Return half the size of a feature as an angle seen from the centre of its body, rounded up to two digits."""
-    radii = next(
-        (
-            solar_system_body.radii
-            for solar_system_body in bodies.iterate_bodies()
-            if solar_system_body.name.casefold() == body.casefold()
-        ),
-        None,
-    )
+    """Return half the size of a feature as an angle at the centre of its body, rounded up to two digits."""
+    radii = None
+    for solar_system_body in bodies.iterate_bodies():
+        if solar_system_body.name.casefold() == body.casefold():
+            radii = solar_system_body.radii
+            break
     if not size_km or radii is None:
         return 0.0
     angle = min(math.degrees(size_km / 2 / radii[0]), 180.0)
@@ -379,16 +368,11 @@ def _compute_feature_radius(size_km: float | None, body: str) -> float:
 
 
 def _locate_own_row(name: str, table: Table, runner: QueryRunner) -> tuple[float, float] | None:
-    """Look a name up among the rows' own; None: none has it, or several have."""
+    """Look up a name in the table itself. Return None if no row has it, or several rows have."""
     if table.position is None:
         return None
     for column in _list_name_columns(table):
-        column_ref = build_column_ref(column.name)
-        test = syntax_tree.Comparison(
-            "=",
-            syntax_tree.FunctionCall("LOWER", (column_ref,)),
-            syntax_tree.Literal(" ".join(name.lower().split())),
-        )
+        test = _build_name_condition(column.name, name)
         try:
             rows = _fetch_rows(table, list(table.position), test, runner, row_limit=2)
         except HvenError:
@@ -412,7 +396,7 @@ def _search_rows(
             substring_condition = _build_substring_condition(name, name_text)
             rows = _merge_rows(rows, _fetch_rows(table, columns, substring_condition, runner))
         for row in rows.to_pylist():
-            coordinates = [row[each] for each in position or ()]
+            coordinates = [row[coordinate_name] for coordinate_name in position or ()]
             if coordinates and None not in coordinates:
                 note = " ".join(f"{value:.6g}" for value in coordinates)
             else:
@@ -422,22 +406,17 @@ def _search_rows(
 
 
 def _list_name_columns(table: Table) -> list[Column]:
-    """Return the columns of names that rows of objects have of their own."""
-    texts = [
-        column
-        for column in table.columns
-        if column.type.is_string and not column.hidden and _get_lower_case_ucd(column).startswith("meta.id")
-    ]
+    """Return at most three columns with names of objects, by rank."""
     if "s_region" in {column.name.lower() for column in table.columns}:
         return []  # rows of observations: their names are those of files, not of places
-    return sorted(
-        (
-            candidate
-            for candidate in texts
-            if ";src" not in _get_lower_case_ucd(candidate) and ";instr" not in _get_lower_case_ucd(candidate)
-        ),
-        key=lambda candidate: candidate.rank,
-    )[:3]
+    name_columns = []
+    for column in table.columns:
+        ucd = _get_lower_case_ucd(column)
+        is_object_name = ucd.startswith("meta.id") and ";src" not in ucd and ";instr" not in ucd
+        if column.type.is_string and not column.hidden and is_object_name:
+            name_columns.append(column)
+    name_columns.sort(key=lambda column: column.rank)
+    return name_columns[:3]
 
 
 def _fetch_rows(
@@ -450,28 +429,26 @@ def _fetch_rows(
 ) -> pa.Table:
     items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in dict.fromkeys(columns))
     select = syntax_tree.Select(items, _build_source(table), where=condition, top=syntax_tree.Literal(row_limit))
-    column_ref = build_column_ref(columns[0])
-    return runner.fetch_table(
-        syntax_tree.Query(select, order_by=(syntax_tree.OrderItem(column_ref),)),
-        timeout_seconds=QUERY_TIMEOUT_SECONDS,
-    )
+    by_first_column = syntax_tree.OrderItem(build_column_ref(columns[0]))
+    query = syntax_tree.Query(select, order_by=(by_first_column,))
+    return runner.fetch_table(query, timeout_seconds=QUERY_TIMEOUT_SECONDS)
 
 
 def _merge_rows(first: pa.Table, second: pa.Table) -> pa.Table:
-    rows = list(dict.fromkeys(tuple(row.items()) for row in (*first.to_pylist(), *second.to_pylist())))
-    return pa.Table.from_pylist([dict(row) for row in rows[:MAX_SUGGESTIONS]], schema=first.schema)
+    all_rows = [*first.to_pylist(), *second.to_pylist()]
+    distinct_rows = list(dict.fromkeys(tuple(row.items()) for row in all_rows))
+    kept_rows = [dict(row) for row in distinct_rows[:MAX_SUGGESTIONS]]
+    return pa.Table.from_pylist(kept_rows, schema=first.schema)
 
 
 def _build_prefix_condition(name: str, text: str) -> syntax_tree.Expr:
-    return syntax_tree.LikePredicate(
-        build_column_ref(name), syntax_tree.Literal(f"{_escape_pattern(text)}%"), ignore_case=True
-    )
+    pattern = syntax_tree.Literal(f"{_escape_pattern(text)}%")
+    return syntax_tree.LikePredicate(build_column_ref(name), pattern, ignore_case=True)
 
 
 def _build_substring_condition(name: str, text: str) -> syntax_tree.Expr:
-    return syntax_tree.LikePredicate(
-        build_column_ref(name), syntax_tree.Literal(f"%{_escape_pattern(text)}%"), ignore_case=True
-    )
+    pattern = syntax_tree.Literal(f"%{_escape_pattern(text)}%")
+    return syntax_tree.LikePredicate(build_column_ref(name), pattern, ignore_case=True)
 
 
 def _escape_pattern(text: str) -> str:

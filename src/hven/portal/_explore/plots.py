@@ -1,7 +1,4 @@
-"""What plots and maps draw: histograms, points, densities where points would be too many.
-
-Each under the conditions of a search.
-"""
+"""Data of plots and maps under the conditions of a search: histograms, points, or densities of many points."""
 
 from __future__ import annotations
 
@@ -29,17 +26,17 @@ if TYPE_CHECKING:
     from hven.portal._explore.search import TableSearch
 
 BIN_COUNT = 60
-MAX_ERROR_BARS = 3_000  # points that errors are drawn of: more of them cover each other
-MAX_POINTS = 100_000  # drawn one by one at most
-DENSITY_CELLS = 256  # cells along each side of a density
-QUERY_TIMEOUT_SECONDS = 10.0  # seconds
+MAX_ERROR_BARS = 3_000  # with more points, error bars cover each other
+MAX_POINTS = 100_000  # that are drawn one by one
+DENSITY_CELLS = 256  # along each side of a density
+QUERY_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """Rows by value: `counts` of bins of equal width from `low` to `high`; `is_time`: these are Julian dates.
+    """Rows by value: `counts` of bins of equal width from `low` to `high`; with `is_time`, in Julian dates.
 
-    `scale`: what was counted is not the value, but what it is told in.
+    With `scale`, the bins are of converted values.
     """
 
     column: Column
@@ -53,9 +50,9 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotPoints:
-    """Values of some columns, row by row; `has_more`: these are not all. `errors`.
+    """Values of some columns, row by row; `has_more`: there are further rows.
 
-    Of some of them the column of their errors, with its values.
+    `errors` has the error columns of some of them, with their values.
     """
 
     columns: tuple[Column, ...]
@@ -69,7 +66,7 @@ class PlotPoints:
 class DensityGrid:
     """Rows by two values: `counts[y][x]` over the box ``x_low..x_high``, ``y_low..y_high``; shape (SIDE, SIDE).
 
-    `scales`: of `Histogram`.
+    `scales` are as in `Histogram`.
     """
 
     x: Column
@@ -80,20 +77,20 @@ class DensityGrid:
 
 
 def is_plottable(column: Column) -> bool:
-    """Return whether a column has numbers, or times, that can be drawn."""
+    """Return whether a column has numbers or times."""
     kind = column.type
     return (kind.is_numeric or kind.is_timestamp) and not kind.is_array and not column.hidden
 
 
 def is_time(column: Column) -> bool:
-    """Return whether a column's values are drawn as Julian dates."""
+    """Return whether the values of a column are plotted as Julian dates."""
     return column.type.is_timestamp or column.epoch is not None
 
 
 def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -> tuple[float, float] | None:
-    """Return the smallest and largest value of a column among the rows of a search; None: there is none.
+    """Return the smallest and the largest value of a column in a search; None if there are no values.
 
-    Without conditions they are known already, unless a policy hides rows from this reader.
+    Without conditions, the published statistics have them, unless a policy hides rows from this reader.
     """
     if search.build_condition() is None and not runner.has_hidden_rows(search.table):
         published_table = runner.find_published_table(search.table)
@@ -102,16 +99,13 @@ def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -
         high = _to_number(statistics.get("maximum"))
         if low is not None and high is not None:
             return low, high
-    items = tuple(
-        syntax_tree.SelectItem(
-            syntax_tree.FunctionCall(name, (build_column_ref(column.name),)), syntax_tree.Ident(name.lower())
-        )
-        for name in ("MIN", "MAX")
-    )
-    extremes = runner.fetch_table(
-        syntax_tree.Query(syntax_tree.Select(items, search.build_source(), where=search.build_condition())),
-        timeout_seconds=QUERY_TIMEOUT_SECONDS,
-    )
+    column_ref = build_column_ref(column.name)
+    items = []
+    for name in ("MIN", "MAX"):
+        extreme = syntax_tree.FunctionCall(name, (column_ref,))
+        items.append(syntax_tree.SelectItem(extreme, syntax_tree.Ident(name.lower())))
+    select = syntax_tree.Select(tuple(items), search.build_source(), where=search.build_condition())
+    extremes = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
     low, high = (_to_number(extremes.column(number)[0].as_py()) for number in (0, 1))
     if low is None or high is None:
         return None
@@ -126,12 +120,12 @@ def build_histogram(
     bin_count: int = BIN_COUNT,
     scale: UnitScale | None = None,
 ) -> Histogram | None:
-    """Count the rows of a search by the value of a column; None: there is no value.
+    """Count the rows of a search by the value of a column; None if there are no values.
 
     Parameters
     ----------
     scale
-        What the values are told in: bins are even in it. None: as they are, and where it leads beyond all numbers.
+        The scale of the bins. With None, and if the converted values are not finite, bins are of the stored values.
 
     Raises
     ------
@@ -149,19 +143,16 @@ def build_histogram(
     width = (high - low) / bin_count or 1.0
     values = _build_bin_expression(column, low, width, scale)
     items = (syntax_tree.SelectItem(values, syntax_tree.Ident("b")), COUNT_ITEM)
-    bin_counts = runner.fetch_table(
-        syntax_tree.Query(
-            syntax_tree.Select(items, search.build_source(), where=search.build_condition(), group_by=(values,))
-        ),
-        timeout_seconds=QUERY_TIMEOUT_SECONDS,
-    )
+    select = syntax_tree.Select(items, search.build_source(), where=search.build_condition(), group_by=(values,))
+    bin_counts = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
     counts = np.zeros(bin_count, np.int64)
     missing_count = 0
     for bin_number, count in zip(bin_counts.column(0).to_pylist(), bin_counts.column(1).to_pylist(), strict=True):
         if bin_number is None or not math.isfinite(bin_number):
             missing_count += count
         else:
-            counts[min(max(int(bin_number), 0), bin_count - 1)] += count  # the largest value belongs to the last bin
+            bin_index = min(max(int(bin_number), 0), bin_count - 1)  # the largest value belongs to the last bin
+            counts[bin_index] += count
     return Histogram(
         column=column,
         low=low,
@@ -174,11 +165,12 @@ def build_histogram(
 
 
 def _scale_bounds(scale: UnitScale | None, bounds: tuple[float, float]) -> tuple[UnitScale | None, tuple[float, float]]:
-    """Return the scale that values between two bounds are told in, and these in it; None.
-
-    It changes nothing, or cannot tell them all.
-    """
-    if scale is None or (scale.factor == 1.0 and not scale.is_inverse) or (scale.is_inverse and bounds[0] <= 0):
+    """Return a scale and converted bounds; None and the bounds if the scale changes nothing or is not finite there."""
+    if scale is None:
+        return None, bounds
+    is_identity = scale.factor == 1.0 and not scale.is_inverse
+    if is_identity or (scale.is_inverse and bounds[0] <= 0):
+        return None, bounds
         return None, bounds
     low, high = sorted(map(scale.convert, bounds))
     if math.isfinite(high - low):
@@ -189,22 +181,18 @@ def _scale_bounds(scale: UnitScale | None, bounds: tuple[float, float]) -> tuple
 def fetch_points(
     search: TableSearch, columns: Sequence[Column], runner: QueryRunner, *, row_limit: int = MAX_POINTS
 ) -> PlotPoints:
-    """Return the values of columns row by row, with the rows' keys."""
+    """Fetch the values of columns row by row, with the keys of the rows."""
     for column in columns:
         if not column.type.is_string and not column.type.is_geometry:
             _check_plottable(column)
-    errors = {
-        column.name: error for column in columns[:2] if (error := find_error_column(column, search.table)) is not None
-    }
-    names = list(
-        dict.fromkeys(
-            [
-                *(column.name for column in columns),
-                *(error_column.name for error_column in errors.values()),
-                *search.table.primary,
-            ]
-        )
-    )
+    error_columns = {}
+    for column in columns[:2]:
+        error_column = find_error_column(column, search.table)
+        if error_column is not None:
+            error_columns[column.name] = error_column
+    column_names = [column.name for column in columns]
+    error_names = [error_column.name for error_column in error_columns.values()]
+    names = list(dict.fromkeys([*column_names, *error_names, *search.table.primary]))
     query = search.copy_with(order=()).build_query(columns=names, limit=row_limit + 1)
     rows = runner.fetch_table(
         query,
@@ -212,30 +200,28 @@ def fetch_points(
         timeout_seconds=QUERY_TIMEOUT_SECONDS,
     )
     values = rows.slice(0, row_limit)
+    errors = {}
+    if values.num_rows <= MAX_ERROR_BARS:
+        errors = {name: (column, values.column(column.name)) for name, column in error_columns.items()}
     return PlotPoints(
         columns=tuple(columns),
-        values=values.select([column.name for column in columns]),
+        values=values.select(column_names),
         keys=format_keys(values, search.table.primary),
         has_more=rows.num_rows > row_limit,
-        errors={name: (error, values.column(error.name)) for name, error in errors.items()}
-        if values.num_rows <= MAX_ERROR_BARS
-        else {},
+        errors=errors,
     )
 
 
 def find_error_column(column: Column, table: Table) -> Column | None:
-    """Find the column of a column's errors.
+    """Find the column with the errors of a column.
 
-    The one that its group names, or of UCD ``stat.error;..`` with the same words behind.
-
-    Where several columns have those words, the name decides: ``e_mass``, ``mass_err``, ``mass_error``. An error in
-    another unit is none.
+    It is the one that a group names, or the one with the UCD ``stat.error;..`` of the column. If several columns have
+    that UCD, the name decides: ``e_mass``, ``mass_err``, ``mass_error``. The unit must be the same.
     """
-    candidates = {
-        candidate.name: candidate
-        for candidate in table.columns
-        if is_plottable(candidate) and (candidate.unit or "") == (column.unit or "")
-    }
+    candidates = {}
+    for candidate in table.columns:
+        if is_plottable(candidate) and (candidate.unit or "") == (column.unit or ""):
+            candidates[candidate.name] = candidate
     for group in table.groups:
         if group.roles.get("value") == column.name and group.roles.get("error") in candidates:
             return candidates[group.roles["error"]]
@@ -264,31 +250,28 @@ def build_density(
     cell_count: int = DENSITY_CELLS,
     scales: tuple[UnitScale | None, UnitScale | None] = (None, None),
 ) -> DensityGrid | None:
-    """Count the rows of a search by two values; None: there are none. `scales`: of `build_histogram`."""
+    """Count the rows of a search by two values; None if there are none. `scales` are as in `build_histogram`."""
     for column in (x, y):
         _check_plottable(column)
     x_range = find_value_range(search, x, runner)
     y_range = find_value_range(search, y, runner)
     if x_range is None or y_range is None:
         return None
-    (x_scale, x_range), (y_scale, y_range) = _scale_bounds(scales[0], x_range), _scale_bounds(scales[1], y_range)
-    bins = [
-        _build_bin_expression(column, low, ((high - low) or 1.0) / cell_count, scale)
-        for column, (low, high), scale in ((x, x_range, x_scale), (y, y_range, y_scale))
-    ]
-    items = (
-        *(
-            syntax_tree.SelectItem(bin_expression, syntax_tree.Ident(name))
-            for bin_expression, name in zip(bins, "xy", strict=True)
-        ),
-        COUNT_ITEM,
+    x_scale, x_range = _scale_bounds(scales[0], x_range)
+    y_scale, y_range = _scale_bounds(scales[1], y_range)
+    bins = []
+    for column, (low, high), scale in ((x, x_range, x_scale), (y, y_range, y_scale)):
+        cell_width = ((high - low) or 1.0) / cell_count
+        bins.append(_build_bin_expression(column, low, cell_width, scale))
+    x_item = syntax_tree.SelectItem(bins[0], syntax_tree.Ident("x"))
+    y_item = syntax_tree.SelectItem(bins[1], syntax_tree.Ident("y"))
+    select = syntax_tree.Select(
+        (x_item, y_item, COUNT_ITEM),
+        search.build_source(),
+        where=search.build_condition(),
+        group_by=tuple(bins),
     )
-    cell_counts = runner.fetch_table(
-        syntax_tree.Query(
-            syntax_tree.Select(items, search.build_source(), where=search.build_condition(), group_by=tuple(bins))
-        ),
-        timeout_seconds=QUERY_TIMEOUT_SECONDS,
-    )
+    cell_counts = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
     counts = np.zeros((cell_count, cell_count), np.int64)
     at_x, at_y, count = (np.asarray(cell_counts.column(number).to_numpy(), np.float64) for number in range(3))
     is_finite = np.isfinite(at_x) & np.isfinite(at_y)
@@ -299,13 +282,12 @@ def build_density(
 
 def _check_plottable(column: Column) -> None:
     if not is_plottable(column):
-        raise UserError(
-            format_message("{name} has no numbers and no times", column.name), remedy="choose a column of numbers"
-        )
+        message = format_message("{name} has no numbers and no times", column.name)
+        raise UserError(message, remedy="choose a column of numbers")
 
 
 def _build_bin_expression(column: Column, low: float, width: float, scale: UnitScale | None = None) -> syntax_tree.Expr:
-    """Write the number of the bin that a value falls into."""
+    """Build the number of the bin of a value."""
     value: syntax_tree.Expr = build_column_ref(column.name)
     if column.type.is_timestamp:
         value = syntax_tree.FunctionCall("IVO_TO_JD", (value,))
@@ -317,20 +299,19 @@ def _build_bin_expression(column: Column, low: float, width: float, scale: UnitS
         else:
             value = syntax_tree.BinaryOperation("*", value, factor)
     shifted = syntax_tree.BinaryOperation("-", value, syntax_tree.Literal(float(low)))
-    return syntax_tree.FunctionCall(
-        "FLOOR", (syntax_tree.BinaryOperation("/", shifted, syntax_tree.Literal(float(width))),)
-    )
+    bin_number = syntax_tree.BinaryOperation("/", shifted, syntax_tree.Literal(float(width)))
+    return syntax_tree.FunctionCall("FLOOR", (bin_number,))
 
 
 def to_plot_value(value: Any) -> Any:
-    """Return a value as plots take it: a number or None, times as Julian dates; texts stay."""
+    """Convert a value for plots: to a number or None, times to Julian dates; texts stay texts."""
     if isinstance(value, str):
         return value
     return _to_number(value)
 
 
 def _to_number(value: Any) -> float | None:
-    """Return a value as a number: times as Julian dates."""
+    """Convert a value to a finite number, times to Julian dates; None if it is none."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)

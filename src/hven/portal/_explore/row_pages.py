@@ -1,4 +1,4 @@
-"""Pages of rows: from anywhere in a table of millions, in any order, the end as quickly as the beginning."""
+"""Fetch pages of rows from anywhere in a large table, in any order; the end takes as long as the beginning."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from hven.portal._explore.page_queries import QueryRunner
     from hven.portal._explore.search import TableSearch
 
-MAX_PAGE_ROWS = 1000  # rows of a page
-MAX_KEY_CHARACTERS = 10_000  # characters of a key
-MAX_SEARCHED_ROWS = 5_000_000  # rows among which the place of one is looked for
+MAX_PAGE_ROWS = 1000
+MAX_KEY_CHARACTERS = 10_000
+MAX_SEARCHED_ROWS = 5_000_000  # rows among which the number of one row is searched
 MAX_RELAXED_CONDITIONS = 12  # conditions that are left out one by one
-COUNT_TIMEOUT_SECONDS = 1.0  # seconds that counting may take before a page goes without
+COUNT_TIMEOUT_SECONDS = 1.0  # after which a page shows no count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCount:
-    """How many rows a search finds.
+    """The number of rows that a search finds.
 
-    `is_exact` is False for an estimate, and `rows` None if nobody could count in time.
+    `is_exact` is False for an estimate; `rows` is None if the time was too short to count.
     """
 
     rows: int | None
@@ -54,9 +54,9 @@ class RowPage:
     Attributes
     ----------
     columns
-        What is shown, in order; `rows` has the same.
+        The shown columns, in the order of `rows`.
     keys
-        Primary key of each row as JSON text, to name it in an address; empty texts if the table has none.
+        Primary key of each row as JSON text, as addresses name it; empty texts if the table has no key.
     """
 
     columns: tuple[Column, ...]
@@ -67,9 +67,9 @@ class RowPage:
 
 
 def count_rows(search: TableSearch, runner: QueryRunner, *, timeout_seconds: float = COUNT_TIMEOUT_SECONDS) -> RowCount:
-    """Count what a search finds.
+    """Count the rows of a search.
 
-    A table without conditions is counted by what is known of it, unless a policy hides rows from this reader.
+    Without conditions, the published number of rows is used, unless a policy hides rows from this reader.
     """
     if search.build_condition() is None and not runner.has_hidden_rows(search.table):
         known_count = runner.find_published_table(search.table).rows
@@ -84,10 +84,10 @@ def count_rows(search: TableSearch, runner: QueryRunner, *, timeout_seconds: flo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelaxedSearch:
-    """A search without one of its conditions, or without all those that no row meets: `row_count` is how many it finds.
+    """A search without one of its conditions, or without all conditions that no row meets; it finds `row_count` rows.
 
-    `value_ranges` names what was left out, each with the least and the greatest of the numbers or times that it is on,
-    as two rows of a page; None: it is on none, or nobody could say in time.
+    `value_ranges` has the names of these conditions. Each has the least and the greatest value of its column as two rows
+    of a page; None if the column has no order, or the time was too short.
     """
 
     value_ranges: Mapping[str, RowPage | None]
@@ -100,18 +100,17 @@ def relax_search(
     runner: QueryRunner,
     *,
     timeout_seconds: float = COUNT_TIMEOUT_SECONDS,
-    to_lines: Callable[[TableSearch], TableSearch] = lambda one: one,
+    to_lines: Callable[[TableSearch], TableSearch] = lambda line_search: line_search,
 ) -> list[RelaxedSearch]:
-    """Count what a search would find without each of its conditions.
+    """Count the rows that a search would find without each of its conditions, the fewest first.
 
-    What finds nothing, or takes too long, is left out.
-
-    Where none of them helps alone, those that no row meets, whatever else is asked, are left out together.
+    A relaxed search that finds nothing or takes too long is left out. If none of them finds rows, the conditions that no
+    row meets are left out together.
 
     Parameters
     ----------
     to_lines
-        Makes of a search that of the lines which are counted.
+        Turns a search of rows into a search of the lines that are counted.
     """
     own_changes: dict[str, dict[str, object]] = {
         WORDS_PARAMETER: {"words": ""},
@@ -124,7 +123,9 @@ def relax_search(
     give_up_time = time.monotonic() + timeout_seconds
 
     def drop_conditions(condition_names: Collection[str]) -> TableSearch:
-        changes = {key: value for name in condition_names for key, value in own_changes.get(name, {}).items()}
+        changes: dict[str, object] = {}
+        for name in condition_names:
+            changes |= own_changes.get(name, {})
         return _remove_conditions(search, condition_names).copy_with(**changes)
 
     def count_in_time(relaxed_search: TableSearch) -> int | None:
@@ -136,63 +137,56 @@ def relax_search(
     def relax_conditions(condition_names: Sequence[str]) -> RelaxedSearch | None:
         relaxed_search = drop_conditions(condition_names)
         row_count = count_in_time(relaxed_search)
-        if row_count:
-            value_ranges = {
-                name: _find_value_range(relaxed_search, name, runner, give_up_time - time.monotonic())
-                for name in condition_names
-            }
-        else:
-            value_ranges = {}
-        if row_count:
-            return RelaxedSearch(value_ranges=value_ranges, search=relaxed_search, row_count=row_count)
-        return None
+        if not row_count:
+            return None
+        value_ranges = {}
+        for name in condition_names:
+            remaining_seconds = give_up_time - time.monotonic()
+            value_ranges[name] = _find_value_range(relaxed_search, name, runner, remaining_seconds)
+        return RelaxedSearch(value_ranges=value_ranges, search=relaxed_search, row_count=row_count)
 
-    relaxed = [candidate for name in condition_names if (candidate := relax_conditions([name])) is not None]
+    candidates = [relax_conditions([name]) for name in condition_names]
+    relaxed = [candidate for candidate in candidates if candidate is not None]
     if not relaxed and len(condition_names) > 1:
-        unmet_names = [
-            name
-            for name in condition_names
-            if count_in_time(drop_conditions([candidate for candidate in condition_names if candidate != name])) == 0
-        ]
+        unmet_names = []
+        for name in condition_names:
+            other_conditions = [other_name for other_name in condition_names if other_name != name]
+            if count_in_time(drop_conditions(other_conditions)) == 0:
+                unmet_names.append(name)
         if len(unmet_names) > 1:
             jointly_relaxed = relax_conditions(unmet_names)
-        else:
-            jointly_relaxed = None
-        if jointly_relaxed is not None:
-            relaxed = [jointly_relaxed]
-        else:
-            relaxed = []
-    return sorted(relaxed, key=lambda each: each.row_count)
+            relaxed = [] if jointly_relaxed is None else [jointly_relaxed]
+    return sorted(relaxed, key=lambda relaxed_search: relaxed_search.row_count)
 
 
 def _find_value_range(search: TableSearch, name: str, runner: QueryRunner, timeout_seconds: float) -> RowPage | None:
-    """Ask for the least and the greatest value of what a condition is on."""
-    typed_columns = [(column, column.type) for column in search.table.columns if not column.hidden]
-    ordered_columns = [
-        column for column, kind in typed_columns if (kind.is_numeric or kind.is_timestamp) and not kind.is_array
-    ]
-    own_pair = next(((column, column) for column in ordered_columns if column.name == name), None)
-    column_pair = own_pair or next(
-        ((low, high) for stem, low, high in find_range_pairs(ordered_columns) if stem == name.lower()), None
-    )
+    """Fetch the least and the greatest value of the column or pair of columns of a condition."""
+    ordered_columns = []
+    for column in search.table.columns:
+        is_ordered = column.type.is_numeric or column.type.is_timestamp
+        if not column.hidden and is_ordered and not column.type.is_array:
+            ordered_columns.append(column)
+    column_pairs = [(column, column) for column in ordered_columns if column.name == name]
+    if not column_pairs:
+        range_pairs = find_range_pairs(ordered_columns)
+        column_pairs = [(low, high) for stem, low, high in range_pairs if stem == name.lower()]
+    column_pair = column_pairs[0] if column_pairs else None
     if column_pair is None or timeout_seconds <= 0:
         return None
     low, high = column_pair
-    column_ref = build_column_ref(low.name)
+    least = syntax_tree.FunctionCall("MIN", (build_column_ref(low.name),))
+    greatest = syntax_tree.FunctionCall("MAX", (build_column_ref(high.name),))
     items = (
-        syntax_tree.SelectItem(syntax_tree.FunctionCall("MIN", (column_ref,)), syntax_tree.Ident("low")),
-        syntax_tree.SelectItem(
-            syntax_tree.FunctionCall("MAX", (build_column_ref(high.name),)), syntax_tree.Ident("high")
-        ),
+        syntax_tree.SelectItem(least, syntax_tree.Ident("low")),
+        syntax_tree.SelectItem(greatest, syntax_tree.Ident("high")),
     )
+    select = syntax_tree.Select(items, search.build_source(), where=search.build_condition())
     try:
-        answer = runner.fetch_table(
-            syntax_tree.Query(syntax_tree.Select(items, search.build_source(), where=search.build_condition())),
-            timeout_seconds=timeout_seconds,
-        )
+        answer = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=timeout_seconds)
     except HvenError:
         return None
-    values = pa.concat_arrays([answer.column(at).combine_chunks().cast(low.type.arrow) for at in (0, 1)])
+    extremes = [answer.column(at).combine_chunks().cast(low.type.arrow) for at in (0, 1)]
+    values = pa.concat_arrays(extremes)
     if values.null_count:
         return None
     rows = pa.table({low.name: values})
@@ -213,38 +207,37 @@ def _remove_conditions(search: TableSearch, condition_names: Collection[str]) ->
 def fetch_page(
     search: TableSearch, runner: QueryRunner, *, offset: int = 0, limit: int = 100, total_rows: int | None = None
 ) -> RowPage:
-    """Read the rows ``offset .. offset + limit`` of a search.
+    """Fetch the rows ``offset .. offset + limit`` of a search.
 
     Parameters
     ----------
     total_rows
-        How many there are, if that is known: rows behind the middle of a table that is sorted by columns without nulls
-        are then asked from its end.
+        The number of rows, if known: rows in the second half of a table that is sorted by columns without nulls are then
+        fetched from its end.
     """
     limit = min(limit, MAX_PAGE_ROWS)
     shown_columns = search.list_shown_columns()
     primary = search.table.primary
-    names = list(dict.fromkeys([*(column.name for column in shown_columns), *primary]))
+    shown_names = [*(column.name for column in shown_columns), *primary]
+    names = list(dict.fromkeys(shown_names))
     order = _complete_order(search)
     ordered_search = search.copy_with(order=order)
-    backwards = (
-        bool(order)
-        and total_rows is not None
-        and offset > total_rows // 2
-        and _is_reversible(search, runner, [name for name, _ in order])
-    )
+    is_second_half = total_rows is not None and offset > total_rows // 2
+    order_names = [name for name, _ in order]
+    backwards = bool(order) and is_second_half and _is_reversible(search, runner, order_names)
     if backwards and total_rows is not None:
         begin = max(total_rows - offset - limit, 0)
         size = min(limit, total_rows - offset)
-        reversed_search = replace(
-            ordered_search, order=tuple((name, not is_descending) for name, is_descending in order)
-        )
+        reversed_order = tuple((name, not is_descending) for name, is_descending in order)
+        reversed_search = replace(ordered_search, order=reversed_order)
         query = reversed_search.build_query(columns=names, limit=max(size, 0), offset=begin)
         rows = runner.fetch_table(query)
-        rows = rows.take(pa.array(range(rows.num_rows - 1, -1, -1), pa.int64()))
+        reversed_numbers = range(rows.num_rows - 1, -1, -1)
+        rows = rows.take(pa.array(reversed_numbers, pa.int64()))
         has_more = offset + rows.num_rows < total_rows
     else:
-        rows = runner.fetch_table(ordered_search.build_query(columns=names, limit=limit + 1, offset=offset or None))
+        query = ordered_search.build_query(columns=names, limit=limit + 1, offset=offset or None)
+        rows = runner.fetch_table(query)
         has_more = rows.num_rows > limit
         rows = rows.slice(0, limit)
     return RowPage(
@@ -257,7 +250,7 @@ def fetch_page(
 
 
 def fetch_row(search: TableSearch, runner: QueryRunner, key: str) -> RowPage:
-    """Read one row, all of its columns, by its key as `RowPage.keys` writes it; no row if there is none of that key."""
+    """Fetch one row with all columns by its key (see `RowPage.keys`); the page is empty if there is no such row."""
     columns = tuple(column for column in search.table.columns if not column.hidden)
     test = build_key_condition(search, key)
     items = tuple(syntax_tree.SelectItem(build_column_ref(column.name)) for column in columns)
@@ -265,19 +258,17 @@ def fetch_row(search: TableSearch, runner: QueryRunner, key: str) -> RowPage:
         where = test
     else:
         where = syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
-    rows = runner.fetch_table(
-        syntax_tree.Query(syntax_tree.Select(items, search.build_source(), where=where, top=syntax_tree.Literal(1)))
-    )
+    select = syntax_tree.Select(items, search.build_source(), where=where, top=syntax_tree.Literal(1))
+    rows = runner.fetch_table(syntax_tree.Query(select))
     keys = (key,) * rows.num_rows
     return RowPage(columns=columns, rows=rows, keys=keys, offset=0, has_more=False)
 
 
 def find_row_number(search: TableSearch, runner: QueryRunner, key: str) -> int | None:
-    """Find at which place of a search a row stands, from 0; None.
+    """Find the number of a row in a search, from 0.
 
-    It is not among its rows, or nobody could say in time.
-
-    Keys alone are read, in the order in which pages have them.
+    Return None if the search does not find the row, or the time is too short. The query reads only keys, in the order of
+    the pages.
     """
     primary = search.table.primary
     if build_key_condition(search, key) is None:
@@ -286,19 +277,17 @@ def find_row_number(search: TableSearch, runner: QueryRunner, key: str) -> int |
     if total is None or total > MAX_SEARCHED_ROWS:
         return None
     try:
-        query = search.copy_with(order=_complete_order(search)).build_query(columns=list(primary))
-        keys = runner.fetch_table(
-            query,
-            row_limit=MAX_SEARCHED_ROWS,
-            timeout_seconds=COUNT_TIMEOUT_SECONDS,
-        )
+        ordered_search = search.copy_with(order=_complete_order(search))
+        query = ordered_search.build_query(columns=list(primary))
+        keys = runner.fetch_table(query, row_limit=MAX_SEARCHED_ROWS, timeout_seconds=COUNT_TIMEOUT_SECONDS)
     except TimeLimitError:
         return None
     is_match: pa.ChunkedArray | None = None
     for name, value in zip(primary, json.loads(key), strict=True):
         column = keys.column(name)
         if isinstance(value, str):
-            is_equal = pc.equal(column if pa.types.is_string(column.type) else column.cast(pa.string()), str(value))
+            column_texts = column if pa.types.is_string(column.type) else column.cast(pa.string())
+            is_equal = pc.equal(column_texts, str(value))
         else:
             is_equal = pc.equal(column, value)
         if is_match is None:
@@ -310,32 +299,25 @@ def find_row_number(search: TableSearch, runner: QueryRunner, key: str) -> int |
 
 
 def find_next_offset(search: TableSearch, runner: QueryRunner, key: str, offset: int) -> int:
-    """Return where the rows behind a row begin, by its key; `offset` if it is gone, or nobody can say."""
-    if key:
-        row_number = find_row_number(search, runner, key)
-    else:
-        row_number = None
+    """Return the offset of the rows after a row, by its key; `offset` if the row is not found in time."""
+    row_number = find_row_number(search, runner, key) if key else None
     return offset if row_number is None else row_number + 1
 
 
 def _complete_order(search: TableSearch) -> tuple[tuple[str, bool], ...]:
-    """Return the whole order of a search.
+    """Return the order of a search, completed by the primary key.
 
-    Rows that compare equal come in the order of their keys, else a row might stand on two pages, and another on none.
+    Without the key, rows that compare equal might occur on two pages and others on none.
     """
-    requested_order = tuple(search.order)
-    return requested_order and (
-        *requested_order,
-        *(
-            (name, False)
-            for name in search.table.primary
-            if name not in {column_name for column_name, _ in requested_order}
-        ),
-    )
+    if not search.order:
+        return ()
+    ordered_names = {name for name, _ in search.order}
+    key_order = [(name, False) for name in search.table.primary if name not in ordered_names]
+    return (*search.order, *key_order)
 
 
 def build_key_condition(search: TableSearch, key: str) -> syntax_tree.Expr | None:
-    """Return the condition that a row has this key; None: it is no key of this table."""
+    """Return the condition that a row has this key; None if it is no key of this table."""
     primary = search.table.primary
     try:
         if len(key) <= MAX_KEY_CHARACTERS:
@@ -349,27 +331,26 @@ def build_key_condition(search: TableSearch, key: str) -> syntax_tree.Expr | Non
     tests: list[syntax_tree.Expr] = []
     for name, value in zip(primary, values, strict=True):
         kind = search.table.find_column(name).type
-        if kind.is_numeric and (isinstance(value, bool) or not isinstance(value, int | float)):
-            return None
-        if not kind.is_numeric and not isinstance(value, str):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        has_valid_type = is_number if kind.is_numeric else isinstance(value, str)
+        if not has_valid_type:
             return None
         tests.append(syntax_tree.Comparison("=", build_column_ref(name), syntax_tree.Literal(value)))
     return syntax_tree.join_conditions(*tests)
 
 
 def _is_reversible(search: TableSearch, runner: QueryRunner, column_names: list[str]) -> bool:
-    """Return whether the opposite order is the same one read from its end: nulls come last in both."""
+    """Return whether the reversed order lists the rows backwards: it does without nulls, which are always last."""
     statistics = runner.find_published_table(search.table).statistics
     return all(statistics.get(name, {}).get("nulls") == 0 for name in column_names)
 
 
 def format_keys(rows: pa.Table, primary: tuple[str, ...]) -> tuple[str, ...]:
-    """Write the keys of rows as JSON text, to name them in an address; empty texts if the table has none."""
+    """Write the keys of rows as JSON texts for addresses; empty texts if the table has no key."""
     if not primary:
         return ("",) * int(rows.num_rows)
     values: list[list[object]] = [rows.column(name).to_pylist() for name in primary]
-    keys = [
-        json.dumps(list(each), ensure_ascii=False, separators=(",", ":"), default=str)
-        for each in zip(*values, strict=True)
-    ]
-    return tuple(keys)
+    return tuple(
+        json.dumps(list(row_values), ensure_ascii=False, separators=(",", ":"), default=str)
+        for row_values in zip(*values, strict=True)
+    )

@@ -1,9 +1,9 @@
-"""The state of a search as an address has it.
+"""Read a search from the parameters of an address, and write it back.
 
-Conditions, place, words, order, columns -> an ADQL tree, and the address again.
+A search has conditions, a place, words, an order and columns. It becomes an ADQL syntax tree, and an address again.
 
-A condition is ``column=value`` in the language of EPN-TAP parameters (`hven.portal.conditions`); names that begin with
-``_`` are the portal's own. Whatever cannot be understood becomes a `SearchFault` of its field: the rest of the search
+A condition is ``column=value`` in the language of EPN-TAP parameters (`hven.portal.conditions`). Names that begin with
+``_`` are the portal's own. A parameter that cannot be read becomes a `SearchFault` of its field; the rest of the search
 still runs.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column, Table
 
-PORTAL_PREFIX = "_"  # what a name begins with that is no column
+PORTAL_PREFIX = "_"  # names with this prefix are no columns
 (
     WORDS_PARAMETER,
     NEAR_PARAMETER,
@@ -52,7 +52,7 @@ PORTAL_PREFIX = "_"  # what a name begins with that is no column
     "_files",
 )
 COUNT_ITEM = syntax_tree.SelectItem(syntax_tree.FunctionCall("COUNT", star=True), syntax_tree.Ident("n"))
-MAX_TEXT_COLUMNS = 8  # columns of text that free words are looked for in
+MAX_TEXT_COLUMNS = 8  # text columns that free words are searched in
 MAX_WORDS = 30  # of free text
 MAX_LIST_ITEMS = 500  # columns named in one parameter, conditions on one column
 PORTAL_PARAMETERS = frozenset(
@@ -72,14 +72,14 @@ PORTAL_PARAMETERS = frozenset(
         "_plot",
         "_compare",
     }
-)  # a column of such a name stands in quotes: "_row"=..
+)  # a column with such a name is written in quotes: "_row"=..
 _NAME_LIST_PATTERN = re.compile(r'(?:[^,"]|"(?:[^"]|"")*"?)+')
 CONDITION_OPERATORS = ("!=", "<>", "<=", ">=", "<", ">", "!", "=")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFault:
-    """What of a search could not be understood: the field's name, why, and what helps."""
+    """A parameter of a search that cannot be read: the name of the field, the reason and the remedy."""
 
     field: str
     message: str
@@ -88,9 +88,9 @@ class SearchFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchCircle:
-    """A circle on the sphere of the table's positions: degrees.
+    """A circle on the sphere of the table's positions, in degrees.
 
-    `name` if a resolver gave the centre, `radius_text` a radius that was written as a length.
+    `name` is the object that a resolver found the centre of; `radius_text` is a radius that was written as a length.
     """
 
     longitude: float
@@ -102,29 +102,29 @@ class SearchCircle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSearch:
-    """What is asked of one table.
+    """A search in one table.
 
     Attributes
     ----------
     conditions
-        Name of a column, or of a pair ``x_min``/``x_max`` -> values as they were written; all must hold, of the values
-        of one name any.
+        Name of a column, or of a pair ``x_min``/``x_max`` -> values as the reader wrote them. A row must meet one value of
+        each name.
     tests
-        The same as conditions of the query, in the same order; those with faults are left out.
+        The conditions as expressions of the query, in the same order; those with faults are left out.
     near, inside
-        A circle, and a region as DALI writes it (``POLYGON 1 2 ..``).
+        A circle, and a region in DALI notation (``POLYGON 1 2 ..``).
     every
-        One row for each step of time, of those that all else leaves.
+        A cadence: one row for each step of time, of the rows that meet all other conditions.
     order
-        Column and whether it descends.
+        Columns to sort by, each with whether it descends.
     columns
-        Which are shown, in this order; empty: the principal ones, and those that are searched.
+        The shown columns, in this order; empty: the principal ones and those that are searched.
     each
-        Each file of an observation has its own line.
+        Whether each file of an observation has its own line.
     rest
-        Parameters of the panes: carried along, never looked at.
+        Parameters of the panes; they are passed through.
     wrong
-        What was written into fields that have faults: a form shows it again, nothing else looks at it.
+        Values of fields with faults, which the form shows again.
     """
 
     table: Table
@@ -144,27 +144,24 @@ class TableSearch:
     wrong: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     def list_shown_columns(self) -> tuple[Column, ...]:
-        """Return the columns of an answer."""
+        """Return the columns that the answer shows."""
         if self.columns:
             return tuple(self.table.find_column(name) for name in self.columns)
         searched_names = {name.lower() for name, _ in self.conditions}
         columns = [column for column in self.table.columns if not column.hidden]
-        if searched_names - {candidate.name.lower() for candidate in columns}:
-            pairs = find_range_pairs(columns)
-            searched_names |= {
-                candidate.name.lower() for stem, *ends in pairs if stem in searched_names for candidate in ends
-            }
+        if searched_names - {column.name.lower() for column in columns}:
+            for stem, *ends in find_range_pairs(columns):
+                if stem in searched_names:
+                    searched_names |= {end.name.lower() for end in ends}
         principal_columns = [candidate for candidate in columns if candidate.is_principal]
         if not principal_columns:
             return self.table.columns
-        return tuple(
-            candidate for candidate in columns if candidate.is_principal or candidate.name.lower() in searched_names
-        )
+        return tuple(column for column in columns if column.is_principal or column.name.lower() in searched_names)
 
     def build_condition(self, *, without: str | None = None) -> syntax_tree.Expr | None:
         """Return the condition of the search.
 
-        `without` leaves out those of one name, as the counts of its own choices want it.
+        `without` leaves out the conditions of one name, as the counts of its own choices need it.
         """
         parts = [test for (name, _), test in zip(self.conditions, self.tests, strict=True) if name != without]
         if self.words:
@@ -191,11 +188,8 @@ class TableSearch:
             syntax_tree.OrderItem(build_column_ref(name), descending=is_descending)
             for name, is_descending in self.order
         )
-        return syntax_tree.Query(
-            syntax_tree.Select(items, self.build_source(), where=self.build_condition(), top=_to_literal(limit)),
-            order_by=order,
-            offset=_to_literal(offset),
-        )
+        select = syntax_tree.Select(items, self.build_source(), where=self.build_condition(), top=_to_literal(limit))
+        return syntax_tree.Query(select, order_by=order, offset=_to_literal(offset))
 
     def build_count_query(self) -> syntax_tree.Query:
         """Return the query of the number of rows."""
@@ -203,52 +197,52 @@ class TableSearch:
 
     def build_count_query_where(self, condition: syntax_tree.Expr | None) -> syntax_tree.Query:
         """Return the query of the number of rows under another condition."""
-        return syntax_tree.Query(syntax_tree.Select((COUNT_ITEM,), self.build_source(), where=condition))
+        select = syntax_tree.Select((COUNT_ITEM,), self.build_source(), where=condition)
+        return syntax_tree.Query(select)
 
     def build_source(self) -> syntax_tree.FromItem:
-        """Return the table as FROM has it."""
+        """Return the table as an item of the FROM clause."""
         identifier = _build_identifier(self.table.schema)
         return syntax_tree.TableRef((identifier, _build_identifier(self.table.name)))
 
     def write_adql(self) -> str:
-        """Write the query that the search stands for."""
+        """Write the query of the search in ADQL."""
         return write_adql(self.build_query())
 
     def list_parameters(self) -> list[tuple[str, str]]:
-        """Return the parameters of the address, in a settled order."""
-        parameters = [
-            (f'"{name}"' if name in PORTAL_PARAMETERS else name, value)
-            for name, values in self.conditions
-            for value in values
-        ]
-        parameters += [(WORDS_PARAMETER, self.words)] if self.words else []
+        """Return the parameters of the address, in a fixed order."""
+        parameters: list[tuple[str, str]] = []
+        for name, values in self.conditions:
+            parameter = f'"{name}"' if name in PORTAL_PARAMETERS else name
+            parameters += [(parameter, value) for value in values]
+        if self.words:
+            parameters.append((WORDS_PARAMETER, self.words))
         if self.near is not None:
             centre = self.near.name or f"{self.near.longitude!r},{self.near.latitude!r}"
-            parameters.append((NEAR_PARAMETER, f"{centre},{self.near.radius_text or repr(self.near.radius_degrees)}"))
-        parameters += [(REGION_PARAMETER, self.inside)] if self.inside else []
-        parameters += [(CADENCE_PARAMETER, str(self.every))] if self.every is not None else []
-        parameters += [(FILES_PARAMETER, "each")] if self.each else []
-        parameters += (
-            [
-                (
-                    SORT_PARAMETER,
-                    ",".join("-" * is_descending + quote_listed_name(name) for name, is_descending in self.order),
-                )
-            ]
-            if self.order
-            else []
-        )
-        parameters += [(COLUMNS_PARAMETER, ",".join(map(quote_listed_name, self.columns)))] if self.columns else []
+            radius = self.near.radius_text or repr(self.near.radius_degrees)
+            parameters.append((NEAR_PARAMETER, f"{centre},{radius}"))
+        if self.inside:
+            parameters.append((REGION_PARAMETER, self.inside))
+        if self.every is not None:
+            parameters.append((CADENCE_PARAMETER, str(self.every)))
+        if self.each:
+            parameters.append((FILES_PARAMETER, "each"))
+        if self.order:
+            sort_names = ["-" * is_descending + quote_listed_name(name) for name, is_descending in self.order]
+            parameters.append((SORT_PARAMETER, ",".join(sort_names)))
+        if self.columns:
+            parameters.append((COLUMNS_PARAMETER, ",".join(map(quote_listed_name, self.columns))))
         parameters += [(UNIT_PREFIX + name, unit) for name, unit in self.units]
-        parameters += [(ROW_PARAMETER, self.row)] if self.row else []
+        if self.row:
+            parameters.append((ROW_PARAMETER, self.row))
         return [*parameters, *self.rest]
 
     def write_address(self) -> str:
-        """Write the search as the query of an address."""
+        """Write the search as the query string of an address."""
         return urlencode(self.list_parameters())
 
     def copy_with(self, **changes: object) -> TableSearch:
-        """Return the search with other attributes."""
+        """Return a copy of the search with some attributes replaced."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
@@ -264,11 +258,11 @@ def parse_search(
     Parameters
     ----------
     pairs
-        Names and values, in their order; an empty value says nothing, as fields of forms do that were left empty.
+        Names and values, in their order. Empty values are ignored: a form sends its empty fields too.
     locate
-        Gives the position of a name, in degrees; it may raise a `UserError`.
+        Returns the position of a name, in degrees; it may raise a `UserError`.
     find_radius_km
-        Gives the radius in km of the body that the table's places are on, for radii that are lengths.
+        Returns the radius in km of the body of the table's positions, for radii that are lengths.
     """
     parser = _SearchParser(table, locate, find_radius_km)
     for name, value in pairs:
@@ -278,7 +272,7 @@ def parse_search(
 
 
 def build_column_ref(name: str) -> syntax_tree.ColumnRef:
-    """Name a column; capitals are meant as they stand, and what is in small letters reads better without quotes."""
+    """Build a column reference; only a name with capital letters is quoted."""
     return syntax_tree.ColumnRef(_build_identifier(name))
 
 
@@ -288,7 +282,7 @@ def _build_identifier(name: str) -> syntax_tree.Ident:
 
 
 class _SearchParser:
-    """Reads one address."""
+    """Parser of the parameters of one address."""
 
     def __init__(
         self,
@@ -307,84 +301,86 @@ class _SearchParser:
 
     def read_parameter(self, name: str, value: str) -> None:
         """Read one parameter."""
+        column_name = self.column_names.get(unquote_name(name).lower())
+        is_own_parameter = name.startswith(PORTAL_PREFIX) and column_name is None
         try:
-            if name not in PORTAL_PARAMETERS and (
-                not name.startswith(PORTAL_PREFIX) or unquote_name(name).lower() in self.column_names
-            ):
-                self.values.setdefault(self.column_names.get(unquote_name(name).lower(), name), []).append(value)
-            elif name == WORDS_PARAMETER:
-                words = value.split()
-                self.search = self.search.copy_with(words=" ".join(words[:MAX_WORDS]))
-                if len(words) > MAX_WORDS:
-                    message = format_message("{count:,} words", len(words))
-                    remedy = format_message("the first {most} are looked for", MAX_WORDS)
-                    self.faults.append(
-                        SearchFault(
-                            field=name,
-                            message=message,
-                            remedy=remedy,
-                        )
-                    )
-            elif name == NEAR_PARAMETER:
-                self.search = self.search.copy_with(near=self._parse_circle(value))
-            elif name == REGION_PARAMETER:
-                _build_region_condition(self.table, value)
-                self.search = self.search.copy_with(inside=value)
-            elif name == CADENCE_PARAMETER:
-                self.search = self.search.copy_with(every=cadence.parse_cadence(value, self.table))
-            elif name == SORT_PARAMETER:
-                order = [
-                    (
-                        self._find_column(SORT_PARAMETER, column_name.removeprefix("-").removeprefix("+")),
-                        column_name.startswith("-"),
-                    )
-                    for column_name in _split_name_list(value)
-                ]
-                first_orders: dict[str, bool] = {}
-                for column_name, is_descending in order:  # the first mention of a column is the one that counts
-                    first_orders.setdefault(column_name, is_descending)
-                self.search = self.search.copy_with(
-                    order=tuple(
-                        (column_name, is_descending)
-                        for column_name, is_descending in first_orders.items()
-                        if column_name
-                    )
-                )
-            elif name == COLUMNS_PARAMETER:
-                column_names = [
-                    column_name
-                    for column_name in (
-                        self._find_column(COLUMNS_PARAMETER, column_name) for column_name in _split_name_list(value)
-                    )
-                    if column_name
-                ]
-                self.search = self.search.copy_with(columns=tuple(dict.fromkeys([*self.search.columns, *column_names])))
-            elif name.startswith(UNIT_PREFIX):
-                self._read_unit(name, value)
-            elif name == FILES_PARAMETER:
-                self.search = self.search.copy_with(each=_parse_files_value(value))
-            elif name == ROW_PARAMETER:
-                self.search = self.search.copy_with(row=value)
-            elif name in PORTAL_PARAMETERS:
-                self.search = self.search.copy_with(rest=(*self.search.rest, (name, value)))
+            if name in PORTAL_PARAMETERS or is_own_parameter:
+                self._read_portal_parameter(name, value)
             else:
-                self.faults.append(
-                    SearchFault(
-                        field=name[:80],
-                        message=format_message("no parameter {name}", name[:80]),
-                        remedy=suggest_parameters(name[:80], sorted(PORTAL_PARAMETERS)),
-                    )
-                )
+                self.values.setdefault(column_name or name, []).append(value)
         except (UserError, HvenError) as error:
             self.faults.append(_build_fault(name, error))
             self.invalid_values.append((name, value))
 
+    def _read_portal_parameter(self, name: str, value: str) -> None:
+        """Read a parameter whose name is the portal's own, not that of a column."""
+        readers: dict[str, Callable[[str], None]] = {
+            WORDS_PARAMETER: self._read_words,
+            NEAR_PARAMETER: self._read_circle,
+            REGION_PARAMETER: self._read_region,
+            CADENCE_PARAMETER: self._read_cadence,
+            SORT_PARAMETER: self._read_order,
+            COLUMNS_PARAMETER: self._read_columns,
+            FILES_PARAMETER: self._read_files,
+            ROW_PARAMETER: self._read_row,
+        }
+        if name in readers:
+            readers[name](value)
+        elif name.startswith(UNIT_PREFIX):
+            self._read_unit(name, value)
+        elif name in PORTAL_PARAMETERS:
+            self.search = self.search.copy_with(rest=(*self.search.rest, (name, value)))
+        else:
+            shown_name = name[:80]
+            message = format_message("no parameter {name}", shown_name)
+            remedy = suggest_parameters(shown_name, sorted(PORTAL_PARAMETERS))
+            self.faults.append(SearchFault(field=shown_name, message=message, remedy=remedy))
+
+    def _read_words(self, value: str) -> None:
+        words = value.split()
+        self.search = self.search.copy_with(words=" ".join(words[:MAX_WORDS]))
+        if len(words) > MAX_WORDS:
+            message = format_message("{count:,} words", len(words))
+            remedy = format_message("the first {most} are looked for", MAX_WORDS)
+            self.faults.append(SearchFault(field=WORDS_PARAMETER, message=message, remedy=remedy))
+
+    def _read_circle(self, value: str) -> None:
+        self.search = self.search.copy_with(near=self._parse_circle(value))
+
+    def _read_region(self, value: str) -> None:
+        _build_region_condition(self.table, value)  # raises if it is no region
+        self.search = self.search.copy_with(inside=value)
+
+    def _read_cadence(self, value: str) -> None:
+        self.search = self.search.copy_with(every=cadence.parse_cadence(value, self.table))
+
+    def _read_order(self, value: str) -> None:
+        first_orders: dict[str, bool] = {}
+        for sort_name in _split_name_list(value):
+            name = sort_name.removeprefix("-").removeprefix("+")
+            column_name = self._find_column(SORT_PARAMETER, name)
+            if column_name:  # only the first mention of a column counts
+                first_orders.setdefault(column_name, sort_name.startswith("-"))
+        self.search = self.search.copy_with(order=tuple(first_orders.items()))
+
+    def _read_columns(self, value: str) -> None:
+        column_names = [self._find_column(COLUMNS_PARAMETER, name) for name in _split_name_list(value)]
+        known_names = [name for name in column_names if name]
+        distinct_names = dict.fromkeys([*self.search.columns, *known_names])
+        self.search = self.search.copy_with(columns=tuple(distinct_names))
+
+    def _read_files(self, value: str) -> None:
+        self.search = self.search.copy_with(each=_parse_files_value(value))
+
+    def _read_row(self, value: str) -> None:
+        self.search = self.search.copy_with(row=value)
+
     def build_search(self) -> TableSearch:
-        """Return what was read."""
+        """Return the search with all parameters read so far."""
         conditions = []
         tests = []
         visible = self.table
-        # a column that is not listed is not found by guessing its name
+        # a guessed name must not find a hidden column
         if any(column.hidden for column in visible.columns):
             columns = tuple(column for column in visible.columns if not column.hidden)
             visible = replace(visible, columns=columns)
@@ -394,18 +390,13 @@ class _SearchParser:
                     "{most} at most; many values stand in one condition, with commas", MAX_LIST_ITEMS
                 )
                 message = format_message("{count:,} conditions on one column", len(values))
-                self.faults.append(
-                    SearchFault(
-                        field=name[:80],
-                        message=message,
-                        remedy=remedy,
-                    )
-                )
+                self.faults.append(SearchFault(field=name[:80], message=message, remedy=remedy))
                 continue
             try:
-                test = _join_alternatives(
-                    [epn_conditions.build_condition(visible, name, *_split_operator(value)) for value in values]
-                )
+                alternatives = [
+                    epn_conditions.build_condition(visible, name, *_split_operator(value)) for value in values
+                ]
+                test = _join_alternatives(alternatives)
             except (UserError, HvenError) as error:
                 self.faults.append(_build_fault(name, error))
                 self.invalid_values += [(name, value) for value in values]
@@ -423,13 +414,8 @@ class _SearchParser:
         column_name = self.column_names.get(unquote_name(name).lower())
         if column_name is None:
             message = format_message("there is no column {name}", name[:80])
-            self.faults.append(
-                SearchFault(
-                    field=parameter,
-                    message=message,
-                    remedy=suggest_parameters(name[:80], sorted(self.column_names)),
-                )
-            )
+            remedy = suggest_parameters(name[:80], sorted(self.column_names))
+            self.faults.append(SearchFault(field=parameter, message=message, remedy=remedy))
             return ""
         return column_name
 
@@ -438,18 +424,14 @@ class _SearchParser:
         name = self._find_column(parameter, parameter.removeprefix(UNIT_PREFIX))
         if not name:
             return
-        if (
-            unit != (self.table.find_column(name).unit or "")
-            and choose_scale(self.table.find_column(name), unit) is None
-        ):
-            raise UserError(
-                format_message("{name} cannot be shown in {unit!r}", name, unit[:80]),
-                remedy=", ".join(list_display_units(self.table.find_column(name))),
-            )
+        column = self.table.find_column(name)
+        if unit != (column.unit or "") and choose_scale(column, unit) is None:
+            message = format_message("{name} cannot be shown in {unit!r}", name, unit[:80])
+            raise UserError(message, remedy=", ".join(list_display_units(column)))
         self.search = self.search.copy_with(units=(*self.search.units, (name, unit)))
 
     def _parse_circle(self, value: str) -> SearchCircle:
-        name, comma, radius = (part.strip() for part in value.rpartition(","))
+        name, comma, radius = map(str.strip, value.rpartition(","))
         if not comma:
             name, radius = value, "1"  # degree, as in the form
         radius_degrees = coordinate_notation.parse_angle(radius, self.find_radius_km)
@@ -462,9 +444,8 @@ class _SearchParser:
                 longitude=place[0], latitude=place[1], radius_degrees=radius_degrees, radius_text=radius_text
             )
         if not name or self.locate is None:
-            raise UserError(
-                format_message("{name!r} is no position", name), remedy="write longitude,latitude,radius in degrees"
-            )
+            message = format_message("{name!r} is no position", name)
+            raise UserError(message, remedy="write longitude,latitude,radius in degrees")
         lon, lat = self.locate(name)
         return SearchCircle(
             longitude=lon, latitude=lat, radius_degrees=radius_degrees, name=name, radius_text=radius_text
@@ -472,11 +453,10 @@ class _SearchParser:
 
 
 def _parse_files_value(value: str) -> bool:
-    """Read which lines there are: with `each`, one for each file of an observation."""
+    """Return whether each file of an observation has its own line (`each`)."""
     if value != "each":
-        raise UserError(
-            format_message("{name}={value!r} is unknown", FILES_PARAMETER, value[:40]), remedy="_files=each"
-        )
+        message = format_message("{name}={value!r} is unknown", FILES_PARAMETER, value[:40])
+        raise UserError(message, remedy="_files=each")
     return True
 
 
@@ -487,15 +467,16 @@ def _to_literal(value: int | None) -> syntax_tree.Literal | None:
 
 
 def quote_listed_name(name: str) -> str:
-    """Write a column's name as one of a list: in quotes, if it would be read as another one or as several."""
-    plain = not set(name) & set(',"') and not name.startswith(("-", "+")) and name == name.strip()
-    if plain:
-        return name
-    return '"' + name.replace('"', '""') + '"'
+    """Write the name of a column as an item of a list; in quotes, if it would be read otherwise without them."""
+    has_separator = bool(set(name) & set(',"'))
+    has_sign = name.startswith(("-", "+"))
+    if has_separator or has_sign or name != name.strip():
+        return '"' + name.replace('"', '""') + '"'
+    return name
 
 
 def unquote_name(name: str) -> str:
-    """Read a column's name, in quotes or not."""
+    """Return the name of a column without its quotes."""
     name = name.strip()
     if len(name) > 2 and name[0] == name[-1] == '"':
         return name[1:-1].replace('""', '"')
@@ -503,14 +484,16 @@ def unquote_name(name: str) -> str:
 
 
 def _split_name_list(value: str) -> list[str]:
-    return [name.strip() for name in _NAME_LIST_PATTERN.findall(value) if name.strip()][:MAX_LIST_ITEMS]
+    names = [name.strip() for name in _NAME_LIST_PATTERN.findall(value) if name.strip()]
+    return names[:MAX_LIST_ITEMS]
 
 
 def _split_operator(value: str) -> tuple[str, str]:
-    """Cut the operator off a value."""
+    """Split a value into its operator and the rest."""
     for operator in CONDITION_OPERATORS:
         if value.startswith(operator):
-            return {"!": "!=", "<>": "!="}.get(operator, operator), value.removeprefix(operator).strip()
+            standard_operator = {"!": "!=", "<>": "!="}.get(operator, operator)
+            return standard_operator, value.removeprefix(operator).strip()
     return "=", value
 
 
@@ -529,108 +512,105 @@ def _build_fault(name: str, error: Exception) -> SearchFault:
 
 
 def _build_word_condition(table: Table, word: str) -> syntax_tree.Expr:
-    """Look for a word in the columns of text that matter most."""
-    texts = sorted(
-        (column for column in table.columns if column.type.is_string and not column.hidden),
-        key=lambda column: column.rank,
-    )[:MAX_TEXT_COLUMNS]
+    """Build the condition that a word occurs in one of the most important text columns."""
+    text_columns = [column for column in table.columns if column.type.is_string and not column.hidden]
+    text_columns.sort(key=lambda column: column.rank)
     pattern = syntax_tree.Literal("%" + word.replace("%", "_") + "%")
-    conditions: list[syntax_tree.Expr] = [
-        syntax_tree.LikePredicate(build_column_ref(column.name), pattern, ignore_case=True) for column in texts
-    ]
+    conditions: list[syntax_tree.Expr] = []
+    for column in text_columns[:MAX_TEXT_COLUMNS]:
+        column_ref = build_column_ref(column.name)
+        conditions.append(syntax_tree.LikePredicate(column_ref, pattern, ignore_case=True))
     if conditions:
         return _join_alternatives(conditions)
     return syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
 
 
 def find_footprint_column(table: Table) -> Column | None:
-    """Return the column of what rows cover."""
-    return next((column for column in table.columns if column.name.lower() == "s_region" and not column.hidden), None)
+    """Return the column with the footprints of the rows."""
+    for column in table.columns:
+        if column.name.lower() == "s_region" and not column.hidden:
+            return column
+    return None
 
 
 def find_position_columns(table: Table) -> tuple[str, str] | None:
     """Return the columns of longitude and latitude.
 
-    The table's position on the sky, else points on a body (UCDs ``pos.bodyrc``).
+    These are the table's position on the sky, or else points on a body (UCDs ``pos.bodyrc``).
     """
     if table.position is not None:
         return table.position
-    coordinate_columns = []
-    for axis in ("lon", "lat"):
-        ucd = re.compile(rf"pos\.bodyrc\.{axis}(?:;meta\.main)?", re.IGNORECASE)
-        columns = (
-            column for column in table.columns if column.type.is_numeric and not column.hidden and column.unit == "deg"
-        )
-        coordinate_columns.append(next((column.name for column in columns if ucd.fullmatch(column.ucd or "")), None))
-    if coordinate_columns[0] is not None and coordinate_columns[1] is not None:
-        return (coordinate_columns[0], coordinate_columns[1])
+    longitude_name = _find_body_coordinate(table, "lon")
+    latitude_name = _find_body_coordinate(table, "lat")
+    if longitude_name is not None and latitude_name is not None:
+        return (longitude_name, latitude_name)
+    return None
+
+
+def _find_body_coordinate(table: Table, axis: str) -> str | None:
+    """Return the first visible column in degrees with the body UCD of an axis (``lon`` or ``lat``)."""
+    ucd = re.compile(rf"pos\.bodyrc\.{axis}(?:;meta\.main)?", re.IGNORECASE)
+    for column in table.columns:
+        is_angle = column.type.is_numeric and column.unit == "deg"
+        if is_angle and not column.hidden and ucd.fullmatch(column.ucd or ""):
+            return column.name
     return None
 
 
 def _build_circle_condition(table: Table, circle: SearchCircle) -> syntax_tree.Expr:
-    centre = syntax_tree.FunctionCall(
-        "POINT", (syntax_tree.Literal(circle.longitude), syntax_tree.Literal(circle.latitude))
-    )
-    return _build_overlap_condition(
-        table, syntax_tree.FunctionCall("CIRCLE", (centre, syntax_tree.Literal(circle.radius_degrees)))
-    )
+    coordinates = (syntax_tree.Literal(circle.longitude), syntax_tree.Literal(circle.latitude))
+    centre = syntax_tree.FunctionCall("POINT", coordinates)
+    radius = syntax_tree.Literal(circle.radius_degrees)
+    return _build_overlap_condition(table, syntax_tree.FunctionCall("CIRCLE", (centre, radius)))
 
 
 def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
-    """Read ``CIRCLE lon lat r``, ``POLYGON lon lat ..`` (DALI 1.1 section 3.3); ``POINT lon lat``.
+    """Read ``CIRCLE lon lat r``, ``POLYGON lon lat ..`` (DALI 1.1 section 3.3) or ``POINT lon lat``.
 
-    Rows whose footprint holds it.
+    A point finds the rows whose footprint contains it.
     """
     kind, _, number_text = text.strip().partition(" ")
     try:
         numbers = [float(word) for word in number_text.split()]
     except ValueError:
         numbers = []
-    if not all(map(math.isfinite, numbers)) or (
-        kind.upper() == "CIRCLE" and len(numbers) == 3 and not 0 <= numbers[2] <= 180
-    ):
+    is_circle = kind.upper() == "CIRCLE" and len(numbers) == 3
+    has_valid_numbers = all(map(math.isfinite, numbers))
+    if not has_valid_numbers or (is_circle and not 0 <= numbers[2] <= 180):
         raise UserError(
             format_message("{text!r} is no region: its numbers are too large", text[:60]),
             remedy="degrees; the radius of a circle is 0 to 180",
         )
     literals = tuple(syntax_tree.Literal(number) for number in numbers)
-    if kind.upper() == "CIRCLE" and len(numbers) == 3:
-        return _build_overlap_condition(
-            table, syntax_tree.FunctionCall("CIRCLE", (syntax_tree.FunctionCall("POINT", literals[:2]), literals[2]))
-        )
+    if is_circle:
+        centre = syntax_tree.FunctionCall("POINT", literals[:2])
+        circle = syntax_tree.FunctionCall("CIRCLE", (centre, literals[2]))
+        return _build_overlap_condition(table, circle)
     if kind.upper() == "POLYGON" and len(numbers) >= 6 and len(numbers) % 2 == 0:
         return _build_overlap_condition(table, syntax_tree.FunctionCall("POLYGON", literals))
     if kind.upper() == "POINT" and len(numbers) == 2:
         region = find_footprint_column(table)
         if region is None:
             raise UserError("rows of this table have no footprints", remedy="CIRCLE lon lat radius, in degrees")
-        return syntax_tree.Comparison(
-            "=",
-            syntax_tree.Literal(1),
-            syntax_tree.FunctionCall(
-                "CONTAINS", (syntax_tree.FunctionCall("POINT", literals), build_column_ref(region.name))
-            ),
-        )
+        point = syntax_tree.FunctionCall("POINT", literals)
+        return _build_predicate("CONTAINS", point, build_column_ref(region.name))
     raise UserError(
         format_message("{text!r} is no region", text[:60]),
         remedy="CIRCLE lon lat radius, or POLYGON lon lat lon lat lon lat .., in degrees",
     )
 
 
+def _build_predicate(function: str, *arguments: syntax_tree.Expr) -> syntax_tree.Expr:
+    """Build the condition that an ADQL function of shapes is true: ``1 = FUNCTION(..)``."""
+    return syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.FunctionCall(function, arguments))
+
+
 def _build_overlap_condition(table: Table, shape: syntax_tree.FunctionCall) -> syntax_tree.Expr:
     region = find_footprint_column(table)
     point = find_position_columns(table)
     if point is not None and (table.position is not None or region is None):
-        lon, lat = point
-        return syntax_tree.Comparison(
-            "=",
-            syntax_tree.Literal(1),
-            syntax_tree.FunctionCall(
-                "CONTAINS", (syntax_tree.FunctionCall("POINT", (build_column_ref(lon), build_column_ref(lat))), shape)
-            ),
-        )
+        centre = syntax_tree.FunctionCall("POINT", tuple(build_column_ref(name) for name in point))
+        return _build_predicate("CONTAINS", centre, shape)
     if region is None:
         raise UserError("this table has no positions", remedy="leave the place out")
-    return syntax_tree.Comparison(
-        "=", syntax_tree.Literal(1), syntax_tree.FunctionCall("INTERSECTS", (build_column_ref(region.name), shape))
-    )
+    return _build_predicate("INTERSECTS", build_column_ref(region.name), shape)

@@ -1,8 +1,7 @@
-"""Fields of a form: what kind each column's is, and how the parts of one (from, to, unit, around) become the value of an address and back.
+"""Fields of a search form: the kind of each column's field, and its parts (from, to, unit, margin).
 
-A form sends ``vmag=3&_to.vmag=6&_as.vmag=mmag``; the address of the search is ``vmag=3..6 mmag``. So a form without
-scripts asks for the same things, and whoever writes a whole condition into the first part (``..6``, ``1,2``, ``!null``)
-is understood.
+A form sends ``vmag=3&_to.vmag=6&_as.vmag=mmag``; the address of the search is ``vmag=3..6 mmag``. A form works without
+scripts, and the first part may also contain a whole condition (``..6``, ``1,2``, ``!null``).
 """
 
 from __future__ import annotations
@@ -22,11 +21,12 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column, Table
 
+# prefixes of the parts of a column's field: its upper end, its unit, the margin before and after a time
 UPPER_END_PREFIX, UNIT_PREFIX, MARGIN_PREFIX = (
     "_to.",
     "_as.",
     "_pm.",
-)  # parts of a column's field: its upper end, its unit, how long before and after
+)
 RADIUS_PARAMETER, RADIUS_UNIT_PARAMETER, CADENCE_COLUMN_PARAMETER = "_radius", "_radius_unit", "_each"
 _PART_PREFIXES = (UPPER_END_PREFIX, UNIT_PREFIX, MARGIN_PREFIX)
 _CONDITION_PATTERN = re.compile(r"[<>=!]|.*(\.\.|,|~|\"|\d\s*/\s*[-+.\d])|null$", re.IGNORECASE | re.DOTALL)
@@ -52,7 +52,7 @@ QUERY_UNIT_GROUPS = (
 SPECTRAL_UNITS = ("Hz", "kHz", "MHz", "GHz", "um", "nm", "Angstrom", "mm", "cm-1", "eV", "keV")
 MARGIN_UNITS = ("s", "min", "h", "d")
 SEXAGESIMAL_UNITS = ("d:m:s", "h:m:s")
-DISPLAY_UNIT_GROUPS = (  # what people choose among; the first one says what can be converted
+DISPLAY_UNIT_GROUPS = (  # units to choose from; the first one decides what can be converted
     ("deg", "arcmin", "arcsec", "mas", "rad"),
     ("m", "mm", "cm", "km", "AU", "pc", "kpc", "solRad", "um", "nm", "Angstrom"),
     ("s", "ms", "min", "h", "d", "yr"),
@@ -72,7 +72,7 @@ DISPLAY_UNIT_GROUPS = (  # what people choose among; the first one says what can
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldParts:
-    """What stands in a field: `low` alone if it is a whole condition."""
+    """The parts of a field; `low` alone may be a whole condition."""
 
     low: str = ""
     high: str = ""
@@ -81,7 +81,7 @@ class FieldParts:
 
 
 def classify_field(column: Column, table: Table) -> str:
-    """Return what field a column has: ``time``, ``flag``, ``code``, ``range``, ``text``."""
+    """Return the kind of a column's field: ``time``, ``flag``, ``code``, ``range`` or ``text``."""
     if is_time_column(column):
         return "time"
     if column.type.is_boolean:
@@ -94,7 +94,7 @@ def classify_field(column: Column, table: Table) -> str:
 
 
 def list_query_units(unit: str | None) -> tuple[str, ...]:
-    """Return the units that a number of this unit may be written in, its own first; nothing: there is no choice."""
+    """Return the units for numbers of a column with this unit, its own first; empty if there is only one."""
     if not unit:
         return ()
     try:
@@ -102,27 +102,20 @@ def list_query_units(unit: str | None) -> tuple[str, ...]:
             return tuple(dict.fromkeys([unit, *SPECTRAL_UNITS]))
         for group in QUERY_UNIT_GROUPS:
             if unit in group or units.is_convertible(unit, group[0]):
-                unit_choices = tuple(
-                    dict.fromkeys(
-                        [unit, *(unit_choice for unit_choice in group if units.is_convertible(unit_choice, unit))]
-                    )
-                )
-                if len(unit_choices) > 1:
-                    return unit_choices
-                return ()
+                other_units = [candidate for candidate in group if units.is_convertible(candidate, unit)]
+                unit_choices = tuple(dict.fromkeys([unit, *other_units]))
+                return unit_choices if len(unit_choices) > 1 else ()
     except ValueError:
-        return ()
+        pass
     return ()
 
 
 def join_field_parts(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, str]], bool]:
     """Join the parts of fields; return also whether there were any."""
     parameters = list(pairs)
+    own_parameters = {RADIUS_PARAMETER, RADIUS_UNIT_PARAMETER, CADENCE_COLUMN_PARAMETER}
     parts = {
-        name: value.strip()
-        for name, value in parameters
-        if name.startswith(_PART_PREFIXES)
-        or name in {RADIUS_PARAMETER, RADIUS_UNIT_PARAMETER, CADENCE_COLUMN_PARAMETER}
+        name: value.strip() for name, value in parameters if name.startswith(_PART_PREFIXES) or name in own_parameters
     }
     if not parts:
         return parameters, False
@@ -133,118 +126,123 @@ def join_field_parts(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, 
         condition = value.strip()
         if name == "_near" and RADIUS_PARAMETER in parts and condition:
             if parts[RADIUS_PARAMETER]:
-                condition = f"{condition},{parts[RADIUS_PARAMETER]} {parts.get(RADIUS_UNIT_PARAMETER, '')}".rstrip()
+                unit = parts.get(RADIUS_UNIT_PARAMETER, "")
+                condition = f"{condition},{parts[RADIUS_PARAMETER]} {unit}".rstrip()
             else:
                 condition = f"{condition},1"
         elif name == "_every" and condition and parts.get(CADENCE_COLUMN_PARAMETER):
             condition = f"{condition},{parts[CADENCE_COLUMN_PARAMETER]}"
         elif UPPER_END_PREFIX + name in parts:
-            condition = write_condition(
-                FieldParts(
-                    low=condition,
-                    high=parts[UPPER_END_PREFIX + name],
-                    unit=parts.get(UNIT_PREFIX + name, ""),
-                    margin=parts.get(MARGIN_PREFIX + name, ""),
-                ),
-                is_time=MARGIN_PREFIX + name in parts,
+            field_parts = FieldParts(
+                low=condition,
+                high=parts[UPPER_END_PREFIX + name],
+                unit=parts.get(UNIT_PREFIX + name, ""),
+                margin=parts.get(MARGIN_PREFIX + name, ""),
             )
+            condition = write_condition(field_parts, is_time=MARGIN_PREFIX + name in parts)
         if condition:
             joined_parameters.append((name, condition))
     return joined_parameters, True
 
 
 def write_condition(parts: FieldParts, *, is_time: bool = False) -> str:
-    """Write the parts of a field as one condition; of a time, a day, month or year alone is all of it."""
+    """Write the parts of a field as one condition; a day, month or year alone stands for the whole of it."""
     low = parts.low
     high = parts.high
-    # that of a time is of what is around it: 2012..2013 are years
-    if is_time and not parts.margin:
-        unit = ""
-    else:
-        unit = parts.unit
     if is_time and not high and not parts.margin and DATE_PATTERN.fullmatch(low):
         return low
-    if low and (_CONDITION_PATTERN.match(low) or not (high or any(letter.isdigit() for letter in low))):
+    has_digit = any(letter.isdigit() for letter in low)
+    if low and (_CONDITION_PATTERN.match(low) or not (high or has_digit)):
         return low
+    # the unit of a time belongs to its margin: 2012..2013 are years
+    unit = "" if is_time and not parts.margin else parts.unit
     if parts.margin and low:
         return f"{low}~{parts.margin} {unit or 'min'}"
-    plain = re.fullmatch(rf"({_NUMBER_PATTERN})?", low) and re.fullmatch(rf"({_NUMBER_PATTERN})?", high)
-    if unit and plain:
-        end = f" {unit}"
-    else:
-        end = ""
-    if low and low == high:
-        return f"{low}{end}"
-    if low and high:
-        return f"{low}..{high}{end}"
-    if low:
-        return f"{low}{end}.."
-    if high:
-        return f"..{high}{end}"
-    return ""
+    number_pattern = rf"({_NUMBER_PATTERN})?"
+    has_numbers = re.fullmatch(number_pattern, low) and re.fullmatch(number_pattern, high)
+    unit_suffix = f" {unit}" if unit and has_numbers else ""
+    return _write_range(low, high, unit_suffix)
+
+
+def _write_range(low: str, high: str, unit_suffix: str) -> str:
+    """Write a range with a unit; a range of two equal ends is one value, a range without ends an empty text."""
+    if not low and not high:
+        return ""
+    if low == high:
+        return f"{low}{unit_suffix}"
+    if not high:
+        return f"{low}{unit_suffix}.."
+    return f"{low}..{high}{unit_suffix}"
 
 
 def split_condition(values: Sequence[str], *, is_time: bool = False) -> FieldParts:
-    """Return the parts of a condition, as a form shows them."""
+    """Split a condition into the parts that a form shows; a condition that has no parts is one in `FieldParts.low`."""
     text = ",".join(values).strip()
-    if not text:
-        return FieldParts()
+    parts = None
     if is_time and text.count("~") == 1:
-        low, _, context = text.partition("~")
-        margin_match = _QUANTITY_PATTERN.fullmatch(context.strip())
-        if margin_match is not None and (margin_match[2] or "") in MARGIN_UNITS:
-            return FieldParts(low=low.strip(), margin=margin_match[1], unit=margin_match[2])
-    if (
-        len(values) != 1
-        or "," in text
-        or text[0] in "<>=!"
-        or text.lower() == "null"
-        or '"' in text
-        or "~" in text
-        or text.count("..") > 1
-    ):
-        return FieldParts(low=text)
+        parts = _split_margin(text)
+    if parts is None and len(values) == 1 and _is_plain_range(text):
+        parts = _split_range(text, is_time=is_time)
+    return parts or FieldParts(low=text)
+
+
+def _split_margin(text: str) -> FieldParts | None:
+    """Split a time with a margin; None if it is written in another way."""
+    low, _, margin_text = text.partition("~")
+    margin_match = _QUANTITY_PATTERN.fullmatch(margin_text.strip())
+    if margin_match is None or (margin_match[2] or "") not in MARGIN_UNITS:
+        return None
+    return FieldParts(low=low.strip(), margin=margin_match[1], unit=margin_match[2])
+
+
+def _is_plain_range(text: str) -> bool:
+    """Return whether a condition is one value or one range, without operators, lists, quotes and margins."""
+    if not text or text[0] in "<>=!" or text.lower() == "null":
+        return False
+    return not set(text) & set(',"~') and text.count("..") <= 1
+
+
+def _split_range(text: str, *, is_time: bool) -> FieldParts | None:
+    """Split a value or a range of times or of numbers with a unit; None if it is written in another way."""
     try:
         ends = split_range(ConditionValue(text, 0), "=", text)
     except ParseError:  # a range without ends
-        return FieldParts(low=text)
-    low, high = ("" if quantity_match is None else quantity_match.text.strip() for quantity_match in ends)
+        return None
+    low, high = ("" if end is None else end.text.strip() for end in ends)
     if is_time:
         return _split_time_condition(text, low, high)
-    quantities = [_QUANTITY_PATTERN.fullmatch(part) for part in (low, high) if part]
-    if not quantities or any(quantity_match is None for quantity_match in quantities):
-        return FieldParts(low=text)
-    unit_names = {quantity_match[2] or "" for quantity_match in quantities if quantity_match is not None} - {""}
-    if len(unit_names) > 1:
-        return FieldParts(low=text)
     first = _QUANTITY_PATTERN.fullmatch(low)
     last = _QUANTITY_PATTERN.fullmatch(high)
-    if first is not None and first[2] and last is not None and not last[2]:
-        return FieldParts(low=text)  # 10 km..20: the second number is in the column's own unit
-    unit = next(iter(unit_names), "")
+    if (low and first is None) or (high and last is None) or not (low or high):
+        return None
+    first_unit = (first[2] or "") if first is not None else ""
+    last_unit = (last[2] or "") if last is not None else ""
+    has_two_units = bool(first_unit and last_unit) and first_unit != last_unit
+    # 10 km..20: the second number is in the column's own unit
+    has_open_unit = bool(first_unit) and last is not None and not last_unit
+    if has_two_units or has_open_unit:
+        return None
     return FieldParts(
         low=first[1] if first is not None else "",
         high=last[1] if last is not None else "",
-        unit=unit,
+        unit=first_unit or last_unit,
     )
 
 
 def _split_time_condition(text: str, low: str, high: str) -> FieldParts:
-    """Return a condition of a time as its two fields show it.
+    """Split a range of times into its two fields.
 
-    A date alone is all of it, so an open range that begins with one stays as it is written.
+    A date alone is the whole period, so an open range that begins with a date stays as it is written.
     """
     if DATE_PATTERN.fullmatch(low) and not high:
         return FieldParts(low=text)
-    return FieldParts(low=low, high="" if low == high and DATE_PATTERN.fullmatch(low) else high)
+    is_one_date = low == high and DATE_PATTERN.fullmatch(low) is not None
+    return FieldParts(low=low, high="" if is_one_date else high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormField:
-    """A field of a form: a column, or a pair ``x_min``, ``x_max`` that is asked for as ``x``.
-
-    `column` is the first of them.
-    """
+    """A field of a form: a column, or ``x`` for a pair ``x_min``, ``x_max``, whose first one is `column`."""
 
     name: str
     column: Column
@@ -261,7 +259,7 @@ def build_form_fields(table: Table, asked_names: Iterable[str] = ()) -> list[For
     columns = [column for column in table.columns if not column.hidden]
     asked_lower = {name.lower() for name in asked_names}
     form_fields: list[FormField] = []
-    pairs: dict[str, FormField] = {}  # by each of the two names: the one that comes first stands for both
+    pairs: dict[str, FormField] = {}  # by the names of both columns
     for stem, low, high in find_range_pairs(columns):
         kind = classify_field(low, table)
         pair_field = FormField(name=stem, column=low, kind=kind, units=_list_field_units(low), is_pair=True)
@@ -271,28 +269,26 @@ def build_form_fields(table: Table, asked_names: Iterable[str] = ()) -> list[For
         if name in pairs and pairs[name] not in form_fields:
             form_fields.append(pairs[name])
         if name not in pairs or name in asked_lower:
-            form_fields.append(
-                FormField(
-                    name=column.name, column=column, kind=classify_field(column, table), units=_list_field_units(column)
-                )
-            )
+            kind = classify_field(column, table)
+            field_units = _list_field_units(column)
+            form_fields.append(FormField(name=column.name, column=column, kind=kind, units=field_units))
     return form_fields
 
 
 def list_initial_fields(table: Table) -> tuple[str, ...]:
-    """Return the fields that a form begins with.
-
-    Those that the descriptor says, else those that people ask of such a table, then columns of its own.
-    """
+    """Return the fields that a form begins with: those of the descriptor, or the usual ones of the standard."""
     if table.form:
         return table.form
     column_names = {column.name.lower() for column in table.columns if not column.hidden}
-    begin = ("time", "target_name", "c1", "c2", "solar_longitude") if "granule_uid" in column_names else ()
-    return begin or (("t", "target_name", "em", "dataproduct_type") if "obs_publisher_did" in column_names else ())
+    if "granule_uid" in column_names:
+        return ("time", "target_name", "c1", "c2", "solar_longitude")
+    if "obs_publisher_did" in column_names:
+        return ("t", "target_name", "em", "dataproduct_type")
+    return ()
 
 
 def find_range_pairs(columns: Sequence[Column]) -> list[tuple[str, Column, Column]]:
-    """Return the pairs ``x_min``, ``x_max`` of columns, each as ``x`` and the two."""
+    """Return the pairs ``x_min``, ``x_max`` of columns, each with ``x`` and the two columns."""
     columns_by_name = {column.name.lower(): column for column in columns}
     range_pairs = []
     for column in columns:
@@ -300,14 +296,10 @@ def find_range_pairs(columns: Sequence[Column]) -> list[tuple[str, Column, Colum
         for ending, other in (("_min", "_max"), ("min", "max")):
             stem = name.removesuffix(ending)
             last = columns_by_name.get(stem + other)
-            if (
-                name.endswith(ending)
-                and stem
-                and stem not in columns_by_name
-                and last is not None
-                and last.type.is_numeric == column.type.is_numeric
-                and _is_ordered(column)
-            ):
+            has_stem = name.endswith(ending) and stem and stem not in columns_by_name
+            if not has_stem or last is None or not _is_ordered(column):
+                continue
+            if last.type.is_numeric == column.type.is_numeric:
                 range_pairs.append((stem, column, last))
                 break
     return range_pairs
@@ -324,33 +316,28 @@ def _list_field_units(column: Column) -> tuple[str, ...]:
 
 
 def list_display_units(column: Column) -> tuple[str, ...]:
-    """Return the units that a column can be read in, its own first; none but that one: an empty tuple."""
+    """Return the units in which a column can be shown, its own first; empty if there is only that one."""
     stored_unit = column.unit or ""
     if not stored_unit or not _is_measured(column) or is_time_column(column):
         return ()
-    unit_family: tuple[str, ...] = next(
-        (
-            family
-            for family in DISPLAY_UNIT_GROUPS
-            if stored_unit in family or units.is_convertible(stored_unit, family[0])
-        ),
-        (),
-    )
+    unit_family: tuple[str, ...] = ()
+    for family in DISPLAY_UNIT_GROUPS:
+        if stored_unit in family or units.is_convertible(stored_unit, family[0]):
+            unit_family = family
+            break
     if is_spectral(column):
-        unit_family = tuple(
-            dict.fromkeys(
-                [*unit_family[: len(unit_family) if stored_unit in DISPLAY_UNIT_GROUPS[3] else 0], *SPECTRAL_UNITS]
-            )
-        )
-    angles = (SEXAGESIMAL_UNITS[_is_right_ascension(column)],) if stored_unit == "deg" and _is_position(column) else ()
-    other_units = (*angles, *(unit for unit in unit_family if unit != stored_unit))
+        is_frequency = stored_unit in DISPLAY_UNIT_GROUPS[3]
+        unit_family = tuple(dict.fromkeys([*(unit_family if is_frequency else ()), *SPECTRAL_UNITS]))
+    other_units = [unit for unit in unit_family if unit != stored_unit]
+    if stored_unit == "deg" and _is_position(column):
+        other_units.insert(0, SEXAGESIMAL_UNITS[_is_right_ascension(column)])
     if other_units:
         return (stored_unit, *other_units)
     return ()
 
 
 def choose_scale(column: Column, unit: str) -> UnitScale | None:
-    """Return the unit that a reader chose; None: it does not fit the column."""
+    """Return the scale of a unit that a reader chose; None if it does not fit the column."""
     if not _is_measured(column) or is_time_column(column):
         return None
     if unit in SEXAGESIMAL_UNITS:

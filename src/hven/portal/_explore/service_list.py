@@ -1,10 +1,9 @@
-"""Services that a registry lists.
+"""Lists of EPN-TAP and ObsCore services from a registry, with their coverage.
 
-EPN-TAP and ObsCore tables of the Virtual Observatory, with what they cover, so that those are asked that can have
-something.
+Only tables that may have rows for a search are queried.
 
-A registry is asked in RegTAP once a day, by a thread; what it said is kept on disk, and stands as long as it does not
-answer.
+A thread queries the registry (RegTAP) once a day. The answer is stored on disk, and used as long as the registry is not
+reachable.
 """
 
 from __future__ import annotations
@@ -33,27 +32,34 @@ if TYPE_CHECKING:
 
     from hven.portal._explore.search import TableSearch
 
-FIRST_WAIT_SECONDS = 4.0  # seconds that the first page waits for the list
-RETRY_SECONDS = 600.0  # seconds after which a registry is asked again that did not answer
+FIRST_WAIT_SECONDS = 4.0  # how long the first page waits for the list
+RETRY_SECONDS = 600.0  # after which a registry that failed is queried again
 TABLE_NAME_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*){0,2}")
 ADDRESS_PATTERN = re.compile(r"https?://[^\s?#]+")
 PLANCK_CONSTANT, SPEED_OF_LIGHT = 6.62607015e-34, 299_792_458.0
-MJD_OFFSET_DAYS = 2_400_000.5  # days from the origin of Julian dates to that of modified ones
+MJD_OFFSET_DAYS = 2_400_000.5  # from the origin of Julian dates to that of modified ones
 REGTAP_JOIN = "FROM rr.resource NATURAL JOIN {table} NATURAL JOIN rr.capability NATURAL JOIN rr.interface"
 TAP_CONDITION = "standard_id LIKE 'ivo://ivoa.net/std/tap%' AND intf_role = 'std'"
+EPN_UTYPE_CONDITION = (
+    "(table_utype LIKE 'ivo://ivoa.net/std/epntap#table-2.%' "
+    "OR table_utype LIKE 'ivo://vopdc.obspm/std/epncore#schema-2.%')"
+)
+OBSCORE_CONDITION = (
+    "detail_xpath = '/capability/dataModel/@ivo-id' "
+    "AND 1 = ivo_nocasematch(detail_value, 'ivo://ivoa.net/std/obscore%')"
+)
 TABLE_QUERIES = {
-    "epn": f"SELECT ivoid, res_title, standard_id, access_url, table_name {REGTAP_JOIN.format(table='rr.res_table')} WHERE (table_utype LIKE 'ivo://ivoa.net/std/epntap#table-2.%' "
-    f"OR table_utype LIKE 'ivo://vopdc.obspm/std/epncore#schema-2.%') AND {TAP_CONDITION}",
-    "obscore": f"SELECT ivoid, res_title, standard_id, access_url, 'ivoa.obscore' AS table_name {REGTAP_JOIN.format(table='rr.res_detail')} "
-    f"WHERE detail_xpath = '/capability/dataModel/@ivo-id' AND 1 = ivo_nocasematch(detail_value, 'ivo://ivoa.net/std/obscore%') AND {TAP_CONDITION}",
+    "epn": "SELECT ivoid, res_title, standard_id, access_url, table_name "
+    f"{REGTAP_JOIN.format(table='rr.res_table')} WHERE {EPN_UTYPE_CONDITION} AND {TAP_CONDITION}",
+    "obscore": "SELECT ivoid, res_title, standard_id, access_url, 'ivoa.obscore' AS table_name "
+    f"{REGTAP_JOIN.format(table='rr.res_detail')} WHERE {OBSCORE_CONDITION} AND {TAP_CONDITION}",
 }
 COVERAGE_QUERIES = {
     "times": "SELECT ivoid, time_start, time_end FROM rr.stc_temporal",
     "energies": "SELECT ivoid, spectral_start, spectral_end FROM rr.stc_spectral",
     "places": "SELECT ivoid, coverage FROM rr.stc_spatial",
 }
-# column of a search -> what registries call that, and how its values become theirs: Julian dates, frequencies,
-# wavelengths
+# column of a search -> axis of the registry, and the conversion of its values: Julian dates, frequencies, wavelengths
 SEARCH_AXES: dict[str, tuple[str, Callable[[float], float]]] = {
     "time_min": ("times", lambda value: value - MJD_OFFSET_DAYS),
     "t_min": ("times", lambda value: value),
@@ -64,9 +70,9 @@ SEARCH_AXES: dict[str, tuple[str, Callable[[float], float]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredTable:
-    """A table of a service elsewhere, and what it covers: times (MJD), energies (J), and the sky; empty.
+    """A table of a remote service and its coverage: times (MJD), energies (J), and the sky.
 
-    The registry does not say.
+    An empty coverage means that the registry has none.
     """
 
     service: RemoteService
@@ -75,10 +81,7 @@ class RegisteredTable:
     place: Moc | None = None
 
     def may_have_rows(self, search: TableSearch) -> bool:
-        """Return whether it can have rows of a search.
-
-        What a registry says of its coverage is not outside of what is asked for.
-        """
+        """Return whether the table may have rows for a search, according to its coverage in the registry."""
         for axis, low, high in _extract_search_ranges(search):
             axis_ranges = getattr(self, axis)
             if axis_ranges and not any(begin <= high and end >= low for begin, end in axis_ranges):
@@ -86,12 +89,12 @@ class RegisteredTable:
         near = search.near
         if near is None or self.place is None:
             return True
-        # cells of at least four radii: whatever touches the circle has one of these positions
-        order = int(np.clip(np.floor(np.log2(58.6 / max(4 * near.radius_degrees, 1e-3))), 0, 12))
+        # cells of at least four radii: every cell that touches the circle contains one of these positions
+        min_cell_degrees = max(4 * near.radius_degrees, 1e-3)
+        order = int(np.clip(np.floor(np.log2(58.6 / min_cell_degrees)), 0, 12))
         coarse = self.place.degrade(min(order, self.place.order))
-        across = near.radius_degrees / max(
-            np.cos(np.radians(min(abs(near.latitude) + near.radius_degrees, 89.9))), 1e-3
-        )
+        max_latitude = min(abs(near.latitude) + near.radius_degrees, 89.9)
+        across = near.radius_degrees / max(np.cos(np.radians(max_latitude)), 1e-3)
         steps = [(east, north) for east in (-1, 0, 1) for north in (-1, 0, 1)]
         lon = [(near.longitude + east * min(across, 180.0)) % 360 for east, _ in steps]
         lat = [float(np.clip(near.latitude + north * near.radius_degrees, -90, 90)) for _, north in steps]
@@ -100,14 +103,14 @@ class RegisteredTable:
 
 @dataclass(kw_only=True)
 class ServiceLists:
-    """What a registry listed, for all readers of a process.
+    """The lists of a registry, for all readers of a process.
 
     Attributes
     ----------
     file
-        Where it is kept, for other processes and for days on which the registry does not answer.
+        Stores the lists for other processes, and for times when the registry is not reachable.
     fault
-        Why it could not be asked the last time.
+        The reason why the last query of the registry failed.
     """
 
     file: Path
@@ -124,14 +127,14 @@ class ServiceLists:
         max_age_seconds: float,
         max_tables: int,
     ) -> tuple[RegisteredTable, ...]:
-        """Return the tables of a kind; what is older than `max_age_seconds` is asked for anew, by a thread.
+        """Return the tables of a kind; a thread updates a list that is older than `max_age_seconds`.
 
         Parameters
         ----------
         query_registry
-            Asks the registry.
+            Runs a query on the registry.
         max_tables
-            Tables, at most.
+            The maximum number of tables.
         """
         known_list = self.tables_by_kind.get(kind) or self._read_file(kind)
         if known_list is None or time.time() - known_list[0] > max_age_seconds:
@@ -156,31 +159,30 @@ class ServiceLists:
     def _refresh(self, kind: str, query_registry: Callable[[str], list[dict[str, Any]]], max_tables: int) -> None:
         try:
             rows = _choose_table_rows(query_registry(TABLE_QUERIES[kind]))[:max_tables]
-            names = ", ".join(f"'{name}'" for name in sorted({row["ivoid"] for row in rows}) if "'" not in name)
+            ivoids = sorted({row["ivoid"] for row in rows})
+            names = ", ".join(f"'{name}'" for name in ivoids if "'" not in name)
             registry_answer: dict[str, Any] = {"time": time.time(), "tables": rows}
             for coverage_kind, query in COVERAGE_QUERIES.items():
                 registry_answer[coverage_kind] = []
                 with suppress(HvenError):  # registries before RegTAP 1.2 do not have these tables
                     if names:
-                        registry_answer[coverage_kind] = [
-                            list(row.values()) for row in query_registry(f"{query} WHERE ivoid IN ({names})")
-                        ]
-                    else:
-                        registry_answer[coverage_kind] = []
+                        coverage_rows = query_registry(f"{query} WHERE ivoid IN ({names})")
+                        registry_answer[coverage_kind] = [list(row.values()) for row in coverage_rows]
         except HvenError as error:
             self.fault = format_message("the registry could not be asked: {message}", error.message)
             return
-        except Exception as error:  # whatever a stranger answers, the page is shown
+        except Exception as error:  # no answer of a remote service may break the page
             logging.getLogger("hven").warning("the registry could not be asked", exc_info=error)
             self.fault = format_message("the registry could not be asked: {message}", type(error).__name__)
             return
         self.fault = ""
         self.tables_by_kind[kind] = registry_answer["time"], _parse_registered_tables(registry_answer, kind)
+        path = self._build_path(kind)
         with suppress(OSError):
-            self._build_path(kind).parent.mkdir(parents=True, exist_ok=True)
-            partial_file = self._build_path(kind).with_suffix(".part")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial_file = path.with_suffix(".part")
             partial_file.write_text(json.dumps(registry_answer), encoding="utf-8")
-            partial_file.replace(self._build_path(kind))
+            partial_file.replace(path)
 
     def _build_path(self, kind: str) -> Path:
         return self.file.with_name(f"{self.file.name}-{kind}.json")
@@ -188,14 +190,15 @@ class ServiceLists:
     def _read_file(self, kind: str) -> tuple[float, tuple[RegisteredTable, ...]] | None:
         with suppress(OSError, ValueError, KeyError, TypeError):
             stored_answer = json.loads(self._build_path(kind).read_bytes())
-            self.tables_by_kind[kind] = float(stored_answer["time"]), _parse_registered_tables(stored_answer, kind)
+            tables = _parse_registered_tables
+            self.tables_by_kind[kind] = float(stored_answer["time"]), tables(stored_answer, kind)
         return self.tables_by_kind.get(kind)
 
 
 def _choose_table_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Choose one line for each table of a service: that of a record of its own before that of the service.
+    """Choose one record for each table of a service: the table's own record, if there is one.
 
-    What is no address or no name is left out.
+    Records without a valid address or table name are left out.
     """
     best: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
@@ -205,13 +208,14 @@ def _choose_table_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]
         if not ADDRESS_PATTERN.fullmatch(url) or not TABLE_NAME_PATTERN.fullmatch(table):
             continue
         best_record = best.get((url, table))
-        if best_record is None or (
-            record["standard_id"].endswith("#aux") and not best_record["standard_id"].endswith("#aux")
-        ):
+        is_own_record = record["standard_id"].endswith("#aux")
+        if best_record is None or (is_own_record and not best_record["standard_id"].endswith("#aux")):
             best[url, table] = {**record, "access_url": url}
-    return sorted(
-        best.values(), key=lambda record: (record["res_title"].casefold(), record["access_url"], record["table_name"])
-    )
+
+    def build_sort_key(record: Mapping[str, str]) -> tuple[str, str, str]:
+        return record["res_title"].casefold(), record["access_url"], record["table_name"]
+
+    return sorted(best.values(), key=build_sort_key)
 
 
 def _parse_registered_tables(registry_answer: Mapping[str, Any], kind: Any) -> tuple[RegisteredTable, ...]:
@@ -226,27 +230,21 @@ def _parse_registered_tables(registry_answer: Mapping[str, Any], kind: Any) -> t
     for record in registry_answer["tables"]:
         url = record["access_url"]
         address_digest = hashlib.sha256(url.encode()).hexdigest()[:6]
-        host = re.sub(r"[^a-z0-9]+", "-", (split_address_or_none(url).hostname or "").lower()).strip("-")[:30]
+        host = (split_address_or_none(url).hostname or "").lower()
+        host_name = re.sub(r"[^a-z0-9]+", "-", host).strip("-")[:30]
         service = RemoteService(
-            name=f"r-{host}-{address_digest}",
+            name=f"r-{host_name}-{address_digest}",
             url=url,
             kind=kind,
             tables=(record["table_name"],),
             title=record["res_title"] or None,
         )
-        times = select_ranges("times", record["ivoid"])
-        energies = select_ranges("energies", record["ivoid"])
-        place = _merge_coverage(
-            [str(text) for name, text in registry_answer["places"] if name == record["ivoid"] and text]
-        )
-        registered.append(
-            RegisteredTable(
-                service=service,
-                times=times,
-                energies=energies,
-                place=place,
-            )
-        )
+        ivoid = record["ivoid"]
+        times = select_ranges("times", ivoid)
+        energies = select_ranges("energies", ivoid)
+        coverage_texts = [str(text) for name, text in registry_answer["places"] if name == ivoid and text]
+        place = _merge_coverage(coverage_texts)
+        registered.append(RegisteredTable(service=service, times=times, energies=energies, place=place))
     return tuple(registered)
 
 
@@ -255,35 +253,36 @@ def _merge_coverage(texts: Sequence[str]) -> Moc | None:
     for text in texts:
         try:
             moc = Moc.parse(text)
-        except (HvenError, ValueError):  # coverage that nobody can read is as if nothing were said
+        except (HvenError, ValueError):  # an invalid coverage counts as none
             return None
         merged = moc if merged is None else merged | moc
     return merged
 
 
 def _extract_search_ranges(search: TableSearch) -> Iterable[tuple[str, float, float]]:
-    """Give what a search asks of times and energies, in the registry's units; alternatives are not looked at."""
+    """Yield the ranges of times and energies of a search, in the registry's units; alternatives are ignored."""
     bounds: dict[str, dict[str, float]] = {}
-    parts = [
-        part for test in search.tests for part in (test.parts if isinstance(test, syntax_tree.Conjunction) else (test,))
-    ]
+    parts: list[syntax_tree.Expr] = []
+    for test in search.tests:
+        parts += test.parts if isinstance(test, syntax_tree.Conjunction) else (test,)
     for part in parts:
-        if (
-            isinstance(part, syntax_tree.Comparison)
-            and isinstance(part.left, syntax_tree.ColumnRef)
-            and isinstance(part.right, syntax_tree.Literal)
-        ):
+        if not isinstance(part, syntax_tree.Comparison) or part.op not in {"<", "<=", ">", ">="}:
+            continue
+        if isinstance(part.left, syntax_tree.ColumnRef) and isinstance(part.right, syntax_tree.Literal):
             name = part.left.name.name.lower()
             value = part.right.value
-            if isinstance(value, int | float) and part.op in {"<", "<=", ">", ">="}:
-                bounds.setdefault(name, {})["high" if part.op[0] == "<" else "low"] = float(value)
+            side = "high" if part.op[0] == "<" else "low"
+            if isinstance(value, int | float):
+                bounds.setdefault(name, {})[side] = float(value)
     for low, (axis, convert) in SEARCH_AXES.items():
         high = f"{low[:-3]}max"
         begin = bounds.get(high, {}).get("low")
         end = bounds.get(low, {}).get("high")
         if begin is None and end is None:
             continue
-        range_ends = [-np.inf if begin is None else convert(begin), np.inf if end is None else convert(end)]
-        if low == "em_min":  # short waves have much energy
-            range_ends = [convert(end) if end is not None else 0.0, convert(begin) if begin is not None else np.inf]
+        if low == "em_min":  # short waves have high energies
+            lowest, highest = 0.0, np.inf
+            range_ends = [lowest if end is None else convert(end), highest if begin is None else convert(begin)]
+        else:
+            range_ends = [-np.inf if begin is None else convert(begin), np.inf if end is None else convert(end)]
         yield axis, min(range_ends), max(range_ends)

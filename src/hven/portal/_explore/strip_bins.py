@@ -1,6 +1,6 @@
-"""Bins that people would choose: round edges, days or months of times, each with the condition that finds its rows.
+"""Choose the bins of histograms: round edges, days or months, each with the search condition of its rows.
 
-Values are counted in them batch by batch.
+Values are counted in the bins batch by batch.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column
 
-MAX_BINS = 40  # bins of a column
+MAX_BINS = 40  # of a column
 MAX_TIME_BINS = 90  # of time, which is drawn wider
-TAIL_SHARE = 0.005  # of the values: what lies farther out than all but these is counted in the outermost bin
-OUTLIER_FACTOR = 1.4  # times as far as that: then it is farther out
-MIN_LOGARITHMIC_RATIO = 1_000.0  # between the ends of what most values are: then bins grow with the value
-MAX_ROUNDED_DECIMALS = 6  # that values may be rounded to, all of them
-MAX_STEPS_PER_BIN = 1_000  # steps of rounded values in a bin, beyond which they count as not rounded
+TAIL_SHARE = 0.005  # share of values at either end that may be outliers, which the outermost bin counts
+OUTLIER_FACTOR = 1.4  # a range that is longer by this factor than that of the other values has outliers
+MIN_LOGARITHMIC_RATIO = 1_000.0  # ratio of the ends of most values, from which bins are logarithmic
+MAX_ROUNDED_DECIMALS = 6  # decimals that are tried to find out whether all values are rounded
+MAX_STEPS_PER_BIN = 1_000  # with more rounding steps in a bin, values count as not rounded
 UNIX_EPOCH_JULIAN_DATE = 2_440_587.5  # Julian date of 1970-01-01
-DAY_SECONDS = 86_400.0  # seconds
-JULIAN_TOLERANCE_DAYS = 1e-9  # days that Julian dates may be off
+DAY_SECONDS = 86_400.0
+JULIAN_TOLERANCE_DAYS = 1e-9  # rounding error of Julian dates
 CLOCK_STEPS_SECONDS = (
     1,
     2,
@@ -54,26 +54,26 @@ CLOCK_STEPS_SECONDS = (
     21_600,
     43_200,
     86_400,
-)  # seconds
-CALENDAR_STEPS_MONTHS = (1, 2, 3, 6)  # months
+)
+CALENDAR_STEPS_MONTHS = (1, 2, 3, 6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnBins:
-    """Bins of a column's values; of times the values are days since 1970.
+    """The bins of a column's values; times are days since 1970.
 
     Attributes
     ----------
     edges
-        One more than there are bins, growing.
+        The edges in increasing order, one more than there are bins.
     lows, highs
-        What a condition says of each bin: ``low..high`` finds its rows. Nothing: the bin has all that lies beyond.
+        The condition of each bin: ``low..high`` finds its rows. An empty end: the bin has all values beyond, too.
     is_even
-        All bins are as wide as the first.
+        Whether all bins have the same width.
     bin_by_day
-        The bin of each day from the first edge on, from 1, behind a 0: of months and years.
+        For bins of months and years: the number of the bin (from 1) of each day from the first edge on, after a 0.
     shift
-        By which values are raised before they are counted: half a step of rounded ones, so that none falls on an edge.
+        The amount added to values before they are counted: half a rounding step, so that no value falls on an edge.
     """
 
     column: Column
@@ -86,20 +86,21 @@ class ColumnBins:
 
     @property
     def is_time(self) -> bool:
-        """The values are days since 1970."""
+        """Whether the values are days since 1970."""
         return is_time(self.column)
 
     def __len__(self) -> int:
         return len(self.lows)
 
     def find_bin_numbers(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-        """Return the bin of each value, from 1; 0 of what is no number.
+        """Return the bin of each value, from 1; 0 for NaN.
 
-        What lies beyond the ends is in the outermost ones.
+        Values beyond the ends are in the outermost bins.
         """
         if self.bin_by_day is not None:
             positions = values - self.edges[0]
-            bin_numbers: npt.NDArray[np.intp] = self.bin_by_day[_to_bin_numbers(positions, len(self.bin_by_day) - 1.5)]
+            day_numbers = _to_bin_numbers(positions, len(self.bin_by_day) - 1.5)
+            bin_numbers: npt.NDArray[np.intp] = self.bin_by_day[day_numbers]
         elif self.is_even:
             positions = values + (self.shift - self.edges[0])
             positions *= 1.0 / (self.edges[1] - self.edges[0])
@@ -110,29 +111,31 @@ class ColumnBins:
         return bin_numbers
 
     def count_values(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Count values; the first number is of those that are none."""
+        """Count values by bin; the first number counts NaN."""
         bin_numbers = self.find_bin_numbers(values)
         minlength = len(self) + 1
         counts: npt.NDArray[np.int64] = np.bincount(bin_numbers, minlength=minlength)
         return counts
 
     def find_selected_band(self, conditions: Sequence[str]) -> tuple[float, float] | None:
-        """Return which part of the bins a condition asks for, from 0 to 1; None: it is none, or no range."""
+        """Return the part of the bins that a condition selects, from 0 to 1; None if it is no range."""
         if len(conditions) != 1:
             return None
+        text = conditions[0]
         try:
-            low, high = split_range(ConditionValue(conditions[0].strip(), 0), "=", conditions[0])
+            low, high = split_range(ConditionValue(text.strip(), 0), "=", text)
             if low is None and high is None:
                 return None
             if self.is_time:
-                ends = self._parse_dates(low, high, conditions[0])
+                low_value, high_value = self._parse_dates(low, high, text)
             else:
-                ends = _parse_numbers(low, high, conditions[0])
+                low_value, high_value = _parse_numbers(low, high, text)
         except (HvenError, ValueError, OverflowError):
             return None
-        low_at, high_at = (None if end is None else self.compute_share(end) for end in ends)
-        band = (0.0 if low_at is None else low_at, 1.0 if high_at is None else high_at)
-        if band[0] <= band[1]:
+        low_share = 0.0 if low_value is None else self.compute_share(low_value)
+        high_share = 1.0 if high_value is None else self.compute_share(high_value)
+        band = (low_share, high_share)
+        if low_share <= high_share:
             return band
         return None
 
@@ -144,17 +147,17 @@ class ColumnBins:
         return first, last
 
     def compute_share(self, value: float) -> float:
-        """Return where a value stands among the bins: 0 at the begin of the first, 1 at the end of the last."""
+        """Return the position of a value: 0 at the begin of the first bin, 1 at the end of the last."""
         bin_position = np.interp(value, self.edges, np.arange(len(self.edges)))
         return float(bin_position) / len(self)
 
 
 def _to_bin_numbers(positions: npt.NDArray[np.float64], max_position: float) -> npt.NDArray[np.intp]:
-    """Return the whole numbers from 1 of places from 0 to `max_position`, 0 of NaN; the places are lost.
+    """Return the bin numbers (from 1) of positions from 0 to `max_position`; 0 for NaN.
 
-    A copy of them takes as long as all of it.
+    The positions are overwritten: a copy would take as long as the whole function.
     """
-    np.clip(positions, 0.0, max_position, out=positions)  # leaves NaN as it is
+    np.clip(positions, 0.0, max_position, out=positions)  # keeps NaN
     positions += 1.0
     np.fmax(positions, 0.0, out=positions)
     return positions.astype(np.intp)
@@ -165,19 +168,20 @@ def _parse_numbers(
 ) -> tuple[float | None, float | None]:
     parsed = [None if word is None else parse_number(word, text) for word in (low, high)]
     if any(parsed_number is not None and parsed_number[1] for parsed_number in parsed):
-        return None, None  # in another unit
+        return None, None  # numbers in another unit
     first, last = (None if parsed_number is None else float(parsed_number[0]) for parsed_number in parsed)
     return first, last
 
 
 def to_float_values(array: pa.Array, column: Column) -> npt.NDArray[np.float64]:
-    """Return values as numbers, of times as days since 1970; NaN where there is none."""
+    """Return values as numbers, times as days since 1970; NaN for null."""
     if pa.types.is_timestamp(array.type):
         instants = array.cast(pa.timestamp("us")).cast(pa.int64())
-        return np.asarray(
-            pc.divide(instants.cast(pa.float64(), safe=False), DAY_SECONDS * 1e6).to_numpy(zero_copy_only=False)
-        )
-    values = np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
+        microseconds = instants.cast(pa.float64(), safe=False)
+        days = pc.divide(microseconds, DAY_SECONDS * 1e6)
+        return np.asarray(days.to_numpy(zero_copy_only=False))
+    numbers = array.cast(pa.float64(), safe=False)
+    values = np.asarray(numbers.to_numpy(zero_copy_only=False), np.float64)
     if column.epoch is None:
         return values
     return values + (column.epoch - UNIX_EPOCH_JULIAN_DATE)
@@ -190,20 +194,19 @@ def choose_bins(
     *,
     max_bins: int = MAX_BINS,
 ) -> ColumnBins | None:
-    """Choose bins for a column by a sample of its values.
+    """Choose bins for a column from a sample of its values.
 
     Parameters
     ----------
     values
-        As `to_float_values` gives them.
+        Values as `to_float_values` returns them.
     bounds
-        The smallest and the largest of all values, if they are known; those of the sample else, and there may be
-        others.
+        The smallest and the largest of all values; None if unknown: the sample may lack extremes.
 
     Returns
     -------
     bins
-        None: there are not two different values.
+        None if there are no two different values.
     """
     finite = values[np.isfinite(values)]
     if not len(finite):
@@ -218,11 +221,12 @@ def choose_bins(
         return None
     quantiles = [float(quantile) for quantile in np.quantile(finite, [TAIL_SHARE, 1 - TAIL_SHARE])]
     quantile_width = quantiles[1] - quantiles[0]
-    if quantiles[0] - low > (OUTLIER_FACTOR - 1) * quantile_width > 0:
+    min_outlier_distance = (OUTLIER_FACTOR - 1) * quantile_width
+    if quantiles[0] - low > min_outlier_distance > 0:
         first = quantiles[0]
     else:
         first = low
-    if high - quantiles[1] > (OUTLIER_FACTOR - 1) * quantile_width > 0:
+    if high - quantiles[1] > min_outlier_distance > 0:
         last = quantiles[1]
     else:
         last = high
@@ -253,38 +257,45 @@ def _build_even_bins(
     is_single_precision = column.type.datatype == "float"
     step = _find_rounding_step(finite_values, is_single_precision=is_single_precision)
     width = round_up_width((high - low) / max_bins, step)
-    if not width or not math.isfinite(width) or width < 8 * np.spacing(max(abs(low), abs(high))):
+    min_width = 8 * np.spacing(max(abs(low), abs(high)))
+    if not width or not math.isfinite(width) or width < min_width:
         return None
     if width > MAX_STEPS_PER_BIN * step and not column.type.is_integer:
         step = 0.0
     number = math.floor(low / width)
-    count = max(math.floor((high - number * width) / width * (1 + 1e-12)) + 1, 1)
+    last_number = math.floor((high - number * width) / width * (1 + 1e-12))
+    count = max(last_number + 1, 1)
     if not step and count > 1 and (number + count - 1) * width >= high:
-        count -= 1  # the largest value stands on the last edge
+        count -= 1  # the last edge is the largest value
     edges = np.array([_remove_rounding_error((number + at) * width, width) for at in range(count + 1)])
-    # 0.1 in single precision is a little more, in double: conditions keep half a step away
+    # 0.1 in single precision is slightly more than 0.1 in double precision: conditions keep half a step away
     half_step = step / 2 if is_single_precision else 0.0
-    lows = [format_bin_edge(_remove_rounding_error(edge - half_step, half_step or width)) for edge in edges[:-1]]
-    highs = [
-        format_bin_edge(_remove_rounding_error(edge - (half_step or step), half_step or step or width))
-        for edge in edges[1:]
-    ]
+    lows = []
+    for edge in edges[:-1]:
+        low_value = _remove_rounding_error(edge - half_step, half_step or width)
+        lows.append(format_bin_edge(low_value))
+    highs = []
+    for edge in edges[1:]:
+        high_value = _remove_rounding_error(edge - (half_step or step), half_step or step or width)
+        highs.append(format_bin_edge(high_value))
     return _build_bins(column, edges, lows, highs, shift=step / 2)
 
 
 def _build_logarithmic_bins(column: Column, low: float, high: float) -> ColumnBins | None:
-    """Bins of a tenth, a fifth or a half of a decade."""
+    """Build bins of a tenth, a fifth or a half of a decade, or of whole decades."""
     first = math.floor(math.log10(low) * 10)
     last = math.ceil(math.log10(high) * 10)
     decade_step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 1000) if (last - first) / step <= MAX_BINS)
     first -= first % decade_step
-    edges = np.array([float(f"{10 ** (at / 10):.3g}") for at in range(first, last + decade_step, decade_step)])
+    edge_places = range(first, last + decade_step, decade_step)
+    edges = np.array([float(f"{10 ** (at / 10):.3g}") for at in edge_places])
     if column.type.is_integer:
         edges = np.unique(np.ceil(edges))
     if len(edges) < 3:
         return None
     lows = [format_bin_edge(edge) for edge in edges[:-1]]
-    highs = [format_bin_edge(edge - 1 if column.type.is_integer else edge) for edge in edges[1:]]
+    last_values = edges[1:] - 1 if column.type.is_integer else edges[1:]
+    highs = [format_bin_edge(last_value) for last_value in last_values]
     return _build_bins(column, edges, lows, highs, even=False)
 
 
@@ -295,49 +306,57 @@ def _build_time_bins(
     high: float,
     max_bins: int,
 ) -> ColumnBins | None:
-    """Bins of seconds to days, of months, or of years."""
+    """Build bins of seconds to days, of months, or of years."""
     min_seconds = (high - low) * DAY_SECONDS / max_bins
-    seconds = next((step_candidate for step_candidate in CLOCK_STEPS_SECONDS if step_candidate >= min_seconds), None)
-    if seconds is None:
-        days = next(
-            (step_candidate for step_candidate in (2, 5, 10) if step_candidate * DAY_SECONDS >= min_seconds), None
-        )
-        if days is None:
-            seconds = None
-        else:
-            seconds = round(days * DAY_SECONDS)
-    if seconds is not None:
-        number = math.floor(low * DAY_SECONDS / seconds + 1e-9)
-        count = max(math.floor((high * DAY_SECONDS - number * seconds) / seconds) + 1, 1)
-        edges = np.array([(number + first_month) * seconds / DAY_SECONDS for first_month in range(count + 1)])
-        is_whole_seconds = bool(
-            np.all(np.abs(finite_values * DAY_SECONDS - np.round(finite_values * DAY_SECONDS)) < 1e-4)
-        )
-        if is_whole_seconds and seconds < DAY_SECONDS:
-            step = 1.0 / DAY_SECONDS
-        else:
-            step = 0.0
-        lows, highs = _format_clock_ranges(edges, step, is_days=seconds >= DAY_SECONDS)
-        shift = step / 2 if step or column.type.is_timestamp else JULIAN_TOLERANCE_DAYS
-        return _build_bins(column, edges, lows, highs, shift=shift)
+    day_steps_seconds = [round(days * DAY_SECONDS) for days in (2, 5, 10)]
+    for step_seconds in (*CLOCK_STEPS_SECONDS, *day_steps_seconds):
+        if step_seconds >= min_seconds:
+            return _build_clock_bins(column, finite_values, low, high, step_seconds=step_seconds)
+    return _build_calendar_bins(column, low, high, max_bins)
+
+
+def _build_clock_bins(
+    column: Column, finite_values: npt.NDArray[np.float64], low: float, high: float, *, step_seconds: int
+) -> ColumnBins | None:
+    """Build bins of `step_seconds`, seconds to days."""
+    number = math.floor(low * DAY_SECONDS / step_seconds + 1e-9)
+    count = max(math.floor((high * DAY_SECONDS - number * step_seconds) / step_seconds) + 1, 1)
+    edges = np.array([(number + at) * step_seconds / DAY_SECONDS for at in range(count + 1)])
+    value_seconds = finite_values * DAY_SECONDS
+    is_whole_seconds = bool(np.all(np.abs(value_seconds - np.round(value_seconds)) < 1e-4))
+    if is_whole_seconds and step_seconds < DAY_SECONDS:
+        step = 1.0 / DAY_SECONDS
+    else:
+        step = 0.0
+    lows, highs = _format_clock_ranges(edges, step, is_days=step_seconds >= DAY_SECONDS)
+    shift = step / 2 if step or column.type.is_timestamp else JULIAN_TOLERANCE_DAYS
+    return _build_bins(column, edges, lows, highs, shift=shift)
+
+
+def _build_calendar_bins(column: Column, low: float, high: float, max_bins: int) -> ColumnBins | None:
+    """Build bins of months or years. Return None beyond the year 9999, where the calendar ends."""
     try:
-        begin, end = (
-            datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=step_candidate) for step_candidate in (low, high)
-        )
+        begin = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=low)
+        end = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=high)
     except (OverflowError, ValueError):
-        return None  # a calendar ends with the year 9999
-    months = max(math.ceil(((end.year - begin.year) * 12 + end.month - begin.month + 1) / max_bins), 1)
-    month_step = next(
-        (step_candidate for step_candidate in CALENDAR_STEPS_MONTHS if step_candidate >= months), None
-    ) or 12 * round(round_up_width(months / 12, 1.0))
+        return None
+    month_count = (end.year - begin.year) * 12 + end.month - begin.month + 1
+    min_months = max(math.ceil(month_count / max_bins), 1)
+    suitable_steps = [step for step in CALENDAR_STEPS_MONTHS if step >= min_months]
+    if suitable_steps:
+        month_step = suitable_steps[0]
+    else:
+        month_step = 12 * round(round_up_width(min_months / 12, 1.0))
     first_month = (begin.year * 12 + begin.month - 1) // month_step * month_step
     last_month = end.year * 12 + end.month
-    starts = [*range(first_month, last_month, month_step), last_month + (-(last_month - first_month)) % month_step]
+    end_month = last_month + (first_month - last_month) % month_step
+    starts = [*range(first_month, last_month, month_step), end_month]
     if starts[-1] // 12 > 9999 or starts[0] < 12:
         return None
-    edges = np.array([_compute_first_day(step_candidate) for step_candidate in starts])
-    lows = [_format_month(step_candidate, is_years=month_step % 12 == 0) for step_candidate in starts[:-1]]
-    highs = [_format_month(step_candidate - 1, is_years=month_step % 12 == 0) for step_candidate in starts[1:]]
+    edges = np.array([_compute_first_day(start) for start in starts])
+    is_years = month_step % 12 == 0
+    lows = [_format_month(start, is_years=is_years) for start in starts[:-1]]
+    highs = [_format_month(start - 1, is_years=is_years) for start in starts[1:]]
     dates = np.arange(edges[0], edges[-1])
     numbers = np.append(0, np.searchsorted(edges[1:-1], dates, side="right") + 1)
     bins = _build_bins(column, edges, lows, highs, even=False)
@@ -357,29 +376,29 @@ def _build_bins(
 
 
 def _find_rounding_step(finite_values: npt.NDArray[np.float64], *, is_single_precision: bool) -> float:
-    """Return what all values are multiples of, a power of ten; 0: nothing such."""
-    sampled = (
-        finite_values[: 4 * MAX_STEPS_PER_BIN].astype(np.float32)
-        if is_single_precision
-        else finite_values[: 4 * MAX_STEPS_PER_BIN]
-    )
+    """Return the power of ten that all values are multiples of; 0 if there is none."""
+    sampled = finite_values[: 4 * MAX_STEPS_PER_BIN]
+    if is_single_precision:
+        sampled = sampled.astype(np.float32)
     for decimals in range(MAX_ROUNDED_DECIMALS + 1):
-        if np.array_equal(np.round(sampled.astype(np.float64), decimals).astype(sampled.dtype), sampled):
+        rounded = np.round(sampled.astype(np.float64), decimals)
+        if np.array_equal(rounded.astype(sampled.dtype), sampled):
             return 10.0**-decimals
     return 0.0
 
 
 def round_up_width(width: float, step: float) -> float:
-    """Return a width of 1, 2 or 5 times a power of ten that is no smaller; at least `step`."""
+    """Round a width up to 1, 2 or 5 times a power of ten, and at least to `step`."""
     if not width > 0 or not math.isfinite(width):
         return 0.0
     base = 10.0 ** math.floor(math.log10(width))
-    rounded_width = next(multiple * base for multiple in (1, 2, 5, 10) if multiple * base >= width * (1 - 1e-9))
+    min_width = width * (1 - 1e-9)
+    rounded_width = next(multiple * base for multiple in (1, 2, 5, 10) if multiple * base >= min_width)
     return max(_remove_rounding_error(rounded_width, base), step)
 
 
 def _remove_rounding_error(value: float, width: float) -> float:
-    """Round away what a sum of widths adds in its last digits."""
+    """Round off the rounding error of a sum of widths."""
     if not width:
         return value
     decimals = max(-math.floor(math.log10(width) + 1e-9), 0)
@@ -389,7 +408,7 @@ def _remove_rounding_error(value: float, width: float) -> float:
 
 
 def format_bin_edge(value: float) -> str:
-    """Write a number as an address has it."""
+    """Write a number as in an address."""
     if value == 0:
         return "0"
     if value.is_integer() and abs(value) < 1e15:
@@ -402,14 +421,18 @@ def _format_clock_ranges(
 ) -> tuple[list[str], list[str]]:
     def format_instant(value: float) -> str:
         instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=round(value * DAY_SECONDS))
-        return instant.strftime("%Y-%m-%d").rjust(10, "0") + ("" if is_days else instant.strftime("T%H:%M:%S"))
+        date_text = instant.strftime("%Y-%m-%d").rjust(10, "0")
+        if is_days:
+            return date_text
+        return date_text + instant.strftime("T%H:%M:%S")
 
+    gap_days = 1.0 if is_days else step_days
     try:
-        return [format_instant(edge) for edge in edges[:-1]], [
-            format_instant(edge - (1.0 if is_days else step_days)) for edge in edges[1:]
-        ]
+        lows = [format_instant(edge) for edge in edges[:-1]]
+        highs = [format_instant(edge - gap_days) for edge in edges[1:]]
     except (OverflowError, ValueError):
         return [], []
+    return lows, highs
 
 
 def _compute_first_day(months: int) -> float:

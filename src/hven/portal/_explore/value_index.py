@@ -1,9 +1,9 @@
-"""The values of rows as words that readers look for.
+"""Index the values of tables, so that readers find them by the words in them.
 
-Names, titles, targets, instruments, codes, each with how many rows have it.
+The values are names, titles, targets, instruments and codes, each with the number of its rows.
 
-They are counted once for each state of a table, over the rows that a reader may see, and kept in memory; a question
-only looks at what is kept.
+Values are counted once for each state of a table, over the rows that a reader may see, and kept in memory. A search only
+looks at the values in memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hven.engines import LiveRelation
 from hven.model import Cache, FailureLog
 from hven.model.errors import HvenError
 from hven.portal._explore.column_labels import list_code_phrases
-from hven.portal._explore.count_trees import has_hidden_rows
+from hven.portal._explore.count_trees import has_hidden_rows, is_live
 from hven.portal._explore.facets import MAX_VALUE_CHARACTERS, write_choices
 from hven.portal._explore.search import COUNT_ITEM, build_column_ref
 from hven.portal._explore.value_files import ValueFiles
@@ -39,39 +39,41 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.portal._explore.page_queries import QueryRunner
 
-MAX_COLUMN_VALUES = 50_000  # different values of one column; of more, names are looked for in the table's own form
+MAX_COLUMN_VALUES = 50_000  # distinct values of one column; a column with more is searched in the table's own form
 MAX_TABLE_VALUES = 150_000  # of all columns of a table, those with few values first
-MAX_CACHE_BYTES = 128 * 1024**2  # of all values that a process remembers
-COLUMN_TIMEOUT_SECONDS = 10.0  # seconds for one column: nobody waits for it
-MAX_UNKNOWN_COLUMNS = 16  # columns of a view or a live table, of which nothing is known beforehand ..
-UNKNOWN_TIMEOUT_SECONDS = 30.0  # .. and seconds for all of them
-LIVE_CACHE_SECONDS = 600.0  # seconds that values of rows which other programs write are good for
-RETRY_SECONDS = 120.0  # seconds after which columns that failed are asked again
-MAX_LIVE_ROWS = 5_000_000  # rows of a live table that is not asked: its database has other work
+MAX_CACHE_BYTES = 128 * 1024**2  # of all values that a process keeps in memory
+COLUMN_TIMEOUT_SECONDS = 10.0  # for one column: it is counted in the background
+MAX_UNKNOWN_COLUMNS = 16  # columns of a view or a live table: there are no statistics to choose them by
+UNKNOWN_TIMEOUT_SECONDS = 30.0  # for all columns of such a table together
+LIVE_CACHE_SECONDS = 600.0  # how long the values of a live table (rows that other programs write) are used
+RETRY_SECONDS = 120.0  # after which columns that failed are counted again
+MAX_LIVE_ROWS = 5_000_000  # a larger live table is not counted: its database has other work
 MIN_WORD_LETTERS = 3  # letters of a word that means something by itself
-COMPARED_BYTES = 12  # bytes of a beginning
-MAX_VALUE_WORDS = 8  # of one value
-_FIRST_WORD_PATTERN = r"^[^\s_\-/.,;:+()\[\]]*[\s_\-/.,;:+()\[\]]+"  # the first word of a text, and what is behind it
-COMBINED_WEIGHT = 30.0  # weight of values of several columns
-MAX_TRIED_STATES = 100_000  # states of tables that were tried, after which all are tried again
+COMPARED_BYTES = 12  # bytes of a prefix
+MAX_VALUE_WORDS = 8  # indexed words of one value
+_FIRST_WORD_PATTERN = r"^[^\s_\-/.,;:+()\[\]]*[\s_\-/.,;:+()\[\]]+"  # the first word of a text and its separators
+COMBINED_WEIGHT = 30.0  # weight of a match with values of several columns
+MAX_TRIED_STATES = 100_000  # the set of counted table states is cleared beyond this size
 MAX_WEIGHED_VALUES = 64  # values of one table that are weighed
+# columns with these UCDs hold nothing that readers look for
 EXCLUDED_UCDS = (
     "meta.ref",
     "meta.code.mime",
     "pos.outline",
     "meta.checksum",
     "meta.note",
-)  # UCDs of what nobody looks for
+)
 EXCLUDED_NAMES = ("url", "md5", "checksum", "access_format", "s_region", "coverage", "granule_uid")
-ARRAY_FIELDS = ("texts", "begins", "whose", "first", "sizes", "columns", "rows")  # of `ValueTable`, as files have them
+ARRAY_FIELDS = ("texts", "begins", "whose", "first", "sizes", "columns", "rows")  # fields of `ValueTable` in files
 log = logging.getLogger("hven.portal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueMatch:
-    """Rows of a table that have a value: `conditions` as an address has them; `values` as they are stored.
+    """A match: rows of a table that have a value.
 
-    `row_count` None where nobody counted them together, and where they are `is_live`.
+    `conditions` are written as in an address, `values` as the table stores them. `row_count` is None for several values
+    together, and for live tables (`is_live`).
     """
 
     table: Table
@@ -85,23 +87,23 @@ class ValueMatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueTable:
-    """The values of one table: as they are written, the column and the rows of each.
+    """The values of one table: their texts, and the column and the number of rows of each.
 
     Attributes
     ----------
     begins, whose
-        What follows from the beginning of each word of each value on, `fold_texts` and in order, and the place of that
-        value: words are looked for by binary search.
+        Sorted folded texts (`fold_texts`), each from the beginning of one word of a value on, and the number of that
+        value. Words are found by binary search.
     first, sizes
-        How each value begins, and how long it is, `fold_texts`; of a code its word.
+        The folded prefix and the folded length of each value; for a code, those of its first phrase.
     phrases
-        By column: code -> its words in all languages.
+        For each column: code -> its phrases in all languages.
     recount_time
-        When they are to be counted again (monotonic): never, but where a column failed, or they are live.
+        The monotonic time at which the values are counted again; infinite, unless a column failed or the table is live.
     is_live
-        Other programs write the rows.
+        Whether other programs write the rows.
     is_mapped
-        They lie in a file that all processes share.
+        Whether the arrays lie in a file that all processes share.
     """
 
     table: Table
@@ -120,47 +122,47 @@ class ValueTable:
 
     @property
     def memory_bytes(self) -> int:
-        """The memory that they take of this process, about."""
+        """The approximate memory that the values take in this process."""
         if self.is_mapped:
             return 2_000
         arrays = (self.texts, self.begins, self.whose, self.first, self.sizes, self.columns, self.rows)
-        return sum(int(array.nbytes) for array in arrays) + 2_000
+        array_bytes = sum(int(array.nbytes) for array in arrays)
+        return array_bytes + 2_000
 
     def fold_values(self, value_numbers: npt.NDArray[np.int64]) -> pa.StringArray:
-        """Return some values as they are compared: codes with their words."""
+        """Return the folded texts of some values, codes together with their phrases."""
         texts = self.texts.take(pa.array(value_numbers))
         if any(self.phrases):
             column_phrases = [self.phrases[column_number] for column_number in self.columns[value_numbers]]
+            phrased_texts = []
+            for text, words in zip(texts.to_pylist(), column_phrases, strict=True):
+                phrases = words.get(text, ())
+                phrased_texts.append(" ".join((text, *phrases)))
             texts = pa.array(
-                [
-                    " ".join((text, *words.get(text, ())))
-                    for text, words in zip(texts.to_pylist(), column_phrases, strict=True)
-                ],
+                phrased_texts,
                 pa.string(),
             )
         return fold_texts(texts)
 
 
 class ValueIndex:
-    """Values of tables in their states, as readers see them. Thread-safe; one table is counted at a time."""
+    """Keep the values of tables, by table state and access. Thread-safe; one table is counted at a time."""
 
     def __init__(self) -> None:
-        self.catalogues: tuple[Mapping[str, str], ...] = ()  # of the languages of the pages, where there are pages
+        self.catalogues: tuple[Mapping[str, str], ...] = ()  # of the languages of the pages
         self._values: Cache[ValueTable] = Cache(MAX_CACHE_BYTES)
-        self._value_lists: Cache[tuple[float, list[ValueTable]]] = Cache(
-            8
-        )  # of all tables that readers see, and until when
+        # the values of all tables that a reader sees, and the monotonic time until which they are valid
+        self._value_lists: Cache[tuple[float, list[ValueTable]]] = Cache(8)
         self._count_lock = threading.Lock()
         self._queue_condition = threading.Condition()
-        self._tried_states: set[Hashable] = set()  # what was counted: where it does not fit, it is not counted again
+        self._tried_states: set[Hashable] = set()  # table states that need no second count
         self._queued_tables: dict[tuple[Hashable, ...], tuple[Table, QueryRunner]] = {}
-        self._counting_key: tuple[Hashable, ...] | None = None  # what the thread counts at this moment
+        self._counting_key: tuple[Hashable, ...] | None = None  # the table state that the thread counts now
 
     def count_values(self, tables: Iterable[Table], runner: QueryRunner) -> None:
-        """Count what is not known yet, now."""
-        for table in sorted(
-            tables, key=lambda one: runner.published_state.tables_by_name[one.qualified_name].rows or 0
-        ):
+        """Count the tables whose values are not known yet, and wait for the result. Small tables come first."""
+        published_tables = runner.published_state.tables_by_name
+        for table in sorted(tables, key=lambda table: published_tables[table.qualified_name].rows or 0):
             state_key = _build_state_key(table, runner)
             self._count_once(state_key, table, runner, -1)
 
@@ -169,10 +171,9 @@ class ValueIndex:
     ) -> tuple[list[ValueTable], bool]:
         """Return the values of tables, and whether some are still to be counted.
 
-        What cannot be in so many seconds a thread goes on with.
+        A background thread counts the tables that take longer than `timeout_seconds`.
 
-        `cache_key`: names the tables, their state and what the reader sees of them; None: they are looked up one by
-        one.
+        `cache_key` names the tables, their state and the reader's access to them. Without it each table is looked up.
         """
         if cache_key is None:
             cached_list = None
@@ -190,7 +191,7 @@ class ValueIndex:
             values = self._values.find(state_key)
             if values is None and not self._is_tried(state_key, runner):
                 remaining_seconds = until - time.monotonic()
-                # what may take longer a thread counts, and goes on with
+                # a thread counts the tables that may take longer
                 is_quick = remaining_seconds > 0 and not _has_no_statistics(table, runner)
                 if is_quick:
                     values = self._count_once(state_key, table, runner, remaining_seconds)
@@ -200,14 +201,16 @@ class ValueIndex:
                     uncounted[state_key] = (table, runner)
             if values is not None:
                 value_tables.append(values)
-                if values.recount_time < start_time:  # those of before are good enough until then
+                if values.recount_time < start_time:  # outdated values are used until the new ones are there
                     outdated[state_key] = (table, runner)
         if uncounted or outdated:
             value_tables += self._count_in_background(uncounted, outdated, until)
         elif cache_key is not None:
+            recount_times = (value_table.recount_time for value_table in value_tables)
+            next_recount = min((recount_times), default=math.inf)
             self._value_lists.store(
                 cache_key,
-                (min((value_table.recount_time for value_table in value_tables), default=math.inf), value_tables),
+                (next_recount, value_tables),
             )
         return value_tables, bool(uncounted)
 
@@ -217,7 +220,7 @@ class ValueIndex:
         outdated: Mapping[tuple[Hashable, ...], tuple[Table, QueryRunner]],
         deadline: float,
     ) -> list[ValueTable]:
-        """Have a thread count tables; who asks for one first waits for it so long, and takes it from `uncounted`."""
+        """Let a thread count tables, wait until `deadline`, and remove the counted ones from `uncounted`."""
         with self._queue_condition:
             own_keys = uncounted.keys() - self._queued_tables.keys() - {self._counting_key}
             is_idle = self._counting_key is None and not self._queued_tables
@@ -227,7 +230,11 @@ class ValueIndex:
             while own_keys & self._queued_tables.keys() or self._counting_key in own_keys:
                 if not self._queue_condition.wait(deadline - time.monotonic()):
                     break
-            counted_values = {key: values for key in own_keys if (values := self._values.find(key)) is not None}
+            counted_values = {}
+            for key in own_keys:
+                values = self._values.find(key)
+                if values is not None:
+                    counted_values[key] = values
         for key in own_keys:
             if key in counted_values or self._is_tried(key, uncounted[key][1]):
                 del uncounted[key]
@@ -236,9 +243,12 @@ class ValueIndex:
     def _is_tried(self, key: tuple[Hashable, ...], runner: QueryRunner) -> bool:
         """Return whether a table need not be counted now.
 
-        Its values do not fit, or it is too soon to try again what failed.
+        It has been counted already, or it failed too recently to be tried again.
         """
-        return key in self._tried_states or runner.site.get_or_create(FailureLog).is_paused(("words", *key))
+        if key in self._tried_states:
+            return True
+        failure_log = runner.site.get_or_create(FailureLog)
+        return failure_log.is_paused(("words", *key))
 
     def _count_queued(self) -> None:
         while True:
@@ -254,17 +264,18 @@ class ValueIndex:
     def _count_once(
         self, key: tuple[Hashable, ...], table: Table, runner: QueryRunner, timeout_seconds: float
     ) -> ValueTable | None:
-        """Count a table, unless another thread does so in the meantime; None.
+        """Count a table, unless another thread counts tables for longer than `timeout_seconds`.
 
-        It failed, or another one is at it for longer.
+        Return None if the count failed or could not start.
         """
+        failure_log = runner.site.get_or_create(FailureLog)
         if not self._count_lock.acquire(timeout=timeout_seconds):
             return None
         try:
             values = self._values.find(key)
-            if (values is None and not self._is_tried(key, runner)) or (
-                values and values.recount_time < time.monotonic()
-            ):
+            is_missing = values is None and not self._is_tried(key, runner)
+            is_outdated = values is not None and values.recount_time < time.monotonic()
+            if is_missing or is_outdated:
                 if len(self._tried_states) > MAX_TRIED_STATES:
                     self._tried_states.clear()
                 values = self._read_or_count(key, table, runner, timeout_seconds)
@@ -276,14 +287,12 @@ class ValueIndex:
                     )
                 self._values.store(key, values, values.memory_bytes)
                 self._tried_states.add(key)
-        except Exception:  # the site may just be closing, or the table is gone: it is not searched
+        except Exception:  # the site may be closing, or the table is gone
             log.info("the values of %s could not be counted", table.qualified_name, exc_info=True)
-            runner.site.get_or_create(FailureLog).record_failure(
-                ("words", *key), f"the values of {table.qualified_name}", "see the log"
-            )
+            failure_log.record_failure(("words", *key), f"the values of {table.qualified_name}", "see the log")
             return None
         else:
-            runner.site.get_or_create(FailureLog).record_success(("words", *key))
+            failure_log.record_success(("words", *key))
             return values
         finally:
             self._count_lock.release()
@@ -291,31 +300,32 @@ class ValueIndex:
     def _read_or_count(
         self, key: tuple[Hashable, ...], table: Table, runner: QueryRunner, timeout_seconds: float
     ) -> ValueTable | None:
-        """Return what another process has counted, or count it for all of them.
+        """Return the values that another process has counted, or count them for all processes.
 
-        What other programs write, each counts for itself. None: another one is at it.
+        Each process counts a live table for itself. Return None while another process counts.
         """
         if is_live(table, runner):
             return count_table_values(table, runner, self.catalogues)
         files = ValueFiles(runner.site.settings.var_directory / "words")
         column_phrases = {column.name: list_code_phrases(table, column, self.catalogues) for column in table.columns}
         owner = (key[0], key[-1])
-        page_context = (key, column_phrases, [(column.name, column.ucd) for column in table.columns])
-        stored = files.read_arrays(owner, page_context)
-        with nullcontext(True) if stored is not None else files.lock_counting(timeout_seconds) as has_lock:
+        column_meanings = [(column.name, column.ucd) for column in table.columns]
+        content_key = (key, column_phrases, column_meanings)
+        stored = files.read_arrays(owner, content_key)
+        if stored is None:
+            counting_lock = files.lock_counting(timeout_seconds)
+        else:
+            counting_lock = nullcontext(True)
+        with counting_lock as has_lock:
             if not has_lock:
                 return None
-            stored = stored or files.read_arrays(owner, page_context)
+            stored = stored or files.read_arrays(owner, content_key)
             if stored is None:
                 counted_values = count_table_values(table, runner, self.catalogues)
                 if counted_values.recount_time == math.inf:
-                    files.write_arrays(
-                        owner,
-                        page_context,
-                        counted_values.names,
-                        {name: getattr(counted_values, name) for name in ARRAY_FIELDS},
-                    )
-                    stored = files.read_arrays(owner, page_context)
+                    arrays = {name: getattr(counted_values, name) for name in ARRAY_FIELDS}
+                    files.write_arrays(owner, content_key, counted_values.names, arrays)
+                    stored = files.read_arrays(owner, content_key)
                 if stored is None:
                     return counted_values
         names, arrays = stored
@@ -329,9 +339,10 @@ class ValueIndex:
 
 
 def _build_state_key(table: Table, runner: QueryRunner) -> tuple[Hashable, ...]:
-    """Name a state of a table as a reader sees it.
+    """Build the key of a table's state as a reader sees it.
 
-    Where rows are hidden from somebody, those who see the same share it; a view's is that of what it reads.
+    Readers with the same access share the key of a table with hidden rows. The key of a view has the states of the tables
+    that it reads.
     """
     published_tables = runner.published_state.tables_by_name
     item = published_tables[table.qualified_name]
@@ -340,33 +351,23 @@ def _build_state_key(table: Table, runner: QueryRunner) -> tuple[Hashable, ...]:
     else:
         access_key = ""
     shown_columns = tuple(column.name for column in table.columns if not column.hidden)
-    read_states = tuple(
-        (name, published_tables[name].run_id, published_tables[name].updated)
-        for name in sorted(item.read_tables)
-        if name in published_tables
-    )
-    return (table.qualified_name, item.run_id, item.updated, table.view, read_states, shown_columns, access_key)
-
-
-def is_live(table: Table, runner: QueryRunner) -> bool:
-    """Return whether other programs write the rows of a table, or of what it reads."""
-    published_tables = runner.published_state.tables_by_name
-    return any(
-        isinstance(published_tables[name].relation, LiveRelation)
-        for name in (table.qualified_name, *published_tables[table.qualified_name].read_tables)
-        if name in published_tables
-    )
+    read_states = []
+    for name in sorted(item.read_tables):
+        if name in published_tables:
+            read_table = published_tables[name]
+            read_states.append((name, read_table.run_id, read_table.updated))
+    return (table.qualified_name, item.run_id, item.updated, table.view, tuple(read_states), shown_columns, access_key)
 
 
 def _has_no_statistics(table: Table, runner: QueryRunner) -> bool:
-    """Return whether nothing is known of the values beforehand: of views, and of rows that other programs write."""
+    """Return whether a table has no statistics of its values, as views and live tables have none."""
     return table.view is not None or is_live(table, runner)
 
 
 def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
-    """Return the columns whose values are looked for.
+    """Return the columns whose values are searched, those with few values first.
 
-    Texts that are names or choices, not addresses, outlines, checksums; those with few values first.
+    These are texts that are names or choices, but no addresses, outlines or checksums.
     """
     item = runner.find_published_table(table)
     statistics = item.statistics
@@ -377,26 +378,21 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
     for column in table.columns:
         name = column.name.lower()
         ucd = (column.ucd or "").lower()
-        if (
-            column.hidden
-            or not (column.type.is_string or column.enum or list_code_phrases(table, column, ()))
-            or column.type.is_array
-            or column.type.is_geometry
-        ):
+        is_word_column = column.type.is_string or column.enum or list_code_phrases(table, column, ())
+        if column.hidden or not is_word_column or column.type.is_array or column.type.is_geometry:
             continue
-        if (
-            ucd.startswith(EXCLUDED_UCDS)
-            or column.type.xtype
-            or name in EXCLUDED_NAMES
-            or name.endswith(("_url", "_md5", "_checksum"))
-        ):
+        has_excluded_name = name in EXCLUDED_NAMES or name.endswith(("_url", "_md5", "_checksum"))
+        if has_excluded_name or ucd.startswith(EXCLUDED_UCDS) or column.type.xtype:
             continue
         distinct = statistics.get(column.name, {}).get("distinct")
-        if column.enum or lacks_statistics or (isinstance(distinct, int | float) and 0 < distinct <= MAX_COLUMN_VALUES):
-            candidates.append((float(distinct) if isinstance(distinct, int | float) else 0.0, column.rank, column))
+        has_count = isinstance(distinct, int | float)
+        has_few_values = has_count and 0 < distinct <= MAX_COLUMN_VALUES
+        if column.enum or lacks_statistics or has_few_values:
+            distinct_count = float(distinct) if has_count else 0.0
+            candidates.append((distinct_count, column.rank, column))
     total = 0.0
     chosen_columns = []
-    for distinct, _, column in sorted(candidates, key=lambda one: one[:2]):
+    for distinct, _, column in sorted(candidates, key=lambda candidate: candidate[:2]):
         total += distinct
         if total <= MAX_TABLE_VALUES:
             chosen_columns.append(column)
@@ -404,7 +400,7 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
 
 
 def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[Mapping[str, str]] = ()) -> ValueTable:
-    """Count the values of a table, by its columns; `catalogues` have the words of codes."""
+    """Count the values of a table, column by column; `catalogues` translate the phrases of codes."""
     columns = list_searched_columns(table, runner)
     lacks_statistics = _has_no_statistics(table, runner)
     live = is_live(table, runner)
@@ -417,18 +413,18 @@ def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[M
     keys = []
     numbers = []
     rows = []
-    further_words: list[tuple[str, int]] = []  # further words of a code, and its place
-    words = tuple(list_code_phrases(table, phrase, catalogues) for phrase in columns)
+    further_words: list[tuple[str, int]] = []  # a further phrase of a code, and its value number
+    words = tuple(list_code_phrases(table, column, catalogues) for column in columns)
     first_number = 0
-    source = syntax_tree.TableRef(
-        (syntax_tree.Ident(table.schema, quoted=True), syntax_tree.Ident(table.name, quoted=True))
-    )
+    table_path = (syntax_tree.Ident(table.schema, quoted=True), syntax_tree.Ident(table.name, quoted=True))
+    source = syntax_tree.TableRef(table_path)
     for column_number, column in enumerate(columns):
         name = build_column_ref(column.name)
         is_present = syntax_tree.NullPredicate(name, negated=True)
         items = (syntax_tree.SelectItem(name, syntax_tree.Ident("v")), COUNT_ITEM)
         top = syntax_tree.Literal(2 * MAX_COLUMN_VALUES)
-        query = syntax_tree.Query(syntax_tree.Select(items, source, where=is_present, group_by=(name,), top=top))
+        select = syntax_tree.Select(items, source, where=is_present, group_by=(name,), top=top)
+        query = syntax_tree.Query(select)
         timeout_seconds = min(COLUMN_TIMEOUT_SECONDS, give_up_time - time.monotonic())
         try:
             with runner.run_query(query, timeout_seconds=max(timeout_seconds, 0.01)) as result:
@@ -436,56 +432,69 @@ def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[M
         except HvenError:
             is_complete = False
             continue
-        if lacks_statistics and (len(value_rows) > MAX_COLUMN_VALUES or total + len(value_rows) > MAX_TABLE_VALUES):
+        value_count = len(value_rows)
+        is_too_large = value_count > MAX_COLUMN_VALUES or total + value_count > MAX_TABLE_VALUES
+        if lacks_statistics and is_too_large:
             continue
-        total += len(value_rows)
-        values, number = _group_values(
-            column, value_rows.column(0).combine_chunks(), value_rows.column(1).combine_chunks()
-        )
+        total += value_count
+        distinct_values = value_rows.column(0).combine_chunks()
+        row_counts = value_rows.column(1).combine_chunks()
+        values, group_counts = _group_values(column, distinct_values, row_counts)
         texts.append(values)
-        keys.append(_replace_codes(values, words[column_number]) if words[column_number] else values)
-        further_words += [
-            (phrase, first_number + number)
-            for number, code in enumerate(values.to_pylist() if words[column_number] else ())
-            for phrase in (code, *words[column_number].get(code, ())[1:])
-        ]
+        phrases = words[column_number]
+        if phrases:
+            keys.append(_replace_codes(values, phrases))
+            for number, code in enumerate(values.to_pylist(), first_number):
+                further_words += [(phrase, number) for phrase in (code, *phrases.get(code, ())[1:])]
+        else:
+            keys.append(values)
         first_number += len(values)
         numbers.append(np.full(len(values), column_number, np.int16))
-        rows.append(np.asarray(number, np.int64))
+        rows.append(np.asarray(group_counts, np.int64))
     if keys:
         key_texts = pa.concat_arrays(keys)
     else:
         key_texts = pa.array([], pa.string())
-    word_starts, value_numbers = _index_word_starts(
-        pa.concat_arrays([key_texts, pa.array([text for text, _ in further_words], pa.string())]),
-        np.concatenate([np.arange(len(key_texts)), [phrase for _, phrase in further_words]]).astype(np.int32),
-    )
+    further_texts = pa.array([text for text, _ in further_words], pa.string())
+    further_numbers = [number for _, number in further_words]
+    all_numbers = np.concatenate([np.arange(len(key_texts)), further_numbers]).astype(np.int32)
+    word_starts, value_numbers = _index_word_starts(pa.concat_arrays([key_texts, further_texts]), all_numbers)
+    folded_keys = fold_texts(key_texts)
+    if not is_complete:
+        recount_time = time.monotonic() + RETRY_SECONDS
+    elif live:
+        recount_time = time.monotonic() + LIVE_CACHE_SECONDS
+    else:
+        recount_time = math.inf
     return ValueTable(
         table=table,
         texts=pa.concat_arrays(texts) if texts else pa.array([], pa.string()),
         begins=word_starts,
         whose=value_numbers,
-        first=_to_comparison_prefixes(fold_texts(key_texts)),
-        sizes=np.asarray(pc.binary_length(fold_texts(key_texts)), np.int32),
+        first=_to_comparison_prefixes(folded_keys),
+        sizes=np.asarray(pc.binary_length(folded_keys), np.int32),
         columns=np.concatenate(numbers) if numbers else np.zeros(0, np.int16),
         rows=np.concatenate(rows) if rows else np.zeros(0, np.int64),
         names=tuple(column.name for column in columns),
         phrases=words,
         is_live=live,
-        recount_time=time.monotonic()
-        + (RETRY_SECONDS if not is_complete else LIVE_CACHE_SECONDS if live else math.inf),
+        recount_time=recount_time,
     )
 
 
 def _to_comparison_prefixes(texts: pa.StringArray) -> npt.NDArray[np.bytes_]:
-    """Return how texts begin, as far as is compared."""
-    return np.array([text.encode()[:COMPARED_BYTES] for text in texts.to_pylist()], dtype=f"S{COMPARED_BYTES}")
+    """Return the first `COMPARED_BYTES` bytes of each text."""
+    prefixes = [text.encode()[:COMPARED_BYTES] for text in texts.to_pylist()]
+    return np.array(prefixes, dtype=f"S{COMPARED_BYTES}")
 
 
 def _index_word_starts(
     texts: pa.StringArray, value_numbers: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int32]]:
-    """Return what follows from the beginning of each word on, in order, and the place (`value_numbers`) that its text is of."""
+    """Return the sorted texts from the beginning of each word on, and the number of the value of each.
+
+    `value_numbers` are the numbers of the values that `texts` belong to.
+    """
     word_starts = []
     numbers = []
     remaining = texts
@@ -495,24 +504,20 @@ def _index_word_starts(
         word_starts.append(_to_comparison_prefixes(fold_texts(remaining)))
         numbers.append(value_numbers)
         shorter = pc.replace_substring_regex(remaining, _FIRST_WORD_PATTERN, "")
-        is_shorter = np.asarray(
-            pc.and_(
-                pc.less(pc.binary_length(shorter), pc.binary_length(remaining)),
-                pc.greater(pc.binary_length(shorter), 0),
-            )
-        )
+        shorter_lengths = pc.binary_length(shorter)
+        has_lost_word = pc.less(shorter_lengths, pc.binary_length(remaining))
+        is_shorter = np.asarray(pc.and_(has_lost_word, pc.greater(shorter_lengths, 0)))
         remaining = shorter.filter(pa.array(is_shorter))
         value_numbers = value_numbers[is_shorter]
-    if word_starts:
-        all_starts = np.concatenate(word_starts)
-    else:
-        all_starts = np.zeros(0, f"S{COMPARED_BYTES}")
+    if not word_starts:
+        return np.zeros(0, f"S{COMPARED_BYTES}"), np.zeros(0, np.int32)
+    all_starts = np.concatenate(word_starts)
     order = np.argsort(all_starts, kind="stable")
-    return all_starts[order], (np.concatenate(numbers) if numbers else np.zeros(0, np.int32))[order]
+    return all_starts[order], np.concatenate(numbers)[order]
 
 
 def _group_values(column: Column, values: pa.Array, row_counts: pa.Array) -> tuple[pa.StringArray, pa.Array]:
-    """Put together what one condition finds: items of lists ``a#b``, spellings in small letters and capitals."""
+    """Group the values that one condition finds: items of lists ``a#b``, and spellings that differ only in case."""
     text = values.cast(pa.string())
     if column.name.lower() in LIST_COLUMNS:
         group = pc.utf8_trim_whitespace(text)
@@ -522,109 +527,124 @@ def _group_values(column: Column, values: pa.Array, row_counts: pa.Array) -> tup
         parts = pc.split_pattern(text, "#")
         group = pc.utf8_trim_whitespace(pc.list_flatten(parts))
         parents = pc.list_parent_indices(parts)
-        distinct_items = pa.table([parents, group], names=["p", "v"]).group_by(["p", "v"]).aggregate([])
+        pairs = pa.table([parents, group], names=["p", "v"])
+        distinct_items = pairs.group_by(["p", "v"]).aggregate([])
         group = distinct_items.column("v").combine_chunks()
         row_counts = row_counts.take(distinct_items.column("p").combine_chunks())
     if column.name.lower() in CASE_SENSITIVE_COLUMNS or not column.type.is_string:
         group_keys = group
     else:
         group_keys = pc.utf8_lower(group)
-    sums = (
-        pa.table([group_keys, group, row_counts], names=["k", "v", "n"])
-        .group_by("k", use_threads=False)
-        .aggregate([("v", "first"), ("n", "sum")])
-    )
+    grouped_rows = pa.table([group_keys, group, row_counts], names=["k", "v", "n"]).group_by("k", use_threads=False)
+    sums = grouped_rows.aggregate([("v", "first"), ("n", "sum")])
     size = pc.utf8_length(sums.column("v_first"))
-    valid_groups = sums.filter(pc.and_(pc.greater(size, 0), pc.less_equal(size, MAX_VALUE_CHARACTERS)))
+    has_valid_size = pc.and_(pc.greater(size, 0), pc.less_equal(size, MAX_VALUE_CHARACTERS))
+    valid_groups = sums.filter(has_valid_size)
     return valid_groups.column("v_first").combine_chunks(), valid_groups.column("n_sum").combine_chunks()
 
 
 def _replace_codes(values: pa.StringArray, code_phrases: Mapping[str, tuple[str, ...]]) -> pa.StringArray:
-    """Write codes as they are called."""
-    return pa.array([code_phrases.get(value, (value,))[0] for value in values.to_pylist()], pa.string())
+    """Replace each code by its first phrase."""
+    phrases = [code_phrases.get(value, (value,))[0] for value in values.to_pylist()]
+    return pa.array(phrases, pa.string())
 
 
 def fold_texts(texts: pa.Array) -> pa.StringArray:
-    """Leave accents, capitals, blanks, hyphens and underscores out: ``M 31`` is ``m31``."""
-    stripped = pc.replace_substring_regex(pc.utf8_normalize(texts, form="NFKD"), r"[\p{Mn}\s_\-]+", "")
+    """Fold texts for comparison: without accents, capitals, blanks, hyphens and underscores (``M 31`` is ``m31``)."""
+    decomposed = pc.utf8_normalize(texts, form="NFKD")
+    stripped = pc.replace_substring_regex(decomposed, r"[\p{Mn}\s_\-]+", "")
     return pc.utf8_lower(stripped)
 
 
 def fold_text(text: str) -> str:
-    """Do the same to one text."""
-    return str(fold_texts(pa.array([text], pa.string()))[0].as_py())
+    """Fold one text as `fold_texts` does."""
+    folded = fold_texts(pa.array([text], pa.string()))
+    return str(folded[0].as_py())
 
 
-Candidate = tuple[float, "ValueTable", tuple[int, ...]]  # its weight, and the places of values that are meant together
+Candidate = tuple[float, "ValueTable", tuple[int, ...]]  # the weight, and the numbers of values that match together
 
 
 def find_candidates(words: Sequence[str], values: ValueTable, table_text: str, max_candidates: int) -> list[Candidate]:
-    """Find the values of a table that have all words in them.
+    """Find the values of a table that contain all words.
 
-    Some of the words may be in what is said of the table (`table_text`) instead.
+    A word may occur in the description of the table (`table_text`) instead.
 
     Parameters
     ----------
     words
-        As `fold_text` writes them; a word of a value begins with each.
+        Folded words (`fold_text`); each matches the beginning of a word of a value.
     table_text
-        What is said of the table and of its collection, in the same way.
+        The folded titles of the table and of its collection.
     """
     words = _join_short_words(words)
     if not len(values.rows) or not words:
         return []
     hits = [_mark_values(word, values) for word in words]
     value_hits = [hit for word, hit in zip(words, hits, strict=True) if word not in table_text]
-    value_numbers = np.flatnonzero(np.logical_and.reduce(value_hits) if value_hits else np.logical_or.reduce(hits))
+    if value_hits:
+        is_hit = np.logical_and.reduce(value_hits)
+    else:
+        is_hit = np.logical_or.reduce(hits)
+    value_numbers = np.flatnonzero(is_hit)
     if not len(value_numbers):
-        # what others write is counted by nobody: nothing is promised of values together
+        # nobody counts the rows of a live table that have several values together
         if not values.is_live and all(hit.any() for hit in value_hits):
             return _find_combined_values(words, hits, values, table_text)
         return []
-    # words that the table's own title says are no reason to prefer a value
+    # words that only the table's title contains do not make a value better
     joined_words = "".join(word for word, hit in zip(words, hits, strict=True) if hit.any())
     if len(value_numbers) > MAX_WEIGHED_VALUES:
         half_count = MAX_WEIGHED_VALUES // 2
-        best_named = np.flatnonzero(_mark_values(joined_words, values, half_count) & np.logical_or.reduce(hits))
-        most_rows = value_numbers[np.argpartition(-values.rows[value_numbers], half_count)[:half_count]]
+        is_best_named = _mark_values(joined_words, values, half_count)
+        best_named = np.flatnonzero(is_best_named & np.logical_or.reduce(hits))
+        most_rows_first = np.argpartition(-values.rows[value_numbers], half_count)
+        most_rows = value_numbers[most_rows_first[:half_count]]
         value_numbers = np.unique(np.concatenate([best_named, most_rows]))
     low, high = _build_prefix_range(joined_words)
     first = values.first[value_numbers]
     sizes = values.sizes[value_numbers]
     is_prefix = (first >= low) & (first <= high)
-    weight = np.where(is_prefix, np.where(sizes == len(joined_words.encode()), 150.0, 50.0), 0.0)
-    weight += sum(5.0 * hit[value_numbers] for hit in hits) + np.log10(values.rows[value_numbers] + 1.0)
+    prefix_weight = np.where(sizes == len(joined_words.encode()), 150.0, 50.0)
+    weight = np.where(is_prefix, prefix_weight, 0.0)
+    weight += sum(5.0 * hit[value_numbers] for hit in hits)
+    weight += np.log10(values.rows[value_numbers] + 1.0)
     weight -= np.minimum(sizes, 60) / 6.0
     best_order = np.argsort(-weight, kind="stable")[:max_candidates]
-    return [
-        (float(weight[candidate_number]), values, (int(value_numbers[candidate_number]),))
-        for candidate_number in best_order
-    ]
+    candidates: list[Candidate] = []
+    for place in best_order:
+        value_number = int(value_numbers[place])
+        candidates.append((float(weight[place]), values, (value_number,)))
+    return candidates
 
 
 def _mark_values(word: str, values: ValueTable, max_values: int | None = None) -> npt.NDArray[np.bool_]:
-    """Mark the values of which a word begins so; `max_values`: those that are nearest to it."""
+    """Mark the values with a word that begins with `word`; with `max_values`, only the first in order."""
     first, last = _build_prefix_range(word)
     low = int(np.searchsorted(values.begins, first, "left"))
-    high = int(np.searchsorted(values.begins, last, "right"))
+    end = int(np.searchsorted(values.begins, last, "right"))
+    high = end if max_values is None else min(end, low + max_values)
     is_marked = np.zeros(len(values.rows), bool)
-    is_marked[values.whose[low : high if max_values is None else min(high, low + max_values)]] = True
-    if len(word.encode()) > COMPARED_BYTES and high > low:
+    is_marked[values.whose[low:high]] = True
+    if len(word.encode()) > COMPARED_BYTES and end > low:
         marked_numbers = np.flatnonzero(is_marked)
-        is_marked[marked_numbers] = np.asarray(pc.match_substring(values.fold_values(marked_numbers), word))
+        folded_values = values.fold_values(marked_numbers)
+        is_marked[marked_numbers] = np.asarray(pc.match_substring(folded_values, word))
     return is_marked
 
 
 def _build_prefix_range(word: str) -> tuple[np.bytes_, np.bytes_]:
-    """Return the first and the last of what begins with a word, as far as is compared."""
+    """Return the lowest and the highest prefix of the texts that begin with a word."""
     text = word.encode()
-    return np.bytes_(text[:COMPARED_BYTES]), np.bytes_((text + b"\xff" * COMPARED_BYTES)[:COMPARED_BYTES])
+    lowest = text[:COMPARED_BYTES]
+    highest = (text + b"\xff" * COMPARED_BYTES)[:COMPARED_BYTES]
+    return np.bytes_(lowest), np.bytes_(highest)
 
 
 def _join_short_words(words: Sequence[str]) -> list[str]:
-    """Join short words to the ones before them, ``M 31``.
+    """Join short words to the words before them: ``M 31`` becomes ``M31``.
 
-    A letter or a number is in many names, and means little by itself.
+    A letter or a number occurs in many names and means little by itself.
     """
     joined: list[str] = []
     for word in words:
@@ -638,18 +658,21 @@ def _join_short_words(words: Sequence[str]) -> list[str]:
 def _find_combined_values(
     words: Sequence[str], hits: Sequence[npt.NDArray[np.bool_]], values: ValueTable, table_text: str
 ) -> list[Candidate]:
-    """Find values of several columns that have all words between them: ``olivine CRISM``."""
+    """Find values of several columns that together contain all words: ``olivine CRISM``."""
     chosen_values: dict[int, int] = {}
     for word, hit in zip(words, hits, strict=True):
-        matching_numbers = np.flatnonzero(hit & ~np.isin(values.columns, list(chosen_values)) if chosen_values else hit)
+        if chosen_values:
+            is_candidate = hit & ~np.isin(values.columns, list(chosen_values))
+        else:
+            is_candidate = hit
+        matching_numbers = np.flatnonzero(is_candidate)
         if not len(matching_numbers):
             if word in table_text or any(hit[chosen_number] for chosen_number in chosen_values.values()):
                 continue
             return []
-        # nearest to the word itself, then what most rows have
-        chosen_number = int(
-            matching_numbers[np.lexsort((-values.rows[matching_numbers], values.sizes[matching_numbers]))[0]]
-        )
+        # the shortest value is nearest to the word; among equals, the one with most rows
+        order = np.lexsort((-values.rows[matching_numbers], values.sizes[matching_numbers]))
+        chosen_number = int(matching_numbers[order[0]])
         chosen_values[int(values.columns[chosen_number])] = chosen_number
     if len(chosen_values) > 1:
         return [(COMBINED_WEIGHT, values, tuple(chosen_values.values()))]
@@ -657,15 +680,17 @@ def _find_combined_values(
 
 
 def build_match(candidate: Candidate) -> ValueMatch:
-    """Tell what was found: the value, or several, as conditions of an address."""
+    """Build the match of a candidate: its values as conditions of an address."""
     weight, values, value_numbers = candidate
     texts = []
     stored = []
     conditions = []
     for value_number in value_numbers:
         text = values.texts[value_number].as_py()
-        column = values.table.find_column(values.names[int(values.columns[value_number])])
-        texts.append(values.phrases[int(values.columns[value_number])].get(text, (text,))[0])
+        column_number = int(values.columns[value_number])
+        column = values.table.find_column(values.names[column_number])
+        phrases = values.phrases[column_number].get(text, (text,))
+        texts.append(phrases[0])
         stored.append(text)
         conditions.append((column.name, write_choices([text])))
     if len(value_numbers) == 1 and not values.is_live:

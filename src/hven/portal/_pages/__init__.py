@@ -1,7 +1,4 @@
-"""What pages for people have in common.
-
-Templates, the frame around each, languages, and the headers that keep everything foreign out.
-"""
+"""Shared parts of pages: templates, the frame of each page, languages, and security headers."""
 
 from __future__ import annotations
 
@@ -39,55 +36,63 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 HTML_CONTENT_TYPE = "text/html; charset=utf-8"
-THEME_COOKIE = "hven_theme"  # a cookie: light or dark, whatever the system says
-LANGUAGE_PARAMETER, THEME_PARAMETER = "lang", "_theme"  # of an address; the server keeps them in cookies
+THEME_COOKIE = "hven_theme"  # light or dark, whatever the system's setting
+LANGUAGE_PARAMETER, THEME_PARAMETER = "lang", "_theme"  # parameters of an address; the server keeps them in cookies
 SWITCH_PARAMETERS = (LANGUAGE_PARAMETER, THEME_PARAMETER)
 THEMES = ("light", "dark", "system")
-SAMP_HUB_ORIGINS = (
-    "http://localhost:21012",
-)  # of SAMP's Web Profile, on the reader's own computer (SAMP 1.3 section 5.2)
+# the hub of SAMP's Web Profile, on the reader's own computer (SAMP 1.3 section 5.2)
+SAMP_HUB_ORIGINS = ("http://localhost:21012",)
 VARY_HEADERS = "accept, accept-encoding, accept-language, authorization, cookie"
 
 
 @lru_cache(maxsize=8)
 def load_templates(language: str = "en") -> Environment:
-    """Load the templates; everything that comes from descriptors is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415  (for pages for people alone)
+    """Load the templates of a language; they escape all texts from descriptors."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415  (only pages need it)
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent.parent / "pages"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=partial(translate_text, language),  # texts of curators, in any place of a page
+        finalize=partial(translate_text, language),  # translates texts of curators anywhere in a page
         trim_blocks=True,
         lstrip_blocks=True,
     )
     translations = load_texts(language)
-    environment.globals["_"] = lambda text, **values: (
-        (translations.get(text, text)).format(**values) if values else translations.get(text, text)
-    )
-    environment.globals["language"] = language
-    # as browsers group digits in this language: what the server drew does not change when scripts draw it again
+
+    def translate(text: str, **values: object) -> str:
+        translation = translations.get(text, text)
+        return translation.format(**values) if values else translation
+
+    # browsers group digits of this language in the same way, so that scripts do not change what the server rendered
     group_separator = "," if language == "en" else "\u202f"
-    environment.filters["thousands"] = lambda value: "" if value is None else f"{value:,}".replace(",", group_separator)
-    environment.filters["unit_text"] = lambda unit: translations.get(
-        format_unit(unit), format_unit(unit)
-    )  # kB is ko in French
+
+    def format_thousands(value: float | None) -> str:
+        return "" if value is None else f"{value:,}".replace(",", group_separator)
+
+    def format_unit_text(unit: str) -> str:
+        unit_text = format_unit(unit)
+        return translations.get(unit_text, unit_text)  # kB is ko in French
+
+    environment.globals["_"] = translate
+    environment.globals["language"] = language
+    environment.filters["thousands"] = format_thousands
+    environment.filters["unit_text"] = format_unit_text
     environment.filters["ago"] = partial(format_elapsed_time, words=translations)
     environment.filters["link"] = sanitize_address
-    environment.filters["told"] = partial(translate_text, language)  # before a text is cut or changed
+    environment.filters["told"] = partial(translate_text, language)  # for texts that are cut or changed afterwards
     return environment
 
 
 def sanitize_address(address: str | None) -> str:
-    """Return an address if a browser may follow it; nothing else becomes a link."""
+    """Return an address if it may become a link; otherwise an empty text."""
     if address and re.match(r"(?:https?|ftp|mailto):", address, re.IGNORECASE):
         return address
     return ""
 
 
 def format_elapsed_time(text: str | None, now: datetime | None = None, words: Any = None) -> str:
-    """Format how long ago an ISO time was, in words; the exact time belongs into a tooltip."""
+    """Format the time since an ISO time in words."""
     if not text:
         return ""
     translations = words or {}
@@ -112,32 +117,35 @@ def build_page_headers(
     allow_workers: bool = False,
     connect_origins: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Return the headers of every page: nothing runs in it but what we wrote, nothing is fetched from anywhere else.
+    """Return the security headers of a page: only this site's scripts run, and only allowed addresses are fetched.
 
     Parameters
     ----------
     allow_forms
-        Forms are sent, to us alone.
+        True: forms may be sent, only to this site.
     origins
-        Further origins that the site file names: of images, surveys and services.
+        Further origins of images, surveys and services, from the site file.
     allow_inline_styles
-        True: a script of ours writes style elements (the map, the editor).
+        True: a script of this site writes style elements (the map, the editor).
     allow_workers
-        True: a script of ours starts workers and WebAssembly from its own text (the map).
+        True: a script of this site starts workers and WebAssembly from its own text (the map).
     connect_origins
-        Origins that scripts may ask when the reader says so: `SAMP_HUB_ORIGINS`.
+        Origins that scripts may connect to when the reader asks for it: `SAMP_HUB_ORIGINS`.
     """
     form_target = "'self'" if allow_forms else "'none'"
     extra_origins = "".join(f" {origin}" for origin in origins)
     connect_sources = "".join(f" {origin}" for origin in connect_origins)
     inline_styles = " 'unsafe-inline'" if allow_inline_styles else ""
+    wasm_source = data_sources = worker_directive = ""
     if allow_workers:
-        compiled, data, started = (" 'wasm-unsafe-eval'", " data: blob:", "worker-src blob:; ")
-    else:
-        compiled, data, started = ("", "", "")
+        wasm_source = " 'wasm-unsafe-eval'"
+        data_sources = " data: blob:"
+        worker_directive = "worker-src blob:; "
     policy = (
-        f"default-src 'none'; style-src 'self'{inline_styles}; script-src 'self'{compiled}; img-src 'self' data: blob:{extra_origins}; "
-        f"connect-src 'self'{data}{extra_origins}{connect_sources}; font-src 'self' data:; {started}base-uri 'none'; form-action {form_target}; frame-ancestors 'self'"
+        f"default-src 'none'; style-src 'self'{inline_styles}; script-src 'self'{wasm_source}; "
+        f"img-src 'self' data: blob:{extra_origins}; "
+        f"connect-src 'self'{data_sources}{extra_origins}{connect_sources}; font-src 'self' data:; "
+        f"{worker_directive}base-uri 'none'; form-action {form_target}; frame-ancestors 'self'"
     )
     return {
         "content-type": HTML_CONTENT_TYPE,
@@ -147,9 +155,9 @@ def build_page_headers(
 
 
 def build_frame(request: Request, context: ServiceContext) -> dict[str, Any]:
-    """Return what every page says: names, colours, contact, language, who reads.
+    """Return the values of every page: names, colours, contact, language and user.
 
-    `asset` gives the address of a script or style sheet, `list_script_files` those of all that scripts begin with.
+    `asset` returns the address of a script or style sheet, `scripts` those of all files that some scripts load.
     """
     brand = find_brand(request, context.site.settings)
     base = brand.base
@@ -160,6 +168,9 @@ def build_frame(request: Request, context: ServiceContext) -> dict[str, Any]:
         theme = query_params.get(THEME_PARAMETER)
     else:
         theme = request.cookies.get(THEME_COOKIE)
+
+    def list_script_addresses(*names: str) -> list[str]:
+        return [f"{base}/assets/{file}" for file in list_script_files(*names)]
 
     principal = context.identify_principal(request)
 
@@ -186,7 +197,7 @@ def build_frame(request: Request, context: ServiceContext) -> dict[str, Any]:
         "seen_as": (principal.name or "")[3:] if principal.impersonator else None,
         "browser_texts": dict(load_texts(language, "browser")),
         "asset": build_asset_address,
-        "scripts": lambda *names: [f"{base}/assets/{file}" for file in list_script_files(*names)],
+        "scripts": list_script_addresses,
         "switch": "",
         "own_path": _build_return_path(request, context.site.settings, base),
         "said": language,
@@ -198,7 +209,7 @@ def build_frame(request: Request, context: ServiceContext) -> dict[str, Any]:
 
 
 def _build_return_path(request: Request, settings: Settings, base: str) -> str:
-    """Return the path of a page to which who logs in comes back; empty: there is none to look at again."""
+    """Return the path to which a log-in leads back; empty for pages that cannot be shown again."""
     path: str = request.scope["path"]
     if request.scope["method"] not in {"GET", "HEAD"} or path.startswith(("/login", "/logout")):
         return ""
@@ -207,7 +218,7 @@ def _build_return_path(request: Request, settings: Settings, base: str) -> str:
 
 
 def _count_basket_entries(request: Request, context: ServiceContext, principal: Principal) -> tuple[int, str]:
-    """Count what is in a reader's basket; of who is logged in also say which state of it that is."""
+    """Count the entries of the user's basket; for a logged-in user, also return its state."""
     if principal.name is None:
         cookie = parse_cookie(request.cookies.get(BASKET_COOKIE))
         return cookie[0], ""
@@ -217,7 +228,7 @@ def _count_basket_entries(request: Request, context: ServiceContext, principal: 
 
 
 def get_basket_store(context: ServiceContext) -> BasketStore:
-    """Return where the site keeps baskets."""
+    """Return the basket store of the site."""
     basket_store: BasketStore = context.site.get_or_create(
         BasketStore, context.site.settings.data_directory / BASKET_DIRECTORY
     )
@@ -225,12 +236,11 @@ def get_basket_store(context: ServiceContext) -> BasketStore:
 
 
 def list_visible_projects(principal: Principal, settings: Settings) -> list[tuple[Project, str | None]]:
-    """List the projects that a reader may know of, each with their role in it."""
+    """List the projects that a user may see, each with the user's role."""
 
     def find_role(project: Project) -> str | None:
-        own_roles = [
-            role_name for role_name in PROJECT_ROLES if f"project:{project.name}:{role_name}" in principal.groups
-        ]
+        group_prefix = f"project:{project.name}:"
+        own_roles = [role for role in PROJECT_ROLES if f"{group_prefix}{role}" in principal.groups]
         if "owner" in principal.groups:
             return PROJECT_ROLES[-1]
         if own_roles:
@@ -238,7 +248,11 @@ def list_visible_projects(principal: Principal, settings: Settings) -> list[tupl
         return None
 
     project_roles = [(project, find_role(project)) for project in settings.projects]
-    return [(project, own_role) for project, own_role in project_roles if own_role or project.listed or project.open]
+    visible_projects = []
+    for project, own_role in project_roles:
+        if own_role or project.listed or project.open:
+            visible_projects.append((project, own_role))
+    return visible_projects
 
 
 def _create_kind_cache() -> Cache[tuple[tuple[str, str], ...]]:
@@ -248,32 +262,24 @@ def _create_kind_cache() -> Cache[tuple[tuple[str, str], ...]]:
 def _list_searchable_standards(
     request: Request, context: ServiceContext, brand: PortalBrand
 ) -> tuple[tuple[str, str], ...]:
-    """List the standards of which this reader can search all tables at once.
-
-    Here, or at services that the site file names.
-    """
+    """List the standards with tables that the reader can search at once, here or at remote services of the site file."""
     try:
         published_state = context.site.get_published_state()
-    except HvenError:  # a page of trouble is a page, too: health tells what it is
+    except HvenError:  # error pages have a frame, too; the health page shows the error
         return ()
     catalogue = published_state.get_catalogue(context.identify_principal(request), context.policies)
     standards_cache = context.site.get_or_create(_create_kind_cache)
     remote = context.site.settings.remote
-    # settings may change and the tables not
-    key = published_state.version, catalogue.access_key, brand.portal, brand.collections, remote
+    # settings may change while the tables do not
+    key = (published_state.version, catalogue.access_key, brand.portal, brand.collections, remote)
     cached_standards = standards_cache.find(key)
     if cached_standards is None:
-        present_kinds = {
-            global_search.classify_table(table)
-            for table in catalogue.iterate_tables()
-            if table.qualified_name in published_state.tables_by_name
-            and (
-                not brand.collections
-                or table.schema in brand.collections
-                or table.schema not in published_state.resources
-            )
-        }
-        present_kinds |= {service.kind for service in remote}
+        present_kinds = {service.kind for service in remote}
+        for table in catalogue.iterate_tables():
+            is_published = table.qualified_name in published_state.tables_by_name
+            is_shown = not brand.collections or table.schema in brand.collections
+            if is_published and (is_shown or table.schema not in published_state.resources):
+                present_kinds.add(global_search.classify_table(table))
         cached_standards = tuple(
             (kind, title) for kind, title in global_search.STANDARD_TITLES.items() if kind in present_kinds
         )
@@ -282,52 +288,39 @@ def _list_searchable_standards(
 
 
 def build_query_suffix(request: Request) -> str:
-    """Return the query of an address without what switches pages, to be written behind ``?lang=fr``.
-
-    Empty, or it begins with ``&``.
-    """
-    other_parameters = [
-        (name, value) for name, value in request.query_params.multi_items() if name not in SWITCH_PARAMETERS
-    ]
+    """Return the query of an address without switches, to append to ``?lang=fr``: empty, or it begins with ``&``."""
+    query_items = request.query_params.multi_items()
+    other_parameters = [(name, value) for name, value in query_items if name not in SWITCH_PARAMETERS]
     if other_parameters:
         return f"&{urlencode(other_parameters)}"
     return ""
 
 
 def build_frame_tag(frame_values: dict[str, Any]) -> str:
-    """Return what of the frame changes the page, for its tag."""
-    return repr(
-        [frame_values[name] for name in sorted(frame_values) if name not in {"asset", "browser_texts", "scripts"}]
-        + [
-            find_asset_name("hven.css", NO_COLOURS),
-            find_asset_name("main.js", NO_COLOURS),
-            frame_values["asset"]("brand.css"),
-        ]
-    )
+    """Return the values of the frame that change a page, as a text for its tag."""
+    unhashed_names = {"asset", "browser_texts", "scripts"}
+    values = [frame_values[name] for name in sorted(frame_values) if name not in unhashed_names]
+    asset_names = [find_asset_name("hven.css", NO_COLOURS), find_asset_name("main.js", NO_COLOURS)]
+    return repr([*values, *asset_names, frame_values["asset"]("brand.css")])
 
 
 def render_page(template: str, frame_values: dict[str, Any], **content: Any) -> bytes:
-    """Write a page in the reader's language."""
+    """Render a page in the reader's language."""
     templates = load_templates(frame_values["said"])
     return templates.get_template(template).render(**frame_values, **content).encode()
 
 
 def render_error_page(frame_values: dict[str, Any], status: int, message: str, **more: Any) -> bytes:
-    """Write the page of an error.
+    """Render the page of an error.
 
     Parameters
     ----------
     more
-        `near`: pages that may have been meant (title, url); `words`: what the search field begins with; `path`,
+        `near`: pages with similar names (title, url); `words`: the initial words of the search field; `path`,
         `request_id`: of a page that does not exist.
     """
-    return render_page(
-        "error.html",
-        frame_values,
-        message=message,
-        status=status,
-        **{"near": (), "words": "", "path": "", "request_id": "", **more},
-    )
+    values = {"near": (), "words": "", "path": "", "request_id": "", **more}
+    return render_page("error.html", frame_values, message=message, status=status, **values)
 
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""``/access``: what a reader may see here, and by whom; for operators who was given what, and the log of rights.
+"""Serve ``/access``: the data that a user may see, and the grants that allow it.
 
-As whom one may look.
+Operators also see all grants and the log of rights, and may look at the site as another user.
 """
 
 from __future__ import annotations
@@ -30,117 +30,128 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site.auth import Principal
 
-MAX_ENTRIES = 200  # tables, and lines of the log
-MAX_FORM_BYTES = 1024  # bytes of what is sent
+MAX_ENTRIES = 200  # tables, and lines of the log, on the page
+MAX_FORM_BYTES = 1024  # of a request
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/access`` (GET), ``/access/end`` (POST: an operator takes a grant back) and ``/access/as`` (POST: look as another, or as oneself again)."""
-    site = context.site
+    """Route ``/access`` (GET), ``/access/end`` and ``/access/as`` (POST).
 
-    def is_operator(principal: Principal) -> bool:
-        # not as on the health page, which may be open to everybody
-        return principal.name is not None and principal.name in site.settings.health.operators
+    With ``/access/end`` an operator revokes a grant; with ``/access/as`` an operator begins or ends to look as another user.
+    """
+    endpoints = _AccessEndpoints(context)
+    route = create_route("/access", endpoints.show_access, TEXT_LINE_ERRORS)
+    return [
+        route,
+        create_route("/access/end", endpoints.end_grant, TEXT_LINE_ERRORS, ["POST"]),
+        create_route("/access/as", endpoints.begin_impersonation, TEXT_LINE_ERRORS, ["POST"]),
+    ]
 
-    def gather_access(principal: Principal) -> dict[str, Any]:
-        grants, published_state = site.store.grants, site.get_published_state()
+
+class _AccessEndpoints:
+    """The endpoints of the access page."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self.context = context
+        self.site = context.site
+
+    def is_operator(self, principal: Principal) -> bool:
+        # stricter than the health page, which may be open to everybody
+        return principal.name is not None and principal.name in self.site.settings.health.operators
+
+    def gather_access(self, principal: Principal) -> dict[str, Any]:
+        grants = self.site.store.grants
+        published_state = self.site.get_published_state()
         guarded_tables = {table.qualified_name for table in published_state.policy_tables}
+        catalogue = published_state.get_catalogue(principal, self.context.policies)
         visible_tables = [
-            candidate
-            for candidate in published_state.get_catalogue(principal, context.policies).iterate_tables()
-            if candidate.qualified_name in guarded_tables or candidate.access != "public"
+            table
+            for table in catalogue.iterate_tables()
+            if table.qualified_name in guarded_tables or table.access != "public"
         ]
         account = principal.name[3:] if principal.impersonator and principal.name else principal.name
+        own_grants = [grant for grant in grants.list_grants(subject=account) if grant.kind in {"member", "delegation"}]
+        table_entries = [
+            {
+                "name": table.qualified_name,
+                "rows": self.count_rows(table, principal),
+                "opens": _find_opening_time(table, principal),
+            }
+            for table in visible_tables[:MAX_ENTRIES]
+        ]
+        targets = []
+        if not principal.impersonator:
+            targets = impersonation.list_impersonation_targets(principal, self.site.store, self.site.settings)
         facts: dict[str, Any] = {
             "name": account,
-            "groups": sorted(candidate for candidate in principal.groups if ":" not in candidate),
-            "mine": [
-                grant_to_row(candidate)
-                for candidate in grants.list_grants(subject=account)
-                if candidate.kind in {"member", "delegation"}
-            ],
-            "tables": [
-                {
-                    "name": candidate.qualified_name,
-                    "rows": count_rows(candidate, principal),
-                    "opens": _find_opening_time(candidate, principal),
-                }
-                for candidate in visible_tables[:MAX_ENTRIES]
-            ],
+            "groups": sorted(group for group in principal.groups if ":" not in group),
+            "mine": [grant_to_row(grant) for grant in own_grants],
+            "tables": table_entries,
             "grants": None,
-            "whom": []
-            if principal.impersonator
-            else impersonation.list_impersonation_targets(principal, site.store, site.settings),
+            "whom": targets,
         }
-        if is_operator(principal):
-            facts["grants"] = [grant_to_row(candidate) for candidate in grants.list_grants()]
+        if self.is_operator(principal):
+            facts["grants"] = [grant_to_row(grant) for grant in grants.list_grants()]
             facts["lines"] = grants.list_audit_entries(row_limit=MAX_ENTRIES)
         return facts
 
-    def count_rows(table: Table, principal: Principal) -> int:
+    def count_rows(self, table: Table, principal: Principal) -> int:
         text = f"SELECT COUNT(*) FROM {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
-        with query.run_query(text, principal, site=site, policies=context.policies) as result:
-            return int(next(iter(result.iterate_batches())).column(0)[0].as_py())
+        with query.run_query(text, principal, site=self.site, policies=self.context.policies) as result:
+            first_batch = next(iter(result.iterate_batches()))
+            return int(first_batch.column(0)[0].as_py())
 
-    async def show_access(request: Request) -> Response:
-        principal = context.identify_principal(request)
-        base = services.get_base_url(request, site.settings)
+    async def show_access(self, request: Request) -> Response:
+        principal = self.context.identify_principal(request)
+        base = services.get_base_url(request, self.site.settings)
         if principal.name is None:
-            login_address = f"{base}/login?next={site.settings.root_path}/access"
+            login_address = f"{base}/login?next={self.site.settings.root_path}/access"
             return Response(status_code=303, headers={"location": login_address, "cache-control": "no-store"})
-        facts = await anyio.to_thread.run_sync(gather_access, principal)
-        page = render_page("access.html", build_frame(request, context), **facts)
+        facts = await anyio.to_thread.run_sync(self.gather_access, principal)
+        page = render_page("access.html", build_frame(request, self.context), **facts)
         return services.answer_with_body(request, page, {**build_page_headers(), "cache-control": "private, no-store"})
 
-    async def end_grant(request: Request) -> Response:
-        principal = context.identify_principal(request)
-        if is_cross_site(request, site.settings) or not is_operator(principal):
+    async def end_grant(self, request: Request) -> Response:
+        principal = self.context.identify_principal(request)
+        if is_cross_site(request, self.site.settings) or not self.is_operator(principal):
             raise ForbiddenError(
                 "only operators of the site take back what was given", remedy="health.operators names them"
             )
-        grant_id = (await services.read_params(request, MAX_FORM_BYTES)).read_one("ID") or ""
-        await anyio.to_thread.run_sync(lambda: site.store.grants.revoke_grant(grant_id, actor=str(principal.name)))
-        return Response(
-            status_code=303, headers={"location": f"{services.get_base_url(request, site.settings)}/access"}
-        )
+        params = await services.read_params(request, MAX_FORM_BYTES)
+        grant_id = params.read_one("ID") or ""
+        await anyio.to_thread.run_sync(lambda: self.site.store.grants.revoke_grant(grant_id, actor=str(principal.name)))
+        access_address = f"{services.get_base_url(request, self.site.settings)}/access"
+        return Response(status_code=303, headers={"location": access_address})
 
-    async def begin_impersonation(request: Request) -> Response:
-        """Begin to look as somebody else, on record; without a name: end it."""
-        principal, base = context.identify_principal(request), services.get_base_url(request, site.settings)
-        if is_cross_site(request, site.settings):
+    async def begin_impersonation(self, request: Request) -> Response:
+        """Begin to look as another user, on record; without a name, end it."""
+        principal = self.context.identify_principal(request)
+        base = services.get_base_url(request, self.site.settings)
+        if is_cross_site(request, self.site.settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the form on the page /access")
-        one = (await services.read_params(request, MAX_FORM_BYTES)).read_one("AS")
-        account = (one or "").strip()
+        params = await services.read_params(request, MAX_FORM_BYTES)
+        account = (params.read_one("AS") or "").strip()
         if account:
-            cookie_value = await anyio.to_thread.run_sync(begin_looking, principal, account)
+            cookie_value = await anyio.to_thread.run_sync(self.begin_looking, principal, account)
         else:
             cookie_value = None
         cookie = build_session_cookie(
             request,
-            site.settings,
+            self.site.settings,
             cookie_value,
             cookie_name=impersonation.IMPERSONATION_COOKIE,
             max_age_seconds=impersonation.IMPERSONATION_SECONDS,
         )
-        headers = {
-            "location": f"{base}/{'' if cookie_value else 'access'}",
-            "set-cookie": cookie,
-            "cache-control": "no-store",
-        }
+        next_path = "" if cookie_value else "access"
+        headers = {"location": f"{base}/{next_path}", "set-cookie": cookie, "cache-control": "no-store"}
         return Response(status_code=303, headers=headers)
 
-    def begin_looking(principal: Principal, account: str) -> str:
-        impersonation.impersonate(principal, account, site.store, site.settings)
-        operator, end_time = str(principal.name), int(time.time() + impersonation.IMPERSONATION_SECONDS)
-        site.store.grants.log_event(operator, "sees as", account, {"until": _format_time(end_time)})
-        return impersonation.sign_impersonation_cookie(site.store, operator, account, end_time)
-
-    route = create_route("/access", show_access, TEXT_LINE_ERRORS)
-    return [
-        route,
-        create_route("/access/end", end_grant, TEXT_LINE_ERRORS, ["POST"]),
-        create_route("/access/as", begin_impersonation, TEXT_LINE_ERRORS, ["POST"]),
-    ]
+    def begin_looking(self, principal: Principal, account: str) -> str:
+        impersonation.impersonate(principal, account, self.site.store, self.site.settings)
+        operator = str(principal.name)
+        end_time = int(time.time() + impersonation.IMPERSONATION_SECONDS)
+        self.site.store.grants.log_event(operator, "sees as", account, {"until": _format_time(end_time)})
+        return impersonation.sign_impersonation_cookie(self.site.store, operator, account, end_time)
 
 
 def grant_to_row(grant: Any) -> dict[str, Any]:
@@ -148,13 +159,12 @@ def grant_to_row(grant: Any) -> dict[str, Any]:
         end_time = None
     else:
         end_time = _format_time(grant.until)
-    return {name: getattr(grant, name) for name in ("id", "kind", "subject", "object", "role", "by")} | {
-        "until": end_time
-    }
+    grant_row = {name: getattr(grant, name) for name in ("id", "kind", "subject", "object", "role", "by")}
+    return grant_row | {"until": end_time}
 
 
 def _find_opening_time(table: Table, principal: Principal) -> str | None:
-    """Return when the next file of a table opens; when rows come that one does not see is not told."""
+    """Return when the next file of a table opens; the time of hidden rows is not shown."""
     if table.rights is None or table.policy is None or table.policy.rows is not None:
         return None
     opening_time = table.rights.find_validity_period(principal)[1]

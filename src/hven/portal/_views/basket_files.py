@@ -1,6 +1,6 @@
-"""The ways out of a basket: all files as one archive or one script, the rows of each table, its keys to upload to TAP, how to cite it.
+"""Offer the content of a basket: its files as an archive or a script, the rows and keys of each table, its citations.
 
-Below ``/basket`` or ``/basket/TOKEN``: ``files``, ``table`` (``_of`` says which), ``cite.bib``.
+The addresses below ``/basket`` or ``/basket/TOKEN`` are ``files``, ``table`` (``_of`` names it) and ``cite.bib``.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
 
-KEYS_PARAMETER = "_keys"  # the keys of rows alone
-BASKET_FILE_STEM = "basket"  # what files are called
+KEYS_PARAMETER = "_keys"  # return only the keys of rows
+BASKET_FILE_STEM = "basket"  # in the names of files
 UPLOAD_TABLE = "TAP_UPLOAD.basket"
 FILE_SCHEMA = pa.schema([("address", pa.string()), ("name", pa.string())])
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route the ways out of a reader's own basket, and of shared ones."""
+    """Route the downloads of the reader's own basket and of shared ones."""
     table = downloads.build_streaming_endpoint(_query_table, context)
 
     async def send_files(request: Request) -> Response:
@@ -63,17 +63,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def send_citations(request: Request) -> Response:
         page_context = build_page_context(request, context)
-        citations = await anyio.to_thread.run_sync(
-            lambda: list_citations(
-                list(list_basket_tables(page_context, find_requested_basket(page_context).basket)), page_context
-            )
-        )
+
+        def gather_citations() -> list[tuple[str, str]]:
+            basket = find_requested_basket(page_context).basket
+            return list_citations(list(list_basket_tables(page_context, basket)), page_context)
+
+        citations = await anyio.to_thread.run_sync(gather_citations)
         body = "\n\n".join(entry for _, entry in citations)
-        return services.answer_with_body(
-            request,
-            f"{body}\n".encode(),
-            _build_download_headers("text/x-bibtex; charset=utf-8", f"{BASKET_FILE_STEM}.bib"),
-        )
+        headers = _build_download_headers("text/x-bibtex; charset=utf-8", f"{BASKET_FILE_STEM}.bib")
+        return services.answer_with_body(request, f"{body}\n".encode(), headers)
 
     endpoints = (
         ("files", answer_errors(send_files, build_error_responder(context))),
@@ -88,13 +86,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def list_packings(views: Sequence[TableView]) -> list[str]:
-    """List how the files of some tables are taken: those that any of them has."""
+    """List the scripts and archives that offer the files of any of some tables."""
     available = {packing for view in views for packing in downloads.list_packings(view)}
-    return [packing for packing in (*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS) if packing in available]
+    all_packings = (*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS)
+    return [packing for packing in all_packings if packing in available]
 
 
 def list_basket_downloads(basket_table: BasketTable, requested_basket: RequestedBasket) -> dict[str, Any]:
-    """Return what there is to take of one table: its rows, how many files and how large, its keys to upload."""
+    """Describe the downloads of one table: its rows, the number and size of its files, and its keys for an upload."""
     links = list_link_columns(basket_table.view.table)
     if links:
         file_summary = row_files.count_files(basket_table.view.search, links[0], basket_table.view.runner)
@@ -102,49 +101,47 @@ def list_basket_downloads(basket_table: BasketTable, requested_basket: Requested
         file_summary = None
 
     def build_table_address(**parameters: str) -> str:
-        return (
-            f"{requested_basket.address}/table?{urlencode({MOC_PARAMETER: basket_table.part.table_path, **parameters})}"
-        )
+        address_query = urlencode({MOC_PARAMETER: basket_table.part.table_path, **parameters})
+        return f"{requested_basket.address}/table?{address_query}"
+
+    format_entries = [
+        {"label": label, "url": build_table_address(**{FORMAT_PARAMETER: name})}
+        for name, label in formats.list_menu_entries()
+    ]
+    upload_examples = []
+    if basket_table.view.table.primary:
+        keys_address = build_table_address(**{FORMAT_PARAMETER: "votable", KEYS_PARAMETER: "1"})
+        upload_examples = _write_upload_examples(basket_table, keys_address)
 
     return {
-        "formats": [
-            {"label": label, "url": build_table_address(**{FORMAT_PARAMETER: name})}
-            for name, label in formats.list_menu_entries()
-        ],
+        "formats": format_entries,
         "votable": build_table_address(**{FORMAT_PARAMETER: "votable"}),
         "files": None if file_summary is None else file_summary.file_count,
         "bytes": None if file_summary is None else file_summary.total_bytes,
-        "upload": _write_upload_examples(
-            basket_table, build_table_address(**{FORMAT_PARAMETER: "votable", KEYS_PARAMETER: "1"})
-        )
-        if basket_table.view.table.primary
-        else [],
+        "upload": upload_examples,
     }
 
 
 def list_citations(basket_tables: Sequence[BasketTable], page_context: PageContext) -> list[tuple[str, str]]:
-    """Return how to cite each collection that something is of: as a sentence and for BibTeX."""
+    """Return the citation of each collection of a basket: a sentence and a BibTeX entry."""
     collections: dict[str, None] = {}
     for basket_table in basket_tables:
         release = basket_table.view.published.release
-        collections[basket_table.view.table.schema if release is None else release.collection] = None
-    resources = [
-        resource for name in collections if (resource := page_context.published_state.resources.get(name)) is not None
-    ]
-    collections_address = f"{page_context.brand.root}/collections/"
-    return [
-        (
-            write_citation_sentence(basket_table),
-            write_bibtex(basket_table, f"{collections_address}{quote(basket_table.name)}"),
-        )
-        for basket_table in resources
-    ]
+        collection = basket_table.view.table.schema if release is None else release.collection
+        collections[collection] = None
+    citations = []
+    for name in collections:
+        resource = page_context.published_state.resources.get(name)
+        if resource is not None:
+            address = f"{page_context.brand.root}/collections/{quote(resource.name)}"
+            citations.append((write_citation_sentence(resource), write_bibtex(resource, address)))
+    return citations
 
 
 def _write_upload_examples(basket_table: BasketTable, url: str) -> list[dict[str, str]]:
-    """Write how rows are asked for by TAP with their keys as a table that is sent.
+    """Write examples that fetch rows through TAP with their keys as an uploaded table.
 
-    A query may be too long for an address.
+    A query with all keys may be too long for an address.
     """
     table = basket_table.view.table
     join_condition = " AND ".join(f"t.{name} = b.{name}" for name in map(quote_name, table.primary))
@@ -153,66 +150,65 @@ def _write_upload_examples(basket_table: BasketTable, url: str) -> list[dict[str
         f"{join_condition}"
     )
     tap = url.partition("/basket")[0] + "/tap"
+    curl_lines = (
+        f"curl -f -o basket.vot {shlex.quote(url)}\n"
+        f"curl -f -o answer.vot {shlex.quote(f'{tap}/sync')} -F LANG=ADQL -F RESPONSEFORMAT=votable "
+        f"-F {shlex.quote(f'QUERY={query}')} -F UPLOAD=basket,param:keys -F keys=@basket.vot"
+    )
+    pyvo_lines = (
+        "import pyvo\nfrom astropy.table import Table\n\n"
+        f"keys = Table.read({url!r}, format='votable')\nservice = pyvo.dal.TAPService({tap!r})\n"
+        f"table = service.search({query!r}, uploads={{'basket': keys}}).to_table()"
+    )
     return [
         {"name": "ADQL", "text": query},
-        {
-            "name": "curl",
-            "text": f"curl -f -o basket.vot {shlex.quote(url)}\n"
-            f"curl -f -o answer.vot {shlex.quote(f'{tap}/sync')} -F LANG=ADQL -F RESPONSEFORMAT=votable "
-            f"-F {shlex.quote(f'QUERY={query}')} -F UPLOAD=basket,param:keys -F keys=@basket.vot",
-        },
-        {
-            "name": "pyvo",
-            "text": "import pyvo\nfrom astropy.table import Table\n\n"
-            f"keys = Table.read({url!r}, format='votable')\nservice = pyvo.dal.TAPService({tap!r})\n"
-            f"table = service.search({query!r}, uploads={{'basket': keys}}).to_table()",
-        },
+        {"name": "curl", "text": curl_lines},
+        {"name": "pyvo", "text": pyvo_lines},
     ]
 
 
 def _query_table(
     page_context: PageContext,
-    keys: Sequence[str],  # noqa: ARG001  (of marked rows there are none)
+    keys: Sequence[str],  # noqa: ARG001  (a basket has no marked rows)
 ) -> tuple[QueryResult, Format, dict[str, str], list[InfoElement], str]:
-    """Give the rows of one table, or their keys alone."""
-    table_path = page_context.request.query_params.get(MOC_PARAMETER, "")
-    basket_tables = list_basket_tables(
-        page_context, _select_table(find_requested_basket(page_context).basket, table_path)
-    )
-    basket_table = next(basket_tables, None)
+    """Query the rows of one table of the basket, or only their keys."""
+    query_params = page_context.request.query_params
+    table_path = query_params.get(MOC_PARAMETER, "")
+    basket = _select_table(find_requested_basket(page_context).basket, table_path)
+    basket_table = next(list_basket_tables(page_context, basket), None)
     if basket_table is None:
         raise NotFoundError("the basket has nothing of this table", remedy="its page lists what it has")
     view = _check_searches(basket_table).view
     limits = page_context.context.site.settings.limits
-    fmt, options = formats.select_format(page_context.request.query_params.get(FORMAT_PARAMETER) or "votable")
-    shown_columns = [column.name for column in view.table.columns if not column.hidden]
-    query = view.search.build_query(
-        columns=list(view.table.primary) if page_context.request.query_params.get(KEYS_PARAMETER) else shown_columns
-    )
+    file_format, options = formats.select_format(query_params.get(FORMAT_PARAMETER) or "votable")
+    if query_params.get(KEYS_PARAMETER):
+        columns = list(view.table.primary)
+    else:
+        columns = [column.name for column in view.table.columns if not column.hidden]
+    query = view.search.build_query(columns=columns)
     result = view.runner.run_query(query, row_limit=limits.maxrec_hard, timeout_seconds=QUERY_TIMEOUT_SECONDS)
-    return result, fmt, options, [], f"{downloads.build_file_stem(view)}-{BASKET_FILE_STEM}.{fmt.extension.lstrip('.')}"
+    extension = file_format.extension.lstrip(".")
+    file_name = f"{downloads.build_file_stem(view)}-{BASKET_FILE_STEM}.{extension}"
+    return result, file_format, options, [], file_name
 
 
 def _select_table(basket: Basket, table_path: str) -> Basket:
-    """Return what a basket has of one table."""
+    """Return the part of a basket that is of one table."""
     return Basket(parts=tuple(part for part in basket.parts if part.table_path == table_path))
 
 
 def _check_searches(basket_table: BasketTable) -> BasketTable:
-    """Refuse searches that are not understood any more: a program would take the answer for all.
+    """Refuse searches that are not valid any more: a program would take the rows for the answer to all of them.
 
     Raises
     ------
     ParamError
-        There is one.
+        A search has a fault.
     """
     for _, search in basket_table.searches:
         for fault in search.faults:
-            raise ParamError(
-                format_message("{name}: {message}", fault.field, format_message(fault.message)),
-                name=fault.field,
-                remedy=fault.remedy,
-            )
+            message = format_message("{name}: {message}", fault.field, format_message(fault.message))
+            raise ParamError(message, name=fault.field, remedy=fault.remedy)
     return basket_table
 
 
@@ -221,17 +217,11 @@ def _answer_files(page_context: PageContext) -> Response:
     kind = page_context.request.query_params.get(FORMAT_PARAMETER) or "zip"
     if kind not in {*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS}:
         names = ", ".join((*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS))
-        raise ParamError(
-            format_message("{name}={value} is not known", FORMAT_PARAMETER, kind[:40]),
-            name=FORMAT_PARAMETER,
-            remedy=format_message("one of {names}", names),
-        )
+        message = format_message("{name}={value} is not known", FORMAT_PARAMETER, kind[:40])
+        raise ParamError(message, name=FORMAT_PARAMETER, remedy=format_message("one of {names}", names))
     requested_basket = find_requested_basket(page_context)
-    basket_tables = [
-        basket_table
-        for basket_table in map(_check_searches, list_basket_tables(page_context, requested_basket.basket))
-        if downloads.list_packings(basket_table.view)
-    ]
+    checked_tables = map(_check_searches, list_basket_tables(page_context, requested_basket.basket))
+    basket_tables = [table for table in checked_tables if downloads.list_packings(table.view)]
     if not basket_tables:
         raise ParamError("nothing in this basket leads to files", name="", remedy="download its rows instead")
     if kind in archives.ARCHIVE_KINDS:
@@ -244,14 +234,14 @@ def _answer_archive(
 ) -> Response:
     """Write the files of all tables as one archive."""
     all_addresses: list[str] = []
-    archive_facts = [("Basket", requested_basket.address)]
+    readme_lines = [("Basket", requested_basket.address)]
     for basket_table in basket_tables:
         links = list_link_columns(basket_table.view.table)
-        addresses, column = downloads.list_file_addresses(basket_table.view, page_context, links[0] if links else None)
+        link_column = links[0] if links else None
+        addresses, column = downloads.list_file_addresses(basket_table.view, page_context, link_column)
         all_addresses += addresses
-        archive_facts.append(
-            ("Table", f"{basket_table.view.table.qualified_name}, column {column}, {len(addresses):,} files")
-        )
+        table_name = basket_table.view.table.qualified_name
+        readme_lines.append(("Table", f"{table_name}, column {column}, {len(addresses):,} files"))
         if len(all_addresses) > page_context.context.site.settings.limits.archive_files:
             raise archives.build_too_large_error(page_context.context)
     plan = archives.plan_archive(page_context.context, page_context.request, all_addresses)
@@ -263,7 +253,7 @@ def _answer_archive(
         archive_kind=kind,
         archive_name=BASKET_FILE_STEM,
         site_title=title,
-        readme_lines=archive_facts,
+        readme_lines=readme_lines,
     )
 
 
@@ -276,29 +266,25 @@ def _answer_script(
         raise ParamError(
             "no column of these tables leads to files", name=FORMAT_PARAMETER, remedy="take them as one archive"
         )
-    script_formats = scripts.create_script_formats(page_context.context.build_url_signer(page_context.request) or str)
+    sign_url = page_context
+    script_formats = scripts.create_script_formats(sign_url.context.build_url_signer(sign_url.request) or str)
     script_format = script_formats[kind]
     infos = [InfoElement(name="Basket", value=requested_basket.address)]
-    infos += [
-        InfoElement(name="Files", value=f"of {basket_table.view.table.qualified_name}") for basket_table in linked
-    ]
-    infos += [
-        InfoElement(
-            name="Left out",
-            value=f"files of {basket_table.view.table.qualified_name}, which have no addresses: an archive has them",
-        )
-        for basket_table in basket_tables
-        if basket_table not in linked
-    ]
+    linked_names = [basket_table.view.table.qualified_name for basket_table in linked]
+    infos += [InfoElement(name="Files", value=f"of {table_name}") for table_name in linked_names]
+    for basket_table in basket_tables:
+        if basket_table not in linked:
+            table_name = basket_table.view.table.qualified_name
+            text = f"files of {table_name}, which have no addresses: an archive has them"
+            infos.append(InfoElement(name="Left out", value=text))
     infos.append(InfoElement(name="Written", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} by {page_context.base}"))
-    headers = _build_download_headers(
-        script_format.media_types[0], f"{BASKET_FILE_STEM}-{kind}{script_format.extension}"
-    )
+    file_name = f"{BASKET_FILE_STEM}-{kind}{script_format.extension}"
+    headers = _build_download_headers(script_format.media_types[0], file_name)
     return archives.answer_listing(page_context.request, script_format, _read_file_links(linked), infos, headers)
 
 
 def _read_file_links(basket_tables: Sequence[BasketTable]) -> Iterator[pa.RecordBatch]:
-    """Read addresses and names of the files of some tables, all in one shape."""
+    """Read the addresses and names of the files of some tables, as batches of `FILE_SCHEMA`."""
     for basket_table in basket_tables:
         column = list_link_columns(basket_table.view.table)[0]
         with basket_table.view.runner.run_query(

@@ -1,4 +1,4 @@
-"""``/basket``: what a reader ticked, of all collections, or what somebody shared (``/basket/TOKEN``).
+"""Serve ``/basket``: the rows that a reader ticked, of all collections, or a shared basket (``/basket/TOKEN``).
 
 Forms change it, with scripts or without.
 """
@@ -54,12 +54,12 @@ if TYPE_CHECKING:
     from hven.model.params import RequestParams
     from hven.services.face import ServiceContext
 
-MAX_FORM_BYTES = 2 * 1024**2  # bytes that are sent: the largest basket
+MAX_FORM_BYTES = 2 * 1024**2  # of a request: the largest basket
 ROWS_PER_PAGE = 20  # of a table, on one page
 MAX_COLUMNS = 8
 TABLE_PARAMETER, OFFSET_PARAMETER = "_of", "_from"
-KEY_SEPARATOR = "\t"  # between the keys of a line, in a form; no key has one
-COOKIE_LIFETIME_SECONDS = 365 * 86_400  # seconds
+KEY_SEPARATOR = "\t"  # between the keys of a line in a form; no key contains it
+COOKIE_LIFETIME_SECONDS = 365 * 86_400
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -93,7 +93,7 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
     only_table = page_context.request.query_params.get(TABLE_PARAMETER, "")
     other_portal_tables = find_other_portal_tables(page_context, basket)
     basket_tables = list(
-        list_basket_tables(page_context, basket, lambda road: road.with_start_callback(running_queries.add_query))
+        list_basket_tables(page_context, basket, lambda runner: runner.with_start_callback(running_queries.add_query))
     )
     if only_table:
         offset = read_whole_number(page_context, OFFSET_PARAMETER, 0, row_files.MAX_ROW_KEYS)
@@ -105,9 +105,9 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
         if only_table in {"", basket_table.part.table_path}
     ]
     visible_paths = {basket_table.part.table_path for basket_table in basket_tables} | other_portal_tables
-    hidden_count = sum(
-        len(part.keys) + len(part.searches) for part in basket.parts if part.table_path not in visible_paths
-    )
+    hidden_parts = [part for part in basket.parts if part.table_path not in visible_paths]
+    hidden_count = sum(len(part.keys) + len(part.searches) for part in hidden_parts)
+    citations = basket_files.list_citations(basket_tables, page_context)
     content = {
         "entries": basket.entry_count,
         "own": requested_basket.is_own,
@@ -115,38 +115,28 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
         "here": requested_basket.address,
         "only": only_table,
         "parts": parts,
-        "rows": sum(basket_table["rows"] or 0 for basket_table in parts),
-        "gone": sum(basket_table["gone"] for basket_table in parts) + hidden_count,
+        "rows": sum(part["rows"] or 0 for part in parts),
+        "gone": sum(part["gone"] for part in parts) + hidden_count,
         "ways": basket_files.list_packings([basket_table.view for basket_table in basket_tables]),
-        "files": sum(basket_table["files"] or 0 for basket_table in parts),
+        "files": sum(part["files"] or 0 for part in parts),
         "most": scripts.MAX_SCRIPT_FILES,
-        "cite": [
-            {"text": text, "bibtex": entry} for text, entry in basket_files.list_citations(basket_tables, page_context)
-        ],
+        "cite": [{"text": text, "bibtex": entry} for text, entry in citations],
     }
     if requested_basket.is_own:
         own_text = requested_basket.basket.to_text()
     else:
         own_text = ""
-    json_content = {
-        **content,
-        "parts": [_strip_part(basket_table) for basket_table in parts],
-        **({"basket": own_text} if own_text else {}),
-    }
+    json_content = {**content, "parts": [_strip_part(part) for part in parts]}
+    if own_text:
+        json_content["basket"] = own_text
+    json_content["state"] = ""
     account = _find_account(page_context)
     if account and requested_basket.is_own:
-        entrie_count = get_basket_store(page_context.context).count_entries(account)
-        json_content["state"] = entrie_count[1]
-    else:
-        json_content["state"] = ""
-    headers = {
-        **PRIVATE_HEADERS,
-        **(
-            _build_cookie_header(page_context, None)
-            if requested_basket.is_own and _has_cookie_basket(page_context)
-            else {}
-        ),
-    }
+        _, basket_state = get_basket_store(page_context.context).count_entries(account)
+        json_content["state"] = basket_state
+    headers = PRIVATE_HEADERS
+    if requested_basket.is_own and _has_cookie_basket(page_context):
+        headers = {**PRIVATE_HEADERS, **_build_cookie_header(page_context, None)}
     template_values = {
         **content,
         "amounts": _sum_parts(parts),
@@ -164,11 +154,21 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
 def _describe_table(
     basket_table: BasketTable, page_context: PageContext, requested_basket: RequestedBasket, offset: int
 ) -> dict[str, Any]:
-    """Say what a basket has of one table."""
+    """Describe the part of a basket that is of one table."""
     table_view = basket_table.view
     table = basket_table.view.table
     table_address = build_table_address(page_context.base, table)
     resource = page_context.published_state.resources.get(table.schema)
+    search_entries = [
+        {
+            "search": text,
+            "url": f"{table_address}?{text}".rstrip("?"),
+            "words": _describe_search(table_view, search),
+            "faults": [{"field": fault.field, "message": fault.message} for fault in search.faults],
+            "rows": None if search.faults else count_rows(replace(table_view, search=search)),
+        }
+        for text, search in basket_table.searches
+    ]
     facts: dict[str, Any] = {
         "of": basket_table.part.table_path,
         "table": table.qualified_name,
@@ -178,16 +178,7 @@ def _describe_table(
         "noun": find_row_noun(table, table_view.runner),
         "entries": len(basket_table.part.row_keys) + len(basket_table.part.searches),
         "keys": len(basket_table.part.keys),
-        "searches": [
-            {
-                "search": text,
-                "url": f"{table_address}?{text}".rstrip("?"),
-                "words": _describe_search(table_view, search),
-                "faults": [{"field": fault.field, "message": fault.message} for fault in search.faults],
-                "rows": None if search.faults else count_rows(replace(table_view, search=search)),
-            }
-            for text, search in basket_table.searches
-        ],
+        "searches": search_entries,
         "wrong": "",
     }
     try:
@@ -196,7 +187,7 @@ def _describe_table(
             **_describe_rows(basket_table, table_address, offset),
             **basket_files.list_basket_downloads(basket_table, requested_basket),
         }
-    except HvenError as error:  # one table that cannot be asked leaves the others
+    except HvenError as error:  # a failure of one table leaves the others
         error_text = page_context.translator(str(error))
         facts |= {"rows": None, "gone": 0, "wrong": error_text, "headings": [], "lines": [], "more": "", "files": None}
         facts |= {"formats": [], "bytes": None, "upload": [], "votable": ""}
@@ -204,32 +195,31 @@ def _describe_table(
 
 
 def _sum_parts(parts: Sequence[Mapping[str, Any]]) -> list[Amount]:
-    """Add up what the parts of a basket have, rows and files by themselves."""
-    amounts_by_noun = ((noun, sum(part["rows"] or 0 for part in parts if part["noun"] == noun)) for noun in NOUNS)
-    return [Amount(number, noun) for noun, number in amounts_by_noun if number]
+    """Sum the amounts of the parts of a basket, rows and files by themselves."""
+    amounts = []
+    for noun in NOUNS:
+        number = sum(part["rows"] or 0 for part in parts if part["noun"] == noun)
+        if number:
+            amounts.append(Amount(number, noun))
+    return amounts
 
 
 def _describe_rows(basket_table: BasketTable, table_address: str, offset: int) -> dict[str, Any]:
-    """Show some of the rows that were ticked, each with the line that it belongs to."""
+    """Describe a page of the ticked rows, each with the keys of its line."""
     visible_part = select_visible_keys(basket_table)
     line_by_key = {key: line for line in visible_part.row_keys for key in line}
     search = basket_table.ticked_view.search
     primary = basket_table.view.table.primary
-    names = [
-        name
-        for name in choose_initial_columns(search, find_constant_columns(search, basket_table.ticked_view.runner))
-        if name not in primary
-    ]
+    constant_names = find_constant_columns(search, basket_table.ticked_view.runner)
+    initial_names = choose_initial_columns(search, constant_names)
+    names = [name for name in initial_names if name not in primary]
     columns = tuple(names[:MAX_COLUMNS]) or primary
     order = tuple((name, False) for name in primary)
     search = search.copy_with(columns=columns, order=order)
     page = row_pages.fetch_page(search, basket_table.ticked_view.runner, offset=offset, limit=ROWS_PER_PAGE)
     column_headings = build_headings(page, basket_table.view.table, labels=basket_table.view.labels)
-    heading_row, cell_rows = build_cell_rows(
-        column_headings,
-        format_cells(page, basket_table.view.table, labels=basket_table.view.labels),
-        basket_table.ticked_view,
-    )
+    text_cells = format_cells(page, basket_table.view.table, labels=basket_table.view.labels)
+    heading_row, cell_rows = build_cell_rows(column_headings, text_cells, basket_table.ticked_view)
     lines = [
         {
             "key": KEY_SEPARATOR.join(line_by_key.get(key, (key,))),
@@ -263,12 +253,12 @@ def _describe_search(table_view: Any, search: Any) -> str:
 
 
 def _strip_part(part: dict[str, Any]) -> dict[str, Any]:
-    """Return what is told of a table, for the JSON twin."""
+    """Return the description of a table without the fields that only the HTML page needs."""
     return {name: value for name, value in part.items() if name not in {"headings", "lines", "upload", "more", "after"}}
 
 
 def _find_account(page_context: PageContext) -> str:
-    """Return whose basket the server keeps; empty: of nobody."""
+    """Return the account whose basket the server stores; empty if there is none."""
     if page_context.principal.impersonator:
         return ""
     return page_context.principal.name or ""
@@ -279,9 +269,9 @@ def _has_cookie_basket(page_context: PageContext) -> bool:
 
 
 def _merge_cookie_basket(page_context: PageContext) -> RequestedBasket:
-    """Return the basket that is asked for.
+    """Return the requested basket.
 
-    What a reader ticked before they logged in, without scripts, goes into their own.
+    The basket of a cookie from before the log-in is merged into the user's own.
     """
     requested_basket = find_requested_basket(page_context)
     if not (requested_basket.is_own and _has_cookie_basket(page_context)):
@@ -305,52 +295,16 @@ def _read_cookie_basket(page_context: PageContext) -> Basket:
 def _merge_if_fits(own_basket: Basket, added_basket: Basket) -> Basket:
     try:
         return own_basket.merge(added_basket)
-    except ParamError:  # more than one holds: their own stays
+    except ParamError:  # together they are too large: the own basket stays
         return own_basket
 
 
 def _apply_change(page_context: PageContext, params: RequestParams) -> PageContent:
-    """Do what a form, or a script, asks; who asks as a script is told what the basket is then."""
+    """Apply the change of a form or a script, and answer a script with the changed basket."""
     basket_store = get_basket_store(page_context.context)
 
     def update_basket(own_basket: Basket) -> Basket:
-        if params.read_one("EMPTY"):
-            return Basket()
-        if params.read_one("SHARE"):
-            return own_basket
-        text = params.read_one("SET")
-        if text:
-            return baskets.parse_basket(text)
-        text = params.read_one("ADD")
-        if text:
-            return own_basket.merge(baskets.parse_basket(text))
-        text = params.read_one("REMOVE")
-        if text:
-            return own_basket.remove_parts(baskets.parse_basket(text))
-        token = params.read_one("COPY")
-        if token:
-            shared = basket_store.open_shared(token)
-            return own_basket.merge(
-                Basket(
-                    parts=tuple(_select_visible(table_part) for table_part in list_basket_tables(page_context, shared))
-                )
-            )
-        if params.read_one("CLEAN"):
-            return _remove_invisible(own_basket, page_context)
-        table_path = params.read_one("OF") or ""
-        row_keys = tuple(
-            tuple(key for key in line.split(KEY_SEPARATOR) if key) for line in params.read_all("KEY") if line.strip()
-        )
-        searches = tuple(params.read_all("SEARCH"))
-        part = BasketPart(
-            table_path=table_path,
-            row_keys=row_keys,
-            searches=searches,
-        )
-        listed_basket = Basket(parts=(part,))
-        if params.read_one("DROP"):
-            return own_basket.remove_parts(listed_basket)
-        return own_basket.merge(baskets.parse_basket(listed_basket.to_text()))
+        return _update_basket(own_basket, params, page_context)
 
     account = _find_account(page_context)
     cookie = None
@@ -361,20 +315,19 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
         else:
             cookie_basket = _read_cookie_basket(page_context)
         changed_basket = basket_store.change_basket(
-            account, lambda mine: update_basket(_merge_if_fits(mine, cookie_basket))
+            account, lambda own_basket: update_basket(_merge_if_fits(own_basket, cookie_basket))
         )
     else:
         changed_basket = update_basket(find_requested_basket(page_context).basket)
         token = basket_store.store_shared(changed_basket)
         cookie = f"{changed_basket.entry_count}.{token}"
+    basket_address = f"{page_context.base}/basket"
     if params.read_one("SHARE"):
         token = basket_store.store_shared(changed_basket)
-    one = params.read_one("SHARE")
-    basket_address = f"{page_context.base}/basket" + (f"/{token}" if one else "")
-    headers = {
-        **PRIVATE_HEADERS,
-        **(_build_cookie_header(page_context, cookie) if cookie or _has_cookie_basket(page_context) else {}),
-    }
+        basket_address += f"/{token}"
+    headers = PRIVATE_HEADERS
+    if cookie or _has_cookie_basket(page_context):
+        headers = {**PRIVATE_HEADERS, **_build_cookie_header(page_context, cookie)}
     if not is_json_requested(page_context.request):
         redirect = build_redirect(basket_address)
         return replace(redirect, headers={**redirect.headers, **headers})
@@ -386,30 +339,72 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
     return PageContent(template="", template_values=json_content, headers=headers)
 
 
+def _update_basket(own_basket: Basket, params: RequestParams, page_context: PageContext) -> Basket:
+    """Return a basket after the change that a form asks for."""
+    changed_basket = _change_whole_basket(own_basket, params, page_context)
+    if changed_basket is not None:
+        return changed_basket
+    lines = [line.split(KEY_SEPARATOR) for line in params.read_all("KEY") if line.strip()]
+    row_keys = tuple(tuple(key for key in line if key) for line in lines)
+    part = BasketPart(
+        table_path=params.read_one("OF") or "", row_keys=row_keys, searches=tuple(params.read_all("SEARCH"))
+    )
+    listed_basket = Basket(parts=(part,))
+    if params.read_one("DROP"):
+        return own_basket.remove_parts(listed_basket)
+    return own_basket.merge(baskets.parse_basket(listed_basket.to_text()))
+
+
+def _change_whole_basket(own_basket: Basket, params: RequestParams, page_context: PageContext) -> Basket | None:
+    """Apply a change that names another basket or none; None if the form lists rows and searches of one table."""
+    new_text = params.read_one("SET")
+    added_text = params.read_one("ADD")
+    removed_text = params.read_one("REMOVE")
+    token = params.read_one("COPY")
+    changed_basket = None
+    if params.read_one("EMPTY"):
+        changed_basket = Basket()
+    elif params.read_one("SHARE"):
+        changed_basket = own_basket
+    elif new_text:
+        changed_basket = baskets.parse_basket(new_text)
+    elif added_text:
+        changed_basket = own_basket.merge(baskets.parse_basket(added_text))
+    elif removed_text:
+        changed_basket = own_basket.remove_parts(baskets.parse_basket(removed_text))
+    elif token:
+        shared_basket = get_basket_store(page_context.context).open_shared(token)
+        shared_tables = list_basket_tables(page_context, shared_basket)
+        visible_parts = tuple(_select_visible(table_part) for table_part in shared_tables)
+        changed_basket = own_basket.merge(Basket(parts=visible_parts))
+    elif params.read_one("CLEAN"):
+        changed_basket = _remove_invisible(own_basket, page_context)
+    return changed_basket
+
+
 def _select_visible(basket_table: BasketTable) -> BasketPart:
     return replace(select_visible_keys(basket_table), searches=basket_table.part.searches)
 
 
 def _remove_invisible(own_basket: Basket, page_context: PageContext) -> Basket:
-    """Return a basket without what is gone; what other portals of the site show stays."""
+    """Return a basket without tables and rows that are gone; parts of other portals of the site stay."""
     other_portal_tables = find_other_portal_tables(page_context, own_basket)
-    visible_parts = {
-        candidate.part.table_path: _select_visible(candidate)
-        for candidate in list_basket_tables(page_context, own_basket)
-    }
-    parts = (
-        part if part.table_path in other_portal_tables else visible_parts.get(part.table_path)
-        for part in own_basket.parts
-    )
-    return Basket(
-        parts=tuple(
-            candidate for candidate in parts if candidate is not None and (candidate.row_keys or candidate.searches)
-        )
-    )
+    visible_parts = {}
+    for basket_table in list_basket_tables(page_context, own_basket):
+        visible_parts[basket_table.part.table_path] = _select_visible(basket_table)
+    parts = []
+    for part in own_basket.parts:
+        if part.table_path in other_portal_tables:
+            kept_part: BasketPart | None = part
+        else:
+            kept_part = visible_parts.get(part.table_path)
+        if kept_part is not None and (kept_part.row_keys or kept_part.searches):
+            parts.append(kept_part)
+    return Basket(parts=tuple(parts))
 
 
 def _build_cookie_header(page_context: PageContext, value: str | None) -> dict[str, str]:
-    """Return the header that keeps a basket in the browser; None: it is to be forgotten."""
+    """Return the header that sets the cookie of a basket; with None it expires."""
     cookie = build_session_cookie(
         page_context.request,
         page_context.context.site.settings,

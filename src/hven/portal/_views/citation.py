@@ -1,7 +1,7 @@
-"""How a collection or a release is cited.
+"""Serve the citations of collections and releases.
 
-Its documents (DataCite, BibTeX), the page of a release, signposts for programs, and the tombstone of what is not here
-any more.
+These are DataCite and BibTeX documents, the page of a release, signposts for programs, and the tombstone page of
+collections and releases that are gone.
 """
 
 from __future__ import annotations
@@ -42,14 +42,15 @@ if TYPE_CHECKING:
     from hven.services.citations import CitationMetadata
     from hven.services.face import ServiceContext
 
-UNPUBLISHED_DOI_STATES = {"reserved", "draft"}  # states of DOIs that nobody outside knows
-MAX_SIGNPOSTED_TABLES = 10  # tables that signposts lead to
+UNPUBLISHED_DOI_STATES = {"reserved", "draft"}  # states of DOIs that are not public
+MAX_SIGNPOSTED_TABLES = 10  # tables that signposts link
 HTML_MEDIA_TYPE = "text/html"
+# media types of the landing page itself
 LANDING_PAGE_MEDIA_TYPES = {
     HTML_MEDIA_TYPE,
     "application/xhtml+xml",
     "application/json",
-}  # what a landing page itself answers
+}
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -57,15 +58,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def send_citation(request: Request) -> Response:
         page_context = build_page_context(request, context)
-        kind, (body, tag) = request.path_params["kind"], await anyio.to_thread.run_sync(_write_citation, page_context)
-        cache_headers = services.build_cache_headers(
-            tag, is_public=build_cache_control(page_context).startswith("public")
-        )
-        headers = {
-            **cache_headers,
-            "x-content-type-options": "nosniff",
-            "access-control-allow-origin": "*",
-        }
+        kind = request.path_params["kind"]
+        body, tag = await anyio.to_thread.run_sync(_write_citation, page_context)
+        is_public = build_cache_control(page_context).startswith("public")
+        cache_headers = services.build_cache_headers(tag, is_public=is_public)
+        headers = {**cache_headers, "x-content-type-options": "nosniff", "access-control-allow-origin": "*"}
         return services.answer_with_etag(request, headers, citations.CITATION_KINDS[kind][0], body)
 
     async def show_release(page_context: PageContext) -> PageContent:
@@ -83,27 +80,27 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 def wrap_with_negotiation(
     endpoint: Callable[[Request], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Lead a client that asks a landing page for DataCite's metadata or for BibTeX to that document, as content negotiation at doi.org does.
+    """Redirect a client that asks a landing page for DataCite metadata or BibTeX to that document.
+
+    This is content negotiation as at doi.org.
 
     Parameters
     ----------
     endpoint
-        Of the landing page, for all others.
+        The endpoint of the landing page, for all other clients.
 
     Returns
     -------
     endpoint
-        It answers 303 to a client whose most wanted known media type is one of `citations.CITATION_KINDS`.
+        Answers 303 to a client whose preferred known media type is one of `citations.CITATION_KINDS`.
     """
     documents = {media: kind for kind, (media, _) in citations.CITATION_KINDS.items()}
 
     async def answer_negotiated(request: Request) -> Response:
-        accepted = (
-            media.partition(";")[0].lower() for media in list_accepted_media_types(request.headers.get("accept", ""))
-        )
-        first_media_type = next(
-            (media for media in accepted if media in documents or media in LANDING_PAGE_MEDIA_TYPES), HTML_MEDIA_TYPE
-        )
+        accepted_types = list_accepted_media_types(request.headers.get("accept", ""))
+        media_types = [media_type.partition(";")[0].lower() for media_type in accepted_types]
+        known_types = [media for media in media_types if media in documents or media in LANDING_PAGE_MEDIA_TYPES]
+        first_media_type = known_types[0] if known_types else HTML_MEDIA_TYPE
         if first_media_type not in documents:
             return await endpoint(request)
         # relative to the page: the same behind any proxy and in any portal
@@ -119,13 +116,13 @@ def wrap_with_negotiation(
 
 
 def _read_collection_and_release(page_context: PageContext) -> tuple[str, str]:
-    """Return which collection and release an address names."""
+    """Return the names of the collection and the release in an address."""
     path_params = page_context.request.path_params
     return path_params["name"], path_params.get("label", "").removesuffix(".json")
 
 
 def gather_citation(page_context: PageContext, name: str, label: str = "") -> CitationMetadata:
-    """Gather how something is cited, as far as this reader may know of it."""
+    """Gather the citation metadata of a collection or a release, as far as this reader may see them."""
     return citations.collect_citation_metadata(
         page_context.context,
         page_context.published_state,
@@ -139,10 +136,9 @@ def gather_citation(page_context: PageContext, name: str, label: str = "") -> Ci
 def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
     kind = page_context.request.path_params["kind"]
     if kind not in citations.CITATION_KINDS:
-        raise NotFoundError(
-            format_message("there is no citation as {kind!r}", kind[:40]),
-            remedy=format_message("there are: {names}", ", ".join(citations.CITATION_KINDS)),
-        )
+        message = format_message("there is no citation as {kind!r}", kind[:40])
+        remedy = format_message("there are: {names}", ", ".join(citations.CITATION_KINDS))
+        raise NotFoundError(message, remedy=remedy)
     name, label = _read_collection_and_release(page_context)
     try:
         citation = gather_citation(page_context, name, label)
@@ -154,9 +150,8 @@ def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
         if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
             raise
         metadata = dict(stored_citation.told)
-        entry = citations.write_bibtex_from_record(
-            {"url": stored_citation.url, **metadata}, f"{name}-{label}" if label else name
-        )
+        entry_key = f"{name}-{label}" if label else name
+        entry = citations.write_bibtex_from_record({"url": stored_citation.url, **metadata}, entry_key)
     if kind == "bib":
         body = f"{entry}\n".encode()
     elif kind == "datacite.xml":
@@ -173,24 +168,26 @@ def _write_bibtex(citation: CitationMetadata) -> str:
 
 
 def describe_citation(page_context: PageContext, name: str, label: str = "") -> dict[str, Any]:
-    """Return what pages say of how something is cited."""
+    """Describe the citation of a collection or a release for pages."""
     citation = gather_citation(page_context, name, label)
+    sentence = citations.write_citation_sentence(
+        citation.resource, label=citation.label, doi=citation.doi, year=citation.year
+    )
+    documents = [
+        {"url": f"{citation.address}/cite/{kind}", "type": media, "name": title}
+        for kind, (media, title) in citations.CITATION_KINDS.items()
+    ]
     return {
         "one": citation,
-        "cited": citations.write_citation_sentence(
-            citation.resource, label=citation.label, doi=citation.doi, year=citation.year
-        ),
+        "cited": sentence,
         "bibtex": _write_bibtex(citation),
-        "documents": [
-            {"url": f"{citation.address}/cite/{kind}", "type": media, "name": title}
-            for kind, (media, title) in citations.CITATION_KINDS.items()
-        ],
+        "documents": documents,
         "withdrawn": citation.withdrawal_reason,
     }
 
 
 def build_signposts(page_context: PageContext, name: str, label: str = "") -> dict[str, str]:
-    """Return the header by which programs find identifier, authors, licence, metadata and rows of what a page is about (signposting.org)."""
+    """Return the header Link with identifier, authors, licence, metadata and rows of a page (signposting.org)."""
     try:
         citation = gather_citation(page_context, name, label)
     except NotFoundError:
@@ -203,26 +200,27 @@ def build_signposts(page_context: PageContext, name: str, label: str = "") -> di
         (f"{citation.address}/cite/{kind}", "describedby", media)
         for kind, (media, _) in citations.CITATION_KINDS.items()
     ]
-    links += [
-        (f"https://orcid.org/{orcid_id}", "author", "")
-        for person in citation.creators
-        if (orcid_id := parse_orcid(person.orcid))
-    ]
-    links += [(url, "license", "")] if (url := citations.find_licence_url(citation.resource)) else []
+    orcid_ids = [parse_orcid(person.orcid) for person in citation.creators]
+    links += [(f"https://orcid.org/{orcid_id}", "author", "") for orcid_id in orcid_ids if orcid_id]
+    licence_url = citations.find_licence_url(citation.resource)
+    if licence_url:
+        links.append((licence_url, "license", ""))
     links += [("https://schema.org/Dataset", "type", ""), ("https://schema.org/AboutPage", "type", "")]
     for item in citation.items[:MAX_SIGNPOSTED_TABLES]:
         name = f"{adql.quote_name(item.table.schema)}.{adql.quote_name(item.table.name)}"
         rows_address = build_rows_address(page_context.brand.root, name, "votable")
         links.append((rows_address, "item", "application/x-votable+xml"))
-    link_values = (
-        f'<{quote(url, safe=":/?#[]@!$&()*+,;=%~-._")}>; rel="{rel}"' + (f'; type="{kind}"' if kind else "")
-        for url, rel, kind in links
-    )
+    link_values = []
+    for url, rel, media_type in links:
+        link_value = f'<{quote(url, safe=":/?#[]@!$&()*+,;=%~-._")}>; rel="{rel}"'
+        if media_type:
+            link_value += f'; type="{media_type}"'
+        link_values.append(link_value)
     return {"link": ", ".join(link_values)}
 
 
 def _show_release(page_context: PageContext) -> PageContent:
-    """Say what a release is."""
+    """Build the page of a release."""
     name, label = _read_collection_and_release(page_context)
     try:
         citation_facts = describe_citation(page_context, name, label)
@@ -262,6 +260,7 @@ def _show_release(page_context: PageContext) -> PageContent:
         "dataset": build_dataset(facts, page_context, None, citation),
         "others": _list_neighbour_releases(citation),
     }
+    table_entries = [{name: table[name] for name in ("name", "rows", "noun", "url")} for table in tables]
     json_content = {
         "collection": name,
         "release": citation.label,
@@ -270,10 +269,7 @@ def _show_release(page_context: PageContext) -> PageContent:
         "released": citation.issued,
         "cited": citation_facts["cited"],
         "bibtex": citation_facts["bibtex"],
-        "tables": [
-            {"name": table["name"], "rows": table["rows"], "noun": table["noun"], "url": table["url"]}
-            for table in tables
-        ],
+        "tables": table_entries,
     }
     headers = build_signposts(page_context, name, citation.label)
     return PageContent(
@@ -285,16 +281,17 @@ def _show_release(page_context: PageContext) -> PageContent:
 
 
 def _list_neighbour_releases(citation: CitationMetadata) -> list[dict[str, str]]:
-    """List the neighbours of a release, by what it is to them."""
-    return [
-        {"url": ident if ident.startswith("http") else f"https://doi.org/{ident}", "relation": relation}
-        for relation, ident in citation.relations
-        if relation in {"IsPreviousVersionOf", "IsNewVersionOf"}
-    ]
+    """List the previous and the next release, with their relation to this one."""
+    neighbour_releases = []
+    for relation, ident in citation.relations:
+        if relation in {"IsPreviousVersionOf", "IsNewVersionOf"}:
+            url = ident if ident.startswith("http") else f"https://doi.org/{ident}"
+            neighbour_releases.append({"url": url, "relation": relation})
+    return neighbour_releases
 
 
 def show_tombstone(page_context: PageContext, name: str, label: str) -> PageContent:
-    """Say what stood here, and why it does not any more: what was cited stays so.
+    """Build the page of a collection or a release that is gone, with the reason: citations stay valid.
 
     Raises
     ------
@@ -303,44 +300,31 @@ def show_tombstone(page_context: PageContext, name: str, label: str) -> PageCont
     """
     stored_citation = page_context.context.site.store.citations.find_citation(name, label)
     if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
-        raise NotFoundError(
-            format_message("there is no collection {name!r} here", name[:80]),
-            remedy="the first page lists what is here",
-        )
+        message = format_message("there is no collection {name!r} here", name[:80])
+        raise NotFoundError(message, remedy="the first page lists what is here")
     metadata: Mapping[str, Any] = stored_citation.told
     dates = {related["dateType"]: related["date"] for related in metadata.get("dates", ())}
-    successors = [
-        related
-        for related in metadata.get("relatedIdentifiers", ())
-        if related["relationType"] in {"IsPreviousVersionOf", "IsObsoletedBy"}
-    ]
+    successors = []
+    for related in metadata.get("relatedIdentifiers", ()):
+        if related["relationType"] in {"IsPreviousVersionOf", "IsObsoletedBy"}:
+            identifier = related["relatedIdentifier"]
+            is_url = related["relatedIdentifierType"] == "URL"
+            successors.append({"id": identifier, "url": identifier if is_url else f"https://doi.org/{identifier}"})
+    creator_names = [creator["name"] for creator in metadata.get("creators", ())]
+    known_names = [name for name in creator_names if name != citations.UNAVAILABLE_VALUE]
+    descriptions = metadata.get("descriptions", ())
+    abstracts = [item["description"] for item in descriptions if item["descriptionType"] == "Abstract"]
     content = {
         "title_of": metadata["titles"][0]["title"],
-        "people": ", ".join(
-            related["name"]
-            for related in metadata.get("creators", ())
-            if related["name"] != citations.UNAVAILABLE_VALUE
-        ),
+        "people": ", ".join(known_names),
         "publisher_of": metadata["publisher"]["name"],
         "year": metadata.get("publicationYear", ""),
         "doi": stored_citation.doi,
         "reason": stored_citation.reason,
         "withdrawn": stored_citation.changed[:10] if stored_citation.state == "withdrawn" else "",
         "dates": dates,
-        "described": [
-            related["description"]
-            for related in metadata.get("descriptions", ())
-            if related["descriptionType"] == "Abstract"
-        ],
-        "instead": [
-            {
-                "id": related["relatedIdentifier"],
-                "url": related["relatedIdentifier"]
-                if related["relatedIdentifierType"] == "URL"
-                else f"https://doi.org/{related['relatedIdentifier']}",
-            }
-            for related in successors
-        ],
+        "described": abstracts,
+        "instead": successors,
         "documents": [
             {"url": f"{stored_citation.url}/cite/{kind}", "type": media, "name": words}
             for kind, (media, words) in citations.CITATION_KINDS.items()

@@ -1,4 +1,4 @@
-"""``/collections/<name>``: what a collection is, how to cite it, its tables with their columns, and every way to ask for it."""
+"""Serve ``/collections/<name>``: the collection, its citation, its tables with their columns, and their services."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site import PublishedTable
 
-MAX_STRIP_PICTURES, MIN_STRIP_PICTURES = 12, 4  # pictures of a strip; fewer are none
-FIRST_ROWS = 5  # rows that are shown at once
-MAX_EXPLORER_LINKS, MAX_EXPLORED_FILES = 3, 20  # files that lead to their explorer, among the first files
+MAX_STRIP_PICTURES, MIN_STRIP_PICTURES = 12, 4  # pictures of a strip; with fewer there is none
+FIRST_ROWS = 5  # rows shown at once
+MAX_EXPLORER_LINKS, MAX_EXPLORED_FILES = 3, 20  # files linked to their explorer, among so many first files
 log = logging.getLogger("hven.portal")
 
 
@@ -58,25 +58,20 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     counts = VisibleRowCounts(context)
 
     async def compute_state(page_context: PageContext) -> object:
-        stored_citation = await anyio.to_thread.run_sync(
-            context.site.store.citations.find_citation, _read_collection_name(page_context)
-        )
+        name = _read_collection_name(page_context)
+        stored_citation = await anyio.to_thread.run_sync(context.site.store.citations.find_citation, name)
         try:
-            published_tables = [
-                table
-                for table in page_context.find_collection().tables
-                if table.qualified_name in page_context.published_state.tables_by_name
-            ]
-            # looked at now, so that the tag of a first answer is that of the next one
-            return (
-                stored_citation,
-                find_help_state(page_context),
-                await load_overviews(page_context, [published_tables]) is not None,
-            )
+            published_names = page_context.published_state.tables_by_name
+            tables = page_context.find_collection().tables
+            published_tables = [table for table in tables if table.qualified_name in published_names]
+            help_state = find_help_state(page_context)
+            # loaded now, so that the tag of the first answer is that of the next one
+            has_overviews = await load_overviews(page_context, [published_tables]) is not None
         except NotFoundError:
             if stored_citation is None and _find_table_without_descriptor(page_context) is None:
                 raise
             return stored_citation
+        return stored_citation, help_state, has_overviews
 
     def find_help_state(page_context: PageContext) -> object:
         resource = page_context.published_state.resources[page_context.find_collection().name]
@@ -90,31 +85,25 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             if table is not None:
                 return build_redirect(build_table_address(page_context.base, table))
             return await anyio.to_thread.run_sync(show_tombstone, page_context, _read_collection_name(page_context), "")
-        published_tables = [t for t in schema.tables if t.qualified_name in page_context.published_state.tables_by_name]
-        rows = await counts.count_tables(page_context.published_state, published_tables, page_context.principal)
-        line_count = counts.count_lines(page_context.published_state, published_tables, page_context.principal)
-        description = describe_collection(
-            schema,
-            page_context,
-            rows,
-            await line_count,
-        )
+        published_state = page_context.published_state
+        tables = [table for table in schema.tables if table.qualified_name in published_state.tables_by_name]
+        rows = await counts.count_tables(published_state, tables, page_context.principal)
+        line_counts = await counts.count_lines(published_state, tables, page_context.principal)
+        description = describe_collection(schema, page_context, rows, line_counts)
         page_facts = await anyio.to_thread.run_sync(_gather_page_facts, description, page_context)
-        overviews = await load_overviews(page_context, [published_tables])
+        overviews = await load_overviews(page_context, [tables])
         if overviews is None:
             page_facts["strip"] = []
         else:
-            page_facts["strip"] = list_strip_pictures([(_find_title(description), overviews[0].pictures)], page_context)
+            titled_pictures = [(_find_title(description), overviews[0].pictures)]
+            page_facts["strip"] = list_strip_pictures(titled_pictures, page_context)
+        shared_names = ("time", "changes", "examples", "help", "bibtex", "releases")
         json_content = {
             **collection_to_json(description, page_context),
-            **{name: page_facts[name] for name in ("time", "changes", "examples", "help", "bibtex", "releases")},
+            **{name: page_facts[name] for name in shared_names},
         }
         template_values = {"collection": description, **page_facts}
-        return PageContent(
-            template="collection.html",
-            template_values=template_values,
-            json_content=json_content,
-        )
+        return PageContent(template="collection.html", template_values=template_values, json_content=json_content)
 
     def build_headers(page_context: PageContext) -> Mapping[str, str]:
         return build_signposts(page_context, _read_collection_name(page_context))
@@ -126,34 +115,23 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         compute_state=compute_state,
         build_headers=build_headers,
     )
-    return [
-        Route(
-            "/collections/{name}",
-            wrap_with_negotiation(page_endpoint),
-        )
-    ]
+    return [Route("/collections/{name}", wrap_with_negotiation(page_endpoint))]
 
 
 def _find_table_without_descriptor(page_context: PageContext) -> Table | None:
-    """Find the first table of a schema that no descriptor makes, such as ``ivoa``.
+    """Find the first table of a schema without a descriptor, such as ``ivoa``.
 
-    Breadcrumbs and people who shorten an address lead there.
+    Breadcrumbs and shortened addresses lead there.
     """
-    schema = next(
-        (
-            candidate
-            for candidate in page_context.catalogue.schemas
-            if candidate.name == _read_collection_name(page_context)
-        ),
-        None,
-    )
-    if schema is not None:
-        tables = schema.tables
-    else:
-        tables = ()
-    return next(
-        (table for table in tables if table.qualified_name in page_context.published_state.tables_by_name), None
-    )
+    name = _read_collection_name(page_context)
+    for schema in page_context.catalogue.schemas:
+        if schema.name != name:
+            continue
+        for table in schema.tables:
+            if table.qualified_name in page_context.published_state.tables_by_name:
+                return table
+        return None
+    return None
 
 
 def _read_collection_name(page_context: PageContext) -> str:
@@ -161,30 +139,33 @@ def _read_collection_name(page_context: PageContext) -> str:
 
 
 def _gather_page_facts(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
-    """Gather what only the collection's own page says: what is in its tables, and what happened to it."""
+    """Gather the facts of the collection's own page: the content of its tables, and its history."""
     resource = description["resource"]
     runner = build_runner(page_context)
-    times = [
-        table_overview["time"]
-        for table in description["tables"]
-        if (table_overview := _add_table_overview(table, runner, page_context)) and table_overview["time"]
-    ]
+    times = []
+    for table in description["tables"]:
+        overview = _add_table_overview(table, runner, page_context)
+        if overview["time"]:
+            times.append(overview["time"])
+    time_range = None
     if times:
-        time_range = [min(example[0] for example in times), max(example[1] for example in times)]
-    else:
-        time_range = None
+        time_range = [min(begin for begin, _ in times), max(end for _, end in times)]
     table_names = {table["table"].qualified_name for table in description["tables"]}
+    example_queries = site_package.list_example_queries(
+        page_context.published_state, page_context.principal, page_context.context.policies, description["name"]
+    )
     examples = [
         {"name": example.name, "query": example.query, "description": example.description or ""}
-        for example in site_package.list_example_queries(
-            page_context.published_state, page_context.principal, page_context.context.policies, description["name"]
-        )
+        for example in example_queries
     ]
     timing = build_recurrence(resource)
     publications = list_publications(page_context, description["name"], table_names)
-    releases = list_releases(
-        page_context, lambda item: item.release is not None and item.release.collection == description["name"]
-    )
+
+    def is_own_release(item: PublishedTable) -> bool:
+        return item.release is not None and item.release.collection == description["name"]
+
+    releases = list_releases(page_context, is_own_release)
+    citation_facts = describe_citation(page_context, description["name"])
     return {
         "time": time_range,
         "changes": publications,
@@ -194,7 +175,7 @@ def _gather_page_facts(description: Mapping[str, Any], page_context: PageContext
         "help": list_collection_pages(resource, page_context),
         "edit": can_edit_collection(page_context.principal, page_context.context, resource),
         "panes": panes.list_panes(),
-        **(citation_facts := describe_citation(page_context, description["name"])),
+        **citation_facts,
         "dataset": build_dataset(description, page_context, time_range, citation_facts["one"]),
     }
 
@@ -206,30 +187,26 @@ def _find_title(description: Mapping[str, Any]) -> str:
 def list_strip_pictures(
     titled_pictures: Sequence[tuple[str, Sequence[RowPicture]]], page_context: PageContext
 ) -> list[dict[str, str]]:
-    """List pictures of rows of collections in turn, by the titles of these; none where there are few."""
-    chosen_pictures = [
-        (title, pictures[at])
-        for at in range(MAX_STRIP_PICTURES)
-        for title, pictures in titled_pictures
-        if at < len(pictures)
-    ][:MAX_STRIP_PICTURES]
+    """List pictures of the rows of collections in turn, with their titles; none if there are few."""
+    chosen_pictures = []
+    for at in range(MAX_STRIP_PICTURES):
+        chosen_pictures += [(title, pictures[at]) for title, pictures in titled_pictures if at < len(pictures)]
+    chosen_pictures = chosen_pictures[:MAX_STRIP_PICTURES]
     if len(chosen_pictures) < MIN_STRIP_PICTURES:
         return []
-    rows = [urlencode({"_row": picture.key}) if picture.key else "" for _, picture in chosen_pictures]
-    return [
-        {
-            "src": picture.address,
-            "title": title,
-            "url": f"{build_table_address(page_context.base, picture.table)}{'?' * bool(row)}{row}",
-        }
-        for (title, picture), row in zip(chosen_pictures, rows, strict=True)
-    ]
+    strip_pictures = []
+    for title, picture in chosen_pictures:
+        url = build_table_address(page_context.base, picture.table)
+        if picture.key:
+            url += f"?{urlencode({'_row': picture.key})}"
+        strip_pictures.append({"src": picture.address, "title": title, "url": url})
+    return strip_pictures
 
 
 def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_context: PageContext) -> dict[str, Any]:
-    """Add to what is said of a table its first rows, its sky and its time.
+    """Add the first rows, the sky and the time to the description of a table.
 
-    Nothing that was counted over rows that the reader may not see.
+    It uses no counts over rows that the reader may not see.
     """
     table: Table = table_facts["table"]
     item = runner.find_published_table(table)
@@ -248,24 +225,17 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
         "explored": [],
     }
     try:
-        if is_partial or not item.coverage or classify_map(table) != "sky":
-            overview["sky"] = ""
-        else:
-            overview["sky"] = draw_sky_path(item.coverage)
-        if is_partial:
-            overview["ranges"] = {}
-        else:
+        if not is_partial:
             overview["ranges"] = list_column_ranges(item, table)
+            if item.coverage and classify_map(table) == "sky":
+                overview["sky"] = draw_sky_path(item.coverage)
         if not is_live and (table.view is None) and item.relation is not None:
             overview["time"] = find_time_range(table, runner)
-            overview["ground"], overview["line"] = (
-                coverage.draw_ground_coverage(table, runner),
-                coverage.draw_time_coverage(table, runner),
-            )
-            base_maps = body_maps.list_base_maps(
-                overview["ground"].body if overview["ground"] else "", page_context.context.site.settings.directory
-            )
-            overview["picture"] = next(iter(base_maps), None)
+            overview["ground"] = coverage.draw_ground_coverage(table, runner)
+            overview["line"] = coverage.draw_time_coverage(table, runner)
+            body = overview["ground"].body if overview["ground"] else ""
+            base_maps = body_maps.list_base_maps(body, page_context.context.site.settings.directory)
+            overview["picture"] = base_maps[0] if base_maps else None
             search = TableSearch(table=table)
             observation_key = observation_lines.find_observation_key(table, runner)
             columns = tuple(column.name for column in search.list_shown_columns())
@@ -277,20 +247,18 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
             constant_names = find_constant_columns(search, runner)
             column_headings = build_headings(rows, table, labels=labels)
             cell_rows = format_cells(rows, table, labels=labels)
-            heading_numbers = {
-                column.column.name: number for number, column in enumerate(column_headings) if column.kind != "picture"
-            }
-            order = [
-                heading_numbers[name]
-                for name in choose_initial_columns(search, constant_names, observation_key)
-                if name in heading_numbers
-            ]
+            heading_numbers = {}
+            for number, heading in enumerate(column_headings):
+                if heading.kind != "picture":
+                    heading_numbers[heading.column.name] = number
+            initial_names = choose_initial_columns(search, constant_names, observation_key)
+            order = [heading_numbers[name] for name in initial_names if name in heading_numbers]
             overview["headings"] = [column_headings[number] for number in order]
             overview["first"] = [[row[number] for number in order] for row in cell_rows]
             overview["alike"] = describe_constant_columns(column_headings, cell_rows, constant_names)
             if table.utype == FILES_UTYPE:
                 overview["explored"] = _list_explorer_links(table, runner, page_context)
-    except HvenError as error:  # a page without them is better than no page
+    except HvenError as error:  # a page without first rows is better than no page
         log.info("the page of %s goes without a look at its rows: %s", table.qualified_name, error)
     table_facts |= overview
     return overview
@@ -299,9 +267,10 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
 def _list_explorer_links(table: Table, runner: QueryRunner, page_context: PageContext) -> list[dict[str, str]]:
     """List some files with the pages that explore them.
 
-    Those with three axes among the first ones that the reader sees.
+    These are the files with three axes among the first ones that the reader sees.
     """
-    rows = row_pages.fetch_page(TableSearch(table=table).copy_with(columns=("path",)), runner, limit=MAX_EXPLORED_FILES)
+    search = TableSearch(table=table).copy_with(columns=("path",))
+    rows = row_pages.fetch_page(search, runner, limit=MAX_EXPLORED_FILES)
     paths = rows.rows.column("path").to_pylist()
     addresses = [explorable_files.build_explorer_url(page_context.base, table.schema, path) for path in paths]
     verdicts = explorable_files.find_explorable(page_context.context, addresses)
@@ -315,49 +284,48 @@ def describe_collection(
     rows: Mapping[str, int | None],
     lines: Mapping[str, int | None] | None = None,
 ) -> dict[str, Any]:
-    """Gather what pages say of a collection.
+    """Describe a collection for pages.
 
     Parameters
     ----------
     lines
-        Numbers of observations of the tables whose rows are files of these. None: nobody knows what the rows of tables
-        are, so no amounts are told.
+        Numbers of observations, for the tables whose rows are the files of observations. None: these tables are not
+        known yet, so the description has no amounts.
     """
     line_counts = lines or {}
     published = page_context.published_state.tables_by_name
-    tables = [
-        {
-            **_describe_table(published[t.qualified_name], t, page_context, rows[t.qualified_name]),
-            "lines": line_counts.get(t.qualified_name),
-            "observed": t.qualified_name in line_counts,
-            "amounts": sum_amounts(
-                [(t, rows[t.qualified_name], t.qualified_name in line_counts, line_counts.get(t.qualified_name))]
-            ),
-        }
-        for t in schema.tables
-        if t.qualified_name in published
-    ]
+    tables = []
+    for table in schema.tables:
+        name = table.qualified_name
+        if name not in published:
+            continue
+        table_facts = _describe_table(published[name], table, page_context, rows[name])
+        table_facts["lines"] = line_counts.get(name)
+        table_facts["observed"] = name in line_counts
+        table_facts["amounts"] = sum_amounts([_list_amount_facts(table_facts)])
+        tables.append(table_facts)
+    resource = page_context.published_state.resources[schema.name]
+    row_counts = [table["rows"] for table in tables]
+    has_counts = any(row_count is not None for row_count in row_counts)
+    amounts = () if lines is None else sum_amounts(_list_amount_facts(table_facts) for table_facts in tables)
     return {
         "name": schema.name,
-        "resource": page_context.published_state.resources[schema.name],
-        "mirror_of": list_mirrored_sites(page_context.published_state.resources[schema.name]),
+        "resource": resource,
+        "mirror_of": list_mirrored_sites(resource),
         "tables": tables,
-        "rows": sum(table["rows"] or 0 for table in tables)
-        if any(table["rows"] is not None for table in tables)
-        else None,
-        "amounts": ()
-        if lines is None
-        else sum_amounts(
-            (table_facts["table"], table_facts["rows"], table_facts["observed"], table_facts["lines"])
-            for table_facts in tables
-        ),
+        "rows": sum(row_count or 0 for row_count in row_counts) if has_counts else None,
+        "amounts": amounts,
         "updated": max((table["updated"] for table in tables), default=None),
         "kinds": list(dict.fromkeys(kind for table in tables for kind in table["kinds"])),
     }
 
 
+def _list_amount_facts(table_facts: Mapping[str, Any]) -> tuple[Any, ...]:
+    return table_facts["table"], table_facts["rows"], table_facts["observed"], table_facts["lines"]
+
+
 def collection_to_json(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
-    """Return the same as JSON has it."""
+    """Return the description of a collection as JSON."""
     resource = description["resource"]
     return {
         "name": description["name"],
@@ -373,55 +341,55 @@ def collection_to_json(description: Mapping[str, Any], page_context: PageContext
         "rows": description["rows"],
         "updated": description["updated"],
         "url": f"{page_context.base}/collections/{description['name']}",
-        "tables": [
-            {
-                "name": table["name"],
-                "title": table["table"].title,
-                "description": table["table"].description,
-                "rows": table["rows"],
-                "updated": table["updated"],
-                "services": [{"title": way.title, "url": way.url} for way in table["ways"]],
-                "series": table["series"],
-                "columns": [
-                    {
-                        "name": column_facts["column"].name,
-                        "type": column_facts["type"],
-                        "unit": column_facts["column"].unit,
-                        "ucd": column_facts["column"].ucd,
-                        "description": column_facts["column"].description,
-                    }
-                    for column_facts in table["columns"]
-                ],
-            }
-            for table in description["tables"]
-        ],
+        "tables": [_table_to_json(table) for table in description["tables"]],
+    }
+
+
+def _table_to_json(table_facts: Mapping[str, Any]) -> dict[str, Any]:
+    columns = [
+        {
+            "name": column_facts["column"].name,
+            "type": column_facts["type"],
+            "unit": column_facts["column"].unit,
+            "ucd": column_facts["column"].ucd,
+            "description": column_facts["column"].description,
+        }
+        for column_facts in table_facts["columns"]
+    ]
+    return {
+        "name": table_facts["name"],
+        "title": table_facts["table"].title,
+        "description": table_facts["table"].description,
+        "rows": table_facts["rows"],
+        "updated": table_facts["updated"],
+        "services": [{"title": way.title, "url": way.url} for way in table_facts["ways"]],
+        "series": table_facts["series"],
+        "columns": columns,
     }
 
 
 def _describe_table(
     published_table: PublishedTable, table: Table, page_context: PageContext, rows: int | None
 ) -> dict[str, Any]:
-    faces = [
-        face for face in page_context.context.faces.values() if face.applies(table) and table.is_served_by(face.name)
+    all_faces = page_context.context.faces.values()
+    faces = [face for face in all_faces if face.applies(table) and table.is_served_by(face.name)]
+    table_address = build_table_address(page_context.base, table)
+    # standards first; every portal's services are the site's
+    examples = []
+    for face in sorted(faces, key=lambda face: not face.standard_ids):
+        examples += face.list_all_examples(published_table, page_context.brand.root)
+    forms = [
+        {"title": face.title, "url": f"{table_address}/services/{face.name}"} for face in faces if face.is_table_service
     ]
     return {
         "name": f"{adql.quote_name(table.schema)}.{adql.quote_name(table.name)}",
         "table": table,
         "columns": [_describe_column(column) for column in table.columns if not column.hidden],
-        "address": build_table_address(page_context.base, table),
+        "address": table_address,
         "rows": rows,
         "updated": published_table.updated,
-        # standards first; every portal's services are the site's
-        "ways": [
-            way
-            for face in sorted(faces, key=lambda face: not face.standard_ids)
-            for way in face.list_all_examples(published_table, page_context.brand.root)
-        ],
-        "forms": [
-            {"title": face.title, "url": f"{build_table_address(page_context.base, table)}/services/{face.name}"}
-            for face in faces
-            if face.is_table_service
-        ],
+        "ways": examples,
+        "forms": forms,
         "kinds": [face.title for face in faces if face.standard_ids],
         "series": list_drawn_series(table, page_context),
     }

@@ -1,7 +1,4 @@
-"""What is told of a collection beside its tables.
-
-How to cite what stands at an address, schema.org's Dataset, what was published when, ranges of columns.
-"""
+"""Metadata of collections beside their tables: citations, schema.org datasets, publications, ranges of columns."""
 
 from __future__ import annotations
 
@@ -22,12 +19,12 @@ if TYPE_CHECKING:
     from hven.services.citations import CitationMetadata
     from hven.site import PublishedTable
 
-MAX_PUBLICATIONS = 8  # publications that are shown
+MAX_PUBLICATIONS = 8  # that are shown
 MAX_VARIABLES = 200  # columns that a Dataset names
 
 
 def build_citation_at(resource: Resource, address: str) -> dict[str, str]:
-    """Write how to cite what stands at an address, a row or a result, as it was today: as a sentence and for BibTeX."""
+    """Write the citation of a row or a result at an address, as of today: a sentence and a BibTeX entry."""
     day = datetime.now(UTC).date().isoformat()
     return {
         "text": f"{write_citation_sentence(resource)}. {address} ({day})",
@@ -41,99 +38,97 @@ def build_dataset(
     time_range: Sequence[str] | None,
     citation: CitationMetadata | None = None,
 ) -> dict[str, Any]:
-    """Describe a collection, or a release of it, as schema.org's Dataset (what search engines for data read)."""
+    """Describe a collection, or a release of it, as a schema.org Dataset for search engines."""
     resource: Resource = description["resource"]
+    name = description["name"]
     settings = page_context.context.site.settings
-    columns = [citation["column"] for table in description["tables"] for citation in table["columns"]][:MAX_VARIABLES]
+    columns = [column for table in description["tables"] for column in table["columns"]]
     if citation is None:
-        dataset_address = f"{page_context.brand.root}/collections/{quote(description['name'])}"
+        dataset_address = f"{page_context.brand.root}/collections/{quote(name)}"
+        doi = resource.doi
+        publisher = resource.publisher
+        version = None
+        title = resource.title or name
+        text = resource.description or title
+        dataset_id = dataset_address
+        issued = None
     else:
         dataset_address = citation.address
-    if citation is None:
-        doi = resource.doi
-    else:
         doi = citation.doi
-    if citation is None:
-        publisher = resource.publisher
-    else:
         publisher = citation.publisher
-    if citation is not None and citation.label:
-        version = citation.label
-    else:
-        version = None
+        version = citation.label or None
+        title = citation.title or resource.title or name
+        text = citation.description or resource.description or resource.title or name
+        dataset_id = f"https://doi.org/{doi}" if doi else dataset_address
+        issued = citation.issued[:10] if citation.issued else None
+    identifiers = [f"https://doi.org/{doi}"] if doi else []
+    if not version:
+        identifiers.append(f"ivo://{settings.find_authority(name)}/{name}")
+    publisher_facts = None
+    if publisher:
+        publisher_facts = {"@type": "Organization", "name": publisher}
+        if citation is not None and citation.publisher_ror:
+            publisher_facts["@id"] = citation.publisher_ror
+    cited_works = [resource.citation] if resource.citation else []
+    for work in resource.works:
+        work_address = f"https://doi.org/{work.id}" if work.scheme == "DOI" else work.id
+        if work_address:
+            cited_works.append(work_address)
     dataset_facts: dict[str, Any] = {
         "@context": "https://schema.org/",
         "@type": "Dataset",
-        "@id": f"https://doi.org/{doi}" if citation is not None and doi else dataset_address,
-        "name": (citation and citation.title) or resource.title or description["name"],
-        "description": (citation and citation.description)
-        or resource.description
-        or resource.title
-        or description["name"],
+        "@id": dataset_id,
+        "name": title,
+        "description": text,
         "url": dataset_address,
-        "identifier": [
-            citation
-            for citation in (
-                doi and f"https://doi.org/{doi}",
-                None if version else f"ivo://{settings.find_authority(description['name'])}/{description['name']}",
-            )
-            if citation
-        ],
+        "identifier": identifiers,
         "license": find_licence_url(resource) or resource.licence,
         "keywords": [*resource.subjects, *resource.facility, *resource.instrument],
-        "creator": [
-            _build_person(citation.name, citation.orcid, citation.affiliation) for citation in resource.creators
-        ],
+        "creator": [_build_person(person.name, person.orcid, person.affiliation) for person in resource.creators],
         "contributor": [
-            _build_person(citation.name, citation.orcid, citation.affiliation) for citation in resource.contributors
+            _build_person(person.name, person.orcid, person.affiliation) for person in resource.contributors
         ],
-        "publisher": {
-            "@type": "Organization",
-            "name": publisher,
-            **({"@id": citation.publisher_ror} if citation is not None and citation.publisher_ror else {}),
-        }
-        if publisher
-        else None,
-        "funding": [_build_grant(citation) for citation in resource.funding],
-        "citation": [
-            text
-            for text in (
-                resource.citation,
-                *(f"https://doi.org/{work.id}" if work.scheme == "DOI" else work.id for work in resource.works),
-            )
-            if text
-        ],
+        "publisher": publisher_facts,
+        "funding": [_build_grant(funding) for funding in resource.funding],
+        "citation": cited_works,
         "creditText": resource.acknowledgement,
         "version": version,
         "dateCreated": resource.created,
-        "datePublished": citation.issued[:10] if citation is not None and citation.issued else None,
+        "datePublished": issued,
         "dateModified": description["updated"],
         "temporalCoverage": f"{time_range[0]}/{time_range[1]}" if time_range else None,
         "isAccessibleForFree": True if resource.access == "public" else None,
         "isBasedOn": list(description["mirror_of"]) or None,
-        "includedInDataCatalog": {
-            "@type": "DataCatalog",
-            "name": page_context.brand.title,
-            "url": f"{page_context.base}/",
-        },
-        "variableMeasured": [_build_variable(citation) for citation in columns],
-        "distribution": [
-            {
+        "includedInDataCatalog": _build_catalogue_reference(page_context),
+        "variableMeasured": [_build_variable(column["column"]) for column in columns[:MAX_VARIABLES]],
+        "distribution": _list_distributions(description["tables"], page_context),
+    }
+    return {key: value for key, value in dataset_facts.items() if value not in (None, [], "")}
+
+
+def _list_distributions(tables: Sequence[Mapping[str, Any]], page_context: PageContext) -> list[dict[str, str]]:
+    """List the downloads of all rows of tables, as CSV and as VOTable."""
+    distributions = []
+    for table in tables:
+        for format_name, media_type in (("csv", "text/csv"), ("votable", "application/x-votable+xml")):
+            distribution = {
                 "@type": "DataDownload",
                 "name": table["table"].title or table["name"],
-                "encodingFormat": kind,
-                "contentUrl": build_rows_address(page_context.brand.root, table["name"], short),
+                "encodingFormat": media_type,
+                "contentUrl": build_rows_address(page_context.brand.root, table["name"], format_name),
             }
-            for table in description["tables"]
-            for short, kind in (("csv", "text/csv"), ("votable", "application/x-votable+xml"))
-        ],
-    }
-    return {name: value for name, value in dataset_facts.items() if value not in (None, [], "")}
+            distributions.append(distribution)
+    return distributions
+
+
+def _build_catalogue_reference(page_context: PageContext) -> dict[str, str]:
+    return {"@type": "DataCatalog", "name": page_context.brand.title, "url": f"{page_context.base}/"}
 
 
 def build_rows_address(site_address: str, table_name: str, format_name: str) -> str:
-    """Return where all rows of a table are to be had."""
-    return f"{site_address}/tap/sync?LANG=ADQL&REQUEST=doQuery&RESPONSEFORMAT={format_name}&QUERY={quote('SELECT * FROM ' + table_name)}"
+    """Return the address of all rows of a table."""
+    query = quote(f"SELECT * FROM {table_name}")
+    return f"{site_address}/tap/sync?LANG=ADQL&REQUEST=doQuery&RESPONSEFORMAT={format_name}&QUERY={query}"
 
 
 def _build_grant(funding: Funding) -> dict[str, Any]:
@@ -149,7 +144,7 @@ def _build_grant(funding: Funding) -> dict[str, Any]:
 
 
 def build_data_catalogue(page_context: PageContext, collections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Describe a site, or a portal, as schema.org's DataCatalog."""
+    """Describe a site, or a portal, as a schema.org DataCatalog."""
     catalogue_facts: dict[str, Any] = {
         "@context": "https://schema.org/",
         "@type": "DataCatalog",
@@ -157,26 +152,26 @@ def build_data_catalogue(page_context: PageContext, collections: Sequence[Mappin
         "name": page_context.brand.title,
         "description": page_context.brand.about,
         "url": f"{page_context.base}/",
-        "dataset": [
-            {
-                key: value
-                for key, value in {
-                    "@type": "Dataset",
-                    "@id": f"{page_context.brand.root}/collections/{quote(collection['name'])}",
-                    "name": collection["resource"].title or collection["name"],
-                    "description": collection["resource"].description
-                    or collection["resource"].title
-                    or collection["name"],
-                    "url": f"{page_context.base}/collections/{quote(collection['name'])}",
-                    "license": collection["resource"].licence_url or collection["resource"].licence,
-                    "dateModified": collection["updated"],
-                }.items()
-                if value
-            }
-            for collection in collections
-        ],
+        "dataset": [_build_dataset_reference(collection, page_context) for collection in collections],
     }
     return {name: value for name, value in catalogue_facts.items() if value not in (None, [], "")}
+
+
+def _build_dataset_reference(collection: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
+    """Describe a collection briefly, as a Dataset of a DataCatalog."""
+    resource = collection["resource"]
+    path = f"collections/{quote(collection['name'])}"
+    title = resource.title or collection["name"]
+    dataset_facts = {
+        "@type": "Dataset",
+        "@id": f"{page_context.brand.root}/{path}",
+        "name": title,
+        "description": resource.description or title,
+        "url": f"{page_context.base}/{path}",
+        "license": resource.licence_url or resource.licence,
+        "dateModified": collection["updated"],
+    }
+    return {key: value for key, value in dataset_facts.items() if value}
 
 
 def build_table_dataset(
@@ -184,6 +179,7 @@ def build_table_dataset(
     resource: Resource | None,
     updated: str | None,
     page_context: PageContext,
+    *,
     downloads: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
     """Describe one table as a Dataset that is part of its collection's.
@@ -192,6 +188,19 @@ def build_table_dataset(
     """
     collection_address = f"{page_context.brand.root}/collections/{quote(table.schema)}"
     table_address = build_table_address(page_context.brand.root, table)
+    creators = []
+    licence = None
+    collection_reference = None
+    if resource is not None:
+        creators = [_build_person(person.name, person.orcid, person.affiliation) for person in resource.creators]
+        licence = resource.licence_url or resource.licence
+        collection_reference = {
+            "@type": "Dataset",
+            "@id": collection_address,
+            "name": resource.title or table.schema,
+            "url": collection_address,
+        }
+    visible_columns = [column for column in table.columns if not column.hidden]
     dataset_facts: dict[str, Any] = {
         "@context": "https://schema.org/",
         "@type": "Dataset",
@@ -199,27 +208,14 @@ def build_table_dataset(
         "name": table.title or table.qualified_name,
         "description": table.description or table.title or table.qualified_name,
         "url": table_address,
-        "license": resource and (resource.licence_url or resource.licence),
-        "creator": [_build_person(creator.name, creator.orcid, creator.affiliation) for creator in resource.creators]
-        if resource is not None
-        else [],
+        "license": licence,
+        "creator": creators,
         "dateModified": updated,
-        "isPartOf": {
-            "@type": "Dataset",
-            "@id": collection_address,
-            "name": resource.title or table.schema,
-            "url": collection_address,
-        }
-        if resource is not None
-        else None,
-        "includedInDataCatalog": {
-            "@type": "DataCatalog",
-            "name": page_context.brand.title,
-            "url": f"{page_context.base}/",
-        },
-        "variableMeasured": [_build_variable(column) for column in table.columns if not column.hidden][:MAX_VARIABLES],
+        "isPartOf": collection_reference,
+        "includedInDataCatalog": _build_catalogue_reference(page_context),
+        "variableMeasured": [_build_variable(column) for column in visible_columns[:MAX_VARIABLES]],
         "distribution": [
-            {"@type": "DataDownload", "encodingFormat": kind, "contentUrl": url} for kind, url in downloads
+            {"@type": "DataDownload", "encodingFormat": media_type, "contentUrl": url} for media_type, url in downloads
         ],
     }
     return {name: value for name, value in dataset_facts.items() if value not in (None, [], "")}
@@ -249,7 +245,7 @@ def _build_person(name: str, orcid: str | None, affiliation: str | None) -> dict
 
 
 def list_releases(page_context: PageContext, is_wanted: Callable[[PublishedTable], bool]) -> list[dict[str, Any]]:
-    """List the releases that have some of the tables, as far as this reader sees them: the newest first."""
+    """List the releases of some tables, as far as this reader may see them, the newest first."""
     releases_by_label: dict[str, dict[str, Any]] = {}
     for table in page_context.catalogue.iterate_tables():
         item = page_context.published_state.tables_by_name.get(table.qualified_name)
@@ -257,32 +253,28 @@ def list_releases(page_context: PageContext, is_wanted: Callable[[PublishedTable
             continue
         release = item.release
         newest = page_context.published_state.tables_by_release[f"{release.collection}.{table.name}"][0].release
-        release_facts = releases_by_label.setdefault(
-            release.label, {"label": release.label, "at": release.created, "tables": []}
-        )
+        new_facts = {"label": release.label, "at": release.created, "tables": []}
+        release_facts = releases_by_label.setdefault(release.label, new_facts)
         release_facts |= {
             "day": release.created[:10],
             "description": release.description,
             "superseded": newest != release,
         }
-        release_facts["url"] = (
-            f"{page_context.base}/collections/{quote(release.collection)}/releases/{quote(release.label)}"
-        )
-        release_facts["tables"].append(
-            {"name": table.qualified_name, "url": build_table_address(page_context.base, table)}
-        )
+        release_path = f"{quote(release.collection)}/releases/{quote(release.label)}"
+        release_facts["url"] = f"{page_context.base}/collections/{release_path}"
+        table_address = build_table_address(page_context.base, table)
+        release_facts["tables"].append({"name": table.qualified_name, "url": table_address})
     return sorted(releases_by_label.values(), key=lambda release_facts: str(release_facts["at"]), reverse=True)
 
 
 def list_publications(page_context: PageContext, collection: str, tables: Collection[str]) -> list[dict[str, Any]]:
-    """List what was published of the tables that the reader may know of, the newest first."""
+    """List the publications of the tables that the reader may see, the newest first."""
     publications_list: list[dict[str, Any]] = []
     events = page_context.context.site.store.list_events(collection)
     for event, previous_event in zip(events, [*events[1:], None], strict=True):
         previous_state: Mapping[str, str] = {} if previous_event is None else previous_event.state
-        changed_tables = sorted(
-            name.partition(".")[2] for name in tables if event.state.get(name) != previous_state.get(name)
-        )
+        changed_names = [name for name in tables if event.state.get(name) != previous_state.get(name)]
+        changed_tables = sorted(name.partition(".")[2] for name in changed_names)
         if changed_tables:
             publications_list.append({"at": event.at, "action": event.action, "tables": changed_tables})
         if len(publications_list) == MAX_PUBLICATIONS:
@@ -291,19 +283,19 @@ def list_publications(page_context: PageContext, collection: str, tables: Collec
 
 
 def list_column_ranges(published_table: PublishedTable, table: Table) -> dict[str, dict[str, Any]]:
-    """Return the range of each column, from what was counted when it was published."""
+    """Return the range of each column, from the statistics of its publication."""
     ranges_by_column: dict[str, dict[str, Any]] = {}
     for column in table.columns:
         statistics = published_table.statistics.get(column.name, {})
         low = statistics.get("minimum")
         high = statistics.get("maximum")
         value_range: dict[str, Any] = {}
-        if (
-            column.epoch is not None
-            and (day := format_day(low, column.epoch))
-            and (last_day := format_day(high, column.epoch))
-        ):
-            value_range = {"low": day, "high": last_day}
+        first_day = last_day = ""
+        if column.epoch is not None:
+            first_day = format_day(low, column.epoch)
+            last_day = format_day(high, column.epoch)
+        if first_day and last_day:
+            value_range = {"low": first_day, "high": last_day}
         elif column.type.is_numeric and isinstance(low, int | float) and isinstance(high, int | float):
             value_range = {"low": _format_short(low), "high": _format_short(high)}
         elif column.type.is_timestamp and low is not None and high is not None:

@@ -1,8 +1,8 @@
-"""The way out of a result: every format, the files behind its rows as scripts and lists, lines to copy for the usual programs.
+"""Offer the rows of a result in every format, its files as scripts, lists and archives, and lines for common programs.
 
-Below ``/collections/NAME/TABLE``: ``download`` (the rows), ``script`` (the files), ``take`` (what there is to take, as
-JSON). All read the state of the search in the address; rows that were marked are named by ``_key``, in the address or
-in a form that is posted.
+The addresses below ``/collections/NAME/TABLE`` are ``download`` (the rows), ``script`` (the files) and ``take`` (the
+offers, as JSON). All read the state of the search in the address. The parameter ``_key``, in the address or in a posted
+form, names marked rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from hven.services.face import answer_errors
 from hven.services.file_rows import list_link_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -76,24 +76,23 @@ MOC_FORMATS = {
     "ascii": ("text/plain; charset=utf-8", ".txt"),
     "shape": ("application/json", ".json"),
 }
-MAX_FORM_BYTES = 2 * 1024**2  # bytes of a form: thousands of keys
+MAX_FORM_BYTES = 2 * 1024**2  # of a form: enough for thousands of keys
 QUERY_TIMEOUT_SECONDS = 60.0
-MAX_INSPECTED_FILES = 1000  # files that are looked at before somebody wants them
-MAX_NUMBERED_ROWS = 100_000  # rows whose place in a table that was sent is known
+MAX_INSPECTED_FILES = 1000  # files whose sizes are looked up before the reader asks for them
+MAX_NUMBERED_ROWS = 100_000  # rows whose number in a sent table is known
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Return the addresses of what can be taken."""
+    """Return the routes of downloads."""
     path = "/collections/{name}/{table}"
 
     async def answer_downloads(page_context: PageContext) -> PageContent:
         keys = await _read_marked_keys(page_context.request)
-        return PageContent(
-            template="",
-            template_values=await anyio.to_thread.run_sync(
-                lambda: _describe_downloads(_build_marked_view(page_context, keys), page_context, keys)
-            ),
-        )
+
+        def describe_downloads() -> dict[str, Any]:
+            return _describe_downloads(_build_marked_view(page_context, keys), page_context, keys)
+
+        return PageContent(template="", template_values=await anyio.to_thread.run_sync(describe_downloads))
 
     json_endpoint = build_json_endpoint(answer_downloads, context)
     return [
@@ -105,14 +104,32 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def write_client_lines(text: str, base: str) -> list[dict[str, str]]:
-    """Write a query as lines for the programs that people use; every part is quoted as its language wants it."""
+    """Write a query as lines for common programs; every part is quoted as its language needs it."""
     if "--" not in text and "'" not in text and '"' not in text:
         query = " ".join(text.split())
     else:
         query = text
     tap = f"{base}/tap"
     python = repr(query)
-    query_address = f"{tap}/sync?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': 'votable', 'QUERY': query})}"
+    query_parameters = {"LANG": "ADQL", "RESPONSEFORMAT": "votable", "QUERY": query}
+    query_address = f"{tap}/sync?{urlencode(query_parameters)}"
+    curl_line = (
+        f"curl -f -o answer.vot {shlex.quote(f'{tap}/sync')} -d LANG=ADQL -d RESPONSEFORMAT=votable "
+        f"--data-urlencode {shlex.quote(f'QUERY={query}')}"
+    )
+    pyvo_lines = f"import pyvo\n\nservice = pyvo.dal.TAPService({tap!r})\ntable = service.search({python}).to_table()"
+    stilts_line = (
+        f"stilts tapquery tapurl={shlex.quote(tap)} sync=true adql={shlex.quote(query)} ofmt=votable out=answer.vot"
+    )
+    python_lines = (
+        "from urllib.parse import urlencode\nfrom astropy.table import Table\n\n"
+        f"query = {python}\n"
+        f"address = {tap + '/sync?'!r} + "
+        'urlencode({"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "votable"})\n'
+        'table = Table.read(address, format="votable")'
+    )
+    signed_python_lines = 'from astropy.table import Table\n\ntable = Table.read({url}, format="votable")'
+    topcat_line = f"topcat -f votable {shlex.quote(query_address)}"
 
     def build_signed_entry(text: str) -> dict[str, str]:
         if len(query_address) <= scripts.MAX_ADDRESS_CHARACTERS:
@@ -121,86 +138,57 @@ def write_client_lines(text: str, base: str) -> list[dict[str, str]]:
 
     return [
         {"name": "ADQL", "text": text},
-        {
-            "name": "curl",
-            "text": (
-                f"curl -f -o answer.vot {shlex.quote(f'{tap}/sync')} -d LANG=ADQL -d RESPONSEFORMAT=votable "
-                f"--data-urlencode {shlex.quote(f'QUERY={query}')}"
-            ),
-            **build_signed_entry("curl -f -o answer.vot {url}"),
-        },
-        {
-            "name": "pyvo",
-            "text": (
-                f"import pyvo\n\nservice = pyvo.dal.TAPService({tap!r})\ntable = service.search({python}).to_table()"
-            ),
-        },
-        {
-            "name": "STILTS",
-            "text": (
-                f"stilts tapquery tapurl={shlex.quote(tap)} sync=true adql={shlex.quote(query)} ofmt=votable "
-                f"out=answer.vot"
-            ),
-        },
-        {
-            "name": "Python",
-            "text": "from urllib.parse import urlencode\nfrom astropy.table import Table\n\n"
-            f"query = {python}\n"
-            f'address = {tap + "/sync?"!r} + urlencode({{"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "votable"}})\n'
-            'table = Table.read(address, format="votable")',
-            **build_signed_entry('from astropy.table import Table\n\ntable = Table.read({url}, format="votable")'),
-        },
-        {
-            "name": "TOPCAT",
-            "text": f"topcat -f votable {shlex.quote(query_address)}",
-            **build_signed_entry("topcat -f votable {url}"),
-        },
+        {"name": "curl", "text": curl_line, **build_signed_entry("curl -f -o answer.vot {url}")},
+        {"name": "pyvo", "text": pyvo_lines},
+        {"name": "STILTS", "text": stilts_line},
+        {"name": "Python", "text": python_lines, **build_signed_entry(signed_python_lines)},
+        {"name": "TOPCAT", "text": topcat_line, **build_signed_entry("topcat -f votable {url}")},
     ]
 
 
 def list_downloads(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return what the page of a table offers without counting anything.
 
-    Addresses and lines that need no script of ours.
+    These are addresses, and lines that work without a script of this site.
     """
-    table_address = build_table_address(page_context.base, table_view.table)
-    pairs = [(name, value) for name, value in table_view.search.list_parameters() if name != "_row"]
+    table = table_view.table
+    search_parameters = table_view.search.list_parameters()
+    table_address = build_table_address(page_context.base, table)
+    pairs = [(name, value) for name, value in search_parameters if name != "_row"]
 
     def build_address(path_end: str, **parameters: str) -> str:
-        return f"{table_address}/{path_end}?{urlencode([*pairs, *((f'_{name}', value) for name, value in parameters.items())])}"
+        own_pairs = [(f"_{name}", value) for name, value in parameters.items()]
+        return f"{table_address}/{path_end}?{urlencode([*pairs, *own_pairs])}"
 
-    link_columns = list_link_columns(table_view.table)
+    format_entries = [
+        {"name": name, "label": label, "url": build_address("download", **{"as": name})}
+        for name, label in formats.list_menu_entries()
+    ]
+    script_entries = [
+        {"name": name, "url": build_address("script", **{"as": name})} for name in list_packings(table_view)
+    ]
+    link_entries = [{"name": column.name, "label": column.label or column.name} for column in list_link_columns(table)]
+    has_coverage = table.position is not None or bool(table_view.published.coverage)
+    if search_parameters:
+        search_address = f"{table_address}?{urlencode(search_parameters)}"
+    else:
+        search_address = table_address
     return {
-        "formats": [
-            {"name": name, "label": label, "url": build_address("download", **{"as": name})}
-            for name, label in formats.list_menu_entries()
-        ],
-        "scripts": [
-            {"name": name, "url": build_address("script", **{"as": name})} for name in list_packings(table_view)
-        ],
-        "links": [
-            {"name": link_column.name, "label": link_column.label or link_column.name} for link_column in link_columns
-        ],
-        "coverage": classify_map(table_view.table) == "sky"
-        and (table_view.table.position is not None or bool(table_view.published.coverage)),
+        "formats": format_entries,
+        "scripts": script_entries,
+        "links": link_entries,
+        "coverage": classify_map(table) == "sky" and has_coverage,
         "footprints": _has_footprints(table_view),
         "lines": write_client_lines(table_view.search.write_adql(), page_context.base),
-        "cite": _build_citation(
-            table_view,
-            page_context,
-            f"{table_address}?{urlencode(table_view.search.list_parameters())}"
-            if table_view.search.list_parameters()
-            else table_address,
-        ),
+        "cite": _build_citation(table_view, page_context, search_address),
     }
 
 
 def _build_citation(table_view: TableView, page_context: PageContext, search_address: str) -> dict[str, str]:
-    """Return how to cite what a search finds, and its link; without a collection it is the link alone."""
+    """Return the citation of a search's result and its link; without a collection, the link alone."""
     release = table_view.published.release
-    resource = page_context.published_state.resources.get(
-        table_view.table.schema if release is None else release.collection
-    )
+    collection_name = table_view.table.schema if release is None else release.collection
+    resource = page_context.published_state.resources.get(collection_name)
     if table_view.table.is_fully_public:
         query = table_view.search.build_query()
         result_facts = {"query": write_adql(query), "make": f"{page_context.base}/results"}
@@ -217,20 +205,18 @@ async def _read_marked_keys(request: Request) -> list[str]:
     Raises
     ------
     ParamError
-        They are too many.
+        There are too many keys.
     """
     keys = request.query_params.getlist(KEY_PARAMETER)
     if request.method == "POST":
         form_params = await services.read_params(request, MAX_FORM_BYTES)
-        keys = [
-            value for name, values in form_params.values.items() if name.lower() == KEY_PARAMETER for value in values
-        ]
+        keys = []
+        for name, values in form_params.values.items():
+            if name.lower() == KEY_PARAMETER:
+                keys += values
     if len(keys) > row_files.MAX_ROW_KEYS:
-        raise ParamError(
-            format_message("{count:,} rows were marked; the limit is {most:,}", len(keys), row_files.MAX_ROW_KEYS),
-            name=KEY_PARAMETER,
-            remedy="narrow the search instead",
-        )
+        message = format_message("{count:,} rows were marked; the limit is {most:,}", len(keys), row_files.MAX_ROW_KEYS)
+        raise ParamError(message, name=KEY_PARAMETER, remedy="narrow the search instead")
     return keys
 
 
@@ -243,32 +229,39 @@ def _build_marked_view(page_context: PageContext, keys: Sequence[str]) -> TableV
 
 
 def _check_understood(table_view: TableView) -> TableView:
-    """Refuse a search that is not understood whole: a program would take the answer for what it asked.
+    """Refuse a search with faults: a program would take the rows for the answer to its whole question.
 
     Raises
     ------
     ParamError
-        It has a fault.
+        The search has a fault.
     """
     for fault in table_view.search.faults:
-        raise ParamError(
-            format_message("{name}: {message}", fault.field, format_message(fault.message)),
-            name=fault.field,
-            remedy=fault.remedy,
-        )
+        message = format_message("{name}: {message}", fault.field, format_message(fault.message))
+        raise ParamError(message, name=fault.field, remedy=fault.remedy)
     return table_view
 
 
 def _describe_downloads(table_view: TableView, page_context: PageContext, keys: Sequence[str]) -> dict[str, Any]:
-    """Return what there is: rows, files and their size, the query and its lines."""
+    """Return what can be downloaded: rows, files and their size, the query and its lines."""
     search = _select_columns(table_view, page_context)
     total = row_pages.count_rows(table_view.search, table_view.runner)
     link_columns = list_link_columns(table_view.table)
     link_column = _choose_link_column(link_columns, page_context)
+    file_summary = None
+    file_facts = None
+    file_count = total.rows
     if link_column is not None:
         file_summary = row_files.count_files(table_view.search, link_column, table_view.runner)
-    else:
-        file_summary = None
+        file_count = file_summary.file_count
+        file_facts = {
+            "column": file_summary.column.name,
+            "files": file_count,
+            "bytes": file_summary.total_bytes,
+            "sized": file_summary.sized_file_count,
+            "most": scripts.MAX_SCRIPT_FILES,
+        }
+    query_text = write_adql(search.build_query())
     download_facts = list_downloads(table_view, page_context)
     return {
         **download_facts,
@@ -276,21 +269,11 @@ def _describe_downloads(table_view: TableView, page_context: PageContext, keys: 
         "rows": total.rows,
         "exact": total.is_exact,
         "marked": len(keys),
-        "adql": write_adql(search.build_query()),
-        "lines": write_client_lines(write_adql(search.build_query()), page_context.base),
+        "adql": query_text,
+        "lines": write_client_lines(query_text, page_context.base),
         "sync": page_context.context.site.settings.limits.maxrec_hard,
-        "files": None
-        if file_summary is None
-        else {
-            "column": file_summary.column.name,
-            "files": file_summary.file_count,
-            "bytes": file_summary.total_bytes,
-            "sized": file_summary.sized_file_count,
-            "most": scripts.MAX_SCRIPT_FILES,
-        },
-        "archive": _describe_archive(
-            table_view, page_context, total.rows if file_summary is None else file_summary.file_count
-        ),
+        "files": file_facts,
+        "archive": _describe_archive(table_view, page_context, file_count),
         "tap": f"{page_context.base}/tap",
         "region": _region_to_json(search),
     }
@@ -299,35 +282,36 @@ def _describe_downloads(table_view: TableView, page_context: PageContext, keys: 
 def _describe_archive(
     table_view: TableView, page_context: PageContext, file_count: int | None
 ) -> dict[str, Any] | None:
-    """Return what an archive will have; None: there is none, or to look takes long."""
-    if (
-        file_count is None
-        or file_count > MAX_INSPECTED_FILES
-        or not list_packings(table_view)
-        or table_view.search.faults
-    ):
+    """Return what an archive will contain; None if there is none, or if looking takes long."""
+    if file_count is None or file_count > MAX_INSPECTED_FILES:
+        return None
+    if not list_packings(table_view) or table_view.search.faults:
         return None
     plan, _ = _plan_archive(table_view, page_context)
-    return {"files": plan.file_count, "bytes": plan.total_bytes, "missing": len(plan.entries) - plan.file_count}
+    missing_count = len(plan.entries)
+    return {"files": plan.file_count, "bytes": plan.total_bytes, "missing": missing_count - plan.file_count}
 
 
 def _region_to_json(search: TableSearch) -> dict[str, Any] | None:
-    """Return the place that is asked for, as programs draw it."""
+    """Return the region of a search in the form in which clients draw it."""
     shape = search_regions.find_search_shape(search)
     if isinstance(shape, Circle):
         return {"circle": [shape.lon, shape.lat, shape.radius]}
     if isinstance(shape, Polygon):
-        return {"polygon": [number for pair in zip(shape.lons, shape.lats, strict=True) for number in pair]}
+        vertices = zip(shape.lons, shape.lats, strict=True)
+        return {"polygon": [coordinate for vertex in vertices for coordinate in vertex]}
     return None
 
 
 def _describe_result_table(table_view: TableView, search: TableSearch, page_context: PageContext) -> dict[str, Any]:
-    """Return the address of the result for other programs, in an order of its own.
+    """Return the address of the result for other programs, in a fixed order.
 
-    And, if asked, which row is which there.
+    On request, also return which row has which number in that order.
     """
     primary = table_view.table.primary
-    order = (*search.order, *((name, False) for name in primary if name not in dict(search.order)))
+    ordered_names = {name for name, _ in search.order}
+    key_order = [(name, False) for name in primary if name not in ordered_names]
+    order = (*search.order, *key_order)
     ordered_search = search.copy_with(order=order)
     parameters = {
         "LANG": "ADQL",
@@ -342,33 +326,29 @@ def _describe_result_table(table_view: TableView, search: TableSearch, page_cont
             key_rows = table_view.runner.fetch_table(query)
         else:
             key_rows = None
-        if key_rows is None:
-            table_facts["keys"] = []
-        else:
-            table_facts["keys"] = row_pages.format_keys(key_rows, primary)
+        table_facts["keys"] = [] if key_rows is None else row_pages.format_keys(key_rows, primary)
     return table_facts
 
 
 def _select_columns(table_view: TableView, page_context: PageContext) -> TableSearch:
     if not page_context.request.query_params.get(ALL_COLUMNS_PARAMETER):
         return table_view.search
-    return table_view.search.copy_with(
-        columns=tuple(column.name for column in table_view.table.columns if not column.hidden)
-    )
+    visible_columns = tuple(column.name for column in table_view.table.columns if not column.hidden)
+    return table_view.search.copy_with(columns=visible_columns)
 
 
 def _choose_link_column(link_columns: Sequence[Column], page_context: PageContext) -> Column | None:
     column_name = page_context.request.query_params.get(LINK_PARAMETER, "")
     if not column_name:
         return link_columns[0] if link_columns else None
-    chosen_column = next((link_column for link_column in link_columns if link_column.name == column_name), None)
+    chosen_column = next((column for column in link_columns if column.name == column_name), None)
     if chosen_column is None:
-        column_names = ", ".join(link_column.name for link_column in link_columns) or format_message("none")
-        raise ParamError(
-            format_message("{name}={value}: no column of that name leads to files", LINK_PARAMETER, column_name[:60]),
-            name=LINK_PARAMETER,
-            remedy=format_message("there are: {names}", column_names),
+        column_names = ", ".join(column.name for column in link_columns) or format_message("none")
+        message = format_message(
+            "{name}={value}: no column of that name leads to files", LINK_PARAMETER, column_name[:60]
         )
+        remedy = format_message("there are: {names}", column_names)
+        raise ParamError(message, name=LINK_PARAMETER, remedy=remedy)
     return chosen_column
 
 
@@ -378,16 +358,15 @@ def build_streaming_endpoint(
     ],
     context: ServiceContext,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint of an answer that is written as it is read."""
+    """Return an endpoint that streams the result of a query."""
 
     async def stream_result(request: Request) -> Response:
         page_context = build_page_context(request, context)
         keys = await _read_marked_keys(request)
         result, file_format, options, infos, name = await anyio.to_thread.run_sync(begin_query, page_context, keys)
+        is_public = page_context.access_key == "public" and page_context.principal.is_anonymous
         headers = {
-            "cache-control": "no-cache"
-            if page_context.access_key == "public" and page_context.principal.is_anonymous
-            else "private, no-store",
+            "cache-control": "no-cache" if is_public else "private, no-store",
             "vary": "accept-encoding, authorization, cookie",
             "content-disposition": f'attachment; filename="{name}"',
             "x-content-type-options": "nosniff",
@@ -401,9 +380,9 @@ def build_streaming_endpoint(
 
 
 def list_packings(table_view: TableView) -> list[str]:
-    """List how the files of a table are taken.
+    """List the scripts and archives that offer the files of a table.
 
-    Without a column of addresses only as the site itself finds them, by the links of its rows.
+    Without a column of addresses there are only archives, whose files the site finds by the links of the rows.
     """
     archive_kinds = list(archives.ARCHIVE_KINDS)
     if list_link_columns(table_view.table):
@@ -414,46 +393,40 @@ def list_packings(table_view: TableView) -> list[str]:
 
 
 def _has_footprints(table_view: TableView) -> bool:
-    """Return whether rows have footprints; a column that stands there for its standard's sake alone is none."""
+    """Return whether any row has a footprint: a standard may require the column without values."""
     column = find_footprint_column(table_view.table)
     rows = table_view.published.rows
     if column is None:
         return False
-    statistics = (
-        {}
-        if table_view.runner.has_hidden_rows(table_view.table)
-        else table_view.published.statistics.get(column.name, {})
-    )
+    if table_view.runner.has_hidden_rows(table_view.table):
+        return True  # the statistics are of all rows
+    statistics = table_view.published.statistics.get(column.name, {})
     return rows is None or statistics.get("nulls") != rows
 
 
 def _build_files_endpoint(context: ServiceContext) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint of the files behind a result: scripts and lists, or the files themselves as one archive."""
+    """Return the endpoint of the files of a result: a script or list, or an archive of the files."""
     stream_list = build_streaming_endpoint(_begin_script, context)
 
     def answer_archive(page_context: PageContext, keys: Sequence[str], kind: str) -> Response:
         table_view = _check_understood(_build_marked_view(page_context, keys))
         plan, column = _plan_archive(table_view, page_context)
-        brand = page_context.context.site.settings
-        archive_facts = [
+        settings = page_context.context.site.settings
+        table_address = build_table_address(page_context.base, table_view.table)
+        search_address = f"{table_address}?{urlencode(table_view.search.list_parameters())}"
+        readme_lines = [
             ("Table", table_view.table.qualified_name),
             ("Column", column),
             ("Query", write_adql(table_view.search.build_query())),
+            ("Page", search_address),
         ]
-        archive_facts.append(
-            (
-                "Page",
-                f"{build_table_address(page_context.base, table_view.table)}?{urlencode(table_view.search.list_parameters())}",
-            )
-        )
-        title = brand.title or brand.name
         return archives.answer_archive(
             page_context.request,
             plan,
             archive_kind=kind,
             archive_name=build_file_stem(table_view),
-            site_title=title,
-            readme_lines=archive_facts,
+            site_title=settings.title or settings.name,
+            readme_lines=readme_lines,
         )
 
     async def send_files(request: Request) -> Response:
@@ -461,16 +434,15 @@ def _build_files_endpoint(context: ServiceContext) -> Callable[[Request], Awaita
         if kind not in archives.ARCHIVE_KINDS:
             return await stream_list(request)
         page_context = build_page_context(request, context)
-        response: Response = await anyio.to_thread.run_sync(
-            answer_archive, page_context, await _read_marked_keys(request), kind
-        )
+        keys = await _read_marked_keys(request)
+        response: Response = await anyio.to_thread.run_sync(answer_archive, page_context, keys, kind)
         return response
 
     return answer_errors(send_files, build_error_responder(context))
 
 
 def _plan_archive(table_view: TableView, page_context: PageContext) -> tuple[archives.ArchivePlan, str]:
-    """Look what an archive of the files of a search will have."""
+    """Plan an archive of the files of a search."""
     link_column = _choose_link_column(list_link_columns(table_view.table), page_context)
     file_addresses, column = list_file_addresses(table_view, page_context, link_column)
     return archives.plan_archive(page_context.context, page_context.request, file_addresses), column
@@ -479,16 +451,16 @@ def _plan_archive(table_view: TableView, page_context: PageContext) -> tuple[arc
 def list_file_addresses(
     table_view: TableView, page_context: PageContext, column: Column | None
 ) -> tuple[list[str], str]:
-    """List the files of a search, as archives take them, and the column that they are of.
+    """List the addresses of the files of a search, and the column that names them.
 
-    Without a column its rows' identifiers lead to them.
+    Without a link column, the identifiers of the rows lead to the files.
 
     Raises
     ------
     ParamError
-        Nothing leads to files.
+        No column leads to files.
     TooLargeError
-        They are more than an archive has.
+        There are more files than an archive may have.
     """
     table = table_view.table
     if column is None and not list_packings(table_view):
@@ -503,12 +475,9 @@ def list_file_addresses(
     max_files = page_context.context.site.settings.limits.archive_files
     with table_view.runner.run_query(query, row_limit=max_files, timeout_seconds=QUERY_TIMEOUT_SECONDS) as result:
         if column is not None and column.link:
-            file_addresses = [
-                text
-                for batch in result.iterate_batches()
-                for text in scripts.fill_link_template(batch, column.link)
-                if text
-            ]
+            file_addresses = []
+            for batch in result.iterate_batches():
+                file_addresses += [text for text in scripts.fill_link_template(batch, column.link) if text]
         else:
             file_addresses = archives.read_addresses(result, result.columns[0].name, page_context.base)
         if result.overflow:
@@ -519,36 +488,30 @@ def list_file_addresses(
 def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint of a region as a MOC.
 
-    ``_of=region`` what is asked for, ``_of=coverage`` what the rows cover.
+    ``_of=region`` is the region of the search, ``_of=coverage`` the coverage of the rows.
     """
 
     def write_moc(page_context: PageContext) -> tuple[bytes, str]:
         table_view = _check_understood(read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS))
         moc_format = page_context.request.query_params.get(FORMAT_PARAMETER) or "fits"
         if moc_format not in MOC_FORMATS:
-            raise ParamError(
-                format_message("{name}={value} is not known", FORMAT_PARAMETER, moc_format[:40]),
-                name=FORMAT_PARAMETER,
-                remedy=format_message("one of {names}", ", ".join(MOC_FORMATS)),
-            )
+            raise _build_unknown_value_error(FORMAT_PARAMETER, moc_format, MOC_FORMATS)
         moc_kind = page_context.request.query_params.get(MOC_PARAMETER) or "coverage"
         if moc_kind not in {"region", "coverage"}:
-            raise ParamError(
-                format_message("{name}={value} is not known", MOC_PARAMETER, moc_kind[:40]),
-                name=MOC_PARAMETER,
-                remedy="region or coverage",
-            )
+            message = format_message("{name}={value} is not known", MOC_PARAMETER, moc_kind[:40])
+            raise ParamError(message, name=MOC_PARAMETER, remedy="region or coverage")
+        search = table_view.search
+        file_name = f"{build_file_stem(table_view)}-{moc_kind}"
         if moc_format == "shape":
-            return orjson.dumps(_region_to_json(table_view.search) or {}), f"{build_file_stem(table_view)}-{moc_kind}"
+            return orjson.dumps(_region_to_json(search) or {}), file_name
         if moc_kind == "region":
-            moc = search_regions.build_region_moc(table_view.search)
+            moc = search_regions.build_region_moc(search)
         else:
-            moc = search_regions.build_rows_moc(table_view.search, table_view.runner)
+            moc = search_regions.build_rows_moc(search, table_view.runner)
+        body = ""
         if is_on_body(table_view.table):
-            body = find_single_body(table_view.table, table_view.search.list_parameters(), table_view.runner) or "body"
-        else:
-            body = ""
-        return region_files.write_moc(moc, moc_format, body), f"{build_file_stem(table_view)}-{moc_kind}"
+            body = find_single_body(table_view.table, search.list_parameters(), table_view.runner) or "body"
+        return region_files.write_moc(moc, moc_format, body), file_name
 
     async def send_moc(request: Request) -> Response:
         page_context = build_page_context(request, context)
@@ -566,17 +529,24 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
     return answer_errors(send_moc, build_error_responder(context))
 
 
+def _build_unknown_value_error(parameter: str, value: str, known_values: Iterable[str]) -> ParamError:
+    message = format_message("{name}={value} is not known", parameter, value[:40])
+    remedy = format_message("one of {names}", ", ".join(known_values))
+    return ParamError(message, name=parameter, remedy=remedy)
+
+
 def _begin_download(
     page_context: PageContext, keys: Sequence[str]
 ) -> tuple[QueryResult, Format, dict[str, str], list[InfoElement], str]:
     table_view = _check_understood(_build_marked_view(page_context, keys))
-    file_format, options = formats.select_format(page_context.request.query_params.get(FORMAT_PARAMETER) or "votable")
+    format_name = page_context.request
+    file_format, options = formats.select_format(format_name.query_params.get(FORMAT_PARAMETER) or "votable")
     query = _select_columns(table_view, page_context).build_query()
-    result = table_view.runner.run_query(
-        query, row_limit=page_context.context.site.settings.limits.maxrec_hard, timeout_seconds=QUERY_TIMEOUT_SECONDS
-    )
+    row_limit = page_context.context.site.settings.limits.maxrec_hard
+    result = table_view.runner.run_query(query, row_limit=row_limit, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     infos = [InfoElement(name="QUERY", value=write_adql(query))]
-    return result, file_format, options, infos, f"{build_file_stem(table_view)}.{file_format.extension.lstrip('.')}"
+    file_name = f"{build_file_stem(table_view)}.{file_format.extension.lstrip('.')}"
+    return result, file_format, options, infos, file_name
 
 
 def _begin_script(
@@ -585,56 +555,43 @@ def _begin_script(
     table_view = _check_understood(_build_marked_view(page_context, keys))
     script_kind = page_context.request.query_params.get(FORMAT_PARAMETER) or "wget"
     if script_kind not in scripts.SCRIPT_FORMATS:
-        raise ParamError(
-            format_message("{name}={value} is not known", FORMAT_PARAMETER, script_kind[:40]),
-            name=FORMAT_PARAMETER,
-            remedy=format_message("one of {names}", ", ".join(scripts.SCRIPT_FORMATS)),
-        )
+        raise _build_unknown_value_error(FORMAT_PARAMETER, script_kind, scripts.SCRIPT_FORMATS)
     column = _choose_link_column(list_link_columns(table_view.table), page_context)
     if column is None:
         raise ParamError(
             "no column of this table leads to files", name=LINK_PARAMETER, remedy="download its rows instead"
         )
     file_summary = row_files.count_files(table_view.search, column, table_view.runner)
-    if file_summary.total_bytes is None:
-        size = ""
-    else:
-        size = (
-            f", "
-            f"{format_bytes(file_summary.total_bytes)}{'' if file_summary.sized_file_count >= file_summary.file_count else ' and more'} "
-            f"as the table estimates"
-        )
+    table_name = table_view.table.qualified_name
+    file_text = f"{file_summary.file_count:,} of {table_name}, column {column.name}"
+    if file_summary.total_bytes is not None:
+        has_all_sizes = file_summary.sized_file_count >= file_summary.file_count
+        size_text = format_bytes(file_summary.total_bytes) + ("" if has_all_sizes else " and more")
+        file_text += f", {size_text} as the table estimates"
+    query_text = write_adql(table_view.search.build_query())
     infos = [
-        InfoElement(
-            name="Files",
-            value=f"{file_summary.file_count:,} of {table_view.table.qualified_name}, column {column.name}{size}",
-        ),
-        InfoElement(name="Query", value=write_adql(table_view.search.build_query())),
+        InfoElement(name="Files", value=file_text),
+        InfoElement(name="Query", value=query_text),
         InfoElement(name="Written", value=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} by {page_context.base}"),
     ]
-    if file_summary.row_count > file_summary.file_count:
-        infos.append(
-            InfoElement(name="Without a link", value=f"{file_summary.row_count - file_summary.file_count:,} rows")
-        )
+    unlinked_rows = file_summary.row_count - file_summary.file_count
+    if unlinked_rows > 0:
+        infos.append(InfoElement(name="Without a link", value=f"{unlinked_rows:,} rows"))
     result = table_view.runner.run_query(
         row_files.build_link_query(table_view.search, column),
         row_limit=scripts.MAX_SCRIPT_FILES,
         timeout_seconds=QUERY_TIMEOUT_SECONDS,
     )
-    script_formats = scripts.create_script_formats(page_context.context.build_url_signer(page_context.request) or str)
+    sign_url = page_context.context
+    script_formats = scripts.create_script_formats(sign_url.build_url_signer(page_context.request) or str)
     script_format = script_formats[script_kind]
     script_options = row_files.build_script_options(column)
-    return (
-        result,
-        script_format,
-        script_options,
-        infos,
-        f"{build_file_stem(table_view)}-{script_kind}{script_format.extension}",
-    )
+    file_name = f"{build_file_stem(table_view)}-{script_kind}{script_format.extension}"
+    return result, script_format, script_options, infos, file_name
 
 
 def format_bytes(byte_count: float) -> str:
-    """Format a size as people do, in powers of 1000."""
+    """Format a size in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if byte_count < 999.5 or unit == "TB":
             if unit == "B":
@@ -645,5 +602,6 @@ def format_bytes(byte_count: float) -> str:
 
 
 def build_file_stem(table_view: TableView) -> str:
-    """Name a file after its table: in a header that old browsers read, too."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{table_view.table.schema}.{table_view.table.name}").strip(".") or "rows"
+    """Build a file name from the name of a table, with ASCII characters that old browsers read in a header."""
+    table_name = f"{table_view.table.schema}.{table_view.table.name}"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", table_name).strip(".") or "rows"

@@ -1,6 +1,6 @@
-"""``/edit``: curators edit texts and news: a draft, as it will look, published into the files.
+"""Serve ``/edit``, where curators edit texts and news: they save a draft, preview it, and publish it into the files.
 
-Nothing needs a script.
+All of it works without scripts.
 """
 
 from __future__ import annotations
@@ -37,54 +37,69 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 EDIT_PATHS = {"home": "/edit/home", "news": "/edit/news/{name}", "collection": "/edit/collections/{name}"}
-MAX_FORM_BYTES = 8 << 20  # bytes of what is sent
-LEASE_TIMEOUT_SECONDS = 10.0  # seconds for somebody else who publishes at this moment
-PUBLISHING_LEASE = "texts"  # one writes at a time, on all machines
+MAX_FORM_BYTES = 8 << 20  # of a request
+LEASE_TIMEOUT_SECONDS = 10.0  # how long publishing waits for another curator who is publishing
+PUBLISHING_LEASE = "texts"  # one curator publishes at a time, on all machines
 PRIVATE_HEADERS = {"cache-control": "private, no-store"}
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/edit``, ``/edit/home``, ``/edit/news/NAME`` and ``/edit/collections/NAME``."""
-    site = context.site
-    settings = site.settings
+    endpoints = _EditEndpoints(context)
+    page_endpoint = build_page_endpoint(endpoints.show_overview, context)
+    routes = [Route("/edit", page_endpoint, methods=["GET"])]
+    for kind, path in EDIT_PATHS.items():
+        show_endpoint = build_page_endpoint(partial(endpoints.show_text, kind), context)
+        change_endpoint = build_page_endpoint(partial(endpoints.change_text, kind), context)
+        routes.append(Route(path, show_endpoint, methods=["GET"]))
+        routes.append(Route(path, change_endpoint, methods=["POST"]))
+    return routes
 
+
+class _EditEndpoints:
+    """The endpoints of the editor's pages."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self.context = context
+        self.site = context.site
+        self.settings = self.site.settings
+
+    @staticmethod
     def check_logged_in(page_context: PageContext) -> None:
         if page_context.principal.is_anonymous:
             raise UnauthenticatedError("only who is logged in can ask this", remedy="log in at /login")
 
-    def check_portal_editor(page_context: PageContext, file_name: str) -> None:
-        """Refuse whoever does not edit what stands in a file of this portal."""
-        check_logged_in(page_context)
-        if not can_edit_portal(page_context.principal, context, page_context.brand):
+    def check_portal_editor(self, page_context: PageContext, file_name: str) -> None:
+        """Refuse users who may not edit a file of this portal."""
+        self.check_logged_in(page_context)
+        if not can_edit_portal(page_context.principal, self.context, page_context.brand):
             raise ForbiddenError(
                 "only who administers this portal edits its texts",
                 remedy="administrators of the portal in hven.toml, and health.operators, name them",
             )
-        if not context.is_operator(page_context.principal) and editable_texts.is_shared_file(
-            file_name, page_context.brand, settings
-        ):
+        is_shared = editable_texts.is_shared_file(file_name, page_context.brand, self.settings)
+        if is_shared and not self.context.is_operator(page_context.principal):
             raise ForbiddenError(
                 "this text is not of this portal alone",
                 remedy="operators of the site edit it; or give the portal a file of its own in hven.toml",
             )
 
-    def find_editable_text(page_context: PageContext, kind: str) -> EditableText:
-        """Return the text that an address names, for who may edit it."""
+    def find_editable_text(self, page_context: PageContext, kind: str) -> EditableText:
+        """Return the text that an address names, if the user may edit it."""
         name = page_context.request.path_params.get("name", "").removesuffix(".json")
         if kind == "home":
-            check_portal_editor(page_context, page_context.brand.text)
+            self.check_portal_editor(page_context, page_context.brand.text)
             return editable_texts.build_home_text(page_context)
         if kind == "news":
-            check_portal_editor(page_context, page_context.brand.news)
+            self.check_portal_editor(page_context, page_context.brand.news)
             return editable_texts.build_news_text(page_context, name)
-        check_logged_in(page_context)
-        if name in {resource.name for resource in editable_texts.list_editable_collections(page_context)}:
+        self.check_logged_in(page_context)
+        editable_names = {resource.name for resource in editable_texts.list_editable_collections(page_context)}
+        if name in editable_names:
             return editable_texts.build_collection_text(page_context, name)
-        if any(
-            resource.name == name
-            for resource in page_context.catalogue.schemas
-            if resource.name in page_context.published_state.resources
-        ):
+        published_names = page_context.published_state.resources
+        visible_names = {schema.name for schema in page_context.catalogue.schemas if schema.name in published_names}
+        if name in visible_names:
             raise ForbiddenError(
                 "only its curators edit the texts of a collection",
                 remedy="health.operators, administrators of its portal, and curators of its project do",
@@ -94,53 +109,47 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             remedy="the first page lists what is here",
         )
 
-    async def show_overview(page_context: PageContext) -> PageContent:
-        check_logged_in(page_context)
-        return await anyio.to_thread.run_sync(_build_overview, page_context)
+    async def show_overview(self, page_context: PageContext) -> PageContent:
+        self.check_logged_in(page_context)
+        return await anyio.to_thread.run_sync(self._build_overview, page_context)
 
-    def _build_overview(page_context: PageContext) -> PageContent:
-        is_portal_editor = can_edit_portal(page_context.principal, context, page_context.brand)
-        operates = context.is_operator(page_context.principal)
+    def _build_overview(self, page_context: PageContext) -> PageContent:
+        is_portal_editor = can_edit_portal(page_context.principal, self.context, page_context.brand)
+        operates = self.context.is_operator(page_context.principal)
         editable_collections = editable_texts.list_editable_collections(page_context)
         if not is_portal_editor and not editable_collections:
             raise ForbiddenError(
                 "only curators edit texts here",
                 remedy="health.operators, administrators of portals, and curators of projects do",
             )
-        home = is_portal_editor and (
-            operates or not editable_texts.is_shared_file(page_context.brand.text, page_context.brand, settings)
-        )
-        news = is_portal_editor and (
-            operates or not editable_texts.is_shared_file(page_context.brand.news, page_context.brand, settings)
-        )
-        subjects = {
-            f"collections/{resource.name}": f"/edit/collections/{quote(resource.name)}"
-            for resource in editable_collections
-        }
-        subject_prefix = f"{page_context.brand.portal}:"
-        drafts = [
-            {
-                "url": f"{page_context.base}{subjects.get(subject) or f'/edit/{subject.removeprefix(subject_prefix)}'}",
-                "name": subject.removeprefix(subject_prefix),
-                "by": owner,
-                "at": at[:16].replace("T", " "),
-            }
-            for subject, owner, at in site.store.drafts.list_drafts()
-            if subject in subjects
-            or (home and subject == f"{subject_prefix}home")
-            or (news and subject.startswith(f"{subject_prefix}news/"))
-        ]
+        brand = page_context.brand
+        home = is_portal_editor and (operates or not editable_texts.is_shared_file(brand.text, brand, self.settings))
+        news = is_portal_editor and (operates or not editable_texts.is_shared_file(brand.news, brand, self.settings))
+        collection_paths = {}
+        collection_entries = []
+        for resource in editable_collections:
+            collection_path = f"/edit/collections/{quote(resource.name)}"
+            collection_paths[f"collections/{resource.name}"] = collection_path
+            collection_entries.append(
+                {"title": resource.title or resource.name, "url": f"{page_context.base}{collection_path}"}
+            )
+        subject_prefix = f"{brand.portal}:"
+        drafts = []
+        for subject, owner, at in self.site.store.drafts.list_drafts():
+            own_subject = subject.removeprefix(subject_prefix)
+            is_home = home and subject == f"{subject_prefix}home"
+            is_news = news and subject.startswith(f"{subject_prefix}news/")
+            if subject in collection_paths or is_home or is_news:
+                draft_path = collection_paths.get(subject) or f"/edit/{own_subject}"
+                day_and_time = at[:16].replace("T", " ")
+                drafts.append(
+                    {"url": f"{page_context.base}{draft_path}", "name": own_subject, "by": owner, "at": day_and_time}
+                )
         content = {
             "home": f"{page_context.base}/edit/home" if home else "",
             "new": f"{page_context.base}/edit/news/{editable_texts.NEW_NAME}" if news else "",
             "news": editable_texts.list_news_titles(page_context) if news else [],
-            "collections": [
-                {
-                    "title": resource.title or resource.name,
-                    "url": f"{page_context.base}/edit/collections/{quote(resource.name)}",
-                }
-                for resource in editable_collections
-            ],
+            "collections": collection_entries,
             "drafts": drafts,
         }
         template_values = {**content, "one": None}
@@ -151,21 +160,26 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             headers=PRIVATE_HEADERS,
         )
 
-    async def show_text(kind: str, page_context: PageContext) -> PageContent:
-        return await anyio.to_thread.run_sync(lambda: _build_page(find_editable_text(page_context, kind), page_context))
+    async def show_text(self, kind: str, page_context: PageContext) -> PageContent:
+        def build_page() -> PageContent:
+            return self._build_page(self.find_editable_text(page_context, kind), page_context)
 
-    async def change_text(kind: str, page_context: PageContext) -> PageContent:
-        await anyio.to_thread.run_sync(find_editable_text, page_context, kind)
-        if is_cross_site(page_context.request, settings):
+        return await anyio.to_thread.run_sync(build_page)
+
+    async def change_text(self, kind: str, page_context: PageContext) -> PageContent:
+        await anyio.to_thread.run_sync(self.find_editable_text, page_context, kind)
+        if is_cross_site(page_context.request, self.settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the form on this page")
         params = await services.read_params(page_context.request, MAX_FORM_BYTES)
-        return await anyio.to_thread.run_sync(_apply_change, page_context, kind, params)
+        return await anyio.to_thread.run_sync(self._apply_change, page_context, kind, params)
 
-    def _apply_change(page_context: PageContext, kind: str, params: services.RequestParams) -> PageContent:
-        text, action = find_editable_text(page_context, kind), (params.read_one("ACT") or "save").lower()
-        name, day = str(page_context.principal.name), params.read_one("DAY") or ""
+    def _apply_change(self, page_context: PageContext, kind: str, params: services.RequestParams) -> PageContent:
+        text = self.find_editable_text(page_context, kind)
+        action = (params.read_one("ACT") or "save").lower()
+        name = str(page_context.principal.name)
+        day = params.read_one("DAY") or ""
         if action == "discard":
-            site.store.drafts.delete_draft(name, text.subject)
+            self.site.store.drafts.delete_draft(name, text.subject)
             return build_redirect(f"{page_context.base}{text.edit_path}")
         texts = {}
         bases = {}
@@ -176,29 +190,39 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 base = part.digest
             else:
                 base = params.read_one(f"BASE.{part.name.upper()}") or part.digest
-            one = params.read_one(part.name.upper())
-            new_text = editable_texts.clean_text(part, one or "")
+            new_text = editable_texts.clean_text(part, params.read_one(part.name.upper()) or "")
             if editable_texts.compute_digest(new_text) != base:
-                texts[part.name], bases[part.name] = new_text, base
+                texts[part.name] = new_text
+                bases[part.name] = base
         if not texts:
-            site.store.drafts.delete_draft(name, text.subject)
+            self.site.store.drafts.delete_draft(name, text.subject)
             return build_redirect(f"{page_context.base}{text.edit_path}")
-        site.store.drafts.save_draft(name, text.subject, texts, bases)  # whatever happens now: what was written is kept
+        # the draft is saved first: whatever happens now, the user's text is kept
+        self.site.store.drafts.save_draft(name, text.subject, texts, bases)
         if action != "publish":
-            return build_redirect(f"{page_context.base}{text.edit_path}{f'?day={quote(day)}' if day else ''}#preview")
+            day_query = f"?day={quote(day)}" if day else ""
+            return build_redirect(f"{page_context.base}{text.edit_path}{day_query}#preview")
         try:
-            with site.store.leases.hold_lease(
+            with self.site.store.leases.hold_lease(
                 PUBLISHING_LEASE, description="a text that is published", wait_seconds=LEASE_TIMEOUT_SECONDS
             ):
-                published_text = _publish_text(find_editable_text(page_context, kind), page_context, texts, bases, day)
+                current_text = self.find_editable_text(page_context, kind)
+                published_text = self._publish_text(current_text, page_context, texts, bases, day=day)
         except (UserError, ServiceError) as error:
-            return _build_page(find_editable_text(page_context, kind), page_context, problem=error, day=day)
+            current_text = self.find_editable_text(page_context, kind)
+            return self._build_page(current_text, page_context, problem=error, day=day)
         return build_redirect(f"{page_context.base}{published_text.edit_path}?published=1")
 
     def _publish_text(
-        text: EditableText, page_context: PageContext, texts: Mapping[str, str], bases: Mapping[str, str], day: str
+        self,
+        text: EditableText,
+        page_context: PageContext,
+        texts: Mapping[str, str],
+        bases: Mapping[str, str],
+        *,
+        day: str,
     ) -> EditableText:
-        """Write what is a draft into its files, if these are what they were when it began."""
+        """Write a draft into its files, unless these have changed since the draft began."""
         name = str(page_context.principal.name)
         subject = text.subject
         new_texts = {part.name: texts[part.name] for part in text.parts if part.name in texts}
@@ -207,25 +231,23 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if text.subject.endswith(f":news/{editable_texts.NEW_NAME}"):
             text = editable_texts.assign_news_file(text, new_texts, day)
         elif ":news/" in text.subject and new_texts.get(text.parts[0].name) == "":
-            new_texts = {part.name: "" for part in text.parts}  # a translation alone is shown to nobody
-        new_files = editable_texts.build_files(text, new_texts, settings)
-        file_history.write_files(new_files, settings.directory, name)
-        site.store.drafts.delete_draft(name, subject)
-        names = sorted(path.relative_to(settings.directory).as_posix() for path in new_files)
-        site.store.grants.log_event(
-            name,
-            "text published",
-            text.edit_path.removeprefix("/edit/"),
-            {"files": names, "portal": page_context.brand.portal},
-        )
+            new_texts = {part.name: "" for part in text.parts}  # no page shows a translation without its text
+        new_files = editable_texts.build_files(text, new_texts, self.settings)
+        file_history.write_files(new_files, self.settings.directory, name)
+        self.site.store.drafts.delete_draft(name, subject)
+        names = sorted(path.relative_to(self.settings.directory).as_posix() for path in new_files)
+        event_facts = {"files": names, "portal": page_context.brand.portal}
+        edited_path = text.edit_path.removeprefix("/edit/")
+        self.site.store.grants.log_event(name, "text published", edited_path, event_facts)
         return text
 
     def _build_page(
-        text: EditableText, page_context: PageContext, problem: HvenError | None = None, day: str = ""
+        self, text: EditableText, page_context: PageContext, *, problem: HvenError | None = None, day: str = ""
     ) -> PageContent:
-        draft = site.store.drafts.find_draft(str(page_context.principal.name), text.subject)
+        draft = self.site.store.drafts.find_draft(str(page_context.principal.name), text.subject)
         if text.subject.startswith("collections/"):
-            pictures = f"{page_context.base}/help/{quote(text.subject.removeprefix('collections/'))}/"
+            collection_name = text.subject.removeprefix("collections/")
+            pictures = f"{page_context.base}/help/{quote(collection_name)}/"
         else:
             pictures = ""
         if draft is not None:
@@ -233,21 +255,24 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         else:
             texts, bases = ({}, {})
         parts = [_describe_part(part, texts, bases, pictures) for part in text.parts]
-        other_drafts = [
-            {"by": owner, "at": at[:16].replace("T", " ")}
-            for subject, owner, at in site.store.drafts.list_drafts()
-            if subject == text.subject and owner != page_context.principal.name
-        ]
-        files = list(dict.fromkeys(part.file for part in text.parts))
-        if text.edit_path.endswith(f"/{editable_texts.NEW_NAME}"):
-            changes = []
-        else:
-            changes = [change for file in files for change in file_history.list_changes(file, settings.directory)]
+        other_drafts = []
+        for subject, owner, at in self.site.store.drafts.list_drafts():
+            if subject == text.subject and owner != page_context.principal.name:
+                day_and_time = at[:16].replace("T", " ")
+                other_drafts.append({"by": owner, "at": day_and_time})
+        changes: list[file_history.FileChange] = []
+        is_new = text.edit_path.endswith(f"/{editable_texts.NEW_NAME}")
+        if not is_new:
+            for file in dict.fromkeys(part.file for part in text.parts):
+                changes += file_history.list_changes(file, self.settings.directory)
+        changes.sort(key=lambda change: change.at, reverse=True)
+        history = [{"at": change.at, "by": change.by, "diff": change.diff} for change in changes]
         translate = page_context.translator
         if isinstance(problem, DescriptorError):
             faults = problem.faults
         else:
             faults = ()
+        query_params = page_context.request.query_params
         content: dict[str, Any] = {
             "title": text.title,
             "path": text.edit_path,
@@ -255,22 +280,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             "parts": parts,
             "draft": draft.at[:16].replace("T", " ") if draft is not None else None,
             "others": other_drafts,
-            "day": (day or page_context.request.query_params.get("day", ""))[:10],
-            "new": text.edit_path.endswith(f"/{editable_texts.NEW_NAME}"),
-            "published": page_context.request.query_params.get("published") == "1" and draft is None,
-            "history": sorted(
-                ({"at": file_change.at, "by": file_change.by, "diff": file_change.diff} for file_change in changes),
-                key=lambda file_change: file_change["at"],
-                reverse=True,
-            )[: file_history.MAX_SHOWN_CHANGES],
+            "day": (day or query_params.get("day", ""))[:10],
+            "new": is_new,
+            "published": query_params.get("published") == "1" and draft is None,
+            "history": history[: file_history.MAX_SHOWN_CHANGES],
             "problem": None if problem is None or faults else translate(problem.message),
             "remedy": translate(problem.remedy) if problem is not None else "",
             "faults": [str(fault) for fault in faults],
         }
-        json_content = {
-            **content,
-            "parts": [{key: value for key, value in part.items() if key != "html"} for part in parts],
-        }
+        plain_parts = [{key: value for key, value in part.items() if key != "html"} for part in parts]
+        json_content = {**content, "parts": plain_parts}
         if problem is None:
             status = 200
         else:
@@ -283,27 +302,22 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             headers=PRIVATE_HEADERS,
         )
 
-    page_endpoint = build_page_endpoint(show_overview, context)
-    return [
-        Route("/edit", page_endpoint, methods=["GET"]),
-        *(
-            Route(path, build_page_endpoint(partial(handler, kind), context), methods=[method])
-            for kind, path in EDIT_PATHS.items()
-            for handler, method in ((show_text, "GET"), (change_text, "POST"))
-        ),
-    ]
-
 
 def _has_conflict(part: EditableTextPart, texts: Mapping[str, str], bases: Mapping[str, str]) -> bool:
-    """Return whether somebody else changed what a draft changes, otherwise."""
+    """Return whether another user has changed the text of a draft in a different way."""
     draft_text = texts.get(part.name)
-    return draft_text is not None and draft_text != part.text and bases.get(part.name, part.digest) != part.digest
+    if draft_text is None or draft_text == part.text:
+        return False
+    return bases.get(part.name, part.digest) != part.digest
 
 
 def _describe_part(
     part: EditableTextPart, texts: Mapping[str, str], bases: Mapping[str, str], pictures: str
 ) -> Mapping[str, Any]:
     text = texts.get(part.name, part.text)
+    conflict_text = ""
+    if _has_conflict(part, texts, bases):
+        conflict_text = file_history.compare_texts(part.text, text, part.file.name)
     return {
         "name": part.name,
         "kind": part.kind,
@@ -313,8 +327,6 @@ def _describe_part(
         "now": part.text,
         "base": bases.get(part.name, part.digest),
         "changed": text != part.text,
-        "clash": file_history.compare_texts(part.text, text, part.file.name)
-        if _has_conflict(part, texts, bases)
-        else "",
+        "clash": conflict_text,
         "html": render_markdown(text, base_address=pictures) if part.kind == "text" else None,
     }

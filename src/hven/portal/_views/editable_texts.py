@@ -1,7 +1,4 @@
-"""The texts that curators edit: the first page, news, collections.
-
-Who may, in which files they stand, and how they are written there.
-"""
+"""Read and write the texts that curators edit: the home page, news, and the texts of collections."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from hven.portal._views.file_history import read_file
 from hven.portal._views.notes import NEWS_FILE_PATTERN, NoteCache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from hven.model.resource import Resource
@@ -33,26 +30,26 @@ if TYPE_CHECKING:
     from hven.portal._views.page_formats import PageContext
 
 HOME_NAME, NEW_NAME = "home", "new"
-MAX_TITLE_CHARACTERS, MAX_DESCRIPTION_CHARACTERS = 500, 100_000  # characters of what stands in a descriptor
+MAX_TITLE_CHARACTERS, MAX_DESCRIPTION_CHARACTERS = 500, 100_000  # of texts in a descriptor
 NOTE_CACHE = NoteCache()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditableTextPart:
-    """One part of a text: in one language, at one place.
+    """One part of a text, in one language.
 
     Attributes
     ----------
     name
-        In forms.
+        Name in forms.
     file
-        Where it stands.
+        The file that has the text.
     key
-        In a descriptor; empty: the file is the text, as Markdown.
+        Key in a descriptor; empty: the file is the text, in Markdown.
     table_name
-        What it is of: a table's name, or nothing.
+        Name of the table that the text is about; empty: the collection.
     text
-        As it stands there now.
+        The current text.
     """
 
     name: str
@@ -64,14 +61,14 @@ class EditableTextPart:
 
     @property
     def kind(self) -> str:
-        """What it is: ``title`` (one line), ``description``, ``text`` (Markdown)."""
+        """The kind of the text: ``title`` (one line), ``description`` or ``text`` (Markdown)."""
         if self.key:
             return self.key[-1]
         return "text"
 
     @property
     def digest(self) -> str:
-        """Of the text."""
+        """The digest of the text."""
         return compute_digest(self.text)
 
 
@@ -82,9 +79,9 @@ class EditableText:
     Attributes
     ----------
     subject
-        Its name in the state of the site: no two portals' are one.
+        Name in the site's store, with the portal.
     edit_path, view_path
-        Addresses below the pages: where it is edited, and where it is read.
+        Paths of the pages where the text is edited and read.
     """
 
     subject: str
@@ -95,56 +92,47 @@ class EditableText:
 
 
 def compute_digest(text: str) -> str:
-    """Name a text as it stands."""
+    """Compute the digest by which changes of a text are detected."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def list_editable_collections(page_context: PageContext) -> list[Resource]:
-    """List the collections of this portal whose texts the reader edits: also those of which they see no row."""
+    """List the collections of this portal whose texts the user may edit, including those whose rows they cannot see."""
     resources = page_context.published_state.resources
     portal_collections = page_context.brand.collections or resources
-    return [
-        resources[name]
-        for name in sorted(resources)
-        if name in portal_collections
-        and can_edit_collection(page_context.principal, page_context.context, resources[name])
-    ]
+    editable_collections = []
+    for name, resource in sorted(resources.items()):
+        is_editable = can_edit_collection(page_context.principal, page_context.context, resource)
+        if name in portal_collections and is_editable:
+            editable_collections.append(resource)
+    return editable_collections
 
 
 def build_home_text(page_context: PageContext) -> EditableText:
-    """Return the text of the first page."""
+    """Return the text of the home page."""
     file = page_context.context.site.settings.directory / page_context.brand.text
     subject = _build_subject(page_context.brand, HOME_NAME)
     markdown_parts = _list_markdown_parts(file, page_context)
-    return EditableText(
-        subject=subject,
-        title="",
-        edit_path="/edit/home",
-        view_path="/",
-        parts=markdown_parts,
-    )
+    return EditableText(subject=subject, title="", edit_path="/edit/home", view_path="/", parts=markdown_parts)
 
 
 def build_news_text(page_context: PageContext, name: str) -> EditableText:
-    """Return a piece of news, or an empty one that is ``new``; one that is gone for whoever has a draft of it."""
+    """Return a piece of news, an empty one for ``new``, or one that is gone but of which the user has a draft."""
     folder = page_context.context.site.settings.directory / page_context.brand.news
     file = folder / f"{name}.md"
     subject = _build_subject(page_context.brand, f"news/{name}")
-    if name != NEW_NAME and (NEWS_FILE_PATTERN.fullmatch(file.name) is None or not file.is_file()):
+    has_valid_name = NEWS_FILE_PATTERN.fullmatch(file.name) is not None
+    if name != NEW_NAME and not (has_valid_name and file.is_file()):
         drafts = page_context.context.site.store.drafts
-        if (
-            NEWS_FILE_PATTERN.fullmatch(file.name) is None
-            or drafts.find_draft(str(page_context.principal.name), subject) is None
-        ):
+        account = str(page_context.principal.name)
+        if not has_valid_name or drafts.find_draft(account, subject) is None:
             raise NotFoundError(format_message("there are no news {name!r} here", name[:80]), remedy="/news lists them")
     parts = _list_markdown_parts(file, page_context)
     if name == NEW_NAME:
         title = ""
-    else:
-        title = split_first_heading(parts[0].text)[0] or name
-    if name == NEW_NAME:
         shows = "/news"
     else:
+        title = split_first_heading(parts[0].text)[0] or name
         shows = f"/news/{quote(name)}"
     return EditableText(
         subject=subject, title=title, edit_path=f"/edit/news/{quote(name)}", view_path=shows, parts=parts
@@ -152,27 +140,24 @@ def build_news_text(page_context: PageContext, name: str) -> EditableText:
 
 
 def build_collection_text(page_context: PageContext, name: str) -> EditableText:
-    """Return the texts of a collection: titles and descriptions of its descriptor, and its help page."""
+    """Return the texts of a collection: the titles and descriptions of its descriptor, and its help page."""
     resource = page_context.published_state.resources[name]
     settings = page_context.context.site.settings
     data = read_file(resource.path) or b""
     descriptor_texts = read_texts(data, resource.path.name, settings.language)
-    order = (
-        settings.language,
-        *(other_language for other_language in list_languages() if other_language != settings.language),
-    )
-    parts = [
-        EditableTextPart(
-            name=".".join((*key, language)),
-            file=resource.path,
-            language=language,
-            key=key,
-            table_name=key[1] if len(key) > 1 else "",
-            text=descriptor_texts[key].get(language, ""),
-        )
-        for key in descriptor_texts
-        for language in order
-    ]
+    other_languages = [language for language in list_languages() if language != settings.language]
+    parts = []
+    for key, texts_by_language in descriptor_texts.items():
+        for language in (settings.language, *other_languages):
+            part = EditableTextPart(
+                name=".".join((*key, language)),
+                file=resource.path,
+                language=language,
+                key=key,
+                table_name=key[1] if len(key) > 1 else "",
+                text=texts_by_language.get(language, ""),
+            )
+            parts.append(part)
     parts += _list_markdown_parts(resource.path.parent / settings.help / "index.md", page_context, settings.language)
     shows = f"/collections/{quote(name)}"
     return EditableText(
@@ -185,9 +170,9 @@ def build_collection_text(page_context: PageContext, name: str) -> EditableText:
 
 
 def is_shared_file(folder_or_file: str, brand: PortalBrand, settings: Settings) -> bool:
-    """Return whether a portal's file is also that of the site, or of another portal.
+    """Return whether a file of a portal is also that of the site or of another portal.
 
-    Then only who operates the site changes it.
+    Only operators of the site change such a file.
     """
     if not brand.portal:
         return False
@@ -200,56 +185,53 @@ def is_shared_file(folder_or_file: str, brand: PortalBrand, settings: Settings) 
                 other_portal.help or settings.help,
             }
     own_path = folder_or_file.strip("/")
-    return any(
-        own_path == other_portal.strip("/") or f"{own_path}/".startswith(f"{other_portal.strip('/')}/")
-        for other_portal in other_files
-    )
+    for other_file in other_files:
+        other_path = other_file.strip("/")
+        if own_path == other_path or f"{own_path}/".startswith(f"{other_path}/"):
+            return True
+    return False
 
 
 def clean_text(part: EditableTextPart, text: str) -> str:
-    """Return what somebody wrote as it is kept.
+    """Return a text in the form in which it is stored.
 
     Raises
     ------
     ParamError
-        It has signs that no text has.
+        The text has control characters.
     TooLargeError
-        It is longer than a page takes.
+        The text is too long.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
     if part.kind == "title":
         text = " ".join(text.split())
     if CONTROL_CHARACTER_PATTERN.search(text) or text != replace_illegal_characters(text):
-        raise ParamError(
-            format_message("{name} has a control character", part.name), name=part.name, remedy="write it without"
+        message = format_message("{name} has a control character", part.name)
+        raise ParamError(message, name=part.name, remedy="write it without")
+    byte_count = len(text.encode())
+    if part.kind == "text" and byte_count > MAX_FILE_BYTES:
+        message = format_message(
+            "{name} has {size:,} bytes; it may have {most:,}", part.name, byte_count, MAX_FILE_BYTES
         )
-    if part.kind == "text" and len(text.encode()) > MAX_FILE_BYTES:
-        raise TooLargeError(
-            format_message(
-                "{name} has {size:,} bytes; it may have {most:,}", part.name, len(text.encode()), MAX_FILE_BYTES
-            ),
-            remedy="write less, or several pages",
-        )
+        raise TooLargeError(message, remedy="write less, or several pages")
     max_characters = MAX_TITLE_CHARACTERS if part.kind == "title" else MAX_DESCRIPTION_CHARACTERS
     if part.kind != "text" and len(text) > max_characters:
-        raise TooLargeError(
-            format_message(
-                "{name} has {size:,} characters; it may have {most:,}", part.name, len(text), max_characters
-            ),
-            remedy="write less, or a help page",
+        message = format_message(
+            "{name} has {size:,} characters; it may have {most:,}", part.name, len(text), max_characters
         )
+        raise TooLargeError(message, remedy="write less, or a help page")
     return text
 
 
 def build_files(text: EditableText, new_texts: Mapping[str, str], settings: Settings) -> dict[Path, bytes | None]:
-    """Make the files that are to be written, of the parts that are to be others.
+    """Build the contents of the files that new texts change.
 
     Raises
     ------
     DescriptorError
-        A descriptor would have faults then: all of them.
+        A descriptor would have faults; the error has all of them.
     UserError
-        A text stands in its file in a way in which it cannot be changed by itself.
+        A text cannot be replaced by itself, because of the way in which its file is written.
     """
     file_contents: dict[Path, bytes | None] = {}
     changed_parts = [part for part in text.parts if part.name in new_texts]
@@ -268,7 +250,9 @@ def build_files(text: EditableText, new_texts: Mapping[str, str], settings: Sett
         for part in text.parts:
             if part.key in changed_keys:
                 texts_by_key.setdefault(part.key, {})[part.language] = new_texts.get(part.name, part.text)
-        file_contents[file] = data = replace_texts(read_file(file) or b"", file.name, texts_by_key, settings.language)
+        old_data = read_file(file) or b""
+        data = replace_texts(old_data, file.name, texts_by_key, settings.language)
+        file_contents[file] = data
         faults = [fault for fault in check_descriptor(file, settings, data=data) if fault.severity == "error"]
         if faults:
             raise DescriptorError(faults)
@@ -276,12 +260,12 @@ def build_files(text: EditableText, new_texts: Mapping[str, str], settings: Sett
 
 
 def assign_news_file(text: EditableText, new_texts: Mapping[str, str], day: str) -> EditableText:
-    """Give new news their file: by their day and title.
+    """Assign new news to a file, named by day and title.
 
     Raises
     ------
     UserError
-        They have no day, or no title.
+        The news have an invalid day, or no title.
     """
     try:
         if day:
@@ -289,9 +273,8 @@ def assign_news_file(text: EditableText, new_texts: Mapping[str, str], day: str)
         else:
             news_date = datetime.now(UTC).date()
     except ValueError:
-        raise ParamError(
-            format_message("{day!r} is no day", day[:40]), name="DAY", remedy="write it as 2026-11-20"
-        ) from None
+        message = format_message("{day!r} is no day", day[:40])
+        raise ParamError(message, name="DAY", remedy="write it as 2026-11-20") from None
     first_part = text.parts[0]
     title, _ = split_first_heading(new_texts.get(first_part.name, ""))
     if not title:
@@ -303,25 +286,26 @@ def assign_news_file(text: EditableText, new_texts: Mapping[str, str], day: str)
     while (first_part.file.parent / f"{name}.md").exists():
         number += 1
         name = f"{news_date.isoformat()}-{slug}-{number}"
-    parts = tuple(
-        EditableTextPart(
-            name=part.name,
-            language=part.language,
-            file=part.file.with_name(part.file.name.replace(f"{NEW_NAME}.", f"{name}.", 1)),
-        )
-        for part in text.parts
-    )
+    parts = []
+    for part in text.parts:
+        file_name = part.file.name.replace(f"{NEW_NAME}.", f"{name}.", 1)
+        parts.append(EditableTextPart(name=part.name, language=part.language, file=part.file.with_name(file_name)))
     return EditableText(
-        subject=text.subject, title=title, edit_path=f"/edit/news/{name}", view_path=f"/news/{name}", parts=parts
+        subject=text.subject,
+        title=title,
+        edit_path=f"/edit/news/{name}",
+        view_path=f"/news/{name}",
+        parts=tuple(parts),
     )
 
 
 def list_news_titles(page_context: PageContext) -> list[dict[str, str]]:
     """List the news of this portal."""
     root = page_context.context.site.settings.directory
+    notes = NOTE_CACHE.list_news(root / page_context.brand.news, root, page_context.language)
+    edit_address = f"{page_context.base}/edit/news"
     return [
-        {"title": note.title, "day": str(note.day or ""), "url": f"{page_context.base}/edit/news/{quote(note.name)}"}
-        for note in NOTE_CACHE.list_news(root / page_context.brand.news, root, page_context.language)
+        {"title": note.title, "day": str(note.day or ""), "url": f"{edit_address}/{quote(note.name)}"} for note in notes
     ]
 
 
@@ -330,31 +314,30 @@ def _build_subject(brand: PortalBrand, name: str) -> str:
 
 
 def _list_markdown_parts(file: Path, page_context: PageContext, language: str = "") -> tuple[EditableTextPart, ...]:
-    """Return a file in all languages of the pages: the one without a language is for all who have none of their own."""
+    """Return a Markdown file in all languages of the pages; the file without a language is the fallback."""
     first_language = language or page_context.brand.language
-    language_files: Iterable[tuple[str, Path]] = [(first_language, file)]
+    language_files = [(first_language, file)]
     for other_language in list_languages():
         translated_file = file.with_name(f"{file.stem}.{other_language}{file.suffix}")
         if other_language != first_language or translated_file.is_file():
-            language_files = [*language_files, (other_language, translated_file)]
-    return tuple(
-        EditableTextPart(
-            name=f"text.{number}.{other_language}" if number else f"text.{other_language}",
+            language_files.append((other_language, translated_file))
+    parts = []
+    for number, (part_language, path) in enumerate(language_files):
+        part = EditableTextPart(
+            name=f"text.{number}.{part_language}" if number else f"text.{part_language}",
             file=path,
-            language=other_language,
+            language=part_language,
             text=_read_text_file(path),
         )
-        for number, (other_language, path) in enumerate(language_files)
-    )
+        parts.append(part)
+    return tuple(parts)
 
 
 def _read_text_file(path: Path) -> str:
     data = read_file(path, MAX_FILE_BYTES + 1) or b""
     if len(data) > MAX_FILE_BYTES:
-        raise TooLargeError(
-            format_message("{file} has more than {most:,} bytes: no page shows it", path.name, MAX_FILE_BYTES),
-            remedy="change the file itself",
-        )
+        message = format_message("{file} has more than {most:,} bytes: no page shows it", path.name, MAX_FILE_BYTES)
+        raise TooLargeError(message, remedy="change the file itself")
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").strip()
     except UnicodeDecodeError:

@@ -1,9 +1,12 @@
-"""``/adql``: a page to write queries on, with the tables beside it, examples, marks at what is wrong, and the rows below.
+"""Serve ``/adql``: a page to write queries on, with the tables, examples, error marks and the first rows.
 
-``/adql/check`` says what is wrong and where without running anything, ``/adql/explain`` what a query would cost,
-``/adql/words`` what the editor completes, ``/adql/rows`` answers a query with its first rows as people read them
-(``/adql/answer`` as the page shows them), ``/adql/histogram`` and ``/adql/points`` are what plots draw of all of them.
-A reader who goes stops what was asked. The whole answer, in any format, is ``/tap/sync``'s; a long one is a job's.
+* ``/adql/check`` returns the error of a query and its position, without running it.
+* ``/adql/explain`` returns the plan of a query.
+* ``/adql/words`` returns the completions of the editor.
+* ``/adql/rows`` returns the first rows of a query as pages show them, ``/adql/answer`` as HTML.
+* ``/adql/histogram`` and ``/adql/points`` return the data of plots over all rows.
+
+A query stops when its reader leaves. ``/tap/sync`` sends the whole result in any format; long queries are jobs.
 """
 
 from __future__ import annotations
@@ -46,19 +49,20 @@ if TYPE_CHECKING:
 
     from hven.services.face import ServiceContext
 
-MAX_SHOWN_ROWS = 1000  # rows that a page shows of an answer
-MAX_QUERY_CHARACTERS = 60_000  # characters of an address
-MAX_ADDRESS_CHARACTERS = 8_000  # characters of one that other programs are given
-ANSWER_WAIT_SECONDS = 2.0  # seconds that the page waits for an answer; longer ones are asked for by its script
+MAX_SHOWN_ROWS = 1000  # rows of a result that a page shows
+MAX_QUERY_CHARACTERS = 60_000  # of a query in an address
+MAX_ADDRESS_CHARACTERS = 8_000  # of an address for other programs
+ANSWER_WAIT_SECONDS = 2.0  # how long the page waits for a result; its script fetches slower ones
 WAIT_PARAMETER = "_wait"
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Return the page and what its editor asks for."""
+    """Route the page and the answers for its editor."""
 
     def run_in_thread(build_content: Callable[[PageContext], dict[str, Any]]) -> Callable[[PageContext], Any]:
         async def answer_in_thread(page_context: PageContext) -> PageContent:
-            return PageContent(template="", template_values=await anyio.to_thread.run_sync(build_content, page_context))
+            answer = await anyio.to_thread.run_sync(build_content, page_context)
+            return PageContent(template="", template_values=answer)
 
         return answer_in_thread
 
@@ -66,31 +70,31 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         build_content: Callable[[PageContext, RunningQueries], dict[str, Any]],
     ) -> Callable[[PageContext], Any]:
         async def answer_cancellable(page_context: PageContext) -> PageContent:
-            return PageContent(
-                template="",
-                template_values=await run_while_connected(
-                    page_context.request, lambda waiting: build_content(page_context, waiting)
-                ),
-            )
+            def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
+                return build_content(page_context, running_queries)
+
+            answer = await run_while_connected(page_context.request, build_answer)
+            return PageContent(template="", template_values=answer)
 
         return answer_cancellable
 
     async def show_editor(page_context: PageContext) -> PageContent:
-        return await run_while_connected(page_context.request, lambda waiting: _build_page(page_context, waiting))
+        def build_page(running_queries: RunningQueries) -> PageContent:
+            return _build_page(page_context, running_queries)
+
+        return await run_while_connected(page_context.request, build_page)
 
     async def show_answer(page_context: PageContext) -> PageContent:
-        return await run_while_connected(
-            page_context.request, lambda waiting: _build_answer_page(page_context, waiting)
-        )
+        def build_page(running_queries: RunningQueries) -> PageContent:
+            return _build_answer_page(page_context, running_queries)
+
+        return await run_while_connected(page_context.request, build_page)
 
     page_endpoint = build_page_endpoint(
         show_editor, context, header_options={"allow_inline_styles": True, "connect_origins": SAMP_HUB_ORIGINS}
     )
     return [
-        Route(
-            "/adql",
-            page_endpoint,
-        ),
+        Route("/adql", page_endpoint),
         Route("/adql/answer", build_page_endpoint(show_answer, context)),
         Route("/adql/check", build_json_endpoint(run_in_thread(_check_query), context)),
         Route("/adql/explain", build_json_endpoint(run_in_thread(_explain_query), context)),
@@ -102,48 +106,37 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _read_query(page_context: PageContext) -> str:
-    text = page_context.request.query_params.get("QUERY") or page_context.request.query_params.get("query") or ""
+    query_params = page_context.request.query_params
+    text = query_params.get("QUERY") or query_params.get("query") or ""
     if len(text) > MAX_QUERY_CHARACTERS:
-        raise ParamError(
-            format_message("a query of {count:,} characters", len(text)),
-            name="QUERY",
-            remedy="send it to /tap/sync by POST, or as a job",
-        )
+        message = format_message("a query of {count:,} characters", len(text))
+        raise ParamError(message, name="QUERY", remedy="send it to /tap/sync by POST, or as a job")
     return text.strip()
 
 
 def _build_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
-    """Show the editor; with a query in the address its answer, if that comes soon.
+    """Build the page of the editor, with the result of the query in the address if it comes soon.
 
-    Else the editor's script asks for it.
+    Otherwise the editor's script fetches the result.
     """
     text = _read_query(page_context)
     should_wait = bool(page_context.request.query_params.get(WAIT_PARAMETER))
+    must_have_answer = should_wait or is_json_requested(page_context.request)
+    example_queries = site_package.list_example_queries(
+        page_context.published_state, page_context.principal, page_context.context.policies
+    )
     examples = [
         {"name": example.name, "query": example.query, "description": example.description or ""}
-        for example in site_package.list_example_queries(
-            page_context.published_state, page_context.principal, page_context.context.policies
-        )
+        for example in example_queries
     ]
-    tables = [
-        {
-            "schema": schema.name,
-            "title": schema.title or "",
-            "tables": [
-                {
-                    "name": f"{quote_name(table.schema)}.{quote_name(table.name)}",
-                    "title": table.title or table.description or "",
-                    "columns": _list_columns(table),
-                }
-                for table in schema.tables
-            ],
-        }
-        for schema in page_context.catalogue.schemas
-    ]
+    schemas = []
+    for schema in page_context.catalogue.schemas:
+        tables = [_describe_table(table) for table in schema.tables]
+        schemas.append({"schema": schema.name, "title": schema.title or "", "tables": tables})
     content: dict[str, Any] = {
         "text": text,
         "examples": examples,
-        "schemas": tables,
+        "schemas": schemas,
         "formats": formats.list_menu_entries(),
         "answer": None,
         "fault": None,
@@ -151,44 +144,35 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
     }
     if text:
         try:
-            timeout_seconds = None if should_wait or is_json_requested(page_context.request) else ANSWER_WAIT_SECONDS
-            content["answer"] = _run_query(
-                text,
-                page_context,
-                running_queries,
-                timeout_seconds=timeout_seconds,
-            )
+            timeout_seconds = None if must_have_answer else ANSWER_WAIT_SECONDS
+            content["answer"] = _run_query(text, page_context, running_queries, timeout_seconds=timeout_seconds)
         except TimeLimitError:
-            if should_wait or is_json_requested(page_context.request):
+            if must_have_answer:
                 raise
             content["slow"] = True
         except UserError as error:
             content["fault"] = _describe_fault(error, page_context)
     json_content = {"query": text, "examples": examples, "fault": content["fault"], "answer": content["answer"]}
-    return PageContent(
-        template="adql.html",
-        template_values=content,
-        json_content=json_content,
-    )
+    return PageContent(template="adql.html", template_values=content, json_content=json_content)
 
 
 def _build_answer_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
-    """Return the answer as the page shows it, and nothing around it: what the editor's script puts below the query."""
+    """Build the result as the page shows it, without the page: the editor's script puts it below the query."""
     try:
-        template_values = {
-            "answer": _run_query(_require_query(page_context), page_context, running_queries),
-            "fault": None,
-        }
-        return PageContent(
-            template="answer.html",
-            template_values=template_values,
-        )
+        answer = _run_query(_require_query(page_context), page_context, running_queries)
     except UserError as error:
-        return PageContent(
-            template="answer.html",
-            template_values={"answer": None, "fault": _describe_fault(error, page_context)},
-            status=services.find_http_status(error),
-        )
+        fault = _describe_fault(error, page_context)
+        status = services.find_http_status(error)
+        return PageContent(template="answer.html", template_values={"answer": None, "fault": fault}, status=status)
+    return PageContent(template="answer.html", template_values={"answer": answer, "fault": None})
+
+
+def _describe_table(table: Table) -> dict[str, Any]:
+    return {
+        "name": f"{quote_name(table.schema)}.{quote_name(table.name)}",
+        "title": table.title or table.description or "",
+        "columns": _list_columns(table),
+    }
 
 
 def _list_columns(table: Table) -> list[dict[str, str]]:
@@ -200,16 +184,14 @@ def _list_columns(table: Table) -> list[dict[str, str]]:
 
 
 def _check_query(page_context: PageContext) -> dict[str, Any]:
-    """Check whether a query can be run, and if not where and why."""
+    """Check a query without running it; return its error and position, or its columns."""
     text = _read_query(page_context)
     if not text:
         return {"fault": None, "columns": []}
     try:
         with build_runner(page_context).run_query(text, row_limit=0, timeout_seconds=None) as result:
-            return {
-                "fault": None,
-                "columns": [{"name": column.name, "unit": column.unit or ""} for column in result.columns],
-            }
+            columns = [{"name": column.name, "unit": column.unit or ""} for column in result.columns]
+            return {"fault": None, "columns": columns}
     except UserError as error:
         return {"fault": _describe_fault(error, page_context), "columns": []}
 
@@ -225,18 +207,8 @@ def _describe_fault(error: UserError, page_context: PageContext) -> dict[str, An
 
 
 def _list_completions(page_context: PageContext) -> dict[str, Any]:
-    """Return what the editor completes.
-
-    Tables with their columns, functions with their forms, the words of the language.
-    """
-    tables = [
-        {
-            "name": f"{quote_name(table.schema)}.{quote_name(table.name)}",
-            "title": table.title or table.description or "",
-            "columns": _list_columns(table),
-        }
-        for table in page_context.catalogue.iterate_tables()
-    ]
+    """Return the completions of the editor: tables with columns, functions with signatures, and reserved words."""
+    tables = [_describe_table(table) for table in page_context.catalogue.iterate_tables()]
     translations = load_texts(page_context.language)
     functions = [
         {
@@ -250,15 +222,14 @@ def _list_completions(page_context: PageContext) -> dict[str, Any]:
 
 
 def _explain_query(page_context: PageContext) -> dict[str, Any]:
-    """Explain which road a query would take, and how many rows it would read."""
-    return {
-        "plan": query.explain_query(
-            _require_query(page_context),
-            page_context.principal,
-            site=page_context.context.site,
-            policies=page_context.context.policies,
-        )
-    }
+    """Return the plan of a query, with the number of rows that it would read."""
+    plan = query.explain_query(
+        _require_query(page_context),
+        page_context.principal,
+        site=page_context.context.site,
+        policies=page_context.context.policies,
+    )
+    return {"plan": plan}
 
 
 def _require_query(page_context: PageContext) -> str:
@@ -275,40 +246,38 @@ def _answer_rows(page_context: PageContext, running_queries: RunningQueries) -> 
 def _run_query(
     text: str, page_context: PageContext, running_queries: RunningQueries, *, timeout_seconds: float | None = None
 ) -> dict[str, Any]:
-    """Run a query and return its first rows, with the ways to take all of them."""
+    """Run a query and return its first rows, with the addresses of the whole result."""
     start_time = time.perf_counter()
-    with (
-        build_runner(page_context)
-        .with_start_callback(running_queries.add_query)
-        .run_query(text, row_limit=MAX_SHOWN_ROWS, timeout_seconds=timeout_seconds) as result
-    ):
+    runner = build_runner(page_context).with_start_callback(running_queries.add_query)
+    with runner.run_query(text, row_limit=MAX_SHOWN_ROWS, timeout_seconds=timeout_seconds) as result:
         rows = result.read_table()
         keys = ("",) * rows.num_rows
         row_page = RowPage(columns=result.columns, rows=rows, keys=keys, offset=0, has_more=result.overflow)
-        answer_table = Table(
-            schema="",
-            name="answer",
-            columns=result.columns,
-            enums={name: words for result_table in result.tables for name, words in result_table.enums.items()},
-        )
+        enums = {}
+        for table in result.tables:
+            enums.update(table.enums)
+        answer_table = Table(schema="", name="answer", columns=result.columns, enums=enums)
+    cell_rows = format_cells(row_page, answer_table)
+    plottable_columns = [column for column in answer_table.columns if is_plottable(column)]
     headings = build_headings(row_page, answer_table)
     return {
         "columns": columns_to_json(headings),
-        "rows": [[cell_to_json(result_table) for result_table in row] for row in format_cells(row_page, answer_table)],
+        "rows": [[cell_to_json(text_cell) for text_cell in row] for row in cell_rows],
         "more": row_page.has_more,
         "shown": MAX_SHOWN_ROWS,
         "seconds": round(time.perf_counter() - start_time, 3),
         "adql": text,
         **_describe_downloads(text, page_context),
-        "plotted": axes_to_json([result_table for result_table in answer_table.columns if is_plottable(result_table)]),
+        "plotted": axes_to_json(plottable_columns),
     }
 
 
 def _describe_downloads(text: str, page_context: PageContext) -> dict[str, Any]:
-    """Return the ways out of an answer: its address for other programs, lines to copy."""
+    """Return the addresses of the whole result for other programs, and lines to copy."""
     row_limit = str(page_context.context.site.settings.limits.maxrec_hard)
     parameters = {"LANG": "ADQL", "REQUEST": "doQuery", "MAXREC": row_limit}
-    address = f"{page_context.base}/tap/sync?{urlencode({**parameters, 'RESPONSEFORMAT': 'votable', 'QUERY': text})}"
+    table_query = urlencode({**parameters, "RESPONSEFORMAT": "votable", "QUERY": text})
+    address = f"{page_context.base}/tap/sync?{table_query}"
     return {
         "here": f"{page_context.base}/adql",
         "table": address if len(address) <= MAX_ADDRESS_CHARACTERS else "",
@@ -322,17 +291,11 @@ def _answer_histogram(page_context: PageContext, running_queries: RunningQueries
     answer_search = build_answer_search(
         _require_query(page_context), build_runner(page_context), running_queries.add_query
     )
-    return plot_data.build_histogram_json(
-        *answer_search,
-        page_context,
-    )
+    return plot_data.build_histogram_json(*answer_search, page_context)
 
 
 def _answer_points(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
     answer_search = build_answer_search(
         _require_query(page_context), build_runner(page_context), running_queries.add_query
     )
-    return plot_data.build_points_json(
-        *answer_search,
-        page_context,
-    )
+    return plot_data.build_points_json(*answer_search, page_context)

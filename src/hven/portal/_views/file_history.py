@@ -1,6 +1,6 @@
-"""Files of a site written from its pages.
+"""Write files of a site from its pages, atomically, with a history of all changes.
 
-Whole or not at all, each change kept with who made it, as a commit of Git or in a file of its own.
+The history is in Git, or in files of its own. Each change has its author.
 """
 
 from __future__ import annotations
@@ -23,13 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-GIT_TIMEOUT_SECONDS = 20.0  # that Git may take
+GIT_TIMEOUT_SECONDS = 20.0
 MAX_SHOWN_CHANGES = 20  # changes of a file that pages show
-MAX_READ_BYTES = 512 * 1024  # bytes of them
-MAX_COMPARED_PAIRS = 4_000_000  # pairs of lines; of more the whole middle is told as gone and come
-HISTORY_FOLDER = (
-    "history"  # of the site: below it as the file below the site, so that no pattern of a collection's files meets it
-)
+MAX_READ_BYTES = 512 * 1024  # of the history of a file
+MAX_COMPARED_PAIRS = 4_000_000  # pairs of lines; larger texts are compared without a line-by-line match
+HISTORY_FOLDER = "history"  # mirrors the folders of the site, so that file patterns of collections do not match it
 _ENTRY_PATTERN = re.compile(r"^=== (\S+) (.+)\n", re.MULTILINE)
 _GIT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 log = logging.getLogger("hven.portal")
@@ -45,23 +43,23 @@ class FileChange:
 
 
 def write_files(changes: Mapping[Path, bytes | None], root: Path, account: str) -> None:
-    """Write files of a site, and keep what they were.
+    """Write files of a site, and keep their history.
 
     Parameters
     ----------
     changes
-        File -> its bytes; None takes it away.
+        File -> its new bytes; None deletes it.
     root
-        Directory of the site: nothing outside of it is written.
+        Directory of the site; files outside are refused.
     account
-        The account that does.
+        Account of the author.
 
     Raises
     ------
     ForbiddenError
         A file may not be written, or lies outside of the site.
     StorageError
-        There is no room, or the disk fails; a file that is not written whole is what it was.
+        The disk is full or fails; a file that could not be written completely is unchanged.
     """
     staged: dict[Path, Path | None] = {}
     before: dict[Path, bytes | None] = {}
@@ -77,15 +75,14 @@ def write_files(changes: Mapping[Path, bytes | None], root: Path, account: str) 
         if has_repository:
             _commit_files([path for path in changes if path.exists()], root, "hven", "What was changed by hand")
         for path, staged_file in staged.items():
-            if has_repository:
-                size = None
-            else:
-                size = _append_history(path, before[path], changes[path], root, account)
+            history_size = None
+            if not has_repository:
+                history_size = _append_history(path, before[path], changes[path], root, account=account)
             try:
                 _replace_file(staged_file, path)
             except OSError:
-                if size is not None:
-                    os.truncate(_build_history_path(path, root), size)
+                if history_size is not None:
+                    os.truncate(_build_history_path(path, root), history_size)
                 raise
     except OSError as error:
         raise _build_write_error(error) from error
@@ -93,18 +90,25 @@ def write_files(changes: Mapping[Path, bytes | None], root: Path, account: str) 
         for staged_file in staged.values():
             if staged_file is not None:
                 staged_file.unlink(missing_ok=True)
-    if has_repository and not _commit_files(
-        list(changes), root, account, f"Texts: {', '.join(_build_relative_name(path, root) for path in changes)}"
-    ):
-        for path, old_data in before.items():
-            try:
-                _append_history(path, old_data, changes[path], root, account)
-            except OSError:
-                log.exception("the history of %s could not be written", path)
+    if has_repository:
+        names = ", ".join(_build_relative_name(path, root) for path in changes)
+        if not _commit_files(list(changes), root, account, f"Texts: {names}"):
+            _append_histories(before, changes, root, account)
+
+
+def _append_histories(
+    before: Mapping[Path, bytes | None], changes: Mapping[Path, bytes | None], root: Path, account: str
+) -> None:
+    """Append changes to the histories of their files; a failure is logged."""
+    for path, old_data in before.items():
+        try:
+            _append_history(path, old_data, changes[path], root, account=account)
+        except OSError:
+            log.exception("the history of %s could not be written", path)
 
 
 def read_file(path: Path, max_bytes: int = -1) -> bytes | None:
-    """Read a file, or so many of its bytes; None: there is none."""
+    """Read a file, or its first `max_bytes` bytes; None if there is no file."""
     try:
         with path.open("rb") as file:
             return file.read(max_bytes)
@@ -113,7 +117,7 @@ def read_file(path: Path, max_bytes: int = -1) -> bytes | None:
 
 
 def list_changes(path: Path, root: Path) -> list[FileChange]:
-    """List the last changes of a file, the newest first: those that Git knows, and those written down beside."""
+    """List the last changes of a file, the newest first, from Git and from its history file."""
     if _is_git_repository(root):
         changes = _list_commits(path, root)
     else:
@@ -125,20 +129,19 @@ def list_changes(path: Path, root: Path) -> list[FileChange]:
     except OSError:
         text = ""
     parts = _ENTRY_PATTERN.split(text)[1:]
-    changes += [
-        FileChange(at, by, diff.strip("\n")) for at, by, diff in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
-    ]
-    return sorted(changes, key=lambda one: one.at, reverse=True)[:MAX_SHOWN_CHANGES]
+    entries = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    changes += [FileChange(at, by, diff.strip("\n")) for at, by, diff in entries]
+    changes.sort(key=lambda change: change.at, reverse=True)
+    return changes[:MAX_SHOWN_CHANGES]
 
 
 def compare_texts(before: str, after: str, name: str) -> str:
-    """Compare two texts by lines, as a unified diff; how long that takes has a bound."""
+    """Compare two texts by lines, as a unified diff, in limited time."""
     old = before.splitlines()
     new = after.splitlines()
-    first_difference = next(
-        (at for at, (old_line, other) in enumerate(zip(old, new, strict=False)) if old_line != other),
-        min(len(old), len(new)),
-    )
+    first_difference = 0
+    while first_difference < min(len(old), len(new)) and old[first_difference] == new[first_difference]:
+        first_difference += 1
     old_lines = old[first_difference:]
     new_lines = new[first_difference:]
     while old_lines and new_lines and old_lines[-1] == new_lines[-1]:
@@ -146,30 +149,24 @@ def compare_texts(before: str, after: str, name: str) -> str:
     if len(old_lines) * len(new_lines) <= MAX_COMPARED_PAIRS:
         return "\n".join(difflib.unified_diff(old, new, name, name, lineterm="", n=2))
     hunk_header = f"@@ -{first_difference + 1},{len(old_lines)} +{first_difference + 1},{len(new_lines)} @@"
-    return "\n".join(
-        [
-            f"--- {name}",
-            f"+++ {name}",
-            hunk_header,
-            *(f"-{old_line}" for old_line in old_lines),
-            *(f"+{old_line}" for old_line in new_lines),
-        ]
-    )
+    diff_lines = [f"--- {name}", f"+++ {name}", hunk_header]
+    diff_lines += [f"-{line}" for line in old_lines]
+    diff_lines += [f"+{line}" for line in new_lines]
+    return "\n".join(diff_lines)
 
 
 def _check_writable(path: Path, root: Path) -> None:
-    """Refuse a file that lies elsewhere, or that its owner has shut."""
+    """Refuse a file that lies outside of the site, or that is read-only."""
     resolved_path = path.resolve()
     if not resolved_path.is_relative_to(root.resolve()) or path.is_symlink():
-        raise ForbiddenError(
-            format_message("{file} lies outside of the site, or is a link", _build_relative_name(path, root)),
-            remedy="change the file where it is",
-        )
-    if path.exists() and (not path.is_file() or not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK)):
-        raise ForbiddenError(
-            format_message("{file} is read-only", _build_relative_name(path, root)),
-            remedy="the owner of the site may change that",
-        )
+        message = format_message("{file} lies outside of the site, or is a link", _build_relative_name(path, root))
+        raise ForbiddenError(message, remedy="change the file where it is")
+    if not path.exists():
+        return
+    has_write_bit = bool(path.stat().st_mode & 0o222)
+    if not path.is_file() or not has_write_bit or not os.access(path, os.W_OK):
+        message = format_message("{file} is read-only", _build_relative_name(path, root))
+        raise ForbiddenError(message, remedy="the owner of the site may change that")
 
 
 def _stage_file(path: Path, data: bytes) -> Path:
@@ -186,7 +183,7 @@ def _stage_file(path: Path, data: bytes) -> Path:
             facts = None
         if facts is not None:
             for owner in ((-1, facts.st_gid), (facts.st_uid, -1)):
-                with suppress(OSError):  # who edits by hand can go on, as far as the server may say so
+                with suppress(OSError):  # keep owner and group for manual edits, as far as the server may
                     os.chown(staged_file, *owner)
         staged_file.chmod(facts.st_mode & 0o777 if facts is not None else 0o644)
     except OSError:
@@ -206,8 +203,8 @@ def _build_history_path(path: Path, root: Path) -> Path:
     return root / HISTORY_FOLDER / f"{_build_relative_name(path, root)}.diff"
 
 
-def _append_history(path: Path, before: bytes | None, after: bytes | None, root: Path, account: str) -> int:
-    """Append a change to the history of a file; return how long that was before."""
+def _append_history(path: Path, before: bytes | None, after: bytes | None, root: Path, *, account: str) -> int:
+    """Append a change to the history of a file; return the earlier size of the history."""
     old, new = ((data or b"").decode("utf-8", "replace") for data in (before, after))
     text = compare_texts(old, new, _build_relative_name(path, root))
     history_file = _build_history_path(path, root)
@@ -215,7 +212,8 @@ def _append_history(path: Path, before: bytes | None, after: bytes | None, root:
     with history_file.open("ab") as file:
         size = file.tell()
         try:
-            file.write(f"=== {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {account}\n{text}\n\n".encode())
+            time_text = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            file.write(f"=== {time_text} {account}\n{text}\n\n".encode())
             file.flush()
             os.fsync(file.fileno())
         except OSError:
@@ -227,14 +225,10 @@ def _append_history(path: Path, before: bytes | None, after: bytes | None, root:
 def _build_write_error(error: OSError) -> ForbiddenError | StorageError:
     reason = (error.strerror or str(error)).lower()
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return ForbiddenError(
-            format_message("the files of the site cannot be written: {why}", reason),
-            remedy="the owner of the site may change that",
-        )
-    return StorageError(
-        format_message("the text cannot be written: {why}", reason),
-        remedy="it is kept as a draft: publish it when there is room",
-    )
+        message = format_message("the files of the site cannot be written: {why}", reason)
+        return ForbiddenError(message, remedy="the owner of the site may change that")
+    message = format_message("the text cannot be written: {why}", reason)
+    return StorageError(message, remedy="it is kept as a draft: publish it when there is room")
 
 
 def _build_relative_name(path: Path, root: Path) -> str:
@@ -245,7 +239,7 @@ def _build_relative_name(path: Path, root: Path) -> str:
 
 
 def _run_git(root: Path, *arguments: str) -> str | None:
-    """Run Git in a site's directory; None: it is not there, refuses, or takes too long."""
+    """Run Git in a site's directory; None if Git is missing, fails, or takes too long."""
     environment = {name: os.environ[name] for name in _GIT_ENVIRONMENT if name in os.environ}
     options = (
         "-c",
@@ -257,10 +251,11 @@ def _run_git(root: Path, *arguments: str) -> str | None:
         "-c",
         "gc.auto=0",
     )
+    git_environment = {**environment, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        completed = subprocess.run(  # noqa: S603  (words of ours, and files behind --)
+        completed = subprocess.run(  # noqa: S603  (fixed words, and files after --)
             ["git", "-C", str(root), *options, *arguments],  # noqa: S607
-            env={**environment, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"},
+            env=git_environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=GIT_TIMEOUT_SECONDS,
@@ -276,12 +271,12 @@ def _run_git(root: Path, *arguments: str) -> str | None:
 
 
 def _is_git_repository(root: Path) -> bool:
-    """Return whether a site's directory is kept in Git; a directory that only lies below another project's is not."""
+    """Return whether a site's directory is itself a Git repository, not only a folder of one."""
     return (root / ".git").exists() and _run_git(root, "rev-parse", "--git-dir") is not None
 
 
 def _commit_files(paths: Sequence[Path], root: Path, author: str, message: str) -> bool:
-    """Commit these files and nothing else; True: it is done, or nothing was to do."""
+    """Commit only these files; True if that succeeded or nothing had changed."""
     names = [_build_relative_name(path, root) for path in paths]
     if not names or not _run_git(root, "status", "--porcelain", "--", *names):
         return True
@@ -304,22 +299,20 @@ def _commit_files(paths: Sequence[Path], root: Path, author: str, message: str) 
 
 
 def _list_commits(path: Path, root: Path) -> list[FileChange]:
-    git_log = (
-        _run_git(
-            root,
-            "log",
-            f"--max-count={MAX_SHOWN_CHANGES}",
-            "--patch",
-            "--no-color",
-            "--no-ext-diff",
-            "--format=%x00%aI%x00%an%x00",
-            "--",
-            _build_relative_name(path, root),
-        )
-        or ""
+    arguments = (
+        "log",
+        f"--max-count={MAX_SHOWN_CHANGES}",
+        "--patch",
+        "--no-color",
+        "--no-ext-diff",
+        "--format=%x00%aI%x00%an%x00",
+        "--",
+        _build_relative_name(path, root),
     )
+    git_log = _run_git(root, *arguments) or ""
     parts = git_log.split("\0")[1:]
-    return [
-        FileChange(datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), by, text.strip("\n"))
-        for at, by, text in zip(parts[::3], parts[1::3], parts[2::3], strict=False)
-    ]
+    changes = []
+    for at, by, text in zip(parts[::3], parts[1::3], parts[2::3], strict=False):
+        commit_time = datetime.fromisoformat(at).astimezone(UTC)
+        changes.append(FileChange(commit_time.strftime("%Y-%m-%dT%H:%M:%SZ"), by, text.strip("\n")))
+    return changes

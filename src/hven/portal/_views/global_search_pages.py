@@ -1,9 +1,7 @@
-"""``/search/epn`` and ``/search/obscore``.
+"""Serve ``/search/epn`` and ``/search/obscore``: one form over all tables of a standard, local and remote.
 
-One form over all tables of a kind, here and at the services that the site file names.
-
-Without scripts the page comes when all have answered, or their time is over (``_wait=1``); with scripts it comes at
-once, and asks ``/search/KIND/ask?_of=TABLE`` for each line that is still to be filled.
+Without scripts the page waits for all results, or for the timeout (``_wait=1``). With scripts it comes at once, and
+fetches ``/search/KIND/ask?_of=TABLE`` for each missing line.
 """
 
 from __future__ import annotations
@@ -49,14 +47,14 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 TABLE_PARAMETER, WAIT_PARAMETER = "_of", "_wait"
-MAP_PARAMETERS = ("_view_at", "_c", "_map")  # of the map alone
-LOCAL_TIMEOUT_SECONDS = 2.0  # seconds that a page waits for tables of its own site, if scripts may fill the rest
+MAP_PARAMETERS = ("_view_at", "_c", "_map")  # parameters of the map alone
+LOCAL_TIMEOUT_SECONDS = 2.0  # how long a page waits for the tables of its own site, if scripts fetch the rest
 TITLES = global_search.STANDARD_TITLES
 PICTURE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Return the page of each kind, and what fills one of its lines."""
+    """Route the page of each standard and the answers for its scripts."""
 
     async def show_search(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_build_page, page_context)
@@ -70,7 +68,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def list_values(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_list_completions, page_context)
 
-    fetch_limiter = anyio.CapacityLimiter(4)  # pictures are fetched at a time
+    fetch_limiter = anyio.CapacityLimiter(4)  # at most four pictures are fetched at a time
 
     async def send_picture(request: Request) -> Response:
         query_params = request.query_params
@@ -85,24 +83,21 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return Response(body, headers=headers, media_type="image/png")
 
     error_responder = build_error_responder(context, always_json=True)
+    map_options = build_map_header_options(context.site.settings)
     return [
         Route("/search/{kind}/picture", answer_errors(send_picture, error_responder)),
         Route("/search/{kind}/ask", build_json_endpoint(search_table, context)),
         Route("/search/{kind}/places", build_json_endpoint(show_places, context)),
         Route("/search/{kind}/facets", build_json_endpoint(list_values, context)),
-        Route(
-            "/search/{kind}",
-            build_page_endpoint(show_search, context, header_options=build_map_header_options(context.site.settings)),
-        ),
+        Route("/search/{kind}", build_page_endpoint(show_search, context, header_options=map_options)),
     ]
 
 
 def _read_standard_kind(page_context: PageContext) -> str:
     kind = str(page_context.request.path_params["kind"]).removesuffix(".json")
     if kind not in global_search.STANDARD_KINDS:
-        raise NotFoundError(
-            format_message("there is no form {kind!r:.40}", kind), remedy="/search/epn or /search/obscore"
-        )
+        message = format_message("there is no form {kind!r:.40}", kind)
+        raise NotFoundError(message, remedy="/search/epn or /search/obscore")
     return kind
 
 
@@ -111,50 +106,47 @@ def _read_conditions(page_context: PageContext) -> list[tuple[str, str]]:
 
 
 def _read_form(page_context: PageContext) -> tuple[list[tuple[str, str]], bool]:
-    """Read what is asked; return whether it came in the parts of a form."""
-    parameters = [
-        (name, value)
-        for name, value in page_context.request.query_params.multi_items()
-        if name not in {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
-    ]
+    """Read the conditions; also return whether they came as the parts of a form."""
+    page_parameters = {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
+    query_items = page_context.request.query_params.multi_items()
+    parameters = [(name, value) for name, value in query_items if name not in page_parameters]
     return search_fields.join_field_parts(parameters)
 
 
 def _parse_search(
     pairs: Sequence[tuple[str, str]], kind: str, page_context: PageContext
 ) -> tuple[TableSearch, list[tuple[str, str]]]:
-    """Read what is asked, and return it as it goes to the tables: names of places as positions, faults left out."""
+    """Parse the conditions; also return those for the tables, with positions instead of names and without faults."""
     context = page_context.context
-    search = translate_faults(
-        parse_search(
-            pairs,
-            load_standard_table(kind),
-            locate=lambda name: resolver.resolve_position(name, site=context.site, policies=context.policies),
-        ),
-        page_context,
-    )
-    sent_conditions = [
-        (name, value) for name, value in search.list_parameters() if not name.startswith("_") or name in {"_q", "_in"}
-    ]
+
+    def locate(name: str) -> tuple[float, float]:
+        return resolver.resolve_position(name, site=context.site, policies=context.policies)
+
+    parsed_search = parse_search(pairs, load_standard_table(kind), locate=locate)
+    search = translate_faults(parsed_search, page_context)
+    sent_conditions = []
+    for name, value in search.list_parameters():
+        if not name.startswith("_") or name in {"_q", "_in"}:
+            sent_conditions.append((name, value))
     if search.near is not None:
-        sent_conditions.append(
-            (NEAR_PARAMETER, f"{search.near.longitude!r},{search.near.latitude!r},{search.near.radius_degrees!r}")
-        )
+        circle = search.near
+        circle_text = f"{circle.longitude!r},{circle.latitude!r},{circle.radius_degrees!r}"
+        sent_conditions.append((NEAR_PARAMETER, circle_text))
     return search, sent_conditions
 
 
 def _build_page(page_context: PageContext) -> PageContent:
-    kind, runner = _read_standard_kind(page_context), build_runner(page_context)
+    kind = _read_standard_kind(page_context)
+    runner = build_runner(page_context)
     pairs, was_form = _read_form(page_context)
     search, sent_values = _parse_search(pairs, kind, page_context)
-    if was_form:  # a form was sent: what it asks for has an address of its own
-        switches = [
-            (name, value)
-            for name, value in page_context.request.query_params.multi_items()
-            if name in {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
-        ]
+    if was_form:  # the search of a form is redirected to its own address
+        page_parameters = {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
+        query_items = page_context.request.query_params.multi_items()
+        switches = [(name, value) for name, value in query_items if name in page_parameters]
         query = urlencode([*search.list_parameters(), *search.wrong, *switches])
-        return build_redirect(f"{page_context.base}/search/{kind}{'?' * bool(query)}{query}")
+        address = f"{page_context.base}/search/{kind}"
+        return build_redirect(f"{address}?{query}" if query else address)
     targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
     should_wait = page_context.request.query_params.get(WAIT_PARAMETER) == "1"
     chosen_target = page_context.request.query_params.get(TABLE_PARAMETER, "")
@@ -171,73 +163,63 @@ def _build_page(page_context: PageContext) -> PageContent:
             row_limit = global_search.MAX_SHARED_TABLE_ROWS
         timeout_seconds = _choose_timeout(target, is_quick=not should_wait)
         return global_search.query_target(
-            target,
-            sent_values,
-            kind,
-            runner,
-            row_limit=row_limit,
-            timeout_seconds=timeout_seconds,
+            target, sent_values, kind, runner, row_limit=row_limit, timeout_seconds=timeout_seconds
         )
 
-    results_by_key = {
-        result.target.key: result
-        for result in global_search.query_targets(
-            immediate_targets,
-            query_one,
-            timeout_seconds=global_search.SEARCH_TIMEOUT_SECONDS if should_wait else LOCAL_TIMEOUT_SECONDS + 0.5,
-        )
-    }
-    lines = [
-        _describe_result(
-            results_by_key.get(target.key) or global_search.TargetResult(target=target, status="waiting"),
-            page_context,
-            search,
-            kind,
-        )
-        for target in targets
-    ]
-    local_results = [
-        result
-        for result in results_by_key.values()
-        if result.target.service is None and result.status == "ok" and result.target.table is not None
-    ]
-    if local_results:
-        adql = global_search.write_union_query(
-            [
-                parse_search(sent_values, result.target.table)
-                for result in local_results
-                if result.target.table is not None
-            ],
-            kind,
-        )
+    page_timeout = global_search.SEARCH_TIMEOUT_SECONDS if should_wait else LOCAL_TIMEOUT_SECONDS + 0.5
+    results = global_search.query_targets(immediate_targets, query_one, timeout_seconds=page_timeout)
+    results_by_key = {result.target.key: result for result in results}
+    lines = []
+    for target in targets:
+        result = results_by_key.get(target.key)
+        if result is None:
+            result = global_search.TargetResult(target=target, status="waiting")
+        lines.append(_describe_result(result, page_context, search, kind))
+    answered_targets = [result.target for result in results_by_key.values() if result.status == "ok"]
+    local_tables = [target.table for target in answered_targets if target.service is None]
+    local_searches = [parse_search(sent_values, table) for table in local_tables if table is not None]
+    if local_searches:
+        adql = global_search.write_union_query(local_searches, kind)
+        adql_address = f"{page_context.base}/adql?{urlencode({'QUERY': adql})}"
     else:
         adql = search.write_adql()
+        adql_address = ""
     sections = global_search.FORM_SECTIONS[kind]
     labels = page_context.build_labels(search.table)
     column_names = [name for names in sections.values() for name in names]
     search_form = build_form(search, None, labels, column_names=column_names)
-    by_name = {result["name"].lower(): result for result in search_form["fields"]}
+    by_name = {form_field["name"].lower(): form_field for form_field in search_form["fields"]}
     page_address = f"{page_context.base}/search/{kind}"
+    form_sections = []
+    for section_name, names in sections.items():
+        section_fields = [by_name[name] for name in names if name in by_name]
+        is_open = section_name in {"main", "time"} or any(form_field["asked"] for form_field in section_fields)
+        form_sections.append({"name": section_name, "open": is_open, "fields": section_fields})
+    is_single_table = chosen_target not in {"", "*"}
+    examples: list[dict[str, Any]] = []
+    answer = None
+    if has_conditions:
+        answer = global_search_rows.merge_rows(
+            list(results_by_key.values()), kind, STANDARD_FILES[kind], page_context, is_single_table=is_single_table
+        )
+    else:
+        site_tables = [target.table for target in targets if target.table is not None]
+        examples = _list_examples(kind, runner, site_tables, page_context)
+    registry_fault = ""
+    if runner.site.settings.everywhere.registry:
+        registry_fault = page_context.translator(global_search.get_service_lists(runner.site).fault)
+    parameters = search.list_parameters()
+    wait_query = urlencode([*parameters, (WAIT_PARAMETER, "1")])
+    all_query = urlencode([*parameters, (TABLE_PARAMETER, "*"), (WAIT_PARAMETER, "1")])
+    other_kind = "obscore" if kind == "epn" else "epn"
     content: dict[str, Any] = {
         "kind": kind,
         "heading": TITLES[kind],
         "here": page_address,
         "form": search_form,
-        "sections": [
-            {
-                "name": name,
-                "open": name in {"main", "time"}
-                or any(by_name[result]["asked"] for result in names if result in by_name),
-                "fields": [by_name[result] for result in names if result in by_name],
-            }
-            for name, names in sections.items()
-        ],
+        "sections": form_sections,
         "chips": build_chips(search, labels),
-        "examples": []
-        if has_conditions
-        else _list_examples(
-            kind, runner, [result.table for result in targets if result.table is not None], page_context
-        ),
+        "examples": examples,
         "lines": [line for line in lines if not _is_folded(line)],
         "folded": [line for line in lines if _is_folded(line)],
         "asked": has_conditions,
@@ -245,48 +227,35 @@ def _build_page(page_context: PageContext) -> PageContent:
         "complete": all(line["status"] in {"ok", "other"} for line in lines),
         "missing": sum(line["status"] in {"late", "failed", "busy"} for line in lines),
         "waiting": has_conditions and any(line["status"] == "waiting" for line in lines),
-        "wait_url": f"{page_address}?{urlencode([*search.list_parameters(), (WAIT_PARAMETER, '1')])}",
-        "all_url": f"{page_address}?{urlencode([*search.list_parameters(), (TABLE_PARAMETER, '*'), (WAIT_PARAMETER, '1')])}",
-        "state": urlencode(search.list_parameters()),
+        "wait_url": f"{page_address}?{wait_query}",
+        "all_url": f"{page_address}?{all_query}",
+        "state": urlencode(parameters),
         "adql": adql,
-        "adql_url": f"{page_context.base}/adql?{urlencode({'QUERY': adql})}" if local_results else "",
-        "answer": global_search_rows.merge_rows(
-            list(results_by_key.values()),
-            kind,
-            STANDARD_FILES[kind],
-            page_context,
-            is_single_table=chosen_target not in {"", "*"},
-        )
-        if has_conditions
-        else None,
-        "faults": [
-            {"field": result.field, "message": result.message, "remedy": result.remedy} for result in search.faults
-        ],
+        "adql_url": adql_address,
+        "answer": answer,
+        "faults": [{"field": fault.field, "message": fault.message, "remedy": fault.remedy} for fault in search.faults],
         "map": global_search_map.classify_map(kind, search) if has_conditions else "",
         "has_map": page_context.request.query_params.get("_map") is not None,
         "surveys": " ".join(page_context.context.site.settings.surveys),
-        "shown": chosen_target not in {"", "*"},
-        "unlisted": page_context.translator(global_search.get_service_lists(runner.site).fault)
-        if runner.site.settings.everywhere.registry
-        else "",
-        "other": "obscore" if kind == "epn" else "epn",
-        "other_title": TITLES["obscore" if kind == "epn" else "epn"],
+        "shown": is_single_table,
+        "unlisted": registry_fault,
+        "other": other_kind,
+        "other_title": TITLES[other_kind],
     }
-    json_content = {name: content[name] for name in ("kind", "total", "complete", "adql", "faults", "answer")} | {
-        "lines": lines
-    }
+    shared_names = ("kind", "total", "complete", "adql", "faults", "answer")
+    json_content = {**{name: content[name] for name in shared_names}, "lines": lines}
     return PageContent(template="everywhere.html", template_values=content, json_content=json_content)
 
 
 def _is_folded(line: dict[str, Any]) -> bool:
-    """Return whether a line is of a table without rows for this search: it was asked, or cannot be."""
+    """Return whether a table has no rows for this search, or cannot answer it."""
     return bool(line["status"] == "other" or (line["status"] == "ok" and not line["rows"]))
 
 
 def _list_examples(
     kind: str, runner: QueryRunner, tables: Sequence[Table], page_context: PageContext
 ) -> list[dict[str, Any]]:
-    """Return searches that find something here, with their rows; of a site without rows of its own, those that may."""
+    """List searches that find rows here, with their row counts; on a site without rows, general examples."""
     page_address = f"{page_context.base}/search/{kind}"
     standard_table = load_standard_table(kind)
     labels = page_context.build_labels(standard_table)
@@ -298,14 +267,13 @@ def _list_examples(
         }
         for name, value, rows in global_search.list_example_values(runner, tables)
     ]
-    return examples or [
-        {
-            "label": load_texts(page_context.language).get(label, label),
-            "rows": None,
-            "address": f"{page_address}?{urlencode(parse_qsl(text))}",
-        }
-        for label, text in global_search.EXAMPLE_SEARCHES[kind]
-    ]
+    if examples:
+        return examples
+    translations = load_texts(page_context.language)
+    for label, text in global_search.EXAMPLE_SEARCHES[kind]:
+        example_address = f"{page_address}?{urlencode(parse_qsl(text))}"
+        examples.append({"label": translations.get(label, label), "rows": None, "address": example_address})
+    return examples
 
 
 def _choose_timeout(target: SearchTarget, *, is_quick: bool) -> float:
@@ -315,54 +283,40 @@ def _choose_timeout(target: SearchTarget, *, is_quick: bool) -> float:
 
 
 def _search_one_table(page_context: PageContext) -> PageContent:
-    """Ask one table, for a line of the page."""
-    kind, runner = _read_standard_kind(page_context), build_runner(page_context)
+    """Query one table, for a line of the page."""
+    kind = _read_standard_kind(page_context)
+    runner = build_runner(page_context)
     search, sent_values = _parse_search(_read_conditions(page_context), kind, page_context)
     key = page_context.request.query_params.get(TABLE_PARAMETER, "")
-    target = next(
-        (
-            candidate
-            for candidate in global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
-            if candidate.key == key
-        ),
-        None,
-    )
+    targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+    target = next((candidate for candidate in targets if candidate.key == key), None)
     if target is None:
-        raise ParamError(
-            format_message("there is no table {key!r} to ask", key[:80]),
-            name=TABLE_PARAMETER,
-            remedy=format_message("/search/{kind} lists them", kind),
-        )
+        message = format_message("there is no table {key!r} to ask", key[:80])
+        raise ParamError(message, name=TABLE_PARAMETER, remedy=format_message("/search/{kind} lists them", kind))
     if not sent_values and target.service is not None:
         raise UserError(
             "nothing is asked", remedy="give at least one condition: services elsewhere are not asked for everything"
         )
     seconds = _choose_timeout(target, is_quick=False)
-    (target_result,) = global_search.query_targets(
-        [target],
-        lambda candidate: global_search.query_target(
-            candidate,
-            sent_values,
-            kind,
-            runner,
-            row_limit=global_search.MAX_SHARED_TABLE_ROWS if sent_values else 0,
-            timeout_seconds=seconds,
-        ),
-        timeout_seconds=seconds + 1,
-    )
+    row_limit = global_search.MAX_SHARED_TABLE_ROWS if sent_values else 0
+
+    def query_one(target: SearchTarget) -> TargetResult:
+        return global_search.query_target(
+            target, sent_values, kind, runner, row_limit=row_limit, timeout_seconds=seconds
+        )
+
+    (target_result,) = global_search.query_targets([target], query_one, timeout_seconds=seconds + 1)
     answer = global_search_rows.merge_rows([target_result], kind, STANDARD_FILES[kind], page_context)
     template_values = {**_describe_result(target_result, page_context, search, kind), "answer": answer}
     return PageContent(template="", template_values=template_values)
 
 
 def _search_places(page_context: PageContext) -> PageContent:
-    """Ask all tables where their rows are, for the map."""
-    kind, runner = _read_standard_kind(page_context), build_runner(page_context)
-    search, sent_values = _parse_search(
-        [(name, value) for name, value in _read_conditions(page_context) if name not in MAP_PARAMETERS],
-        kind,
-        page_context,
-    )
+    """Query all tables for the positions of their rows, for the map."""
+    kind = _read_standard_kind(page_context)
+    runner = build_runner(page_context)
+    conditions = [(name, value) for name, value in _read_conditions(page_context) if name not in MAP_PARAMETERS]
+    search, sent_values = _parse_search(conditions, kind, page_context)
     targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
     if sent_values:
         chosen_targets = [candidate for candidate in targets if global_search_map.has_places(candidate, kind)]
@@ -370,16 +324,14 @@ def _search_places(page_context: PageContext) -> PageContent:
         chosen_targets = []
 
     def query_one(target: SearchTarget) -> TargetResult:
-        timeout = _choose_timeout(target, is_quick=False)
-        columns, seconds = global_search_map.POSITION_COLUMNS[kind], timeout
         return global_search.query_target(
             target,
             sent_values,
             kind,
             runner,
             row_limit=global_search_map.MAX_TABLE_ROWS,
-            columns=columns,
-            timeout_seconds=seconds,
+            columns=global_search_map.POSITION_COLUMNS[kind],
+            timeout_seconds=_choose_timeout(target, is_quick=False),
         )
 
     target_results = global_search.query_targets(chosen_targets, query_one)
@@ -388,60 +340,44 @@ def _search_places(page_context: PageContext) -> PageContent:
 
 
 def _list_completions(page_context: PageContext) -> PageContent:
-    """Return what a field may be completed to: values of the tables here, and names of planets and moons."""
+    """List the completions of a field: values of the local tables, and names of planets and moons."""
     kind = _read_standard_kind(page_context)
     runner = build_runner(page_context)
     name = page_context.request.query_params.get(TABLE_PARAMETER, "")
     search_text = page_context.request.query_params.get("_like", "").strip()[:100]
-    column = next((choice for choice in load_standard_table(kind).columns if choice.name == name), None)
+    standard_table = load_standard_table(kind)
+    column = next((candidate for candidate in standard_table.columns if candidate.name == name), None)
     if column is None:
-        raise ParamError(
-            format_message("there is no column {name!r}", name[:60]),
-            name=TABLE_PARAMETER,
-            remedy="choose one of the standard's columns",
-        )
-    tables = [
-        choice.table
-        for choice in global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
-        if choice.table is not None
-    ]
+        message = format_message("there is no column {name!r}", name[:60])
+        raise ParamError(message, name=TABLE_PARAMETER, remedy="choose one of the standard's columns")
+    targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+    tables = [target.table for target in targets if target.table is not None]
     value_choices = global_search.count_column_values(name, search_text, runner, tables)
     choices: list[dict[str, Any]] = [
         {"value": choice.value, "label": choice.label, "rows": choice.row_count} for choice in value_choices
     ]
     if name == "target_name" and search_text:
         known_values = {str(choice["value"]).casefold() for choice in choices}
-        choices += [
-            {"value": choice.name, "label": f"{choice.name} ({choice.note})", "rows": None}
-            for choice in place_names.complete_body_name(search_text)
-            if choice.name.casefold() not in known_values
-        ]
-    template_values = {
-        "facets": [
-            {
-                "column": name,
-                "label": page_context.build_labels(load_standard_table(kind)).label_field(name),
-                "choices": choices,
-            }
-        ]
-    }
-    return PageContent(
-        template="",
-        template_values=template_values,
-    )
+        for body in place_names.complete_body_name(search_text):
+            if body.name.casefold() not in known_values:
+                label = f"{body.name} ({body.note})"
+                choices.append({"value": body.name, "label": label, "rows": None})
+    label = page_context.build_labels(standard_table).label_field(name)
+    template_values = {"facets": [{"column": name, "label": label, "choices": choices}]}
+    return PageContent(template="", template_values=template_values)
 
 
 def _describe_result(
     target_result: TargetResult, page_context: PageContext, search: TableSearch, kind: str
 ) -> dict[str, Any]:
-    """Return what a page says of one table."""
+    """Describe the result of one table for the page."""
     target = target_result.target
-    page_address = f"{page_context.base}/search/{kind}"
-    rows_url = (
-        f"{page_address}?{urlencode([*search.list_parameters(), (TABLE_PARAMETER, target.key), (WAIT_PARAMETER, '1')])}"
-    )
     if target.table is not None:
         rows_url = f"{build_table_address(page_context.base, target.table)}?{search.write_address()}"
+    else:
+        own_parameters = [(TABLE_PARAMETER, target.key), (WAIT_PARAMETER, "1")]
+        rows_query = urlencode([*search.list_parameters(), *own_parameters])
+        rows_url = f"{page_context.base}/search/{kind}?{rows_query}"
     return {
         "key": target.key,
         "title": target.title,

@@ -1,6 +1,6 @@
-"""``/help``: Markdown pages that are written beside the site and beside each descriptor, with their pictures.
+"""Serve ``/help``: the Markdown pages beside the site file and beside each descriptor, with their pictures.
 
-And ``/logo``.
+Also serve ``/logo``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 LOGO_MEDIA_TYPES = {**PICTURE_MEDIA_TYPES, ".svg": "image/svg+xml"}
-# an SVG that is opened by itself is a document: nothing in it runs, nothing is fetched
+# an SVG that is opened by itself is a document: it may run no scripts and fetch nothing
 INERT_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "x-content-type-options": "nosniff",
@@ -52,16 +52,10 @@ def find_thumbnail(resource: Resource, page_context: PageContext) -> str:
     Empty if there is none.
     """
     files = NOTE_CACHE.find_directory_state(resource.path.parent / page_context.context.site.settings.help)
-    name = next(
-        (
-            name
-            for name, _, _ in files
-            if Path(name).stem == "thumbnail" and Path(name).suffix.lower() in PICTURE_MEDIA_TYPES
-        ),
-        None,
-    )
-    if name is not None:
-        return f"{page_context.base}/help/{quote(resource.name)}/{quote(name)}"
+    for name, _, _ in files:
+        path = Path(name)
+        if path.stem == "thumbnail" and path.suffix.lower() in PICTURE_MEDIA_TYPES:
+            return f"{page_context.base}/help/{quote(resource.name)}/{quote(name)}"
     return ""
 
 
@@ -73,7 +67,7 @@ def list_site_pages(page_context: PageContext) -> list[dict[str, str]]:
 
 
 def list_visible_collections(page_context: PageContext) -> list[Resource]:
-    """Return the collections that the reader may know of and that the portal shows."""
+    """Return the collections that the reader may see and that the portal shows."""
     return [
         page_context.published_state.resources[schema.name]
         for schema in page_context.catalogue.schemas
@@ -82,71 +76,73 @@ def list_visible_collections(page_context: PageContext) -> list[Resource]:
 
 
 async def compute_help_state(page_context: PageContext) -> object:
-    """Name the state of all help pages that a reader may see."""
+    """Compute the state of all help pages that a reader may see."""
     settings = page_context.context.site.settings
-    directory_state = NOTE_CACHE.find_directory_state(settings.directory / page_context.brand.help)
-    return [
-        directory_state,
-        *(
-            NOTE_CACHE.find_directory_state(resource.path.parent / settings.help)
-            for resource in list_visible_collections(page_context)
-        ),
-    ]
+    folders = [settings.directory / page_context.brand.help]
+    folders += [resource.path.parent / settings.help for resource in list_visible_collections(page_context)]
+    return [NOTE_CACHE.find_directory_state(folder) for folder in folders]
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/help``, ``/help/PAGE``, ``/help/COLLECTION/PAGE`` and ``/logo``."""
-    settings = context.site.settings
+    endpoints = _HelpEndpoints(context)
+    page_endpoint = build_page_endpoint(
+        endpoints.show_index, context, documents=services.DocumentCache(), compute_state=compute_help_state
+    )
+    return [
+        Route("/help", page_endpoint),
+        Route("/help/{page}", endpoints.send_page_or_picture),
+        Route("/help/{name}/{page}", endpoints.send_page_or_picture),
+        Route("/logo", endpoints.send_logo),
+    ]
 
+
+class _HelpEndpoints:
+    """The endpoints of the help pages."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self.context = context
+        self.settings = context.site.settings
+        self.page_endpoint = build_page_endpoint(
+            self.show_page, context, documents=services.DocumentCache(), compute_state=compute_help_state
+        )
+
+    @staticmethod
     def find_resource(page_context: PageContext) -> Resource | None:
         if "name" in page_context.request.path_params:
             return page_context.published_state.resources[page_context.find_collection().name]
         return None
 
-    def find_folder(resource: Resource | None, page_context: PageContext) -> Path:
+    def find_folder(self, resource: Resource | None, page_context: PageContext) -> Path:
         if resource is None:
-            return settings.directory / page_context.brand.help
-        return resource.path.parent / settings.help
+            return self.settings.directory / page_context.brand.help
+        return resource.path.parent / self.settings.help
 
+    @staticmethod
     async def show_index(page_context: PageContext) -> PageContent:
-        groups = [
-            {
-                "title": resource.title or resource.name,
-                "url": f"{page_context.base}/collections/{quote(resource.name)}",
-                "pages": pages,
-            }
-            for resource in list_visible_collections(page_context)
-            if (pages := list_collection_pages(resource, page_context))
-        ]
+        groups = []
+        for resource in list_visible_collections(page_context):
+            pages = list_collection_pages(resource, page_context)
+            if pages:
+                groups.append({**_build_collection_link(resource, page_context), "pages": pages})
         help_contents: dict[str, Any] = {"pages": list_site_pages(page_context), "groups": groups}
         template_values = {**help_contents, "one": None}
         return PageContent(template="help.html", template_values=template_values, json_content=help_contents)
 
-    async def show_page(page_context: PageContext) -> PageContent:
-        resource = find_resource(page_context)
+    async def show_page(self, page_context: PageContext) -> PageContent:
+        resource = self.find_resource(page_context)
         name = page_context.request.path_params["page"].removesuffix(".json")
-        note = next(
-            (
-                candidate
-                for candidate in NOTE_CACHE.list_pages(
-                    find_folder(resource, page_context), settings.directory, page_context.language
-                )
-                if candidate.name == name
-            ),
-            None,
+        notes = NOTE_CACHE.list_pages(
+            self.find_folder(resource, page_context), self.settings.directory, page_context.language
         )
+        note = next((candidate for candidate in notes if candidate.name == name), None)
         if note is None:
             raise NotFoundError(format_message("there is no help page {name!r}", name[:80]), remedy="/help lists them")
         if resource is not None:
             pictures = f"{page_context.base}/help/{quote(resource.name)}/"
+            collection_link = _build_collection_link(resource, page_context)
         else:
             pictures = f"{page_context.base}/help/"
-        if resource:
-            collection_link = {
-                "title": resource.title or resource.name,
-                "url": f"{page_context.base}/collections/{quote(resource.name)}",
-            }
-        else:
             collection_link = None
         content: dict[str, Any] = {
             "one": {"title": note.title, "html": render_markdown(note.text, base_address=pictures)},
@@ -157,45 +153,33 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         json_content = {"title": note.title, "text": note.text}
         return PageContent(template="help.html", template_values=content, json_content=json_content)
 
-    page_of = build_page_endpoint(
-        show_page, context, documents=services.DocumentCache(), compute_state=compute_help_state
-    )
-
-    async def send_page_or_picture(request: Request) -> Response:
+    async def send_page_or_picture(self, request: Request) -> Response:
         name = request.path_params["page"]
         kind = PICTURE_MEDIA_TYPES.get(Path(name).suffix.lower())
         if kind is None:
-            return await page_of(request)
+            return await self.page_endpoint(request)
         try:
-            page_context = build_page_context(request, context)
-            help_folder = find_folder(find_resource(page_context), page_context)
+            page_context = build_page_context(request, self.context)
+            help_folder = self.find_folder(self.find_resource(page_context), page_context)
         except NotFoundError as error:
             return PlainTextResponse(f"{error}\n", 404)
-        return _send_picture(help_folder / name, settings.directory, kind)
+        return _send_picture(help_folder / name, self.settings.directory, kind)
 
-    async def send_logo(request: Request) -> Response:
-        name = find_brand(request, settings).logo
+    async def send_logo(self, request: Request) -> Response:
+        name = find_brand(request, self.settings).logo
         if name is None:
             return PlainTextResponse("there is no logo\n", 404)
         return _send_picture(
-            settings.directory / name,
-            settings.directory,
+            self.settings.directory / name,
+            self.settings.directory,
             LOGO_MEDIA_TYPES[Path(name).suffix.lower()],
             cache_scope="public",
         )
 
-    page_endpoint = build_page_endpoint(
-        show_index, context, documents=services.DocumentCache(), compute_state=compute_help_state
-    )
-    return [
-        Route(
-            "/help",
-            page_endpoint,
-        ),
-        Route("/help/{page}", send_page_or_picture),
-        Route("/help/{name}/{page}", send_page_or_picture),
-        Route("/logo", send_logo),
-    ]
+
+def _build_collection_link(resource: Resource, page_context: PageContext) -> dict[str, Any]:
+    address = f"{page_context.base}/collections/{quote(resource.name)}"
+    return {"title": resource.title or resource.name, "url": address}
 
 
 def _send_picture(path: Path, site_directory: Path, kind: str, *, cache_scope: str = "private") -> Response:

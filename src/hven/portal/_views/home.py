@@ -1,6 +1,6 @@
-"""``/``: what this centre is and what it has, as cards and as a tree with counts; ``/tree`` as JSON.
+"""Serve ``/``: the data centre and its collections, as cards and as a tree with counts; ``/tree`` as JSON.
 
-``/robots.txt``.
+Also serve ``/robots.txt``.
 """
 
 from __future__ import annotations
@@ -49,134 +49,145 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site import PublishedState
 
-# pages are for search engines, data are not
+# search engines may read the pages, but not query the data
 ROBOTS_TXT = "User-agent: *\nDisallow: {root}/tap/sync\nDisallow: {root}/cone/\nSitemap: {site}/sitemap.xml\n"
-MAX_LISTED_VALUES = 20  # values of a column that an address of the tree names
-TREE_WAIT_SECONDS = (
-    1.0  # seconds that a page waits for the tree; then it goes without, and the tree is there the next time
-)
-RETRY_SECONDS = 1.0  # seconds between two looks whether counts that failed may be tried again
-MAX_NEWS = 5  # news, and updates
+MAX_LISTED_VALUES = 20  # values of a column in an address of the tree
+TREE_WAIT_SECONDS = 1.0  # a page waits this long for the tree; later pages have it
+RETRY_SECONDS = 1.0  # between two attempts to count again what failed
+MAX_NEWS = 5  # news, and updates, on the page
 log = logging.getLogger("hven.portal")
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/``, ``/tree`` and ``/robots.txt``."""
-    counts, trees = VisibleRowCounts(context), CountTrees()
-    settings = context.site.settings
-    directory = settings.directory
+    endpoints = _HomeEndpoints(context)
 
-    async def compute_state(page_context: PageContext) -> object:
-        directory_state = NOTE_CACHE.find_directory_state(directory / page_context.brand.news)
-        texts = [
-            directory_state,
-            NOTE_CACHE.find_directory_state((directory / page_context.brand.text).parent),
-        ]
-        texts += [
-            NOTE_CACHE.find_directory_state(resource.path.parent / settings.help)
-            for resource in list_visible_collections(page_context)
-        ]
-        tree_state = (has_tree(page_context) or await load_tree(page_context) is not None), count_missing(page_context)
-        observation_counts = await count_lines(page_context)
+    def start_counting(published_state: PublishedState) -> None:
+        threading.Thread(target=endpoints.count_public_tree, args=(published_state,), name="tree", daemon=True).start()
+
+    context.site.add_change_listener(start_counting)
+    front = build_page_endpoint(
+        endpoints.show_home, context, documents=services.DocumentCache(), compute_state=endpoints.compute_state
+    )
+    return [
+        Route("/", front),
+        Route("/index.json", front),
+        Route("/collections", build_page_endpoint(endpoints.list_collections, context)),
+        Route("/tree", build_json_endpoint(endpoints.show_tree, context)),
+        Route("/robots.txt", endpoints.send_robots_txt),
+    ]
+
+
+class _HomeEndpoints:
+    """The endpoints of the home page and its data."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self.context = context
+        self.settings = context.site.settings
+        self.directory = self.settings.directory
+        self.counts = VisibleRowCounts(context)
+        self.trees = CountTrees()
+
+    async def compute_state(self, page_context: PageContext) -> object:
+        brand = page_context.brand
+        folders = [self.directory / brand.news, (self.directory / brand.text).parent]
+        folders += [resource.path.parent / self.settings.help for resource in list_visible_collections(page_context)]
+        directory_states = [NOTE_CACHE.find_directory_state(folder) for folder in folders]
+        has_tree = self.has_tree(page_context) or await self.load_tree(page_context) is not None
+        tree_state = (has_tree, self.count_missing(page_context))
+        observation_counts = await self.count_lines(page_context)
         if observation_counts is None:
             counted_tables = None
         else:
             counted_tables = sum(lines is not None for lines in observation_counts.values())
-        return (*texts, tree_state, await load_collection_overviews(page_context) is not None, counted_tables)
+        has_overviews = await self.load_collection_overviews(page_context) is not None
+        return (*directory_states, tree_state, has_overviews, counted_tables)
 
+    @staticmethod
     async def load_collection_overviews(page_context: PageContext) -> dict[str, CollectionOverview] | None:
-        """Return what is seen of each collection at first sight; None: it is not there in time."""
+        """Return the overview of each collection; None if they are not ready in time."""
         tables_by_collection = _group_tables(page_context)
         overviews = await load_overviews(page_context, list(tables_by_collection.values()))
         if overviews is None:
             return None
         return dict(zip(tables_by_collection, overviews, strict=True))
 
-    async def count_lines(page_context: PageContext) -> dict[str, int | None] | None:
-        """Return how many observations tables have, if that is there in time."""
+    async def count_lines(self, page_context: PageContext) -> dict[str, int | None] | None:
+        """Return the number of observations of each table; None if they are not counted in time."""
+        tables = _list_shown_tables(page_context)
         with anyio.move_on_after(TREE_WAIT_SECONDS):
-            return await counts.count_lines(
-                page_context.published_state, _list_shown_tables(page_context), page_context.principal
-            )
+            return await self.counts.count_lines(page_context.published_state, tables, page_context.principal)
         return None
 
-    def has_tree(page_context: PageContext) -> bool:
-        return trees.is_ready(
+    def has_tree(self, page_context: PageContext) -> bool:
+        return self.trees.is_ready(
             build_runner(page_context),
             _skip_file_tables(_list_shown_tables(page_context)),
             page_context.brand.levels,
-            settings.tree.branches,
+            self.settings.tree.branches,
             page_context.access_key,
         )
 
-    def count_missing(page_context: PageContext) -> int:
-        return trees.count_uncounted_tables(
+    def count_missing(self, page_context: PageContext) -> int:
+        return self.trees.count_uncounted_tables(
             build_runner(page_context),
             _skip_file_tables(_list_shown_tables(page_context)),
             page_context.brand.levels,
-            settings.tree.branches,
+            self.settings.tree.branches,
             page_context.access_key,
         )
 
-    async def load_tree(page_context: PageContext) -> CountNode | None:
-        """Return the tree, if it is there in time."""
-        if has_tree(page_context):
-            return build_tree(page_context)
+    async def load_tree(self, page_context: PageContext) -> CountNode | None:
+        """Return the tree; None if it is not counted in time."""
+        if self.has_tree(page_context):
+            return self.build_tree(page_context)
         with anyio.move_on_after(TREE_WAIT_SECONDS):
-            return await anyio.to_thread.run_sync(build_tree, page_context, abandon_on_cancel=True)
+            return await anyio.to_thread.run_sync(self.build_tree, page_context, abandon_on_cancel=True)
         return None
 
-    def build_tree(page_context: PageContext) -> CountNode:
-        return trees.build_tree(
+    def build_tree(self, page_context: PageContext) -> CountNode:
+        return self.trees.build_tree(
             build_runner(page_context),
             _skip_file_tables(_list_shown_tables(page_context)),
             page_context.brand.levels,
-            settings.tree.branches,
+            self.settings.tree.branches,
             page_context.access_key,
         )
 
-    async def show_home(page_context: PageContext) -> PageContent:
-        schemas = [
-            schema for schema in page_context.catalogue.schemas if schema.name in page_context.published_state.resources
-        ]
-        rows = await counts.count_tables(
+    async def show_home(self, page_context: PageContext) -> PageContent:
+        published_names = page_context.published_state.resources
+        schemas = [schema for schema in page_context.catalogue.schemas if schema.name in published_names]
+        rows = await self.counts.count_tables(
             page_context.published_state, _list_shown_tables(page_context), page_context.principal
         )
-        observation_counts = await count_lines(page_context)
-        collections = [describe_collection(schema, page_context, rows, observation_counts) for schema in schemas]
-        looks = await load_collection_overviews(page_context)
-        overviews = looks or {}
+        observation_counts = await self.count_lines(page_context)
+        descriptions = [describe_collection(schema, page_context, rows, observation_counts) for schema in schemas]
+        loaded_overviews = await self.load_collection_overviews(page_context)
+        overviews = loaded_overviews or {}
         collections = [
-            _build_card(collection, overviews.get(collection["name"]), page_context) for collection in collections
+            _build_card(description, overviews.get(description["name"]), page_context) for description in descriptions
         ]
         collections.sort(key=_rank_card)
-        root = await load_tree(page_context)
-        text = read_translated_file(directory / page_context.brand.text, directory, page_context.language)
-        news = [
-            describe_note(note, page_context.base)
-            for note in NOTE_CACHE.list_news(directory / page_context.brand.news, directory, page_context.language)[
-                :MAX_NEWS
-            ]
+        root = await self.load_tree(page_context)
+        text = read_translated_file(self.directory / page_context.brand.text, self.directory, page_context.language)
+        news_folder = self.directory / page_context.brand.news
+        notes = NOTE_CACHE.list_news(news_folder, self.directory, page_context.language)
+        news = [describe_note(note, page_context.base) for note in notes[:MAX_NEWS]]
+        updated_collections = [collection for collection in collections if collection["updated"]]
+        updated_collections.sort(key=lambda collection: str(collection["updated"]), reverse=True)
+        titled_pictures = [
+            (collection["resource"].title or collection["name"], overviews[collection["name"]].pictures)
+            for collection in collections
+            if collection["name"] in overviews
         ]
         content = {
             "collections": collections,
             "tree": None if root is None else _branches_to_json(root, page_context),
             "text": render_markdown(text) if text is not None else None,
             "news": news,
-            "updates": sorted(
-                (collection for collection in collections if collection["updated"]),
-                key=lambda collection: str(collection["updated"]),
-                reverse=True,
-            )[:MAX_NEWS],
-            "strip": list_strip_pictures(
-                [
-                    (collection["resource"].title or collection["name"], overviews[collection["name"]].pictures)
-                    for collection in collections
-                    if collection["name"] in overviews
-                ],
-                page_context,
-            ),
-            "pictures_come": looks is None,
+            "updates": updated_collections[:MAX_NEWS],
+            "strip": list_strip_pictures(titled_pictures, page_context),
+            "pictures_come": loaded_overviews is None,
             "amounts": _sum_collections(collections),
             "catalogue": build_data_catalogue(page_context, collections),
         }
@@ -189,89 +200,67 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         }
         return PageContent(template="home.html", template_values=content, json_content=json_content)
 
-    async def show_tree(page_context: PageContext) -> PageContent:
-        root = await anyio.to_thread.run_sync(build_tree, page_context)
+    async def show_tree(self, page_context: PageContext) -> PageContent:
+        root = await anyio.to_thread.run_sync(self.build_tree, page_context)
         template_values = {
             "rows": root.row_count,
             "least": root.is_lower_bound,
             "branches": _branches_to_json(root, page_context),
         }
-        return PageContent(
-            template="",
-            template_values=template_values,
-        )
+        return PageContent(template="", template_values=template_values)
 
+    @staticmethod
     async def list_collections(page_context: PageContext) -> PageContent:
-        schemas = [
-            schema for schema in page_context.catalogue.schemas if schema.name in page_context.published_state.resources
-        ]
         if not is_json_requested(page_context.request):
             return build_redirect(f"{page_context.base}/#collections")
-        collection_links = [
-            {"name": schema.name, "url": f"{page_context.base}/collections/{quote(schema.name)}"} for schema in schemas
-        ]
+        published_names = page_context.published_state.resources
+        names = [schema.name for schema in page_context.catalogue.schemas if schema.name in published_names]
+        collection_links = [{"name": name, "url": f"{page_context.base}/collections/{quote(name)}"} for name in names]
         return PageContent(template="", template_values={"collections": collection_links})
 
-    async def send_robots_txt(request: Request) -> Response:
-        body = ROBOTS_TXT.format(
-            root=settings.root_path.rstrip("/"), site=services.get_base_url(request, settings).rstrip("/")
-        ).encode()
-        return services.answer_with_body(
-            request, body, {"content-type": "text/plain; charset=utf-8", "cache-control": "public, max-age=86400"}
-        )
+    async def send_robots_txt(self, request: Request) -> Response:
+        site_address = services.get_base_url(request, self.settings).rstrip("/")
+        body = ROBOTS_TXT.format(root=self.settings.root_path.rstrip("/"), site=site_address).encode()
+        headers = {"content-type": "text/plain; charset=utf-8", "cache-control": "public, max-age=86400"}
+        return services.answer_with_body(request, body, headers)
 
-    def count_public_tree(published_state: PublishedState) -> None:
-        """Count what everybody asks for, before somebody asks."""
+    def count_public_tree(self, published_state: PublishedState) -> None:
+        """Count the public tree before the first reader asks for it."""
         runner = QueryRunner(
-            site=context.site, principal=ANONYMOUS_PRINCIPAL, policies=context.policies, published_state=published_state
+            site=self.context.site,
+            principal=ANONYMOUS_PRINCIPAL,
+            policies=self.context.policies,
+            published_state=published_state,
         )
-        counted_tables = [
-            table
-            for table in published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies).iterate_tables()
-            if _is_collection_table(table, published_state)
-        ]
-        levels = {settings.tree.levels, *(portal.levels for portal in settings.portals if portal.levels)}
-        reach = published_state.find_access_key(ANONYMOUS_PRINCIPAL, context.policies)
+        catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, self.context.policies)
+        tables = [table for table in catalogue.iterate_tables() if _is_collection_table(table, published_state)]
+        counted_tables = _skip_file_tables(tables)
+        levels = {self.settings.tree.levels, *(portal.levels for portal in self.settings.portals if portal.levels)}
+        max_branches = self.settings.tree.branches
+        access_key = published_state.find_access_key(ANONYMOUS_PRINCIPAL, self.context.policies)
         is_incomplete = bool(levels)
-        while (
-            is_incomplete and context.site.get_published_state() is published_state
-        ):  # what fails is tried again until it is there, or out of date
+        # counts that fail are tried again, until they succeed or are out of date
+        while is_incomplete and self.context.site.get_published_state() is published_state:
             is_incomplete = False
             for level_names in levels:
                 try:
-                    trees.build_tree(
-                        runner, _skip_file_tables(counted_tables), level_names, settings.tree.branches, reach
+                    self.trees.build_tree(runner, counted_tables, level_names, max_branches, access_key)
+                    uncounted = self.trees.count_uncounted_tables(
+                        runner, counted_tables, level_names, max_branches, access_key
                     )
-                    is_incomplete |= (
-                        trees.count_uncounted_tables(
-                            runner, _skip_file_tables(counted_tables), level_names, settings.tree.branches, reach
-                        )
-                        > 0
-                    )
-                except Exception:  # the site may just be closing; whoever asks for the page counts again
+                    is_incomplete |= uncounted > 0
+                except Exception:  # the site may be closing; the next request for the page counts again
                     log.info("the tree of counts could not be made ahead", exc_info=True)
                     return
-            if is_incomplete and context.site.wait_for_closing(RETRY_SECONDS):
+            if is_incomplete and self.context.site.wait_for_closing(RETRY_SECONDS):
                 return
-        count_observation_lines(counted_tables, runner)
-
-    context.site.add_change_listener(
-        lambda holdings: threading.Thread(target=count_public_tree, args=(holdings,), name="tree", daemon=True).start()
-    )
-    front = build_page_endpoint(show_home, context, documents=services.DocumentCache(), compute_state=compute_state)
-    return [
-        Route("/", front),
-        Route("/index.json", front),
-        Route("/collections", build_page_endpoint(list_collections, context)),
-        Route("/tree", build_json_endpoint(show_tree, context)),
-        Route("/robots.txt", send_robots_txt),
-    ]
+        count_observation_lines(tables, runner)
 
 
 def _build_card(
     collection: dict[str, Any], overview: CollectionOverview | None, page_context: PageContext
 ) -> dict[str, Any]:
-    """Add to what is said of a collection a picture, its years and its targets."""
+    """Add a picture, the years and the targets to the description of a collection."""
     overview = overview or CollectionOverview()
     pictures = [picture.address for picture in overview.pictures]
     thumbnail = find_thumbnail(collection["resource"], page_context)
@@ -283,20 +272,21 @@ def _build_card(
 
 
 def _sum_collections(collections: Sequence[Mapping[str, Any]]) -> tuple[Amount, ...]:
-    """Add up what all collections have, each kind of thing by itself."""
-    amounts = [amount for counted_noun in collections for amount in counted_noun["amounts"]]
-    sums = {noun: sum(counted_noun.number for counted_noun in amounts if counted_noun.noun == noun) for noun in NOUNS}
+    """Sum the amounts of all collections, each kind of thing by itself."""
+    amounts = [amount for collection in collections for amount in collection["amounts"]]
+    sums = {noun: sum(amount.number for amount in amounts if amount.noun == noun) for noun in NOUNS}
     return tuple(Amount(number, noun) for noun, number in sums.items() if number)
 
 
 def _rank_card(collection: dict[str, Any]) -> tuple[bool, int, int, str]:
-    """Return where a card stands: by its descriptor's `index`, then the largest first."""
+    """Return the sort key of a card: by the `index` of its descriptor, then the largest first."""
     index = collection["resource"].index
-    return (index is None, index or 0, -sum(amount.number for amount in collection["amounts"]), collection["name"])
+    size = sum(amount.number for amount in collection["amounts"])
+    return (index is None, index or 0, -size, collection["name"])
 
 
 def _group_tables(page_context: PageContext) -> dict[str, list[Table]]:
-    """Return the tables of each collection that this reader is shown."""
+    """Group the tables that pages show to this reader by collection."""
     tables_by_collection: dict[str, list[Table]] = {}
     for table in _list_shown_tables(page_context):
         tables_by_collection.setdefault(table.schema, []).append(table)
@@ -308,7 +298,7 @@ def _is_collection_table(table: Table, published_state: PublishedState) -> bool:
 
 
 def _skip_file_tables(tables: Sequence[Table]) -> list[Table]:
-    """Leave out the files of collections that have other tables: these are about the same observations."""
+    """Leave out the file tables of collections with other tables, which are about the same observations."""
     collections_with_tables = {table.schema for table in tables if table.utype != FILES_UTYPE}
     return [table for table in tables if table.utype != FILES_UTYPE or table.schema not in collections_with_tables]
 
@@ -323,22 +313,21 @@ def _list_shown_tables(page_context: PageContext) -> list[Table]:
 
 
 def _branches_to_json(node: CountNode, page_context: PageContext) -> list[dict[str, Any]]:
-    """Return the branches of a tree as templates and JSON have them.
+    """Return the branches of a tree for templates and JSON.
 
-    A branch at whose end one table hangs leads to its page.
+    A branch that ends in one table links to its page.
     """
     branch_list = []
     for branch in node.branches.values():
         child_branches = _branches_to_json(branch, page_context)
-        branch_list.append(
-            {
-                "name": branch.name,
-                "rows": branch.row_count,
-                "least": branch.is_lower_bound,
-                "branches": child_branches,
-                "url": _find_branch_address(branch, page_context),
-            }
-        )
+        branch_facts = {
+            "name": branch.name,
+            "rows": branch.row_count,
+            "least": branch.is_lower_bound,
+            "branches": child_branches,
+            "url": _find_branch_address(branch, page_context),
+        }
+        branch_list.append(branch_facts)
     if node.leaves and (node.branches or len(node.leaves) > 1 or not node.name):
         branch_list += [
             {
@@ -354,18 +343,19 @@ def _branches_to_json(node: CountNode, page_context: PageContext) -> list[dict[s
 
 
 def _find_branch_address(branch: CountNode, page_context: PageContext) -> str:
-    """Return where a branch leads.
+    """Return the address that a branch links to.
 
-    To the rows of the one table that it is of, to the one collection, else to the search for its name.
+    That is the rows of its only table, the page of its only collection, or else the search for its name.
     """
     tables_by_name = {table.qualified_name: table for table in _list_shown_tables(page_context)}
     tables = [tables_by_name[name] for name in branch.table_conditions if name in tables_by_name]
     if len(tables) == 1:
         branch_conditions = branch.table_conditions[tables[0].qualified_name]
-        pairs = tuple(
-            (name, ",".join(values)) for name, values in branch_conditions.items() if len(values) <= MAX_LISTED_VALUES
-        )
-        return _build_rows_address(tables[0], pairs, page_context)
+        pairs = []
+        for name, values in branch_conditions.items():
+            if len(values) <= MAX_LISTED_VALUES:
+                pairs.append((name, ",".join(values)))
+        return _build_rows_address(tables[0], tuple(pairs), page_context)
     schemas = {table.schema for table in tables}
     if len(schemas) == 1:
         return f"{page_context.base}/collections/{quote(schemas.pop())}"

@@ -1,4 +1,4 @@
-"""A page and its twins: what a page says is a plain value; it leaves as HTML, as JSON, or as an error that helps."""
+"""Answer with pages: their content is a plain value, which is sent as HTML or as JSON; errors have a remedy."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 JSON_MEDIA_TYPE = "application/json"
-MAX_RETURN_ADDRESS_CHARACTERS = 1000  # characters: a log-in elsewhere keeps it in a cookie
+MAX_RETURN_ADDRESS_CHARACTERS = 1000  # a log-in at a provider keeps it in a cookie
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageContext:
-    """Who asks for a page, in which state of the holdings.
+    """The context of a page: the request, the user, and the published state.
 
     Attributes
     ----------
     catalogue
-        What the reader may know of: nothing else may be on the page.
+        The collections that the user may see; a page may show no others.
     access_key
-        Key of what they see; ``public`` for everybody.
+        The key of the user's access; ``public`` for everybody.
     base
-        The address that links of pages begin with: of the site, or of the portal that the reader came to.
+        The address that links of pages begin with: that of the site, or of the portal that the request came to.
     brand
-        Whose pages these are; `catalogue` has the collections of that portal alone.
+        The portal of the page; `catalogue` has only the collections of that portal.
     """
 
     request: Request
@@ -83,27 +83,19 @@ class PageContext:
         for schema in self.catalogue.schemas:
             if schema.name == name and name in self.published_state.resources:
                 return schema
-        raise NotFoundError(
-            format_message("there is no collection {name!r} here", name[:80]),
-            remedy="the first page lists what is here",
-        )
+        message = format_message("there is no collection {name!r} here", name[:80])
+        raise NotFoundError(message, remedy="the first page lists what is here")
 
     @property
     def translator(self) -> MessageTranslator:
-        """What is wrong, in that language."""
+        """The translator of messages to the language of the answer."""
         return get_message_translator(self.language)
 
     def build_labels(self, table: Table) -> ColumnLabels:
-        """Return the words for a table's columns, in that language.
-
-        Names as queries write them, where the address wants those.
-        """
+        """Return the labels of a table's columns in the language of the answer, or raw names if the address asks for them."""
         item = self.published_state.tables_by_name.get(table.qualified_name)
-        statistics = (
-            {}
-            if item is None or collect_row_filters([table], self.principal, self.context.policies)
-            else item.statistics
-        )
+        is_filtered = bool(collect_row_filters([table], self.principal, self.context.policies))
+        statistics = {} if item is None or is_filtered else item.statistics
         frame = statistics.get("spatial_frame_type", {})
         low = frame.get("minimum")
         high = frame.get("maximum")
@@ -119,14 +111,14 @@ class PageContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageContent:
-    """What a page says.
+    """The content of a page.
 
     Attributes
     ----------
     template_values
-        Values of the template, by name; what of it is plain (text, numbers, lists, mappings) is the JSON twin.
+        Values of the template by name; plain ones (texts, numbers, lists, mappings) are the content of the JSON answer.
     json_content
-        The JSON twin, where it is not `template_values`.
+        The content of the JSON answer, if it is not `template_values`.
     """
 
     template: str
@@ -137,7 +129,7 @@ class PageContent:
 
 
 def build_redirect(address: str) -> PageContent:
-    """Send the reader on to another address of the same page."""
+    """Redirect the reader to another address of the same page."""
     content = {"message": "", "status": 303, "near": (), "words": "", "path": "", "request_id": ""}
     return PageContent(
         template="error.html",
@@ -149,7 +141,7 @@ def build_redirect(address: str) -> PageContent:
 
 
 def build_page_context(request: Request, context: ServiceContext) -> PageContext:
-    """Find out who asks, and what they may know of."""
+    """Build the context of a page: the user, and the collections that they may see."""
     principal = context.identify_principal(request)
     published_state = anonymize_for_referee(context.site.get_published_state(), principal)
     brand = find_brand(request, context.site.settings)
@@ -175,7 +167,7 @@ def build_page_context(request: Request, context: ServiceContext) -> PageContext
 
 
 def describe_file(page_context: PageContext) -> dict[str, Any]:
-    """Return what every page of a collection's file says: its path, and what is above it."""
+    """Describe a file of a collection for its pages: the path, and the collection."""
     name = page_context.request.path_params["name"]
     resource = page_context.published_state.resources.get(name)
     title = (resource.title if resource is not None else "") or name
@@ -187,7 +179,7 @@ def describe_file(page_context: PageContext) -> dict[str, Any]:
 
 
 def render_response(page_context: PageContext, template: str, **content: Any) -> Response:
-    """Send what a face answers as a page."""
+    """Send the answer of a service as a page."""
     request = page_context.request
     context = page_context.context
     frame = build_frame(request, context)
@@ -196,20 +188,18 @@ def render_response(page_context: PageContext, template: str, **content: Any) ->
         services.compute_etag(body), is_public=page_context.access_key == "public", vary=VARY_HEADERS
     )
     page_headers = build_page_headers(origins=context.site.settings.origins)
-    headers = {
-        **cache_headers,
-        **page_headers,
-    }
+    headers = {**cache_headers, **page_headers}
     return services.answer_with_etag(request, headers, headers["content-type"], body)
 
 
 def build_cache_control(page_context: PageContext) -> str:
-    """Return who may keep what this reader is shown."""
-    return f"{'public' if page_context.access_key == 'public' else 'private'}, no-cache"
+    """Return the cache-control header of an answer: shared caches keep only public answers."""
+    scope = "public" if page_context.access_key == "public" else "private"
+    return f"{scope}, no-cache"
 
 
 def is_json_requested(request: Request) -> bool:
-    """Return whether the reader asks for the JSON twin: ``.json`` at the end of the address, or Accept."""
+    """Return whether the client asks for JSON: with ``.json`` at the end of the address, or with Accept."""
     if request.url.path.endswith(".json"):
         return True
     accept = request.headers.get("accept", "").lower()
@@ -231,18 +221,17 @@ def build_page_endpoint(
     Parameters
     ----------
     build_content
-        Makes what the page says; its errors become pages with the right status.
+        Builds the content of the page; its errors become pages with the right status.
     documents
-        Where pages are remembered that are made from metadata alone, and from nothing of the address but its path and
-        `varying_parameters`.
+        Cache for pages that are built only from metadata, the path of the address and `varying_parameters`.
     header_options
-        Of `hven.portal._pages.build_page_headers`.
+        Options of `hven.portal._pages.build_page_headers`.
     varying_parameters
-        Names of parameters that change such a page.
+        Names of parameters that change a cached page.
     compute_state
-        What else it is made from: its `repr` goes into the tag.
+        Computes further state that the page depends on; its `repr` goes into the tag.
     build_headers
-        Makes further headers.
+        Builds further headers.
     """
     policy = build_page_headers(**{"origins": context.site.settings.origins, **(header_options or {})})
 
@@ -254,17 +243,16 @@ def build_page_endpoint(
         if documents is None:
             facts["switch"] = build_query_suffix(request)
             page_content = await build_content(page_context)
-            return _build_response(
-                request, page_content, _render_body(page_content, facts, as_json=as_json), headers, as_json=as_json
-            )
-        # an hour of the tag's life: the page says how long ago things were
+            body = _render_body(page_content, facts, as_json=as_json)
+            return _build_response(request, page_content, body, headers, as_json=as_json)
+        # the page says how long ago things were: its tag is valid for an hour
         hour = int(datetime.now(UTC).timestamp() // 3600)
         parts = [request.query_params.get(name) for name in varying_parameters]
         if compute_state is not None:
             extra_state = await compute_state(page_context)
         else:
             extra_state = None
-        made_from = (
+        page_state = (
             build_frame_tag(facts),
             request.url.path,
             parts,
@@ -274,7 +262,8 @@ def build_page_endpoint(
             hour,
             extra_state,
         )
-        headers["etag"] = tag = services.compute_etag(repr(made_from).encode())
+        tag = services.compute_etag(repr(page_state).encode())
+        headers["etag"] = tag
         if services.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         cached_body = documents.find(tag)
@@ -282,11 +271,11 @@ def build_page_endpoint(
             page_content = await build_content(page_context)
             if page_content.status != 200:
                 headers.pop("etag")
-                return _build_response(
-                    request, page_content, _render_body(page_content, facts, as_json=as_json), headers, as_json=as_json
-                )
+                body = _render_body(page_content, facts, as_json=as_json)
+                return _build_response(request, page_content, body, headers, as_json=as_json)
             cached_body = documents.get_or_build(tag, lambda: _render_body(page_content, facts, as_json=as_json))
-        headers |= {} if build_headers is None else await anyio.to_thread.run_sync(build_headers, page_context)
+        if build_headers is not None:
+            headers |= await anyio.to_thread.run_sync(build_headers, page_context)
         return _build_response(request, None, cached_body, headers, as_json=as_json)
 
     error_responder = build_error_responder(context, suggest_pages=True, with_switches=documents is None)
@@ -296,7 +285,7 @@ def build_page_endpoint(
 def build_json_endpoint(
     build_content: Callable[[PageContext], Awaitable[PageContent]], context: ServiceContext
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint of what only scripts ask for; tagged by its own content, so that nothing is sent twice."""
+    """Return the endpoint of a JSON answer for scripts, tagged by its content, so that nothing is sent twice."""
 
     async def send_json(request: Request) -> Response:
         page_context = build_page_context(request, context)
@@ -304,13 +293,8 @@ def build_json_endpoint(
         body = _render_body(page_content, {}, as_json=True)
         etag = services.compute_etag(body)
         headers = services.build_cache_headers(etag, is_public=page_context.access_key == "public", vary=VARY_HEADERS)
-        return services.answer_with_etag(
-            request,
-            {**headers, "content-type": JSON_MEDIA_TYPE, **page_content.headers},
-            JSON_MEDIA_TYPE,
-            body,
-            page_content.status,
-        )
+        all_headers = {**headers, "content-type": JSON_MEDIA_TYPE, **page_content.headers}
+        return services.answer_with_etag(request, all_headers, JSON_MEDIA_TYPE, body, page_content.status)
 
     return answer_errors(send_json, build_error_responder(context, always_json=True))
 
@@ -318,9 +302,9 @@ def build_json_endpoint(
 def build_error_responder(
     context: ServiceContext, *, always_json: bool = False, suggest_pages: bool = False, with_switches: bool = False
 ) -> Callable[[Request, Exception], Response]:
-    """Make the page, or the JSON, of errors: what is wrong, and what helps.
+    """Return the responder of errors: a page, or JSON, with the message and the remedy.
 
-    Of a `suggest_pages` also which others may have been meant.
+    With `suggest_pages`, the page of an unknown address also lists pages with similar names.
     """
 
     def send_error(request: Request, error: Exception) -> Response:
@@ -329,48 +313,37 @@ def build_error_responder(
         message = translator.translate_error(error, services.get_request_id(request))
         http_status = services.find_http_status(error)
         error_headers = services.build_error_headers(error)
-        status, headers = (
-            http_status,
-            {**error_headers, "cache-control": "no-store", "vary": VARY_HEADERS},
-        )
+        status = http_status
+        headers = {**error_headers, "cache-control": "no-store", "vary": VARY_HEADERS}
         if isinstance(error, UnauthenticatedError) and _can_log_in(request):
             login_address = _build_login_address(request, context)
             return Response(status_code=303, headers={**headers, "location": login_address})
         if always_json or is_json_requested(request):
-            body = {
-                "message": message,
-                "remedy": translator(error.remedy if isinstance(error, HvenError) else ""),
-                "status": status,
-            }
+            remedy = error.remedy if isinstance(error, HvenError) else ""
+            body = {"message": message, "remedy": translator(remedy), "status": status}
             return Response(orjson.dumps(body), status, {**headers, "content-type": JSON_MEDIA_TYPE})
         frame = build_frame(request, context)
         facts = {**frame, "switch": build_query_suffix(request) if with_switches else ""}
-        similar_pages = (
-            find_similar_pages(_split_path_words(request.url.path), build_page_context(request, context))
-            if suggest_pages and status == 404
-            else ()
-        )
-        return services.answer_with_body(
-            request,
-            render_error_page(facts, status, message, near=similar_pages),
-            {**build_page_headers(), **headers},
-            status,
-        )
+        similar_pages: Sequence[dict[str, str]] = ()
+        if suggest_pages and status == 404:
+            words = _split_path_words(request.url.path)
+            similar_pages = find_similar_pages(words, build_page_context(request, context))
+        page = render_error_page(facts, status, message, near=similar_pages)
+        return services.answer_with_body(request, page, {**build_page_headers(), **headers}, status)
 
     return send_error
 
 
 def _can_log_in(request: Request) -> bool:
-    """Return whether a person looks at a page: to these a browser would show a box of its own for name and password."""
+    """Return whether a browser asks for a page: on status 401 it would open its own dialog for name and password."""
     accepted_types = request.headers.get("accept", "").lower()
-    is_browser = (
-        "text/html" in accepted_types and "application/xhtml+xml" in accepted_types
-    )  # Java's client sends the first alone
+    # Java's client sends text/html alone
+    is_browser = "text/html" in accepted_types and "application/xhtml+xml" in accepted_types
     return request.method in {"GET", "HEAD"} and is_browser and not is_json_requested(request)
 
 
 def _build_login_address(request: Request, context: ServiceContext) -> str:
-    """Return the page of the log-in, which leads back to the page that was asked for."""
+    """Return the address of the log-in page, which leads back to the requested page."""
     facts = build_frame(request, context)
     if request.url.query:
         query = f"?{request.url.query}"
@@ -385,19 +358,19 @@ def _build_login_address(request: Request, context: ServiceContext) -> str:
 
 
 def send_not_found(request: Request, context: ServiceContext) -> Response:
-    """Answer for an address that no page and no service has: as a page for people, as JSON or plain text for programs.
+    """Answer a request for an unknown address: a page for browsers, JSON or plain text for programs.
 
     Parameters
     ----------
     request
-        For that address.
+        The request for that address.
     context
-        Site, reader and faces.
+        The site, its users and its services.
 
     Returns
     -------
     response
-        404.
+        A response with status 404.
     """
     path = request.url.path
     not_found_text = f"there is nothing at {path}; / lists what is here"
@@ -405,17 +378,11 @@ def send_not_found(request: Request, context: ServiceContext) -> Response:
     if is_json_requested(request):
         remedy = "the first page lists what is here, /openapi.json what programs can ask"
         answer = {"message": f"{not_found_text} [request {request_id}]", "remedy": remedy, "status": 404}
-        return Response(
-            orjson.dumps(answer),
-            404,
-            {"content-type": JSON_MEDIA_TYPE, "cache-control": "no-store", "vary": VARY_HEADERS},
-        )
+        headers = {"content-type": JSON_MEDIA_TYPE, "cache-control": "no-store", "vary": VARY_HEADERS}
+        return Response(orjson.dumps(answer), 404, headers)
     if "text/html" not in request.headers.get("accept", "").lower():
-        return Response(
-            f"{not_found_text} [request {request_id}]\n",
-            404,
-            {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store", "vary": VARY_HEADERS},
-        )
+        headers = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store", "vary": VARY_HEADERS}
+        return Response(f"{not_found_text} [request {request_id}]\n", 404, headers)
     page_context = build_page_context(request, context)
     words = _split_path_words(path)
     frame = build_frame(request, context)
@@ -428,41 +395,35 @@ def send_not_found(request: Request, context: ServiceContext) -> Response:
         words=" ".join(words)[:100],
         request_id=request_id,
     )
-    return services.answer_with_body(
-        request, body, {**build_page_headers(), "cache-control": "no-store", "vary": VARY_HEADERS}, 404
-    )
+    headers = {**build_page_headers(), "cache-control": "no-store", "vary": VARY_HEADERS}
+    return services.answer_with_body(request, body, headers, 404)
 
 
 def find_similar_pages(words: Sequence[str], page_context: PageContext) -> list[dict[str, str]]:
-    """Return the pages of collections and tables whose names are like one of some words."""
+    """Return the pages of collections and tables with names similar to one of some words."""
     pages_by_name: dict[str, dict[str, str]] = {}
     for schema in page_context.catalogue.schemas:
         resource = page_context.published_state.resources.get(schema.name)
         if resource is None:
             continue
         collection_title = resource.title or schema.name
-        pages_by_name.setdefault(
-            schema.name.lower(),
-            {"title": collection_title, "url": f"{page_context.base}/collections/{quote(schema.name)}"},
-        )
+        collection_page = {"title": collection_title, "url": f"{page_context.base}/collections/{quote(schema.name)}"}
+        pages_by_name.setdefault(schema.name.lower(), collection_page)
         for table in schema.tables:
             if table.qualified_name in page_context.published_state.tables_by_name:
-                url = build_table_address(page_context.base, table)
-                pages_by_name.setdefault(
-                    table.qualified_name.lower(),
-                    {"title": f"{collection_title}: {table.title or table.name}", "url": url},
-                )
-                pages_by_name.setdefault(
-                    f"{table.name.lower()} ", {"title": f"{collection_title}: {table.title or table.name}", "url": url}
-                )
-    similar_names = [
-        name for word in words for name in difflib.get_close_matches(word.lower(), pages_by_name, n=3, cutoff=0.6)
-    ]
-    return list({pages_by_name[name]["url"]: pages_by_name[name] for name in similar_names}.values())[:5]
+                table_title = f"{collection_title}: {table.title or table.name}"
+                table_page = {"title": table_title, "url": build_table_address(page_context.base, table)}
+                pages_by_name.setdefault(table.qualified_name.lower(), table_page)
+                pages_by_name.setdefault(f"{table.name.lower()} ", table_page)
+    similar_pages = {}
+    for word in words:
+        for name in difflib.get_close_matches(word.lower(), pages_by_name, n=3, cutoff=0.6):
+            similar_pages[pages_by_name[name]["url"]] = pages_by_name[name]
+    return list(similar_pages.values())[:5]
 
 
 def _split_path_words(path: str) -> list[str]:
-    """Split an address that leads nowhere into words."""
+    """Split an unknown address into words."""
     parts = [
         part.removesuffix(".json").removesuffix(".html")
         for part in path.split("/")
@@ -474,21 +435,20 @@ def _split_path_words(path: str) -> list[str]:
 def _render_body(page_content: PageContent, frame_values: dict[str, Any], *, as_json: bool) -> bytes:
     if as_json:
         option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-        return orjson.dumps(
-            page_content.template_values if page_content.json_content is None else page_content.json_content,
-            default=str,
-            option=option,
-        )
+        content = page_content.template_values if page_content.json_content is None else page_content.json_content
+        return orjson.dumps(content, default=str, option=option)
     return render_page(page_content.template, frame_values, **page_content.template_values)
 
 
 def _build_response(
     request: Request, page_content: PageContent | None, body: bytes, headers: Mapping[str, str], *, as_json: bool
 ) -> Response:
-    all_headers = {**headers, **(page_content.headers if page_content is not None else {})}
+    all_headers = dict(headers)
+    status = 200
+    if page_content is not None:
+        all_headers |= page_content.headers
+        status = page_content.status
     if as_json:
-        all_headers = {**all_headers, "content-type": JSON_MEDIA_TYPE}
+        all_headers["content-type"] = JSON_MEDIA_TYPE
         all_headers.pop("content-security-policy", None)
-    return services.answer_with_body(
-        request, body, all_headers, page_content.status if page_content is not None else 200
-    )
+    return services.answer_with_body(request, body, all_headers, status)

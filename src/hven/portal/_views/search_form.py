@@ -1,7 +1,4 @@
-"""The form of a search as its page shows it.
-
-Fields with what stands in them, their faults, and what is asked as a list of its own.
-"""
+"""Build the form of a search for its page: fields with their values and faults, and the conditions as a list."""
 
 from __future__ import annotations
 
@@ -38,86 +35,76 @@ if TYPE_CHECKING:
     from hven.portal._explore.search_fields import FormField
 
 FORM_PARAMETERS = (WORDS_PARAMETER, NEAR_PARAMETER, CADENCE_PARAMETER)  # fields of the form that are no columns
-MAX_LISTED_CODES = 60  # codes that a list shows
-MIN_INITIAL_FIELDS = 5  # fields that a form begins with: it has room for one more
+MAX_LISTED_CODES = 60  # codes of a selection list
+MIN_INITIAL_FIELDS = 5  # a form with fewer fields has space for a further one
 
 
 def build_form(
     search: TableSearch, runner: QueryRunner | None, labels: ColumnLabels, *, column_names: Iterable[str] | None = None
 ) -> dict[str, Any]:
-    """Return the form of a search; `column_names` are the only columns that it has."""
+    """Build the form of a search; with `column_names`, it has fields of these columns only."""
     written_values = list_written_values(search)
-    if column_names is None:
-        wanted_names = None
-    else:
+    wanted_names = None
+    if column_names is not None:
         wanted_names = {name.lower() for name in column_names}
+    constant_names = frozenset[str]()
     if runner is not None:
         constant_names = find_uninformative_columns(search.table, runner)
-    else:
-        constant_names = frozenset[str]()
     choice_columns = _find_choice_columns(search.table, runner)
-    form_fields = [
-        {
-            **describe_field(form_field, written_values.get(form_field.name, ()), labels),
-            "choices": form_field.column.name in choice_columns and not form_field.is_pair,
-        }
-        for form_field in search_fields.build_form_fields(
-            search.table, [name for name in written_values if not name.startswith("_")]
+    written_columns = [name for name in written_values if not name.startswith("_")]
+    form_fields = []
+    for form_field in search_fields.build_form_fields(search.table, written_columns):
+        if wanted_names is not None and form_field.name.lower() not in wanted_names:
+            continue
+        is_useless = _is_constant_field(form_field, constant_names, labels) or _is_picture_field(
+            form_field, search.table
         )
-        if (wanted_names is None or form_field.name.lower() in wanted_names)
-        and (
-            form_field.name in written_values
-            or not (
-                _is_constant_field(form_field, constant_names, labels) or _is_picture_field(form_field, search.table)
-            )
-        )
-    ]
+        if is_useless and form_field.name not in written_values:
+            continue
+        field_facts = describe_field(form_field, written_values.get(form_field.name, ()), labels)
+        field_facts["choices"] = form_field.column.name in choice_columns and not form_field.is_pair
+        form_fields.append(field_facts)
+    initial_names = _choose_initial_fields(form_fields, search.table) if wanted_names is None else ()
+    kept_parameters = []
+    for name, value in search.list_parameters():
+        is_form_field = name in FORM_PARAMETERS or _has_column(search.table, name)
+        if name.startswith("_") and not is_form_field:
+            kept_parameters.append((name, value))
     return {
         "fields": form_fields,
-        "sections": _group_sections(
-            form_fields, _choose_initial_fields(form_fields, search.table) if wanted_names is None else ()
-        ),
+        "sections": _group_sections(form_fields, initial_names),
         "words": search.words or dict(search.wrong).get(WORDS_PARAMETER, ""),
         "place": describe_place(search),
         "every": describe_cadence(search, runner, labels),
-        "faults": {
-            form_field.field: {"message": form_field.message, "remedy": form_field.remedy}
-            for form_field in search.faults
-        },
-        "kept": [
-            (name, value)
-            for name, value in search.list_parameters()
-            if name.startswith("_") and name not in FORM_PARAMETERS and not _has_column(search.table, name)
-        ],
+        "faults": {fault.field: {"message": fault.message, "remedy": fault.remedy} for fault in search.faults},
+        "kept": kept_parameters,
     }
 
 
 def _choose_initial_fields(form_fields: Sequence[dict[str, Any]], table: Table) -> tuple[str, ...]:
-    """Return the fields that a form begins with.
+    """Return the names of the fields that a form begins with.
 
-    Where the usual ones of a table are few, and none is of light, that one is, too.
+    If these are few and none is spectral, the spectral ones are added.
     """
     initial_names = search_fields.list_initial_fields(table)
     initial_fields = [form_field for form_field in form_fields if _is_initial_field(form_field, initial_names)]
-    if (
-        table.form
-        or not initial_names
-        or len(initial_fields) >= MIN_INITIAL_FIELDS
-        or any(form_field["light"] for form_field in initial_fields)
-    ):
+    has_enough_fields = len(initial_fields) >= MIN_INITIAL_FIELDS
+    has_spectral_field = any(form_field["light"] for form_field in initial_fields)
+    if table.form or not initial_names or has_enough_fields or has_spectral_field:
         return initial_names
-    return (*initial_names, *(form_field["name"].lower() for form_field in form_fields if form_field["light"]))
+    spectral_names = [form_field["name"].lower() for form_field in form_fields if form_field["light"]]
+    return (*initial_names, *spectral_names)
 
 
 def _is_initial_field(form_field: Mapping[str, Any], initial_names: Sequence[str]) -> bool:
-    """Return whether a field is among the first ones, or of a column of the table's own."""
-    return form_field["name"].lower() in {name.lower() for name in initial_names} or (
-        not form_field["section"] and form_field["principal"]
-    )
+    """Return whether a field is among the initial ones, or of a principal column of the table's own."""
+    if form_field["name"].lower() in {name.lower() for name in initial_names}:
+        return True
+    return not form_field["section"] and form_field["principal"]
 
 
 def _is_constant_field(form_field: FormField, constant_names: Collection[str], labels: ColumnLabels) -> bool:
-    """Return whether nothing is found by a field, as all rows say the same."""
+    """Return whether all rows have the same value, so that a field is useless."""
     if not form_field.is_pair:
         return form_field.column.name in constant_names
     _, low, high = labels.range_pairs[form_field.column.name]
@@ -125,12 +112,12 @@ def _is_constant_field(form_field: FormField, constant_names: Collection[str], l
 
 
 def _is_picture_field(form_field: FormField, table: Table) -> bool:
-    """Return whether a field is of addresses of pictures, which nobody searches by unless the descriptor says so."""
+    """Return whether a field is of picture addresses: only a descriptor puts these into a form."""
     return classify_column(form_field.column, table) == "picture" and form_field.name not in table.form
 
 
 def _find_choice_columns(table: Table, runner: QueryRunner | None) -> set[str]:
-    """Return the columns whose choices stand in their field."""
+    """Return the columns whose field shows all their choices."""
     if runner is None:
         return set()
     return {
@@ -141,7 +128,7 @@ def _find_choice_columns(table: Table, runner: QueryRunner | None) -> set[str]:
 
 
 def list_written_values(search: TableSearch) -> dict[str, tuple[str, ...]]:
-    """Return what was written into each field, understood or not."""
+    """Return the values that the reader wrote into each field, valid or not."""
     values_by_field = dict(search.conditions)
     for name, value in search.wrong:
         values_by_field[name] = (*values_by_field.get(name, ()), value)
@@ -149,7 +136,7 @@ def list_written_values(search: TableSearch) -> dict[str, tuple[str, ...]]:
 
 
 def describe_field(form_field: FormField, values: Sequence[str], labels: ColumnLabels) -> dict[str, Any]:
-    """Return a field with what stands in it."""
+    """Describe a field with its values."""
     column = form_field.column
     if form_field.kind in {"time", "range"}:
         parts = search_fields.split_condition(values, is_time=form_field.kind == "time")
@@ -171,7 +158,13 @@ def describe_field(form_field: FormField, values: Sequence[str], labels: ColumnL
     else:
         options = {"true": "", "false": ""}
     if kind in {"code", "flag"} and parts.low and parts.low.lower() not in {*options, "null"}:
-        kind = "text"  # several of them, or a condition that a list has no line for
+        kind = "text"  # several values, or a condition that the selection list does not offer
+    if kind == "time":
+        units = search_fields.MARGIN_UNITS
+    else:
+        own_units = [parts.unit] if parts.unit else []
+        units = tuple(dict.fromkeys([*form_field.units, *own_units]))
+    is_circular = any(word in (column.ucd or "") for word in (".lon", "pos.eq.ra", ".azi"))
     return {
         "name": form_field.name,
         "label": labels.label_field(form_field.name),
@@ -183,13 +176,9 @@ def describe_field(form_field: FormField, values: Sequence[str], labels: ColumnL
         "around": parts.margin,
         "given": parts.unit or ("" if values else usual_unit),
         "usual": usual_unit,
-        "units": search_fields.MARGIN_UNITS
-        if kind == "time"
-        else tuple(dict.fromkeys([*form_field.units, *([parts.unit] if parts.unit else [])])),
+        "units": units,
         "codes": codes,
-        "round": column.unit == "deg"
-        and kind == "range"
-        and any(word in (column.ucd or "") for word in (".lon", "pos.eq.ra", ".azi")),
+        "round": column.unit == "deg" and kind == "range" and is_circular,
         "light": kind == "range" and is_spectral(column),
         "principal": column.is_principal,
         "section": column.section or "",
@@ -198,17 +187,16 @@ def describe_field(form_field: FormField, values: Sequence[str], labels: ColumnL
 
 
 def describe_place(search: TableSearch) -> dict[str, Any] | None:
-    """Return the fields of a place; None: the table has no positions."""
-    if find_position_columns(search.table) is None and not any(
-        column.name.lower() == "s_region" for column in search.table.columns
-    ):
+    """Describe the fields of a place; None if the table has no positions."""
+    has_footprints = any(column.name.lower() == "s_region" for column in search.table.columns)
+    if find_position_columns(search.table) is None and not has_footprints:
         return None
     place_fields = _describe_place_values(search)
     return {**place_fields, "body": is_on_body(search.table)}
 
 
 def _format_radius(circle: SearchCircle) -> tuple[str, str]:
-    """Return a radius as it was written, if that is a length, else in the unit that suits it: number and unit."""
+    """Return number and unit of a radius: as written if it is a length, otherwise in a suitable unit."""
     radius_match = re.fullmatch(r"(\S*?)\s*([A-Za-z]+)", circle.radius_text)
     if radius_match is not None:
         return (radius_match[1], radius_match[2])
@@ -221,7 +209,8 @@ def _describe_place_values(search: TableSearch) -> dict[str, Any]:
         if "," in invalid_text:
             centre, _, radius = invalid_text.rpartition(",")
         else:
-            centre, _, radius = (invalid_text, "", "1")
+            centre = invalid_text
+            radius = "1"
         number, _, unit = radius.strip().partition(" ")
         return {"centre": centre, "size": number, "unit": unit or "deg", "found": ""}
     if search.near is None:
@@ -238,17 +227,18 @@ def _describe_place_values(search: TableSearch) -> dict[str, Any]:
 
 
 def describe_cadence(search: TableSearch, runner: QueryRunner | None, labels: ColumnLabels) -> dict[str, Any] | None:
-    """Return the fields of a cadence; None: rows of this table cannot be thinned."""
+    """Describe the fields of a cadence; None if rows of this table cannot be thinned."""
     table = search.table
     if cadence.find_time_column(table) is None or len(table.primary) != 1:
         return None
     invalid_text = dict(search.wrong).get(CADENCE_PARAMETER)
-    length, _, group_column = (invalid_text or ("" if search.every is None else str(search.every))).partition(",")
+    cadence_text = "" if search.every is None else str(search.every)
+    length, _, group_column = (invalid_text or cadence_text).partition(",")
+    names = []
     if runner is not None:
         names = [column.name for column in facets.find_facet_columns(table, runner)]
-    else:
-        names = []
-    names = list(dict.fromkeys([*names, *([group_column] if group_column else [])]))
+    if group_column and group_column not in names:
+        names.append(group_column)
     return {
         "length": length,
         "each": group_column,
@@ -258,17 +248,16 @@ def describe_cadence(search: TableSearch, runner: QueryRunner | None, labels: Co
 
 
 def build_chips(search: TableSearch, labels: ColumnLabels) -> list[dict[str, str]]:
-    """Return what is asked, each with the address that asks for all else."""
+    """Describe each condition, with the address of the search without it."""
     condition_chips = []
     columns_by_name = {column.name: column for column in search.table.columns}
     for name, values in search.conditions:
-        other_parameters = [
-            (parameter_name, value) for parameter_name, value in search.list_parameters() if parameter_name != name
-        ]
-        value_text = ", ".join(
-            labels.translate_code(columns_by_name[name], value) if name in columns_by_name else value
-            for value in values
-        )
+        other_parameters = [pair for pair in search.list_parameters() if pair[0] != name]
+        column = columns_by_name.get(name)
+        shown_values = values
+        if column is not None:
+            shown_values = tuple(labels.translate_code(column, value) for value in values)
+        value_text = ", ".join(shown_values)
         chip = {**_build_chip(name, value_text, other_parameters), "label": labels.label_field(name)}
         condition_chips.append({**chip, **_describe_period(search.table, name, values)})
     own_conditions = {
@@ -278,47 +267,50 @@ def build_chips(search: TableSearch, labels: ColumnLabels) -> list[dict[str, str
         NEAR_PARAMETER: "",
     }
     if search.near is not None:
-        own_conditions[NEAR_PARAMETER] = (
-            f"{search.near.name or f'{search.near.longitude:.6g}, {search.near.latitude:.6g}'}, "
-            f"{' '.join(_format_radius(search.near))}"
-        )
-    condition_chips += [
-        _build_chip(name, value, [pair for pair in search.list_parameters() if pair[0] != name])
-        for name, value in own_conditions.items()
-        if value
-    ]
+        centre = search.near.name or f"{search.near.longitude:.6g}, {search.near.latitude:.6g}"
+        own_conditions[NEAR_PARAMETER] = f"{centre}, {' '.join(_format_radius(search.near))}"
+    for name, value in own_conditions.items():
+        if value:
+            other_parameters = [pair for pair in search.list_parameters() if pair[0] != name]
+            condition_chips.append(_build_chip(name, value, other_parameters))
     return condition_chips
 
 
 def describe_field_parts(search: TableSearch) -> dict[str, dict[str, str]]:
-    """Return what stands in the fields of columns, for scripts."""
-    described_fields = [
-        describe_field(form_field, values, ColumnLabels(table=search.table))
-        for form_field in search_fields.build_form_fields(search.table, list_written_values(search))
-        if (values := list_written_values(search).get(form_field.name))
-    ]
-    return {
-        form_field["name"]: {
-            "low": form_field["low"],
-            "high": form_field["high"],
-            "around": form_field["around"],
-            "unit": form_field["given"],
-        }
-        for form_field in described_fields
-    }
+    """Return the values in the fields of columns, for scripts."""
+    written_values = list_written_values(search)
+    labels = ColumnLabels(table=search.table)
+    field_parts = {}
+    for form_field in search_fields.build_form_fields(search.table, written_values):
+        values = written_values.get(form_field.name)
+        if values:
+            field_facts = describe_field(form_field, values, labels)
+            field_parts[field_facts["name"]] = {
+                "low": field_facts["low"],
+                "high": field_facts["high"],
+                "around": field_facts["around"],
+                "unit": field_facts["given"],
+            }
+    return field_parts
 
 
 def _describe_period(table: Table, name: str, values: Sequence[str]) -> dict[str, str]:
-    """Rephrase a time as one day, month or year: what reads better than from and to."""
-    if len(values) != 1 or not any(
-        form_field.name == name and form_field.kind == "time"
-        for form_field in search_fields.build_form_fields(table, [name])
-    ):
+    """Describe a time condition as one day, month or year, which reads better than a range."""
+    form_fields = search_fields.build_form_fields(table, [name])
+    is_time = any(form_field.name == name and form_field.kind == "time" for form_field in form_fields)
+    if len(values) != 1 or not is_time:
         return {}
     parts = search_fields.split_condition(values, is_time=True)
-    if parts.margin or parts.high or not (date_match := search_fields.DATE_PATTERN.fullmatch(parts.low)):
+    date_match = search_fields.DATE_PATTERN.fullmatch(parts.low)
+    if parts.margin or parts.high or date_match is None:
         return {}
-    return {"when": "day" if date_match[2] else "month" if date_match[1] else "year", "value": parts.low}
+    if date_match[2]:
+        period = "day"
+    elif date_match[1]:
+        period = "month"
+    else:
+        period = "year"
+    return {"when": period, "value": parts.low}
 
 
 def _build_chip(name: str, value: str, other_parameters: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -331,7 +323,7 @@ def _build_chip(name: str, value: str, other_parameters: Sequence[tuple[str, str
 
 
 def _group_sections(form_fields: Sequence[dict[str, Any]], initial_names: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Group fields into sections: what the form begins with, those of the descriptor or its standard, the others."""
+    """Group fields into sections: the initial fields, the sections of the descriptor or its standard, the others."""
     order = {name.lower(): place for place, name in enumerate(initial_names)}
     fields_by_section: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     has_sections = any(form_field["section"] for form_field in form_fields)
@@ -340,59 +332,66 @@ def _group_sections(form_fields: Sequence[dict[str, Any]], initial_names: Sequen
         if is_initial:
             key = ("", True)
         else:
-            key = (form_field["section"], form_field["principal"] or bool(has_sections and form_field["section"]))
+            is_listed_section = bool(has_sections and form_field["section"])
+            key = (form_field["section"], form_field["principal"] or is_listed_section)
         fields_by_section.setdefault(key, []).append(form_field)
     fields_by_section.get(("", True), []).sort(key=lambda form_field: order.get(form_field["name"].lower(), len(order)))
-    listed = [
-        {
+    sections = []
+    for (name, principal), section_fields in fields_by_section.items():
+        is_main = not name and principal
+        is_open_by_default = not order and name in {"target", "time"}
+        has_values = any(form_field["asked"] for form_field in section_fields)
+        section = {
             "name": name or ("main" if principal else "more"),
             "fields": section_fields,
-            "open": (not name and principal)
-            or (not order and name in {"target", "time"})
-            or any(form_field["asked"] for form_field in section_fields),
+            "open": is_main or is_open_by_default or has_values,
         }
-        for (name, principal), section_fields in fields_by_section.items()
-    ]
-    return sorted(listed, key=lambda form_field: {"main": -1, "more": 1}.get(form_field["name"], 0))
+        sections.append(section)
+    return sorted(sections, key=lambda section: {"main": -1, "more": 1}.get(section["name"], 0))
 
 
 def describe_relaxed_searches(
     search: TableSearch, runner: QueryRunner, labels: ColumnLabels, observation_key: ObservationKey | None = None
 ) -> list[dict[str, Any]]:
-    """Return what would be found without each condition, where all together find nothing; `observation_key`.
+    """Describe the searches without single conditions, for a search that finds nothing.
 
-    Lines are observations.
+    With `observation_key`, the counted lines are observations.
     """
-    chips_by_name = {relaxed_search["name"]: relaxed_search for relaxed_search in build_chips(search, labels)}
+    chips_by_name = {chip["name"]: chip for chip in build_chips(search, labels)}
     if observation_key is None:
         relaxed = row_pages.relax_search(search, runner)
     else:
         relaxed = row_pages.relax_search(
             search, runner, to_lines=lambda relaxed_search: build_line_search(relaxed_search, observation_key)
         )
-    return [
-        {
-            "left": [
-                {**chips_by_name[name], "range": _format_value_range(ends, labels)}
-                for name, ends in relaxed_search.value_ranges.items()
-            ],
+    descriptions = []
+    for relaxed_search in relaxed:
+        if not relaxed_search.value_ranges.keys() <= chips_by_name.keys():
+            continue
+        removed_conditions = [
+            {**chips_by_name[name], "range": _format_value_range(ends, labels)}
+            for name, ends in relaxed_search.value_ranges.items()
+        ]
+        description = {
+            "left": removed_conditions,
             "rows": relaxed_search.row_count,
             "observations": observation_key is not None,
             "address": relaxed_search.search.write_address(),
         }
-        for relaxed_search in relaxed
-        if relaxed_search.value_ranges.keys() <= chips_by_name.keys()
-    ]
+        descriptions.append(description)
+    return descriptions
 
 
 def _format_value_range(extremes: row_pages.RowPage | None, labels: ColumnLabels) -> str:
-    """Say from where to where the values of a condition are that finds nothing; nothing where they have no range."""
+    """Format the range of the values of a condition that finds nothing; empty if they have no range."""
     if extremes is None:
         return ""
     (column_heading,) = build_headings(extremes, labels.table, labels=labels)
-    single_rows = [replace(extremes, rows=extremes.rows.slice(at, 1)) for at in (0, 1)]  # each with its own decimals
+    single_rows = [
+        replace(extremes, rows=extremes.rows.slice(at, 1)) for at in (0, 1)
+    ]  # each end keeps its own decimals
     ends = [format_cells(row_page, labels.table, labels=labels)[0][0] for row_page in single_rows]
-    if column_heading.kind == "code" or any(row_page is None for row_page in ends):
+    if column_heading.kind == "code" or None in ends:
         return ""
     joined_cell = join_cells(*(ends[::-1] if column_heading.scale.is_inverse else ends))
     if joined_cell is None:

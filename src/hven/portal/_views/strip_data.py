@@ -1,6 +1,6 @@
-"""``/collections/NAME/TABLE/strip``: a table at first sight, as numbers and drawn as a part of its page.
+"""Serve ``/collections/NAME/TABLE/strip``: the overview of a table, as numbers or drawn as a part of its page.
 
-Where one row stands in it.
+It can also return the position of one row in the strip.
 """
 
 from __future__ import annotations
@@ -36,23 +36,20 @@ if TYPE_CHECKING:
     from hven.portal._explore.strip_bins import ColumnBins
     from hven.services.face import ServiceContext
 
-BAR_HEIGHT = 100  # of the bars' own units
-MIN_BAR_HEIGHT = 2.0  # of these: what is there at all is seen
+BAR_HEIGHT = 100  # in units of the drawing
+MIN_BAR_HEIGHT = 2.0  # so that a bin with few rows stays visible
 SHADE_COUNT = 4
-CELLS_PER_LINK = 6  # cells of the map that one link is for, across and up
-TIME_TICKS = 5  # of an axis of time
+CELLS_PER_LINK = 6  # cells of the map that one link covers, in both directions
+TIME_TICKS = 5  # of a time axis
 RANGE_DASH = " \u2013 "
-COMPARISON_SIGNS = "≥ ", "≤ "  # before the lower end of what has no upper one, and the other way round
+COMPARISON_SIGNS = "≥ ", "≤ "  # before the only end of a half-open range: a lower end, an upper end
 PART_PARAMETER = "_only"
-STRIP_PARAMETER = "_strip"  # `now`: a page without scripts is to have it, however long it takes
-MAX_IMMEDIATE_ROWS = 200_000  # rows of a table that are counted while its page is made
+STRIP_PARAMETER = "_strip"  # `now`: the page must contain the strip, however long that takes
+MAX_IMMEDIATE_ROWS = 200_000  # a table with more rows is counted after its page is sent
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route the address of the strip: its numbers; as it is drawn (``_only=drawn``).
-
-    Where one row stands in it (``_only=row&_row=KEY``).
-    """
+    """Route the strip: its numbers, its drawing (``_only=drawn``), or one row's position (``_only=row&_row=KEY``)."""
 
     async def answer_strip(page_context: PageContext) -> PageContent:
         def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
@@ -68,15 +65,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 return {"html": templates.get_template("strip.html").render(strip=strip_content)}
             return _strip_to_json(strip_content)
 
-        return PageContent(template="", template_values=await run_while_connected(page_context.request, build_answer))
+        strip_answer = await run_while_connected(page_context.request, build_answer)
+        return PageContent(template="", template_values=strip_answer)
 
     return [Route("/collections/{name}/{table}/strip", build_json_endpoint(answer_strip, context))]
 
 
 def build_page_strip(table_view: TableView, *, immediately: bool = False) -> dict[str, Any] | None:
-    """Return the strip as a page begins with it: counted where that is quick, else for its script to ask for; None.
+    """Return the strip for the first view of a page, or None if there is nothing to draw.
 
-    There is nothing to draw.
+    It is counted now if that is quick; otherwise a script of the page fetches it.
     """
     try:
         strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
@@ -86,14 +84,14 @@ def build_page_strip(table_view: TableView, *, immediately: bool = False) -> dic
         if immediately or (rows is not None and rows <= MAX_IMMEDIATE_ROWS):
             return {**build_strip_content(table_view), "rooms": _list_strip_parts(strip_layout)}
     except HvenError:
-        return None  # a page is more than its first sight
+        return None  # the page works without the strip
     return {"later": True, "parts": [], "time": None, "map": None, "rooms": _list_strip_parts(strip_layout)}
 
 
 def choose_first_plot(table_view: TableView) -> str:
-    """Name what a plot shows before anybody chose.
+    """Return the columns of a plot before the reader chooses any.
 
-    The two columns that tell most, else one with the time, else one alone.
+    These are the two most informative columns, or else one of them with the time, or one alone.
     """
     try:
         strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
@@ -106,20 +104,19 @@ def choose_first_plot(table_view: TableView) -> str:
 
 
 def _list_strip_parts(strip_layout: StripLayout) -> str:
-    """Name what room is kept for, in the words of the styles."""
-    return " ".join(
-        name
-        for name, strip_part in (
-            ("time", strip_layout.time),
-            ("map", strip_layout.overview_map),
-            ("parts", strip_layout.histograms),
-        )
-        if strip_part is not None and strip_part != ()
-    )
+    """Return the names of the parts that the style sheet reserves space for."""
+    names = []
+    if strip_layout.time is not None:
+        names.append("time")
+    if strip_layout.overview_map is not None:
+        names.append("map")
+    if strip_layout.histograms:
+        names.append("parts")
+    return " ".join(names)
 
 
 def build_strip_content(table_view: TableView) -> dict[str, Any]:
-    """Return all that is drawn of a search."""
+    """Return the content of the strip of a search."""
     strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
     line_view = build_line_view(table_view)
     if strip_layout.column_names:
@@ -147,19 +144,16 @@ def build_strip_content(table_view: TableView) -> dict[str, Any]:
     }
     if matching_counts is None or total_counts is None:
         return strip_facts
-    drawn_parts = [
-        _draw_part(
-            column_bins, matching_counts.counts[at], total_counts.counts[at] if is_narrowed else None, table_view
-        )
-        for at, column_bins in enumerate(strip_layout.bins)
-    ]
+    drawn_parts = []
+    for at, column_bins in enumerate(strip_layout.bins):
+        part_totals = total_counts.counts[at] if is_narrowed else None
+        drawn_parts.append(_draw_part(column_bins, matching_counts.counts[at], part_totals, table_view))
     if strip_layout.time is not None:
         strip_facts["time"] = drawn_parts.pop(0)
     strip_facts["parts"] = drawn_parts
     if strip_layout.overview_map is not None:
-        strip_facts["map"] = _draw_map(
-            strip_layout.overview_map, matching_counts, total_counts if is_narrowed else None, table_view
-        )
+        map_totals = total_counts if is_narrowed else None
+        strip_facts["map"] = _draw_map(strip_layout.overview_map, matching_counts, map_totals, table_view)
     return strip_facts
 
 
@@ -176,10 +170,27 @@ def _draw_part(
     name = _quote_parameter_name(column.name)
     written_values = dict(search.conditions).get(column.name)
     other_parameters = [(key, value) for key, value in search.list_parameters() if key not in {name, "_row"}]
-    if written_values is None:
-        band = None
-    else:
-        band = column_bins.find_selected_band(written_values)
+    bin_count = len(column_bins)
+    band = None
+    if written_values is not None:
+        selected_band = column_bins.find_selected_band(written_values)
+        if selected_band is not None:
+            band_begin, band_end = selected_band
+            band_width = max(bin_count * (band_end - band_begin), 0.1)
+            band = [round(bin_count * band_begin, 2), round(band_width, 2)]
+    links = []
+    for at, count in enumerate(counts[1:].tolist()):
+        if count:
+            condition = f"{column_bins.lows[at]}..{column_bins.highs[at]}"
+            link = {
+                "at": at,
+                "said": _format_bin_range(*end_texts[at], is_inverted=scale.is_inverse),
+                "rows": count,
+                "address": urlencode([*other_parameters, (name, condition)]),
+            }
+            links.append(link)
+    first_end = end_texts[0][0] or end_texts[0][1]
+    last_end = end_texts[-1][1] or end_texts[-1][0]
     return {
         "column": column.name,
         "name": name,
@@ -187,7 +198,7 @@ def _draw_part(
         "unit": "" if column_bins.is_time else format_unit(scale.unit),
         "title": table_view.labels.describe_column(column),
         "time": column_bins.is_time,
-        "size": len(column_bins),
+        "size": bin_count,
         "lows": column_bins.lows,
         "highs": column_bins.highs,
         "counts": counts[1:].tolist(),
@@ -196,44 +207,27 @@ def _draw_part(
         "drawn": _draw_bars(counts[1:]),
         "every": "" if total_counts is None else _draw_bars(total_counts[1:]),
         "ends": _format_axis_ends(column_bins, end_texts, scale),
-        "said": _format_bin_range(end_texts[0][0] or end_texts[0][1], end_texts[-1][1] or end_texts[-1][0]),
+        "said": _format_bin_range(first_end, last_end),
         "asked": written_values is not None,
-        "band": None
-        if band is None
-        else [round(len(column_bins) * band[0], 2), round(max(len(column_bins) * (band[1] - band[0]), 0.1), 2)],
-        "links": [
-            {
-                "at": at,
-                "said": _format_bin_range(*end_texts[at], is_inverted=scale.is_inverse),
-                "rows": count,
-                "address": urlencode([*other_parameters, (name, f"{low}..{high}")]),
-            }
-            for at, (low, high, count) in enumerate(
-                zip(column_bins.lows, column_bins.highs, counts[1:].tolist(), strict=True)
-            )
-            if count
-        ],
+        "band": band,
+        "links": links,
         "without": urlencode(other_parameters),
     }
 
 
 def _label_bins(column: Column, labels: ColumnLabels) -> str:
-    """Call a column as its pair ``x_min``, ``x_max`` is called, where that has a word."""
+    """Return the label of a column; for a column of a pair ``x_min``, ``x_max``, the label of the pair if there is one."""
+    stem = ""
     if column.name in labels.range_pairs and not labels.is_raw:
         stem = labels.range_pairs[column.name][0]
-    else:
-        stem = ""
-    if stem:
-        stem_label = labels.label_field(stem)
-    else:
-        stem_label = ""
+    stem_label = labels.label_field(stem) if stem else ""
     if stem_label != stem:
         return stem_label
     return labels.label_column(column)
 
 
 def _quote_parameter_name(name: str) -> str:
-    """Name a column as an address does."""
+    """Return the name of a column as an address writes it."""
     if name in PORTAL_PARAMETERS:
         return f'"{name}"'
     return name
@@ -241,15 +235,16 @@ def _quote_parameter_name(name: str) -> str:
 
 def _draw_bars(counts: npt.NDArray[np.int64]) -> str:
     max_count = max(int(counts.max()), 1)
-    return "".join(
-        f"M{at} {BAR_HEIGHT}v-{max(BAR_HEIGHT * count / max_count, MIN_BAR_HEIGHT):.1f}h.9V{BAR_HEIGHT}z"
-        for at, count in enumerate(counts.tolist())
-        if count
-    )
+    paths = []
+    for at, count in enumerate(counts.tolist()):
+        if count:
+            height = max(BAR_HEIGHT * count / max_count, MIN_BAR_HEIGHT)
+            paths.append(f"M{at} {BAR_HEIGHT}v-{height:.1f}h.9V{BAR_HEIGHT}z")
+    return "".join(paths)
 
 
 def _format_bin_range(low: str, high: str, *, is_inverted: bool = False) -> str:
-    """Say what a bin has, in signs alone; `is_inverted`: what is told grows as the values fall."""
+    """Format the range of a bin with signs only; `is_inverted`: shown values fall as stored ones grow."""
     if low and high:
         if low == high:
             return low
@@ -260,7 +255,7 @@ def _format_bin_range(low: str, high: str, *, is_inverted: bool = False) -> str:
 
 
 def _format_bin_ends(column_bins: ColumnBins, scale: UnitScale) -> list[tuple[str, str]]:
-    """Write the ends of each bin for people; nothing where it has none."""
+    """Format the ends of each bin; an empty text for an open end."""
     if column_bins.is_time:
         return list(zip(column_bins.lows, column_bins.highs, strict=True))
 
@@ -269,7 +264,7 @@ def _format_bin_ends(column_bins: ColumnBins, scale: UnitScale) -> list[tuple[st
             value = scale.convert(float(end))
         else:
             value = math.inf
-        # the wavelength of a frequency of 0: there is no end
+        # the wavelength of frequency 0 is infinite: the bin is open
         if math.isfinite(value):
             return format_number(value)
         return ""
@@ -278,7 +273,7 @@ def _format_bin_ends(column_bins: ColumnBins, scale: UnitScale) -> list[tuple[st
 
 
 def _format_axis_ends(column_bins: ColumnBins, end_texts: Sequence[tuple[str, str]], scale: UnitScale) -> list[str]:
-    """Say where the bins begin and end, of times also what is between."""
+    """Format the begin and the end of the bins; for times, also ticks between them."""
     if column_bins.is_time:
         tick_numbers = [at * len(column_bins) // TIME_TICKS for at in range(TIME_TICKS)]
         tick_texts = [column_bins.lows[at] or column_bins.highs[at] for at in dict.fromkeys(tick_numbers)]
@@ -294,10 +289,9 @@ def _format_axis_ends(column_bins: ColumnBins, end_texts: Sequence[tuple[str, st
         scaled_edges = [scale.convert(float(edge)) for edge in column_bins.edges]
         first = format_number(scaled_edges[0] if math.isfinite(scaled_edges[0]) else scaled_edges[1])
         last = format_number(scaled_edges[-1])
-    return [
-        ("" if low else COMPARISON_SIGNS[not scale.is_inverse]) + first,
-        ("" if high else COMPARISON_SIGNS[scale.is_inverse]) + last,
-    ]
+    first_sign = "" if low else COMPARISON_SIGNS[not scale.is_inverse]
+    last_sign = "" if high else COMPARISON_SIGNS[scale.is_inverse]
+    return [first_sign + first, last_sign + last]
 
 
 def _draw_map(
@@ -306,33 +300,38 @@ def _draw_map(
     column_count, row_count = overview_map.grid_shape
     search = table_view.search
     counts = matching_counts.counts[-1]
-    mirrored = overview_map.kind == "sky"  # as one looks up
+    mirrored = overview_map.kind == "sky"  # the sky as seen from below: east is on the left
     fields = [_quote_parameter_name(field_name) for field_name in overview_map.fields]
     other_parameters = [(key, value) for key, value in search.list_parameters() if key not in {*fields, "_row"}]
     west, south, east, north = overview_map.box
     side = (east - west) / column_count, (north - south) / row_count
-    grid = (
-        counts[1:]
-        .reshape(row_count // CELLS_PER_LINK, CELLS_PER_LINK, column_count // CELLS_PER_LINK, CELLS_PER_LINK)
-        .sum(axis=(1, 3))
-    )
+    link_rows = row_count // CELLS_PER_LINK
+    link_columns = column_count // CELLS_PER_LINK
+    link_cells = counts[1:].reshape(link_rows, CELLS_PER_LINK, link_columns, CELLS_PER_LINK)
+    grid = link_cells.sum(axis=(1, 3))
     links = []
-    for grid_row, grid_column in zip(*(field_name.tolist() for field_name in np.nonzero(grid)), strict=True):
-        west_edge = west + grid_column * CELLS_PER_LINK * side[0]
-        low = south + grid_row * CELLS_PER_LINK * side[1]
+    for grid_row, grid_column in zip(*(numbers.tolist() for numbers in np.nonzero(grid)), strict=True):
+        first_column = grid_column * CELLS_PER_LINK
+        first_row = grid_row * CELLS_PER_LINK
+        link_west = west + first_column * side[0]
+        link_south = south + first_row * side[1]
         ranges = [
-            _format_range(west_edge, west_edge + CELLS_PER_LINK * side[0]),
-            _format_range(low, low + CELLS_PER_LINK * side[1]),
+            _format_range(link_west, link_west + CELLS_PER_LINK * side[0]),
+            _format_range(link_south, link_south + CELLS_PER_LINK * side[1]),
         ]
-        links.append(
-            {
-                "x": column_count - (grid_column + 1) * CELLS_PER_LINK if mirrored else grid_column * CELLS_PER_LINK,
-                "y": row_count - (grid_row + 1) * CELLS_PER_LINK,
-                "rows": int(grid[grid_row, grid_column]),
-                "said": ", ".join(field_name.replace("..", RANGE_DASH) for field_name in ranges),
-                "address": urlencode([*other_parameters, *zip(fields, ranges, strict=True)]),
-            }
-        )
+        link = {
+            "x": column_count - first_column - CELLS_PER_LINK if mirrored else first_column,
+            "y": row_count - first_row - CELLS_PER_LINK,
+            "rows": int(grid[grid_row, grid_column]),
+            "said": ", ".join(range_text.replace("..", RANGE_DASH) for range_text in ranges),
+            "address": urlencode([*other_parameters, *zip(fields, ranges, strict=True)]),
+        }
+        links.append(link)
+    density = _compute_density(counts[1:].reshape(row_count, column_count), overview_map)
+    total_path = ""
+    if total_counts is not None:
+        is_filled = (total_counts.counts[-1][1:] > 0).reshape(row_count, column_count)
+        total_path = "".join(_draw_shades(is_filled, is_mirrored=mirrored))
     conditions = dict(search.conditions)
     return {
         "kind": overview_map.kind,
@@ -347,14 +346,8 @@ def _draw_map(
         "counts": counts[1:].tolist(),
         "missing": int(counts[0]),
         "total": int(counts[1:].sum()),
-        "drawn": _draw_shades(
-            _compute_density(counts[1:].reshape(row_count, column_count), overview_map), is_mirrored=mirrored
-        ),
-        "every": "".join(
-            _draw_shades((total_counts.counts[-1][1:] > 0).reshape(row_count, column_count), is_mirrored=mirrored)
-        )
-        if total_counts is not None
-        else "",
+        "drawn": _draw_shades(density, is_mirrored=mirrored),
+        "every": total_path,
         "links": links,
         "asked": any(name in conditions for name in overview_map.fields),
         "without": urlencode(other_parameters),
@@ -366,24 +359,25 @@ def _format_range(low: float, high: float) -> str:
 
 
 def _compute_density(counts: npt.NDArray[np.int64], overview_map: OverviewMap) -> npt.NDArray[np.float64]:
-    """Return rows for each part of a sphere as large as a cell at its equator: cells near the poles are small."""
+    """Return the rows for each area of a cell at the equator: cells near the poles are smaller."""
     if not overview_map.is_periodic:
         return counts.astype(np.float64)
     _, south, _, north = overview_map.box
     side = (north - south) / len(counts)
     middles = south + side * (np.arange(len(counts)) + 0.5)
-    density: npt.NDArray[np.float64] = counts / np.maximum(np.cos(np.radians(middles)), 0.05)[:, None]
+    cell_areas = np.maximum
+    density: npt.NDArray[np.float64] = counts / cell_areas(np.cos(np.radians(middles)), 0.05)[:, None]
     return density
 
 
 def _draw_shades(counts: npt.NDArray[Any], *, is_mirrored: bool) -> list[str]:
-    """Draw cells in shades of their counts' logarithm, a path for each: runs of equal shade are one rectangle."""
+    """Draw cells in shades of the logarithm of their counts, one path for each shade; equal neighbours are joined."""
     is_filled = counts > 0
     level = np.zeros(counts.shape, np.int64)
     logs = np.log1p(counts[is_filled].astype(np.float64))
-    level[is_filled] = 1 + np.minimum(
-        (SHADE_COUNT * logs / ((logs.max() if len(logs) else 0) or 1.0)).astype(np.int64), SHADE_COUNT - 1
-    )
+    max_log = float(logs.max()) if len(logs) else 0.0
+    shade_numbers = (SHADE_COUNT * logs / (max_log or 1.0)).astype(np.int64)
+    level[is_filled] = 1 + np.minimum(shade_numbers, SHADE_COUNT - 1)
     if is_mirrored:
         level = np.fliplr(np.flipud(level))
     else:
@@ -399,7 +393,7 @@ def _draw_shades(counts: npt.NDArray[Any], *, is_mirrored: bool) -> list[str]:
 
 
 def _locate_row(table_view: TableView) -> dict[str, Any]:
-    """Return where one row stands: a share of each column's bins, and of the map's width and height."""
+    """Return the position of one row, in percent of each column's bins, and of the map's width and height."""
     strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
     row_position: dict[str, Any] = {"at": {}, "map": None}
     if not table_view.search.row or not strip_layout.column_names:
@@ -407,34 +401,31 @@ def _locate_row(table_view: TableView) -> dict[str, Any]:
     row = row_pages.fetch_row(TableSearch(table=table_view.table), table_view.runner, table_view.search.row)
     if not row.rows.num_rows:
         return row_position
-    by_name = {column_bins.name: column_bins for column_bins in row.columns}
-    values = {
-        name: to_float_values(row.rows.column(name).combine_chunks(), by_name[name])
-        for name in strip_layout.column_names
-        if name in by_name
-    }
+    columns_by_name = {column.name: column for column in row.columns}
+    values = {}
+    for name in strip_layout.column_names:
+        if name in columns_by_name:
+            column_values = row.rows.column(name).combine_chunks()
+            values[name] = to_float_values(column_values, columns_by_name[name])
     for column_bins in strip_layout.bins:
         value = float(values.get(column_bins.column.name, np.array([np.nan]))[0])
         if not np.isnan(value):
-            row_position["at"][_quote_parameter_name(column_bins.column.name)] = round(
-                100 * column_bins.compute_share(value), 2
-            )
+            parameter = _quote_parameter_name(column_bins.column.name)
+            row_position["at"][parameter] = round(100 * column_bins.compute_share(value), 2)
     overview_map = strip_layout.overview_map
-    if overview_map is not None and all(column_bins.name in values for column_bins in overview_map.bounds):
-        lon, lat = (float(column_bins[0]) for column_bins in overview_map.compute_middles(values))
+    if overview_map is not None and all(column.name in values for column in overview_map.bounds):
+        lon, lat = (float(coordinates[0]) for coordinates in overview_map.compute_middles(values))
         west, south, east, north = overview_map.box
         x = (lon - west) / (east - west)
         y = (lat - south) / (north - south)
         if 0 <= x <= 1 and 0 <= y <= 1:
-            row_position["map"] = [
-                round(100 * (1 - x if overview_map.kind == "sky" else x), 2),
-                round(100 * (1 - y), 2),
-            ]
+            shown_x = 1 - x if overview_map.kind == "sky" else x
+            row_position["map"] = [round(100 * shown_x, 2), round(100 * (1 - y), 2)]
     return row_position
 
 
 def _strip_to_json(strip_content: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers alone."""
+    """Return the content of the strip without its drawing."""
     drawing_keys = {"name", "drawn", "every", "links", "without", "band", "ends", "said", "asked", "coarse", "size"}
 
     def remove_drawing(strip_part: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -442,8 +433,9 @@ def _strip_to_json(strip_content: dict[str, Any]) -> dict[str, Any]:
             return None
         return {key: value for key, value in strip_part.items() if key not in drawing_keys}
 
+    shared_facts = {key: strip_content[key] for key in ("rows", "observations", "exact", "faults")}
     return {
-        **{key: strip_content[key] for key in ("rows", "observations", "exact", "faults")},
+        **shared_facts,
         "time": remove_drawing(strip_content["time"]),
         "map": remove_drawing(strip_content["map"]),
         "parts": [remove_drawing(strip_part) for strip_part in strip_content["parts"]],

@@ -1,4 +1,4 @@
-"""What the pages of one table begin with: the table that the address names, the search in it, and who asks."""
+"""Read the table, the search and the user of a page of one table from its address."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from hven.portal._views.page_formats import PageContext
     from hven.site import PublishedTable
 
-# which rows of a search, and of which state: no part of it
+# parameters of a page of rows and of the table's state; they are no part of the search
 OFFSET_PARAMETER, SIZE_PARAMETER, STATE_PARAMETER, AFTER_KEY_PARAMETER = "_from", "_size", "_asof", "_after"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableView:
-    """A table of a collection, as one reader looks at it.
+    """A table of a collection, as one reader sees it.
 
     Attributes
     ----------
     state
-        Names the rows that were published when it was looked at: pages that carry it (``_asof``) are of one state,
-        whatever is published meanwhile. Empty: other programs write the table.
+        The id of the published rows: pages that carry it (``_asof``) show the same state, whatever is published later.
+        Empty for live tables, which other programs write.
     labels
-        What its columns are called, in the reader's language.
+        The labels of its columns in the reader's language.
     is_state_lost
-        The state that was asked for is not kept any more: this is that of now.
+        Whether the requested state is no longer stored, so that this is the current one.
     """
 
     table: Table
@@ -57,12 +57,12 @@ class TableView:
 
     @property
     def quoted_name(self) -> str:
-        """The table's name, as a query writes it."""
+        """The table's name as in a query."""
         return f"{quote_name(self.table.schema)}.{quote_name(self.table.name)}"
 
 
 def build_runner(page_context: PageContext) -> QueryRunner:
-    """Return the road to data for who asks for this page."""
+    """Build the query runner with the rights of the user of a page."""
     return QueryRunner(
         site=page_context.context.site,
         principal=page_context.principal,
@@ -77,38 +77,30 @@ def read_table_view(page_context: PageContext, *, ignored_parameters: Sequence[s
     Parameters
     ----------
     ignored_parameters
-        Names of parameters that are the page's own, and no part of the search.
+        Names of parameters that belong to the page and are no part of the search.
 
     Raises
     ------
     NotFoundError
-        There is no such table that this reader may know of.
+        There is no such table that this reader may see.
     """
     collection = page_context.request.path_params["name"]
     table_name = parse_table_name(page_context.request.path_params["table"])
     query_params = page_context.request.query_params
     is_state_lost = False
-    table = next(
-        (
-            table_candidate
-            for table_candidate in page_context.catalogue.iterate_tables()
-            if (table_candidate.schema, table_candidate.name) == (collection, table_name)
-        ),
-        None,
-    )
-    if (
-        table is not None
-        and (wanted_state := query_params.get(STATE_PARAMETER, ""))
-        and wanted_state != _compute_table_state(page_context, table)
-    ):
+    table = None
+    for candidate in page_context.catalogue.iterate_tables():
+        if (candidate.schema, candidate.name) == (collection, table_name):
+            table = candidate
+            break
+    wanted_state = query_params.get(STATE_PARAMETER, "")
+    if table is not None and wanted_state and wanted_state != _compute_table_state(page_context, table):
         earlier_state = _find_earlier_state(page_context, table, wanted_state)
         is_state_lost = earlier_state is None
         page_context, table = earlier_state or (page_context, table)
     if table is None or table.qualified_name not in page_context.published_state.tables_by_name:
-        raise NotFoundError(
-            format_message("there is no table {schema}.{name} here", collection, table_name),
-            remedy="the page of the collection lists its tables",
-        )
+        message = format_message("there is no table {schema}.{name} here", collection, table_name)
+        raise NotFoundError(message, remedy="the page of the collection lists its tables")
     page_parameters = {
         *SWITCH_PARAMETERS,
         OFFSET_PARAMETER,
@@ -122,17 +114,11 @@ def read_table_view(page_context: PageContext, *, ignored_parameters: Sequence[s
     table_view = build_table_view(page_context, table)
     search = parse_view_search(table_view, page_context, pairs)
     state = _compute_table_state(page_context, table)
-    return replace(
-        table_view,
-        search=search,
-        state=state,
-        is_state_lost=is_state_lost,
-        has_form_parts=parted,
-    )
+    return replace(table_view, search=search, state=state, is_state_lost=is_state_lost, has_form_parts=parted)
 
 
 def build_table_view(page_context: PageContext, table: Table) -> TableView:
-    """Look at all rows of a table that this reader may know of."""
+    """Build the view of all rows of a table that this reader may see."""
     return TableView(
         table=table,
         published=page_context.published_state.tables_by_name[table.qualified_name],
@@ -145,7 +131,7 @@ def build_table_view(page_context: PageContext, table: Table) -> TableView:
 def parse_view_search(
     table_view: TableView, page_context: PageContext, pairs: Sequence[tuple[str, str]]
 ) -> TableSearch:
-    """Read a search of a table, as an address has it."""
+    """Parse the search of a table from the parameters of an address."""
     tables = tuple(page_context.catalogue.iterate_tables())
     locate = partial(
         place_names.locate_name, table=table_view.table, runner=table_view.runner, tables=tables, pairs=pairs
@@ -156,58 +142,42 @@ def parse_view_search(
 
 
 def _compute_table_state(page_context: PageContext, table: Table) -> str:
-    """Name the rows of a table, or of all that a reader's view reads.
+    """Compute the state of a table from its snapshot, or from those of all tables that a view reads.
 
-    The newest snapshot, and what stands for the others.
+    It is the newest snapshot's id, with a digest of the others.
     """
     published_state = page_context.published_state
     item = published_state.tables_by_name.get(table.qualified_name)
     if item is None:
-        read_tables = []
-    else:
-        read_tables = [item]
-    if item is not None and item.relation is None:
-        visible_names = {
-            published_table.qualified_name
-            for published_table in published_state.get_catalogue(
-                page_context.principal, page_context.context.policies
-            ).iterate_tables()
-        }
-        read_tables = [
-            published_state.tables_by_name[name]
-            for name in item.read_tables
-            if name in visible_names and name in published_state.tables_by_name
-        ]
-    ids = sorted(
-        (
-            published_table.relation.id if isinstance(published_table.relation, Snapshot) else ""
-            for published_table in read_tables
-            if published_table.relation is not None
-        ),
-        reverse=True,
-    )
+        return ""
+    read_tables = [item]
+    if item.relation is None:
+        catalogue = published_state.get_catalogue(page_context.principal, page_context.context.policies)
+        visible_names = {visible_table.qualified_name for visible_table in catalogue.iterate_tables()}
+        read_names = [name for name in item.read_tables if name in visible_names]
+        tables_by_name = published_state.tables_by_name
+        read_tables = [tables_by_name[name] for name in read_names if name in tables_by_name]
+    relations = [read_table.relation for read_table in read_tables if read_table.relation is not None]
+    ids = [relation.id if isinstance(relation, Snapshot) else "" for relation in relations]
+    ids.sort(reverse=True)
     if not ids or not all(ids):
         return ""
     if len(ids) == 1:
         return ids[0]
-    return f"{ids[0]}~{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:12]}"
+    digest = hashlib.sha256(" ".join(ids).encode()).hexdigest()
+    return f"{ids[0]}~{digest[:12]}"
 
 
 def _find_earlier_state(page_context: PageContext, table: Table, wanted_state: str) -> tuple[PageContext, Table] | None:
-    """Find an earlier state and the table as it was; None: it is not kept, or is not the one that is meant."""
+    """Find an earlier state and its table; None if it is no longer stored, or is another one."""
     try:
         past_state = page_context.context.site.find_past_state(wanted_state.partition("~")[0])
-        earlier_context = replace(
-            page_context,
-            published_state=past_state.published_state,
-        )
+        earlier_context = replace(page_context, published_state=past_state.published_state)
     except ParamError:
         return None
     catalogue = earlier_context.published_state.get_catalogue(page_context.principal, page_context.context.policies)
-    earlier_table = next(
-        (candidate for candidate in catalogue.iterate_tables() if candidate.qualified_name == table.qualified_name),
-        None,
-    )
+    tables_by_name = {candidate.qualified_name: candidate for candidate in catalogue.iterate_tables()}
+    earlier_table = tables_by_name.get(table.qualified_name)
     if earlier_table is None or _compute_table_state(earlier_context, earlier_table) != wanted_state:
         return None
     return (earlier_context, earlier_table)
@@ -215,26 +185,22 @@ def _find_earlier_state(page_context: PageContext, table: Table, wanted_state: s
 
 def translate_faults(search: TableSearch, page_context: PageContext) -> TableSearch:
     """Translate the faults of a search into the language of the page."""
-    faults = tuple(
-        replace(
-            search_fault,
-            message=page_context.translator(search_fault.message),
-            remedy=page_context.translator(search_fault.remedy),
-        )
-        for search_fault in search.faults
-    )
-    return search.copy_with(faults=faults)
+    translator = page_context.translator
+    faults = [
+        replace(fault, message=translator(fault.message), remedy=translator(fault.remedy)) for fault in search.faults
+    ]
+    return search.copy_with(faults=tuple(faults))
 
 
 def list_faults(search: TableSearch) -> list[dict[str, str]]:
-    """Return the faults of a search as the JSON of all panes has them."""
+    """Return the faults of a search as JSON."""
     return [{"field": fault.field, "message": fault.message, "remedy": fault.remedy} for fault in search.faults]
 
 
 def drop_constant_cells(
     headings: Sequence[ColumnHeading], rows: Sequence[Sequence[TextCell | None]], constant_names: Collection[str]
 ) -> list[list[TextCell | None]]:
-    """Drop the cells of columns that say the same in all rows."""
+    """Drop the cells of columns with the same value in all rows."""
     kept_numbers = [number for number, heading in enumerate(headings) if heading.column.name not in constant_names]
     return [[row[number] for number in kept_numbers] for row in rows]
 
@@ -242,9 +208,9 @@ def drop_constant_cells(
 def describe_constant_columns(
     headings: Sequence[ColumnHeading], rows: Sequence[Sequence[TextCell | None]], constant_names: Collection[str]
 ) -> dict[str, Any]:
-    """Return the columns that say the same in all rows, with what they say, and the labels of those that say nothing.
+    """Describe the columns with the same value in all rows: values, and the labels of columns without values.
 
-    Nothing without rows.
+    Without rows, both lists are empty.
     """
     first = rows[0] if rows else ()
     constant_cells = [
@@ -252,45 +218,47 @@ def describe_constant_columns(
         for heading, value in zip(headings, first, strict=False)
         if heading.column.name in constant_names
     ]
-    return {
-        "told": [
-            {"name": heading.column.name, "label": heading.label, "unit": format_unit(heading.unit), "value": value}
-            for heading, value in constant_cells
-            if value is not None
-        ],
-        "empty": [heading.label for heading, value in constant_cells if value is None],
-    }
+    told_columns = []
+    empty_labels = []
+    for heading, value in constant_cells:
+        if value is None:
+            empty_labels.append(heading.label)
+        else:
+            unit = format_unit(heading.unit)
+            told_columns.append({"name": heading.column.name, "label": heading.label, "unit": unit, "value": value})
+    return {"told": told_columns, "empty": empty_labels}
 
 
 def columns_to_json(headings: Sequence[ColumnHeading], constant_names: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Return the columns of an answer as the JSON of all panes has them.
-
-    `constant_names` are those that say the same in all rows.
-    """
-    return [
-        {
-            "name": heading.column.name,
+    """Return the columns of an answer as JSON; `constant_names` are those with the same value in all rows."""
+    json_columns = []
+    for heading in headings:
+        column = heading.column
+        display_units = list_display_units(column)
+        json_column: dict[str, Any] = {
+            "name": column.name,
             "label": heading.label,
             "unit": heading.unit,
             "unit_text": format_unit(heading.unit),
             "usual_unit": heading.usual_unit,
-            "stored_unit": heading.column.unit or "",
-            "stored_text": format_unit(heading.column.unit or ""),
-            "ucd": heading.column.ucd or "",
-            "description": heading.column.description or "",
+            "stored_unit": column.unit or "",
+            "stored_text": format_unit(column.unit or ""),
+            "ucd": column.ucd or "",
+            "description": column.description or "",
             "title": heading.title,
             "numeric": heading.numeric,
             "kind": heading.kind,
-            "units": list(list_display_units(heading.column)),
-            "unit_texts": [format_unit(unit) for unit in list_display_units(heading.column)],
-            **({"alike": True} if heading.column.name in constant_names else {}),
+            "units": list(display_units),
+            "unit_texts": [format_unit(unit) for unit in display_units],
         }
-        for heading in headings
-    ]
+        if column.name in constant_names:
+            json_column["alike"] = True
+        json_columns.append(json_column)
+    return json_columns
 
 
 def pairs_to_json(headings: Sequence[ColumnHeading], labels: ColumnLabels) -> list[dict[str, Any]]:
-    """Return the pairs of columns that pages tell as one, as the JSON of all panes has them."""
+    """Return the pairs of columns that pages show as one, as JSON."""
     return [
         {
             "name": column_pair.name,
@@ -304,9 +272,11 @@ def pairs_to_json(headings: Sequence[ColumnHeading], labels: ColumnLabels) -> li
 
 
 def cell_to_json(value: TextCell | None) -> object:
-    """Return a cell as JSON: its text, or an object if there is more to it."""
-    if value is None or not (value.href or value.title or value.picture or value.corners):
-        return None if value is None else value.text
+    """Return a cell as JSON: its text, or an object if it has more than a text."""
+    if value is None:
+        return None
+    if not (value.href or value.title or value.picture or value.corners):
+        return value.text
     cell_facts: dict[str, object] = {"text": value.text}
     if value.href:
         cell_facts["href"] = value.href

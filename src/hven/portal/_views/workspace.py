@@ -1,6 +1,6 @@
-"""``/collections/NAME/TABLE``: the rows of a table at once, a form that narrows them, and panes over one selection.
+"""Serve ``/collections/NAME/TABLE``: the rows of a table, a form that narrows them, and panes over one selection.
 
-Drawn on the server, with links and forms that work without JavaScript; scripts then bring the panes to life.
+The server renders the page, with links and forms that work without JavaScript; scripts then make the panes interactive.
 """
 
 from __future__ import annotations
@@ -58,40 +58,35 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 ROWS_PER_PAGE = 50  # of the first page
-MAIN_TABLE = "main"  # the name of a collection's only table, or its first
+MAIN_TABLE = "main"  # the name of a collection's only or first table
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the page of each table."""
 
     async def show_workspace(page_context: PageContext) -> PageContent:
-        return await anyio.to_thread.run_sync(
-            lambda: _build_page(
-                read_table_view(page_context, ignored_parameters=(strip_data.STRIP_PARAMETER,)), page_context
-            )
-        )
+
+        def build_page() -> PageContent:
+            table_view = read_table_view(page_context, ignored_parameters=(strip_data.STRIP_PARAMETER,))
+            return _build_page(table_view, page_context)
+
+        return await anyio.to_thread.run_sync(build_page)
 
     page_endpoint = build_page_endpoint(
         show_workspace, context, header_options=build_map_header_options(context.site.settings)
     )
-    return [
-        Route(
-            "/collections/{name}/{table}",
-            page_endpoint,
-        )
-    ]
+    return [Route("/collections/{name}/{table}", page_endpoint)]
 
 
 def build_map_header_options(settings: Settings) -> dict[str, Any]:
-    """Return what a page may do that has a map."""
-    origins = tuple(
-        dict.fromkeys([*settings.origins, *("/".join(survey.split("/")[:3]) for survey in settings.surveys)])
-    )
+    """Return the header options of a page with a map."""
+    survey_origins = ["/".join(survey.split("/")[:3]) for survey in settings.surveys]
+    origins = tuple(dict.fromkeys([*settings.origins, *survey_origins]))
     return {"allow_inline_styles": True, "allow_workers": True, "connect_origins": SAMP_HUB_ORIGINS, "origins": origins}
 
 
 def _list_image_surveys(collection: str, page_context: PageContext) -> list[str]:
-    """List the HiPS of its images that everybody may see: maps ask for these without saying who looks."""
+    """List the public HiPS of a collection's images: maps fetch these without the user's credentials."""
     image_surveys = surveys.list_surveys(page_context.context.site.settings, collection)
     return [
         surveys.build_survey_url(page_context.base, survey)
@@ -101,7 +96,7 @@ def _list_image_surveys(collection: str, page_context: PageContext) -> list[str]
 
 
 def _classify_map(table_view: TableView) -> str:
-    """Return what the map is of; nothing where no row has a place on a body."""
+    """Return the kind of the map; an empty text if no row has a place on a body."""
     map_frame = find_map_frame(table_view.table)
     if map_frame is not None and has_only_nulls(map_frame.bounds, table_view.table, table_view.runner):
         return ""
@@ -112,19 +107,18 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
     search = table_view.search
     if (
         table_view.has_form_parts
-    ):  # a form was sent: what it asks for has an address of its own, which all links and panes go on from
-        switches = [
-            (name, value)
-            for name, value in page_context.request.query_params.multi_items()
-            if name in SWITCH_PARAMETERS
-        ]
+    ):  # after a form, the reader gets the search's own address, which links and panes continue
+        query_items = page_context.request.query_params.multi_items()
+        switches = [(name, value) for name, value in query_items if name in SWITCH_PARAMETERS]
         query = urlencode([*search.list_parameters(), *search.wrong, *switches])
-        return build_redirect(f"{_build_table_address(table_view, page_context)}{'?' * bool(query)}{query}")
+        address = _build_table_address(table_view, page_context)
+        return build_redirect(f"{address}?{query}" if query else address)
     line_view = build_line_view(table_view)
     total = row_pages.count_rows(line_view.search, table_view.runner)
     total_count = row_pages.count_rows(line_view.search_all_lines(table_view), table_view.runner)
     offset = find_page_offset(table_view, page_context)
-    size = read_whole_number(page_context, SIZE_PARAMETER, ROWS_PER_PAGE, row_pages.MAX_PAGE_ROWS) or ROWS_PER_PAGE
+    size = read_whole_number(page_context, SIZE_PARAMETER, ROWS_PER_PAGE, row_pages.MAX_PAGE_ROWS)
+    size = size or ROWS_PER_PAGE
     row_page = row_pages.fetch_page(
         line_view.search, table_view.runner, offset=offset, limit=size, total_rows=total.rows
     )
@@ -134,38 +128,55 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
     constant_names = find_constant_columns(search, table_view.runner)
     uninformative_names = find_uninformative_columns(table_view.table, table_view.runner)
     heading_numbers = {heading.column.name: number for number, heading in enumerate(column_headings)}
-    shown_numbers = [
-        heading_numbers[name] for name in line_view.list_shown_columns(table_view) if name in heading_numbers
-    ]
-    plottable_columns = [
-        heading
-        for heading in table_view.table.columns
-        if is_plottable(heading) and heading.name not in uninformative_names
-    ]
+    shown_names = line_view.list_shown_columns(table_view)
+    shown_numbers = [heading_numbers[name] for name in shown_names if name in heading_numbers]
+    informative_columns = [column for column in table_view.table.columns if column.name not in uninformative_names]
+    plottable_columns = [column for column in informative_columns if is_plottable(column)]
+    plot_scales = [choose_plot_scale(column, table_view.labels, search.units) for column in plottable_columns]
+    plot_axes = axes_to_json(plottable_columns, table_view.labels, plot_scales)
     release = table_view.published.release
     if release is None:
         collection = table_view.table.schema
     else:
         collection = release.collection
     resource = page_context.published_state.resources.get(collection)
+    resource_title = resource.title if resource is not None else None
     search_form = build_form(search, table_view.runner, table_view.labels)
-    heading_row, joined_cells = build_cell_rows(
-        [column_headings[number] for number in shown_numbers],
-        [[row[number] for number in shown_numbers] for row in cell_rows],
-        table_view,
-    )
+    shown_headings = [column_headings[number] for number in shown_numbers]
+    shown_cells = [[row[number] for number in shown_numbers] for row in cell_rows]
+    heading_row, joined_cells = build_cell_rows(shown_headings, shown_cells, table_view)
+    relaxed_searches = []
+    if total.rows == 0:
+        relaxed_searches = describe_relaxed_searches(
+            search, table_view.runner, table_view.labels, line_view.observation_key
+        )
+    site_surveys = page_context.context.site.settings.surveys
+    all_surveys = [*site_surveys, *_list_image_surveys(collection, page_context)]
+    known_fields = {form_field["name"] for form_field in search_form["fields"]} | {"_q"}
+    if search_form["place"]:
+        known_fields.add("_near")
+    if search_form["every"]:
+        known_fields.add("_every")
+    other_label_parameters = [pair for pair in search.list_parameters() if pair[0] != LABELS_PARAMETER]
+    if not table_view.labels.is_raw:
+        other_label_parameters.append((LABELS_PARAMETER, RAW_LABELS))
+    table_address = _build_table_address(table_view, page_context)
+    downloads = [
+        (media_type, f"{table_address}/download?_as={name}")
+        for name, media_type in (("csv", "text/csv"), ("votable", "application/x-votable+xml"))
+    ]
+    is_strip_immediate = page_context.request.query_params.get(strip_data.STRIP_PARAMETER, "") == "now"
+    searched_part = search.copy_with(row="", rest=(), order=(), columns=(), units=())
     files = line_view.lines_to_json(files_of, table_view)
     releases = _list_releases(f"{collection}.{table_view.table.name}", table_view, page_context)
     content: dict[str, Any] = {
         "collection": collection,
         "described": resource is not None,
-        "heading": (resource.title if resource is not None else None) or collection,
+        "heading": resource_title or collection,
         "releases": releases,
         "table": table_view.table,
         "name": table_view.quoted_name,
-        "headline": _build_headline(
-            table_view.table, None if resource is None else resource.title, table_view.quoted_name
-        ),
+        "headline": _build_headline(table_view.table, resource_title, table_view.quoted_name),
         "headings": heading_row,
         "rows": list(zip(row_page.keys, joined_cells, strict=True)),
         "stills": _list_static_pictures(joined_cells, page_context),
@@ -185,65 +196,40 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
         "end": offset + len(cell_rows),
         "pages": _build_page_links(table_view, row_page, size, total.rows),
         "lost": table_view.is_state_lost,
-        "plotted": [
-            {name: axis[name] for name in ("name", "label", "unit")}
-            for axis in axes_to_json(
-                plottable_columns,
-                table_view.labels,
-                [choose_plot_scale(heading, table_view.labels, search.units) for heading in plottable_columns],
-            )
-        ],
+        "plotted": [{name: axis[name] for name in ("name", "label", "unit")} for axis in plot_axes],
         "plot_first": strip_data.choose_first_plot(table_view),
         "has_plot": any(name == "_plot" for name, _ in search.rest),
         "map": _classify_map(table_view),
-        "surveys": " ".join(
-            [*page_context.context.site.settings.surveys, *_list_image_surveys(collection, page_context)]
-        ),
+        "surveys": " ".join(all_surveys),
         "has_map": any(name == "_map" for name, _ in search.rest),
         "form": search_form,
         "known_choices": list_known_choices(table_view),
         "kind": global_search.classify_table(table_view.table),
-        "known": {heading["name"] for heading in search_form["fields"]}
-        | {"_q", *(["_near"] if search_form["place"] else []), *(["_every"] if search_form["every"] else [])},
+        "known": known_fields,
         "chips": build_chips(search, table_view.labels),
-        "without": describe_relaxed_searches(search, table_view.runner, table_view.labels, line_view.observation_key)
-        if total.rows == 0
-        else [],
+        "without": relaxed_searches,
         "faults": list_faults(search),
         "adql": search.write_adql(),
         "state": search.write_address(),
         "taken": list_downloads(table_view, page_context),
         "panes": panes.list_panes(),
         "series": list_drawn_series(table_view.table, page_context),
-        "strip": strip_data.build_page_strip(
-            table_view, immediately=page_context.request.query_params.get(strip_data.STRIP_PARAMETER, "") == "now"
-        ),
+        "strip": strip_data.build_page_strip(table_view, immediately=is_strip_immediate),
         "state_pairs": search.list_parameters(),
-        "choosable": _list_choosable_columns(table_view, line_view.list_shown_columns(table_view), uninformative_names),
+        "choosable": _list_choosable_columns(table_view, shown_names, uninformative_names),
         "raw": table_view.labels.is_raw,
-        "other_names": urlencode(
-            [
-                *(heading for heading in search.list_parameters() if heading[0] != LABELS_PARAMETER),
-                *([] if table_view.labels.is_raw else [(LABELS_PARAMETER, RAW_LABELS)]),
-            ]
-        ),
-        "here": _build_table_address(table_view, page_context),
+        "other_names": urlencode(other_label_parameters),
+        "here": table_address,
         "below": build_table_path(table_view.table),
-        "searched": search.copy_with(row="", rest=(), order=(), columns=(), units=()).write_address(),
+        "searched": searched_part.write_address(),
         "dataset": build_table_dataset(
-            table_view.table,
-            resource,
-            table_view.published.updated,
-            page_context,
-            [
-                (kind, f"{_build_table_address(table_view, page_context)}/download?_as={name}")
-                for name, kind in (("csv", "text/csv"), ("votable", "application/x-votable+xml"))
-            ],
+            table_view.table, resource, table_view.published.updated, page_context, downloads=downloads
         ),
     }
+    release_links = [{name: entry[name] for name in ("label", "day", "url")} for entry in releases]
     json_content = {
         "table": table_view.table.qualified_name,
-        "releases": [{name: heading[name] for name in ("label", "day", "url")} for heading in content["releases"]],
+        "releases": release_links,
         "columns": columns_to_json(column_headings),
         "total": total.rows,
         "adql": search.write_adql(),
@@ -254,27 +240,27 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
 
 
 def _list_static_pictures(rows: list[list[Any]], page_context: PageContext) -> list[str]:
-    """List the pictures that a page without scripts may show: of this site, and of origins that it names."""
-    site_origin = "{0.scheme}://{0.netloc}".format(urlsplit(page_context.base))
-    is_allowed = build_origin_check(page_context.context.site.settings.origins, site_origin)
-    picture_addresses = [
-        cell.href for row in rows for cell in row if isinstance(cell, TextCell) and cell.picture and cell.href
-    ]
+    """List the pictures that a page without scripts may show: those of this site and of its allowed origins."""
+    base_parts = urlsplit(page_context.base)
+    is_allowed = build_origin_check(
+        page_context.context.site.settings.origins, f"{base_parts.scheme}://{base_parts.netloc}"
+    )
+    cells = [cell for row in rows for cell in row]
+    picture_addresses = [cell.href for cell in cells if isinstance(cell, TextCell) and cell.picture and cell.href]
     return [href for href in dict.fromkeys(picture_addresses) if is_allowed(href)]
 
 
 def _list_releases(name: str, table_view: TableView, page_context: PageContext) -> list[dict[str, Any]]:
-    """Return the states of a table that have a page: that of now, then its releases, the newest first.
+    """List the states of a table that have a page: the current one, then its releases, the newest first.
 
-    None if it was never released.
+    Return an empty list if the table was never released.
     """
     tables_by_name = {table.qualified_name: table for table in page_context.catalogue.iterate_tables()}
     states = [("", "", name)]
-    states += [
-        (item.table.release or "", item.release.created[:10], item.table.qualified_name)
-        for item in page_context.published_state.tables_by_release.get(name, ())
-        if item.release is not None
-    ]
+    for item in page_context.published_state.tables_by_release.get(name, ()):
+        if item.release is not None:
+            day = item.release.created[:10]
+            states.append((item.table.release or "", day, item.table.qualified_name))
     current_name = table_view.table.qualified_name
     release_links = [
         {
@@ -291,7 +277,7 @@ def _list_releases(name: str, table_view: TableView, page_context: PageContext) 
 
 
 def _build_headline(table: Table, title: str | None, name: str) -> str:
-    """Return what a page of a table is called: as the table is, else as its collection."""
+    """Return the title of a table's page: that of the table, or else of its collection."""
     if table.title or not title:
         return table.title or name
     if table.name == MAIN_TABLE:
@@ -304,72 +290,72 @@ def _build_table_address(table_view: TableView, page_context: PageContext) -> st
 
 
 def _list_basket_keys(keys: Sequence[str], files: Sequence[Sequence[dict[str, Any]]]) -> dict[str, str]:
-    """Return what a tick puts into the basket, for each line.
+    """Return the keys that a tick puts into the basket, for each line.
 
-    Its key, and those of the other files of its observation.
+    These are the key of the line and those of the other files of its observation.
     """
     line_files = files or [()] * len(keys)
-    return {
-        key: "\t".join(dict.fromkeys([key, *(file_facts["key"] for file_facts in files_of_line)]))
-        for key, files_of_line in zip(keys, line_files, strict=True)
-    }
+    basket_keys = {}
+    for key, files_of_line in zip(keys, line_files, strict=True):
+        distinct_keys = dict.fromkeys([key, *(file_facts["key"] for file_facts in files_of_line)])
+        basket_keys[key] = "\t".join(distinct_keys)
+    return basket_keys
 
 
 def _list_choosable_columns(
     table_view: TableView, shown_names: Sequence[str], uninformative_names: Collection[str]
 ) -> list[dict[str, Any]]:
-    """Return the columns that can be shown, those that are first and in their order.
-
-    With the units that each can be read in.
-    """
+    """List the columns that can be shown, with the units of each; the shown ones come first, in their order."""
     units = dict(table_view.search.units)
+    hidden_names = {*shown_names, *uninformative_names}
     other_names = [
-        other_column.name
-        for other_column in table_view.table.columns
-        if not other_column.hidden and other_column.name not in {*shown_names, *uninformative_names}
+        column.name for column in table_view.table.columns if not column.hidden and column.name not in hidden_names
     ]
-    return [
-        {
+    choosable_columns = []
+    for name in (*shown_names, *other_names):
+        column = table_view.table.find_column(name)
+        usual_unit = table_view.labels.find_scale(column).unit
+        column_facts = {
             "name": name,
             "label": table_view.labels.label_column(column),
             "shown": name in shown_names,
             "units": list_display_units(column),
-            "unit": units.get(name, table_view.labels.find_scale(column).unit),
-            "usual": table_view.labels.find_scale(column).unit,
+            "unit": units.get(name, usual_unit),
+            "usual": usual_unit,
             "title": table_view.labels.describe_column(column),
         }
-        for name in (*shown_names, *other_names)
-        for column in (table_view.table.find_column(name),)
-    ]
+        choosable_columns.append(column_facts)
+    return choosable_columns
 
 
 def build_cell_rows(
     column_headings: Sequence[ColumnHeading], cell_rows: Sequence[Sequence[TextCell | None]], table_view: TableView
 ) -> tuple[list[dict[str, Any]], list[list[TextCell | None]]]:
-    """Return the heads and cells of a page, those of pairs as one."""
+    """Build the headings and cells of a page; the columns of a pair are joined."""
     order = order_columns(column_headings, find_column_pairs(column_headings, table_view.labels))
-    heading_row = [
-        _build_heading(column_headings[column_or_pair.low_number], table_view.search, column_or_pair)
-        if isinstance(column_or_pair, ColumnPair)
-        else _build_heading(column_headings[column_or_pair], table_view.search)
-        for column_or_pair in order
-    ]
-    lines = [
-        [
-            join_cells(row[column_or_pair.low_number], row[column_or_pair.high_number])
-            if isinstance(column_or_pair, ColumnPair)
-            else row[column_or_pair]
-            for column_or_pair in order
-        ]
-        for row in cell_rows
-    ]
+    heading_row = []
+    for column_or_pair in order:
+        if isinstance(column_or_pair, ColumnPair):
+            low_heading = column_headings[column_or_pair.low_number]
+            heading_row.append(_build_heading(low_heading, table_view.search, column_or_pair))
+        else:
+            heading_row.append(_build_heading(column_headings[column_or_pair], table_view.search))
+    lines = []
+    for row in cell_rows:
+        line = []
+        for column_or_pair in order:
+            if isinstance(column_or_pair, ColumnPair):
+                line.append(join_cells(row[column_or_pair.low_number], row[column_or_pair.high_number]))
+            else:
+                line.append(row[column_or_pair])
+        lines.append(line)
     return heading_row, lines
 
 
 def _describe_row(table_view: TableView) -> list[tuple[str, TextCell, str]]:
-    """Return what the row that the address names says.
+    """Return the cells of the row that the address names.
 
-    Its panel is drawn by a script, and a link to a row is read without scripts too.
+    A script draws its panel; without scripts, a link to the row shows it as well.
     """
     if not table_view.search.row:
         return []
@@ -385,17 +371,23 @@ def _describe_row(table_view: TableView) -> list[tuple[str, TextCell, str]]:
 
 
 def _build_heading(heading: ColumnHeading, search: TableSearch, pair: ColumnPair | None = None) -> dict[str, Any]:
-    """Return a column's head: a click sorts by it, and the other way round at the second one."""
+    """Build the heading of a column: a click sorts by it, a second click in the opposite order."""
     sorted_by = dict(search.order)
     name = heading.column.name
     next_order = [(name, name in sorted_by and not sorted_by[name])]
+    if name not in sorted_by:
+        sort_direction = ""
+    elif sorted_by[name]:
+        sort_direction = "descending"
+    else:
+        sort_direction = "ascending"
     return {
         "name": name,
         "label": heading.label if pair is None else pair.label,
         "unit": format_unit(heading.unit),
         "title": heading.title if pair is None else pair.title,
         "numeric": heading.numeric or heading.kind == "time",
-        "sorted": "" if name not in sorted_by else "descending" if sorted_by[name] else "ascending",
+        "sorted": sort_direction,
         "address": search.copy_with(order=tuple(next_order)).write_address(),
     }
 
@@ -403,7 +395,7 @@ def _build_heading(heading: ColumnHeading, search: TableSearch, pair: ColumnPair
 def _build_page_links(
     table_view: TableView, page: row_pages.RowPage, size: int, total_rows: int | None
 ) -> dict[str, str]:
-    """Return the addresses of the pages before and behind this one, of the same state."""
+    """Return the addresses of the pages before and after this one, in the same state of the table."""
     offset = page.offset
     has_more = page.has_more
 
@@ -415,13 +407,15 @@ def _build_page_links(
             AFTER_KEY_PARAMETER: after_key,
         }
         parameters = table_view.search.list_parameters()
-        return urlencode([*parameters, *((name, value) for name, value in page_parameters.items() if value)])
+        parameters += [(name, str(value)) for name, value in page_parameters.items() if value]
+        return urlencode(parameters)
 
     page_links: dict[str, str] = {}
     if offset:
         page_links |= {"first": build_page_address(0), "previous": build_page_address(max(offset - size, 0))}
     if has_more:
-        page_links["next"] = build_page_address(offset + size, page.keys[-1] if page.keys else "")
+        last_key = page.keys[-1] if page.keys else ""
+        page_links["next"] = build_page_address(offset + size, last_key)
         if total_rows is not None:
             page_links["last"] = build_page_address((total_rows - 1) // size * size)
     return page_links

@@ -1,8 +1,6 @@
-"""``/jobs`` as people see it: their jobs with phase, progress, parameters and results, run again, aborted, deleted.
+"""Serve ``/jobs``, where users see their jobs, run them again, abort and delete them.
 
-With or without an account.
-
-Without an account a cookie says which jobs are one's own: it is given with the first job, and with nothing else.
+The page works with or without an account. Without one, a cookie that is set with the first job identifies the visitor.
 """
 
 from __future__ import annotations
@@ -68,27 +66,27 @@ if TYPE_CHECKING:
     from hven.site.store import JobRecord, JobRef
 
 TAP_JOB_TYPE = "tap"
-MAX_LISTED_JOBS = 200  # jobs of a page
-MAX_PREVIEW_ROWS = 100  # rows of a result
-DUPLICATE_SECONDS = 10.0  # seconds in which the same job, sent twice, is one
-MAX_NAMED_TABLES = 3  # tables that a job is called by
-MAX_PARAMETER_CHARACTERS = 2_000  # characters of a parameter that are shown
-TOPCAT_FORMATS = {"votable", "fits", "csv", "parquet"}  # what it reads
+MAX_LISTED_JOBS = 200  # of a page
+MAX_PREVIEW_ROWS = 100  # of a result
+DUPLICATE_SECONDS = 10.0  # the same job sent twice within this time is created once
+MAX_NAMED_TABLES = 3  # tables in the name of a job
+MAX_PARAMETER_CHARACTERS = 2_000  # shown characters of a parameter
+TOPCAT_FORMATS = {"votable", "fits", "csv", "parquet"}  # formats that TOPCAT reads
 PRIVATE_HEADERS = {"cache-control": "private, no-store", "vary": VARY_HEADERS}
 PAGE_HEADERS = {**build_page_headers(allow_inline_styles=True, connect_origins=SAMP_HUB_ORIGINS), **PRIVATE_HEADERS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobsPage:
-    """The page of jobs: `show_jobs` and `answer_form` are its endpoints."""
+    """The endpoints of the page of jobs."""
 
     context: ServiceContext
     job_types: Mapping[str, JobDefinition]
 
     async def show_jobs(self, request: Request) -> Response:
-        """Show the jobs of who asks, and one of them with everything: ``?job=ID``.
+        """Show the user's jobs; ``?job=ID`` shows one of them in full.
 
-        ``?new=TYPE`` is the form of a kind.
+        ``?new=TYPE`` shows the form of a job type.
         """
         type_name = request.query_params.get("new", "")
         if type_name:
@@ -101,37 +99,37 @@ class JobsPage:
     async def _render_page(
         self, request: Request, job_form_facts: Mapping[str, Any] | None, status: int = 200
     ) -> Response:
-        content = {**await anyio.to_thread.run_sync(self._build_content, request), "form": job_form_facts, "login": ""}
+        content = await anyio.to_thread.run_sync(self._build_content, request)
+        content |= {"form": job_form_facts, "login": ""}
         if job_form_facts is not None and job_form_facts["closed"]:
             base = find_brand(request, self.context.site.settings).base
-            form_path = f"{urlsplit(base).path}/jobs?{urlencode({'new': job_form_facts['kind']})}"
+            next_job_query = urlencode({"new": job_form_facts["kind"]})
+            form_path = f"{urlsplit(base).path}/jobs?{next_job_query}"
             content["login"] = f"{base}/login?{urlencode({'next': form_path})}"
         facts = build_frame(request, self.context)
         if content["shown"] is not None and content["shown"]["error"]:
             message_translator = get_message_translator(facts["said"])
             content["shown"]["error"] = message_translator(content["shown"]["error"])
-        return services.answer_with_body(
-            request, render_page("jobs.html", facts, **content), PAGE_HEADERS, 404 if content["gone"] else status
-        )
+        body = render_page("jobs.html", facts, **content)
+        return services.answer_with_body(request, body, PAGE_HEADERS, 404 if content["gone"] else status)
 
     def _find_job_type(self, name: str) -> JobDefinition:
-        """Find a kind of jobs that is begun here.
+        """Find a job type of this site.
 
         Raises
         ------
         NotFoundError
-            There is none.
+            There is no such type.
         """
         if name not in self.job_types:
-            raise NotFoundError(
-                format_message("there is no kind of jobs {name!r} here", name[:40]), remedy="/jobs lists them"
-            )
+            message = format_message("there is no kind of jobs {name!r} here", name[:40])
+            raise NotFoundError(message, remedy="/jobs lists them")
         return self.job_types[name]
 
     async def answer_form(self, request: Request) -> Response:
-        """Begin a query as a job, or another kind (``TYPE``), or change one.
+        """Start a query as a job, or a job of another type (``TYPE``), or change a job.
 
-        ``ACTION`` abort or delete, ``JOB`` its id.
+        ``ACTION`` is abort or delete, ``JOB`` the id.
         """
         if is_cross_site(request, self.context.site.settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the forms of this site")
@@ -148,9 +146,9 @@ class JobsPage:
             try:
                 name, cookie = await anyio.to_thread.run_sync(self._start_job, request, form_params)
             except ParamError as error:
-                one = form_params.read_one("TYPE")
-                kind = self.job_types.get(one or "")
-                if kind is None:
+                type_name = form_params.read_one("TYPE")
+                job_type = self.job_types.get(type_name or "")
+                if job_type is None:
                     raise
                 translator = get_message_translator(build_frame(request, self.context)["said"])
                 request_id = services.get_request_id(request)
@@ -159,70 +157,60 @@ class JobsPage:
                     "message": translator.translate_error(error, request_id),
                     "remedy": translator(error.remedy),
                 }
-                return await self._render_page(
-                    request,
-                    job_form.build_job_form(kind, self.context.identify_principal(request), form_params, fault),
-                    400,
-                )
+                principal = self.context.identify_principal(request)
+                job_form_facts = job_form.build_job_form(job_type, principal, form_params, fault)
+                return await self._render_page(request, job_form_facts, 400)
             if cookie:
                 headers["set-cookie"] = cookie
             next_query = {"job": name}
         else:
-            next_query = await anyio.to_thread.run_sync(
-                self._change_job, request, action.lower(), form_params.read_one("JOB") or ""
-            )
+            job_id = form_params.read_one("JOB") or ""
+            next_query = await anyio.to_thread.run_sync(self._change_job, request, action.lower(), job_id)
         base = find_brand(request, self.context.site.settings).base
-        next_address = f"{base}/jobs{f'?{urlencode(next_query)}' if next_query else ''}"
+        next_address = f"{base}/jobs"
+        if next_query:
+            next_address += f"?{urlencode(next_query)}"
         return Response(status_code=303, headers={**headers, "location": next_address})
 
     async def send_plot(self, request: Request) -> Response:
-        """Return what a plot of a result draws, as JSON.
+        """Return the data of a plot of a result, as JSON.
 
-        ``histogram`` of ``_x``, ``points`` of ``_x``, ``_y``, ``_c``.
+        ``histogram`` takes ``_x``; ``points`` takes ``_x``, ``_y`` and ``_c``.
         """
         return await anyio.to_thread.run_sync(self._build_plot, request)
 
     async def send_download(self, request: Request) -> Response:
-        """Answer with a result in another format than it was asked in (``_as``)."""
+        """Send a result in another format (``_as``)."""
         return await anyio.to_thread.run_sync(self._build_download, request)
 
     def send_error_page(self, request: Request, error: Exception) -> Response:
-        """Answer with an error as a page."""
+        """Send an error as a page."""
         facts = build_frame(request, self.context)
         http_status = services.find_http_status(error)
         message_translator = get_message_translator(facts["said"])
         request_id = services.get_request_id(request)
-        body = render_error_page(
-            facts,
-            http_status,
-            message_translator.translate_error(error, request_id),
-        )
-        error_headers = services.build_error_headers(error)
-        return services.answer_with_body(
-            request, body, {**PAGE_HEADERS, **error_headers}, services.find_http_status(error)
-        )
+        message = message_translator.translate_error(error, request_id)
+        body = render_error_page(facts, http_status, message)
+        headers = {**PAGE_HEADERS, **services.build_error_headers(error)}
+        return services.answer_with_body(request, body, headers, http_status)
 
     def send_json_error(self, request: Request, error: Exception) -> Response:
-        """Answer with an error as JSON."""
+        """Send an error as JSON."""
         translator = get_message_translator(build_frame(request, self.context)["said"])
         message = translator.translate_error(error, services.get_request_id(request))
-        body = orjson.dumps(
-            {"message": message, "remedy": translator(error.remedy if isinstance(error, HvenError) else "")}
-        )
+        remedy = error.remedy if isinstance(error, HvenError) else ""
+        body = orjson.dumps({"message": message, "remedy": translator(remedy)})
         http_status = services.find_http_status(error)
         error_headers = services.build_error_headers(error)
-        return Response(
-            body,
-            http_status,
-            {**error_headers, **PRIVATE_HEADERS, "content-type": "application/json"},
-        )
+        headers = {**error_headers, **PRIVATE_HEADERS, "content-type": "application/json"}
+        return Response(body, http_status, headers)
 
     # --- changing --------------------------------------------------------------------------------------------
 
     def _start_job(self, request: Request, form_params: services.RequestParams) -> tuple[str, str]:
-        """Make a job, or find the same one that was sent a moment ago.
+        """Create a job, or find the same job if it was sent a moment ago.
 
-        Return its id, and a cookie for who has none yet.
+        Return its id, and a cookie for a visitor who has none yet.
         """
         requester = self._find_requester(request)
         cookie = ""
@@ -230,47 +218,49 @@ class JobsPage:
             settings = self.context.site.settings
             cookie, visitor = create_visitor_cookie(path=settings.root_path, secure=is_https(request, settings))
             requester = JobRequester(principal=requester.principal, address=requester.address, visitor=visitor)
-        one = form_params.read_one("TYPE")
-        job_type = self.job_types.get(one or "")
+        type_name = form_params.read_one("TYPE")
+        job_type = self.job_types.get(type_name or "")
         job_service = JobService(self.context.site, TAP_JOB_TYPE if job_type is None else job_type.name)
         files: Mapping[str, Upload] = {}
         if job_type is None:
-            names = ("QUERY", "RESPONSEFORMAT", "MAXREC")
-            job_params = [(name, value) for name in names for value in form_params.read_all(name) if value]
-            job_params = [("REQUEST", "doQuery"), ("LANG", "ADQL"), *job_params]
+            job_params = [("REQUEST", "doQuery"), ("LANG", "ADQL")]
+            for name in ("QUERY", "RESPONSEFORMAT", "MAXREC"):
+                job_params += [(name, value) for value in form_params.read_all(name) if value]
         else:
             job_params, files = job_form.read_job_params(job_type, form_params)
         if job_type is None and not form_params.read_one("QUERY"):
             raise ParamError("there is no query", name="QUERY", remedy="write one at /adql")
-        if not cookie and not files and (existing_job := self._find_duplicate(job_service, requester, job_params)):
-            return existing_job, ""
-        job = job_service.create_job(collect_params([*job_params, ("PHASE", "RUN")], files), requester)
+        if not cookie and not files:
+            existing_job = self._find_duplicate(job_service, requester, job_params)
+            if existing_job:
+                return existing_job, ""
+        all_params = collect_params([*job_params, ("PHASE", "RUN")], files)
+        job = job_service.create_job(all_params, requester)
         return job.id, cookie
 
     def _find_duplicate(
         self, job_service: JobService, requester: JobRequester, job_params: Sequence[tuple[str, str]]
     ) -> str | None:
-        """Find the job of a button that was pressed twice."""
+        """Find the job that the same form created a moment ago."""
         since = datetime.now(UTC) - timedelta(seconds=DUPLICATE_SECONDS)
-        for ref in job_service.list_jobs(collect_params([("AFTER", since.isoformat()), ("LAST", "5")]), requester):
+        list_params = collect_params([("AFTER", since.isoformat()), ("LAST", "5")])
+        for ref in job_service.list_jobs(list_params, requester):
             with contextlib.suppress(NotFoundError, ForbiddenError):
                 job = job_service.get_job(ref.id, requester)
-                if sorted(job.parameters) == sorted(job_params) and job.phase in {*ACTIVE_PHASES, "HELD"}:
+                is_active = job.phase in {*ACTIVE_PHASES, "HELD"}
+                if is_active and sorted(job.parameters) == sorted(job_params):
                     return job.id
         return None
 
     def _change_job(self, request: Request, action: str, name: str) -> dict[str, str]:
         requester = self._find_requester(request)
         if action not in {"abort", "delete"}:
-            raise ParamError(
-                format_message("{name}={value} is not known", "ACTION", action[:40]),
-                name="ACTION",
-                remedy="abort or delete",
-            )
+            message = format_message("{name}={value} is not known", "ACTION", action[:40])
+            raise ParamError(message, name="ACTION", remedy="abort or delete")
         try:
             job_service, job = self._find_job(name, requester, to_read=action != "delete", to_change=True)
         except NotFoundError:
-            if action == "delete":  # pressed twice, or from a page that is old: it is gone, as was wanted
+            if action == "delete":  # it is already gone: the button was pressed twice, or the page is old
                 return {}
             raise
         if action == "delete":
@@ -299,51 +289,64 @@ class JobsPage:
                 job_facts = self._describe_job_fully(job_service, job, base)
             except NotFoundError:
                 missing_job = name[:80]
-        job_refs: list[JobRef] = []
-        list_params = [("LAST", str(MAX_LISTED_JOBS + 1)), ("BEFORE", before := request.query_params.get("before", ""))]
-        # a browser without either began none: those of its address are programs
-        is_known_user = not requester.is_ownerless or requester.visitor
-        for kind in (TAP_JOB_TYPE, *self.job_types) if is_known_user else ():
-            job_refs += JobService(self.context.site, kind).list_jobs(collect_params(list_params), requester)
-        job_refs.sort(key=lambda ref: ref.id)
-        job_refs.sort(key=lambda ref: ref.created, reverse=True)
-        lines = []
-        for ref in job_refs[:MAX_LISTED_JOBS]:
-            with contextlib.suppress(NotFoundError):  # destroyed since a moment ago
-                job = self.context.site.store.jobs.get_job(ref.id)
-                missing_rights = recorded_rights.find_missing_rights(job.groups, requester.principal)
-                is_restricted = bool(missing_rights)
-                lines.append(
-                    self._describe_job(replace(job, parameters=(), progress={}) if is_restricted else job, base)
-                )
+        before = request.query_params.get("before", "")
+        job_refs = self._list_job_refs(requester, before)
+        entries = self._describe_jobs(job_refs[:MAX_LISTED_JOBS], requester, base)
+        older_address = ""
         if len(job_refs) > MAX_LISTED_JOBS:
-            older_address = f"{base}/jobs?{urlencode({'before': format_list_position(job_refs[MAX_LISTED_JOBS - 1])})}"
-        else:
-            older_address = ""
+            last_position = format_list_position(job_refs[MAX_LISTED_JOBS - 1])
+            older_address = f"{base}/jobs?{urlencode({'before': last_position})}"
+        type_entries = [
+            {
+                "name": job_type.name,
+                "title": job_type.title,
+                "description": job_type.description,
+                "closed": job_type.access != "public" and requester.principal.name is None,
+            }
+            for job_type in self.job_types.values()
+        ]
+        shown_entries = [*entries, job_facts] if job_facts else entries
         return {
-            "jobs": lines,
+            "jobs": entries,
             "older": older_address,
             "newest": f"{base}/jobs" if before else "",
             "shown": job_facts,
             "gone": missing_job,
-            "types": [
-                {
-                    "name": kind.name,
-                    "title": kind.title,
-                    "description": kind.description,
-                    "closed": kind.access != "public" and requester.principal.name is None,
-                }
-                for kind in self.job_types.values()
-            ],
+            "types": type_entries,
             "who": requester.principal.name,
-            "active": any(job_entry["active"] for job_entry in (*lines, *([job_facts] if job_facts else []))),
+            "active": any(entry["active"] for entry in shown_entries),
         }
 
+    def _list_job_refs(self, requester: JobRequester, before: str) -> list[JobRef]:
+        """List the user's jobs of all types, the latest first, one more than a page has."""
+        job_refs: list[JobRef] = []
+        # a browser without an account or a cookie has no jobs: those of its address are from programs
+        is_known_user = not requester.is_ownerless or requester.visitor
+        if not is_known_user:
+            return job_refs
+        list_params = collect_params([("LAST", str(MAX_LISTED_JOBS + 1)), ("BEFORE", before)])
+        for type_name in (TAP_JOB_TYPE, *self.job_types):
+            job_refs += JobService(self.context.site, type_name).list_jobs(list_params, requester)
+        job_refs.sort(key=lambda ref: ref.id)
+        job_refs.sort(key=lambda ref: ref.created, reverse=True)
+        return job_refs
+
+    def _describe_jobs(self, job_refs: Sequence[JobRef], requester: JobRequester, base: str) -> list[dict[str, Any]]:
+        """Describe jobs for the list; a job of rights that the user has lost shows no parameters."""
+        entries = []
+        for ref in job_refs:
+            with contextlib.suppress(NotFoundError):  # destroyed a moment ago
+                job = self.context.site.store.jobs.get_job(ref.id)
+                if recorded_rights.find_missing_rights(job.groups, requester.principal):
+                    job = replace(job, parameters=(), progress={})
+                entries.append(self._describe_job(job, base))
+        return entries
+
     def _describe_job(self, job: JobRecord, base: str) -> dict[str, Any]:
-        """Return what the list says of a job."""
-        text = next((value for name, value in job.parameters if name.upper() == "QUERY"), "") or ", ".join(
-            f"{name}={value}" for name, value in job.parameters
-        )
+        """Describe a job for the list."""
+        text = _find_parameter(job, "QUERY")
+        if not text:
+            text = ", ".join(f"{name}={value}" for name, value in job.parameters)
         is_ended = job.ended is not None
         if job.started is None:
             start_time = None
@@ -353,7 +356,13 @@ class JobsPage:
             end_time = datetime.fromisoformat(job.ended)
         else:
             end_time = datetime.now(UTC)
+        elapsed_text = None
+        if start_time is not None:
+            elapsed_text = _format_elapsed((end_time - start_time).total_seconds())
         share = job.progress.get("share")
+        percent = None
+        if isinstance(share, int | float):
+            percent = max(0, min(100, round(100 * share)))
         return {
             "id": job.id,
             "type": job.type,
@@ -362,34 +371,45 @@ class JobsPage:
             "active": job.phase in {*ACTIVE_PHASES, "HELD"} and not is_ended,
             "running": job.phase == "EXECUTING",
             "created": uws_documents.format_time(job.created),
-            "elapsed": None if start_time is None else _format_elapsed((end_time - start_time).total_seconds()),
+            "elapsed": elapsed_text,
             "rows": job.progress.get("rows"),
-            "percent": None if not isinstance(share, int | float) else max(0, min(100, round(100 * share))),
+            "percent": percent,
             "bytes": sum(int(item["bytes"] or 0) for item in job.results) or None,
             "url": f"{base}/jobs?{urlencode({'job': job.id})}",
         }
 
     def _describe_job_fully(self, job_service: JobService, job: JobRecord, base: str) -> dict[str, Any]:
-        """Return everything of a job."""
-        job_address = f"{base}/{'tap/async' if job.type == TAP_JOB_TYPE else f'jobs/{job.type}'}/{job.id}"
+        """Describe a job in full."""
+        is_query = job.type == TAP_JOB_TYPE
+        job_path = "tap/async" if is_query else f"jobs/{job.type}"
+        job_address = f"{base}/{job_path}/{job.id}"
         outlook = job_service.estimate_completion(job)
-        text = next((value for name, value in job.parameters if name.upper() == "QUERY"), "")
+        text = _find_parameter(job, "QUERY")
+        name = job.run_id or _list_query_tables(text)
+        if not name and job.type in self.job_types:
+            name = self.job_types[job.type].title
+        again_address = ""
+        if text and is_query and len(text) < 8_000:
+            again_address = f"{base}/adql?{urlencode({'QUERY': text})}"
+        shown_parameters = [
+            (parameter, _shorten_parameter(value))
+            for parameter, value in job.parameters
+            if parameter.upper() != "QUERY"
+        ]
+        error_message = None
+        if job.error is not None:
+            error_message = message_from_json(job.error.get("said") or [job.error["message"]])
+        preview = None
+        if job.phase == "COMPLETED":
+            preview = self._build_preview(job_service, job, job_address, base)
         return {
             **self._describe_job(job, base),
-            "name": job.run_id
-            or _list_query_tables(text)
-            or (self.job_types[job.type].title if job.type in self.job_types else ""),
+            "name": name,
             "uws": job_address,
             "query": text,
-            "again": f"{base}/adql?{urlencode({'QUERY': text})}"
-            if text and job.type == TAP_JOB_TYPE and len(text) < 8_000
-            else "",
-            "parameters": [
-                (name, value[:MAX_PARAMETER_CHARACTERS] + ("…" if len(value) > MAX_PARAMETER_CHARACTERS else ""))
-                for name, value in job.parameters
-                if name.upper() != "QUERY"
-            ],
-            "format": next((value for name, value in job.parameters if name.upper() == "RESPONSEFORMAT"), ""),
+            "again": again_address,
+            "parameters": shown_parameters,
+            "format": _find_parameter(job, "RESPONSEFORMAT"),
             "started": uws_documents.format_time(job.started),
             "ended": uws_documents.format_time(job.ended),
             "destruction": uws_documents.format_time(job.destruction),
@@ -397,42 +417,46 @@ class JobsPage:
             "place": outlook.place,
             "quote": uws_documents.format_time(outlook.quote),
             "note": outlook.note or job.progress.get("note") or "",
-            "error": None if job.error is None else message_from_json(job.error.get("said") or [job.error["message"]]),
+            "error": error_message,
             "overflow": bool(job.progress.get("overflow")),
             "results": uws_documents.describe_results(job, job_address),
-            "preview": self._build_preview(job_service, job, job_address, base) if job.phase == "COMPLETED" else None,
+            "preview": preview,
         }
 
     def _build_preview(
         self, job_service: JobService, job: JobRecord, job_address: str, base: str
     ) -> dict[str, Any] | None:
-        """Read the first rows of a result, with the ways out of it; None if it is no table that can be read here."""
+        """Read the first rows of a result, with its downloads; None if it is no readable table."""
         result_table = self._find_result_table(job_service, job, MAX_PREVIEW_ROWS)
         if result_table is None:
             return None
         item, _, media_type, (page, table) = result_table
         address = f"{job_address}/results/{quote(item)}"
         result_format, _ = formats.select_format(media_type)
-        headings = build_headings(page, table)
+        download_address = f"{base}/jobs/shown/download"
+        table_address = ""
+        other_formats = []
+        if result_format.read:
+            table_address = f"{download_address}?{urlencode({'job': job.id, '_as': 'votable'})}"
+            for name, label in formats.list_menu_entries():
+                if name != result_format.name:
+                    format_address = f"{download_address}?{urlencode({'job': job.id, '_as': name})}"
+                    other_formats.append((label, format_address))
+        if result_format.name == "votable":
+            table_address = address
+        client_lines = []
+        if job.type == TAP_JOB_TYPE:
+            client_lines = _write_client_lines(address, job_address, result_format.name)
+        plottable_columns = [column for column in table.columns if is_plottable(column)]
         return {
-            "columns": headings,
+            "columns": build_headings(page, table),
             "rows": format_cells(page, table),
             "more": page.has_more,
             "here": f"{base}/jobs/shown",
-            "table": address
-            if result_format.name == "votable"
-            else f"{base}/jobs/shown/download?{urlencode({'job': job.id, '_as': 'votable'})}"
-            if result_format.read
-            else "",
-            "formats": [
-                (label, f"{base}/jobs/shown/download?{urlencode({'job': job.id, '_as': name})}")
-                for name, label in formats.list_menu_entries()
-                if name != result_format.name
-            ]
-            if result_format.read is not None
-            else [],
-            "lines": _write_client_lines(address, job_address, result_format.name) if job.type == TAP_JOB_TYPE else [],
-            "plotted": plots_json.axes_to_json([column for column in table.columns if is_plottable(column)]),
+            "table": table_address,
+            "formats": other_formats,
+            "lines": client_lines,
+            "plotted": plots_json.axes_to_json(plottable_columns),
         }
 
     def _find_result_table(
@@ -444,13 +468,13 @@ class JobsPage:
                 path, media_type = job_service.find_result(job, item["id"])
             except NotFoundError:
                 continue
-            first_rows_found = read_first_rows(path, media_type, row_limit)
-            if first_rows_found is not None:
-                return item["id"], path, media_type, first_rows_found
+            first_rows = read_first_rows(path, media_type, row_limit)
+            if first_rows is not None:
+                return item["id"], path, media_type, first_rows
         return None
 
     def _find_requested_result(self, request: Request) -> tuple[Path, str, Table]:
-        """Find the table that a plot or a download is of.
+        """Find the table of a plot or a download.
 
         Raises
         ------
@@ -469,15 +493,13 @@ class JobsPage:
         plot_columns = []
         for name in ("_x", "_y", "_c"):
             column_name = request.query_params.get(name, "")
-            if column_name:
-                column = next((candidate for candidate in table.columns if candidate.name == column_name), None)
-                if column is None:
-                    raise ParamError(
-                        format_message("there is no column {name!r}", column_name[:60]),
-                        name=name,
-                        remedy="choose one of the result's columns",
-                    )
-                plot_columns.append(column)
+            if not column_name:
+                continue
+            column = next((candidate for candidate in table.columns if candidate.name == column_name), None)
+            if column is None:
+                message = format_message("there is no column {name!r}", column_name[:60])
+                raise ParamError(message, name=name, remedy="choose one of the result's columns")
+            plot_columns.append(column)
         if not plot_columns:
             raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
         if request.url.path.endswith("/histogram"):
@@ -488,30 +510,28 @@ class JobsPage:
             if isinstance(plot_points, PlotPoints):
                 plot_json = plots_json.points_to_json(plot_points, None)
             else:
-                plot_json = plots_json.density_to_json(
-                    plot_points, plot_columns, None if plot_points is None else int(plot_points.counts.sum())
-                )
-        return services.answer_with_body(
-            request,
-            orjson.dumps(plot_json, option=orjson.OPT_SERIALIZE_NUMPY),
-            {**PRIVATE_HEADERS, "content-type": "application/json"},
-        )
+                point_count = None if plot_points is None else int(plot_points.counts.sum())
+                plot_json = plots_json.density_to_json(plot_points, plot_columns, point_count)
+        body = orjson.dumps(plot_json, option=orjson.OPT_SERIALIZE_NUMPY)
+        return services.answer_with_body(request, body, {**PRIVATE_HEADERS, "content-type": "application/json"})
 
     def _build_download(self, request: Request) -> Response:
         path, media_type, _ = self._find_requested_result(request)
         file_format, options = formats.select_format(request.query_params.get("_as") or "votable")
         chunks = job_results.convert_result(path, media_type, file_format, options)
-        first_chunk = next(chunks, b"")  # what cannot be is said before the first byte
+        first_chunk = next(chunks, b"")  # a conversion error is raised before the first byte is sent
+        file_name = f"result.{file_format.extension.lstrip('.')}"
         headers = {
             **PRIVATE_HEADERS,
-            "content-disposition": f'attachment; filename="result.{file_format.extension.lstrip(".")}"',
+            "content-disposition": f'attachment; filename="{file_name}"',
             "x-content-type-options": "nosniff",
         }
+        all_chunks = itertools.chain
         return StreamingResponse(
-            itertools.chain((first_chunk,), chunks), media_type=file_format.media_types[0], headers=headers
+            all_chunks((first_chunk,), chunks), media_type=file_format.media_types[0], headers=headers
         )
 
-    # --- manners ---------------------------------------------------------------------------------------------
+    # --- users -----------------------------------------------------------------------------------------------
 
     def _find_requester(self, request: Request) -> JobRequester:
         principal = self.context.identify_principal(request)
@@ -522,45 +542,52 @@ class JobsPage:
         )
 
 
+def _find_parameter(job: JobRecord, parameter: str) -> str:
+    """Return the first value of a parameter of a job, regardless of the case of its name."""
+    return next((value for name, value in job.parameters if name.upper() == parameter), "")
+
+
+def _shorten_parameter(value: str) -> str:
+    if len(value) > MAX_PARAMETER_CHARACTERS:
+        return f"{value[:MAX_PARAMETER_CHARACTERS]}…"
+    return value
+
+
 def _write_client_lines(address: str, job_address: str, format_name: str) -> list[dict[str, str]]:
-    """Write how programs take a result."""
+    """Write the lines with which programs fetch a result."""
 
     def build_line(name: str, text: str) -> dict[str, str]:
         url = shlex.quote(address)
         return {"name": name, "text": text.format(url=url), "url": address, "signed": text}
 
-    lines = [
-        build_line("curl", "curl -f -O -J {url}"),
-        {
-            "name": "pyvo",
-            "text": f"import pyvo\n\njob = pyvo.dal.AsyncTAPJob({job_address!r})\ntable = job.fetch_result().to_table()",
-        },
-        {"name": "STILTS", "text": f"stilts tapresume joburl={shlex.quote(job_address)} ofmt=votable out=answer.vot"},
-    ]
-    return [
-        *(lines if format_name == "votable" else lines[:1]),
-        *([build_line("TOPCAT", f"topcat -f {format_name} {{url}}")] if format_name in TOPCAT_FORMATS else []),
-    ]
+    pyvo_lines = f"import pyvo\n\njob = pyvo.dal.AsyncTAPJob({job_address!r})\ntable = job.fetch_result().to_table()"
+    stilts_line = f"stilts tapresume joburl={shlex.quote(job_address)} ofmt=votable out=answer.vot"
+    lines = [build_line("curl", "curl -f -O -J {url}")]
+    if format_name == "votable":
+        lines.append({"name": "pyvo", "text": pyvo_lines})
+        lines.append({"name": "STILTS", "text": stilts_line})
+    if format_name in TOPCAT_FORMATS:
+        lines.append(build_line("TOPCAT", f"topcat -f {format_name} {{url}}"))
+    return lines
 
 
 def _list_query_tables(text: str) -> str:
-    """Return the tables that a query asks, as it names them; nothing if it cannot be read."""
-    try:
-        if text:
-            parsed = adql.parse_query(text)
-        else:
-            parsed = None
-    except ParseError:
+    """Return the names of the tables in a query; an empty text if the query cannot be read."""
+    if not text:
         return ""
-    if parsed is None:
+    try:
+        parsed = adql.parse_query(text)
+    except ParseError:
         return ""
     nodes = list(walk_tree(parsed))
     common_table_names = {node.name.name.lower() for node in nodes if isinstance(node, syntax_tree.CommonTable)}
-    table_names = [
-        ".".join(part.name for part in node.parts) for node in nodes if isinstance(node, syntax_tree.TableRef)
-    ]
-    base_table_names = [name for name in dict.fromkeys(table_names) if name.lower() not in common_table_names]
-    return ", ".join(base_table_names[:MAX_NAMED_TABLES]) + (" …" if len(base_table_names) > MAX_NAMED_TABLES else "")
+    table_refs = [node for node in nodes if isinstance(node, syntax_tree.TableRef)]
+    table_names = dict.fromkeys(".".join(part.name for part in table_ref.parts) for table_ref in table_refs)
+    base_table_names = [name for name in table_names if name.lower() not in common_table_names]
+    shown_names = ", ".join(base_table_names[:MAX_NAMED_TABLES])
+    if len(base_table_names) > MAX_NAMED_TABLES:
+        return f"{shown_names} …"
+    return shown_names
 
 
 def _format_elapsed(duration_seconds: float) -> str:

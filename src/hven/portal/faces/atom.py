@@ -1,6 +1,6 @@
-"""``/collections/<name>/changes.atom`` and ``changes.rss``.
+"""Serve ``/collections/<name>/changes.atom`` and ``changes.rss``: feeds of the publications of a collection.
 
-An entry for each publication of a collection, for readers of feeds (Atom, RFC 4287; RSS 2.0).
+The feeds are Atom (RFC 4287) and RSS 2.0.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ if TYPE_CHECKING:
 
 ATOM_MEDIA_TYPE = "application/atom+xml; charset=utf-8"
 RSS_MEDIA_TYPE = "application/rss+xml; charset=utf-8"
-MAX_ENTRIES = 50  # entries
+MAX_ENTRIES = 50  # of a feed
 ACTION_WORDS = {"publish": "published", "rollback": "set back", "remove": "removed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedEntry:
-    """One publication, as a reader may know of it.
+    """One publication, as a reader may see it.
 
     Attributes
     ----------
     event
-        What was published, and when.
+        The publication and its time.
     tables, shown_names
-        The tables that it changed, and their names as feeds write them.
+        The tables that it changed, and their names in feeds.
     previous_states
-        The state of each table that was there already.
+        The earlier state of each table that existed before.
     nouns
-        What the rows of each table are: see `hven.services.file_rows`.
+        The noun for the rows of each table: see `hven.services.file_rows`.
     """
 
     event: PointerEvent
@@ -75,36 +75,29 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         published_state = anonymize_for_referee(site.get_published_state(), principal)
         name = request.path_params["name"]
         resource = published_state.resources.get(name)
-        visible_tables = {
-            table.qualified_name: table
-            for table in published_state.get_catalogue(principal, context.policies).iterate_tables()
-            if table.schema == name
-        }
+        catalogue = published_state.get_catalogue(principal, context.policies)
+        visible_tables = {table.qualified_name: table for table in catalogue.iterate_tables() if table.schema == name}
         if resource is None or not visible_tables:
             raise NotFoundError(f"there is no collection {name!r} here", remedy="the first page lists what is here")
-        unfiltered_names = (
-            visible_tables.keys()
-            - collect_row_filters(list(visible_tables.values()), principal, context.policies).keys()
-        )
+        row_filters = collect_row_filters(list(visible_tables.values()), principal, context.policies)
+        unfiltered_names = visible_tables.keys() - row_filters.keys()
         entries = []
-        nouns = {
-            name: choose_row_noun(table, published_state.tables_by_name[name]) for name, table in visible_tables.items()
-        }
+        nouns = {}
+        for table_name, table in visible_tables.items():
+            nouns[table_name] = choose_row_noun(table, published_state.tables_by_name[table_name])
         for entry in _list_entries(site.store.list_events(name), visible_tables, nouns):
             run = _read_run_summary(context, entry.event.run)
-            entries.append((entry, {table: counts for table, counts in run.items() if table in unfiltered_names}))
+            visible_counts = {
+                table_name: counts for table_name, counts in run.items() if table_name in unfiltered_names
+            }
+            entries.append((entry, visible_counts))
             if len(entries) == MAX_ENTRIES:
                 break
         base = services.get_base_url(request, site.settings)
         authority = site.settings.find_authority(name)
-        text = write_entries(
-            resource,
-            name,
-            entries,
-            base=base,
-            authority=authority,
-        )
-        return text.encode(), published_state.find_access_key(principal, context.policies) == "public"
+        text = write_entries(resource, name, entries, base=base, authority=authority)
+        is_public = published_state.find_access_key(principal, context.policies) == "public"
+        return text.encode(), is_public
 
     def build_feed_endpoint(
         write_entries: Callable[..., str], media_type: str
@@ -126,17 +119,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 def _list_entries(
     events: Sequence[PointerEvent], visible_tables: Mapping[str, Table], nouns: Mapping[str, str]
 ) -> Iterator[FeedEntry]:
-    """Yield the publications that touched what the reader may know of, the newest first."""
+    """Yield the publications that changed a visible table, the newest first."""
     for event, previous_event in pairwise([*events, None]):
-        assert event is not None  # noqa: S101  (None stands last)
+        assert event is not None  # noqa: S101  (None is last)
         previous_state = {} if previous_event is None else previous_event.state
         changed_names = tuple(
             sorted(name for name in visible_tables if event.state.get(name) != previous_state.get(name))
         )
         if changed_names:
-            previous_states = {
-                name: previous_state[name] for name in changed_names if name in previous_state and name in event.state
-            }
+            kept_names = [name for name in changed_names if name in previous_state and name in event.state]
+            previous_states = {name: previous_state[name] for name in kept_names}
             shown_names = tuple(adql.quote_name(visible_tables[name].name) for name in changed_names)
             yield FeedEntry(
                 event=event,
@@ -148,7 +140,7 @@ def _list_entries(
 
 
 def _read_run_summary(context: ServiceContext, run_id: str | None) -> Mapping[str, Any]:
-    """Return what a run counted, by table; a publication may have another origin than a run (a restored backup)."""
+    """Return the counts of a run by table; empty if the publication is not from a run but from a restored backup."""
     try:
         if run_id:
             run_summary = context.site.store.runs.get_run(run_id).summary
@@ -156,10 +148,8 @@ def _read_run_summary(context: ServiceContext, run_id: str | None) -> Mapping[st
             run_summary = {}
     except NotFoundError:
         return {}
-    new_tables = {
-        name: {"new": True, "rows": counts.get("published")}
-        for name, counts in (run_summary.get("tables") or {}).items()
-    }
+    counts_by_table = run_summary.get("tables") or {}
+    new_tables = {name: {"new": True, "rows": counts.get("published")} for name, counts in counts_by_table.items()}
     return {**new_tables, **(run_summary.get("changes") or {})}
 
 
@@ -179,12 +169,13 @@ def _write_atom(
         _write_tag_line("id", urn),
         _write_tag_line("title", f"{title}: what changed"),
         _write_tag_line("updated", updated),
-        *(f"<author>{_write_tag('name', creator)}</author>\n" for creator in creators),
-        *([_write_tag_line("rights", resource.licence)] if resource.licence else []),
-        _write_tag_line("generator", "Hven", f' version="{__version__}"'),
-        _write_link("self", f"{page}/changes.atom", "application/atom+xml"),
-        _write_link("alternate", page, "text/html"),
     ]
+    parts += [f"<author>{_write_tag('name', creator)}</author>\n" for creator in creators]
+    if resource.licence:
+        parts.append(_write_tag_line("rights", resource.licence))
+    parts.append(_write_tag_line("generator", "Hven", f' version="{__version__}"'))
+    parts.append(_write_link("self", f"{page}/changes.atom", "application/atom+xml"))
+    parts.append(_write_link("alternate", page, "text/html"))
     for entry, counts in entries:
         parts += _write_atom_entry(
             entry,
@@ -203,18 +194,16 @@ def _write_rss(
     """Write the same entries as RSS 2.0."""
     page = f"{base}/collections/{percent_encode(name)}"
     title = resource.title or name
+    self_link = f'<atom:link rel="self" type="application/rss+xml" href={quoteattr(f"{page}/changes.rss")}/>\n'
     parts = [
-        (
-            '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" '
-            'xmlns:atom="http://www.w3.org/2005/Atom">\n<channel>\n'
-        ),
+        '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom">\n<channel>\n',
         _write_tag_line("title", f"{title}: what changed"),
         _write_tag_line("link", page),
         _write_tag_line("description", resource.description or title),
-        *([_write_tag_line("copyright", resource.licence)] if resource.licence else []),
-        _write_tag_line("generator", f"Hven {__version__}"),
-        f'<atom:link rel="self" type="application/rss+xml" href={quoteattr(f"{page}/changes.rss")}/>\n',
     ]
+    if resource.licence:
+        parts.append(_write_tag_line("copyright", resource.licence))
+    parts += [_write_tag_line("generator", f"Hven {__version__}"), self_link]
     for entry, counts in entries:
         publication_time = datetime.fromisoformat(entry.event.at).astimezone(UTC)
         action = ACTION_WORDS.get(entry.event.action, entry.event.action)
@@ -231,9 +220,12 @@ def _write_rss(
 
 
 def _describe_changed_tables(entry: FeedEntry, counts: Mapping[str, Any]) -> list[str]:
-    """Say of each table of a publication what changed."""
-    pairs = zip(entry.tables, entry.shown_names, strict=True)
-    return [f"{shown_name}: {_describe_counts(counts.get(table), entry, table)}" for table, shown_name in pairs]
+    """Describe the changes of each table of a publication."""
+    descriptions = []
+    for table, shown_name in zip(entry.tables, entry.shown_names, strict=True):
+        counts_text = _describe_counts(counts.get(table), entry, table)
+        descriptions.append(f"{shown_name}: {counts_text}")
+    return descriptions
 
 
 def _write_atom_entry(
@@ -248,12 +240,8 @@ def _write_atom_entry(
     yield _write_link("alternate", page_address, "text/html")
     for table, previous_state in entry.previous_states.items():
         changes_query = urlencode({"since": previous_state, "until": event.state[table]})
-        yield _write_link(
-            "related",
-            f"{base_address}/changes/{percent_encode(table)}?{changes_query}",
-            "application/x-votable+xml",
-            f"changes of {table}",
-        )
+        changes_address = f"{base_address}/changes/{percent_encode(table)}?{changes_query}"
+        yield _write_link("related", changes_address, "application/x-votable+xml", f"changes of {table}")
     yield _write_tag_line("content", "\n".join(_describe_changed_tables(entry, counts)), ' type="text"')
     yield "</entry>\n"
 
@@ -271,7 +259,7 @@ def _describe_counts(counts: Mapping[str, Any] | None, entry: FeedEntry, table: 
 
 
 def _build_urn(authority: str, *parts: str) -> str:
-    """Name a thing for ever, wherever the site moves."""
+    """Build a URN that stays the same wherever the site moves."""
     return uuid.uuid5(uuid.NAMESPACE_URL, "/".join([f"ivo://{authority}", "changes", *parts])).urn
 
 

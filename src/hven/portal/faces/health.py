@@ -1,9 +1,9 @@
-"""``/health``: whether the service can answer, how fresh its collections are, what it does.
+"""Serve ``/health``: whether the service answers, how fresh its collections are, and what it does.
 
-For people, for watchers, for Prometheus.
+The page is for people, the JSON for monitoring programs, the metrics for Prometheus.
 
-Readers see the collections that they may know of, and no words about what is wrong: those may name private things.
-Operators (setting ``health``) see all. A secret is shown to nobody.
+Readers see the collections that they may see, without messages about failures, which may name private things. Operators
+(setting ``health``) see everything. Nobody sees a secret.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from hven.site import PublishedState
     from hven.site.auth import Principal
 
-MAX_FOOT_REASONS = 5  # reasons of a kind that stand in the foot of a page
-FRESHNESS_STATUS_CODES = {STALE_STATE: 503}  # what `/health/fresh` answers; all else is 200
+MAX_FOOT_REASONS = 5  # reasons of one kind in the foot of a page
+FRESHNESS_STATUS_CODES = {STALE_STATE: 503}  # HTTP status of `/health/fresh` by state; otherwise 200
 HEALTH_HEADERS = {"cache-control": "no-store", "vary": "accept, accept-language, authorization, cookie"}
 JSON_HEADERS = {**HEALTH_HEADERS, "content-type": "application/json"}
 STATUS_WORDS = {"ok": "ok", "warning": "degraded", "failed": "down"}
@@ -43,88 +43,104 @@ STATUS_WORDS = {"ok": "ok", "warning": "degraded", "failed": "down"}
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/health`` with ``/live``, ``/ready`` and ``/fresh``, and ``/metrics``."""
-    site = context.site
-    health = SiteHealth(site)
-    start_time = context.start_time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    endpoints = _HealthEndpoints(context)
+    route = create_route("/health", endpoints.send_overview, TEXT_LINE_ERRORS)
+    return [
+        route,
+        create_route("/health.json", endpoints.send_overview, TEXT_LINE_ERRORS),
+        create_route("/health/live", endpoints.send_liveness, TEXT_LINE_ERRORS),
+        create_route("/health/ready", endpoints.send_readiness, TEXT_LINE_ERRORS),
+        create_route("/health/fresh", endpoints.send_freshness, TEXT_LINE_ERRORS),
+        create_route("/metrics", endpoints.send_metrics, TEXT_LINE_ERRORS),
+    ]
 
-    def gather_health(principal: Principal) -> dict[str, Any]:
-        """Return all that this reader may know."""
-        sees_all = is_operator(principal, context)
-        picture = health.get_status()
-        checks = health.run_checks(picture)
-        if len(checks) == 1:  # nothing is known of what is published
+
+class _HealthEndpoints:
+    """The endpoints of the health page and its data."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self.context = context
+        self.site = context.site
+        self.health = SiteHealth(self.site)
+        self.start_time = context.start_time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def gather_health(self, principal: Principal) -> dict[str, Any]:
+        """Gather the health facts that this user may see."""
+        sees_all = is_operator(principal, self.context)
+        picture = self.health.get_status()
+        checks = self.health.run_checks(picture)
+        if len(checks) == 1:  # the published state is not known
             check_list = [_check_to_json(check, with_messages=sees_all) for check in checks]
             return {
                 "status": STATUS_WORDS["failed"],
                 "version": __version__,
-                "since": start_time,
+                "since": self.start_time,
                 "problems": 1,
                 "checks": check_list,
                 "collections": [],
             }
-        published_state = site.get_published_state()
-        collections = (
-            picture.collections
-            if sees_all
-            else _select_visible(picture.collections, published_state, principal, context)
-        )
-        page_context = STATUS_WORDS[find_worst_state(checks)]
-        if page_context == "ok" and (published_state.problems or picture.worst_state in {STALE_STATE, FAILING_STATE}):
-            page_context = "degraded"
-        names = (
-            {
-                table.qualified_name
-                for table in published_state.get_catalogue(principal, context.policies).iterate_tables()
-            }
-            if not sees_all
-            else published_state.tables_by_name.keys()
-        )
+        published_state = self.site.get_published_state()
+        collections = self.list_collections(picture, principal)
+        if sees_all:
+            visible_names = set(published_state.tables_by_name)
+        else:
+            catalogue = published_state.get_catalogue(principal, self.context.policies)
+            visible_names = {table.qualified_name for table in catalogue.iterate_tables()}
+        state = STATUS_WORDS[find_worst_state(checks)]
+        has_problems = bool(published_state.problems) or picture.worst_state in {STALE_STATE, FAILING_STATE}
+        if state == "ok" and has_problems:
+            state = "degraded"
+        visible_items = [item for name, item in published_state.tables_by_name.items() if name in visible_names]
         body: dict[str, Any] = {
-            "status": page_context,
+            "status": state,
             "version": __version__,
-            "variant": site.settings.variant,
-            "since": start_time,
+            "variant": self.site.settings.variant,
+            "since": self.start_time,
             "at": picture.at,
-            "tables": sum(
-                name in names and item.release is None for name, item in published_state.tables_by_name.items()
-            ),
-            "newest": max(
-                (item.updated for name, item in published_state.tables_by_name.items() if name in names), default=None
-            ),
+            "tables": sum(item.release is None for item in visible_items),
+            "newest": max((item.updated for item in visible_items), default=None),
             "problems": len(published_state.problems),
             "checks": [_check_to_json(check, with_messages=sees_all) for check in checks],
             "collections": [item.to_json() for item in collections],
         }
         if sees_all:
+            scored_collections = [
+                {**item.to_json(), **_score_metadata(item.collection, self.site.settings, published_state)}
+                for item in collections
+            ]
+            alerts = [
+                {
+                    "at": alert.at,
+                    "collection": alert.collection,
+                    "kind": alert.kind,
+                    "message": alert.message,
+                    "undelivered": alert.delivery_problem,
+                }
+                for alert in picture.alerts
+            ]
             body |= {
                 "words": list(picture.problems),
                 "scheduler": picture.scheduler,
                 "engines": picture.engines,
-                "collections": [
-                    {**item.to_json(), **_score_metadata(item.collection, site.settings, published_state)}
-                    for item in collections
-                ],
-                "queries": site.counters.summarize(),
-                "alerts": [
-                    {
-                        "at": item.at,
-                        "collection": item.collection,
-                        "kind": item.kind,
-                        "message": item.message,
-                        "undelivered": item.delivery_problem,
-                    }
-                    for item in picture.alerts
-                ],
+                "collections": scored_collections,
+                "queries": self.site.counters.summarize(),
+                "alerts": alerts,
             }
         return {key: value for key, value in body.items() if value is not None}
 
-    async def send_overview(request: Request) -> Response:
+    def list_collections(self, picture: SiteStatus, principal: Principal) -> Sequence[CollectionStatus]:
+        """Return the state of the collections, as far as a user may see them."""
+        if is_operator(principal, self.context):
+            return picture.collections
+        return _select_visible(picture.collections, self.site.get_published_state(), principal, self.context)
+
+    async def send_overview(self, request: Request) -> Response:
         answer_format = choose_answer_format(request)
         if answer_format == "prometheus":
-            return await send_metrics(request)
-        body = await anyio.to_thread.run_sync(gather_health, context.identify_principal(request))
+            return await self.send_metrics(request)
+        body = await anyio.to_thread.run_sync(self.gather_health, self.context.identify_principal(request))
         if answer_format == "foot":
-            frame = build_frame(request, context)
+            frame = build_frame(request, self.context)
             foot_html = render_page(
                 "health_foot.html",
                 frame,
@@ -138,33 +154,29 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         else:
             status = 200
         if answer_format == "html":
-            page = render_page("health.html", build_frame(request, context), health=body, reasons=STATE_REASONS)
+            page = render_page("health.html", build_frame(request, self.context), health=body, reasons=STATE_REASONS)
             return services.answer_with_body(request, page, {**HEALTH_HEADERS, **build_page_headers()}, status)
         return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, status)
 
+    @staticmethod
     async def send_liveness(request: Request) -> Response:
         return services.answer_with_body(request, b'{"status":"ok"}', JSON_HEADERS)
 
-    async def send_readiness(request: Request) -> Response:
-        checks = await anyio.to_thread.run_sync(health.run_checks)
-        with_messages = is_operator(context.identify_principal(request), context)
-        page_context = find_worst_state(checks)
+    async def send_readiness(self, request: Request) -> Response:
+        checks = await anyio.to_thread.run_sync(self.health.run_checks)
+        with_messages = is_operator(self.context.identify_principal(request), self.context)
+        worst_state = find_worst_state(checks)
         body = {
-            "status": STATUS_WORDS[page_context],
+            "status": STATUS_WORDS[worst_state],
             "checks": [_check_to_json(check, with_messages=with_messages) for check in checks],
         }
-        return services.answer_with_body(
-            request, orjson.dumps(body), JSON_HEADERS, 503 if page_context == "failed" else 200
-        )
+        http_status = 503 if worst_state == "failed" else 200
+        return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, http_status)
 
-    async def send_freshness(request: Request) -> Response:
-        principal = context.identify_principal(request)
-        picture: SiteStatus = await anyio.to_thread.run_sync(health.get_status)
-        collections = (
-            picture.collections
-            if is_operator(principal, context)
-            else _select_visible(picture.collections, site.get_published_state(), principal, context)
-        )
+    async def send_freshness(self, request: Request) -> Response:
+        principal = self.context.identify_principal(request)
+        picture: SiteStatus = await anyio.to_thread.run_sync(self.health.get_status)
+        collections = self.list_collections(picture, principal)
         keys = (
             "collection",
             "state",
@@ -178,67 +190,51 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             "failures",
             "message",
         )
-        body = {
-            "status": picture.worst_state
-            if picture.worst_state == STALE_STATE
-            else "degraded"
-            if picture.worst_state == FAILING_STATE
-            else "ok",
-            "collections": [
-                {key: value for key, value in item.to_json().items() if key in keys} for item in collections
-            ],
-        }
-        return services.answer_with_body(
-            request, orjson.dumps(body), JSON_HEADERS, FRESHNESS_STATUS_CODES.get(picture.worst_state, 200)
-        )
+        if picture.worst_state == STALE_STATE:
+            status = STALE_STATE
+        elif picture.worst_state == FAILING_STATE:
+            status = "degraded"
+        else:
+            status = "ok"
+        collection_facts = [
+            {key: value for key, value in item.to_json().items() if key in keys} for item in collections
+        ]
+        body = {"status": status, "collections": collection_facts}
+        http_status = FRESHNESS_STATUS_CODES.get(picture.worst_state, 200)
+        return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, http_status)
 
-    async def send_metrics(request: Request) -> Response:
-        principal = context.identify_principal(request)
+    async def send_metrics(self, request: Request) -> Response:
+        principal = self.context.identify_principal(request)
 
         def write_metrics() -> str:
-            picture = health.get_status()
-            checks = health.run_checks(picture)
-            sees_all = is_operator(principal, context)
+            picture = self.health.get_status()
+            checks = self.health.run_checks(picture)
+            sees_all = is_operator(principal, self.context)
             if not sees_all:
-                visible = _select_visible(picture.collections, site.get_published_state(), principal, context)
-                picture = replace(
-                    picture,
-                    collections=tuple(visible),
-                    engines={},
-                )
+                visible = self.list_collections(picture, principal)
+                picture = replace(picture, collections=tuple(visible), engines={})
             return format_metrics(
                 picture,
                 checks,
-                site.counters,
+                self.site.counters,
                 version=__version__,
-                site_variant=site.settings.variant,
-                start_time=context.start_time,
+                site_variant=self.site.settings.variant,
+                start_time=self.context.start_time,
                 include_sizes=sees_all,
             )
 
-        return services.answer_with_body(
-            request,
-            (await anyio.to_thread.run_sync(write_metrics)).encode(),
-            {**HEALTH_HEADERS, "content-type": METRICS_CONTENT_TYPE},
-        )
-
-    route = create_route("/health", send_overview, TEXT_LINE_ERRORS)
-    return [
-        route,
-        create_route("/health.json", send_overview, TEXT_LINE_ERRORS),
-        create_route("/health/live", send_liveness, TEXT_LINE_ERRORS),
-        create_route("/health/ready", send_readiness, TEXT_LINE_ERRORS),
-        create_route("/health/fresh", send_freshness, TEXT_LINE_ERRORS),
-        create_route("/metrics", send_metrics, TEXT_LINE_ERRORS),
-    ]
+        metrics = await anyio.to_thread.run_sync(write_metrics)
+        headers = {**HEALTH_HEADERS, "content-type": METRICS_CONTENT_TYPE}
+        return services.answer_with_body(request, metrics.encode(), headers)
 
 
 def choose_answer_format(request: Request) -> str:
-    """Return in which form a reader wants it: ``html``, ``json``, ``prometheus``, ``foot``.
+    """Choose the format of the answer: ``html``, ``json``, ``prometheus`` or ``foot``.
 
-    By ``format``, the address, or Accept.
+    It follows the parameter ``format``, the address, or the header Accept.
     """
-    requested_format = {key.lower(): value.lower() for key, value in request.query_params.items()}.get("format")
+    query_params = {key.lower(): value.lower() for key, value in request.query_params.items()}
+    requested_format = query_params.get("format")
     if requested_format in {"html", "json", "prometheus", "foot"}:
         return requested_format
     if request.url.path.endswith(".json"):
@@ -253,12 +249,11 @@ def choose_answer_format(request: Request) -> str:
 
 def is_operator(principal: Principal, context: ServiceContext) -> bool:
     """Return whether somebody may see everything here."""
+    """Return whether a user may see everything here."""
     health_settings = context.site.settings.health
-    return (
-        health_settings.open
-        or "owner" in principal.groups
-        or (principal.name is not None and principal.name in health_settings.operators)
-    )
+    if health_settings.open or "owner" in principal.groups:
+        return True
+    return principal.name is not None and principal.name in health_settings.operators
 
 
 def _select_visible(
@@ -267,9 +262,9 @@ def _select_visible(
     principal: Principal,
     context: ServiceContext,
 ) -> list[CollectionStatus]:
-    """Return what a reader may know: their tables, counts that no policy narrows, no words.
+    """Return the collections as a reader may see them: visible tables, counts without hidden rows, and no messages.
 
-    All of what they administer.
+    Users see everything of the collections that they administer.
     """
     administered = context.site.settings.list_administered_collections(principal.name)
     visible_tables = {
@@ -291,23 +286,24 @@ def _select_visible(
             continue
         rows = [facts["rows"] for facts in tables.values()]
         is_complete = len(tables) == len(item.tables)
-        visible_collections.append(
-            replace(
-                item,
-                tables=tables,
-                rows=None if None in rows else sum(rows),
-                snapshot=max((facts["snapshot"] for facts in tables.values() if facts["snapshot"]), default=None),
-                modified=item.modified if is_complete and not filtered_names & tables.keys() else None,
-                message=None,
-                behind=(),
-                descriptor=None,
-            )
+        snapshots = [facts["snapshot"] for facts in tables.values() if facts["snapshot"]]
+        is_unfiltered = not filtered_names & tables.keys()
+        visible_collection = replace(
+            item,
+            tables=tables,
+            rows=None if None in rows else sum(rows),
+            snapshot=max(snapshots, default=None),
+            modified=item.modified if is_complete and is_unfiltered else None,
+            message=None,
+            behind=(),
+            descriptor=None,
         )
+        visible_collections.append(visible_collection)
     return visible_collections
 
 
 def _score_metadata(collection: str, settings: Settings, published_state: PublishedState) -> dict[str, int]:
-    """Score what a collection's descriptor says of it, of 100; nothing where it has none, or one with faults."""
+    """Score the metadata of a collection from 0 to 100; nothing if it has no valid descriptor."""
     resource = published_state.resources.get(collection)
     if resource is None:
         return {}

@@ -1,6 +1,6 @@
-"""``/projects``: who shares collections.
+"""Serve ``/projects``: the projects, whose members share collections.
 
-Of a project that is listed, who is no member learns its name, its words and whom to ask; of a hidden one nothing.
+Of a listed project, users who are no members see its name, its texts and its contact; of a hidden one nothing.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Project
 
-MAX_FORM_BYTES = 4096  # bytes of what is sent
-MAX_REQUEST_CHARACTERS = 500  # characters of what somebody says who asks
-PRIVATE_HEADERS = {"cache-control": "private, no-store"}  # it is of one reader
+MAX_FORM_BYTES = 4096  # of a request
+MAX_REQUEST_CHARACTERS = 500  # of the text of a user who asks to become a member
+PRIVATE_HEADERS = {"cache-control": "private, no-store"}  # the page is of one reader
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -45,18 +45,33 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     Parameters
     ----------
     context
-        Site, reader and faces.
+        The site, its users and its services.
 
     Returns
     -------
     routes
-        For Starlette.
+        Routes of Starlette.
     """
-    site = context.site
+    endpoints = _ProjectEndpoints(context)
+    page_endpoint = build_page_endpoint(endpoints.list_projects, context)
+    return [
+        Route("/projects", page_endpoint),
+        Route("/projects.json", build_page_endpoint(endpoints.list_projects, context)),
+        Route("/projects/{name}", build_page_endpoint(endpoints.show_project, context)),
+        Route("/projects/{name}", build_page_endpoint(endpoints.change_project, context), methods=["POST"]),
+    ]
 
-    def find_project(page_context: PageContext) -> tuple[Project, str | None]:
+
+class _ProjectEndpoints:
+    """The endpoints of the pages of projects."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self.context = context
+        self.site = context.site
+
+    def find_project(self, page_context: PageContext) -> tuple[Project, str | None]:
         name = page_context.request.path_params["name"].removesuffix(".json")
-        for project, own_role in list_visible_projects(page_context.principal, site.settings):
+        for project, own_role in list_visible_projects(page_context.principal, self.site.settings):
             if project.name == name:
                 return project, own_role
         raise NotFoundError(
@@ -64,15 +79,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             remedy="/projects lists those that are known",
         )
 
+    @staticmethod
     def describe_project(project: Project, page_context: PageContext) -> dict[str, Any]:
         url = f"{page_context.base}/projects/{quote(project.name)}"
         texts = {"title": project.title or project.name, "description": project.description, "contact": project.contact}
         return {"name": project.name, "url": url, "path": urlsplit(url).path, **texts}
 
-    async def list_projects(page_context: PageContext) -> PageContent:
+    async def list_projects(self, page_context: PageContext) -> PageContent:
         project_list = [
-            describe_project(project, page_context)
-            for project, _ in list_visible_projects(page_context.principal, site.settings)
+            self.describe_project(project, page_context)
+            for project, _ in list_visible_projects(page_context.principal, self.site.settings)
         ]
         template_values = {"projects": project_list, "one": None}
         return PageContent(
@@ -82,38 +98,46 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             headers=PRIVATE_HEADERS,
         )
 
-    async def show_project(page_context: PageContext) -> PageContent:
-        project, own_role = find_project(page_context)
-        return await anyio.to_thread.run_sync(build_page, project, own_role, page_context)
+    async def show_project(self, page_context: PageContext) -> PageContent:
+        project, own_role = self.find_project(page_context)
+        return await anyio.to_thread.run_sync(self.build_page, project, own_role, page_context)
 
-    def build_page(project: Project, own_role: str | None, page_context: PageContext) -> PageContent:
-        grants = site.store.grants
+    def build_page(self, project: Project, own_role: str | None, page_context: PageContext) -> PageContent:
+        grants = self.site.store.grants
         principal = page_context.principal
         is_curator = own_role is not None and PROJECT_ROLES.index(own_role) >= PROJECT_ROLES.index("curator")
         members: dict[str, list[str]] = {}
-        for grant in grants.list_grants("member", object=project.name) if own_role else ():
-            if grant.role in PROJECT_ROLES:
-                members.setdefault(grant.subject, []).append(grant.role)
-        content = {
-            **describe_project(project, page_context),
-            "role": own_role,
-            "members": [
-                {"name": name, "role": min(roles, key=PROJECT_ROLES.index)} for name, roles in sorted(members.items())
-            ],
-            "asked": [
+        if own_role:
+            for grant in grants.list_grants("member", object=project.name):
+                if grant.role in PROJECT_ROLES:
+                    members.setdefault(grant.subject, []).append(grant.role)
+        member_entries = []
+        for name, roles in sorted(members.items()):
+            highest_role = min(roles, key=PROJECT_ROLES.index)
+            member_entries.append({"name": name, "role": highest_role})
+        request_entries = []
+        if is_curator:
+            request_entries = [
                 {"id": grant.id, "name": grant.subject, "at": grant.created[:10], "words": grant.facts.get("words", "")}
-                for grant in (grants.list_grants("asked", object=project.name) if is_curator else ())
-            ],
-            "pending": bool(
-                principal.name and grants.list_grants("asked", subject=principal.name, object=project.name)
-            ),
+                for grant in grants.list_grants("asked", object=project.name)
+            ]
+        own_requests = []
+        if principal.name:
+            own_requests = grants.list_grants("asked", subject=principal.name, object=project.name)
+        content = {
+            **self.describe_project(project, page_context),
+            "role": own_role,
+            "members": member_entries,
+            "asked": request_entries,
+            "pending": bool(own_requests),
             **_list_shared_data(project, page_context),
         }
         news = [
             {"title": note.title, "day": str(note.day), "html": render_markdown(note.text)}
-            for note in list_notes(project, own_role, page_context)
+            for note in self.list_notes(project, own_role, page_context)
         ]
-        json_content = {**content, "news": [{name: item[name] for name in ("title", "day")} for item in news]}
+        plain_news = [{name: item[name] for name in ("title", "day")} for item in news]
+        json_content = {**content, "news": plain_news}
         return PageContent(
             template="project.html",
             template_values={"projects": [], "one": {**content, "news": news}},
@@ -121,27 +145,28 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             headers=PRIVATE_HEADERS,
         )
 
-    def list_notes(project: Project, own_role: str | None, page_context: PageContext) -> list[Any]:
-        root = site.settings.directory
+    def list_notes(self, project: Project, own_role: str | None, page_context: PageContext) -> list[Any]:
+        root = self.site.settings.directory
         if project.news is None:
-            news_folders = []
-        else:
-            news_folders = [root / project.news / "public", *([root / project.news] if own_role else [])]
-        notes = [note for place in news_folders for note in NOTE_CACHE.list_news(place, root, page_context.language)]
+            return []
+        news_folders = [root / project.news / "public"]
+        if own_role:
+            news_folders.append(root / project.news)
+        notes = [note for folder in news_folders for note in NOTE_CACHE.list_news(folder, root, page_context.language)]
         return sorted(notes, key=lambda note: str(note.day), reverse=True)
 
-    async def change_project(page_context: PageContext) -> PageContent:
-        project, own_role = find_project(page_context)
-        if is_cross_site(page_context.request, site.settings):
+    async def change_project(self, page_context: PageContext) -> PageContent:
+        project, own_role = self.find_project(page_context)
+        if is_cross_site(page_context.request, self.site.settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the form on the page of the project")
         params = await services.read_params(page_context.request, MAX_FORM_BYTES)
-        await anyio.to_thread.run_sync(apply_change, project, own_role, page_context, params)
-        return build_redirect(describe_project(project, page_context)["url"])
+        await anyio.to_thread.run_sync(self.apply_change, project, own_role, page_context, params)
+        return build_redirect(self.describe_project(project, page_context)["url"])
 
     def apply_change(
-        project: Project, own_role: str | None, page_context: PageContext, params: services.RequestParams
+        self, project: Project, own_role: str | None, page_context: PageContext, params: services.RequestParams
     ) -> None:
-        grants = site.store.grants
+        grants = self.site.store.grants
         name = page_context.principal.name
         if name is None:
             raise UnauthenticatedError("only who is logged in can ask this", remedy="log in at /login")
@@ -154,9 +179,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if own_role is None or PROJECT_ROLES.index(own_role) < PROJECT_ROLES.index("curator"):
             raise ForbiddenError("only curators and owners of a project answer those who ask")
         request_id = params.read_one("ACCEPT") or params.read_one("REFUSE")
-        request_grant = next(
-            (grant for grant in grants.list_grants("asked", object=project.name) if grant.id == request_id), None
-        )
+        open_requests = grants.list_grants("asked", object=project.name)
+        request_grant = next((grant for grant in open_requests if grant.id == request_id), None)
         if request_grant is None:
             raise ParamError("nobody asks this any more", name="ACCEPT", remedy="look at the page again")
         grants.revoke_grant(request_grant.id, actor=name)
@@ -164,14 +188,6 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             grants.add_grant(
                 "member", subject=request_grant.subject, object=project.name, role=PROJECT_ROLES[0], actor=name
             )
-
-    page_endpoint = build_page_endpoint(list_projects, context)
-    return [
-        Route("/projects", page_endpoint),
-        Route("/projects.json", build_page_endpoint(list_projects, context)),
-        Route("/projects/{name}", build_page_endpoint(show_project, context)),
-        Route("/projects/{name}", build_page_endpoint(change_project, context), methods=["POST"]),
-    ]
 
 
 def _list_shared_data(project: Project, page_context: PageContext) -> dict[str, Any]:
@@ -181,9 +197,8 @@ def _list_shared_data(project: Project, page_context: PageContext) -> dict[str, 
         item = page_context.published_state.tables_by_name.get(table.qualified_name)
         if item is None or table.project != project.name or item.resource is None or item.release is not None:
             continue
-        collection_facts = collections.setdefault(
-            table.schema, {"title": item.resource.title or table.schema, "members": True}
-        )
+        default_facts = {"title": item.resource.title or table.schema, "members": True}
+        collection_facts = collections.setdefault(table.schema, default_facts)
         collection_facts["url"] = f"{page_context.base}/collections/{quote(table.schema)}"
         collection_facts["members"] &= table.access != "public"
     releases = list_releases(page_context, lambda item: item.table.project == project.name)
