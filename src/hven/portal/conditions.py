@@ -218,9 +218,9 @@ def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown:
     Parameters
     ----------
     text
-        Clauses ``name=value``, separated by blanks. A value is ``a,b`` (one of them), ``low/high`` or ``low..high`` (either
-        end may be left out), a number with a unit, a date, or a word with ``*``; a value with blanks is quoted. The other
-        operators are ``!=``, ``<``, ``<=``, ``>`` and ``>=``.
+        Clauses ``name=value``, separated by blanks. A value is ``a,b`` (one of them), ``low/high`` or ``low..high``
+        (either end may be left out), a number with a unit, a date, or a word with ``*``; a value with blanks is quoted.
+        The other operators are ``!=``, ``<``, ``<=``, ``>`` and ``>=``.
     tables
         The tables to query, with their columns; several become a UNION ALL of the columns that all of them have.
     include_unknown
@@ -286,8 +286,8 @@ def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
     operator
         ``=``, ``!=``, ``<``, ``<=``, ``>`` or ``>=``.
     value
-        ``a,b`` (one of them); a value with a comma is in double quotes. ``null``: there is no value. ``#a#b#``: the whole
-        list, in a list column.
+        ``a,b`` (one of them); a value with a comma is in double quotes. ``null``: there is no value. ``#a#b#``: the
+        whole list, in a list column.
 
     Returns
     -------
@@ -619,7 +619,8 @@ def _is_reversed(low: IntervalEnd, high: IntervalEnd) -> bool:
         is_later = str(low_value) > str(high_value)
     else:
         is_later = low_value > high_value
-    return is_later or (low_value == high_value and not (low.is_closed and high.is_closed))
+    is_empty = low_value == high_value and not (low.is_closed and high.is_closed)
+    return is_later or is_empty
 
 
 def _build_column_ref(column: Column) -> ColumnRef:

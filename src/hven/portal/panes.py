@@ -1,6 +1,6 @@
-"""Pane: a look of one's own at the rows that a search in a table found.
+"""Define panes: views that extensions add for the rows that a search in a table finds.
 
-A query over them, and a template that shows its answer.
+A pane has a query over these rows, and a template that shows the answer.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site import Site
 
-MAX_TRIED_ROWS = 10  # rows
+MAX_TRIED_ROWS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pane:
-    """A pane; it has an address for each table, to which the table's pages link with what is searched there.
+    """A pane; it has an address for each table, and the table's pages link to it with their search.
 
     Attributes
     ----------
     name
-        In its address.
+        Name in the address.
     title
-        In menus; `texts` translate it.
+        Title in menus; `texts` translate it.
     ask
-        Makes ADQL of a table, and of what stands behind FROM for its rows that were found.
+        Function that writes ADQL, from the table and from the source in FROM that has its rows.
     template
-        Of Jinja: shows `rows`, the answer as dictionaries; values are escaped, ``_("..")`` is in the reader's language.
+        Template of Jinja for `rows`, the answer as dictionaries; values are escaped, ``_("..")`` is translated.
     applies
-        Whether it can show a table.
+        Function that tells whether the pane can show a table.
     texts
-        Language -> English -> what it says there.
+        Language -> English text -> translation.
     """
 
     name: str
@@ -52,42 +52,38 @@ class Pane:
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Hold for no table where its own test of it fails."""
+        """Make `applies` return False for a table for which it raises an error."""
         object.__setattr__(self, "applies", plugins.wrap_test(self.applies))
 
     def check_tables(self, site: Site) -> list[Fault]:
-        """Run it on the tables that are published: whether it applies, its query, and its template over the first rows.
+        """Try the pane on the published tables: its test, its query, and its template with the first rows.
 
         Parameters
         ----------
         site
-            Opened.
+            The open site.
 
         Returns
         -------
         list of Fault
-            One for each table that it fails for.
+            One for each table for which the pane fails.
         """
         faults_found = []
         for table in site.get_published_state().get_catalogue(OWNER_PRINCIPAL).iterate_tables():
             try:
                 if not self.applies.__wrapped__(table):  # type: ignore[attr-defined]
                     continue
-                with query.run_query(
-                    self.ask(table, f"{quote_name(table.schema)}.{quote_name(table.name)} AS t"),
-                    OWNER_PRINCIPAL,
-                    site=site,
-                    hard_row_limit=MAX_TRIED_ROWS,
-                ) as result:
-                    load_templates().from_string(self.template).render(
-                        pane=self, rows=result.read_table().to_pylist(), cut=result.overflow, faults=[]
-                    )
-            except Exception as error:  # noqa: BLE001  (it is another's)
+                text = self.ask(table, f"{quote_name(table.schema)}.{quote_name(table.name)} AS t")
+                with query.run_query(text, OWNER_PRINCIPAL, site=site, hard_row_limit=MAX_TRIED_ROWS) as result:
+                    pane_template = load_templates().from_string(self.template)
+                    rows = result.read_table().to_pylist()
+                    pane_template.render(pane=self, rows=rows, cut=result.overflow, faults=[])
+            except Exception as error:  # noqa: BLE001  (code of an extension)
                 message = f"the pane {self.name!r} fails for {table.qualified_name}: {type(error).__name__}: {error}"
                 faults_found.append(Fault(message=message, remedy=f"mend it: {plugins.locate_error(error)}"))
         return faults_found
 
 
 def list_panes() -> list[Pane]:
-    """List all that are installed."""
+    """List all installed panes."""
     return [*plugins.load_records("panes").values()]

@@ -1,6 +1,6 @@
-"""Portals of one site: found by host or by the beginning of the path, before the routes see a request.
+"""Find the portal of a request by its host or path, and keep the reader's language and theme in cookies.
 
-And what readers switch, kept in cookies.
+The portal is found before the request is routed.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
 
-COOKIE_LIFETIME_SECONDS = 365 * 86_400  # seconds
+COOKIE_LIFETIME_SECONDS = 365 * 86_400
 
 
 class PortalRouter:
-    """Leaves in the request's scope to which portal it came, and takes the portal's path off.
+    """Write the portal of a request into its scope, and remove the path of the portal.
 
-    Below it all services answer as everywhere.
+    All services answer below the path of a portal as they do below the root.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._hosts = {portal.host.lower(): portal for portal in settings.portals if portal.host}
-        self._paths = sorted(
-            ((portal.path, portal) for portal in settings.portals if portal.path), key=lambda pair: -len(pair[0])
-        )
-        self._cookie = f"Path={settings.root_path.rstrip('/') or '/'}; Max-Age={COOKIE_LIFETIME_SECONDS}; SameSite=Lax"
+        path_portals = [(portal.path, portal) for portal in settings.portals if portal.path]
+        self._paths = sorted(path_portals, key=lambda pair: -len(pair[0]))  # the longest path first
+        cookie_path = settings.root_path.rstrip("/") or "/"
+        self._cookie = f"Path={cookie_path}; Max-Age={COOKIE_LIFETIME_SECONDS}; SameSite=Lax"
 
     def match_portal(self, scope: Scope) -> Scope:
         """Match a request with a portal, by the beginning of its path or by its host.
@@ -41,12 +41,12 @@ class PortalRouter:
         Parameters
         ----------
         scope
-            Of the request (ASGI).
+            ASGI scope of the request.
 
         Returns
         -------
         scope
-            As the routes know it: the path without the beginning.
+            The scope for the routes: with the portal, and without the portal's path.
         """
         path = scope["path"]
         for begin, portal in self._paths:
@@ -61,48 +61,47 @@ class PortalRouter:
         return scope
 
     def build_preference_cookies(self, scope: Scope) -> tuple[bytes, ...]:
-        """Return the cookies that keep what a request switches: language, theme.
+        """Build the cookies that keep the language and the theme that a request chooses.
 
         Parameters
         ----------
         scope
-            Of the request (ASGI).
+            ASGI scope of the request.
         """
         query = scope["query_string"]
-        if scope["method"] != "GET" or (
-            LANGUAGE_PARAMETER.encode() not in query and THEME_PARAMETER.encode() not in query
-        ):
+        may_switch = LANGUAGE_PARAMETER.encode() in query or THEME_PARAMETER.encode() in query
+        if scope["method"] != "GET" or not may_switch:
             return ()
         query_params = dict(parse_qsl(query.decode("utf-8", "replace")))
         language = query_params.get(LANGUAGE_PARAMETER)
         theme = query_params.get(THEME_PARAMETER)
+        cookies = []
         if language in list_languages():
-            cookies = [f"{LANGUAGE_COOKIE}={language}; {self._cookie}"]
-        else:
-            cookies = []
+            cookies.append(f"{LANGUAGE_COOKIE}={language}; {self._cookie}")
         if theme in THEMES:
             cookies.append(f"{THEME_COOKIE}={theme}; {self._cookie}")
         return tuple(line.encode() for line in cookies)
 
 
 def add_cookies(cookies: Iterable[bytes], headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Add cookies to the headers of an answer, if it is a page: what sets a cookie is one reader's own.
+    """Add cookies to the headers of a page, which thereby becomes private to one reader.
 
     Parameters
     ----------
     cookies
-        Values of Set-Cookie.
+        Values of ``Set-Cookie``.
     headers
-        Of the answer (ASGI).
+        ASGI headers of the answer; those of other media types than HTML are returned unchanged.
 
     Returns
     -------
     headers
-        Private if a cookie is set.
+        The headers with the cookies; caching is private.
     """
     if not any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers):
         return headers
-    private_headers = [
-        (name, value.replace(b"public", b"private") if name == b"cache-control" else value) for name, value in headers
-    ]
+    private_headers = []
+    for name, value in headers:
+        private_value = value.replace(b"public", b"private") if name == b"cache-control" else value
+        private_headers.append((name, private_value))
     return [*private_headers, *((b"set-cookie", cookie) for cookie in cookies)]

@@ -1,9 +1,8 @@
 """Baskets: rows of several tables by their keys, and searches by their addresses.
 
-As a text, as a token of an address, as a search of a table.
+A basket can be written as a text, as a token of an address, and as searches of tables.
 
-A basket holds no rows and no rights: whoever opens it is told of what they may see, and of all else nothing but a
-number.
+It holds no rows and no rights: whoever opens it sees only what they may see, and the number of all other entries.
 """
 
 from __future__ import annotations
@@ -30,25 +29,24 @@ if TYPE_CHECKING:
 MAX_BASKET_BYTES = 1024**2  # of a basket's text
 MAX_BASKET_TABLES = 50
 MAX_TABLE_SEARCHES = 20  # of one table
-MAX_SEARCH_CHARACTERS = 4_000  # characters of one
-MAX_INLINE_CHARACTERS = (
-    1_500  # characters of a token that is the basket itself; longer ones no mail and no cookie takes
-)
-INLINE_PREFIX = "~"  # what such a token begins with
+MAX_SEARCH_CHARACTERS = 4_000  # of one search
+MAX_INLINE_CHARACTERS = 1_500  # of a token that is the basket itself: mails and cookies take no longer ones
+INLINE_PREFIX = "~"  # of such a token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BasketPart:
-    """What a basket has of one table.
+    """The part of a basket that is of one table.
 
     Attributes
     ----------
     table_path
-        The table, as addresses name it below ``/collections/``.
+        The table, as in addresses below ``/collections/``.
     row_keys
-        Keys of rows, as `rows.Page.keys` writes them: of one, or of all files of an observation, the line's own first.
+        Keys of rows (`RowPage.keys`), grouped by line: of one row, or of all files of an observation, the line's own
+        first.
     searches
-        As the query of an address has them; empty: all rows.
+        Query strings of addresses; an empty one finds all rows.
     """
 
     table_path: str
@@ -63,33 +61,36 @@ class BasketPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basket:
-    """Parts, each of another table, in the order in which they were begun."""
+    """Parts of different tables, in the order in which they were added."""
 
     parts: tuple[BasketPart, ...] = ()
 
     @property
     def entry_count(self) -> int:
-        """How many lines and searches there are."""
+        """The number of lines and searches."""
         return sum(len(part.row_keys) + len(part.searches) for part in self.parts)
 
     def find_part(self, table_path: str) -> BasketPart:
-        """Return what there is of a table."""
-        return next((part for part in self.parts if part.table_path == table_path), BasketPart(table_path=table_path))
+        """Return the part of a table."""
+        for part in self.parts:
+            if part.table_path == table_path:
+                return part
+        return BasketPart(table_path=table_path)
 
     def replace_part(self, part: BasketPart) -> Basket:
-        """Return the basket with another part of that table; an empty one is none."""
-        parts = [part if basket_part.table_path == part.table_path else basket_part for basket_part in self.parts]
-        if all(basket_part.table_path != part.table_path for basket_part in parts):
-            parts.append(part)
-        return Basket(parts=tuple(basket_part for basket_part in parts if basket_part.row_keys or basket_part.searches))
+        """Return the basket with the part of one table replaced; an empty part is removed."""
+        parts_by_path = {basket_part.table_path: basket_part for basket_part in self.parts}
+        parts_by_path[part.table_path] = part
+        kept_parts = [kept_part for kept_part in parts_by_path.values() if kept_part.row_keys or kept_part.searches]
+        return Basket(parts=tuple(kept_parts))
 
     def merge(self, added_basket: Basket) -> Basket:
-        """Return the basket with all of another one.
+        """Return the basket with all entries of another one added.
 
         Raises
         ------
         ParamError
-            It is more than a basket holds.
+            The result is larger than a basket may be.
         """
         merged = self
         for added_part in added_basket.parts:
@@ -109,7 +110,7 @@ class Basket:
         return check_limits(merged)
 
     def remove_parts(self, removed_basket: Basket) -> Basket:
-        """Return the basket without the rows and searches of another one."""
+        """Return the basket without the entries of another one."""
         remaining = self
         for removed_part in removed_basket.parts:
             part = remaining.find_part(removed_part.table_path)
@@ -121,34 +122,34 @@ class Basket:
         return remaining
 
     def to_text(self) -> str:
-        """Write the basket; equal ones are written alike."""
+        """Write the basket as a text; equal baskets have equal texts."""
         parts = [{"of": part.table_path, "lines": part.row_keys, "searches": part.searches} for part in self.parts]
         return orjson.dumps({"parts": parts}).decode()
 
     def to_inline_token(self) -> str:
-        """Return the token that is the basket itself; empty: it would be too long."""
-        packed = base64.urlsafe_b64encode(zlib.compress(self.to_text().encode(), 9)).decode().rstrip("=")
+        """Return the token that is the basket itself; empty if it would be too long."""
+        compressed_text = zlib.compress(self.to_text().encode(), 9)
+        packed = base64.urlsafe_b64encode(compressed_text).decode().rstrip("=")
         if len(packed) < MAX_INLINE_CHARACTERS:
             return f"{INLINE_PREFIX}{packed}"
         return ""
 
     def compute_token(self) -> str:
-        """Return the token by which it is kept."""
+        """Return the token by which the basket is stored."""
         return hashlib.sha256(self.to_text().encode()).hexdigest()[:40]
 
 
 def parse_basket(text: str | bytes) -> Basket:
-    """Read the text of a basket, as browsers send it.
+    """Parse the text of a basket that a browser sends.
 
     Raises
     ------
     ParamError
-        It is none, or more than a basket holds.
+        The text is no basket, or too large.
     """
     if len(text) > MAX_BASKET_BYTES:
-        raise _build_limit_error(
-            format_message("{count:,} bytes: a basket has {most:,} at most", len(text), MAX_BASKET_BYTES)
-        )
+        message = format_message("{count:,} bytes: a basket has {most:,} at most", len(text), MAX_BASKET_BYTES)
+        raise _build_limit_error(message)
     try:
         basket_data = orjson.loads(text)
         parts = [
@@ -170,17 +171,18 @@ def parse_basket(text: str | bytes) -> Basket:
 
 
 def open_inline_token(token: str) -> Basket:
-    """Read a token that is the basket itself.
+    """Parse a token that is the basket itself.
 
     Raises
     ------
     NotFoundError
-        It is none.
+        The token is no basket.
     """
     packed = token.removeprefix(INLINE_PREFIX)
     decompressor = zlib.decompressobj()
     try:
-        text = decompressor.decompress(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)), MAX_BASKET_BYTES)
+        compressed_text = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
+        text = decompressor.decompress(compressed_text, MAX_BASKET_BYTES)
         basket = parse_basket(text)
     except (ValueError, zlib.error, ParamError) as error:
         raise build_not_found_error() from error
@@ -190,82 +192,83 @@ def open_inline_token(token: str) -> Basket:
 
 
 def build_not_found_error() -> NotFoundError:
-    """Return what is said of a token that leads nowhere."""
+    """Build the error of an unknown token."""
     return NotFoundError(
         "there is no basket of this address, or it was not read for a year", remedy="ask whoever shared it for another"
     )
 
 
 def check_limits(basket: Basket) -> Basket:
-    """Return the basket, if it is no more than one holds.
+    """Return the basket if it is not too large.
 
     Raises
     ------
     ParamError
-        It is more.
+        The basket is too large.
     """
     if len(basket.parts) > MAX_BASKET_TABLES:
-        raise _build_limit_error(
-            format_message("{count:,} tables: a basket has {most:,} at most", len(basket.parts), MAX_BASKET_TABLES)
-        )
+        table_count = len(basket.parts)
+        message = format_message("{count:,} tables: a basket has {most:,} at most", table_count, MAX_BASKET_TABLES)
+        raise _build_limit_error(message)
     for part in basket.parts:
         count = sum(map(len, part.row_keys))
         if count > row_files.MAX_ROW_KEYS:
-            raise _build_limit_error(
-                format_message(
-                    "{count:,} rows of one table: a basket has {most:,} at most", count, row_files.MAX_ROW_KEYS
-                )
+            message = format_message(
+                "{count:,} rows of one table: a basket has {most:,} at most", count, row_files.MAX_ROW_KEYS
             )
+            raise _build_limit_error(message)
         if len(part.searches) > MAX_TABLE_SEARCHES:
-            raise _build_limit_error(
-                format_message(
-                    "{count:,} searches of one table: a basket has {most:,} at most",
-                    len(part.searches),
-                    MAX_TABLE_SEARCHES,
-                )
+            message = format_message(
+                "{count:,} searches of one table: a basket has {most:,} at most",
+                len(part.searches),
+                MAX_TABLE_SEARCHES,
             )
+            raise _build_limit_error(message)
     size = len(basket.to_text())
     if size > MAX_BASKET_BYTES:
-        raise _build_limit_error(
-            format_message("{count:,} bytes: a basket has {most:,} at most", size, MAX_BASKET_BYTES)
-        )
+        message = format_message("{count:,} bytes: a basket has {most:,} at most", size, MAX_BASKET_BYTES)
+        raise _build_limit_error(message)
     return basket
 
 
 def search_row_keys(part: BasketPart, table: Table) -> TableSearch:
-    """Return the search of the rows that were ticked."""
+    """Return the search for the ticked rows."""
     return row_files.select_row_keys(TableSearch(table=table), part.keys)
 
 
 def search_any(table: Table, searches: Iterable[TableSearch]) -> TableSearch:
-    """Return the search of all rows that any of some searches finds."""
+    """Return the search for all rows that any of some searches finds."""
     everything = syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(1))
-    tests = tuple(search.build_condition() or everything for search in searches)
     nothing = syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
-    test = syntax_tree.Disjunction(tests) if len(tests) > 1 else tests[0] if tests else nothing
+    tests = tuple(search.build_condition() or everything for search in searches)
+    test: syntax_tree.Expr = nothing
+    if len(tests) == 1:
+        test = tests[0]
+    elif tests:
+        test = syntax_tree.Disjunction(tests)
     return TableSearch(table=table, conditions=(("", ()),), tests=(test,))
 
 
 def _parse_row_keys(row_keys: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    lines = tuple(tuple(map(_require_text, [line] if isinstance(line, str) else line)) for line in row_keys)
+    lines = []
+    for line in row_keys:
+        keys = [line] if isinstance(line, str) else line
+        lines.append(tuple(map(_require_text, keys)))
     return tuple(line for line in lines if line)
 
 
 def _parse_searches(search_texts: Sequence[str]) -> tuple[str, ...]:
     if any(len(search_text) > MAX_SEARCH_CHARACTERS for search_text in search_texts):
         longest = max(map(len, search_texts))
-        raise _build_limit_error(
-            format_message(
-                "a search of {count:,} characters: a basket takes {most:,} at most", longest, MAX_SEARCH_CHARACTERS
-            )
+        message = format_message(
+            "a search of {count:,} characters: a basket takes {most:,} at most", longest, MAX_SEARCH_CHARACTERS
         )
-    return tuple(
-        search_text if isinstance(search_text, str) else _require_text(search_text) for search_text in search_texts
-    )
+        raise _build_limit_error(message)
+    return tuple(text if isinstance(text, str) else _require_text(text) for text in search_texts)
 
 
 def _require_text(value: object) -> str:
-    """Return a text that says something."""
+    """Return a value that is a text and not empty; raise TypeError for others."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY_CHARACTERS:
         raise TypeError
     return value

@@ -52,8 +52,8 @@ JULIAN_DATE_RANGE = 1_721_426, 5_373_484  # days in which a number can be a Juli
 class TextCell:
     """One value on a page: its text, its link (`href`) and its tooltip (`title`).
 
-    `picture`: the address is a small image. `corners`: the text is a polygon with this number of vertices, and pages show
-    the number instead.
+    `picture`: the address is a small image. `corners`: the text is a polygon with this number of vertices, and pages
+    show the number instead.
     """
 
     text: str
@@ -87,8 +87,8 @@ def build_headings(
 ) -> list[ColumnHeading]:
     """Build the headings of the columns of a page.
 
-    `chosen_units` are units that the reader chose; those that do not fit are ignored. Without `labels`, columns have the
-    names of the descriptor or the query.
+    `chosen_units` are units that the reader chose; those that do not fit are ignored. Without `labels`, columns have
+    the names of the descriptor or the query.
     """
     chosen = dict(chosen_units)
     return [_build_heading(column, table, chosen.get(column.name), labels) for column in page.columns]
@@ -209,12 +209,10 @@ def _find_value_formatter(heading: ColumnHeading) -> Callable[[Any], TextCell] |
         in_hours = heading.unit == "h:m:s"
         digits = _count_decimals(column.display, 240 if in_hours else 3600)
         return lambda value: _format_angle(value, digits, in_hours=in_hours)
-    if _is_converted(scale):
-        if heading.is_rounded and not column.display:
-            return None
+    if _is_converted(scale) and (column.display or not heading.is_rounded):
         format_number = _build_number_formatter(_derive_display(column, scale))
         return lambda value: TextCell(text=format_number(scale.convert(value)))
-    if _is_floating(column) and column.display:
+    if _is_floating(column) and column.display and not _is_converted(scale):
         format_number = _build_number_formatter(column.display)
         return lambda value: TextCell(text=format_number(value))
     return None

@@ -1,7 +1,4 @@
-"""What a card says of a collection at first sight: pictures of its rows, its years, its targets.
-
-From statistics, and one small question a table.
-"""
+"""Summarise collections for their cards: pictures of rows, years and targets, from statistics and one query a table."""
 
 from __future__ import annotations
 
@@ -28,20 +25,20 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.portal._explore.page_queries import QueryRunner
 
-MAX_PICTURES = 12  # pictures of a collection
-MAX_SAMPLED_ROWS = 60  # rows that are looked at for pictures that differ
-TABLE_TIMEOUT_SECONDS = 1.0  # seconds for one table
-PICTURE_CHECK_SECONDS = 8.0  # for finding pictures of one table that show something; they are drawn for that
+MAX_PICTURES = 12  # of a collection
+MAX_SAMPLED_ROWS = 60  # rows that are read to find different pictures
+TABLE_TIMEOUT_SECONDS = 1.0  # for one table
+PICTURE_CHECK_SECONDS = 8.0  # for finding informative pictures of one table, which must be drawn for that
 MAX_PARALLEL_COLLECTIONS = 4
-MAX_CACHED_OVERVIEWS = 2_000  # collections in different states that are remembered
+MAX_CACHED_OVERVIEWS = 2_000  # states of collections in the cache
 TARGET_COLUMNS = ("target_name", "target", "body")
-MAX_NAMED_TARGETS = 1  # different targets that statistics can name
+MAX_NAMED_TARGETS = 1  # distinct targets that statistics can name
 log = logging.getLogger("hven.portal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowPicture:
-    """A small picture of a row: its address, its table, and the key of the row as an address has it."""
+    """A small picture of a row: its address, its table, and the key of the row as in addresses."""
 
     address: str
     table: Table
@@ -50,7 +47,7 @@ class RowPicture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionOverview:
-    """What is said of a collection at first sight; `years` as the first and the last one."""
+    """The overview of a collection; `years` are the first and the last one."""
 
     pictures: tuple[RowPicture, ...] = ()
     years: tuple[str, str] | None = None
@@ -58,17 +55,16 @@ class CollectionOverview:
 
 
 class CollectionOverviews:
-    """Looks at collections, remembered by the state of their tables. Thread-safe."""
+    """Cache of the overviews of collections, by the state of their tables. Thread-safe."""
 
     def __init__(self) -> None:
         self._complete: Cache[CollectionOverview] = Cache(MAX_CACHED_OVERVIEWS)
-        self._partial: Cache[CollectionOverview] = Cache(
-            MAX_CACHED_OVERVIEWS
-        )  # where some tables could not be asked, until the next attempt
+        # overviews without the tables whose queries failed, until the next attempt
+        self._partial: Cache[CollectionOverview] = Cache(MAX_CACHED_OVERVIEWS)
         self._lock = threading.Lock()
 
     def is_ready(self, collections: Sequence[Sequence[Table]], runner: QueryRunner, access_key: str) -> bool:
-        """Return whether nobody has to be asked now: all is known, or it is too soon to try again what failed."""
+        """Return whether no table has to be queried now: all overviews are cached, or failed too recently."""
         failures = runner.site.get_or_create(FailureLog)
         keys = [("look", *_build_cache_key(tables, runner, access_key)) for tables in collections]
         return all(self._complete.find(key) is not None or failures.is_paused(key) for key in keys)
@@ -81,23 +77,21 @@ class CollectionOverviews:
         is_allowed: Callable[[str], bool],
         is_informative: Callable[[str], bool] = lambda _: True,
     ) -> list[CollectionOverview]:
-        """Look at the tables of collections, as one reader sees them.
+        """Summarise collections as one reader sees them.
 
         Parameters
         ----------
         access_key
-            Of the reader.
+            The access key of the reader.
         is_allowed
-            Whether pages may show the picture of an address.
+            Returns whether pages may show the picture of an address.
         is_informative
-            Whether the picture of an address shows something; may take a while.
+            Returns whether the picture of an address shows something; it may be slow.
         """
 
         def summarize_cached(tables: Sequence[Table]) -> CollectionOverview:
-            failures, key = (
-                runner.site.get_or_create(FailureLog),
-                ("look", *_build_cache_key(tables, runner, access_key)),
-            )
+            failures = runner.site.get_or_create(FailureLog)
+            key = ("look", *_build_cache_key(tables, runner, access_key))
             overview = self._complete.find(key)
             if overview is not None:
                 return overview
@@ -119,9 +113,9 @@ class CollectionOverviews:
 
 
 def build_origin_check(origins: Sequence[str], site_origin: str) -> Callable[[str], bool]:
-    """Return what says whether pages may show a picture.
+    """Return the function that tells whether pages may show a picture.
 
-    Of their own origin, or of one that the site file names (``https://*.example.org``).
+    Allowed are pictures of the site's own origin, and of the origins of the site file (``https://*.example.org``).
     """
 
     def is_allowed(address: str) -> bool:
@@ -130,9 +124,9 @@ def build_origin_check(origins: Sequence[str], site_origin: str) -> Callable[[st
         parts = split_address_or_none(address)
         picture_origin = f"{parts.scheme}://{parts.netloc}"
         wildcard_origins = [origin.split("*", 1) for origin in origins if "://*." in origin]
-        return picture_origin in {site_origin, *origins} or any(
-            picture_origin.startswith(begin) and picture_origin.endswith(end) for begin, end in wildcard_origins
-        )
+        if picture_origin in {site_origin, *origins}:
+            return True
+        return any(picture_origin.startswith(begin) and picture_origin.endswith(end) for begin, end in wildcard_origins)
 
     return is_allowed
 
@@ -152,7 +146,7 @@ def _summarize_tables(
     is_allowed: Callable[[str], bool],
     is_informative: Callable[[str], bool],
 ) -> tuple[CollectionOverview, str]:
-    """Look at the tables of a collection; return also why some could not be asked, or nothing."""
+    """Summarise the tables of a collection; also return the reason of a failure, or an empty text."""
     fault = ""
     pictures: list[RowPicture] = []
     times: list[tuple[str, str]] = []
@@ -162,47 +156,50 @@ def _summarize_tables(
         if table.view is not None or item.relation is None or isinstance(item.relation, LiveRelation):
             continue
         try:
-            pictures += (
-                _find_pictures(table, runner, is_allowed, is_informative) if len(pictures) < MAX_PICTURES else []
-            )
-            times += [period] if (period := find_time_range(table, runner)) is not None else []
-        except HvenError as error:  # a card without them is better than no card
+            if len(pictures) < MAX_PICTURES:
+                pictures += _find_pictures(table, runner, is_allowed, is_informative)
+            period = find_time_range(table, runner)
+            if period is not None:
+                times.append(period)
+        except HvenError as error:  # a card without pictures is better than no card
             log.info("the card of %s goes without a look at its rows: %s", table.qualified_name, error)
             fault = f"{table.qualified_name}: {error}"
         for column in table.columns:
-            column_statistics = item.statistics.get(column.name, {})
-            if (
-                column.name.lower() in TARGET_COLUMNS
-                and column_statistics.get("distinct") == MAX_NAMED_TARGETS
-                and column_statistics.get("minimum")
-            ):
-                targets[str(column_statistics["minimum"])] = None
+            facts = item.statistics.get(column.name, {})
+            has_one_value = facts.get("distinct") == MAX_NAMED_TARGETS
+            if column.name.lower() in TARGET_COLUMNS and has_one_value and facts.get("minimum"):
+                targets[str(facts["minimum"])] = None
+    years = None
     if times:
-        years = (min(known_period[0] for known_period in times)[:4], max(known_period[1] for known_period in times)[:4])
-    else:
-        years = None
-    return CollectionOverview(pictures=tuple(pictures[:MAX_PICTURES]), years=years, targets=tuple(targets)), fault
+        first_day = min(begin for begin, _ in times)
+        last_day = max(end for _, end in times)
+        years = (first_day[:4], last_day[:4])
+    overview = CollectionOverview(pictures=tuple(pictures[:MAX_PICTURES]), years=years, targets=tuple(targets))
+    return overview, fault
 
 
 def _find_pictures(
     table: Table, runner: QueryRunner, is_allowed: Callable[[str], bool], is_informative: Callable[[str], bool]
 ) -> list[RowPicture]:
-    """Find pictures of some rows that differ, and show something."""
+    """Find different, informative pictures of some rows."""
     columns = [column for column in table.columns if not column.hidden and classify_column(column, table) == "picture"]
     if not columns:
         return []
     name = columns[0].name
-    items = tuple(syntax_tree.SelectItem(build_column_ref(column)) for column in dict.fromkeys([name, *table.primary]))
+    item_names = dict.fromkeys([name, *table.primary])
+    items = tuple(syntax_tree.SelectItem(build_column_ref(item_name)) for item_name in item_names)
     is_present = syntax_tree.NullPredicate(build_column_ref(name), negated=True)
     source = TableSearch(table=table).build_source()
     top = syntax_tree.Literal(MAX_SAMPLED_ROWS)
     select = syntax_tree.Select(items, source, where=is_present, top=top)
     rows = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=TABLE_TIMEOUT_SECONDS)
     pictures_by_address: dict[str, RowPicture] = {}
-    for address, key in zip(rows.column(name).to_pylist(), format_keys(rows, table.primary), strict=True):
-        address_match = ADDRESS_PATTERN.fullmatch(str(address).strip())
-        if address_match is not None and address_match[0].lower().startswith("http") and is_allowed(address_match[0]):
-            pictures_by_address.setdefault(address_match[0], RowPicture(address=address_match[0], table=table, key=key))
+    keys = format_keys(rows, table.primary)
+    for text, key in zip(rows.column(name).to_pylist(), keys, strict=True):
+        address_match = ADDRESS_PATTERN.fullmatch(str(text).strip())
+        address = "" if address_match is None else address_match[0]
+        if address.lower().startswith("http") and is_allowed(address):
+            pictures_by_address.setdefault(address, RowPicture(address=address, table=table, key=key))
     until = time.monotonic() + PICTURE_CHECK_SECONDS
     chosen: list[RowPicture] = []
     for picture in pictures_by_address.values():

@@ -1,6 +1,6 @@
-"""Pairs ``x_min``, ``x_max`` as one column, from and to: what it is called, and what its cells say.
+"""Show pairs of columns ``x_min``, ``x_max`` as one column of ranges.
 
-Once where both say the same.
+A cell has one value if both columns have the same.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _DAY_PATTERN = re.compile(r"\d{4}-\d\d-\d\d ")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnPair:
-    """Two columns that are told as one.
+    """Two columns that pages show as one.
 
-    `low_number` and `high_number` are their places among the headings, as the values rise.
+    `low_number` and `high_number` are the places of the columns of lower and higher values among the headings.
     """
 
     name: str
@@ -36,17 +36,16 @@ class ColumnPair:
 
 
 def find_column_pairs(headings: Sequence[ColumnHeading], labels: ColumnLabels) -> list[ColumnPair]:
-    """Find the pairs among columns that are shown in the same unit.
-
-    None where the reader wants names as queries write them.
-    """
+    """Find the pairs of columns that are shown in the same unit; none if the reader chose raw names."""
     if labels.is_raw:
         return []
     heading_numbers = {heading.column.name: place for place, heading in enumerate(headings)}
     pairs_by_name = {}
     for heading in headings:
         name, low, high = labels.range_pairs.get(heading.column.name, ("", None, None))
-        if low is None or high is None or name in pairs_by_name or not {low.name, high.name} <= heading_numbers.keys():
+        if low is None or high is None or name in pairs_by_name:
+            continue
+        if not {low.name, high.name} <= heading_numbers.keys():
             continue
         first = heading_numbers[low.name]
         last = heading_numbers[high.name]
@@ -61,7 +60,7 @@ def find_column_pairs(headings: Sequence[ColumnHeading], labels: ColumnLabels) -
 
 
 def join_cells(low: TextCell | None, high: TextCell | None) -> TextCell | None:
-    """Write two cells as one."""
+    """Join the cells of the lower and the higher value."""
     if low is None:
         if high is None:
             return None
@@ -82,7 +81,7 @@ def join_cells(low: TextCell | None, high: TextCell | None) -> TextCell | None:
 
 
 def order_columns(headings: Sequence[ColumnHeading], column_pairs: Sequence[ColumnPair]) -> list[int | ColumnPair]:
-    """Return what stands side by side: places of headings, and pairs where the first of their two columns stood."""
+    """Return the shown columns in order: places of headings, and each pair at the place of its first column."""
     pairs_by_number = {place: pair for pair in column_pairs for place in (pair.low_number, pair.high_number)}
     order: dict[int | ColumnPair, None] = {}
     for place in range(len(headings)):

@@ -1,9 +1,7 @@
-"""What else there is at a time and a place.
+"""Find the rows of other tables at the same time and place, with the conditions that select them.
 
-Of every table that a reader may see, how many rows overlap them, and the conditions that say so.
-
-Tables have in common with what is asked a time, a place on the sky, a place on the same body, or several of these; all
-that they have in common must meet. A table that has nothing in common is not asked.
+Tables may share a time, a place on the sky, or a place on the same body with the given ones. All shared aspects must
+overlap. A table that shares none is not queried.
 """
 
 from __future__ import annotations
@@ -29,15 +27,13 @@ if TYPE_CHECKING:
     from hven.portal._explore.page_queries import QueryRunner
     from hven.portal._explore.row_pages import RowPage
 
-MAX_TABLES = 60  # tables that are asked
-MIN_MARGIN_MICROSECONDS = (
-    1_800_000_000  # microseconds before and behind a moment: what is shorter is never overlapped by other moments
-)
-SKY_RADIUS_DEGREES, BODY_MARGIN_DEGREES = 0.1, 0.5  # degrees round a point of the sky, and of a body
-MAX_RADIUS_DEGREES = 30.0  # degrees of a field of view round a point
-MAX_OUTLINE_CHARACTERS = 2_000  # characters of an outline that is asked for as it is
+MAX_TABLES = 60  # tables that are queried
+MIN_MARGIN_MICROSECONDS = 1_800_000_000  # before and after a moment: a shorter span would overlap no other moment
+SKY_RADIUS_DEGREES, BODY_MARGIN_DEGREES = 0.1, 0.5  # around a point of the sky, and of a body
+MAX_RADIUS_DEGREES = 30.0  # of a field of view around a point
+MAX_OUTLINE_CHARACTERS = 2_000  # of an outline that is used as a condition
 UNIX_EPOCH_JULIAN_DATE = 2_440_587.5  # Julian date of 1970-01-01
-DAY_MICROSECONDS = 86_400_000_000  # microseconds
+DAY_MICROSECONDS = 86_400_000_000
 OUTLINE_PATTERN = re.compile(r"(POLYGON|CIRCLE)((?:\s+[-+0-9.eE]+)+)\s*", re.IGNORECASE)
 BODY_NAME_PATTERN = re.compile(r"[\w /'-]+")
 
@@ -65,10 +61,7 @@ class TimeAndPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelatedTable:
-    """A table to be asked, by these conditions; `common_aspects`.
-
-    What it has in common with what is asked, of ``time`` and ``place``.
-    """
+    """A table to query, the conditions, and the aspects that it shares: ``time``, ``place``, or both."""
 
     target: SearchTarget
     conditions: tuple[tuple[str, str], ...]
@@ -76,24 +69,23 @@ class RelatedTable:
 
 
 def locate_row(page: RowPage, table: Table, runner: QueryRunner) -> TimeAndPlace:
-    """Return when and where one row is, by all of its columns; a moment becomes an hour, a point a small circle."""
+    """Return the time and the place of a row; a moment becomes an hour, a point a small circle."""
     if not page.rows.num_rows:
         return TimeAndPlace()
     row = {column.name: page.rows.column(at)[0].as_py() for at, column in enumerate(page.columns)}
-    low, high = (
-        None if column is None else to_instant(row.get(column.name), column)
-        for column in find_begin_and_end_columns(table)
-    )
+    time_columns = find_begin_and_end_columns(table)
+    low, high = (None if column is None else to_instant(row.get(column.name), column) for column in time_columns)
     if low is not None:
         high = max(low, low if high is None else high)
         margin = max(MIN_MARGIN_MICROSECONDS - (high - low) // 2, 0)
         low = low - margin
         high = high + margin
     located = TimeAndPlace(begin=low, end=high)
-    return replace(
-        located,
-        **(_locate_on_sky(row, table) if classify_map(table) == "sky" else _locate_on_body(row, table, runner)),  # type: ignore[arg-type]
-    )
+    if classify_map(table) == "sky":
+        place = _locate_on_sky(row, table)
+    else:
+        place = _locate_on_body(row, table, runner)
+    return replace(located, **place)  # type: ignore[arg-type]
 
 
 def list_related_tables(
@@ -104,16 +96,14 @@ def list_related_tables(
     titles: Mapping[str, str | None],
     include_places: bool = True,
 ) -> list[RelatedTable]:
-    """List the tables that can be asked what they have there.
-
-    Those whose times are known to lie elsewhere are left out.
+    """List the tables that may have rows at a time and place, without those known to be of other times.
 
     Parameters
     ----------
     titles
-        Of collections.
+        Titles of collections.
     include_places
-        Tables that have a place in common alone are asked, too.
+        True: also list tables that share only the place.
     """
     related = []
     for table in tables:
@@ -122,21 +112,19 @@ def list_related_tables(
             place_conditions = _build_place_conditions(table, time_and_place, runner)
         else:
             place_conditions = []
-        if (time_conditions or place_conditions) and not (
-            time_conditions and _is_at_other_time(table, time_and_place, runner)
-        ):
-            title = " - ".join(
-                dict.fromkeys(text for text in (titles.get(table.schema), table.title or table.name) if text)
-            )
-            common_aspects = tuple(
-                name for name, pairs in (("time", time_conditions), ("place", place_conditions)) if pairs
-            )
-            target = global_search.SearchTarget(name=table.qualified_name, title=title, table=table)
-            related.append(
-                RelatedTable(
-                    target=target, conditions=(*time_conditions, *place_conditions), common_aspects=common_aspects
-                )
-            )
+        is_at_other_time = bool(time_conditions) and _is_at_other_time(table, time_and_place, runner)
+        if is_at_other_time or not (time_conditions or place_conditions):
+            continue
+        title_parts = dict.fromkeys((titles.get(table.schema), table.title or table.name))
+        title = " - ".join(part for part in title_parts if part)
+        common_aspects = []
+        if time_conditions:
+            common_aspects.append("time")
+        if place_conditions:
+            common_aspects.append("place")
+        target = global_search.SearchTarget(name=table.qualified_name, title=title, table=table)
+        conditions = (*time_conditions, *place_conditions)
+        related.append(RelatedTable(target=target, conditions=conditions, common_aspects=tuple(common_aspects)))
     return related
 
 
@@ -148,16 +136,16 @@ def count_related_rows(
     wait_seconds: float | None = None,
     on_result: Callable[[RelatedTable, TargetResult], None] | None = None,
 ) -> list[tuple[RelatedTable, TargetResult]]:
-    """Count the rows of these tables at once, most first; those that are not counted in time are told to be late.
+    """Count the rows of tables in parallel, the most first; tables that take too long have the status ``late``.
 
     Parameters
     ----------
     timeout_seconds
-        That a table may take.
+        Time for one table.
     wait_seconds
-        That the answer waits: what takes longer is counted all the same, and remembered.
+        Time for the whole answer: counts that take longer go on, and are cached.
     on_result
-        Called with what has rows, in the thread that counted them.
+        Called for tables with rows, in the thread that counted them.
     """
     related_by_key = {related_table.target.key: related_table for related_table in related_tables[:MAX_TABLES]}
 
@@ -170,34 +158,31 @@ def count_related_rows(
             on_result(other, target_result)
         return target_result
 
-    answers = global_search.query_targets(
-        [other.target for other in related_by_key.values()],
-        count_one,
-        timeout_seconds=timeout_seconds if wait_seconds is None else wait_seconds,
-    )
-    return sorted(
-        ((related_by_key[target_result.target.key], target_result) for target_result in answers),
-        key=lambda pair: -(pair[1].row_count or 0),
-    )
+    targets = [related_table.target for related_table in related_by_key.values()]
+    answer_timeout = timeout_seconds if wait_seconds is None else wait_seconds
+    answers = global_search.query_targets(targets, count_one, timeout_seconds=answer_timeout)
+    results = [(related_by_key[target_result.target.key], target_result) for target_result in answers]
+    return sorted(results, key=lambda pair: -(pair[1].row_count or 0))
 
 
 def to_instant(value: object, column: Column) -> int | None:
-    """Return a time of a row as microseconds since 1970; None: there is none."""
+    """Convert a time of a row to microseconds since 1970; None if it has none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if column.epoch is None:
         text = str(value).replace(" ", "T").removesuffix("Z").removesuffix("+00:00")
         return int(np.datetime64(text).astype("datetime64[us]").astype(np.int64))
-    return round((float(str(value)) + column.epoch - UNIX_EPOCH_JULIAN_DATE) * 86_400_000) * 1000
+    days = float(str(value)) + column.epoch - UNIX_EPOCH_JULIAN_DATE
+    return round(days * 86_400_000) * 1000
 
 
 def format_instant(instant: int) -> str:
-    """Write microseconds since 1970."""
+    """Format microseconds since 1970 as an ISO time."""
     return f"{np.datetime64(instant, 'us')}Z"
 
 
 def _build_time_conditions(table: Table, time_and_place: TimeAndPlace) -> list[tuple[str, str]]:
-    """Write as conditions that something overlaps a time; none: the table has no times."""
+    """Build the conditions that a row overlaps a time; none if the table has no times."""
     begin, end = find_begin_and_end_columns(table)
     if begin is None or end is None or time_and_place.begin is None or time_and_place.end is None:
         return []
@@ -209,7 +194,7 @@ def _build_time_conditions(table: Table, time_and_place: TimeAndPlace) -> list[t
 
 
 def _build_place_conditions(table: Table, time_and_place: TimeAndPlace, runner: QueryRunner) -> list[tuple[str, str]]:
-    """Write as conditions that something meets a place; none: the table is not about such places."""
+    """Build the conditions that a row overlaps a place; none if the table has no such places."""
     if time_and_place.sky_condition is not None:
         if classify_map(table) == "sky":
             return [time_and_place.sky_condition]
@@ -233,16 +218,16 @@ def _build_place_conditions(table: Table, time_and_place: TimeAndPlace, runner: 
 
 
 def _is_at_other_time(table: Table, time_and_place: TimeAndPlace, runner: QueryRunner) -> bool:
-    """Check whether all rows of a table are known to lie before or behind a time."""
+    """Return whether all rows of a table are known to be before or after a time."""
     statistics = runner.find_published_table(table).statistics
     begin, end = find_begin_and_end_columns(table)
     if begin is None or end is None or time_and_place.begin is None or time_and_place.end is None:
         return False
-    low, high = (
-        _to_instant_or_none(statistics.get(column.name, {}).get(name), column)
-        for column, name in ((begin, "minimum"), (end, "maximum"))
-    )
-    return (low is not None and low > time_and_place.end) or (high is not None and high < time_and_place.begin)
+    low = _to_instant_or_none(statistics.get(begin.name, {}).get("minimum"), begin)
+    high = _to_instant_or_none(statistics.get(end.name, {}).get("maximum"), end)
+    is_later = low is not None and low > time_and_place.end
+    is_earlier = high is not None and high < time_and_place.begin
+    return is_later or is_earlier
 
 
 def _to_instant_or_none(value: object, column: Column) -> int | None:
@@ -253,30 +238,29 @@ def _to_instant_or_none(value: object, column: Column) -> int | None:
 
 
 def _locate_on_sky(row: Mapping[str, object], table: Table) -> dict[str, object]:
-    """Return what is asked of the sky: a circle round the position, as wide as the field of view; else the outline."""
+    """Return the condition on the sky: a circle around the position, as wide as the field of view, or the outline."""
     region = find_footprint_column(table)
+    outline = None
     if region is not None:
-        outline = OUTLINE_PATTERN.fullmatch(str(row.get(region.name) or "")[: MAX_OUTLINE_CHARACTERS + 1])
-    else:
-        outline = None
+        outline_text = str(row.get(region.name) or "")[: MAX_OUTLINE_CHARACTERS + 1]
+        outline = OUTLINE_PATTERN.fullmatch(outline_text)
     if table.position is not None:
         lon, lat = (_to_finite_float(row.get(name)) for name in table.position)
         if lon is not None and lat is not None:
-            field_of_view = _to_finite_float(
-                next((value for name, value in row.items() if name.lower() == "s_fov"), None)
-            )
+            field_sizes = [value for name, value in row.items() if name.lower() == "s_fov"]
+            field_of_view = _to_finite_float(field_sizes[0]) if field_sizes else None
+            radius = SKY_RADIUS_DEGREES
             if field_of_view is not None:
                 radius = min(max(field_of_view / 2, SKY_RADIUS_DEGREES), MAX_RADIUS_DEGREES)
-            else:
-                radius = SKY_RADIUS_DEGREES
             return {"sky_condition": (NEAR_PARAMETER, f"{lon!r},{lat!r},{radius:.6g}")}
     if outline is not None:
-        return {"sky_condition": (REGION_PARAMETER, f"{outline[1].upper()} {' '.join(outline[2].split())}")}
+        numbers = " ".join(outline[2].split())
+        return {"sky_condition": (REGION_PARAMETER, f"{outline[1].upper()} {numbers}")}
     return {}
 
 
 def _locate_on_body(row: Mapping[str, object], table: Table, runner: QueryRunner) -> dict[str, object]:
-    """Return the body that a row is about, and its box there; none on the disc of the Sun, whose places turn away."""
+    """Return the body of a row and its box there; none on the disc of the Sun, whose places rotate out of view."""
     map_frame = find_map_frame(table)
     column = _find_body_column(table)
     if map_frame is None or map_frame.radius:
@@ -298,10 +282,11 @@ def _locate_on_body(row: Mapping[str, object], table: Table, runner: QueryRunner
 
 
 def _find_body_column(table: Table) -> Column | None:
-    body_columns = (
-        column for column_name in BODY_COLUMNS for column in table.columns if column.name.lower() == column_name
-    )
-    return next((column for column in body_columns if column.type.is_string and not column.hidden), None)
+    for column_name in BODY_COLUMNS:
+        for column in table.columns:
+            if column.name.lower() == column_name and column.type.is_string and not column.hidden:
+                return column
+    return None
 
 
 def _to_finite_float(value: object) -> float | None:

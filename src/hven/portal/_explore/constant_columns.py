@@ -1,6 +1,6 @@
-"""Columns that say the same in every row.
+"""Find the columns with the same value in every row, from the statistics of the published rows.
 
-Known since the rows were published, so that a page says each once and shows the telling ones as columns.
+A page states each of these values once, and shows the other columns.
 """
 
 from __future__ import annotations
@@ -20,25 +20,19 @@ if TYPE_CHECKING:
 def find_constant_columns(search: TableSearch, runner: QueryRunner) -> frozenset[str]:
     """Return the names of the shown columns that have one value, or none, in all rows of the table.
 
-    They are found in the statistics of the published rows: nothing is asked. It is the table that decides, not the rows
-    that a search finds, so that columns stay where they are while a reader narrows down. Columns that the reader chose,
-    and those of the key, are never among them; nor is anything while a policy hides rows, for what was counted over all
-    of them may tell of hidden ones.
+    Only the statistics of the whole table count, not the rows that a search finds: columns stay in place while the
+    reader refines a search. Columns that the reader chose, and those of the key, are never included. The result is
+    empty if a policy hides rows, because statistics of all rows can reveal hidden ones.
     """
     item = runner.find_published_table(search.table)
     if search.columns or (item.rows or 0) < 2 or runner.has_hidden_rows(search.table):
         return frozenset()
-    requested_names = {name for name, _ in (*search.order, *search.units)}  # somebody looks at these
+    requested_names = {name for name, _ in (*search.order, *search.units)}  # the reader uses these
     shown_columns = search.list_shown_columns()
-    constant_columns = [
-        column
-        for column in shown_columns
-        if column.name not in search.table.primary
-        and column.name not in requested_names
-        and _is_constant(column, item.statistics, item.rows)
-    ]
-    names = {column.name for column in constant_columns}
-    for _, *ends in find_range_pairs(shown_columns):  # a pair is one column to readers
+    kept_names = requested_names.union(search.table.primary)
+    candidates = [column for column in shown_columns if column.name not in kept_names]
+    names = {column.name for column in candidates if _is_constant(column, item.statistics, item.rows)}
+    for _, *ends in find_range_pairs(shown_columns):  # pages show a pair as one column
         if len(names & {column.name for column in ends}) == 1:
             names -= {column.name for column in ends}
     if len(names) < len(shown_columns):
@@ -47,9 +41,9 @@ def find_constant_columns(search: TableSearch, runner: QueryRunner) -> frozenset
 
 
 def find_uninformative_columns(table: Table, runner: QueryRunner) -> frozenset[str]:
-    """Return the names of all columns of a table that have one value, or none: nothing is found by them.
+    """Return the names of all columns of a table that have one value, or none, and are useless in searches.
 
-    None while a policy hides rows.
+    The result is empty if a policy hides rows.
     """
     item = runner.find_published_table(table)
     if (item.rows or 0) < 2 or runner.has_hidden_rows(table):
@@ -60,7 +54,7 @@ def find_uninformative_columns(table: Table, runner: QueryRunner) -> frozenset[s
 def has_only_nulls(column_names: Iterable[str], table: Table, runner: QueryRunner) -> bool:
     """Return whether no row of a table has a value in any of these columns.
 
-    False where a policy hides rows, or nothing was counted.
+    Return False if a policy hides rows, or there are no statistics.
     """
     item = runner.find_published_table(table)
     return (
@@ -77,10 +71,7 @@ def _is_constant(column: Column, statistics: Mapping[str, Mapping[str, object]],
         return True
     low = column_statistics.get("minimum")
     high = column_statistics.get("maximum")
-    # extremes leave NaN out, the number of different values does not
-    return (
-        nulls == 0
-        and low is not None
-        and low == high
-        and (column.type.is_boolean or column_statistics.get("distinct") == 1)
-    )
+    has_equal_extremes = low is not None and low == high
+    # extremes ignore NaN, the number of distinct values does not
+    has_one_value = column.type.is_boolean or column_statistics.get("distinct") == 1
+    return nulls == 0 and has_equal_extremes and has_one_value

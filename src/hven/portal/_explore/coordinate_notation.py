@@ -1,6 +1,6 @@
-"""Positions and angles as people write them.
+"""Parse positions and angles as people write them.
 
-Degrees, ``05:31:00 +22:00:00``, ``5h31m 22d``, ``12h30m49.4s +12d23m28s``, ``30 arcmin``, ``2'``.
+Examples are degrees, ``05:31:00 +22:00:00``, ``5h31m 22d``, ``12h30m49.4s +12d23m28s``, ``30 arcmin`` and ``2'``.
 """
 
 from __future__ import annotations
@@ -19,14 +19,22 @@ NUMBER_PATTERN = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _DECIMAL_PATTERN = re.compile(
     rf"({NUMBER_PATTERN})\s*(?:°|deg|d)?\s*[,;\s]\s*({NUMBER_PATTERN})\s*(?:°|deg|d)?", re.IGNORECASE
 )
-_LONGITUDE_PATTERN = r"(\d{1,3})(?:\s*h\s*|\s*:\s*|\s+)(\d{1,2}(?:\.\d*)?)(?:\s*m\s*|\s*'\s*|\s*:\s*|\s+|(?=[-+,]))(?:(\d{1,2}(?:\.\d*)?)\s*(?:s|\"|''|(?=[\s,;+-])))?"
-_LATITUDE_PATTERN = r"([-+]?)\s*(\d{1,2})(?:\s*[d°]\s*|\s*:\s*|\s+)(?:(\d{1,2}(?:\.\d*)?)(?:\s*[m'\u2032]\s*|\s*:\s*|\s+|$)(?:(\d{1,2}(?:\.\d*)?)\s*(?:s|\"|''|\u2033)?)?)?"
+_LONGITUDE_PATTERN = (
+    r"(\d{1,3})(?:\s*h\s*|\s*:\s*|\s+)"
+    r"(\d{1,2}(?:\.\d*)?)(?:\s*m\s*|\s*'\s*|\s*:\s*|\s+|(?=[-+,]))"
+    r"(?:(\d{1,2}(?:\.\d*)?)\s*(?:s|\"|''|(?=[\s,;+-])))?"
+)
+_LATITUDE_PATTERN = (
+    r"([-+]?)\s*(\d{1,2})(?:\s*[d°]\s*|\s*:\s*|\s+)"
+    r"(?:(\d{1,2}(?:\.\d*)?)(?:\s*[m'\u2032]\s*|\s*:\s*|\s+|$)"
+    r"(?:(\d{1,2}(?:\.\d*)?)\s*(?:s|\"|''|\u2033)?)?)?"
+)
 _SEXAGESIMAL_PATTERN = re.compile(rf"\s*{_LONGITUDE_PATTERN}\s*[,;]?\s*{_LATITUDE_PATTERN}\s*", re.IGNORECASE)
 _PACKED_PATTERN = re.compile(
     r"(?:[A-Za-z0-9]+\s)?J?(\d{2})(\d{2})(\d{2}(?:\.\d+)?)([-+])(\d{2})(\d{2})(\d{2}(?:\.\d+)?)?"
 )
 _ANGLE_PATTERN = re.compile(rf"\s*({NUMBER_PATTERN})\s*(.*?)\s*")
-MAX_POSITION_CHARACTERS = 200  # characters of a position
+MAX_POSITION_CHARACTERS = 200
 _UNIT_ALIASES = {
     "": "deg",
     "°": "deg",
@@ -44,20 +52,19 @@ _UNIT_ALIASES = {
 
 
 def parse_position(text: str) -> tuple[float, float] | None:
-    """Read a position: longitude and latitude in degrees; None: it is none, and may be a name.
+    """Parse a position as longitude and latitude in degrees; None if it is none, and may be a name.
 
-    Two plain numbers are degrees; hours, minutes and seconds stand with ``h``, ``:`` or as six (or four) numbers with
-    blanks.
+    Two plain numbers are degrees. Hours, minutes and seconds are written with ``h`` or ``:``, or as six (or four)
+    numbers.
 
     Raises
     ------
     UserError
-        It has the form of a position, and cannot be one.
+        The text has the form of a position, but its numbers are out of range.
     """
     normalized = " ".join(text.replace("\u2212", "-").split())
-    if (
-        len(normalized) > MAX_POSITION_CHARACTERS
-    ):  # a row of 5,000 digits can be two numbers in as many ways, which takes seconds to try
+    # the patterns could split a row of 5,000 digits in as many ways, which takes seconds to try
+    if len(normalized) > MAX_POSITION_CHARACTERS:
         return None
     decimal_match = _DECIMAL_PATTERN.fullmatch(normalized)
     if decimal_match is not None:
@@ -70,23 +77,23 @@ def parse_position(text: str) -> tuple[float, float] | None:
     sexagesimal_match = _SEXAGESIMAL_PATTERN.fullmatch(normalized)
     if sexagesimal_match is None:
         return None
-    return _convert_sexagesimal(
-        sexagesimal_match.group(1, 2, 3), sexagesimal_match[4], sexagesimal_match.group(5, 6, 7), normalized
-    )
+    first = sexagesimal_match.group(1, 2, 3)
+    second = sexagesimal_match.group(5, 6, 7)
+    return _convert_sexagesimal(first, sexagesimal_match[4], second, normalized)
 
 
 def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = None) -> float:
-    """Read an angle: degrees, or with its unit; on a body also a length on the ground (``200 km``).
+    """Parse an angle in degrees or with a unit; on a body also a length on the ground (``200 km``).
 
     Parameters
     ----------
     find_radius_km
-        Gives the radius in km of the body that the angle is on, if there is one and it is known.
+        Returns the radius in km of the body, if it is known.
 
     Raises
     ------
     UserError
-        It is none, or not from 0 to 180 degrees, or a length where no body is known.
+        The text is no angle, is not from 0 to 180 degrees, or is a length where no body is known.
     """
     value, unit = _split_quantity(text)
     if is_length(text):
@@ -121,7 +128,7 @@ def is_length(text: str) -> bool:
 
 
 def _split_quantity(text: str) -> tuple[float, str]:
-    """Take a number and its unit apart; not a number: there is none."""
+    """Split a quantity into number and unit; the number is NaN if the text is none."""
     quantity_match = _ANGLE_PATTERN.fullmatch(text)
     if quantity_match is None:
         return (math.nan, "")
@@ -129,7 +136,7 @@ def _split_quantity(text: str) -> tuple[float, str]:
 
 
 def format_radius(radius_degrees: float) -> tuple[str, str]:
-    """Write a radius in the unit that suits it: number and unit."""
+    """Format a radius in a suitable unit, as number and unit."""
     for unit, factor in (("deg", 1.0), ("arcmin", 60.0), ("arcsec", 3600.0)):
         if radius_degrees * factor >= 1 or unit == "arcsec":
             return f"{radius_degrees * factor:.8g}", unit
@@ -147,7 +154,8 @@ def _convert_sexagesimal(
             remedy="05:31:00 +22:00:00, or degrees",
         )
     lon = 15 * (hours[0] + hours[1] / 60 + hours[2] / 3600)
-    lat = (-1 if latitude_sign == "-" else 1) * (degrees[0] + degrees[1] / 60 + degrees[2] / 3600)
+    sign = -1 if latitude_sign == "-" else 1
+    lat = sign * (degrees[0] + degrees[1] / 60 + degrees[2] / 3600)
     return _check_position(lon, lat, text, max_longitude=360.0)
 
 

@@ -286,13 +286,13 @@ def _count_table(table: Table, runner: QueryRunner, levels: Sequence[str], max_b
         return (CountLeaf(table=table, row_count=None),)
     if not columns and known_row_count is not None and observation is None:
         return single_leaf
-    columns, groups = _choose_columns(table, columns, runner, observation, max_branches)
+    chosen_columns, groups = _choose_columns(table, columns, runner, observation, max_branches)
     texts = []
-    for place, column in enumerate(columns):
+    for place, column in enumerate(chosen_columns):
         texts.append(_write_value_conditions(column, [group[place] for group in groups]))
     leaves = []
     for group in groups:
-        conditions = tuple((column.name, texts[place][group[place]]) for place, column in enumerate(columns))
+        conditions = tuple((column.name, texts[place][group[place]]) for place, column in enumerate(chosen_columns))
         leaves.append(CountLeaf(table=table, row_count=int(group[-1]), conditions=conditions))
     return tuple(leaves)
 

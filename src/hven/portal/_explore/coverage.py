@@ -1,6 +1,6 @@
-"""What a table covers, drawn small: on a body as cells of longitude and latitude, in time as bars; as paths of SVG.
+"""Draw the coverage of tables as SVG paths: cells of longitude and latitude on a body, bars in time.
 
-Both are counted for the reader who asks, so that nothing is drawn of rows that they may not see.
+Only rows that the reader may see are counted.
 """
 
 from __future__ import annotations
@@ -18,24 +18,27 @@ from hven.portal._explore.plots import build_histogram
 from hven.portal._explore.search import COUNT_ITEM, TableSearch, build_column_ref, find_position_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
+    import pyarrow as pa
 
     from hven.model.table import Table
     from hven.portal._explore.page_queries import QueryRunner
 
-CELL_DEGREES = 5  # degrees; a part of 90
+CELL_DEGREES = 5  # a divisor of 90
 MAX_BOXES = 300_000  # rows of a table whose boxes are drawn
 SHADE_COUNT = 3
 BAR_COUNT = 60
-QUERY_TIMEOUT_SECONDS = 5.0  # seconds
+QUERY_TIMEOUT_SECONDS = 5.0
 UNIX_EPOCH_JULIAN_DATE = 2_440_587.5  # Julian date of 1970-01-01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundCoverage:
-    """Where rows are on a body: a path for each shade, the fewest rows first, in a box of 360 by 180; `is_partial`.
+    """The rows on a body: a path for each shade, the fewest rows first, in a box of 360 by 180.
 
-    These are not all rows.
+    `is_partial`: not all rows are drawn.
     """
 
     body: str
@@ -45,7 +48,7 @@ class GroundCoverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeCoverage:
-    """When rows are: bars as a path in a box of `bars` by 20, with the days at its ends."""
+    """The rows in time: bars as a path in a box of `bars` by 20, with the first and the last day."""
 
     path: str
     bars: int
@@ -54,47 +57,17 @@ class TimeCoverage:
 
 
 def draw_ground_coverage(table: Table, runner: QueryRunner) -> GroundCoverage | None:
-    """Draw where a table's rows are on a body; None: they are on no body, or nowhere."""
+    """Draw the places of a table's rows on a body; None if they are on no body, or no row has a place."""
     if not is_on_body(table):
         return None
     names = {column.name.lower(): column.name for column in table.columns}
-    bounds = [names.get(name) for name in ("c1min", "c1max", "c2min", "c2max")]
+    bounds = [names[name] for name in ("c1min", "c1max", "c2min", "c2max") if name in names]
     point = find_position_columns(table)
-    search = TableSearch(table=table)
     is_partial = False
-    if None not in bounds:
-        items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in bounds if name is not None)
-        rows = runner.fetch_table(
-            syntax_tree.Query(syntax_tree.Select(items, search.build_source(), top=syntax_tree.Literal(MAX_BOXES + 1))),
-            timeout_seconds=QUERY_TIMEOUT_SECONDS,
-        )
-        is_partial = rows.num_rows > MAX_BOXES
-        west, east, south, north = (
-            np.asarray(rows.column(at).cast("float64").to_numpy(), np.float64) for at in range(4)
-        )
-        counts = _count_boxes_by_cell(west, east, south, north)
+    if len(bounds) == 4:
+        counts, is_partial = _count_boxes(table, bounds, runner)
     elif point is not None:
-        cells = tuple(
-            syntax_tree.FunctionCall(
-                "FLOOR",
-                (syntax_tree.BinaryOperation("/", build_column_ref(name), syntax_tree.Literal(float(CELL_DEGREES))),),
-            )
-            for name in point
-        )
-        items = (
-            syntax_tree.SelectItem(cells[0], syntax_tree.Ident("x")),
-            syntax_tree.SelectItem(cells[1], syntax_tree.Ident("y")),
-            COUNT_ITEM,
-        )
-        rows = runner.fetch_table(
-            syntax_tree.Query(syntax_tree.Select(items, search.build_source(), group_by=cells)),
-            timeout_seconds=QUERY_TIMEOUT_SECONDS,
-        )
-        x, y, n = (np.asarray(rows.column(at).cast("float64").to_numpy(), np.float64) for at in range(3))
-        is_valid = np.isfinite(x) & np.isfinite(y) & (np.abs(y * CELL_DEGREES) <= 90)
-        counts = np.zeros((180 // CELL_DEGREES, 360 // CELL_DEGREES))
-        line = np.minimum(y[is_valid] + 90 // CELL_DEGREES, 180 // CELL_DEGREES - 1).astype(np.int64)
-        np.add.at(counts, (line, (x[is_valid] % (360 // CELL_DEGREES)).astype(np.int64)), n[is_valid])
+        counts = _count_points(table, point, runner)
     else:
         return None
     if counts.any():
@@ -103,13 +76,50 @@ def draw_ground_coverage(table: Table, runner: QueryRunner) -> GroundCoverage | 
     return None
 
 
+def _count_boxes(table: Table, bounds: Sequence[str], runner: QueryRunner) -> tuple[_Floats, bool]:
+    """Count the boxes of rows that touch each cell; also return whether there are more than `MAX_BOXES` rows."""
+    items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in bounds)
+    top = syntax_tree.Literal(MAX_BOXES + 1)
+    select = syntax_tree.Select(items, TableSearch(table=table).build_source(), top=top)
+    rows = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
+    west, east, south, north = (_to_floats(rows.column(at)) for at in range(4))
+    return _count_boxes_by_cell(west, east, south, north), rows.num_rows > MAX_BOXES
+
+
+def _count_points(table: Table, point: tuple[str, str], runner: QueryRunner) -> _Floats:
+    """Count the points of rows in each cell."""
+    cell_size = syntax_tree.Literal(float(CELL_DEGREES))
+    quotients = [syntax_tree.BinaryOperation("/", build_column_ref(name), cell_size) for name in point]
+    cells = tuple(syntax_tree.FunctionCall("FLOOR", (quotient,)) for quotient in quotients)
+    items = (
+        syntax_tree.SelectItem(cells[0], syntax_tree.Ident("x")),
+        syntax_tree.SelectItem(cells[1], syntax_tree.Ident("y")),
+        COUNT_ITEM,
+    )
+    select = syntax_tree.Select(items, TableSearch(table=table).build_source(), group_by=cells)
+    rows = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
+    x, y, row_counts = (_to_floats(rows.column(at)) for at in range(3))
+    is_valid = np.isfinite(x) & np.isfinite(y) & (np.abs(y * CELL_DEGREES) <= 90)
+    counts = np.zeros((180 // CELL_DEGREES, 360 // CELL_DEGREES))
+    line = np.minimum(y[is_valid] + 90 // CELL_DEGREES, 180 // CELL_DEGREES - 1).astype(np.int64)
+    column = (x[is_valid] % (360 // CELL_DEGREES)).astype(np.int64)
+    np.add.at(counts, (line, column), row_counts[is_valid])
+    return counts
+
+
+def _to_floats(values: pa.ChunkedArray) -> _Floats:
+    return np.asarray(values.cast("float64").to_numpy(), np.float64)
+
+
 def draw_time_coverage(table: Table, runner: QueryRunner) -> TimeCoverage | None:
-    """Draw when a table's rows begin; None: it has no times, or all are of one moment."""
+    """Draw the begins of a table's rows; None if it has no times, or all are equal."""
     column, _ = find_begin_and_end_columns(table)
     if column is None:
         return None
     time_histogram = build_histogram(TableSearch(table=table), column, runner, bin_count=BAR_COUNT)
-    if time_histogram is None or time_histogram.high <= time_histogram.low or not any(time_histogram.counts):
+    if time_histogram is None or not any(time_histogram.counts):
+        return None
+    if time_histogram.high <= time_histogram.low:
         return None
     base = column.epoch or 0.0
     ends = [_format_day(value + base) for value in (time_histogram.low, time_histogram.high)]
@@ -122,21 +132,14 @@ def draw_time_coverage(table: Table, runner: QueryRunner) -> TimeCoverage | None
 
 
 def _count_boxes_by_cell(west: _Floats, east: _Floats, south: _Floats, north: _Floats) -> _Floats:
-    """Count in each cell the boxes that touch it, by the sums of differences at their corners.
+    """Count the boxes that touch each cell, by cumulative sums of differences at their corners.
 
-    A box with west > east goes across 0.
+    A box with west > east crosses 0.
     """
     column_count = 360 // CELL_DEGREES
     row_count = 180 // CELL_DEGREES
-    is_valid = (
-        np.isfinite(west)
-        & np.isfinite(east)
-        & np.isfinite(south)
-        & np.isfinite(north)
-        & (south <= north)
-        & (south >= -90)
-        & (north <= 90)
-    )
+    are_finite = np.isfinite(west) & np.isfinite(east) & np.isfinite(south) & np.isfinite(north)
+    is_valid = are_finite & (south <= north) & (south >= -90) & (north <= 90)
     west = west[is_valid]
     east = east[is_valid]
     south = south[is_valid]
@@ -145,12 +148,11 @@ def _count_boxes_by_cell(west: _Floats, east: _Floats, south: _Floats, north: _F
     west_edge = np.where(is_full_circle, 0.0, west % 360)
     right = np.where(is_full_circle, 360.0, west_edge + (east - west) % 360)
     first = np.floor(west_edge / CELL_DEGREES).astype(np.int64)
-    last = np.maximum(
-        np.ceil(right / CELL_DEGREES).astype(np.int64), np.floor(west_edge / CELL_DEGREES).astype(np.int64) + 1
-    )
+    last = np.maximum(np.ceil(right / CELL_DEGREES).astype(np.int64), first + 1)
     last = np.where(is_full_circle, column_count, last)
     low = np.clip(np.floor((south + 90) / CELL_DEGREES).astype(np.int64), 0, row_count - 1)
-    top = np.clip(np.maximum(np.ceil((north + 90) / CELL_DEGREES).astype(np.int64), low + 1), 1, row_count)
+    top = np.maximum(np.ceil((north + 90) / CELL_DEGREES).astype(np.int64), low + 1)
+    top = np.clip(top, 1, row_count)
     sums = np.zeros((row_count + 1, 2 * column_count + 2))
     for rows, columns, sign in ((low, first, 1), (low, last, -1), (top, first, -1), (top, last, 1)):
         np.add.at(sums, (rows, columns), sign)
@@ -160,11 +162,12 @@ def _count_boxes_by_cell(west: _Floats, east: _Floats, south: _Floats, north: _F
 
 
 def _draw_shades(counts: _Floats) -> tuple[str, ...]:
-    """Draw cells in shades of their counts' logarithm: runs of equal shade are one rectangle."""
+    """Draw cells in shades of the logarithm of their counts; equal neighbours in a row are joined."""
     is_filled = counts > 0
     level = np.zeros(counts.shape, np.int64)
     logs = np.log1p(counts[is_filled])
-    level[is_filled] = 1 + np.minimum((SHADE_COUNT * logs / (logs.max() or 1.0)).astype(np.int64), SHADE_COUNT - 1)
+    shade_numbers = (SHADE_COUNT * logs / (logs.max() or 1.0)).astype(np.int64)
+    level[is_filled] = 1 + np.minimum(shade_numbers, SHADE_COUNT - 1)
     paths = [""] * SHADE_COUNT
     for row in range(counts.shape[0]):
         edges = np.flatnonzero(np.diff(level[row], prepend=-1, append=-1))
@@ -172,20 +175,15 @@ def _draw_shades(counts: _Floats) -> tuple[str, ...]:
         for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             shade = int(level[row, begin])
             if shade:
-                paths[shade - 1] += (
-                    f"M{begin * CELL_DEGREES} "
-                    f"{y}h{(end - begin) * CELL_DEGREES}v{CELL_DEGREES}h-{(end - begin) * CELL_DEGREES}z"
-                )
+                width = (end - begin) * CELL_DEGREES
+                paths[shade - 1] += f"M{begin * CELL_DEGREES} {y}h{width}v{CELL_DEGREES}h-{width}z"
     return tuple(paths)
 
 
 def _format_day(julian_date: float) -> str | None:
     try:
-        return (
-            (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=julian_date - UNIX_EPOCH_JULIAN_DATE))
-            .strftime("%Y-%m-%d")
-            .rjust(10, "0")
-        )
+        since_epoch = timedelta(days=julian_date - UNIX_EPOCH_JULIAN_DATE)
+        return (datetime(1970, 1, 1, tzinfo=UTC) + since_epoch).strftime("%Y-%m-%d").rjust(10, "0")
     except (OverflowError, ValueError):
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,8 +62,8 @@ class FacetChoice:
 class Facet:
     """The choices of one column, the most frequent first.
 
-    `has_more`: there are further ones. `is_exact` is False for estimates. `is_counted` is False if the time was too short
-    to count them: they are worth asking for again.
+    `has_more`: there are further ones. `is_exact` is False for estimates. `is_counted` is False if the time was too
+    short to count them: they are worth asking for again.
     """
 
     column: Column
@@ -100,7 +100,7 @@ def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
     return tuple(sorted(facet_columns, key=lambda column: column.rank))
 
 
-def _has_choice_count(distinct: object) -> bool:
+def _has_choice_count(distinct: object) -> TypeGuard[float]:
     """Return whether a number of distinct values is known and suits a choice."""
     return isinstance(distinct, int | float) and 1 < distinct <= MAX_DISTINCT_VALUES
 
@@ -164,8 +164,8 @@ def count_facet(
     Lists ``a#b`` (EPN-TAP) are split: a row counts for each item. With `search_text`, only values that contain it are
     counted, regardless of case.
 
-    The condition on the column itself is ignored, so that the reader sees the other choices. If the conditions leave more
-    than `MAX_EXACT_ROWS` rows, a sample is counted; values that are rare in the sample are counted exactly.
+    The condition on the column itself is ignored, so that the reader sees the other choices. If the conditions leave
+    more than `MAX_EXACT_ROWS` rows, a sample is counted; values that are rare in the sample are counted exactly.
     """
     deadline = time.monotonic() + COUNT_TIMEOUT_SECONDS
     counted = _count_column(search, column, runner, shown_count=shown_count, search_text=search_text, deadline=deadline)
@@ -551,7 +551,7 @@ def _count_list_items(pairs: Sequence[tuple[str | None, int]], search_text: str)
     for value, count in pairs:
         items: set[str | None] = {None}
         if value is not None:
-            items = {list_item.strip() for list_item in value.split("#")} - {""}
+            items = {list_item.strip() for list_item in value.split("#") if list_item.strip()}
         for item in items:
             if item is None or search_text.casefold() in item.casefold():
                 item_counts[item] = item_counts.get(item, 0) + count

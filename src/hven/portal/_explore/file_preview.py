@@ -1,7 +1,4 @@
-"""The first rows of a file that was written for somebody.
-
-What it says of its columns, and nothing that comes after them is read.
-"""
+"""Read the first rows and the columns of a result file, without reading the rest."""
 
 from __future__ import annotations
 
@@ -20,18 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-TEXT_BLOCK_BYTES = 1 << 20  # bytes of text that are looked at
+TEXT_BLOCK_BYTES = 1 << 20  # of the beginning of a text file
 
 
 def read_first_rows(path: Path, media_type: str, row_limit: int) -> tuple[RowPage, Table] | None:
-    """Read the first rows of a table in a file; None: it is none, or of a format that is not read from its beginning.
+    """Read the first rows of a table in a file.
+
+    Return None if the file is no table, or if its format cannot be read from the beginning.
 
     Parameters
     ----------
     media_type
-        As the file's writer said it.
+        The media type that the file was written with.
     row_limit
-        At most.
+        The maximum number of rows.
     """
     try:
         file_format, _ = formats.select_format(media_type)
@@ -50,7 +49,7 @@ def read_first_rows(path: Path, media_type: str, row_limit: int) -> tuple[RowPag
                 batch = next(iter(arrow_stream.batches), None)
                 columns = tuple(arrow_stream.metadata.columns)
                 enums = {}
-    except (HvenError, OSError, ValueError, KeyError, pa.ArrowException):  # its link is all there is to show
+    except (HvenError, OSError, ValueError, KeyError, pa.ArrowException):  # the page shows only the link of the file
         return None
     table = Table(schema="", name="answer", columns=columns, enums=enums)
     if batch is None:
@@ -83,27 +82,21 @@ def _read_parquet(path: Path, row_limit: int) -> pa.Table:
 def _read_separated(path: Path, row_limit: int, delimiter: str) -> pa.Table:
     from pyarrow import csv  # noqa: PLC0415  (slow to load, asked by few)
 
-    with csv.open_csv(
-        path,
-        read_options=csv.ReadOptions(block_size=TEXT_BLOCK_BYTES),
-        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-    ) as reader:
+    parse_options = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    read_options = csv.ReadOptions(block_size=TEXT_BLOCK_BYTES)
+    with csv.open_csv(path, read_options=read_options, parse_options=parse_options) as reader:
         batch = next(_iterate_batches(reader), None)
         if batch is None:
             table = reader.schema.empty_table()
         else:
             table = pa.Table.from_batches([batch.slice(0, row_limit)])
-    return table.cast(
-        pa.schema(
-            [
-                (field.name, pa.string() if pa.types.is_null(field.type) else _to_plain_type(field.type))
-                for field in table.schema
-            ]
-        )
-    )
+    plain_types = [(field.name, _to_plain_type(field.type)) for field in table.schema]
+    return table.cast(pa.schema(plain_types))
 
 
 def _to_plain_type(arrow_type: pa.DataType) -> pa.DataType:
+    if pa.types.is_null(arrow_type):
+        return pa.string()
     if pa.types.is_timestamp(arrow_type):
         return pa.timestamp("us")
     if pa.types.is_temporal(arrow_type):
@@ -125,7 +118,8 @@ def _read_fits(path: Path, row_limit: int) -> pa.Table:
         for column in table.columns:
             raw = np.asarray(table.data[:row_limit].view(np.ndarray)[column.name])
             if raw.dtype.kind == "S":
-                arrays[column.name] = pa.array([value.decode(errors="replace") for value in raw.tolist()], pa.string())
+                texts = [value.decode(errors="replace") for value in raw.tolist()]
+                arrays[column.name] = pa.array(texts, pa.string())
                 units[column.name] = ""
                 continue
             values = table.data[column.name][:row_limit]
@@ -135,9 +129,11 @@ def _read_fits(path: Path, row_limit: int) -> pa.Table:
                 arrays[column.name] = pa.array([str(value) for value in values], pa.string())
             units[column.name] = column.unit or ""
     names = list(arrays)
-    schema = pa.schema(
-        [pa.field(name, arrays[name].type, metadata={"unit": units[name]} if units[name] else None) for name in names]
-    )
+    fields = []
+    for name in names:
+        metadata = {"unit": units[name]} if units[name] else None
+        fields.append(pa.field(name, arrays[name].type, metadata=metadata))
+    schema = pa.schema(fields)
     return pa.Table.from_arrays([arrays[name] for name in names], schema=schema)
 
 

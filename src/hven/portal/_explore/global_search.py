@@ -355,8 +355,8 @@ def query_target(
 ) -> TargetResult:
     """Count the rows of one table and fetch the first `row_limit` of them.
 
-    `columns` are the columns to fetch; by default those that pages show. Failures of a table never raise: they are in the
-    status of the result.
+    `columns` are the columns to fetch; by default those that pages show. Failures of a table never raise: they are in
+    the status of the result.
     """
     start_time = time.monotonic()
     adql = ""

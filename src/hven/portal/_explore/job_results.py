@@ -1,4 +1,4 @@
-"""A result that was kept in a file: drawn, and written again in another format, without asking its query once more."""
+"""Plot and convert results that are stored in files, without running their queries again."""
 
 from __future__ import annotations
 
@@ -23,27 +23,24 @@ if TYPE_CHECKING:
     from hven.formats import Format
     from hven.model.table import Column, Table
 
-MAX_PLOT_ROWS = 2_000_000  # rows that are looked at for a plot
-BATCH_ROWS = 50_000  # rows that are read at once
+MAX_PLOT_ROWS = 2_000_000  # that are read for a plot
+BATCH_ROWS = 50_000  # that are read at once
 
 
 def convert_result(path: Path, media_type: str, target_format: Format, options: Mapping[str, str]) -> Iterator[bytes]:
-    """Write a result in another format, as it is read.
+    """Write a result in another format, batch by batch.
 
     Raises
     ------
     ParamError
-        Its own format is not one that is read here.
+        The stored format cannot be read.
     """
     stored_format, _ = formats.select_format(media_type)
     if stored_format.read is None:
-        raise ParamError(
-            format_message(
-                "a result in {format} is not written again in {other}", stored_format.name, target_format.name
-            ),
-            name="_as",
-            remedy="run the job again in the format that you need",
+        message = format_message(
+            "a result in {format} is not written again in {other}", stored_format.name, target_format.name
         )
+        raise ParamError(message, name="_as", remedy="run the job again in the format that you need")
     with path.open("rb") as file:
         table_stream = stored_format.read(file, batch=BATCH_ROWS)
         rows = 0
@@ -60,7 +57,7 @@ def convert_result(path: Path, media_type: str, target_format: Format, options: 
 
 
 def build_result_histogram(path: Path, media_type: str, column: Column) -> Histogram | None:
-    """Count the rows of a result by the value of a column; None: there is no value."""
+    """Count the rows of a result by the value of a column; None if there are no values."""
     (values,), _ = _read_numbers(path, media_type, [column])
     finite = values[np.isfinite(values)]
     if not len(finite):
@@ -86,9 +83,9 @@ def build_result_histogram(path: Path, media_type: str, column: Column) -> Histo
 def build_result_points(
     path: Path, media_type: str, columns: list[Column], table: Table | None = None
 ) -> PlotPoints | DensityGrid | None:
-    """Return the values of columns row by row; a density of the first two, if they are too many. None: there are none.
+    """Return the values of columns row by row, or a density if two columns have too many; None without values.
 
-    `table` is the result: columns of errors are found in it, if it is given.
+    Error columns are searched in `table`, the result.
     """
     if len(columns) == 2 and all(map(plots.is_plottable, columns)):
         (x, y), rows = _read_numbers(path, media_type, columns)
@@ -98,61 +95,59 @@ def build_result_points(
                 return None
             x = x[finite]
             y = y[finite]
-            box = (float(x.min()), float(x.max()), float(y.min()), float(y.max()))
-            ranges = (
-                (box[2], box[3] if box[3] > box[2] else box[2] + 1),
-                (box[0], box[1] if box[1] > box[0] else box[0] + 1),
-            )
+            x_low, x_high = float(x.min()), float(x.max())
+            y_low, y_high = float(y.min()), float(y.max())
+            box = (x_low, x_high, y_low, y_high)
+            y_range = (y_low, y_high if y_high > y_low else y_low + 1)
+            x_range = (x_low, x_high if x_high > x_low else x_low + 1)
+            ranges = (y_range, x_range)
             counts, _, _ = np.histogram2d(y, x, DENSITY_CELLS, ranges)
             return DensityGrid(x=columns[0], y=columns[1], box=box, counts=counts.astype(np.int64))
-    errors = {
-        column.name: error
-        for column in columns[:2]
-        if table is not None and (error := plots.find_error_column(column, table)) is not None
-    }
-    names = list(dict.fromkeys([column.name for column in (*columns, *errors.values())]))
+    error_columns = {}
+    for column in columns[:2]:
+        error_column = None if table is None else plots.find_error_column(column, table)
+        if error_column is not None:
+            error_columns[column.name] = error_column
+    column_names = [column.name for column in columns]
+    names = list(dict.fromkeys([*column_names, *(column.name for column in error_columns.values())]))
     values, has_more = _read_columns(path, media_type, names, MAX_POINTS)
+    errors = {}
+    if values.num_rows <= plots.MAX_ERROR_BARS:
+        errors = {name: (column, values.column(column.name)) for name, column in error_columns.items()}
     return PlotPoints(
         columns=tuple(columns),
-        values=values.select([column.name for column in columns]),
+        values=values.select(column_names),
         keys=("",) * values.num_rows,
         has_more=has_more,
-        errors={name: (error, values.column(error.name)) for name, error in errors.items()}
-        if values.num_rows <= plots.MAX_ERROR_BARS
-        else {},
+        errors=errors,
     )
 
 
 def _read_numbers(path: Path, media_type: str, columns: list[Column]) -> tuple[list[npt.NDArray[np.float64]], int]:
-    """Read columns as numbers: times as Julian dates, what is missing as NaN."""
+    """Read columns as numbers, times as Julian dates, nulls as NaN; also return the number of rows."""
     rows, _ = _read_columns(path, media_type, [column.name for column in columns], MAX_PLOT_ROWS)
-    return [_to_floats(rows.column(number), column) for number, column in enumerate(columns)], int(rows.num_rows)
+    numbers = [_to_floats(rows.column(number), column) for number, column in enumerate(columns)]
+    return numbers, int(rows.num_rows)
 
 
 def _to_floats(values: pa.ChunkedArray, column: Column) -> npt.NDArray[np.float64]:
     if not plots.is_plottable(column):
-        raise ParamError(
-            format_message("{name} has no numbers and no times", column.name),
-            name="_x",
-            remedy="choose a column of numbers",
-        )
-    if column.type.is_timestamp:  # as text, where the file has it so
+        message = format_message("{name} has no numbers and no times", column.name)
+        raise ParamError(message, name="_x", remedy="choose a column of numbers")
+    if column.type.is_timestamp:  # some formats have times as texts
         micros = values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64(), safe=False)
         return np.asarray(micros.to_numpy(), np.float64) / 86_400e6 + 2_440_587.5
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), np.float64)
 
 
 def _read_columns(path: Path, media_type: str, column_names: list[str], row_limit: int) -> tuple[pa.Table, bool]:
-    """Read some columns of a result; whether there are more rows than that."""
+    """Read some columns of a result; also return whether there are more than `row_limit` rows."""
     stored_format, _ = formats.select_format(media_type)
-    if stored_format.read is None:  # texts and tables of other programs: their beginning
+    if stored_format.read is None:  # other formats have only a preview
         preview = read_first_rows(path, media_type, min(row_limit, MAX_POINTS))
         if preview is None:
-            raise ParamError(
-                format_message("a result in {format} cannot be drawn", stored_format.name),
-                name="job",
-                remedy="run the job again as VOTable",
-            )
+            message = format_message("a result in {format} cannot be drawn", stored_format.name)
+            raise ParamError(message, name="job", remedy="run the job again as VOTable")
         page, _ = preview
         return page.rows.select(column_names), page.has_more
     batches: list[pa.RecordBatch] = []
@@ -167,11 +162,7 @@ def _read_columns(path: Path, media_type: str, column_names: list[str], row_limi
             batches.append(selected)
             rows += selected.num_rows
         if not batches:
-            schema = pa.schema(
-                [
-                    next(column for column in table_stream.metadata.columns if column.name == name).arrow_field
-                    for name in column_names
-                ]
-            )
+            columns_by_name = {column.name: column for column in table_stream.metadata.columns}
+            schema = pa.schema([columns_by_name[name].arrow_field for name in column_names])
             return schema.empty_table(), False
     return pa.Table.from_batches(batches), False

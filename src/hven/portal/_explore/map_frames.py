@@ -1,4 +1,4 @@
-"""What a map of a table is of: the sky, or a body, in which frame; by its columns alone."""
+"""Find from the columns of a table what its map shows: the sky, or a body in which frame."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column, Table
 
-SOLAR_RADIUS_ARCSEC, SOLAR_MAP_HALF_WIDTH_ARCSEC = (
-    960.0,
-    1_300.0,
-)  # arcsec: radius of the Sun as seen from the Earth, and what a map shows beside its middle
+SOLAR_RADIUS_ARCSEC = 960.0  # arcsec: radius of the Sun as seen from the Earth
+SOLAR_MAP_HALF_WIDTH_ARCSEC = 1_300.0  # arcsec, from the middle of the disc to the edge of the map
 
 OBSERVER_LONGITUDE, OBSERVER_LATITUDE = "subobserver_longitude", "subobserver_latitude"
 OBSERVER_COLUMNS = (
@@ -33,15 +31,15 @@ class MapFrame:
     Attributes
     ----------
     bounds
-        Columns of west, south, east and north; of a place without extent the first two are the last ones, too.
+        Columns of west, south, east and north; for points, the first two are the same as the last two.
     fields
-        What a search calls them: ``c1`` and ``c2``, or the columns.
+        Names of the coordinates in searches: ``c1`` and ``c2``, or the columns.
     box
-        What the map shows, in `unit`: all longitudes and latitudes, or the disc of the Sun and what is beside it.
+        Extent of the map in `unit`: all longitudes and latitudes, or the disc of the Sun and its surroundings.
     radius
-        Of the disc; 0: the map is of longitudes and latitudes.
+        Radius of the disc; 0 for a map of longitudes and latitudes.
     said
-        What longitudes and latitudes are called.
+        Name of the coordinates.
     """
 
     bounds: tuple[str, str, str, str]
@@ -53,7 +51,7 @@ class MapFrame:
 
 
 def classify_map(table: Table) -> str:
-    """Return what a map of this table is of: ``sky``, ``body``, or nothing."""
+    """Return what a map of this table shows: ``sky``, ``body``, or an empty text."""
     if find_map_frame(table) is not None:
         return "body"
     if table.position is not None or find_footprint_column(table) is not None:
@@ -62,55 +60,57 @@ def classify_map(table: Table) -> str:
 
 
 def find_map_frame(table: Table) -> MapFrame | None:
-    """Find the frame of a body: EPN-TAP's c1 and c2, of images of whole discs, which have none, the point below the observer, or longitudes and latitudes on a body, or helioprojective angles; None: there is none."""
+    """Find the frame of a body in the columns of a table; None if there is none.
+
+    Columns of a frame are c1 and c2 of EPN-TAP, longitudes and latitudes on a body, or helioprojective angles. Images
+    of whole discs have no c1 and c2: their frame has the point below the observer.
+    """
     columns = {column.name.lower(): column for column in table.columns if not column.hidden and column.type.is_numeric}
     if {"c1min", "c1max", "c2min", "c2max"} <= set(columns):
         first = columns["c1min"]
         if first.unit is None and set(OBSERVER_COLUMNS) <= set(columns):
             west, south, east, north = (columns[name] for name in OBSERVER_COLUMNS)
-            return _build_map_frame(
-                (west.name, south.name, east.name, north.name), (OBSERVER_LONGITUDE, OBSERVER_LATITUDE), west
-            )
+            observer_bounds = (west.name, south.name, east.name, north.name)
+            return _build_map_frame(observer_bounds, (OBSERVER_LONGITUDE, OBSERVER_LATITUDE), west)
         if "pos.eq" in (first.ucd or "") or first.unit not in {"deg", "arcsec"}:
             return None
         bounds = tuple(columns[name].name for name in ("c1min", "c2min", "c1max", "c2max"))
         return _build_map_frame(bounds, ("c1", "c2"), first)
-    for x, y in _COORDINATE_TESTS:
-        pair = [next((candidate for candidate in columns.values() if test(candidate)), None) for test in (x, y)]
-        if pair[0] is not None and pair[1] is not None:
-            names = (pair[0].name, pair[1].name)
-            if table.position in {None, names}:  # a place on the sky beside one on a body goes first
-                return _build_map_frame((*names, *names), names, pair[0])
+    for is_longitude, is_latitude in _COORDINATE_TESTS:
+        longitude = next(filter(is_longitude, columns.values()), None)
+        latitude = next(filter(is_latitude, columns.values()), None)
+        if longitude is not None and latitude is not None:
+            names = (longitude.name, latitude.name)
+            if table.position in {None, names}:  # positions on the sky have priority over those on a body
+                return _build_map_frame((*names, *names), names, longitude)
     return None
 
 
 def _build_map_frame(bounds: tuple[str, ...], fields: tuple[str, str], first_column: Column) -> MapFrame:
-    disc = first_column.unit == "arcsec"
-    carrington = "carrington" in f"{first_column.description or ''} {first_column.label or ''}".lower()
-    box = (
-        (
-            -SOLAR_MAP_HALF_WIDTH_ARCSEC,
-            -SOLAR_MAP_HALF_WIDTH_ARCSEC,
-            SOLAR_MAP_HALF_WIDTH_ARCSEC,
-            SOLAR_MAP_HALF_WIDTH_ARCSEC,
-        )
-        if disc
-        else (0.0, -90.0, 360.0, 90.0)
-    )
+    west, south, east, north = bounds
+    if first_column.unit == "arcsec":
+        half_width = SOLAR_MAP_HALF_WIDTH_ARCSEC
+        box = (-half_width, -half_width, half_width, half_width)
+        radius = SOLAR_RADIUS_ARCSEC
+        coordinate_name = "helioprojective"
+    else:
+        box = (0.0, -90.0, 360.0, 90.0)
+        radius = 0.0
+        column_text = f"{first_column.description or ''} {first_column.label or ''}".lower()
+        coordinate_name = "Carrington" if "carrington" in column_text else "planetary"
     return MapFrame(
-        bounds=(bounds[0], bounds[1], bounds[2], bounds[3]),
+        bounds=(west, south, east, north),
         fields=fields,
         box=box,
         unit=first_column.unit or "deg",
-        radius=SOLAR_RADIUS_ARCSEC if disc else 0.0,
-        said="helioprojective" if disc else "Carrington" if carrington else "planetary",
+        radius=radius,
+        said=coordinate_name,
     )
 
 
 def _build_body_test(axis: str) -> Callable[[Column], bool]:
-    return lambda column: (
-        column.unit == "deg" and (column.ucd or "").lower().startswith((f"pos.bodyrc.{axis}", f"pos.earth.{axis}"))
-    )
+    ucds = (f"pos.bodyrc.{axis}", f"pos.earth.{axis}")
+    return lambda column: column.unit == "deg" and (column.ucd or "").lower().startswith(ucds)
 
 
 def _build_helioprojective_test(*column_names: str) -> Callable[[Column], bool]:

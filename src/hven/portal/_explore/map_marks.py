@@ -1,7 +1,4 @@
-"""What maps say of rows besides where they are.
-
-Their names, the colours of a column's values, features of the body around them.
-"""
+"""Marks of maps besides the places of rows: names, colours by the values of a column, and features of the body."""
 
 from __future__ import annotations
 
@@ -22,25 +19,25 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.portal._explore.page_queries import QueryRunner
 
-MAX_COLOURS = 12  # values that have a colour of their own; the others share one
-MAX_COLOUR_COLUMNS = 40  # columns that can be coloured by
+MAX_COLOURS = 12  # values with a colour of their own; the others share one
+MAX_COLOUR_COLUMNS = 40  # columns to colour by
 MAX_FEATURES = 400  # of a body, the largest ones
-MAX_NAME_CHARACTERS = 80  # characters of a name
+MAX_NAME_CHARACTERS = 80
 NAME_COLUMNS = ("title", "name", "feature_name", "main_id", "object_name", "object", "obs_title", "target_name")
-QUERY_TIMEOUT_SECONDS = 3.0  # seconds
+QUERY_TIMEOUT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowColouring:
-    """How rows are coloured by a column.
+    """The colours of rows by the values of a column.
 
     Attributes
     ----------
     values
-        Of each row: the place of its value in `choices`, or for numbers the value itself; None where there is none.
+        For each row, the number of its value in `choices`, or for numbers the value itself; None without a value.
     choices
-        Value, its words, and how many rows have it, the most frequent first; of numbers none. The last one may stand
-        for all others (value None).
+        Value, label and number of rows, the most frequent first; empty for numbers. The last one may stand for all
+        others (value None).
     """
 
     column: str
@@ -53,18 +50,18 @@ class RowColouring:
 
 
 def find_name_column(table: Table) -> Column | None:
-    """Return the column that rows are called by; None: they have keys alone."""
-    texts = [
-        column for column in table.columns if column.type.is_string and not column.hidden and not column.type.is_array
-    ]
+    """Return the column with the names of rows; None if rows have only keys."""
+    texts = [column for column in table.columns if column.type.is_string and not column.type.is_array]
+    texts = [column for column in texts if not column.hidden]
     titles = [column for column in texts if (column.ucd or "").lower().startswith("meta.title")]
     main = [column for column in texts if (column.ucd or "").lower() == "meta.id;meta.main"]
     name_matches = [column for name in NAME_COLUMNS for column in texts if column.name.lower() == name]
-    return next(iter((*titles, *name_matches, *main)), None)
+    candidates = [*titles, *name_matches, *main]
+    return candidates[0] if candidates else None
 
 
 def list_row_names(rows: pa.Table, column: Column | None) -> tuple[str, ...]:
-    """Return the names of rows, where they tell one from another; else none."""
+    """Return the names of rows; none if all rows have the same name."""
     if column is None or column.name not in rows.column_names or not rows.num_rows:
         return ()
     texts = pc.utf8_slice_codeunits(rows.column(column.name).cast(pa.string()), 0, MAX_NAME_CHARACTERS)
@@ -74,26 +71,19 @@ def list_row_names(rows: pa.Table, column: Column | None) -> tuple[str, ...]:
 
 
 def list_colour_columns(table: Table, runner: QueryRunner) -> list[Column]:
-    """Return the columns that rows can be coloured by: choices, then numbers that are shown first."""
+    """Return the columns that rows can be coloured by: choices, then principal numbers."""
     choices = facets.find_facet_columns(table, runner)
     excluded_names = {column.name for column in choices} | set(table.primary) | set(table.position or ())
-    numbers = [
-        column
-        for column in sorted(table.columns, key=lambda column: column.rank)
-        if column.is_principal
-        and column.type.is_numeric
-        and not column.hidden
-        and not column.type.is_array
-        and column.name not in excluded_names
-    ]
+    numbers = []
+    for column in sorted(table.columns, key=lambda column: column.rank):
+        is_number = column.type.is_numeric and not column.type.is_array
+        if column.is_principal and is_number and not column.hidden and column.name not in excluded_names:
+            numbers.append(column)
     return [*choices, *numbers][:MAX_COLOUR_COLUMNS]
 
 
 def choose_row_colours(rows: pa.Table, column: Column, table: Table) -> RowColouring:
-    """Return the colours of rows.
-
-    Of numbers along a scale, of anything else one for each of the most frequent values.
-    """
+    """Choose the colours of rows: along a scale for numbers, or one for each of the most frequent values."""
     values = rows.column(column.name).combine_chunks()
     if column.type.is_numeric and not column.enum and pc.count_distinct(values).as_py() > MAX_COLOURS:
         numbers = values.cast(pa.float64())
@@ -110,19 +100,20 @@ def choose_row_colours(rows: pa.Table, column: Column, table: Table) -> RowColou
     if column.type.is_numeric and len(coloured_counts) == len(counts):
         coloured_counts = sorted(coloured_counts, key=lambda value_count: float(value_count["values"]))
     words = table.enums.get(column.enum or "", {})
-    choices = [
-        (value_count["values"], words.get(value_count["values"], value_count["values"]), value_count["counts"])
-        for value_count in coloured_counts
-    ]
+    choices: list[tuple[str | None, str, int]] = []
+    coloured_values = []
+    for value_count in coloured_counts:
+        value = value_count["values"]
+        coloured_values.append(value)
+        choices.append((value, words.get(value, value), value_count["counts"]))
     other_count = sum(value_count["counts"] for value_count in counts[len(coloured_counts) :])
     if other_count:
         choices.append((None, "", other_count))
-    value_set = pa.array([value_count["values"] for value_count in coloured_counts], pa.string())
+    value_set = pa.array(coloured_values, pa.string())
     choice_number = pc.index_in(texts, value_set=value_set)
     if other_count:
-        choice_number = pc.if_else(
-            pc.and_(pc.is_null(choice_number), pc.is_valid(texts)), len(coloured_counts), choice_number
-        )
+        is_other = pc.and_(pc.is_null(choice_number), pc.is_valid(texts))
+        choice_number = pc.if_else(is_other, len(coloured_counts), choice_number)
     return _build_colouring(column, values=tuple(choice_number.to_pylist()), choices=tuple(choices))
 
 
@@ -131,38 +122,31 @@ def _build_colouring(column: Column, **attributes: Any) -> RowColouring:
 
 
 def list_features(body: str, runner: QueryRunner, tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """Return the largest named features of a body, by the site's gazetteers: name, longitude, latitude, size in km."""
+    """Return the largest named features of a body from the gazetteers: name, longitude, latitude, size in km."""
     body_features: list[dict[str, Any]] = []
     for gazetteer in place_names.list_gazetteers(tables, runner) if body else ():
         if gazetteer.size_column is None:
             continue
         columns = (gazetteer.name_column, gazetteer.longitude_column, gazetteer.latitude_column, gazetteer.size_column)
         column_ref = build_column_ref(gazetteer.body_column)
-        body_condition = syntax_tree.Comparison(
-            "=",
-            syntax_tree.FunctionCall("LOWER", (column_ref,)),
-            syntax_tree.Literal(body.lower()),
-        )
-        source = syntax_tree.TableRef(
-            (
-                syntax_tree.Ident(gazetteer.table.schema, quoted=True),
-                syntax_tree.Ident(gazetteer.table.name, quoted=True),
-            )
-        )
-        condition = syntax_tree.join_conditions(
-            body_condition, syntax_tree.NullPredicate(build_column_ref(gazetteer.size_column), negated=True)
-        )
+        lower_body = syntax_tree.FunctionCall("LOWER", (column_ref,))
+        body_condition = syntax_tree.Comparison("=", lower_body, syntax_tree.Literal(body.lower()))
+        schema_name = syntax_tree.Ident(gazetteer.table.schema, quoted=True)
+        source = syntax_tree.TableRef((schema_name, syntax_tree.Ident(gazetteer.table.name, quoted=True)))
+        size_ref = build_column_ref(gazetteer.size_column)
+        has_size = syntax_tree.NullPredicate(size_ref, negated=True)
+        condition = syntax_tree.join_conditions(body_condition, has_size)
         items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in columns)
         top = syntax_tree.Literal(MAX_FEATURES)
         select = syntax_tree.Select(items, source, where=condition, top=top)
-        query = syntax_tree.Query(
-            select, order_by=(syntax_tree.OrderItem(build_column_ref(gazetteer.size_column), descending=True),)
-        )
+        largest_first = syntax_tree.OrderItem(size_ref, descending=True)
+        query = syntax_tree.Query(select, order_by=(largest_first,))
         try:
             rows = runner.fetch_table(query, timeout_seconds=QUERY_TIMEOUT_SECONDS)
         except HvenError:
-            continue  # a map without names
-        for name, lon, lat, size in zip(*(rows.column(at).to_pylist() for at in range(4)), strict=True):
+            continue  # the map is drawn without names
+        feature_columns = [rows.column(at).to_pylist() for at in range(4)]
+        for name, lon, lat, size in zip(*feature_columns, strict=True):
             if None not in (name, lon, lat):
                 body_features.append({"name": name, "lon": lon % 360, "lat": lat, "size": size})
     return body_features

@@ -55,8 +55,8 @@ class RowPlaces:
     cell_radius_degrees
         Radius of a cell, in degrees; 0 for rows.
     shapes
-        Footprints in DALI notation (``POLYGON 1 2 ..``), one for each key; on a body ``west south east north``, also for
-        cells.
+        Footprints in DALI notation (``POLYGON 1 2 ..``), one for each key; on a body ``west south east north``, also
+        for cells.
     outlines
         On a body, for each row with a region: its rings as x, y, x, y .. on the map from 0 to 360, where they are cut.
         The even-odd rule tells what is inside.

@@ -1,7 +1,4 @@
-"""How numbers are written for people.
-
-In the unit of their size, with the digits that are read, points below each other, powers as powers.
-"""
+"""Format numbers for people: units that suit their size, few digits, aligned decimals, powers of ten."""
 
 from __future__ import annotations
 
@@ -17,21 +14,19 @@ if TYPE_CHECKING:
 
     from hven.model.table import Column
 
-SHOWN_DIGITS = 6  # that are read of a number of which nobody says how many it has
-MIN_SMALL_VALUE_DIGITS = 3  # digits that the places of a column leave of its small values, at least
-MAX_PLAIN_NUMBER, MIN_PLAIN_NUMBER = 1e9, 1e-4  # beyond these a number is written with its power of ten
-UNIT_LADDERS = (  # units of one kind that people change between as numbers grow
+SHOWN_DIGITS = 6  # of a number without a declared precision
+MIN_SMALL_VALUE_DIGITS = 3  # digits that the decimals of a column must leave of its small values
+MAX_PLAIN_NUMBER, MIN_PLAIN_NUMBER = 1e9, 1e-4  # beyond these, numbers are written with a power of ten
+UNIT_LADDERS = (  # units of one kind, by size
     ("Hz", "kHz", "MHz", "GHz", "THz"),
     ("nm", "um", "mm", "m", "km"),
     ("kbyte", "Mbyte", "Gbyte"),
     ("ms", "s"),
     ("eV", "keV", "MeV", "GeV"),
 )
-# light is told by its wavelength, in m, up to the second number; by the unit that stands first
+# units of wavelengths or energies, and the wavelength in m below which each is used
 SPECTRAL_UNIT_LIMITS = (("MeV", 1e-12), ("keV", 1e-9), ("nm", 1e-6), ("um", 1e-3))
-MAX_ANGSTROM_WAVELENGTH = (
-    1e4  # Angstrom: spectral lines and the channels of solar telescopes are called by these numbers
-)
+MAX_ANGSTROM_WAVELENGTH = 1e4  # Angstrom: the usual unit of spectral lines and channels of solar telescopes
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _POWER_OF_TEN_PATTERN = re.compile(r"(?:10\*\*|10\^|1e)\(?([-+]?\d+)\)?[. ]?")
 _EXPONENT_PATTERN = re.compile(r"(?:\*\*|\^)\(?([-+]?\d+)\)?|(?<=[A-Za-z])([-+]?\d+)")
@@ -42,9 +37,9 @@ _UNIT_PATTERN = re.compile(f"(?:{'|'.join((*_UNIT_SYMBOLS, *_BYTE_UNIT_SYMBOLS))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitScale:
-    """What a column's numbers are told in: a unit, and the factor that leads to it; `is_inverse`.
+    """The unit in which numbers are shown, and the factor of the conversion.
 
-    The factor is divided by the number (frequencies as wavelengths).
+    With `is_inverse`, the factor is divided by the number, as for frequencies shown as wavelengths.
     """
 
     unit: str
@@ -62,16 +57,15 @@ class UnitScale:
 
 
 def choose_usual_scale(column: Column, value_range: Mapping[str, object]) -> UnitScale:
-    """Return the unit that people use for numbers of this size; `value_range`.
-
-    The column's ``minimum`` and ``maximum``.
-    """
+    """Choose the usual unit for numbers of this size; `value_range` has the column's ``minimum`` and ``maximum``."""
     stored_unit = column.unit or ""
     low = value_range.get("minimum")
     high = value_range.get("maximum")
     if not stored_unit or column.display or column.type.is_array:
         return UnitScale(unit=stored_unit)
-    if not (isinstance(low, int | float) and isinstance(high, int | float) and 0 < high < math.inf):
+    if not isinstance(low, int | float) or not isinstance(high, int | float):
+        return UnitScale(unit=stored_unit)
+    if not 0 < high < math.inf:
         return UnitScale(unit=stored_unit)
     if low > 0:
         middle = math.sqrt(low) * math.sqrt(high)
@@ -85,13 +79,14 @@ def choose_usual_scale(column: Column, value_range: Mapping[str, object]) -> Uni
 
 
 def is_spectral(column: Column) -> bool:
-    """Return whether a column tells light by frequency, wavelength or energy."""
+    """Return whether a column has frequencies, wavelengths or energies of light."""
     ucd = (column.ucd or "").lower()
-    return ucd.startswith(("em.freq", "em.wl", "em.energy")) and "binsize" not in ucd and bool(column.unit)
+    is_quantity = ucd.startswith(("em.freq", "em.wl", "em.energy")) and "binsize" not in ucd
+    return is_quantity and bool(column.unit)
 
 
 def _choose_spectral_scale(column: Column, typical_value: float) -> UnitScale | None:
-    """Return how light is told: what is shorter than radio waves by wavelength, X-rays by energy; None: as it is."""
+    """Choose a wavelength for light shorter than radio waves, an energy for X-rays; None keeps the quantity."""
     if not is_spectral(column):
         return None
     if column.unit in {"Angstrom", "angstrom"} and 1 <= typical_value < MAX_ANGSTROM_WAVELENGTH:
@@ -99,7 +94,7 @@ def _choose_spectral_scale(column: Column, typical_value: float) -> UnitScale | 
     factor, inverse = units.compute_spectral_conversion(column.unit or "", "m")
     length = factor / typical_value if inverse else factor * typical_value
     unit = next((unit for unit, max_length in SPECTRAL_UNIT_LIMITS if length < max_length), "")
-    if not unit:  # long waves keep the kind that they have
+    if not unit:  # radio waves keep their quantity
         return None
     factor, inverse = units.compute_spectral_conversion(column.unit or "", unit)
     return UnitScale(unit=unit, factor=factor, is_inverse=inverse)
@@ -118,33 +113,36 @@ def _choose_sized_scale(stored_unit: str, typical_value: float) -> UnitScale:
 
 
 def format_numbers(values: Sequence[float | None]) -> list[str | None]:
-    """Write numbers of one column.
+    """Format the numbers of one column with `SHOWN_DIGITS` digits and equal decimals, so that the points align.
 
-    With `SHOWN_DIGITS` digits and the same number of decimals, so that their points stand below each other.
-
-    Those of which this would leave fewer than `MIN_SMALL_VALUE_DIGITS` digits, and those beyond `MAX_PLAIN_NUMBER` and
-    `MIN_PLAIN_NUMBER`, are written by themselves.
+    Numbers are formatted by themselves if this would leave fewer than `MIN_SMALL_VALUE_DIGITS` digits, or if they are
+    beyond `MAX_PLAIN_NUMBER` and `MIN_PLAIN_NUMBER`.
     """
-    sizes = [abs(value) for value in values if value is not None and MIN_PLAIN_NUMBER <= abs(value) < MAX_PLAIN_NUMBER]
+    absolute_values = [abs(value) for value in values if value is not None]
+    sizes = [size for size in absolute_values if MIN_PLAIN_NUMBER <= size < MAX_PLAIN_NUMBER]
     if sizes:
         decimals = max(0, SHOWN_DIGITS - 1 - math.floor(math.log10(max(sizes))))
     else:
         decimals = 0
     min_plain = 10.0 ** (MIN_SMALL_VALUE_DIGITS - 1 - decimals)
-    plain = [
-        None if value is None or not _has_enough_digits(value, min_plain) else f"{value:.{decimals}f}"
-        for value in values
-    ]
-    needed_decimals = max((len(text.partition(".")[2].rstrip("0")) for text in plain if text is not None), default=0)
-    cut_characters = (
-        decimals - needed_decimals + (needed_decimals == 0 and decimals > 0)
-    )  # the point goes with the last decimal
-    return [
-        format_number(value)
-        if text is None and value is not None
-        else text and _drop_negative_zero(text[: len(text) - cut_characters] if cut_characters else text)
-        for value, text in zip(values, plain, strict=True)
-    ]
+    plain_texts: list[str | None] = []
+    for value in values:
+        is_plain = value is not None and _has_enough_digits(value, min_plain)
+        plain_texts.append(f"{value:.{decimals}f}" if is_plain else None)
+    fractions = [text.partition(".")[2].rstrip("0") for text in plain_texts if text is not None]
+    needed_decimals = max(map(len, fractions), default=0)
+    cut_characters = decimals - needed_decimals
+    if needed_decimals == 0 and decimals > 0:
+        cut_characters += 1  # the point
+    formatted_texts: list[str | None] = []
+    for value, text in zip(values, plain_texts, strict=True):
+        if text is not None:
+            formatted_texts.append(_drop_negative_zero(text[: len(text) - cut_characters]))
+        elif value is not None:
+            formatted_texts.append(format_number(value))
+        else:
+            formatted_texts.append(None)
+    return formatted_texts
 
 
 def _has_enough_digits(value: float, min_value: float) -> bool:
@@ -158,7 +156,7 @@ def _drop_negative_zero(text: str) -> str:
 
 
 def format_number(value: float) -> str:
-    """Write one number: with a power of ten where it is very large or small."""
+    """Format one number, with a power of ten if it is very large or small."""
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "-∞"}.get(value, "NaN")
     if value and not MIN_PLAIN_NUMBER <= abs(value) < MAX_PLAIN_NUMBER:
@@ -167,7 +165,8 @@ def format_number(value: float) -> str:
             digits = mantissa.rstrip("0").rstrip(".")
         else:
             digits = mantissa
-        return f"{digits}\N{MULTIPLICATION SIGN}10{str(int(power)).translate(_SUPERSCRIPTS)}"
+        exponent = str(int(power))
+        return f"{digits}\N{MULTIPLICATION SIGN}10{exponent.translate(_SUPERSCRIPTS)}"
     text = f"{value:.{SHOWN_DIGITS}g}"
     if "e" in text:
         return f"{value:.0f}"
@@ -175,7 +174,7 @@ def format_number(value: float) -> str:
 
 
 def format_unit(unit: str) -> str:
-    """Write a unit as people do: ``10**14.solMass`` as 10¹⁴ M☉, ``km.s-1`` as km s⁻¹."""
+    """Format a unit for people: ``10**14.solMass`` as 10¹⁴ M☉, ``km.s-1`` as km s⁻¹."""
     if not unit or "/" in unit:
         return _UNIT_PATTERN.sub(_replace_unit_name, unit)
     power = _POWER_OF_TEN_PATTERN.match(unit)
@@ -183,12 +182,16 @@ def format_unit(unit: str) -> str:
         unit_rest = unit[power.end() :]
     else:
         unit_rest = unit
-    unit_rest = _EXPONENT_PATTERN.sub(
-        lambda found: (found[1] or found[2]).lstrip("+").translate(_SUPERSCRIPTS), unit_rest
-    )
-    formatted = _UNIT_PATTERN.sub(_replace_unit_name, re.sub(r"\bum\b", "µm", unit_rest.replace(".", " ")))
+
+    def format_exponent(exponent_match: re.Match[str]) -> str:
+        exponent = exponent_match[1] or exponent_match[2]
+        return exponent.lstrip("+").translate(_SUPERSCRIPTS)
+
+    unit_rest = _EXPONENT_PATTERN.sub(format_exponent, unit_rest).replace(".", " ")
+    formatted = _UNIT_PATTERN.sub(_replace_unit_name, re.sub(r"\bum\b", "µm", unit_rest))
     if power is not None:
-        return f"10{power[1].lstrip('+').translate(_SUPERSCRIPTS)} {formatted}".rstrip()
+        power_text = power[1].lstrip("+").translate(_SUPERSCRIPTS)
+        return f"10{power_text} {formatted}".rstrip()
     return formatted
 
 

@@ -157,8 +157,8 @@ def _wrap_longitudes(longitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
 class StripLayout:
     """The layout of the strip of a table: bins of time, bins of the most informative columns, and a map.
 
-    It does not depend on the search. `histograms` are in the order of the table's columns; `ranked_names` has their names
-    in the order of information.
+    It does not depend on the search. `histograms` are in the order of the table's columns; `ranked_names` has their
+    names in the order of information.
     """
 
     time: ColumnBins | None = None

@@ -1,6 +1,6 @@
-"""Asking for a reader: every number on a page goes the road of all queries, under the same policies and limits.
+"""Run the queries of a page with the rights of its user, under the same policies and limits as all queries.
 
-What many ask is computed once.
+Answers that many users share are computed once.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from hven.site import PublishedState, PublishedTable, Site
     from hven.site.auth import AccessPolicy, Principal
 
-QUERY_TIMEOUT_SECONDS = 20.0  # a page that waits longer is left
-COUNT_TIMEOUT_SECONDS = 2.0  # for what is counted for a reader from whom rows are hidden
-MAX_CACHE_BYTES = 32 * 1024**2  # of answers that a process remembers
-MAX_CACHED_ANSWER_BYTES = 1024**2  # bytes of one of them
+QUERY_TIMEOUT_SECONDS = 20.0  # readers leave pages that take longer
+COUNT_TIMEOUT_SECONDS = 2.0  # for counts for a reader from whom rows are hidden
+MAX_CACHE_BYTES = 32 * 1024**2  # of answers that a process caches
+MAX_CACHED_ANSWER_BYTES = 1024**2  # of one answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryRunner:
-    """Who asks, and which state of the holdings: all parts of a page see the same one.
+    """A user and a published state: all parts of a page see the same state.
 
     Attributes
     ----------
     on_query_start
-        Is handed each query that begins, and may cancel it later: its reader may leave.
+        Called with each query that begins, so that it can be cancelled when the reader leaves.
     """
 
     site: Site
@@ -52,7 +52,7 @@ class QueryRunner:
     on_query_start: Callable[[QueryResult], QueryResult] | None = None
 
     def with_start_callback(self, on_query_start: Callable[[QueryResult], QueryResult]) -> QueryRunner:
-        """Return the same road, whose queries `on_query_start` is told of."""
+        """Return a copy of the runner that reports its queries to `on_query_start`."""
         return replace(self, on_query_start=on_query_start)
 
     def run_query(
@@ -63,7 +63,7 @@ class QueryRunner:
         timeout_seconds: float | None = QUERY_TIMEOUT_SECONDS,
         sample_rows: int | None = None,
     ) -> QueryResult:
-        """Begin a query; `row_limit` rows at most. `sample_rows`: of `hven.query.run_query`."""
+        """Start a query with at most `row_limit` rows; `sample_rows` is as in `hven.query.run_query`."""
         result = query.run_query(
             statement,
             self.principal,
@@ -88,22 +88,22 @@ class QueryRunner:
     ) -> pa.Table:
         """Return all rows of a small answer.
 
-        While nothing is published, the same question of readers who see the same rows has one answer, which is
-        remembered; those who ask it at once wait for one of them.
+        The answer is cached for this published state and for readers with the same access. Readers who ask at the same
+        time share one computation.
 
         Raises
         ------
         TimeLimitError, TooLargeError, OverloadedError, EvaluationError
-            As every query.
+            As for every query.
         """
         return self._fetch_cached(statement, row_limit, timeout_seconds, None)[0]
 
     def fetch_sample(
         self, statement: syntax_tree.Query, *, sample_rows: int, timeout_seconds: float = QUERY_TIMEOUT_SECONDS
     ) -> tuple[pa.Table, float]:
-        """Return the answer over about so many rows of the one table that is asked, from all over it, and the share of its rows that they are.
+        """Return the answer over a sample of about `sample_rows` rows of the queried table, and the sampled fraction.
 
-        The share is 1 where all rows are read: there are no more, or the engine has no samples.
+        The fraction is 1 if all rows are read: there are no more, or the engine cannot sample.
         """
         return self._fetch_cached(statement, None, timeout_seconds, sample_rows)
 
@@ -121,19 +121,16 @@ class QueryRunner:
         cached_answer = answers.find(key)
         if cached_answer is not None:
             return cached_answer
-        with self.run_query(
-            statement, row_limit=row_limit, timeout_seconds=timeout_seconds, sample_rows=sample_rows
-        ) as result:
-            if result.volatile:  # other programs write it, or it is drawn by lot
+        run = self.run_query(statement, row_limit=row_limit, timeout_seconds=timeout_seconds, sample_rows=sample_rows)
+        with run as result:
+            if result.volatile:  # a live table, or a random function
                 return result.read_table(), result.sampled_fraction
             return answers.get_or_compute(key, lambda: (result.read_table(), result.sampled_fraction))
 
     def fetch_lasting(self, statement: syntax_tree.Query, table: Table, *, timeout_seconds: float) -> pa.Table | None:
-        """Return the answer of a query of one table alone, remembered as long as that table stays as it is; None.
+        """Return the answer of a query of one table, cached until that table changes; None if it takes too long.
 
-        There is none in this time.
-
-        What was too late is asked again after a pause that grows (`hven.model.FailureLog`).
+        A query that was too slow is tried again after a pause that grows (`hven.model.FailureLog`).
         """
         item = self.published_state.tables_by_name[table.qualified_name]
         if item.relation is None or isinstance(item.relation, LiveRelation):
@@ -171,32 +168,31 @@ class QueryRunner:
         row_limit: int | None = None,
         sample_rows: int | None = None,
     ) -> SampledAnswer:
-        """Return what `fold` makes of the rows of a query of one table, batch by batch, and the share of the table's rows that were read.
+        """Fold the rows of a query of one table batch by batch; return the result and the fraction of rows read.
 
-        It is remembered as long as that table stays as it is, of tables of other programs never; `fold_name` says which
-        fold it is.
+        The result is cached until the table changes; results of live tables are not cached. `fold_name` identifies the
+        fold in the cache.
 
         Raises
         ------
         TimeLimitError, TooLargeError, OverloadedError, EvaluationError
-            As every query.
+            As for every query.
         """
 
         def compute_answer() -> SampledAnswer:
-            with self.run_query(
+            run = self.run_query(
                 statement, row_limit=row_limit, timeout_seconds=timeout_seconds, sample_rows=sample_rows
-            ) as result:
+            )
+            with run as result:
                 return fold(result.iterate_batches()), result.sampled_fraction
 
         item = self.published_state.tables_by_name[table.qualified_name]
         if isinstance(item.relation, LiveRelation):
             return compute_answer()
-        rows_hidden = item.relation is None or self.has_hidden_rows(table)  # a view may read what hides rows
-        access_scope = (
-            (self.published_state.version, self.published_state.find_access_key(self.principal, self.policies))
-            if rows_hidden
-            else ""
-        )
+        access_scope: Hashable = ""
+        if item.relation is None or self.has_hidden_rows(table):  # a view may read a table with hidden rows
+            access_key = self.published_state.find_access_key(self.principal, self.policies)
+            access_scope = (self.published_state.version, access_key)
         key = (
             table.qualified_name,
             item.run_id,
@@ -210,15 +206,12 @@ class QueryRunner:
         return self.site.get_or_create(AnswerCache).get_or_compute(key, compute_answer)
 
     def fetch_number(self, statement: syntax_tree.Query, *, timeout_seconds: float = QUERY_TIMEOUT_SECONDS) -> int:
-        """Return the one number that a query answers."""
+        """Return the single number of a query's answer."""
         table = self.fetch_table(statement, timeout_seconds=timeout_seconds)
         return int(table.column(0)[0].as_py() or 0)
 
     def find_published_table(self, table: Table) -> PublishedTable:
-        """Return what is known of a table's rows.
-
-        Where a policy hides some from the reader, what is counted over the others.
-        """
+        """Return the published facts of a table, with counts of the visible rows if a policy hides some of them."""
         item = self.published_state.tables_by_name[table.qualified_name]
         if not self.has_hidden_rows(table):
             return item
@@ -226,10 +219,8 @@ class QueryRunner:
         return replace(item, rows=rows, statistics=statistics, byte_count=0, coverage=None)
 
     def _count_visible_rows(self, table: Table) -> tuple[int | None, dict[str, dict[str, object]]]:
-        """Count the rows that the reader sees, and the different values of the columns that may be chosen from."""
-        columns = [
-            count_column for count_column in table.columns if count_column.type.is_choice and not count_column.hidden
-        ]
+        """Count the visible rows, and the distinct values of the columns with choices."""
+        columns = [column for column in table.columns if column.type.is_choice and not column.hidden]
         items: list[str | syntax_tree.Expr] = [syntax_tree.FunctionCall("COUNT", star=True)]
         for column in columns:
             name = (syntax_tree.build_column_ref(column.name),)
@@ -238,19 +229,19 @@ class QueryRunner:
             table_query = syntax_tree.build_table_query(table, items)
             counts_table = self.fetch_lasting(table_query, table, timeout_seconds=COUNT_TIMEOUT_SECONDS)
         except HvenError:
-            counts_table = None  # as of a table of which nothing was counted
+            counts_table = None  # as for a table without statistics
         if counts_table is None:
             return None, {}
         rows, *counts = (int(count_column[0].as_py()) for count_column in counts_table.columns)
-        return rows, {
-            column.name: {"nulls": rows - filled, "distinct": distinct}
-            for column, filled, distinct in zip(columns, counts[::2], counts[1::2], strict=True)
-        }
+        statistics: dict[str, dict[str, object]] = {}
+        for column, filled, distinct in zip(columns, counts[::2], counts[1::2], strict=True):
+            statistics[column.name] = {"nulls": rows - filled, "distinct": distinct}
+        return rows, statistics
 
     def has_hidden_rows(self, table: Table) -> bool:
-        """Return whether a policy hides rows of this table from the reader.
+        """Return whether a policy hides rows of a table from the user.
 
-        Then nothing that was counted over all rows may be shown.
+        If so, nothing that was counted over all rows may be shown.
         """
         return bool(collect_row_filters([table], self.principal, self.policies))
 
@@ -260,7 +251,7 @@ Fold = Callable[[Iterator[pa.RecordBatch]], pa.Table]
 
 
 class _PendingAnswer:
-    """An answer that is being computed; those who wait for it find it here, or nothing if it failed."""
+    """An answer that is being computed; it stays None if the computation fails."""
 
     def __init__(self) -> None:
         self.is_finished = threading.Event()
@@ -268,10 +259,7 @@ class _PendingAnswer:
 
 
 class AnswerCache(Cache[SampledAnswer]):
-    """Small answers of one process, by what they depend on.
-
-    The state of the holdings, what the reader may see, the question. Thread-safe.
-    """
+    """Small answers of one process, by published state, access and query. Thread-safe."""
 
     def __init__(self) -> None:
         super().__init__(MAX_CACHE_BYTES)
@@ -279,9 +267,9 @@ class AnswerCache(Cache[SampledAnswer]):
         self._pending_lock = threading.Lock()
 
     def get_or_compute(self, key: Hashable, compute: Callable[[], SampledAnswer]) -> SampledAnswer:
-        """Return an answer; whoever asks for it while another one computes it waits.
+        """Return an answer from the cache, from a running computation, or by computing it.
 
-        If that one fails, or leaves, the next one computes.
+        If a running computation fails, one of the waiting threads computes the answer.
         """
         while True:
             with self._pending_lock:
@@ -299,14 +287,13 @@ class AnswerCache(Cache[SampledAnswer]):
             own_answer.answer = compute()
             table, share = own_answer.answer
             if table.nbytes <= MAX_CACHED_ANSWER_BYTES:
-                # a copy: rows that are views of a mapped file would keep it on the disk after its snapshot was dropped
+                # a copy: views of a mapped file would keep it on the disk after its snapshot was dropped
                 if table.num_rows:
                     copied_table = table.take(pa.array(np.arange(table.num_rows)))
                 else:
                     copied_table = table
-                self.store(
-                    key, (copied_table, share), int(copied_table.nbytes) + 2048
-                )  # the key and the objects around it
+                entry_bytes = int(copied_table.nbytes) + 2048  # with the key and the objects around the table
+                self.store(key, (copied_table, share), entry_bytes)
             return own_answer.answer
         finally:
             with self._pending_lock:

@@ -1,8 +1,9 @@
 """Complete the names of places and objects while readers type them, and turn the names into positions.
 
-Names on a body are looked up in the site's own tables of named features. Such a table has a name, a body, and a longitude
-and latitude with the UCDs ``pos.bodyrc.lon`` and ``.lat``, as the gazetteer of planetary nomenclature has. Names on the
-sky are looked up in the searched table, then with the resolver. Every look-up is a query with the rights of the reader.
+Names on a body are looked up in the site's own tables of named features. Such a table has a name, a body, and a
+longitude and latitude with the UCDs ``pos.bodyrc.lon`` and ``.lat``, as the gazetteer of planetary nomenclature has.
+Names on the sky are looked up in the searched table, then with the resolver. Every look-up is a query with the rights
+of the reader.
 """
 
 from __future__ import annotations

@@ -171,7 +171,6 @@ def _scale_bounds(scale: UnitScale | None, bounds: tuple[float, float]) -> tuple
     is_identity = scale.factor == 1.0 and not scale.is_inverse
     if is_identity or (scale.is_inverse and bounds[0] <= 0):
         return None, bounds
-        return None, bounds
     low, high = sorted(map(scale.convert, bounds))
     if math.isfinite(high - low):
         return (scale, (low, high))

@@ -1,4 +1,4 @@
-"""Histograms, points and densities as plain values: what a plot in a browser reads."""
+"""Convert histograms, points and densities to plain values for the plots of browsers."""
 
 from __future__ import annotations
 
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 def choose_plot_scale(
     column: Column, labels: ColumnLabels | None, chosen_units: Sequence[tuple[str, str]] = ()
 ) -> UnitScale | None:
-    """Return what the values of a column are told in: the unit that the reader chose, else that of their size; None.
-
-    The stored one.
-    """
+    """Return the scale of a column in plots: of the chosen unit, or of the usual one; None for the stored unit."""
     if labels is None or labels.is_raw or plots.is_time(column):
         return None
     unit = dict(chosen_units).get(column.name)
@@ -35,9 +32,9 @@ def choose_plot_scale(
 
 
 def histogram_to_json(counted: Histogram | None, column: Column, labels: ColumnLabels | None = None) -> dict[str, Any]:
-    """Return the counts of a column; None: it has no value.
+    """Return a histogram as JSON; None as `counted` means that the column has no values.
 
-    Without `labels`, as for answers of queries, columns are called as queries call them.
+    Without `labels`, as for results of queries, columns have the names of the query.
     """
     facts = {"column": column.name, **_label_axis(column, labels, None if counted is None else counted.scale)}
     if counted is None:
@@ -55,12 +52,12 @@ def histogram_to_json(counted: Histogram | None, column: Column, labels: ColumnL
 
 
 def _find_epoch_offset(column: Column) -> float:
-    """Return what is added to a value so that it is a Julian date, where it is a time that is counted in days."""
+    """Return the offset from a column's values to Julian dates, for times that are counted in days."""
     return column.epoch or 0.0
 
 
 def _label_axis(column: Column, labels: ColumnLabels | None, unit_scale: UnitScale | None = None) -> dict[str, str]:
-    """Return what an axis is called, and the unit that its values are told in; None: that in which they are stored."""
+    """Return the label and the unit of an axis; without `unit_scale`, the stored unit."""
     if unit_scale is None:
         unit = column.unit or ""
     else:
@@ -73,7 +70,7 @@ def _label_axis(column: Column, labels: ColumnLabels | None, unit_scale: UnitSca
 def axes_to_json(
     columns: Sequence[Column], labels: ColumnLabels | None = None, scales: Sequence[UnitScale | None] = ()
 ) -> list[dict[str, Any]]:
-    """Return what is said of the columns that are drawn."""
+    """Return the axes of some columns as JSON."""
     axis_scales = [*scales, *([None] * (len(columns) - len(scales)))]
     return [
         {"name": column.name, **_label_axis(column, labels, axis_scale), "time": plots.is_time(column)}
@@ -87,19 +84,18 @@ def points_to_json(
     labels: ColumnLabels | None = None,
     chosen_units: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Return points, row by row, in the units that `choose_plot_scale` says."""
+    """Return points as JSON, row by row, in the units of `choose_plot_scale`."""
     scales = [choose_plot_scale(column, labels, chosen_units) for column in plot_points.columns]
-    values = [
-        _to_plot_values(_scale_values(stored_values, axis_scale), _find_epoch_offset(column))
-        for column, stored_values, axis_scale in zip(
-            plot_points.columns, plot_points.values.columns, scales, strict=True
-        )
-    ]
+    values = []
+    stored_columns = zip(plot_points.columns, plot_points.values.columns, scales, strict=True)
+    for column, stored_values, axis_scale in stored_columns:
+        scaled_values = _scale_values(stored_values, axis_scale)
+        values.append(_to_plot_values(scaled_values, _find_epoch_offset(column)))
     plot_axes = axes_to_json(plot_points.columns, labels, scales)
     for axis, column, axis_scale in zip(plot_axes, plot_points.columns, scales, strict=True):
         if column.name in plot_points.errors:
             error, stored_values = plot_points.errors[column.name]
-            if axis_scale is not None and axis_scale.is_inverse:  # of f / x it is f / x2 times that of x
+            if axis_scale is not None and axis_scale.is_inverse:  # the error of f / x is f / x2 times that of x
                 square = pc.power(plot_points.values.column(column.name).cast(pa.float64()), 2.0)
                 stored_values = pc.divide(pc.multiply(stored_values.cast(pa.float64()), axis_scale.factor), square)
             else:
@@ -115,7 +111,7 @@ def points_to_json(
 
 
 def _scale_values(stored_values: pa.ChunkedArray, unit_scale: UnitScale | None) -> pa.ChunkedArray:
-    """Convert values to what they are told in."""
+    """Convert values to the shown unit."""
     if unit_scale is None or (unit_scale.factor == 1.0 and not unit_scale.is_inverse):
         return stored_values
     numbers = stored_values.cast(pa.float64(), safe=False)
@@ -125,7 +121,7 @@ def _scale_values(stored_values: pa.ChunkedArray, unit_scale: UnitScale | None) 
 
 
 def _to_plot_values(stored_values: pa.ChunkedArray, offset: float) -> list[Any]:
-    """Return values as plots take them; `offset` is added to numbers."""
+    """Convert values for plots; `offset` is added to numbers."""
     numbers = [plots.to_plot_value(value) for value in stored_values.to_pylist()]
     if offset:
         return [value + offset if isinstance(value, float) else value for value in numbers]
@@ -138,11 +134,13 @@ def density_to_json(
     total_rows: int | None,
     labels: ColumnLabels | None = None,
 ) -> dict[str, Any]:
-    """Return a density; None: there are no values."""
+    """Return a density as JSON; None means that there are no values."""
     if density_grid is None:
-        return {"axes": axes_to_json(columns, labels), "density": None, "values": [[] for _ in columns], "keys": []}
+        empty_values: list[list[Any]] = [[] for _ in columns]
+        return {"axes": axes_to_json(columns, labels), "density": None, "values": empty_values, "keys": []}
     x = _find_epoch_offset(density_grid.x)
     y = _find_epoch_offset(density_grid.y)
-    box = density_grid.box[0] + x, density_grid.box[1] + x, density_grid.box[2] + y, density_grid.box[3] + y
+    x_low, x_high, y_low, y_high = density_grid.box
+    box = (x_low + x, x_high + x, y_low + y, y_high + y)
     plot_axes = axes_to_json(columns, labels, density_grid.scales)
     return {"axes": plot_axes, "density": {"box": box, "counts": density_grid.counts}, "total": total_rows}

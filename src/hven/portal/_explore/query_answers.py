@@ -1,15 +1,12 @@
-"""Somebody's own query as if it were a table.
+"""Search in the answer of a reader's query as in a table, for example for plots and counts.
 
-What plots and counts ask of a search they ask of its answer in the same words.
-
-The query stands in FROM, ``(SELECT ..) AS answer``; its WITH moves to the front, where ADQL wants it. Everything goes
-the road of all queries.
+The query stands in FROM, ``(SELECT ..) AS answer``; its WITH moves to the front, as ADQL requires.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven import adql
 from hven.adql import syntax_tree
@@ -31,18 +28,18 @@ ANSWER_NAME = syntax_tree.Ident("answer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerSearch(TableSearch):
-    """A search in the answer of a query; `inner_query` is that query without its WITH."""
+    """A search in the answer of `inner_query`, a query without its WITH."""
 
     inner_query: syntax_tree.Query
 
     def build_source(self) -> syntax_tree.FromItem:
-        """Return the query as FROM has it."""
+        """Return the query as a derived table."""
         return syntax_tree.DerivedTable(self.inner_query, ANSWER_NAME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerQueryRunner(QueryRunner):
-    """The road to the answer of a query: `common_tables` are those of its WITH."""
+    """Runner of queries on the answer of a query; `common_tables` are the tables of its WITH."""
 
     common_tables: tuple[syntax_tree.CommonTable, ...] = ()
 
@@ -52,16 +49,13 @@ class AnswerQueryRunner(QueryRunner):
         *,
         row_limit: int | None = None,
         timeout_seconds: float | None = QUERY_TIMEOUT_SECONDS,
-        sample_rows: int | None = None,  # noqa: ARG002  (as every road)
+        sample_rows: int | None = None,  # noqa: ARG002  (the signature of `QueryRunner`)
     ) -> QueryResult:
-        """Begin a query about the answer; there are no samples of one."""
-        # as text: names of objects in it are looked up there
-        return QueryRunner.run_query(
-            self,
-            statement if isinstance(statement, str) else write_adql(self._add_common_tables(statement)),
-            row_limit=row_limit,
-            timeout_seconds=timeout_seconds,
-        )
+        """Start a query on the answer; samples are not possible."""
+        if not isinstance(statement, str):
+            # as text, in which names of objects are looked up
+            statement = write_adql(self._add_common_tables(statement))
+        return QueryRunner.run_query(self, statement, row_limit=row_limit, timeout_seconds=timeout_seconds)
 
     def fetch_table(
         self,
@@ -78,24 +72,26 @@ class AnswerQueryRunner(QueryRunner):
     def _add_common_tables(self, statement: syntax_tree.Query) -> syntax_tree.Query:
         return replace(statement, ctes=self.common_tables)
 
-    def has_hidden_rows(self, table: Table) -> bool:  # noqa: ARG002  (as every road)
-        """Return True: nothing is known of these rows ahead."""
+    def has_hidden_rows(self, table: Table) -> bool:  # noqa: ARG002  (the signature of `QueryRunner`)
+        """Return True: there are no statistics of these rows."""
         return True
 
 
 def build_answer_search(
     text: str, runner: QueryRunner, on_query_start: Callable[[QueryResult], QueryResult] | None = None
 ) -> tuple[AnswerSearch, AnswerQueryRunner]:
-    """Treat a query as a table.
+    """Build the search in the answer of a query, and its runner.
 
     Raises
     ------
     ParseError, BindError
-        It is none; the place is said.
+        The text is not a valid query; the error has the place.
     """
     with runner.run_query(text, row_limit=0, timeout_seconds=None) as result:
         columns = result.columns
-        enums = {name: words for result_table in result.tables for name, words in result_table.enums.items()}
+        enums: dict[str, Any] = {}
+        for result_table in result.tables:
+            enums |= result_table.enums
     parsed = adql.parse_query(text)
     answer_runner = AnswerQueryRunner(
         site=runner.site,
@@ -111,7 +107,7 @@ def build_answer_search(
 
 
 def _name_columns(query: syntax_tree.Query, columns: Sequence[Column]) -> syntax_tree.Query:
-    """Name each column as it is called in the answer: two of the same name could not be told apart from outside."""
+    """Name each column as in the answer: two columns of one name could not be distinguished from outside."""
     body = query.body
     if (
         not isinstance(body, syntax_tree.Select)
@@ -119,12 +115,12 @@ def _name_columns(query: syntax_tree.Query, columns: Sequence[Column]) -> syntax
         or any(isinstance(item, syntax_tree.Star) for item in body.items)
     ):
         return query
-    items = [
-        item
-        if isinstance(item, syntax_tree.Star) or (item.alias is not None and item.alias.name == column.name)
-        else replace(item, alias=_quote_identifier(column.name))
-        for item, column in zip(body.items, columns, strict=True)
-    ]
+    items: list[syntax_tree.SelectItem | syntax_tree.Star] = []
+    for item, column in zip(body.items, columns, strict=True):
+        if isinstance(item, syntax_tree.Star) or (item.alias is not None and item.alias.name == column.name):
+            items.append(item)
+        else:
+            items.append(replace(item, alias=_quote_identifier(column.name)))
     return replace(query, body=replace(body, items=tuple(items)))
 
 

@@ -1,6 +1,6 @@
-"""Links that a column's UCD makes by itself.
+"""Build links from values by the UCDs of their columns.
 
-Bibcodes lead to ADS, names of sources to SIMBAD and NED, addresses say what is there.
+Bibcodes link to ADS, names of sources to SIMBAD and NED, and web addresses to their files or pages.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ NAME_SERVICES = {
     "SIMBAD": "https://simbad.cds.unistra.fr/simbad/sim-id?Ident={}",
     "NED": "https://ned.ipac.caltech.edu/byname?objname={}",
 }
-MAX_NAME_CHARACTERS = 60  # of a source; a longer text is none
+MAX_NAME_CHARACTERS = 60  # a longer text is not the name of a source
 ARCHIVE_EXTENSIONS = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz")
 WEB_ADDRESS_PATTERN = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
 
 
 class ReferenceLink(NamedTuple):
-    """A link, and what it leads to: the name of a service, or ``download`` for a file, ``page`` for another address."""
+    """A link; `target` is the name of a service, ``download`` for a file, or ``page`` for another address."""
 
     target: str
     value: str
@@ -36,19 +36,19 @@ class ReferenceLink(NamedTuple):
 
 
 def build_bibcode_address(column: Column, text: str) -> str:
-    """Return the page of a paper by its bibcode; empty: the column has none, or this is none."""
+    """Build the address of a paper from its bibcode; empty if the column or the text has no bibcode."""
     if "meta.bib.bibcode" not in _split_ucd(column) or not BIBCODE_PATTERN.fullmatch(text.strip()):
         return ""
     return ADS_ADDRESS.format(quote(text.strip(), safe=""))
 
 
 def list_reference_links(columns: Iterable[tuple[Column, object]]) -> list[ReferenceLink]:
-    """List what the values of a row lead to by their UCDs; columns with links of their own are left out.
+    """List the links of the values of a row; columns with a link template of their own are left out.
 
     Parameters
     ----------
     columns
-        Each with its value.
+        Each column with its value.
     """
     links: list[ReferenceLink] = []
     for column, value in columns:
@@ -72,7 +72,7 @@ def _split_ucd(column: Column) -> set[str]:
 
 
 def _is_file(column: Column, address: str) -> bool:
-    """Return whether an address leads to a file: its column says so, or its ending."""
+    """Return whether an address leads to a file, by the column's UCD or the ending of the address."""
     path = address.partition("?")[0].partition("#")[0]
     return (
         "meta.file" in _split_ucd(column)

@@ -1,4 +1,4 @@
-"""The files behind the rows of a search: which columns lead to them, how many there are, and how big."""
+"""Find the files of the rows of a search: their columns, their number and their size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hven.portal._explore.page_queries import QueryRunner
     from hven.portal._explore.search import TableSearch
 
-MAX_ROW_KEYS = 5_000  # rows that may be named one by one
+MAX_ROW_KEYS = 5_000  # of a search by keys
 SIZE_COLUMN = "access_estsize"
 
 
@@ -30,9 +30,9 @@ class FileSummary:
     Attributes
     ----------
     row_count, file_count
-        Rows found, and those that have a link.
+        The numbers of rows, and of rows with a link.
     total_bytes
-        Bytes as the table estimates them; None where it does not. `sized_file_count`: files that say their size.
+        The estimated size; None if the table has no sizes. `sized_file_count`: files with a size.
     """
 
     column: Column
@@ -43,7 +43,7 @@ class FileSummary:
 
 
 def find_size_column(table: Table) -> Column | None:
-    """Return the column of the files' sizes: ObsCore's and EPN-TAP's ``access_estsize``, or what a UCD says is one."""
+    """Return the column of file sizes: ``access_estsize`` of ObsCore and EPN-TAP, or a column with that UCD."""
     for column in table.columns:
         plain_number = not column.hidden and column.type.is_numeric and not column.type.is_array
         is_size = column.name.lower() == SIZE_COLUMN or (column.ucd or "").lower().startswith("phys.size;meta.file")
@@ -53,10 +53,7 @@ def find_size_column(table: Table) -> Column | None:
 
 
 def select_row_keys(search: TableSearch, keys: Sequence[str]) -> TableSearch:
-    """Return the search of some rows, by their keys as `rows.Page.keys` writes them.
-
-    Keys of other tables find nothing.
-    """
+    """Return the search for some rows by their keys (`RowPage.keys`); invalid keys find nothing."""
     tests = [test for test in (build_key_condition(search, key) for key in keys[:MAX_ROW_KEYS]) if test is not None]
     primary = search.table.primary
     if len(primary) == 1 and tests:
@@ -73,28 +70,27 @@ def select_row_keys(search: TableSearch, keys: Sequence[str]) -> TableSearch:
 
 
 def count_files(search: TableSearch, column: Column, runner: QueryRunner) -> FileSummary:
-    """Count the files of a search and add up their sizes."""
+    """Count the files of a search and sum their sizes."""
     size = find_size_column(search.table)
 
     def count_item(*arguments: syntax_tree.Expr, name: str, function: str = "COUNT") -> syntax_tree.SelectItem:
-        return syntax_tree.SelectItem(
-            syntax_tree.FunctionCall(function, arguments, star=not arguments), syntax_tree.Ident(name)
-        )
+        function_call = syntax_tree.FunctionCall(function, arguments, star=not arguments)
+        return syntax_tree.SelectItem(function_call, syntax_tree.Ident(name))
 
     items = [count_item(name="n"), count_item(build_column_ref(column.name), name="files")]
     if size is not None:
-        items += [
-            count_item(build_column_ref(size.name), name="size", function="SUM"),
-            count_item(build_column_ref(size.name), name="sized"),
-        ]
-    table = runner.fetch_table(
-        syntax_tree.Query(syntax_tree.Select(tuple(items), search.build_source(), where=search.build_condition()))
-    )
+        size_ref = build_column_ref(size.name)
+        items.append(count_item(size_ref, name="size", function="SUM"))
+        items.append(count_item(size_ref, name="sized"))
+    select = syntax_tree.Select(tuple(items), search.build_source(), where=search.build_condition())
+    table = runner.fetch_table(syntax_tree.Query(select))
     sums = table.to_pylist()[0]
     total = sums.get("size")
     row_count = int(sums["n"])
     file_count = int(sums["files"])
-    total_bytes = None if size is None or total is None else float(total) * units.compute_factor(size.unit, "byte")
+    total_bytes = None
+    if size is not None and total is not None:
+        total_bytes = float(total) * units.compute_factor(size.unit, "byte")
     return FileSummary(
         column=column,
         row_count=row_count,
@@ -105,32 +101,22 @@ def count_files(search: TableSearch, column: Column, runner: QueryRunner) -> Fil
 
 
 def build_link_query(search: TableSearch, column: Column) -> syntax_tree.Query:
-    """Ask for the links of a search, in its order, for what a template makes them of, and for what files may be called."""
+    """Build the query for the links of a search, in its order, with the columns of templates or the names of files."""
     template_columns = [name for name in list_template_columns(column, search.table) if name is not None]
-    file_name_column = next(
-        (
-            other_column.name
-            for other_column in search.table.columns
-            if other_column.name.lower() == "file_name" and other_column.type.is_string and not other_column.hidden
-        ),
-        "",
-    )
+    file_name_columns = []
+    for other_column in search.table.columns:
+        is_file_name = other_column.name.lower() == "file_name" and other_column.type.is_string
+        if is_file_name and not other_column.hidden:
+            file_name_columns.append(other_column.name)
     order = search.order or tuple((name, False) for name in search.table.primary)
     ordered_search = search.copy_with(order=order)
-    columns = list(
-        dict.fromkeys(
-            [
-                column.name,
-                *template_columns,
-                *([file_name_column] if file_name_column and not template_columns else []),
-            ]
-        )
-    )
+    further_names = template_columns or file_name_columns[:1]
+    columns = list(dict.fromkeys([column.name, *further_names]))
     return ordered_search.build_query(columns=columns)
 
 
 def build_script_options(column: Column) -> dict[str, str]:
-    """Return what a script's writer must know of a column: the template of its links."""
+    """Return the options of a script's writer for a column: the template of its links."""
     if column.link:
         return {TEMPLATE_OPTION: column.link}
     return {}

@@ -86,8 +86,8 @@ def count_rows(search: TableSearch, runner: QueryRunner, *, timeout_seconds: flo
 class RelaxedSearch:
     """A search without one of its conditions, or without all conditions that no row meets; it finds `row_count` rows.
 
-    `value_ranges` has the names of these conditions. Each has the least and the greatest value of its column as two rows
-    of a page; None if the column has no order, or the time was too short.
+    `value_ranges` has the names of these conditions. Each has the least and the greatest value of its column as two
+    rows of a page; None if the column has no order, or the time was too short.
     """
 
     value_ranges: Mapping[str, RowPage | None]
@@ -104,8 +104,8 @@ def relax_search(
 ) -> list[RelaxedSearch]:
     """Count the rows that a search would find without each of its conditions, the fewest first.
 
-    A relaxed search that finds nothing or takes too long is left out. If none of them finds rows, the conditions that no
-    row meets are left out together.
+    A relaxed search that finds nothing or takes too long is left out. If none of them finds rows, the conditions that
+    no row meets are left out together.
 
     Parameters
     ----------
@@ -212,8 +212,8 @@ def fetch_page(
     Parameters
     ----------
     total_rows
-        The number of rows, if known: rows in the second half of a table that is sorted by columns without nulls are then
-        fetched from its end.
+        The number of rows, if known: rows in the second half of a table that is sorted by columns without nulls are
+        then fetched from its end.
     """
     limit = min(limit, MAX_PAGE_ROWS)
     shown_columns = search.list_shown_columns()
@@ -267,8 +267,8 @@ def fetch_row(search: TableSearch, runner: QueryRunner, key: str) -> RowPage:
 def find_row_number(search: TableSearch, runner: QueryRunner, key: str) -> int | None:
     """Find the number of a row in a search, from 0.
 
-    Return None if the search does not find the row, or the time is too short. The query reads only keys, in the order of
-    the pages.
+    Return None if the search does not find the row, or the time is too short. The query reads only keys, in the order
+    of the pages.
     """
     primary = search.table.primary
     if build_key_condition(search, key) is None:

@@ -107,8 +107,8 @@ class TableSearch:
     Attributes
     ----------
     conditions
-        Name of a column, or of a pair ``x_min``/``x_max`` -> values as the reader wrote them. A row must meet one value of
-        each name.
+        Name of a column, or of a pair ``x_min``/``x_max`` -> values as the reader wrote them. A row must meet one value
+        of each name.
     tests
         The conditions as expressions of the query, in the same order; those with faults are left out.
     near, inside

@@ -1,4 +1,4 @@
-"""Regions of the sky as MOCs: what a search asks for, and what the rows that it finds cover."""
+"""Build MOCs of the region that a search names, and of the rows that it finds."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from hven.portal._explore.page_queries import QueryRunner
     from hven.portal._explore.search import TableSearch
 
-POINT_RADIUS_DEGREES = 1 / 3600  # degrees: a point as others draw it
-CELLS_ACROSS_REGION = 40  # cells across a region, about: its MOC stays small whatever its size
+POINT_RADIUS_DEGREES = 1 / 3600  # a point becomes a circle that other programs can draw
+CELLS_ACROSS_REGION = 40  # about; the MOC of a region of any size stays small
 MAX_REGION_ORDER = 18  # cells of 0.8 arcsec
-ROW_COVERAGE_ORDER = 7  # cells of 27 arcmin, of rows that are found
+ROW_COVERAGE_ORDER = 7  # cells of 27 arcmin, for rows
 MAX_CELLS = 200_000
-QUERY_TIMEOUT_SECONDS = 10.0  # seconds
+QUERY_TIMEOUT_SECONDS = 10.0
 
 
 def find_search_shape(search: TableSearch) -> Shape | None:
-    """Return the shape of the place that a search asks for; None: it asks for none."""
+    """Return the shape of the region of a search; None if the search has no region."""
     if search.inside:
         kind, _, number_text = search.inside.strip().partition(" ")
         numbers = [float(word) for word in number_text.split()]
@@ -39,12 +39,12 @@ def find_search_shape(search: TableSearch) -> Shape | None:
 
 
 def build_region_moc(search: TableSearch) -> Moc:
-    """Return the MOC of the place that a search asks for: all cells that it touches.
+    """Build the MOC of the region of a search: all cells that the region touches.
 
     Raises
     ------
     UserError
-        It asks for no place.
+        The search has no region.
     """
     shape = find_search_shape(search)
     if shape is None:
@@ -52,12 +52,13 @@ def build_region_moc(search: TableSearch) -> Moc:
             "the search asks for no place", remedy="draw a region on the map, or give a position and a radius"
         )
     width_degrees = max(float(np.sqrt(shape.compute_area())), 1e-4)
-    order = int(np.clip(np.ceil(np.log2(58.6 * CELLS_ACROSS_REGION / width_degrees)), 3, MAX_REGION_ORDER))
+    needed_order = np.ceil(np.log2(58.6 * CELLS_ACROSS_REGION / width_degrees))  # cells of order 0 have 58.6 degrees
+    order = int(np.clip(needed_order, 3, MAX_REGION_ORDER))
     return Moc(shape.cover(order), order)
 
 
 def build_rows_moc(search: TableSearch, runner: QueryRunner) -> Moc:
-    """Return the MOC of the rows that a search finds; of all rows it is the one that was made when they were published.
+    """Build the MOC of the rows that a search finds; for all rows, return the MOC of their publication.
 
     Raises
     ------
@@ -65,22 +66,19 @@ def build_rows_moc(search: TableSearch, runner: QueryRunner) -> Moc:
         The table has no positions.
     """
     table = search.table
-    if (
-        search.build_condition() is None
-        and not runner.has_hidden_rows(table)
-        and (published_coverage := runner.find_published_table(table).coverage)
-    ):
-        return Moc.parse(published_coverage)
+    condition = search.build_condition()
+    if condition is None and not runner.has_hidden_rows(table):
+        published_coverage = runner.find_published_table(table).coverage
+        if published_coverage:
+            return Moc.parse(published_coverage)
     if table.position is None:
         raise UserError("this table has no positions that a region could be made of", remedy="ask for all rows")
     lon, lat = (build_column_ref(name) for name in table.position)
     cell = syntax_tree.FunctionCall("IVO_HEALPIX_INDEX", (syntax_tree.Literal(ROW_COVERAGE_ORDER), lon, lat))
     items = (syntax_tree.SelectItem(cell, syntax_tree.Ident("cell")),)
-    cells = runner.fetch_table(
-        syntax_tree.Query(
-            syntax_tree.Select(items, search.build_source(), where=search.build_condition(), distinct=True)
-        ),
-        row_limit=MAX_CELLS,
-        timeout_seconds=QUERY_TIMEOUT_SECONDS,
+    select = syntax_tree.Select(items, search.build_source(), where=condition, distinct=True)
+    cell_rows = runner.fetch_table(
+        syntax_tree.Query(select), row_limit=MAX_CELLS, timeout_seconds=QUERY_TIMEOUT_SECONDS
     )
-    return Moc.from_cells(np.asarray(cells.column(0).drop_null().to_numpy(), np.int64), ROW_COVERAGE_ORDER)
+    cells = np.asarray(cell_rows.column(0).drop_null().to_numpy(), np.int64)
+    return Moc.from_cells(cells, ROW_COVERAGE_ORDER)

@@ -238,11 +238,20 @@ def choose_bins(
         column_bins = _build_even_bins(column, finite, first, last, max_bins)
     if column_bins is None or len(column_bins) < 2:
         return None
+    return _open_outer_bins(
+        column_bins,
+        is_low_open=not has_bounds or low < column_bins.edges[0],
+        is_high_open=not has_bounds or high > column_bins.edges[-1],
+    )
+
+
+def _open_outer_bins(column_bins: ColumnBins, *, is_low_open: bool, is_high_open: bool) -> ColumnBins:
+    """Remove the lower limit of the first bin, or the upper limit of the last one, for values beyond the edges."""
     lows = list(column_bins.lows)
     highs = list(column_bins.highs)
-    if not has_bounds or low < column_bins.edges[0]:
+    if is_low_open:
         lows[0] = ""
-    if not has_bounds or high > column_bins.edges[-1]:
+    if is_high_open:
         highs[-1] = ""
     return replace(column_bins, lows=tuple(lows), highs=tuple(highs))
 

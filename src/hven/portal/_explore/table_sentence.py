@@ -1,6 +1,6 @@
-"""What a table is, in one line.
+"""Describe a table in one line: instrument, product type, level, target, spectral range and years.
 
-Instrument, kind, level, target, range and years, by what was counted when its rows were published.
+The line comes from the statistics of the published rows.
 """
 
 from __future__ import annotations
@@ -19,41 +19,34 @@ if TYPE_CHECKING:
     from hven.portal._explore.column_labels import ColumnLabels
 
 RANGE_DASH = "\N{EN DASH}"
-MAX_VALUE_CHARACTERS = 60  # characters of a name that fits into a line
-# by the names of the standards; the first one that the table has
-HOST_COLUMNS, INSTRUMENT_COLUMNS = ("instrument_host_name", "facility_name"), ("instrument_name",)
-PRODUCT_TYPE_COLUMNS, LEVEL_COLUMNS, TARGET_COLUMNS = (
-    ("dataproduct_type",),
-    ("processing_level", "calib_level"),
-    ("target_name",),
-)
-SPECTRAL_COLUMNS, TIME_COLUMNS = ("spectral_range_min", "em_min"), ("time_min", "t_min")
+MAX_VALUE_CHARACTERS = 60  # a longer value is left out
+# column names of the standards; the first one in the table counts
+HOST_COLUMNS = ("instrument_host_name", "facility_name")
+INSTRUMENT_COLUMNS = ("instrument_name",)
+PRODUCT_TYPE_COLUMNS = ("dataproduct_type",)
+LEVEL_COLUMNS = ("processing_level", "calib_level")
+TARGET_COLUMNS = ("target_name",)
+SPECTRAL_COLUMNS = ("spectral_range_min", "em_min")
+TIME_COLUMNS = ("time_min", "t_min")
 
 
 def write_table_sentence(labels: ColumnLabels) -> str:
-    """Write the line; what differs from row to row is not in it, and it is empty where nothing is known, as where a policy hides rows."""
+    """Write the line of what all rows of a table have in common.
+
+    It is empty if nothing is known, for example because a policy hides rows.
+    """
     if labels.is_raw or not labels.statistics:
         return ""
-    origin = " / ".join(
-        dict.fromkeys(
-            part
-            for part in (_find_constant_value(HOST_COLUMNS, labels), _find_constant_value(INSTRUMENT_COLUMNS, labels))
-            if part
-        )
-    )
+    host = _find_constant_value(HOST_COLUMNS, labels)
+    instrument = _find_constant_value(INSTRUMENT_COLUMNS, labels)
+    origin_names = dict.fromkeys(name for name in (host, instrument) if name)
+    origin = " / ".join(origin_names)
     kind = _find_constant_value(PRODUCT_TYPE_COLUMNS, labels, is_plural=True)
     level = _find_constant_value(LEVEL_COLUMNS, labels)
     if not (origin or kind):
         return ""
-    constant_value = _find_constant_value(TARGET_COLUMNS, labels)
-    parts = [
-        origin,
-        kind,
-        level,
-        constant_value,
-        _format_spectral_range(labels),
-        _format_years(labels),
-    ]
+    target = _find_constant_value(TARGET_COLUMNS, labels)
+    parts = [origin, kind, level, target, _format_spectral_range(labels), _format_years(labels)]
     joined_parts = ", ".join(part for part in parts if part)
     return joined_parts[:1].upper() + joined_parts[1:]
 
@@ -64,29 +57,23 @@ def _find_first_column(column_names: Sequence[str], labels: ColumnLabels) -> Col
 
 
 def _find_constant_value(column_names: Sequence[str], labels: ColumnLabels, *, is_plural: bool = False) -> str:
-    """Return what all rows say in a column; empty: they do not."""
+    """Return the value that all rows have in a column; empty if they differ."""
     column = _find_first_column(column_names, labels)
-    statistics = {} if column is None else labels.statistics.get(column.name, {})
+    if column is None:
+        return ""
+    statistics = labels.statistics.get(column.name, {})
     low = statistics.get("minimum")
-    if (
-        column is None
-        or low is None
-        or low != statistics.get("maximum")
-        or statistics.get("nulls")
-        or statistics.get("distinct") != 1
-    ):
+    is_single = low is not None and low == statistics.get("maximum") and statistics.get("distinct") == 1
+    if not is_single or statistics.get("nulls"):
         return ""
     text = labels.translate_code(column, str(low), is_plural=is_plural).replace("#", ", ")
     return text if len(text) <= MAX_VALUE_CHARACTERS else ""
 
 
 def _find_extremes(column_names: Sequence[str], labels: ColumnLabels) -> tuple[Column, float, float] | None:
-    """Return the first column of a pair, the lowest value of it and the highest of the other."""
+    """Return the first column of a pair, its lowest value and the highest value of the second column."""
     column = _find_first_column(column_names, labels)
-    if column is None:
-        pair = None
-    else:
-        pair = labels.range_pairs.get(column.name)
+    pair = None if column is None else labels.range_pairs.get(column.name)
     if pair is None:
         return None
     low = labels.statistics.get(pair[1].name, {}).get("minimum")

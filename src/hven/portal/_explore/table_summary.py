@@ -1,7 +1,4 @@
-"""What a table has, in a few numbers.
-
-Its range in time, its sky drawn small, rows by year, and by the values of its telling columns.
-"""
+"""Summarise tables: the range in time, a small sky map, rows by year, and rows by the values of some columns."""
 
 from __future__ import annotations
 
@@ -24,9 +21,9 @@ if TYPE_CHECKING:
     from hven.portal._explore.facets import Facet
     from hven.portal._explore.page_queries import QueryRunner
 
-MAX_DAYS = 200_000  # different days at most
-QUERY_TIMEOUT_SECONDS = 15.0  # seconds
-MAX_SHOWN_VALUES = 20  # values of a column
+MAX_DAYS = 200_000  # distinct days
+QUERY_TIMEOUT_SECONDS = 15.0
+MAX_SHOWN_VALUES = 20  # of a column
 SUMMARY_COLUMNS = (
     "instrument_name",
     "instrument",
@@ -43,7 +40,7 @@ SUMMARY_COLUMNS = (
     "telescope",
 )
 UNIX_EPOCH_JULIAN_DAY = 2_440_588  # Julian day number of 1970-01-01
-MAX_SKY_CELLS = 800  # of a sky drawn small
+MAX_SKY_CELLS = 800  # of the small sky map
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +53,7 @@ class PeriodCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSummary:
-    """Numbers of one table, as one reader sees it. `begin`, `end`: ISO days."""
+    """The summary of one table as one reader sees it; `begin` and `end` are ISO days."""
 
     table: Table
     row_count: int | None
@@ -68,7 +65,7 @@ class TableSummary:
 
 
 def summarize_table(table: Table, runner: QueryRunner, row_count: int | None) -> TableSummary:
-    """Count a table by time and by its telling columns."""
+    """Count the rows of a table by time and by the values of some columns."""
     search = TableSearch(table=table)
     begin, end = find_begin_and_end_columns(table)
     if begin is not None:
@@ -76,12 +73,11 @@ def summarize_table(table: Table, runner: QueryRunner, row_count: int | None) ->
     else:
         time_range = None
     periods = _count_periods(search, begin, runner) if begin is not None else ()
-    choices = tuple(
-        column_facet
-        for column in choose_summary_columns(table, runner)
-        if (column_facet := facets.count_facet(search, column, runner, shown_count=MAX_SHOWN_VALUES)) is not None
-        and column_facet.choices
-    )
+    choices = []
+    for column in choose_summary_columns(table, runner):
+        column_facet = facets.count_facet(search, column, runner, shown_count=MAX_SHOWN_VALUES)
+        if column_facet is not None and column_facet.choices:
+            choices.append(column_facet)
     return TableSummary(
         table=table,
         row_count=row_count,
@@ -89,32 +85,26 @@ def summarize_table(table: Table, runner: QueryRunner, row_count: int | None) ->
         begin=time_range[0] if time_range is not None else None,
         end=time_range[1] if time_range is not None else None,
         periods=periods,
-        choices=choices,
+        choices=tuple(choices),
     )
 
 
 def choose_summary_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
-    """Choose the columns that rows are counted by.
-
-    Those of well-known names first, then the ones of highest rank with few values.
-    """
+    """Choose the columns by which rows are counted: well-known names first, then others with few values, by rank."""
     facet_columns = {column.name: column for column in facets.find_facet_columns(table, runner)}
-    known_columns = [
-        column
-        for name in SUMMARY_COLUMNS
-        for column in table.columns
-        if column.name.lower() == name and not column.hidden and column.name in facet_columns
-    ]
-    other_columns = [
-        column
-        for column in facet_columns.values()
-        if column not in known_columns and (column.type.is_string or column.enum)
-    ]
+    known_columns = []
+    for name in SUMMARY_COLUMNS:
+        for column in table.columns:
+            is_known = column.name.lower() == name and column.name in facet_columns
+            if is_known and not column.hidden:
+                known_columns.append(column)
+    word_columns = [column for column in facet_columns.values() if column.type.is_string or column.enum]
+    other_columns = [column for column in word_columns if column not in known_columns]
     return tuple([*known_columns, *other_columns][:6])
 
 
 def find_time_range(table: Table, runner: QueryRunner) -> tuple[str, str] | None:
-    """Return the first and last day of a table's rows; None: it has no times."""
+    """Return the first and the last day of a table's rows; None if it has no times."""
     begin, end = find_begin_and_end_columns(table)
     if begin is None or end is None:
         return None
@@ -132,29 +122,24 @@ def find_time_range(table: Table, runner: QueryRunner) -> tuple[str, str] | None
 
 def _format_day(julian_date: float) -> str | None:
     try:
-        return (
-            (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=julian_date - UNIX_EPOCH_JULIAN_DAY + 0.5))
-            .strftime("%Y-%m-%d")
-            .rjust(10, "0")
-        )
+        since_epoch = timedelta(days=julian_date - UNIX_EPOCH_JULIAN_DAY + 0.5)
+        return (datetime(1970, 1, 1, tzinfo=UTC) + since_epoch).strftime("%Y-%m-%d").rjust(10, "0")
     except (OverflowError, ValueError):
         return None
 
 
 def _count_periods(search: TableSearch, column: Column, runner: QueryRunner) -> tuple[PeriodCount, ...]:
-    """Count rows by day, and put the days together: by year, by month where there are few years."""
+    """Count rows by day, and sum the days by year, or by month if there are at most two years."""
     value: syntax_tree.Expr = build_column_ref(column.name)
     if column.type.is_timestamp:
         value = syntax_tree.FunctionCall("IVO_TO_JD", (value,))
     else:
         value = syntax_tree.Cast(value, "DOUBLE PRECISION")
-    day = syntax_tree.FunctionCall(
-        "FLOOR", (syntax_tree.BinaryOperation("+", value, syntax_tree.Literal(0.5 + (column.epoch or 0.0))),)
-    )
+    day_offset = syntax_tree.Literal(0.5 + (column.epoch or 0.0))
+    day = syntax_tree.FunctionCall("FLOOR", (syntax_tree.BinaryOperation("+", value, day_offset),))
     items = (syntax_tree.SelectItem(day, syntax_tree.Ident("d")), COUNT_ITEM)
-    query = syntax_tree.Query(
-        syntax_tree.Select(items, search.build_source(), group_by=(day,), top=syntax_tree.Literal(MAX_DAYS))
-    )
+    top = syntax_tree.Literal(MAX_DAYS)
+    query = syntax_tree.Query(syntax_tree.Select(items, search.build_source(), group_by=(day,), top=top))
     day_counts = runner.fetch_table(query, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     days = np.asarray(day_counts.column(0).cast("float64").to_numpy(), np.float64)
     counts = np.asarray(day_counts.column(1).to_numpy(), np.int64)
@@ -163,48 +148,46 @@ def _count_periods(search: TableSearch, column: Column, runner: QueryRunner) -> 
         return ()
     dates = (days[is_valid].astype(np.int64) - UNIX_EPOCH_JULIAN_DAY).astype("datetime64[D]")
     is_monthly = np.unique(dates.astype("datetime64[Y]")).size <= 2
-    names, period_numbers = np.unique(
-        dates.astype("datetime64[M]" if is_monthly else "datetime64[Y]"), return_inverse=True
-    )
+    periods = dates.astype("datetime64[M]" if is_monthly else "datetime64[Y]")
+    names, period_numbers = np.unique(periods, return_inverse=True)
     sums = np.zeros(names.size, np.int64)
     np.add.at(sums, period_numbers, counts[is_valid])
-    return tuple(PeriodCount(name=str(name), row_count=int(rows)) for name, rows in zip(names, sums, strict=True))
+    named_sums = zip(names, sums, strict=True)
+    return tuple(PeriodCount(name=str(name), row_count=int(rows)) for name, rows in named_sums)
 
 
 def draw_sky_path(moc: str) -> str:
-    """Draw a MOC (ASCII) on the whole sky, in Hammer's projection.
+    """Draw a MOC (ASCII) on the whole sky, in the Hammer projection.
 
-    An SVG path in a box of 5.66 by 2.83 around 0, east to the left.
+    Return an SVG path in a box of 5.66 by 2.83 around 0, with east to the left.
     """
     if not moc.strip():
         return ""
-    from cdshealpix import nested  # noqa: PLC0415  (slow to load, asked by few)
-    from mocpy import MOC  # noqa: PLC0415  (slow to load, asked by few)
+    from cdshealpix import nested  # noqa: PLC0415  (slow to load, rarely needed)
+    from mocpy import MOC  # noqa: PLC0415  (slow to load, rarely needed)
 
     ranges = np.asarray(MOC.from_string(moc).to_depth29_ranges, np.int64)
     cells = np.empty(0, np.int64)
     order = 4
     for order in (4, 3, 2):
         cell_width = 1 << 2 * (29 - order)
-        cells = np.unique(
-            np.concatenate(
-                [np.arange(begin // cell_width, -(-end // cell_width)) for begin, end in ranges.tolist()] or [cells]
-            )
-        )
+        cell_ranges = [cells]
+        for begin, end in ranges.tolist():
+            cell_ranges.append(np.arange(begin // cell_width, -(-end // cell_width)))
+        cells = np.unique(np.concatenate(cell_ranges))
         if cells.size <= MAX_SKY_CELLS:
             break
     if not cells.size:
         return ""
     lon, lat = nested.vertices(cells.astype(np.uint64), np.uint8(order))
-    return "".join(
-        path
-        for longitudes, latitudes in zip(np.asarray(lon.deg), np.asarray(lat.deg), strict=True)
-        for path in _draw_cell(longitudes, latitudes)
-    )
+    paths = []
+    for longitudes, latitudes in zip(np.asarray(lon.deg), np.asarray(lat.deg), strict=True):
+        paths += _draw_cell(longitudes, latitudes)
+    return "".join(paths)
 
 
 def _draw_cell(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
-    """Draw one cell; one that lies on the edge of the map is drawn at both sides."""
+    """Draw one cell; a cell on the edge of the map is drawn at both sides."""
     wrapped = (longitudes + 180) % 360 - 180
     if np.ptp(wrapped) <= 180:
         return [_write_projected_path(wrapped, latitudes)]

@@ -1,16 +1,16 @@
-"""What would be made of a file, in a process with limits of its own.
+"""Try how Hven would publish a file, in a process with its own limits.
 
-The first descriptor, what its check says, and which faces would serve its table.
+The result is a first descriptor, the faults of its check, and the faces that would serve its tables.
 
-``python -m hven.portal._explore.trial_worker DIRECTORY NAME``: a file ``NAME`` that stands in
-``collections/trial/data`` of an empty site; JSON comes out.
+``python -m hven.portal._explore.trial_worker DIRECTORY NAME`` reads the file ``NAME`` in ``collections/trial/data`` of
+an empty site, and writes JSON.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -20,24 +20,29 @@ from hven.model import plugins, settings
 from hven.model.errors import HvenError
 from hven.sources import file_kinds
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.model.table import Table
+
 TRIAL_COLLECTION = "trial"
 
 
 def draft_descriptor(directory: Path, file_name: str) -> dict[str, Any]:
-    """Draft a descriptor of a file alone: what stands elsewhere is neither read nor asked, whatever the file says.
+    """Draft a descriptor from a file alone; nothing else is read or fetched, whatever the file refers to.
 
     Parameters
     ----------
     directory
-        Of the site.
+        Directory of the site.
     file_name
-        Of the file.
+        Name of the file.
 
     Returns
     -------
     told
-        `text` of the descriptor, `faults` of its check, `tables` with columns and the names of the faces that would
-        serve each; or `error` and `remedy`.
+        `text` of the descriptor, `faults` of its check, and `tables` with columns and the names of the faces that
+        would serve them; or `error` and `remedy`.
     """
     site = settings.load_settings(directory)
     path = site.collections_directory / TRIAL_COLLECTION / "data" / file_name
@@ -49,32 +54,23 @@ def draft_descriptor(directory: Path, file_name: str) -> dict[str, Any]:
         error_texts = {"error": str(error.message), "remedy": str(error.remedy or "")}
         return {key: text.replace(f"{directory}/", "") for key, text in error_texts.items()}
     faces = plugins.load_records("protocols")
-    if resource is None:
-        tables = []
-    else:
-        tables = [spec.table for spec in resource.tables]
+    table_specs = () if resource is None else resource.tables
     return {
         "kind": source_kind,
         "text": descriptor_path.read_text(encoding="utf-8").replace(f"{directory}/", ""),
         "faults": [str(fault).replace(f"{directory}/", "") for fault in faults],
-        "tables": [
-            {
-                "name": table.qualified_name,
-                "columns": [
-                    {
-                        "name": column.name,
-                        "type": str(column.type),
-                        **{key: getattr(column, key) or "" for key in ("unit", "ucd", "description")},
-                    }
-                    for column in table.columns
-                ],
-                "faces": sorted(
-                    word for word, face in faces.items() if table.is_served_by(word) and face.applies(table)
-                ),
-            }
-            for table in tables
-        ],
+        "tables": [_describe_table(spec.table, faces) for spec in table_specs],
     }
+
+
+def _describe_table(table: Table, faces: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the columns of a table, and name the faces that would serve it."""
+    columns = []
+    for column in table.columns:
+        texts = {key: getattr(column, key) or "" for key in ("unit", "ucd", "description")}
+        columns.append({"name": column.name, "type": str(column.type), **texts})
+    table_faces = [name for name, face in faces.items() if table.is_served_by(name) and face.applies(table)]
+    return {"name": table.qualified_name, "columns": columns, "faces": sorted(table_faces)}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Values of tables in files that all processes of a site map.
+"""Store counted values of tables in files, which all processes of a site map into memory.
 
-What one has counted no other one counts again, and memory holds it once.
+Each table is counted by one process only, and its values are in memory once.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-MAX_AGE_SECONDS = 30 * 86_400.0  # seconds after which a file that nobody opened goes
-MAX_TOTAL_BYTES = 1 << 30  # of all files: those that were not opened for longest go
+MAX_AGE_SECONDS = 30 * 86_400.0  # a file that was not opened for so long is removed
+MAX_TOTAL_BYTES = 1 << 30  # of all files; the least recently opened ones are removed first
 _READ_ERRORS = (OSError, pa.ArrowException, ValueError, KeyError)
 
 
 class ValueFiles:
-    """A directory of such files. Where it cannot be written, each process counts for itself."""
+    """A directory of such files. If it is not writable, each process counts for itself."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     @contextmanager
     def lock_counting(self, timeout_seconds: float) -> Iterator[bool]:
-        """Wait for other processes that count at this moment, so long at most (below 0: as long as it takes); False.
+        """Wait until no other process counts; yield False if one still does after `timeout_seconds`.
 
-        One still does.
+        A negative timeout waits without limit.
         """
         deadline = time.monotonic() + timeout_seconds
         try:
@@ -65,23 +65,23 @@ class ValueFiles:
         finally:
             os.close(lock)
 
-    def read_arrays(self, owner: Hashable, page_context: Hashable) -> tuple[Sequence[str], Mapping[str, Any]] | None:
-        """Map what was kept.
+    def read_arrays(self, owner: Hashable, content_key: Hashable) -> tuple[Sequence[str], Mapping[str, Any]] | None:
+        """Map stored arrays.
 
         Parameters
         ----------
         owner
-            Names the table, and who sees the same of it.
-        page_context
-            Names all that the values were made from.
+            Identifies the table and the access of its readers.
+        content_key
+            Identifies everything that the values depend on.
 
         Returns
         -------
         names, arrays
-            Of the columns; texts as Arrow has them, the others as numpy has. None: nothing was kept, or it cannot be
-            read.
+            The names of columns, and the arrays: texts as Arrow arrays, others as numpy arrays. None if there is no
+            readable file.
         """
-        path = self._build_path(owner, page_context)
+        path = self._build_path(owner, content_key)
         try:
             batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
             os.utime(path)
@@ -91,16 +91,15 @@ class ValueFiles:
             return None
 
     def write_arrays(
-        self, owner: Hashable, page_context: Hashable, column_names: Sequence[str], arrays: Mapping[str, Any]
+        self, owner: Hashable, content_key: Hashable, column_names: Sequence[str], arrays: Mapping[str, Any]
     ) -> None:
-        """Keep values, in the place of those of states of before."""
-        path = self._build_path(owner, page_context)
+        """Store arrays in place of those of earlier states."""
+        path = self._build_path(owner, content_key)
         partial_file = path.with_name(f".{secrets.token_hex(6)}.part")
         try:
             lists = {name: _to_list_array(values) for name, values in arrays.items()}
-            batch = pa.record_batch(list(lists.values()), names=list(lists)).replace_schema_metadata(
-                {"names": json.dumps(list(column_names))}
-            )
+            metadata = {"names": json.dumps(list(column_names))}
+            batch = pa.record_batch(list(lists.values()), names=list(lists)).replace_schema_metadata(metadata)
             with pa.OSFile(str(partial_file), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
                 writer.write_batch(batch)
             partial_file.replace(path)
@@ -110,22 +109,22 @@ class ValueFiles:
                 partial_file.unlink(missing_ok=True)
 
     def _remove_old_files(self, newest_file: Path) -> None:
-        """Remove what is of states of before, old, or too much; who has mapped a file keeps it."""
-        stored_files = sorted(
-            ((arrow_file, arrow_file.stat()) for arrow_file in self._directory.glob("*.arrow")),
-            key=lambda arrow_file: -arrow_file[1].st_mtime,
-        )
+        """Remove files that are superseded, too old or too many; processes that have mapped them keep them."""
+        files_with_status = [(arrow_file, arrow_file.stat()) for arrow_file in self._directory.glob("*.arrow")]
+        stored_files = sorted(files_with_status, key=lambda pair: -pair[1].st_mtime)
         total = 0
         for path, facts in stored_files:
             total += facts.st_size
-            is_superseded = path.name.partition("-")[0] == newest_file.name.partition("-")[0] and path != newest_file
-            if is_superseded or total > MAX_TOTAL_BYTES or facts.st_mtime < time.time() - MAX_AGE_SECONDS:
+            has_same_owner = path.name.partition("-")[0] == newest_file.name.partition("-")[0]
+            is_superseded = has_same_owner and path != newest_file
+            is_too_old = facts.st_mtime < time.time() - MAX_AGE_SECONDS
+            if is_superseded or is_too_old or total > MAX_TOTAL_BYTES:
                 path.unlink(missing_ok=True)
 
-    def _build_path(self, owner: Hashable, page_context: Hashable) -> Path:
+    def _build_path(self, owner: Hashable, content_key: Hashable) -> Path:
         owner_digest, state_digest = (
             hashlib.sha256(repr(identity).encode()).hexdigest()[:24]
-            for identity in (owner, (owner, page_context, __version__))
+            for identity in (owner, (owner, content_key, __version__))
         )
         return self._directory / f"{owner_digest}-{state_digest}.arrow"
 

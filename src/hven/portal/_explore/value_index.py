@@ -2,8 +2,8 @@
 
 The values are names, titles, targets, instruments and codes, each with the number of its rows.
 
-Values are counted once for each state of a table, over the rows that a reader may see, and kept in memory. A search only
-looks at the values in memory.
+Values are counted once for each state of a table, over the rows that a reader may see, and kept in memory. A search
+only looks at the values in memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -312,6 +312,7 @@ class ValueIndex:
         column_meanings = [(column.name, column.ucd) for column in table.columns]
         content_key = (key, column_phrases, column_meanings)
         stored = files.read_arrays(owner, content_key)
+        counting_lock: AbstractContextManager[bool]
         if stored is None:
             counting_lock = files.lock_counting(timeout_seconds)
         else:
@@ -323,8 +324,8 @@ class ValueIndex:
             if stored is None:
                 counted_values = count_table_values(table, runner, self.catalogues)
                 if counted_values.recount_time == math.inf:
-                    arrays = {name: getattr(counted_values, name) for name in ARRAY_FIELDS}
-                    files.write_arrays(owner, content_key, counted_values.names, arrays)
+                    new_arrays = {name: getattr(counted_values, name) for name in ARRAY_FIELDS}
+                    files.write_arrays(owner, content_key, counted_values.names, new_arrays)
                     stored = files.read_arrays(owner, content_key)
                 if stored is None:
                     return counted_values
@@ -341,8 +342,8 @@ class ValueIndex:
 def _build_state_key(table: Table, runner: QueryRunner) -> tuple[Hashable, ...]:
     """Build the key of a table's state as a reader sees it.
 
-    Readers with the same access share the key of a table with hidden rows. The key of a view has the states of the tables
-    that it reads.
+    Readers with the same access share the key of a table with hidden rows. The key of a view has the states of the
+    tables that it reads.
     """
     published_tables = runner.published_state.tables_by_name
     item = published_tables[table.qualified_name]
@@ -385,10 +386,8 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
         if has_excluded_name or ucd.startswith(EXCLUDED_UCDS) or column.type.xtype:
             continue
         distinct = statistics.get(column.name, {}).get("distinct")
-        has_count = isinstance(distinct, int | float)
-        has_few_values = has_count and 0 < distinct <= MAX_COLUMN_VALUES
-        if column.enum or lacks_statistics or has_few_values:
-            distinct_count = float(distinct) if has_count else 0.0
+        distinct_count = float(distinct) if isinstance(distinct, int | float) else 0.0
+        if column.enum or lacks_statistics or 0 < distinct_count <= MAX_COLUMN_VALUES:
             candidates.append((distinct_count, column.rank, column))
     total = 0.0
     chosen_columns = []
@@ -416,15 +415,8 @@ def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[M
     further_words: list[tuple[str, int]] = []  # a further phrase of a code, and its value number
     words = tuple(list_code_phrases(table, column, catalogues) for column in columns)
     first_number = 0
-    table_path = (syntax_tree.Ident(table.schema, quoted=True), syntax_tree.Ident(table.name, quoted=True))
-    source = syntax_tree.TableRef(table_path)
     for column_number, column in enumerate(columns):
-        name = build_column_ref(column.name)
-        is_present = syntax_tree.NullPredicate(name, negated=True)
-        items = (syntax_tree.SelectItem(name, syntax_tree.Ident("v")), COUNT_ITEM)
-        top = syntax_tree.Literal(2 * MAX_COLUMN_VALUES)
-        select = syntax_tree.Select(items, source, where=is_present, group_by=(name,), top=top)
-        query = syntax_tree.Query(select)
+        query = _build_value_query(table, column)
         timeout_seconds = min(COLUMN_TIMEOUT_SECONDS, give_up_time - time.monotonic())
         try:
             with runner.run_query(query, timeout_seconds=max(timeout_seconds, 0.01)) as result:
@@ -451,21 +443,12 @@ def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[M
         first_number += len(values)
         numbers.append(np.full(len(values), column_number, np.int16))
         rows.append(np.asarray(group_counts, np.int64))
-    if keys:
-        key_texts = pa.concat_arrays(keys)
-    else:
-        key_texts = pa.array([], pa.string())
+    key_texts = pa.concat_arrays([pa.array([], pa.string()), *keys])
     further_texts = pa.array([text for text, _ in further_words], pa.string())
     further_numbers = [number for _, number in further_words]
     all_numbers = np.concatenate([np.arange(len(key_texts)), further_numbers]).astype(np.int32)
     word_starts, value_numbers = _index_word_starts(pa.concat_arrays([key_texts, further_texts]), all_numbers)
     folded_keys = fold_texts(key_texts)
-    if not is_complete:
-        recount_time = time.monotonic() + RETRY_SECONDS
-    elif live:
-        recount_time = time.monotonic() + LIVE_CACHE_SECONDS
-    else:
-        recount_time = math.inf
     return ValueTable(
         table=table,
         texts=pa.concat_arrays(texts) if texts else pa.array([], pa.string()),
@@ -478,8 +461,28 @@ def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[M
         names=tuple(column.name for column in columns),
         phrases=words,
         is_live=live,
-        recount_time=recount_time,
+        recount_time=_choose_recount_time(is_complete=is_complete, live=live),
     )
+
+
+def _build_value_query(table: Table, column: Column) -> syntax_tree.Query:
+    """Build the query of the values of a column with their row counts."""
+    table_path = (syntax_tree.Ident(table.schema, quoted=True), syntax_tree.Ident(table.name, quoted=True))
+    source = syntax_tree.TableRef(table_path)
+    name = build_column_ref(column.name)
+    is_present = syntax_tree.NullPredicate(name, negated=True)
+    items = (syntax_tree.SelectItem(name, syntax_tree.Ident("v")), COUNT_ITEM)
+    top = syntax_tree.Literal(2 * MAX_COLUMN_VALUES)
+    return syntax_tree.Query(syntax_tree.Select(items, source, where=is_present, group_by=(name,), top=top))
+
+
+def _choose_recount_time(*, is_complete: bool, live: bool) -> float:
+    """Return the time, on the monotonic clock, from which the values are to be counted again."""
+    if not is_complete:
+        return time.monotonic() + RETRY_SECONDS
+    if live:
+        return time.monotonic() + LIVE_CACHE_SECONDS
+    return math.inf
 
 
 def _to_comparison_prefixes(texts: pa.StringArray) -> npt.NDArray[np.bytes_]:

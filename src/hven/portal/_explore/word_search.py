@@ -1,7 +1,4 @@
-"""Finding collections, tables and columns by words: in names, titles, descriptions, UCDs.
-
-What is found in a title comes first.
-"""
+"""Find collections, tables and columns by words in names, titles, descriptions and UCDs; titles weigh most."""
 
 from __future__ import annotations
 
@@ -26,7 +23,10 @@ FIELD_WEIGHTS = {"name": 8.0, "title": 6.0, "subject": 5.0, "ucd": 4.0, "unit": 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataHit:
-    """A collection (no `table`), a table (no `column`) or a column that has all of the words, by itself or in what it belongs to."""
+    """A collection (no `table`), a table (no `column`) or a column whose texts contain all words of a search.
+
+    Some of the words may be in the texts of its table or collection.
+    """
 
     schema: Schema
     table: Table | None = None
@@ -37,12 +37,12 @@ class MetadataHit:
 def find_metadata(
     words: str, schemas: Sequence[Schema], resources: Mapping[str, Resource], *, max_hits: int = MAX_HITS
 ) -> list[MetadataHit]:
-    """Find what has all of some words in it, the best first. Capitals and accents do not matter.
+    """Find collections, tables and columns with all words of a search, the best first, regardless of case and accents.
 
     Parameters
     ----------
     schemas
-        What the reader may know of: nothing else is looked at.
+        The collections that the reader may see; no others are searched.
     """
     search_words = _simplify_text(words).split()[:20]
     if not search_words:
@@ -50,7 +50,10 @@ def find_metadata(
     hits: list[MetadataHit] = []
     for schema in schemas:
         resource = resources.get(schema.name)
-        if resource is None or not all(word in _join_collection_texts(schema, resource) for word in search_words):
+        if resource is None:
+            continue
+        collection_text = _join_collection_texts(schema, resource)
+        if not all(word in collection_text for word in search_words):
             continue
         collection_texts = _list_collection_texts(schema, resource)
         score = _score_texts(search_words, collection_texts)
@@ -72,20 +75,20 @@ def find_metadata(
 
 
 def collect_table_texts(schemas: Sequence[Schema], resources: Mapping[str, Resource]) -> dict[str, str]:
-    """Return what titles and subjects say of each table and its collection, by qualified name.
+    """Return the names, titles and subjects of each table and its collection, by qualified name.
 
-    Words of a search may be there, too.
+    A search for data also finds its words there.
     """
     texts_by_table = {}
     for schema in schemas:
         resource = resources.get(schema.name)
         if resource is None:
             continue
-        collection_text = " ".join(
-            text for kind, text in _list_collection_texts(schema, resource) if kind != "description"
-        )
+        kinds_and_texts = _list_collection_texts(schema, resource)
+        collection_text = " ".join(text for kind, text in kinds_and_texts if kind != "description")
         for table in schema.tables:
-            texts_by_table[table.qualified_name] = _fold_cached(f"{collection_text} {table.name} {table.title or ''}")
+            table_text = f"{collection_text} {table.name} {table.title or ''}"
+            texts_by_table[table.qualified_name] = _fold_cached(table_text)
     return texts_by_table
 
 
@@ -95,14 +98,16 @@ def _fold_cached(text: str) -> str:
 
 
 def _join_collection_texts(schema: Schema, resource: Resource) -> str:
-    """Return all that is said of a collection as one text, so that most of them are passed over at one look."""
+    """Return all texts of a collection as one, so that a search can skip most collections at once."""
     key = (id(schema), id(resource))
     cached_texts = _COLLECTION_TEXTS.find(key)
     if cached_texts is None or cached_texts[0] is not schema or cached_texts[1] is not resource:
         texts = [text for _, text in _list_collection_texts(schema, resource)]
         for table in schema.tables:
             texts += [table.name, table.title or "", table.description or ""]
-            texts += [text for column in table.columns if not column.hidden for _, text in _list_column_texts(column)]
+            for column in table.columns:
+                if not column.hidden:
+                    texts += [text for _, text in _list_column_texts(column)]
         cached_texts = (schema, resource, _simplify_text(" ".join(texts)))
         _COLLECTION_TEXTS.store(key, cached_texts, len(cached_texts[2]) + 500)
     return cached_texts[2]
@@ -135,12 +140,13 @@ def _list_column_texts(column: Column) -> list[tuple[str, str]]:
 def _score_texts(
     search_words: Sequence[str], own_texts: Iterable[tuple[str, str]], context_texts: Iterable[tuple[str, str]] = ()
 ) -> float:
-    """Weigh where the words are: each must be somewhere, and at least one in what is its own."""
+    """Score the places of words: each must be in some text, and at least one in the own texts."""
     weighted_texts = [(FIELD_WEIGHTS[kind], _simplify_cached(text)) for kind, text in own_texts if text]
     folded_context = [_simplify_cached(text) for _, text in context_texts if text]
     total, hits = 0.0, 0
     for word in search_words:
-        best_weight = max((weight * _score_word(word, text) for weight, text in weighted_texts), default=0.0)
+        scores = [weight * _score_word(word, text) for weight, text in weighted_texts]
+        best_weight = max(scores, default=0.0)
         if best_weight:
             hits += 1
             total += best_weight
@@ -152,7 +158,7 @@ def _score_texts(
 
 
 def _score_word(word: str, text: str) -> float:
-    """Return how well a word is found: a whole text, a beginning of a word, or somewhere inside."""
+    """Score the match of a word: the whole text, the beginning of a word, or inside a word."""
     if word == text:
         return 2.0
     at = text.find(word)

@@ -262,7 +262,7 @@ def _create_kind_cache() -> Cache[tuple[tuple[str, str], ...]]:
 def _list_searchable_standards(
     request: Request, context: ServiceContext, brand: PortalBrand
 ) -> tuple[tuple[str, str], ...]:
-    """List the standards with tables that the reader can search at once, here or at remote services of the site file."""
+    """List the standards whose tables the reader can search at once, here or at remote services of the site file."""
     try:
         published_state = context.site.get_published_state()
     except HvenError:  # error pages have a frame, too; the health page shows the error
@@ -274,7 +274,7 @@ def _list_searchable_standards(
     key = (published_state.version, catalogue.access_key, brand.portal, brand.collections, remote)
     cached_standards = standards_cache.find(key)
     if cached_standards is None:
-        present_kinds = {service.kind for service in remote}
+        present_kinds: set[str] = {service.kind for service in remote}
         for table in catalogue.iterate_tables():
             is_published = table.qualified_name in published_state.tables_by_name
             is_shown = not brand.collections or table.schema in brand.collections

@@ -1,6 +1,6 @@
-"""What browsers fetch beside the pages: the scripts and styles that ``web/`` was bundled into.
+"""Find the scripts and styles that ``web/`` was bundled into.
 
-Each under a name with a hash of its content.
+The name of each has a hash of its content.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("hven.portal")
 
 PORTAL_DIRECTORY = Path(__file__).parent.parent
-NO_COLOURS = (None, None)  # no colours but ours
+NO_COLOURS = (None, None)  # the default colours
 ASSETS_DIRECTORY = PORTAL_DIRECTORY / "assets"
 ASSET_MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -39,9 +39,9 @@ ASSET_MEDIA_TYPES = {
 
 @lru_cache(maxsize=1)
 def load_manifest() -> dict[str, Any]:
-    """Return what was bundled, by plain name, and in ``needs`` what each script imports at once.
+    """Return the bundled files by plain name, and in ``needs`` the imports of each script.
 
-    Without it pages are read and searched, but they are plain, and nothing in them moves.
+    Without the bundle, pages can be read and searched, but have no styles and no scripts.
     """
     try:
         manifest: dict[str, Any] = json.loads((ASSETS_DIRECTORY / "manifest.json").read_text())
@@ -57,7 +57,7 @@ def load_manifest() -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def find_asset_name(name: str, colours: Colours) -> str:
-    """Return the file name under which `name` is served now; empty if it was not built, or there is nothing in it."""
+    """Return the current file name of `name`; empty if the file was not built or is empty."""
     if name == "brand.css":
         style_sheet = write_style_sheet(colours)
         if style_sheet:
@@ -67,9 +67,9 @@ def find_asset_name(name: str, colours: Colours) -> str:
 
 
 def list_script_files(*script_names: str) -> list[str]:
-    """List the files of scripts and of all that they import at once, each once.
+    """List the files of scripts and of their imports, each once.
 
-    Browsers fetch them beside each other, and not one after the other.
+    Browsers fetch them in parallel.
     """
     manifest = load_manifest()
     files = [
@@ -82,7 +82,7 @@ def list_script_files(*script_names: str) -> list[str]:
 
 
 def find_asset(file: str, brands: Iterable[Colours]) -> tuple[bytes | Path, str] | None:
-    """Return what a file name stands for, and its media type; None: there is no such file now."""
+    """Return the content or the path of a file, and its media type; None if there is no such file now."""
     media_type = ASSET_MEDIA_TYPES.get(Path(file).suffix)
     if media_type is None or "/" in file or file.startswith("."):
         return None

@@ -1,6 +1,6 @@
-"""Where baskets are kept: a file for each reader who is logged in, files for those that are shared, by what is in them.
+"""Store baskets in files: one for each account, and one for each large shared basket.
 
-Others in the reader's cookie.
+Baskets of other readers, and small shared ones, are in cookies and addresses.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-BASKET_DIRECTORY = "baskets"  # below what the site keeps
-BASKET_COOKIE = "hven_basket"  # entries and token, of who is not logged in
-SHARED_LIFETIME_SECONDS = 365 * 86_400.0  # seconds
+BASKET_DIRECTORY = "baskets"  # in the data directory of the site
+BASKET_COOKIE = "hven_basket"  # number of entries and token, for readers without an account
+SHARED_LIFETIME_SECONDS = 365 * 86_400.0
 DAY_SECONDS = 86_400.0
-MAX_SHARED_BYTES = 256 * 1024**2  # bytes of those that are shared
-MAX_CACHED_ACCOUNTS = 4096  # readers whose number of entries a process remembers
+MAX_SHARED_BYTES = 256 * 1024**2  # of all shared baskets
+MAX_CACHED_ACCOUNTS = 4096  # accounts whose number of entries a process caches
 _TOKEN_PATTERN = re.compile(r"[0-9a-f]{40}")
 _COOKIE_PATTERN = re.compile(r"(\d{1,6})\.(~[\w-]{1,1600}|[0-9a-f]{40})", re.ASCII)
 
 
 class BasketStore:
-    """The baskets of a site; of all processes, whose changes wait for each other. Thread-safe.
+    """The baskets of a site. Thread-safe; changes of several processes wait for each other.
 
     Parameters
     ----------
     place
-        A directory, made when something is kept.
+        The directory, created when the first basket is stored.
     """
 
     def __init__(self, place: Path) -> None:
@@ -48,33 +48,35 @@ class BasketStore:
         self._last_sweep = 0.0
 
     def read_account_basket(self, account: str) -> Basket:
-        """Return a reader's basket; one that cannot be read is empty."""
+        """Return the basket of an account; an empty one if it cannot be read."""
         try:
             return baskets.parse_basket(self._build_path(account).read_bytes())
         except (FileNotFoundError, ParamError):
             return Basket()
 
     def count_entries(self, account: str) -> tuple[int, str]:
-        """Return how many entries a reader's basket has, and which state that is; cheap, every page tells it."""
+        """Return the number of entries of an account's basket, and its state; cheap, because every page needs it."""
         try:
             file_status = self._build_path(account).stat()
         except OSError:
             return 0, ""
-        page_context = f"{file_status.st_mtime_ns:x}-{file_status.st_size:x}"
+        file_state = f"{file_status.st_mtime_ns:x}-{file_status.st_size:x}"
         cached_count = self._entry_counts.get(account)
-        if cached_count is None or cached_count[0] != page_context:
+        if cached_count is None or cached_count[0] != file_state:
             if len(self._entry_counts) >= MAX_CACHED_ACCOUNTS:
                 self._entry_counts.clear()
-            cached_count = self._entry_counts[account] = page_context, self.read_account_basket(account).entry_count
-        return cached_count[1], page_context
+            entry_count = self.read_account_basket(account).entry_count
+            cached_count = (file_state, entry_count)
+            self._entry_counts[account] = cached_count
+        return cached_count[1], file_state
 
     def change_basket(self, account: str, edit: Callable[[Basket], Basket]) -> Basket:
-        """Change a reader's basket.
+        """Change the basket of an account.
 
         Raises
         ------
         ParamError
-            It is more than a basket holds.
+            The changed basket is too large.
         StorageError
             The disk is full.
         """
@@ -89,16 +91,16 @@ class BasketStore:
         return new_basket
 
     def remove_basket(self, account: str) -> None:
-        """Remove the basket of an account that is no more."""
+        """Remove the basket of a deleted account."""
         self._build_path(account).unlink(missing_ok=True)
 
     def store_shared(self, basket: Basket) -> str:
-        """Return the token of a basket; a large one is kept for a year after it was read last.
+        """Return the token of a basket; a large basket is stored until a year after its last use.
 
         Raises
         ------
         StorageError
-            There is no room for it.
+            The shared baskets take too much space.
         """
         inline = basket.to_inline_token()
         if inline:
@@ -113,7 +115,8 @@ class BasketStore:
             if self._last_sweep + DAY_SECONDS < time.time():
                 self._remove_expired()
             text = basket.to_text()
-            if sum(entry.stat().st_size for entry in os.scandir(self._shared_directory)) + len(text) > MAX_SHARED_BYTES:
+            stored_bytes = sum(entry.stat().st_size for entry in os.scandir(self._shared_directory))
+            if stored_bytes + len(text) > MAX_SHARED_BYTES:
                 raise StorageError(
                     "there is no room for more baskets to be shared", remedy="log in, and keep it as your own"
                 )
@@ -126,7 +129,7 @@ class BasketStore:
         Raises
         ------
         NotFoundError
-            There is none.
+            There is no such basket.
         """
         if token.startswith(baskets.INLINE_PREFIX):
             return baskets.open_inline_token(token)
@@ -147,13 +150,13 @@ class BasketStore:
     def _remove_expired(self) -> None:
         self._last_sweep = time.time()
         for path in self._shared_directory.iterdir():
-            with suppress(FileNotFoundError):  # another process sweeps, too
+            with suppress(FileNotFoundError):  # another process may remove it at the same time
                 if path.stat().st_mtime + SHARED_LIFETIME_SECONDS < self._last_sweep:
                     path.unlink()
 
 
 def parse_cookie(cookie: str | None) -> tuple[int, str]:
-    """Read a cookie: how many entries, and the token; nothing of one that is none."""
+    """Parse a cookie into the number of entries and the token; 0 and an empty text if it is invalid."""
     cookie_match = _COOKIE_PATTERN.fullmatch(cookie or "")
     if cookie_match:
         return (int(cookie_match[1]), cookie_match[2])
@@ -161,7 +164,7 @@ def parse_cookie(cookie: str | None) -> tuple[int, str]:
 
 
 def _write_atomically(path: Path, text: str) -> None:
-    """Write a file that is there as a whole, or not at all."""
+    """Write a file atomically."""
     partial_file = path.with_name(f".{secrets.token_hex(8)}")
     try:
         partial_file.write_text(text, encoding="utf-8")

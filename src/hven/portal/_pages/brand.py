@@ -1,4 +1,4 @@
-"""Whose pages these are: the site's, or those of one of its portals; and the style sheet of their colours."""
+"""The brand of pages: that of the site or of one of its portals; and the style sheet with its colours."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Portal, Settings
 
-DAY_BACKGROUND, NIGHT_BACKGROUND = (0xFD, 0xFD, 0xFB), (0x14, 0x16, 0x1B)  # of page.css, by day and in the dark
-MIN_CONTRAST = 4.6  # contrast of text (WCAG 2.2, 1.4.3: 4.5)
+DAY_BACKGROUND, NIGHT_BACKGROUND = (0xFD, 0xFD, 0xFB), (0x14, 0x16, 0x1B)  # of the light and the dark theme
+MIN_CONTRAST = 4.6  # of text; WCAG 2.2, 1.4.3 requires 4.5
 Colours = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortalBrand:
-    """What pages say of the place they belong to.
+    """The brand of pages.
 
     Attributes
     ----------
     portal
-        Its name; empty: the site itself.
+        Name of the portal; empty for the site itself.
     base
-        Address that the pages' own links begin with.
+        The first part of the pages' addresses.
     root
-        Address of the site, whose services every portal has.
+        Address of the site, whose services all portals share.
     collections
-        The only ones that are shown; empty: all.
+        The collections that the portal shows; empty: all.
     """
 
     portal: str
@@ -54,7 +54,7 @@ class PortalBrand:
 
 
 def find_brand(request: HTTPConnection, settings: Settings) -> PortalBrand:
-    """Find out to which portal a reader came."""
+    """Find the brand of the portal that a request came to."""
     portal: Portal | None = request.scope.get(PORTAL_SCOPE_KEY)
     root = get_site_url(request, settings)
     if portal is None:
@@ -105,10 +105,7 @@ def list_brand_colours(settings: Settings) -> Iterator[Colours]:
 
 @lru_cache(maxsize=64)
 def write_style_sheet(colours: Colours) -> bytes:
-    """Write the style sheet of a site.
-
-    Its own colours over ours, light and dark ones moved until text in them can be read.
-    """
+    """Write the style sheet with the colours of a site, adapted to the light and the dark theme for readable text."""
     names = [(name, colour) for name, colour in zip(("--accent", "--mark"), colours, strict=True) if colour]
     if not names:
         return b""
@@ -123,7 +120,7 @@ def write_style_sheet(colours: Colours) -> bytes:
 
 
 def adapt_contrast(colour: str, background: tuple[int, int, int]) -> str:
-    """Mix a colour with black or white until it stands out from the paper."""
+    """Mix a colour with black or white until its contrast with the background is sufficient."""
     rgb = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
     if _compute_luminance(background) > 0.5:
         target = 0

@@ -1,7 +1,7 @@
-"""Who edits which texts in the page.
+"""Decide who may edit texts in the pages.
 
-Operators all, curators of a project those of its collections, administrators those of their portal that they see as
-readers.
+Operators edit all texts. Curators of a project edit the texts of its collections. Administrators of a portal edit the
+texts of the portal, and those of its collections that they can see as readers.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ CURATOR_ROLE = "curator"
 
 
 def can_edit_portal(principal: Principal, context: ServiceContext, brand: PortalBrand) -> bool:
-    """Return whether a reader edits the first page and the news of a portal (or of the site).
+    """Return whether a reader may edit the first page and the news of a portal, or of the site.
 
-    They operate the site, or administer the portal.
+    Operators of the site and administrators of the portal may.
     """
     if principal.impersonator or principal.name is None:
         return False
@@ -28,16 +28,16 @@ def can_edit_portal(principal: Principal, context: ServiceContext, brand: Portal
         (portal_settings for portal_settings in context.site.settings.portals if portal_settings.name == brand.portal),
         None,
     )
-    return context.is_operator(principal) or (own_portal is not None and principal.name in own_portal.administrators)
+    if context.is_operator(principal):
+        return True
+    return own_portal is not None and principal.name in own_portal.administrators
 
 
 def can_edit_collection(principal: Principal, context: ServiceContext, resource: Resource) -> bool:
-    """Return whether a reader edits the texts of a collection.
+    """Return whether a reader may edit the texts of a collection.
 
-    They operate the site, curate its project, or administer its portal and know of it.
-
-    An administrator gets no right to see anything: titles and descriptions of a collection that is hidden from them are
-    its members' and the operators'.
+    Operators of the site, curators of the project, and administrators of the portal who can see the collection may.
+    Administrators get no right to see anything: only members and operators edit a collection that is hidden from them.
     """
     if principal.impersonator or principal.name is None:
         return False
@@ -49,7 +49,7 @@ def can_edit_collection(principal: Principal, context: ServiceContext, resource:
 
 
 def _can_see_collection(principal: Principal, context: ServiceContext, resource: Resource) -> bool:
-    """Return whether a reader knows of a collection: sees a table of it, or would if one were published."""
+    """Return whether a reader can see a table of a collection, or could see one if it were published."""
     published_state = context.site.get_published_state()
     if any(item.table.schema == resource.name for item in published_state.tables_by_name.values()):
         return any(
@@ -63,7 +63,7 @@ def _can_see_collection(principal: Principal, context: ServiceContext, resource:
 
 
 def list_editing_rights(principal: Principal, context: ServiceContext, brand: PortalBrand) -> tuple[str, ...]:
-    """Return what pages depend on of all that: nothing for most readers."""
+    """Return the editing rights on which the content of a page depends; empty for most readers."""
     if principal.impersonator or principal.name is None:
         return ()
     curator_groups = sorted(
@@ -71,4 +71,5 @@ def list_editing_rights(principal: Principal, context: ServiceContext, brand: Po
     )
     administered_collections = context.site.settings.list_administered_collections(principal.name)
     administered = sorted(administered_collections)
-    return (*(["portal"] if can_edit_portal(principal, context, brand) else []), *curator_groups, *administered)
+    portal_rights = ("portal",) if can_edit_portal(principal, context, brand) else ()
+    return (*portal_rights, *curator_groups, *administered)

@@ -1,6 +1,6 @@
-"""Markdown that a site's people write, as HTML.
+"""Render the Markdown of a site as HTML.
 
-Raw HTML stays text, addresses are checked, headings go below the page's own.
+Raw HTML stays text, addresses are checked, headings are placed below the page's own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_FILE_BYTES = 1_000_000  # bytes of a file
+    from markdown_it.token import Token
+
+MAX_FILE_BYTES = 1_000_000
 _ABSOLUTE_ADDRESS_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|//")
 
 
@@ -27,29 +29,25 @@ def _create_parser() -> MarkdownIt:
 def render_markdown(
     text: str, *, heading_offset: int = 1, base_address: str = "", first_paragraph_only: bool = False
 ) -> Markup:
-    """Write Markdown as HTML.
+    """Render Markdown as HTML.
 
     Parameters
     ----------
     heading_offset
-        Levels that headings go down: the page has a first one already.
+        Number of levels by which headings are lowered; the page has a heading of the first level already.
     base_address
-        Address before those of pictures and pages that stand beside the text.
+        Address of the folder of the text, put before relative addresses of pictures and pages.
     first_paragraph_only
-        True: its first paragraph alone.
+        Whether to render only the first paragraph.
     """
     parser = _create_parser()
     tokens = parser.parse(text)
     if first_paragraph_only:
-        first_token = next(
-            (
-                token_number
-                for token_number, candidate in enumerate(tokens)
-                if candidate.type == "paragraph_open" and not candidate.level
-            ),
-            len(tokens),
+        paragraph_places = (
+            place for place, token in enumerate(tokens) if token.type == "paragraph_open" and not token.level
         )
-        tokens = tokens[first_token : first_token + 3]  # its end is the third
+        first_place = next(paragraph_places, len(tokens))
+        tokens = tokens[first_place : first_place + 3]  # opening, text and end of the paragraph
     for token in tokens:
         if token.type in {"heading_open", "heading_close"}:
             token.tag = f"h{min(int(token.tag[1]) + heading_offset, 6)}"
@@ -59,25 +57,33 @@ def render_markdown(
                 token.attrs["class"] = "n"
         for child in token.children or ():
             if child.type == "image":
-                address = str(child.attrs.get("src", ""))
-                if _ABSOLUTE_ADDRESS_PATTERN.match(address) or address.startswith("/"):
-                    child.attrs["src"] = address
-                else:
-                    child.attrs["src"] = f"{base_address}{address}"
-                child.attrs["loading"] = "lazy"
+                _resolve_picture(child, base_address)
             elif child.type == "link_open":
-                address = str(child.attrs.get("href", ""))
-                if _ABSOLUTE_ADDRESS_PATTERN.match(address):
-                    child.attrs["rel"] = "noopener"
-                elif base_address and not address.startswith(("/", "#", "?")):
-                    child.attrs["href"] = f"{base_address}{address.removesuffix('.md')}"
-    # what was written is the reader's work: raw HTML is off, and it escapes all texts
+                _resolve_link(child, base_address)
+    # the HTML is safe: the parser keeps raw HTML as text and escapes all texts
     html = parser.renderer.render(tokens, parser.options, {})
-    return Markup(html.replace("<pre>", '<pre tabindex="0">'))  # noqa: S704  (what scrolls is reached by keyboard)
+    return Markup(html.replace("<pre>", '<pre tabindex="0">'))  # noqa: S704  (the keyboard reaches what scrolls)
+
+
+def _resolve_picture(token: Token, base_address: str) -> None:
+    """Complete the address of a picture; browsers load it when it comes into view."""
+    address = str(token.attrs.get("src", ""))
+    is_absolute = _ABSOLUTE_ADDRESS_PATTERN.match(address) or address.startswith("/")
+    token.attrs["src"] = address if is_absolute else f"{base_address}{address}"
+    token.attrs["loading"] = "lazy"
+
+
+def _resolve_link(token: Token, base_address: str) -> None:
+    """Complete the address of a link to another page of the site; mark links to other sites."""
+    address = str(token.attrs.get("href", ""))
+    if _ABSOLUTE_ADDRESS_PATTERN.match(address):
+        token.attrs["rel"] = "noopener"
+    elif base_address and not address.startswith(("/", "#", "?")):
+        token.attrs["href"] = f"{base_address}{address.removesuffix('.md')}"
 
 
 def split_first_heading(text: str) -> tuple[str, str]:
-    """Cut the heading off that a text begins with; return it as plain text, and the rest."""
+    """Split a text into its first heading, as plain text, and the rest."""
     lines = text.lstrip("\ufeff\n\r ").splitlines()
     if lines and lines[0].startswith("# "):
         return lines[0][2:].strip().rstrip("#").strip(), "\n".join(lines[1:]).strip()
@@ -101,14 +107,11 @@ def to_plain_text(text: str, max_characters: int = 300) -> str:
 
 
 def read_site_file(path: Path, site_directory: Path) -> str | None:
-    """Read a file of a site; None: it is not there, leads out of the site, or is far too big."""
+    """Read a file of a site; None if it does not exist, is outside of the site or larger than `MAX_FILE_BYTES`."""
     try:
         resolved_path = path.resolve()
-        if (
-            not resolved_path.is_relative_to(site_directory.resolve())
-            or not resolved_path.is_file()
-            or resolved_path.stat().st_size > MAX_FILE_BYTES
-        ):
+        is_site_file = resolved_path.is_relative_to(site_directory.resolve()) and resolved_path.is_file()
+        if not is_site_file or resolved_path.stat().st_size > MAX_FILE_BYTES:
             return None
         return resolved_path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -116,8 +119,9 @@ def read_site_file(path: Path, site_directory: Path) -> str | None:
 
 
 def read_translated_file(path: Path, site_directory: Path, language: str) -> str | None:
-    """Read a file in a language: ``home.fr.md`` beside ``home.md``; else the one without a language."""
-    translated_text = read_site_file(path.with_name(f"{path.stem}.{language}{path.suffix}"), site_directory)
+    """Read the translation of a file, like ``home.fr.md`` beside ``home.md``; without one, the file itself."""
+    translated_path = path.with_name(f"{path.stem}.{language}{path.suffix}")
+    translated_text = read_site_file(translated_path, site_directory)
     if translated_text is None:
         return read_site_file(path, site_directory)
     return translated_text

@@ -1,4 +1,7 @@
-"""The words of the pages: English stands in the templates and the code, the other languages in catalogues of gettext, ``texts/<language>.po``."""
+"""Read the texts of the pages.
+
+English stands in templates and code, other languages in gettext catalogues ``texts/<language>.po``.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ LANGUAGE_COOKIE = "hven_language"
 
 @lru_cache(maxsize=1)
 def list_languages() -> tuple[str, ...]:
-    """List all languages that pages are written in, English first."""
+    """List the languages of the pages, English first."""
     return (DEFAULT_LANGUAGE, *sorted(path.stem for path in CATALOGUE_DIRECTORY.glob("*.po")))
 
 
 @lru_cache(maxsize=32)
 def load_texts(language: str, section: str = "pages") -> Mapping[str, str]:
-    """Return English -> `language`, of the ``pages`` (made on the server), the ``browser`` (its scripts) and ``faults``."""
+    """Return the texts in `language` by English text, of the ``pages``, the ``browser``'s scripts and ``faults``."""
     translations = dict(_load_catalogue(language).get(section, {}))
     if section == "pages":
         for group in ("functions", "panes", "protocols"):
@@ -37,10 +40,10 @@ def load_texts(language: str, section: str = "pages") -> Mapping[str, str]:
 
 @lru_cache(maxsize=8)
 def _load_catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
-    """Read what is translated, by its context."""
+    """Read the translations of a catalogue, by context."""
     translations: dict[str, dict[str, str]] = {}
     if language != DEFAULT_LANGUAGE:
-        from polib import pofile  # noqa: PLC0415  (for readers of other languages)
+        from polib import pofile  # noqa: PLC0415  (only for other languages)
 
         for entry in pofile(str(CATALOGUE_DIRECTORY / f"{language}.po")).translated_entries():
             translations.setdefault(entry.msgctxt, {})[entry.msgid] = entry.msgstr
@@ -50,8 +53,8 @@ def _load_catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
 def choose_language(request: Request, default_language: str = DEFAULT_LANGUAGE) -> str:
     """Choose the language of an answer.
 
-    What the address says (``?lang=``), what was chosen before (a cookie), what the browser asks for,
-    `default_language`.
+    The address (``?lang=``), the cookie of an earlier choice, the browser's languages and `default_language` count in
+    this order.
     """
     for chosen in (request.query_params.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
         if chosen in list_languages():
@@ -61,7 +64,7 @@ def choose_language(request: Request, default_language: str = DEFAULT_LANGUAGE) 
 
 @cache_results(256)
 def _parse_accept_language(header: str, default_language: str = DEFAULT_LANGUAGE) -> str:
-    """Read Accept-Language (RFC 9110 section 12.5.4); what cannot be read counts for nothing."""
+    """Read Accept-Language (RFC 9110 section 12.5.4); items with an invalid weight are ignored."""
     best_language, weight = default_language, 0.0
     for item in header.split(","):
         name, _, quality = item.strip().partition(";q=")

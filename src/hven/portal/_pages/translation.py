@@ -1,9 +1,9 @@
-"""What is wrong and what helps, in the reader's language.
+"""Translate messages and remedies of errors to the reader's language.
 
-Code says it in English with `hven.model.errors.format_message`, pages translate it as they show it.
+Code writes messages in English with `hven.model.errors.format_message`; pages translate them.
 
-Catalogues have messages in the context ``faults``, by the English as the code writes it. A value that was said itself
-is told in the reader's language too, any other stays as it is; what has no translation stays English, as a whole.
+Catalogues have messages in the context ``faults``, by their English template. A value that is itself a message is
+translated, too; other values stay as they are. A message with a part that has no translation stays English.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class MessageTranslator:
-    """All messages in one language; called with a message, it gives that in the language, or as it is."""
+    """Translator of messages to one language; a message without a translation stays as it is."""
 
     def __init__(self, language: str) -> None:
         self.language = language
@@ -31,25 +31,24 @@ class MessageTranslator:
         return self._translate(format_message(message)) or message
 
     def translate_fault(self, error: HvenError) -> dict[str, str]:
-        """Return what is wrong and what helps."""
+        """Return the translated message and remedy of an error."""
         return {"message": self(error.message), "remedy": self(error.remedy)}
 
     def translate_error(self, error: BaseException, request_id: str = "") -> str:
-        """Phrase an error as `hven.services.write_error_message` does."""
+        """Translate the text that `hven.services.write_error_message` writes for an error."""
         return self(services.write_error_message(error, request_id))
 
     def _translate(self, message: TranslatableMessage) -> str | None:
-        """Translate it with all that was said in it; None: something has no translation."""
+        """Translate a message and the messages among its values; None if one of them has no translation."""
         translation = self._translations.get(message.template)
-        if translation is None:  # words of ADQL, signs and numbers are no English
+        if translation is None:  # words of ADQL, signs and numbers need no translation
             if message == message.upper() and not message.values:
                 return message
             return None
-        translated_values = {
-            name: self._translate(value)
-            for name, value in message.values.items()
-            if isinstance(value, TranslatableMessage)
-        }
+        translated_values = {}
+        for name, value in message.values.items():
+            if isinstance(value, TranslatableMessage):
+                translated_values[name] = self._translate(value)
         if None in translated_values.values():
             return None
         if message.values:
@@ -59,7 +58,7 @@ class MessageTranslator:
 
 @lru_cache(maxsize=8)
 def get_message_translator(language: str = DEFAULT_LANGUAGE) -> MessageTranslator:
-    """Return the messages of a language; in English they stay as they are."""
+    """Return the translator to a language; the one to English returns messages unchanged."""
     return MessageTranslator(language)
 
 

@@ -37,7 +37,8 @@ MAX_FORM_BYTES = 1024  # of a request
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/access`` (GET), ``/access/end`` and ``/access/as`` (POST).
 
-    With ``/access/end`` an operator revokes a grant; with ``/access/as`` an operator begins or ends to look as another user.
+    With ``/access/end`` an operator revokes a grant; with ``/access/as`` an operator begins or ends to look as another
+    user.
     """
     endpoints = _AccessEndpoints(context)
     route = create_route("/access", endpoints.show_access, TEXT_LINE_ERRORS)

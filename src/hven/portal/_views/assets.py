@@ -1,6 +1,6 @@
-"""``/assets/NAME-HASH.css|js``: styles and scripts of the pages.
+"""Serve ``/assets/NAME-HASH.css|js``: styles and scripts of the pages.
 
-A name stands for one content for ever, so browsers keep it.
+The content of a name never changes, so browsers keep it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,11 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 IMMUTABLE_CACHE_CONTROL = "public, max-age=31536000, immutable"
-MAX_COMPRESSED_BYTES = (
-    300_000  # bytes; what is bigger is sent as a file, and compressed by nobody but the proxy before us
-)
+MAX_COMPRESSED_BYTES = 300_000  # larger files are sent as they are; a proxy may compress them
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/assets/{file}``."""
+    """Build the routes of the assets."""
 
     async def send_asset(request: Request) -> Response:
         brand_colours = list_brand_colours(context.site.settings)
@@ -46,7 +44,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return services.answer_with_body(request, body, headers)
 
     async def send_sky_tile(request: Request) -> Response:
-        """Return a file of the drawn sky: a HiPS of a few tiles, for maps without any outside network."""
+        """Send a file of the drawn sky: a HiPS of a few tiles, for maps without access to other hosts."""
         path = (ASSETS_DIRECTORY / "sky" / request.path_params["path"]).resolve()
         if not path.is_relative_to(ASSETS_DIRECTORY.resolve() / "sky") or not path.is_file():
             return PlainTextResponse("there is no such tile\n", 404)
@@ -54,7 +52,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return FileResponse(path, headers={"content-type": kind, "cache-control": "public, max-age=86400"})
 
     async def send_base_map(request: Request) -> Response:
-        """Return a base map of a body."""
+        """Send a base map of a body."""
         base_map = body_maps.find_base_map(request.path_params["name"], context.site.settings.directory)
         if base_map is None:
             return PlainTextResponse("there is no such map\n", 404)

@@ -1,7 +1,4 @@
-"""What a basket has for the reader who looks at it.
-
-Whose basket it is, and of each table that they may know of the rows and searches.
-"""
+"""The rows and searches of a basket, as far as the reader may see them."""
 
 from __future__ import annotations
 
@@ -25,24 +22,24 @@ if TYPE_CHECKING:
     from hven.portal._views.page_formats import PageContext
     from hven.portal._views.table_view import TableView
 
-PRIVATE_HEADERS = {"cache-control": "private, no-store"}  # it is of one reader
-TOKEN_PATH_PARAMETER = "token"  # of the address  # noqa: S105
+PRIVATE_HEADERS = {"cache-control": "private, no-store"}  # the answer is of one reader
+TOKEN_PATH_PARAMETER = "token"  # a parameter of the path  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedBasket:
-    """The basket that a request is about.
+    """The basket of a request.
 
     Attributes
     ----------
     address
-        Address that what is asked of it begins with.
+        The first part of the addresses of its downloads.
     token
-        By which it is shared; empty: it is what a reader keeps, who is logged in.
+        The token of a shared basket; empty for the basket of a logged-in user.
     is_own
-        It is the reader's own, and may be changed.
+        Whether it is the user's own basket, which they may change.
     is_known
-        Their own is not empty because nothing was ever put into it.
+        False if the user never had a basket.
     """
 
     basket: Basket
@@ -54,16 +51,16 @@ class RequestedBasket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BasketTable:
-    """What a basket has of a table that its reader may know of.
+    """The part of a basket that is of one visible table.
 
     Attributes
     ----------
     view
-        All of its rows.
+        View of all of its rows.
     ticked_view
-        Those that were ticked.
+        View of the ticked rows.
     searches
-        Addresses and what they ask; one with faults finds nothing.
+        Query strings of addresses, and their searches; a search with faults finds nothing.
     """
 
     part: BasketPart
@@ -73,12 +70,12 @@ class BasketTable:
 
 
 def find_requested_basket(page_context: PageContext) -> RequestedBasket:
-    """Return the basket that a request is about: of its address, else the reader's own.
+    """Return the basket of a request: that of its address, or the user's own.
 
     Raises
     ------
     NotFoundError
-        Nothing has this address.
+        There is no basket with this token.
     """
     basket_store = get_basket_store(page_context.context)
     basket_address = f"{page_context.base}/basket"
@@ -86,13 +83,13 @@ def find_requested_basket(page_context: PageContext) -> RequestedBasket:
     if token:
         basket = basket_store.open_shared(token)
         return RequestedBasket(basket=basket, address=f"{basket_address}/{token}", token=token, is_own=False)
-    if page_context.principal.name is not None:
-        return RequestedBasket(
-            basket=Basket()
-            if page_context.principal.impersonator
-            else basket_store.read_account_basket(page_context.principal.name),
-            address=basket_address,
-        )
+    principal = page_context.principal
+    if principal.name is not None:
+        if principal.impersonator:
+            basket = Basket()
+        else:
+            basket = basket_store.read_account_basket(principal.name)
+        return RequestedBasket(basket=basket, address=basket_address)
     cookie = parse_cookie(page_context.request.cookies.get(BASKET_COOKIE))
     token = cookie[1]
     try:
@@ -110,9 +107,11 @@ def _build_empty_basket(basket_address: str) -> RequestedBasket:
 
 
 def list_basket_tables(
-    page_context: PageContext, basket: Basket, prepare_runner: Callable[[QueryRunner], QueryRunner] = lambda road: road
+    page_context: PageContext,
+    basket: Basket,
+    prepare_runner: Callable[[QueryRunner], QueryRunner] = lambda runner: runner,
 ) -> Iterator[BasketTable]:
-    """Yield what of a basket is of tables that this reader may know of."""
+    """Yield the parts of a basket whose tables the reader may see."""
     visible_tables = list_visible_tables(page_context)
     for part in basket.parts:
         if part.table_path in visible_tables:
@@ -122,7 +121,7 @@ def list_basket_tables(
 
 
 def list_visible_tables(page_context: PageContext) -> dict[str, Table]:
-    """Return the tables that a reader may know of, as baskets name them."""
+    """Return the tables that a reader may see, by their paths in baskets."""
     return {
         build_table_path(table): table
         for table in page_context.catalogue.iterate_tables()
@@ -131,18 +130,12 @@ def list_visible_tables(page_context: PageContext) -> dict[str, Table]:
 
 
 def find_other_portal_tables(page_context: PageContext, basket: Basket) -> set[str]:
-    """Return the tables of a basket that other portals of the site show.
-
-    Here they are as little as there would be no such rows.
-    """
-    all_tables = (
-        page_context.published_state.get_catalogue(
-            page_context.principal, page_context.context.policies
-        ).iterate_tables()
-        if page_context.brand.collections
-        else ()
-    )
-    other_paths = {build_table_path(table) for table in all_tables} - set(list_visible_tables(page_context))
+    """Return the tables of a basket that other portals of the site show; this portal does not mention them."""
+    if not page_context.brand.collections:
+        return set()
+    catalogue = page_context.published_state.get_catalogue(page_context.principal, page_context.context.policies)
+    all_paths = {build_table_path(table) for table in catalogue.iterate_tables()}
+    other_paths = all_paths - set(list_visible_tables(page_context))
     return {part.table_path for part in basket.parts if part.table_path in other_paths}
 
 
@@ -154,25 +147,20 @@ def _build_basket_table(part: BasketPart, table_view: TableView, page_context: P
         view_search = parse_view_search(table_view, page_context, pairs)
         searches.append((address, view_search))
     valid_searches = [parsed_search for _, parsed_search in searches if not parsed_search.faults]
-    union = baskets.search_any(table_view.table, [*([key_search] if part.row_keys else []), *valid_searches])
+    union_searches = [key_search, *valid_searches] if part.row_keys else valid_searches
+    union = baskets.search_any(table_view.table, union_searches)
     view = replace(table_view, search=union)
     ticked_view = replace(table_view, search=key_search)
-    return BasketTable(
-        part=part,
-        view=view,
-        ticked_view=ticked_view,
-        searches=tuple(searches),
-    )
+    return BasketTable(part=part, view=view, ticked_view=ticked_view, searches=tuple(searches))
 
 
 def select_visible_keys(basket_table: BasketTable) -> BasketPart:
-    """Return of what was ticked in a table those rows that the reader sees: keys of no others are ever told to them."""
+    """Return the ticked rows that the reader may see; no page shows the keys of others."""
     keys: set[str] = set()
     primary = basket_table.view.table.primary
     if basket_table.part.row_keys and primary:
-        visible_rows = basket_table.ticked_view.runner.fetch_table(
-            basket_table.ticked_view.search.build_query(columns=list(primary))
-        )
+        key_query = basket_table.ticked_view.search.build_query(columns=list(primary))
+        visible_rows = basket_table.ticked_view.runner.fetch_table(key_query)
         keys = set(row_pages.format_keys(visible_rows, primary))
     lines = (tuple(key for key in line if key in keys) for line in basket_table.part.row_keys)
     row_keys = tuple(line for line in lines if line)
@@ -180,9 +168,8 @@ def select_visible_keys(basket_table: BasketTable) -> BasketPart:
 
 
 def count_rows(table_view: TableView) -> int | None:
-    """Count rows; None: nobody could say in time, or it cannot be asked."""
+    """Count the rows of a view; None if that fails or takes too long."""
     try:
-        row_count = row_pages.count_rows(table_view.search, table_view.runner, timeout_seconds=5.0)
-        return row_count.rows
+        return row_pages.count_rows(table_view.search, table_view.runner, timeout_seconds=5.0).rows
     except HvenError:
         return None

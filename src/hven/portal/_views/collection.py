@@ -375,7 +375,7 @@ def _describe_table(
     faces = [face for face in all_faces if face.applies(table) and table.is_served_by(face.name)]
     table_address = build_table_address(page_context.base, table)
     # standards first; every portal's services are the site's
-    examples = []
+    examples: list[Any] = []
     for face in sorted(faces, key=lambda face: not face.standard_ids):
         examples += face.list_all_examples(published_table, page_context.brand.root)
     forms = [

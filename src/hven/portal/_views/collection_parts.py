@@ -1,6 +1,6 @@
-"""Parts of a collection that have a page of their own.
+"""Serve two further pages of a collection.
 
-``/collections/NAME/columns`` (the data dictionary) and ``/downloads`` (all ways to take it whole).
+``/collections/NAME/columns`` is the data dictionary, ``/collections/NAME/downloads`` lists all ways to download it.
 """
 
 from __future__ import annotations
@@ -30,28 +30,23 @@ PART_TEMPLATES = {"columns": "columns.html", "downloads": "downloads.html"}
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route both pages, and their JSON twins."""
+    """Build the routes of both pages and of their JSON."""
     counts = VisibleRowCounts(context)
 
     def build_endpoint(part_name: str) -> Callable[[PageContext], Awaitable[PageContent]]:
         async def show_part(page_context: PageContext) -> PageContent:
             schema = page_context.find_collection()
-            published = [
-                table for table in schema.tables if table.qualified_name in page_context.published_state.tables_by_name
-            ]
-            table_count = counts.count_tables(page_context.published_state, published, page_context.principal)
-            description = describe_collection(
-                schema,
-                page_context,
-                await table_count,
-            )
-            part_facts = await anyio.to_thread.run_sync(
-                _gather_ranges if part_name == "columns" else _gather_downloads, description, page_context
-            )
-            json_content = {
-                "name": description["name"],
-                **(collection_to_json(description, page_context) if part_name == "columns" else part_facts),
-            }
+            published_state = page_context.published_state
+            published = [table for table in schema.tables if table.qualified_name in published_state.tables_by_name]
+            row_counts = await counts.count_tables(published_state, published, page_context.principal)
+            description = describe_collection(schema, page_context, row_counts)
+            if part_name == "columns":
+                part_facts = await anyio.to_thread.run_sync(_gather_ranges, description, page_context)
+                json_facts = collection_to_json(description, page_context)
+            else:
+                part_facts = await anyio.to_thread.run_sync(_gather_downloads, description, page_context)
+                json_facts = part_facts
+            json_content = {"name": description["name"], **json_facts}
             template_values = {"collection": description, **part_facts}
             return PageContent(
                 template=PART_TEMPLATES[part_name],
@@ -76,7 +71,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _gather_ranges(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
-    """Say of each column what its values are; nothing that was counted over rows that the reader may not see."""
+    """Gather the value ranges of all columns; none for tables with rows that the reader may not see."""
     runner = build_runner(page_context)
     ranges_by_table: dict[str, Mapping[str, Any]] = {}
     for table in description["tables"]:
@@ -95,10 +90,10 @@ def _gather_downloads(description: Mapping[str, Any], page_context: PageContext)
     for table in description["tables"]:
         table_address = table["address"]
         table_model = table["table"]
-        format_links = [
-            {"name": label, "url": f"{table_address}/download?{urlencode({'_as': name, '_all': '1'})}"}
-            for name, label in formats.list_menu_entries()
-        ]
+        format_links = []
+        for name, label in formats.list_menu_entries():
+            query = urlencode({"_as": name, "_all": "1"})
+            format_links.append({"name": label, "url": f"{table_address}/download?{query}"})
         if list_link_columns(table_model):
             kinds = (*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS)
         else:
@@ -115,4 +110,5 @@ def _gather_downloads(description: Mapping[str, Any], page_context: PageContext)
                 "files": table_model.utype == FILES_UTYPE,
             }
         )
-    return {"tables": tables, "descriptor": f"{page_context.base}/collections/{quote(description['name'])}/descriptor"}
+    collection_address = f"{page_context.base}/collections/{quote(description['name'])}"
+    return {"tables": tables, "descriptor": f"{collection_address}/descriptor"}

@@ -1,8 +1,7 @@
-"""``/collections/NAME/TABLE/else?_row=KEY``.
+"""Serve ``/collections/NAME/TABLE/else?_row=KEY``: rows of other tables at the time and place of a row.
 
-What else there is at the time and place of a row, of each table how many rows, with the address that shows them.
-
-Who reads the page waits 200 ms; with ``_wait=1`` for tables that take longer, which are told to be late before.
+The answer has the number of rows of each table, with the address that shows them. It comes after 200 ms at most, and
+tables without a count yet are marked as late. With ``_wait=1`` the answer waits for these tables, too.
 """
 
 from __future__ import annotations
@@ -26,20 +25,18 @@ if TYPE_CHECKING:
     from hven.portal._explore.global_search import TargetResult
     from hven.services.face import ServiceContext
 
-QUICK_TIMEOUT_SECONDS, COUNT_TIMEOUT_SECONDS = 0.2, 5.0  # seconds
+QUICK_TIMEOUT_SECONDS = 0.2  # of an answer without ``_wait=1``
+COUNT_TIMEOUT_SECONDS = 5.0
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Return the one address."""
+    """Build the route."""
 
     async def answer_surroundings(page_context: PageContext) -> PageContent:
         def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
             table_view = read_table_view(page_context, ignored_parameters=("_wait",))
             runner = table_view.runner.with_start_callback(running_queries.add_query)
-            return _list_concurrent_rows(
-                replace(table_view, runner=runner),
-                page_context,
-            )
+            return _list_concurrent_rows(replace(table_view, runner=runner), page_context)
 
         return PageContent(template="", template_values=await run_while_connected(page_context.request, build_answer))
 
@@ -48,17 +45,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 def _list_concurrent_rows(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     runner = table_view.runner
-    time_and_place = concurrent_rows.locate_row(
-        row_pages.fetch_row(table_view.search, runner, table_view.search.row), table_view.table, runner
-    )
-    tables = [
-        table
-        for table in page_context.catalogue.iterate_tables()
-        if table.qualified_name in page_context.published_state.tables_by_name
-        and table.release is None
-        and table.schema
-        in page_context.published_state.resources  # what is made of other tables' rows would count them again
-    ]
+    row = row_pages.fetch_row(table_view.search, runner, table_view.search.row)
+    time_and_place = concurrent_rows.locate_row(row, table_view.table, runner)
+    published_state = page_context.published_state
+    tables = []
+    for table in page_context.catalogue.iterate_tables():
+        is_published = table.qualified_name in published_state.tables_by_name and table.release is None
+        # a schema that is no collection has rows of other tables, which would be counted again
+        if is_published and table.schema in published_state.resources:
+            tables.append(table)
     related_tables = concurrent_rows.list_related_tables(
         time_and_place, tables, runner, titles=list_collection_titles(page_context)
     )
@@ -69,11 +64,11 @@ def _list_concurrent_rows(table_view: TableView, page_context: PageContext) -> d
     related_results = concurrent_rows.count_related_rows(
         related_tables, runner, timeout_seconds=COUNT_TIMEOUT_SECONDS, wait_seconds=wait_seconds
     )
-    lines = [
-        _describe_line(other, target_result, page_context)
-        for other, target_result in related_results
-        if target_result.status == "late" or (target_result.row_count or 0) > (other.target.table == table_view.table)
-    ]
+    lines = []
+    for other, target_result in related_results:
+        own_rows = 1 if other.target.table == table_view.table else 0
+        if target_result.status == "late" or (target_result.row_count or 0) > own_rows:
+            lines.append(_describe_line(other, target_result, page_context))
     return {
         "begin": "" if time_and_place.begin is None else concurrent_rows.format_instant(time_and_place.begin),
         "end": "" if time_and_place.end is None else concurrent_rows.format_instant(time_and_place.end),
@@ -88,10 +83,7 @@ def _describe_line(
     related_table: concurrent_rows.RelatedTable, target_result: TargetResult, page_context: PageContext
 ) -> dict[str, Any]:
     table = related_table.target.table
-    if table is not None:
-        table_address = build_table_address(page_context.base, table)
-    else:
-        table_address = ""
+    table_address = "" if table is None else build_table_address(page_context.base, table)
     return {
         "key": related_table.target.key,
         "title": related_table.target.title,

@@ -1,4 +1,4 @@
-"""How many rows each reader may see: counted by the road of all queries where a policy hides some."""
+"""Count the rows that a reader may see; where a policy hides rows, with a query as this reader."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class VisibleRowCounts:
-    """How many rows of each table a reader may see.
+    """Counts of the rows of tables that a reader may see.
 
-    Counted once for each state of the holdings, if policies hide some (`QueryRunner.fetch_table`).
+    Where policies hide rows, they are counted once for each published state (`QueryRunner.fetch_table`).
     """
 
     def __init__(self, context: ServiceContext) -> None:
@@ -36,7 +36,7 @@ class VisibleRowCounts:
     async def count_tables(
         self, published_state: PublishedState, tables: Sequence[Table], principal: Principal
     ) -> dict[str, int | None]:
-        """Return the numbers by qualified name; None for what was not counted: a view, or the service is too busy."""
+        """Return the row counts by qualified name; None if not counted: for a view, or while the service is busy."""
         row_counts = {
             table.qualified_name: published_state.tables_by_name[table.qualified_name].rows for table in tables
         }
@@ -56,9 +56,9 @@ class VisibleRowCounts:
     async def count_lines(
         self, published_state: PublishedState, tables: Sequence[Table], principal: Principal
     ) -> dict[str, int | None]:
-        """Return how many observations there are in the tables whose rows are files of these, by qualified name; None.
+        """Count the observations of tables whose rows are files of observations, by qualified name.
 
-        Not counted in time.
+        The count is None if the time was too short.
         """
         runner = QueryRunner(
             site=self._context.site,
@@ -83,20 +83,17 @@ def count_observation_lines(tables: Sequence[Table], runner: QueryRunner) -> dic
 
 
 def find_row_noun(table: Table, runner: QueryRunner) -> str:
-    """Return what the rows of a table are, for one reader.
-
-    ``files`` where these are files, of observations or of other tables, else ``rows``.
-    """
+    """Return the noun for the rows of a table: ``files`` if they are files, else ``rows``."""
     return file_rows.choose_row_noun(table, runner.find_published_table(table))
 
 
 def sum_amounts(tables: Iterable[tuple[Table, int | None, bool, int | None]]) -> tuple[Amount, ...]:
-    """Add up what tables have, each kind of thing by itself; what was not counted is left out.
+    """Add up the amounts of tables by noun; tables without a count are left out.
 
     Parameters
     ----------
     tables
-        Each with its number of rows, whether these are files of observations, and the number of observations.
+        Each table with its row count, whether its rows are files of observations, and its number of observations.
     """
     sums: dict[str, int] = {}
     for table, rows, observed, lines in tables:

@@ -1,6 +1,6 @@
-"""``/collections/NAME/cube/PATH`` for people.
+"""Serve ``/collections/NAME/cube/PATH`` as a page: the images and cubes of a file.
 
-A file's images and cubes, looked into by the script ``cube``, which asks the same address.
+The script ``cube`` shows them; it fetches the data from the same address.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 def render_cube_page(request: Request, context: ServiceContext, file_facts: Mapping[str, Any]) -> Response:
-    """Write the page of a file.
+    """Render the page of a file.
 
     Parameters
     ----------
     request, context
-        Of the face.
+        The request and the context of the face.
     file_facts
-        The file's ``medium``, ``bytes``, and those of a ``copy`` for spectra that the reader may have made; or the
-        ``fault`` why there is none.
+        The file's ``medium`` and ``bytes``, and the bytes of a ``copy`` for spectra that the reader can order; or the
+        ``fault`` that prevents the page.
     """
     if "fault" in file_facts:
         error_responder = build_error_responder(context, suggest_pages=True, with_switches=True)

@@ -109,7 +109,8 @@ def read_whole_number(page_context: PageContext, name: str, default: int, max_va
 def find_page_offset(table_view: TableView, page_context: PageContext) -> int:
     """Return the offset at which a page begins.
 
-    If the table's state of the earlier page is lost, the page continues in the present state behind that page's last row.
+    If the table's state of the earlier page is lost, the page continues in the present state behind that page's last
+    row.
     """
     offset = read_whole_number(page_context, OFFSET_PARAMETER, 0, 10**15)
     if not (table_view.is_state_lost and offset):
@@ -268,10 +269,11 @@ def _list_row_links(table_view: TableView, page_context: PageContext, page: row_
         return []
     runner = table_view.runner
     value = page.rows.column(column_names.index(key.name))[0].as_py()
+    identifiers = [] if value is None else [str(value)]
     base = services.get_base_url(page_context.request, page_context.context.site.settings)
     link_rows = datalinks.list_row_links(
         table,
-        [] if value is None else [str(value)],
+        identifiers,
         principal=runner.principal,
         site=runner.site,
         policies=runner.policies,
@@ -483,8 +485,8 @@ def _answer_names(table_view: TableView, page_context: PageContext) -> dict[str,
 def _answer_places(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return where the rows are.
 
-    ``_view_at`` is the shown part of the map: ``lon,lat,radius`` on the sky, ``west,south,east,north`` on a body. ``_c``
-    is a column to colour by.
+    ``_view_at`` is the shown part of the map: ``lon,lat,radius`` on the sky, ``west,south,east,north`` on a body.
+    ``_c`` is a column to colour by.
     """
     map_kind = map_frames.classify_map(table_view.table)
     if not map_kind:

@@ -1,6 +1,6 @@
-"""What the flags of a table say, for people.
+"""Describe the quality flags of a table for its page.
 
-How many rows break each rule, by what they are counted by, and how that was in earlier publications.
+The description has the number of rows that break each rule, in all and by group, and their history.
 """
 
 from __future__ import annotations
@@ -20,26 +20,24 @@ MAX_TREND_RUNS = 20  # publications that a trend shows
 
 
 def describe_validity(table: Table, page_context: PageContext) -> dict[str, Any] | None:
-    """Count; None if nothing is flagged, or if the reader sees some rows only: the counts are of all."""
+    """Describe the flags of a table.
+
+    Return None if nothing is flagged, or if the reader sees only some of the rows: the counts are of all rows.
+    """
     item = page_context.published_state.tables_by_name[table.qualified_name]
-    if item.resource is None or collect_row_filters([table], page_context.principal, page_context.context.policies):
+    policies = page_context.context.policies
+    if item.resource is None or collect_row_filters([table], page_context.principal, policies):
         return None
     current_quality = quality_from_json(item.provenance.get("quality"))
     if current_quality is None:
         return None
     store = page_context.context.site.store
-    published_runs = {earlier_quality.run for earlier_quality in store.list_events(table.schema)}
-    run_qualities = [
-        (run, _find_run_quality(run, table)) for run in store.runs.list_runs(table.schema) if run.id in published_runs
-    ]
+    published_runs = {event.run for event in store.list_events(table.schema)}
+    runs = [run for run in store.runs.list_runs(table.schema) if run.id in published_runs]
+    run_qualities = [(run, _find_run_quality(run, table)) for run in runs]
     known_qualities = [(run, quality) for run, quality in run_qualities if quality is not None]
-    table_spec = next(
-        (earlier_quality for earlier_quality in item.resource.tables if earlier_quality.table.name == table.name), None
-    )
-    if table_spec is not None:
-        rules = {rule.name: rule for rule in table_spec.rules}
-    else:
-        rules = {}
+    table_spec = next((spec for spec in item.resource.tables if spec.table.name == table.name), None)
+    rules = {} if table_spec is None else {rule.name: rule for rule in table_spec.rules}
     return {
         "rows": current_quality.rows,
         "valid": current_quality.rows - current_quality.flagged,
@@ -55,7 +53,7 @@ def describe_validity(table: Table, page_context: PageContext) -> dict[str, Any]
             for name, bit in current_quality.bits.items()
         ],
         "by": list(current_quality.by),
-        "groups": [_group_to_json(earlier_quality, current_quality) for earlier_quality in current_quality.groups],
+        "groups": [_group_to_json(group, current_quality) for group in current_quality.groups],
         "trend": [
             {
                 "published": run.ended or run.started,
@@ -71,7 +69,8 @@ def describe_validity(table: Table, page_context: PageContext) -> dict[str, Any]
 
 def _find_run_quality(run: IngestRun, table: Table) -> FlagStatistics | None:
     tables = run.summary.get("tables", {})
-    return quality_from_json((tables.get(table.qualified_name) or tables.get(table.name) or {}).get("quality"))
+    table_summary = tables.get(table.qualified_name) or tables.get(table.name) or {}
+    return quality_from_json(table_summary.get("quality"))
 
 
 def _group_to_json(quality_group: QualityGroup, current_quality: FlagStatistics) -> dict[str, Any]:

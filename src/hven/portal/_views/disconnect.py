@@ -1,4 +1,4 @@
-"""A reader who goes away, or presses Cancel: what was asked for them is stopped, instead of running for nobody."""
+"""Cancel the queries of a reader who closes the page or presses Cancel."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ T = TypeVar("T")
 
 
 class RunningQueries:
-    """Knows what runs for one reader."""
+    """The running queries of one request."""
 
     def __init__(self) -> None:
         self._is_abandoned = False
         self._results: list[QueryResult] = []
 
     def add_query(self, result: QueryResult) -> QueryResult:
-        """Note what begins; it is cancelled at once if nobody waits any more."""
+        """Add a query that has started; cancel it at once if the reader has gone."""
         self._results.append(result)
         if self._is_abandoned:
             result.cancel()
         return result
 
     def cancel_all(self) -> None:
-        """Stop everything."""
+        """Cancel all queries, also those that are added later."""
         self._is_abandoned = True
         for result in list(self._results):
             result.cancel()
 
 
 async def run_while_connected(request: Request, run: Callable[[RunningQueries], T]) -> T:
-    """Run `run` in a thread for as long as its reader waits.
+    """Call `run` in a thread, and cancel its queries if the reader disconnects.
 
-    It hands each query that it begins to `RunningQueries.add_query`.
+    `run` passes each query that it starts to `RunningQueries.add_query`.
     """
     running_queries = RunningQueries()
 

@@ -253,7 +253,7 @@ def _run_query(
         rows = result.read_table()
         keys = ("",) * rows.num_rows
         row_page = RowPage(columns=result.columns, rows=rows, keys=keys, offset=0, has_more=result.overflow)
-        enums = {}
+        enums: dict[str, Any] = {}
         for table in result.tables:
             enums.update(table.enums)
         answer_table = Table(schema="", name="answer", columns=result.columns, enums=enums)

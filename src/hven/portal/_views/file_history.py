@@ -68,22 +68,15 @@ def write_files(changes: Mapping[Path, bytes | None], root: Path, account: str) 
         for path, data in changes.items():
             _check_writable(path, root)
             before[path] = read_file(path)
-            if data is None:
-                staged[path] = None
-            else:
-                staged[path] = _stage_file(path, data)
+            staged[path] = None if data is None else _stage_file(path, data)
         if has_repository:
             _commit_files([path for path in changes if path.exists()], root, "hven", "What was changed by hand")
         for path, staged_file in staged.items():
-            history_size = None
-            if not has_repository:
-                history_size = _append_history(path, before[path], changes[path], root, account=account)
-            try:
+            if has_repository:
                 _replace_file(staged_file, path)
-            except OSError:
-                if history_size is not None:
-                    os.truncate(_build_history_path(path, root), history_size)
-                raise
+            else:
+                history_size = _append_history(path, before[path], changes[path], root, account=account)
+                _replace_recorded_file(staged_file, path, root, history_size)
     except OSError as error:
         raise _build_write_error(error) from error
     finally:
@@ -94,6 +87,16 @@ def write_files(changes: Mapping[Path, bytes | None], root: Path, account: str) 
         names = ", ".join(_build_relative_name(path, root) for path in changes)
         if not _commit_files(list(changes), root, account, f"Texts: {names}"):
             _append_histories(before, changes, root, account)
+
+
+def _replace_recorded_file(staged_file: Path | None, path: Path, root: Path, history_size: int | None) -> None:
+    """Replace a file after its history was written; if that fails, cut the history to `history_size` bytes again."""
+    try:
+        _replace_file(staged_file, path)
+    except OSError:
+        if history_size is not None:
+            os.truncate(_build_history_path(path, root), history_size)
+        raise
 
 
 def _append_histories(

@@ -1,4 +1,4 @@
-"""Where the rows of several tables are, here and elsewhere: one map of a body, or of the sky."""
+"""Build one map of the sky or of a body with the positions of rows of several local and remote tables."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ if TYPE_CHECKING:
     from hven.portal._views.page_formats import PageContext
 
 POSITION_COLUMNS = {"epn": ("c1min", "c2min", "c1max", "c2max"), "obscore": ("s_ra", "s_dec")}
-MAX_TABLE_ROWS = 500  # rows of a table
+MAX_TABLE_ROWS = 500
 
 
 def find_searched_body(search: TableSearch) -> str:
-    """Return the body that a search asks for alone; empty: none, or several, or it is none that is known."""
-    target_names = [value for name, values in search.conditions if name.lower() == "target_name" for value in values]
-    body_names = {
-        solar_system_body.name.casefold(): solar_system_body.name for solar_system_body in bodies.iterate_bodies()
-    }
+    """Return the only body that a search names; empty if it names none, several or an unknown one."""
+    target_names: list[str] = []
+    for name, values in search.conditions:
+        if name.lower() == "target_name":
+            target_names += values
+    body_names = {body.name.casefold(): body.name for body in bodies.iterate_bodies()}
     if len(target_names) == 1:
         return body_names.get(target_names[0].casefold(), "")
     return ""
 
 
 def classify_map(kind: str, search: TableSearch) -> str:
-    """Return what a map of the rows of a search is of: ``sky``, ``body``, or nothing."""
+    """Return what a map of the rows of a search shows: ``sky``, ``body``, or an empty text."""
     if kind == "obscore":
         return "sky"
     return "body" if find_searched_body(search) else ""
 
 
 def has_places(target: SearchTarget, kind: str) -> bool:
-    """Return whether rows of a table may be on the map; of one elsewhere its columns are not known yet."""
+    """Return whether rows of a table can be on the map; True for a remote table, whose columns are unknown."""
     if target.table is None:
         return True
     if kind == "obscore":
@@ -58,25 +59,18 @@ def build_map(
     page_context: PageContext,
     runner: QueryRunner,
 ) -> dict[str, Any]:
-    """Return it as the JSON of all maps: rows by ``TABLE KEY``, those elsewhere by ``TABLE #NUMBER``."""
+    """Build the JSON of the map; its rows are ``TABLE KEY``, remote ones ``TABLE #NUMBER``."""
     keys: list[str] = []
     values: list[np.ndarray[Any, np.dtype[np.float64]]] = []
     for target_result in target_results:
-        if target_result.first_rows is None or not target_result.first_rows.num_rows:
+        rows = target_result.first_rows
+        if rows is None or not rows.num_rows:
             continue
-        coordinates = np.stack(
-            [
-                target_result.first_rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
-                for name in POSITION_COLUMNS[kind]
-            ]
-        )
+        position_columns = [rows.column(name).to_numpy(zero_copy_only=False) for name in POSITION_COLUMNS[kind]]
+        coordinates = np.stack([column_values.astype(np.float64) for column_values in position_columns])
         is_finite = np.isfinite(coordinates).all(axis=0)
-        names = target_result.keys or tuple(
-            f"#{all_coordinates}" for all_coordinates in range(target_result.first_rows.num_rows)
-        )
-        keys += [
-            f"{target_result.target.key} {names[all_coordinates]}" for all_coordinates in np.flatnonzero(is_finite)
-        ]
+        row_names = target_result.keys or tuple(f"#{number}" for number in range(rows.num_rows))
+        keys += [f"{target_result.target.key} {row_names[number]}" for number in np.flatnonzero(is_finite)]
         values.append(coordinates[:, is_finite])
     if values:
         all_coordinates = np.concatenate(values, axis=1)
@@ -100,24 +94,21 @@ def build_map(
     if kind == "obscore":
         return {**map_facts, "lon": all_coordinates[0].tolist(), "lat": all_coordinates[1].tolist()}
     body_name = find_searched_body(search)
-    radii = next(
-        (target_result.radii for target_result in bodies.iterate_bodies() if target_result.name == body_name), None
-    )
-    frames = [
-        map_frames.find_map_frame(target_result.target.table)
-        for target_result in target_results
-        if target_result.target.table is not None
-    ]
-    if frames and all(target_result == frames[0] for target_result in frames):
+    radii = next((body.radii for body in bodies.iterate_bodies() if body.name == body_name), None)
+    tables = [target_result.target.table for target_result in target_results]
+    frames = [map_frames.find_map_frame(table) for table in tables if table is not None]
+    if frames and all(frame == frames[0] for frame in frames):
         map_frame = frames[0]
     else:
         map_frame = None
+    site_directory = page_context.context.site.settings.directory
+    site_tables = tuple(page_context.catalogue.iterate_tables())
     return {
         **map_facts,
         "shapes": [" ".join(f"{value:.5g}" for value in box) for box in all_coordinates.T],
         "frame": None if map_frame is None else asdict(map_frame),
         "body": body_name,
         "km": None if radii is None else radii[0],
-        "grounds": body_maps.list_base_maps(body_name, page_context.context.site.settings.directory),
-        "features": map_marks.list_features(body_name, runner, tuple(page_context.catalogue.iterate_tables())),
+        "grounds": body_maps.list_base_maps(body_name, site_directory),
+        "features": map_marks.list_features(body_name, runner, site_tables),
     }

@@ -36,7 +36,7 @@ from hven.query import resolver
 from hven.services.face import answer_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -140,13 +140,8 @@ def _build_page(page_context: PageContext) -> PageContent:
     runner = build_runner(page_context)
     pairs, was_form = _read_form(page_context)
     search, sent_values = _parse_search(pairs, kind, page_context)
-    if was_form:  # the search of a form is redirected to its own address
-        page_parameters = {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
-        query_items = page_context.request.query_params.multi_items()
-        switches = [(name, value) for name, value in query_items if name in page_parameters]
-        query = urlencode([*search.list_parameters(), *search.wrong, *switches])
-        address = f"{page_context.base}/search/{kind}"
-        return build_redirect(f"{address}?{query}" if query else address)
+    if was_form:
+        return _redirect_to_search(search, kind, page_context)
     targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
     should_wait = page_context.request.query_params.get(WAIT_PARAMETER) == "1"
     chosen_target = page_context.request.query_params.get(TABLE_PARAMETER, "")
@@ -169,32 +164,21 @@ def _build_page(page_context: PageContext) -> PageContent:
     page_timeout = global_search.SEARCH_TIMEOUT_SECONDS if should_wait else LOCAL_TIMEOUT_SECONDS + 0.5
     results = global_search.query_targets(immediate_targets, query_one, timeout_seconds=page_timeout)
     results_by_key = {result.target.key: result for result in results}
-    lines = []
-    for target in targets:
-        result = results_by_key.get(target.key)
-        if result is None:
-            result = global_search.TargetResult(target=target, status="waiting")
-        lines.append(_describe_result(result, page_context, search, kind))
+    all_results = [
+        results_by_key.get(target.key) or global_search.TargetResult(target=target, status="waiting")
+        for target in targets
+    ]
+    lines = [_describe_result(result, page_context, search, kind) for result in all_results]
     answered_targets = [result.target for result in results_by_key.values() if result.status == "ok"]
     local_tables = [target.table for target in answered_targets if target.service is None]
     local_searches = [parse_search(sent_values, table) for table in local_tables if table is not None]
-    if local_searches:
-        adql = global_search.write_union_query(local_searches, kind)
-        adql_address = f"{page_context.base}/adql?{urlencode({'QUERY': adql})}"
-    else:
-        adql = search.write_adql()
-        adql_address = ""
+    adql = global_search.write_union_query(local_searches, kind) if local_searches else search.write_adql()
+    adql_address = f"{page_context.base}/adql?{urlencode({'QUERY': adql})}" if local_searches else ""
     sections = global_search.FORM_SECTIONS[kind]
     labels = page_context.build_labels(search.table)
     column_names = [name for names in sections.values() for name in names]
     search_form = build_form(search, None, labels, column_names=column_names)
-    by_name = {form_field["name"].lower(): form_field for form_field in search_form["fields"]}
     page_address = f"{page_context.base}/search/{kind}"
-    form_sections = []
-    for section_name, names in sections.items():
-        section_fields = [by_name[name] for name in names if name in by_name]
-        is_open = section_name in {"main", "time"} or any(form_field["asked"] for form_field in section_fields)
-        form_sections.append({"name": section_name, "open": is_open, "fields": section_fields})
     is_single_table = chosen_target not in {"", "*"}
     examples: list[dict[str, Any]] = []
     answer = None
@@ -205,9 +189,6 @@ def _build_page(page_context: PageContext) -> PageContent:
     else:
         site_tables = [target.table for target in targets if target.table is not None]
         examples = _list_examples(kind, runner, site_tables, page_context)
-    registry_fault = ""
-    if runner.site.settings.everywhere.registry:
-        registry_fault = page_context.translator(global_search.get_service_lists(runner.site).fault)
     parameters = search.list_parameters()
     wait_query = urlencode([*parameters, (WAIT_PARAMETER, "1")])
     all_query = urlencode([*parameters, (TABLE_PARAMETER, "*"), (WAIT_PARAMETER, "1")])
@@ -217,7 +198,7 @@ def _build_page(page_context: PageContext) -> PageContent:
         "heading": TITLES[kind],
         "here": page_address,
         "form": search_form,
-        "sections": form_sections,
+        "sections": _group_form_fields(search_form["fields"], sections),
         "chips": build_chips(search, labels),
         "examples": examples,
         "lines": [line for line in lines if not _is_folded(line)],
@@ -238,7 +219,7 @@ def _build_page(page_context: PageContext) -> PageContent:
         "has_map": page_context.request.query_params.get("_map") is not None,
         "surveys": " ".join(page_context.context.site.settings.surveys),
         "shown": is_single_table,
-        "unlisted": registry_fault,
+        "unlisted": _describe_registry_fault(runner, page_context),
         "other": other_kind,
         "other_title": TITLES[other_kind],
     }
@@ -247,9 +228,41 @@ def _build_page(page_context: PageContext) -> PageContent:
     return PageContent(template="everywhere.html", template_values=content, json_content=json_content)
 
 
+def _redirect_to_search(search: TableSearch, kind: str, page_context: PageContext) -> PageContent:
+    """Redirect the search of a form to its own address."""
+    page_parameters = {*SWITCH_PARAMETERS, TABLE_PARAMETER, WAIT_PARAMETER}
+    query_items = page_context.request.query_params.multi_items()
+    switches = [(name, value) for name, value in query_items if name in page_parameters]
+    query = urlencode([*search.list_parameters(), *search.wrong, *switches])
+    address = f"{page_context.base}/search/{kind}"
+    return build_redirect(f"{address}?{query}" if query else address)
+
+
+def _group_form_fields(
+    form_fields: Sequence[dict[str, Any]], sections: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """Group the fields of the form by section; sections with conditions are open."""
+    fields_by_name = {form_field["name"].lower(): form_field for form_field in form_fields}
+    form_sections = []
+    for section_name, names in sections.items():
+        section_fields = [fields_by_name[name] for name in names if name in fields_by_name]
+        is_open = section_name in {"main", "time"} or any(form_field["asked"] for form_field in section_fields)
+        form_sections.append({"name": section_name, "open": is_open, "fields": section_fields})
+    return form_sections
+
+
+def _describe_registry_fault(runner: QueryRunner, page_context: PageContext) -> str:
+    """Return why the registry could not be read; empty if it was read, or is not to be read."""
+    if not runner.site.settings.everywhere.registry:
+        return ""
+    return page_context.translator(global_search.get_service_lists(runner.site).fault)
+
+
 def _is_folded(line: dict[str, Any]) -> bool:
     """Return whether a table has no rows for this search, or cannot answer it."""
-    return bool(line["status"] == "other" or (line["status"] == "ok" and not line["rows"]))
+    if line["status"] == "ok":
+        return not line["rows"]
+    return bool(line["status"] == "other")
 
 
 def _list_examples(

@@ -1,7 +1,4 @@
-"""Rows of several tables, here and elsewhere, as one list.
-
-Each with its picture, where it is from, and where it leads.
-"""
+"""Merge rows of several local and remote tables into one list, each with its picture, its table and its page."""
 
 from __future__ import annotations
 
@@ -38,16 +35,16 @@ def merge_rows(
     *,
     is_single_table: bool = False,
 ) -> dict[str, Any]:
-    """Join the rows of several tables under the columns that any of them has, in the order of the standard.
+    """Merge the rows of several tables under the columns that any of them has, in the order of the standard.
 
-    What a table has not is empty.
+    Cells of missing columns are empty.
 
     Parameters
     ----------
     standard
         Full name of the tables' standard.
     is_single_table
-        One of them is looked at alone.
+        True: only one table is shown.
     """
     results_with_rows = [
         target_result
@@ -61,10 +58,8 @@ def merge_rows(
     for target_result in results_with_rows:
         if target_result.first_rows is None:
             continue
-        result_table = set_column_epochs(
-            Table(schema="", name="answer", columns=target_result.columns, standard=standard),
-            _compute_extremes(target_result.first_rows),
-        )
+        answer_table = Table(schema="", name="answer", columns=target_result.columns, standard=standard)
+        result_table = set_column_epochs(answer_table, _compute_extremes(target_result.first_rows))
         labels = page_context.build_labels(result_table)
         page = RowPage(
             columns=result_table.columns,
@@ -78,33 +73,32 @@ def merge_rows(
         order = [column.name for column in target_result.columns]
         for row_number, values in enumerate(format_cells(page, result_table, labels=labels)):
             cells_by_name = dict(zip(order, values, strict=True))
-            merged_rows.append(
-                {
-                    "from": target_result.target.title,
-                    "key": target_result.target.key,
-                    "row": target_result.keys[row_number] if target_result.keys else "",
-                    "table": build_table_address(page_context.base, target_result.target.table)
-                    if target_result.target.table is not None and target_result.keys
-                    else "",
-                    "url": _build_row_address(target_result, row_number, page_context),
-                    "picture": _build_picture_address(cells_by_name, kind, page_context),
-                    "cells": [
-                        None if cells_by_name.get(name) is None else cell_to_json(cells_by_name[name]) for name in names
-                    ],
-                }
-            )
+            cells = [cells_by_name.get(name) for name in names]
+            table_address = ""
+            if target_result.target.table is not None and target_result.keys:
+                table_address = build_table_address(page_context.base, target_result.target.table)
+            merged_row = {
+                "from": target_result.target.title,
+                "key": target_result.target.key,
+                "row": target_result.keys[row_number] if target_result.keys else "",
+                "table": table_address,
+                "url": _build_row_address(target_result, row_number, page_context),
+                "picture": _build_picture_address(cells_by_name, kind, page_context),
+                "cells": [None if cell is None else cell_to_json(cell) for cell in cells],
+            }
+            merged_rows.append(merged_row)
     return {
         "columns": [headings_by_name[name] for name in names],
         "rows": merged_rows,
         "most": global_search.MAX_SINGLE_TABLE_ROWS if is_single_table else global_search.MAX_SHARED_TABLE_ROWS,
-        "pictured": any(target_result["picture"] for target_result in merged_rows),
+        "pictured": any(merged_row["picture"] for merged_row in merged_rows),
     }
 
 
 def _compute_extremes(rows: pa.Table) -> dict[str, dict[str, object]]:
-    """Return the least and the greatest number of each column.
+    """Return the extremes of each numeric column.
 
-    They tell Julian dates from modified ones, which services elsewhere do not say.
+    They distinguish Julian dates from modified ones, which remote services do not declare.
     """
     extremes = {}
     for name in rows.column_names:
@@ -119,16 +113,18 @@ def _build_row_address(target_result: TargetResult, row_number: int, page_contex
     """Return the page of a row of this site."""
     if target_result.target.table is None or not target_result.keys:
         return ""
-    return f"{build_table_address(page_context.base, target_result.target.table)}?{urlencode({'_row': target_result.keys[row_number]})}"
+    row_query = urlencode({"_row": target_result.keys[row_number]})
+    return f"{build_table_address(page_context.base, target_result.target.table)}?{row_query}"
 
 
 def _build_picture_address(cells_by_name: Mapping[str, TextCell | None], kind: str, page_context: PageContext) -> str:
-    """Return where the page gets a row's picture: from this site, whoever has it."""
+    """Return the address of a row's picture on this site, which also fetches remote pictures."""
     picture_cell = cells_by_name.get(PICTURE_COLUMN)
     if picture_cell is None or not picture_cell.href:
         return ""
     settings = page_context.context.site.settings
-    if any(picture_cell.href.startswith(f"{base}/") for base in list_base_urls(page_context.request, settings)):
+    base_urls = list_base_urls(page_context.request, settings)
+    if any(picture_cell.href.startswith(f"{base}/") for base in base_urls):
         return str(picture_cell.href)
     return remote_thumbnails.build_picture_address(
         f"{page_context.base}/search/{kind}", picture_cell.href, page_context.context.site

@@ -1,7 +1,4 @@
-"""A job of any kind as a form: its parameters as fields, made of the kind's own record.
-
-And what such a form sends as what the job understands.
-"""
+"""Build the form of a job type from its parameters, and read the parameters that the form sends."""
 
 from __future__ import annotations
 
@@ -21,14 +18,14 @@ def build_job_form(
     sent_params: RequestParams | None = None,
     fault: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return what the page shows of the form of a kind.
+    """Build the template values of the form of a job type.
 
     Parameters
     ----------
     sent_params
-        What was sent and could not be taken: it stays in the fields.
+        Parameters that were sent and refused; they fill the fields.
     fault
-        Why: ``name`` of the parameter, ``message``, ``remedy``.
+        The reason: ``name`` of the parameter, ``message``, ``remedy``.
     """
     return {
         "kind": job_type.name,
@@ -66,19 +63,16 @@ def _describe_param(param: Param, job_type: JobDefinition, sent_params: RequestP
 def read_job_params(
     job_type: JobDefinition, sent_params: RequestParams
 ) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
-    """Return what a form gave for a job.
+    """Return the parameters and the files of a job that a form sent.
 
-    Fields that were left empty are none, lines are values of what may be several, files are those of the kind.
+    Empty fields are left out. Each line of a parameter with several values is one value.
     """
     pairs: list[tuple[str, str]] = []
     for param in job_type.params:
         texts = sent_params.read_all(param.name)
         is_multiline = param.many and not param.allowed
-        values = (line for text in texts for line in text.splitlines()) if is_multiline else iter(texts)
+        values = "\n".join(texts).splitlines() if is_multiline else list(texts)
         pairs += [(param.name, value.strip()) for value in values if value.strip()]
-    files = {
-        name: file
-        for name, file in sent_params.files.items()
-        if name in job_type.files and (file.filename or file.size)
-    }
+    job_files = {name: file for name, file in sent_params.files.items() if name in job_type.files}
+    files = {name: file for name, file in job_files.items() if file.filename or file.size}
     return pairs, files

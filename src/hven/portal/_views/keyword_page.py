@@ -1,4 +1,4 @@
-"""``/collections/NAME/headers/PATH`` for people: the cards of a FITS header, an HDU below the other."""
+"""Serve ``/collections/NAME/headers/PATH`` as a page: the cards of the FITS headers of a file, by HDU."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def render_keyword_page(request: Request, context: ServiceContext, header_facts: Mapping[str, Any]) -> Response:
-    """Write the page of a header.
+    """Render the page of the headers.
 
     Parameters
     ----------
     request, context
-        Of the face.
+        The request and the context of the face.
     header_facts
-        Its ``rows``, with the columns of the face's table.
+        The ``rows`` of the headers, with the columns of the face's table.
     """
     page_context = build_page_context(request, context)
     file = describe_file(page_context)

@@ -1,6 +1,6 @@
-"""``/datalink/<schema.table>?ID=..`` for people: pictures, files with their sizes, forms of services.
+"""Show the links of ``/datalink/<schema.table>?ID=..`` as a page: pictures, files with sizes, forms of services.
 
-The same rows as the programs get.
+Programs get the same rows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def _split_byte_size(byte_count: int | None) -> tuple[str, str]:
-    """Write bytes as people say them: a number and its unit."""
+    """Format a number of bytes as a number and a unit."""
     if byte_count is None:
         return "", ""
     value = float(byte_count)
@@ -42,15 +42,15 @@ def _split_byte_size(byte_count: int | None) -> tuple[str, str]:
 
 
 def render_link_page(request: Request, context: ServiceContext, link_facts: Mapping[str, Any]) -> Response:
-    """Write the page of links that are known, row by row.
+    """Render the page of links, row by row.
 
     Parameters
     ----------
     request, context
-        Of the face.
+        The request, and the context of the service.
     link_facts
-        Its ``table``, the ``ids`` that were asked for, the ``links`` of `hven.services.datalinks.list_row_links`, and
-        how many there are in ``all``.
+        The ``table``, the requested ``ids``, the ``links`` of `hven.services.datalinks.list_row_links`, and the number
+        of ``all`` ids.
     """
     page_context = build_page_context(request, context)
     table = link_facts["table"]
@@ -58,19 +58,21 @@ def render_link_page(request: Request, context: ServiceContext, link_facts: Mapp
     host = split_address_or_none(base_url)
     origins = (f"{host.scheme}://{host.netloc}", *context.site.settings.origins)
     links = link_facts["links"].to_pylist()
-    rows = [
-        _group_row_links(ident, [_describe_link(link, origins) for link in row_links])
-        for ident, row_links in groupby(links, lambda link: link["ID"])
-    ]
+    rows = []
+    for ident, row_links in groupby(links, lambda link: link["ID"]):
+        descriptions = [_describe_link(link, origins) for link in row_links]
+        rows.append(_group_row_links(ident, descriptions))
+    collection_address = ""
+    if table.schema in page_context.published_state.resources:
+        collection_address = build_table_address(page_context.base, table)
+    query_text = "&".join(f"ID={quote(ident, safe='')}" for ident in link_facts["ids"])
     return render_response(
         page_context,
         "links.html",
         name=table.title or table.qualified_name,
-        above=build_table_address(page_context.base, table)
-        if table.schema in page_context.published_state.resources
-        else "",
+        above=collection_address,
         rows=rows,
-        asked="&".join(f"ID={quote(link, safe='')}" for link in link_facts["ids"]),
+        asked=query_text,
         more=link_facts["all"] - len(links),
     )
 
@@ -81,77 +83,84 @@ def _group_row_links(row_id: str, links: Sequence[dict[str, Any]]) -> dict[str, 
         if not link["picture"]:
             links_by_semantics.setdefault(link["semantics"], []).append(link)
     pictures = [link for link in links if link["picture"]]
-    full_size_pictures = [
-        link for link in pictures if link["semantics"] != "thumbnail"
-    ]  # a small one is another of the same
+    # a thumbnail is a smaller copy of another picture
+    full_size_pictures = [link for link in pictures if link["semantics"] != "thumbnail"]
     return {"id": row_id, "pictures": full_size_pictures or pictures, "links": links_by_semantics}
 
 
 def _describe_link(link: Mapping[str, Any], picture_origins: Sequence[str]) -> dict[str, Any]:
-    """Say of a link what people want to know.
+    """Describe a link for the page.
 
-    A picture from elsewhere stands there as a link, unless the site file names its origin.
+    A picture of another site is shown as a link, unless the site file names its origin.
     """
     url = link["access_url"] or ""
     kind = link["content_type"] or ""
     semantics = link["semantics"]
-    is_own = url.startswith("/") or "{0.scheme}://{0.netloc}".format(split_address_or_none(url)) in picture_origins
-    is_picture = (
-        semantics in PICTURE_SEMANTICS and is_own and (kind.partition(";")[0] in SHOWN_PICTURE_TYPES or not kind)
-    )
+    url_parts = split_address_or_none(url)
+    is_own = url.startswith("/") or f"{url_parts.scheme}://{url_parts.netloc}" in picture_origins
+    is_shown_type = not kind or kind.partition(";")[0] in SHOWN_PICTURE_TYPES
+    is_picture = semantics in PICTURE_SEMANTICS and is_own and is_shown_type
+    file_name = url.partition("?")[0].rstrip("/").rpartition("/")[2]
+    error_message = link["error_message"] or ""
+    service = None
+    if link["service_def"]:
+        service = _parse_service_descriptor(link["service_def"], picture_origins[0])
     number, unit = _split_byte_size(link["content_length"])
     return {
         "url": url,
-        "words": link["description"] or url.partition("?")[0].rstrip("/").rpartition("/")[2] or url,
+        "words": link["description"] or file_name or url,
         "semantics": semantics.rpartition("#")[2] or semantics,
         "type": kind,
         "number": number,
         "unit": unit,
-        "error": (link["error_message"] or "").partition(": ")[2] or link["error_message"],
+        "error": error_message.partition(": ")[2] or link["error_message"],
         "picture": is_picture and link["link_authorized"] is not False,
         "locked": link["link_authorized"] is False,
-        "service": _parse_service_descriptor(link["service_def"], picture_origins[0]) if link["service_def"] else None,
+        "service": service,
     }
 
 
 def write_call_address(described: str) -> str:
-    """Return the address that asks a service for what a row says, and for nothing else.
+    """Return the address that calls a service with the values of a row only.
 
     Parameters
     ----------
     described
-        Its descriptor, as `hven.services.datalinks.list_row_links` gives it.
+        The service descriptor, as `hven.services.datalinks.list_row_links` returns it.
     """
     service = _parse_service_descriptor(described, "")
+    inputs = service["inputs"]
     input_values = [
-        (service_input["name"], service_input["value"]) for service_input in service["inputs"] if service_input["value"]
+        (service_input["name"], service_input["value"]) for service_input in inputs if service_input["value"]
     ]
     return f"{service['url']}?{urlencode(input_values, quote_via=quote, safe=':/')}"
 
 
 def _parse_service_descriptor(descriptor_xml: str, site_origin: str) -> dict[str, Any]:
-    """Read a service descriptor of ours for a form: a page sends none to another site."""
+    """Parse a service descriptor of this site for a form; forms are not sent to other sites."""
     root = etree.fromstring(descriptor_xml)
     params = {param.get("name"): param.get("value") for param in root.iterfind("PARAM")}
     qsl = parse_qsl(split_address_or_none(params.get("exampleURL") or "").query)
     example_values = dict(qsl)
-    inputs = [
-        {
-            "name": param.get("name"),
+    inputs = []
+    for param in root.iterfind("GROUP/PARAM"):
+        name = param.get("name")
+        low_values = [bound.get("value") for bound in param.iter("MIN")]
+        high_values = [bound.get("value") for bound in param.iter("MAX")]
+        input_facts = {
+            "name": name,
             "value": param.get("value"),
             "unit": param.get("unit") or "",
             "description": param.findtext("DESCRIPTION") or "",
-            "example": example_values.get(param.get("name") or "", ""),
+            "example": example_values.get(name or "", ""),
             "options": [option.get("value") for option in param.iter("OPTION")],
-            "low": next((bound.get("value") for bound in param.iter("MIN")), ""),
-            "high": next((bound.get("value") for bound in param.iter("MAX")), ""),
+            "low": low_values[0] if low_values else "",
+            "high": high_values[0] if high_values else "",
         }
-        for param in root.iterfind("GROUP/PARAM")
-    ]
+        inputs.append(input_facts)
     address, _, fixed = str(params["accessURL"]).partition("?")
     hidden = [{"name": name, "value": value} for name, value in parse_qsl(fixed)]
-    # a job is for programs: who sends a form sees what comes
-    is_own = f"{address}/".startswith((f"{site_origin}/", "/")) and not str(params.get("standardID")).endswith(
-        "#async-1.0"
-    )
+    # forms of asynchronous services are for programs: a browser would show the job's document
+    is_async = str(params.get("standardID")).endswith("#async-1.0")
+    is_own = f"{address}/".startswith((f"{site_origin}/", "/")) and not is_async
     return {"url": address, "here": is_own, "example": params.get("exampleURL"), "inputs": [*hidden, *inputs]}

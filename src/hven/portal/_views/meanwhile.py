@@ -1,9 +1,9 @@
-"""``/meanwhile``: what else there is of a span of time, of each table how many rows and when they begin.
+"""Serve ``/meanwhile``: the rows of other tables in a span of time, for the pages of time series.
 
-What pages of time series show below their axis.
+The answer has the number of rows of each table and when they begin.
 
-``_from`` and ``_to`` are times in UTC; ``_but`` names a table that is left out; ``_elsewhere`` asks a table of the
-services that the site file names instead: each by itself, so that nobody waits for a slow one.
+``_from`` and ``_to`` are times in UTC; ``_but`` names a table that is left out. ``_elsewhere`` queries one table of a
+remote service of the site file instead, so that a slow service delays no other.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 tfcat = region_files.tfcat
-LOCAL_TIMEOUT_SECONDS = 2.0  # seconds for the tables of this site
+LOCAL_TIMEOUT_SECONDS = 2.0  # for the tables of this site
 BIN_COUNT = 120
-UNIX_EPOCH_JULIAN_DATE, DAY_SECONDS = 2_440_587.5, 86_400.0  # Julian date of 1970-01-01; seconds
+UNIX_EPOCH_JULIAN_DATE, DAY_SECONDS = 2_440_587.5, 86_400.0  # Julian date of 1970-01-01; seconds of a day
 TFCAT_COLUMNS = {"time_min", "time_max", "spectral_range_min", "spectral_range_max"}
-TIME_PARAMETERS = {"epn": "time", "obscore": "t"}  # what is asked of tables elsewhere
+TIME_PARAMETERS = {"epn": "time", "obscore": "t"}  # conditions for remote tables
+# the begin columns of remote tables, and 1970-01-01 in them
 BEGIN_COLUMNS = {
     "epn": ("time_min", UNIX_EPOCH_JULIAN_DATE),
     "obscore": ("t_min", UNIX_EPOCH_JULIAN_DATE - 2_400_000.5),
-}  # when their rows begin, and 1970 there
-MAX_DRAWN_ROWS = 2000  # rows elsewhere whose begins are asked for
+}
+MAX_DRAWN_ROWS = 2000  # rows of a remote table whose begins are fetched
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Return the one address."""
+    """Route ``/meanwhile``."""
 
     async def answer_meanwhile(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_answer_meanwhile, page_context)
@@ -67,13 +68,13 @@ def _answer_meanwhile(page_context: PageContext) -> PageContent:
     def count_bars(related_table: concurrent_rows.RelatedTable, target_result: TargetResult) -> None:
         bars_by_table[target_result.target.key] = _count_begin_times(target_result, related_table.conditions, runner)
 
-    tables = [
-        table
-        for table in page_context.catalogue.iterate_tables()
-        if table.qualified_name != query_params.get("_but")
-        and table.qualified_name in page_context.published_state.tables_by_name
-        and table.release is None
-    ]
+    tables_by_name = page_context.published_state.tables_by_name
+    excluded_name = query_params.get("_but")
+    tables = []
+    for table in page_context.catalogue.iterate_tables():
+        is_current = table.qualified_name in tables_by_name and table.release is None
+        if is_current and table.qualified_name != excluded_name:
+            tables.append(table)
     begin = parse_microseconds(span[0])
     end = parse_microseconds(span[1])
     time_and_place = concurrent_rows.TimeAndPlace(begin=begin, end=end)
@@ -87,45 +88,41 @@ def _answer_meanwhile(page_context: PageContext) -> PageContent:
         wait_seconds=LOCAL_TIMEOUT_SECONDS + 0.5,
         on_result=count_bars,
     )
-    lines = [
-        _describe_line(target_result, page_context, other.conditions, bars_by_table.get(target_result.target.key) or {})
-        for other, target_result in related_results
-        if target_result.status != "ok" or target_result.row_count
-    ]
-    return PageContent(
-        template="",
-        template_values={
-            "lines": lines,
-            "asked": len(related_results),
-            "left_out": max(len(related_tables) - concurrent_rows.MAX_TABLES, 0),
-        },
-    )
+    lines = []
+    for related_table, target_result in related_results:
+        if target_result.status != "ok" or target_result.row_count:
+            bars = bars_by_table.get(target_result.target.key) or {}
+            lines.append(_describe_line(target_result, page_context, related_table.conditions, bars))
+    left_out_count = max(len(related_tables) - concurrent_rows.MAX_TABLES, 0)
+    meanwhile_facts = {"lines": lines, "asked": len(related_results), "left_out": left_out_count}
+    return PageContent(template="", template_values=meanwhile_facts)
 
 
 def list_collection_titles(page_context: PageContext) -> dict[str, str | None]:
-    """Return the titles of the collections that there are."""
+    """Return the titles of the collections."""
     return {name: resource.title for name, resource in page_context.published_state.resources.items()}
 
 
 def list_remote_targets(runner: QueryRunner) -> list[tuple[SearchTarget, str]]:
-    """List the tables elsewhere that can be asked, with their kinds."""
-    targets = ((target, kind) for kind in TIME_PARAMETERS for target in global_search.list_targets(kind, runner, ()))
-    return [(target, kind) for target, kind in targets if target.service is not None][: concurrent_rows.MAX_TABLES]
+    """List the remote tables, with their kinds."""
+    remote_targets: list[tuple[SearchTarget, str]] = []
+    for kind in TIME_PARAMETERS:
+        targets = global_search.list_targets(kind, runner, ())
+        remote_targets += [(target, kind) for target in targets if target.service is not None]
+    return remote_targets[: concurrent_rows.MAX_TABLES]
 
 
 def _count_remote_rows(key: str, time_span: tuple[str, str], page_context: PageContext) -> dict[str, Any]:
-    """Ask one table elsewhere how many rows it has, and when the first of them begin."""
+    """Count the rows of one remote table, and fetch the begins of the first ones."""
     runner = build_runner(page_context)
     remote_targets = {target.key: (target, kind) for target, kind in list_remote_targets(runner)}
     if key not in remote_targets:
-        raise NotFoundError(
-            format_message("the site file names no service {name!r:.80}", key), remedy=" or ".join(remote_targets)[:300]
-        )
+        message = format_message("the site file names no service {name!r:.80}", key)
+        raise NotFoundError(message, remedy=" or ".join(remote_targets)[:300])
     target, kind = remote_targets[key]
-    seconds = min(
-        target.service.seconds if target.service else global_search.SEARCH_TIMEOUT_SECONDS,
-        global_search.SEARCH_TIMEOUT_SECONDS,
-    )
+    seconds = global_search.SEARCH_TIMEOUT_SECONDS
+    if target.service:
+        seconds = min(target.service.seconds, seconds)
     name, origin = BEGIN_COLUMNS[kind]
 
     def query_one(target: SearchTarget) -> TargetResult:
@@ -153,16 +150,12 @@ def _parse_instant(text: str, name: str) -> str:
     try:
         return format_instant(parse_microseconds(text))
     except ValueError:
-        raise ParamError(
-            format_message("{name}={text!r:.60} is no time", name, text), name=name, remedy="2003-10-28T11:00"
-        ) from None
+        message = format_message("{name}={text!r:.60} is no time", name, text)
+        raise ParamError(message, name=name, remedy="2003-10-28T11:00") from None
 
 
 def _has_time_frequency_place(table: Table) -> bool:
-    """Check whether rows have a place in time and frequency, that TFCat can say.
-
-    Their own, or the ranges of EPN-TAP.
-    """
+    """Return whether rows have a shape in time and frequency for TFCat, of their own or from EPN-TAP's ranges."""
     names = {column.name for column in table.columns}
     return any(column.utype == tfcat.GEOMETRY_UTYPE for column in table.columns) or names >= TFCAT_COLUMNS
 
@@ -170,7 +163,7 @@ def _has_time_frequency_place(table: Table) -> bool:
 def _count_begin_times(
     target_result: TargetResult, conditions: Sequence[tuple[str, str]], runner: QueryRunner
 ) -> dict[str, Any]:
-    """Count when the rows begin: seconds since 1970."""
+    """Count the begins of rows in bins, in seconds since 1970."""
     table = target_result.target.table
     if table is not None:
         begin = find_begin_and_end_columns(table)[0]
@@ -181,11 +174,11 @@ def _count_begin_times(
     try:
         search = parse_search(conditions, table)
         begin_histogram = plots.build_histogram(search, begin, runner, bin_count=BIN_COUNT)
-    except HvenError:  # how many they are is known, and is shown
+    except HvenError:  # the page still shows the number of rows
         return {}
     if begin_histogram is None:
         return {}
-    # days counted from elsewhere: MJD
+    # days since another epoch, such as MJD
     if begin.type.is_timestamp:
         origin = 0.0
     else:
@@ -193,7 +186,7 @@ def _count_begin_times(
     low = begin_histogram.low + origin
     high = begin_histogram.high + origin
     counts = begin_histogram.counts
-    if not any(counts[1:]):  # all at once: nothing tells how wide a bar would be
+    if not any(counts[1:]):  # all begins are equal: the bar gets the width of one second
         high = low + 1 / DAY_SECONDS
         counts = (sum(counts),)
     return {
@@ -210,11 +203,15 @@ def _describe_line(
     bars: dict[str, Any],
 ) -> dict[str, Any]:
     target: SearchTarget = target_result.target
+    table_address = ""
+    rows_address = ""
+    features_address = ""
     if target.table is not None and conditions:
         table_address = build_table_address(page_context.base, target.table)
-    else:
-        table_address = ""
-    has_features = bool(table_address and target.table is not None and _has_time_frequency_place(target.table))
+        rows_address = f"{table_address}?{urlencode(conditions)}"
+        if _has_time_frequency_place(target.table):
+            download_query = urlencode([*conditions, ("_as", "tfcat"), ("_all", "1")])
+            features_address = f"{table_address}/download?{download_query}"
     return {
         "key": target.key,
         "title": target.title,
@@ -222,9 +219,7 @@ def _describe_line(
         "status": target_result.status,
         "rows": target_result.row_count,
         "message": page_context.translator(target_result.message),
-        "url": f"{table_address}?{urlencode(conditions or ())}" if table_address else "",
-        "features": f"{table_address}/download?{urlencode([*(conditions or ()), ('_as', 'tfcat'), ('_all', '1')])}"
-        if has_features
-        else "",
+        "url": rows_address,
+        "features": features_address,
         **bars,
     }

@@ -1,4 +1,4 @@
-"""``/news``: what is new at this centre, from Markdown files with dates; as pages, RSS 2.0 and Atom (RFC 4287)."""
+"""Serve ``/news``: the news of the site, from Markdown files with dates, as pages, RSS 2.0 and Atom (RFC 4287)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hven.portal._views.notes import NoteCache
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import Any
 
     from starlette.requests import Request
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 ATOM_NAMESPACE = "http://www.w3.org/2005/Atom"
-MAX_FEED_ENTRIES = 50  # entries of a feed
+MAX_FEED_ENTRIES = 50  # of a feed
 _LINK_PATTERN = re.compile(r'\b(href|src)="([^"]*)"')
 
 
@@ -65,11 +65,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         note_facts = describe_note(note, page_context.base)
         html = render_markdown(note.text)
         template_values = {"notes": [], "one": {**note_facts, "html": html}}
-        return PageContent(
-            template="news.html",
-            template_values=template_values,
-            json_content={**note_facts, "text": note.text},
-        )
+        json_content = {**note_facts, "text": note.text}
+        return PageContent(template="news.html", template_values=template_values, json_content=json_content)
 
     async def send_feed(request: Request) -> Response:
         brand = find_brand(request, context.site.settings)
@@ -83,36 +80,23 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             body = _write_rss(latest_notes, brand, language)
         kind = "application/atom+xml" if is_atom else "application/rss+xml"
         cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=True, vary=VARY_HEADERS)
-        return services.answer_with_etag(
-            request,
-            cache_headers,
-            f"{kind}; charset=utf-8",
-            body,
-        )
+        return services.answer_with_etag(request, cache_headers, f"{kind}; charset=utf-8", body)
 
-    page_endpoint = build_page_endpoint(
-        list_news, context, documents=services.DocumentCache(), compute_state=compute_state
-    )
+    def build_endpoint(build_content: Callable[[PageContext], Awaitable[PageContent]]) -> Any:
+        documents = services.DocumentCache()
+        return build_page_endpoint(build_content, context, documents=documents, compute_state=compute_state)
+
     return [
-        Route(
-            "/news",
-            page_endpoint,
-        ),
-        Route(
-            "/news.json",
-            build_page_endpoint(list_news, context, documents=services.DocumentCache(), compute_state=compute_state),
-        ),
+        Route("/news", build_endpoint(list_news)),
+        Route("/news.json", build_endpoint(list_news)),
         Route("/news.rss", send_feed),
         Route("/news.atom", send_feed),
-        Route(
-            "/news/{name}",
-            build_page_endpoint(show_note, context, documents=services.DocumentCache(), compute_state=compute_state),
-        ),
+        Route("/news/{name}", build_endpoint(show_note)),
     ]
 
 
 def describe_note(note: SiteNote, base: str) -> dict[str, Any]:
-    """Return what lists say of a piece of news."""
+    """Describe a piece of news for lists."""
     if note.day is not None:
         day = note.day.isoformat()
     else:
@@ -164,11 +148,9 @@ def _write_atom(notes: Sequence[SiteNote], brand: PortalBrand, language: str) ->
     home = f"{brand.base}/news"
     add_element(root, "id", home)
     add_element(root, "title", replace_illegal_characters(brand.title))
-    add_element(
-        root,
-        "updated",
-        max((_find_change_time(note) for note in notes), default=datetime(1970, 1, 1, tzinfo=UTC)).isoformat(),
-    )
+    first_time = datetime(1970, 1, 1, tzinfo=UTC)
+    updated = max((_find_change_time(note) for note in notes), default=first_time)
+    add_element(root, "updated", updated.isoformat())
     add_element(add_element(root, "author"), "name", replace_illegal_characters(brand.title))
     add_element(root, "link", rel="self", type="application/atom+xml", href=f"{brand.base}/news.atom")
     add_element(root, "link", rel="alternate", type="text/html", href=home)
@@ -180,30 +162,32 @@ def _write_atom(notes: Sequence[SiteNote], brand: PortalBrand, language: str) ->
             day = note.day.isoformat()
         else:
             day = "1970-01-01"
-        # RFC 4151: stays when addresses change
+        # a tag URI (RFC 4151) stays the same when addresses change
         add_element(entry, "id", f"tag:{host},{day}:{brand.portal or 'site'}/{quote(note.name)}")
         add_element(entry, "title", note.title)
         add_element(entry, "published", _find_publication_time(note).isoformat())
         add_element(entry, "updated", _find_change_time(note).isoformat())
-        add_element(entry, "link", rel="alternate", type="text/html", href=f"{brand.base}/news/{quote(note.name)}")
-        here = f"{brand.base}/news/{quote(note.name)}"
-        add_element(entry, "content", _make_links_absolute(str(render_markdown(note.text)), here), type="html")
+        address = f"{brand.base}/news/{quote(note.name)}"
+        add_element(entry, "link", rel="alternate", type="text/html", href=address)
+        content = _make_links_absolute(str(render_markdown(note.text)), address)
+        add_element(entry, "content", content, type="html")
     return bytes(etree.tostring(root, xml_declaration=True, encoding="utf-8"))
 
 
 def _make_links_absolute(text: str, page_address: str) -> str:
-    """Make the links and pictures of a piece of news absolute: readers of feeds do not know where it stands.
+    """Make the links and pictures of a piece of news absolute: feed readers do not know the address of the page.
 
     Parameters
     ----------
     text
-        HTML of ours, in which attributes stand in double quotes.
+        HTML of `render_markdown`, with attributes in double quotes.
     page_address
         Address of its page.
     """
 
     def replace_link(link_match: re.Match[str]) -> str:
-        return f'{link_match[1]}="{html.escape(urljoin(page_address, html.unescape(link_match[2])))}"'
+        absolute_address = urljoin(page_address, html.unescape(link_match[2]))
+        return f'{link_match[1]}="{html.escape(absolute_address)}"'
 
     return _LINK_PATTERN.sub(replace_link, text)
 

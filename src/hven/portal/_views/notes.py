@@ -1,6 +1,6 @@
-"""Files that a site's people write beside hven.toml and its descriptors: news with their dates, help pages.
+"""Read the news and help pages that the people of a site write beside hven.toml and its descriptors.
 
-Looked at again when they change.
+Files are read again when they change.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from hven.portal._pages.markdown import read_translated_file, split_first_headin
 if TYPE_CHECKING:
     from pathlib import Path
 
-MIN_CHECK_INTERVAL_SECONDS = 1.0  # seconds between two looks at a directory
-MAX_DIRECTORY_FILES = 2_000  # files of a directory
+MIN_CHECK_INTERVAL_SECONDS = 1.0  # seconds, between two checks of a directory
+MAX_DIRECTORY_FILES = 2_000
 PICTURE_MEDIA_TYPES = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -32,7 +32,10 @@ _PAGE_FILE_PATTERN = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.md")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteNote:
-    """A page that somebody wrote: `name` in addresses, heading, Markdown without it; of news the day, too."""
+    """A page of news or help.
+
+    `name` is its name in addresses, `text` the Markdown without the heading. News have a `day`.
+    """
 
     name: str
     title: str
@@ -42,19 +45,19 @@ class SiteNote:
 
     @property
     def summary(self) -> str:
-        """The first words."""
+        """The first words of the text."""
         return to_plain_text(self.text)
 
 
 class NoteCache:
-    """What is in some directories, remembered until it changes; for the event loop and its threads."""
+    """Cache of the pages in directories, until their files change; for the event loop and its threads."""
 
     def __init__(self) -> None:
         self._directory_states: dict[Path, tuple[float, tuple[tuple[str, int, int], ...]]] = {}
         self._notes: dict[tuple[Path, str, bool], tuple[tuple[tuple[str, int, int], ...], tuple[SiteNote, ...]]] = {}
 
     def find_directory_state(self, directory: Path) -> tuple[tuple[str, int, int], ...]:
-        """Name the state of a directory: its files, with sizes and times; empty if there is none."""
+        """Return the state of a directory: its files with times and sizes; empty without a directory."""
         cached_state = self._directory_states.get(directory)
         now = time.monotonic()
         if cached_state is not None and now - cached_state[0] < MIN_CHECK_INTERVAL_SECONDS:
@@ -73,47 +76,37 @@ class NoteCache:
     def list_news(self, directory: Path, site_directory: Path, language: str) -> tuple[SiteNote, ...]:
         """Return the news of a directory (``2026-11-20-new-maps.md``), the newest first."""
         notes = self._list_notes(directory, site_directory, language, is_news=True)
-        return tuple(
-            sorted(
-                notes,
-                key=lambda note: (note.day or date.min, note.name),
-                reverse=True,
-            )
-        )
+        return tuple(sorted(notes, key=lambda note: (note.day or date.min, note.name), reverse=True))
 
     def list_pages(self, directory: Path, site_directory: Path, language: str) -> tuple[SiteNote, ...]:
         """Return the help pages of a directory, by their names; ``index.md`` first."""
         notes = self._list_notes(directory, site_directory, language, is_news=False)
-        return tuple(
-            sorted(
-                notes,
-                key=lambda note: (note.name != "index", note.name),
-            )
-        )
+        return tuple(sorted(notes, key=lambda note: (note.name != "index", note.name)))
 
     def _list_notes(
         self, directory: Path, site_directory: Path, language: str, *, is_news: bool
     ) -> tuple[SiteNote, ...]:
-        page_context = self.find_directory_state(directory)
+        directory_state = self.find_directory_state(directory)
         key = (directory, language, is_news)
         cached_notes = self._notes.get(key)
-        if cached_notes is not None and cached_notes[0] == page_context:
+        if cached_notes is not None and cached_notes[0] == directory_state:
             return cached_notes[1]
-        notes = [
-            note
-            for name, when, _ in page_context
-            if (note := _read_note(directory, site_directory, name, when, language, is_news=is_news)) is not None
-        ]
-        self._notes[key] = (page_context, tuple(notes))
+        notes = []
+        for file_name, changed_ns, _ in directory_state:
+            note = _read_note(directory, site_directory, file_name, changed_ns, language, is_news=is_news)
+            if note is not None:
+                notes.append(note)
+        self._notes[key] = (directory_state, tuple(notes))
         return tuple(notes)
 
 
 def _read_note(
     directory: Path, site_directory: Path, file_name: str, changed_ns: int, language: str, *, is_news: bool
 ) -> SiteNote | None:
-    name_match = (NEWS_FILE_PATTERN if is_news else _PAGE_FILE_PATTERN).fullmatch(file_name)
+    name_pattern = NEWS_FILE_PATTERN if is_news else _PAGE_FILE_PATTERN
+    name_match = name_pattern.fullmatch(file_name)
     if name_match is None:
-        return None  # another language of a page, or no page
+        return None  # a translation of a page, or no page
     day = None
     if is_news:
         try:
@@ -123,7 +116,7 @@ def _read_note(
     text = read_translated_file(directory / file_name, site_directory, language)
     if text is None:
         return None
-    # no sign that XML cannot have: feeds are made of it
+    # feeds contain the text: characters that XML does not allow are replaced
     title, body = split_first_heading(replace_illegal_characters(text))
     name = file_name.removesuffix(".md")
     return SiteNote(

@@ -1,6 +1,6 @@
-"""Looks at collections for cards and strips of pictures.
+"""Summarise collections for their cards and strips of pictures.
 
-Only pictures that can be drawn for the reader, and show something.
+Only pictures that the reader may see and that show something are included.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.portal._views.page_formats import PageContext
 
-OVERVIEW_WAIT_SECONDS = 1.0  # that a page waits; then it goes without, and the looks are there the next time
+OVERVIEW_WAIT_SECONDS = 1.0  # then the page appears without overviews; the next page has them
 OWN_PICTURE = re.compile(r"/collections/(?P<collection>[^/]+)/(?:preview|files)/(?P<path>.+)")
-_one_drawing = threading.Lock()  # queries and the pictures that readers ask for go first
+_one_drawing = threading.Lock()  # one at a time: queries, and pictures that readers request, have priority
 
 
 async def load_overviews(
     page_context: PageContext, table_groups: Sequence[Sequence[Table]]
 ) -> list[CollectionOverview] | None:
-    """Look at the tables of collections; None: that takes longer than a page waits."""
+    """Summarise collections, given as groups of tables; None if that takes longer than a page waits."""
     overviews: CollectionOverviews = page_context.context.site.get_or_create(CollectionOverviews)
     site_origin = "{0.scheme}://{0.netloc}".format(urlsplit(page_context.base))
     is_allowed = build_origin_check(page_context.context.site.settings.origins, site_origin)
@@ -54,15 +54,15 @@ async def load_overviews(
 
 
 def has_overviews(page_context: PageContext, table_groups: Sequence[Sequence[Table]]) -> bool:
-    """Return whether collections were looked at already, as this reader sees them."""
+    """Return whether the overviews of collections are ready for this reader."""
     overviews: CollectionOverviews = page_context.context.site.get_or_create(CollectionOverviews)
     return overviews.is_ready(table_groups, build_runner(page_context), page_context.access_key)
 
 
 def build_picture_check(page_context: PageContext) -> Callable[[str], bool]:
-    """Return what says whether a picture shows something: one of this site's files is drawn for that.
+    """Return the function that tells whether the picture at an address shows something.
 
-    Of others nobody knows it.
+    A file of this site is drawn to find out; a picture of another site is assumed to show something.
     """
     homes = list_base_urls(page_context.request, page_context.context.site.settings)
 

@@ -1,4 +1,4 @@
-"""Addresses of tables' pages, for tables of any name."""
+"""Build the addresses of the pages of tables, for tables of any name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from hven.model.table import Table
 
-# what stands below a collection beside its tables
+# other resources below the address of a collection
 RESERVED_NAMES = frozenset(
     {
         "as",
@@ -31,10 +31,9 @@ _ESCAPE_PATTERN = re.compile(r"~([~-])")
 
 
 def build_table_address(base: str, table: Table) -> str:
-    """Return the address of a table's page: its names are one part of the path each, whatever their letters are.
+    """Build the address of a table's page; each name is one segment of the path.
 
-    A name that stands for something else there (``/collections/NAME/files``), or that has a meaning in a path, goes
-    between tildes.
+    A name of another resource (``/collections/NAME/files``), or with a special meaning in paths, is put between tildes.
     """
     name = table.name
     if name in RESERVED_NAMES or name.endswith(".json") or set(name) & set("~/") or not name.strip("."):
@@ -43,13 +42,13 @@ def build_table_address(base: str, table: Table) -> str:
 
 
 def build_table_path(table: Table) -> str:
-    """Return how addresses name a table below ``/collections/``."""
+    """Return the path of a table below ``/collections/``."""
     return build_table_address("", table).removeprefix("/collections/")
 
 
 def parse_table_name(text: str) -> str:
-    """Read the last part of such an address: the name of a table."""
+    """Read the name of a table from the last segment of its address."""
     text = text.removesuffix(".json")
     if len(text) < 3 or text[0] != "~" or text[-1] != "~":
         return text
-    return _ESCAPE_PATTERN.sub(lambda found: "~" if found[1] == "~" else "/", text[1:-1])
+    return _ESCAPE_PATTERN.sub(lambda escape: escape[1].replace("-", "/"), text[1:-1])

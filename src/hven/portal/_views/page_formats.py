@@ -92,7 +92,7 @@ class PageContext:
         return get_message_translator(self.language)
 
     def build_labels(self, table: Table) -> ColumnLabels:
-        """Return the labels of a table's columns in the language of the answer, or raw names if the address asks for them."""
+        """Return the labels of a table's columns in the answer's language, or raw names if the address says so."""
         item = self.published_state.tables_by_name.get(table.qualified_name)
         is_filtered = bool(collect_row_filters([table], self.principal, self.context.policies))
         statistics = {} if item is None or is_filtered else item.statistics

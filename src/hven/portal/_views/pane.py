@@ -1,4 +1,4 @@
-"""``/collections/NAME/TABLE/panes/PANE``: what a pane shows of the rows that were found."""
+"""Serve ``/collections/NAME/TABLE/panes/PANE``: a pane of the rows that a search finds."""
 
 from __future__ import annotations
 
@@ -19,40 +19,28 @@ if TYPE_CHECKING:
 
     from hven.services.face import ServiceContext
 
-MAX_PANE_ROWS = 10_000  # rows
+MAX_PANE_ROWS = 10_000
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route the address of the panes."""
+    """Build the route of the panes."""
     page_endpoint = build_page_endpoint(lambda state: anyio.to_thread.run_sync(_build_page, state), context)
-    return [
-        Route(
-            "/collections/{name}/{table}/panes/{pane}",
-            page_endpoint,
-        )
-    ]
+    return [Route("/collections/{name}/{table}/panes/{pane}", page_endpoint)]
 
 
 def _build_page(page_context: PageContext) -> PageContent:
     table_view = read_table_view(page_context, ignored_parameters=("_all",))
     name = page_context.request.path_params["pane"].removesuffix(".json")
-    pane = next(
-        (
-            installed_pane
-            for installed_pane in list_panes()
-            if installed_pane.name == name and installed_pane.applies(table_view.table)
-        ),
-        None,
-    )
+    panes = [pane for pane in list_panes() if pane.name == name and pane.applies(table_view.table)]
+    pane = next(iter(panes), None)
     if pane is None:
         raise NotFoundError(
             format_message("there is no such service for {name}", table_view.quoted_name),
             remedy="the page of the collection says how its tables are asked",
         )
     all_columns = tuple(column.name for column in table_view.table.columns if not column.hidden)
-    text = pane.ask(
-        table_view.table, f"({table_view.search.copy_with(order=(), row='', columns=all_columns).write_adql()}) AS t"
-    )
+    searched_rows = table_view.search.copy_with(order=(), row="", columns=all_columns)
+    text = pane.ask(table_view.table, f"({searched_rows.write_adql()}) AS t")
     with table_view.runner.run_query(text, row_limit=MAX_PANE_ROWS) as result:
         json_content = {
             "adql": text,

@@ -1,4 +1,4 @@
-"""What plots are told, of the rows of a table and of the answer of a query alike."""
+"""Build the JSON of plots, of the rows of a table or of the answer of a query."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def find_plot_column(table: Table, page_context: PageContext, parameter: str) -> Column | None:
-    """Find the column that a parameter names.
+    """Find the column that a parameter names; None without the parameter.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def find_plot_column(table: Table, page_context: PageContext, parameter: str) ->
 def build_histogram_json(
     search: TableSearch, runner: QueryRunner, page_context: PageContext, labels: ColumnLabels | None = None
 ) -> dict[str, Any]:
-    """Return the counts of the column ``_x``.
+    """Build the histogram of the column ``_x``.
 
     Raises
     ------
@@ -59,26 +59,20 @@ def build_histogram_json(
 def build_points_json(
     search: TableSearch, runner: QueryRunner, page_context: PageContext, labels: ColumnLabels | None = None
 ) -> dict[str, Any]:
-    """Return points of the two or three columns ``_x``, ``_y``, ``_c``; a density instead, if they would be too many.
+    """Build the points of the two or three columns ``_x``, ``_y``, ``_c``; a density map of too many points.
 
     Raises
     ------
     ParamError
         None is named.
     """
-    plot_columns = [
-        plot_column
-        for plot_column in (find_plot_column(search.table, page_context, name) for name in ("_x", "_y", "_c"))
-        if plot_column is not None
-    ]
+    requested_columns = [find_plot_column(search.table, page_context, name) for name in ("_x", "_y", "_c")]
+    plot_columns = [plot_column for plot_column in requested_columns if plot_column is not None]
     if not plot_columns:
         raise ParamError("no columns were named", name="_x", remedy="_x=COLUMN&_y=COLUMN")
     total = row_pages.count_rows(search, runner)
-    if (
-        len(plot_columns) == 2
-        and (total.rows is None or total.rows > plots.MAX_POINTS)
-        and all(map(plots.is_plottable, plot_columns))
-    ):
+    has_many_points = total.rows is None or total.rows > plots.MAX_POINTS
+    if len(plot_columns) == 2 and has_many_points and all(map(plots.is_plottable, plot_columns)):
         x_scale, y_scale = (
             plots_json.choose_plot_scale(plot_column, labels, search.units) for plot_column in plot_columns
         )

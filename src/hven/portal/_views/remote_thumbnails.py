@@ -1,7 +1,6 @@
-"""Small pictures of other sites, by way of this one: pages show none of theirs, and theirs learn nothing of who looks.
+"""Serve thumbnails of pictures of other sites, which therefore learn nothing about the readers.
 
-Only addresses that this site itself has written into a page are fetched, which their signature shows: it is no proxy
-for whoever wants one.
+This is not an open proxy: only addresses that this site wrote and signed in a page are fetched.
 """
 
 from __future__ import annotations
@@ -26,28 +25,30 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site import Site
 
-MAX_PICTURE_BYTES = 8 << 20  # bytes of a picture
-IDLE_TIMEOUT_SECONDS, TOTAL_TIMEOUT_SECONDS = 10.0, 20.0  # without a byte; in all
-MAX_CACHED_FAILURES, RETRY_SECONDS = 2000, 600.0  # pictures that could not be had are remembered, for so many seconds
+MAX_PICTURE_BYTES = 8 << 20
+IDLE_TIMEOUT_SECONDS = 10.0  # without a byte
+TOTAL_TIMEOUT_SECONDS = 20.0
+MAX_CACHED_FAILURES = 2000
+RETRY_SECONDS = 600.0  # before a failed picture is fetched again
 PICTURE_SIGNATURES = ((b"\xff\xd8\xff", "jpg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"), (b"RIFF", "webp"))
 
 
 def build_picture_address(base_address: str, url: str, site: Site) -> str:
-    """Write the address at which this site gives the picture of another one; empty: that is no address."""
+    """Build the address at which this site serves a picture of another one; empty if `url` is no web address."""
     if not url.lower().startswith(("http://", "https://")) or len(url) > 2000:
         return ""
     return f"{base_address}/picture?{urlencode({'url': url, 'sign': _sign_address(url, site)})}"
 
 
 def fetch_thumbnail(url: str, signature: str, context: ServiceContext) -> bytes:
-    """Fetch a picture, make it small, and keep it.
+    """Fetch a picture, draw its thumbnail and store it.
 
     Raises
     ------
     ForbiddenError
-        Nobody here wrote that address, or it is a private one.
+        This site did not sign the address, or it is on a private network.
     NotFoundError
-        There is no picture there, or it is too large.
+        There is no picture at the address, or it is too large.
     """
     if not hmac.compare_digest(signature.encode(), _sign_address(url, context.site).encode()):
         raise ForbiddenError("this picture is on no page of ours", remedy="ask for it where it is")
@@ -78,11 +79,9 @@ def fetch_thumbnail(url: str, signature: str, context: ServiceContext) -> bytes:
             return drawings.get_or_draw_picture(shelf, key, [(file, file.name)], drawings.DEFAULT_LOOKS[0])
     except HvenError as error:
         failure_cache.store(url, time.monotonic())
-        raise (
-            error
-            if isinstance(error, ForbiddenError | NotFoundError)
-            else NotFoundError(error.message, remedy=error.remedy)
-        ) from error
+        if isinstance(error, ForbiddenError | NotFoundError):
+            raise
+        raise NotFoundError(error.message, remedy=error.remedy) from error
 
 
 def _create_failure_cache() -> Cache[float]:
@@ -90,19 +89,20 @@ def _create_failure_cache() -> Cache[float]:
 
 
 def _sign_address(url: str, site: Site) -> str:
-    return hmac.new(
-        site.get_or_create(_read_signing_key, site.settings.var_directory / "pictures.key"), url.encode(), "sha256"
-    ).hexdigest()[:32]
+    key_file = site.settings.var_directory / "pictures.key"
+    signing_key = site.get_or_create(_read_signing_key, key_file)
+    return hmac.new(signing_key, url.encode(), "sha256").hexdigest()[:32]
 
 
 def _read_signing_key(path: Path) -> bytes:
-    """Read the key that all processes of the site share; the first one makes it."""
+    """Read the key that all processes of the site share; the first process creates it."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial_file = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(partial_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        descriptor = os.open(partial_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(32))
         with suppress(FileExistsError):
-            os.link(partial_file, path)  # who came first has it
+            os.link(partial_file, path)  # another process was first
         partial_file.unlink()
     return path.read_bytes()

@@ -1,6 +1,6 @@
-"""``/results``: persistent addresses of results: made by POST of a query.
+"""Serve ``/results``: persistent addresses of results, which a POST of a query creates.
 
-A page says what it was, how to cite it, and whether the rows are still the same.
+The page of a result shows the query, its citation, and whether the rows are still the same.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
 
-MAX_FORM_BYTES = 1024**2  # bytes of a query
+MAX_FORM_BYTES = 1024**2  # of a query
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -49,10 +49,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         text = params.read_one("QUERY")
         if not text:
             raise ParamError("which query?", name="QUERY", remedy="send it by POST, as to /tap/sync")
-        host = page_context.principal.name or (request.client.host if request.client is not None else "")
+        client_host = request.client.host if request.client is not None else ""
+        host = page_context.principal.name or client_host
         maxrec = params.read_integer("MAXREC")
-        cited_result = await anyio.to_thread.run_sync(
-            lambda: cited_results.create_cited_result(
+
+        def create() -> CitedResult:
+            return cited_results.create_cited_result(
                 text,
                 page_context.principal,
                 site=context.site,
@@ -60,40 +62,35 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 maker_name=host,
                 maxrec=maxrec,
             )
-        )
+
+        cited_result = await anyio.to_thread.run_sync(create)
         url = f"{page_context.brand.root}/results/{cited_result.id}"
         if is_json_requested(request):
-            return Response(
-                orjson.dumps({"url": url, **_cited_result_to_json(cited_result)}),
-                201,
-                {"location": url, "content-type": "application/json", "cache-control": "no-store"},
-            )
+            body = orjson.dumps({"url": url, **_cited_result_to_json(cited_result)})
+            headers = {"location": url, "content-type": "application/json", "cache-control": "no-store"}
+            return Response(body, 201, headers)
         return Response(None, 303, {"location": url, "cache-control": "no-store"})
 
     async def send_rows(request: Request) -> Response:
         page_context = build_page_context(request, context)
         cited_result = _find_cited_result(page_context)
-        form = formats.select_format(request.query_params.get("RESPONSEFORMAT") or "votable")
-        result: QueryResult = await anyio.to_thread.run_sync(
-            lambda: cited_results.repeat_query(
+
+        def repeat() -> QueryResult:
+            return cited_results.repeat_query(
                 cited_result, page_context.principal, site=context.site, policies=context.policies
             )
-        )
+
+        form = formats.select_format(request.query_params.get("RESPONSEFORMAT") or "votable")
+        result = await anyio.to_thread.run_sync(repeat)
         infos = [
             InfoElement(name="QUERY", value=cited_result.body["text"]),
             InfoElement(name="result", value=f"{page_context.brand.root}/results/{cited_result.id}"),
         ]
-        name = f'attachment; filename="{cited_result.id}.{form[0].extension.lstrip(".")}"'
-        headers = {"cache-control": "no-cache", "content-disposition": name, "x-content-type-options": "nosniff"}
+        file_name = f"{cited_result.id}.{form[0].extension.lstrip('.')}"
+        disposition = f'attachment; filename="{file_name}"'
+        headers = {"cache-control": "no-cache", "content-disposition": disposition, "x-content-type-options": "nosniff"}
         base_url = services.get_base_url(request, context.site.settings)
-        return await services.answer_with_result(
-            request,
-            result,
-            form,
-            headers=headers,
-            infos=infos,
-            base_url=base_url,
-        )
+        return await services.answer_with_result(request, result, form, headers=headers, infos=infos, base_url=base_url)
 
     async def show_result(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_build_page, page_context, _find_cited_result(page_context))
@@ -134,28 +131,19 @@ def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageCon
     site = page_context.context.site
     policies = page_context.context.policies
     url = f"{page_context.brand.root}/results/{cited_result.id}"
-    resources = [
-        page_context.published_state.resources[name]
-        for name in cited_result.body["collections"]
-        if name in page_context.published_state.resources
-    ]
+    collection_names = cited_result.body["collections"]
+    all_resources = page_context.published_state.resources
+    resources = [all_resources[name] for name in collection_names if name in all_resources]
     visible_schemas = {schema.name for schema in page_context.catalogue.schemas}
-    if (
-        not resources
-        or not all(resource.name in visible_schemas for resource in resources)
-        or len(resources) < len(cited_result.body["collections"])
-    ):
-        raise NotFoundError(
-            format_message("there is no result {ident!r} here", cited_result.id),
-            remedy="its collections are not here any more, or not for everybody",
-        )
-    # of what was everybody's when it was counted: a table without a rule of then must be seen whole
-    if not recorded_rights.is_still_accessible(
+    are_visible = all(resource.name in visible_schemas for resource in resources)
+    # of tables that were public when they were counted, without recorded rules, the reader must see all rows now
+    is_accessible = recorded_rights.is_still_accessible(
         dict.fromkeys(cited_result.body["snapshots"], ""),
         page_context.published_state.tables_by_name,
         page_context.principal,
         policies,
-    ):
+    )
+    if not resources or not are_visible or len(resources) < len(collection_names) or not is_accessible:
         raise NotFoundError(
             format_message("there is no result {ident!r} here", cited_result.id),
             remedy="its collections are not here any more, or not for everybody",
@@ -167,7 +155,8 @@ def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageCon
         comparison = cited_results.compare_with_current(
             cited_result, page_context.principal, site=site, policies=policies, uses_current_state=True
         )
-    if comparison is not None and isinstance(error := comparison.get("error"), HvenError):
+    error = None if comparison is None else comparison.get("error")
+    if isinstance(error, HvenError):
         comparison = {"error": error.message}
     cites = [build_citation_at(resource, url) for resource in resources]
     content = {
@@ -186,8 +175,4 @@ def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageCon
         "now": comparison,
         "cite": cites,
     }
-    return PageContent(
-        template="result.html",
-        template_values=content,
-        json_content=json_content,
-    )
+    return PageContent(template="result.html", template_values=content, json_content=json_content)

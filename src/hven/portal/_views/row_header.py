@@ -1,7 +1,4 @@
-"""The FITS header behind a row.
-
-Of a file that its collection publishes, named in the row by its address, its path or its name.
-"""
+"""Read the FITS header of the file of a row, which the row names by its address, its path or its name."""
 
 from __future__ import annotations
 
@@ -27,14 +24,14 @@ if TYPE_CHECKING:
     from hven.portal._explore.row_pages import RowPage
     from hven.sources.fits_headers import HduHeader
 
-MAX_MATCHING_FILES = 100  # files that a name may stand for, before one looks closer
+MAX_MATCHING_FILES = 100  # files with a matching name that are checked
 MAX_NAMING_TEXTS = 6  # texts of a row that may name a file
 FITS_EXTENSION_PATTERN = re.compile(r"\.(?:fits|fit|fts)(?:\.gz)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowFileHeader:
-    """A file and its headers; `address` is where everybody gets it."""
+    """A file and its headers; `address` is its public address."""
 
     path: str
     address: str
@@ -42,25 +39,24 @@ class RowFileHeader:
 
 
 def read_row_header(row: RowPage, table: Table, runner: QueryRunner, tables: Sequence[Table]) -> RowFileHeader | None:
-    """Read the header of the file that a row is about; None.
+    """Read the header of the file of a row.
 
-    The row names none that this reader may take, or it is no FITS file now.
+    Return None if the row names no file that the reader may access, or if the file is no FITS file.
 
     Parameters
     ----------
     row
         One row with all of its columns.
     tables
-        What the reader may know of: the collection's table of files is looked for there, and asked as every table is.
+        The tables that the reader may see, among them the collection's table of files.
     """
-    if row.rows.num_rows:
-        naming_texts = _list_naming_texts(row)
-    else:
-        naming_texts = []
-    files = next(
-        (candidate for candidate in tables if candidate.schema == table.schema and candidate.utype == FILES_UTYPE), None
-    )
-    # a list may be private whose files are not: then only whole paths say which one is meant
+    naming_texts = _list_naming_texts(row) if row.rows.num_rows else []
+    files = None
+    for candidate in tables:
+        if candidate.schema == table.schema and candidate.utype == FILES_UTYPE:
+            files = candidate
+            break
+    # if the table of files is private but the files are not, only whole paths identify a file
     if files is None:
         paths = [candidate for candidate in naming_texts if FITS_EXTENSION_PATTERN.search(candidate)]
     else:
@@ -69,12 +65,12 @@ def read_row_header(row: RowPage, table: Table, runner: QueryRunner, tables: Seq
         return None
     context = ServiceContext.create_for_principal(runner.site, runner.principal, runner.policies)
     try:
-        file_access = collection_files.find_files(
-            context, runner.principal, table.schema, paths
-        )  # a header is of the file, too
+        # access to a header needs access to the file
+        file_access = collection_files.find_files(context, runner.principal, table.schema, paths)
         (path,) = {*file_access.rows, *file_access.refused}
-        file_path = collection_files.open_file_place(context, runner.principal, table.schema, file_access.get_row(path))
-        file_headers = tuple(read_headers(cast("Path", file_path)))  # of which it asks what both have
+        file_row = file_access.get_row
+        file_path = collection_files.open_file_place(context, runner.principal, table.schema, file_row(path))
+        file_headers = tuple(read_headers(cast("Path", file_path)))  # remote places have the same methods
     except (HvenError, OSError, EOFError, ValueError):
         return None
     file_access.record_access("header seen", path)
@@ -83,7 +79,7 @@ def read_row_header(row: RowPage, table: Table, runner: QueryRunner, tables: Seq
 
 
 def _find_fits_paths(files: Table, naming_texts: Sequence[str], runner: QueryRunner) -> list[str]:
-    """Return the paths of FITS files that have one of the words as path, address or name."""
+    """Return the paths of the FITS files with one of the texts as path, address or name."""
     if not naming_texts:
         return []
     conditions: list[syntax_tree.Expr] = [
@@ -91,26 +87,27 @@ def _find_fits_paths(files: Table, naming_texts: Sequence[str], runner: QueryRun
         for word in naming_texts
         for name in ("path", "url")
     ]
-    # a name may have signs that LIKE understands: what only looks alike is left out below
-    conditions += [
-        syntax_tree.LikePredicate(build_column_ref("path"), syntax_tree.Literal(f"%/{word.replace('%', '_')}"))
-        for word in naming_texts
-        if "/" not in word
-    ]
+    for word in naming_texts:
+        if "/" not in word:
+            # names may contain wildcards of LIKE: false matches are removed below
+            pattern = syntax_tree.Literal(f"%/{word.replace('%', '_')}")
+            conditions.append(syntax_tree.LikePredicate(build_column_ref("path"), pattern))
     items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in ("path", "url"))
     source = TableSearch(table=files).build_source()
     top = syntax_tree.Literal(MAX_MATCHING_FILES)
     where = syntax_tree.Disjunction(tuple(conditions))
     file_rows = runner.fetch_table(syntax_tree.Query(syntax_tree.Select(items, source, where=where, top=top)))
-    return [
-        path
-        for path, url in zip(*(column_values.to_pylist() for column_values in file_rows.columns), strict=True)
-        if FITS_EXTENSION_PATTERN.search(path) and {path, str(url), PurePosixPath(path).name} & set(naming_texts)
-    ]
+    paths = []
+    paths_and_urls = zip(*(column_values.to_pylist() for column_values in file_rows.columns), strict=True)
+    for path, url in paths_and_urls:
+        file_names = {path, str(url), PurePosixPath(path).name}
+        if FITS_EXTENSION_PATTERN.search(path) and file_names & set(naming_texts):
+            paths.append(path)
+    return paths
 
 
 def _list_naming_texts(row: RowPage) -> list[str]:
-    """Return the texts of a row that may name its file, the surest first."""
+    """Return the texts of a row that may name its file, the most likely first."""
     ranked_texts: list[tuple[int, str]] = []
     for column in row.columns:
         if column.type.is_string and not column.type.is_array:
@@ -132,4 +129,5 @@ def _list_naming_texts(row: RowPage) -> list[str]:
             ranked_texts.append((rank, value.strip()))
     words = [word for _, word in sorted(ranked_texts, key=lambda pair: pair[0])]
     names = [PurePosixPath(word.partition("?")[0]).name for word in words if "://" not in word]
-    return list(dict.fromkeys([*words, *(name for name in names if name)]))[:MAX_NAMING_TEXTS]
+    distinct_words = dict.fromkeys([*words, *filter(None, names)])
+    return list(distinct_words)[:MAX_NAMING_TEXTS]

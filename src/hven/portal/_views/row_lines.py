@@ -1,7 +1,4 @@
-"""The lines of a table's page: one for each observation, with its files, or one for each row.
-
-By time where nobody says in which order.
-"""
+"""Choose the lines of a table's page: one for each observation, with its files, or one for each row."""
 
 from __future__ import annotations
 
@@ -23,20 +20,20 @@ if TYPE_CHECKING:
     from hven.portal._explore.row_pages import RowPage
     from hven.portal._views.table_view import TableView
 
-DIFFERENT_VALUES_TEXT = "{count} different"  # values of the files of a line
-MAX_SORTED_ROWS = 1_000_000  # rows of a table that are sorted by time for everybody
+DIFFERENT_VALUES_TEXT = "{count} different"  # shown for values that differ between the files of a line
+MAX_SORTED_ROWS = 1_000_000  # larger tables are not sorted by time by default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineView:
-    """What a page asks for instead of the search itself.
+    """The search of a page's lines.
 
     Attributes
     ----------
     observation_key
-        Its lines are observations.
+        The key of observations, if they are the lines.
     other_search
-        The same search with the other lines, files for observations or these for files; None: there is no choice.
+        The same search with the other kind of lines (files or observations); None if there is only one kind.
     """
 
     search: TableSearch
@@ -53,54 +50,45 @@ class LineView:
     def list_files(
         self, page: RowPage, table_view: TableView, cell_rows: list[list[TextCell | None]]
     ) -> list[list[ObservationFile]]:
-        """Return for each line the files of its observation.
+        """Return the files of each line's observation.
 
-        Of texts that differ among them the line has their number, put into `cell_rows`, the cells of all lines.
+        Where texts differ between the files of a line, its cell in `cell_rows` gets the number of different texts.
         """
         if self.observation_key is None:
             return []
         title_column = find_title_column(table_view.table)
         shown_columns = self.list_shown_columns(table_view)
-        summarized_names = {*shown_columns} - {
-            *self.observation_key.columns,
-            title_column.name if title_column is not None else "",
-        }
-        summarized_columns = {
-            at: column.name
-            for at, column in enumerate(page.columns)
-            if column.name in summarized_names
-            and column.type.is_string
-            and classify_column(column, table_view.table) in {"text", "code"}
-        }
+        unsummarized_names = set(self.observation_key.columns)
+        if title_column is not None:
+            unsummarized_names.add(title_column.name)
+        summarized_names = set(shown_columns) - unsummarized_names
+        summarized_columns = {}
+        for at, column in enumerate(page.columns):
+            is_text = column.type.is_string and classify_column(column, table_view.table) in {"text", "code"}
+            if column.name in summarized_names and is_text:
+                summarized_columns[at] = column.name
         line_files = observation_lines.list_line_files(
             page, table_view.search, self.observation_key, table_view.runner, list(summarized_columns.values())
         )
         texts = load_texts(table_view.labels.language)
         template_text = texts.get(DIFFERENT_VALUES_TEXT, DIFFERENT_VALUES_TEXT)
         for line, observation_files in zip(cell_rows, line_files, strict=True):
-            for at, values in zip(
-                summarized_columns, zip(*(column.values for column in observation_files), strict=True), strict=False
-            ):
+            values_by_column = zip(*(observation_file.values for observation_file in observation_files), strict=True)
+            for at, values in zip(summarized_columns, values_by_column, strict=False):
                 distinct_values = list(dict.fromkeys(values))
                 if len(distinct_values) > 1:
-                    line[at] = TextCell(
-                        text=template_text.format(count=len(distinct_values)),
-                        title=", ".join(map(str, filter(None, distinct_values)))[:MAX_CELL_CHARACTERS],
-                    )
+                    title = ", ".join(map(str, filter(None, distinct_values)))
+                    text = template_text.format(count=len(distinct_values))
+                    line[at] = TextCell(text=text, title=title[:MAX_CELL_CHARACTERS])
         return line_files
 
     def lines_to_json(self, line_files: Sequence[Sequence[ObservationFile]], table_view: TableView) -> dict[str, Any]:
-        """Return what the JSON of a page says besides its rows.
-
-        Which columns are shown in which order, and the files of observations.
-        """
+        """Return the JSON of the lines besides their cells: shown columns in order, and files of observations."""
         shown_columns = self.list_shown_columns(table_view)
         line_facts: dict[str, Any] = {"drawn": shown_columns}
         if self.observation_key is not None:
-            line_facts |= {
-                "files": [[file_to_json(observation_file) for observation_file in files] for files in line_files],
-                **self.count_rows(table_view),
-            }
+            files = [[file_to_json(observation_file) for observation_file in files] for files in line_files]
+            line_facts |= {"files": files, **self.count_rows(table_view)}
         return line_facts
 
     def list_shown_columns(self, table_view: TableView) -> list[str]:
@@ -111,7 +99,7 @@ class LineView:
         return list(initial_columns)
 
     def count_rows(self, table_view: TableView) -> dict[str, Any]:
-        """Return how many rows there are behind the lines."""
+        """Return the number of rows of all lines."""
         if self.observation_key is None:
             return {}
         row_count = row_pages.count_rows(table_view.search, table_view.runner)
@@ -119,21 +107,18 @@ class LineView:
 
 
 def build_line_view(table_view: TableView) -> LineView:
-    """Return the lines of a page."""
+    """Build the line view of a page."""
     search = table_view.search
     observation_key = observation_lines.find_observation_key(table_view.table, table_view.runner)
     active_key = None if search.each else observation_key
-    if not search.columns:  # lines are found by another condition, which names no columns
+    if not search.columns:  # the search of lines has another condition, without names of columns
         shown_names = (column.name for column in search.list_shown_columns())
         columns = tuple(dict.fromkeys([*shown_names, *find_searched_columns(search)]))
         search = search.copy_with(columns=columns)
     if not search.order:
         begin, _ = find_begin_and_end_columns(table_view.table)
-        if (
-            begin is not None
-            and (table_view.runner.find_published_table(table_view.table).rows or MAX_SORTED_ROWS + 1)
-            <= MAX_SORTED_ROWS
-        ):
+        row_count = table_view.runner.find_published_table(table_view.table).rows or MAX_SORTED_ROWS + 1
+        if begin is not None and row_count <= MAX_SORTED_ROWS:
             search = search.copy_with(order=((begin.name, False),))
     return LineView(
         search=search if active_key is None else observation_lines.build_line_search(search, active_key),
@@ -143,7 +128,7 @@ def build_line_view(table_view: TableView) -> LineView:
 
 
 def file_to_json(file: observation_lines.ObservationFile) -> dict[str, Any]:
-    """Return a file as JSON has it."""
+    """Return a file as JSON."""
     if file.picture:
         picture = {"picture": file.picture}
     else:

@@ -1,7 +1,4 @@
-"""What the panel of a row says besides its values.
-
-What it is called, its file, how it is cited, the files of its observation, sections.
-"""
+"""Describe a row for its panel: title, file, citation, files of its observation, and sections of columns."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
     from hven.portal._views.page_formats import PageContext
     from hven.portal._views.table_view import TableView
 
-# what sections are called: those of standards, as the form has them; others are called as they are named
+# titles of the sections of standards, as in forms; other sections have their names
 SECTION_TITLES = {
     "identity": "Identity",
     "product": "Product",
@@ -48,31 +45,26 @@ OTHER_SECTION_TITLE = "More columns"
 def build_row_panel(
     table_view: TableView, page_context: PageContext, page: RowPage, links: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return it for the one row of a page, as JSON.
+    """Return the panel of the single row of a page, as JSON.
 
     Parameters
     ----------
     links
-        What the row leads to.
+        The links of the row.
     """
     row = {column.name: page.rows.column(at)[0].as_py() for at, column in enumerate(page.columns)}
     title_column = find_title_column(table_view.table)
     observation_key = observation_lines.find_observation_key(table_view.table, table_view.runner)
-    if observation_key is None:
-        files = []
-    else:
-        line_files = observation_lines.list_line_files(
-            page, TableSearch(table=table_view.table), observation_key, table_view.runner
-        )
+    files: list[observation_lines.ObservationFile] = []
+    if observation_key is not None:
+        table_search = TableSearch(table=table_view.table)
+        line_files = observation_lines.list_line_files(page, table_search, observation_key, table_view.runner)
         files = line_files[0]
-    own_file = next(
-        (observation_file for observation_file in files if observation_file.key == table_view.search.row), None
-    )
-    file = (
-        {"href": own_file.address, "bytes": own_file.size}
-        if own_file is not None and own_file.address
-        else _find_row_file(row, table_view, links)
-    )
+    own_files = [observation_file for observation_file in files if observation_file.key == table_view.search.row]
+    if own_files and own_files[0].address:
+        file: dict[str, Any] | None = {"href": own_files[0].address, "bytes": own_files[0].size}
+    else:
+        file = _find_row_file(row, table_view, links)
     return {
         "title": "" if title_column is None else str(row.get(title_column.name) or ""),
         "file": file,
@@ -85,17 +77,10 @@ def build_row_panel(
 def _find_row_file(
     row: Mapping[str, Any], table_view: TableView, links: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-    """Return where the row's file is: as its links say it, else its columns."""
-    file_link = next(
-        (
-            observation_file
-            for observation_file in links
-            if observation_file["semantics"] == "this" and not observation_file["locked"]
-        ),
-        None,
-    )
-    if file_link is not None:
-        return {"href": file_link["href"], "bytes": file_link["bytes"]}
+    """Return the file of the row, from its links or from its columns."""
+    for link in links:
+        if link["semantics"] == "this" and not link["locked"]:
+            return {"href": link["href"], "bytes": link["bytes"]}
     observation_file = observation_lines.find_row_file(row, table_view.table)
     if observation_file is None:
         return None
@@ -103,17 +88,15 @@ def _find_row_file(
 
 
 def _build_row_citation(table_view: TableView, page_context: PageContext) -> dict[str, str] | None:
-    """Return how a row is cited: its collection, and where and when it was seen."""
+    """Return the citation of a row: its collection, its address and the date."""
     release = table_view.published.release
-    resource = page_context.published_state.resources.get(
-        table_view.table.schema if release is None else release.collection
-    )
+    collection_name = table_view.table.schema if release is None else release.collection
+    resource = page_context.published_state.resources.get(collection_name)
     if resource is None:
         return None
     collection_address = f"{page_context.brand.root}/collections/{quote(resource.name)}"
-    row_address = (
-        f"{build_table_address(page_context.brand.root, table_view.table)}?{urlencode({'_row': table_view.search.row})}"
-    )
+    row_query = urlencode({"_row": table_view.search.row})
+    row_address = f"{build_table_address(page_context.brand.root, table_view.table)}?{row_query}"
     day = datetime.now(UTC).date().isoformat()
     return {
         "text": f"{write_citation_sentence(resource)}. {row_address} ({day})",
@@ -122,23 +105,16 @@ def _build_row_citation(table_view: TableView, page_context: PageContext) -> dic
 
 
 def _group_columns(page: RowPage, page_context: PageContext) -> list[dict[str, Any]]:
-    """Group columns by their sections, in the order in which these come; what has none comes last."""
+    """Group columns by section, in the order of the sections; columns without a section are last."""
     translations = load_texts(page_context.language)
     columns_by_section: dict[str, list[int]] = {}
     for number, column in enumerate(page.columns):
         columns_by_section.setdefault(column.section or "", []).append(number)
-    section_names = [
-        *(section for section in columns_by_section if section),
-        *([""] if "" in columns_by_section else []),
-    ]
-    section_titles = {
-        section: SECTION_TITLES.get(section, section.capitalize()) if section else OTHER_SECTION_TITLE
-        for section in section_names
-    }
-    return [
-        {
-            "title": translations.get(section_titles[section], section_titles[section]),
-            "columns": columns_by_section[section],
-        }
-        for section in section_names
-    ]
+    section_names = [section for section in columns_by_section if section]
+    if "" in columns_by_section:
+        section_names.append("")
+    sections = []
+    for section in section_names:
+        title = SECTION_TITLES.get(section, section.capitalize()) if section else OTHER_SECTION_TITLE
+        sections.append({"title": translations.get(title, title), "columns": columns_by_section[section]})
+    return sections

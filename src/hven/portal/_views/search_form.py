@@ -159,9 +159,8 @@ def describe_field(form_field: FormField, values: Sequence[str], labels: ColumnL
         options = {"true": "", "false": ""}
     if kind in {"code", "flag"} and parts.low and parts.low.lower() not in {*options, "null"}:
         kind = "text"  # several values, or a condition that the selection list does not offer
-    if kind == "time":
-        units = search_fields.MARGIN_UNITS
-    else:
+    units: tuple[str, ...] = search_fields.MARGIN_UNITS
+    if kind != "time":
         own_units = [parts.unit] if parts.unit else []
         units = tuple(dict.fromkeys([*form_field.units, *own_units]))
     is_circular = any(word in (column.ucd or "") for word in (".lon", "pos.eq.ra", ".azi"))
@@ -387,13 +386,12 @@ def _format_value_range(extremes: row_pages.RowPage | None, labels: ColumnLabels
     if extremes is None:
         return ""
     (column_heading,) = build_headings(extremes, labels.table, labels=labels)
-    single_rows = [
-        replace(extremes, rows=extremes.rows.slice(at, 1)) for at in (0, 1)
-    ]  # each end keeps its own decimals
+    # each end keeps its own decimals
+    single_rows = [replace(extremes, rows=extremes.rows.slice(at, 1)) for at in (0, 1)]
     ends = [format_cells(row_page, labels.table, labels=labels)[0][0] for row_page in single_rows]
     if column_heading.kind == "code" or None in ends:
         return ""
-    joined_cell = join_cells(*(ends[::-1] if column_heading.scale.is_inverse else ends))
+    joined_cell = join_cells(*(reversed(ends) if column_heading.scale.is_inverse else ends))
     if joined_cell is None:
         return ""
     return f"{joined_cell.text} {format_unit(column_heading.unit)}".rstrip()

@@ -1,6 +1,6 @@
-"""``/search?q=``: data, collections, tables and columns by words, as a page and as JSON.
+"""Serve ``/search?q=``: data, collections, tables and columns by words, as a page and as JSON.
 
-``/search/suggest`` while they are written.
+``/search/suggest`` returns suggestions while the reader types.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site import PublishedState
 
-MAX_SEARCH_CHARACTERS = 200  # characters of a question
+MAX_SEARCH_CHARACTERS = 200
 MAX_SUGGESTIONS = 8
-COUNT_WAIT_SECONDS = 0.3  # seconds that a page waits for numbers that nobody has counted yet
-MAX_COLUMN_HITS = 40  # of all columns that are found
-MIN_EXACT_SCORE = 100.0  # a value that is the words themselves goes before collections that have them
+COUNT_WAIT_SECONDS = 0.3  # how long a page waits for counts that are not cached
+MAX_COLUMN_HITS = 40  # of all columns
+MIN_EXACT_SCORE = 100.0  # values that match exactly come before collections
 log = logging.getLogger("hven.portal")
 
 
@@ -49,22 +49,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         search_result = await anyio.to_thread.run_sync(_find_hits, words, page_context, COUNT_WAIT_SECONDS)
         template_values = {"words": words, **search_result}
         json_content = {"query": words, **search_result}
-        return PageContent(
-            template="search.html",
-            template_values=template_values,
-            json_content=json_content,
-        )
+        return PageContent(template="search.html", template_values=template_values, json_content=json_content)
 
     async def suggest_hits(page_context: PageContext) -> PageContent:
         words = _read_search_words(page_context)
         search_result = await anyio.to_thread.run_sync(_find_hits, words, page_context, data_search.COUNT_WAIT_SECONDS)
-        return PageContent(
-            template="",
-            template_values={"hits": search_result["hits"][:MAX_SUGGESTIONS], "late": search_result["late"]},
-        )
+        suggestions = {"hits": search_result["hits"][:MAX_SUGGESTIONS], "late": search_result["late"]}
+        return PageContent(template="", template_values=suggestions)
 
     def count_public_values(published_state: PublishedState) -> None:
-        """Count what everybody may look for, before somebody does."""
+        """Count the values of public tables before the first search."""
         runner = QueryRunner(
             site=context.site, principal=ANONYMOUS_PRINCIPAL, policies=context.policies, published_state=published_state
         )
@@ -72,17 +66,17 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         searchable_tables = _select_searchable_tables(catalogue.iterate_tables(), published_state)
         try:
             context.site.get_or_create(ValueIndex).count_values(searchable_tables, runner)
-        except Exception:  # the site may just be closing; whoever looks for something has it counted
+        except Exception:  # the site may be closing; the first search counts the values
             log.info("the values of tables could not be counted ahead", exc_info=True)
 
-    context.site.get_or_create(ValueIndex).catalogues = tuple(
-        load_texts(language, "columns") for language in list_languages() if language != DEFAULT_LANGUAGE
-    )
-    context.site.add_change_listener(
-        lambda holdings: threading.Thread(
-            target=count_public_values, args=(holdings,), name="words", daemon=True
-        ).start()
-    )
+    other_languages = [language for language in list_languages() if language != DEFAULT_LANGUAGE]
+    catalogues = tuple(load_texts(language, "columns") for language in other_languages)
+    context.site.get_or_create(ValueIndex).catalogues = catalogues
+
+    def start_counting(published_state: PublishedState) -> None:
+        threading.Thread(target=count_public_values, args=(published_state,), name="words", daemon=True).start()
+
+    context.site.add_change_listener(start_counting)
     endpoint = build_page_endpoint(show_search, context)
     return [
         Route("/search", endpoint),
@@ -96,18 +90,17 @@ def _read_search_words(page_context: PageContext) -> str:
 
 
 def _select_searchable_tables(tables: Iterable[Table], published_state: PublishedState) -> list[Table]:
-    """Return the tables of collections that are published now: those of releases and of users are not searched."""
-    return [
-        table
-        for table in tables
-        if table.qualified_name in published_state.tables_by_name
-        and table.release is None
-        and table.schema in published_state.resources
-    ]
+    """Return the current tables of collections; tables of releases and of users are not searched."""
+    searchable_tables = []
+    for table in tables:
+        is_current = table.qualified_name in published_state.tables_by_name and table.release is None
+        if is_current and table.schema in published_state.resources:
+            searchable_tables.append(table)
+    return searchable_tables
 
 
 def _find_hits(words: str, page_context: PageContext, wait_seconds: float) -> dict[str, Any]:
-    """Find data and what tells of it, the best first."""
+    """Find data, collections, tables and columns, the best first."""
     published_state = page_context.published_state
     tables = _select_searchable_tables(page_context.catalogue.iterate_tables(), page_context.published_state)
     table_texts = word_search.collect_table_texts(page_context.catalogue.schemas, published_state.resources)
@@ -116,30 +109,25 @@ def _find_hits(words: str, page_context: PageContext, wait_seconds: float) -> di
         words, tables, build_runner(page_context), table_texts, cache_key=key, wait_seconds=wait_seconds
     )
     values = [_describe_value_match(value_hit, page_context) for value_hit in data.values]
-    exact_hits = [
-        value_hit for value_hit, match in zip(values, data.values, strict=True) if match.score >= MIN_EXACT_SCORE
-    ]
-    context = [_describe_place_match(spot, match, page_context) for spot, match in data.place_matches]
-    hits = [
-        hit
-        for hit in word_search.find_metadata(words, page_context.catalogue.schemas, published_state.resources)
-        if hit.table is None or hit.table.qualified_name in published_state.tables_by_name
-    ]
+    exact_hits = []
+    other_hits = []
+    for value_hit, match in zip(values, data.values, strict=True):
+        if match.score >= MIN_EXACT_SCORE:
+            exact_hits.append(value_hit)
+        else:
+            other_hits.append(value_hit)
+    place_hits = [_describe_place_match(place, match, page_context) for place, match in data.place_matches]
+    all_hits = word_search.find_metadata(words, page_context.catalogue.schemas, published_state.resources)
+    published_tables = published_state.tables_by_name
+    hits = [hit for hit in all_hits if hit.table is None or hit.table.qualified_name in published_tables]
     metadata_hits = [_describe_metadata_hit(hit, page_context) for hit in hits if hit.column is None]
     columns = [_describe_metadata_hit(hit, page_context) for hit in hits if hit.column is not None][:MAX_COLUMN_HITS]
-    other_hits = [value_hit for value_hit in values if value_hit not in exact_hits]
     places = [
-        {
-            "name": value_hit.name,
-            "note": value_hit.note,
-            "target": value_hit.target,
-            "lon": value_hit.longitude,
-            "lat": value_hit.latitude,
-        }
-        for value_hit in data.places
+        {"name": place.name, "note": place.note, "target": place.target, "lon": place.longitude, "lat": place.latitude}
+        for place in data.places
     ]
     return {
-        "hits": [*exact_hits, *context, *metadata_hits, *other_hits, *columns],
+        "hits": [*exact_hits, *place_hits, *metadata_hits, *other_hits, *columns],
         "places": places,
         "late": data.is_incomplete,
     }
@@ -157,20 +145,20 @@ def _describe_table(table: Table, page_context: PageContext) -> dict[str, Any]:
 
 
 def _describe_value_match(match: ValueMatch, page_context: PageContext) -> dict[str, Any]:
-    """Tell of rows that have a value."""
+    """Describe rows that have a value."""
     labels = page_context.build_labels(match.table)
     columns = [match.table.find_column(name) for name, _ in match.conditions]
-    text = ", ".join(
-        labels.translate_code(column, value, is_plural=True)
-        for column, value in zip(columns, match.values, strict=True)
-    )
+    column_values = zip(columns, match.values, strict=True)
+    text = ", ".join(labels.translate_code(column, value, is_plural=True) for column, value in column_values)
+    address = f"{build_table_address(page_context.base, match.table)}?{urlencode(match.conditions)}"
+    if match.row_count == 1:
+        address += "#row"  # opens the panel of the row
     return {
         "kind": "value",
         "title": text,
         "rows": match.row_count,
         "columns": [labels.label_column(column) for column in columns],
-        # one row opens its panel
-        "url": f"{build_table_address(page_context.base, match.table)}?{urlencode(match.conditions)}{'#row' if match.row_count == 1 else ''}",
+        "url": address,
         "text": "",
         **_describe_table(match.table, page_context),
     }
@@ -179,14 +167,15 @@ def _describe_value_match(match: ValueMatch, page_context: PageContext) -> dict[
 def _describe_place_match(
     place: data_search.NamedPlace, match: ValueMatch, page_context: PageContext
 ) -> dict[str, Any]:
-    """Tell of rows around a place."""
+    """Describe rows around a place."""
+    address = f"{build_table_address(page_context.base, match.table)}?{urlencode(match.conditions)}"
     return {
         "kind": "place",
         "title": place.name,
         "note": place.note,
         "rows": match.row_count,
         "radius": place.radius_degrees,
-        "url": f"{build_table_address(page_context.base, match.table)}?{urlencode(match.conditions)}",
+        "url": address,
         "text": "",
         **_describe_table(match.table, page_context),
     }

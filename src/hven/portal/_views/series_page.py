@@ -1,7 +1,4 @@
-"""``/hapi`` and ``/series/<id>`` for people.
-
-The data sets of samples in time, with addresses that work, and one of them drawn by the script ``timeline``.
-"""
+"""Show ``/hapi`` and ``/series/<id>`` as pages: the data sets of time series, and plots of single ones."""
 
 from __future__ import annotations
 
@@ -29,19 +26,19 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 SERIES_FACE = "timelines"
-MAX_LAST_SAMPLES = 1000  # samples
+MAX_LAST_SAMPLES = 1000
 
 
 def render_series_page(request: Request, context: ServiceContext, series_facts: Mapping[str, Any]) -> Response:
-    """Write the page of the data sets that are known.
+    """Render the page of the data sets.
 
     Parameters
     ----------
     request, context
-        Of the face.
+        The request, and the context of the service.
     series_facts
-        Its ``base``, and ``sets``: of each the ``id``, ``title``, ``table``, ``parameters``, ``start``, ``stop``, and
-        an ``example`` of both.
+        The ``base`` address, and ``sets`` with ``id``, ``title``, ``table``, ``parameters``, ``start``, ``stop`` and an
+        ``example`` each.
     """
     page_context = build_page_context(request, context)
     sets = [
@@ -51,14 +48,14 @@ def render_series_page(request: Request, context: ServiceContext, series_facts: 
 
 
 def render_timeline_page(request: Request, context: ServiceContext, series_facts: Mapping[str, Any]) -> Response:
-    """Write the page of one data set.
+    """Render the page of one data set.
 
     Parameters
     ----------
     request, context
-        Of the face.
+        The request, and the context of the service.
     series_facts
-        What the face tells programs, and its ``table``; or the ``fault`` why there is none.
+        The JSON of the service and the ``table``; or the ``fault`` if there is no such data set.
     """
     if "fault" in series_facts:
         error_responder = build_error_responder(context, suggest_pages=True, with_switches=True)
@@ -79,29 +76,32 @@ def render_timeline_page(request: Request, context: ServiceContext, series_facts
 
 
 def _build_last_samples_address(series_facts: Mapping[str, Any]) -> str:
-    """Return how HAPI is asked for the last samples; empty: it is not, or there are none."""
+    """Return the HAPI address of the last samples; empty if there is none."""
     if series_facts["hapi"] is None or series_facts["start"] is None or not series_facts["cadence"]:
         return ""
     start_instant = max(series_facts["start"], series_facts["stop"] - MAX_LAST_SAMPLES * series_facts["cadence"])
-    return f"{series_facts['hapi']}/data?{urlencode({'dataset': series_facts['id'], 'start': format_instant(start_instant), 'stop': format_instant(series_facts['stop'])})}"
+    parameters = {
+        "dataset": series_facts["id"],
+        "start": format_instant(start_instant),
+        "stop": format_instant(series_facts["stop"]),
+    }
+    return f"{series_facts['hapi']}/data?{urlencode(parameters)}"
 
 
 def list_drawn_series(table: Table, page_context: PageContext) -> list[dict[str, str]]:
-    """List the data sets that a table has, or that its rows are spans of, with their pages."""
+    """List the data sets of a table, and those whose spans its rows are, with their pages."""
     if not table.is_served_by(SERIES_FACE) or not (table.series or table.spanned_series_ids):
         return []
     series_tables = [table]
-    if any(name not in {series.id for series in table.series} for name in table.spanned_series_ids):
-        series_tables += [
-            other
-            for other in page_context.catalogue.iterate_tables()
-            if other.series and other.is_served_by(SERIES_FACE)
-        ]
-    titles_by_id = {
-        series.id: series.title or (other.title if len(other.series) == 1 else "") or series.id
-        for other in reversed(series_tables)
-        for series in other.series
-    }
+    own_ids = {series.id for series in table.series}
+    if not own_ids.issuperset(table.spanned_series_ids):
+        all_tables = page_context.catalogue.iterate_tables()
+        series_tables += [other for other in all_tables if other.series and other.is_served_by(SERIES_FACE)]
+    titles_by_id = {}
+    for other in reversed(series_tables):
+        table_title = other.title if len(other.series) == 1 else ""
+        for series in other.series:
+            titles_by_id[series.id] = series.title or table_title or series.id
     names = dict.fromkeys((*(series.id for series in table.series), *table.spanned_series_ids))
     return [
         {"id": name, "title": titles_by_id[name], "url": f"{page_context.base}/series/{quote(name, safe='')}"}
@@ -111,11 +111,10 @@ def list_drawn_series(table: Table, page_context: PageContext) -> list[dict[str,
 
 
 def build_time_query(row: RowPage, table: Table) -> str:
-    """Say as parameters of such a page what a row is about: a span, or a moment; empty: it has no time."""
+    """Return the time of a row as parameters of a series page: a span or a moment; empty if it has no time."""
+    values_by_name = {}
     if row.keys:
         values_by_name = {column.name: row.rows.column(at)[0].as_py() for at, column in enumerate(row.columns)}
-    else:
-        values_by_name = {}
     begin, end = find_begin_and_end_columns(table)
     begin_instant, end_instant = (
         None if column is None else to_instant(values_by_name.get(column.name), column) for column in (begin, end)

@@ -1,6 +1,6 @@
-"""``/collections/NAME/TABLE/services/FACE``: what a service over a table understands, as a form, with lines to copy.
+"""Serve ``/collections/NAME/TABLE/services/FACE``: the form of a service over a table, with lines to copy.
 
-Made of the face's own record.
+The form is built from the parameters of the face.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route the address of the forms."""
+    """Build the route of the forms."""
 
     async def show_form(page_context: PageContext) -> PageContent:
         table_view = read_table_view(page_context)
+        table = table_view.table
         face = context.faces.get(page_context.request.path_params["face"].removesuffix(".json"))
-        if face is None or not (
-            face.is_table_service and face.applies(table_view.table) and table_view.table.is_served_by(face.name)
-        ):
+        if face is None or not face.is_table_service or not face.applies(table) or not table.is_served_by(face.name):
             raise NotFoundError(
                 format_message("there is no such service for {name}", table_view.quoted_name),
                 remedy="the page of the collection says how its tables are asked",

@@ -1,8 +1,9 @@
-"""``/sitemap.xml``: the pages that everybody may read, with the day on which they last changed (sitemaps.org)."""
+"""Serve ``/sitemap.xml``: the public pages with the day of their last change (sitemaps.org)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -30,7 +31,7 @@ SITEMAP_HEADERS = {"content-type": "application/xml; charset=utf-8", "cache-cont
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Return the one address."""
+    """Build the route."""
 
     async def send_sitemap(request: Request) -> Response:
         page_context = build_page_context(request, context)
@@ -47,16 +48,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _write_sitemap(page_context: PageContext) -> bytes:
-    lines = [
-        f"<url><loc>{escape(url)}</loc>{f'<lastmod>{day}</lastmod>' if day else ''}</url>"
-        for (url, day), _ in zip(_list_pages(page_context), range(MAX_ADDRESSES), strict=False)
-    ]
+    lines = []
+    for url, day in islice(_list_pages(page_context), MAX_ADDRESSES):
+        change_day = f"<lastmod>{day}</lastmod>" if day else ""
+        lines.append(f"<url><loc>{escape(url)}</loc>{change_day}</url>")
     text = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
     return (text + "\n".join(lines) + "\n</urlset>\n").encode()
 
 
 def _list_pages(page_context: PageContext) -> Iterator[tuple[str, str]]:
-    """Yield addresses with their days, empty where none is known."""
+    """Yield the addresses of pages with the days of their last changes; empty if the day is unknown."""
     settings = page_context.context.site.settings
     published = page_context.published_state.tables_by_name
     yield f"{page_context.base}/", ""
@@ -71,16 +72,12 @@ def _list_pages(page_context: PageContext) -> Iterator[tuple[str, str]]:
             yield collection_address + page, newest
         for table in tables:
             yield build_table_address(page_context.base, table), days[table.qualified_name]
-    for guide in [
-        *list_site_pages(page_context),
-        *(
-            page_path
-            for resource in list_visible_collections(page_context)
-            for page_path in list_collection_pages(resource, page_context)
-        ),
-    ]:
-        yield guide["url"], ""
-    for note in NOTE_CACHE.list_news(
-        settings.directory / page_context.brand.news, settings.directory, page_context.language
-    ):
-        yield f"{page_context.base}/news/{quote(note.name)}", note.day.isoformat() if note.day is not None else ""
+    for help_page in list_site_pages(page_context):
+        yield help_page["url"], ""
+    for resource in list_visible_collections(page_context):
+        for help_page in list_collection_pages(resource, page_context):
+            yield help_page["url"], ""
+    news_directory = settings.directory / page_context.brand.news
+    for note in NOTE_CACHE.list_news(news_directory, settings.directory, page_context.language):
+        news_day = "" if note.day is None else note.day.isoformat()
+        yield f"{page_context.base}/news/{quote(note.name)}", news_day

@@ -1,6 +1,6 @@
-"""``/statistics/NAME``: how many rows a collection has by year, instrument, level, target, as its columns are.
+"""Serve ``/statistics/NAME``: the rows of a collection by year and by columns such as instrument, level and target.
 
-Counted once for each state of its tables.
+Rows are counted once for each state of the tables.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hven.portal._explore.column_labels import ColumnLabels
     from hven.services.face import ServiceContext
 
-MAX_PARALLEL_COLLECTIONS = 2  # collections that are counted at the same time: the others' readers wait
+MAX_PARALLEL_COLLECTIONS = 2  # collections that are counted at the same time
 log = logging.getLogger("hven.portal")
 
 
@@ -44,37 +44,30 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def show_statistics(page_context: PageContext) -> PageContent:
         schema = page_context.find_collection()
         name = schema.name
-        tables = [
-            table for table in schema.tables if table.qualified_name in page_context.published_state.tables_by_name
-        ]
-        rows = await counts.count_tables(page_context.published_state, tables, page_context.principal)
-        table_statistics = await anyio.to_thread.run_sync(
-            lambda: [_describe_table(table, page_context, rows[table.qualified_name]) for table in tables],
-            limiter=count_limiter,
-        )
-        line_counts = await counts.count_lines(page_context.published_state, tables, page_context.principal)
-        amounts = sum_amounts(
-            (
-                table,
-                rows[table.qualified_name],
-                table.qualified_name in line_counts,
-                line_counts.get(table.qualified_name),
-            )
-            for table in tables
-        )
+        published_state = page_context.published_state
+        tables = [table for table in schema.tables if table.qualified_name in published_state.tables_by_name]
+        rows = await counts.count_tables(published_state, tables, page_context.principal)
+
+        def describe_tables() -> list[dict[str, Any]]:
+            return [_describe_table(table, page_context, rows[table.qualified_name]) for table in tables]
+
+        table_statistics = await anyio.to_thread.run_sync(describe_tables, limiter=count_limiter)
+        line_counts = await counts.count_lines(published_state, tables, page_context.principal)
+        amount_facts = []
+        for table in tables:
+            table_name = table.qualified_name
+            lines = line_counts.get(table_name)
+            amount_facts.append((table, rows[table_name], table_name in line_counts, lines))
+        amounts = sum_amounts(amount_facts)
         resource = page_context.published_state.resources[name]
         json_content = {
             "collection": name,
-            "rows": sum(statistics_entry["rows"] or 0 for statistics_entry in table_statistics),
-            "updated": max((statistics_entry["updated"] for statistics_entry in table_statistics), default=None),
+            "rows": sum(table_facts["rows"] or 0 for table_facts in table_statistics),
+            "updated": max((table_facts["updated"] for table_facts in table_statistics), default=None),
             "tables": table_statistics,
         }
         template_values = {"resource": resource, "amounts": amounts, **json_content}
-        return PageContent(
-            template="statistics.html",
-            template_values=template_values,
-            json_content=json_content,
-        )
+        return PageContent(template="statistics.html", template_values=template_values, json_content=json_content)
 
     page_endpoint = build_page_endpoint(show_statistics, context, documents=services.DocumentCache())
     return [Route("/statistics/{name}", page_endpoint)]
@@ -98,7 +91,7 @@ def _describe_table(table: Table, page_context: PageContext, row_count: int | No
         "validity": describe_validity(table, page_context),
     }
     if isinstance(item.relation, LiveRelation) or item.relation is None:
-        return table_facts  # other programs write it, or it is a view of what is counted elsewhere
+        return table_facts  # a live table, or a view of tables that are counted by themselves
     try:
         table_summary = summarize_table(table, build_runner(page_context), row_count)
     except HvenError as error:
@@ -113,40 +106,37 @@ def _describe_table(table: Table, page_context: PageContext, row_count: int | No
 
 
 def _find_source_date(table: Table, page_context: PageContext) -> str | None:
-    """Return when the source of a table was last changed, but not to readers from whom rows are hidden."""
+    """Return when the source of a table was last changed; None for readers from whom rows are hidden."""
     if collect_row_filters([table], page_context.principal, page_context.context.policies):
         return None
-    return find_source_date(
-        page_context.context.site, page_context.published_state.tables_by_name[table.qualified_name]
-    )
+    published_table = page_context.published_state.tables_by_name[table.qualified_name]
+    return find_source_date(page_context.context.site, published_table)
 
 
 def _summary_to_json(table_summary: TableSummary, table_address: str, labels: ColumnLabels) -> dict[str, Any]:
-    if table_summary.time_column is not None:
-        time = table_summary.time_column.name
-    else:
-        time = ""
-    return {
-        "periods": [
-            {"name": period.name, "rows": period.row_count, "url": f"{table_address}?{urlencode({time: period.name})}"}
-            for period in table_summary.periods
-        ],
-        "by": [
-            {
-                "column": facet.column.name,
-                "label": labels.label_column(facet.column),
-                "exact": facet.is_exact,
-                "more": facet.has_more,
-                "values": [
-                    {
-                        "name": labels.translate_code(facet.column, period.label),
-                        "empty": period.value is None,
-                        "rows": period.row_count,
-                        "url": f"{table_address}?{urlencode({facet.column.name: write_choices([period.value])})}",
-                    }
-                    for period in facet.choices
-                ],
+    time_name = "" if table_summary.time_column is None else table_summary.time_column.name
+    periods = []
+    for period in table_summary.periods:
+        period_address = f"{table_address}?{urlencode({time_name: period.name})}"
+        periods.append({"name": period.name, "rows": period.row_count, "url": period_address})
+    facet_entries = []
+    for facet in table_summary.choices:
+        values = []
+        for choice in facet.choices:
+            condition = urlencode({facet.column.name: write_choices([choice.value])})
+            value_facts = {
+                "name": labels.translate_code(facet.column, choice.label),
+                "empty": choice.value is None,
+                "rows": choice.row_count,
+                "url": f"{table_address}?{condition}",
             }
-            for facet in table_summary.choices
-        ],
-    }
+            values.append(value_facts)
+        facet_facts = {
+            "column": facet.column.name,
+            "label": labels.label_column(facet.column),
+            "exact": facet.is_exact,
+            "more": facet.has_more,
+            "values": values,
+        }
+        facet_entries.append(facet_facts)
+    return {"periods": periods, "by": facet_entries}

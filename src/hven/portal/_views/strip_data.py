@@ -216,7 +216,7 @@ def _draw_part(
 
 
 def _label_bins(column: Column, labels: ColumnLabels) -> str:
-    """Return the label of a column; for a column of a pair ``x_min``, ``x_max``, the label of the pair if there is one."""
+    """Return the label of a column, or of its pair if it is one of a pair ``x_min``, ``x_max`` with a label."""
     stem = ""
     if column.name in labels.range_pairs and not labels.is_raw:
         stem = labels.range_pairs[column.name][0]

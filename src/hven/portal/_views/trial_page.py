@@ -1,7 +1,4 @@
-"""``/trial``: a curator gives a file, and sees what each face would make of it before anything is published.
-
-Nothing of it is kept.
-"""
+"""Serve ``/trial``: a curator uploads a file and sees what each service would make of it. Nothing is stored."""
 
 from __future__ import annotations
 
@@ -40,22 +37,22 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
 
-TRIAL_TIMEOUT_SECONDS = 60.0  # that a file may take
+TRIAL_TIMEOUT_SECONDS = 60.0  # for one file
 PROCESS_LIMITS = {"RLIMIT_CPU": 30, "RLIMIT_AS": 6 << 30, "RLIMIT_FSIZE": 256 << 20}
-MAX_FILE_BYTES = 256 << 20  # bytes of a file, if the site does not allow less for uploads
-MAX_OUTPUT_BYTES = 4 << 20  # bytes of what is told of it
+MAX_FILE_BYTES = 256 << 20  # of a file, if the site does not allow less for uploads
+MAX_OUTPUT_BYTES = 4 << 20  # of the description of a file
 CURATOR_GROUP_PATTERN = re.compile(r"project:.*:curator")
 PRIVATE_HEADERS = {"cache-control": "private, no-store"}
 WORKER_MODULE = "hven.portal._explore.trial_worker"
 
 
 def is_curator(principal: Principal, context: ServiceContext) -> bool:
-    """Return whether a reader curates something here: operators of the site, curators and owners of a project."""
+    """Return whether a user is an operator of the site, or a curator or owner of a project."""
     return context.is_operator(principal) or any(CURATOR_GROUP_PATTERN.fullmatch(group) for group in principal.groups)
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Return the page, which takes the file, too."""
+    """Route the page, which also takes the file."""
     trial_limiter = anyio.CapacityLimiter(1)  # one file at a time: others wait
     settings = context.site.settings
     max_file_bytes = min(MAX_FILE_BYTES, settings.limits.upload)
@@ -96,13 +93,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _sanitize_file_name(name: str) -> str:
-    """Keep of a file's name what is one anywhere: its ending tells kinds apart."""
-    last_part = re.sub(r"[^A-Za-z0-9._+-]+", "_", name.replace("\\", "/").rsplit("/", 1)[-1]).lstrip(".-")
-    return last_part[-100:] or "data"
+    """Reduce a file name to safe characters; the extension stays, because it tells the format."""
+    base_name = name.replace("\\", "/").rsplit("/", 1)[-1]
+    safe_name = re.sub(r"[^A-Za-z0-9._+-]+", "_", base_name).lstrip(".-")
+    return safe_name[-100:] or "data"
 
 
 def _run_trial(file: Upload, name: str) -> dict[str, Any]:
-    """Try a file in a process of its own, in a directory that goes afterwards."""
+    """Examine a file in a separate process and a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="hven-trial-") as scratch:
         scratch_path = Path(scratch)
         site = scratch_path / "site"
@@ -118,13 +116,11 @@ def _run_trial(file: Upload, name: str) -> dict[str, Any]:
                 try:
                     status = process.wait(TRIAL_TIMEOUT_SECONDS)
                 except subprocess.TimeoutExpired:
-                    raise TimeLimitError(
-                        format_message("the file takes more than {seconds:g} s to look at", TRIAL_TIMEOUT_SECONDS),
-                        remedy="try the first part of it, or hven new",
-                    ) from None
+                    message = format_message("the file takes more than {seconds:g} s to look at", TRIAL_TIMEOUT_SECONDS)
+                    raise TimeLimitError(message, remedy="try the first part of it, or hven new") from None
                 finally:
                     if process.stdin is not None:
-                        process.stdin.close()  # what is left of it ends
+                        process.stdin.close()  # ends the remaining processes
             return _read_trial_result(status, out)
 
 
@@ -148,6 +144,10 @@ def _build_page(
     content: dict[str, Any] = {"told": trial_result, "name": name, "most": max_file_bytes >> 20}
     for table in (trial_result or {}).get("tables", ()):
         serving_faces = set(table["faces"])
+        shown_faces = [
+            face for face in page_context.context.faces.values() if face.name in serving_faces or face.params
+        ]
+        shown_faces.sort(key=lambda face: (face.name not in serving_faces, face.title))
         table["faces"] = [
             {
                 "name": face.name,
@@ -156,9 +156,6 @@ def _build_page(
                 "serves": face.name in serving_faces,
                 "lacking": face.missing_requirement,
             }
-            for face in sorted(
-                page_context.context.faces.values(), key=lambda face: (face.name not in serving_faces, face.title)
-            )
-            if face.name in serving_faces or face.params
+            for face in shown_faces
         ]
     return PageContent(template="trial.html", template_values=content, headers=PRIVATE_HEADERS)

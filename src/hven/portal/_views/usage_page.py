@@ -1,4 +1,4 @@
-"""``/usage``: what was used, by month and service, for those who curate it."""
+"""Serve ``/usage``: the use of collections by month and service, for their curators."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ REPORT_FILES: dict[str, tuple[str, Callable[[usage_reports.UsageReport, ServiceC
     "usage.csv": ("text/csv; charset=utf-8", lambda report, _: usage_reports.write_csv(report)),
     "dsr.json": (
         "application/json",
-        lambda report, around: orjson.dumps(usage_reports.build_counter_report(report, around)),
+        lambda report, context: orjson.dumps(usage_reports.build_counter_report(report, context)),
     ),
     "dsr.tsv": ("text/tab-separated-values; charset=utf-8", usage_reports.write_counter_table),
 }
-BAR_HEIGHT_PIXELS = 60  # pixels of the columns of a month
-MAX_SHOWN_COLLECTIONS = 200  # collections on a page
+BAR_HEIGHT_PIXELS = 60  # of the highest bar
+MAX_SHOWN_COLLECTIONS = 200  # on a page
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/usage``, and its files: CSV of everything, COUNTER's report as JSON and as text."""
+    """Route ``/usage`` and its files: a CSV table, and the COUNTER report as JSON and as text."""
 
     def read_report(page_context: PageContext) -> usage_reports.UsageReport:
         query_params = page_context.request.query_params
@@ -66,16 +66,17 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def write_report_file(request: Request) -> Response:
         name = request.path_params["file"]
         if name not in REPORT_FILES:
-            raise NotFoundError(
-                format_message("there is no report {name!r} here", name[:80]), remedy=", ".join(REPORT_FILES)
-            )
+            message = format_message("there is no report {name!r} here", name[:80])
+            raise NotFoundError(message, remedy=", ".join(REPORT_FILES))
         media_type, write = REPORT_FILES[name]
         report = read_report(build_page_context(request, context))
-        content_disposition = f'attachment; filename="{report.since}-{report.until}-{name}"'
-        return Response(
-            write(report, context),
-            headers={**PRIVATE_HEADERS, "content-type": media_type, "content-disposition": content_disposition},
-        )
+        file_name = f"{report.since}-{report.until}-{name}"
+        headers = {
+            **PRIVATE_HEADERS,
+            "content-type": media_type,
+            "content-disposition": f'attachment; filename="{file_name}"',
+        }
+        return Response(write(report, context), headers=headers)
 
     async def show_usage(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(build_usage_page, page_context)
@@ -91,30 +92,26 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _list_own_collections(page_context: PageContext) -> set[str] | None:
-    """Return the collections whose usage a reader is told; None: all, and those that are gone.
+    """Return the collections whose usage a user may see; None: all, also those that are gone.
 
     Raises
     ------
     UnauthenticatedError, ForbiddenError
-        They curate nothing.
+        The user curates no collection.
     """
     principal = page_context.principal
     if principal.is_anonymous:
         raise UnauthenticatedError("only curators see what is used", remedy="log in at /login")
-    if (
-        principal.name is not None
-        and not principal.impersonator
-        and page_context.context.is_operator(principal)
-        and not page_context.brand.collections
-    ):
+    is_own_operator = page_context.context.is_operator(principal) and not principal.impersonator
+    if principal.name is not None and is_own_operator and not page_context.brand.collections:
         return None
     resources = page_context.published_state.resources
     portal_collections = page_context.brand.collections or resources
-    own_collections = {
-        name
-        for name, resource in resources.items()
-        if name in portal_collections and can_edit_collection(principal, page_context.context, resource)
-    }
+    own_collections = set()
+    for name, resource in resources.items():
+        can_edit = can_edit_collection(principal, page_context.context, resource)
+        if name in portal_collections and can_edit:
+            own_collections.add(name)
     if not own_collections:
         raise ForbiddenError(
             "only curators see what is used",
@@ -128,56 +125,12 @@ def _build_content(report: usage_reports.UsageReport, page_context: PageContext)
     months = [month for month in report.months if month <= f"{report.created_on:%Y-%m}"]
     collection_usage: list[dict[str, Any]] = []
     for (name,), sums in report.sum_by("collection").items():
-        monthly_sums = report.sum_by(
-            "month",
-            "access",
-            is_included=lambda month_requests, name=name: month_requests.collection == name,  # type: ignore[misc]
-        )
-        requests_by_month = {
-            month: {
-                access: monthly_sums.get((month, access), {}).get("requests", 0) for access in ("regular", "machine")
-            }
-            for month in months
-        }
-        sums_by_access = report.sum_by(
-            "access",
-            is_included=lambda month_requests, name=name: month_requests.collection == name,  # type: ignore[misc]
-        )
-        max_requests = (
-            max((sum(month_requests.values()) for month_requests in requests_by_month.values()), default=0) or 1
-        )
+        collection_facts = _describe_collection_usage(report, name, months)
+        title = resources[name].title if name in resources else name
         collection_usage.append(
-            {
-                "name": name,
-                "title": resources[name].title if name in resources else name,
-                "gone": name not in resources,
-                "bars": [
-                    {
-                        "month": month,
-                        "regular": month_requests["regular"],
-                        "machine": month_requests["machine"],
-                        "low": round(BAR_HEIGHT_PIXELS * month_requests["regular"] / max_requests, 1),
-                        "high": round(BAR_HEIGHT_PIXELS * month_requests["machine"] / max_requests, 1),
-                    }
-                    for month, month_requests in requests_by_month.items()
-                ],
-                "sums": _sum_human_usage(sums_by_access),
-                "robots": sums_by_access.get(("robot",), {}).get("investigations", 0),
-                "services": [
-                    {"service": key[0], **month_requests}
-                    for key, month_requests in report.sum_by(
-                        "service",
-                        is_included=lambda month_requests, name=name: (  # type: ignore[misc]
-                            month_requests.collection == name
-                            and not month_requests.table
-                            and month_requests.access != "robot"
-                        ),
-                    ).items()
-                ],
-                "order": sums["bytes"],
-            }
+            {"name": name, "title": title, "gone": name not in resources, **collection_facts, "order": sums["bytes"]}
         )
-    collection_usage.sort(key=lambda month_requests: month_requests["order"], reverse=True)
+    collection_usage.sort(key=lambda usage: usage["order"], reverse=True)
     return {
         "report": report,
         "collections": collection_usage[:MAX_SHOWN_COLLECTIONS],
@@ -186,8 +139,44 @@ def _build_content(report: usage_reports.UsageReport, page_context: PageContext)
     }
 
 
+def _describe_collection_usage(report: usage_reports.UsageReport, name: str, months: Sequence[str]) -> dict[str, Any]:
+    """Describe the use of one collection: bars by month, and sums by access and by service."""
+
+    def is_of_collection(counts: Any) -> bool:
+        return bool(counts.collection == name)
+
+    def is_human_service_use(counts: Any) -> bool:
+        return is_of_collection(counts) and not counts.table and counts.access != "robot"
+
+    monthly_sums = report.sum_by("month", "access", is_included=is_of_collection)
+    sums_by_access = report.sum_by("access", is_included=is_of_collection)
+    sums_by_service = report.sum_by("service", is_included=is_human_service_use)
+    requests_by_month = {}
+    for month in months:
+        regular = monthly_sums.get((month, "regular"), {}).get("requests", 0)
+        machine = monthly_sums.get((month, "machine"), {}).get("requests", 0)
+        requests_by_month[month] = (regular, machine)
+    max_requests = max(map(sum, requests_by_month.values()), default=0) or 1
+    bars = [
+        {
+            "month": month,
+            "regular": regular,
+            "machine": machine,
+            "low": round(BAR_HEIGHT_PIXELS * regular / max_requests, 1),
+            "high": round(BAR_HEIGHT_PIXELS * machine / max_requests, 1),
+        }
+        for month, (regular, machine) in requests_by_month.items()
+    ]
+    return {
+        "bars": bars,
+        "sums": _sum_human_usage(sums_by_access),
+        "robots": sums_by_access.get(("robot",), {}).get("investigations", 0),
+        "services": [{"service": service, **counts} for (service,), counts in sums_by_service.items()],
+    }
+
+
 def _sum_human_usage(by_access: dict[tuple[str, ...], usage_reports.UsageCounts]) -> usage_reports.UsageCounts:
-    """Add up what people and their programs did: not robots."""
+    """Sum the use by people and their programs, without robots."""
     total = dict.fromkeys(COUNT_COLUMNS, 0)
     for (access,), sums in by_access.items():
         if access != "robot":

@@ -49,7 +49,7 @@ from hven.services import surveys
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from hven.model.settings import Settings
     from hven.model.table import Table
@@ -103,11 +103,36 @@ def _classify_map(table_view: TableView) -> str:
     return classify_map(table_view.table)
 
 
+def _find_collection_name(table_view: TableView) -> str:
+    """Return the name of the collection of a table, also of a table of one of its releases."""
+    release = table_view.published.release
+    if release is None:
+        return table_view.table.schema
+    return release.collection
+
+
+def _list_form_fields(search_form: Mapping[str, Any]) -> set[str]:
+    """Return the parameters that the fields of a form set."""
+    form_fields = {form_field["name"] for form_field in search_form["fields"]} | {"_q"}
+    if search_form["place"]:
+        form_fields.add("_near")
+    if search_form["every"]:
+        form_fields.add("_every")
+    return form_fields
+
+
+def _write_other_label_query(table_view: TableView) -> str:
+    """Write the query part of the address that switches between labels and raw names."""
+    parameters = [pair for pair in table_view.search.list_parameters() if pair[0] != LABELS_PARAMETER]
+    if not table_view.labels.is_raw:
+        parameters.append((LABELS_PARAMETER, RAW_LABELS))
+    return urlencode(parameters)
+
+
 def _build_page(table_view: TableView, page_context: PageContext) -> PageContent:
     search = table_view.search
-    if (
-        table_view.has_form_parts
-    ):  # after a form, the reader gets the search's own address, which links and panes continue
+    # after a form, the reader gets the search's own address, which links and panes continue
+    if table_view.has_form_parts:
         query_items = page_context.request.query_params.multi_items()
         switches = [(name, value) for name, value in query_items if name in SWITCH_PARAMETERS]
         query = urlencode([*search.list_parameters(), *search.wrong, *switches])
@@ -134,11 +159,7 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
     plottable_columns = [column for column in informative_columns if is_plottable(column)]
     plot_scales = [choose_plot_scale(column, table_view.labels, search.units) for column in plottable_columns]
     plot_axes = axes_to_json(plottable_columns, table_view.labels, plot_scales)
-    release = table_view.published.release
-    if release is None:
-        collection = table_view.table.schema
-    else:
-        collection = release.collection
+    collection = _find_collection_name(table_view)
     resource = page_context.published_state.resources.get(collection)
     resource_title = resource.title if resource is not None else None
     search_form = build_form(search, table_view.runner, table_view.labels)
@@ -152,14 +173,6 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
         )
     site_surveys = page_context.context.site.settings.surveys
     all_surveys = [*site_surveys, *_list_image_surveys(collection, page_context)]
-    known_fields = {form_field["name"] for form_field in search_form["fields"]} | {"_q"}
-    if search_form["place"]:
-        known_fields.add("_near")
-    if search_form["every"]:
-        known_fields.add("_every")
-    other_label_parameters = [pair for pair in search.list_parameters() if pair[0] != LABELS_PARAMETER]
-    if not table_view.labels.is_raw:
-        other_label_parameters.append((LABELS_PARAMETER, RAW_LABELS))
     table_address = _build_table_address(table_view, page_context)
     downloads = [
         (media_type, f"{table_address}/download?_as={name}")
@@ -205,7 +218,7 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
         "form": search_form,
         "known_choices": list_known_choices(table_view),
         "kind": global_search.classify_table(table_view.table),
-        "known": known_fields,
+        "known": _list_form_fields(search_form),
         "chips": build_chips(search, table_view.labels),
         "without": relaxed_searches,
         "faults": list_faults(search),
@@ -218,7 +231,7 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
         "state_pairs": search.list_parameters(),
         "choosable": _list_choosable_columns(table_view, shown_names, uninformative_names),
         "raw": table_view.labels.is_raw,
-        "other_names": urlencode(other_label_parameters),
+        "other_names": _write_other_label_query(table_view),
         "here": table_address,
         "below": build_table_path(table_view.table),
         "searched": searched_part.write_address(),

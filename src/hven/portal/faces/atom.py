@@ -196,7 +196,8 @@ def _write_rss(
     title = resource.title or name
     self_link = f'<atom:link rel="self" type="application/rss+xml" href={quoteattr(f"{page}/changes.rss")}/>\n'
     parts = [
-        '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom">\n<channel>\n',
+        '<?xml version="1.0" encoding="UTF-8"?>\n',
+        '<rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom">\n<channel>\n',
         _write_tag_line("title", f"{title}: what changed"),
         _write_tag_line("link", page),
         _write_tag_line("description", resource.description or title),

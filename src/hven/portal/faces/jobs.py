@@ -1,6 +1,6 @@
-"""Jobs that are no queries: ``/jobs`` lists the types that this site offers, ``/jobs/TYPE`` is a list of jobs of UWS 1.1.
+"""Serve jobs other than queries: ``/jobs`` lists the types of this site, ``/jobs/TYPE`` is a job list of UWS 1.1.
 
-A browser that opens ``/jobs`` sees its own jobs of every type (`_jobs_page`).
+A browser that opens ``/jobs`` gets a page of the reader's jobs of every type (`_jobs_page`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Return the resources of each type, as they are declared when the server starts."""
+    """Build the routes of all job types that are declared when the server starts."""
     settings = context.site.settings
     types = {name: kind for name, kind in declared_types.load_all_job_types(settings).items() if kind.is_served}
     limit = settings.limits.upload + MAX_FORM_BYTES
@@ -39,11 +39,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if "text/html" in accept and "application/json" not in accept:
             return await page.show_jobs(request)
         jobs_address = f"{services.get_base_url(request, settings)}/jobs"
-        visible_types = [
-            kind
-            for kind in types.values()
-            if kind.access == "public" or context.identify_principal(request).name is not None
-        ]
+
+        def is_visible(kind: JobDefinition) -> bool:
+            return kind.access == "public" or context.identify_principal(request).name is not None
+
+        visible_types = filter(is_visible, types.values())
         type_list = {"types": [_describe_type(kind, f"{jobs_address}/{kind.name}") for kind in visible_types]}
         headers = {"cache-control": "no-store", "vary": "accept, authorization, cookie"}
         return JSONResponse(type_list, headers=headers)

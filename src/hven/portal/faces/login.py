@@ -332,8 +332,7 @@ async def _read_short_form(request: Request) -> Mapping[str, str]:
     except orjson.JSONDecodeError as error:
         message = format_message("the body is not JSON: {message}", error)
         raise ParamError(message, remedy='{"name": "anna", "token": "..."}') from None
-    has_texts = isinstance(json_values, dict) and all(isinstance(value, str) for value in json_values.values())
-    if not has_texts:
+    if not isinstance(json_values, dict) or not all(isinstance(value, str) for value in json_values.values()):
         raise ParamError("the body is no JSON object of texts", remedy='{"name": "anna", "token": "..."}')
     return json_values
 

@@ -1,7 +1,7 @@
-"""The pages for people: read, searched and taken away from without an account, without JavaScript and without any outside network.
+"""Serve the pages for people, which work without an account, without JavaScript and without other hosts.
 
-Nothing that a reader may not see is shown: where a policy hides rows, the numbers are counted for this reader. A module
-has the routes of one page; what a page asks of data is `hven.portal._explore`'s.
+A page shows only what its reader may see: where a policy hides rows, numbers are counted for this reader. Each module
+of `hven.portal._views` has the routes of one page; `hven.portal._explore` has the queries of the pages.
 """
 
 from __future__ import annotations
@@ -89,31 +89,31 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     Parameters
     ----------
     context
-        Site, reader and faces.
+        The service context of the site.
 
     Returns
     -------
     routes
-        For Starlette.
+        Routes of Starlette.
     """
     return [route for page_module in PAGE_MODULES for route in page_module.build_routes(context)]
 
 
 def forget_account(settings: Settings, name: str) -> None:
-    """Remove what pages keep of an account that is no more: its basket.
+    """Remove the data that the pages keep for a deleted account: its basket.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
     name
-        Of the account.
+        Name of the account.
     """
     BasketStore(settings.data_directory / BASKET_DIRECTORY).remove_basket(name)
 
 
 def _list_capabilities(context: ServiceContext, base: str, schema: Schema | None) -> Sequence[Capability]:
-    """Name the page of a collection; without one, the first page of the site."""
+    """List the page of a collection; without a collection, the first page of the site."""
     if schema is None:
         return [Capability(standard_id=None, url=f"{base}/", interface="vr:WebBrowser")]
     if schema.name not in context.site.get_published_state().resources:

@@ -1,4 +1,4 @@
-"""``/referee/SECRET``: where somebody comes in who is to judge a collection that is not public yet."""
+"""Serve ``/referee/SECRET``: begin the session of a referee of a collection that is not public yet."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/referee/SECRET``."""
+    """Build the route."""
     site = context.site
 
     async def begin_referee_session(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""``POST /sign``: an address of this site, signed for the reader who asks, for a program that cannot log in."""
+"""Serve ``POST /sign``: sign an address of this site for the reader, for a program that cannot log in."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from hven.model.params import RequestParams
 
-MAX_BODY_BYTES = 64 * 1024  # bytes of what is sent
+MAX_BODY_BYTES = 64 * 1024  # of the request
 ERROR_DOCUMENT = ErrorResponder(
     write_document=lambda message: orjson.dumps({"message": message}), media_type="application/json"
 )
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/sign``."""
+    """Build the route."""
     site = context.site
 
     async def sign_address(request: Request, params: RequestParams) -> Response:
@@ -42,8 +42,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if principal.is_anonymous:
             raise UnauthenticatedError("an address is signed for somebody", remedy="log in, or send a token")
         base = services.get_base_url(request, site.settings)
-        one = params.read_one("URL")
-        url = join_address(f"{base}/", one or "")
+        sent_address = params.read_one("URL") or ""
+        original_url = join_address(f"{base}/", sent_address)
         site_addresses = list_base_urls(request, site.settings)
         minutes = site.settings.limits.signed_minutes
         sign_url = await anyio.to_thread.run_sync(
@@ -51,16 +51,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         )
         if sign_url is None:
             raise ForbiddenError("only accounts of this site sign addresses", remedy="ask the site's owner for one")
-        original_url, url = url, sign_url(url)
+        url = sign_url(original_url)
         if url == original_url:
             raise ParamError(
                 f"{url!r:.200} is no address of this site", name="URL", remedy=f"one that begins with {base}/"
             )
-        expiry_time = datetime.fromtimestamp(int(url.rpartition("=")[2].partition(".")[0]), UTC)
+        signature = url.rpartition("=")[2]
+        expiry_time = datetime.fromtimestamp(int(signature.partition(".")[0]), UTC)
         body = orjson.dumps({"url": url, "until": f"{expiry_time:%Y-%m-%dT%H:%M:%SZ}"})
-        return services.answer_with_body(
-            request, body, {"content-type": "application/json", "cache-control": "no-store"}
-        )
+        headers = {"content-type": "application/json", "cache-control": "no-store"}
+        return services.answer_with_body(request, body, headers)
 
     return [Route("/sign", answer_errors(sign_address, ERROR_DOCUMENT, MAX_BODY_BYTES), methods=["POST"])]
 
