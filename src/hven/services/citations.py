@@ -1,7 +1,6 @@
-"""How a collection, or a release of it, is cited.
+"""Citations of a collection or a release: DataCite metadata (4.6, JSON and XML), BibTeX and a sentence.
 
-As DataCite's metadata (4.6, JSON and XML), for BibTeX, and as a sentence; made from the descriptor and what is
-published.
+They are built from the descriptor and from what is published.
 """
 
 from __future__ import annotations
@@ -22,25 +21,27 @@ from hven.services.file_rows import Amount, choose_row_noun
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from hven.model.resource import Person, Resource
+    from hven.model.resource import Funding, Person, Resource
     from hven.services.face import ServiceContext
     from hven.site import Catalogue, PublishedState, PublishedTable
+    from hven.site.store import Release
 
 DATACITE_NAMESPACE = "http://datacite.org/schema/kernel-4"
 DATACITE_SCHEMA_LOCATION = f"{DATACITE_NAMESPACE} https://schema.datacite.org/meta/kernel-4.6/metadata.xsd"
 UAT_SUBJECT_SCHEME = {"subjectScheme": "Unified Astronomy Thesaurus", "schemeUri": "https://astrothesaurus.org/"}
 ORCID_SCHEME = {"nameIdentifierScheme": "ORCID", "schemeUri": "https://orcid.org"}
 ROR_SCHEME = {"schemeUri": "https://ror.org"}
+# media types of rows
 ROW_MEDIA_TYPES = (
     "application/x-votable+xml",
     "text/csv",
     "application/fits",
     "application/vnd.apache.parquet",
-)  # of rows
+)
 TO_BE_ASSIGNED = "(:tba)"
-UNAVAILABLE_VALUE = "(:unav)"  # as DataCite writes what it requires and nobody knows: its schema, appendix 3
+UNAVAILABLE_VALUE = "(:unav)"  # DataCite 4.6, appendix 3: a required value that is not known
 DATE_PATTERN = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
-# kinds of citation -> media type, and what readers call it
+# kind of citation -> media type and label
 CITATION_KINDS = {
     "datacite.json": ("application/vnd.datacite.datacite+json", "DataCite JSON"),
     "datacite.xml": ("application/vnd.datacite.datacite+xml", "DataCite XML"),
@@ -62,34 +63,34 @@ _TEX_ESCAPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CitationMetadata:
-    """A collection, or a release of it, as it is cited.
+    """Metadata with which a collection, or a release of it, is cited.
 
     Attributes
     ----------
     resource
-        As its descriptor says it.
+        The collection, as its descriptor describes it.
     address
-        Of its landing page.
+        Address of its landing page.
     doi
-        Its own; None: it has none.
+        Its DOI; None: it has none.
     label
-        Of the release; empty: the collection as a whole.
+        Label of the release; empty: the collection as a whole.
     description
-        For people, that of the release first.
+        Description for people; that of the release comes first.
     issued
-        When it was published first, ISO; empty: that is not known.
+        When it was first published, ISO 8601; empty: not known.
     updated
-        When it was changed last.
+        When it was last changed, ISO 8601.
     items
         Its tables, as everybody sees them.
     publisher, publisher_ror
-        Who publishes.
+        Name and ROR identifier of the publisher.
     ivoid
         Its identifier in the Virtual Observatory.
     relations
-        DataCite's relation, DOI or address of other states of the same.
+        DataCite relation type, and the DOI or address of another state of it.
     withdrawal_reason, withdrawal_date
-        What is said of why it is not here any more, and since which day.
+        Why and since which day it is withdrawn; empty: it is not.
     """
 
     resource: Resource
@@ -109,7 +110,7 @@ class CitationMetadata:
 
     @property
     def title(self) -> str:
-        """Its title, with the release."""
+        """Its title, with the label of the release."""
         title = self.resource.title or self.resource.name
         if self.label:
             return f"{title}, {self.label}"
@@ -124,7 +125,7 @@ class CitationMetadata:
 
     @property
     def creators(self) -> Sequence[Person]:
-        """Who made it."""
+        """The people and institutes that created it."""
         return self.resource.creators
 
 
@@ -135,12 +136,12 @@ def build_landing_page_url(base_url: str, collection: str, label: str = "") -> s
     ----------
     base_url
         Address of the site.
-    collection, label
-        Which.
+        Name of the collection; and label of the release, or empty.
     """
-    return f"{base_url}/collections/{quote(collection, safe='')}" + (
-        f"/releases/{quote(label, safe='')}" if label else ""
-    )
+    url = f"{base_url}/collections/{quote(collection, safe='')}"
+    if label:
+        url += f"/releases/{quote(label, safe='')}"
+    return url
 
 
 def collect_citation_metadata(
@@ -152,7 +153,7 @@ def collect_citation_metadata(
     *,
     base_url: str = "",
 ) -> CitationMetadata:
-    """Gather how something is cited.
+    """Collect the metadata with which a collection or a release is cited.
 
     Parameters
     ----------
@@ -161,19 +162,19 @@ def collect_citation_metadata(
     published_state, catalogue
         What is published, and what the reader may know of.
     name, label
-        The collection; and a release of it, without case, or empty.
+        The collection; and a release of it, in any case, or empty.
     base_url
         Address of the site or portal.
 
     Returns
     -------
-    cited
-        With what the state knows of its DOI and of other releases.
+    citation_metadata
+        With the DOI that was minted for it, and its relations to other releases.
 
     Raises
     ------
     NotFoundError
-        There is no such collection or release for this reader.
+        The reader knows of no such collection or release.
     """
     settings = context.site.settings
     store = context.site.store
@@ -182,63 +183,50 @@ def collect_citation_metadata(
     published = [item for item in published_state.tables_by_name.values() if item.table.qualified_name in known_tables]
     items = [item for item in published if item.table.schema == name and item.release is None]
     if resource is None or not items:
-        raise NotFoundError(
-            format_message("there is no collection {name!r} here", name[:80]),
-            remedy="the first page lists what is here",
-        )
+        message = format_message("there is no collection {name!r} here", name[:80])
+        raise NotFoundError(message, remedy="the first page lists what is here")
     base_url = base_url or settings.site_url
-    minted = store.citations.map_dois()
-    released = {
-        item.release.label: item.release
-        for item in published
-        if item.release is not None and item.release.collection == name
-    }
-    order = sorted(released.values(), key=lambda entry: entry.created)
+    minted_dois = store.citations.map_dois()
+    releases = _list_releases(published, name)
 
     def find_release_identifier(label: str) -> str:
-        return minted.get((name, label)) or build_landing_page_url(base_url, name, label)
+        return minted_dois.get((name, label)) or build_landing_page_url(base_url, name, label)
 
-    own_doi = bare_doi(resource.doi) or minted.get((name, ""))
+    own_doi = bare_doi(resource.doi) or minted_dois.get((name, ""))
     relations: list[tuple[str, str]] = []
     description = resource.description
-    issued = ""
     if label:
-        release = next((entry for entry in order if entry.label.lower() == label.lower()), None)
+        release = next((entry for entry in releases if entry.label.lower() == label.lower()), None)
         if release is None:
-            raise NotFoundError(
-                format_message("{name} has no release {label!r}", name, label[:40]),
-                remedy="the page of the collection lists them",
-            )
+            message = format_message("{name} has no release {label!r}", name, label[:40])
+            raise NotFoundError(message, remedy="the page of the collection lists them")
         label = release.label
         issued = release.created
         description = "\n\n".join(entry for entry in (release.description, description) if entry) or None
-        items = [
-            item
-            for item in published
-            if item.release is not None and (item.release.collection, item.release.label) == (name, label)
-        ]
-        at = order.index(release)
+        items = [item for item in published if _is_in_release(item, name, label)]
         relations.append(("IsVersionOf", own_doi or build_landing_page_url(base_url, name)))
-        if at:
-            relations.append(("IsNewVersionOf", find_release_identifier(order[at - 1].label)))
-        if at + 1 < len(order):
-            relations.append(("IsPreviousVersionOf", find_release_identifier(order[at + 1].label)))
-        own_doi = minted.get((name, label))
+        position = releases.index(release)
+        for relation, neighbour in (("IsNewVersionOf", position - 1), ("IsPreviousVersionOf", position + 1)):
+            if 0 <= neighbour < len(releases):
+                relations.append((relation, find_release_identifier(releases[neighbour].label)))
+        own_doi = minted_dois.get((name, label))
     else:
-        relations += [("HasVersion", find_release_identifier(entry.label)) for entry in order]
+        relations += [("HasVersion", find_release_identifier(entry.label)) for entry in releases]
         history = store.list_events(name)
-        if history:
-            issued = history[-1].at
-        else:
-            issued = ""
+        issued = history[-1].at if history else ""
+    withdrawal_reason = ""
+    withdrawal_date = ""
     citation = store.citations.find_citation(name, label)
-    is_withdrawn = citation is not None and citation.state == "withdrawn"
+    if citation is not None and citation.state == "withdrawn":
+        withdrawal_reason = citation.reason or ""
+        withdrawal_date = citation.changed[:10]
+    ivoid = f"ivo://{settings.find_authority(name)}/{name}"
     if resource.registration is not None:
-        registered = resource.registration.id
-    else:
-        registered = None
-    registry_settings = settings.registry
-    organisation = registry_settings.organisation or settings.title or settings.name
+        ivoid = resource.registration.id or ivoid
+    organisation = settings.registry.organisation or settings.title or settings.name
+    publisher_ror = resource.publisher_ror
+    if not publisher_ror and resource.publisher in {None, organisation}:
+        publisher_ror = settings.registry.organisation_ror
     address = build_landing_page_url(base_url, name, label)
     updated = max((item.updated for item in items), default="")
     return CitationMetadata(
@@ -252,16 +240,28 @@ def collect_citation_metadata(
         items=items,
         relations=relations,
         publisher=resource.publisher or organisation,
-        publisher_ror=resource.publisher_ror
-        or (registry_settings.organisation_ror if resource.publisher in {None, organisation} else None),
-        ivoid=registered or f"ivo://{settings.find_authority(name)}/{name}",
-        withdrawal_reason=(citation.reason or "") if citation is not None and is_withdrawn else "",
-        withdrawal_date=citation.changed[:10] if citation is not None and is_withdrawn else "",
+        publisher_ror=publisher_ror,
+        ivoid=ivoid,
+        withdrawal_reason=withdrawal_reason,
+        withdrawal_date=withdrawal_date,
     )
 
 
+def _list_releases(published: Iterable[PublishedTable], collection: str) -> list[Release]:
+    """List the releases of a collection, the oldest first."""
+    releases: dict[str, Release] = {}
+    for item in published:
+        if item.release is not None and item.release.collection == collection:
+            releases[item.release.label] = item.release
+    return sorted(releases.values(), key=lambda release: release.created)
+
+
+def _is_in_release(item: PublishedTable, collection: str, label: str) -> bool:
+    return item.release is not None and (item.release.collection, item.release.label) == (collection, label)
+
+
 def list_missing_metadata(citation_metadata: CitationMetadata) -> Iterator[tuple[str, str]]:
-    """List what keeps a record from being registered, and what it should have.
+    """List the metadata that a collection or release needs, or should have, to be registered.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def list_missing_metadata(citation_metadata: CitationMetadata) -> Iterator[tuple
     Yields
     ------
     severity, message
-        ``error``: DataCite refuses it.
+        ``error``: DataCite refuses the record; ``warning``: it accepts it.
     """
     if not citation_metadata.creators:
         yield "error", "it has no creators: add 'creators' to the descriptor"
@@ -283,115 +283,118 @@ def list_missing_metadata(citation_metadata: CitationMetadata) -> Iterator[tuple
         yield "warning", "it has no description"
     if not citation_metadata.resource.subjects:
         yield "warning", "it has no subjects"
-    without = [
-        person.name for person in citation_metadata.creators if "," in person.name and not parse_orcid(person.orcid)
-    ]
-    if without:
-        creator_names = "; ".join(without[:5]) + ("; .." if len(without) > 5 else "")
+    people = [person for person in citation_metadata.creators if "," in person.name]
+    names_without_orcid = [person.name for person in people if not parse_orcid(person.orcid)]
+    if names_without_orcid:
+        creator_names = "; ".join(names_without_orcid[:5])
+        if len(names_without_orcid) > 5:
+            creator_names += "; .."
         yield "warning", f"creators without an ORCID iD: {creator_names}"
 
 
 def build_datacite_record(citation_metadata: CitationMetadata) -> dict[str, Any]:
-    """Describe a collection or a release in DataCite's metadata schema, 4.6, as its REST interface takes it.
+    """Describe a collection or a release in DataCite's metadata schema, 4.6, as its REST API takes it.
 
     Parameters
     ----------
     citation_metadata
-        Which.
+        The collection or release.
 
     Returns
     -------
     attributes
         Without empty ones.
     """
-    about = citation_metadata.resource
-    times = [
-        span
-        for item in citation_metadata.items
-        if item.table.is_fully_public and (span := coverage.find_date_span(item)) is not None
-    ]
-    counts = [
-        f"{item.table.name}: {Amount(item.rows, choose_row_noun(item.table, item))}"
-        for item in citation_metadata.items
-        if item.rows is not None and item.table.is_fully_public
-    ]
-    size = sum(item.byte_count for item in citation_metadata.items if item.table.is_fully_public)
-    described = [
-        (citation_metadata.description, "Abstract"),
-        (about.acknowledgement, "Other"),
-        (citation_metadata.withdrawal_reason, "TechnicalInfo"),
-    ]
+    resource = citation_metadata.resource
+    public_items = [item for item in citation_metadata.items if item.table.is_fully_public]
+    row_counts = [_format_row_count(item) for item in public_items if item.rows is not None]
+    sizes = [*row_counts]
+    byte_count = sum(item.byte_count for item in public_items)
+    if byte_count:
+        sizes.append(f"{byte_count:,} bytes")
+    creators = [_describe_person(person) for person in citation_metadata.creators]
+    title = " ".join(citation_metadata.title.split())
     attributes: dict[str, Any] = {
         "doi": citation_metadata.doi,
-        "creators": [_describe_person(person) for person in citation_metadata.creators]
-        or [{"name": UNAVAILABLE_VALUE}],
-        "titles": [{"title": " ".join(citation_metadata.title.split())}],
-        "publisher": {
-            "name": citation_metadata.publisher,
-            **(
-                {
-                    "publisherIdentifier": citation_metadata.publisher_ror,
-                    "publisherIdentifierScheme": "ROR",
-                    **ROR_SCHEME,
-                }
-                if citation_metadata.publisher_ror
-                else {}
-            ),
-        },
+        "creators": creators or [{"name": UNAVAILABLE_VALUE}],
+        "titles": [{"title": title}],
+        "publisher": _describe_publisher(citation_metadata),
         "publicationYear": citation_metadata.year,
-        "types": {"resourceType": _get_resource_type(about), "resourceTypeGeneral": "Dataset"},
-        "subjects": _list_subjects(about),
-        "contributors": [
-            *({**_describe_person(person), "contributorType": person.role or "Other"} for person in about.contributors),
-            *(
-                [{**_describe_person(about.contact), "contributorType": "ContactPerson"}]
-                if about.contact is not None
-                else []
-            ),
-        ],
-        "dates": [
-            *_list_dates(citation_metadata),
-            *(
-                [
-                    {
-                        "date": f"{min(begin for begin, _ in times)}/{max(end for _, end in times)}",
-                        "dateType": "Collected",
-                    }
-                ]
-                if times and not about.is_simulated
-                else []
-            ),
-        ],
-        "alternateIdentifiers": [{"alternateIdentifier": citation_metadata.ivoid, "alternateIdentifierType": "IVOID"}]
-        if not citation_metadata.label
-        else [],
+        "types": {"resourceType": _get_resource_type(resource), "resourceTypeGeneral": "Dataset"},
+        "subjects": _list_subjects(resource),
+        "contributors": _list_contributors(resource),
+        "dates": [*_list_dates(citation_metadata), *_list_collection_dates(resource, public_items)],
+    }
+    if not citation_metadata.label:
+        attributes["alternateIdentifiers"] = [
+            {"alternateIdentifier": citation_metadata.ivoid, "alternateIdentifierType": "IVOID"}
+        ]
+    attributes |= {
         "relatedIdentifiers": _list_related_identifiers(citation_metadata),
-        "sizes": [*counts, *([f"{size:,} bytes"] if size else [])],
-        "formats": list(ROW_MEDIA_TYPES) if counts else [],
-        "version": citation_metadata.label or (citation_metadata.updated[:10] if citation_metadata.updated else None),
-        "rightsList": _list_rights(about),
-        "descriptions": [{"description": text, "descriptionType": kind} for text, kind in described if text],
-        "geoLocations": coverage.list_earth_boxes(
-            [item for item in citation_metadata.items if item.table.is_fully_public]
-        ),
-        "fundingReferences": [
-            {
-                key: value
-                for key, value in {
-                    "funderName": grant.funder,
-                    "funderIdentifier": grant.ror,
-                    "funderIdentifierType": "ROR" if grant.ror else None,
-                    "awardNumber": grant.award,
-                    "awardUri": grant.url,
-                    "awardTitle": grant.title,
-                }.items()
-                if value
-            }
-            for grant in about.funding
-        ],
+        "sizes": sizes,
+        "formats": list(ROW_MEDIA_TYPES) if row_counts else [],
+        "version": citation_metadata.label or citation_metadata.updated[:10],
+        "rightsList": _list_rights(resource),
+        "descriptions": _list_descriptions(citation_metadata),
+        "geoLocations": coverage.list_earth_boxes(public_items),
+        "fundingReferences": [_describe_grant(grant) for grant in resource.funding],
         "schemaVersion": DATACITE_NAMESPACE,
     }
     return {key: value for key, value in attributes.items() if value}
+
+
+def _format_row_count(item: PublishedTable) -> str:
+    amount = Amount(item.rows or 0, choose_row_noun(item.table, item))
+    return f"{item.table.name}: {amount}"
+
+
+def _describe_publisher(citation_metadata: CitationMetadata) -> dict[str, str]:
+    publisher = {"name": citation_metadata.publisher}
+    if citation_metadata.publisher_ror:
+        publisher["publisherIdentifier"] = citation_metadata.publisher_ror
+        publisher["publisherIdentifierScheme"] = "ROR"
+        publisher |= ROR_SCHEME
+    return publisher
+
+
+def _list_contributors(resource: Resource) -> list[dict[str, Any]]:
+    contributors = [
+        {**_describe_person(person), "contributorType": person.role or "Other"} for person in resource.contributors
+    ]
+    if resource.contact is not None:
+        contributors.append({**_describe_person(resource.contact), "contributorType": "ContactPerson"})
+    return contributors
+
+
+def _list_collection_dates(resource: Resource, items: Iterable[PublishedTable]) -> list[dict[str, str]]:
+    """List the span of days in which the data were collected; none for simulated data."""
+    spans = [span for span in map(coverage.find_date_span, items) if span is not None]
+    if not spans or resource.is_simulated:
+        return []
+    first_day = min(begin for begin, _ in spans)
+    last_day = max(end for _, end in spans)
+    return [{"date": f"{first_day}/{last_day}", "dateType": "Collected"}]
+
+
+def _list_descriptions(citation_metadata: CitationMetadata) -> list[dict[str, str]]:
+    text_by_type = {
+        "Abstract": citation_metadata.description,
+        "Other": citation_metadata.resource.acknowledgement,
+        "TechnicalInfo": citation_metadata.withdrawal_reason,
+    }
+    return [{"description": text, "descriptionType": kind} for kind, text in text_by_type.items() if text]
+
+
+def _describe_grant(grant: Funding) -> dict[str, str]:
+    facts = {
+        "funderName": grant.funder,
+        "funderIdentifier": grant.ror,
+        "funderIdentifierType": "ROR" if grant.ror else None,
+        "awardNumber": grant.award,
+        "awardUri": grant.url,
+        "awardTitle": grant.title,
+    }
+    return {key: value for key, value in facts.items() if value}
 
 
 def _get_resource_type(resource: Resource) -> str:
@@ -401,74 +404,63 @@ def _get_resource_type(resource: Resource) -> str:
 
 
 def _describe_person(person: Person) -> dict[str, Any]:
-    family, comma, given_name = person.name.partition(",")
+    family_name, _, given_name = (part.strip() for part in person.name.partition(","))
     orcid_id = parse_orcid(person.orcid)
-    natural = bool(orcid_id) or bool(comma and given_name.strip())
     description: dict[str, Any] = {"name": person.name}
-    if natural:
+    if orcid_id or given_name:
         description["nameType"] = "Personal"
-        if comma and given_name.strip():
-            description |= {"givenName": given_name.strip(), "familyName": family.strip()}
+    if given_name:
+        description |= {"givenName": given_name, "familyName": family_name}
     if orcid_id:
         description["nameIdentifiers"] = [{"nameIdentifier": f"https://orcid.org/{orcid_id}", **ORCID_SCHEME}]
-    if person.ror:
-        where = {"affiliationIdentifier": person.ror, "affiliationIdentifierScheme": "ROR", **ROR_SCHEME}
-    else:
-        where = {}
     if person.affiliation:
-        description["affiliation"] = [{"name": person.affiliation, **where}]
-    elif person.ror:  # an institute itself
+        affiliation = {"name": person.affiliation}
+        if person.ror:
+            affiliation |= {"affiliationIdentifier": person.ror, "affiliationIdentifierScheme": "ROR", **ROR_SCHEME}
+        description["affiliation"] = [affiliation]
+    elif person.ror:  # the "person" is an institute
         description["nameIdentifiers"] = [{"nameIdentifier": person.ror, "nameIdentifierScheme": "ROR", **ROR_SCHEME}]
     return description
 
 
 def _list_subjects(resource: Resource) -> list[dict[str, str]]:
-    words = dict.fromkeys(item.strip() for item in resource.subjects if item.strip())
-    keywords = [item for item in (*resource.facility, *resource.instrument, *resource.waveband) if item not in words]
-    return [
-        *({"subject": item, **UAT_SUBJECT_SCHEME} for item in words),
-        *({"subject": item} for item in dict.fromkeys(keywords)),
-    ]
+    terms = dict.fromkeys(subject.strip() for subject in resource.subjects if subject.strip())
+    keywords = dict.fromkeys((*resource.facility, *resource.instrument, *resource.waveband))
+    subjects = [{"subject": term, **UAT_SUBJECT_SCHEME} for term in terms]
+    subjects += [{"subject": keyword} for keyword in keywords if keyword not in terms]
+    return subjects
 
 
 def _list_dates(citation_metadata: CitationMetadata) -> Iterator[dict[str, str]]:
+    dates_by_type: dict[str, str] = {}
     created = citation_metadata.resource.created
-    dates_by_type = {
-        "Created": created if created and DATE_PATTERN.fullmatch(created[:10]) else None,
-        "Issued": citation_metadata.issued,
-        "Updated": citation_metadata.updated if not citation_metadata.label else None,
-    }
+    if created and DATE_PATTERN.fullmatch(created[:10]):
+        dates_by_type["Created"] = created
+    dates_by_type["Issued"] = citation_metadata.issued
+    if not citation_metadata.label:
+        dates_by_type["Updated"] = citation_metadata.updated
     for kind, text in dates_by_type.items():
         if text:
             yield {"date": text[:10], "dateType": kind}
     if citation_metadata.withdrawal_reason:
-        yield {
-            "date": citation_metadata.withdrawal_date or datetime.now(UTC).date().isoformat(),
-            "dateType": "Withdrawn",
-        }
+        withdrawal_date = citation_metadata.withdrawal_date or datetime.now(UTC).date().isoformat()
+        yield {"date": withdrawal_date, "dateType": "Withdrawn"}
 
 
 def _list_related_identifiers(citation_metadata: CitationMetadata) -> list[dict[str, str]]:
-    about = citation_metadata.resource
-    identifiers = [
-        {"relatedIdentifier": work.id, "relatedIdentifierType": work.scheme, "relationType": work.relation}
-        for work in about.works
+    resource = citation_metadata.resource
+    identifiers = [(work.id, work.scheme, work.relation) for work in resource.works]
+    if resource.bibcode:
+        identifiers.append((resource.bibcode, "bibcode", "IsDocumentedBy"))
+    if resource.reference_url:
+        identifiers.append((resource.reference_url, "URL", "IsDocumentedBy"))
+    for relation, identifier in citation_metadata.relations:
+        scheme = "URL" if identifier.startswith("http") else "DOI"
+        identifiers.append((identifier, scheme, relation))
+    return [
+        {"relatedIdentifier": identifier, "relatedIdentifierType": scheme, "relationType": relation}
+        for identifier, scheme, relation in dict.fromkeys(identifiers)
     ]
-    if about.bibcode:
-        identifiers.append(
-            {"relatedIdentifier": about.bibcode, "relatedIdentifierType": "bibcode", "relationType": "IsDocumentedBy"}
-        )
-    if about.reference_url:
-        identifiers.append(
-            {"relatedIdentifier": about.reference_url, "relatedIdentifierType": "URL", "relationType": "IsDocumentedBy"}
-        )
-    for relation, ident in citation_metadata.relations:
-        if ident.startswith("http"):
-            kind = "URL"
-        else:
-            kind = "DOI"
-        identifiers.append({"relatedIdentifier": ident, "relatedIdentifierType": kind, "relationType": relation})
-    return [dict(pairs) for pairs in dict.fromkeys(tuple(each.items()) for each in identifiers)]
 
 
 def find_licence_url(resource: Resource) -> str | None:
@@ -504,8 +496,7 @@ def _list_rights(resource: Resource) -> list[dict[str, str]]:
 
 # --- XML ----------------------------------------------------------------------------------------------------------
 
-# element of the list -> (element, the key with its text, attribute -> key), in the order in which DataCite's guide has
-# them
+# element of the list -> (element, the key with its text, attribute -> key), in the order of DataCite's guide
 _XML_LISTS: dict[str, tuple[str, str | None, dict[str, str]]] = {
     "titles": ("title", "title", {}),
     "subjects": ("subject", "subject", {"subjectScheme": "subjectScheme", "schemeURI": "schemeUri"}),
@@ -542,52 +533,48 @@ def write_datacite_xml(datacite_record: Mapping[str, Any]) -> str:
     Parameters
     ----------
     datacite_record
-        As `build_datacite_record` gives them; without a DOI the identifier is ``(:tba)``, to be assigned (DataCite 4.6,
-        appendix 3).
+        Attributes, as `build_datacite_record` returns them. Without a DOI the identifier is ``(:tba)``, to be assigned
+        (DataCite 4.6, appendix 3).
 
     Returns
     -------
     xml
-        A whole document.
+        A complete document.
     """
     publisher = datacite_record["publisher"]
+    publisher_xml = _write_element(
+        "publisher",
+        publisher["name"],
+        publisherIdentifier=publisher.get("publisherIdentifier"),
+        publisherIdentifierScheme=publisher.get("publisherIdentifierScheme"),
+        schemeURI=publisher.get("schemeUri"),
+    )
+    types = datacite_record["types"]
+    type_xml = _write_element("resourceType", types["resourceType"], resourceTypeGeneral=types["resourceTypeGeneral"])
+    version_xml = ""
+    if "version" in datacite_record:
+        version_xml = _write_element("version", datacite_record["version"])
+    middle_lists = ("dates", "alternateIdentifiers", "relatedIdentifiers", "sizes", "formats")
     parts = [
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<resource xmlns="{DATACITE_NAMESPACE}" ',
+        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" ',
+        f'xsi:schemaLocation="{DATACITE_SCHEMA_LOCATION}">',
         _write_element("identifier", datacite_record.get("doi", TO_BE_ASSIGNED), identifierType="DOI"),
         _write_people("creator", datacite_record.get("creators", ())),
         _write_list("titles", datacite_record),
-        _write_element(
-            "publisher",
-            publisher["name"],
-            publisherIdentifier=publisher.get("publisherIdentifier"),
-            publisherIdentifierScheme=publisher.get("publisherIdentifierScheme"),
-            schemeURI=publisher.get("schemeUri"),
-        ),
+        publisher_xml,
         _write_element("publicationYear", datacite_record.get("publicationYear", "")),
-        _write_element(
-            "resourceType",
-            datacite_record["types"]["resourceType"],
-            resourceTypeGeneral=datacite_record["types"]["resourceTypeGeneral"],
-        ),
+        type_xml,
         _write_list("subjects", datacite_record),
         _write_people("contributor", datacite_record.get("contributors", ())),
-        *(
-            _write_list(name, datacite_record)
-            for name in ("dates", "alternateIdentifiers", "relatedIdentifiers", "sizes", "formats")
-        ),
-        _write_element("version", datacite_record["version"]) if "version" in datacite_record else "",
+        *(_write_list(name, datacite_record) for name in middle_lists),
+        version_xml,
         *(_write_list(name, datacite_record) for name in ("rightsList", "descriptions")),
         _write_geo_locations(datacite_record.get("geoLocations", ())),
         _write_funding(datacite_record.get("fundingReferences", ())),
+        "</resource>\n",
     ]
-    return replace_illegal_characters(
-        (
-            f'<?xml version="1.0" encoding="UTF-8"?>\n<resource xmlns="{DATACITE_NAMESPACE}" '
-            f'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
-            f'xsi:schemaLocation="{DATACITE_SCHEMA_LOCATION}">'
-        )
-        + "".join(parts)
-        + "</resource>\n"
-    )
+    return replace_illegal_characters("".join(parts))
 
 
 def _write_element(name: str, text: str | None, *, content_xml: str = "", **attributes: str | None) -> str:
@@ -600,235 +587,237 @@ def _escape_xml(text: str) -> str:
 
 
 def _write_list(name: str, datacite_record: Mapping[str, Any]) -> str:
-    element, key, attributes = _XML_LISTS[name]
+    element_name, text_key, key_by_attribute = _XML_LISTS[name]
     entries = datacite_record.get(name, ())
     if not entries:
         return ""
-    each = (
-        _write_element(
-            element,
-            entry if key is None else entry[key],
-            **{attribute_name: entry.get(entry_key) for attribute_name, entry_key in attributes.items()} if key else {},
-        )
-        for entry in entries
-    )
-    return _write_element(name, None, content_xml="".join(each))
+    elements = []
+    for entry in entries:
+        if text_key is None:
+            elements.append(_write_element(element_name, entry))
+            continue
+        attributes = {attribute: entry.get(key) for attribute, key in key_by_attribute.items()}
+        elements.append(_write_element(element_name, entry[text_key], **attributes))
+    return _write_element(name, None, content_xml="".join(elements))
 
 
 def _write_people(element_name: str, people: Iterable[Mapping[str, Any]]) -> str:
-    each = [
-        _write_element(
-            element_name,
-            None,
-            contributorType=person.get("contributorType"),
-            content_xml="".join(
-                (
-                    _write_element(f"{element_name}Name", person["name"], nameType=person.get("nameType")),
-                    *(_write_element(name, person[name]) for name in ("givenName", "familyName") if name in person),
-                    *(
-                        _write_element(
-                            "nameIdentifier",
-                            ident["nameIdentifier"],
-                            nameIdentifierScheme=ident["nameIdentifierScheme"],
-                            schemeURI=ident["schemeUri"],
-                        )
-                        for ident in person.get("nameIdentifiers", ())
-                    ),
-                    *(
-                        _write_element(
-                            "affiliation",
-                            where["name"],
-                            affiliationIdentifier=where.get("affiliationIdentifier"),
-                            affiliationIdentifierScheme=where.get("affiliationIdentifierScheme"),
-                            schemeURI=where.get("schemeUri"),
-                        )
-                        for where in person.get("affiliation", ())
-                    ),
-                )
-            ),
+    elements = [_write_person(element_name, person) for person in people]
+    if not elements:
+        return ""
+    return _write_element(f"{element_name}s", None, content_xml="".join(elements))
+
+
+def _write_person(element_name: str, person: Mapping[str, Any]) -> str:
+    parts = [_write_element(f"{element_name}Name", person["name"], nameType=person.get("nameType"))]
+    name_parts = [name for name in ("givenName", "familyName") if name in person]
+    parts += [_write_element(name, person[name]) for name in name_parts]
+    for identifier in person.get("nameIdentifiers", ()):
+        identifier_xml = _write_element(
+            "nameIdentifier",
+            identifier["nameIdentifier"],
+            nameIdentifierScheme=identifier["nameIdentifierScheme"],
+            schemeURI=identifier["schemeUri"],
         )
-        for person in people
-    ]
-    if each:
-        content_xml = "".join(each)
-        return _write_element(f"{element_name}s", None, content_xml=content_xml)
-    return ""
+        parts.append(identifier_xml)
+    for affiliation in person.get("affiliation", ()):
+        affiliation_xml = _write_element(
+            "affiliation",
+            affiliation["name"],
+            affiliationIdentifier=affiliation.get("affiliationIdentifier"),
+            affiliationIdentifierScheme=affiliation.get("affiliationIdentifierScheme"),
+            schemeURI=affiliation.get("schemeUri"),
+        )
+        parts.append(affiliation_xml)
+    return _write_element(element_name, None, contributorType=person.get("contributorType"), content_xml="".join(parts))
 
 
 def _write_geo_locations(locations: Iterable[Mapping[str, Any]]) -> str:
-    each = [
-        _write_element(
-            "geoLocation",
-            None,
-            content_xml=_write_element(
-                "geoLocationBox",
-                None,
-                content_xml="".join(
-                    _write_element(name, str(location["geoLocationBox"][name])) for name in location["geoLocationBox"]
-                ),
-            ),
-        )
-        for location in locations
-    ]
-    if each:
-        return _write_element("geoLocations", None, content_xml="".join(each))
-    return ""
+    elements = []
+    for location in locations:
+        box = location["geoLocationBox"]
+        bounds_xml = "".join(_write_element(name, str(bound)) for name, bound in box.items())
+        box_xml = _write_element("geoLocationBox", None, content_xml=bounds_xml)
+        elements.append(_write_element("geoLocation", None, content_xml=box_xml))
+    if not elements:
+        return ""
+    return _write_element("geoLocations", None, content_xml="".join(elements))
 
 
 def _write_funding(grants: Iterable[Mapping[str, Any]]) -> str:
-    each = [
-        _write_element(
-            "fundingReference",
-            None,
-            content_xml="".join(
-                (
-                    _write_element("funderName", grant["funderName"]),
-                    _write_element(
-                        "funderIdentifier",
-                        grant["funderIdentifier"],
-                        funderIdentifierType=grant["funderIdentifierType"],
-                    )
-                    if "funderIdentifier" in grant
-                    else "",
-                    _write_element("awardNumber", grant.get("awardNumber"), awardURI=grant.get("awardUri"))
-                    if "awardNumber" in grant or "awardUri" in grant
-                    else "",
-                    _write_element("awardTitle", grant["awardTitle"]) if "awardTitle" in grant else "",
-                )
-            ),
-        )
-        for grant in grants
-    ]
-    if each:
-        return _write_element("fundingReferences", None, content_xml="".join(each))
-    return ""
+    elements = []
+    for grant in grants:
+        parts = [_write_element("funderName", grant["funderName"])]
+        if "funderIdentifier" in grant:
+            identifier_xml = _write_element(
+                "funderIdentifier",
+                grant["funderIdentifier"],
+                funderIdentifierType=grant["funderIdentifierType"],
+            )
+            parts.append(identifier_xml)
+        if "awardNumber" in grant or "awardUri" in grant:
+            parts.append(_write_element("awardNumber", grant.get("awardNumber"), awardURI=grant.get("awardUri")))
+        if "awardTitle" in grant:
+            parts.append(_write_element("awardTitle", grant["awardTitle"]))
+        elements.append(_write_element("fundingReference", None, content_xml="".join(parts)))
+    if not elements:
+        return ""
+    return _write_element("fundingReferences", None, content_xml="".join(elements))
 
 
 # --- for people ---------------------------------------------------------------------------------------------------
 
 
 def find_publication_year(resource: Resource) -> str | None:
-    """Return the year by which a collection is cited, from what its descriptor says.
+    """Return the year by which a collection is cited: the first one in its date, bibcode or citation.
 
     Parameters
     ----------
     resource
         The collection.
     """
-    texts = (resource.created, resource.bibcode, resource.citation)
-    return next(
-        (year_match[0] for text in texts if text and (year_match := re.search(r"(?:1[89]|20)\d\d", text))), None
-    )
+    for text in (resource.created, resource.bibcode, resource.citation):
+        year_match = re.search(r"(?:1[89]|20)\d\d", text or "")
+        if year_match:
+            return year_match[0]
+    return None
 
 
 def write_citation_sentence(
     resource: Resource, *, label: str = "", doi: str | None = None, year: str | None = None
 ) -> str:
-    """Write how to cite a collection as a sentence: as its descriptor says it, else creators, year, title, publisher.
+    """Write how to cite a collection as a sentence, with its DOI.
 
-    With its DOI.
+    It is the citation of the descriptor, else creators, year, title and publisher.
 
     Parameters
     ----------
     resource
         The collection.
     label
-        Of a release.
+        Label of a release; empty: the collection as a whole.
     doi, year
-        Where they are not those of the descriptor.
+        DOI and year to cite, where they are not those of the descriptor.
 
     Returns
     -------
     text
-        Without a full stop.
+        A sentence without a full stop.
     """
-    people = ", ".join(item.name for item in resource.creators)
-    year = year or find_publication_year(resource)
+    doi = _choose_doi(resource, label, doi)
+    text = None if label else resource.citation
+    if not text:
+        people = ", ".join(person.name for person in resource.creators)
+        year = year or find_publication_year(resource)
+        people_and_year = year
+        if people:
+            people_and_year = f"{people} ({year})" if year else people
+        title = _write_title(resource, label)
+        text = ". ".join(part for part in (people_and_year, title, resource.publisher) if part)
+    sentence = text.rstrip(".")
+    if doi and doi not in text:
+        sentence += f". https://doi.org/{bare_doi(doi) or doi}"
+    return sentence
+
+
+def _choose_doi(resource: Resource, label: str, doi: str | None) -> str | None:
+    """Return the given DOI, else that of the collection; the DOI of a collection is not that of its release."""
+    if doi or label:
+        return doi
+    return resource.doi
+
+
+def _write_title(resource: Resource, label: str) -> str:
     title = resource.title or resource.name
-    sentence_parts = [
-        f"{people}{f' ({year})' if year else ''}" if people else year,
-        f"{title}, {label}" if label else title,
-        resource.publisher,
-    ]
-    text = (resource.citation if not label else None) or ". ".join(item for item in sentence_parts if item)
-    doi = doi or (None if label else resource.doi)
-    return text.rstrip(".") + (f". https://doi.org/{bare_doi(doi) or doi}" if doi and doi not in text else "")
+    if label:
+        return f"{title}, {label}"
+    return title
 
 
 def write_bibtex(
     resource: Resource, address: str, *, label: str = "", doi: str | None = None, year: str | None = None
 ) -> str:
-    """Write how to cite a collection as an entry of BibTeX, from what its descriptor says.
+    """Write how to cite a collection as a BibTeX entry.
 
     Parameters
     ----------
     resource
         The collection.
     address
-        Of its page.
+        Address of its page.
     label
-        Of a release.
+        Label of a release; empty: the collection as a whole.
     doi, year
-        Where they are not those of the descriptor.
+        DOI and year to cite, where they are not those of the descriptor.
 
     Returns
     -------
     entry
         ``@misc{..}``.
     """
-    doi = doi or (None if label else resource.doi)
-    title = resource.title or resource.name
+    doi = _choose_doi(resource, label, doi)
+    authors = [creator.name for creator in resource.creators]
+    bibcode = resource.bibcode
     fields = {
-        "title": f"{{{_escape_tex(f'{title}, {label}' if label else title)}}}",
-        "author": " and ".join(f"{{{_escape_tex(creator.name)}}}" for creator in resource.creators),
+        "title": f"{{{_escape_tex(_write_title(resource, label))}}}",
+        "author": _write_authors(authors),
         "year": year or find_publication_year(resource),
-        "publisher": _escape_tex(resource.publisher) if resource.publisher else None,
-        "version": _escape_tex(label) if label else None,
+        "publisher": _escape_tex(resource.publisher or ""),
+        "version": _escape_tex(label),
         "doi": _strip_tex_characters(bare_doi(doi) or doi) if doi else None,
         "url": _strip_tex_characters(address),
-        "adsurl": f"https://ui.adsabs.harvard.edu/abs/{quote(resource.bibcode)}" if resource.bibcode else None,
-        "note": _escape_tex(resource.citation) if resource.citation else None,
+        "adsurl": f"https://ui.adsabs.harvard.edu/abs/{quote(bibcode)}" if bibcode else None,
+        "note": _escape_tex(resource.citation or ""),
     }
-    return _write_entry(f"{resource.bibcode or resource.name}{f'-{label}' if label else ''}", fields)
+    entry_key = bibcode or resource.name
+    if label:
+        entry_key += f"-{label}"
+    return _write_entry(entry_key, fields)
 
 
 def write_bibtex_from_record(datacite_record: Mapping[str, Any], entry_key: str) -> str:
-    """Write how to cite what is not here any more, from what DataCite was told of it.
+    """Write how to cite a collection that is no longer here, from the metadata that DataCite has.
 
     Parameters
     ----------
     datacite_record
-        As of `build_datacite_record`, with the address of its page as `url`.
+        Attributes, as `build_datacite_record` returns them, with the address of the page as `url`.
     entry_key
-        Of the entry.
+        Key of the entry.
 
     Returns
     -------
     entry
         ``@misc{..}``.
     """
-    people = [
-        creator["name"] for creator in datacite_record.get("creators", ()) if creator["name"] != UNAVAILABLE_VALUE
-    ]
+    names = [creator["name"] for creator in datacite_record.get("creators", ())]
+    authors = [name for name in names if name != UNAVAILABLE_VALUE]
+    title = datacite_record["titles"][0]["title"]
     fields = {
-        "title": f"{{{_escape_tex(datacite_record['titles'][0]['title'])}}}",
-        "author": " and ".join(f"{{{_escape_tex(name)}}}" for name in people),
+        "title": f"{{{_escape_tex(title)}}}",
+        "author": _write_authors(authors),
         "year": datacite_record.get("publicationYear"),
         "publisher": _escape_tex(datacite_record["publisher"]["name"]),
-        "version": _escape_tex(datacite_record["version"]) if datacite_record.get("version") else None,
-        "doi": _strip_tex_characters(datacite_record["doi"]) if datacite_record.get("doi") else None,
+        "version": _escape_tex(datacite_record.get("version") or ""),
+        "doi": _strip_tex_characters(datacite_record.get("doi") or ""),
         "url": _strip_tex_characters(datacite_record.get("url") or ""),
     }
     return _write_entry(entry_key, fields)
 
 
+def _write_authors(names: Iterable[str]) -> str:
+    return " and ".join(f"{{{_escape_tex(name)}}}" for name in names)
+
+
 def _write_entry(key: str, fields: Mapping[str, str | None]) -> str:
     lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items() if value)
-    return f"@misc{{{re.sub(r'[^A-Za-z0-9:._-]', '', key)},\n{lines}\n}}"
+    valid_key = re.sub(r"[^A-Za-z0-9:._-]", "", key)
+    return f"@misc{{{valid_key},\n{lines}\n}}"
 
 
 def _escape_tex(text: str) -> str:
-    return "".join(_TEX_ESCAPES.get(sign, sign) for sign in " ".join(text.split()))
+    words = " ".join(text.split())
+    return "".join(_TEX_ESCAPES.get(character, character) for character in words)
 
 
 def _strip_tex_characters(text: str) -> str:
