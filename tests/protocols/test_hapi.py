@@ -446,7 +446,7 @@ def test_what_is_wrong_has_its_code(client: Client, path: str, given: dict[str, 
     ],
 )
 def test_what_goes_wrong_here_has_its_code(client: Client, monkeypatch: pytest.MonkeyPatch, fault: Exception, status: int, code: int) -> None:  # fmt: skip
-    def failing(*_: Any) -> None:
+    def failing(*_: Any, **__: Any) -> None:
         raise fault
 
     monkeypatch.setattr(series, "read_samples", failing)
@@ -735,7 +735,7 @@ def test_very_many_parameters(client: Client) -> None:
 def test_who_leaves_midway_ends_what_is_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
 
-    def endless(*_: Any) -> Iterator[pa.RecordBatch]:
+    def endless(*_: Any, **__: Any) -> Iterator[pa.RecordBatch]:
         try:
             while True:
                 yield pa.record_batch([pa.array([START]), pa.array([1.0])], names=["hven_time", "short"])

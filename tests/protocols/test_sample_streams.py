@@ -57,7 +57,9 @@ def opened(site: Site) -> Iterator[pa.RecordBatch]:
     holdings = site.get_published_state()
     one = series.list_data_sets(around, ANONYMOUS_PRINCIPAL, "hapi", holdings)["goes_xrs"]
     low, high = (int(np.datetime64(text, "us").astype(int)) for text in ("2003-10-28", "2003-11-02"))
-    return series.read_samples(around, ANONYMOUS_PRINCIPAL, one, ["short", "long"], low, high, holdings)
+    return series.read_samples(
+        around, ANONYMOUS_PRINCIPAL, one, ["short", "long"], start=low, stop=high, published_state=holdings
+    )
 
 
 def test_slow_readers_hold_one_budget(site: Site) -> None:

@@ -422,7 +422,7 @@ def test_a_tile_of_very_many_channels_takes_little_memory(monkeypatch: pytest.Mo
         published_state=None,
         find_time_extent=lambda _: series.TimeExtent(start=0, stop=3, row_count=3),
     )
-    monkeypatch.setattr(timelines.pyramids, "read_bins", lambda *_: iter([part]))
+    monkeypatch.setattr(timelines.pyramids, "read_bins", lambda *_, **__: iter([part]))
     given = {"PARAMETER": ("flux",), "WIDTH": ("1",), "TILE": ("0",), "ROWS": ("200",)}
     tracemalloc.start()
     body, headers = timelines._build_tile(asked, one, RequestParams(given))  # type: ignore[arg-type]

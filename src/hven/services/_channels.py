@@ -1,7 +1,4 @@
-"""Spectra whose channels change with time, on one axis.
-
-Each bin's values stand where its channels are, and where they change is told.
-"""
+"""Resample spectra whose channels change with time to one axis, and find where the channels change."""
 
 from __future__ import annotations
 
@@ -15,86 +12,102 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[Any]
 
-MAX_CHANNELS = 4096  # channels
-CENTER_TOLERANCE = 1e-6  # of a center: means of one list of channels differ in their last digits
-LOGARITHMIC_RANGE_FACTOR = 30  # times the lowest center is the highest: then rows are even in their logarithms
+MAX_CHANNELS = 4096
+CENTER_TOLERANCE = 1e-6  # relative: the means of equal channels differ in their last digits
+LOGARITHMIC_RANGE_FACTOR = 30  # if the highest center is this many times the lowest, the axis is logarithmic
 
 
 def resample_spectra(
     values: Numbers, centers: Numbers, max_rows: int, *, use_peaks: bool
 ) -> tuple[Numbers, tuple[float, float, bool] | None, list[int]]:
-    """Put spectra of several lists of channels on rows of one axis.
+    """Resample spectra with different channels to the rows of one axis.
 
     Parameters
     ----------
     values
         Shape (bins, channels).
     centers
-        Of the channels, of the same shape; NaN: there is no such channel.
+        Centers of the channels, of the same shape; NaN: there is no such channel.
     max_rows
-        Of the axis, at most.
+        Maximum number of rows.
     use_peaks
-        Whether a row of several channels has the highest of them, and not their mean.
+        Whether a row of several channels has their maximum instead of their mean.
 
     Returns
     -------
     picture
-        Shape (rows, bins); NaN where no channel is.
+        Shape (rows, bins); NaN where there is no channel.
     axis
-        Where it begins and ends, and whether it is logarithmic; None: no channel is known.
+        Begin and end of the axis, and whether it is logarithmic; None: no channel is known.
     changes
-        Numbers of the bins from which on the channels are others.
+        Indexes of the bins where the channels change.
     """
     has_centers = np.isfinite(centers).any(axis=1)
-    bin_numbers = np.flatnonzero(has_centers)
-    is_changed = [
-        not np.allclose(centers[a], centers[b], rtol=CENTER_TOLERANCE, atol=0, equal_nan=True)
-        for a, b in pairwise(bin_numbers)
-    ]
-    changes = [int(place) for place, changed in zip(bin_numbers[1:], is_changed, strict=True) if changed]
-    if not len(bin_numbers):
+    bin_indexes = np.flatnonzero(has_centers)
+    if not len(bin_indexes):
         return np.full((1, len(values)), np.nan), None, []
-    low = float(np.nanmin(centers))
-    high = float(np.nanmax(centers))
-    log = low > 0 and high > LOGARITHMIC_RANGE_FACTOR * low
+    changes = _find_changes(centers, bin_indexes)
+    is_logarithmic = _is_wide_range(centers)
     runs = [
-        bin_numbers[(bin_numbers >= first) & (bin_numbers < last)]
-        for first, last in pairwise([bin_numbers[0], *changes, len(values)])
+        bin_indexes[(bin_indexes >= first) & (bin_indexes < last)]
+        for first, last in pairwise([bin_indexes[0], *changes, len(values)])
     ]
-    edges = [_compute_channel_edges(centers[run[0]], is_logarithmic=log) for run in runs]
-    low = min(edge[0] for edge, _ in edges)
-    high = max(edge[-1] for edge, _ in edges)
-    max_rows = min(max_rows, max(len(order) for _, order in edges) * (1 if len(edges) == 1 else 4))
-    axis = np.linspace(low, high, max_rows + 1)
-    picture = np.full((max_rows, len(values)), np.nan)
+    edges = [_compute_channel_edges(centers[run[0]], is_logarithmic=is_logarithmic) for run in runs]
+    low = min(run_edges[0] for run_edges, _ in edges)
+    high = max(run_edges[-1] for run_edges, _ in edges)
+    needed_rows = max(len(order) for _, order in edges)
+    if len(edges) > 1:
+        needed_rows *= 4
+    row_count = min(max_rows, needed_rows)
+    axis = np.linspace(low, high, row_count + 1)
+    picture = np.full((row_count, len(values)), np.nan)
     for run, (run_edges, order) in zip(runs, edges, strict=True):
         picture[:, run] = _resample_run(values[run][:, order], run_edges, axis, use_peaks=use_peaks).T
-    first, last = (float(np.exp(edge) if log else edge) for edge in (low, high))
-    return picture, (first, last, log), changes
+    if is_logarithmic:
+        low, high = (np.exp(low), np.exp(high))
+    return picture, (float(low), float(high), is_logarithmic), changes
+
+
+def _find_changes(centers: Numbers, bin_indexes: npt.NDArray[np.int64]) -> list[int]:
+    """Find the bins whose channels differ from those of the bin before."""
+    changes = []
+    for before, after in pairwise(bin_indexes):
+        is_same = np.allclose(centers[before], centers[after], rtol=CENTER_TOLERANCE, atol=0, equal_nan=True)
+        if not is_same:
+            changes.append(int(after))
+    return changes
+
+
+def _is_wide_range(centers: Numbers) -> bool:
+    lowest = float(np.nanmin(centers))
+    highest = float(np.nanmax(centers))
+    return lowest > 0 and highest > LOGARITHMIC_RANGE_FACTOR * lowest
 
 
 def _compute_channel_edges(centers: Numbers, *, is_logarithmic: bool) -> tuple[Numbers, Numbers]:
-    """Find the edges of channels, rising, half way between centers, and the order of the channels."""
-    order = np.argsort(centers, kind="stable")[: int(np.isfinite(centers).sum())]
+    """Compute the rising edges of channels, half way between their centers, and the order of the channels."""
+    channel_count = int(np.isfinite(centers).sum())
+    order = np.argsort(centers, kind="stable")[:channel_count]
+    positions = centers[order].astype(np.float64)
     if is_logarithmic:
-        at = np.log(centers[order])
-    else:
-        at = centers[order].astype(np.float64)
-    half = np.diff(at) / 2
-    if len(half):
-        ends = (half[0], half[-1])
-    else:
-        ends = (0.5, 0.5)
-    return np.concatenate([[at[0] - ends[0]], at[:-1] + half, [at[-1] + ends[1]]]), order
+        positions = np.log(centers[order])
+    half_gaps = np.diff(positions) / 2
+    first_half, last_half = (0.5, 0.5)
+    if len(half_gaps):
+        first_half, last_half = (half_gaps[0], half_gaps[-1])
+    first_edge = positions[0] - first_half
+    last_edge = positions[-1] + last_half
+    return np.concatenate([[first_edge], positions[:-1] + half_gaps, [last_edge]]), order
 
 
 def _resample_run(values: Numbers, edges: Numbers, axis: Numbers, *, use_peaks: bool) -> Numbers:
-    """Give each row the channels that lie in it, or the one that it lies in."""
-    bounds = np.searchsorted((edges[:-1] + edges[1:]) / 2, axis)
+    """Give each row the channels that lie in it, or the one channel in which it lies."""
+    channel_bounds = np.searchsorted((edges[:-1] + edges[1:]) / 2, axis)
+    row_centers = (axis[:-1] + axis[1:]) / 2
+    containing_channels = np.searchsorted(edges, row_centers, side="right") - 1
     resampled = np.full((len(values), len(axis) - 1), np.nan)
-    middle = (axis[:-1] + axis[1:]) / 2
-    within = np.searchsorted(edges, middle, side="right") - 1
-    for row, (first, last) in enumerate(pairwise(bounds)):
+    for row, (first, last) in enumerate(pairwise(channel_bounds)):
+        channel = containing_channels[row]
         if last - first > 1:
             part = values[:, first:last]
             is_finite = np.isfinite(part)
@@ -103,8 +116,8 @@ def _resample_run(values: Numbers, edges: Numbers, axis: Numbers, *, use_peaks: 
                     resampled[:, row] = np.fmax.reduce(part, axis=1)
                 else:
                     resampled[:, row] = np.where(is_finite, part, 0).sum(1) / is_finite.sum(1)
-        elif 0 <= within[row] < values.shape[1]:
-            resampled[:, row] = values[:, within[row]]
+        elif 0 <= channel < values.shape[1]:
+            resampled[:, row] = values[:, channel]
     return resampled
 
 

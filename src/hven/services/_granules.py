@@ -1,10 +1,8 @@
-"""Samples that stand in the files of a table's rows: which files have which times, by the rows.
+"""Samples in the files that the rows of a table name: find the files of a time span, their parameters, and read them.
 
-What their parameters are; and the samples, read in place.
-
-Files are asked for where all files are (`hven.services.collection_files`): roots, rights of rows and of files, and
-files on other servers are as everywhere. Where several files have the same time, that of the highest version holds: in
-all of its own span, gaps included.
+Files are found like all others (`hven.services.collection_files`): the same roots, access rights of rows and files, and
+files on other servers. Where several files have the same time, the highest version holds in its whole time span, gaps
+included.
 """
 
 from __future__ import annotations
@@ -45,19 +43,19 @@ MAX_QUERY_ROWS = 2**62
 ENTIRE_TIME_SPAN = (
     -61_000_000_000 * SECOND_MICROSECONDS,
     253_000_000_000 * SECOND_MICROSECONDS,
-)  # years 36 to 9987: engines agree on how these are written
-MAX_TRIED_FILES = 50  # files of one layout of which the first that the reader may take is looked into
-MAX_LAYOUTS = 100  # that are looked into
-FILES_PER_REQUEST = 500  # files that are asked for at once
-MAX_CACHED_GRANULES = 5_000  # files of a data set that are listed once, and not for each window
-NANOSECOND_LIMIT_MICROSECONDS = 9_200_000_000 * SECOND_MICROSECONDS  # from 1970 to where nanoseconds can be counted
-SPAN_TOLERANCE_MICROSECONDS = SECOND_MICROSECONDS  # that rows may be off which do not come from the files themselves
+)  # years 36 to 9987, whose dates all engines write alike
+MAX_TRIED_FILES = 50  # files of one layout that are tried until one can be accessed and read
+MAX_LAYOUTS = 100  # layouts of a data set that are read
+FILES_PER_REQUEST = 500  # files that are looked up in one query
+MAX_CACHED_GRANULES = 5_000  # up to this number of files, the list of a data set is cached as a whole
+NANOSECOND_LIMIT_MICROSECONDS = 9_200_000_000 * SECOND_MICROSECONDS  # from 1970 to where 64 bits of nanoseconds end
+SPAN_TOLERANCE_MICROSECONDS = SECOND_MICROSECONDS  # error of time spans that were not read from the files
 _NUMBER_PATTERN = re.compile(r"(\d+)")
 _VERSION_PATTERN = re.compile(r"_[vV](\d+(?:[._-]\d+)*)(?=[._]|$)")
 
 
 class Granule(NamedTuple):
-    """A file, by its row: from the time of its first sample to that of its last one, microseconds since 1970."""
+    """A file, with the times of its first and last sample: microseconds since 1970."""
 
     path: str
     start: int
@@ -66,16 +64,16 @@ class Granule(NamedTuple):
 
 
 class GranuleCache(Cache[list[Granule]]):
-    """The files of data sets that have few, as readers see them who see the same: so many files in all."""
+    """Lists of files of small data sets, shared by readers who see the same rows; 100,000 files in all."""
 
     def __init__(self) -> None:
         super().__init__(20 * MAX_CACHED_GRANULES)
 
 
 class SampleTimesCache(Cache[Any]):
-    """When the samples of files were taken, of the files that were read last.
+    """Times of the samples of recently read files.
 
-    Tiles of a picture, and the next picture, are of the same.
+    The tiles of a picture, and the next picture, need the same times.
     """
 
     def __init__(self) -> None:
@@ -83,7 +81,7 @@ class SampleTimesCache(Cache[Any]):
         self._read_locks = tuple(threading.Lock() for _ in range(16))
 
     def fill_times(self, key: Hashable, samples: FileSamples) -> None:
-        """Have samples know their times; of several who ask at once for those of a file, one reads them."""
+        """Set the times of samples; of several threads that need those of one file at once, one reads them."""
         cached_times = self.find(key)
         if cached_times is None:
             with self._read_locks[hash(key) % len(self._read_locks)]:
@@ -95,7 +93,7 @@ class SampleTimesCache(Cache[Any]):
 
 
 class FileLayout(NamedTuple):
-    """What a file has."""
+    """Time variable, columns, bins and text lengths of a file."""
 
     time_name: str
     columns: tuple[Column, ...]
@@ -106,22 +104,22 @@ class FileLayout(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DataSetLayout:
-    """What a data set has, of all its files.
+    """Layout of a data set, merged from all its files.
 
     Attributes
     ----------
     time_name
-        What the newest calls its times.
+        Name of the time variable in the newest file.
     columns
-        Its parameters.
+        Columns of its parameters.
     bins
-        Of their elements.
+        Bins of array elements, by parameter.
     lengths
-        Bytes of texts.
+        Lengths of texts in bytes, by parameter.
     channel_tables
-        Parameters that are channels of others, which change: name -> of which parameter.
+        Parameters with the channels of another parameter, where these change: name -> the other parameter.
     notes
-        What is to be said of it.
+        Remarks for users.
     has_nanoseconds
         Whether times have nanoseconds.
     """
@@ -136,7 +134,7 @@ class DataSetLayout:
 
 
 class DataSetFiles:
-    """The files of a data set, for a reader.
+    """The files of a data set, as a reader sees them.
 
     Parameters
     ----------
@@ -154,7 +152,7 @@ class DataSetFiles:
     Attributes
     ----------
     has_file_policy
-        Whether one may take a row's file is another question than whether one sees the row.
+        Whether access to a file needs more rights than its row.
     """
 
     def __init__(
@@ -172,23 +170,22 @@ class DataSetFiles:
         self.published_state = published_state
         begin, end = find_begin_and_end_columns(table)
         if begin is None or end is None:
-            raise StorageUnavailableError(
-                format_message("no column of {table} says when the samples of a file begin", table.qualified_name)
-            )
+            message = format_message("no column of {table} says when the samples of a file begin", table.qualified_name)
+            raise StorageUnavailableError(message)
         self._begin_column = begin
         self._end_column = end
         names = {column.name for column in table.columns}
         self._layout_column = "layout" if {"layout", "samples"} <= names else None
+        self._is_shared = False
+        self._own_conditions: tuple[str, ...] = ()
         if self._layout_column:
             self._span_tolerance = 0
+            own_condition = write_own_files(table, series)
+            if own_condition is not None:
+                self._is_shared = True
+                self._own_conditions = (own_condition,)
         else:
             self._span_tolerance = SPAN_TOLERANCE_MICROSECONDS + round((series.cadence or 0) * SECOND_MICROSECONDS)
-        if self._layout_column:
-            own_condition = write_own_files(table, series)
-        else:
-            own_condition = None
-        self._is_shared = own_condition is not None
-        self._own_conditions = () if own_condition is None else (own_condition,)
         self.has_file_policy = any(
             guarded_table.schema == table.schema and guarded_table.policy and guarded_table.policy.path
             for guarded_table in published_state.policy_tables
@@ -197,15 +194,12 @@ class DataSetFiles:
     # --- rows --------------------------------------------------------------------------------------------------------
 
     def _query_rows(self, select_items: str, *conditions: str, query_suffix: str = "") -> Iterator[dict[str, Any]]:
-        all_conditions = [
-            *((f"({self.series.condition})",) if self.series.condition else ()),
-            *self._own_conditions,
-            *conditions,
-        ]
+        all_conditions = [*self._own_conditions, *conditions]
+        if self.series.condition:
+            all_conditions.insert(0, f"({self.series.condition})")
+        where = ""
         if all_conditions:
             where = f" WHERE {' AND '.join(all_conditions)}"
-        else:
-            where = ""
         text = (
             f"SELECT {select_items} FROM {quote_name(self.table.schema)}.{quote_name(self.table.name)} AS "
             f"target{where}{query_suffix}"
@@ -223,13 +217,25 @@ class DataSetFiles:
             for batch in result.iterate_batches():
                 yield from batch.to_pylist()
 
+    def _query_paths(self, *conditions: str, order_expression: str) -> list[str]:
+        """Query the paths of the first files in an order."""
+        rows = self._query_rows(
+            f"TOP {MAX_TRIED_FILES} {self._path_select_items}",
+            *conditions,
+            query_suffix=f" ORDER BY {order_expression}",
+        )
+        paths = map(self._fill_path_template, rows)
+        return [path for path in paths if path]
+
     @property
     def _path_select_items(self) -> str:
-        holes = [part for part in self.series.file if not isinstance(part, str)]
-        return ", ".join(f'{hole.expression} AS "_{number}"' for number, hole in enumerate(holes)) or '1 AS "_0"'
+        placeholders = [part for part in self.series.file if not isinstance(part, str)]
+        if not placeholders:
+            return '1 AS "_0"'
+        return ", ".join(f'{part.expression} AS "_{number}"' for number, part in enumerate(placeholders))
 
     def _fill_path_template(self, row: Mapping[str, Any]) -> str | None:
-        """Fill the template of the path; None: a value of it is missing."""
+        """Fill the template of the path; None: one of its values is missing."""
         path_parts = []
         number = 0
         for part in self.series.file:
@@ -244,7 +250,7 @@ class DataSetFiles:
         return "".join(path_parts)
 
     def list_granules(self, start: int, stop: int) -> list[Granule]:
-        """List the files that may have samples of some times, and that the reader may take.
+        """List the files that may have samples in a time span, and that the reader may access.
 
         Parameters
         ----------
@@ -254,7 +260,8 @@ class DataSetFiles:
         low = start - self._span_tolerance
         high = stop + self._span_tolerance
         published = self.published_state.tables_by_name.get(self.table.qualified_name)
-        if self.has_file_policy or published is None or not 0 < (published.rows or 0) <= MAX_CACHED_GRANULES:
+        row_count = 0 if published is None else published.rows or 0
+        if self.has_file_policy or not 0 < row_count <= MAX_CACHED_GRANULES:
             granules = self._query_granules(low, high)
             if self.has_file_policy:
                 return self._keep_accessible(granules)
@@ -269,37 +276,29 @@ class DataSetFiles:
         return [granule for granule in all_granules if granule.stop >= low and granule.start < high]
 
     def _query_granules(self, begin_instant: int, end_instant: int) -> list[Granule]:
-        begin, end = (
-            f"target.{quote_name(time_column.name)}" for time_column in (self._begin_column, self._end_column)
-        )
+        begin = f"target.{quote_name(self._begin_column.name)}"
+        end = f"target.{quote_name(self._end_column.name)}"
+        items = f"{begin} AS a_first, {end} AS a_last, {self._path_select_items}"
         if self.series.version:
-            version = f", target.{quote_name(self.series.version)} AS a_version"
-        else:
-            version = ""
-        items = f"{begin} AS a_first, {end} AS a_last, {self._path_select_items}{version}"
-        late = f"{end} >= {_write_time_literal(self._end_column, begin_instant)}"
-        early = f"{begin} < {_write_time_literal(self._begin_column, end_instant)}"
+            items += f", target.{quote_name(self.series.version)} AS a_version"
+        end_condition = f"{end} >= {_write_time_literal(self._end_column, begin_instant)}"
+        begin_condition = f"{begin} < {_write_time_literal(self._begin_column, end_instant)}"
         granules = []
-        for row in self._query_rows(items, late, early):
+        for row in self._query_rows(items, end_condition, begin_condition):
             path = self._fill_path_template(row)
             if path is None or row["a_first"] is None or row["a_last"] is None:
                 continue
-            if version:
-                number = str(row["a_version"] or "")
+            if self.series.version:
+                version = str(row["a_version"] or "")
             else:
-                number = "".join(_VERSION_PATTERN.findall(path.rpartition("/")[2])[-1:])
-            granules.append(
-                Granule(
-                    path,
-                    _to_microseconds(self._begin_column, row["a_first"]),
-                    _to_microseconds(self._end_column, row["a_last"]),
-                    number,
-                )
-            )
+                version = "".join(_VERSION_PATTERN.findall(path.rpartition("/")[2])[-1:])
+            start = _to_microseconds(self._begin_column, row["a_first"])
+            stop = _to_microseconds(self._end_column, row["a_last"])
+            granules.append(Granule(path, start, stop, version))
         return granules
 
     def _keep_accessible(self, granules: list[Granule]) -> list[Granule]:
-        """Keep the files that the reader may take."""
+        """Keep the files that the reader may access."""
         accessible = []
         for offset in range(0, len(granules), FILES_PER_REQUEST):
             chunk = granules[offset : offset + FILES_PER_REQUEST]
@@ -311,140 +310,118 @@ class DataSetFiles:
         return collection_files.find_files(self.context, self.principal, self.table.schema, paths)
 
     def list_file_batches(self, names: Sequence[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
-        """List the files themselves, in the order of their first samples.
+        """List the files themselves as samples, in the order of their first samples.
 
         Parameters
         ----------
         names
             ``fileURI``, ``fileSize``.
         start, stop
-            Between which the first sample is: microseconds since 1970.
+            Time span of the first sample: microseconds since 1970.
         """
         granules = [granule for granule in self.list_granules(start, stop) if start <= granule.start < stop]
-        granules.sort(
-            key=lambda granule: (
-                granule.start,
-                _build_natural_sort_key(granule.version),
-                _build_natural_sort_key(granule.path),
-            )
-        )
+        granules.sort(key=lambda granule: (granule.start, *_build_granule_sort_key(granule)))
         for offset in range(0, len(granules), FILES_PER_REQUEST):
-            file_rows = self._query_files(
-                [granule.path for granule in granules[offset : offset + FILES_PER_REQUEST]]
-            ).rows
-            chunk = [granule for granule in granules[offset : offset + FILES_PER_REQUEST] if granule.path in file_rows]
+            requested = granules[offset : offset + FILES_PER_REQUEST]
+            file_rows = self._query_files([granule.path for granule in requested]).rows
+            chunk = [granule for granule in requested if granule.path in file_rows]
             sizes = [file_rows[granule.path]["bytes"] for granule in chunk]
             arrays_by_name = {
                 "fileURI": pa.array([granule.path for granule in chunk], pa.string()),
                 "fileSize": pa.array(sizes, pa.float64()),
             }
             chosen = {name: array for name, array in arrays_by_name.items() if name in names}
-            yield pa.record_batch(
-                [pa.array([granule.start for granule in chunk], pa.int64()), *chosen.values()],
-                names=["hven_time", *chosen],
-            )
+            times = pa.array([granule.start for granule in chunk], pa.int64())
+            yield pa.record_batch([times, *chosen.values()], names=["hven_time", *chosen])
 
     def find_extent(self) -> tuple[int, int, int] | None:
-        """Find from when to when there are samples, and about how many; None: there are none."""
-        begin, end = (f"target.{quote_name(item.name)}" for item in (self._begin_column, self._end_column))
+        """Find the times of the first and last sample, and about how many there are; None: there are none."""
+        begin = f"target.{quote_name(self._begin_column.name)}"
+        end = f"target.{quote_name(self._end_column.name)}"
+        sample_count = None
         if self.has_file_policy:
             all_granules = self.list_granules(*ENTIRE_TIME_SPAN)
             if not all_granules:
                 return None
-            first = min(item.start for item in all_granules)
-            last = max(item.stop for item in all_granules)
-            sample_count = None
+            first = min(granule.start for granule in all_granules)
+            last = max(granule.stop for granule in all_granules)
         else:
-            many_of = ", SUM(target.samples) AS a_many" if self._layout_column else ""
-            (row,) = self._query_rows(f"MIN({begin}) AS a_first, MAX({end}) AS a_last{many_of}")
+            items = f"MIN({begin}) AS a_first, MAX({end}) AS a_last"
+            if self._layout_column:
+                items += ", SUM(target.samples) AS a_many"
+            (row,) = self._query_rows(items)
             if row["a_first"] is None or row["a_last"] is None:
                 return None
             first = _to_microseconds(self._begin_column, row["a_first"])
             last = _to_microseconds(self._end_column, row["a_last"])
             sample_count = row.get("a_many")
-        if self._is_shared:  # each has a clock of its own
+        if self._is_shared:  # the table has the times of all its data sets together
             first = self._find_own_limit(begin, first, 0)
             last = self._find_own_limit(f"{end} DESC", last, -1)
-        step = (self.series.cadence or 1.0) * SECOND_MICROSECONDS
-        return first, last, int(sample_count) if sample_count else max(int((last - first) / step), 1)
+        if not sample_count:
+            cadence = (self.series.cadence or 1.0) * SECOND_MICROSECONDS
+            sample_count = max((last - first) / cadence, 1)
+        return first, last, int(sample_count)
 
     def _find_own_limit(self, order_expression: str, table_limit: int, sample_index: int) -> int:
-        """Find the first or last sample of a data set whose table has others.
-
-        The table knows the times of all of them together.
+        """Find the first or last sample of this data set, where the table has the times of several.
 
         Parameters
         ----------
         order_expression
-            Which files come first.
+            Order of the files, that with the wanted sample first.
         table_limit
-            What the table knows: microseconds since 1970.
+            Time that the table has, as a fallback: microseconds since 1970.
         sample_index
-            Which sample of a file: 0 or -1.
+            Index of the sample in a file: 0 or -1.
         """
-        paths = [
-            path
-            for row in self._query_rows(
-                f"TOP {MAX_TRIED_FILES} {self._path_select_items}", query_suffix=f" ORDER BY {order_expression}"
-            )
-            if (path := self._fill_path_template(row))
-        ]
+        paths = self._query_paths(order_expression=order_expression)
         found_files = self._query_files(paths)
-        for path in (path for path in paths if path in found_files.rows):
+        for path in paths:
+            if path not in found_files.rows:
+                continue
             try:
                 product, state = self._open_product(found_files, path)
                 with product:
-                    moments = self._open_samples(product, path, state).instants
-            except HvenError:  # told where its samples are asked for
+                    instants = self._open_samples(product, path, state).instants
+            except HvenError:  # a request for the samples reports it
                 return table_limit
-            if len(moments):
-                return int(moments[sample_index])
+            if len(instants):
+                return int(instants[sample_index])
         return table_limit
 
     def drop_uncountable_digits(self, layout: DataSetLayout, extent: tuple[int, int, int]) -> DataSetLayout:
-        """Have times without nanoseconds where some files have times that cannot be counted so."""
-        if not layout.has_nanoseconds or (
-            extent[0] > -NANOSECOND_LIMIT_MICROSECONDS and extent[1] < NANOSECOND_LIMIT_MICROSECONDS
-        ):
+        """Drop nanoseconds from the layout where some times are too far from 1970 to be counted in nanoseconds."""
+        start, stop, _ = extent
+        is_countable = start > -NANOSECOND_LIMIT_MICROSECONDS and stop < NANOSECOND_LIMIT_MICROSECONDS
+        if not layout.has_nanoseconds or is_countable:
             return layout
         note = "times have digits below a microsecond, which are left out: some are before 1678 or behind 2261"
         return replace(layout, has_nanoseconds=False, notes=(*layout.notes, note))
 
-    # --- what files have ---------------------------------------------------------------------------------------------
+    # --- layouts of files --------------------------------------------------------------------------------------------
 
     def describe_layout(self, layout_cache: Any) -> DataSetLayout | None:
-        """Find what the data set has, by a file of each layout; None: the reader may take none.
+        """Describe the data set by one file of each layout; None: the reader may access no file.
 
         Parameters
         ----------
         layout_cache
-            Cache of what files have.
+            Cache of file layouts.
 
         Raises
         ------
         HvenError
-            The program that reads its files does not.
+            The program that reads its files fails.
         """
         end = f"target.{quote_name(self._end_column.name)}"
         layouts: list[str | None] = [None]
         if self._layout_column is not None:
-            layout_items = f"TOP {MAX_LAYOUTS} target.layout AS a_layout"
-            ordered = f" GROUP BY target.layout ORDER BY MAX({end}) DESC"
-            rows = [*self._query_rows(layout_items, "target.samples > 0", query_suffix=ordered)] or [
-                *self._query_rows(layout_items, query_suffix=ordered)
-            ][:1]
-            layouts = [row["a_layout"] for row in rows]
+            layouts = self._list_layouts(end)
         file_layouts: list[FileLayout] = []
         for layout in layouts:
             conditions = () if layout is None else (f"target.layout = {write_literal(layout)}",)
-            text = f" ORDER BY {end} DESC"
-            paths = [
-                path
-                for row in self._query_rows(
-                    f"TOP {MAX_TRIED_FILES} {self._path_select_items}", *conditions, query_suffix=text
-                )
-                if (path := self._fill_path_template(row))
-            ]
+            paths = self._query_paths(*conditions, order_expression=f"{end} DESC")
             file_layout = self._read_first_layout(paths, layout_cache)
             if file_layout is not None:
                 file_layouts.append(file_layout)
@@ -452,49 +429,62 @@ class DataSetFiles:
             return _merge_layouts(file_layouts, self.series)
         return None
 
+    def _list_layouts(self, end_expression: str) -> list[str | None]:
+        """List the layouts of files with samples, the newest first; of files without samples, the newest layout."""
+        layout_items = f"TOP {MAX_LAYOUTS} target.layout AS a_layout"
+        grouping = f" GROUP BY target.layout ORDER BY MAX({end_expression}) DESC"
+        rows = [*self._query_rows(layout_items, "target.samples > 0", query_suffix=grouping)]
+        if not rows:
+            rows = [*self._query_rows(layout_items, query_suffix=grouping)][:1]
+        return [row["a_layout"] for row in rows]
+
     def _read_first_layout(self, paths: Sequence[str], layout_cache: Any) -> FileLayout | None:
-        """Look into the first file that can be taken and read."""
-        if paths:
-            found_files = self._query_files(paths)
-        else:
-            found_files = None
+        """Read the layout of the first file that can be accessed and read."""
+        if not paths:
+            return None
+        found_files = self._query_files(paths)
         for path in paths:
-            if found_files is None or path not in found_files.rows:
+            if path not in found_files.rows:
                 continue
             row = found_files.rows[path]
             key = ("layout", self.table.schema, path, row["tag"], repr(self.series))
             layout: FileLayout | None = layout_cache.find(key)
             if layout is None:
                 try:
-                    with self._open_product(found_files, path)[0] as product:
-                        samples = FileSamples(product, self.series, path.rpartition("/")[2])
-                        layout = FileLayout(
-                            samples.time_variable,
-                            samples.columns,
-                            samples.bins,
-                            samples.text_lengths,
-                            samples.has_nanoseconds,
-                        )
+                    layout = self._read_layout(found_files, path)
                 except (HvenError, OSError) as error:
                     if self.series.reader is not None and isinstance(error.__cause__ or error, SourceError):
-                        raise  # of a program: it may read again, and others may take as long
+                        # a reader program failed: it may work again later, and more files may take as long
+                        raise
                     continue
                 layout_cache.store(key, layout)
             return layout
         return None
 
+    def _read_layout(self, found_files: collection_files.FoundFiles, path: str) -> FileLayout:
+        product, _ = self._open_product(found_files, path)
+        with product:
+            samples = FileSamples(product, self.series, path.rpartition("/")[2])
+            return FileLayout(
+                samples.time_variable,
+                samples.columns,
+                samples.bins,
+                samples.text_lengths,
+                samples.has_nanoseconds,
+            )
+
     def _open_product(self, found_files: collection_files.FoundFiles, path: str) -> tuple[Product, Hashable]:
-        """Open a file; and return what tells its state from others."""
+        """Open a file; return it and what identifies its state."""
         row = found_files.get_row(path)
         place = collection_files.open_file_place(self.context, self.principal, self.table.schema, row)
         collection_files.check_companion_files(self.context, self.principal, self.table.schema, path, place)
         found_files.record_access("file taken", path)
         try:
             name = path.rpartition("/")[2]
-            state = (
-                row["tag"],
-                *([(facts := place.stat()).st_mtime_ns, facts.st_size] if isinstance(place, Path) else []),
-            )
+            state: tuple[Hashable, ...] = (row["tag"],)
+            if isinstance(place, Path):
+                file_status = place.stat()
+                state = (*state, file_status.st_mtime_ns, file_status.st_size)
             if self.series.reader is not None:
                 return open_with_reader(self.context.site.settings, place, name, self.series.reader), state
             return open_product(place, name, includes_text_tables=True), state
@@ -511,56 +501,62 @@ class DataSetFiles:
         Parameters
         ----------
         layout
-            What the data set has.
+            Layout of the data set.
         names
-            Of its parameters.
+            Names of parameters.
         start, stop
-            Microseconds since 1970: from the first one on, before the second.
+            Microseconds since 1970: from `start` (included) to `stop` (excluded).
         with_nanoseconds
-            Times as timestamps of nanoseconds.
+            Whether times are timestamps of nanoseconds instead of microseconds since 1970.
 
         Yields
         ------
         batches
-            Times as microseconds, or as asked for, then the parameters.
+            The times, then the parameters.
 
         Raises
         ------
         HvenError
-            A file that is needed cannot be had or read, or has something else than what was told.
+            A file cannot be accessed or read, or differs from the layout.
         """
-        columns_by_name = {item.name: item for item in layout.columns}
-        requested_columns = [(name, columns_by_name[name]) for name in names]
+        columns_by_name = {column.name: column for column in layout.columns}
+        columns = [(name, columns_by_name[name]) for name in names]
         granules = self.list_granules(start, stop)
-        pieces = assign_segments(granules, start, stop, self._span_tolerance)
-        if (
-            with_nanoseconds
-        ):  # where a file ends within the microsecond in which the next begins, that has samples of both
-            pieces = [(item, begin, end + (end == item.stop < stop)) for item, begin, end in pieces]
-            yield from _drop_overlaps(self._read_pieces(pieces, layout, requested_columns, with_nanoseconds))
-        else:
-            yield from self._read_pieces(pieces, layout, requested_columns, with_nanoseconds)
+        segments = assign_segments(granules, start, stop, self._span_tolerance)
+        if not with_nanoseconds:
+            yield from self._read_segments(segments, layout, columns, with_nanoseconds=False)
+            return
+        # where a file ends within the microsecond in which the next begins, both have samples of it
+        widened_segments = []
+        for granule, begin, end in segments:
+            ends_with_file = end == granule.stop < stop
+            widened_segments.append((granule, begin, end + 1 if ends_with_file else end))
+        yield from _drop_overlaps(self._read_segments(widened_segments, layout, columns, with_nanoseconds=True))
 
-    def _read_pieces(
+    def _read_segments(
         self,
-        pieces: Sequence[tuple[Granule, int, int]],
+        segments: Sequence[tuple[Granule, int, int]],
         layout: DataSetLayout,
         columns: Sequence[tuple[str, Column]],
+        *,
         with_nanoseconds: bool,
     ) -> Iterator[pa.RecordBatch]:
-        for offset in range(0, len(pieces), FILES_PER_REQUEST):
-            chunk = pieces[offset : offset + FILES_PER_REQUEST]
+        for offset in range(0, len(segments), FILES_PER_REQUEST):
+            chunk = segments[offset : offset + FILES_PER_REQUEST]
             found_files = self._query_files(list({granule.path for granule, _, _ in chunk}))
-            last: str | None = None
+            open_path: str | None = None
             product: Product | None = None
             try:
                 for granule, begin, end in chunk:
-                    if granule.path != last:
+                    if granule.path != open_path:
                         if product is not None:
                             product.close()
-                        (product, state), last = self._open_product(found_files, granule.path), granule.path
+                        product, state = self._open_product(found_files, granule.path)
+                        open_path = granule.path
                         samples = self._open_samples(product, granule.path, state)
-                    yield from self._read_piece(samples, layout, columns, granule.path, begin, end, with_nanoseconds)
+                    yield from self._read_segment(
+                        samples, layout, columns, granule.path, span=(begin, end), with_nanoseconds=with_nanoseconds
+                    )
             finally:
                 if product is not None:
                     product.close()
@@ -568,43 +564,38 @@ class DataSetFiles:
     def _open_samples(self, product: Product, path: str, file_state: Hashable) -> FileSamples:
         try:
             samples = FileSamples(product, self.series, path.rpartition("/")[2])
-            if self.series.reader is None:  # a program may give others at any time, and what is wrong with them is told
-                self.context.site.get_or_create(SampleTimesCache).fill_times(
-                    (self.table.schema, path, file_state, repr(self.series)), samples
-                )
+            if self.series.reader is None:  # a reader program may change its times, and reports its own errors
+                times_cache = self.context.site.get_or_create(SampleTimesCache)
+                times_cache.fill_times((self.table.schema, path, file_state, repr(self.series)), samples)
         except SourceError as error:
             raise _build_read_error(path, error) from error
         return samples
 
-    def _read_piece(
+    def _read_segment(
         self,
         samples: FileSamples,
         layout: DataSetLayout,
         columns: Sequence[tuple[str, Column]],
         path: str,
-        begin: int,
-        end: int,
+        *,
+        span: tuple[int, int],
         with_nanoseconds: bool,
     ) -> Iterator[pa.RecordBatch]:
         file_columns = {file_column.name: file_column for file_column in samples.columns}
         own_names = [name for name, _ in columns if name in file_columns]
-        for name, _ in columns:
-            if name in file_columns:
-                _check_bins(name, samples.bins.get(name, ()), layout, path)
+        for name in own_names:
+            _check_bins(name, samples.bins.get(name, ()), layout, path)
+        begin, end = span
         try:
             for batch in samples.read_batches(own_names, begin, end, in_nanoseconds=with_nanoseconds):
                 arrays = [batch.column(0)]
                 for name, column in columns:
                     if name in file_columns:
-                        arrays.append(
-                            _fit_values(
-                                batch.column(batch.schema.get_field_index(name)), file_columns[name], column, path
-                            )
-                        )
+                        file_values = batch.column(batch.schema.get_field_index(name))
+                        arrays.append(_fit_values(file_values, file_columns[name], column, path))
                     elif name in layout.channel_tables:
-                        arrays.append(
-                            _repeat_channels(samples.bins.get(layout.channel_tables[name], ()), column, batch.num_rows)
-                        )
+                        channel_bins = samples.bins.get(layout.channel_tables[name], ())
+                        arrays.append(_repeat_channels(channel_bins, column, batch.num_rows))
                     else:
                         arrays.append(pa.nulls(batch.num_rows, column.arrow_field.type))
                 yield pa.record_batch(arrays, names=["hven_time", *(name for name, _ in columns)])
@@ -613,75 +604,73 @@ class DataSetFiles:
 
 
 def _drop_overlaps(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Leave out samples at the end of a batch whose times the next one has."""
-    last: pa.RecordBatch | None = None
+    """Drop samples at the end of a batch whose times the next batch has."""
+    previous: pa.RecordBatch | None = None
     for batch in batches:
         if not batch.num_rows:
             continue
-        if last is not None:
-            first = batch.column(0)[0].value
-            yield last.slice(0, int(np.searchsorted(np.asarray(last.column(0)).astype(np.int64), first)))
-        last = batch
-    if last is not None:
-        yield last
+        if previous is not None:
+            first_time = batch.column(0)[0].value
+            previous_times = np.asarray(previous.column(0)).astype(np.int64)
+            yield previous.slice(0, int(np.searchsorted(previous_times, first_time)))
+        previous = batch
+    if previous is not None:
+        yield previous
 
 
 def write_own_files(table: Table, series: TimeSeries) -> str | None:
-    """Write the condition that a row's file has something of a data set; None.
-
-    No other data set has files of this table.
+    """Write the condition that a row's file has samples of a data set; None: no other data set has files in the table.
 
     Parameters
     ----------
     table
-        Whose rows are files.
+        Table of files.
     series
         One of its data sets.
     """
-    files = [item.id for item in table.series if item.file]
-    if len(files) < 2 or series.id not in files or not any(item.name == "layout" for item in table.columns):
+    set_ids = [item.id for item in table.series if item.file]
+    has_layout_column = any(item.name == "layout" for item in table.columns)
+    if len(set_ids) < 2 or series.id not in set_ids or not has_layout_column:
         return None
-    before = "_" * (
-        files.index(series.id) * (len(FileSamples.NO_LAYOUT) + 1)
-    )  # the layout has a word for each data set
-    return f"(target.layout IS NULL OR target.layout NOT LIKE {write_literal(f'{before}{FileSamples.NO_LAYOUT}%')})"
+    # the layout has a word for each data set
+    skipped_words = "_" * (set_ids.index(series.id) * (len(FileSamples.NO_LAYOUT) + 1))
+    pattern = write_literal(f"{skipped_words}{FileSamples.NO_LAYOUT}%")
+    return f"(target.layout IS NULL OR target.layout NOT LIKE {pattern})"
 
 
 def assign_segments(
     granules: Sequence[Granule], start: int, stop: int, tolerance: int = 0
 ) -> list[tuple[Granule, int, int]]:
-    """Find which file has which times: where several do, that of the highest version.
+    """Assign each time to one file: where several files have it, to that of the highest version.
 
-    Where one ends with the very time with which another begins, the later one has it.
+    Where one file ends with the time with which another begins, that time belongs to the later one.
 
     Parameters
     ----------
     granules
         Files.
     start, stop
-        Microseconds since 1970: from the first one on, before the second.
+        Microseconds since 1970: from `start` (included) to `stop` (excluded).
     tolerance
-        How far samples may lie beside what is said of a file, where no other one is.
+        Microseconds by which samples may lie outside of the time span of their file, where no other file has the time.
 
     Returns
     -------
     segments
-        Files with their times, in the order of time: from the first one on, before the second.
+        Files with the begin (included) and the end (excluded) of their times, in the order of time.
     """
-    ordered = sorted(
-        granules, key=lambda granule: (_build_natural_sort_key(granule.version), _build_natural_sort_key(granule.path))
-    )
+    ordered = sorted(granules, key=_build_granule_sort_key)
     begins = {granule.start for granule in granules}
     items = []
     for rank, granule in enumerate(ordered):
+        end = granule.stop + 1
         if granule.stop in begins and granule.start < granule.stop:
             end = granule.stop
-        else:
-            end = granule.stop + 1
         items.append((granule.start, end, -rank, granule))
         if tolerance:
-            low = len(granules) - rank
-            items += [(granule.start - tolerance, granule.start, low, granule), (end, end + tolerance, low, granule)]
+            margin_rank = len(granules) - rank
+            items.append((granule.start - tolerance, granule.start, margin_rank, granule))
+            items.append((end, end + tolerance, margin_rank, granule))
     items.sort(key=lambda item: item[0])
     points = sorted({point for begin, end, _, _ in items for point in (begin, end)})
     active: list[tuple[int, int, int, Granule]] = []
@@ -704,164 +693,149 @@ def assign_segments(
     return assigned
 
 
+def _build_granule_sort_key(granule: Granule) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    return _build_natural_sort_key(granule.version), _build_natural_sort_key(granule.path)
+
+
 def _build_natural_sort_key(text: str) -> list[tuple[int, str]]:
-    """Order versions and names by the numbers in them: v10 comes behind v9."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBER_PATTERN.split(text) if part]
+    """Order versions and names by the numbers in them: v10 comes after v9."""
+    parts = filter(None, _NUMBER_PATTERN.split(text))
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _build_read_error(path: str, error: HvenError) -> StorageUnavailableError:
-    return StorageUnavailableError(
-        format_message("the file {path} cannot be read: {reason}", path, error.message), remedy=error.remedy
-    )
+    message = format_message("the file {path} cannot be read: {reason}", path, error.message)
+    return StorageUnavailableError(message, remedy=error.remedy)
 
 
 def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSetLayout:
-    """Put together what files have, the newest first.
+    """Merge the layouts of files, the newest first.
 
-    Channels that are not the same in all become a parameter of each sample.
+    Channels that differ between files become a parameter with values for each sample.
     """
-    columns: dict[str, Column] = {}
+    columns, lengths = _merge_columns(layouts)
+    columns_by_file = [{column.name: column for column in layout.columns} for layout in layouts]
     bins: dict[str, tuple[ParameterBins, ...]] = {}
-    lengths: dict[str, int] = {}
-    tables: dict[str, str] = {}
+    channel_tables: dict[str, str] = {}
     notes: list[str] = []
+    order = {name.casefold(): position for position, name in enumerate(series.parameters)}
+    merged_columns = sorted(columns.values(), key=lambda column: order.get(column.name.casefold(), 0))
+    for column in tuple(merged_columns):
+        notes += _list_column_notes(column, columns_by_file)
+        file_bins = [
+            layout.bins.get(column.name, ())
+            for layout, file_columns in zip(layouts, columns_by_file, strict=True)
+            if column.name in file_columns
+        ]
+        first_bins = file_bins[0]
+        if not first_bins:
+            continue
+        if all(other_bins == first_bins for other_bins in file_bins):
+            bins[column.name] = first_bins
+            continue
+        if not all(len(other_bins) == 1 for other_bins in file_bins):
+            notes.append(f"what the elements of {column.name} stand for changes, and is not told")
+            continue
+        channel_bins = first_bins[0]
+        table_name = channel_bins.name
+        if table_name in columns:
+            table_name = f"{column.name}_{channel_bins.name}"
+        columns[table_name] = column
+        channel_tables[table_name] = column.name
+        channel_count = int(np.prod([size or 1 for size in column.type.shape]))
+        table_column = Column(
+            name=table_name,
+            type=Type("double", str(channel_count)),
+            unit=channel_bins.unit,
+            description=f"Of the elements of {column.name}, which change",
+        )
+        merged_columns.append(table_column)
+        bins[column.name] = (replace(channel_bins, centers=table_name, ranges=()),)
+        notes.append(f"the channels of {column.name} change with time: they are the parameter {table_name}")
+    column_names = {column.name.casefold() for column in merged_columns}
+    missing_names = [name for name in series.parameters if name.casefold() not in column_names]
+    notes += [f"{name} is in no file" for name in missing_names[:100]]
+    # files with digits below a microsecond have a layout of their own
+    has_nanoseconds = any(layout.has_nanoseconds for layout in layouts)
+    return DataSetLayout(
+        time_name=layouts[0].time_name,
+        columns=tuple(merged_columns),
+        bins=bins,
+        lengths=lengths,
+        channel_tables=channel_tables,
+        notes=tuple(notes),
+        has_nanoseconds=has_nanoseconds,
+    )
+
+
+def _merge_columns(layouts: Sequence[FileLayout]) -> tuple[dict[str, Column], dict[str, int]]:
+    """Merge the columns of files, each wide enough for the values of all, and the lengths of their texts."""
+    columns: dict[str, Column] = {}
+    lengths: dict[str, int] = {}
     for layout in layouts:
         for column in layout.columns:
             merged_column = columns.get(column.name)
-            if merged_column is None:
-                columns[column.name] = column
-            else:
-                columns[column.name] = _widen_column(merged_column, column)
+            if merged_column is not None:
+                column = _widen_column(merged_column, column)  # noqa: PLW2901  (the wider one replaces both)
+            columns[column.name] = column
             lengths[column.name] = max(lengths.get(column.name, 1), layout.lengths.get(column.name, 1))
-    order = {name.casefold(): file_number for file_number, name in enumerate(series.parameters)}
-    merged_columns = sorted(columns.values(), key=lambda column: order.get(column.name.casefold(), 0))
-    columns_by_file = [{column.name: column for column in layout.columns} for layout in layouts]
-    for column in tuple(merged_columns):
-        having = [file_number for file_number, columns_of in enumerate(columns_by_file) if column.name in columns_of]
-        each = [layouts[file_number].bins.get(column.name, ()) for file_number in having]
-        if any(
-            columns_by_file[file_number] and column.name not in columns_by_file[file_number]
-            for file_number in range(len(layouts))
-        ):
-            notes.append(f"{column.name} is not in all files; where it is not, it is filled")
-        unit_texts = {columns_by_file[file_number][column.name].unit or "" for file_number in having}
-        if len(unit_texts) > 1:
-            notes.append(
-                f"the unit of {column.name} is "
-                + (
-                    "not said in all files"
-                    if "" in unit_texts
-                    else f"another one in some files; all values are in {column.unit}"
-                )
-            )
-        if not each[0]:
-            continue
-        bins[column.name] = each[0]
-        if all(other_bins == each[0] for other_bins in each):
-            continue
-        if len(each[0]) == 1 and all(len(other_bins) == 1 for other_bins in each):
-            first = each[0][0]
-            if first.name not in columns:
-                name = first.name
-            else:
-                name = f"{column.name}_{first.name}"
-            columns[name] = column
-            tables[name] = column.name
-            size = int(np.prod([part or 1 for part in column.type.shape]))
-            merged_columns.append(
-                Column(
-                    name=name,
-                    type=Type("double", str(size)),
-                    unit=first.unit,
-                    description=f"Of the elements of {column.name}, which change",
-                )
-            )
-            bins[column.name] = (replace(first, centers=name, ranges=()),)
-            notes.append(f"the channels of {column.name} change with time: they are the parameter {name}")
+    return columns, lengths
+
+
+def _list_column_notes(column: Column, columns_by_file: Sequence[Mapping[str, Column]]) -> Iterator[str]:
+    """List the differences between files that users of a parameter must know."""
+    file_columns = [columns.get(column.name) for columns in columns_by_file if columns]
+    if None in file_columns:
+        yield f"{column.name} is not in all files; where it is not, it is filled"
+    unit_texts = {file_column.unit or "" for file_column in file_columns if file_column is not None}
+    if len(unit_texts) > 1:
+        if "" in unit_texts:
+            yield f"the unit of {column.name} is not said in all files"
         else:
-            del bins[column.name]
-            notes.append(f"what the elements of {column.name} stand for changes, and is not told")
-    column_names = {column.name.casefold() for column in merged_columns}
-    notes += [f"{name} is in no file" for name in series.parameters if name.casefold() not in column_names][:100]
-    fine = any(layout.has_nanoseconds for layout in layouts)  # files with such digits have a layout of their own
-    return DataSetLayout(layouts[0].time_name, tuple(merged_columns), bins, lengths, tables, tuple(notes), fine)
+            yield f"the unit of {column.name} is another one in some files; all values are in {column.unit}"
 
 
 def _widen_column(first_column: Column, second_column: Column) -> Column:
-    """Find a column that has the values of two; units are those of the first."""
-    first = first_column.type
-    second = second_column.type
-    if first.is_string or second.is_string:
+    """Build a column that can hold the values of two; its unit is that of the first."""
+    first_type = first_column.type
+    second_type = second_column.type
+    if first_type.is_string or second_type.is_string:
         return first_column
     if not first_column.unit and second_column.unit:
         first_column = first_column.copy_with(unit=second_column.unit)
-    alike = first.datatype == second.datatype and (first_column.unit or "") == (second_column.unit or "")
-    kind = first.datatype if alike else "double"
-    shapes = [tuple(part or 1 for part in each.shape) for each in (first, second)]
-    if len(shapes[0]) == len(shapes[1]) == 1:
-        shape = tuple(max(pair) for pair in zip(*shapes, strict=True))
-    else:
-        shape = shapes[0]
-    return first_column.copy_with(type=Type(kind, "x".join(map(str, shape)) or None, first.xtype))
+    has_same_unit = (first_column.unit or "") == (second_column.unit or "")
+    datatype = "double"
+    if first_type.datatype == second_type.datatype and has_same_unit:
+        datatype = first_type.datatype
+    shape = tuple(size or 1 for size in first_type.shape)
+    second_shape = tuple(size or 1 for size in second_type.shape)
+    if len(shape) == len(second_shape) == 1:
+        shape = (max(shape[0], second_shape[0]),)
+    shape_text = "x".join(map(str, shape)) or None
+    return first_column.copy_with(type=Type(datatype, shape_text, first_type.xtype))
 
 
 def _check_bins(name: str, file_bins: tuple[ParameterBins, ...], layout: DataSetLayout, path: str) -> None:
-    """Refuse channels that are not those that were told."""
+    """Check that the channels of a file are those of the data set."""
     if name in layout.channel_tables.values() or name not in layout.bins:
         return
-    if [(bin_axis.centers, bin_axis.ranges) for bin_axis in file_bins] != [
-        (bin_axis.centers, bin_axis.ranges) for bin_axis in layout.bins[name]
-    ]:
-        raise StorageUnavailableError(
-            format_message("the channels of {name} in {path} are not those of the data set", name, path),
-            remedy=format_message("ingest the collection again"),
-        )
+    file_channels = [(bin_axis.centers, bin_axis.ranges) for bin_axis in file_bins]
+    set_channels = [(bin_axis.centers, bin_axis.ranges) for bin_axis in layout.bins[name]]
+    if file_channels != set_channels:
+        message = format_message("the channels of {name} in {path} are not those of the data set", name, path)
+        raise StorageUnavailableError(message, remedy=format_message("ingest the collection again"))
 
 
 def _fit_values(array: pa.Array, file_column: Column, target_column: Column, path: str) -> pa.Array:
-    """Make values of a file those of the data set; elements that the file does not have are none."""
-    kind = target_column.arrow_field.type
-    file_unit = units.normalize_unit(file_column.unit)
-    target_unit = units.normalize_unit(target_column.unit)
-    if file_unit and target_unit and not units.is_same_unit(file_unit, target_unit):
-        if not units.is_convertible(file_unit, target_unit) or not target_column.type.datatype == "double":
-            raise StorageUnavailableError(
-                format_message(
-                    "{name} of {path} is in {own}, and in {unit} in the data set",
-                    target_column.name,
-                    path,
-                    file_unit,
-                    target_unit,
-                ),
-                remedy=format_message(
-                    "variables: {{{name}: {{unit: ..}}}} if that is wrong; else a series of its own", target_column.name
-                ),
-            )
-        if pa.types.is_fixed_size_list(array.type):
-            inner = array.flatten()
-        else:
-            inner = array
-        scaled = pc.multiply(inner.cast(pa.float64()), units.compute_factor(file_unit, target_unit))
-        nested = pa.types.is_fixed_size_list(array.type)
-        if nested:
-            array = pa.FixedSizeListArray.from_arrays(scaled, array.type.list_size)
-        else:
-            array = scaled
-    if array.type == kind:
+    """Convert values of a file to unit, type and shape of the data set; elements that the file lacks are null."""
+    array = _convert_unit(array, file_column, target_column, path)
+    target_type = target_column.arrow_field.type
+    if array.type == target_type:
         return array
     try:
-        if pa.types.is_fixed_size_list(kind) and pa.types.is_fixed_size_list(array.type):
-            size = kind.list_size
-            target_unit = array.type.list_size
-            flat = array.flatten().cast(kind.value_type)
-            if size != target_unit and len(target_column.type.shape) == 1 and target_unit < size:
-                rows = np.arange(len(array) * target_unit).reshape(-1, target_unit)
-                places = np.pad(rows, ((0, 0), (0, size - target_unit)), constant_values=-1).ravel()
-                flat = flat.take(pa.array(places, mask=places < 0))
-            elif size != target_unit:
-                raise pa.ArrowInvalid(f"{target_unit} elements")  # noqa: TRY301
-            return pa.FixedSizeListArray.from_arrays(flat, size)
-        return array.cast(kind)
+        if pa.types.is_fixed_size_list(target_type) and pa.types.is_fixed_size_list(array.type):
+            return _pad_elements(array, target_type, can_pad=len(target_column.type.shape) == 1)
+        return array.cast(target_type)
     except pa.ArrowInvalid as error:
         message = format_message(
             "{name} of {path} is no {kind} as in the data set: {reason}",
@@ -873,32 +847,68 @@ def _fit_values(array: pa.Array, file_column: Column, target_column: Column, pat
         raise StorageUnavailableError(message) from None
 
 
+def _convert_unit(array: pa.Array, file_column: Column, target_column: Column, path: str) -> pa.Array:
+    file_unit = units.normalize_unit(file_column.unit)
+    target_unit = units.normalize_unit(target_column.unit)
+    if not file_unit or not target_unit or units.is_same_unit(file_unit, target_unit):
+        return array
+    if not units.is_convertible(file_unit, target_unit) or target_column.type.datatype != "double":
+        message = format_message(
+            "{name} of {path} is in {own}, and in {unit} in the data set",
+            target_column.name,
+            path,
+            file_unit,
+            target_unit,
+        )
+        remedy = format_message(
+            "variables: {{{name}: {{unit: ..}}}} if that is wrong; else a series of its own", target_column.name
+        )
+        raise StorageUnavailableError(message, remedy=remedy)
+    factor = units.compute_factor(file_unit, target_unit)
+    if pa.types.is_fixed_size_list(array.type):
+        elements = pc.multiply(array.flatten().cast(pa.float64()), factor)
+        return pa.FixedSizeListArray.from_arrays(elements, array.type.list_size)
+    return pc.multiply(array.cast(pa.float64()), factor)
+
+
+def _pad_elements(array: pa.Array, target_type: pa.DataType, *, can_pad: bool) -> pa.Array:
+    """Pad lists with nulls to the size of the target type."""
+    size = array.type.list_size
+    target_size = target_type.list_size
+    elements = array.flatten().cast(target_type.value_type)
+    if size != target_size:
+        if size > target_size or not can_pad:
+            raise pa.ArrowInvalid(f"{size} elements")
+        rows = np.arange(len(array) * size).reshape(-1, size)
+        indexes = np.pad(rows, ((0, 0), (0, target_size - size)), constant_values=-1).ravel()
+        elements = elements.take(pa.array(indexes, mask=indexes < 0))
+    return pa.FixedSizeListArray.from_arrays(elements, target_size)
+
+
 def _repeat_channels(bins: tuple[ParameterBins, ...], column: Column, row_count: int) -> pa.Array:
-    """Write channels of a file under each of its samples."""
+    """Repeat the channels of a file for each of its samples."""
     size = column.arrow_field.type.list_size
-    if bins and isinstance(bins[0].centers, tuple):
-        centers = bins[0].centers
-    else:
-        centers = ()
     row_centers = np.full(size, np.nan)
-    row_centers[: len(centers)] = centers[:size]
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.tile(row_centers, row_count)), size).cast(
-        column.arrow_field.type
-    )
+    if bins and isinstance(bins[0].centers, tuple):
+        centers = bins[0].centers[:size]
+        row_centers[: len(centers)] = centers
+    repeated_centers = pa.array(np.tile(row_centers, row_count))
+    return pa.FixedSizeListArray.from_arrays(repeated_centers, size).cast(column.arrow_field.type)
 
 
 def _write_time_literal(column: Column, instant: int) -> str:
-    """Write a time as the column has it."""
+    """Write an instant, in microseconds since 1970, as a literal of the column's type."""
     if column.epoch is None:
         return f"CAST({write_literal(format_instant(instant)[:-1])} AS TIMESTAMP)"
     return repr(instant / DAY_MICROSECONDS + UNIX_EPOCH_JD - column.epoch)
 
 
 def _to_microseconds(column: Column, value: Any) -> int:
-    """Read a time of a row."""
+    """Convert a time of a row to microseconds since 1970; days in doubles are rounded to milliseconds."""
     if column.epoch is None:
         return int(np.datetime64(value, "us").astype(np.int64))
-    return round((float(value) + column.epoch - UNIX_EPOCH_JD) * (DAY_MICROSECONDS // 1000)) * 1000
+    unix_days = float(value) + column.epoch - UNIX_EPOCH_JD
+    return round(unix_days * (DAY_MICROSECONDS // 1000)) * 1000
 
 
 __all__ = ["DataSetFiles", "DataSetLayout", "Granule", "assign_segments"]

@@ -1,6 +1,6 @@
-"""The stretch of time in which a data set has its latest samples.
+"""Find the stretch of time with the latest samples of a data set.
 
-Pages open there, where the whole span is mostly empty.
+Pages open there where the whole time span is mostly empty.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from hven.model.errors import HvenError
 from hven.services import _pyramids as pyramids
 from hven.services import _reductions as reductions
-from hven.services.series import TableFactCache
+from hven.services._column_statistics import TableFactCache
 
 if TYPE_CHECKING:
     from hven.services.face import ServiceContext
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
     from hven.site import PublishedState
     from hven.site.auth import Principal
 
-GAP_SEARCH_BINS = 512  # into which a span is divided to look for gaps
-MIN_GAP_SHARE = 0.25  # of the span: with smaller gaps, the whole span shows where samples are
-MIN_GAP_SAMPLES = 10  # times the usual distance of two samples: a few samples far apart are no stretches of their own
-MAX_ROUNDS = (
-    4  # each looks more closely at what is behind the last gap: 512 ** 4 bins tell microseconds in two thousand years
-)
+GAP_SEARCH_BINS = 512  # bins into which a span is divided to look for gaps
+MIN_GAP_SHARE = 0.25  # share of the span: with smaller gaps, the whole span shows where samples are
+MIN_GAP_SAMPLES = 10  # distances of two samples: a few missing samples do not begin a new stretch
+MAX_ROUNDS = 4  # each searches the part behind the last gap: 512 ** 4 bins tell microseconds in two thousand years
 
 
 def find_latest_stretch(
@@ -47,45 +45,46 @@ def find_latest_stretch(
     data_set
         The data set.
     extent
-        From when to when the reader has samples.
+        Time span of the samples that the reader sees.
     published_state
         The state that is read.
 
     Returns
     -------
     stretch
-        Its begin and its end in microseconds since 1970; the end is that of `extent`. All of `extent` if no large gap
-        is in it, and where looking for one takes long: the samples are on another server, or they are many and their
-        reductions are not made yet. None: there are no samples.
+        Its begin and its end in microseconds since 1970; the end is that of `extent`. It is all of `extent` where there
+        is no large gap, or where the search would take long: the samples are on another server, or they are many and
+        have no reductions yet. None: there are no samples.
     """
     if extent.start is None or extent.stop is None:
         return None
     name = _choose_narrowest_parameter(data_set)
-    if (
-        data_set.remote is not None
-        or name is None
-        or not pyramids.is_quick(context, principal, data_set, extent, published_state)
-    ):
+    if data_set.remote is not None or name is None:
         return extent.start, extent.stop
-    key = ("latest", data_set.id, published_state.version, published_state.find_access_key(principal, context.policies))
+    if not pyramids.is_quick(context, principal, data_set, extent, published_state):
+        return extent.start, extent.stop
+    access_key = published_state.find_access_key(principal, context.policies)
+    key = ("latest", data_set.id, published_state.version, access_key)
     fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
     stretch: tuple[int, int] | None = fact_cache.find(key)
     if stretch is None:
         try:
-            stretch = _search_last_gap(context, principal, data_set, name, extent, published_state)
-        except HvenError:  # the page shows the whole span, and says why parts of it do not come
+            stretch = _search_last_gap(
+                context, principal, data_set, name, extent=extent, published_state=published_state
+            )
+        except HvenError:  # the page shows the whole span, and reports why parts of it are missing
             return extent.start, extent.stop
         fact_cache.store(key, stretch)
     return stretch
 
 
 def _choose_narrowest_parameter(data_set: DataSet) -> str | None:
-    """Choose the parameter of which the least is read; None: the data set has no numbers."""
+    """Choose the parameter with the fewest values a sample; None: the data set has no numbers."""
     names = set(pyramids.list_numeric_parameters(data_set))
-    drawn = [each for each in data_set.parameters if each.name in names]
-    if drawn:
-        return min(drawn, key=lambda each: math.prod(each.dimensions)).name
-    return None
+    numeric_parameters = [parameter for parameter in data_set.parameters if parameter.name in names]
+    if not numeric_parameters:
+        return None
+    return min(numeric_parameters, key=lambda parameter: math.prod(parameter.dimensions)).name
 
 
 def _search_last_gap(
@@ -93,22 +92,33 @@ def _search_last_gap(
     principal: Principal,
     data_set: DataSet,
     name: str,
+    *,
     extent: TimeExtent,
     published_state: PublishedState,
 ) -> tuple[int, int]:
     begin = extent.start or 0
     stop = extent.stop or 0
-    native = pyramids.estimate_cadence(data_set, extent)
+    cadence = pyramids.estimate_cadence(data_set, extent)
     for _ in range(MAX_ROUNDS):
         requested_width = max((stop - begin) // GAP_SEARCH_BINS, 1)
-        width = reductions.choose_bin_width(requested_width, native) or requested_width
-        parts = pyramids.read_bins(context, principal, data_set, [name], begin, stop, width, published_state)
+        width = reductions.choose_bin_width(requested_width, cadence) or requested_width
+        parts = pyramids.read_bins(
+            context,
+            principal,
+            data_set,
+            [name],
+            start=begin,
+            stop=stop,
+            bin_microseconds=width,
+            published_state=published_state,
+        )
         numbers = np.concatenate([np.empty(0, np.int64), *(np.asarray(bins["number"], np.int64) for bins in parts)])
-        empty = (np.diff(numbers) - 1) * width
-        (large,) = np.nonzero(empty >= max(MIN_GAP_SHARE * (stop - begin), MIN_GAP_SAMPLES * native))
-        if not large.size:
+        gaps = (np.diff(numbers) - 1) * width
+        min_gap = max(MIN_GAP_SHARE * (stop - begin), MIN_GAP_SAMPLES * cadence)
+        (large_gaps,) = np.nonzero(gaps >= min_gap)
+        if not large_gaps.size:
             break
-        begin = max(begin, int(numbers[large[-1] + 1]) * width)
+        begin = max(begin, int(numbers[large_gaps[-1] + 1]) * width)
     return begin, stop
 
 

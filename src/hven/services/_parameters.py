@@ -1,7 +1,4 @@
-"""Parameters of data sets in time.
-
-What clients of HAPI and das2 are told of a column, and why some columns are none.
-"""
+"""Parameters of time series: what clients of HAPI and das2 learn of a column, and why some columns cannot be one."""
 
 from __future__ import annotations
 
@@ -14,27 +11,27 @@ if TYPE_CHECKING:
     from hven.model.table import Column, ParameterBins, TimeSeries
     from hven.model.types import Type
 
-MAX_EXACT_INTEGER = 2**53  # integers beyond are none of a double
+MAX_EXACT_INTEGER = 2**53  # larger integers are not exact in a double
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleParameter:
-    """What is measured at each time.
+    """A quantity that is measured at each time.
 
     Attributes
     ----------
     column
-        Of the table.
+        Its column in the table.
     value_kind
         ``double``, ``integer`` (4 bytes), ``string``, ``isotime``.
     dimensions
-        Of arrays: elements of each dimension, the last index fastest; else empty.
+        Sizes of the dimensions of arrays, the last index varying fastest; empty for scalars.
     byte_length
         Bytes of texts and times; 0 for numbers.
     fill
-        What stands where there is no value.
+        Value that stands for a missing one.
     bins
-        What elements stand for, one for each dimension; empty: not said.
+        What the elements stand for, one for each dimension; empty: not known.
     """
 
     column: Column
@@ -46,99 +43,131 @@ class SampleParameter:
 
     @property
     def name(self) -> str:
-        """Of the column."""
+        """Name of the column."""
         return self.column.name
 
     @property
     def has_addresses(self) -> bool:
-        """Whether its texts are addresses: of pictures, of files."""
-        column = self.column
-        return self.value_kind == "string" and (
-            column.link is not None or (column.ucd or "").lower().startswith("meta.ref.url")
-        )
+        """Whether its texts are addresses of pictures or files."""
+        if self.value_kind != "string":
+            return False
+        ucd = (self.column.ucd or "").lower()
+        return self.column.link is not None or ucd.startswith("meta.ref.url")
 
 
 def has_text_arrays(column_type: Type) -> bool:
-    """Tell whether values of a type are arrays of texts.
+    """Return whether values of a type are arrays of texts.
 
     Parameters
     ----------
     column_type
-        Of a column.
+        Type of a column.
     """
     return column_type.is_array and column_type.datatype in {"char", "unicodeChar"}
 
 
 def build_time_parameter(column: Column) -> SampleParameter:
-    """Make the parameter of a time."""
+    """Build the parameter of a column of times."""
     length = 27 if column.type.is_timestamp else 24  # days in doubles resolve 40 microseconds
     return SampleParameter(column=column, value_kind="isotime", byte_length=length, fill=" " * length)
 
 
 def build_parameter(column: Column, statistics: Mapping[str, Any], series: TimeSeries) -> SampleParameter | str:
-    """Make what clients are told of a column, or say why it is none (HAPI 3.3, section 3.6)."""
-    kind = column.type
-    bins = next((item for name, item in series.bins.items() if name.lower() == column.name.lower()), ())
-    size: tuple[int, ...] = ()
-    texts = has_text_arrays(kind)
-    if kind.is_array:
-        # the first of texts are their characters
-        if texts:
-            dimensions = kind.shape[1:]
-        else:
-            dimensions = kind.shape
-        bin_sizes = [
-            len(item.centers or item.ranges) for item in bins if not isinstance(item.centers or item.ranges, str)
-        ]
-        if None not in dimensions:
-            shape = dimensions
-        else:
-            shape = tuple(reversed(bin_sizes))
-        if (
-            kind.is_geometry
-            or len(shape) != len(dimensions)
-            or not (texts or kind.scalar.rank or kind.datatype in {"boolean", "bit"})
-        ):
+    """Build the parameter of a column, or return why it cannot be one (HAPI 3.3, section 3.6)."""
+    column_type = column.type
+    has_texts = has_text_arrays(column_type)
+    bins = _find_bins(column, series)
+    dimensions: tuple[int, ...] = ()
+    if column_type.is_array:
+        array_dimensions = _find_array_dimensions(column_type, bins)
+        if array_dimensions is None:
             return "its arrays may differ in size; type: float32[400], or bins with their centers, say which they have"
-        size = tuple(item or 0 for item in reversed(shape))
-        if len(bins) not in {0, len(size)} or any(
-            isinstance(item, tuple) and item and len(item) != count
-            for each, count in zip(bins, size, strict=False)
-            for item in (each.centers, each.ranges)
-        ):
-            bins = ()  # `hven check` tells
-    if kind.is_timestamp:
+        dimensions = array_dimensions
+        if not _is_fitting(bins, dimensions):
+            bins = ()  # `hven check` reports it
+    if column_type.is_timestamp:
         return build_time_parameter(column)
-    if texts and statistics.get("max_length") is None:
+    if has_texts and statistics.get("max_length") is None:
         return "nobody says how long the texts of its arrays are"
-    if kind.is_string or texts:
-        longest = max(int(statistics.get("max_length") or 1), 1) * (4 if statistics.get("non_ascii") else 1)
+    if column_type.is_string or has_texts:
+        byte_length = max(int(statistics.get("max_length") or 1), 1)
+        if statistics.get("non_ascii"):
+            byte_length *= 4
         return SampleParameter(
-            column=column, value_kind="string", dimensions=size, byte_length=longest, fill="", bins=bins
+            column=column, value_kind="string", dimensions=dimensions, byte_length=byte_length, fill="", bins=bins
         )
-    if not kind.scalar.rank:
-        return SampleParameter(column=column, value_kind="integer", dimensions=size, fill="-1", bins=bins)
-    if kind.scalar.hapi == "integer" and (fill := _choose_fill(kind, statistics)) is not None:
-        return SampleParameter(column=column, value_kind="integer", dimensions=size, fill=fill, bins=bins)
-    if kind.is_integer and any(
-        abs(int(statistics.get(item) or 0)) > MAX_EXACT_INTEGER for item in ("minimum", "maximum")
-    ):
-        return SampleParameter(column=column, value_kind="string", byte_length=20, fill="")
-    return SampleParameter(column=column, value_kind="double", dimensions=size, bins=bins)
+    return _build_number_parameter(column, statistics, dimensions, bins)
+
+
+def _build_number_parameter(
+    column: Column, statistics: Mapping[str, Any], dimensions: tuple[int, ...], bins: tuple[ParameterBins, ...]
+) -> SampleParameter:
+    """Build the parameter of a column of numbers; integers that neither 4 bytes nor a double hold become texts."""
+    column_type = column.type
+    integer_fill = None
+    if not column_type.scalar.rank:  # booleans
+        integer_fill = "-1"
+    elif column_type.scalar.hapi == "integer":
+        integer_fill = _choose_fill(column_type, statistics)
+    if integer_fill is not None:
+        return SampleParameter(column=column, value_kind="integer", dimensions=dimensions, fill=integer_fill, bins=bins)
+    if column_type.is_integer:
+        extremes = [int(statistics.get(name) or 0) for name in ("minimum", "maximum")]
+        if any(abs(extreme) > MAX_EXACT_INTEGER for extreme in extremes):
+            return SampleParameter(column=column, value_kind="string", byte_length=20, fill="")
+    return SampleParameter(column=column, value_kind="double", dimensions=dimensions, bins=bins)
+
+
+def _find_bins(column: Column, series: TimeSeries) -> tuple[ParameterBins, ...]:
+    for name, bins in series.bins.items():
+        if name.lower() == column.name.lower():
+            return bins
+    return ()
+
+
+def _find_array_dimensions(column_type: Type, bins: tuple[ParameterBins, ...]) -> tuple[int, ...] | None:
+    """Return the sizes of arrays, the last index varying fastest; None: they may differ, or have no such elements."""
+    has_texts = has_text_arrays(column_type)
+    shape = column_type.shape
+    if has_texts:  # the first dimension is that of the characters
+        shape = shape[1:]
+    sizes = shape
+    if None in shape:
+        bin_values = [axis.centers or axis.ranges for axis in bins]
+        bin_sizes = [len(values) for values in bin_values if not isinstance(values, str)]
+        sizes = tuple(reversed(bin_sizes))
+    is_number = bool(column_type.scalar.rank) or column_type.datatype in {"boolean", "bit"}
+    if column_type.is_geometry or len(sizes) != len(shape) or not (has_texts or is_number):
+        return None
+    return tuple(size or 0 for size in reversed(sizes))
+
+
+def _is_fitting(bins: tuple[ParameterBins, ...], dimensions: tuple[int, ...]) -> bool:
+    """Return whether bins have as many elements as the arrays."""
+    if len(bins) not in {0, len(dimensions)}:
+        return False
+    for axis, size in zip(bins, dimensions, strict=False):
+        for values in (axis.centers, axis.ranges):
+            if isinstance(values, tuple) and values and len(values) != size:
+                return False
+    return True
 
 
 def _choose_fill(column_type: Type, statistics: Mapping[str, Any]) -> str | None:
-    """Choose the integer for what is missing: one that no value is. None.
+    """Choose an integer for missing values that no value has.
 
-    There is none, and the values go as doubles, which hold all of them beside NaN.
+    None: there is none, and the values are sent as doubles, which hold all of them and NaN.
     """
-    counted = "minimum" in statistics or (
-        "nulls" in statistics and not column_type.is_array
-    )  # else nobody looked for the extremes
-    if column_type.datatype != "int" or (counted and statistics.get("minimum") != -(2**31)):
+    # without these, nobody has looked for the extremes
+    has_extremes = "minimum" in statistics
+    if "nulls" in statistics and not column_type.is_array:
+        has_extremes = True
+    if column_type.datatype != "int":
         return "-2147483648"
-    if not counted:
+    if not has_extremes:
         return None
+    if statistics.get("minimum") != -(2**31):
+        return "-2147483648"
     if statistics.get("maximum") != 2**31 - 1:
         return "2147483647"
     return None

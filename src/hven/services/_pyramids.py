@@ -1,12 +1,9 @@
-"""Reductions that are kept on disk.
+"""Reductions of samples that are kept on disk, so that a picture of a year reads kilobytes and not all samples.
 
-A year at the resolution of a screen is read from kilobytes, not from all its samples.
-
-Kept is what everybody may see, and that alone: the rows of a table without policy, read as a reader who has not logged
-in. Whoever is shown other rows than everybody has theirs reduced when they ask. One process of a site makes them, one
-at a time, when it learns of a new state or is asked; until then, and where there is no room, answers are made of the
-samples, and are the same. A level is a file of records as they are in memory, of which a window is read without the
-rest.
+Only what everybody may see is kept: rows of tables without a policy, read as an anonymous reader. For readers who see
+other rows, samples are reduced for each request. One process of a site builds the reductions, one at a time, when a new
+state is published or when they are requested. Until then, and where the disk is full, answers are computed from the
+samples, and are the same. A level is a file of records as they are in memory, from which a window is read by itself.
 
 Common
 ------
@@ -17,11 +14,11 @@ principal
 data_set
     The data set.
 names
-    Of its parameters that are numbers.
+    Names of numeric parameters.
 published_state
     The state that is read.
 key
-    Of its samples.
+    Key of the data set and its state.
 directory
     The directory of a pyramid.
 width, bin_microseconds
@@ -43,7 +40,6 @@ import shutil
 import threading
 from bisect import bisect_left
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -74,23 +70,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hven.reductions")
 
-PYRAMID_VERSION = 2  # changes with how they are made
-MAX_DIRECT_VALUES = 2_000_000  # values of a data set that are reduced at once
-MIN_LEVEL_BINS = 500  # bins of the whole time that the widest level has at least
-FREE_SPACE_FACTOR = 4  # times what it takes must be free on the disk
-PIECE_BYTES = 2**24  # bytes of bins that are read as one
+PYRAMID_VERSION = 2  # must be increased when the files change
+MAX_DIRECT_VALUES = 2_000_000  # values of a data set that are reduced for each request
+MIN_LEVEL_BINS = 500  # bins that the widest level has in the whole time, at least
+FREE_SPACE_FACTOR = 4  # free disk space must be this many times the size of a pyramid
+PIECE_BYTES = 2**24  # bytes of bins that are read at once
 LEVELS_FILE = "levels.json"
 Spans: TypeAlias = "Sequence[tuple[int, int]]"
 ENTIRE_SPAN: Spans = ((-(2**62), 2**62),)
 
 
 def estimate_cadence(data_set: DataSet, extent: TimeExtent) -> float:
-    """Return the microseconds between two samples of a data set: as it is said, else on average.
+    """Return the microseconds between two samples of a data set: the declared cadence, else the average.
 
     Parameters
     ----------
     extent
-        From when to when it has samples.
+        Time span of its samples.
     """
     if data_set.series.cadence:
         return data_set.series.cadence * 1e6
@@ -98,20 +94,19 @@ def estimate_cadence(data_set: DataSet, extent: TimeExtent) -> float:
 
 
 def iterate_bins(bins: BinRecords, bin_microseconds: int, start: int, stop: int) -> Iterator[BinRecords]:
-    """Take the bins that a span touches, some megabytes at a time.
+    """Iterate over the bins of a time span, some megabytes at a time.
 
     Parameters
     ----------
     bins
-        In the order of time.
+        Bins in the order of time.
     """
-    low, high = (
-        bisect_left(bins["number"], bin_number)
-        for bin_number in (start // bin_microseconds, -(-stop // bin_microseconds))
-    )
+    numbers = bins["number"]
+    low = bisect_left(numbers, start // bin_microseconds)
+    high = bisect_left(numbers, -(-stop // bin_microseconds))
     step = max(PIECE_BYTES // bins.dtype.itemsize, 1)
-    for at in range(low, high, step):
-        yield bins[at : min(at + step, high)]
+    for offset in range(low, high, step):
+        yield bins[offset : min(offset + step, high)]
 
 
 def build_pyramid(
@@ -119,56 +114,64 @@ def build_pyramid(
     read_samples: Callable[[int, int], Iterable[pa.RecordBatch]],
     names: Sequence[str],
     widths: Sequence[int],
+    *,
     earlier_levels: Mapping[int, BinRecords] | None = None,
     changed_spans: Spans = ENTIRE_SPAN,
 ) -> None:
-    """Make the levels of samples, each from the one before.
+    """Build the levels of a pyramid, each from the one before.
 
     Parameters
     ----------
     directory
-        A directory for them.
+        An existing directory.
     read_samples
-        Yields samples of a span in the order of time, as `read_samples` does.
+        Reads the samples of a span in the order of time.
     widths
-        Of bins, each dividing the next.
+        Widths of bins, each dividing the next.
     earlier_levels
-        Levels that were made of an earlier state; bins outside of `changed_spans` are theirs.
+        Levels of an earlier state, whose bins outside of `changed_spans` are still valid.
     changed_spans
-        Spans whose samples are other ones now, in order and apart; multiples of all widths.
+        Spans with changed samples, in order and disjoint; multiples of all widths.
     """
     levels: dict[int, BinRecords] = {}
-    kind: Any = None
+    record_type: Any = None
+
+    def compute_bins(finer: int, width: int, low: int, high: int) -> Iterator[BinRecords]:
+        """Compute the bins of a span from the finer level; from the samples where there is none (0)."""
+        if finer:
+            finer_bins = iterate_bins(levels[finer], finer, low, high)
+            return reductions.reduce_bins(finer_bins, width // finer)
+        return reductions.reduce_samples(read_samples(low, high), width, names)
 
     def iterate_level_parts(earlier_bins: BinRecords | None, finer: int, width: int) -> Iterator[BinRecords]:
-        at = 0
-        for low, high in ENTIRE_SPAN if earlier_bins is None else changed_spans:
-            if earlier_bins is not None:
-                first, last = (bisect_left(earlier_bins["number"], edge // width) for edge in (low, high))
-                yield earlier_bins[at:first]
-                at = last
-            if finer:
-                computed_bins = reductions.reduce_bins(iterate_bins(levels[finer], finer, low, high), width // finer)
-            else:
-                samples = read_samples(low, high)
-                computed_bins = reductions.reduce_samples(samples, width, names)
-            yield from map(reductions.convert_means, computed_bins)
-        yield from () if earlier_bins is None else (earlier_bins[at:],)
+        if earlier_bins is None:
+            for low, high in ENTIRE_SPAN:
+                yield from map(reductions.convert_means, compute_bins(finer, width, low, high))
+            return
+        next_index = 0
+        for low, high in changed_spans:
+            first, last = (bisect_left(earlier_bins["number"], edge // width) for edge in (low, high))
+            yield earlier_bins[next_index:first]
+            next_index = last
+            yield from map(reductions.convert_means, compute_bins(finer, width, low, high))
+        yield earlier_bins[next_index:]
 
     for finer, width in zip([0, *widths], widths, strict=False):
         path = directory / f"{width}.bins"
+        earlier_bins = (earlier_levels or {}).get(width)
         with path.open("wb") as file:
-            for part in iterate_level_parts((earlier_levels or {}).get(width), finer, width):
-                kind = part.dtype
+            for part in iterate_level_parts(earlier_bins, finer, width):
+                record_type = part.dtype
                 part.tofile(file)
         if not path.stat().st_size:
             return
-        levels[width] = np.memmap(path, kind, "r")
-    (directory / LEVELS_FILE).write_text(json.dumps({"fields": kind.descr, "widths": list(levels)}))
+        levels[width] = np.memmap(path, record_type, "r")
+    level_record = {"fields": record_type.descr, "widths": list(levels)}
+    (directory / LEVELS_FILE).write_text(json.dumps(level_record))
 
 
 def load_levels(directory: Path) -> dict[int, BinRecords]:
-    """List the levels of a directory by their widths, the narrowest first; none: it has none."""
+    """Open the levels of a directory: width -> bins, the narrowest first; empty: it has none."""
     try:
         level_record = json.loads((directory / LEVELS_FILE).read_bytes())
     except (OSError, ValueError):
@@ -178,12 +181,12 @@ def load_levels(directory: Path) -> dict[int, BinRecords]:
 
 
 class PyramidStore:
-    """Those of a site, in this process. Thread-safe.
+    """The pyramids of a site, in this process. Thread-safe.
 
     Parameters
     ----------
     directory
-        Where they are kept; made when the first one is.
+        Directory of the pyramids; it is created with the first one.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -191,11 +194,11 @@ class PyramidStore:
         self._open_levels: dict[str, dict[int, BinRecords]] = {}
         self._requested_keys: set[str] = set()
         self._build_queue: queue.Queue[tuple[str, ServiceContext, DataSet, PublishedState]] = queue.Queue()
-        self.wait_until_idle = self._build_queue.join  # waits until nothing is being made
+        self.wait_until_idle = self._build_queue.join  # waits until no pyramid is being built
         threading.Thread(target=self._run_builds, name="reductions", daemon=True).start()
 
     def find_levels(self, key: str) -> Mapping[int, BinRecords]:
-        """List what is kept of a data set by the widths of its bins, the narrowest first."""
+        """Find the levels of a data set: width of bins -> bins, the narrowest first."""
         open_levels = self._open_levels.get(key) or load_levels(self._directory / key)
         if open_levels:
             self._open_levels[key] = open_levels
@@ -204,13 +207,13 @@ class PyramidStore:
     def request_build(
         self, key: str, context: ServiceContext, data_set: DataSet, published_state: PublishedState
     ) -> None:
-        """Have the reductions of a data set made soon."""
+        """Request that the reductions of a data set are built soon."""
         if key not in self._requested_keys:
             self._requested_keys.add(key)
             self._build_queue.put((key, context, data_set, published_state))
 
     def _run_builds(self) -> None:
-        with suppress(OSError, AttributeError):  # queries go first
+        with suppress(OSError, AttributeError):  # a lower priority than queries
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while True:
             key, context, data_set, published_state = self._build_queue.get()
@@ -227,17 +230,23 @@ class PyramidStore:
     def _build_missing(
         self, key: str, context: ServiceContext, data_set: DataSet, published_state: PublishedState
     ) -> bool:
-        """Make them, unless another process does so now."""
+        """Build the reductions of a data set, unless another process is building some.
+
+        Returns
+        -------
+        can_repeat
+            Whether a later request may build them; False: there is nothing to build, or no space.
+        """
         self._directory.mkdir(parents=True, exist_ok=True)
         with (self._directory / ".lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                return True  # asked again, it is found, or made here
+                return True  # the next request finds them, or builds them here
             if (self._directory / key / LEVELS_FILE).exists():
                 return True
-            snapshot, _, same = key.partition("-x-")
-            self._remove_stale(published_state, same)
+            snapshot, _, series_key = key.partition("-x-")
+            self._remove_stale(published_state, series_key)
             extent = find_time_extent(context, ANONYMOUS_PRINCIPAL, data_set, published_state)
             names = list_numeric_parameters(data_set)
             if extent.start is None or extent.stop is None or not names:
@@ -245,61 +254,87 @@ class PyramidStore:
             widths = _choose_widths(data_set, extent)
             if not widths:
                 return False
-            # where samples come as told, a bin has many: of campaigns in twenty years few bins have some
-            likely = int(2 * extent.row_count * estimate_cadence(data_set, extent) / widths[0]) + 1
-            cells = (
-                min(extent.row_count, (extent.stop - extent.start) // widths[0] + 1, likely)
-                * _count_values(data_set)
-                // max(extent.row_count, 1)
-            )
-            if shutil.disk_usage(self._directory).free < cells * 12 * FREE_SPACE_FACTOR:
+            byte_count = _estimate_bin_values(data_set, extent, widths[0]) * 12
+            if shutil.disk_usage(self._directory).free < byte_count * FREE_SPACE_FACTOR:
                 log.warning(
                     "no room for the reductions of %s: its samples are reduced when they are asked for", data_set.id
                 )
                 return False
-            before: Mapping[int, BinRecords] = {}
-            dirty: Spans | None = None
-            for earlier_directory in self._directory.glob(f"[!.]*-x-{same}"):
-                before = load_levels(earlier_directory)
-                dirty = _find_changed_spans(
-                    context, data_set, earlier_directory.name.partition("-x-")[0], snapshot, max([*widths, *before])
+            earlier_levels, changed_spans = self._find_earlier_levels(context, data_set, snapshot, series_key, widths)
+
+            def read_span(low: int, high: int) -> Iterator[pa.RecordBatch]:
+                return read_samples(
+                    context,
+                    ANONYMOUS_PRINCIPAL,
+                    data_set,
+                    names,
+                    start=low,
+                    stop=high,
+                    published_state=published_state,
                 )
-                if before and dirty is not None:
-                    break
-            part = self._directory / f".{secrets.token_hex(8)}"
-            part.mkdir()
+
+            work_directory = self._directory / f".{secrets.token_hex(8)}"
+            work_directory.mkdir()
             try:
-                read = partial(
-                    read_samples, context, ANONYMOUS_PRINCIPAL, data_set, names, published_state=published_state
+                build_pyramid(
+                    work_directory,
+                    read_span,
+                    names,
+                    widths,
+                    earlier_levels=earlier_levels,
+                    changed_spans=changed_spans,
                 )
-                build_pyramid(part, read, names, widths, *((before, dirty) if before and dirty is not None else ()))
-                part.replace(self._directory / key)
+                work_directory.replace(self._directory / key)
             finally:
-                shutil.rmtree(part, ignore_errors=True)
+                shutil.rmtree(work_directory, ignore_errors=True)
             self._remove_stale(published_state)
         return True
 
+    def _find_earlier_levels(
+        self, context: ServiceContext, data_set: DataSet, snapshot: str, series_key: str, widths: Sequence[int]
+    ) -> tuple[Mapping[int, BinRecords] | None, Spans]:
+        """Find levels of an earlier state that can be reused, and the spans that have changed since."""
+        for earlier_directory in self._directory.glob(f"[!.]*-x-{series_key}"):
+            earlier_levels = load_levels(earlier_directory)
+            earlier_snapshot = earlier_directory.name.partition("-x-")[0]
+            max_width = max([*widths, *earlier_levels])
+            changed_spans = _find_changed_spans(context, data_set, earlier_snapshot, snapshot, max_width)
+            if earlier_levels and changed_spans is not None:
+                return earlier_levels, changed_spans
+        return None, ENTIRE_SPAN
+
     def _remove_stale(self, published_state: PublishedState, kept_series: str = "-") -> None:
-        """Remove what broke off, and what is of no state that is served, but that of which a new one may be made."""
+        """Remove incomplete pyramids, and those of states that are not served; keep those of `kept_series`."""
         relations = [table.relation for table in published_state.tables_by_name.values()]
-        served = {relation.id for relation in relations if isinstance(relation, Snapshot)}
-        for place in self._directory.iterdir():
-            snapshot, _, series = place.name.partition("-x-")
-            if place.name != ".lock" and series != kept_series and not {*snapshot.split("+")} <= served:
-                self._open_levels.pop(place.name, None)
-                shutil.rmtree(place, ignore_errors=True)
+        served_snapshots = {relation.id for relation in relations if isinstance(relation, Snapshot)}
+        for path in self._directory.iterdir():
+            snapshot, _, series_key = path.name.partition("-x-")
+            if path.name == ".lock" or series_key == kept_series:
+                continue
+            if not {*snapshot.split("+")} <= served_snapshots:
+                self._open_levels.pop(path.name, None)
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _estimate_bin_values(data_set: DataSet, extent: TimeExtent, bin_microseconds: int) -> int:
+    """Estimate how many values the bins of a level have."""
+    span_microseconds = (extent.stop or 0) - (extent.start or 0)
+    # at the declared cadence a bin has many samples; of a few campaigns in twenty years, few bins have any
+    bins_at_cadence = int(2 * extent.row_count * estimate_cadence(data_set, extent) / bin_microseconds) + 1
+    bin_count = min(extent.row_count, span_microseconds // bin_microseconds + 1, bins_at_cadence)
+    return bin_count * _count_values(data_set) // max(extent.row_count, 1)
 
 
 def _find_changed_spans(
     context: ServiceContext, data_set: DataSet, old_snapshot: str, new_snapshot: str, bin_microseconds: int
 ) -> Spans | None:
-    """Find the spans in which a later state has other rows, by what the syncs between them have kept; None.
+    """Find the spans with changed rows between two states, from what the syncs between them have recorded.
 
-    It is not known, for keys have no times.
+    None: it is not known, for example because the keys of deleted rows have no times.
     """
-    moments = []
+    instants = []
     try:
-        if data_set.series.file:  # its rows are files
+        if data_set.series.file:  # rows are files
             return _find_added_spans(context, data_set, old_snapshot, new_snapshot, bin_microseconds)
         change_chain = change_sets.find_change_chain(
             context.site, data_set.published.table.qualified_name, old_snapshot, new_snapshot
@@ -308,23 +343,22 @@ def _find_changed_spans(
             rows = step.load_rows()
             if data_set.time.name not in rows.column_names:
                 return None
-            moments.append(
-                _to_microseconds(rows[data_set.time.name].combine_chunks().drop_null(), data_set.time.column).to_numpy()
-            )
+            times = rows[data_set.time.name].combine_chunks().drop_null()
+            instants.append(_to_microseconds(times, data_set.time.column).to_numpy())
     except NotFoundError:
         return None
     if not change_chain:
         return None
-    cells = np.concatenate(moments)
-    return _widen_spans(cells, cells, bin_microseconds)
+    all_instants = np.concatenate(instants)
+    return _widen_spans(all_instants, all_instants, bin_microseconds)
 
 
 def _find_added_spans(
     context: ServiceContext, data_set: DataSet, old_snapshot: str, new_snapshot: str, bin_microseconds: int
 ) -> Spans | None:
-    """Find the spans of files that came between two states; None.
+    """Find the spans of the files that were added between two states.
 
-    Others went or became other ones, and nobody knows which times they had.
+    None: files were also changed or removed, and the times that they had are not known.
     """
     paths: set[str] = set()
     tables = (data_set.published.table.qualified_name, f"{data_set.table.schema}.files")
@@ -332,18 +366,20 @@ def _find_added_spans(
         change_chain = change_sets.find_change_chain(context.site, table, since, until)
         if change_chain is None:
             return None
-        for rows in (step.load_rows() for step in change_chain):
-            if "path" not in rows.column_names or set(rows[change_sets.CHANGE_COLUMN].unique().to_pylist()) - {
-                change_sets.ADDED_CHANGE
-            }:
+        for step in change_chain:
+            rows = step.load_rows()
+            if "path" not in rows.column_names:
+                return None
+            change_kinds = set(rows[change_sets.CHANGE_COLUMN].unique().to_pylist())
+            if change_kinds - {change_sets.ADDED_CHANGE}:
                 return None
             paths.update(rows["path"].to_pylist())
     published_state = context.site.get_published_state()
-    files = DataSetFiles(context, ANONYMOUS_PRINCIPAL, data_set.series, data_set.table, published_state).list_granules(
-        *ENTIRE_TIME_SPAN
-    )
-    file_spans = np.array([(each.start, each.stop) for each in files if each.path in paths], np.int64).reshape(-1, 2)
-    return _widen_spans(file_spans[:, 0], file_spans[:, 1], bin_microseconds)
+    files = DataSetFiles(context, ANONYMOUS_PRINCIPAL, data_set.series, data_set.table, published_state)
+    granules = files.list_granules(*ENTIRE_TIME_SPAN)
+    added_spans = [(granule.start, granule.stop) for granule in granules if granule.path in paths]
+    span_array = np.array(added_spans, np.int64).reshape(-1, 2)
+    return _widen_spans(span_array[:, 0], span_array[:, 1], bin_microseconds)
 
 
 def _widen_spans(begins: Whole, ends: Whole, bin_microseconds: int) -> Spans:
@@ -351,66 +387,68 @@ def _widen_spans(begins: Whole, ends: Whole, bin_microseconds: int) -> Spans:
     order = np.argsort(begins)
     low = begins[order] // bin_microseconds
     high = np.maximum.accumulate(ends[order] // bin_microseconds + 1)
-    apart = low[1:] > high[:-1]
-    low = low[np.r_[True, apart][: len(low)]]
-    high = high[np.r_[apart, True][: len(high)]]
-    return [
-        (int(first) * bin_microseconds, int(last) * bin_microseconds) for first, last in zip(low, high, strict=True)
-    ]
+    is_separate = low[1:] > high[:-1]
+    low = low[np.r_[True, is_separate][: len(low)]] * bin_microseconds
+    high = high[np.r_[is_separate, True][: len(high)]] * bin_microseconds
+    return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def list_numeric_parameters(data_set: DataSet) -> list[str]:
     """List the parameters that can be reduced: numbers."""
-    return [each.name for each in data_set.parameters if each.value_kind in {"double", "integer"}]
+    return [parameter.name for parameter in data_set.parameters if parameter.value_kind in {"double", "integer"}]
 
 
 def _count_values(data_set: DataSet) -> int:
-    """Count the numbers of all its samples."""
-    named = set(list_numeric_parameters(data_set))
-    each = sum(int(np.prod(each.dimensions or (1,))) for each in data_set.parameters if each.name in named)
-    return each * data_set.sample_count
+    """Count the numeric values of all samples."""
+    numeric_names = set(list_numeric_parameters(data_set))
+    numeric_parameters = [parameter for parameter in data_set.parameters if parameter.name in numeric_names]
+    values_per_sample = sum(int(np.prod(parameter.dimensions or (1,))) for parameter in numeric_parameters)
+    return values_per_sample * data_set.sample_count
 
 
 def _make_pyramid_key(context: ServiceContext, principal: Principal, data_set: DataSet) -> str | None:
-    """Name what may be kept of a data set for a reader; None.
+    """Build the key of a data set's pyramid; None: it has none.
 
-    Nothing, for it is little, or they may be shown other rows than everybody.
+    It is small, or this reader may see other rows than everybody.
     """
     table = data_set.published.table
     relation = data_set.published.relation
-    if (
-        table.policy is not None
-        or table.view is not None
-        or not isinstance(relation, Snapshot)
-        or data_set.file_state is None
-    ):
+    if table.policy is not None or table.view is not None or data_set.file_state is None:
         return None
-    if (
-        not all(has_public_access(table, each, context.policies) for each in (principal, ANONYMOUS_PRINCIPAL))
-        or _count_values(data_set) <= MAX_DIRECT_VALUES
-    ):
+    if not isinstance(relation, Snapshot):
         return None
-    parameters = [(each.name, each.value_kind, each.dimensions, str(each.column.type)) for each in data_set.parameters]
-    key_text = repr((PYRAMID_VERSION, data_set.id, data_set.series.time, data_set.series.condition, parameters))
-    return f"{relation.id}{f'+{data_set.file_state}' if data_set.file_state else ''}-x-{hashlib.sha256(key_text.encode()).hexdigest()[:24]}"
+    for each_principal in (principal, ANONYMOUS_PRINCIPAL):
+        if not has_public_access(table, each_principal, context.policies):
+            return None
+    if _count_values(data_set) <= MAX_DIRECT_VALUES:
+        return None
+    parameters = [
+        (parameter.name, parameter.value_kind, parameter.dimensions, str(parameter.column.type))
+        for parameter in data_set.parameters
+    ]
+    series_facts = (PYRAMID_VERSION, data_set.id, data_set.series.time, data_set.series.condition, parameters)
+    series_key = hashlib.sha256(repr(series_facts).encode()).hexdigest()[:24]
+    state = relation.id
+    if data_set.file_state:
+        state += f"+{data_set.file_state}"
+    return f"{state}-x-{series_key}"
 
 
 def _choose_widths(data_set: DataSet, extent: TimeExtent) -> list[int]:
-    """Choose which bins are kept."""
-    widths = [width for width in WIDTHS if width >= MIN_SAMPLES_PER_BIN * estimate_cadence(data_set, extent)]
-    long = (extent.stop or 0) - (extent.start or 0)
-    return widths[:1] + [width for width in widths[1:] if long // width >= MIN_LEVEL_BINS]
+    """Choose the widths of bins that are kept."""
+    min_width = MIN_SAMPLES_PER_BIN * estimate_cadence(data_set, extent)
+    widths = [width for width in WIDTHS if width >= min_width]
+    span_microseconds = (extent.stop or 0) - (extent.start or 0)
+    return widths[:1] + [width for width in widths[1:] if span_microseconds // width >= MIN_LEVEL_BINS]
 
 
 def list_widths(context: ServiceContext, principal: Principal, data_set: DataSet, extent: TimeExtent) -> list[int]:
-    """List the widths of bins that are kept for a reader, or will be when they are asked for; none.
-
-    Of little nothing is kept.
+    """List the widths of bins that are kept, or will be when requested; none for a small data set.
 
     Parameters
     ----------
     extent
-        From when to when it has samples.
+        Time span of its samples.
     """
     if _make_pyramid_key(context, principal, data_set) is not None:
         return _choose_widths(data_set, extent)
@@ -424,18 +462,18 @@ def is_quick(
     extent: TimeExtent,
     published_state: PublishedState,
 ) -> bool:
-    """Return whether all samples of a data set can be reduced at once: they are few, or what is kept stands for them.
+    """Return whether a data set can be reduced at once: it is small, or its reductions are kept.
 
-    What is lacking is made.
+    Missing reductions are requested.
 
     Parameters
     ----------
     extent
-        From when to when it has samples.
+        Time span of its samples.
     """
-    return extent.row_count <= MAX_DIRECT_VALUES or bool(
-        _find_or_request_levels(context, principal, data_set, published_state)
-    )
+    if extent.row_count <= MAX_DIRECT_VALUES:
+        return True
+    return bool(_find_or_request_levels(context, principal, data_set, published_state))
 
 
 def read_bins(
@@ -443,52 +481,58 @@ def read_bins(
     principal: Principal,
     data_set: DataSet,
     names: Sequence[str],
+    *,
     start: int,
     stop: int,
     bin_microseconds: int,
     published_state: PublishedState,
 ) -> Iterator[BinRecords]:
-    """Read samples in bins, from what is kept where it may be.
+    """Read samples in bins, from kept reductions where possible.
 
     Parameters
     ----------
     start, stop
-        Microseconds since 1970: the bins that this span touches are read as a whole.
+        Microseconds since 1970; bins that the span touches are read as a whole.
     bin_microseconds
-        Of bins, as `hven.services._reductions.choose_bin_width` chooses it.
+        Microseconds of a bin, as `hven.services._reductions.choose_bin_width` chooses it.
 
     Yields
     ------
     bins
-        In the order of time.
+        Bins in the order of time.
     """
     low = start // bin_microseconds * bin_microseconds
     high = -(-stop // bin_microseconds) * bin_microseconds
     levels = _find_or_request_levels(context, principal, data_set, published_state)
-    fit = max((each for each in levels if not bin_microseconds % each), default=0)
-    if fit:
-        parts = reductions.reduce_bins(iterate_bins(levels[fit], fit, low, high), bin_microseconds // fit, names)
+    level_width = max((width for width in levels if not bin_microseconds % width), default=0)
+    if level_width:
+        level_bins = iterate_bins(levels[level_width], level_width, low, high)
+        parts = reductions.reduce_bins(level_bins, bin_microseconds // level_width, names)
     else:
-        # of a server elsewhere two samples for a bin are enough, where it has such
-        if data_set.remote is not None and bin_microseconds >= MIN_SAMPLES_PER_BIN * estimate_cadence(
-            data_set, find_time_extent(context, principal, data_set, published_state)
-        ):
-            apart = bin_microseconds // 2
-        else:
-            apart = 0
-        samples = read_samples(context, principal, data_set, names, low, high, published_state, apart)
-        parts = reductions.reduce_samples(
-            samples,
-            bin_microseconds,
+        sample_distance = 0
+        if data_set.remote is not None:
+            extent = find_time_extent(context, principal, data_set, published_state)
+            if bin_microseconds >= MIN_SAMPLES_PER_BIN * estimate_cadence(data_set, extent):
+                # another server may send two samples a bin, if it has such a reduction
+                sample_distance = bin_microseconds // 2
+        samples = read_samples(
+            context,
+            principal,
+            data_set,
             names,
+            start=low,
+            stop=high,
+            published_state=published_state,
+            bin_microseconds=sample_distance,
         )
+        parts = reductions.reduce_samples(samples, bin_microseconds, names)
     yield from map(reductions.convert_means, parts)
 
 
 def _find_or_request_levels(
     context: ServiceContext, principal: Principal, data_set: DataSet, published_state: PublishedState
 ) -> Mapping[int, BinRecords]:
-    """Find what is kept; have it made where it is lacking."""
+    """Find the levels of a data set; request them where they are missing."""
     key = _make_pyramid_key(context, principal, data_set)
     if key is None:
         return {}
@@ -500,16 +544,13 @@ def _find_or_request_levels(
 
 
 def get_pyramid_store(site: Site) -> PyramidStore:
-    """Find those of a site."""
+    """Return the pyramids of a site."""
     pyramid_store: PyramidStore = site.get_or_create(PyramidStore, site.settings.var_directory / "reductions")
     return pyramid_store
 
 
 def request_all_builds(context: ServiceContext, data_sets: Iterable[DataSet], published_state: PublishedState) -> None:
-    """Have the reductions of all data sets made that lack them.
-
-    `data_sets` as somebody knows them who has not logged in.
-    """
+    """Request the missing reductions of all data sets, as an anonymous reader sees them."""
     for data_set in data_sets:
         _find_or_request_levels(context, ANONYMOUS_PRINCIPAL, data_set, published_state)
 

@@ -1,9 +1,9 @@
-"""Samples in fewer bins: mean, peak and lowest value of bins of one width, made from batches in the order of time without a line of Python for each row.
+"""Reduce samples to bins of one width: mean, maximum and minimum, from batches in the order of time.
 
-Bins are an array of records: ``number`` (a bin begins at ``number * width`` since 1970, in microseconds), and of each
-parameter how many values it has (``n NAME``), their mean (``m NAME``), the largest (``h NAME``) and, of lines, the
-lowest one (``l NAME``). A bin that no sample is in is not there: gaps stay gaps. What is NaN or null is no value; a bin
-in which all are has none. Whoever moves a window or asks for its next piece meets the same bins.
+Bins are an array of records: ``number`` (a bin begins at ``number * width`` microseconds since 1970), and for each
+parameter the number of values (``n NAME``), their mean (``m NAME``), maximum (``h NAME``) and, for scalar parameters,
+minimum (``l NAME``). A bin without samples has no record: gaps stay gaps. NaN and null are no values; a bin of such
+samples has none. Bins do not depend on the window that is read. No Python code runs for each row.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     BinRecords = npt.NDArray[np.void]
 
 _MS, _S, _DAY = 1_000, 1_000_000, 86_400_000_000
-# each divides the next: microseconds of a bin
+# microseconds of a bin; each divides the next
 WIDTHS = (
     1,
     5,
@@ -47,7 +47,7 @@ WIDTHS = (
     100 * _DAY,
     500 * _DAY,
 )
-MIN_SAMPLES_PER_BIN = 15  # samples that a bin of the narrowest kept width stands for, at least
+MIN_SAMPLES_PER_BIN = 15  # samples in a bin of the narrowest width that is kept, at least
 
 
 def choose_bin_width(max_gap_microseconds: int, sample_microseconds: float) -> int | None:
@@ -56,92 +56,91 @@ def choose_bin_width(max_gap_microseconds: int, sample_microseconds: float) -> i
     Parameters
     ----------
     max_gap_microseconds
-        Microseconds that may lie between two, at most.
+        Maximum distance of two bins, in microseconds.
     sample_microseconds
-        That lie between two samples, about.
+        About the distance of two samples, in microseconds.
 
     Returns
     -------
     width
-        Microseconds: what was asked for; from the narrowest width that is kept on, a few bins of what is kept. None:
-        samples are not denser.
+        Microseconds: the requested distance, rounded down to a multiple of a width that is kept, where one is narrow
+        enough. None: samples are not denser than bins.
     """
     if max_gap_microseconds <= sample_microseconds:
         return None
-    widest_kept = max(
-        (
-            candidate
-            for candidate in WIDTHS
-            if candidate <= max_gap_microseconds and candidate >= MIN_SAMPLES_PER_BIN * sample_microseconds
-        ),
-        default=0,
-    )
-    return max_gap_microseconds // widest_kept * widest_kept if widest_kept else max_gap_microseconds
+    min_width = MIN_SAMPLES_PER_BIN * sample_microseconds
+    kept_widths = [width for width in WIDTHS if min_width <= width <= max_gap_microseconds]
+    if not kept_widths:
+        return max_gap_microseconds
+    widest = max(kept_widths)
+    return max_gap_microseconds // widest * widest
 
 
 def reduce_samples(
     batches: Iterable[pa.RecordBatch], bin_microseconds: int, names: Sequence[str]
 ) -> Iterator[BinRecords]:
-    """Reduce samples.
+    """Reduce samples to bins.
 
     Parameters
     ----------
     batches
-        In the order of time: the first column has microseconds since 1970 (int64).
+        Batches in the order of time; the first column has microseconds since 1970 (int64).
     bin_microseconds
-        Of a bin: microseconds.
+        Microseconds of a bin.
     names
-        Of columns of numbers, or of lists of numbers of one size.
+        Columns of numbers, or of lists of numbers of one size.
 
     Yields
     ------
     bins
-        Whole ones: none comes twice.
+        Complete bins: none is yielded twice.
     """
 
     def fold_batch(batch: pa.RecordBatch) -> BinRecords:
         sample_values: dict[str, Numbers] = {}
         for name in names:
             values = to_matrix(batch.column(name))
-            sample_values |= {f"{letter} {name}": values for letter in "mhl"} | {f"n {name}": ~np.isnan(values)}
-        return _fold_bins(np.asarray(batch.column(0), np.int64) // bin_microseconds, sample_values, names)
+            sample_values |= {f"{letter} {name}": values for letter in "mhl"}
+            sample_values[f"n {name}"] = ~np.isnan(values)
+        numbers = np.asarray(batch.column(0), np.int64) // bin_microseconds
+        return _fold_bins(numbers, sample_values, names)
 
     return _join_bins(fold_batch(batch) for batch in batches if batch.num_rows)
 
 
 def reduce_bins(parts: Iterable[BinRecords], factor: int, names: Sequence[str] | None = None) -> Iterator[BinRecords]:
-    """Reduce further.
+    """Reduce bins to wider ones.
 
     Parameters
     ----------
     parts
-        In the order of time.
+        Bins in the order of time.
     factor
-        Bins that become one.
+        Number of bins that become one.
     names
-        Of parameters; None: all.
+        Parameters; None: all.
 
     Yields
     ------
     bins
-        Whole ones.
+        Complete bins.
     """
     return _join_bins(_fold_bins(part["number"] // factor, part, names) for part in parts if len(part))
 
 
 def _join_bins(parts: Iterable[BinRecords]) -> Iterator[BinRecords]:
-    """Yield whole bins: the last one of a part is kept until the next has begun, for it may go on there."""
+    """Yield complete bins: the last bin of a part is held back, because the next part may continue it."""
     pending_bin: BinRecords | None = None
     for part in parts:
-        now = part
+        bins = part
         if pending_bin is not None and pending_bin["number"][0] == part["number"][0]:
-            both = np.concatenate([pending_bin, part[:1]])
-            now = np.concatenate([_fold_bins(both["number"], both), part[1:]])
+            same_bin = np.concatenate([pending_bin, part[:1]])
+            bins = np.concatenate([_fold_bins(same_bin["number"], same_bin), part[1:]])
         elif pending_bin is not None:
             yield pending_bin
-        if len(now) > 1:
-            yield now[:-1]
-        pending_bin = now[-1:]
+        if len(bins) > 1:
+            yield bins[:-1]
+        pending_bin = bins[-1:]
     if pending_bin is not None:
         yield pending_bin
 
@@ -151,51 +150,56 @@ def _fold_bins(
     source_values: BinRecords | Mapping[str, Numbers],
     names: Sequence[str] | None = None,
 ) -> BinRecords:
-    """Put bins, or samples as if each were one, into those of these numbers."""
+    """Fold bins, or samples as bins of one sample each, into the bins with these numbers."""
     if names is None:
         names = [name[2:] for name in source_values.dtype.names or () if name[:2] == "n "]  # type: ignore[union-attr]
     starts = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
     runs = starts, np.diff(starts, append=len(numbers))
-    alone = len(starts) == len(numbers)  # each is a bin of its own: its mean is its value
-    folded_fields: dict[str, Numbers] = {"number": numbers[starts]}
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # infinite ones of both signs; none at all
+    is_one_to_one = len(starts) == len(numbers)
+    fields: dict[str, Numbers] = {"number": numbers[starts]}
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # infinities of both signs; bins without values
         for name in names:
             count, mean, high = (source_values[f"{letter} {name}"] for letter in "nmh")
-            folded_fields[f"n {name}"] = _reduce_runs(np.add, count, runs, np.int32)
-            if (
-                alone
-            ):  # of one type always: numpy 2.4 joins arrays of float32 and float64 in such fields to wrong numbers
-                folded_fields[f"m {name}"] = mean.astype(np.float64, copy=False)
+            fields[f"n {name}"] = _reduce_runs(np.add, count, runs, np.int32)
+            if is_one_to_one:  # the mean is the value
+                # always float64: numpy 2.4 concatenates such fields of float32 and float64 to wrong numbers
+                fields[f"m {name}"] = mean.astype(np.float64, copy=False)
             else:
-                full = count.dtype == bool and count.all()
-                total = _reduce_runs(np.add, mean if full else np.where(count, mean * count, 0), runs, np.float64)
-                folded_fields[f"m {name}"] = total / folded_fields[f"n {name}"]
-            folded_fields[f"h {name}"] = _reduce_runs(np.fmax, high, runs)
+                has_all_values = count.dtype == bool and count.all()
+                sums = mean if has_all_values else np.where(count, mean * count, 0)
+                total = _reduce_runs(np.add, sums, runs, np.float64)
+                fields[f"m {name}"] = total / fields[f"n {name}"]
+            fields[f"h {name}"] = _reduce_runs(np.fmax, high, runs)
             if high.shape[1] == 1:
-                folded_fields[f"l {name}"] = _reduce_runs(np.fmin, source_values[f"l {name}"], runs)
-    folded_bins = np.empty(
-        len(starts), [(name, values.dtype, values.shape[1:]) for name, values in folded_fields.items()]
-    )
-    for name, values in folded_fields.items():
-        folded_bins[name] = values
-    return folded_bins
+                fields[f"l {name}"] = _reduce_runs(np.fmin, source_values[f"l {name}"], runs)
+    record_type = [(name, values.dtype, values.shape[1:]) for name, values in fields.items()]
+    bins = np.empty(len(starts), record_type)
+    for name, values in fields.items():
+        bins[name] = values
+    return bins
 
 
 def convert_means(bins: BinRecords) -> BinRecords:
-    """Give means the type of their values, as they are kept and sent.
+    """Convert means to the type of their values, in which they are kept and sent.
 
     Parameters
     ----------
     bins
-        With means of double precision where several values are in one, to be reduced further.
+        Bins with means in double precision, as they are needed for further reduction.
     """
     fields: Any = bins.dtype.fields
-    kinds = [(name, fields[f"h {name[2:]}" if name[:2] == "m " else name][0]) for name in fields]
-    return bins.astype(kinds, copy=False)
+    record_type = []
+    for name in fields:
+        type_field = f"h {name[2:]}" if name[:2] == "m " else name
+        record_type.append((name, fields[type_field][0]))
+    return bins.astype(record_type, copy=False)
 
 
 def _reduce_runs(ufunc: np.ufunc, values: Numbers, runs: tuple[Numbers, Numbers], dtype: Any = None) -> Numbers:
-    """Reduce each run of rows; runs of one length together, which is ten times as fast as `reduceat` where rows have many elements."""
+    """Reduce each run of rows.
+
+    Runs of equal length are reduced together: with many elements a row that is ten times as fast as `reduceat`.
+    """
     starts, lengths = runs
     if len(starts) == len(values):
         return values.astype(dtype or values.dtype)
@@ -214,21 +218,21 @@ def _reduce_runs(ufunc: np.ufunc, values: Numbers, runs: tuple[Numbers, Numbers]
 
 
 def to_matrix(array: pa.Array) -> Numbers:
-    """Take the numbers of a column: shape (rows, elements), float32 or float64, NaN where there is none.
+    """Return the numbers of a column: shape (rows, elements), float32 or float64, NaN for null.
 
     Parameters
     ----------
     array
-        Of numbers or booleans, or of lists of these that have one size.
+        Numbers or booleans, or lists of one size of these.
     """
     if pa.types.is_nested(array.type):
         present_lists = array.drop_null()
-        inner = to_matrix(present_lists.flatten())
-        matrix_values = np.full((len(array), inner.size // max(len(present_lists), 1)), np.nan, inner.dtype)
-        matrix_values[array.is_valid().to_numpy(zero_copy_only=False)] = inner.reshape(
-            len(present_lists), matrix_values.shape[1]
-        )
-        return matrix_values
+        elements = to_matrix(present_lists.flatten())
+        element_count = elements.size // max(len(present_lists), 1)
+        matrix = np.full((len(array), element_count), np.nan, elements.dtype)
+        is_present = array.is_valid().to_numpy(zero_copy_only=False)
+        matrix[is_present] = elements.reshape(len(present_lists), element_count)
+        return matrix
     if array.type != pa.float32():
         array = array.cast(pa.float64(), safe=False)
     return np.asarray(array.to_numpy(zero_copy_only=False))[:, None]

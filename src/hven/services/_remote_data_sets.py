@@ -1,16 +1,14 @@
-"""Data sets of servers elsewhere that are not copied.
+"""Data sets of other servers that are not copied: their samples are requested when a reader requests them here.
 
-Their samples are asked for there when a reader asks for them here.
-
-The table of such a data set has one row, from when to when there are samples; who may see it may have them. Nothing of
-what comes is kept.
+The table of such a data set has one row, with the time span of its samples; readers who see the row may have them.
+No response of the other server is kept.
 
 Common
 ------
 names
-    Of parameters.
+    Names of parameters.
 start, stop
-    Microseconds since 1970: from the first one on, before the second.
+    Microseconds since 1970: from `start` (included) to `stop` (excluded).
 """
 
 from __future__ import annotations
@@ -34,13 +32,13 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site import PublishedTable
 
-REQUEST_LIMITS = {"tries": 1, "seconds": 20.0, "total": 300.0}  # of a request, while a reader waits
-MAX_OPEN_WIDTHS = 50  # that a data set is held open for
-RESOLUTION_OPTIONS = {"hapi": "cadence", "das2": "resolution"}  # what asks for fewer samples: seconds between two
+REQUEST_LIMITS = {"tries": 1, "seconds": 20.0, "total": 300.0}  # of a request for which a reader waits
+MAX_OPEN_WIDTHS = 50  # widths of bins for which a source is kept open
+RESOLUTION_OPTIONS = {"hapi": "cadence", "das2": "resolution"}  # option for the seconds between two samples
 
 
 def find_remote_data_set(context: ServiceContext, published: PublishedTable) -> RemoteDataSet | None:
-    """Find the server that a table's samples are asked of; None: they are here.
+    """Find the server from which a table's samples are requested; None: they are here.
 
     Parameters
     ----------
@@ -49,23 +47,22 @@ def find_remote_data_set(context: ServiceContext, published: PublishedTable) -> 
     published
         The table.
     """
-    for spec in published.resource.tables if published.resource is not None else ():
-        if spec.table.qualified_name == published.table.qualified_name:
-            return next(
-                (
-                    RemoteDataSet(context, source_spec)
-                    for source_spec in spec.sources
-                    if source_spec.options.get("reference")
-                ),
-                None,
-            )
+    if published.resource is None:
+        return None
+    for table_spec in published.resource.tables:
+        if table_spec.table.qualified_name != published.table.qualified_name:
+            continue
+        for source_spec in table_spec.sources:
+            if source_spec.options.get("reference"):
+                return RemoteDataSet(context, source_spec)
+        return None
     return None
 
 
 class RemoteDescription(NamedTuple):
-    """What a server says: columns, the time first; what their elements stand for; bytes of texts.
+    """Description of a data set by its server.
 
-    Seconds between two samples.
+    Columns (the time first), bins of array elements, lengths of texts in bytes, and seconds between two samples.
     """
 
     columns: tuple[Column, ...]
@@ -75,14 +72,14 @@ class RemoteDescription(NamedTuple):
 
 
 class RemoteDataSet:
-    """A data set elsewhere.
+    """A data set of another server.
 
     Parameters
     ----------
     context
         The site.
     source_spec
-        The source, as the descriptor has it.
+        The source in the descriptor.
     """
 
     def __init__(self, context: ServiceContext, source_spec: SourceSpec) -> None:
@@ -91,79 +88,77 @@ class RemoteDataSet:
         self._open_sources: dict[int, Any] = {}
 
     def _open_source(self, bin_microseconds: int = 0) -> Any:
-        """Open it: as it is, or the coarsest of what the server has in so many microseconds."""
-        if bin_microseconds not in self._open_sources:
-            if len(self._open_sources) > MAX_OPEN_WIDTHS:
-                self._open_sources.clear()
-            module = plugins.load_plugin("sources", self._source_spec.kind)
-            if bin_microseconds:
-                resolution_option = {RESOLUTION_OPTIONS[self._source_spec.kind]: bin_microseconds / 1e6}
-            else:
-                resolution_option = {}
-            options = module.Options.model_validate(
-                {**self._source_spec.options, **REQUEST_LIMITS, **resolution_option, "reference": False}
-            )
-            context = SourceContext(
-                resolve_secret=partial(resolve_secret, self._settings.directory),
-                allow_private=self._settings.allow_private,
-            )
-            self._open_sources[bin_microseconds] = source = module.open(options, context)
-            return source
-        return self._open_sources.get(bin_microseconds) or self._open_source(bin_microseconds)
+        """Open the source: with all samples (0), or the coarsest samples within `bin_microseconds`."""
+        open_source = self._open_sources.get(bin_microseconds)
+        if open_source is not None:
+            return open_source
+        if len(self._open_sources) > MAX_OPEN_WIDTHS:
+            self._open_sources.clear()
+        module = plugins.load_plugin("sources", self._source_spec.kind)
+        options = {**self._source_spec.options, **REQUEST_LIMITS, "reference": False}
+        if bin_microseconds:
+            options[RESOLUTION_OPTIONS[self._source_spec.kind]] = bin_microseconds / 1e6
+        context = SourceContext(
+            resolve_secret=partial(resolve_secret, self._settings.directory),
+            allow_private=self._settings.allow_private,
+        )
+        open_source = module.open(module.Options.model_validate(options), context)
+        self._open_sources[bin_microseconds] = open_source
+        return open_source
 
     def describe(self) -> RemoteDescription:
-        """Ask what it is.
+        """Ask the server for the description of the data set.
 
         Raises
         ------
         UpstreamError
-            The server does not say.
+            The server does not describe it.
         """
         source = self._open_source()
         try:
-            return RemoteDescription(
-                tuple(source.list_columns()), source.read_bins(), source.read_text_lengths(), source.cadence_seconds
-            )
+            columns = tuple(source.list_columns())
+            return RemoteDescription(columns, source.read_bins(), source.read_text_lengths(), source.cadence_seconds)
         except HvenError as error:
             raise self._build_upstream_error(error) from error
 
     def read_batches(
         self, names: Sequence[str], start: int, stop: int, bin_microseconds: int = 0
     ) -> Iterator[pa.RecordBatch]:
-        """Ask for samples.
+        """Request samples.
 
         Parameters
         ----------
         bin_microseconds
-            Microseconds that may lie between two; 0: all of them.
+            Microseconds between two samples that are sufficient; 0: all samples.
 
         Yields
         ------
         batches
-            As of `hven.services.series.read_samples`.
+            As in `hven.services.series.read_samples`.
 
         Raises
         ------
         UpstreamError
-            They do not come as they should.
+            The server fails, or sends samples that are not in the order of time.
         """
-        kinds = {column.name: column.type.arrow for column in self.describe().columns}
-        last = -(2**63)
+        types_by_name = {column.name: column.type.arrow for column in self.describe().columns}
+        last_time = -(2**63)
         try:
             source = self._open_source(bin_microseconds)
             source_names = {column.name for column in source.list_columns()}
-            if bin_microseconds and not source_names >= set(names):  # coarse ones under other names
+            if bin_microseconds and not source_names >= set(names):  # the coarser samples have other names
                 source = self._open_source()
             for batch in source.select_span(start, stop).read_batches([source.time_column_name, *names]):
-                moments = np.asarray(batch.column(0).cast(pa.timestamp("us")).cast(pa.int64()))
-                if len(moments) and (moments[0] < last or (np.diff(moments) < 0).any()):
-                    raise UpstreamError(  # noqa: TRY301
-                        format_message("{what} sends samples that are not in the order of time", source.source_name)
-                    )
-                if len(moments):
-                    last = moments[-1]
-                cells = [cell.cast(kinds[name]) for cell, name in zip(batch.columns[1:], names, strict=True)]
-                yield pa.record_batch([pa.array(moments), *cells], names=["hven_time", *names])
+                times, *columns = batch.columns
+                instants = np.asarray(times.cast(pa.timestamp("us")).cast(pa.int64()))
+                if len(instants):
+                    if instants[0] < last_time or (np.diff(instants) < 0).any():
+                        raise UpstreamError(  # noqa: TRY301
+                            format_message("{what} sends samples that are not in the order of time", source.source_name)
+                        )
+                    last_time = instants[-1]
+                arrays = [column.cast(types_by_name[name]) for column, name in zip(columns, names, strict=True)]
+                yield pa.record_batch([pa.array(instants), *arrays], names=["hven_time", *names])
         except UpstreamError:
             raise
         except (HvenError, pa.ArrowInvalid) as error:
@@ -171,14 +166,11 @@ class RemoteDataSet:
 
     def _build_upstream_error(self, error: Exception) -> UpstreamError:
         if isinstance(error, HvenError):
-            words = error.message
+            reason = error.message
         else:
-            words = str(error)[:300]
-        return UpstreamError(
-            format_message(
-                "the samples of {name} cannot be had: {reason}", str(self._source_spec.options["dataset"]), words
-            )
-        )
+            reason = str(error)[:300]
+        dataset_id = str(self._source_spec.options["dataset"])
+        return UpstreamError(format_message("the samples of {name} cannot be had: {reason}", dataset_id, reason))
 
 
 __all__ = ["RemoteDataSet", "find_remote_data_set"]

@@ -1,6 +1,6 @@
-"""Rows that are spans of data sets - a file, a day, an event.
+"""Links of rows that are time spans of data sets: a file, a day, an event.
 
-How the samples between their begin and end are asked for, as services that DataLink describes.
+The services that return the samples between begin and end are described as DataLink has it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 
 
 def has_data_sets(table: Table) -> bool:
-    """Serve tables with data sets, and those whose rows are spans of some."""
+    """Return whether a table has data sets, or rows that are time spans of some."""
     return bool(table.series or table.spanned_series_ids)
 
 
 def build_span_links(
     table: Table,
     context: ServiceContext,
+    *,
     face: str,
     service_path: str,
     list_fixed_parameters: Callable[[TimeSeries], Mapping[str, str]],
@@ -46,28 +47,28 @@ def build_span_links(
     media_type: str,
     documentation_path: str,
 ) -> Sequence[LinkTemplate]:
-    """Describe how samples of rows are asked for, and what describes the data set.
+    """Describe how the samples of rows are requested, and link the description of the data set.
 
     Parameters
     ----------
     table
-        Whose rows are spans.
+        Table whose rows are time spans.
     context
         The site.
     face
-        That is asked; data sets of tables that leave it out are not.
+        Name of the face; data sets of tables that leave it out have no links.
     service_path
-        Where, below the site's address.
+        Path of the service, below the address of the site.
     list_fixed_parameters
-        What is always sent, of a data set.
+        Returns the parameters of a data set that are always sent.
     time_parameters
         Names of the parameters for begin and end.
     extra_params
-        What else may be sent.
+        Optional parameters.
     media_type
-        Media type of samples.
+        Media type of the samples.
     documentation_path
-        Where the data set is described: an address below the site's, to which what is always sent is added.
+        Path and begin of the query of the description, below the address of the site; the fixed parameters are added.
 
     Returns
     -------
@@ -75,67 +76,77 @@ def build_span_links(
         Two for each data set of the table.
     """
     begin, end = find_begin_and_end_columns(table)
-    all_tables = [
-        item.table
-        for item in context.site.get_published_state().tables_by_name.values()
-        if item.table.is_served_by(face)
-    ]
-    series_by_id = {item.id: item for any_table in all_tables for item in any_table.series}
+    if begin is None or end is None:
+        return []
+    series_by_id = _collect_series(context, face)
+    extra_inputs = [ServiceParameter(param=param, value=_list_defaults(param)) for param in extra_params]
     span_links: list[LinkTemplate] = []
-    for item in (series_by_id[name] for name in table.spanned_series_ids if name in series_by_id):
-        if begin is None or end is None:
+    for series_id in table.spanned_series_ids:
+        series = series_by_id.get(series_id)
+        if series is None:
             continue
-        always = list_fixed_parameters(item)
-        inputs = [ServiceParameter(param=Param(name=name), value=(value,)) for name, value in always.items()]
-        inputs += [
-            ServiceParameter(
-                param=Param(name=name, type=TIMESTAMP, description=words),
-                value=(TemplateExpression(_quote_target_column(column)),),
-            )
-            for name, column, words in zip(
-                time_parameters, (begin, end), ("from this time on", "before this time"), strict=True
-            )
-        ]
-        inputs += [
-            ServiceParameter(param=param, value=(param.default,) if param.default else ()) for param in extra_params
-        ]
-        title = item.title or item.id
-        condition = write_own_files(table, item)
-        query = "&".join(f"{name}={quote(value)}" for name, value in always.items() if name != "server")
-        behind = 1 if end.epoch is None else 1000  # so that a file's last sample, or the one of a moment, is among them
-        end_padding = behind if item.file or begin is end else 0
-        fit = partial(
+        fixed_parameters = list_fixed_parameters(series)
+        inputs = [ServiceParameter(param=Param(name=name), value=(value,)) for name, value in fixed_parameters.items()]
+        inputs.append(_build_time_input(time_parameters[0], begin, "from this time on"))
+        inputs.append(_build_time_input(time_parameters[1], end, "before this time"))
+        inputs += extra_inputs
+        title = series.title or series.id
+        condition = write_own_files(table, series)
+        query = "&".join(f"{name}={quote(value)}" for name, value in fixed_parameters.items() if name != "server")
+        end_padding = 0
+        if series.file or begin is end:
+            # the last sample of a file, or that of a single time, is included
+            end_padding = 1 if end.epoch is None else 1000
+        fill_times = partial(
             _fill_time_parameters,
             times=time_parameters,
             begin=begin,
             end=end,
             end_padding=end_padding,
         )
-        span_links += [
-            LinkTemplate(
-                semantics="#proc",
-                local_semantics=(face,),
-                address=(),
-                description=(f"Samples of {title} by {face.upper()}",),
-                type=(media_type,),
-                service=ServiceDescriptor(address=(SITE_URL_EXPRESSION, service_path), inputs=tuple(inputs)),
-                adapt_service=fit,
-                condition=condition,
-            ),
-            LinkTemplate(
-                semantics="#documentation",
-                local_semantics=(face,),
-                address=(SITE_URL_EXPRESSION, f"{documentation_path}{query}"),
-                description=(f"What {title} has, by {face.upper()}",),
-                condition=condition,
-            ),
-        ]
+        service_link = LinkTemplate(
+            semantics="#proc",
+            local_semantics=(face,),
+            address=(),
+            description=(f"Samples of {title} by {face.upper()}",),
+            type=(media_type,),
+            service=ServiceDescriptor(address=(SITE_URL_EXPRESSION, service_path), inputs=tuple(inputs)),
+            adapt_service=fill_times,
+            condition=condition,
+        )
+        documentation_link = LinkTemplate(
+            semantics="#documentation",
+            local_semantics=(face,),
+            address=(SITE_URL_EXPRESSION, f"{documentation_path}{query}"),
+            description=(f"What {title} has, by {face.upper()}",),
+            condition=condition,
+        )
+        span_links += [service_link, documentation_link]
     return span_links
 
 
-def _quote_target_column(column: Column) -> str:
-    quoted = column.name.replace('"', '""')
-    return f'target."{quoted}"'
+def _collect_series(context: ServiceContext, face: str) -> dict[str, TimeSeries]:
+    """Collect the data sets of tables that a face serves, by id."""
+    series_by_id: dict[str, TimeSeries] = {}
+    for published in context.site.get_published_state().tables_by_name.values():
+        if published.table.is_served_by(face):
+            series_by_id |= {series.id: series for series in published.table.series}
+    return series_by_id
+
+
+def _list_defaults(param: Param) -> tuple[str, ...]:
+    if param.default:
+        return (param.default,)
+    return ()
+
+
+def _build_time_input(name: str, column: Column, description: str) -> ServiceParameter:
+    """Build a parameter whose value is a time of the row."""
+    quoted_name = column.name.replace('"', '""')
+    return ServiceParameter(
+        param=Param(name=name, type=TIMESTAMP, description=description),
+        value=(TemplateExpression(f'target."{quoted_name}"'),),
+    )
 
 
 def _fill_time_parameters(
@@ -148,7 +159,7 @@ def _fill_time_parameters(
     end: Column,
     end_padding: int,
 ) -> ServiceDescriptor | None:
-    """Write begin and end as both are asked for; what ends when it begins is one sample."""
+    """Write begin and end of a row in the form of the service, with `end_padding` microseconds after the end."""
     time_texts = {
         service_input.param.name: str(service_input.value[0])
         for service_input in service.inputs
@@ -156,22 +167,26 @@ def _fill_time_parameters(
     }
     if len(time_texts) < 2:
         return None
-    low, high = (_parse_instant(time_texts[name], column) for name, column in zip(times, (begin, end), strict=True))
-    moments = dict(zip(times, (format_instant(low), format_instant(high + end_padding)), strict=True))
-    inputs = (
-        replace(service_input, value=(moments.get(service_input.param.name, *service_input.value),))
-        if service_input.value
-        else service_input
-        for service_input in service.inputs
-    )
+    begin_name, end_name = times
+    low = _parse_instant(time_texts[begin_name], begin)
+    high = _parse_instant(time_texts[end_name], end)
+    written_times = {begin_name: format_instant(low), end_name: format_instant(high + end_padding)}
+    inputs = []
+    for service_input in service.inputs:
+        written_time = written_times.get(service_input.param.name)
+        if service_input.value and written_time is not None:
+            inputs.append(replace(service_input, value=(written_time, *service_input.value[1:])))
+        else:
+            inputs.append(service_input)
     return replace(service, inputs=tuple(inputs))
 
 
 def _parse_instant(text: str, column: Column) -> int:
-    """Read a time as a column has it; days in doubles to whole milliseconds, as samples are."""
+    """Parse a time of a column as microseconds since 1970; days in doubles are rounded to milliseconds."""
     if column.epoch is None:
         return parse_microseconds(text.replace(" ", "T"))
-    return round((float(text) + column.epoch - UNIX_EPOCH_JD) * (DAY_MICROSECONDS // 1000)) * 1000
+    unix_days = float(text) + column.epoch - UNIX_EPOCH_JD
+    return round(unix_days * (DAY_MICROSECONDS // 1000)) * 1000
 
 
 __all__ = ["build_span_links", "has_data_sets"]

@@ -1,6 +1,6 @@
-"""Streams of das2: version 2.2 and das 3.0, binary and text; whole batches at a time.
+"""Write streams of das2 2.2 and das 3.0, binary and text, a whole batch at a time.
 
-Both put the same bytes of a sample behind another tag.
+Both versions have the same bytes of a sample after different packet tags.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[Any]
 
-FILL_VALUE = -1e31  # what das2 has for no value
-US2000_EPOCH_MICROSECONDS = 946_684_800_000_000  # microseconds from 1970 to 2000; as UTC, days of 86,400 s
-# characters of a number by its bytes, with a space behind it; das2C takes 9 to 24
+FILL_VALUE = -1e31  # das2's value for a missing number
+US2000_EPOCH_MICROSECONDS = 946_684_800_000_000  # microseconds from 1970 to 2000, as UTC: days of 86,400 s
+# item bytes -> characters of a number, with the space after it; das2C accepts 9 to 24
 NUMBER_CHARACTERS = {4: 16, 8: 24}
 _UNIT_SEPARATOR_PATTERN = re.compile(r"(?<=[A-Za-z0-9)])\.(?=[A-Za-z(])")
 _NON_IDENTIFIER_PATTERN = re.compile(r"[^A-Za-z0-9_]+")
 _MAX_PACKET_TYPES = 99  # packet types of a stream
-# how packets begin
+# tags at the begin of packets
 _PACKET_TAGS = {
     2: {
         "stream": "[00]{size:06d}",
@@ -56,32 +56,32 @@ _PROPERTY_TYPES = {
     "DatumRange": "realRange",
     "TimeRange": "datetimeRange",
 }
-# a mean is the center of its dimension: the schema knows "average" and not "mean", the libraries the reverse;
-# `operation` says what it is
+# a mean is the "center" of its dimension: the schema has "average" and no "mean", the libraries the reverse;
+# `operation` tells what it is
 _VALUE_USES = {"": "center", "BIN_AVG": "center", "BIN_MAX": "max", "BIN_MIN": "min"}
 
 
 class PacketPlane(NamedTuple):
-    """What of a stream's packets is one variable.
+    """A variable in the packets of a stream.
 
     Attributes
     ----------
     name
-        Of it.
+        Name of the variable.
     field, element_range
-        Which of the values are its own, and which of their elements.
+        Field of the samples with its values, and the range of its elements in the field.
     unit
-        Of its values.
+        Unit of its values.
     axis_values
-        What its elements stand for; None: it has one.
+        Values on the axis of its elements; None: it has one element.
     axis_name, axis_unit
-        The quantity and unit of the tags.
+        Name and unit of the axis.
     source, operation
-        Of reduced ones: what of which variable it is.
+        For reduced variables: the variable from which it comes, and the operation.
     label
-        For axes.
+        Label of its axis in pictures.
     summary
-        What it is.
+        Description.
     """
 
     name: str
@@ -97,30 +97,30 @@ class PacketPlane(NamedTuple):
     summary: str = ""
 
     def select_values(self, values: Mapping[str, Numbers]) -> Numbers:
-        """Take its values, shape (rows, elements)."""
+        """Return its values, shape (rows, elements)."""
         return values[self.field][:, slice(*self.element_range)]
 
 
-# samples whose planes have the same tags: these, and times (microseconds since 1970, or datetime64[ns]) with a matrix
-# for each field
+# planes, and samples with the same axis values: times (microseconds since 1970, or datetime64[ns]), and a matrix for
+# each field
 Segment = tuple[Sequence[PacketPlane], Iterable[tuple["npt.NDArray[Any]", Mapping[str, "Numbers"]]]]
 
 
 class StreamFormat(NamedTuple):
-    """How a stream is written.
+    """Format of a stream.
 
     Attributes
     ----------
     version
         2 or 3.
     is_text
-        Numbers and times as text.
+        Whether numbers and times are written as text.
     is_compressed
-        Packed behind the first packet, which version 2 alone can be.
+        Whether everything after the first packet is compressed; only version 2 can be.
     properties
-        Of the stream; names with their types before them, as version 2 has it.
+        Properties of the stream; the names have type prefixes, as in version 2.
     stamp
-        Characters of a time, the space behind it as well: 27, with nanoseconds 30.
+        Characters of a time with the space after it: 27, or 30 with nanoseconds.
     """
 
     version: int = 2
@@ -131,7 +131,7 @@ class StreamFormat(NamedTuple):
 
     @property
     def media_type(self) -> str:
-        """Of the whole."""
+        """Media type of the stream."""
         kind = "vnd.das2.das2stream" if self.version == 2 else "vnd.das.stream"
         if self.is_text:
             return f"text/{kind}; charset=utf-8"
@@ -139,21 +139,26 @@ class StreamFormat(NamedTuple):
 
     @property
     def extension(self) -> str:
-        """Of a file's name."""
-        return f"d{self.version}{'t' if self.is_text else 's' if self.version == 2 else 'b'}"
+        """Extension of file names."""
+        if self.is_text:
+            return f"d{self.version}t"
+        if self.version == 2:
+            return "d2s"
+        return f"d{self.version}b"
 
 
 def write_exception(exception_type: str, message: str, version: int = 2, packet_kind: str = "exception") -> bytes:
-    """Write a packet that says what is wrong; nothing comes behind it. `packet_kind`.
+    """Write a packet that reports an error; no packet follows it.
 
-    ``stream``, where it is all of it.
+    `packet_kind` is ``stream`` where it is the whole stream.
     """
     quoted_message = quoteattr(" ".join(message.split()))
-    return _write_xml_packet(packet_kind, f'<exception type="{exception_type}" message={quoted_message} />\n', version)
+    body = f'<exception type="{exception_type}" message={quoted_message} />\n'
+    return _write_xml_packet(packet_kind, body, version)
 
 
 def write_properties_stream(properties: Mapping[str, str]) -> bytes:
-    """Write a stream of nothing but properties, as data sources are described."""
+    """Write a stream that has only properties, with which data sources are described."""
     return _write_stream_header(StreamFormat(properties=properties))
 
 
@@ -168,167 +173,183 @@ def write_stream(
     Parameters
     ----------
     segments
-        In the order of time.
+        Samples in the order of time.
     stream_format
-        How.
+        Format of the stream.
     no_data_message
-        What is said where there is no sample.
+        Message for a stream without samples.
     write_message
-        Words for an error that breaks off what has begun.
+        Writes the message for an error that ends the stream.
 
     Yields
     ------
-    pieces
+    chunks
         One for each batch.
     """
-    if stream_format.is_compressed:
-        packer = zlib.compressobj()
-    else:
-        packer = None
+    compressor = zlib.compressobj() if stream_format.is_compressed else None
     has_packets = False
     yield _write_stream_header(stream_format)
 
-    def compress(piece: bytes) -> bytes:
-        if packer is None:
-            return piece
-        return packer.compress(piece)
+    def compress(chunk: bytes) -> bytes:
+        if compressor is None:
+            return chunk
+        return compressor.compress(chunk)
 
     try:
-        for piece in _write_packets(segments, stream_format):
+        for chunk in _write_packets(segments, stream_format):
             has_packets = True
-            yield compress(piece)
+            yield compress(chunk)
         if not has_packets:
             yield compress(write_exception("NoDataInInterval", no_data_message, stream_format.version))
     except HvenError as error:
         if not has_packets:
             raise
         yield compress(write_exception("ServerError", write_message(error), stream_format.version))
-    if packer is not None:
-        yield packer.flush()
+    if compressor is not None:
+        yield compressor.flush()
 
 
 def _write_packets(segments: Iterable[Segment], stream_format: StreamFormat) -> Iterator[bytes]:
     packet_numbers: dict[Any, int] = {}
     number = 0
     for planes, rows in segments:
-        # das2C reads packets whose variables have the same axes: lines and lists of other tags have packets of their
-        # own
-        order = [item.source for item in planes]
-        groups: dict[Any, list[PacketPlane]] = {}
-        # a dataset of das 3.0 has the mean and the extremes of a variable together
-        for item in planes if stream_format.version == 2 else sorted(planes, key=lambda item: order.index(item.source)):
-            groups.setdefault((item.axis_values, item.axis_name, item.axis_unit), []).append(item)
+        groups = _group_planes(planes, stream_format.version)
         for times, values in rows:
-            piece = b""
-            for group in groups.values():
-                matrices = [item.select_values(values) for item in group]
-                key = (*group, *(item.dtype for item in matrices))
+            chunk = b""
+            for group in groups:
+                matrices = [plane.select_values(values) for plane in group]
+                key = (*group, *(matrix.dtype for matrix in matrices))
                 if key not in packet_numbers:
-                    packet_numbers = {} if number == _MAX_PACKET_TYPES else packet_numbers
-                    packet_numbers[key] = number = number % _MAX_PACKET_TYPES + 1
-                    sizes = [item.dtype.itemsize for item in matrices]
-                    body = (_describe_packet if stream_format.version == 2 else _describe_dataset)(
-                        group, sizes, stream_format, number
-                    )
-                    piece += _write_xml_packet("packet", body, stream_format.version, number)
-                piece += _write_samples(times, matrices, packet_numbers[key], stream_format)
-            yield piece
+                    if number == _MAX_PACKET_TYPES:
+                        packet_numbers = {}
+                    number = number % _MAX_PACKET_TYPES + 1
+                    packet_numbers[key] = number
+                    item_sizes = [matrix.dtype.itemsize for matrix in matrices]
+                    if stream_format.version == 2:
+                        body = _describe_packet(group, item_sizes, stream_format)
+                    else:
+                        body = _describe_dataset(group, item_sizes, stream_format, number)
+                    chunk += _write_xml_packet("packet", body, stream_format.version, number)
+                chunk += _write_samples(times, matrices, packet_numbers[key], stream_format)
+            yield chunk
+
+
+def _group_planes(planes: Sequence[PacketPlane], version: int) -> list[list[PacketPlane]]:
+    """Group planes by their axes: das2C reads packets whose variables have the same axes."""
+    ordered_planes = list(planes)
+    if version != 2:  # a dataset of das 3.0 has the mean and the extremes of a variable together
+        sources = [plane.source for plane in planes]
+        ordered_planes.sort(key=lambda plane: sources.index(plane.source))
+    groups: dict[Any, list[PacketPlane]] = {}
+    for plane in ordered_planes:
+        groups.setdefault((plane.axis_values, plane.axis_name, plane.axis_unit), []).append(plane)
+    return list(groups.values())
 
 
 def _write_samples(times: npt.NDArray[Any], matrices: list[Numbers], number: int, stream_format: StreamFormat) -> bytes:
-    """Write samples behind their tag: ``:01:`` or ``|Pd|1|24|``."""
-    parts = [
-        np.where(np.isnan(part_matrix), np.array(FILL_VALUE, part_matrix.dtype), part_matrix)
-        for part_matrix in matrices
-    ]
-    nanos = None
+    """Write samples after their tag: ``:01:`` or ``|Pd|1|24|``."""
+    parts: list[Any] = [np.where(np.isnan(matrix), np.array(FILL_VALUE, matrix.dtype), matrix) for matrix in matrices]
+    nanoseconds = None
     if times.dtype.kind == "M":
-        times, nanos = np.divmod(times.astype(np.int64), 1000)
-    if stream_format.is_text:  # each with a space behind it
-        stamped = (
-            write_times(times, stream_format.stamp, extra_nanoseconds=nanos).view(np.uint8).reshape(len(times), -1)
-        )
-        stamped[:, -1] = 32
-        parts = [stamped, *map(_write_numbers, parts)]
+        times, nanoseconds = np.divmod(times.astype(np.int64), 1000)
+    if stream_format.is_text:  # each with a space after it
+        time_texts = write_times(times, stream_format.stamp, extra_nanoseconds=nanoseconds)
+        time_characters = time_texts.view(np.uint8).reshape(len(times), -1)
+        time_characters[:, -1] = ord(" ")
+        parts = [time_characters, *map(_write_numbers, parts)]
     else:
-        parts = [((times - US2000_EPOCH_MICROSECONDS) + (0.0 if nanos is None else nanos / 1000))[:, None], *parts]
-    kinds = [
-        (f"p{at}", part_matrix.dtype.newbyteorder("<"), part_matrix.shape[1:]) for at, part_matrix in enumerate(parts)
-    ]
-    tag = _PACKET_TAGS[stream_format.version]["data"].format(number=number, size=np.dtype(kinds).itemsize).encode()
-    rows = np.empty(len(times), [("tag", f"S{len(tag)}"), *kinds])
-    rows["tag"] = tag
-    for (name, *_), part in zip(kinds, parts, strict=True):
-        rows[name] = part
-    if stream_format.is_text:  # the last of all begins a new line
-        last = rows[kinds[-1][0]][:, -1]
-        last[last == 32] = 10  # a number of 24 characters leaves no room
-    return rows.tobytes()
+        fraction = 0.0 if nanoseconds is None else nanoseconds / 1000
+        microseconds = (times - US2000_EPOCH_MICROSECONDS) + fraction
+        parts.insert(0, microseconds[:, None])
+    fields = [(f"p{index}", part.dtype.newbyteorder("<"), part.shape[1:]) for index, part in enumerate(parts)]
+    tag_template = _PACKET_TAGS[stream_format.version]["data"]
+    tag = tag_template.format(number=number, size=np.dtype(fields).itemsize).encode()
+    records = np.empty(len(times), [("tag", f"S{len(tag)}"), *fields])
+    records["tag"] = tag
+    for (name, *_), part in zip(fields, parts, strict=True):
+        records[name] = part
+    if stream_format.is_text:  # the last space becomes a line feed
+        last_characters = records[fields[-1][0]][:, -1]
+        last_characters[last_characters == ord(" ")] = ord("\n")  # a number of 24 characters has no space
+    return records.tobytes()
 
 
 def _write_numbers(values: Numbers) -> Numbers:
-    """Write numbers in as few digits as say the same number, right-aligned, a space behind each if there is room.
+    """Write numbers with the fewest digits that identify them, right-aligned, with a space after each if it fits.
 
-    Bytes of shape (rows, characters).
+    Returns
+    -------
+    characters
+        Bytes of shape (rows, characters).
     """
     width = NUMBER_CHARACTERS[values.dtype.itemsize]
     numbers = np.ascontiguousarray(values).ravel()
     texts = pa.array(numbers).cast(pa.string())
-    long = np.asarray(pc.greater_equal(pc.binary_length(texts), width))
-    if long.any():  # -0.0000048065704427339955: with an exponent none has more than 24 characters
-        texts = pc.replace_with_mask(texts, pa.array(long), pa.array(numbers[long].astype("S32").astype(str)))
-    texts = pc.utf8_rpad(pc.utf8_lpad(texts, width - 1), width)  # one of 24 characters has no space behind it
+    is_long = np.asarray(pc.greater_equal(pc.binary_length(texts), width))
+    if is_long.any():  # -0.0000048065704427339955: with an exponent no number has more than 24 characters
+        short_texts = numbers[is_long].astype("S32").astype(str)
+        texts = pc.replace_with_mask(texts, pa.array(is_long), pa.array(short_texts))
+    texts = pc.utf8_rpad(pc.utf8_lpad(texts, width - 1), width)  # a number of 24 characters has no space after it
     return np.frombuffer(literal.view_bytes(texts), np.uint8).reshape(len(values), -1)
 
 
 def _write_xml_packet(packet_kind: str, body: str, version: int, number: int = 0) -> bytes:
     """Write a packet of XML."""
-    raw = body.encode()
-    return _PACKET_TAGS[version][packet_kind].format(number=number, size=len(raw)).encode() + raw
+    body_bytes = body.encode()
+    tag = _PACKET_TAGS[version][packet_kind].format(number=number, size=len(body_bytes))
+    return tag.encode() + body_bytes
 
 
 def _write_stream_header(stream_format: StreamFormat) -> bytes:
     properties_text = _write_properties(stream_format.properties, stream_format.version)
-    packed = ' compression="deflate"' if stream_format.is_compressed else ""
+    attributes = 'type="das-basic-stream" version="3.0"'
     if stream_format.version == 2:
-        head = f'version="2.2"{packed}'
-    else:
-        head = 'type="das-basic-stream" version="3.0"'
-    return _write_xml_packet("stream", f"<stream {head}>\n{properties_text}</stream>\n", stream_format.version)
+        attributes = 'version="2.2"'
+        if stream_format.is_compressed:
+            attributes += ' compression="deflate"'
+    body = f"<stream {attributes}>\n{properties_text}</stream>\n"
+    return _write_xml_packet("stream", body, stream_format.version)
 
 
 def _write_properties(properties: Mapping[str, str], version: int) -> str:
     """Write properties: attributes with their type before the name in version 2, elements in das 3.0."""
     lines = []
     for name, text in properties.items():
-        kind, _, plain = name.rpartition(":")
+        if not text:
+            continue
         value = " ".join(text.split())
         if version == 2:
             lines.append(f"    {name}={quoteattr(value)}\n")
-            continue
-        if kind[:5] == "Datum":
-            value, _, unit = value.rpartition(" ")
         else:
-            value, _, unit = (value, "", "")
-        if kind:
-            typed = f' type="{_PROPERTY_TYPES[kind if unit != "UTC" else "TimeRange"]}"'
-        else:
-            typed = ""
-        typed += f" units={quoteattr(unit)}" if unit else ""
-        lines.append(f"    <p name={quoteattr(plain)}{typed}>{escape(value)}</p>\n")
-    inside = "".join(line for line, text in zip(lines, properties.values(), strict=True) if text)
+            lines.append(_write_property_element(name, value))
+    content = "".join(lines)
     if version == 2:
-        return f"  <properties\n{inside}  />\n"
-    return f"  <properties>\n{inside}  </properties>\n"
+        return f"  <properties\n{content}  />\n"
+    return f"  <properties>\n{content}  </properties>\n"
+
+
+def _write_property_element(name: str, value: str) -> str:
+    """Write a property of das 3.0; the unit of a datum becomes an attribute."""
+    kind, _, plain_name = name.rpartition(":")
+    unit = ""
+    if kind.startswith("Datum"):
+        value, _, unit = value.rpartition(" ")
+    attributes = f"name={quoteattr(plain_name)}"
+    if kind:
+        value_type = _PROPERTY_TYPES["TimeRange" if unit == "UTC" else kind]
+        attributes += f' type="{value_type}"'
+    if unit:
+        attributes += f" units={quoteattr(unit)}"
+    return f"    <p {attributes}>{escape(value)}</p>\n"
 
 
 def format_units(text: str | None) -> str:
-    """Write units with spaces between them, as das2 has it: ``V**2 m**-2 Hz**-1``."""
+    """Write units separated by spaces, as das2 has them: ``V**2 m**-2 Hz**-1``."""
     return _UNIT_SEPARATOR_PATTERN.sub(" ", text or "")
 
 
 def make_identifier(name: str) -> str:
-    """Write a name as das2C takes it: at most 63 ASCII letters, digits and underscores, no digit at the beginning."""
+    """Convert a name to one that das2C accepts: at most 63 ASCII letters, digits and underscores, no digit first."""
     plain = _NON_IDENTIFIER_PATTERN.sub("_", name).strip("_") or "variable"
     if plain[0].isdigit():
         return f"v{plain}"[:63]
@@ -339,39 +360,37 @@ def _format_axis_values(axis_values: Iterable[float], separator: str) -> str:
     return separator.join(f"{axis_value:.9g}" for axis_value in axis_values)
 
 
-def _describe_packet(
-    planes: Sequence[PacketPlane], item_sizes: Sequence[int], stream_format: StreamFormat, _: int
-) -> str:
+def _describe_packet(planes: Sequence[PacketPlane], item_sizes: Sequence[int], stream_format: StreamFormat) -> str:
     """Describe a packet type of version 2."""
-    text = stream_format.is_text
-    lines = [f'type="time{stream_format.stamp}" units="UTC"' if text else 'type="little_endian_real8" units="us2000"']
-    for plane, size in zip(planes, item_sizes, strict=True):
+    time_attributes = 'type="little_endian_real8" units="us2000"'
+    if stream_format.is_text:
+        time_attributes = f'type="time{stream_format.stamp}" units="UTC"'
+    elements = []
+    for plane, item_size in zip(planes, item_sizes, strict=True):
         letter = "y" if plane.axis_values is None else "z"
-        properties_text = _write_properties(
-            {
-                "double:fill": f"{FILL_VALUE:g}",
-                f"{letter}Label": plane.label,
-                f"{letter}Summary": plane.summary,
-                "source": plane.source,
-                "operation": plane.operation,
-            },
-            2,
-        )
-        head = (
-            f"name={quoteattr(plane.name)} "
-            f'type="{f"ascii{NUMBER_CHARACTERS[size]}" if text else f"little_endian_real{size}"}"'
-        )
+        properties = {
+            "double:fill": f"{FILL_VALUE:g}",
+            f"{letter}Label": plane.label,
+            f"{letter}Summary": plane.summary,
+            "source": plane.source,
+            "operation": plane.operation,
+        }
+        properties_text = _write_properties(properties, 2)
+        value_type = f"little_endian_real{item_size}"
+        if stream_format.is_text:
+            value_type = f"ascii{NUMBER_CHARACTERS[item_size]}"
+        attributes = f'name={quoteattr(plane.name)} type="{value_type}"'
         unit = quoteattr(format_units(plane.unit))
-        tag_unit = quoteattr(format_units(plane.axis_unit))
         if plane.axis_values is None:
-            lines.append(f"  <y {head} units={unit}>\n{properties_text}  </y>\n")
+            elements.append(f"  <y {attributes} units={unit}>\n{properties_text}  </y>\n")
         else:
-            scan_attributes = (
-                f'nitems="{len(plane.axis_values)}" zUnits={unit} yUnits={tag_unit} '
+            axis_unit = quoteattr(format_units(plane.axis_unit))
+            attributes += (
+                f' nitems="{len(plane.axis_values)}" zUnits={unit} yUnits={axis_unit} '
                 f'yTags="{_format_axis_values(plane.axis_values, ", ")}"'
             )
-            lines.append(f"  <yscan {head} {scan_attributes}>\n{properties_text}  </yscan>\n")
-    return f"<packet>\n  <x {lines[0]}></x>\n{''.join(lines[1:])}</packet>\n"
+            elements.append(f"  <yscan {attributes}>\n{properties_text}  </yscan>\n")
+    return f"<packet>\n  <x {time_attributes}></x>\n{''.join(elements)}</packet>\n"
 
 
 def _describe_dataset(
@@ -379,52 +398,61 @@ def _describe_dataset(
 ) -> str:
     """Describe a dataset of das 3.0: time, the axis of the elements, and the variables.
 
-    A reduced one has mean and extremes.
+    A reduced variable has its mean and extremes.
     """
-    tags = planes[0].axis_values
-    axis = quoteattr(make_identifier(planes[0].axis_name))
-    items = len(tags or (0,))
-    if tags is None:
-        index_suffix, time = ("", "*")
-    else:
-        index_suffix, time = (f";{items}", "*;-")
-    text = stream_format.is_text
-    if text:
-        coding, stamp, unit = ("utf8", stream_format.stamp, "UTC")
-    else:
-        coding, stamp, unit = ("LEreal", 8, "us2000")
-    lines = [
-        f"""<dataset name="samples{number}" rank="{2 if index_suffix else 1}" index="*{index_suffix}">
+    axis_values = planes[0].axis_values
+    rank = 1
+    value_index = "*"
+    time_index = "*"
+    element_count = 1
+    if axis_values is not None:
+        rank = 2
+        element_count = len(axis_values)
+        value_index = f"*;{element_count}"
+        time_index = "*;-"
+    encoding, time_bytes, time_unit = ("LEreal", 8, "us2000")
+    if stream_format.is_text:
+        encoding, time_bytes, time_unit = ("utf8", stream_format.stamp, "UTC")
+    elements = [
+        f"""<dataset name="samples{number}" rank="{rank}" index="{value_index}">
   <coord physDim="time" name="time" axis="x">
-    <scalar use="center" semantic="datetime" index="{time}" units="{unit}">
-      <packet numItems="1" itemBytes="{stamp}" encoding="{coding}" />
+    <scalar use="center" semantic="datetime" index="{time_index}" units="{time_unit}">
+      <packet numItems="1" itemBytes="{time_bytes}" encoding="{encoding}" />
     </scalar>
   </coord>
 """
     ]
-    if tags is not None:
-        lines.append(
-            f"""  <coord physDim={axis} name={axis} axis="y">
-{_write_properties({"label": planes[0].axis_name}, 3)}    <scalar use="center" semantic="real" index="-{index_suffix}" units={quoteattr(format_units(planes[0].axis_unit))}>
-      <values>{_format_axis_values(tags, " ")}</values>
-    </scalar>
-  </coord>
-"""
-        )
-    for name, group in groupby(
-        zip(planes, item_sizes, strict=True), lambda each: quoteattr(each[0].source or each[0].name)
-    ):
-        for at, (plane, size) in enumerate(group):
-            if not at:
-                properties_text = _write_properties(
-                    {"label": plane.label, "summary": plane.summary, "operation": plane.operation}, 3
-                )
-                lines.append(f"  <data physDim={name} name={name}>\n{properties_text}")
-            lines.append(
-                f"""    <scalar use="{_VALUE_USES[plane.operation]}" semantic="real" index="*{index_suffix}" units={quoteattr(format_units(plane.unit))}>
-      <packet numItems="{items}" itemBytes="{NUMBER_CHARACTERS[size] if text else size}" encoding="{coding}" fill="{FILL_VALUE:g}" />
+    if axis_values is not None:
+        elements.append(_describe_axis(planes[0], axis_values))
+    sized_planes = zip(planes, item_sizes, strict=True)
+    for variable, group in groupby(sized_planes, lambda sized_plane: sized_plane[0].source or sized_plane[0].name):
+        for index, (plane, item_size) in enumerate(group):
+            if index == 0:
+                quoted_name = quoteattr(variable)
+                properties = {"label": plane.label, "summary": plane.summary, "operation": plane.operation}
+                properties_text = _write_properties(properties, 3)
+                elements.append(f"  <data physDim={quoted_name} name={quoted_name}>\n{properties_text}")
+            use = _VALUE_USES[plane.operation]
+            unit = quoteattr(format_units(plane.unit))
+            item_bytes = NUMBER_CHARACTERS[item_size] if stream_format.is_text else item_size
+            elements.append(
+                f"""    <scalar use="{use}" semantic="real" index="{value_index}" units={unit}>
+      <packet numItems="{element_count}" itemBytes="{item_bytes}" encoding="{encoding}" fill="{FILL_VALUE:g}" />
     </scalar>
 """
             )
-        lines.append("  </data>\n")
-    return "".join(lines) + "</dataset>\n"
+        elements.append("  </data>\n")
+    return "".join(elements) + "</dataset>\n"
+
+
+def _describe_axis(plane: PacketPlane, axis_values: Sequence[float]) -> str:
+    """Describe the axis of the elements of a dataset of das 3.0."""
+    name = quoteattr(make_identifier(plane.axis_name))
+    properties_text = _write_properties({"label": plane.axis_name}, 3)
+    unit = quoteattr(format_units(plane.axis_unit))
+    return f"""  <coord physDim={name} name={name} axis="y">
+{properties_text}    <scalar use="center" semantic="real" index="-;{len(axis_values)}" units={unit}>
+      <values>{_format_axis_values(axis_values, " ")}</values>
+    </scalar>
+  </coord>
+"""

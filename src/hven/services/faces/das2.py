@@ -1,14 +1,14 @@
-"""das2 2.2: the server at ``/das2/server`` with its list, its descriptions and its streams, reduced to the resolution that is asked for.
+"""das2 2.2: the server at ``/das2/server`` with its list, descriptions and streams, reduced to a requested resolution.
 
-The names of das2 2.3 and of the servers that came later are understood as well, and nodes of the federated catalogue
-stand at ``/das2/catalog.json``. What is wrong is said in a packet of the stream, as das2's own servers do; an interval
-without samples is no error of HTTP.
+The parameter names of das2 2.3 and of later servers are accepted as well, and nodes of the federated catalogue are at
+``/das2/catalog.json``. Errors are packets of the stream, as das2's own servers send them; an interval without samples
+is no HTTP error.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 from string import Template
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
@@ -41,11 +41,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
+    from hven.model.errors import HvenError
     from hven.model.table import LinkTemplate, ParameterBins, Schema, Table
     from hven.services.series import DataSet, SampleParameter
     from hven.site import PublishedState, PublishedTable
 
-# other name -> that of das2 2.2: of 2.3, of its longer forms, of das 3.0
+# names of das2 2.3, of its longer forms and of das 3.0 -> name of das2 2.2
 PARAMETER_ALIASES = {
     "time.min": "start_time",
     "reader.x.min": "start_time",
@@ -63,7 +64,7 @@ PARAMETER_ALIASES = {
     "encoder.ascii": "ascii",
 }
 TRUE_WORDS = {"true", "1", "yes", "t"}
-MAX_LINE_ELEMENTS = 16  # elements of an array without bins that are shown as so many lines
+MAX_LINE_ELEMENTS = 16  # elements of an array without bins that are shown as lines
 EXAMPLE_SAMPLES = 2_000  # samples of an example, about
 CACHE_HEADERS = {"cache-control": "no-cache", "vary": "authorization, cookie, host", "access-control-allow-origin": "*"}
 TEXT_HEADERS = {**CACHE_HEADERS, "content-type": "text/plain; charset=utf-8"}
@@ -79,13 +80,16 @@ PEERS_TEMPLATE = """<?xml version="1.0" encoding="UTF-8"?>
   </peers>
 </das2server>
 """
-CATALOG_TEMPLATE = """{"type": "Catalog", "version": "0.4", "name": $name, "title": $title, "separator": "/", "catalog": $inside}
+CATALOG_TEMPLATE = """\
+{"type": "Catalog", "version": "0.4", "name": $name, "title": $title, "separator": "/", \
+"catalog": $inside}
 """
 COLLECTION_TEMPLATE = """{
   "type": "Collection", "version": "0.4", "name": $name, "title": $title, "description": $about,
   "coordinates": $axes,
   "data": $data, "tech_contacts": [{"name": $contact}],
-  "sources": {"das2": {"type": "HttpStreamSrc", "convention": "das2/2.2", "name": "das2/2.2 Source", "urls": [$source]}}
+  "sources": {"das2": {"type": "HttpStreamSrc", "convention": "das2/2.2", "name": "das2/2.2 Source", \
+"urls": [$source]}}
 }
 """
 SOURCE_TEMPLATE = """{
@@ -109,15 +113,18 @@ SOURCE_TEMPLATE = """{
           "min": {"label": "Minimum", "value": null, "set": {"param": "start_time", "required": true}},
           "max": {"label": "Maximum", "value": null, "set": {"param": "end_time", "required": true}},
           "units": {"value": "UTC"},
-          "res": {"label": "Resolution", "value": null, "set": {"param": "resolution", "required": false}, "units": "s"}
+          "res": {"label": "Resolution", "value": null, "set": {"param": "resolution", "required": false}, \
+"units": "s"}
         },
         "validRange": [$min, $max]
       }
     },
     "data": $data,
-    "examples": [{"label": "The last samples", "settings": {"coords/time/props/min": $from, "coords/time/props/max": $to}}],
+    "examples": [{"label": "The last samples", "settings": {"coords/time/props/min": $from, \
+"coords/time/props/max": $to}}],
     "formats": {
-      "das": {"label": "das stream", "mimeTypes": ["application/vnd.das2.das2stream", "text/vnd.das2.das2stream", "application/vnd.das.stream"]}
+      "das": {"label": "das stream", "mimeTypes": ["application/vnd.das2.das2stream", \
+"text/vnd.das2.das2stream", "application/vnd.das.stream"]}
     }
   }
 }
@@ -126,26 +133,23 @@ EXCEPTION_TYPES = {400: "IllegalArgument", 404: "NoSuchDataSource", 401: "Unauth
 
 
 def _respond_to_error(request: Request, error: Exception) -> Response:
-    """Say what is wrong as das2 has it."""
+    """Answer an error as das2 has it."""
     status = services.find_http_status(error)
-    word = EXCEPTION_TYPES.get(status, "IllegalArgument" if isinstance(error, UserError) else "ServerError")
-    request_id = services.get_request_id(request)
-    body = streams.write_exception(word, services.write_error_message(error, request_id), packet_kind="stream")
-    error_headers = services.build_error_headers(error)
-    return Response(
-        body,
-        status,
-        {
-            **error_headers,
-            **CACHE_HEADERS,
-            "cache-control": "no-store",
-            "content-type": STREAM_MEDIA_TYPE,
-        },
-    )
+    default_type = "IllegalArgument" if isinstance(error, UserError) else "ServerError"
+    exception_type = EXCEPTION_TYPES.get(status, default_type)
+    message = services.write_error_message(error, services.get_request_id(request))
+    body = streams.write_exception(exception_type, message, packet_kind="stream")
+    headers = {
+        **services.build_error_headers(error),
+        **CACHE_HEADERS,
+        "cache-control": "no-store",
+        "content-type": STREAM_MEDIA_TYPE,
+    }
+    return Response(body, status, headers)
 
 
 def _parse_query(request: Request) -> dict[str, str]:
-    """Read a query, whose parts may be set off by semicolons; of a name that comes twice the first counts."""
+    """Parse a query, whose parts may be separated by semicolons; of a repeated name, the first value counts."""
     raw = request.scope.get("query_string", b"").replace(b";", b"&").decode("utf-8", "replace")
     try:
         pairs = parse_qsl(raw, keep_blank_values=True, max_num_fields=100)
@@ -164,7 +168,7 @@ class _Das2Request(series.SeriesRequest):
 
     @cached_property
     def data_sets(self) -> dict[str, DataSet]:
-        """By path: those that have something to show."""
+        """The reader's data sets by path; those that have something to show."""
         return {
             data_set.series.path: data_set
             for data_set in super().data_sets.values()
@@ -179,15 +183,16 @@ class _Das2Request(series.SeriesRequest):
 
 
 def _is_streamable(parameter: SampleParameter) -> bool:
-    """Return whether das2 has packets for it: numbers, lists of numbers, and a few of such lists."""
-    return parameter.value_kind in {"double", "integer"} and (
-        len(parameter.dimensions) < 2
-        or (len(parameter.dimensions) == 2 and parameter.dimensions[0] <= MAX_LINE_ELEMENTS)
-    )
+    """Return whether das2 has packets for a parameter: numbers, lists of numbers, and a few such lists."""
+    if parameter.value_kind not in {"double", "integer"}:
+        return False
+    if len(parameter.dimensions) == 2:
+        return parameter.dimensions[0] <= MAX_LINE_ELEMENTS
+    return len(parameter.dimensions) < 2
 
 
 def _format_time(instant: int) -> str:
-    """Write a time with the digits that it needs."""
+    """Write a time with as many digits as it needs."""
     text = series.format_instant(instant)[:-1]
     if text.endswith(".000000"):
         return text[:19]
@@ -201,126 +206,134 @@ def _format_time_range(start: int, stop: int) -> str:
 
 
 def _get_title(data_set: DataSet) -> str:
-    return " ".join((data_set.series.title or data_set.table.title or data_set.id).split())
+    title = data_set.series.title or data_set.table.title or data_set.id
+    return " ".join(title.split())
 
 
 def _describe_source(das2_request: _Das2Request, data_set: DataSet) -> dict[str, Any]:
-    """Collect what documents tell of a data source."""
-    span = das2_request.find_time_extent(data_set)
+    """Collect the values of documents that describe a data source."""
+    extent = das2_request.find_time_extent(data_set)
     resource = data_set.published.resource
     settings = das2_request.settings
-    description_text = (
-        data_set.series.description or data_set.table.description or (resource.description if resource else None)
-    )
-    contact = resource.contact if resource else None
-    address = quote(data_set.series.path)
-    streamable = [each for each in data_set.parameters if _is_streamable(each)]
+    description = data_set.series.description or data_set.table.description
+    contact_name = None
+    contact_email = None
+    if resource is not None:
+        description = description or resource.description
+        if resource.contact is not None:
+            contact_name = resource.contact.name
+            contact_email = resource.contact.email
+    path = quote(data_set.series.path)
+    streamable = [parameter for parameter in data_set.parameters if _is_streamable(parameter)]
     source_values: dict[str, Any] = {
         "name": data_set.series.path.rpartition("/")[2],
         "title": _get_title(data_set),
-        "about": " ".join((description_text or "").split()),
+        "about": " ".join((description or "").split()),
         "min": None,
         "max": None,
         "from": None,
         "to": None,
-        "contact": (contact.name if contact else None) or settings.contact_name or settings.title or settings.name,
-        "email": (contact.email if contact else None) or settings.contact_email or "",
-        "source": f"{das2_request.url}/source/{address}.json",
-        "server": f"{das2_request.url}/server?server=dataset&dataset={address}",
-        "axes": {
-            plane.axis_name.lower(): {"name": plane.axis_name, "units": streams.format_units(plane.axis_unit)}
-            for plane in _build_planes(streamable, {})
-            if plane.axis_values
-        },
-        "data": {
-            each.name: {
-                "name": each.name,
-                "label": each.column.label or each.name,
-                "title": each.column.description,
-                "units": streams.format_units(each.column.unit),
-                "props": {},
-            }
-            for each in streamable
-        },
-        "flags": {each.name: {"value": each.name} for each in streamable},
+        "contact": contact_name or settings.contact_name or settings.title or settings.name,
+        "email": contact_email or settings.contact_email or "",
+        "source": f"{das2_request.url}/source/{path}.json",
+        "server": f"{das2_request.url}/server?server=dataset&dataset={path}",
+        "data": {parameter.name: _describe_variable(parameter) for parameter in streamable},
+        "flags": {parameter.name: {"value": parameter.name} for parameter in streamable},
     }
-    if span.start is not None and span.stop is not None:  # an example: the last samples, from a whole second on
-        stop = -(-span.stop // SECOND_MICROSECONDS) * SECOND_MICROSECONDS
-        low = max(
-            span.start,
-            (stop - int(EXAMPLE_SAMPLES * pyramids.estimate_cadence(data_set, span)))
-            // SECOND_MICROSECONDS
-            * SECOND_MICROSECONDS,
-        )
-        moments = (span.start, span.stop, low, stop)
-        source_values |= zip(("min", "max", "from", "to"), map(_format_time, moments), strict=True)
-    time = {
-        "name": data_set.time.name,
-        "units": "UTC",
-        "valid_min": source_values["min"],
-        "valid_max": source_values["max"],
+    if extent.start is not None and extent.stop is not None:
+        # the example has the last samples, and begins and ends with whole seconds
+        stop = -(-extent.stop // SECOND_MICROSECONDS) * SECOND_MICROSECONDS
+        example_span = int(EXAMPLE_SAMPLES * pyramids.estimate_cadence(data_set, extent))
+        example_start = (stop - example_span) // SECOND_MICROSECONDS * SECOND_MICROSECONDS
+        source_values |= {
+            "min": _format_time(extent.start),
+            "max": _format_time(extent.stop),
+            "from": _format_time(max(extent.start, example_start)),
+            "to": _format_time(stop),
+        }
+    axes: dict[str, Any] = {
+        "time": {
+            "name": data_set.time.name,
+            "units": "UTC",
+            "valid_min": source_values["min"],
+            "valid_max": source_values["max"],
+        }
     }
-    return source_values | {"axes": {"time": time, **source_values["axes"]}}
+    for plane in _build_planes(streamable, {}):
+        if plane.axis_values:
+            axis = {"name": plane.axis_name, "units": streams.format_units(plane.axis_unit)}
+            axes[plane.axis_name.lower()] = axis
+    source_values["axes"] = axes
+    return source_values
+
+
+def _describe_variable(parameter: SampleParameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "label": parameter.column.label or parameter.name,
+        "title": parameter.column.description,
+        "units": streams.format_units(parameter.column.unit),
+        "props": {},
+    }
 
 
 def _answer_json_template(template: str, values: Mapping[str, Any]) -> Response:
-    """Answer with JSON: each name behind a $ becomes what is told."""
-    body = Template(template).substitute({name: orjson.dumps(each).decode() for name, each in values.items()})
+    """Answer with a template in which each ``$name`` is replaced by its value as JSON."""
+    json_values = {name: orjson.dumps(value).decode() for name, value in values.items()}
+    body = Template(template).substitute(json_values)
     return Response(body, headers={**CACHE_HEADERS, "content-type": "application/json"})
 
 
 def _answer_list(das2_request: _Das2Request, params: Mapping[str, str]) -> Response:
-    """List directories and data sources, one a line: with their titles, as das2's server has it."""
+    """List directories and data sources with their titles, one a line, as das2's server does."""
     lines = set()
     for path, data_set in das2_request.data_sets.items():
         if params["server"] == "list" or das2_request.find_time_extent(data_set).start is not None:
-            lines |= {f"{path[: at + 1]}\r\n" for at, letter in enumerate(path) if letter == "/"}
+            lines |= {f"{path[: index + 1]}\r\n" for index, letter in enumerate(path) if letter == "/"}
             lines.add(f"{path}|{_get_title(data_set)}\r\n")
     return Response("".join(sorted(lines)), headers=TEXT_HEADERS)
 
 
 def _answer_dsdf(das2_request: _Das2Request, params: Mapping[str, str]) -> Response:
-    """Describe a data source: a stream of nothing but properties."""
+    """Describe a data source as a stream that has only properties."""
     data_set = das2_request.require_data_set(params.get("dataset", ""))
     source_values = _describe_source(das2_request, data_set)
-    omitted_names = ", ".join(each.name for each in data_set.parameters if not _is_streamable(each))
-    items = {
-        f"item_{at:02d}": f"{name} | {each['title'] or name}"
-        for at, (name, each) in enumerate(source_values["data"].items())
-        if at < 100
-    }
+    contact = source_values["contact"]
+    if source_values["email"]:
+        contact = f"{contact} <{source_values['email']}>"
+    valid_range = ""
+    example_range = ""
+    if source_values["min"]:
+        valid_range = f"{source_values['min']} to {source_values['max']} UTC"
+        example_range = f"{source_values['from']} to {source_values['to']} UTC | the last samples"
+    variables = source_values["data"]
     source_properties = {
         "description": source_values["title"],
         "title": source_values["title"],
         "das2Stream": "1",
         "server": f"{das2_request.url}/server",
         "summary": source_values["about"],
-        "techContact": f"{source_values['contact']} <{source_values['email']}>"
-        if source_values["email"]
-        else source_values["contact"],
-        "validRange": f"{source_values['min']} to {source_values['max']} UTC" if source_values["min"] else "",
-        "exampleRange_00": f"{source_values['from']} to {source_values['to']} UTC | the last samples"
-        if source_values["min"]
-        else "",
-        **items,
-        "param_00": f"{next(iter(source_values['data']))} | names of variables with commas between; else all"
-        if len(items) > 1
-        else "",
-        "note": f"not in streams, for they are texts or tables: {omitted_names}" if omitted_names else "",
+        "techContact": contact,
+        "validRange": valid_range,
+        "exampleRange_00": example_range,
     }
-    return Response(
-        streams.write_properties_stream(source_properties), headers={**CACHE_HEADERS, "content-type": STREAM_MEDIA_TYPE}
-    )
+    for index, (name, variable) in enumerate(islice(variables.items(), 100)):
+        source_properties[f"item_{index:02d}"] = f"{name} | {variable['title'] or name}"
+    if len(variables) > 1:
+        source_properties["param_00"] = f"{next(iter(variables))} | names of variables with commas between; else all"
+    omitted_names = [parameter.name for parameter in data_set.parameters if not _is_streamable(parameter)]
+    if omitted_names:
+        source_properties["note"] = f"not in streams, for they are texts or tables: {', '.join(omitted_names)}"
+    body = streams.write_properties_stream(source_properties)
+    return Response(body, headers={**CACHE_HEADERS, "content-type": STREAM_MEDIA_TYPE})
 
 
 def _answer_peers(das2_request: _Das2Request, _: Mapping[str, str]) -> Response:
-    """Name the servers that this one knows of: itself."""
-    peer_values = (
-        das2_request.settings.name,
-        f"{das2_request.url}/server",
-        das2_request.settings.description or das2_request.settings.title,
-    )
-    body = PEERS_TEMPLATE.format(*(escape(each or das2_request.settings.name) for each in peer_values))
+    """Name the servers that this one knows: itself."""
+    settings = das2_request.settings
+    description = settings.description or settings.title or settings.name
+    peer_values = (settings.name, f"{das2_request.url}/server", description)
+    body = PEERS_TEMPLATE.format(*map(escape, peer_values))
     return Response(body, headers={**CACHE_HEADERS, "content-type": "text/xml; charset=utf-8"})
 
 
@@ -331,10 +344,12 @@ def _answer_logo(das2_request: _Das2Request, _: Mapping[str, str]) -> Response:
 
 
 def _answer_help(das2_request: _Das2Request, params: Mapping[str, str]) -> Response:
-    """Say whose server it is, and what it may be asked."""
-    name = f"{das2_request.settings.title or das2_request.settings.name}\r\n"
-    request_urls = "".join(f"{das2_request.url}/server?server={each}\r\n" for each in SERVER_REQUESTS if each)
-    return Response(name if params.get("server") else f"das2 server of {name}\r\n{request_urls}", headers=TEXT_HEADERS)
+    """Name the server, and list its requests."""
+    text = f"{das2_request.settings.title or das2_request.settings.name}\r\n"
+    if not params.get("server"):
+        request_urls = [f"{das2_request.url}/server?server={name}\r\n" for name in SERVER_REQUESTS if name]
+        text = f"das2 server of {text}\r\n{''.join(request_urls)}"
+    return Response(text, headers=TEXT_HEADERS)
 
 
 def _build_param_error(name: str, message: str, remedy: str) -> ParamError:
@@ -342,7 +357,7 @@ def _build_param_error(name: str, message: str, remedy: str) -> ParamError:
 
 
 def _parse_time(params: Mapping[str, str], name: str) -> int:
-    """Read a time, as strictly as ISO 8601 or with a space between date and clock."""
+    """Parse a time, in ISO 8601 or with a space between date and clock."""
     text = params.get(name, "").upper().removesuffix("UTC").replace("T", " ")
     try:
         return series.parse_microseconds("T".join(text.split()))
@@ -351,43 +366,39 @@ def _parse_time(params: Mapping[str, str], name: str) -> int:
 
 
 def _parse_resolution(params: Mapping[str, str], cadence_microseconds: float) -> int | None:
-    """Read the resolution, the seconds that may lie between two samples: how wide bins are; None.
-
-    Samples as they are.
-    """
+    """Parse the resolution, the seconds between two samples, and choose the width of bins for it; None: no bins."""
     text = params.get("resolution", "").lower()
-    try:
-        if text in {"", "intrin", "intrinsic"}:
-            resolution_seconds = 0.0
-        else:
+    resolution_seconds = 0.0
+    if text not in {"", "intrin", "intrinsic"}:
+        try:
             resolution_seconds = float(text.removesuffix("s"))
-    except ValueError:
-        resolution_seconds = -1.0
+        except ValueError:
+            resolution_seconds = -1.0
     if not 0 <= resolution_seconds < 1e12:
         raise _build_param_error("resolution", "is no number of seconds", "write 60, or leave it out")
     return reductions.choose_bin_width(int(resolution_seconds * SECOND_MICROSECONDS), cadence_microseconds)
 
 
 def _choose_parameters(data_set: DataSet, params: Mapping[str, str]) -> list[SampleParameter]:
-    streamable = {each.name: each for each in data_set.parameters if _is_streamable(each)}
+    streamable = {parameter.name: parameter for parameter in data_set.parameters if _is_streamable(parameter)}
     requested_names = params.get("params", "").replace(",", " ").split() or streamable
     if not streamable.keys() >= {*requested_names}:
         raise _build_param_error(
             "params", "names what this data source does not have", f"it has {', '.join(streamable)[:500]}"
         )
-    return [each for name, each in streamable.items() if name in requested_names]
+    return [parameter for name, parameter in streamable.items() if name in requested_names]
 
 
 def _parse_stream_format(params: Mapping[str, str]) -> StreamFormat:
-    version, serial = (
-        params.get(f"format.{name}") or usual for name, usual in (("version", "2"), ("serial", "binary"))
-    )
-    if version not in {"2", "3", "2.2", "3.0"} or serial not in {"binary", "text"}:
+    version = params.get("format.version") or "2"
+    serialization = params.get("format.serial") or "binary"
+    if version not in {"2", "3", "2.2", "3.0"} or serialization not in {"binary", "text"}:
         raise _build_param_error(
             "format", "is none that there is", "format.version=2 or 3, format.serial=binary or text"
         )
-    text, packed = (params.get(name, "").lower() in TRUE_WORDS for name in ("ascii", "compress"))
-    return StreamFormat(int(version[0]), text or serial == "text", packed and version[0] == "2")
+    is_text = serialization == "text" or params.get("ascii", "").lower() in TRUE_WORDS
+    is_compressed = version[0] == "2" and params.get("compress", "").lower() in TRUE_WORDS
+    return StreamFormat(int(version[0]), is_text, is_compressed)
 
 
 def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Response | tuple[Any, Mapping[str, str]]:
@@ -396,24 +407,17 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
         raise _build_param_error(
             "interval", "is for sources that compute positions; this one has samples", "leave it out"
         )
-    time = _parse_time(params, "start_time")
-    start, stop, span = (
-        time,
-        _parse_time(params, "end_time"),
-        das2_request.find_time_extent(data_set),
-    )
+    start = _parse_time(params, "start_time")
+    stop = _parse_time(params, "end_time")
+    extent = das2_request.find_time_extent(data_set)
     if start >= stop:
         raise _build_param_error("end_time", "is not behind start_time", "write a later one")
     record_sent_data(rows_by_table={data_set.table.qualified_name: 0})
     parameters = _choose_parameters(data_set, params)
-    chosen, form, native = (
-        parameters,
-        _parse_stream_format(params),
-        pyramids.estimate_cadence(data_set, span),
-    )
-    width = _parse_resolution(params, native)
+    stream_format = _parse_stream_format(params)
+    bin_microseconds = _parse_resolution(params, pyramids.estimate_cadence(data_set, extent))
     access_key = das2_request.published_state.find_access_key(das2_request.principal, das2_request.context.policies)
-    tag = services.compute_etag(
+    etag = services.compute_etag(
         __version__,
         das2_request.published_state.version,
         access_key,
@@ -421,34 +425,39 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
         data_set.change_token,
         *sorted(params.items()),
     )
-    label = "_".join(_format_time(each).replace(":", "-").removesuffix("T00-00-00") for each in (start, stop))
-    cache_headers = services.build_cache_headers(
-        tag, is_public=access_key == "public" and das2_request.principal.is_anonymous
-    )
+    is_public = access_key == "public" and das2_request.principal.is_anonymous
+    cache_headers = services.build_cache_headers(etag, is_public=is_public)
+    time_labels = [_format_time(instant).replace(":", "-").removesuffix("T00-00-00") for instant in (start, stop)]
+    source_name = quote(data_set.series.path.rpartition("/")[2])
+    file_name = f"{source_name}_{'_'.join(time_labels)}.{stream_format.extension}"
     headers = {
         **cache_headers,
         "access-control-allow-origin": "*",
-        "content-type": form.media_type,
-        "content-disposition": f'inline; filename="{quote(data_set.series.path.rpartition("/")[2])}_{label}.{form.extension}"',
+        "content-type": stream_format.media_type,
+        "content-disposition": f'inline; filename="{file_name}"',
     }
-    if services.is_unchanged(das2_request.request, tag):
+    if services.is_unchanged(das2_request.request, etag):
         return Response(status_code=304, headers=headers)
-    if data_set.has_nanoseconds and not width:
-        stamp = data_set.time.byte_length
-    else:
-        stamp = form.stamp
-    properties = _build_stream_properties(das2_request, data_set, chosen, _format_time_range(start, stop), width)
-    form = form._replace(
-        properties=properties,
-        stamp=stamp,
-    )
+    time_range = _format_time_range(start, stop)
+    properties = _build_stream_properties(das2_request, data_set, parameters, time_range, bin_microseconds)
+    time_characters = stream_format.stamp
+    if data_set.has_nanoseconds and not bin_microseconds:
+        time_characters = data_set.time.byte_length
+    full_format = stream_format._replace(properties=properties, stamp=time_characters)
 
     def iterate_chunks() -> Iterator[bytes]:
-        has_overlap = span.start is not None and span.stop is not None and start < span.stop and stop > span.start
-        segments = _read_segments(das2_request, data_set, chosen, start, stop, width) if has_overlap else ()
-        request = services.get_request_id(das2_request.request)
-        nothing = f"No data in the interval {_format_time_range(start, stop)}"
-        return streams.write_stream(segments, form, nothing, lambda error: services.write_error_message(error, request))
+        segments: Iterable[Segment] = ()
+        if extent.start is not None and extent.stop is not None and start < extent.stop and stop > extent.start:
+            segments = _read_segments(
+                das2_request, data_set, parameters, start=start, stop=stop, bin_microseconds=bin_microseconds
+            )
+        request_id = services.get_request_id(das2_request.request)
+        no_data_message = f"No data in the interval {time_range}"
+
+        def write_message(error: HvenError) -> str:
+            return services.write_error_message(error, request_id)
+
+        return streams.write_stream(segments, full_format, no_data_message, write_message)
 
     return iterate_chunks, headers
 
@@ -460,22 +469,28 @@ def _build_stream_properties(
     interval: str,
     bin_microseconds: int | None,
 ) -> dict[str, str]:
-    """Say what holds for the whole stream."""
+    """Build the properties of a whole stream."""
     planes = _build_planes(parameters, {})
-    letter, first = next((("z", each) for each in planes if each.axis_values), ("y", planes[0]))
-    seconds = bin_microseconds / SECOND_MICROSECONDS if bin_microseconds else data_set.series.cadence
+    first_spectrum = next((plane for plane in planes if plane.axis_values), None)
+    first = first_spectrum or planes[0]
+    fill_letter = "z" if first_spectrum is not None else "y"
+    resolution = " (Intrinsic Resolution)"
+    sample_seconds = data_set.series.cadence
+    cache_resolution = ""
+    if bin_microseconds:
+        sample_seconds = bin_microseconds / SECOND_MICROSECONDS
+        resolution = f" ({_format_duration(sample_seconds)} Averages)"
+        cache_resolution = f"{sample_seconds:.9g} s"
     stream_properties = {
         "title": f"{_get_title(data_set)}%{{xCacheResInfo}}",
         "summary": _describe_source(das2_request, data_set)["about"],
         "xLabel": "Time (UTC)",
         "DatumRange:xCacheRange": interval,
         "sourceId": f"hven {__version__}",
-        "xCacheResInfo": f" ({_format_duration(bin_microseconds / SECOND_MICROSECONDS)} Averages)"
-        if bin_microseconds
-        else " (Intrinsic Resolution)",
-        "Datum:xTagWidth": f"{seconds:.9g} s" if seconds else "",
-        "Datum:xCacheResolution": f"{seconds:.9g} s" if bin_microseconds else "",
-        f"double:{letter}Fill": f"{streams.FILL_VALUE:g}",
+        "xCacheResInfo": resolution,
+        "Datum:xTagWidth": f"{sample_seconds:.9g} s" if sample_seconds else "",
+        "Datum:xCacheResolution": cache_resolution,
+        f"double:{fill_letter}Fill": f"{streams.FILL_VALUE:g}",
     }
     if first.axis_values:
         stream_properties |= {
@@ -491,7 +506,7 @@ def _build_stream_properties(
 
 
 def _format_duration(seconds: float) -> str:
-    """Write a duration as das2's reducers do."""
+    """Write a duration as das2's reducers write it."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     for limit_seconds, unit, word in ((60, 1, "s"), (3600, 60, "minute"), (86_400, 3600, "hour")):
@@ -507,33 +522,32 @@ def _format_label(name: str, unit: str | None) -> str:
 
 
 def _find_axis(parameter: SampleParameter) -> ParameterBins | None:
-    """Find what the elements of its last dimension stand for."""
+    """Return the bins of the last dimension of a parameter."""
     if parameter.bins:
         return parameter.bins[-1]
     return None
 
 
 def _list_axis_values(parameter: SampleParameter) -> tuple[float, ...]:
-    """Give the values of its elements, where they are the same for all samples."""
+    """List the values on the axis of a parameter, where they are the same for all samples."""
     axis = _find_axis(parameter)
     if axis is None or isinstance(axis.centers, str) or isinstance(axis.ranges, str):
         return ()
-    return axis.centers or tuple((low + high) / 2 for low, high in axis.ranges)
+    if axis.centers:
+        return axis.centers
+    return tuple((low + high) / 2 for low, high in axis.ranges)
 
 
 def _find_axis_column(data_set: DataSet, parameter: SampleParameter) -> str | None:
-    """Name the column that has the values of its elements for each sample."""
+    """Return the column that has the axis values of a parameter for each sample."""
     axis = _find_axis(parameter)
-    if axis is not None and isinstance(axis.centers, str):
-        name = axis.centers.lower()
-    else:
-        name = None
-    fit = (
-        candidate.name
-        for candidate in data_set.parameters
-        if candidate.name.lower() == name and candidate.dimensions == parameter.dimensions[-1:]
-    )
-    return next(fit, None)
+    if axis is None or not isinstance(axis.centers, str):
+        return None
+    column_name = axis.centers.lower()
+    for candidate in data_set.parameters:
+        if candidate.name.lower() == column_name and candidate.dimensions == parameter.dimensions[-1:]:
+            return candidate.name
+    return None
 
 
 def _build_planes(
@@ -542,159 +556,193 @@ def _build_planes(
     *,
     is_reduced: bool = False,
 ) -> list[PacketPlane]:
-    """Describe the variables of a packet.
+    """Build the planes of a packet.
 
-    Means first, then peaks, as das2's own reducer has them, of lines the lowest values before these.
+    Means come first and peaks after them, as from das2's own reducer; for lines, the minima precede the peaks.
     """
-    planes = []
-    stems: dict[str, str] = {}
-    for each in parameters:
-        stem = plain = streams.make_identifier(each.name)
-        while stem in stems.values():  # two names that differ in other characters
-            stem = f"{plain[:50]}_{len(stems)}x"
-        stems[each.name] = stem
-        axis, (line_count, size) = _find_axis(each), (1, 1, *each.dimensions)[-2:]
-        tags = None
-        name = ""
-        unit = None
-        if len(each.dimensions) == 2 or each.bins or size > MAX_LINE_ELEMENTS:
-            tags = moving_axis_values.get(each.name) or _list_axis_values(each) or tuple(map(float, range(1, size + 1)))
-            if axis:
-                name, unit = (axis.label or axis.name, axis.unit)
-            else:
-                name, unit = ("index", None)
-        elif each.dimensions:  # of a few without bins each is a line of its own
-            line_count, size = size, 1
-        for at in range(line_count):
-            several = (tags is None and each.dimensions) or line_count > 1
-            if several:
-                label = f"{each.name} {at + 1}"
-            else:
-                label = _format_label(each.column.label or each.name, each.column.unit)
-            ending = f"_{at + 1}" if several else ""
-            part = (at * size, at * size + size)
-            plane_values = (each.column.unit, tags, name, unit, "", "", label, each.column.description or "")
-            planes.append(PacketPlane(stem + ending, each.name, part, *plane_values))
-    lines = {each.name for each in parameters if not each.dimensions}
-    kinds = [[("m", "", "BIN_AVG")], [("l", ".min", "BIN_MIN"), ("h", ".max", "BIN_MAX")]]
-    reduced_planes = (
-        plane._replace(
-            name=plane.name + ending, field=f"{letter} {plane.field}", source=plane.name, operation=operation
+    planes: list[PacketPlane] = []
+    identifiers: set[str] = set()
+    for parameter in parameters:
+        base_identifier = streams.make_identifier(parameter.name)
+        identifier = base_identifier
+        while identifier in identifiers:  # of two names that differ in other characters
+            identifier = f"{base_identifier[:50]}_{len(identifiers)}x"
+        identifiers.add(identifier)
+        planes += _build_parameter_planes(parameter, identifier, moving_axis_values.get(parameter.name))
+    if not is_reduced:
+        return planes
+    line_names = {parameter.name for parameter in parameters if not parameter.dimensions}
+    reduced_planes = [_reduce_plane(plane, "m", "", "BIN_AVG") for plane in planes]
+    for plane in planes:
+        if plane.field in line_names:
+            reduced_planes.append(_reduce_plane(plane, "l", ".min", "BIN_MIN"))
+        reduced_planes.append(_reduce_plane(plane, "h", ".max", "BIN_MAX"))
+    return reduced_planes
+
+
+def _build_parameter_planes(
+    parameter: SampleParameter, identifier: str, moving_axis_values: tuple[float, ...] | None
+) -> Iterator[PacketPlane]:
+    """Build the planes of a parameter: one for a scalar or a spectrum, one for each line of an array."""
+    axis = _find_axis(parameter)
+    *_, line_count, element_count = (1, 1, *parameter.dimensions)
+    axis_values = None
+    axis_name = ""
+    axis_unit = None
+    if len(parameter.dimensions) == 2 or parameter.bins or element_count > MAX_LINE_ELEMENTS:
+        axis_values = moving_axis_values or _list_axis_values(parameter)
+        if not axis_values:
+            axis_values = tuple(map(float, range(1, element_count + 1)))
+        axis_name = "index"
+        if axis:
+            axis_name = axis.label or axis.name
+            axis_unit = axis.unit
+    elif parameter.dimensions:  # each of a few elements without bins is a line
+        line_count = element_count
+        element_count = 1
+    is_one_of_several = line_count > 1
+    if axis_values is None and parameter.dimensions:
+        is_one_of_several = True
+    for line in range(line_count):
+        plane_name = identifier
+        label = _format_label(parameter.column.label or parameter.name, parameter.column.unit)
+        if is_one_of_several:
+            plane_name = f"{identifier}_{line + 1}"
+            label = f"{parameter.name} {line + 1}"
+        yield PacketPlane(
+            name=plane_name,
+            field=parameter.name,
+            element_range=(line * element_count, (line + 1) * element_count),
+            unit=parameter.column.unit,
+            axis_values=axis_values,
+            axis_name=axis_name,
+            axis_unit=axis_unit,
+            label=label,
+            summary=parameter.column.description or "",
         )
-        for kind in kinds
-        for plane in planes
-        for letter, ending, operation in kind
-        if letter != "l" or plane.field in lines
+
+
+def _reduce_plane(plane: PacketPlane, letter: str, suffix: str, operation: str) -> PacketPlane:
+    return plane._replace(
+        name=plane.name + suffix, field=f"{letter} {plane.field}", source=plane.name, operation=operation
     )
-    return [*reduced_planes] if is_reduced else planes
 
 
 def _read_segments(
     das2_request: _Das2Request,
     data_set: DataSet,
     parameters: Sequence[SampleParameter],
+    *,
     start: int,
     stop: int,
     bin_microseconds: int | None,
 ) -> Iterator[Segment]:
-    """Read samples, in pieces of which each has the same values of elements."""
-    names = [each.name for each in parameters]
-    tables = {each.name: _find_axis_column(data_set, each) for each in parameters}
-    moving = sorted({table for table in tables.values() if table})
-    place = (das2_request.context, das2_request.principal, data_set)
+    """Read samples in segments with the same axis values."""
+    names = [parameter.name for parameter in parameters]
+    axis_columns = {parameter.name: _find_axis_column(data_set, parameter) for parameter in parameters}
+    moving_columns = sorted({column for column in axis_columns.values() if column})
+    set_arguments = (das2_request.context, das2_request.principal, data_set)
+    published_state = das2_request.published_state
 
-    def iterate_bins(bins: Iterable[Any], step: int) -> Iterator[tuple[Any, Any]]:
-        return ((each["number"] * step + step // 2, each) for each in bins)
-
-    if bin_microseconds is not None and not moving:
-        bins = pyramids.read_bins(*place, names, start, stop, bin_microseconds, das2_request.published_state)
-        yield _build_planes(parameters, {}, is_reduced=True), iterate_bins(bins, bin_microseconds)
+    if bin_microseconds is not None and not moving_columns:
+        bins = pyramids.read_bins(
+            *set_arguments,
+            names,
+            start=start,
+            stop=stop,
+            bin_microseconds=bin_microseconds,
+            published_state=published_state,
+        )
+        yield _build_planes(parameters, {}, is_reduced=True), _iterate_bin_rows(bins, bin_microseconds)
         return
     step = bin_microseconds or 1
     low = start // step * step
     high = -(-stop // step) * step
-    all_names = list(dict.fromkeys([*names, *moving]))
+    all_names = list(dict.fromkeys([*names, *moving_columns]))
     if data_set.has_nanoseconds and not bin_microseconds:
         batches = series.read_nanosecond_samples(
-            *place, all_names, low * 1000, high * 1000, das2_request.published_state
+            *set_arguments, all_names, start=low * 1000, stop=high * 1000, published_state=published_state
         )
     else:
-        batches = series.read_samples(*place, all_names, low, high, das2_request.published_state)
-    for axis_keys, pieces in groupby(_split_at_axis_changes(batches, moving), lambda piece: piece[0]):
-        tags = {
-            name: tuple(np.frombuffer(raw, np.float64).tolist()) for name, raw in zip(moving, axis_keys, strict=True)
+        batches = series.read_samples(*set_arguments, all_names, start=low, stop=high, published_state=published_state)
+    segments = groupby(_split_at_axis_changes(batches, moving_columns), lambda segment: segment[0])
+    for raw_axis_values, segment_batches in segments:
+        values_by_column = {
+            column: tuple(np.frombuffer(raw_values, np.float64).tolist())
+            for column, raw_values in zip(moving_columns, raw_axis_values, strict=True)
         }
-        planes = _build_planes(
-            parameters,
-            {name: tags[table] for name, table in tables.items() if table},
-            is_reduced=bool(bin_microseconds),
-        )
-        parts = (batch for _, batch in pieces)
+        axis_values = {name: values_by_column[column] for name, column in axis_columns.items() if column}
+        planes = _build_planes(parameters, axis_values, is_reduced=bool(bin_microseconds))
+        parts = (batch for _, batch in segment_batches)
         if bin_microseconds:
-            yield (
-                planes,
-                iterate_bins(
-                    map(reductions.convert_means, reductions.reduce_samples(parts, bin_microseconds, names)),
-                    bin_microseconds,
-                ),
-            )
+            reduced_bins = map(reductions.convert_means, reductions.reduce_samples(parts, bin_microseconds, names))
+            yield planes, _iterate_bin_rows(reduced_bins, bin_microseconds)
         else:
-            yield (
-                planes,
-                (
-                    (each.column(0).to_numpy(), {name: reductions.to_matrix(each.column(name)) for name in names})
-                    for each in parts
-                ),
-            )
+            yield planes, _iterate_sample_rows(parts, names)
+
+
+def _iterate_bin_rows(bins: Iterable[Any], bin_microseconds: int) -> Iterator[tuple[Any, Any]]:
+    """Iterate over bins: the times of their centers, and their values."""
+    for part in bins:
+        yield part["number"] * bin_microseconds + bin_microseconds // 2, part
+
+
+def _iterate_sample_rows(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterator[tuple[Any, Any]]:
+    """Iterate over samples: their times, and their values as matrices."""
+    for batch in batches:
+        yield batch.column(0).to_numpy(), {name: reductions.to_matrix(batch.column(name)) for name in names}
 
 
 def _split_at_axis_changes(
     batches: Iterable[pa.RecordBatch], moving_columns: Sequence[str]
 ) -> Iterator[tuple[tuple[bytes, ...], pa.RecordBatch]]:
-    """Cut batches where the values of elements change."""
+    """Split batches where the axis values change."""
     for batch in batches:
         tables = [reductions.to_matrix(batch.column(name)).astype(np.float64) for name in moving_columns]
         changes = np.zeros(max(batch.num_rows - 1, 0), bool)
         for table in tables:
-            now = table[1:]
+            after = table[1:]
             before = table[:-1]
-            changes |= ((now != before) & ~(np.isnan(now) & np.isnan(before))).any(axis=1)
+            is_different = (after != before) & ~(np.isnan(after) & np.isnan(before))
+            changes |= is_different.any(axis=1)
         cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), batch.num_rows]
         for first, last in pairwise(cuts if batch.num_rows else ()):
             yield tuple(table[first].tobytes() for table in tables), batch.slice(first, last - first)
 
 
 def _answer_catalog_node(das2_request: _Das2Request, path: str) -> Response:
-    """Make a node of the federated catalogue: a directory, or a data source with what it holds."""
+    """Answer with a node of the federated catalogue: a directory, or a data source with its variables."""
     path = path.strip("/").lower()
-    inside: dict[str, dict[str, Any]] = {}
-    parts = [""]
+    children: dict[str, dict[str, Any]] = {}
+    source_parts = [""]
     depth = path.count("/") + bool(path)
-    settings = das2_request.settings
-    for each, data_set in das2_request.data_sets.items():
-        if each.lower() == path:
+    for source_path, data_set in das2_request.data_sets.items():
+        if source_path.lower() == path:
             return _answer_json_template(COLLECTION_TEMPLATE, _describe_source(das2_request, data_set))
-        if not path or each.lower().startswith(f"{path}/"):
-            parts = each.split("/")
-            below = parts[depth]
-            leaf = len(parts) == depth + 1
-            url = f"{das2_request.url}/catalog/{quote('/'.join(parts[: depth + 1]))}.json"
-            about = (_get_title(data_set), "Collection") if leaf else (None, "Catalog")
-            inside[below.lower()] = {"name": below, "title": about[0], "type": about[1], "urls": [url]}
-    if path and not inside:
+        if path and not source_path.lower().startswith(f"{path}/"):
+            continue
+        source_parts = source_path.split("/")
+        child_name = source_parts[depth]
+        child_path = "/".join(source_parts[: depth + 1])
+        url = f"{das2_request.url}/catalog/{quote(child_path)}.json"
+        child = {"name": child_name, "title": None, "type": "Catalog", "urls": [url]}
+        if len(source_parts) == depth + 1:
+            child |= {"title": _get_title(data_set), "type": "Collection"}
+        children[child_name.lower()] = child
+    if path and not children:
         raise NotFoundError("there is no such node", remedy=f"{das2_request.url}/catalog.json leads to all of them")
-    if path:
-        name, title = (parts[depth - 1], None)
-    else:
-        name, title = (settings.name, settings.title or settings.name)
-    return _answer_json_template(
-        CATALOG_TEMPLATE, {"name": name, "title": title, "inside": dict(sorted(inside.items()))}
-    )
+    values: dict[str, Any] = {"name": source_parts[depth - 1], "title": None}
+    if not path:
+        settings = das2_request.settings
+        values = {"name": settings.name, "title": settings.title or settings.name}
+    values["inside"] = dict(sorted(children.items()))
+    return _answer_json_template(CATALOG_TEMPLATE, values)
 
 
 def _answer_source(das2_request: _Das2Request, path: str) -> Response:
-    """Describe how a data source is asked over HTTP."""
-    return _answer_json_template(SOURCE_TEMPLATE, _describe_source(das2_request, das2_request.require_data_set(path)))
+    """Describe how the samples of a data source are requested over HTTP."""
+    data_set = das2_request.require_data_set(path)
+    return _answer_json_template(SOURCE_TEMPLATE, _describe_source(das2_request, data_set))
 
 
 SERVER_REQUESTS: dict[str, Callable[[_Das2Request, Mapping[str, str]], Any]] = {
@@ -710,7 +758,7 @@ SERVER_REQUESTS: dict[str, Callable[[_Das2Request, Mapping[str, str]], Any]] = {
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/das2/server``, and the catalogue's nodes."""
+    """Build the routes of ``/das2/server`` and of the nodes of the catalogue."""
 
     async def answer_server(request: Request) -> Response:
         query_params = _parse_query(request)
@@ -720,11 +768,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 "server", "is no kind of request", f"server= {', '.join(filter(None, SERVER_REQUESTS))}"
             )
         server_answer = await anyio.to_thread.run_sync(answer, _Das2Request(request, context), query_params)
-        return (
-            await series.answer_with_stream(request, *server_answer)
-            if isinstance(server_answer, tuple)
-            else server_answer
-        )
+        if isinstance(server_answer, tuple):
+            iterate_chunks, headers = server_answer
+            return await series.answer_with_stream(request, iterate_chunks, headers)
+        return server_answer  # type: ignore[no-any-return]
 
     def create_document_endpoint(build_document: Callable[[_Das2Request, str], Response]) -> Any:
         async def answer_document(request: Request) -> Response:
@@ -735,61 +782,58 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     def request_pyramids(published_state: PublishedState) -> None:
         data_sets = series.list_data_sets(context, ANONYMOUS_PRINCIPAL, FACE.name, published_state)
-        pyramids.request_all_builds(
-            context,
-            data_sets.values(),
-            published_state,
-        )
+        pyramids.request_all_builds(context, data_sets.values(), published_state)
 
-    if not context.collections:  # a portal has no others than the site
+    if not context.collections:  # a portal has no data sets that the site has not
         context.site.add_change_listener(request_pyramids)
-    nodes = {
+    document_builders = {
         "/das2/catalog.json": _answer_catalog_node,
         "/das2/catalog/{path:path}": _answer_catalog_node,
         "/das2/source/{path:path}": _answer_source,
     }
-    route = create_route("/das2/server", answer_server, _respond_to_error)
-    return [
-        route,
-        *(create_route(path, create_document_endpoint(make)) for path, make in nodes.items()),
-    ]
+    routes = [create_route("/das2/server", answer_server, _respond_to_error)]
+    for path, build_document in document_builders.items():
+        routes.append(create_route(path, create_document_endpoint(build_document), _respond_to_error))
+    return routes
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show how samples are asked for."""
+    """List examples of how samples are requested."""
     usage_examples = []
-    for table_series in published.table.series:
-        url = f"{base_url}/das2/server?server=dataset&dataset={quote(table_series.path)}&start_time={{start}}&end_time={{end}}"
-        usage_examples.append(
-            UsageExample(
-                title=FACE.title,
-                url=f"{base_url}/das2/server?server=dsdf&dataset={quote(table_series.path)}",
-                example=f"curl -o samples.d2s '{url}&resolution=60'",
-            )
+    for time_series in published.table.series:
+        server_url = f"{base_url}/das2/server"
+        source_query = f"dataset={quote(time_series.path)}"
+        time_query = "start_time={start}&end_time={end}"
+        data_url = f"{server_url}?server=dataset&{source_query}&{time_query}&resolution=60"
+        usage_example = UsageExample(
+            title=FACE.title,
+            url=f"{server_url}?server=dsdf&{source_query}",
+            example=f"curl -o samples.d2s '{data_url}'",
         )
+        usage_examples.append(usage_example)
     return usage_examples
 
 
 def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
-    """Describe how samples of rows are asked for that are spans of data sets."""
-    resolution = Param(
+    """Describe how the samples of rows that are time spans are requested."""
+    resolution_param = Param(
         name="resolution", type=FLOAT64, unit="s", description="seconds that may lie between two samples"
     )
     return build_span_links(
         table,
         context,
-        FACE.name,
-        "/das2/server",
-        lambda one: {"server": "dataset", "dataset": one.path},
-        ("start_time", "end_time"),
-        (resolution,),
-        "application/vnd.das2.das2stream",
-        "/das2/server?server=dsdf&",
+        face=FACE.name,
+        service_path="/das2/server",
+        list_fixed_parameters=lambda time_series: {"server": "dataset", "dataset": time_series.path},
+        time_parameters=("start_time", "end_time"),
+        extra_params=(resolution_param,),
+        media_type="application/vnd.das2.das2stream",
+        documentation_path="/das2/server?server=dsdf&",
     )
 
 
 def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[Capability]:
-    """Name its catalogue: the IVOA has no identifier for it."""
+    """Describe its catalogue; the IVOA has no identifier for das2."""
     if schema:
         return []
     return [Capability(standard_id=None, url=f"{base_url}/das2/catalog.json", interface="vr:WebBrowser")]

@@ -1,8 +1,7 @@
 """HAPI 3.3.1: data sets of samples in time at ``/hapi``, with their metadata, as CSV, binary or JSON.
 
-Requests of HAPI 2 are understood, too.
-
-Errors are HAPI's own documents (section 3.8); what breaks off later cuts the connection, for no format can say it.
+Requests of HAPI 2 are accepted, too. Errors are HAPI's own documents (section 3.8); an error after the first bytes of
+the data breaks the connection, because no format can report it.
 """
 
 from __future__ import annotations
@@ -30,8 +29,9 @@ from hven.services.faces._hapi_rows import OUTPUT_FORMATS
 from hven.site import record_sent_data
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    import pyarrow as pa
     from starlette.requests import Request
     from starlette.routing import Route
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from hven.site import PublishedTable
 
 HAPI_VERSION = "3.3"
-# code -> HTTP status, words (section 3.8.1)
+# code -> HTTP status and text (section 3.8.1)
 STATUS_CODES = {
     1200: (200, "OK"),
     1201: (200, "OK - no data for time range"),
@@ -61,11 +61,12 @@ STATUS_CODES = {
     1500: (500, "Internal server error"),
     1501: (500, "Internal server error - upstream request error"),
 }
+# names of HAPI 2, which HAPI 3 must accept, too (section 3.2)
 PARAMETER_ALIASES = {
     "id": "dataset",
     "time.min": "start",
     "time.max": "stop",
-}  # of HAPI 2, which 3 must take, too (section 3.2)
+}
 ENDPOINT_PARAMETERS = {
     "about": frozenset[str](),
     "capabilities": frozenset[str](),
@@ -73,7 +74,7 @@ ENDPOINT_PARAMETERS = {
     "info": frozenset({"dataset", "parameters", "resolve_references"}),
     "data": frozenset({"dataset", "parameters", "start", "stop", "include", "format"}),
 }
-# of coordinates, as SPASE 2.4.1 calls them: of others no schema is told
+# coordinate systems in SPASE 2.4.1; where a data set has others, no schema is named
 COORDINATE_SYSTEMS = frozenset(
     (
         "Carrington",
@@ -120,19 +121,22 @@ COORDINATE_SYSTEMS = frozenset(
         "WGS84",
     )
 )
-MILLISECOND_MICROSECONDS = 1000  # microseconds
-SAMPLE_RECORDS = 50  # that are told as a sample, about
+MILLISECOND_MICROSECONDS = 1000
+SAMPLE_RECORDS = 50  # records between the sample dates, about
 EXAMPLE_SAMPLES = 1000  # samples of an example, about
-TOO_MUCH_STATUSES = (408, 413)  # of HTTP
-BUSY_STATUS = 503  # of HTTP
+TOO_MUCH_STATUSES = (408, 413)  # HTTP
+BUSY_STATUS = 503  # HTTP
 CACHE_HEADERS = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie"}
 
 
 class HapiError(UserError):
-    """A request that HAPI has a code for."""
+    """A request for which HAPI has an error code."""
 
     def __init__(self, code: int, details: str = "") -> None:
-        super().__init__(f"HAPI error {code}: {STATUS_CODES[code][1]}" + (f"; {details}" if details else ""))
+        message = f"HAPI error {code}: {STATUS_CODES[code][1]}"
+        if details:
+            message += f"; {details}"
+        super().__init__(message)
         self.code = code
 
 
@@ -141,7 +145,7 @@ def _build_status(code: int, message: str = "") -> dict[str, Any]:
 
 
 def _respond_to_error(request: Request, error: Exception) -> Response:
-    """Answer an error as HAPI has it; what a reader sent is not said again (section 3.8.2)."""
+    """Answer an error as HAPI has it; the message does not repeat the request (section 3.8.2)."""
     if isinstance(error, HapiError):
         return _answer_json(request, _build_status(error.code, str(error)), STATUS_CODES[error.code][0])
     status = services.find_http_status(error)
@@ -153,29 +157,24 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
         code = 1408
     else:
         code = 1400
-    message = (
-        f"HAPI error {code}: {STATUS_CODES[code][1]}; "
-        f"{services.write_error_message(error, services.get_request_id(request))}"
-    )
-    # who must log in, ask less often or come again is told so by HTTP; all else by the status that HAPI's code goes
-    # with
-    keeps_http_status = code == 1400 or (code == 1500 and status == BUSY_STATUS)
-    return _answer_json(
-        request,
-        _build_status(code, message),
-        status if keeps_http_status else STATUS_CODES[code][0],
-        services.build_error_headers(error),
-    )
+    code_status, code_text = STATUS_CODES[code]
+    error_message = services.write_error_message(error, services.get_request_id(request))
+    body = _build_status(code, f"HAPI error {code}: {code_text}; {error_message}")
+    # HTTP's own status tells clients to log in, to slow down or to come again; otherwise it is that of HAPI's code
+    http_status = code_status
+    if code == 1400 or (code == 1500 and status == BUSY_STATUS):
+        http_status = status
+    return _answer_json(request, body, http_status, services.build_error_headers(error))
 
 
 def _build_modified_header(update_time: str) -> dict[str, str]:
-    """Make the header that says when something was changed last."""
-    when = datetime.fromisoformat(update_time)
-    if when.tzinfo:
-        when = when.astimezone(UTC)
+    """Build the Last-Modified header."""
+    time = datetime.fromisoformat(update_time)
+    if time.tzinfo:
+        time = time.astimezone(UTC)
     else:
-        when = when.replace(tzinfo=UTC)
-    return {"last-modified": format_datetime(when, usegmt=True)}
+        time = time.replace(tzinfo=UTC)
+    return {"last-modified": format_datetime(time, usegmt=True)}
 
 
 def _answer_json(
@@ -186,7 +185,7 @@ def _answer_json(
 
 
 def _read_params(request: Request, endpoint: str) -> dict[str, str]:
-    """Read the parameters of a request: names in small letters, as the standard has them; each once."""
+    """Read the parameters of a request: lower-case names, as the standard has them, each at most once."""
     read_values: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         name = PARAMETER_ALIASES.get(name, name)  # noqa: PLW2901
@@ -202,20 +201,21 @@ def _read_params(request: Request, endpoint: str) -> dict[str, str]:
 
 
 def _describe_bins(bins: ParameterBins, parameter_names: set[str]) -> dict[str, Any]:
-    """Describe bins; those of a column are its name, whether it is asked for or not (section 3.6.18)."""
+    """Describe bins; those with a parameter's values have its name, whether it is requested or not (section 3.6.18)."""
     description: dict[str, Any] = {"name": bins.name, "units": bins.unit}
     for key, values in (("centers", bins.centers), ("ranges", bins.ranges)):
         if isinstance(values, str):
-            if values in parameter_names:
-                description[key] = values
-            else:
-                description[key] = None
+            description[key] = values if values in parameter_names else None
         elif values:
             description[key] = [list(value) if isinstance(value, tuple) else value for value in values]
     description.setdefault("centers", None)
-    if description["centers"] is not None or description.get("ranges") is None:
-        description = {key: value for key, value in description.items() if key != "ranges" or value is not None}
-    description |= {key: value for key, value in (("label", bins.label), ("description", bins.description)) if value}
+    has_ranges = description.get("ranges") is not None
+    if not has_ranges:
+        description.pop("ranges", None)
+    if bins.label:
+        description["label"] = bins.label
+    if bins.description:
+        description["description"] = bins.description
     return description
 
 
@@ -231,147 +231,157 @@ def _describe_parameter(parameter: SampleParameter, parameter_names: set[str]) -
     else:
         description["units"] = column.unit or None
     description["fill"] = parameter.fill
-    description |= {"description": column.description} if column.description else {}
-    description |= {"label": column.label, "x_label": column.label} if column.label else {}
+    if column.description:
+        description["description"] = column.description
+    if column.label:
+        description |= {"label": column.label, "x_label": column.label}
     if parameter.has_addresses:
         description["stringType"] = "uri"
     if parameter.bins:
-        description["bins"] = [_describe_bins(each, parameter_names) for each in parameter.bins]
+        description["bins"] = [_describe_bins(bins, parameter_names) for bins in parameter.bins]
     return description
 
 
 def _describe_vector(time_series: TimeSeries, parameter_description: Mapping[str, Any]) -> dict[str, Any]:
-    """Say which coordinates a parameter has (section 3.6.11)."""
+    """Describe the coordinates of a parameter (section 3.6.11)."""
     system, elements = time_series.vectors.get(parameter_description["name"].lower(), ("", ()))
+    if not system:
+        return {}
     size = parameter_description.get("size", [])
-    elements = elements or (("x", "y", "z") if size == [3] else ())
-    description: dict[str, Any] = {"coordinateSystemName": system} if system else {}
+    if not elements and size == [3]:
+        elements = ("x", "y", "z")
+    description: dict[str, Any] = {"coordinateSystemName": system}
     if size == [len(elements)]:
         description["vectorComponents"] = list(elements)
     elif elements and not size:
         description["vectorComponents"] = elements[0]
-    return description if system else {}
+    return description
 
 
 def _choose_parameters(data_set: DataSet, text: str) -> list[SampleParameter]:
-    """Find the parameters that are asked for; the time need not be."""
+    """Choose the requested parameters; the time may be omitted."""
     if not text:
         return list(data_set.parameters)
-    names = {name: at for at, name in enumerate((data_set.time.name, *(each.name for each in data_set.parameters)))}
-    places = []
+    all_names = [data_set.time.name, *(parameter.name for parameter in data_set.parameters)]
+    index_by_name = {name: index for index, name in enumerate(all_names)}
+    indexes = []
     for name in text.split(","):
-        if name not in names:
-            raise HapiError(1407, f"this data set has {', '.join(names)[:500]}")
-        places.append(names[name])
-    if any(after <= before for before, after in pairwise(places)):
-        raise HapiError(1411, f"their order is {', '.join(names)[:500]}")
-    return [data_set.parameters[at - 1] for at in places if at]
+        if name not in index_by_name:
+            raise HapiError(1407, f"this data set has {', '.join(index_by_name)[:500]}")
+        indexes.append(index_by_name[name])
+    if any(after <= before for before, after in pairwise(indexes)):
+        raise HapiError(1411, f"their order is {', '.join(index_by_name)[:500]}")
+    return [data_set.parameters[index - 1] for index in indexes if index]
 
 
 def _build_info(
     data_set: DataSet, extent: series.TimeExtent, parameters: Sequence[SampleParameter], base_url: str
 ) -> dict[str, Any]:
-    """Describe a data set (section 3.6), without HAPI's status."""
+    """Describe a data set (section 3.6), without the status of HAPI."""
     time_series = data_set.series
-    resource = data_set.published.resource
-    length = data_set.time.byte_length
-    parameter_names = {parameter.name for parameter in parameters}
+    collection_url = f"{base_url}/collections/{quote(data_set.table.schema)}"
+    time_length = data_set.time.byte_length
     all_names = {parameter.name for parameter in data_set.parameters}
-    listed = [_describe_parameter(parameter, all_names) for parameter in (data_set.time, *parameters)]
-    for each in listed:
-        colors = time_series.colors.get(each["name"].lower())
+    descriptions = [_describe_parameter(parameter, all_names) for parameter in (data_set.time, *parameters)]
+    for description in descriptions:
+        colors = time_series.colors.get(description["name"].lower())
         if colors:
-            each["x_colorLookup"] = dict(colors)
-        each.update(_describe_vector(time_series, each))
-        if data_set.derivation == derived.FILE_LISTING_KIND and each["type"] == "string":
-            each["stringType"] = {"uri": {"base": f"{base_url}/collections/{quote(data_set.table.schema)}/files/"}}
-        if each["name"] == data_set.stop_column:
-            each["x_stopTime"] = True
+            description["x_colorLookup"] = dict(colors)
+        description.update(_describe_vector(time_series, description))
+        if data_set.derivation == derived.FILE_LISTING_KIND and description["type"] == "string":
+            description["stringType"] = {"uri": {"base": f"{collection_url}/files/"}}
+        if description["name"] == data_set.stop_column:
+            description["x_stopTime"] = True
+    stamp_location = time_series.stamp
+    if data_set.stop_column and "stamp" not in time_series.places:
+        stamp_location = "begin"
+    updated = series.parse_microseconds(data_set.published.updated.partition("+")[0].rstrip("Z"))
     info: dict[str, Any] = {
-        "parameters": listed,
-        "startDate": _format_date(extent.start or 0, length),
-        "stopDate": _format_date(_find_request_end(data_set, extent), length),
-        "timeStampLocation": "begin"
-        if data_set.stop_column and "stamp" not in time_series.places
-        else time_series.stamp,
+        "parameters": descriptions,
+        "startDate": _format_date(extent.start or 0, time_length),
+        "stopDate": _format_date(_find_request_end(data_set, extent), time_length),
+        "timeStampLocation": stamp_location,
         "unitsSchema": "vounits1.1",
-        "resourceURL": f"{base_url}/collections/{quote(data_set.table.schema)}#{quote(data_set.table.name)}",
-        "modificationDate": _format_date(
-            series.parse_microseconds(data_set.published.updated.partition("+")[0].rstrip("Z")), 20
-        ),
+        "resourceURL": f"{collection_url}#{quote(data_set.table.name)}",
+        "modificationDate": _format_date(updated, 20),
     }
-    if (
-        time_series.vectors and {system for system, _ in time_series.vectors.values()} <= COORDINATE_SYSTEMS
-    ):  # whichever parameters are asked for
+    # for all parameters, also where only some are requested
+    coordinate_systems = {system for system, _ in time_series.vectors.values()}
+    if coordinate_systems and coordinate_systems <= COORDINATE_SYSTEMS:
         info["coordinateSystemSchema"] = "spase2.4.1"
     if time_series.cadence:
         info["cadence"] = derived.format_duration(time_series.cadence)
-    elif extent.start is not None and extent.stop is not None:  # clients cannot tell how much to ask for
-        sample_span = max((extent.stop - extent.start) * SAMPLE_RECORDS // max(extent.row_count, 1), 1000)
-        end = min(extent.start + sample_span, _find_request_end(data_set, extent))
-        info |= {"sampleStartDate": _format_date(extent.start, length), "sampleStopDate": _format_date(end, length)}
-    if data_set.stop_column in parameter_names:
+    elif extent.start is not None and extent.stop is not None:  # clients cannot estimate how much to request
+        sample_span = (extent.stop - extent.start) * SAMPLE_RECORDS // max(extent.row_count, 1)
+        sample_stop = min(extent.start + max(sample_span, 1000), _find_request_end(data_set, extent))
+        info["sampleStartDate"] = _format_date(extent.start, time_length)
+        info["sampleStopDate"] = _format_date(sample_stop, time_length)
+    if data_set.stop_column in {parameter.name for parameter in parameters}:
         info["x_intervalBasedRecords"] = True
-    description = time_series.description or data_set.table.description or (resource.description if resource else None)
-    notes = [*(f"{name} is left out: {why}" for name, why in data_set.left_out), *data_set.notes]
-    if resource is not None:
-        contact = resource.contact
-    else:
-        contact = None
-    resource_info = {
-        "description": description,
-        "note": notes or None,
-        "contact": contact.name if contact else None,
-        "contactID": contact.orcid if contact else None,
-        "datasetCitation": resource.citation if resource else None,
-        "licenseURL": resource.licence_url if resource else None,
-        "resourceID": f"doi:{resource.doi}" if resource and resource.doi else None,
+    return info | _describe_resource(data_set)
+
+
+def _describe_resource(data_set: DataSet) -> dict[str, Any]:
+    """Describe the collection of a data set: description, notes, contact, citation and licence."""
+    resource = data_set.published.resource
+    notes = [f"{name} is left out: {reason}" for name, reason in data_set.left_out]
+    notes += data_set.notes
+    facts: dict[str, Any] = {
+        "description": data_set.series.description or data_set.table.description,
+        "note": notes,
     }
-    return info | {key: value for key, value in resource_info.items() if value}
+    if resource is not None:
+        facts["description"] = facts["description"] or resource.description
+        if resource.contact is not None:
+            facts |= {"contact": resource.contact.name, "contactID": resource.contact.orcid}
+        facts |= {"datasetCitation": resource.citation, "licenseURL": resource.licence_url}
+        if resource.doi:
+            facts["resourceID"] = f"doi:{resource.doi}"
+    return {key: value for key, value in facts.items() if value}
 
 
 def _find_request_end(data_set: DataSet, extent: series.TimeExtent) -> int:
-    """Find until when a data set may be asked for: of live ones beyond what there is (section 3.8.1, of 1405).
+    """Find the end of the time that may be requested; live data sets allow times after the last sample (3.8.1, 1405).
 
-    Without a cadence, the end is the microsecond behind the last sample: it is rounded up to a millisecond, so that
-    clients whose times have no more digits (JavaScript) and ask until then get that sample, too.
+    Without a cadence, the end is the microsecond after the last sample. It is rounded up to a millisecond, so that
+    clients whose times have no more digits (JavaScript) get that sample when they request all of it.
     """
-    stop = extent.stop or 1
+    end = extent.stop or 1
     if not data_set.series.cadence:
-        stop = -(-stop // MILLISECOND_MICROSECONDS) * MILLISECOND_MICROSECONDS
-    return stop + (round(data_set.series.ahead * 1_000_000) if data_set.series.ahead and extent.stop else 0)
+        end = -(-end // MILLISECOND_MICROSECONDS) * MILLISECOND_MICROSECONDS
+    if data_set.series.ahead and extent.stop:
+        end += round(data_set.series.ahead * 1_000_000)
+    return end
 
 
 def _format_date(instant: int, text_length: int) -> str:
-    written = series.format_instant(instant)[:-1] + "000"
+    text = series.format_instant(instant)[:-1] + "000"
     if text_length > 20:
-        return written[: text_length - 1] + "Z"
-    return written[:19] + "Z"
+        return text[: text_length - 1] + "Z"
+    return text[:19] + "Z"
 
 
 class _HapiRequest(series.SeriesRequest):
     face = "hapi"
 
     def find_update_time(self) -> str:
-        return max(
-            (data_set.published.updated for data_set in self.data_sets.values()),
-            default=self.context.start_time.isoformat(),
-        )
+        updates = (data_set.published.updated for data_set in self.data_sets.values())
+        return max(updates, default=self.context.start_time.isoformat())
 
     def list_data_sets(self) -> dict[str, DataSet]:
-        """Find the reader's data sets, and those that are made of them."""
+        """List the reader's data sets, and those that are derived from them."""
         data_sets = super().list_data_sets()
         return derived.add_derived_sets(self.context, self.principal, data_sets, self.published_state)
 
     def find_time_extent(self, data_set: DataSet) -> series.TimeExtent:
-        """Find from when to when the reader has samples."""
+        """Find the time span of the samples that the reader may see."""
         base_extent = super().find_time_extent(data_set.base_set or data_set)
         if data_set.base_set is None:
             return base_extent
         return derived.derive_time_extent(data_set, base_extent)
 
     def build_info(self, data_set: DataSet, parameters: Sequence[SampleParameter]) -> dict[str, Any]:
-        """Describe a data set, with what is made of it."""
+        """Describe a data set, with those that are derived from it."""
         info = _build_info(data_set, self.find_time_extent(data_set), parameters, self.base_url)
         return info | derived.describe_relations(data_set, self.data_sets)
 
@@ -405,7 +415,7 @@ def _build_catalog(hapi_request: _HapiRequest) -> Mapping[str, Any]:
     depth = params.get("depth", "dataset")
     if depth not in {"dataset", "all"}:
         raise HapiError(1413, "dataset or all")
-    listed = []
+    items = []
     for data_set in hapi_request.data_sets.values():
         item: dict[str, Any] = {
             "id": data_set.id,
@@ -413,17 +423,15 @@ def _build_catalog(hapi_request: _HapiRequest) -> Mapping[str, Any]:
         }
         if depth == "all":
             item["info"] = hapi_request.build_info(data_set, data_set.parameters)
-        listed.append(item)
-    return {**_build_status(1200), "catalog": listed}
+        items.append(item)
+    return {**_build_status(1200), "catalog": items}
 
 
 def _build_info_document(hapi_request: _HapiRequest) -> Mapping[str, Any]:
     params = _read_params(hapi_request.request, "info")
     data_set = hapi_request.require_data_set(params)
-    return {
-        **_build_status(1200),
-        **hapi_request.build_info(data_set, _choose_parameters(data_set, params.get("parameters", ""))),
-    }
+    parameters = _choose_parameters(data_set, params.get("parameters", ""))
+    return {**_build_status(1200), **hapi_request.build_info(data_set, parameters)}
 
 
 def _parse_time(params: Mapping[str, str], name: str, code: int) -> int:
@@ -436,11 +444,17 @@ def _parse_time(params: Mapping[str, str], name: str, code: int) -> int:
 
 
 def _list_page_data_sets(hapi_request: _HapiRequest) -> list[dict[str, Any]]:
-    """List the data sets for people: each with a day of samples, or less, to try."""
+    """List the data sets for the page, each with an example of about a thousand samples."""
     page_items = []
-    for data_set in (data_set for data_set in hapi_request.data_sets.values() if data_set.base_set is None):
-        span = hapi_request.find_time_extent(data_set)
-        length = data_set.time.byte_length
+    for data_set in hapi_request.data_sets.values():
+        if data_set.base_set is not None:
+            continue
+        extent = hapi_request.find_time_extent(data_set)
+        time_length = data_set.time.byte_length
+        parameters = [
+            {"name": parameter.name, "unit": parameter.column.unit, "description": parameter.column.description}
+            for parameter in data_set.parameters
+        ]
         item = {
             "id": data_set.id,
             "title": data_set.series.title or data_set.table.title or data_set.id,
@@ -448,18 +462,14 @@ def _list_page_data_sets(hapi_request: _HapiRequest) -> list[dict[str, Any]]:
             "start": "",
             "stop": "",
             "example": "",
-            "parameters": [
-                {"name": each.name, "unit": each.column.unit, "description": each.column.description}
-                for each in data_set.parameters
-            ],
+            "parameters": parameters,
         }
-        if span.start is not None and span.stop is not None:
-            example_span = max(
-                min(span.stop - span.start, (span.stop - span.start) * EXAMPLE_SAMPLES // max(span.row_count, 1)), 1
-            )
-            begin = _format_date(span.stop - example_span, length)
-            end = _format_date(_find_request_end(data_set, span), length)
-            item |= {"start": _format_date(span.start, length), "stop": end, "from": begin, "to": end}
+        if extent.start is not None and extent.stop is not None:
+            total_span = extent.stop - extent.start
+            example_span = min(total_span, total_span * EXAMPLE_SAMPLES // max(extent.row_count, 1))
+            begin = _format_date(extent.stop - max(example_span, 1), time_length)
+            end = _format_date(_find_request_end(data_set, extent), time_length)
+            item |= {"start": _format_date(extent.start, time_length), "stop": end, "from": begin, "to": end}
             item["example"] = urlencode({"dataset": data_set.id, "start": begin, "stop": end})
         page_items.append(item)
     return page_items
@@ -469,27 +479,17 @@ async def _answer_data(hapi_request: _HapiRequest) -> Response:
     params = _read_params(hapi_request.request, "data")
     data_set: DataSet = await anyio.to_thread.run_sync(hapi_request.require_data_set, params)
     chosen = _choose_parameters(data_set, params.get("parameters", ""))
-    began = _parse_time(params, "start", 1402)
-    ended = _parse_time(params, "stop", 1403)
-    # a sample at the microsecond before is not behind what is asked for
-    start = -(-began // 1000)
-    stop = -(-ended // 1000)
-    if began >= ended:
+    start_nanoseconds = _parse_time(params, "start", 1402)
+    stop_nanoseconds = _parse_time(params, "stop", 1403)
+    if start_nanoseconds >= stop_nanoseconds:
         raise HapiError(1404)
     if params.get("include", "header") != "header":
         raise HapiError(1410, "header")
-    kind = params.get("format", "csv")
-    if kind not in OUTPUT_FORMATS:
+    output_format = params.get("format", "csv")
+    if output_format not in OUTPUT_FORMATS:
         raise HapiError(1409, ", ".join(OUTPUT_FORMATS))
-    span: series.TimeExtent = await anyio.to_thread.run_sync(hapi_request.find_time_extent, data_set)
-    first = span.start or 0
-    last = _find_request_end(data_set, span)
-    if span.start is not None and (began < first * 1000 or ended > last * 1000):
-        raise HapiError(
-            1405,
-            f"this data set has {_format_date(first, data_set.time.byte_length)} to "
-            f"{_format_date(last, data_set.time.byte_length)}",
-        )
+    extent: series.TimeExtent = await anyio.to_thread.run_sync(hapi_request.find_time_extent, data_set)
+    _check_time_range(data_set, extent, start_nanoseconds, stop_nanoseconds)
     etag = services.compute_etag(
         __version__,
         hapi_request.published_state.version,
@@ -499,71 +499,101 @@ async def _answer_data(hapi_request: _HapiRequest) -> Response:
         *sorted(params.items()),
     )
     is_public = hapi_request.access_key == "public" and hapi_request.principal.is_anonymous
-    headers = services.build_cache_headers(
-        etag,
-        is_public=is_public,
-    )
-    media_type, write = OUTPUT_FORMATS[kind]
-    table = data_set.table.qualified_name
-    record_sent_data(rows_by_table={table: 0})
+    headers = services.build_cache_headers(etag, is_public=is_public)
+    table_name = data_set.table.qualified_name
+    record_sent_data(rows_by_table={table_name: 0})
     if services.is_unchanged(hapi_request.request, headers["etag"]):
         return Response(status_code=304, headers=headers)
+    media_type, write_samples = OUTPUT_FORMATS[output_format]
+    extension = "bin" if output_format == "binary" else output_format
     headers["content-type"] = media_type
-    headers["content-disposition"] = f'inline; filename="{quote(data_set.id)}.{ {"binary": "bin"}.get(kind, kind) }"'
-    if hapi_request.request.method == "HEAD":  # which reads nothing
+    headers["content-disposition"] = f'inline; filename="{quote(data_set.id)}.{extension}"'
+    if hapi_request.request.method == "HEAD":  # no samples are read
         return Response(None, 200, headers)
-    place = (hapi_request.context, hapi_request.principal, data_set, [each.name for each in chosen])
-    if data_set.base_set is None and data_set.has_nanoseconds:
-        batches = series.read_nanosecond_samples(*place, began, ended, hapi_request.published_state)
-    else:
-        batches = (series.read_samples if data_set.base_set is None else derived.read_derived_set)(
-            *place, start, stop, hapi_request.published_state
-        )
-    before = await anyio.to_thread.run_sync(next, batches, None)
-    head = None
-    if "include" in params or kind == "json":
-        status = _build_status(1200 if before is not None else 1201)
-        info = hapi_request.build_info(data_set, chosen)
-        head = {
-            **status,
-            **info,
-            "format": kind,
-        }
+    batches = _read_samples(hapi_request, data_set, chosen, start_nanoseconds, stop_nanoseconds)
+    first_batch = await anyio.to_thread.run_sync(next, batches, None)
+    header = None
+    if "include" in params or output_format == "json":
+        status = _build_status(1200 if first_batch is not None else 1201)
+        header = {**status, **hapi_request.build_info(data_set, chosen), "format": output_format}
 
-    def iterate_chunks() -> Any:
-        def count_batches() -> Any:
-            for batch in itertools.chain([] if before is None else [before], batches):
-                record_sent_data(rows_by_table={table: batch.num_rows})
-                yield batch
+    def count_batches() -> Iterator[pa.RecordBatch]:
+        first_batches = [] if first_batch is None else [first_batch]
+        for batch in itertools.chain(first_batches, batches):
+            record_sent_data(rows_by_table={table_name: batch.num_rows})
+            yield batch
 
-        return write(count_batches(), [data_set.time, *chosen], head)
+    def iterate_chunks() -> Iterator[bytes]:
+        return write_samples(count_batches(), [data_set.time, *chosen], header)
 
     return await series.answer_with_stream(hapi_request.request, iterate_chunks, headers)
 
 
+def _check_time_range(data_set: DataSet, extent: series.TimeExtent, start: int, stop: int) -> None:
+    """Check that a data set covers a time range, in nanoseconds."""
+    first = extent.start or 0
+    last = _find_request_end(data_set, extent)
+    if extent.start is not None and (start < first * 1000 or stop > last * 1000):
+        first_date = _format_date(first, data_set.time.byte_length)
+        last_date = _format_date(last, data_set.time.byte_length)
+        raise HapiError(1405, f"this data set has {first_date} to {last_date}")
+
+
+def _read_samples(
+    hapi_request: _HapiRequest,
+    data_set: DataSet,
+    parameters: Sequence[SampleParameter],
+    start_nanoseconds: int,
+    stop_nanoseconds: int,
+) -> Iterator[pa.RecordBatch]:
+    names = [parameter.name for parameter in parameters]
+    if data_set.base_set is None and data_set.has_nanoseconds:
+        return series.read_nanosecond_samples(
+            hapi_request.context,
+            hapi_request.principal,
+            data_set,
+            names,
+            start=start_nanoseconds,
+            stop=stop_nanoseconds,
+            published_state=hapi_request.published_state,
+        )
+    read = series.read_samples if data_set.base_set is None else derived.read_derived_set
+    return read(
+        hapi_request.context,
+        hapi_request.principal,
+        data_set,
+        names,
+        # rounded up: a sample at the microsecond before is not part of the range
+        start=-(-start_nanoseconds // 1000),
+        stop=-(-stop_nanoseconds // 1000),
+        published_state=hapi_request.published_state,
+    )
+
+
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/hapi`` with its five endpoints; of others, and other methods, HAPI's words."""
+    """Build the routes of ``/hapi`` and its five endpoints; other endpoints and methods get errors of HAPI."""
 
     async def answer_document(request: Request, build_document: Any, endpoint: str) -> Response:
         _read_params(request, endpoint)
         hapi_request = _HapiRequest(request, context)
-        body, updated = await anyio.to_thread.run_sync(
-            lambda: (build_document(hapi_request), hapi_request.find_update_time())
-        )
+
+        def build_body() -> tuple[Mapping[str, Any], str]:
+            return build_document(hapi_request), hapi_request.find_update_time()
+
+        body, updated = await anyio.to_thread.run_sync(build_body)
         return _answer_json(request, body, extra_headers=_build_modified_header(updated))
 
     async def answer_data(request: Request) -> Response:
         return await _answer_data(_HapiRequest(request, context))
 
     async def answer_front_page(request: Request) -> Response:
-        page = next(
-            (face.page_writers[FACE.name] for face in context.faces.values() if FACE.name in face.page_writers), None
-        )
+        writers = (face.page_writers.get(FACE.name) for face in context.faces.values())
+        write_page = next((writer for writer in writers if writer is not None), None)
         hapi_request = _HapiRequest(request, context)
-        if page is None or "json" in request.headers.get("accept", ""):
+        if write_page is None or "json" in request.headers.get("accept", ""):
             return _answer_json(request, _build_about(hapi_request))
         page_items = await anyio.to_thread.run_sync(_list_page_data_sets, hapi_request)
-        return page(request, context, {"base": f"{hapi_request.base_url}/hapi", "sets": page_items})
+        return write_page(request, context, {"base": f"{hapi_request.base_url}/hapi", "sets": page_items})
 
     async def refuse_unknown_endpoint(_: Request) -> Response:
         raise HapiError(1400, f"the endpoints are {', '.join(ENDPOINT_PARAMETERS)}")
@@ -574,13 +604,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         "catalog": _build_catalog,
         "info": _build_info_document,
     }
-    endpoints_by_name = {
-        name: partial(answer_document, build_document=make, endpoint=name) for name, make in document_builders.items()
-    }
-    route = create_route("/hapi/data", answer_data, _respond_to_error)
+    routes = []
+    for name, build_document in document_builders.items():
+        endpoint = partial(answer_document, build_document=build_document, endpoint=name)
+        routes.append(create_route(f"/hapi/{name}", endpoint, _respond_to_error))
     return [
-        *(create_route(f"/hapi/{name}", call, _respond_to_error) for name, call in endpoints_by_name.items()),
-        route,
+        *routes,
+        create_route("/hapi/data", answer_data, _respond_to_error),
         create_route("/hapi", answer_front_page, _respond_to_error),
         create_route("/hapi/", answer_front_page, _respond_to_error),
         create_route("/hapi/{path:path}", refuse_unknown_endpoint, _respond_to_error),
@@ -588,43 +618,43 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show how samples are asked for."""
+    """List examples of how samples are requested."""
     usage_examples = []
-    for table_series in published.table.series:
-        python = (
-            f'from hapiclient import hapi\n\ndata, meta = hapi("{base_url}/hapi", "{table_series.id}", "", '
+    for time_series in published.table.series:
+        python_code = (
+            f'from hapiclient import hapi\n\ndata, meta = hapi("{base_url}/hapi", "{time_series.id}", "", '
             f'"{{start}}", "{{stop}}")\nprint(data)'
         )
-        title = format_message("Samples of {name} in Python", table_series.id)
-        usage_examples.append(
-            UsageExample(
-                title=title,
-                url=f"{base_url}/hapi/info?dataset={table_series.id}",
-                language="python",
-                example=python,
-            )
+        usage_example = UsageExample(
+            title=format_message("Samples of {name} in Python", time_series.id),
+            url=f"{base_url}/hapi/info?dataset={time_series.id}",
+            language="python",
+            example=python_code,
         )
+        usage_examples.append(usage_example)
     return usage_examples
 
 
 def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
-    """Describe how samples of rows are asked for that are spans of data sets."""
-    kinds = Param(name="format", allowed=tuple(OUTPUT_FORMATS), default="csv", description="how they are written")
+    """Describe how the samples of rows that are time spans are requested."""
+    format_param = Param(
+        name="format", allowed=tuple(OUTPUT_FORMATS), default="csv", description="how they are written"
+    )
     return build_span_links(
         table,
         context,
-        FACE.name,
-        "/hapi/data",
-        lambda one: {"dataset": one.id},
-        ("start", "stop"),
-        (kinds,),
-        "text/csv",
-        "/hapi/info?",
+        face=FACE.name,
+        service_path="/hapi/data",
+        list_fixed_parameters=lambda time_series: {"dataset": time_series.id},
+        time_parameters=("start", "stop"),
+        extra_params=(format_param,),
+        media_type="text/csv",
+        documentation_path="/hapi/info?",
     )
 
 
 def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[Capability]:
-    """Name its page: the IVOA has no identifier for it."""
+    """Describe its page; the IVOA has no identifier for HAPI."""
     if schema:
         return []
     return [Capability(standard_id=None, url=f"{base_url}/hapi", interface="vr:WebBrowser")]

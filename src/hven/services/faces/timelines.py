@@ -1,20 +1,17 @@
-"""Data sets of samples, looked at: ``/series/<id>`` is a page for people.
+"""Pictures of time series: ``/series/<id>`` is a page, its description as JSON, and tiles of 512 time bins as NPY.
 
-Gives what it is as JSON, and tiles of 512 bins of time as NPY.
-
-Tiles lie on a grid from 1970 on, so that whoever moves or comes back meets the same ones. One of lines has for each
-line its lowest, mean and highest values (float32; NaN: no sample, infinity: samples without a value); one of a spectrum
-has a row for each channel, or for some that stand together, of bytes: code 0 is no sample, 1 samples without a value,
-and ``value = zero + scale * sinh(bend * (code - 128) / 126)``, by the headers: as many steps near the middle of the
-values as at their peaks. Where channels change with time, rows are even from ``x-low`` to ``x-high`` (``x-log``: in
-their logarithms), and ``x-changes`` are the bins from which on the channels are others.
+Tiles lie on a grid that begins in 1970, so that moving and returning clients get the same tiles. A tile of lines has
+the minimum, mean and maximum of each line (float32; NaN: no sample, infinity: samples without a value). A tile of a
+spectrum has a row of bytes for each channel, or group of channels: code 0 is no sample, 1 samples without a value. For
+other codes the headers have the parameters of ``value = zero + scale * sinh(bend * (code - 128) / 126)``, which has as
+many steps near the median as near the extremes. Where channels change with time, rows are evenly spaced from ``x-low``
+to ``x-high`` (``x-log``: in their logarithms), and ``x-changes`` has the bins where the channels change.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -38,7 +35,7 @@ from hven.services.face import Face, ServiceContext, create_query_route
 from hven.services.params import parse_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
     from starlette.requests import Request
@@ -51,14 +48,15 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[Any]
 
-BINS_PER_TILE = 512  # of a tile
-MAX_PANELS, LINES_PER_PANEL = 3, 3  # that are shown first; lines of one panel
-MAX_LINE_ELEMENTS = 8  # elements that are drawn as lines of their own; more are a spectrum
-MAX_TILE_ROWS = 1024  # rows of a tile
-MAX_SAMPLED_VALUES = 20_000  # values of a tile that are looked at
-MAX_CHANNEL_CHANGES = 200  # of channels, that are told of a tile
+BINS_PER_TILE = 512
+MAX_PANELS = 3  # panels that are shown first
+LINES_PER_PANEL = 3  # lines of a panel that is shown first
+MAX_LINE_ELEMENTS = 8  # elements of an array that are drawn as lines; more are a spectrum
+MAX_TILE_ROWS = 1024
+MAX_SAMPLED_VALUES = 20_000  # values of a tile from which its median is computed
+MAX_CHANNEL_CHANGES = 200  # changes of channels that the headers of a tile list
 MAX_BIN_MICROSECONDS = 10_000 * DAY_MICROSECONDS
-TILE_CACHE_BYTES = 32 << 20  # bytes of tiles, of a process
+TILE_CACHE_BYTES = 32 << 20  # bytes of tiles in the cache of a process
 ERROR_RESPONDER = ErrorResponder(
     write_document=lambda message: orjson.dumps({"message": message}), media_type="application/json"
 )
@@ -81,16 +79,15 @@ class _TimelineRequest(series.SeriesRequest):
     face = "timelines"
 
     def require_data_set(self) -> DataSet:
-        data_set = self.find_data_set(self.request.path_params["id"])
+        set_id = self.request.path_params["id"]
+        data_set = self.find_data_set(set_id)
         if data_set is None:
-            raise NotFoundError(
-                format_message("there is no data set {name!r:.80} here", self.request.path_params["id"]), remedy="/hapi"
-            )
+            raise NotFoundError(format_message("there is no data set {name!r:.80} here", set_id), remedy="/hapi")
         return data_set
 
 
 class TileCache(Cache[tuple[bytes, dict[str, str]]]):
-    """Tiles that everybody may see, as they were sent: those of first pictures are asked for again and again."""
+    """Responses with tiles that everybody may see; those of first pictures are requested most."""
 
     def __init__(self) -> None:
         super().__init__(TILE_CACHE_BYTES)
@@ -102,7 +99,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def answer_description(timeline_request: _TimelineRequest) -> Response:
         facts = orjson.dumps(_describe_data_set(timeline_request, timeline_request.require_data_set()))
         access_key = timeline_request.published_state.find_access_key(timeline_request.principal, context.policies)
-        # the tag is of the bytes: in one state of the site, `latest` changes when the reductions are made
+        # from the bytes, because `latest` changes within one state of the site, when the reductions are built
         etag = services.compute_etag(facts)
         is_public = access_key == "public" and timeline_request.principal.is_anonymous
         headers = services.build_cache_headers(etag, is_public=is_public)
@@ -111,9 +108,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def answer_data(timeline_request: _TimelineRequest, params: services.RequestParams) -> Response:
         if params.read_one("TILE") is None:
             return answer_description(timeline_request)
-        request, data_set = timeline_request.request, timeline_request.require_data_set()
+        request = timeline_request.request
+        data_set = timeline_request.require_data_set()
         access_key = timeline_request.published_state.find_access_key(timeline_request.principal, context.policies)
-        tag = services.compute_etag(
+        is_public = access_key == "public" and timeline_request.principal.is_anonymous
+        etag = services.compute_etag(
             __version__,
             timeline_request.published_state.version,
             access_key,
@@ -122,32 +121,20 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             data_set.change_token,
             sorted(params.values.items()),
         )
-        headers = services.build_cache_headers(
-            tag, is_public=access_key == "public" and timeline_request.principal.is_anonymous
-        )
-        if services.is_unchanged(request, tag):
+        headers = services.build_cache_headers(etag, is_public=is_public)
+        if services.is_unchanged(request, etag):
             return Response(status_code=304, headers=headers)
-        public = (
-            access_key == "public"
-            and data_set.remote is None
-            and timeline_request.principal.is_anonymous
-            and request.method == "GET"
-        )
-        tile_cache, key = (
-            context.site.get_or_create(TileCache),
-            (tag, choose_encoding(request.headers.get("accept-encoding", ""))),
-        )
-        if public:
-            cached_tile = tile_cache.find(key)
-        else:
-            cached_tile = None
+        can_cache = is_public and data_set.remote is None and request.method == "GET"
+        tile_cache = context.site.get_or_create(TileCache)
+        key = (etag, choose_encoding(request.headers.get("accept-encoding", "")))
+        cached_tile = tile_cache.find(key) if can_cache else None
         if cached_tile is not None:
-            return Response(cached_tile[0], headers=cached_tile[1])
+            cached_body, cached_headers = cached_tile
+            return Response(cached_body, headers=cached_headers)
         body, tile_headers = _build_tile(timeline_request, data_set, params)
-        response = services.answer_with_body(
-            request, body, {**headers, **tile_headers, "content-type": "application/octet-stream"}
-        )
-        if public:
+        all_headers = {**headers, **tile_headers, "content-type": "application/octet-stream"}
+        response = services.answer_with_body(request, body, all_headers)
+        if can_cache:
             tile_cache.store(key, (bytes(response.body), dict(response.headers)), len(response.body))
         return response
 
@@ -170,70 +157,84 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _describe_data_set(timeline_request: _TimelineRequest, data_set: DataSet) -> dict[str, Any]:
-    """Say what a data set is: times in microseconds since 1970."""
-    span = timeline_request.find_time_extent(data_set)
-    drawn = [each for each in data_set.parameters if each.value_kind in {"double", "integer"}]
-    pictures = [each.name for each in data_set.parameters if each.has_addresses]
+    """Describe a data set for the page; times are microseconds since 1970."""
+    extent = timeline_request.find_time_extent(data_set)
+    drawn_parameters = _list_numeric_parameters(data_set)
+    picture_names = [parameter.name for parameter in data_set.parameters if parameter.has_addresses]
+    latest_stretch = find_latest_stretch(
+        timeline_request.context, timeline_request.principal, data_set, extent, timeline_request.published_state
+    )
+    cadence = None
+    if extent.row_count:
+        cadence = round(pyramids.estimate_cadence(data_set, extent))
+    base_url = timeline_request.base_url
+    table = data_set.table
     return {
         "id": data_set.id,
-        "title": data_set.series.title or data_set.table.title or data_set.id,
-        "description": data_set.series.description or data_set.table.description or "",
-        "start": span.start,
-        "stop": span.stop,
-        "latest": find_latest_stretch(
-            timeline_request.context, timeline_request.principal, data_set, span, timeline_request.published_state
-        ),
-        "rows": span.row_count,
-        "cadence": round(pyramids.estimate_cadence(data_set, span)) if span.row_count else None,
+        "title": data_set.series.title or table.title or data_set.id,
+        "description": data_set.series.description or table.description or "",
+        "start": extent.start,
+        "stop": extent.stop,
+        "latest": latest_stretch,
+        "rows": extent.row_count,
+        "cadence": cadence,
         "regular": bool(data_set.series.cadence),
         "time": data_set.time.name,
-        "parameters": [_describe_parameter(each) for each in drawn],
-        "shown": _choose_initial_parameters(drawn),
-        "pictures": pictures,
-        "hapi": f"{timeline_request.base_url}/hapi" if data_set.table.is_served_by("hapi") else None,
-        "das2": f"{timeline_request.base_url}/das2" if data_set.table.is_served_by("das2") else None,
+        "parameters": [_describe_parameter(parameter) for parameter in drawn_parameters],
+        "shown": _choose_initial_parameters(drawn_parameters),
+        "pictures": picture_names,
+        "hapi": f"{base_url}/hapi" if table.is_served_by("hapi") else None,
+        "das2": f"{base_url}/das2" if table.is_served_by("das2") else None,
         "path": data_set.series.path,
     }
 
 
-def _choose_initial_parameters(parameters: Sequence[SampleParameter]) -> list[str]:
-    """Choose what is shown unless something else is asked for: a spectrum, and lines.
+def _list_numeric_parameters(data_set: DataSet) -> list[SampleParameter]:
+    return [parameter for parameter in data_set.parameters if parameter.value_kind in {"double", "integer"}]
 
-    Those of one unit share a panel.
+
+def _choose_initial_parameters(parameters: Sequence[SampleParameter]) -> list[str]:
+    """Choose the parameters that are shown first: a spectrum, and lines.
+
+    Lines of one unit share a panel.
     """
-    spectra = [parameter.name for parameter in parameters if _is_spectrum(parameter)][:1]
-    panels: dict[str, list[str]] = {}
+    spectra = [parameter.name for parameter in parameters if _is_spectrum(parameter)]
+    initial_names = set(spectra[:1])
+    lines_by_panel: dict[str, list[str]] = {}
     for parameter in parameters:
-        if not _is_spectrum(parameter):
-            alone = math.prod(parameter.dimensions) > 1 or not parameter.column.unit
-            panels.setdefault(f"\n{parameter.name}" if alone else str(parameter.column.unit), []).append(parameter.name)
-    lines = [
-        names[at : at + LINES_PER_PANEL] for names in panels.values() for at in range(0, len(names), LINES_PER_PANEL)
-    ]
-    initial_names = {*spectra, *chain.from_iterable(lines[: MAX_PANELS - len(spectra)])}
+        if _is_spectrum(parameter):
+            continue
+        panel = str(parameter.column.unit)
+        if math.prod(parameter.dimensions) > 1 or not parameter.column.unit:
+            panel = f"\n{parameter.name}"
+        lines_by_panel.setdefault(panel, []).append(parameter.name)
+    panels = []
+    for names in lines_by_panel.values():
+        panels += [names[offset : offset + LINES_PER_PANEL] for offset in range(0, len(names), LINES_PER_PANEL)]
+    for names in panels[: MAX_PANELS - len(initial_names)]:
+        initial_names.update(names)
     return [parameter.name for parameter in parameters if parameter.name in initial_names]
 
 
 def _describe_parameter(parameter: SampleParameter) -> dict[str, Any]:
     column = parameter.column
-    count = math.prod(parameter.dimensions)
-    description = {
+    element_count = math.prod(parameter.dimensions)
+    description: dict[str, Any] = {
         "name": parameter.name,
         "label": column.label or parameter.name,
         "unit": column.unit or "",
         "description": column.description or "",
-        "elements": count,
+        "elements": element_count,
         "spectrum": _is_spectrum(parameter),
+        "bins": None,
     }
-    return description | {
-        "bins": _describe_channels(parameter.bins[-1], count)
-        if parameter.bins and len(parameter.dimensions) == 1
-        else None
-    }
+    if parameter.bins and len(parameter.dimensions) == 1:
+        description["bins"] = _describe_channels(parameter.bins[-1], element_count)
+    return description
 
 
 def _describe_channels(bins: ParameterBins, count: int) -> dict[str, Any] | None:
-    """Say what the channels are: the same at all times, or which parameter has those of each sample."""
+    """Describe channels: the same at all times, or the parameter that has those of each sample."""
     description = {"name": bins.label or bins.name, "unit": bins.unit or ""}
     if isinstance(bins.centers, tuple) and len(bins.centers) == count:
         return description | {"centers": bins.centers}
@@ -251,169 +252,195 @@ def _is_spectrum(parameter: SampleParameter) -> bool:
 def _build_tile(
     timeline_request: _TimelineRequest, data_set: DataSet, params: services.RequestParams
 ) -> tuple[bytes, dict[str, str]]:
-    """Make one tile, whole, whatever of it has samples."""
-    names = {each.name: each for each in data_set.parameters if each.value_kind in {"double", "integer"}}
-    parameter = names.get(params.read_one("PARAMETER") or "")
+    """Build a tile and the headers that describe it."""
+    parameters_by_name = {parameter.name: parameter for parameter in _list_numeric_parameters(data_set)}
+    parameter = parameters_by_name.get(params.read_one("PARAMETER") or "")
     width = parse_value(params, WIDTH_PARAM)
     number = parse_value(params, TILE_PARAM)
     if parameter is None or width is None:
         raise ParamError(
             format_message("a tile is that of a PARAMETER, with bins of a WIDTH"),
             name="WIDTH" if parameter else "PARAMETER",
-            remedy=f"PARAMETER={' or '.join(names)[:300]}, WIDTH=60000000",
+            remedy=f"PARAMETER={' or '.join(parameters_by_name)[:300]}, WIDTH=60000000",
         )
+    use_peaks = parse_value(params, SHOW_PARAM) == "peak"
+    max_rows = parse_value(params, ROWS_PARAM)
+    if _is_spectrum(parameter):
+        channel_parameter = None
+        if math.prod(parameter.dimensions) <= channels.MAX_CHANNELS:
+            channel_parameter = parameters_by_name.get(_find_channel_parameter(parameter) or "")
+        names = [parameter.name]
+        if channel_parameter is not None:
+            names.append(channel_parameter.name)
+        parts = _read_tile_bins(timeline_request, data_set, names, number, width)
+        return _write_spectrum_tile(parts, parameter, channel_parameter, max_rows=max_rows, use_peaks=use_peaks)
+    parts = _read_tile_bins(timeline_request, data_set, [parameter.name], number, width)
+    return _write_line_tile(parts, parameter), {}
+
+
+def _read_tile_bins(
+    timeline_request: _TimelineRequest, data_set: DataSet, names: Sequence[str], number: int, width: int
+) -> Iterator[tuple[npt.NDArray[np.int64], BinRecords]]:
+    """Read the bins of a tile: their indexes in the tile, and the bins."""
     begin = number * BINS_PER_TILE * width
-    span = timeline_request.find_time_extent(data_set)
-    count = math.prod(parameter.dimensions)
-    spectrum = _is_spectrum(parameter)
-    peak = parse_value(params, SHOW_PARAM) == "peak"
-    rows = parse_value(params, ROWS_PARAM)
-    if spectrum and count <= channels.MAX_CHANNELS:
-        along = names.get(_find_channel_parameter(parameter) or "")
-    else:
-        along = None
-    if spectrum and along is None:
-        together = -(-count // rows)
-    else:
-        together = 1
-    # channels are put together as they come: of how many there are depends no memory
-    kind = np.float32 if spectrum and parameter.column.type.datatype == "float" else np.float64
-    bin_values = np.full((BINS_PER_TILE, -(-count // together) if spectrum else 3 * count), np.nan, kind)
-    centers = np.full(bin_values.shape if along is not None else (BINS_PER_TILE, 0), np.nan)
+    end = begin + BINS_PER_TILE * width
+    extent = timeline_request.find_time_extent(data_set)
+    if extent.start is None or extent.stop is None or begin >= extent.stop or end <= extent.start:
+        return
+    parts = pyramids.read_bins(
+        timeline_request.context,
+        timeline_request.principal,
+        data_set,
+        names,
+        # within the samples: far outside of them the engine knows no times
+        start=max(begin, extent.start),
+        stop=min(end, extent.stop),
+        bin_microseconds=width,
+        published_state=timeline_request.published_state,
+    )
+    for bins in parts:
+        indexes = bins["number"] - number * BINS_PER_TILE
+        is_inside = (indexes >= 0) & (indexes < BINS_PER_TILE)
+        yield indexes[is_inside], bins if is_inside.all() else bins[is_inside]
+
+
+def _write_line_tile(parts: Iterable[tuple[npt.NDArray[np.int64], BinRecords]], parameter: SampleParameter) -> bytes:
+    """Write a tile of lines: minimum, mean and maximum of each."""
+    tile_values = np.full((BINS_PER_TILE, 3 * math.prod(parameter.dimensions)), np.nan)
     has_samples = np.zeros(BINS_PER_TILE, bool)
-    if (
-        span.start is not None
-        and span.stop is not None
-        and begin < span.stop
-        and begin + BINS_PER_TILE * width > span.start
-    ):
-        # only what has samples: far outside, times are none that the engine knows
-        low = max(begin, span.start)
-        high = min(begin + BINS_PER_TILE * width, span.stop)
-        asked_for = [parameter.name, *([along.name] if along is not None else [])]
-        parts = pyramids.read_bins(
-            timeline_request.context,
-            timeline_request.principal,
-            data_set,
-            asked_for,
-            low,
-            high,
-            width,
-            timeline_request.published_state,
-        )
-        for bins in parts:
-            place = bins["number"] - number * BINS_PER_TILE
-            inside = (place >= 0) & (place < BINS_PER_TILE)
-            if inside.all():
-                tile_bins = bins
-            else:
-                tile_bins = bins[inside]
-            has_samples[place[inside]] = True
-            if spectrum:
-                spectrum_values = np.asarray(tile_bins[f"{'h' if peak else 'm'} {parameter.name}"], kind)
-                bin_values[place[inside]] = _group_channels(spectrum_values, together, use_peaks=peak)
-                if along is not None:
-                    mean, peak_channels = (
-                        np.asarray(tile_bins[f"{letter} {along.name}"], np.float64) for letter in "mh"
-                    )
-                    # bins of several lists of channels: their mean is none of them
-                    mixed = np.any(np.abs(peak_channels - mean) > 1e-6 * np.abs(peak_channels), axis=1, keepdims=True)
-                    centers[place[inside]] = np.where(mixed, np.nan, mean)
-            else:
-                bin_values[place[inside]] = _build_lines(tile_bins, parameter.name)
-    written = io.BytesIO()
-    if not spectrum:
-        bin_values[has_samples] = np.where(np.isnan(bin_values[has_samples]), np.inf, bin_values[has_samples])
-        np.save(written, np.ascontiguousarray(bin_values.T, np.float32))
-        return written.getvalue(), {}
-    headers = {"x-together": str(together)}
-    if along is not None:
-        picture, axis, changes = channels.resample_spectra(bin_values, centers, rows, use_peaks=peak)
-        bin_values = picture.T
+    for indexes, bins in parts:
+        has_samples[indexes] = True
+        tile_values[indexes] = _build_lines(bins, parameter.name)
+    sampled_values = tile_values[has_samples]
+    tile_values[has_samples] = np.where(np.isnan(sampled_values), np.inf, sampled_values)
+    return _write_npy(np.ascontiguousarray(tile_values.T, np.float32))
+
+
+def _write_spectrum_tile(
+    parts: Iterable[tuple[npt.NDArray[np.int64], BinRecords]],
+    parameter: SampleParameter,
+    channel_parameter: SampleParameter | None,
+    *,
+    max_rows: int,
+    use_peaks: bool,
+) -> tuple[bytes, dict[str, str]]:
+    """Write a tile of a spectrum, and the headers that describe its codes and channels."""
+    channel_count = math.prod(parameter.dimensions)
+    group_size = 1
+    if channel_parameter is None:
+        group_size = -(-channel_count // max_rows)
+    # channels are grouped while bins are read, so that memory does not grow with their number
+    dtype = np.float32 if parameter.column.type.datatype == "float" else np.float64
+    picture = np.full((BINS_PER_TILE, -(-channel_count // group_size)), np.nan, dtype)
+    centers = np.full(picture.shape if channel_parameter is not None else (BINS_PER_TILE, 0), np.nan)
+    has_samples = np.zeros(BINS_PER_TILE, bool)
+    statistic = "h" if use_peaks else "m"
+    for indexes, bins in parts:
+        has_samples[indexes] = True
+        spectra = np.asarray(bins[f"{statistic} {parameter.name}"], dtype)
+        picture[indexes] = _group_channels(spectra, group_size, use_peaks=use_peaks)
+        if channel_parameter is not None:
+            centers[indexes] = _find_bin_centers(bins, channel_parameter.name)
+    headers = {"x-together": str(group_size)}
+    if channel_parameter is not None:
+        resampled, axis, changes = channels.resample_spectra(picture, centers, max_rows, use_peaks=use_peaks)
+        picture = resampled.T
         if axis is not None:
-            headers |= dict(zip(("x-low", "x-high", "x-log"), map(repr, (*axis[:2], int(axis[2]))), strict=True))
+            low, high, is_logarithmic = axis
+            headers |= {"x-low": repr(low), "x-high": repr(high), "x-log": repr(int(is_logarithmic))}
             headers["x-changes"] = ",".join(map(str, changes[:MAX_CHANNEL_CHANGES]))
-    codes, code_headers = encode_values(bin_values)
+    codes, code_headers = encode_values(picture)
     codes[has_samples] = np.maximum(codes[has_samples], 1)
-    np.save(written, np.ascontiguousarray(codes.T))
-    return written.getvalue(), headers | code_headers
+    return _write_npy(np.ascontiguousarray(codes.T)), headers | code_headers
+
+
+def _write_npy(array: npt.NDArray[Any]) -> bytes:
+    npy_file = io.BytesIO()
+    np.save(npy_file, array)
+    return npy_file.getvalue()
+
+
+def _find_bin_centers(bins: BinRecords, name: str) -> Numbers:
+    """Return the centers of channels of each bin; NaN for bins with several lists of channels, whose mean is none."""
+    mean = np.asarray(bins[f"m {name}"], np.float64)
+    maximum = np.asarray(bins[f"h {name}"], np.float64)
+    is_mixed = np.any(np.abs(maximum - mean) > 1e-6 * np.abs(maximum), axis=1, keepdims=True)
+    return np.where(is_mixed, np.nan, mean)
 
 
 def _find_channel_parameter(parameter: SampleParameter) -> str | None:
-    """Name the parameter that has the channels of each sample."""
-    if parameter.bins and len(parameter.dimensions) == 1:
-        centers = parameter.bins[-1].centers
-    else:
-        centers = None
+    """Return the name of the parameter that has the channels of each sample."""
+    if not parameter.bins or len(parameter.dimensions) != 1:
+        return None
+    centers = parameter.bins[-1].centers
     if isinstance(centers, str) and centers:
         return centers
     return None
 
 
 def _build_lines(bins: BinRecords, name: str) -> Numbers:
-    """Return lowest, mean and highest values of each element.
+    """Return minimum, mean and maximum of each element.
 
-    Of vectors, of which no lowest ones are kept, three times the mean.
+    For vectors, whose minima are not kept, it is three times the mean.
     """
     mean = np.asarray(bins[f"m {name}"], np.float64)
     if mean.shape[1] > 1:
-        each = (mean, mean, mean)
+        statistics = (mean, mean, mean)
     else:
-        each = (bins[f"l {name}"], mean, bins[f"h {name}"])
-    return np.stack(each, axis=2).reshape(len(bins), -1)
+        statistics = (bins[f"l {name}"], mean, bins[f"h {name}"])
+    return np.stack(statistics, axis=2).reshape(len(bins), -1)
 
 
 def _group_channels(picture: Numbers, group_size: int, *, use_peaks: bool) -> Numbers:
-    """Put channels together, the elements of each bin; the last ones may be fewer."""
+    """Combine each `group_size` channels; the last group may have fewer."""
     if group_size == 1:
         return picture
-    each = [picture[:, at::group_size] for at in range(group_size)]
-    grouped = np.full(each[0].shape, np.nan if use_peaks else 0, picture.dtype)
+    parts = [picture[:, offset::group_size] for offset in range(group_size)]
+    grouped = np.full(parts[0].shape, np.nan if use_peaks else 0, picture.dtype)
     count = np.zeros(grouped.shape, np.int32)
-    for part in each:
-        of = np.s_[:, : part.shape[1]]
+    for part in parts:
+        columns = np.s_[:, : part.shape[1]]
         if use_peaks:
-            np.fmax(grouped[of], part, out=grouped[of])
+            np.fmax(grouped[columns], part, out=grouped[columns])
         else:
             is_finite = np.isfinite(part)
-            np.add(grouped[of], part, out=grouped[of], where=is_finite)
-            count[of] += is_finite
+            np.add(grouped[columns], part, out=grouped[columns], where=is_finite)
+            count[columns] += is_finite
+    if use_peaks:
+        return grouped
     with np.errstate(invalid="ignore", divide="ignore"):
-        return grouped if use_peaks else grouped / count
+        return grouped / count
 
 
 def encode_values(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, str]]:
-    """Write numbers as bytes; half of them lie within half of the codes.
+    """Encode numbers as bytes, so that half of them lie within half of the codes.
 
     Parameters
     ----------
     picture
-        Numbers; what is not finite is no value.
+        Numbers; those that are not finite are no values.
 
     Returns
     -------
     codes
         0 for no value, else 2 to 254.
     headers
-        That say how values are found from codes.
+        Headers with the parameters for decoding.
     """
     is_finite = np.isfinite(picture)
-    if is_finite.all():
-        values = picture.ravel()
-    else:
-        values = picture[is_finite]
+    values = picture.ravel() if is_finite.all() else picture[is_finite]
     if not values.size:
         return np.zeros(picture.shape, np.uint8), {"x-zero": "0", "x-scale": "0", "x-bend": "1"}
-    sampled_values = values[:: max(values.size // MAX_SAMPLED_VALUES, 1)].astype(np.float64)  # tell where the middle is
+    sampled_values = values[:: max(values.size // MAX_SAMPLED_VALUES, 1)].astype(np.float64)
     zero = float(np.median(sampled_values))
     max_deviation = max(float(values.max()) - zero, zero - float(values.min()))
+    share = 0.5
     if max_deviation:
-        share = float(np.median(np.abs(sampled_values - zero))) / max_deviation
-    else:
-        share = 0.5
+        median_deviation = float(np.median(np.abs(sampled_values - zero)))
+        share = median_deviation / max_deviation
     bend = 2 * math.acosh(1 / (2 * min(max(share, 1e-6), 0.4999)))
     scale = max_deviation / math.sinh(bend)
-    with np.errstate(invalid="ignore", over="ignore"):  # what is no value has no code
+    with np.errstate(invalid="ignore", over="ignore"):  # values that are not finite have no code
         # floats of half the size end at 1e-38 and 1e38
         dtype = picture.dtype if 1e-30 < scale < 1e30 else np.float64
         steps = np.subtract(picture, zero, dtype=dtype)
@@ -424,7 +451,7 @@ def encode_values(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, st
 
 
 def has_data_sets(table: Table) -> bool:
-    """Show tables with data sets."""
+    """Return whether a table has data sets."""
     return bool(table.series)
 
 
