@@ -1,8 +1,6 @@
-"""What registries of the Virtual Observatory are told: records made from descriptors, what is published, and the faces.
+"""Records for registries of the Virtual Observatory, built from descriptors, published tables and faces.
 
-And when they are made anew.
-
-VOResource 1.1, VODataService 1.2, VORegistry 1.0; what a table covers is beside this, in `hven.services._coverage`.
+They follow VOResource 1.1, VODataService 1.2 and VORegistry 1.0; `hven.services._coverage` writes the coverage.
 """
 
 from __future__ import annotations
@@ -45,15 +43,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hven")
 
-SITE_PART = ""  # the part of the records that are of no collection
+SITE_PART = ""  # key of the records that belong to no collection
 REGISTRY_STANDARD_ID = "ivo://ivoa.net/std/Registry"
-EPN_TAP_UTYPE_PREFIX = "ivo://ivoa.net/std/epntap#table-"  # utype of EPN-TAP's tables begins so
+EPN_TAP_UTYPE_PREFIX = "ivo://ivoa.net/std/epntap#table-"  # utypes of tables of EPN-TAP
 TAP_STANDARD_ID = "ivo://ivoa.net/std/TAP"
-RECORDS_PER_PAGE = 200  # records that one answer has
-DEFAULT_SUBJECTS = ("virtual-observatories", "astronomy-databases")  # of the UAT, for what has none of its own
-MAX_DESCRIBED_COLUMNS = 5_000  # columns of the tables of a service from which on its record names the tables alone
-EMAIL_PATTERN = re.compile(r"\S+@(\S+\.)+\S+")  # as the schema of OAI-PMH has it
-MAX_SHORT_NAME_CHARACTERS = 16  # characters of a short name
+RECORDS_PER_PAGE = 200  # records in one response
+DEFAULT_SUBJECTS = ("virtual-observatories", "astronomy-databases")  # of the UAT, for records without subjects
+MAX_DESCRIBED_COLUMNS = 5_000  # with more columns, the record of a service lists its tables without columns
+EMAIL_PATTERN = re.compile(r"\S+@(\S+\.)+\S+")  # as in the schema of OAI-PMH
+MAX_SHORT_NAME_CHARACTERS = 16
 _NON_URI_PATTERN = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~:/?@!$&'()*+,;=%#]+")
 _WEB_ADDRESS_PATTERN = re.compile(r"https?://[A-Za-z0-9._~-]+(:\d{1,5})?([/?#]\S*)?")
 _DATE_PATTERN = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d)?")
@@ -71,12 +69,12 @@ NAMESPACE_DECLARATIONS = " ".join(
 
 
 class PublishingRegistry:
-    """The records of a site, kept in its system state.
+    """The registry records of a site, which are kept in its system state.
 
     Parameters
     ----------
     context
-        The site, and its faces.
+        The site and its faces.
     """
 
     def __init__(self, context: ServiceContext) -> None:
@@ -85,86 +83,101 @@ class PublishingRegistry:
         self._last_state: tuple[str, Settings] | None = None
 
     def refresh_in_background(self) -> None:
-        """Bring what is kept up to date in the background, once somebody has harvested.
-
-        Who asks again need not wait for it.
-        """
+        """Update the records in the background, after the first harvest; later requests need not wait for it."""
         if self._last_state is not None:
             threading.Thread(target=self._refresh_and_log, name="registry", daemon=True).start()
 
     def _refresh_and_log(self) -> None:
         try:
             self.refresh()
-        except Exception:  # whoever asks next is told what is wrong
+        except Exception:  # the next request reports it
             logger.warning("registry: the records cannot be brought up to date", exc_info=True)
 
     def refresh(self) -> Sequence[str]:
-        """Bring what is kept up to date with what everybody may see now.
+        """Update the records to what everybody may see now.
 
         Returns
         -------
-        claimed
-            Identifiers that two records claim; the later one is left out.
+        claimed_ivoids
+            Identifiers that two records claim; the later record is left out.
         """
         site = self._context.site
-        now = site.get_published_state()
-        if self._last_state is not None and self._last_state[0] == now.version and self._last_state[1] is site.settings:
+        published_state = site.get_published_state()
+        if self._is_current(published_state):
             return ()
         with self._lock:
-            if self._last_state is None:  # other processes may have seen more than this one
-                now = site.refresh_published_state()
-            elif self._last_state[0] == now.version and self._last_state[1] is site.settings:
+            if self._last_state is None:  # other processes may have recorded a later state
+                published_state = site.refresh_published_state()
+            elif self._is_current(published_state):
                 return ()
-            known_digests = site.store.registry.map_part_digests()
-            making = _RecordBuilder(self._context, now)
-            changed: dict[str, tuple[str, Sequence[RegistryRecord]] | None] = {}
-            for part, part_digest in making.digests_by_part.items():
-                if known_digests.get(part) != part_digest:
-                    try:
-                        changed[part] = part_digest, making.build_records(part)
-                    except Exception:  # a plug-in's fault, or ours: the other records are told all the same
-                        logger.exception(
-                            "registry: the records of %s cannot be made; they stay as they were", part or "the site"
-                        )
-            changed |= {
-                part: None for part in known_digests if part not in making.digests_by_part and making.is_removed(part)
-            }
-            if changed:
-                claimed = site.store.registry.replace_records(changed)
-            else:
-                claimed = []
-            for ivoid in claimed:
+            claimed_ivoids: Sequence[str] = []
+            changed_parts = self._build_changed_parts(published_state)
+            if changed_parts:
+                claimed_ivoids = site.store.registry.replace_records(changed_parts)
+            for ivoid in claimed_ivoids:
                 logger.warning("registry: another record has the id %s already; this one is left out", ivoid)
-            if not claimed:
-                self._last_state = (now.version, site.settings)
-            else:
-                self._last_state = None
-        return claimed
+            self._last_state = None
+            if not claimed_ivoids:
+                self._last_state = (published_state.version, site.settings)
+        return claimed_ivoids
+
+    def _is_current(self, published_state: PublishedState) -> bool:
+        if self._last_state is None:
+            return False
+        version, settings = self._last_state
+        return version == published_state.version and settings is self._context.site.settings
+
+    def _build_changed_parts(
+        self, published_state: PublishedState
+    ) -> dict[str, tuple[str, Sequence[RegistryRecord]] | None]:
+        """Build the records of the parts that have changed: their digests and records; None: the part is removed."""
+        known_digests = self._context.site.store.registry.map_part_digests()
+        builder = _RecordBuilder(self._context, published_state)
+        changed_parts: dict[str, tuple[str, Sequence[RegistryRecord]] | None] = {}
+        for part, part_digest in builder.digests_by_part.items():
+            if known_digests.get(part) == part_digest:
+                continue
+            try:
+                changed_parts[part] = part_digest, builder.build_records(part)
+            except Exception:  # of a plug-in, or a bug: the other records are updated all the same
+                logger.exception(
+                    "registry: the records of %s cannot be made; they stay as they were", part or "the site"
+                )
+        for part in known_digests:
+            if part not in builder.digests_by_part and builder.is_removed(part):
+                changed_parts[part] = None
+        return changed_parts
 
 
 def draft_records(context: ServiceContext) -> dict[str, list[RegistryRecord]]:
-    """Make all records as they would be told now, by the part: a collection; empty: the site. Nothing is told by it.
+    """Build all records as they would be published now, without publishing them.
 
     Parameters
     ----------
     context
-        The site, and its faces.
+        The site and its faces.
+
+    Returns
+    -------
+    records
+        By collection; under the empty name, those of the site.
     """
-    making = _RecordBuilder(context, context.site.get_published_state())
+    builder = _RecordBuilder(context, context.site.get_published_state())
     record_store = context.site.store.registry
-    return {
-        part: [_restore_dates(record, record_store.find_record(record.ivoid)) for record in making.build_records(part)]
-        for part in making.digests_by_part
-    }
+    records_by_part = {}
+    for part in builder.digests_by_part:
+        records = builder.build_records(part)
+        records_by_part[part] = [_restore_dates(record, record_store.find_record(record.ivoid)) for record in records]
+    return records_by_part
 
 
 def _restore_dates(record: RegistryRecord, earlier_record: RegistryRecord | None) -> RegistryRecord:
-    """Return a record with the dates that it has, if it was told: when it changed only where nothing of it differs."""
+    """Return a record with the dates of the published one; the date of its change only if they are equal."""
     if earlier_record is None:
         return record
-    same = (earlier_record.kind, earlier_record.body, earlier_record.deleted) == (record.kind, record.body, False)
+    is_same = (earlier_record.kind, earlier_record.body, earlier_record.deleted) == (record.kind, record.body, False)
     created = record.created or earlier_record.created
-    changed = earlier_record.changed if same else ""
+    changed = earlier_record.changed if is_same else ""
     return replace(record, created=created, changed=changed)
 
 
@@ -174,27 +187,26 @@ def write_record(record: RegistryRecord) -> str:
     Parameters
     ----------
     record
-        The record; what was not told yet has the dates of this moment.
+        The record; if it is not published yet, its dates are those of this moment.
     """
     return "".join(split_record(record))
 
 
 def split_record(record: RegistryRecord) -> tuple[str, str, str]:
-    """Write the same in pieces, of which a list of records is put together at once.
-
-    It is a megabyte, and each further text of it a copy.
+    """Write a record in pieces, so that a list of records is joined once: it may have megabytes.
 
     Parameters
     ----------
     record
-        As of `write_record`.
+        As in `write_record`.
     """
+    now = ""
     if not (record.created and record.changed):
         now = vosi.format_time(datetime.now(UTC))
-    else:
-        now = ""
     begin = (
-        f'<ri:Resource xmlns="" {NAMESPACE_DECLARATIONS} xsi:schemaLocation="{REGISTRY_INTERFACE_NAMESPACE} {REGISTRY_INTERFACE_NAMESPACE}" xsi:type="{record.kind}" created="{record.created or now}" '
+        f'<ri:Resource xmlns="" {NAMESPACE_DECLARATIONS} '
+        f'xsi:schemaLocation="{REGISTRY_INTERFACE_NAMESPACE} {REGISTRY_INTERFACE_NAMESPACE}" '
+        f'xsi:type="{record.kind}" created="{record.created or now}" '
         f'updated="{record.changed or now}" status="active">'
     )
     return begin, record.body, "</ri:Resource>"
@@ -202,7 +214,7 @@ def split_record(record: RegistryRecord) -> tuple[str, str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ServiceRecord:
-    """A record of a service: of the site, or over one table."""
+    """A record of a service over one table."""
 
     ivoid: str
     face: Face
@@ -211,35 +223,34 @@ class _ServiceRecord:
 
 
 class _RecordBuilder:
-    """Makes records of one state of the site."""
+    """Builds the records of one state of the site."""
 
     def __init__(self, context: ServiceContext, published_state: PublishedState) -> None:
         self._context = context
         self._published_state = published_state
-        self._settings = settings = context.site.settings
-        self._base = settings.site_url
-        records = context.site.published_records.values()
+        self._settings = context.site.settings
+        self._base = self._settings.site_url
         self._unavailable_collections = {
-            item.collection for item in records if item.table.qualified_name not in published_state.tables_by_name
+            item.collection
+            for item in context.site.published_records.values()
+            if item.table.qualified_name not in published_state.tables_by_name
         }
         catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
-        self.schemas = {item.name: item for item in map(_keep_registered_tables, catalogue.schemas) if item.tables}
+        registered_schemas = map(_keep_registered_tables, catalogue.schemas)
+        self.schemas = {schema.name: schema for schema in registered_schemas if schema.tables}
         self._find_statistics = published_state.select_fully_visible(ANONYMOUS_PRINCIPAL, context.policies)
-        faces = sorted(context.faces)
-        relevant_settings = replace(
-            settings, directory=Path(), host="", port=1, workers=1, job_workers=1
-        )  # the others tell of no process
-        ground = _compute_digest(__version__, self._base, repr(relevant_settings), *faces)
-        parts = {
-            name: _compute_digest(ground, *self._list_digest_parts(schema))
+        # without settings of this process, which do not change the records
+        relevant_settings = replace(self._settings, directory=Path(), host="", port=1, workers=1, job_workers=1)
+        site_digest = _compute_digest(__version__, self._base, repr(relevant_settings), *sorted(context.faces))
+        digests_by_collection = {
+            name: _compute_digest(site_digest, *self._list_digest_parts(schema))
             for name, schema in self.schemas.items()
             if self._is_published(name) and not self._is_uncertain(schema)
         }
-        # the site's own records before others of the same id
-        digest = _compute_digest(ground, *parts.values())
+        # the records of the site come first: of two records with the same id, the first is kept
         self.digests_by_part = {
-            SITE_PART: digest,
-            **parts,
+            SITE_PART: _compute_digest(site_digest, *digests_by_collection.values()),
+            **digests_by_collection,
         }
 
     def _is_published(self, name: str) -> bool:
@@ -248,140 +259,130 @@ class _RecordBuilder:
 
     def _list_digest_parts(self, schema: Schema) -> Iterator[str]:
         resource = self._published_state.resources.get(schema.name)
-        yield repr(sorted(resource.hashes.items()) if resource is not None else (schema.title, schema.description))
+        if resource is not None:
+            yield repr(sorted(resource.hashes.items()))
+        else:
+            yield repr((schema.title, schema.description))
         for table in schema.tables:
             item = self._published_state.tables_by_name.get(table.qualified_name)
-            yield repr(
-                (
-                    table.qualified_name,
-                    item and (item.run_id, item.updated, item.damaged_snapshot),
-                    table.policy is None,
-                    table.keys,
-                )
-            )
+            item_facts = item and (item.run_id, item.updated, item.damaged_snapshot)
+            yield repr((table.qualified_name, item_facts, table.policy is None, table.keys))
 
     def _is_uncertain(self, schema: Schema) -> bool:
-        """Return whether some of it cannot be told at the moment: its descriptor has faults, its engine is away."""
-        return schema.name in self._unavailable_collections or (
-            schema.name not in self._published_state.resources and self._has_descriptor(schema.name)
-        )
+        """Return whether its records are not known now: its descriptor has faults, or its engine is unavailable."""
+        if schema.name in self._unavailable_collections:
+            return True
+        return schema.name not in self._published_state.resources and self._has_descriptor(schema.name)
 
     def _has_descriptor(self, name: str) -> bool:
         return (self._settings.collections_directory / name / f"{name}.yaml").exists()
 
     def is_removed(self, collection: str) -> bool:
-        """Return whether a part that has no records now shall have none.
-
-        It was taken away, or is not everybody's any more.
-        """
+        """Return whether a collection without records has none because it was removed, or is not public any more."""
         if collection in self.schemas and self._is_published(collection):
-            return False  # it is there; nobody can tell what it is
+            return False  # it exists, and its records are not known now
         if any(item.table.schema == collection for item in self._published_state.tables_by_name.values()):
             return collection in self._published_state.resources or not self._has_descriptor(collection)
         return collection not in self._unavailable_collections
 
     def build_records(self, collection: str) -> list[RegistryRecord]:
-        """Make the records of a part."""
-        return list(
-            self._build_site_records()
-            if collection == SITE_PART
-            else self._build_collection_records(self.schemas[collection])
-        )
+        """Build the records of a collection, or of the site."""
+        if collection == SITE_PART:
+            return list(self._build_site_records())
+        return list(self._build_collection_records(self.schemas[collection]))
 
     # --- a collection ---------------------------------------------------------------------------------------------
 
     def _build_collection_records(self, schema: Schema) -> Iterator[RegistryRecord]:
         resource = self._published_state.resources.get(schema.name) or self._describe_schema(schema)
-        registration = resource.registration
         authority = self._settings.find_authority(schema.name)
-        ivoid = (registration and registration.id) or f"ivo://{authority}/{_encode_ivoid_segment(schema.name)}"
-        services = list(self._list_table_services(schema, resource, ivoid))
-        tap = self._make_site_ivoid("tap")
-        if any(entry.is_served_by("tap") for entry in schema.tables):
-            served = [RelatedResource(kind="IsServedBy", title="TAP", id=tap)]
-        else:
-            served = []
-        capabilities = [
-            entry
-            for name, face in sorted(self._context.faces.items())
-            if any(table.is_served_by(name) for table in schema.tables)
-            for entry in self._list_capabilities(face, schema)
-        ]
-        capabilities = [
-            self._add_mirrors(entry, "tap") if (entry.standard_id or "").startswith(TAP_STANDARD_ID) else entry
-            for entry in capabilities
-        ]
-        items = [
-            item
-            for table in schema.tables
-            if (item := self._published_state.tables_by_name.get(table.qualified_name)) is not None
-        ]
-        epn = [table for table in schema.tables if (table.utype or "").lower().startswith(EPN_TAP_UTYPE_PREFIX)]
-        service_relations = [
-            RelatedResource(
-                kind="IsServedBy", title=f"{entry.face.title}: {_get_table_title(entry.table)}", id=entry.ivoid
-            )
-            for entry in services
-        ]
-        parts = [
-            (table, self._find_registration(resource, table.name).id or f"{ivoid}/{_encode_ivoid_segment(table.name)}")
-            for table in epn
-        ]
-        related = [
-            *served,
-            *service_relations,
-            *(RelatedResource(kind="HasPart", title=_get_table_title(table), id=ident) for table, ident in parts),
-        ]
+        ivoid = f"ivo://{authority}/{_encode_ivoid_segment(schema.name)}"
+        if resource.registration is not None:
+            ivoid = resource.registration.id or ivoid
+        service_records = list(self._list_table_services(schema, resource, ivoid))
+        capabilities = self._list_schema_capabilities(schema)
+        tap_relations = []
+        if any(table.is_served_by("tap") for table in schema.tables):
+            tap_relations.append(RelatedResource(kind="IsServedBy", title="TAP", id=self._make_site_ivoid("tap")))
+        related = [*tap_relations]
+        for service in service_records:
+            title = f"{service.face.title}: {_get_table_title(service.table)}"
+            related.append(RelatedResource(kind="IsServedBy", title=title, id=service.ivoid))
+        # tables of EPN-TAP have records of their own
+        ivoid_by_table: dict[str, str] = {}
+        epn_tables = [table for table in schema.tables if (table.utype or "").lower().startswith(EPN_TAP_UTYPE_PREFIX)]
+        for table in epn_tables:
+            table_ivoid = self._find_registration(resource, table.name).id
+            if not table_ivoid:
+                table_ivoid = f"{ivoid}/{_encode_ivoid_segment(table.name)}"
+            ivoid_by_table[table.name] = table_ivoid
+            related.append(RelatedResource(kind="HasPart", title=_get_table_title(table), id=table_ivoid))
+        items = [self._published_state.tables_by_name.get(table.qualified_name) for table in schema.tables]
         yield self._build_record(
             "vs:CatalogResource",
             ivoid,
             resource,
             capabilities=capabilities,
             tables=schema,
-            covered_items=items,
+            covered_items=[item for item in items if item is not None],
             related=related,
         )
-        for table, ident in parts:
-            item = self._published_state.tables_by_name[table.qualified_name]
-            aux = [entry for entry in capabilities if (entry.standard_id or "").endswith("#aux")]
+        auxiliary_capabilities = [
+            capability for capability in capabilities if (capability.standard_id or "").endswith("#aux")
+        ]
+        for table in epn_tables:
             yield self._build_record(
                 "vs:CatalogResource",
-                ident,
+                ivoid_by_table[table.name],
                 _describe_table(resource, table),
-                capabilities=aux,
+                capabilities=auxiliary_capabilities,
                 tables=replace(schema, tables=(table,)),
-                covered_items=[item],
-                related=[*served, RelatedResource(kind="IsPartOf", title=resource.title, id=ivoid)],
+                covered_items=[self._published_state.tables_by_name[table.qualified_name]],
+                related=[*tap_relations, RelatedResource(kind="IsPartOf", title=resource.title, id=ivoid)],
             )
-        for entry in services:
-            yield self._build_service_record(entry, schema, resource, ivoid)
+        for service in service_records:
+            yield self._build_service_record(service, schema, resource, ivoid)
+
+    def _list_schema_capabilities(self, schema: Schema) -> list[Capability]:
+        """List the capabilities of the faces that serve a schema."""
+        capabilities = []
+        for name, face in sorted(self._context.faces.items()):
+            if not any(table.is_served_by(name) for table in schema.tables):
+                continue
+            for capability in self._list_capabilities(face, schema):
+                if (capability.standard_id or "").startswith(TAP_STANDARD_ID):
+                    capabilities.append(self._add_mirrors(capability, "tap"))
+                else:
+                    capabilities.append(capability)
+        return capabilities
 
     def _list_table_services(self, schema: Schema, resource: Resource, ivoid: str) -> Iterator[_ServiceRecord]:
         for table in schema.tables:
             for name, face in sorted(self._context.faces.items()):
+                if not table.is_served_by(name):
+                    continue
                 for table_face in (face, *face.additional_faces):
-                    if (
-                        table_face.is_table_service
-                        and table_face.standard_ids
-                        and table.is_served_by(name)
-                        and table_face.applies(table)
-                    ):
-                        entry = self._find_registration(resource, f"{table.name}.{table_face.name}")
-                        key = f"{table.qualified_name}.{table_face.name}"
-                        configured_id = self._settings.registry.ids.get(key) or entry.id
-                        yield _ServiceRecord(
-                            ivoid=configured_id or f"{ivoid}/{_encode_ivoid_segment(table.name)}/{table_face.name}",
-                            face=table_face,
-                            table=table,
-                            entry=entry,
-                        )
+                    if not table_face.is_table_service or not table_face.standard_ids:
+                        continue
+                    if not table_face.applies(table):
+                        continue
+                    entry = self._find_registration(resource, f"{table.name}.{table_face.name}")
+                    settings_key = f"{table.qualified_name}.{table_face.name}"
+                    configured_id = self._settings.registry.ids.get(settings_key) or entry.id
+                    default_id = f"{ivoid}/{_encode_ivoid_segment(table.name)}/{table_face.name}"
+                    yield _ServiceRecord(
+                        ivoid=configured_id or default_id,
+                        face=table_face,
+                        table=table,
+                        entry=entry,
+                    )
 
     def _list_capabilities(self, face: Face, schema: Schema | None) -> Sequence[Capability]:
-        """Ask a face what it can do; one that fails can do nothing."""
+        """List the capabilities of a face; none, if it fails."""
         try:
             capabilities = face.list_capabilities(self._context, self._base, schema)
             return tuple(capabilities)
-        except Exception as error:  # noqa: BLE001  (of plug-ins)
+        except Exception as error:  # noqa: BLE001  (it may be a plug-in)
             logger.warning(
                 "registry: the face %s does not say what it can do: %s, in %s",
                 face.name,
@@ -391,7 +392,10 @@ class _RecordBuilder:
             return ()
 
     def _find_registration(self, resource: Resource, key: str) -> ServiceRegistration:
-        return (resource.registration.services.get(key) if resource.registration else None) or ServiceRegistration()
+        registration = None
+        if resource.registration is not None:
+            registration = resource.registration.services.get(key)
+        return registration or ServiceRegistration()
 
     def _build_service_record(
         self, service: _ServiceRecord, schema: Schema, resource: Resource, ivoid: str
@@ -399,32 +403,34 @@ class _RecordBuilder:
         table = service.table
         face = service.face
         item = self._published_state.tables_by_name.get(table.qualified_name)
+        sample_place = None
         if item is not None:
-            place = coverage.find_sample_place(table, item)
-        else:
-            place = None
-        capability = face.describe_capability(table, self._base, self._settings, sample_place=place)
-        mirrors = (
-            *service.entry.mirrors,
-            *self._settings.registry.mirrors.get(f"{table.qualified_name}.{face.name}", ()),
+            sample_place = coverage.find_sample_place(table, item)
+        capability = face.describe_capability(table, self._base, self._settings, sample_place=sample_place)
+        configured_mirrors = self._settings.registry.mirrors.get(f"{table.qualified_name}.{face.name}", ())
+        capability = replace(
+            capability,
+            mirrors=(*service.entry.mirrors, *configured_mirrors),
+            test_query=service.entry.test or capability.test_query,
         )
-        test_query = service.entry.test or capability.test_query
-        capability = replace(capability, mirrors=mirrors, test_query=test_query)
-        capabilities_resource = Capability(
+        vosi_capability = Capability(
             standard_id="ivo://ivoa.net/std/VOSI#capabilities",
             url=f"{face.build_url(table, self._base)}/capabilities",
             role="std",
         )
-        is_queryable = (
-            face.build_query is not None or face.capability_type is not None
-        )  # else of rows that are known already
-        about = _describe_table(resource, table)
+        resource_type = "vs:DataService"  # its clients know the rows already
+        tables = None
+        if face.build_query is not None or face.capability_type is not None:
+            resource_type = "vs:CatalogService"
+            tables = replace(schema, tables=(table,))
+        table_resource = _describe_table(resource, table)
+        title = f"{table_resource.title} - {face.title}"
         return self._build_record(
-            "vs:CatalogService" if is_queryable else "vs:DataService",
+            resource_type,
             service.ivoid,
-            replace(about, title=f"{about.title} - {face.title}", doi=None),
-            capabilities=[capabilities_resource, capability],
-            tables=replace(schema, tables=(table,)) if is_queryable else None,
+            replace(table_resource, title=title, doi=None),
+            capabilities=[vosi_capability, capability],
+            tables=tables,
             covered_items=[item] if item is not None else [],
             related=[RelatedResource(kind="IsServiceFor", title=resource.title, id=ivoid)],
         )
@@ -437,64 +443,60 @@ class _RecordBuilder:
 
     def _build_site_records(self) -> Iterator[RegistryRecord]:
         settings = self._settings
-        registry_settings = self._settings.registry
+        organisation_ivoid = self._make_site_ivoid("organisation")
         for authority in settings.authorities:
             authority_resource = self._describe_site(
                 f"The authority {authority}", f"The naming authority of {self._publisher} for what it publishes."
             )
-            managing = (
-                f"<managingOrg "
-                f'ivo-id="{_escape_xml(self._make_site_ivoid("organisation"))}">{_escape_xml(self._publisher)}</managingOrg>'
+            managing_organisation = (
+                f'<managingOrg ivo-id="{_escape_xml(organisation_ivoid)}">{_escape_xml(self._publisher)}</managingOrg>'
             )
-            yield self._build_record("vg:Authority", f"ivo://{authority}", authority_resource, extra_xml=managing)
-        home = replace(
-            self._describe_site(self._publisher, settings.description), reference_url=registry_settings.organisation_url
+            yield self._build_record(
+                "vg:Authority", f"ivo://{authority}", authority_resource, extra_xml=managing_organisation
+            )
+        organisation = replace(
+            self._describe_site(self._publisher, settings.description),
+            reference_url=settings.registry.organisation_url,
         )
-        yield self._build_record("vr:Organisation", self._make_site_ivoid("organisation"), home)
+        yield self._build_record("vr:Organisation", organisation_ivoid, organisation)
         yield self.build_registry_record()
         tables = [table for schema in self.schemas.values() for table in schema.tables]
         for name, face in sorted(self._context.faces.items()):
             capabilities = [
-                self._add_mirrors(registry_capability, name)
-                if registry_capability.standard_id in face.standard_ids
-                else registry_capability
-                for registry_capability in self._list_capabilities(face, None)
+                self._add_mirrors(capability, name) if capability.standard_id in face.standard_ids else capability
+                for capability in self._list_capabilities(face, None)
             ]
-            if not capabilities or not any(table.is_served_by(name) and face.applies(table) for table in tables):
+            serves_tables = any(table.is_served_by(name) and face.applies(table) for table in tables)
+            if not capabilities or not serves_tables:
                 continue
-            about = self._describe_site(
-                f"{settings.title or settings.name} - {face.title}", face.description or settings.description
+            resource_type = "vs:DataService"
+            schemas = None
+            if any(capability.standard_id == TAP_STANDARD_ID for capability in capabilities):
+                resource_type = "vs:CatalogService"
+                schemas = [schema for part, schema in self.schemas.items() if part in self.digests_by_part]
+            title = f"{settings.title or settings.name} - {face.title}"
+            yield self._build_record(
+                resource_type,
+                self._make_site_ivoid(name),
+                self._describe_site(title, face.description or settings.description),
+                capabilities=capabilities,
+                tables=schemas,
             )
-            if any(registry_capability.standard_id == TAP_STANDARD_ID for registry_capability in capabilities):
-                published_schemas = [schema for part, schema in self.schemas.items() if part in self.digests_by_part]
-                yield self._build_record(
-                    "vs:CatalogService",
-                    self._make_site_ivoid(name),
-                    about,
-                    capabilities=capabilities,
-                    tables=published_schemas,
-                )
-            else:
-                yield self._build_record(
-                    "vs:DataService", self._make_site_ivoid(name), about, capabilities=capabilities
-                )
 
     def build_registry_record(self) -> RegistryRecord:
-        """Make the registry's own record."""
+        """Build the registry's own record."""
         settings = self._settings
-        about = self._describe_site(
+        registry_resource = self._describe_site(
             f"{settings.title or settings.name} - publishing registry",
             "What this site publishes, for the registries of the Virtual Observatory.",
         )
-        managed = "".join(
-            f"<managedAuthority>{_escape_xml(authority)}</managedAuthority>" for authority in settings.authorities
-        )
+        authority_elements = [_write_element("managedAuthority", authority) for authority in settings.authorities]
         return self._build_record(
             "vg:Registry",
             self._make_site_ivoid("registry"),
-            about,
+            registry_resource,
             capabilities=list_registry_capabilities(self._base),
-            extra_xml=f"<full>false</full>{managed}",
+            extra_xml=f"<full>false</full>{''.join(authority_elements)}",
             with_rights=False,
         )
 
@@ -509,11 +511,11 @@ class _RecordBuilder:
         return Resource(name="", title=title, path=Path(), description=description)
 
     def _describe_schema(self, schema: Schema) -> Resource:
-        """Describe tables without a descriptor: those of the site over all collections."""
+        """Describe tables without a descriptor, which the site has over all collections."""
         title = schema.title or f"{self._settings.title or self._settings.name}: {schema.name}"
         return Resource(name=schema.name, title=title, path=Path(), description=schema.description)
 
-    # --- any ------------------------------------------------------------------------------------------------------
+    # --- all records ----------------------------------------------------------------------------------------------
 
     def _build_record(
         self,
@@ -529,108 +531,110 @@ class _RecordBuilder:
         with_rights: bool = True,
     ) -> RegistryRecord:
         registration = resource.registration
-        all_related = [
-            *related,
-            *(registration.related if registration is not None and resource_type == "vs:CatalogResource" else ()),
-        ]
-        also = [
-            *([f"doi:{doi}"] if (doi := _parse_doi(resource.doi)) else []),
-            *map(_escape_uri, registration.also if registration is not None else ()),
-        ]
-        short = (resource.short_name or resource.name or (ivoid.partition("/")[2].rpartition("/")[2]))[
-            :MAX_SHORT_NAME_CHARACTERS
-        ]
-        page = _clean_url(resource.reference_url) or self._base + (
-            f"/collections/{quote(resource.name)}" if resource.name in self._published_state.resources else "/"
-        )
+        all_related = [*related]
+        alternate_ids = []
+        doi = _parse_doi(resource.doi)
+        if doi:
+            alternate_ids.append(f"doi:{doi}")
+        if registration is not None:
+            alternate_ids += map(_escape_uri, registration.also)
+            if resource_type == "vs:CatalogResource":
+                all_related += registration.related
+        ivoid_name = ivoid.partition("/")[2].rpartition("/")[2]
+        short_name = resource.short_name or resource.name or ivoid_name
+        landing_page = self._base + "/"
+        if resource.name in self._published_state.resources:
+            landing_page += f"collections/{quote(resource.name)}"
+        landing_page = _clean_url(resource.reference_url) or landing_page
         updated = max((item.updated for item in covered_items), default="")
-        service = resource_type.startswith("vs:")
+        is_service = resource_type.startswith("vs:")
         parts = [
             _write_element("title", resource.title),
-            _write_element("shortName", short),
+            _write_element("shortName", short_name[:MAX_SHORT_NAME_CHARACTERS]),
             _write_element("identifier", ivoid),
-            *(_write_element("altIdentifier", entry) for entry in dict.fromkeys(also)),
-            "<curation>",
-            self._write_curation(resource, updated),
-            "</curation>",
-            "<content>",
-            *(_write_element("subject", entry) for entry in _list_subjects(resource)),
-            _write_element("description", _get_description(resource)),
-            *([f'<source format="bibcode">{_escape_xml(resource.bibcode)}</source>'] if resource.bibcode else []),
-            _write_element("referenceURL", page),
-            *(_write_element("type", entry) for entry in resource.type or _list_content_types(resource_type)),
-            *(_write_element("contentLevel", entry) for entry in resource.content_level or ("Research",)),
-            *(_write_relation(entry) for entry in all_related),
-            "</content>",
-            _write_rights(resource) if service and with_rights else "",
-            *(vosi.write_capability(entry) for entry in capabilities),
+            *_write_elements("altIdentifier", dict.fromkeys(alternate_ids)),
+            f"<curation>{self._write_curation(resource, updated)}</curation>",
+            f"<content>{_write_content(resource, resource_type, landing_page, all_related)}</content>",
         ]
-        if service:
-            parts += [_write_element("facility", entry) for entry in resource.facility] + [
-                _write_element("instrument", entry) for entry in resource.instrument
-            ]
+        if is_service and with_rights:
+            parts.append(_write_rights(resource))
+        parts += map(vosi.write_capability, capabilities)
+        if is_service:
+            parts += _write_elements("facility", resource.facility)
+            parts += _write_elements("instrument", resource.instrument)
             parts.append(coverage.write_coverage(covered_items, resource.waveband))
             parts.append(_write_tableset(tables, self._find_statistics))
-        body = replace_illegal_characters("".join((*parts, extra_xml)))
-        dublin = replace_illegal_characters(self._write_dublin_core(resource, ivoid, page, also))
+        parts.append(extra_xml)
+        dublin_core = self._write_dublin_core(resource, ivoid, landing_page, alternate_ids)
         return RegistryRecord(
             ivoid=ivoid,
             kind=resource_type,
-            body=body,
-            dublin=dublin,
+            body=replace_illegal_characters("".join(parts)),
+            dublin=replace_illegal_characters(dublin_core),
             created=_find_creation_date(resource),
         )
 
     def _write_curation(self, resource: Resource, updated: str) -> str:
         settings = self._settings
-        ours = resource.publisher in {None, self._publisher}
-        if ours:
-            whose = f' ivo-id="{_escape_xml(self._make_site_ivoid("organisation"))}"'
-        else:
-            whose = ""
+        publisher_attribute = ""
+        if resource.publisher in {None, self._publisher}:
+            publisher_attribute = f' ivo-id="{_escape_xml(self._make_site_ivoid("organisation"))}"'
+        publisher = _escape_xml(resource.publisher or self._publisher)
+        parts = [f"<publisher{publisher_attribute}>{publisher}</publisher>"]
+        parts += [
+            f"<creator>{_write_element('name', creator.name)}{_write_orcid(creator)}</creator>"
+            for creator in resource.creators
+        ]
+        if resource.created and _DATE_PATTERN.fullmatch(resource.created):
+            parts.append(f'<date role="Created">{resource.created}</date>')
+        if _DATE_PATTERN.match(updated):
+            parts.append(f'<date role="Updated">{updated[:19]}Z</date>')
         contact = resource.contact or Person(name=settings.contact_name or self._publisher)
+        parts += ["<contact>", _write_element("name", contact.name)]
         if resource.contact is None and settings.registry.address:
-            place = _write_element("address", settings.registry.address)
-        else:
-            place = ""
-        mail = contact.email or settings.contact_email
-        return "".join(
-            (
-                f"<publisher{whose}>{_escape_xml(resource.publisher or self._publisher)}</publisher>",
-                *(
-                    f"<creator>{_write_element('name', creator.name)}{_write_orcid(creator)}</creator>"
-                    for creator in resource.creators
-                ),
-                f'<date role="Created">{resource.created}</date>'
-                if resource.created and _DATE_PATTERN.fullmatch(resource.created)
-                else "",
-                f'<date role="Updated">{updated[:19]}Z</date>' if _DATE_PATTERN.match(updated) else "",
-                f"<contact>{_write_element('name', contact.name)}{place}{_write_element('email', mail) if mail else ''}{_write_orcid(contact)}</contact>",
-            )
-        )
+            parts.append(_write_element("address", settings.registry.address))
+        email = contact.email or settings.contact_email
+        if email:
+            parts.append(_write_element("email", email))
+        parts += [_write_orcid(contact), "</contact>"]
+        return "".join(parts)
 
     def _write_dublin_core(
         self, resource: Resource, ivoid: str, landing_page: str, alternate_ids: Sequence[str]
     ) -> str:
-        words = [
+        terms = [
             ("title", resource.title),
-            *(("creator", item.name) for item in resource.creators),
-            *(("subject", item) for item in _list_subjects(resource)),
+            *(("creator", creator.name) for creator in resource.creators),
+            *(("subject", subject) for subject in _list_subjects(resource)),
             ("description", _get_description(resource)),
             ("publisher", resource.publisher or self._publisher),
             ("date", resource.created),
-            *(("type", item) for item in resource.type),
+            *(("type", content_type) for content_type in resource.type),
             ("identifier", ivoid),
-            *(("identifier", item) for item in alternate_ids),
+            *(("identifier", alternate_id) for alternate_id in alternate_ids),
             ("identifier", landing_page),
             ("source", resource.bibcode),
             ("rights", resource.licence_url or resource.licence),
         ]
-        return "".join(f"<dc:{name}>{_escape_xml(value)}</dc:{name}>" for name, value in words if value)
+        return "".join(_write_element(f"dc:{name}", value) for name, value in terms if value)
+
+
+def _write_content(
+    resource: Resource, resource_type: str, landing_page: str, related: Iterable[RelatedResource]
+) -> str:
+    parts = _write_elements("subject", _list_subjects(resource))
+    parts.append(_write_element("description", _get_description(resource)))
+    if resource.bibcode:
+        parts.append(f'<source format="bibcode">{_escape_xml(resource.bibcode)}</source>')
+    parts.append(_write_element("referenceURL", landing_page))
+    parts += _write_elements("type", resource.type or _list_content_types(resource_type))
+    parts += _write_elements("contentLevel", resource.content_level or ("Research",))
+    parts += map(_write_relation, related)
+    return "".join(parts)
 
 
 def list_registry_capabilities(base_url: str) -> list[Capability]:
-    """List what a publishing registry can do (Registry Interfaces 1.1 section 3).
+    """List the capabilities of a publishing registry (Registry Interfaces 1.1, section 3).
 
     Parameters
     ----------
@@ -655,24 +659,27 @@ def list_registry_capabilities(base_url: str) -> list[Capability]:
 
 
 def _keep_registered_tables(schema: Schema) -> Schema:
-    """Return a schema with those of its tables that registries are told of: neither releases nor TAP_SCHEMA."""
-    registered_tables = (
-        ()
-        if schema.name == TAP_SCHEMA
-        else tuple(candidate for candidate in schema.tables if candidate.release is None)
-    )
+    """Return a schema with the tables that are registered: neither releases nor TAP_SCHEMA."""
+    registered_tables: tuple[Table, ...] = ()
+    if schema.name != TAP_SCHEMA:
+        registered_tables = tuple(table for table in schema.tables if table.release is None)
     return replace(schema, tables=registered_tables)
 
 
 def _describe_table(resource: Resource, table: Table) -> Resource:
-    """Return what is said of a table: what it does not say, its collection does."""
+    """Describe a table; what it lacks comes from its collection."""
+    title = resource.title
     if _get_table_title(table) != resource.title:
         title = f"{resource.title}: {_get_table_title(table)}"
-    else:
-        title = resource.title
-    described = "\n\n".join(dict.fromkeys(text for text in (table.description, resource.description) if text))
+    descriptions = dict.fromkeys(text for text in (table.description, resource.description) if text)
     registration = resource.registration and replace(resource.registration, also=())
-    return replace(resource, title=title, description=described or None, registration=registration, short_name=None)
+    return replace(
+        resource,
+        title=title,
+        description="\n\n".join(descriptions) or None,
+        registration=registration,
+        short_name=None,
+    )
 
 
 def _get_table_title(table: Table | None) -> str:
@@ -682,11 +689,12 @@ def _get_table_title(table: Table | None) -> str:
 
 
 def _encode_ivoid_segment(name: str) -> str:
-    """Write a name as a part of an IVOID.
+    """Encode a name as a segment of an IVOID: invalid characters (VOResource 1.1, 2.2.1) as ``=`` and their bytes."""
 
-    What may not stand there (VOResource 1.1, 2.2.1) as ``=`` and its bytes, as other names do not.
-    """
-    text = re.sub(r"[^A-Za-z0-9.\-_!~*'()+]", lambda found: "".join(f"={byte:02X}" for byte in found[0].encode()), name)
+    def encode_character(character_match: re.Match[str]) -> str:
+        return "".join(f"={byte:02X}" for byte in character_match[0].encode())
+
+    text = re.sub(r"[^A-Za-z0-9.\-_!~*'()+]", encode_character, name)
     if text.strip("."):
         return text
     return text.replace(".", "=2E")
@@ -704,25 +712,32 @@ def _write_element(name: str, text: str) -> str:
     return f"<{name}>{_escape_xml(text)}</{name}>"
 
 
+def _write_elements(name: str, texts: Iterable[str]) -> list[str]:
+    return [_write_element(name, text) for text in texts]
+
+
 def _escape_uri(text: str) -> str:
-    """Escape what may not stand in a URI (RFC 3986)."""
-    begin, *fragments = _NON_URI_PATTERN.sub(lambda found: quote(found[0], safe=""), text.strip()).split("#")
+    """Escape characters that a URI may not have (RFC 3986)."""
+
+    def quote_match(character_match: re.Match[str]) -> str:
+        return quote(character_match[0], safe="")
+
+    begin, *fragments = _NON_URI_PATTERN.sub(quote_match, text.strip()).split("#")
     if fragments:
         return "#".join((begin, "%23".join(fragments)))
     return begin
 
 
 def _clean_url(text: str | None) -> str | None:
-    """Return an address of the web; None: it is none."""
+    """Return an address of the web; None: the text is none."""
     if text and _WEB_ADDRESS_PATTERN.fullmatch(text.strip()):
         return _escape_uri(text)
     return None
 
 
 def _parse_doi(text: str | None) -> str | None:
-    doi_match = re.fullmatch(
-        r"(?:https?://(?:dx\.)?doi\.org/|doi:)?(10\.\d{4,9}/\S+)", (text or "").strip(), re.IGNORECASE
-    )
+    doi_text = (text or "").strip()
+    doi_match = re.fullmatch(r"(?:https?://(?:dx\.)?doi\.org/|doi:)?(10\.\d{4,9}/\S+)", doi_text, re.IGNORECASE)
     if doi_match:
         return _escape_uri(doi_match[1].replace("#", "%23"))
     return None
@@ -740,52 +755,50 @@ def _get_description(resource: Resource) -> str:
 
 
 def _list_subjects(resource: Resource) -> list[str]:
-    """Return the subjects as the UAT's vocabulary writes them."""
-    words = map(descriptor.normalize_term, resource.subjects)
-    return list(dict.fromkeys(subject for subject in words if subject)) or list(DEFAULT_SUBJECTS)
+    """Return the subjects as terms of the UAT."""
+    terms = map(descriptor.normalize_term, resource.subjects)
+    return list(dict.fromkeys(term for term in terms if term)) or list(DEFAULT_SUBJECTS)
 
 
 def _list_content_types(resource_type: str) -> tuple[str, ...]:
-    return {"vg:Registry": ("Registry",), "vr:Organisation": ("Organisation",), "vg:Authority": ("Other",)}.get(
-        resource_type, ("Catalog",)
-    )
+    content_types = {"vg:Registry": "Registry", "vr:Organisation": "Organisation", "vg:Authority": "Other"}
+    return (content_types.get(resource_type, "Catalog"),)
 
 
 def _find_creation_date(resource: Resource) -> str | None:
-    """Return when it was first published, as far as its descriptor says a day that has been."""
+    """Return when it was first published, if its descriptor has a day in the past."""
     date_match = _DATE_PATTERN.match(resource.created or "")
     if date_match is None:
         return None
     try:
-        moment = datetime.fromisoformat(date_match[0]).replace(tzinfo=UTC)
+        created = datetime.fromisoformat(date_match[0]).replace(tzinfo=UTC)
     except ValueError:
         return None
-    if moment < datetime.now(UTC):
-        return vosi.format_time(moment)
+    if created < datetime.now(UTC):
+        return vosi.format_time(created)
     return None
 
 
 def _write_relation(related: RelatedResource) -> str:
+    attribute = ""
     if related.id:
-        whose = f' ivo-id="{_escape_xml(related.id)}"'
-    else:
-        whose = ""
-    title = related.title or related.id or ""
-    return f"<relationship>{_write_element('relationshipType', related.kind)}<relatedResource{whose}>{_escape_xml(title)}</relatedResource></relationship>"
+        attribute = f' ivo-id="{_escape_xml(related.id)}"'
+    title = _escape_xml(related.title or related.id or "")
+    related_resource = f"<relatedResource{attribute}>{title}</relatedResource>"
+    return f"<relationship>{_write_element('relationshipType', related.kind)}{related_resource}</relationship>"
 
 
 def _write_rights(resource: Resource) -> str:
     licence = resource.licence or resource.licence_url
-    url = _clean_url(resource.licence_url)
     if not licence:
         return ""
+    url = _clean_url(resource.licence_url)
     if not url and SPDX_LICENCE_PATTERN.fullmatch(licence):
         url = f"http://spdx.org/licenses/{licence}"
+    attribute = ""
     if url:
-        where = f' rightsURI="{_escape_xml(url)}"'
-    else:
-        where = ""
-    return f"<rights{where}>{_escape_xml(licence)}</rights>"
+        attribute = f' rightsURI="{_escape_xml(url)}"'
+    return f"<rights{attribute}>{_escape_xml(licence)}</rights>"
 
 
 def _write_tableset(
@@ -794,14 +807,15 @@ def _write_tableset(
     if tables is None:
         return ""
     schemas = [tables] if isinstance(tables, Schema) else tables
-    large = sum(len(table.columns) for schema in schemas for table in schema.tables) > MAX_DESCRIBED_COLUMNS
-    detail = "min" if large else None
-    inside = "".join(
-        vosi.write_schema(table_schema, detail=detail, quote_name=adql.quote_name, find_statistics=find_statistics)
-        for table_schema in schemas
-    )
-    if inside:
-        return f"<tableset>{inside}</tableset>"
+    column_count = sum(len(table.columns) for schema in schemas for table in schema.tables)
+    detail = "min" if column_count > MAX_DESCRIBED_COLUMNS else None
+    schema_elements = [
+        vosi.write_schema(schema, detail=detail, quote_name=adql.quote_name, find_statistics=find_statistics)
+        for schema in schemas
+    ]
+    content = "".join(schema_elements)
+    if content:
+        return f"<tableset>{content}</tableset>"
     return ""
 
 

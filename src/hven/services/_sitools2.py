@@ -1,16 +1,15 @@
-"""A table as a data set of SITools2.
+"""A table as a data set of SITools2: description, count, records and archives, as clients of SITools2 request them.
 
-Its description, count, records and archives, as scripts on pySitools2 and IDLSitools2 ask for them.
-
-Conditions are those of SITools2's own filters: ``DATE_BETWEEN`` leaves out both ends, ``NUMERIC_BETWEEN`` has them,
-``TEXTFIELD`` takes ``*`` for any letters. What it ignored in silence (columns and filters that it had not) is refused
-here.
+Clients are scripts with pySitools2 and IDLSitools2. Conditions are those of SITools2's filters: ``DATE_BETWEEN``
+excludes both ends, ``NUMERIC_BETWEEN`` includes them, and ``TEXTFIELD`` accepts ``*`` for any letters. Unknown columns
+and filters, which SITools2 ignored silently, are refused.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -27,7 +26,7 @@ from hven.services.errors import ErrorResponder
 from hven.services.params import parse_utc_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -41,11 +40,10 @@ if TYPE_CHECKING:
     from hven.site import PublishedState
 
 JSON_MEDIA_TYPE = "application/json"
-DEFAULT_ROW_LIMIT = 300  # records where nobody says how many
+DEFAULT_ROW_LIMIT = 300  # records, if the request has no limit
 PROJECTS_PATH = "/sitools/portal/projects"
-ORDER_RESOURCE_CLASS = (
-    "fr.cnes.sitools.resources.order.DirectOrderResource"  # by which clients know a service that gives archives
-)
+# class by which clients recognize a service that returns archives
+ORDER_RESOURCE_CLASS = "fr.cnes.sitools.resources.order.DirectOrderResource"
 TEXT_SQL_TYPE = "text"
 SQL_TYPES = {
     "short": "int2",
@@ -58,7 +56,7 @@ SQL_TYPES = {
 }
 COMPARISON_OPERATORS = {"LT": "<", "GT": ">", "EQ": "=", "LTE": "<=", "GTE": ">="}
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# filter -> how it compares
+# filter -> comparison
 FILTER_COMPARISONS = {
     **{name: name for name in ("DATE_BETWEEN", "NUMERIC_BETWEEN", "TEXTFIELD", "CADENCE")},
     "LISTBOXMULTIPLE": "IN",
@@ -72,7 +70,7 @@ ERROR_RESPONDER = ErrorResponder(
 
 
 class SitoolsRequest(NamedTuple):
-    """Who asks what, of which endpoint of which table, in which state."""
+    """A request for an endpoint of a table, in a state of the site."""
 
     context: ServiceContext
     request: Request
@@ -82,7 +80,7 @@ class SitoolsRequest(NamedTuple):
     endpoint: Endpoint
 
     def run_query(self, query_tree: syntax_tree.Query, row_limit: int) -> QueryResult:
-        """Answer a query of it."""
+        """Run a query with the rights of the reader."""
         context = self.context
         return query.run_query(
             query_tree,
@@ -94,61 +92,55 @@ class SitoolsRequest(NamedTuple):
         )
 
     def build_response(self, content: Mapping[str, Any] | bytes) -> Response:
-        """Make the answer."""
-        if isinstance(content, bytes):
-            body = content
-        else:
-            body = orjson.dumps(content)
+        """Build the response with a JSON document."""
+        body = content if isinstance(content, bytes) else orjson.dumps(content)
         principal = self.context.identify_principal(self.request)
-        public = (
+        is_public = (
             principal.is_anonymous
             and not self.table.rights
             and self.published_state.find_access_key(principal, self.context.policies) == "public"
         )
-        cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=public)
-        return services.answer_with_etag(
-            self.request,
-            cache_headers,
-            JSON_MEDIA_TYPE,
-            body,
-        )
+        cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=is_public)
+        return services.answer_with_etag(self.request, cache_headers, JSON_MEDIA_TYPE, body)
 
 
 def answer_request(sitools_request: SitoolsRequest, subpath: str) -> Response:
-    """Answer what is asked of a data set, in SITools2's words; so are faults.
+    """Answer a request for a data set; errors are documents of SITools2, too.
 
     Parameters
     ----------
     sitools_request
-        Who asks what, and of which data set.
+        The request, with its data set.
     subpath
-        Behind its address: ``count``, ``records``, ``services``, the name of an archive; empty: its description.
+        Path below the address of the data set: ``count``, ``records``, ``services``, or the name of an archive; empty:
+        its description.
     """
-    endpoint = sitools_request.endpoint
-    request = sitools_request.request
     try:
-        subpath = subpath.strip("/")
-        if not subpath:
-            return sitools_request.build_response({"success": True, "dataset": _describe_data_set(sitools_request)})
-        if subpath == "services":
-            return sitools_request.build_response(
-                {"success": True, "total": len(endpoint.archives), "data": [*_describe_archive_services(endpoint)]}
-            )
-        where = _build_condition(sitools_request)
-        if subpath == "count":
-            row_count = _count_rows(sitools_request, where)
-            return sitools_request.build_response({"success": True, "total": row_count, "offset": 0, "count": 0})
-        if subpath == "records":
-            return _answer_records(sitools_request, where)
-        if subpath in endpoint.archives:
-            return _answer_archive(sitools_request, where, endpoint.archives[subpath])
-        known_names = ["count", "records", "services", *endpoint.archives]
-        raise NotFoundError(
-            format_message("the data set {name} has no {rest}", endpoint.path, subpath[:60]),
-            remedy=suggest_spelling(subpath, known_names) or ", ".join(known_names),
-        )
+        content = _build_content(sitools_request, subpath.strip("/"))
     except HvenError as error:
-        return ERROR_RESPONDER(request, error)
+        return ERROR_RESPONDER(sitools_request.request, error)
+    if isinstance(content, Mapping):
+        return sitools_request.build_response(content)
+    return content
+
+
+def _build_content(sitools_request: SitoolsRequest, subpath: str) -> Mapping[str, Any] | Response:
+    endpoint = sitools_request.endpoint
+    if not subpath:
+        return {"success": True, "dataset": _describe_data_set(sitools_request)}
+    if subpath == "services":
+        archive_services = [*_describe_archive_services(endpoint)]
+        return {"success": True, "total": len(archive_services), "data": archive_services}
+    condition = _build_condition(sitools_request)
+    if subpath == "count":
+        return {"success": True, "total": _count_rows(sitools_request, condition), "offset": 0, "count": 0}
+    if subpath == "records":
+        return _answer_records(sitools_request, condition)
+    if subpath in endpoint.archives:
+        return _answer_archive(sitools_request, condition, endpoint.archives[subpath])
+    known_names = ["count", "records", "services", *endpoint.archives]
+    message = format_message("the data set {name} has no {rest}", endpoint.path, subpath[:60])
+    raise NotFoundError(message, remedy=suggest_spelling(subpath, known_names) or ", ".join(known_names))
 
 
 def list_projects(context: ServiceContext, request: Request, name: str = "") -> Response:
@@ -157,80 +149,80 @@ def list_projects(context: ServiceContext, request: Request, name: str = "") -> 
     Parameters
     ----------
     context, request
-        Who asks.
+        The site and the request.
     name
-        Of the one that is asked for; its own address gives it with its data sets. Empty: all.
+        Name of a project, and ``/datasets`` for its data sets; empty: all projects.
     """
+    principal = context.identify_principal(request)
     published_state = context.site.get_published_state()
-    sets: dict[str, list[dict[str, Any]]] = {}
-    for table in published_state.get_catalogue(context.identify_principal(request), context.policies).iterate_tables():
+    data_sets_by_project: dict[str, list[dict[str, Any]]] = {}
+    for table in published_state.get_catalogue(principal, context.policies).iterate_tables():
         for endpoint in table.endpoints:
-            if endpoint.kind == "sitools2":
-                sets.setdefault(table.schema, []).append(
-                    {
-                        "id": endpoint.name,
-                        "name": endpoint.title or endpoint.name,
-                        "url": endpoint.path,
-                        "status": "ACTIVE",
-                        "visible": True,
-                        "authorized": True,
-                    }
-                )
-    all_projects = [_describe_project(key, published_state, data_sets) for key, data_sets in sets.items()]
-    content: dict[str, Any] = {"success": True, "total": len(all_projects), "data": all_projects}
+            if endpoint.kind != "sitools2":
+                continue
+            data_set = {
+                "id": endpoint.name,
+                "name": endpoint.title or endpoint.name,
+                "url": endpoint.path,
+                "status": "ACTIVE",
+                "visible": True,
+                "authorized": True,
+            }
+            data_sets_by_project.setdefault(table.schema, []).append(data_set)
+    projects = {
+        project_name: _describe_project(project_name, published_state, data_sets)
+        for project_name, data_sets in data_sets_by_project.items()
+    }
+    content: dict[str, Any] = {"success": True, "total": len(projects), "data": [*projects.values()]}
     if name:
-        project, _, subpath = name.partition("/")
-        if project not in sets or subpath not in {"", "datasets"}:
-            error = NotFoundError(
-                format_message("there is no project {name}", name[:60]),
-                remedy=suggest_spelling(project, sets) or PROJECTS_PATH,
-            )
-            return ERROR_RESPONDER(request, error)
-        requested_project = next(endpoint for endpoint in all_projects if endpoint["id"] == project)
-        if not subpath:
-            content = {"success": True, "project": requested_project}
-        else:
-            content = {"success": True, "total": len(sets[project]), "data": sets[project]}
+        project_name, _, subpath = name.partition("/")
+        if project_name not in projects or subpath not in {"", "datasets"}:
+            message = format_message("there is no project {name}", name[:60])
+            remedy = suggest_spelling(project_name, projects) or PROJECTS_PATH
+            return ERROR_RESPONDER(request, NotFoundError(message, remedy=remedy))
+        data_sets = data_sets_by_project[project_name]
+        content = {"success": True, "project": projects[project_name]}
+        if subpath:
+            content = {"success": True, "total": len(data_sets), "data": data_sets}
     body = orjson.dumps(content)
-    access_key = published_state.find_access_key(context.identify_principal(request), context.policies)
+    access_key = published_state.find_access_key(principal, context.policies)
     cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=access_key == "public")
-    return services.answer_with_etag(
-        request,
-        cache_headers,
-        JSON_MEDIA_TYPE,
-        body,
-    )
+    return services.answer_with_etag(request, cache_headers, JSON_MEDIA_TYPE, body)
 
 
 def write_example_request(table: Table, url: str) -> str:
-    """Write a request for a few records.
+    """Write an example of a request for some records.
 
     Parameters
     ----------
     table, url
         The data set and its address.
     """
-    time = next((column.name for column in table.columns if column.type.is_timestamp), None)
-    if time:
-        filter_text = f"&p[0]=DATE_BETWEEN|{time}|2012-08-10T00:00:00|2012-08-11T00:00:00"
-    else:
-        filter_text = ""
+    time_name = next((column.name for column in table.columns if column.type.is_timestamp), None)
+    filter_text = ""
+    if time_name:
+        filter_text = f"&p[0]=DATE_BETWEEN|{time_name}|2012-08-10T00:00:00|2012-08-11T00:00:00"
     return f"curl -g '{url}/records?media=json&limit=10{filter_text}'"
 
 
 def _describe_project(name: str, published_state: PublishedState, sets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     resource = published_state.resources.get(name)
+    title: str | None = ""
+    description = ""
+    if resource is not None:
+        title = resource.title
+        description = resource.description or ""
     return {
         "id": name,
         "name": name,
-        "description": resource.title if resource is not None else "",
+        "description": title,
         "image": {"url": ""},
         "status": "ACTIVE",
         "sitoolsAttachementForUsers": f"{PROJECTS_PATH}/{name}",
         "authorized": True,
         "visible": True,
         "maintenance": False,
-        "htmlDescription": (resource.description or "") if resource is not None else "",
+        "htmlDescription": description,
         "maintenanceText": "",
         "dataSets": list(sets),
     }
@@ -239,6 +231,12 @@ def _describe_project(name: str, published_state: PublishedState, sets: Sequence
 def _describe_data_set(sitools_request: SitoolsRequest) -> dict[str, Any]:
     table = sitools_request.table
     endpoint = sitools_request.endpoint
+    record_count = None
+    if table.policy is None:
+        record_count = sitools_request.published_state.tables_by_name[table.qualified_name].rows
+    column_names = {column.name for column in table.columns}
+    column_model = [_describe_column(column, table) for column in _list_visible_columns(table)]
+    column_model += [_describe_filter(name) for name in endpoint.cadences if name not in column_names]
     return {
         "id": endpoint.name,
         "name": endpoint.title or endpoint.name,
@@ -248,15 +246,8 @@ def _describe_data_set(sitools_request: SitoolsRequest) -> dict[str, Any]:
         "sitoolsAttachementForUsers": endpoint.path,
         "visible": True,
         "authorized": True,
-        "nbRecords": sitools_request.published_state.tables_by_name[table.qualified_name].rows
-        if table.policy is None
-        else None,
-        "columnModel": [_describe_column(column, table) for column in _list_visible_columns(table)]
-        + [
-            _describe_filter(name)
-            for name in endpoint.cadences
-            if name not in {column.name for column in table.columns}
-        ],
+        "nbRecords": record_count,
+        "columnModel": column_model,
     }
 
 
@@ -265,7 +256,10 @@ def _list_visible_columns(table: Table) -> list[Column]:
 
 
 def _describe_column(column: Column, table: Table) -> dict[str, Any]:
-    """Describe a column as SITools2's columnModel does."""
+    """Describe a column as in the columnModel of SITools2."""
+    is_key = table.primary == (column.name,)
+    if not table.primary:
+        is_key = column is table.identifier_column
     description: dict[str, Any] = {
         "columnAlias": column.name,
         "dataIndex": column.name,
@@ -275,7 +269,7 @@ def _describe_column(column: Column, table: Table) -> dict[str, Any]:
         "sortable": not column.type.is_array or column.type.is_string,
         "filter": True,
         "visible": True,
-        "primaryKey": table.primary == (column.name,) or (not table.primary and column is table.identifier_column),
+        "primaryKey": is_key,
     }
     if column.unit:
         description["unit"] = {"unitName": column.unit, "label": column.unit}
@@ -285,7 +279,7 @@ def _describe_column(column: Column, table: Table) -> dict[str, Any]:
 
 
 def _describe_filter(name: str) -> dict[str, Any]:
-    """Describe a filter that is no column: nobody may ask for its values."""
+    """Describe a filter that is no column: clients cannot request its values."""
     return {
         "columnAlias": name,
         "dataIndex": name,
@@ -310,19 +304,19 @@ def _name_sql_type(column_type: Type) -> str:
 
 def _describe_archive_services(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
     """Describe the archives as services of the data set."""
-    for name, kind in endpoint.archives.items():
+    for name, archive_kind in endpoint.archives.items():
         parameter_values = {
             "url": ("PARAMETER_ATTACHMENT", f"/{name}"),
-            "archiveType": ("PARAMETER_INTERN", kind),
+            "archiveType": ("PARAMETER_INTERN", archive_kind),
             "resourceImplClassName": ("PARAMETER_INTERN", ORDER_RESOURCE_CLASS),
         }
         parameters = [
-            {"name": key, "type": of, "value": value, "valueType": "xs:string", "description": ""}
-            for key, (of, value) in parameter_values.items()
+            {"name": key, "type": parameter_type, "value": value, "valueType": "xs:string", "description": ""}
+            for key, (parameter_type, value) in parameter_values.items()
         ]
         yield {
             "id": name,
-            "name": f"{kind.upper()} of the files",
+            "name": f"{archive_kind.upper()} of the files",
             "description": "",
             "type": "SERVER",
             "dataSetSelection": "MULTIPLE",
@@ -331,205 +325,197 @@ def _describe_archive_services(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
 
 
 def _count_rows(sitools_request: SitoolsRequest, condition: syntax_tree.Expr | None) -> int:
-    with sitools_request.run_query(
-        syntax_tree.build_table_query(sitools_request.table, [syntax_tree.FunctionCall("COUNT", star=True)], condition),
-        1,
-    ) as result:
+    row_count = syntax_tree.FunctionCall("COUNT", star=True)
+    query_tree = syntax_tree.build_table_query(sitools_request.table, [row_count], condition)
+    with sitools_request.run_query(query_tree, 1) as result:
         return int(result.read_table().column(0)[0].as_py())
 
 
 def _answer_records(sitools_request: SitoolsRequest, condition: syntax_tree.Expr | None) -> Response:
     params = sitools_request.params
     table = sitools_request.table
-    start, limit = (params.read_integer(name, minimum=-1) for name in ("START", "LIMIT"))
-    hard = sitools_request.context.site.settings.limits.maxrec_hard
-    if limit is None:
+    start = params.read_integer("START", minimum=-1)
+    row_limit = params.read_integer("LIMIT", minimum=-1)
+    if row_limit is None:
         row_limit = DEFAULT_ROW_LIMIT
-    elif limit < 0:
-        row_limit = hard
-    else:
-        row_limit = limit
+    elif row_limit < 0:
+        row_limit = sitools_request.context.site.settings.limits.maxrec_hard
     columns = _choose_columns(params, table, {*sitools_request.endpoint.cadences})
-    first = max(start or 0, 0)
-    query_tree = syntax_tree.build_table_query(
-        table, [column.name for column in columns], condition, _parse_order(params, table), first
-    )
+    column_names = [column.name for column in columns]
+    offset = max(start or 0, 0)
+    query_tree = syntax_tree.build_table_query(table, column_names, condition, _parse_order(params, table), offset)
+    rows: list[str] = []
     with sitools_request.run_query(query_tree, row_limit) as result:
-        rows = [row for batch in result.iterate_batches() for row in _write_json_objects(batch, columns).to_pylist()]
-    if (params.read_one("NOCOUNT") or "").lower() == "true":
-        total = {}
-    else:
-        total = {"total": _count_rows(sitools_request, condition)}
-    head = orjson.dumps({"success": True, **total, "count": len(rows), "offset": first, "data": []})
-    return sitools_request.build_response(head[:-2] + ",\n".join(rows).encode() + head[-2:])
+        for batch in result.iterate_batches():
+            rows.extend(_write_json_objects(batch, columns).to_pylist())
+    status: dict[str, Any] = {"success": True}
+    if (params.read_one("NOCOUNT") or "").lower() != "true":
+        status["total"] = _count_rows(sitools_request, condition)
+    envelope = orjson.dumps({**status, "count": len(rows), "offset": offset, "data": []})
+    return sitools_request.build_response(envelope[:-2] + ",\n".join(rows).encode() + envelope[-2:])
 
 
 def _write_json_objects(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.Array:
-    """Write rows as JSON objects: what has no value is left out, for clients make numbers of all that they find."""
-    members = [
-        literal.fill_nulls(
-            literal.join_columns(f",{json.dumps(column.name)}:", _write_json_cells(batch.column(at), column.type))
-        )
-        for at, column in enumerate(columns)
-    ]
-    return literal.join_columns("{", pc.utf8_slice_codeunits(literal.join_columns(*members), 1), "}")
+    """Write rows as JSON objects without nulls, because clients convert every value that they find to a number."""
+    members = []
+    for array, column in zip(batch.columns, columns, strict=True):
+        cells = _write_json_cells(array, column.type)
+        named_cells = literal.join_columns(f",{json.dumps(column.name)}:", cells)
+        members.append(literal.fill_nulls(named_cells))
+    all_members = pc.utf8_slice_codeunits(literal.join_columns(*members), 1)
+    return literal.join_columns("{", all_members, "}")
 
 
 def _write_json_cells(array: pa.Array, column_type: Type) -> pa.Array:
-    if column_type.is_timestamp:  # clients split times at the dot
-        return literal.join_columns(
-            '"', pc.strftime(array.cast(pa.timestamp("ms"), safe=False), "%Y-%m-%dT%H:%M:%S"), '"'
-        )
+    if column_type.is_timestamp:  # without fractions: clients split times at the dot
+        times = pc.strftime(array.cast(pa.timestamp("ms"), safe=False), "%Y-%m-%dT%H:%M:%S")
+        return literal.join_columns('"', times, '"')
     if pa.types.is_floating(array.type):
         return pc.if_else(pc.is_finite(array), array.cast(pa.string()), literal.NULL_STRING)
     if pa.types.is_integer(array.type) or pa.types.is_boolean(array.type):
         return array.cast(pa.string())
-    return literal.quote_json_strings(
-        array if pa.types.is_string(array.type) else literal.format_column(array, column_type)
-    )
+    texts = array if pa.types.is_string(array.type) else literal.format_column(array, column_type)
+    return literal.quote_json_strings(texts)
 
 
 def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr | None, archive_kind: str) -> Response:
-    """Give the files that rows lead to."""
+    """Answer with an archive of the files to which rows lead."""
     context = sitools_request.context
     request = sitools_request.request
-    settings = sitools_request.context.site.settings
+    table = sitools_request.table
+    settings = context.site.settings
     if condition is None:
         raise ParamError("nothing says whose files are wanted", remedy="p[0]=LISTBOXMULTIPLE|column|value|value")
-    base = services.get_base_url(request, settings)
-    query_tree = syntax_tree.build_table_query(
-        sitools_request.table, [item.name for item in _list_visible_columns(sitools_request.table)], condition
-    )
+    base_url = services.get_base_url(request, settings)
+    column_names = [column.name for column in _list_visible_columns(table)]
+    query_tree = syntax_tree.build_table_query(table, column_names, condition)
     with sitools_request.run_query(query_tree, settings.limits.archive_files) as result:
-        found_addresses = _list_file_addresses(result, base)
+        row_addresses = _list_file_addresses(result, base_url)
         if result.overflow:
             raise archives.build_too_large_error(context)
-    addresses = [_resolve_alias(settings, base, item) for item in found_addresses]
-    plan = archives.plan_archive(context, request, addresses)
-    title = settings.title or settings.name
-    called = re.sub(r"[^A-Za-z0-9_.-]+", "_", sitools_request.table.qualified_name)
-    about = [("Data set", sitools_request.endpoint.path), ("Asked at", base)]
+    addresses = [_resolve_alias(settings, base_url, address) for address in row_addresses]
+    archive_name = re.sub(r"[^A-Za-z0-9_.-]+", "_", table.qualified_name)
     return archives.answer_archive(
-        request, plan, archive_kind=archive_kind, archive_name=called, site_title=title, readme_lines=about
+        request,
+        archives.plan_archive(context, request, addresses),
+        archive_kind=archive_kind,
+        archive_name=archive_name,
+        site_title=settings.title or settings.name,
+        readme_lines=[("Data set", sitools_request.endpoint.path), ("Asked at", base_url)],
     )
 
 
 def _list_file_addresses(result: QueryResult, base_url: str) -> list[str]:
-    """Read where rows lead to: by all columns with addresses of files (rows may have several), else as archives do."""
-    ucds = [(item.ucd or "").lower() for item in result.columns]
-    urls = [at for at, ucd in enumerate(ucds) if ucd.startswith("meta.ref.url") and "meta.preview" not in ucd]
-    if len(urls) < 2:
+    """List the addresses of files of rows: of all columns with such addresses, if there are several."""
+    ucds = [(column.ucd or "").lower() for column in result.columns]
+    address_indexes = [
+        index for index, ucd in enumerate(ucds) if ucd.startswith("meta.ref.url") and "meta.preview" not in ucd
+    ]
+    if len(address_indexes) < 2:
         address_column = archives.choose_address_column(result, None)
         return archives.read_addresses(result, address_column, base_url)
-    rows = [zip(*(batch.column(at).to_pylist() for at in urls), strict=True) for batch in result.iterate_batches()]
-    return [str(item) for row_addresses in rows for row in row_addresses for item in row if item]
+    addresses: list[str] = []
+    for batch in result.iterate_batches():
+        columns = [batch.column(index).to_pylist() for index in address_indexes]
+        for row_addresses in zip(*columns, strict=True):
+            addresses.extend(str(address) for address in row_addresses if address)
+    return addresses
 
 
 def _resolve_alias(settings: Settings, base_url: str, address: str) -> str:
-    """Return the present address of a file: what columns have may be a path, and one of before (``[[alias]]``)."""
+    """Return the present address of a file: a column may have a path, or an earlier address (``[[alias]]``)."""
     path = address.removeprefix(base_url)
-    for address_alias in settings.alias:
-        if (
-            address_alias.path.endswith("/*")
-            and address_alias.to.endswith("/*")
-            and path.startswith(address_alias.path[:-1])
-        ):
-            return base_url + address_alias.to[:-1] + path[len(address_alias.path) - 1 :]
+    for alias in settings.alias:
+        has_wildcards = alias.path.endswith("/*") and alias.to.endswith("/*")
+        if has_wildcards and path.startswith(alias.path[:-1]):
+            return base_url + alias.to[:-1] + path[len(alias.path) - 1 :]
     if path.startswith("/"):
         return base_url + path
     return path
 
 
-# --- what is asked -------------------------------------------------------------------------------------------
+# --- parameters of requests ----------------------------------------------------------------------------------
 
 
 def _find_column(table: Table, name: str) -> Column:
-    """Find a column by its name, or by the UCD that a concept of a dictionary is."""
+    """Find a column by its name, or by the UCD that a concept of a dictionary stands for."""
     name = name.strip().strip('"')
-    matching_column = next(
-        (candidate for candidate in table.columns if candidate.name.lower() == name.lower()), None
-    ) or table.find_column_by_ucd(name)
-    if matching_column is None:
-        raise _build_unknown_name_error(
-            format_message("the data set has no column {name}", name[:60]),
-            name,
-            [candidate.name for candidate in _list_visible_columns(table)],
-        )
-    return matching_column
+    for candidate in table.columns:
+        if candidate.name.lower() == name.lower():
+            return candidate
+    column = table.find_column_by_ucd(name)
+    if column is None:
+        message = format_message("the data set has no column {name}", name[:60])
+        column_names = [candidate.name for candidate in _list_visible_columns(table)]
+        raise _build_unknown_name_error(message, name, column_names)
+    return column
 
 
-def _choose_columns(params: RequestParams, table: Table, filters: set[str]) -> list[Column]:
-    one = params.read_one("COLMODEL")
-    column_list = (one or "").strip().strip("\"'")
-    names = [name.strip() for name in column_list.split(",") if name.strip()]
-    chosen_columns = [
-        _find_column(table, name)
-        for name in names
-        if name not in filters or name in {column.name for column in table.columns}
-    ]
-    return list(dict.fromkeys(chosen_columns)) or _list_visible_columns(table)
+def _choose_columns(params: RequestParams, table: Table, filter_names: set[str]) -> list[Column]:
+    column_names = {column.name for column in table.columns}
+    column_list = (params.read_one("COLMODEL") or "").strip().strip("\"'")
+    columns = []
+    for part in column_list.split(","):
+        name = part.strip()
+        if name and (name not in filter_names or name in column_names):
+            columns.append(_find_column(table, name))
+    return list(dict.fromkeys(columns)) or _list_visible_columns(table)
 
 
 def _parse_order(params: RequestParams, table: Table) -> Iterator[syntax_tree.OrderItem]:
-    """Read in which order records come.
+    """Parse the order of records.
 
-    Rows that are alike in it come by their key, lest a page has a row of the one before.
+    Equal records are ordered by their key, so that no page repeats a record of the page before.
     """
     sort_text = params.read_one("SORT")
     sorted_names = set()
     if sort_text:
-        try:
-            orders = json.loads(sort_text.replace("'", '"'))["ordersList"]
-            pairs = [
-                (str(sort_entry["field"]), str(sort_entry.get("direction", "ASC")).upper()) for sort_entry in orders
-            ]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            remedy = '{"ordersList": [{"field": "date_obs", "direction": "ASC"}]}'
-            raise ParamError(
-                format_message("{name}={value} is no order", "sort", sort_text[:60]), name="sort", remedy=remedy
-            ) from None
-        for name, direction in pairs:
+        for name, direction in _parse_sort_entries(sort_text):
             column = _find_column(table, name)
             sorted_names.add(column.name)
             column_ref = syntax_tree.build_column_ref(column.name)
             yield syntax_tree.OrderItem(column_ref, descending=direction == "DESC")
-    key = table.primary or ((table.identifier_column.name,) if table.identifier_column is not None else ())
-    yield from (
-        syntax_tree.OrderItem(syntax_tree.build_column_ref(table.find_column(name).name))
-        for name in key
-        if name not in sorted_names
-    )
+    key_names = table.primary
+    if not key_names and table.identifier_column is not None:
+        key_names = (table.identifier_column.name,)
+    for name in key_names:
+        if name not in sorted_names:
+            yield syntax_tree.OrderItem(syntax_tree.build_column_ref(table.find_column(name).name))
+
+
+def _parse_sort_entries(sort_text: str) -> list[tuple[str, str]]:
+    """Parse the names and directions of the sort parameter."""
+    try:
+        entries = json.loads(sort_text.replace("'", '"'))["ordersList"]
+        return [(str(entry["field"]), str(entry.get("direction", "ASC")).upper()) for entry in entries]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message = format_message("{name}={value} is no order", "sort", sort_text[:60])
+        remedy = '{"ordersList": [{"field": "date_obs", "direction": "ASC"}]}'
+        raise ParamError(message, name="sort", remedy=remedy) from None
 
 
 def _build_condition(sitools_request: SitoolsRequest) -> syntax_tree.Expr | None:
-    """Read all conditions of a request."""
-    table = sitools_request.table
+    """Build the condition of a request from all its filters, and from that of the endpoint."""
     params = sitools_request.params
-    endpoint = sitools_request.endpoint
     conditions: list[syntax_tree.Expr | None] = []
+    endpoint_condition = sitools_request.endpoint.condition
     for letter in ("P", "C"):
         for name in sorted(key for key in params.values if re.fullmatch(rf"{letter}\[\d+\]", key)):
-            conditions += [
-                _parse_filter(sitools_request, filter_text)
-                for filter_text in dict.fromkeys(params.read_all(name))
-                if filter_text
-            ]
+            filter_texts = [text for text in dict.fromkeys(params.read_all(name)) if text]
+            conditions += [_parse_filter(sitools_request, filter_text) for filter_text in filter_texts]
     for name in sorted(key for key in params.values if re.fullmatch(r"FILTER\[\d+\]\[COLUMNALIAS\]", key)):
-        begin = name.removesuffix("[COLUMNALIAS]")
-        how, value = (params.read_one(f"{begin}[DATA][{key}]") or "" for key in ("COMPARISON", "VALUE"))
-        if how.upper() in {"IN", "NOTIN"}:
+        prefix = name.removesuffix("[COLUMNALIAS]")
+        comparison = (params.read_one(f"{prefix}[DATA][COMPARISON]") or "").upper()
+        value = params.read_one(f"{prefix}[DATA][VALUE]") or ""
+        values = [value]
+        if comparison in {"IN", "NOTIN"}:
             values = re.split(r"[|,]", value.strip("()"))
-        else:
-            values = [value]
-        comparison = _build_comparison(_find_column(table, params.read_one(name) or ""), how.upper(), values)
-        conditions.append(comparison)
-    if endpoint.condition:
-        base = adql.parse_condition(endpoint.condition)
-    else:
-        base = None
-    return syntax_tree.join_conditions(
-        None if base is None else syntax_tree.transform_tree(base, _to_constant), *conditions
-    )
+        column = _find_column(sitools_request.table, params.read_one(name) or "")
+        conditions.append(_build_comparison(column, comparison, values))
+    if endpoint_condition:
+        condition_tree = adql.parse_condition(endpoint_condition)
+        conditions.insert(0, syntax_tree.transform_tree(condition_tree, _to_constant))
+    return syntax_tree.join_conditions(*conditions)
 
 
 def _to_constant(node: Any) -> Any:
@@ -539,124 +525,105 @@ def _to_constant(node: Any) -> Any:
 
 
 def _parse_filter(sitools_request: SitoolsRequest, filter_text: str) -> syntax_tree.Expr:
-    """Read a filter: ``DATE_BETWEEN|alias|from|to``; of a concept, ``DATE_BETWEEN|dictionary,concept|from|to``."""
+    """Parse a filter: ``DATE_BETWEEN|alias|from|to``; of a concept, ``DATE_BETWEEN|dictionary,concept|from|to``."""
     kind, _, filter_arguments = filter_text.partition("|")
     name, *values = filter_arguments.split("|")
-    how = FILTER_COMPARISONS.get(kind.strip().upper())
-    if how == "CADENCE":
+    comparison = FILTER_COMPARISONS.get(kind.strip().upper())
+    if comparison is None:
+        message = format_message("there is no filter {name}", kind[:60])
+        raise _build_unknown_name_error(message, kind, FILTER_COMPARISONS)
+    if comparison == "CADENCE":
         return _build_cadence_condition(name, values, sitools_request.endpoint)
-    if how is not None and len(values) < (2 if "BETWEEN" in how else 1):
-        raise ParamError(
-            format_message("{filter} lacks a value", filter_text[:60]),
-            name=name[:60],
-            remedy="DATE_BETWEEN|column|from|to",
-        )
-    if how is None:
-        raise _build_unknown_name_error(
-            format_message("there is no filter {name}", kind[:60]), kind, FILTER_COMPARISONS
-        )
+    needed_values = 2 if "BETWEEN" in comparison else 1
+    if len(values) < needed_values:
+        message = format_message("{filter} lacks a value", filter_text[:60])
+        raise ParamError(message, name=name[:60], remedy="DATE_BETWEEN|column|from|to")
     column = _find_column(sitools_request.table, name.rpartition(",")[2])
-    return _build_comparison(column, how, values)
+    return _build_comparison(column, comparison, values)
 
 
 def _build_unknown_name_error(message: str, unknown_name: str, known_names: Iterable[str]) -> ParamError:
-    return ParamError(
-        message, name=unknown_name[:60], remedy=suggest_spelling(unknown_name, known_names) or ", ".join(known_names)
-    )
+    remedy = suggest_spelling(unknown_name, known_names) or ", ".join(known_names)
+    return ParamError(message, name=unknown_name[:60], remedy=remedy)
 
 
 def _build_cadence_condition(cadence_name: str, values: Sequence[str], endpoint: Endpoint) -> syntax_tree.Expr:
-    """Thin rows out, as the descriptor says how."""
+    """Build the condition that selects rows at a cadence, as the descriptor defines it."""
     condition = endpoint.cadences.get(cadence_name)
     if condition is None:
-        remedy = (
-            suggest_spelling(cadence_name, endpoint.cadences)
-            or "endpoints: {..: {cadence: {NAME: condition}}} in the descriptor says it"
-        )
-        raise ParamError(
-            format_message("the data set has no cadence {name}", cadence_name[:60]),
-            name=cadence_name[:60],
-            remedy=remedy,
-        )
-    cadence_match = _CADENCE_PATTERN.fullmatch((values[0] if values else "").strip().replace("+", " "))
+        message = format_message("the data set has no cadence {name}", cadence_name[:60])
+        remedy = suggest_spelling(cadence_name, endpoint.cadences)
+        if not remedy:
+            remedy = "endpoints: {..: {cadence: {NAME: condition}}} in the descriptor says it"
+        raise ParamError(message, name=cadence_name[:60], remedy=remedy)
+    cadence_text = values[0] if values else ""
+    cadence_match = _CADENCE_PATTERN.fullmatch(cadence_text.strip().replace("+", " "))
     if cadence_match is None or not float(cadence_match[1]):
-        raise ParamError(
-            format_message("{value} is no cadence", (values or ("",))[0][:60]),
-            name=cadence_name[:60],
-            remedy="12 sec, 1 min, 2 h, 1 day",
-        )
+        message = format_message("{value} is no cadence", cadence_text[:60])
+        raise ParamError(message, name=cadence_name[:60], remedy="12 sec, 1 min, 2 h, 1 day")
     seconds = float(cadence_match[1]) * SECONDS_PER_UNIT[cadence_match[2].lower()]
-    interval_literal = syntax_tree.Literal(int(seconds) if seconds.is_integer() else seconds)
+    seconds_literal = syntax_tree.Literal(int(seconds) if seconds.is_integer() else seconds)
 
     def replace_parameter(node: Any) -> Any:
         if isinstance(node, syntax_tree.ColumnRef) and [part.name.lower() for part in node.qualifier] == ["param"]:
-            return interval_literal
+            return seconds_literal
         return _to_constant(node)
 
     return syntax_tree.transform_tree(adql.parse_condition(condition), replace_parameter)
 
 
 def _parse_date_literal(column: Column, text: str) -> syntax_tree.Literal:
-    """Read a time as it is compared with a column."""
+    """Parse a time as a literal for a comparison with a column."""
     parsed_time = parse_utc_time(text)
     if parsed_time is None:
-        raise ParamError(
-            format_message("{value} is no time", text[:60]), name=column.name, remedy="YYYY-MM-DDThh:mm:ss"
-        )
+        message = format_message("{value} is no time", text[:60])
+        raise ParamError(message, name=column.name, remedy="YYYY-MM-DDThh:mm:ss")
     if not column.type.is_timestamp:
-        raise ParamError(
-            format_message("{column} is no time", column.name),
-            name=column.name,
-            remedy="NUMERIC_BETWEEN compares numbers",
-        )
+        message = format_message("{column} is no time", column.name)
+        raise ParamError(message, name=column.name, remedy="NUMERIC_BETWEEN compares numbers")
     return syntax_tree.Literal(parsed_time)
 
 
 def _parse_literal(column: Column, text: str) -> syntax_tree.Literal:
-    """Read a value of a column's type."""
-    kind = column.type
-    if kind.is_timestamp:
+    """Parse a value as a literal of a column's type."""
+    column_type = column.type
+    if column_type.is_timestamp:
         return _parse_date_literal(column, text)
-    if kind.is_numeric and not kind.is_array:
+    if column_type.is_numeric and not column_type.is_array:
         try:
-            parsed_number = literal.parse_number(text.strip())
+            number = literal.parse_number(text.strip())
         except ValueError:
-            parsed_number = MAX_INT64 + 1
-        if isinstance(parsed_number, int) and not -MAX_INT64 <= parsed_number <= MAX_INT64:
-            raise ParamError(
-                format_message("{value} is no number, or too large a one", text[:60]),
-                name=column.name,
-                remedy="a number",
-            )
-        return syntax_tree.Literal(parsed_number)
-    if kind.is_boolean:
+            number = MAX_INT64 + 1
+        if isinstance(number, int) and not -MAX_INT64 <= number <= MAX_INT64:
+            message = format_message("{value} is no number, or too large a one", text[:60])
+            raise ParamError(message, name=column.name, remedy="a number")
+        return syntax_tree.Literal(number)
+    if column_type.is_boolean:
         return syntax_tree.Literal(text.strip().lower() in {"true", "t", "1"})
     return syntax_tree.Literal(text)
 
 
 def _build_comparison(column: Column, comparison: str, values: Sequence[str]) -> syntax_tree.Expr:
-    """Compare a column with values, in the words of SITools2's table or those of its filters (`FILTER_COMPARISONS`)."""
-    ref = syntax_tree.build_column_ref(column.name)
-    first = values[0]
+    """Compare a column with values, by the names of SITools2's table or of its filters (`FILTER_COMPARISONS`)."""
+    column_ref = syntax_tree.build_column_ref(column.name)
     if comparison == "DATE_BETWEEN":
-        low, high = (_parse_date_literal(column, compared_value) for compared_value in values[:2])
+        low, high = (_parse_date_literal(column, text) for text in values[:2])
         if str(low.value) > str(high.value):
             raise ParamError("From date must be before To date", name=column.name, remedy="the earlier time first")
-        return syntax_tree.Conjunction((syntax_tree.Comparison(">", ref, low), syntax_tree.Comparison("<", ref, high)))
+        after_low = syntax_tree.Comparison(">", column_ref, low)
+        before_high = syntax_tree.Comparison("<", column_ref, high)
+        return syntax_tree.Conjunction((after_low, before_high))
     if comparison == "NUMERIC_BETWEEN":
-        return syntax_tree.BetweenPredicate(ref, _parse_literal(column, first), _parse_literal(column, values[1]))
+        low, high = (_parse_literal(column, text) for text in values[:2])
+        return syntax_tree.BetweenPredicate(column_ref, low, high)
     if comparison in {"IN", "NOTIN"}:
-        return syntax_tree.InPredicate(
-            ref,
-            tuple(_parse_literal(column, compared_value) for compared_value in values),
-            negated=comparison == "NOTIN",
-        )
-    if comparison == "LIKE" or (comparison == "TEXTFIELD" and column.type.is_string and "*" in first):
-        return syntax_tree.LikePredicate(ref, syntax_tree.Literal(first.replace("*", "%")))
+        literals = tuple(_parse_literal(column, text) for text in values)
+        return syntax_tree.InPredicate(column_ref, literals, negated=comparison == "NOTIN")
+    text = values[0]
+    if comparison == "LIKE" or (comparison == "TEXTFIELD" and column.type.is_string and "*" in text):
+        return syntax_tree.LikePredicate(column_ref, syntax_tree.Literal(text.replace("*", "%")))
     if comparison == "TEXTFIELD" or comparison in COMPARISON_OPERATORS:
-        return syntax_tree.Comparison(COMPARISON_OPERATORS.get(comparison, "="), ref, _parse_literal(column, first))
-    raise _build_unknown_name_error(
-        format_message("there is no comparison {name}", comparison[:60]),
-        comparison,
-        (*COMPARISON_OPERATORS, "LIKE", "IN", "NOTIN"),
-    )
+        operator = COMPARISON_OPERATORS.get(comparison, "=")
+        return syntax_tree.Comparison(operator, column_ref, _parse_literal(column, text))
+    message = format_message("there is no comparison {name}", comparison[:60])
+    raise _build_unknown_name_error(message, comparison, (*COMPARISON_OPERATORS, "LIKE", "IN", "NOTIN"))

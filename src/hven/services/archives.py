@@ -1,6 +1,7 @@
-"""Files of many rows as one archive, written while it is sent.
+"""Archives of the files of many rows, written while they are sent.
 
-ZIP or TAR, of a size that is known beforehand, in ranges; what is refused or missing is listed.
+They are ZIP or TAR, have a size that is known beforehand, and can be requested in ranges. Files that are missing or
+refused are listed.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from hven.model.table import FileRoot, Table
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
+    from hven.site import PublishedState
     from hven.site.auth import Principal
 
 ARCHIVE_KINDS: dict[str, tuple[Callable[[Sequence[ArchiveMember], CrcCache], ArchiveLayout], str]] = {
@@ -49,25 +51,28 @@ ARCHIVE_KINDS: dict[str, tuple[Callable[[Sequence[ArchiveMember], CrcCache], Arc
 }
 TEXT_MEMBER_COUNT = 3  # members before the files
 MANIFEST_COLUMNS = ("name", "bytes", "sha256", "status", "address", "reason")
-STATUS_HERE, STATUS_REFUSED, STATUS_MISSING, STATUS_ELSEWHERE = "here", "refused", "missing", "elsewhere"
+STATUS_HERE = "here"
+STATUS_REFUSED = "refused"
+STATUS_MISSING = "missing"
+STATUS_ELSEWHERE = "elsewhere"
 _FILE_PATH_PATTERN = r"/collections/([^/?#]+)/files/([^?#]+)"
 _DATALINK_PATH_PATTERN = r"/datalink/([^/?#]+)\?"
 _RANGE_PATTERN = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 class ArchiveEntry(NamedTuple):
-    """A file that was asked for.
+    """A requested file.
 
     Attributes
     ----------
     address
-        Of the file.
+        Address of the file.
     status
         `STATUS_HERE`, `STATUS_REFUSED`, `STATUS_MISSING` or `STATUS_ELSEWHERE`.
     reason
-        Why it is not here.
+        Why it is not in the archive.
     member
-        Of the archive; None: it is not here.
+        Its member of the archive; None: it is not in the archive.
     """
 
     address: str
@@ -78,24 +83,24 @@ class ArchiveEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivePlan:
-    """What an archive will have, told beforehand.
+    """The contents of an archive, known before it is written.
 
     Attributes
     ----------
     entries
-        All that was asked for.
+        All requested files.
     total_bytes
-        Of the files that are here.
+        Bytes of the files in the archive.
     owner_collections
-        The collection of each file that is in it.
+        Collection of each file in the archive.
     collections
-        From which they are.
+        The distinct collections of these files.
     crc_cache
-        Of the site.
+        Cache of checksums of the site.
     file_count
-        How many are in it.
+        Number of files in the archive.
     has_remote_files
-        Some lie on other servers.
+        Whether some of them are on other servers.
     """
 
     entries: Sequence[ArchiveEntry]
@@ -108,74 +113,78 @@ class ArchivePlan:
 
 
 def choose_address_column(result: QueryResult, column_name: str | None) -> str:
-    """Choose the column of an answer that leads to files.
+    """Choose the column of a result that leads to files.
 
     Parameters
     ----------
     result
-        The answer.
+        The result.
     column_name
-        The column that was asked for; None: what says that it leads to files, else the identifier of rows that have
-        links.
+        The requested column; None: a column with addresses of files, else the identifier of rows that have links.
 
     Returns
     -------
     name
-        Of the column.
+        Name of the column.
 
     Raises
     ------
     ParamError
-        There is none.
+        There is no such column.
     """
     names = [column.name for column in result.columns]
     if column_name is not None:
         chosen_name = next((name for name in names if name.lower() == column_name.lower()), None)
     else:
-        texts = [column for column in result.columns if column.type.is_string]
-        ranked = {name: at for at, name in enumerate((*scripts.ADDRESS_COLUMNS[:1], *scripts.ADDRESS_COLUMNS[2:]))}
-        address_columns = [
-            item for item in texts if item.name in ranked or (item.ucd or "").lower().startswith("meta.ref.url")
-        ]
-        likely = min(address_columns, key=lambda item: ranked.get(item.name, len(ranked)), default=None)
-        if likely is not None:
-            chosen_name = likely.name
-        else:
-            chosen_name = _find_identifier_column(result)
+        chosen_name = _find_address_column(result) or _find_identifier_column(result)
     if chosen_name is None:
-        raise ParamError(
-            format_message("{name}={value}: no column of that name leads to files", "COLUMN", (column_name or "")[:60]),
-            name="COLUMN",
-            remedy=format_message("there are: {names}", ", ".join(names)),
+        message = format_message(
+            "{name}={value}: no column of that name leads to files", "COLUMN", (column_name or "")[:60]
         )
+        remedy = format_message("there are: {names}", ", ".join(names))
+        raise ParamError(message, name="COLUMN", remedy=remedy)
     return chosen_name
 
 
+def _find_address_column(result: QueryResult) -> str | None:
+    """Find a column with addresses: by its name, else by its UCD."""
+    text_columns = [column for column in result.columns if column.type.is_string]
+    text_names = {column.name for column in text_columns}
+    for name in (*scripts.ADDRESS_COLUMNS[:1], *scripts.ADDRESS_COLUMNS[2:]):
+        if name in text_names:
+            return name
+    for column in text_columns:
+        if (column.ucd or "").lower().startswith("meta.ref.url"):
+            return column.name
+    return None
+
+
 def read_addresses(result: QueryResult, column: str, base_url: str) -> list[str]:
-    """Read where the rows of an answer lead to.
+    """Read the addresses to which the rows of a result lead.
 
     Parameters
     ----------
     result
-        Its rows are read.
+        The result, whose rows are read.
     column
-        As `choose_address_column` chose it.
+        Name of the column, as `choose_address_column` chose it.
     base_url
         Address of the site, without a final slash.
 
     Returns
     -------
     addresses
-        As `plan_archive` takes them.
+        Addresses for `plan_archive`.
     """
-    at = next(at for at, result_column in enumerate(result.columns) if result_column.name == column)
-    texts = [
-        text for batch in result.iterate_batches() for text in batch.column(at).to_pylist() if text not in {None, ""}
-    ]
+    names = [result_column.name for result_column in result.columns]
+    index = names.index(column)
+    texts: list[str] = []
+    for batch in result.iterate_batches():
+        texts.extend(str(text) for text in batch.column(index).to_pylist() if text not in {None, ""})
     if column != _find_identifier_column(result):
-        return list(map(str, texts))
-    links = build_datalink_url(result.tables[0], base_url)
-    return [links + quote(str(text), safe="") for text in texts]
+        return texts
+    links_url = build_datalink_url(result.tables[0], base_url)
+    return [links_url + quote(text, safe="") for text in texts]
 
 
 def build_datalink_url(table: Table, base_url: str) -> str:
@@ -184,7 +193,7 @@ def build_datalink_url(table: Table, base_url: str) -> str:
     Parameters
     ----------
     table
-        Whose rows they are.
+        Table of the rows.
     base_url
         Address of the site, without a final slash.
     """
@@ -192,36 +201,32 @@ def build_datalink_url(table: Table, base_url: str) -> str:
 
 
 def _find_identifier_column(result: QueryResult) -> str | None:
-    """Return the identifier of rows that have links, if the answer has it."""
-    if len(result.tables) == 1:
-        table = result.tables[0]
-    else:
-        table = None
-    if table is not None and table.effective_links:
-        key = table.identifier_column
-    else:
-        key = None
-    return next(
-        (result_column.name for result_column in result.columns if key is not None and result_column.name == key.name),
-        None,
-    )
+    """Return the identifier of rows that have links, if the result has it."""
+    if len(result.tables) != 1:
+        return None
+    table = result.tables[0]
+    identifier = table.identifier_column
+    if not table.effective_links or identifier is None:
+        return None
+    names = [result_column.name for result_column in result.columns]
+    return identifier.name if identifier.name in names else None
 
 
 def plan_archive(
     context: ServiceContext, request: Request, addresses: Iterable[str], *, include_all: bool = False
 ) -> ArchivePlan:
-    """Look what there is behind addresses, and what of it a reader may take.
+    """Find the files of addresses, and which of them the reader may access.
 
     Parameters
     ----------
     context
         The site.
     request
-        Of the reader.
+        The request.
     addresses
-        Of files of this site, of lists of links of its rows, or of files elsewhere.
+        Addresses of files of this site, of lists of links of its rows, or of files elsewhere.
     include_all
-        As of `resolve_addresses`.
+        As in `resolve_addresses`.
 
     Returns
     -------
@@ -231,7 +236,7 @@ def plan_archive(
     Raises
     ------
     TooLargeError
-        More files, or bytes, than the limits of the site allow.
+        There are more files, or bytes, than the limits of the site allow.
     """
     limits = context.site.settings.limits
     requested_addresses = list(dict.fromkeys(addresses))
@@ -239,115 +244,146 @@ def plan_archive(
         raise build_too_large_error(context)
     principal = context.identify_principal(request)
     site_urls = _list_base_urls(request, context)
-    file_addresses, lost = resolve_addresses(context, request, requested_addresses, include_all=include_all)
-    matches = zip(
-        file_addresses, map(_compile_address_pattern(site_urls, _FILE_PATH_PATTERN), file_addresses), strict=True
+    file_addresses, missing_entries = resolve_addresses(context, request, requested_addresses, include_all=include_all)
+    match_file_address = _compile_address_pattern(site_urls, _FILE_PATH_PATTERN)
+    file_by_address: dict[str, tuple[str, str] | None] = {}
+    paths_by_collection: dict[str, list[str]] = {}
+    for address in file_addresses:
+        address_match = match_file_address(address)
+        if address_match is None:
+            file_by_address[address] = None
+            continue
+        collection, path = unquote(address_match[1]), unquote(address_match[2])
+        file_by_address[address] = (collection, path)
+    for file in file_by_address.values():
+        if file is not None:
+            paths_by_collection.setdefault(file[0], []).append(file[1])
+    planner = _EntryPlanner(
+        context,
+        {name: _query_files(context, principal, name, paths) for name, paths in paths_by_collection.items()},
     )
-    parts = {
-        item: None if file_location is None else (unquote(file_location[1]), unquote(file_location[2]))
-        for item, file_location in matches
-    }
-    of: dict[str, list[str]] = {}
-    for file_location in parts.values():
-        if file_location is not None:
-            of.setdefault(file_location[0], []).append(file_location[1])
-    found_by_collection = {name: _query_files(context, principal, name, paths) for name, paths in of.items()}
-    names = scripts.UniqueNames()
-    entries = list(lost)
-    total = 0
-    folders: dict[str, bool] = {}
-    plain: dict[str, str] = {}
-    owners: list[str] = []
-    distant = _request_remote_files(context, found_by_collection)
-    direct = {
-        name
-        for name, found_files in found_by_collection.items()
-        if found_files is not None and any(item.redirects_clients for item in _list_roots(found_files))
-    }
-    for address, file_location in parts.items():
-        if file_location is None:
+    entries = list(missing_entries)
+    for address, file in file_by_address.items():
+        if file is None:
             entries.append(ArchiveEntry(address, STATUS_ELSEWHERE, "it is of another site: fetch it there"))
-            continue
-        name, path = file_location
-        found_files = found_by_collection[name]
-        if found_files is None or (path not in found_files.rows and path not in found_files.refused):
-            entries.append(ArchiveEntry(address, STATUS_MISSING, f"the collection {name!r} has no file {path!r} here"))
-            continue
-        if path in found_files.refused:
-            entries.append(ArchiveEntry(address, STATUS_REFUSED, _flatten_message(found_files.refused[path])))
-            continue
-        row = found_files.rows[path]
-        if name in direct and find_root(path, row["roots"])[0].redirects_clients:
-            entries.append(ArchiveEntry(address, STATUS_ELSEWHERE, "it is on another server: fetch it by its address"))
-            continue
-        try:
-            row = distant.get(file_location, row)
-            if isinstance(row, HvenError):
-                raise row
-            if file_location not in distant:
-                collection_files.find_file_path(context.site.settings, row, folders)
-        except HvenError as error:
-            entries.append(ArchiveEntry(address, STATUS_MISSING, _flatten_message(error)))
-            continue
-        folder, _, last = f"{row['collection']}/{path}".rpartition("/")
-        owners.append(row["collection"])
-        if folder not in plain:
-            plain[folder] = "/".join(map(scripts.make_safe_name, folder.split("/")))
-        called = names.make_unique(f"{plain[folder]}/{scripts.make_safe_name(last)}")
-        read = collection_files.create_file_reader(context, row)
-        taking = partial(found_files.record_access, "file taken", path)
-        begin = remote_files.build_read_ahead(context, row)
-        entries.append(
-            ArchiveEntry(
-                address,
-                STATUS_HERE,
-                "",
-                ArchiveMember(called, row["bytes"], row["modified"], row["tag"], read, taking, begin),
-            )
-        )
-        total += row["bytes"]
-    if total > limits.archive_bytes:
-        raise build_too_large_error(context, total)
+        else:
+            entries.append(planner.plan_entry(address, *file))
+    if planner.total_bytes > limits.archive_bytes:
+        raise build_too_large_error(context, planner.total_bytes)
     resources = context.site.get_published_state().resources
-    crc_cache = context.site.get_or_create(CrcCache, context.site.settings.var_directory / "crc32")
-    file_count = sum(item.member is not None for item in entries)
+    collections = dict.fromkeys(planner.owner_collections)
     return ArchivePlan(
         entries=entries,
-        total_bytes=total,
-        owner_collections=owners,
-        crc_cache=crc_cache,
-        file_count=file_count,
-        has_remote_files=bool(distant),
-        collections=[resources[name] for name in dict.fromkeys(owners) if name in resources],
+        total_bytes=planner.total_bytes,
+        owner_collections=planner.owner_collections,
+        crc_cache=context.site.get_or_create(CrcCache, context.site.settings.var_directory / "crc32"),
+        file_count=sum(entry.member is not None for entry in entries),
+        has_remote_files=planner.has_remote_files,
+        collections=[resources[name] for name in collections if name in resources],
     )
+
+
+class _EntryPlanner:
+    """Plans the entries of an archive, and sums up their bytes.
+
+    Parameters
+    ----------
+    context
+        The site.
+    found_by_collection
+        The requested files of each collection; None: the collection has no files for this reader.
+    """
+
+    def __init__(
+        self, context: ServiceContext, found_by_collection: Mapping[str, collection_files.FoundFiles | None]
+    ) -> None:
+        self.owner_collections: list[str] = []
+        self.total_bytes = 0
+        self._context = context
+        self._found_by_collection = found_by_collection
+        self._remote_states = _request_remote_files(context, found_by_collection)
+        self._member_names = scripts.UniqueNames()
+        self._checked_folders: dict[str, bool] = {}
+        self._safe_folders: dict[str, str] = {}
+        self._redirecting_collections = set()
+        for name, found_files in found_by_collection.items():
+            if found_files is not None and any(root.redirects_clients for root in _list_roots(found_files)):
+                self._redirecting_collections.add(name)
+
+    @property
+    def has_remote_files(self) -> bool:
+        """Whether some files are on other servers."""
+        return bool(self._remote_states)
+
+    def plan_entry(self, address: str, collection: str, path: str) -> ArchiveEntry:
+        """Plan the entry of a file of this site."""
+        found_files = self._found_by_collection[collection]
+        if found_files is not None and path in found_files.refused:
+            return ArchiveEntry(address, STATUS_REFUSED, _flatten_message(found_files.refused[path]))
+        if found_files is None or path not in found_files.rows:
+            reason = f"the collection {collection!r} has no file {path!r} here"
+            return ArchiveEntry(address, STATUS_MISSING, reason)
+        row = found_files.rows[path]
+        if collection in self._redirecting_collections and find_root(path, row["roots"])[0].redirects_clients:
+            return ArchiveEntry(address, STATUS_ELSEWHERE, "it is on another server: fetch it by its address")
+        try:
+            if (collection, path) in self._remote_states:
+                row = self._remote_states[collection, path]
+                if isinstance(row, HvenError):
+                    raise row
+            else:
+                collection_files.find_file_path(self._context.site.settings, row, self._checked_folders)
+        except HvenError as error:
+            return ArchiveEntry(address, STATUS_MISSING, _flatten_message(error))
+        member = ArchiveMember(
+            self._make_member_name(f"{row['collection']}/{path}"),
+            row["bytes"],
+            row["modified"],
+            row["tag"],
+            collection_files.create_file_reader(self._context, row),
+            partial(found_files.record_access, "file taken", path),
+            remote_files.build_read_ahead(self._context, row),
+        )
+        self.owner_collections.append(row["collection"])
+        self.total_bytes += row["bytes"]
+        return ArchiveEntry(address, STATUS_HERE, "", member)
+
+    def _make_member_name(self, path: str) -> str:
+        folder, _, file_name = path.rpartition("/")
+        if folder not in self._safe_folders:
+            self._safe_folders[folder] = "/".join(map(scripts.make_safe_name, folder.split("/")))
+        return self._member_names.make_unique(f"{self._safe_folders[folder]}/{scripts.make_safe_name(file_name)}")
 
 
 def _request_remote_files(
-    context: ServiceContext, found_files: Mapping[str, collection_files.FoundFiles | None]
+    context: ServiceContext, found_by_collection: Mapping[str, collection_files.FoundFiles | None]
 ) -> dict[tuple[str, str], Any]:
-    """Ask other servers for what the archive has of them, all at once.
+    """Request the states of the files on other servers, all at once.
 
-    Rows with size, time and state, or why there is none.
+    Returns
+    -------
+    states
+        (collection, path) -> row with size, time and state, or the error.
     """
-    far_off = [
-        (name, found_set)
-        for name, found_set in found_files.items()
-        if found_set is not None and any(root.scheme for root in _list_roots(found_set))
-    ]
-    collection_rows = [(name, row) for name, found_set in far_off for row in found_set.rows.values()]
-    remote_rows = [
-        (name, row)
-        for name, row in collection_rows
-        if (remote_root := remote_files.find_remote_root(row)) is not None and not remote_root[0].redirects_clients
-    ]
+    remote_rows: list[tuple[str, Any]] = []
+    for collection, found_files in found_by_collection.items():
+        if found_files is None or not any(root.scheme for root in _list_roots(found_files)):
+            continue
+        for row in found_files.rows.values():
+            remote_root = remote_files.find_remote_root(row)
+            if remote_root is not None and not remote_root[0].redirects_clients:
+                remote_rows.append((collection, row))
     states = remote_files.request_file_states(context, [row for _, row in remote_rows])
-    return {(name, row["path"]): state for (name, row), state in zip(remote_rows, states, strict=True)}
+    return {(collection, row["path"]): state for (collection, row), state in zip(remote_rows, states, strict=True)}
 
 
 def _list_roots(found_files: collection_files.FoundFiles) -> list[FileRoot]:
     """List the roots of files, those of each table once."""
     roots_by_id = {id(row["roots"]): row["roots"] for row in found_files.rows.values()}
-    return [root for roots in roots_by_id.values() for root in roots]
+    all_roots: list[FileRoot] = []
+    for roots in roots_by_id.values():
+        all_roots.extend(roots)
+    return all_roots
 
 
 def answer_archive(
@@ -359,37 +395,33 @@ def answer_archive(
     site_title: str,
     readme_lines: Sequence[tuple[str, str]],
 ) -> Response:
-    """Make the response: the archive, or a range of it.
+    """Build the response: the archive, or a range of it.
 
     Parameters
     ----------
     request
-        GET, HEAD or POST.
+        A GET, HEAD or POST request.
     plan
-        What is in it.
+        Contents of the archive.
     archive_kind
         One of `ARCHIVE_KINDS`.
     archive_name
-        The archive, without an ending, and the folder in it.
+        Name of the archive without extension, and of the folder in it.
     site_title
-        Of the site.
+        Title of the site.
     readme_lines
         Lines of the README.
 
     Returns
     -------
     response
-        With its length; 304 and 416 as RFC 9110 has them.
+        The archive with its length; or 304 and 416 as in RFC 9110.
     """
     record_sent_data(file_collections=plan.owner_collections)
     members = _list_members(plan, archive_name, site_title, readme_lines)
-    packing, media_type = ARCHIVE_KINDS[archive_kind]
-    packed = packing(members, plan.crc_cache)
-    # the texts before the files say all of these but when they were changed
-    facts = [__version__, archive_kind, *(f"{member.name} {member.sha256}" for member in members[:TEXT_MEMBER_COUNT])]
-    facts += (member.sha256 for member in members if not member.has_checksum)
-    times = array("d", (member.modified for member in members)).tobytes()
-    tag = f'"{hashlib.sha256(" ".join(facts).encode() + times).hexdigest()[:32]}"'
+    create_layout, media_type = ARCHIVE_KINDS[archive_kind]
+    layout = create_layout(members, plan.crc_cache)
+    tag = _compute_archive_tag(members, archive_kind)
     headers = {
         "etag": tag,
         "cache-control": "private, no-cache",
@@ -397,7 +429,7 @@ def answer_archive(
         "accept-ranges": "bytes",
         "content-type": media_type,
         "content-disposition": f'attachment; filename="{archive_name}.{archive_kind}"',
-        "content-length": str(packed.size),
+        "content-length": str(layout.size),
         "x-content-type-options": "nosniff",
         "hven-files": str(plan.file_count),
         "hven-missing": str(len(plan.entries) - plan.file_count),
@@ -407,53 +439,69 @@ def answer_archive(
         return Response(status_code=304, headers=headers)
     status = 200
     start = 0
-    stop = packed.size
+    stop = layout.size
     range_header = request.headers.get("range", "")
     if request.method in {"GET", "HEAD"} and range_header and request.headers.get("if-range", tag) == tag:
-        byte_range = _parse_range(range_header, packed.size)
+        byte_range = _parse_range(range_header, layout.size)
         if byte_range is not None:
-            status, (start, stop) = 206, byte_range
+            status = 206
+            start, stop = byte_range
             headers["content-length"] = str(stop - start)
-            headers["content-range"] = f"bytes {start}-{stop - 1}/{packed.size}"
+            headers["content-range"] = f"bytes {start}-{stop - 1}/{layout.size}"
             if start >= stop:
-                headers |= {"content-range": f"bytes */{packed.size}", "content-length": "0"}
+                headers |= {"content-range": f"bytes */{layout.size}", "content-length": "0"}
                 return Response(status_code=416, headers=headers)
     if request.method == "HEAD":
         return Response(None, status, headers)
-    return PieceStreamResponse(
-        request, status, headers, stream_pieces(packed.write_range(start, stop), is_remote=plan.has_remote_files)
-    )
+    pieces = stream_pieces(layout.write_range(start, stop), is_remote=plan.has_remote_files)
+    return PieceStreamResponse(request, status, headers, pieces)
+
+
+def _compute_archive_tag(members: Sequence[ArchiveMember], archive_kind: str) -> str:
+    """Compute the entity tag of an archive.
+
+    The text members contain names and checksums of all files, but not the times of their last change.
+    """
+    facts = [__version__, archive_kind]
+    facts += [f"{member.name} {member.sha256}" for member in members[:TEXT_MEMBER_COUNT]]
+    facts += [member.sha256 for member in members if not member.has_checksum]
+    times = array("d", (member.modified for member in members)).tobytes()
+    digest = hashlib.sha256(" ".join(facts).encode() + times).hexdigest()
+    return f'"{digest[:32]}"'
 
 
 def _list_members(
     plan: ArchivePlan, archive_name: str, site_title: str, readme_lines: Sequence[tuple[str, str]]
 ) -> list[ArchiveMember]:
-    """List the members: a README, the manifest and checksums before the files."""
-    files = [
-        ArchiveMember(f"{archive_name}/files/{item.member.name}", *item.member[1:])
-        for item in plan.entries
-        if item.member is not None
+    """List the members: a README, the manifest and checksums, then the files."""
+    file_members = [
+        ArchiveMember(f"{archive_name}/files/{entry.member.name}", *entry.member[1:])
+        for entry in plan.entries
+        if entry.member is not None
     ]
-    latest = max((item.modified for item in files), default=0.0)
-    lines = [f"{item.sha256}  {item.name.removeprefix(f'{archive_name}/')}\n" for item in files if item.has_checksum]
+    latest_time = max((member.modified for member in file_members), default=0.0)
+    checksum_lines = [
+        f"{member.sha256}  {member.name.removeprefix(f'{archive_name}/')}\n"
+        for member in file_members
+        if member.has_checksum
+    ]
     texts = {
         "README.txt": _write_readme(plan, site_title, readme_lines),
         "MANIFEST.csv": _write_manifest(plan),
-        "SHA256SUMS": "".join(lines),
+        "SHA256SUMS": "".join(checksum_lines),
     }
     text_members = []
     for name, text in texts.items():
         body = text.encode()
-        text_members.append(
-            ArchiveMember(
-                f"{archive_name}/{name}",
-                len(body),
-                latest,
-                hashlib.sha256(body).hexdigest(),
-                _create_range_reader(body),
-            )
+        member = ArchiveMember(
+            f"{archive_name}/{name}",
+            len(body),
+            latest_time,
+            hashlib.sha256(body).hexdigest(),
+            _create_range_reader(body),
         )
-    return [*text_members, *files]
+        text_members.append(member)
+    return [*text_members, *file_members]
 
 
 def _create_range_reader(body: bytes) -> Callable[[int, int], Iterator[bytes]]:
@@ -462,144 +510,167 @@ def _create_range_reader(body: bytes) -> Callable[[int, int], Iterator[bytes]]:
 
 def _write_manifest(plan: ArchivePlan) -> str:
     csv_text = io.StringIO()
-    rows = csv.writer(csv_text, lineterminator="\n")
-    rows.writerow(MANIFEST_COLUMNS)
-    rows.writerows(
-        ("", "", "", archive_entry.status, archive_entry.address, archive_entry.reason)
-        if archive_entry.member is None
-        else (
-            f"files/{archive_entry.member.name}",
-            archive_entry.member.size,
-            archive_entry.member.sha256 if archive_entry.member.has_checksum else "",
-            archive_entry.status,
-            archive_entry.address,
-            archive_entry.reason,
-        )
-        for archive_entry in plan.entries
-    )
+    writer = csv.writer(csv_text, lineterminator="\n")
+    writer.writerow(MANIFEST_COLUMNS)
+    for entry in plan.entries:
+        file_facts: tuple[object, ...] = ("", "", "")
+        if entry.member is not None:
+            checksum = entry.member.sha256 if entry.member.has_checksum else ""
+            file_facts = (f"files/{entry.member.name}", entry.member.size, checksum)
+        writer.writerow((*file_facts, entry.status, entry.address, entry.reason))
     return csv_text.getvalue()
 
 
 def _write_readme(plan: ArchivePlan, site_title: str, readme_lines: Sequence[tuple[str, str]]) -> str:
-    lost = len(plan.entries) - plan.file_count
-    lines = [
-        f"Files of {site_title}",
-        "",
-        *(f"{name}: {' '.join(text.split())}" for name, text in readme_lines),
-        f"Files: {plan.file_count:,} of {plan.total_bytes:,} bytes",
-        *([f"Not in this archive: {lost:,} that were asked for; MANIFEST.csv says why"] if lost else []),
+    missing_count = len(plan.entries) - plan.file_count
+    lines = [f"Files of {site_title}", ""]
+    lines += [f"{name}: {' '.join(text.split())}" for name, text in readme_lines]
+    lines.append(f"Files: {plan.file_count:,} of {plan.total_bytes:,} bytes")
+    if missing_count:
+        lines.append(f"Not in this archive: {missing_count:,} that were asked for; MANIFEST.csv says why")
+    lines += [
         "",
         "MANIFEST.csv lists all files with sizes, checksums and where they come from.",
         "To check what you have: sha256sum -c SHA256SUMS",
         "",
     ]
-    for collection_resource in plan.collections:
-        facts = [
-            ("Cite", collection_resource.citation),
-            ("Bibcode", collection_resource.bibcode),
-            ("DOI", collection_resource.doi),
-            ("See", collection_resource.reference_url),
-            ("Acknowledge", collection_resource.acknowledgement),
-        ]
-        licence = " ".join(text for text in (collection_resource.licence, collection_resource.licence_url) if text)
-        facts.append(("Licence", licence))
-        lines += [
-            collection_resource.title,
-            *(f"  {name}: {' '.join(text.split())}" for name, text in facts if text),
-            "",
-        ]
+    for resource in plan.collections:
+        licence = " ".join(text for text in (resource.licence, resource.licence_url) if text)
+        facts = {
+            "Cite": resource.citation,
+            "Bibcode": resource.bibcode,
+            "DOI": resource.doi,
+            "See": resource.reference_url,
+            "Acknowledge": resource.acknowledgement,
+            "Licence": licence,
+        }
+        lines.append(resource.title)
+        lines += [f"  {name}: {' '.join(text.split())}" for name, text in facts.items() if text]
+        lines.append("")
     return "\n".join(lines)
 
 
 def resolve_addresses(
     context: ServiceContext, request: Request, addresses: Sequence[str], *, include_all: bool = False
 ) -> tuple[list[str], list[ArchiveEntry]]:
-    """Follow lists of links to the rows' own files.
+    """Replace lists of links by the files to which they lead.
 
     Parameters
     ----------
     context
         The site.
     request
-        Of the reader.
+        The request.
     addresses
-        Of files, or of lists of links of this site.
+        Addresses of files, or of lists of links of this site.
     include_all
-        All of the site's files that a list leads to, not the rows' own alone.
+        True: all of the site's files to which a list leads; False: the rows' own files.
 
     Returns
     -------
     addresses
-        Of files, each once.
-    lost
-        Lists that lead to none.
+        Addresses of files, each once.
+    missing_entries
+        Lists that lead to no file.
     """
     principal = context.identify_principal(request)
-    site_urls = _list_base_urls(request, context)
-    ids: dict[str, list[tuple[str, str]]] = {}
-    match = _compile_address_pattern(site_urls, _DATALINK_PATH_PATTERN)
-    file = _compile_address_pattern(site_urls, _FILE_PATH_PATTERN)
-    for address in addresses:
-        link_match = match(address)
-        if link_match is not None:
-            row_identifiers = [value for name, value in parse_qsl(split_address(address).query) if name.upper() == "ID"]
-            ids.setdefault(unquote(link_match[1]), []).extend((item, address) for item in row_identifiers)
-    led: dict[str, list[str]] = {}
-    lost: list[ArchiveEntry] = []
     published_state = context.site.get_published_state()
-    for name, identifier_pairs in ids.items():
+    site_urls = _list_base_urls(request, context)
+    match_list_address = _compile_address_pattern(site_urls, _DATALINK_PATH_PATTERN)
+    match_file_address = _compile_address_pattern(site_urls, _FILE_PATH_PATTERN)
+    identifiers_by_table = _parse_list_addresses(addresses, match_list_address)
+    list_addresses: set[str] = set()
+    for identifiers in identifiers_by_table.values():
+        list_addresses.update(address for _, address in identifiers)
+    files_by_list: dict[str, list[str]] = {}
+    missing_entries: list[ArchiveEntry] = []
+    for table_name, identifiers in identifiers_by_table.items():
         try:
-            catalogue = published_state.get_catalogue(principal, context.policies)
-            table = services.find_table(name, catalogue)
-            rows = datalinks.list_row_links(
-                table,
-                [item for item, _ in identifier_pairs],
-                principal=principal,
-                site=context.site,
-                policies=context.policies,
-                published_state=published_state,
+            link_rows = _list_links(
+                context,
+                principal,
+                published_state,
+                table_name,
+                [identifier for identifier, _ in identifiers],
                 base_url=site_urls[0],
-            ).to_pylist()
+            )
         except HvenError as error:
-            lost += [ArchiveEntry(address, STATUS_MISSING, _flatten_message(error)) for _, address in identifier_pairs]
+            reason = _flatten_message(error)
+            missing_entries += [ArchiveEntry(address, STATUS_MISSING, reason) for _, address in identifiers]
             continue
-        address_by_identifier = dict(identifier_pairs)
-        for row in rows:
+        address_by_identifier = dict(identifiers)
+        for row in link_rows:
+            list_address = address_by_identifier[row["ID"]]
+            file_address = row["access_url"]
             is_own_file = row["semantics"] == datalinks.THIS_SEMANTICS
-            if row["access_url"] is not None and (is_own_file or (include_all and file(row["access_url"]))):
-                led.setdefault(address_by_identifier[row["ID"]], []).append(row["access_url"])
-            elif row["access_url"] is None and row["error_message"] is not None and (is_own_file or include_all):
-                lost.append(ArchiveEntry(address_by_identifier[row["ID"]], STATUS_MISSING, str(row["error_message"])))
-    listed = {address for identifier_pairs in ids.values() for _, address in identifier_pairs}
-    answered_addresses = {item.address for item in lost} | {*led}
-    lost += [
-        ArchiveEntry(item, STATUS_MISSING, "it leads to no file that is here for you")
-        for item in dict.fromkeys(addresses)
-        if item in listed and item not in answered_addresses
-    ]
-    files = (item for address in addresses for item in (led.get(address, ()) if address in listed else (address,)))
-    return list(dict.fromkeys(files)), lost
+            if file_address is not None:
+                if is_own_file or (include_all and match_file_address(file_address)):
+                    files_by_list.setdefault(list_address, []).append(file_address)
+            elif row["error_message"] is not None and (is_own_file or include_all):
+                missing_entries.append(ArchiveEntry(list_address, STATUS_MISSING, str(row["error_message"])))
+    answered_addresses = {entry.address for entry in missing_entries} | {*files_by_list}
+    file_addresses: list[str] = []
+    for address in dict.fromkeys(addresses):
+        if address not in list_addresses:
+            file_addresses.append(address)
+            continue
+        file_addresses += files_by_list.get(address, ())
+        if address not in answered_addresses:
+            reason = "it leads to no file that is here for you"
+            missing_entries.append(ArchiveEntry(address, STATUS_MISSING, reason))
+    return list(dict.fromkeys(file_addresses)), missing_entries
+
+
+def _parse_list_addresses(
+    addresses: Iterable[str], match_list_address: Callable[[str], re.Match[str] | None]
+) -> dict[str, list[tuple[str, str]]]:
+    """Parse the addresses of lists of links: table -> identifiers, each with its address."""
+    identifiers_by_table: dict[str, list[tuple[str, str]]] = {}
+    for address in addresses:
+        list_match = match_list_address(address)
+        if list_match is None:
+            continue
+        for name, value in parse_qsl(split_address(address).query):
+            if name.upper() == "ID":
+                identifiers_by_table.setdefault(unquote(list_match[1]), []).append((value, address))
+    return identifiers_by_table
+
+
+def _list_links(
+    context: ServiceContext,
+    principal: Principal,
+    published_state: PublishedState,
+    table_name: str,
+    identifiers: Sequence[str],
+    *,
+    base_url: str,
+) -> list[dict[str, Any]]:
+    catalogue = published_state.get_catalogue(principal, context.policies)
+    link_rows = datalinks.list_row_links(
+        services.find_table(table_name, catalogue),
+        identifiers,
+        principal=principal,
+        site=context.site,
+        policies=context.policies,
+        published_state=published_state,
+        base_url=base_url,
+    )
+    rows: list[dict[str, Any]] = link_rows.to_pylist()
+    return rows
 
 
 def _list_base_urls(request: Request, context: ServiceContext) -> list[str]:
-    """List the site's addresses, with those that it had when rows were written.
+    """List the addresses of the site, and those that it had when rows were written.
 
     A server at another port has the same files.
     """
     base_urls = list_base_urls(request, context.site.settings)
-    published_state = context.site.get_published_state()
-    return list(
-        dict.fromkeys(
-            [
-                *base_urls,
-                *sorted(published_state.ingest_site_urls),
-            ]
-        )
-    )
+    earlier_urls = sorted(context.site.get_published_state().ingest_site_urls)
+    return list(dict.fromkeys([*base_urls, *earlier_urls]))
 
 
 def _compile_address_pattern(base_urls: Sequence[str], path_pattern: str) -> Callable[[str], re.Match[str] | None]:
-    """Return what finds the parts of an address of this site."""
+    """Return a function that finds the parts of an address of this site."""
     return re.compile(f"(?:{'|'.join(map(re.escape, base_urls))}){path_pattern}").match
 
 
@@ -613,7 +684,7 @@ def _query_files(
 
 
 def _parse_range(text: str, archive_bytes: int) -> tuple[int, int] | None:
-    """Read a range of bytes; None: several, or none that is understood: then everything is sent."""
+    """Parse a range of bytes; None: there are several, or the range is invalid, and everything is sent."""
     range_match = _RANGE_PATTERN.fullmatch(text.strip())
     if range_match is None or not any(range_match.groups()):
         return None
@@ -624,7 +695,8 @@ def _parse_range(text: str, archive_bytes: int) -> tuple[int, int] | None:
         return (archive_bytes, archive_bytes)
     if last and int(last) < int(first):
         return None
-    return min(int(first), archive_bytes), min(int(last) + 1, archive_bytes) if last else archive_bytes
+    stop = int(last) + 1 if last else archive_bytes
+    return min(int(first), archive_bytes), min(stop, archive_bytes)
 
 
 def _flatten_message(error: HvenError) -> str:
@@ -638,68 +710,70 @@ def answer_listing(
     infos: Sequence[InfoElement],
     headers: Mapping[str, str],
 ) -> Response:
-    """Make the response of a script, or a list, of the files of several tables, written while it is sent.
+    """Build the response with a script or a list of the files of several tables, written while it is sent.
 
     Parameters
     ----------
     request
-        GET or POST.
+        A GET or POST request.
     script_format
-        As `scripts.create_script_formats` makes it.
+        Format, as `scripts.create_script_formats` creates it.
     batches
-        Addresses, and names or nulls; `scripts.MAX_SCRIPT_FILES` rows of them are taken. The first one is read before
+        Addresses, and names or nulls, of which `scripts.MAX_SCRIPT_FILES` rows are used. The first batch is read before
         anything is sent.
     infos
-        What stands at the beginning.
+        Information at the begin of the document.
     headers
-        Of the answer.
+        Headers of the response.
 
     Returns
     -------
     response
-        Without its length; what fails on its way cuts the connection.
+        A response without a length; a later error breaks the connection.
 
     Raises
     ------
     HvenError
-        The first batch cannot be had.
+        The first batch cannot be read.
     """
-    begun = list(itertools.islice(batches, 1))
-    ended = {"overflow": False}
+    first_batches = list(itertools.islice(batches, 1))
+    has_overflow = False
 
     def limit_rows() -> Iterator[pa.RecordBatch]:
+        nonlocal has_overflow
         remaining_rows = scripts.MAX_SCRIPT_FILES
-        for batch in itertools.chain(begun, batches):
+        for batch in itertools.chain(first_batches, batches):
             yield batch.slice(0, remaining_rows)
             if batch.num_rows > remaining_rows:
-                ended["overflow"] = True
+                has_overflow = True
                 return
             remaining_rows -= batch.num_rows
 
+    def build_status() -> ResultStatus:
+        return ResultStatus(row_count=scripts.MAX_SCRIPT_FILES, overflow=has_overflow)
+
     def write_pieces() -> Generator[bytes | None]:
-        yield None  # from here on a thread waits for rows
-        head = TableMetadata(columns=(), infos=infos)
-        yield from script_format.write(
-            head, limit_rows(), lambda: ResultStatus(row_count=scripts.MAX_SCRIPT_FILES, overflow=ended["overflow"]), {}
-        )
+        yield None  # the rest runs in a thread, which may wait for rows
+        metadata = TableMetadata(columns=(), infos=infos)
+        yield from script_format.write(metadata, limit_rows(), build_status, {})
 
     return PieceStreamResponse(request, 200, headers, stream_pieces(write_pieces()))
 
 
 def build_too_large_error(context: ServiceContext, total_bytes: int | None = None) -> TooLargeError:
-    """Make the error of an archive that the site does not write.
+    """Build the error for an archive that exceeds the limits of the site.
 
     Parameters
     ----------
     context
         The site.
     total_bytes
-        Bytes of the files; None: there are too many.
+        Bytes of the files; None: there are too many files.
 
     Returns
     -------
     error
-        To be raised.
+        The error, to be raised.
     """
     limits = context.site.settings.limits
     if total_bytes is None:
@@ -710,6 +784,5 @@ def build_too_large_error(context: ServiceContext, total_bytes: int | None = Non
             total_bytes,
             limits.archive_bytes,
         )
-    return TooLargeError(
-        message, remedy="narrow the search, or take the files one by one, by a script for wget, curl or aria2"
-    )
+    remedy = "narrow the search, or take the files one by one, by a script for wget, curl or aria2"
+    return TooLargeError(message, remedy=remedy)

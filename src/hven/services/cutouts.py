@@ -1,6 +1,4 @@
-"""Cut-outs of rows' own files.
-
-What SODA's parameters ask for (SODA 1.0, section 3), of which file, and what of a file may be asked for.
+"""Cut-outs of the files of rows: parse the parameters of SODA (1.0, section 3), find the file, and cut it.
 
 Common
 ------
@@ -9,13 +7,14 @@ context
 principal
     The reader.
 path, name, table_name
-    Of the file; the name by which readers know it.
+    Path of the file; its name for readers; name of the table.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
 import weakref
 from collections import Counter
 from collections.abc import Mapping
@@ -62,13 +61,14 @@ if TYPE_CHECKING:
 
 MAX_CUTOUTS = 1000  # cuts of one request
 MAX_CUTOUT_BYTES = 4 << 30  # bytes of a cut
-MAX_BUFFERED_BYTES = 1 << 20  # bytes of a cut that is made whole before it leaves
-MAX_CONCURRENT_SENDS = 64  # larger ones that leave a process at once: each holds an open file and a piece of it
-# a band beyond the file's by more than such a factor, and longer than a wave that is likely (m), is said to be in
-# another unit
-WRONG_UNIT_FACTOR, MAX_WAVELENGTH_METRES = 1e2, 0.1
-MAX_LISTED_PARTS = 50  # of a file, of which each is told
+MAX_BUFFERED_BYTES = 1 << 20  # bytes of a cut that is computed before the response begins
+MAX_CONCURRENT_SENDS = 64  # larger cuts that a process sends at once: each has an open file and a piece of it
+# a band is taken for one in another unit, if it is this many times longer than the file's, and than a likely wave
+WRONG_UNIT_FACTOR = 1e2
+MAX_WAVELENGTH_METRES = 0.1
+MAX_LISTED_PARTS = 50  # parts of a file that are listed as values of PART
 
+_AXIS_KIND_BY_PARAMETER = {"BAND": "spectral", "TIME": "time", "POL": "polarization"}
 CUTOUT_PARAMS = (cutout_params.ID_PARAM, cutout_params.TABLE_PARAM, *cutout_params.CUTOUT_PARAMS)
 PACKAGE_PARAM = Param(
     name="PACKAGE", allowed=tuple(ARCHIVE_KINDS), description="all cuts in one archive, too: zip or tar"
@@ -76,21 +76,21 @@ PACKAGE_PARAM = Param(
 
 
 class MultipleValuesError(ParamError):
-    """Several values where one answer can be given (SODA 1.0 section 5.1)."""
+    """Several values of a parameter where only one cut can be returned (SODA 1.0, section 5.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutoutRequest:
-    """One cut: of a row's file, what and which part.
+    """One cut of a row's file.
 
     Attributes
     ----------
     row_identifier
-        Of the row.
+        Identifier of the row.
     selection
-        Of the file.
+        What is cut of the file.
     part
-        Index or name; None: the main one.
+        Index or name of the part; None: the main one.
     """
 
     row_identifier: str
@@ -99,77 +99,71 @@ class CutoutRequest:
 
 
 def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -> list[CutoutRequest]:
-    """Read what is asked for: each combination of values is a cut of its own (SODA 1.0 section 3.2.1).
+    """Parse the parameters of a request: each combination of their values is a cut (SODA 1.0, section 3.2.1).
 
     Parameters
     ----------
     params
-        Of the request.
+        Parameters of the request.
     single_only
-        One cut can be given.
+        Whether only one cut can be returned.
 
     Returns
     -------
     cuts
-        In the order of the identifiers.
+        Cuts in the order of the identifiers.
 
     Raises
     ------
     ParamError
-        A value is wrong, or ID is missing.
+        A value is invalid, or ID is missing.
     MultipleValuesError
-        There are several cuts where one can be made.
+        There are several cuts where only one can be returned.
     TooLargeError
         There are more than `MAX_CUTOUTS`.
     """
     parsed_values = parse_values(params, CUTOUT_PARAMS)
     shapes = [_parse_shape(name, text) for name in ("POS", "CIRCLE", "POLYGON") for text in parsed_values[name]]
-    polarizations = tuple(dict.fromkeys(text.strip() for text in parsed_values["POL"]))
-    alone = Selection(
-        polarizations=polarizations,
+    pixels = {}
+    for number in range(1, cutout_params.MAX_PIXEL_AXES + 1):
+        pixel_range = parsed_values[f"PIXELS_{number}"]
+        if pixel_range is not None:
+            pixels[number] = pixel_range
+    common_selection = Selection(
+        polarizations=tuple(dict.fromkeys(text.strip() for text in parsed_values["POL"])),
         longitude=parsed_values["LONGITUDE"],
         latitude=parsed_values["LATITUDE"],
-        pixels={
-            number: parsed_values[f"PIXELS_{number}"]
-            for number in range(1, cutout_params.MAX_PIXEL_AXES + 1)
-            if parsed_values[f"PIXELS_{number}"] is not None
-        },
+        pixels=pixels,
     )
-    ids = [ident for ident in dict.fromkeys(parsed_values["ID"]) if ident]
-    if not ids:
+    row_identifiers = [identifier for identifier in dict.fromkeys(parsed_values["ID"]) if identifier]
+    if not row_identifiers:
         raise ParamError(
             format_message("ID is missing"),
             name="ID",
             remedy=format_message("give the identifier of a row, as results have it"),
         )
-    several: list[list[Any]] = [
-        ids,
-        list(shapes) or [None],
-        list(parsed_values["BAND"]) or [None],
-        list(parsed_values["TIME"]) or [None],
-    ]
-    count = math.prod(map(len, several))
+    values_by_name: dict[str, list[Any]] = {
+        "ID": row_identifiers,
+        "POS": shapes or [None],
+        "BAND": list(parsed_values["BAND"]) or [None],
+        "TIME": list(parsed_values["TIME"]) or [None],
+    }
+    count = math.prod(map(len, values_by_name.values()))
     if single_only and count > 1:
-        name = next(
-            name for name, values in zip(("ID", "POS", "BAND", "TIME"), several, strict=True) if len(values) > 1
-        )
-        raise MultipleValuesError(
-            format_message("{name} was given several times, and one cut is made at once", name),
-            name=name,
-            remedy=format_message("ask for each by itself, or for all by /soda/async"),
-        )
+        repeated_name = next(name for name, values in values_by_name.items() if len(values) > 1)
+        message = format_message("{name} was given several times, and one cut is made at once", repeated_name)
+        remedy = format_message("ask for each by itself, or for all by /soda/async")
+        raise MultipleValuesError(message, name=repeated_name, remedy=remedy)
     if count > MAX_CUTOUTS:
-        raise TooLargeError(
-            format_message("{count} cuts were asked for, and {most} are made at most", count, MAX_CUTOUTS),
-            remedy=format_message("ask for fewer of them at a time"),
-        )
+        message = format_message("{count} cuts were asked for, and {most} are made at most", count, MAX_CUTOUTS)
+        raise TooLargeError(message, remedy=format_message("ask for fewer of them at a time"))
     return [
         CutoutRequest(
-            row_identifier=ident,
-            selection=replace(alone, shape=shape, band=band, time=time),
+            row_identifier=row_identifier,
+            selection=replace(common_selection, shape=shape, band=band, time=time),
             part=parsed_values["PART"],
         )
-        for ident, shape, band, time in itertools.product(*several)
+        for row_identifier, shape, band, time in itertools.product(*values_by_name.values())
     ]
 
 
@@ -177,95 +171,97 @@ def _parse_shape(name: str, text: str) -> Shape:
     try:
         return shape_text.parse_shape(name.lower(), text)
     except ValueError as error:
-        form = {
+        syntax_by_name = {
             "POS": "CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 ..",
             "CIRCLE": "lon lat radius",
             "POLYGON": "lon1 lat1 lon2 lat2 lon3 lat3 ..",
-        }[name]
-        raise ParamError(
-            f"{name}={text!r:.60}: {error}", name=name, remedy=format_message("{form}, in degrees (ICRS)", form)
-        ) from None
+        }
+        remedy = format_message("{form}, in degrees (ICRS)", syntax_by_name[name])
+        raise ParamError(f"{name}={text!r:.60}: {error}", name=name, remedy=remedy) from None
 
 
 def find_original_file(
     context: ServiceContext, principal: Principal, row_identifier: str, table_name: str | None
 ) -> collection_files.OriginalFile:
-    """Find the file of a row, as its reader may take it; that it is cut is on record as that it is taken.
+    """Find the file of a row, with the rights of the reader; the access is logged as that of the file itself.
 
     Parameters
     ----------
     row_identifier
         Value of the table's identifier, or ``ivo://authority/schema?value``.
     table_name
-        Of the table, ``schema.table``; None: the identifier says its schema.
+        Name of the table, ``schema.table``; None: the identifier has its schema.
 
     Returns
     -------
     file
-        As it was published.
+        The file, as it was published.
 
     Raises
     ------
     ParamError
-        The identifier does not say of which table it is.
+        The identifier does not tell its table.
     NotFoundError
         There is no such row, or it has no file here.
     ForbiddenError, UnauthenticatedError, StorageUnavailableError, GoneError
-        As of the file itself.
+        As for the file itself.
     """
-    published_state = context.site.get_published_state()
-    catalogue = published_state.get_catalogue(principal, context.policies)
-    if table_name is not None:
-        tables = [find_table(table_name, catalogue)]
-    else:
-        if row_identifier.startswith("ivo://") and "?" in row_identifier:
-            schema = row_identifier.partition("?")[0].rpartition("/")[2]
-        else:
-            schema = ""
-        tables = [table for table in catalogue.iterate_tables() if table.schema == schema and table.has_row_files]
-        if not tables:
-            raise ParamError(
-                format_message("ID={ident} does not say of which table it is", row_identifier[:100]),
-                name="ID",
-                remedy=format_message("say TABLE=schema.table, too"),
-            )
-    fault: HvenError = NotFoundError(format_message("no row has the identifier {ident}", row_identifier[:100]))
-    for table in tables:
-        bare = NotFoundError(
+    error: HvenError = NotFoundError(format_message("no row has the identifier {ident}", row_identifier[:100]))
+    for table in _find_row_tables(context, principal, row_identifier, table_name):
+        no_file_error = NotFoundError(
             format_message("rows of {table} have no files that could be cut", table.qualified_name),
             remedy=format_message("links: {semantics: this, file: ..} in its descriptor"),
         )
         if not (table.has_row_files or table.is_observation_view):
-            raise bare
+            raise no_file_error
         for row in list_row_links(context, principal, table, [row_identifier]):
             if row["file"] is not None:
                 return collection_files.take_file(context, principal, *row["file"])
             if row["error_message"]:
-                fault = NotFoundError(row["error_message"].partition(": ")[2])
+                error = NotFoundError(row["error_message"].partition(": ")[2])
             elif table.is_observation_view:
-                fault = bare
-    raise fault
+                error = no_file_error
+    raise error
+
+
+def _find_row_tables(
+    context: ServiceContext, principal: Principal, row_identifier: str, table_name: str | None
+) -> Sequence[Table]:
+    """Find the tables that may have a row."""
+    catalogue = context.site.get_published_state().get_catalogue(principal, context.policies)
+    if table_name is not None:
+        return [find_table(table_name, catalogue)]
+    schema = ""
+    if row_identifier.startswith("ivo://") and "?" in row_identifier:
+        schema = row_identifier.partition("?")[0].rpartition("/")[2]
+    tables = [table for table in catalogue.iterate_tables() if table.schema == schema and table.has_row_files]
+    if not tables:
+        raise ParamError(
+            format_message("ID={ident} does not say of which table it is", row_identifier[:100]),
+            name="ID",
+            remedy=format_message("say TABLE=schema.table, too"),
+        )
+    return tables
 
 
 def list_row_links(
     context: ServiceContext, principal: Principal, table: Table, row_identifiers: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Ask what rows lead to.
+    """List the links of rows.
 
     Parameters
     ----------
     table
-        Whose rows they are.
+        Table of the rows.
     row_identifiers
-        As of `find_original_file`.
+        As in `find_original_file`.
 
     Yields
     ------
     row
-        Of DataLink; ``file`` besides: of a row's own file the collection and the path, else None.
+        A row of DataLink; also ``file``, the collection and the path of a row's own file, else None.
     """
     published_state = context.site.get_published_state()
-    start = "/collections/"
     link_rows = datalinks.list_row_links(
         table,
         row_identifiers,
@@ -275,42 +271,51 @@ def list_row_links(
         published_state=published_state,
         base_url="",
     )
-    if table.is_observation_view:  # whose files are those of the rows that they are
+    if table.is_observation_view:  # its files are those of the tables from which its rows come
         catalogue = published_state.get_catalogue(principal, context.policies)
-        for name, linked_identifiers in datalinks.find_link_lists(link_rows, context.site.settings.site_url).items():
+        lists = datalinks.find_link_lists(link_rows, context.site.settings.site_url)
+        for name, linked_identifiers in lists.items():
             yield from list_row_links(context, principal, find_table(name, catalogue), [*linked_identifiers])
-    files = published_state.tables_by_name.get(f"{table.schema}.files")
-    direct = {
-        table_root.address: table_root.path_prefix
-        for table_root in (() if files is None else files.table.roots)
-        if table_root.redirects_clients
-    }
+    file_table = published_state.tables_by_name.get(f"{table.schema}.files")
+    # the addresses of servers to which clients are redirected -> prefix of the paths of their files
+    redirecting_roots = {}
+    if file_table is not None:
+        redirecting_roots = {
+            root.address: root.path_prefix for root in file_table.table.roots if root.redirects_clients
+        }
+    prefix = "/collections/"
     for row in link_rows.to_pylist():
         address = row["access_url"] or ""
-        # readers are led to some servers, whose addresses stand in place of ours
-        root = next((table_root for table_root in direct if address.startswith(f"{table_root}/")), None)
-        if root is not None:
-            below = f"{direct[root]}/{address.removeprefix(f'{root}/')}".removeprefix("/")
-            address = f"{start}{quote(table.schema)}/files/{below}"
-        is_own_file = row["semantics"] == datalinks.THIS_SEMANTICS and address.startswith(start)
-        collection, _, path = (unquote(part) for part in address.removeprefix(start).partition("/files/"))
-        yield {**row, "file": (collection, path) if is_own_file else None}
+        root_address = next((root for root in redirecting_roots if address.startswith(f"{root}/")), None)
+        if root_address is not None:
+            path_below = address.removeprefix(f"{root_address}/")
+            file_path = f"{redirecting_roots[root_address]}/{path_below}".removeprefix("/")
+            address = f"{prefix}{quote(table.schema)}/files/{file_path}"
+        own_file = None
+        if row["semantics"] == datalinks.THIS_SEMANTICS and address.startswith(prefix):
+            collection, _, path = address.removeprefix(prefix).partition("/files/")
+            own_file = (unquote(collection), unquote(path))
+        yield {**row, "file": own_file}
 
 
 def name_soda_error(error: Exception) -> str:
-    """Return SODA's word for an error (section 5.2).
+    """Return SODA's label of an error (section 5.2).
 
     Parameters
     ----------
     error
-        Any.
+        Any error.
     """
     if isinstance(error, MultipleValuesError):
         return "MultiValuedParamNotSupported"
-    kinds = {UnauthenticatedError: "AuthenticationError", ForbiddenError: "AuthorizationError"}
-    named = next((word for kind, word in kinds.items() if isinstance(error, kind)), None)
+    if isinstance(error, UnauthenticatedError):
+        return "AuthenticationError"
+    if isinstance(error, ForbiddenError):
+        return "AuthorizationError"
     status = find_http_status(error)
-    return named or ("ServiceUnavailable" if status == 503 else "UsageError" if status < 500 else "Error")
+    if status == 503:
+        return "ServiceUnavailable"
+    return "UsageError" if status < 500 else "Error"
 
 
 ERROR_RESPONDER = ErrorResponder(label_error=name_soda_error)
@@ -319,21 +324,21 @@ ERROR_RESPONDER = ErrorResponder(label_error=name_soda_error)
 def open_cutout(
     original_file: collection_files.OriginalFile, cutout_request: CutoutRequest, history: Sequence[str]
 ) -> tuple[Product, StreamedFile | None]:
-    """Open a file and find what is to be cut of it.
+    """Open a file and prepare its cut.
 
     Parameters
     ----------
     original_file
         The file.
     cutout_request
-        What of it.
+        What is cut.
     history
-        Lines for its header.
+        Lines for the header of the cut.
 
     Returns
     -------
     product, cut
-        The open file, which is the caller's to close; None: it has nothing of that.
+        The open file, which the caller must close; and the cut. None: the file has nothing in the selection.
     """
     product = rotations.open_rotated(original_file)
     try:
@@ -350,19 +355,19 @@ def open_cutout(
 
 
 def describe_image_cutout(path: Place, name: str, selection: Selection) -> dict[str, Any] | None:
-    """Tell of the image that would be cut what SIA 1.0 tells of images.
+    """Describe the image that would be cut, with the facts that SIA 1.0 requires.
 
-    Its centre, pixels, bytes, and how its header places them.
+    These are its centre, pixels, bytes, and the projection in its header.
 
     Parameters
     ----------
     selection
-        What of it.
+        What is cut of it.
 
     Returns
     -------
     facts
-        By the names of the face's columns; None: it is no image of the sky, or has nothing of that.
+        By the names of the face's columns; None: it is no image of the sky, or has nothing in the selection.
 
     Raises
     ------
@@ -374,32 +379,32 @@ def describe_image_cutout(path: Place, name: str, selection: Selection) -> dict[
 
     with open_product(path, name) as product:
         main = product.find_part()
-        if isinstance(main, ArrayPart) and main.create_sky_mapping is not None:
-            places = main.create_sky_mapping()
-        else:
-            places = None
-        if not isinstance(main, ArrayPart) or places is None or places.image_axes.kind != "sky":
+        if not isinstance(main, ArrayPart) or main.create_sky_mapping is None:
+            return None
+        sky_mapping = main.create_sky_mapping()
+        if sky_mapping is None or sky_mapping.image_axes.kind != "sky":
             return None
         pixel_window = find_window(main, selection)
-        piece = cut_product(product, selection)
-        if pixel_window is None or piece is None:
+        cutout = cut_product(product, selection)
+        if pixel_window is None or cutout is None:
             return None
-        heads = (Header.fromstring(chunk.decode("ascii", "replace")) for chunk in piece.read_chunks())
-        header = next(head for head in heads if head.get("NAXIS"))
-        pairs = zip(reversed(main.axes), reversed(pixel_window), strict=True)
-        sides = [part for axis, part in pairs if axis.kind in {"longitude", "latitude"}]
-        ((ra, dec),) = places(np.array([[(side.start + side.stop + 1) / 2 for side in sides]]))
+        headers = (Header.fromstring(chunk.decode("ascii", "replace")) for chunk in cutout.read_chunks())
+        header = next(header for header in headers if header.get("NAXIS"))
         wcs = WCS(header).celestial
-
-        sizes = [part.stop - part.start for part in reversed(pixel_window)]
+        axis_windows = list(zip(reversed(main.axes), reversed(pixel_window), strict=True))
+        sky_windows = [window for axis, window in axis_windows if axis.kind in {"longitude", "latitude"}]
+        centre_pixel = [(window.start + window.stop + 1) / 2 for window in sky_windows]
+        ((ra, dec),) = sky_mapping(np.array([centre_pixel]))
+        sizes = [window.stop - window.start for _, window in axis_windows]
+        frame = sky_mapping.image_axes.frame
         return {
             "ra": float(ra),
             "dec": float(dec),
             "naxes": len(sizes),
             "naxis": sizes,
-            "scale": [places.scale] * 2,
-            "bytes": piece.size,
-            "frame": {"GALACTIC": "GAL", "ECLIPTIC": "ECL"}.get(places.image_axes.frame, places.image_axes.frame),
+            "scale": [sky_mapping.scale] * 2,
+            "bytes": cutout.size,
+            "frame": {"GALACTIC": "GAL", "ECLIPTIC": "ECL"}.get(frame, frame),
             "projection": wcs.wcs.ctype[0][5:8],
             "crpix": wcs.wcs.crpix.tolist(),
             "crval": wcs.wcs.crval.tolist(),
@@ -410,25 +415,25 @@ def describe_image_cutout(path: Place, name: str, selection: Selection) -> dict[
 def send_cutout(
     request: Request, product: Product, cutout: StreamedFile, name: str, cache_headers: Mapping[str, str]
 ) -> Response:
-    """Send a file that is made while it is read, a small one made here; the product is closed with it.
+    """Send a cut: a small one as a whole, a larger one while it is computed; the product is closed at the end.
 
     Parameters
     ----------
     request
-        Of the reader.
+        The request.
     product
-        An open file.
+        The open file.
     cutout
-        What is made of it.
+        The cut.
     name
-        Of the file that is sent.
+        Name of the file that is sent.
     cache_headers
-        Headers on who may keep it.
+        Headers for caches.
 
     Raises
     ------
     OverloadedError
-        As many leave as may at once.
+        The process already sends as many cuts as it may at once.
     """
     headers = {
         **cache_headers,
@@ -438,12 +443,12 @@ def send_cutout(
     headers["content-type"] = cutout.media_type
     if cutout.size is not None:
         headers["content-length"] = str(cutout.size)
-    small = cutout.size is not None and cutout.size <= MAX_BUFFERED_BYTES
-    if small or request.method == "HEAD" or len(_active_responses) >= MAX_CONCURRENT_SENDS:
+    is_small = cutout.size is not None and cutout.size <= MAX_BUFFERED_BYTES
+    if is_small or request.method == "HEAD" or len(_active_responses) >= MAX_CONCURRENT_SENDS:
         with product:
             if request.method == "HEAD":
                 return Response(None, headers=headers)
-            if small:
+            if is_small:
                 return Response(b"".join(cutout.read_chunks()), headers=headers)
         raise OverloadedError(
             format_message("too many cuts leave at the moment"), remedy=format_message("try again in a few seconds")
@@ -467,28 +472,28 @@ _active_responses: weakref.WeakSet[PieceStreamResponse] = weakref.WeakSet()
 
 
 def make_file_stem(name: str) -> str:
-    """Return a file's name without its endings, in letters that headers of HTTP may have.
+    """Return a file's name without its extensions, in characters that HTTP headers may have.
 
     Parameters
     ----------
     name
-        Of the file.
+        Name of the file.
     """
-    safe_letters = (
-        sign if sign.isascii() and (sign.isalnum() or sign in "-_") else "_" for sign in name.partition(".")[0]
-    )
-    return "".join(safe_letters)[:100] or "file"
+    stem = name.partition(".")[0]
+    safe_stem = re.sub(r"[^A-Za-z0-9_-]", "_", stem)
+    return safe_stem[:100] or "file"
 
 
 def _check_band_unit(array: ArrayPart, band: tuple[float, float] | None) -> None:
-    """Refuse wavelengths that are not in a file and look like those of another unit."""
+    """Refuse wavelengths outside of a file that look like those of another unit."""
     axis = next((axis for axis in array.axes if axis.kind == "spectral"), None)
     if band is None or axis is None or axis.read_values is None:
         return
     low, high = _find_axis_bounds(axis)
-    if np.isfinite([*band, low, high]).all() and band[0] > max(high * WRONG_UNIT_FACTOR, MAX_WAVELENGTH_METRES):
-        why = format_message("BAND is in metres, and the file has {low} to {high} m", f"{low:.4g}", f"{high:.4g}")
-        raise ParamError(why, name="BAND", remedy=format_message("500 nm are 5e-7"))
+    longest_wavelength = max(high * WRONG_UNIT_FACTOR, MAX_WAVELENGTH_METRES)
+    if np.isfinite([*band, low, high]).all() and band[0] > longest_wavelength:
+        message = format_message("BAND is in metres, and the file has {low} to {high} m", f"{low:.4g}", f"{high:.4g}")
+        raise ParamError(message, name="BAND", remedy=format_message("500 nm are 5e-7"))
 
 
 def _find_axis_bounds(axis: Axis) -> tuple[float, float]:
@@ -497,7 +502,7 @@ def _find_axis_bounds(axis: Axis) -> tuple[float, float]:
 
 
 class CutoutParameterCache(Cache[Mapping[str, "ServiceParameter"]]):
-    """What is known of files that were looked into: their parameters with bounds, by the state of the file."""
+    """Parameters with bounds of files that were read before, by the state of the file."""
 
     def __init__(self) -> None:
         super().__init__(20_000)
@@ -506,23 +511,21 @@ class CutoutParameterCache(Cache[Mapping[str, "ServiceParameter"]]):
 def fit_parameters(
     parameters: Sequence[ServiceParameter], path: Path, parameter_cache: CutoutParameterCache
 ) -> Mapping[str, ServiceParameter]:
-    """Fit the parameters of the service to a file.
-
-    What it has no axis for goes, and the others get their bounds (SODA 1.0 section 4).
+    """Fit the parameters of the service to a file: drop those without an axis, add bounds (SODA 1.0, section 4).
 
     Parameters
     ----------
     parameters
         All parameters.
     path
-        Of the file.
+        Path of the file.
     parameter_cache
-        What was found before.
+        Cache of earlier results.
 
     Returns
     -------
     inputs
-        By name; none: it holds nothing that can be cut.
+        Parameters by name; none: the file has nothing that can be cut.
     """
     try:
         file_stat = path.stat()
@@ -532,16 +535,15 @@ def fit_parameters(
             return fitted_inputs
         with open_product(path) as product:
             main = product.find_part()
-            # whether the reader may take what is beside it as well is not asked of a list: nothing is told of these
-            if isinstance(main, ArrayPart):
-                fit = (
-                    parameters
-                    if product.companion_files
-                    else _add_part_choices(_fit_array_parameters(parameters, main), product)
-                )
+            inputs: Iterable[ServiceParameter]
+            if not isinstance(main, ArrayPart):
+                inputs = _add_part_choices(_fit_table_parameters(parameters, main, product), product)
+            elif product.companion_files:
+                # a list does not check access to companion files: nothing is told of their contents
+                inputs = parameters
             else:
-                fit = _add_part_choices(_fit_table_parameters(parameters, main, product), product)
-            fitted_inputs = {fitted_input.param.name: fitted_input for fitted_input in fit}
+                inputs = _add_part_choices(_fit_array_parameters(parameters, main), product)
+            fitted_inputs = {fitted_input.param.name: fitted_input for fitted_input in inputs}
     except (HvenError, OSError):
         return {}
     parameter_cache.store(key, fitted_inputs)
@@ -549,101 +551,118 @@ def fit_parameters(
 
 
 def _add_part_choices(parameters: Iterable[ServiceParameter], product: Product) -> Iterator[ServiceParameter]:
-    """Say which parts can be cut, where there are several: by their names, else by their numbers."""
-    names: tuple[str, ...] = ()
+    """List the parts that can be cut, where there are several: by unique names, else by their indexes."""
+    choices: list[str] = []
     if len(product.parts) <= MAX_LISTED_PARTS:
-        parts = [
-            item
-            for item in product.parts
-            if isinstance(item, ArrayPart) or cutout_params.list_cut_params(item, product.cards)
-        ]
-        name_counts = Counter(item.name.casefold() for item in product.parts)
-        alone = (item.name and name_counts[item.name.casefold()] == 1 and not item.name.isdecimal() for item in parts)
-        names = tuple(item.name if named else str(item.index) for item, named in zip(parts, alone, strict=True))
-    for item in parameters:
-        part = item.param.name == "PART" and len(names) > 1
-        yield replace(item, param=replace(item.param, allowed=names)) if part else item
+        name_counts = Counter(part.name.casefold() for part in product.parts)
+        for part in product.parts:
+            if not isinstance(part, ArrayPart) and not cutout_params.list_cut_params(part, product.cards):
+                continue
+            has_unique_name = bool(part.name) and name_counts[part.name.casefold()] == 1
+            is_named = has_unique_name and not part.name.isdecimal()
+            choices.append(part.name if is_named else str(part.index))
+    for parameter in parameters:
+        if parameter.param.name == "PART" and len(choices) > 1:
+            yield replace(parameter, param=replace(parameter.param, allowed=tuple(choices)))
+        else:
+            yield parameter
 
 
 def _fit_table_parameters(
     parameters: Sequence[ServiceParameter], table: TablePart, product: Product
 ) -> Iterator[ServiceParameter]:
-    """Fit the parameters to a table: to BAND and TIME, as far as it has such columns."""
+    """Fit the parameters to a table: BAND and TIME, if it has such columns."""
     bounds_by_name = cutout_params.find_bounds(table, product.cards)
-    for table_input in parameters if bounds_by_name else ():
-        name = table_input.param.name
+    if not bounds_by_name:
+        return
+    for parameter in parameters:
+        name = parameter.param.name
         column_bounds = bounds_by_name.get(name)
         if column_bounds is not None:
-            yield replace(table_input, low=(repr(column_bounds[0]),), high=(repr(column_bounds[1]),))
+            low, high = column_bounds
+            yield replace(parameter, low=(repr(low),), high=(repr(high),))
         elif name in bounds_by_name or name in {"ID", "TABLE", "PART"}:
-            yield table_input
+            yield parameter
 
 
 def _fit_array_parameters(parameters: Sequence[ServiceParameter], array: ArrayPart) -> Iterator[ServiceParameter]:
-    kinds = {axis.kind: axis for axis in array.axes}
+    """Fit the parameters to an array: to its axes."""
+    axes_by_kind = {axis.kind: axis for axis in array.axes}
+    sky_mapping = None
     if array.create_sky_mapping is not None:
-        places = array.create_sky_mapping()
-    else:
-        places = None
-    sky = places is not None and places.image_axes.kind == "sky"
-    if sky and places is not None:
-        ring = _compute_footprint(array, places)
-    else:
-        ring = None
-    for array_input in parameters:
-        name = array_input.param.name
+        sky_mapping = array.create_sky_mapping()
+    sky_names: set[str] = set()
+    corners = None
+    if sky_mapping is not None:
+        sky_names = {"LONGITUDE", "LATITUDE"}
+        if sky_mapping.image_axes.kind == "sky":
+            sky_names = {"POS", "CIRCLE", "POLYGON"}
+            corners = _compute_footprint(array, sky_mapping)
+    for parameter in parameters:
+        name = parameter.param.name
+        fitted_parameter: ServiceParameter | None = None
         if name in {"ID", "TABLE", "PART"}:
-            yield array_input
-        elif name in {"POS", "CIRCLE", "POLYGON"} and places is not None and sky:
-            if name == "POS" or ring is None:
-                yield array_input
-            elif name == "POLYGON":
-                yield replace(array_input, high=(" ".join(f"{number:.8g}" for number in ring.ravel()),))
-            else:
-                yield replace(array_input, high=(_write_bounding_circle(ring),))
-        elif name in {"LONGITUDE", "LATITUDE"} and places is not None and not sky:
-            yield array_input
-        elif (
-            name in {"BAND", "TIME"}
-            and (axis := kinds.get({"BAND": "spectral", "TIME": "time"}[name])) is not None
-            and axis.read_values is not None
-        ):
-            try:
-                low, high = _find_axis_bounds(axis)
-            except HvenError:
-                continue
-            yield replace(array_input, low=(repr(low),), high=(repr(high),))
-        elif name == "POL" and (axis := kinds.get("polarization")) is not None and axis.read_values is not None:
-            param = replace(array_input.param, allowed=tuple(word for word in axis.read_values().tolist() if word))
-            yield replace(
-                array_input,
-                param=param,
-            )
-        elif name.startswith("PIXELS_") and (number := int(name[7:])) <= len(array.axes):
-            yield replace(array_input, low=("1",), high=(str(array.axes[-number].size),))
+            fitted_parameter = parameter
+        elif name in sky_names:
+            fitted_parameter = _fit_sky_parameter(parameter, corners)
+        elif name in _AXIS_KIND_BY_PARAMETER:
+            axis = axes_by_kind.get(_AXIS_KIND_BY_PARAMETER[name])
+            fitted_parameter = _fit_axis_parameter(parameter, axis)
+        elif name.startswith("PIXELS_"):
+            number = int(name.removeprefix("PIXELS_"))
+            if number <= len(array.axes):
+                fitted_parameter = replace(parameter, low=("1",), high=(str(array.axes[-number].size),))
+        if fitted_parameter is not None:
+            yield fitted_parameter
+
+
+def _fit_sky_parameter(parameter: ServiceParameter, corners: np.ndarray[Any, Any] | None) -> ServiceParameter:
+    """Fit a parameter of positions to the corners of an image."""
+    if corners is None:
+        return parameter
+    if parameter.param.name == "POLYGON":
+        return replace(parameter, high=(" ".join(f"{number:.8g}" for number in corners.ravel()),))
+    if parameter.param.name == "CIRCLE":
+        return replace(parameter, high=(_write_bounding_circle(corners),))
+    return parameter
+
+
+def _fit_axis_parameter(parameter: ServiceParameter, axis: Axis | None) -> ServiceParameter | None:
+    """Fit a parameter to the values of an axis; None: there is no such axis, or its values cannot be read."""
+    if axis is None or axis.read_values is None:
+        return None
+    if parameter.param.name == "POL":
+        states = tuple(state for state in axis.read_values().tolist() if state)
+        return replace(parameter, param=replace(parameter.param, allowed=states))
+    try:
+        low, high = _find_axis_bounds(axis)
+    except HvenError:
+        return None
+    return replace(parameter, low=(repr(low),), high=(repr(high),))
 
 
 def _compute_footprint(array: ArrayPart, image_wcs: Callable[[Any], Any]) -> np.ndarray[Any, Any] | None:
-    """Return the corners of an image on the sky, shape (4, 2)."""
+    """Return the corners of an image on the sky, shape (4, 2); None: some are not on the sky."""
     sizes = [axis.size for axis in reversed(array.axes) if axis.kind in {"longitude", "latitude"}]
     if len(sizes) != 2:
         return None
     x = sizes[0] + 0.5
     y = sizes[1] + 0.5
     corners = image_wcs(np.array([[0.5, 0.5], [x, 0.5], [x, y], [0.5, y]]))
-    return corners if np.isfinite(corners).all() else None
+    if not np.isfinite(corners).all():
+        return None
+    return corners
 
 
 def _write_bounding_circle(corners: np.ndarray[Any, Any]) -> str:
     """Write the circle around corners."""
     lon, lat = np.radians(corners).T
-    xyz = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
-    middle = xyz.sum(0) / np.linalg.norm(xyz.sum(0))
-    radius = np.degrees(np.arccos(np.clip(xyz @ middle, -1.0, 1.0))).max()
-    return (
-        f"{np.degrees(np.arctan2(middle[1], middle[0])) % 360.0:.8g} {np.degrees(np.arcsin(middle[2])):.8g} "
-        f"{radius:.8g}"
-    )
+    vectors = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
+    centre = vectors.sum(0) / np.linalg.norm(vectors.sum(0))
+    radius = np.degrees(np.arccos(np.clip(vectors @ centre, -1.0, 1.0))).max()
+    centre_lon = np.degrees(np.arctan2(centre[1], centre[0])) % 360.0
+    centre_lat = np.degrees(np.arcsin(centre[2]))
+    return f"{centre_lon:.8g} {centre_lat:.8g} {radius:.8g}"
 
 
 __all__ = [

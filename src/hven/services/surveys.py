@@ -1,15 +1,15 @@
-"""HiPS that are made here of a collection's images: how, where they lie, and who sees them.
+"""HiPS that are built here from a collection's images: build, store and find them.
 
-Whoever may take all of these images.
+A HiPS is visible to readers who may access all of its images.
 
 Common
 ------
 settings, context
-    The site's.
+    Settings; the site.
 principal
-    The reader, by whose rights images are taken.
+    The reader, with whose rights images are read.
 collection, name
-    Under which it is published.
+    Collection and name of the HiPS.
 survey
     The HiPS.
 """
@@ -24,6 +24,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +41,7 @@ from hven.services import collection_files, remote_files
 from hven.services._work_files import list_leftovers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
     from hven.formats.media import Place
     from hven.model.settings import Settings
@@ -54,30 +55,32 @@ SURVEY_FILE_PATTERN = re.compile(
 )
 HIPSGEN_JAR = Path("/usr/share/java/aladin.jar")  # of Debian's package `aladin`
 RECORD_FILE = "made.json"
-VISIBILITY_CACHE_SECONDS = 10.0  # seconds for which it is known who sees one
-MIN_HIPSGEN_BYTES = 2_000_000_000  # bytes of images from which on Hipsgen makes it, where it is installed
+VISIBILITY_CACHE_SECONDS = 10.0  # seconds for which it is cached who sees a HiPS
+MIN_HIPSGEN_BYTES = 2_000_000_000  # bytes of images from which on Hipsgen is used, where it is installed
+# properties, paths of the used images, path -> reason of the omitted ones, and number of tiles
+_BuildResult = tuple[Mapping[str, str], Sequence[str], Mapping[str, str], int]
 _PROGRESS_PATTERN = re.compile(rb"\((\d{1,3}(?:\.\d+)?)%\)")
 _OWN_PROPERTY_PATTERN = re.compile(r"hipsgen_|hips_service_url|hips_status|creator_did")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedSurvey:
-    """A HiPS that was made.
+    """A HiPS that was built here.
 
     Attributes
     ----------
     collection, name
-        By which it is asked for.
+        Collection and name by which it is requested.
     place
-        Where its files are.
+        Directory of its files.
     files
-        Paths of the images that it is made of.
+        Paths of its images.
     left_out
-        Why others are not in it, by path.
+        Paths of images that are not in it -> reason.
     properties
-        What it says of itself.
+        Its properties.
     tiles
-        How many of all orders.
+        Number of tiles of all orders.
     """
 
     collection: str
@@ -90,65 +93,63 @@ class PublishedSurvey:
 
 
 def list_surveys(settings: Settings, collection: str | None = None) -> Iterator[PublishedSurvey]:
-    """Yield the HiPS that are there.
+    """Yield the HiPS of a site.
 
     Parameters
     ----------
     collection
-        Of this one alone; None: of all.
+        Yield those of this collection only; None: of all.
     """
     for link in sorted((settings.var_directory / "hips").glob(f"{collection or '*'}/*")):
-        if link.is_symlink():
-            stored_survey = find_survey(settings, link.parent.name, link.name)
-        else:
-            stored_survey = None
+        if not link.is_symlink():
+            continue
+        stored_survey = find_survey(settings, link.parent.name, link.name)
         if stored_survey is not None:
             yield stored_survey
 
 
 def find_survey(settings: Settings, collection: str, name: str) -> PublishedSurvey | None:
-    """Return one; None: there is none of that name."""
+    """Find a HiPS; None: there is none of that name."""
     if not SURVEY_NAME_PATTERN.fullmatch(name) or "/" in collection or collection in {".", ".."}:
         return None
     try:
-        place = (settings.var_directory / "hips" / collection / name).resolve(strict=True)
-        survey_record = orjson.loads((place / RECORD_FILE).read_bytes())
+        directory = (settings.var_directory / "hips" / collection / name).resolve(strict=True)
+        survey_record = orjson.loads((directory / RECORD_FILE).read_bytes())
     except (OSError, ValueError):
         return None
-    return PublishedSurvey(
-        collection=collection, name=name, place=place, **{**survey_record, "files": tuple(survey_record["files"])}
-    )
+    facts = {**survey_record, "files": tuple(survey_record["files"])}
+    return PublishedSurvey(collection=collection, name=name, place=directory, **facts)
 
 
 class _VisibilityCache(dict[Any, Any]):
-    """Who saw which HiPS a moment ago."""
+    """Cache of who sees which HiPS."""
 
 
 def is_visible(context: ServiceContext, principal: Principal, survey: PublishedSurvey) -> bool:
-    """Return whether a reader may take all images that a HiPS is made of."""
+    """Return whether a reader may access all images of a HiPS."""
     visibility_cache: _VisibilityCache = context.site.get_or_create(_VisibilityCache)
     published_state = context.site.get_published_state()
     key = survey.place, principal, published_state.version
-    answer, until = visibility_cache.get(key, (False, 0.0))
-    if until < time.monotonic():
+    is_accessible, valid_until = visibility_cache.get(key, (False, 0.0))
+    if valid_until < time.monotonic():
         if len(visibility_cache) > 1000:
             visibility_cache.clear()
         try:
             found_files = collection_files.find_files(context, principal, survey.collection, survey.files)
-            answer = len(found_files.rows) == len(survey.files)
+            is_accessible = len(found_files.rows) == len(survey.files)
         except HvenError:
-            answer = False
-        visibility_cache[key] = answer, time.monotonic() + VISIBILITY_CACHE_SECONDS
-    return bool(answer)
+            is_accessible = False
+        visibility_cache[key] = is_accessible, time.monotonic() + VISIBILITY_CACHE_SECONDS
+    return bool(is_accessible)
 
 
 def build_survey_url(base_url: str, survey: PublishedSurvey) -> str:
-    """Return where a HiPS is had.
+    """Return the address of a HiPS.
 
     Parameters
     ----------
     base_url
-        Of the site.
+        Address of the site.
     """
     return f"{base_url}/collections/{quote(survey.collection)}/hips/{survey.name}"
 
@@ -166,40 +167,40 @@ def create_survey(
     program: str | None = None,
     progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
 ) -> PublishedSurvey:
-    """Make a HiPS of a collection's images; it is there, whole, when this returns, or as it was before.
+    """Build a HiPS from a collection's images; an earlier one is replaced only when the new one is complete.
 
     Parameters
     ----------
     name
-        Another one that is called so goes.
+        Name; an earlier HiPS of that name is replaced.
     patterns
-        Of paths of images; empty: all.
+        Patterns of the paths of images; empty: all.
     title
-        For people; empty: that of the collection.
+        Title; empty: that of the collection.
     order
-        Of the finest tiles; None: as fine as the finest image.
+        Order of the finest tiles; None: that of the resolution of the finest image.
     look
         Colours of the pictures.
     program
-        ``hven`` or ``hipsgen``; None: Hipsgen for much, where it is installed.
+        ``hven`` or ``hipsgen``; None: Hipsgen for many bytes, where it is installed.
     progress
-        What it is told to.
+        Gets the progress.
 
     Returns
     -------
-    made
-        What it is, and what is not in it.
+    survey
+        The HiPS, with the images that are not in it.
 
     Raises
     ------
     ParamError
-        The name is none, or no image is called so.
+        The name is invalid, or no image matches.
     SourceError
         No image can be used.
     UserError
         Hipsgen is not installed, or it failed.
     OperationCancelledError, UpstreamError
-        It was stopped; a server with images is away.
+        It was cancelled; a server with images cannot be reached.
     """
     if not SURVEY_NAME_PATTERN.fullmatch(name):
         raise ParamError(
@@ -212,12 +213,55 @@ def create_survey(
             format_message("Hipsgen is not installed"), remedy=format_message("on Debian: apt-get install aladin")
         )
     settings = context.site.settings
+    files, inaccessible_files = _open_images(context, principal, collection, patterns)
+    properties = _build_properties(context, collection, title)
+    collection_directory = settings.var_directory / "hips" / collection
+    work_directory = _create_work_directory(collection_directory, name)
+    try:
+        if program == "hipsgen" or (program is None and _prefers_hipsgen(files)):
+            result = _run_hipsgen(files, work_directory, properties, order, progress)
+        else:
+            built_survey = None
+            if len(files) == 1:
+                built_survey = write_cube_survey(
+                    files[0], work_directory, properties, order=order, look=look, progress=progress
+                )
+            if not built_survey:
+                built_survey = write_survey(
+                    files, work_directory, properties, order=order, look=look, progress=progress
+                )
+            result = (
+                built_survey.properties,
+                built_survey.used_images,
+                built_survey.omitted_images,
+                built_survey.tiles,
+            )
+        _write_survey_record(work_directory, result, inaccessible_files)
+        _publish_directory(collection_directory, name, work_directory)
+    except BaseException:
+        shutil.rmtree(work_directory, ignore_errors=True)
+        raise
+    survey = find_survey(settings, collection, name)
+    assert survey is not None  # noqa: S101  (it was written just now)
+    return survey
+
+
+def _open_images(
+    context: ServiceContext, principal: Principal, collection: str, patterns: Sequence[str]
+) -> tuple[list[tuple[Place, str]], dict[str, str]]:
+    """Open the images of a collection.
+
+    Returns
+    -------
+    files, inaccessible_files
+        The images with their paths; and path -> error of those that cannot be opened.
+    """
+
+    def is_selected(path: str) -> bool:
+        return not patterns or any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+
     paths = [row["path"] for row in collection_files.list_files(context, principal, collection)]
-    image_paths = [
-        path
-        for path in paths
-        if _is_image(path) and (not patterns or any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns))
-    ]
+    image_paths = [path for path in paths if _is_image(path) and is_selected(path)]
     if not image_paths:
         raise ParamError(
             format_message("the collection {name} has no images that are called so", collection),
@@ -225,77 +269,67 @@ def create_survey(
             remedy=format_message("collections/{name}/files lists them", collection),
         )
     found_files = collection_files.find_files(context, principal, collection, image_paths)
-    files: list[tuple[Place, str]] = []
-    left_out: dict[str, str] = {}
 
     def open_image(path: str) -> Place | HvenError:
         try:
             return collection_files.open_file_place(context, principal, collection, found_files.get_row(path))
-        except HvenError as fault:
-            return fault
+        except HvenError as error:
+            return error
 
-    for path, place_ in zip(image_paths, remote_files.call_concurrently(open_image, image_paths), strict=True):
-        if isinstance(place_, HvenError):
-            if remote_files.is_temporary_failure(place_):
-                raise place_
-            left_out[path] = str(place_)
+    files: list[tuple[Place, str]] = []
+    inaccessible_files: dict[str, str] = {}
+    places = remote_files.call_concurrently(open_image, image_paths)
+    for path, place in zip(image_paths, places, strict=True):
+        if not isinstance(place, HvenError):
+            files.append((place, path))
+        elif remote_files.is_temporary_failure(place):
+            raise place
         else:
-            files.append((place_, path))
+            inaccessible_files[path] = str(place)
+    return files, inaccessible_files
+
+
+def _build_properties(context: ServiceContext, collection: str, title: str) -> dict[str, str]:
+    """Build the properties of a HiPS that come from the descriptor of its collection."""
     resource = context.site.get_published_state().resources.get(collection)
-    properties_given = {"obs_title": title or (resource and resource.title) or collection}
     if resource is None:
-        told_of = {}
-    else:
-        told_of = {
-            "obs_description": resource.description,
-            "obs_copyright": resource.licence,
-            "obs_ack": resource.citation,
-        }
-    properties_given |= {key: " ".join(str(value).split()) for key, value in told_of.items() if value}
-    home = settings.var_directory / "hips" / collection
-    place = _create_work_directory(home, name)
-    try:
-        size = sum(path.stat().st_size for path, _ in files)
-        all_local = all(isinstance(path, Path) for path, _ in files)
-        if program == "hipsgen" or (
-            program is None and all_local and size > MIN_HIPSGEN_BYTES and HIPSGEN_JAR.exists()
-        ):
-            survey_result = _run_hipsgen(files, place, properties_given, order, progress)
-        else:
-            if len(files) == 1:
-                cube = write_cube_survey(files[0], place, properties_given, order=order, look=look, progress=progress)
-            else:
-                cube = None
-            built_survey = cube or write_survey(
-                files, place, properties_given, order=order, look=look, progress=progress
-            )
-            survey_result = (
-                built_survey.properties,
-                built_survey.used_images,
-                built_survey.omitted_images,
-                built_survey.tiles,
-            )
-        properties, used, unused_files, tiles = survey_result
-        lines = "".join(f"{key:<20} = {value}\n" for key, value in properties.items())
-        (place / "properties").write_text(lines, encoding="utf-8")
-        facts = {"files": used, "left_out": left_out | unused_files, "properties": properties, "tiles": tiles}
-        (place / RECORD_FILE).write_bytes(orjson.dumps(facts))
-        _publish_directory(home, name, place)
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
-    published = find_survey(settings, collection, name)
-    assert published is not None  # noqa: S101  (it was written just now)
-    return published
+        return {"obs_title": title or collection}
+    properties = {"obs_title": title or resource.title or collection}
+    texts = {
+        "obs_description": resource.description,
+        "obs_copyright": resource.licence,
+        "obs_ack": resource.citation,
+    }
+    return properties | {key: " ".join(str(text).split()) for key, text in texts.items() if text}
+
+
+def _prefers_hipsgen(files: Sequence[tuple[Place, str]]) -> bool:
+    """Return whether Hipsgen is installed and can read these images, and they are large."""
+    byte_count = sum(place.stat().st_size for place, _ in files)
+    are_all_local = all(isinstance(place, Path) for place, _ in files)
+    return are_all_local and byte_count > MIN_HIPSGEN_BYTES and HIPSGEN_JAR.exists()
+
+
+def _write_survey_record(work_directory: Path, result: _BuildResult, inaccessible_files: Mapping[str, str]) -> None:
+    properties, used_images, omitted_images, tile_count = result
+    lines = [f"{key:<20} = {value}\n" for key, value in properties.items()]
+    (work_directory / "properties").write_text("".join(lines), encoding="utf-8")
+    survey_record = {
+        "files": used_images,
+        "left_out": {**inaccessible_files, **omitted_images},
+        "properties": properties,
+        "tiles": tile_count,
+    }
+    (work_directory / RECORD_FILE).write_bytes(orjson.dumps(survey_record))
 
 
 def delete_survey(settings: Settings, collection: str, name: str) -> None:
-    """Remove a HiPS.
+    """Delete a HiPS.
 
     Raises
     ------
     NotFoundError
-        There is none.
+        There is no such HiPS.
     """
     stored_survey = find_survey(settings, collection, name)
     if stored_survey is None:
@@ -310,27 +344,26 @@ def _is_image(path: str) -> bool:
 
 
 def _create_work_directory(directory: Path, name: str) -> Path:
-    """Make a directory to work in; those of processes that died go."""
+    """Create a directory for building, and remove those of processes that died."""
     directory.mkdir(parents=True, exist_ok=True)
-    for old in list_leftovers(directory):
-        shutil.rmtree(old, ignore_errors=True)
-    place = directory / f".{os.getpid()}-{name}.{secrets.token_hex(6)}"
-    place.mkdir()
-    return place
+    for leftover in list_leftovers(directory):
+        shutil.rmtree(leftover, ignore_errors=True)
+    work_directory = directory / f".{os.getpid()}-{name}.{secrets.token_hex(6)}"
+    work_directory.mkdir()
+    return work_directory
 
 
 def _publish_directory(directory: Path, name: str, work_directory: Path) -> None:
-    """Let a name lead to what was made, at once, and remove what it led to before."""
+    """Replace the HiPS of a name atomically, and remove the earlier one."""
     final_directory = work_directory.rename(directory / f"{name}.{secrets.token_hex(6)}")
+    earlier_directory = None
     if (directory / name).is_symlink():
-        old = (directory / name).resolve()
-    else:
-        old = None
+        earlier_directory = (directory / name).resolve()
     link = directory / f".{final_directory.name}"
     link.symlink_to(final_directory.name)
     link.replace(directory / name)
-    if old is not None:
-        shutil.rmtree(old, ignore_errors=True)
+    if earlier_directory is not None:
+        shutil.rmtree(earlier_directory, ignore_errors=True)
 
 
 def _run_hipsgen(
@@ -339,34 +372,12 @@ def _run_hipsgen(
     extra_properties: Mapping[str, str],
     order: int | None,
     progress: ProgressMonitor,
-) -> tuple[dict[str, str], list[str], dict[str, str], int]:
-    """Let Hipsgen make it, of links to those images that we can read; what it says of this machine is left out."""
-    images = work_directory / "images"
-    result = work_directory / "result"
-    log = work_directory / "log"
-    images.mkdir()
-    used = []
-    left_out = {}
-    for at, (path, name) in enumerate(files):
-        try:
-            open_sky_image(path, name).close()
-            medium = detect_medium(name)
-            if medium is None or "fits" not in medium.name or not isinstance(path, Path):
-                left_out[name] = str(format_message("Hipsgen reads FITS of this machine alone"))
-                continue
-        except SourceError as fault:
-            left_out[name] = str(fault)
-            continue
-        (images / f"{at:07}.{'fits.gz' if name.endswith('.gz') else 'fits'}").symlink_to(path)
-        used.append(name)
-    if not used:
-        raise SourceError(
-            format_message(
-                "none of {count} images can be in a HiPS: {reason}", len(files), "; ".join(list(left_out.values())[:3])
-            )
-        )
-    hipsgen_arguments = [f"in={images}", f"out={result}", "creator_did=hven/P/made", "mode=AVERAGE"]
-    hipsgen_arguments += [f"hips_order={order}"] if order is not None else []
+) -> _BuildResult:
+    """Let Hipsgen build a HiPS from links to the images that can be read; drop its properties about this machine."""
+    image_directory = work_directory / "images"
+    result_directory = work_directory / "result"
+    log_file = work_directory / "log"
+    used_images, omitted_images = _link_images(files, image_directory)
     command = [
         "java",
         "-Xmx2g",
@@ -375,12 +386,80 @@ def _run_hipsgen(
         "-jar",
         str(HIPSGEN_JAR),
         "-hipsgen",
+        f"in={image_directory}",
+        f"out={result_directory}",
+        "creator_did=hven/P/made",
+        "mode=AVERAGE",
     ]
-    with log.open("wb") as words:
-        process = subprocess.Popen(  # noqa: S603  (no shell; our own words, and paths of ours)
-            [*command, *hipsgen_arguments, "INDEX", "TILES", "PNG"],
-            stdout=words,
-            stderr=words,
+    if order is not None:
+        command.append(f"hips_order={order}")
+    exit_code = _run_and_report([*command, "INDEX", "TILES", "PNG"], work_directory, log_file, progress)
+    properties_file = result_directory / "properties"
+    if exit_code or not properties_file.is_file() or not any(result_directory.glob("Norder*/*/*.png")):
+        log_text = re.sub(r"\x1b\[\d+m", "", log_file.read_text(errors="replace"))
+        log_lines = log_text.replace(str(work_directory), "").strip().splitlines()
+        raise UserError(format_message("Hipsgen failed: {reason}", " / ".join(log_lines[-3:])[:400]))
+    properties = {"hips_release_date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")}
+    for line in properties_file.read_text(errors="replace").splitlines():
+        key, separator, value = line.partition("=")
+        if separator and not key.startswith("#") and not _OWN_PROPERTY_PATTERN.match(key):
+            properties[key.strip()] = value.strip()
+    properties |= extra_properties
+    for path in result_directory.iterdir():
+        if _is_survey_part(path):
+            path.rename(work_directory / path.name)
+    for path in list(work_directory.iterdir()):
+        if _is_survey_part(path):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=path not in {image_directory, result_directory})
+        else:
+            path.unlink()
+    tile_count = sum(1 for _ in work_directory.rglob("Npix*.fits"))
+    return properties, used_images, omitted_images, tile_count
+
+
+def _is_survey_part(path: Path) -> bool:
+    return path.name.startswith("Norder") or path.name == "Moc.fits"
+
+
+def _link_images(files: Sequence[tuple[Place, str]], image_directory: Path) -> tuple[list[str], dict[str, str]]:
+    """Create a directory of links to images that Hipsgen can read.
+
+    Returns
+    -------
+    used_images, omitted_images
+        Paths of the images; and path -> reason of the others.
+    """
+    image_directory.mkdir()
+    used_images = []
+    omitted_images = {}
+    for number, (place, name) in enumerate(files):
+        try:
+            open_sky_image(place, name).close()
+            medium = detect_medium(name)
+        except SourceError as error:
+            omitted_images[name] = str(error)
+            continue
+        if medium is None or "fits" not in medium.name or not isinstance(place, Path):
+            omitted_images[name] = str(format_message("Hipsgen reads FITS of this machine alone"))
+            continue
+        extension = "fits.gz" if name.endswith(".gz") else "fits"
+        (image_directory / f"{number:07}.{extension}").symlink_to(place)
+        used_images.append(name)
+    if not used_images:
+        reasons = "; ".join(list(omitted_images.values())[:3])
+        raise SourceError(format_message("none of {count} images can be in a HiPS: {reason}", len(files), reasons))
+    return used_images, omitted_images
+
+
+def _run_and_report(command: Sequence[str], work_directory: Path, log_file: Path, progress: ProgressMonitor) -> int:
+    """Run Hipsgen, report its progress from its log, and return its exit code."""
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603  (no shell; fixed arguments, and paths of this program)
+            command,
+            stdout=log,
+            stderr=log,
             stdin=subprocess.DEVNULL,
             cwd=work_directory,
             start_new_session=True,
@@ -388,40 +467,16 @@ def _run_hipsgen(
     try:
         while True:
             try:
-                code = process.wait(0.5)
-                break
+                return process.wait(0.5)
             except subprocess.TimeoutExpired:
                 pass
-            text = log.read_bytes()
-            part = 0.6 if b" PNG  " in text else 0.1
-            shares = _PROGRESS_PATTERN.findall(text)
-            progress.report_progress(min(0.99, part + 0.4 * float(shares[-1]) / 100 if shares else part))
+            log_bytes = log_file.read_bytes()
+            share = 0.6 if b" PNG  " in log_bytes else 0.1
+            percentages = _PROGRESS_PATTERN.findall(log_bytes)
+            if percentages:
+                share += 0.4 * float(percentages[-1]) / 100
+            progress.report_progress(min(0.99, share))
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    properties_file = result / "properties"
-    if code or not properties_file.is_file() or not any(result.glob("Norder*/*/*.png")):
-        last = re.sub(r"\x1b\[\d+m", "", log.read_text(errors="replace")).replace(str(work_directory), "").strip()
-        raise UserError(format_message("Hipsgen failed: {reason}", " / ".join(last.splitlines()[-3:])[:400]))
-    lines = (line.partition("=") for line in properties_file.read_text(errors="replace").splitlines() if "=" in line)
-    properties = {
-        key.strip(): value.strip()
-        for key, _, value in lines
-        if not key.startswith("#") and not _OWN_PROPERTY_PATTERN.match(key)
-    }
-    for part_ in result.iterdir():
-        if part_.name.startswith("Norder") or part_.name == "Moc.fits":
-            part_.rename(work_directory / part_.name)
-    for leftover in (images, result):
-        shutil.rmtree(leftover)
-    for leftover in work_directory.iterdir():
-        if not leftover.name.startswith("Norder") and leftover.name != "Moc.fits":
-            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink()
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
-    return (
-        {"hips_release_date": now} | properties | dict(extra_properties),
-        used,
-        left_out,
-        sum(1 for _ in work_directory.rglob("Npix*.fits")),
-    )

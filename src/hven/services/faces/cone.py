@@ -1,8 +1,8 @@
-"""Simple Cone Search 1.03 for every table with a position and an identifier; builds a tree, never text.
+"""Simple Cone Search 1.03 for every table with a position and an identifier; it builds a query tree, not text.
 
-RA, DEC and SR in ICRS degrees, VERB by the columns' rank, MAXREC and RESPONSEFORMAT as DALI has them. Faults of the
-request are answered as section 2.3 says: a VOTable with an INFO named Error, under status 200, which is what the
-clients of this old protocol look at.
+RA, DEC and SR are ICRS degrees, VERB selects columns by rank, MAXREC and RESPONSEFORMAT are those of DALI. Errors of a
+request are answered as in section 2.3: a VOTable with an INFO named Error and status 200, which clients of this old
+protocol expect.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from hven.site import PublishedTable
 
 MAIN_UCDS = "meta.id;meta.main", "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"
-# the protocol is older than UCD1+ (SCS 1.03 section 2.2), and pyvo finds positions by these words alone
-ID_UCD, RA_UCD, DEC_UCD = "ID_MAIN", "POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN"
+# the protocol is older than UCD1+ (SCS 1.03, section 2.2), and pyvo finds positions by these UCDs only
+ID_UCD = "ID_MAIN"
+RA_UCD = "POS_EQ_RA_MAIN"
+DEC_UCD = "POS_EQ_DEC_MAIN"
 CONE_PARAMS = (
     Param(
         name="RA",
@@ -68,51 +70,59 @@ CONE_PARAMS = (
 
 
 def _build_query_tree(table: Table, verbosity: int) -> syntax_tree.Query:
-    """Write a cone over a table, with RA, DEC and SR in slots 0, 1 and 2."""
-    name, (lon, lat) = table.identifier_column, table.position or ("", "")
-    needed = {name.name if name else "", lon, lat}
-    visible_columns = (column for column in table.columns if not column.hidden)
-    columns = [column.name for column in visible_columns if column.verbosity <= verbosity or column.name in needed]
-    centre = tuple(syntax_tree.Literal(0.0, slot=slot) for slot in range(3))
-    column_ref = syntax_tree.build_column_ref(lon)
-    place = syntax_tree.FunctionCall("POINT", (column_ref, syntax_tree.build_column_ref(lat)))
-    inside = syntax_tree.FunctionCall("CONTAINS", (place, syntax_tree.FunctionCall("CIRCLE", centre)))
-    return syntax_tree.build_table_query(table, columns, syntax_tree.Comparison("=", syntax_tree.Literal(1), inside))
+    """Build a cone search of a table, with RA, DEC and SR in slots 0, 1 and 2."""
+    lon, lat = table.position or ("", "")
+    needed_names = {lon, lat}
+    if table.identifier_column is not None:
+        needed_names.add(table.identifier_column.name)
+    visible_columns = [column for column in table.columns if not column.hidden]
+    column_names = [
+        column.name for column in visible_columns if column.verbosity <= verbosity or column.name in needed_names
+    ]
+    circle = tuple(syntax_tree.Literal(0.0, slot=slot) for slot in range(3))
+    coordinates = (syntax_tree.build_column_ref(lon), syntax_tree.build_column_ref(lat))
+    position = syntax_tree.FunctionCall("POINT", coordinates)
+    contains = syntax_tree.FunctionCall("CONTAINS", (position, syntax_tree.FunctionCall("CIRCLE", circle)))
+    condition = syntax_tree.Comparison("=", syntax_tree.Literal(1), contains)
+    return syntax_tree.build_table_query(table, column_names, condition)
 
 
 def _adapt_columns(table: Table, columns: Sequence[Column]) -> tuple[Column, ...]:
-    """Set the UCDs of the three columns that the protocol is about, and of no other.
+    """Set the UCDs of the three columns that the protocol requires, and of no other.
 
-    The identifier is text (SCS 1.03 section 2.2).
+    The identifier is a text (SCS 1.03, section 2.2).
     """
-    name, (lon, lat) = table.identifier_column, table.position or ("", "")
-    roles = {lon: RA_UCD, lat: DEC_UCD, name.name if name else "": ID_UCD}
+    lon, lat = table.position or ("", "")
+    ucd_by_name = {lon: RA_UCD, lat: DEC_UCD}
+    if table.identifier_column is not None:
+        ucd_by_name[table.identifier_column.name] = ID_UCD
     adapted_columns = []
     for column in columns:
-        if (column.ucd or "").lower() in MAIN_UCDS:
-            own_ucd = (column.ucd or "").split(";")[0]
+        ucd = ucd_by_name.get(column.name)
+        if ucd is None and (column.ucd or "").lower() in MAIN_UCDS:
+            ucd = (column.ucd or "").split(";")[0]
+        if ucd is None:
+            adapted_columns.append(column)
+        elif ucd == ID_UCD and not column.type.is_string:
+            adapted_columns.append(column.copy_with(ucd=ucd, type=STRING))
         else:
-            own_ucd = None
-        ucd = roles.get(column.name, own_ucd)
-        if ucd == ID_UCD and not column.type.is_string:
-            kind = STRING
-        else:
-            kind = column.type
-        adapted_columns.append(column.copy_with(ucd=ucd, type=kind) if ucd else column)
+            adapted_columns.append(column.copy_with(ucd=ucd))
     return tuple(adapted_columns)
 
 
 def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
-    *place, verbosity = values.values()
-    build_tree = partial(_build_query_tree, table, verbosity)
-    present = partial(_adapt_columns, table)
+    *circle, verbosity = values.values()
     return ServiceQuery(
-        query=build_tree, key=(verbosity,), values=tuple(place), columns_only=values["SR"] == 0, adapt_columns=present
+        query=partial(_build_query_tree, table, verbosity),
+        key=(verbosity,),
+        values=tuple(circle),
+        columns_only=values["SR"] == 0,
+        adapt_columns=partial(_adapt_columns, table),
     )
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show a cone search around nowhere in particular."""
+    """List an example of a cone search."""
     url = FACE.build_url(published.table, base_url)
     python = f'import pyvo\nprint(pyvo.dal.SCSService("{url}").search((83.63, 22.01), 1).to_table())'
     return [UsageExample(title="Cone search in Python", url=url, language="python", example=python)]

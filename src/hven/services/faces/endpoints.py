@@ -1,9 +1,7 @@
-"""``/endpoints/schema.table/name``.
+"""``/endpoints/schema.table/name``: addresses that a table had on another server, with their own parameters.
 
-Addresses that a table had on another server, with parameters of their own, each bound to a query of the table.
-
-A descriptor says them (``endpoints``). They are asked here, and at their old paths where no face has such a path
-(`hven.app._server.alias`).
+Each is bound to a query of the table; a descriptor declares them (``endpoints``). They are served here, and at their
+old paths where no face has such a path (`hven.app._server.alias`).
 """
 
 from __future__ import annotations
@@ -50,12 +48,12 @@ if TYPE_CHECKING:
     from hven.model.table import Endpoint, EndpointParameter, Table
     from hven.site import PublishedTable, Site
 
-PARAM_QUALIFIER = "param"  # what conditions call the values of a request
-MAX_CACHED_QUERIES = 500  # trees
+PARAM_QUALIFIER = "param"  # qualifier of the values of a request in conditions
+MAX_CACHED_QUERIES = 500
 
 
 class EndpointQuery(NamedTuple):
-    """The query of some parameters: which of them stand in its slots, each with what it is multiplied by."""
+    """The query for a set of parameters: slots with the parameter of each, and the factor by which it is multiplied."""
 
     table: Table
     query: syntax_tree.Query
@@ -63,46 +61,39 @@ class EndpointQuery(NamedTuple):
 
 
 def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
-    """Route the endpoints of all tables, and the list of SITools2's projects."""
+    """Build the routes of the endpoints of all tables, and of the list of SITools2's projects."""
     query_cache: dict[tuple[Any, ...], EndpointQuery] = {}
 
     async def answer_request(request: Request, params: RequestParams) -> Response:
         published_state = context.site.get_published_state()  # one state for the tree and for the query
-        table = services.find_table(
-            request.path_params["table"],
-            published_state.get_catalogue(context.identify_principal(request), context.policies),
-        )
+        catalogue = published_state.get_catalogue(context.identify_principal(request), context.policies)
+        table = services.find_table(request.path_params["table"], catalogue)
         name = request.path_params["name"]
-        endpoint = next((endpoint for endpoint in table.endpoints if endpoint.name == name), None)
         subpath = request.path_params.get("rest", "")
+        endpoint = next((endpoint for endpoint in table.endpoints if endpoint.name == name), None)
         if endpoint is None or (subpath and endpoint.kind == "query"):
             names = [endpoint.name for endpoint in table.endpoints]
-            raise NotFoundError(
-                format_message(
-                    "{table} has no endpoint {name}", table.qualified_name, f"{name}/{subpath}" if subpath else name
-                ),
-                remedy=suggest_spelling(name, names) or "its page lists them",
-            )
+            requested_name = f"{name}/{subpath}" if subpath else name
+            message = format_message("{table} has no endpoint {name}", table.qualified_name, requested_name)
+            raise NotFoundError(message, remedy=suggest_spelling(name, names) or "its page lists them")
         sitools_request = sitools2.SitoolsRequest(context, request, params, published_state, table, endpoint)
-        if endpoint.kind == "query":
-            try:
-                return await _answer_rows(sitools_request, query_cache)
-            except HvenError as error:
-                if params.read_one("RESPONSEFORMAT"):  # the client says what it reads
-                    raise
-                return _respond_to_error(endpoint, request, error)
-        return await anyio.to_thread.run_sync(
-            _redirect_to_row_page if endpoint.kind == "page" else sitools2.answer_request, sitools_request, subpath
-        )
+        if endpoint.kind == "page":
+            return await anyio.to_thread.run_sync(_redirect_to_row_page, sitools_request, subpath)
+        if endpoint.kind != "query":
+            return await anyio.to_thread.run_sync(sitools2.answer_request, sitools_request, subpath)
+        try:
+            return await _answer_rows(sitools_request, query_cache)
+        except HvenError as error:
+            if params.read_one("RESPONSEFORMAT"):  # the client knows the usual form of errors
+                raise
+            return _respond_to_error(endpoint, request, error)
 
     async def answer_projects(request: Request, params: RequestParams) -> Response:  # noqa: ARG001
-        return await anyio.to_thread.run_sync(
-            sitools2.list_projects, context, request, request.path_params.get("name", "")
-        )
+        project_name = request.path_params.get("name", "")
+        return await anyio.to_thread.run_sync(sitools2.list_projects, context, request, project_name)
 
-    query_route = create_query_route("/endpoints/{table}/{name}", answer_request, FACE.error_responder)
     return [
-        query_route,
+        create_query_route("/endpoints/{table}/{name}", answer_request, FACE.error_responder),
         create_query_route("/endpoints/{table}/{name}/{rest:path}", answer_request, FACE.error_responder),
         create_query_route(sitools2.PROJECTS_PATH, answer_projects, sitools2.ERROR_RESPONDER),
         create_query_route(f"{sitools2.PROJECTS_PATH}/{{name:path}}", answer_projects, sitools2.ERROR_RESPONDER),
@@ -110,14 +101,13 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
 
 
 def _respond_to_error(endpoint: Endpoint, request: Request, error: HvenError) -> Response:
-    """Answer an error in the namespace and under the media type of the rows: old clients read no other."""
-    namespace = endpoint.options.get("namespace")
-    write = partial(write_votable_error, namespace=namespace)
-    return replace(
+    """Answer an error in the namespace and with the media type of the rows: old clients read no other."""
+    respond = replace(
         FACE.error_responder,
-        write_document=write,
+        write_document=partial(write_votable_error, namespace=endpoint.options.get("namespace")),
         media_type=endpoint.options.get("type") or FACE.error_responder.media_type,
-    )(request, error)
+    )
+    return respond(request, error)
 
 
 async def _answer_rows(
@@ -125,37 +115,22 @@ async def _answer_rows(
 ) -> Response:
     """Answer with rows."""
     context, request, params, published_state, table, endpoint = sitools_request
-    param_values = {each.param.name: _read_value(params, each.param) for each in endpoint.params}
-    active = _choose_active_params(endpoint, param_values)
-    columns = next(
-        (
-            each.columns[choice]
-            for each in endpoint.params
-            if (choice := _normalize_choice(param_values[each.param.name])) in each.columns
-        ),
-        endpoint.columns,
-    )
-    fixed = tuple((name, param_value) for name, param_value in param_values.items() if isinstance(param_value, bool))
-    key = (FACE.name, table.qualified_name, endpoint.name, tuple(each.client_name for each in active), columns, fixed)
+    values_by_name = {
+        endpoint_param.param.name: _read_value(params, endpoint_param.param) for endpoint_param in endpoint.params
+    }
+    active_params = _choose_active_params(endpoint, values_by_name)
+    columns = _choose_columns(endpoint, values_by_name)
+    active_names = tuple(endpoint_param.client_name for endpoint_param in active_params)
+    fixed_values = tuple((name, value) for name, value in values_by_name.items() if isinstance(value, bool))
+    key = (FACE.name, table.qualified_name, endpoint.name, active_names, columns, fixed_values)
     endpoint_query = query_cache.get(key)
     if endpoint_query is None or endpoint_query.table is not table:
         if len(query_cache) >= MAX_CACHED_QUERIES:
             query_cache.clear()
-        endpoint_query = query_cache[key] = _build_query(table, endpoint, active, columns, param_values)
-    values = [
-        param_values[name] * factor if factor != 1.0 else param_values[name] for name, factor in endpoint_query.slots
-    ]
-    response_format = params.read_one("RESPONSEFORMAT")
-    fmt, options = formats.select_format(
-        response_format or _choose_default_format(endpoint),
-        None if endpoint.format_name or endpoint.options else request.headers.get("accept"),
-    )
-    if not response_format:
-        options = {
-            **options,
-            formats.MEDIA_TYPE_OPTION: endpoint.options.get("type")
-            or options[formats.MEDIA_TYPE_OPTION].partition(";namespace")[0],
-        }
+        endpoint_query = _build_query(table, endpoint, active_params, columns, values_by_name)
+        query_cache[key] = endpoint_query
+    literal_values = [_scale_value(values_by_name[name], factor) for name, factor in endpoint_query.slots]
+    output_format, options = _select_format(request, params, endpoint)
     row_limit = parse_value(params, MAXREC_PARAM)
     if row_limit is None:
         row_limit = endpoint.row_limit or context.site.settings.limits.maxrec_hard
@@ -167,21 +142,20 @@ async def _answer_rows(
             site=context.site,
             maxrec=row_limit,
             policies=context.policies,
-            literal_values=values,
+            literal_values=literal_values,
             plan_key=key,
             published_state=published_state,
         )
-    except BindError as error:  # the reader has written none of it
-        raise ServiceError(
-            f"{table.qualified_name}.{endpoint.name} makes a query that cannot be asked: {error}"
-        ) from error
-    result.descriptors = ()  # further RESOURCEs, which such clients take for rows
-    warnings = query.warn_unused_parameters(params, (*(each.param for each in endpoint.params), *DALI_PARAMS))
+    except BindError as error:  # the fault is in the descriptor, not in the request
+        raise _build_query_error(table, endpoint, error) from error
+    result.descriptors = ()  # such clients take further RESOURCEs for rows
+    endpoint_params = [endpoint_param.param for endpoint_param in endpoint.params]
+    warnings = query.warn_unused_parameters(params, (*endpoint_params, *DALI_PARAMS))
     return await services.answer_with_result(
         request,
         result,
-        (fmt, options),
-        etag_parts=(*key, *values, row_limit, fmt.name, sorted(options.items()), warnings),
+        (output_format, options),
+        etag_parts=(*key, *literal_values, row_limit, output_format.name, sorted(options.items()), warnings),
         infos=warnings,
         name=table.name,
         base_url=services.get_base_url(request, context.site.settings),
@@ -189,16 +163,53 @@ async def _answer_rows(
     )
 
 
-def _choose_default_format(endpoint: Endpoint) -> str | None:
-    """Write what is answered if nobody says it, as RESPONSEFORMAT."""
-    chosen = "".join(f";{key}={option_value}" for key, option_value in endpoint.options.items() if key != "type")
-    if endpoint.options:
-        return f"{formats.DEFAULT_FORMAT}{chosen}"
-    return endpoint.format_name
+def _build_query_error(table: Table, endpoint: Endpoint, error: HvenError) -> ServiceError:
+    return ServiceError(f"{table.qualified_name}.{endpoint.name} makes a query that cannot be asked: {error}")
+
+
+def _choose_columns(endpoint: Endpoint, values_by_name: Mapping[str, Any]) -> tuple[str, ...]:
+    """Choose the columns of the answer: those of the value of a parameter, else those of the endpoint."""
+    for endpoint_param in endpoint.params:
+        choice = _normalize_choice(values_by_name[endpoint_param.param.name])
+        if choice in endpoint_param.columns:
+            return tuple(endpoint_param.columns[choice])
+    return tuple(endpoint.columns)
+
+
+def _scale_value(value: Any, factor: float) -> Any:
+    if factor == 1.0:
+        return value
+    return value * factor
+
+
+def _select_format(
+    request: Request, params: RequestParams, endpoint: Endpoint
+) -> tuple[formats.Format, dict[str, str]]:
+    """Select the format of the answer: that of the request, else that of the endpoint."""
+    response_format = params.read_one("RESPONSEFORMAT")
+    accept_header = None
+    if not endpoint.format_name and not endpoint.options:
+        accept_header = request.headers.get("accept")
+    output_format, options = formats.select_format(response_format or _write_default_format(endpoint), accept_header)
+    all_options = dict(options)
+    if not response_format:
+        media_type = endpoint.options.get("type")
+        if not media_type:
+            media_type = all_options[formats.MEDIA_TYPE_OPTION].partition(";namespace")[0]
+        all_options[formats.MEDIA_TYPE_OPTION] = media_type
+    return output_format, all_options
+
+
+def _write_default_format(endpoint: Endpoint) -> str | None:
+    """Write the default format of an endpoint as a value of RESPONSEFORMAT."""
+    if not endpoint.options:
+        return endpoint.format_name
+    option_texts = [f";{key}={value}" for key, value in endpoint.options.items() if key != "type"]
+    return f"{formats.DEFAULT_FORMAT}{''.join(option_texts)}"
 
 
 def _read_value(params: RequestParams, param: Param) -> Any:
-    """Read a parameter; of times the zone may be there or not."""
+    """Read a parameter; times may have a zone or not."""
     if not param.type.is_timestamp:
         return parse_value(params, param)
     value_text = params.read_one(param.name) or param.default
@@ -216,35 +227,44 @@ def _normalize_choice(value: object) -> str:
 
 
 def _choose_active_params(endpoint: Endpoint, values: Mapping[str, object]) -> list[EndpointParameter]:
-    """Choose the parameters whose conditions hold.
+    """Choose the parameters whose conditions apply.
 
-    All that these name must be there, and none may be given for nothing.
+    All parameters in these conditions must have a value, and a value without a condition that uses it is refused.
     """
-    active = [each for each in endpoint.params if each.condition is not None and values[each.param.name] is not None]
-    used = {name: each for each in active for name in _list_condition_params(each.condition or "")}
-    for name, each in used.items():
+    active_params = [
+        endpoint_param
+        for endpoint_param in endpoint.params
+        if endpoint_param.condition is not None and values[endpoint_param.param.name] is not None
+    ]
+    params_by_name = {endpoint_param.param.name: endpoint_param for endpoint_param in endpoint.params}
+    user_by_name: dict[str, EndpointParameter] = {}
+    for endpoint_param in active_params:
+        for name in _list_condition_params(endpoint_param.condition or ""):
+            user_by_name[name] = endpoint_param
+    for name, user in user_by_name.items():
         if values.get(name) is None:
-            needed = next(other_param for other_param in endpoint.params if other_param.param.name == name)
-            raise ParamError(
-                format_message("{name} is missing: it goes with {other}", needed.client_name, each.client_name),
-                name=needed.client_name,
-                remedy=f"give the {needed.param.description or 'value'}",
+            missing_param = params_by_name[name]
+            raise _build_missing_param_error(
+                missing_param.client_name, user, f"give the {missing_param.param.description or 'value'}"
             )
-    for each in endpoint.params:
-        other_names = [
-            other_param.client_name
-            for other_param in endpoint.params
-            if each.param.name in _list_condition_params(other_param.condition or "")
+    for endpoint_param in endpoint.params:
+        name = endpoint_param.param.name
+        if values[name] is None or name in user_by_name or endpoint_param.param.default is not None:
+            continue
+        if endpoint_param.condition is not None or endpoint_param.columns:
+            continue
+        possible_users = [
+            other.client_name for other in endpoint.params if name in _list_condition_params(other.condition or "")
         ]
-        name = each.param.name
-        alone = values[name] is not None and each.param.default is None and each.condition is None and not each.columns
-        if alone and other_names and name not in used:
-            raise ParamError(
-                format_message("{name} is missing: it goes with {other}", other_names[0], each.client_name),
-                name=other_names[0],
-                remedy=f"give {other_names[0]}, too",
-            )
-    return active
+        if possible_users:
+            missing_name = possible_users[0]
+            raise _build_missing_param_error(missing_name, endpoint_param, f"give {missing_name}, too")
+    return active_params
+
+
+def _build_missing_param_error(missing_name: str, other: EndpointParameter, remedy: str) -> ParamError:
+    message = format_message("{name} is missing: it goes with {other}", missing_name, other.client_name)
+    return ParamError(message, name=missing_name, remedy=remedy)
 
 
 @lru_cache(1000)
@@ -252,12 +272,11 @@ def _list_condition_params(condition: str) -> frozenset[str]:
     """List the parameters in a condition."""
     if not condition:
         return frozenset()
-    names = (
-        node
-        for node in syntax_tree.walk_tree(adql.parse_condition(condition))
-        if isinstance(node, syntax_tree.ColumnRef)
-    )
-    return frozenset(node.name.name.upper() for node in names if _is_param_reference(node))
+    names = set()
+    for node in syntax_tree.walk_tree(adql.parse_condition(condition)):
+        if isinstance(node, syntax_tree.ColumnRef) and _is_param_reference(node):
+            names.add(node.name.name.upper())
+    return frozenset(names)
 
 
 def _is_param_reference(node: syntax_tree.ColumnRef) -> bool:
@@ -271,17 +290,17 @@ def _build_query(
     columns: Sequence[str],
     values: Mapping[str, Any],
 ) -> EndpointQuery:
-    """Write the query, and put the parameters into slots of it."""
-    listed = columns or [adql.quote_name(column.name) for column in table.columns if not column.hidden]
-    conditions = [
-        f"({condition_text})"
-        for condition_text in (endpoint.condition, *(each.condition for each in active_params))
-        if condition_text
-    ]
-    text = f"SELECT {', '.join(listed)} FROM {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
-    text += f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    text += f" ORDER BY {', '.join(endpoint.order_by)}" if endpoint.order_by else ""
-    factors = {each.param.name: _compute_unit_factor(each) for each in endpoint.params}
+    """Build the query, with slots for the parameters."""
+    listed_columns = columns or [adql.quote_name(column.name) for column in table.columns if not column.hidden]
+    conditions = [endpoint_param.condition for endpoint_param in active_params]
+    if endpoint.condition:
+        conditions.insert(0, endpoint.condition)
+    text = f"SELECT {', '.join(listed_columns)} FROM {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
+    if conditions:
+        text += f" WHERE {' AND '.join(f'({condition})' for condition in conditions)}"
+    if endpoint.order_by:
+        text += f" ORDER BY {', '.join(endpoint.order_by)}"
+    factors = {endpoint_param.param.name: _compute_unit_factor(endpoint_param) for endpoint_param in endpoint.params}
     slots: list[tuple[str, float]] = []
 
     def replace_parameter(node: Any) -> Any:
@@ -290,20 +309,17 @@ def _build_query(
         if not isinstance(node, syntax_tree.ColumnRef) or not _is_param_reference(node):
             return node
         name = node.name.name.upper()
-        param_value = values.get(name)
-        if param_value is None or isinstance(param_value, bool):
-            return syntax_tree.Literal(param_value)
+        value = values.get(name)
+        if value is None or isinstance(value, bool):
+            return syntax_tree.Literal(value)
         slots.append((name, factors[name]))
-        slot = len(slots) - 1
-        return syntax_tree.Literal(param_value * factors[name] if factors[name] != 1.0 else param_value, slot=slot)
+        return syntax_tree.Literal(_scale_value(value, factors[name]), slot=len(slots) - 1)
 
     try:
-        parsed = adql.parse_query(text)
+        parsed_query = adql.parse_query(text)
     except ParseError as error:
-        raise ServiceError(
-            f"{table.qualified_name}.{endpoint.name} makes a query that cannot be asked: {error}"
-        ) from error
-    return EndpointQuery(table, syntax_tree.transform_tree(parsed, replace_parameter), tuple(slots))
+        raise _build_query_error(table, endpoint, error) from error
+    return EndpointQuery(table, syntax_tree.transform_tree(parsed_query, replace_parameter), tuple(slots))
 
 
 def _compute_unit_factor(endpoint_param: EndpointParameter) -> float:
@@ -314,44 +330,40 @@ def _compute_unit_factor(endpoint_param: EndpointParameter) -> float:
 
 def _fill_constants(endpoint: Endpoint, item: PublishedTable, site: Site) -> tuple[tuple[Column, object], ...]:
     """Fill the PARAMs of the answer."""
-    # a view has no time of its own, and a database tells none of its source
+    # a view has no time of its own, and a database does not tell that of its source
     times = {
         "{updated}": item.updated or "",
         "{source_updated}": find_source_date(site, item) or "",
     }
-    display_times = {key: f"{at[:19].replace('T', ' ')}+00:00" if at else "" for key, at in times.items()}
-    return tuple(
-        (
-            Column(name=name, type=STRING),
-            re.sub("|".join(display_times), lambda key: display_times[key[0]], constant_text),
-        )
-        for name, constant_text in endpoint.constants.items()
-    )
+    time_texts = {}
+    for placeholder, time in times.items():
+        time_texts[placeholder] = f"{time[:19].replace('T', ' ')}+00:00" if time else ""
+    constants = []
+    for name, template in endpoint.constants.items():
+        text = re.sub("|".join(time_texts), lambda placeholder_match: time_texts[placeholder_match[0]], template)
+        constants.append((Column(name=name, type=STRING), text))
+    return tuple(constants)
 
 
 def _redirect_to_row_page(sitools_request: sitools2.SitoolsRequest, key_text: str) -> Response:
-    """Lead to the page of a row, if there is such a row."""
+    """Redirect to the page of a row, if there is such a row."""
     table = sitools_request.table
-    endpoint = sitools_request.endpoint
-    key = table.find_column(endpoint.column or "")
+    key = table.find_column(sitools_request.endpoint.column or "")
     key_value = key_text if key.type.is_string else _parse_integer(key_text)
-    query_tree = syntax_tree.build_table_query(
-        table,
-        [key.name],
-        syntax_tree.Comparison("=", syntax_tree.build_column_ref(key.name), syntax_tree.Literal(key_value)),
-    )
-    with sitools_request.run_query(query_tree, 1) as result:
+    condition = syntax_tree.Comparison("=", syntax_tree.build_column_ref(key.name), syntax_tree.Literal(key_value))
+    with sitools_request.run_query(syntax_tree.build_table_query(table, [key.name], condition), 1) as result:
         row_exists = key_value is not None and any(batch.num_rows for batch in result.iterate_batches())
     if not row_exists:
-        raise NotFoundError(
-            format_message("no row of {table} has the {column} {value}", table.qualified_name, key.name, key_text[:200])
+        message = format_message(
+            "no row of {table} has the {column} {value}", table.qualified_name, key.name, key_text[:200]
         )
-    page_params = {key.name: f"={key_text}"} | (
-        {"_row": json.dumps([key_value])} if table.primary == (key.name,) else {}
-    )
-    page = f"/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}?{urlencode(page_params)}"
-    base = services.get_base_url(sitools_request.request, sitools_request.context.site.settings)
-    return Response(None, 303, {"location": base + page, "cache-control": "no-cache"})
+        raise NotFoundError(message)
+    page_params = {key.name: f"={key_text}"}
+    if table.primary == (key.name,):
+        page_params["_row"] = json.dumps([key_value])
+    path = f"/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}?{urlencode(page_params)}"
+    base_url = services.get_base_url(sitools_request.request, sitools_request.context.site.settings)
+    return Response(None, 303, {"location": base_url + path, "cache-control": "no-cache"})
 
 
 def _parse_integer(text: str) -> int | None:
@@ -361,55 +373,56 @@ def _parse_integer(text: str) -> int | None:
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Tell of each address what it understands, and how it is asked."""
+    """Describe the parameters of each endpoint, and write an example."""
+    table = published.table
     usage_examples = []
-    for endpoint in published.table.endpoints:
-        endpoint_path = f"/endpoints/{quote(published.table.qualified_name)}/{endpoint.name}"
+    for endpoint in table.endpoints:
+        endpoint_path = f"/endpoints/{quote(table.qualified_name)}/{endpoint.name}"
         url = f"{base_url}{endpoint.path or endpoint_path}"
-        lines = [f"# {line}" for line in (endpoint.description or "").splitlines()] + [
-            f"# {_describe_param(each)}" for each in endpoint.params
-        ]
-        lines.append(
-            sitools2.write_example_request(published.table, url)
-            if endpoint.kind == "sitools2"
-            else _write_example(endpoint, url)
-        )
+        lines = [f"# {line}" for line in (endpoint.description or "").splitlines()]
+        lines += [f"# {_describe_param(endpoint_param)}" for endpoint_param in endpoint.params]
+        if endpoint.kind == "sitools2":
+            lines.append(sitools2.write_example_request(table, url))
+        else:
+            lines.append(_write_example(endpoint, url))
         title = endpoint.title or endpoint.path or endpoint.name
-        example = "\n".join(lines)
-        usage_examples.append(UsageExample(title=title, url=url, example=example))
+        usage_examples.append(UsageExample(title=title, url=url, example="\n".join(lines)))
     return usage_examples
 
 
 def _describe_param(endpoint_param: EndpointParameter) -> str:
-    """Tell of a parameter in a line."""
+    """Describe a parameter in one line."""
     param = endpoint_param.param
-    if param.type == STRING:
-        kind = "text"
-    else:
-        kind = str(param.type)
-    parts = [
-        kind,
-        param.unit or "",
-        "required" if param.required else "",
-        f"default {param.default}" if param.default else "",
-    ]
-    param_text = f"{endpoint_param.client_name} ({', '.join(part for part in parts if part)})"
-    param_text += f": {param.description}" if param.description else ""
-    return param_text + (f"; one of {', '.join(param.allowed)}" if param.allowed else "")
+    facts = ["text" if param.type == STRING else str(param.type)]
+    if param.unit:
+        facts.append(param.unit)
+    if param.required:
+        facts.append("required")
+    if param.default:
+        facts.append(f"default {param.default}")
+    description = f"{endpoint_param.client_name} ({', '.join(facts)})"
+    if param.description:
+        description += f": {param.description}"
+    if param.allowed:
+        description += f"; one of {', '.join(param.allowed)}"
+    return description
 
 
 def _write_example(endpoint: Endpoint, url: str) -> str:
     if endpoint.kind == "page":
         return f"curl -L '{url}{(endpoint.column or '').upper()}'"
-    first = next((each for each in endpoint.params if each.condition), None)
-    named = _list_condition_params(first.condition or "") if first is not None else ()
-    example_params = [
-        each for each in endpoint.params if each.param.required or each is first or each.param.name in named
+    needed_names = {endpoint_param.param.name for endpoint_param in endpoint.params if endpoint_param.param.required}
+    first_param = next((endpoint_param for endpoint_param in endpoint.params if endpoint_param.condition), None)
+    if first_param is not None:
+        needed_names |= {first_param.param.name, *_list_condition_params(first_param.condition or "")}
+    query_parts = [
+        f"{endpoint_param.client_name}={endpoint_param.param.default or endpoint_param.client_name.upper()}"
+        for endpoint_param in endpoint.params
+        if endpoint_param.param.name in needed_names
     ]
-    query_text = "&".join(
-        f"{each.client_name}={each.param.default or each.client_name.upper()}" for each in example_params
-    )
-    return f"curl '{url}{'?' if query_text else ''}{query_text}'"
+    if not query_parts:
+        return f"curl '{url}'"
+    return f"curl '{url}?{'&'.join(query_parts)}'"
 
 
 FACE = Face(

@@ -1,9 +1,7 @@
-"""SIA 1.0 for programs of before ObsCore.
+"""SIA 1.0: images of ivoa.obscore by position, size and format, for clients older than ObsCore.
 
-Images of ivoa.obscore, or of one collection, by position, size and format, in the words VOX:*.
-
-``/sia/<schema.table>`` lists images as they were taken (Pointed), ``/sia/<schema.table>/cutouts`` those that
-`hven.services.faces.soda` would cut of them for that position and size (Cutout).
+``/sia/<schema.table>`` lists images as they were taken (Pointed); ``/sia/<schema.table>/cutouts`` lists the cut-outs
+that `hven.services.faces.soda` would return for that position and size (Cutout).
 """
 
 from __future__ import annotations
@@ -53,7 +51,8 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "text/xml;content=x-votable"
 GRAPHIC_MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "gif": "image/gif"}
-INTEGER_ARRAY_TYPE, DOUBLE_ARRAY_TYPE = Type("int", "*"), Type("double", "*")
+INTEGER_ARRAY_TYPE = Type("int", "*")
+DOUBLE_ARRAY_TYPE = Type("double", "*")
 GRID_DESCRIPTION = "of an image made on demand; these here are as they were taken"
 SIA_PARAMS = (
     Param(name="POS", unit="deg", ucd="pos.eq", description="right ascension and declination, ICRS: 83.63,22.01"),
@@ -71,8 +70,10 @@ SIA_PARAMS = (
     Param(
         name="FORMAT",
         default="ALL",
-        description="ALL, GRAPHIC, GRAPHIC-ALL, GRAPHIC-png,jpeg,gif, media types with commas between, or METADATA: the "
-        "columns alone",
+        description=(
+            "ALL, GRAPHIC, GRAPHIC-ALL, GRAPHIC-png,jpeg,gif, media types with commas between, or METADATA: the "
+            "columns alone"
+        ),
     ),
     Param(name="NAXIS", description=f"pixels, {GRID_DESCRIPTION}"),
     Param(name="CFRAME", description=f"frame, {GRID_DESCRIPTION}"),
@@ -92,7 +93,7 @@ SIA_PARAMS = (
     ),
 )
 CAPABILITY_TYPE = ("sia:SimpleImageAccess", "http://www.ivoa.net/xml/SIA/v1.1")
-MAX_CUTOUT_ROWS = 200  # images whose files are looked into for one answer
+MAX_CUTOUT_ROWS = 200  # images whose files are read for one response
 WCS_COLUMNS = (
     Column(name="projection", type=Type("char", "3"), ucd="VOX:WCS_CoordProjection"),
     Column(name="crpix", type=DOUBLE_ARRAY_TYPE, unit="pix", ucd="VOX:WCS_CoordRefPixel"),
@@ -143,10 +144,10 @@ SIA_COLUMNS: tuple[tuple[str, str, str, str | None, Type | None, int], ...] = (
 
 
 def _parse_numbers(values: Mapping[str, Any], name: str, max_count: int, low: float, high: float) -> list[float]:
-    """Read numbers with commas between."""
+    """Parse numbers separated by commas."""
     text = values[name] or ""
     try:
-        parsed_numbers = [float(word) for word in text.replace(",", " ").split()]
+        parsed_numbers = [float(part) for part in text.replace(",", " ").split()]
     except ValueError:
         parsed_numbers = []
     if not 0 < len(parsed_numbers) <= max_count or not all(low <= number <= high for number in parsed_numbers):
@@ -159,36 +160,34 @@ def _parse_numbers(values: Mapping[str, Any], name: str, max_count: int, low: fl
 
 
 def _parse_region(values: Mapping[str, Any]) -> tuple[float, float, str | None]:
-    """Read POS and SIZE: a place, and the box around it, whose width is a true angle at its centre; None.
+    """Parse POS and SIZE: a position, and the box around it; None: the position alone.
 
-    The place alone.
+    The width of the box is a true angle at its centre.
     """
-    lon, *latitudes = _parse_numbers(values, "POS", 2, -360, 720)
+    lon, *latitudes = _parse_numbers(values, "POS", max_count=2, low=-360, high=720)
     lon = wrap_angle(lon, 0, 360)
-    size = _parse_numbers(values, "SIZE", 2, 0, 360)
+    sizes = _parse_numbers(values, "SIZE", max_count=2, low=0, high=360)
     if len(latitudes) != 1 or not -90 <= latitudes[0] <= 90 or lon < 0:
         remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
         raise ParamError(f"POS={values['POS']!r:.60} is no position", name="POS", remedy=remedy)
     lat = latitudes[0]
-    width = size[0] / 2
-    height = size[-1] / 2
-    if not (width and height):
+    half_width = sizes[0] / 2
+    half_height = sizes[-1] / 2
+    if not (half_width and half_height):
         return lon, lat, None
-    south = max(-90.0, lat - height)
-    north = min(90.0, lat + height)
+    south = max(-90.0, lat - half_height)
+    north = min(90.0, lat + half_height)
+    lon_half_width = 180.0
     if south > -90 and north < 90:
-        wide = width / math.cos(math.radians(lat))
-    else:
-        wide = 180.0
-    if wide >= 180:
-        west, east = (0.0, 360.0)
-    else:
-        west, east = ((lon - wide) % 360, (lon + wide) % 360)
+        lon_half_width = half_width / math.cos(math.radians(lat))
+    west, east = (0.0, 360.0)
+    if lon_half_width < 180:
+        west, east = ((lon - lon_half_width) % 360, (lon + lon_half_width) % 360)
     return lon, lat, f"RANGE {west!r} {east!r} {south!r} {north!r}"
 
 
 def _write_region_conditions(values: Mapping[str, Any]) -> Iterator[str]:
-    """Write how images go with a box."""
+    """Write the conditions of POS, SIZE and INTERSECT."""
     lon, lat, box = _parse_region(values)
     if values["INTERSECT"] == "CENTER" or box is None:
         yield f"1 = CONTAINS(POINT({lon!r}, {lat!r}), s_region)"
@@ -203,135 +202,130 @@ def _write_region_conditions(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _write_format_conditions(text: str) -> Iterator[str]:
-    word = text.strip().lower()
-    head, _, listed = word.partition("-")
-    kinds = [format_name.strip() for format_name in word.split(",") if format_name.strip()]
-    if head == "graphic":
-        names = [format_name.strip() for format_name in listed.split(",") if format_name.strip() not in {"", "all"}]
-        kinds = [
-            GRAPHIC_MEDIA_TYPES.get(format_name, f"image/{format_name}") for format_name in names or GRAPHIC_MEDIA_TYPES
-        ]
-    if "all" not in kinds and kinds:
-        yield f"LOWER(hven_format) IN ({', '.join(map(write_literal, dict.fromkeys(kinds)))})"
+    format_text = text.strip().lower()
+    media_types = [part.strip() for part in format_text.split(",") if part.strip()]
+    prefix, _, graphic_text = format_text.partition("-")
+    if prefix == "graphic":
+        names = [part.strip() for part in graphic_text.split(",") if part.strip() not in {"", "all"}]
+        media_types = [GRAPHIC_MEDIA_TYPES.get(name, f"image/{name}") for name in names or GRAPHIC_MEDIA_TYPES]
+    if media_types and "all" not in media_types:
+        yield f"LOWER(hven_format) IN ({', '.join(map(write_literal, dict.fromkeys(media_types)))})"
 
 
 def _adapt_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
-    column_facts = {name: (ucd, unit, kind) for name, ucd, _, unit, kind, _ in SIA_COLUMNS}
+    facts_by_name = {name: (ucd, unit, column_type) for name, ucd, _, unit, column_type, _ in SIA_COLUMNS}
     adapted_columns = []
     for column in columns:
-        ucd, unit, kind = column_facts[column.name]
-        adapted_columns.append(
-            column.copy_with(ucd=ucd or column.ucd, utype=None, unit=unit, type=kind or column.type, frame=None)
+        ucd, unit, column_type = facts_by_name[column.name]
+        adapted_column = column.copy_with(
+            ucd=ucd or column.ucd, utype=None, unit=unit, type=column_type or column.type, frame=None
         )
+        adapted_columns.append(adapted_column)
     return tuple(adapted_columns)
 
 
 def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
-    metadata = (values["FORMAT"] or "").strip().lower() == "metadata"
+    column_names: set[str] = set()
     if table.qualified_name == OBSCORE_TABLE:
-        table_columns = {column.name for column in table.columns}
-    else:
-        table_columns = set()
-    words = {
-        "title": "obs_title, " if "obs_title" in table_columns else "",
-        "pixel": "s_pixel_scale / 3600, " if "s_pixel_scale" in table_columns else "",
-        **{
-            name: f"CASE WHEN {of} > 0 THEN CAST({of} AS VARCHAR) END"
-            for name, of in (("xel1", "s_xel1"), ("xel2", "s_xel2"), ("em", "em_xel"))
-        },
+        column_names = {column.name for column in table.columns}
+    expressions = {
+        "title": "obs_title, " if "obs_title" in column_names else "",
+        "pixel": "s_pixel_scale / 3600, " if "s_pixel_scale" in column_names else "",
     }
+    for name, column in (("xel1", "s_xel1"), ("xel2", "s_xel2"), ("em", "em_xel")):
+        expressions[name] = f"CASE WHEN {column} > 0 THEN CAST({column} AS VARCHAR) END"
     items = [
-        f'{text.format(**words)} AS "{name}"'
-        for name, _, text, _, _, min_verbosity in SIA_COLUMNS
+        f'{template.format(**expressions)} AS "{name}"'
+        for name, _, template, _, _, min_verbosity in SIA_COLUMNS
         if min_verbosity <= values["VERB"]
     ]
-    if metadata:
-        where = ["1 = 0"]
+    conditions = ["1 = 0"]
+    params: Sequence[Column] = ()
+    if (values["FORMAT"] or "").strip().lower() == "metadata":
+        params = describe_input_params(SIA_PARAMS)
     else:
-        where = [
+        conditions = [
             "dataproduct_type IN ('image', 'cube')",
             *_write_region_conditions(values),
             *_write_format_conditions(values["FORMAT"]),
         ]
     return ServiceQuery(
-        query=f"SELECT {', '.join(items)} FROM {OBSCORE_TABLE} WHERE {' AND '.join(where)}",
+        query=f"SELECT {', '.join(items)} FROM {OBSCORE_TABLE} WHERE {' AND '.join(conditions)}",
         only_table=table.qualified_name,
         adapt_columns=_adapt_columns,
         infos=(InfoElement(name="SERVICE_PROTOCOL", value="1.0", content="SIAP"),),
-        params=describe_input_params(SIA_PARAMS) if metadata else (),
+        params=params,
     )
 
 
 def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
-    """Route ``/sia/<schema.table>/cutouts`` and what is below."""
+    """Build the routes of ``/sia/<schema.table>/cutouts`` and of the addresses below."""
     cutout_limiter = anyio.CapacityLimiter(2)
 
-    def build_response(request: Request, params: services.RequestParams) -> Response:
-        principal, published_state, base = (
-            context.identify_principal(request),
-            context.site.get_published_state(),
-            services.get_base_url(request, context.site.settings),
-        )
-        catalogue = published_state.get_catalogue(principal, context.policies)
-        table = services.find_table(request.path_params["table"], catalogue)
-        if not CUTOUTS_FACE.applies(table):
-            raise NotFoundError(
-                f"{table.qualified_name} has no {CUTOUTS_FACE.missing_requirement}", remedy="ask it by TAP"
-            )
-        parsed_values = parse_values(params, SIA_PARAMS)
-        format_text = str(parsed_values["FORMAT"]).strip().lower()
-        if format_text == "metadata":
-            box = None
-        else:
-            box = _parse_region(parsed_values)[2]
-        cuts = format_text in {"", "all"} or "fits" in format_text  # which are FITS
-        service_query = _build_query(
-            table, {**parsed_values, "INTERSECT": "OVERLAPS", "FORMAT": "ALL" if cuts else "METADATA"}
-        )
-        if format_text == "metadata":
-            inputs = service_query.params
-        else:
-            inputs = ()
-        row_limit = min(
-            MAX_CUTOUT_ROWS if (row_limit := parse_value(params, MAXREC_PARAM)) is None else row_limit, MAX_CUTOUT_ROWS
-        )
-        with query.run_query(
-            str(service_query.query),
-            principal,
-            site=context.site,
-            maxrec=row_limit,
-            published_state=published_state,
-            policies=add_single_table_policy(context.policies, service_query.only_table),
-        ) as result:
-            rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
-            columns = (*_adapt_columns(result.columns), *(WCS_COLUMNS if parsed_values["VERB"] else ()))
-        cutout_rows = list(_list_cutouts(context, principal, table, rows, box, base))
-        body = pa.Table.from_pylist(cutout_rows, pa.schema([item.arrow_field for item in columns]))
-        one = params.read_one("RESPONSEFORMAT")
-        fmt, options = formats.select_format(one or MEDIA_TYPE)
-        head = TableMetadata(
-            columns=columns,
-            name=table.name,
-            params=inputs,
-            infos=(*service_query.infos, *services.warn_unused_parameters(params, CUTOUTS_FACE.params)),
-            enums={f"INPUT:{item.name}": dict.fromkeys(item.allowed, "") for item in SIA_PARAMS} if inputs else {},
-        )
-        end = ResultStatus(overflow=result.overflow, row_count=len(cutout_rows))
-        text = b"".join(fmt.write(head, iter(body.to_batches()), lambda: end, options))
-        public = published_state.find_access_key(principal, context.policies) == "public"
-        kind = options.get(formats.MEDIA_TYPE_OPTION) or fmt.media_types[0]
-        cache_headers = services.build_cache_headers(services.compute_etag(text), is_public=public)
-        return services.answer_with_etag(request, cache_headers, kind, text)
-
     async def answer_request(request: Request, params: services.RequestParams) -> Response:
-        return await anyio.to_thread.run_sync(build_response, request, params, limiter=cutout_limiter)
+        return await anyio.to_thread.run_sync(_answer_cutouts, context, request, params, limiter=cutout_limiter)
 
     query_route = create_query_route(CUTOUTS_FACE.path, answer_request, FACE.error_responder)
-    all_routes = CUTOUTS_FACE.build_all_routes(context)
-    return [
-        query_route,
-        *all_routes,
-    ]
+    return [query_route, *CUTOUTS_FACE.build_all_routes(context)]
+
+
+def _answer_cutouts(context: ServiceContext, request: Request, params: services.RequestParams) -> Response:
+    principal = context.identify_principal(request)
+    published_state = context.site.get_published_state()
+    base_url = services.get_base_url(request, context.site.settings)
+    catalogue = published_state.get_catalogue(principal, context.policies)
+    table = services.find_table(request.path_params["table"], catalogue)
+    if not CUTOUTS_FACE.applies(table):
+        message = f"{table.qualified_name} has no {CUTOUTS_FACE.missing_requirement}"
+        raise NotFoundError(message, remedy="ask it by TAP")
+    parsed_values = parse_values(params, SIA_PARAMS)
+    format_text = str(parsed_values["FORMAT"]).strip().lower()
+    is_metadata_request = format_text == "metadata"
+    box = None
+    if not is_metadata_request:
+        _, _, box = _parse_region(parsed_values)
+    accepts_cutouts = format_text in {"", "all"} or "fits" in format_text  # cut-outs are FITS
+    service_query = _build_query(
+        table, {**parsed_values, "INTERSECT": "OVERLAPS", "FORMAT": "ALL" if accepts_cutouts else "METADATA"}
+    )
+    row_limit = parse_value(params, MAXREC_PARAM)
+    if row_limit is None or row_limit > MAX_CUTOUT_ROWS:
+        row_limit = MAX_CUTOUT_ROWS
+    with query.run_query(
+        str(service_query.query),
+        principal,
+        site=context.site,
+        maxrec=row_limit,
+        published_state=published_state,
+        policies=add_single_table_policy(context.policies, service_query.only_table),
+    ) as result:
+        rows: list[dict[str, Any]] = []
+        for batch in result.iterate_batches():
+            rows.extend(batch.to_pylist())
+        columns = _adapt_columns(result.columns)
+    if parsed_values["VERB"]:
+        columns = (*columns, *WCS_COLUMNS)
+    cutout_rows = list(_list_cutouts(context, principal, table, rows, box=box, base_url=base_url))
+    cutout_table = pa.Table.from_pylist(cutout_rows, pa.schema([column.arrow_field for column in columns]))
+    input_params: Sequence[Column] = ()
+    enums: dict[str, dict[str, str]] = {}
+    if is_metadata_request:
+        input_params = service_query.params
+        enums = {f"INPUT:{param.name}": dict.fromkeys(param.allowed, "") for param in SIA_PARAMS}
+    metadata = TableMetadata(
+        columns=columns,
+        name=table.name,
+        params=input_params,
+        infos=(*service_query.infos, *services.warn_unused_parameters(params, CUTOUTS_FACE.params)),
+        enums=enums,
+    )
+    status = ResultStatus(overflow=result.overflow, row_count=len(cutout_rows))
+    output_format, options = formats.select_format(params.read_one("RESPONSEFORMAT") or MEDIA_TYPE)
+    body = b"".join(output_format.write(metadata, iter(cutout_table.to_batches()), lambda: status, options))
+    is_public = published_state.find_access_key(principal, context.policies) == "public"
+    media_type = options.get(formats.MEDIA_TYPE_OPTION) or output_format.media_types[0]
+    cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=is_public)
+    return services.answer_with_etag(request, cache_headers, media_type, body)
 
 
 def _list_cutouts(
@@ -339,39 +333,42 @@ def _list_cutouts(
     principal: Principal,
     table: Table,
     rows: Sequence[dict[str, Any]],
+    *,
     box: str | None,
     base_url: str,
 ) -> Iterator[dict[str, Any]]:
-    """Make of rows of images those that would be cut of them.
+    """List the cut-outs of images.
 
-    What the reader may not take, or has nothing there, is left out.
+    Images that the reader may not access, or that have nothing in the box, are left out.
     """
-    by = {row["obs_publisher_did"]: row for row in rows if row["obs_publisher_did"]}
-    files: dict[str, list[tuple[str, str]]] = {}
-    for link in cutouts.list_row_links(context, principal, table, list(by)) if by else ():
+    row_by_did = {row["obs_publisher_did"]: row for row in rows if row["obs_publisher_did"]}
+    if not row_by_did:
+        return
+    files_by_collection: dict[str, list[tuple[str, str]]] = {}
+    for link in cutouts.list_row_links(context, principal, table, list(row_by_did)):
         if link["file"] is not None and link["link_authorized"] is not False:
-            files.setdefault(link["file"][0], []).append((link["ID"], link["file"][1]))
-    if box is None:
-        shape = None
-    else:
+            collection, path = link["file"]
+            files_by_collection.setdefault(collection, []).append((link["ID"], path))
+    shape = None
+    soda_url = f"{base_url}/soda/sync?TABLE={quote(table.qualified_name)}"
+    position_query = ""
+    if box is not None:
         shape = shape_text.parse_shape("pos", box)
-    for collection, row_files in files.items():
-        paths = [path for _, path in row_files]
-        looked = partial(
+        position_query = f"&POS={quote(box)}"
+    for collection, files in files_by_collection.items():
+        paths = [path for _, path in files]
+        describe_cutout = partial(
             _describe_cutout,
             context,
             principal,
             collection_files.find_files(context, principal, collection, paths),
             Selection(shape=shape),
         )
-        for (ident, _), cutout_facts in zip(row_files, remote_files.call_concurrently(looked, paths), strict=True):
+        cutout_descriptions = remote_files.call_concurrently(describe_cutout, paths)
+        for (did, _), cutout_facts in zip(files, cutout_descriptions, strict=True):
             if cutout_facts is not None:
-                if box is None:
-                    pos = ""
-                else:
-                    pos = f"&POS={quote(box)}"
-                url = f"{base_url}/soda/sync?TABLE={quote(table.qualified_name)}&ID={quote(ident, safe='')}{pos}"
-                yield {**by[ident], **cutout_facts, "format": "image/fits", "url": url}
+                url = f"{soda_url}&ID={quote(did, safe='')}{position_query}"
+                yield {**row_by_did[did], **cutout_facts, "format": "image/fits", "url": url}
 
 
 def _describe_cutout(
@@ -384,14 +381,14 @@ def _describe_cutout(
     try:
         file = collection_files.open_original(context, principal, found_files, path)
         return cutouts.describe_image_cutout(file.path, file.name, selection)
-    except HvenError as error:  # closed, gone, or nothing that is cut by places on the sky
+    except HvenError as error:  # not accessible, not there any more, or no image of the sky
         if remote_files.is_temporary_failure(error):
             raise
         return None
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show how images of a place are asked for."""
+    """List examples of how images of a position are requested."""
     url = FACE.build_url(published.table, base_url)
     python = (
         f'import pyvo\n\nimages = pyvo.dal.SIAService("{url}")\nprint(images.search(pos=(83.63, 22.01), '
@@ -416,7 +413,10 @@ FACE = Face(
     example="POS=83.63,22.01&SIZE=1&RESPONSEFORMAT=csv",
     test_query=(
         "POS={lon},{lat}&SIZE={size}",
-        "<testQuery><pos><long>{lon}</long><lat>{lat}</lat></pos><size><long>{size}</long><lat>{size}</lat></size></testQuery>",
+        (
+            "<testQuery><pos><long>{lon}</long><lat>{lat}</lat></pos>"
+            "<size><long>{size}</long><lat>{size}</lat></size></testQuery>"
+        ),
     ),
     list_usage_examples=_list_usage_examples,
     build_routes=build_routes,

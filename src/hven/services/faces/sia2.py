@@ -1,7 +1,4 @@
-"""SIA 2.0: images and cubes of ivoa.obscore, by position, wavelength, time and whatever else ObsCore says of them.
-
-Builds ADQL.
-"""
+"""SIA 2.0: images and cubes of ivoa.obscore, by position, wavelength, time and other columns of ObsCore, as ADQL."""
 
 from __future__ import annotations
 
@@ -28,8 +25,7 @@ if TYPE_CHECKING:
 
 INTERVAL_TYPE = Type("double", "2", "interval")
 IMAGE_PRODUCT_TYPES = ("image", "cube")
-# parameter -> the columns where an interval begins and ends; a value that is not known matches nothing (SIA 2.0 section
-# 2.1)
+# parameter -> columns with begin and end of an interval; an unknown value matches nothing (SIA 2.0, section 2.1)
 INTERVAL_COLUMNS = {
     "BAND": ("em_min", "em_max"),
     "TIME": ("t_min", "t_max"),
@@ -140,20 +136,24 @@ SIA2_PARAMS = (
 
 
 def _write_conditions(param_values: Mapping[str, Any]) -> Iterator[str]:
-    """Write the condition of each parameter: values of one are alternatives."""
+    """Write the condition of each parameter; several values of one are alternatives."""
 
     def write_alternatives(name: str, write_condition: Callable[[Any], str]) -> Iterator[str]:
-        if param_values[name]:
-            yield f"({' OR '.join(dict.fromkeys(map(write_condition, param_values[name])))})"
+        conditions = dict.fromkeys(map(write_condition, param_values[name] or ()))
+        if conditions:
+            yield f"({' OR '.join(conditions)})"
 
     yield from write_alternatives("POS", write_region_condition)
     for name, columns in INTERVAL_COLUMNS.items():
         yield from write_alternatives(name, partial(write_interval_condition, *columns))
     yield from write_alternatives("POL", lambda state: f"pol_states LIKE '%/{state}/%'")
     for name, column in EQUALITY_COLUMNS.items():
-        values = param_values[name] or (IMAGE_PRODUCT_TYPES if name == "DPTYPE" else ())
+        values = param_values[name]
+        if not values and name == "DPTYPE":
+            values = IMAGE_PRODUCT_TYPES
         if values:
-            yield f"{column} IN ({', '.join(map(write_literal, dict.fromkeys(values)))})"
+            literals = map(write_literal, dict.fromkeys(values))
+            yield f"{column} IN ({', '.join(literals)})"
 
 
 def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
@@ -164,7 +164,7 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show how images of a place are asked for."""
+    """List examples of how images of a position are requested."""
     url = FACE.build_url(published.table, base_url)
     python = (
         f"import pyvo\nfrom astropy.coordinates import SkyCoord\n\nimages = "

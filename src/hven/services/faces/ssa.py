@@ -1,9 +1,10 @@
-"""SSA 1.1: spectra of ivoa.obscore, by position, wavelength and time, with the utypes that clients of spectra look for."""
+"""SSA 1.1: spectra of ivoa.obscore, by position, wavelength and time, with the utypes of the standard."""
 
 from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,11 +30,10 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.site import PublishedTable
 
-DEFAULT_DIAMETER_DEGREES = 0.1  # degrees, of the circle around a position where no diameter is said
+DEFAULT_DIAMETER_DEGREES = 0.1  # diameter of the circle around POS where SIZE is missing
 MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 _TIME_PATTERN = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d(?:\.\d+)?))?)?)?)?)?Z?")
-# name of a band -> wavelengths in metres (SSA 1.1 section 4.1.3 leaves it to the service: those of VODataService's
-# wavebands)
+# band -> wavelengths in metres; SSA 1.1, section 4.1.3, lets the service define them: these are VODataService's
 BAND_WAVELENGTHS_METRES = {
     "radio": (0.01, math.inf),
     "millimeter": (1e-4, 0.01),
@@ -44,7 +44,7 @@ BAND_WAVELENGTHS_METRES = {
     "x-ray": (1.2e-11, 1e-8),
     "gamma-ray": (0.0, 1.2e-11),
 }
-# FORMAT -> what media types contain; others are media types themselves
+# FORMAT -> parts of media types; other values are media types themselves
 FORMAT_MEDIA_TYPES: dict[str, tuple[str, ...]] = {
     "all": (),
     "native": (),
@@ -123,109 +123,123 @@ def _split_list(text: str | None) -> list[str]:
 
 
 def _parse_wavelength_range(text: str, name: str) -> tuple[float, float]:
-    """Read a wavelength, two with a slash between, or a band's name."""
-    word = text.partition(";")[0].strip()  # ;source or ;observer: ObsCore knows one
-    if word.lower() in BAND_WAVELENGTHS_METRES:
-        return BAND_WAVELENGTHS_METRES[word.lower()]
-    low, slash, high = word.partition("/")
+    """Parse a wavelength, two separated by a slash, or the name of a band."""
+    range_text = text.partition(";")[0].strip()  # without ;source or ;observer: ObsCore has one kind
+    if range_text.lower() in BAND_WAVELENGTHS_METRES:
+        return BAND_WAVELENGTHS_METRES[range_text.lower()]
+    low_text, slash, high_text = range_text.partition("/")
+    if not slash:
+        high_text = low_text
     try:
-        numbers = (float(low) if low else -math.inf, (float(high) if high else math.inf) if slash else float(low))
+        low = float(low_text) if low_text else -math.inf
+        high = float(high_text) if high_text or not slash else math.inf
     except ValueError:
         remedy = f"write metres, such as 4e-7/7e-7, or one of {', '.join(BAND_WAVELENGTHS_METRES)}"
         raise ParamError(f"{name}={text!r:.60} is no range of wavelengths", name=name, remedy=remedy) from None
-    if not numbers[0] <= numbers[1]:
+    if not low <= high:
         raise ParamError(f"{name}={text!r:.60} is empty: its end is before its beginning", name=name)
-    return numbers
+    return low, high
 
 
 def _parse_time_range(text: str) -> tuple[float, float]:
-    """Read a time, of which a year or a day alone is all of it, or two with a slash between, as modified Julian dates."""
-    low, slash, high = text.partition("/")
-    if low.strip():
-        begin = _parse_time(low.strip(), text)[0]
-    else:
-        begin = -math.inf
-    if (high if slash else low).strip():
-        time = _parse_time((high if slash else low).strip(), text)
-        end = time[1]
-    else:
-        end = math.inf
+    """Parse a time, or two separated by a slash, as modified Julian dates; a year or day alone is all of it."""
+    low_text, slash, high_text = (part.strip() for part in text.partition("/"))
+    if not slash:
+        high_text = low_text
+    begin = -math.inf
+    end = math.inf
+    if low_text:
+        begin, _ = _parse_time(low_text, text)
+    if high_text:
+        _, end = _parse_time(high_text, text)
     if not begin <= end:
         raise ParamError(f"TIME={text!r:.60} is empty: its end is before its beginning", name="TIME")
     return begin, end
 
 
 def _parse_time(time_text: str, range_text: str) -> tuple[float, float]:
-    """Return when a time begins and ends: a year lasts a year, a second no time."""
+    """Return begin and end of a time: a year lasts a year, a second no time."""
     time_match = _TIME_PATTERN.fullmatch(time_text)
     remedy = "write UTC as 2003, 2003-05-21 or 2003-05-21T10:30:00, ranges with a slash"
-    fault = ParamError(f"TIME={range_text!r:.60} is no time", name="TIME", remedy=remedy)
+    time_error = ParamError(f"TIME={range_text!r:.60} is no time", name="TIME", remedy=remedy)
     if time_match is None:
-        raise fault
+        raise time_error
     year, month, day, hour, minute = (int(part) if part else None for part in time_match.groups()[:5])
     seconds = float(time_match[6] or 0.0)
     try:
         start = datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, int(seconds), tzinfo=UTC)
-        after = datetime((year or 0) + (month in {None, 12}), (month or 12) % 12 + 1, 1, tzinfo=UTC)
+        next_month = datetime((year or 0) + (month in {None, 12}), (month or 12) % 12 + 1, 1, tzinfo=UTC)
     except ValueError:
-        raise fault from None
+        raise time_error from None
     begin = (start - MJD_EPOCH).total_seconds() / 86400 + seconds % 1 / 86400
     if day is None:
-        return begin, (after - MJD_EPOCH).total_seconds() / 86400
-    return begin, begin + (0 if time_match[6] else 1 if hour is None else 1 / 24 if minute is None else 1 / 1440)
+        return begin, (next_month - MJD_EPOCH).total_seconds() / 86400
+    if hour is None:
+        duration = 1.0
+    elif minute is None:
+        duration = 1 / 24
+    elif not time_match[6]:
+        duration = 1 / 1440
+    else:
+        duration = 0.0
+    return begin, begin + duration
 
 
 def _write_conditions(values: Mapping[str, Any]) -> Iterator[str]:
     yield "dataproduct_type IN ('spectrum', 'sed')"
     if values["POS"]:
-        position, _, frame = values["POS"].partition(";")
-        words = position.replace(",", " ").split()
-        if len(words) != 2 or frame.strip().upper() not in {"", "ICRS"}:
-            remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
-            raise ParamError(f"POS={values['POS']!r:.60} is no position", name="POS", remedy=remedy)
-        if values["SIZE"] is None:
-            size = DEFAULT_DIAMETER_DEGREES
-        else:
-            size = values["SIZE"]
-        try:
-            lon = repr(wrap_angle(float(words[0]), 0, 360))
-        except ValueError:
-            lon = words[0]  # the reader of regions says what is wrong with it
-        yield write_region_condition(f"CIRCLE {lon} {words[1]} {min(size / 2, 180.0)!r}")
-    for name, columns, read in (
+        yield _write_position_condition(values["POS"], values["SIZE"])
+    for name, columns, parse_range in (
         ("BAND", ("em_min", "em_max"), partial(_parse_wavelength_range, name="BAND")),
         ("TIME", ("t_min", "t_max"), _parse_time_range),
     ):
-        words = _split_list(values[name])
-        if words:
-            yield f"({' OR '.join(write_interval_condition(*columns, read(word)) for word in words)})"
+        range_texts = _split_list(values[name])
+        if range_texts:
+            conditions = [write_interval_condition(*columns, parse_range(text)) for text in range_texts]
+            yield f"({' OR '.join(conditions)})"
     for name, column in {
         "TARGETNAME": "target_name",
         "COLLECTION": "obs_collection",
         "PUBDID": "obs_publisher_did",
     }.items():
-        words = _split_list(values[name])
-        if words:
-            yield f"{column} IN ({', '.join(map(write_literal, words))})"
+        names = _split_list(values[name])
+        if names:
+            yield f"{column} IN ({', '.join(map(write_literal, names))})"
     if values["SPECRP"] is not None:
         yield f"em_res_power >= {values['SPECRP']!r}"
     if values["SPATRES"] is not None:
         yield f"s_resolution <= {values['SPATRES'] * 3600!r}"
-    kinds = [part for word in _split_list(values["FORMAT"].lower()) for part in FORMAT_MEDIA_TYPES.get(word, (word,))]
-    if kinds and "all" not in _split_list(values["FORMAT"].lower()):
-        alike = (f"LOWER(hven_format) LIKE {write_literal('%' + kind + '%')}" for kind in kinds)
-        yield f"({' OR '.join(alike)})"
+    formats = _split_list(values["FORMAT"].lower())
+    media_types: list[str] = []
+    for format_name in formats:
+        media_types += FORMAT_MEDIA_TYPES.get(format_name, (format_name,))
+    if media_types and "all" not in formats:
+        conditions = [f"LOWER(hven_format) LIKE {write_literal(f'%{part}%')}" for part in media_types]
+        yield f"({' OR '.join(conditions)})"
+
+
+def _write_position_condition(pos: str, size: float | None) -> str:
+    """Write the condition that spectra touch the circle of POS and SIZE."""
+    position, _, frame = pos.partition(";")
+    coordinates = position.replace(",", " ").split()
+    if len(coordinates) != 2 or frame.strip().upper() not in {"", "ICRS"}:
+        remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
+        raise ParamError(f"POS={pos!r:.60} is no position", name="POS", remedy=remedy)
+    lon, lat = coordinates
+    with suppress(ValueError):  # the parser of regions reports it
+        lon = repr(wrap_angle(float(lon), 0, 360))
+    diameter = DEFAULT_DIAMETER_DEGREES if size is None else size
+    return write_region_condition(f"CIRCLE {lon} {lat} {min(diameter / 2, 180.0)!r}")
 
 
 def _adapt_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
     adapted_columns = []
     for column, (utype, _, ucd, unit) in zip(columns, SSA_COLUMNS, strict=True):
-        if column.type.xtype == "point":
-            kind = Type("double", "2")
-        else:
-            kind = column.type
+        column_type = column.type
+        if column_type.xtype == "point":
+            column_type = Type("double", "2")
         adapted_columns.append(
-            column.copy_with(utype=f"ssa:{utype}", ucd=ucd or None, unit=unit, type=kind, frame=None)
+            column.copy_with(utype=f"ssa:{utype}", ucd=ucd or None, unit=unit, type=column_type, frame=None)
         )
     return tuple(adapted_columns)
 
@@ -233,30 +247,36 @@ def _adapt_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
 def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     if (values["REQUEST"] or "queryData").lower() != "querydata":
         raise ParamError(f"REQUEST={values['REQUEST']!r:.40} is not known", name="REQUEST", remedy="write queryData")
-    names = {column.name for column in table.columns}
-    words = {"title": "obs_title, " if "obs_title" in names else ""}
-    items = [
-        f'{text.format(**words) if "{" in text else text} AS "{utype.replace(".", "_")}"'
-        for utype, text, *_ in SSA_COLUMNS
-    ]
-    metadata = values["FORMAT"].strip().lower() == "metadata"
-    where = ["1 = 0"] if metadata else _write_conditions(values)
-    if values["TOP"] is None:
-        top = ""
+    column_names = {column.name for column in table.columns}
+    title_expression = "obs_title, " if "obs_title" in column_names else ""
+    items = []
+    for utype, expression, *_ in SSA_COLUMNS:
+        item_expression = expression
+        if "{" in expression:
+            item_expression = expression.format(title=title_expression)
+        items.append(f'{item_expression} AS "{utype.replace(".", "_")}"')
+    is_metadata_request = values["FORMAT"].strip().lower() == "metadata"
+    conditions = ["1 = 0"]
+    params: Sequence[Column] = ()
+    if is_metadata_request:
+        params = describe_input_params(SSA_PARAMS)
     else:
+        conditions = [*_write_conditions(values)]
+    top = ""
+    if values["TOP"] is not None:
         top = f"TOP {values['TOP']} "
     return ServiceQuery(
-        query=f"SELECT {top}{', '.join(items)} FROM {OBSCORE_TABLE} WHERE {' AND '.join(where)}",
+        query=f"SELECT {top}{', '.join(items)} FROM {OBSCORE_TABLE} WHERE {' AND '.join(conditions)}",
         only_table=table.qualified_name,
         columns_only=values["TOP"] == 0,
         adapt_columns=_adapt_columns,
         infos=(InfoElement(name="SERVICE_PROTOCOL", value="1.1", content="SSAP"),),
-        params=describe_input_params(SSA_PARAMS) if metadata else (),
+        params=params,
     )
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show how spectra of a place are asked for."""
+    """List examples of how spectra of a position are requested."""
     url = FACE.build_url(published.table, base_url)
     python = (
         f"import pyvo\nfrom astropy.coordinates import SkyCoord\n\nspectra = "
@@ -283,7 +303,8 @@ FACE = Face(
         "ssap:SimpleSpectralAccess",
         "http://www.ivoa.net/xml/SSA/v1.1",
         (
-            "<complianceLevel>query</complianceLevel><dataSource>pointed</dataSource><creationType>archival</creationType><supportedFrame>ICRS</supportedFrame>"
+            "<complianceLevel>query</complianceLevel><dataSource>pointed</dataSource>"
+            "<creationType>archival</creationType><supportedFrame>ICRS</supportedFrame>"
             "<maxSearchRadius>180</maxSearchRadius><maxRecords>{most}</maxRecords>"
         ),
     ),
