@@ -174,7 +174,10 @@ class PieceStreamResponse(Response):
 
 
 async def stream_pieces(pieces: Generator[FilePiece], *, is_remote: bool = False) -> AsyncGenerator[bytes | bytearray]:
-    """Take pieces as they come: on the event loop, and behind a None by a thread (of those that wait for `is_remote` servers), which joins small ones."""
+    """Stream pieces: on the event loop; after a None in a thread, where small pieces are joined.
+
+    With `is_remote`, it is one of the threads that wait for other servers.
+    """
     waiting = None
     size = 0
     is_exhausted = False

@@ -1,4 +1,7 @@
-"""What tables cover on the sky, or a body, in time and in wavelength, for the records of registries (VODataService 1.2 section 3.2): from what was counted when they were published."""
+"""Coverage of tables on the sky or a body, in time and in wavelength, for registry records.
+
+It follows VODataService 1.2, section 3.2, and comes from the statistics of published tables.
+"""
 
 from __future__ import annotations
 
@@ -197,8 +200,13 @@ def list_earth_boxes(items: Sequence[PublishedTable]) -> list[dict[str, dict[str
         if east > 180:  # type: ignore[operator]  # DataCite counts from -180 to 180
             west, east = (-180.0, 180.0) if west < 180 else (west - 360, east - 360)  # type: ignore[operator]
         if -180 <= west <= east <= 180 and -90 <= south <= north <= 90:  # type: ignore[operator]
-            names = ("westBoundLongitude", "eastBoundLongitude", "southBoundLatitude", "northBoundLatitude")
-            boxes.append({"geoLocationBox": dict(zip(names, map(float, (west, east, south, north)), strict=True))})  # type: ignore[arg-type]
+            bounds = {
+                "westBoundLongitude": float(west),  # type: ignore[arg-type]
+                "eastBoundLongitude": float(east),  # type: ignore[arg-type]
+                "southBoundLatitude": float(south),  # type: ignore[arg-type]
+                "northBoundLatitude": float(north),  # type: ignore[arg-type]
+            }
+            boxes.append({"geoLocationBox": bounds})
     return boxes
 
 

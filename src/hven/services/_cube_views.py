@@ -1,6 +1,6 @@
-"""A cube: an array as a person looks at it.
+"""Views of arrays: an image of two axes, a depth axis, and the other axes at a fixed pixel.
 
-An image of two of its axes, one that is gone through, the others held at a pixel. Slices, spectra, means.
+A view reads slices, spectra and means.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hven.formats.media import ArrayPart
 from hven.model.errors import HvenError, ParamError, SourceError, TimeLimitError, TooLargeError, format_message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     Box = tuple[int, int, int, int]
 
 CHUNK_BYTES = 8 << 20  # bytes that are read at a time
-MAX_READ_BYTES = 1 << 30  # bytes of the file that an answer reads
-READ_TIMEOUT_SECONDS = 20.0  # that it reads for
-GRID_POINTS = 17  # places along each side of an image
-MAX_AXIS_VALUES = 200_000  # pixels of an axis whose values are told
-MAX_RELATED_PARTS = 6  # parts whose spectra are given together
+MAX_READ_BYTES = 1 << 30  # bytes of the file that are read for one response
+READ_TIMEOUT_SECONDS = 20.0  # time limit of reading for one response
+GRID_POINTS = 17  # grid points along each side of an image
+MAX_AXIS_VALUES = 200_000  # pixels of an axis whose values are listed
+MAX_RELATED_PARTS = 6  # parts whose spectra are returned together
 DEPTH_AXIS_KINDS = ("spectral", "time", "polarization")
 
 
 @dataclass(frozen=True)
 class CubeView:
-    """An array, and how it is looked at.
+    """An array, and how it is viewed.
 
     Attributes
     ----------
     array
-        With two axes or more.
+        An array with at least two axes.
     depth_axis
-        Index of the axis that is gone through, in the order of C; None: it is an image.
+        Index of the axis of the slices, in C order; None: it is an image.
     held_pixels
-        Index of an axis -> its pixel, from 0.
+        Index of an axis -> its fixed pixel, from 0.
     """
 
     array: ArrayPart
@@ -56,17 +56,16 @@ class CubeView:
     def image_axes(self) -> tuple[int, int]:
         """Indices of the axes of the image: y and x, of which x changes faster."""
         axes = self.array.axes
-        named = [
-            axis_index
-            for axis_index, axis in enumerate(axes)
-            if axis.kind in {"longitude", "latitude"} and axis_index != self.depth_axis
-        ]
-        if len(named) != 2:
-            free = [axis_index for axis_index in range(len(axes)) if axis_index != self.depth_axis]
-            plain = [axis_index for axis_index in free if axes[axis_index].kind not in DEPTH_AXIS_KINDS]
-            wide = [axis_index for axis_index in plain if axes[axis_index].size > 1]
-            named = next((candidates for candidates in (wide, plain, free) if len(candidates) >= 2), free)[-2:]
-        return named[0], named[1]
+        free_axes = [index for index in range(len(axes)) if index != self.depth_axis]
+        sky_axes = [index for index in free_axes if axes[index].kind in {"longitude", "latitude"}]
+        if len(sky_axes) == 2:
+            return sky_axes[0], sky_axes[1]
+        plain_axes = [index for index in free_axes if axes[index].kind not in DEPTH_AXIS_KINDS]
+        wide_axes = [index for index in plain_axes if axes[index].size > 1]
+        for candidates in (wide_axes, plain_axes, free_axes):
+            if len(candidates) >= 2:
+                return candidates[-2], candidates[-1]
+        raise IndexError("an image needs two axes")
 
     @property
     def depth(self) -> int:
@@ -86,128 +85,131 @@ class CubeView:
         return self.array.shape[self.image_axes[1]]
 
     def read_box(self, slice_range: tuple[int, int], box: Box) -> npt.NDArray[Any]:
-        """Read some slices of a box (x from, x to, y from, y to; from 0, the ends not in it): shape (slices, y, x)."""
-        slice_selection = [
-            slice(self.held_pixels.get(axis_index, 0), self.held_pixels.get(axis_index, 0) + 1)
-            for axis_index in range(len(self.array.axes))
-        ]
-        y, x = self.image_axes
-        slice_selection[x], slice_selection[y] = slice(box[0], box[1]), slice(box[2], box[3])
+        """Read some slices of a box (x from, x to, y from, y to; from 0, ends excluded): shape (slices, y, x)."""
+        y_axis, x_axis = self.image_axes
+        x_start, x_stop, y_start, y_stop = box
+        selection = []
+        for index in range(len(self.array.axes)):
+            pixel = self.held_pixels.get(index, 0)
+            selection.append(slice(pixel, pixel + 1))
+        selection[x_axis] = slice(x_start, x_stop)
+        selection[y_axis] = slice(y_start, y_stop)
+        last_axes = [y_axis, x_axis]
         if self.depth_axis is not None:
-            slice_selection[self.depth_axis] = slice(*slice_range)
-        values = self.array.read(tuple(slice_selection))
-        first = () if self.depth_axis is None else (self.depth_axis,)
-        remaining_axes = [axis_index for axis_index in range(values.ndim) if axis_index not in {*first, y, x}]
-        return values.transpose(*remaining_axes, *first, y, x).reshape(
-            slice_range[1] - slice_range[0], box[3] - box[2], box[1] - box[0]
-        )
+            selection[self.depth_axis] = slice(*slice_range)
+            last_axes.insert(0, self.depth_axis)
+        values = self.array.read(tuple(selection))
+        other_axes = [index for index in range(values.ndim) if index not in last_axes]
+        slice_count = slice_range[1] - slice_range[0]
+        return values.transpose(*other_axes, *last_axes).reshape(slice_count, y_stop - y_start, x_stop - x_start)
 
     def read_tile(self, slice_index: int, box: Box, max_side: int) -> npt.NDArray[Any]:
-        """Read a slice, each n-th of its pixels where it has more than `max_side` along a side."""
-        width = box[1] - box[0]
-        height = box[3] - box[2]
+        """Read a slice, with a step between pixels where it has more than `max_side` along a side."""
+        x_start, x_stop, y_start, y_stop = box
+        width = x_stop - x_start
+        height = y_stop - y_start
         self.check_read_size(width * height)
         step = max(1, -(-max(width, height) // max_side))
-        row = width * self.array.dtype.itemsize
-        clock = ReadTimeLimit()
-        if row * step <= CHUNK_BYTES:
-            rows_per_read = max(1, CHUNK_BYTES // row // step) * step
-        else:
-            rows_per_read = 1
+        row_bytes = width * self.array.dtype.itemsize
+        time_limit = ReadTimeLimit()
+        rows_per_read = 1
+        if row_bytes * step <= CHUNK_BYTES:
+            rows_per_read = max(1, CHUNK_BYTES // row_bytes // step) * step
         rows = []
-        for start in range(box[2], box[3], max(rows_per_read, step)):
-            clock.check_time()
-            part = self.read_box(
-                (slice_index, slice_index + 1), (box[0], box[1], start, min(start + rows_per_read, box[3]))
-            )
+        for start in range(y_start, y_stop, max(rows_per_read, step)):
+            time_limit.check_time()
+            part_box = (x_start, x_stop, start, min(start + rows_per_read, y_stop))
+            part = self.read_box((slice_index, slice_index + 1), part_box)
             rows.append(part[0, ::step, ::step].copy())
         return np.concatenate(rows)
 
     def read_spectrum(self, x: int, y: int) -> npt.NDArray[Any]:
-        """Read all values of a pixel, as the file means them: shape (depth,)."""
+        """Read all values of a pixel, in the unit of the file: shape (depth,)."""
         box = self.read_box((0, self.depth), (x, x + 1, y, y + 1))
         return box[:, 0, 0]
 
     def compute_region_statistics(
         self, box: Box, is_inside: npt.NDArray[np.bool_]
     ) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
-        """Average those pixels of a box that are `is_inside` (shape of the box).
+        """Compute the statistics of the pixels of a box that are `is_inside` (shape of the box).
 
-        Means, standard deviations, numbers of values, of each slice.
+        Returns
+        -------
+        means, deviations, counts
+            Means, standard deviations and numbers of values of each slice.
         """
-        plane = is_inside.size
-        clock = ReadTimeLimit()
-        self.check_read_size(plane * self.depth)
-        slices_per_read = max(1, CHUNK_BYTES // (plane * self.array.dtype.itemsize))
+        pixel_count = is_inside.size
+        time_limit = ReadTimeLimit()
+        self.check_read_size(pixel_count * self.depth)
+        slices_per_read = max(1, CHUNK_BYTES // (pixel_count * self.array.dtype.itemsize))
         means = np.full(self.depth, np.nan)
-        spreads = np.full(self.depth, np.nan)
+        deviations = np.full(self.depth, np.nan)
         counts = np.zeros(self.depth, np.int64)
         for start in range(0, self.depth, slices_per_read):
-            clock.check_time()
+            time_limit.check_time()
             end = min(start + slices_per_read, self.depth)
             values = self.read_box((start, end), box)[:, is_inside].astype(np.float64)
-            lost = ~np.isfinite(values)
-            number = counts[start:end] = len(values[0]) - lost.sum(1)
-            has_gaps = bool(lost.any())
+            is_missing = ~np.isfinite(values)
+            has_gaps = bool(is_missing.any())
+            slice_counts = len(values[0]) - is_missing.sum(1)
+            counts[start:end] = slice_counts
+            divisors = np.where(slice_counts, slice_counts, np.nan)
             with np.errstate(all="ignore"):
                 if has_gaps:
-                    values[lost] = 0.0
-                middle = means[start:end] = values.sum(1) / np.where(number, number, np.nan)
-                values -= middle[:, None]
+                    values[is_missing] = 0.0
+                slice_means = values.sum(1) / divisors
+                means[start:end] = slice_means
+                values -= slice_means[:, None]
                 if has_gaps:
-                    values[lost] = 0.0
-                spreads[start:end] = np.sqrt(np.einsum("ij,ij->i", values, values) / np.where(number, number, np.nan))
-        return means, spreads, counts
+                    values[is_missing] = 0.0
+                deviations[start:end] = np.sqrt(np.einsum("ij,ij->i", values, values) / divisors)
+        return means, deviations, counts
 
     def check_read_size(self, pixel_count: int) -> None:
-        """Refuse what reads too much."""
-        size = pixel_count * self.array.dtype.itemsize
-        if size > MAX_READ_BYTES:
-            raise TooLargeError(
-                format_message(
-                    "this would read {size} MB of the file, and {most} MB at most are read at once",
-                    size // 10**6,
-                    MAX_READ_BYTES // 10**6,
-                ),
-                remedy=format_message("ask for a smaller region"),
+        """Refuse to read more than `MAX_READ_BYTES`."""
+        byte_count = pixel_count * self.array.dtype.itemsize
+        if byte_count > MAX_READ_BYTES:
+            message = format_message(
+                "this would read {size} MB of the file, and {most} MB at most are read at once",
+                byte_count // 10**6,
+                MAX_READ_BYTES // 10**6,
             )
+            raise TooLargeError(message, remedy=format_message("ask for a smaller region"))
+
+    def _create_sky_mapping(self) -> Any:
+        """Return the mapping of pixels to positions; None: the array has none."""
+        if self.array.create_sky_mapping is None:
+            return None
+        return self.array.create_sky_mapping()
 
     def find_pixel_position(self, x: int, y: int) -> list[float] | None:
-        """Return longitude and latitude of a pixel's centre, degrees."""
-        if self.array.create_sky_mapping is not None:
-            places = self.array.create_sky_mapping()
-        else:
-            places = None
-        if places is None:
-            position = None
-        else:
-            position = places(np.array([[x + 1.0, y + 1.0]]))[0]
-        return position.tolist() if position is not None and np.isfinite(position).all() else None
+        """Return longitude and latitude of a pixel's centre, in degrees; None: it has no position."""
+        sky_mapping = self._create_sky_mapping()
+        if sky_mapping is None:
+            return None
+        position = sky_mapping(np.array([[x + 1.0, y + 1.0]]))[0]
+        if not np.isfinite(position).all():
+            return None
+        coordinates: list[float] = position.tolist()
+        return coordinates
 
     def describe_view(self) -> dict[str, Any]:
-        """Tell how it is looked at, and where its pixels are."""
-        count, (y, x) = len(self.array.axes), self.image_axes
-        if self.array.create_sky_mapping is not None:
-            places = self.array.create_sky_mapping()
-        else:
-            places = None
+        """Describe the view, and the positions of its pixels."""
+        axis_count = len(self.array.axes)
+        y_axis, x_axis = self.image_axes
+        sky_mapping = self._create_sky_mapping()
         grid = None
-        if places is not None:
+        if sky_mapping is not None:
             xs = np.linspace(1.0, self.width, GRID_POINTS)
             ys = np.linspace(1.0, self.height, GRID_POINTS)
-            lon, lat = places(np.stack([grid_axis.ravel() for grid_axis in np.meshgrid(xs, ys)], 1)).T
-            frame = {
-                "kind": places.image_axes.kind,
-                "frame": "ICRS" if places.image_axes.kind == "sky" else places.image_axes.frame,
-            }
-            grid = {"x": xs, "y": ys, "lon": lon, "lat": lat, **frame}
-        if self.depth_axis is None:
-            through = None
-        else:
-            through = count - self.depth_axis
+            pixels = np.stack([coordinates.ravel() for coordinates in np.meshgrid(xs, ys)], 1)
+            lon, lat = sky_mapping(pixels).T
+            kind = sky_mapping.image_axes.kind
+            frame = "ICRS" if kind == "sky" else sky_mapping.image_axes.frame
+            grid = {"x": xs, "y": ys, "lon": lon, "lat": lat, "kind": kind, "frame": frame}
         return {
-            "image": [count - x, count - y],
-            "through": through,
+            "image": [axis_count - x_axis, axis_count - y_axis],
+            "through": None if self.depth_axis is None else axis_count - self.depth_axis,
             "width": self.width,
             "height": self.height,
             "depth": self.depth,
@@ -216,11 +218,11 @@ class CubeView:
 
 
 class NoCubeError(SourceError):
-    """A file has nothing that is gone through."""
+    """A file has no image and no cube."""
 
 
 class ReadTimeLimit:
-    """Ends what takes too long."""
+    """Time limit for reading."""
 
     def __init__(self) -> None:
         self.end_time = time.monotonic() + READ_TIMEOUT_SECONDS
@@ -228,14 +230,12 @@ class ReadTimeLimit:
     def check_time(self) -> None:
         """Raise after `READ_TIMEOUT_SECONDS`."""
         if time.monotonic() > self.end_time:
-            raise TimeLimitError(
-                format_message("reading the file took longer than {seconds} s", READ_TIMEOUT_SECONDS),
-                remedy=format_message("ask for a smaller region"),
-            )
+            message = format_message("reading the file took longer than {seconds} s", READ_TIMEOUT_SECONDS)
+            raise TimeLimitError(message, remedy=format_message("ask for a smaller region"))
 
 
 def to_float32(values: npt.NDArray[Any]) -> Floats:
-    """Return little-endian float32; what is too great becomes infinite."""
+    """Convert to little-endian float32; values that are too large become infinite."""
     with np.errstate(over="ignore"):
         return values.astype("<f4")
 
@@ -243,103 +243,88 @@ def to_float32(values: npt.NDArray[Any]) -> Floats:
 def build_cube_view(
     product: Product, part: str | None, depth_axis: int | None, held_pixels: Mapping[int, int]
 ) -> CubeView:
-    """Find how a part is looked at; numbers of axes and pixels count from 1, as FITS counts them."""
-    if part is None:
-        array = next(
-            iter(
-                sorted(
-                    list_cube_arrays(product),
-                    key=lambda candidate: (candidate.role != "data", sum(size > 1 for size in candidate.shape) < 3),
-                )
-            ),
-            None,
-        )
-    else:
-        named = product.find_part(part)
-        if isinstance(named, ArrayPart) and len(named.axes) > 1:
-            array = named
-        else:
-            array = None
+    """Build the view of a part; numbers of axes and pixels count from 1, as in FITS."""
+    array = _find_viewed_array(product, part)
     if array is None:
         raise NoCubeError(format_message("there is no image and no cube in it"))
     axes = array.axes
-    for name, number in (("THROUGH", depth_axis), *(("AT", number) for number in held_pixels)):
-        if number is not None and not 1 <= number <= len(axes):
-            raise ParamError(
-                format_message("the array has {count} axes, and no axis {number}", len(axes), number), name=name
-            )
-    if depth_axis is None:
-        chosen = None
-    else:
-        chosen = len(axes) - depth_axis
-    if depth_axis is None and len(axes) > 2:
-        sphere = {held_pixels for held_pixels, axis in enumerate(axes) if axis.kind in {"longitude", "latitude"}}
-        free_axes = [held_pixels for held_pixels in range(len(axes)) if held_pixels not in sphere or len(sphere) != 2]
-        kinds = [
-            next(
-                (
-                    held_pixels
-                    for held_pixels in free_axes
-                    if axes[held_pixels].kind == kind and axes[held_pixels].size > 1
-                ),
-                None,
-            )
-            for kind in DEPTH_AXIS_KINDS
-        ]
-        wide = [held_pixels for held_pixels in free_axes if axes[held_pixels].size > 1]
-        if not any(
-            axes[held_pixels].size > 1 and axes[held_pixels].kind not in DEPTH_AXIS_KINDS
-            for held_pixels in range(len(axes))
-        ):
-            kinds.reverse()  # a dynamic spectrum is an image: of times and frequencies
-        chosen = next((candidate for candidate in kinds if candidate is not None), wide[0] if wide else free_axes[0])
-    if len(axes) == 2:
-        chosen = None
+    axis_numbers = [("AT", number) for number in held_pixels]
+    if depth_axis is not None:
+        axis_numbers.insert(0, ("THROUGH", depth_axis))
+    for name, number in axis_numbers:
+        if not 1 <= number <= len(axes):
+            message = format_message("the array has {count} axes, and no axis {number}", len(axes), number)
+            raise ParamError(message, name=name)
+    depth_index = None
+    if len(axes) > 2:
+        depth_index = _choose_depth_axis(axes) if depth_axis is None else len(axes) - depth_axis
     fixed_pixels = {}
     for number, pixel in held_pixels.items():
-        index = len(axes) - number
-        if not 1 <= pixel <= axes[index].size:
-            raise ParamError(
-                format_message("axis {number} has {size} pixels, and no {pixel}", number, axes[index].size, pixel),
-                name="AT",
-            )
-        fixed_pixels[index] = pixel - 1
-    return CubeView(array, chosen, fixed_pixels)
+        axis_index = len(axes) - number
+        axis_size = axes[axis_index].size
+        if not 1 <= pixel <= axis_size:
+            message = format_message("axis {number} has {size} pixels, and no {pixel}", number, axis_size, pixel)
+            raise ParamError(message, name="AT")
+        fixed_pixels[axis_index] = pixel - 1
+    return CubeView(array, depth_index, fixed_pixels)
+
+
+def _find_viewed_array(product: Product, part: str | None) -> ArrayPart | None:
+    """Find the array of a part; without a part, data with three long axes are preferred."""
+    if part is not None:
+        named_part = product.find_part(part)
+        if isinstance(named_part, ArrayPart) and len(named_part.axes) > 1:
+            return named_part
+        return None
+    arrays = list_cube_arrays(product)
+    if not arrays:
+        return None
+    return min(arrays, key=lambda array: (array.role != "data", sum(size > 1 for size in array.shape) < 3))
+
+
+def _choose_depth_axis(axes: Sequence[Axis]) -> int:
+    """Choose the axis of the slices: by its kind, else the first long axis that is not on the sky."""
+    sky_axes = {index for index, axis in enumerate(axes) if axis.kind in {"longitude", "latitude"}}
+    free_axes = [index for index in range(len(axes)) if index not in sky_axes or len(sky_axes) != 2]
+    long_axes = [index for index in free_axes if axes[index].size > 1]
+    kinds = list(DEPTH_AXIS_KINDS)
+    has_plain_axis = any(axis.size > 1 and axis.kind not in DEPTH_AXIS_KINDS for axis in axes)
+    if not has_plain_axis:
+        kinds.reverse()  # a dynamic spectrum is an image of times and frequencies
+    for kind in kinds:
+        for index in long_axes:
+            if axes[index].kind == kind:
+                return index
+    if long_axes:
+        return long_axes[0]
+    return free_axes[0]
 
 
 def list_cube_arrays(product: Product) -> list[ArrayPart]:
-    """List the arrays that can be looked at; of two views of the same, the one that says more."""
-    viewed_cells = {array_part.source_part_index for array_part in product.arrays}
-    return [
-        array_part for array_part in product.arrays if len(array_part.axes) > 1 and array_part.index not in viewed_cells
-    ]
+    """List the arrays that can be viewed; of two parts with the same cells, the one that has more metadata."""
+    source_indexes = {array.source_part_index for array in product.arrays}
+    return [array for array in product.arrays if len(array.axes) > 1 and array.index not in source_indexes]
 
 
 def list_related_arrays(product: Product, array: ArrayPart) -> list[ArrayPart]:
-    """List the part itself and the others of its grid: errors, flags, coverage."""
-    return [
-        array,
-        *(
-            array_part
-            for array_part in list_cube_arrays(product)
-            if array_part is not array and array_part.shape == array.shape
-        ),
-    ][:MAX_RELATED_PARTS]
+    """List the part itself and others with its grid: errors, flags, coverage."""
+    others = [other for other in list_cube_arrays(product) if other is not array and other.shape == array.shape]
+    return [array, *others][:MAX_RELATED_PARTS]
 
 
 def describe_array(array: ArrayPart) -> dict[str, Any]:
-    """Tell what a part is; axes in the order of FITS."""
-    count = len(array.axes)
+    """Describe a part; axes are in the order of FITS."""
+    axis_count = len(array.axes)
+    axes = []
+    for axis_index, axis in reversed(list(enumerate(array.axes))):
+        axes.append({"number": axis_count - axis_index, **_describe_axis(axis)})
     return {
         "index": array.index,
         "name": array.name,
         "role": array.role,
         "unit": array.unit or "",
         "type": array.dtype.name,
-        "axes": [
-            {"number": count - axis_index, **_describe_axis(axis)}
-            for axis_index, axis in reversed(list(enumerate(array.axes)))
-        ],
+        "axes": axes,
     }
 
 
@@ -360,9 +345,9 @@ def _describe_axis(axis: Axis) -> dict[str, Any]:
 
 
 def _read_axis_values(axis: Axis) -> dict[str, Any]:
-    """Return the values as the file has them; where only what they stand for is known, that."""
+    """Return the values of the file; if they are not known, those in standard units."""
     if axis.read_file_values is not None:
         return {"values": axis.read_file_values()}
-    assert axis.read_values is not None  # noqa: S101  (asked for before)
+    assert axis.read_values is not None  # noqa: S101  (the caller has checked it)
     unit = {"spectral": "m", "time": "d"}.get(axis.kind, axis.unit or "")
     return {"values": axis.read_values().tolist(), "unit": unit}

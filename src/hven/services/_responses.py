@@ -1,8 +1,8 @@
-"""Result -> HTTP response: small ones in one write, big ones streamed from a thread, cancelled when the reader leaves.
+"""HTTP responses of results: small ones in one write, large ones streamed from a thread, cancelled on disconnect.
 
-The first batch is awaited before the first byte, so that errors that come early are real error documents with a real
-status; late ones become the trailing mark of a VOTable (DALI 1.1 section 4.4). In every other format the exception
-leaves this file and the server cuts the connection: a broken answer must never look whole.
+The first batch is awaited before the first byte, so that early errors become error documents with their own status.
+Later errors become the trailing INFO of a VOTable (DALI 1.1, section 4.4). In other formats they are raised, and the
+server breaks the connection: an incomplete answer must never look complete.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import itertools
 import re
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.responses import Response
 
@@ -37,31 +37,29 @@ if TYPE_CHECKING:
     from hven.model.table import Column
     from hven.query import QueryResult
 
-_REQUEST_DATE_PATTERN = re.compile(
-    rb'<INFO name="request(_date)?" value="[^"]*"/>'
-)  # which is another in each answer that says the same
-MAX_SINGLE_WRITE_BYTES = 256 * 1024  # answers up to this size leave as one body with a Content-Length
-CHUNK_BYTES = 512 * 1024  # bytes gathered before they are sent
-MIN_FIRST_CHUNK_BYTES = 64 * 1024  # a first chunk of this size leaves alone
-MIN_COMPRESSED_BYTES = 1_400  # a smaller body fits a packet anyway
-SEND_TIMEOUT_SECONDS = 120.0  # seconds after which a reader who takes nothing is given up
-# seconds that a short first chunk waits for company: if it is all there is, the answer leaves in one write
+# INFOs that differ between equal answers
+_REQUEST_DATE_PATTERN = re.compile(rb'<INFO name="request(_date)?" value="[^"]*"/>')
+MAX_SINGLE_WRITE_BYTES = 256 * 1024  # answers up to this size are sent as one body with a Content-Length
+CHUNK_BYTES = 512 * 1024  # bytes of a chunk
+MIN_FIRST_CHUNK_BYTES = 64 * 1024  # a first chunk of this size is sent by itself
+MIN_COMPRESSED_BYTES = 1_400  # a smaller body fits into one packet
+SEND_TIMEOUT_SECONDS = 120.0  # seconds after which a client that receives nothing is given up
+# seconds that a short first chunk waits for the second: if there is none, the answer is sent in one write
 SECOND_CHUNK_WAIT_SECONDS = 0.008
-# headers of answers in formats that cannot say it
-MAXREC_HEADER, OVERFLOW_HEADER, WARNING_HEADER = "hven-maxrec", "hven-overflow", "hven-warning"
-# seconds that the event loop waits for an answer that shows at a socket; then it has its turn and a thread, as others
-SOCKET_WAIT_SECONDS = 0.2
-DISCONNECT_WATCH_DELAY_SECONDS = (
-    0.02  # seconds after which a reader's leaving is looked for: most answers are over by then
-)
-CANCEL_GRACE_SECONDS = 0.7  # seconds that an engine gets to end a query whose time is over
+# headers of answers in formats without metadata for these
+MAXREC_HEADER = "hven-maxrec"
+OVERFLOW_HEADER = "hven-overflow"
+WARNING_HEADER = "hven-warning"
+SOCKET_WAIT_SECONDS = 0.2  # seconds that the event loop waits for rows at a socket; after that a thread waits
+DISCONNECT_WATCH_DELAY_SECONDS = 0.02  # seconds after which a disconnect is watched for: most answers are sent by then
+CANCEL_GRACE_SECONDS = 0.7  # seconds that an engine gets to end a query after its time limit
 
 
 def compute_etag(*parts: object) -> str:
-    """Make the tag of an answer from its bytes, or from all that it is made of.
+    """Compute the entity tag of an answer from its bytes, or from everything on which it depends.
 
-    Equal tags mean equal bytes, but for the address and the moment of a request. Weak, because compression changes the
-    bytes.
+    Equal tags mean equal bytes, except for the address and the time of the request. The tag is weak, because
+    compression changes the bytes.
 
     Parameters
     ----------
@@ -71,7 +69,7 @@ def compute_etag(*parts: object) -> str:
     Returns
     -------
     tag
-        As the header ETag has it (RFC 9110, 8.8.3).
+        A value of the header ETag (RFC 9110, 8.8.3).
     """
     if len(parts) == 1 and isinstance(parts[0], bytes):
         digest_input = _REQUEST_DATE_PATTERN.sub(b"", parts[0])
@@ -83,71 +81,72 @@ def compute_etag(*parts: object) -> str:
 def build_cache_headers(
     etag: str, *, is_public: bool, vary: str = "accept-encoding, authorization, cookie"
 ) -> dict[str, str]:
-    """Make the caching headers of an answer: private ones are never shared (RFC 9111).
+    """Build the caching headers of an answer: private ones are never shared (RFC 9111).
 
     Parameters
     ----------
     etag
-        Of the answer, as `compute_etag` makes it.
+        Entity tag of the answer, from `compute_etag`.
     is_public
-        Whether everybody gets the same.
+        Whether everybody gets the same answer.
     vary
-        Headers of the request that make another answer.
+        Headers of the request on which the answer depends.
 
     Returns
     -------
     headers
-        Names in lower case.
+        Headers with lower-case names.
     """
-    return {"etag": etag, "cache-control": f"{'public' if is_public else 'private'}, no-cache", "vary": vary}
+    scope = "public" if is_public else "private"
+    return {"etag": etag, "cache-control": f"{scope}, no-cache", "vary": vary}
 
 
 def answer_with_etag(
     request: Request, headers: Mapping[str, str], media_type: str, body: bytes | Callable[[], bytes], status: int = 200
 ) -> Response:
-    """Answer with a document, which is not made, or not sent, if the reader has what its tag names.
+    """Answer with a document, unless the client already has the one with this tag.
 
     Parameters
     ----------
     request
-        Whose answer it is.
+        The request.
     headers
-        With the ETag.
+        Headers with the ETag.
     media_type
         Media type.
     body
-        The document, or what makes it.
+        The document, or a function that builds it.
     status
-        Of HTTP.
+        HTTP status.
 
     Returns
     -------
     response
-        The document; 304 without one.
+        The document; or 304 without one.
     """
     if is_unchanged(request, headers["etag"]):
         return Response(status_code=304, headers=headers)
-    return answer_with_body(
-        request, body if isinstance(body, bytes) else body(), {**headers, "content-type": media_type}, status
-    )
+    document = body if isinstance(body, bytes) else body()
+    return answer_with_body(request, document, {**headers, "content-type": media_type}, status)
 
 
 def is_unchanged(request: Request, etag: str) -> bool:
-    """Return whether the reader has this answer already (If-None-Match, which counts for GET and HEAD alone: RFC 9110, 13.1.2).
+    """Return whether the client already has an answer (If-None-Match of GET and HEAD: RFC 9110, 13.1.2).
 
     Parameters
     ----------
     request
-        Of the reader.
+        The request.
     etag
-        Of the answer.
+        Entity tag of the answer.
     """
-    client_etags = request.headers.get("if-none-match")
-    if client_etags is None or request.method not in {"GET", "HEAD"}:
+    header = request.headers.get("if-none-match")
+    if header is None or request.method not in {"GET", "HEAD"}:
         return False
-    return client_etags.strip() == "*" or etag.removeprefix("W/") in {
-        item.strip().removeprefix("W/") for item in client_etags.split(",")
-    }
+    if header.strip() == "*":
+        return True
+    client_tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
+    return etag.removeprefix("W/") in client_tags
 
 
 async def answer_with_result(
@@ -165,35 +164,35 @@ async def answer_with_result(
     enums: Mapping[str, Mapping[str, str]] | None = None,
     descriptors: Sequence[str] = (),
 ) -> Response:
-    """Make the response for a result, which is closed whatever happens. HEAD gets the headers, and runs nothing.
+    """Build the response for a result, and close the result in any case. HEAD gets the headers, and runs nothing.
 
     Parameters
     ----------
     request
-        Whose answer it is.
+        The request.
     result
-        With its columns; it is closed.
+        The result; it is closed.
     format_options
-        The format and its options, as `hven.formats.select_format` gives them.
+        The format and its options, from `hven.formats.select_format`.
     etag_parts
-        All that the answer is made of, besides the state of the holdings and the reader's scope.
+        Everything on which the answer depends, besides the published state and the reader's scope.
     headers
-        Of an answer without such a tag.
+        Headers of an answer without an entity tag.
     infos, name
-        Of the head.
+        Information and table name for the head of the document.
     adapt_columns
-        Gives the columns other metadata.
+        Changes the metadata of the columns.
     base_url
-        Address of the site as its reader asks it.
+        Address of the site in the request.
     constants, enums
-        Further constants of the head, and what may stand in them.
+        Further constants of the head, and their allowed values.
     descriptors
-        Further ones of the head.
+        Further service descriptors of the head.
 
     Returns
     -------
     response
-        Whole, or streamed from a thread.
+        The whole answer, or one that is streamed from a thread.
 
     Raises
     ------
@@ -204,17 +203,10 @@ async def answer_with_result(
     try:
         _begin_early(request, result)
         if headers is None:
-            etag = compute_etag(
-                __version__,
-                result.version,
-                result.scope.key,
-                *etag_parts,
-                *((base_url,) if result.descriptors else ()),
-            )
-            headers = build_cache_headers(
-                etag,
-                is_public=result.scope.is_public,
-            )
+            all_parts = [__version__, result.version, result.scope.key, *etag_parts]
+            if result.descriptors:
+                all_parts.append(base_url)
+            headers = build_cache_headers(compute_etag(*all_parts), is_public=result.scope.is_public)
             if is_unchanged(request, headers["etag"]) and not result.volatile:
                 result.close()
                 return Response(status_code=304, headers=headers)
@@ -222,99 +214,164 @@ async def answer_with_result(
             result.replace_columns(adapt_columns(result.columns))
         metadata = build_result_head(result, infos=infos, name=name, site_url=base_url)
         if constants:
-            metadata = replace(
-                metadata, params=(*metadata.params, *constants), enums={**metadata.enums, **(enums or {})}
-            )
+            all_enums = {**metadata.enums, **(enums or {})}
+            metadata = replace(metadata, params=(*metadata.params, *constants), enums=all_enums)
         if descriptors:
             metadata = replace(metadata, descriptors_xml=(*metadata.descriptors_xml, *descriptors))
-        return await _write_result(request, result, format_options[0], metadata, format_options[1], headers)
+        result_format, options = format_options
+        writer = _ResultWriter(result, result_format, metadata, options)
+        return await _write_result(request, writer, headers)
     except BaseException:
         result.close()
         raise
 
 
-async def _write_result(
-    request: Request,
-    result: QueryResult,
-    result_format: Format,
-    metadata: TableMetadata,
-    options: Mapping[str, str],
-    headers: Mapping[str, str],
-) -> Response:
+class _ResultWriter:
+    """Writes a result in a format."""
+
+    def __init__(
+        self, result: QueryResult, result_format: Format, metadata: TableMetadata, options: Mapping[str, str]
+    ) -> None:
+        self.result = result
+        self.format = result_format
+        self.metadata = metadata
+        self.options = options
+
+    @property
+    def media_type(self) -> str:
+        """Media type of the document."""
+        return self.options.get(MEDIA_TYPE_OPTION) or self.format.media_types[0]
+
+    def write_small_document(self) -> bytes | None:
+        """Write the answer of an index as a whole; None: this needs the usual way."""
+        write_small_table = self.format.write_small_table
+        if write_small_table is None:
+            return None
+        return self.result.write_small_answer(lambda rows: write_small_table(self.metadata, rows, self.options))
+
+    def start_writing(self) -> Iterator[bytes]:
+        """Wait for the first batch, whose errors are raised here, and begin to write."""
+        batches = self.result.iterate_batches()
+        first_batch = next(batches, None)
+        all_batches = batches if first_batch is None else itertools.chain((first_batch,), batches)
+        return self.format.write(self.metadata, all_batches, self.result.build_status, self.options)
+
+    def gather_chunks(self) -> Iterator[bytes]:
+        """Write chunks; the first piece is a chunk by itself, for an early first byte.
+
+        If an error occurs after the second chunk, the last pieces, which may tell people of it, precede the error.
+        """
+        pieces: list[bytes] = []
+        size = 0
+        limit = 1
+        chunk_count = 0
+        try:
+            for piece in self.start_writing():
+                pieces.append(piece)
+                size += len(piece)
+                if size >= limit:
+                    yield pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                    chunk_count += 1
+                    pieces = []
+                    size = 0
+                    limit = CHUNK_BYTES
+        except Exception:
+            if pieces and chunk_count > 1:
+                yield b"".join(pieces)
+            raise
+        if pieces:
+            yield b"".join(pieces)
+
+
+class _BegunResponse(NamedTuple):
+    """The first chunk of an answer, and what streams the rest; ``chunks`` None: that was all."""
+
+    first_chunk: bytes
+    chunks: ResponseChunks | None = None
+    disconnect_watcher: DisconnectWatcher | None = None
+    second_chunk: asyncio.Future[bytes | None] | None = None
+
+
+async def _write_result(request: Request, writer: _ResultWriter, headers: Mapping[str, str]) -> Response:
+    result = writer.result
     all_headers = dict(headers)
-    all_headers["content-type"] = options.get(MEDIA_TYPE_OPTION) or result_format.media_types[0]
-    if result_format.cannot_signal_overflow and (
-        warnings := [info.value for info in metadata.infos if info.name == WARNING_INFO_NAME]
-    ):
-        all_headers[WARNING_HEADER] = "; ".join(warnings)
+    all_headers["content-type"] = writer.media_type
+    if writer.format.cannot_signal_overflow:
+        warnings = [info.value for info in writer.metadata.infos if info.name == WARNING_INFO_NAME]
+        if warnings:
+            all_headers[WARNING_HEADER] = "; ".join(warnings)
     result.request_id = get_request_id(request)
-
-    def build_headers() -> dict[str, str]:
-        return all_headers | _build_limit_headers(
-            result, result_format
-        )  # when the answer leaves: what was cut off is not known before
-
     if request.method == "HEAD":
         result.close()
         return answer_head_request(all_headers)
-    remaining_stream: tuple[ResponseChunks, DisconnectWatcher, asyncio.Future[bytes | None] | None] | None = None
-    # MAXREC=0 runs nothing; what an index answers takes less time here than its way to a thread would
+    # MAXREC=0 runs nothing; an answer from an index takes less time here than the way to a thread
     if result.row_limit == 0 or await _is_ready(result):
-        write = result_format.write_small_table
-        if write is None:
-            first = None
-        else:
-            first = result.write_small_answer(lambda rows: write(metadata, rows, options))
-        if first is None:
-            pieces = _start_writing(result, result_format, metadata, options)
-            parts: list[bytes] = []
-            for piece in pieces:
-                parts.append(piece)
-                if sum(map(len, parts)) > MAX_SINGLE_WRITE_BYTES:
-                    remaining_stream = ResponseChunks(pieces, result), DisconnectWatcher(request, result), None
-                    break
-            first = b"".join(parts)
+        begun = _write_here(request, writer)
     else:
-        turn_waiter = TurnWaiter(
-            result.request_turn, result.is_ready
-        )  # who is refused here needs no thread, not even to end
-        watch = DisconnectWatcher(request, result)
-        chunks = ResponseChunks(_gather_chunks(result, result_format, metadata, options), result)
-        try:
-            first, is_complete = await _open_in_time(chunks, turn_waiter)
-            second_chunk = None
-            if not is_complete and len(first) < MIN_FIRST_CHUNK_BYTES:
-                second_chunk = asyncio.ensure_future(call_in_thread(chunks.read_next))
-                second_chunk.add_done_callback(_take_exception)
-                is_complete = (
-                    bool((await asyncio.wait({second_chunk}, timeout=SECOND_CHUNK_WAIT_SECONDS))[0])
-                    and await second_chunk is None
-                )
-        except BaseException as error:
-            watch.stop()
-            closing = asyncio.ensure_future(call_in_thread(chunks.close))
-            if isinstance(
-                error, TimeLimitError
-            ):  # the engine may take its time to see that it is over: nobody waits for that
-                _closing_futures.add(closing)
-                closing.add_done_callback(_closing_futures.discard)
-            else:
-                await closing
-            raise
-        if is_complete:
-            watch.stop()
-        else:
-            remaining_stream = chunks, watch, second_chunk
-    if remaining_stream is not None:
-        return StreamedResponse(request, first, build_headers(), *remaining_stream)
+        begun = await _begin_in_thread(request, writer)
+    # only now: whether rows are left out was not known before
+    all_headers |= _build_limit_headers(result, writer.format)
+    if begun.chunks is not None and begun.disconnect_watcher is not None:
+        return StreamedResponse(
+            request,
+            begun.first_chunk,
+            all_headers,
+            chunks=begun.chunks,
+            disconnect_watcher=begun.disconnect_watcher,
+            second_chunk=begun.second_chunk,
+        )
     log_service_error(result.failure, result.request_id)
-    return answer_with_body(request, first, build_headers())
+    return answer_with_body(request, begun.first_chunk, all_headers)
+
+
+def _write_here(request: Request, writer: _ResultWriter) -> _BegunResponse:
+    """Write an answer on the event loop; if it is large, its rest is streamed."""
+    document = writer.write_small_document()
+    if document is not None:
+        return _BegunResponse(document)
+    pieces = writer.start_writing()
+    parts: list[bytes] = []
+    for piece in pieces:
+        parts.append(piece)
+        if sum(map(len, parts)) > MAX_SINGLE_WRITE_BYTES:
+            chunks = ResponseChunks(pieces, writer.result)
+            return _BegunResponse(b"".join(parts), chunks, DisconnectWatcher(request, writer.result))
+    return _BegunResponse(b"".join(parts))
+
+
+async def _begin_in_thread(request: Request, writer: _ResultWriter) -> _BegunResponse:
+    """Write the first chunk of an answer in a thread, and the second where it comes soon."""
+    result = writer.result
+    turn_waiter = TurnWaiter(result.request_turn, result.is_ready)  # a refused request needs no thread, not even to end
+    watcher = DisconnectWatcher(request, result)
+    chunks = ResponseChunks(writer.gather_chunks(), result)
+    try:
+        first_chunk, is_complete = await _open_in_time(chunks, turn_waiter)
+        second_chunk = None
+        if not is_complete and len(first_chunk) < MIN_FIRST_CHUNK_BYTES:
+            second_chunk = asyncio.ensure_future(call_in_thread(chunks.read_next))
+            second_chunk.add_done_callback(_take_exception)
+            done, _ = await asyncio.wait({second_chunk}, timeout=SECOND_CHUNK_WAIT_SECONDS)
+            is_complete = bool(done) and await second_chunk is None
+    except BaseException as error:
+        watcher.stop()
+        closing = asyncio.ensure_future(call_in_thread(chunks.close))
+        if isinstance(error, TimeLimitError):  # the client does not wait until the engine has ended
+            _closing_futures.add(closing)
+            closing.add_done_callback(_closing_futures.discard)
+        else:
+            await closing
+        raise
+    if is_complete:
+        watcher.stop()
+        return _BegunResponse(first_chunk)
+    return _BegunResponse(first_chunk, chunks, watcher, second_chunk)
 
 
 async def _open_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tuple[bytes, bool]:
-    """Wait for the turn and the first rows until a moment after the request's time is over.
+    """Wait for the turn and the first rows until shortly after the time limit of the request.
 
-    Then its reader is told, whatever the engine still does.
+    Then the client gets an error, whatever the engine still does.
     """
 
     async def open_chunks() -> tuple[bytes, bool]:
@@ -325,7 +382,9 @@ async def _open_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tupl
     deadline = chunks.result.deadline
     opening = asyncio.ensure_future(open_chunks())
     opening.add_done_callback(_take_exception)
-    timeout = None if deadline is None else max(deadline.remaining_seconds, 0.0) + CANCEL_GRACE_SECONDS
+    timeout = None
+    if deadline is not None:
+        timeout = max(deadline.remaining_seconds, 0.0) + CANCEL_GRACE_SECONDS
     await asyncio.wait({opening}, timeout=timeout)
     if deadline is None or opening.done():
         return await opening
@@ -334,22 +393,23 @@ async def _open_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tupl
 
 
 def _build_limit_headers(result: QueryResult, result_format: Format) -> dict[str, str]:
-    """Make the headers that say what a format cannot.
-
-    How many rows there are at most, and that there were more, as soon as that is known.
-    """
+    """Build the headers for formats without such metadata: the row limit, and whether there are more rows."""
     if not result_format.cannot_signal_overflow or result.row_limit is None:
         return {}
-    has_overflowed = result.overflow or (
-        not result.hides_rows and (total := result.total_row_count) is not None and total > result.row_limit
-    )
-    return {MAXREC_HEADER: str(result.row_limit)} | ({OVERFLOW_HEADER: "true"} if has_overflowed else {})
+    headers = {MAXREC_HEADER: str(result.row_limit)}
+    has_overflow = result.overflow
+    if not has_overflow and not result.hides_rows:
+        total_rows = result.total_row_count
+        has_overflow = total_rows is not None and total_rows > result.row_limit
+    if has_overflow:
+        headers[OVERFLOW_HEADER] = "true"
+    return headers
 
 
 def _begin_early(request: Request, result: QueryResult) -> None:
-    """Begin before the head is written, so that an engine elsewhere works meanwhile.
+    """Begin the query before the head is written, so that a remote engine works meanwhile.
 
-    Not if the reader may have the answer already.
+    Not if the client may already have the answer.
     """
     if result.small and result.row_limit != 0 and request.method != "HEAD" and "if-none-match" not in request.headers:
         result.begin_execution()
@@ -358,62 +418,61 @@ def _begin_early(request: Request, result: QueryResult) -> None:
 async def _is_ready(result: QueryResult) -> bool:
     """Return whether the answer can be written on the event loop.
 
-    It is ready, or shows at a socket in a moment, so that no thread need wait for it.
-
-    To find a thread and to come back from it takes as long as all the rest of an answer of one row.
+    The rows are there, or come at a socket in a moment, so that no thread need wait for them. Going to a thread and
+    back takes as long as everything else for an answer of one row.
     """
     if result.small and result.begin_execution().small:
         return True
-    until = None
+    deadline_time = None
     while (socket := result.awaited_file_descriptor) is not None:
         if result.has_arrived():
             return True
         if result.awaited_file_descriptor is not None:
             loop = asyncio.get_running_loop()
-            if until is None:
-                until = loop.time() + SOCKET_WAIT_SECONDS
-            if not await _wait_until_readable(loop, socket, until):
+            if deadline_time is None:
+                deadline_time = loop.time() + SOCKET_WAIT_SECONDS
+            if not await _wait_until_readable(loop, socket, deadline_time):
                 return False
     return False
 
 
 async def _wait_until_readable(loop: asyncio.AbstractEventLoop, socket: int, deadline_time: float) -> bool:
-    """Wait until something can be read; False: nothing came in time."""
-    came: asyncio.Future[bool] = loop.create_future()
+    """Wait until a socket can be read; False: it could not until the deadline."""
+    readable: asyncio.Future[bool] = loop.create_future()
 
     def set_readable(is_readable: bool) -> None:
-        if not came.done():
-            came.set_result(is_readable)
+        if not readable.done():
+            readable.set_result(is_readable)
 
     loop.add_reader(socket, set_readable, True)
-    late = loop.call_at(deadline_time, set_readable, False)
+    timer = loop.call_at(deadline_time, set_readable, False)
     try:
-        return await came
+        return await readable
     finally:
-        late.cancel()
+        timer.cancel()
         loop.remove_reader(socket)
 
 
 def _take_exception(future: asyncio.Future[Any]) -> None:
-    """Retrieve an error that nobody may be there to see any more."""
+    """Retrieve an error that may have nobody to report it to."""
     if not future.cancelled():
         future.exception()
 
 
 async def wait_for_disconnect(request: Request) -> None:
-    """Wait until the reader has gone.
+    """Wait until the client disconnects.
 
     Parameters
     ----------
     request
-        Theirs.
+        The client's request.
     """
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 class DisconnectWatcher:
-    """Waits for the reader's leaving, and cancels the query then."""
+    """Waits until the client disconnects, and cancels the query then."""
 
     def __init__(self, request: Request, result: QueryResult) -> None:
         self.has_left = False
@@ -435,32 +494,31 @@ class DisconnectWatcher:
         self._start_timer.cancel()
         if self._task is not None:
             self._task.cancel()
-            self._task = None  # it keeps its frame, and so this, the result and all
+            self._task = None  # a task keeps its frame, and with it the result
 
 
 def answer_with_body(request: Request, body: bytes, headers: Mapping[str, str], status: int = 200) -> Response:
-    """Make a response that leaves in one write, compressed if the reader likes it and it is worth it.
+    """Build a response that is sent in one write, compressed if the client accepts that and it is worth it.
 
     Parameters
     ----------
     request
-        Whose answer it is.
+        The request.
     body
-        Not compressed.
+        The body, not compressed.
     headers
-        Names in lower case.
+        Headers with lower-case names.
     status
-        Of HTTP.
+        HTTP status.
 
     Returns
     -------
     response
-        Without a body if it was HEAD.
+        Without a body for HEAD.
     """
+    encoding = None
     if len(body) > MIN_COMPRESSED_BYTES:
         encoding = choose_encoding(request.headers.get("accept-encoding", ""))
-    else:
-        encoding = None
     all_headers = dict(headers)
     if encoding is not None:
         encoder = StreamCompressor(encoding)
@@ -472,55 +530,15 @@ def answer_with_body(request: Request, body: bytes, headers: Mapping[str, str], 
 
 
 def answer_head_request(headers: Mapping[str, str], status: int = 200) -> Response:
-    """Make the response to HEAD; of a length that nobody knows it says nothing."""
+    """Build the response to HEAD; without a length, if it is not known."""
     response = Response(None, status, headers)
     if "content-length" not in headers:
         del response.headers["content-length"]
     return response
 
 
-def _start_writing(
-    result: QueryResult, result_format: Format, metadata: TableMetadata, options: Mapping[str, str]
-) -> Iterator[bytes]:
-    """Begin to write, after the first batch is there (its errors are raised here)."""
-    batches = result.iterate_batches()
-    first = next(batches, None)
-    return result_format.write(
-        metadata, batches if first is None else itertools.chain((first,), batches), result.build_status, options
-    )
-
-
-def _gather_chunks(
-    result: QueryResult, result_format: Format, metadata: TableMetadata, options: Mapping[str, str]
-) -> Iterator[bytes]:
-    """Gather small pieces; the very first piece goes out as it is, for a quick first byte.
-
-    What breaks off after a few pieces gives the last ones (a mark for people may be among them) before its error.
-    """
-    waiting: list[bytes] = []
-    size = 0
-    limit = 1
-    chunk_count = 0
-    try:
-        for chunk in _start_writing(result, result_format, metadata, options):
-            waiting.append(chunk)
-            size += len(chunk)
-            if size >= limit:
-                yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
-                chunk_count += 1
-                waiting = []
-                size = 0
-                limit = CHUNK_BYTES
-    except Exception:
-        if waiting and chunk_count > 1:
-            yield b"".join(waiting)
-        raise
-    if waiting:
-        yield b"".join(waiting)
-
-
 class ResponseChunks:
-    """The chunks of an answer, made one by one in whatever thread asks for the next."""
+    """The chunks of an answer, each written in the thread that reads it."""
 
     def __init__(self, chunks: Iterator[bytes], result: QueryResult) -> None:
         self.result = result
@@ -528,9 +546,9 @@ class ResponseChunks:
         self._lock = threading.Lock()
 
     def read_opening(self) -> tuple[bytes, bool]:
-        """Return the first chunk, and whether it is all there is.
+        """Return the first chunk, and whether it is the whole answer.
 
-        What needs no more computing is written in one go: each way to another thread and back costs more than a small
+        Chunks that need no more computing are joined: going to another thread and back takes longer than a small
         answer.
         """
         parts = [self.read_next() or b""]
@@ -542,15 +560,14 @@ class ResponseChunks:
         return b"".join(parts), False
 
     def read_next(self, encoder: StreamCompressor | None = None) -> bytes | None:
-        """Return the next chunk; None: that was all.
+        """Return the next chunk; None: there is none.
 
-        Until the one after it is asked for, the reader's line is at work, and no clock runs.
+        The time limit of the request is suspended until the next call, while the chunk is sent.
         """
         with self._lock:
             self.run_deadline(is_running=True)
-            if self._chunks is None:
-                chunk = None
-            else:
+            chunk = None
+            if self._chunks is not None:
                 chunk = next(self._chunks, None)
             if encoder is not None and chunk is not None:
                 chunk = encoder.compress(chunk)
@@ -558,12 +575,17 @@ class ResponseChunks:
         return chunk
 
     def run_deadline(self, *, is_running: bool) -> None:
-        """Let the clock of the request run, or stop it while the reader's line is at work."""
-        if self.result.deadline is not None:
-            (self.result.deadline.resume if is_running else self.result.deadline.pause)()
+        """Let the time limit of the request run, or suspend it while a chunk is sent."""
+        deadline = self.result.deadline
+        if deadline is None:
+            return
+        if is_running:
+            deadline.resume()
+        else:
+            deadline.pause()
 
     def close(self) -> None:
-        """Free everything; a thread that is still writing (its task was cancelled) is waited for."""
+        """Close everything; wait for a thread that is still writing, because its task was cancelled."""
         self.result.cancel()
         with self._lock:
             chunks = self._chunks
@@ -575,10 +597,10 @@ class ResponseChunks:
 
 
 class StreamedResponse(Response):
-    """A body that threads make, chunk by chunk, while the event loop sends it; a reader who leaves cancels the query.
+    """A body that threads write chunk by chunk while the event loop sends it; a disconnect cancels the query.
 
-    No thread is held while the reader takes its time. The server's queue of chunks is short, so that a slow reader
-    holds a few of them in memory and no more.
+    No thread waits for the client. The server's queue of chunks is short, so that a slow client holds only a few of
+    them in memory.
     """
 
     def __init__(
@@ -586,6 +608,7 @@ class StreamedResponse(Response):
         request: Request,
         first_chunk: bytes,
         headers: Mapping[str, str],
+        *,
         chunks: ResponseChunks,
         disconnect_watcher: DisconnectWatcher,
         second_chunk: asyncio.Future[bytes | None] | None = None,
@@ -596,7 +619,9 @@ class StreamedResponse(Response):
             all_headers["content-encoding"] = encoding
         super().__init__(None, 200, all_headers)
         del self.headers["content-length"]
-        self._encoder = StreamCompressor(encoding) if encoding is not None else None
+        self._compressor: StreamCompressor | None = None
+        if encoding is not None:
+            self._compressor = StreamCompressor(encoding)
         self._first_chunk = first_chunk
         self._second_chunk = second_chunk
         self._chunks = chunks
@@ -608,9 +633,9 @@ class StreamedResponse(Response):
         Raises
         ------
         HvenError
-            The rows broke off, and the format cannot say so: the server must cut the connection.
+            An error that the format cannot report: the server must break the connection.
         TimeoutError
-            The reader takes nothing any more.
+            The client receives nothing any more.
         """
         result = self._chunks.result
         try:
@@ -618,17 +643,14 @@ class StreamedResponse(Response):
             async for chunk in self._iterate_bodies():
                 if self._disconnect_watcher.has_left:
                     return
-                # a server queues a few bodies for each reader: they must not be big
+                # a server queues a few bodies for each client: they must not be large
                 for start in range(0, len(chunk), CHUNK_BYTES):
-                    if len(chunk) <= CHUNK_BYTES:
-                        body = chunk
-                    else:
-                        body = chunk[start : start + CHUNK_BYTES]
+                    body = chunk if len(chunk) <= CHUNK_BYTES else chunk[start : start + CHUNK_BYTES]
                     await send_with_timeout(send, {"type": "http.response.body", "body": body, "more_body": True})
                 self._chunks.run_deadline(is_running=True)  # also while it waits for a thread
             if not self._disconnect_watcher.has_left:
-                last = b"" if self._encoder is None else self._encoder.finish()
-                await send_with_timeout(send, {"type": "http.response.body", "body": last, "more_body": False})
+                last_body = b"" if self._compressor is None else self._compressor.finish()
+                await send_with_timeout(send, {"type": "http.response.body", "body": last_body, "more_body": False})
         except Exception as error:
             if not self._disconnect_watcher.has_left:
                 result.failure = result.failure or error
@@ -642,22 +664,24 @@ class StreamedResponse(Response):
     async def _iterate_bodies(self) -> AsyncIterator[bytes]:
         yield await self._compress_chunk(self._first_chunk)
         if self._second_chunk is not None:
-            second = await self._second_chunk
-            if second is None:
+            second_chunk = await self._second_chunk
+            if second_chunk is None:
                 return
-            yield await self._compress_chunk(second)
-        while (chunk := await call_in_thread(self._chunks.read_next, self._encoder)) is not None:
+            yield await self._compress_chunk(second_chunk)
+        while (chunk := await call_in_thread(self._chunks.read_next, self._compressor)) is not None:
             yield chunk
 
     async def _compress_chunk(self, chunk: bytes) -> bytes:
-        compressed: bytes = chunk if self._encoder is None else await call_in_thread(self._encoder.compress, chunk)
+        if self._compressor is None:
+            return chunk
+        compressed: bytes = await call_in_thread(self._compressor.compress, chunk)
         return compressed
 
 
 async def send_with_timeout(send: Send, message: Message) -> None:
-    """Send a message of ASGI; raises TimeoutError if the reader takes nothing any more."""
+    """Send an ASGI message; raise TimeoutError if the client receives nothing any more."""
     async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
         await send(message)
 
 
-_closing_futures: set[asyncio.Future[Any]] = set()  # of answers whose readers were told that it takes too long
+_closing_futures: set[asyncio.Future[Any]] = set()  # of answers that ended with a time limit

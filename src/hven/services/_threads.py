@@ -50,7 +50,13 @@ async def call_in_thread(
         limits = (FIRST_BATCH_THREADS, WRITER_THREADS, REMOTE_THREADS)
         pool = ThreadPoolExecutor(sum(limits), "hven-query", deadlines.mark_thread_for_offloading)
         thread_pool = _pools[loop] = (pool, tuple(map(anyio.CapacityLimiter, limits)))
-    async with thread_pool[1][0 if is_first_batch else 2 if is_remote else 1]:
+    if is_first_batch:
+        limiter_index = 0
+    elif is_remote:
+        limiter_index = 2
+    else:
+        limiter_index = 1
+    async with thread_pool[1][limiter_index]:
         return await loop.run_in_executor(thread_pool[0], copy_context().run, call, *args)
 
 

@@ -1,4 +1,4 @@
-"""VOSI 1.1: availability, capabilities and tables, as XML from what is known anyway."""
+"""VOSI 1.1: availability, capabilities and tables, as XML."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ XSI_NAMESPACE = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
 VODATASERVICE_NAMESPACE = 'xmlns:vs="http://www.ivoa.net/xml/VODataService/v1.1"'
 VORESOURCE_NAMESPACE = 'xmlns:vr="http://www.ivoa.net/xml/VOResource/v1.0"'
 MEDIA_TYPE = "text/xml"
-# pyvo decides by these alone; SSO 2.0 has no name for bearer tokens yet
+# pyvo decides by these only; SSO 2.0 has no name for bearer tokens yet
 SECURITY_METHOD_IVOIDS = {"Basic": "ivo://ivoa.net/sso#BasicAA", "ivoa_cookie": "ivo://ivoa.net/sso#cookie"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capability:
-    """One capability of a service (VOResource 1.1 section 3.2.2).
+    """One capability of a service (VOResource 1.1, section 3.2.2).
 
     Attributes
     ----------
     standard_id
         IVOID of the standard; None: there is none.
     url
-        Its address.
+        Address of the interface.
     interface
         ``vs:ParamHTTP`` or ``vr:WebBrowser``.
     use
-        ``base`` (the client appends), ``full``.
+        ``base`` (the client appends parameters), ``full``.
     role
-        ``std`` of a standard's own interface.
+        ``std`` for the interface of a standard.
     version
-        Of the standard.
+        Version of the standard.
     params
-        That it understands.
+        Parameters of the interface.
     description
-        For people: what the elements cannot say.
+        Description for people.
     extension_xml
-        Finished XML after the interface: TAPRegExt, ConeSearch elements.
+        XML elements after the interface: those of TAPRegExt, ConeSearch.
     security_methods
-        How one may say who one is (SSO 2.0 section 2.1): an interface for each of these IVOIDs; None: one need not.
+        IVOIDs of login methods (SSO 2.0, section 2.1), one interface for each; None: without login.
     attributes_xml
-        Finished XML attributes of the capability element, e.g. its xsi:type and namespaces.
+        XML attributes of the capability element, such as its xsi:type and namespaces.
     mirrors
-        Further addresses at which it answers.
+        Further addresses of the service.
     test_query
-        Parameters that find something.
+        Parameters of a query that returns something.
     """
 
     standard_id: str | None
@@ -76,12 +76,12 @@ class Capability:
 
 
 def list_security_methods(settings: Settings, *, login_required: bool = False) -> Sequence[str | None]:
-    """List the ways to say who one is; None.
-
-    One need not, as long as it is not `login_required` and the site is open.
-    """
-    free = () if login_required or settings.login.required else (None,)
-    return (*free, *(method for scheme, method in SECURITY_METHOD_IVOIDS.items() if scheme in settings.login.schemes))
+    """List the login methods of a site; None stands for access without login, if the site is open."""
+    methods: list[str | None] = []
+    if not login_required and not settings.login.required:
+        methods.append(None)
+    methods += [method for scheme, method in SECURITY_METHOD_IVOIDS.items() if scheme in settings.login.schemes]
+    return methods
 
 
 def format_time(instant: datetime) -> str:
@@ -90,10 +90,11 @@ def format_time(instant: datetime) -> str:
 
 
 def write_availability(*, is_available: bool, start_time: datetime) -> bytes:
-    """Write the availability document (VOSI 1.1 section 3)."""
+    """Write the availability document (VOSI 1.1, section 3)."""
     return (
         f'{XML_DECLARATION}<availability xmlns="http://www.ivoa.net/xml/VOSIAvailability/v1.0">'
-        f"<available>{'true' if is_available else 'false'}</available><upSince>{format_time(start_time)}</upSince></availability>\n"
+        f"<available>{'true' if is_available else 'false'}</available>"
+        f"<upSince>{format_time(start_time)}</upSince></availability>\n"
     ).encode()
 
 
@@ -107,47 +108,51 @@ def write_capabilities(capabilities: Iterable[Capability]) -> bytes:
 
 
 def write_capability(capability: Capability) -> str:
-    """Write one capability (VOResource 1.1 section 3.2.2)."""
+    """Write one capability (VOResource 1.1, section 3.2.2)."""
+    attributes = ""
     if capability.standard_id:
-        standard = f" standardID={quoteattr(capability.standard_id)}"
-    else:
-        standard = ""
-    if capability.role:
-        role = f' role="{capability.role}"'
-    else:
-        role = ""
-    if capability.version:
-        version = f' version="{capability.version}"'
-    else:
-        version = ""
-    if capability.description:
-        described = f"<description>{escape(capability.description)}</description>"
-    else:
-        described = ""
-    params = "".join(_write_param(param) for param in capability.params)
-    mirrors = "".join(f"<mirrorURL>{escape(url)}</mirrorURL>" for url in capability.mirrors)
-    # an interface has one way to log in at most; without one it is for everybody (VOResource 1.1 section 3.2.4). The
-    # first is the standard's: of several such clients would not know which to take
-    interfaces = "".join(
-        f"<interface xsi:type={quoteattr(capability.interface)}{role if number == 0 else ''}{version}>"
-        f'<accessURL use="{capability.use}">{escape(capability.url)}</accessURL>{mirrors}'
-        f"{f'<securityMethod standardID={quoteattr(method)}/>' if method else ''}{_write_text_element('testQueryString', capability.test_query)}{params}</interface>"
+        attributes += f" standardID={quoteattr(capability.standard_id)}"
+    if capability.attributes_xml:
+        attributes += f" {capability.attributes_xml}"
+    # an interface has one login method at most, and is for everybody without one (VOResource 1.1, section 3.2.4); the
+    # first is that of the standard: of several standard interfaces, clients would not know which to use
+    interfaces = [
+        _write_interface(capability, method, is_first=number == 0)
         for number, method in enumerate(capability.security_methods)
-    )
-    return f"<capability{standard}{' ' + capability.attributes_xml if capability.attributes_xml else ''}>{described}{interfaces}{capability.extension_xml}</capability>\n"
+    ]
+    content = _write_text_element("description", capability.description) + "".join(interfaces)
+    return f"<capability{attributes}>{content}{capability.extension_xml}</capability>\n"
+
+
+def _write_interface(capability: Capability, security_method: str | None, *, is_first: bool) -> str:
+    """Write one interface of a capability: that with a login method, or without login (None)."""
+    attributes = f"xsi:type={quoteattr(capability.interface)}"
+    if capability.role and is_first:
+        attributes += f' role="{capability.role}"'
+    if capability.version:
+        attributes += f' version="{capability.version}"'
+    parts = [f'<accessURL use="{capability.use}">{escape(capability.url)}</accessURL>']
+    parts += [f"<mirrorURL>{escape(url)}</mirrorURL>" for url in capability.mirrors]
+    if security_method:
+        parts.append(f"<securityMethod standardID={quoteattr(security_method)}/>")
+    parts.append(_write_text_element("testQueryString", capability.test_query))
+    parts += map(_write_param, capability.params)
+    return f"<interface {attributes}>{''.join(parts)}</interface>"
 
 
 def _write_param(param: Param) -> str:
-    """Write an input parameter (VODataService 1.1 section 3.3)."""
+    """Write an input parameter (VODataService 1.1, section 3.3)."""
     use = "required" if param.required else "optional"
-    return (
-        f'<param use="{use}" std="true"><name>{escape(param.name)}</name>{_write_text_element("description", param.description)}'
-        f"{_write_text_element('unit', param.unit)}{_write_text_element('ucd', param.ucd)}<dataType>{name_simple_type(param.type)}</dataType></param>"
+    content = (
+        f"<name>{escape(param.name)}</name>{_write_text_element('description', param.description)}"
+        f"{_write_text_element('unit', param.unit)}{_write_text_element('ucd', param.ucd)}"
+        f"<dataType>{name_simple_type(param.type)}</dataType>"
     )
+    return f'<param use="{use}" std="true">{content}</param>'
 
 
 def name_simple_type(column_type: Type) -> str:
-    """Name a type in the words of VODataService 1.1 section 3.3."""
+    """Return the name of a type in VODataService 1.1, section 3.3."""
     if column_type.is_string or column_type.is_timestamp:
         return "string"
     if column_type.is_integer:
@@ -156,19 +161,19 @@ def name_simple_type(column_type: Type) -> str:
 
 
 class TableStatistics(Protocol):
-    """What was counted when the rows of a table were published."""
+    """Statistics of a published table."""
 
     @property
     def rows(self) -> int | None:
-        """How many there are; None: it is not known."""
+        """Number of rows; None: not known."""
 
     @property
     def statistics(self) -> Mapping[str, Mapping[str, object]]:
-        """Of its columns, as `hven.engines.Snapshot` has them."""
+        """Statistics of its columns, as in `hven.engines.Snapshot`."""
 
 
 def find_no_statistics(_: Table) -> TableStatistics | None:
-    """Tell nothing of any table."""
+    """Return no statistics for any table."""
     return None
 
 
@@ -179,9 +184,9 @@ def write_tableset(
     quote_name: Callable[[str], str],
     find_statistics: Callable[[Table], TableStatistics | None] = find_no_statistics,
 ) -> bytes:
-    """Write the tableset (VOSI 1.1 section 4.1).
+    """Write the tableset (VOSI 1.1, section 4.1).
 
-    ``detail="min"`` leaves columns and keys out, ``stats`` has what was counted, too.
+    ``detail="min"`` omits columns and keys; ``stats`` adds statistics.
     """
     inside = "".join(
         write_schema(table_schema, detail=detail, quote_name=quote_name, find_statistics=find_statistics)
@@ -200,10 +205,11 @@ def write_table(
     detail: str | None = None,
     find_statistics: Callable[[Table], TableStatistics | None] = find_no_statistics,
 ) -> bytes:
-    """Write a single table (VOSI 1.1 section 4.3)."""
+    """Write a single table (VOSI 1.1, section 4.3)."""
+    content = _write_table_content(table, quote_name, find_statistics(table), detail=detail)
     return (
-        f'{XML_DECLARATION}<vosi:table xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" {XSI_NAMESPACE} {VODATASERVICE_NAMESPACE} type="{_get_table_type(table)}">'
-        f"{_write_table_content(table, quote_name, find_statistics(table), detail=detail)}</vosi:table>\n"
+        f'{XML_DECLARATION}<vosi:table xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" {XSI_NAMESPACE} '
+        f'{VODATASERVICE_NAMESPACE} type="{_get_table_type(table)}">{content}</vosi:table>\n'
     ).encode()
 
 
@@ -214,20 +220,18 @@ def write_schema(
     quote_name: Callable[[str], str],
     find_statistics: Callable[[Table], TableStatistics | None] = find_no_statistics,
 ) -> str:
-    """Write one schema with its tables (VODataService 1.2 section 3.3)."""
+    """Write one schema with its tables (VODataService 1.2, section 3.3)."""
     parts = [
         f"<schema><name>{escape(quote_name(schema.name))}</name>{_write_text_element('title', schema.title)}",
         f"{_write_text_element('description', schema.description)}{_write_text_element('utype', schema.utype)}\n",
     ]
-    for schema_table in schema.tables:
-        parts.append(f'<table type="{_get_table_type(schema_table)}">')
-        table_statistics = find_statistics(schema_table)
-        parts.append(
-            _write_table_content(schema_table, quote_name, table_statistics, detail=detail)
-            if detail != "min"
-            else _write_table_names(schema_table, quote_name, table_statistics)
-        )
-        parts.append("</table>\n")
+    for table in schema.tables:
+        table_statistics = find_statistics(table)
+        if detail == "min":
+            content = _write_table_names(table, quote_name, table_statistics)
+        else:
+            content = _write_table_content(table, quote_name, table_statistics, detail=detail)
+        parts.append(f'<table type="{_get_table_type(table)}">{content}</table>\n')
     parts.append("</schema>\n")
     return "".join(parts)
 
@@ -242,73 +246,68 @@ def format_full_name(table: Table, quote_name: Callable[[str], str]) -> str:
 
 
 def _write_table_names(table: Table, quote_name: Callable[[str], str], statistics: TableStatistics | None) -> str:
-    if statistics is not None:
-        rows = statistics.rows
-    else:
-        rows = None
+    row_count = ""
+    if statistics is not None and statistics.rows is not None:
+        row_count = f"<nrows>{statistics.rows}</nrows>"
     return (
         f"<name>{escape(format_full_name(table, quote_name))}</name>{_write_text_element('title', table.title)}"
-        f"{_write_text_element('description', table.description)}{_write_text_element('utype', table.utype)}{f'<nrows>{rows}</nrows>' if rows is not None else ''}"
+        f"{_write_text_element('description', table.description)}{_write_text_element('utype', table.utype)}"
+        f"{row_count}"
     )
 
 
 def _write_table_content(
     table: Table, quote_name: Callable[[str], str], statistics: TableStatistics | None, *, detail: str | None
 ) -> str:
-    counted = statistics if detail == "stats" else None
-    columns = "".join(
-        _write_column(column, table, quote_name, counted) for column in table.columns if not column.hidden
-    )
+    column_statistics = statistics if detail == "stats" else None
+    visible_columns = [column for column in table.columns if not column.hidden]
+    columns = "".join(_write_column(column, table, quote_name, column_statistics) for column in visible_columns)
     keys = "".join(_write_foreign_key(key, quote_name) for key in table.keys)
     return f"{_write_table_names(table, quote_name, statistics)}\n{columns}{keys}"
 
 
 def _write_column_statistics(column: Column, statistics: TableStatistics | None) -> str:
-    """Write what was counted of a column (vs:Stats, draft of VODataService 1.3)."""
-    if statistics is not None:
-        facts = statistics.statistics.get(column.name)
-    else:
-        facts = None
-    if statistics is None or not facts or not statistics.rows:
+    """Write the statistics of a column (vs:Stats, draft of VODataService 1.3)."""
+    if statistics is None or not statistics.rows:
         return ""
-    rows = statistics.rows
-    nulls = facts.get("nulls")
-    parts = [
-        f"<{name}>{value!r}</{name}>"
-        for name, value in (("min", facts.get("minimum")), ("max", facts.get("maximum")))
-        if column.type.is_numeric and isinstance(value, int | float)
-    ]
-    if isinstance(nulls, int):
-        parts.append(f"<fillFactor>{(rows - nulls) / rows:.4g}</fillFactor>")
+    facts = statistics.statistics.get(column.name)
+    if not facts:
+        return ""
+    row_count = statistics.rows
+    null_count = facts.get("nulls")
+    parts = []
+    if column.type.is_numeric:
+        for name, fact in (("min", "minimum"), ("max", "maximum")):
+            extreme = facts.get(fact)
+            if isinstance(extreme, int | float):
+                parts.append(f"<{name}>{extreme!r}</{name}>")
+    if isinstance(null_count, int):
+        parts.append(f"<fillFactor>{(row_count - null_count) / row_count:.4g}</fillFactor>")
     top: Any = facts.get("top") or ()
-    # names of rows are no distribution
-    if not any((count > 1 for _, count in top)):
-        top = ()
-    options = [*top, *([(None, nulls)] if top and nulls else [])]
-    parts += [
-        (
-            f"<option "
-            f'freq="{count / rows:.4g}">{"" if value is None else escape(replace_illegal_characters(str(value)))}</option>'
-        )
-        for value, count in options
-    ]
+    if any(count > 1 for _, count in top):  # values that are all different, such as names, are no distribution
+        parts += [_write_statistics_option(value, count / row_count) for value, count in top]
+        if isinstance(null_count, int) and null_count:
+            parts.append(_write_statistics_option(None, null_count / row_count))
     if parts:
         return f"<stats>{''.join(parts)}</stats>"
     return ""
 
 
+def _write_statistics_option(value: object, frequency: float) -> str:
+    text = ""
+    if value is not None:
+        text = escape(replace_illegal_characters(str(value)))
+    return f'<option freq="{frequency:.4g}">{text}</option>'
+
+
 def _write_column(
     column: Column, table: Table, quote_name: Callable[[str], str], statistics: TableStatistics | None
 ) -> str:
-    kind = column.type
-    if kind.metadata_arraysize is not None:
-        size = f" arraysize={quoteattr(kind.metadata_arraysize)}"
-    else:
-        size = ""
-    if kind.xtype is not None:
-        xtype = f" extendedType={quoteattr(kind.xtype)}"
-    else:
-        xtype = ""
+    type_attributes = 'xsi:type="vs:VOTableType"'
+    if column.type.metadata_arraysize is not None:
+        type_attributes += f" arraysize={quoteattr(column.type.metadata_arraysize)}"
+    if column.type.xtype is not None:
+        type_attributes += f" extendedType={quoteattr(column.type.xtype)}"
     flags = ""
     if column.name in table.primary:
         flags += "<flag>primary</flag>"
@@ -318,21 +317,25 @@ def _write_column(
         flags += "<flag>nullable</flag>"
     std = ' std="true"' if column.std else ""
     return (
-        f"<column{std}><name>{escape(quote_name(column.name))}</name>{_write_text_element('description', column.description)}{_write_text_element('unit', column.unit)}"
-        f"{_write_text_element('ucd', column.ucd)}{_write_text_element('utype', column.utype)}{_write_column_statistics(column, statistics)}"
-        f'<dataType xsi:type="vs:VOTableType"{size}{xtype}>{kind.datatype}</dataType>{flags}</column>\n'
+        f"<column{std}><name>{escape(quote_name(column.name))}</name>"
+        f"{_write_text_element('description', column.description)}{_write_text_element('unit', column.unit)}"
+        f"{_write_text_element('ucd', column.ucd)}{_write_text_element('utype', column.utype)}"
+        f"{_write_column_statistics(column, statistics)}"
+        f"<dataType {type_attributes}>{column.type.datatype}</dataType>{flags}</column>\n"
     )
 
 
 def _write_foreign_key(key: ForeignKey, quote_name: Callable[[str], str]) -> str:
-    pairs = "".join(
-        f"<fkColumn><fromColumn>{escape(quote_name(a))}</fromColumn><targetColumn>{escape(quote_name(b))}</targetColumn></fkColumn>"
-        for a, b in zip(key.columns, key.target_columns, strict=True)
-    )
+    pairs = []
+    for column, target_column in zip(key.columns, key.target_columns, strict=True):
+        from_column = f"<fromColumn>{escape(quote_name(column))}</fromColumn>"
+        to_column = f"<targetColumn>{escape(quote_name(target_column))}</targetColumn>"
+        pairs.append(f"<fkColumn>{from_column}{to_column}</fkColumn>")
     target = ".".join(quote_name(part) for part in key.target.split("."))
     return (
-        f"<foreignKey><targetTable>{escape(target)}</targetTable>{pairs}{_write_text_element('description', key.description)}"
-        f"{_write_text_element('utype', key.utype)}</foreignKey>\n"
+        f"<foreignKey><targetTable>{escape(target)}</targetTable>{''.join(pairs)}"
+        f"{_write_text_element('description', key.description)}{_write_text_element('utype', key.utype)}"
+        f"</foreignKey>\n"
     )
 
 

@@ -1,19 +1,17 @@
-"""What files of collections a reader may take: one or thousands at once, by the road of all queries.
-
-And the bytes of one that is as it was published.
+"""Files of collections: which a reader may access, one or thousands at once, and the bytes of a published file.
 
 Common
 ------
 context, settings
-    The site's.
+    The site; its settings.
 principal
     The reader.
 collection
-    Its name, or the schema of a release.
+    Name of the collection, or the schema of a release.
 path
-    Of the file.
+    Path of the file.
 row
-    As `find_files` found it.
+    Row of the file, as `find_files` found it.
 """
 
 from __future__ import annotations
@@ -59,42 +57,39 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.model.table import Template
     from hven.services.face import ServiceContext
-    from hven.site import PublishedState, PublishedTable
+    from hven.site import Catalogue, PublishedState, PublishedTable
     from hven.site.auth import Principal
     from hven.site.store import Release
 
 LIST_COLUMNS = ("path", "url", "bytes", "sha256", "title")
 FILE_COLUMNS = ("path", "url", "media_type", "bytes", "sha256", "modified")
-READER_VERSION = 1  # changes with what media make of files, so that no copies are used that were made otherwise
-PIECE_BYTES = 256 * 1024  # bytes of what is made, or comes from elsewhere, that are given at once
-# bytes that are read at once of a file that lies here: with what the server holds of them, they stay in the processor's
-# own cache (benches.md)
+READER_VERSION = 1  # must be increased when media read files differently, so that older copies are not used
+PIECE_BYTES = 256 * 1024  # bytes of a chunk of computed or remote content
+# bytes of a chunk of a local file: with the buffers of the server, they stay in the processor's cache (benches.md)
 READ_BYTES = 160 * 1024
-STATE_CHECK_BYTES = 4 << 20  # bytes after which it is looked whether a file is still what was published
-FilePiece = bytes | bytearray | None  # None: what comes next must be waited for
-MAX_LITERAL_PATHS = (
-    4000  # paths that are asked for one by one: a look-up of each costs less than a join up to some thousands
-)
-_MAX_EXPLAINED_LOCKS = 20  # locked files of which each is asked why
+STATE_CHECK_BYTES = 4 << 20  # bytes after which it is checked again that a file has not changed
+FilePiece = bytes | bytearray | None  # None: the next piece must be waited for
+MAX_LITERAL_PATHS = 4000  # paths in a condition; up to some thousands, looking up each is faster than a join
+_MAX_EXPLAINED_LOCKS = 20  # locked files for each of which the reason is queried
 _EMPTY_FILE_ROWS = pa.table({name: pa.nulls(0) for name in FILE_COLUMNS})
 _WANTED_PATHS_TABLE = Table(schema="TAP_UPLOAD", name="wanted", columns=(Column(name="wanted_path", type=STRING),))
 
 
 class FoundFiles(NamedTuple):
-    """What a reader asked of files of one collection.
+    """Requested files of a collection.
 
     Attributes
     ----------
     rows
-        By path; those that are not there are in none of the two.
+        Rows of accessible files by path; files that do not exist are in neither dictionary.
     refused
-        Why the reader may not take a file, by path.
+        Path -> why the reader may not access the file.
     access_key
-        Who may keep the answer.
+        Key of the readers who get the same answer.
     record_access
-        Writes down that a file was asked about or taken.
+        Logs that a file was listed or read.
     collection
-        Its name.
+        Name of the collection.
     """
 
     rows: dict[str, dict[str, Any]]
@@ -109,14 +104,14 @@ class FoundFiles(NamedTuple):
         Parameters
         ----------
         path
-            As it was asked for.
+            A requested path.
 
         Raises
         ------
         NotFoundError
-            There is none that the reader may know of.
+            The reader knows of no such file.
         HvenError
-            The reader may not take it.
+            The reader may not access it.
         """
         if path in self.refused:
             raise self.refused[path]
@@ -128,22 +123,22 @@ class FoundFiles(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OriginalFile:
-    """The file of a row, that its reader may take.
+    """The file of a row, which its reader may access.
 
     Attributes
     ----------
     name
-        By which readers know it.
+        Name of the file for readers.
     path
-        Where it is: on the disk, or on another server, where it is read by ranges.
+        Where it is: on the disk, or on another server, from which ranges are read.
     etag
-        Of its content, and of what it is read with.
+        Entity tag of its content, and of the files that are read with it.
     is_public
-        Everybody may take it.
+        Whether everybody may access it.
     copies_directory
-        Where rotated copies of its cubes are, if there are any.
+        Directory of the rotated copies of its cubes.
     collection
-        Whose file it is.
+        Its collection.
     """
 
     name: str
@@ -155,42 +150,42 @@ class OriginalFile:
 
 
 def list_files(context: ServiceContext, principal: Principal, collection: str) -> list[dict[str, Any]]:
-    """List a collection's files, as far as their list is for a reader.
+    """List the files of a collection that a reader may list.
 
     Parameters
     ----------
     collection
-        Of the collection.
+        Name of the collection.
 
     Returns
     -------
     rows
-        `LIST_COLUMNS`, and ``direct``: where a file is taken without us, or None.
+        `LIST_COLUMNS`, and ``direct``: whether clients are redirected to the file on another server.
 
     Raises
     ------
     NotFoundError
-        There are none that they may know of.
+        The reader knows of no files.
     """
     published_state = context.site.get_published_state()
-    files = _find_files_table(context, principal, collection, published_state)
+    files = _require_files_table(context, principal, collection, published_state)
     text = f"SELECT {', '.join(LIST_COLUMNS)} FROM {_quote_table_name(files)} ORDER BY path"
     rows = _run_query(context, text, principal, published_state).to_pylist()
     return [{**row, "direct": find_root(row["path"], files.roots)[0].redirects_clients} for row in rows]
 
 
 def list_own_paths(table: Table) -> Iterator[tuple[Template, Template]]:
-    """Yield the paths of rows' own files, and what is said of these.
+    """Yield templates of the paths of rows' own files, and of their descriptions.
 
     Parameters
     ----------
     table
-        Of files, or whose rows lead to some.
+        A table of files, or one whose rows lead to files.
 
     Yields
     ------
     path, description
-        In templates over the row.
+        Templates over the row.
     """
     if table.utype == FILES_UTYPE:
         yield (TemplateExpression('target."path"'),), (TemplateExpression('target."title"'),)
@@ -201,7 +196,7 @@ def list_own_paths(table: Table) -> Iterator[tuple[Template, Template]]:
 
 
 def list_file_states(context: ServiceContext, principal: Principal, collection: str) -> Iterator[tuple[str, str]]:
-    """Yield the files of a collection with what tells their states, as far as these were published.
+    """Yield the files of a collection with their published states.
 
     Yields
     ------
@@ -211,10 +206,10 @@ def list_file_states(context: ServiceContext, principal: Principal, collection: 
     Raises
     ------
     NotFoundError
-        There are none that the reader may know of.
+        The reader knows of no files.
     """
     published_state = context.site.get_published_state()
-    files = _quote_table_name(_find_files_table(context, principal, collection, published_state))
+    files = _quote_table_name(_require_files_table(context, principal, collection, published_state))
     text = f"SELECT path, bytes, modified, sha256 FROM {files} ORDER BY path"
     with query.run_query(
         text, principal, site=context.site, policies=context.policies, published_state=published_state
@@ -225,27 +220,27 @@ def list_file_states(context: ServiceContext, principal: Principal, collection: 
 
 
 def find_paths_by_name(context: ServiceContext, principal: Principal, collection: str, file_name: str) -> list[str]:
-    """List paths of files by their name, as far as the list of files is for a reader.
+    """List the paths of files with a name, among those that a reader may list.
 
     Parameters
     ----------
     collection
-        Its name.
+        Name of the collection.
     file_name
-        What stands behind the last slash.
+        Name of the file: the part of the path after the last slash.
 
     Returns
     -------
     paths
-        In their order.
+        Paths in order.
 
     Raises
     ------
     NotFoundError
-        There are none that they may know of.
+        The reader knows of no files.
     """
     published_state = context.site.get_published_state()
-    files = _quote_table_name(_find_files_table(context, principal, collection, published_state))
+    files = _quote_table_name(_require_files_table(context, principal, collection, published_state))
     text = (
         f"SELECT path FROM {files} WHERE path = {write_literal(file_name)} OR path LIKE "
         f"{write_literal(f'%/{file_name}')} ORDER BY path"
@@ -255,26 +250,26 @@ def find_paths_by_name(context: ServiceContext, principal: Principal, collection
 
 
 def find_files(context: ServiceContext, principal: Principal, collection: str, paths: Sequence[str]) -> FoundFiles:
-    """Ask for files of a collection by the road of all queries.
+    """Find files of a collection, with the rights of a reader.
 
-    A file that rows of the collection name is known and taken as their levels have it; one row that is locked locks it.
+    A file that rows of the collection name has the access levels of these rows; one locked row locks it.
 
     Parameters
     ----------
     collection
-        Of the collection, or of the schema of a release.
+        Name of the collection, or of the schema of a release.
     paths
-        Of the files.
+        Paths of the files.
 
     Returns
     -------
     found
-        What there is of them for this reader.
+        The files that the reader may know of.
 
     Raises
     ------
     NotFoundError
-        The collection has no files that they may know of.
+        The reader knows of no files of the collection.
     """
     published_state = context.site.get_published_state()
     access = check_file_access(context, principal, collection, paths, published_state)
@@ -282,10 +277,10 @@ def find_files(context: ServiceContext, principal: Principal, collection: str, p
         raise _build_no_files_error(collection)
     rows: dict[str, dict[str, Any]] = {}
     for table, file_rows in access.listed:
-        where = _describe_file_location(context, published_state.tables_by_name[table.qualified_name])
+        location = _describe_file_location(context, published_state.tables_by_name[table.qualified_name])
         for row in _convert_times_to_seconds(file_rows).to_pylist():
-            tag = row["sha256"] or _make_state_key(row, where["collection"])
-            row.update(where, tag=tag)
+            tag = row["sha256"] or _make_state_key(row, location["collection"])
+            row.update(location, tag=tag)
             rows[row["path"]] = row
 
     def record_access(action: str, path: str) -> None:
@@ -295,29 +290,27 @@ def find_files(context: ServiceContext, principal: Principal, collection: str, p
                 context.site.store, principal, action, path, files, access.policy_tables, context.policies
             )
 
-    access_key = published_state.find_access_key(
-        OWNER_PRINCIPAL if access.policy_tables and not can_see_whole_collection(principal, collection) else principal,
-        context.policies,
-    )
+    key_principal = principal
+    if access.policy_tables and not can_see_whole_collection(principal, collection):
+        key_principal = OWNER_PRINCIPAL
+    access_key = published_state.find_access_key(key_principal, context.policies)
     access_errors = _build_access_errors(access.locking_tables, principal)
     return FoundFiles(rows, access_errors, access_key, record_access, collection)
 
 
 class FileAccess(NamedTuple):
-    """Whether files of one collection may be had.
-
-    What both their addresses and whatever leads to these ask (`check_file_access`).
+    """Access to files of one collection, for their own addresses and for everything that leads to them.
 
     Attributes
     ----------
     listed
-        Its tables of files, first the one of now, each with its rows of those that the reader may take: `FILE_COLUMNS`.
+        Tables of files, the current one first, each with the rows of its accessible files: `FILE_COLUMNS`.
     locking_tables
-        Path -> the table whose row locks it: the reader may know of the file, and not take it.
+        Path -> table whose row locks it: the reader may know of the file, but not access it.
     hidden_paths
-        Paths of which the reader may not know whether there is a file.
+        Paths of files of which the reader may not know.
     policy_tables
-        The tables whose policies say of their rows who takes the files that these name.
+        Tables whose policies decide who may access the files that their rows name.
     """
 
     listed: list[tuple[Table, pa.Table]]
@@ -333,92 +326,92 @@ def check_file_access(
     paths: Sequence[str],
     published_state: PublishedState,
 ) -> FileAccess:
-    """Ask which files of a collection a reader may take, and of which others they may know. This alone decides it.
+    """Check which files of a collection a reader may access, and of which they may know. Only this function decides it.
 
     Parameters
     ----------
     collection, paths
-        As of `find_files`.
+        As in `find_files`.
     published_state
-        The state that is asked.
+        The state that is read.
 
     Returns
     -------
-    told
-        Files that are neither listed nor shut are not there, or not for this reader.
+    access
+        Files that are neither listed nor locked do not exist, or not for this reader.
     """
     pending_paths = list(dict.fromkeys(paths))
+    locking_tables = dict[str, Table]()
+    hidden_paths = set[str]()
+    policy_tables = _list_policy_tables(published_state, collection)
     catalogue = published_state.get_catalogue(principal, context.policies)
-    shut = dict[str, Table]()
-    unseen = set[str]()
-    # a file of a release is locked by what is published now, too
-    of = {
-        collection,
-        *(
-            item.release.collection
-            for item in published_state.tables_by_name.values()
-            if item.release and item.release.schema_name == collection
-        ),
-    }
-    named = [
-        table for table in published_state.policy_tables if table.schema in of and table.policy and table.policy.path
-    ]
-    if named and not can_see_whole_collection(principal, collection):
+    if policy_tables and not can_see_whole_collection(principal, collection):
         known_tables = {table.qualified_name for table in catalogue.iterate_tables()}
-        visible_paths = {
-            path
-            for table in named
-            if table.schema == collection and table.qualified_name in known_tables
-            for path in _find_visible_paths(context, table, pending_paths, principal, published_state)
-        }
-        unseen = {path for path in pending_paths if path not in visible_paths}
+        visible_paths: set[str] = set()
+        for table in policy_tables:
+            if table.schema == collection and table.qualified_name in known_tables:
+                visible_paths |= _find_visible_paths(context, table, pending_paths, principal, published_state)
+        hidden_paths = {path for path in pending_paths if path not in visible_paths}
         pending_paths = [path for path in pending_paths if path in visible_paths]
-        shut = _find_locked_paths(named, pending_paths, principal)
-        pending_paths = [path for path in pending_paths if path not in shut]
+        locking_tables = _find_locked_paths(policy_tables, pending_paths, principal)
+        pending_paths = [path for path in pending_paths if path not in locking_tables]
         principal = OWNER_PRINCIPAL  # the list of all files is private
         catalogue = published_state.get_catalogue(principal, context.policies)
-    files = next(
-        (
-            files_table
-            for files_table in catalogue.iterate_tables()
-            if files_table.schema == collection and files_table.utype == FILES_UTYPE
-        ),
-        None,
-    )
-    if files is None or (not pending_paths and named):
-        return FileAccess([], shut, unseen.union(pending_paths), named)
-    # what is published no more stays at its address as long as a release has it
-    older = {item.table.qualified_name for item in published_state.tables_by_release.get(files.qualified_name, ())}
+    current_table = _find_files_table(catalogue, collection)
+    if current_table is None or (not pending_paths and policy_tables):
+        return FileAccess([], locking_tables, hidden_paths.union(pending_paths), policy_tables)
+    # a file that is no longer published keeps its address as long as a release has it
+    release_items = published_state.tables_by_release.get(current_table.qualified_name, ())
+    release_names = {item.table.qualified_name for item in release_items}
+    release_tables = [table for table in catalogue.iterate_tables() if table.qualified_name in release_names]
     listed = []
-    for files_table in (files, *(table for table in catalogue.iterate_tables() if table.qualified_name in older)):
+    for files_table in (current_table, *release_tables):
+        file_rows = _EMPTY_FILE_ROWS
         if pending_paths:
             file_rows = _query_rows(
-                context, files_table, pending_paths, FILE_COLUMNS, "path", principal, published_state
+                context,
+                files_table,
+                pending_paths,
+                columns=FILE_COLUMNS,
+                path_column="path",
+                principal=principal,
+                published_state=published_state,
             )
-        else:
-            file_rows = _EMPTY_FILE_ROWS
         listed.append((files_table, file_rows))
         if file_rows.num_rows == len(pending_paths):
             break
-        have = {*file_rows["path"].to_pylist()}
-        pending_paths = [path for path in pending_paths if path not in have]
-    return FileAccess(listed, shut, unseen, named)
+        listed_paths = {*file_rows["path"].to_pylist()}
+        pending_paths = [path for path in pending_paths if path not in listed_paths]
+    return FileAccess(listed, locking_tables, hidden_paths, policy_tables)
+
+
+def _list_policy_tables(published_state: PublishedState, collection: str) -> list[Table]:
+    """List the tables whose policies decide on files of a collection.
+
+    The tables of now lock the files of a release, too.
+    """
+    schemas = {collection}
+    for item in published_state.tables_by_name.values():
+        if item.release and item.release.schema_name == collection:
+            schemas.add(item.release.collection)
+    tables = [table for table in published_state.policy_tables if table.schema in schemas]
+    return [table for table in tables if table.policy and table.policy.path]
 
 
 def take_file(context: ServiceContext, principal: Principal, collection: str, path: str) -> OriginalFile:
-    """Find a file of a collection, as its reader may take it; that it is taken is on record.
+    """Find a file of a collection, with the rights of its reader, and log the access.
 
     Returns
     -------
     file
-        As it was published.
+        The file as it was published.
 
     Raises
     ------
     NotFoundError
-        There is none that they may know of.
+        The reader knows of no such file.
     ForbiddenError, UnauthenticatedError, StorageUnavailableError, GoneError
-        As of the file itself.
+        As for the file itself.
     """
     found_files = find_files(context, principal, collection, [path])
     original_file = open_original(context, principal, found_files, path)
@@ -428,64 +421,61 @@ def take_file(context: ServiceContext, principal: Principal, collection: str, pa
 
 
 def open_original(context: ServiceContext, principal: Principal, found_files: FoundFiles, path: str) -> OriginalFile:
-    """Open one of the files that were asked for.
+    """Open a file that was found.
 
     Parameters
     ----------
     found_files
-        As `find_files` found it.
+        Result of `find_files`.
 
     Returns
     -------
     file
-        As it was published.
+        The file as it was published.
 
     Raises
     ------
     HvenError
-        As of `take_file`.
+        As in `take_file`.
     """
     row = found_files.get_row(path)
-    place = open_file_place(context, principal, found_files.collection, row)
+    collection = found_files.collection
+    place = open_file_place(context, principal, collection, row)
     state_key = remote_files.get_state_key(context, row)
-    tag = " ".join(
-        [
-            state_key,
-            *check_companion_files(context, principal, found_files.collection, path, place),
-        ]
-    )
-    state_digest = hashlib.sha256(f"{READER_VERSION} {tag}".encode()).hexdigest()
-    copies = context.site.settings.var_directory / "cubes" / found_files.collection / state_digest
-    name = path.rpartition("/")[2]
-    public = found_files.access_key == "public"
+    companion_tags = check_companion_files(context, principal, collection, path, place)
+    etag = " ".join([state_key, *companion_tags])
+    state_digest = hashlib.sha256(f"{READER_VERSION} {etag}".encode()).hexdigest()
     return OriginalFile(
-        name=name, path=place, etag=tag, is_public=public, copies_directory=copies, collection=found_files.collection
+        name=path.rpartition("/")[2],
+        path=place,
+        etag=etag,
+        is_public=found_files.access_key == "public",
+        copies_directory=context.site.settings.var_directory / "cubes" / collection / state_digest,
+        collection=collection,
     )
 
 
 def check_companion_files(
     context: ServiceContext, principal: Principal, collection: str, path: str, file_place: Place
 ) -> list[str]:
-    """See that a reader may take what is read together with a file.
-
-    The data that a label points to, or the label of data.
+    """Check that a reader may access the files that are read with a file: the data of a label, or the label of data.
 
     Parameters
     ----------
     file_place
-        Where it is.
+        Where the file is.
 
     Returns
     -------
     tags
-        Of these: what is made of the file changes with them.
+        Entity tags of these files, with which everything changes that is computed from the file.
 
     Raises
     ------
     NotFoundError
-        One of these is none of the collection's files, as far as the reader may know.
+        One of them is not among the collection's files that the reader may know of.
     HvenError
-        The reader may not take one, or it was changed since it was published.
+        The reader may not access one, or it was changed since it was published.
     """
     with file_place.open("rb") as file:
         medium = detect_medium(path, file.read(SIGNATURE_BYTES))
@@ -494,7 +484,7 @@ def check_companion_files(
     try:
         with open_product(file_place, path.rpartition("/")[2]) as product:
             companions = product.companion_files
-    except SourceError:  # of no kind that can be read: who opens it says so
+    except SourceError:  # no known format: opening it reports that
         return []
     folder = path.removesuffix(file_place.name)
     paths = [
@@ -512,69 +502,67 @@ def check_companion_files(
 
 
 def find_successor_url(context: ServiceContext, url: str, release: Release, principal: Principal) -> str | None:
-    """Find the file that is named now by the row which named this one in a release.
+    """Find the file that the row now names which named a file in a release.
 
     Parameters
     ----------
     url
-        Of the file.
+        Address of the file.
     release
-        That has it.
+        The release.
 
     Returns
     -------
     url
-        As a header has it; None: there is none for this reader.
+        Its address, encoded for a header; None: there is none for this reader.
     """
     published_state = context.site.get_published_state()
-    known_tables = {
-        table.qualified_name: table
-        for table in published_state.get_catalogue(principal, context.policies).iterate_tables()
-    }
-    for old in known_tables.values():
-        new = known_tables.get(f"{release.collection}.{old.name}")
-        if old.schema != release.schema_name or new is None or not old.primary:
+    catalogue = published_state.get_catalogue(principal, context.policies)
+    known_tables = {table.qualified_name: table for table in catalogue.iterate_tables()}
+    for release_table in known_tables.values():
+        current_table = known_tables.get(f"{release.collection}.{release_table.name}")
+        if release_table.schema != release.schema_name or current_table is None or not release_table.primary:
             continue
-        names = {*new.arrow_schema.names}
-        for column in old.columns:
-            if not (column.ucd or "").startswith("meta.ref.url") or not names.issuperset((*old.primary, column.name)):
+        current_names = {*current_table.arrow_schema.names}
+        for column in release_table.columns:
+            is_address = (column.ucd or "").startswith("meta.ref.url")
+            if not is_address or not current_names.issuperset((*release_table.primary, column.name)):
                 continue
             quoted_column = adql.quote_name(column.name)
-            key = ", ".join(map(adql.quote_name, old.primary))
-            value = write_literal(url)
+            key = ", ".join(map(adql.quote_name, release_table.primary))
+            url_literal = write_literal(url)
             text = (
-                f"SELECT TOP 1 b.{quoted_column} AS url FROM {_quote_table_name(old)} AS a JOIN "
-                f"{_quote_table_name(new)} AS b USING ({key})"
+                f"SELECT TOP 1 b.{quoted_column} AS url FROM {_quote_table_name(release_table)} AS a JOIN "
+                f"{_quote_table_name(current_table)} AS b USING ({key}) "
+                f"WHERE a.{quoted_column} = {url_literal} AND b.{quoted_column} <> {url_literal}"
             )
-            successor_rows = _run_query(
-                context,
-                f"{text} WHERE a.{quoted_column} = {value} AND b.{quoted_column} <> {value}",
-                principal,
-                published_state,
-            )
+            successor_rows = _run_query(context, text, principal, published_state)
             if successor_rows.num_rows:
-                return percent_encode(
-                    str(successor_rows["url"][0].as_py()), safe=ADDRESS_CHARACTERS
-                )  # nothing else goes into a header
+                successor_url = str(successor_rows["url"][0].as_py())
+                return percent_encode(successor_url, safe=ADDRESS_CHARACTERS)  # a header has no other characters
     return None
 
 
 def _make_state_key(row: dict[str, Any], collection: str) -> str:
-    """Name what is in a file without checksum: others may have its size and time, so its path counts."""
+    """Make a key of the state of a file without checksum; its path counts, too: others may have its size and time."""
     state_text = f"{collection}/{row['path']} {row['bytes']} {row['modified']}"
     return hashlib.blake2b(state_text.encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()
 
 
-def _find_files_table(
+def _require_files_table(
     context: ServiceContext, principal: Principal, collection: str, published_state: PublishedState
 ) -> Table:
-    tables = published_state.get_catalogue(principal, context.policies).iterate_tables()
-    files = next(
-        (candidate for candidate in tables if candidate.schema == collection and candidate.utype == FILES_UTYPE), None
-    )
+    files = _find_files_table(published_state.get_catalogue(principal, context.policies), collection)
     if files is None:
         raise _build_no_files_error(collection)
     return files
+
+
+def _find_files_table(catalogue: Catalogue, collection: str) -> Table | None:
+    for table in catalogue.iterate_tables():
+        if table.schema == collection and table.utype == FILES_UTYPE:
+            return table
+    return None
 
 
 def _build_no_files_error(collection: str) -> NotFoundError:
@@ -584,44 +572,53 @@ def _build_no_files_error(collection: str) -> NotFoundError:
 def _find_visible_paths(
     context: ServiceContext, table: Table, paths: Sequence[str], principal: Principal, published_state: PublishedState
 ) -> set[str]:
-    """Return which of the paths a row has that the reader sees."""
+    """Return the paths that visible rows of a table have."""
+    if not paths:
+        return set()
     column = str(table.policy and table.policy.path)
-    if paths:
-        return {*_query_rows(context, table, paths, (column,), column, principal, published_state)[column].to_pylist()}
-    return set()
+    rows = _query_rows(
+        context,
+        table,
+        paths,
+        columns=(column,),
+        path_column=column,
+        principal=principal,
+        published_state=published_state,
+    )
+    return {*rows[column].to_pylist()}
 
 
 def _find_locked_paths(policy_tables: Sequence[Table], paths: Sequence[str], principal: Principal) -> dict[str, Table]:
+    """Find locked paths, each with the first table that locks it."""
     locked_paths: dict[str, Table] = {}
     for table in policy_tables:
-        if table.rights is not None and table.policy is not None:
-            locked_paths |= {
-                path: table
-                for path in table.rights.find_restricted_values(principal, str(table.policy.path), paths)
-                if path not in locked_paths
-            }
+        if table.rights is None or table.policy is None:
+            continue
+        for path in table.rights.find_restricted_values(principal, str(table.policy.path), paths):
+            locked_paths.setdefault(path, table)
     return locked_paths
 
 
 def _build_access_errors(locking_tables: dict[str, Table], principal: Principal) -> dict[str, HvenError]:
-    """Say why files cannot be taken."""
+    """Build errors that tell why files cannot be accessed."""
     errors_by_path: dict[str, HvenError] = {}
     locks_by_table = Counter(table.qualified_name for table in locking_tables.values())
-    kind = UnauthenticatedError if principal.is_anonymous else ForbiddenError
+    error_class = UnauthenticatedError if principal.is_anonymous else ForbiddenError
     for path, table in locking_tables.items():
-        # why is a question of its own for each
         rights = table.rights
         policy = table.policy
-        assert rights is not None and policy is not None  # noqa: S101, PT018  (by which it is locked)
-        if locks_by_table[table.qualified_name] <= _MAX_EXPLAINED_LOCKS:
-            locked = rights.find_file_restriction(principal, {str(policy.path): path})
-        else:
-            locked = None
-        until = (locked and locked.expiry_text) or format_message("somebody opens it")
+        assert rights is not None and policy is not None  # noqa: S101, PT018  (they lock it)
+        expiry_text = ""
+        contact = policy.contact
+        if locks_by_table[table.qualified_name] <= _MAX_EXPLAINED_LOCKS:  # one query for each
+            restriction = rights.find_file_restriction(principal, {str(policy.path): path})
+            if restriction:
+                expiry_text = restriction.expiry_text or ""
+                contact = restriction.contact or contact
+        until = expiry_text or format_message("somebody opens it")
         message = format_message("the file {path} is locked until {until}", path, until)
-        whom = (locked and locked.contact) or policy.contact or format_message("its owner")
-        remedy = format_message("ask {whom}", whom)
-        errors_by_path[path] = kind(message, remedy=remedy)
+        remedy = format_message("ask {whom}", contact or format_message("its owner"))
+        errors_by_path[path] = error_class(message, remedy=remedy)
     return errors_by_path
 
 
@@ -629,43 +626,30 @@ def _query_rows(
     context: ServiceContext,
     table: Table,
     paths: Sequence[str],
+    *,
     columns: Sequence[str],
-    column: str,
+    path_column: str,
     principal: Principal,
     published_state: PublishedState,
 ) -> pa.Table:
-    """Ask for the rows of paths: of some as everybody asks, of many by a table of them."""
-    path = adql.quote_name(column)
-    if len(paths) <= MAX_LITERAL_PATHS:
-        if len(columns) > 1:
-            top = ""
-        elif len(paths) == 1:
-            top = "TOP 1 "
-        else:
-            top = "DISTINCT "
-        if len(paths) == 1:
-            comparison = f"= {write_literal(paths[0])}"
-        else:
-            comparison = f"IN ({', '.join(map(write_literal, paths))})"
-        listed = ", ".join(map(adql.quote_name, columns))
-        return _run_query(
-            context,
-            f"SELECT {top}{listed} FROM {_quote_table_name(table)} WHERE {path} {comparison}",
-            principal,
-            published_state,
+    """Query the rows of paths: of some by a condition, of many by a join with a table of them."""
+    path = adql.quote_name(path_column)
+    quantifier = "DISTINCT " if len(columns) == 1 else ""
+    if len(paths) > MAX_LITERAL_PATHS:
+        items = ", ".join(f"f.{adql.quote_name(name)}" for name in columns)
+        text = (
+            f"SELECT {quantifier}{items} FROM {_quote_table_name(table)} AS f JOIN "
+            f"{_WANTED_PATHS_TABLE.qualified_name} AS w ON f.{path} = w.wanted_path"
         )
-    listed = ", ".join(f"f.{adql.quote_name(column_name)}" for column_name in columns)
-    if len(columns) == 1:
-        distinct = "DISTINCT "
-    else:
-        distinct = ""
-    text = (
-        f"SELECT {distinct}{listed} FROM {_quote_table_name(table)} AS f JOIN {_WANTED_PATHS_TABLE.qualified_name} "
-        f"AS w ON f.{path} = w.wanted_path"
-    )
-    return _run_query(
-        context, text, principal, published_state, pa.table({"wanted_path": pa.array(paths, pa.string())})
-    )
+        wanted_paths = pa.table({"wanted_path": pa.array(paths, pa.string())})
+        return _run_query(context, text, principal, published_state, wanted_paths)
+    comparison = f"IN ({', '.join(map(write_literal, paths))})"
+    if len(paths) == 1:
+        comparison = f"= {write_literal(paths[0])}"
+        quantifier = "TOP 1 " if len(columns) == 1 else ""
+    items = ", ".join(map(adql.quote_name, columns))
+    text = f"SELECT {quantifier}{items} FROM {_quote_table_name(table)} WHERE {path} {comparison}"
+    return _run_query(context, text, principal, published_state)
 
 
 def _quote_table_name(table: Table) -> str:
@@ -679,89 +663,86 @@ def _run_query(
     published_state: PublishedState,
     wanted_paths: pa.Table | None = None,
 ) -> pa.Table:
-    if wanted_paths is None:
-        uploads = None
-    else:
+    uploads = None
+    if wanted_paths is not None:
         uploads = {_WANTED_PATHS_TABLE.qualified_name: (_WANTED_PATHS_TABLE, wanted_paths)}
     with query.run_query(
         text, principal, site=context.site, policies=context.policies, published_state=published_state, uploads=uploads
     ) as result:
         batches = [*result.iterate_batches()]
-        return pa.Table.from_batches(
-            batches, None if batches else pa.schema([result_column.arrow_field for result_column in result.columns])
-        )
+        if batches:
+            return pa.Table.from_batches(batches)
+        return pa.schema([column.arrow_field for column in result.columns]).empty_table()
 
 
 def _convert_times_to_seconds(rows: pa.Table) -> pa.Table:
-    """Write when files were changed as seconds since 1970: as objects of Python, thousands of times take long."""
-    at = rows.schema.get_field_index("modified")
-    seconds = pc.divide(rows.column(at).cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
-    return rows.set_column(at, "modified", seconds)
+    """Convert times of change to seconds since 1970, because datetime objects of thousands of rows take long."""
+    index = rows.schema.get_field_index("modified")
+    microseconds = rows.column(index).cast(pa.timestamp("us")).cast(pa.int64())
+    seconds = pc.divide(microseconds.cast(pa.float64()), 1e6)
+    return rows.set_column(index, "modified", seconds)
 
 
 def open_file_place(context: ServiceContext, principal: Principal, collection: str, row: dict[str, Any]) -> Place:
-    """Find where media read a file: on the disk, or by ranges from another server.
+    """Open a file for media: on the disk, or by ranges of another server.
 
     Parameters
     ----------
     principal
-        The reader; what a file elsewhere is read with is asked for as they may take it.
+        The reader; remote files that are read with the file are found with their rights.
     collection
-        As it was asked for.
+        As in the request.
 
     Returns
     -------
     place
-        Of the file as it was published.
+        The file as it was published.
 
     Raises
     ------
     UpstreamError, StorageUnavailableError, GoneError
-        It is gone, or was changed since.
+        It does not exist any more, or was changed since.
     """
     remote_state = remote_files.request_file_state(context, row, with_first_block=True)
     if remote_state is None:
         return Path(find_file_path(context.site.settings, row))
-    ranges_by_path: dict[str, RemoteFileRanges | None] = {
-        str(row["path"]): RemoteFileRanges(remote_files.get_remote_block_cache(context), remote_state)
-    }
+    block_cache = remote_files.get_remote_block_cache(context)
+    ranges_by_path: dict[str, RemoteFileRanges | None] = {str(row["path"]): RemoteFileRanges(block_cache, remote_state)}
 
     def find_companion(path: str) -> RemoteFileRanges | None:
-        if path not in ranges_by_path:
-            found_files = find_files(context, principal, collection, [path])
-            is_known = path in found_files.rows or path in found_files.refused
-            if is_known:
-                file = remote_files.request_file_state(context, found_files.get_row(path), with_first_block=True)
-            else:
-                file = None
-            if file is None:
-                ranges_by_path[path] = None
-            else:
-                ranges_by_path[path] = RemoteFileRanges(remote_files.get_remote_block_cache(context), file)
-        return ranges_by_path[path]
+        if path in ranges_by_path:
+            return ranges_by_path[path]
+        ranges = None
+        found_files = find_files(context, principal, collection, [path])
+        if path in found_files.rows or path in found_files.refused:
+            state = remote_files.request_file_state(context, found_files.get_row(path), with_first_block=True)
+            if state is not None:
+                ranges = RemoteFileRanges(block_cache, state)
+        ranges_by_path[path] = ranges
+        return ranges
 
     return RemoteFile(PurePosixPath(row["path"]), find_companion)
 
 
 def find_file_path(settings: Settings, row: dict[str, Any], folder_cache: dict[str, bool] | None = None) -> str:
-    """Find a file, and see that it is the one whose checksum was published.
+    """Find a file on the disk, and check that it has not changed since it was published.
 
     Parameters
     ----------
     folder_cache
-        Whether a folder leads out of the site, for who asks for many of its files.
+        Folder -> whether it is inside of the site, for callers that find many files of a folder.
 
     Returns
     -------
-    place
-        Absolute.
+    path
+        An absolute path.
 
     Raises
     ------
     StorageUnavailableError
-        It is gone, or was changed since.
+        It does not exist any more, or was changed since.
     GoneError
-        It is of a release, and was replaced.
+        It belongs to a release, and was replaced.
     """
     place, file_stat = _locate_file(settings, row, folder_cache)
     is_changed = not _is_unchanged(file_stat, row)
@@ -776,7 +757,7 @@ def find_file_path(settings: Settings, row: dict[str, Any], folder_cache: dict[s
 
 
 def find_local_path(context: ServiceContext, files: PublishedTable, path: str) -> Path | None:
-    """Find where a file of a collection lies, whether or not it is as it was published.
+    """Find a file of a collection on the disk, whether or not it is as it was published.
 
     Parameters
     ----------
@@ -785,60 +766,58 @@ def find_local_path(context: ServiceContext, files: PublishedTable, path: str) -
 
     Returns
     -------
-    place
-        None: on another server, gone, or out of the site.
+    path
+        None: it is on another server, does not exist, or is outside of the site.
     """
+    row = {"path": path, **_describe_file_location(context, files)}
     try:
-        return Path(_locate_file(context.site.settings, {"path": path, **_describe_file_location(context, files)})[0])
+        place, _ = _locate_file(context.site.settings, row)
     except StorageUnavailableError:
         return None
+    return Path(place)
 
 
 def _describe_file_location(context: ServiceContext, files: PublishedTable) -> dict[str, Any]:
-    """Return what places the files of a collection, or of a release of it."""
-    if files.release is None:
-        owner = files.table.schema
-    else:
-        owner = files.release.collection
-    home = str(context.site.settings.collections_directory / owner)
-    return {"release": files.release, "collection": owner, "home": home, "roots": files.table.roots}
+    """Describe where the files of a collection, or of a release of it, are."""
+    collection = files.table.schema
+    if files.release is not None:
+        collection = files.release.collection
+    home = str(context.site.settings.collections_directory / collection)
+    return {"release": files.release, "collection": collection, "home": home, "roots": files.table.roots}
 
 
 def _locate_file(
     settings: Settings, row: dict[str, Any], folder_cache: dict[str, bool] | None = None
 ) -> tuple[str, os.stat_result]:
-    place = f"{row['home']}/{row['path']}"  # for thousands, paths are texts
+    place = f"{row['home']}/{row['path']}"  # texts, because Path objects of thousands of files take long
     if row["roots"]:
-        root, below = find_root(row["path"], row["roots"])
+        root, path_below = find_root(row["path"], row["roots"])
         if root.scheme is not None:
             raise StorageUnavailableError(
                 format_message("the file {path} lies on another server", row["path"]),
                 remedy=format_message("take it as a whole"),
             )
         if root.address:
-            place = os.path.join(row["home"], os.path.expanduser(root.address), below)  # noqa: PTH111, PTH118
+            root_directory = os.path.expanduser(root.address)  # noqa: PTH111
+            place = os.path.join(row["home"], root_directory, path_below)  # noqa: PTH118
     try:
         file_stat = os.lstat(place)
-        linked = stat.S_ISLNK(file_stat.st_mode)
+        is_link = stat.S_ISLNK(file_stat.st_mode)
         folder = place.rpartition("/")[0]
-        if folder_cache is None or linked:
-            inside = None
-        else:
-            inside = folder_cache.get(folder)
-        if inside is None:
-            real = os.path.realpath(place, strict=True)
-            # where no link is on the way, its name tells
-            inside = real == place and any(real.startswith(f"{root}/") for root in settings.allowed_directories)
-            inside = inside or any(Path(real).is_relative_to(root.resolve()) for root in settings.allowed_directories)
+        is_inside = None
+        if folder_cache is not None and not is_link:
+            is_inside = folder_cache.get(folder)
+        if is_inside is None:
+            is_inside = _is_inside(settings, place)
             file_stat = os.stat(place)  # noqa: PTH116
-            if folder_cache is not None and not linked:
-                folder_cache[folder] = inside
+            if folder_cache is not None and not is_link:
+                folder_cache[folder] = is_inside
     except (OSError, ValueError):
         raise StorageUnavailableError(
             f"the file {row['path']} is not there now",
             remedy="its owner must put it back, or ingest the collection again",
         ) from None
-    if not inside:
+    if not is_inside:
         raise StorageUnavailableError(
             f"the file {row['path']} is not there now",
             remedy="its owner must put it back: a link leads out of the site",
@@ -846,23 +825,31 @@ def _locate_file(
     return place, file_stat
 
 
+def _is_inside(settings: Settings, place: str) -> bool:
+    """Return whether a file is, with all links resolved, in one of the directories of the site."""
+    real_place = os.path.realpath(place, strict=True)
+    if real_place == place and any(real_place.startswith(f"{root}/") for root in settings.allowed_directories):
+        return True
+    return any(Path(real_place).is_relative_to(root.resolve()) for root in settings.allowed_directories)
+
+
 def create_file_reader(
     context: ServiceContext, row: dict[str, Any], path: str | None = None
 ) -> Callable[[int, int], Generator[FilePiece]]:
-    """Return what reads bytes of a file, from one to before another.
+    """Return a function that reads the bytes of a file from one position (included) to another (excluded).
 
-    The one place where the bytes of files come from that leave in archives and ranges.
+    All bytes of files in archives and ranges come from here.
 
     Parameters
     ----------
     path
-        Where `find_file_path` has just found it; None: that is asked as soon as it is read.
+        Result of `find_file_path`; None: it is called when the first bytes are read.
 
     Returns
     -------
     read
-        Gives None before what must be waited for: what is in memory is read at once. Raises `StorageUnavailableError`
-        or `UpstreamError` as soon as the file is not what was published, and before its last bytes are given.
+        Yields None before a piece that must be waited for; what is in memory is read at once. It raises
+        `StorageUnavailableError` or `UpstreamError` as soon as the file has changed, and before its last bytes.
     """
     if remote_files.find_remote_root(row) is None:
         return partial(_read_local_file, context.site.settings, row, path)
@@ -872,17 +859,18 @@ def create_file_reader(
 def _read_remote_file(context: ServiceContext, row: dict[str, Any], start: int, stop: int) -> Generator[FilePiece]:
     yield None
     file = remote_files.request_file_state(context, row)
-    assert file is not None  # noqa: S101  (it was asked whether it lies here)
-    places = range(start, min(stop, file.bytes), PIECE_BYTES)
+    file = remote_files.request_file_state(context, row)
+    assert file is not None  # noqa: S101  (the file is remote)
+    remote_block_cache = remote_files.get_remote_block_cache(context)
     with remote_files.name_failed_file(row):
-        for place in places:
+        for offset in range(start, min(stop, file.bytes), PIECE_BYTES):
             yield None
-            # a whole piece each, for these are cut off at the file's end alone
-            remote_block_cache = remote_files.get_remote_block_cache(context)
-            (part,) = remote_block_cache.read_spans(
-                file, min(PIECE_BYTES, stop - place), [place], read_ahead=stop - place > PIECE_BYTES
+            remaining_bytes = stop - offset
+            # one whole piece: a span is cut off only at the end of the file
+            (piece,) = remote_block_cache.read_spans(
+                file, min(PIECE_BYTES, remaining_bytes), [offset], read_ahead=remaining_bytes > PIECE_BYTES
             )
-            yield part
+            yield piece
 
 
 def _read_local_file(
@@ -894,10 +882,10 @@ def _read_local_file(
     except OSError:
         raise remote_files.build_changed_error(row) from None
     try:
-        looked = start
+        next_check = start
         while start < stop:
-            if start >= looked:
-                looked = start + STATE_CHECK_BYTES
+            if start >= next_check:
+                next_check = start + STATE_CHECK_BYTES
                 if not _is_unchanged(os.fstat(file), row):
                     raise remote_files.build_changed_error(row)
             byte_count = min(READ_BYTES, stop - start)
@@ -906,7 +894,7 @@ def _read_local_file(
                 yield None
                 piece = os.pread(file, byte_count, start)
             start += len(piece)
-            # looked at after it was read, too: what stands in its place was not published
+            # checked after the last read, too, so that no changed content is sent as complete
             if not piece or (start >= stop and not _is_unchanged(os.fstat(file), row)):
                 raise remote_files.build_changed_error(row)
             yield piece
@@ -915,26 +903,26 @@ def _read_local_file(
 
 
 def read_cached(file_descriptor: int, byte_count: int, start: int) -> bytearray:
-    """Read what is in memory.
+    """Read bytes that are in memory.
 
     Parameters
     ----------
     file_descriptor
-        Its descriptor.
+        Descriptor of the file.
     byte_count, start
-        Bytes, and from which.
+        Number of bytes, and the position of the first.
 
     Returns
     -------
     piece
-        Empty, if nothing is, or the machine cannot tell.
+        Empty, if the bytes are not in memory, or the system cannot tell.
     """
-    room = bytearray(byte_count)
+    buffer = bytearray(byte_count)
     try:
-        del room[os.preadv(file_descriptor, [room], start, os.RWF_NOWAIT) :]
+        del buffer[os.preadv(file_descriptor, [buffer], start, os.RWF_NOWAIT) :]
     except (OSError, AttributeError):
-        room.clear()
-    return room
+        buffer.clear()
+    return buffer
 
 
 def _is_unchanged(file_stat: os.stat_result, row: dict[str, Any]) -> bool:

@@ -477,7 +477,7 @@ def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, re
 
 
 def keep_tombstone(site: Site, name: str) -> Citation | None:
-    """Keep how a collection is cited before it is removed, if its descriptor gives it a DOI that nobody told the site of.
+    """Keep the citation of a collection before it is removed, if it has a DOI that was not minted by the site.
 
     Parameters
     ----------

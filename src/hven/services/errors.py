@@ -121,9 +121,11 @@ def write_error_message(error: BaseException, request_id: str = "") -> str:
     if isinstance(error, errors.HvenError):
         text = str(error)
     elif _is_resource_shortage(error):
-        why = ((isinstance(error, OSError) and error.strerror) or "").lower()
+        reason = ""
+        if isinstance(error, OSError):
+            reason = (error.strerror or "").lower()
         text = errors.format_message(
-            "the service cannot do this now: {reason}; try again later", errors.format_message(why)
+            "the service cannot do this now: {reason}; try again later", errors.format_message(reason)
         )
     else:
         text = errors.format_message(INTERNAL_ERROR_MESSAGE)

@@ -117,7 +117,7 @@ def _guess_observation_columns(table: Table, item: PublishedTable) -> tuple[str,
 
 
 def list_file_columns(table: Table) -> list[Column]:
-    """Return the columns whose cells are addresses of files themselves, no previews and no templates, the likeliest first.
+    """Return the columns with addresses of files themselves, no previews and no templates, the likeliest first.
 
     Parameters
     ----------

@@ -32,7 +32,13 @@ def create_applies_test(service: str) -> Callable[[Table], bool]:
     service
         Name of the face.
     """
-    return lambda table: table.qualified_name == OBSCORE_TABLE or (table.observed and service in table.services)
+
+    def has_observations(table: Table) -> bool:
+        if table.qualified_name == OBSCORE_TABLE:
+            return True
+        return table.observed and service in table.services
+
+    return has_observations
 
 
 def describe_input_params(params: Sequence[Param]) -> tuple[tuple[Column, object], ...]:

@@ -374,7 +374,7 @@ def _extract_inline_uploads(
 
 
 def _read_query_files(body: list[tuple[str, str]], files: dict[str, Upload]) -> list[tuple[str, str]]:
-    """Read a query that was sent as a file (``curl -F QUERY=@query.adql``) as the text it is, unless it was sent as text, too."""
+    """Read a query that was sent as a file (``curl -F QUERY=@query.adql``) as text, unless it was also sent as text."""
     all_pairs = list(body)
     for name in [
         name

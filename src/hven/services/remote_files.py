@@ -183,12 +183,12 @@ def request_file_states(context: ServiceContext, rows: Sequence[dict[str, Any]])
                         raise fault
                     if answer is not None:
                         file = check_published_state(row, block_cache.wait_for_future(answer))
-                        when = file.file_fact.modified
-                        if when is None:
-                            seconds = 0.0
-                        else:
-                            seconds = when.replace(tzinfo=UTC).timestamp()
-                        row = {**row, "bytes": file.bytes, "modified": seconds, "tag": row["sha256"] or file.key}  # noqa: PLW2901
+                        modified = file.file_fact.modified
+                        seconds = 0.0
+                        if modified is not None:
+                            seconds = modified.replace(tzinfo=UTC).timestamp()
+                        tag = row["sha256"] or file.key
+                        row = {**row, "bytes": file.bytes, "modified": seconds, "tag": tag}  # noqa: PLW2901
                 results.append(row)
             except HvenError as error:
                 results.append(error)

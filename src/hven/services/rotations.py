@@ -164,21 +164,19 @@ def create_rotated_copies(
             ingest.check_disk_space(context.site, path, sum(sizes) + max(flat), write_factor=1.0)
             original_file.copies_directory.mkdir(parents=True, exist_ok=True)
             (original_file.copies_directory / ORIGINAL_PATH_FILE).write_bytes(os.fsencode(path))
-        for at, (array, place) in enumerate(missing):
-            before = sum(sizes[:at])
-            rotated_copies.write_rotated_copy(
-                array,
-                axis,
-                place,
-                ProgressMonitor(
-                    lambda share, at=at, before=before: progress.on_progress((before + share * sizes[at]) / sum(sizes)),  # type: ignore[misc]
-                    progress.is_cancelled,
-                ),
-            )
+        total_bytes = sum(sizes)
+        written_bytes = 0
+        for size, (array, place) in zip(sizes, missing, strict=True):
+
+            def report_share(share: float, size: int = size, written_bytes: int = written_bytes) -> None:
+                progress.on_progress((written_bytes + share * size) / total_bytes)
+
+            copy_progress = ProgressMonitor(report_share, progress.is_cancelled)
+            rotated_copies.write_rotated_copy(array, axis, place, copy_progress)
+            written_bytes += size
     try:
-        collection_files.take_file(
-            context, principal, collection, path
-        )  # of a file that was changed meanwhile, nobody knows what was read
+        # if the file was changed meanwhile, it is not known what was read
+        collection_files.take_file(context, principal, collection, path)
     except HvenError:
         for _, place in missing:
             place.unlink(missing_ok=True)

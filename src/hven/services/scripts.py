@@ -228,16 +228,15 @@ def fill_link_template(batch: pa.RecordBatch, template: str) -> list[str | None]
         rows = ((),) * batch.num_rows
     filled_links: list[str | None] = []
     for own_value, row in zip(batch.column(0).to_pylist(), rows, strict=True):
-        values_by_name = dict(zip(names, row, strict=True))
-        is_complete = own_value is not None and None not in row
-        filled_links.append(
-            PLACEHOLDER_PATTERN.sub(
-                lambda hole, values_by_name=values_by_name: quote(str(values_by_name[hole[1]]), safe=""),  # type: ignore[misc]
-                template,
-            )
-            if is_complete
-            else None
-        )
+        if own_value is None or None in row:
+            filled_links.append(None)
+            continue
+        quoted_values = {name: quote(str(value), safe="") for name, value in zip(names, row, strict=True)}
+
+        def get_value(placeholder: re.Match[str], quoted_values: dict[str, str] = quoted_values) -> str:
+            return quoted_values[placeholder[1]]
+
+        filled_links.append(PLACEHOLDER_PATTERN.sub(get_value, template))
     return filled_links
 
 

@@ -1,11 +1,13 @@
-"""The report of usage: sums of months as text, CSV and JSON, and as the dataset report (DSR) of the COUNTER Code of Practice for Research Data, release RD1.
+"""Reports of usage: monthly sums as text, CSV and JSON, and as a dataset report (DSR) of COUNTER.
+
+The dataset report follows the COUNTER Code of Practice for Research Data, release RD1.
 
 Common
 ------
 report
-    As `read_report` gives it.
+    Result of `read_report`.
 context
-    Site and faces.
+    The site and its faces.
 """
 
 from __future__ import annotations
@@ -29,35 +31,49 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 MONTH_PATTERN = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
-METRIC_COUNTS = {  # Table 6.5; name -> which of the counts
+# metric (Table 6.5) -> count
+METRIC_COUNTS = {
     "Total_Dataset_Investigations": "investigations",
     "Total_Dataset_Requests": "requests",
     "Unique_Dataset_Investigations": "unique_investigations",
     "Unique_Dataset_Requests": "unique_requests",
 }
-ACCESS_METHODS = ("regular", "machine")  # Table 6.6; robots are in no report of COUNTER's
-PARTIAL_DATA_EXCEPTION, NO_USAGE_EXCEPTION = (
-    (3040, "Partial Data Returned"),
-    (3030, "No Usage Available for Requested Dates"),
-)  # Table B.1
+ACCESS_METHODS = ("regular", "machine")  # Table 6.6; reports of COUNTER exclude robots
+# code and message (Table B.1)
+PARTIAL_DATA_EXCEPTION = (3040, "Partial Data Returned")
+NO_USAGE_EXCEPTION = (3030, "No Usage Available for Requested Dates")
 REPORT_HEADINGS = ("month", "collection", "table", "service", "access", *COUNT_COLUMNS)
+_TABLE_HEADINGS = (
+    "Dataset_Title",
+    "Publisher",
+    "Publisher_ID",
+    "Creators",
+    "Publication_Date",
+    "DOI",
+    "Other_ID",
+    "URI",
+    "YOP",
+    "Access_Method",
+    "Metric_Type",
+    "Reporting_Period_Total",
+)
 UsageCounts = dict[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageReport:
-    """What was used in some months.
+    """The usage in some months.
 
     Attributes
     ----------
     since, until
-        The first and the last month: ``2026-01``.
+        First and last month: ``2026-01``.
     created_on
-        The day.
+        Day of the report.
     sums
-        By what was used, in the order of `COUNT_COLUMNS`; of the collections that it is about.
+        Sums in the order of `COUNT_COLUMNS`, for the collections of the report.
     notes
-        What a reader must know of it: months without counts, collections that are gone.
+        Remarks for readers: months without counts, collections that do not exist any more.
     """
 
     since: str
@@ -68,43 +84,45 @@ class UsageReport:
 
     @property
     def months(self) -> list[str]:
-        """All months, in their order."""
+        """All months in order."""
         return list(_iterate_months(self.since, self.until))
 
     def sum_by(
         self, *keys: str, is_included: Callable[[UsageKey], bool] = lambda _: True
     ) -> dict[tuple[str, ...], UsageCounts]:
-        """Add up by some of what was used.
+        """Add up the counts by some of their keys.
 
         Parameters
         ----------
         keys
-            ``month``, ``collection``, ``table``, ``service``, ``access``. With tables or services their lines are added
-            up; else those of collections as a whole, in which each action stands once.
+            ``month``, ``collection``, ``table``, ``service``, ``access``. With tables or services, the counts of tables
+            or services are added up; else those of whole collections, which count each action once.
         is_included
-            Which lines.
+            Selects the counts to include.
 
         Returns
         -------
         sums
-            By the values of these, in their order; name of a count -> sum.
+            Values of the keys, in order -> name of a count -> sum.
         """
+        by_table = "table" in keys
+        by_service = by_table or "service" in keys
         sums_by_key: dict[tuple[str, ...], UsageCounts] = {}
         for usage_key, values in self.sums.items():
-            is_collection_line = not usage_key.service
-            detail = "table" in keys
-            if (
-                not is_included(usage_key)
-                or is_collection_line == ("service" in keys or detail)
-                or bool(usage_key.table) != detail
-            ):
+            if bool(usage_key.service) != by_service or bool(usage_key.table) != by_table:
                 continue
-            key_sums = sums_by_key.setdefault(
-                tuple(getattr(usage_key, key) for key in keys), dict.fromkeys(COUNT_COLUMNS, 0)
-            )
+            if not is_included(usage_key):
+                continue
+            group_key = tuple(getattr(usage_key, key) for key in keys)
+            group_sums = sums_by_key.setdefault(group_key, dict.fromkeys(COUNT_COLUMNS, 0))
             for name, value in zip(COUNT_COLUMNS, values, strict=True):
-                key_sums[name] += value
+                group_sums[name] += value
         return dict(sorted(sums_by_key.items()))
+
+    @property
+    def collections(self) -> list[str]:
+        """The collections with counts, in order."""
+        return sorted({usage_key.collection for usage_key in self.sums if usage_key.collection})
 
 
 def read_report(
@@ -115,26 +133,26 @@ def read_report(
     collections: Collection[str] | None = None,
     today: date | None = None,
 ) -> UsageReport:
-    """Read what was used.
+    """Read the usage of some months.
 
     Parameters
     ----------
     first_month, last_month
         Months, inclusive: ``2026-01``; None: January of this year, and this month.
     collections
-        Names of those that it is about; None: all, and what is of no collection.
+        Names of the collections to include; None: all, and usage of no collection.
     today
-        The day; None: today (UTC).
+        Day of the report; None: today (UTC).
 
     Returns
     -------
     report
-        By month.
+        The usage by month.
 
     Raises
     ------
     ParamError
-        They are no months, or the first is behind the last.
+        A month is invalid, or the first is after the last.
     """
     report_date = today or datetime.now(UTC).date()
     current_month = f"{report_date:%Y-%m}"
@@ -148,54 +166,52 @@ def read_report(
     if first > last:
         raise ParamError(f"{first} is behind {last}", name="from", remedy="the first month comes first")
     all_uses = context.site.store.uses.sum_months()
-    mine = {item: values for item, values in all_uses.items() if collections is None or item.collection in collections}
-    inside = {
-        item: tuple(map(int, values))
-        for item, values in mine.items()
-        if first <= item.month <= min(last, current_month)
-    }
-    counted_months = sorted({item.month for item in all_uses if item.month <= current_month})
-    published = context.site.get_published_state().resources
+    uses = {key: values for key, values in all_uses.items() if collections is None or key.collection in collections}
+    sums = {}
+    for key, values in uses.items():
+        if first <= key.month <= min(last, current_month):
+            sums[key] = tuple(map(int, values))
     notes = []
-    later = sorted({item.month for item in mine if item.month > current_month})
-    if later:
+    future_months = sorted({key.month for key in uses if key.month > current_month})
+    if future_months:
         notes.append(
-            f"{', '.join(later)} lie ahead: the clock of the server was wrong when they were counted; they are left out"
+            f"{', '.join(future_months)} lie ahead: the clock of the server was wrong when they were counted; they are "
+            f"left out"
         )
     if last > current_month:
         notes.append(f"{last} has not come yet: counted is until {report_date}")
+    counted_months = sorted({key.month for key in all_uses if key.month <= current_month})
     if not counted_months:
         notes.append("nothing has been counted here yet")
-    elif first < counted_months[0]:
-        notes.append(f"counting began in {counted_months[0]}: of the months before nothing is known")
-    if counted_months and (
-        silent := [
-            item
-            for item in _iterate_months(max(first, counted_months[0]), min(last, counted_months[-1]))
-            if item not in counted_months
-        ]
-    ):
-        notes.append(
-            f"nothing was counted in {', '.join(silent)}: the site was not served, or its state is of a backup"
-        )
-    removed_collections = sorted({item.collection for item in inside if item.collection} - {*published, "ivoa"})
+    else:
+        if first < counted_months[0]:
+            notes.append(f"counting began in {counted_months[0]}: of the months before nothing is known")
+        months = _iterate_months(max(first, counted_months[0]), min(last, counted_months[-1]))
+        silent_months = [month for month in months if month not in counted_months]
+        if silent_months:
+            notes.append(
+                f"nothing was counted in {', '.join(silent_months)}: the site was not served, or its state is of a "
+                f"backup"
+            )
+    known_names = {*context.site.get_published_state().resources, "ivoa"}
+    removed_collections = sorted({key.collection for key in sums if key.collection} - known_names)
     if removed_collections:
         notes.append(
             f"{', '.join(removed_collections)}: published no more, or under another name now; what was counted "
             f"stays under the old one"
         )
-    return UsageReport(since=first, until=last, created_on=report_date, sums=inside, notes=tuple(notes))
+    return UsageReport(since=first, until=last, created_on=report_date, sums=sums, notes=tuple(notes))
 
 
 def iterate_lines(report: UsageReport) -> Iterator[tuple[Any, ...]]:
-    """Yield everything that was counted: `REPORT_HEADINGS`, then their values.
+    """Yield all counts as lines: `REPORT_HEADINGS`, then their values.
 
-    Lines without a service are the collections as a whole.
+    Lines without a service are those of whole collections.
 
     Yields
     ------
     line
-        In the order of the headings.
+        Values in the order of the headings.
     """
     yield REPORT_HEADINGS
     for usage_key, values in report.sums.items():
@@ -203,16 +219,16 @@ def iterate_lines(report: UsageReport) -> Iterator[tuple[Any, ...]]:
 
 
 def write_csv(report: UsageReport) -> str:
-    """Write everything that was counted as CSV (RFC 4180).
+    """Write all counts as CSV (RFC 4180).
 
     Returns
     -------
     text
-        With headings.
+        CSV with headings.
     """
-    out = io.StringIO()
-    csv.writer(out).writerows(iterate_lines(report))
-    return out.getvalue()
+    csv_text = io.StringIO()
+    csv.writer(csv_text).writerows(iterate_lines(report))
+    return csv_text.getvalue()
 
 
 def to_json(report: UsageReport) -> dict[str, Any]:
@@ -223,43 +239,33 @@ def to_json(report: UsageReport) -> dict[str, Any]:
     report
         Plain values.
     """
+    site_sums = report.sum_by("service", "access", is_included=lambda usage_key: not usage_key.collection)
     return {
         "from": report.since,
         "to": report.until,
         "created": str(report.created_on),
         "notes": list(report.notes),
-        "collections": {
-            name: {
-                "months": _group_sums(
-                    report.sum_by(
-                        "month",
-                        "access",
-                        is_included=lambda usage_key, name=name: usage_key.collection == name,  # type: ignore[misc]
-                    )
-                ),
-                "services": _group_sums(
-                    report.sum_by(
-                        "service",
-                        "access",
-                        is_included=lambda usage_key, name=name: usage_key.collection == name and not usage_key.table,  # type: ignore[misc]
-                    )
-                ),
-                "tables": _group_sums(
-                    report.sum_by(
-                        "table",
-                        "access",
-                        is_included=lambda usage_key, name=name: usage_key.collection == name,  # type: ignore[misc]
-                    )
-                ),
-            }
-            for name in sorted({usage_key.collection for usage_key in report.sums if usage_key.collection})
-        },
-        "site": _group_sums(report.sum_by("service", "access", is_included=lambda usage_key: not usage_key.collection)),
+        "collections": {name: _describe_collection_sums(report, name) for name in report.collections},
+        "site": _group_sums(site_sums),
+    }
+
+
+def _describe_collection_sums(report: UsageReport, name: str) -> dict[str, Any]:
+    def is_of_collection(usage_key: UsageKey) -> bool:
+        return usage_key.collection == name
+
+    sums_by_month = report.sum_by("month", "access", is_included=is_of_collection)
+    sums_by_service = report.sum_by("service", "access", is_included=is_of_collection)
+    sums_by_table = report.sum_by("table", "access", is_included=is_of_collection)
+    return {
+        "months": _group_sums(sums_by_month),
+        "services": _group_sums(sums_by_service),
+        "tables": _group_sums(sums_by_table),
     }
 
 
 def build_counter_report(report: UsageReport, context: ServiceContext) -> dict[str, Any]:
-    """Make the dataset report as JSON, as DataCite's hub of usage takes it (RD1, sections 6 and 11).
+    """Build the dataset report as JSON for DataCite's usage hub (RD1, sections 6 and 11).
 
     Returns
     -------
@@ -271,6 +277,11 @@ def build_counter_report(report: UsageReport, context: ServiceContext) -> dict[s
         {"code": code, "severity": "warning", "message": message.lower(), "help-url": "", "data": data}
         for (code, message), data in _list_exceptions(report)
     ]
+    datasets = []
+    for name, resource, sums in _iterate_datasets(report, context):
+        performance = _list_performance(report, sums)
+        if performance:
+            datasets.append({**_describe_dataset(name, resource, context), "performance": performance})
     return {
         "report-header": {
             "report-name": "dataset report",
@@ -283,47 +294,41 @@ def build_counter_report(report: UsageReport, context: ServiceContext) -> dict[s
             "created": str(report.created_on),
             "created-by": settings.title or settings.name,
         },
-        "report-datasets": [
-            _describe_dataset(name, resource, context) | {"performance": performance}
-            for name, resource, sums in _iterate_datasets(report, context)
-            if (
-                performance := [
-                    {
-                        "period": {"begin-date": f"{month}-01", "end-date": str(_find_last_day(month, report))},
-                        "instance": instance,
-                    }
-                    for month in report.months
-                    if (
-                        instance := [
-                            {
-                                "metric-type": metric.lower().replace("_", "-"),
-                                "access-method": method,
-                                "count": sums[month, method][count],
-                            }
-                            for method in ACCESS_METHODS
-                            for metric, count in METRIC_COUNTS.items()
-                            if (month, method) in sums and sums[month, method][count]
-                        ]
-                    )
-                ]
-            )
-        ],
+        "report-datasets": datasets,
     }
 
 
-def write_counter_table(report: UsageReport, context: ServiceContext) -> str:
-    """Make the Dataset Master Report as text with tabs (RD1, sections 6.2 and 7).
+def _list_performance(report: UsageReport, sums: Mapping[tuple[str, ...], UsageCounts]) -> list[dict[str, Any]]:
+    """List the months of a dataset with counts other than 0."""
+    performance = []
+    for month in report.months:
+        instances = []
+        for method in ACCESS_METHODS:
+            month_sums = sums.get((month, method), {})
+            for metric, count_name in METRIC_COUNTS.items():
+                count = month_sums.get(count_name)
+                if count:
+                    metric_type = metric.lower().replace("_", "-")
+                    instances.append({"metric-type": metric_type, "access-method": method, "count": count})
+        if instances:
+            period = {"begin-date": f"{month}-01", "end-date": str(_find_last_day(month, report))}
+            performance.append({"period": period, "instance": instances})
+    return performance
 
-    Ten lines of a header, an empty one, headings, rows.
+
+def write_counter_table(report: UsageReport, context: ServiceContext) -> str:
+    """Write the Dataset Master Report as tab-separated text (RD1, sections 6.2 and 7).
+
+    It has ten header lines, an empty line, headings and rows.
 
     Returns
     -------
     text
-        UTF-8 once it is bytes.
+        To be encoded in UTF-8.
     """
     settings = context.site.settings
     exceptions_text = "; ".join(f"{code}: {message} ({data})" for (code, message), data in _list_exceptions(report))
-    head = {
+    header = {
         "Report_Name": "Dataset Master Report",
         "Report_ID": "DSR",
         "Release": "RD1",
@@ -336,87 +341,83 @@ def write_counter_table(report: UsageReport, context: ServiceContext) -> str:
         "Created_By": settings.title or settings.name,
     }
     months = [month for month in report.months if month <= f"{report.created_on:%Y-%m}"]
-    rows: list[Sequence[Any]] = [[name, value] for name, value in head.items()]
-    rows += [
-        [],
-        [
-            "Dataset_Title",
-            "Publisher",
-            "Publisher_ID",
-            "Creators",
-            "Publication_Date",
-            "DOI",
-            "Other_ID",
-            "URI",
-            "YOP",
-            "Access_Method",
-            "Metric_Type",
-            "Reporting_Period_Total",
-            *(f"{date(int(item[:4]), int(item[5:]), 1):%b-%Y}" for item in months),
-        ],
-    ]
+    month_headings = [f"{date(int(month[:4]), int(month[5:]), 1):%b-%Y}" for month in months]
+    rows: list[Sequence[Any]] = [[name, value] for name, value in header.items()]
+    rows.append([])
+    rows.append([*_TABLE_HEADINGS, *month_headings])
     for name, resource, sums in _iterate_datasets(report, context):
-        facts = _describe_dataset(name, resource, context)
-        ids = {item["type"]: item["value"] for item in facts["dataset-id"]}
-        begin = [
-            facts["dataset-title"],
-            facts["publisher"],
-            "; ".join(f"{item['type']}:{item['value']}" for item in facts["publisher-id"]),
-            "; ".join(item["value"] for item in facts.get("dataset-contributors", ())),
-            next((item["value"] for item in facts.get("dataset-dates", ())), ""),
-            ids.get("doi", ""),
-            ids.get("proprietary", ""),
-            facts.get("uri", ""),
-            facts["yop"],
-        ]
+        dataset_cells = _list_dataset_cells(_describe_dataset(name, resource, context))
         for method in ACCESS_METHODS:
-            for metric, count in METRIC_COUNTS.items():
-                values = [sums.get((month, method), {}).get(count, 0) for month in months]
+            for metric, count_name in METRIC_COUNTS.items():
+                values = [sums.get((month, method), {}).get(count_name, 0) for month in months]
                 if any(values):
-                    rows.append([*begin, method.capitalize(), metric, sum(values), *values])
-    return "".join("\t".join(re.sub(r"[\t\r\n]+", " ", str(cell)) for cell in row) + "\n" for row in rows)
+                    rows.append([*dataset_cells, method.capitalize(), metric, sum(values), *values])
+    lines = ["\t".join(re.sub(r"[\t\r\n]+", " ", str(cell)) for cell in row) for row in rows]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _list_dataset_cells(facts: Mapping[str, Any]) -> list[str]:
+    """List the cells that describe a dataset in each of its rows."""
+    ids = {identifier["type"]: identifier["value"] for identifier in facts["dataset-id"]}
+    publisher_ids = [f"{identifier['type']}:{identifier['value']}" for identifier in facts["publisher-id"]]
+    creators = [creator["value"] for creator in facts.get("dataset-contributors", ())]
+    dates = [dataset_date["value"] for dataset_date in facts.get("dataset-dates", ())]
+    return [
+        facts["dataset-title"],
+        facts["publisher"],
+        "; ".join(publisher_ids),
+        "; ".join(creators),
+        dates[0] if dates else "",
+        ids.get("doi", ""),
+        ids.get("proprietary", ""),
+        facts.get("uri", ""),
+        facts["yop"],
+    ]
 
 
 def _iterate_datasets(
     report: UsageReport, context: ServiceContext
 ) -> Iterator[tuple[str, Resource | None, Mapping[tuple[str, ...], UsageCounts]]]:
     resources = context.site.get_published_state().resources
-    for name in sorted({usage_key.collection for usage_key in report.sums if usage_key.collection}):
-        yield (
-            name,
-            resources.get(name),
-            report.sum_by("month", "access", is_included=lambda usage_key, name=name: usage_key.collection == name),  # type: ignore[misc]
-        )
+
+    for name in report.collections:
+
+        def is_of_collection(usage_key: UsageKey, name: str = name) -> bool:
+            return usage_key.collection == name
+
+        yield name, resources.get(name), report.sum_by("month", "access", is_included=is_of_collection)
 
 
 def _describe_dataset(name: str, resource: Resource | None, context: ServiceContext) -> dict[str, Any]:
-    """Describe a dataset; of one that is gone its name is known.
+    """Describe a dataset; of one that does not exist any more, only the name is known.
 
-    Kinds of identifiers are those that DataCite's hub knows.
+    The kinds of identifiers are those of DataCite's hub.
     """
     settings: Settings = context.site.settings
     platform = settings.title or settings.name
-    if resource is not None:
-        creation_date = resource.created or ""
-    else:
-        creation_date = ""
     facts: dict[str, Any] = {
-        "dataset-title": resource.title if resource is not None else name,
-        "dataset-id": [{"type": "doi", "value": resource.doi}]
-        if resource is not None and resource.doi
-        else [{"type": "proprietary", "value": name}],
+        "dataset-title": name,
+        "dataset-id": [{"type": "proprietary", "value": name}],
         "platform": platform,
-        "publisher": (resource.publisher if resource is not None else None) or platform,
-        "publisher-id": [{"type": "urn", "value": f"ivo://{settings.authority}"}] if settings.authority else [],
+        "publisher": platform,
+        "publisher-id": [],
         "data-type": "dataset",
-        "yop": creation_date[:4] or "0001",
+        "yop": "0001",
     }
-    if resource is not None:
-        facts["uri"] = f"{settings.site_url}/collections/{name}"
-        if resource.creators:
-            facts["dataset-contributors"] = [{"type": "name", "value": creator.name} for creator in resource.creators]
-        if creation_date:
-            facts["dataset-dates"] = [{"type": "pub-date", "value": creation_date[:10]}]
+    if settings.authority:
+        facts["publisher-id"] = [{"type": "urn", "value": f"ivo://{settings.authority}"}]
+    if resource is None:
+        return facts
+    facts["dataset-title"] = resource.title
+    facts["publisher"] = resource.publisher or platform
+    facts["uri"] = f"{settings.site_url}/collections/{name}"
+    if resource.doi:
+        facts["dataset-id"] = [{"type": "doi", "value": resource.doi}]
+    if resource.creators:
+        facts["dataset-contributors"] = [{"type": "name", "value": creator.name} for creator in resource.creators]
+    if resource.created:
+        facts["yop"] = resource.created[:4]
+        facts["dataset-dates"] = [{"type": "pub-date", "value": resource.created[:10]}]
     return facts
 
 
@@ -438,20 +439,23 @@ def _group_sums(sums: Mapping[tuple[str, ...], UsageCounts]) -> dict[str, dict[s
 def _iterate_months(first_month: str, last_month: str) -> Iterator[str]:
     year = int(first_month[:4])
     month = int(first_month[5:])
-    while (month_text := f"{year:04d}-{month:02d}") <= last_month:
+    month_text = first_month
+    while month_text <= last_month:
         yield month_text
-        if month == 12:
-            year, month = (year + 1, 1)
-        else:
-            year, month = (year, month + 1)
+        month += 1
+        if month > 12:
+            year += 1
+            month = 1
+        month_text = f"{year:04d}-{month:02d}"
 
 
 def _find_last_day(month: str, report: UsageReport) -> date:
     year = int(month[:4])
-    number = int(month[5:])
-    if month <= f"{report.created_on:%Y-%m}":
-        return min(date(year, number, calendar.monthrange(year, number)[1]), report.created_on)
-    return date(year, number, 1)
+    month_number = int(month[5:])
+    if month > f"{report.created_on:%Y-%m}":
+        return date(year, month_number, 1)
+    _, day_count = calendar.monthrange(year, month_number)
+    return min(date(year, month_number, day_count), report.created_on)
 
 
 def _find_period_end(report: UsageReport) -> date:

@@ -1,4 +1,4 @@
-"""UWS 1.1 documents: a job, a list of jobs, parameters, results - in XML as the schema has them, and the same in JSON."""
+"""UWS 1.1 documents in XML and JSON: a job, a list of jobs, parameters and results."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ JSON_MEDIA_TYPE = "application/json"
 
 
 def format_time(text: str | None) -> str | None:
-    """Format a time for readers: UTC, to the millisecond, with Z.
+    """Format a time of the store: UTC, to the millisecond, with Z.
 
     Parameters
     ----------
     text
-        As the store has it.
+        A time of the store.
 
     Returns
     -------
@@ -53,20 +53,20 @@ def describe_job(
     note: str | None = None,
     children: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Describe a job by the names of the schema; JSON is this.
+    """Describe a job with the names of the schema; this is its JSON document.
 
     Parameters
     ----------
     job
-        As the store has it.
+        Record of the job in the store.
     job_url
         Address of the job.
     queue_place
-        In the queue, 1 = next.
+        Position in the queue, 1 = next.
     expected_end
         When it will probably be done.
     note
-        What the asker should do about it.
+        What the client should do about it.
     children
         Ids of the jobs that are part of it.
 
@@ -75,18 +75,24 @@ def describe_job(
     facts
         Plain values.
     """
-    info_values = {
+    all_info = {
         **job.progress,
         "place": queue_place,
         "attempts": job.attempts or None,
         "note": note or job.progress.get("note"),
+        "parent": job.parent,
+        "dependsOn": list(job.depends_on) or None,
+        "children": list(children) or None,
     }
-    info_values |= {"parent": job.parent, "dependsOn": list(job.depends_on) or None, "children": list(children) or None}
-    info = {
-        name: value
-        for name, value in info_values.items()
-        if value is not None and name not in {REMOTE_PROGRESS_KEY, ACCESS_RULES_KEY, "tables"}
-    }
+    internal_names = {REMOTE_PROGRESS_KEY, ACCESS_RULES_KEY, "tables"}
+    info = {name: value for name, value in all_info.items() if value is not None and name not in internal_names}
+    error_summary = None
+    if job.error is not None:
+        error_summary = {
+            "type": job.error["kind"],
+            "hasDetail": job.phase == "ERROR",
+            "message": job.error["message"],
+        }
     return {
         "jobId": job.id,
         "runId": job.run_id,
@@ -100,9 +106,7 @@ def describe_job(
         "destruction": format_time(job.destruction),
         "parameters": [{"id": name, "value": value} for name, value in job.parameters],
         "results": describe_results(job, job_url),
-        "errorSummary": None
-        if job.error is None
-        else {"type": job.error["kind"], "hasDetail": job.phase == "ERROR", "message": job.error["message"]},
+        "errorSummary": error_summary,
         "jobInfo": info,
     }
 
@@ -113,7 +117,7 @@ def describe_results(job: JobRecord, job_url: str) -> list[dict[str, Any]]:
     Parameters
     ----------
     job
-        As the store has it.
+        Record of the job in the store.
     job_url
         Address of the job.
 
@@ -134,45 +138,45 @@ def describe_results(job: JobRecord, job_url: str) -> list[dict[str, Any]]:
 
 
 def write_job_xml(job_description: dict[str, Any]) -> bytes:
-    """Serialize a job (schema type JobSummary), in the order that the schema wants.
+    """Serialize a job (schema type JobSummary), in the order of the schema.
 
     Parameters
     ----------
     job_description
-        As `describe_job` returned it.
+        Result of `describe_job`.
 
     Returns
     -------
     document
         XML.
     """
-    if job_description["runId"] is None:
-        run_id = ""
-    else:
-        run_id = _write_element("runId", job_description["runId"])
-    times = "".join(
-        _write_element(name, job_description[name]) for name in ("quote", "creationTime", "startTime", "endTime")
+    parts = [_write_element("jobId", job_description["jobId"])]
+    if job_description["runId"] is not None:
+        parts.append(_write_element("runId", job_description["runId"]))
+    element_names = (
+        "ownerId",
+        "phase",
+        "quote",
+        "creationTime",
+        "startTime",
+        "endTime",
+        "executionDuration",
+        "destruction",
     )
+    parts += [_write_element(name, job_description[name]) for name in element_names]
+    parts.append(f"<parameters>{_write_parameters(job_description['parameters'])}</parameters>")
+    parts.append(f"<results>{_write_results(job_description['results'])}</results>")
     error = job_description["errorSummary"]
-    if error is None:
-        summary = ""
-    else:
-        summary = (
-            f'<errorSummary type="{error["type"]}" '
-            f'hasDetail="{str(error["hasDetail"]).lower()}">{_write_element("message", error["message"])}</errorSummary>'
-        )
-    info = "".join(
-        f'<{name} xmlns="">{escape(replace_illegal_characters(_format_value(value)))}</{name}>'
-        for name, value in job_description["jobInfo"].items()
-    )
-    return _write_document(
-        f'<job version="1.1" {NAMESPACE_DECLARATIONS}>{_write_element("jobId", job_description["jobId"])}{run_id}{_write_element("ownerId", job_description["ownerId"])}'
-        f"{_write_element('phase', job_description['phase'])}{times}{_write_element('executionDuration', job_description['executionDuration'])}"
-        f"{_write_element('destruction', job_description['destruction'])}<parameters>{_write_parameters(job_description['parameters'])}</parameters>"
-        f"<results>{_write_results(job_description['results'])}</results>{summary}"
-        + (f"<jobInfo>{info}</jobInfo>" if info else "")
-        + "</job>"
-    )
+    if error is not None:
+        attributes = f'type="{error["type"]}" hasDetail="{_format_value(error["hasDetail"])}"'
+        message = _write_element("message", error["message"])
+        parts.append(f"<errorSummary {attributes}>{message}</errorSummary>")
+    info_elements = [
+        f'<{name} xmlns="">{_escape_value(value)}</{name}>' for name, value in job_description["jobInfo"].items()
+    ]
+    if info_elements:
+        parts.append(f"<jobInfo>{''.join(info_elements)}</jobInfo>")
+    return _write_document(f'<job version="1.1" {NAMESPACE_DECLARATIONS}>{"".join(parts)}</job>')
 
 
 def write_parameters_xml(job_description: dict[str, Any]) -> bytes:
@@ -181,7 +185,7 @@ def write_parameters_xml(job_description: dict[str, Any]) -> bytes:
     Parameters
     ----------
     job_description
-        As `describe_job` returned it.
+        Result of `describe_job`.
 
     Returns
     -------
@@ -199,7 +203,7 @@ def write_results_xml(job_description: dict[str, Any]) -> bytes:
     Parameters
     ----------
     job_description
-        As `describe_job` returned it.
+        Result of `describe_job`.
 
     Returns
     -------
@@ -217,7 +221,7 @@ def describe_job_refs(job_refs: Sequence[JobRef], list_url: str) -> list[dict[st
     job_refs
         Short records of jobs.
     list_url
-        The list's own address.
+        Address of the list.
 
     Returns
     -------
@@ -238,14 +242,14 @@ def describe_job_refs(job_refs: Sequence[JobRef], list_url: str) -> list[dict[st
 
 
 def write_job_refs_xml(job_refs: Sequence[JobRef], list_url: str) -> bytes:
-    """Serialize a list of jobs, of which there may be very many.
+    """Serialize a list of jobs, which may be very long.
 
     Parameters
     ----------
     job_refs
         Short records of jobs.
     list_url
-        The list's own address.
+        Address of the list.
 
     Returns
     -------
@@ -253,33 +257,28 @@ def write_job_refs_xml(job_refs: Sequence[JobRef], list_url: str) -> bytes:
         XML.
     """
     href = escape(list_url, {'"': "&quot;"})
-    return _write_document(
-        f'<jobs version="1.1" '
-        f"{NAMESPACE_DECLARATIONS}>{''.join([_write_job_ref(ref, href) for ref in job_refs])}</jobs>"
-    )
+    elements = "".join([_write_job_ref(ref, href) for ref in job_refs])
+    return _write_document(f'<jobs version="1.1" {NAMESPACE_DECLARATIONS}>{elements}</jobs>')
 
 
 def _write_job_ref(ref: JobRef, href: str) -> str:
-    if ref.id.isalnum():
-        name = ref.id
-    else:
-        name = escape(ref.id, {'"': "&quot;"})
-    if ref.run_id is None:
-        run_id = ""
-    else:
+    job_id = ref.id
+    if not job_id.isalnum():
+        job_id = escape(job_id, {'"': "&quot;"})
+    run_id = ""
+    if ref.run_id is not None:
         run_id = _write_element("runId", ref.run_id)
-    if ref.owner is None:
-        owner = NIL_OWNER_ELEMENT
-    else:
+    owner = NIL_OWNER_ELEMENT
+    if ref.owner is not None:
         owner = _write_element("ownerId", ref.owner)
     return (
-        f'<jobref id="{name}" xlink:href="{href}/{name}"><phase>{ref.phase}</phase>{run_id}{owner}'
+        f'<jobref id="{job_id}" xlink:href="{href}/{job_id}"><phase>{ref.phase}</phase>{run_id}{owner}'
         f"<creationTime>{ref.created[:23]}Z</creationTime></jobref>"
     )
 
 
 def write_json(document: Any) -> bytes:
-    """Serialize the same in JSON.
+    """Serialize a document in JSON.
 
     Parameters
     ----------
@@ -301,7 +300,11 @@ def _write_document(text: str) -> bytes:
 def _write_element(name: str, value: object) -> str:
     if value is None:
         return f'<{name} xsi:nil="true"/>'
-    return f"<{name}>{escape(replace_illegal_characters(_format_value(value)))}</{name}>"
+    return f"<{name}>{_escape_value(value)}</{name}>"
+
+
+def _escape_value(value: object) -> str:
+    return escape(replace_illegal_characters(_format_value(value)))
 
 
 def _format_value(value: object) -> str:
@@ -313,20 +316,22 @@ def _format_value(value: object) -> str:
 
 
 def _write_parameters(parameters: Sequence[dict[str, str]]) -> str:
-    return "".join(
-        (
-            f"<parameter "
-            f"id={quoteattr(replace_illegal_characters(item['id']))}>{escape(replace_illegal_characters(item['value']))}</parameter>"
-        )
-        for item in parameters
-    )
+    elements = []
+    for parameter in parameters:
+        quoted_id = quoteattr(replace_illegal_characters(parameter["id"]))
+        elements.append(f"<parameter id={quoted_id}>{_escape_value(parameter['value'])}</parameter>")
+    return "".join(elements)
 
 
 def _write_results(results: Sequence[dict[str, Any]]) -> str:
-    return "".join(
-        (
-            f"<result id={quoteattr(item['id'])} xlink:href={quoteattr(item['href'])} "
-            f"size={quoteattr(str(item['size']))} mime-type={quoteattr(item['mime-type'])}/>"
-        )
-        for item in results
-    )
+    elements = []
+    for result in results:
+        attributes = {
+            "id": result["id"],
+            "xlink:href": result["href"],
+            "size": str(result["size"]),
+            "mime-type": result["mime-type"],
+        }
+        attribute_text = " ".join(f"{name}={quoteattr(value)}" for name, value in attributes.items())
+        elements.append(f"<result {attribute_text}/>")
+    return "".join(elements)

@@ -42,8 +42,10 @@ KEYS_MODE, VALUES_MODE = "keys", "values"
 CHANGES_PARAMS = (
     Param(
         name="SINCE",
-        description="a state's name as the feed gives it, a snapshot, or a time (ISO 8601, UTC); none: no rows, but the "
-        "name of the present state",
+        description=(
+            "a state's name as the feed gives it, a snapshot, or a time (ISO 8601, UTC); none: no rows, but the "
+            "name of the present state"
+        ),
     ),
     Param(name="UNTIL", description="the same; default: what is published"),
     Param(

@@ -1,8 +1,10 @@
-"""HATS 1.0: ``/hats/<schema.table>/`` is what ``lsdb.open_catalog`` opens, and its partitions are Parquet files for everybody (IVOA Note HATS, 2025).
+"""HATS 1.0 (IVOA Note, 2025): ``/hats/<schema.table>/``, which ``lsdb.open_catalog`` opens.
 
-The address of a table is a HATS collection whose primary catalogue is a state of the table below it:
-``/hats/stars.main/20261120T085345-3f2a/``. A client finds it in ``collection.properties`` and asks for all else there,
-so that whatever is published meanwhile changes nothing for it (`hven.services.tilings`).
+Partitions are Parquet files.
+
+The address of a table is a HATS collection, whose primary catalogue is a state of the table below it:
+``/hats/stars.main/20261120T085345-3f2a/``. Clients find it in ``collection.properties`` and request everything else
+there, so that later changes do not affect them (`hven.services.tilings`).
 """
 
 from __future__ import annotations
@@ -36,15 +38,15 @@ if TYPE_CHECKING:
     from hven.services.tilings import Tiling
     from hven.site import PublishedTable
 
-MAX_CONCURRENT_PARTITIONS = 4  # partitions that are made at the same time
+MAX_CONCURRENT_PARTITIONS = 4  # partitions that are written at the same time
 POINT_MAP_FILE = "point_map.fits"
-PARQUET_MEDIA_TYPE, HTML_MEDIA_TYPE = "application/vnd.apache.parquet", "text/html"
+PARQUET_MEDIA_TYPE = "application/vnd.apache.parquet"
+HTML_MEDIA_TYPE = "text/html"
 
 
 class CatalogueFile(NamedTuple):
-    """What an address means: a body, or a file; its tag, media type, and whether everybody gets it."""
+    """The file of an address: a body, or a path; its tag and media type, and whether everybody gets it."""
 
-    body: bytes | None
     path: Path | None
     size: int
     etag: str
@@ -53,175 +55,162 @@ class CatalogueFile(NamedTuple):
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/hats/`` and all below."""
-    looking, making = anyio.CapacityLimiter(MAX_CONCURRENT_PARTITIONS), anyio.CapacityLimiter(MAX_CONCURRENT_PARTITIONS)
-
-    def find_file(request: Request, text: str, path: str) -> CatalogueFile | str:
-        state, _, state_path = path.partition("/")
-        tiling = tilings.find_tiling(
-            context,
-            context.identify_principal(request),
-            text,
-            None if state in {"", hats_layout.COLLECTION_FILE} else state,
-        )
-        if state in {"", hats_layout.COLLECTION_FILE}:
-            if state_path:
-                raise NotFoundError(
-                    format_message("there is no {path} in {state}", path[:200], text),
-                    remedy=f"{hats_layout.COLLECTION_FILE} names the newest state",
-                )
-            return build_body_file(
-                tiling,
-                *(
-                    (tiling.write_collection_properties(), "text/plain")
-                    if state
-                    else (write_directory_listing(list_entries(tiling)), HTML_MEDIA_TYPE)
-                ),
-            )
-        address = f"{tiling.name}.{tiling.part}".rstrip(".")
-        if address != state:
-            return f"{address}/{state_path}"
-        if (tiling.part == tilings.MARGIN_PART and tiling.get_layout().margin_rows < 0) or (
-            tiling.part == tilings.INDEX_PART and tiling.indexed_column is None
-        ):
-            raise NotFoundError(
-                format_message("{table} has no {part}", tiling.table.qualified_name, tiling.part),
-                remedy=f"{hats_layout.COLLECTION_FILE} names what there is",
-            )
-        if tiling.part == tilings.INDEX_PART:
-            pixel = None
-        else:
-            pixel = hats_layout.parse_partition_path(state_path)
-        if pixel is not None and state_path == hats_layout.format_partition_path(*pixel):
-            partition_params = {name.lower(): value for name, value in request.query_params.items()}
-            columns = partition_params.get("columns")
-            filters = partition_params.get("filters")
-            tag, place = tiling.get_partition_file(*pixel, columns=columns, filters=filters)
-        elif (
-            tiling.part == tilings.INDEX_PART and state_path == f"{hats_layout.DATASET_DIRECTORY}/{tilings.INDEX_FILE}"
-        ):
-            tag, place = tiling.get_index_file()
-        else:
-            return build_body_file(tiling, *write_document(tiling, state_path))
-        return CatalogueFile(None, place, place.stat().st_size, tag, PARQUET_MEDIA_TYPE, tiling.scope.is_public)
+    """Build the routes of ``/hats/``."""
+    document_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_PARTITIONS)
+    partition_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_PARTITIONS)
 
     async def answer_file_request(request: Request) -> Response:
-        text, path = request.path_params["table"], request.path_params.get("path", "")
-        partition = hats_layout.parse_partition_path(path) is not None
-        got = await anyio.to_thread.run_sync(find_file, request, text, path, limiter=making if partition else looking)
-        if isinstance(got, str):
+        table_text = request.path_params["table"]
+        path = request.path_params.get("path", "")
+        is_partition = hats_layout.parse_partition_path(path) is not None
+        limiter = partition_limiter if is_partition else document_limiter
+        file = await anyio.to_thread.run_sync(_find_file, context, request, table_text, path, limiter=limiter)
+        if isinstance(file, str):
+            base_url = services.get_base_url(request, context.site.settings)
+            redirect_url = f"{base_url}/hats/{quote(table_text)}/{quote(file)}"
             if request.url.query:
-                query = f"?{request.url.query}"
-            else:
-                query = ""
-            redirect_url = (
-                f"{services.get_base_url(request, context.site.settings)}/hats/{quote(text)}/{quote(got)}{query}"
-            )
-            return RedirectResponse(
-                redirect_url, headers={"cache-control": "no-cache", "vary": "authorization, cookie"}
-            )
-        tag = f'"{got.etag}"'
-        cache_headers = services.build_cache_headers(tag, is_public=got.is_public, vary="authorization, cookie")
-        headers = cache_headers | {
-            "accept-ranges": "bytes",
-            "x-content-type-options": "nosniff",
-        }
-        if services.is_unchanged(request, tag):
+                redirect_url += f"?{request.url.query}"
+            redirect_headers = {"cache-control": "no-cache", "vary": "authorization, cookie"}
+            return RedirectResponse(redirect_url, headers=redirect_headers)
+        etag = f'"{file.etag}"'
+        headers = services.build_cache_headers(etag, is_public=file.is_public, vary="authorization, cookie")
+        headers |= {"accept-ranges": "bytes", "x-content-type-options": "nosniff"}
+        if services.is_unchanged(request, etag):
             return Response(status_code=304, headers=headers)
-        same = request.headers.get("if-range", tag) == tag
-        place = got.path or Path()
+        file_path = file.path or Path()
         return answer_file(
             request,
-            got.size,
-            lambda begin, end: stream_pieces(read_tile_range(place, begin, end)),
-            got.media_type,
+            file.size,
+            lambda start, stop: stream_pieces(read_tile_range(file_path, start, stop)),
+            file.media_type,
             headers,
-            allows_range=same,
-            body=got.body,
+            allows_range=request.headers.get("if-range", etag) == etag,
+            body=file.body,
         )
 
-    route = create_route("/hats/{table}", answer_file_request)
     return [
-        route,
+        create_route("/hats/{table}", answer_file_request),
         create_route("/hats/{table}/{path:path}", answer_file_request),
     ]
 
 
+def _find_file(context: ServiceContext, request: Request, table_text: str, path: str) -> CatalogueFile | str:
+    """Find the file of an address; a text is the path to which the client is redirected."""
+    state, _, state_path = path.partition("/")
+    principal = context.identify_principal(request)
+    if state in {"", hats_layout.COLLECTION_FILE}:
+        tiling = tilings.find_tiling(context, principal, table_text, None)
+        if state_path:
+            message = format_message("there is no {path} in {state}", path[:200], table_text)
+            raise NotFoundError(message, remedy=f"{hats_layout.COLLECTION_FILE} names the newest state")
+        if state:
+            return build_body_file(tiling, tiling.write_collection_properties(), "text/plain")
+        return build_body_file(tiling, write_directory_listing(list_entries(tiling)), HTML_MEDIA_TYPE)
+    tiling = tilings.find_tiling(context, principal, table_text, state)
+    full_name = f"{tiling.name}.{tiling.part}".rstrip(".")
+    if full_name != state:
+        return f"{full_name}/{state_path}"
+    if tiling.part and not _has_part(tiling):
+        message = format_message("{table} has no {part}", tiling.table.qualified_name, tiling.part)
+        raise NotFoundError(message, remedy=f"{hats_layout.COLLECTION_FILE} names what there is")
+    if tiling.part == tilings.INDEX_PART:
+        if state_path != f"{hats_layout.DATASET_DIRECTORY}/{tilings.INDEX_FILE}":
+            return build_body_file(tiling, *write_document(tiling, state_path))
+        etag, file_path = tiling.get_index_file()
+    else:
+        pixel = hats_layout.parse_partition_path(state_path)
+        if pixel is None or state_path != hats_layout.format_partition_path(*pixel):
+            return build_body_file(tiling, *write_document(tiling, state_path))
+        partition_params = {name.lower(): value for name, value in request.query_params.items()}
+        columns = partition_params.get("columns")
+        filters = partition_params.get("filters")
+        etag, file_path = tiling.get_partition_file(*pixel, columns=columns, filters=filters)
+    return CatalogueFile(None, file_path, file_path.stat().st_size, etag, PARQUET_MEDIA_TYPE, tiling.scope.is_public)
+
+
+def _has_part(tiling: Tiling) -> bool:
+    if tiling.part == tilings.MARGIN_PART:
+        return tiling.get_layout().margin_rows >= 0
+    return tiling.indexed_column is not None
+
+
 def build_body_file(tiling: Tiling, body: bytes, media_type: str) -> CatalogueFile:
-    """Answer with a body that is there."""
+    """Build a file from its content."""
     return CatalogueFile(body, None, len(body), tiling.make_key(body), media_type, tiling.scope.is_public)
 
 
 def write_document(tiling: Tiling, path: str) -> tuple[bytes, str]:
-    """Write what tells of a state, or list a directory of it; and its media type."""
-    written: dict[str, tuple[Callable[[], bytes], str]] = {
+    """Write a document that describes a state, or list a directory of it; return it and its media type."""
+    writers: dict[str, tuple[Callable[[], bytes], str]] = {
         hats_layout.PROPERTIES_FILE: (tiling.write_properties, "text/plain"),
         hats_layout.OLD_PROPERTIES_FILE: (tiling.write_properties, "text/plain"),
         hats_layout.COMMON_METADATA_FILE: (tiling.write_common_metadata, PARQUET_MEDIA_TYPE),
     }
     if tiling.part == tilings.INDEX_PART:
-        written[hats_layout.METADATA_FILE] = tiling.write_index_metadata, PARQUET_MEDIA_TYPE
+        writers[hats_layout.METADATA_FILE] = tiling.write_index_metadata, PARQUET_MEDIA_TYPE
     else:
-        written[hats_layout.PARTITION_INFO_FILE] = tiling.write_partition_info, "text/csv"
+        writers[hats_layout.PARTITION_INFO_FILE] = tiling.write_partition_info, "text/csv"
     if not tiling.part:
-        written |= {
+        writers |= {
             hats_layout.SKYMAP_FILE: (tiling.write_skymap, "application/fits"),
             POINT_MAP_FILE: (tiling.write_point_map, "application/fits"),
         }
-    if path in written:
-        write, kind = written[path]
-        return write(), kind
-    rows = (hats_layout.format_partition_path(*pixel) for pixel in tiling.get_layout().pixels)
-    all_paths = [
-        *written,
-        *([f"{hats_layout.DATASET_DIRECTORY}/{tilings.INDEX_FILE}"] if tiling.part == tilings.INDEX_PART else rows),
-    ]
-    if path:
-        folder = f"{path.rstrip('/')}/"
+    if path in writers:
+        write, media_type = writers[path]
+        return write(), media_type
+    all_paths = [*writers]
+    if tiling.part == tilings.INDEX_PART:
+        all_paths.append(f"{hats_layout.DATASET_DIRECTORY}/{tilings.INDEX_FILE}")
     else:
-        folder = ""
-    below = [file_path.removeprefix(folder).partition("/") for file_path in all_paths if file_path.startswith(folder)]
-    if not below and path not in {hats_layout.DATASET_DIRECTORY, f"{hats_layout.DATASET_DIRECTORY}/"}:
+        all_paths += [hats_layout.format_partition_path(*pixel) for pixel in tiling.get_layout().pixels]
+    folder = f"{path.rstrip('/')}/" if path else ""
+    entries: dict[str, None] = {}
+    for file_path in all_paths:
+        if file_path.startswith(folder):
+            name, slash, _ = file_path.removeprefix(folder).partition("/")
+            entries[f"{name}{slash}"] = None
+    if not entries and path not in {hats_layout.DATASET_DIRECTORY, f"{hats_layout.DATASET_DIRECTORY}/"}:
         message = format_message("there is no {path} in {state}", path[:200], tiling.name)
         raise NotFoundError(message, remedy=f"{hats_layout.PARTITION_INFO_FILE} lists the partitions")
-    return write_directory_listing(list(dict.fromkeys(f"{name}{slash}" for name, slash, _ in below))), HTML_MEDIA_TYPE
+    return write_directory_listing(list(entries)), HTML_MEDIA_TYPE
 
 
 def list_entries(tiling: Tiling) -> list[str]:
-    """List what is at the address of a table."""
-    parts = [
-        "",
-        *([f".{tilings.MARGIN_PART}"] * (tiling.get_layout().margin_rows >= 0)),
-        *([f".{tilings.INDEX_PART}"] * (tiling.indexed_column is not None)),
-    ]
-    return [hats_layout.COLLECTION_FILE, *(f"{tiling.name}{part}/" for part in parts)]
+    """List the entries at the address of a table."""
+    entries = [hats_layout.COLLECTION_FILE, f"{tiling.name}/"]
+    if tiling.get_layout().margin_rows >= 0:
+        entries.append(f"{tiling.name}.{tilings.MARGIN_PART}/")
+    if tiling.indexed_column is not None:
+        entries.append(f"{tiling.name}.{tilings.INDEX_PART}/")
+    return entries
 
 
 def write_directory_listing(names: Sequence[str]) -> bytes:
-    """Write a directory as web servers list theirs: clients find files by the links."""
+    """Write a directory listing as web servers do: clients find files by the links."""
     links = "".join(f'<li><a href="{quote(name)}">{escape(name)}</a></li>\n' for name in names)
     return f"<!DOCTYPE html>\n<title>HATS</title>\n<ul>\n{links}</ul>\n".encode()
 
 
 def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show how the table is read as a whole, or a part of it, by libraries."""
+    """List examples of how libraries read the table, or a part of it."""
     if not isinstance(published.relation, Snapshot):
         return []
     url = FACE.build_url(published.table, base_url)
     lon, lat = published.table.position or ("", "")
-    lsdb = (
+    lsdb_code = (
         f'import lsdb\nstars = lsdb.open_catalog("{url}")\nprint(stars.cone_search(83.63, 22.01, '
         f"radius_arcsec=3600).compute())"
     )
-    state = f"{url}/{published.relation.id}"
-    duckdb = (
+    state_url = f"{url}/{published.relation.id}"
+    duckdb_code = (
         "SET VARIABLE files = (SELECT list(format('{}/dataset/Norder={}/Dir={}/Npix={}.parquet', "
-        f"'{state}', Norder, Npix // 10000 * 10000, Npix)) FROM read_csv('{state}/{hats_layout.PARTITION_INFO_FILE}'));\n"
+        f"'{state_url}', Norder, Npix // 10000 * 10000, Npix)) "
+        f"FROM read_csv('{state_url}/{hats_layout.PARTITION_INFO_FILE}'));\n"
         f"SELECT count(*), avg({lon}), avg({lat}) FROM read_parquet(getvariable('files'));"
     )
     return [
-        UsageExample(title="The whole table in Python (LSDB)", url=url, language="python", example=lsdb),
-        UsageExample(title="The whole table in DuckDB", url=state, language="sql", example=duckdb),
+        UsageExample(title="The whole table in Python (LSDB)", url=url, language="python", example=lsdb_code),
+        UsageExample(title="The whole table in DuckDB", url=state_url, language="sql", example=duckdb_code),
     ]
 
 
@@ -256,19 +245,20 @@ def _describe_paths() -> dict[str, Any]:
     def describe_operation(
         name: str, summary: str, media_type: str, path: str, query_params: dict[str, str]
     ) -> tuple[str, dict[str, Any]]:
-        places = [("path", param_name) for param_name in re.findall(r"\{(\w+)\}", path)] + [
-            ("query", param_name) for param_name in query_params
-        ]
-        parameters = [
-            {
+        param_places = [("path", param_name) for param_name in re.findall(r"\{(\w+)\}", path)]
+        param_places += [("query", param_name) for param_name in query_params]
+        descriptions = about | query_params
+        parameters = []
+        for place, param_name in param_places:
+            param_type = "integer" if param_name in {"order", "dir", "pixel"} else "string"
+            parameter = {
                 "name": param_name,
                 "in": place,
                 "required": place == "path",
-                "description": (about | query_params)[param_name],
-                "schema": {"type": "integer" if param_name in {"order", "dir", "pixel"} else "string"},
+                "description": descriptions[param_name],
+                "schema": {"type": param_type},
             }
-            for place, param_name in places
-        ]
+            parameters.append(parameter)
         responses: dict[str, Any] = {str(status): {"description": text} for status, text in words.items()}
         responses["200"]["content"] = {media_type: {}}
         operation_facts = {"summary": summary, "parameters": parameters, "responses": responses}

@@ -162,10 +162,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if services.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         if file == "properties":
-            at = surveys.build_survey_url(services.get_base_url(request, context.site.settings), survey)
-            properties_text = f"{_write_record(survey.properties, at, services.get_base_url(request, context.site.settings), context.site.settings.find_authority(name))}\n"
+            base_url = services.get_base_url(request, context.site.settings)
+            survey_url = surveys.build_survey_url(base_url, survey)
+            authority = context.site.settings.find_authority(name)
+            record_text = _write_record(survey.properties, survey_url, base_url, authority)
             return services.answer_with_body(
-                request, properties_text.encode(), {**headers, "content-type": "text/plain; charset=utf-8"}
+                request, f"{record_text}\n".encode(), {**headers, "content-type": "text/plain; charset=utf-8"}
             )
         place = survey.place / file
         if not place.is_file():
@@ -196,8 +198,10 @@ def _list_capabilities(context: ServiceContext, base_url: str, schema: Schema | 
 FACE = Face(
     name="hips",
     title="HiPS",
-    description="The HiPS that were made here, and those among the files: hierarchical progressive surveys, for Aladin and "
-    "others.",
+    description=(
+        "The HiPS that were made here, and those among the files: hierarchical progressive surveys, for Aladin and "
+        "others."
+    ),
     standard_ids=(STANDARD_ID,),
     applies=has_files,
     missing_requirement="files",

@@ -1,4 +1,4 @@
-"""OAI-PMH 2.0: ``/oai`` tells registries what is published here (Registry Interfaces 1.1), as VOResource and as Dublin Core."""
+"""OAI-PMH 2.0 at ``/oai``: records for registries (Registry Interfaces 1.1), as VOResource and as Dublin Core."""
 
 from __future__ import annotations
 
@@ -129,12 +129,13 @@ class _Repository:
 
     def _Identify(self, _: Mapping[str, str]) -> Iterator[str]:  # noqa: N802  (verbs of the protocol, as those below)
         settings = self._context.site.settings
-        own_record = self._record_store.find_record(
-            settings.registry.ids.get("registry") or f"ivo://{settings.authority}/registry"
-        )
-        yield f"<repositoryName>{escape(replace_illegal_characters(settings.title or settings.name))}</repositoryName><baseURL>{escape(self._url)}</baseURL>"
+        own_ivoid = settings.registry.ids.get("registry") or f"ivo://{settings.authority}/registry"
+        own_record = self._record_store.find_record(own_ivoid)
+        repository_name = escape(replace_illegal_characters(settings.title or settings.name))
+        earliest_change = self._record_store.find_earliest_change() or vosi.format_time(datetime.now(UTC))
+        yield f"<repositoryName>{repository_name}</repositoryName><baseURL>{escape(self._url)}</baseURL>"
         yield f"<protocolVersion>2.0</protocolVersion><adminEmail>{escape(settings.contact_email or '')}</adminEmail>"
-        yield f"<earliestDatestamp>{self._record_store.find_earliest_change() or vosi.format_time(datetime.now(UTC))}</earliestDatestamp>"
+        yield f"<earliestDatestamp>{earliest_change}</earliestDatestamp>"
         yield "<deletedRecord>transient</deletedRecord><granularity>YYYY-MM-DDThh:mm:ssZ</granularity>"
         if own_record is not None:
             yield from ("<description>", *_write_metadata(own_record, "ivo_vor"), "</description>")
@@ -142,8 +143,11 @@ class _Repository:
     def _ListMetadataFormats(self, arguments: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
         if "identifier" in arguments:
             self._require_record(arguments["identifier"])
-        for prefix, (space, schema) in METADATA_FORMATS.items():
-            yield f"<metadataFormat><metadataPrefix>{prefix}</metadataPrefix><schema>{schema}</schema><metadataNamespace>{space}</metadataNamespace></metadataFormat>"
+        for prefix, (namespace, schema) in METADATA_FORMATS.items():
+            yield (
+                f"<metadataFormat><metadataPrefix>{prefix}</metadataPrefix><schema>{schema}</schema>"
+                f"<metadataNamespace>{namespace}</metadataNamespace></metadataFormat>"
+            )
 
     def _ListSets(self, arguments: Mapping[str, str]) -> Iterator[str]:  # noqa: N802
         if "resumptionToken" in arguments:  # the list is whole at once
@@ -335,7 +339,10 @@ def _encode_base64(body: bytes) -> str:
 
 def _write_header(record: RegistryRecord) -> str:
     status_attribute = ' status="deleted"' if record.deleted else ""
-    return f"<header{status_attribute}><identifier>{escape(record.ivoid)}</identifier><datestamp>{record.changed}</datestamp><setSpec>{MANAGED_SET}</setSpec></header>"
+    return (
+        f"<header{status_attribute}><identifier>{escape(record.ivoid)}</identifier>"
+        f"<datestamp>{record.changed}</datestamp><setSpec>{MANAGED_SET}</setSpec></header>"
+    )
 
 
 def _write_record(record: RegistryRecord, prefix: str) -> Iterable[str]:

@@ -277,12 +277,11 @@ def _build_write_response(
             key = [write_result.ids[0]]
         headers["location"] = f"{table_url}/{'/'.join(quote(str(part)) for part in key)}"
     prefer_header = request.headers.get("prefer", "").lower()
-    brief = "return=minimal" in prefer_header or (
-        write_request.key is not None
-        and write_request.action != client_writes.POST_ACTION
-        and "return=representation" not in prefer_header
-    )
-    if brief and not write_request.dry_run:
+    is_changed_by_key = write_request.key is not None and write_request.action != client_writes.POST_ACTION
+    is_brief = "return=minimal" in prefer_header
+    if is_changed_by_key and "return=representation" not in prefer_header:
+        is_brief = True
+    if is_brief and not write_request.dry_run:
         return Response(None, status if status == 201 else 204, headers)
     document: dict[str, Any] = {
         "run": write_result.run,

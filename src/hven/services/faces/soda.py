@@ -228,7 +228,9 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 FACE = Face(
     name="soda",
     title="Cut-outs (SODA)",
-    description="Parts of the files of rows: by a shape on the sky, wavelengths, times, polarizations, or pixels; as FITS.",
+    description=(
+        "Parts of the files of rows: by a shape on the sky, wavelengths, times, polarizations, or pixels; as FITS."
+    ),
     standard_ids=(SYNC_STANDARD_ID, ASYNC_STANDARD_ID),
     params=cutouts.CUTOUT_PARAMS,
     applies=lambda table: table.has_row_files,

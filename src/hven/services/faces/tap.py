@@ -1,4 +1,4 @@
-"""TAP 1.1: ``/tap/sync``, ``/tap/async``, ``/tap/tables``, ``/tap/capabilities``, ``/tap/availability``, ``/tap/examples``."""
+"""TAP 1.1 at ``/tap``: sync, async, tables, capabilities, availability and examples."""
 
 from __future__ import annotations
 
@@ -33,104 +33,32 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.table import Schema
+    from hven.model.table import Schema, Table
     from hven.query import QueryResult
     from hven.query.uploads import UploadedTables
     from hven.site import Catalogue, PublishedState, PublishedTable
     from hven.site.auth import Principal
 
-# characters: to look at the words of more than this would hold up the event loop, as planning does whatever is new
+# longer queries are planned in a thread: to look at their words would hold up the event loop
 MAX_INLINE_QUERY_CHARACTERS = 1_500
 _STANDARD_ID_INFO = InfoElement(name="standardID", value=TAP_STANDARD_ID)
-MAX_CONCURRENT_PLANS = 2  # texts at once: more would only fight over one core
-MAX_CONCURRENT_LOOKUPS = 16  # texts at once that ask for the position of an object, perhaps far away
-MAX_WAITING_PLANS = 32  # that may wait to be planned, if that is soon enough
+MAX_CONCURRENT_PLANS = 2  # queries that are planned at once: more would compete for one core
+MAX_CONCURRENT_LOOKUPS = 16  # queries that resolve the names of objects at once, perhaps remotely
+MAX_WAITING_PLANS = 32  # queries that may wait to be planned
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """List the resources of DALI 1.1 section 2 below ``/tap``."""
+    """Build the routes of ``/tap`` (resources of DALI 1.1, section 2)."""
     site = context.site
-    limit = site.settings.limits.upload + MAX_FORM_BYTES
-    sync = partial(
-        _answer_sync,
-        context,
-        QueryQueue(MAX_CONCURRENT_PLANS, places=MAX_WAITING_PLANS),
-        QueryQueue(MAX_CONCURRENT_LOOKUPS, places=MAX_WAITING_PLANS),
-        UploadReader(site.settings),
-    )
-    documents = services.DocumentCache()
+    byte_limit = site.settings.limits.upload + MAX_FORM_BYTES
+    planner = _QueryPlanner(context)
+    documents = _MetadataDocuments(context)
 
     async def redirect_base_address(request: Request) -> Response:
-        """Show the way to who asks the base address itself.
-
-        People to queries that they can try, programs to the capabilities.
-        """
-        if "text/html" in request.headers.get("accept", ""):
-            page = "examples"
-        else:
-            page = "capabilities"
-        return Response(
-            None,
-            303,
-            headers={"location": f"{services.get_base_url(request, site.settings)}/tap/{page}", "vary": "accept"},
-        )
-
-    def answer_metadata(
-        request: Request,
-        build_document: Callable[[Catalogue, PublishedState], bytes],
-        *key_parts: str | None,
-        is_page: bool = False,
-    ) -> Response:
-        """Answer with metadata, which is tagged by the version of the holdings and the reader's reach."""
-        principal, published_state = context.identify_principal(request), site.get_published_state()
-        catalogue, access_key = (
-            published_state.get_catalogue(principal, context.policies),
-            published_state.find_access_key(principal, context.policies),
-        )
-        headers = services.build_cache_headers(
-            f'W/"{__version__}-{published_state.version}-{access_key}"', is_public=principal.is_anonymous
-        )
-        if is_page:  # browsers show it
-            headers["content-security-policy"] = "default-src 'none'; frame-ancestors 'self'"
-        kind = query_examples.MEDIA_TYPE if is_page else vosi.MEDIA_TYPE
-        return services.answer_with_etag(
-            request,
-            headers,
-            kind,
-            lambda: documents.get_or_build(
-                (published_state.version, access_key, *key_parts), lambda: build_document(catalogue, published_state)
-            ),
-        )
-
-    async def answer_tables(request: Request) -> Response:
-        detail = _read_detail(request)
-
-        def write_document(catalogue: Catalogue, published_state: PublishedState) -> bytes:
-            counted = published_state.select_fully_visible(context.identify_principal(request), context.policies)
-            return vosi.write_tableset(
-                catalogue.schemas, detail=detail, quote_name=adql.quote_name, find_statistics=counted
-            )
-
-        return answer_metadata(request, write_document, "tables", detail)
-
-    async def answer_table(request: Request) -> Response:
-        name, detail = request.path_params["table"], _read_detail(request)
-
-        def write_document(catalogue: Catalogue, published_state: PublishedState) -> bytes:
-            counted = published_state.select_fully_visible(context.identify_principal(request), context.policies)
-            table = services.find_table(name, catalogue)
-            return vosi.write_table(table, quote_name=adql.quote_name, detail=detail, find_statistics=counted)
-
-        return answer_metadata(request, write_document, "table", name, detail)
-
-    async def answer_examples(request: Request) -> Response:
-        def write_document(_: Catalogue, published_state: PublishedState) -> bytes:
-            example_queries = site_package.list_example_queries(
-                published_state, context.identify_principal(request), context.policies
-            )
-            return query_examples.write_examples_document(example_queries)
-
-        return answer_metadata(request, write_document, "examples", is_page=True)
+        """Redirect browsers to queries to try, and programs to the capabilities."""
+        resource = "examples" if "text/html" in request.headers.get("accept", "") else "capabilities"
+        url = f"{services.get_base_url(request, site.settings)}/tap/{resource}"
+        return Response(None, 303, headers={"location": url, "vary": "accept"})
 
     async def answer_capabilities(request: Request) -> Response:
         tap_url = f"{services.get_base_url(request, site.settings)}/tap"
@@ -138,108 +66,187 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         cache_headers = services.build_cache_headers(
             services.compute_etag(body), is_public=True, vary="accept-encoding, authorization, cookie, host"
         )
-        return services.answer_with_etag(
-            request,
-            cache_headers,
-            vosi.MEDIA_TYPE,
-            body,
-        )
+        return services.answer_with_etag(request, cache_headers, vosi.MEDIA_TYPE, body)
 
     async def answer_availability(request: Request) -> Response:
         body = vosi.write_availability(is_available=True, start_time=context.start_time)
         return services.answer_with_body(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-store"})
 
-    route = create_route("/tap", redirect_base_address)
-    query_route = create_query_route("/tap/sync", sync, byte_limit=limit)
     return [
-        route,
-        query_route,
-        create_route("/tap/tables", answer_tables),
-        create_route("/tap/tables/{table:path}", answer_table),
+        create_route("/tap", redirect_base_address),
+        create_query_route("/tap/sync", planner.answer_request, byte_limit=byte_limit),
+        create_route("/tap/tables", documents.answer_tables),
+        create_route("/tap/tables/{table:path}", documents.answer_table),
         create_route("/tap/capabilities", answer_capabilities),
         create_route("/tap/availability", answer_availability),
-        *uws.build_job_routes("/tap/async", "tap", site, context.identify_principal, byte_limit=limit),
-        create_route("/tap/examples", answer_examples),
+        *uws.build_job_routes("/tap/async", "tap", site, context.identify_principal, byte_limit=byte_limit),
+        create_route("/tap/examples", documents.answer_examples),
         *_user_tables.build_routes(context),
     ]
 
 
-async def _answer_sync(
-    context: ServiceContext,
-    planning_queue: QueryQueue,
-    lookup_queue: QueryQueue,
-    upload_reader: UploadReader,
-    request: Request,
-    params: services.RequestParams,
-) -> Response:
-    text = read_query(params)
-    fmt, options = form = formats.select_format(
-        params.read_one("RESPONSEFORMAT") or params.read_one("FORMAT"), request.headers.get("accept")
-    )
-    maxrec = params.read_integer("MAXREC")
-    principal = context.identify_principal(request)
-    uploaded = await upload_reader.read_uploads(params)
-    if read_explain(params):
-        return await _answer_explain(text, principal, context, uploaded)
+class _MetadataDocuments:
+    """The documents of ``/tap/tables`` and ``/tap/examples``, cached by published state and access of the reader."""
 
-    as_of = params.read_one("ASOF")
-    warnings = services.warn_unused_parameters(params, TAP_PARAMS, *LEGACY_PARAMETERS)
-    if read_cite(params):
-        cited = await _create_cited_result(context, request, params, text, planning_queue)
-    else:
-        cited = ()
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self._document_cache = services.DocumentCache()
 
-    def run_query() -> QueryResult:
-        return query.run_query(
-            text, principal, site=context.site, maxrec=maxrec, uploads=uploaded, policies=context.policies, as_of=as_of
-        )
+    async def answer_tables(self, request: Request) -> Response:
+        detail = _read_detail(request)
 
-    names_object = query.may_name_objects(text)
-    soon = as_of is None and not names_object and len(text) < MAX_INLINE_QUERY_CHARACTERS
-    if soon and query.has_cached_plan(text, principal, site=context.site, policies=context.policies):
-        result = run_query()
-    else:
-        async with hold_turn(lookup_queue if names_object else planning_queue):
-            result = await anyio.to_thread.run_sync(run_query)
-    return await services.answer_with_result(
-        request,
-        result,
-        form,
-        etag_parts=("tap", text, maxrec, fmt.name, sorted(options.items()), as_of, warnings, cited),
-        headers={"cache-control": "no-store"} if uploaded else None,  # a tag knows nothing of the uploads
-        infos=[InfoElement(name="QUERY", value=text), _STANDARD_ID_INFO, *cited, *list_warnings(uploaded), *warnings],
-        base_url=services.get_base_url(request, context.site.settings),
-    )
-
-
-async def _create_cited_result(
-    context: ServiceContext, request: Request, params: services.RequestParams, text: str, query_queue: QueryQueue
-) -> tuple[InfoElement, ...]:
-    """Give the rows a persistent address."""
-    principal, maxrec = context.identify_principal(request), params.read_integer("MAXREC")
-    host = principal.name or (request.client.host if request.client is not None else "")
-    async with hold_turn(query_queue):
-        cited_result = await anyio.to_thread.run_sync(
-            lambda: cited_results.create_cited_result(
-                text, principal, site=context.site, policies=context.policies, maker_name=host, maxrec=maxrec
+        def write_document(catalogue: Catalogue, published_state: PublishedState) -> bytes:
+            find_statistics = self._select_statistics(request, published_state)
+            return vosi.write_tableset(
+                catalogue.schemas, detail=detail, quote_name=adql.quote_name, find_statistics=find_statistics
             )
+
+        return self._answer_document(request, write_document, "tables", detail)
+
+    async def answer_table(self, request: Request) -> Response:
+        name = request.path_params["table"]
+        detail = _read_detail(request)
+
+        def write_document(catalogue: Catalogue, published_state: PublishedState) -> bytes:
+            find_statistics = self._select_statistics(request, published_state)
+            table = services.find_table(name, catalogue)
+            return vosi.write_table(table, quote_name=adql.quote_name, detail=detail, find_statistics=find_statistics)
+
+        return self._answer_document(request, write_document, "table", name, detail)
+
+    async def answer_examples(self, request: Request) -> Response:
+        def write_document(_: Catalogue, published_state: PublishedState) -> bytes:
+            principal = self._context.identify_principal(request)
+            example_queries = site_package.list_example_queries(published_state, principal, self._context.policies)
+            return query_examples.write_examples_document(example_queries)
+
+        return self._answer_document(request, write_document, "examples", is_page=True)
+
+    def _select_statistics(
+        self, request: Request, published_state: PublishedState
+    ) -> Callable[[Table], PublishedTable | None]:
+        principal = self._context.identify_principal(request)
+        return published_state.select_fully_visible(principal, self._context.policies)
+
+    def _answer_document(
+        self,
+        request: Request,
+        write_document: Callable[[Catalogue, PublishedState], bytes],
+        *key_parts: str | None,
+        is_page: bool = False,
+    ) -> Response:
+        """Answer with a document whose tag has the version of the published state and the access of the reader."""
+        principal = self._context.identify_principal(request)
+        published_state = self._context.site.get_published_state()
+        catalogue = published_state.get_catalogue(principal, self._context.policies)
+        access_key = published_state.find_access_key(principal, self._context.policies)
+        etag = f'W/"{__version__}-{published_state.version}-{access_key}"'
+        headers = services.build_cache_headers(etag, is_public=principal.is_anonymous)
+        media_type = vosi.MEDIA_TYPE
+        if is_page:  # browsers show it
+            headers["content-security-policy"] = "default-src 'none'; frame-ancestors 'self'"
+            media_type = query_examples.MEDIA_TYPE
+        key = (published_state.version, access_key, *key_parts)
+
+        def build_body() -> bytes:
+            return self._document_cache.get_or_build(key, lambda: write_document(catalogue, published_state))
+
+        return services.answer_with_etag(request, headers, media_type, build_body)
+
+
+class _QueryPlanner:
+    """Answers synchronous queries; queries without a cached plan are planned in threads, a few at once."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self._planning_queue = QueryQueue(MAX_CONCURRENT_PLANS, places=MAX_WAITING_PLANS)
+        self._lookup_queue = QueryQueue(MAX_CONCURRENT_LOOKUPS, places=MAX_WAITING_PLANS)
+        self._upload_reader = UploadReader(context.site.settings)
+
+    async def answer_request(self, request: Request, params: services.RequestParams) -> Response:
+        context = self._context
+        text = read_query(params)
+        output_format, options = formats.select_format(
+            params.read_one("RESPONSEFORMAT") or params.read_one("FORMAT"), request.headers.get("accept")
         )
-    return (
-        InfoElement(
-            name="result", value=f"{services.get_base_url(request, context.site.settings)}/results/{cited_result.id}"
-        ),
-    )
+        maxrec = params.read_integer("MAXREC")
+        principal = context.identify_principal(request)
+        uploaded_tables = await self._upload_reader.read_uploads(params)
+        if read_explain(params):
+            return await _answer_explain(text, principal, context, uploaded_tables)
+        as_of = params.read_one("ASOF")
+        warnings = services.warn_unused_parameters(params, TAP_PARAMS, *LEGACY_PARAMETERS)
+        citation_infos: tuple[InfoElement, ...] = ()
+        if read_cite(params):
+            citation_infos = await self._create_cited_result(request, params, text)
+
+        def run_query() -> QueryResult:
+            return query.run_query(
+                text,
+                principal,
+                site=context.site,
+                maxrec=maxrec,
+                uploads=uploaded_tables,
+                policies=context.policies,
+                as_of=as_of,
+            )
+
+        names_objects = query.may_name_objects(text)
+        may_be_cached = as_of is None and not names_objects and len(text) < MAX_INLINE_QUERY_CHARACTERS
+        if may_be_cached and query.has_cached_plan(text, principal, site=context.site, policies=context.policies):
+            result = run_query()
+        else:
+            async with hold_turn(self._lookup_queue if names_objects else self._planning_queue):
+                result = await anyio.to_thread.run_sync(run_query)
+        headers = None
+        if uploaded_tables:  # a tag does not depend on the uploads
+            headers = {"cache-control": "no-store"}
+        query_info = InfoElement(name="QUERY", value=text)
+        infos = [query_info, _STANDARD_ID_INFO, *citation_infos, *list_warnings(uploaded_tables), *warnings]
+        option_items = sorted(options.items())
+        return await services.answer_with_result(
+            request,
+            result,
+            (output_format, options),
+            etag_parts=("tap", text, maxrec, output_format.name, option_items, as_of, warnings, citation_infos),
+            headers=headers,
+            infos=infos,
+            base_url=services.get_base_url(request, context.site.settings),
+        )
+
+    async def _create_cited_result(
+        self, request: Request, params: services.RequestParams, text: str
+    ) -> tuple[InfoElement, ...]:
+        """Keep the rows of a query at a persistent address, and return an INFO with it."""
+        context = self._context
+        principal = context.identify_principal(request)
+        maxrec = params.read_integer("MAXREC")
+        maker_name = principal.name
+        if not maker_name and request.client is not None:
+            maker_name = request.client.host
+        create_result = partial(
+            cited_results.create_cited_result,
+            text,
+            principal,
+            site=context.site,
+            policies=context.policies,
+            maker_name=maker_name or "",
+            maxrec=maxrec,
+        )
+        async with hold_turn(self._planning_queue):
+            cited_result = await anyio.to_thread.run_sync(create_result)
+        base_url = services.get_base_url(request, context.site.settings)
+        return (InfoElement(name="result", value=f"{base_url}/results/{cited_result.id}"),)
 
 
 async def _answer_explain(
     text: str, principal: Principal, context: ServiceContext, uploaded_tables: UploadedTables
 ) -> Response:
-    """Explain how the query would be run: our own extension."""
-    plan = await anyio.to_thread.run_sync(
-        lambda: query.explain_query(
-            text, principal, site=context.site, uploads=uploaded_tables, policies=context.policies
-        )
+    """Answer with the plan of a query, an extension of TAP."""
+    explain_query = partial(
+        query.explain_query, text, principal, site=context.site, uploads=uploaded_tables, policies=context.policies
     )
+    plan = await anyio.to_thread.run_sync(explain_query)
     return Response(f"{plan}\n", headers={"cache-control": "no-store"}, media_type="text/plain; charset=utf-8")
 
 
@@ -251,9 +258,13 @@ def _read_detail(request: Request) -> str | None:
 
 
 def _list_capabilities(tap_url: str, context: ServiceContext) -> list[vosi.Capability]:
+    settings = context.site.settings
+
     def describe_resource(name: str, standard: str) -> vosi.Capability:
         return vosi.Capability(standard_id=standard, url=f"{tap_url}/{name}", role="std")
 
+    catalogue = context.site.get_published_state().get_catalogue(policies=context.policies)
+    security_methods = vosi.list_security_methods(settings)
     return [
         describe_resource("capabilities", "ivo://ivoa.net/std/VOSI#capabilities"),
         describe_resource("availability", "ivo://ivoa.net/std/VOSI#availability"),
@@ -262,7 +273,7 @@ def _list_capabilities(tap_url: str, context: ServiceContext) -> list[vosi.Capab
             url=f"{tap_url}/tables",
             role="std",
             version="1.1",
-            security_methods=vosi.list_security_methods(context.site.settings),
+            security_methods=security_methods,
         ),
         vosi.Capability(standard_id=query_examples.STANDARD_ID, url=f"{tap_url}/examples", interface="vr:WebBrowser"),
         vosi.Capability(
@@ -271,30 +282,32 @@ def _list_capabilities(tap_url: str, context: ServiceContext) -> list[vosi.Capab
             use="base",
             role="std",
             version="1.1",
-            security_methods=vosi.list_security_methods(context.site.settings),
-            description=_tapregext.describe_limits(context.site.settings),
+            security_methods=security_methods,
+            description=_tapregext.describe_limits(settings),
             attributes_xml='xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0" xsi:type="tr:TableAccess"',
-            extension_xml=_tapregext.write_table_access(
-                context.site.settings,
-                context.site.get_published_state().get_catalogue(policies=context.policies).list_names(),
-            ),
+            extension_xml=_tapregext.write_table_access(settings, catalogue.list_names()),
         ),
-        *_user_tables.list_capabilities(tap_url, context.site.settings),
+        *_user_tables.list_capabilities(tap_url, settings),
     ]
 
 
 def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show a first query in several clients."""
-    text = f"SELECT TOP 5 * FROM {adql.quote_name(published.table.schema)}.{adql.quote_name(published.table.name)}"
-    # astropy, and so pyvo, reads no array of strings in the standard's form
-    arrays = any(is_string_array(column.type) for column in published.table.columns)
-    form = ', responseformat="votable;strings=json"' if arrays else ""
+    """List a first query for several clients."""
+    table_name = f"{adql.quote_name(published.table.schema)}.{adql.quote_name(published.table.name)}"
+    text = f"SELECT TOP 5 * FROM {table_name}"
+    # astropy, and so pyvo, reads no arrays of strings in the form of the standard
+    has_string_arrays = any(is_string_array(column.type) for column in published.table.columns)
+    format_argument = ', responseformat="votable;strings=json"' if has_string_arrays else ""
+    python_code = (
+        f'import pyvo\nprint(pyvo.dal.TAPService("{base_url}/tap").search("""{text}"""{format_argument}).to_table())'
+    )
+    quoted_query = shlex.quote(f"QUERY={text}")
     return [
         UsageExample(
             title="TAP in Python (pyvo)",
             url=f"{base_url}/tap",
             language="python",
-            example=f'import pyvo\nprint(pyvo.dal.TAPService("{base_url}/tap").search("""{text}"""{form}).to_table())',
+            example=python_code,
         ),
         UsageExample(
             title="TAP with STILTS",
@@ -304,8 +317,7 @@ def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[Us
         UsageExample(
             title="TAP with curl",
             url=f"{base_url}/tap/sync",
-            example=f"curl {base_url}/tap/sync -d LANG=ADQL -d RESPONSEFORMAT=csv --data-urlencode "
-            f"{shlex.quote(f'QUERY={text}')}",
+            example=f"curl {base_url}/tap/sync -d LANG=ADQL -d RESPONSEFORMAT=csv --data-urlencode {quoted_query}",
         ),
     ]
 
@@ -313,17 +325,18 @@ def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[Us
 def list_registry_capabilities(
     context: ServiceContext, base_url: str, schema: Schema | None
 ) -> Sequence[vosi.Capability]:
-    """List what registries are told: the service.
+    """List the capabilities for registries: those of the service.
 
-    Of a collection, that its tables are asked there (auxiliary capability, DDC 1.1).
+    For a collection, it is the auxiliary capability (DDC 1.1), if TAP serves one of its tables.
     """
     if schema is None:
         return _list_capabilities(f"{base_url}/tap", context)
-    is_offered = any(table.is_served_by("tap") for table in schema.tables)
-    aux = vosi.Capability(
+    if not any(table.is_served_by("tap") for table in schema.tables):
+        return []
+    auxiliary_capability = vosi.Capability(
         standard_id=f"{TAP_STANDARD_ID}#aux", url=f"{base_url}/tap", use="base", role="std", version="1.1"
     )
-    return [aux] if is_offered else []
+    return [auxiliary_capability]
 
 
 FACE = Face(

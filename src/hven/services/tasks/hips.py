@@ -48,7 +48,7 @@ HIPS_PARAMS = (
 
 
 def run_job(work: RunningJob) -> None:
-    """Make it.
+    """Build the HiPS.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ def run_job(work: RunningJob) -> None:
     Raises
     ------
     ForbiddenError
-        Who asks is no operator.
+        The user is no operator.
     HvenError
-        It cannot be made.
+        The HiPS cannot be built.
     """
     context, parsed_values = read_operator_request(work, HIPS_PARAMS, format_message("operators of the site make HiPS"))
     survey = surveys.create_survey(
@@ -81,17 +81,17 @@ def run_job(work: RunningJob) -> None:
 
 
 def check_params(params: RequestParams, _: Collection[str]) -> None:
-    """Look at what is asked for.
+    """Check the parameters.
 
     Parameters
     ----------
     params
-        Of the job.
+        Parameters of the job.
 
     Raises
     ------
     ParamError
-        A value is wrong, or missing.
+        A value is invalid, or missing.
     """
     parse_values(params, HIPS_PARAMS)
 

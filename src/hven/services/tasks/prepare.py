@@ -1,6 +1,6 @@
 """The job type ``prepare``: pictures and rotated copies of a collection's files, for operators of the site.
 
-Asked for by each ingest where ``prepare:`` says so.
+Each ingest requests it where the descriptor has ``prepare:``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ PREPARE_PARAMS = (
         name="WHAT",
         many=True,
         allowed=file_preparation.PRODUCT_KINDS,
-        description="previews: thumbnails and quicklooks; spectra: copies of cubes from which spectra are read at once, "
-        "which take as much disk again; without any, only copies of what is no more are removed",
+        description=(
+            "previews: thumbnails and quicklooks; spectra: copies of cubes from which spectra are read at once, "
+            "which take as much disk again; without any, only copies of what is no more are removed"
+        ),
     ),
     Param(
         name="FILES", many=True, description="patterns of paths: cubes/*.fits; without any, all that can be looked into"
@@ -49,7 +51,7 @@ PREPARE_PARAMS = (
 
 
 def run_job(work: RunningJob) -> None:
-    """Make it.
+    """Prepare the files.
 
     Parameters
     ----------
@@ -59,9 +61,9 @@ def run_job(work: RunningJob) -> None:
     Raises
     ------
     ForbiddenError
-        Who asks is no operator.
+        The user is no operator.
     HvenError
-        It cannot be made.
+        The files cannot be prepared.
     """
     context, parsed_values = read_operator_request(
         work, PREPARE_PARAMS, format_message("operators of the site prepare files")
@@ -83,17 +85,17 @@ def run_job(work: RunningJob) -> None:
 
 
 def check_params(params: RequestParams, _: Collection[str]) -> None:
-    """Look at what is asked for.
+    """Check the parameters.
 
     Parameters
     ----------
     params
-        Of the job.
+        Parameters of the job.
 
     Raises
     ------
     ParamError
-        A value is wrong, or missing.
+        A value is invalid, or missing.
     """
     parse_values(params, PREPARE_PARAMS)
 

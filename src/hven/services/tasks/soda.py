@@ -1,4 +1,4 @@
-"""The job type ``soda``: cut-outs, each combination of values one result (SODA 1.0 section 5), and all in one archive where that is asked for."""
+"""The job type ``soda``: cut-outs, each combination of values a result (SODA 1.0, section 5); also as an archive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def run_job(work: RunningJob) -> None:
-    """Cut all that is asked for; of what cannot be cut, a result says why.
+    """Cut all files; a cut that fails has a result with the error.
 
     Parameters
     ----------
@@ -38,67 +38,66 @@ def run_job(work: RunningJob) -> None:
     """
     context = ServiceContext.create_for_principal(work.site, work.principal, work.policies)
     cutout_requests = cutouts.parse_cutout_requests(work.params)
-    table = work.params.read_one("TABLE")
-    package = parse_value(work.params, cutouts.PACKAGE_PARAM)
-    faults = 0
-    every_public = True
-    cuts: list[tuple[str, str]] = []  # of the results: the names that they have in a package
+    table_name = work.params.read_one("TABLE")
+    archive_kind = parse_value(work.params, cutouts.PACKAGE_PARAM)
+    failure_count = 0
+    are_all_public = True
+    cuts: list[tuple[str, str]] = []  # file of a result, and its name in the archive
     for number, cutout_request in enumerate(cutout_requests, 1):
-        share = round((number - 1) / len(cutout_requests), 4)
-        work.report_progress(share=share)
-        if len(cutout_requests) == 1:
-            name = "result"
-        else:
-            name = f"cut{number}"
+        work.report_progress(share=round((number - 1) / len(cutout_requests), 4))
+        row_identifier = cutout_request.row_identifier
+        result_name = "result" if len(cutout_requests) == 1 else f"cut{number}"
         try:
-            original_file = cutouts.find_original_file(context, work.principal, cutout_request.row_identifier, table)
-            work.record_tables([f"{original_file.collection}.files", *([table] if table else [])])
-            every_public = every_public and original_file.is_public
-            product, piece = cutouts.open_cutout(original_file, cutout_request, (cutout_request.row_identifier,))
+            original_file = cutouts.find_original_file(context, work.principal, row_identifier, table_name)
+            read_tables = [f"{original_file.collection}.files"]
+            if table_name:
+                read_tables.append(table_name)
+            work.record_tables(read_tables)
+            are_all_public = are_all_public and original_file.is_public
+            product, cutout = cutouts.open_cutout(original_file, cutout_request, (row_identifier,))
         except HvenError as error:
+            failure_count += 1
             if len(cutout_requests) == 1:
                 raise
-            faults += 1
-            _write_message(work, name, f"{cutouts.name_soda_error(error)}: {cutout_request.row_identifier}: {error}")
-            if faults == len(cutout_requests):
+            _write_message(work, result_name, f"{cutouts.name_soda_error(error)}: {row_identifier}: {error}")
+            if failure_count == len(cutout_requests):
                 raise
             continue
         with product:
-            if piece is None:
-                _write_message(
-                    work, name, f"Error: {cutout_request.row_identifier}: nothing of what was asked for is in it"
-                )
+            if cutout is None:
+                message = f"Error: {row_identifier}: nothing of what was asked for is in it"
+                _write_message(work, result_name, message)
                 continue
-            with work.write_result(name, media_type=piece.media_type, extension=".fits") as file:
-                for chunk in piece.read_chunks():
+            with work.write_result(result_name, media_type=cutout.media_type, extension=".fits") as file:
+                for chunk in cutout.read_chunks():
                     if work.stopped.is_set():
                         raise OperationCancelledError("the job was stopped")
                     file.write(chunk)
-        cuts.append((work.results[-1]["file"], f"{name}_{cutouts.make_file_stem(original_file.name)}.fits"))
-    if every_public and not faults:  # a fault may tell of rows by the reader's rights
+        archive_name = f"{result_name}_{cutouts.make_file_stem(original_file.name)}.fits"
+        cuts.append((work.results[-1]["file"], archive_name))
+    if are_all_public and not failure_count:  # an error may tell of rows that only this reader sees
         work.mark_public()
-    if package:
-        _write_package(work, package, cuts)
+    if archive_kind:
+        _write_package(work, archive_kind, cuts)
 
 
 def _write_package(work: RunningJob, archive_kind: str, cuts: Sequence[tuple[str, str]]) -> None:
-    """Write an archive of the results, with what could not be cut."""
+    """Write an archive of the results, errors included."""
     names = dict(cuts)
     members = []
     for job_result in work.results:
-        place = work.directory / job_result["file"]
-        file_stat = place.stat()
-        name = names.get(job_result["file"]) or f"{job_result['id']}{place.suffix}"
-        members.append(
-            ArchiveMember(f"cuts/{name}", file_stat.st_size, file_stat.st_mtime, "", partial(_read_range, place))
-        )
-    packing, media_type = ARCHIVE_KINDS[archive_kind]
-    packed = packing(members, CrcCache())
+        path = work.directory / job_result["file"]
+        file_stat = path.stat()
+        name = names.get(job_result["file"]) or f"{job_result['id']}{path.suffix}"
+        read_range = partial(_read_range, path)
+        members.append(ArchiveMember(f"cuts/{name}", file_stat.st_size, file_stat.st_mtime, "", read_range))
+    create_layout, media_type = ARCHIVE_KINDS[archive_kind]
+    layout = create_layout(members, CrcCache())
     with work.write_result("package", media_type=media_type, extension=f".{archive_kind}") as file:
-        for chunk in packed.write_range(0, packed.size):
+        for chunk in layout.write_range(0, layout.size):
             if work.stopped.is_set():
                 raise OperationCancelledError("the job was stopped")
-            if chunk is not None:  # None: the next takes a while
+            if chunk is not None:  # None: the next one takes a while
                 file.write(chunk)
 
 
@@ -116,17 +115,17 @@ def _write_message(work: RunningJob, name: str, text: str) -> None:
 
 
 def check_params(params: RequestParams, _: Collection[str]) -> None:
-    """Look at what is asked for.
+    """Check the parameters.
 
     Parameters
     ----------
     params
-        Of the job.
+        Parameters of the job.
 
     Raises
     ------
     ParamError, TooLargeError
-        A value is wrong, or there are too many.
+        A value is invalid, or there are too many.
     """
     cutouts.parse_cutout_requests(params)
     parse_value(params, cutouts.PACKAGE_PARAM)
