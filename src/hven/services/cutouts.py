@@ -648,7 +648,7 @@ def _compute_footprint(array: ArrayPart, image_wcs: Callable[[Any], Any]) -> np.
         return None
     x = sizes[0] + 0.5
     y = sizes[1] + 0.5
-    corners = image_wcs(np.array([[0.5, 0.5], [x, 0.5], [x, y], [0.5, y]]))
+    corners: np.ndarray[Any, Any] = image_wcs(np.array([[0.5, 0.5], [x, 0.5], [x, y], [0.5, y]]))
     if not np.isfinite(corners).all():
         return None
     return corners

@@ -641,7 +641,8 @@ def _drop_repeated(cells: Ranges) -> Ranges:
     """Return each number of an ascending array once."""
     if not len(cells):
         return cells
-    return cells[np.append(True, cells[1:] != cells[:-1])]
+    distinct_cells: Ranges = cells[np.append(True, cells[1:] != cells[:-1])]
+    return distinct_cells
 
 
 def _create_layout_cache() -> Cache[TilingLayout]:

@@ -1,8 +1,7 @@
-"""UWS 1.1: the resources of a job list over HTTP, for any job type, below any address.
+"""UWS 1.1: the resources of a job list over HTTP, for any job type, at any address.
 
-Server processes only read and write rows; workers run the jobs. Who waits for a job (WAIT) costs a place in a table:
-one task per process looks at the store's count of changes, and at the phases of the jobs that are waited for when it
-moved.
+Server processes only read and write records; workers run the jobs. A request that waits for a job (WAIT) costs little:
+one task per process polls the version of the store, and reads the phases of awaited jobs when it has changed.
 """
 
 from __future__ import annotations
@@ -56,15 +55,16 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
     from hven.site.store import JobRecord, JobRef
 
-MAX_WAIT_SECONDS = 100  # seconds that a request may wait for a change: proxies give up after two minutes, and sooner
-# seconds between two looks at the store while anybody waits: soon after somebody came, for short jobs
-FIRST_POLL_SECONDS, MAX_POLL_SECONDS = 0.005, 0.1
-STORE_THREADS = 8  # that speak with the store
+MAX_WAIT_SECONDS = 100  # longest WAIT: proxies give up after two minutes, and sooner
+# seconds between two polls of the store while requests wait: short after a new one, for short jobs
+FIRST_POLL_SECONDS = 0.005
+MAX_POLL_SECONDS = 0.1
+STORE_THREADS = 8  # threads that use the store
 TEXT_HEADERS = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
 
 
 class PhaseChangeWaiter:
-    """Those who wait for a job's phase to change, in this process; for its event loop alone."""
+    """Lets requests wait until the phase of a job changes. One for each process, for its event loop only."""
 
     def __init__(self, site: Site, limiter: anyio.CapacityLimiter) -> None:
         self._site = site
@@ -81,51 +81,46 @@ class PhaseChangeWaiter:
         job_id
             Id of the job.
         phase
-            Of UWS.
+            A phase of UWS.
         """
-        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (phase, mine)
-        self._waiters.setdefault(job_id, []).append(entry)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter = (phase, future)
+        self._waiters.setdefault(job_id, []).append(waiter)
         self._has_new_waiter = True
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._watch_store())
         try:
-            await mine
+            await future
         finally:
             remaining_waiters = self._waiters.get(job_id, [])
-            if entry in remaining_waiters:
-                remaining_waiters.remove(entry)
+            if waiter in remaining_waiters:
+                remaining_waiters.remove(waiter)
             if not remaining_waiters:
                 self._waiters.pop(job_id, None)
 
     async def _watch_store(self) -> None:
+        jobs = self._site.store.jobs
         version = -1
         pause = FIRST_POLL_SECONDS
         try:
             while self._waiters:
-                came = self._has_new_waiter
+                has_new_waiter = self._has_new_waiter
                 self._has_new_waiter = False
                 try:
-                    store_version = await anyio.to_thread.run_sync(
-                        self._site.store.jobs.get_version, limiter=self._limiter
-                    )
-                    if (
-                        came or store_version != version
-                    ):  # who came may have seen a phase that was left before the last look
+                    store_version = await anyio.to_thread.run_sync(jobs.get_version, limiter=self._limiter)
+                    # a new waiter may wait for the end of a phase that was over before the last poll
+                    if has_new_waiter or store_version != version:
                         version = store_version
-                        names = set(self._waiters)
-                        phases = await anyio.to_thread.run_sync(
-                            self._site.store.jobs.find_phases, list(names), limiter=self._limiter
-                        )
-                        self._notify_waiters(phases, names)
-                except HvenError:  # a busy store: who waits may wait on
+                        job_ids = set(self._waiters)
+                        phases = await anyio.to_thread.run_sync(jobs.find_phases, list(job_ids), limiter=self._limiter)
+                        self._notify_waiters(phases, job_ids)
+                except HvenError:  # the store is busy: wait on
                     version = -1
-                if came:
+                pause = min(1.3 * pause, MAX_POLL_SECONDS)
+                if has_new_waiter:
                     pause = FIRST_POLL_SECONDS
-                else:
-                    pause = min(1.3 * pause, MAX_POLL_SECONDS)
                 await asyncio.sleep(pause)
-        finally:  # nobody waits for a task that is no more
+        finally:  # no request waits for a task that has ended
             self._notify_waiters({}, set(self._waiters))
 
     def _notify_waiters(self, phases: Mapping[str, str], names: set[str]) -> None:
@@ -138,25 +133,25 @@ class PhaseChangeWaiter:
 def build_job_routes(
     path: str, job_type: str, site: Site, identify_principal: Callable[[Request], Principal], *, byte_limit: int
 ) -> Sequence[Route]:
-    """Make the routes of UWS 1.1, 2.2, for the jobs of one type.
+    """Build the routes of UWS 1.1 (section 2.2) for the jobs of one type.
 
     Parameters
     ----------
     path
-        Where the list of jobs is: ``/tap/async``.
+        Address of the list of jobs: ``/tap/async``.
     job_type
         Name of the job type.
     site
-        Whose jobs.
+        The site.
     identify_principal
-        Who a request comes from.
+        Returns the principal of a request.
     byte_limit
-        Bytes of a request at most.
+        Maximum bytes of a request.
 
     Returns
     -------
     routes
-        For Starlette.
+        Routes for Starlette.
     """
     return _JobResources(path, job_type, site, identify_principal, byte_limit).build_routes()
 
@@ -174,22 +169,20 @@ class _JobResources:
         self._phase_waiter = PhaseChangeWaiter(site, self._limiter)
 
     def build_routes(self) -> Sequence[Route]:
-        job = f"{self._path}/{{job}}"
-        route = create_route(self._path, self._answer_job_list, _respond_to_error, ("GET", "POST"))
-        job_routes = [
-            route,
-            create_route(job, self._answer_job, _respond_to_error, ("GET", "POST", "DELETE")),
-            create_route(f"{job}/parameters/{{name}}", self._answer_parameter, _respond_to_error, ("GET", "PUT")),
-            create_route(f"{job}/results/{{name}}", self._answer_result, _respond_to_error),
+        job_path = f"{self._path}/{{job}}"
+        routes = [
+            create_route(self._path, self._answer_job_list, _respond_to_error, ("GET", "POST")),
+            create_route(job_path, self._answer_job, _respond_to_error, ("GET", "POST", "DELETE")),
+            create_route(f"{job_path}/parameters/{{name}}", self._answer_parameter, _respond_to_error, ("GET", "PUT")),
+            create_route(f"{job_path}/results/{{name}}", self._answer_result, _respond_to_error),
         ]
-        job_routes += [
-            create_route(f"{job}/{name}", self._create_part_endpoint(name), _respond_to_error, ("GET", "POST"))
-            for name in ("phase", "executionduration", "destruction", "parameters")
-        ]
-        return job_routes + [
-            create_route(f"{job}/{name}", self._create_part_endpoint(name), _respond_to_error)
-            for name in ("quote", "owner", "error", "results")
-        ]
+        for name in ("phase", "executionduration", "destruction", "parameters"):
+            endpoint = self._create_part_endpoint(name)
+            routes.append(create_route(f"{job_path}/{name}", endpoint, _respond_to_error, ("GET", "POST")))
+        for name in ("quote", "owner", "error", "results"):
+            endpoint = self._create_part_endpoint(name)
+            routes.append(create_route(f"{job_path}/{name}", endpoint, _respond_to_error))
+        return routes
 
     async def _call_in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
         return await anyio.to_thread.run_sync(call, *args, limiter=self._limiter)
@@ -206,12 +199,14 @@ class _JobResources:
         )
 
     async def _find_job(self, request: Request, *, to_read: bool = True) -> JobRecord:
-        name = request.path_params["job"]
-        changes = request.method not in SAFE_METHODS
-        find = partial(
-            self._job_service.get_job, name, self._identify_requester(request), for_reading=to_read, for_change=changes
+        find_job = partial(
+            self._job_service.get_job,
+            request.path_params["job"],
+            self._identify_requester(request),
+            for_reading=to_read,
+            for_change=request.method not in SAFE_METHODS,
         )
-        job: JobRecord = await self._call_in_thread(find)
+        job: JobRecord = await self._call_in_thread(find_job)
         return job
 
     def _redirect_to(self, request: Request, *path_parts: str) -> Response:
@@ -233,49 +228,40 @@ class _JobResources:
         list_url = self._build_url(request)
 
         def write_list() -> tuple[bytes, str]:
-            if params.read_one("LAST"):
-                page_rows = MAX_LIST_LIMIT
-            else:
-                page_rows = DEFAULT_LIST_LIMIT
+            page_rows = MAX_LIST_LIMIT if params.read_one("LAST") else DEFAULT_LIST_LIMIT
             job_refs = self._job_service.list_jobs(params, self._identify_requester(request), row_limit=page_rows + 1)
             next_url = ""
-            if len(job_refs) > page_rows:  # UWS has no word for it: the way to the rest is HTTP's (RFC 8288)
+            if len(job_refs) > page_rows:  # UWS has no paging: the next page is a link of HTTP (RFC 8288)
                 del job_refs[page_rows:]
                 next_url = self._build_next_page_url(list_url, params, job_refs[-1])
-            if _is_json_requested(request):
-                document = {
-                    "jobs": uws_documents.describe_job_refs(job_refs, list_url),
-                    **({"next": next_url} if next_url else {}),
-                }
-            else:
-                document = None
-            return uws_documents.write_job_refs_xml(
-                job_refs, list_url
-            ) if document is None else uws_documents.write_json(document), next_url
+            if not _is_json_requested(request):
+                return uws_documents.write_job_refs_xml(job_refs, list_url), next_url
+            document: dict[str, Any] = {"jobs": uws_documents.describe_job_refs(job_refs, list_url)}
+            if next_url:
+                document["next"] = next_url
+            return uws_documents.write_json(document), next_url
 
         body, next_url = await self._call_in_thread(write_list)
-        return answer_with_body(
-            request,
-            body,
-            {**_build_content_headers(request), **({"link": f'<{next_url}>; rel="next"'} if next_url else {})},
-        )
+        headers = _build_content_headers(request)
+        if next_url:
+            headers["link"] = f'<{next_url}>; rel="next"'
+        return answer_with_body(request, body, headers)
 
     def _build_next_page_url(self, list_url: str, params: RequestParams, last_ref: JobRef) -> str:
-        """Return the address of what is listed behind a job, by the same filters."""
-        filter_params = [(name, value) for name in ("PHASE", "AFTER") for value in params.read_all(name)]
+        """Return the address of the jobs after one, with the same filters."""
+        query_params = [(name, value) for name in ("PHASE", "AFTER") for value in params.read_all(name)]
         last_limit = params.read_integer("LAST", minimum=1)
         if last_limit is not None:
-            remaining_limit = [("LAST", str(last_limit - MAX_LIST_LIMIT))]
-        else:
-            remaining_limit = []
-        return f"{list_url}?{urlencode([*filter_params, *remaining_limit, ('BEFORE', format_list_position(last_ref))])}"
+            query_params.append(("LAST", str(last_limit - MAX_LIST_LIMIT)))
+        query_params.append(("BEFORE", format_list_position(last_ref)))
+        return f"{list_url}?{urlencode(query_params)}"
 
     # --- a job -----------------------------------------------------------------------------------------------
 
     async def _answer_job(self, request: Request) -> Response:
         if request.method not in {"POST", "DELETE"}:
             return await self._answer_job_document(request)
-        job = await self._find_job(request, to_read=False)  # its owner may destroy it whatever rights they have lost
+        job = await self._find_job(request, to_read=False)  # its owner may destroy it without rights to read it
         if request.method == "DELETE":
             await self._call_in_thread(self._job_service.destroy_job, job)
             return self._redirect_to(request)
@@ -290,53 +276,46 @@ class _JobResources:
         return self._redirect_to(request)
 
     async def _answer_job_document(self, request: Request) -> Response:
-        """Answer with everything of a job, which is found and looked at in one go.
+        """Answer with the description of a job, which one call in a thread reads: such calls take most of the time."""
+        job_id = request.path_params["job"]
+        requester = self._identify_requester(request)
 
-        Ways to a thread and back are what such a small answer costs.
-        """
-        name, principal = request.path_params["job"], self._identify_requester(request)
-        look = partial(
-            self._call_in_thread,
-            lambda: (
-                job := self._job_service.get_job(name, principal),
-                self._job_service.estimate_completion(job),
-                self._job_service.list_children(job),
-            ),
-        )
-        job, outlook, children = await look()
+        def read_job() -> tuple[JobRecord, Any, Sequence[str]]:
+            job = self._job_service.get_job(job_id, requester)
+            return job, self._job_service.estimate_completion(job), self._job_service.list_children(job)
+
+        job, outlook, children = await self._call_in_thread(read_job)
         params = await read_params(request, self._byte_limit)
         wait = params.read_integer("WAIT", minimum=-1)
         phase = params.read_one("PHASE")
         if wait and job.phase in ACTIVE_PHASES and (phase is None or phase.upper() == job.phase):
-            await self._wait_for_change(request, job, MAX_WAIT_SECONDS if wait < 0 else min(wait, MAX_WAIT_SECONDS))
-            job, outlook, children = await look()
-        url = self._build_url(request, job.id)
+            wait_seconds = MAX_WAIT_SECONDS if wait < 0 else min(wait, MAX_WAIT_SECONDS)
+            await self._wait_for_change(request, job, wait_seconds)
+            job, outlook, children = await self._call_in_thread(read_job)
         job_description = uws_documents.describe_job(
             job,
-            url,
+            self._build_url(request, job.id),
             queue_place=outlook.place,
             expected_end=outlook.quote,
             note=outlook.note,
             children=children,
         )
-        return answer_with_body(
-            request,
-            uws_documents.write_json(job_description)
-            if _is_json_requested(request)
-            else uws_documents.write_job_xml(job_description),
-            _build_content_headers(request),
-        )
+        if _is_json_requested(request):
+            body = uws_documents.write_json(job_description)
+        else:
+            body = uws_documents.write_job_xml(job_description)
+        return answer_with_body(request, body, _build_content_headers(request))
 
     async def _change_job(self, request: Request, params: RequestParams) -> None:
         try:
-            await self._call_in_thread(
-                self._job_service.change_job, await self._find_job(request), params, self._identify_requester(request)
-            )
+            job = await self._find_job(request)
+            requester = self._identify_requester(request)
+            await self._call_in_thread(self._job_service.change_job, job, params, requester)
         finally:
             params.close()
 
     async def _wait_for_change(self, request: Request, job: JobRecord, timeout_seconds: float) -> None:
-        """Wait for a change, for the time to be over, or for the reader to leave."""
+        """Wait until the job changes, the time is over, or the client disconnects."""
         tasks = [
             asyncio.ensure_future(self._phase_waiter.wait_for_change(job.id, job.phase)),
             asyncio.ensure_future(wait_for_disconnect(request)),
@@ -348,46 +327,42 @@ class _JobResources:
                 task.cancel()
 
     def _create_part_endpoint(self, name: str) -> Callable[[Request], Awaitable[Response]]:
-        """Make a resource below a job: an atom of text, or a list."""
+        """Create the endpoint of a resource below a job: a text, or a list."""
 
         async def answer_part(request: Request) -> Response:
             job = await self._find_job(request)
             if request.method == "POST":
-                params = await read_params(request, self._byte_limit)
-                if name != "parameters":
-                    value = params.read_one(name.upper())
-                    if value is None:
-                        raise ParamError(
-                            f"{name.upper()} is missing", name=name.upper(), remedy=_PARAMETER_EXAMPLES[name]
-                        )
-                    params = collect_params([(name, value)])
-                await self._change_job(request, params)
+                await self._change_job(request, await self._read_part_params(request, name))
                 return self._redirect_to(request, job.id)
             if name in {"parameters", "results"}:
-                url = self._build_url(request, job.id)
-                job_description = uws_documents.describe_job(job, url)
-                if name == "parameters":
-                    write = uws_documents.write_parameters_xml
+                job_description = uws_documents.describe_job(job, self._build_url(request, job.id))
+                if _is_json_requested(request):
+                    body = uws_documents.write_json(job_description[name])
+                elif name == "parameters":
+                    body = uws_documents.write_parameters_xml(job_description)
                 else:
-                    write = uws_documents.write_results_xml
-                return answer_with_body(
-                    request,
-                    uws_documents.write_json(job_description[name])
-                    if _is_json_requested(request)
-                    else write(job_description),
-                    _build_content_headers(request),
-                )
+                    body = uws_documents.write_results_xml(job_description)
+                return answer_with_body(request, body, _build_content_headers(request))
             if name == "error":
                 return self._answer_error(request, job)
             if name == "quote":
                 outlook = await self._call_in_thread(self._job_service.estimate_completion, job)
-                return answer_with_body(
-                    request, (uws_documents.format_time(outlook.quote) or "").encode(), TEXT_HEADERS
-                )
-            atom_text = _get_atom_text(job, name)
-            return answer_with_body(request, atom_text.encode(), TEXT_HEADERS)
+                text = uws_documents.format_time(outlook.quote) or ""
+            else:
+                text = _get_atom_text(job, name)
+            return answer_with_body(request, text.encode(), TEXT_HEADERS)
 
         return answer_part
+
+    async def _read_part_params(self, request: Request, name: str) -> RequestParams:
+        """Read the parameters that are posted to a resource below a job."""
+        params = await read_params(request, self._byte_limit)
+        if name == "parameters":
+            return params
+        value = params.read_one(name.upper())
+        if value is None:
+            raise ParamError(f"{name.upper()} is missing", name=name.upper(), remedy=_PARAMETER_EXAMPLES[name])
+        return collect_params([(name, value)])
 
     def _answer_error(self, request: Request, job: JobRecord) -> Response:
         if job.phase != "ERROR" or job.error is None:
@@ -422,28 +397,22 @@ class _JobResources:
     async def _answer_result(self, request: Request) -> Response:
         job = await self._find_job(request)
         path, media_type = await self._call_in_thread(self._job_service.find_result, job, request.path_params["name"])
-        media_type, loaded = choose_safe_media_type(media_type)  # programs, and services elsewhere, say what theirs are
-        headers = {
-            "cache-control": "private, no-cache",
-            **SANDBOX_HEADERS,
-            **({"content-disposition": "attachment"} if loaded else {}),
-        }
+        safe_type, must_download = choose_safe_media_type(media_type)  # job programs and other servers choose theirs
+        headers = {"cache-control": "private, no-cache", **SANDBOX_HEADERS}
+        if must_download:
+            headers["content-disposition"] = "attachment"
+        headers["content-type"] = safe_type
         rows_by_table = dict.fromkeys(job.progress.get("tables", ()), job.progress.get("rows", 0))
         record_sent_data(rows_by_table=rows_by_table)
         if request.method == "HEAD":
-            size = path.stat().st_size
-            return answer_head_request(
-                {**headers, "content-type": media_type, "content-length": str(size), "accept-ranges": "bytes"}
-            )
-        return FileResponse(path, headers={**headers, "content-type": media_type})
+            headers |= {"content-length": str(path.stat().st_size), "accept-ranges": "bytes"}
+            return answer_head_request(headers)
+        return FileResponse(path, headers=headers)
 
 
 def _respond_to_error(request: Request, error: Exception) -> Response:
-    # what a job's phase does not allow is forbidden, as UWS says it
-    if isinstance(error, ConflictError):
-        status = 403
-    else:
-        status = find_http_status(error)
+    # UWS answers 403 where the phase of a job does not allow a request
+    status = 403 if isinstance(error, ConflictError) else find_http_status(error)
     message = write_error_message(error, get_request_id(request))
     if _is_json_requested(request):
         return Response(

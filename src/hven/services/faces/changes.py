@@ -1,14 +1,13 @@
-"""``/changes/<schema.table>?since=STATE``.
+"""``/changes/<schema.table>?since=STATE``: added, changed and removed rows, to follow a table with small transfers.
 
-What was added, changed and removed, so that others follow a table with small transfers.
-
-Without ``since`` there are no rows, but the name of the present state: INFO ``snapshot`` and the header
-``Hven-Snapshot``, with which one goes on next time. 410 says that the way from a state to now is not kept; then the
-whole table is read anew, by TAP.
+Without ``since`` there are no rows, only the name of the present state: INFO ``snapshot`` and the header
+``Hven-Snapshot``, from which the client continues next time. 410 means that the changes since a state are not kept;
+then the client reads the whole table again, by TAP.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote as percent_encode
 from urllib.parse import urlencode
@@ -28,7 +27,7 @@ from hven.services.errors import ErrorResponder, write_votable_error
 from hven.services.face import DALI_PARAMS, Face, ServiceContext, UsageExample, create_query_route
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.routing import Route
@@ -37,8 +36,9 @@ if TYPE_CHECKING:
     from hven.query import QueryResult
     from hven.site import PublishedTable
 
-MAX_CONCURRENT_FEEDS = 4  # feeds that are worked out at the same time
-KEYS_MODE, VALUES_MODE = "keys", "values"
+MAX_CONCURRENT_FEEDS = 4  # feeds that are computed at the same time
+KEYS_MODE = "keys"
+VALUES_MODE = "values"
 CHANGES_PARAMS = (
     Param(
         name="SINCE",
@@ -60,98 +60,108 @@ CHANGES_PARAMS = (
 
 
 def has_changes(table: Table) -> bool:
-    """Check whether changes of a table can be told: it is stored, and its rows have a key."""
+    """Return whether a table has changes: it is stored, and its rows have a key."""
     return bool(table.primary) and table.view is None and table.owner is None and table.schema.upper() != "TAP_SCHEMA"
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/changes/<schema.table>``."""
+    """Build the route of ``/changes/<schema.table>``."""
     site = context.site
     feeds = change_feeds.ChangeFeeds(site)
-    looking, working = anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS), anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS)
+    lookup_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS)
+    feed_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS)
 
     async def answer_changes(request: Request, params: services.RequestParams) -> Response:
         principal = context.identify_principal(request)
         published_state = site.get_published_state()
         catalogue = published_state.get_catalogue(principal, context.policies)
         table = services.find_table(request.path_params["table"], catalogue)
-        fmt, options = form = formats.select_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept"))
-        integer = params.read_integer("MAXREC")
-        maxrec, offset = integer, params.read_integer("OFFSET") or 0
-        rows = (params.read_one("ROWS") or KEYS_MODE).lower()
-        if rows not in {KEYS_MODE, VALUES_MODE}:
-            raise ParamError(f"ROWS={rows!r:.40} is not known", name="ROWS", remedy=f"{KEYS_MODE} or {VALUES_MODE}")
-        one = params.read_one("SINCE")
-        since, until = one, params.read_one("UNTIL")
-
-        def find_changes() -> change_feeds.ChangeFeedRequest:
-            return change_feeds.create_feed_request(
-                site,
-                table,
-                since,
-                until,
-                principal=principal,
-                policies=context.policies,
-                published_state=published_state,
-            )
-
-        feed_request = await anyio.to_thread.run_sync(find_changes, limiter=looking)
-        warnings = services.warn_unused_parameters(params, CHANGES_PARAMS)
-        base_url = services.get_base_url(request, site.settings)
-        url = FACE.build_url(table, base_url)
-        feed_etag = _compute_feed_etag(feed_request, rows, maxrec, offset, fmt.name, sorted(options.items()), warnings)
-        headers = _build_headers(
-            feed_request,
-            feed_etag,
-            url,
+        output_format, options = formats.select_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept"))
+        maxrec = params.read_integer("MAXREC")
+        offset = params.read_integer("OFFSET") or 0
+        mode = (params.read_one("ROWS") or KEYS_MODE).lower()
+        if mode not in {KEYS_MODE, VALUES_MODE}:
+            raise ParamError(f"ROWS={mode!r:.40} is not known", name="ROWS", remedy=f"{KEYS_MODE} or {VALUES_MODE}")
+        find_changes = partial(
+            change_feeds.create_feed_request,
+            site,
+            table,
+            params.read_one("SINCE"),
+            params.read_one("UNTIL"),
+            principal=principal,
+            policies=context.policies,
+            published_state=published_state,
         )
+        feed_request = await anyio.to_thread.run_sync(find_changes, limiter=lookup_limiter)
+        warnings = services.warn_unused_parameters(params, CHANGES_PARAMS)
+        url = FACE.build_url(table, services.get_base_url(request, site.settings))
+        option_items = sorted(options.items())
+        etag = _compute_feed_etag(feed_request, mode, maxrec, offset, output_format.name, option_items, warnings)
+        headers = _build_headers(feed_request, etag, url)
         if services.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
 
         def run_feed() -> tuple[QueryResult, int]:
-            total = feeds.find_changed_rows(feed_request).num_rows
-            return feeds.query_changes(
-                feed_request, offset=offset, maxrec=maxrec, include_values=rows == VALUES_MODE
-            ), total
+            row_count = feeds.find_changed_rows(feed_request).num_rows
+            result = feeds.query_changes(feed_request, offset=offset, maxrec=maxrec, include_values=mode == VALUES_MODE)
+            return result, row_count
 
-        result, total = await anyio.to_thread.run_sync(run_feed, limiter=working)
-        if maxrec and offset + maxrec < total and feed_request.since is not None:
-            # the next page is one of the same answer, whatever is published meanwhile
-            again = {
-                "since": feed_request.format_state_name(feed_request.since),
-                "until": feed_request.format_state_name(feed_request.until),
-                "OFFSET": offset + maxrec,
-                "MAXREC": maxrec,
-            }
-            repeated_params = {
-                name: value for name in ("ROWS", "RESPONSEFORMAT") if (value := params.read_one(name)) is not None
-            }
-            headers["link"] = f'<{url}?{urlencode({**again, **repeated_params})}>; rel="next", {headers["link"]}'
-        infos = [
-            InfoElement(
-                name="snapshot",
-                value=feed_request.format_state_name(feed_request.until),
-                content="the state that this leads to: ask with since= it next time",
-            ),
-            *(
-                [InfoElement(name="since", value=feed_request.format_state_name(feed_request.since))]
-                if feed_request.since is not None
-                else []
-            ),
-            InfoElement(
-                name="changes", value=str(total), content="rows that changed between these states, on all pages"
-            ),
-            *warnings,
-        ]
+        result, row_count = await anyio.to_thread.run_sync(run_feed, limiter=feed_limiter)
+        if maxrec and offset + maxrec < row_count:
+            next_url = _build_next_page_url(feed_request, params, url, offset=offset + maxrec, maxrec=maxrec)
+            if next_url is not None:
+                headers["link"] = f'<{next_url}>; rel="next", {headers["link"]}'
         return await services.answer_with_result(
-            request, result, form, headers=headers, infos=infos, name=table.qualified_name
+            request,
+            result,
+            (output_format, options),
+            headers=headers,
+            infos=[*_list_infos(feed_request, row_count), *warnings],
+            name=table.qualified_name,
         )
 
     return [create_query_route(FACE.path, answer_changes, FACE.error_responder)]
 
 
+def _build_next_page_url(
+    feed_request: change_feeds.ChangeFeedRequest,
+    params: services.RequestParams,
+    url: str,
+    *,
+    offset: int,
+    maxrec: int,
+) -> str | None:
+    """Build the address of the next page of the same answer, whatever is published meanwhile; None: without rows."""
+    if feed_request.since is None:
+        return None
+    query_params: dict[str, object] = {
+        "since": feed_request.format_state_name(feed_request.since),
+        "until": feed_request.format_state_name(feed_request.until),
+        "OFFSET": offset,
+        "MAXREC": maxrec,
+    }
+    for name in ("ROWS", "RESPONSEFORMAT"):
+        value = params.read_one(name)
+        if value is not None:
+            query_params[name] = value
+    return f"{url}?{urlencode(query_params)}"
+
+
+def _list_infos(feed_request: change_feeds.ChangeFeedRequest, row_count: int) -> Iterator[InfoElement]:
+    yield InfoElement(
+        name="snapshot",
+        value=feed_request.format_state_name(feed_request.until),
+        content="the state that this leads to: ask with since= it next time",
+    )
+    if feed_request.since is not None:
+        yield InfoElement(name="since", value=feed_request.format_state_name(feed_request.since))
+    yield InfoElement(
+        name="changes", value=str(row_count), content="rows that changed between these states, on all pages"
+    )
+
+
 def _compute_feed_etag(feed_request: change_feeds.ChangeFeedRequest, *parts: object) -> str:
-    """Name an answer. It is the same whatever else is published: between two states changed what changed."""
+    """Compute the entity tag of an answer; it does not change with later states, nor do the changes between two."""
     column_facts = [
         (column.name, column.type, column.unit, column.ucd, column.description, column.hidden)
         for column in feed_request.table.columns
@@ -160,26 +170,23 @@ def _compute_feed_etag(feed_request: change_feeds.ChangeFeedRequest, *parts: obj
 
 
 def _build_headers(feed_request: change_feeds.ChangeFeedRequest, etag: str, url: str) -> dict[str, str]:
-    base = url.rpartition("/changes/")[0]
-    return {
-        **services.build_cache_headers(
-            etag, is_public=feed_request.scope.is_public, vary="accept, accept-encoding, authorization, cookie"
-        ),
-        "hven-snapshot": feed_request.format_state_name(feed_request.until),
-        "link": f'<{base}/collections/{percent_encode(feed_request.table.schema)}>; rel="collection"',  # RFC 6573
-    }
+    base_url = url.rpartition("/changes/")[0]
+    collection_url = f"{base_url}/collections/{percent_encode(feed_request.table.schema)}"
+    headers = services.build_cache_headers(
+        etag, is_public=feed_request.scope.is_public, vary="accept, accept-encoding, authorization, cookie"
+    )
+    headers["hven-snapshot"] = feed_request.format_state_name(feed_request.until)
+    headers["link"] = f'<{collection_url}>; rel="collection"'  # RFC 6573
+    return headers
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show how to follow a table."""
+    """List an example of how a table is followed."""
     if not isinstance(published.relation, Snapshot):
         return []
     url = FACE.build_url(published.table, base_url)
-    return [
-        UsageExample(
-            title="Changes", url=url, example=f"curl '{url}?since={published.updated[:10]}&RESPONSEFORMAT=csv'"
-        )
-    ]
+    command = f"curl '{url}?since={published.updated[:10]}&RESPONSEFORMAT=csv'"
+    return [UsageExample(title="Changes", url=url, example=command)]
 
 
 FACE = Face(

@@ -1,7 +1,4 @@
-"""Cubes of a collection's files, looked into: ``/collections/<name>/cube/<path>`` is a page for people.
-
-Gives slices as NPY, spectra and axes as JSON.
-"""
+"""Views of cubes in files: ``/collections/<name>/cube/<path>`` is a page, slices as NPY, spectra as JSON."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ if TYPE_CHECKING:
     from hven.services._cube_views import Box, CubeView
     from hven.services.face import Paged
 
-MAX_CONCURRENT_READS = 4  # files that are read at the same time: others wait
+MAX_CONCURRENT_READS = 4  # files that are read at the same time
 MAX_TILE_PIXELS = 2048  # pixels along a side of a tile
 MAX_POLYGON_CORNERS = 1000
 BLANK_VALUE = -32768
@@ -69,24 +66,20 @@ MEAN_PARAM = Param(name="MEAN", description="box x1 x2 y1 y2, circle x y radius,
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/collections/<name>/cube/<path>``."""
-    reading = anyio.CapacityLimiter(MAX_CONCURRENT_READS)
+    """Build the route of ``/collections/<name>/cube/<path>``."""
+    read_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_READS)
 
     def find_file(request: Request) -> collection_files.OriginalFile:
-        return collection_files.take_file(
-            context, context.identify_principal(request), request.path_params["name"], request.path_params["path"]
-        )
+        principal = context.identify_principal(request)
+        return collection_files.take_file(context, principal, request.path_params["name"], request.path_params["path"])
 
     def answer_data(request: Request, params: services.RequestParams) -> Response:
         original_file = find_file(request)
-        tag = services.compute_etag(__version__, original_file.etag, sorted(params.values.items()))
+        etag = services.compute_etag(__version__, original_file.etag, sorted(params.values.items()))
         vary = "accept, accept-encoding, authorization, cookie"
-        cache_headers = services.build_cache_headers(tag, is_public=original_file.is_public, vary=vary)
-        headers = {
-            **cache_headers,
-            "x-content-type-options": "nosniff",
-        }
-        if services.is_unchanged(request, tag):
+        headers = services.build_cache_headers(etag, is_public=original_file.is_public, vary=vary)
+        headers["x-content-type-options"] = "nosniff"
+        if services.is_unchanged(request, etag):
             return Response(status_code=304, headers=headers)
         body, extra_headers = read_cube_data(original_file, params)
         if isinstance(body, bytes):
@@ -100,21 +93,19 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             medium = detect_medium(original_file.name)
             if medium is None:
                 raise SourceError(format_message("{name} is of no kind that can be looked into", original_file.name))
+            copy_bytes = 0
             if context.is_operator(context.identify_principal(request)):
-                copy = rotations.estimate_copy_bytes(original_file)
-            else:
-                copy = 0
-            return write_page(
-                request, context, {"medium": medium, "bytes": original_file.path.stat().st_size, "copy": copy}
-            )
+                copy_bytes = rotations.estimate_copy_bytes(original_file)
+            page_values = {"medium": medium, "bytes": original_file.path.stat().st_size, "copy": copy_bytes}
+            return write_page(request, context, page_values)
         except (HvenError, OSError) as error:
             return write_page(request, context, {"fault": error})
 
     async def answer_request(request: Request, params: services.RequestParams) -> Response:
-        page = context.find_page_writer(FACE.name, request, params)
-        if page is not None and not DATA_PARAM_NAMES & params.values.keys():
-            return await anyio.to_thread.run_sync(show_page, request, page)
-        return await anyio.to_thread.run_sync(answer_data, request, params, limiter=reading)
+        write_page = context.find_page_writer(FACE.name, request, params)
+        if write_page is not None and not DATA_PARAM_NAMES & params.values.keys():
+            return await anyio.to_thread.run_sync(show_page, request, write_page)
+        return await anyio.to_thread.run_sync(answer_data, request, params, limiter=read_limiter)
 
     return [create_query_route("/collections/{name}/cube/{path:path}", answer_request, ERROR_RESPONDER)]
 
@@ -122,54 +113,52 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 def read_cube_data(
     original_file: collection_files.OriginalFile, params: services.RequestParams
 ) -> tuple[bytes | dict[str, Any], dict[str, str]]:
-    """Look into a file: facts, a tile, or a spectrum."""
-    at = dict(_parse_axis_pixel(text) for text in parse_value(params, AT_PARAM))
+    """Read a tile, a spectrum or the description of a file, and the headers that belong to it."""
+    held_pixels = dict(_parse_axis_pixel(text) for text in parse_value(params, AT_PARAM))
     with rotations.open_rotated(original_file) as product:
-        cube_view = cube.build_cube_view(
-            product, parse_value(params, PART_PARAM), parse_value(params, THROUGH_PARAM), at
-        )
-        number = parse_value(params, SLICE_PARAM)
-        over = parse_value(params, OVER_PARAM)
-        if number is not None:
-            return _write_tile(cube_view, params, number, over)
-        parts = cube.list_related_arrays(product, cube_view.array)
+        part = parse_value(params, PART_PARAM)
+        depth_axis = parse_value(params, THROUGH_PARAM)
+        cube_view = cube.build_cube_view(product, part, depth_axis, held_pixels)
+        slice_number = parse_value(params, SLICE_PARAM)
+        divisor_number = parse_value(params, OVER_PARAM)
+        if slice_number is not None:
+            return _write_tile(cube_view, params, slice_number, divisor_number)
+        arrays = cube.list_related_arrays(product, cube_view.array)
         if params.read_one("SPECTRUM") is not None:
-            x, y = _parse_pixel(cube_view, params)
-            each = [
-                cube.CubeView(array, cube_view.depth_axis, cube_view.held_pixels).read_spectrum(x, y) for array in parts
-            ]
-            part_descriptions = [
-                _describe_part(array) | {"values": values.astype(np.float64)}
-                for array, values in zip(parts, each, strict=True)
-            ]
-            pixel_position = cube_view.find_pixel_position(x, y)
-            return {
-                "x": x + 1,
-                "y": y + 1,
-                "place": pixel_position,
-                "parts": part_descriptions,
-            }, {}
-        if params.read_one("MEAN") is not None:
-            one = params.read_one("MEAN")
-            box, inside = _parse_region(cube_view, str(one))
-            means = [
-                cube.CubeView(array, cube_view.depth_axis, cube_view.held_pixels).compute_region_statistics(box, inside)
-                for array in parts
-            ]
-            part_descriptions = [
-                _describe_part(array) | {"values": mean, "deviation": spread, "counts": count}
-                for array, (mean, spread, count) in zip(parts, means, strict=True)
-            ]
-            return {"pixels": int(inside.sum()), "parts": part_descriptions}, {}
-        all_parts = [cube.describe_array(array) for array in cube.list_cube_arrays(product)]
+            return _read_pixel_spectra(cube_view, arrays, params), {}
+        region_text = params.read_one("MEAN")
+        if region_text is not None:
+            return _read_region_spectra(cube_view, arrays, region_text), {}
         return {
             "file": original_file.name,
             "medium": product.medium,
             "part": cube_view.array.index,
-            "beside": [array.index for array in parts],
+            "beside": [array.index for array in arrays],
             **cube_view.describe_view(),
-            "parts": all_parts,
+            "parts": [cube.describe_array(array) for array in cube.list_cube_arrays(product)],
         }, {}
+
+
+def _read_pixel_spectra(
+    cube_view: CubeView, arrays: Sequence[ArrayPart], params: services.RequestParams
+) -> dict[str, Any]:
+    x, y = _parse_pixel(cube_view, params)
+    parts = []
+    for array in arrays:
+        array_view = cube.CubeView(array, cube_view.depth_axis, cube_view.held_pixels)
+        values = array_view.read_spectrum(x, y).astype(np.float64)
+        parts.append({**_describe_part(array), "values": values})
+    return {"x": x + 1, "y": y + 1, "place": cube_view.find_pixel_position(x, y), "parts": parts}
+
+
+def _read_region_spectra(cube_view: CubeView, arrays: Sequence[ArrayPart], region_text: str) -> dict[str, Any]:
+    box, is_inside = _parse_region(cube_view, region_text)
+    parts = []
+    for array in arrays:
+        array_view = cube.CubeView(array, cube_view.depth_axis, cube_view.held_pixels)
+        means, deviations, counts = array_view.compute_region_statistics(box, is_inside)
+        parts.append({**_describe_part(array), "values": means, "deviation": deviations, "counts": counts})
+    return {"pixels": int(is_inside.sum()), "parts": parts}
 
 
 def _write_tile(
@@ -177,38 +166,34 @@ def _write_tile(
 ) -> tuple[bytes, dict[str, str]]:
     for name, slice_number in (("SLICE", number), ("OVER", divisor_number)):
         if slice_number is not None and not 1 <= slice_number <= cube_view.depth:
-            raise ParamError(
-                format_message("there are slices 1 to {depth}, and no {number}", cube_view.depth, slice_number),
-                name=name,
-            )
+            message = format_message("there are slices 1 to {depth}, and no {number}", cube_view.depth, slice_number)
+            raise ParamError(message, name=name)
+    box = (0, cube_view.width, 0, cube_view.height)
     window_text = params.read_one("WINDOW")
     if window_text:
         box = _clip_box(cube_view, _parse_numbers("WINDOW", window_text, 4))
-    else:
-        box = (0, cube_view.width, 0, cube_view.height)
     size = parse_value(params, SIZE_PARAM)
-    tile_values = cube_view.read_tile(number - 1, box, size)
+    values = cube_view.read_tile(number - 1, box, size)
     if divisor_number is not None:
         with np.errstate(all="ignore"):
-            tile_values = tile_values.astype(np.float64) / cube_view.read_tile(divisor_number - 1, box, size).astype(
-                np.float64
-            )
-    tile_values = cube.to_float32(tile_values)
+            divisors = cube_view.read_tile(divisor_number - 1, box, size).astype(np.float64)
+            values = values.astype(np.float64) / divisors
+    tile: npt.NDArray[Any] = cube.to_float32(values)
     headers = {}
     if parse_value(params, FORM_PARAM) == "int16":
-        finite_values = tile_values[np.isfinite(tile_values)].astype(np.float64)
+        is_finite = np.isfinite(tile)
+        finite_values = tile[is_finite].astype(np.float64)
+        low, high = (0.0, 0.0)
         if finite_values.size:
             low, high = (float(finite_values.min()), float(finite_values.max()))
-        else:
-            low, high = (0.0, 0.0)
         scale = (high - low) / 65_534 or 1.0
         zero = (high + low) / 2
-        scaled_values = np.where(np.isfinite(tile_values), np.rint((tile_values - zero) / scale), BLANK_VALUE)
-        tile_values = scaled_values.astype("<i2")
+        codes = np.where(is_finite, np.rint((tile - zero) / scale), BLANK_VALUE)
+        tile = codes.astype("<i2")
         headers = {"x-scale": repr(scale), "x-zero": repr(zero)}
-    written = io.BytesIO()
-    np.save(written, tile_values)
-    return written.getvalue(), headers
+    npy_file = io.BytesIO()
+    np.save(npy_file, tile)
+    return npy_file.getvalue(), headers
 
 
 def _describe_part(array: ArrayPart) -> dict[str, Any]:
@@ -224,105 +209,92 @@ def _parse_axis_pixel(text: str) -> tuple[int, int]:
 
 def _parse_numbers(name: str, text: str | None, count: int | None = None) -> list[float]:
     try:
-        parsed_numbers = [float(word) for word in (text or "").replace(",", " ").split()]
+        parsed_numbers = [float(part) for part in (text or "").replace(",", " ").split()]
     except ValueError:
         parsed_numbers = []
-    if (
-        not parsed_numbers
-        or not all(map(math.isfinite, parsed_numbers))
-        or (count is not None and len(parsed_numbers) != count)
-    ):
-        raise ParamError(
-            format_message("{name}={text} has not the numbers that belong to it", name, (text or "")[:60]), name=name
-        )
+    has_wrong_count = count is not None and len(parsed_numbers) != count
+    if not parsed_numbers or has_wrong_count or not all(map(math.isfinite, parsed_numbers)):
+        message = format_message("{name}={text} has not the numbers that belong to it", name, (text or "")[:60])
+        raise ParamError(message, name=name)
     return parsed_numbers
+
+
+def _build_outside_error(cube_view: CubeView, name: str) -> ParamError:
+    message = format_message(
+        "the image has {width} x {height} pixels, and none there", cube_view.width, cube_view.height
+    )
+    return ParamError(message, name=name)
 
 
 def _parse_pixel(cube_view: CubeView, params: services.RequestParams) -> tuple[int, int]:
     x, y = (round(number) - 1 for number in _parse_numbers("SPECTRUM", params.read_one("SPECTRUM"), 2))
     if not (0 <= x < cube_view.width and 0 <= y < cube_view.height):
-        raise ParamError(
-            format_message(
-                "the image has {width} x {height} pixels, and none there", cube_view.width, cube_view.height
-            ),
-            name="SPECTRUM",
-        )
+        raise _build_outside_error(cube_view, "SPECTRUM")
     return x, y
 
 
 def _clip_box(cube_view: CubeView, numbers: Sequence[float]) -> Box:
     x1, x2, y1, y2 = (round(number) for number in numbers)
-    box = max(x1 - 1, 0), min(x2, cube_view.width), max(y1 - 1, 0), min(y2, cube_view.height)
-    if box[0] >= box[1] or box[2] >= box[3]:
-        raise ParamError(
-            format_message(
-                "the image has {width} x {height} pixels, and none there", cube_view.width, cube_view.height
-            ),
-            name="WINDOW",
-        )
-    return box
+    x_start, x_stop = max(x1 - 1, 0), min(x2, cube_view.width)
+    y_start, y_stop = max(y1 - 1, 0), min(y2, cube_view.height)
+    if x_start >= x_stop or y_start >= y_stop:
+        raise _build_outside_error(cube_view, "WINDOW")
+    return x_start, x_stop, y_start, y_stop
 
 
 def _parse_region(cube_view: CubeView, text: str) -> tuple[Box, npt.NDArray[np.bool_]]:
-    """Find which pixels have their centres in a region: a box around them, and which of it."""
-    from shapely import Polygon, intersects_xy  # noqa: PLC0415  (asked by few)
+    """Parse a region: a box around it, and which pixels of the box have their centre in it."""
+    from shapely import Polygon, intersects_xy  # noqa: PLC0415  (needed by few)
 
     kind, _, number_text = text.strip().lower().partition(" ")
     numbers = _parse_numbers("MEAN", number_text, {"box": 4, "circle": 3}.get(kind))
-    if kind not in {"box", "circle", "polygon"} or (
-        kind == "polygon" and (len(numbers) % 2 or not 6 <= len(numbers) <= 2 * MAX_POLYGON_CORNERS)
-    ):
+    is_valid = kind in {"box", "circle"}
+    if kind == "polygon":
+        is_valid = len(numbers) % 2 == 0 and 6 <= len(numbers) <= 2 * MAX_POLYGON_CORNERS
+    if not is_valid:
         raise ParamError(
             format_message("MEAN={text} is no region", text[:60]),
             name="MEAN",
             remedy=format_message("box x1 x2 y1 y2, circle x y radius, or polygon with three corners or more"),
         )
     if kind == "circle":
-        x, y, radius = numbers
-        numbers = [x, y, abs(radius)]
-        box = _clip_box(
-            cube_view,
-            [
-                math.ceil(x - abs(radius)),
-                math.floor(x + abs(radius)),
-                math.ceil(y - abs(radius)),
-                math.floor(y + abs(radius)),
-            ],
-        )
+        centre_x, centre_y, radius = numbers[0], numbers[1], abs(numbers[2])
+        xs = [centre_x - radius, centre_x + radius]
+        ys = [centre_y - radius, centre_y + radius]
+    elif kind == "box":
+        xs, ys = (numbers[:2], numbers[2:])
     else:
-        if kind == "box":
-            xs, ys = (numbers[:2], numbers[2:])
-        else:
-            xs, ys = (numbers[::2], numbers[1::2])
-        box = _clip_box(cube_view, [math.ceil(min(xs)), math.floor(max(xs)), math.ceil(min(ys)), math.floor(max(ys))])
-    x_of, y_of = np.meshgrid(np.arange(box[0], box[1]) + 1.0, np.arange(box[2], box[3]) + 1.0)
-    inside = np.ones(x_of.shape, np.bool_)
+        xs, ys = (numbers[::2], numbers[1::2])
+    bounds = [math.ceil(min(xs)), math.floor(max(xs)), math.ceil(min(ys)), math.floor(max(ys))]
+    box = _clip_box(cube_view, bounds)
+    x_grid, y_grid = np.meshgrid(np.arange(box[0], box[1]) + 1.0, np.arange(box[2], box[3]) + 1.0)
+    is_inside: npt.NDArray[np.bool_] = np.ones(x_grid.shape, np.bool_)
     if kind == "circle":
-        inside = (x_of - numbers[0]) ** 2 + (y_of - numbers[1]) ** 2 <= numbers[2] ** 2
+        is_inside = (x_grid - centre_x) ** 2 + (y_grid - centre_y) ** 2 <= radius**2
     elif kind == "polygon":
-        cube_view.check_read_size(inside.size * cube_view.depth)
-        inside = intersects_xy(Polygon(list(zip(numbers[::2], numbers[1::2], strict=True))), x_of, y_of)
-    if not inside.any():
+        cube_view.check_read_size(is_inside.size * cube_view.depth)
+        is_inside = intersects_xy(Polygon(list(zip(xs, ys, strict=True))), x_grid, y_grid)
+    if not is_inside.any():
         raise ParamError(format_message("no pixel has its centre in this region"), name="MEAN")
-    return box, inside
+    return box, is_inside
 
 
 def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
-    """Lead rows to the page of their own file, where that has three axes and the descriptor has no such link."""
-    if any("/cube/" in part for link in table.effective_links for part in link.address if isinstance(part, str)):
-        return []
-    home = (SITE_URL_EXPRESSION, f"/collections/{quote(table.schema)}/cube/")
-    suits = partial(explorable_files.find_explorable, context)
-    return [
-        LinkTemplate(
+    """Link rows to the view of their own file, where that has three axes and the descriptor has no such link."""
+    for link in table.effective_links:
+        if any("/cube/" in part for part in link.address if isinstance(part, str)):
+            return []
+    prefix = (SITE_URL_EXPRESSION, f"/collections/{quote(table.schema)}/cube/")
+    for path, description in collection_files.list_own_paths(table):
+        link = LinkTemplate(
             semantics="#preview",
-            address=(*home, *path),
-            description=(explorable_files.TITLE_PREFIX, *(about or path)),
+            address=(*prefix, *path),
+            description=(explorable_files.TITLE_PREFIX, *(description or path)),
             extension_media_types=explorable_files.list_explorable_extensions(),
-            check_addresses=suits,
+            check_addresses=partial(explorable_files.find_explorable, context),
         )
-        for path, about in collection_files.list_own_paths(table)
-    ][:1]
+        return [link]
+    return []
 
 
 FACE = Face(

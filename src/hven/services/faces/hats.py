@@ -47,6 +47,7 @@ HTML_MEDIA_TYPE = "text/html"
 class CatalogueFile(NamedTuple):
     """The file of an address: a body, or a path; its tag and media type, and whether everybody gets it."""
 
+    body: bytes | None
     path: Path | None
     size: int
     etag: str

@@ -1,11 +1,8 @@
-"""``/collections/<name>/headers/<path>``: the FITS header of a file as a table, a row for each card, in every format.
-
-As a page for people.
-"""
+"""``/collections/<name>/headers/<path>``: the FITS header of a file as a table, a row for each card, or as a page."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import anyio.to_thread
@@ -43,49 +40,44 @@ CARD_COLUMNS = parse_columns("""
     comment   | string  |  | meta.note         | Comment of the card
 """)
 CARD_SCHEMA = pa.schema([column.arrow_field for column in CARD_COLUMNS])
-MAX_HDUS = 10_000  # HDUs
+MAX_HDUS = 10_000
 HDU_PARAM = Param(name="HDU", ucd="meta.number", description="number or name of an HDU; all of them without it")
 
 
 def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
-    """Route ``/collections/<name>/headers/<path>``."""
+    """Build the route of ``/collections/<name>/headers/<path>``."""
 
     def build_response(request: Request, params: services.RequestParams) -> Response:
         name = request.path_params["name"]
         path = request.path_params["path"]
-        found_files = collection_files.find_files(context, context.identify_principal(request), name, [path])
+        principal = context.identify_principal(request)
+        found_files = collection_files.find_files(context, principal, name, [path])
         row = found_files.get_row(path)
         found_files.record_access("header seen", path)
-        cards = _read_cards(
-            collection_files.open_file_place(context, context.identify_principal(request), name, row), path
-        )
-        one = params.read_one(HDU_PARAM.name)
-        table = _select_hdu(
-            cards,
-            one,
-            path,
-        )
-        page = context.find_page_writer(FACE.name, request, params)
-        if page is not None:
-            return page(request, context, {"rows": table.to_pylist()})
-        fmt, options = formats.select_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept"))
-        kind = options.get(formats.MEDIA_TYPE_OPTION) or fmt.media_types[0]
+        all_cards = _read_cards(collection_files.open_file_place(context, principal, name, row), path)
+        cards = _select_hdu(all_cards, params.read_one(HDU_PARAM.name), path)
+        write_page = context.find_page_writer(FACE.name, request, params)
+        if write_page is not None:
+            return write_page(request, context, {"rows": cards.to_pylist()})
+        output_format, options = formats.select_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept"))
         infos = (
             InfoElement(name="file", value=str(row["url"])),
             *services.warn_unused_parameters(params, (HDU_PARAM, RESPONSEFORMAT_PARAM)),
         )
-        head = TableMetadata(columns=CARD_COLUMNS, name="header", infos=infos)
-        body = b"".join(
-            fmt.write(head, iter(table.to_batches()), lambda: ResultStatus(row_count=table.num_rows), options)
-        )
-        etag = services.compute_etag(body)
-        cache_headers = services.build_cache_headers(
-            etag,
-            is_public=found_files.access_key == "public",
-            vary="accept, accept-encoding, authorization, cookie",
-        )
-        guarded = {"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"}
-        return services.answer_with_etag(request, {**cache_headers, **guarded}, kind, body)
+        metadata = TableMetadata(columns=CARD_COLUMNS, name="header", infos=infos)
+        status = ResultStatus(row_count=cards.num_rows)
+        body = b"".join(output_format.write(metadata, iter(cards.to_batches()), lambda: status, options))
+        headers = {
+            **services.build_cache_headers(
+                services.compute_etag(body),
+                is_public=found_files.access_key == "public",
+                vary="accept, accept-encoding, authorization, cookie",
+            ),
+            "content-security-policy": "default-src 'none'",
+            "x-content-type-options": "nosniff",
+        }
+        media_type = options.get(formats.MEDIA_TYPE_OPTION) or output_format.media_types[0]
+        return services.answer_with_etag(request, headers, media_type, body)
 
     async def answer_request(request: Request, params: services.RequestParams) -> Response:
         response: Response = await anyio.to_thread.run_sync(build_response, request, params)
@@ -95,20 +87,22 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
 
 
 def _select_hdu(table: pa.Table, hdu: str | None, path: str) -> pa.Table:
-    """Keep the cards of an HDU, which is said by its number or name."""
+    """Select the cards of an HDU by its number or name."""
     if not hdu:
         return table
-    named = pc.equal(pc.utf8_upper(pc.coalesce(table["extension"], pa.scalar(""))), hdu.upper())
-    hdu_rows = table.filter(pc.or_(named, pc.equal(table["hdu"].cast(pa.string()), hdu)))
+    extension_names = pc.utf8_upper(pc.coalesce(table["extension"], pa.scalar("")))
+    has_name = pc.equal(extension_names, hdu.upper())
+    has_number = pc.equal(table["hdu"].cast(pa.string()), hdu)
+    hdu_rows = table.filter(pc.or_(has_name, has_number))
     if not hdu_rows.num_rows:
         raise NotFoundError(format_message("the file {name} has no HDU {hdu}", path, hdu[:60]))
     return hdu_rows
 
 
 def _read_cards(path: Place, file_name: str) -> pa.Table:
-    """Read the cards; a file that is no FITS is none that has a header."""
+    """Read the cards of a FITS file; other files have no header."""
     try:
-        hdu_headers = read_headers(cast("Path", path), hdu_limit=MAX_HDUS)  # of which it asks what both have
+        hdu_headers = read_headers(cast("Path", path), hdu_limit=MAX_HDUS)  # uses only what both types have
     except UpstreamError:
         raise
     except (HvenError, OSError, EOFError, ValueError):
@@ -117,22 +111,15 @@ def _read_cards(path: Place, file_name: str) -> pa.Table:
         raise NotFoundError(
             f"the file {file_name!r} has no FITS header that can be read", remedy="take the file itself"
         )
-    rows = [
-        (
-            item.index,
-            item.name or None,
-            keyword,
-            format_value(value),
-            value if _is_number(value) else None,
-            comment or None,
-        )
-        for item in hdu_headers
-        for keyword, value, comment in iterate_cards(item)
-    ]
-    columns = zip(*rows, strict=True) if rows else ((),) * len(CARD_SCHEMA)
-    return pa.table(
-        [pa.array(list(item), kind) for item, kind in zip(columns, CARD_SCHEMA.types, strict=True)], schema=CARD_SCHEMA
-    )
+    columns: list[list[Any]] = [[] for _ in CARD_SCHEMA]
+    for header in hdu_headers:
+        for keyword, value, comment in iterate_cards(header):
+            number = value if _is_number(value) else None
+            row = (header.index, header.name or None, keyword, format_value(value), number, comment or None)
+            for column, cell in zip(columns, row, strict=True):
+                column.append(cell)
+    arrays = [pa.array(column, column_type) for column, column_type in zip(columns, CARD_SCHEMA.types, strict=True)]
+    return pa.table(arrays, schema=CARD_SCHEMA)
 
 
 def _is_number(value: object) -> bool:
@@ -140,7 +127,7 @@ def _is_number(value: object) -> bool:
 
 
 def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show how one is asked for."""
+    """List an example of how a header is requested."""
     url = f"{base_url}/collections/{quote(published.table.schema)}/headers/PATH"
     return [UsageExample(title="FITS header of a file", url=url, example=f"curl '{url}?RESPONSEFORMAT=csv'")]
 

@@ -1,6 +1,6 @@
-"""``/openapi.json``: all services with parameters as OpenAPI 3.1 describes them.
+"""``/openapi.json``: all services with parameters, described in OpenAPI 3.1.
 
-Parameters of DALI are components, as DALI 1.2 has them.
+Parameters of DALI are components, as in DALI 1.2.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hven.model.params import Param
     from hven.model.table import Table
 
-SHARED_PARAM_NAMES = ("MAXREC", "RESPONSEFORMAT", "RUNID", "UPLOAD")  # of DALI
+SHARED_PARAM_NAMES = ("MAXREC", "RESPONSEFORMAT", "RUNID", "UPLOAD")  # parameters of DALI
 TABLE_PATH_PARAMETER = {
     "name": "table",
     "in": "path",
@@ -37,105 +37,109 @@ TABLE_PATH_PARAMETER = {
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/openapi.json``."""
+    """Build the route of ``/openapi.json``."""
 
     async def answer_document(request: Request) -> Response:
         settings = context.site.settings
-        # the document is public: of tables it tells what everybody may know
+        # the document is public: it describes the tables of which everybody may know
         catalogue = context.site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
-        tables = catalogue.iterate_tables()
         document = build_document(
             context.faces.values(),
             settings.title or settings.name,
             services.get_base_url(request, settings),
-            tables,
+            catalogue.iterate_tables(),
         )
         body = orjson.dumps(document)
         cache_headers = services.build_cache_headers(
             services.compute_etag(body), is_public=True, vary="accept-encoding, host"
         )
-        return services.answer_with_etag(
-            request,
-            cache_headers,
-            "application/json",
-            body,
-        )
+        return services.answer_with_etag(request, cache_headers, "application/json", body)
 
     return [create_route("/openapi.json", answer_document)]
 
 
 def build_document(faces: Iterable[Face], title: str, base_url: str, tables: Iterable[Table]) -> dict[str, Any]:
-    """Describe the faces that understand parameters, and addresses of tables with parameters of their own."""
+    """Describe the faces with parameters, and endpoints of tables with their own parameters."""
     all_faces = list(faces)
-    faces = [face for face in all_faces if face.params]
-    described = {path: item for face in all_faces for path, item in face.openapi_paths.items()}
+    parameter_faces = [face for face in all_faces if face.params]
+    paths = {face.path: _describe_face(face) for face in parameter_faces}
+    for face in all_faces:
+        paths |= face.openapi_paths
+    paths |= _describe_endpoints(tables)
+    shared_parameters = {}
+    for face in parameter_faces:
+        for param in face.all_params:
+            if param.name in SHARED_PARAM_NAMES:
+                shared_parameters[param.name] = _describe_parameter(param)
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": __version__},
         "servers": [{"url": base_url}],
-        "paths": {face.path: _describe_face(face) for face in faces} | described | dict(_describe_endpoints(tables)),
+        "paths": paths,
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "parameters": {
-                item.name: _describe_parameter(item)
-                for face in faces
-                for item in face.all_params
-                if item.name in SHARED_PARAM_NAMES
-            },
+            "parameters": shared_parameters,
         },
     }
 
 
 def _describe_face(face: Face) -> dict[str, Any]:
-    operations = _describe_operation(
-        face.name, face.title, face.description, face.all_params, face.error_responder.media_type
-    )
-    return {"parameters": [TABLE_PATH_PARAMETER] if "{table}" in face.path else [], **operations}
+    path_parameters = [TABLE_PATH_PARAMETER] if "{table}" in face.path else []
+    error_media_type = face.error_responder.media_type
+    operations = _describe_operation(face.name, face.title, face.description, face.all_params, error_media_type)
+    return {"parameters": path_parameters, **operations}
 
 
 def _describe_endpoints(tables: Iterable[Table]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Describe the endpoints of tables that answer with rows, at their old paths, too."""
+    """Describe the endpoints of tables that answer with rows, also at their old paths."""
+    shared_params = [param for param in DALI_PARAMS if param.name in SHARED_PARAM_NAMES]
     for table in tables:
-        for endpoint in table.endpoints if table.is_served_by("endpoints") else ():
+        if not table.is_served_by("endpoints"):
+            continue
+        for endpoint in table.endpoints:
             if endpoint.kind != "query":
                 continue
-            all_params = [
-                *(replace(endpoint_param.param, name=endpoint_param.client_name) for endpoint_param in endpoint.params),
-                *(each for each in DALI_PARAMS if each.name in SHARED_PARAM_NAMES),
+            params = [
+                replace(endpoint_param.param, name=endpoint_param.client_name) for endpoint_param in endpoint.params
             ]
-            endpoint_name = f"{table.qualified_name}/{endpoint.name}"
+            params += shared_params
+            endpoint_name = f"endpoints/{table.qualified_name}/{endpoint.name}"
             title = endpoint.title or f"{endpoint.name} of {table.title or table.qualified_name}"
-            for number, path in enumerate([f"/endpoints/{endpoint_name}", *endpoint.paths]):
-                name = f"endpoints/{endpoint_name}" + (f"-{number + 1}" if number else "")
-                yield (
-                    path,
-                    _describe_operation(name, title, endpoint.description, all_params, VOTABLE_ERRORS.media_type),
+            for number, path in enumerate([f"/{endpoint_name}", *endpoint.paths], 1):
+                operation_name = endpoint_name if number == 1 else f"{endpoint_name}-{number}"
+                operations = _describe_operation(
+                    operation_name, title, endpoint.description, params, VOTABLE_ERRORS.media_type
                 )
+                yield path, operations
 
 
 def _describe_operation(
     name: str, title: str, description: str | None, params: Sequence[Param], error_media_type: str
 ) -> dict[str, Any]:
-    fields = {item.name: _describe_schema(item) for item in params}
-    form = {"type": "object", "properties": fields, "required": [item.name for item in params if item.required]}
-    about = {
+    form_schema = {
+        "type": "object",
+        "properties": {param.name: _describe_schema(param) for param in params},
+        "required": [param.name for param in params if param.required],
+    }
+    row_content: dict[str, Any] = {output_format.media_types[0]: {} for output_format in formats.load_formats()}
+    facts = {
         "summary": title,
         "description": description or "",
         "responses": {
-            "200": {"description": "the rows", "content": {item.media_types[0]: {} for item in formats.load_formats()}},
+            "200": {"description": "the rows", "content": row_content},
             "default": {"description": "what is wrong", "content": {error_media_type: {}}},
         },
     }
-    parameters = [
-        {"$ref": f"#/components/parameters/{item.name}"}
-        if item.name in SHARED_PARAM_NAMES
-        else _describe_parameter(item)
-        for item in params
-    ]
-    body = {"content": {"application/x-www-form-urlencoded": {"schema": form}}}
+    parameters = []
+    for param in params:
+        if param.name in SHARED_PARAM_NAMES:
+            parameters.append({"$ref": f"#/components/parameters/{param.name}"})
+        else:
+            parameters.append(_describe_parameter(param))
+    body = {"content": {"application/x-www-form-urlencoded": {"schema": form_schema}}}
     return {
-        "get": {**about, "operationId": name, "parameters": parameters},
-        "post": {**about, "operationId": f"{name}-post", "requestBody": body},
+        "get": {**facts, "operationId": name, "parameters": parameters},
+        "post": {**facts, "operationId": f"{name}-post", "requestBody": body},
     }
 
 
@@ -150,19 +154,22 @@ def _describe_parameter(param: Param) -> dict[str, Any]:
 
 
 def _describe_schema(param: Param) -> dict[str, Any]:
-    kind = vosi.name_simple_type(param.type).replace("real", "number")
-    python_type: type[Any] = {"integer": int, "number": float}.get(kind, str)
-    schema_values = {
-        "type": kind,
-        "format": "int64" if kind == "integer" else None,
-        "enum": [python_type(word) for word in param.allowed] or None,
-        "default": None if param.default is None else python_type(param.default),
+    schema_type = vosi.name_simple_type(param.type).replace("real", "number")
+    python_type: type[Any] = {"integer": int, "number": float}.get(schema_type, str)
+    schema: dict[str, Any] = {"type": schema_type}
+    if schema_type == "integer":
+        schema["format"] = "int64"
+    if param.allowed:
+        schema["enum"] = [python_type(value) for value in param.allowed]
+    if param.default is not None:
+        schema["default"] = python_type(param.default)
+    bounds_and_units = {
         "minimum": param.minimum,
         "maximum": param.maximum,
         "x-unit": param.unit,
         "x-ucd": param.ucd,
     }
-    return {name: value for name, value in schema_values.items() if value is not None}
+    return schema | {name: value for name, value in bounds_and_units.items() if value is not None}
 
 
 FACE = Face(name="openapi", title="OpenAPI", build_routes=build_routes)

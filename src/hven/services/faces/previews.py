@@ -1,6 +1,6 @@
-"""Previews: ``/collections/<name>/preview/<path>`` draws a file of a collection, for those who may take it.
+"""Previews: ``/collections/<name>/preview/<path>`` draws a file of a collection, for readers who may access the file.
 
-Rows' files have them by themselves.
+Rows with files link their previews by default.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site import PublishedTable
 
-MAX_FILES, MAX_CALIBRATOR_FILES = 8, 64  # files of one picture; of one that is of a night's calibrators
+MAX_FILES = 8  # files of one picture
+MAX_CALIBRATOR_FILES = 64  # files of one picture of a night's calibrators
 VARY_HEADER = "accept, accept-encoding, authorization, cookie"
 UNIFORM_PICTURE_MESSAGE = "all of this picture has one colour"
-MIN_AXES_PIXELS = 400  # pixels from which on there is room for axes
+MIN_AXES_PIXELS = 400  # pixels from which on a picture has axes by default
 INTERVAL_TYPE = Type("double", "2", "interval")
 PICTURE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
 PICTURE_PARAMS = (
@@ -97,8 +98,8 @@ PICTURE_PARAMS = (
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/collections/<name>/preview/<path>``."""
-    drawing_limiter = anyio.CapacityLimiter(2)  # are drawn at a time: queries go first
+    """Build the route of ``/collections/<name>/preview/<path>``."""
+    drawing_limiter = anyio.CapacityLimiter(2)  # pictures that are drawn at a time: queries have priority
 
     def find_files(request: Request, name: str, paths: Sequence[str]) -> list[collection_files.OriginalFile]:
         principal = context.identify_principal(request)
@@ -111,38 +112,35 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def answer_picture(request: Request) -> Response:
         params = await services.read_params(request, MAX_PARAMETER_BODY_BYTES)
         name = request.path_params["name"]
-        path = request.path_params["path"]
-        look = _read_look(params)
-        paths = list(dict.fromkeys([path, *(parse_value(params, PICTURE_PARAMS[-1]) or ())]))
-        max_files = MAX_CALIBRATOR_FILES if look.show == "transfer" else MAX_FILES
+        requested_look = _read_look(params)
+        other_paths = parse_value(params, PICTURE_PARAMS[-1]) or ()
+        paths = list(dict.fromkeys([request.path_params["path"], *other_paths]))
+        max_files = MAX_CALIBRATOR_FILES if requested_look.show == "transfer" else MAX_FILES
         if len(paths) > max_files:
-            raise ParamError(
-                format_message("at most {most} files are drawn beside one another", max_files), name="BESIDE"
-            )
+            message = format_message("at most {most} files are drawn beside one another", max_files)
+            raise ParamError(message, name="BESIDE")
         files = await anyio.to_thread.run_sync(find_files, request, name, paths)
-        look = drawings.add_credit(context, name, look)
+        look = drawings.add_credit(context, name, requested_look)
         key = drawings.make_picture_key(files, look)
-        public = all(file.is_public for file in files)
-        judged = look.size <= drawings.THUMBNAIL_PIXELS and _is_shown_on_page(request)
-        if judged:
-            tag = f'"{key}-judged"'
-        else:
-            tag = f'"{key}"'
-        cache_headers = services.build_cache_headers(tag, is_public=public, vary=VARY_HEADER)
+        # on a page, a sign stands for a thumbnail that shows nothing
+        may_be_sign = look.size <= drawings.THUMBNAIL_PIXELS and _is_shown_on_page(request)
+        etag = f'"{key}-judged"' if may_be_sign else f'"{key}"'
+        is_public = all(file.is_public for file in files)
+        cache_headers = services.build_cache_headers(etag, is_public=is_public, vary=VARY_HEADER)
         headers = {**cache_headers, **PICTURE_HEADERS}
-        if services.is_unchanged(request, tag):
+        if services.is_unchanged(request, etag):
             return Response(status_code=304, headers=headers)
-        shelf = drawings.get_picture_store(context)
+        picture_store = drawings.get_picture_store(context)
         places = [(file.path, file.name) for file in files]
         try:
-            body = await anyio.to_thread.run_sync(drawings.find_picture, shelf, key)
+            body = await anyio.to_thread.run_sync(drawings.find_picture, picture_store, key)
             if body is None:
                 body = await anyio.to_thread.run_sync(
-                    drawings.get_or_draw_picture, shelf, key, places, look, limiter=drawing_limiter
+                    drawings.get_or_draw_picture, picture_store, key, places, look, limiter=drawing_limiter
                 )
-        except SourceError as fault:
-            raise NotFoundError(str(fault)) from None
-        if judged and not await anyio.to_thread.run_sync(drawings.is_informative, context, key, body):
+        except SourceError as error:
+            raise NotFoundError(str(error)) from None
+        if may_be_sign and not await anyio.to_thread.run_sync(drawings.is_informative, context, key, body):
             body = draw_no_picture_sign(look.size, UNIFORM_PICTURE_MESSAGE)
         return Response(body, headers=headers, media_type="image/png")
 
@@ -150,58 +148,58 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _is_shown_on_page(request: Request) -> bool:
-    """Return whether the picture is one of many on a page, where a sign stands for one that shows nothing.
-
-    Who opens its address by itself gets it as it is.
-    """
+    """Return whether the picture is one of many on a page; a client that opens its address gets it as it is."""
     accepted = request.headers.get("accept", "")
     return "image/" in accepted and "text/html" not in accepted
 
 
 def _is_image_requested(request: Request) -> bool:
-    """Return whether a browser asks, which names types of images; programs do not."""
+    """Return whether a browser requests the picture: its Accept header names image types, those of programs do not."""
     return "image/" in request.headers.get("accept", "")
 
 
 def _respond_to_error(request: Request, error: Exception) -> Response:
-    """Say why there is no picture: by one, where a page asks for an image, else in words.
+    """Answer an error by a picture, where a page requests an image, else by text.
 
-    Of a fault of the service the picture is a sign: readers can do nothing about it, and the request's id is for its
-    owner, who finds it in the picture's text.
+    For a fault of the service the picture is a sign, because readers can do nothing about it; the request's id, which
+    its owner needs, is in the metadata of the picture.
     """
-    words = PLAIN_TEXT_ERRORS(request, error)
+    text_response = PLAIN_TEXT_ERRORS(request, error)
     if not _is_image_requested(request):
-        return words
+        return text_response
+    size = 800
     size_text = next((text for name, text in request.query_params.items() if name.upper() == "SIZE"), "")
     if size_text.isdecimal() and len(size_text) < 5:
         size = int(size_text)
-    else:
-        size = 800
     size = min(max(size, PICTURE_SIZE_RANGE[0]), PICTURE_SIZE_RANGE[1])
-    reason = bytes(words.body).decode()
-    body = (draw_no_picture_sign if words.status_code >= 500 else draw_refusal)(size, reason)
-    repeated_headers = {name: words.headers[name] for name in ("retry-after",) if name in words.headers}
-    return Response(
-        body, words.status_code, {"cache-control": "no-store", **repeated_headers, **PICTURE_HEADERS}, "image/png"
-    )
+    reason = bytes(text_response.body).decode()
+    if text_response.status_code >= 500:
+        body = draw_no_picture_sign(size, reason)
+    else:
+        body = draw_refusal(size, reason)
+    headers = {"cache-control": "no-store", **PICTURE_HEADERS}
+    if "retry-after" in text_response.headers:
+        headers["retry-after"] = text_response.headers["retry-after"]
+    return Response(body, text_response.status_code, headers, "image/png")
 
 
 def _read_look(params: RequestParams) -> Look:
-    """Read how a picture is to look; what is not said is chosen by what is in the file."""
+    """Read the look of a picture; what the request leaves open is chosen by the content of the file."""
     parsed_values = parse_values(params, PICTURE_PARAMS[:-1])
     percentile = parsed_values["PERCENTILE"]
     if percentile is not None and not 0.0 <= percentile[0] < percentile[1] <= 100.0:
         message = format_message("PERCENTILE={low:g} {high:g} are no two percentages", *percentile)
-        raise ParamError(
-            message, name="PERCENTILE", remedy=format_message("write two numbers from 0 to 100, such as 1 99")
-        )
+        remedy = format_message("write two numbers from 0 to 100, such as 1 99")
+        raise ParamError(message, name="PERCENTILE", remedy=remedy)
     size = parsed_values["SIZE"]
     axes = parsed_values["AXES"]
+    if axes is None:
+        axes = size >= MIN_AXES_PIXELS
     stretch = parsed_values["STRETCH"] or ""
     colours = parsed_values["COLOURS"] or ""
     return Look(
         size=size,
-        axes=size >= MIN_AXES_PIXELS if axes is None else axes,
+        axes=axes,
         stretch=stretch,
         percentile=percentile,
         colours=colours,
@@ -215,31 +213,35 @@ def _read_look(params: RequestParams) -> Look:
 
 
 def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
-    """List the pictures of rows' own files, where the descriptor says nothing of these.
-
-    Of films, they are the preview themselves.
-    """
+    """List the pictures of rows' own files, where the descriptor has none; films are their own previews."""
     known_semantics = {link.semantics for link in table.effective_links}
-    moving = {"gif": "image/gif", **FILM_MEDIA_TYPES}
-    pictured = {extension_text.removeprefix("."): "image/png" for extension_text in list_drawable_extensions()}
-    still = {ending: kind for ending, kind in pictured.items() if ending not in moving}
-    home = (SITE_URL_EXPRESSION, f"/collections/{quote(table.schema)}/")
-    for path, about in collection_files.list_own_paths(table):
-        preview_links = [
-            LinkTemplate(
-                semantics=semantics, address=(*home, *address), description=about, extension_media_types=endings
+    moving_types = {"gif": "image/gif", **FILM_MEDIA_TYPES}
+    drawable_types = {extension.removeprefix("."): "image/png" for extension in list_drawable_extensions()}
+    still_types = {
+        extension: media_type for extension, media_type in drawable_types.items() if extension not in moving_types
+    }
+    thumbnail_types = {**drawable_types}
+    if can_read_films():
+        thumbnail_types |= dict.fromkeys(FILM_MEDIA_TYPES, "image/png")
+    prefix = (SITE_URL_EXPRESSION, f"/collections/{quote(table.schema)}/")
+    thumbnail_query = f"?size={drawings.THUMBNAIL_PIXELS}"
+    for path, description in collection_files.list_own_paths(table):
+        preview_links = []
+        for semantics, media_types, address in (
+            ("#preview", still_types, ("preview/", *path)),
+            ("#preview", moving_types, ("files/", *path)),
+            ("#thumbnail", thumbnail_types, ("preview/", *path, thumbnail_query)),
+        ):
+            extensions = _list_fitting_extensions(path[-1], media_types)
+            if semantics in known_semantics or not extensions:
+                continue
+            preview_link = LinkTemplate(
+                semantics=semantics,
+                address=(*prefix, *address),
+                description=description,
+                extension_media_types=extensions,
             )
-            for semantics, kinds, address in (
-                ("#preview", still, ("preview/", *path)),
-                ("#preview", moving, ("files/", *path)),
-                (
-                    "#thumbnail",
-                    pictured | (dict.fromkeys(FILM_MEDIA_TYPES, "image/png") if can_read_films() else {}),
-                    ("preview/", *path, f"?size={drawings.THUMBNAIL_PIXELS}"),
-                ),
-            )
-            if semantics not in known_semantics and (endings := _list_fitting_extensions(path[-1], kinds))
-        ]
+            preview_links.append(preview_link)
         if preview_links:
             return preview_links
     return []
@@ -248,22 +250,19 @@ def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate
 def _list_fitting_extensions(
     last_part: str | TemplateExpression, media_types: Mapping[str, str]
 ) -> tuple[tuple[str, str], ...]:
-    """List endings that a path may have of these, by its last part; of a text it is known."""
-    if isinstance(last_part, str):
-        ending = last_part.lower().rpartition(".")[2]
-    else:
-        ending = None
-    return tuple(
-        (extension_text, kind)
-        for extension_text, kind in sorted(media_types.items())
-        if ending in {None, extension_text}
-    )
+    """List the extensions, with media types, that a path may have; only its own, if its last part is a text."""
+    all_extensions = sorted(media_types.items())
+    if not isinstance(last_part, str):
+        return tuple(all_extensions)
+    path_extension = last_part.lower().rpartition(".")[2]
+    return tuple((extension, media_type) for extension, media_type in all_extensions if extension == path_extension)
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show how a picture is asked for."""
+    """List an example of how a picture is requested."""
     url = f"{base_url}/collections/{quote(published.table.schema)}/preview/"
-    return [UsageExample(title=FACE.title, url=url, example=f"curl -o picture.png '{url}PATH?size=800&stretch=asinh'")]
+    command = f"curl -o picture.png '{url}PATH?size=800&stretch=asinh'"
+    return [UsageExample(title=FACE.title, url=url, example=command)]
 
 
 FACE = Face(

@@ -1,7 +1,6 @@
-"""``/push/<schema.table>``: rows that clients write: POST new ones, PUT columns of those that are there, DELETE.
+"""``/push/<schema.table>``: rows that clients write.
 
-GET what was written, and by whom.
-
+POST adds rows, PUT changes columns of existing rows, DELETE removes rows, and GET returns what was written and by whom.
 One row has the address ``/push/<schema.table>/<key>``. Each request is one transaction: all of its rows, or none.
 """
 
@@ -33,7 +32,7 @@ from hven.model.errors import (
 from hven.services.face import Face, ServiceContext, create_route
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.routing import Route
@@ -42,28 +41,33 @@ if TYPE_CHECKING:
     from hven.site import Catalogue
     from hven.site.auth import Principal
 
-MAX_CONCURRENT_WRITES = 4  # writes that are received and carried out at once, in a process; the others wait
-MAX_IDEMPOTENCY_KEY_CHARACTERS = 200  # characters of an Idempotency-Key
-HISTORY_PAGE_ROWS = 100  # writes of the history in one answer
+MAX_CONCURRENT_WRITES = 4  # writes that a process executes at once; others wait
+MAX_IDEMPOTENCY_KEY_CHARACTERS = 200
+HISTORY_PAGE_ROWS = 100  # writes of the history in one response
 JSON_MEDIA_TYPE = "application/json"
-TRUE_WORDS, FALSE_WORDS = {"true", "1", "yes"}, {"", "false", "0", "no"}
+XML_MEDIA_TYPES = {"application/xml", "text/xml"}
+TRUE_WORDS = {"true", "1", "yes"}
+FALSE_WORDS = {"", "false", "0", "no"}
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route the tables that take rows, and their rows."""
+    """Build the routes of the tables that take rows, and of their rows."""
     site = context.site
-    working = anyio.CapacityLimiter(MAX_CONCURRENT_WRITES)
-    fault = partial(_respond_to_error, context)
+    write_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_WRITES)
+    respond_to_error = partial(_respond_to_error, context)
 
     def read_row_key(request: Request) -> tuple[str, ...] | None:
-        """Read the key of a row, or the path of a file: the rest of the address; of a file that is posted its name."""
-        text, name = request.path_params.get("key"), request.query_params.get("filename", "")
-        if text is None and name and request.method == client_writes.POST_ACTION:
-            text = client_writes.choose_upload_path(site, request.path_params["table"], name) or None
-        return None if text is None else (text,)
+        """Read the key of a row, or the path of a file, from the address; for a posted file, from its name."""
+        key_text = request.path_params.get("key")
+        file_name = request.query_params.get("filename", "")
+        if key_text is None and file_name and request.method == client_writes.POST_ACTION:
+            key_text = client_writes.choose_upload_path(site, request.path_params["table"], file_name) or None
+        if key_text is None:
+            return None
+        return (key_text,)
 
     def check_write_access(request: Request) -> tuple[Principal, str]:
-        """Find out who writes where; who may not see a table is not told that there is one."""
+        """Return the client and the table; a client that may not see a table does not learn that it exists."""
         principal = context.identify_principal(request)
         name = request.path_params["table"]
         push_target = client_writes.find_push_target(site, name, "/".join(read_row_key(request) or ()))
@@ -74,67 +78,60 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 "only who has an account here can write", remedy="send the header Authorization: Bearer TOKEN"
             )
         catalogue = site.get_published_state().get_catalogue(principal, context.policies)
-        table = services.find_table(name, catalogue)
+        table_name = services.find_table(name, catalogue).qualified_name
         if push_target is None:
-            raise NotFoundError(
-                format_message("{table} takes no rows", table.qualified_name),
-                remedy="its descriptor says so: source: {kind: push}",
-            )
-        raise ForbiddenError(
-            format_message("{who} may not write into {table}", principal.name, table.qualified_name),
-            remedy="its descriptor says who may: writers",
-        )
+            message = format_message("{table} takes no rows", table_name)
+            raise NotFoundError(message, remedy="its descriptor says so: source: {kind: push}")
+        message = format_message("{who} may not write into {table}", principal.name, table_name)
+        raise ForbiddenError(message, remedy="its descriptor says who may: writers")
 
     async def answer_write(request: Request) -> Response:
-        principal, name = check_write_access(request)
-        with _create_upload_directory() as place:
-            body = await _write_body(request, Path(place) / "body", site.settings.limits.upload)
+        principal, table_name = check_write_access(request)
+        with _create_upload_directory() as upload_directory:
+            body_file = await _write_body(request, Path(upload_directory) / "body", site.settings.limits.upload)
+            address_values = {
+                name: value for name, value in request.query_params.items() if name not in {"dry_run", "filename"}
+            }
             write_request = client_writes.WriteRequest(
                 action=request.method,
-                body=body,
+                body=body_file,
                 media_type=_get_media_type(request),
                 key=read_row_key(request),
                 idempotency_key=_read_idempotency_key(request),
                 expected_state=request.headers.get("if-match"),
                 dry_run=_read_flag(request, "dry_run"),
-                address_values={
-                    name: value for name, value in request.query_params.items() if name not in {"dry_run", "filename"}
-                },
+                address_values=address_values,
             )
             write_result = await anyio.to_thread.run_sync(
-                client_writes.execute_write, site, name, write_request, principal, limiter=working
+                client_writes.execute_write, site, table_name, write_request, principal, limiter=write_limiter
             )
-        table_url = f"{services.get_base_url(request, site.settings)}/push/{quote(name)}"
-        return _build_write_response(
-            request,
-            write_request,
-            write_result,
-            table_url,
-            site.get_published_state().get_catalogue(principal, context.policies),
-        )
+        table_url = f"{services.get_base_url(request, site.settings)}/push/{quote(table_name)}"
+        catalogue = site.get_published_state().get_catalogue(principal, context.policies)
+        return _build_write_response(request, write_request, write_result, table_url, catalogue)
 
     async def answer_read(request: Request) -> Response:
-        _, name = check_write_access(request)
+        _, table_name = check_write_access(request)
         key = read_row_key(request)
         if key is None:
-            text = request.query_params.get("before", "")
-            if text.isdigit() and len(text) < 18:
-                before = int(text)
-            else:
-                before = None
-            document, state = await anyio.to_thread.run_sync(_describe_table, context, name, before)
+            before_text = request.query_params.get("before", "")
+            before_number = None
+            if before_text.isdigit() and len(before_text) < 18:
+                before_number = int(before_text)
+            document, state = await anyio.to_thread.run_sync(_describe_table, context, table_name, before_number)
         else:
-            document, state = await anyio.to_thread.run_sync(client_writes.find_pushed_row, site, name, key)
-        headers = {"cache-control": "private, no-store", "etag": f'"{state}"'}
-        return services.answer_with_body(request, _write_json(document), {"content-type": JSON_MEDIA_TYPE, **headers})
+            document, state = await anyio.to_thread.run_sync(client_writes.find_pushed_row, site, table_name, key)
+        headers = {"content-type": JSON_MEDIA_TYPE, "cache-control": "private, no-store", "etag": f'"{state}"'}
+        return services.answer_with_body(request, _write_json(document), headers)
 
-    route = create_route("/push/{table}", answer_write, fault, ["POST", "PUT", "DELETE"])
     return [
-        route,
-        create_route("/push/{table}", answer_read, fault),
-        create_route("/push/{table}/{key:path}", answer_write, fault, ["PUT", "DELETE"]),
-        create_route("/push/{table}/{key:path}", answer_read, fault),
+        create_route("/push/{table}", answer_write, respond_to_error, ["POST", "PUT", "DELETE"]),
+        create_route("/push/{table}", answer_read, respond_to_error),
+        create_route("/push/{table}/{key:path}", answer_write, respond_to_error, ["PUT", "DELETE"]),
+        create_route("/push/{table}/{key:path}", answer_read, respond_to_error),
     ]
+
+
+# --- requests -----------------------------------------------------------------------------------------------------
 
 
 # --- what is asked ------------------------------------------------------------------------------------------------
@@ -171,82 +168,81 @@ def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
 
 
 async def _write_body(request: Request, path: Path, byte_limit: int) -> Path | None:
-    """Write the body to a file; None: there is none."""
-    size = 0
+    """Write the body of a request to a file; None: it is empty."""
+    byte_count = 0
     try:
         async with await anyio.open_file(path, "wb") as file:
             async for chunk in services.read_chunks(request, byte_limit):
-                size += len(chunk)
+                byte_count += len(chunk)
                 await file.write(chunk)
     except TooLargeError:
-        raise TooLargeError(
-            format_message("more than {most:,} bytes are not taken at once", byte_limit), remedy="send it in parts"
-        ) from None
+        message = format_message("more than {most:,} bytes are not taken at once", byte_limit)
+        raise TooLargeError(message, remedy="send it in parts") from None
     except OSError as error:
         raise StorageError(f"what is sent cannot be kept: {error.strerror}", remedy="try again later") from error
-    return path if size else None
+    return path if byte_count else None
 
 
-# --- what is told -------------------------------------------------------------------------------------------------
+# --- responses ----------------------------------------------------------------------------------------------------
 
 
 def _describe_table(context: ServiceContext, name: str, before_number: int | None) -> tuple[dict[str, Any], str]:
-    """Describe what a table takes, and who wrote what."""
+    """Describe the columns that a table takes, and list its writes."""
     store = context.site.store.pushes
     push_target = client_writes.find_push_target(context.site, name)
+    options: Mapping[str, Any] = {}
     if push_target is not None:
         options = push_target[2].options
-    else:
-        options = {}
     history = store.list_pushes(name, row_limit=HISTORY_PAGE_ROWS, before_number=before_number)
-    names = ("number", "run", "at", "by", "action", "rows", "removed")
+    fields = ("number", "run", "at", "by", "action", "rows", "removed")
     description = {
         "table": name,
         "columns": options.get("columns"),
         "ids": options.get("ids"),
-        "history": [{key: getattr(history_entry, key) for key in names} for history_entry in history],
+        "history": [_select_attributes(history_entry, fields) for history_entry in history],
         "before": history[-1].number if len(history) == HISTORY_PAGE_ROWS else None,
     }
     return description, store.find_state_name(name)
 
 
-def build_public_report(report: IngestReport, catalogue: Catalogue) -> dict[str, Any]:
-    """Return what a report says to a client.
+def _select_attributes(record: object, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in names}
 
-    Without places on this machine, rows of other tables, and tables that they may not know of.
+
+def build_public_report(report: IngestReport, catalogue: Catalogue) -> dict[str, Any]:
+    """Build the part of a report that a client may see.
+
+    Without paths of this machine, rows of other tables, and tables of which the client may not know.
 
     Parameters
     ----------
     report
-        Of a push.
+        Report of a push.
     catalogue
-        What the client may know of.
+        The tables of which the client may know.
     """
     visible_names = {table.qualified_name for table in catalogue.iterate_tables()}
-    hidden = {*report.tables, *report.changes, *report.followers} - visible_names
-    tables = {
-        name: {
-            **{key: getattr(table, key) for key in ("read", "skipped", "rejected", "published")},
-            "findings": [
-                {
-                    **{key: getattr(item, key) for key in ("rule", "message", "severity", "count")},
-                    "rows": [{key: getattr(row, key) for key in ("row", "column", "value")} for row in item.offenders],
-                }
-                for item in table.findings.values()
-            ],
-        }
-        for name, table in report.tables.items()
-        if name in visible_names
-    }
+    hidden_names = {*report.tables, *report.changes, *report.followers} - visible_names
+    tables = {}
+    for name, table in report.tables.items():
+        if name not in visible_names:
+            continue
+        findings = []
+        for finding in table.findings.values():
+            rows = [_select_attributes(row, ("row", "column", "value")) for row in finding.offenders]
+            findings.append({**_select_attributes(finding, ("rule", "message", "severity", "count")), "rows": rows})
+        counts = _select_attributes(table, ("read", "skipped", "rejected", "published"))
+        tables[name] = {**counts, "findings": findings}
+    changes = {name: change.collect_counts() for name, change in report.changes.items() if name in visible_names}
     return {
         "run": report.run,
         "published": report.published,
         "dry_run": report.dry_run,
         "seconds": round(report.seconds, 3),
         "tables": tables,
-        "changes": {name: change.collect_counts() for name, change in report.changes.items() if name in visible_names},
-        "warnings": [text for text in report.warnings if not any(name in text for name in hidden)],
-        "tests": [{"name": item.name, "passed": item.passed} for item in report.tests],
+        "changes": changes,
+        "warnings": [text for text in report.warnings if not any(name in text for name in hidden_names)],
+        "tests": [_select_attributes(test, ("name", "passed")) for test in report.tests],
     }
 
 
@@ -257,29 +253,23 @@ def _build_write_response(
     table_url: str,
     catalogue: Catalogue,
 ) -> Response:
-    """Tell what was written: 201 new rows, 204 of one row, 200 of several.
-
-    With the report, where it is not left out.
-    """
+    """Build the response to a write: 201 for new rows, 204 for one row, 200 for several rows and their report."""
     headers = {"cache-control": "no-store", "hven-push": write_result.run}
+    status = 200
+    is_post = write_request.action == client_writes.POST_ACTION
     if not write_request.dry_run:
         headers["etag"] = f'"{write_result.state}"'
+        if is_post or write_result.is_new_file:
+            status = 201
     if write_result.is_replayed:
         headers["idempotency-replayed"] = "true"
-    if not write_request.dry_run and (write_request.action == client_writes.POST_ACTION or write_result.is_new_file):
-        status = 201
-    else:
-        status = 200
     if status == 201 and len(write_result.ids) == 1:
-        if isinstance(write_result.ids[0], list):
-            key = write_result.ids[0]
-        else:
-            key = [write_result.ids[0]]
-        headers["location"] = f"{table_url}/{'/'.join(quote(str(part)) for part in key)}"
+        key = write_result.ids[0]
+        key_parts = key if isinstance(key, list) else [key]
+        headers["location"] = f"{table_url}/{'/'.join(quote(str(part)) for part in key_parts)}"
     prefer_header = request.headers.get("prefer", "").lower()
-    is_changed_by_key = write_request.key is not None and write_request.action != client_writes.POST_ACTION
     is_brief = "return=minimal" in prefer_header
-    if is_changed_by_key and "return=representation" not in prefer_header:
+    if write_request.key is not None and not is_post and "return=representation" not in prefer_header:
         is_brief = True
     if is_brief and not write_request.dry_run:
         return Response(None, status if status == 201 else 204, headers)
@@ -291,18 +281,15 @@ def _build_write_response(
     }
     if write_result.report is not None:
         document["report"] = build_public_report(write_result.report, catalogue)
-    if request.headers.get("accept", "").partition(",")[0].strip().lower() in {"application/xml", "text/xml"}:
-        return Response(
-            _write_xml(write_result, document.get("report", {}).get("warnings", ())),
-            status,
-            headers,
-            media_type="application/xml",
-        )
+    accepted_type = request.headers.get("accept", "").partition(",")[0].strip().lower()
+    if accepted_type in XML_MEDIA_TYPES:
+        warnings = document.get("report", {}).get("warnings", ())
+        return Response(_write_xml(write_result, warnings), status, headers, media_type="application/xml")
     return Response(_write_json(document), status, headers, media_type=JSON_MEDIA_TYPE)
 
 
 def _write_xml(write_result: client_writes.WriteResult, warnings: Sequence[str]) -> bytes:
-    """Write keys and warnings for clients that read XML alone."""
+    """Write keys and warnings for clients that read only XML."""
     ids = "".join(f"<id>{escape(str(item))}</id>" for item in write_result.ids)
     warning_elements = "".join(f"<warning>{escape(item)}</warning>" for item in warnings)
     return (
@@ -317,23 +304,18 @@ def _write_json(document: Mapping[str, Any]) -> bytes:
 
 
 def _respond_to_error(context: ServiceContext, request: Request, error: Exception) -> Response:
-    """Tell what is wrong, with the report or the rows at fault."""
+    """Answer an error, with the report or the rejected rows."""
     status = services.find_http_status(error)
-    error_details: dict[str, Any] = {}
-    if isinstance(error, client_writes.RowsRefusedError):
-        catalogue = context.site.get_published_state().get_catalogue(
-            context.identify_principal(request), context.policies
-        )
-        error_details["report"] = build_public_report(
-            error.report,
-            catalogue,
-        )
-    elif isinstance(error, client_writes.InvalidRowsError):
-        error_details["faults"] = error.faults
     message = services.write_error_message(error, services.get_request_id(request))
-    body = _write_json({"error": message, "status": status, **error_details})
-    error_headers = services.build_error_headers(error)
-    return Response(body, status, {**error_headers, "cache-control": "no-store"}, media_type=JSON_MEDIA_TYPE)
+    document: dict[str, Any] = {"error": message, "status": status}
+    if isinstance(error, client_writes.RowsRefusedError):
+        principal = context.identify_principal(request)
+        catalogue = context.site.get_published_state().get_catalogue(principal, context.policies)
+        document["report"] = build_public_report(error.report, catalogue)
+    elif isinstance(error, client_writes.InvalidRowsError):
+        document["faults"] = error.faults
+    headers = {**services.build_error_headers(error), "cache-control": "no-store"}
+    return Response(_write_json(document), status, headers, media_type=JSON_MEDIA_TYPE)
 
 
 def _describe_paths() -> dict[str, Any]:

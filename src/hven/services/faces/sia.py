@@ -240,7 +240,7 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
         if min_verbosity <= values["VERB"]
     ]
     conditions = ["1 = 0"]
-    params: Sequence[Column] = ()
+    params: tuple[tuple[Column, object], ...] = ()
     if (values["FORMAT"] or "").strip().lower() == "metadata":
         params = describe_input_params(SIA_PARAMS)
     else:
@@ -307,7 +307,7 @@ def _answer_cutouts(context: ServiceContext, request: Request, params: services.
         columns = (*columns, *WCS_COLUMNS)
     cutout_rows = list(_list_cutouts(context, principal, table, rows, box=box, base_url=base_url))
     cutout_table = pa.Table.from_pylist(cutout_rows, pa.schema([column.arrow_field for column in columns]))
-    input_params: Sequence[Column] = ()
+    input_params: tuple[tuple[Column, object], ...] = ()
     enums: dict[str, dict[str, str]] = {}
     if is_metadata_request:
         input_params = service_query.params

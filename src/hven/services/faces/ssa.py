@@ -257,7 +257,7 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
         items.append(f'{item_expression} AS "{utype.replace(".", "_")}"')
     is_metadata_request = values["FORMAT"].strip().lower() == "metadata"
     conditions = ["1 = 0"]
-    params: Sequence[Column] = ()
+    params: tuple[tuple[Column, object], ...] = ()
     if is_metadata_request:
         params = describe_input_params(SSA_PARAMS)
     else:
