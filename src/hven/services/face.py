@@ -1,6 +1,6 @@
-"""Face: a service said once, from which its addresses, answers, faults, capabilities, form and description are made.
+"""Face: the record of a service, from which its addresses, answers, errors, capabilities, form and description come.
 
-A face knows no other.
+No face knows another one.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     Present = Callable[[tuple[Column, ...]], tuple[Column, ...]]
     Paged = Callable[[Request, "ServiceContext", Mapping[str, Any]], Response]
 
-MAX_PARAMETER_BODY_BYTES = 64 * 1024  # bytes of a body that has parameters alone
-DALI_PARAMS = (MAXREC_PARAM, RESPONSEFORMAT_PARAM)  # what every service understands (DALI 1.1 sections 3.4.3, 3.4.4)
+MAX_PARAMETER_BODY_BYTES = 64 * 1024  # bytes of a body that has only parameters
+DALI_PARAMS = (MAXREC_PARAM, RESPONSEFORMAT_PARAM)  # parameters of every service (DALI 1.1, sections 3.4.3, 3.4.4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageExample:
-    """One way to ask for a table, shown on its page: a title, the address, and a line to copy.
+    """An example of how a table is requested, shown on its page: a title, an address, and lines to copy.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class UsageExample:
     example
         Lines to copy.
     language
-        Of the example, for its colours.
+        Language of the lines, for syntax highlighting.
     """
 
     title: str
@@ -72,7 +72,7 @@ class UsageExample:
 
 
 class _LinkCache(Cache[Any]):
-    """What rows of tables lead to by faces, as a state has them: lists of links ask again and again."""
+    """Links of tables by faces, for one published state."""
 
     def __init__(self) -> None:
         super().__init__(500)
@@ -80,20 +80,20 @@ class _LinkCache(Cache[Any]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceContext:
-    """What a face is given by the server.
+    """What the server gives to a face.
 
     Attributes
     ----------
     identify_principal
-        Who asks: made from the request by the site's identity providers.
+        Returns the principal of a request, by the site's identity providers.
     policies
-        What readers may see.
+        Access policies.
     faces
-        All that are served, by name.
+        All faces that are served, by name.
     start_time
-        When the server began; aware.
+        When the server started, with a time zone.
     collections
-        Of the portal that asks; empty: all.
+        Collections of the portal; empty: all.
     """
 
     site: Site
@@ -107,124 +107,136 @@ class ServiceContext:
     def create_for_principal(
         cls, site: Site, principal: Principal, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
     ) -> ServiceContext:
-        """Return what is given to work that no request asks for: jobs, commands.
+        """Create the context of work without a request: jobs and commands.
 
         Parameters
         ----------
         site
-            Where.
+            The site.
         principal
-            Whose work it is.
+            The principal of the work.
         policies
-            What readers may see.
+            Access policies.
         """
         start_time = datetime.now(UTC)
         return cls(site=site, identify_principal=lambda _: principal, policies=policies, start_time=start_time)
 
     def is_operator(self, principal: Principal, collection: str = "") -> bool:
-        """Return whether a reader operates the site.
+        """Return whether a principal operates the site.
 
         Parameters
         ----------
         principal
-            Anybody.
+            The principal.
         collection
-            A portal's administrators operate its own; empty: the site.
+            A collection of a portal, whose administrators operate it; empty: the site.
         """
         settings = self.site.settings
-        return (
-            principal.name in settings.health.operators
-            or "owner" in principal.groups
-            or collection in settings.list_administered_collections(principal.name)
-        )
+        if principal.name in settings.health.operators or "owner" in principal.groups:
+            return True
+        return collection in settings.list_administered_collections(principal.name)
 
     def list_links(self, table: Table) -> Sequence[LinkTemplate]:
-        """List what rows of a table lead to by its faces, besides its own links.
+        """List the links of a table's rows by its faces, besides its own links.
 
         Parameters
         ----------
         table
-            As its reader knows it.
+            The table, as its reader sees it.
 
         Returns
         -------
         links
-            In templates over the row.
+            Templates over the row.
         """
         link_cache = self.site.get_or_create(_LinkCache)
         key = id(table), id(self.faces), self.site.get_published_state().version
         cached_entry = link_cache.find(key)
-        if cached_entry is None or cached_entry[0] is not table or cached_entry[1] is not self.faces:
-            faces = [
-                face
-                for face in self.faces.values()
-                if face.build_links and table.is_served_by(face.name) and face.applies(table)
-            ]
-            built_links = tuple(link for face in faces if face.build_links for link in face.build_links(table, self))
-            link_cache.store(key, cached_entry := (table, self.faces, built_links))
-        return cached_entry[2]
+        if cached_entry is not None:
+            cached_table, cached_faces, cached_links = cached_entry
+            if cached_table is table and cached_faces is self.faces:
+                links: Sequence[LinkTemplate] = cached_links
+                return links
+        built_links: list[LinkTemplate] = []
+        for face in self.faces.values():
+            if face.build_links and table.is_served_by(face.name) and face.applies(table):
+                built_links += face.build_links(table, self)
+        link_cache.store(key, (table, self.faces, tuple(built_links)))
+        return tuple(built_links)
 
     def find_page_writer(self, name: str, request: Request, params: RequestParams) -> Paged | None:
-        """Return what writes for people what a face answers; None: nobody does, or a program asks.
+        """Return the function that writes a face's answer as a page; None: there is none, or no page is requested.
 
         Parameters
         ----------
         name
-            Of the face.
+            Name of the face.
         request
-            Of somebody.
+            The request.
         params
-            Of it.
+            Parameters of the request.
         """
-        page = next((face.page_writers[name] for face in self.faces.values() if name in face.page_writers), None)
-        return page if is_html_requested(request, params) else None
+        if not is_html_requested(request, params):
+            return None
+        return next((face.page_writers[name] for face in self.faces.values() if name in face.page_writers), None)
 
     def build_url_signer(self, request: Request) -> Callable[[str], str] | None:
-        """Return what signs those addresses of the site for whoever asks that not everybody may ask; None.
-
-        They have no account, or need it for nothing.
+        """Return a function that signs addresses for the reader, except those that everybody may open.
 
         Parameters
         ----------
         request
-            Of a reader.
+            The request.
+
+        Returns
+        -------
+        sign_url
+            None: the reader has no account, or everything that they see is public.
         """
         principal = self.identify_principal(request)
         if principal.is_anonymous:
             return None
         catalogue = self.site.get_published_state().get_catalogue(principal, self.policies)
         tables = list(catalogue.iterate_tables())
-        open_ = [table for table in tables if has_public_access(table, principal, self.policies)]
-        if len(open_) == len(tables):
+        public_tables = [table for table in tables if has_public_access(table, principal, self.policies)]
+        if len(public_tables) == len(tables):
             return None
         settings = self.site.settings
         base_urls = list_base_urls(request, settings)
         sign = signed_addresses.create_url_signer(self.site.store, principal, base_urls, settings.limits.signed_minutes)
-        everybodys = [f"/collections/{quote(open_table.schema)}/{quote(open_table.name)}/" for open_table in open_]
-        return sign and (lambda url: url if any(part in url for part in everybodys) else sign(url))
+        if sign is None:
+            return None
+        public_paths = [f"/collections/{quote(table.schema)}/{quote(table.name)}/" for table in public_tables]
+
+        def sign_private_url(url: str) -> str:
+            if any(path in url for path in public_paths):
+                return url
+            return sign(url)
+
+        return sign_private_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceQuery:
-    """What a face makes of a request.
+    """The query that a face builds for a request.
 
     Attributes
     ----------
     only_table
-        Name of a table: of views, such as ivoa.obscore, the rows of that one alone.
+        Name of a table: views, such as ivoa.obscore, have only its rows.
     query
-        ADQL; or makes the query of the table, with its literals in slots: it is called once for each `key` and state of
-        the table.
+        ADQL; or a function that builds the query of the table, with slots for its literals. It is called once for each
+        `key` and state of the table.
     key
         What such a query depends on besides the table.
     values
         The literals, by slot.
     columns_only
-        The columns alone are asked for, as by MAXREC=0.
+        Only the columns are requested, as by MAXREC=0.
     adapt_columns
-        Gives the columns of an answer other metadata; called once for each `key` and plan.
+        Changes the metadata of the columns; called once for each `key` and plan.
     infos, params
-        Further lines and constants of the answer's head.
+        Further information and constants of the head of the answer.
     """
 
     query: str | Callable[[], Query]
@@ -244,56 +256,55 @@ class Face:
     Attributes
     ----------
     name
-        As in a descriptor's ``services:``.
+        Name in a descriptor's ``services:``.
     title
-        For people.
+        Title for people.
     description
         A sentence for pages and OpenAPI.
     standard_ids
-        IVOIDs of the standards it keeps.
+        IVOIDs of the standards that it implements.
     params
-        What it understands; of those of DALI (`DALI_PARAMS`) a face that asks need not speak.
+        Its parameters; those of DALI (`DALI_PARAMS`) are added where it builds queries.
     applies
-        Whether it can serve a table.
+        Returns whether it can serve a table.
     build_links
-        What each row of such a table leads to by it: `LinkTemplate` with a `ServiceDescriptor`, in templates over the
-        row, that DataLink lists and describes.
+        Builds the links of the rows of a table: `LinkTemplate` with a `ServiceDescriptor`, which DataLink lists.
     missing_requirement
-        What a table has not that it cannot serve.
+        What a table lacks that it cannot serve.
     build_query
-        Makes a question of a table and the values of `params`, by name; raises what is wrong with them. None: its
-        `build_routes` do all.
+        Builds the query for a table and the values of `params`, by name; raises an error for invalid values. None: its
+        `build_routes` does everything.
     path
-        Where `params` are asked for, with ``{table}`` in it if that is of one table.
+        Path of the service, with ``{table}`` in it if it serves one table.
     error_responder
-        Tells what went wrong as the standard has it.
+        Writes errors as the standard has them.
     default_format
-        RESPONSEFORMAT where none is given; None: the Accept header decides.
+        Default of RESPONSEFORMAT; None: the Accept header decides.
     example
-        Parameters for a try: ``RA=83.63&DEC=22.01``.
+        Parameters of an example: ``RA=83.63&DEC=22.01``.
     list_usage_examples
-        Further ways to ask it for one table, for people; gets the site's address.
+        Lists further examples for a table, from the address of the site.
     build_routes
-        Its addresses besides.
+        Builds its other routes.
     texts
-        Language -> English -> what pages say in it.
+        Language -> English text -> translated text, for pages.
     capability_type
-        Type of its capability, the namespace of that, and what stands in it (SimpleDALRegExt), with ``{most}`` for the
-        most rows; of services from before DALI, whose addresses end with a question mark.
+        Type of its capability, namespace of the type, and content of the capability (SimpleDALRegExt), with ``{most}``
+        for the maximum number of rows; for services older than DALI, whose addresses end with a question mark.
     describes_itself
-        Its answers describe how it is asked (DataLink 1.1, section 4.2; SIA 2.0, section 3.1.3).
+        Whether its answers describe its parameters (DataLink 1.1, section 4.2; SIA 2.0, section 3.1.3).
     page_writers
-        Other face -> writes what that one answers for people, who ask it in a browser.
+        Name of another face -> function that writes its answers as pages, for browsers.
     openapi_paths
-        Paths that its parameters do not tell, as OpenAPI has them.
+        Paths in OpenAPI that do not follow from its parameters.
     list_capabilities
-        What it can do, for registries: gets the site's address, and a collection with the tables of it that everybody
-        sees; None: the site. What it answers over one table it says by itself (`describe_capability`).
+        Lists its capabilities for registries, from the address of the site, and a collection with its public tables;
+        None: the site. The service over one table is described by `describe_capability`.
     additional_faces
-        Other services over tables, each with a name of its own.
+        Further services over tables, each with its own name.
     test_query
-        Parameters, and perhaps XML in its capability, that find rows: with ``{lon}``, ``{lat}``, ``{size}`` of a place
-        that has some.
+        Parameters of a query that finds rows, and perhaps XML for the capability: with ``{lon}``, ``{lat}``, ``{size}``
+        of a place with rows.
     """
 
     name: str
@@ -321,13 +332,15 @@ class Face:
     test_query: tuple[str, str] = ("", "")
 
     def __post_init__(self) -> None:
-        """Hold for no table where its own test of it fails."""
+        """Make `applies` return False for tables on which it fails."""
         object.__setattr__(self, "applies", plugins.wrap_test(self.applies))
 
     @property
     def all_params(self) -> tuple[Param, ...]:
-        """All parameters that it understands."""
-        return (*self.params, *(DALI_PARAMS if self.build_query is not None else ()))
+        """All parameters, with those of DALI."""
+        if self.build_query is None:
+            return tuple(self.params)
+        return (*self.params, *DALI_PARAMS)
 
     @property
     def is_table_service(self) -> bool:
@@ -335,12 +348,12 @@ class Face:
         return bool(self.all_params) and "{table}" in self.path
 
     def build_url(self, table: Table, base_url: str) -> str:
-        """Return the address at which it is asked for a table.
+        """Return the address of the service for a table.
 
         Parameters
         ----------
         table
-            One that it applies to.
+            A table to which it applies.
         base_url
             Address of the site, without a final slash.
         """
@@ -349,45 +362,52 @@ class Face:
     def describe_capability(
         self, table: Table, base_url: str, settings: Settings, *, sample_place: tuple[float, float, float] | None = None
     ) -> Capability:
-        """Describe what it answers over a table.
+        """Describe the capability of the service over a table.
 
         Parameters
         ----------
         table
-            One that it applies to.
+            A table to which it applies.
         base_url
             Address of the site, without a final slash.
         settings
-            Of the site.
+            Settings of the site.
         sample_place
-            Longitude, latitude and radius (degrees) within which there are rows; None: none is known.
+            Longitude, latitude and radius (degrees) of a place with rows; None: none is known.
 
         Returns
         -------
         capability
-            As VOSI and registries have it.
+            Capability for VOSI and registries.
         """
-        url, (kind, space, inside) = self.build_url(table, base_url), self.capability_type or ("", "", "")
-        lon, lat, size = (f"{item:.6g}" for item in sample_place or (0.0, 0.0, 0.0))
-        test, trial = (item.format(lon=lon, lat=lat, size=size) if sample_place else "" for item in self.test_query)
-        standard_id = next(iter(self.standard_ids), None)
-        security_methods = vosi.list_security_methods(settings)
-        extension_xml = inside.replace("{most}", str(settings.limits.maxrec_hard)) + trial
+        url = self.build_url(table, base_url)
+        attributes_xml = ""
+        extension_xml = ""
+        if self.capability_type is not None:
+            type_name, namespace, content = self.capability_type
+            url += "?"
+            attributes_xml = f'xmlns:{type_name.partition(":")[0]}="{namespace}" xsi:type="{type_name}"'
+            extension_xml = content.replace("{most}", str(settings.limits.maxrec_hard))
+        test_query = ""
+        if sample_place is not None:
+            lon, lat, size = (f"{number:.6g}" for number in sample_place)
+            test_query, test_xml = (template.format(lon=lon, lat=lat, size=size) for template in self.test_query)
+            extension_xml += test_xml
         return Capability(
-            standard_id=standard_id,
-            url=f"{url}?" if kind else url,
+            standard_id=next(iter(self.standard_ids), None),
+            url=url,
             use="base",
             role="std",
             description=self.description,
             params=self.all_params,
-            security_methods=security_methods,
+            security_methods=vosi.list_security_methods(settings),
             extension_xml=extension_xml,
-            attributes_xml=f'xmlns:{kind.partition(":")[0]}="{space}" xsi:type="{kind}"' if kind else "",
-            test_query=test or None,
+            attributes_xml=attributes_xml,
+            test_query=test_query or None,
         )
 
     def build_all_routes(self, context: ServiceContext) -> Sequence[BaseRoute]:
-        """List the routes of all its addresses.
+        """Build the routes of all its addresses.
 
         Parameters
         ----------
@@ -397,19 +417,17 @@ class Face:
         Returns
         -------
         routes
-            For Starlette.
+            Routes for Starlette.
         """
-        own_routes = self._build_own_routes(context)
-        routes = self.build_routes(context)
-        all_routes = [*own_routes, *routes]
+        all_routes = [*self._build_own_routes(context), *self.build_routes(context)]
         if self.standard_ids:
-            STANDARD_IDS_BY_ENDPOINT.update(
-                (own_route.endpoint, self.standard_ids[0]) for own_route in all_routes if isinstance(own_route, Route)
-            )
+            for route in all_routes:
+                if isinstance(route, Route):
+                    STANDARD_IDS_BY_ENDPOINT[route.endpoint] = self.standard_ids[0]
         return all_routes
 
     def list_all_examples(self, published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-        """List how one asks it for a table, to be shown on pages.
+        """List the examples for a table that its page shows.
 
         Parameters
         ----------
@@ -420,27 +438,35 @@ class Face:
 
         Returns
         -------
-        ways
-            With lines to copy.
+        examples
+            Examples with lines to copy.
         """
-        url = self.build_url(published.table, base_url)
+        examples = list(self.list_usage_examples(published, base_url))
         if self.example and self.build_query is not None:
-            tried = [UsageExample(title=self.title, url=url, example=f"curl '{url}?{self.example}'")]
-        else:
-            tried = []
-        return [*tried, *self.list_usage_examples(published, base_url)]
+            url = self.build_url(published.table, base_url)
+            examples.insert(0, UsageExample(title=self.title, url=url, example=f"curl '{url}?{self.example}'"))
+        return examples
+
+    def _list_allowed_values(self, service_query: ServiceQuery) -> dict[str, dict[str, str]]:
+        """List the allowed values of parameters, for answers that have the parameters as constants."""
+        if not service_query.params:
+            return {}
+        return {f"INPUT:{param.name}": dict.fromkeys(param.allowed, "") for param in self.params}
+
+    def _list_own_descriptors(self, table: Table, base_url: str, format_name: str) -> list[str]:
+        """List the descriptor of the service itself, for the answers that have it."""
+        if not self.describes_itself or format_name != formats.DEFAULT_FORMAT:
+            return []
+        return [describe_own_service(self, self.build_url(table, base_url))]
 
     def _build_own_routes(self, context: ServiceContext) -> Iterator[Route]:
         query_cache = _QueryCache()
 
         def find_requested_table(request: Request) -> tuple[PublishedState, Table]:
-            published_state = (
-                context.site.get_published_state()
-            )  # one state for the tree and for the query: an ingest may come between
-            table = find_table(
-                request.path_params["table"],
-                published_state.get_catalogue(context.identify_principal(request), context.policies),
-            )
+            # one state for the tree and for the query: an ingest may publish another one meanwhile
+            published_state = context.site.get_published_state()
+            catalogue = published_state.get_catalogue(context.identify_principal(request), context.policies)
+            table = find_table(request.path_params["table"], catalogue)
             if not self.applies(table):
                 raise NotFoundError(f"{table.qualified_name} has no {self.missing_requirement}", remedy="ask it by TAP")
             return published_state, table
@@ -448,65 +474,59 @@ class Face:
         async def answer_query(build_query: Ask, request: Request, params: RequestParams) -> Response:
             published_state, table = find_requested_table(request)
             service_query = build_query(table, {param.name: parse_value(params, param) for param in self.params})
-            maxrec_param = parse_value(params, MAXREC_PARAM)
-            maxrec = 0 if service_query.columns_only else maxrec_param
-            fmt, options = form = formats.select_format(
+            maxrec = parse_value(params, MAXREC_PARAM)
+            if service_query.columns_only:
+                maxrec = 0
+            output_format, options = formats.select_format(
                 params.read_one("RESPONSEFORMAT") or self.default_format, request.headers.get("accept")
             )
             warnings = query.warn_unused_parameters(params, self.all_params)
             key = (self.name, table.qualified_name, *service_query.key)
-            if isinstance(service_query.query, str):
-                text = service_query.query
-            else:
-                text = ""
+            query_parts: tuple[object, ...] = service_query.values
+            query_or_text: str | Query
+            plan_key: tuple[Hashable, ...] | None = key
+            adapt_columns = service_query.adapt_columns
             try:
+                if isinstance(service_query.query, str):
+                    query_or_text = service_query.query
+                    query_parts = (query_or_text,)
+                    plan_key = None
+                else:
+                    query_or_text = query_cache.get_or_build_query(published_state, table, key, service_query)
+                    if adapt_columns is not None:
+                        adapt_columns = partial(query_cache.get_or_adapt_columns, key, adapt_columns)
                 result = query.run_query(
-                    text or query_cache.get_or_build_query(published_state, table, key, service_query),
+                    query_or_text,
                     context.identify_principal(request),
                     site=context.site,
                     maxrec=maxrec,
                     policies=add_single_table_policy(context.policies, service_query.only_table),
                     literal_values=service_query.values,
-                    plan_key=None if text else key,
+                    plan_key=plan_key,
                     published_state=published_state,
                 )
-            except (ParseError, BindError) as error:  # the reader has written none of it
+            except (ParseError, BindError) as error:  # the fault is in the face, not in the request
                 raise ServiceError(f"{self.name} makes a query that cannot be asked: {error}") from error
-            tag = (
-                *key,
-                *((text,) if text else service_query.values),
-                maxrec,
-                fmt.name,
-                sorted(options.items()),
-                warnings,
-            )
-            present = service_query.adapt_columns
-            if present is not None and not text:
-                present = partial(query_cache.get_or_adapt_columns, key, present)
             base_url = get_base_url(request, context.site.settings)
             return await answer_with_result(
                 request,
                 result,
-                form,
-                etag_parts=tag,
+                (output_format, options),
+                etag_parts=(*key, *query_parts, maxrec, output_format.name, sorted(options.items()), warnings),
                 infos=(*service_query.infos, *warnings),
                 constants=service_query.params,
-                enums={f"INPUT:{face_param.name}": dict.fromkeys(face_param.allowed, "") for face_param in self.params}
-                if service_query.params
-                else {},
+                enums=self._list_allowed_values(service_query),
                 name=table.name,
-                adapt_columns=present,
+                adapt_columns=adapt_columns,
                 base_url=base_url,
-                descriptors=(describe_own_service(self, self.build_url(table, base_url)),)
-                if self.describes_itself and fmt.name == formats.DEFAULT_FORMAT
-                else (),
+                descriptors=self._list_own_descriptors(table, base_url, output_format.name),
             )
 
         async def answer_capabilities(request: Request) -> Response:
             _, table = find_requested_table(request)
             base_url = get_base_url(request, context.site.settings)
             table_capability = self.describe_capability(table, base_url, context.site.settings)
-            capabilities_resource = Capability(
+            vosi_capability = Capability(
                 standard_id="ivo://ivoa.net/std/VOSI#capabilities",
                 url=f"{self.build_url(table, base_url)}/capabilities",
                 role="std",
@@ -516,9 +536,8 @@ class Face:
                 "cache-control": "no-cache",
                 "vary": "accept-encoding, authorization, cookie, host",
             }
-            return answer_with_body(
-                request, vosi.write_capabilities([capabilities_resource, table_capability]), headers
-            )
+            body = vosi.write_capabilities([vosi_capability, table_capability])
+            return answer_with_body(request, body, headers)
 
         if self.build_query is not None:
             yield create_query_route(self.path, partial(answer_query, self.build_query), self.error_responder)
@@ -527,14 +546,14 @@ class Face:
 
 
 def describe_own_service(face: Face, url: str) -> str:
-    """Describe a service in its own answer.
+    """Describe a service for its own answers.
 
     Parameters
     ----------
     face
         The service.
     url
-        Where it is asked.
+        Address of the service.
 
     Returns
     -------
@@ -548,16 +567,16 @@ def describe_own_service(face: Face, url: str) -> str:
 
 
 def is_html_requested(request: Request, params: RequestParams) -> bool:
-    """Return whether a browser asks, or RESPONSEFORMAT says so.
+    """Return whether a page is requested: by a browser, or by RESPONSEFORMAT.
 
-    Java's client, which TOPCAT has, sends text/html, too, if it says nothing else.
+    Java's HTTP client, which TOPCAT uses, also sends text/html by default.
 
     Parameters
     ----------
     request
-        Of somebody.
+        The request.
     params
-        Of it.
+        Parameters of the request.
     """
     response_format = params.read_one("RESPONSEFORMAT")
     if response_format:
@@ -571,29 +590,29 @@ def answer_errors(
     respond_to_error: Callable[[Request, Exception], Response],
     byte_limit: int = 0,
 ) -> Endpoint:
-    """Wrap an endpoint so that errors become answers: the one place where those of all faces end.
+    """Wrap an endpoint so that errors become responses; the errors of all faces end here.
 
     Parameters
     ----------
     endpoint
-        Of a request; with a limit, of a request and its parameters.
+        Endpoint of a request; with a limit, of a request and its parameters.
     respond_to_error
-        Makes the answer of an error.
+        Builds the response to an error.
     byte_limit
-        Bytes of parameters; 0: they are not read.
+        Maximum bytes of parameters; 0: they are not read.
 
     Returns
     -------
     endpoint
-        One that raises nothing.
+        An endpoint that raises no errors.
     """
 
     async def call_endpoint(request: Request) -> Response:
         record_request_infos(request)
         try:
-            return await (
-                endpoint(request, await read_params(request, byte_limit)) if byte_limit else endpoint(request)
-            )
+            if byte_limit:
+                return await endpoint(request, await read_params(request, byte_limit))
+            return await endpoint(request)
         except Exception as error:  # noqa: BLE001  (one table of errors)
             return respond_to_error(request, error)
 
@@ -606,23 +625,23 @@ def create_route(
     respond_to_error: Callable[[Request, Exception], Response] = PLAIN_TEXT_ERRORS,
     methods: Sequence[str] = ("GET",),
 ) -> Route:
-    """Make a route whose errors are answered as `respond_to_error` has it.
+    """Create a route whose errors are answered by `respond_to_error`.
 
     Parameters
     ----------
     path
-        Its address.
+        Path of the route.
     endpoint
-        Of a request.
+        Endpoint of a request.
     respond_to_error
-        Makes the answer of an error.
+        Builds the response to an error.
     methods
-        Of HTTP.
+        HTTP methods.
 
     Returns
     -------
     route
-        For Starlette.
+        A route for Starlette.
     """
     return Route(path, answer_errors(endpoint, respond_to_error), methods=list(methods))
 
@@ -633,35 +652,35 @@ def create_query_route(
     error_responder: ErrorResponder = VOTABLE_ERRORS,
     byte_limit: int = MAX_PARAMETER_BODY_BYTES,
 ) -> Route:
-    """Make a route that is asked by parameters; GET and POST are the same (DALI 1.1, 2.1).
+    """Create a route with parameters, for which GET and POST are the same (DALI 1.1, section 2.1).
 
     Parameters
     ----------
     path
-        Its address.
+        Path of the route.
     answer_request
-        Of a request and its parameters.
+        Endpoint of a request and its parameters.
     error_responder
-        The words of errors.
+        Builds the responses to errors.
     byte_limit
-        Bytes of parameters at most.
+        Maximum bytes of parameters.
 
     Returns
     -------
     route
-        For Starlette.
+        A route for Starlette.
     """
     return Route(path, answer_errors(answer_request, error_responder, byte_limit), methods=["GET", "POST"])
 
 
 def load_faces() -> dict[str, Face]:
-    """List every face, by name: built-in and plugged in."""
+    """Load all faces by name: built-in ones and plug-ins."""
     return plugins.load_records("protocols")
 
 
 @dataclass(slots=True)
 class _QueryCache:
-    """The queries of a face and the columns of its answers: made once for each state of the holdings."""
+    """Queries of a face and adapted columns of its answers, built once for each published state."""
 
     version: str = ""
     queries: dict[tuple[Hashable, ...], tuple[Table, Query]] = field(default_factory=dict)
@@ -674,10 +693,10 @@ class _QueryCache:
             self.version = published_state.version
             self.queries = {}
             self.columns = {}
-        # readers of other reach may know another state of the table: other keys to follow
+        # readers with other rights may see another state of the table
         cached_query = self.queries.get(key)
         if cached_query is None or cached_query[0] is not table:
-            assert not isinstance(service_query.query, str)  # noqa: S101  (texts are kept by the road)
+            assert not isinstance(service_query.query, str)  # noqa: S101  (texts have a cache of their own)
             cached_query = self.queries[key] = (table, service_query.query())
         return cached_query[1]
 

@@ -1,6 +1,7 @@
-"""What the validators of registries would say of the records of a site.
+"""Checks of registry records, as the validators of registries make them.
 
-The codes of the registry of registries, and VOResource's and VODataService's rules, each with the line that mends it.
+They have the codes of the registry of registries, and rules of VOResource and VODataService; each comes with the line
+to correct.
 """
 
 from __future__ import annotations
@@ -28,19 +29,21 @@ if TYPE_CHECKING:
 
 XSI_TYPE_ATTRIBUTE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 IVOID_PATTERN = re.compile(r"ivo://[A-Za-z0-9][A-Za-z0-9.\-_!~*'()+=]{2,}(/[A-Za-z0-9.\-_!~*'()+=]+)*")
-EXAMPLE_AUTHORITY = "example.org"  # the authority of a site that says none
+EXAMPLE_AUTHORITY = "example.org"  # default authority of a site
 LOCAL_URL_PATTERN = re.compile(r"https?://(localhost|127\.|10\.|192\.168\.|0\.0\.0\.0|\[::1?\])", re.IGNORECASE)
 STANDARDS_PREFIX = "ivo://ivoa.net/std/"
+# capability -> code of the rule about its search parameters
 SEARCH_RULE_CODES = {
     f"{STANDARDS_PREFIX}conesearch": "CS4.0",
     f"{STANDARDS_PREFIX}sia": "SIA7.0",
-}  # capability -> codes of what it must have
-EXAMPLE_TEST_QUERIES = {  # type of capability -> a test as descriptors write it, for the face
+}
+# type of capability -> an example of its test query in a descriptor
+EXAMPLE_TEST_QUERIES = {
     "cs:ConeSearch": "RA=83.6&DEC=22&SR=0.1",
     "sia:SimpleImageAccess": "POS=83.6,22&SIZE=0.1",
     "ssap:SimpleSpectralAccess": "REQUEST=queryData&POS=83.6,22&SIZE=0.1",
 }
-# key of hven.toml -> what is to be written there, and what it is for; of all records
+# key of hven.toml -> example, and what it is for; all records need these
 REQUIRED_SETTINGS = {
     "authority": (
         "your-institute.example",
@@ -53,7 +56,7 @@ REQUIRED_SETTINGS = {
     ),
     "registry.organisation": ("Your institute", "who publishes"),
 }
-# key of descriptors -> what is to be written there, and what its lack means
+# key of descriptors -> example, and what a missing key means
 RECOMMENDED_KEYS = {
     "description": ("description: What was measured, by whom, and what for", "nobody learns what it is"),
     "subjects": ("subjects: [solar-physics]", "it stands among virtual observatories, not under its subject"),
@@ -69,17 +72,17 @@ KEY_VOCABULARIES = {
 
 
 def list_missing_settings(settings: Settings) -> dict[str, str]:
-    """List what hven.toml must say before registries are told of a site.
+    """List the settings that a site needs before it can be registered.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
 
     Returns
     -------
     keys
-        Key -> the line to write; keys of a section have its name before them.
+        Key -> the line to write; keys of a section have its name as a prefix.
     """
     here = not settings.public_url or LOCAL_URL_PATTERN.match(settings.public_url)
     wrong = {
@@ -92,36 +95,38 @@ def list_missing_settings(settings: Settings) -> dict[str, str]:
 
 
 def write_setting_line(key: str, value: str) -> str:
-    """Return a line of hven.toml.
+    """Write a line of hven.toml.
 
     Parameters
     ----------
     key
-        With the name of its section before it, if it has one.
+        The key, with the name of its section as a prefix.
     value
-        What it shall say.
+        The value.
     """
     return f"{key.rpartition('.')[2]} = {json.dumps(value, ensure_ascii=False)}"
 
 
 def draft_records(context: ServiceContext) -> Mapping[str, Sequence[RegistryRecord]]:
-    """Make all records as they would be told now, by collection; empty: the site's own. Nothing is told by it.
+    """Build all records as they would be published now, by collection; those of the site have the empty name.
+
+    Nothing is published.
 
     Parameters
     ----------
     context
-        The site, and its faces.
+        The site and its faces.
 
     Returns
     -------
     records
-        Those that were told have the dates that they were told with.
+        Records that were published before have their dates.
     """
     return registry.draft_records(context)
 
 
 def format_record(record: RegistryRecord) -> str:
-    """Return a record as registries get it, for people: each element on a line.
+    """Format a record for people, with each element on a line.
 
     Parameters
     ----------
@@ -134,19 +139,19 @@ def format_record(record: RegistryRecord) -> str:
 
 
 def check_records(context: ServiceContext, records: Mapping[str, Sequence[RegistryRecord]]) -> list[Fault]:
-    """Judge records as validators do; errors are what these refuse.
+    """Check records as validators do; errors are what validators refuse.
 
     Parameters
     ----------
     context
         The site.
     records
-        All that it would tell, as `draft_records` makes them.
+        All records of the site, from `draft_records`.
 
     Returns
     -------
     faults
-        Each with its code, at the line of the descriptor, or of hven.toml, that is to be mended.
+        Faults with their codes, at the line of the descriptor, or of hven.toml, to correct.
     """
     return list(_RecordChecker(context, records).iterate_faults())
 
@@ -160,70 +165,73 @@ class _RecordChecker:
         self._lines_by_path: dict[Path, list[str]] = {}
 
     def iterate_faults(self) -> Iterator[Fault]:
-        """Judge the site, its list, each collection, each record."""
-        for key, added in list_missing_settings(self._settings).items():
-            code, severity = {
-                "authority": ("RI3.1.4b", "error"),
-                "public_url": ("RI3.1.5a", "error"),
-                "contact_email": ("RI3.1.1", "error"),
-            }.get(key, ("VOResource", "warning"))
-            message = f"{code}: {SETTINGS_FILE} has no {key} that others can use: {REQUIRED_SETTINGS[key][1]}"
-            place = self._find_key_place("", key)
-            yield Fault(
-                message=message,
-                place=place,
-                remedy=_write_remedy("", key, added),
-                severity=severity,
-            )
-        roots = {
+        """Check the site, the list of records, each collection and each record."""
+        yield from self._check_settings()
+        roots_by_part = {
             part: [etree.fromstring(registry.write_record(record)) for record in part_records]
             for part, part_records in self._records.items()
         }
-        yield from self._check_record_list([root for part_records in roots.values() for root in part_records])
-        for part, part_records in roots.items():
-            about = self._resources.get(part)
-            if about is not None:
-                yield from self._check_description(part, about)
-            whose: dict[
-                RuleViolation, list[str]
-            ] = {}  # what several records of a collection have in common is said once
-            for root in part_records:
-                for violation in (
-                    *_check_record(root, self._current_time),
-                    *(_check_tableset(root) if about is not None else ()),
-                ):
-                    whose.setdefault(violation, []).append(_get_element_text(root, "identifier"))
-            for (code, message, key, remedy, severity), (first, *other_ids) in whose.items():
-                if about is None and code in PROSE_CODES:
-                    continue  # what hven.toml lacks is said already; without a descriptor nobody can say more
-                if other_ids:
-                    where = f"{first} and {len(other_ids)} more"
-                else:
-                    where = first
-                yield Fault(
-                    message=f"{code}: {where}: {message}",
-                    place=self._find_key_place(part, key),
-                    remedy=remedy,
-                    severity=severity,
-                )
+        yield from self._check_record_list([root for part_roots in roots_by_part.values() for root in part_roots])
+        for part, part_roots in roots_by_part.items():
+            resource = self._resources.get(part)
+            if resource is not None:
+                yield from self._check_description(part, resource)
+            yield from self._check_part(part, part_roots, has_descriptor=resource is not None)
+
+    def _check_settings(self) -> Iterator[Fault]:
+        """Check the settings that all records need."""
+        codes = {
+            "authority": ("RI3.1.4b", "error"),
+            "public_url": ("RI3.1.5a", "error"),
+            "contact_email": ("RI3.1.1", "error"),
+        }
+        for key, line in list_missing_settings(self._settings).items():
+            code, severity = codes.get(key, ("VOResource", "warning"))
+            _, purpose = REQUIRED_SETTINGS[key]
+            yield Fault(
+                message=f"{code}: {SETTINGS_FILE} has no {key} that others can use: {purpose}",
+                place=self._find_key_place("", key),
+                remedy=_write_remedy("", key, line),
+                severity=severity,
+            )
+
+    def _check_part(self, part: str, roots: Sequence[etree._Element], *, has_descriptor: bool) -> Iterator[Fault]:
+        """Check the records of a collection, or of the site; what several have in common is reported once."""
+        ids_by_violation: dict[RuleViolation, list[str]] = {}
+        for root in roots:
+            violations = [*_check_record(root, self._current_time)]
+            if has_descriptor:
+                violations += _check_tableset(root)
+            for violation in violations:
+                ids_by_violation.setdefault(violation, []).append(_get_element_text(root, "identifier"))
+        for (code, message, key, remedy, severity), (first_id, *other_ids) in ids_by_violation.items():
+            if not has_descriptor and code in PROSE_CODES:
+                continue  # missing settings are reported already, and without a descriptor nothing else can be added
+            subject = f"{first_id} and {len(other_ids)} more" if other_ids else first_id
+            yield Fault(
+                message=f"{code}: {subject}: {message}",
+                place=self._find_key_place(part, key),
+                remedy=remedy,
+                severity=severity,
+            )
 
     def _check_record_list(self, roots: Sequence[etree._Element]) -> Iterator[Fault]:
-        """Judge what all records are together: one registry, with an authority for each identifier."""
-        kinds: dict[str, set[str]] = {}
+        """Check all records together: there is one registry, with an authority for each identifier."""
+        ids_by_type: dict[str, set[str]] = {}
         ids = Counter(_get_element_text(root, "identifier").lower() for root in roots)
         for root in roots:
-            kinds.setdefault(str(root.get(XSI_TYPE_ATTRIBUTE)), set()).add(
-                _get_element_text(root, "identifier").lower()
-            )
+            record_type = str(root.get(XSI_TYPE_ATTRIBUTE))
+            ids_by_type.setdefault(record_type, set()).add(_get_element_text(root, "identifier").lower())
         managed = {str(item.text).lower() for root in roots for item in root.iterfind("managedAuthority")}
+        described_authorities = {ivoid.removeprefix("ivo://") for ivoid in ids_by_type.get("vg:Authority", ())}
         where = self._find_key_place("", "authority")
-        if len(kinds.get("vg:Registry", ())) != 1:
+        if len(ids_by_type.get("vg:Registry", ())) != 1:
             yield Fault(
                 message="RI3.1.4a: the registry's own record is not among the records",
                 place=where,
                 remedy="do two keys of registry.ids say the same?",
             )
-        for name in sorted(managed - {item.removeprefix("ivo://") for item in kinds.get("vg:Authority", ())}):
+        for name in sorted(managed - described_authorities):
             yield Fault(
                 message=f"RI3.1.4c: there is no record of the authority {name}",
                 place=where,
@@ -247,7 +255,7 @@ class _RecordChecker:
                     )
 
     def _check_description(self, collection: str, resource: Resource) -> Iterator[Fault]:
-        """Judge what a descriptor says of its collection."""
+        """Check the descriptor of a collection."""
         for key, (added, why) in RECOMMENDED_KEYS.items():
             if not getattr(resource, key):
                 place = self._find_key_place(collection, key)
@@ -271,27 +279,17 @@ class _RecordChecker:
                     )
 
     def _find_key_place(self, collection: str, key: str) -> Place:
-        """Find the line of a key in a descriptor, or in hven.toml.
-
-        Where it is not there, that of its section, else the first one.
-        """
-        if collection:
-            about = self._resources.get(collection)
-        else:
-            about = None
-        if about is not None:
-            path = about.path
-        else:
-            path = self._settings.directory / SETTINGS_FILE
+        """Find the line of a key in a descriptor, or in hven.toml; else that of its section, else the first line."""
+        resource = self._resources.get(collection) if collection else None
+        path = self._settings.directory / SETTINGS_FILE
+        section, _, name = key.rpartition(".")
+        if resource is not None:
+            path = resource.path
+            section, name = ("", key)
         if path not in self._lines_by_path:
+            self._lines_by_path[path] = []
             if path.is_file():
                 self._lines_by_path[path] = path.read_text(encoding="utf-8").splitlines()
-            else:
-                self._lines_by_path[path] = []
-        if about is None:
-            section, _, name = key.rpartition(".")
-        else:
-            section, _, name = ("", "", key)
         number = _find_key_line(self._lines_by_path[path], name, section)
         return Place(file=str(path), line=number)
 

@@ -1,7 +1,6 @@
-"""``/archive?QUERY=..``, ``/archive?TABLE=..&ID=..``.
+"""``/archive``: the files to which rows lead, as a ZIP or TAR that is written while it is sent, or as a list.
 
-The files that the rows of a query, or some rows, lead to, as one ZIP or TAR that is written while it is sent, or as a
-list for wget, curl, aria2.
+``?QUERY=..`` takes the rows of a query, ``?TABLE=..&ID=..`` some rows of a table. Lists are for wget, curl and aria2.
 """
 
 from __future__ import annotations
@@ -60,106 +59,101 @@ ARCHIVE_PARAMS = (
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/archive``."""
-    site = context.site
-
-    def build_response(request: Request, params: services.RequestParams) -> Response:
-        kind, name, base = (
-            str(parse_value(params, FORMAT_PARAM)),
-            params.read_one("TABLE"),
-            services.get_base_url(request, site.settings),
-        )
-        packed = kind in archives.ARCHIVE_KINDS
-        if packed:
-            row_limit = site.settings.limits.archive_files
-        else:
-            row_limit = scripts.MAX_SCRIPT_FILES
-        principal = context.identify_principal(request)
-        overflow = False
-        ids = () if params.read_one("QUERY") else parse_value(params, ID_PARAM)
-        if name is not None and ids:
-            catalogue = site.get_published_state().get_catalogue(principal, context.policies)
-            table = services.find_table(name, catalogue)
-            called = table.qualified_name
-            about = [("Rows", f"{called} {', '.join(ids)}")]
-            addresses = [archives.build_datalink_url(table, base) + quote(item, safe="") for item in ids]
-        else:
-            text = read_query(params)
-            about = [("Query", text)]
-            with query.run_query(text, principal, site=site, policies=context.policies, maxrec=row_limit) as result:
-                address_column = archives.choose_address_column(result, params.read_one("COLUMN"))
-                addresses = archives.read_addresses(result, address_column, base)
-                called = result.tables[0].qualified_name if len(result.tables) == 1 else "files"
-                overflow = result.overflow
-            if overflow and packed:
-                raise archives.build_too_large_error(context)
-        title = site.settings.title or site.settings.name
-        about += [
-            ("Asked at", base),
-            *((item.name, item.value) for item in services.warn_unused_parameters(params, ARCHIVE_PARAMS)),
-        ]
-        if packed:
-            plan = archives.plan_archive(context, request, addresses, include_all=bool(ids))
-            return archives.answer_archive(
-                request,
-                plan,
-                archive_kind=kind,
-                archive_name=_make_archive_name(called),
-                site_title=title,
-                readme_lines=about,
-            )
-        resolved_addresses, _ = archives.resolve_addresses(context, request, addresses, include_all=bool(ids))
-        script_formats = scripts.create_script_formats(context.build_url_signer(request) or str)
-        fmt = script_formats[kind]
-        infos = tuple(InfoElement(name=name, value=info_value) for name, info_value in about)
-        head = TableMetadata(columns=(), infos=infos)
-        end = ResultStatus(overflow=overflow, row_count=len(resolved_addresses))
-        rows = pa.record_batch({"url": pa.array(resolved_addresses, pa.string())})
-        body = b"".join(fmt.write(head, iter((rows,)), lambda: end, {}))
-        access_key = site.get_published_state().find_access_key(principal, context.policies)
-        etag = services.compute_etag(body)
-        is_public = access_key == "public" and principal.is_anonymous
-        headers = services.build_cache_headers(etag, is_public=is_public)
-        return services.answer_with_etag(request, headers, fmt.media_types[0], body)
+    """Build the route of ``/archive``."""
 
     async def answer_request(request: Request, params: services.RequestParams) -> Response:
-        response: Response = await anyio.to_thread.run_sync(build_response, request, params)
+        response: Response = await anyio.to_thread.run_sync(_build_response, context, request, params)
         return response
 
     return [create_query_route(FACE.path, answer_request, FACE.error_responder)]
 
 
-def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
-    """Lead to an archive of a row's files, where it may have several and its descriptor names none."""
-    files = [link for link in table.links if link.is_file]
-    key = table.identifier_column
-    if (
-        key is None
-        or any(link.semantics == "#package" for link in table.links)
-        or not (len(files) > 1 or any(link.source for link in files))
-    ):
-        return ()
-    row = TemplateExpression(f"target.{adql.quote_name(key.name)}")
-    address = (SITE_URL_EXPRESSION, f"{FACE.path}?TABLE={quote(table.qualified_name)}&ID=", row)
-    return (
-        LinkTemplate(
-            semantics="#package",
-            address=address,
-            type=("application/zip",),
-            description=("All files",),
-            local_semantics=("files",),
-            needs_file_access=True,
-        ),
+def _build_response(context: ServiceContext, request: Request, params: services.RequestParams) -> Response:
+    site = context.site
+    base_url = services.get_base_url(request, site.settings)
+    principal = context.identify_principal(request)
+    output_kind = str(parse_value(params, FORMAT_PARAM))
+    is_archive = output_kind in archives.ARCHIVE_KINDS
+    table_name = params.read_one("TABLE")
+    row_identifiers: Sequence[str] = ()
+    if not params.read_one("QUERY"):
+        row_identifiers = parse_value(params, ID_PARAM)
+    overflow = False
+    if table_name is not None and row_identifiers:
+        catalogue = site.get_published_state().get_catalogue(principal, context.policies)
+        table = services.find_table(table_name, catalogue)
+        archive_name = table.qualified_name
+        readme_lines = [("Rows", f"{archive_name} {', '.join(row_identifiers)}")]
+        list_url = archives.build_datalink_url(table, base_url)
+        addresses = [list_url + quote(identifier, safe="") for identifier in row_identifiers]
+    else:
+        text = read_query(params)
+        readme_lines = [("Query", text)]
+        row_limit = site.settings.limits.archive_files if is_archive else scripts.MAX_SCRIPT_FILES
+        with query.run_query(text, principal, site=site, policies=context.policies, maxrec=row_limit) as result:
+            address_column = archives.choose_address_column(result, params.read_one("COLUMN"))
+            addresses = archives.read_addresses(result, address_column, base_url)
+            archive_name = "files"
+            if len(result.tables) == 1:
+                archive_name = result.tables[0].qualified_name
+            overflow = result.overflow
+        if overflow and is_archive:
+            raise archives.build_too_large_error(context)
+    readme_lines.append(("Asked at", base_url))
+    warnings = services.warn_unused_parameters(params, ARCHIVE_PARAMS)
+    readme_lines += [(warning.name, warning.value) for warning in warnings]
+    include_all = bool(row_identifiers)
+    if is_archive:
+        return archives.answer_archive(
+            request,
+            archives.plan_archive(context, request, addresses, include_all=include_all),
+            archive_kind=output_kind,
+            archive_name=_make_archive_name(archive_name),
+            site_title=site.settings.title or site.settings.name,
+            readme_lines=readme_lines,
+        )
+    file_addresses, _ = archives.resolve_addresses(context, request, addresses, include_all=include_all)
+    script_format = scripts.create_script_formats(context.build_url_signer(request) or str)[output_kind]
+    metadata = TableMetadata(
+        columns=(), infos=tuple(InfoElement(name=name, value=value) for name, value in readme_lines)
     )
+    status = ResultStatus(overflow=overflow, row_count=len(file_addresses))
+    batch = pa.record_batch({"url": pa.array(file_addresses, pa.string())})
+    body = b"".join(script_format.write(metadata, iter((batch,)), lambda: status, {}))
+    access_key = site.get_published_state().find_access_key(principal, context.policies)
+    is_public = access_key == "public" and principal.is_anonymous
+    headers = services.build_cache_headers(services.compute_etag(body), is_public=is_public)
+    return services.answer_with_etag(request, headers, script_format.media_types[0], body)
+
+
+def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
+    """Link the archive of a row's files, where it may have several and its descriptor has no such link."""
+    file_links = [link for link in table.links if link.is_file]
+    key = table.identifier_column
+    has_archive_link = any(link.semantics == "#package" for link in table.links)
+    may_have_several = len(file_links) > 1 or any(link.source for link in file_links)
+    if key is None or has_archive_link or not may_have_several:
+        return ()
+    row_identifier = TemplateExpression(f"target.{adql.quote_name(key.name)}")
+    url_prefix = f"{FACE.path}?TABLE={quote(table.qualified_name)}&ID="
+    archive_link = LinkTemplate(
+        semantics="#package",
+        address=(SITE_URL_EXPRESSION, url_prefix, row_identifier),
+        type=("application/zip",),
+        description=("All files",),
+        local_semantics=("files",),
+        needs_file_access=True,
+    )
+    return (archive_link,)
 
 
 def _make_archive_name(name: str) -> str:
-    """Name an archive in a header that old browsers read, too."""
+    """Make a file name that old browsers read in a header, too."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("._") or "files"
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show how the files of rows are taken."""
+    """List an example of how the files of rows are downloaded."""
     text = f"SELECT TOP 10 * FROM {published.table.qualified_name}"
     url = f"{base_url}{FACE.path}"
     example = f"curl -C - -o files.zip -G {shlex.quote(url)} --data-urlencode {shlex.quote(f'QUERY={text}')}"

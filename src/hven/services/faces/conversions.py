@@ -1,6 +1,6 @@
-"""Products in formats that every program opens.
+"""Files in formats that every program reads: ``/collections/<name>/as/fits/<path>`` and ``../as/votable/..``.
 
-``/collections/<name>/as/fits/<path>`` and ``../as/votable/..``, whole or one part of a file.
+A file is converted as a whole, or one part of it.
 """
 
 from __future__ import annotations
@@ -36,20 +36,21 @@ PART_PARAM = Param(
     ucd="meta.id.part",
     description="index or name of a part of the file: an HDU, a variable; all of them without it",
 )
-MAX_PARAMETER_BYTES = 64 * 1024  # bytes of parameters
+MAX_PARAMETER_BYTES = 64 * 1024
 MAX_OPEN_FILES = 4  # files that are opened at a time
-EXTENSIONS_BY_FORM = {"fits": "fits", "votable": "vot"}  # of what is written: the forms
-UNCONVERTED_MEDIA = ("fits",)  # media that need no other form
+EXTENSIONS_BY_FORM = {"fits": "fits", "votable": "vot"}  # output format -> extension of the file
+UNCONVERTED_MEDIA = ("fits",)  # media that need no other format
+# extension of a file -> kind of product
 QUALIFIERS_BY_EXTENSION = {
     "oifits": "#visibility",
     "qub": "#spectral-cube",
     "img": "#image",
     "vic": "#image",
-}  # what files are, by their names
+}
 
 
 def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
-    """Route ``/collections/<name>/as/<form>/<path>``."""
+    """Build the route of ``/collections/<name>/as/<form>/<path>``."""
     file_limiter = anyio.CapacityLimiter(MAX_OPEN_FILES)
 
     async def answer_conversion(request: Request, params: services.RequestParams) -> Response:
@@ -59,14 +60,11 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
                 format_message("files are not written as {form!r}", form[:40]),
                 remedy=format_message("known: {known}", ", ".join(EXTENSIONS_BY_FORM)),
             )
-        one = params.read_one("PART")
-        part, principal, base = (
-            one,
-            context.identify_principal(request),
-            services.get_base_url(request, context.site.settings),
-        )
+        part = params.read_one("PART")
+        principal = context.identify_principal(request)
+        base_url = services.get_base_url(request, context.site.settings)
         original_file = await anyio.to_thread.run_sync(collection_files.take_file, context, principal, name, path)
-        etag = services.compute_etag(__version__, original_file.etag, form, part, base)
+        etag = services.compute_etag(__version__, original_file.etag, form, part, base_url)
         headers = services.build_cache_headers(etag, is_public=original_file.is_public)
         if services.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
@@ -74,18 +72,18 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         def open_converted_file() -> tuple[Product, StreamedFile]:
             product = open_product(original_file.path, original_file.name)
             try:
-                history = (f"{path} of {base}/collections/{quote(name)}",)
-                return product, write_votable_file(product, part) if form == "votable" else write_fits_file(
-                    product, part, history=history, byte_limit=cutouts.MAX_CUTOUT_BYTES
-                )
+                if form == "votable":
+                    return product, write_votable_file(product, part)
+                history = (f"{path} of {base_url}/collections/{quote(name)}",)
+                byte_limit = cutouts.MAX_CUTOUT_BYTES
+                return product, write_fits_file(product, part, history=history, byte_limit=byte_limit)
             except BaseException:
                 product.close()
                 raise
 
-        product, piece = await anyio.to_thread.run_sync(open_converted_file, limiter=file_limiter)
-        return cutouts.send_cutout(
-            request, product, piece, f"{cutouts.make_file_stem(original_file.name)}.{EXTENSIONS_BY_FORM[form]}", headers
-        )
+        product, converted_file = await anyio.to_thread.run_sync(open_converted_file, limiter=file_limiter)
+        file_name = f"{cutouts.make_file_stem(original_file.name)}.{EXTENSIONS_BY_FORM[form]}"
+        return cutouts.send_cutout(request, product, converted_file, file_name, headers)
 
     return [
         create_query_route(
@@ -95,68 +93,57 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
 
 
 def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
-    """List rows' own files as FITS, where they are of another kind that can be read.
-
-    The same data in another format.
-    """
+    """Link rows' own files as FITS, where they are in another format that can be read."""
+    all_extensions: set[str] = set()
+    for medium in list_media().values():
+        if medium.name not in UNCONVERTED_MEDIA:
+            all_extensions.update(medium.extensions)
     file_links = []
-    endings = sorted(
-        {ending for item in list_media().values() if item.name not in UNCONVERTED_MEDIA for ending in item.extensions}
-    )
     for link in table.row_file_links:
-        path = link.address
-        about = link.description
-        last = link.address[-1]
-        fitting = [item for item in endings if not isinstance(last, str) or last.lower().endswith(f".{item}")]
-        if fitting:
-            address = (SITE_URL_EXPRESSION, f"/collections/{quote(table.schema)}/as/fits/", *path)
-            if about:
-                words = (*about, " (as FITS)")
-            else:
-                words = ("As FITS",)
-            extension_media_types = tuple((item, "application/fits") for item in fitting)
-            file_links.append(
-                LinkTemplate(
-                    semantics="#this",
-                    address=address,
-                    description=words,
-                    local_semantics=("fits",),
-                    extension_media_types=extension_media_types,
-                    content_qualifier=_build_content_qualifier(link),
-                )
-            )
+        last_part = link.address[-1]
+        extensions = sorted(all_extensions)
+        if isinstance(last_part, str):
+            extensions = [extension for extension in extensions if last_part.lower().endswith(f".{extension}")]
+        if not extensions:
+            continue
+        description: Template = ("As FITS",)
+        if link.description:
+            description = (*link.description, " (as FITS)")
+        file_link = LinkTemplate(
+            semantics="#this",
+            address=(SITE_URL_EXPRESSION, f"/collections/{quote(table.schema)}/as/fits/", *link.address),
+            description=description,
+            local_semantics=("fits",),
+            extension_media_types=tuple((extension, "application/fits") for extension in extensions),
+            content_qualifier=_build_content_qualifier(link),
+        )
+        file_links.append(file_link)
     return file_links
 
 
 def _build_content_qualifier(link: LinkTemplate) -> Template:
-    """Say what kind of product a file is.
-
-    What its link or its row says, else its name, where all of that name are of one kind.
-    """
-    last = link.address[-1]
+    """Return the kind of product of a file: that of its link or its row, else by its name."""
+    last_part = link.address[-1]
     declared_qualifier = link.content_qualifier
-    if isinstance(last, str):
-        return (
-            declared_qualifier
-            or tuple(kind for ending, kind in QUALIFIERS_BY_EXTENSION.items() if last.lower().endswith(f".{ending}"))[
-                :1
-            ]
-        )
+    if isinstance(last_part, str):
+        if declared_qualifier:
+            return declared_qualifier
+        for extension, qualifier in QUALIFIERS_BY_EXTENSION.items():
+            if last_part.lower().endswith(f".{extension}"):
+                return (qualifier,)
+        return ()
     cases = " ".join(
-        f"WHEN LOWER({last.expression}) LIKE '%.{ending}' THEN '{kind}'"
-        for ending, kind in QUALIFIERS_BY_EXTENSION.items()
+        f"WHEN LOWER({last_part.expression}) LIKE '%.{extension}' THEN '{qualifier}'"
+        for extension, qualifier in QUALIFIERS_BY_EXTENSION.items()
     )
-    named = f"CASE {cases} END"
-    qualifier_expressions = [
-        part.expression for part in declared_qualifier if not isinstance(part, str) and len(declared_qualifier) == 1
-    ]
-    if qualifier_expressions:
-        return (TemplateExpression(f"COALESCE({qualifier_expressions[0]}, {named})"),)
-    return declared_qualifier or (TemplateExpression(named),)
+    qualifier_by_name = f"CASE {cases} END"
+    if len(declared_qualifier) == 1 and not isinstance(declared_qualifier[0], str):
+        return (TemplateExpression(f"COALESCE({declared_qualifier[0].expression}, {qualifier_by_name})"),)
+    return declared_qualifier or (TemplateExpression(qualifier_by_name),)
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show how a file is taken in another format."""
+    """List an example of how a file is requested in another format."""
     url = f"{base_url}/collections/{quote(published.table.schema)}/as/fits/"
     return [UsageExample(title=FACE.title, url=url, example=f"curl -OJ '{url}PATH'")]
 

@@ -1,6 +1,6 @@
-"""DataLink 1.1: ``/datalink/<schema.table>?ID=..`` lists what rows lead to: files, previews, what they were made from.
+"""DataLink 1.1: ``/datalink/<schema.table>?ID=..`` lists the links of rows, for many identifiers at once.
 
-Many identifiers at once.
+Rows lead to files, previews, and what they were made from.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site import PublishedTable
 
-MAX_FORM_BYTES = 8 * 1024**2  # bytes of a form: as many identifiers as a form may have parameters
+MAX_FORM_BYTES = 8 * 1024**2  # bytes of a form: enough for the maximum number of its parameters
 ID_PARAM = Param(
     name="ID", ucd="meta.id;meta.main", description="identifiers of rows, as results have them; as many as you like"
 )
@@ -37,27 +37,19 @@ DATALINK_PARAMS = (ID_PARAM, *DALI_PARAMS)
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/datalink/<schema.table>``."""
+    """Build the route of ``/datalink/<schema.table>``."""
     site = context.site
 
     async def answer_links(request: Request, params: services.RequestParams) -> Response:
-        principal, published_state = context.identify_principal(request), site.get_published_state()
-        table = services.find_table(
-            request.path_params["table"], published_state.get_catalogue(principal, context.policies)
-        )
+        principal = context.identify_principal(request)
+        published_state = site.get_published_state()
+        catalogue = published_state.get_catalogue(principal, context.policies)
+        table = services.find_table(request.path_params["table"], catalogue)
         if not FACE.applies(table):
             raise NotFoundError(f"{table.qualified_name} has no {FACE.missing_requirement}", remedy="ask it by TAP")
-        page = context.find_page_writer(FACE.name, request, params)
-        if page:
-            response_format = None
-        else:
-            response_format = params.read_one("RESPONSEFORMAT")
-        fmt, options = formats.select_format(response_format, None if page else request.headers.get("accept"))
-        if fmt.name == DEFAULT_FORMAT:
-            options = {**options, "serialization": options.get("serialization", "TABLEDATA")}
-        integer = params.read_integer("MAXREC")
-        row_limit, ids = integer, params.values.get("ID", ())
-        base = services.get_base_url(request, site.settings)
+        base_url = services.get_base_url(request, site.settings)
+        row_limit = params.read_integer("MAXREC")
+        row_identifiers = params.values.get("ID", ())
 
         def list_links(linked_table: Table, identifiers: Sequence[str]) -> pa.Table:
             return datalinks.list_row_links(
@@ -67,88 +59,91 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 site=site,
                 policies=context.policies,
                 published_state=published_state,
-                base_url=base,
+                base_url=base_url,
                 face_links=context.list_links(linked_table),
             )
 
+        def list_links_of(table_name: str, identifiers: Sequence[str]) -> pa.Table:
+            return list_links(services.find_table(table_name, catalogue), identifiers)
+
         def list_requested_links() -> pa.Table:
-            link_rows = list_links(table, ids)
+            link_rows = list_links(table, row_identifiers)
             if not table.is_observation_view:
                 return link_rows
-            catalogue = published_state.get_catalogue(principal, context.policies)
-            site_url = site.settings.site_url
-            return datalinks.expand_link_lists(
-                link_rows, site_url, lambda name, some: list_links(services.find_table(name, catalogue), some)
-            )
+            return datalinks.expand_link_lists(link_rows, site.settings.site_url, list_links_of)
+
+        write_page = context.find_page_writer(FACE.name, request, params)
+        if write_page is not None:
+            link_rows = await anyio.to_thread.run_sync(list_requested_links)
+            page_values = {
+                "table": table,
+                "ids": row_identifiers,
+                "links": _limit_links(link_rows, row_limit),
+                "all": link_rows.num_rows,
+            }
+            return write_page(request, context, page_values)
+        response_format = params.read_one("RESPONSEFORMAT")
+        output_format, options = formats.select_format(response_format, request.headers.get("accept"))
+        if output_format.name == DEFAULT_FORMAT:
+            options = {"serialization": "TABLEDATA", **options}
 
         def write_document() -> bytes:
             link_rows = list_requested_links()
-            limited_links, descriptor_parts = datalinks.extract_descriptors(_limit_links(link_rows, row_limit))
+            limited_links, descriptors_xml = datalinks.extract_descriptors(_limit_links(link_rows, row_limit))
+            if not row_identifiers:
+                descriptors_xml = (describe_own_service(FACE, FACE.build_url(table, base_url)),)
             infos = (
                 InfoElement(name="standardID", value=DATALINK_STANDARD_ID),
                 *services.warn_unused_parameters(params, DATALINK_PARAMS),
             )
-            descriptors_xml = descriptor_parts if ids else (describe_own_service(FACE, FACE.build_url(table, base)),)
-            head = TableMetadata(
+            metadata = TableMetadata(
                 columns=datalinks.LINK_COLUMNS,
                 name="links",
                 infos=infos,
                 descriptors_xml=descriptors_xml,
             )
-            overflow = limited_links.num_rows < link_rows.num_rows
-            end = ResultStatus(overflow=overflow, row_count=limited_links.num_rows)
-            return b"".join(fmt.write(head, iter(limited_links.to_batches()), lambda: end, options))
+            has_overflow = limited_links.num_rows < link_rows.num_rows
+            status = ResultStatus(overflow=has_overflow, row_count=limited_links.num_rows)
+            return b"".join(output_format.write(metadata, iter(limited_links.to_batches()), lambda: status, options))
 
-        if page is not None:
-            link_rows = await anyio.to_thread.run_sync(list_requested_links)
-            limited_links = _limit_links(link_rows, row_limit)
-            return page(
-                request, context, {"table": table, "ids": ids, "links": limited_links, "all": link_rows.num_rows}
-            )
         body = await anyio.to_thread.run_sync(write_document)
-        kind = options.get(formats.MEDIA_TYPE_OPTION) or fmt.media_types[0]
-        if fmt.name == DEFAULT_FORMAT and not params.read_one("RESPONSEFORMAT"):
-            kind = DATALINK_MEDIA_TYPE
+        media_type = options.get(formats.MEDIA_TYPE_OPTION) or output_format.media_types[0]
+        if output_format.name == DEFAULT_FORMAT and not response_format:
+            media_type = DATALINK_MEDIA_TYPE
         access_key = published_state.find_access_key(principal, context.policies)
         cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=access_key == "public")
-        return services.answer_with_etag(
-            request,
-            cache_headers,
-            kind,
-            body,
-        )
+        return services.answer_with_etag(request, cache_headers, media_type, body)
 
-    query_route = create_query_route(FACE.path, answer_links, FACE.error_responder, MAX_FORM_BYTES)
-    return [query_route]
+    return [create_query_route(FACE.path, answer_links, FACE.error_responder, MAX_FORM_BYTES)]
 
 
 def _limit_links(links: pa.Table, row_limit: int | None) -> pa.Table:
-    """Leave out what is beyond MAXREC, and never a part of the rows of an identifier (DataLink 1.1 section 2.1)."""
+    """Limit links to MAXREC; the rows of an identifier are never divided (DataLink 1.1, section 2.1)."""
     if row_limit is None or links.num_rows <= row_limit:
         return links
-    ids = links["ID"].to_pylist()
-    while row_limit and ids[row_limit] == ids[row_limit - 1]:
+    identifiers = links["ID"].to_pylist()
+    while row_limit and identifiers[row_limit] == identifiers[row_limit - 1]:
         row_limit -= 1
     return links.slice(0, row_limit)
 
 
 def _build_links(table: Table, _: ServiceContext) -> Sequence[LinkTemplate]:
-    """Lead to the files in which the samples of rows stand, where the collection publishes these."""
+    """Link the files with the samples of rows, if the collection publishes them."""
     return [LinkTemplate(semantics=datalinks.THIS_SEMANTICS, address=path, is_file=True) for path in table.sample_files]
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
-    """Show how the links of one row are asked for."""
+    """List examples of how the links of a row are requested."""
     url = FACE.build_url(published.table, base_url)
     key = published.table.identifier_column
-    name = "ID" if key is None else key.name
-    python = (
+    key_name = "ID" if key is None else key.name
+    python_code = (
         f'from pyvo.dal.adhoc import DatalinkResults\n\nlinks = DatalinkResults.from_result_url("{url}?ID=" + '
-        f'row["{name}"])\nprint(links.to_table())'
+        f'row["{key_name}"])\nprint(links.to_table())'
     )
     return [
         UsageExample(title="Links of a row", url=url, example=f"curl '{url}?ID=..&RESPONSEFORMAT=csv'"),
-        UsageExample(title="Links of a row in Python", url=url, language="python", example=python),
+        UsageExample(title="Links of a row in Python", url=url, language="python", example=python_code),
     ]
 
 

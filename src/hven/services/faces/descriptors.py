@@ -27,7 +27,7 @@ MEDIA_TYPE = "application/yaml"  # RFC 9512
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/collections/<name>/descriptor``."""
+    """Build the route of ``/collections/<name>/descriptor``."""
 
     def write_descriptor(request: Request) -> bytes:
         name = request.path_params["name"]

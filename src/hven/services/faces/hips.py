@@ -117,7 +117,7 @@ def _parse_properties(text: str) -> dict[str, str]:
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/hipslist``."""
+    """Build the route of ``/hipslist``."""
 
     async def answer_list(request: Request) -> Response:
         base = services.get_base_url(request, context.site.settings)

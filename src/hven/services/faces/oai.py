@@ -364,7 +364,7 @@ def _write_metadata(record: RegistryRecord, prefix: str) -> tuple[str, str, str]
 
 
 def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
-    """Route ``/oai``, and what VOSI has of it."""
+    """Build the routes of ``/oai``, and of its VOSI resources."""
     site = context.site
     records = PublishingRegistry(context)
     harvest_limiter = anyio.CapacityLimiter(2)

@@ -94,7 +94,7 @@ class TileCache(Cache[tuple[bytes, dict[str, str]]]):
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/series/<id>``."""
+    """Build the route of ``/series/<id>``."""
 
     def answer_description(timeline_request: _TimelineRequest) -> Response:
         facts = orjson.dumps(_describe_data_set(timeline_request, timeline_request.require_data_set()))
