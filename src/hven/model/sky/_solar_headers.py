@@ -1,6 +1,6 @@
-"""Cards of images of the Sun (Thompson 2006).
+"""Read the cards of images of the Sun (Thompson 2006).
 
-Who saw it from where, how large, and where its disc is among the pixels.
+They tell the position of the observer, the size of the Sun, and the place of its disc among the pixels.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ def find_number(cards: Mapping[str, Any], *keywords: str) -> float:
     Parameters
     ----------
     cards
-        Of a header.
+        Cards of a header.
     keywords
-        Which of them, the best first.
+        Keywords in order of preference.
 
     Returns
     -------
     number
-        The first that is one, in its own unit; NaN: none is.
+        The first finite number, in its own unit; NaN if there is none.
     """
     for name in keywords:
         value = cards.get(name)
+        if value is None or isinstance(value, bool):
+            continue
         try:
-            if value is not None and not isinstance(value, bool):
-                parsed = float(value)
-            else:
-                parsed = math.nan
+            parsed = float(value)
         except (TypeError, ValueError):
             continue
         if math.isfinite(parsed):
@@ -47,22 +46,21 @@ def find_number(cards: Mapping[str, Any], *keywords: str) -> float:
 
 
 def find_date(cards: Mapping[str, Any]) -> Any:
-    """Find when an image was taken.
+    """Find the date of an image.
 
     Parameters
     ----------
     cards
-        Of its header.
+        Cards of its header.
 
     Returns
     -------
     date
-        A ``datetime64``; NaT: it does not say.
+        A ``datetime64``; NaT if the cards have none.
     """
+    text = str(cards.get("DATE-OBS") or cards.get("DATE_OBS") or "NaT")
     try:
-        return np.array(
-            str(cards.get("DATE-OBS") or cards.get("DATE_OBS") or "NaT").strip().rstrip("Z"), "datetime64[us]"
-        )
+        return np.array(text.strip().rstrip("Z"), "datetime64[us]")
     except ValueError:
         return np.array("NaT", "datetime64[us]")
 
@@ -70,15 +68,13 @@ def find_date(cards: Mapping[str, Any]) -> Any:
 def find_observer_geometry(
     cards: Mapping[str, Any], scale: float, *, stonyhurst: bool = False
 ) -> tuple[float, float, float]:
-    """Find the radius of the disc in arcseconds, and the point of the Sun below the observer; NaN.
+    """Find the radius of the disc in arcseconds, and the point of the Sun below the observer; NaN if unknown.
 
-    The cards do not say.
-
-    Of whom nothing is said is on the Earth, or before it; `scale` is arcseconds per pixel.
+    `scale` is arcseconds per pixel. If the cards do not give the position of the observer, it is the Earth's.
     """
     observer_distance = find_number(cards, "DSUN_OBS")
     sun_radius = find_number(cards, "RSUN_REF")
-    if not sun_radius > 0.0:  # NaN, too
+    if not sun_radius > 0.0:  # nor if it is NaN
         sun_radius = sun.SUN_RADIUS_KM * 1e3
     radius = find_number(cards, "RSUN_OBS", "RSUN_ARC", "OBS_R0")
     if not math.isfinite(radius):
@@ -94,17 +90,11 @@ def find_observer_geometry(
     stonyhurst_lon = find_number(cards, "HGLN_OBS")
     if not math.isfinite(lat):
         lat = float(ephemeris.b0)
-    if math.isfinite(stonyhurst_lon):
-        stonyhurst_lon = stonyhurst_lon
-    elif math.isfinite(lon):
-        stonyhurst_lon = lon - float(ephemeris.l0)
-    else:
-        stonyhurst_lon = 0.0
+    if not math.isfinite(stonyhurst_lon):
+        stonyhurst_lon = lon - float(ephemeris.l0) if math.isfinite(lon) else 0.0
     if stonyhurst:
         lon = stonyhurst_lon
-    elif math.isfinite(lon):
-        lon = lon
-    else:
+    elif not math.isfinite(lon):
         lon = stonyhurst_lon + float(ephemeris.l0)
     return radius, lon, lat
 
@@ -115,36 +105,39 @@ def build_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False) -> D
     Parameters
     ----------
     cards
-        Of its header: CRPIXi, CRVALi, CDELTi with PCi_j or CROTA2, or CDi_j; RSUN_OBS, DSUN_OBS ..; CRLN_OBS, HGLT_OBS,
-        DATE-OBS ..
+        Cards of its header: CRPIXi, CRVALi, CDELTi with PCi_j or CROTA2, or CDi_j; RSUN_OBS, DSUN_OBS ..; CRLN_OBS,
+        HGLT_OBS, DATE-OBS ..
     stonyhurst
-        Longitudes are Stonyhurst's, else Carrington's.
+        Whether longitudes are Stonyhurst's instead of Carrington's.
 
     Returns
     -------
     disc
-        One image; what is not said is NaN, and so a fault of its contours.
+        A single image; missing values are NaN, which is a fault of its contours.
     """
-    if str(cards.get("CUNIT1", "")).strip().lower().startswith("deg"):
-        unit = 3600.0
-    else:
-        unit = 1.0
-    number = find_number(cards, "CDELT1")
-    step = np.array([number, find_number(cards, "CDELT2")])
+    unit_text = str(cards.get("CUNIT1", "")).strip().lower()
+    unit = 3600.0 if unit_text.startswith("deg") else 1.0
+    step = np.array([find_number(cards, "CDELT1"), find_number(cards, "CDELT2")])
     pairs = [(a, b) for a in (1, 2) for b in (1, 2)]
     turn = math.radians(np.nan_to_num(find_number(cards, "CROTA2")))
     if "CD1_1" in cards:
-        matrix = np.nan_to_num([find_number(cards, f"CD{a}_{b}") for a, b in pairs]).reshape(2, 2)
+        cd_values = [find_number(cards, f"CD{a}_{b}") for a, b in pairs]
+        matrix = np.nan_to_num(cd_values).reshape(2, 2)
     elif any(f"PC{a}_{b}" in cards for a, b in pairs):
         pc_values = [find_number(cards, f"PC{a}_{b}") for a, b in pairs]
-        matrix = step[:, None] * np.where(np.isnan(pc_values), [1.0, 0.0, 0.0, 1.0], pc_values).reshape(2, 2)
+        pc_matrix = np.where(np.isnan(pc_values), [1.0, 0.0, 0.0, 1.0], pc_values).reshape(2, 2)
+        matrix = step[:, None] * pc_matrix
     else:
-        matrix = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]) * step
+        cos = math.cos(turn)
+        sin = math.sin(turn)
+        matrix = np.array([[cos, -sin], [sin, cos]]) * step
     matrix = matrix * unit
-    # rows of pixels upward, and pixels to the right or, in a mirror, to the left
+    # rows of pixels point upward, columns to the right or, in a mirrored image, to the left
     roll = math.atan2(-matrix[0, 1], matrix[1, 1])
-    scale = matrix[0, 0] * math.cos(roll) + matrix[1, 0] * math.sin(roll), math.hypot(matrix[0, 1], matrix[1, 1])
-    middle = np.nan_to_num([find_number(cards, "CRVAL1"), find_number(cards, "CRVAL2")]) * unit
+    scale_x = matrix[0, 0] * math.cos(roll) + matrix[1, 0] * math.sin(roll)
+    scale_y = math.hypot(matrix[0, 1], matrix[1, 1])
+    reference = [find_number(cards, "CRVAL1"), find_number(cards, "CRVAL2")]
+    middle = np.nan_to_num(reference) * unit
     if np.isfinite(matrix).all():
         determinant = np.linalg.det(matrix)
     else:
@@ -153,6 +146,8 @@ def build_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False) -> D
         center_offset = np.linalg.solve(matrix, middle)
     else:
         center_offset = np.full(2, math.nan)
-    x, y = (find_number(cards, f"CRPIX{axis + 1}") - 1.0 - center_offset[axis] for axis in (0, 1))
-    observer_geometry = find_observer_geometry(cards, scale[0], stonyhurst=stonyhurst)
-    return DiscImage(*np.array([x, y, *scale, *observer_geometry, math.degrees(roll)])[:, None])
+    x = find_number(cards, "CRPIX1") - 1.0 - center_offset[0]
+    y = find_number(cards, "CRPIX2") - 1.0 - center_offset[1]
+    radius, lon, lat = find_observer_geometry(cards, scale_x, stonyhurst=stonyhurst)
+    fields = np.array([x, y, scale_x, scale_y, radius, lon, lat, math.degrees(roll)])
+    return DiscImage(*fields[:, None])
