@@ -611,7 +611,7 @@ def select_leaf_column(rows: pa.Table | pa.RecordBatch, path: str) -> pa.Chunked
     """
     if path in rows.schema.names:
         return rows.column(path)
-    import pyarrow.compute as pc  # noqa: PLC0415  (slow to load, asked by few)
+    import pyarrow.compute as pc  # noqa: PLC0415  (slow to load; few need it)
 
     struct, _, field = path.partition(".")
     return pc.struct_field(rows.column(struct), field)

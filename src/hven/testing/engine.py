@@ -395,8 +395,8 @@ class EngineContract:
 
     def test_cones_find_what_astropy_finds(self, tmp_path: Path) -> None:
         """Cones find what astropy finds."""
-        import astropy.units as u  # noqa: PLC0415  (a second to load, asked by few)
-        from astropy.coordinates import SkyCoord  # noqa: PLC0415  (a second to load, asked by few)
+        import astropy.units as u  # noqa: PLC0415  (it takes a second to load; few need it)
+        from astropy.coordinates import SkyCoord  # noqa: PLC0415  (it takes a second to load; few need it)
 
         engine = self._open_engine(tmp_path)
         snapshot = self._write_snapshot(engine, make_stars())

@@ -41,7 +41,7 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
         N of them. What comes on both sides of 180 degrees is joined there. Rings that cross themselves still do so, if
         they come neither near a pole nor over 180 degrees, and are no wider than that.
     """
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     shapes = np.array(shapes, object)
     box = shapely.bounds(shapes)
@@ -91,7 +91,7 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
 
 def _choose_tolerances(shapes: Any, box: Numbers) -> Numbers:
     """Compute how far edges may stray of polygons on the map, where a degree of longitude is as short as in the middle of each."""
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     _, row = shapely.get_coordinates(shapes, return_index=True)
     short = np.cos(np.radians(np.nan_to_num(box[:, 1] + box[:, 3]) / 2.0))[row]
@@ -101,7 +101,7 @@ def _choose_tolerances(shapes: Any, box: Numbers) -> Numbers:
 
 def _wrap_polygons(shapes: Any, rows: Indexes) -> None:
     """Bring polygons of any turn to longitudes from -180 to 180."""
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     if not len(rows):
         return

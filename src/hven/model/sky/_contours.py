@@ -1,6 +1,6 @@
-"""Contours: chain codes, lists of pixels, masks and boxes of images -> regions on the sphere, and what is wrong with them.
+"""Turn chain codes, lists of pixels, masks and boxes of images into regions on the sphere, and report faults.
 
-The region of a contour is the union of the squares of its pixels: those on it and those that it winds round.
+The region of a contour is the union of the squares of its pixels: those on the contour and those inside it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ __all__ = [
 HELIO_STEPS = ((-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1))
 """Steps (x to the right, y up) of the digits 0 to 7 in HELIO's catalogues: 0 is left, then anticlockwise."""
 FREEMAN_STEPS = HELIO_STEPS[4:] + HELIO_STEPS[:4]
-"""0 is right, then anticlockwise."""
+"""The same for Freeman's codes: 0 is right, then anticlockwise."""
 HFC_COLUMN_NAMES = {
     "chain": ("CC", "CH_CC", "CHAIN_CODE", "CHAINCODE"),
     "x": ("CC_X_PIX", "CH_CC_X_PIX", "CC_X", "X"),
@@ -88,14 +88,14 @@ HFC_COLUMN_NAMES = {
     "region": ("S_REGION", "COVERAGE", "REGION", "FOOTPRINT"),
     "name": ("GRANULE_UID", "ID", "NAME"),
 }
-"""What HFC and its like call the columns of a chain code and of its image: the first that is there.
+"""The names that HFC and similar catalogues give the columns of a chain code and of its image; the first match counts.
 
 ``CRPIX`` counts from 1.
 """
 
 
 def parse_step_table(text: str) -> tuple[tuple[int, int], ...] | None:
-    """Read a table of steps.
+    """Parse a table of steps.
 
     Parameters
     ----------
@@ -106,10 +106,12 @@ def parse_step_table(text: str) -> tuple[tuple[int, int], ...] | None:
     Returns
     -------
     table
-        None: that is none.
+        The step of each digit; None if the text is not such a table.
     """
-    if text in {"helio", "freeman"}:
-        return HELIO_STEPS if text == "helio" else FREEMAN_STEPS
+    if text == "helio":
+        return HELIO_STEPS
+    if text == "freeman":
+        return FREEMAN_STEPS
     parsed_steps = tuple(_STEPS_BY_TEXT.get(word) for word in text.split())
     table = tuple(step for step in parsed_steps if step is not None)
     if len(set(table)) == len(parsed_steps) == len(HELIO_STEPS):
@@ -118,6 +120,7 @@ def parse_step_table(text: str) -> tuple[tuple[int, int], ...] | None:
 
 
 _STEPS_BY_TEXT = {f"{x},{y}": (x, y) for x, y in HELIO_STEPS}
+_MAX_COORDINATE = 2.0**40  # pixels; a contour that begins farther away, or at NaN, is a fault
 
 
 def build_regions_from_chain_codes(
@@ -136,7 +139,7 @@ def build_regions_from_chain_codes(
     Parameters
     ----------
     codes
-        Digits from 0 to 7, a text for each row, shape (n,), or one text; an empty one is a single pixel, a null is a
+        Digits from 0 to 7, a text for each row, shape (n,), or one text. An empty text is a single pixel, a null is a
         fault.
     x, y
         The first pixel; shape (n,).
@@ -145,11 +148,11 @@ def build_regions_from_chain_codes(
     step_table
         The step (x, y) of each digit.
     origin
-        How `x` and `y` number an image's first pixel.
+        The number that `x` and `y` give an image's first pixel.
     arcsec
-        `x` and `y` are arcseconds from the centre of the disc instead.
+        Whether `x` and `y` are arcseconds from the centre of the disc instead.
     recorder
-        Rows that are known to have faults already.
+        Records the faults; rows that already have a fault keep it.
 
     Returns
     -------
@@ -166,26 +169,26 @@ def build_regions_from_chain_codes(
     rows = len(texts)
     _, places, data = texts.buffers()
     offsets = np.frombuffer(places, np.int64, rows + 1, texts.offset * 8)
-    digits = np.frombuffer(data or b"", np.uint8)[offsets[0] : offsets[-1]] - np.uint8(48)
-    offsets, count = offsets - offsets[0], np.diff(offsets)
+    all_bytes = np.frombuffer(data or b"", np.uint8)
+    digits = all_bytes[offsets[0] : offsets[-1]] - np.uint8(48)
+    offsets = offsets - offsets[0]
+    count = np.diff(offsets)
     recorder = recorder or FaultRecorder(rows)
-    recorder.mark_rows("no_contour", np.asarray(texts.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_))
+    is_null = texts.is_null().to_numpy(zero_copy_only=False)
+    recorder.mark_rows("no_contour", np.asarray(is_null, dtype=np.bool_))
     wrong = np.flatnonzero(digits > 7)
-    at, first = np.unique(np.searchsorted(offsets, wrong, "right") - 1, return_index=True)
+    row_of_wrong = np.searchsorted(offsets, wrong, "right") - 1
+    at, first = np.unique(row_of_wrong, return_index=True)
     letter = np.zeros(rows, dtype=np.int64)
     letter[at] = wrong[first] - offsets[at] + 1
     recorder.mark_rows("letter", letter > 0, letter)
     if arcsec and isinstance(image_geometry, DiscImage):
-        x, y = (
-            a + np.divide(b, c)
-            for a, b, c in (
-                (image_geometry.x, x, image_geometry.scale_x),
-                (image_geometry.y, y, image_geometry.scale_y),
-            )
-        )
+        x = image_geometry.x + np.divide(x, image_geometry.scale_x)
+        y = image_geometry.y + np.divide(y, image_geometry.scale_y)
         origin = 0
-    start = [np.atleast_1d(np.asarray(values, dtype=np.float64)) - origin for values in (x, y)]
-    recorder.mark_rows("no_start", ~(np.abs(start[0]) < 2.0**40) | ~(np.abs(start[1]) < 2.0**40))
+    start = [_to_float_array(values) - origin for values in (x, y)]
+    has_start = (np.abs(start[0]) < _MAX_COORDINATE) & (np.abs(start[1]) < _MAX_COORDINATE)
+    recorder.mark_rows("no_start", ~has_start)
     steps = np.array(step_table, dtype=np.int64).T.copy()
 
     def trace_pixels(row_indexes: Whole) -> tuple[Whole, Whole, Whole]:
@@ -197,15 +200,19 @@ def build_regions_from_chain_codes(
         stepped[first] = False
         is_contiguous = row_indexes[-1] - row_indexes[0] + 1 == len(row_indexes)
         if is_contiguous:
-            digit = digits[offsets[row_indexes[0]] : offsets[row_indexes[-1] + 1]]
+            first_digit = offsets[row_indexes[0]]
+            last_digit = offsets[row_indexes[-1] + 1]
+            digit = digits[first_digit:last_digit]
         else:
-            digit = digits[gather_rows(offsets, row_indexes)[0]]
+            positions = gather_rows(offsets, row_indexes)[0]
+            digit = digits[positions]
         coordinates = []
         for axis in (0, 1):
             move = np.zeros(len(row), dtype=np.int64)
             move[stepped] = steps[axis].take(digit)
             # from the end of one walk to the beginning of the next
-            begin = np.rint(start[axis][row_indexes]).astype(np.int64)
+            rounded_start = np.rint(start[axis][row_indexes])
+            begin = rounded_start.astype(np.int64)
             end = begin + np.add.reduceat(move, first)
             move[first] = begin - np.append(0, end[:-1])
             coordinates.append(np.cumsum(move))
@@ -223,7 +230,7 @@ def build_regions_from_pixel_lists(
     origin: int = 0,
     recorder: FaultRecorder | None = None,
 ) -> ContourRegions:
-    """Make regions of contours that are lists of pixels; between two of them, the contour goes straight.
+    """Make regions of contours that are lists of pixels, with straight lines between them.
 
     Parameters
     ----------
@@ -245,22 +252,30 @@ def build_regions_from_pixel_lists(
     length = np.diff(offsets)
     recorder = recorder or FaultRecorder(rows)
     recorder.mark_rows("no_contour", length == 0)
-    coordinates = np.stack([np.asarray(values, dtype=np.float64) - origin for values in (x, y)])
-    is_valid = (np.abs(coordinates) < 2.0**40).all(axis=0)
-    recorder.mark_rows("no_start", np.bincount(compute_row_indexes(offsets), weights=~is_valid, minlength=rows) > 0)
-    pixel = np.rint(np.where(is_valid, coordinates, 0.0)).astype(np.int64)
+    positions = [np.asarray(values, dtype=np.float64) - origin for values in (x, y)]
+    coordinates = np.stack(positions)
+    is_valid = (np.abs(coordinates) < _MAX_COORDINATE).all(axis=0)
+    invalid_counts = np.bincount(compute_row_indexes(offsets), weights=~is_valid, minlength=rows)
+    recorder.mark_rows("no_start", invalid_counts > 0)
+    valid_coordinates = np.where(is_valid, coordinates, 0.0)
+    pixel = np.rint(valid_coordinates).astype(np.int64)
     move = pixel[:, compute_successors(offsets)] - pixel
     if isinstance(image_geometry, CylindricalMap):
-        move[0], pixel[0] = unwrap_contours(offsets, pixel[0], move, take_images(image_geometry, np.arange(rows)))
-    pace = np.maximum(np.abs(move).max(axis=0, initial=0), 1)
-    size = np.diff(compute_offsets(pace)[offsets])
+        images = take_images(image_geometry, np.arange(rows))
+        move[0], pixel[0] = unwrap_contours(offsets, pixel[0], move, images)
+    move_length = np.abs(move).max(axis=0, initial=0)
+    pace = np.maximum(move_length, 1)
+    step_offsets = compute_offsets(pace)
+    size = np.diff(step_offsets[offsets])
 
     def trace_pixels(row_indexes: Whole) -> tuple[Whole, Whole, Whole]:
         corner, _ = gather_rows(offsets, row_indexes)
         segment, step = compute_element_numbers(pace[corner])
         at = corner[segment]
-        positions = pixel[:, at] + np.rint(move[:, at] * (step / pace[at])).astype(np.int64)
-        return np.repeat(np.arange(len(row_indexes)), size[row_indexes]), positions[0], positions[1]
+        share = step / pace[at]
+        positions = pixel[:, at] + np.rint(move[:, at] * share).astype(np.int64)
+        row = np.repeat(np.arange(len(row_indexes)), size[row_indexes])
+        return row, positions[0], positions[1]
 
     return build_regions_from_walks(trace_pixels, size, image_geometry, recorder)
 
@@ -275,14 +290,14 @@ def build_regions_from_labels(
     image
         Labels, shape (height, width); y goes up.
     labels
-        The labels asked for, each once, shape (n,).
+        The requested labels, each once, shape (n,).
     image_geometry
-        The image, as one row.
+        The image, as a single row.
 
     Returns
     -------
     contours
-        A region for each label; what is nowhere in the image is a fault.
+        A region for each label; a label that is nowhere in the image is a fault.
     """
     image = np.asarray(image)
     label_values = np.atleast_1d(labels)
@@ -318,17 +333,21 @@ def build_regions_from_pixel_boxes(
     contours
         A region or a fault for each row.
     """
-    corners = np.stack([np.atleast_1d(np.asarray(values, dtype=np.float64)) - origin for values in (x0, y0, x1, y1)])
+    corners = np.stack([_to_float_array(values) - origin for values in (x0, y0, x1, y1)])
     recorder = recorder or FaultRecorder(corners.shape[1])
-    is_valid = (np.abs(corners) < 2.0**40).all(axis=0)
+    is_valid = (np.abs(corners) < _MAX_COORDINATE).all(axis=0)
     recorder.mark_rows("no_start", ~is_valid)
-    pixel = np.rint(np.where(is_valid, corners, 0.0)).astype(np.int64).reshape(2, 2, -1)
+    valid_corners = np.where(is_valid, corners, 0.0)
+    pixel = np.rint(valid_corners).astype(np.int64).reshape(2, 2, -1)
     low = pixel.min(axis=0)
     size = np.ptp(pixel, axis=0) + 1
     wide = size.max(axis=0)
     recorder.mark_rows("too_long", wide >= MAX_CONTOUR_PIXELS, wide)
     size = np.where(recorder.fault > 0, 0, size)
     ones_column = np.ones_like(low[0])
-    return build_regions_from_runs(
-        fill_boxes(ones_column, ones_column, size[0], size[1]), image_geometry, recorder, low[0] - 1, low[1] - 1
-    )
+    runs = fill_boxes(ones_column, ones_column, size[0], size[1])
+    return build_regions_from_runs(runs, image_geometry, recorder, low[0] - 1, low[1] - 1)
+
+
+def _to_float_array(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    return np.atleast_1d(np.asarray(values, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Chart: images that are maps of a body, with longitude along x and latitude (or its sine) along y."""
+"""Describe images that are maps of a body, with longitude along x and latitude (or its sine) along y."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CylindricalMap:
-    """Cylindrical maps: plate carree, or Lambert's, whose pixels are all of one area. Numbers, or arrays of one length.
+    """Describe cylindrical maps: plate carree, or Lambert's, whose pixels have equal areas.
+
+    The fields are numbers, or arrays of one length.
 
     Attributes
     ----------
@@ -49,7 +51,7 @@ class CylindricalMap:
 
     @property
     def is_mirrored(self) -> Flags:
-        """Whether each image is seen in a mirror: x or y runs backwards; shape (n,)."""
+        """Whether each image is mirrored, with x or y running backwards; shape (n,)."""
         return self.step_x * self.step_y < 0.0
 
     def to_plane(self, row: Whole, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[Numbers, Numbers]:
@@ -63,7 +65,7 @@ class CylindricalMap:
         Returns
         -------
         u, v
-            Longitude in radians, sine of the latitude; shape (n,). What is beyond a pole is taken for the pole.
+            Longitude in radians, sine of the latitude; shape (n,). A place beyond a pole counts as the pole.
         """
         up = (y - self.y[row]) * self.step_y[row]
         if self.equal:
@@ -72,15 +74,16 @@ class CylindricalMap:
             lat = self.lat[row] + up
             v = np.sin(np.radians(np.clip(lat, -90.0, 90.0)))
         v = np.clip(v, -1.0, 1.0)
-        return np.radians(self.lon[row] + (x - self.x[row]) * self.step_x[row]), v
+        lon = self.lon[row] + (x - self.x[row]) * self.step_x[row]
+        return np.radians(lon), v
 
     def is_beyond_pole(self, y: npt.NDArray[Any]) -> Flags:
-        """Tell whose pixels have their centres beyond a pole.
+        """Return which pixels have their centres beyond a pole.
 
         Parameters
         ----------
         y
-            Of a pixel of each map, shape (n,).
+            The y of a pixel of each map, shape (n,).
 
         Returns
         -------
@@ -88,8 +91,13 @@ class CylindricalMap:
             Shape (n,).
         """
         up = (y - self.y) * self.step_y
-        limit = 1.0 if self.equal else 90.0
-        return np.abs((np.sin(np.radians(self.lat)) if self.equal else self.lat) + up) > limit + 1e-9
+        if self.equal:
+            height = np.sin(np.radians(self.lat)) + up
+            limit = 1.0
+        else:
+            height = self.lat + up
+            limit = 90.0
+        return np.abs(height) > limit + 1e-9
 
     def measure_edges(
         self, row: Whole, u: Numbers, v: Numbers, successor: Whole, on_limb: Flags
@@ -110,8 +118,11 @@ class CylindricalMap:
         level = np.abs(u[successor] - u)
         cos = np.sqrt(np.maximum(1.0 - v * v, 1e-30))
         along = level > 0.0
-        angle = np.where(along, level, np.abs(np.arcsin(v[successor]) - np.arcsin(v)))
-        return angle, np.where(along, level * cos, angle), np.where(along, np.abs(v) / cos, 0.0), ()
+        latitude_change = np.abs(np.arcsin(v[successor]) - np.arcsin(v))
+        angle = np.where(along, level, latitude_change)
+        length = np.where(along, level * cos, angle)
+        bend = np.where(along, np.abs(v) / cos, 0.0)
+        return angle, length, bend, ()
 
     def locate_edge_points(
         self,
@@ -120,9 +131,10 @@ class CylindricalMap:
         v: Numbers,
         successor: Whole,
         on_limb: Flags,
+        *,
         angle: Numbers,
         points: tuple[Numbers, ...],
-        edge: Whole,
+        at: Whole,
         share: Numbers,
     ) -> tuple[Numbers, Numbers]:
         """Compute points of edges on the sphere.
@@ -131,7 +143,7 @@ class CylindricalMap:
         ----------
         row, u, v, successor, on_limb, angle, points
             Edges as in `measure_edges`, shape (n,).
-        edge, share
+        at, share
             As `DiscImage.locate_edge_points` takes them, shape (m,).
 
         Returns
@@ -140,7 +152,9 @@ class CylindricalMap:
             Degrees, shape (m,), longitudes in [0, 360).
         """
         del row, on_limb, angle, points
-        to = successor[edge]
-        lat = np.degrees(np.arcsin(v))
-        lon = np.degrees(u[edge] + share * (u[to] - u[edge])) % 360.0
-        return np.where(lon >= 360.0, 0.0, lon), lat[edge] + share * (lat[to] - lat[edge])
+        end = successor[at]
+        node_lat = np.degrees(np.arcsin(v))
+        lon = np.degrees(u[at] + share * (u[end] - u[at])) % 360.0
+        lon = np.where(lon >= 360.0, 0.0, lon)
+        lat = node_lat[at] + share * (node_lat[end] - node_lat[at])
+        return lon, lat

@@ -1,4 +1,7 @@
-"""Directions: contours as lists of angles on the observer's sky -> regions on the sphere, split where they cross themselves."""
+"""Turn contours that are lists of angles on the observer's sky into regions on the sphere.
+
+Contours that cross themselves are split there.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ if TYPE_CHECKING:
     Whole = npt.NDArray[np.int64]
 
 LIMB_CORNERS = 7200
-"""Of the polygon that stands for the limb in the plane; its sides are the limb itself on the sphere."""
+"""Corners of the polygon that stands for the limb in the plane; on the sphere, its sides are the limb itself."""
 LIMB_TOLERANCE_RADII = 2e-7
-"""Radii below the limb that are taken for it: as far as the sides of that polygon come."""
+"""Radii below the limb that count as the limb: the sides of that polygon come that far inside."""
 
 
 def build_regions_from_directions(
@@ -36,7 +39,7 @@ def build_regions_from_directions(
     width_arcseconds: float = 1.0,
     recorder: FaultRecorder | None = None,
 ) -> ContourRegions:
-    """Make regions of contours that are lists of directions; inside is what they wind round.
+    """Make regions of contours that are lists of directions; inside is what a contour winds round.
 
     Parameters
     ----------
@@ -48,9 +51,9 @@ def build_regions_from_directions(
     disc
         The images, one for each row, or one for all.
     width_arcseconds
-        Lines and points become polygons so wide, arcseconds.
+        Width of the polygons that lines and points become, arcseconds.
     recorder
-        Rows that are known to have faults already.
+        Records the faults; rows that already have a fault keep it.
 
     Returns
     -------
@@ -68,30 +71,29 @@ def build_regions_from_directions(
     directions = np.asarray([x, y], dtype=np.float64)
     recorder.mark_rows("no_contour", length == 0)
     recorder.mark_rows("too_long", length >= MAX_CONTOUR_PIXELS, length)
-    recorder.mark_rows("no_start", np.bincount(row, weights=~np.isfinite(directions).all(axis=0), minlength=rows) > 0)
+    is_infinite = ~np.isfinite(directions).all(axis=0)
+    infinite_counts = np.bincount(row, weights=is_infinite, minlength=rows)
+    recorder.mark_rows("no_start", infinite_counts > 0)
     recorder.check_images(disc)
     good = recorder.fault[row] == 0
     row = row[good]
-    u, v = disc.to_plane(
-        row,
-        *(
-            disc_at[row] + a / scale[row]
-            for disc_at, a, scale in zip(
-                (disc.x, disc.y), directions[:, good], (disc.scale_x, disc.scale_y), strict=True
-            )
-        ),
-    )
-    shapes, minimal = _draw_polygons(row, np.stack([u, v], axis=1), rows, width_arcseconds / disc.radius)
+    x_pixels = disc.x[row] + directions[0, good] / disc.scale_x[row]
+    y_pixels = disc.y[row] + directions[1, good] / disc.scale_y[row]
+    u, v = disc.to_plane(row, x_pixels, y_pixels)
+    places = np.stack([u, v], axis=1)
+    shapes, minimal = _draw_polygons(row, places, rows, width_arcseconds / disc.radius)
     full_area = shapely.area(shapes)
-    weights = u * u + v * v > 1.0 - LIMB_TOLERANCE_RADII
-    reaches_limb = np.bincount(row, weights=weights, minlength=rows) > 0
+    is_beyond_limb = u * u + v * v > 1.0 - LIMB_TOLERANCE_RADII
+    reaches_limb = np.bincount(row, weights=is_beyond_limb, minlength=rows) > 0
     turn = np.arange(LIMB_CORNERS) * (2.0 * np.pi / LIMB_CORNERS)
-    shapes[reaches_limb] = shapely.intersection(
-        shapes[reaches_limb], shapely.polygons(np.stack([np.cos(turn), np.sin(turn)], axis=1))
-    )
+    limb_corners = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    limb_polygon = shapely.polygons(limb_corners)
+    shapes[reaches_limb] = shapely.intersection(shapes[reaches_limb], limb_polygon)
     area = np.where(recorder.fault > 0, 0.0, shapely.area(shapes))
     recorder.mark_rows("off_disc", area <= 0.0)
-    clipped = np.where(reaches_limb & (recorder.fault == 0), 1.0 - area / np.maximum(full_area, 1e-300), 0.0)
+    clipped_share = 1.0 - area / np.maximum(full_area, 1e-300)
+    is_clipped = reaches_limb & (recorder.fault == 0)
+    clipped = np.where(is_clipped, clipped_share, 0.0)
     regions = _build_regions(shapes, disc, area)
     return ContourRegions(
         regions,
@@ -105,7 +107,7 @@ def build_regions_from_directions(
 
 
 def _draw_polygons(row: Whole, places: Numbers, row_count: int, width: Numbers) -> tuple[Any, Any]:
-    """Draw polygons in the plane; what has no area becomes a band, or a square."""
+    """Draw polygons in the plane; a contour without an area becomes a band or a square."""
     import shapely  # noqa: PLC0415  (0.1 s)
 
     size = np.bincount(row, minlength=row_count)
@@ -114,26 +116,28 @@ def _draw_polygons(row: Whole, places: Numbers, row_count: int, width: Numbers) 
     in_polygon = size[row] >= 3
     if len(polygon_rows):
         index = np.searchsorted(polygon_rows, row[in_polygon])
-        shapes[polygon_rows] = shapely.polygons(shapely.linearrings(places[in_polygon], indices=index))
+        linear_rings = shapely.linearrings(places[in_polygon], indices=index)
+        shapes[polygon_rows] = shapely.polygons(linear_rings)
     crossed = np.flatnonzero(~shapely.is_valid(shapes))
-    if len(crossed):  # what they wind round, whichever way
+    if len(crossed):  # the polygon is what the contour winds round, in either direction
         xy, rings, parts, rings_of = to_ragged_arrays(shapes[crossed])
-        shapes[crossed] = merge_enclosed_faces(xy, rings, parts, rings_of, np.zeros(len(rings) - 1, np.bool_), 0.0)
+        is_inverted = np.zeros(len(rings) - 1, np.bool_)
+        shapes[crossed] = merge_enclosed_faces(xy, rings, parts, rings_of, is_inverted=is_inverted, grid_size=0.0)
     minimal = (size > 0) & (shapely.area(shapes) <= 1e-14)
     lines = np.flatnonzero(minimal)
     first = np.searchsorted(row, np.arange(row_count))
-    for at in lines:  # few
-        line_points = places[first[at] : first[at] + size[at]]
+    for number in lines:  # few
+        line_points = places[first[number] : first[number] + size[number]]
         if np.ptp(line_points, axis=0).any():
             line = shapely.linestrings(line_points)
         else:
             line = shapely.points(line_points[0])
-        shapes[at] = shapely.buffer(line, width[at] / 2.0, cap_style="square", join_style="mitre")
+        shapes[number] = shapely.buffer(line, width[number] / 2.0, cap_style="square", join_style="mitre")
     return shapes, minimal
 
 
 def _build_regions(shapes: Any, disc: DiscImage, area: Numbers) -> Regions:
-    """Bring polygons of the plane onto the sphere."""
+    """Turn polygons of the plane into regions on the sphere."""
     import shapely  # noqa: PLC0415  (0.1 s)
 
     place, rings, parts, rows = to_ragged_arrays(shapely.orient_polygons(shapes))
@@ -145,8 +149,10 @@ def _build_regions(shapes: Any, disc: DiscImage, area: Numbers) -> Regions:
     v = v / center_distance
     after = compute_successors(rings)
     row = compute_row_indexes(rings[parts[rows]])
-    limb = on & on[after] & (np.hypot(u[after] - u, v[after] - v) < 8.0 / LIMB_CORNERS)
+    chord = np.hypot(u[after] - u, v[after] - v)
+    limb = on & on[after] & (chord < 8.0 / LIMB_CORNERS)
     angle, long, bend, points = disc.measure_edges(row, u, v, after, limb)
     piece_count = count_pieces(row, angle, long, bend, area)
     at, share, offsets = divide_edges(piece_count, rings)
-    return Regions(*disc.locate_edge_points(row, u, v, after, limb, angle, points, at, share), offsets, parts, rows)
+    lon, lat = disc.locate_edge_points(row, u, v, after, limb, angle=angle, points=points, at=at, share=share)
+    return Regions(lon, lat, offsets, parts, rows)

@@ -1,12 +1,13 @@
-"""Disc: images of a body's disc, and where on the sphere what they show is.
+"""Describe images of a body's disc, and map their pixels to the sphere.
 
-Lengths in the plane of the image count in radii of the disc: u to the right, v to the north of the body's axis, 1 at
-the limb. A straight line of the image is a small circle on the sphere: the plane through the observer and the line cuts
-it out.
+The unit of length in the plane of the image is the radius of the disc: u to the right, v to the north of the body's
+axis, 1 at the limb. A straight line of the image is a small circle on the sphere: the sphere's section with the plane
+through the observer and the line.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 RADIANS_PER_ARCSECOND = np.pi / 648_000.0
 """Radians."""
 MAX_UNCLIPPED_SQUARED_RADIUS = 0.99
-"""Squared radii: what is farther in than that is not cut at the limb."""
+"""Squared radii: outlines within this limit are not cut at the limb."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiscImage:
-    """Images of a sphere: where its disc is, and who sees it from where. Numbers, or arrays of one length.
+    """Describe images of a sphere: the place of its disc, and the position of the observer.
 
-    An image for each row.
+    The fields are numbers, or arrays of one length, with one image for each row.
 
     Attributes
     ----------
@@ -40,10 +41,10 @@ class DiscImage:
     scale_x, scale_y
         Arcseconds per pixel, negative where the image is mirrored.
     radius
-        Of the disc in the plane of the image, arcseconds: of this observation, not of an ephemeris.
+        Radius of the disc in the plane of the image, arcseconds: that of this observation, not of an ephemeris.
     lon, lat
-        Of the point of the sphere below the observer, degrees: (0, B0) gives Stonyhurst's coordinates to observers at
-        the Earth, (L0, B0) Carrington's.
+        The point of the sphere below the observer, degrees: (0, B0) gives Stonyhurst coordinates for observers at the
+        Earth, (L0, B0) Carrington coordinates.
     roll
         Degrees by which the image is turned (CROTA2).
     """
@@ -63,7 +64,7 @@ class DiscImage:
 
     @property
     def is_mirrored(self) -> Flags:
-        """Whether each image is seen in a mirror: x or y runs backwards; shape (n,)."""
+        """Whether each image is mirrored, with x or y running backwards; shape (n,)."""
         return self.scale_x * self.scale_y < 0.0
 
     def to_plane(self, row: Whole, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> tuple[Numbers, Numbers]:
@@ -89,7 +90,7 @@ class DiscImage:
         return a * cos - b * sin, a * sin + b * cos
 
     def is_inside_limb(self, x: tuple[Whole, Whole], y: tuple[Whole, Whole]) -> Flags:
-        """Tell which boxes of pixels are surely nowhere near the limb.
+        """Return which boxes of pixels are certainly inside the limb, away from it.
 
         Parameters
         ----------
@@ -102,12 +103,15 @@ class DiscImage:
             Shape (n,).
         """
         row = np.arange(len(x[0]))
-        corners = [self.to_plane(row, a, b) for a in (x[0] - 1, x[1] + 1) for b in (y[0] - 1, y[1] + 1)]
-        is_inside: Flags = np.max([u * u + v * v for u, v in corners], axis=0) < MAX_UNCLIPPED_SQUARED_RADIUS
+        corner_x = (x[0] - 1, x[1] + 1)
+        corner_y = (y[0] - 1, y[1] + 1)
+        corners = [self.to_plane(row, *corner) for corner in itertools.product(corner_x, corner_y)]
+        squared_radii = [u * u + v * v for u, v in corners]
+        is_inside: Flags = np.max(squared_radii, axis=0) < MAX_UNCLIPPED_SQUARED_RADIUS
         return is_inside
 
     def to_pixels(self, row: Whole, u: Numbers, v: Numbers) -> tuple[Numbers, Numbers]:
-        """Compute the pixels of places in the plane: `to_plane` back.
+        """Compute the pixels of places in the plane: the inverse of `to_plane`.
 
         Parameters
         ----------
@@ -124,7 +128,9 @@ class DiscImage:
         sin = np.sin(turn)[row]
         a = u * cos + v * sin
         b = v * cos - u * sin
-        return self.x[row] + a * (self.radius / self.scale_x)[row], self.y[row] + b * (self.radius / self.scale_y)[row]
+        x = self.x[row] + a * (self.radius / self.scale_x)[row]
+        y = self.y[row] + b * (self.radius / self.scale_y)[row]
+        return x, y
 
     def compute_pixel_area(self, row: Whole) -> Numbers:
         """Compute the area of a pixel in the plane.
@@ -151,15 +157,15 @@ class DiscImage:
         row, u, v
             Nodes, shape (n,).
         successor
-            The node at which the edge of each ends, shape (n,).
+            The node at which the edge from each node ends, shape (n,).
         on_limb
-            Whether it follows the limb, shape (n,).
+            Whether each edge follows the limb, shape (n,).
 
         Returns
         -------
         angle, length, bend
-            Of the small circle of each edge: its part of a turn and its length in radians, and its geodesic curvature;
-            shape (n,).
+            The angle of the small circle that each edge spans in radians, its length in radians, and its geodesic
+            curvature; shape (n,).
         points
             The nodes on the sphere, for `locate_edge_points`.
         """
@@ -169,14 +175,18 @@ class DiscImage:
         du = to_u - u
         dv = to_v - v
         cross = u * to_v - v * to_u
-        height = np.abs(cross) * np.sqrt((1.0 + tan * tan) / np.maximum(du * du + dv * dv + (tan * cross) ** 2, 1e-300))
+        plane_distance = du * du + dv * dv + (tan * cross) ** 2
+        squared_slope = (1.0 + tan * tan) / np.maximum(plane_distance, 1e-300)
+        height = np.abs(cross) * np.sqrt(squared_slope)
         height = np.minimum(height, 1.0)
         if on_limb.any():
             height = np.where(on_limb, tan / np.sqrt(1.0 + tan * tan), height)
         size = np.sqrt(np.maximum(1.0 - height * height, 1e-30))
         points = project_to_sphere(u, v, tan)
-        chord = np.sqrt(sum((coordinate[successor] - coordinate) ** 2 for coordinate in points))
-        angle = 2.0 * np.arcsin(np.minimum(chord / (2.0 * size), 1.0))
+        squared_chord = sum((coordinate[successor] - coordinate) ** 2 for coordinate in points)
+        chord = np.sqrt(squared_chord)
+        half_sine = np.minimum(chord / (2.0 * size), 1.0)
+        angle = 2.0 * np.arcsin(half_sine)
         if on_limb.any():
             sweep_angles = compute_sweep_angles(u, v, successor)
             angle = np.where(on_limb, sweep_angles, angle)
@@ -189,9 +199,10 @@ class DiscImage:
         v: Numbers,
         successor: Whole,
         on_limb: Flags,
+        *,
         angle: Numbers,
         points: tuple[Numbers, ...],
-        edge: Whole,
+        at: Whole,
         share: Numbers,
     ) -> tuple[Numbers, Numbers]:
         """Compute points of edges on the sphere.
@@ -200,10 +211,10 @@ class DiscImage:
         ----------
         row, u, v, successor, on_limb, angle, points
             Edges, as in `measure_edges`, shape (n,).
-        edge
-            Of which edge each point is, shape (m,).
+        at
+            The edge of each point, shape (m,).
         share
-            How much of the edge lies before it, 0 to 1, shape (m,).
+            The share of the edge before the point, 0 to 1, shape (m,).
 
         Returns
         -------
@@ -211,113 +222,118 @@ class DiscImage:
             Degrees, shape (m,), longitudes in [0, 360).
         """
         lon, lat = self._to_lon_lat(row, *points)
-        lon = lon[edge]
-        lat = lat[edge]
+        lon = lon[at]
+        lat = lat[at]
         interior = np.flatnonzero(share > 0.0)
-        if len(interior):
-            edge = edge[interior]
-            share = share[interior]
-            row, turn, on, tan = (
-                row[edge],
-                share * angle[edge],
-                on_limb[edge],
-                np.tan(self.radius * RADIANS_PER_ARCSECOND)[row[edge]],
-            )
-            x, y, z = (coordinate[edge] for coordinate in points)
-            arc = np.flatnonzero(on)
-            inner = np.flatnonzero(~on)
-            theta = np.arctan2(v[edge[arc]], u[edge[arc]]) + turn[arc]
-            x[arc], y[arc], z[arc] = project_to_sphere(np.cos(theta), np.sin(theta), tan[arc])
-            begin = edge[inner]
-            end = successor[edge[inner]]
-            a = u[begin]
-            b = v[begin]
-            c = u[end]
-            d = v[end]
-            n = np.stack([d - b, a - c, tan[inner] * (a * d - b * c)])
-            n /= np.sqrt(np.sum(n**2, axis=0))
-            p = np.stack([x, y, z])[:, inner]
-            centre = n * np.sum(n * p, axis=0)
-            p -= centre
-            across = p[[1, 2, 0]] * n[[2, 0, 1]] - p[[2, 0, 1]] * n[[1, 2, 0]]  # ahead on the observer's side
-            x[inner], y[inner], z[inner] = centre + p * np.cos(turn[inner]) + across * np.sin(turn[inner])
-            lon[interior], lat[interior] = self._to_lon_lat(row, x, y, z)
+        if not len(interior):
+            return lon, lat
+        edge = at[interior]
+        edge_row = row[edge]
+        turn = share[interior] * angle[edge]
+        follows_limb = on_limb[edge]
+        tan = np.tan(self.radius * RADIANS_PER_ARCSECOND)[edge_row]
+        x, y, z = (coordinate[edge] for coordinate in points)
+        arc = np.flatnonzero(follows_limb)
+        begin_angle = np.arctan2(v[edge[arc]], u[edge[arc]])
+        theta = begin_angle + turn[arc]
+        x[arc], y[arc], z[arc] = project_to_sphere(np.cos(theta), np.sin(theta), tan[arc])
+        inner = np.flatnonzero(~follows_limb)
+        begin = edge[inner]
+        end = successor[begin]
+        a = u[begin]
+        b = v[begin]
+        c = u[end]
+        d = v[end]
+        n = np.stack([d - b, a - c, tan[inner] * (a * d - b * c)])
+        n /= np.sqrt(np.sum(n**2, axis=0))
+        p = np.stack([x, y, z])[:, inner]
+        centre = n * np.sum(n * p, axis=0)
+        p -= centre
+        across = p[[1, 2, 0]] * n[[2, 0, 1]] - p[[2, 0, 1]] * n[[1, 2, 0]]  # ahead on the observer's side
+        inner_turn = turn[inner]
+        x[inner], y[inner], z[inner] = centre + p * np.cos(inner_turn) + across * np.sin(inner_turn)
+        lon[interior], lat[interior] = self._to_lon_lat(edge_row, x, y, z)
         return lon, lat
 
     def _to_lon_lat(self, row: Whole, x: Numbers, y: Numbers, z: Numbers) -> tuple[Numbers, Numbers]:
-        """Compute longitudes and latitudes of what is to the right, to the north and to the observer."""
+        """Compute longitudes and latitudes from coordinates to the right, to the north and to the observer."""
         tilt = np.radians(self.lat)
         cos = np.cos(tilt)[row]
         sin = np.sin(tilt)[row]
         out = z * cos - y * sin
-        lon = wrap_single_turn((self.lon % 360.0)[row] + np.arctan2(x, out) * DEGREES_PER_RADIAN)
-        return lon, np.arctan2(y * cos + z * sin, np.sqrt(x * x + out * out)) * DEGREES_PER_RADIAN
+        longitude_change = np.arctan2(x, out) * DEGREES_PER_RADIAN
+        lon = wrap_single_turn((self.lon % 360.0)[row] + longitude_change)
+        distance_to_axis = np.sqrt(x * x + out * out)
+        lat = np.arctan2(y * cos + z * sin, distance_to_axis) * DEGREES_PER_RADIAN
+        return lon, lat
 
 
 def broadcast_image_fields(images: Any) -> None:
-    """Make the numbers of images arrays of one length.
+    """Turn the fields of images into arrays of one length.
 
     Parameters
     ----------
     images
-        Disc or chart.
+        A `DiscImage` or a `CylindricalMap`.
     """
-    names = [each.name for each in fields(images) if each.type != "bool"]
-    values = np.broadcast_arrays(
-        *(np.atleast_1d(np.asarray(getattr(images, name), dtype=np.float64)) for name in names)
-    )
+    names = [image_field.name for image_field in fields(images) if image_field.type != "bool"]
+    arrays = [np.atleast_1d(np.asarray(getattr(images, name), dtype=np.float64)) for name in names]
+    values = np.broadcast_arrays(*arrays)
     for name, value in zip(names, values, strict=True):
         object.__setattr__(images, name, value)
 
 
 def take_images(image_geometry: Any, rows: Whole) -> Any:
-    """Take images out of many.
+    """Select images by their rows.
 
     Parameters
     ----------
     image_geometry
-        Disc or chart.
+        A `DiscImage` or a `CylindricalMap`.
     rows
-        Indexes, shape (n,); of one image, it is taken for all.
+        Indexes, shape (n,); a single image serves all rows.
 
     Returns
     -------
     grid
-        Of the same kind, n of them.
+        Images of the same class, n of them.
     """
     if len(image_geometry.x) == 1:
         rows = np.zeros_like(rows)
-    arrays = {field.name: getattr(image_geometry, field.name) for field in fields(image_geometry)}
-    return replace(
-        image_geometry, **{name: array[rows] for name, array in arrays.items() if isinstance(array, np.ndarray)}
-    )
+    selected = {}
+    for image_field in fields(image_geometry):
+        value = getattr(image_geometry, image_field.name)
+        if isinstance(value, np.ndarray):
+            selected[image_field.name] = value[rows]
+    return replace(image_geometry, **selected)
 
 
 def project_to_sphere(u: Numbers, v: Numbers, tan: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """Compute the points of the unit sphere that are seen at places of the plane.
+    """Compute the points of the unit sphere that an observer sees at places of the plane.
 
     Parameters
     ----------
     u, v
-        Radii of the disc, any shape; beyond the limb, the place is taken for one on it.
+        Radii of the disc, any shape; a place beyond the limb counts as the nearest place on the limb.
     tan
-        Tangent of the disc's radius, broadcast; 0: from infinitely far.
+        Tangent of the disc's radius, broadcast; 0 for an observer at infinite distance.
 
     Returns
     -------
     x, y, z
-        To the right, to the north, to the observer; in radii of the sphere.
+        Coordinates to the right, to the north and to the observer, in radii of the sphere.
     """
     w = np.minimum(u * u + v * v, 1.0)
     cos = 1.0 / np.sqrt(1.0 + tan * tan * w)
     secant = np.sqrt(1.0 + tan * tan)
     depth = np.sqrt(1.0 - w) * cos
     out = cos * (cos * secant - depth * tan)
-    return u * out, v * out, cos * (cos * secant * tan * w + depth)
+    toward_observer = cos * (cos * secant * tan * w + depth)
+    return u * out, v * out, toward_observer
 
 
 def compute_sweep_angles(u: Numbers, v: Numbers, successor: Whole) -> Numbers:
-    """Compute the angle from each node anticlockwise to the next one; to itself it is a whole turn.
+    """Compute the anticlockwise angle from each node to its successor; from a node to itself it is a whole turn.
 
     Parameters
     ----------

@@ -1,12 +1,12 @@
-"""Regions on the flat map of longitudes and latitudes, where edges are straight lines.
+"""Draw regions on the flat map of longitudes and latitudes, where edges are straight lines.
 
-Cut at 180 degrees, closed along the poles.
-
-GEOS's polygons on that map are what GeoJSON writes, and what nobody has to know a sphere for.
+The map is cut at 180 degrees and closed along the poles. GeoJSON contains GEOS's polygons on this map, and software
+without spherical geometry can use them.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,19 +23,17 @@ if TYPE_CHECKING:
     Indexes = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-MAX_TOLERANCE_DEGREES, MIN_TOLERANCE_DEGREES = (
-    1e-4,
-    1e-7,
-)  # degrees: how far an edge on the map may leave its great circle at most, and what is never asked for
-MAX_AREA_CHANGE_SHARE = 3e-4  # of the area of a region: what may come and go with that
-_MAX_HALVINGS = 40  # of halving an edge
-POLE_LATITUDE_DEGREES = 90.0 - 1e-12  # degrees: what is farther north is the pole
+MAX_TOLERANCE_DEGREES = 1e-4  # the largest distance of an edge on the map from its great circle
+MIN_TOLERANCE_DEGREES = 1e-7  # the smallest such distance that is ever required
+MAX_AREA_CHANGE_SHARE = 3e-4  # the share of a region's area that this distance may add or remove
+_MAX_HALVINGS = 40  # of an edge
+POLE_LATITUDE_DEGREES = 90.0 - 1e-12  # a vertex farther north than this is at the pole
 
 
 def choose_tolerance(area: Numbers, border: Numbers) -> Numbers:
     """Compute how far edges may leave their lines.
 
-    As far as the area stays, about, and `MAX_TOLERANCE_DEGREES` at most.
+    The tolerance keeps the area, approximately, and is at most `MAX_TOLERANCE_DEGREES`.
 
     Parameters
     ----------
@@ -47,9 +45,9 @@ def choose_tolerance(area: Numbers, border: Numbers) -> Numbers:
     error
         Degrees, shape (n,).
     """
-    return np.clip(
-        MAX_AREA_CHANGE_SHARE * area / np.maximum(border, 1e-300), MIN_TOLERANCE_DEGREES, MAX_TOLERANCE_DEGREES
-    )
+    area_change = MAX_AREA_CHANGE_SHARE * area
+    tolerance = area_change / np.maximum(border, 1e-300)
+    return np.clip(tolerance, MIN_TOLERANCE_DEGREES, MAX_TOLERANCE_DEGREES)
 
 
 def to_map_polygons(regions: Regions, tolerance_degrees: float | None = None) -> Any:
@@ -58,25 +56,26 @@ def to_map_polygons(regions: Regions, tolerance_degrees: float | None = None) ->
     Parameters
     ----------
     regions
-        Valid ones, shape (n,).
+        Valid regions, shape (n,).
     tolerance_degrees
-        How far edges on the map may be from their great circles, degrees; None: see `choose_tolerance`.
+        The largest distance of edges on the map from their great circles, degrees; None: see `choose_tolerance`.
 
     Returns
     -------
     shapes
-        Multipolygons of GEOS, valid, shells anticlockwise; longitudes -180 to 180, shape (n,). An empty one of an empty
-        region.
+        Valid multipolygons of GEOS, shells anticlockwise, longitudes -180 to 180, shape (n,). An empty region gives an
+        empty multipolygon.
     """
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     polygons = np.full(len(regions), shapely.MultiPolygon())
     rows = np.arange(len(regions))
     if tolerance_degrees is not None:
         tolerances = np.full(len(regions), tolerance_degrees)
     else:
-        tolerances = choose_tolerance(regions.compute_areas() / RADIANS_PER_DEGREE**2, regions.compute_border_lengths())
-    for finer in (1.0, 16.0, 256.0, 4096.0, 65536.0):  # edges beside each other may cross on the map
+        areas = regions.compute_areas() / RADIANS_PER_DEGREE**2
+        tolerances = choose_tolerance(areas, regions.compute_border_lengths())
+    for finer in (1.0, 16.0, 256.0, 4096.0, 65536.0):  # neighbouring edges may cross on the map
         subset = regions.take(rows)
         shapes, is_valid = _build_map_polygons(subset, tolerances[rows] / finer)
         polygons[rows[is_valid]] = shapes[is_valid]
@@ -84,13 +83,14 @@ def to_map_polygons(regions: Regions, tolerance_degrees: float | None = None) ->
         shapes = shapes[~is_valid]
         if not len(rows):
             return polygons
-    polygons[rows] = extract_multipolygons(shapely.make_valid(shapes, method="structure", keep_collapsed=False))
+    valid_shapes = shapely.make_valid(shapes, method="structure", keep_collapsed=False)
+    polygons[rows] = extract_multipolygons(valid_shapes)
     return polygons
 
 
 def _build_map_polygons(regions: Regions, tolerance_degrees: Numbers) -> tuple[Any, Flags]:
-    """Draw regions, and tell which are valid on the map."""
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    """Draw regions, and return which are valid on the map."""
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     lon, turns, y, rings = _flatten_rings(regions, tolerance_degrees)
     ring = compute_row_indexes(rings)
@@ -99,66 +99,71 @@ def _build_map_polygons(regions: Regions, tolerance_degrees: Numbers) -> tuple[A
     high = np.full(len(rings) - 1, -np.inf)
     np.minimum.at(low, ring, x)
     np.maximum.at(high, ring, x)
-    shift = -(high > 180.0).astype(np.int64)  # where the whole ring lies beyond
+    shift = -(high > 180.0).astype(np.int64)  # where the whole ring lies beyond 180 degrees
     turns = turns + shift[ring]
     low = low + 360.0 * shift
     high = high + 360.0 * shift
     x = lon + 360.0 * turns  # exact from -180 to 180
     last = rings[1:] - 1
     wraps = np.abs(x[last] - x[rings[:-1]]) > 1.0
-    row = compute_row_indexes(regions.rows)[compute_row_indexes(regions.parts)]
+    part_row = compute_row_indexes(regions.rows)
+    row = part_row[compute_row_indexes(regions.parts)]
+    ring_area = np.zeros(0)
+    touches_pole = np.zeros(0, np.bool_)
     if len(x):
         edge_areas = _compute_edge_areas(x, y, rings)
-        turn = np.add.reduceat(edge_areas, rings[:-1])
-    else:
-        turn = np.zeros(0)
+        ring_area = np.add.reduceat(edge_areas, rings[:-1])
+        touches_pole = np.logical_or.reduceat(np.abs(y) >= 90.0, rings[:-1])
+    has_rings = np.diff(regions.parts) > 0
     shell = np.zeros(len(row), np.bool_)
-    shell[regions.parts[:-1][np.diff(regions.parts) > 0]] = True
+    shell[regions.parts[:-1][has_rings]] = True
+    leaves_map = wraps | (low < -180.0) | (high > 180.0)
+    is_reversed = (ring_area > 0.0) != shell
     is_uncut = np.ones(len(regions), np.bool_)
-    is_uncut[row[wraps | (low < -180.0) | (high > 180.0) | ((turn > 0.0) != shell)]] = False
-    is_uncut[compute_row_indexes(regions.rows)[np.diff(regions.parts) == 0]] = False
-    is_uncut[row[np.logical_or.reduceat(np.abs(y) >= 90.0, rings[:-1])] if len(x) else []] = False
+    is_uncut[row[leaves_map | is_reversed | touches_pole]] = False
+    is_uncut[part_row[~has_rings]] = False
     polygons = np.full(len(regions), shapely.MultiPolygon())
     is_plain_ring = is_uncut[row]
     if is_plain_ring.any():
-        part = is_uncut[compute_row_indexes(regions.rows)]
+        part = is_uncut[part_row]
         xy = np.stack([x, y], 1)[is_plain_ring[ring]]
-        offsets = (
-            compute_offsets(np.diff(rings)[is_plain_ring]),
-            compute_offsets(np.diff(regions.parts)[part]),
-            compute_offsets(np.where(is_uncut, np.diff(regions.rows), 0)),
-        )
+        ring_offsets = compute_offsets(np.diff(rings)[is_plain_ring])
+        part_offsets = compute_offsets(np.diff(regions.parts)[part])
+        row_offsets = compute_offsets(np.where(is_uncut, np.diff(regions.rows), 0))
+        offsets = (ring_offsets, part_offsets, row_offsets)
         polygons = shapely.from_ragged_array(shapely.GeometryType.MULTIPOLYGON, xy, offsets)
     is_valid = shapely.is_valid(polygons)
     cut_rows = np.flatnonzero(~is_uncut)
     if len(cut_rows):
-        polygons[cut_rows], is_valid[cut_rows] = _cut_at_antimeridian(regions, lon, turns, y, rings, row, cut_rows)
+        polygons[cut_rows], is_valid[cut_rows] = _cut_at_antimeridian(regions, (lon, turns, y, rings), row, cut_rows)
     return polygons, is_valid
 
 
 def _compute_edge_areas(x: Numbers, y: Numbers, rings: Indexes) -> Numbers:
-    """Return twice the areas that edges add to closed rings; 0 for the vertex that closes one."""
+    """Return twice the area that each edge adds to its closed ring; 0 for the vertex that closes the ring."""
     after = np.append(np.arange(1, len(x)), 0)
     last = rings[1:] - 1
-    origin = x[np.repeat(rings[:-1], np.diff(rings))]
+    ring_starts = np.repeat(rings[:-1], np.diff(rings))
+    origin = x[ring_starts]
     turn = (x - origin) * y[after] - (x[after] - origin) * y
     turn[last] = 0.0
     return np.asarray(turn)
 
 
 def _flatten_rings(regions: Regions, tolerance_degrees: Numbers) -> tuple[Numbers, Indexes, Numbers, Indexes]:
-    """Lay rings out flat: closed, each begun in -180 .. 180, without jumps.
+    """Return rings on the flat map: closed, beginning in -180 .. 180, without jumps.
 
-    Longitudes, the turns beside them, latitudes, and offsets.
+    Return longitudes, the turns to add to them, latitudes, and the offsets of the rings.
 
-    Edges are as short as `tolerance_degrees` wants them; a corner at a pole is two, each with the longitude of its
-    neighbour.
+    Edges are divided until they are within `tolerance_degrees` of their great circles. A corner at a pole becomes two
+    vertices, each with the longitude of its neighbour.
     """
     vertex, rings = close_rings(regions.rings)
     lon = regions.lon[vertex] % 360.0
     lat = regions.lat[vertex]
-    at = np.flatnonzero(np.arange(len(lon)) != np.repeat(rings[1:] - 1, np.diff(rings)))  # edges, by their first vertex
-    # halves of edges that are too far from straight; the vertices' own numbers stay
+    closing_vertex = np.repeat(rings[1:] - 1, np.diff(rings))
+    at = np.flatnonzero(np.arange(len(lon)) != closing_vertex)  # edges, by their first vertex
+    # halve the edges that are too far from straight; the original vertices keep their numbers
     position = [np.arange(len(lon), dtype=np.float64)]
     lons = [lon]
     lats = [lat]
@@ -166,11 +171,13 @@ def _flatten_rings(regions: Regions, tolerance_degrees: Numbers) -> tuple[Number
     end = at + 1.0
     a = to_unit_vectors(lon[at], lat[at])
     b = to_unit_vectors(lon[at + 1], lat[at + 1])
-    max_deviation = np.radians(tolerance_degrees)[compute_row_indexes(rings[regions.parts[regions.rows]])]
+    vertex_row = compute_row_indexes(rings[regions.parts[regions.rows]])
+    max_deviation = np.radians(tolerance_degrees)[vertex_row]
     for _ in range(_MAX_HALVINGS):
         if not len(begin):
             break
-        is_too_far = _estimate_max_deviation(a, b) > max_deviation[begin.astype(np.int64)]
+        edge_vertex = begin.astype(np.int64)
+        is_too_far = _estimate_max_deviation(a, b) > max_deviation[edge_vertex]
         begin = begin[is_too_far]
         end = end[is_too_far]
         a = a[is_too_far]
@@ -198,134 +205,199 @@ def _flatten_rings(regions: Regions, tolerance_degrees: Numbers) -> tuple[Number
 
 
 def _unwrap_longitudes(lon: Numbers, lat: Numbers, rings: Indexes) -> tuple[Numbers, Indexes, Numbers, Indexes]:
-    """Count the turns by which longitudes have no jumps."""
-    ring = compute_row_indexes(rings)
-    lat = np.where(np.abs(lat) > POLE_LATITUDE_DEGREES, np.copysign(90.0, lat), lat)
+    """Count the turns that make longitudes continuous along each ring."""
+    is_at_pole = np.abs(lat) > POLE_LATITUDE_DEGREES
+    lat = np.where(is_at_pole, np.copysign(90.0, lat), lat)
     pole = np.abs(lat) == 90.0
-    index = np.arange(len(lon))
-    if pole.any():  # two corners, with the longitudes before and after
-        known_index = np.where(pole, -1, index)
-        before = np.maximum.accumulate(known_index)
-        first = np.full(len(rings) - 1, len(lon))
-        np.minimum.at(first, ring[~pole], index[~pole])
-        final = np.full(len(rings) - 1, -1)
-        np.maximum.at(final, ring[~pole], index[~pole])
-        before = np.where(before < rings[:-1][ring], final[ring], before)  # round to the ring's end
-        after = np.minimum.accumulate(np.where(pole, len(lon), index)[::-1])[::-1]
-        after = np.where(after >= rings[1:][ring], first[ring], after)
-        pole[rings[1:] - 1] = False  # what closes a ring is as it begins
-        before = np.where(known_index < 0, before, index)
-        twice = np.repeat(index, 1 + pole)
-        second = np.append(False, twice[1:] == twice[:-1])
-        source = np.where(second, after[twice], before[twice])
-        rings = compute_offsets(1 + pole)[rings]
-        lon = lon[source]
-        lat = lat[twice]
+    if pole.any():
+        lon, lat, rings = _duplicate_pole_vertices(lon, lat, rings, pole)
     step = np.diff(lon, prepend=lon[:1])
     step[rings[:-1]] = 0.0
-    total = np.cumsum((step < -180.0).astype(np.int64) - (step > 180.0))
+    jumps_west = (step < -180.0).astype(np.int64)
+    total = np.cumsum(jumps_west - (step > 180.0))
     start = total[rings[:-1]] + (lon[rings[:-1]] > 180.0)
-    return lon, total - np.repeat(start, np.diff(rings)), lat, rings
+    ring_starts = np.repeat(start, np.diff(rings))
+    return lon, total - ring_starts, lat, rings
+
+
+def _duplicate_pole_vertices(
+    lon: Numbers, lat: Numbers, rings: Indexes, pole: Flags
+) -> tuple[Numbers, Numbers, Indexes]:
+    """Replace each vertex at a pole by two, with the longitudes of the vertices before and after it."""
+    ring = compute_row_indexes(rings)
+    ring_starts = rings[:-1][ring]
+    ring_ends = rings[1:][ring]
+    index = np.arange(len(lon))
+    known_index = np.where(pole, -1, index)
+    before = np.maximum.accumulate(known_index)
+    first = np.full(len(rings) - 1, len(lon))
+    np.minimum.at(first, ring[~pole], index[~pole])
+    final = np.full(len(rings) - 1, -1)
+    np.maximum.at(final, ring[~pole], index[~pole])
+    before = np.where(before < ring_starts, final[ring], before)  # continue at the ring's end
+    index_or_end = np.where(pole, len(lon), index)
+    after = np.minimum.accumulate(index_or_end[::-1])[::-1]
+    after = np.where(after >= ring_ends, first[ring], after)
+    is_doubled = pole.copy()
+    is_doubled[rings[1:] - 1] = False  # the vertex that closes a ring is a copy of its first vertex
+    before = np.where(known_index < 0, before, index)
+    twice = np.repeat(index, 1 + is_doubled)
+    second = np.append(False, twice[1:] == twice[:-1])
+    source = np.where(second, after[twice], before[twice])
+    return lon[source], lat[twice], compute_offsets(1 + is_doubled)[rings]
 
 
 def _estimate_max_deviation(a: Numbers, b: Numbers) -> Numbers:
-    """Bound how far arcs are from straight lines on the map; radians."""
+    """Compute an upper limit of the distance of arcs from straight lines on the map; radians."""
     (x0, y0, z0), (x1, y1, z1) = a.T, b.T
-    turn = np.abs(np.arctan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1))
-    along = np.minimum(np.hypot(x0, y0), np.hypot(x1, y1)) < 1e-14  # from a pole along a meridian
-    bound: Numbers = turn * np.maximum(np.abs(z0), np.abs(z1)) * np.linalg.norm(a - b, axis=1) / 4.0
+    cross_product = x0 * y1 - y0 * x1
+    scalar_product = x0 * x1 + y0 * y1
+    turn = np.abs(np.arctan2(cross_product, scalar_product))
+    nearest_to_axis = np.minimum(np.hypot(x0, y0), np.hypot(x1, y1))
+    along = nearest_to_axis < 1e-14  # from a pole along a meridian
+    chord = np.linalg.norm(a - b, axis=1)
+    max_height = np.maximum(np.abs(z0), np.abs(z1))
+    bound: Numbers = turn * max_height * chord / 4.0
     # an arc may be nearer to a pole than its ends
     wide = turn > 0.5
-    bound[wide] = (turn * np.linalg.norm(a - b, axis=1) / 4.0)[wide]
+    bound[wide] = (turn * chord / 4.0)[wide]
     return np.where(along, 0.0, bound)
 
 
 def _cut_at_antimeridian(
-    regions: Regions, lon: Numbers, turns: Indexes, y: Numbers, rings: Indexes, row: Indexes, rows: Indexes
+    regions: Regions, flat_rings: tuple[Numbers, Indexes, Numbers, Indexes], row: Indexes, rows: Indexes
 ) -> tuple[Any, Flags]:
-    """Cut regions along 180 degrees and the poles: faces of a net of their edges and the map's border."""
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    """Cut regions along 180 degrees and the poles: faces of a net of their edges and the map's border.
 
-    edge = np.flatnonzero(np.arange(len(y)) != np.repeat(rings[1:] - 1, np.diff(rings)))
-    edge = edge[np.isin(row[compute_row_indexes(rings)[edge]], rows)]
-    region_number = np.searchsorted(rows, row[compute_row_indexes(rings)[edge]])
-    x = lon + 360.0 * turns
-    (x0, y0), (x1, y1) = (x[edge], y[edge]), (x[edge + 1], y[edge + 1])
-    # an edge over the border becomes two, with one latitude there; on which side a vertex lies its longitude tells,
-    # which is not rounded
-    low = turns + (lon >= 180.0)
-    high = turns + (lon > 180.0)
-    after = np.minimum(low[edge], low[edge + 1])
-    line = after * 360.0 + 180.0
-    crosses_antimeridian = np.maximum(high[edge], high[edge + 1]) > after
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # of edges that are not over it
-        lat = np.where(crosses_antimeridian, y0 + (y1 - y0) * ((line - x0) / (x1 - x0)), 0.0)
-    border = np.full(int(crosses_antimeridian.sum()), 180.0)
-    ax = np.concatenate([lon[edge], border])
-    at = np.concatenate([turns[edge], after[crosses_antimeridian]])
-    bx = np.concatenate([np.where(crosses_antimeridian, 180.0, lon[edge + 1]), lon[edge + 1][crosses_antimeridian]])
-    bt = np.concatenate([np.where(crosses_antimeridian, after, turns[edge + 1]), turns[edge + 1][crosses_antimeridian]])
-    ay = np.concatenate([y0, lat[crosses_antimeridian]])
-    by = np.concatenate([np.where(crosses_antimeridian, lat, y1), y1[crosses_antimeridian]])
-    region_number = np.concatenate([region_number, region_number[crosses_antimeridian]])
-    west = crosses_antimeridian & (high[edge] > after)  # it comes from beyond
-    home = np.concatenate([after + west, (after + ~west)[crosses_antimeridian]])
-    ax = ax + 360.0 * (at - home)
-    bx = bx + 360.0 * (bt - home)
-    border = ((np.abs(ax) == 180.0) & (ax == bx)) | ((np.abs(ay) == 90.0) & (ay == by))
-    nodes = np.concatenate([np.stack([ax, ay, region_number], 1), np.stack([bx, by, region_number], 1)])
-    inner = ~border & ((ax != bx) | (ay != by))
-    directed = np.stack([ax, ay, bx, by, region_number], 1)[inner] + 0.0
-    frame = _build_map_border(nodes, len(rows))
+    `flat_rings` are as `_flatten_rings` returns them, `row` is the region of each ring, `rows` are the regions to cut.
+    """
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
+
+    begins, ends, region_number = _split_edges_at_antimeridian(flat_rings, row, rows)
+    ax, ay = begins.T
+    bx, by = ends.T
+    is_on_antimeridian = (np.abs(ax) == 180.0) & (ax == bx)
+    is_on_pole = (np.abs(ay) == 90.0) & (ay == by)
+    has_length = (ax != bx) | (ay != by)
+    inner = ~(is_on_antimeridian | is_on_pole) & has_length
+    begin_nodes = np.column_stack([begins, region_number])
+    end_nodes = np.column_stack([ends, region_number])
+    directed = np.column_stack([begins, end_nodes])[inner] + 0.0
+    frame = _build_map_border(np.concatenate([begin_nodes, end_nodes]), len(rows))
     all_edges = np.concatenate([directed, frame])
     lines = shapely.linestrings(all_edges[:, :4].reshape(-1, 2, 2))
     order = np.argsort(all_edges[:, 4], kind="stable")
     indices = all_edges[order, 4].astype(np.int64)
     net = shapely.multilinestrings(lines[order], indices=indices)
     is_valid = shapely.is_simple(net)
-    face, row = shapely.get_parts(shapely.polygonize(net[:, None]), return_index=True)
+    face, face_row = shapely.get_parts(shapely.polygonize(net[:, None]), return_index=True)
     face = shapely.orient_polygons(face)
+    along, against = _find_face_edges(face, face_row, directed)
+    inside = np.zeros(len(face), np.bool_)
+    inside[along] = True
+    is_decided = inside.copy()
+    is_decided[against] = True
+    contradictory = np.intersect1d(along, against)
+    is_valid[face_row[contradictory]] = False
+    undecided = np.flatnonzero(~is_decided)
+    if len(undecided):
+        face_point = shapely.point_on_surface(face[undecided])
+        middle = shapely.get_coordinates(face_point)
+        undecided_regions = regions.take(rows[face_row[undecided]])
+        inside[undecided] = undecided_regions.contains(middle[:, 0] % 360.0, middle[:, 1])
+    shapes = np.full(len(rows), shapely.MultiPolygon())
+    if inside.any():
+        shapes = shapely.multipolygons(face[inside], indices=face_row[inside], out=shapes)
+    return shapes, is_valid & shapely.is_valid(shapes)
+
+
+def _split_edges_at_antimeridian(
+    flat_rings: tuple[Numbers, Indexes, Numbers, Indexes], row: Indexes, rows: Indexes
+) -> tuple[Numbers, Numbers, Indexes]:
+    """Split edges at 180 degrees, and move them to -180 .. 180: begins and ends, shape (n, 2), and numbers in `rows`.
+
+    An edge over the antimeridian becomes two, with the same latitude there. The longitude of a vertex, which is not
+    rounded, decides on which side it lies.
+    """
+    lon, turns, y, rings = flat_rings
+    closing_vertex = np.repeat(rings[1:] - 1, np.diff(rings))
+    edge = np.flatnonzero(np.arange(len(y)) != closing_vertex)
+    vertex_row = row[compute_row_indexes(rings)]
+    edge = edge[np.isin(vertex_row[edge], rows)]
+    region_number = np.searchsorted(rows, vertex_row[edge])
+    x = lon + 360.0 * turns
+    x0 = x[edge]
+    y0 = y[edge]
+    x1 = x[edge + 1]
+    y1 = y[edge + 1]
+    low = turns + (lon >= 180.0)
+    high = turns + (lon > 180.0)
+    after = np.minimum(low[edge], low[edge + 1])
+    line = after * 360.0 + 180.0
+    crosses = np.maximum(high[edge], high[edge + 1]) > after
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # edges that do not cross the line
+        lat_on_line = y0 + (y1 - y0) * ((line - x0) / (x1 - x0))
+    lat = np.where(crosses, lat_on_line, 0.0)
+    border = np.full(int(crosses.sum()), 180.0)
+    end_lon = lon[edge + 1]
+    end_turns = turns[edge + 1]
+    ax = np.concatenate([lon[edge], border])
+    begin_turns = np.concatenate([turns[edge], after[crosses]])
+    bx = np.concatenate([np.where(crosses, 180.0, end_lon), end_lon[crosses]])
+    end_turns = np.concatenate([np.where(crosses, after, end_turns), end_turns[crosses]])
+    ay = np.concatenate([y0, lat[crosses]])
+    by = np.concatenate([np.where(crosses, lat, y1), y1[crosses]])
+    region_number = np.concatenate([region_number, region_number[crosses]])
+    is_westward = crosses & (high[edge] > after)  # it comes from beyond the line
+    home = np.concatenate([after + is_westward, (after + ~is_westward)[crosses]])
+    ax = ax + 360.0 * (begin_turns - home)
+    bx = bx + 360.0 * (end_turns - home)
+    return np.stack([ax, ay], 1), np.stack([bx, by], 1), region_number
+
+
+def _find_face_edges(face: Any, face_row: Indexes, directed: Numbers) -> tuple[Indexes, Indexes]:
+    """Find the faces with an edge in its direction, and those with an edge against its direction.
+
+    `directed` has the columns x, y, x, y and the number of the region.
+    """
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
+
     ring, owner = shapely.get_rings(face, return_index=True)
     point, holder = shapely.get_coordinates(ring, return_index=True)
     same = holder[1:] == holder[:-1]
     owner = owner[holder[:-1][same]]
-    sides = np.column_stack([point[:-1][same], point[1:][same], row[owner]]) + 0.0
+    begins = point[:-1][same]
+    ends = point[1:][same]
+    sides = np.column_stack([begins, ends, face_row[owner]]) + 0.0
+    reversed_sides = sides[:, [2, 3, 0, 1, 4]]
     edge_hashes = _hash_edges(directed)
     along = np.isin(_hash_edges(sides), edge_hashes)
-    against = np.isin(_hash_edges(sides[:, [2, 3, 0, 1, 4]]), edge_hashes)
-    inside = np.zeros(len(face), np.bool_)
-    inside[owner[along]] = True
-    is_decided = inside.copy()
-    is_decided[owner[against]] = True
-    is_valid[row[np.unique(owner[along & against])]] = False
-    undecided = np.flatnonzero(~is_decided)
-    if len(undecided):
-        middle = shapely.get_coordinates(shapely.point_on_surface(face[undecided]))
-        inside[undecided] = regions.take(rows[row[undecided]]).contains(middle[:, 0] % 360.0, middle[:, 1])
-    shapes = np.full(len(rows), shapely.MultiPolygon())
-    if inside.any():
-        shapes = shapely.multipolygons(face[inside], indices=row[inside], out=shapes)
-    return shapes, is_valid & shapely.is_valid(shapes)
+    against = np.isin(_hash_edges(reversed_sides), edge_hashes)
+    return owner[along], owner[against]
 
 
 def _build_map_border(nodes: Numbers, row_count: int) -> Numbers:
-    """Return the edges of the map's border, with a node wherever one comes to it; x, y, x, y, row."""
+    """Return the edges of the map's border, with a node wherever an edge meets it; columns x, y, x, y, row."""
     row = np.arange(row_count, dtype=np.float64)
-    corners = [
-        np.stack([np.full(row_count, x), np.full(row_count, y), row], 1) for x in (-180.0, 180.0) for y in (-90.0, 90.0)
-    ]
+    corners = []
+    for x, y in itertools.product((-180.0, 180.0), (-90.0, 90.0)):
+        corner = [np.full(row_count, x), np.full(row_count, y), row]
+        corners.append(np.stack(corner, 1))
     both = np.concatenate([nodes, *corners]) + 0.0
     border_edges = []
     for axis, size in ((0, 180.0), (1, 90.0)):
         for side in (-size, size):
-            on = np.unique(both[both[:, axis] == side][:, [2, 0, 1]], axis=0)
-            next_ = on[:-1, 0] == on[1:, 0]
-            border_edges.append(np.column_stack([on[:-1][next_][:, 1:], on[1:][next_][:, 1:], on[:-1][next_][:, 0]]))
+            border_nodes = both[both[:, axis] == side]
+            on = np.unique(border_nodes[:, [2, 0, 1]], axis=0)
+            is_same_row = on[:-1, 0] == on[1:, 0]
+            begins = on[:-1][is_same_row]
+            ends = on[1:][is_same_row]
+            border_edges.append(np.column_stack([begins[:, 1:], ends[:, 1:], begins[:, 0]]))
     return np.concatenate(border_edges)
 
 
 def _hash_edges(edges: Numbers) -> npt.NDArray[np.uint64]:
-    """Mix the numbers of each edge into one."""
+    """Hash the numbers of each edge."""
     hashes = np.zeros(len(edges), np.uint64)
     with np.errstate(over="ignore"):
         for column in np.ascontiguousarray(edges.T):
@@ -335,14 +407,15 @@ def _hash_edges(edges: Numbers) -> npt.NDArray[np.uint64]:
 
 
 def extract_multipolygons(shapes: Any) -> Any:
-    """Keep the polygons of collections of GEOS, one multipolygon for each, shells anticlockwise."""
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    """Keep the polygons of GEOS collections, one multipolygon for each, with shells anticlockwise."""
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     part, row = shapely.get_parts(shapes, return_index=True)
     is_collection = np.isin(shapely.get_type_id(part), [6, 7])
     members, collection = shapely.get_parts(part[is_collection], return_index=True)
     part = np.concatenate([part[~is_collection], members])
-    row = np.concatenate([row[~is_collection], row[is_collection][collection]])
+    member_row = row[is_collection][collection]
+    row = np.concatenate([row[~is_collection], member_row])
     is_polygon = (shapely.get_type_id(part) == 3) & ~shapely.is_empty(part)
     part = shapely.orient_polygons(part[is_polygon])
     row = row[is_polygon]

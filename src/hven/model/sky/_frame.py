@@ -146,8 +146,8 @@ def _convert_latitudes(lat: Numbers, source: CoordinateFrame, target: Coordinate
 def _transform_celestial(
     lon: Numbers, lat: Numbers, source: CoordinateFrame, target: CoordinateFrame
 ) -> tuple[Numbers, Numbers]:
-    from astropy import units  # noqa: PLC0415  (a second to load, asked by few)
-    from astropy.coordinates import SkyCoord  # noqa: PLC0415  (a second to load, asked by few)
+    from astropy import units  # noqa: PLC0415  (it takes a second to load; few need it)
+    from astropy.coordinates import SkyCoord  # noqa: PLC0415  (it takes a second to load; few need it)
 
     is_position = np.isfinite(lon) & (np.abs(lat) <= 90.0)
     transformed = SkyCoord(
@@ -160,7 +160,7 @@ def _transform_celestial(
 
 
 def _build_astropy_frame(frame: CoordinateFrame) -> Any:
-    from astropy.coordinates import frame_transform_graph  # noqa: PLC0415  (a second to load, asked by few)
+    from astropy.coordinates import frame_transform_graph  # noqa: PLC0415  (it takes a second to load; few need it)
 
     name = ASTROPY_FRAMES.get(frame.name.upper().replace("-", "_"))
     if name is None:
@@ -216,7 +216,7 @@ def _compute_rotation_matrix(name: str) -> Numbers:
     """Compute the matrix that turns ICRS into a frame: where astropy's transformation takes the three axes."""
     if name == "ICRS":
         return np.eye(3)
-    from astropy import coordinates  # noqa: PLC0415  (a second to load, asked by few)
+    from astropy import coordinates  # noqa: PLC0415  (it takes a second to load; few need it)
 
     target_frame = {
         "FK5": lambda: coordinates.FK5(equinox="J2000"),

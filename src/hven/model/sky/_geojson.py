@@ -119,7 +119,7 @@ def from_geojson(
     GeoJsonError
         A ValueError: the document is no JSON, or no GeoJSON; says why.
     """
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     parsed = _parse_document(document)
     if not _has_lonlat_coordinates(parsed.get("crs")):
@@ -179,7 +179,7 @@ def from_geojson(
 
 def _parse_document(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(document, str | bytes | bytearray):
-        import orjson  # noqa: PLC0415  (for documents alone)
+        import orjson  # noqa: PLC0415  (only documents need it)
 
         if not document.strip():
             raise GeoJsonError("the document is empty")
@@ -395,12 +395,12 @@ def _compute_signed_area(ring: Numbers) -> float:
 
 def _make_valid(shape: Any) -> Any:
     """Join what the rings of each polygon wind round, less what its holes do."""
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     xy, rings, parts, rows = to_ragged_arrays(np.array([shape], object))
     hole = np.ones(len(rings) - 1, np.bool_)
     hole[parts[:-1]] = False
-    polygons = shapely.get_parts(merge_enclosed_faces(xy, rings, parts, rows, hole, 0.0))
+    polygons = shapely.get_parts(merge_enclosed_faces(xy, rings, parts, rows, is_inverted=hole, grid_size=0.0))
     if len(polygons):
         return shapely.multipolygons(polygons)
     return shapely.MultiPolygon()
@@ -430,7 +430,7 @@ def to_geojson_geometries(regions: Regions, tolerance_degrees: float | None = No
     texts
         Polygon or MultiPolygon, right-hand rule, cut at 180 degrees, shape (n,); a null for an empty region.
     """
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     shapes = to_map_polygons(regions.make_valid(), tolerance_degrees)
     single = shapely.get_num_geometries(shapes) == 1
@@ -471,7 +471,7 @@ def to_geojson(
     ValueError
         The frame is another one.
     """
-    import orjson  # noqa: PLC0415  (for documents alone)
+    import orjson  # noqa: PLC0415  (only documents need it)
 
     lines = []
     for row, geometry in enumerate(to_geojson_geometries(regions, tolerance_degrees).to_pylist()):
@@ -509,7 +509,7 @@ def write_collection_opening(crs: str | None) -> str:
             f"GeoJSON is written with longitudes to the east and planetocentric latitudes, and {crs} has "
             f"others: its frame is {_name_planetocentric_crs(crs)}"
         )
-    import orjson  # noqa: PLC0415  (for documents alone)
+    import orjson  # noqa: PLC0415  (only documents need it)
 
     if crs:
         crs_member = f'"crs":{orjson.dumps({"type": "name", "properties": {"name": crs}}).decode()},'

@@ -35,7 +35,7 @@ def build_regions_from_geojson(texts: Sequence[str | None], *, west_positive: bo
     contours
         A region or a fault for each; rings may run either way, and what one winds round that crosses itself is inside.
     """
-    import orjson  # noqa: PLC0415  (for documents alone)
+    import orjson  # noqa: PLC0415  (only documents need it)
 
     check = FaultRecorder(len(texts))
     features: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Polygons of GEOS on a plane, made of ragged arrays and taken apart again, and the faces that rings wind around."""
+"""Convert ragged arrays to GEOS polygons on a plane and back, and find the faces that rings wind round."""
 
 from __future__ import annotations
 
@@ -23,21 +23,20 @@ if TYPE_CHECKING:
 
 
 def build_multipolygons(xy: Numbers, ring_offsets: Indexes, part_offsets: Indexes, row_offsets: Indexes) -> Any:
-    """Make multipolygons; rings are open."""
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    """Make multipolygons from open rings."""
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     vertex, ring_offsets = close_rings(ring_offsets)
-    return shapely.from_ragged_array(
-        shapely.GeometryType.MULTIPOLYGON, xy[vertex], (ring_offsets, part_offsets, row_offsets)
-    )
+    offsets = (ring_offsets, part_offsets, row_offsets)
+    return shapely.from_ragged_array(shapely.GeometryType.MULTIPOLYGON, xy[vertex], offsets)
 
 
 def to_ragged_arrays(shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
-    """Return x, y of the polygons among shapes and offsets of their rings (open), parts and rows.
+    """Return x, y of the polygons among shapes, and the offsets of their open rings, parts and rows.
 
     The first ring of a part is its shell.
     """
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     part, row = shapely.get_parts(shapes, return_index=True)
     is_polygon = (shapely.get_type_id(part) == 3) & ~shapely.is_empty(part)
@@ -46,11 +45,14 @@ def to_ragged_arrays(shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
     ring, owner = shapely.get_rings(part, return_index=True)
     xy, holder = shapely.get_coordinates(ring, return_index=True)
     open_ = np.append(holder[1:] == holder[:-1], False)[: len(holder)]
-    rings, parts, rows = (
-        compute_offsets(np.bincount(index, minlength=size))
-        for index, size in ((holder[open_], len(ring)), (owner, len(part)), (row, len(shapes)))
-    )
+    rings = _count_offsets(holder[open_], len(ring))
+    parts = _count_offsets(owner, len(part))
+    rows = _count_offsets(row, len(shapes))
     return xy[open_], rings, parts, rows
+
+
+def _count_offsets(owner: Indexes, size: int) -> Indexes:
+    return compute_offsets(np.bincount(owner, minlength=size))
 
 
 def merge_enclosed_faces(
@@ -58,11 +60,15 @@ def merge_enclosed_faces(
     ring_offsets: Indexes,
     part_offsets: Indexes,
     row_offsets: Indexes,
+    *,
     is_inverted: Flags,
     grid_size: float,
 ) -> Any:
-    """Cut rings where they cross, and unite the faces that those of a part wind around, or, where `is_inverted` says so, do not; (n,)."""
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    """Cut rings where they cross, and unite the faces that lie in all rings of a part; (n,).
+
+    A ring contains the faces that it winds round, or all others where `is_inverted` says so.
+    """
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     vertex, around = close_rings(ring_offsets)
     lines = shapely.linearrings(xy[vertex], indices=compute_row_indexes(around))
@@ -74,26 +80,25 @@ def merge_enclosed_faces(
     else:
         joined_lines = empty
     noded = shapely.unary_union(joined_lines[:, None], axis=1, grid_size=grid_size)
-    face, row = shapely.get_parts(shapely.polygonize(noded[:, None]), return_index=True)
+    row_polygons = shapely.polygonize(noded[:, None])
+    face, row = shapely.get_parts(row_polygons, return_index=True)
     inside = np.zeros(len(face), np.bool_)
     middle = shapely.get_coordinates(shapely.point_on_surface(face))
     edges = ring_offsets[part_offsets[row_offsets]]
-    after = vertex[np.arange(len(xy)) + compute_row_indexes(ring_offsets) + 1]
+    ring_numbers = part_offsets[row_offsets]
+    next_vertex = np.arange(len(xy)) + compute_row_indexes(ring_offsets) + 1
+    after = vertex[next_vertex]
     for block in split_into_blocks(np.diff(edges)[row]):
         block_rows = row[block]
         edge, offsets = gather_rows(edges, block_rows)
         x, y = np.repeat(middle[block], np.diff(offsets), axis=0).T
-        (x1, y1), (x2, y2) = xy[edge].T, xy[after[edge]].T
-        left_of_edge = (x2 - x1) * (y - y1) - (x - x1) * (y2 - y1)
-        turns = ((y1 <= y) & (y2 > y) & (left_of_edge > 0.0)).astype(np.int64) - (
-            (y1 > y) & (y2 <= y) & (left_of_edge < 0.0)
-        )
-        ring, _ = gather_rows(part_offsets[row_offsets], block_rows)
-        winds = np.add.reduceat(turns, compute_offsets(np.diff(ring_offsets)[ring])[:-1]) != 0
+        turns = _count_edge_turns(x, y, xy[edge], xy[after[edge]])
+        ring, _ = gather_rows(ring_numbers, block_rows)
+        ring_starts = compute_offsets(np.diff(ring_offsets)[ring])[:-1]
+        winds = np.add.reduceat(turns, ring_starts) != 0
         part_numbers, offsets = gather_rows(row_offsets, block_rows)
-        in_part = np.logical_and.reduceat(
-            winds != is_inverted[ring], compute_offsets(np.diff(part_offsets)[part_numbers])[:-1]
-        )
+        part_starts = compute_offsets(np.diff(part_offsets)[part_numbers])[:-1]
+        in_part = np.logical_and.reduceat(winds != is_inverted[ring], part_starts)
         inside[block] = np.logical_or.reduceat(in_part, offsets[:-1])
     empty = np.full(count, shapely.MultiPolygon())
     if inside.any():
@@ -101,3 +106,14 @@ def merge_enclosed_faces(
     else:
         faces = empty
     return shapely.unary_union(faces[:, None], axis=1)
+
+
+def _count_edge_turns(x: Numbers, y: Numbers, begin: Numbers, end: Numbers) -> Indexes:
+    """Count how each edge adds to the winding number of its point: 1, 0 or -1."""
+    x1, y1 = begin.T
+    x2, y2 = end.T
+    left_of_edge = (x2 - x1) * (y - y1) - (x - x1) * (y2 - y1)
+    upward = (y1 <= y) & (y2 > y) & (left_of_edge > 0.0)
+    downward = (y1 > y) & (y2 <= y) & (left_of_edge < 0.0)
+    turns: Indexes = upward.astype(np.int64) - downward
+    return turns

@@ -1,8 +1,9 @@
-"""HEALPix, nested scheme: indexes of positions, and the index ranges that cover a shape.
+"""HEALPix, nested scheme: compute indexes of positions, and the index ranges that cover a shape.
 
 Ranges are half-open, at order 29, sorted and disjoint: an int64 array of shape (n, 2). Every cover is inclusive: no
-position inside the shape is outside its ranges (the reverse is not promised). The compiled part of `cdshealpix` is
-used directly, because its Python layer costs an import of astropy (0.25 s, 60 MB) and 100 microseconds a call.
+position inside the shape is outside its ranges. The ranges may contain positions outside the shape. The module calls
+the compiled part of `cdshealpix` directly, because its Python layer costs an import of astropy (0.25 s, 60 MB) and 100
+microseconds a call.
 """
 
 from __future__ import annotations
@@ -39,31 +40,28 @@ FULL_SKY_RANGES.flags.writeable = EMPTY_RANGES.flags.writeable = False
 
 # radians by which a cover is wider than its shape: more than any rounding, less than a cell of order 29
 _COVER_MARGIN_RADIANS = 1e-11
-_MIN_CELL_WIDTH_RADIANS = (
-    0.68  # times 2**-order: no cell is narrower (radians), so its neighbours hold all within that distance
-)
-# cdshealpix 0.9 sizes cells by the latitude of the cone's centre, so a touched cell may be left out near the latitudes
-# where their size changes: by 0.045 radius at 8 degrees, in proportion to the radius. Hence a margin, and another road
+# times 2**-order: no cell is narrower (radians), so its neighbours contain everything within that distance
+_MIN_CELL_WIDTH_RADIANS = 0.68
+# cdshealpix 0.9 sizes cells by the latitude of the cone's centre. It may miss a touched cell near the latitudes where
+# their size changes: by 0.045 radius at 8 degrees, in proportion to the radius. Hence a margin, and another algorithm
 # for wide cones.
-_WIDE_CONE_DEGREES = 2.0  # degrees
+_WIDE_CONE_DEGREES = 2.0
 _WIDE_CONE_MARGIN_FACTOR = 0.8  # of the radius, times the radius in radians
-_MAX_BOUNDARY_CELLS = 1 << 18  # cells that `cover_by_distance` looks at, at most
+_MAX_BOUNDARY_CELLS = 1 << 18  # cells that `cover_by_distance` considers at most
 _MAX_CELL_RADIUS_RADIANS = 1.12  # times 2**-order: no corner is farther from its cell's centre (radians)
 _MAX_TABLE_ORDER = 6  # orders up to this have their cells' neighbours and centres in tables (5 MB)
-_BASE_CELLS_ORDER, _NO_CONE_ORDER = (
-    -1,
-    -2,
-)  # "orders" of cones that a cell and its neighbours do not hold, and of what is no cone
+# "orders" of cones that a cell and its neighbours do not contain, and of values that are no cone
+_BASE_CELLS_ORDER = -1
+_NO_CONE_ORDER = -2
 
 
 @cache
 def _load_cdshealpix() -> Any:
-    """Load the compiled half of cdshealpix without its package, which would import astropy."""
+    """Load the compiled part of cdshealpix without its package, which would import astropy."""
     package = importlib.util.find_spec("cdshealpix")
     if package is not None and package.submodule_search_locations is not None:
-        spec = importlib.machinery.PathFinder.find_spec(
-            "cdshealpix.cdshealpix", list(package.submodule_search_locations)
-        )
+        package_paths = list(package.submodule_search_locations)
+        spec = importlib.machinery.PathFinder.find_spec("cdshealpix.cdshealpix", package_paths)
         if spec is not None and spec.loader is not None:
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
@@ -97,7 +95,7 @@ def compute_cell_indexes(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> 
 
 
 def locate_in_cells(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Indexes, Numbers, Numbers]:
-    """Compute the nested index of each position, and where in its cell that is.
+    """Compute the nested index of each position, and its place in the cell.
 
     Parameters
     ----------
@@ -109,13 +107,13 @@ def locate_in_cells(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple
     Returns
     -------
     indexes, x, y
-        As of `compute_cell_indexes`, of its shape; 0 to 1, by the bits of an index: x counts in every second one from
-        the lowest on, y in the others.
+        As for `compute_cell_indexes`, in its shape; x and y are 0 to 1. Every second bit of an index, from the lowest
+        on, counts x; the others count y.
     """
     _check_order(order)
-    lon, lat = np.broadcast_arrays(
-        np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
-    )
+    lon_array = np.atleast_1d(np.asarray(lon, dtype=np.float64))
+    lat_array = np.atleast_1d(np.asarray(lat, dtype=np.float64))
+    lon, lat = np.broadcast_arrays(lon_array, lat_array)
     good = np.isfinite(lon) & (np.abs(lat) <= 90.0)
     all_valid = bool(good.all())
     if not all_valid:
@@ -124,16 +122,11 @@ def locate_in_cells(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple
     cells = np.empty(lon.shape, dtype=np.uint64)
     dx = np.empty(lon.shape)
     dy = np.empty(lon.shape)
-    turned = np.radians(lon if bool(((lon >= 0.0) & (lon < 360.0)).all()) else np.mod(lon, 360.0))
-    _load_cdshealpix().lonlat_to_healpix(
-        np.full(lon.shape, order, dtype=np.uint8),
-        turned,
-        np.radians(lat),
-        cells,
-        dx,
-        dy,
-        _choose_thread_count(lon.size),
-    )
+    if not bool(((lon >= 0.0) & (lon < 360.0)).all()):
+        lon = np.mod(lon, 360.0)
+    orders = np.full(lon.shape, order, dtype=np.uint8)
+    thread_count = _choose_thread_count(lon.size)
+    _load_cdshealpix().lonlat_to_healpix(orders, np.radians(lon), np.radians(lat), cells, dx, dy, thread_count)
     indexes = cells.view(np.int64)
     return indexes if all_valid else np.where(good, indexes, -1), dx, dy
 
@@ -144,7 +137,7 @@ def compute_cell_centers(order: int | Indexes, ipix: npt.ArrayLike) -> tuple[Num
     Parameters
     ----------
     order
-        0 to 29; one of all, or of each, shape (n,).
+        0 to 29; an order for all cells, or one for each, shape (n,).
     ipix
         Nested indexes, shape (n,).
 
@@ -160,16 +153,12 @@ def compute_cell_centers(order: int | Indexes, ipix: npt.ArrayLike) -> tuple[Num
     lon = np.empty(cells.shape)
     lat = np.empty(cells.shape)
     valid_cells = np.where(good, cells, 0).astype(np.uint64)
-    _load_cdshealpix().healpix_to_lonlat(
-        np.ascontiguousarray(np.broadcast_to(order, cells.shape), dtype=np.uint8),
-        valid_cells,
-        0.5,
-        0.5,
-        lon,
-        lat,
-        _choose_thread_count(cells.size),
-    )
-    return np.where(good, np.degrees(lon), np.nan), np.where(good, np.degrees(lat), np.nan)
+    orders = np.ascontiguousarray(np.broadcast_to(order, cells.shape), dtype=np.uint8)
+    thread_count = _choose_thread_count(cells.size)
+    _load_cdshealpix().healpix_to_lonlat(orders, valid_cells, 0.5, 0.5, lon, lat, thread_count)
+    lon_degrees = np.where(good, np.degrees(lon), np.nan)
+    lat_degrees = np.where(good, np.degrees(lat), np.nan)
+    return lon_degrees, lat_degrees
 
 
 def compute_cell_vertices(order: int, ipix: npt.ArrayLike, steps: int = 1) -> tuple[Numbers, Numbers]:
@@ -182,7 +171,7 @@ def compute_cell_vertices(order: int, ipix: npt.ArrayLike, steps: int = 1) -> tu
     ipix
         Nested indexes, shape (n,).
     steps
-        How many there are on each of the four sides.
+        The number of positions on each of the four sides.
 
     Returns
     -------
@@ -192,14 +181,13 @@ def compute_cell_vertices(order: int, ipix: npt.ArrayLike, steps: int = 1) -> tu
     _check_order(order)
     cells = np.ascontiguousarray(ipix, dtype=np.uint64)
     lon, lat = np.empty((2, len(cells), 4 * steps))
-    _load_cdshealpix().vertices(
-        np.full(len(cells), order, np.uint8), cells, steps, lon, lat, _choose_thread_count(len(cells))
-    )
+    orders = np.full(len(cells), order, np.uint8)
+    _load_cdshealpix().vertices(orders, cells, steps, lon, lat, _choose_thread_count(len(cells)))
     return np.degrees(lon), np.degrees(lat)
 
 
 def split_by_order(ranges: Indexes) -> list[tuple[int, Indexes]]:
-    """Take ranges apart into cells as large as can be.
+    """Split ranges into cells that are as large as possible.
 
     Parameters
     ----------
@@ -209,7 +197,7 @@ def split_by_order(ranges: Indexes) -> list[tuple[int, Indexes]]:
     Returns
     -------
     cells
-        Orders, and the nested indexes of the cells of each, shape (m,).
+        Orders, and the nested indexes of the cells of each order, shape (m,).
     """
     cells_by_order = []
     for order in range(MAX_ORDER + 1):
@@ -224,19 +212,20 @@ def split_by_order(ranges: Indexes) -> list[tuple[int, Indexes]]:
             size = size[has_cells]
             at, number = compute_element_numbers(size)
             cells_by_order.append((order, low[at] + number))
-            ranges = intersect_ranges(ranges, complement_ranges(np.stack([low << shift, high << shift], 1)))
+            cell_ranges = np.stack([low << shift, high << shift], 1)
+            ranges = intersect_ranges(ranges, complement_ranges(cell_ranges))
         if not len(ranges):
             break
     return cells_by_order
 
 
 def choose_cone_order(radius: float) -> int:
-    """Return the order that suits a cone: about three cells to the radius, some dozen ranges.
+    """Return the order for a cone: about three cells to the radius, some dozen ranges.
 
     Parameters
     ----------
     radius
-        Degrees; 0, negative and NaN are points.
+        Degrees; 0, negative and NaN radii count as points.
 
     Returns
     -------
@@ -245,7 +234,8 @@ def choose_cone_order(radius: float) -> int:
     """
     if not radius > 0.0:
         return MAX_ORDER
-    return min(max(int(math.log2(3.58 / math.radians(radius))), 0), MAX_ORDER)
+    ideal_order = int(math.log2(3.58 / math.radians(radius)))
+    return min(max(ideal_order, 0), MAX_ORDER)
 
 
 def cover_cone(lon: float, lat: float, radius: float, order: int | None = None) -> Indexes:
@@ -254,9 +244,9 @@ def cover_cone(lon: float, lat: float, radius: float, order: int | None = None) 
     Parameters
     ----------
     lon, lat, radius
-        Degrees. A negative or NaN radius, or a centre that is no position, covers nothing.
+        Degrees. A negative or NaN radius, or a centre that is not a position, covers nothing.
     order
-        Finest cells to use; None: what suits the radius.
+        Finest cells to use; None: the order that suits the radius.
 
     Returns
     -------
@@ -273,9 +263,9 @@ def cover_cone(lon: float, lat: float, radius: float, order: int | None = None) 
         depth = order
     if radius > _WIDE_CONE_DEGREES:
         return cover_by_distance(lambda x, y: _compute_cone_distances(compute_distance(x, y, lon, lat), radius), depth)
-    cells, depths, _ = _load_cdshealpix().cone_search(
-        depth, 0, math.radians(lon % 360.0), math.radians(lat), math.radians(radius) + _COVER_MARGIN_RADIANS, False
-    )
+    lon_radians = math.radians(lon % 360.0)
+    radius_radians = math.radians(radius) + _COVER_MARGIN_RADIANS
+    cells, depths, _ = _load_cdshealpix().cone_search(depth, 0, lon_radians, math.radians(lat), radius_radians, False)
     return _merge_cells(cells, depths)
 
 
@@ -284,7 +274,7 @@ def _compute_cone_distances(center_distance: Numbers, radius: float) -> tuple[Nu
 
 
 def cover_cones(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike) -> tuple[Indexes, Indexes]:
-    """Cover many cones at once: the candidates of a cross-match.
+    """Cover many cones at once, as candidates of a cross-match.
 
     Parameters
     ----------
@@ -296,9 +286,9 @@ def cover_cones(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike)
     Returns
     -------
     which
-        Number of the cone that each range belongs to, ascending, shape (m,).
+        The number of the cone of each range, ascending, shape (m,).
     ranges
-        Half-open ranges at order 29, shape (m, 2), disjoint within each cone; at most nine for each cone up to 38
+        Half-open ranges at order 29, shape (m, 2), disjoint within each cone; at most nine for each cone of up to 38
         degrees.
     """
     cone_numbers: list[Indexes] = []
@@ -320,18 +310,20 @@ def cover_cones(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike)
     sort = np.lexsort((covered_ranges[:, 0], owners))
     owners = owners[sort]
     covered_ranges = covered_ranges[sort]
-    # neighbouring ranges of one cone become one
+    # merge neighbouring ranges of a cone
+    is_other_cone = owners[1:] != owners[:-1]
     begins = np.ones(len(owners), dtype=np.bool_)
-    begins[1:] = (owners[1:] != owners[:-1]) | (covered_ranges[1:, 0] > covered_ranges[:-1, 1])
+    begins[1:] = is_other_cone | (covered_ranges[1:, 0] > covered_ranges[:-1, 1])
     first = np.flatnonzero(begins)
     last = np.append(first[1:], len(owners)) - 1
-    return owners[first], np.stack([covered_ranges[first, 0], covered_ranges[last, 1]], axis=1)
+    merged_ranges = np.stack([covered_ranges[first, 0], covered_ranges[last, 1]], axis=1)
+    return owners[first], merged_ranges
 
 
 def iterate_cone_cells(
     lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
 ) -> Iterator[tuple[int, Indexes, Indexes]]:
-    """Cover many cones by cells, those of each cone of the one order that suits it.
+    """Cover many cones by cells, each cone by cells of the order that suits it.
 
     Parameters
     ----------
@@ -343,9 +335,9 @@ def iterate_cone_cells(
     order
         Ascending.
     which
-        Number of the cone that each cell belongs to, ascending, shape (m,).
+        The number of the cone of each cell, ascending, shape (m,).
     cells
-        Those of this order that the cone may touch: at most nine, of cones of more than 38 degrees at most the twelve
+        Cells of this order that the cone may touch: at most nine; for cones of more than 38 degrees at most the twelve
         base cells.
     """
     lon, lat, _, arc, orders = _prepare_cones(lons, lats, radius)
@@ -357,55 +349,59 @@ def iterate_cone_cells(
 def _prepare_cones(
     lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
 ) -> tuple[Numbers, Numbers, Numbers, Numbers, Indexes]:
-    """Compute centres and radii in degrees, the latter in radians with a margin, and the order that suits each cone (`_BASE_CELLS_ORDER`, `_NO_CONE_ORDER`)."""
+    """Compute centres and radii in degrees, radii in radians with a margin, and the order that suits each cone.
+
+    The order may be `_BASE_CELLS_ORDER` or `_NO_CONE_ORDER`.
+    """
     lon = np.atleast_1d(np.asarray(lons, dtype=np.float64))
     lat = np.atleast_1d(np.asarray(lats, dtype=np.float64))
     size = np.broadcast_to(np.asarray(radius, dtype=np.float64), lon.shape)
     good = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (size >= 0.0)
     arc = np.radians(np.where(good, size, 0.0)) + _COVER_MARGIN_RADIANS
-    orders = np.clip(np.floor(np.log2(_MIN_CELL_WIDTH_RADIANS / arc)), _BASE_CELLS_ORDER, MAX_ORDER).astype(np.int64)
+    exact_orders = np.floor(np.log2(_MIN_CELL_WIDTH_RADIANS / arc))
+    orders = np.clip(exact_orders, _BASE_CELLS_ORDER, MAX_ORDER).astype(np.int64)
     return lon, lat, size, arc, np.where(good, orders, _NO_CONE_ORDER)
 
 
 def find_cone_cells(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: Numbers) -> tuple[Indexes, Indexes]:
-    """Compute the cells (own and neighbouring; of `_BASE_CELLS_ORDER` all base cells) that cones may touch.
+    """Compute the cells that cones may touch: the cell of the centre and its neighbours, or all base cells.
 
     Parameters
     ----------
     order
-        Of the cells.
+        Order of the cells; `_BASE_CELLS_ORDER` for all base cells.
     rows
-        Which cones, shape (k,).
+        Numbers of the cones, shape (k,).
     lon, lat
-        Of their middles in degrees, shape (n,).
+        The centres of all cones in degrees, shape (n,).
     arc
-        Their radii in radians, shape (n,).
+        The radii of all cones in radians, shape (n,).
 
     Returns
     -------
     rows, cells
         Numbers of cones and the cells they may touch, shape (m,) each.
     """
+    uses_tables = order <= _MAX_TABLE_ORDER and len(rows) >= (1 << 2 * max(order, 0))
     if order < 0:
         near = np.broadcast_to(np.arange(12, dtype=np.int64), (len(rows), 12))
         order = 0
     else:
         own_cells = compute_cell_indexes(order, lon[rows], lat[rows])
-        if order <= _MAX_TABLE_ORDER and len(rows) >= (1 << 2 * order):
+        if uses_tables:
             near = compute_neighbours(order)[own_cells]
         else:
             near = np.zeros((len(rows), 9), dtype=np.int64)
             _load_cdshealpix().neighbours(order, own_cells.astype(np.uint64), near, _choose_thread_count(len(rows)))
-    if order <= _MAX_TABLE_ORDER and len(rows) >= (1 << 2 * order):
-        # a few cells and many cones: by products of unit vectors, whose rounding is nothing beside cells of this size
+    if uses_tables:
+        # few cells and many cones: scalar products of unit vectors, whose rounding is negligible for cells of this size
         middle = _compute_center_vectors(order)[:, near]
         place = to_unit_vectors(lon[rows], lat[rows])
         cosines = middle[0] * place[:, :1] + middle[1] * place[:, 1:2] + middle[2] * place[:, 2:]
-        close = (
-            cosines >= np.cos(np.minimum(arc[rows] + _MAX_CELL_RADIUS_RADIANS / 2**order, math.pi))[:, None] - 1e-12
-        ) & (near >= 0)
-        at, column = np.nonzero(close)
-        return rows[at], near[at, column]
+        reach = np.minimum(arc[rows] + _MAX_CELL_RADIUS_RADIANS / 2**order, math.pi)
+        close = (cosines >= np.cos(reach)[:, None] - 1e-12) & (near >= 0)
+        row_numbers, column = np.nonzero(close)
+        return rows[row_numbers], near[row_numbers, column]
     owner = np.repeat(rows, near.shape[1])
     cells = near.ravel()
     real = cells >= 0
@@ -419,7 +415,7 @@ def find_cone_cells(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: 
 
 
 def add_neighbours(ranges: Indexes, order: int) -> Indexes:
-    """Widen a set of cells by the neighbours that its cells of `order` have.
+    """Add the neighbours of all cells of an order to a set of cells.
 
     Parameters
     ----------
@@ -431,7 +427,7 @@ def add_neighbours(ranges: Indexes, order: int) -> Indexes:
     Returns
     -------
     ranges
-        At order 29, shape (m, 2); they hold everything within 0.69 / 2^order radians of the set.
+        At order 29, shape (m, 2); they contain everything within 0.69 / 2^order radians of the set.
     """
     _check_order(order)
     shift = 2 * (MAX_ORDER - order)
@@ -441,24 +437,27 @@ def add_neighbours(ranges: Indexes, order: int) -> Indexes:
     own_cells = coarse[range_number, 0] + number
     near = np.zeros((len(own_cells), 9), dtype=np.int64)
     if len(own_cells):
-        _load_cdshealpix().neighbours(order, own_cells.astype(np.uint64), near, _choose_thread_count(len(own_cells)))
+        neighbour_cells = own_cells.astype(np.uint64)
+        thread_count = _choose_thread_count(len(own_cells))
+        _load_cdshealpix().neighbours(order, neighbour_cells, near, thread_count)
     cells = np.unique(near[near >= 0])
-    return merge_ranges(np.stack([cells << shift, (cells + 1) << shift], axis=1))
+    cell_ranges = np.stack([cells << shift, (cells + 1) << shift], axis=1)
+    return merge_ranges(cell_ranges)
 
 
 @cache
 def compute_neighbours(order: int) -> Indexes:
-    """Compute for each cell of an order itself and its neighbours.
+    """Compute for each cell of an order the cell itself and its neighbours.
 
     Parameters
     ----------
     order
-        Of the cells.
+        Order of the cells.
 
     Returns
     -------
     cells
-        -1 where there is none; shape (cells, 9).
+        Shape (cells, 9); -1 where there is no neighbour.
     """
     all_cells = np.arange(12 << 2 * order, dtype=np.uint64)
     near = np.zeros((len(all_cells), 9), dtype=np.int64)
@@ -474,7 +473,7 @@ def _compute_center_vectors(order: int) -> Numbers:
 
 
 def cover_polygon(lons: Numbers, lats: Numbers, order: int, *, inner: bool = False) -> Indexes:
-    """Cover the small side of a polygon.
+    """Cover the smaller side of a polygon.
 
     Parameters
     ----------
@@ -483,7 +482,7 @@ def cover_polygon(lons: Numbers, lats: Numbers, order: int, *, inner: bool = Fal
     order
         Finest cells to use, 0 to 29.
     inner
-        True: only what lies wholly in it.
+        Whether to return only cells that are wholly inside.
 
     Returns
     -------
@@ -491,9 +490,8 @@ def cover_polygon(lons: Numbers, lats: Numbers, order: int, *, inner: bool = Fal
         Half-open, at order 29, shape (m, 2).
     """
     _check_order(order)
-    cells, depths, full = _load_cdshealpix().polygon_search(
-        order, np.radians(np.mod(lons, 360.0)), np.radians(lats), False
-    )
+    lon_radians = np.radians(np.mod(lons, 360.0))
+    cells, depths, full = _load_cdshealpix().polygon_search(order, lon_radians, np.radians(lats), False)
     if inner:
         return _merge_cells(cells[full], depths[full])
     return _merge_cells(cells, depths)
@@ -515,17 +513,20 @@ def cover_arcs(a: Numbers, b: Numbers, order: int) -> Indexes:
         Half-open, sorted, disjoint at order 29, shape (m, 2).
     """
     length = measure_angles(a, b)
-    # cones of a quarter of a cell; larger ones where the arcs are too long for it
-    radius = max(_MIN_CELL_WIDTH_RADIANS / 2.0 ** (order + 2), float(length.sum()) / _MAX_BOUNDARY_CELLS)
-    steps = np.maximum(np.ceil(length / (1.9 * radius)), 1.0).astype(np.int64)
+    # cones of a quarter of a cell; larger ones where the arcs are too long
+    cell_radius = _MIN_CELL_WIDTH_RADIANS / 2.0 ** (order + 2)
+    radius = max(cell_radius, float(length.sum()) / _MAX_BOUNDARY_CELLS)
+    step_count = np.ceil(length / (1.9 * radius))
+    steps = np.maximum(step_count, 1.0).astype(np.int64)
     arc, number = compute_element_numbers(steps)
-    lon, lat = to_lon_lat(interpolate_along_arcs(a[arc], b[arc], (number + 0.5) / steps[arc]))
+    share = (number + 0.5) / steps[arc]
+    lon, lat = to_lon_lat(interpolate_along_arcs(a[arc], b[arc], share))
     _, ranges = cover_cones(lon, lat, math.degrees(radius * 0.9999))
     return degrade_ranges(merge_ranges(ranges), order)
 
 
 def cover_by_distance(compute_distances: Callable[[Numbers, Numbers], tuple[Numbers, Numbers]], order: int) -> Indexes:
-    """Cover a shape of which only distances are known, from the twelve base cells down.
+    """Cover a shape of which only distances are known, starting with the twelve base cells.
 
     Parameters
     ----------
@@ -533,7 +534,7 @@ def cover_by_distance(compute_distances: Callable[[Numbers, Numbers], tuple[Numb
         A function that returns for positions (degrees) the distance to the shape (0 inside) and to its boundary,
         degrees.
     order
-        Finest cells to use; coarser ones where the boundary is too long for it (`_MAX_BOUNDARY_CELLS` cells).
+        Finest cells to use; coarser ones where the boundary would have more than `_MAX_BOUNDARY_CELLS` of them.
 
     Returns
     -------
@@ -544,7 +545,8 @@ def cover_by_distance(compute_distances: Callable[[Numbers, Numbers], tuple[Numb
     cells = np.arange(12, dtype=np.int64)
     finished_ranges: list[Indexes] = []
     for depth in range(order + 1):
-        shape_distance, boundary_distance = compute_distances(*compute_cell_centers(depth, cells))
+        cell_centers = compute_cell_centers(depth, cells)
+        shape_distance, boundary_distance = compute_distances(*cell_centers)
         reach = math.degrees(_MAX_CELL_RADIUS_RADIANS / 2**depth)
         touched = shape_distance <= reach
         is_inside = (shape_distance <= 0.0) & (boundary_distance >= reach)
@@ -572,14 +574,15 @@ def _merge_cells(cells: Any, depths: Any) -> Indexes:
     end = (numbers + 1) << shift
     breaks = np.flatnonzero(begin[1:] > end[:-1])
     merged = np.empty((len(breaks) + 1, 2), dtype=np.int64)
-    merged[0, 0], merged[-1, 1] = begin[0], end[-1]
+    merged[0, 0] = begin[0]
+    merged[-1, 1] = end[-1]
     merged[1:, 0] = begin[breaks + 1]
     merged[:-1, 1] = end[breaks]
     return merged
 
 
 def _choose_thread_count(size: int) -> np.uint16:
-    return np.uint16(1 if size < 100_000 else 0)  # 0 = as many as there are cores
+    return np.uint16(1 if size < 100_000 else 0)  # 0: a thread for each core
 
 
 def merge_ranges(ranges: Indexes) -> Indexes:
@@ -600,7 +603,9 @@ def merge_ranges(ranges: Indexes) -> Indexes:
     ranges = ranges[np.argsort(ranges[:, 0], kind="stable")]
     reach = np.maximum.accumulate(ranges[:, 1])
     breaks = np.flatnonzero(ranges[1:, 0] > reach[:-1])
-    return np.stack([ranges[np.append(0, breaks + 1), 0], reach[np.append(breaks, len(ranges) - 1)]], axis=1)
+    first = np.append(0, breaks + 1)
+    last = np.append(breaks, len(ranges) - 1)
+    return np.stack([ranges[first, 0], reach[last]], axis=1)
 
 
 def complement_ranges(ranges: Indexes) -> Indexes:
@@ -616,12 +621,13 @@ def complement_ranges(ranges: Indexes) -> Indexes:
     ranges
         The rest of the sphere, shape (m, 2).
     """
-    edges = np.concatenate([[0], ranges.ravel(), [MAX_ORDER_CELL_COUNT]]).reshape(-1, 2)
+    flat_edges = np.concatenate([[0], ranges.ravel(), [MAX_ORDER_CELL_COUNT]])
+    edges = flat_edges.reshape(-1, 2)
     return edges[edges[:, 0] < edges[:, 1]]
 
 
 def intersect_ranges(a: Indexes, b: Indexes) -> Indexes:
-    """Compute what two merged lists of ranges have in common.
+    """Compute the intersection of two merged lists of ranges.
 
     Parameters
     ----------
@@ -635,7 +641,8 @@ def intersect_ranges(a: Indexes, b: Indexes) -> Indexes:
     """
     if not len(a) or not len(b):
         return EMPTY_RANGES
-    return complement_ranges(merge_ranges(np.concatenate([complement_ranges(a), complement_ranges(b)])))
+    outside_either = np.concatenate([complement_ranges(a), complement_ranges(b)])
+    return complement_ranges(merge_ranges(outside_either))
 
 
 def degrade_ranges(ranges: Indexes, order: int) -> Indexes:
@@ -646,7 +653,7 @@ def degrade_ranges(ranges: Indexes, order: int) -> Indexes:
     ranges
         At order 29, shape (n, 2).
     order
-        The coarser one, 0 to 29.
+        The coarser order, 0 to 29.
 
     Returns
     -------
@@ -654,9 +661,9 @@ def degrade_ranges(ranges: Indexes, order: int) -> Indexes:
         At order 29, sorted and disjoint, shape (m, 2).
     """
     shift = 2 * (MAX_ORDER - order)
-    return merge_ranges(
-        np.stack([ranges[:, 0] >> shift << shift, (ranges[:, 1] + (1 << shift) - 1) >> shift << shift], axis=1)
-    )
+    begin = ranges[:, 0] >> shift << shift
+    end = (ranges[:, 1] + (1 << shift) - 1) >> shift << shift
+    return merge_ranges(np.stack([begin, end], axis=1))
 
 
 def is_in_ranges(ranges: Indexes, cells: npt.ArrayLike) -> npt.NDArray[np.bool_]:
@@ -672,11 +679,12 @@ def is_in_ranges(ranges: Indexes, cells: npt.ArrayLike) -> npt.NDArray[np.bool_]
     Returns
     -------
     inside
-        Of the shape of `cells`.
+        Flags of the shape of `cells`.
     """
     cell_indexes = np.asarray(cells, dtype=np.int64)
     if not len(ranges):
         return np.zeros(cell_indexes.shape, dtype=np.bool_)
-    at = np.searchsorted(ranges[:, 0], cell_indexes, side="right") - 1
-    inside: npt.NDArray[np.bool_] = (at >= 0) & (cell_indexes < ranges[np.maximum(at, 0), 1])
+    range_numbers = np.searchsorted(ranges[:, 0], cell_indexes, side="right") - 1
+    range_ends = ranges[np.maximum(range_numbers, 0), 1]
+    inside: npt.NDArray[np.bool_] = (range_numbers >= 0) & (cell_indexes < range_ends)
     return inside

@@ -1,4 +1,4 @@
-"""Limb: cuts outlines in the image of a disc where they leave it; the plane is that of `DiscImage`."""
+"""Cut outlines in the image of a disc where they leave it; the plane is that of `DiscImage`."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 LIMB_MARGIN_RADII = 2.7e-10
-"""What is nearer to the limb than half of this many radii is beyond it.
+"""Radii: a point nearer to the limb than half of this counts as beyond it.
 
-No corner of a pixel lies on the edge itself.
+No corner of a pixel lies on the limb itself.
 """
 MIN_HALF_CHORD_RADII = 1e-6
-"""Half the length of a line across the disc, in radii, below which it only touches it."""
+"""Half the length of a line across the disc, in radii, below which the line only touches the disc."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClippedOutlines:
-    """Outlines on the disc.
+    """Hold outlines that are cut at the limb.
 
     Attributes
     ----------
     row, u, v, after
         Nodes, shape (n,).
     on_limb
-        Whether the edge of each follows the limb.
+        Whether the edge from each node follows the limb.
     source_node
-        Index of each in what was cut; -1: it is new.
+        Index of each node in the original outlines; -1 for a new node.
     edge_end
-        For each edge that was given: the node at which what is left of it ends.
+        The node at which the rest of each original edge ends.
     is_clipped
         Whether each row was cut.
     """
@@ -51,51 +51,56 @@ class ClippedOutlines:
     is_clipped: Flags
 
     def find_limb_arc(self, row: Whole, a: Numbers, b: Numbers, c: Numbers, d: Numbers) -> Whole:
-        """Find where the part of the limb begins that a line comes upon.
+        """Find the part of the limb that a line meets, by the node where it begins.
 
         Parameters
         ----------
         row, a, b, c, d
-            Row; a point beyond the limb and one on the disc; shape (n,).
+            Row; a point beyond the limb and a point on the disc; shape (n,).
 
         Returns
         -------
         node
-            Of the last of the outline's nodes on the limb before it.
+            The last of the outline's nodes on the limb before the line.
         """
         e = c - a
         f = d - b
         g = a * (c - a) + b * (d - b)
         size = e * e + f * f
-        t = (-g - np.sqrt(np.maximum(g * g - size * (a * a + b * b - 1.0), 0.0))) / size
+        discriminant = g * g - size * (a * a + b * b - 1.0)
+        t = (-g - np.sqrt(np.maximum(discriminant, 0.0))) / size
         arcs = np.flatnonzero(self.on_limb)
         angle = np.arctan2(self.v[arcs], self.u[arcs])
         order = np.lexsort((angle, self.row[arcs]))
         arcs = arcs[order]
         angle = angle[order]
-        at = np.searchsorted(8.0 * self.row[arcs] + angle, 8.0 * row + np.arctan2(b + t * f, a + t * e), "right") - 1
-        first, last = (np.searchsorted(self.row[arcs], row, side) for side in ("left", "right"))
+        arc_rows = self.row[arcs]
+        arc_keys = 8.0 * arc_rows + angle
+        line_keys = 8.0 * row + np.arctan2(b + t * f, a + t * e)
+        at = np.searchsorted(arc_keys, line_keys, "right") - 1
+        first = np.searchsorted(arc_rows, row, "left")
+        last = np.searchsorted(arc_rows, row, "right")
         return arcs[np.where(at < first, last - 1, at)]
 
 
 def clip_at_limb(
-    row: Whole, u: Numbers, v: Numbers, successor: Whole, rows_on_limb: Whole, row_count: int
+    row: Whole, u: Numbers, v: Numbers, successor: Whole, rows_on_limb: Whole, *, row_count: int
 ) -> ClippedOutlines:
-    """Cut outlines at the limb; where they leave the disc they follow it anticlockwise until the next comes in.
+    """Cut outlines at the limb; an outline that leaves the disc follows the limb anticlockwise to the next entry.
 
     Parameters
     ----------
     row, u, v, successor
         Nodes of outlines, with the region to the left of each edge; shape (n,).
     rows_on_limb
-        Rows whose regions hold the point (1, 0) of the limb.
+        Rows whose regions contain the point (1, 0) of the limb.
     row_count
-        How many there are.
+        The number of rows.
 
     Returns
     -------
     cut
-        What is left of them.
+        The outlines on the disc.
     """
     w = u * u + v * v
     out = w >= 1.0 - LIMB_MARGIN_RADII
@@ -110,10 +115,13 @@ def clip_at_limb(
     root = np.sqrt(np.maximum(b * b - a * c, 0.0))
     is_leaving = ~out[edge]
     is_entering = ~out[to]
-    across = out[edge] & out[to] & (b < 0.0) & (a + b > 0.0) & (root > MIN_HALF_CHORD_RADII * np.sqrt(a))
+    crosses_chord = (b < 0.0) & (a + b > 0.0) & (root > MIN_HALF_CHORD_RADII * np.sqrt(a))
+    across = out[edge] & out[to] & crosses_chord
     entry = np.flatnonzero(is_entering | across)
     leave = np.flatnonzero(is_leaving | across)
-    t = np.concatenate([((-b - root) / a)[entry], ((-b + root) / a)[leave]])
+    entry_share = ((-b - root) / a)[entry]
+    leave_share = ((-b + root) / a)[leave]
+    t = np.concatenate([entry_share, leave_share])
     edge_number = np.concatenate([entry, leave])
     at = edge[edge_number]
     new_u = u[at] + t * du[edge_number]
@@ -125,35 +133,46 @@ def clip_at_limb(
     total = len(row)
     entries = len(entry)
     number = total + np.arange(len(edge_number))
-    full_discs = rows_on_limb[np.bincount(new_row, minlength=row_count)[rows_on_limb] == 0]
+    cut_counts = np.bincount(new_row, minlength=row_count)
+    full_discs = rows_on_limb[cut_counts[rows_on_limb] == 0]
     new_successors = np.empty(len(edge_number) + len(full_discs), dtype=np.int64)
     new_successors[:entries] = to[entry]
     successor = successor.copy()
     successor[edge[leave]] = number[entries:]
     through = np.flatnonzero(across[entry])
     new_successors[through] = number[entries:][across[leave]]  # both in the order of the edges
-    # along the limb, those that leave and those that come in take turns
-    order = np.lexsort((np.arctan2(new_v, new_u), new_row))
+    # along the limb, leaving and entering outlines alternate
+    limb_angle = np.arctan2(new_v, new_u)
+    order = np.lexsort((limb_angle, new_row))
     next_on_limb = np.append(order[1:], order[:1])
-    ends = np.flatnonzero(np.append(new_row[order][1:] != new_row[order][:-1], len(order) > 0))
+    row_on_limb = new_row[order]
+    is_last_of_row = np.append(row_on_limb[1:] != row_on_limb[:-1], len(order) > 0)
+    ends = np.flatnonzero(is_last_of_row)
     if len(ends):
-        next_on_limb[ends] = order[np.append(0, ends[:-1] + 1)]
+        first_of_row = order[np.append(0, ends[:-1] + 1)]
+        next_on_limb[ends] = first_of_row
     leaving = order >= entries
     new_successors[order[leaving]] = number[next_on_limb[leaving]]
-    new_successors[len(edge_number) :] = total + len(edge_number) + np.arange(len(full_discs))
+    disc_count = len(full_discs)
+    new_successors[len(edge_number) :] = total + len(edge_number) + np.arange(disc_count)
     old = np.concatenate([np.flatnonzero(~out), np.full(len(new_successors), -1)])
-    keep = np.concatenate([~out, np.ones(len(new_successors), dtype=np.bool_)])
+    is_new = np.ones(len(new_successors), dtype=np.bool_)
+    keep = np.concatenate([~out, is_new])
     index = np.cumsum(keep) - 1
     limb = np.zeros(len(keep), dtype=np.bool_)
     limb[total + entries :] = True
     cut[full_discs] = True
+    all_row = np.concatenate([row, new_row, full_discs])
+    all_u = np.concatenate([u, new_u, np.ones(disc_count)])
+    all_v = np.concatenate([v, new_v, np.zeros(disc_count)])
+    all_successors = np.concatenate([successor, new_successors])
     return ClippedOutlines(
-        np.concatenate([row, new_row, full_discs])[keep],
-        np.concatenate([u, new_u, np.ones(len(full_discs))])[keep],
-        np.concatenate([v, new_v, np.zeros(len(full_discs))])[keep],
-        index[np.concatenate([successor, new_successors])[keep]],
-        limb[keep],
-        old,
-        index[successor],
-        cut,
+        row=all_row[keep],
+        u=all_u[keep],
+        v=all_v[keep],
+        after=index[all_successors[keep]],
+        on_limb=limb[keep],
+        source_node=old,
+        edge_end=index[successor],
+        is_clipped=cut,
     )

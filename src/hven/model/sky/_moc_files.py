@@ -47,7 +47,7 @@ def write_moc(moc: Moc, file_format: str = "fits", body: str = "") -> bytes:
     if file_format == "json":
         cells = {str(order): order_cells.tolist() for order, order_cells in healpix.split_by_order(moc.ranges)}
         return json.dumps({**cells, **({} if str(moc.order) in cells else {str(moc.order): []})}).encode()
-    from astropy.io import fits  # noqa: PLC0415  (slow to load, asked by few)
+    from astropy.io import fits  # noqa: PLC0415  (slow to load; few need it)
 
     array = moc.ranges.ravel()
     table = fits.BinTableHDU.from_columns([fits.Column("RANGE", "K", array=array)])
@@ -103,7 +103,7 @@ def _read_json_moc(text: str) -> Moc:
 
 
 def _read_fits_moc(data: bytes) -> Moc:
-    from astropy.io import fits  # noqa: PLC0415  (slow to load, asked by few)
+    from astropy.io import fits  # noqa: PLC0415  (slow to load; few need it)
 
     try:
         with fits.open(io.BytesIO(data), memmap=False) as file:

@@ -1,4 +1,4 @@
-"""Walks: contours as walks over pixels, some thousand pixels at a time, are filled and brought onto the sphere."""
+"""Fill contours that are walks over pixels, in blocks of pixels, and turn them into regions on the sphere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Whole = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-BLOCK_PIXELS = 1 << 16  # pixels of contours at a time: what is computed of them stays in a processor's cache
+BLOCK_PIXELS = 1 << 16  # pixels of contours at a time: their arrays fit into a processor's cache
 
 
 def build_regions_from_walks(
@@ -40,18 +40,18 @@ def build_regions_from_walks(
     Parameters
     ----------
     trace_pixels
-        Given indexes of rows, returns the pixels of their walks: number of the row among these, x, y.
+        Takes indexes of rows and returns the pixels of their walks: number of the row among these, x, y.
     pixel_counts
-        How many pixels each walk has, about; shape (n,).
+        The approximate number of pixels of each walk, shape (n,).
     image_geometry
         The images, one for each row.
     recorder
-        What is wrong already.
+        Records the faults; rows that already have a fault get no region.
 
     Returns
     -------
     contours
-        Of n rows.
+        A region or a fault for each of n rows.
     """
     recorder.mark_rows("too_long", pixel_counts >= MAX_CONTOUR_PIXELS, pixel_counts)
     recorder.check_images(image_geometry)
@@ -65,66 +65,72 @@ def build_regions_from_walks(
             row, x, y = map_wraparound.close_walks(row, x, y, images)
         first = np.searchsorted(row, np.arange(len(row_indexes)))
         last = np.append(first[1:], len(row)) - 1
-        apart = np.maximum(np.abs(x[last] - x[first]), np.abs(y[last] - y[first]))
-        low, high = ([end.reduceat(a, first) for a in (x, y)] for end in (np.minimum, np.maximum))
+        x_gap = np.abs(x[last] - x[first])
+        y_gap = np.abs(y[last] - y[first])
+        apart = np.maximum(x_gap, y_gap)
+        low = [np.minimum.reduceat(values, first) for values in (x, y)]
+        high = [np.maximum.reduceat(values, first) for values in (x, y)]
         wide = np.maximum(high[0] - low[0], high[1] - low[1])
         recorder.mark_rows("open", apart > 1, apart, row_indexes)
         recorder.mark_rows("too_long", wide >= MAX_CONTOUR_PIXELS, wide, row_indexes)
         fine = recorder.fault[row_indexes] == 0
         if not fine.all():
             is_kept = fine[row]
-            row = (np.cumsum(fine) - 1)[row[is_kept]]
+            new_numbers = np.cumsum(fine) - 1
+            row = new_numbers[row[is_kept]]
             x = x[is_kept]
             y = y[is_kept]
-            row_indexes, images, low, high = (
-                row_indexes[fine],
-                take_images(images, fine),
-                [a[fine] for a in low],
-                [a[fine] for a in high],
-            )
+            row_indexes = row_indexes[fine]
+            images = take_images(images, fine)
+            low = [values[fine] for values in low]
+            high = [values[fine] for values in high]
         if not len(row_indexes):
             return []
         runs = fill_walks(row, x - low[0][row] + 1, y - low[1][row] + 1)
         left_pixels = low[0] - 1
         below = low[1] - 1
-        if (
-            isinstance(images, DiscImage)
-            and not (within := images.is_inside_limb(*zip(low, high, strict=True))).all()
-            and within.any()
-        ):
-            each = [
-                (runs.take_regions(selected, np.cumsum(selected) - 1), np.flatnonzero(selected))
-                for selected in (within, ~within)
-            ]
-            outlines = [
-                _trace_on_sphere(run_group, image_geometry, recorder, row_indexes[at], left_pixels[at], below[at])
-                for run_group, at in each
-            ]
-            order = np.argsort(np.concatenate([at for _, at in each]))
-            pixels, clipped = (
-                np.concatenate([getattr(outline, name) for outline in outlines])[order]
-                for name in ("pixels", "clipped")
+        is_inside = np.ones(len(row_indexes), np.bool_)
+        if isinstance(images, DiscImage):
+            is_inside = images.is_inside_limb((low[0], high[0]), (low[1], high[1]))
+        if is_inside.all() or not is_inside.any():
+            outlined = _trace_on_sphere(runs, image_geometry, recorder, row_indexes, x=left_pixels, y=below)
+            return [(row_indexes, outlined)]
+        # regions away from the limb need no clipping
+        outlines = []
+        positions = []
+        for is_selected in (is_inside, ~is_inside):
+            selected = np.flatnonzero(is_selected)
+            selected_runs = runs.take_regions(is_selected, np.cumsum(is_selected) - 1)
+            outlined = _trace_on_sphere(
+                selected_runs,
+                image_geometry,
+                recorder,
+                row_indexes[selected],
+                x=left_pixels[selected],
+                y=below[selected],
             )
-            return [
-                (
-                    row_indexes,
-                    OutlinedRegions(
-                        Regions.concat([outline.regions for outline in outlines]).take(order), pixels, clipped
-                    ),
-                )
-            ]
-        return [(row_indexes, _trace_on_sphere(runs, image_geometry, recorder, row_indexes, left_pixels, below))]
+            positions.append(selected)
+            outlines.append(outlined)
+        order = np.argsort(np.concatenate(positions))
+        regions = Regions.concat([outline.regions for outline in outlines]).take(order)
+        pixels = np.concatenate([outline.pixels for outline in outlines])
+        clipped = np.concatenate([outline.clipped for outline in outlines])
+        return [(row_indexes, OutlinedRegions(regions, pixels[order], clipped[order]))]
 
-    block_results = map_in_threads(trace_rows, np.split(good, np.flatnonzero(np.diff(block)) + 1) if len(good) else [])
-    return _collect_regions(
-        [block_outline for block_outlines in block_results for block_outline in block_outlines], recorder
-    )
+    blocks: list[Whole] = []
+    if len(good):
+        block_starts = np.flatnonzero(np.diff(block)) + 1
+        blocks = np.split(good, block_starts)
+    block_outlines = []
+    for outlines in map_in_threads(trace_rows, blocks):
+        block_outlines.extend(outlines)
+    return _collect_regions(block_outlines, recorder)
 
 
 def build_regions_from_runs(
     runs: PixelRuns, image_geometry: DiscImage | CylindricalMap, recorder: FaultRecorder, x: Whole, y: Whole
 ) -> ContourRegions:
-    """Make regions of pixels.
+    """Make regions of runs of pixels.
 
     Parameters
     ----------
@@ -133,14 +139,14 @@ def build_regions_from_runs(
     image_geometry
         Their images.
     recorder
-        What is wrong already.
+        Records the faults; rows that already have a fault get no region.
     x, y
         The pixel that (0, 0) of the runs stands for, shape (n,).
 
     Returns
     -------
     contours
-        Of n rows.
+        A region or a fault for each of n rows.
     """
     recorder.check_images(image_geometry)
     good = np.flatnonzero(recorder.fault == 0)
@@ -148,9 +154,8 @@ def build_regions_from_runs(
     if not len(good):
         return build_empty_regions(recorder)
     runs = runs.take_regions(recorder.fault == 0, index)
-    return _collect_regions(
-        [(good, _trace_on_sphere(runs, image_geometry, recorder, good, x[good], y[good]))], recorder
-    )
+    outlined = _trace_on_sphere(runs, image_geometry, recorder, good, x=x[good], y=y[good])
+    return _collect_regions([(good, outlined)], recorder)
 
 
 def build_empty_regions(recorder: FaultRecorder) -> ContourRegions:
@@ -159,12 +164,12 @@ def build_empty_regions(recorder: FaultRecorder) -> ContourRegions:
     Parameters
     ----------
     recorder
-        What is wrong with each.
+        The faults of the rows.
 
     Returns
     -------
     contours
-        As many.
+        A row without a region for each fault.
     """
     return _collect_regions([], recorder)
 
@@ -174,46 +179,46 @@ def _trace_on_sphere(
     image_geometry: DiscImage | CylindricalMap,
     recorder: FaultRecorder,
     row_indexes: Whole,
+    *,
     x: Whole,
     y: Whole,
 ) -> OutlinedRegions:
-    """Bring pixels onto the sphere and mark what is not on it."""
+    """Turn pixels into regions on the sphere, and record a fault for those that are not on it."""
     images = take_images(image_geometry, row_indexes)
     if isinstance(images, DiscImage):
         outlines = trace_regions(runs, len(row_indexes), images, x, y)
-        recorder.mark_rows("off_disc", np.diff(outlines.regions.rows) == 0, outlines.pixels, row_indexes)
+        is_empty = np.diff(outlines.regions.rows) == 0
+        recorder.mark_rows("off_disc", is_empty, outlines.pixels, row_indexes)
         return outlines
-    first = np.searchsorted(runs.begin, np.arange(len(row_indexes)) << 2 * COORDINATE_BITS)
+    row_keys = np.arange(len(row_indexes)) << 2 * COORDINATE_BITS
+    first = np.searchsorted(runs.begin, row_keys)
     leftmost = np.minimum.reduceat(runs.begin % KEYS_PER_LINE, first)
     rightmost = np.maximum.reduceat(runs.end % KEYS_PER_LINE, first)
     last = np.append(first[1:], len(runs.begin)) - 1
+    width = rightmost - leftmost
     turn = map_wraparound.count_pixels_per_turn(images)
-    around = (rightmost - leftmost >= np.where(turn > 0, turn, np.inf)) | (
-        (rightmost - leftmost) * np.abs(images.step_x) >= 360.0 - 1e-9
-    )
-    recorder.mark_rows("round", around & (turn == 0), rightmost - leftmost, row_indexes)
-    for end in (first, last):
-        recorder.mark_rows(
-            "latitude",
-            images.is_beyond_pole((runs.begin[end] >> COORDINATE_BITS) % KEYS_PER_LINE + y),
-            rightmost - leftmost,
-            row_indexes,
-        )
-    return map_wraparound.trace_map_regions(runs, len(row_indexes), images, x, y, around & (turn > 0))
+    turn_width = np.where(turn > 0, turn, np.inf)
+    is_whole_turn = width * np.abs(images.step_x) >= 360.0 - 1e-9
+    around = (width >= turn_width) | is_whole_turn
+    recorder.mark_rows("round", around & (turn == 0), width, row_indexes)
+    for run_number in (first, last):
+        line = (runs.begin[run_number] >> COORDINATE_BITS) % KEYS_PER_LINE
+        is_beyond_pole = images.is_beyond_pole(line + y)
+        recorder.mark_rows("latitude", is_beyond_pole, width, row_indexes)
+    is_wrapping = around & (turn > 0)
+    return map_wraparound.trace_map_regions(runs, len(row_indexes), images, x, y, is_wrapping=is_wrapping)
 
 
 def _collect_regions(block_outlines: list[tuple[Whole, OutlinedRegions]], recorder: FaultRecorder) -> ContourRegions:
-    """Put regions, whose rows ascend, where these are."""
+    """Put the regions of blocks, whose rows ascend, into the rows that they belong to."""
     rows = len(recorder.fault)
     pixels = np.zeros(rows, dtype=np.int64)
     clipped = np.zeros(rows)
     parts = np.zeros(rows, dtype=np.int64)
     for row_indexes, outline in block_outlines:
-        pixels[row_indexes], clipped[row_indexes], parts[row_indexes] = (
-            outline.pixels,
-            outline.clipped,
-            np.diff(outline.regions.rows),
-        )
+        pixels[row_indexes] = outline.pixels
+        clipped[row_indexes] = outline.clipped
+        parts[row_indexes] = np.diff(outline.regions.rows)
     regions = Regions.concat([outline.regions for _, outline in block_outlines])
     regions = Regions(regions.lon, regions.lat, regions.rings, regions.parts, compute_offsets(parts))
     wrong = (recorder.fault > 0) & (parts > 0)
@@ -227,4 +232,5 @@ def _collect_regions(block_outlines: list[tuple[Whole, OutlinedRegions]], record
             valid_regions.parts,
             offsets,
         )
-    return ContourRegions(regions, pixels, clipped, recorder.fault, recorder.number, *np.zeros((2, rows), np.bool_))
+    minimal, mended = np.zeros((2, rows), np.bool_)
+    return ContourRegions(regions, pixels, clipped, recorder.fault, recorder.number, minimal, mended)

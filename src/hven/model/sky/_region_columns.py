@@ -1,10 +1,8 @@
-"""Columns of regions on a sphere as flat arrays (GeoArrow's multipolygon).
+"""Make, select, measure and write columns of regions on a sphere, as flat arrays (GeoArrow's multipolygon).
 
-How they are made, taken, measured and written.
-
-Edges are great-circle arcs shorter than half a turn, and inside is to the left of who walks along a ring on the outside
-of the sphere: shells run anticlockwise as a map of a body has them, holes clockwise, and a polygon may hold more than
-half the sphere.
+Edges are great-circle arcs shorter than half a turn. Inside is to the left of a path along a ring on the outside of the
+sphere: shells run anticlockwise as on a map of a body, holes clockwise. A polygon may contain more than half the
+sphere.
 """
 
 from __future__ import annotations
@@ -54,15 +52,17 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 _FIELD_NAMES = ("lon", "lat", "rings", "parts", "rows")
-ARC_RISE_DEGREES = np.degrees(0.5 * np.radians(1.0) ** 2)  # see `_small_boxes`; degrees
-_BLOCK_VERTICES = 1 << 15  # vertices at a time: what is computed of them stays in a processor's cache
-MAX_SMALL_EDGE_DEGREES, MAX_SMALL_LATITUDE_DEGREES = 20.0, 80.0  # degrees along an edge at most, and of latitude
-_POINT_TYPE = pa.struct([pa.field("x", pa.float64(), nullable=False), pa.field("y", pa.float64(), nullable=False)])
+ARC_RISE_DEGREES = np.degrees(0.5 * np.radians(1.0) ** 2)  # see `_compute_small_boxes`
+_BLOCK_VERTICES = 1 << 15  # vertices at a time: their arrays fit into a processor's cache
+MAX_SMALL_EDGE_DEGREES = 20.0  # longest edge of a region that `_compute_small_boxes` takes
+MAX_SMALL_LATITUDE_DEGREES = 80.0  # highest absolute latitude of such a region
+_COORDINATE_FIELDS = [pa.field(name, pa.float64(), nullable=False) for name in ("x", "y")]
+_POINT_TYPE = pa.struct(_COORDINATE_FIELDS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionColumn:
-    """N regions, without what makes others of them: see `hven.model.sky.Regions`.
+    """Hold n regions, without the operations that make other regions of them: see `hven.model.sky.Regions`.
 
     Attributes
     ----------
@@ -85,17 +85,16 @@ class RegionColumn:
     rows: Indexes
 
     def __post_init__(self) -> None:
-        """Take arrays of the types that are said."""
+        """Convert the arrays to their types, and check the offsets."""
         for name in ("lon", "lat"):
-            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.float64))
-        for name, end_offset in (
-            ("rings", len(self.lon)),
-            ("parts", len(self.rings) - 1),
-            ("rows", len(self.parts) - 1),
-        ):
+            coordinates = np.ascontiguousarray(getattr(self, name), dtype=np.float64)
+            object.__setattr__(self, name, coordinates)
+        end_offsets = {"rings": len(self.lon), "parts": len(self.rings) - 1, "rows": len(self.parts) - 1}
+        for name, end_offset in end_offsets.items():
             offsets = np.ascontiguousarray(getattr(self, name), dtype=np.int64)
             object.__setattr__(self, name, offsets)
-            if not len(offsets) or offsets[0] != 0 or offsets[-1] != end_offset or (np.diff(offsets) < 0).any():
+            has_ends = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == end_offset
+            if not has_ends or (np.diff(offsets) < 0).any():
                 message = f"{name}: offsets must rise from 0 to {end_offset}"
                 raise ValueError(message)
         if (np.diff(self.rings) == 0).any():
@@ -103,13 +102,14 @@ class RegionColumn:
             raise ValueError(message)
 
     def __repr__(self) -> str:
-        """Count what there is: the numbers themselves fill pages."""
-        sizes = ((len(self), "rows"), (len(self.parts) - 1, "parts"), (len(self.lon), "corners"))
-        return f"<{type(self).__name__}: {', '.join(f'{size:,} {word}' for size, word in sizes)}>"
+        """Show counts of rows, parts and corners, because the numbers themselves fill pages."""
+        part_count = len(self.parts) - 1
+        counts = f"{len(self):,} rows, {part_count:,} parts, {len(self.lon):,} corners"
+        return f"<{type(self).__name__}: {counts}>"
 
     @classmethod
     def from_lists(cls, rows: Iterable[Iterable[Iterable[Sequence[Sequence[float]]]]]) -> Self:
-        """Make regions of nested lists: rows of parts of rings of (longitude, latitude), degrees.
+        """Make regions from nested lists: rows of parts of rings of (longitude, latitude), degrees.
 
         Parameters
         ----------
@@ -124,7 +124,7 @@ class RegionColumn:
         Raises
         ------
         ValueError
-            Lists are nested otherwise.
+            The lists are nested in another way.
         """
         vertices: list[Sequence[float]] = []
         rings = [0]
@@ -134,35 +134,34 @@ class RegionColumn:
             for row in rows:
                 for part in row:
                     for ring in part:
-                        points = list(ring)
-                        vertices += points[:-1] if len(points) > 1 and tuple(points[0]) == tuple(points[-1]) else points
+                        vertices += _open_point_list(list(ring))
                         rings.append(len(vertices))
                     parts.append(len(rings) - 1)
                 offsets.append(len(parts) - 1)
             numbers = np.array(vertices, dtype=np.float64).reshape(len(vertices), 2)
         except (TypeError, ValueError):
             message = (
-                "regions are lists of rows of parts of rings of (longitude, latitude): [[[[(0, 0), (1, 0), (1, "
-                "1)]]]] is one of one ring"
+                "regions are lists of rows of parts of rings of (longitude, latitude): "
+                "[[[[(0, 0), (1, 0), (1, 1)]]]] is one region of one ring"
             )
             raise ValueError(message) from None
         return cls(numbers[:, 0], numbers[:, 1], np.array(rings), np.array(parts), np.array(offsets))
 
     @classmethod
     def from_polygons(cls, starts: npt.ArrayLike, numbers: npt.ArrayLike) -> Self:
-        """Make regions of one polygon each, as Arrow lists hold DALI's arrays; the smaller side of each is inside.
+        """Make regions of one polygon each from DALI arrays in Arrow lists; the smaller side of each is inside.
 
         Parameters
         ----------
         starts
-            Where in `numbers` each begins, and the end; shape (n + 1,). Nothing is an empty region.
+            Where in `numbers` each polygon begins, and the end; shape (n + 1,). An empty list is an empty region.
         numbers
             Lon, lat, lon, lat .. in degrees, shape (m,); closed or not.
 
         Returns
         -------
         regions
-            N of them.
+            N regions.
         """
         pairs = np.asarray(numbers, dtype=np.float64).reshape(-1, 2)
         first = np.asarray(starts, dtype=np.int64) // 2
@@ -170,21 +169,18 @@ class RegionColumn:
         first = first - first[0]
         has_corners = np.diff(first) > 0
         rings = first[np.append(True, has_corners)]
-        return (
-            cls(pairs[:, 0], pairs[:, 1], rings, np.arange(len(rings)), compute_offsets(has_corners))
-            .open_rings()
-            .orient_to_smaller_side()
-        )
+        polygons = cls(pairs[:, 0], pairs[:, 1], rings, np.arange(len(rings)), compute_offsets(has_corners))
+        return polygons.open_rings().orient_to_smaller_side()
 
     @classmethod
     def from_geoarrow(cls, array: Any) -> Self:
-        """Take an Arrow array of GeoArrow's multipolygon or polygon, oriented; a null is an empty region.
+        """Convert an Arrow array of GeoArrow's multipolygon or polygon, oriented; a null is an empty region.
 
         Parameters
         ----------
         array
-            Lists (of parts) of rings of points, which are structs x, y or lists of two; rings are closed. Or a chunked
-            array.
+            Lists of rings, or of parts of rings; rings are lists of points, which are structs x, y or lists of two
+            numbers, and are closed. Chunked arrays are allowed.
 
         Returns
         -------
@@ -194,21 +190,21 @@ class RegionColumn:
         Raises
         ------
         ValueError
-            The array is none of these.
+            The array has another type.
         """
         if isinstance(array, pa.ChunkedArray):
             array = array.combine_chunks()
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
         offsets: list[Indexes] = []
-        while pa.types.is_nested(array.type) and not (
-            pa.types.is_struct(array.type) or pa.types.is_floating(array.type.value_type)
-        ):
-            offsets.append(compute_offsets(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)))
+        while pa.types.is_nested(array.type) and not _is_point_array(array):
+            lengths = array.value_lengths().fill_null(0)
+            offsets.append(compute_offsets(lengths.to_numpy(zero_copy_only=False)))
             array = array.flatten()
         if len(offsets) == 2:  # polygons: a row is one part, or none
             has_rings = np.diff(offsets[0]) > 0
-            offsets = [compute_offsets(has_rings), offsets[0][np.append(True, has_rings)], offsets[1]]
+            part_offsets = offsets[0][np.append(True, has_rings)]
+            offsets = [compute_offsets(has_rings), part_offsets, offsets[1]]
         if len(offsets) != 3:
             message = "regions are lists of parts, which are lists of rings, which are lists of points"
             raise ValueError(message)
@@ -223,7 +219,7 @@ class RegionColumn:
 
     @classmethod
     def from_wkb(cls, wkb_values: Any) -> Self:
-        """Take WKB of polygons and multipolygons, oriented.
+        """Convert WKB of oriented polygons and multipolygons.
 
         Parameters
         ----------
@@ -233,14 +229,14 @@ class RegionColumn:
         Returns
         -------
         regions
-            N of them.
+            N regions.
 
         Raises
         ------
         ValueError
-            Other than polygons and multipolygons, or no WKB.
+            A value is not WKB, or is neither a polygon nor a multipolygon.
         """
-        import shapely  # noqa: PLC0415  (for who computes with regions)
+        import shapely  # noqa: PLC0415  (only computations with regions need it)
 
         if isinstance(wkb_values, pa.Array | pa.ChunkedArray):
             wkb_values = wkb_values.to_pylist()
@@ -257,28 +253,26 @@ class RegionColumn:
 
     @classmethod
     def concat(cls, columns: Sequence[Self]) -> Self:
-        """Put columns one after the other.
+        """Join columns.
 
         Parameters
         ----------
         columns
-            Any number of them.
+            Any number of columns.
 
         Returns
         -------
         regions
-            All rows.
+            The rows of all columns.
         """
         if not columns:
             return cls.create_empty(0)
-        return cls(
-            np.concatenate([column.lon for column in columns]),
-            np.concatenate([column.lat for column in columns]),
-            *(
-                compute_offsets(np.concatenate([np.diff(getattr(column, name)) for column in columns]))
-                for name in ("rings", "parts", "rows")
-            ),
+        lon = np.concatenate([column.lon for column in columns])
+        lat = np.concatenate([column.lat for column in columns])
+        rings, parts, rows = (
+            _join_offsets([getattr(column, name) for column in columns]) for name in ("rings", "parts", "rows")
         )
+        return cls(lon, lat, rings, parts, rows)
 
     @classmethod
     def create_empty(cls, count: int) -> Self:
@@ -287,27 +281,30 @@ class RegionColumn:
         Parameters
         ----------
         count
-            How many.
+            The number of regions.
 
         Returns
         -------
         regions
-            As many.
+            `count` empty regions.
         """
-        return cls(np.empty(0), np.empty(0), *(np.zeros(size, np.int64) for size in (1, 1, count + 1)))
+        no_elements = np.zeros(1, np.int64)
+        return cls(np.empty(0), np.empty(0), no_elements, no_elements, np.zeros(count + 1, np.int64))
 
     def open_rings(self) -> Self:
-        """Leave out vertices that close rings.
+        """Remove the vertices that close rings.
 
         Returns
         -------
         regions
-            As this class wants them.
+            Regions with open rings, as the other methods expect them.
         """
         size = np.diff(self.rings)
-        last = self.rings[1:][size > 1] - 1
-        first = self.rings[:-1][size > 1]
-        doubled = last[(self.lon[first] == self.lon[last]) & (self.lat[first] == self.lat[last])]
+        has_several = size > 1
+        last = self.rings[1:][has_several] - 1
+        first = self.rings[:-1][has_several]
+        is_closed = (self.lon[first] == self.lon[last]) & (self.lat[first] == self.lat[last])
+        doubled = last[is_closed]
         if not len(doubled):
             return self
         keep = np.ones(len(self.lon), np.bool_)
@@ -320,10 +317,10 @@ class RegionColumn:
         return len(self.rows) - 1
 
     def __eq__(self, other: object) -> bool:
-        """Compare vertices and offsets, to the last bit."""
-        return isinstance(other, RegionColumn) and all(
-            np.array_equal(getattr(self, name), getattr(other, name)) for name in _FIELD_NAMES
-        )
+        """Compare vertices and offsets for exact equality."""
+        if not isinstance(other, RegionColumn):
+            return False
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _FIELD_NAMES)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -354,14 +351,14 @@ class RegionColumn:
         return type(self)(self.lon[vertex], self.lat[vertex], rings, parts, rows)
 
     def explode(self) -> tuple[Self, Indexes]:
-        """Give each part a row of its own.
+        """Give each part its own row.
 
         Returns
         -------
         regions
-            Of one part each.
+            Regions of one part each.
         row
-            The row that each was of, shape (p,).
+            The original row of each part, shape (p,).
         """
         single_parts = type(self)(self.lon, self.lat, self.rings, self.parts, np.arange(len(self.parts)))
         return single_parts, compute_row_indexes(self.rows)
@@ -369,16 +366,17 @@ class RegionColumn:
     def take_largest_outlines(self) -> Self:
         """Return the outline of the largest part of each region, without its holes.
 
-        Of a belt the ring round its smaller side.
+        For a belt, it is the ring around the smaller side.
 
         Returns
         -------
         regions
-            Of one ring each; empty where a region is, or its largest part is the whole sphere.
+            Regions of one ring each; empty where a region is empty, or its largest part is the whole sphere.
         """
         ring = self.find_largest_rings()
         vertex, rings = gather_rows(self.rings, ring[ring >= 0])
-        return type(self)(self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), compute_offsets(ring >= 0))
+        has_ring = ring >= 0
+        return type(self)(self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), compute_offsets(has_ring))
 
     def find_largest_rings(self) -> Indexes:
         """Find the outline of the largest part of each region.
@@ -386,38 +384,39 @@ class RegionColumn:
         Returns
         -------
         rings
-            The number of that ring; -1 where there is none: of what is empty, and of the whole sphere; shape (n,).
+            The number of that ring; -1 for an empty region and for the whole sphere; shape (n,).
         """
         largest = np.full(len(self), -1)
         count = np.diff(self.rows)
-        part = self.rows[:-1][count > 0]  # the first one, where there are no others
+        part = self.rows[:-1][count > 0]  # the only part
         several = np.flatnonzero(count > 1)
         if len(several):
             multipart_regions = self.take(several)
             parts, owner = multipart_regions.explode()
             order = np.lexsort((-parts.compute_areas(), owner))
-            best = order[np.unique(owner[order], return_index=True)[1]] - multipart_regions.rows[:-1]
+            first_of_row = np.unique(owner[order], return_index=True)[1]
+            best = order[first_of_row] - multipart_regions.rows[:-1]
             part = self.rows[:-1].copy()
             part[several] += best
             part = part[count > 0]
         outlines = np.diff(self.parts)[part]
         chosen = np.where(outlines > 0, self.parts[part], -1)
         holed = np.flatnonzero(outlines > 1)
-        if len(holed):  # the part lies to the left of each: the outline is the one with the smallest inside
+        if len(holed):  # a part is to the left of each ring: its outline is the ring with the smallest inside
             ring, ring_group_offsets = gather_rows(self.parts, part[holed])
             vertex, rings = gather_rows(self.rings, ring)
-            single_rings = type(self)(
-                self.lon[vertex], self.lat[vertex], rings, np.arange(len(rings)), np.arange(len(rings))
-            )
-            order = np.lexsort((single_rings.compute_areas(), compute_row_indexes(ring_group_offsets)))
+            numbers = np.arange(len(rings))
+            single_rings = type(self)(self.lon[vertex], self.lat[vertex], rings, numbers, numbers)
+            ring_groups = compute_row_indexes(ring_group_offsets)
+            order = np.lexsort((single_rings.compute_areas(), ring_groups))
             chosen[holed] = ring[order[ring_group_offsets[:-1]]]
         largest[count > 0] = chosen
         return largest
 
     def group_rows(self, row_offsets: npt.ArrayLike) -> Self:
-        """Put following rows together, their parts side by side; the reverse of `explode`. Nothing is united.
+        """Merge consecutive rows, with their parts side by side: the reverse of `explode`.
 
-        See `united`.
+        It does not unite the parts; see `Regions.union`.
 
         Parameters
         ----------
@@ -427,16 +426,18 @@ class RegionColumn:
         Returns
         -------
         regions
-            M of them.
+            M regions.
         """
-        return type(self)(self.lon, self.lat, self.rings, self.parts, self.rows[np.asarray(row_offsets, np.int64)])
+        rows = self.rows[np.asarray(row_offsets, np.int64)]
+        return type(self)(self.lon, self.lat, self.rings, self.parts, rows)
 
     def orient_to_smaller_side(self) -> Self:
-        """Turn rings so that the smaller side of each is inside: what texts mean in which no orientation is known."""
-        return self._reverse_selected_rings(self.compute_ring_areas() > SKY_AREA_SQUARE_DEGREES / 2.0)
+        """Reverse rings so that the smaller side of each is inside: the meaning of texts without an orientation."""
+        is_reversed = self.compute_ring_areas() > SKY_AREA_SQUARE_DEGREES / 2.0
+        return self._reverse_selected_rings(is_reversed)
 
     def reverse_rings(self) -> Self:
-        """Let all rings run the other way, as texts of the sky have them: nothing else here takes such regions."""
+        """Reverse all rings, for texts of the sky; no other method here accepts such regions."""
         return self._reverse_selected_rings(np.ones(len(self.rings) - 1, np.bool_))
 
     def _reverse_selected_rings(self, is_selected: Flags) -> Self:
@@ -445,12 +446,13 @@ class RegionColumn:
 
     @property
     def ring_counts(self) -> Indexes:
-        """How many rings each region has: none, one as a simple polygon has, or more; the whole sphere counts as two.
+        """The number of rings of each region, shape (n,); the whole sphere counts as two.
 
-        Shape (n,).
+        An empty region has no ring, a simple polygon has one.
         """
         whole_sphere_offsets = compute_offsets(np.diff(self.parts) == 0)
-        return np.diff(self.parts[self.rows] + 2 * whole_sphere_offsets[self.rows])
+        ring_numbers = self.parts[self.rows] + 2 * whole_sphere_offsets[self.rows]
+        return np.diff(ring_numbers)
 
     @property
     def vertex_rows(self) -> Indexes:
@@ -463,66 +465,73 @@ class RegionColumn:
         return compute_successors(self.rings)
 
     def replace_rows(self, rows: Indexes, replacements: Self) -> Self:
-        """Put other regions in the place of some.
+        """Replace some rows by other regions.
 
         Parameters
         ----------
         rows
-            Their numbers, shape (m,).
+            The numbers of the rows, shape (m,).
         replacements
             M regions.
 
         Returns
         -------
         regions
-            Shape (n,).
+            All rows, shape (n,).
         """
         row_indexes = np.arange(len(self))
         row_indexes[rows] = len(self) + np.arange(len(rows))
         return self.concat([self, replacements]).take(row_indexes)
 
     def densify_edges(self, max_edge_radians: Numbers) -> tuple[Self, Flags]:
-        """Put points into edges, along their great circles; how long the pieces of each may be, radians, shape (v,).
+        """Insert points into edges, along their great circles, so that no piece is longer than `max_edge_radians`.
 
-        Edges that coincide get the same ones.
+        The limits are radians, shape (v,). Edges that coincide get the same points. Also return which vertices are new.
         """
         after = self.successors
         xyz = to_unit_vectors(self.lon, self.lat)
-        (x, y, z), (u, v, w) = xyz.T, xyz[after].T
-        is_reversed = (z > w) | ((z == w) & ((x > u) | ((x == u) & (y > v))))  # always from the same end
+        x, y, z = xyz.T
+        u, v, w = xyz[after].T
+        ends_lower = (x > u) | ((x == u) & (y > v))
+        is_reversed = (z > w) | ((z == w) & ends_lower)  # always start at the same end
         vertex_numbers = np.arange(len(xyz))
         begin = np.where(is_reversed, after, vertex_numbers)
         end = np.where(is_reversed, vertex_numbers, after)
-        pieces = np.maximum(np.ceil(measure_angles(xyz[begin], xyz[end]) / max_edge_radians - 1e-9), 1.0).astype(
-            np.int64
-        )
+        edge_length = measure_angles(xyz[begin], xyz[end])
+        piece_count = np.ceil(edge_length / max_edge_radians - 1e-9)
+        pieces = np.maximum(piece_count, 1.0).astype(np.int64)
         vertex, number = compute_element_numbers(pieces)
         added = number > 0
         edge = vertex[added]
-        share = np.where(is_reversed[edge], pieces[edge] - number[added], number[added]) / pieces[edge]
+        point_number = np.where(is_reversed[edge], pieces[edge] - number[added], number[added])
+        share = point_number / pieces[edge]
         lon = self.lon[vertex]
         lat = self.lat[vertex]
-        lon[added], lat[added] = to_lon_lat(interpolate_along_arcs(xyz[begin[edge]], xyz[end[edge]], share))
-        return type(self)(lon, lat, compute_offsets(pieces)[self.rings], self.parts, self.rows), added
+        new_points = interpolate_along_arcs(xyz[begin[edge]], xyz[end[edge]], share)
+        lon[added], lat[added] = to_lon_lat(new_points)
+        rings = compute_offsets(pieces)[self.rings]
+        return type(self)(lon, lat, rings, self.parts, self.rows), added
 
     def insert_vertices(self, edge: Indexes, lon: Numbers, lat: Numbers) -> tuple[Self, Flags]:
-        """Put these points into edges, in the order in which they lie there; edges by their first vertex, rising.
+        """Insert points into edges, in the order in which they lie there, and return which vertices are new.
 
-        Shape (m,).
+        `edge` has the first vertex of the edge of each point, ascending; shape (m,).
         """
         minlength = len(self.lon)
         pieces = 1 + np.bincount(edge, minlength=minlength)
-        added = compute_element_numbers(pieces)[1] > 0
-        coordinates = np.insert(self.lon, edge + 1, lon), np.insert(self.lat, edge + 1, lat)
-        return type(self)(*coordinates, compute_offsets(pieces)[self.rings], self.parts, self.rows), added
+        _, number = compute_element_numbers(pieces)
+        new_lon = np.insert(self.lon, edge + 1, lon)
+        new_lat = np.insert(self.lat, edge + 1, lat)
+        rings = compute_offsets(pieces)[self.rings]
+        return type(self)(new_lon, new_lat, rings, self.parts, self.rows), number > 0
 
     def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
-        """Return whether each region holds its point; boundaries belong to regions, and NaN is in none.
+        """Return whether each region contains its point; boundaries belong to regions, and NaN is in none.
 
         Parameters
         ----------
         lon, lat
-            Degrees, shape (n,); of one region any number, shape (m,).
+            Degrees, shape (n,); for a single region any number of points, shape (m,).
 
         Returns
         -------
@@ -531,30 +540,34 @@ class RegionColumn:
         """
         lon = np.atleast_1d(np.asarray(lon, np.float64))
         lat = np.atleast_1d(np.asarray(lat, np.float64))
+        is_position = np.isfinite(lon) & (np.abs(lat) <= 90.0)
         if len(self) == 1 != len(lon):
-            inside = np.zeros(len(lon), np.bool_)
-            for first, last in pairwise(self.parts):
-                in_part = np.isfinite(lon) & (np.abs(lat) <= 90.0)
-                for ring_number in range(first, last):
-                    in_part[in_part] = self.outlines.take(np.array([ring_number])).contains_points(
-                        lon[in_part], lat[in_part]
-                    )
-                inside |= in_part
-            return inside
+            return self._contains_points(lon, lat, is_position)
         part = compute_row_indexes(self.parts)
         row = compute_row_indexes(self.rows)
-        is_position = np.isfinite(lon) & (np.abs(lat) <= 90.0)
         in_part = is_position[row]
         if len(part):
             point = row[part]
-            np.logical_and.at(in_part, part, self.outlines.contains_pairwise(lon[point], lat[point]))
+            in_ring = self.outlines.contains_pairwise(lon[point], lat[point])
+            np.logical_and.at(in_part, part, in_ring)
         inside = np.zeros(len(self), np.bool_)
         inside[row[in_part]] = True
         return inside
 
+    def _contains_points(self, lon: Numbers, lat: Numbers, is_position: Flags) -> Flags:
+        """Return which points the single region contains."""
+        inside = np.zeros(len(lon), np.bool_)
+        for first, last in pairwise(self.parts):
+            in_part = is_position.copy()
+            for ring_number in range(first, last):
+                ring = self.outlines.take(np.array([ring_number]))
+                in_part[in_part] = ring.contains_points(lon[in_part], lat[in_part])
+            inside |= in_part
+        return inside
+
     @property
     def outlines(self) -> Rings:
-        """All rings, with what the tests of points and edges need."""
+        """All rings, prepared for tests of points and edges."""
         return Rings(self.lon, self.lat, self.rings, side="left")
 
     def compute_ring_areas(self) -> Numbers:
@@ -568,48 +581,52 @@ class RegionColumn:
         return self.outlines.area
 
     def compute_areas(self) -> Numbers:
-        """Compute the areas; parts of a row that overlap count twice (see `united`).
+        """Compute the areas; parts of a row that overlap count twice (see `Regions.make_valid`).
 
         Returns
         -------
         areas
             Steradians, shape (n,), 0 to 4 pi; the orientation counts.
         """
-        ring = self.compute_ring_areas()
-        # what is left of all rings
-        rows = _sum_rows(ring, self.parts)
-        part = rows - (np.diff(self.parts) - 1) * SKY_AREA_SQUARE_DEGREES
-        return np.radians(np.radians(_sum_rows(part, self.rows)))
+        ring_areas = self.compute_ring_areas()
+        # a part is to the left of all its rings
+        area_sums = _sum_rows(ring_areas, self.parts)
+        extra_rings = np.diff(self.parts) - 1
+        part_areas = area_sums - extra_rings * SKY_AREA_SQUARE_DEGREES
+        return np.radians(np.radians(_sum_rows(part_areas, self.rows)))
 
     def compute_border_lengths(self) -> Numbers:
-        """Compute how long the borders are.
+        """Compute the lengths of the borders.
 
         Returns
         -------
         lengths
             Degrees, shape (n,), of all rings.
         """
-        return np.degrees(np.bincount(self.vertex_rows, self.outlines.arcs, minlength=len(self)))
+        lengths = np.bincount(self.vertex_rows, self.outlines.arcs, minlength=len(self))
+        return np.degrees(lengths)
 
     def compute_bounding_boxes(self) -> tuple[Numbers, Numbers, Numbers, Numbers]:
-        """Compute the smallest ranges of longitude and latitude that hold the regions.
+        """Compute the smallest ranges of longitude and latitude that contain the regions.
 
         Returns
         -------
         lon1, lon2, lat1, lat2
-            Degrees, shape (n,); NaN for an empty region. Longitudes are in [0, 360), the region lies eastward from
-            `lon1` to `lon2`, over 0 if `lon1` > `lon2`. A region that holds a pole, or goes all the way round, is from
-            0 to 360.
+            Degrees, shape (n,); NaN for an empty region. Longitudes are in [0, 360). The region lies eastward from
+            `lon1` to `lon2`, over 0 if `lon1` > `lon2`. A region that contains a pole, or goes all the way round, has
+            the range 0 to 360.
         """
+        vertex_counts = np.diff(self.rings[self.parts[self.rows]])
+        blocks = list(split_into_blocks(vertex_counts, _BLOCK_VERTICES))
         parts = map_in_threads(
-            lambda part: self._slice_rows(part)._compute_block_boxes(),  # noqa: SLF001  (of its own)
-            list(split_into_blocks(np.diff(self.rings[self.parts[self.rows]]), _BLOCK_VERTICES)),
+            lambda block: self._slice_rows(block)._compute_block_boxes(),  # noqa: SLF001  (an object of this class)
+            blocks,
         )
         bounds = np.concatenate([np.empty((4, 0)), *parts], axis=1)
         return bounds[0], bounds[1], bounds[2], bounds[3]
 
     def _slice_rows(self, rows: slice) -> Self:
-        """Return following rows, without a copy of their vertices."""
+        """Return consecutive rows, without a copy of their vertices."""
         offsets = self.rows[rows.start : rows.stop + 1]
         parts = self.parts[offsets[0] : offsets[-1] + 1]
         rings = self.rings[parts[0] : parts[-1] + 1]
@@ -622,15 +639,17 @@ class RegionColumn:
         if len(self.lon):
             small, boxes = self._compute_small_boxes()
             bounds[:, small] = boxes
-        general_rows = np.flatnonzero(~small & (np.diff(self.rows) > 0))
+        has_parts = np.diff(self.rows) > 0
+        general_rows = np.flatnonzero(~small & has_parts)
         if len(general_rows):
-            bounds[:, general_rows] = self.take(general_rows)._compute_general_boxes()  # noqa: SLF001  (of its own)
+            general_regions = self.take(general_rows)
+            bounds[:, general_rows] = general_regions._compute_general_boxes()  # noqa: SLF001  (of this class)
         return bounds
 
     def _compute_small_boxes(self) -> tuple[Flags, Numbers]:
-        """Compute the boxes of regions of short edges far from the poles, less than half around: ten times as fast.
+        """Compute the boxes of regions with short edges, far from the poles, less than half around: ten times as fast.
 
-        Which these are, and theirs.
+        Return which regions these are, and their boxes.
         """
         small = np.zeros(len(self), np.bool_)
         if (np.diff(self.parts) == 0).any():
@@ -644,51 +663,52 @@ class RegionColumn:
         base = lon[first]
         away = lon - np.repeat(base, size)
         away -= 360.0 * np.rint(away / 360.0)
-        low, high, south, north = (
-            each.reduceat(values, first)
-            for each, values in ((np.minimum, away), (np.maximum, away), (np.minimum, lat), (np.maximum, lat))
-        )
+        low = np.minimum.reduceat(away, first)
+        high = np.maximum.reduceat(away, first)
+        south = np.minimum.reduceat(lat, first)
+        north = np.maximum.reduceat(lat, first)
+        max_latitude = np.maximum(north, -south)
         next_lat = take_successor_values(self.rings, lat)
         turn = take_successor_values(self.rings, away) - away
         climb = np.abs(next_lat - lat)
         wide = np.maximum.reduceat(np.abs(turn), first)
         steep = np.maximum.reduceat(climb, first)
-        # an arc rises above its ends by an eighth of the square of its length times the tangent of its latitude: this
-        # is four times as much
-        rise = (
-            ARC_RISE_DEGREES
-            * (wide**2 + steep**2)
-            * np.tan(
-                (np.minimum(np.maximum(north, -south), MAX_SMALL_LATITUDE_DEGREES - 10.0) + 10.0) * RADIANS_PER_DEGREE
-            )
-        )
-        sine = compute_cos_sin(lat)[1]
-        # twice the area on a cylinder, at least
-        side = away * (take_successor_values(self.rings, sine) - sine) - sine * turn
+        # an arc rises above its ends by an eighth of the square of its length times the tangent of its latitude:
+        # `rise` is four times as much
+        rise_latitude = np.minimum(max_latitude, MAX_SMALL_LATITUDE_DEGREES - 10.0) + 10.0
+        squared_length = wide**2 + steep**2
+        rise = ARC_RISE_DEGREES * squared_length * np.tan(rise_latitude * RADIANS_PER_DEGREE)
+        _, sine = compute_cos_sin(lat)
+        # a lower limit of twice the area on a cylinder
+        sine_change = take_successor_values(self.rings, sine) - sine
+        side = away * sine_change - sine * turn
         side -= np.repeat(rise * RADIANS_PER_DEGREE, size) * np.abs(turn)
         area = np.add.reduceat(side, self.rings[:-1])
-        wrong = np.logical_or.reduceat(area[self.parts[:-1]] <= 0.0, self.rows[:-1][filled_rows])
-        good = (
-            (high - low < 170.0)
-            & (np.maximum(north, -south) < MAX_SMALL_LATITUDE_DEGREES)
-            & ~wrong
-            & (np.maximum(wide, steep) <= MAX_SMALL_EDGE_DEGREES)
-        )
-        top, bottom = (
-            np.repeat(np.where(good, *bound), size) for bound in ((north - rise, np.inf), (south + rise, -np.inf))
-        )
-        edge = np.flatnonzero((np.maximum(lat, next_lat) >= top) | (np.minimum(lat, next_lat) <= bottom))
+        is_inverted = area[self.parts[:-1]] <= 0.0
+        wrong = np.logical_or.reduceat(is_inverted, self.rows[:-1][filled_rows])
+        is_narrow = high - low < 170.0
+        is_far_from_poles = max_latitude < MAX_SMALL_LATITUDE_DEGREES
+        has_short_edges = np.maximum(wide, steep) <= MAX_SMALL_EDGE_DEGREES
+        good = is_narrow & is_far_from_poles & ~wrong & has_short_edges
+        # only edges near the extremes can go beyond the vertices
+        top = np.repeat(np.where(good, north - rise, np.inf), size)
+        bottom = np.repeat(np.where(good, south + rise, -np.inf), size)
+        edge_south = np.minimum(lat, next_lat)
+        edge_north = np.maximum(lat, next_lat)
+        edge = np.flatnonzero((edge_north >= top) | (edge_south <= bottom))
         after = self.successors[edge]
-        ends_of = to_unit_vectors(lon[edge], lat[edge]), to_unit_vectors(lon[after], lat[after])
-        low_high = np.minimum(lat[edge], next_lat[edge]), np.maximum(lat[edge], next_lat[edge])
-        lowest, highest = find_latitude_extremes(*ends_of, compute_arc_normals(*ends_of), *low_high)
+        begin_xyz = to_unit_vectors(lon[edge], lat[edge])
+        end_xyz = to_unit_vectors(lon[after], lat[after])
+        normals = compute_arc_normals(begin_xyz, end_xyz)
+        lowest, highest = find_latitude_extremes(begin_xyz, end_xyz, normals, edge_south[edge], edge_north[edge])
         row = np.searchsorted(first, edge, "right") - 1
         np.minimum.at(south, row, lowest)
         np.maximum.at(north, row, highest)
         bounds = np.stack([base, base, south, north])
         for line, end in enumerate((low, high)):
             at = np.flatnonzero(away == np.repeat(end, size))
-            bounds[line, np.searchsorted(first, at, "right") - 1] = wrap_longitudes(lon[at])
+            row = np.searchsorted(first, at, "right") - 1
+            bounds[line, row] = wrap_longitudes(lon[at])
         small[filled_rows] = good
         return small, bounds[:, good]
 
@@ -702,43 +722,54 @@ class RegionColumn:
         poles = np.zeros((2, len(self.parts) - 1), np.bool_)
         poles[:, is_whole_sphere] = True
         if len(self.lon):
-            rings = self.outlines
-            ring_part = compute_row_indexes(self.parts)
-            row = part_row[ring_part[rings.owner]]
-            low, width = rings.longitude_ranges
-            begin, size = find_largest_gaps(low, width, row, len(self))
-            ringed = np.zeros(len(self), np.bool_)
-            ringed[row] = True
-            open_ = ringed & (size > 1e-12)
-            bounds[0, open_], bounds[1, open_] = wrap_longitudes(begin + size)[open_], begin[open_]
-            south, north = rings.latitude_ranges
-            np.minimum.at(bounds[2], row, south)
-            np.maximum.at(bounds[3], row, north)
-            has_rings = np.diff(self.parts) > 0
-            # a part holds a pole if that is left of all its rings
-            touched = np.logical_or.reduceat(rings.touches_pole, rings.first)
-            for pole, flags in enumerate((rings.south, rings.north)):
-                poles[pole, has_rings] = np.logical_and.reduceat(flags & ~touched, self.parts[:-1][has_rings])
+            self._bound_rings(bounds, poles)
         for pole, (value, line) in enumerate(((-90.0, 2), (90.0, 3))):
             inside = np.unique(part_row[poles[pole]])
-            bounds[0, inside], bounds[1, inside], bounds[line, inside] = 0.0, 360.0, value
+            bounds[0, inside] = 0.0
+            bounds[1, inside] = 360.0
+            bounds[line, inside] = value
         return bounds
 
+    def _bound_rings(self, bounds: Numbers, poles: Flags) -> None:
+        """Add the ranges of all rings to `bounds`, and the poles in parts to `poles`."""
+        rings = self.outlines
+        ring_part = compute_row_indexes(self.parts)
+        part_row = compute_row_indexes(self.rows)
+        row = part_row[ring_part[rings.owner]]
+        low, width = rings.longitude_ranges
+        gap_begin, gap_size = find_largest_gaps(low, width, row, len(self))
+        has_rings = np.zeros(len(self), np.bool_)
+        has_rings[row] = True
+        has_gap = has_rings & (gap_size > 1e-12)
+        bounds[0, has_gap] = wrap_longitudes(gap_begin + gap_size)[has_gap]
+        bounds[1, has_gap] = gap_begin[has_gap]
+        south, north = rings.latitude_ranges
+        np.minimum.at(bounds[2], row, south)
+        np.maximum.at(bounds[3], row, north)
+        # a part contains a pole that is to the left of all its rings
+        has_outline = np.diff(self.parts) > 0
+        touched = np.logical_or.reduceat(rings.touches_pole, rings.first)
+        for pole, flags in enumerate((rings.south, rings.north)):
+            first_rings = self.parts[:-1][has_outline]
+            poles[pole, has_outline] = np.logical_and.reduceat(flags & ~touched, first_rings)
+
     def to_geoarrow(self, *, close: bool = True) -> pa.ListArray:
-        """Give an Arrow array of GeoArrow's multipolygon: lists of parts of rings of structs x, y; rings are closed.
+        """Write an Arrow array of GeoArrow's multipolygon: lists of parts of closed rings of structs x, y.
 
         Parameters
         ----------
         close
-            Whether the first vertex of each ring comes again at its end, as GeoArrow wants it; `from_geoarrow` does
-            not.
+            Whether to repeat the first vertex of each ring at its end, as GeoArrow requires. `from_geoarrow` reads both
+            forms.
 
         Returns
         -------
         array
             Shape (n,), storage without the extension's name. An empty region is an empty list.
         """
-        (lon, lat), rings = (self.lon, self.lat), self.rings
+        lon = self.lon
+        lat = self.lat
+        rings = self.rings
         if close:
             vertex, rings = close_rings(self.rings)
             lon = lon[vertex]
@@ -753,26 +784,45 @@ class RegionColumn:
 
         Returns
         -------
-        bytes
+        The WKB of each row.
             One for each row.
 
         Raises
         ------
         ValueError
-            A part is the whole sphere, which WKB has no word for.
+            A part is the whole sphere, which WKB cannot express.
         """
-        import shapely  # noqa: PLC0415  (for who computes with regions)
+        import shapely  # noqa: PLC0415  (only computations with regions need it)
 
         if (np.diff(self.parts) == 0).any():
             message = "WKB has no word for the whole sphere"
             raise ValueError(message)
-        shapes = build_multipolygons(np.stack([self.lon, self.lat], 1), self.rings, self.parts, self.rows)
+        xy = np.stack([self.lon, self.lat], 1)
+        shapes = build_multipolygons(xy, self.rings, self.parts, self.rows)
         encoded: list[bytes] = shapely.to_wkb(shapes).tolist()
         return encoded
 
 
+def _open_point_list(points: list[Sequence[float]]) -> list[Sequence[float]]:
+    """Remove the last point of a closed ring."""
+    if len(points) > 1 and tuple(points[0]) == tuple(points[-1]):
+        return points[:-1]
+    return points
+
+
+def _is_point_array(array: Any) -> bool:
+    """Return whether an array of nested values holds points: structs x, y or lists of numbers."""
+    return bool(pa.types.is_struct(array.type) or pa.types.is_floating(array.type.value_type))
+
+
+def _join_offsets(offsets: Sequence[Indexes]) -> Indexes:
+    """Return the offsets of the elements of all columns, one after the other."""
+    sizes = [np.diff(column_offsets) for column_offsets in offsets]
+    return compute_offsets(np.concatenate(sizes))
+
+
 def _sum_rows(values: Numbers, offsets: Indexes) -> Numbers:
-    """Sum each row; one without elements is 0."""
+    """Sum the values of each row; a row without elements gives 0."""
     sums = np.zeros(len(offsets) - 1)
     has_elements = np.diff(offsets) > 0
     if has_elements.any():

@@ -288,7 +288,7 @@ def write_region_file(regions: Regions, file_format: str) -> str:
     UserError
         Astropy's library `regions` is not installed.
     """
-    from astropy import coordinates  # noqa: PLC0415  (slow to load, asked by few)
+    from astropy import coordinates  # noqa: PLC0415  (slow to load; few need it)
 
     library = _import_regions_library()
     pieces, _ = split_into_simple_polygons(regions.make_valid())

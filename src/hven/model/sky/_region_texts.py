@@ -109,7 +109,7 @@ def split_into_simple_polygons(regions: Regions) -> tuple[Regions, Indexes]:
 
 def _cut_into_octants(shapes: Any) -> Any:
     """Cut polygons of the flat map at four meridians and the equator; the pieces of each stay together."""
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     cells = [shapely.box(lon, lat, lon + 90.0, lat + 90.0) for lon in (-180, -90, 0, 90) for lat in (-90, 0)]
     return shapely.geometrycollections(shapely.intersection(shapes[:, None], cells))
@@ -120,7 +120,7 @@ def _cut_through_holes(shapes: Any) -> tuple[Any, Indexes]:
 
     Pieces without, and the shape that each is of.
     """
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     part, row = shapely.get_parts(extract_multipolygons(shapes), return_index=True)
     holed = shapely.get_num_interior_rings(part) > 0
@@ -227,7 +227,7 @@ def build_regions_from_shapes(shapes: Sequence[Shape | None]) -> Regions:
 
 def _merge_parts(regions: Regions) -> Regions:
     """Unite the parts of rows; on the flat map what is round the sphere."""
-    import shapely  # noqa: PLC0415  (for who computes with regions)
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     wide_rows = np.flatnonzero(ProjectionPlanes([regions]).is_stereographic)
     parts, part_rows = regions.take(wide_rows).explode()

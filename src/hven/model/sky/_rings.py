@@ -1,8 +1,9 @@
-"""Many spherical polygons at once, as flat arrays: areas, points inside, crossings. Edges are great-circle arcs.
+"""Compute areas, point tests and crossings of many spherical polygons at once, as flat arrays.
 
-A polygon is a ring of vertices, not closed. The point test counts the edges that a point's meridian crosses on its way
-to the north pole; which parity means *inside* follows from one point beside an edge. It is exact for simple polygons of
-any size, over the poles and over longitude 0; on those that cut themselves it alternates (even-odd).
+Edges are great-circle arcs. A polygon is a ring of vertices that is not closed. The point test counts the edges that
+the point's meridian crosses on its way to the north pole. One point beside an edge tells which parity means *inside*.
+The test is exact for simple polygons of any size, over the poles and over longitude 0. For polygons that cut
+themselves it alternates (even-odd rule).
 """
 
 from __future__ import annotations
@@ -50,19 +51,19 @@ _TOLERANCE_RADIANS = math.radians(TOLERANCE_DEGREES)
 _AXIS_VECTORS = np.array(
     [[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -1.0, 0.0]]
 )
-MAX_CAP_RADIUS_DEGREES = 60.0  # degrees: what lies in such a circle is the smaller side of its ring
+MAX_CAP_RADIUS_DEGREES = 60.0  # a ring in a circle of this radius has its smaller side inside the circle
 _ALL_EDGES = slice(None)
 _EDGE_FIELDS = frozenset({"lon", "lat", "a", "b", "normal", "real", "turn", "pole", "begin", "end", "arcs"})
 _RING_FIELDS = frozenset({"mean", "reach", "signed", "left", "area", "capped", "north"})
 _POINT_TEST_FIELDS = frozenset(
     {"lon", "lat", "normal", "turn", "pole", "begin", "end", "mean", "reach", "capped", "north"}
-)  # by a point
+)  # what the test of a point against a ring needs
 _CHUNK_ELEMENTS = 1 << 19  # elements of a points-times-edges block
-_BLOCK_PAIRS = 1 << 17  # of edges, or of points and edges, at a time: what is computed of them stays in a cache
+_BLOCK_PAIRS = 1 << 17  # pairs of edges, or of points and edges, at a time: their arrays fit into a processor cache
 
 
 class Rings:
-    """Polygons with everything the tests need, computed once.
+    """Hold polygons with everything that the tests need, computed once.
 
     Parameters
     ----------
@@ -71,9 +72,9 @@ class Rings:
     offsets
         Where each ring begins, and the end: shape (n + 1,). Every ring needs three vertices.
     side
-        ``smaller``: inside is the side of the smaller area. ``left``, ``right``: inside is at that hand of somebody who
-        walks on the sphere's outside from vertex to vertex; ``right`` is counter-clockwise seen from the origin, as
-        DALI 1.1 section 3.3.7 has it.
+        ``smaller``: inside is the side of the smaller area. ``left``, ``right``: inside is on that side of a path on
+        the sphere's outside from vertex to vertex. ``right`` is counter-clockwise as seen from the origin, the order
+        of DALI 1.1 section 3.3.7.
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class Rings:
     ) -> None:
         self.lon = wrap_longitudes(lon)
         self.lat = np.asarray(lat, dtype=np.float64)
-        self._set_offsets(
-            np.array([0, len(self.lon)]) if offsets is None else np.asarray(offsets, dtype=np.int64), side
-        )
+        if offsets is None:
+            ring_offsets = np.array([0, len(self.lon)])
+        else:
+            ring_offsets = np.asarray(offsets, dtype=np.int64)
+        self._set_offsets(ring_offsets, side)
 
     @cached_property
     def a(self) -> Numbers:
@@ -97,12 +100,12 @@ class Rings:
 
     @cached_property
     def normal(self) -> Numbers:
-        """Unit vectors at right angles to the edges, of those without length 0; shape (v, 3)."""
+        """Unit vectors at right angles to the edges, 0 for an edge without length; shape (v, 3)."""
         return compute_arc_normals(self.a, self.b)
 
     @cached_property
     def real(self) -> Flags:
-        """Which edges have a length: a repeated vertex makes one that has none."""
+        """Which edges have a length: a repeated vertex makes an edge without one."""
         return np.asarray(self.normal.any(axis=1))
 
     @cached_property
@@ -112,27 +115,30 @@ class Rings:
 
     @cached_property
     def pole(self) -> Numbers:
-        """Which edges have a corner at a pole, whose longitude may be any: -1 the south, 1 the north pole."""
+        """Which edges have a corner at a pole: -1 at the south pole, 1 at the north pole, 0 at none."""
         next_lat = self.lat[self.next]
-        return np.where(np.maximum(np.abs(self.lat), np.abs(next_lat)) >= 90.0, np.sign(self.lat + next_lat), 0.0)
+        highest_latitude = np.maximum(np.abs(self.lat), np.abs(next_lat))
+        has_pole_corner = highest_latitude >= 90.0
+        hemisphere = np.sign(self.lat + next_lat)
+        return np.where(has_pole_corner, hemisphere, 0.0)
 
     def take(self, rows: Indexes, field_names: frozenset[str] = _EDGE_FIELDS | _RING_FIELDS) -> Rings:
-        """Return some rings, which may repeat, with what is known of them.
+        """Return some rings, which may repeat, with the values that are already computed.
 
-        Of `field_names` alone if nothing else will be asked for.
+        `field_names` restricts the copied values to those that the caller needs.
         """
         if np.array_equal(rows, np.arange(len(self.first))):
             return self
         vertex, offsets = gather_rows(self.offsets, rows)
         subset = Rings.__new__(Rings)
-        subset.__dict__.update(
-            {
-                name: value[vertex if name in _EDGE_FIELDS else rows]
-                for name, value in vars(self).items()
-                if name in field_names
-            }
-        )
-        subset._set_offsets(offsets, self._side)  # noqa: SLF001  (its own kind)
+        for name, value in vars(self).items():
+            if name not in field_names:
+                continue
+            if name in _EDGE_FIELDS:
+                subset.__dict__[name] = value[vertex]
+            else:
+                subset.__dict__[name] = value[rows]
+        subset._set_offsets(offsets, self._side)  # noqa: SLF001  (an object of this class)
         return subset
 
     def _set_offsets(self, offsets: Indexes, side: str) -> None:
@@ -147,7 +153,7 @@ class Rings:
     def left(self) -> Flags:
         """Which rings have their inside to the left.
 
-        Of those of an unknown side, the left is the smaller one if its area is positive.
+        If the side is ``smaller``, a positive signed area means that the smaller side is the left one.
         """
         if self._side != "smaller":
             return np.full(len(self.first), self._side == "left")
@@ -155,13 +161,13 @@ class Rings:
 
     @cached_property
     def area(self) -> Numbers:
-        """The area inside each, square degrees."""
+        """The area inside each ring, square degrees."""
         inner = np.where(self.left, self.signed, -self.signed)
         return np.where(inner < 0.0, SKY_AREA_SQUARE_DEGREES + inner, np.abs(inner))
 
     @cached_property
     def capped(self) -> Flags:
-        """Which rings have nothing inside that is farther than `reach` from their `mean`."""
+        """Which rings have their whole inside within `reach` of their `mean`."""
         is_small: Flags = self.reach < MAX_CAP_RADIUS_DEGREES
         if self._side == "smaller":
             return is_small
@@ -169,28 +175,28 @@ class Rings:
 
     @cached_property
     def north(self) -> Flags:
-        """Whether the north pole is inside, by ring."""
+        """Which rings have the north pole inside."""
         near: Flags = np.logical_and(self.reach < 89.0, self._side == "smaller")
         if near.all():
             inside = near
         else:
             inside = self._is_north_pole_inside()
         if near.any():
-            # what lies opposite is outside, even if the ring cuts itself and has no area to compare
+            # the antipode is outside, even if the ring cuts itself and has no area to compare
             antipodes = -self.mean
-            crossing = self._is_crossed_northward(
-                to_lon_lat(antipodes)[0][self.owner], dot_vectors(antipodes[self.owner], self.normal)
-            )
-            inside = np.where(near, np.bitwise_xor.reduceat(crossing, self.first), inside)
+            antipode_lon, _ = to_lon_lat(antipodes)
+            heights = dot_vectors(antipodes[self.owner], self.normal)
+            crossing = self._is_crossed_northward(antipode_lon[self.owner], heights)
+            parity = np.bitwise_xor.reduceat(crossing, self.first)
+            inside = np.where(near, parity, inside)
         return inside
 
     @cached_property
     def south(self) -> Flags:
-        """Whether the south pole is inside, by ring."""
-        zero = np.where(self.begin <= self.end, self.begin <= 0.0, self.end > 0.0) & (
-            self.turn != 0.0
-        )  # crosses longitude 0
-        inside: Flags = self.north ^ np.bitwise_xor.reduceat(zero, self.first)
+        """Which rings have the south pole inside."""
+        spans_zero = np.where(self.begin <= self.end, self.begin <= 0.0, self.end > 0.0)
+        crosses_zero = spans_zero & (self.turn != 0.0)  # longitude 0
+        inside: Flags = self.north ^ np.bitwise_xor.reduceat(crosses_zero, self.first)
         return inside
 
     @cached_property
@@ -201,21 +207,23 @@ class Rings:
 
     @property
     def longitude_ranges(self) -> tuple[Numbers, Numbers]:
-        """Where the longitudes of each edge begin, and their width.
+        """The first longitude of each edge and the width of its longitude range, degrees.
 
-        One that touches a pole has that of its lower end, and no width.
+        An edge that touches a pole has the longitude of its lower end and the width 0.
         """
         lower = np.abs(self.lat) <= np.abs(self.lat[self.next])
         end = np.where(lower, self.lon, self.lon[self.next])
-        return np.where(self.touches_pole, end, self.begin), np.where(self.touches_pole, 0.0, np.abs(self.turn))
+        begin = np.where(self.touches_pole, end, self.begin)
+        width = np.where(self.touches_pole, 0.0, np.abs(self.turn))
+        return begin, width
 
     @cached_property
     def latitude_ranges(self) -> tuple[Numbers, Numbers]:
         """The lowest and the highest latitude of each edge, degrees."""
         next_lat = self.lat[self.next]
-        return find_latitude_extremes(
-            self.a, self.b, self.normal, np.minimum(self.lat, next_lat), np.maximum(self.lat, next_lat)
-        )
+        low = np.minimum(self.lat, next_lat)
+        high = np.maximum(self.lat, next_lat)
+        return find_latitude_extremes(self.a, self.b, self.normal, low, high)
 
     @cached_property
     def begin(self) -> Numbers:
@@ -229,16 +237,20 @@ class Rings:
 
     @cached_property
     def mean(self) -> Numbers:
-        """The direction of the mean vertex of each; shape (n, 3)."""
+        """The direction of the mean vertex of each ring; shape (n, 3)."""
         mean = np.add.reduceat(self.a, self.first, axis=0)
         size = np.sqrt(dot_vectors(mean, mean))
-        directions: Numbers = np.where(size[:, None] > 1e-9, mean / np.maximum(size, 1e-300)[:, None], _AXIS_VECTORS[0])
+        lengths = size[:, None]
+        safe_lengths = np.maximum(size, 1e-300)[:, None]
+        directions: Numbers = np.where(lengths > 1e-9, mean / safe_lengths, _AXIS_VECTORS[0])
         return directions
 
     @cached_property
     def reach(self) -> Numbers:
-        """How far the farthest vertex of each is from its `mean`, degrees."""
-        return np.degrees(np.maximum.reduceat(measure_angles(self.a, self.mean[self.owner]), self.first))
+        """The distance of the farthest vertex of each ring from its `mean`, degrees."""
+        vertex_distances = measure_angles(self.a, self.mean[self.owner])
+        farthest_distances = np.maximum.reduceat(vertex_distances, self.first)
+        return np.degrees(farthest_distances)
 
     @cached_property
     def arcs(self) -> Numbers:
@@ -247,11 +259,13 @@ class Rings:
 
     @cached_property
     def moments(self) -> Numbers:
-        """The integral of the position over what is inside, of a sphere of radius 1; shape (n, 3)."""
-        # by Stokes: half the sum of arc length times unit normal
-        integrals = np.add.reduceat(self.normal * self.arcs[:, None] / 2.0, self.first, axis=0)
-        integrals[np.abs(integrals).max(axis=1, initial=0.0) < 1e-14] = 0.0
-        small = np.flatnonzero(self.reach < 0.1)  # degrees: the sum has cancelled away; a plane does better
+        """The integral of the position over the inside of each ring, on a sphere of radius 1; shape (n, 3)."""
+        # by Stokes' theorem: half the sum of arc length times unit normal
+        arc_moments = self.normal * self.arcs[:, None] / 2.0
+        integrals = np.add.reduceat(arc_moments, self.first, axis=0)
+        largest_component = np.abs(integrals).max(axis=1, initial=0.0)
+        integrals[largest_component < 1e-14] = 0.0
+        small = np.flatnonzero(self.reach < 0.1)  # degrees: the sum cancels to rounding noise; a plane is more exact
         if len(small):
             part = self.take(small)
             east, north = compute_tangent_axes(part.mean)
@@ -261,121 +275,147 @@ class Rings:
             u = x[part.next]
             v = y[part.next]
             turn = x * v - u * y
-            integrals[small] = sum(
-                axis * np.add.reduceat(weight * turn, part.first)[:, None]
-                for axis, weight in ((part.mean, 0.5), (east, (x + u) / 6.0), (north, (y + v) / 6.0))
-            )
+            total = np.zeros((len(small), 3))
+            for axis, weight in ((part.mean, 0.5), (east, (x + u) / 6.0), (north, (y + v) / 6.0)):
+                component = np.add.reduceat(weight * turn, part.first)
+                total += axis * component[:, None]
+            integrals[small] = total
         if self._side != "smaller":
             backward = ~self.left
         else:
-            backward = np.where(self.capped, dot_vectors(integrals, self.mean) < 0.0, ~self.left)
+            points_away_from_mean = dot_vectors(integrals, self.mean) < 0.0
+            backward = np.where(self.capped, points_away_from_mean, ~self.left)
         return np.where(backward[:, None], -integrals, integrals)
 
     @cached_property
     def is_simple(self) -> Flags:
-        """Which rings surely neither cross nor touch themselves.
+        """Which rings certainly neither cross nor touch themselves.
 
-        Of each two edges, one lies to one side of the other, or they are far apart.
+        Of each two edges, one lies wholly on one side of the other, or they are far apart.
         """
         ring_is_simple = np.ones(len(self.first), dtype=np.bool_)
-        middle = interpolate_along_arcs(self.a, self.b, np.full(len(self.a), 0.5))
-        middle /= np.sqrt(dot_vectors(middle, middle))[:, None]
+        middle_share = np.full(len(self.a), 0.5)
+        middle = interpolate_along_arcs(self.a, self.b, middle_share)
+        middle_length = np.sqrt(dot_vectors(middle, middle))
+        middle /= middle_length[:, None]
         for row, first_edge, second_edge in _iterate_edge_pairs(self, self):
             away = middle[first_edge] - middle[second_edge]  # a chord is shorter than its angle
-            near = (first_edge < second_edge) & (
-                dot_vectors(away, away)
-                <= ((self.arcs[first_edge] + self.arcs[second_edge]) * (0.5 + 1e-9) + _TOLERANCE_RADIANS) ** 2
-            )
-            row, first_edge, second_edge = row[near], first_edge[near], second_edge[near]  # noqa: PLW2901  (of few)
-            apart = (self.next[first_edge] == second_edge) | (self.next[second_edge] == first_edge)
-            for edge, opposite_edge in ((first_edge, second_edge), (second_edge, first_edge)):
-                sides = (
-                    dot_vectors(self.normal[edge], self.a[opposite_edge]),
-                    dot_vectors(self.normal[edge], self.b[opposite_edge]),
-                )
-                apart |= (np.abs(np.add(*map(np.sign, sides))) == 2.0) & (
-                    np.minimum(*map(np.abs, sides)) > _TOLERANCE_RADIANS
-                )
-            ring_is_simple[row[~apart]] = False
+            total_length = self.arcs[first_edge] + self.arcs[second_edge]
+            reach = total_length * (0.5 + 1e-9) + _TOLERANCE_RADIANS
+            is_near = dot_vectors(away, away) <= reach**2
+            near = (first_edge < second_edge) & is_near
+            near_first = first_edge[near]
+            near_second = second_edge[near]
+            apart = (self.next[near_first] == near_second) | (self.next[near_second] == near_first)
+            for edge, opposite_edge in ((near_first, near_second), (near_second, near_first)):
+                begin_side = dot_vectors(self.normal[edge], self.a[opposite_edge])
+                end_side = dot_vectors(self.normal[edge], self.b[opposite_edge])
+                same_side = np.abs(np.sign(begin_side) + np.sign(end_side)) == 2.0
+                clearance = np.minimum(np.abs(begin_side), np.abs(end_side))
+                apart |= same_side & (clearance > _TOLERANCE_RADIANS)
+            near_row = row[near]
+            ring_is_simple[near_row[~apart]] = False
         return ring_is_simple
 
     def cover_with_circles(self, circle_limit: int) -> tuple[Indexes, Numbers, Numbers, Numbers]:
         """Cover rings that do not touch themselves by circles along their edges.
 
-        No point is farther from the border than the radius of a disc of the same area; so many circles come of the
-        length of a border at most, and one of each edge.
+        No point inside is farther from the border than the radius of a disc of the same area. The length of a border
+        gives at most `circle_limit` circles, and each edge gives at least one.
         """
         disc = 2.0 * np.arcsin(np.sqrt(self.area / SKY_AREA_SQUARE_DEGREES))
-        step = np.maximum(disc, np.add.reduceat(self.arcs, self.first) / (2 * circle_limit))
-        pieces = np.maximum(np.ceil(self.arcs / (2.0 * step[self.owner])), 1.0).astype(np.int64)
+        perimeter = np.add.reduceat(self.arcs, self.first)
+        step = np.maximum(disc, perimeter / (2 * circle_limit))
+        piece_count = self.arcs / (2.0 * step[self.owner])
+        pieces = np.maximum(np.ceil(piece_count), 1.0).astype(np.int64)
         edge, number = compute_element_numbers(pieces)
         share = (number + 0.5) / pieces[edge]
         ring = self.owner[edge]
-        return (
-            ring,
-            *to_lon_lat(interpolate_along_arcs(self.a[edge], self.b[edge], share)),
-            np.degrees(step + disc)[ring],
-        )
+        centers = interpolate_along_arcs(self.a[edge], self.b[edge], share)
+        lon, lat = to_lon_lat(centers)
+        radii = np.degrees(step + disc)
+        return ring, lon, lat, radii[ring]
 
     def compute_centroids(self) -> tuple[Numbers, Numbers]:
-        """Compute the direction of the mean position inside of each, in degrees.
+        """Compute the direction of the mean position inside each ring, in degrees.
 
-        That of the middle of the vertices if there is none.
+        A ring without such a direction gets that of its mean vertex.
         """
         has_moment = self.moments.any(axis=1, keepdims=True)
         return to_lon_lat(np.where(has_moment, self.moments, self.mean))
 
     @cached_property
     def signed(self) -> Numbers:
-        """The area to the left of each, less the sky if that is the smaller number; square degrees.
+        """The area to the left of each ring, square degrees, minus that of the sky where this is nearer to 0.
 
-        Signed triangles from one point per ring are summed: exact for any size, without cancellation for small ones.
+        It is a sum of signed triangles from one point per ring: exact for any size, without cancellation for small
+        rings.
         """
-        # the triangles must not reach the antipode of their common corner
+        # no triangle may reach the antipode of the common corner
         corner = self.mean[self.owner]
-        score = np.minimum.reduceat(1.0 + dot_vectors(corner, self.a), self.first)
+        corner_product = dot_vectors(corner, self.a)
+        score = np.minimum.reduceat(1.0 + corner_product, self.first)
         if (score <= 0.1).any():
-            scores = np.stack(
-                [score, *(np.minimum.reduceat(1.0 + dot_vectors(self.a, axis), self.first) for axis in _AXIS_VECTORS)]
-            )
-            best = np.where(score > 0.1, 0, np.argmax(scores, axis=0))[self.owner]
-            corner = np.where((best > 0)[:, None], _AXIS_VECTORS[best - 1], corner)
-        top = dot_vectors(corner, cross_vectors(self.a - corner, self.b - corner))
-        bottom = 1.0 + dot_vectors(corner, self.a) + dot_vectors(corner, self.b) + dot_vectors(self.a, self.b)
-        total = np.degrees(np.degrees(np.add.reduceat(2.0 * np.arctan2(top, bottom), self.first)))
-        return np.where(
-            total > SKY_AREA_SQUARE_DEGREES / 2.0,
-            total - SKY_AREA_SQUARE_DEGREES,
-            np.where(total < -SKY_AREA_SQUARE_DEGREES / 2.0, total + SKY_AREA_SQUARE_DEGREES, total),
-        )
+            candidate_scores = [score]
+            for axis in _AXIS_VECTORS:
+                axis_product = dot_vectors(self.a, axis)
+                candidate_scores.append(np.minimum.reduceat(1.0 + axis_product, self.first))
+            best_candidate = np.argmax(np.stack(candidate_scores), axis=0)
+            best = np.where(score > 0.1, 0, best_candidate)[self.owner]
+            uses_axis = (best > 0)[:, None]
+            corner = np.where(uses_axis, _AXIS_VECTORS[best - 1], corner)
+        corner_volume = cross_vectors(self.a - corner, self.b - corner)
+        top = dot_vectors(corner, corner_volume)
+        product_a = dot_vectors(corner, self.a)
+        product_b = dot_vectors(corner, self.b)
+        product_ab = dot_vectors(self.a, self.b)
+        bottom = 1.0 + product_a + product_b + product_ab
+        triangle_angles = 2.0 * np.arctan2(top, bottom)
+        solid_angles = np.add.reduceat(triangle_angles, self.first)
+        total = np.degrees(np.degrees(solid_angles))
+        half_sky = SKY_AREA_SQUARE_DEGREES / 2.0
+        not_too_small = np.where(total < -half_sky, total + SKY_AREA_SQUARE_DEGREES, total)
+        return np.where(total > half_sky, total - SKY_AREA_SQUARE_DEGREES, not_too_small)
 
     def _is_north_pole_inside(self) -> Flags:
-        """Return whether the north pole is on the inner side, from a point just left of each ring's most eastward edge."""
-        # ... by its end nearer to a pole: at the pole itself longitudes turn at will
+        """Return which rings have the north pole inside, from a point just left of the widest edge in longitude."""
+        # the width counts at the edge's end nearer to a pole: at the pole itself longitudes mean nothing
         cos = np.cos(np.radians(self.lat))
-        width = np.abs(self.turn) * np.minimum(cos, cos[self.next]) + 1e-12 * np.abs(self.turn)
+        abs_turn = np.abs(self.turn)
+        lower_cos = np.minimum(cos, cos[self.next])
+        width = abs_turn * lower_cos + 1e-12 * abs_turn
         top = np.maximum.reduceat(width, self.first)
         edges = np.flatnonzero(width == top[self.owner])
-        edges = edges[np.unique(self.owner[edges], return_index=True)[1]]
+        first_of_ring = np.unique(self.owner[edges], return_index=True)[1]
+        edges = edges[first_of_ring]
         middle = self.a[edges] + self.b[edges]
-        middle /= np.maximum(np.linalg.norm(middle, axis=1), 1e-300)[:, None]
-        lon = wrap_longitudes(np.degrees(np.arctan2(middle[:, 1], middle[:, 0])))
-        crossing = self._is_crossed_northward(lon[self.owner], dot_vectors(middle[self.owner], self.normal))
-        crossing[edges] = self.turn[edges] < 0.0  # left of a westward edge is its south: the way north crosses it
+        middle_length = np.linalg.norm(middle, axis=1)
+        middle_length = np.maximum(middle_length, 1e-300)
+        middle /= middle_length[:, None]
+        middle_lon = np.arctan2(middle[:, 1], middle[:, 0])
+        lon = wrap_longitudes(np.degrees(middle_lon))
+        middle_height = dot_vectors(middle[self.owner], self.normal)
+        crossing = self._is_crossed_northward(lon[self.owner], middle_height)
+        crossing[edges] = self.turn[edges] < 0.0  # left of a westward edge is south of it: the meridian crosses it
         outer = np.bitwise_xor.reduceat(crossing, self.first)
         return outer ^ self.left  # even: the pole is left of the edge, where the point is
 
     def _is_crossed_northward(self, lon: Numbers, height: Numbers, edges: slice = _ALL_EDGES) -> Flags:
-        """Return which edges the way north from a point crosses.
+        """Return which edges cross the meridian from a point to the north pole.
 
-        `height` is the point's product with the edge's normal.
+        `height` is the scalar product of the point and the edge's normal.
         """
         begin, end, turn, pole = (side[edges] for side in (self.begin, self.end, self.turn, self.pole))
         after = lon >= begin
         before = lon < end
-        spans = np.where(begin <= end, after & before, after | before) & (turn != 0.0)
-        is_below_edge = ((height < 0.0) == (turn >= 0.0)) & (height != 0.0)
-        crosses: Flags = spans & (np.where(pole == 0.0, is_below_edge, pole > 0.0) if pole.any() else is_below_edge)
+        covers_lon = np.where(begin <= end, after & before, after | before)
+        spans = covers_lon & (turn != 0.0)
+        is_south_of_normal = height < 0.0
+        goes_east = turn >= 0.0
+        is_below_edge = ((is_south_of_normal) == (goes_east)) & (height != 0.0)
+        if pole.any():
+            is_below_edge = np.where(pole == 0.0, is_below_edge, pole > 0.0)
+        crosses: Flags = spans & is_below_edge
         return crosses
 
     def _is_on_edge(self, xyz: Numbers, edges: Indexes) -> Flags:
@@ -383,12 +423,12 @@ class Rings:
         a = self.a[edges]
         b = self.b[edges]
         normal = self.normal[edges]
-        beside = (dot_vectors(cross_vectors(normal, a), xyz) >= -_TOLERANCE_RADIANS) & (
-            dot_vectors(cross_vectors(b, normal), xyz) >= -_TOLERANCE_RADIANS
-        )
-        on_edge: Flags = (beside & (np.abs(dot_vectors(normal, xyz)) <= _TOLERANCE_RADIANS) & self.real[edges]) | (
-            measure_angles(a, xyz) <= _TOLERANCE_RADIANS
-        )
+        is_after_begin = dot_vectors(cross_vectors(normal, a), xyz) >= -_TOLERANCE_RADIANS
+        is_before_end = dot_vectors(cross_vectors(b, normal), xyz) >= -_TOLERANCE_RADIANS
+        is_near_plane = np.abs(dot_vectors(normal, xyz)) <= _TOLERANCE_RADIANS
+        is_near_begin = measure_angles(a, xyz) <= _TOLERANCE_RADIANS
+        is_near_arc = is_after_begin & is_before_end & is_near_plane & self.real[edges]
+        on_edge: Flags = is_near_arc | is_near_begin
         return on_edge
 
     def contains_pairwise(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
@@ -397,27 +437,34 @@ class Rings:
         lat = np.asarray(lat, dtype=np.float64)
         xyz = to_unit_vectors(lon, lat)
         height = dot_vectors(xyz[self.owner], self.normal)
-        inside = self.north ^ np.bitwise_xor.reduceat(self._is_crossed_northward(lon[self.owner], height), self.first)
-        near = np.flatnonzero(np.abs(height) <= 2.0 * _TOLERANCE_RADIANS)
+        is_crossed = self._is_crossed_northward(lon[self.owner], height)
+        parity = np.bitwise_xor.reduceat(is_crossed, self.first)
+        inside = self.north ^ parity
+        is_near_plane = np.abs(height) <= 2.0 * _TOLERANCE_RADIANS
+        near = np.flatnonzero(is_near_plane)
         if len(near):
-            inside[self.owner[near[self._is_on_edge(xyz[self.owner[near]], near)]]] = True
-        # a ring in a cap has nothing outside it: at the antipode of a vertex the sign of `height` is that of its
-        # rounding
-        away: Flags = self.capped & (np.degrees(measure_angles(xyz, self.mean)) > self.reach + 1e-9)
+            is_on_edge = self._is_on_edge(xyz[self.owner[near]], near)
+            touched_edges = near[is_on_edge]
+            inside[self.owner[touched_edges]] = True
+        # a ring in a cap has nothing inside beyond the cap; the test there would go wrong at the antipode of a vertex,
+        # where the sign of `height` is a rounding error
+        mean_distances = np.degrees(measure_angles(xyz, self.mean))
+        away: Flags = self.capped & (mean_distances > self.reach + 1e-9)
         contained: Flags = inside & ~away & np.isfinite(lon) & (np.abs(lat) <= 90.0)
         return contained
 
     def contains_points(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
-        """Test many points against the one ring there is, shape (n,)."""
+        """Test many points against the single ring, shape (n,)."""
         lon = wrap_longitudes(lon)
         lat = np.asarray(lat, dtype=np.float64)
         inside = np.zeros(len(lon), dtype=np.bool_)
-        rows = np.flatnonzero(np.isfinite(lon) & (np.abs(lat) <= 90.0))
+        is_valid_position = np.isfinite(lon) & (np.abs(lat) <= 90.0)
+        rows = np.flatnonzero(is_valid_position)
         if self.capped[0]:  # most points need no more than this
             mid_lon, mid_lat = to_lon_lat(self.mean[0])
-            rows = rows[
-                is_point_in_circle(lon[rows], lat[rows], float(mid_lon), float(mid_lat), float(self.reach[0]) + 1e-9)
-            ]
+            radius = float(self.reach[0]) + 1e-9
+            in_cap = is_point_in_circle(lon[rows], lat[rows], float(mid_lon), float(mid_lat), radius)
+            rows = rows[in_cap]
         step = max(_CHUNK_ELEMENTS // len(self.a), 1)
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
@@ -428,35 +475,46 @@ class Rings:
         xyz = to_unit_vectors(lon, lat)
         odd = np.full(len(lon), self.north[0])
         near = np.zeros(len(lon), dtype=np.bool_)
-        edges = max(min(_CHUNK_ELEMENTS // max(len(lon), 1), len(self.a)), 1)
+        edges_per_block = _CHUNK_ELEMENTS // max(len(lon), 1)
+        edges = max(min(edges_per_block, len(self.a)), 1)
         for start in range(0, len(self.a), edges):
             part = slice(start, start + edges)
             height = dot_vectors(xyz[:, None], self.normal[part])
-            odd ^= np.bitwise_xor.reduce(self._is_crossed_northward(lon[:, None], height, part), axis=1)
-            near |= (np.abs(height) <= 2.0 * _TOLERANCE_RADIANS).any(axis=1)
+            is_crossed = self._is_crossed_northward(lon[:, None], height, part)
+            odd ^= np.bitwise_xor.reduce(is_crossed, axis=1)
+            is_near_plane = np.abs(height) <= 2.0 * _TOLERANCE_RADIANS
+            near |= (is_near_plane).any(axis=1)
         for row in np.flatnonzero(near & ~odd):
-            is_on_edge = self._is_on_edge(
-                xyz[row], np.flatnonzero(np.abs(dot_vectors(self.normal, xyz[row])) <= 2.0 * _TOLERANCE_RADIANS)
-            )
+            height = dot_vectors(self.normal, xyz[row])
+            near_edges = np.flatnonzero(np.abs(height) <= 2.0 * _TOLERANCE_RADIANS)
+            is_on_edge = self._is_on_edge(xyz[row], near_edges)
             odd[row] = bool(is_on_edge.any())
         return odd
 
     def is_near_boundary(self, lon: npt.ArrayLike, lat: npt.ArrayLike, distance_degrees: float) -> Flags:
-        """Tell which points are within `distance_degrees` degrees of the boundary of the one ring there is, shape (n,)."""
+        """Return which points are within a distance of the boundary of the single ring, shape (n,)."""
         xyz = to_unit_vectors(lon, lat)
         step = np.radians(distance_degrees) / 4.0
-        # of most points, places along the boundary tell: no piece between two of them is longer than twice the step
-        pieces = np.maximum(np.ceil(self.arcs / (2.0 * step)), 1.0).astype(np.int64)
+        # places along the boundary decide most points: no piece between two of them is longer than twice the step
+        piece_counts = self.arcs / (2.0 * step)
+        pieces = np.maximum(np.ceil(piece_counts), 1.0).astype(np.int64)
         edge, number = compute_element_numbers(pieces)
-        places = interpolate_along_arcs(self.a[edge], self.b[edge], number / pieces[edge])
-        places /= np.sqrt(dot_vectors(places, places))[:, None]
-        low, high = np.cos(np.minimum(np.radians(distance_degrees) + np.array([step, 0.0]), np.pi))
+        edge_share = number / pieces[edge]
+        places = interpolate_along_arcs(self.a[edge], self.b[edge], edge_share)
+        place_length = np.sqrt(dot_vectors(places, places))
+        places /= place_length[:, None]
+        distance_limits = np.radians(distance_degrees) + np.array([step, 0.0])
+        low, high = np.cos(np.minimum(distance_limits, np.pi))
         best = np.full(len(xyz), -1.0)
-        for start in range(0, len(places), size := max(_CHUNK_ELEMENTS // max(len(xyz), 1), 1)):
-            np.maximum(best, dot_vectors(xyz[:, None], places[start : start + size]).max(axis=1), out=best)
+        block_size = max(_CHUNK_ELEMENTS // max(len(xyz), 1), 1)
+        for start in range(0, len(places), block_size):
+            block = places[start : start + block_size]
+            products = dot_vectors(xyz[:, None], block)
+            np.maximum(best, products.max(axis=1), out=best)
         is_near: Flags = best >= high
         rows = np.flatnonzero(~is_near & (best >= low - 1e-12))
-        for part in split_into_blocks(np.full(len(rows), len(self.a)), _BLOCK_PAIRS):
+        edge_counts = np.full(len(rows), len(self.a))
+        for part in split_into_blocks(edge_counts, _BLOCK_PAIRS):
             point_rows = rows[part]
             arc_distances = compute_arc_distances(xyz[point_rows, None], self.a, self.b, self.normal)
             is_near[point_rows] = arc_distances.min(axis=1) <= distance_degrees
@@ -471,7 +529,8 @@ class Rings:
 
 def rings_intersect(a: Rings, b: Rings) -> Flags:
     """Return for each row whether the rings have a position in common."""
-    near = np.degrees(measure_angles(a.mean, b.mean)) <= a.reach + b.reach + 1e-9
+    mean_distances = np.degrees(measure_angles(a.mean, b.mean))
+    near = mean_distances <= a.reach + b.reach + 1e-9
     rows = np.flatnonzero(near | ~a.capped | ~b.capped)
     touches = np.zeros(len(near), dtype=np.bool_)
     for test in (_has_vertex_inside, lambda a, b: _has_vertex_inside(b, a), _has_crossing_edge):
@@ -482,42 +541,48 @@ def rings_intersect(a: Rings, b: Rings) -> Flags:
 
 def _has_vertex_inside(a: Rings, b: Rings) -> Flags:
     has_vertex = np.zeros(len(a.first), dtype=np.bool_)
-    has_vertex[a.owner[_is_inside_ring(a.lon, a.lat, a.owner, b)]] = True
+    inside = _is_inside_ring(a.lon, a.lat, a.owner, b)
+    has_vertex[a.owner[inside]] = True
     return has_vertex
 
 
 def is_ring_within(inner: Rings, outer: Rings) -> Flags:
-    """Return for each row whether the second ring holds the first wholly."""
+    """Return for each row whether the outer ring contains the whole inner ring."""
     is_within = inner.area <= outer.area * (1.0 + 1e-9) + 1e-18
     for lon, lat in ((inner.lon, inner.lat), to_lon_lat(inner.a + inner.b)):
-        is_within[inner.owner[~_is_inside_ring(lon, lat, inner.owner, outer)]] = False
+        inside = _is_inside_ring(lon, lat, inner.owner, outer)
+        is_within[inner.owner[~inside]] = False
     rows = np.flatnonzero(is_within)
     has_crossing_edge = _has_crossing_edge(inner.take(rows), outer.take(rows))
     is_within[rows] = ~has_crossing_edge
-    # two that are more than the sky together may have their borders apart, and what the outer one leaves out within the
-    # inner one
-    large = np.flatnonzero(is_within & (inner.area + outer.area > SKY_AREA_SQUARE_DEGREES * (1.0 - 1e-9)))
+    # two rings that are together larger than the sky may have borders that are apart, and the outside of the outer
+    # ring may lie in the inner one
+    total_area = inner.area + outer.area
+    large = np.flatnonzero(is_within & (total_area > SKY_AREA_SQUARE_DEGREES * (1.0 - 1e-9)))
     a = inner.take(large)
     b = outer.take(large)
     vertex = a.take(b.owner)
-    is_within[
-        large[
-            b.owner[vertex.contains_pairwise(b.lon, b.lat) & (vertex.compute_boundary_distances(b.lon, b.lat) > 1e-9)]
-        ]
-    ] = False
+    is_inside = vertex.contains_pairwise(b.lon, b.lat)
+    is_off_boundary = vertex.compute_boundary_distances(b.lon, b.lat) > 1e-9
+    overlapping = b.owner[is_inside & is_off_boundary]
+    is_within[large[overlapping]] = False
     return is_within
 
 
 def _is_inside_ring(lon: Numbers, lat: Numbers, owner: Indexes, rings: Rings) -> Flags:
     """Return which points lie in the ring of their owner."""
-    near = np.degrees(measure_angles(to_unit_vectors(lon, lat), rings.mean[owner])) <= (rings.reach + 1e-9)[owner]
+    xyz = to_unit_vectors(lon, lat)
+    mean_distances = np.degrees(measure_angles(xyz, rings.mean[owner]))
+    max_distances = (rings.reach + 1e-9)[owner]
+    near = mean_distances <= max_distances
     rows = np.flatnonzero(near | ~rings.capped[owner])
-    # known once, taken along
+    # compute these once, before `take` copies them
     inside = np.zeros(len(owner), dtype=np.bool_)
     _ = (rings.north, rings.begin, rings.end)
     for block in split_into_blocks(rings.counts[owner[rows]], _BLOCK_PAIRS):
         part = rows[block]
-        inside[part] = rings.take(owner[part], _POINT_TEST_FIELDS).contains_pairwise(lon[part], lat[part])
+        subset = rings.take(owner[part], _POINT_TEST_FIELDS)
+        inside[part] = subset.contains_pairwise(lon[part], lat[part])
     return inside
 
 
@@ -525,36 +590,37 @@ def _has_crossing_edge(a: Rings, b: Rings) -> Flags:
     """Return for each row whether an edge of `a` crosses one of `b`."""
     crosses = np.zeros(len(a.first), dtype=np.bool_)
     for row, first_edge, second_edge in _iterate_edge_pairs(a, b):
-        crosses[
-            row[
-                arcs_cross(
-                    a.a[first_edge],
-                    a.b[first_edge],
-                    a.normal[first_edge],
-                    b.a[second_edge],
-                    b.b[second_edge],
-                    b.normal[second_edge],
-                )
-            ]
-        ] = True
+        pair_crosses = arcs_cross(
+            (a.a[first_edge], a.b[first_edge], a.normal[first_edge]),
+            (b.a[second_edge], b.b[second_edge], b.normal[second_edge]),
+        )
+        crosses[row[pair_crosses]] = True
     return crosses
 
 
 def _iterate_edge_pairs(a: Rings, b: Rings) -> Iterator[tuple[Indexes, Indexes, Indexes]]:
-    """Yield each edge of the one with each of the other: rows, and the numbers of the edges."""
+    """Yield each pair of an edge of `a` and an edge of `b`: rows, and the numbers of the two edges."""
     sizes = a.counts * b.counts
     for rows in split_into_blocks(sizes, _BLOCK_PAIRS):
         row, number = compute_element_numbers(sizes[rows])
         row += rows.start
-        yield row, a.first[row] + number // b.counts[row], b.first[row] + number % b.counts[row]
+        first_edge = a.first[row] + number // b.counts[row]
+        second_edge = b.first[row] + number % b.counts[row]
+        yield row, first_edge, second_edge
 
 
-def arcs_cross(a: Numbers, b: Numbers, ab: Numbers, c: Numbers, d: Numbers, cd: Numbers) -> Flags:
-    """Return whether the arcs ab and cd cross each other, both inside; `ab` and `cd` are their unit normals.
+def arcs_cross(first_arc: tuple[Numbers, Numbers, Numbers], second_arc: tuple[Numbers, Numbers, Numbers]) -> Flags:
+    """Return whether two arcs cross each other, strictly between their ends.
 
-    Broadcasts.
+    Each arc is the triple of its begin, its end and its unit normal, as unit vectors. The arrays broadcast.
     """
-    sides = np.broadcast_arrays(-dot_vectors(ab, c), dot_vectors(ab, d), -dot_vectors(cd, b), dot_vectors(cd, a))
-    signs = np.sum([np.where(np.abs(side) > _TOLERANCE_RADIANS, np.sign(side), 0.0) for side in sides], axis=0)
-    crosses: Flags = np.abs(signs) == 4.0
+    a, b, ab = first_arc
+    c, d, cd = second_arc
+    side_c = -dot_vectors(ab, c)
+    side_d = dot_vectors(ab, d)
+    side_b = -dot_vectors(cd, b)
+    side_a = dot_vectors(cd, a)
+    sides = np.broadcast_arrays(side_c, side_d, side_b, side_a)
+    signs = [np.where(np.abs(side) > _TOLERANCE_RADIANS, np.sign(side), 0.0) for side in sides]
+    crosses: Flags = np.abs(np.sum(signs, axis=0)) == 4.0
     return crosses

@@ -1,6 +1,6 @@
-"""Point, circle, polygon, box, range and their unions on the sphere; angles in degrees, edges great-circle arcs.
+"""Define point, circle, polygon, box, range and their unions on the sphere; angles in degrees, edges great-circle arcs.
 
-The boundary belongs to a shape, widened by `hven.model.sky.sphere.TOLERANCE_DEGREES` (one nano-arcsecond) against
+The boundary belongs to a shape. `hven.model.sky.sphere.TOLERANCE_DEGREES` (one nano-arcsecond) widens each shape against
 rounding.
 """
 
@@ -59,7 +59,7 @@ def _flatten_positions(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Numbers,
 
 @dataclass(frozen=True, slots=True)
 class Shape(ABC):
-    """What all shapes can do."""
+    """Define what all shapes can do."""
 
     def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Return which positions are inside, the boundary included; NaN never is.
@@ -87,7 +87,7 @@ class Shape(ABC):
 
     @abstractmethod
     def compute_centroid(self) -> Point:
-        """Return the middle of the shape."""
+        """Return the centroid of the shape."""
 
     @abstractmethod
     def cover(self, order: int) -> Indexes:
@@ -100,13 +100,13 @@ class Shape(ABC):
 
         Returns
         -------
-        ranges
+        Half-open, sorted, at order 29, shape (n, 2); they contain the shape.
             Half-open, sorted, at order 29, shape (n, 2); they hold the shape.
         """
 
     @abstractmethod
     def to_text(self) -> str:
-        """Serialize the shape as DALI 1.2 ``shape`` does: a word, then numbers.
+        """Serialize the shape in DALI 1.2's ``shape`` form: a word, then numbers.
 
         Returns
         -------
@@ -117,19 +117,19 @@ class Shape(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Point(Shape):
-    """A position.
+    """Represent a position.
 
     Attributes
     ----------
     lon, lat
-        degrees.
+        Degrees.
     """
 
     lon: float
     lat: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no position."""
+        """Refuse values that are not a position."""
         _check_position(self.lon, self.lat)
 
     def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
@@ -155,7 +155,7 @@ class Point(Shape):
 
 @dataclass(frozen=True, slots=True)
 class Circle(Shape):
-    """A cone around a position; `radius` from 0 to 180 degrees.
+    """Represent a cone around a position; `radius` is from 0 to 180 degrees.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ class Circle(Shape):
     radius: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no circle."""
+        """Refuse values that are not a circle."""
         _check_position(self.lon, self.lat)
         if not 0.0 <= self.radius <= 180.0:
             message = f"the radius {self.radius} is not between 0 and 180 degrees"
@@ -179,7 +179,7 @@ class Circle(Shape):
         return is_inside
 
     def compute_area(self) -> float:
-        """``2 pi (1 - cos r)`` in square degrees."""
+        """Compute ``2 pi (1 - cos r)`` in square degrees."""
         return float(compute_circle_area(self.radius))
 
     def compute_centroid(self) -> Point:
@@ -202,15 +202,15 @@ def _build_ring(lons: tuple[float, ...], lats: tuple[float, ...], side: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class Polygon(Shape):
-    """Three or more vertices joined by great-circle arcs, each shorter than half a turn; not closed.
+    """Represent a polygon of three or more vertices, joined by great-circle arcs shorter than half a turn; not closed.
 
     Attributes
     ----------
     lons, lats
         Degrees, the vertices.
     side
-        ``smaller``: the inside is the side with the smaller area, whichever way the vertices run. ``dali``: they run
-        counter-clockwise seen from the origin (DALI 1.1 section 3.3.7), so a polygon may hold more than half the sky.
+        ``smaller``: inside is the side with the smaller area, in whichever direction the vertices run. ``dali``: they
+        run counter-clockwise seen from the origin (DALI 1.1 section 3.3.7), so a polygon may be more than half the sky.
     """
 
     lons: tuple[float, ...]
@@ -218,7 +218,7 @@ class Polygon(Shape):
     side: str = field(default="smaller", kw_only=True)
 
     def __post_init__(self) -> None:
-        """Refuse what is no polygon."""
+        """Refuse values that are not a polygon."""
         if len(self.lons) != len(self.lats) or len(self.lons) < 3:
             message = f"a polygon needs three vertices or more, not {len(self.lons)}"
             raise ValueError(message)
@@ -228,7 +228,8 @@ class Polygon(Shape):
         for lon, lat in zip(self.lons, self.lats, strict=True):
             _check_position(lon, lat)
         xyz = to_unit_vectors(self.lons, self.lats)
-        opposite = np.flatnonzero(np.linalg.norm(xyz + np.roll(xyz, -1, axis=0), axis=1) < 1e-14)
+        sums = np.linalg.norm(xyz + np.roll(xyz, -1, axis=0), axis=1)
+        opposite = np.flatnonzero(sums < 1e-14)
         if len(opposite):
             message = f"vertex {int(opposite[0]) + 1} of the polygon and the next are antipodes: no edge joins them"
             raise ValueError(message)
@@ -248,7 +249,7 @@ class Polygon(Shape):
     def compute_centroid(self) -> Point:
         """Return the direction of the integral of the unit vector over the area.
 
-        The middle of the vertices if there is none.
+        A polygon without such a direction gets the middle of its vertices.
         """
         (lon,), (lat,) = self.ring.compute_centroids()
         return Point(float(lon), float(lat))
@@ -256,7 +257,7 @@ class Polygon(Shape):
     def cover(self, order: int) -> Indexes:
         """Cover the polygon by the cells that touch it.
 
-        If it holds more than half the sky, by all but those wholly outside.
+        A polygon of more than half the sky is covered by all cells except those wholly outside.
         """
         ring = self.ring
         lons = ring.lon[ring.real]
@@ -267,20 +268,19 @@ class Polygon(Shape):
         if ring.area[0] <= SKY_AREA_SQUARE_DEGREES / 2.0:
             cells = healpix.cover_polygon(lons, lats, order)
         else:
-            cells = healpix.complement_ranges(healpix.cover_polygon(lons, lats, order, inner=True))
+            outside_cells = healpix.cover_polygon(lons, lats, order, inner=True)
+            cells = healpix.complement_ranges(outside_cells)
         # cdshealpix 0.9 may miss a cell that only an edge passes through
-        return healpix.merge_ranges(
-            np.concatenate([cells, healpix.cover_arcs(ring.a[ring.real], ring.b[ring.real], order)])
-        )
+        edge_cells = healpix.cover_arcs(ring.a[ring.real], ring.b[ring.real], order)
+        return healpix.merge_ranges(np.concatenate([cells, edge_cells]))
 
     def to_text(self) -> str:
         """Write ``polygon lon lat lon lat ...``."""
-        return "polygon " + " ".join(
-            f"{_format_number(lon)} {_format_number(lat)}" for lon, lat in zip(self.lons, self.lats, strict=True)
-        )
+        vertices = zip(self.lons, self.lats, strict=True)
+        return "polygon " + " ".join(f"{_format_number(lon)} {_format_number(lat)}" for lon, lat in vertices)
 
 
-# ADQL's word; it gives a polygon
+# the name is ADQL's; the function makes a polygon
 def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa: N802
     """Make the polygon of ADQL 2.1, 4.2.10: a cross with its middle at the position, arms of half `width` and `height`.
 
@@ -296,12 +296,12 @@ def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa
     Returns
     -------
     polygon
-        Four corners.
+        A polygon with four corners.
 
     Raises
     ------
     ValueError
-        No position, or a size out of bounds.
+        The position is not valid, or a size is out of bounds.
     """
     _check_position(lon, lat)
     for name, size in (("width", width), ("height", height)):
@@ -314,14 +314,14 @@ def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa
 
 @dataclass(frozen=True, slots=True)
 class Range(Shape):
-    """All positions between two longitudes (going east from the first) and two latitudes (DALI 1.2 ``range``).
+    """Represent all positions between two longitudes (eastward from the first) and two latitudes (DALI 1.2 ``range``).
 
-    `lon1` > `lon2` goes over longitude 0; `lon2 - lon1` >= 360 is all the way round.
+    `lon1` > `lon2` crosses longitude 0; `lon2 - lon1` >= 360 is all the way round.
 
     Attributes
     ----------
     lat1, lat2
-        Degrees, the latitudes between which it lies.
+        Degrees, the lower and the upper latitude.
     """
 
     lon1: float
@@ -330,7 +330,7 @@ class Range(Shape):
     lat2: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no range; infinite bounds mean unbounded ones."""
+        """Refuse values that are not a range; replace infinite bounds by the largest ones."""
         for name, low, high in (
             ("lon1", -math.inf, 0.0),
             ("lat1", -math.inf, -90.0),
@@ -352,30 +352,30 @@ class Range(Shape):
         return 360.0 if span >= 360.0 else span % 360.0
 
     def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
-        inside = (
-            (lat >= self.lat1 - TOLERANCE_DEGREES)
-            & (lat <= self.lat2 + TOLERANCE_DEGREES)
-            & (np.abs(lat) <= 90.0)
-            & np.isfinite(lon)
-        )
+        is_in_latitudes = (lat >= self.lat1 - TOLERANCE_DEGREES) & (lat <= self.lat2 + TOLERANCE_DEGREES)
+        is_position = (np.abs(lat) <= 90.0) & np.isfinite(lon)
+        inside = is_in_latitudes & is_position
         if self.width < 360.0:
-            # at a pole every longitude is every other
-            eps = TOLERANCE_DEGREES
-            east = wrap_longitudes(lon - self.lon1 + eps)
-            inside &= (east <= self.width + 2.0 * eps) | (np.abs(lat) >= 90.0 - TOLERANCE_DEGREES)
+            # a pole has every longitude
+            east = wrap_longitudes(lon - self.lon1 + TOLERANCE_DEGREES)
+            is_in_longitudes = east <= self.width + 2.0 * TOLERANCE_DEGREES
+            is_at_pole = np.abs(lat) >= 90.0 - TOLERANCE_DEGREES
+            inside &= is_in_longitudes | is_at_pole
         return inside
 
     def compute_area(self) -> float:
-        """Multiply the width by the difference of the sines."""
+        """Compute the area: the width times the difference of the sines."""
         low = math.radians(self.lat1)
         high = math.radians(self.lat2)
-        return self.width * math.degrees(2.0 * math.cos((low + high) / 2.0) * math.sin((high - low) / 2.0))
+        sine_difference = 2.0 * math.cos((low + high) / 2.0) * math.sin((high - low) / 2.0)
+        return self.width * math.degrees(sine_difference)
 
     def compute_centroid(self) -> Point:
-        """Return the middle of both intervals, or the nearer pole of a ring around the sky."""
+        """Return the middle of both intervals; for a ring around the sky, the nearer pole."""
         if self.width == 360.0:
             return Point(0.0, math.copysign(90.0, self.lat1 + self.lat2))
-        return Point((self.lon1 + self.width / 2.0) % 360.0, (self.lat1 + self.lat2) / 2.0)
+        middle_lon = (self.lon1 + self.width / 2.0) % 360.0
+        return Point(middle_lon, (self.lat1 + self.lat2) / 2.0)
 
     def cover(self, order: int) -> Indexes:
         """Cover the range by the cells that touch it."""
@@ -389,8 +389,13 @@ class Range(Shape):
 
     @property
     def parallels(self) -> list[float]:
-        """The latitudes at which the range ends; a range that goes on to a pole has none there."""
-        return [*([self.lat1] if self.lat1 > -90.0 else []), *([self.lat2] if self.lat2 < 90.0 else [])]
+        """The latitudes at which the range ends; a range that reaches a pole does not end there."""
+        latitudes = []
+        if self.lat1 > -90.0:
+            latitudes.append(self.lat1)
+        if self.lat2 < 90.0:
+            latitudes.append(self.lat2)
+        return latitudes
 
     def compute_boundary_distances(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
         """Compute the distance of positions to the boundary.
@@ -410,32 +415,36 @@ class Range(Shape):
         nearest = np.full(lon.shape, np.inf)
         for parallel in self.parallels:
             beside = wrap_longitudes(lon - self.lon1) <= self.width
-            distance = compute_distance(lon, lat, self.lon1, parallel)
-            corner = np.minimum(distance, compute_distance(lon, lat, self.lon2, parallel))
-            nearest = np.minimum(nearest, np.where(beside, np.abs(lat - parallel), corner))
+            first_corner = compute_distance(lon, lat, self.lon1, parallel)
+            second_corner = compute_distance(lon, lat, self.lon2, parallel)
+            distance = np.where(beside, np.abs(lat - parallel), np.minimum(first_corner, second_corner))
+            nearest = np.minimum(nearest, distance)
         if self.width < 360.0:
             phi = np.radians(lat)
             for end in (self.lon1, self.lon2):
                 # the foot of the perpendicular on that meridian, or the nearer corner
-                foot = np.degrees(np.arctan2(np.sin(phi), np.cos(phi) * np.cos(np.radians(lon - end))))
-                foot = np.where((foot >= self.lat1) & (foot <= self.lat2), foot, self.lat1)
+                along_meridian = np.cos(phi) * np.cos(np.radians(lon - end))
+                foot = np.degrees(np.arctan2(np.sin(phi), along_meridian))
+                is_on_edge = (foot >= self.lat1) & (foot <= self.lat2)
+                foot = np.where(is_on_edge, foot, self.lat1)
                 for choice in (foot, self.lat1, self.lat2):
                     nearest = np.minimum(nearest, compute_distance(lon, lat, end, choice))
         return nearest
 
     def to_text(self) -> str:
         """Write ``range lon1 lon2 lat1 lat2``."""
-        return "range " + " ".join(_format_number(value) for value in (self.lon1, self.lon2, self.lat1, self.lat2))
+        numbers = (self.lon1, self.lon2, self.lat1, self.lat2)
+        return "range " + " ".join(_format_number(value) for value in numbers)
 
 
 @dataclass(frozen=True, slots=True)
 class Region(Shape):
-    """The union of shapes (DALI 1.2 ``multishape``).
+    """Represent the union of shapes (DALI 1.2 ``multishape``).
 
     Attributes
     ----------
     parts
-        The shapes that it is the union of.
+        The shapes of the union.
     """
 
     parts: tuple[Shape, ...]
@@ -449,28 +458,28 @@ class Region(Shape):
     def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
         inside = np.zeros(len(lon), dtype=np.bool_)
         for part in self.parts:
-            inside |= part._contains_flat(lon, lat)  # noqa: SLF001  (same family)
+            inside |= part._contains_flat(lon, lat)  # noqa: SLF001  (a class of the same family)
         return inside
 
     def compute_area(self) -> float:
-        """Sum the parts; what overlaps is counted in middles of HEALPix cells, to a few thousandths of the largest part."""
+        """Sum the areas of the parts, and subtract overlaps, to a few thousandths of the largest part.
+
+        Overlaps are counted by the centres of HEALPix cells.
+        """
         total = sum(part.compute_area() for part in self.parts)
         if self._has_separate_parts():
             return total
         size = max(math.sqrt(max(part.compute_area(), 1e-12)) for part in self.parts)
         order = min(max(round(math.log2(58.6 / size)) + 8, 0), healpix.MAX_ORDER)
         covers = [part.cover(order) for part in self.parts]
-        ends = np.concatenate(
-            [np.stack([cover, np.broadcast_to([1, -1], cover.shape)], axis=-1).reshape(-1, 2) for cover in covers]
-        )
-        ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
-        shared = np.flatnonzero(np.cumsum(ends[:, 1])[:-1] > 1)
-        low = ends[shared, 0] >> 2 * (29 - order)
-        high = ends[shared + 1, 0] >> 2 * (29 - order)
-        at, number = compute_element_numbers(high - low)
-        lon, lat = healpix.compute_cell_centers(order, low[at] + number)
-        depth = np.sum([part._contains_flat(lon, lat) for part in self.parts], axis=0)  # noqa: SLF001  (same family)
-        return total - float(np.maximum(depth - 1, 0).sum()) / (12 << 2 * order) * SKY_AREA_SQUARE_DEGREES
+        first, last = _find_shared_cells(covers, order)
+        at, number = compute_element_numbers(last - first)
+        lon, lat = healpix.compute_cell_centers(order, first[at] + number)
+        depth = np.zeros(len(lon), np.int64)
+        for part in self.parts:
+            depth += part._contains_flat(lon, lat)  # noqa: SLF001  (a class of the same family)
+        extra_cells = float(np.maximum(depth - 1, 0).sum())
+        return total - extra_cells / (12 << 2 * order) * SKY_AREA_SQUARE_DEGREES
 
     def _has_separate_parts(self) -> bool:
         """Return whether the parts are small polygons and circles in caps that do not meet."""
@@ -484,32 +493,50 @@ class Region(Shape):
                 return False
         cap_array = np.array(caps)
         first_caps, second_caps = cap_array[np.array(np.triu_indices(len(caps), 1))]
-        return bool(
-            (
-                np.degrees(measure_angles(first_caps[:, :3], second_caps[:, :3])) > first_caps[:, 3] + second_caps[:, 3]
-            ).all()
-        )
+        distances = np.degrees(measure_angles(first_caps[:, :3], second_caps[:, :3]))
+        return bool((distances > first_caps[:, 3] + second_caps[:, 3]).all())
 
     def compute_centroid(self) -> Point:
-        """Return the mean direction of the parts' middles, weighted by area."""
+        """Return the mean direction of the parts' centroids, weighted by area."""
         weights = np.array([part.compute_area() for part in self.parts])
-        middles = [part.compute_centroid() for part in self.parts]
-        xyz = to_unit_vectors([middle.lon for middle in middles], [middle.lat for middle in middles])
-        total = (xyz * (weights if weights.any() else np.ones(len(weights)))[:, None]).sum(axis=0)
-        lon, lat = to_lon_lat(total if np.linalg.norm(total) > 1e-12 else xyz[0])
+        centroids = [part.compute_centroid() for part in self.parts]
+        xyz = to_unit_vectors([point.lon for point in centroids], [point.lat for point in centroids])
+        if not weights.any():
+            weights = np.ones(len(weights))
+        total = (xyz * weights[:, None]).sum(axis=0)
+        direction = total if np.linalg.norm(total) > 1e-12 else xyz[0]
+        lon, lat = to_lon_lat(direction)
         return Point(float(lon), float(lat))
 
     def cover(self, order: int) -> Indexes:
-        """Unite the parts' covers."""
+        """Unite the covers of the parts."""
         return healpix.merge_ranges(np.concatenate([part.cover(order) for part in self.parts]))
 
     def to_text(self) -> str:
         """Write the parts one after the other, each with its word."""
-        return " ".join(f"point {part.to_text()}" if isinstance(part, Point) else part.to_text() for part in self.parts)
+        texts = []
+        for part in self.parts:
+            text = part.to_text()
+            texts.append(f"point {text}" if isinstance(part, Point) else text)
+        return " ".join(texts)
+
+
+def _find_shared_cells(covers: list[Indexes], order: int) -> tuple[Indexes, Indexes]:
+    """Find the ranges of cells that are in several covers: first cells, and the cells after the last."""
+    range_ends = []
+    for cover in covers:
+        steps = np.broadcast_to([1, -1], cover.shape)
+        range_ends.append(np.stack([cover, steps], axis=-1).reshape(-1, 2))
+    ends = np.concatenate(range_ends)
+    ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
+    depth = np.cumsum(ends[:, 1])
+    shared = np.flatnonzero(depth[:-1] > 1)
+    shift = 2 * (healpix.MAX_ORDER - order)
+    return ends[shared, 0] >> shift, ends[shared + 1, 0] >> shift
 
 
 def from_array(kind: str, values: Any) -> Shape:
-    """Make a shape of the numbers of a DALI array.
+    """Make a shape from the numbers of a DALI array.
 
     Parameters
     ----------
@@ -521,12 +548,12 @@ def from_array(kind: str, values: Any) -> Shape:
     Returns
     -------
     shape
-        On the sphere, in no frame.
+        The shape, without a frame.
 
     Raises
     ------
     ValueError
-        Too few, too many or impossible numbers.
+        The numbers are too few, too many or out of range.
     """
     numbers = [float(value) for value in values]
     if kind == "polygon":

@@ -1,4 +1,4 @@
-"""The arithmetic of the sphere on numpy arrays: distances, circles, areas. Degrees in, degrees out."""
+"""Compute distances, circles and areas on the sphere with numpy arrays. Degrees in, degrees out."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 SKY_AREA_SQUARE_DEGREES = 360.0 * 360.0 / math.pi
 """Area of the whole sphere in square degrees."""
 
-RADIANS_PER_DEGREE, DEGREES_PER_RADIAN = math.pi / 180.0, 180.0 / math.pi
-_MIN_BAND_FILTER_POINTS = 256  # points, of which asking which are in the band costs more than it spares
+RADIANS_PER_DEGREE = math.pi / 180.0
+DEGREES_PER_RADIAN = 180.0 / math.pi
+_MIN_BAND_FILTER_POINTS = 256  # for fewer points, the test of the band costs more than it saves
 TOLERANCE_DEGREES = 3e-13
-"""Degrees (one nano-arcsecond) by which every shape is wider than written, so that its boundary belongs to it in spite of rounding."""
+"""Degrees (one nano-arcsecond) by which every shape is widened, so that rounding keeps its boundary inside."""
 
 
 def compute_distance(lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLike, lat2: npt.ArrayLike) -> Any:
@@ -63,19 +64,20 @@ def is_point_in_circle(
     Returns
     -------
     numpy.ndarray of bool, or bool
-        A constant circle over many points takes a shorter road: rows outside its band of latitude cost one comparison.
+        For a constant circle and many points, points outside its band of latitude cost one comparison each.
     """
     lon = np.asarray(lon, dtype=np.float64)
     lat = np.asarray(lat, dtype=np.float64)
     if np.ndim(lon0) or np.ndim(lat0) or np.ndim(radius) or lat.shape != lon.shape or lat.ndim != 1:
-        return _test_circles(
-            lon,
-            lat,
-            np.asarray(lon0, dtype=np.float64),
-            np.asarray(lat0, dtype=np.float64),
-            np.asarray(radius, dtype=np.float64),
-        )
-    centre_lon, centre_lat, size = float(lon0), float(lat0), float(radius)  # type: ignore[arg-type]
+        centre_lon = np.asarray(lon0, dtype=np.float64)
+        centre_lat = np.asarray(lat0, dtype=np.float64)
+        return _test_circles(lon, lat, centre_lon, centre_lat, np.asarray(radius, dtype=np.float64))
+    circle = float(lon0), float(lat0), float(radius)  # type: ignore[arg-type]
+    return _test_constant_circle(lon, lat, *circle)
+
+
+def _test_constant_circle(lon: Numbers, lat: Numbers, centre_lon: float, centre_lat: float, size: float) -> Flags:
+    """Test many points against one circle, near whose latitude only the points need the exact test."""
     if len(lat) < _MIN_BAND_FILTER_POINTS:
         return _test_one_circle(lon, lat, centre_lon, centre_lat, size)
     band = np.abs(lat - centre_lat) <= size + 1e-9
@@ -88,12 +90,13 @@ def is_point_in_circle(
 
 
 def _test_circles(lon: Any, lat: Any, lon0: Any, lat0: Any, radius: Any) -> Any:
-    # beyond a quarter turn the haversine loses digits: ask for the antipode's circle instead
+    # beyond a quarter turn the haversine loses digits: test against the antipode's circle instead
     wide = radius > 90.0
-    limit = np.sin(np.radians(np.where(wide, 180.0 - radius - TOLERANCE_DEGREES, radius + TOLERANCE_DEGREES)) / 2.0)
-    limit = np.where(
-        (radius < 0.0) | np.isnan(radius), -1.0, np.where(radius >= 180.0, -2.0, np.sign(limit) * limit * limit)
-    )
+    margin_radius = np.where(wide, 180.0 - radius - TOLERANCE_DEGREES, radius + TOLERANCE_DEGREES)
+    sine = np.sin(np.radians(margin_radius) / 2.0)
+    limit = np.where(radius >= 180.0, -2.0, np.sign(sine) * sine * sine)
+    is_no_circle = (radius < 0.0) | np.isnan(radius)
+    limit = np.where(is_no_circle, -1.0, limit)
     lon0 = np.where(wide, lon0 + 180.0, lon0)
     lat0 = np.where(wide, -lat0, lat0)
     away = _compute_haversine(lon, lat, lon0, lat0)
@@ -101,7 +104,7 @@ def _test_circles(lon: Any, lat: Any, lon0: Any, lat0: Any, radius: Any) -> Any:
 
 
 def _test_one_circle(lon: Any, lat: Any, lon0: float, lat0: float, radius: float) -> Any:
-    """Test many points against one circle: the numbers of `_test_circles`, whose constants cost no arrays."""
+    """Test many points against one circle, with the results of `_test_circles` but without arrays of constants."""
     if radius < 0.0 or math.isnan(radius):
         return np.zeros(lon.shape, np.bool_)
     if radius <= 90.0:
@@ -109,7 +112,10 @@ def _test_one_circle(lon: Any, lat: Any, lon0: float, lat0: float, radius: float
         signed_haversine = _compute_signed_haversine(radius + TOLERANCE_DEGREES)
         return haversine <= signed_haversine
     away = _compute_haversine(lon, lat, lon0 + 180.0, -lat0)
-    return away >= (-2.0 if radius >= 180.0 else _compute_signed_haversine(180.0 - radius - TOLERANCE_DEGREES))
+    limit = -2.0
+    if radius < 180.0:
+        limit = _compute_signed_haversine(180.0 - radius - TOLERANCE_DEGREES)
+    return away >= limit
 
 
 def _compute_signed_haversine(angle: float) -> Any:
@@ -155,11 +161,11 @@ def to_vector_components(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Number
     Returns
     -------
     x, y, z
-        Of that shape.
+        Coordinates of that shape.
     """
     lat = np.asarray(lat, dtype=np.float64)
-    cos_sin = compute_cos_sin(np.asarray(lon, dtype=np.float64))
-    (east, north), (cos, sin) = cos_sin, compute_cos_sin(lat)
+    east, north = compute_cos_sin(np.asarray(lon, dtype=np.float64))
+    cos, sin = compute_cos_sin(lat)
     cos = cos * (np.abs(lat) != 90.0)  # a pole is one point, whatever its longitude
     return cos * east, cos * north, sin
 
@@ -167,17 +173,17 @@ def to_vector_components(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Number
 def compute_cos_sin(degrees: Numbers) -> tuple[Numbers, Numbers]:
     """Compute cosines and sines, to 3e-16, from the tangents of half the angles.
 
-    Numpy has these in a ninth of the time of a sine.
+    Numpy computes a tangent in a ninth of the time of a sine.
 
     Parameters
     ----------
     degrees
-        Of any shape.
+        Angles of any shape.
 
     Returns
     -------
     cos, sin
-        Of that shape.
+        Arrays of that shape.
     """
     half = np.tan(degrees * (RADIANS_PER_DEGREE / 2.0))
     square = half * half
@@ -193,17 +199,20 @@ def to_lon_lat(xyz: Numbers) -> tuple[Numbers, Numbers]:
     xyz
         Of any length but 0, shape (..., 3).
 
-    Returns
+    Vectors of any length except 0, shape (..., 3).
     -------
     lon, lat
         Degrees, longitudes in [0, 360), shape (...,).
     """
-    lat = np.arctan2(xyz[..., 2], np.hypot(xyz[..., 0], xyz[..., 1])) * DEGREES_PER_RADIAN
-    return wrap_single_turn(np.arctan2(xyz[..., 1], xyz[..., 0]) * DEGREES_PER_RADIAN), lat
+    x = xyz[..., 0]
+    y = xyz[..., 1]
+    lat = np.arctan2(xyz[..., 2], np.hypot(x, y)) * DEGREES_PER_RADIAN
+    lon = np.arctan2(y, x) * DEGREES_PER_RADIAN
+    return wrap_single_turn(lon), lat
 
 
 def wrap_single_turn(lon: Numbers) -> Numbers:
-    """Bring longitudes of one turn more or less to [0, 360): a fifth of what a remainder takes.
+    """Wrap longitudes of one turn more or less to [0, 360), in a fifth of the time of a remainder.
 
     Parameters
     ----------
@@ -220,9 +229,9 @@ def wrap_single_turn(lon: Numbers) -> Numbers:
 
 
 def dot_vectors(a: Numbers, b: Numbers) -> Numbers:
-    """Multiply vectors, shape (..., 3), broadcast.
+    """Compute scalar products of vectors, shape (..., 3), broadcast.
 
-    By columns, which numpy does in a fraction of the time of a sum along rows.
+    It adds columns, which numpy does in a fraction of the time of a sum along rows.
 
     Parameters
     ----------
@@ -239,7 +248,7 @@ def dot_vectors(a: Numbers, b: Numbers) -> Numbers:
 
 
 def cross_vectors(a: Numbers, b: Numbers) -> Numbers:
-    """Compute the vectors at right angles to two, shape (..., 3), broadcast.
+    """Compute vector products of vectors, shape (..., 3), broadcast.
 
     Parameters
     ----------
@@ -251,12 +260,13 @@ def cross_vectors(a: Numbers, b: Numbers) -> Numbers:
     vectors
         ``a x b``, shape (..., 3).
     """
-    (x, y, z), (u, v, w) = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)
+    x, y, z = np.moveaxis(a, -1, 0)
+    u, v, w = np.moveaxis(b, -1, 0)
     return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)
 
 
 def compute_arc_normals(a: Numbers, b: Numbers) -> Numbers:
-    """Compute unit vectors at right angles to the arcs between others, shape (n, 3); 0 for arcs without length.
+    """Compute unit vectors at right angles to arcs, shape (n, 3); 0 for arcs without length.
 
     Parameters
     ----------
@@ -276,14 +286,14 @@ def compute_arc_normals(a: Numbers, b: Numbers) -> Numbers:
 def find_latitude_extremes(
     a: Numbers, b: Numbers, normal: Numbers, low: Numbers, high: Numbers
 ) -> tuple[Numbers, Numbers]:
-    """Return the lowest and the highest latitude of arcs, degrees, whose ends lie at `low` and `high`; shape (n,).
+    """Return the lowest and the highest latitude of arcs, degrees; shape (n,).
 
     Parameters
     ----------
     a, b
         Unit vectors of the ends, shape (n, 3).
     normal
-        Of the arcs (`compute_arc_normals`), shape (n, 3).
+        Unit normals of the arcs (`compute_arc_normals`), shape (n, 3).
     low, high
         Latitudes of the ends, degrees, shape (n,).
 
@@ -292,14 +302,18 @@ def find_latitude_extremes(
     lowest, highest
         Degrees, shape (n,).
     """
-    # the highest point of its great circle lies on it if it climbs at one end and descends at the other
-    climb, fall = (normal[:, 0] * end[:, 1] - normal[:, 1] * end[:, 0] for end in (a, b))
-    top = np.degrees(np.arctan2(np.hypot(normal[:, 0], normal[:, 1]), np.abs(normal[:, 2])))
-    return np.where((climb < 0.0) & (fall > 0.0), -top, low), np.where((climb > 0.0) & (fall < 0.0), top, high)
+    # the highest point of the great circle is on the arc if the arc climbs at its begin and descends at its end
+    climb = normal[:, 0] * a[:, 1] - normal[:, 1] * a[:, 0]
+    fall = normal[:, 0] * b[:, 1] - normal[:, 1] * b[:, 0]
+    horizontal = np.hypot(normal[:, 0], normal[:, 1])
+    top = np.degrees(np.arctan2(horizontal, np.abs(normal[:, 2])))
+    lowest = np.where((climb < 0.0) & (fall > 0.0), -top, low)
+    highest = np.where((climb > 0.0) & (fall < 0.0), top, high)
+    return lowest, highest
 
 
 def measure_angles(a: Numbers, b: Numbers) -> Numbers:
-    """Compute the angles between unit vectors, radians, shape (...,): to the last digits for small ones.
+    """Compute the angles between unit vectors, radians, shape (...,), accurately for small ones, too.
 
     Parameters
     ----------
@@ -312,14 +326,15 @@ def measure_angles(a: Numbers, b: Numbers) -> Numbers:
         Radians, shape (...,).
     """
     apart = a - b
-    radians: Numbers = 2.0 * np.arcsin(np.minimum(np.sqrt(dot_vectors(apart, apart)) / 2.0, 1.0))
+    half_chord = np.sqrt(dot_vectors(apart, apart)) / 2.0
+    radians: Numbers = 2.0 * np.arcsin(np.minimum(half_chord, 1.0))
     return radians
 
 
 def interpolate_along_arcs(a: Numbers, b: Numbers, share: Numbers) -> Numbers:
-    """Return vectors (of any length) towards what lies such a share of the way from `a` to `b` along great circles.
+    """Return vectors (of any length) towards points at a share of the way from `a` to `b` along great circles.
 
-    Shape (n, 3).
+    The shape is (n, 3).
 
     Parameters
     ----------
@@ -337,11 +352,13 @@ def interpolate_along_arcs(a: Numbers, b: Numbers, share: Numbers) -> Numbers:
     before = np.sin((1.0 - share) * turn)
     behind = np.sin(share * turn)
     short = turn < 1e-9
-    return a * np.where(short, 1.0 - share, before)[:, None] + b * np.where(short, share, behind)[:, None]
+    weight_a = np.where(short, 1.0 - share, before)
+    weight_b = np.where(short, share, behind)
+    return a * weight_a[:, None] + b * weight_b[:, None]
 
 
 def compute_tangent_axes(center: Numbers) -> tuple[Numbers, Numbers]:
-    """Return two unit vectors at right angles to others and to one another, the second a quarter turn anticlockwise from the first; (n, 3).
+    """Compute two unit vectors at right angles to each vector, the second a quarter turn anticlockwise from the first.
 
     Parameters
     ----------
@@ -353,7 +370,9 @@ def compute_tangent_axes(center: Numbers) -> tuple[Numbers, Numbers]:
     first, second
         Shape (n, 3).
     """
-    east = cross_vectors(np.where(np.abs(center[:, 2:]) < 0.9, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]), center)
+    is_far_from_pole = np.abs(center[:, 2:]) < 0.9
+    axis = np.where(is_far_from_pole, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
+    east = cross_vectors(axis, center)
     east /= np.sqrt(dot_vectors(east, east))[:, None]
     return east, cross_vectors(center, east)
 
@@ -371,7 +390,8 @@ def compute_circle_area(radius: npt.ArrayLike) -> Any:
     area
         Square degrees, of the same shape.
     """
-    return SKY_AREA_SQUARE_DEGREES * np.sin(np.radians(np.minimum(radius, 180.0)) / 2.0) ** 2
+    half_radius = np.radians(np.minimum(radius, 180.0)) / 2.0
+    return SKY_AREA_SQUARE_DEGREES * np.sin(half_radius) ** 2
 
 
 def wrap_longitudes(lon: npt.ArrayLike) -> Numbers:
@@ -397,7 +417,7 @@ def wrap_longitudes(lon: npt.ArrayLike) -> Numbers:
 def compute_offset_position(
     lon: float, lat: float, position_angle: npt.ArrayLike, separation: npt.ArrayLike
 ) -> tuple[Numbers, Numbers]:
-    """Compute the positions that lie in a direction from a point, along great circles.
+    """Compute the positions in a direction and at a distance from a point, along great circles.
 
     Parameters
     ----------
@@ -419,9 +439,9 @@ def compute_offset_position(
     east = np.sin(arc) * np.sin(angle)
     north = math.cos(phi) * np.sin(arc) * np.cos(angle) + math.sin(phi) * np.cos(arc)
     outward = math.cos(phi) * np.cos(arc) - math.sin(phi) * np.sin(arc) * np.cos(angle)
-    return wrap_longitudes(lon + np.degrees(np.arctan2(east, outward))), np.degrees(
-        np.arctan2(north, np.hypot(east, outward))
-    )
+    offset_lon = lon + np.degrees(np.arctan2(east, outward))
+    offset_lat = np.degrees(np.arctan2(north, np.hypot(east, outward)))
+    return wrap_longitudes(offset_lon), offset_lat
 
 
 def compute_arc_distances(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers) -> Numbers:
@@ -434,28 +454,25 @@ def compute_arc_distances(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers)
     a, b
         Unit vectors of the ends, shape (..., 3).
     normal
-        Unit vectors at right angles to the arcs (`compute_arc_normals`), shape (..., 3); of arcs without length the
-        ends count.
+        Unit vectors at right angles to the arcs (`compute_arc_normals`), shape (..., 3); an arc without length
+        counts as its ends.
 
     Returns
     -------
     gap
         Degrees, shape (...,).
     """
-    beside = (
-        (dot_vectors(cross_vectors(normal, a), xyz) >= 0.0)
-        & (dot_vectors(cross_vectors(b, normal), xyz) >= 0.0)
-        & normal.any(axis=-1)
-    )
-    ends = np.minimum(measure_angles(xyz, a), measure_angles(xyz, b))
-    separations: Numbers = np.degrees(
-        np.where(beside, np.arcsin(np.minimum(np.abs(dot_vectors(xyz, normal)), 1.0)), ends)
-    )
+    is_after_begin = dot_vectors(cross_vectors(normal, a), xyz) >= 0.0
+    is_before_end = dot_vectors(cross_vectors(b, normal), xyz) >= 0.0
+    is_beside = is_after_begin & is_before_end & normal.any(axis=-1)
+    end_angles = np.minimum(measure_angles(xyz, a), measure_angles(xyz, b))
+    sine = np.minimum(np.abs(dot_vectors(xyz, normal)), 1.0)
+    separations: Numbers = np.degrees(np.where(is_beside, np.arcsin(sine), end_angles))
     return separations
 
 
-RADIANS_PER_MILLIARCSECOND = np.pi / 180.0 / 3_600_000.0  # radians
-AU_PER_YEAR_IN_KM_PER_SECOND = 4.740470463533349  # km/s
+RADIANS_PER_MILLIARCSECOND = np.pi / 180.0 / 3_600_000.0  # 1 mas
+AU_PER_YEAR_IN_KM_PER_SECOND = 4.740470463533349  # 1 au per Julian year, km/s
 
 
 def apply_space_motion(
@@ -478,9 +495,9 @@ def apply_space_motion(
     pm_lon, pm_lat
         mas/yr, shape (n,); `pm_lon` includes cos(lat).
     parallax
-        mas, broadcast; 0 and less: infinitely far, where a radial velocity changes nothing.
+        mas, broadcast; a star without a positive parallax is infinitely far, and its radial velocity changes nothing.
     radial_velocity
-        km/s, away from us, broadcast.
+        km/s, positive away from the observer, broadcast.
 
     Returns
     -------
@@ -493,14 +510,9 @@ def apply_space_motion(
     east = np.asarray(pm_lon, dtype=np.float64) * RADIANS_PER_MILLIARCSECOND * time
     north = np.asarray(pm_lat, dtype=np.float64) * RADIANS_PER_MILLIARCSECOND * time
     distant = np.maximum(np.asarray(parallax, dtype=np.float64), 0.0)
-    out = (
-        1.0
-        + np.asarray(radial_velocity, dtype=np.float64)
-        * distant
-        / AU_PER_YEAR_IN_KM_PER_SECOND
-        * RADIANS_PER_MILLIARCSECOND
-        * time
-    )
+    velocity = np.asarray(radial_velocity, dtype=np.float64)
+    distance_change = velocity * distant / AU_PER_YEAR_IN_KM_PER_SECOND * RADIANS_PER_MILLIARCSECOND * time
+    out = 1.0 + distance_change
     sin_a = np.sin(a)
     cos_a = np.cos(a)
     sin_d = np.sin(d)
@@ -508,4 +520,6 @@ def apply_space_motion(
     x = cos_a * cos_d * out - sin_a * east - cos_a * sin_d * north
     y = sin_a * cos_d * out + cos_a * east - sin_a * sin_d * north
     z = sin_d * out + cos_d * north
-    return np.degrees(np.arctan2(y, x)) % 360.0, np.degrees(np.arctan2(z, np.hypot(x, y)))
+    moved_lon = np.degrees(np.arctan2(y, x)) % 360.0
+    moved_lat = np.degrees(np.arctan2(z, np.hypot(x, y)))
+    return moved_lon, moved_lat

@@ -1,4 +1,4 @@
-"""TFCat 1.0: features, read and judged; and by which words a table says what is what in it."""
+"""Read and validate the features of TFCat 1.0, and name the utypes by which a table describes a TFCat document."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ SCHEMA_URL = "https://voparis-ns.obspm.fr/maser/tfcat/v1.0/schema#"
 GEOMETRY_UTYPE, CRS_UTYPE, ID_UTYPE, PROPERTIES_UTYPE, DERIVED_UTYPE = (
     f"tfcat:{word}" for word in ("geometry", "crs", "id", "properties", "derived")
 )
-"""Utypes by which columns and constants of a table say what they are of a TFCat document.
+"""Utypes of the columns and constants of a table that hold parts of a TFCat document.
 
-`DERIVED` follows from the geometry.
+`DERIVED_UTYPE` marks columns that follow from the geometry.
 """
 COORDINATE_DEPTHS = {
     "Point": 0,
@@ -55,34 +55,32 @@ GEOMETRY_TYPES = (*COORDINATE_DEPTHS, "GeometryCollection")
 MAX_COLLECTION_DEPTH = 8  # collections within collections
 _WHITESPACE_PATTERN = re.compile(r'("(?:[^"\\]|\\.)*")|\s+')
 _BLANK_PATTERN = re.compile(r"[ \t\n\r]*")
-_INTEGER_PATTERN, _FLOAT_PATTERN = (
-    re.compile(r"[+-]?\d+", re.ASCII),
-    re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII),
-)
+_INTEGER_PATTERN = re.compile(r"[+-]?\d+", re.ASCII)
+_FLOAT_PATTERN = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _MAX_FLOAT = float(np.finfo(np.float64).max)
 _DECODER = json.JSONDecoder()
 
 
 @dataclass(slots=True)
 class TfcatFeature:
-    """A feature that was read.
+    """Hold a feature that was read.
 
     Attributes
     ----------
     id
-        As it stands there; None: it has none.
+        The identifier as it is written; None if there is none.
     kind
-        Of its geometry.
+        Type of the geometry.
     geometry
-        The text of its geometry, without blanks, number by number as it stands there.
+        The text of the geometry, without blanks, each number as it is written.
     times, spectrum
-        Least and greatest of its positions; NaN: it has none, and no fault.
+        Minimum and maximum over its positions; NaN if it has no position and no fault.
     properties
-        By name; texts of what is no single value.
+        Values by name; objects and lists as texts.
     faults
-        What is wrong; the rest is not complete then.
+        The faults; a feature with faults may be incomplete.
     rings
-        Its polygons, for `find_crossings`: outline and holes.
+        The rings of its polygons, for `find_crossings`: outline and holes.
     """
 
     id: str | float | None = None
@@ -96,7 +94,7 @@ class TfcatFeature:
 
 
 class _GeometryError(ValueError):
-    """A fault of a geometry: path, reason, remedy."""
+    """Report a fault of a geometry: path, reason, remedy."""
 
 
 def iterate_members(text: str, position: int = 0) -> Iterator[tuple[str, Any, str]]:
@@ -105,19 +103,19 @@ def iterate_members(text: str, position: int = 0) -> Iterator[tuple[str, Any, st
     Parameters
     ----------
     text
-        With the object, and blanks around it.
+        A text that contains the object.
     position
-        Where it begins.
+        Where the object begins, or blanks before it.
 
     Yields
     ------
     name, value, raw
-        Of each: its name, what it is, and its own text.
+        The name, the value and the text of the value of each member.
 
     Raises
     ------
     JSONDecodeError
-        It is no object, or no JSON.
+        The text is not an object, or not JSON.
     """
     position = _skip_blanks(text, position)
     if text[position : position + 1] != "{":
@@ -151,12 +149,12 @@ def _skip_blanks(text: str, position: int) -> int:
 
 
 def read_feature(text: str, system: TfcatCrs, field_definitions: Mapping[str, Mapping[str, Any]]) -> TfcatFeature:
-    """Read a feature, and judge it.
+    """Read and validate a feature.
 
     Parameters
     ----------
     text
-        Its JSON.
+        The JSON of the feature.
     system
         The document's reference system.
     field_definitions
@@ -165,76 +163,89 @@ def read_feature(text: str, system: TfcatCrs, field_definitions: Mapping[str, Ma
     Returns
     -------
     feature
-        With its faults; `find_crossings` finds those that are left.
+        The feature with its faults, except those that `find_crossings` finds.
     """
     feature = TfcatFeature()
-    members_by_name: dict[str, tuple[Any, str]] = {}
     try:
-        for name, value, raw in iterate_members(text):
-            if name in members_by_name:
-                feature.faults.append(TfcatFault(f"{name:.60}", "it stands there twice", "leave one out"))
-            members_by_name[name] = value, raw
+        members_by_name = _read_members(text, feature)
     except RecursionError:
         return TfcatFeature(faults=[TfcatFault("", "it is nested too deeply", "look at its brackets")])
     except ValueError as error:
+        error_text = f": {error}"
         if isinstance(error, json.JSONDecodeError):
             error_text = f": {error.msg}, character {error.pos + 1:,}"
-        else:
-            error_text = f": {error}"
         faults = [TfcatFault("", f"it is no JSON{error_text}", "look at the file there")]
         return TfcatFeature(faults=faults)
-    kind = members_by_name.get("type", (None, ""))[0]
-    if kind != "Feature":
-        feature.faults.append(
-            TfcatFault("type", f"{kind!r:.60} stands where a Feature does", 'write "type": "Feature"')
-        )
-    feature.id = members_by_name.get("id", (None, ""))[0]
-    if feature.id is not None and (isinstance(feature.id, bool) or not isinstance(feature.id, str | int | float)):
-        feature.faults.append(
-            TfcatFault("id", "it is no text and no number", "a name or a number, another one for each feature")
-        )
-        feature.id = None
-    _read_properties(
-        members_by_name.get("properties", ({}, "{}"))[0],
-        members_by_name.get("properties", ({}, "{}"))[1],
-        field_definitions,
-        feature,
-    )
-    box = members_by_name.get("bbox", (None, ""))[0]
-    if box is not None and not (
-        isinstance(box, list) and len(box) == 4 and (system.iso or all(_is_number(number) for number in box))
-    ):
-        feature.faults.append(
-            TfcatFault(
-                "bbox",
-                "it is no list of four numbers",
-                "[time, frequency, time, frequency], least and greatest; or leave it out",
-            )
-        )
-    geometry, raw = members_by_name.get("geometry", (None, ""))
-    feature.geometry = _WHITESPACE_PATTERN.sub(r"\1", raw)
-    try:
-        places: list[tuple[float, float]] = []
-        _check_geometry(geometry, "geometry", system, feature, places, 0)
-        if places:
-            t = [place[0] for place in places]
-            f = [place[1] for place in places]
-            feature.times = (min(t), max(t))
-            feature.spectrum = (min(f), max(f))
-        elif feature.kind == "GeometryCollection":  # an empty one: it has no place (RFC 7946, 3.1.8)
-            feature.times = feature.spectrum = (math.nan, math.nan)
-        else:
-            feature.faults.append(TfcatFault("geometry", "it has no position", "leave the feature out"))
-    except _GeometryError as error:
-        feature.faults.append(TfcatFault(*error.args))
+    _check_head(members_by_name, feature)
+    properties, raw_properties = members_by_name.get("properties", ({}, "{}"))
+    _read_properties(properties, raw_properties, field_definitions, feature)
+    _check_bounding_box(members_by_name, system, feature)
+    geometry, raw_geometry = members_by_name.get("geometry", (None, ""))
+    feature.geometry = _WHITESPACE_PATTERN.sub(r"\1", raw_geometry)
+    _read_geometry(geometry, system, feature)
     try:
         feature.geometry.encode()
         json.dumps([feature.id, feature.properties], ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        feature.faults.append(
-            TfcatFault("", "it holds half of a surrogate pair, which is no character", "write the character itself")
-        )
+        reason = "it holds half of a surrogate pair, which is no character"
+        feature.faults.append(TfcatFault("", reason, "write the character itself"))
     return feature
+
+
+def _read_members(text: str, feature: TfcatFeature) -> dict[str, tuple[Any, str]]:
+    """Read the value and the text of each member; a name that comes twice is a fault."""
+    members_by_name: dict[str, tuple[Any, str]] = {}
+    for name, value, raw in iterate_members(text):
+        if name in members_by_name:
+            feature.faults.append(TfcatFault(f"{name:.60}", "it stands there twice", "leave one out"))
+        members_by_name[name] = value, raw
+    return members_by_name
+
+
+def _check_head(members_by_name: Mapping[str, tuple[Any, str]], feature: TfcatFeature) -> None:
+    """Check the type and the identifier of a feature."""
+    kind, _ = members_by_name.get("type", (None, ""))
+    if kind != "Feature":
+        reason = f"{kind!r:.60} stands where a Feature does"
+        feature.faults.append(TfcatFault("type", reason, 'write "type": "Feature"'))
+    feature.id, _ = members_by_name.get("id", (None, ""))
+    is_text_or_number = isinstance(feature.id, str | int | float) and not isinstance(feature.id, bool)
+    if feature.id is not None and not is_text_or_number:
+        remedy = "a name or a number, another one for each feature"
+        feature.faults.append(TfcatFault("id", "it is no text and no number", remedy))
+        feature.id = None
+
+
+def _check_bounding_box(
+    members_by_name: Mapping[str, tuple[Any, str]], system: TfcatCrs, feature: TfcatFeature
+) -> None:
+    box, _ = members_by_name.get("bbox", (None, ""))
+    if box is None:
+        return
+    has_four_items = isinstance(box, list) and len(box) == 4
+    if has_four_items and (system.iso or all(_is_number(number) for number in box)):
+        return
+    remedy = "[time, frequency, time, frequency], least and greatest; or leave it out"
+    feature.faults.append(TfcatFault("bbox", "it is no list of four numbers", remedy))
+
+
+def _read_geometry(geometry: Any, system: TfcatCrs, feature: TfcatFeature) -> None:
+    """Check a geometry, and find the ranges of its positions."""
+    positions: list[tuple[float, float]] = []
+    try:
+        _check_geometry(geometry, "geometry", system, feature, positions)
+    except _GeometryError as error:
+        feature.faults.append(TfcatFault(*error.args))
+        return
+    if positions:
+        times = [position[0] for position in positions]
+        frequencies = [position[1] for position in positions]
+        feature.times = (min(times), max(times))
+        feature.spectrum = (min(frequencies), max(frequencies))
+    elif feature.kind == "GeometryCollection":  # an empty one: it has no place (RFC 7946, 3.1.8)
+        feature.times = feature.spectrum = (math.nan, math.nan)
+    else:
+        feature.faults.append(TfcatFault("geometry", "it has no position", "leave the feature out"))
 
 
 def _is_number(value: object) -> bool:
@@ -247,43 +258,25 @@ def _check_geometry(
     system: TfcatCrs,
     feature: TfcatFeature,
     positions: list[tuple[float, float]],
-    depth: int,
+    *,
+    depth: int = 0,
 ) -> None:
-    if isinstance(geometry, dict):
-        kind = geometry.get("type")
-    else:
-        kind = None
-    if not isinstance(kind, str) or kind not in GEOMETRY_TYPES:
-        if geometry is None:
-            raise _GeometryError(json_path, "it is missing", "a feature has a place in time and frequency")
-        raise _GeometryError(
-            f"{json_path}.type", f"{kind!r:.60} is no geometry of TFCat", f"one of {', '.join(GEOMETRY_TYPES)}"
-        )
+    """Check a geometry, and add its positions to `positions`."""
+    kind = _read_geometry_type(geometry, json_path)
     if geometry.get("crs") is not None and parse_crs(geometry["crs"])[0] != system:
-        raise _GeometryError(
-            f"{json_path}.crs", "it is not that of the document", "one reference system for all features of a document"
-        )
+        remedy = "one reference system for all features of a document"
+        raise _GeometryError(f"{json_path}.crs", "it is not that of the document", remedy)
     if depth == 0:
         feature.kind = kind
     if kind == "GeometryCollection":
-        inner = geometry.get("geometries")
-        if not isinstance(inner, list):
-            raise _GeometryError(
-                f"{json_path}.geometries",
-                "they are missing" if inner is None else "it is no list",
-                "a list of geometries",
-            )
-        if depth == MAX_COLLECTION_DEPTH:
-            raise _GeometryError(
-                "geometry",
-                f"collections lie more than {MAX_COLLECTION_DEPTH} deep in one another",
-                "put their geometries into one",
-            )
-        for number, member in enumerate(inner):
-            _check_geometry(member, f"{json_path}.geometries[{number}]", system, feature, positions, depth + 1)
+        for number, member in enumerate(_list_geometries(geometry, json_path, depth)):
+            member_path = f"{json_path}.geometries[{number}]"
+            _check_geometry(member, member_path, system, feature, positions, depth=depth + 1)
         return
-    json_path += ".coordinates"
-    for path, line in _iterate_position_lists(geometry.get("coordinates"), COORDINATE_DEPTHS[kind], json_path, system):
+    coordinates = geometry.get("coordinates")
+    coordinates_path = f"{json_path}.coordinates"
+    position_lists = _iterate_position_lists(coordinates, COORDINATE_DEPTHS[kind], coordinates_path, system)
+    for path, line in position_lists:
         positions += line
         if kind.endswith("LineString") and len(line) < 2:
             raise _GeometryError(path, f"a line has two positions at least, not {len(line)}", "make it a Point")
@@ -291,24 +284,45 @@ def _check_geometry(
             _check_ring(path, line, feature, hole=not path.endswith("[0]"))
 
 
+def _read_geometry_type(geometry: Any, json_path: str) -> str:
+    """Return the type of a geometry, or report that it is missing or unknown."""
+    if geometry is None:
+        raise _GeometryError(json_path, "it is missing", "a feature has a place in time and frequency")
+    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    if not isinstance(kind, str) or kind not in GEOMETRY_TYPES:
+        remedy = f"one of {', '.join(GEOMETRY_TYPES)}"
+        raise _GeometryError(f"{json_path}.type", f"{kind!r:.60} is no geometry of TFCat", remedy)
+    return kind
+
+
+def _list_geometries(collection: Mapping[str, Any], json_path: str, depth: int) -> list[Any]:
+    """Return the geometries of a collection at a depth of nesting."""
+    geometries = collection.get("geometries")
+    if not isinstance(geometries, list):
+        reason = "they are missing" if geometries is None else "it is no list"
+        raise _GeometryError(f"{json_path}.geometries", reason, "a list of geometries")
+    if depth == MAX_COLLECTION_DEPTH:
+        reason = f"collections lie more than {MAX_COLLECTION_DEPTH} deep in one another"
+        raise _GeometryError("geometry", reason, "put their geometries into one")
+    return geometries
+
+
 def _iterate_position_lists(
     coordinates: Any, depth: int, json_path: str, system: TfcatCrs
 ) -> Iterator[tuple[str, list[tuple[float, float]]]]:
-    """Yield lists of positions with their paths: a position, or several, is a list of its own."""
+    """Yield lists of positions with their paths; a position that is not in a list gets a list for itself."""
     if depth == 0:
         yield json_path, [_read_position(coordinates, json_path, system)]
         return
     if not isinstance(coordinates, list):
-        raise _GeometryError(
-            json_path,
-            "it is missing" if coordinates is None else "it is no list",
-            "look at the brackets: their number says which kind it is",
-        )
+        reason = "it is missing" if coordinates is None else "it is no list"
+        remedy = "look at the brackets: their number says which kind it is"
+        raise _GeometryError(json_path, reason, remedy)
     if depth == 1:
-        yield (
-            json_path,
-            [_read_position(member, f"{json_path}[{number}]", system) for number, member in enumerate(coordinates)],
-        )
+        positions = [
+            _read_position(member, f"{json_path}[{number}]", system) for number, member in enumerate(coordinates)
+        ]
+        yield json_path, positions
         return
     for number, member in enumerate(coordinates):
         yield from _iterate_position_lists(member, depth - 1, f"{json_path}[{number}]", system)
@@ -316,51 +330,34 @@ def _iterate_position_lists(
 
 def _read_position(position: Any, json_path: str, system: TfcatCrs) -> tuple[float, float]:
     if type(position) is not list or len(position) != 2:
-        raise _GeometryError(
-            json_path,
-            f"a position is a time and a frequency, not {json.dumps(position):.60}",
-            "[time, frequency]: two numbers",
-        )
+        reason = f"a position is a time and a frequency, not {json.dumps(position):.60}"
+        raise _GeometryError(json_path, reason, "[time, frequency]: two numbers")
     time: Any = parse_time(position[0]) if system.iso else position[0]
     if not _is_number(time) or not _is_number(position[1]):
-        raise _GeometryError(
-            json_path, f"{json.dumps(position):.60} are no two numbers", "[time, frequency]: two finite numbers"
-        )
+        reason = f"{json.dumps(position):.60} are no two numbers"
+        raise _GeometryError(json_path, reason, "[time, frequency]: two finite numbers")
     return time, position[1]
 
 
 def _check_ring(json_path: str, ring: list[tuple[float, float]], feature: TfcatFeature, *, hole: bool) -> None:
     if len(ring) < 4:
-        raise _GeometryError(
-            json_path,
-            f"a ring has four positions at least, the first one again at its end, not {len(ring)}",
-            "make it a LineString",
-        )
+        reason = f"a ring has four positions at least, the first one again at its end, not {len(ring)}"
+        raise _GeometryError(json_path, reason, "make it a LineString")
     if ring[0] != ring[-1]:
-        raise _GeometryError(
-            json_path,
-            f"the ring does not close: it begins at {list(ring[0])} and ends at {list(ring[-1])}",
-            "repeat its first position at its end",
-        )
+        reason = f"the ring does not close: it begins at {list(ring[0])} and ends at {list(ring[-1])}"
+        raise _GeometryError(json_path, reason, "repeat its first position at its end")
     start, base = ring[0]
     moved = [(float(t - start), float(f - base)) for t, f in ring]
     area = sum(a[0] * b[1] - b[0] * a[1] for a, b in itertools.pairwise(moved))
     if area == 0.0 and len(set(ring)) < 3:
         raise _GeometryError(json_path, "the ring has no area", "make it a LineString")
+    orientation_remedy = "turn its positions round: outlines run counter-clockwise, holes clockwise"
     if area < 0.0 and not hole:
-        raise _GeometryError(
-            json_path,
-            "the outline runs clockwise",
-            "turn its positions round: outlines run counter-clockwise, holes clockwise",
-        )
+        raise _GeometryError(json_path, "the outline runs clockwise", orientation_remedy)
     if area > 0.0 and hole:
-        raise _GeometryError(
-            json_path,
-            "the hole runs counter-clockwise",
-            "turn its positions round: outlines run counter-clockwise, holes clockwise",
-        )
+        raise _GeometryError(json_path, "the hole runs counter-clockwise", orientation_remedy)
     if hole:
-        shell = feature.rings[-1][0][-1]  # where the outline begins, which is where it ends
+        shell = feature.rings[-1][0][-1]  # the outline begins and ends there
         time_shift = float(start - shell[0])
         frequency_shift = float(base - shell[1])
         feature.rings[-1].append([(t + time_shift, f + frequency_shift) for t, f in moved])
@@ -369,40 +366,43 @@ def _check_ring(json_path: str, ring: list[tuple[float, float]], feature: TfcatF
 
 
 def find_crossings(features: Sequence[TfcatFeature]) -> None:
-    """Find rings that cross themselves or others of their polygon, and holes outside.
-
-    The features have these faults then, too.
+    """Find rings that cross themselves or others of their polygon, and holes outside, and add the faults to the features.
 
     Parameters
     ----------
     features
-        Without other faults.
+        Features without other faults.
     """
     polygons = [(feature, polygon) for feature in features for polygon in feature.rings]
     if not polygons:
         return
     import shapely  # noqa: PLC0415  (0.1 s)
 
-    rings = [ring if number else ring[:-1] for _, polygon in polygons for number, ring in enumerate(polygon)]
-    xy = np.array([place for ring in rings for place in ring])
-    indices = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    rings = []
+    for _, polygon in polygons:
+        rings.append(polygon[0][:-1])
+        rings.extend(polygon[1:])
+    xy = np.array([position for ring in rings for position in ring])
+    ring_sizes = [len(ring) for ring in rings]
+    indices = np.repeat(np.arange(len(rings)), ring_sizes)
     linear_rings = shapely.linearrings(xy, indices=indices)
-    shapes = shapely.polygons(
-        linear_rings, indices=np.repeat(np.arange(len(polygons)), [len(polygon) for _, polygon in polygons])
-    )
+    ring_counts = [len(polygon) for _, polygon in polygons]
+    polygon_numbers = np.repeat(np.arange(len(polygons)), ring_counts)
+    shapes = shapely.polygons(linear_rings, indices=polygon_numbers)
     wrong = np.flatnonzero(~shapely.is_valid(shapes))
-    for at, reason in zip(wrong.tolist(), np.atleast_1d(shapely.is_valid_reason(shapes[wrong])).tolist(), strict=True):
+    reasons = np.atleast_1d(shapely.is_valid_reason(shapes[wrong])).tolist()
+    for number, reason in zip(wrong.tolist(), reasons, strict=True):
         if reason.startswith("Ring Self-intersection"):  # it touches itself
             continue
-        feature, polygon = polygons[at]
+        feature, polygon = polygons[number]
         start, base = polygon[0][-1]
         location = re.search(r"\[(\S+) (\S+)\]", reason)
-        if location is None:
-            place = ""
-        else:
-            place = f" at [{start + float(location[1])!r}, {base + float(location[2])!r}]"
-        crosses = reason.startswith("Self-intersection")
-        if crosses:
+        place = ""
+        if location is not None:
+            time = start + float(location[1])
+            frequency = base + float(location[2])
+            place = f" at [{time!r}, {frequency!r}]"
+        if reason.startswith("Self-intersection"):
             text = f"a ring crosses itself or another one{place}"
         else:
             text = f"{reason.partition('[')[0]} (a ring lies where it must not){place}"
@@ -420,64 +420,63 @@ def _read_properties(
     for name, value in properties.items():
         json_path = f"properties.{name:.60}"
         if name not in field_definitions:
-            feature.faults.append(
-                TfcatFault(
-                    json_path,
-                    "no field describes it",
-                    f"add {json.dumps(name[:60])} to the document's fields: info, datatype, ucd",
-                )
-            )
+            remedy = f"add {json.dumps(name[:60])} to the document's fields: info, datatype, ucd"
+            feature.faults.append(TfcatFault(json_path, "no field describes it", remedy))
             continue
         kind = field_definitions[name].get("datatype", "str")
-        if value is None:
-            read = None
-        else:
-            read = _convert_value(value, kind)
-        if read is None and value is not None:
+        property_value = None
+        if value is not None:
+            property_value = _convert_value(value, kind)
+        if property_value is None and value is not None:
             if isinstance(value, dict | list) and kind == "str":
-                read = next(
-                    _WHITESPACE_PATTERN.sub(r"\1", text) for key, _, text in iterate_members(raw) if key == name
-                )
+                property_value = _find_member_text(raw, name)
             else:
-                feature.faults.append(
-                    TfcatFault(
-                        json_path,
-                        f"{json.dumps(value):.60} is no {kind}",
-                        "write such a value, or another datatype into the field",
-                    )
-                )
-        feature.properties[name] = read
+                reason = f"{json.dumps(value):.60} is no {kind}"
+                remedy = "write such a value, or another datatype into the field"
+                feature.faults.append(TfcatFault(json_path, reason, remedy))
+        feature.properties[name] = property_value
+
+
+def _find_member_text(raw: str, name: str) -> str:
+    """Return the text of a member of an object, without blanks."""
+    texts = (text for key, _, text in iterate_members(raw) if key == name)
+    return _WHITESPACE_PATTERN.sub(r"\1", next(texts))
 
 
 def _convert_value(value: Any, datatype: str) -> Any:
-    """Return the value of a property as its field says; None: it is none."""
+    """Convert the value of a property to the datatype of its field; None if it has another type."""
     if datatype == "str":
-        if isinstance(value, str):
-            return value
-        if isinstance(value, dict | list):
-            return None
-        return json.dumps(value)
+        return _convert_to_text(value)
     if datatype == "bool":
-        if isinstance(value, str):
-            return {"true": True, "false": False}.get(value)
-        if isinstance(value, bool):
-            return value
-        return None
+        return _convert_to_bool(value)
     if isinstance(value, bool):
         return None
-    if (
-        isinstance(value, str)
-        and (_INTEGER_PATTERN if datatype == "int" else _FLOAT_PATTERN).fullmatch(value)
-        and len(value) < 400
-    ):
-        if datatype == "int":
-            value = int(value)
-        else:
-            value = float(value)
+    if isinstance(value, str) and len(value) < 400:
+        value = _parse_number(value, datatype)
     if datatype == "int":
-        if isinstance(value, int) and abs(value) < 2**63:
-            return value
-        return None
+        is_integer = isinstance(value, int) and abs(value) < 2**63
+        return value if is_integer else None
     if isinstance(value, int | float) and -_MAX_FLOAT <= value <= _MAX_FLOAT:
         return float(value)
     return None
+
+
+def _convert_to_text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict | list):
+        return None
+    return json.dumps(value)
+
+
+def _convert_to_bool(value: Any) -> bool | None:
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value)
+    return value if isinstance(value, bool) else None
+
+
+def _parse_number(text: str, datatype: str) -> int | float | None:
+    """Parse a text as a number of a datatype; None if it is none."""
+    if datatype == "int":
+        return int(text) if _INTEGER_PATTERN.fullmatch(text) else None
+    return float(text) if _FLOAT_PATTERN.fullmatch(text) else None

@@ -94,7 +94,7 @@ def _decompose_symbol(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], .
 
 
 def _decompose_with_astropy(symbol: str, unit_format: str | None) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
-    from astropy import units  # noqa: PLC0415  (a second to load, asked by few)
+    from astropy import units  # noqa: PLC0415  (it takes a second to load; few need it)
 
     with warnings.catch_warnings():  # of deprecated symbols: they convert all the same
         warnings.simplefilter("ignore")
@@ -460,7 +460,7 @@ def to_astropy_unit(text: str | None) -> Any:
     ValueError
         Not a unit, or one that astropy does not know.
     """
-    from astropy import units  # noqa: PLC0415  (a second to load, asked by few)
+    from astropy import units  # noqa: PLC0415  (it takes a second to load; few need it)
 
     unit = parse_unit(text)
     product: Any = units.dimensionless_unscaled * unit.scale
