@@ -157,7 +157,9 @@ def parse_orcid(text: str | None) -> str | None:
 
 
 def parse_ror(text: str | None) -> str | None:
-    """Parse an identifier of the Research Organization Registry, whose last two digits are a checksum (ISO 7064, MOD 97-10).
+    """Parse an identifier of the Research Organization Registry.
+
+    Its last two digits are a checksum (ISO 7064, MOD 97-10).
 
     Parameters
     ----------

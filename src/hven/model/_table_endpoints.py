@@ -1,4 +1,4 @@
-"""Endpoint: an address of a table with parameters of its own, as a server before this one had it, and what it answers."""
+"""Describe endpoints: addresses of a table with their own parameters, as an earlier server had them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from hven.model._localized_texts import LocalizedText, build_localized_text
 from hven.model.types import FLOAT64, Type, parse_type, type_from_arrow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 MONTHS_PER_UNIT = {"month": 1, "year": 12}
@@ -462,34 +462,31 @@ class Table:
 
     @property
     def effective_links(self) -> tuple[_links.LinkTemplate, ...]:
-        """What its rows lead to: its links, and what columns of standards lead to, where these say nothing of that kind; none if rows have no identifier."""
+        """Links from rows: the table's own, and those of standard columns for other kinds of targets.
+
+        A table without an identifier column has none.
+        """
         if self.identifier_column is None:
             return ()
         units_by_column = {item.name: item.unit for item in self.columns if item.type.is_string or item.type.is_numeric}
         described_semantics = {link.semantics for link in self.links}
-        links = (
-            *(
-                item
-                for item in _links.list_standard_links(self.utype, units_by_column)
-                if item.semantics not in described_semantics
-            ),
-            *self.links,
-        )
+        standard_links = _links.list_standard_links(self.utype, units_by_column)
+        additional_links = [link for link in standard_links if link.semantics not in described_semantics]
+        links = (*additional_links, *self.links)
         if "dataproduct_type" not in units_by_column:
             return links
         qualifier = (_links.TemplateExpression(f'{_links.TARGET_ALIAS}."dataproduct_type"'),)
-        return tuple(
-            replace(item, content_qualifier=qualifier)
-            if item.semantics == _links.THIS_SEMANTICS and not item.content_qualifier
-            else item
-            for item in links
-        )
+        qualified_links = []
+        for link in links:
+            needs_qualifier = link.semantics == _links.THIS_SEMANTICS and not link.content_qualifier
+            qualified_links.append(replace(link, content_qualifier=qualifier) if needs_qualifier else link)
+        return tuple(qualified_links)
 
     @property
     def spanned_series_ids(self) -> tuple[str, ...]:
         """Ids of the data sets of which a row is a span.
 
-        Those that its links name, and its own whose samples stand in its rows' files.
+        They are those that the table's links name, and its own whose samples are in its rows' files.
         """
         own_ids = (series.id for series in self.series if series.file)
         if self.identifier_column is None:
@@ -498,29 +495,27 @@ class Table:
 
     @property
     def has_row_files(self) -> bool:
-        """Whether its rows have files of their own among the collection's: what can be cut and drawn."""
+        """Whether rows have files of their own among the collection's, which services can cut and draw."""
         return any(link.semantics == _links.THIS_SEMANTICS and link.is_file for link in self.effective_links)
 
     @property
     def row_file_links(self) -> tuple[_links.LinkTemplate, ...]:
-        """Links to those of these files that are told by the row alone, whose addresses are templates of paths."""
-        return tuple(
-            link
-            for link in self.effective_links or self.links
-            if link.is_file and link.semantics == _links.THIS_SEMANTICS and link.source is None and link.address
-        )
+        """Links to those files that the row alone determines, whose addresses are templates of paths."""
+        links = self.effective_links or self.links
+        file_links = [link for link in links if link.is_file and link.semantics == _links.THIS_SEMANTICS]
+        return tuple(link for link in file_links if link.source is None and link.address)
 
     @property
     def sample_files(self) -> tuple[_links.Template, ...]:
-        """Paths of the files in which the samples of its rows stand, in templates.
+        """Templates of the paths of the files that contain the samples of the rows.
 
-        None where its links say which file a row is, or rows have no identifier.
+        There are none if links lead to a row's own file, or if rows have no identifier.
         """
-        if self.identifier_column is None or any(
-            link.semantics == _links.THIS_SEMANTICS for link in self.effective_links
-        ):
+        has_row_links = any(link.semantics == _links.THIS_SEMANTICS for link in self.effective_links)
+        if self.identifier_column is None or has_row_links:
             return ()
-        return tuple(dict.fromkeys(time_series.file for time_series in self.series if time_series.file))
+        paths = [time_series.file for time_series in self.series if time_series.file]
+        return tuple(dict.fromkeys(paths))
 
     def find_column_by_ucd(self, ucd: str) -> Column | None:
         """Return the first column whose UCD is `ucd` (compared without case).
@@ -548,20 +543,20 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """A schema of TAP_SCHEMA: one collection.
+    """Describe a schema of TAP_SCHEMA: one collection.
 
     Attributes
     ----------
     name
-        As a query writes it.
+        The name as queries write it.
     tables
-        In the order in which they are shown.
+        The tables in the order of display.
     title, description
-        For people.
+        Texts for people.
     utype
-        Of a standard.
+        The utype of a standard.
     index
-        Place among the schemas; None: by name.
+        Position among the schemas; None: ordered by name.
     """
 
     name: str
@@ -578,14 +573,14 @@ def columns_from_arrow(arrow_schema: pa.Schema, described_columns: Sequence[Colu
     Parameters
     ----------
     arrow_schema
-        Of storage or of a batch.
+        The schema of a storage or of a batch.
     described_columns
         Columns that lend their metadata by name.
 
     Returns
     -------
     columns
-        In the order of the schema.
+        A column for each field, in the order of the schema.
     """
     described_by_name = {column.name: column for column in described_columns}
     return [
@@ -595,17 +590,17 @@ def columns_from_arrow(arrow_schema: pa.Schema, described_columns: Sequence[Colu
 
 
 def parse_columns(text: str) -> tuple[Column, ...]:
-    """Read columns that are written as a table, a line for each.
+    """Parse columns that are written as a table, with a line for each column.
 
     Parameters
     ----------
     text
-        ``name | type | unit | UCD | description``, types as descriptors name them; unit and UCD may be empty.
+        ``name | type | unit | UCD | description``, with the types' names in descriptors; unit and UCD may be empty.
 
     Returns
     -------
     columns
-        In their order.
+        The columns in their order.
     """
     rows = ([word.strip() for word in line.split("|")] for line in text.strip().splitlines())
     return tuple(
@@ -618,26 +613,24 @@ N = TypeVar("N", Column, ColumnGroup)
 
 
 def deduplicate_names(items: Sequence[N], reserved_names: Iterable[str] = ()) -> list[N]:
-    """Rename columns (or groups) that have the name of another one, but for case, by a number.
+    """Rename columns (or groups) whose name another one has, without regard to case, by adding a number.
 
-    Files allow that, tables of a database do not.
-
-    The name that a column had becomes its label.
+    Files allow equal names, tables of a database do not. The original name of a column becomes its label.
 
     Parameters
     ----------
     items
-        In their order.
+        Columns or groups in their order.
     reserved_names
-        Names in lower case that are taken already.
+        Names in lower case that are not available.
 
     Returns
     -------
     named
-        Those whose name was free are the same objects; ``flux``, ``FLUX`` become ``flux``, ``FLUX_2``.
+        Items with a free name are the same objects; ``flux``, ``FLUX`` become ``flux``, ``FLUX_2``.
     """
     used_names = set(reserved_names)
-    next_numbers: dict[str, int] = {}  # the number that is tried next: thousands may have one name
+    next_numbers: dict[str, int] = {}  # the next number to try, because thousands may have one name
     result: list[N] = []
     for item in items:
         name = item.name
@@ -647,13 +640,12 @@ def deduplicate_names(items: Sequence[N], reserved_names: Iterable[str] = ()) ->
             number = number + 1
         next_numbers[item.name] = number
         used_names.add(name.lower())
-        if name != item.name:
-            item = (  # noqa: PLW2901
-                replace(item, name=name, label=item.label or item.name)
-                if isinstance(item, Column)
-                else replace(item, name=name)
-            )
-        result.append(item)
+        if name == item.name:
+            result.append(item)
+        elif isinstance(item, Column):
+            result.append(replace(item, name=name, label=item.label or item.name))
+        else:
+            result.append(replace(item, name=name))
     return result
 
 
@@ -670,23 +662,23 @@ _TUPLE_FIELDS = {"primary", "position", "origins", "target_columns", "form", "ob
 
 
 def table_to_json(table: Table) -> dict[str, Any]:
-    """Serialize a table as a JSON object; attributes that have their default are left out.
+    """Serialize a table as a JSON object, without attributes that have their default.
 
     Parameters
     ----------
     table
-        Any.
+        Any table.
 
     Returns
     -------
     data
-        With the version of the form, for `table_from_json`.
+        The object with its version, for `table_from_json`.
     """
     return {"version": TABLE_JSON_VERSION, **_to_json(table)}
 
 
 def table_from_json(data: Mapping[str, Any]) -> Table:
-    """Deserialize what `table_to_json` wrote.
+    """Deserialize an object that `table_to_json` wrote.
 
     Parameters
     ----------
@@ -696,20 +688,21 @@ def table_from_json(data: Mapping[str, Any]) -> Table:
     Returns
     -------
     table
-        Equal to the one that was written.
+        A table equal to the original.
 
     Raises
     ------
     ValueError
-        It was written by a newer version, or is no such record.
+        A newer version wrote the object, or it is no such record.
     TypeError
-        It is a record of something else.
+        The record is of another class.
     """
     version = data.get("version")
     if version != TABLE_JSON_VERSION:
         message = f"a table record of version {version!r}; this Hven reads version {TABLE_JSON_VERSION}"
         raise ValueError(message)
-    table = _from_json(Table, {name: value for name, value in data.items() if name != "version"})
+    attributes = {name: value for name, value in data.items() if name != "version"}
+    table = _from_json(Table, attributes)
     if not isinstance(table, Table):
         message = "no table record"
         raise TypeError(message)
@@ -722,12 +715,12 @@ def columns_to_json(columns: tuple[Column, ...] | list[Column]) -> list[dict[str
     Parameters
     ----------
     columns
-        Any.
+        Any columns.
 
     Returns
     -------
     data
-        One object for each, attributes with their default left out.
+        An object for each column, without attributes that have their default.
     """
     return [_to_json(column) for column in columns]
 
@@ -735,7 +728,7 @@ def columns_to_json(columns: tuple[Column, ...] | list[Column]) -> list[dict[str
 def _to_json(record: Any) -> dict[str, Any]:
     out = {}
     for item in fields(record):
-        if not item.repr:  # of this process alone
+        if not item.repr:  # a field of this process alone
             continue
         value = getattr(record, item.name)
         if item.default_factory is not MISSING:
@@ -749,22 +742,28 @@ def _to_json(record: Any) -> dict[str, Any]:
 
 
 def _value_to_json(field_name: str, value: Any) -> Any:
-    if isinstance(value, Type):
-        return [value.datatype, value.arraysize, value.xtype]
-    if field_name in _CLASSES_BY_FIELD and value and not isinstance(value[0], str):
-        return [_to_json(part) for part in value]
-    if isinstance(value, Partition | _access_policies.RowAccessPolicy):
-        return _to_json(value)
-    if isinstance(value, LocalizedText):
-        return dict(value.texts)
-    if isinstance(value, tuple):
-        return [list(item) if isinstance(item, tuple) else item for item in value]
     if field_name == "enums":
-        return {
-            key: {code: _value_to_json("", label) for code, label in labels.items()} for key, labels in value.items()
-        }
+        return {key: _labels_to_json(labels) for key, labels in value.items()}
     if field_name == "roles":
         return dict(value)
+    if isinstance(value, Partition | _access_policies.RowAccessPolicy):
+        return _to_json(value)
+    if field_name in _CLASSES_BY_FIELD and value and not isinstance(value[0], str):
+        return [_to_json(part) for part in value]
+    if isinstance(value, tuple):
+        return [list(item) if isinstance(item, tuple) else item for item in value]
+    return _scalar_to_json(value)
+
+
+def _labels_to_json(labels: Mapping[str, Any]) -> dict[str, Any]:
+    return {code: _scalar_to_json(label) for code, label in labels.items()}
+
+
+def _scalar_to_json(value: Any) -> Any:
+    if isinstance(value, Type):
+        return [value.datatype, value.arraysize, value.xtype]
+    if isinstance(value, LocalizedText):
+        return dict(value.texts)
     return value
 
 
@@ -774,32 +773,38 @@ def _from_json(record_class: type, data: Mapping[str, Any]) -> Any:
     if unknown_names:
         message = f"a {record_class.__name__} record with {', '.join(unknown_names)}: it was written by a newer Hven"
         raise ValueError(message)
-    return record_class(**{name: _value_from_json(record_class, name, value) for name, value in data.items()})
+    attributes = {name: _value_from_json(record_class, name, value) for name, value in data.items()}
+    return record_class(**attributes)
 
 
 def _value_from_json(record_class: type, field_name: str, value: Any) -> Any:
     if field_name == "type" and issubclass(record_class, Column):
         return Type(*value)
     if field_name == "enums":
-        return {
-            key: {
-                code: build_localized_text(label) if isinstance(label, dict) else label
-                for code, label in labels.items()
-            }
-            for key, labels in value.items()
-        }
+        return {key: _labels_from_json(labels) for key, labels in value.items()}
     if field_name in _TRANSLATED_FIELDS and isinstance(value, dict):
         return build_localized_text(value)
-    if record_class is Table and field_name == "partition":
-        return _from_json(Partition, value)
-    if record_class is Table and field_name == "policy":
-        if isinstance(value, str):
-            return _access_policies.RowAccessPolicy(rows=value)
-        return _from_json(_access_policies.RowAccessPolicy, value)
-    if record_class is Table and field_name == "indexes":
-        return tuple(tuple(item) for item in value)
+    if record_class is Table and field_name in _TABLE_FIELD_READERS:
+        return _TABLE_FIELD_READERS[field_name](value)
     if record_class is Table and field_name in _CLASSES_BY_FIELD:
         return tuple(_from_json(_CLASSES_BY_FIELD[field_name], part) for part in value)
     if isinstance(value, list) and (field_name in _TUPLE_FIELDS or field_name == "columns"):
         return tuple(value)
     return value
+
+
+def _labels_from_json(labels: Mapping[str, Any]) -> dict[str, Any]:
+    return {code: build_localized_text(label) if isinstance(label, dict) else label for code, label in labels.items()}
+
+
+def _policy_from_json(value: Any) -> Any:
+    if isinstance(value, str):
+        return _access_policies.RowAccessPolicy(rows=value)
+    return _from_json(_access_policies.RowAccessPolicy, value)
+
+
+_TABLE_FIELD_READERS: dict[str, Callable[[Any], Any]] = {
+    "partition": lambda value: _from_json(Partition, value),
+    "policy": _policy_from_json,
+    "indexes": lambda value: tuple(tuple(item) for item in value),
+}

@@ -68,44 +68,43 @@ def split_time_format(format_spec: str) -> list[str | tuple[int, int]]:
 
 
 def format_time(value: Any, format_spec: str) -> str | None:
-    """Write a time as a format says, cut to its parts; None: it is no time.
+    """Format a time, cut to the parts of the format; None if the value is not a time.
 
     Parameters
     ----------
     value
-        A timestamp in UTC, a text that begins as ISO 8601 does, a Julian date or a modified one: numbers of the years 0
-        to 9999, and 1900 to 2199.
+        A timestamp in UTC, a text that begins in ISO 8601 form, a Julian date of the years 0 to 9999, or a modified
+        Julian date of the years 1900 to 2199.
     format_spec
         ``iso``, ``date``, or a pattern of ``%Y %m %d %H %M %S %f`` (microseconds).
 
     Returns
     -------
     text
-        None: it is no time.
+        None if the value is not a time.
     """
     instant = _to_datetime(value)
     if instant is None:
         return None
     iso = f"{instant:%Y}".rjust(4, "0") + f"{instant:-%m-%dT%H:%M:%S.%f}"
-    parts = (
-        part if isinstance(part, str) else iso[part[0] - 1 : sum(part) - 1] for part in split_time_format(format_spec)
-    )
+    parts = []
+    for part in split_time_format(format_spec):
+        if isinstance(part, str):
+            parts.append(part)
+        else:
+            start, length = part
+            parts.append(iso[start - 1 : start + length - 1])
     return "".join(parts)
 
 
 def _to_datetime(value: Any) -> datetime | None:
     if isinstance(value, datetime):
-        if value.tzinfo is not None:
-            return value.astimezone(UTC)
-        return value
+        return _remove_zone(value)
     if isinstance(value, str):
         try:
-            parsed_time = datetime.fromisoformat(value.strip())
+            return _remove_zone(datetime.fromisoformat(value.strip()))
         except ValueError:
             return None
-        if parsed_time.tzinfo is not None:
-            return parsed_time.astimezone(UTC)
-        return parsed_time
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if _JD_OF_YEAR_0 <= value < _JD_OF_10000:
@@ -114,5 +113,10 @@ def _to_datetime(value: Any) -> datetime | None:
         days = value - (_UNIX_EPOCH_JD - _MJD_EPOCH_JD)
     else:
         return None
-    # a double of a Julian date is good to 40 microseconds: what was meant as a whole millisecond is one
+    # a Julian date as a double is exact to 40 microseconds only, so the result is rounded to milliseconds
     return datetime(1970, 1, 1) + timedelta(milliseconds=round(days * 86_400_000))  # noqa: DTZ001  (UTC throughout)
+
+
+def _remove_zone(instant: datetime) -> datetime:
+    """Convert a time with a zone to UTC; a time without a zone is in UTC already."""
+    return instant if instant.tzinfo is None else instant.astimezone(UTC)

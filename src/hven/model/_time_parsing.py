@@ -19,13 +19,19 @@ TIME_SYNTAX_HELP = (
 _MICROSECOND_TIMESTAMP = pa.timestamp("us")
 # days that there are, for a cast tells of one wrong cell at a time
 _LEAP_DAY_PATTERN = r"(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29"
-_DATE_PATTERN = rf"(?:\d{{4}}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)|{_LEAP_DAY_PATTERN})"
+_DATE_PATTERN = (
+    rf"(?:\d{{4}}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)"
+    rf"|(?:0[13578]|1[02])-31)|{_LEAP_DAY_PATTERN})"
+)
 _SECONDS_PATTERN = r"(?::(?:[0-5]\d|60)(?:\.\d*)?)?"
 _MINUTES_PATTERN = rf"(?:(?:[01]\d|2[0-3]):[0-5]\d{_SECONDS_PATTERN}|24:00(?::00(?:\.0*)?)?)"
 _CLOCK_TIME_PATTERN = rf"(?:[01]\d|2[0-3]|{_MINUTES_PATTERN})"
 _UTC_OFFSET_PATTERN = r"[+-](?:0\d|1[0-5])(?::?[0-5]\d)?"
 _UTC_PATTERN = r"[Zz]|UTC|GMT|[+-]00(?::?00)?"
-_TIME_PATTERN = rf"^{_DATE_PATTERN}(?:[T ]{_CLOCK_TIME_PATTERN})? ?(?:{_UTC_PATTERN})?$|^{_DATE_PATTERN}[T ]{_MINUTES_PATTERN} ?{_UTC_OFFSET_PATTERN}$"
+_TIME_PATTERN = (
+    rf"^{_DATE_PATTERN}(?:[T ]{_CLOCK_TIME_PATTERN})? ?(?:{_UTC_PATTERN})?$"
+    rf"|^{_DATE_PATTERN}[T ]{_MINUTES_PATTERN} ?{_UTC_OFFSET_PATTERN}$"
+)
 _UTC_SUFFIX_PATTERN = rf" ?(?:{_UTC_PATTERN})$"
 _UTC_OFFSET_PARTS_PATTERN = r"(?P<clock>:\d\d(?::\d\d(?:\.\d*)?)?) ?(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)?$"
 _SECOND_60_PATTERN, _HOUR_24_PATTERN = r":60(\.\d*)?$", r"([T ])24:"

@@ -229,13 +229,13 @@ def reduce_thread_priority(niceness: int) -> None:
 
 
 def reduce_session_priority(niceness: int, process_id: int | str = "self") -> None:
-    """Lower the session of a process against the others, where the machine shares itself among sessions (sched_autogroup of Linux).
+    """Lower the priority of a process's session, where Linux shares the machine among sessions (sched_autogroup).
 
     Parameters
     ----------
     niceness
-        Of niceness below usual, up to 19. A negative number, down to -20, raises the session. That needs the capability
-        CAP_SYS_NICE or a limit of niceness (``ulimit -e``); without both nothing changes. 0 changes nothing.
+        Steps of niceness below usual, up to 19. A negative number, down to -20, raises the priority. That needs the
+        capability CAP_SYS_NICE or a limit of niceness (``ulimit -e``); without both nothing changes. 0 changes nothing.
     process_id
         Its number; by default the calling one.
     """
@@ -301,12 +301,14 @@ _offloading = threading.local()
 
 
 def mark_thread_for_offloading() -> None:
-    """Mark the calling thread as one that leaves long computing to lower ones (`offload_computation`), and stays as ready as the event loop itself.
+    """Mark the calling thread as one that offloads long computations (`offload_computation`).
+
+    The thread itself keeps the priority of the event loop.
 
     Attributes
     ----------
     lower thread that holds the interpreter's lock and gets no processor keeps the event loop waiting
-        So it shall hold it for moments only.
+        So such a thread must hold the lock for moments only.
     """
     _offloading.below = True
 

@@ -1,19 +1,21 @@
-"""Values and their texts: whole Arrow columns as VOTable and DALI literals and back, and hashed, without a loop over rows; forms of dates.
+"""Convert whole Arrow columns to VOTable and DALI literals and back, hash them, and detect formats of dates.
+
+No function loops over rows.
 
 Common
 ------
 array, values
-    A column as Arrow has it, shape (n,).
+    A column in Arrow form, shape (n,).
 texts
     Strings, shape (n,).
 text
-    A single one.
+    A single string.
 column_type, target_type
     The type of the column.
 words
     Some texts of a column, as samples.
 returns : pa.Array
-    A value for each row, shape (n,), in one piece; nulls stay null where nothing else is said.
+    A value for each row, shape (n,), in one piece; nulls stay null unless the function says otherwise.
 """
 
 from __future__ import annotations
@@ -52,31 +54,31 @@ if TYPE_CHECKING:
 
 _INTEGER_PATTERN = re.compile(r"[+-]?[0-9]+")
 _CONTROL_CHARACTERS_PATTERN = re.compile(rb"[\x00-\x1f]")
-_MAX_EXPANDED_BYTES = 32 << 20  # bytes of dictionaries that are spelt out at once
+_MAX_EXPANDED_BYTES = 32 << 20  # bytes of expanded dictionaries at a time
 _MAX_PIECE_BYTES = 1 << 27
 _FIRST_PIECE_ROWS = 4096  # rows
-_STRING_TYPE, _INT64_TYPE = pa.string(), pa.int64()
-_ZERO_SCALAR, NULL_STRING = pa.scalar(0, _INT64_TYPE), pa.scalar(None, _STRING_TYPE)
-_YEAR_0_MICROSECONDS, _YEAR_10000_MICROSECONDS = (
-    -62_167_219_200_000_000,
-    253_402_300_800_000_000,
-)  # microseconds since 1970
+_STRING_TYPE = pa.string()
+_INT64_TYPE = pa.int64()
+_ZERO_SCALAR = pa.scalar(0, _INT64_TYPE)
+NULL_STRING = pa.scalar(None, _STRING_TYPE)
+_YEAR_0_MICROSECONDS = -62_167_219_200_000_000  # since 1970
+_YEAR_10000_MICROSECONDS = 253_402_300_800_000_000
 
 
 def parse_number(text: str) -> int | float:
-    """Return the number (dimensionless) that a text says.
+    """Parse a text as a number (dimensionless).
 
-    A whole one stays whole, for a double holds no more than 53 bits of it.
+    A whole number becomes an integer, because a double has only 53 bits for it.
 
     Parameters
     ----------
     text
-        Blanks around it do not matter.
+        Blanks around it are ignored.
 
     Raises
     ------
     ValueError
-        It is none.
+        The text is not a number.
     """
     if _INTEGER_PATTERN.fullmatch(text.strip()):
         return int(text)
@@ -84,7 +86,7 @@ def parse_number(text: str) -> int | float:
 
 
 def format_number(value: float) -> str:
-    """Return a number's text as people write it: a whole one with all its digits, a fraction with at most 15.
+    """Format a number for people: a whole number with all its digits, a fraction with at most 15.
 
     Parameters
     ----------
@@ -98,49 +100,43 @@ def format_number(value: float) -> str:
 
 @cache_results(4096)
 def to_string_scalar(text: str) -> pa.Scalar:
-    """Return a string as an Arrow scalar, made once (Arrow takes 35 microseconds to guess the type each time).
+    """Return a string as an Arrow scalar, from a cache, because Arrow takes 35 microseconds to guess the type.
 
-    The last 4,096 are kept.
+    The cache keeps the last 4,096 strings.
     """
     return pa.scalar(text, _STRING_TYPE)
 
 
 def join_columns(*parts: pa.Array | str, separator: str = "") -> pa.Array:
-    """Concatenate columns and words row by row; null where one of them is.
+    """Concatenate columns and words row by row; a row with a null becomes null.
 
     Parameters
     ----------
     parts
         Strings of shape (n,), and words for all rows.
     separator
-        What stands between two parts.
+        Text between two parts.
     """
     columns = (to_string_scalar(part) if isinstance(part, str) else part for part in parts)
     return pc.binary_join_element_wise(*columns, to_string_scalar(separator))
 
 
 def fill_nulls(array: pa.Array, text: str = "") -> pa.Array:
-    """Replace the nulls of a string column by a text; the same object is returned if there are none."""
+    """Replace the nulls of a string column by a text; a column without nulls is returned as it is."""
     if array.null_count:
         return pc.fill_null(array, to_string_scalar(text))
     return array
 
 
 def cast_to_storage(array: pa.Array, column_type: Type) -> pa.Array:
-    """Cast a column to the Arrow storage type of `column_type`: whole numbers widen, dictionaries are spelt out.
+    """Cast a column to the Arrow storage type of `column_type`: integers widen, dictionaries are expanded.
 
     Raises
     ------
     pyarrow.ArrowInvalid
         A value does not fit (2**40 in an ``int``).
     """
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-        if isinstance(array, pa.ChunkedArray):  # no chunks, or too much for one
-            if array.num_chunks:
-                array = pa.concat_arrays(array.chunks)
-            else:
-                array = pa.array([], array.type)
+    array = _combine_chunks(array)
     target_type = column_type.arrow
     source_type = array.type
     if source_type.equals(target_type):
@@ -151,25 +147,50 @@ def cast_to_storage(array: pa.Array, column_type: Type) -> pa.Array:
         return cast_to_storage(array.dictionary_decode(), column_type)
     if pa.types.is_fixed_size_list(source_type) and pa.types.is_list(target_type):
         array = to_variable_lists(array)
-    if pa.types.is_timestamp(source_type) and source_type.tz is not None and pa.types.is_timestamp(target_type):
-        array = array.cast(pa.timestamp(source_type.unit, "UTC")).cast(
-            pa.timestamp(source_type.unit)
-        )  # the instant, shown in UTC
     if pa.types.is_timestamp(source_type) and pa.types.is_timestamp(target_type):
-        return array.cast(target_type, safe=False)  # nanoseconds are rounded down to microseconds
+        return _cast_timestamps(array, target_type)
     if pa.types.is_decimal(source_type) and pa.types.is_integer(target_type):
-        return array.cast(pa.decimal128(38, 0)).cast(target_type)
+        array = array.cast(pa.decimal128(38, 0))
     if pa.types.is_binary(source_type) and pa.types.is_list(target_type):
-        offsets = np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
-        values = pa.Array.from_buffers(pa.uint8(), int(offsets[-1]), [None, array.buffers()[2]])
-        return pa.ListArray.from_arrays(pa.array(offsets), values, mask=array.is_null() if array.null_count else None)
+        return _split_into_bytes(array)
     return array.cast(target_type)
 
 
-def cast_or_null(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """Return values as cast, null where that fails, and where that is (booleans of shape (n,), or None).
+def _combine_chunks(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return an array in one piece."""
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    array = array.combine_chunks()
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    # there are no chunks, or too many values for `combine_chunks`
+    if array.num_chunks:
+        return pa.concat_arrays(array.chunks)
+    return pa.array([], array.type)
 
-    Found by halving, so that few faults cost few casts.
+
+def _cast_timestamps(array: pa.Array, target_type: pa.DataType) -> pa.Array:
+    """Cast timestamps: those with a zone to UTC, nanoseconds rounded down to microseconds."""
+    source_type = array.type
+    if source_type.tz is not None:
+        in_utc = array.cast(pa.timestamp(source_type.unit, "UTC"))
+        array = in_utc.cast(pa.timestamp(source_type.unit))
+    return array.cast(target_type, safe=False)
+
+
+def _split_into_bytes(array: pa.Array) -> pa.Array:
+    """Convert binary values to lists of bytes, without a copy of the bytes."""
+    all_offsets = np.frombuffer(array.buffers()[1], np.int32)
+    offsets = all_offsets[array.offset : array.offset + len(array) + 1]
+    values = pa.Array.from_buffers(pa.uint8(), int(offsets[-1]), [None, array.buffers()[2]])
+    mask = array.is_null() if array.null_count else None
+    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=mask)
+
+
+def cast_or_null(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+    """Cast values; return the values, null where the cast fails, and flags of these rows, or None if there are none.
+
+    The function halves the values until the casts succeed, so that few faults cost few casts.
     """
     try:
         return values.cast(target_type), None
@@ -177,24 +198,26 @@ def cast_or_null(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, 
         if len(values) == 1:
             return pa.nulls(1, target_type), pa.array([True])
     middle = len(values) // 2
-    halves = [cast_or_null(values[:middle], target_type), cast_or_null(values[middle:], target_type)]
-    is_invalid = [
-        pa.array(np.zeros(len(cast_values), bool)) if invalid is None else invalid for cast_values, invalid in halves
-    ]
-    return pa.concat_arrays([cast_values for cast_values, _ in halves]), pa.concat_arrays(is_invalid)
+    parts = []
+    flags = []
+    for half in (values[:middle], values[middle:]):
+        cast_values, is_invalid = cast_or_null(half, target_type)
+        parts.append(cast_values)
+        flags.append(pa.array(np.zeros(len(half), bool)) if is_invalid is None else is_invalid)
+    return pa.concat_arrays(parts), pa.concat_arrays(flags)
 
 
 def flatten_lists(array: pa.Array) -> tuple[Ints, pa.Array]:
     """Flatten a column of lists of any rank.
 
-    A null row is an empty stretch for variable lists and a stretch of undefined values for fixed ones.
+    A null row is an empty range for variable lists, and a range of undefined values for fixed-size lists.
 
     Returns
     -------
     offsets
-        Where each row begins in `parse_column`, and the end; shape (n + 1,).
+        Where each row begins in `values`, and the end; shape (n + 1,).
     values
-        Of the innermost type, shape (m,).
+        Values of the innermost type, shape (m,).
     """
     row_count = len(array)
     if pa.types.is_fixed_size_list(array.type):
@@ -205,12 +228,9 @@ def flatten_lists(array: pa.Array) -> tuple[Ints, pa.Array]:
         if pa.types.is_large_list(array.type):
             array = array.cast(pa.list_(array.type.value_type))
         offsets = array.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
-        if len(offsets):
-            first_offset = int(offsets[0])
-        else:
-            first_offset = 0
         if not len(offsets):
             offsets = np.zeros(1, np.int64)
+        first_offset = int(offsets[0])
         values = array.values.slice(first_offset, int(offsets[-1]) - first_offset)
         offsets = offsets - first_offset
         if array.null_count:
@@ -222,40 +242,42 @@ def flatten_lists(array: pa.Array) -> tuple[Ints, pa.Array]:
 
 
 def _remove_values_of_nulls(array: pa.Array, offsets: Ints, values: pa.Array) -> tuple[Ints, pa.Array]:
-    """Remove what stands behind null rows: Arrow allows a null row to have a length."""
+    """Remove the values of null rows, to which Arrow allows a length."""
     is_null = array.is_null().to_numpy(zero_copy_only=False)
     lengths = np.diff(offsets)
     if not lengths[is_null].any():
         return offsets, values
     is_valid = np.repeat(~is_null, lengths)
     lengths[is_null] = 0
-    return np.concatenate([[0], np.cumsum(lengths)]), values.filter(pa.array(is_valid))
+    new_offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return new_offsets, values.filter(pa.array(is_valid))
 
 
 def to_variable_lists(array: pa.Array) -> pa.Array:
-    """Convert fixed-size lists to variable ones, nulls kept.
-
-    The same object is returned if it has variable ones already.
-    """
+    """Convert fixed-size lists to variable lists, with their nulls; variable lists are returned as they are."""
     if not pa.types.is_fixed_size_list(array.type):
         return array
     offsets = np.arange(len(array) + 1, dtype=np.int32) * array.type.list_size
-    values = array.values
-    values = values.slice(array.offset * array.type.list_size, len(array) * array.type.list_size)
-    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=array.is_null() if array.null_count else None)
+    first_value = array.offset * array.type.list_size
+    values = array.values.slice(first_value, len(array) * array.type.list_size)
+    mask = array.is_null() if array.null_count else None
+    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=mask)
 
 
 def view_bytes(array: pa.Array) -> memoryview:
-    """Return a view of all bytes of a string or binary column as they stand in memory, one row's after the other's."""
+    """Return a view of all bytes of a string or binary column in memory, row after row."""
     _, offsets, data = array.buffers()
     if data is None or not len(array):
         return memoryview(b"")
     ends = memoryview(offsets).cast("i")
-    return memoryview(data)[ends[array.offset] : ends[array.offset + len(array)]]
+    first_byte = ends[array.offset]
+    return memoryview(data)[first_byte : ends[array.offset + len(array)]]
 
 
 def split_batch(batch: pa.RecordBatch, added_row_bytes: int) -> Iterator[pa.RecordBatch]:
-    """Yield a batch in pieces of one row at least, so that what is written of each stays well below Arrow's 2 GiB per string column.
+    """Yield a batch in pieces of at least one row.
+
+    What is written of each piece stays well below Arrow's 2 GiB per string column.
 
     Parameters
     ----------
@@ -266,32 +288,37 @@ def split_batch(batch: pa.RecordBatch, added_row_bytes: int) -> Iterator[pa.Reco
     """
     if not batch.num_rows:
         return
-    # columns may share their buffers, but none has more than there is; to count what each has takes longer than to
-    # write a row
-    if added_row_bytes * batch.num_rows + 4 * batch.num_columns * batch.get_total_buffer_size() < _MAX_PIECE_BYTES:
+    # columns may share their buffers, and none is larger than all buffers; counting the exact bytes of each column
+    # takes longer than writing a row
+    upper_limit = added_row_bytes * batch.num_rows + 4 * batch.num_columns * batch.get_total_buffer_size()
+    if upper_limit < _MAX_PIECE_BYTES:
         yield batch
         return
-    step = max(1, _MAX_PIECE_BYTES // (added_row_bytes + 4 * batch.nbytes // batch.num_rows + 1))
+    row_bytes = added_row_bytes + 4 * batch.nbytes // batch.num_rows + 1
+    step = max(1, _MAX_PIECE_BYTES // row_bytes)
+    if step >= batch.num_rows:
+        yield batch
+        return
     for start in range(0, batch.num_rows, step):
-        yield batch if step >= batch.num_rows else batch.slice(start, step)
+        yield batch.slice(start, step)
 
 
 def split_by_expanded_size(batch: pa.RecordBatch, byte_limit: int = _MAX_EXPANDED_BYTES) -> Iterator[pa.RecordBatch]:
-    """Yield a batch in pieces that take at most `byte_limit` bytes when their dictionaries are spelt out.
+    """Yield a batch in pieces that take at most `byte_limit` bytes when their dictionaries are expanded.
 
-    A long text is kept once.
+    A dictionary holds a long text once, however many rows have it.
 
     Parameters
     ----------
     batch
         The rows.
     byte_limit
-        Bytes.
+        Limit for each piece, bytes.
 
     Raises
     ------
     ValueError
-        One row takes more.
+        A single row takes more.
     """
     row_bytes = np.zeros(batch.num_rows, np.int64)
     for column in batch.columns:
@@ -304,31 +331,22 @@ def split_by_expanded_size(batch: pa.RecordBatch, byte_limit: int = _MAX_EXPANDE
     ends = np.cumsum(row_bytes)
     start = 0
     while start < batch.num_rows:
-        stop = max(start + 1, int(np.searchsorted(ends, byte_limit + (ends[start - 1] if start else 0), "right")))
+        bytes_before = ends[start - 1] if start else 0
+        stop = int(np.searchsorted(ends, byte_limit + bytes_before, "right"))
+        stop = max(start + 1, stop)
         yield batch.slice(start, stop - start)
         start = stop
 
 
 def _count_expanded_bytes(array: pa.Array) -> Ints:
-    """Count the bytes of each row's texts that stand in a dictionary."""
+    """Count for each row the bytes of its texts that are in a dictionary."""
     if isinstance(array, pa.ExtensionArray):
         return _count_expanded_bytes(array.storage)
     if pa.types.is_dictionary(array.type):
-        dictionary = array.dictionary
-        if len(dictionary) == 0:
-            return np.zeros(len(array), np.int64)
-        is_binary = (
-            pa.types.is_string(dictionary.type)
-            or pa.types.is_large_string(dictionary.type)
-            or pa.types.is_binary(dictionary.type)
-        )
-        if is_binary:
-            sizes = np.asarray(pc.fill_null(pc.binary_length(dictionary), 0), np.int64)
-        else:
-            sizes = _count_expanded_bytes(dictionary) + np.full(len(dictionary), dictionary.nbytes // len(dictionary))
-        return np.where(np.asarray(array.is_valid()), sizes[np.asarray(pc.fill_null(array.indices, 0))], 0)
-    if pa.types.is_string_view(array.type):  # several may be of the same characters
-        lengths = np.frombuffer(array.buffers()[1], "<i4").reshape(-1, 4)[array.offset : array.offset + len(array), 0]
+        return _count_dictionary_bytes(array)
+    if pa.types.is_string_view(array.type):  # several views may share their characters
+        views = np.frombuffer(array.buffers()[1], "<i4").reshape(-1, 4)
+        lengths = views[array.offset : array.offset + len(array), 0]
         return np.where(np.asarray(array.is_valid()), lengths, 0).astype(np.int64)
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
         lists = to_variable_lists(array)
@@ -340,15 +358,31 @@ def _count_expanded_bytes(array: pa.Array) -> Ints:
     return np.zeros(len(array), np.int64)
 
 
-def split_first_batch(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield the same rows in the same order, the first batch split in two.
+def _count_dictionary_bytes(array: pa.Array) -> Ints:
+    """Count the bytes of each row's text of a dictionary column."""
+    dictionary = array.dictionary
+    if len(dictionary) == 0:
+        return np.zeros(len(array), np.int64)
+    value_type = dictionary.type
+    is_text = pa.types.is_string(value_type) or pa.types.is_large_string(value_type)
+    if is_text or pa.types.is_binary(value_type):
+        sizes = np.asarray(pc.fill_null(pc.binary_length(dictionary), 0), np.int64)
+    else:
+        mean_size = dictionary.nbytes // len(dictionary)
+        sizes = _count_expanded_bytes(dictionary) + np.full(len(dictionary), mean_size)
+    indices = np.asarray(pc.fill_null(array.indices, 0))
+    return np.where(np.asarray(array.is_valid()), sizes[indices], 0)
 
-    Its first bytes leave after a few milliseconds whatever its size.
+
+def split_first_batch(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the same rows in the same order, with the first batch split in two.
+
+    The first bytes of an answer then leave after a few milliseconds, whatever the size of the batch.
 
     Parameters
     ----------
     batches
-        Of any size.
+        Batches of any size.
     """
     is_first = True
     for batch in batches:
@@ -363,25 +397,26 @@ def split_first_batch(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBa
 def format_column(array: pa.Array, column_type: Type, *, null_text: str | None = None) -> pa.Array:
     """Serialize a column as DALI literals; nulls stay null (DALI 1.1, 3.3).
 
-    Elements of arrays are separated by blanks; arrays of strings become a JSON list.
+    Blanks separate the elements of arrays; arrays of strings become a JSON list.
 
     Parameters
     ----------
     array
         In the storage type of `column_type` (see `cast_to_storage`), shape (n,).
     null_text
-        Text for null elements inside arrays of whole numbers; others become ``NaN`` and ``?``.
+        Text for null elements inside integer arrays; null elements of other types become ``NaN`` and ``?``.
 
     Raises
     ------
     ValueError
-        A null element in an array of whole numbers, and no `null_text` for it.
+        An integer array has a null element, and there is no `null_text`.
     """
     if column_type.is_timestamp:
         return format_timestamps(array)
     if not pa.types.is_nested(array.type):
         return _format_scalars(array, column_type)
-    offsets, values = flatten_lists(to_variable_lists(array) if array.null_count else array)
+    lists_with_nulls = to_variable_lists(array) if array.null_count else array
+    offsets, values = flatten_lists(lists_with_nulls)
     if pa.types.is_string(values.type):
         parts = fill_nulls(quote_json_strings(values), "null")
         separator = ","
@@ -390,7 +425,8 @@ def format_column(array: pa.Array, column_type: Type, *, null_text: str | None =
         parts = _format_elements(values, column_type, null_text)
         separator = " "
         brackets = ("", "")
-    lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), parts)
+    list_offsets = pa.array(offsets.astype(np.int32))
+    lists = pa.ListArray.from_arrays(list_offsets, parts)
     texts = pc.binary_join(lists, to_string_scalar(separator))
     if brackets[0]:
         texts = join_columns(brackets[0], texts, brackets[1])
@@ -422,56 +458,61 @@ def _format_scalars(array: pa.Array, column_type: Type) -> pa.Array:
     texts = array.cast(_STRING_TYPE)
     if pa.types.is_floating(array.type):
         values = array.to_numpy(zero_copy_only=False)
-        if not np.isfinite(values).all():
-            texts = pc.if_else(pc.is_nan(array), to_string_scalar("NaN"), texts)
-            if np.isinf(values).any():
-                texts = pc.if_else(
-                    pc.is_inf(array),
-                    pc.if_else(
-                        pc.greater(array, pa.scalar(0, array.type)), to_string_scalar("+Inf"), to_string_scalar("-Inf")
-                    ),
-                    texts,
-                )
+        if np.isfinite(values).all():
+            return texts
+        texts = pc.if_else(pc.is_nan(array), to_string_scalar("NaN"), texts)
+        if np.isinf(values).any():
+            is_positive = pc.greater(array, pa.scalar(0, array.type))
+            infinities = pc.if_else(is_positive, to_string_scalar("+Inf"), to_string_scalar("-Inf"))
+            texts = pc.if_else(pc.is_inf(array), infinities, texts)
     return texts
 
 
 def format_timestamps(array: pa.Array) -> pa.Array:
     """Format timestamps in DALI's form (DALI 1.1, 3.3.3).
 
-    ``2020-01-01T00:00:00``, with a fraction of a second only where there is one.
+    For example ``2020-01-01T00:00:00``, with a fraction of a second only where there is one.
 
     Parameters
     ----------
     array
-        Microseconds, shape (n,).
+        Timestamps in microseconds, shape (n,).
     """
+    values = array.cast(_INT64_TYPE)
     if array.null_count:
-        values = pc.fill_null(array.cast(_INT64_TYPE), _ZERO_SCALAR).to_numpy()
+        values = pc.fill_null(values, _ZERO_SCALAR)
+    values = values.to_numpy()
+    if not len(values) or _have_four_digit_years(values):
+        texts = _format_four_digit_years(values)
     else:
-        values = array.cast(_INT64_TYPE).to_numpy()
-    if len(values) and not (int(values.min()) >= _YEAR_0_MICROSECONDS and int(values.max()) < _YEAR_10000_MICROSECONDS):
         texts = _format_unusual_years(values)
-        if array.null_count:
-            return pc.if_else(array.is_valid(), texts, NULL_STRING)
-        return texts
+    if array.null_count:
+        return pc.if_else(array.is_valid(), texts, NULL_STRING)
+    return texts
+
+
+def _have_four_digit_years(values: Ints) -> bool:
+    return int(values.min()) >= _YEAR_0_MICROSECONDS and int(values.max()) < _YEAR_10000_MICROSECONDS
+
+
+def _format_four_digit_years(values: Ints) -> pa.Array:
+    """Format microseconds since 1970 of the years 0 to 9999."""
     seconds, microseconds = np.divmod(values, 1_000_000)
     whole_seconds = pa.Array.from_buffers(pa.timestamp("s"), len(values), [None, pa.py_buffer(seconds)])
     texts = pc.binary_replace_slice(whole_seconds.cast(_STRING_TYPE), 10, 11, "T")
     if microseconds.any():
         digits = pc.utf8_slice_codeunits(pa.array(microseconds + 1_000_000).cast(_STRING_TYPE), 1)
         has_fraction = pa.array(microseconds != 0)
-        texts = pc.if_else(
-            has_fraction, join_columns(texts, pc.utf8_rtrim(digits, characters="0"), separator="."), texts
-        )
-    if array.null_count:
-        return pc.if_else(array.is_valid(), texts, NULL_STRING)
+        fractions = join_columns(texts, pc.utf8_rtrim(digits, characters="0"), separator=".")
+        texts = pc.if_else(has_fraction, fractions, texts)
     return texts
 
 
 def _format_unusual_years(values: Ints) -> pa.Array:
-    """Write times whose years have a sign or more than four digits: rare, and Arrow knows no years beyond 32767."""
+    """Format times whose years have a sign or more than four digits; Arrow does not know years beyond 32767."""
     texts = pa.array(np.datetime_as_string(values.view("M8[us]")), _STRING_TYPE)
-    return pc.utf8_rtrim(pc.utf8_rtrim(texts, characters="0"), characters=".")  # there are six digits after a point
+    without_zeros = pc.utf8_rtrim(texts, characters="0")
+    return pc.utf8_rtrim(without_zeros, characters=".")  # there are six digits after the point
 
 
 def quote_json_strings(array: pa.Array) -> pa.Array:
@@ -479,33 +520,35 @@ def quote_json_strings(array: pa.Array) -> pa.Array:
     data = bytes(view_bytes(array))
     quoted_texts = array
     if b"\\" in data or b'"' in data:
-        quoted_texts = pc.replace_substring(pc.replace_substring(quoted_texts, "\\", "\\\\"), '"', '\\"')
-    for code in sorted({character[0] for character in _CONTROL_CHARACTERS_PATTERN.findall(data)}):
+        escaped_backslashes = pc.replace_substring(quoted_texts, "\\", "\\\\")
+        quoted_texts = pc.replace_substring(escaped_backslashes, '"', '\\"')
+    control_codes = {character[0] for character in _CONTROL_CHARACTERS_PATTERN.findall(data)}
+    for code in sorted(control_codes):
         quoted_texts = pc.replace_substring(quoted_texts, chr(code), f"\\u{code:04x}")
     return join_columns('"', quoted_texts, '"')
 
 
-_TRUE_WORDS, _FALSE_WORDS = pa.array(["t", "true", "1", "y", "yes"]), pa.array(["f", "false", "0", "n", "no"])
-_MISSING_NUMBER_WORDS = pa.array(
-    ["null", "-", "--", "n/a", "none"]
-)  # what services write for missing numbers, against the standard
+_TRUE_WORDS = pa.array(["t", "true", "1", "y", "yes"])
+_FALSE_WORDS = pa.array(["f", "false", "0", "n", "no"])
+# words that services write for missing numbers, against the standard
+_MISSING_NUMBER_WORDS = pa.array(["null", "-", "--", "n/a", "none"])
 _UNKNOWN_BOOLEAN_WORDS = pa.array(["?", "", "\0"])
 
 
 def parse_column(texts: pa.Array, column_type: Type, null_text: str | None = None) -> pa.Array:
-    """Parse a string column as values of `column_type` (its storage type); empty text is null.
+    """Parse a string column as values of `column_type` (its storage type); an empty text is null.
 
     Parameters
     ----------
     texts
         DALI literals, shape (n,).
     null_text
-        VALUES/@null: this value, however it is spelt, is null too, inside arrays as well.
+        VALUES/@null: values equal to this one, however they are spelt, are null too, also inside arrays.
 
     Raises
     ------
     InvalidLiteralError
-        The first text that cannot be read.
+        A text cannot be parsed; the error names the first such row.
     """
     if column_type.is_timestamp:
         return _parse_timestamps(_replace_blanks_with_null(texts, null_text), column_type)
@@ -519,12 +562,9 @@ def parse_column(texts: pa.Array, column_type: Type, null_text: str | None = Non
 
 
 def _parse_strings(texts: pa.Array, null_text: str | None) -> pa.Array:
+    is_null = pc.equal(pc.binary_length(texts), pa.scalar(0, pa.int32()))
     if null_text:
-        is_null = pc.equal(texts, to_string_scalar(null_text))
-    else:
-        is_null = pc.equal(pc.binary_length(texts), pa.scalar(0, pa.int32()))
-    if null_text:
-        is_null = pc.or_(is_null, pc.equal(texts, to_string_scalar("")))
+        is_null = pc.or_(pc.equal(texts, to_string_scalar(null_text)), is_null)
     if pc.any(is_null).as_py():
         return pc.if_else(is_null, NULL_STRING, texts)
     return texts
@@ -541,7 +581,7 @@ def _replace_blanks_with_null(texts: pa.Array, null_text: str | None) -> pa.Arra
 
 
 def _parse_scalars(texts: pa.Array, column_type: Type, null_text: str | None) -> pa.Array:
-    """Read trimmed words."""
+    """Parse trimmed words."""
     storage_type = column_type.scalar.arrow
     if pa.types.is_boolean(storage_type):
         return _parse_booleans(texts, column_type)
@@ -554,17 +594,15 @@ def _parse_scalars(texts: pa.Array, column_type: Type, null_text: str | None) ->
         try:
             null_value = to_string_scalar(null_text.strip()).cast(storage_type)
         except pa.ArrowInvalid:
-            return values  # it cannot occur among values that were all read
+            return values  # the null value cannot occur among values that were all parsed
         values = pc.if_else(pc.equal(values, null_value), pa.scalar(None, storage_type), values)
     return values
 
 
 def _parse_unusual_numbers(texts: pa.Array, column_type: Type, storage_type: pa.DataType) -> pa.Array:
-    """Read what Arrow does not: ``+5``, ``5.0`` for a whole number, ``1d5``, ``null`` and ``-``.
-
-    Or say which row is wrong.
-    """
-    texts = pc.if_else(pc.is_in(pc.utf8_lower(texts), value_set=_MISSING_NUMBER_WORDS), NULL_STRING, texts)
+    """Parse what Arrow does not: ``+5``, ``5.0`` for an integer, ``1d5``, ``null``, ``-``; or report the wrong row."""
+    is_missing = pc.is_in(pc.utf8_lower(texts), value_set=_MISSING_NUMBER_WORDS)
+    texts = pc.if_else(is_missing, NULL_STRING, texts)
     plain_texts = pc.replace_substring_regex(texts, r"^\+", "")
     if pa.types.is_floating(storage_type):
         plain_texts = pc.replace_substring_regex(plain_texts, r"[dD]([+-]?\d+)$", r"e\1")
@@ -572,7 +610,8 @@ def _parse_unusual_numbers(texts: pa.Array, column_type: Type, storage_type: pa.
     else:
         plain_texts = pc.replace_substring_regex(plain_texts, r"^([+-]?\d+)\.0*$", r"\1")
         pattern = r"^-?\d+$|^0[xX][0-9a-fA-F]+$"
-    is_invalid = pc.invert(pc.fill_null(pc.match_substring_regex(plain_texts, pattern), True))
+    is_number = pc.fill_null(pc.match_substring_regex(plain_texts, pattern), True)
+    is_invalid = pc.invert(is_number)
     if pc.any(is_invalid).as_py():
         row = pc.index(is_invalid, True).as_py()
         raise InvalidLiteralError(row, texts[row].as_py(), column_type)
@@ -602,9 +641,9 @@ def _parse_booleans(texts: pa.Array, column_type: Type) -> pa.Array:
     is_true = pc.is_in(lower_texts, value_set=_TRUE_WORDS)
     is_false = pc.is_in(lower_texts, value_set=_FALSE_WORDS)
     is_boolean = pc.or_(is_true, is_false)
-    is_invalid = pc.invert(
-        pc.or_(is_boolean, pc.or_(pc.is_in(lower_texts, value_set=_UNKNOWN_BOOLEAN_WORDS), texts.is_null()))
-    )
+    is_unknown = pc.is_in(lower_texts, value_set=_UNKNOWN_BOOLEAN_WORDS)
+    is_valid = pc.or_(is_boolean, pc.or_(is_unknown, texts.is_null()))
+    is_invalid = pc.invert(is_valid)
     if pc.any(is_invalid).as_py():
         row = pc.index(is_invalid, True).as_py()
         raise InvalidLiteralError(row, texts[row].as_py(), column_type)
@@ -612,7 +651,7 @@ def _parse_booleans(texts: pa.Array, column_type: Type) -> pa.Array:
 
 
 def _parse_timestamps(texts: pa.Array, column_type: Type) -> pa.Array:
-    """Read DALI timestamps."""
+    """Parse DALI timestamps."""
     values, is_invalid = parse_times(texts)
     if is_invalid is not None:
         row = pc.index(is_invalid, True).as_py()
@@ -628,7 +667,8 @@ def _parse_arrays(texts: pa.Array, column_type: Type, null_text: str | None) -> 
         characters = np.frombuffer(view_bytes(bit_texts), np.uint8)
         is_invalid = (characters != ord("0")) & (characters != ord("1"))
         if is_invalid.any():
-            row = int(np.searchsorted(offsets, int(np.argmax(is_invalid)), side="right")) - 1
+            first_invalid = int(np.argmax(is_invalid))
+            row = int(np.searchsorted(offsets, first_invalid, side="right")) - 1
             raise InvalidLiteralError(row, texts[row].as_py(), column_type)
         return _fold_parsed_values(offsets, pa.array(characters == ord("1")), texts, column_type)
     parts = pc.utf8_split_whitespace(texts)
@@ -645,36 +685,26 @@ def _parse_arrays(texts: pa.Array, column_type: Type, null_text: str | None) -> 
 
 def _parse_elements(words: pa.Array, column_type: Type, null_text: str | None) -> pa.Array:
     if column_type.scalar.rank or column_type.datatype == "boolean":
-        values = _parse_scalars(words, column_type, null_text)
-    else:
-        values = None
-    if values is None:  # complex: pairs
-        if column_type.datatype == "floatComplex":
-            part_type = pa.float32()
-        else:
-            part_type = pa.float64()
-        try:
-            values = words.cast(part_type)
-        except pa.ArrowInvalid:
-            values = _parse_unusual_numbers(words, column_type, part_type)
-        refuse_overflow(words, values, column_type)
+        return _parse_scalars(words, column_type, null_text)
+    # the parts of complex numbers
+    part_type = pa.float32() if column_type.datatype == "floatComplex" else pa.float64()
+    try:
+        values = words.cast(part_type)
+    except pa.ArrowInvalid:
+        values = _parse_unusual_numbers(words, column_type, part_type)
+    refuse_overflow(words, values, column_type)
     return values
 
 
 def _fold_parsed_values(offsets: Ints, flat_values: pa.Array, texts: pa.Array, column_type: Type) -> pa.Array:
-    return fold_values(
-        offsets,
-        flat_values,
-        texts.is_null().to_numpy(zero_copy_only=False),
-        column_type,
-        lambda row: texts[row].as_py(),
-    )
+    is_null = texts.is_null().to_numpy(zero_copy_only=False)
+    return fold_values(offsets, flat_values, is_null, column_type, lambda row: texts[row].as_py())
 
 
 def fold_values(
     offsets: Ints, flat_values: pa.Array, is_null: Ints | None, column_type: Type, format_row: Any = None
 ) -> pa.Array:
-    """Fold flat values into the storage type of `column_type`.
+    """Fold flat values into lists of the storage type of `column_type`.
 
     Parameters
     ----------
@@ -685,12 +715,12 @@ def fold_values(
     is_null
         True for rows that are null as a whole, shape (n,).
     format_row
-        A function that returns the text of a row, for the message of a fault; None: no text is shown.
+        A function that returns the text of a row, for the error message; None if there are no texts.
 
     Raises
     ------
     InvalidLiteralError
-        A row has not the number of values that `column_type` says.
+        A row has another number of values than `column_type` requires.
     """
     storage_type = column_type.arrow
     is_complex = column_type.datatype in {"floatComplex", "doubleComplex"}
@@ -700,20 +730,19 @@ def fold_values(
         lengths = np.diff(offsets)
         if (lengths % 2).any():
             row = int(np.argmax(lengths % 2))
-            raise InvalidLiteralError(
-                row, str(format_row(row)) if format_row else "", column_type, "an odd number of parts"
-            )
+            row_text = str(format_row(row)) if format_row else ""
+            raise InvalidLiteralError(row, row_text, column_type, "an odd number of parts")
         offsets = offsets // 2
         flat_values = pa.FixedSizeListArray.from_arrays(flat_values, 2)
     if pa.types.is_fixed_size_list(storage_type):
         return _fold_fixed_lists(offsets, flat_values, is_null, column_type, format_row)
+    mask = None
     if is_null is not None and is_null.any():
         mask = pa.array(is_null)
-    else:
-        mask = None
     if not flat_values.type.equals(storage_type.value_type):
         flat_values = flat_values.cast(storage_type.value_type)
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), flat_values, type=storage_type, mask=mask)
+    list_offsets = pa.array(offsets.astype(np.int32))
+    return pa.ListArray.from_arrays(list_offsets, flat_values, type=storage_type, mask=mask)
 
 
 def _fold_fixed_lists(
@@ -728,14 +757,13 @@ def _fold_fixed_lists(
         is_invalid &= ~is_null  # type: ignore[operator]  # `has_nulls` says that it is an array
     if is_invalid.any():
         row = int(np.argmax(is_invalid))
-        if format_row:
-            text = str(format_row(row))
-        else:
-            text = ""
+        text = str(format_row(row)) if format_row else ""
         raise InvalidLiteralError(row, text, column_type, f"{size} values are expected, {int(lengths[row])} found")
-    if has_nulls and len(flat_values) != size * len(lengths):  # make room behind null rows
-        positions = np.repeat(offsets[:-1], size) + np.tile(np.arange(size), len(lengths))
-        flat_values = flat_values.take(pa.array(positions, mask=np.repeat(is_null, size)))  # type: ignore[arg-type]
+    if has_nulls and len(flat_values) != size * len(lengths):  # null rows need values, too
+        first_positions = np.repeat(offsets[:-1], size)
+        positions = first_positions + np.tile(np.arange(size), len(lengths))
+        is_null_value = np.repeat(is_null, size)  # type: ignore[arg-type]
+        flat_values = flat_values.take(pa.array(positions, mask=is_null_value))
     if not flat_values.type.equals(storage_type.value_type):
         flat_values = flat_values.cast(storage_type.value_type)
     mask = pa.array(is_null) if has_nulls else None
@@ -749,9 +777,9 @@ def _lengths_to_offsets(lengths: Ints) -> Ints:
 
 
 def split_string_arrays(texts: pa.Array, column_type: Type) -> pa.Array:
-    """Split texts into strings of the first dimension's length.
+    """Split texts into strings of the length of the first dimension.
 
-    Trailing blanks and NULs of each are padding (VOTable 1.4, 2.2).
+    Trailing blanks and NULs of each string are padding (VOTable 1.4, 2.2).
 
     Parameters
     ----------
@@ -761,27 +789,29 @@ def split_string_arrays(texts: pa.Array, column_type: Type) -> pa.Array:
     width = column_type.shape[0] or 1
     plain_texts = fill_nulls(texts)
     raw_bytes = np.frombuffer(view_bytes(plain_texts), np.uint8)
-    character_positions = np.append(
-        np.flatnonzero((raw_bytes & 0xC0) != 0x80), len(raw_bytes)
-    )  # byte position of each character
+    is_first_byte = (raw_bytes & 0xC0) != 0x80  # of a UTF-8 character
+    character_positions = np.append(np.flatnonzero(is_first_byte), len(raw_bytes))
     rows = _lengths_to_offsets(pc.utf8_length(plain_texts).to_numpy())
     counts = -(-np.diff(rows) // width)
     offsets = _lengths_to_offsets(counts)
-    starts = np.repeat(rows[:-1], counts) + (np.arange(int(offsets[-1])) - np.repeat(offsets[:-1], counts)) * width
+    place_in_row = np.arange(int(offsets[-1])) - np.repeat(offsets[:-1], counts)
+    starts = np.repeat(rows[:-1], counts) + place_in_row * width
     edges = character_positions[np.append(starts, rows[-1])].astype(np.int32)
-    strings = pa.Array.from_buffers(pa.string(), len(starts), [None, pa.py_buffer(edges), pa.py_buffer(raw_bytes)])
+    buffers = [None, pa.py_buffer(edges), pa.py_buffer(raw_bytes)]
+    strings = pa.Array.from_buffers(pa.string(), len(starts), buffers)
     strings = pc.utf8_rtrim(strings, characters=" \0")
-    is_null = pc.or_(texts.is_null(), pc.equal(plain_texts, to_string_scalar(""))).to_numpy(zero_copy_only=False)
-    if is_null.any():
-        mask = pa.array(is_null)
-    else:
-        mask = None
+    is_empty = pc.equal(plain_texts, to_string_scalar(""))
+    is_null = pc.or_(texts.is_null(), is_empty).to_numpy(zero_copy_only=False)
+    mask = pa.array(is_null) if is_null.any() else None
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), strings, mask=mask)
 
 
-# what parse_time reads without a form
-ISO_TIME_PATTERN = r"^\s*(\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ]\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?)?|\d{4}-\d{3}(T\d{2}:\d{2}(:\d{2}(\.\d*)?)?)?|\d{8}T\d{6})Z?\s*$"
-_POSSIBLE_DATE_PATTERN = re.compile(r"(?=.*\d).{6,26}", re.DOTALL)  # what may be a date
+# the times that parse_times accepts without a format
+ISO_TIME_PATTERN = (
+    r"^\s*(\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ]\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?)?"
+    r"|\d{4}-\d{3}(T\d{2}:\d{2}(:\d{2}(\.\d*)?)?)?|\d{8}T\d{6})Z?\s*$"
+)
+_POSSIBLE_DATE_PATTERN = re.compile(r"(?=.*\d).{6,26}", re.DOTALL)  # a text that may be a date
 DATE_FORMATS = (
     "%Y-%b-%d %H:%M:%S",
     "%Y-%b-%d %H:%M",
@@ -810,41 +840,39 @@ DATE_FORMATS = (
 
 
 def detect_date_format(words: Sequence[str]) -> str | None:
-    """Return the form of a date, one of `DATE_FORMATS`, that nearly all texts have; None if there is none."""
+    """Return the format of dates, one of `DATE_FORMATS`, that nearly all texts have; None if there is none."""
     if not words or not 6 <= len(words[0]) <= 26:
         return None
-    return next(
-        (
-            date_format
-            for date_format in DATE_FORMATS
-            if sum(_has_date_format(word, date_format) for word in words) >= 0.97 * len(words)
-        ),
-        None,
-    )
+    for date_format in DATE_FORMATS:
+        match_count = sum(_has_date_format(word, date_format) for word in words)
+        if match_count >= 0.97 * len(words):
+            return date_format
+    return None
 
 
 def detect_date_formats(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Detect the forms of dates, three at most, that texts have.
+    """Detect the formats of dates, at most three, that texts have.
 
     Returns
     -------
     forms
-        That of the first text first; ``''`` is ISO 8601. None of them if it is that alone, or if few are dates.
+        The format of the first text comes first; ``''`` is ISO 8601. The list is empty if ISO 8601 is the only format,
+        or if few texts are dates.
     others
-        The texts that are no dates.
+        The texts that are not dates.
     """
-    remaining, formats, non_dates = list(words), list[str](), list[str]()
+    remaining = list(words)
+    formats: list[str] = []
+    non_dates: list[str] = []
     while remaining and len(non_dates) <= len(words) // 4:
+        candidates = []
         if _POSSIBLE_DATE_PATTERN.fullmatch(remaining[0]):
             candidates = [candidate for candidate in ("", *DATE_FORMATS) if _has_date_format(remaining[0], candidate)]
-        else:
-            candidates = []
         if not candidates or len(formats) == 3:
             non_dates.append(remaining.pop(0))
             continue
-        best_format = max(
-            candidates, key=lambda candidate: sum(_has_date_format(word, candidate) for word in remaining)
-        )
+        match_counts = [sum(_has_date_format(word, candidate) for word in remaining) for candidate in candidates]
+        best_format = candidates[match_counts.index(max(match_counts))]
         formats.append(best_format)
         remaining = [word for word in remaining if not _has_date_format(word, best_format)]
     if remaining or (formats == [""] and not non_dates):
@@ -861,10 +889,11 @@ def _has_date_format(word: str, date_format: str) -> bool:
         return False
 
 
-MAX_VECTORIZED_TEXT_BYTES = 1024  # bytes: longer texts are hashed one by one
+MAX_VECTORIZED_TEXT_BYTES = 1024  # longer texts are hashed one by one
 _GOLDEN_RATIO_64 = np.uint64(0x9E3779B97F4A7C15)
-_SPLITMIX_FACTOR_1, _SPLITMIX_FACTOR_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-# of a word, by how many of its bytes belong to the text
+_SPLITMIX_FACTOR_1 = np.uint64(0xBF58476D1CE4E5B9)
+_SPLITMIX_FACTOR_2 = np.uint64(0x94D049BB133111EB)
+# masks of a word, by the number of its bytes that belong to the text
 _BYTE_MASKS = np.array([(1 << 8 * kept) - 1 for kept in range(9)], np.uint64)
 
 
@@ -874,27 +903,28 @@ def hash_rows(columns: Sequence[pa.Array]) -> tuple[Flags, Hashes]:
     Parameters
     ----------
     columns
-        Each of shape (n,), of any type that has no lists.
+        Columns of shape (n,), of any type without lists.
 
     Returns
     -------
     given
         Which rows have a value in each of the columns, shape (n,).
     code
-        Their hashes, shape (n,).
+        The hashes of the rows, shape (n,).
     """
     has_values: Flags = np.ones(len(columns[0]), bool)
     row_hashes: Hashes = np.zeros(len(columns[0]), np.uint64)
     for values in columns:
         if values.null_count:
             has_values &= np.asarray(pc.is_valid(values))
-        row_hashes = _apply_finalizer(row_hashes * _GOLDEN_RATIO_64 + _hash_column(values))
+        column_hashes = _hash_column(values)
+        row_hashes = _apply_finalizer(row_hashes * _GOLDEN_RATIO_64 + column_hashes)
     return has_values, row_hashes
 
 
 def _hash_column(values: pa.Array) -> Hashes:
     if pa.types.is_floating(values.type):
-        values = pc.add(values, pa.scalar(0.0, values.type))  # -0.0 is 0.0
+        values = pc.add(values, pa.scalar(0.0, values.type))  # turns -0.0 into 0.0
     if pa.types.is_string(values.type):
         texts = values
     else:
@@ -902,9 +932,11 @@ def _hash_column(values: pa.Array) -> Hashes:
     if texts.null_count:
         texts = pc.fill_null(texts, "")
     _, offsets, data = texts.buffers()
-    ends: npt.NDArray[np.int64] = np.frombuffer(offsets, np.int32, len(texts) + 1, texts.offset * 4).astype(np.int64)
+    all_offsets = np.frombuffer(offsets, np.int32, len(texts) + 1, texts.offset * 4)
+    ends: npt.NDArray[np.int64] = all_offsets.astype(np.int64)
     lengths = np.diff(ends)
-    row_hashes = _apply_finalizer((lengths.astype(np.uint64) + np.uint64(1)) * _GOLDEN_RATIO_64)
+    length_numbers = lengths.astype(np.uint64) + np.uint64(1)
+    row_hashes = _apply_finalizer(length_numbers * _GOLDEN_RATIO_64)
     if data is None or ends[-1] == ends[0]:
         return row_hashes
     size = int(ends[-1] - ends[0])
@@ -915,7 +947,8 @@ def _hash_column(values: pa.Array) -> Hashes:
     is_long = lengths > MAX_VECTORIZED_TEXT_BYTES
     if is_long.any():
         for row in np.flatnonzero(is_long).tolist():
-            digest = hashlib.blake2b(padded[starts[row] : starts[row] + lengths[row]].data, digest_size=8).digest()
+            text_bytes = padded[starts[row] : starts[row] + lengths[row]].data
+            digest = hashlib.blake2b(text_bytes, digest_size=8).digest()
             row_hashes[row] = np.frombuffer(digest, "<u8")[0]
         lengths = np.where(is_long, 0, lengths)
     for begin in range(0, int(lengths.max()), 8):
@@ -924,9 +957,9 @@ def _hash_column(values: pa.Array) -> Hashes:
             row_hashes = _apply_finalizer(row_hashes ^ words[starts + begin])
             continue
         rows = np.flatnonzero(remaining_bytes > 0)
-        row_hashes[rows] = _apply_finalizer(
-            row_hashes[rows] ^ (words[starts[rows] + begin] & _BYTE_MASKS[np.minimum(remaining_bytes[rows], 8)])
-        )
+        masks = _BYTE_MASKS[np.minimum(remaining_bytes[rows], 8)]
+        last_words = words[starts[rows] + begin] & masks
+        row_hashes[rows] = _apply_finalizer(row_hashes[rows] ^ last_words)
     return row_hashes
 
 

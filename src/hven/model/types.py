@@ -468,25 +468,30 @@ def _count_elements(shape: tuple[int | None, ...]) -> int | None:
 def _to_arrow_type(value_type: Type) -> pa.DataType:
     stored_xtype = value_type.stored_xtype
     if stored_xtype is not None:
-        if value_type.datatype == stored_xtype.votable or not (
-            pa.types.is_list(stored_xtype.arrow) or pa.types.is_fixed_size_list(stored_xtype.arrow)
-        ):
-            return stored_xtype.arrow
-        base = value_type.scalar.arrow  # a geometry of floats, an interval of integers
-        if pa.types.is_fixed_size_list(stored_xtype.arrow):
-            return pa.list_(base, stored_xtype.arrow.list_size)
-        return pa.list_(base)
+        return _to_xtype_storage(value_type, stored_xtype)
     if value_type.is_string:
         return pa.string()
-    base = value_type.scalar.arrow
+    element_type = value_type.scalar.arrow
     if value_type.arraysize is None:
-        return base
+        return element_type
     if value_type.datatype in {"char", "unicodeChar"}:  # array of strings: the first axis is the length
         return pa.list_(pa.string())
     element_count = _count_elements(value_type.shape)
     if element_count is None:
-        return pa.list_(base)
-    return pa.list_(base, element_count)
+        return pa.list_(element_type)
+    return pa.list_(element_type, element_count)
+
+
+def _to_xtype_storage(value_type: Type, stored_xtype: Xtype) -> pa.DataType:
+    """Return the storage of an xtype with the elements of the value type, as in an interval of integers."""
+    has_fixed_size = pa.types.is_fixed_size_list(stored_xtype.arrow)
+    is_list = has_fixed_size or pa.types.is_list(stored_xtype.arrow)
+    if value_type.datatype == stored_xtype.votable or not is_list:
+        return stored_xtype.arrow
+    element_type = value_type.scalar.arrow
+    if has_fixed_size:
+        return pa.list_(element_type, stored_xtype.arrow.list_size)
+    return pa.list_(element_type)
 
 
 # an arraysize: numbers joined by x, of which the last may be variable (VOTable 1.4 section 2.2)

@@ -30,7 +30,11 @@ def format_initial_settings(
         email = f"contact_email = {quote(contact_email)}"
     else:
         email = '# contact_email = "vo@example.org"'
-    return f"""# Settings of this site; all of them: docs/reference/settings.md. HVEN_PORT=9000 and the like win over this file.
+    heading = (
+        "# Settings of this site; all of them: docs/reference/settings.md. "
+        "HVEN_PORT=9000 and the like win over this file."
+    )
+    return f"""{heading}
 name = {quote(name)}
 authority = {quote(authority)}          # ivo://{authority}/...
 {contact}

@@ -250,7 +250,7 @@ class LiveLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFileSettings:
-    """What is kept of files: of those that lie on servers elsewhere and are given through this one, pictures of all, and tables as files."""
+    """Settings of the caches of files: files on other servers that this one forwards, pictures, and tables as files."""
 
     cache: int = define_setting(
         2 * 1024**3,

@@ -83,12 +83,9 @@ def collect_sections() -> Mapping[str, SettingsSection]:
     sections_by_name = {}
     for name, hint in _read_annotations(Settings).items():
         is_repeated = get_origin(hint) is tuple
-        if is_repeated:
-            kind = get_args(hint)[0]
-        else:
-            kind = hint
-        if is_dataclass(kind):
-            sections_by_name[name] = SettingsSection(name=name, settings_class=kind, is_repeated=is_repeated)  # type: ignore[arg-type]
+        settings_class: Any = get_args(hint)[0] if is_repeated else hint
+        if is_dataclass(settings_class):
+            sections_by_name[name] = SettingsSection(name=name, settings_class=settings_class, is_repeated=is_repeated)
     return sections_by_name | {section.name: section for section in list_engine_sections()}
 
 
@@ -160,7 +157,9 @@ def build_file_model() -> type[BaseModel]:
     model = _build_model("SettingsFile", Settings)
     engine_fields = {}
     for section in list_engine_sections():
-        kind = tuple[section.settings_class, ...] if section.is_repeated else section.settings_class  # type: ignore[name-defined]
+        kind: Any = section.settings_class
+        if section.is_repeated:
+            kind = tuple[kind, ...]
         engine_fields[section.name] = (_to_toml_type(kind, section.name) | None, None)
     return create_model("SettingsFile", __base__=model, **engine_fields)  # type: ignore[call-overload, no-any-return]
 
@@ -200,7 +199,10 @@ def _to_toml_type(hint: Any, name: str) -> Any:
     if inner[0] in NAMED_SECTION_CLASSES:
         key = Annotated[str, StringConstraints(pattern=_NAME_PATTERN)]
         return dict[key, _build_model(f"{name.capitalize()}Entry", inner[0])]  # type: ignore[misc]
-    return list[_build_model(f"{name.capitalize()}Entry", inner[0]) if is_dataclass(inner[0]) else inner[0]]  # type: ignore[arg-type, misc]
+    item_type: Any = inner[0]
+    if is_dataclass(item_type):
+        item_type = _build_model(f"{name.capitalize()}Entry", item_type)  # type: ignore[arg-type]
+    return list[item_type]
 
 
 def validate_settings(data: Mapping[str, Any]) -> dict[str, Any]:

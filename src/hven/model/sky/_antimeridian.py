@@ -1,6 +1,6 @@
-"""Regions from the flat map of longitudes and latitudes.
+"""Convert polygons on the flat map of longitudes and latitudes to regions on the sphere.
 
-Joined at 180 degrees and at the poles, edges bent as the map's straight lines are.
+Parts are joined at 180 degrees and at the poles, and edges are bent like the map's straight lines.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     Indexes = npt.NDArray[np.int64]
     Flags = npt.NDArray[np.bool_]
 
-_MAX_EDGE_RADIANS = np.radians(80.0)  # of an edge, for none is half a turn long
+_MAX_EDGE_RADIANS = np.radians(80.0)  # longest piece of an edge, as no edge may be half a turn long
 
 
 def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Regions:
-    """Bring polygons from the map back to the sphere; which way their rings run says nothing there.
+    """Convert polygons on the map to regions on the sphere; the directions of their rings do not matter.
 
     Parameters
     ----------
     shapes
         Polygons and multipolygons of GEOS, shape (n,): longitudes in degrees of any turn, latitudes -90 to 90.
     tolerance_degrees
-        How far great circles may be from the map's straight lines, degrees; None: see `choose_tolerance`.
+        The largest distance of great circles from the map's straight lines, degrees; None: see `choose_tolerance`.
 
     Returns
     -------
     regions
-        N of them. What comes on both sides of 180 degrees is joined there. Rings that cross themselves still do so, if
-        they come neither near a pole nor over 180 degrees, and are no wider than that.
+        N regions. Parts on both sides of 180 degrees are joined there. Rings that cross themselves still do so, if they
+        neither come near a pole nor cross 180 degrees, and are no wider than that.
     """
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
@@ -50,15 +50,13 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
     else:
         tolerances = _choose_tolerances(shapes, box)
     with np.errstate(invalid="ignore"):
-        large = (
-            (box[:, 2] - box[:, 0] >= 180.0)
-            | (box[:, 1] <= -POLE_LATITUDE_DEGREES)
-            | (box[:, 3] >= POLE_LATITUDE_DEGREES)
-        )
+        reaches_pole = (box[:, 1] <= -POLE_LATITUDE_DEGREES) | (box[:, 3] >= POLE_LATITUDE_DEGREES)
+        large = (box[:, 2] - box[:, 0] >= 180.0) | reaches_pole
         beyond = (box[:, 0] < -180.0) | (box[:, 2] > 180.0)
     large_rows = np.flatnonzero(large)
     wrong = large_rows[~shapely.is_valid(shapes[large_rows])]
-    shapes[wrong] = extract_multipolygons(shapely.make_valid(shapes[wrong], method="structure"))
+    valid_shapes = shapely.make_valid(shapes[wrong], method="structure")
+    shapes[wrong] = extract_multipolygons(valid_shapes)
     _wrap_polygons(shapes, np.flatnonzero(large & beyond))
     part, row = shapely.get_parts(shapes, return_index=True)
     has_area = ~shapely.is_empty(part)
@@ -68,50 +66,57 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
     xy, holder = shapely.get_coordinates(ring, return_index=True)
     begin = np.flatnonzero(holder[1:] == holder[:-1])
     same = (xy[begin] == xy[begin + 1]).all(axis=1)
-    begin = begin[~same | (np.append(-1, holder[begin][:-1]) != holder[begin])]  # no vertex twice, no ring without any
+    is_first_of_ring = np.append(-1, holder[begin][:-1]) != holder[begin]
+    begin = begin[~same | is_first_of_ring]  # no vertex twice, no ring without a vertex
     lines = np.column_stack([xy[begin], xy[begin + 1]])
     ring_part = owner
     line_rings = holder[begin]
     if len(large_rows):
         lines, line_rings, ring_part, part_row = _join_at_antimeridian(lines, line_rings, ring_part, row, large[row])
         row = part_row
-    at, lon, lat = _densify_lines(lines, tolerances[row[ring_part[line_rings]]])
-    rings, parts, rows = (
-        compute_offsets(np.bincount(index, minlength=size))
-        for index, size in ((line_rings[at], len(ring_part)), (ring_part, len(row)), (row, len(shapes)))
-    )
-    regions = Regions(lon % 360.0, lat, rings, parts, rows)
-    repeated_rows = np.unique(
-        regions.vertex_rows[dict(find_vertex_faults(regions))[REPEATED_VERTEX]]
-    )  # what lies a rounding apart on the map
+    line_rows = row[ring_part[line_rings]]
+    at, lon, lat = _densify_lines(lines, tolerances[line_rows])
+    ring_offsets = compute_offsets(np.bincount(line_rings[at], minlength=len(ring_part)))
+    part_offsets = compute_offsets(np.bincount(ring_part, minlength=len(row)))
+    row_offsets = compute_offsets(np.bincount(row, minlength=len(shapes)))
+    regions = Regions(lon % 360.0, lat, ring_offsets, part_offsets, row_offsets)
+    is_repeated = dict(find_vertex_faults(regions))[REPEATED_VERTEX]  # vertices that differ on the map by rounding only
+    repeated_rows = np.unique(regions.vertex_rows[is_repeated])
     if len(repeated_rows):
-        return regions.replace_rows(repeated_rows, clean_regions(regions.take(repeated_rows)))
+        cleaned_regions = clean_regions(regions.take(repeated_rows))
+        return regions.replace_rows(repeated_rows, cleaned_regions)
     return regions
 
 
 def _choose_tolerances(shapes: Any, box: Numbers) -> Numbers:
-    """Compute how far edges may stray of polygons on the map, where a degree of longitude is as short as in the middle of each."""
+    """Compute how far edges may leave their lines, for polygons on the map.
+
+    The lengths are those at the mean latitude of each polygon, where a degree of longitude is shorter than at the
+    equator.
+    """
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     _, row = shapely.get_coordinates(shapes, return_index=True)
-    short = np.cos(np.radians(np.nan_to_num(box[:, 1] + box[:, 3]) / 2.0))[row]
+    middle_lat = np.nan_to_num(box[:, 1] + box[:, 3]) / 2.0
+    short = np.cos(np.radians(middle_lat))[row]
     flat = shapely.transform(shapes, lambda xy: np.column_stack([xy[:, 0] * short, xy[:, 1]]))
     return choose_tolerance(shapely.area(flat), shapely.length(flat))
 
 
 def _wrap_polygons(shapes: Any, rows: Indexes) -> None:
-    """Bring polygons of any turn to longitudes from -180 to 180."""
+    """Wrap polygons of any turn to longitudes from -180 to 180."""
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     if not len(rows):
         return
     box = shapely.bounds(shapes[rows])
     wrapped = np.full(len(rows), shapely.MultiPolygon())
-    for turn in range(
-        int(np.floor((box[:, 0].min() + 180.0) / 360.0)), int(np.ceil((box[:, 2].max() - 180.0) / 360.0)) + 1
-    ):
+    first_turn = int(np.floor((box[:, 0].min() + 180.0) / 360.0))
+    last_turn = int(np.ceil((box[:, 2].max() - 180.0) / 360.0))
+    for turn in range(first_turn, last_turn + 1):
         window = shapely.box(turn * 360.0 - 180.0, -90.0, turn * 360.0 + 180.0, 90.0)
-        cut = shapely.transform(shapely.intersection(shapes[rows], window), lambda xy, by=turn: xy - [by * 360.0, 0.0])
+        in_window = shapely.intersection(shapes[rows], window)
+        cut = shapely.transform(in_window, lambda xy, by=turn: xy - [by * 360.0, 0.0])
         wrapped = shapely.union(wrapped, extract_multipolygons(cut))
     shapes[rows] = extract_multipolygons(wrapped)
 
@@ -119,44 +124,57 @@ def _wrap_polygons(shapes: Any, rows: Indexes) -> None:
 def _join_at_antimeridian(
     lines: Numbers, ring: Indexes, part: Indexes, row: Indexes, is_large: Flags
 ) -> tuple[Numbers, Indexes, Indexes, Indexes]:
-    """Join rings across 180 degrees, and leave out what runs along a pole.
+    """Join rings across 180 degrees, and remove edges along a pole.
 
-    Returns the edges that are left, the ring of each, the part of each ring and the row of each part.
+    Return the remaining edges, the ring of each edge, the part of each ring and the row of each part.
     """
     lines, ring = _add_antimeridian_nodes(lines, ring, row[part[ring]], is_large[part[ring]])
     edge_is_large = is_large[part[ring]]
     count = np.arange(len(lines))
     first = np.searchsorted(ring, np.arange(len(part)))
     after = count + 1
-    after[np.append(first[1:], len(lines)) - 1] = first
+    last_of_ring = np.append(first[1:], len(lines)) - 1
+    after[last_of_ring] = first
     where = row[part[ring]].astype(np.float64)
     east = edge_is_large & (lines[:, 0] == 180.0) & (lines[:, 2] == 180.0)
     west = edge_is_large & (lines[:, 0] == -180.0) & (lines[:, 2] == -180.0)
     up = np.flatnonzero(east)
     down = np.flatnonzero(west)
-    a = np.column_stack([where[up], lines[up, 1], lines[up, 3]])
-    b = np.column_stack([where[down], lines[down, 3], lines[down, 1]])
-    _, name = np.unique(np.concatenate([a, b]) + 0.0, axis=0, return_inverse=True)
+    begins_up = np.column_stack([where[up], lines[up, 1], lines[up, 3]])
+    begins_down = np.column_stack([where[down], lines[down, 3], lines[down, 1]])
+    edge_keys = np.concatenate([begins_up, begins_down]) + 0.0
+    _, name = np.unique(edge_keys, axis=0, return_inverse=True)
     _, of_up, of_down = np.intersect1d(name[: len(up)], name[len(up) :], return_indices=True)
     up = up[of_up]
     down = down[of_down]
-    further = after.copy()  # where a ring goes on that comes to an edge
-    further[up], further[down] = after[down], after[up]
+    further = after.copy()  # where a ring that comes to a removed edge continues
+    further[up] = after[down]
+    further[down] = after[up]
+    begins_at_pole = np.abs(lines[:, 1]) >= POLE_LATITUDE_DEGREES
+    ends_at_pole = np.abs(lines[:, 3]) >= POLE_LATITUDE_DEGREES
     is_removed = np.zeros(len(lines), np.bool_)
     is_removed[up] = is_removed[down] = True
-    is_removed |= (
-        edge_is_large & (np.abs(lines[:, 1]) >= POLE_LATITUDE_DEGREES) & (np.abs(lines[:, 3]) >= POLE_LATITUDE_DEGREES)
-    )
+    is_removed |= edge_is_large & begins_at_pole & ends_at_pole
     kept_edges = np.flatnonzero(~is_removed)
     follower = after[kept_edges]
     while (lost := np.flatnonzero(is_removed[follower])).size:
         follower[lost] = further[follower[lost]]
     number = np.cumsum(~is_removed) - 1
     root, rank = trace_rings(number[follower])
-    # parts that come together are one
-    label = np.arange(len(row))
-    first_part = part[ring[up]]
-    second_part = part[ring[down]]
+    joined_parts = _label_joined_parts(len(row), part[ring[up]], part[ring[down]])
+    parts, label = np.unique(joined_parts, return_inverse=True)
+    owner = label[part[ring[kept_edges]]]
+    order = np.lexsort((rank, root, owner))
+    root = root[order]
+    owner = owner[order]
+    head = np.append(True, root[1:] != root[:-1])[: len(root)]
+    ring_numbers = np.cumsum(head) - 1
+    return lines[kept_edges[order]], ring_numbers, owner[head], row[parts]
+
+
+def _label_joined_parts(part_count: int, first_part: Indexes, second_part: Indexes) -> Indexes:
+    """Give parts that meet at an edge the same label, the lowest of their numbers."""
+    label = np.arange(part_count)
     while True:
         lowest = np.minimum(label[first_part], label[second_part])
         before = label.copy()
@@ -164,22 +182,17 @@ def _join_at_antimeridian(
         np.minimum.at(label, second_part, lowest)
         label = label[label]
         if np.array_equal(before, label):
-            break
-    parts, label = np.unique(label, return_inverse=True)
-    owner = label[part[ring[kept_edges]]]
-    order = np.lexsort((rank, root, owner))
-    root = root[order]
-    owner = owner[order]
-    head = np.append(True, root[1:] != root[:-1])[: len(root)]
-    return lines[kept_edges[order]], np.cumsum(head) - 1, owner[head], row[parts]
+            return label
 
 
 def _add_antimeridian_nodes(lines: Numbers, ring: Indexes, row: Indexes, is_large: Flags) -> tuple[Numbers, Indexes]:
-    """Put a vertex into edges at 180 degrees wherever the other side has one."""
-    side = is_large & (np.abs(lines[:, 0]) == 180.0) & (lines[:, 0] == lines[:, 2])
-    on = is_large & (np.abs(lines[:, 0]) == 180.0)
-    nodes = np.unique(np.stack([row[on].astype(np.float64), lines[on, 1] + 0.0], 1), axis=0)
-    key = nodes[:, 0] * 1024.0 + nodes[:, 1]  # only to count: equal ones are nodes of their own
+    """Insert a vertex into edges at 180 degrees wherever the other side has one."""
+    is_on_border = is_large & (np.abs(lines[:, 0]) == 180.0)
+    side = is_on_border & (lines[:, 0] == lines[:, 2])
+    border_row = row[is_on_border].astype(np.float64)
+    border_nodes = np.stack([border_row, lines[is_on_border, 1] + 0.0], 1)
+    nodes = np.unique(border_nodes, axis=0)
+    key = nodes[:, 0] * 1024.0 + nodes[:, 1]  # for counting only: nodes with equal keys stay separate
     at = np.flatnonzero(side)
     low, high = np.sort(lines[at][:, [1, 3]], axis=1).T
     begin = np.searchsorted(key, row[at] * 1024.0 + low, side="right")
@@ -189,26 +202,34 @@ def _add_antimeridian_nodes(lines: Numbers, ring: Indexes, row: Indexes, is_larg
     line_number, step = compute_element_numbers(pieces)
     noded_lines = lines[line_number]
     inner = np.flatnonzero(step > 0)
+    inner_line = line_number[inner]
     start = np.zeros(len(lines), np.int64)
     start[at] = begin
-    upward = lines[line_number[inner], 3] > lines[line_number[inner], 1]
-    nth = np.where(upward, step[inner] - 1, pieces[line_number[inner]] - 1 - step[inner])
-    lat = nodes[start[line_number[inner]] + nth, 1]
+    upward = lines[inner_line, 3] > lines[inner_line, 1]
+    node_number = np.where(upward, step[inner] - 1, pieces[inner_line] - 1 - step[inner])
+    lat = nodes[start[inner_line] + node_number, 1]
     noded_lines[inner, 1] = lat
     noded_lines[inner - 1, 3] = lat
     return noded_lines, ring[line_number]
 
 
 def _densify_lines(lines: Numbers, tolerance_degrees: Numbers) -> tuple[Indexes, Numbers, Numbers]:
-    """Divide straight lines of the map until great circles do; the line of each vertex, its longitude and latitude."""
+    """Divide straight lines of the map until great circles replace their pieces.
+
+    Return the line, the longitude and the latitude of each vertex.
+    """
     x0, y0, x1, y1 = lines.T
     turn = np.radians(x1 - x0)
     rise = np.radians(y1 - y0)
-    flat = np.radians(np.minimum(np.maximum(np.abs(y0), np.abs(y1)), 90.0))
+    max_latitude = np.maximum(np.abs(y0), np.abs(y1))
+    flat = np.radians(np.minimum(max_latitude, 90.0))
     stray = np.abs(turn) * np.sin(flat) * np.hypot(turn * np.cos(flat), rise) / 4.0
     length = np.maximum(np.abs(turn), np.abs(rise))
-    pieces = np.maximum(np.sqrt(stray / np.radians(tolerance_degrees)), length / _MAX_EDGE_RADIANS)
-    pieces = np.maximum(np.ceil(pieces - 1e-9), 1.0).astype(np.int64)
+    bend_count = np.sqrt(stray / np.radians(tolerance_degrees))
+    piece_count = np.maximum(bend_count, length / _MAX_EDGE_RADIANS)
+    pieces = np.maximum(np.ceil(piece_count - 1e-9), 1.0).astype(np.int64)
     at, number = compute_element_numbers(pieces)
     share = number / pieces[at]
-    return at, x0[at] + share * (x1 - x0)[at], y0[at] + share * (y1 - y0)[at]
+    lon = x0[at] + share * (x1 - x0)[at]
+    lat = y0[at] + share * (y1 - y0)[at]
+    return at, lon, lat

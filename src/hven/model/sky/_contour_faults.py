@@ -50,7 +50,9 @@ FAULT_MESSAGES = {
         "longitude and latitude"
     ),
     "projection": "the header names a projection that is none of FITS",
-    "singular": "the header's scale (CDi_j, or CDELTi with PCi_j) is missing or singular: all pixels would lie on a line",
+    "singular": (
+        "the header's scale (CDi_j, or CDELTi with PCi_j) is missing or singular: all pixels would lie on a line"
+    ),
     "distortion": "the header's order of distortion (A_ORDER, B_ORDER) is no whole number from 0 to 9",
     "no_place": "a part of the image's edge has no place in its projection",
 }

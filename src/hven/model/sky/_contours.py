@@ -159,28 +159,14 @@ def build_regions_from_chain_codes(
     contours
         A region or a fault for each row.
     """
-    if isinstance(codes, str):
-        codes = [codes]
-    if isinstance(codes, pa.Array):
-        texts = codes
-    else:
-        texts = pa.array(codes, from_pandas=True)
-    texts = texts.cast(pa.large_string())
+    texts = _to_text_array(codes)
     rows = len(texts)
-    _, places, data = texts.buffers()
-    offsets = np.frombuffer(places, np.int64, rows + 1, texts.offset * 8)
-    all_bytes = np.frombuffer(data or b"", np.uint8)
-    digits = all_bytes[offsets[0] : offsets[-1]] - np.uint8(48)
-    offsets = offsets - offsets[0]
+    digits, offsets = _view_digits(texts)
     count = np.diff(offsets)
     recorder = recorder or FaultRecorder(rows)
     is_null = texts.is_null().to_numpy(zero_copy_only=False)
     recorder.mark_rows("no_contour", np.asarray(is_null, dtype=np.bool_))
-    wrong = np.flatnonzero(digits > 7)
-    row_of_wrong = np.searchsorted(offsets, wrong, "right") - 1
-    at, first = np.unique(row_of_wrong, return_index=True)
-    letter = np.zeros(rows, dtype=np.int64)
-    letter[at] = wrong[first] - offsets[at] + 1
+    letter = _find_wrong_letters(digits, offsets)
     recorder.mark_rows("letter", letter > 0, letter)
     if arcsec and isinstance(image_geometry, DiscImage):
         x = image_geometry.x + np.divide(x, image_geometry.scale_x)
@@ -219,6 +205,32 @@ def build_regions_from_chain_codes(
         return row, coordinates[0], coordinates[1]
 
     return build_regions_from_walks(trace_pixels, count, image_geometry, recorder)
+
+
+def _to_text_array(codes: pa.Array | npt.ArrayLike) -> pa.Array:
+    if isinstance(codes, str):
+        codes = [codes]
+    texts = codes if isinstance(codes, pa.Array) else pa.array(codes, from_pandas=True)
+    return texts.cast(pa.large_string())
+
+
+def _view_digits(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], Whole]:
+    """Return the digits of all texts, as numbers, and where each text begins among them; other letters are above 7."""
+    _, places, data = texts.buffers()
+    offsets = np.frombuffer(places, np.int64, len(texts) + 1, texts.offset * 8)
+    all_bytes = np.frombuffer(data or b"", np.uint8)
+    digits = all_bytes[offsets[0] : offsets[-1]] - np.uint8(48)
+    return digits, offsets - offsets[0]
+
+
+def _find_wrong_letters(digits: npt.NDArray[np.uint8], offsets: Whole) -> Whole:
+    """Return the place of the first wrong letter of each text, from 1; 0 if there is none."""
+    wrong = np.flatnonzero(digits > 7)
+    row_of_wrong = np.searchsorted(offsets, wrong, "right") - 1
+    rows, first = np.unique(row_of_wrong, return_index=True)
+    places = np.zeros(len(offsets) - 1, dtype=np.int64)
+    places[rows] = wrong[first] - offsets[rows] + 1
+    return places
 
 
 def build_regions_from_pixel_lists(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -154,10 +154,8 @@ def from_geojson(
         turn = np.full(len(turn), -1.0)
     for sign, shrink_factor in sorted(set(zip(turn.tolist(), shrink.tolist(), strict=True)) - {(1.0, 1.0)}):
         rows = (turn == sign) & (shrink == shrink_factor)
-        shapes[rows] = shapely.transform(
-            shapes[rows],
-            lambda xy: np.column_stack([sign * xy[:, 0], to_planetocentric_latitudes(xy[:, 1], shrink_factor)]),  # noqa: B023
-        )
+        convert = partial(_convert_coordinates, sign=sign, shrink_factor=shrink_factor)
+        shapes[rows] = shapely.transform(shapes[rows], convert)
     if west_positive or _is_conversion_needed(_find_body_frame(crs)):
         crs = crs and _name_planetocentric_crs(crs)
     regions = from_map_polygons(shapes, tolerance_degrees)
@@ -361,8 +359,13 @@ def _read_positions(positions: Any) -> Numbers:
     return vertices
 
 
+def _convert_coordinates(xy: Numbers, sign: float, shrink_factor: float) -> Numbers:
+    """Convert longitudes, multiplied by a sign, and latitudes, to planetocentric ones."""
+    return np.column_stack([sign * xy[:, 0], to_planetocentric_latitudes(xy[:, 1], shrink_factor)])
+
+
 def _unwrap_rings(rings: list[Numbers]) -> list[Numbers]:
-    """Let edges that are longer than 180 degrees of longitude go the short way, if the ring runs the wrong way otherwise."""
+    """Shorten edges of more than 180 degrees of longitude, if the ring runs in the wrong direction otherwise."""
     unwrapped_rings: list[Numbers] = []
     for number, ring in enumerate(rings):
         step = np.diff(ring[:, 0])

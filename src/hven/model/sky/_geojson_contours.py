@@ -1,4 +1,4 @@
-"""Geometries: columns of GeoJSON texts on a body -> contours, whose regions are valid, and what is wrong with the others."""
+"""Turn columns of GeoJSON texts on a body into contours with valid regions, and report the faults of the others."""
 
 from __future__ import annotations
 

@@ -141,16 +141,7 @@ def clip_at_limb(
     successor[edge[leave]] = number[entries:]
     through = np.flatnonzero(across[entry])
     new_successors[through] = number[entries:][across[leave]]  # both in the order of the edges
-    # along the limb, leaving and entering outlines alternate
-    limb_angle = np.arctan2(new_v, new_u)
-    order = np.lexsort((limb_angle, new_row))
-    next_on_limb = np.append(order[1:], order[:1])
-    row_on_limb = new_row[order]
-    is_last_of_row = np.append(row_on_limb[1:] != row_on_limb[:-1], len(order) > 0)
-    ends = np.flatnonzero(is_last_of_row)
-    if len(ends):
-        first_of_row = order[np.append(0, ends[:-1] + 1)]
-        next_on_limb[ends] = first_of_row
+    order, next_on_limb = _order_along_limb(new_row, new_u, new_v)
     leaving = order >= entries
     new_successors[order[leaving]] = number[next_on_limb[leaving]]
     disc_count = len(full_discs)
@@ -176,3 +167,20 @@ def clip_at_limb(
         edge_end=index[successor],
         is_clipped=cut,
     )
+
+
+def _order_along_limb(row: Whole, u: Numbers, v: Numbers) -> tuple[Whole, Whole]:
+    """Order nodes by their angle on the limb; also return the next node of the same row, for each in this order.
+
+    Along the limb, leaving and entering outlines alternate.
+    """
+    limb_angle = np.arctan2(v, u)
+    order = np.lexsort((limb_angle, row))
+    next_on_limb = np.append(order[1:], order[:1])
+    row_on_limb = row[order]
+    is_last_of_row = np.append(row_on_limb[1:] != row_on_limb[:-1], len(order) > 0)
+    ends = np.flatnonzero(is_last_of_row)
+    if len(ends):
+        first_of_row = order[np.append(0, ends[:-1] + 1)]
+        next_on_limb[ends] = first_of_row
+    return order, next_on_limb

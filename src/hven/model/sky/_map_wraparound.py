@@ -227,10 +227,7 @@ def _trace_wrapping_regions(
     runs = _wrap_runs(runs, x, turn)
     owner = runs.begin >> 2 * COORDINATE_BITS
     width = turn[owner]
-    tripled_begin, tripled_end = (
-        np.concatenate([key + 1 + copy * width for copy in range(3)]) for key in (runs.begin, runs.end)
-    )
-    tripled_runs = _merge_runs(tripled_begin, tripled_end)
+    tripled_runs = _triple_runs(runs, width)
     node = _OutlineNodes(tripled_runs, runs, turn)
     # u is 0 at the left edge of the map
     shifted = replace(chart, x=np.zeros(region_count), lon=np.zeros(region_count))
@@ -241,24 +238,14 @@ def _trace_wrapping_regions(
     after = node.after
     seam = node.seam
     mirrored = chart.is_mirrored[node.row]
-    if mirrored.any():  # the region is to the right of the corners' order
-        reversed_successor = np.empty_like(after)
-        flag = np.empty_like(seam)
-        reversed_successor[after], flag[after] = np.arange(len(after)), seam
-        after = np.where(mirrored, reversed_successor, after)
-        seam = np.where(mirrored, flag, seam)
+    if mirrored.any():
+        after, seam = _reverse_mirrored_edges(after, seam, mirrored)
     after = _split_at_poles(after, v)
     root, rank = trace_rings(after, node.twin)
     angle, length, bend, points = shifted.measure_edges(node.row, u, v, after, seam)
     angle = np.where(seam, 0.0, angle)
     length = np.where(seam, 0.0, length)
-    line_y = (runs.begin >> COORDINATE_BITS) % KEYS_PER_LINE + y[owner]
-    line_x = np.zeros(len(owner))
-    _, low = shifted.to_plane(owner, line_x, line_y - 0.5)
-    _, high = shifted.to_plane(owner, line_x, line_y + 0.5)
-    run_lengths = runs.end - runs.begin
-    cells: Numbers = np.abs(high - low) * run_lengths * 2.0 * np.pi / width
-    area: Numbers = np.bincount(owner, cells, minlength=region_count).astype(np.float64)
+    area = _sum_pixel_areas(runs, shifted, y, width)
     count = count_pieces(node.row, angle, length, bend, area)
     ring_counts = np.bincount(root, count, minlength=len(root))
     is_kept = ring_counts[root] > 0  # without the edges that go round at a pole
@@ -266,8 +253,7 @@ def _trace_wrapping_regions(
     order = np.flatnonzero(is_kept)
     ring_order = np.lexsort((rank[order], root[order], component[order], node.row[order]))
     order = order[ring_order]
-    ordered_root = root[order]
-    new = np.append(True, ordered_root[1:] != ordered_root[:-1])[: len(order)]
+    new = _flag_changes(root[order])
     bounds = np.append(np.flatnonzero(new), len(order))
     at, share, offsets = divide_edges(count[order], bounds)
     point_nodes = order[at]
@@ -277,21 +263,57 @@ def _trace_wrapping_regions(
     lon = (lon + west[node.row[point_nodes]]) % 360.0
     lon = np.where((lon >= 360.0) | (np.abs(lat) >= 90.0), 0.0, lon)  # a pole is one place
     head = order[new]  # a node of each ring
-    head_component = component[head]
-    part = np.append(True, head_component[1:] != head_component[:-1])[: len(head)]
+    part = _flag_changes(component[head])
     parts = np.append(np.flatnonzero(part), len(head))
     part_row = node.row[head[part]]
     rows = compute_offsets(np.bincount(part_row, minlength=region_count))
     regions = Regions(lon, lat, offsets, parts, rows)
-    pixels = runs.count_pixels(region_count)
-    regions = _sort_shells_first(regions)
+    regions = _sort_shells_first(Regions(lon, lat, offsets, parts, rows))
+    regions = _fill_whole_spheres(regions, area)
+    return OutlinedRegions(regions, runs.count_pixels(region_count), np.zeros(region_count))
+
+
+def _triple_runs(runs: PixelRuns, width: Whole) -> PixelRuns:
+    """Lay runs out three times side by side, from pixel 1 on."""
+    begin, end = (np.concatenate([key + 1 + copy * width for copy in range(3)]) for key in (runs.begin, runs.end))
+    return _merge_runs(begin, end)
+
+
+def _reverse_mirrored_edges(after: Whole, seam: Flags, mirrored: Flags) -> tuple[Whole, Flags]:
+    """Reverse the edges of mirrored maps, on which the region is to the right of the corners' order."""
+    reversed_successor = np.empty_like(after)
+    reversed_seam = np.empty_like(seam)
+    reversed_successor[after] = np.arange(len(after))
+    reversed_seam[after] = seam
+    return np.where(mirrored, reversed_successor, after), np.where(mirrored, reversed_seam, seam)
+
+
+def _sum_pixel_areas(runs: PixelRuns, chart: CylindricalMap, y: Whole, width: Whole) -> Numbers:
+    """Sum the areas of the pixels of each region, steradian; `width` is the pixels of a turn, for each run."""
+    owner = runs.begin >> 2 * COORDINATE_BITS
+    line_y = (runs.begin >> COORDINATE_BITS) % KEYS_PER_LINE + y[owner]
+    line_x = np.zeros(len(owner))
+    _, low = chart.to_plane(owner, line_x, line_y - 0.5)
+    _, high = chart.to_plane(owner, line_x, line_y + 0.5)
+    run_lengths = runs.end - runs.begin
+    cells: Numbers = np.abs(high - low) * run_lengths * 2.0 * np.pi / width
+    return np.bincount(owner, cells, minlength=len(chart.x)).astype(np.float64)
+
+
+def _flag_changes(values: Whole) -> Flags:
+    """Flag the values that differ from the value before them, and the first value."""
+    return np.append(True, values[1:] != values[:-1])[: len(values)]
+
+
+def _fill_whole_spheres(regions: Regions, area: Numbers) -> Regions:
+    """Replace regions without a ring, but with an area, by the whole sphere."""
     has_no_part = np.diff(regions.rows) == 0
-    bare = np.flatnonzero(has_no_part & (area > 2.0 * np.pi))
-    if len(bare):  # the whole sphere
-        whole_sphere = Regions.from_lists([[[]]])
-        row_numbers = np.zeros(len(bare), np.int64)
-        regions = regions.replace_rows(bare, whole_sphere.take(row_numbers))
-    return OutlinedRegions(regions, pixels, np.zeros(region_count))
+    full_rows = np.flatnonzero(has_no_part & (area > 2.0 * np.pi))
+    if not len(full_rows):
+        return regions
+    whole_sphere = Regions.from_lists([[[]]])
+    row_numbers = np.zeros(len(full_rows), np.int64)
+    return regions.replace_rows(full_rows, whole_sphere.take(row_numbers))
 
 
 def _sort_shells_first(regions: Regions) -> Regions:
@@ -368,6 +390,23 @@ def _label_components(runs: PixelRuns, turn_pixels: Whole) -> Whole:
         label = relabelled
 
 
+def _find_bare_lines(runs: PixelRuns, turn: Whole) -> tuple[Whole, Whole, Flags]:
+    """Find lines between pixels that are an edge all round: their rows, their y, and whether the edge goes east."""
+    run_turn = turn[runs.begin >> 2 * COORDINATE_BITS]
+    is_full = runs.end - runs.begin == run_turn
+    full_lines = runs.begin[is_full] >> COORDINATE_BITS
+    lines = np.unique(runs.begin >> COORDINATE_BITS)
+    bare_lines = []
+    for step in (-1, 1):
+        next_line = full_lines + step
+        place = np.minimum(np.searchsorted(lines, next_line), len(lines) - 1)
+        bare_lines.append(full_lines[lines[place] != next_line])
+    counts = [len(bare) for bare in bare_lines]
+    all_lines = np.concatenate(bare_lines)
+    y = all_lines % KEYS_PER_LINE + np.repeat([0, 1], counts)
+    return all_lines >> COORDINATE_BITS, y, np.repeat([True, False], counts)
+
+
 class _OutlineNodes:
     """Hold corners of outlines on cylinders, and pairs of nodes where an outline leaves a map and enters it again.
 
@@ -404,26 +443,9 @@ class _OutlineNodes:
         crossing_width = width[over_seam]
         edge = crossing_width + 1 + np.stack([right, ~right]) * crossing_width
         # lines that are an edge all round have no corners
-        run_turn = turn[runs.begin >> 2 * COORDINATE_BITS]
-        full = runs.begin[runs.end - runs.begin == run_turn]
-        line = np.unique(runs.begin >> COORDINATE_BITS)
-
-        def find_bare_lines(step: int) -> Whole:
-            next_line = (full >> COORDINATE_BITS) + step
-            at = np.minimum(np.searchsorted(line, next_line), len(line) - 1)
-            is_bare = line[at] != next_line
-            bare_lines: Whole = full[is_bare] >> COORDINATE_BITS
-            return bare_lines
-
-        bare_below = find_bare_lines(-1)
-        bare_above = find_bare_lines(1)
-        round_ = np.concatenate([bare_below, bare_above])
-        round_row = round_ >> COORDINATE_BITS
-        bare_counts = [len(bare_below), len(bare_above)]
-        round_y = round_ % KEYS_PER_LINE + np.repeat([0, 1], bare_counts)
-        east = np.repeat([True, False], bare_counts)
+        round_row, round_y, east = _find_bare_lines(runs, turn)
         base = len(middle) + 2 * crossing_count
-        size = len(round_)
+        size = len(round_row)
         wide = turn[round_row]
         numbers = np.arange(3 * size)
         number = base + numbers.reshape(3, size)

@@ -71,16 +71,9 @@ def trace_regions(
     outlined
         The regions, their pixels and the share of them beyond the limb.
     """
-    turns = trace_outlines(runs)
+    turns, after = _orient_outlines(trace_outlines(runs), image_geometry)
     row = turns.row
-    after = turns.after.copy()
     twin = turns.twin
-    is_mirrored = image_geometry.is_mirrored[row]
-    if is_mirrored.any():  # the region is to the right of the corners' order
-        mirrored_after = after.copy()
-        mirrored_after[turns.after] = np.arange(len(row))
-        after = np.where(is_mirrored, mirrored_after, turns.after)
-        turns = replace(turns, after=after.copy(), level=turns.level ^ is_mirrored)
     corner_x = turns.x + x[row] - 0.5
     corner_y = turns.y + y[row] - 0.5
     u, v = image_geometry.to_plane(row, corner_x, corner_y)
@@ -97,11 +90,7 @@ def trace_regions(
         v = cut.v
         after = cut.after
         limb = cut.on_limb
-        is_original = cut.source_node >= 0
-        index = np.full(len(turns.row), -1)
-        index[cut.source_node[is_original]] = np.flatnonzero(is_original)
-        twin_index = index[twin]
-        twin = index[twin[twin_index >= 0]]
+        twin = _renumber_twins(twin, cut, len(turns.row))
     root, rank = trace_rings(after, twin, level)
     cross = u * v[after] - v * u[after]
     if limb.any():
@@ -131,6 +120,26 @@ def trace_regions(
         share_on_disc = total / np.maximum(pixels * pixel_area, 1e-300)
         beyond = np.where(cut.is_clipped, 1.0 - share_on_disc, 0.0)
     return OutlinedRegions(regions, pixels, np.clip(beyond, 0.0, 1.0))
+
+
+def _orient_outlines(turns: OutlineCorners, image_geometry: DiscImage | CylindricalMap) -> tuple[OutlineCorners, Whole]:
+    """Reverse the outlines of mirrored images, so that the region is to the left; also return the successors."""
+    after = turns.after.copy()
+    is_mirrored = image_geometry.is_mirrored[turns.row]
+    if not is_mirrored.any():
+        return turns, after
+    after[turns.after] = np.arange(len(turns.row))
+    after = np.where(is_mirrored, after, turns.after)
+    return replace(turns, after=after.copy(), level=turns.level ^ is_mirrored), after
+
+
+def _renumber_twins(twin: Whole, cut: ClippedOutlines, node_count: int) -> Whole:
+    """Return the twin nodes of outlines that were cut, by their new numbers, where they are left."""
+    is_original = cut.source_node >= 0
+    new_numbers = np.full(node_count, -1)
+    new_numbers[cut.source_node[is_original]] = np.flatnonzero(is_original)
+    is_left = new_numbers[twin] >= 0
+    return new_numbers[twin[is_left]]
 
 
 def count_pieces(row: Whole, angle: Numbers, length: Numbers, curvature: Numbers, area: Numbers) -> Whole:

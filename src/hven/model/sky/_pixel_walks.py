@@ -94,28 +94,11 @@ def build_regions_from_walks(
             is_inside = images.is_inside_limb((low[0], high[0]), (low[1], high[1]))
         if is_inside.all() or not is_inside.any():
             outlined = _trace_on_sphere(runs, image_geometry, recorder, row_indexes, x=left_pixels, y=below)
-            return [(row_indexes, outlined)]
-        # regions away from the limb need no clipping
-        outlines = []
-        positions = []
-        for is_selected in (is_inside, ~is_inside):
-            selected = np.flatnonzero(is_selected)
-            selected_runs = runs.take_regions(is_selected, np.cumsum(is_selected) - 1)
-            outlined = _trace_on_sphere(
-                selected_runs,
-                image_geometry,
-                recorder,
-                row_indexes[selected],
-                x=left_pixels[selected],
-                y=below[selected],
+        else:
+            outlined = _trace_apart_from_limb(
+                runs, image_geometry, recorder, row_indexes, is_inside=is_inside, x=left_pixels, y=below
             )
-            positions.append(selected)
-            outlines.append(outlined)
-        order = np.argsort(np.concatenate(positions))
-        regions = Regions.concat([outline.regions for outline in outlines]).take(order)
-        pixels = np.concatenate([outline.pixels for outline in outlines])
-        clipped = np.concatenate([outline.clipped for outline in outlines])
-        return [(row_indexes, OutlinedRegions(regions, pixels[order], clipped[order]))]
+        return [(row_indexes, outlined)]
 
     blocks: list[Whole] = []
     if len(good):
@@ -207,6 +190,33 @@ def _trace_on_sphere(
         recorder.mark_rows("latitude", is_beyond_pole, width, row_indexes)
     is_wrapping = around & (turn > 0)
     return map_wraparound.trace_map_regions(runs, len(row_indexes), images, x, y, is_wrapping=is_wrapping)
+
+
+def _trace_apart_from_limb(
+    runs: PixelRuns,
+    image_geometry: DiscImage | CylindricalMap,
+    recorder: FaultRecorder,
+    row_indexes: Whole,
+    *,
+    is_inside: Flags,
+    x: Whole,
+    y: Whole,
+) -> OutlinedRegions:
+    """Turn pixels into regions, those away from the limb without clipping."""
+    outlines = []
+    positions = []
+    for is_selected in (is_inside, ~is_inside):
+        selected = np.flatnonzero(is_selected)
+        selected_runs = runs.take_regions(is_selected, np.cumsum(is_selected) - 1)
+        rows = row_indexes[selected]
+        outlined = _trace_on_sphere(selected_runs, image_geometry, recorder, rows, x=x[selected], y=y[selected])
+        positions.append(selected)
+        outlines.append(outlined)
+    order = np.argsort(np.concatenate(positions))
+    regions = Regions.concat([outline.regions for outline in outlines]).take(order)
+    pixels = np.concatenate([outline.pixels for outline in outlines])
+    clipped = np.concatenate([outline.clipped for outline in outlines])
+    return OutlinedRegions(regions, pixels[order], clipped[order])
 
 
 def _collect_regions(block_outlines: list[tuple[Whole, OutlinedRegions]], recorder: FaultRecorder) -> ContourRegions:

@@ -678,14 +678,7 @@ class RegionColumn:
         rise_latitude = np.minimum(max_latitude, MAX_SMALL_LATITUDE_DEGREES - 10.0) + 10.0
         squared_length = wide**2 + steep**2
         rise = ARC_RISE_DEGREES * squared_length * np.tan(rise_latitude * RADIANS_PER_DEGREE)
-        _, sine = compute_cos_sin(lat)
-        # a lower limit of twice the area on a cylinder
-        sine_change = take_successor_values(self.rings, sine) - sine
-        side = away * sine_change - sine * turn
-        side -= np.repeat(rise * RADIANS_PER_DEGREE, size) * np.abs(turn)
-        area = np.add.reduceat(side, self.rings[:-1])
-        is_inverted = area[self.parts[:-1]] <= 0.0
-        wrong = np.logical_or.reduceat(is_inverted, self.rows[:-1][filled_rows])
+        wrong = self._is_inverted(away, turn, np.repeat(rise * RADIANS_PER_DEGREE, size), filled_rows)
         is_narrow = high - low < 170.0
         is_far_from_poles = max_latitude < MAX_SMALL_LATITUDE_DEGREES
         has_short_edges = np.maximum(wide, steep) <= MAX_SMALL_EDGE_DEGREES
@@ -711,6 +704,19 @@ class RegionColumn:
             bounds[line, row] = wrap_longitudes(lon[at])
         small[filled_rows] = good
         return small, bounds[:, good]
+
+    def _is_inverted(self, away: Numbers, turn: Numbers, rise_radians: Numbers, rows: Indexes) -> Flags:
+        """Return which rows may have a ring with its area outside, by a lower limit of the areas on a cylinder.
+
+        `away` is the longitude of each vertex from its row's first one, `turn` its change along the edge, degrees.
+        """
+        _, sine = compute_cos_sin(self.lat)
+        sine_change = take_successor_values(self.rings, sine) - sine
+        side = away * sine_change - sine * turn
+        side -= rise_radians * np.abs(turn)
+        area = np.add.reduceat(side, self.rings[:-1])  # a lower limit of twice the area
+        is_inverted = area[self.parts[:-1]] <= 0.0
+        return np.asarray(np.logical_or.reduceat(is_inverted, self.rows[:-1][rows]))
 
     def _compute_general_boxes(self) -> Numbers:
         """Compute the boxes of any regions; shape (4, n)."""

@@ -1,4 +1,4 @@
-"""Files of regions: which form one is in, and DS9's and CASA's region files through Astropy's library `regions`."""
+"""Detect the format of files of regions, and read DS9 and CASA region files through Astropy's library `regions`."""
 
 from __future__ import annotations
 
@@ -76,41 +76,42 @@ _ELLIPSE_CORNERS = 128  # corners of an ellipse
 
 
 def detect_format(data: bytes, name: str = "") -> str | None:
-    """Tell in which form a file of regions is.
+    """Detect the format of a file of regions.
 
     Parameters
     ----------
     data
-        Its bytes, or the first thousands of them.
+        The bytes of the file, or its first kilobytes.
     name
-        Its name, whose ending tells DS9's files that do not say what they are.
+        The name of the file, whose ending identifies DS9 and CASA files without a header.
 
     Returns
     -------
     form
-        ``geojson``, ``moc``, ``ds9``, ``crtf``, ``text``; None: it is none of these.
+        ``geojson``, ``moc``, ``ds9``, ``crtf``, ``text``; None if the format is unknown.
     """
     start = data.lstrip()[:4096]
-    ending = name.lower().rsplit(".", 1)[-1]
     if start.startswith(b"{"):
-        if re.search(rb'"type"\s*:', data):
-            return "geojson"
-        if re.match(rb'\{\s*("\d+"|\})', start):
-            return "moc"
-        return None
+        return _detect_json_format(data, start)
     if start.startswith(b"SIMPLE  ="):
-        if re.search(rb"ORDERING= '(?:RANGE|NUNIQ)", data):
-            return "moc"
-        return None
+        is_moc = re.search(rb"ORDERING= '(?:RANGE|NUNIQ)", data) is not None
+        return "moc" if is_moc else None
+    ending = name.lower().rsplit(".", 1)[-1]
     if _CRTF_PATTERN.match(start) or ending == "crtf":
         return "crtf"
     if _DS9_PATTERN.match(start) or ending == "reg":
         return "ds9"
     if _MOC_PATTERN.fullmatch(data):
         return "moc"
-    if re.match(rb"(?i)(circle|polygon|range|box|position|union|allsky|multishape)\b", start):
-        return "text"
-    return None
+    is_text = re.match(rb"(?i)(circle|polygon|range|box|position|union|allsky|multishape)\b", start) is not None
+    return "text" if is_text else None
+
+
+def _detect_json_format(data: bytes, start: bytes) -> str | None:
+    if re.search(rb'"type"\s*:', data):
+        return "geojson"
+    is_moc = re.match(rb'\{\s*("\d+"|\})', start) is not None
+    return "moc" if is_moc else None
 
 
 def read_regions(data: bytes, name: str = "", *, make_valid: bool = False) -> ParsedRegions:
@@ -121,21 +122,21 @@ def read_regions(data: bytes, name: str = "", *, make_valid: bool = False) -> Pa
     data
         The file's bytes.
     name
-        Its name, for messages and for its ending.
+        The name of the file, for messages and for its ending.
     make_valid
-        Polygons that cross themselves are no fault but noted: what they wind round stands for them.
+        Whether to note polygons that cross themselves instead of reporting a fault. What they wind round replaces them.
 
     Returns
     -------
     read
-        Regions, and faults by row.
+        The regions, and the faults by row.
 
     Raises
     ------
     ValueError
-        Empty, in no form that is known, or not what its form wants.
+        The file is empty, its format is unknown, or it violates its format.
     UserError
-        DS9 or CRTF without the library for them.
+        The library for DS9 and CRTF files is not installed.
     """
     if not data.strip():
         message = "the file is empty"
@@ -151,15 +152,13 @@ def read_regions(data: bytes, name: str = "", *, make_valid: bool = False) -> Pa
     if file_format == "geojson":
         features = from_geojson(data, make_valid=make_valid)
         names = [None if feature_id is None else str(feature_id) for feature_id in features.ids]
-        reversal_notes = {
-            row: REVERSED_NOTE for row in np.flatnonzero(features.is_reversed).tolist() if not features.faults[row]
-        }
-        return note_crossings(
-            ParsedRegions(features.regions, features.faults, names, features.crs, reversal_notes),
-            np.flatnonzero(features.is_self_crossing),
-        )
+        reversed_rows = np.flatnonzero(features.is_reversed).tolist()
+        reversal_notes = {row: REVERSED_NOTE for row in reversed_rows if not features.faults[row]}
+        parsed = ParsedRegions(features.regions, features.faults, names, features.crs, reversal_notes)
+        return note_crossings(parsed, np.flatnonzero(features.is_self_crossing))
     if file_format == "text":
-        return parse_region_texts([line for line in text.splitlines() if line.strip()], make_valid=make_valid)
+        lines = [line for line in text.splitlines() if line.strip()]
+        return parse_region_texts(lines, make_valid=make_valid)
     return _read_drawn_regions(text, file_format)
 
 
@@ -175,16 +174,16 @@ def _import_regions_library() -> Any:
 
 
 def _read_drawn_regions(text: str, file_format: str) -> ParsedRegions:
-    """Read the regions of DS9 or CASA."""
+    """Read a region file of DS9 or CASA."""
     library = _import_regions_library()
+    format_name = "DS9" if file_format == "ds9" else "CRTF"
     try:
-        with warnings.catch_warnings(record=True) as caught_warnings:  # it passes over what it cannot read
+        with warnings.catch_warnings(record=True) as caught_warnings:  # the library warns of what it cannot read
             warnings.simplefilter("always")
             drawn_regions = list(library.Regions.parse(text, format=file_format))
-    except Exception as error:  # noqa: BLE001  (it raises what comes, and says it in its words)
-        message = (
-            f"the {'DS9' if file_format == 'ds9' else 'CRTF'} file cannot be read: {str(error) or type(error).__name__}"
-        )
+    except Exception as error:  # noqa: BLE001  (the library raises any class of error)
+        reason = str(error) or type(error).__name__
+        message = f"the {format_name} file cannot be read: {reason}"
         raise ValueError(message) from None
     built_regions = []
     faults = []
@@ -205,13 +204,15 @@ def _read_drawn_regions(text: str, file_format: str) -> ParsedRegions:
         built_regions.append(region)
         faults.append(fault)
         names.append(item.meta.get("text") or item.meta.get("label") or None)
-    lost = [str(item.message) for item in caught_warnings if "skipping" in str(item.message)]
-    if not drawn_regions and not lost:
-        message = f"no region stands in the {'DS9' if file_format == 'ds9' else 'CRTF'} file"
+    warning_texts = [str(warning.message) for warning in caught_warnings]
+    skipped_texts = [text for text in warning_texts if "skipping" in text]
+    if not drawn_regions and not skipped_texts:
+        message = f"no region stands in the {format_name} file"
         raise ValueError(message)
-    empty = Regions.create_empty(len(lost))
+    empty = Regions.create_empty(len(skipped_texts))
     regions = Regions.concat([*built_regions, empty])
-    return validate_regions(regions, [*faults, *lost], [*names, *[None] * len(lost)], "ICRS")
+    all_names = [*names, *[None] * len(skipped_texts)]
+    return validate_regions(regions, [*faults, *skipped_texts], all_names, "ICRS")
 
 
 def _build_region(drawn_region: Any, word: str) -> Regions:
@@ -220,34 +221,35 @@ def _build_region(drawn_region: Any, word: str) -> Regions:
         numbers = np.stack([corners.ra.deg, corners.dec.deg], 1).ravel()
         return Regions.from_polygons([0, len(numbers)], numbers)
     if word.endswith("Annulus"):
-        sizes = ("radius",) if word.startswith("Circle") else ("width", "height")
-        outer, inner = (
-            _build_centered_shape(
-                drawn_region, word.removesuffix("Annulus"), *(getattr(drawn_region, f"{side}_{size}") for size in sizes)
-            )
-            for side in ("outer", "inner")
-        )
-        return outer.difference(inner)
+        return _build_annulus(drawn_region, word.removesuffix("Annulus"))
     if word == "Circle":
         return _build_centered_shape(drawn_region, word, drawn_region.radius)
     if word in {"Ellipse", "Rectangle"}:
         return _build_centered_shape(drawn_region, word, drawn_region.width, drawn_region.height)
+    message = f"a {word} is not read"
     if word in {"Point", "Line", "Text"}:
         message = f"a {word.lower()} has no area"
-    else:
-        message = f"a {word} is not read"
     raise ValueError(message)
 
 
+def _build_annulus(drawn_region: Any, word: str) -> Regions:
+    size_names = ("radius",) if word == "Circle" else ("width", "height")
+    outer_sizes = [getattr(drawn_region, f"outer_{name}") for name in size_names]
+    inner_sizes = [getattr(drawn_region, f"inner_{name}") for name in size_names]
+    outer = _build_centered_shape(drawn_region, word, *outer_sizes)
+    inner = _build_centered_shape(drawn_region, word, *inner_sizes)
+    return outer.difference(inner)
+
+
 def _build_centered_shape(drawn_region: Any, word: str, *sizes: Any) -> Regions:
-    """Make circles, ellipses and rectangles, whose width lies along the angle, counted from west to north."""
+    """Make circles, ellipses and rectangles, whose width is along the angle, counted from west to north."""
     lon = drawn_region.center.icrs.ra.deg
     lat = drawn_region.center.icrs.dec.deg
     if word == "Circle":
         return Regions.from_circles(lon, lat, sizes[0].to_value("deg"))
     width, height = (size.to_value("rad") / 2.0 for size in sizes)
     angle = drawn_region.angle.to_value("rad")
-    if word == "Rectangle":  # its sides are great circles: straight on a gnomonic plane
+    if word == "Rectangle":  # its sides are great circles, which are straight on a gnomonic plane
         x = np.tan(width) * np.array([1, -1, -1, 1])
         y = np.tan(height) * np.array([1, 1, -1, -1])
     else:
@@ -255,7 +257,10 @@ def _build_centered_shape(drawn_region: Any, word: str, *sizes: Any) -> Regions:
         x = width * np.cos(turn)
         y = height * np.sin(turn)
         center_distance = np.hypot(x, y)
-        x, y = (part * np.tan(center_distance) / np.maximum(center_distance, 1e-300) for part in (x, y))
+        tangent = np.tan(center_distance)
+        safe_distance = np.maximum(center_distance, 1e-300)
+        x = x * tangent / safe_distance
+        y = y * tangent / safe_distance
     centre = to_unit_vectors(lon, lat)
     if lat <= 0.0:
         north = to_unit_vectors(lon, lat + 90.0)
@@ -264,8 +269,10 @@ def _build_centered_shape(drawn_region: Any, word: str, *sizes: Any) -> Regions:
     east = np.cross(north, centre)
     along = np.sin(angle) * north - np.cos(angle) * east
     across = np.cos(angle) * north + np.sin(angle) * east
-    lons, lats = to_lon_lat(centre + x[:, None] * along + y[:, None] * across)
-    return Regions.from_polygons([0, 2 * len(x)], np.stack([lons, lats], 1).ravel())
+    corners = centre + x[:, None] * along + y[:, None] * across
+    lons, lats = to_lon_lat(corners)
+    numbers = np.stack([lons, lats], 1).ravel()
+    return Regions.from_polygons([0, 2 * len(x)], numbers)
 
 
 def write_region_file(regions: Regions, file_format: str) -> str:
@@ -274,14 +281,14 @@ def write_region_file(regions: Regions, file_format: str) -> str:
     Parameters
     ----------
     regions
-        Of the sky.
+        Regions of the sky.
     file_format
         ``ds9`` or ``crtf``.
 
     Returns
     -------
     text
-        One polygon for each part; parts with holes, or of more than half the sky, in pieces.
+        A polygon for each part; parts with holes, or of more than half the sky, in pieces.
 
     Raises
     ------
@@ -292,9 +299,9 @@ def write_region_file(regions: Regions, file_format: str) -> str:
 
     library = _import_regions_library()
     pieces, _ = split_into_simple_polygons(regions.make_valid())
-    drawn_regions = [
-        library.PolygonSkyRegion(coordinates.SkyCoord(pieces.lon[a:b], pieces.lat[a:b], unit="deg", frame="icrs"))
-        for a, b in zip(pieces.rings[:-1], pieces.rings[1:], strict=True)
-    ]
+    drawn_regions = []
+    for begin, end in zip(pieces.rings[:-1], pieces.rings[1:], strict=True):
+        vertices = coordinates.SkyCoord(pieces.lon[begin:end], pieces.lat[begin:end], unit="deg", frame="icrs")
+        drawn_regions.append(library.PolygonSkyRegion(vertices))
     digits = {"precision": 12} if file_format == "ds9" else {"fmt": ".12f"}
     return str(library.Regions(drawn_regions).serialize(format=file_format, **digits))

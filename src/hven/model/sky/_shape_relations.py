@@ -1,4 +1,7 @@
-"""Whether two shapes touch, and whether one holds the other. Boundaries belong to shapes: touching is enough."""
+"""Test whether two shapes touch, and whether a shape contains another.
+
+Boundaries belong to shapes: touching is enough.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ def intersects(a: Shape, b: Shape) -> bool:
     Raises
     ------
     TypeError
-        No rule for these classes of shapes.
+        There is no rule for these classes of shapes.
     """
     if isinstance(a, Region):
         return any(intersects(part, b) for part in a.parts)
@@ -44,6 +47,11 @@ def intersects(a: Shape, b: Shape) -> bool:
         return any(intersects(a, part) for part in b.parts)
     if _rank_shape(a) > _rank_shape(b):
         a, b = b, a
+    return _intersects_ordered(a, b)
+
+
+def _intersects_ordered(a: Shape, b: Shape) -> bool:
+    """Return whether two simple shapes intersect; `a` does not come after `b` in the order of `_rank_shape`."""
     if isinstance(a, Point):
         return bool(b.contains(a.lon, a.lat))
     if isinstance(a, Circle):
@@ -62,7 +70,8 @@ def intersects(a: Shape, b: Shape) -> bool:
 def contains(outer: Shape, inner: Shape) -> bool:
     """Return whether no position of `inner` is outside `outer`.
 
-    Of a union, one part must hold each part of `inner` alone: parts that hold it only together are not seen.
+    A single part of a union must contain each part of `inner`. The test does not detect parts that contain it only
+    together.
 
     Parameters
     ----------
@@ -76,19 +85,36 @@ def contains(outer: Shape, inner: Shape) -> bool:
     if isinstance(inner, Point):
         return bool(outer.contains(inner.lon, inner.lat))
     if isinstance(outer, Point):
-        return inner.compute_area() == 0.0 and isinstance(inner, Circle) and bool(outer.contains(inner.lon, inner.lat))
+        return _is_at_point(inner, outer)
     if isinstance(outer, Circle):
-        # the rest of the sky is a circle around the antipode
-        return (
-            outer.radius >= 180.0
-            or _compute_shape_distance(inner, outer.lon + 180.0, -outer.lat)
-            >= 180.0 - outer.radius - _TOUCH_TOLERANCE_DEGREES
-        )
+        return _is_in_circle(inner, outer)
+    return _contains_in_area(outer, inner)
+
+
+def _is_at_point(shape: Shape, point: Point) -> bool:
+    """Return whether a shape is a circle of radius 0 at a point."""
+    if not isinstance(shape, Circle) or shape.compute_area() != 0.0:
+        return False
+    return bool(point.contains(shape.lon, shape.lat))
+
+
+def _is_in_circle(shape: Shape, circle: Circle) -> bool:
+    """Return whether a shape lies in a circle.
+
+    It does if it is far enough from the antipode, the centre of the rest of the sky.
+    """
+    if circle.radius >= 180.0:
+        return True
+    antipode_distance = _compute_shape_distance(shape, circle.lon + 180.0, -circle.lat)
+    return antipode_distance >= 180.0 - circle.radius - _TOUCH_TOLERANCE_DEGREES
+
+
+def _contains_in_area(outer: Shape, inner: Shape) -> bool:
+    """Return whether a polygon or range contains a circle, polygon or range."""
     if isinstance(inner, Circle):
-        return (
-            bool(outer.contains(inner.lon, inner.lat))
-            and _compute_boundary_distance(outer, inner.lon, inner.lat) >= inner.radius - _TOUCH_TOLERANCE_DEGREES
-        )
+        if not bool(outer.contains(inner.lon, inner.lat)):
+            return False
+        return _compute_boundary_distance(outer, inner.lon, inner.lat) >= inner.radius - _TOUCH_TOLERANCE_DEGREES
     if isinstance(outer, Polygon) and isinstance(inner, Polygon):
         return bool(is_ring_within(inner.ring, outer.ring)[0])
     if isinstance(outer, Range) and isinstance(inner, Range):
@@ -124,45 +150,51 @@ def _compute_boundary_distance(shape: Shape, lon: float, lat: float) -> float:
 
 
 def _list_corners(shape: Range) -> tuple[list[float], list[float]]:
-    return [shape.lon1, shape.lon2, shape.lon2, shape.lon1], [shape.lat1, shape.lat1, shape.lat2, shape.lat2]
+    lons = [shape.lon1, shape.lon2, shape.lon2, shape.lon1]
+    lats = [shape.lat1, shape.lat1, shape.lat2, shape.lat2]
+    return lons, lats
 
 
 def _compute_inner_point(shape: Range) -> Point:
-    return Point((shape.lon1 + shape.width / 2.0) % 360.0, (shape.lat1 + shape.lat2) / 2.0)
+    middle_lon = (shape.lon1 + shape.width / 2.0) % 360.0
+    return Point(middle_lon, (shape.lat1 + shape.lat2) / 2.0)
 
 
 def _intersects_range(a: Polygon, b: Range) -> bool:
+    if b.contains(a.lons, a.lats).any():
+        return True
     lons, lats = _list_corners(b)
+    if a.contains(lons, lats).any():
+        return True
     middle = _compute_inner_point(b)
-    return bool(
-        b.contains(a.lons, a.lats).any()
-        or a.contains(lons, lats).any()
-        or bool(a.contains(middle.lon, middle.lat))
-        or _has_edge_crossing(a, b),
-    )
+    return bool(a.contains(middle.lon, middle.lat)) or _has_edge_crossing(a, b)
 
 
 def _has_edge_crossing(a: Polygon, b: Range) -> bool:
     """Return whether an edge of the polygon crosses a side of the range."""
     ring = a.ring
     along = cross_vectors(ring.normal, ring.a)
-    # meridians and parallels lie in planes: the edge is a cos t + along sin t; where is its height that of the plane?
+    # meridians and parallels lie in planes; a point of the edge is a cos t + along sin t; find t where the point is in
+    # the plane
     planes = [(np.array([0.0, 0.0, 1.0]), math.sin(math.radians(lat))) for lat in b.parallels]
     if b.width < 360.0:
-        planes += [
-            (np.array([math.sin(lon), -math.cos(lon), 0.0]), 0.0) for lon in np.radians([b.lon1, b.lon2]).tolist()
-        ]
+        meridians = np.radians([b.lon1, b.lon2]).tolist()
+        planes += [(np.array([math.sin(lon), -math.cos(lon), 0.0]), 0.0) for lon in meridians]
     for normal, height in planes:
         start_component = ring.a @ normal
         along_component = along @ normal
         size = np.hypot(start_component, along_component)
         phase = np.arctan2(along_component, start_component)
         with np.errstate(invalid="ignore", divide="ignore"):
-            turn = np.arccos(np.where(size > 1e-12, height / size, np.nan))
-        for t in (phase + turn, phase - turn):
-            t = t % (2.0 * math.pi)  # noqa: PLW2901  (the same angle)
-            hit = np.isfinite(t) & (t > 1e-14) & (t < ring.arcs - 1e-14) & (np.abs(turn) > 1e-9)
-            lon, lat = to_lon_lat(ring.a[hit] * np.cos(t[hit])[:, None] + along[hit] * np.sin(t[hit])[:, None])
+            relative_height = np.where(size > 1e-12, height / size, np.nan)
+            turn = np.arccos(relative_height)
+        for angle in (phase + turn, phase - turn):
+            t = angle % (2.0 * math.pi)
+            is_on_edge = np.isfinite(t) & (t > 1e-14) & (t < ring.arcs - 1e-14)
+            hit = is_on_edge & (np.abs(turn) > 1e-9)
+            along_begin = ring.a[hit] * np.cos(t[hit])[:, None]
+            along_end = along[hit] * np.sin(t[hit])[:, None]
+            lon, lat = to_lon_lat(along_begin + along_end)
             if b.contains(lon, lat).any():
                 return True
     return False
@@ -171,31 +203,31 @@ def _has_edge_crossing(a: Polygon, b: Range) -> bool:
 def _are_ranges_touching(a: Range, b: Range) -> bool:
     if a.lat1 > b.lat2 + _TOUCH_TOLERANCE_DEGREES or b.lat1 > a.lat2 + _TOUCH_TOLERANCE_DEGREES:
         return False
-    if (
-        max(a.lat1, b.lat1) >= 90.0 - TOLERANCE_DEGREES
-        or min(a.lat2, b.lat2) <= -90.0 + TOLERANCE_DEGREES
-        or min(a.lat2, b.lat2) >= 90.0
-        or max(a.lat1, b.lat1) <= -90.0
-    ):
+    south = max(a.lat1, b.lat1)
+    north = min(a.lat2, b.lat2)
+    touches_north_pole = south >= 90.0 - TOLERANCE_DEGREES or north >= 90.0
+    touches_south_pole = north <= -90.0 + TOLERANCE_DEGREES or south <= -90.0
+    if touches_north_pole or touches_south_pole:
         return True  # they share a pole, where all longitudes meet
-    return (b.lon1 - a.lon1 + _TOUCH_TOLERANCE_DEGREES) % 360.0 <= a.width + 2.0 * _TOUCH_TOLERANCE_DEGREES or (
-        a.lon1 - b.lon1 + _TOUCH_TOLERANCE_DEGREES
-    ) % 360.0 <= b.width + 2.0 * _TOUCH_TOLERANCE_DEGREES
+    b_offset = (b.lon1 - a.lon1 + _TOUCH_TOLERANCE_DEGREES) % 360.0
+    a_offset = (a.lon1 - b.lon1 + _TOUCH_TOLERANCE_DEGREES) % 360.0
+    margin = 2.0 * _TOUCH_TOLERANCE_DEGREES
+    return b_offset <= a.width + margin or a_offset <= b.width + margin
 
 
 def _contains_range(outer: Range, inner: Range) -> bool:
     if inner.lat1 < outer.lat1 - _TOUCH_TOLERANCE_DEGREES or inner.lat2 > outer.lat2 + _TOUCH_TOLERANCE_DEGREES:
         return False
-    return outer.width == 360.0 or (
-        (inner.lon1 - outer.lon1 + _TOUCH_TOLERANCE_DEGREES) % 360.0 + inner.width
-        <= outer.width + 2.0 * _TOUCH_TOLERANCE_DEGREES
-    )
+    if outer.width == 360.0:
+        return True
+    offset = (inner.lon1 - outer.lon1 + _TOUCH_TOLERANCE_DEGREES) % 360.0
+    return offset + inner.width <= outer.width + 2.0 * _TOUCH_TOLERANCE_DEGREES
 
 
 def _contains_by_border(outer: Shape, inner: Shape) -> bool:
-    """Check a polygon and a range.
+    """Test a polygon and a range by their borders.
 
-    The border of `inner` is in `outer`, and nothing of the border of `outer` within `inner`.
+    `outer` contains `inner` if it contains its border, and no part of the border of `outer` is within `inner`.
     """
     lons, lats = _sample_border(inner)
     if not bool(outer.contains(lons, lats).all()):
@@ -209,15 +241,12 @@ def _contains_by_border(outer: Shape, inner: Shape) -> bool:
         raise TypeError(message)
     if crossing:
         return False
-    # the border of `outer` may lie within `inner` when that is the larger: a vertex clearly inside tells
+    # the border of `outer` may lie within `inner` if `inner` is larger; a vertex clearly inside shows that
     lons, lats = _sample_border(outer)
     within = inner.contains(lons, lats)
     if within.any():
-        rims = [
-            _compute_boundary_distance(inner, lon, lat)
-            for lon, lat, flag in zip(lons, lats, within, strict=True)
-            if flag
-        ]
+        border_points = zip(lons, lats, within, strict=True)
+        rims = [_compute_boundary_distance(inner, lon, lat) for lon, lat, is_inside in border_points if is_inside]
         if max(rims) > 1e-9:
             return False
     if isinstance(inner, Range):
@@ -227,7 +256,7 @@ def _contains_by_border(outer: Shape, inner: Shape) -> bool:
 
 
 def _sample_border(shape: Shape) -> tuple[list[float], list[float]]:
-    """Compute corners and middles of the sides."""
+    """Compute the corners and the middles of the sides."""
     if isinstance(shape, Polygon):
         ring = shape.ring
         lon, lat = to_lon_lat(ring.a + ring.b)
@@ -235,12 +264,8 @@ def _sample_border(shape: Shape) -> tuple[list[float], list[float]]:
     if isinstance(shape, Range):
         lons, lats = _list_corners(shape)
         middle = _compute_inner_point(shape)
-        return [*lons, middle.lon, middle.lon, shape.lon1, shape.lon2], [
-            *lats,
-            shape.lat1,
-            shape.lat2,
-            middle.lat,
-            middle.lat,
-        ]
+        side_lons = [middle.lon, middle.lon, shape.lon1, shape.lon2]
+        side_lats = [shape.lat1, shape.lat2, middle.lat, middle.lat]
+        return [*lons, *side_lons], [*lats, *side_lats]
     message = f"no border of a {type(shape).__name__}"
     raise TypeError(message)

@@ -1,7 +1,7 @@
 """Define point, circle, polygon, box, range and their unions on the sphere; angles in degrees, edges great-circle arcs.
 
-The boundary belongs to a shape. `hven.model.sky.sphere.TOLERANCE_DEGREES` (one nano-arcsecond) widens each shape against
-rounding.
+The boundary belongs to a shape. `hven.model.sky.sphere.TOLERANCE_DEGREES` (one nano-arcsecond) widens each shape
+against rounding.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sun: the disc as the Earth sees it, and helioprojective, Stonyhurst's and Carrington's coordinates of any observer."""
+"""Compute the Sun's disc as seen from the Earth, and helioprojective, Stonyhurst and Carrington coordinates."""
 
 from __future__ import annotations
 

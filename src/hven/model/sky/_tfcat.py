@@ -366,7 +366,7 @@ def _check_ring(json_path: str, ring: list[tuple[float, float]], feature: TfcatF
 
 
 def find_crossings(features: Sequence[TfcatFeature]) -> None:
-    """Find rings that cross themselves or others of their polygon, and holes outside, and add the faults to the features.
+    """Add faults to features with rings that cross themselves or others of their polygon, or with holes outside.
 
     Parameters
     ----------

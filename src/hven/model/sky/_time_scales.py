@@ -73,7 +73,7 @@ def utc_to_tai(utc: npt.ArrayLike) -> Whole:
 
 
 def tai_to_utc(tai: npt.ArrayLike) -> Whole:
-    """Convert TAI to UTC; what lies in a leap second itself (23:59:60) is the second after it, as timestamps have no other.
+    """Convert TAI to UTC; a time in a leap second (23:59:60) becomes the second after it, as timestamps have no other.
 
     Parameters
     ----------

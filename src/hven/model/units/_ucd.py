@@ -46,6 +46,7 @@ _UCD1_REPLACEMENTS = {
 }
 _UCD1_MAGNITUDE_PATTERN = re.compile(r"phot_(?:mag|jhn|[a-z0-9-]+)_([ubvrijhk])")
 _UCD1_COLOR_PATTERN = re.compile(r"phot_(?:ci|jhn)_([ubvrijhk])-([ubvrijhk])")
+_UCD1_FORM_PATTERN = re.compile(r"[A-Z][A-Z0-9-]*(_[A-Z0-9/-]+)+")
 _WORD_PATTERN = re.compile(r"(?:([A-Za-z0-9][\w-]*):)?([A-Za-z0-9][\w-]*(?:\.[A-Za-z0-9][\w-]*)*)")
 
 
@@ -54,37 +55,47 @@ def _find_problems(text: str) -> tuple[str, ...]:
     newer = _convert_ucd1(text)
     if newer is not None:
         return (f"{text!r} is UCD1: write {newer!r}",)
-    if re.fullmatch(r"[A-Z][A-Z0-9-]*(_[A-Z0-9/-]+)+", text):
+    if _UCD1_FORM_PATTERN.fullmatch(text):
         return (f"{text!r} is UCD1: write words of UCD1+, lower case with dots",)
     if any(char.isspace() for char in text):
-        return (f"a UCD has no blanks: write {''.join(text.split())!r}", *_find_problems("".join(text.split())))
+        joined = "".join(text.split())
+        return (f"a UCD has no blanks: write {joined!r}", *_find_problems(joined))
     problems: list[str] = []
     for place, word in enumerate(text.split(";")):
-        if not word:
-            problems.append("there is an empty word: two semicolons, or one at an end")
-            continue
-        match = _WORD_PATTERN.fullmatch(word)
-        if match is None:
-            problems.append(f"{word!r} is no word of a UCD: letters, digits, '-', '_' and dots between them")
-            continue
-        space, name = match.groups()
-        if space is not None and space.lower() != "ivoa":
-            continue  # another community's words: theirs to check
-        lower = name.lower()
-        if lower in _REPLACEMENTS_BY_LOWERCASE:
-            problems.append(f"{name!r} is deprecated: write {_REPLACEMENTS_BY_LOWERCASE[lower]!r}")
-        elif lower not in _WORDS_BY_LOWERCASE:
-            near = suggest_spelling(lower, _WORDS_BY_LOWERCASE.values())
-            if near:
-                hint = f", {near}"
-            else:
-                hint = ""
-            problems.append(f"UCD1+ has no word {name!r}{hint}")
-        elif place == 0 and UCD_WORD_FLAGS[_WORDS_BY_LOWERCASE[lower]] == "S":
-            problems.append(f"{_WORDS_BY_LOWERCASE[lower]!r} may not come first: it qualifies another word")
-        elif place > 0 and UCD_WORD_FLAGS[_WORDS_BY_LOWERCASE[lower]] == "P":
-            problems.append(f"{_WORDS_BY_LOWERCASE[lower]!r} may only come first")
+        problem = _find_word_problem(word, place)
+        if problem is not None:
+            problems.append(problem)
     return tuple(problems)
+
+
+def _find_word_problem(word: str, place: int) -> str | None:
+    """Return what is wrong with a word of a UCD, at a place counted from 0."""
+    if not word:
+        return "there is an empty word: two semicolons, or one at an end"
+    match = _WORD_PATTERN.fullmatch(word)
+    if match is None:
+        return f"{word!r} is no word of a UCD: letters, digits, '-', '_' and dots between them"
+    space, name = match.groups()
+    if space is not None and space.lower() != "ivoa":
+        return None  # the words of another community, which can check them
+    lower = name.lower()
+    if lower in _REPLACEMENTS_BY_LOWERCASE:
+        return f"{name!r} is deprecated: write {_REPLACEMENTS_BY_LOWERCASE[lower]!r}"
+    if lower not in _WORDS_BY_LOWERCASE:
+        near = suggest_spelling(lower, _WORDS_BY_LOWERCASE.values())
+        hint = f", {near}" if near else ""
+        return f"UCD1+ has no word {name!r}{hint}"
+    return _find_position_problem(_WORDS_BY_LOWERCASE[lower], place)
+
+
+def _find_position_problem(word: str, place: int) -> str | None:
+    """Return what is wrong with a known word at a place."""
+    flag = UCD_WORD_FLAGS[word]
+    if place == 0 and flag == "S":
+        return f"{word!r} may not come first: it qualifies another word"
+    if place > 0 and flag == "P":
+        return f"{word!r} may only come first"
+    return None
 
 
 def check_ucd(text: str) -> list[str]:
@@ -201,11 +212,17 @@ _BAND_PATTERN = r"(u|b|v|r|i|g|z|y|j|h|k|ks|l|w[1-4]|bt|vt|hp|bp|rp|fuv|nuv|rc|i
 # name (lower case, words joined by '_') -> UCD; the first that fits wins; {band} is the matched filter's word
 _UCDS_BY_NAME_PATTERN: tuple[tuple[str, str], ...] = (
     (
-        r"_?ra(j?2000(\.0)?|_?icrs|_?deg|_?degrees?|_?d|_?j2000|_?ep2000|_?ep0|)|raj|alpha(_?j2000|_?deg)?|right_?ascension|s_ra|ra_?mean",
+        (
+            r"_?ra(j?2000(\.0)?|_?icrs|_?deg|_?degrees?|_?d|_?j2000|_?ep2000|_?ep0|)|raj|alpha(_?j2000|_?deg)?"
+            r"|right_?ascension|s_ra|ra_?mean"
+        ),
         "pos.eq.ra;meta.main",
     ),
     (
-        r"_?de(c?j?2000(\.0)?|c?_?icrs|c?_?deg|c|c?_?degrees?|c?_d|c_?j2000|_?ep2000|c?_?ep0)|dej|decj|delta(_?j2000|_?deg)|declination|decl|s_dec|dec_?mean",
+        (
+            r"_?de(c?j?2000(\.0)?|c?_?icrs|c?_?deg|c|c?_?degrees?|c?_d|c_?j2000|_?ep2000|c?_?ep0)|dej|decj"
+            r"|delta(_?j2000|_?deg)|declination|decl|s_dec|dec_?mean"
+        ),
         "pos.eq.dec;meta.main",
     ),
     (r"ra_?b?1950|ra1875|ra_?fk[45]", "pos.eq.ra"),
@@ -215,11 +232,17 @@ _UCDS_BY_NAME_PATTERN: tuple[tuple[str, str], ...] = (
     (r"_?e(cl|lon)(_?lon)?|ecl_?long?|ecliptic_?longitude", "pos.ecliptic.lon"),
     (r"_?elat|ecl_?lat|ecliptic_?latitude", "pos.ecliptic.lat"),
     (
-        r"(planeto(centric|graphic)|areo(centric|graphic)|seleno(centric|graphic)|body|carrington)_?(lon|long|longitude)(_?(deg|east|e))?",
+        (
+            r"(planeto(centric|graphic)|areo(centric|graphic)|seleno(centric|graphic)|body|carrington)_?(lon"
+            r"|long|longitude)(_?(deg|east|e))?"
+        ),
         "pos.bodyrc.lon",
     ),
     (
-        r"(planeto(centric|graphic)|areo(centric|graphic)|seleno(centric|graphic)|body|carrington)_?(lat|latitude)(_?(deg|north|n))?",
+        (
+            r"(planeto(centric|graphic)|areo(centric|graphic)|seleno(centric|graphic)|body|carrington)_?(lat"
+            r"|latitude)(_?(deg|north|n))?"
+        ),
         "pos.bodyrc.lat",
     ),
     (r"geo(graphic|detic)_?(lon|long|longitude)(_?(deg|east|e))?", "pos.earth.lon"),
@@ -244,7 +267,10 @@ _UCDS_BY_NAME_PATTERN: tuple[tuple[str, str], ...] = (
     (r"ebv|e_?b_?v|ebminv|reddening", "phot.color.excess"),
     (r"a_?v|av|extinction|a_?[ugrizjhk]", "phys.absorption"),
     (
-        rf"{_BAND_PATTERN}(_?mag|_?magnitude)|mag_?{_BAND_PATTERN}|phot_?{_BAND_PATTERN}_?mean_?mag|{_BAND_PATTERN}_?(psf|ap|petro|kron|model|cmodel|auto)_?mag|m_?{_BAND_PATTERN}",
+        (
+            rf"{_BAND_PATTERN}(_?mag|_?magnitude)|mag_?{_BAND_PATTERN}|phot_?{_BAND_PATTERN}_?mean_?mag"
+            rf"|{_BAND_PATTERN}_?(psf|ap|petro|kron|model|cmodel|auto)_?mag|m_?{_BAND_PATTERN}"
+        ),
         "phot.mag;{band}",
     ),
     (r"phot_g_mean_flux", "phot.flux;em.opt"),
@@ -255,21 +281,35 @@ _UCDS_BY_NAME_PATTERN: tuple[tuple[str, str], ...] = (
     (r"flux|fluence|peak_?flux|int_?flux|total_?flux|flux_?\w*", "phot.flux"),
     (r"counts?(_?rate)?|count_?rate", "phot.count"),
     (
-        r"id|_?identifier|source_?id|obj_?id|objid|object_?id|star_?id|rec_?no|seq|number|num|no|hip|hd|tyc|kic|tic|epic|ngc|ic|recno|index|idx|row_?id|obs_?id|granule_?uid|uid|uuid|cat_?id|designation|desig|2mass|wise_?id|gaia_?(id|dr\d)|dr\d_?source_?id|[a-z]+_?id",
+        (
+            r"id|_?identifier|source_?id|obj_?id|objid|object_?id|star_?id|rec_?no|seq|number|num|no|hip|hd"
+            r"|tyc|kic|tic|epic|ngc|ic|recno|index|idx|row_?id|obs_?id|granule_?uid|uid|uuid|cat_?id"
+            r"|designation|desig|2mass|wise_?id|gaia_?(id|dr\d)|dr\d_?source_?id|[a-z]+_?id"
+        ),
         "meta.id",
     ),
     (
-        r"(main_?|source_?|star_?|object_?|obj_?|planet_?|pl_?|target_?|feature_?|clean_?|common_?|alt_?|other_?)?names?|object|target|star|source|galaxy|cluster|planet|feature|alias(es)?|simbad(_?name)?|iau_?name",
+        (
+            r"(main_?|source_?|star_?|object_?|obj_?|planet_?|pl_?|target_?|feature_?|clean_?|common_?|alt_?"
+            r"|other_?)?names?|object|target|star|source|galaxy|cluster|planet|feature|alias(es)?"
+            r"|simbad(_?name)?|iau_?name"
+        ),
         "meta.id",
     ),
     (r"cross_?(id|match)|xmatch|cross_?ident\w*", "meta.id.cross"),
     (r"ref_?epoch|epoch|ep|ep(ra|de)", "time.epoch"),
     (
-        r"(obs_?)?(date|time|datetime|timestamp|date_?obs|time_?obs|obs_?date|obs_?time|utc?|t)|date_?time|(mean_?)?(jd|mjd|bjd|hjd|btjd|bkjd)(_?obs|_?tdb|_?utc|_?mid)?|isot|observation_?date",
+        (
+            r"(obs_?)?(date|time|datetime|timestamp|date_?obs|time_?obs|obs_?date|obs_?time|utc?|t)|date_?time"
+            r"|(mean_?)?(jd|mjd|bjd|hjd|btjd|bkjd)(_?obs|_?tdb|_?utc|_?mid)?|isot|observation_?date"
+        ),
         "time.epoch;obs",
     ),
     (
-        r"(t|time|date|jd|mjd|obs)_?(min|start|beg|begin|obs_?start)|start_?(time|date)|begin_?time|utc_?start|t_start|date_?beg|tstart",
+        (
+            r"(t|time|date|jd|mjd|obs)_?(min|start|beg|begin|obs_?start)|start_?(time|date)|begin_?time"
+            r"|utc_?start|t_start|date_?beg|tstart"
+        ),
         "time.start;obs",
     ),
     (
@@ -345,7 +385,8 @@ _UCDS_BY_NAME_PATTERN: tuple[tuple[str, str], ...] = (
 )
 _COMPILED_NAME_PATTERNS = [(re.compile(pattern), ucd) for pattern, ucd in _UCDS_BY_NAME_PATTERN]
 _ERROR_NAME_PATTERN = re.compile(
-    r"(?:e_|err_|error_|sig_|sigma_|d_|u_|unc_|std_|s_)(?P<after>.+)|(?P<before>.+?)_?(?:err|error|sigma|sig|unc|uncertainty|std|stddev|err_?[12]|err(?:or)?_?(?:up|lo|low|high|plus|minus))"
+    r"(?:e_|err_|error_|sig_|sigma_|d_|u_|unc_|std_|s_)(?P<after>.+)|(?P<before>.+?)_?(?:err|error|sigma"
+    r"|sig|unc|uncertainty|std|stddev|err_?[12]|err(?:or)?_?(?:up|lo|low|high|plus|minus))"
 )
 _STATISTIC_NAME_PATTERN = re.compile(r"(?P<before>.+?)_?(?P<kind>min|max|mean|median|minimum|maximum)")
 # what a unit must measure for a guess to stand: first word of the UCD -> units, any of which it must convert to
@@ -397,7 +438,10 @@ _UCDS_BY_DESCRIPTION = (
     (re.compile(r"\bredshift\b", re.IGNORECASE), "src.redshift"),
 )
 _MISLEADING_DESCRIPTION_PATTERN = re.compile(
-    r"\b(error|uncertainty|sigma|rms|std|standard deviation|flag|number of|precision|accuracy|digits?|decimals?|significant)\b",
+    (
+        r"\b(error|uncertainty|sigma|rms|std|standard deviation|flag|number of|precision|accuracy|digits?"
+        r"|decimals?|significant)\b"
+    ),
     re.IGNORECASE,
 )
 # numbers of digits, notes and counts: their names hold that of a quantity, and they are none

@@ -58,39 +58,39 @@ def validate_unit(text: str | None) -> str:
 def _decompose_symbol(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
     """Decompose a symbol into base units: a scale and powers.
 
-    What counts things, and logarithms, stand for themselves.
+    Units of counts and logarithms are base units themselves.
     """
     if symbol.startswith("'"):
         name = symbol.strip("'")
         if name in _CUSTOM_UNITS - {"dex", "electron"}:
             return _decompose_with_astropy(name, None)
         return (1.0, ((symbol, Fraction(1)),))
-    if "(" in symbol:
-        return 1.0, ((symbol, Fraction(1)),)
     if symbol == "%":
         return 0.01, ()
-    if symbol not in UNPREFIXED_SYMBOLS:
-        for size in (2, 1):
-            prefix = symbol[:size]
-            base_symbol = symbol[size:]
-            if (
-                symbol not in UNIT_SYMBOLS
-                and base_symbol in PREFIXABLE_SYMBOLS
-                and (
-                    prefix in SI_PREFIX_EXPONENTS
-                    or (prefix in BINARY_PREFIX_EXPONENTS and base_symbol in BINARY_SYMBOLS)
-                )
-            ):
-                scale, bases = _decompose_symbol(base_symbol)
-                return scale * (
-                    2.0 ** BINARY_PREFIX_EXPONENTS[prefix]
-                    if prefix in BINARY_PREFIX_EXPONENTS
-                    else float(f"1e{SI_PREFIX_EXPONENTS[prefix]}")
-                ), bases
+    prefix_scale, base_symbol = _split_prefix(symbol)
+    if prefix_scale is not None:
+        scale, bases = _decompose_symbol(base_symbol)
+        return scale * prefix_scale, bases
     symbol = _COUNT_UNIT_NAMES.get(symbol, symbol)
-    if symbol in _OPAQUE_UNITS:
+    if "(" in symbol or symbol in _OPAQUE_UNITS:
         return 1.0, ((symbol, Fraction(1)),)
     return _decompose_with_astropy(symbol, "vounit")
+
+
+def _split_prefix(symbol: str) -> tuple[float | None, str]:
+    """Split a symbol into the factor of its prefix and its base symbol; None and the symbol if it has no prefix."""
+    if symbol in UNPREFIXED_SYMBOLS or symbol in UNIT_SYMBOLS:
+        return None, symbol
+    for size in (2, 1):
+        prefix = symbol[:size]
+        base_symbol = symbol[size:]
+        if base_symbol not in PREFIXABLE_SYMBOLS:
+            continue
+        if prefix in BINARY_PREFIX_EXPONENTS and base_symbol in BINARY_SYMBOLS:
+            return 2.0 ** BINARY_PREFIX_EXPONENTS[prefix], base_symbol
+        if prefix in SI_PREFIX_EXPONENTS:
+            return float(f"1e{SI_PREFIX_EXPONENTS[prefix]}"), base_symbol
+    return None, symbol
 
 
 def _decompose_with_astropy(symbol: str, unit_format: str | None) -> tuple[float, tuple[tuple[str, Fraction], ...]]:

@@ -14,7 +14,8 @@ from hven.model.errors import format_message
 # VOUnits 1.1 section 3.2: symbols that take SI prefixes, those that take binary ones too, and those that take none
 PREFIXABLE_SYMBOLS = frozenset(
     # a list of facts
-    "A a adu arcmin arcsec barn beam bin C cd chan count ct d D deg erg eV F g G H h Hz J Jy K lm lx lyr m mag min mol N Ohm Pa pc "  # noqa: SIM905
+    "A a adu arcmin arcsec barn beam bin C cd chan count ct d D deg erg eV F g G H h Hz J Jy K lm lx "  # noqa: SIM905
+    "lyr m mag min mol N Ohm Pa pc "
     "ph photon pix pixel R rad Ry s S solLum solMass solRad sr T u V voxel W Wb yr bit byte B".split()
 )
 BINARY_SYMBOLS = frozenset({"bit", "byte", "B"})
@@ -194,7 +195,9 @@ class _UnitParser:
     """Reads one text, leniently, and remembers whether leniency was needed."""
 
     _TOKEN_PATTERN = re.compile(
-        r"""(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?)|(?P<quoted>'[^']*')|(?P<name>e-|%|[^\W\d_](?:[^\W\d]|[☉°])*|[°\u2032\u2033"☉'])|(?P<op>\*\*|\^|[-+*/.()·\u00d7])|(?P<space>\s+)|(?P<other>.)"""
+        r"(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?)|(?P<quoted>'[^']*')"
+        r"""|(?P<name>e-|%|[^\W\d_](?:[^\W\d]|[☉°])*|[°\u2032\u2033"☉'])"""
+        r"|(?P<op>\*\*|\^|[-+*/.()·\u00d7])|(?P<space>\s+)|(?P<other>.)"
     )
 
     def __init__(self, text: str) -> None:
