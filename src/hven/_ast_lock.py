@@ -17,12 +17,12 @@ from typing import Any
 
 
 def is_affected(version: tuple[int, int, int]) -> bool:
-    """Tell whether a version of CPython counts the depth of all threads in one counter."""
+    """Return whether a version of CPython counts the depth of all threads' trees in one counter."""
     return (3, 11) <= version < (3, 11, 8) or (3, 12) <= version < (3, 12, 2)
 
 
 def serialize_parsing() -> None:
-    """Replace `ast.parse`, through which `ast.literal_eval` goes too, by one that a lock guards."""
+    """Replace `ast.parse`, which `ast.literal_eval` calls, by a function that holds a lock."""
     parse = ast.parse
     lock = threading.RLock()  # reentrant: the collector may run a finalizer that parses
 

@@ -1,16 +1,16 @@
-"""Regions and contours on a sphere, for notebooks and scripts: the public API of `hven.model.sky`, without a site.
+"""Compute with regions and contours on a sphere, in notebooks and scripts: the public API of `hven.model.sky`.
 
-Angles are degrees, areas steradians, columns numpy arrays of shape (n,). Longitudes grow eastward. The inside of a
-region is to the left of its rings, seen from outside the sphere; of texts, whose writers run both ways, it is the
-smaller side.
+Angles are degrees, areas steradians, columns numpy arrays of shape (n,). Longitudes increase eastward. The inside of a
+region is to the left of its rings, seen from outside the sphere. In texts, whose rings may run in both directions, it
+is the smaller side.
 
 ========================== =========================================================================================
 ``Regions``                a column of regions: area, box, hull, union, distance, MOCs, GeoArrow, WKB
 ``Moc``                    a set of HEALPix cells (IVOA MOC 2.0)
-``chain_codes`` ..         contours of images of a disc (``Disc``) or of maps (``Chart``) -> ``Contours`` with ``.regions``
+``chain_codes`` ..         contours of disc images (``Disc``) or of maps (``Chart``): ``Contours`` with ``.regions``
 ``sun``                    helioprojective, Stonyhurst's and Carrington's coordinates (Thompson 2006; Meeus 1998)
 ``frames``                 frames of the sky and of bodies, and positions from one into another
-``read_regions``           any file of regions: GeoJSON, MOC, STC-S, DALI's shapes; DS9, CRTF with ``pip install 'hven[regions]'``
+``read_regions``           files of regions: GeoJSON, MOC, STC-S, DALI; DS9, CRTF with ``pip install 'hven[regions]'``
 ``from_texts, to_texts``   DALI 1.2 (polygon, shape, multishape), STC-S 1.33
 ``from_geojson`` ..        GeoJSON (RFC 7946)
 ``read_moc, write_moc``    MOC 2.0 in FITS, JSON and ASCII
@@ -29,18 +29,23 @@ from hven.model.sky import Circle, Moc, Polygon, Range, Regions, compute_distanc
 if TYPE_CHECKING:
     import os
 
-Contours, Disc, Chart = contours.ContourRegions, contours.DiscImage, contours.CylindricalMap
-HELIO, FREEMAN = contours.HELIO_STEPS, contours.FREEMAN_STEPS
-chain_codes, pixel_lists, masks, boxes = (
-    contours.build_regions_from_chain_codes,
-    contours.build_regions_from_pixel_lists,
-    contours.build_regions_from_labels,
-    contours.build_regions_from_pixel_boxes,
-)
-directions, sun = contours.build_regions_from_directions, contours.sun
-from_texts, to_texts = region_files.parse_region_texts, region_files.write_region_texts
-from_geojson, to_geojson = region_files.from_geojson, region_files.to_geojson
-read_moc, write_moc = region_files.read_moc, region_files.write_moc
+Contours = contours.ContourRegions
+Disc = contours.DiscImage
+Chart = contours.CylindricalMap
+HELIO = contours.HELIO_STEPS
+FREEMAN = contours.FREEMAN_STEPS
+chain_codes = contours.build_regions_from_chain_codes
+pixel_lists = contours.build_regions_from_pixel_lists
+masks = contours.build_regions_from_labels
+boxes = contours.build_regions_from_pixel_boxes
+directions = contours.build_regions_from_directions
+sun = contours.sun
+from_texts = region_files.parse_region_texts
+to_texts = region_files.write_region_texts
+from_geojson = region_files.from_geojson
+to_geojson = region_files.to_geojson
+read_moc = region_files.read_moc
+write_moc = region_files.write_moc
 
 
 def read_regions(
@@ -51,23 +56,23 @@ def read_regions(
     Parameters
     ----------
     file
-        Its path, or its bytes.
+        The path of the file, or its bytes.
     name
-        Of bytes, the name of their file, for messages and for its ending.
+        The name of the file if `file` is bytes, for messages and for its ending.
     mend
-        Polygons that cross themselves are no fault but noted: what they wind round stands for them.
+        Whether to note polygons that cross themselves instead of reporting a fault. What they wind round replaces them.
 
     Returns
     -------
     read
-        Regions, names, frame, and faults by row.
+        The regions, their names and frame, and the faults by row.
 
     Raises
     ------
     ValueError
-        Empty, in no form that is known, or not what its form wants.
+        The file is empty, its format is unknown, or it violates its format.
     UserError
-        DS9 or CRTF without the library for them.
+        The library for DS9 and CRTF files is not installed.
     """
     if isinstance(file, bytes):
         return region_files.read_regions(file, name, make_valid=mend)

@@ -788,9 +788,8 @@ def _value_from_json(record_class: type, field_name: str, value: Any) -> Any:
         return _TABLE_FIELD_READERS[field_name](value)
     if record_class is Table and field_name in _CLASSES_BY_FIELD:
         return tuple(_from_json(_CLASSES_BY_FIELD[field_name], part) for part in value)
-    if isinstance(value, list) and (field_name in _TUPLE_FIELDS or field_name == "columns"):
-        return tuple(value)
-    return value
+    is_tuple = field_name in _TUPLE_FIELDS or field_name == "columns"
+    return tuple(value) if is_tuple and isinstance(value, list) else value
 
 
 def _labels_from_json(labels: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,5 +3,6 @@
 import pkgutil
 import sys
 
-if "pytest" in sys.modules:  # what is asserted there is told with its values
-    sys.modules["pytest"].register_assert_rewrite(*(f"{__name__}.{one.name}" for one in pkgutil.iter_modules(__path__)))
+if "pytest" in sys.modules:  # failed assertions in these modules then show their values
+    module_names = [f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)]
+    sys.modules["pytest"].register_assert_rewrite(*module_names)

@@ -1,4 +1,7 @@
-"""Values that carriers and types cannot always hold, and the exact model of what may become of them (``docs/reference/values.md``)."""
+"""Numbers that formats and types cannot always hold, and the check that a reader reports their changes.
+
+See ``docs/reference/values.md``.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,29 @@ HARD_NUMBERS: Mapping[str, Sequence[object]] = {
     "larger": [7, None, 2**53 + 1, 2**63, 2**64 - 1],
     "float64": [0.5, None, 0.1, 1e308, 5e-324, math.inf, -math.inf, math.nan, 2.0**53 + 2],
 }
-"""Sets of values of one column: whole numbers of 64 bits with a sign, those of 64 bits without, and doubles."""
+"""Values of a column: signed integers of 64 bits, unsigned integers of 64 bits, and doubles."""
 
 
 def is_exact(value: object, served: object) -> bool:
-    """Return whether a value came out as it was put in.
+    """Return whether a value is read as it was written.
 
     Parameters
     ----------
     value
-        What was written; NaN is missing.
+        The written value; NaN counts as missing.
     served
-        What was read. The decimal digits of a whole number are exact, too.
+        The read value. The decimal digits of an integer are exact, too.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return served is None or (isinstance(served, float) and math.isnan(served))
+    if _is_missing(value):
+        return _is_missing(served)
     if isinstance(value, int):
-        return (isinstance(served, int) and served == value) or served == str(value)
+        is_same_number = isinstance(served, int) and served == value
+        return is_same_number or served == str(value)
     return isinstance(served, float) and served == value
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def list_unexplained_changes(
@@ -44,28 +52,31 @@ def list_unexplained_changes(
     rejects: Iterable[RejectedRow],
     column_name: str,
 ) -> list[tuple[int, object, object]]:
-    """List the values that changed or are missing without a word.
+    """List the values that changed or are missing, without a report or a rejected row.
 
     Parameters
     ----------
     values
-        What was written, in order.
+        The written values, in order.
     read_values
-        What was read, by the number of the row from 1.
+        The read values, by the number of the row from 1.
     reports
-        What the reader reported.
+        The reports of the reader.
     rejects
-        The rows that it rejected.
+        The rows that the reader rejected.
     column_name
-        Its name.
+        Name of the column.
 
     Returns
     -------
     differences
-        Row, what was written, what was read.
+        The row, the written and the read value of each.
     """
     rejected_rows = {reject.row for reject in rejects}
-    is_reported = any(isinstance(report, Deviation) and report.column in {column_name, None} for report in reports)
+    is_reported = False
+    for report in reports:
+        if isinstance(report, Deviation) and report.column in {column_name, None}:
+            is_reported = True
     differences: list[tuple[int, object, object]] = []
     for row, value in enumerate(values, 1):
         if row not in read_values:

@@ -1,4 +1,4 @@
-"""What every face must honour: subclass `FaceContract`, name the face, and pytest runs it."""
+"""Test the contract of faces: subclass `FaceContract`, name the face, and pytest runs the tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import re
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl
 from xml.etree import ElementTree as ET
 
@@ -36,19 +36,19 @@ FACE_COLUMNS = (
 
 
 def _strip_request_infos(document: bytes) -> bytes:
-    """Return an answer without the request that it answers (Data Origin), and without its date."""
+    """Remove the request and its date (Data Origin) from an answer."""
     return re.sub(rb'<INFO name="request(_date)?"[^>]*>', b"", document)
 
 
 class FaceContract:
-    """The promises of `hven.services.face.Face`. pytest collects subclasses whose names begin with ``Test``.
+    """Test what every `hven.services.face.Face` must do. pytest collects subclasses whose names begin with ``Test``.
 
     Attributes
     ----------
     name
-        Of the face.
+        Name of the face.
     table, rows
-        What it is asked for; another table where it needs more than an identifier, positions and magnitudes.
+        The published table; another one where the face needs more than an identifier, positions and magnitudes.
     """
 
     name: ClassVar[str]
@@ -59,13 +59,13 @@ class FaceContract:
 
     @property
     def face(self) -> Face:
-        """The face itself."""
+        """The tested face."""
         loaded_face: Face = plugins.load_plugin("protocols", self.name).FACE
         return loaded_face
 
     @property
     def path(self) -> str:
-        """Where it is asked."""
+        """The path of the service over the table."""
         return self.face.build_url(self.table, "")
 
     @contextmanager
@@ -75,12 +75,12 @@ class FaceContract:
         Parameters
         ----------
         directory
-            Where the site is made.
+            The directory of the site.
 
         Yields
         ------
         ask
-            A function of path, parameters, method (GET unless told) and headers that returns the `httpx.Response`.
+            A function of path, parameters, method (GET by default) and headers that returns the `httpx.Response`.
         """
         faces = load_faces()
         with open_tiny_site(directory, {self.table.qualified_name: (self.table, self.rows)}) as site:
@@ -92,92 +92,99 @@ class FaceContract:
                 faces=faces,
                 start_time=start_time,
             )
-            routes = [route for face in faces.values() for route in face.build_all_routes(context)]
+            routes = []
+            for face in faces.values():
+                routes += face.build_all_routes(context)
             app = Starlette(routes=routes)
+            transport = httpx.ASGITransport(app)
 
             async def send_request(
                 path: str, parameters: Mapping[str, str], method: str, headers: Mapping[str, str]
             ) -> httpx.Response:
-                async with httpx.AsyncClient(
-                    transport=httpx.ASGITransport(app), base_url="http://vo.example"
-                ) as client:
-                    if method == "POST":
-                        request_arguments = {"data": parameters}
-                    else:
-                        request_arguments = {"params": parameters}
-                    return await client.request(method, path, headers=headers, **request_arguments)  # type: ignore[arg-type]
+                argument_name = "data" if method == "POST" else "params"
+                async with httpx.AsyncClient(transport=transport, base_url="http://vo.example") as client:
+                    arguments: dict[str, Any] = {"headers": headers, argument_name: parameters}
+                    return await client.request(method, path, **arguments)
 
-            yield lambda path, given=(), method="GET", **headers: asyncio.run(
-                send_request(path, dict(given), method, headers)
-            )
+            def ask(path: str, given: Any = (), method: str = "GET", **headers: str) -> httpx.Response:
+                return asyncio.run(send_request(path, dict(given), method, headers))
+
+            yield ask
 
     def test_it_says_what_it_is(self) -> None:
-        """Its parameters have names of their own and descriptions; the example gives no others."""
+        """Its parameters have unique names and descriptions; the example uses no others."""
         assert self.face.name == self.name
         assert self.face.title
         names = [param.name for param in self.face.all_params]
         assert names == [name.upper() for name in dict.fromkeys(names)]
         assert all(param.description for param in self.face.all_params)
-        assert {name for name, _ in parse_qsl(self.face.example)} <= set(names)
+        example_names = {name for name, _ in parse_qsl(self.face.example)}
+        assert example_names <= set(names)
 
     def test_its_example_is_answered(self, tmp_path: Path) -> None:
-        """By GET as by POST, and with the columns alone; who has the answer is told so."""
+        """GET and POST give the same answer; so do a request for the columns alone and a conditional request."""
         example_params = dict(parse_qsl(self.face.example))
         with self.serve_site(tmp_path) as ask:
             response = ask(self.path, example_params)
             assert response.status_code == 200, response.text
-            assert _strip_request_infos(ask(self.path, example_params, "POST").content) == _strip_request_infos(
-                response.content
-            )
+            post_response = ask(self.path, example_params, "POST")
+            assert _strip_request_infos(post_response.content) == _strip_request_infos(response.content)
             assert ask(self.path, {**example_params, "MAXREC": "0"}).status_code == 200
-            assert ask(self.path, example_params, **{"if-none-match": response.headers["etag"]}).status_code == 304
+            cached_response = ask(self.path, example_params, **{"if-none-match": response.headers["etag"]})
+            assert cached_response.status_code == 304
             assert ask(self.path, example_params, "HEAD").content == b""
 
     def test_what_it_does_not_know_is_named(self, tmp_path: Path) -> None:
-        """Nobody takes the answer for one to a parameter that was ignored."""
+        """The answer names parameters that it ignored."""
         example_params = dict(parse_qsl(self.face.example))
         with self.serve_site(tmp_path) as ask:
-            assert "ELSEWHERE" in ask(self.path, {**example_params, "ELSEWHERE": "1", "RESPONSEFORMAT": "votable"}).text
+            parameters = {**example_params, "ELSEWHERE": "1", "RESPONSEFORMAT": "votable"}
+            assert "ELSEWHERE" in ask(self.path, parameters).text
 
     def test_faults_are_told_in_its_own_document(self, tmp_path: Path) -> None:
-        """What is missing, of the wrong kind or out of bounds is named; so is a table that is not there."""
+        """The error document names a missing value, one of the wrong type or out of bounds, and an unknown table."""
         face = self.face
         example_params = dict(parse_qsl(self.face.example))
-        wrong = {param.name: "no-such" for param in face.all_params if param.type.is_numeric or param.allowed}
-        wrong |= {
-            param.name: str(param.maximum + (param.period or 0) + 1)
-            for param in face.all_params
-            if param.maximum is not None
-        }
+        wrong_values = list(self._list_wrong_values())
+        expected_status = 200 if face.error_responder.answers_with_200 else 400
         with self.serve_site(tmp_path) as ask:
-            for name, value in [
-                *wrong.items(),
-                *((param.name, "") for param in face.params if param.required and face.build_query is not None),
-            ]:
+            for name, value in wrong_values:
                 response = ask(self.path, {**example_params, name: value})
-                assert response.status_code == (200 if face.error_responder.answers_with_200 else 400), response.text
+                assert response.status_code == expected_status, response.text
                 assert response.headers["content-type"].startswith(face.error_responder.media_type)
                 assert name in response.text or (value and value in response.text)
             if face.is_table_service:
-                assert ask(face.path.replace("{table}", "tiny.none"), example_params).status_code == 404
+                unknown_table_path = face.path.replace("{table}", "tiny.none")
+                assert ask(unknown_table_path, example_params).status_code == 404
+
+    def _list_wrong_values(self) -> Iterator[tuple[str, str]]:
+        """Yield parameters of the face, each with a value that it must refuse."""
+        for param in self.face.all_params:
+            if param.maximum is not None:
+                yield param.name, str(param.maximum + (param.period or 0) + 1)
+            elif param.type.is_numeric or param.allowed:
+                yield param.name, "no-such"
+        for param in self.face.params:
+            if param.required and self.face.build_query is not None:
+                yield param.name, ""
 
     def test_programs_and_people_are_told_how_to_ask(self, tmp_path: Path) -> None:
-        """OpenAPI has it; of a service over a table the capabilities and the form, too."""
+        """OpenAPI describes the service; the capabilities and the form do so for a service over a table."""
         names = [param.name for param in self.face.all_params]
         with self.serve_site(tmp_path) as ask:
             openapi = ask("/openapi.json").json()
-            documented_names = [
-                parameter.get("$ref", "").rpartition("/")[2] or parameter["name"]
-                for parameter in openapi["paths"][self.face.path]["get"]["parameters"]
-            ]
+            documented_names = []
+            for parameter in openapi["paths"][self.face.path]["get"]["parameters"]:
+                component_name = parameter.get("$ref", "").rpartition("/")[2]
+                documented_names.append(component_name or parameter["name"])
             assert documented_names == names
             if self.face.is_table_service:
-                document = ET.fromstring(ask(f"{self.path}/capabilities").content)  # noqa: S314  (our own)
-                ways = [
-                    [parameter.text for parameter in way.iterfind("param/name")]
-                    for way in document.iterfind("capability/interface")
-                ]
-                assert all(way == names for way in ways[1:]), "the first one is that of the capabilities"
+                capabilities = ask(f"{self.path}/capabilities")
+                document = ET.fromstring(capabilities.content)  # noqa: S314  (our own document)
+                # the first interface is that of the capabilities
+                for interface in list(document.iterfind("capability/interface"))[1:]:
+                    parameter_names = [parameter.text for parameter in interface.iterfind("param/name")]
+                    assert parameter_names == names
                 page = ask(f"/collections/{self.table.schema}/{self.table.name}/services/{self.name}").text
                 assert all(f'name="{name}"' in page for name in names)
 

@@ -1,4 +1,4 @@
-"""What every format must honour: subclass `FormatContract`, name the format, and pytest runs it."""
+"""Test the contract of formats: subclass `FormatContract`, name the format, and pytest runs the tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hven.model.types import parse_type
 from hven.testing.exactness import HARD_NUMBERS, list_unexplained_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _SAMPLE_TIME = dt.datetime(2020, 1, 1, 1, 2, 3, 500_000)  # noqa: DTZ001  (storage has no zone)
 _TYPE_SAMPLES: tuple[tuple[str, str, object, object], ...] = (
@@ -56,16 +56,16 @@ def make_all_types_batch() -> tuple[list[Column], pa.RecordBatch]:
     Returns
     -------
     columns
-        One for each of the types.
+        A column for each of the types.
     batch
-        Three rows: a value, null, another value.
+        Three rows: a value, null, and another value.
     """
     columns = [Column(name=name, type=parse_type(word)) for name, word, *_ in _TYPE_SAMPLES]
-    arrays = [
-        pa.array([first_value, None, last_value], column.type.arrow)
-        for column, (*_, first_value, last_value) in zip(columns, _TYPE_SAMPLES, strict=True)
-    ]
-    return columns, pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
+    arrays = []
+    for column, (*_, first_value, last_value) in zip(columns, _TYPE_SAMPLES, strict=True):
+        arrays.append(pa.array([first_value, None, last_value], column.type.arrow))
+    names = [column.name for column in columns]
+    return columns, pa.RecordBatch.from_arrays(arrays, names=names)
 
 
 def write_document(
@@ -81,45 +81,45 @@ def write_document(
     Parameters
     ----------
     format_name
-        Name of an installed format, ``csv``.
+        Name of an installed format, such as ``csv``.
     columns
-        Describe the columns of the batches, in their order.
+        Descriptions of the columns of the batches, in their order.
     batches
         The rows.
     result_status
-        What is known when the rows are over (overflow, an error, their number); None: only how many there are.
+        The status after the last row (overflow, an error, the number of rows); None: only the number of rows.
     options
-        What the format lets a request choose, as `Format.write` takes it.
+        Options of the format that a request can choose, as `Format.write` takes them.
     metadata_fields
         Further attributes of `hven.formats.TableMetadata`.
 
     Returns
     -------
     document
-        Its bytes.
+        The bytes of the document.
     """
-    final_status = result_status or ResultStatus(row_count=sum(batch.num_rows for batch in batches))
-    return b"".join(
-        formats.load_format(format_name).write(
-            TableMetadata(columns=columns, **metadata_fields), iter(batches), lambda: final_status, options or {}
-        )
-    )
+    row_count = sum(batch.num_rows for batch in batches)
+    final_status = result_status or ResultStatus(row_count=row_count)
+    metadata = TableMetadata(columns=columns, **metadata_fields)
+    tested_format = formats.load_format(format_name)
+    chunks = tested_format.write(metadata, iter(batches), lambda: final_status, options or {})
+    return b"".join(chunks)
 
 
 class FormatContract:
-    """The promises of `hven.formats.Format`. A subclass says `name` and, if it can, reads back.
+    """Test what every `hven.formats.Format` must do. A subclass sets `name` and, if it can, reads documents back.
 
     Attributes
     ----------
     name
         The format's short name.
     options
-        For the writer: a subclass per serialisation, if there are several.
+        Options for the writer; a format with several serialisations has a subclass for each.
     widest
-        The most columns that the format can hold.
+        The largest number of columns that the format can hold.
     marks_errors
-        True if a late error becomes part of the document, as VOTable's standard has it; False if it passes through (a
-        mark may stand before it).
+        Whether a late error becomes part of the document, as in VOTable's standard; otherwise it is raised (a mark may
+        precede it).
     """
 
     name: str
@@ -128,7 +128,7 @@ class FormatContract:
     marks_errors = False
 
     def read_rows(self, data: bytes) -> list[Mapping[str, object]] | None:
-        """Read a document back with somebody else's reader; a subclass writes it if there is one.
+        """Read a document back with an independent reader, if there is one; a subclass overrides it.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class FormatContract:
         -------
         rows
             A mapping from column names to values for each row; None if there is no reader, and the document is not
-            judged by it.
+            checked by it.
         """
 
     def check_row_count(self, data: bytes, rows: int) -> None:
@@ -150,7 +150,7 @@ class FormatContract:
         data
             The whole document.
         rows
-            How many there must be.
+            The expected number of rows.
         """
         read_back = self.read_rows(data)
         assert read_back is None or len(read_back) == rows
@@ -162,7 +162,7 @@ class FormatContract:
         result_status: ResultStatus | None = None,
         **metadata_fields: Any,
     ) -> bytes:
-        """Write a whole document in the format that is tried.
+        """Write a whole document in the tested format.
 
         Parameters
         ----------
@@ -176,40 +176,43 @@ class FormatContract:
         Returns
         -------
         document
-            Its bytes.
+            The bytes of the document.
         """
         return write_document(self.name, columns, batches, result_status, self.options, **metadata_fields)
 
     def test_is_found_by_its_names(self) -> None:
-        """Short names, aliases and media types lead to the format, whatever their case."""
+        """Short names, aliases and media types select the format, in any case."""
         tested_format = formats.load_format(self.name)
         assert tested_format.name == self.name
         for requested_name in (tested_format.name, *tested_format.aliases, *tested_format.media_types):
-            for spelt in (requested_name, requested_name.upper()):
-                selected_format, options = formats.select_format(spelt)
+            for spelling in (requested_name, requested_name.upper()):
+                selected_format, options = formats.select_format(spelling)
                 assert selected_format is tested_format
                 assert options[formats.MEDIA_TYPE_OPTION]
-        assert (
-            formats.select_format(tested_format.media_types[0])[1][formats.MEDIA_TYPE_OPTION]
-            == tested_format.media_types[0]
-        )
+        media_type = tested_format.media_types[0]
+        _, options = formats.select_format(media_type)
+        assert options[formats.MEDIA_TYPE_OPTION] == media_type
 
     def test_every_type_is_written(self) -> None:
-        """Values, nulls and other values of every type."""
+        """Values, nulls and other values of every type can be written."""
         columns, batch = make_all_types_batch()
-        self.check_row_count(self.write_document(columns, [batch, batch]), 6)
+        document = self.write_document(columns, [batch, batch])
+        self.check_row_count(document, 6)
 
     def test_numbers_come_back_exactly_or_reported(self) -> None:
-        """Where there is a reader: whole numbers beyond 2^53, infinities, NaN and null are those that were written, or the reader says what became of them."""
+        """Integers beyond 2^53, infinities, NaN and null are read as written, or the reader reports their changes."""
         tested_format = formats.load_format(self.name)
         if tested_format.read is None:
             return
         for kind in ("int64", "float64"):
             values = HARD_NUMBERS[kind]
             column = Column(name="v", type=parse_type(kind))
-            batch = pa.RecordBatch.from_arrays([pa.array(values, column.type.arrow)], names=["v"])
-            read = tested_format.read(io.BytesIO(self.write_document([column], [batch])))
-            cells = [cell for read_batch in read.batches for cell in read_batch.column(0).to_pylist()]
+            array = pa.array(values, column.type.arrow)
+            document = self.write_document([column], [pa.RecordBatch.from_arrays([array], names=["v"])])
+            read = tested_format.read(io.BytesIO(document))
+            cells: list[object] = []
+            for read_batch in read.batches:
+                cells += read_batch.column(0).to_pylist()
             served = dict(enumerate(cells, 1))
             assert list_unexplained_changes(values, served, read.deviations, (), "v") == [], kind
 
@@ -217,55 +220,62 @@ class FormatContract:
         """Empty batches, slices and single rows give the same rows as one batch."""
         columns, batch = make_all_types_batch()
         whole_rows = self.read_rows(self.write_document(columns, [batch]))
-        piece_rows = self.read_rows(
-            self.write_document(columns, [batch.slice(0, 0), batch.slice(0, 1), batch.slice(1, 2), batch.slice(3, 0)])
-        )
+        pieces = [batch.slice(0, 0), batch.slice(0, 1), batch.slice(1, 2), batch.slice(3, 0)]
+        piece_rows = self.read_rows(self.write_document(columns, pieces))
         if whole_rows is not None and piece_rows is not None:
             assert repr(piece_rows) == repr(whole_rows)
 
     def test_no_rows(self) -> None:
         """An empty batch, or no batch at all (MAXREC=0), is a valid answer."""
         columns, batch = make_all_types_batch()
-        self.check_row_count(self.write_document(columns, [batch.slice(0, 0)]), 0)
+        empty_document = self.write_document(columns, [batch.slice(0, 0)])
+        self.check_row_count(empty_document, 0)
         self.check_row_count(self.write_document(columns, []), 0)
-        self.check_row_count(self.write_document(columns, [], ResultStatus(overflow=True)), 0)
+        overflow_document = self.write_document(columns, [], ResultStatus(overflow=True))
+        self.check_row_count(overflow_document, 0)
 
     def test_other_arrow_types_are_brought_home(self) -> None:
-        """What an engine may yield: large strings, dictionaries, narrower and wider numbers, dates."""
-        columns = [
-            Column(name=name, type=parse_type(word))
-            for name, word in (("a", "string"), ("b", "string"), ("c", "int64"), ("d", "timestamp"))
-        ]
+        """An engine may yield large strings, dictionaries, narrower and wider numbers, and dates."""
+        type_names = {"a": "string", "b": "string", "c": "int64", "d": "timestamp"}
+        columns = [Column(name=name, type=parse_type(word)) for name, word in type_names.items()]
         arrays = [
             pa.array(["x", None], pa.large_string()),
             pa.array(["y", None]).dictionary_encode(),
             pa.array([1, None], pa.int16()),
             pa.array([dt.date(2020, 1, 1), None], pa.date32()),
         ]
-        self.check_row_count(
-            self.write_document(columns, [pa.RecordBatch.from_arrays(arrays, names=["a", "b", "c", "d"])]), 2
-        )
+        batch = pa.RecordBatch.from_arrays(arrays, names=list(type_names))
+        self.check_row_count(self.write_document(columns, [batch]), 2)
 
     def test_many_columns(self) -> None:
         """A thousand columns are written, or refused with the reason before the first byte."""
-        columns = [
-            Column(name=f"c{number}", type=parse_type("int32" if number % 2 else "string")) for number in range(1000)
-        ]
-        arrays = [pa.array([1, None], pa.int32()) if number % 2 else pa.array(["x", None]) for number in range(1000)]
+        columns = []
+        arrays = []
+        for number in range(1000):
+            if number % 2:
+                columns.append(Column(name=f"c{number}", type=parse_type("int32")))
+                arrays.append(pa.array([1, None], pa.int32()))
+            else:
+                columns.append(Column(name=f"c{number}", type=parse_type("string")))
+                arrays.append(pa.array(["x", None]))
         batch = pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
         if self.widest >= len(columns):
             self.check_row_count(self.write_document(columns, [batch]), 2)
             return
-        stream = formats.load_format(self.name).write(
-            TableMetadata(columns=columns), iter([batch]), ResultStatus, self.options
-        )
+        stream = self._write_batches(columns, iter([batch]), ResultStatus)
+        message = ""
         try:
             next(stream)
         except TooLargeError as error:
             message = str(error)
-        else:
-            message = ""
         assert str(self.widest) in message, "too many columns must be refused before the first byte"
+
+    def _write_batches(
+        self, columns: Sequence[Column], batches: Iterator[pa.RecordBatch], end: Callable[[], ResultStatus]
+    ) -> Iterator[bytes]:
+        """Start to write a document; its chunks come as they are asked for."""
+        tested_format = formats.load_format(self.name)
+        return tested_format.write(TableMetadata(columns=columns), batches, end, self.options)
 
     def test_names_and_words_in_any_script(self) -> None:
         """Odd names, equal names and metadata in any script do no harm."""
@@ -281,44 +291,42 @@ class FormatContract:
             )
             for name in names
         ]
-        batch = pa.RecordBatch.from_arrays([pa.array([name, None, "\x01\x1b[31m", ""]) for name in names], names=names)
+        arrays = [pa.array([name, None, "\x01\x1b[31m", ""]) for name in names]
+        batch = pa.RecordBatch.from_arrays(arrays, names=names)
         infos = [InfoElement(name="QUERY", value='SELECT "a" < 1 & 2', content="größer")]
         frames = [FrameRef(id="icrs", kind="coosys", system="ICRS")]
         groups = [ColumnGroup(name="g", roles={"value": "select", "error": "größe"})]
-        self.check_row_count(
-            self.write_document(
-                columns,
-                [batch],
-                name="tä<ble>",
-                description="Ein <Versuch> & mehr\nzwei",
-                infos=infos,
-                frames=frames,
-                groups=groups,
-                params=[(Column(name="p", type=parse_type("float64")), 1.5)],
-            ),
-            4,
+        params = [(Column(name="p", type=parse_type("float64")), 1.5)]
+        document = self.write_document(
+            columns,
+            [batch],
+            name="tä<ble>",
+            description="Ein <Versuch> & mehr\nzwei",
+            infos=infos,
+            frames=frames,
+            groups=groups,
+            params=params,
         )
+        self.check_row_count(document, 4)
 
     def test_the_head_leaves_with_the_first_batch(self) -> None:
-        """Something is written before the second batch is asked for."""
+        """The writer writes something before it asks for the second batch."""
         columns, batch = make_all_types_batch()
-        asked: list[int] = []
+        requested: list[int] = []
 
         def iterate_batches() -> Iterator[pa.RecordBatch]:
             for number in range(3):
-                asked.append(number)
+                requested.append(number)
                 yield batch
 
-        stream = formats.load_format(self.name).write(
-            TableMetadata(columns=columns), iterate_batches(), lambda: ResultStatus(row_count=9), self.options
-        )
+        stream = self._write_batches(columns, iterate_batches(), lambda: ResultStatus(row_count=9))
         first = next(stream)
         assert first
-        assert asked == [0]
+        assert requested == [0]
         self.check_row_count(first + b"".join(stream), 9)
 
     def test_the_end_is_asked_for_once_and_last(self) -> None:
-        """`end` knows only after the last batch."""
+        """The writer calls `end` once, after the last batch."""
         columns, batch = make_all_types_batch()
         order: list[str] = []
 
@@ -330,21 +338,17 @@ class FormatContract:
             order.append("end")
             return ResultStatus(row_count=3)
 
-        for _ in formats.load_format(self.name).write(
-            TableMetadata(columns=columns), iterate_batches(), end, self.options
-        ):
+        for _ in self._write_batches(columns, iterate_batches(), end):
             pass
         assert order == ["batches", "end"]
 
     def test_an_early_error_passes_through(self) -> None:
-        """Nothing is written when the first batch fails: an error document can still be sent."""
+        """The writer writes nothing if the first batch fails, so that the server can still send an error document."""
         columns, _ = make_all_types_batch()
         written: list[bytes] = []
         try:
-            for chunk in formats.load_format(self.name).write(
-                TableMetadata(columns=columns), _iterate_then_fail([]), ResultStatus, self.options
-            ):
-                written.append(chunk)  # noqa: PERF402  (what came before the error counts)
+            for chunk in self._write_batches(columns, _iterate_then_fail([]), ResultStatus):
+                written.append(chunk)  # noqa: PERF402  (the chunks before the error count)
         except TimeLimitError:
             assert not written
             return
@@ -352,12 +356,10 @@ class FormatContract:
         raise AssertionError(message)
 
     def test_a_late_error_is_said_or_passes_through(self) -> None:
-        """Rows that break off are never taken for all rows."""
+        """A document that breaks off cannot be mistaken for a complete one."""
         columns, batch = make_all_types_batch()
         ended = ResultStatus(error_message="the time limit is over", row_count=3)
-        stream = formats.load_format(self.name).write(
-            TableMetadata(columns=columns), _iterate_then_fail([batch]), lambda: ended, self.options
-        )
+        stream = self._write_batches(columns, _iterate_then_fail([batch]), lambda: ended)
         try:
             data = b"".join(stream)
         except TimeLimitError:
@@ -367,10 +369,11 @@ class FormatContract:
         assert b"the time limit is over" in data
 
     def test_an_error_document_says_why(self) -> None:
-        """`write_error`, where there is one, carries the message."""
+        """`write_error`, where a format has it, contains the message."""
         tested_format = formats.load_format(self.name)
         if tested_format.write_error is not None:
-            assert "column größe" in tested_format.write_error("no column größe <x> & y").decode()
+            document = tested_format.write_error("no column größe <x> & y")
+            assert "column größe" in document.decode()
 
 
 def _iterate_then_fail(batches: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

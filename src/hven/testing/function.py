@@ -1,4 +1,4 @@
-"""What every ADQL function must honour: subclass `FunctionContract`, name its entry point, and pytest runs it."""
+"""Test the contract of ADQL functions: subclass `FunctionContract`, name the entry point, and pytest runs the tests."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 
 class FunctionContract:
-    """The promises of `hven.adql.signatures.FunctionDefinition`.
+    """Test what every `hven.adql.signatures.FunctionDefinition` must do.
 
     Pytest collects subclasses whose names begin with ``Test``.
 
     Attributes
     ----------
     name
-        Of the entry point.
+        Name of the entry point.
     """
 
     name: ClassVar[str]
 
     def open_engine(self, directory: Path) -> StorageEngine:
-        """Open an engine that computes the function; override it to try another one than the embedded.
+        """Open an engine that computes the function; override it to test another engine than the embedded one.
 
         Parameters
         ----------
         directory
-            An empty one.
+            An empty directory.
 
         Returns
         -------
         engine
-            The tests close it.
+            An open engine; the tests close it.
         """
         plugin = plugins.load_plugin("engines", "duckdb")
         engine: StorageEngine = plugin.open(directory, memory=1 << 28)
@@ -52,30 +52,30 @@ class FunctionContract:
 
     @property
     def function(self) -> FunctionDefinition:
-        """The function itself."""
+        """The tested function."""
         loaded_function: FunctionDefinition = plugins.load_plugin("functions", self.name).FUNCTION
         return loaded_function
 
     def test_its_example_is_true(self, tmp_path: Path) -> None:
-        """Whatever engine computes it."""
+        """The engine computes the value that the example promises."""
         call, _, expected_text = self.function.example.partition(" is ")
         query = parse_query(f"SELECT {call} AS answer")
         bound = bind_query(query, StaticCatalogue([]), functions=MAPPING_FUNCTIONS)
         engine = self.open_engine(tmp_path)
-        rows = [
-            row
-            for batch in engine.plan_query(bound).execute(bound.literal_values, {}, ExecutionLimits())
-            for row in batch.to_pylist()
-        ]
+        execution = engine.plan_query(bound).execute(bound.literal_values, {}, ExecutionLimits())
+        rows = []
+        for batch in execution:
+            rows += batch.to_pylist()
         engine.close()
         computed_value = rows[0]["answer"]
         expected_value = literal_eval(expected_text.lstrip("~").replace("NULL", "None"))
-        assert computed_value == expected_value or (
-            expected_text.startswith("~") and np.allclose(computed_value, expected_value, rtol=2e-9, atol=0)
-        ), computed_value
+        if expected_text.startswith("~"):
+            assert np.allclose(computed_value, expected_value, rtol=2e-9, atol=0), computed_value
+        else:
+            assert computed_value == expected_value, computed_value
 
     def test_it_says_what_it_is(self) -> None:
-        """In each language that it has words of."""
+        """The function has a name, a description, an example, and a translation of the description in each language."""
         entry = self.function
         assert entry.name.isupper()
         assert entry.doc

@@ -1,4 +1,4 @@
-"""Policies for tests alone: a reader who sees half of the rows, to be tried on every face, count and cache."""
+"""Define policies for tests: a reader who sees half of the rows, for tests of every face, count and cache."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HalfHiddenPolicy(AccessPolicy):
-    """Hides every row whose `column` is odd, or null, of all tables that have such a column.
+    """Hide every row whose `column` is odd or null, in all tables that have such a column.
 
     Attributes
     ----------
     column
-        Name of a whole-number column, exactly as the table has it.
+        Name of an integer column, exactly as in the table.
     exempt
         Groups whose members see every row.
     """
@@ -30,49 +30,46 @@ class HalfHiddenPolicy(AccessPolicy):
     exempt: frozenset[str] = frozenset({"owner"})
 
     def find_row_condition(self, table: Table, principal: Principal) -> Expr | None:
-        """Return the condition ``MOD(column, 2) = 0`` for tables that have the column as whole numbers.
+        """Return the condition ``MOD(column, 2) = 0`` for tables that have the column as integers.
 
         Parameters
         ----------
         table
-            The table that is asked.
+            The queried table.
         principal
-            Who asks; readers of an exempt group see all.
+            The reader; members of an exempt group see all rows.
 
         Returns
         -------
         condition
-            A bound tree; None if every row may be seen.
+            A bound tree; None if the reader may see every row.
         """
         if principal.groups & self.exempt:
             return None
         hidden_column = next((column for column in table.columns if column.name == self.column), None)
         if hidden_column is None or not hidden_column.type.is_integer:
             return None
-        value = ColumnRef(
-            Ident(hidden_column.name, quoted=True),
-            source=0,
-            column=hidden_column,
-            meta=ValueMetadata(hidden_column.type, hidden_column.unit, hidden_column.ucd, column=hidden_column),
-        )
-        meta = ValueMetadata(INT32, nullable=False, constant=True)
-        two = Literal(2, meta=meta)
-        zero = Literal(0, meta=ValueMetadata(INT32, nullable=False, constant=True))
+        column_meta = ValueMetadata(hidden_column.type, hidden_column.unit, hidden_column.ucd, column=hidden_column)
+        identifier = Ident(hidden_column.name, quoted=True)
+        value = ColumnRef(identifier, source=0, column=hidden_column, meta=column_meta)
+        constant_meta = ValueMetadata(INT32, nullable=False, constant=True)
+        two = Literal(2, meta=constant_meta)
+        zero = Literal(0, meta=constant_meta)
         remainder = FunctionCall("MOD", (value, two), meta=ValueMetadata(hidden_column.type))
         return Comparison("=", remainder, zero, meta=ValueMetadata(BOOLEAN))
 
 
 def build_half_hidden_policies(column: str = "n") -> tuple[AccessPolicy, ...]:
-    """Make the policies of a site that hides the odd rows from everybody but its owner.
+    """Make the policies of a site that hides the odd rows from everybody except its owner.
 
     Parameters
     ----------
     column
-        The whole number that decides.
+        Name of the integer column that decides.
 
     Returns
     -------
     policies
-        In the order in which they are asked.
+        The policies in the order of their evaluation.
     """
     return (DescriptorAccessPolicy(), HalfHiddenPolicy(column))

@@ -1,4 +1,4 @@
-"""What every pane of the portal must honour: subclass `PaneContract`, name its entry point, and pytest runs it."""
+"""Test the contract of portal panes: subclass `PaneContract`, name the entry point, and pytest runs the tests."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class PaneContract:
-    """The promises of `hven.portal.panes.Pane`. pytest collects subclasses whose names begin with ``Test``.
+    """Test what every `hven.portal.panes.Pane` must do. pytest collects subclasses whose names begin with ``Test``.
 
     Attributes
     ----------
     name
-        Of the entry point.
+        Name of the entry point.
     table, rows
-        A table that the pane shows, with its rows; that of `hven.testing.face.FaceContract` if you say none.
+        A table that the pane shows, with its rows; by default that of `hven.testing.face.FaceContract`.
     """
 
     name: ClassVar[str]
@@ -34,36 +34,37 @@ class PaneContract:
 
     @property
     def pane(self) -> Any:
-        """The pane itself, a `hven.portal.panes.Pane`: tests of plug-ins stand beside the portal, not above it."""
+        """The tested pane, a `hven.portal.panes.Pane`, which this package must not import."""
         return plugins.load_plugin("panes", self.name).PANE
 
     def test_it_has_the_name_of_its_entry_point(self) -> None:
-        """Its address has the one, `hven check` and the log say the other."""
+        """Addresses use the name of the pane, `hven check` and the log that of the entry point."""
         assert self.pane.name == self.name
         assert self.pane.title
 
     def test_it_applies_to_its_table_and_to_none_by_failing(self) -> None:
-        """`applies` is asked for every table of a site, also for one without columns."""
+        """`applies` works for every table of a site, including a table without columns."""
         applies = self.pane.applies.__wrapped__
+        empty_table = type(self.table)(schema="empty", name="empty", columns=())
         assert applies(self.table)
-        assert applies(type(self.table)(schema="empty", name="empty", columns=())) in {True, False}
+        assert applies(empty_table) in {True, False}
 
     def test_its_query_reads_the_rows_that_were_found(self) -> None:
-        """`ask` puts what it is given behind FROM: a search or a policy narrows the rows by it."""
+        """`ask` puts its row source behind FROM, so that a search or a policy can narrow the rows."""
         row_source = "(SELECT * FROM narrowed.rows_found) AS t"
         text = self.pane.ask(self.table, row_source)
         assert row_source in text
         parse_query(text)
 
     def test_it_shows_the_rows_and_none(self, tmp_path: Path) -> None:
-        """Its query runs and its template renders, over the rows of the table and over no rows."""
+        """The query runs and the template renders, with the rows of the table and without rows."""
         for number, rows in enumerate((self.rows, self.rows.slice(0, 0))):
             name = f"{self.table.schema}.{self.table.name}"
             with open_tiny_site(tmp_path / str(number), {name: (self.table, rows)}) as site:
                 assert self.pane.check_tables(site) == []
 
     def test_texts_translate_its_title(self) -> None:
-        """In each language that it has words of."""
+        """Each language of the pane's texts translates its title."""
         assert all(self.pane.title in words for words in self.pane.texts.values())
 
 

@@ -1,4 +1,4 @@
-"""A tiny site in a temporary directory, for tests of everybody: tables of Arrow rows, or a descriptor with files."""
+"""Open a tiny site in a temporary directory, for any tests: tables of Arrow rows, or a descriptor with files."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def open_tiny_site(
     Parameters
     ----------
     directory
-        Where the site is made.
+        The directory of the site.
     tables
-        ``schema.table`` -> rows, or (`Table`, rows) where units, UCDs, positions ... matter. Columns called ``ra`` and
-        ``dec`` become the position of a table that is given as rows alone.
+        ``schema.table`` -> rows, or (`Table`, rows) where units, UCDs, positions or keys matter. In rows alone, columns
+        called ``ra`` and ``dec`` become the position.
     watch
-        Whether changes of descriptors and of the store are looked for by threads, as a server does.
+        Whether threads watch for changes of descriptors and of the store, as in a server.
     settings
         Further attributes of `hven.model.settings.Settings`.
 
     Returns
     -------
     site
-        The caller closes it.
+        An open site; the caller closes it.
     """
     site = Site(Settings(directory=directory, **settings), watch_for_changes=watch)
     try:
@@ -50,7 +50,8 @@ def open_tiny_site(
             if isinstance(table_or_rows, tuple):
                 table, rows = table_or_rows
             else:
-                table, rows = (describe_table(name, table_or_rows), table_or_rows)
+                table = describe_table(name, table_or_rows)
+                rows = table_or_rows
             publish_rows(site, table, rows)
         site.refresh_published_state()
     except BaseException:
@@ -67,48 +68,46 @@ def describe_table(name: str, rows: pa.Table) -> Table:
     name
         ``schema.table``.
     rows
-        Columns called ``ra`` and ``dec`` (degrees) become its position.
+        Columns called ``ra`` and ``dec`` (degrees) become the position.
 
     Returns
     -------
     table
-        Without units, UCDs or keys.
+        A table without units, UCDs and keys.
     """
     schema, _, short = name.partition(".")
     column_names = set(rows.column_names)
-    if {"ra", "dec"} <= column_names:
-        position = ("ra", "dec")
-    else:
-        position = None
+    position = ("ra", "dec") if {"ra", "dec"} <= column_names else None
     columns = tuple(columns_from_arrow(rows.schema))
     return Table(schema=schema, name=short, columns=columns, position=position)
 
 
 def publish_rows(site: Site, table: Table, rows: pa.Table, *, engine_name: str | None = None) -> SnapshotRecord:
-    """Publish rows as a new snapshot of `table`; the schema's other tables stay as they are.
+    """Publish rows as a new snapshot of `table`; the other tables of the schema stay published.
 
     Parameters
     ----------
     site
-        An open one.
+        An open site.
     table
-        Its schema is the collection.
+        The table; its schema is the collection.
     rows
-        With at least the columns of the table, castable to their types.
+        Rows with at least the columns of the table, of types that can be cast to theirs.
     engine_name
-        Name of the engine that keeps them; None: the site's default.
+        Name of the engine for the snapshot; None for the site's default engine.
 
     Returns
     -------
     record
-        What the store knows of the snapshot.
+        The record of the snapshot in the store.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     run_id = f"{stamp}-{next(_snapshot_numbers):06x}"
     engine = site.engines.get_engine(engine_name or site.engines.default_engine)
     staging = engine.stage_snapshot(table, run_id)
     try:
-        for batch in rows.select(table.arrow_schema.names).cast(table.arrow_schema).to_batches():
+        selected_rows = rows.select(table.arrow_schema.names)
+        for batch in selected_rows.cast(table.arrow_schema).to_batches():
             staging.write(batch)
         snapshot = replace(staging.finish(), engine=engine.name)
     except BaseException:
@@ -118,11 +117,8 @@ def publish_rows(site: Site, table: Table, rows: pa.Table, *, engine_name: str |
         snapshot=snapshot, table=table, collection=table.schema, run=run_id, created=format_current_time()
     )
     _, current_records = site.store.read_published_records()
-    other_records = [
-        item
-        for item in current_records.values()
-        if item.collection == table.schema and item.table.qualified_name != table.qualified_name
-    ]
+    collection_records = [item for item in current_records.values() if item.collection == table.schema]
+    other_records = [item for item in collection_records if item.table.qualified_name != table.qualified_name]
     site.store.publish_collection(table.schema, [*other_records, record], run_id=run_id)
     return record
 
@@ -135,33 +131,36 @@ def open_site_with_descriptor(
     name: str | None = None,
     **settings: Any,
 ) -> Site:
-    """Open a site with one collection's descriptor and the files beside it; nothing is ingested yet.
+    """Open a site with one collection's descriptor and its files, without ingesting them.
 
     Parameters
     ----------
     directory
-        Where the site is made.
+        The directory of the site.
     descriptor
         Text of the descriptor.
     files
-        File name beside the descriptor -> content.
+        File name next to the descriptor -> content.
     name
-        Of the collection; None = what ``collection:`` says.
+        Name of the collection; None for the name in ``collection:``.
     settings
         Further attributes of `hven.model.settings.Settings`.
 
     Returns
     -------
     site
-        The caller closes it.
+        An open site; the caller closes it.
     """
     name_match = re.search(r"^collection:\s*(\w+)", descriptor, re.MULTILINE)
-    title = name or (name_match.group(1) if name_match else "things")
+    title = name
+    if not title:
+        title = name_match.group(1) if name_match else "things"
     collection_directory = directory / "collections" / title
     collection_directory.mkdir(parents=True, exist_ok=True)
     (collection_directory / f"{title}.yaml").write_text(descriptor, encoding="utf-8")
     for path, content in (files or {}).items():
         target = collection_directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        file_bytes = content.encode() if isinstance(content, str) else content
+        target.write_bytes(file_bytes)
     return Site(Settings(directory=directory, **settings))

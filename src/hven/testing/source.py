@@ -1,4 +1,4 @@
-"""The contract of sources as tests: subclass `SourceContract`, give it options and what must come out."""
+"""Test the contract of sources: subclass `SourceContract`, and give it options and the expected rows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class SourceContract:
-    r"""What every source keeps.
+    r"""Test what every source must do.
 
     pytest collects subclasses whose names begin with ``Test``::
 
@@ -56,9 +56,9 @@ class SourceContract:
     rows
         All rows that `write_source_files` prepares, as dictionaries, in order.
     key
-        Columns that name a row, for sources that are read by a key.
+        Columns that identify a row, for sources that read by a key.
     has_files
-        True if `FILE_FACT_COLUMNS` have values and pins have checksums.
+        Whether `FILE_FACT_COLUMNS` have values and pins have checksums.
     """
 
     kind: ClassVar[str]
@@ -72,7 +72,7 @@ class SourceContract:
         Parameters
         ----------
         directory
-            An empty one, beside which the descriptor would stand.
+            An empty directory, the one of the descriptor.
 
         Returns
         -------
@@ -84,48 +84,48 @@ class SourceContract:
     def write_number_files(self, directory: Path, values: Sequence[object]) -> dict[str, Any] | None:
         """Write one column of numbers called ``v`` and return the options of its source.
 
-        Override it in whatever carries numbers.
+        Override it in sources that carry numbers.
 
         Parameters
         ----------
         directory
-            An empty one.
+            An empty directory.
         values
-            Whole numbers, floats with infinities and NaN, and None for what is missing.
+            Integers, floats with infinities and NaN, and None for missing values.
 
         Returns
         -------
         options
-            As of `write_source_files`. None: the source carries no numbers of its own (the test is skipped), or cannot
-            write these.
+            As for `write_source_files`. None if the source carries no numbers of its own (the test is skipped), or
+            cannot write these.
         """
         del directory, values
         return None
 
     def build_context(self, directory: Path) -> SourceContext:
-        """Return the surroundings in which the source is opened; override it to add secrets or a query.
+        """Return the context in which the source is opened; override it to add secrets or a query.
 
         Parameters
         ----------
         directory
-            Where `write_source_files` wrote.
+            The directory of `write_source_files`.
         """
         return SourceContext(directory=directory)
 
     def open_source(self, directory: Path, **changes: Any) -> Source:
-        """Make and open the source.
+        """Create and open the source.
 
         Parameters
         ----------
         directory
-            Where `write_source_files` writes.
+            The directory of `write_source_files`.
         changes
             Attributes of `hven.sources.SourceContext` that differ from those of `build_context`.
 
         Returns
         -------
         source
-            As its module's `open` made it.
+            The source that its module's `open` returns.
         """
         module = plugins.load_plugin("sources", self.kind)
         options = module.Options.model_validate(self.write_source_files(directory))
@@ -140,36 +140,38 @@ class SourceContract:
         Parameters
         ----------
         source
-            An open one.
+            An open source.
         columns
-            Names of the only columns to read, None: all.
+            Names of the columns to read; None for all.
         limit
-            Largest number of rows to ask for, None: all.
+            Largest number of rows; None for all.
 
         Returns
         -------
         rows
-            In the order of the source.
+            The rows in the order of the source.
         """
         batches = source.read_batches(columns, limit)
         return pa.Table.from_batches(list(batches))
 
     def test_rows_are_those_that_were_put_in(self, tmp_path: Path) -> None:
-        """All rows, in order, with the names that `columns` gives."""
+        """All rows come in order, with the names that `list_columns` gives."""
         source = self.open_source(tmp_path)
-        assert [column.name for column in source.list_columns()] == list(self.rows[0])
+        names = [column.name for column in source.list_columns()]
+        assert names == list(self.rows[0])
         assert self.read_table(source).to_pylist() == self.rows
 
     def test_batches_have_the_types_that_columns_say(self, tmp_path: Path) -> None:
-        """Types of the stream are those of `columns`, for every batch."""
+        """Every batch has the types that `list_columns` gives."""
         source = self.open_source(tmp_path)
         expected_types = {column.name: column.type.arrow for column in source.list_columns()}
         for batch in source.read_batches():
-            assert {item.name: item.type for item in batch.schema} == expected_types
+            batch_types = {item.name: item.type for item in batch.schema}
+            assert batch_types == expected_types
             assert all(type_from_arrow(item.type) for item in batch.schema)
 
     def test_columns_are_chosen_and_ordered(self, tmp_path: Path) -> None:
-        """Only the asked ones come, in the asked order, with row numbers from 1, in each file or over all."""
+        """Only the requested columns come, in their order, with row numbers from 1, in each file or over all files."""
         source = self.open_source(tmp_path)
         last = list(self.rows[0])[-1]
         selected_rows = self.read_table(source, [last, ROW_NUMBER_COLUMN, "file.path"])
@@ -182,18 +184,19 @@ class SourceContract:
         assert selected_rows.schema.field(ROW_NUMBER_COLUMN).type == pa.int64()
 
     def test_unknown_columns_are_refused(self, tmp_path: Path) -> None:
-        """A name that is not there is an error that tells the name."""
+        """An unknown name is an error that contains the name."""
         source = self.open_source(tmp_path)
         try:
             list(source.read_batches(["no such column"]))
         except SourceError as error:
             assert "no such column" in str(error)  # noqa: PT017
         else:
-            raise AssertionError("a name that is not there was accepted")
+            raise AssertionError("an unknown column name was accepted")
 
     def test_a_limit_ends_the_stream(self, tmp_path: Path) -> None:
-        """`limit` rows come, no more."""
-        assert self.read_table(self.open_source(tmp_path), limit=1).to_pylist() == self.rows[:1]
+        """At most `limit` rows come."""
+        source = self.open_source(tmp_path)
+        assert self.read_table(source, limit=1).to_pylist() == self.rows[:1]
 
     def test_batches_are_no_larger_than_asked(self, tmp_path: Path) -> None:
         """With batches of one row, all rows still come."""
@@ -202,7 +205,7 @@ class SourceContract:
         assert sum(batch.num_rows for batch in batches) == len(self.rows)
 
     def test_a_source_can_be_read_again(self, tmp_path: Path) -> None:
-        """A second pass gives the same rows: ingest looks before it reads."""
+        """A second pass gives the same rows, because ingest samples a source before it reads it."""
         source = self.open_source(tmp_path)
         assert self.read_table(source, limit=1).num_rows == 1
         assert self.read_table(source).to_pylist() == self.rows
@@ -215,7 +218,7 @@ class SourceContract:
         gc.collect()
 
     def test_pins_say_what_was_read(self, tmp_path: Path) -> None:
-        """After the last batch the pins are complete."""
+        """The pins are complete after the last batch."""
         source = self.open_source(tmp_path)
         self.read_table(source)
         pins = source.list_input_versions()
@@ -230,21 +233,23 @@ class SourceContract:
 
     def test_file_facts(self, tmp_path: Path) -> None:
         """Every row knows its file; sources without files give nulls."""
-        fact_rows = self.read_table(self.open_source(tmp_path), list(FILE_FACT_COLUMNS))
+        source = self.open_source(tmp_path)
+        fact_rows = self.read_table(source, list(FILE_FACT_COLUMNS))
         assert fact_rows.num_rows == len(self.rows)
         filled = fact_rows.column("file.name").null_count == 0
         assert filled == self.has_files
         if self.has_files:
             assert fact_rows.schema.field("file.size").type == pa.int64()
             assert fact_rows.schema.field("file.mtime").type == pa.timestamp("us")
-            assert all((tmp_path / path).exists() for path in fact_rows.column("file.path").to_pylist())
+            paths = fact_rows.column("file.path").to_pylist()
+            assert all((tmp_path / path).exists() for path in paths)
 
-    # --- what only some sources can: asked of those that can ------------------------------------------------------
+    # --- capabilities that only some sources have -----------------------------------------------------------------
 
     def test_files_are_told_and_can_be_read_alone(self, tmp_path: Path) -> None:
         """Files have names that their rows know, sizes and times.
 
-        The rows of some of them are those rows of the whole.
+        The rows of some files are the rows of the whole source that belong to them.
         """
         source = self.open_source(tmp_path)
         if not isinstance(source, FileListSource):
@@ -255,7 +260,8 @@ class SourceContract:
         assert len(set(names)) == len(names)
         assert listed.schema == build_file_list([]).schema
         assert not listed.column("bytes").null_count
-        assert all(moment and moment.endswith("Z") for moment in listed.column("modified").to_pylist())
+        modification_times = listed.column("modified").to_pylist()
+        assert all(moment and moment.endswith("Z") for moment in modification_times)
         table = self.read_table(source, [*self.rows[0], "file.path"])
         all_rows = table.to_pylist()
         assert {row["file.path"] for row in all_rows} <= set(names)
@@ -263,30 +269,30 @@ class SourceContract:
         for chosen in (names[:1], names[1:], [*names, "no such file"]):
             part = source.select_files(chosen)
             assert part.list_columns() == all_columns
-            assert [*_read_rows(part, [*self.rows[0], "file.path"])] == [
-                row for row in all_rows if row["file.path"] in chosen
-            ]
+            expected_rows = [row for row in all_rows if row["file.path"] in chosen]
+            assert list(_read_rows(part, [*self.rows[0], "file.path"])) == expected_rows
         assert list(source.select_files([]).read_batches()) == []
 
     def test_a_changed_file_is_told(self, tmp_path: Path) -> None:
-        """Two changes within one second are two."""
+        """Two changes within one second give two different times."""
         source = self.open_source(tmp_path)
         if not isinstance(source, FileListSource):
             return
         (first, *_) = source.list_files().to_pylist()
-        table_view = {first["modified"]}
+        times = {first["modified"]}
         for moment in (1_700_000_000_000_000_001, 1_700_000_000_000_000_002):
             os.utime(tmp_path / first["name"], ns=(moment, moment))
-            table_view.add(source.list_files().column("modified")[0].as_py())
-        assert len(table_view) == 3
+            changed_files = source.list_files()
+            times.add(changed_files.column("modified")[0].as_py())
+        assert len(times) == 3
 
     def test_what_is_newer_or_unknown_comes(self, tmp_path: Path) -> None:
-        """Of every column that can be a watermark: rows with that value or more, and those without one."""
+        """A watermark column gives the rows with the watermark's value or a larger one, and those without a value."""
         source = self.open_source(tmp_path)
         if not isinstance(source, IncrementalSource):
             return
         assert not source.can_filter_by("no such column")
-        asked = 0
+        has_watermark = False
         for name in self.rows[0]:
             if not source.can_filter_by(name):
                 continue
@@ -295,13 +301,18 @@ class SourceContract:
                 part = source.select_since(name, value)
                 assert part.list_columns() == source.list_columns()
                 expected = [row for row in self.rows if row[name] is None or row[name] >= value]
-                assert _sort_rows(_read_rows(part, list(self.rows[0]))) == _sort_rows(expected), (name, value)
-                asked += 1
-            assert _sort_rows(_read_rows(source.select_since(name, None), list(self.rows[0]))) == _sort_rows(self.rows)
-        assert asked
+                self._check_same_rows(part, expected)
+                has_watermark = True
+            self._check_same_rows(source.select_since(name, None), self.rows)
+        assert has_watermark
+
+    def _check_same_rows(self, source: Source, expected: Sequence[dict[str, Any]]) -> None:
+        """Compare all columns of a source with the expected rows, in any order."""
+        rows = _read_rows(source, list(self.rows[0]))
+        assert _sort_rows(rows) == _sort_rows(expected)
 
     def test_a_watermark_that_cannot_be_sent_is_refused(self, tmp_path: Path) -> None:
-        """`since` does not read something else instead."""
+        """`select_since` refuses a column that it does not know instead of reading something else."""
         source = self.open_source(tmp_path)
         if isinstance(source, IncrementalSource):
             try:
@@ -312,7 +323,7 @@ class SourceContract:
                 raise AssertionError("a watermark that cannot be sent was accepted")
 
     def test_rows_of_some_keys_come(self, tmp_path: Path) -> None:
-        """Of every column that is no array: the rows whose value is asked for; null is one."""
+        """Every column that is no array can be a key; null is a key, too."""
         source = self.open_source(tmp_path)
         if not isinstance(source, KeyLookupSource):
             return
@@ -321,36 +332,38 @@ class SourceContract:
         schema = {name: kinds[name].arrow for name in names}
         for chosen in (names[:1], names):
             for rows in (self.rows[:1], self.rows[-1:], self.rows):
-                keys = pa.Table.from_pylist(
-                    [{name: row[name] for name in chosen} for row in rows], pa.schema([(n, schema[n]) for n in chosen])
-                )
+                key_schema = pa.schema([(name, schema[name]) for name in chosen])
+                keys = pa.Table.from_pylist([_select_values(row, chosen) for row in rows], key_schema)
                 wanted_keys = keys.to_pylist()
-                expected = [row for row in self.rows if {name: row[name] for name in chosen} in wanted_keys]
-                assert _sort_rows(_read_rows(source.select_keys(chosen, keys), list(self.rows[0]))) == _sort_rows(
-                    expected
-                )
-        assert list(source.select_keys(names[:1], keys.slice(0, 0).select(names[:1])).read_batches()) == []
+                expected = [row for row in self.rows if _select_values(row, chosen) in wanted_keys]
+                self._check_same_rows(source.select_keys(chosen, keys), expected)
+        no_keys = keys.slice(0, 0).select(names[:1])
+        assert list(source.select_keys(names[:1], no_keys).read_batches()) == []
 
     def test_pages_can_be_gone_on_with(self, tmp_path: Path) -> None:
-        """Pages together are all rows, and behind each of them come the others, once."""
+        """All pages together have all rows, and reading can continue behind each page."""
         source = self.open_source(tmp_path, key_columns=self.key, page_row_limit=1)
         if not isinstance(source, PagedSource):
             return
         assert self.key
         pages = [(batch.to_pylist(), place) for batch, place in source.read_pages()]
-        table_view = [row for rows, _ in pages for row in rows]
-        assert _sort_rows(table_view) == _sort_rows(self.rows)
+        paged_rows = [row for rows, _ in pages for row in rows]
+        assert _sort_rows(paged_rows) == _sort_rows(self.rows)
         assert any(place for _, place in pages)
         for number, (_, place) in enumerate(pages):
-            if place:
-                again = self.open_source(tmp_path, key_columns=self.key, page_row_limit=1)
-                assert isinstance(again, PagedSource)
-                before = [row for rows, _ in pages[: number + 1] for row in rows]
-                after = [row for batch, _ in again.read_pages(resume_token=place) for row in batch.to_pylist()]
-                assert _sort_rows([*before, *after]) == _sort_rows(self.rows)
+            if not place:
+                continue
+            again = self.open_source(tmp_path, key_columns=self.key, page_row_limit=1)
+            assert isinstance(again, PagedSource)
+            rows_so_far: list[dict[str, Any]] = []
+            for rows, _ in pages[: number + 1]:
+                rows_so_far += rows
+            for batch, _ in again.read_pages(resume_token=place):
+                rows_so_far += batch.to_pylist()
+            assert _sort_rows(rows_so_far) == _sort_rows(self.rows)
 
     def test_blocks_are_summed_up(self, tmp_path: Path) -> None:
-        """Blocks have all rows, the same checksum at each look, and each block gives its own rows."""
+        """Blocks have all rows, the same checksum each time, and each block gives its own rows."""
         source = self.open_source(tmp_path)
         if not isinstance(source, BlockChecksumSource):
             return
@@ -359,9 +372,9 @@ class SourceContract:
         assert block_sums is not None
         again = self.open_source(tmp_path)
         assert isinstance(again, BlockChecksumSource)
-        assert _sort_rows(again.compute_block_checksums(self.key, list(self.rows[0])).to_pylist()) == _sort_rows(  # type: ignore[union-attr]
-            block_sums.to_pylist()
-        )
+        sums_again = again.compute_block_checksums(self.key, list(self.rows[0]))
+        assert sums_again is not None
+        assert _sort_rows(sums_again.to_pylist()) == _sort_rows(block_sums.to_pylist())
         block_rows: list[dict[str, Any]] = []
         for block in block_sums.to_pylist():
             blocks = source.select_blocks(self.key, [block["block"]])
@@ -371,45 +384,47 @@ class SourceContract:
         assert _sort_rows(block_rows) == _sort_rows(self.rows)
 
     def test_numbers_are_exact_or_reported(self, tmp_path: Path) -> None:
-        """Whole numbers beyond 2^53 and 2^63, infinities, NaN and null come out as they are, or the reader says what becomes of them."""
+        """Integers beyond 2^53 and 2^63, infinities, NaN and null stay the same, or the reader reports changes."""
         module = plugins.load_plugin("sources", self.kind)
-        tried = 0
+        has_written = False
         for name, values in HARD_NUMBERS.items():
             directory = tmp_path / name
             directory.mkdir()
             options = self.write_number_files(directory, values)
             if options is None:
                 continue
-            tried += 1
+            has_written = True
             reports: list[object] = []
             rejects: list[RejectedRow] = []
             context = replace(self.build_context(directory), on_notice=reports.append, on_reject=rejects.append)
             source = module.open(module.Options.model_validate(options), context)
-            served = {
-                row[ROW_NUMBER_COLUMN]: row["v"]
-                for batch in source.read_batches(["v", ROW_NUMBER_COLUMN])
-                for row in batch.to_pylist()
-            }
+            served = {}
+            for row in _read_rows(source, ["v", ROW_NUMBER_COLUMN]):
+                served[row[ROW_NUMBER_COLUMN]] = row["v"]
             assert list_unexplained_changes(values, served, reports, rejects, "v") == [], name
-        if not tried:
+        if not has_written:
             pytest.skip("write_number_files writes none")
 
     def test_rejects_have_a_place(self, tmp_path: Path) -> None:
-        """Good data are not refused."""
+        """Valid data are not rejected."""
         refused: list[RejectedRow] = []
         self.read_table(self.open_source(tmp_path, on_reject=refused.append))
         assert refused == []
 
 
 def _sort_rows(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sort rows: who is asked for a part may give it in any order."""
+    """Sort rows, because a source may give a selection in any order."""
     return sorted(rows, key=repr)
 
 
 def _read_rows(source: Source, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield rows one by one; of none there is not even a schema."""
+    """Yield rows one by one; without rows, a source may not even have a schema."""
     for batch in source.read_batches(columns):
         yield from batch.to_pylist()
+
+
+def _select_values(row: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: row[name] for name in names}
 
 
 __all__ = ["SourceContract"]

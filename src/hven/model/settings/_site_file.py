@@ -1,4 +1,4 @@
-"""hven.toml and the environment -> one frozen object; every fault at once, each with its line."""
+"""Read hven.toml and the environment into one frozen object, and report all faults at once, each with its line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "hven.toml"
 VARIABLE_PREFIX = "HVEN_"
-RESERVED_PATHS = frozenset(  # first words of paths that answer themselves
+RESERVED_PATHS = frozenset(  # first parts of paths that services answer
     [
         "adql",
         "assets",
@@ -67,34 +67,33 @@ RESERVED_PATHS = frozenset(  # first words of paths that answer themselves
 
 
 def load_settings(directory: Path, environment: Mapping[str, str] | None = None) -> Settings:
-    """Read ``hven.toml`` of a site, then ``HVEN_*`` variables, which win (``HVEN_PORT``, ``HVEN_LIMITS_SECONDS``).
+    """Read the ``hven.toml`` of a site, then ``HVEN_*`` variables, which take precedence (``HVEN_LIMITS_SECONDS``).
 
     Parameters
     ----------
     directory
-        The site's.
+        The directory of the site.
     environment
-        Variables; None: those of this process.
+        Variables; None for those of this process.
 
     Returns
     -------
     settings
-        With the sections that engines bring.
+        Settings, with the sections of engines.
 
     Raises
     ------
     UserError
-        The directory is no site.
+        The directory is not a site.
     DescriptorError
-        There are faults: all of them, with file:line.
+        There are faults; the error lists all of them, with file:line.
     """
     environment = os.environ if environment is None else environment
     file = directory / SETTINGS_FILE
     if not file.is_file():
+        reason = f"it has no {SETTINGS_FILE}"
         if not directory.is_dir():
             reason = "there is no such directory"
-        else:
-            reason = f"it has no {SETTINGS_FILE}"
         message = f"{directory} is no site: {reason}"
         raise UserError(message, remedy=f"hven init {directory}")
     faults: list[Fault] = []
@@ -102,15 +101,12 @@ def load_settings(directory: Path, environment: Mapping[str, str] | None = None)
     _convert_byte_sizes(data)
     overrides = _read_environment(environment, faults)
     faults += _find_faults(data, text)
-    faults += [
-        Fault(message=f"{_format_variable_name(key)}: {message}", place=Place(file="environment"))
-        for key, message in _find_invalid_keys(_group_keys_by_section(overrides))
-    ]
+    for key, message in _find_invalid_keys(_group_keys_by_section(overrides)):
+        fault_text = f"{_format_variable_name(key)}: {message}"
+        faults.append(Fault(message=fault_text, place=Place(file="environment")))
     if faults:
         raise DescriptorError(faults)
-    for key, value in overrides.items():
-        section, dot, name = key.rpartition(".")
-        (data.setdefault(section, {}) if dot else data)[name] = value
+    _set_values(data, overrides)
     return _build_settings(directory, data)
 
 
@@ -120,93 +116,94 @@ def _parse_file(file: Path, faults: list[Fault]) -> tuple[str, dict[str, Any]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise DescriptorError(
-            [Fault(message="not UTF-8", place=Place(file=SETTINGS_FILE, line=line), remedy="save the file as UTF-8")]
-        ) from None
+        place = Place(file=SETTINGS_FILE, line=line)
+        fault = Fault(message="not UTF-8", place=place, remedy="save the file as UTF-8")
+        raise DescriptorError([fault]) from None
     try:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         match = re.search(r"\(at line (\d+), column (\d+)\)|\(at end of document\)", str(error))
         if match and match[1]:
-            line, column = (int(match[1]), int(match[2]))
+            line = int(match[1])
+            column = int(match[2])
         else:
-            line, column = (text.count("\n") + 1, None)
+            line = text.count("\n") + 1
+            column = None
         message = str(error).partition(" (at ")[0]
         place = Place(file=SETTINGS_FILE, line=line, column=column)
-        faults.append(
-            Fault(
-                message=f"not TOML: {message}",
-                place=place,
-                remedy='text stands in double quotes: name = "x"',
-            )
-        )
+        remedy = 'text stands in double quotes: name = "x"'
+        faults.append(Fault(message=f"not TOML: {message}", place=place, remedy=remedy))
         raise DescriptorError(faults) from None
 
 
 def _convert_byte_sizes(data: dict[str, Any]) -> None:
     for key, metadata in collect_setting_metadata().items():
         section, _, name = key.rpartition(".")
-        if section:
-            holder = data.get(section)
-        else:
-            holder = data
+        holder = data.get(section) if section else data
         if not metadata["size"] or not isinstance(holder, dict):
             continue
-        for table in (
-            holder.values()
-            if section in collect_sections() and collect_sections()[section].settings_class in NAMED_SECTION_CLASSES
-            else (holder,)
-        ):
+        tables = holder.values() if section in _list_named_sections() else (holder,)
+        for table in tables:
             if isinstance(table, dict) and name in table:
                 table[name] = parse_byte_size(table[name])
 
 
+def _list_named_sections() -> set[str]:
+    """Return the sections whose entries have names of their own, as in ``[readers.NAME]``."""
+    sections = collect_sections().items()
+    return {name for name, section in sections if section.settings_class in NAMED_SECTION_CLASSES}
+
+
 def _find_invalid_keys(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (dotted key, message) for everything that is wrong."""
+    """Yield the dotted key and the message of everything that is wrong."""
     from pydantic import ValidationError  # noqa: PLC0415  (a tenth of a second, which `hven --help` does not need)
 
     try:
         build_file_model().model_validate(data)
     except ValidationError as error:
-        named_sections = {
-            name for name, entry in collect_sections().items() if entry.settings_class in NAMED_SECTION_CLASSES
-        }
         for item in error.errors():
-            # a name in a map is its own place
-            steps = [step for step in item["loc"] if isinstance(step, int | str) and step != "[key]"]
-            key = ".".join(str(step) for step in steps)
-            words = [step for step in steps if isinstance(step, str)]
-            name = ".".join(words[:1] + words[2:] if words[0] in named_sections else words)  # the second is its name
-            if item["type"] == "dict_type" and steps[-1] == words[0] and name in named_sections:
-                example = next((entry["name"] for entry in _select_tables(item["input"]) if "name" in entry), "NAME")
-                yield key, f"each has a section with its own name: write [{name}.{example}], and no `name` in it"
-            elif item["type"] == "extra_forbidden":
-                section = name.rpartition(".")[0]
-                known_keys = [
-                    other_key.rpartition(".")[2]
-                    for other_key in collect_setting_metadata()
-                    if other_key.rpartition(".")[0] == section
-                ]
-                yield (
-                    key,
-                    (
-                        f"there is no such setting; "
-                        f"{suggest_spelling(words[-1], known_keys) or 'known: ' + ', '.join(known_keys)}"
-                    ),
-                )
-            elif item["type"] == "missing":
-                yield key, "is missing"
-            elif item["type"] == "string_pattern_mismatch":
-                metadata = collect_setting_metadata().get(name) or collect_setting_metadata().get(
-                    name.rpartition(".")[0], {}
-                )
-                expected = metadata.get("example", "another form")
-                yield key, f"{item['input']!r} does not look right; expected {expected}"
-            elif item["type"] == "value_error":
-                yield key, str(item["ctx"]["error"])
-            else:
-                message = str(item["msg"])
-                yield key, f"{message[:1].lower()}{message[1:]}, not {item['input']!r}"
+            yield _explain_validation_error(item)
+
+
+def _explain_validation_error(item: Any) -> tuple[str, str]:
+    """Return the dotted key of one of pydantic's errors, and a message for the operator."""
+    named_sections = _list_named_sections()
+    # a name in a map is its own place
+    steps = [step for step in item["loc"] if isinstance(step, int | str) and step != "[key]"]
+    key = ".".join(str(step) for step in steps)
+    words = [step for step in steps if isinstance(step, str)]
+    name_words = words
+    if words[0] in named_sections:  # the second word is the name of the entry
+        name_words = words[:1] + words[2:]
+    name = ".".join(name_words)
+    if item["type"] == "dict_type" and steps[-1] == words[0] and name in named_sections:
+        example = next((entry["name"] for entry in _select_tables(item["input"]) if "name" in entry), "NAME")
+        return key, f"each has a section with its own name: write [{name}.{example}], and no `name` in it"
+    if item["type"] == "extra_forbidden":
+        known_keys = _list_keys_of_section(name.rpartition(".")[0])
+        hint = suggest_spelling(words[-1], known_keys) or "known: " + ", ".join(known_keys)
+        return key, f"there is no such setting; {hint}"
+    if item["type"] == "missing":
+        return key, "is missing"
+    if item["type"] == "string_pattern_mismatch":
+        all_metadata = collect_setting_metadata()
+        metadata = all_metadata.get(name) or all_metadata.get(name.rpartition(".")[0], {})
+        expected = metadata.get("example", "another form")
+        return key, f"{item['input']!r} does not look right; expected {expected}"
+    if item["type"] == "value_error":
+        return key, str(item["ctx"]["error"])
+    message = str(item["msg"])
+    return key, f"{message[:1].lower()}{message[1:]}, not {item['input']!r}"
+
+
+def _list_keys_of_section(section: str) -> list[str]:
+    """List the keys of a section, without the section."""
+    keys = []
+    for setting in collect_setting_metadata():
+        setting_section, _, key = setting.rpartition(".")
+        if setting_section == section:
+            keys.append(key)
+    return keys
 
 
 def _select_tables(value: object) -> list[dict[str, Any]]:
@@ -219,22 +216,17 @@ def _build_fault(
     file_text: str, key: str, message: str, remedy: str = "", *, place_key: str = "", severity: str = "error"
 ) -> Fault:
     place = Place(file=SETTINGS_FILE, line=_find_line(file_text, place_key or key))
-    return Fault(
-        message=f"{key}: {message}",
-        place=place,
-        remedy=remedy,
-        severity=severity,
-    )
+    return Fault(message=f"{key}: {message}", place=place, remedy=remedy, severity=severity)
 
 
 def _iterate_entries(data: dict[str, Any], section: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the tables of an array, as far as they are such, with their keys."""
+    """Yield the tables of an array of tables, with their keys."""
     entries = data.get(section)
-    yield from (
-        (f"{section}.{number}", entry)
-        for number, entry in enumerate(entries if isinstance(entries, list) else ())
-        if isinstance(entry, dict)
-    )
+    if not isinstance(entries, list):
+        return
+    for number, entry in enumerate(entries):
+        if isinstance(entry, dict):
+            yield f"{section}.{number}", entry
 
 
 def _find_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
@@ -244,14 +236,20 @@ def _find_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
         if query is not None and item.get("to") != "/tap/sync":
             faults.append(_build_fault(file_text, f"{key}.query", "is for to = '/tap/sync'"))
         elif query is None and item.get("where"):
-            faults.append(
-                _build_fault(file_text, f"{key}.where", "is for the conditions of a `query`, which is missing")
-            )
+            remedy = "is for the conditions of a `query`, which is missing"
+            faults.append(_build_fault(file_text, f"{key}.where", remedy))
     login = data.get("login")
     if isinstance(login, dict) and login.get("proxy_header") and not login.get("proxies"):
-        faults.append(
-            _build_fault(file_text, "login.proxy_header", "is believed from nobody", 'proxies = ["127.0.0.1"]')
-        )
+        remedy = 'proxies = ["127.0.0.1"]'
+        faults.append(_build_fault(file_text, "login.proxy_header", "is believed from nobody", remedy))
+    faults += _find_exceeded_limits(data, file_text)
+    faults += _find_portal_faults(data, file_text)
+    faults += _find_remote_faults(data, file_text)
+    return sorted(faults, key=lambda fault: fault.place.line or 0)
+
+
+def _find_exceeded_limits(data: dict[str, Any], file_text: str) -> Iterator[Fault]:
+    """Find defaults that are above their hard limits."""
     pairs = (
         ("limits", "maxrec_default", "maxrec_hard"),
         ("jobs", "seconds", "seconds_hard"),
@@ -261,42 +259,24 @@ def _find_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
     )
     for section, default_key, hard_key in pairs:
         section_values = data.get(section, {})
-        if isinstance(section_values, dict):
-            default_settings = collect_sections()[section].settings_class()
-            default_value, hard_value = (
-                section_values.get(key, getattr(default_settings, key)) for key in (default_key, hard_key)
-            )
-            if (
-                isinstance(default_value, int | float)
-                and isinstance(hard_value, int | float)
-                and default_value > hard_value
-            ):
-                line = _find_line(file_text, f"{section}.{default_key}") or _find_line(
-                    file_text, f"{section}.{hard_key}"
-                )
-                place = Place(
-                    file=SETTINGS_FILE,
-                    line=line,
-                )
-                faults.append(
-                    Fault(
-                        message=f"{section}.{default_key} ({default_value}) is above {section}.{hard_key} "
-                        f"({hard_value})",
-                        place=place,
-                    )
-                )
-    portal_faults = _find_portal_faults(data, file_text)
-    remote_faults = _find_remote_faults(data, file_text)
-    return sorted(
-        [*faults, *portal_faults, *remote_faults],
-        key=lambda fault: fault.place.line or 0,
-    )
+        if not isinstance(section_values, dict):
+            continue
+        default_settings = collect_sections()[section].settings_class()
+        default_value = section_values.get(default_key, getattr(default_settings, default_key))
+        hard_value = section_values.get(hard_key, getattr(default_settings, hard_key))
+        if not isinstance(default_value, int | float) or not isinstance(hard_value, int | float):
+            continue
+        if default_value > hard_value:
+            default_line = _find_line(file_text, f"{section}.{default_key}")
+            line = default_line or _find_line(file_text, f"{section}.{hard_key}")
+            message = f"{section}.{default_key} ({default_value}) is above {section}.{hard_key} ({hard_value})"
+            yield Fault(message=message, place=Place(file=SETTINGS_FILE, line=line))
 
 
 def _find_remote_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]:
-    """Find services of one name, and EPN-TAP ones without tables.
+    """Find services with the same name, and EPN-TAP services without tables.
 
-    Finding them would be a question to each at every search.
+    To find the tables, each search would have to ask each service.
     """
     used_names: set[str] = set()
     for key, entry in _iterate_entries(data, "remote"):
@@ -306,24 +286,22 @@ def _find_remote_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]
             yield _build_fault(file_text, name_key, f"there are two services {name}")
         used_names.add(name)
         if entry.get("kind", "epn") == "epn" and not entry.get("tables"):
-            yield _build_fault(
-                file_text,
-                f"{key}.tables",
-                "is missing",
-                'its EPN-TAP tables: tables = ["amdadb.epn_core"]',
-                place_key=name_key,
-            )
+            remedy = 'its EPN-TAP tables: tables = ["amdadb.epn_core"]'
+            yield _build_fault(file_text, f"{key}.tables", "is missing", remedy, place_key=name_key)
 
 
 def _find_portal_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]:
-    """Find portals that nobody could come to, and two at one place."""
+    """Find portals without an address, and portals with the same address."""
     keys_by_place: dict[str, str] = {}
     portals = data.get("portals", {})
-    for name, portal in portals.items() if isinstance(portals, dict) else ():
+    if not isinstance(portals, dict):
+        return
+    for name, portal in portals.items():
         if not isinstance(portal, dict):
             continue
         key = f"portals.{name}"
-        places = [str(portal[key]).lower() for key in ("host", "path") if portal.get(key)]
+        addresses = [portal.get("host"), portal.get("path")]
+        places = [str(address).lower() for address in addresses if address]
         if len(places) != 1:
             reason = "it has neither host nor path" if not places else "it has a host and a path"
             yield _build_fault(file_text, key, reason, 'one of: host = "x.example.org", path = "/x"')
@@ -337,12 +315,12 @@ def _find_portal_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]
 
 
 def find_missing_portal_items(settings: Settings) -> list[Fault]:
-    """List what the portals name and the site does not have: collections, logos, texts.
+    """List the collections, logos and texts that portals name and the site does not have.
 
     Parameters
     ----------
     settings
-        Of a site.
+        Settings of a site.
 
     Returns
     -------
@@ -351,9 +329,8 @@ def find_missing_portal_items(settings: Settings) -> list[Fault]:
     """
     faults = []
     text = _read_settings_file(settings)
-    collection_names = sorted(
-        path.parent.name for path in settings.collections_directory.glob("*/*.yaml") if path.stem == path.parent.name
-    )
+    descriptor_paths = settings.collections_directory.glob("*/*.yaml")
+    collection_names = sorted(path.parent.name for path in descriptor_paths if path.stem == path.parent.name)
     for portal in settings.portals:
         for name in portal.collections:
             if name not in collection_names:
@@ -361,42 +338,41 @@ def find_missing_portal_items(settings: Settings) -> list[Fault]:
                 key = f"portals.{portal.name}.collections"
                 fault = _build_fault(text, key, f"there is no collection {name!r}", remedy, severity="warning")
                 faults.append(fault)
-    files = [
-        ("logo", settings.logo),
-        *(
-            (f"portals.{site_portal.name}.{key}", getattr(site_portal, key))
-            for site_portal in settings.portals
-            for key in ("logo", "text", "help")
-        ),
-    ]
+    files = [("logo", settings.logo)]
+    for portal in settings.portals:
+        names = ("logo", "text", "help")
+        files += [(f"portals.{portal.name}.{name}", getattr(portal, name)) for name in names]
     for key, file in files:
         if file and not (settings.directory / file).exists():
-            message = f"there is no {'directory' if key.endswith('.help') else 'file'} {file} beside {SETTINGS_FILE}"
+            kind = "directory" if key.endswith(".help") else "file"
+            message = f"there is no {kind} {file} beside {SETTINGS_FILE}"
             faults.append(_build_fault(text, key, message, "write it, or leave the setting out", severity="warning"))
     return faults
 
 
 def find_unavailable_sections(settings: Settings) -> list[Fault]:
-    """List sections that are in vain: what they need is not installed.
+    """List sections that have no effect, because the modules that they need are not installed.
 
     Parameters
     ----------
     settings
-        Of a site.
+        Settings of a site.
 
     Returns
     -------
     faults
-        Each with the line of the section and the remedy.
+        Faults, each with the line of the section and the remedy.
     """
     faults = []
     for section in list_engine_sections():
-        if settings.brought[section.name] != (() if section.is_repeated else section.settings_class()):
-            try:
-                plugins.require_modules("it", *section.required_modules)
-            except UserError as error:
-                fault = _build_fault(_read_settings_file(settings), section.name, error.message, error.remedy)
-                faults.append(fault)
+        default: object = () if section.is_repeated else section.settings_class()
+        if settings.brought[section.name] == default:
+            continue
+        try:
+            plugins.require_modules("it", *section.required_modules)
+        except UserError as error:
+            fault = _build_fault(_read_settings_file(settings), section.name, error.message, error.remedy)
+            faults.append(fault)
     return faults
 
 
@@ -405,9 +381,9 @@ def _read_settings_file(settings: Settings) -> str:
 
 
 def _find_line(file_text: str, key: str) -> int | None:
-    """Find the line in which a dotted key stands; `alias.1.to` counts tables of an array from 0."""
+    """Find the line of a dotted key; `alias.1.to` counts the tables of an array from 0."""
     line = _find_exact_line(file_text, key)
-    # within a table in one line
+    # the key may be in an inline table
     if line is None and key.count(".") > 1:
         return _find_exact_line(file_text, key.rpartition(".")[0])
     return line
@@ -436,28 +412,24 @@ def _find_exact_line(file_text: str, key: str) -> int | None:
                 return line
             continue
         match = re.match(r"\s*[\"']?([A-Za-z0-9_.-]+)[\"']?\s*=", row)
-        if (
-            match
-            and (section + "." if section else "") + match[1] == ".".join([*section_steps, steps[-1]])
-            and (not is_array_table or number == index)
-        ):
+        if match is None or (is_array_table and number != index):
+            continue
+        row_key = f"{section}.{match[1]}" if section else match[1]
+        if row_key == ".".join([*section_steps, steps[-1]]):
             return line
     return header_line
 
 
 def _map_variables_to_settings() -> dict[str, str]:
-    """Map variables of the environment to the settings that are one value."""
-    compound_settings = {
-        "ceilings",
-        "defaults",
-        "rules",
-        *(name for name, section in collect_sections().items() if section.is_repeated),
-    }
-    return {
-        _format_variable_name(name): name
-        for name in collect_setting_metadata()
-        if name not in collect_sections() and name.partition(".")[0] not in compound_settings
-    }
+    """Map variables of the environment to the settings that have a single value."""
+    sections = collect_sections()
+    repeated_sections = {name for name, section in sections.items() if section.is_repeated}
+    compound_settings = {"ceilings", "defaults", "rules"} | repeated_sections
+    settings_by_variable = {}
+    for name in collect_setting_metadata():
+        if name not in sections and name.partition(".")[0] not in compound_settings:
+            settings_by_variable[_format_variable_name(name)] = name
+    return settings_by_variable
 
 
 def _format_variable_name(key: str) -> str:
@@ -465,7 +437,7 @@ def _format_variable_name(key: str) -> str:
 
 
 def _read_environment(environment: Mapping[str, str], faults: list[Fault]) -> dict[str, Any]:
-    """Read the variables; one that is nearly the name of a setting is a fault, others may be secrets."""
+    """Read the variables. A name that is close to that of a setting is a fault; other names may be secrets."""
     settings_by_variable = _map_variables_to_settings()
     values: dict[str, Any] = {}
     for variable, value in environment.items():
@@ -482,23 +454,24 @@ def _read_environment(environment: Mapping[str, str], faults: list[Fault]) -> di
             continue
         similar_variable = find_close_match(variable, settings_by_variable, 0.85)
         if similar_variable is not None:
-            place = Place(file="environment")
-            faults.append(
-                Fault(
-                    message=f"there is no setting {variable}",
-                    place=place,
-                    remedy=f"did you mean {similar_variable}?",
-                )
-            )
+            message = f"there is no setting {variable}"
+            remedy = f"did you mean {similar_variable}?"
+            faults.append(Fault(message=message, place=Place(file="environment"), remedy=remedy))
     return values
 
 
 def _group_keys_by_section(values_by_key: Mapping[str, Any]) -> dict[str, Any]:
     data: dict[str, Any] = {}
-    for key, value in values_by_key.items():
-        section, dot, name = key.rpartition(".")
-        (data.setdefault(section, {}) if dot else data)[name] = value
+    _set_values(data, values_by_key)
     return data
+
+
+def _set_values(data: dict[str, Any], values_by_key: Mapping[str, Any]) -> None:
+    """Set values in nested data, by dotted keys."""
+    for key, value in values_by_key.items():
+        section, _, name = key.rpartition(".")
+        table = data.setdefault(section, {}) if section else data
+        table[name] = value
 
 
 def _build_settings(directory: Path, data: dict[str, Any]) -> Settings:

@@ -1,4 +1,4 @@
-"""Settings: everything that a site's owner may set, as a frozen dataclass with its defaults."""
+"""Define the settings of a site, as a frozen dataclass with its defaults."""
 
 from __future__ import annotations
 
@@ -42,28 +42,28 @@ from hven.model.settings._sections import (
 if TYPE_CHECKING:  # as in `_sections`
     from pydantic import Field
 
-ORIGIN_PATTERN = (
-    r"^https?://(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?$"  # goes into the content security policy as it stands
-)
-SURVEY_URL_PATTERN = r"^https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[A-Za-z0-9._~%/+-]*$"  # its origin does, too
+# both go into the content security policy without a change
+ORIGIN_PATTERN = r"^https?://(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?$"
+SURVEY_URL_PATTERN = r"^https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?/[A-Za-z0-9._~%/+-]*$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything a site's owner may set. Read by :func:`load` from ``hven.toml`` and ``HVEN_*``.
+    """Hold all settings of a site, which `load_settings` reads from ``hven.toml`` and ``HVEN_*``.
 
     Attributes
     ----------
     directory
         The site's directory (hven.toml, collections/, var/).
     public_url
-        What readers see: ``https://vo.example.org/hven``; every link is made from it. None: the request's own.
+        The address of the site for readers: ``https://vo.example.org/hven``; all links begin with it. None for the
+        address of the request.
     root_path
-        Prefix that a reverse proxy leaves in place; taken from `public_url` if not given.
+        Prefix that a reverse proxy leaves in place; by default the path of `public_url`.
     defaults
-        ``[defaults]``: merged below every descriptor.
+        ``[defaults]``: the lowest layer of every descriptor.
     brought
-        What sections say that engines bring (`SettingsSection`), by their names.
+        The values of sections that engines add (`SettingsSection`), by their names.
     """
 
     directory: Path
@@ -263,50 +263,44 @@ class Settings:
 
     @property
     def job_row_limits(self) -> tuple[int, int]:
-        """Rows of a job's answer: without MAXREC, and at most."""
-        if self.jobs.maxrec_hard is None:
+        """The row limits of a job's answer: without MAXREC, and at most."""
+        hard_limit = self.jobs.maxrec_hard
+        if hard_limit is None:
             hard_limit = self.limits.maxrec_hard
-        else:
-            hard_limit = self.jobs.maxrec_hard
-        if self.jobs.maxrec_default is None:
+        default_limit = self.jobs.maxrec_default
+        if default_limit is None:
             default_limit = self.limits.maxrec_default
-        else:
-            default_limit = self.jobs.maxrec_default
         return min(default_limit, hard_limit), hard_limit
 
     @property
     def site_url(self) -> str:
-        """What ``{site.url}`` is: where readers find the site, without a slash at the end."""
-        return (self.public_url or f"http://{self.host}:{self.port}{self.root_path}").rstrip("/")
+        """The value of ``{site.url}``: the address of the site for readers, without a slash at the end."""
+        local_url = f"http://{self.host}:{self.port}{self.root_path}"
+        return (self.public_url or local_url).rstrip("/")
 
     def find_authority(self, collection: str) -> str:
         """Return the authority of a collection's ids.
 
-        That of the first portal which has it and says one, else the site's.
+        It is that of the first portal with the collection and an authority, otherwise that of the site.
 
         Parameters
         ----------
         collection
-            Its name.
+            Name of the collection.
         """
-        return next(
-            (portal.authority for portal in self.portals if portal.authority and collection in portal.collections),
-            self.authority,
-        )
+        for portal in self.portals:
+            if portal.authority and collection in portal.collections:
+                return portal.authority
+        return self.authority
 
     @property
     def authorities(self) -> tuple[str, ...]:
-        """The IVOA authorities that are this site's, its own first; each once, without case."""
-        names = (
-            self.authority,
-            *(entry.authority for entry in self.portals if entry.authority),
-            *self.registry.authorities,
-        )
-        return tuple(
-            name
-            for position, name in enumerate(names)
-            if name.lower() not in {entry.lower() for entry in names[:position]}
-        )
+        """The IVOA authorities of this site, its own first; names that differ in case only appear once."""
+        portal_authorities = [portal.authority for portal in self.portals if portal.authority]
+        names_by_key: dict[str, str] = {}
+        for name in (self.authority, *portal_authorities, *self.registry.authorities):
+            names_by_key.setdefault(name.lower(), name)
+        return tuple(names_by_key.values())
 
     def list_administered_collections(self, account: str | None) -> frozenset[str]:
         """Return the collections of the portals that an account administers.
@@ -314,26 +308,29 @@ class Settings:
         Parameters
         ----------
         account
-            Its name; None: nobody's.
+            Name of the account; None for nobody.
         """
-        return frozenset(
-            name for portal in self.portals if account in portal.administrators for name in portal.collections
-        )
+        names: set[str] = set()
+        for portal in self.portals:
+            if account in portal.administrators:
+                names.update(portal.collections)
+        return frozenset(names)
 
     @property
     def collections_directory(self) -> Path:
-        """Where descriptors live: ``collections/<name>/<name>.yaml``."""
+        """The directory of descriptors: ``collections/<name>/<name>.yaml``."""
         return self.directory / "collections"
 
     @property
     def var_directory(self) -> Path:
-        """Snapshots, system state, cache: rebuildable."""
+        """The directory of snapshots, system state and caches, which can be rebuilt."""
         return self.directory / "var"
 
     @property
     def allowed_directories(self) -> tuple[Path, ...]:
-        """Where files of the site may really lie: the site itself, and what `roots` names."""
-        return (self.directory, *(self.directory / Path(root).expanduser() for root in self.roots))
+        """The directories that may hold files of the site: the site's own, and those in `roots`."""
+        other_roots = [self.directory / Path(root).expanduser() for root in self.roots]
+        return (self.directory, *other_roots)
 
     def resolve_address(self, address: str) -> str:
         """Resolve an address that may be a secret's name.
@@ -346,7 +343,7 @@ class Settings:
         Returns
         -------
         address
-            `address` itself, or what the secret holds.
+            The address itself, or the value of the secret.
         """
         if address.startswith("$"):
             return resolve_secret(self.directory, address)
@@ -354,9 +351,9 @@ class Settings:
 
     @property
     def data_directory(self) -> Path:
-        """Where snapshots and the files of jobs are.
+        """The directory of snapshots and of the files of jobs.
 
-        ``var/``, or what `data` says, which machines with one store share.
+        It is ``var/``, or the directory in `data`, which machines with one store share.
         """
         if self.data is None:
             return self.var_directory

@@ -1,9 +1,7 @@
-"""Chain codes in dynamic spectra: features of TFCat, whose pixels are steps of time and frequency.
+"""Convert chain codes in dynamic spectra to features of TFCat, whose pixels are steps of time and frequency.
 
-Thousands at once, and no line of Python for each.
-
-The area of a closed one is that of a contour on a sphere: the squares of its pixels and of those that it winds round.
-An open one, a skeleton, is the line through its pixels' centres.
+The functions work on whole columns. The area of a closed chain code is that of a contour on a sphere: the squares of
+its pixels and of the pixels inside. An open chain code, a skeleton, is the line through the centres of its pixels.
 """
 
 from __future__ import annotations
@@ -42,29 +40,32 @@ def write_chain_geometries(
     Parameters
     ----------
     codes
-        Digits from 0 to 7, a text for each row, shape (n,); an empty one is a single pixel.
+        Digits from 0 to 7, a text for each row, shape (n,); an empty text is a single pixel.
     time, spectral
         The centre of the first pixel, in units of the document's reference system, shape (n,).
     steps
-        From one pixel to the next in time, and in frequency: two of shape (n,).
+        Steps from one pixel to the next in time, and in frequency: two arrays of shape (n,).
     step_table
         The step (x, y) of each digit.
     as_lines
-        Lines through the centres of pixels, or points of single ones; else areas.
+        Whether to write lines through the centres of pixels, or points for single pixels, instead of areas.
 
     Returns
     -------
     geometries
-        JSON, shape (n,): Polygon or MultiPolygon, outlines counter-clockwise; LineString or Point. Null: a digit, place
-        or step is none, or an area does not close.
+        JSON, shape (n,): Polygon or MultiPolygon, outlines counter-clockwise; LineString or Point. Null if a digit, a
+        position or a step is not valid, or an area is not closed.
     """
     texts = codes.cast(pa.large_string())
     _, places, data = texts.buffers()
     offsets = np.frombuffer(places, np.int64, len(texts) + 1, texts.offset * 8)
-    digits = np.frombuffer(data or b"", np.uint8)[offsets[0] : offsets[-1]].astype(np.int64) - 48
+    all_bytes = np.frombuffer(data or b"", np.uint8)
+    digits = all_bytes[offsets[0] : offsets[-1]].astype(np.int64) - 48
     count = np.diff(offsets)
-    is_valid = np.asarray(texts.is_valid().to_numpy(zero_copy_only=False), np.bool_) & (count < MAX_CONTOUR_PIXELS)
-    is_valid[np.repeat(np.arange(len(texts)), count)[(digits < 0) | (digits > 7)]] = False
+    has_text = np.asarray(texts.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+    is_valid = has_text & (count < MAX_CONTOUR_PIXELS)
+    row_of_digit = np.repeat(np.arange(len(texts)), count)
+    is_valid[row_of_digit[(digits < 0) | (digits > 7)]] = False
     for values in (time, spectral, *steps):
         is_valid &= np.isfinite(values)
     is_valid &= (steps[0] != 0.0) & (steps[1] != 0.0)
@@ -80,66 +81,61 @@ def write_chain_geometries(
         travelled[stepped] = moves[digits]
         travelled = np.cumsum(travelled)
         pixels.append(travelled - np.repeat(travelled[first], size))
-    outline = (_drop_collinear_pixels if as_lines else _trace_areas)(first, size, *pixels)
-    row, x, y, begin = outline
+    trace = _drop_collinear_pixels if as_lines else _trace_areas
+    row, x, y, begin = trace(first, size, pixels[0], pixels[1])
     row = good[row]
-    t, f = (
-        pa.array(start[row] + step[row] * place)
-        for start, step, place in ((time, steps[0], x), (spectral, steps[1], y))
-    )
+    t = pa.array(time[row] + steps[0][row] * x)
+    f = pa.array(spectral[row] + steps[1][row] * y)
     points = literal.join_columns("[", t.cast(pa.string()), ",", f.cast(pa.string()), "]")
-    return _write_geometries(points, begin, row, len(texts), (steps[0] < 0) ^ (steps[1] < 0), as_lines=as_lines)
+    is_mirrored = (steps[0] < 0) ^ (steps[1] < 0)
+    return _write_geometries(points, begin, row, len(texts), is_mirrored, as_lines=as_lines)
 
 
 def _drop_collinear_pixels(_: Whole, pixel_counts: Whole, x: Whole, y: Whole) -> tuple[Whole, Numbers, Numbers, Whole]:
-    """Leave out the pixels at which lines go straight on."""
+    """Remove the pixels at which lines continue in the same direction."""
     owner = np.repeat(np.arange(len(pixel_counts)), pixel_counts)
     is_corner = np.ones(len(x), np.bool_)
-    is_corner[1:-1] = (
-        (owner[2:] != owner[:-2]) | (x[2:] - x[1:-1] != x[1:-1] - x[:-2]) | (y[2:] - y[1:-1] != y[1:-1] - y[:-2])
-    )
+    changes_row = owner[2:] != owner[:-2]
+    changes_x_step = x[2:] - x[1:-1] != x[1:-1] - x[:-2]
+    changes_y_step = y[2:] - y[1:-1] != y[1:-1] - y[:-2]
+    is_corner[1:-1] = changes_row | changes_x_step | changes_y_step
     owner = owner[is_corner]
-    return (
-        owner,
-        x[is_corner].astype(float),
-        y[is_corner].astype(float),
-        np.searchsorted(owner, np.arange(len(pixel_counts) + 1)),
-    )
+    begin = np.searchsorted(owner, np.arange(len(pixel_counts) + 1))
+    return owner, x[is_corner].astype(float), y[is_corner].astype(float), begin
 
 
 def _trace_areas(first_pixels: Whole, pixel_counts: Whole, x: Whole, y: Whole) -> tuple[Whole, Numbers, Numbers, Whole]:
-    """Outline what closed walks enclose, ring by ring, each with its first corner again at its end."""
+    """Trace the areas of closed walks, ring by ring, each with its first corner repeated at its end."""
     last = first_pixels + pixel_counts - 1
-    shut = np.maximum(np.abs(x[last] - x[first_pixels]), np.abs(y[last] - y[first_pixels])) <= 1
+    x_gap = np.abs(x[last] - x[first_pixels])
+    y_gap = np.abs(y[last] - y[first_pixels])
+    shut = np.maximum(x_gap, y_gap) <= 1
     closed_walks = np.flatnonzero(shut)
     if not len(closed_walks):
         return closed_walks, np.empty(0), np.empty(0), np.zeros(1, np.int64)
-    low = [np.minimum.reduceat(coordinate, first_pixels) for coordinate in (x, y)]
+    low_x = np.minimum.reduceat(x, first_pixels)
+    low_y = np.minimum.reduceat(y, first_pixels)
     inside = np.repeat(shut, pixel_counts)
     row = np.repeat(np.arange(len(closed_walks)), pixel_counts[closed_walks])
-    outline = trace_outlines(
-        fill_walks(
-            row,
-            *(
-                (coordinate - np.repeat(lowest, pixel_counts))[inside] + 1
-                for coordinate, lowest in zip((x, y), low, strict=True)
-            ),
-        )
-    )
+    walk_x = (x - np.repeat(low_x, pixel_counts))[inside] + 1
+    walk_y = (y - np.repeat(low_y, pixel_counts))[inside] + 1
+    outline = trace_outlines(fill_walks(row, walk_x, walk_y))
     after = outline.after.copy()
     root, rank = trace_rings(after, outline.twin, outline.level)
-    area = np.bincount(root, outline.x * outline.y[after] - outline.y * outline.x[after], len(root))
+    edge_areas = outline.x * outline.y[after] - outline.y * outline.x[after]
+    area = np.bincount(root, edge_areas, len(root))
     nodes = np.flatnonzero(area[root] > 0)
-    nodes = nodes[np.lexsort((rank[nodes], root[nodes], outline.row[nodes]))]
-    begin = np.flatnonzero(np.r_[True, root[nodes[1:]] != root[nodes[:-1]]])
+    node_order = np.lexsort((rank[nodes], root[nodes], outline.row[nodes]))
+    nodes = nodes[node_order]
+    is_new_ring = np.r_[True, root[nodes[1:]] != root[nodes[:-1]]]
+    begin = np.flatnonzero(is_new_ring)
     end = np.append(begin[1:], len(nodes))
     closed_nodes = np.insert(nodes, end, nodes[begin])
     owner = closed_walks[outline.row[closed_nodes]]
-    u, v = (
-        np.asarray(place[closed_nodes] + lowest[owner] - 1.5, np.float64)
-        for place, lowest in zip((outline.x, outline.y), low, strict=True)
-    )
-    return owner, u, v, np.append(begin, len(nodes)) + np.arange(len(begin) + 1)
+    u = np.asarray(outline.x[closed_nodes] + low_x[owner] - 1.5, np.float64)
+    v = np.asarray(outline.y[closed_nodes] + low_y[owner] - 1.5, np.float64)
+    ring_begins = np.append(begin, len(nodes)) + np.arange(len(begin) + 1)
+    return owner, u, v, ring_begins
 
 
 def _write_geometries(
@@ -149,26 +145,33 @@ def _write_geometries(
     if not len(row):
         return pa.nulls(row_count, pa.string())
     owner = row[begin[:-1]]
-    if not as_lines and mirrored[owner].any():  # their outlines run the other way
+    if not as_lines and mirrored[owner].any():  # their outlines run in the other direction
         is_reversed = mirrored[np.repeat(owner, np.diff(begin))]
         at = np.arange(len(row))
         ring = np.repeat(np.arange(len(owner)), np.diff(begin))
-        points = points.take(pa.array(np.where(is_reversed, begin[ring] + begin[ring + 1] - 1 - at, at)))
-    parts = pc.binary_join(pa.ListArray.from_arrays(pa.array(begin.astype(np.int32)), points), ",")
+        reversed_order = begin[ring] + begin[ring + 1] - 1 - at
+        points = points.take(pa.array(np.where(is_reversed, reversed_order, at)))
+    parts = _join_lists(begin, points)
     if as_lines:
         is_single_point = pa.array(np.diff(begin) == 1)
         kinds = pc.if_else(is_single_point, '{"type":"Point","coordinates":', '{"type":"LineString","coordinates":[')
         geometries = literal.join_columns(kinds, parts, pc.if_else(is_single_point, "}", "]}"))
         feature_rows = owner
     else:
-        each = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-        ends = np.append(each, len(owner))
+        first_parts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+        ends = np.append(first_parts, len(owner))
         several = pa.array(np.diff(ends) > 1)
         polygons = literal.join_columns("[[", parts, "]]")
-        inside = pc.binary_join(pa.ListArray.from_arrays(pa.array(ends.astype(np.int32)), polygons), ",")
+        inside = _join_lists(ends, polygons)
         kinds = pc.if_else(several, '{"type":"MultiPolygon","coordinates":[', '{"type":"Polygon","coordinates":')
         geometries = literal.join_columns(kinds, inside, pc.if_else(several, "]}", "}"))
-        feature_rows = owner[each]
+        feature_rows = owner[first_parts]
     place = np.full(row_count, -1)
     place[feature_rows] = np.arange(len(feature_rows))
     return geometries.take(pa.array(place, mask=place < 0))
+
+
+def _join_lists(offsets: Whole, texts: pa.Array) -> pa.Array:
+    """Join texts between offsets, with commas."""
+    lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), texts)
+    return pc.binary_join(lists, ",")

@@ -1,4 +1,4 @@
-"""Contours' faults: regions that were made of contours, and by name what is wrong with the others."""
+"""Hold the regions of contours, and the faults of contours without a region."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 MAX_CONTOUR_PIXELS = 1_000_000
-"""Pixels of a contour, and of an image from side to side, are fewer."""
+"""A contour has fewer pixels, and so has an image from side to side."""
 
 FAULT_MESSAGES = {
     "no_contour": "there is no contour",
@@ -56,7 +56,7 @@ FAULT_MESSAGES = {
     "distortion": "the header's order of distortion (A_ORDER, B_ORDER) is no whole number from 0 to 9",
     "no_place": "a part of the image's edge has no place in its projection",
 }
-"""Names of faults -> what they say, with one number."""
+"""Names of faults -> their messages, with one number."""
 FAULT_REMEDIES = {
     "no_contour": "give it, or leave such rows out",
     "no_file": "look at the path, which is relative to the descriptor",
@@ -84,23 +84,23 @@ FAULT_REMEDIES = {
     "distortion": "correct the header's order, or leave it out",
     "no_place": "cut the image to where its projection has places; CUNITi that is not there says degrees",
 }
-"""Names of faults -> what to do about them."""
+"""Names of faults -> their remedies."""
 _COLUMN_NAMES = ("pixels", "clipped", "fault", "number", "minimal", "mended")
 REGION_QUALITIES = ("", "degenerate", "clipped_at_limb", "multi_part", "exact", "mended")
 _FAULT_CODES = {name: code for code, name in enumerate(FAULT_MESSAGES, 1)}
 
 
 class ContourFault(NamedTuple):
-    """What is wrong with a row.
+    """Describe the fault of a row.
 
     Attributes
     ----------
     row
-        Its index.
+        Index of the row.
     name
-        Of `FAULT_MESSAGES`.
+        Name of the fault in `FAULT_MESSAGES`.
     message
-        For people, with a remedy.
+        Text for people, with a remedy.
     """
 
     row: int
@@ -110,22 +110,22 @@ class ContourFault(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ContourRegions:
-    """Regions of contours.
+    """Hold the regions of contours.
 
     Attributes
     ----------
     regions
-        One for each row; empty where there is a fault.
+        A region for each row; empty where there is a fault.
     pixels
-        How many pixels each is the union of, shape (n,).
+        The number of pixels of each region, shape (n,).
     clipped
-        Share of their area in the image that lies beyond the limb.
+        The share of the area in the image that lies beyond the limb.
     fault, number
-        Which of `FAULT_MESSAGES` each row has, counted from 1 (0: none), and the number that it tells.
+        The fault of each row in `FAULT_MESSAGES`, counted from 1 (0: none), and the number in its message.
     minimal
-        Whether it is a line or a point, for which a small polygon stands.
+        Whether the contour is a line or a point, which a small polygon replaces.
     mended
-        Whether it was given as polygons that cross or touch themselves or each other.
+        Whether the contour had polygons that cross or touch themselves or each other.
     """
 
     regions: Regions
@@ -143,89 +143,90 @@ class ContourRegions:
         Parameters
         ----------
         columns
-            One at least.
+            At least one column.
 
         Returns
         -------
         contours
-            The rows of all of them.
+            The rows of all columns.
         """
         regions = columns[0].regions.concat([column.regions for column in columns])
-        return cls(regions, *(np.concatenate([getattr(column, name) for column in columns]) for name in _COLUMN_NAMES))
+        arrays = [np.concatenate([getattr(column, name) for column in columns]) for name in _COLUMN_NAMES]
+        return cls(regions, *arrays)
 
     def take(self, rows: npt.ArrayLike) -> ContourRegions:
-        """Take some rows.
+        """Select rows.
 
         Parameters
         ----------
         rows
-            Their indexes, shape (m,).
+            Indexes of the rows, shape (m,).
 
         Returns
         -------
         contours
-            These m.
+            The m selected rows.
         """
-        return ContourRegions(self.regions.take(rows), *(getattr(self, name)[rows] for name in _COLUMN_NAMES))
+        arrays = [getattr(self, name)[rows] for name in _COLUMN_NAMES]
+        return ContourRegions(self.regions.take(rows), *arrays)
 
     def to_arrow(self, struct_type: pa.StructType) -> pa.StructArray:
-        """Give an Arrow array.
+        """Write an Arrow array.
 
         Parameters
         ----------
         struct_type
-            The fields: fault, number, pixels, region and quality, by its number among `REGION_QUALITIES`.
+            The fields: fault, number, pixels, region and quality, as its number in `REGION_QUALITIES`.
 
         Returns
         -------
         array
             Shape (n,).
         """
-        codes = np.select([self.classify_quality() == word for word in REGION_QUALITIES], range(len(REGION_QUALITIES)))
+        quality = self.classify_quality()
+        codes = np.select([quality == word for word in REGION_QUALITIES], range(len(REGION_QUALITIES)))
         fields = {"fault": self.fault, "number": self.number, "pixels": self.pixels, "quality": codes}
-        arrays = [
-            (self.regions.to_geoarrow(close=False) if field.name == "region" else pa.array(fields[field.name])).cast(
-                field.type
-            )
-            for field in struct_type
-        ]
+        arrays = []
+        for field in struct_type:
+            if field.name == "region":
+                array = self.regions.to_geoarrow(close=False)
+            else:
+                array = pa.array(fields[field.name])
+            arrays.append(array.cast(field.type))
         return pa.StructArray.from_arrays(arrays, fields=list(struct_type))
 
     def iterate_faults(self) -> Iterator[ContourFault]:
-        """Tell the faults of all rows.
+        """List the faults of all rows.
 
         Yields
         ------
         fault
-            One for each row that has no region, in their order.
+            A fault for each row without a region, in the order of rows.
         """
         names = list(FAULT_MESSAGES)
         for row in np.flatnonzero(self.fault).tolist():
             name = names[self.fault[row] - 1]
             text = f"{FAULT_MESSAGES[name]}; {FAULT_REMEDIES[name]}"
-            yield ContourFault(
-                row, name, format_message(text, int(self.number[row])) if "{" in text else format_message(text)
-            )
+            arguments = [int(self.number[row])] if "{" in text else []
+            yield ContourFault(row, name, format_message(text, *arguments))
 
     def classify_quality(self) -> npt.NDArray[np.str_]:
-        """Say how each region stands for its contour.
+        """Describe how each region represents its contour.
 
         Returns
         -------
         quality
-            ``degenerate`` (it stands for a line or a point), ``clipped_at_limb``, ``mended``, ``multi_part`` (or with
-            holes: no polygon says it) or ``exact``: the first that is so; empty where there is none; shape (n,).
+            The first of these that applies: ``degenerate`` (it replaces a line or a point), ``clipped_at_limb``,
+            ``mended``, ``multi_part`` (or with holes: no polygon), ``exact``; empty for an empty region; shape (n,).
         """
         rings = self.regions.ring_counts
-        return np.select(
-            [rings == 0, self.minimal, self.clipped > 0.0, self.mended, rings > 1],
-            ["", "degenerate", "clipped_at_limb", "mended", "multi_part"],
-            "exact",
-        )
+        conditions = [rings == 0, self.minimal, self.clipped > 0.0, self.mended, rings > 1]
+        names = ["", "degenerate", "clipped_at_limb", "mended", "multi_part"]
+        return np.select(conditions, names, "exact")
 
 
 class FaultRecorder:
-    """Faults of rows, of which the first is kept."""
+    """Record the first fault of each row."""
 
     def __init__(self, rows: int) -> None:
         self.fault = np.zeros(rows, dtype=np.int64)
@@ -237,22 +238,23 @@ class FaultRecorder:
         Parameters
         ----------
         fault_name
-            Of `FAULT_MESSAGES`.
+            Name of the fault in `FAULT_MESSAGES`.
         has_fault, number
-            Whether each row has it, and the number that it tells; shape (n,).
+            Whether each row has the fault, and the number in its message; shape (n,).
         row_indexes
-            Which rows are told of, shape (n,); all.
+            The rows of `has_fault`, shape (n,); None for all rows.
         """
-        new = has_fault & ((self.fault if row_indexes is None else self.fault[row_indexes]) == 0)
         if row_indexes is None:
-            at = np.flatnonzero(new)
+            new = has_fault & (self.fault == 0)
+            rows = np.flatnonzero(new)
         else:
-            at = row_indexes[new]
-        self.fault[at] = _FAULT_CODES[fault_name]
-        self.number[at] = np.broadcast_to(number, new.shape)[new]
+            new = has_fault & (self.fault[row_indexes] == 0)
+            rows = row_indexes[new]
+        self.fault[rows] = _FAULT_CODES[fault_name]
+        self.number[rows] = np.broadcast_to(number, new.shape)[new]
 
     def check_images(self, image_geometry: DiscImage | CylindricalMap) -> None:
-        """Mark rows whose image says too little, or what cannot be.
+        """Mark rows whose image lacks values, or has impossible ones.
 
         Parameters
         ----------
@@ -265,25 +267,17 @@ class FaultRecorder:
             return finite
 
         if isinstance(image_geometry, DiscImage):
-            # before the radius, which tables say in pixels of that scale
-            self.mark_rows(
-                "no_scale",
-                ~(
-                    is_finite("x", "y", "scale_x", "scale_y", "roll")
-                    & (image_geometry.scale_x * image_geometry.scale_y != 0)
-                ),
-            )
-            self.mark_rows(
-                "no_radius",
-                ~(is_finite("radius") & (image_geometry.radius > 0.0) & (image_geometry.radius < 324_000.0)),
-            )
+            # check the scale before the radius, which tables may give in pixels of that scale
+            has_scale = image_geometry.scale_x * image_geometry.scale_y != 0
+            is_complete = is_finite("x", "y", "scale_x", "scale_y", "roll")
+            self.mark_rows("no_scale", ~(is_complete & has_scale))
+            is_possible_radius = (image_geometry.radius > 0.0) & (image_geometry.radius < 324_000.0)
+            self.mark_rows("no_radius", ~(is_finite("radius") & is_possible_radius))
         else:
-            self.mark_rows(
-                "no_scale",
-                ~(is_finite("x", "y", "step_x", "step_y") & (image_geometry.step_x * image_geometry.step_y != 0.0)),
-            )
-        self.mark_rows(
-            "rotation", np.isposinf(image_geometry.lon)
-        )  # so is a longitude that a date and a number contradict each other in
+            has_scale = image_geometry.step_x * image_geometry.step_y != 0.0
+            is_complete = is_finite("x", "y", "step_x", "step_y")
+            self.mark_rows("no_scale", ~(is_complete & has_scale))
+        # an infinite longitude means that the date and the rotation number contradict each other
+        self.mark_rows("rotation", np.isposinf(image_geometry.lon))
         self.mark_rows("no_observer", ~is_finite("lon", "lat"))
         self.mark_rows("latitude", np.abs(image_geometry.lat) > 90.0)

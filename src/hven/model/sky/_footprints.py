@@ -1,4 +1,4 @@
-"""Outlines as polygons: turned round the right way, and computed from the WCS cards of images."""
+"""Orient the polygons of outlines, and compute outlines from the WCS cards of images."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ __all__ = [
 ]
 
 FOOTPRINT_VIEWS = ("sky", "body")
-MIN_ORIENTED_AREA_STERADIANS = 1e-13  # what has no more than that to one side turns neither way
+MIN_ORIENTED_AREA_STERADIANS = 1e-13  # a polygon without more area than this to one side has no orientation
 _BLOCK_CORNERS = 1 << 15  # corners at a time
-_ROUNDING_STERADIANS = 4e-6  # steradians of each corner that single precision may err by
+_ROUNDING_STERADIANS = 4e-6  # rounding error of single precision, for each corner
 #: From the distance on the plane to the native latitude, radians (FITS WCS paper II, section 5.1).
 _NATIVE_LATITUDES: dict[str, Callable[[Numbers], Numbers]] = {
     "TAN": lambda r: np.arctan2(1.0, r),
@@ -61,23 +61,22 @@ def orient_polygons(offsets: npt.NDArray[np.int64], coordinates: Numbers, *, fro
     coordinates
         Lon, lat, lon, lat .. in degrees, shape (m,).
     from_outside
-        True: as seen by somebody who looks at a body.
+        Whether the corners are counter-clockwise as seen by an observer outside the body.
 
     Returns
     -------
     numbers
         The same corners, shape (m,).
     """
-    return np.asarray(
-        coordinates.reshape(-1, 2)[find_oriented_corners(offsets, coordinates, from_outside=from_outside)].ravel(),
-        np.float64,
-    )
+    order = find_oriented_corners(offsets, coordinates, from_outside=from_outside)
+    corners = coordinates.reshape(-1, 2)[order]
+    return np.asarray(corners.ravel(), np.float64)
 
 
 def find_oriented_corners(
     offsets: npt.NDArray[np.int64], coordinates: Numbers, *, from_outside: bool
 ) -> npt.NDArray[np.int64]:
-    """Return where the corners of `orient_polygons` stand in what was given.
+    """Return the order of the corners in `orient_polygons`, as numbers of the given corners.
 
     Parameters
     ----------
@@ -111,14 +110,15 @@ def is_clockwise(
     from_outside
         As for `orient_polygons`.
     min_area
-        The size below which a polygon has no way round, about steradians.
+        The area below which a polygon has no orientation, approximately steradians.
 
     Returns
     -------
     wrong
         Shape (n,).
     """
-    pairs, first = np.asarray(coordinates, np.float64).reshape(-1, 2), np.asarray(offsets, np.int64) // 2
+    pairs = np.asarray(coordinates, np.float64).reshape(-1, 2)
+    first = np.asarray(offsets, np.int64) // 2
     sizes = np.diff(first)
     with np.errstate(over="ignore", invalid="ignore"):
         parts = list(split_into_blocks(sizes, _BLOCK_CORNERS))
@@ -126,19 +126,21 @@ def is_clockwise(
             lambda part: _compute_signed_areas(pairs[first[part.start] : first[part.stop]], sizes[part], np.float32),
             parts,
         )
-        side = np.concatenate([np.empty(0), *block_sides])  # single precision does for nearly all
-    small = np.flatnonzero(~(np.abs(side) > _ROUNDING_STERADIANS * sizes + min_area))
+        side = np.concatenate([np.empty(0), *block_sides])  # single precision decides nearly all polygons
+    uncertainty = _ROUNDING_STERADIANS * sizes + min_area
+    small = np.flatnonzero(~(np.abs(side) > uncertainty))
     for part in split_into_blocks(sizes[small], _BLOCK_CORNERS):
-        corner, _ = gather_rows(first, small[part])
-        side[small[part]] = _compute_signed_areas(pairs[corner], sizes[small[part]], np.float64)
+        part_rows = small[part]
+        corner, _ = gather_rows(first, part_rows)
+        side[part_rows] = _compute_signed_areas(pairs[corner], sizes[part_rows], np.float64)
     wrong: npt.NDArray[np.bool_] = (side < -min_area) if from_outside else (side > min_area)
     return wrong
 
 
 def _compute_signed_areas(pairs: Numbers, sizes: npt.NDArray[np.int64], dtype: type[np.floating]) -> Numbers:
-    """Tell to which side of their borders polygons lie, about steradians.
+    """Compute the signed areas of polygons, approximately steradians.
 
-    Above 0 they run counter-clockwise from outside.
+    An area above 0 means counter-clockwise as seen from outside.
     """
     areas = np.zeros(len(sizes))
     has_corners = sizes > 0
@@ -148,12 +150,13 @@ def _compute_signed_areas(pairs: Numbers, sizes: npt.NDArray[np.int64], dtype: t
         cos = np.cos(phi)
         a = (cos * np.cos(lam), cos * np.sin(lam), np.sin(phi))
         b = [take_successor_values(offsets, component) for component in a]
-        turns = [np.add.reduceat(a[k - 2] * b[k - 1] - a[k - 1] * b[k - 2], offsets[:-1]) for k in range(3)]
-        middle = [np.add.reduceat(component, offsets[:-1]) for component in a]
-        areas[has_corners] = (
-            sum(component * middle_component for component, middle_component in zip(turns, middle, strict=True))
-            / sizes[has_corners]
-        )
+        projected_area = 0
+        for axis in range(3):
+            edge_areas = a[axis - 2] * b[axis - 1] - a[axis - 1] * b[axis - 2]
+            turn = np.add.reduceat(edge_areas, offsets[:-1])
+            middle = np.add.reduceat(a[axis], offsets[:-1])
+            projected_area = projected_area + turn * middle
+        areas[has_corners] = projected_area / sizes[has_corners]
     return areas
 
 
@@ -165,24 +168,22 @@ def compute_wcs_corners(
     Parameters
     ----------
     projection
-        One of `PROJECTIONS` for each image; shape (n,). Distortions are left out.
+        One of `PROJECTIONS` for each image; shape (n,). Distortions are ignored.
     crval, crpix, naxis
         Degrees (longitude first), pixels, pixels; shape (n, 2).
     cd
-        Degrees for each pixel; shape (n, 2, 2), row 0 the longitude's.
+        Degrees per pixel; shape (n, 2, 2), row 0 for the longitude.
 
     Returns
     -------
     numpy.ndarray
-        lon, lat of four corners; shape (n, 8); NaN where a corner has no place on the sky, or the projection is none of
-        these.
+        lon, lat of four corners; shape (n, 8); NaN where a corner has no position on the sky, or the projection is
+        unknown.
     """
     high = naxis + 0.5
     low = np.full(len(naxis), 0.5)
-    pixels = np.stack(
-        [np.stack([x, y], -1) for x, y in ((low, low), (high[:, 0], low), (high[:, 0], high[:, 1]), (low, high[:, 1]))],
-        1,
-    )
+    corners = ((low, low), (high[:, 0], low), (high[:, 0], high[:, 1]), (low, high[:, 1]))
+    pixels = np.stack([np.stack(corner, -1) for corner in corners], 1)
     plane = np.einsum("nij,nkj->nki", cd, pixels - crpix[:, None, :])
     x = plane[..., 0]
     y = plane[..., 1]
@@ -202,5 +203,6 @@ def compute_wcs_corners(
     up = np.sin(theta) * np.sin(lat0) + np.cos(theta) * np.cos(lat0) * np.cos(turn)
     ahead = lon0 + np.arctan2(across, along)
     flat = np.hypot(across, along)
-    lon, lat = to_lon_lat(np.stack([flat * np.cos(ahead), flat * np.sin(ahead), up], -1))
+    directions = np.stack([flat * np.cos(ahead), flat * np.sin(ahead), up], -1)
+    lon, lat = to_lon_lat(directions)
     return np.stack([lon, lat], -1).reshape(len(naxis), 8)

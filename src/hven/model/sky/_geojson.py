@@ -1,9 +1,9 @@
-"""GeoJSON (RFC 7946): regions of its features, and features of regions - right-hand rule, cut at 180 degrees.
+"""Convert GeoJSON (RFC 7946) to regions and back, with the right-hand rule and cuts at 180 degrees.
 
-Edges are straight lines on the map there, and great circles here: vertices are put in where the two part. Longitudes
-are those of the Earth, of a body, whose frame a member ``crs`` names as planetary GeoJSON does, or of the sky. They are
-written to the east, with planetocentric latitudes; what is read in a frame with longitudes to the west, or
-planetographic latitudes, is turned.
+Edges are straight lines on the map in GeoJSON, and great circles here: vertices are inserted where the two differ.
+Longitudes are those of the Earth, of a body, whose frame a member ``crs`` names as in planetary GeoJSON, or of the sky.
+Documents are written with longitudes to the east and planetocentric latitudes. Coordinates in a frame with longitudes
+to the west, or planetographic latitudes, are converted.
 """
 
 from __future__ import annotations
@@ -39,37 +39,36 @@ _GEOMETRY_TYPES = (
     "GeometryCollection",
 )
 GEOJSON_TYPES = ("FeatureCollection", "Feature", *_GEOMETRY_TYPES)
-_MAX_COLLECTION_DEPTH = 8  # collections of collections
-_EAST_POSITIVE_CRS_PATTERN = re.compile(
-    r"CRS84|EPSG:{1,2}4326|ICRS", re.IGNORECASE
-)  # longitudes to the east, latitudes as they are
+_MAX_COLLECTION_DEPTH = 8  # collections in collections
+# frames with longitudes to the east, and latitudes that need no conversion
+_EAST_POSITIVE_CRS_PATTERN = re.compile(r"CRS84|EPSG:{1,2}4326|ICRS", re.IGNORECASE)
 
 
 class GeoJsonError(ValueError):
-    """A document that is no GeoJSON."""
+    """Report a document that is not GeoJSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeoJsonFeatures:
-    """What a GeoJSON document holds.
+    """Hold the contents of a GeoJSON document.
 
     Attributes
     ----------
     regions
-        One for each feature; empty where there is a fault, and where a feature has no place (``"geometry": null``).
+        A region for each feature; empty where there is a fault, or no geometry (``"geometry": null``).
     faults
-        What is wrong with each, empty if nothing is; shape (n,).
+        The fault of each feature, empty if there is none; shape (n,).
     is_self_crossing
-        Which ones cross or touch themselves and were mended; shape (n,).
+        Which features crossed or touched themselves and were made valid; shape (n,).
     is_reversed
-        Which ones had a ring that runs the wrong way round (it says nothing: they are right now); shape (n,).
+        Which features had a ring in the wrong direction, which was reversed; shape (n,).
     properties
-        Of each feature.
+        The properties of each feature.
     ids
-        Of each; None where it has none.
+        The identifier of each feature, or None.
     crs
-        What the document says of its frame, or the one that its coordinates were turned to; None: nothing, which means
-        the Earth's (WGS 84).
+        The frame of the document, or the frame that its coordinates were converted to; None if it names none, which
+        means the Earth's (WGS 84).
     """
 
     regions: Regions
@@ -88,58 +87,54 @@ def from_geojson(
     make_valid: bool = False,
     west_positive: bool = False,
 ) -> GeoJsonFeatures:
-    """Read GeoJSON: a collection of features, one feature, or a geometry alone.
+    """Read GeoJSON: a collection of features, a single feature, or a geometry alone.
 
-    A ring whose edge is longer than 180 degrees of longitude is taken as the map has it, as RFC 7946 wants, if it then
-    runs by the right-hand rule; else that edge goes the short way, over 180 degrees, as in documents whose writers do
-    not cut there.
+    A ring with an edge of more than 180 degrees of longitude is taken as on the map (RFC 7946), if it then follows the
+    right-hand rule. Otherwise the edge takes the short way, over 180 degrees, as in documents that are not cut there.
 
     Parameters
     ----------
     document
-        A text, its bytes, or what is parsed already.
+        A text, its bytes, or the parsed document.
     tolerance_degrees
-        How far great circles may be from the map's straight lines, degrees; None: 1e-4, and less where the area would
-        change by more than 0.03 %.
+        The largest distance of great circles from the map's straight lines, degrees; None: 1e-4, or less where the area
+        would change by more than 0.03 %.
     make_valid
-        Rings that cross themselves are no fault: what they wind round is inside, whichever way; parts that overlap
-        become one.
+        Whether to replace rings that cross themselves by what they wind round, in either direction, and to unite
+        overlapping parts, instead of reporting a fault.
     west_positive
-        Longitudes grow to the west, which ``crs`` may say as well: the document's, or of a feature or geometry its own
+        Whether longitudes increase westward. The ``crs`` of the document, a feature or a geometry may say so, too
         (GeoJSON of 2008).
 
     Returns
     -------
-    features
-        Regions that are valid, longitudes to the east and latitudes planetocentric, and by row what is wrong with the
-        others: points and lines, numbers that are none, latitudes over 90, rings that cross themselves, holes outside.
+    Valid regions, with longitudes to the east and planetocentric latitudes, and the faults of the others by row:
+    points and lines, values that are not numbers, latitudes over 90, rings that cross themselves, holes outside.
 
     Raises
     ------
     GeoJsonError
-        A ValueError: the document is no JSON, or no GeoJSON; says why.
+        A ValueError: the document is not JSON, or not GeoJSON; the message says why.
     """
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     parsed = _parse_document(document)
     if not _has_lonlat_coordinates(parsed.get("crs")):
-        raise GeoJsonError(
-            "the document's coordinates are times and frequencies (TFCat): they are no places on a sphere"
-        )
+        message = "the document's coordinates are times and frequencies (TFCat): they are no places on a sphere"
+        raise GeoJsonError(message)
     features = list(_iterate_features(parsed))
     shapes = np.full(len(features), shapely.MultiPolygon())
     faults = [""] * len(features)
     is_reversed = np.zeros(len(features), np.bool_)
     for row, feature in enumerate(features):
         try:
-            polygons = list(_iterate_polygon_rings(feature.get("geometry"), 0))
-            rings = [_unwrap_rings(polygon) for polygon in polygons]
+            rings = [_unwrap_rings(polygon) for polygon in _iterate_polygon_rings(feature.get("geometry"), 0)]
             is_reversed[row] = any(_compute_signed_area(polygon[0]) < 0.0 for polygon in rings)
             polygon_shapes = [shapely.Polygon(polygon[0], polygon[1:]) for polygon in rings]
             if polygon_shapes:
                 shapes[row] = shapely.multipolygons(polygon_shapes)
-        except GeoJsonError as wrong:
-            faults[row] = str(wrong)
+        except GeoJsonError as error:
+            faults[row] = str(error)
     crossing = ~shapely.is_valid(shapes)
     for row in np.flatnonzero(crossing).tolist():
         if make_valid:
@@ -148,11 +143,15 @@ def from_geojson(
         faults[row] = _format_invalid_reason(str(shapely.is_valid_reason(shapes[row])))
         shapes[row] = shapely.MultiPolygon()
     crs = _extract_crs_name(parsed)
-    conversions = [find_crs_conversion(_find_feature_crs(feature) or crs) or (1.0, 1.0) for feature in features]
+    conversions = []
+    for feature in features:
+        feature_crs = _find_feature_crs(feature) or crs
+        conversions.append(find_crs_conversion(feature_crs) or (1.0, 1.0))
     turn, shrink = np.array(conversions, np.float64).reshape(-1, 2).T
     if west_positive:
         turn = np.full(len(turn), -1.0)
-    for sign, shrink_factor in sorted(set(zip(turn.tolist(), shrink.tolist(), strict=True)) - {(1.0, 1.0)}):
+    distinct_conversions = set(zip(turn.tolist(), shrink.tolist(), strict=True)) - {(1.0, 1.0)}
+    for sign, shrink_factor in sorted(distinct_conversions):
         rows = (turn == sign) & (shrink == shrink_factor)
         convert = partial(_convert_coordinates, sign=sign, shrink_factor=shrink_factor)
         shapes[rows] = shapely.transform(shapes[rows], convert)
@@ -163,15 +162,15 @@ def from_geojson(
         if reason:
             faults[row] = reason
     wrong_rows = np.array([bool(fault) for fault in faults], np.bool_)
-    regions = regions.replace_rows(np.flatnonzero(wrong_rows), Regions.create_empty(int(wrong_rows.sum())))
+    empty = Regions.create_empty(int(wrong_rows.sum()))
     return GeoJsonFeatures(
-        regions,
-        faults,
-        crossing & ~wrong_rows,
-        is_reversed,
-        [feature.get("properties") or {} for feature in features],
-        [feature.get("id") for feature in features],
-        crs,
+        regions=regions.replace_rows(np.flatnonzero(wrong_rows), empty),
+        faults=faults,
+        is_self_crossing=crossing & ~wrong_rows,
+        is_reversed=is_reversed,
+        properties=[feature.get("properties") or {} for feature in features],
+        ids=[feature.get("id") for feature in features],
+        crs=crs,
     )
 
 
@@ -208,18 +207,11 @@ def _iterate_features(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]
 
 
 def _has_lonlat_coordinates(crs: Any) -> bool:
-    """Tell whether what a document says of its coordinates leaves them longitudes and latitudes.
-
-    TFCat's are a time and a frequency.
-    """
-    if isinstance(crs, dict):
-        crs_properties = crs.get("properties")
-    else:
-        crs_properties = None
-    return not (
-        isinstance(crs_properties, dict)
-        and any(str(word).startswith(("time_", "spectral_")) for word in crs_properties)
-    )
+    """Return whether the frame of a document allows longitudes and latitudes; TFCat's has a time and a frequency."""
+    crs_properties = crs.get("properties") if isinstance(crs, dict) else None
+    if not isinstance(crs_properties, dict):
+        return True
+    return not any(str(word).startswith(("time_", "spectral_")) for word in crs_properties)
 
 
 def _extract_crs_name(document: Mapping[str, Any]) -> str | None:
@@ -232,48 +224,53 @@ def _extract_crs_name(document: Mapping[str, Any]) -> str | None:
 
 
 def _find_feature_crs(feature: Mapping[str, Any]) -> str | None:
-    """Return the frame that a feature's geometry says, or the feature."""
+    """Return the frame that a feature's geometry or the feature itself names."""
     geometry = feature.get("geometry")
-    return (_extract_crs_name(geometry) if isinstance(geometry, dict) else None) or _extract_crs_name(feature)
+    geometry_crs = _extract_crs_name(geometry) if isinstance(geometry, dict) else None
+    return geometry_crs or _extract_crs_name(feature)
 
 
 @lru_cache(maxsize=64)
 def find_crs_conversion(crs: str | None) -> tuple[float, float] | None:
-    """Return what makes longitudes and latitudes of a frame those to the east, and planetocentric.
+    """Return the factors that convert coordinates of a frame to longitudes to the east and planetocentric latitudes.
 
     Parameters
     ----------
     crs
-        Its name in GeoJSON; None: none was said.
+        The name of the frame in GeoJSON; None if there is none.
 
     Returns
     -------
     sign, shrink
-        Factors of longitudes and of the latitudes' tangents; None: the frame is none that is known here.
+        Factors of longitudes and of the tangents of latitudes; None if the frame is unknown.
     """
     body_frame = _find_body_frame(crs)
     if body_frame is None:
         if crs is None or _EAST_POSITIVE_CRS_PATTERN.search(crs):
             return (1.0, 1.0)
         return None
-    return -1.0 if body_frame.frame.west else 1.0, (
-        1.0 - body_frame.frame.flattening
-    ) ** 2 if body_frame.frame.graphic else 1.0
+    sign = -1.0 if body_frame.frame.west else 1.0
+    shrink = 1.0
+    if body_frame.frame.graphic:
+        shrink = (1.0 - body_frame.frame.flattening) ** 2
+    return sign, shrink
 
 
 def _find_body_frame(crs: str | None) -> BodyFrame | None:
-    """Find the frame of a body that ``crs`` names."""
+    """Find the frame of a body that a ``crs`` names."""
     try:
-        return parse_frame_code((crs or "").replace("http://www.opengis.net/def/crs/", "").replace("/", ":"))
+        code = (crs or "").replace("http://www.opengis.net/def/crs/", "")
+        return parse_frame_code(code.replace("/", ":"))
     except ValueError:
         return None
 
 
 def _is_conversion_needed(body_frame: BodyFrame | None) -> bool:
-    """Tell whether a frame's longitudes grow to the west, or its latitudes are planetographic."""
-    return body_frame is not None and (
-        body_frame.frame.west or (body_frame.frame.graphic and body_frame.frame.flattening > 0.0)
-    )
+    """Return whether a frame's longitudes increase westward, or its latitudes are planetographic."""
+    if body_frame is None:
+        return False
+    has_graphic_latitudes = body_frame.frame.graphic and body_frame.frame.flattening > 0.0
+    return body_frame.frame.west or has_graphic_latitudes
 
 
 def _name_planetocentric_crs(crs: str) -> str:
@@ -282,21 +279,22 @@ def _name_planetocentric_crs(crs: str) -> str:
 
 
 def to_planetocentric_latitudes(lat: Numbers, shrink: float | Numbers) -> Numbers:
-    """Make planetographic latitudes planetocentric.
+    """Convert planetographic latitudes to planetocentric ones.
 
     Parameters
     ----------
     lat
         Degrees, shape (n,).
     shrink
-        Square of the ratio of the axes, dimensionless, one or shape (n,); 1 leaves a latitude as it is.
+        Square of the ratio of the axes, dimensionless, a number or shape (n,); 1 leaves a latitude as it is.
 
     Returns
     -------
     lat
         Degrees, shape (n,).
     """
-    return np.where(np.equal(shrink, 1.0), lat, np.degrees(np.arctan(np.tan(np.radians(lat)) * shrink)))
+    tangent = np.tan(np.radians(lat)) * shrink
+    return np.where(np.equal(shrink, 1.0), lat, np.degrees(np.arctan(tangent)))
 
 
 def _iterate_polygon_rings(geometry: Any, depth: int) -> Iterator[list[Numbers]]:
@@ -337,17 +335,20 @@ def _require_list(value: Any) -> list[Any]:
 
 def _read_ring(positions: Any) -> Numbers:
     vertices = _read_positions(positions)
-    if np.abs(vertices[:, 1]).max() > 90.0:
-        raise GeoJsonError(f"a latitude is beyond 90 degrees: {vertices[np.abs(vertices[:, 1]).argmax(), 1]:g}")
-    if np.abs(vertices[:, 0]).max() > 3600.0:
-        raise GeoJsonError(f"a longitude is beyond ten turns: {vertices[np.abs(vertices[:, 0]).argmax(), 0]:g}")
+    lon = vertices[:, 0]
+    lat = vertices[:, 1]
+    if np.abs(lat).max() > 90.0:
+        raise GeoJsonError(f"a latitude is beyond 90 degrees: {lat[np.abs(lat).argmax()]:g}")
+    if np.abs(lon).max() > 3600.0:
+        raise GeoJsonError(f"a longitude is beyond ten turns: {lon[np.abs(lon).argmax()]:g}")
     return vertices
 
 
 def _read_positions(positions: Any) -> Numbers:
-    """Make a closed ring of positions."""
+    """Make a closed ring from positions."""
     try:
-        vertices = np.array([(position[0], position[1]) for position in _require_list(positions)], np.float64)
+        pairs = [(position[0], position[1]) for position in _require_list(positions)]
+        vertices = np.array(pairs, np.float64)
     except (TypeError, ValueError, IndexError, KeyError):
         raise GeoJsonError("a position is no pair of numbers") from None
     if not np.isfinite(vertices).all():
@@ -371,23 +372,28 @@ def _unwrap_rings(rings: list[Numbers]) -> list[Numbers]:
         step = np.diff(ring[:, 0])
         crosses_antimeridian = np.abs(step) > 180.0
         unwrapped = ring.copy()
-        if crosses_antimeridian.any() and (_compute_signed_area(ring) > 0.0) != (number == 0):
-            lon = ring[:, 0] + np.append(0.0, np.cumsum(np.where(crosses_antimeridian, -np.copysign(360.0, step), 0.0)))
-            unwrapped = np.column_stack([lon, ring[:, 1]])
-            turn = lon[-1] - lon[0]
-            if abs(turn) > 1.0:  # round a pole: along it, and back at the other end of the map
-                if ring[:, 1].mean() > 0.0:
-                    pole = 90.0
-                else:
-                    pole = -90.0
-                unwrapped = np.concatenate([unwrapped, [[lon[-1], pole], [lon[0], pole], unwrapped[0]]])
-        if unwrapped_rings:  # a hole lies where its shell does
+        is_reversed = (_compute_signed_area(ring) > 0.0) != (number == 0)
+        if crosses_antimeridian.any() and is_reversed:
+            unwrapped = _unwrap_ring(ring, np.where(crosses_antimeridian, -np.copysign(360.0, step), 0.0))
+        if unwrapped_rings:  # move a hole to its shell
             middle, shell = (
                 np.mean([candidate[:, 0].min(), candidate[:, 0].max()]) for candidate in (unwrapped, unwrapped_rings[0])
             )
             unwrapped[:, 0] += np.rint((shell - middle) / 360.0) * 360.0
         unwrapped_rings.append(unwrapped)
     return unwrapped_rings
+
+
+def _unwrap_ring(ring: Numbers, turns: Numbers) -> Numbers:
+    """Add turns to the longitudes after each step of a ring; close a ring around a pole along the pole."""
+    lon = ring[:, 0] + np.append(0.0, np.cumsum(turns))
+    unwrapped = np.column_stack([lon, ring[:, 1]])
+    total_turn = lon[-1] - lon[0]
+    if abs(total_turn) <= 1.0:
+        return unwrapped
+    # along the pole, and back at the other end of the map
+    pole = 90.0 if ring[:, 1].mean() > 0.0 else -90.0
+    return np.concatenate([unwrapped, [[lon[-1], pole], [lon[0], pole], unwrapped[0]]])
 
 
 def _compute_signed_area(ring: Numbers) -> float:
@@ -397,23 +403,25 @@ def _compute_signed_area(ring: Numbers) -> float:
 
 
 def _make_valid(shape: Any) -> Any:
-    """Join what the rings of each polygon wind round, less what its holes do."""
+    """Unite what the rings of each polygon wind round, and subtract what its holes do."""
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     xy, rings, parts, rows = to_ragged_arrays(np.array([shape], object))
     hole = np.ones(len(rings) - 1, np.bool_)
     hole[parts[:-1]] = False
-    polygons = shapely.get_parts(merge_enclosed_faces(xy, rings, parts, rows, is_inverted=hole, grid_size=0.0))
+    faces = merge_enclosed_faces(xy, rings, parts, rows, is_inverted=hole, grid_size=0.0)
+    polygons = shapely.get_parts(faces)
     if len(polygons):
         return shapely.multipolygons(polygons)
     return shapely.MultiPolygon()
 
 
 def _format_invalid_reason(reason: str) -> str:
-    """Say GEOS's reason as that of regions."""
+    """Format GEOS's reason in the form of the faults of regions."""
     problem, _, position = reason.partition("[")
     if position:
-        return f"{problem.lower()} at {' '.join(f'{float(word):.6f}' for word in position.rstrip(']').split())}"
+        numbers = [f"{float(word):.6f}" for word in position.rstrip("]").split()]
+        return f"{problem.lower()} at {' '.join(numbers)}"
     return problem.lower()
 
 
@@ -425,8 +433,8 @@ def to_geojson_geometries(regions: Regions, tolerance_degrees: float | None = No
     regions
         Shape (n,).
     tolerance_degrees
-        How far edges on the map may be from their great circles, degrees; None: 1e-4, and less where the area would
-        change by more than 0.03 %.
+        The largest distance of edges on the map from their great circles, degrees; None: 1e-4, or less where the area
+        would change by more than 0.03 %.
 
     Returns
     -------
@@ -438,7 +446,8 @@ def to_geojson_geometries(regions: Regions, tolerance_degrees: float | None = No
     shapes = to_map_polygons(regions.make_valid(), tolerance_degrees)
     single = shapely.get_num_geometries(shapes) == 1
     shapes[single] = shapely.get_geometry(shapes[single], 0)
-    return pa.array(np.where(shapely.is_empty(shapes), None, shapely.to_geojson(shapes)), pa.string())
+    texts = np.where(shapely.is_empty(shapes), None, shapely.to_geojson(shapes))
+    return pa.array(texts, pa.string())
 
 
 def to_geojson(
@@ -454,43 +463,41 @@ def to_geojson(
     Parameters
     ----------
     regions
-        Shape (n,); an empty one is a feature without a geometry.
+        Regions, shape (n,); an empty region becomes a feature without a geometry.
     properties, ids
-        Of each feature; shape (n,).
+        Properties and identifiers of the features; shape (n,).
     crs
         The frame, if it is not the Earth's (WGS 84): ``urn:ogc:def:crs:IAU:2015:49900``; it becomes the member ``crs``
-        of GeoJSON of 2008. One with longitudes to the east and planetocentric latitudes, as regions have them.
+        of GeoJSON of 2008. It must have longitudes to the east and planetocentric latitudes, as regions have them.
     tolerance_degrees
-        How far edges on the map may be from their great circles, degrees; None: 1e-4, and less where the area would
-        change by more than 0.03 %.
+        The largest distance of edges on the map from their great circles, degrees; None: 1e-4, or less where the area
+        would change by more than 0.03 %.
 
     Returns
     -------
     text
-        GeoJSON, a feature in each line.
+        GeoJSON, with a line for each feature.
 
     Raises
     ------
     ValueError
-        The frame is another one.
+        The frame has other longitudes or latitudes.
     """
     import orjson  # noqa: PLC0415  (only documents need it)
 
     lines = []
     for row, geometry in enumerate(to_geojson_geometries(regions, tolerance_degrees).to_pylist()):
-        if ids is None or ids[row] is None:
-            name = ""
-        else:
+        name = ""
+        if ids is not None and ids[row] is not None:
             name = f'"id":{orjson.dumps(ids[row]).decode()},'
-        facts = orjson.dumps(
-            properties[row] if properties else {}, default=str, option=orjson.OPT_NON_STR_KEYS
-        ).decode()
+        feature_properties = properties[row] if properties else {}
+        facts = orjson.dumps(feature_properties, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
         lines.append(f'{{"type":"Feature",{name}"properties":{facts},"geometry":{geometry or "null"}}}')
     return f"{write_collection_opening(crs)}{','.join(lines)}\n]}}\n"
 
 
 def write_collection_opening(crs: str | None) -> str:
-    """Begin a collection of features, up to its first one.
+    """Write the beginning of a collection of features, up to its first feature.
 
     Parameters
     ----------
@@ -505,7 +512,7 @@ def write_collection_opening(crs: str | None) -> str:
     Raises
     ------
     ValueError
-        Longitudes of the frame grow to the west, or its latitudes are planetographic.
+        The frame's longitudes increase westward, or its latitudes are planetographic.
     """
     if crs and _is_conversion_needed(_find_body_frame(crs)):
         raise ValueError(
@@ -514,8 +521,8 @@ def write_collection_opening(crs: str | None) -> str:
         )
     import orjson  # noqa: PLC0415  (only documents need it)
 
+    crs_member = ""
     if crs:
-        crs_member = f'"crs":{orjson.dumps({"type": "name", "properties": {"name": crs}}).decode()},'
-    else:
-        crs_member = ""
+        crs_object = {"type": "name", "properties": {"name": crs}}
+        crs_member = f'"crs":{orjson.dumps(crs_object).decode()},'
     return f'{{"type":"FeatureCollection",{crs_member}"features":[\n'

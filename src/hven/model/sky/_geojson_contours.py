@@ -28,12 +28,13 @@ def build_regions_from_geojson(texts: Sequence[str | None], *, west_positive: bo
     texts
         JSON, None for no geometry; shape (n,).
     west_positive
-        Longitudes grow to the west there, which the ``crs`` of a geometry may say as well.
+        Whether longitudes increase westward; the ``crs`` of a geometry may say so, too.
 
     Returns
     -------
     contours
-        A region or a fault for each; rings may run either way, and what one winds round that crosses itself is inside.
+        A region or a fault for each text. Rings may run in either direction; inside a ring that crosses itself is what
+        it winds round.
     """
     import orjson  # noqa: PLC0415  (only documents need it)
 
@@ -41,28 +42,35 @@ def build_regions_from_geojson(texts: Sequence[str | None], *, west_positive: bo
     features: list[dict[str, Any]] = []
     broken = np.zeros(len(texts), np.bool_)
     for row, text in enumerate(texts):
+        geometry = None
         try:
             if text:
                 geometry = orjson.loads(text)
-            else:
-                geometry = None
         except orjson.JSONDecodeError:
-            geometry, broken[row] = None, True
+            broken[row] = True
         if isinstance(geometry, dict) and "geometry" in geometry:
             features.append({"geometry": geometry["geometry"], "crs": geometry.get("crs")})
         else:
             features.append({"geometry": geometry})
-    parsed = from_geojson(
-        {"type": "FeatureCollection", "features": features}, make_valid=True, west_positive=west_positive
-    )
+    collection = {"type": "FeatureCollection", "features": features}
+    parsed = from_geojson(collection, make_valid=True, west_positive=west_positive)
     regions = parsed.regions
-    check.mark_rows("no_contour", np.array([feature["geometry"] is None for feature in features], np.bool_) & ~broken)
+    has_no_geometry = np.array([feature["geometry"] is None for feature in features], np.bool_)
+    check.mark_rows("no_contour", has_no_geometry & ~broken)
     check.mark_rows("no_geometry", broken)
     for name, words in _FAULT_PHRASES:
-        check.mark_rows(name, np.array([words in fault for fault in parsed.faults], np.bool_))
-    check.mark_rows("no_geometry", np.array([bool(fault) for fault in parsed.faults], np.bool_))
+        has_phrase = np.array([words in fault for fault in parsed.faults], np.bool_)
+        check.mark_rows(name, has_phrase)
+    has_fault = np.array([bool(fault) for fault in parsed.faults], np.bool_)
+    check.mark_rows("no_geometry", has_fault)
     check.mark_rows("no_area", np.diff(regions.rows) == 0)
     zero_pixels = np.zeros(len(texts), np.int64)
     return ContourRegions(
-        regions, zero_pixels, np.zeros(len(texts)), check.fault, check.number, zero_pixels > 0, parsed.is_self_crossing
+        regions=regions,
+        pixels=zero_pixels,
+        clipped=np.zeros(len(texts)),
+        fault=check.fault,
+        number=check.number,
+        minimal=zero_pixels > 0,
+        mended=parsed.is_self_crossing,
     )

@@ -106,30 +106,15 @@ def clip_at_limb(
     out = w >= 1.0 - LIMB_MARGIN_RADII
     cut = np.bincount(row[out], minlength=row_count) > 0
     edge = np.flatnonzero(out | out[successor])
+    crossings = _find_limb_crossings(u, v, successor, out, edge)
+    entry = crossings.entry
+    leave = crossings.leave
+    across = crossings.across
     to = successor[edge]
-    du = u[to] - u[edge]
-    dv = v[to] - v[edge]
-    a = du * du + dv * dv
-    b = u[edge] * du + v[edge] * dv
-    c = w[edge] - (1.0 - LIMB_MARGIN_RADII)
-    root = np.sqrt(np.maximum(b * b - a * c, 0.0))
-    is_leaving = ~out[edge]
-    is_entering = ~out[to]
-    crosses_chord = (b < 0.0) & (a + b > 0.0) & (root > MIN_HALF_CHORD_RADII * np.sqrt(a))
-    across = out[edge] & out[to] & crosses_chord
-    entry = np.flatnonzero(is_entering | across)
-    leave = np.flatnonzero(is_leaving | across)
-    entry_share = ((-b - root) / a)[entry]
-    leave_share = ((-b + root) / a)[leave]
-    t = np.concatenate([entry_share, leave_share])
     edge_number = np.concatenate([entry, leave])
-    at = edge[edge_number]
-    new_u = u[at] + t * du[edge_number]
-    new_v = v[at] + t * dv[edge_number]
-    new_row = row[at]
-    norm = np.hypot(new_u, new_v)
-    new_u = new_u / norm
-    new_v = new_v / norm
+    new_u = crossings.u
+    new_v = crossings.v
+    new_row = row[edge[edge_number]]
     total = len(row)
     entries = len(entry)
     number = total + np.arange(len(edge_number))
@@ -184,3 +169,42 @@ def _order_along_limb(row: Whole, u: Numbers, v: Numbers) -> tuple[Whole, Whole]
         first_of_row = order[np.append(0, ends[:-1] + 1)]
         next_on_limb[ends] = first_of_row
     return order, next_on_limb
+
+
+@dataclass(frozen=True, slots=True)
+class _LimbCrossings:
+    """Hold where edges enter and leave the disc: the entries first, then the leaves.
+
+    `entry` and `leave` are numbers of edges; `across` flags edges that cross the disc from limb to limb; `u` and `v`
+    are the places on the limb.
+    """
+
+    entry: Whole
+    leave: Whole
+    across: Flags
+    u: Numbers
+    v: Numbers
+
+
+def _find_limb_crossings(u: Numbers, v: Numbers, successor: Whole, out: Flags, edge: Whole) -> _LimbCrossings:
+    """Find where edges cross the limb; `out` flags nodes beyond it, `edge` are the edges with such a node."""
+    to = successor[edge]
+    du = u[to] - u[edge]
+    dv = v[to] - v[edge]
+    a = du * du + dv * dv
+    b = u[edge] * du + v[edge] * dv
+    c = (u * u + v * v)[edge] - (1.0 - LIMB_MARGIN_RADII)
+    root = np.sqrt(np.maximum(b * b - a * c, 0.0))
+    crosses_chord = (b < 0.0) & (a + b > 0.0) & (root > MIN_HALF_CHORD_RADII * np.sqrt(a))
+    across = out[edge] & out[to] & crosses_chord
+    entry = np.flatnonzero(~out[to] | across)
+    leave = np.flatnonzero(~out[edge] | across)
+    entry_share = ((-b - root) / a)[entry]
+    leave_share = ((-b + root) / a)[leave]
+    share = np.concatenate([entry_share, leave_share])
+    edge_number = np.concatenate([entry, leave])
+    begin = edge[edge_number]
+    crossing_u = u[begin] + share * du[edge_number]
+    crossing_v = v[begin] + share * dv[edge_number]
+    norm = np.hypot(crossing_u, crossing_v)
+    return _LimbCrossings(entry, leave, across, crossing_u / norm, crossing_v / norm)

@@ -1,4 +1,4 @@
-"""MOC as a file: ASCII, JSON and FITS (MOC 2.0, section 4.3)."""
+"""Read and write MOC files: ASCII, JSON and FITS (MOC 2.0, section 4.3)."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def write_moc(moc: Moc, file_format: str = "fits", body: str = "") -> bytes:
     Parameters
     ----------
     moc
-        In ICRS, or in the frame of a body.
+        A MOC in ICRS, or in the frame of a body.
     file_format
         ``fits`` (ranges, MOC 2.0), ``json`` or ``ascii``.
     body
-        Whose frame it is in; FITS names it where that of the sky is C, as Aladin does. Empty: ICRS.
+        The body of the frame. FITS names it in place of C, the frame of the sky, as Aladin does. Empty: ICRS.
 
     Returns
     -------
     bytes
-        The file.
+        The bytes of the file.
 
     Raises
     ------
     ValueError
-        There is no such form.
+        The format is unknown.
     """
     if file_format not in {"fits", "json", "ascii"}:
         message = f"a MOC is no {file_format!r} file: fits, json, ascii"
@@ -46,11 +46,12 @@ def write_moc(moc: Moc, file_format: str = "fits", body: str = "") -> bytes:
         return str(moc).encode()
     if file_format == "json":
         cells = {str(order): order_cells.tolist() for order, order_cells in healpix.split_by_order(moc.ranges)}
-        return json.dumps({**cells, **({} if str(moc.order) in cells else {str(moc.order): []})}).encode()
+        cells.setdefault(str(moc.order), [])
+        return json.dumps(cells).encode()
     from astropy.io import fits  # noqa: PLC0415  (slow to load; few need it)
 
-    array = moc.ranges.ravel()
-    table = fits.BinTableHDU.from_columns([fits.Column("RANGE", "K", array=array)])
+    column = fits.Column("RANGE", "K", array=moc.ranges.ravel())
+    table = fits.BinTableHDU.from_columns([column])
     facts = {
         "MOCVERS": "2.0",
         "MOCDIM": "SPACE",
@@ -65,7 +66,7 @@ def write_moc(moc: Moc, file_format: str = "fits", body: str = "") -> bytes:
 
 
 def read_moc(data: bytes) -> Moc:
-    """Read a MOC from a file's bytes, in whichever of the three forms it is.
+    """Read a MOC from the bytes of a file, in any of the three formats.
 
     Parameters
     ----------
@@ -75,12 +76,12 @@ def read_moc(data: bytes) -> Moc:
     Returns
     -------
     moc
-        Of its order.
+        The MOC, with its order.
 
     Raises
     ------
     ValueError
-        No MOC of space, one in another frame of the sky than ICRS, or cells that there are not; says what.
+        The file is not a MOC of space, is in another frame of the sky than ICRS, or has cells that do not exist.
     """
     if data.startswith(_FITS_SIGNATURE):
         return _read_fits_moc(data)
@@ -93,9 +94,10 @@ def read_moc(data: bytes) -> Moc:
 def _read_json_moc(text: str) -> Moc:
     try:
         cells = json.loads(text)
-        words = [
-            f"{int(order)}/{' '.join(str(int(cell)) for cell in order_cells)}" for order, order_cells in cells.items()
-        ]
+        words = []
+        for order, order_cells in cells.items():
+            numbers = " ".join(str(int(cell)) for cell in order_cells)
+            words.append(f"{int(order)}/{numbers}")
     except (ValueError, TypeError, AttributeError):
         message = 'a MOC in JSON is an object of orders and lists of cells: {"6": [1, 2]}'
         raise ValueError(message) from None
@@ -108,7 +110,8 @@ def _read_fits_moc(data: bytes) -> Moc:
     try:
         with fits.open(io.BytesIO(data), memmap=False) as file:
             tables = [hdu for hdu in file if isinstance(hdu, fits.BinTableHDU)]
-            head, rows = tables[0].header, np.asarray(tables[0].data.field(0)).astype(np.int64).ravel()
+            head = tables[0].header
+            rows = np.asarray(tables[0].data.field(0)).astype(np.int64).ravel()
     except (OSError, IndexError, TypeError, ValueError):
         message = "the FITS file has no table that could be a MOC"
         raise ValueError(message) from None
@@ -130,23 +133,24 @@ def _read_fits_moc(data: bytes) -> Moc:
 
 def _build_from_ranges(rows: np.ndarray, order: int) -> Moc:
     pairs = rows[: len(rows) // 2 * 2].reshape(-1, 2)
-    if (
-        len(rows) % 2
-        or not 0 <= order <= healpix.MAX_ORDER
-        or (pairs < 0).any()
-        or (pairs > healpix.MAX_ORDER_CELL_COUNT).any()
-    ):
+    has_pairs = len(rows) % 2 == 0
+    has_valid_order = 0 <= order <= healpix.MAX_ORDER
+    has_valid_cells = not (pairs < 0).any() and not (pairs > healpix.MAX_ORDER_CELL_COUNT).any()
+    if not (has_pairs and has_valid_order and has_valid_cells):
         message = "the MOC has ranges of cells that there are not"
         raise ValueError(message)
-    return Moc(healpix.merge_ranges(pairs[pairs[:, 0] < pairs[:, 1]]), order)
+    is_filled = pairs[:, 0] < pairs[:, 1]
+    return Moc(healpix.merge_ranges(pairs[is_filled]), order)
 
 
 def _build_from_uniq(rows: np.ndarray, order: int) -> Moc:
-    orders = np.floor(np.log2(np.maximum(rows, 1) / 4.0) / 2.0).astype(np.int64)
+    exact_orders = np.log2(np.maximum(rows, 1) / 4.0) / 2.0
+    orders = np.floor(exact_orders).astype(np.int64)
     cells = rows - (4 << 2 * np.clip(orders, 0, healpix.MAX_ORDER))
     if (rows < 4).any() or (orders > healpix.MAX_ORDER).any() or (cells >= 12 << 2 * orders).any():
         message = "the MOC has numbers of cells that there are not"
         raise ValueError(message)
     shift = 2 * (healpix.MAX_ORDER - orders)
     ranges = np.stack([cells << shift, (cells + 1) << shift], axis=1)
-    return Moc(healpix.merge_ranges(ranges), max(order, int(orders.max(initial=0))))
+    max_order = max(order, int(orders.max(initial=0)))
+    return Moc(healpix.merge_ranges(ranges), max_order)

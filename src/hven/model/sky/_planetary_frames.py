@@ -1,4 +1,4 @@
-"""Planets: frames of bodies by WKT, and latitudes on ellipsoids of two or three axes."""
+"""Parse frames of bodies in WKT, and convert latitudes on ellipsoids of two or three axes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class BodyFrame(NamedTuple):
-    """A frame of a body.
+    """Describe a frame of a body.
 
     Attributes
     ----------
     frame
-        Its words.
+        The frame.
     axes
-        Of the ellipsoid, metres: towards longitude 0, towards 90 degrees east, and the polar one.
+        Axes of the ellipsoid, metres: towards longitude 0, towards 90 degrees east, and the polar axis.
     meridian
-        Longitude of its prime meridian, degrees.
+        Longitude of the prime meridian, degrees.
     """
 
     frame: CoordinateFrame
@@ -38,123 +38,131 @@ class BodyFrame(NamedTuple):
 def to_planetocentric(
     lon: npt.ArrayLike, lat: npt.ArrayLike, axes: tuple[float, float, float]
 ) -> tuple[Numbers, Numbers]:
-    """Turn planetographic coordinates - the direction of the vertical - into planetocentric ones, that from the centre.
+    """Convert planetographic coordinates (the direction of the vertical) to planetocentric ones (from the centre).
 
     Parameters
     ----------
     lon, lat
         Degrees, eastward, of one shape; NaN stays NaN.
     axes
-        Of the ellipsoid, in any unit; of three different ones, longitudes change as well.
+        Axes of the ellipsoid, in any unit; if all three differ, longitudes change as well.
 
     Returns
     -------
     lon, lat
         Degrees, longitudes in [0, 360), of the same shape.
     """
-    return to_lon_lat(to_unit_vectors(lon, lat) * np.square(np.divide(axes, max(axes))))
+    relative_axes = np.divide(axes, max(axes))
+    return to_lon_lat(to_unit_vectors(lon, lat) * np.square(relative_axes))
 
 
 def to_planetographic(
     lon: npt.ArrayLike, lat: npt.ArrayLike, axes: tuple[float, float, float]
 ) -> tuple[Numbers, Numbers]:
-    """Turn planetocentric coordinates into planetographic ones: `to_planetocentric` back.
+    """Convert planetocentric coordinates to planetographic ones: the inverse of `to_planetocentric`.
 
     Parameters
     ----------
     lon, lat
         Degrees, eastward, of one shape; NaN stays NaN.
     axes
-        Of the ellipsoid, in any unit.
+        Axes of the ellipsoid, in any unit.
 
     Returns
     -------
     lon, lat
         Degrees, longitudes in [0, 360), of the same shape.
     """
-    return to_lon_lat(to_unit_vectors(lon, lat) / np.square(np.divide(axes, max(axes))))
+    relative_axes = np.divide(axes, max(axes))
+    return to_lon_lat(to_unit_vectors(lon, lat) / np.square(relative_axes))
 
 
 def parse_wkt_frame(text: str) -> BodyFrame:
-    """Read a frame from well-known text (WKT 1 or 2): IAU_2015's, IAU2000's or one's own.
+    """Parse a frame in well-known text (WKT 1 or 2): IAU_2015's, IAU2000's or another one.
 
     Parameters
     ----------
     text
-        A geographic or geodetic frame, or what holds one (a projected frame).
+        A geographic or geodetic frame, or a projected frame, which contains one.
 
     Returns
     -------
     frame
-        Latitudes are planetographic if they are said of an ellipsoid that is no sphere, and not from its centre.
+        The frame. Latitudes are planetographic if the ellipsoid is no sphere, and the text does not count them from the
+        centre.
 
     Raises
     ------
     ValueError
-        The text is no WKT, has no ellipsoid, or one that cannot be.
+        The text is not WKT, or has no ellipsoid, or an impossible one.
     """
     tree = _parse_wkt(text)
-    base = _find_first_node(
-        tree, "GEOGCRS", "GEODCRS", "GEOGCS", "BASEGEOGCRS", "BASEGEODCRS", "GEODETICCRS", "GEOGRAPHICCRS"
-    )
+    base = _find_first_node(tree, *_GEOGRAPHIC_NODES)
     shape = _find_first_node(tree, "ELLIPSOID", "SPHEROID", "TRIAXIAL")
     if base is None or shape is None:
         raise ValueError("the text is no WKT of a frame of a body: it has no GEOGCRS, or no ELLIPSOID in it")
-    unit = _find_first_node(shape[1], "LENGTHUNIT", "UNIT")
-    sizes = [size * (unit[1][1] if unit else 1.0) for size in shape[1][1:4] if isinstance(size, float)]
-    if shape[0] == "TRIAXIAL":
-        if len(sizes) == 3:
-            a, b, c = sizes
-        else:
-            a, b, c = (0.0, 0.0, 0.0)
-    else:
-        if len(shape[1]) > 2 and isinstance(shape[1][2], float):
-            flat = shape[1][2]
-        else:
-            flat = 0.0
-        a = b = sizes[0] if sizes else 0.0
-        if flat:
-            c = a * (1.0 - 1.0 / flat)
-        else:
-            c = a
+    a, b, c = _read_axes(shape)
     if not (np.isfinite([a, b, c]).all() and min(a, b, c) > 0.0):
         raise ValueError(f"{shape[0]} {shape[1][:1]} needs axes above 0")
-    first_node = _find_first_node(base[1], "CS")
-    spherical = (first_node or ("", [""]))[1][0] == "spherical"
-    along = [node[1][1] for node in _find_nodes(base[1], "AXIS") if len(node[1]) > 1]
+    coordinate_system = _find_first_node(base[1], "CS")
+    spherical = (coordinate_system or ("", [""]))[1][0] == "spherical"
+    directions = [node[1][1] for node in _find_nodes(base[1], "AXIS") if len(node[1]) > 1]
     meridian = _find_first_node(base[1], "PRIMEM")
     name = re.sub(r"^(GCS|D)_|[ _]\(?(IAU)?(19|20)\d\d.*| - .*", "", base[1][0])
     body = find_body(name)
-    code = _find_first_node(tree, "ID", "AUTHORITY")
     frame = CoordinateFrame(
         name="BODY",
         body=body.name if body else name,
-        code="_".join(str(part) for part in (code[1][0], *(f"{year:.0f}" for year in code[1][2:3])))
-        + f":{code[1][1]:.0f}"
-        if code and isinstance(code[1][1], float)
-        else None,
+        code=_format_authority_code(_find_first_node(tree, "ID", "AUTHORITY")),
         graphic=not spherical and a != c and "OCENTRIC" not in base[1][0].upper(),
         flattening=1.0 - c / a,
-        west="west" in along,
+        west="west" in directions,
     )
     return BodyFrame(frame, (a, b, c), float(meridian[1][1]) if meridian else 0.0)
 
 
+_GEOGRAPHIC_NODES = (
+    "GEOGCRS",
+    "GEODCRS",
+    "GEOGCS",
+    "BASEGEOGCRS",
+    "BASEGEODCRS",
+    "GEODETICCRS",
+    "GEOGRAPHICCRS",
+)
+
+
+def _read_axes(shape: Node) -> tuple[float, float, float]:
+    """Read the axes of an ellipsoid, metres; 0 for axes that are missing."""
+    kind, values = shape
+    unit = _find_first_node(values, "LENGTHUNIT", "UNIT")
+    metres_per_unit = unit[1][1] if unit else 1.0
+    sizes = [size * metres_per_unit for size in values[1:4] if isinstance(size, float)]
+    if kind == "TRIAXIAL":
+        return (sizes[0], sizes[1], sizes[2]) if len(sizes) == 3 else (0.0, 0.0, 0.0)
+    equatorial = sizes[0] if sizes else 0.0
+    inverse_flattening = values[2] if len(values) > 2 else None
+    if isinstance(inverse_flattening, float) and inverse_flattening:
+        return equatorial, equatorial, equatorial * (1.0 - 1.0 / inverse_flattening)
+    return equatorial, equatorial, equatorial
+
+
+def _format_authority_code(authority: Node | None) -> str | None:
+    """Format the identifier of a frame as in ``IAU_2015:49900``; None without a numeric code."""
+    if authority is None or not isinstance(authority[1][1], float):
+        return None
+    versions = [f"{year:.0f}" for year in authority[1][2:3]]
+    name = "_".join(str(part) for part in (authority[1][0], *versions))
+    return f"{name}:{authority[1][1]:.0f}"
+
+
 _IAU_CODE_PATTERN = re.compile(r"(?:urn:ogc:def:crs:)?IAU[_:]?(2000|2009|2015):(?::)?(\d{3,10})")
-_EAST_POSITIVE_BODIES = (
-    "Sun",
-    "Earth",
-    "Moon",
-    "Venus",
-    "Uranus",
-    "Triton",
-    "Pluto",
-    "Charon",
-)  # .. as they turn, or by custom
+# bodies with longitudes to the east, because of their rotation or by custom
+_EAST_POSITIVE_BODIES = ("Sun", "Earth", "Moon", "Venus", "Uranus", "Triton", "Pluto", "Charon")
 
 
 def parse_frame_code(text: str) -> BodyFrame:
-    """Read a frame from a code of the IAU's: ``IAU_2015:49901``.
+    """Parse a frame in a code of the IAU: ``IAU_2015:49901``.
 
     Parameters
     ----------
@@ -164,12 +172,12 @@ def parse_frame_code(text: str) -> BodyFrame:
     Returns
     -------
     frame
-        Its axes are NaN if the radii of the body are not known here.
+        The frame; its axes are NaN if the radii of the body are unknown.
 
     Raises
     ------
     ValueError
-        It is no such code, one of a map, or of a body that is not known here.
+        The text is no such code, or that of a map or of an unknown body.
     """
     match = _IAU_CODE_PATTERN.fullmatch(text.strip())
     if match is None:
@@ -180,9 +188,11 @@ def parse_frame_code(text: str) -> BodyFrame:
         raise ValueError(f"{text} is a map projection: it has no longitudes and latitudes")
     if body is None:
         raise ValueError(f"nothing is known of the body with the NAIF code {naif}")
-    a, c = body.radii or (float("nan"), float("nan"))
-    a, c = 1e3 * a, 1e3 * (a if kind == 0 else c)
-    regular = body.kind == "planet" or (body.kind.startswith("moon of") and not body.kind.endswith(("Uranus", "Pluto")))
+    equatorial, polar = body.radii or (float("nan"), float("nan"))
+    a = 1e3 * equatorial
+    c = 1e3 * (equatorial if kind == 0 else polar)
+    is_regular_moon = body.kind.startswith("moon of") and not body.kind.endswith(("Uranus", "Pluto"))
+    regular = body.kind == "planet" or is_regular_moon
     flattening = 0.0 if np.isnan(a) else 1.0 - c / a
     frame = CoordinateFrame(
         name="BODY",
@@ -200,7 +210,7 @@ _WKT_TOKEN_PATTERN = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([A-Za-z_][\w]*)|([-+]?
 
 
 def _parse_wkt(text: str) -> list[Any]:
-    """Parse WKT: names with brackets become (NAME, [what is in them])."""
+    """Parse WKT: names with brackets become (NAME, [contents of the brackets])."""
     stack: list[list[Any]] = [[]]
     position = 0
     while text[position:].strip():
@@ -213,10 +223,7 @@ def _parse_wkt(text: str) -> list[Any]:
             stack[-1].append(float(number) if number else word or quoted.replace('""', '"'))
         elif mark in "[(":
             inner: list[Any] = []
-            if stack[-1]:
-                name = stack[-1].pop()
-            else:
-                name = ""
+            name = stack[-1].pop() if stack[-1] else ""
             stack[-1].append((str(name).upper(), inner))
             stack.append(inner)
         elif mark in "])":
@@ -229,11 +236,12 @@ def _parse_wkt(text: str) -> list[Any]:
 
 
 def _find_nodes(children: list[Any], *node_names: str) -> list[Node]:
-    """List the nodes of these names, outer ones first."""
+    """List the nodes of these names, outer nodes first."""
     nodes = [node for node in children if isinstance(node, tuple)]
-    return [node for node in nodes if node[0] in node_names] + [
-        deep for node in nodes for deep in _find_nodes(node[1], *node_names)
-    ]
+    found_nodes = [node for node in nodes if node[0] in node_names]
+    for node in nodes:
+        found_nodes += _find_nodes(node[1], *node_names)
+    return found_nodes
 
 
 def _find_first_node(children: list[Any], *node_names: str) -> Node | None:

@@ -1,11 +1,12 @@
-"""Regions as texts: DALI's polygon, shape and multishape, STC-S; and back, MOC in ASCII as well.
+"""Write regions as texts (DALI's polygon, shape and multishape, STC-S), and parse these and MOCs in ASCII.
 
-Such polygons have no holes, and hold less than half a sphere: regions that do are cut into pieces, along great circles,
-that do not.
+The polygons in these texts have no holes, and are smaller than half a sphere. Larger regions and regions with holes are
+cut into such pieces, along great circles.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -35,29 +36,29 @@ if TYPE_CHECKING:
 CROSSING_NOTE = "it crosses or touches itself: what it winds round stands for it"
 NO_AREA_FAULT = "it has no area"
 TEXT_KINDS = ("polygon", "shape", "multishape", "stcs")
-_GRID_SIZE_DEGREES = 2.0**-34  # degrees: what parts that touch may be apart, by rounding
-_MAX_PIECE_SQUARE_DEGREES = 0.49 * SKY_AREA_SQUARE_DEGREES  # square degrees: what is larger is cut
+_GRID_SIZE_DEGREES = 2.0**-34  # distance of parts that touch, except for rounding
+_MAX_PIECE_SQUARE_DEGREES = 0.49 * SKY_AREA_SQUARE_DEGREES  # larger parts are cut
 _MOC_PATTERN = re.compile(r"\s*s?\d+/")
 _NUMBER_PATTERN = re.compile(r"[\s,+\-.\d]")
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedRegions:
-    """What texts or files of regions hold.
+    """Hold the regions of texts or files.
 
     Attributes
     ----------
     regions
-        One for each row, valid; empty where there is a fault.
+        A region for each row, valid; empty where there is a fault.
     faults
-        What is wrong with each, empty if nothing is; shape (n,).
+        The fault of each row, empty if there is none; shape (n,).
     names
-        How each is called; None where it is not.
+        The name of each row, or None.
     frame
-        The frame that all are said in, in one word (``ICRS``); None: none is said, or there are several. Regions of the
-        sky are in ICRS.
+        The common frame of all rows, in one word (``ICRS``); None if there is none, or if there are several. Regions of
+        the sky are in ICRS.
     notes
-        What was changed in each row that has some, by its index: rings that cross themselves, or run the wrong way.
+        What was changed in a row, by its index: rings that cross themselves, or run in the wrong direction.
     """
 
     regions: Regions
@@ -73,14 +74,14 @@ def split_into_simple_polygons(regions: Regions) -> tuple[Regions, Indexes]:
     Parameters
     ----------
     regions
-        Valid ones, shape (n,).
+        Valid regions, shape (n,).
 
     Returns
     -------
     polygons
-        Rows of one ring each, that touch along cuts; shape (p,).
+        Rows of a single ring, which touch along cuts; shape (p,).
     row
-        The row that each is of; shape (p,).
+        The row of each polygon; shape (p,).
     """
     parts, row = regions.explode()
     half = parts.compute_areas() > np.radians(np.radians(_MAX_PIECE_SQUARE_DEGREES))
@@ -92,33 +93,40 @@ def split_into_simple_polygons(regions: Regions) -> tuple[Regions, Indexes]:
     pieces = [parts.take(uncut_parts)]
     owner = [row[uncut_parts]]
     if not large.all():
-        small = parts.take(holed[~large])
+        small_parts = holed[~large]
+        small = parts.take(small_parts)
         shapes, piece_parts = _cut_through_holes(ProjectionPlanes([small]).to_shapes(0))
-        pieces.append(ProjectionPlanes([small.take(piece_parts)]).to_regions(shapes))
-        owner.append(row[holed[~large][piece_parts]])
-    if large.any():  # of what is round the sphere, eighths on the flat map
-        shapes, piece_parts = _cut_through_holes(_cut_into_octants(to_map_polygons(parts.take(holed[large]))))
+        piece_planes = ProjectionPlanes([small.take(piece_parts)])
+        pieces.append(piece_planes.to_regions(shapes))
+        owner.append(row[small_parts[piece_parts]])
+    if large.any():  # parts around the sphere are cut into eighths on the flat map
+        large_parts = holed[large]
+        octants = _cut_into_octants(to_map_polygons(parts.take(large_parts)))
+        shapes, piece_parts = _cut_through_holes(octants)
         pieces.append(from_map_polygons(shapes))
-        owner.append(row[holed[large][piece_parts]])
+        owner.append(row[large_parts[piece_parts]])
     simple_polygons, piece = Regions.concat(pieces).explode()
     owner_rows = np.concatenate(owner)[piece]
     order = np.argsort(owner_rows, kind="stable")
-    order = order[~simple_polygons.is_thin()[order]]
+    is_thin = simple_polygons.is_thin()
+    order = order[~is_thin[order]]
     return simple_polygons.take(order), owner_rows[order]
 
 
 def _cut_into_octants(shapes: Any) -> Any:
-    """Cut polygons of the flat map at four meridians and the equator; the pieces of each stay together."""
+    """Cut polygons of the flat map at four meridians and the equator, and keep the pieces of each together."""
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
-    cells = [shapely.box(lon, lat, lon + 90.0, lat + 90.0) for lon in (-180, -90, 0, 90) for lat in (-90, 0)]
-    return shapely.geometrycollections(shapely.intersection(shapes[:, None], cells))
+    corners = itertools.product((-180, -90, 0, 90), (-90, 0))
+    cells = [shapely.box(lon, lat, lon + 90.0, lat + 90.0) for lon, lat in corners]
+    pieces = shapely.intersection(shapes[:, None], cells)
+    return shapely.geometrycollections(pieces)
 
 
 def _cut_through_holes(shapes: Any) -> tuple[Any, Indexes]:
-    """Cut polygons with holes along lines through the middles of these.
+    """Cut polygons with holes along lines through the middles of the holes.
 
-    Pieces without, and the shape that each is of.
+    Return pieces without holes, and the number of the shape of each piece.
     """
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
@@ -129,8 +137,10 @@ def _cut_through_holes(shapes: Any) -> tuple[Any, Indexes]:
     for polygon, number in zip(part[holed], row[holed], strict=True):
         box = shapely.bounds(polygon)
         holes = shapely.bounds(np.array(polygon.interiors))
-        lines = np.unique(np.concatenate([[box[0] - 1.0, box[2] + 1.0], (holes[:, 0] + holes[:, 2]) / 2.0]))
-        cut = shapely.intersection(polygon, shapely.box(lines[:-1], box[1] - 1.0, lines[1:], box[3] + 1.0))
+        hole_middles = (holes[:, 0] + holes[:, 2]) / 2.0
+        lines = np.unique(np.concatenate([[box[0] - 1.0, box[2] + 1.0], hole_middles]))
+        strips = shapely.box(lines[:-1], box[1] - 1.0, lines[1:], box[3] + 1.0)
+        cut = shapely.intersection(polygon, strips)
         pieces.append(shapely.get_parts(extract_multipolygons(cut)))
         owner.append(np.full(len(pieces[-1]), number))
     return shapely.multipolygons(np.concatenate(pieces)[:, None]), np.concatenate(owner)
@@ -144,25 +154,25 @@ def write_region_texts(
     Parameters
     ----------
     regions
-        Shape (n,).
+        Regions, shape (n,).
     text_kind
-        ``polygon`` (numbers), ``shape`` (``polygon`` and numbers), ``multishape`` (several of these), or ``stcs``.
+        ``polygon`` (numbers), ``shape`` (``polygon`` and numbers), ``multishape`` (several shapes), or ``stcs``.
     frame
-        What STC-S names after its word: ``ICRS``, ``UNKNOWNFrame`` ...
+        The frame that STC-S names after its word: ``ICRS``, ``UNKNOWNFrame`` ...
     from_outside
-        Corners run anticlockwise as seen from outside, as on a map of a body; else as seen from inside, as DALI has it
-        for the sky.
+        Whether corners run anticlockwise as seen from outside, as on a map of a body; otherwise they do so as seen from
+        inside, DALI's order for the sky.
 
     Returns
     -------
     texts
-        Degrees; a null of an empty region, and where one polygon is not enough for what `text_kind` can say. Shape
-        (n,).
+        Degrees, shape (n,); null for an empty region, and for a region of several polygons if `text_kind` allows only
+        one.
 
     Raises
     ------
     ValueError
-        No kind is called so.
+        The kind of text is unknown.
     """
     if text_kind not in TEXT_KINDS:
         message = f"no text of regions is called {text_kind!r}: {', '.join(TEXT_KINDS)}"
@@ -170,27 +180,28 @@ def write_region_texts(
     pieces, row = split_into_simple_polygons(regions.make_valid())
     if not from_outside:
         pieces = pieces.reverse_rings()
-    pairs = pa.array(np.stack([pieces.lon, pieces.lat], 1).ravel())
+    coordinates = pa.array(np.stack([pieces.lon, pieces.lat], 1).ravel())
     offsets = pa.array((2 * pieces.rings).astype(np.int32))
-    numbers = pc.binary_join(pa.ListArray.from_arrays(offsets, pc.cast(pairs, pa.string())), " ")
-    head = {"polygon": "", "stcs": f"Polygon {frame} ".replace("  ", " ")}.get(text_kind, "polygon ")
+    number_lists = pa.ListArray.from_arrays(offsets, pc.cast(coordinates, pa.string()))
+    numbers = pc.binary_join(number_lists, " ")
+    heads = {"polygon": "", "stcs": f"Polygon {frame} ".replace("  ", " ")}
+    head = heads.get(text_kind, "polygon ")
     polygon_texts = pc.binary_join_element_wise(head, numbers, "")
     count = np.bincount(row, minlength=len(regions))
-    union = pc.binary_join(
-        pa.ListArray.from_arrays(pa.array(compute_offsets(count).astype(np.int32)), polygon_texts), " "
-    )
+    row_offsets = pa.array(compute_offsets(count).astype(np.int32))
+    union = pc.binary_join(pa.ListArray.from_arrays(row_offsets, polygon_texts), " ")
     if text_kind == "stcs":
-        around = pc.binary_join_element_wise(f"Union {frame} (".replace("  ", " "), union, ")", "")
-        union = pc.if_else(pa.array(count > 1), pc.replace_substring(around, head, "Polygon "), union)
-    if text_kind in {"multishape", "stcs"}:
-        max_polygons = np.inf
-    else:
-        max_polygons = 1
-    return pc.if_else(pa.array((count > 0) & (count <= max_polygons)), union, pa.scalar(None, pa.string()))
+        union_head = f"Union {frame} (".replace("  ", " ")
+        around = pc.binary_join_element_wise(union_head, union, ")", "")
+        plain_union = pc.replace_substring(around, head, "Polygon ")
+        union = pc.if_else(pa.array(count > 1), plain_union, union)
+    can_have_several = text_kind in {"multishape", "stcs"}
+    has_text = (count > 0) & (can_have_several | (count <= 1))
+    return pc.if_else(pa.array(has_text), union, pa.scalar(None, pa.string()))
 
 
 def build_regions_from_shapes(shapes: Sequence[Shape | None]) -> Regions:
-    """Make regions of shapes.
+    """Make regions from shapes.
 
     Parameters
     ----------
@@ -200,10 +211,10 @@ def build_regions_from_shapes(shapes: Sequence[Shape | None]) -> Regions:
     Returns
     -------
     regions
-        One for each, not mended: a polygon that crosses itself still does so.
+        A region for each shape. Polygons that cross themselves are kept as they are.
     """
     rows = []
-    flat = list[Shape]()
+    flat: list[Shape] = []
     for row, shape in enumerate(shapes):
         for part in _iterate_leaves(shape):
             rows.append(row)
@@ -211,22 +222,25 @@ def build_regions_from_shapes(shapes: Sequence[Shape | None]) -> Regions:
     regions_by_kind: list[Regions] = []
     order: list[int] = []
     for kind in (Circle, Range, Polygon):
-        at = [number for number, part in enumerate(flat) if isinstance(part, kind)]
-        if at:
-            regions_by_kind.append(_build_from_kind([flat[number] for number in at]))
-            order += at
-    parts = Regions.concat(regions_by_kind).take(np.argsort(np.array(order, np.int64)))
+        numbers = [number for number, part in enumerate(flat) if isinstance(part, kind)]
+        if numbers:
+            regions_by_kind.append(_build_from_kind([flat[number] for number in numbers]))
+            order += numbers
+    part_order = np.argsort(np.array(order, np.int64))
+    parts = Regions.concat(regions_by_kind).take(part_order)
     owner = np.array([rows[number] for number in sorted(order)], np.int64)
     offsets = compute_offsets(np.bincount(owner, minlength=len(shapes)))
     regions = parts.group_rows(offsets)
-    union_rows = np.flatnonzero(np.bincount(owner, minlength=len(shapes)) > 1)
+    part_counts = np.bincount(owner, minlength=len(shapes))
+    union_rows = np.flatnonzero(part_counts > 1)
     if len(union_rows):
-        return regions.replace_rows(union_rows, _merge_parts(regions.take(union_rows)))
+        merged_regions = _merge_parts(regions.take(union_rows))
+        return regions.replace_rows(union_rows, merged_regions)
     return regions
 
 
 def _merge_parts(regions: Regions) -> Regions:
-    """Unite the parts of rows; on the flat map what is round the sphere."""
+    """Unite the parts of rows; rows around the sphere are united on the flat map."""
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
     wide_rows = np.flatnonzero(ProjectionPlanes([regions]).is_stereographic)
@@ -235,14 +249,13 @@ def _merge_parts(regions: Regions) -> Regions:
     if len(wide_rows):
         part, row = shapely.get_parts(to_map_polygons(parts), return_index=True)
         parts_of = shapely.multipolygons(part, indices=part_rows[row], out=maps)[:, None]
-        with np.errstate(
-            divide="ignore", over="ignore", invalid="ignore"
-        ):  # GEOS divides by coordinates next to 0, and looks
+        # GEOS divides by coordinates next to 0, and checks the result itself
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             maps = shapely.unary_union(parts_of, axis=1, grid_size=_GRID_SIZE_DEGREES)
     narrow_rows = np.delete(np.arange(len(regions)), wide_rows)
-    return regions.replace_rows(wide_rows, from_map_polygons(maps)).replace_rows(
-        narrow_rows, regions.take(narrow_rows).make_valid()
-    )
+    narrow_regions = regions.take(narrow_rows).make_valid()
+    regions = regions.replace_rows(wide_rows, from_map_polygons(maps))
+    return regions.replace_rows(narrow_rows, narrow_regions)
 
 
 def _iterate_leaves(shape: Shape | None) -> Iterable[Shape]:
@@ -255,40 +268,43 @@ def _iterate_leaves(shape: Shape | None) -> Iterable[Shape]:
 
 def _build_from_kind(shapes: Sequence[Any]) -> Regions:
     if isinstance(shapes[0], Circle):
-        return Regions.from_circles(*np.array([(shape.lon, shape.lat, shape.radius) for shape in shapes]).T)
+        circles = np.array([(shape.lon, shape.lat, shape.radius) for shape in shapes])
+        return Regions.from_circles(*circles.T)
     if isinstance(shapes[0], Range):
-        lon1, width, lat1, lat2 = np.array([(shape.lon1, shape.width, shape.lat1, shape.lat2) for shape in shapes]).T
+        ranges = np.array([(shape.lon1, shape.width, shape.lat1, shape.lat2) for shape in shapes])
+        lon1, width, lat1, lat2 = ranges.T
         return Regions.from_ranges(lon1, lon1 + width, lat1, lat2)
     sizes = compute_offsets([2 * len(shape.lons) for shape in shapes])
-    numbers = np.concatenate([np.stack([shape.lons, shape.lats], 1).ravel() for shape in shapes])
+    coordinates = [np.stack([shape.lons, shape.lats], 1).ravel() for shape in shapes]
+    numbers = np.concatenate(coordinates)
     regions = Regions.from_polygons(sizes, numbers)
     dali = [number for number, shape in enumerate(shapes) if shape.side == "dali"]
-    if dali:  # its inside is on the right, seen from outside
+    if dali:  # the inside is on the right, seen from outside
         vertex, _ = gather_rows(sizes // 2, np.array(dali, np.int64))
         lon, lat = numbers.reshape(-1, 2)[vertex].T
         rings = compute_offsets([len(shapes[number].lons) for number in dali])
-        reversed_regions = (
-            Regions(lon, lat, rings, np.arange(len(rings)), np.arange(len(rings))).open_rings().reverse_rings()
-        )
+        ring_numbers = np.arange(len(rings))
+        dali_regions = Regions(lon, lat, rings, ring_numbers, ring_numbers)
+        reversed_regions = dali_regions.open_rings().reverse_rings()
         regions = regions.replace_rows(np.array(dali, np.int64), reversed_regions)
     return regions
 
 
 def parse_region_texts(region_texts: Iterable[str | None], *, make_valid: bool = False) -> ParsedRegions:
-    """Read regions from texts, each in whichever of these forms it is: DALI's shapes, STC-S, MOC in ASCII.
+    """Parse regions from texts, each in any of these forms: DALI's shapes, STC-S, MOC in ASCII.
 
     Parameters
     ----------
     region_texts
-        A text for each row, or one text; None or an empty one is an empty region. STC-S in a frame of the sky is turned
-        to ICRS.
+        A text for each row, or a single text; None or an empty text is an empty region. STC-S in a frame of the sky is
+        rotated to ICRS.
     make_valid
-        Polygons that cross themselves are no fault: what they wind round stands for them.
+        Whether to replace polygons that cross themselves by what they wind round, instead of reporting a fault.
 
     Returns
     -------
     read
-        Regions and faults by row.
+        The regions, and the faults by row.
     """
     if isinstance(region_texts, str):
         region_texts = [region_texts]
@@ -308,79 +324,87 @@ def parse_region_texts(region_texts: Iterable[str | None], *, make_valid: bool =
                 shape, frame = _parse_shape(text)
         except ValueError as error:
             fault = str(error)
-        if shape is not None and not any(True for _ in _iterate_leaves(shape)):
+        if shape is not None and next(iter(_iterate_leaves(shape)), None) is None:
             fault = "a point has no area"
         shapes.append(None if fault else shape)
         frame_names.append(frame)
         faults.append(fault)
     regions = build_regions_from_shapes(shapes)
-    for name in {frame for frame in frame_names if frame in frames.ROTATION_FRAMES and frame != "ICRS"}:
-        in_frame = np.array([frame == name for frame in frame_names], np.bool_)
-        vertex = in_frame[regions.vertex_rows]
-        lon = regions.lon.copy()
-        lat = regions.lat.copy()
-        lon[vertex], lat[vertex] = frames.rotate_positions(lon[vertex], lat[vertex], str(name), "ICRS")
-        regions = Regions(lon, lat, regions.rings, regions.parts, regions.rows)
+    regions = _rotate_to_icrs(regions, frame_names)
     covered, moc_faults = build_regions_from_mocs(mocs)
     regions = regions.replace_rows(np.array(list(mocs), np.int64), covered)
     faults = [fault or moc_faults.get(row, "") for row, fault in enumerate(faults)]
     names = {"ICRS" if frame in frames.ROTATION_FRAMES else frame for frame in frame_names if frame}
+    crossing = np.empty(0, np.int64)
     if make_valid:
         crossing = np.flatnonzero(regions.is_self_crossing())
-    else:
-        crossing = np.empty(0, np.int64)
     if len(crossing):
         regions = regions.make_valid()
-    parsed = validate_regions(regions, faults, [None] * len(faults), names.pop() if len(names) == 1 else None)
+    common_frame = names.pop() if len(names) == 1 else None
+    parsed = validate_regions(regions, faults, [None] * len(faults), common_frame)
     return note_crossings(parsed, crossing)
 
 
+def _rotate_to_icrs(regions: Regions, frame_names: Sequence[str | None]) -> Regions:
+    """Rotate the regions in other frames of the sky to ICRS."""
+    other_frames = {name for name in frame_names if name in frames.ROTATION_FRAMES} - {"ICRS"}
+    for frame in other_frames:
+        in_frame = np.array([name == frame for name in frame_names], np.bool_)
+        vertex = in_frame[regions.vertex_rows]
+        lon = regions.lon.copy()
+        lat = regions.lat.copy()
+        lon[vertex], lat[vertex] = frames.rotate_positions(lon[vertex], lat[vertex], str(frame), "ICRS")
+        regions = Regions(lon, lat, regions.rings, regions.parts, regions.rows)
+    return regions
+
+
 def note_crossings(parsed: ParsedRegions, rows: Iterable[int]) -> ParsedRegions:
-    """Note of rows that they crossed themselves before they were mended; those of which nothing is left have no area.
+    """Note that rows crossed themselves before they were made valid; a row that is empty now gets a fault.
 
     Parameters
     ----------
     parsed
-        What stands for them.
+        The valid regions.
     rows
-        Their indexes.
+        Indexes of the rows.
 
     Returns
     -------
     read
-        With notes, and faults.
+        The regions with notes and faults.
     """
     for row in map(int, rows):
-        if not parsed.faults[row]:
-            has_area = parsed.regions.rows[row] < parsed.regions.rows[row + 1]
-            parsed.notes.update({row: CROSSING_NOTE} if has_area else {})
-            if has_area:
-                parsed.faults[row] = ""
-            else:
-                parsed.faults[row] = NO_AREA_FAULT
+        if parsed.faults[row]:
+            continue
+        has_area = parsed.regions.rows[row] < parsed.regions.rows[row + 1]
+        if has_area:
+            parsed.notes[row] = CROSSING_NOTE
+        else:
+            parsed.faults[row] = NO_AREA_FAULT
     return parsed
 
 
 def validate_regions(
     regions: Regions, faults: Sequence[str], names: Sequence[str | None], frame: str | None = None
 ) -> ParsedRegions:
-    """Empty the regions that are not valid, and say why; vertices that come twice in a row go.
+    """Replace invalid regions by empty ones, and report why; remove vertices that come twice in a row.
 
     Parameters
     ----------
     regions, faults, names, frame
-        As `ParsedRegions` has them; shape (n,).
+        As in `ParsedRegions`; shape (n,).
 
     Returns
     -------
     read
-        Valid regions.
+        Valid regions, with faults.
     """
     reasons = regions.find_faults()
     repeated_rows = np.flatnonzero([reason == REPEATED_VERTEX for reason in reasons])
     if len(repeated_rows):
-        regions = regions.replace_rows(repeated_rows, clean_regions(regions.take(repeated_rows)))
-        for row, reason in zip(repeated_rows, regions.take(repeated_rows).find_faults(), strict=True):
+        cleaned_regions = clean_regions(regions.take(repeated_rows))
+        regions = regions.replace_rows(repeated_rows, cleaned_regions)
+        for row, reason in zip(repeated_rows, cleaned_regions.find_faults(), strict=True):
             reasons[row] = reason
     combined_faults = [fault or reason for fault, reason in zip(faults, reasons, strict=True)]
     wrong = np.flatnonzero([bool(fault) for fault in combined_faults])
@@ -389,19 +413,19 @@ def validate_regions(
 
 
 def build_regions_from_mocs(mocs: dict[int, Moc]) -> tuple[Regions, dict[int, str]]:
-    """Make regions of MOCs, but of those whose outline would have millions of corners.
+    """Make regions of MOCs, except those whose outline would have millions of corners.
 
     Parameters
     ----------
     mocs
-        By row.
+        MOCs by row.
 
     Returns
     -------
     regions
-        One for each, empty where there is a fault.
+        A region for each MOC, empty where there is a fault.
     faults
-        By row.
+        Faults by row.
     """
     faults = {}
     regions = []
@@ -419,7 +443,8 @@ def _parse_shape(text: str) -> tuple[Shape, str | None]:
     if _NUMBER_PATTERN.match(word[0]):
         shape = shape_text.parse_shape("polygon", text.replace(",", " "))
         return shape, None
-    if word in {"circle", "polygon", "range", "point"} and _NUMBER_PATTERN.match(text[len(word) :].strip()[:1] or "x"):
+    after_word = text[len(word) :].strip()[:1]
+    if word in {"circle", "polygon", "range", "point"} and _NUMBER_PATTERN.match(after_word or "x"):
         return shape_text.parse_shape("multishape", text), None
     placed = shape_text.parse_stcs(text)
     return placed.shape, placed.frame

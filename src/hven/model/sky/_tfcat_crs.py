@@ -1,8 +1,6 @@
-"""TFCat 1.0: what the numbers of its documents are, times and frequencies.
+"""Parse and validate the reference systems and fields of TFCat 1.0: the meaning of times and frequencies.
 
-And what is wrong with a reference system or a field.
-
-The schema is our own, made of the standard's words; the network is never asked.
+The schema is written here, with the standard's words; no function uses the network.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ TIME_COORDINATES: dict[str, tuple[int, str, str]] = {
     "cdf_tt2000": (10_957 * _DAY_MICROSECONDS, "ns", "TT"),
     "iso": (0, "us", "UTC"),
 }
-"""time_coords_id -> where its 0 is, microseconds from 1970 on a clock of its scale; its unit; its scale.
+"""time_coords_id -> its origin, microseconds from 1970 on a clock of its scale; its unit; its scale.
 
 Times of ``iso`` are texts.
 """
@@ -54,21 +52,19 @@ _TIME_UNITS = {
 TIME_SCALES = ("GPS", "TAI", "TCB", "TCG", "TDB", "TT", "UT", "UTC", "UNKNOWN", "SCET", "SCLK")
 SPECTRAL_UNITS = {"frequency": "Hz", "wavelength": "m", "energy": "eV", "wavenumber": "m**-1"}
 _TIME_PATTERN = re.compile(r"(-?\d{4,6})-(\d\d)-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(\.\d*)?)?)?)?Z?", re.ASCII)
-_MIN_TIME_MICROSECONDS, _MAX_TIME_MICROSECONDS = (
-    -719_162 * _DAY_MICROSECONDS,
-    2_932_897 * _DAY_MICROSECONDS,
-)  # years 1 to 9999
+_MIN_TIME_MICROSECONDS = -719_162 * _DAY_MICROSECONDS  # year 1
+_MAX_TIME_MICROSECONDS = 2_932_897 * _DAY_MICROSECONDS  # end of the year 9999
 
 
 class TfcatFault(NamedTuple):
-    """What is wrong with a document.
+    """Describe a fault of a document.
 
     Attributes
     ----------
     json_path
         Path of the member: ``parse_crs.properties.time_coords_id``.
     reason, remedy
-        For people.
+        Texts for people.
     """
 
     json_path: str
@@ -78,20 +74,20 @@ class TfcatFault(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TfcatCrs:
-    """What the numbers of a document's positions are.
+    """Describe the reference system of a document's positions.
 
     Attributes
     ----------
     origin
-        Where time 0 is: microseconds from 1970 on a clock of its scale.
+        The origin of times: microseconds from 1970 on a clock of its scale.
     unit, scale
-        Of times.
+        Unit and scale of times.
     spectral, spectral_unit
-        What the second coordinate is: a word of `SPECTRAL_UNITS`, and its unit.
+        The second coordinate: a word of `SPECTRAL_UNITS`, and its unit.
     position
-        Where times were measured: ``GEOCENTER``, ``cassini-orbiter``.
+        Where the times were measured: ``GEOCENTER``, ``cassini-orbiter``.
     iso
-        Times are texts.
+        Whether times are texts.
     """
 
     origin: int
@@ -113,52 +109,54 @@ class TfcatCrs:
         Returns
         -------
         utc
-            Microseconds from 1970, shape (n,); `_time_scales.NO_TIME` where none can be told: before 1972 but in UTC,
-            by the clock of a spacecraft (SCLK), and out of the years 1 to 9999.
+            Microseconds from 1970, shape (n,). `_time_scales.NO_TIME` for unknown times: before 1972 in other scales
+            than UTC, by the clock of a spacecraft (SCLK), and outside the years 1 to 9999.
         """
         up, down = _TIME_UNITS[self.unit]
-        times = np.array([self._to_microseconds(value, up, down) for value in values], np.int64).reshape(len(values))
+        microseconds = [self._to_microseconds(value, up, down) for value in values]
+        times = np.array(microseconds, np.int64).reshape(len(values))
         is_known = times != time_scales.NO_TIME
         if self.scale == "SCLK":
             return np.full(len(times), time_scales.NO_TIME)
         if self.scale not in {"UTC", "UT", "SCET", "UNKNOWN"}:
-            times = np.where(is_known, time_scales.tai_to_utc(self._to_tai(np.where(is_known, times, 0))), times)
+            tai = self._to_tai(np.where(is_known, times, 0))
+            times = np.where(is_known, time_scales.tai_to_utc(tai), times)
         return np.where(is_known, times, time_scales.NO_TIME)
 
     def _to_microseconds(self, value: float, numerator: int, denominator: int) -> int:
         if isinstance(value, int):
             time = self.origin + (2 * value * numerator + denominator) // (2 * denominator)
-        elif abs(value) < 1e300:
-            whole_units = math.floor(value)  # what is behind the point is exact, too
-            time = self.origin + (
-                whole_units * numerator + round((value - whole_units) * numerator)
-                if denominator == 1
-                else round(value * numerator / denominator)
-            )
-        else:
+        elif abs(value) >= 1e300 or math.isnan(value):
             return time_scales.NO_TIME
+        elif denominator == 1:
+            whole_units = math.floor(value)  # so that the digits behind the point are exact, too
+            fraction = round((value - whole_units) * numerator)
+            time = self.origin + whole_units * numerator + fraction
+        else:
+            time = self.origin + round(value * numerator / denominator)
         if _MIN_TIME_MICROSECONDS <= time < _MAX_TIME_MICROSECONDS:
             return time
         return time_scales.NO_TIME
 
     def _to_tai(self, time: Whole) -> Whole:
         """Convert microseconds of a clock of this scale to TAI."""
-        if self.scale in {"TAI", "GPS"}:
-            return time + (19_000_000 if self.scale == "GPS" else 0)
-        since = (time - (_JULIAN_ORIGIN_MICROSECONDS + 2_443_144 * _DAY_MICROSECONDS)).astype(
+        if self.scale == "TAI":
+            return time
+        if self.scale == "GPS":
+            return time + 19_000_000
+        epoch = _JULIAN_ORIGIN_MICROSECONDS + 2_443_144 * _DAY_MICROSECONDS
+        since = (time - epoch).astype(
             np.float64
-        ) - 0.5003725 * _DAY_MICROSECONDS  # from 1977 on, when the scales were one
+        ) - 0.5003725 * _DAY_MICROSECONDS  # from 1977 on, when the scales agreed
         if self.scale == "TCG":
             time = time - np.rint(6.969290134e-10 * since).astype(np.int64)
         if self.scale == "TCB":
             time = time - np.rint(1.550519768e-8 * since + 65.5).astype(np.int64)
-        if self.scale in {"TCB", "TDB"}:  # to 30 microseconds
-            anomaly = np.radians(
-                357.53
-                + 0.98560028
-                * ((time - (_JULIAN_ORIGIN_MICROSECONDS + 2_451_545 * _DAY_MICROSECONDS)) / _DAY_MICROSECONDS)
-            )
-            time = time - np.rint(1657.0 * np.sin(anomaly) + 22.0 * np.sin(2.0 * anomaly)).astype(np.int64)
+        if self.scale in {"TCB", "TDB"}:  # exact to 30 microseconds
+            days = (time - (_JULIAN_ORIGIN_MICROSECONDS + 2_451_545 * _DAY_MICROSECONDS)) / _DAY_MICROSECONDS
+            anomaly = np.radians(357.53 + 0.98560028 * days)
+            difference = 1657.0 * np.sin(anomaly) + 22.0 * np.sin(2.0 * anomaly)
+            time = time - np.rint(difference).astype(np.int64)
         return time - time_scales.TT_MINUS_TAI_MICROSECONDS
 
     def to_hertz(self, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
@@ -167,20 +165,22 @@ class TfcatCrs:
         Parameters
         ----------
         low, high
-            In the document's own numbers, shape (n,).
+            Ranges in the document's own numbers, shape (n,).
 
         Returns
         -------
         low, high
-            Hz, shape (n,): the longest wavelength is the lowest frequency. NaN where there is none: of the wavelength
-            0.
+            Hz, shape (n,); the longest wavelength is the lowest frequency. NaN for a wavelength of 0.
         """
         factor, is_inverse = units.compute_spectral_conversion(self.spectral_unit, "Hz")
         if not is_inverse:
             return low * factor, high * factor
         with np.errstate(divide="ignore"):
-            low, high = factor / high, factor / low
-        return np.where(np.isfinite(low), low, np.nan), np.where(np.isfinite(high), high, np.nan)
+            low_frequency = factor / high
+            high_frequency = factor / low
+        low_hertz = np.where(np.isfinite(low_frequency), low_frequency, np.nan)
+        high_hertz = np.where(np.isfinite(high_frequency), high_frequency, np.nan)
+        return low_hertz, high_hertz
 
 
 def to_julian_dates(utc: Whole) -> Numbers:
@@ -197,58 +197,57 @@ def to_julian_dates(utc: Whole) -> Numbers:
         Days, shape (n,); NaN for `_time_scales.NO_TIME`.
     """
     day, remainder = np.divmod(utc, _DAY_MICROSECONDS)
-    return np.where(utc == time_scales.NO_TIME, np.nan, (day + 2_440_587.5) + remainder / _DAY_MICROSECONDS)
+    julian_dates = (day + 2_440_587.5) + remainder / _DAY_MICROSECONDS
+    return np.where(utc == time_scales.NO_TIME, np.nan, julian_dates)
 
 
 def parse_time(text: object) -> int | None:
-    """Read a time origin, or a time of a document whose times are texts.
+    """Parse a time origin, or a time of a document whose times are texts.
 
     Parameters
     ----------
     text
-        ISO 8601; ``-4712-01-01T12:00:00`` is the origin of Julian dates, as their own calendar has it.
+        ISO 8601; ``-4712-01-01T12:00:00`` is the origin of Julian dates in their own calendar.
 
     Returns
     -------
     time
-        Microseconds from 1970; None: it is no time.
+        Microseconds from 1970; None if the value is not a time.
     """
+    match = None
     if isinstance(text, str) and len(text) < 64:
         match = _TIME_PATTERN.fullmatch(text)
-    else:
-        match = None
     if match is None:
         return None
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
     if (year, month, day) == (-4712, 1, 1):
         days = -2_440_588
     else:
+        year_text = f"{year:05d}" if year < 0 else f"{year:04d}"
         try:
-            days = int(
-                np.datetime64(
-                    f"{year:05d}-{month:02d}-{day:02d}" if year < 0 else f"{year:04d}-{month:02d}-{day:02d}", "D"
-                ).astype(np.int64)
-            )
+            date = np.datetime64(f"{year_text}-{month:02d}-{day:02d}", "D")
         except ValueError:
             return None
+        days = int(date.astype(np.int64))
     if hour > 24 or minute > 59 or second > 60:
         return None
     microseconds = round(float(f"0{match[7] or '.0'}0") * 1e6)
-    return days * _DAY_MICROSECONDS + ((hour * 60 + minute) * 60 + second) * 1_000_000 + microseconds
+    seconds = (hour * 60 + minute) * 60 + second
+    return days * _DAY_MICROSECONDS + seconds * 1_000_000 + microseconds
 
 
 def parse_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFault]]:
-    """Read a reference system.
+    """Parse a reference system.
 
     Parameters
     ----------
     crs_member
-        The member ``crs``, parsed; None: it is missing.
+        The parsed member ``crs``; None if it is missing.
 
     Returns
     -------
     crs, faults
-        None, if there is a fault that keeps it from being one.
+        The reference system, or None if a fault prevents one; and the faults.
     """
     faults: list[TfcatFault] = []
 
@@ -256,67 +255,63 @@ def parse_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFault]]:
         faults.append(TfcatFault(json_path, reason, remedy))
 
     if not isinstance(crs_member, dict):
-        add_fault(
-            "crs",
-            "the document has no crs, so its numbers are no times and frequencies"
-            if crs_member is None
-            else "it is no object",
+        reason = "it is no object"
+        if crs_member is None:
+            reason = "the document has no crs, so its numbers are no times and frequencies"
+        remedy = (
             'add "crs": {"type": "local", "properties": {"name": "Time-Frequency", "time_coords_id": "unix", '
-            '"spectral_coords": {"type": "frequency", "unit": "Hz"}, "ref_position_id": "GEOCENTER"}}',
+            '"spectral_coords": {"type": "frequency", "unit": "Hz"}, "ref_position_id": "GEOCENTER"}}'
         )
+        add_fault("crs", reason, remedy)
         return None, faults
     if crs_member.get("type") != "local":
-        add_fault(
-            "crs.type",
-            f"{crs_member.get('type')!r:.60} is no type of reference system that TFCat 1.0 defines",
-            'write "local"; drafts of TFCat had other words',
-        )
+        reason = f"{crs_member.get('type')!r:.60} is no type of reference system that TFCat 1.0 defines"
+        add_fault("crs.type", reason, 'write "local"; drafts of TFCat had other words')
     inner = crs_member.get("properties")
     if not isinstance(inner, dict):
-        add_fault(
-            "crs.properties",
-            "they are missing" if inner is None else "it is no object",
-            "time_coords_id (or time_coords), spectral_coords and ref_position_id belong there",
-        )
+        reason = "they are missing" if inner is None else "it is no object"
+        remedy = "time_coords_id (or time_coords), spectral_coords and ref_position_id belong there"
+        add_fault("crs.properties", reason, remedy)
         return None, faults
     time = _parse_time_coordinates(inner, add_fault)
-    spectral = inner.get("spectral_coords")
-    if isinstance(spectral, dict):
-        kind, unit = (spectral.get("type"), spectral.get("unit"))
-    else:
-        kind, unit = (None, None)
-    if not isinstance(kind, str) or kind not in SPECTRAL_UNITS:
-        add_fault(
-            "crs.properties.spectral_coords.type",
-            f"{kind!r:.60} is no kind of spectral coordinate",
-            f"one of {', '.join(SPECTRAL_UNITS)}",
-        )
-        kind = None
-    elif not isinstance(unit, str) or not units.is_convertible(unit, SPECTRAL_UNITS[kind]):
-        add_fault(
-            "crs.properties.spectral_coords.unit",
-            f"{unit!r:.60} is no unit of {kind}",
-            f"a unit of VOUnits: {'cm**-1' if kind == 'wavenumber' else SPECTRAL_UNITS[kind]}",
-        )
-        kind = None
+    spectral = _parse_spectral_coordinates(inner.get("spectral_coords"), add_fault)
     place = inner.get("ref_position_id")
     if not isinstance(place, str) or not place.strip():
-        add_fault(
-            "crs.properties.ref_position_id",
-            "it is missing" if place is None else "it is no name",
-            "GEOCENTER, or the name of a spacecraft or observatory",
-        )
-    if time is None or kind is None or faults:
+        reason = "it is missing" if place is None else "it is no name"
+        remedy = "GEOCENTER, or the name of a spacecraft or observatory"
+        add_fault("crs.properties.ref_position_id", reason, remedy)
+    if time is None or spectral is None or faults:
         return None, faults
-    return TfcatCrs(
-        origin=time[0],
-        unit=time[1],
-        scale=time[2],
+    origin, unit, scale = time
+    kind, spectral_unit = spectral
+    crs = TfcatCrs(
+        origin=origin,
+        unit=unit,
+        scale=scale,
         spectral=kind,
-        spectral_unit=str(unit),
+        spectral_unit=spectral_unit,
         position=str(place),
         iso=inner.get("time_coords_id") == "iso",
-    ), faults
+    )
+    return crs, faults
+
+
+def _parse_spectral_coordinates(spectral: object, add_fault: Any) -> tuple[str, str] | None:
+    """Return the kind of spectral coordinates and their unit."""
+    kind = unit = None
+    if isinstance(spectral, dict):
+        kind = spectral.get("type")
+        unit = spectral.get("unit")
+    json_path = "crs.properties.spectral_coords"
+    if not isinstance(kind, str) or kind not in SPECTRAL_UNITS:
+        reason = f"{kind!r:.60} is no kind of spectral coordinate"
+        add_fault(f"{json_path}.type", reason, f"one of {', '.join(SPECTRAL_UNITS)}")
+        return None
+    if not isinstance(unit, str) or not units.is_convertible(unit, SPECTRAL_UNITS[kind]):
+        example = "cm**-1" if kind == "wavenumber" else SPECTRAL_UNITS[kind]
+        add_fault(f"{json_path}.unit", f"{unit!r:.60} is no unit of {kind}", f"a unit of VOUnits: {example}")
+        return None
+    return kind, unit
 
 
 def _parse_time_coordinates(crs_properties: Mapping[str, Any], add_fault: Any) -> tuple[int, str, str] | None:
@@ -328,13 +323,11 @@ def _parse_time_coordinates(crs_properties: Mapping[str, Any], add_fault: Any) -
         return None
     if time_coords is None:
         if not isinstance(name, str) or name not in TIME_COORDINATES:
-            add_fault(
-                f"{json_path}time_coords_id",
-                "it is missing, and so is time_coords"
-                if name is None
-                else f"{name!r:.60} is no name of time coordinates",
-                f"one of {', '.join(TIME_COORDINATES)}; or time_coords with name, unit, time_origin and time_scale",
-            )
+            reason = f"{name!r:.60} is no name of time coordinates"
+            if name is None:
+                reason = "it is missing, and so is time_coords"
+            remedy = f"one of {', '.join(TIME_COORDINATES)}; or time_coords with name, unit, time_origin and time_scale"
+            add_fault(f"{json_path}time_coords_id", reason, remedy)
             return None
         return TIME_COORDINATES[name]
     if not isinstance(time_coords, dict):
@@ -344,53 +337,43 @@ def _parse_time_coordinates(crs_properties: Mapping[str, Any], add_fault: Any) -
     scale = str(time_coords.get("time_scale"))
     origin = parse_time(time_coords.get("time_origin"))
     if unit not in _TIME_UNITS:
-        add_fault(
-            f"{json_path}time_coords.unit", f"{unit!r:.60} is no unit of time", f"one of {', '.join(_TIME_UNITS)}"
-        )
+        remedy = f"one of {', '.join(_TIME_UNITS)}"
+        add_fault(f"{json_path}time_coords.unit", f"{unit!r:.60} is no unit of time", remedy)
     if origin is None:
         problem = f"{time_coords.get('time_origin')!r:.60} is no time"
         add_fault(f"{json_path}time_coords.time_origin", problem, "ISO 8601: 1970-01-01T00:00:00")
     if scale not in TIME_SCALES:
-        add_fault(
-            f"{json_path}time_coords.time_scale", f"{scale!r:.60} is no time scale", f"one of {', '.join(TIME_SCALES)}"
-        )
+        remedy = f"one of {', '.join(TIME_SCALES)}"
+        add_fault(f"{json_path}time_coords.time_scale", f"{scale!r:.60} is no time scale", remedy)
     if origin is not None and unit in _TIME_UNITS and scale in TIME_SCALES:
         return (origin, unit, scale)
     return None
 
 
 def check_fields(fields_member: object) -> list[TfcatFault]:
-    """Judge the fields of a document.
+    """Validate the fields of a document.
 
     Parameters
     ----------
     fields_member
-        The member ``fields``, parsed; None: it is missing.
+        The parsed member ``fields``; None if it is missing.
 
     Returns
     -------
     faults
-        Empty: nothing is wrong.
+        The faults; empty if there are none.
     """
     if fields_member is None:
-        return [
-            TfcatFault(
-                "fields",
-                "the document has none",
-                'describe each property: "fields": {"quality": {"info": "..", "datatype": "int", "ucd": '
-                '"meta.code.qual"}}; {} if there are none',
-            )
-        ]
+        remedy = (
+            'describe each property: "fields": {"quality": {"info": "..", "datatype": "int", "ucd": '
+            '"meta.code.qual"}}; {} if there are none'
+        )
+        return [TfcatFault("fields", "the document has none", remedy)]
     if not isinstance(fields_member, dict):
         return [TfcatFault("fields", "it is no object", "an object: name -> info, datatype, ucd, unit, values")]
     if len(fields_member) > MAX_FIELDS:
-        return [
-            TfcatFault(
-                "fields",
-                f"{len(fields_member):,} of them: at most {MAX_FIELDS:,}",
-                "make several properties one, or several catalogues",
-            )
-        ]
+        reason = f"{len(fields_member):,} of them: at most {MAX_FIELDS:,}"
+        return [TfcatFault("fields", reason, "make several properties one, or several catalogues")]
     faults = []
     for name, field_definition in fields_member.items():
         json_path = f"fields.{name:.60}"
@@ -398,18 +381,10 @@ def check_fields(fields_member: object) -> list[TfcatFault]:
             faults.append(TfcatFault(json_path, "it is no object", "info, datatype and ucd belong there"))
             continue
         if field_definition.get("datatype", "str") not in ("bool", "int", "float", "str"):
-            faults.append(
-                TfcatFault(
-                    f"{json_path}.datatype",
-                    f"{field_definition['datatype']!r:.60} is no type of TFCat",
-                    "bool, int, float or str",
-                )
-            )
-        faults += [
-            TfcatFault(f"{json_path}.{key}", "it is missing", f"add {key}: a text")
-            for key in ("info", "ucd")
-            if not isinstance(field_definition.get(key), str)
-        ]
+            reason = f"{field_definition['datatype']!r:.60} is no type of TFCat"
+            faults.append(TfcatFault(f"{json_path}.datatype", reason, "bool, int, float or str"))
+        missing_keys = [key for key in ("info", "ucd") if not isinstance(field_definition.get(key), str)]
+        faults += [TfcatFault(f"{json_path}.{key}", "it is missing", f"add {key}: a text") for key in missing_keys]
         unit = field_definition.get("unit")
         if unit and not (isinstance(unit, str) and units.normalize_unit(unit)):
             faults.append(TfcatFault(f"{json_path}.unit", f"{unit!r:.60} is no unit", "a unit of VOUnits"))
