@@ -1,6 +1,6 @@
-"""Levels: who sees which rows of a table, who knows of their files, who takes them.
+"""Describe access policies: who sees which rows of a table, who knows of their files, and who may take these.
 
-And what they are for a reader now.
+A policy that is bound to the rows of a table tells what a reader may do now.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
-# of products, by the names that ObsCore, EPN-TAP and DataLink give them
+# columns of products, by their names in ObsCore, EPN-TAP and DataLink
 _FILE_COLUMN_NAMES = {
     "access_url",
     "access_md5",
@@ -28,24 +28,24 @@ _FILE_UCDS = ("meta.ref.url", "meta.file")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowAccessPolicy:
-    """Who sees which rows of a table, who may know of their files, and who may take these.
+    """Describe who sees which rows of a table, who may know of their files, and who may take these.
 
-    Conditions over the row and the reader.
+    Conditions are over the row and the reader.
 
     Attributes
     ----------
     rows
-        Who sees a row; None: everybody.
+        Condition of readers who see a row; None for everybody.
     files
-        Who may know that it has files; None: who sees it.
+        Condition of readers who may know that it has files; None for those who see it.
     take
-        Who may take them; None: who may know of them.
+        Condition of readers who may take the files; None for those who may know of them.
     columns
-        That tell of files; None: those with the names and UCDs of standards.
+        Columns that reveal files; None for those with the names and UCDs of standards.
     path
         The column with the path of a row's file below the collection, where files are published with it.
     contact
-        Whom to ask.
+        Contact for access.
     """
 
     rows: str | None = None
@@ -56,40 +56,42 @@ class RowAccessPolicy:
     contact: str | None = None
 
     def list_file_columns(self, columns: Iterable[tuple[str, str]]) -> frozenset[str]:
-        """Name the columns that tell of files.
+        """List the columns that reveal files.
 
         Parameters
         ----------
         columns
-            Name and UCD of each.
+            Name and UCD of each column.
 
         Returns
         -------
         names
-            The columns that this policy names; if it names none, those with the name or the UCD of a file's address.
+            The columns that this policy names; otherwise those with the name or the UCD of a file's address.
         """
         if self.files is None:
             return frozenset()
-        names = self.columns
-        if names is None:
-            names = tuple(
-                name
-                for name, ucd in columns
-                if name.lower() in _FILE_COLUMN_NAMES
-                or any(f";{file_ucd}" in f";{ucd}".lower() for file_ucd in _FILE_UCDS)
-            )
-        return frozenset((*names, *((self.path,) if self.path else ())))
+        names = set(self.columns or ())
+        if self.columns is None:
+            names = {name for name, ucd in columns if _is_file_column(name, ucd)}
+        if self.path:
+            names.add(self.path)
+        return frozenset(names)
+
+
+def _is_file_column(name: str, ucd: str) -> bool:
+    ucd_words = f";{ucd}".lower()
+    return name.lower() in _FILE_COLUMN_NAMES or any(f";{file_ucd}" in ucd_words for file_ucd in _FILE_UCDS)
 
 
 class FileRestriction(NamedTuple):
-    """The embargo of a file for a reader.
+    """Describe the embargo of a file for a reader.
 
     Attributes
     ----------
     expiry_text
-        When the embargo ends, as ISO text; empty if that is unknown or not shown.
+        End of the embargo, as ISO text; empty if it is unknown or not shown.
     contact
-        Whom to ask for access; empty if that is unknown or not shown.
+        Contact for access; empty if it is unknown or not shown.
     """
 
     expiry_text: str
@@ -97,10 +99,10 @@ class FileRestriction(NamedTuple):
 
 
 class BoundAccessPolicy(Protocol):
-    """The levels of a table, bound to its rows: see `hven.site.auth`."""
+    """Define the access policy of a table, bound to its rows: see `hven.site.auth`."""
 
     def find_row_condition(self, principal: Any) -> tuple[Any, int, float]:
-        """Return what a reader's rows meet.
+        """Return the condition that a reader's rows meet.
 
         Parameters
         ----------
@@ -110,13 +112,13 @@ class BoundAccessPolicy(Protocol):
         Returns
         -------
         condition
-            A bound tree; None: every row.
+            A bound tree; None for every row.
         since, until
-            When it is that, in microseconds since 1970; the second may be infinite.
+            The period of validity, in microseconds since 1970; the second may be infinite.
         """
 
     def find_validity_period(self, principal: Any) -> tuple[int, float]:
-        """Return from when until when nothing changes for a reader, in microseconds since 1970.
+        """Return the period in which a reader's access does not change, in microseconds since 1970.
 
         Parameters
         ----------
@@ -125,7 +127,7 @@ class BoundAccessPolicy(Protocol):
         """
 
     def build_column_masks(self, principal: Any) -> Mapping[str, Any]:
-        """Return what a reader sees instead of columns: bound trees by the columns' names.
+        """Return bound trees that replace columns for a reader, by the names of the columns.
 
         Parameters
         ----------
@@ -134,7 +136,7 @@ class BoundAccessPolicy(Protocol):
         """
 
     def find_file_condition(self, principal: Any) -> Any:
-        """Return what the rows meet whose files a reader may take: a bound tree; None: every row.
+        """Return the condition of rows whose files a reader may take: a bound tree; None for every row.
 
         Parameters
         ----------
@@ -143,20 +145,20 @@ class BoundAccessPolicy(Protocol):
         """
 
     def find_restricted_values(self, principal: Any, column: str, values: Sequence[str]) -> set[str]:
-        """Return which values of a column have a row whose file a reader may not take.
+        """Return the values of a column that have a row whose file the reader may not take.
 
         Parameters
         ----------
         principal
             The reader.
         column
-            That names files.
+            A column that names files.
         values
-            Of it.
+            Values of the column.
         """
 
     def find_file_restriction(self, principal: Any, values_by_column: Mapping[str, Any]) -> FileRestriction | None:
-        """Return until when a reader may not take the files of rows, and whom to ask; None: they may.
+        """Return the embargo of the files of rows for a reader; None if the reader may take them.
 
         Parameters
         ----------

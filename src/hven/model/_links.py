@@ -1,4 +1,4 @@
-"""Link: what the rows of a table lead to, as its descriptor says it in templates over the row (DataLink 1.1)."""
+"""Describe what the rows of a table lead to, in templates over the row (DataLink 1.1)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class TemplateExpression(NamedTuple):
-    """An ADQL expression in a template, which a row gives a value.
+    """Hold an ADQL expression in a template, which takes its value from a row.
 
     Attributes
     ----------
     expression
-        Over the row, as ``target``.
+        The expression, over the row as ``target``.
     format_spec
-        How the value is written: ``.1f``, ``05d``; empty: as it is.
+        Format of the value: ``.1f``, ``05d``; empty: the value as it is.
     """
 
     expression: str
@@ -35,16 +35,16 @@ Template = tuple[str | TemplateExpression, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceParameter:
-    """A parameter of a service that rows lead to.
+    """Describe a parameter of a service that rows lead to.
 
     Attributes
     ----------
     param
-        What it is: name, type, unit, UCD, the values that are allowed.
+        Name, type, unit, UCD and allowed values.
     value
-        What is always sent; empty: whoever asks says it.
+        A value that is always sent; empty if the client chooses it.
     low, high
-        Bounds of what may be asked.
+        Bounds of the value.
     example
         A value that works.
     """
@@ -58,18 +58,18 @@ class ServiceParameter:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceDescriptor:
-    """A service that takes values of a row (DataLink 1.1, section 4).
+    """Describe a service that takes values of a row (DataLink 1.1, section 4).
 
     Attributes
     ----------
     address
-        Where it is asked; `SITE_URL_EXPRESSION` in it is the site's address.
+        Address of the service; `SITE_URL_EXPRESSION` in it is the site's address.
     inputs
-        Its parameters.
+        Parameters of the service.
     standard_id
-        IVOID of the standard that it keeps.
+        IVOID of the standard that the service implements.
     ivoid
-        IVOID under which it is registered.
+        IVOID under which the service is registered.
     """
 
     address: Template
@@ -79,64 +79,62 @@ class ServiceDescriptor:
 
     @property
     def templates(self) -> Iterator[Template]:
-        """All that is filled with values of the row."""
+        """All templates that take values of the row."""
         yield self.address
         for parameter in self.inputs:
             yield from (parameter.value, parameter.low, parameter.high, parameter.example)
 
     @cached_property
     def row_dependent_positions(self) -> tuple[int, ...]:
-        """Which of its parameters have values of the row."""
-        dependences = (
-            any(
-                isinstance(part, TemplateExpression)
-                for template in (parameter.value, parameter.low, parameter.high, parameter.example)
-                for part in template
-            )
-            for parameter in self.inputs
-        )
-        return tuple(position for position, depends_on_row in enumerate(dependences) if depends_on_row)
+        """Positions of the parameters that take values of the row."""
+        positions = []
+        for position, parameter in enumerate(self.inputs):
+            parts = (*parameter.value, *parameter.low, *parameter.high, *parameter.example)
+            if any(isinstance(part, TemplateExpression) for part in parts):
+                positions.append(position)
+        return tuple(positions)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinkTemplate:
-    """Rows of DataLink: one for each row of the table, or for each row of another one that goes with it.
+    """Describe rows of DataLink: one for each row of the table, or for each row of another table that belongs to it.
 
     Attributes
     ----------
     semantics
-        A word of DataLink's vocabulary, with ``#``, or the address of another one.
+        A word of DataLink's vocabulary, with ``#``, or the address of another word.
     address
-        Where it leads to; `SITE_URL_EXPRESSION` in it is the site's address. Null where one of its values is: no link.
+        Address of the target; `SITE_URL_EXPRESSION` in it is the site's address. If one of its values is null, there is
+        no link.
     is_file
-        True: `address` is the path of a file of the collection.
+        Whether `address` is the path of a file of the collection.
     type, description, size
-        Of what is there: media type, words, bytes.
+        Media type, description and size (bytes) of the target.
     content_qualifier
-        What kind of product it is: `to_content_qualifier` makes ``content_qualifier`` of it.
+        Kind of product; `to_content_qualifier` converts it to ``content_qualifier``.
     local_semantics
         ``local_semantics``.
     condition
-        ADQL over the row; where it is not true, there is no such link.
+        ADQL over the row; the link exists only where it is true.
     extension_media_types
-        How the path may end to which it leads (without the dot, in lower case; a query may follow), and the media type
-        of what is there then; where it ends otherwise, there is no such link. None given: as it likes.
+        Allowed endings of the target's path (without the dot, in lower case; a query may follow), and the media type of
+        each. The link exists only for these endings. Empty: any ending.
     source, alias, where, order
-        Another table (``schema.table``), the name that expressions have for it, how its rows go with a row
+        Another table (``schema.table``), its name in expressions, the condition that joins its rows with a row
         (``target``), and their order.
     service
-        Instead of an address: a service.
+        A service instead of an address.
     needs_file_access
-        True: it is made of the row's files; where the reader may take none of these, there is no such link.
+        Whether the link is made from the row's files, and exists only where the reader may take one of them.
     adapt_service
-        Fits that service, filled with the row's values, to the row's own file, of which it gets the path (None: it has
-        none here, or not for this reader), and what services of the same list have noted of files; None: this row has
-        no such service.
+        Adapts the service, with the row's values, to the row's own file. It gets the path of the file (None: there is
+        none here, or not for this reader), and the notes on files of other services of the list. It returns None if the
+        row has no such service.
     check_addresses
-        Says of addresses whether what is there suits the link (null: there is none); where it does not, there is no
-        such link.
+        Returns for each address whether its target suits the link (null: there is no target). The link exists only
+        where it does.
     places
-        Key -> where it stands in the descriptor.
+        Key -> its place in the descriptor.
     """
 
     semantics: str
@@ -161,34 +159,39 @@ class LinkTemplate:
 
     @property
     def templates(self) -> Iterator[Template]:
-        """All that is filled with values of the row."""
+        """All templates that take values of the row."""
         yield from (self.address, self.type, self.description, self.size, self.content_qualifier, self.local_semantics)
         if self.service is not None:
             yield from self.service.templates
 
     @cached_property
     def row_expressions(self) -> tuple[str, ...]:
-        """What it asks of the row: ADQL."""
-        expressions = (
-            part
-            for template in self.templates
-            for part in template
-            if isinstance(part, TemplateExpression) and part != SITE_URL_EXPRESSION
-        )
-        return tuple(dict.fromkeys(expression.expression for expression in expressions))
+        """The expressions over the row, in ADQL."""
+        expressions: dict[str, None] = {}
+        for template in self.templates:
+            for part in template:
+                if isinstance(part, TemplateExpression) and part != SITE_URL_EXPRESSION:
+                    expressions[part.expression] = None
+        return tuple(expressions)
 
 
 FILES_UTYPE = "hven:files"  # utype of the table of a collection's files
 DATALINK_STANDARD_ID = "ivo://ivoa.net/std/DataLink#links-1.1"
 DATALINK_MEDIA_TYPE = "application/x-votable+xml;content=datalink"  # media type of a list of links
 SITE_URL_EXPRESSION = TemplateExpression("site.url")
-TARGET_ALIAS = "target"  # what expressions call the row
+TARGET_ALIAS = "target"  # name of the row in expressions
 
 THIS_SEMANTICS = "#this"
 RASTER_EXTENSIONS = ("gif", "jp2", "jpeg", "jpg", "png", "tif", "tiff", "webp")  # endings of pictures
 # words of ObsCore and codes of EPN-TAP -> DataLink's: those of the vocabulary product-type
 _PRODUCT_TYPES = {
-    **{word: word for word in ("image", "cube", "spectrum", "sed", "timeseries", "visibility", "measurements")},
+    "image": "image",
+    "cube": "cube",
+    "spectrum": "spectrum",
+    "sed": "sed",
+    "timeseries": "timeseries",
+    "visibility": "visibility",
+    "measurements": "measurements",
     "event": "event-list",
     "im": "image",
     "ma": "image",
@@ -199,13 +202,13 @@ _PRODUCT_TYPES = {
     "cu": "cube",
     "ts": "timeseries",
 }
-_TEXT_EXTENSIONS = {"xml", "lbl", "tab", "txt"}  # of products, and of much else
+_TEXT_EXTENSIONS = {"xml", "lbl", "tab", "txt"}  # endings of products, and of many other files
 
 
 def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | None]) -> Iterator[LinkTemplate]:
-    """Yield the links that a table has by its columns (name -> unit).
+    """Yield the links of a table that follow from its columns (name -> unit).
 
-    Those that EPN-TAP and ObsCore have for them, and of the table of files.
+    They are the links of EPN-TAP and ObsCore, and of the table of files.
     """
 
     def build_column_template(name: str, pattern: str = "{}") -> Template:
@@ -216,21 +219,19 @@ def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | N
 
     if utype == FILES_UTYPE:
         media_type, size, title = map(build_column_template, ("media_type", "bytes", "title"))
-        yield LinkTemplate(
-            semantics=THIS_SEMANTICS,
-            address=build_column_template("url"),
-            type=media_type,
-            size=size,
-            description=title,
-        )
+        address = build_column_template("url")
+        yield LinkTemplate(semantics=THIS_SEMANTICS, address=address, type=media_type, size=size, description=title)
+        return
         return
     if "access_url" in units_by_column:
-        has_size = units_by_column.get("access_estsize") is not None
+        file_size: Template = ()
+        if units_by_column.get("access_estsize") is not None:
+            file_size = build_column_template("access_estsize", "ROUND(IN_UNIT({}, 'byte'))")
         yield LinkTemplate(
             semantics=THIS_SEMANTICS,
             address=build_column_template("access_url"),
             type=build_column_template("access_format"),
-            size=build_column_template("access_estsize", "ROUND(IN_UNIT({}, 'byte'))") if has_size else (),
+            size=file_size,
         )
     for name, semantics in (("thumbnail_url", "#thumbnail"), ("preview_url", "#preview")):
         if name in units_by_column:
@@ -238,18 +239,18 @@ def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | N
 
 
 def to_content_qualifier(product_type: str | None) -> str | None:
-    """Say what kind of product it is in the words of DataLink.
+    """Convert the kind of a product to DataLink's word.
 
     Parameters
     ----------
     product_type
-        A word of the vocabulary product-type with its ``#``, the address of another one; the ``dataproduct_type`` of a
-        row, as ObsCore or EPN-TAP has it.
+        A word of the vocabulary product-type with its ``#``, the address of another word, or the ``dataproduct_type``
+        of a row of ObsCore or EPN-TAP.
 
     Returns
     -------
     word
-        ``#image``; None: nobody says it, or several.
+        ``#image``; None if the kind is unknown, or if there are several.
     """
     if product_type is None or product_type.startswith("#") or "://" in product_type:
         return product_type
@@ -258,17 +259,17 @@ def to_content_qualifier(product_type: str | None) -> str | None:
 
 
 def list_drawable_extensions() -> tuple[str, ...]:
-    """List how names of files end of which there are pictures, ``.fits``; of labels and texts nothing is promised.
+    """List the endings of files that can be drawn, such as ``.fits``; labels and texts are not among them.
 
     Returns
     -------
     endings
-        By the media whose libraries are installed.
+        Endings of the media types whose libraries are installed, and of pictures.
     """
-    extensions = {
-        extension for medium in plugins.load_records("media").values() for extension in medium.extensions
-    } - _TEXT_EXTENSIONS
-    return tuple(f".{extension}" for extension in sorted({*extensions, *RASTER_EXTENSIONS}))
+    extensions = set(RASTER_EXTENSIONS)
+    for medium in plugins.load_records("media").values():
+        extensions |= set(medium.extensions) - _TEXT_EXTENSIONS
+    return tuple(f".{extension}" for extension in sorted(extensions))
 
 
 __all__ = [

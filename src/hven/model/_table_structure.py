@@ -1,4 +1,4 @@
-"""Column, Key, Table, Schema: said once, from which every face derives its own words; all of it as JSON and back."""
+"""Describe columns, keys, tables and schemas, from which all services derive their metadata; convert them to JSON."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 MONTHS_PER_UNIT = {"month": 1, "year": 12}
-HIDDEN_DISPLAY = "hidden"  # display of a column that is for programs, not for people (VOTable's type="hidden")
-TAP_COMPANION_SERVICES = ("tap", "changes", "descriptors")  # faces that are there for those who ask TAP
-RELEASE_SERVICES = ("tap", "files", "portal")  # faces that answer for a release
-DATASET_ID_UTYPE = "obscore:Curation.publisherDID"  # utype of an identifier that no other row of any table has
+HIDDEN_DISPLAY = "hidden"  # display of a column for programs, not for people (VOTable's type="hidden")
+TAP_COMPANION_SERVICES = ("tap", "changes", "descriptors")  # faces that come with TAP
+RELEASE_SERVICES = ("tap", "files", "portal")  # faces that serve a release
+DATASET_ID_UTYPE = "obscore:Curation.publisherDID"  # utype of an identifier that is unique among the rows of all tables
 # units of time that columns may have
 SECONDS_PER_UNIT = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0, "yr": 31_557_600.0, "a": 31_557_600.0}
 _PARTITION_STEP_PATTERN = re.compile(
@@ -30,57 +30,57 @@ _PARTITION_STEP_PATTERN = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column, described once.
+    """Describe a column.
 
     Attributes
     ----------
     name
-        As a query writes it, without quotes; `quoted` says whether a query must quote it.
+        Name as queries write it, without quotes; `quoted` tells whether a query must quote it.
     type
         VOTable's datatype, arraysize and xtype.
     unit
-        VOUnits; None: it has none.
+        VOUnits, or None.
     ucd
         UCD1+.
     utype
         Role in a data model.
     description
-        One sentence or more, for people.
+        One or more sentences for people.
     label
-        Heading on pages, where the name says little.
+        Heading on pages, where the name is not clear.
     null
-        A literal that stands for "no value" in the carrier format (VOTable VALUES/@null); in our own
-        storage nulls are always Arrow nulls.
+        A literal for "no value" in the carrier format (VOTable VALUES/@null); in Hven's storage nulls are always Arrow
+        nulls.
     rank
-        1 (essential) to 30 (technical). Gives VERB of cone search (1-10: VERB=1, 11-20: 2, 21-30: 3)
+        1 (essential) to 30 (technical). It determines VERB of cone search (1-10: VERB=1, 11-20: 2, 21-30: 3)
         and TAP_SCHEMA's `is_principal` (rank <= 10).
     std
-        The column is one of a standard's (TAP 1.1, 4.3).
+        Whether the column belongs to a standard (TAP 1.1, 4.3).
     required
-        No row is without a value.
+        Whether every row has a value.
     indexed
-        Conditions on it are looked up in an index.
+        Whether conditions on it use an index.
     unique
-        No value stands twice.
+        Whether no value occurs twice.
     hidden
-        Neither pages nor metadata show it; queries may name it.
+        Whether pages and metadata leave it out; queries may name it.
     section
-        Heading under which pages show it.
+        Heading above it on pages.
     display
-        How pages write it: ``.3f``, ``sexagesimal``, ``iso``; `HIDDEN_DISPLAY`: it is for programs.
+        Format on pages: ``.3f``, ``sexagesimal``, ``iso``; `HIDDEN_DISPLAY` for a column for programs.
     frame
         Name of a COOSYS or TIMESYS of the table (`Table.frames`), or None.
     epoch
-        Julian date at which a time in days is 0: 0 for Julian dates, 2400000.5 for modified ones; None: no such time.
-        Set by `set_column_epochs`.
+        Julian date at which a time in days is 0: 0 for Julian dates, 2400000.5 for modified ones; None for other
+        columns. `set_column_epochs` sets it.
     link
         URL template over this row's columns: ``https://x/{obs_id}``.
     enum
         Name of an entry of `Table.enums`.
     minimum, maximum
-        Inclusive bounds of its values, in its unit; None: none is known.
+        Inclusive bounds of its values, in its unit; None if unknown.
     origins
-        Source columns this one came from (filled from the bound mapping, kept as provenance).
+        Source columns of this column (from the bound mapping, kept as provenance).
     """
 
     name: str
@@ -139,25 +139,25 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constant(Column):
-    """What holds for all rows, described as a column is (VOTable's PARAM); `value` is its literal."""
+    """Describe a value that holds for all rows, like a column (VOTable's PARAM); `value` is its literal."""
 
     value: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnGroup:
-    """Columns, or constants, that belong together by role: value, error, lower, upper, origin, confidence.
+    """Describe columns, or constants, that belong together by role: value, error, lower, upper, origin, confidence.
 
-    One without a role has its own name for it.
+    A member without one of these roles has its own name for its role.
 
     Attributes
     ----------
     roles
         Role -> name of a column or constant.
     description
-        For people.
+        Text for people.
     utype, ucd
-        Of the group as a whole.
+        Utype and UCD of the group as a whole.
     """
 
     name: str
@@ -169,20 +169,20 @@ class ColumnGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignKey:
-    """A foreign key (TAP_SCHEMA.keys, key_columns).
+    """Describe a foreign key (TAP_SCHEMA.keys, key_columns).
 
     Attributes
     ----------
     id
         Unique within the schema.
     columns
-        Names, of the table that refers.
+        Names of the columns of the referring table.
     target
-        Qualified name of the table that is referred to.
+        Qualified name of the referenced table.
     target_columns
-        Names there, in the order of `columns`.
+        Names of its columns, in the order of `columns`.
     description, utype
-        Of TAP_SCHEMA.keys.
+        As in TAP_SCHEMA.keys.
     """
 
     id: str
@@ -195,24 +195,24 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameRef:
-    """A COOSYS or TIMESYS that columns refer to (VOTable 1.4 sections 3.1, 3.2).
+    """Describe a COOSYS or TIMESYS that columns refer to (VOTable 1.4 sections 3.1, 3.2).
 
     Attributes
     ----------
     id
-        What `Column.frame` names.
+        The identifier in `Column.frame`.
     system
-        Of a COOSYS: ``ICRS``, ``FK5`` ...
+        For a COOSYS: ``ICRS``, ``FK5`` ...
     epoch
-        Of the positions: ``J2015.5``.
+        Epoch of the positions: ``J2015.5``.
     equinox
-        Of a COOSYS: ``J2000``.
+        For a COOSYS: ``J2000``.
     refposition
         ``BARYCENTER``, ``GEOCENTER`` ...
     timescale
-        Of a TIMESYS: ``UTC``, ``TT`` ...
+        For a TIMESYS: ``UTC``, ``TT`` ...
     timeorigin
-        Of a TIMESYS: a Julian date, ``JD-origin`` or ``MJD-origin``.
+        For a TIMESYS: a Julian date, ``JD-origin`` or ``MJD-origin``.
     """
 
     id: str
@@ -227,7 +227,7 @@ class FrameRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
-    """How the rows of a big table are cut into pieces, of which a query reads the few that it needs.
+    """Describe how the rows of a big table are partitioned; a query reads the few partitions that it needs.
 
     Attributes
     ----------
@@ -236,9 +236,9 @@ class Partition:
     column
         For time: a timestamp, or a number of days, seconds or years.
     every
-        For time: the length of a piece, ``1 month``, ``10 d``; None: a month, or 30 days.
+        For time: the length of a partition, ``1 month``, ``10 d``; None: a month, or 30 days.
     order
-        For HEALPix: 12 * 4**order pieces.
+        For HEALPix: 12 * 4**order partitions.
     """
 
     by: str
@@ -248,37 +248,38 @@ class Partition:
 
     @property
     def step(self) -> tuple[int, str] | None:
-        """The length as a number of ``month``, ``year`` or a unit of `SECONDS_PER_UNIT`; None if it cannot be read."""
+        """The length as a number and ``month``, ``year`` or a unit of `SECONDS_PER_UNIT`; None if it is not valid."""
         match = _PARTITION_STEP_PATTERN.fullmatch(self.every or "")
         if match is None:
             return None
         unit = match[2].lower()
-        unit = {"day": "d", "days": "d", "hour": "h", "hours": "h", "months": "month", "years": "year"}.get(unit, unit)
+        unit_names = {"day": "d", "days": "d", "hour": "h", "hours": "h", "months": "month", "years": "year"}
+        unit = unit_names.get(unit, unit)
         return int(match[1]), unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One table or view.
+    """Describe a table or view.
 
     Attributes
     ----------
     schema
-        Name of its schema: the collection; empty of the pseudo tables of mappings.
+        Name of its schema, the collection; empty for the pseudo tables of mappings.
     name
-        Without the schema.
+        Name without the schema.
     title, description
-        For people.
+        Texts for people.
     utype
-        Of a standard that it keeps.
+        Utype of its standard.
     primary
         Names of the primary key's columns; empty if there is none.
     keys
         Foreign keys.
     groups
-        Of columns that belong together.
+        Groups of columns that belong together.
     frames
-        What `Column.frame` may name.
+        Frames that `Column.frame` may name.
     enums
         Name -> value -> label.
     position
@@ -286,46 +287,46 @@ class Table:
     view
         ADQL text if this is a view, else None.
     access
-        ``public``, ``members`` (of its project) or ``private``; what is not public is invisible until a policy grants
-        it.
+        ``public``, ``members`` (of its project) or ``private``; tables that are not public are invisible until a policy
+        grants access.
     policy
-        Who sees which rows and takes their files; None: who sees the table does.
+        Who sees which rows and may take their files; None if all who see the table may.
     rights
-        The policy, bound to the rows that are published.
+        The policy, bound to the published rows.
     standard
-        Name of the standard that it keeps, with its version: ``epn-tap-2.0``.
+        Name of its standard, with the version: ``epn-tap-2.0``.
     owner
-        Name of the reader whose own table it is: nobody else may know of it, whatever other policies say. None: the
-        site's.
+        Name of the reader who owns the table: no policy shows it to others. None for a table of the site.
     indexes
-        Columns that are searched together, beside those that are `indexed` alone.
+        Columns that are searched together, besides those that are `indexed` alone.
     partition
-        How the rows are cut into pieces, or None.
+        How the rows are partitioned, or None.
     params
-        What holds for all rows.
+        Constants that hold for all rows.
     services
-        The faces that answer for it, as its collection's descriptor says; empty: all that can.
+        Faces that serve it, from its collection's descriptor; empty for all that can.
     project
-        Whose members see it; None: none's.
+        The project whose members see it, or None.
     links
-        What its rows lead to, as its collection's descriptor says.
+        Links from its rows, from its collection's descriptor.
     roots
-        Of a table of files: where these lie, as its collection's descriptor says.
+        For a table of files: the roots of the files, from its collection's descriptor.
     release
-        Label of the release whose state this is, in a schema of its own: asked by TAP. None: it is of now.
+        Label of the release that this table belongs to, in its own schema, which TAP serves. None for the current
+        state.
     observed
-        Its rows are in ivoa.obscore.
+        Whether its rows are in ivoa.obscore.
     series
-        Its data sets of samples in time, as its collection's descriptor says.
+        Its data sets of samples in time, from its collection's descriptor.
     spans
-        Ids of data sets of other tables, of which its rows are spans.
+        Ids of data sets of other tables of which its rows are spans.
     endpoints
-        Its addresses with parameters of their own, as its collection's descriptor says.
+        Its addresses with their own parameters, from its collection's descriptor.
     form
-        Fields that the form of its page begins with, in order: columns, or pairs ``x_min``, ``x_max`` as ``x``.
+        Fields at the beginning of its page's form, in order: columns, or pairs ``x_min``, ``x_max`` as ``x``.
     observation
-        Columns that name an observation, of which rows that are alike in them are the files; empty: each row is one.
-        None: what its rows are like says it.
+        Columns that identify an observation; rows with equal values are its files. Empty: each row is an observation.
+        None: the rows decide.
     """
 
     schema: str
@@ -363,9 +364,7 @@ class Table:
     observed: bool = field(default=False, compare=False, repr=False)
 
     def is_served_by(self, service: str) -> bool:
-        """Return whether a face answers for it. EPN-TAP and ObsCore are asked by TAP, which therefore comes with them.
-
-        And mirrors with it.
+        """Return whether a face serves the table; TAP and mirrors come with EPN-TAP and ObsCore.
 
         Parameters
         ----------
@@ -380,7 +379,7 @@ class Table:
 
     @property
     def file_column_names(self) -> frozenset[str]:
-        """Names of the columns that tell of files: null for who may not know of these."""
+        """Names of the columns that reveal files, which are null for readers who may not know of these."""
         columns = ((column.name, column.ucd or "") for column in self.columns)
         if self.policy is None:
             return frozenset()
@@ -388,12 +387,12 @@ class Table:
 
     @property
     def is_fully_public(self) -> bool:
-        """Whether everybody sees all of it: only then is told what was counted over its rows."""
+        """Whether everybody sees all rows; only then are counts over its rows shown."""
         return self.policy is None and self.access == "public"
 
     @property
     def indexed_column_names(self) -> frozenset[str]:
-        """Names of the columns that have an index, or a part in one; the position is beside these."""
+        """Names of the columns that have an index or are part of one, without the position."""
         names = {column.name for column in self.columns if column.indexed or column.unique}
         names.update(self.primary, *self.indexes)
         if self.partition is not None and self.partition.column is not None:
@@ -402,9 +401,9 @@ class Table:
 
     @property
     def qualified_name(self) -> str:
-        """``schema.table``, unquoted: the key under which everything about the table is found.
+        """``schema.table``, unquoted: the key of everything about the table.
 
-        The pseudo tables of mappings (``source``, ``target``) have no schema and are found by their bare name.
+        The pseudo tables of mappings (``source``, ``target``) have no schema; their key is their name.
         """
         if self.schema:
             return f"{self.schema}.{self.name}"
@@ -416,12 +415,12 @@ class Table:
         Parameters
         ----------
         name
-            As it stands in `Column.name`, case matters.
+            Exact name, in the case of `Column.name`.
 
         Raises
         ------
         KeyError
-            There is none.
+            The table has no such column.
         """
         for column in self.columns:
             if column.name == name:
@@ -435,25 +434,26 @@ class Table:
 
     @property
     def identifier_column(self) -> Column | None:
-        """The column that names a row.
+        """The column that identifies a row, or None.
 
-        Meta.id;meta.main, else a one-column primary key, a publisher's dataset identifier, the first meta.id; None:
-        there is none.
+        It is meta.id;meta.main, else a single-column primary key, a publisher's dataset identifier, or the first
+        meta.id.
         """
         main = self.find_column_by_ucd("meta.id;meta.main")
         if main is not None or len(self.primary) == 1:
             return main or self.find_column(self.primary[0])
-        columns_by_utype = {column.utype: column for column in self.columns}.get(DATASET_ID_UTYPE)
-        return columns_by_utype or next(
-            (column for column in self.columns if (column.ucd or "").lower().split(";")[0] == "meta.id"), None
-        )
+        columns_by_utype = {column.utype: column for column in self.columns}
+        dataset_id = columns_by_utype.get(DATASET_ID_UTYPE)
+        if dataset_id is not None:
+            return dataset_id
+        for column in self.columns:
+            if (column.ucd or "").lower().split(";")[0] == "meta.id":
+                return column
+        return None
 
     @property
     def is_observation_view(self) -> bool:
-        """Whether its rows are those of other tables, named as publishers name datasets.
-
-        A view such as ivoa.obscore.
-        """
+        """Whether its rows are datasets of other tables, as in the view ivoa.obscore."""
         return (
             self.view is not None
             and self.identifier_column is not None

@@ -1,4 +1,4 @@
-"""Which columns are times, and from when they count."""
+"""Find the columns that are times, and the epochs from which they count."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ if TYPE_CHECKING:
 
     from hven.model._table_structure import Column, FrameRef, Table
 
-JD_EPOCH, MJD_EPOCH = 0.0, 2_400_000.5  # Julian dates at which Julian dates and modified ones are 0
+# Julian dates at which Julian dates and modified Julian dates are 0
+JD_EPOCH = 0.0
+MJD_EPOCH = 2_400_000.5
 EPOCH_LABELS = {JD_EPOCH: "JD", MJD_EPOCH: "MJD"}
-# of EPN-TAP and ObsCore, which say it in words: the TAP_SCHEMA of a service has no TIMESYS
+# epochs of columns of EPN-TAP and ObsCore, whose texts tell them: the TAP_SCHEMA of a service has no TIMESYS
 _STANDARD_COLUMN_EPOCHS = {
     "time_min": JD_EPOCH,
     "time_max": JD_EPOCH,
@@ -20,10 +22,11 @@ _STANDARD_COLUMN_EPOCHS = {
     "t_max": MJD_EPOCH,
 }
 _TIMEORIGIN_EPOCHS = {"JD-origin": JD_EPOCH, "MJD-origin": MJD_EPOCH}
+# years 999 to 3000; 1883 to 2160
 _PLAUSIBLE_RANGES_DAYS = {
     JD_EPOCH: (2_086_000.0, 2_817_000.0),
     MJD_EPOCH: (9_000.0, 110_000.0),
-}  # years 999 to 3000; 1883 to 2160
+}
 _TIME_UCDS = ("time.start", "time.end", "time.epoch")
 _START_UCDS = ("time.start", "time.epoch", "time")
 _NON_INSTANT_UCDS = (
@@ -44,45 +47,44 @@ _NON_INSTANT_UCDS = (
 
 
 def set_column_epochs(table: Table, statistics: Mapping[str, Mapping[str, object]] | None = None) -> Table:
-    """Set from when the columns of days count (`Column.epoch`).
+    """Set the epochs of columns of days (`Column.epoch`).
 
     Parameters
     ----------
     table
-        As described, with its frames.
+        A described table, with its frames.
     statistics
-        Of its rows, by column: they tell Julian dates from modified ones where there is no TIMESYS.
+        Statistics of its rows, by column; they distinguish Julian dates from modified ones where there is no TIMESYS.
 
     Returns
     -------
     table
-        The same object if nothing changes.
+        The table with epochs; the same object if nothing changes.
     """
     frames = {frame.id: frame for frame in table.frames}
     statistics_by_column = statistics or {}
-    columns = tuple(
-        column
-        if (
-            column_epoch := find_column_epoch(
-                column, frames.get(column.frame or ""), statistics_by_column.get(column.name, {})
-            )
-        )
-        in {None, column.epoch}
-        else column.copy_with(epoch=column_epoch)
-        for column in table.columns
-    )
-    if all(new_column is old_column for new_column, old_column in zip(columns, table.columns, strict=True)):
+    columns = []
+    has_changed = False
+    for column in table.columns:
+        frame = frames.get(column.frame or "")
+        column_epoch = find_column_epoch(column, frame, statistics_by_column.get(column.name, {}))
+        if column_epoch in {None, column.epoch}:
+            columns.append(column)
+        else:
+            columns.append(column.copy_with(epoch=column_epoch))
+            has_changed = True
+    if not has_changed:
         return table
-    return table.copy_with(columns=columns)
+    return table.copy_with(columns=tuple(columns))
 
 
 def list_epoch_warnings(table: Table, statistics: Mapping[str, Mapping[str, object]]) -> list[str]:
-    """Describe what columns are taken for whose UCD says that they are times, and nothing from when.
+    """Describe the assumptions about columns whose UCD says that they are times, without an epoch.
 
     Parameters
     ----------
     table
-        As `set_column_epochs` returns it.
+        A table that `set_column_epochs` returned.
     statistics
         ``minimum`` and ``maximum`` of its columns, by name.
 
@@ -94,12 +96,8 @@ def list_epoch_warnings(table: Table, statistics: Mapping[str, Mapping[str, obje
     warnings = []
     for column in table.columns:
         column_statistics = statistics.get(column.name, {})
-        has_time_ucd = (
-            (column.ucd or "").lower().startswith(_TIME_UCDS)
-            and column.unit == "d"
-            and column.type.is_numeric
-            and not column.type.is_array
-        )
+        is_number = column.type.is_numeric and not column.type.is_array
+        has_time_ucd = (column.ucd or "").lower().startswith(_TIME_UCDS) and column.unit == "d" and is_number
         if not has_time_ucd or column.epoch is not None or column_statistics.get("minimum") is None:
             continue
         guessed_epoch = guess_epoch(column, column_statistics)
@@ -126,7 +124,7 @@ def find_column_epoch(
     Parameters
     ----------
     column
-        One with the unit ``d``.
+        A column with the unit ``d``.
     frame
         Its TIMESYS, whose ``timeorigin`` decides (VOTable 1.4, 3.2).
     statistics
@@ -135,11 +133,11 @@ def find_column_epoch(
     Returns
     -------
     epoch
-        Julian date in days: 0 for Julian dates, 2400000.5 for modified ones. None: it is no time that is counted in
-        days.
+        Julian date in days: 0 for Julian dates, 2400000.5 for modified ones. None if the column is not a time in days.
     """
     ucd = (column.ucd or "").lower()
-    if column.type.is_array or not column.type.is_numeric or column.unit != "d" or ucd.startswith(_NON_INSTANT_UCDS):
+    is_number = column.type.is_numeric and not column.type.is_array
+    if not is_number or column.unit != "d" or ucd.startswith(_NON_INSTANT_UCDS):
         return None
     if frame is not None and frame.kind == "timesys" and frame.timeorigin is not None:
         try:
@@ -149,10 +147,9 @@ def find_column_epoch(
         except ValueError:
             return None
     column_statistics = statistics or {}
+    guessed_epoch = None
     if column_statistics.get("minimum") is not None:
         guessed_epoch = guess_epoch(column, column_statistics)
-    else:
-        guessed_epoch = None
     if guessed_epoch is None:
         return _STANDARD_COLUMN_EPOCHS.get(column.name.lower())
     return guessed_epoch

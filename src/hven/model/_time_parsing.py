@@ -1,6 +1,6 @@
-"""Read times written as text.
+"""Parse times that are written as text.
 
-The one policy for offsets from UTC, leap seconds, 24:00 and years, which all readers and engines share.
+All readers and engines share this policy for offsets from UTC, leap seconds, 24:00 and years.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-FIRST_YEAR, LAST_YEAR = 1, 9999
-#: What a text must look like, for messages.
+FIRST_YEAR = 1
+LAST_YEAR = 9999
+#: The form of times, for messages.
 TIME_SYNTAX_HELP = (
     "YYYY-MM-DD['T'hh:mm[:ss[.sss]]], in the years 0001 to 9999, with or without Z or an offset such as +02:00"
 )
 
 _MICROSECOND_TIMESTAMP = pa.timestamp("us")
-# days that there are, for a cast tells of one wrong cell at a time
+# dates that exist; a pattern finds all wrong cells at once, while a cast reports only one
 _LEAP_DAY_PATTERN = r"(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29"
 _DATE_PATTERN = (
     rf"(?:\d{{4}}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)"
@@ -34,18 +35,21 @@ _TIME_PATTERN = (
 )
 _UTC_SUFFIX_PATTERN = rf" ?(?:{_UTC_PATTERN})$"
 _UTC_OFFSET_PARTS_PATTERN = r"(?P<clock>:\d\d(?::\d\d(?:\.\d*)?)?) ?(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)?$"
-_SECOND_60_PATTERN, _HOUR_24_PATTERN = r":60(\.\d*)?$", r"([T ])24:"
+_SECOND_60_PATTERN = r":60(\.\d*)?$"
+_HOUR_24_PATTERN = r"([T ])24:"
 _PLAIN_TIME_PATTERN = re.compile(r"(?!0000)\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?)?Z?", re.ASCII)
 _YEAR_BOUNDS = pa.array(["0001-01-01T00:00:00", "9999-12-31T23:59:59.999999"]).cast(_MICROSECOND_TIMESTAMP)
-_SECOND_MICROSECONDS, _DAY_MICROSECONDS, _MINUTE_MICROSECONDS = 1_000_000, 86_400_000_000, 60_000_000
+_SECOND_MICROSECONDS = 1_000_000
+_MINUTE_MICROSECONDS = 60_000_000
+_DAY_MICROSECONDS = 86_400_000_000
 
 
 def parse_times(texts: pa.Array) -> tuple[pa.Array, pa.Array | None]:
-    """Read ISO 8601 times in UTC, to the microsecond (digits beyond are cut off).
+    """Parse ISO 8601 times in UTC, to the microsecond (further digits are cut off).
 
-    An offset from UTC is applied, so that the instant stays: ``2020-01-01T00:00:00-05:00`` is 05:00:00. A second 60 (a
-    leap second, or seconds that were rounded up) is the first of the next minute. 24:00 is the next day's 00:00. A time
-    scale other than UTC and a year outside of 0001 to 9999 are refused.
+    An offset from UTC is applied, so that the instant stays the same: ``2020-01-01T00:00:00-05:00`` is 05:00:00. A
+    second 60 (a leap second, or rounded seconds) becomes the first second of the next minute. 24:00 becomes 00:00 of
+    the next day. Time scales other than UTC and years outside 0001 to 9999 are refused.
 
     Parameters
     ----------
@@ -55,9 +59,9 @@ def parse_times(texts: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     Returns
     -------
     values
-        Timestamps of microseconds without a zone, null where a text is none.
+        Timestamps of microseconds without a zone, null where a text is not a time.
     bad
-        Which texts are no times (booleans), or None if all are.
+        Which texts are not times (booleans), or None if all are.
     """
     try:
         values = texts.cast(_MICROSECOND_TIMESTAMP)
@@ -68,11 +72,13 @@ def parse_times(texts: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     if is_outside_years is None:
         return values, is_invalid
     values = pc.if_else(is_outside_years, pa.scalar(None, _MICROSECOND_TIMESTAMP), values)
-    return values, is_outside_years if is_invalid is None else pc.or_(is_outside_years, is_invalid)
+    if is_invalid is not None:
+        is_outside_years = pc.or_(is_outside_years, is_invalid)
+    return values, is_outside_years
 
 
 def find_times_outside_years(values: pa.Array) -> pa.Array | None:
-    """Mark the times outside of the years 0001 to 9999, or return None: there are none.
+    """Return which times are outside the years 0001 to 9999, or None if there are none.
 
     Parameters
     ----------
@@ -89,19 +95,20 @@ def find_times_outside_years(values: pa.Array) -> pa.Array | None:
     if kind.tz is not None:
         values = values.cast(pa.timestamp(kind.unit, "UTC")).cast(pa.timestamp(kind.unit))
     ends = pc.min_max(values.cast(pa.int64()))
-    if ends["min"].as_py() is None or (ends["min"].as_py() >= low.value and ends["max"].as_py() <= high.value):
+    first = ends["min"].as_py()
+    last = ends["max"].as_py()
+    if first is None or (first >= low.value and last <= high.value):
         return None
-    return pc.fill_null(pc.or_(pc.less(values, low), pc.greater(values, high)), False)
+    is_outside = pc.or_(pc.less(values, low), pc.greater(values, high))
+    return pc.fill_null(is_outside, False)
 
 
 def _parse_irregular_times(texts: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     texts = pc.utf8_trim_whitespace(texts)
     is_valid = pc.fill_null(pc.match_substring_regex(texts, _TIME_PATTERN), True)
-    if pc.all(is_valid).as_py() is not False:
-        is_invalid = None
-    else:
+    is_invalid = None
+    if pc.all(is_valid).as_py() is False:
         is_invalid = pc.invert(is_valid)
-    if is_invalid is not None:
         texts = pc.if_else(is_valid, texts, pa.scalar(None, texts.type))
     texts = pc.replace_substring_regex(texts, _UTC_SUFFIX_PATTERN, "")
     parts = pc.extract_regex(texts, _UTC_OFFSET_PARTS_PATTERN)
@@ -115,41 +122,40 @@ def _parse_irregular_times(texts: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     texts = pc.replace_substring_regex(texts, _SECOND_60_PATTERN, r":59\1")
     texts = pc.replace_substring_regex(texts, _HOUR_24_PATTERN, r"\100:")
     values = texts.cast(_MICROSECOND_TIMESTAMP)
-    added_microseconds = pc.add(
-        pc.multiply(has_second_60.cast(pa.int64()), _SECOND_MICROSECONDS),
-        pc.multiply(has_hour_24.cast(pa.int64()), _DAY_MICROSECONDS),
-    )
+    added_seconds = pc.multiply(has_second_60.cast(pa.int64()), _SECOND_MICROSECONDS)
+    added_days = pc.multiply(has_hour_24.cast(pa.int64()), _DAY_MICROSECONDS)
+    added_microseconds = pc.add(added_seconds, added_days)
     if has_offsets:
-        hours = pc.struct_field(parts, "hours").cast(pa.int64())
-        minutes = pc.struct_field(parts, "minutes")
-        minutes = pc.if_else(pc.equal(minutes, ""), "0", minutes).cast(pa.int64())
-        offset_minutes = pc.add(pc.multiply(hours, 60), minutes)
-        offset_minutes = pc.if_else(
-            pc.equal(pc.struct_field(parts, "sign"), "-"), pc.negate(offset_minutes), offset_minutes
-        )
-        added_microseconds = pc.subtract(
-            added_microseconds, pc.multiply(pc.fill_null(offset_minutes, 0), _MINUTE_MICROSECONDS)
-        )
-    return pc.add(values, added_microseconds.cast(pa.duration("us"))), is_invalid
+        added_microseconds = pc.subtract(added_microseconds, _compute_utc_offsets(parts))
+    times = pc.add(values, added_microseconds.cast(pa.duration("us")))
+    return times, is_invalid
+
+
+def _compute_utc_offsets(parts: pa.Array) -> pa.Array:
+    """Compute offsets from UTC in microseconds; 0 where there is none."""
+    hours = pc.struct_field(parts, "hours").cast(pa.int64())
+    minute_texts = pc.struct_field(parts, "minutes")
+    minutes = pc.if_else(pc.equal(minute_texts, ""), "0", minute_texts).cast(pa.int64())
+    offset_minutes = pc.add(pc.multiply(hours, 60), minutes)
+    is_negative = pc.equal(pc.struct_field(parts, "sign"), "-")
+    offset_minutes = pc.if_else(is_negative, pc.negate(offset_minutes), offset_minutes)
+    return pc.multiply(pc.fill_null(offset_minutes, 0), _MINUTE_MICROSECONDS)
 
 
 def is_plain_time(text: str) -> bool:
-    """Check whether a text is a time that every engine reads alike: in UTC, without an offset, a second 60 or 24:00."""
-    return (
-        _PLAIN_TIME_PATTERN.fullmatch(text.strip()) is not None
-        and "T24:" not in text
-        and " 24:" not in text
-        and ":60" not in text
-    )
+    """Return whether every engine parses a time in the same way: in UTC, without an offset, a second 60 or 24:00."""
+    if _PLAIN_TIME_PATTERN.fullmatch(text.strip()) is None:
+        return False
+    return not any(part in text for part in ("T24:", " 24:", ":60"))
 
 
 def to_plain_time(text: str) -> str | None:
-    """Write a time as every engine reads it, or return None: it is no time.
+    """Rewrite a time in the form that every engine parses, or return None if the text is not a time.
 
     Parameters
     ----------
     text
-        As `parse_times` takes it.
+        A text as for `parse_times`.
     """
     values, is_invalid = parse_times(pa.array([text], pa.string()))
     if is_invalid is not None or values.null_count:

@@ -1,6 +1,6 @@
-"""The clock of a request: until when it may take, `check_deadline`, which long passes over a query call as they go.
+"""Limit the time of requests: deadlines, and `check_deadline`, which long loops of a query call.
 
-Which threads go first.
+The module also sets the priorities of threads and processes.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProgressMonitor:
-    """Something long that is at work.
+    """Report the progress of a long computation, and tell whether it was cancelled.
 
     Attributes
     ----------
     on_progress
-        Called with how far it is, 0 to 1.
+        Called with the completed share, 0 to 1.
     is_cancelled
-        Whether nobody wants it any more.
+        Returns whether the computation is no longer needed.
     """
 
     on_progress: Callable[[float], object] = lambda _: None
     is_cancelled: Callable[[], bool] = lambda: False
 
     def report_progress(self, completed_fraction: float) -> None:
-        """Tell how far it is.
+        """Report the completed share.
 
         Parameters
         ----------
@@ -51,7 +51,7 @@ class ProgressMonitor:
         Raises
         ------
         OperationCancelledError
-            Nobody wants it any more.
+            The computation is no longer needed.
         """
         if self.is_cancelled():
             raise OperationCancelledError("it was stopped")
@@ -59,14 +59,14 @@ class ProgressMonitor:
 
 
 class Deadline:
-    """Begins to run when it is made: at the first byte of a request, or when a job begins.
+    """Count the time of a request or job, from the moment when the object is created.
 
     Attributes
     ----------
     limit_seconds
-        The limit, as it is told.
+        The limit, as messages show it.
     expiry_time
-        `time.monotonic()` at its end, as long as it is not stopped.
+        `time.monotonic()` at the end of the time, unless the deadline is paused.
     """
 
     __slots__ = ("_pause_time", "expiry_time", "limit_seconds")
@@ -77,12 +77,12 @@ class Deadline:
         self._pause_time: float | None = None
 
     def pause(self) -> None:
-        """Stand still: a line is at work (`pause_deadline`)."""
+        """Pause, while data are sent over the network (`pause_deadline`)."""
         if self._pause_time is None:
             self._pause_time = time.monotonic()
 
     def resume(self) -> None:
-        """Run on."""
+        """Continue after a pause."""
         pause_time = self._pause_time
         self._pause_time = None
         if pause_time is not None:
@@ -90,12 +90,12 @@ class Deadline:
 
     @property
     def remaining_seconds(self) -> float:
-        """Seconds that are left."""
+        """Remaining seconds."""
         pause_time = self._pause_time
         return self.expiry_time - (time.monotonic() if pause_time is None else pause_time)
 
     def check(self) -> None:
-        """Check that there is time left.
+        """Check that time is left.
 
         Raises
         ------
@@ -107,12 +107,12 @@ class Deadline:
 
     @contextmanager
     def apply(self) -> Iterator[Deadline]:
-        """Count what is called within by this clock.
+        """Make this deadline the current one for the code within.
 
         Yields
         ------
         clock
-            This one, while it is `CURRENT_DEADLINE`.
+            This deadline, while it is `CURRENT_DEADLINE`.
         """
         token = CURRENT_DEADLINE.set(self)
         try:
@@ -127,38 +127,39 @@ CURRENT_DEADLINE: ContextVar[Deadline | None] = ContextVar("clock", default=None
 
 @contextmanager
 def apply_deadline(limit_seconds: float | None, default_limit_seconds: float) -> Iterator[Deadline]:
-    """Count by the request's clock.
+    """Apply the deadline of the request to the code within.
 
-    By one of its own if `limit_seconds` are given, or if there is none, with `default_limit_seconds` seconds.
+    A new deadline applies if `limit_seconds` is another limit, or if there is no request.
 
     Parameters
     ----------
     limit_seconds
-        The limit; None: the request's.
+        The limit; None for that of the request.
     default_limit_seconds
-        Seconds, where neither a limit nor a request's clock is there.
+        The limit in seconds if there is neither a limit nor a request.
 
     Yields
     ------
     clock
-        The one that counts.
+        The deadline that applies.
     """
     deadline = CURRENT_DEADLINE.get()
     if deadline is not None and (limit_seconds is None or deadline.limit_seconds == limit_seconds):
         yield deadline
         return
-    with Deadline(default_limit_seconds if limit_seconds is None else limit_seconds).apply() as new_deadline:
+    limit = default_limit_seconds if limit_seconds is None else limit_seconds
+    with Deadline(limit).apply() as new_deadline:
         yield new_deadline
 
 
 @contextmanager
 def pause_deadline(deadline: Deadline | None) -> Iterator[None]:
-    """Stop the clock while a line is at work: a slow one is no slow query.
+    """Pause a deadline while data are sent over the network, so that a slow network is not a slow query.
 
     Parameters
     ----------
     deadline
-        None: there is none to stop.
+        The deadline; None if there is none.
     """
     if deadline is not None:
         deadline.pause()
@@ -177,55 +178,50 @@ def check_deadline() -> None:
 
 
 def build_time_limit_error(limit_seconds: float | None) -> TimeLimitError:
-    """Make the error of a time limit that was reached.
+    """Make the error of an exceeded time limit.
 
     Parameters
     ----------
     limit_seconds
-        The limit, as it is told; None: it is not told.
+        The limit for the message; None to leave it out.
 
     Returns
     -------
     error
-        To be raised.
+        The error to raise.
     """
-    if limit_seconds is None:
-        limit = ""
-    else:
-        limit = f" of {limit_seconds:g} s"
+    limit = "" if limit_seconds is None else f" of {limit_seconds:g} s"
     return TimeLimitError(
         f"the query ran into the time limit{limit}",
         remedy="ask for less, or run it as an asynchronous job with a longer limit",
     )
 
 
-# steps of `nice`; each is worth a quarter of the processor's time while there is too little of it, and nothing
-# otherwise. They count within a session or group; the machine may share itself among those first:
-# `reduce_session_priority`
+# Steps of `nice`: each is worth a quarter of the processor's time while processors are scarce, and nothing otherwise.
+# They count within a session or group; the machine may share itself among those first: see `reduce_session_priority`.
 QUERY_NICENESS = 15
 JOB_NICENESS = 19
-# of those who answer and refuse, where the account may raise it: up to six times another program's share
+# processes that answer requests, where the account may raise them: up to six times the share of another program
 ANSWER_SESSION = -8
-# of what computes for readers who wait: a third of another program's share, so that a query that was let in ends in
-# time
+# computations for waiting readers: a third of the share of another program, so that accepted queries end in time
 QUERY_SESSION_NICENESS = 5
-SESSION_NICENESS = (
-    10  # of all that computes beside those who answer: not so low that another program of the machine stops it
-)
+# other computations: not so low that another program of the machine stops them
+SESSION_NICENESS = 10
 
 
 def reduce_thread_priority(niceness: int) -> None:
-    """Lower the priority of the calling thread, and of those that it will start; there is no way back.
+    """Lower the priority of the calling thread, and of the threads that it will start; this cannot be undone.
 
-    Elsewhere than on Linux: nothing.
+    It has no effect on other systems than Linux.
 
     Parameters
     ----------
     niceness
-        Of niceness below usual, 0 to 19.
+        Steps of niceness below usual, 0 to 19.
     """
-    if sys.platform == "linux":  # there it is a thread's own
-        os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
+    if sys.platform == "linux":  # there each thread has its own priority
+        current_niceness = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, max(niceness, current_niceness))
 
 
 def reduce_session_priority(niceness: int, process_id: int | str = "self") -> None:
@@ -237,13 +233,13 @@ def reduce_session_priority(niceness: int, process_id: int | str = "self") -> No
         Steps of niceness below usual, up to 19. A negative number, down to -20, raises the priority. That needs the
         capability CAP_SYS_NICE or a limit of niceness (``ulimit -e``); without both nothing changes. 0 changes nothing.
     process_id
-        Its number; by default the calling one.
+        Number of the process; by default the calling one.
     """
-    # The machine does not share itself so, and the priorities of threads count by themselves; or the account may not
-    # raise a session.
+    # An error means that the machine does not share itself among sessions, so that the priorities of threads count by
+    # themselves, or that the account may not raise a session.
     with contextlib.suppress(OSError):
         for _ in range(20 if niceness else 0):
-            # but for root one session of the machine may say so in a tenth of a second
+            # except for root, only one session of the machine may do this in a tenth of a second
             with contextlib.suppress(BlockingIOError):
                 Path(f"/proc/{process_id}/autogroup").write_text(str(niceness))
                 return
@@ -251,33 +247,34 @@ def reduce_session_priority(niceness: int, process_id: int | str = "self") -> No
 
 
 def is_raised(process: int | str) -> bool:
-    """Return whether the session of a process is above the usual ones.
+    """Return whether the session of a process has a raised priority.
 
     Parameters
     ----------
     process
-        Its number.
+        Number of the process.
     """
     try:  # "/autogroup-123 nice -8"
-        return int(Path(f"/proc/{process}/autogroup").read_text().rpartition(" ")[2] or 0) < 0
+        text = Path(f"/proc/{process}/autogroup").read_text()
+        return int(text.rpartition(" ")[2] or 0) < 0
     except (OSError, ValueError):
         return False
 
 
 def call_with_low_priority(niceness: int, function: Callable[[], T]) -> T:
-    """Call a function so that the threads which it starts are lower, and the calling thread is not.
+    """Call a function in a thread of low priority; the priority of the calling thread stays.
 
     Parameters
     ----------
     niceness
         As for `reduce_thread_priority`.
     function
-        Called without arguments, in a thread of its own.
+        Called without arguments, in its own thread.
 
     Returns
     -------
     result
-        What `function` returns; what it raises is raised.
+        The result of `function`; its errors are raised.
     """
     results: list[T] = []
     raised_errors: list[BaseException] = []
@@ -293,7 +290,7 @@ def call_with_low_priority(niceness: int, function: Callable[[], T]) -> T:
     thread.start()
     thread.join()
     if raised_errors:
-        raise raised_errors.pop()  # who raises what it holds is not let go of
+        raise raised_errors.pop()  # popped, so that no reference cycle keeps the frames alive
     return results[0]
 
 
@@ -303,12 +300,8 @@ _offloading = threading.local()
 def mark_thread_for_offloading() -> None:
     """Mark the calling thread as one that offloads long computations (`offload_computation`).
 
-    The thread itself keeps the priority of the event loop.
-
-    Attributes
-    ----------
-    lower thread that holds the interpreter's lock and gets no processor keeps the event loop waiting
-        So such a thread must hold the lock for moments only.
+    The thread itself keeps the priority of the event loop. A thread of low priority that holds the interpreter's lock
+    and gets no processor keeps the event loop waiting, so it must hold the lock for moments only.
     """
     _offloading.below = True
 
@@ -316,9 +309,8 @@ def mark_thread_for_offloading() -> None:
 def offload_computation(function: Callable[[], T]) -> T:
     """Call a function that computes for long without the interpreter's lock.
 
-    In a lower thread, if the calling one `mark_thread_for_offloading`.
-
-    The thread is a new one, for some ten microseconds: one that has planned a deep query keeps megabytes of its stack
+    The call runs in a thread of low priority, if the calling thread is marked by `mark_thread_for_offloading`. It is a
+    new thread, which costs some ten microseconds, because a thread that planned a deep query keeps megabytes of stack
     for as long as it lives.
 
     Parameters
@@ -329,7 +321,7 @@ def offload_computation(function: Callable[[], T]) -> T:
     Returns
     -------
     result
-        What `function` returns.
+        The result of `function`.
     """
     if vars(_offloading):
         return call_with_low_priority(QUERY_NICENESS, partial(copy_context().run, function))

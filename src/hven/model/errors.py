@@ -1,4 +1,4 @@
-"""The family tree of errors: what went wrong, where, why, and the remedy.
+"""Define the hierarchy of errors: what went wrong, where, why, and the remedy.
 
 ::
 
@@ -32,10 +32,10 @@
          |- FarFault         a server that we ask for the reader fails     HTTP 502
              |- FarSilence   it does not answer in time                    HTTP 504
 
-Inside, code raises plain meaning; `server.errors` and `cli` map class to status once.
+Inner code raises errors by their meaning; `server.errors` and `cli` map each class to a status.
 
-Messages with values are made by `format_message`: they are texts, and know what they were made of, so that a page tells
-them in its reader's language.
+`format_message` makes messages with values: texts that know their template and values, so that a page can show them in
+its reader's language.
 """
 
 from __future__ import annotations
@@ -50,17 +50,16 @@ if TYPE_CHECKING:
 
 
 class TranslatableMessage(str):
-    """A text for people that knows what it was made of; `format_message` makes them.
+    """Represent a text for people that knows its template and values; `format_message` makes it.
 
-    As a text it is the finished English.
+    As a text it is the complete English message.
 
     Attributes
     ----------
     template
-        The English with ``{name}`` for each value, by which catalogues know it.
+        The English text with ``{name}`` for each value, the key of catalogues.
     values
-        The values by these names. What of them is `TranslatableMessage` is told in other languages, too; any other
-        stays as it is.
+        The values by these names. Values that are `TranslatableMessage` are translated, too; others stay as they are.
     """
 
     __slots__ = ("template", "values")
@@ -68,48 +67,50 @@ class TranslatableMessage(str):
     values: Mapping[str, Any]
 
     def __str__(self) -> str:
-        """Return it with all that it knows."""
+        """Return the message itself, with its template and values."""
         return self
 
     def to_json(self) -> list[Any]:
-        """Return what it was made of as plain JSON; `message_from_json` reads it.
+        """Return the template and the values as plain JSON, for `message_from_json`.
 
         Returns
         -------
         record
-            Code and values; what is no text and no number is written as text.
+            The template and the values; values that are neither texts nor numbers become texts.
         """
-        plain = (value.to_json() if isinstance(value, TranslatableMessage) else value for value in self.values.values())
-        return [
-            self.template,
-            *(value if isinstance(value, str | int | float | list) else str(value) for value in plain),
-        ]
+        record: list[Any] = [self.template]
+        for value in self.values.values():
+            plain_value = value.to_json() if isinstance(value, TranslatableMessage) else value
+            is_json = isinstance(plain_value, str | int | float | list)
+            record.append(plain_value if is_json else str(plain_value))
+        return record
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep what it was made of, in other processes as well."""
+        """Keep the template and the values when the message is pickled."""
         return format_message, (self.template, *self.values.values())
 
 
 @cache  # templates are in the code
 def _list_placeholders(template: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(template) if name is not None))
+    names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    return tuple(dict.fromkeys(names))
 
 
 def format_message(template: str, *values: Any) -> TranslatableMessage:
-    """Phrase a message that can be translated: the finished English, which knows its template and values.
+    """Format a message that can be translated: the complete English text, which knows its template and values.
 
     Parameters
     ----------
     template
-        The English; with values, ``{name}`` stands for each (``{name!r}``, ``{name:,}`` as in an f-string), and braces
-        are doubled. Without values, it is told as it is.
+        The English text. With values, ``{name}`` stands for each (``{name!r}``, ``{name:,}`` as in an f-string), and
+        braces are doubled. Without values, it is used as it is.
     values
-        In the order in which their names come first. An error stands for its message.
+        The values in the order in which their names appear first. An error stands for its message.
 
     Returns
     -------
     text
-        The finished English.
+        The complete English text.
 
     Raises
     ------
@@ -131,45 +132,44 @@ def format_message(template: str, *values: Any) -> TranslatableMessage:
 
 
 def message_from_json(record: Sequence[Any]) -> TranslatableMessage:
-    """Restore a text from its `TranslatableMessage.to_json`.
+    """Restore a message from its `TranslatableMessage.to_json`.
 
     Parameters
     ----------
     record
-        Code and values, those that were said as such records.
+        The template and the values; messages among the values are such records.
 
     Returns
     -------
     text
-        Equal to the one that was kept.
+        A message equal to the original.
     """
     template, *values = record
-    return format_message(
-        template, *(message_from_json(value) if isinstance(value, list) else value for value in values)
-    )
+    arguments = [message_from_json(value) if isinstance(value, list) else value for value in values]
+    return format_message(template, *arguments)
 
 
 def join_messages(template: str, texts: Iterable[str]) -> str:
-    """Join texts so that they can be translated: ``{one}; {other}`` says how two of them are.
+    """Join texts so that they can be translated: ``{one}; {other}`` is the form for two of them.
 
     Parameters
     ----------
     template
-        As `format_message` takes it, with two names.
+        A template with two names, as for `format_message`.
     texts
-        What of them is no `TranslatableMessage` stays as it is.
+        Texts; those that are no `TranslatableMessage` stay as they are.
 
     Returns
     -------
     text
-        Empty for none.
+        The joined text; empty without texts.
     """
     messages = tuple(texts)
     half = len(messages) // 2
     if half:
-        return format_message(
-            template, join_messages(template, messages[:half]), join_messages(template, messages[half:])
-        )
+        first_half = join_messages(template, messages[:half])
+        second_half = join_messages(template, messages[half:])
+        return format_message(template, first_half, second_half)
     if messages:
         return messages[0]
     return ""
@@ -177,14 +177,14 @@ def join_messages(template: str, texts: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A place in a text a person wrote: file, 1-based line and column."""
+    """Represent a place in a text that a person wrote: file, line and column from 1."""
 
     file: str | None = None
     line: int | None = None
     column: int | None = None
 
     def __str__(self) -> str:
-        """Write the place as ``file:line:column``, as far as it is known."""
+        """Write the known parts of the place as ``file:line:column``."""
         parts = [self.file or ""]
         if self.line is not None:
             parts.append(str(self.line))
@@ -195,14 +195,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One mistake among possibly many: what, where, and what would be right.
+    """Describe one of possibly many mistakes: what, where, and what would be right.
 
     Attributes
     ----------
     message
         What is wrong and why, without a full stop.
     place
-        Where it stands.
+        Place of the mistake.
     remedy
         What to do about it.
     """
@@ -218,28 +218,30 @@ class Fault:
 
 
 def _format_with_place(place: str, message: str, remedy: str) -> str:
-    text = format_message("{message}; {remedy}", format_message(message), format_message(remedy)) if remedy else message
+    text = message
+    if remedy:
+        text = format_message("{message}; {remedy}", format_message(message), format_message(remedy))
     if place:
         return format_message("{place}: {message}", place, format_message(text))
     return text
 
 
 class HvenError(Exception):
-    """Anything Hven tells a person on purpose.
+    """Report a fault to a person.
 
     Parameters
     ----------
     message
         What went wrong and why, one sentence, no trailing full stop.
     place
-        Where it stands, if in a text that a person wrote.
+        Place of the fault, if it is in a text that a person wrote.
     remedy
         What to do about it.
 
     Attributes
     ----------
     label
-        What this kind of error is called in metrics and logs. It stays when the class is renamed.
+        Name of the class in metrics and logs, which stays the same when the class is renamed.
     """
 
     label: ClassVar[str] = "HvenError"
@@ -283,11 +285,10 @@ class QueryError(UserError):
         super().__init__(message, place=place, remedy=remedy)
 
     def __str__(self) -> str:
-        return _format_with_place(
-            str(self.place) or format_message("line {line}, column {column}", self.line, self.column),
-            self.message,
-            self.remedy,
-        )
+        place = str(self.place)
+        if not place:
+            place = format_message("line {line}, column {column}", self.line, self.column)
+        return _format_with_place(place, self.message, self.remedy)
 
 
 class ParseError(QueryError):
@@ -333,49 +334,49 @@ class ChangeGuardError(DataError):
 
 
 class NotFoundError(UserError):
-    """There is no such thing here (or none that this reader may know of)."""
+    """Report that a thing does not exist, or that this reader may not know of it."""
 
     label = "NotFound"
 
 
 class GoneError(NotFoundError):
-    """It was there once, and is not kept any more."""
+    """Report that a thing existed, and is no longer kept."""
 
     label = "Gone"
 
 
 class ForbiddenError(UserError):
-    """The reader may not do that."""
+    """Report that the reader may not do this."""
 
     label = "Forbidden"
 
 
 class UnauthenticatedError(UserError):
-    """Log in first."""
+    """Report that the reader must log in first."""
 
     label = "Unauthenticated"
 
 
 class TooLargeError(UserError):
-    """More than a limit allows."""
+    """Report more than a limit allows."""
 
     label = "TooLarge"
 
 
 class ConflictError(UserError):
-    """Somebody else is doing this at the moment."""
+    """Report that somebody else is doing this at the moment."""
 
     label = "Conflict"
 
 
 class PreconditionFailedError(ConflictError):
-    """Something is in another state than who wants to change it believes."""
+    """Report that a thing is in another state than the client expects."""
 
     label = "Outdated"
 
 
 class TooManyRequestsError(UserError):
-    """Too many attempts; wait before the next one."""
+    """Report too many attempts; the client must wait before the next one."""
 
     label = "TooOften"
 
@@ -401,7 +402,7 @@ class OperationCancelledError(ServiceError):
 
 
 class OverloadedError(ServiceError):
-    """Too much at once; try again later, in so many `retry_after_seconds`."""
+    """Report too much load; the client can try again after `retry_after_seconds`."""
 
     label = "Overloaded"
 
@@ -411,7 +412,7 @@ class OverloadedError(ServiceError):
 
 
 class RowsReplacedError(OverloadedError):
-    """The rows that a query was to read were replaced or removed, and forgotten, between its coming and its turn."""
+    """Report that the rows of a waiting query were replaced or removed, and are no longer kept."""
 
     label = "Replaced"
 
@@ -421,53 +422,53 @@ class StorageError(ServiceError):
 
 
 class StorageUnavailableError(StorageError):
-    """What is read in place cannot be had now.
+    """Report that data that are read in place are not available now.
 
-    A database is away, its table has changed, or the site's directory is not there.
+    A database is down, its table changed, or the site's directory does not exist.
     """
 
     label = "Unavailable"
 
 
 class UpstreamError(ServiceError):
-    """A server elsewhere, which has what the reader asks us for, does not give it."""
+    """Report that another server does not give what the reader requested through this one."""
 
     label = "FarFault"
 
 
 class UpstreamTimeoutError(UpstreamError):
-    """It does not answer in time."""
+    """Report that another server does not answer in time."""
 
     label = "FarSilence"
 
 
 class UnmergeableSnapshotError(StorageError):
-    """A snapshot is written otherwise than its table is now.
+    """Report that a snapshot has another layout than its table has now.
 
-    No changes can be merged into it, all rows must be staged.
+    Changes cannot be merged into it; all rows must be staged.
     """
 
     label = "Unmergeable"
 
 
 def find_close_match(word: str, candidates: Iterable[str], min_similarity: float = 0.6) -> str | None:
-    """Find the known word that is most like another one, whatever their case.
+    """Find the known word that is most similar to another word, in any case.
 
     Parameters
     ----------
     word
-        As somebody wrote it.
+        The word as it was written.
     candidates
-        The words that there are.
+        The known words.
     min_similarity
-        Least likeness of a match, 0 to 1.
+        Smallest similarity of a match, 0 to 1.
 
     Returns
     -------
     word
-        One of `candidates`; None if none is like it.
+        One of `candidates`; None if none is similar.
     """
-    from difflib import get_close_matches  # noqa: PLC0415  (for those who err)
+    from difflib import get_close_matches  # noqa: PLC0415  (only misspelt words need it)
 
     names_by_lower_case = {name.lower(): name for name in candidates}
     close = get_close_matches(word.lower(), names_by_lower_case, n=1, cutoff=min_similarity)
@@ -477,21 +478,21 @@ def find_close_match(word: str, candidates: Iterable[str], min_similarity: float
 
 
 def suggest_spelling(word: str, candidates: Iterable[str], min_similarity: float = 0.6) -> str:
-    """Phrase the remedy for a word that is not known: ``did you mean 'x'?``.
+    """Suggest a known word in place of an unknown one: ``did you mean 'x'?``.
 
     Parameters
     ----------
     word
-        As somebody wrote it.
+        The word as it was written.
     candidates
-        The words that there are.
+        The known words.
     min_similarity
-        Least likeness of a match, 0 to 1.
+        Smallest similarity of a match, 0 to 1.
 
     Returns
     -------
     remedy
-        Empty if none is like it.
+        The suggestion; empty if no word is similar.
     """
     close = find_close_match(word, candidates, min_similarity)
     if close is not None:

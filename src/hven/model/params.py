@@ -1,7 +1,4 @@
-"""Param: one parameter said once, from which HTTP, VOSI, descriptors and forms derive theirs; Params.
-
-What was given, for a request or a job.
-"""
+"""Describe parameters of services, for HTTP, VOSI, descriptors and forms, and read those of a request or job."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Param:
-    """A parameter of a service (DALI 1.1 section 3).
+    """Describe a parameter of a service (DALI 1.1 section 3).
 
     Attributes
     ----------
     name
         Upper case; requests are matched without case.
     type
-        Of one value.
+        Type of a value.
     unit
         VOUnits; None: it has none.
     ucd
@@ -34,21 +31,21 @@ class Param:
     utype
         Role in a data model.
     description
-        What stands behind "give the ..", without an article.
+        Text that follows "give the ..", without an article.
     default
-        As it would be sent; None: none.
+        The default as it would be sent; None if there is none.
     required
-        A request without it is refused.
+        Whether requests without it are refused.
     many
-        True if it may be repeated.
+        Whether it may be repeated.
     allowed
-        The only values that are legal, or empty.
+        The allowed values; empty if all are.
     minimum, maximum
         Inclusive bounds of a number.
     period
-        After which a number means the same again, in its unit: 360 for a longitude in degrees. A value up to one period
-        outside the bounds is then brought into them, since clients send right ascensions such as -0.2 and 360.5. None:
-        it has none.
+        Period of a cyclic number, in its unit: 360 for a longitude in degrees. A value up to one period outside the
+        bounds is moved into them, because clients send right ascensions such as -0.2 and 360.5. None if it is not
+        cyclic.
     """
 
     name: str
@@ -67,26 +64,27 @@ class Param:
 
 
 _NUMBER_PATTERN = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
-MAX_INT64, _MAX_INTEGER_CHARACTERS = 2**63 - 1, 100
+MAX_INT64 = 2**63 - 1
+_MAX_INTEGER_CHARACTERS = 100
 _INTEGER_PATTERN = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file that came inline with a multipart request.
+    """Hold a file of a multipart request.
 
-    In memory while it is small, else on disk, until `RequestParams.close`.
+    A small file is in memory, a large one on disk until `RequestParams.close`.
 
     Attributes
     ----------
     name
-        Of its part.
+        Name of its part of the request.
     size
-        bytes.
+        Size in bytes.
     media_type
-        As it was sent; None: nothing was said.
+        The media type that the client sent, or None.
     filename
-        As the client calls it: a name that proves nothing.
+        The client's name of the file, which may be wrong.
     """
 
     name: str
@@ -128,12 +126,12 @@ class RequestParams:
         name
             In upper case.
         default
-            What is returned if it is absent.
+            Value if the parameter is absent.
 
         Returns
         -------
         value
-            As it was sent.
+            The value as it was sent.
 
         Raises
         ------
@@ -142,32 +140,30 @@ class RequestParams:
         """
         values = self.values.get(name, ())
         if len(values) < 2:
-            return values[0] or default if values else default
+            first_value = values[0] if values else None
+            return first_value or default
         distinct_values = {value for value in values if value != ""}
         if len(distinct_values) > 1:
-            raise ParamError(
-                f"{name} was given {len(self.values[name])} times, with different values",
-                name=name,
-                remedy="give it once",
-            )
+            message = f"{name} was given {len(self.values[name])} times, with different values"
+            raise ParamError(message, name=name, remedy="give it once")
         return distinct_values.pop() if distinct_values else default
 
     def list_unused(self, declared_params: Iterable[Param], *more_names: str) -> tuple[str, ...]:
-        """List what was given and nobody reads.
+        """List the parameters of the request that no part of the service reads.
 
-        A parameter without a value says nothing, RUNID is for logs (DALI 1.1, 3.4.6).
+        Parameters without a value do not count, nor does RUNID, which is for logs (DALI 1.1, 3.4.6).
 
         Parameters
         ----------
         declared_params
-            What the service declares.
+            The parameters that the service declares.
         more_names
-            Further names, in upper case, that it reads.
+            Further names, in upper case, that the service reads.
 
         Returns
         -------
         names
-            In upper case, in the order in which they came.
+            Names in upper case, in the order of the request.
         """
         names = {param.name for param in declared_params} | {"RUNID", *more_names}
         return tuple(name for name, values in self.values.items() if name not in names and any(values))
@@ -183,7 +179,7 @@ class RequestParams:
         Returns
         -------
         values
-            In the order in which they came; empty if it is absent.
+            The values in the order of the request; empty if it is absent.
         """
         return self.values.get(name, ())
 
@@ -214,10 +210,10 @@ class RequestParams:
         text = self.read_one(name)
         if text is None:
             return None
-        if not _NUMBER_PATTERN.fullmatch(text) and text.strip().lower().lstrip("+-") not in {"nan", "inf", "infinity"}:
-            raise ParamError(
-                f"{name}={text!r} is not a number", name=name, remedy="write decimal degrees such as 83.633"
-            )
+        is_special = text.strip().lower().lstrip("+-") in {"nan", "inf", "infinity"}
+        if not is_special and not _NUMBER_PATTERN.fullmatch(text):
+            message = f"{name}={text!r} is not a number"
+            raise ParamError(message, name=name, remedy="write decimal degrees such as 83.633")
         value = float(text)
         if not math.isfinite(value):
             raise ParamError(f"{name}={text} is not a finite number", name=name)
@@ -227,7 +223,7 @@ class RequestParams:
         return value
 
     def read_integer(self, name: str, *, minimum: int = 0, maximum: float | None = None) -> int | None:
-        """Parse a parameter as a whole number; one beyond 64 bits counts as the largest of them.
+        """Parse a parameter as a whole number; a number beyond 64 bits counts as the largest one of 64 bits.
 
         Parameters
         ----------
@@ -251,7 +247,7 @@ class RequestParams:
             return None
         if not _INTEGER_PATTERN.fullmatch(text):
             raise ParamError(f"{name}={text!r:.60} is not a whole number", name=name)
-        # more than anybody counts to means without bound; Python itself reads no more than some thousand digits
+        # no count is that large, so it means "no bound"; Python itself parses no more than some thousand digits
         if len(text) < _MAX_INTEGER_CHARACTERS:
             value = int(text)
         elif text.lstrip().startswith("-"):
@@ -270,7 +266,7 @@ class RequestParams:
         Parameters
         ----------
         declared_params
-            What the service declares.
+            The parameters that the service declares.
 
         Raises
         ------
@@ -289,21 +285,21 @@ class RequestParams:
 
 
 def wrap_angle(value: float, minimum: float, period: float) -> float:
-    """Bring an angle that is at most one turn outside its range into it.
+    """Move an angle that is at most one turn outside a range into the range.
 
     Parameters
     ----------
     value
         In degrees, or in the unit of the period.
     minimum
-        Where the range begins, in the same unit; it ends one period later, and that end belongs to it.
+        Begin of the range, in the same unit; the range ends one period later, and includes the end.
     period
         Length of the range in the same unit.
 
     Returns
     -------
     value
-        The same angle within the range, in the same unit; one that is further outside is returned as it is.
+        The same angle within the range, in the same unit; an angle farther outside is returned as it is.
     """
     if minimum - period <= value < minimum:
         return value + period
@@ -315,19 +311,20 @@ def wrap_angle(value: float, minimum: float, period: float) -> float:
 def _check_bounds(name: str, text: str, value: float, minimum: float | None, maximum: float | None) -> None:
     if (minimum is None or value >= minimum) and (maximum is None or value <= maximum):
         return
-    allowed = "".join(f" {word} {bound:g}" for word, bound in (("from", minimum), ("to", maximum)) if bound is not None)
+    bounds = (("from", minimum), ("to", maximum))
+    allowed = "".join(f" {word} {bound:g}" for word, bound in bounds if bound is not None)
     raise ParamError(f"{name}={text:.60} is out of range", name=name, remedy=f"allowed:{allowed}")
 
 
 def collect_params(pairs: Iterable[tuple[str, str]], files: Mapping[str, Upload] | None = None) -> RequestParams:
-    """Gather name-value pairs under upper-case names.
+    """Group name-value pairs by names in upper case.
 
     Parameters
     ----------
     pairs
-        As they came, of the query string and of the body.
+        The pairs of the query string and of the body, in their order.
     files
-        Those of a multipart request, by name.
+        The files of a multipart request, by name.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Plug-ins: a name -> the one file that implements it; built-ins by module name, outside ones by entry-point group."""
+"""Find and load plug-ins by name: built-in ones by their modules, external ones by entry-point groups."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hven")
 T = TypeVar("T")
-PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own stand
+PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # group -> packages of the built-in plug-ins
     "sources": ("hven.sources",),
     "engines": ("hven.engines",),
     "formats": ("hven.formats",),
@@ -33,7 +33,7 @@ PLUGIN_GROUPS: dict[str, tuple[str, ...]] = {  # name -> where those of our own 
     "panes": (),
     "resolvers": ("hven.query.resolver",),
 }
-NON_PLUGIN_MODULES = {  # group -> what else is public where its plugins stand
+NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
     "engines": ("row_fetching",),
     "formats": ("hats_catalogues", "hats_layout", "media", "pictures"),
     "sources": (
@@ -63,7 +63,7 @@ NON_PLUGIN_MODULES = {  # group -> what else is public where its plugins stand
     ),
     "identity": ("permit", "session"),
 }
-RECORD_NAMES = {  # group -> what a module of it is asked for, and the class of that
+RECORD_NAMES = {  # group -> the name in a plug-in's module that holds its record, and the class of the record
     "sources": ("Options", "type"),
     "formats": ("FORMAT", "Format"),
     "media": ("MEDIUM", "Medium"),
@@ -78,7 +78,7 @@ SOURCE_DIRECTORY = Path(__file__).parents[2]
 
 @cache
 def list_plugins(group: str) -> tuple[str, ...]:
-    """List all names in a group of plug-ins, built-ins first; nothing is imported.
+    """List all names in a group of plug-ins, built-in ones first, without importing them.
 
     Parameters
     ----------
@@ -88,12 +88,12 @@ def list_plugins(group: str) -> tuple[str, ...]:
     Returns
     -------
     names
-        Built-ins by the alphabet, then those of entry points.
+        Built-in plug-ins in alphabetical order, then those of entry points.
 
     Raises
     ------
     UserError
-        An outside plugin has the name of a built-in one, or two have the same.
+        An external plug-in has the name of a built-in one, or two have the same name.
     """
     plugin_names = sorted(_map_builtin_modules(group))
     for entry in importlib.metadata.entry_points(group=f"hven.{group}"):
@@ -105,7 +105,7 @@ def list_plugins(group: str) -> tuple[str, ...]:
 
 
 def list_external_plugins(group: str) -> tuple[str, ...]:
-    """List those of a group that are not our own.
+    """List the external plug-ins of a group.
 
     Parameters
     ----------
@@ -115,20 +115,23 @@ def list_external_plugins(group: str) -> tuple[str, ...]:
     Returns
     -------
     names
-        Of entry points.
+        Names of entry points.
     """
-    return tuple(name for name in list_plugins(group) if name not in _map_builtin_modules(group))
+    builtin_names = _map_builtin_modules(group)
+    return tuple(name for name in list_plugins(group) if name not in builtin_names)
 
 
 @cache
 def _map_builtin_modules(group: str) -> dict[str, str]:
-    """Return the modules of our own by their names."""
-    return {
-        item.name: f"{package}.{item.name}"
-        for package in PLUGIN_GROUPS[group]
-        for item in pkgutil.iter_modules([str(SOURCE_DIRECTORY.joinpath(*package.split(".")))])
-        if not item.name.startswith("_") and item.name not in NON_PLUGIN_MODULES.get(group, ())
-    }
+    """Return the built-in modules by their names."""
+    modules = {}
+    excluded_names = NON_PLUGIN_MODULES.get(group, ())
+    for package in PLUGIN_GROUPS[group]:
+        directory = SOURCE_DIRECTORY.joinpath(*package.split("."))
+        for module in pkgutil.iter_modules([str(directory)]):
+            if not module.name.startswith("_") and module.name not in excluded_names:
+                modules[module.name] = f"{package}.{module.name}"
+    return modules
 
 
 @cache
@@ -140,29 +143,25 @@ def load_plugin(group: str, name: str) -> ModuleType:
     group
         A key of `PLUGIN_GROUPS`.
     name
-        Of a module of ours, or of an entry point.
+        Name of a built-in module, or of an entry point.
 
     Returns
     -------
     module
-        Has what `RECORD_NAMES` asks of its group.
+        The module, with the record that `RECORD_NAMES` requires.
 
     Raises
     ------
     UserError
-        The name is not known (the message lists those that are), needs what is not installed, or is a plugin with a
-        fault.
+        The name is unknown (the message lists the known ones), the plug-in needs a module that is not installed, or it
+        has a fault.
     """
     plugin_names = list_plugins(group)
     if name not in plugin_names:
         message = f"no {group.removesuffix('s')} is called {name!r}"
-        raise UserError(
-            message,
-            remedy=(
-                f"{suggest_spelling(name, plugin_names)} known: "
-                f"{', '.join(plugin_names) or 'none; is its package installed?'}"
-            ).lstrip(),
-        )
+        known_names = ", ".join(plugin_names) or "none; is its package installed?"
+        remedy = f"{suggest_spelling(name, plugin_names)} known: {known_names}"
+        raise UserError(message, remedy=remedy.lstrip())
     for entry in importlib.metadata.entry_points(group=f"hven.{group}", name=name):
         return _load_entry_point(entry)
     return import_hven_module(_map_builtin_modules(group)[name], repr(name))
@@ -181,28 +180,29 @@ def load_records(group: str) -> dict[str, Any]:
     records
         `Format`, `Face`, `Type` ... by the name of the plug-in.
     """
-    return {name: vars(load_plugin(group, name))[RECORD_NAMES[group][0]] for name in list_plugins(group)}
+    record_name, _ = RECORD_NAMES[group]
+    return {name: vars(load_plugin(group, name))[record_name] for name in list_plugins(group)}
 
 
 def import_hven_module(module: str, purpose: str) -> ModuleType:
-    """Import a module of ours.
+    """Import a module of Hven.
 
     Parameters
     ----------
     module
         Dotted name.
     purpose
-        Who needs it, for the message.
+        What needs it, for the message.
 
     Returns
     -------
     module
-        Imported.
+        The imported module.
 
     Raises
     ------
     UserError
-        `purpose` needs another one, which is not installed.
+        The module needs another one, which is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -213,12 +213,12 @@ def import_hven_module(module: str, purpose: str) -> ModuleType:
 
 
 def require_modules(purpose: str, *modules: str, error_class: type[HvenError] = UserError) -> None:
-    """Check that modules are installed which something needs; nothing is imported.
+    """Check that modules are installed, without importing them.
 
     Parameters
     ----------
     purpose
-        Who needs them, for the message.
+        What needs them, for the message.
     modules
         Top-level names.
     error_class
@@ -227,16 +227,17 @@ def require_modules(purpose: str, *modules: str, error_class: type[HvenError] = 
     Raises
     ------
     HvenError
-        One is not installed; the remedy says how it is.
+        A module is not installed; the remedy tells how to install it.
     """
     missing = [name for name in modules if not is_installed(name)]
     if missing:
-        message = f"{purpose} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
+        verb = "is" if len(missing) == 1 else "are"
+        message = f"{purpose} needs {' and '.join(missing)}, which {verb} not installed"
         raise error_class(message, remedy=suggest_installation(missing[0]))
 
 
 def suggest_installation(module: str) -> str:
-    """Phrase how a module is installed: with an extra of ours, if it belongs to one.
+    """Return the command that installs a module, with an extra of Hven if it belongs to one.
 
     Parameters
     ----------
@@ -249,21 +250,20 @@ def suggest_installation(module: str) -> str:
         ``pip install 'hven[postgres]'``.
     """
     requirement_pattern = re.compile(rf"{module.replace('_', '-')}\b.*extra == ['\"]([\w-]+)")
-    extras = (
-        match[1]
-        for requirement in importlib.metadata.requires("hven") or ()
-        if (match := requirement_pattern.match(requirement))
-    )
-    return next((f"pip install 'hven[{extra}]'" for extra in extras), f"install {module}")
+    for requirement in importlib.metadata.requires("hven") or ():
+        match = requirement_pattern.match(requirement)
+        if match is not None:
+            return f"pip install 'hven[{match[1]}]'"
+    return f"install {module}"
 
 
 def find_plugin_faults() -> Iterator[UserError]:
-    """Collect what is wrong with plug-ins that were installed; all are loaded.
+    """Load all external plug-ins, and yield their faults.
 
     Yields
     ------
     error
-        With the name of the plug-in, and its file and line where it could not be loaded.
+        The fault, with the name of the plug-in, and the file and line where it could not be loaded.
     """
     for group in sorted(importlib.metadata.entry_points().groups):
         group_name = group.removeprefix("hven.")
@@ -271,10 +271,7 @@ def find_plugin_faults() -> Iterator[UserError]:
             continue
         if group_name not in PLUGIN_GROUPS:
             remedy = f"{suggest_spelling(group_name, PLUGIN_GROUPS)} known: {', '.join(PLUGIN_GROUPS)}".lstrip()
-            yield UserError(
-                f"no group of plugins is called {group}",
-                remedy=remedy,
-            )
+            yield UserError(f"no group of plugins is called {group}", remedy=remedy)
             continue
         try:
             plugin_names = list_external_plugins(group_name)
@@ -289,17 +286,17 @@ def find_plugin_faults() -> Iterator[UserError]:
 
 
 def locate_error(error: BaseException) -> str:
-    """Locate an unforeseen error: in a plug-in that was installed, with its line, or in Hven itself.
+    """Locate an unforeseen error: in a plug-in, with its line, or in Hven itself.
 
     Parameters
     ----------
     error
-        With its traceback.
+        The error, with its traceback.
 
     Returns
     -------
     place
-        For a log: ``hven-bright, at hven_bright.py:12``.
+        The place, for a log: ``hven-bright, at hven_bright.py:12``.
     """
     plugins_by_package = _map_plugin_packages()
     location = own_location = "Hven itself"
@@ -313,19 +310,19 @@ def locate_error(error: BaseException) -> str:
 
 
 def wrap_test(test: Callable[[T], object]) -> Callable[[T], bool]:
-    """Wrap a test so that nothing passes for which it fails.
+    """Wrap a test so that a candidate for which it raises an error does not pass.
 
-    The error goes to the log, with who made it, and takes no page with it.
+    The error goes to the log, with the plug-in at fault, and no page fails because of it.
 
     Parameters
     ----------
     test
-        Of a plug-in.
+        A test of a plug-in.
 
     Returns
     -------
     passes
-        Raises nothing.
+        A test that raises no errors.
     """
 
     @wraps(test)
@@ -342,28 +339,30 @@ def wrap_test(test: Callable[[T], object]) -> Callable[[T], bool]:
 
 @cache
 def _map_plugin_packages() -> dict[str, str]:
-    """Return the packages that installed plugins stand in, and what to call these."""
+    """Return the packages of external plug-ins, with names for messages."""
     entry_points = importlib.metadata.entry_points()
-    plugin_entries = (entry for group in PLUGIN_GROUPS for entry in entry_points.select(group=f"hven.{group}"))
-    return {entry.module.partition(".")[0]: f"the plugin {entry.name!r} of {entry.group}" for entry in plugin_entries}
+    packages = {}
+    for group in PLUGIN_GROUPS:
+        for entry in entry_points.select(group=f"hven.{group}"):
+            packages[entry.module.partition(".")[0]] = f"the plugin {entry.name!r} of {entry.group}"
+    return packages
 
 
 def _load_entry_point(entry: importlib.metadata.EntryPoint) -> ModuleType:
-    """Import a plugin, and see that it has the record of its group."""
+    """Import an external plug-in, and check that it has the record of its group."""
     where = f"the plugin {entry.name!r} of {entry.group} ({entry.value})"
-    show_pandas()  # it may use data frames
+    show_pandas()  # the plug-in may use data frames
     try:
         module: object = entry.load()
     except Exception as error:
-        raise UserError(
-            f"{where} cannot be loaded: {type(error).__name__}: {error}", remedy="mend it, or uninstall it"
-        ) from error
+        message = f"{where} cannot be loaded: {type(error).__name__}: {error}"
+        raise UserError(message, remedy="mend it, or uninstall it") from error
     if not isinstance(module, ModuleType):
         raise UserError(f"{where} must name a module")
     record_name, class_name = RECORD_NAMES.get(entry.group.removeprefix("hven."), ("__name__", "str"))
     plugin_record = vars(module).get(record_name)
-    if all(base_class.__name__ != class_name for base_class in type(plugin_record).__mro__):
-        raise UserError(
-            f"{where} has no {record_name} of the class {class_name}", remedy="docs/howto/extend.md shows one"
-        )
+    class_names = [base_class.__name__ for base_class in type(plugin_record).__mro__]
+    if class_name not in class_names:
+        message = f"{where} has no {record_name} of the class {class_name}"
+        raise UserError(message, remedy="docs/howto/extend.md shows one")
     return module

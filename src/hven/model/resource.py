@@ -1,6 +1,6 @@
-"""Resource: a collection as its descriptor says it - metadata, tables, sources and mappings - and its parts.
+"""Describe a collection as its descriptor defines it: metadata, tables, sources and mappings.
 
-When something is due again (`Recurrence`).
+`Recurrence` computes when a task is due again.
 """
 
 from __future__ import annotations
@@ -32,28 +32,30 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.model.types import Type
 
-DATA_SOURCE_COLUMN = "data_source"  # the column of tables of which some rows are simulated
-# licences whose names are those of SPDX, and so have an address
+DATA_SOURCE_COLUMN = "data_source"  # the column that tells of each row whether it is simulated
+# licences with the names of SPDX, which have an address
 SPDX_LICENCE_PATTERN = re.compile(
     r"(CC0|CC-BY(-[A-Z]{2})*|ODbL|ODC-By|PDDL|GPL|LGPL|AGPL|MIT|BSD|Apache|etalab|OGL)[A-Za-z0-9.+-]*"
 )
-DATA_SOURCE_VOCABULARY_URI = "http://www.ivoa.net/rdf/data-source"  # whose words it has, and its utype
+DATA_SOURCE_VOCABULARY_URI = (
+    "http://www.ivoa.net/rdf/data-source"  # the vocabulary of this column, which is also its utype
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """A creator, contact or contributor (VOResource).
+    """Describe a creator, contact or contributor (VOResource).
 
     Attributes
     ----------
     name
-        Family name first or last, as it is to be shown.
+        Family name first or last, as shown to readers.
     email, orcid, affiliation, url
-        What else is known.
+        Other known facts.
     ror
         Identifier of the affiliation, or of the institute itself.
     role
-        Of a contributor, in DataCite's words.
+        Role of a contributor, in DataCite's words.
     """
 
     name: str
@@ -67,14 +69,14 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSpec:
-    """One ``source:`` entry: its kind and its options, not opened yet.
+    """Describe a ``source:`` entry that is not opened yet: its kind and its options.
 
     Attributes
     ----------
     place
-        Where it stands in the descriptor.
+        Place in the descriptor.
     enrich
-        What is said of documents that belong to its rows; None: they have none.
+        Settings of documents that belong to its rows; None if they have none.
     """
 
     kind: str
@@ -85,7 +87,7 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnMapping:
-    """How one target column gets its value.
+    """Describe how a target column gets its value.
 
     Attributes
     ----------
@@ -94,7 +96,7 @@ class ColumnMapping:
     value
         The text as written; for ``lookup`` a mapping (from, table, key, value, missing).
     place
-        Where it stands in the descriptor.
+        Place in the descriptor.
     """
 
     column: str
@@ -105,14 +107,14 @@ class ColumnMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GranuleSpec:
-    """One of several rows made from a source row: overrides of the settings above it, perhaps under a condition.
+    """Describe one of several rows that are made from a source row: overrides of settings, maybe under a condition.
 
     Attributes
     ----------
     gid
-        Its word for ``granule_gid`` (EPN-TAP), where no setting says another.
+        Its word for ``granule_gid`` (EPN-TAP), unless a setting gives another.
     place
-        Where it stands in the descriptor.
+        Place in the descriptor.
     """
 
     gid: str
@@ -123,31 +125,32 @@ class GranuleSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationRule:
-    """A rule that rows must meet: an ADQL condition; a row for which it is false breaks the rule, NULL passes.
+    """Describe a rule that rows must meet: an ADQL condition; a row for which it is false breaks it, NULL passes.
 
     Attributes
     ----------
     name
-        Under which the report counts it.
+        Name of the rule in reports.
     severity
         ``error``, ``warning`` or ``info``.
     message
-        What is wrong with a row that breaks it.
+        The fault of a row that breaks the rule.
     columns
-        Those that it is about, for the report.
+        The columns that the rule concerns, for reports.
     low, high
         Bounds of values, in their unit, for a `check` of whole columns.
     flag
-        Bit of the table's column of flags (`QualityFlagColumn`) that is set in rows that break it; they are published.
+        Bit of the table's column of flags (`QualityFlagColumn`) that is set in rows that break the rule; such rows are
+        published.
     place
-        Where it stands in the descriptor or standard.
+        Place in the descriptor or standard.
     """
 
     name: str
     condition: str
     severity: str
     message: str | None = None
-    check: str | None = None  # instead of a condition: what is looked at in whole columns
+    check: str | None = None  # a check of whole columns instead of a condition
     columns: tuple[str, ...] = ()
     of: str | None = None
     items: bool = False  # values are lists joined by #
@@ -159,7 +162,7 @@ class ValidationRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityFlagColumn:
-    """The column whose bits say which rules a row breaks.
+    """Describe the column whose bits show which rules a row breaks.
 
     Attributes
     ----------
@@ -168,11 +171,11 @@ class QualityFlagColumn:
     group_expressions
         Name -> ADQL expression over the table's own columns, by which flagged rows are counted.
     is_supplied
-        True: the rows come with their flags, and the rules only say what the bits mean.
+        Whether the rows come with their flags, and the rules only describe the bits.
     informative_rules
-        Names of rules of severity ``info``: they are counted, and a row that breaks no other rule is valid.
+        Names of rules of severity ``info``, which are counted only: a row that breaks no other rule is valid.
     place
-        Where it stands in the descriptor.
+        Place in the descriptor.
     """
 
     column: str
@@ -185,16 +188,16 @@ class QualityFlagColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbargoTerm:
-    """A number of months, or a moment, that may be another one for each value of an expression.
+    """Describe a number of months, or a moment, that may differ for each value of an expression.
 
     Attributes
     ----------
     expression
-        The expression over the source; None: it is the default for all rows.
+        The expression over the source; None if the default applies to all rows.
     values
-        The number, or the moment, of each.
+        The number or the moment for each value.
     default
-        For values that are not listed; None: it is not known.
+        For values that are not listed; None if it is unknown.
     """
 
     expression: Any
@@ -202,17 +205,17 @@ class EmbargoTerm:
     default: int | str | None
 
     def describe(self, unit: str = "") -> str:
-        """Write it in words: ``24 (suv), 12 (eso, pionier), else 0 months by collection``.
+        """Describe the term in words: ``24 (suv), 12 (eso, pionier), else 0 months by collection``.
 
         Parameters
         ----------
         unit
-            Behind the numbers, with a blank before it.
+            Unit of the numbers, with a blank before it.
 
         Returns
         -------
         words
-            For people.
+            Text for people.
         """
         if self.expression is None:
             return f"{self.default}{unit}"
@@ -220,32 +223,31 @@ class EmbargoTerm:
         for key, value in self.values.items():
             keys_by_value.setdefault(value, []).append(key)
         phrases = [f"{value} ({', '.join(keys)})" for value, keys in keys_by_value.items()]
-        return (
-            f"{', '.join([*phrases, *([] if self.default is None else [f'else {self.default}'])])}{unit} by "
-            f"{self.expression}"
-        )
+        if self.default is not None:
+            phrases.append(f"else {self.default}")
+        return f"{', '.join(phrases)}{unit} by {self.expression}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbargoPolicy:
-    """How the release date of a row is made.
+    """Describe how the release date of a row is computed.
 
     Attributes
     ----------
     column
-        Of the table, that takes it; what the row has there itself stands instead of the months.
+        Column of the table for the release date; a date that the row has itself replaces the months.
     start_expression
-        The moment from which months are counted, an expression over the source, as the others.
+        The moment from which months count, an expression over the source like the others.
     exempt_condition
-        Rows without months.
+        Condition of rows without months.
     not_before
         The collection's own date.
     delivered_condition
-        Rows whose own date is left as it is.
+        Condition of rows whose own date stays as it is.
     duration_months
-        How many; 0 of exempt ones.
+        The number of months; 0 for exempt rows.
     place
-        In the descriptor.
+        Place in the descriptor.
     """
 
     column: str
@@ -257,34 +259,36 @@ class EmbargoPolicy:
     place: Place
 
     def describe(self) -> str:
-        """Write it as a sentence without a beginning.
+        """Describe the policy as a sentence without its beginning.
 
         Returns
         -------
         words
-            For people.
+            Text for people.
         """
-        phrases = [
-            f"{self.duration_months.describe(' months')} after {self.start_expression}, or at its own {self.column}"
-        ]
-        phrases += [f"without months where {self.exempt_condition}"] if self.exempt_condition else []
-        phrases += [f"not before {self.not_before.describe()}"] if self.not_before else []
-        phrases += [f"as its own date says alone where {self.delivered_condition}"] if self.delivered_condition else []
+        duration = self.duration_months.describe(" months")
+        phrases = [f"{duration} after {self.start_expression}, or at its own {self.column}"]
+        if self.exempt_condition:
+            phrases.append(f"without months where {self.exempt_condition}")
+        if self.not_before:
+            phrases.append(f"not before {self.not_before.describe()}")
+        if self.delivered_condition:
+            phrases.append(f"as its own date says alone where {self.delivered_condition}")
         return "; ".join(phrases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryTest:
-    """A query with what it must answer: column -> value of the first row; ``rows`` -> how many.
+    """Describe a query with its expected answer: column -> value of the first row; ``rows`` -> number of rows.
 
     Attributes
     ----------
     name
-        What is tried, in words; None: the query says it.
+        Name of the test, in words; None for the query itself.
     expected_values
-        What the answer must have.
+        Values that the answer must have.
     place
-        Where it stands in the descriptor.
+        Place in the descriptor.
     """
 
     name: str | None = None
@@ -295,9 +299,9 @@ class QueryTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleQuery:
-    """A query for readers to begin with (DALI 1.1 section 2.3).
+    """Describe a query for readers to start with (DALI 1.1 section 2.3).
 
-    Written in a descriptor, or made for a table that none shows.
+    A descriptor defines it, or Hven makes it for a table without one.
 
     Attributes
     ----------
@@ -306,9 +310,9 @@ class ExampleQuery:
     description
         What to look at, as plain text.
     tables
-        Names of the tables that it reads, as a query writes them; filled when it is shown to a reader.
+        Names of the tables that it reads, as queries write them; set when a reader sees it.
     place
-        Where it is written; None if it was made.
+        Place in the descriptor; None if Hven made it.
     """
 
     name: str
@@ -320,32 +324,32 @@ class ExampleQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncPolicy:
-    """How a table follows its source.
+    """Describe how a table follows its source.
 
     Attributes
     ----------
     watermark
-        Source column, or ADQL expression over source columns: larger in rows that were written later. None: all is read
-        each time.
+        Source column, or ADQL expression over source columns, that is larger in rows that were written later. None:
+        each run reads all rows.
     overlap_seconds
-        Seconds to look back behind the last watermark, which is a time; or
+        Seconds to look back behind the last watermark, if it is a time.
     overlap_amount
-        so much in the watermark's own unit.
+        The same in the watermark's own unit.
     deletion_method
         ``compare``, ``blocks``, ``none``, ``column``.
     deleted_condition
         For ``column``: ADQL condition over source rows that are deleted.
     full_interval_seconds
-        Seconds after which everything is read again; infinite: never, for every write moves the watermark. None:
-        nothing is said.
+        Seconds after which a run reads all rows again; infinite for never, if every write moves the watermark. None if
+        the descriptor does not set it.
     page_row_count, max_requests_per_second
-        Rows at a time; requests a second.
+        Rows of a request; requests per second.
     max_removed_share, max_changed_share
-        Shares of the published rows that may go, or change, before the run stops and asks.
+        Largest shares of the published rows that a run may remove or change before it stops and asks.
     place
-        Where it stands in the descriptor.
+        Place in the descriptor.
     DEFAULT_MAX_REMOVED_SHARE, DEFAULT_MAX_CHANGED_SHARE
-        Shares (0 to 1) of `max_removed_share` and `max_changed_share` where nothing is said.
+        Default shares (0 to 1) of `max_removed_share` and `max_changed_share`.
     """
 
     DEFAULT_MAX_REMOVED_SHARE: ClassVar[float] = 0.1
@@ -366,19 +370,19 @@ class SyncPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncSchedule:
-    """When a collection is synchronised by itself.
+    """Describe when a collection is synchronised automatically.
 
     Attributes
     ----------
     interval_seconds
-        Seconds; or
+        Seconds between runs; None if `cron` is set.
     cron
-        five fields (minute, hour, day of the month, month, day of the week) with single spaces, in the time zone
+        Five fields (minute, hour, day of the month, month, day of the week) with single spaces, in the time zone
         `time_zone`.
     max_jitter_seconds
-        Seconds by which a run may be shifted, by chance.
+        Largest random shift of a run in seconds.
     place
-        Where it stands in the descriptor.
+        Place in the descriptor.
     """
 
     interval_seconds: float | None = None
@@ -390,12 +394,12 @@ class SyncSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSpec:
-    """One table of a descriptor: what it is (`table`) and how it is filled.
+    """Describe a table of a descriptor: its structure (`table`) and how its rows are made.
 
     Attributes
     ----------
     sources
-        Read one after the other; rows of all of them are the table's.
+        The sources, read one after the other; the table has the rows of all of them.
     settings
         How columns get their values.
     let
@@ -403,35 +407,35 @@ class TableSpec:
     where
         ADQL condition over source rows.
     granules
-        Kinds of rows that one source row makes; empty: one row.
+        Kinds of rows that are made from each source row; empty for one row.
     rules
-        Those of the descriptor and of its standard.
+        Rules of the descriptor and of its standard.
     flags
-        The column of flags; None: there is none.
+        The column of flags, or None.
     embargo
-        How release dates are made; None: they are not.
+        How release dates are computed; None if they are not.
     sync
-        How it follows its source; None: it is read by `hven ingest` alone, or compared as a whole.
+        How the table follows its source; None if only `hven ingest` reads it, or if it is compared as a whole.
     has_declared_columns
-        True if the descriptor (or its standard) says the columns; False: they follow the source.
+        Whether the descriptor (or its standard) defines the columns; otherwise they follow the source.
     follows_source
-        True if the source's columns are taken too, and `table.columns` refine them or add some.
+        Whether the table also has the source's columns, which `table.columns` refine or complete.
     declared_columns
-        Columns as the descriptor and its standard say them, before those of the source are added.
+        Columns of the descriptor and its standard, before those of the source are added.
     explicit_attributes
-        Column name -> attributes that the descriptor (or its standard) says; all others come from the source.
+        Column name -> attributes that the descriptor (or its standard) defines; the others come from the source.
     xtypes_by_column
         Column name -> xtypes of the values whose type it takes, in place of its own.
     frame
         ``frame`` of the descriptor: that of its positions.
     group_by
-        Source columns or expressions whose equal rows become one.
+        Source columns or expressions; rows with equal values become one row.
     for_each
         Array columns whose elements become rows.
     vocabularies
-        Name -> words that rules may ask for.
+        Name -> words that rules may use.
     frame_warnings
-        What is odd about the frames of its places, for the report of each ingest.
+        Doubts about the frames of its positions, for the report of each ingest.
     """
 
     table: Table
@@ -450,50 +454,45 @@ class TableSpec:
     declared_columns: tuple[Column, ...] = ()
     explicit_attributes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     xtypes_by_column: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    column_places: Mapping[str, Place] = field(default_factory=dict)  # where each declared column stands
-    span_places: Mapping[str, Place] = field(
-        default_factory=dict
-    )  # where each data set stands of which its rows are spans
+    column_places: Mapping[str, Place] = field(default_factory=dict)  # place of each declared column
+    span_places: Mapping[str, Place] = field(default_factory=dict)  # place of each data set of which its rows are spans
     frame: str | None = None
     group_by: tuple[str, ...] = ()
     for_each: tuple[str, ...] = ()
     max_rejected_share: float | None = None  # share of the rows; None: ingest's default
-    defaults: Mapping[str, ColumnMapping] = field(default_factory=dict)  # for columns that nothing else gives a value
+    defaults: Mapping[str, ColumnMapping] = field(default_factory=dict)  # for columns without another value
     vocabularies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     obscore: TableSpec | None = None  # its rows in ivoa.obscore: settings over its own columns
     obscore_radio: TableSpec | None = None  # its rows in ivoa.obscore_radio
-    uses_standard_units: bool = False  # of these two: expressions give the standard's own units; nothing is converted
+    uses_standard_units: bool = False  # of these two: expressions give the standard's own units, without a conversion
     place: Place
 
     @property
     def has_site_addresses(self) -> bool:
-        """Whether the site's own address goes into its rows."""
-        mappings = (
-            *self.settings,
-            *(item for granule in self.granules for item in granule.settings),
-            *self.defaults.values(),
-        )
-        return any("site.url" in str(item.value) for item in mappings) or any(
-            "site.url" in text for text, _ in self.let.values()
-        )
+        """Whether its rows contain the address of the site."""
+        granule_settings = [setting for granule in self.granules for setting in granule.settings]
+        mappings = (*self.settings, *granule_settings, *self.defaults.values())
+        texts = [str(mapping.value) for mapping in mappings]
+        texts += [text for text, _ in self.let.values()]
+        return any("site.url" in text for text in texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonFunction:
-    """A function in a ``.py`` file beside the descriptor: Arrow arrays in, one Arrow array of `type` out. None.
+    """Describe a function of expressions: Arrow arrays in, one Arrow array of `type` out.
 
-    It is one of our own.
+    It is in a ``.py`` file beside the descriptor, or built in.
 
     Attributes
     ----------
     name
-        As expressions call it.
+        Name in expressions.
     path
-        Of the file.
+        Path of the file; None for a built-in function.
     unit, ucd
-        Of the result.
+        Unit and UCD of the result.
     place
-        Where it stands in the descriptor.
+        Place in the descriptor.
     """
 
     name: str
@@ -507,30 +506,30 @@ class PythonFunction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """A collection: one schema, its metadata, its tables (VOResource, VODataService).
+    """Describe a collection: a schema, its metadata and its tables (VOResource, VODataService).
 
     Attributes
     ----------
     path
-        Of the descriptor.
+        Path of the descriptor.
     description
-        For people, Markdown.
+        Text for people, in Markdown.
     access
-        ``public`` or ``private``, of tables that say nothing.
+        ``public`` or ``private``, for tables that do not set it.
     project
-        Whose members see its tables; None: none's.
+        The project whose members see its tables, or None.
     services
-        Faces that answer for its tables; empty: all that can.
+        Faces that serve its tables; empty for all that can.
     subjects, creators, contact, publisher, facility, instrument, waveband, content_level, type, short_name
-        As VOResource has them.
+        As in VOResource.
     licence, licence_url
         Name and address of the licence.
     citation, bibcode, doi, reference_url
-        How it is to be cited.
+        How to cite it.
     contributors, funding, works
-        Who helped, who gave money, which papers belong to it.
+        Contributors, sources of funding, related papers.
     acknowledgement
-        What whoever uses the data shall say in a paper.
+        Text that users of the data should put into a paper.
     publisher_ror
         Identifier of the publisher.
     utype
@@ -542,24 +541,24 @@ class Resource:
     tests
         Queries that new rows must pass.
     examples
-        Queries for readers to begin with.
+        Queries for readers to start with.
     hashes
         File name, relative to the descriptor's directory -> SHA-256, of every file that was read: the descriptor, its
-        includes, function files, lookup files. Provenance; and ingest compares them again before it publishes.
+        includes, function files, lookup files. They are provenance, and ingest compares them again before it publishes.
     functions
         Python functions beside the descriptor that expressions may call.
     site
-        What ``{site.url}``, ``{site.name}``, ``{site.title}``, ``{site.authority}`` stand for.
+        Values of ``{site.url}``, ``{site.name}``, ``{site.title}``, ``{site.authority}``.
     engine
-        Name of the engine that keeps its rows; None: the site's.
+        Name of the engine that stores its rows; None for the site's.
     index
-        Place among the collections; None: by name.
+        Position among the collections; None: ordered by name.
     schedule
-        When it is synchronised by itself (``sync:`` of the collection).
+        When it is synchronised automatically (``sync:`` of the collection).
     prepare
-        What is made of its files in the background after each publication: ``previews``, ``spectra``.
+        Products that are made from its files in the background after each publication: ``previews``, ``spectra``.
     registration
-        How it stands in registries; None: nothing is said.
+        Its entries in registries, or None.
     """
 
     name: str
@@ -612,22 +611,22 @@ class Resource:
 
     @property
     def is_partly_simulated(self) -> bool:
-        """Whether a column says of each row whether it is simulated."""
+        """Whether a column tells of each row whether it is simulated."""
         return any(is_data_source_column(column) for spec in self.tables for column in spec.table.columns)
 
 
 def is_data_source_column(column: Column) -> bool:
-    """Return whether a column says of each row whether it is simulated.
+    """Return whether a column tells of each row whether it is simulated.
 
     Parameters
     ----------
     column
-        Of any table.
+        A column of any table.
     """
     return column.name == DATA_SOURCE_COLUMN and column.utype == DATA_SOURCE_VOCABULARY_URI
 
 
-CRON_FIELD_COUNT = 5  # of cron: minute, hour, day of the month, month, day of the week
+CRON_FIELD_COUNT = 5  # minute, hour, day of the month, month, day of the week
 _CRON_MACROS = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -643,23 +642,23 @@ _DURATION_UNITS_SECONDS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 @dataclass(frozen=True, kw_only=True)
 class Recurrence:
-    """When something is due: `interval_seconds` (seconds) or `cron`, one of the two.
+    """Compute when a task is due: every `interval_seconds`, or by `cron`.
 
     Attributes
     ----------
     cron
-        Five fields, or ``@daily`` and its like, as Debian's cron understands them: 0 and 7 are Sunday; with both days
-        given, either will do; a time that the clocks skip in spring is made up at once, one that comes twice in autumn
-        counts once, unless it comes every hour (``*``).
+        Five fields, or ``@daily`` and similar words, as in Debian's cron: 0 and 7 are Sunday; if both days are set,
+        either of them matches. A time that the clocks skip in spring is made up at once. A time that comes twice in
+        autumn counts once, unless it comes every hour (``*``).
     max_jitter_seconds
-        Seconds by which it may be late, at random: so that not everybody asks at the full hour.
+        Largest random delay in seconds, so that not all sites start at the full hour.
     time_zone
-        Time zone (IANA) in which `cron` is read.
+        Time zone (IANA) of `cron`.
 
     Raises
     ------
     ValueError
-        Neither or both are given, `cron` cannot be read or never comes, there is no such zone. The message says which.
+        Neither or both are set, `cron` is not valid or never matches, or the zone is unknown. The message says which.
     """
 
     interval_seconds: float | None = None
@@ -674,7 +673,7 @@ class Recurrence:
             raise ValueError("every is between a second and a year")
         if self.max_jitter_seconds < 0:
             raise ValueError("jitter is not negative")
-        self._zone_info  # noqa: B018  (looked up now, so that a wrong name is told now)
+        self._zone_info  # noqa: B018  (an unknown zone must be an error at once)
         if self.cron is not None:
             next(self._iterate_cron_times(datetime.now(UTC)))
 
@@ -695,11 +694,9 @@ class Recurrence:
 
         fields = self._cron_line.split()
         if len(fields) != CRON_FIELD_COUNT:
-            raise ValueError(
-                f"cron has {CRON_FIELD_COUNT} fields (minute hour day month weekday), as in '15 3 * * *', not "
-                f"{self.cron!r}"
-            )
-        # cronsim takes what begins with a star for a rhythm, also `*/15 2` and `15 */2`
+            example = "(minute hour day month weekday), as in '15 3 * * *'"
+            raise ValueError(f"cron has {CRON_FIELD_COUNT} fields {example}, not {self.cron!r}")
+        # cronsim treats fields that begin with a star as rhythms, also `*/15 2` and `15 */2`
         if fields[1] not in {"*", "*/1"}:
             fields[:2] = (
                 f"{full_range}{field[1:]}" if field[0] == "*" else field
@@ -716,40 +713,42 @@ class Recurrence:
         Parameters
         ----------
         instant
-            Aware, of any zone.
+            A time with a zone.
 
         Returns
         -------
         time
-            Aware, UTC; `datetime.max` if the calendar ends before.
+            A time in UTC; `datetime.max` if the calendar ends before.
         """
         instant = instant.astimezone(UTC)
         if self.interval_seconds is not None:
             return instant + timedelta(seconds=self.interval_seconds)
-        times = (time.astimezone(UTC) for time in self._iterate_cron_times(instant))
-        # in an hour that comes twice, cronsim goes on from its first time
-        # the latter: the calendar ends before
-        return next((time for time in times if time > instant), datetime.max.replace(tzinfo=UTC))
+        # in an hour that comes twice, cronsim continues from the first one
+        for cron_time in self._iterate_cron_times(instant):
+            if cron_time.astimezone(UTC) > instant:
+                return cron_time.astimezone(UTC)
+        return datetime.max.replace(tzinfo=UTC)
 
     def __str__(self) -> str:
-        """Write it as a descriptor does: ``every 1 h``, ``cron 15 3 * * * (Europe/Paris)``."""
+        """Write the schedule as in a descriptor: ``every 1 h``, ``cron 15 3 * * * (Europe/Paris)``."""
         if self.interval_seconds is not None:
             return f"every {format_duration(self.interval_seconds)}"
-        return f"cron {self.cron}" + (f" ({self.time_zone})" if self.time_zone != "UTC" else "")
+        zone = f" ({self.time_zone})" if self.time_zone != "UTC" else ""
+        return f"cron {self.cron}{zone}"
 
 
 def format_duration(duration_seconds: float) -> str:
-    """Format a length of time for people: ``1 h``, ``1 d 6 h``, ``90 s``: two units at most.
+    """Format a duration for people with at most two units: ``1 h``, ``1 d 6 h``, ``90 s``.
 
     Parameters
     ----------
     duration_seconds
-        Not negative.
+        Duration, not negative.
 
     Returns
     -------
     text
-        Below 100 s with a fraction.
+        Text; durations below 100 s have a fraction.
     """
     remaining_seconds = round(duration_seconds)
     if remaining_seconds < 100:

@@ -1,4 +1,4 @@
-"""Frame: what longitudes and latitudes mean - on the sky or on a body - and how to get from one to another."""
+"""Define frames of longitudes and latitudes, on the sky or on a body, and transform positions between them."""
 
 from __future__ import annotations
 
@@ -33,28 +33,29 @@ BODY_FRAME_NAME = "BODY"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinateFrame:
-    """A frame of longitude and latitude, in degrees.
+    """Describe a frame of longitude and latitude, in degrees.
 
     Attributes
     ----------
     name
-        Of a celestial frame: ICRS, FK5, FK4, GALACTIC, SUPER_GALACTIC, ECLIPTIC; of a body-fixed one: BODY.
+        For a celestial frame: ICRS, FK5, FK4, GALACTIC, SUPER_GALACTIC, ECLIPTIC; for a body-fixed frame: BODY.
     body
         ``Mars``; None on the sky.
     code
         IAU or NAIF code of the body-fixed frame: ``49910``, ``IAU_MARS``.
     graphic
-        True: planetographic latitudes; False: planetocentric ones (the default of the IAU's cartography group).
+        Whether latitudes are planetographic; otherwise they are planetocentric (the default of the IAU's cartography
+        group).
     flattening
-        (a - c) / a of the reference ellipsoid: needed between graphic and centric latitudes.
+        (a - c) / a of the reference ellipsoid, for conversions between graphic and centric latitudes.
     west
-        True: longitude grows to the west.
+        Whether longitude increases westward.
     signed
-        True: longitudes run from -180 to 180; False: from 0 to 360.
+        Whether longitudes run from -180 to 180; otherwise they run from 0 to 360.
     equinox, epoch
         Julian or Besselian years as text: ``J2000``, ``B1950``, ``2016.0``.
     observer
-        Where the directions are seen from: BARYCENTER, GEOCENTER, a spacecraft.
+        The origin of the directions: BARYCENTER, GEOCENTER, a spacecraft.
     """
 
     name: str = "ICRS"
@@ -82,17 +83,17 @@ def transform_positions(
     lon, lat
         Degrees, of one shape. NaN stays NaN.
     source, target
-        On the sky or on one body; between frames of the sky, epochs and equinoxes are observed.
+        Frames on the sky or on one body. Between frames of the sky, epochs and equinoxes count.
 
     Returns
     -------
     lon, lat
-        Degrees, of the same shape; longitudes as the target counts them.
+        Degrees, of the same shape, with longitudes in the range of the target.
 
     Raises
     ------
     ValueError
-        There is no way between the two: another body, or a frame that nothing is known about.
+        There is no transformation between the two: another body, or an unknown frame.
     """
     lon = np.asarray(lon, dtype=np.float64)
     lat = np.asarray(lat, dtype=np.float64)
@@ -105,13 +106,15 @@ def transform_positions(
         if source.code is not None and target.code is not None and source.code != target.code:
             message = f"{source.code} and {target.code} are different frames of {source.body}"
             raise ValueError(message)
-        return _wrap_longitudes(lon if source.west == target.west else -lon, target), _convert_latitudes(
-            lat, source, target
-        )
+        body_lon = lon if source.west == target.west else -lon
+        return _wrap_longitudes(body_lon, target), _convert_latitudes(lat, source, target)
     east = -lon if source.west else lon
-    if (source.name.upper(), source.equinox, source.epoch) != (target.name.upper(), target.equinox, target.epoch):
+    source_key = (source.name.upper(), source.equinox, source.epoch)
+    target_key = (target.name.upper(), target.equinox, target.epoch)
+    if source_key != target_key:
         east, lat = _transform_celestial(east, lat, source, target)
-    return _wrap_longitudes(-east if target.west else east, target), lat
+    target_lon = -east if target.west else east
+    return _wrap_longitudes(target_lon, target), lat
 
 
 def _describe_frame(frame: CoordinateFrame) -> str:
@@ -121,15 +124,17 @@ def _describe_frame(frame: CoordinateFrame) -> str:
 
 
 def _wrap_longitudes(lon: Numbers, frame: CoordinateFrame) -> Numbers:
-    """Wrap longitudes to the range of the frame; what is in it already stays bit for bit."""
+    """Wrap longitudes to the range of the frame; longitudes within the range keep all their bits."""
     if frame.signed:
         low, high = (-180.0, 180.0)
     else:
         low, high = (0.0, 360.0)
-    if bool(((lon >= low) & (lon < high)).all()):
+    is_in_range = (lon >= low) & (lon < high)
+    if bool(is_in_range.all()):
         return lon
     turned = (lon - low) % 360.0 + low
-    return np.where((lon >= low) & (lon < high), lon, np.where(turned >= high, low, turned))
+    wrapped = np.where(turned >= high, low, turned)
+    return np.where(is_in_range, lon, wrapped)
 
 
 def _convert_latitudes(lat: Numbers, source: CoordinateFrame, target: CoordinateFrame) -> Numbers:
@@ -140,7 +145,9 @@ def _convert_latitudes(lat: Numbers, source: CoordinateFrame, target: Coordinate
     phi = np.radians(lat)
     sin = np.sin(phi)
     cos = np.cos(phi)
-    return np.degrees(np.arctan2(sin * ratio, cos) if source.graphic else np.arctan2(sin, cos * ratio))
+    if source.graphic:
+        return np.degrees(np.arctan2(sin * ratio, cos))
+    return np.degrees(np.arctan2(sin, cos * ratio))
 
 
 def _transform_celestial(
@@ -150,13 +157,13 @@ def _transform_celestial(
     from astropy.coordinates import SkyCoord  # noqa: PLC0415  (it takes a second to load; few need it)
 
     is_position = np.isfinite(lon) & (np.abs(lat) <= 90.0)
-    transformed = SkyCoord(
-        np.where(is_position, lon, 0.0) * units.deg,
-        np.where(is_position, lat, 0.0) * units.deg,
-        frame=_build_astropy_frame(source),
-    ).transform_to(_build_astropy_frame(target))
-    spherical = transformed.spherical
-    return np.where(is_position, spherical.lon.deg, np.nan), np.where(is_position, spherical.lat.deg, np.nan)
+    safe_lon = np.where(is_position, lon, 0.0) * units.deg
+    safe_lat = np.where(is_position, lat, 0.0) * units.deg
+    positions = SkyCoord(safe_lon, safe_lat, frame=_build_astropy_frame(source))
+    spherical = positions.transform_to(_build_astropy_frame(target)).spherical
+    target_lon = np.where(is_position, spherical.lon.deg, np.nan)
+    target_lat = np.where(is_position, spherical.lat.deg, np.nan)
+    return target_lon, target_lat
 
 
 def _build_astropy_frame(frame: CoordinateFrame) -> Any:
@@ -174,11 +181,11 @@ def _build_astropy_frame(frame: CoordinateFrame) -> Any:
 
 
 ROTATION_FRAMES = ("ICRS", "FK5", "FK4", "GALACTIC", "ECLIPTIC")
-"""Frames that `turned` knows: FK5 and ECLIPTIC at J2000, FK4 at B1950; words of the IVOA refframe vocabulary."""
+"""Frames of `rotate_positions`: FK5 and ECLIPTIC at J2000, FK4 at B1950; words of the IVOA refframe vocabulary."""
 
 
 def rotate_positions(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target: str) -> tuple[Numbers, Numbers]:
-    """Rotate positions from one frame into another: without aberration terms or proper motions.
+    """Rotate positions from one frame into another, without aberration terms or proper motions.
 
     Parameters
     ----------
@@ -195,7 +202,7 @@ def rotate_positions(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target
     Raises
     ------
     ValueError
-        A frame that is not among `ROTATION_FRAMES`.
+        A frame is not among `ROTATION_FRAMES`.
     """
     for name in (source, target):
         if name not in ROTATION_FRAMES:
@@ -203,17 +210,17 @@ def rotate_positions(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target
             raise ValueError(message)
     a = np.radians(np.asarray(lon, dtype=np.float64))
     d = np.radians(np.asarray(lat, dtype=np.float64))
-    x, y, z = (
-        _compute_rotation_matrix(target)
-        @ _compute_rotation_matrix(source).T
-        @ np.stack([np.cos(a) * np.cos(d), np.sin(a) * np.cos(d), np.sin(d)])
-    )
-    return np.degrees(np.arctan2(y, x)) % 360.0, np.degrees(np.arctan2(z, np.hypot(x, y)))
+    xyz = np.stack([np.cos(a) * np.cos(d), np.sin(a) * np.cos(d), np.sin(d)])
+    rotation = _compute_rotation_matrix(target) @ _compute_rotation_matrix(source).T
+    x, y, z = rotation @ xyz
+    target_lon = np.degrees(np.arctan2(y, x)) % 360.0
+    target_lat = np.degrees(np.arctan2(z, np.hypot(x, y)))
+    return target_lon, target_lat
 
 
 @lru_cache(maxsize=len(ROTATION_FRAMES))
 def _compute_rotation_matrix(name: str) -> Numbers:
-    """Compute the matrix that turns ICRS into a frame: where astropy's transformation takes the three axes."""
+    """Compute the matrix that rotates ICRS into a frame, from astropy's transformation of the three axes."""
     if name == "ICRS":
         return np.eye(3)
     from astropy import coordinates  # noqa: PLC0415  (it takes a second to load; few need it)

@@ -1,4 +1,4 @@
-"""MOC: a region of the sky as HEALPix cells (MOC 2.0, space only): from positions, from ASCII, unions, tests."""
+"""Represent a region of the sky as HEALPix cells (MOC 2.0, space only), with unions, tests and ASCII."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moc:
-    """A set of HEALPix cells.
+    """Represent a set of HEALPix cells.
 
     Attributes
     ----------
@@ -38,32 +38,28 @@ class Moc:
 
     @classmethod
     def from_cells(cls, cells: npt.ArrayLike, order: int, target_order: int | None = None) -> Moc:
-        """Build the MOC of cells.
+        """Make the MOC of cells.
 
         Parameters
         ----------
         cells
-            Nested indexes, any shape; negative ones are left out.
+            Nested indexes, any shape; negative indexes are ignored.
         order
-            Theirs, 0 to 29.
+            Order of the cells, 0 to 29.
         target_order
-            The order to degrade them to; None: `order`.
+            The order of the MOC; None: `order`.
 
         Returns
         -------
         moc
-            Of the coarser order.
+            A MOC of the coarser order.
         """
-        if target_order is None:
-            moc_order = order
-        else:
-            moc_order = min(target_order, order)
+        moc_order = order if target_order is None else min(target_order, order)
         coarse_cells = np.unique(np.asarray(cells, dtype=np.int64) >> 2 * (order - moc_order))
         coarse_cells = coarse_cells[coarse_cells >= 0]
         shift = 2 * (healpix.MAX_ORDER - moc_order)
-        return cls(
-            healpix.merge_ranges(np.stack([coarse_cells << shift, (coarse_cells + 1) << shift], axis=1)), moc_order
-        )
+        ranges = np.stack([coarse_cells << shift, (coarse_cells + 1) << shift], axis=1)
+        return cls(healpix.merge_ranges(ranges), moc_order)
 
     @classmethod
     def parse(cls, text: str) -> Moc:
@@ -72,17 +68,17 @@ class Moc:
         Parameters
         ----------
         text
-            Orders, cells and ranges of cells; blanks or commas between.
+            Orders, cells and ranges of cells, separated by blanks or commas.
 
         Returns
         -------
         moc
-            Of the finest order that is named.
+            A MOC of the finest order in the text.
 
         Raises
         ------
         ValueError
-            Not a MOC; says what and at which offset.
+            The text is not a MOC; the message names the problem and its offset.
         """
         order = -1
         max_order = -1
@@ -102,21 +98,22 @@ class Moc:
             if parts[2] is not None:
                 first = int(parts[2])
                 last = int(parts[3] or parts[2])
-                if last < first or last >= 12 << 2 * order:
-                    if last >= first:
-                        message = f"offset {match.start()}: order {order} has no cells {parts[2]}-{last}"
-                    else:
-                        message = f"offset {match.start()}: {word!r} ends before it begins"
+                if last < first:
+                    message = f"offset {match.start()}: {word!r} ends before it begins"
+                    raise ValueError(message)
+                if last >= 12 << 2 * order:
+                    message = f"offset {match.start()}: order {order} has no cells {parts[2]}-{last}"
                     raise ValueError(message)
                 shift = 2 * (healpix.MAX_ORDER - order)
                 range_pairs.append((first << shift, (last + 1) << shift))
         if max_order < 0:
             message = "offset 0: an empty text is no MOC (an empty MOC is '0/')"
             raise ValueError(message)
-        return cls(healpix.merge_ranges(np.array(range_pairs, dtype=np.int64).reshape(-1, 2)), max_order)
+        ranges = np.array(range_pairs, dtype=np.int64).reshape(-1, 2)
+        return cls(healpix.merge_ranges(ranges), max_order)
 
     def __str__(self) -> str:
-        """Write the MOC in ASCII; the order is kept by a closing ``order/`` where no cell shows it."""
+        """Write the MOC in ASCII; a closing ``order/`` gives the order if no cell shows it."""
         text: str = self.to_texts([self])[0].as_py()
         return text
 
@@ -148,25 +145,24 @@ class Moc:
         Returns
         -------
         areas
-            Shares of the sky, shape (n,); NaN where there are no such cells, 0 of those in space and time.
+            Shares of the sky, shape (n,); NaN where cells do not exist, 0 for MOCs in space and time.
         """
         return _moc_texts.compute_moc_areas(texts)
 
     def __eq__(self, other: object) -> bool:
-        """Compare order and cells."""
+        """Compare orders and cells."""
         return isinstance(other, Moc) and self.order == other.order and np.array_equal(self.ranges, other.ranges)
 
     def __hash__(self) -> int:
         return hash((self.order, self.ranges.tobytes()))
 
     def __or__(self, other_moc: Moc) -> Moc:
-        """Unite; the finer order stays."""
-        return Moc(
-            healpix.merge_ranges(np.concatenate([self.ranges, other_moc.ranges])), max(self.order, other_moc.order)
-        )
+        """Unite two MOCs; the result has the finer order."""
+        ranges = np.concatenate([self.ranges, other_moc.ranges])
+        return Moc(healpix.merge_ranges(ranges), max(self.order, other_moc.order))
 
     def __and__(self, other_moc: Moc) -> Moc:
-        """Intersect; the finer order stays."""
+        """Intersect two MOCs; the result has the finer order."""
         return Moc(healpix.intersect_ranges(self.ranges, other_moc.ranges), max(self.order, other_moc.order))
 
     def __invert__(self) -> Moc:
@@ -174,11 +170,11 @@ class Moc:
         return Moc(healpix.complement_ranges(self.ranges), self.order)
 
     def __sub__(self, other_moc: Moc) -> Moc:
-        """Subtract the other's cells."""
+        """Subtract the cells of another MOC."""
         return self & ~other_moc
 
     def degrade(self, order: int) -> Moc:
-        """Degrade the MOC to cells of a coarser order, every touched one.
+        """Degrade the MOC to all touched cells of a coarser order.
 
         Parameters
         ----------
@@ -188,7 +184,7 @@ class Moc:
         Returns
         -------
         moc
-            Itself if it is coarser already.
+            The MOC itself if it is coarser already.
         """
         if order >= self.order:
             return self
@@ -213,4 +209,5 @@ class Moc:
     @property
     def fraction(self) -> float:
         """Share of the sky, 0 to 1."""
-        return float((self.ranges[:, 1] - self.ranges[:, 0]).sum() / healpix.MAX_ORDER_CELL_COUNT)
+        cell_count = (self.ranges[:, 1] - self.ranges[:, 0]).sum()
+        return float(cell_count / healpix.MAX_ORDER_CELL_COUNT)

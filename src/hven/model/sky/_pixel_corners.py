@@ -1,8 +1,8 @@
-"""Lattice: the exact outlines of sets of pixels, for many regions at once.
+"""Trace the exact outlines of sets of pixels, for many regions at once.
 
 A pixel (x, y) is the square between the corners (x, y) and (x + 1, y + 1); y goes up. A region is the union of its
-squares. Where two squares touch at a corner alone they are separate, so that each ring passes a corner once: parts and
-holes may touch at corners, and no ring touches itself.
+squares. Squares that touch only at a corner are separate, so that each ring passes a corner once: parts and holes may
+touch at corners, and no ring touches itself.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _HALF_WORD_BITS = 32  # bits
 
 @dataclass(frozen=True, slots=True)
 class OutlineCorners:
-    """Corners of outlines; each is followed by the next one, with the region to the left.
+    """Hold the corners of outlines, each followed by the next corner, with the region to the left.
 
     Attributes
     ----------
     row, x, y
-        Region and place, shape (n,).
+        Region and position, shape (n,).
     after
-        Index of the next corner; edges along x and along y take turns.
+        Index of the next corner; edges along x and along y alternate.
     twin
-        Indexes at which `twin` and `twin + 1` are at one place: two squares touch there, each with its own.
+        Indexes i of which i and i + 1 are at the same position: two squares touch there, and each has its own corner.
     level
-        Whether the edge of each runs along x.
+        Whether the edge from each corner runs along x.
     """
 
     row: Whole
@@ -49,12 +49,12 @@ class OutlineCorners:
     vertical_order: Whole  # .. and the corners in their order: each two are the ends of an edge along y
 
     def find_edge_starts(self, row: Whole, x: Whole, y: Whole) -> Whole:
-        """Find edges along y.
+        """Find the edges along y with given sides of pixels.
 
         Parameters
         ----------
         row, x, y
-            Region and place of the lower end of a side of a pixel that belongs to an outline.
+            Region and position of the lower end of a side of a pixel on an outline.
 
         Returns
         -------
@@ -63,27 +63,28 @@ class OutlineCorners:
         """
         keys = compute_keys(row, x, y)
         lower = np.searchsorted(self.vertical_keys, keys << 1 | 1, "right") - 1
-        ends = self.vertical_order[lower], self.vertical_order[lower ^ 1]
-        return np.where(self.after[ends[0]] == ends[1], *ends)
+        first = self.vertical_order[lower]
+        second = self.vertical_order[lower ^ 1]
+        return np.where(self.after[first] == second, first, second)
 
 
 def trace_outlines(runs: PixelRuns) -> OutlineCorners:
-    """Outline sets of pixels.
+    """Trace the outlines of sets of pixels.
 
     Parameters
     ----------
     runs
-        Of at least one pixel each.
+        Sets of at least one pixel each.
 
     Returns
     -------
     corners
-        Where the outlines turn.
+        The corners of the outlines.
     """
     begin = runs.begin << 2
     end = runs.end << 2
     up = KEYS_PER_LINE << 2
-    # ends of the runs below each horizontal line (0 begins, 1 ends) and above it (2, 3); what is in both is no corner
+    # ends of the runs below each horizontal line (0 begins, 1 ends) and above it (2, 3); an end in both is no corner
     line_ends = np.sort(np.concatenate([begin | 2, end | 3, begin + up, (end + up) | 1]))
     keep = np.ones(len(line_ends), dtype=np.bool_)
     straight = np.flatnonzero((line_ends[1:] ^ line_ends[:-1]) == 2)
@@ -94,7 +95,7 @@ def trace_outlines(runs: PixelRuns) -> OutlineCorners:
     row = place >> 2 * COORDINATE_BITS
     y = place >> COORDINATE_BITS & (KEYS_PER_LINE - 1)
     x = place & (KEYS_PER_LINE - 1)
-    # corners of one horizontal line are the ends of its edges in turn; those of one vertical line as well
+    # the corners of a horizontal line, in order, are the ends of its edges; so are those of a vertical line
     starts = 1 - (tag & 1)
     column = compute_keys(row, x, y) << 1 | starts
     order = np.argsort(column)
@@ -102,52 +103,61 @@ def trace_outlines(runs: PixelRuns) -> OutlineCorners:
     vertical_partner[order] = order.reshape(-1, 2)[:, ::-1].ravel()
     number = np.arange(len(place))
     first_tags = tag.reshape(-1, 2)[:, 0]
-    rightward = np.repeat(
-        (first_tags == 1) | (first_tags == 2), 2
-    )  # only the upper row is there: the edge is its lower one
+    has_upper_row_only = (first_tags == 1) | (first_tags == 2)
+    rightward = np.repeat(has_upper_row_only, 2)  # the edge is the lower one of the upper row
     leaves = rightward ^ (number & 1).astype(np.bool_)
     after = np.where(leaves, number ^ 1, vertical_partner)
-    return OutlineCorners(row, x, y, after, np.flatnonzero(place[1:] == place[:-1]), leaves, column[order], order)
+    twin = np.flatnonzero(place[1:] == place[:-1])
+    return OutlineCorners(
+        row=row,
+        x=x,
+        y=y,
+        after=after,
+        twin=twin,
+        level=leaves,
+        vertical_keys=column[order],
+        vertical_order=order,
+    )
 
 
 def trace_rings(successor: Whole, twin: Whole | None = None, level: Flags | None = None) -> tuple[Whole, Whole]:
-    """Follow outlines round.
+    """Find the rings of outlines.
 
     Parameters
     ----------
     successor
-        Index of the next node, a permutation, shape (n,). Changed where a ring would come to one place twice: it is cut
-        into two there.
+        Index of the next node, a permutation, shape (n,). The function changes it where a ring would come to a position
+        twice, and so splits the ring.
     twin, level
-        As in `OutlineCorners`. Edges along x and along y take turns where `level` is given: then each two are followed
-        as one.
+        As in `OutlineCorners`. With `level`, edges along x and along y alternate, and each pair is followed as one.
 
     Returns
     -------
     root
-        The least index of each node's ring, shape (n,).
+        The lowest index of each node's ring, shape (n,).
     rank
-        How many steps it is from there, shape (n,).
+        The number of steps from there to the node, shape (n,).
     """
     root, rank = _rank_nodes(successor, level)
-    if twin is not None and len(twin):
-        touch = twin[root[twin] == root[twin + 1]]
-        if len(touch):
-            successor[touch], successor[touch + 1] = successor[touch + 1], successor[touch]
-            changed = np.zeros(len(successor), dtype=np.bool_)
-            changed[root[touch]] = True
-            changed_nodes = np.flatnonzero(changed[root])
-            index = np.empty(len(successor), dtype=np.int64)
-            index[changed_nodes] = np.arange(len(changed_nodes))
-            lowest, rank[changed_nodes] = _rank_nodes(
-                index[successor[changed_nodes]], None if level is None else level[changed_nodes]
-            )
-            root[changed_nodes] = changed_nodes[lowest]
+    if twin is None or not len(twin):
+        return root, rank
+    touch = twin[root[twin] == root[twin + 1]]
+    if not len(touch):
+        return root, rank
+    successor[touch], successor[touch + 1] = successor[touch + 1], successor[touch]
+    changed = np.zeros(len(successor), dtype=np.bool_)
+    changed[root[touch]] = True
+    changed_nodes = np.flatnonzero(changed[root])
+    index = np.empty(len(successor), dtype=np.int64)
+    index[changed_nodes] = np.arange(len(changed_nodes))
+    changed_level = None if level is None else level[changed_nodes]
+    lowest, rank[changed_nodes] = _rank_nodes(index[successor[changed_nodes]], changed_level)
+    root[changed_nodes] = changed_nodes[lowest]
     return root, rank
 
 
 def _rank_nodes(successor: Whole, level: Flags | None) -> tuple[Whole, Whole]:
-    """Find the least index of each ring, and how many steps behind it each node is, by steps of 1, 2, 4 .."""
+    """Find the lowest index of each ring, and each node's distance from it, in steps of 1, 2, 4 .."""
     count = len(successor)
     if level is None:
         first = second = np.arange(count)
@@ -159,7 +169,7 @@ def _rank_nodes(successor: Whole, level: Flags | None) -> tuple[Whole, Whole]:
         place[first] = np.arange(len(first))
         node_ahead = place[successor[second]]
     lowest = np.minimum(first, second)
-    # the least index in so many steps, and after how many it comes
+    # the lowest index within a number of steps, and its distance
     best = lowest << _HALF_WORD_BITS
     step = 1
     while True:
@@ -175,11 +185,13 @@ def _rank_nodes(successor: Whole, level: Flags | None) -> tuple[Whole, Whole]:
     number = np.where(step_count == 0, 0, size - step_count)
     if level is None:
         return root, number
-    is_second = np.zeros(count, dtype=np.int64)  # whether the least is the second of its two
-    is_second[root[step_count == 0]] = (lowest == second)[step_count == 0]
+    is_second = np.zeros(count, dtype=np.int64)  # whether the lowest node is the second of its pair
+    is_root = step_count == 0
+    is_second[root[is_root]] = (lowest == second)[is_root]
     roots = np.empty(count, dtype=np.int64)
     ranks = np.empty(count, dtype=np.int64)
     roots[first] = roots[second] = root
     number = 2 * number - is_second[root]
-    ranks[first], ranks[second] = np.where(number < 0, 2 * size - 1, number), number + 1
+    ranks[first] = np.where(number < 0, 2 * size - 1, number)
+    ranks[second] = number + 1
     return roots, ranks

@@ -1,4 +1,4 @@
-"""Pixels: sets of them, many at once, as runs along the rows of images; and how walks, labels and boxes are filled."""
+"""Hold sets of pixels, many at once, as runs along the rows of images; fill walks, labels and boxes."""
 
 from __future__ import annotations
 
@@ -17,51 +17,53 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 COORDINATE_BITS = 20
-"""A coordinate takes so many bits of a key: regions of up to 2^20 - 2 pixels across."""
+"""Bits of a coordinate in a key: regions may be up to 2^20 - 2 pixels across."""
 KEYS_PER_LINE = 1 << COORDINATE_BITS
 
 
 @dataclass(frozen=True, slots=True)
 class PixelRuns:
-    """Pixels of many regions, as runs along x in order.
+    """Hold the pixels of many regions, as runs along x in order.
 
     Attributes
     ----------
     begin, end
-        Keys of the first pixel of each run and of the one behind its last: region, y, x in `COORDINATE_BITS` bits each.
+        Keys of the first pixel of each run and of the pixel behind its last: region, y, x in `COORDINATE_BITS` bits
+        each.
     """
 
     begin: Whole
     end: Whole
 
     def count_pixels(self, region_count: int) -> Whole:
-        """Count the pixels.
+        """Count the pixels of each region.
 
         Parameters
         ----------
         region_count
-            How many regions there are.
+            The number of regions.
 
         Returns
         -------
         pixels
-            Of each region, shape (rows,).
+            Pixels of each region, shape (rows,).
         """
-        counts = np.bincount(self.begin >> 2 * COORDINATE_BITS, weights=self.end - self.begin, minlength=region_count)
+        lengths = self.end - self.begin
+        counts = np.bincount(self.begin >> 2 * COORDINATE_BITS, weights=lengths, minlength=region_count)
         return counts.astype(np.int64)
 
     def take_regions(self, is_selected: Flags, new_numbers: Whole) -> PixelRuns:
-        """Take some regions.
+        """Select regions.
 
         Parameters
         ----------
         is_selected, new_numbers
-            Whether each is taken, and its number then; shape (rows,).
+            Whether to keep each region, and its new number; shape (rows,).
 
         Returns
         -------
         runs
-            Theirs.
+            The runs of the selected regions.
         """
         row = self.begin >> 2 * COORDINATE_BITS
         is_kept = is_selected[row]
@@ -69,7 +71,7 @@ class PixelRuns:
         return PixelRuns(self.begin[is_kept] - key_shift, self.end[is_kept] - key_shift)
 
     def contains_pixels(self, key: Whole) -> Flags:
-        """Look pixels up.
+        """Return whether pixels belong to their regions.
 
         Parameters
         ----------
@@ -79,7 +81,7 @@ class PixelRuns:
         Returns
         -------
         inside
-            Whether each belongs to its region, of the same shape.
+            Flags of the same shape.
         """
         at = np.searchsorted(self.begin, key, "right") - 1
         return (at >= 0) & (self.end[at] > key)
@@ -96,13 +98,13 @@ def compute_keys(row: Whole, y: Whole, x: Whole) -> Whole:
     Returns
     -------
     key
-        In the order of rows, y, x.
+        Keys in the order of rows, y, x.
     """
     return ((row << COORDINATE_BITS | y) << COORDINATE_BITS) | x
 
 
 def fill_walks(row: Whole, x: Whole, y: Whole) -> PixelRuns:
-    """Fill closed walks over pixels: those that are visited, and those round which the walk winds.
+    """Fill closed walks over pixels: the pixels of the walk, and those inside it.
 
     Parameters
     ----------
@@ -115,7 +117,7 @@ def fill_walks(row: Whole, x: Whole, y: Whole) -> PixelRuns:
     Returns
     -------
     runs
-        Their pixels.
+        The pixels of the regions.
     """
     rise = np.empty(len(y), dtype=np.int64)
     rise[:-1] = y[1:] - y[:-1]
@@ -127,11 +129,15 @@ def fill_walks(row: Whole, x: Whole, y: Whole) -> PixelRuns:
     fall[1:] = rise[:-1] < 0
     fall[first] = rise[last] < 0
     keys = compute_keys(row, y, x)
-    sorted_keys = np.sort(keys << 2 | ((rise > 0) - fall + 1))
-    winding = np.cumsum((sorted_keys & 3) - 1)  # 0 at the end of each line, since the walks are closed
+    crossing = (rise > 0) - fall + 1
+    sorted_keys = np.sort(keys << 2 | crossing)
+    winding = np.cumsum((sorted_keys & 3) - 1)  # 0 at the end of each line, because the walks are closed
     sorted_keys >>= 2
-    gap = np.flatnonzero((sorted_keys[1:] - sorted_keys[:-1] > 1) & (winding[:-1] == 0))
-    return PixelRuns(sorted_keys[np.append(0, gap + 1)], sorted_keys[np.append(gap, len(sorted_keys) - 1)] + 1)
+    has_gap = sorted_keys[1:] - sorted_keys[:-1] > 1
+    gap = np.flatnonzero(has_gap & (winding[:-1] == 0))
+    begin = sorted_keys[np.append(0, gap + 1)]
+    last_pixel = sorted_keys[np.append(gap, len(sorted_keys) - 1)]
+    return PixelRuns(begin, last_pixel + 1)
 
 
 def find_label_pixels(image: npt.NDArray[np.integer], labels: Whole) -> PixelRuns:
@@ -142,12 +148,12 @@ def find_label_pixels(image: npt.NDArray[np.integer], labels: Whole) -> PixelRun
     image
         Labels, rows of y upwards; shape (height, width), each below 2^20 - 2.
     labels
-        The labels asked for, each once, shape (n,).
+        The requested labels, each once, shape (n,).
 
     Returns
     -------
     runs
-        Of region i the pixels that have the label i; their first pixel is (1, 1).
+        The pixels with label i, as region i; the first pixel of the image is (1, 1).
     """
     height, width = image.shape
     change = np.ones((height, width), dtype=np.bool_)
@@ -156,7 +162,8 @@ def find_label_pixels(image: npt.NDArray[np.integer], labels: Whole) -> PixelRun
     end = np.append(begin[1:], height * width)
     label = image.ravel()[begin]
     order = np.argsort(labels)
-    at = np.minimum(np.searchsorted(labels, label, sorter=order), len(labels) - 1)
+    label_places = np.searchsorted(labels, label, sorter=order)
+    at = np.minimum(label_places, len(labels) - 1)
     label_runs = np.flatnonzero(labels[order[at]] == label)
     y, x = np.divmod(begin[label_runs], width)
     first = compute_keys(order[at[label_runs]], y + 1, x + 1)
@@ -171,12 +178,12 @@ def fill_boxes(x: Whole, y: Whole, width: Whole, height: Whole) -> PixelRuns:
     Parameters
     ----------
     x, y, width, height
-        The lowest and leftmost pixel of each and how many there are each way, shape (n,).
+        The lowest and leftmost pixel of each box, and its size in pixels, shape (n,).
 
     Returns
     -------
     runs
-        Region i is box i.
+        Runs in which region i is box i.
     """
     row, up = compute_element_numbers(height)
     begin = compute_keys(row, y[row] + up, x[row])

@@ -1,6 +1,6 @@
-"""Pixels of Q3C, the quad tree cube (Koposov & Bartunov 2006, ADASS XV, 735).
+"""Compute pixels of Q3C, the quad tree cube (Koposov & Bartunov 2006, ADASS XV, 735).
 
-The sky on the faces of a cube, cells in Morton order.
+The sky is projected onto the faces of a cube, whose cells are in Morton order.
 """
 
 from __future__ import annotations
@@ -49,31 +49,35 @@ def compute_pixel_numbers(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray
         around = np.radians(longitude)
         inward = 1.0 / np.tan(latitude)
         polar = north | south
-        x = np.where(polar, np.where(north, 1.0, -1.0) * np.sin(around) * inward, x)
+        polar_sign = np.where(north, 1.0, -1.0)
+        x = np.where(polar, polar_sign * np.sin(around) * inward, x)
         y = np.where(polar, -np.cos(around) * inward, y)
-    face = np.where(north, 0.0, np.where(south, 5.0, side + 1.0)).astype(np.int64)
-    return (face << 60) | insert_zero_bits(_compute_grid_index(x)) | (insert_zero_bits(_compute_grid_index(y)) << 1)
+    equatorial_face = np.where(south, 5.0, side + 1.0)
+    face = np.where(north, 0.0, equatorial_face).astype(np.int64)
+    x_bits = insert_zero_bits(_compute_grid_index(x))
+    y_bits = insert_zero_bits(_compute_grid_index(y))
+    return (face << 60) | x_bits | (y_bits << 1)
 
 
 def _compute_grid_index(coordinate: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Compute the row or column of a place between -1 and 1."""
-    return np.clip(
-        np.floor((np.nan_to_num(coordinate) + 1.0) / 2.0 * _FACE_SIDE_PIXELS), 0, _FACE_SIDE_PIXELS - 1
-    ).astype(np.int64)
+    """Compute the row or column of a coordinate between -1 and 1."""
+    share = (np.nan_to_num(coordinate) + 1.0) / 2.0
+    index = np.floor(share * _FACE_SIDE_PIXELS)
+    return np.clip(index, 0, _FACE_SIDE_PIXELS - 1).astype(np.int64)
 
 
 def insert_zero_bits(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Put a zero before each bit.
+    """Insert a zero before each bit.
 
     Parameters
     ----------
     number
-        Of 30 bits, any shape.
+        Numbers of 30 bits, any shape.
 
     Returns
     -------
     number
-        Of 60 bits, of that shape.
+        Numbers of 60 bits, of that shape.
     """
     for shift, mask in _INTERLEAVE_STEPS:
         number = (number | (number << shift)) & mask

@@ -1,6 +1,6 @@
-"""Shapes as text: DALI's point, circle, range, polygon, shape and multishape, and the STC-S that ADQL's REGION takes.
+"""Parse and write shapes as text: DALI's point, circle, range, polygon, shape and multishape, and STC-S.
 
-Errors are ValueError; the message names the 0-based offset of the word at fault, which stands in `offset` as well.
+Errors are ValueError; the message names the place of the wrong word, and `offset` holds it, counted from 0.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _STCS_SHAPES = frozenset(
 
 
 class ShapeError(ValueError):
-    """Text that is no shape; `offset` counts characters from 0."""
+    """Report a text that is not a shape; `offset` counts characters from 0."""
 
     def __init__(self, message: str, offset: int) -> None:
         self.offset = offset
@@ -64,9 +64,9 @@ class ShapeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FramedShape:
-    """A shape of STC-S and the frame it is said in.
+    """Hold a shape of STC-S and its frame.
 
-    An upper-case word (ICRS, FK5, FK4, GALACTIC ...), or None if none is said.
+    The frame is an upper-case word (ICRS, FK5, FK4, GALACTIC ...), or None if the text names none.
     """
 
     shape: Shape
@@ -155,17 +155,17 @@ def parse_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
     text
         Numbers in degrees.
     side
-        Which side of a polygon is meant; see `Polygon`.
+        The side of a polygon that is inside; see `Polygon`.
 
     Returns
     -------
     shape
-        On the sphere, in no frame.
+        The shape, without a frame.
 
     Raises
     ------
     ShapeError
-        A ValueError: what is wrong, and where.
+        A ValueError, with the problem and its place.
     """
     reader = _WordReader(text, brackets=False)
     if kind in {"point", "circle", "range", "polygon"}:
@@ -181,11 +181,9 @@ def parse_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
     while reader.peek():
         offset = reader.offset
         word = reader.take()
-        if kind != "pos":
-            name = word
-        else:
-            name = word.lower()
-        if name not in {"circle", "range", "polygon", "point"} or (name == "point" and kind != "multishape"):
+        name = word.lower() if kind == "pos" else word
+        is_allowed = name in {"circle", "range", "polygon"} or (name == "point" and kind == "multishape")
+        if not is_allowed:
             message = f"{word!r} is no shape: circle, range or polygon"
             raise ShapeError(message, offset)
         parts.append(_build_from_numbers(name, reader.read_numbers(), offset, side=side))
@@ -201,14 +199,14 @@ def parse_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
 
 
 def write_shape(kind: str, shape: Shape) -> str:
-    """Serialize a shape as the DALI xtype `kind`; the reverse of `parse_shape`.
+    """Serialize a shape as the DALI xtype `kind`: the inverse of `parse_shape`.
 
     Parameters
     ----------
     kind
         Point, circle, range, polygon, shape or multishape.
     shape
-        One that the xtype can hold.
+        A shape that the xtype can hold.
 
     Returns
     -------
@@ -218,7 +216,7 @@ def write_shape(kind: str, shape: Shape) -> str:
     Raises
     ------
     ValueError
-        That xtype cannot hold the shape.
+        The xtype cannot hold the shape.
     """
     name = type(shape).__name__.lower()
     if kind == "multishape":
@@ -249,7 +247,7 @@ def parse_stcs(text: str) -> FramedShape:
 
     Raises
     ------
-    ShapeError
+    A ValueError, with the problem and its place.
         A ValueError: what is wrong, and where.
     """
     reader = _WordReader(text, brackets=True)
@@ -286,9 +284,8 @@ def _parse_stcs_region(reader: _WordReader, outer_frame: str | None) -> FramedSh
         _require_number_count("Box", numbers, 4, offset)
         shape = _build_with_offset(lambda: Box(*numbers), offset)  # bsize is the full size, as in ADQL's BOX
     else:
-        shape = _build_from_numbers(
-            {"POSITION": "point", "CIRCLE": "circle", "POLYGON": "polygon"}[kind], numbers, offset
-        )
+        number_kinds = {"POSITION": "point", "CIRCLE": "circle", "POLYGON": "polygon"}
+        shape = _build_from_numbers(number_kinds[kind], numbers, offset)
     _skip_trailer(reader)
     return FramedShape(shape, frame)
 
@@ -339,7 +336,7 @@ def _read_union(reader: _WordReader, frame: str | None, offset: int) -> Shape:
 
 
 def _skip_trailer(reader: _WordReader) -> None:
-    """Read over what may follow a shape: a position's sub-phrases, and the unit, which must be degrees."""
+    """Skip what may follow a shape: sub-phrases of a position, and the unit, which must be degrees."""
     if reader.peek().upper() == "POSITION":  # "Circle ... Position 1 2": a representative position
         reader.take()
         reader.read_numbers()

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 SUN_RADIUS_KM = 695_700.0
-"""Of the Sun, km (IAU 2015, resolution B3)."""
+"""Radius of the Sun, km (IAU 2015, resolution B3)."""
 ASTRONOMICAL_UNIT_KM = 149_597_870.7
-"""km."""
+"""Kilometres."""
 SYNODIC_ROTATION_DAYS = 27.2752316
 """Mean days of a Carrington rotation."""
 
 
 class SolarEphemeris(NamedTuple):
-    """The Earth as the Sun sees it; arrays of one shape.
+    """Describe the position of the Earth relative to the Sun; arrays of one shape.
 
     Attributes
     ----------
     l0, b0
-        Carrington's longitude and the latitude of the centre of the disc, degrees; light takes its time.
+        Carrington longitude and latitude of the centre of the disc, degrees, with light time.
     p
         Position angle of the Sun's north pole, degrees from north through east.
     distance
@@ -43,7 +43,7 @@ class SolarEphemeris(NamedTuple):
 
 
 def compute_solar_ephemeris(utc: npt.ArrayLike) -> SolarEphemeris:
-    """Compute where the Earth stands over the Sun (Meeus, Astronomical Algorithms, chapters 22, 25 and 29).
+    """Compute the position of the Earth relative to the Sun (Meeus, Astronomical Algorithms, chapters 22, 25 and 29).
 
     Parameters
     ----------
@@ -54,27 +54,27 @@ def compute_solar_ephemeris(utc: npt.ArrayLike) -> SolarEphemeris:
     Returns
     -------
     earth
-        Of the same shape; angles are good to 0.01 degrees from 1850 to 2100.
+        Arrays of the same shape; angles are exact to 0.01 degrees from 1850 to 2100.
     """
     day = _to_julian_dates(utc)
     t = (day - 2_451_545.0) / 36_525.0
     anomaly = np.radians(357.52911 + 35_999.05029 * t - 0.0001537 * t * t)
-    centre = (
-        (1.914602 - 0.004817 * t - 0.000014 * t * t) * np.sin(anomaly)
-        + (0.019993 - 0.000101 * t) * np.sin(2.0 * anomaly)
-        + 0.000289 * np.sin(3.0 * anomaly)
-    )
+    first_term = (1.914602 - 0.004817 * t - 0.000014 * t * t) * np.sin(anomaly)
+    second_term = (0.019993 - 0.000101 * t) * np.sin(2.0 * anomaly)
+    centre = first_term + second_term + 0.000289 * np.sin(3.0 * anomaly)
     eccentricity = 0.016708634 - 0.000042037 * t - 0.0000001267 * t * t
-    distance = 1.000001018 * (1.0 - eccentricity**2) / (1.0 + eccentricity * np.cos(anomaly + np.radians(centre)))
-    # of the ecliptic of date, by the light that arrives
+    true_anomaly = anomaly + np.radians(centre)
+    distance = 1.000001018 * (1.0 - eccentricity**2) / (1.0 + eccentricity * np.cos(true_anomaly))
+    # on the ecliptic of date, with aberration
     lon = 280.46646 + 36_000.76983 * t + 0.0003032 * t * t + centre - 20.4898 / 3600.0 / distance
     node = np.radians(125.04 - 1934.136 * t)
     tilt = np.radians(23.439291 - 0.0130042 * t + 0.00256 * np.cos(node))
     k = np.radians(lon - 73.6667 - 1.3958333 * (day - 2_396_758.0) / 36_525.0)
     inclination = np.radians(7.25)
-    p = np.arctan(-np.cos(np.radians(lon - 0.00478 * np.sin(node))) * np.tan(tilt)) + np.arctan(
-        -np.cos(k) * np.tan(inclination)
-    )
+    apparent_lon = np.radians(lon - 0.00478 * np.sin(node))
+    ecliptic_angle = np.arctan(-np.cos(apparent_lon) * np.tan(tilt))
+    equator_angle = np.arctan(-np.cos(k) * np.tan(inclination))
+    p = ecliptic_angle + equator_angle
     eta = np.degrees(np.arctan2(-np.sin(k) * np.cos(inclination), -np.cos(k)))
     # the IAU's rotation, from the node on the ecliptic of J2000
     turned = 22.9958 + 14.1844 * (day - 2_451_545.0)
@@ -86,10 +86,7 @@ def _to_julian_dates(utc: npt.ArrayLike) -> Numbers:
     times = np.asarray(utc)
     if times.dtype.kind in "MU":
         times = times.astype("datetime64[us]")
-    if times.dtype.kind == "M":
-        missing = np.isnat(times)
-    else:
-        missing = np.zeros(times.shape, dtype=np.bool_)
+    missing = np.isnat(times) if times.dtype.kind == "M" else np.zeros(times.shape, dtype=np.bool_)
     count = np.where(missing, 0, times.astype(np.int64))
     tai = np.maximum(utc_to_tai(count), count)  # before 1972 a minute is 0.01 degrees of rotation
     return np.where(missing, np.nan, 2_440_587.5 + (tai + TT_MINUS_TAI_MICROSECONDS) / 86_400e6)
@@ -106,7 +103,7 @@ def compute_rotation_number(utc: npt.ArrayLike) -> Numbers:
     Returns
     -------
     rotation
-        With the part of the rotation that is over, of the same shape.
+        Rotation numbers with the elapsed share of the rotation, of the same shape.
     """
     mean = (_to_julian_dates(utc) - 2_398_140.227) / SYNODIC_ROTATION_DAYS
     part = 1.0 - compute_solar_ephemeris(utc).l0 / 360.0
@@ -114,12 +111,12 @@ def compute_rotation_number(utc: npt.ArrayLike) -> Numbers:
 
 
 def is_rotation_mismatch(rotation_number: npt.ArrayLike, utc: npt.ArrayLike) -> Flags:
-    """Tell which rotation numbers are not those of their dates.
+    """Return which rotation numbers are not those of their dates.
 
     Parameters
     ----------
-    rotation_number
-        Whole, or with the part of the rotation that is over (two digits are enough), of any shape; NaN contradicts
+    Whole numbers, or numbers with the elapsed share of the rotation (two digits are enough), of any shape; NaN is
+    never a mismatch.
         nothing.
     utc
         As `compute_solar_ephemeris` takes it, any shape.
@@ -127,34 +124,31 @@ def is_rotation_mismatch(rotation_number: npt.ArrayLike, utc: npt.ArrayLike) -> 
     Returns
     -------
     wrong
-        Of the same shape.
+        Flags of the same shape.
     """
     rotation_numbers = np.asarray(rotation_number, dtype=np.float64)
     right = compute_rotation_number(utc)
-    matches_whole = (
-        (rotation_numbers == np.floor(rotation_numbers))
-        & (right > rotation_numbers - 0.02)
-        & (right < rotation_numbers + 1.02)
-    )
+    is_whole = rotation_numbers == np.floor(rotation_numbers)
+    is_in_rotation = (right > rotation_numbers - 0.02) & (right < rotation_numbers + 1.02)
+    matches_whole = is_whole & is_in_rotation
     wrong: Flags = (np.abs(rotation_numbers - right) > 0.02) & ~matches_whole
     return wrong
 
 
 def compute_apparent_radius(distance: npt.ArrayLike, radius: npt.ArrayLike = SUN_RADIUS_KM) -> Numbers:
-    """Compute how large a sphere looks.
+    """Compute the apparent radius of a sphere.
 
     Parameters
     ----------
     distance
-        From its centre, in the unit of `radius` (km), any shape.
+        Distance from its centre, in the unit of `radius` (km), any shape.
     radius
-        Of the sphere, broadcast.
+        Radius of the sphere, broadcast.
 
     Returns
     -------
     radius
         Arcseconds, of the same shape.
     """
-    return (
-        np.arcsin(np.asarray(radius, dtype=np.float64) / np.asarray(distance, dtype=np.float64)) / RADIANS_PER_ARCSECOND
-    )
+    sine = np.asarray(radius, dtype=np.float64) / np.asarray(distance, dtype=np.float64)
+    return np.arcsin(sine) / RADIANS_PER_ARCSECOND

@@ -1,4 +1,4 @@
-"""Time scales (UTC, TAI, TT) in microseconds, and the season of Mars."""
+"""Convert between time scales (UTC, TAI, TT) in microseconds, and compute the season of Mars."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     Whole = npt.NDArray[np.int64]
 
-# UTC days from which TAI - UTC has a value (IERS Bulletin C); before 1972 it was no whole number, and is not given here
+# days of UTC on which TAI - UTC changed (IERS Bulletin C); before 1972 it was no whole number, and is not given here
 LEAP_SECONDS: tuple[tuple[str, int], ...] = (
     ("1972-01-01", 10),
     ("1972-07-01", 11),
@@ -51,7 +51,7 @@ _MICROSECONDS_AHEAD_OF_TAI = {
     "TT": TT_MINUS_TAI_MICROSECONDS,
     "TDB": TT_MINUS_TAI_MICROSECONDS,
     "GPS": -19_000_000,
-}  # microseconds by which each is ahead of TAI
+}
 
 
 def utc_to_tai(utc: npt.ArrayLike) -> Whole:
@@ -86,13 +86,14 @@ def tai_to_utc(tai: npt.ArrayLike) -> Whole:
         Microseconds as of `utc_to_tai`, of the same shape; `NO_TIME` before 1972.
     """
     instants = np.asarray(tai, np.int64)
-    # during the leap second the new offset is not in force yet: 23:59:60.x is 00:00:00.x of the next day
-    at = np.searchsorted(_LEAP_STARTS_MICROSECONDS + _TAI_OFFSETS_MICROSECONDS - 1_000_000, instants, "right") - 1
+    # the new offset is not valid yet during the leap second: 23:59:60.x is 00:00:00.x of the next day
+    leap_ends = _LEAP_STARTS_MICROSECONDS + _TAI_OFFSETS_MICROSECONDS
+    at = np.searchsorted(leap_ends - 1_000_000, instants, "right") - 1
     at = np.maximum(at, -1)
     before = _TAI_OFFSETS_MICROSECONDS[np.maximum(at - 1, 0)]
-    inside = (at >= 1) & (instants < (_LEAP_STARTS_MICROSECONDS + _TAI_OFFSETS_MICROSECONDS)[at])
+    inside = (at >= 1) & (instants < leap_ends[at])
     utc = np.where(inside, instants - before, instants - _TAI_OFFSETS_MICROSECONDS[at])
-    return np.where(instants >= _LEAP_STARTS_MICROSECONDS[0] + _TAI_OFFSETS_MICROSECONDS[0], utc, NO_TIME)
+    return np.where(instants >= leap_ends[0], utc, NO_TIME)
 
 
 def convert_to_monotonic_utc(times: npt.ArrayLike, scale: str) -> Whole:
@@ -115,24 +116,28 @@ def convert_to_monotonic_utc(times: npt.ArrayLike, scale: str) -> Whole:
     Raises
     ------
     KeyError
-        There is no such scale.
+        The scale is unknown.
     """
     instants = np.asarray(times, np.int64)
     if scale == "TDB":
         import erfa  # noqa: PLC0415  (with astropy)
 
         days = instants / 86_400e6
-        # it changes slowly and smoothly: between midnights a line is exact to a tenth of a microsecond
-        knots = np.unique(np.concatenate([np.floor(days).ravel() + day_offset for day_offset in (0.0, 1.0)]))
+        # the difference changes smoothly: a line between midnights is exact to a tenth of a microsecond
+        midnights = np.floor(days).ravel()
+        knots = np.unique(np.concatenate([midnights, midnights + 1.0]))
         ahead_of_tt = erfa.dtdb(2_440_587.5, knots, 0.0, 0.0, 0.0, 0.0)
-        instants = instants - np.round(np.interp(days, knots, ahead_of_tt) * 1e6).astype(np.int64)
+        differences = np.interp(days, knots, ahead_of_tt) * 1e6
+        instants = instants - np.round(differences).astype(np.int64)
     tai = instants - _MICROSECONDS_AHEAD_OF_TAI[scale]
     ends = _LEAP_STARTS_MICROSECONDS + _TAI_OFFSETS_MICROSECONDS  # of leap seconds
     at = np.searchsorted(ends, tai, "right")
     until_leap = np.append(ends, np.iinfo(np.int64).max)[at] - tai
     days = np.append(_LEAP_STARTS_MICROSECONDS, 0)[at]
     plain_utc = tai - _TAI_OFFSETS_MICROSECONDS[np.maximum(at - 1, 0)]
-    return np.where(at < 1, NO_TIME, np.where(until_leap <= 1_001_000, days + -until_leap // 1001, plain_utc))
+    stretched_utc = days + -until_leap // 1001
+    utc = np.where(until_leap <= 1_001_000, stretched_utc, plain_utc)
+    return np.where(at < 1, NO_TIME, utc)
 
 
 _PERTURBATION_AMPLITUDES_DEGREES = np.array([0.0071, 0.0057, 0.0039, 0.0037, 0.0021, 0.0020, 0.0018])
@@ -159,15 +164,17 @@ def compute_mars_ls(jd_tt: npt.ArrayLike) -> npt.NDArray[np.float64]:
     centre = (10.691 + 3.0e-7 * days) * np.sin(anomaly)
     for number, size in ((2, 0.623), (3, 0.050), (4, 0.005), (5, 0.0005)):
         centre += size * np.sin(number * anomaly)
-    for size, period, phase in zip(
+    perturbations = zip(
         _PERTURBATION_AMPLITUDES_DEGREES, _PERTURBATION_PERIODS_YEARS, _PERTURBATION_PHASES_DEGREES, strict=True
-    ):  # pulls of the other planets
-        centre += size * np.cos(np.radians(0.985626 * days / period + phase))
+    )
+    for size, period, phase in perturbations:  # of the other planets
+        angle = np.radians(0.985626 * days / period + phase)
+        centre += size * np.cos(angle)
     return (sun + centre) % 360.0
 
 
 def compute_mars_ls_from_utc(utc: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Compute Ls of UTC; before 1972 TT - UTC is taken as that of 1972: a minute is 0.0004 degrees.
+    """Compute Ls from UTC; before 1972 TT - UTC is that of 1972, which changes Ls by 0.0004 degrees a minute.
 
     Parameters
     ----------
@@ -180,7 +187,7 @@ def compute_mars_ls_from_utc(utc: npt.ArrayLike) -> npt.NDArray[np.float64]:
         Degrees in [0, 360), of the same shape.
     """
     instants = np.asarray(utc, np.int64)
-    tai = utc_to_tai(np.maximum(instants, _LEAP_STARTS_MICROSECONDS[0])) - np.maximum(
-        instants, _LEAP_STARTS_MICROSECONDS[0]
-    )
-    return compute_mars_ls(2_440_587.5 + (instants + tai + TT_MINUS_TAI_MICROSECONDS) / 86_400e6)
+    known_instants = np.maximum(instants, _LEAP_STARTS_MICROSECONDS[0])
+    tai_minus_utc = utc_to_tai(known_instants) - known_instants
+    tt = instants + tai_minus_utc + TT_MINUS_TAI_MICROSECONDS
+    return compute_mars_ls(2_440_587.5 + tt / 86_400e6)
