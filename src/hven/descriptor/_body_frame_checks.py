@@ -1,7 +1,4 @@
-"""Frames of bodies as descriptors say them, by WKT or by a code of the IAU.
-
-What cannot be, or contradicts what else is said.
-"""
+"""Check frames of bodies that a descriptor gives by WKT or by a code of the IAU."""
 
 from __future__ import annotations
 
@@ -20,33 +17,34 @@ if TYPE_CHECKING:
 
 def check_body_frame(
     crs: str,
+    frame_fields: KeyValues,
+    faults: FaultCollector,
+    *,
     refposition: str | None,
     constants_by_column: Mapping[str, str],
     frame_label: str,
-    frame_fields: KeyValues,
-    faults: FaultCollector,
 ) -> str | None:
-    """Read which body a frame is of, and compare the frame with what the table says besides.
+    """Read the body of a frame, and compare the frame with the other keys of the table.
 
     Parameters
     ----------
     crs
-        WKT or a code.
-    refposition
-        The body that the frame names.
-    constants_by_column
-        Columns that have one value in all rows.
-    frame_label
-        The frame, for messages.
+        WKT or code of the frame.
     frame_fields
-        Where it stands.
+        Keys of the frame as written.
     faults
-        Takes what is wrong.
+        Collects the faults.
+    refposition
+        Body that the frame names, if any.
+    constants_by_column
+        Values of the columns that have the same value in all rows.
+    frame_label
+        Path of the frame, for messages.
 
     Returns
     -------
     body
-        Its name.
+        Name of the body; `refposition` if the frame cannot be read.
     """
     place = frame_fields.places["crs"]
     try:
@@ -63,26 +61,29 @@ def check_body_frame(
         )
         return refposition
     frame = body_frame.frame
-    body = str(body_frame.frame.body)
+    body = str(frame.body)
     if bodies.find_body(body) is None:
-        remedy = (
-            suggest_spelling(body, [known_body.name for known_body in bodies.iterate_bodies()])
-            or "right if it is a body of your own; its name is taken from the WKT"
-        )
+        known_names = [known_body.name for known_body in bodies.iterate_bodies()]
+        hint = suggest_spelling(body, known_names)
+        remedy = hint or "right if it is a body of your own; its name is taken from the WKT"
         faults.add_warning(f"{frame_label}.crs: nothing is known of a body {body!r}", place, remedy)
-    for word, other in (("refposition", refposition), ("target_name", constants_by_column.get("target_name"))):
-        if other is not None and bodies.find_iau_name(other) is not None and bodies.find_iau_name(other) != body:
+    other_bodies = {"refposition": refposition, "target_name": constants_by_column.get("target_name")}
+    for key, other_body in other_bodies.items():
+        if other_body is None:
+            continue
+        other_name = bodies.find_iau_name(other_body)
+        if other_name is not None and other_name != body:
             faults.add_error(
-                f"{frame_label}.crs: the frame is of {body}, and {word} says {other}",
+                f"{frame_label}.crs: the frame is of {body}, and {key} says {other_body}",
                 place,
                 "one of the two is another body's",
             )
     frame_description = constants_by_column.get("spatial_coordinate_description", "").lower()
     if frame.graphic:
-        latitude_kind, other = ("planetographic", "centric")
+        latitude_kind, other_kind = ("planetographic", "centric")
     else:
-        latitude_kind, other = ("planetocentric", "graphic")
-    if other in frame_description:
+        latitude_kind, other_kind = ("planetocentric", "graphic")
+    if other_kind in frame_description:
         faults.add_error(
             f"{frame_label}.crs: latitudes of the frame are {latitude_kind}, and "
             f"spatial_coordinate_description says {frame_description!r:.60}",

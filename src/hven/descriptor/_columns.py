@@ -1,4 +1,4 @@
-"""Columns of a descriptor: names, types, units, UCDs checked; what was said and what is left to the source."""
+"""Read the columns of a descriptor, and check their names, types, units and UCDs."""
 
 from __future__ import annotations
 
@@ -35,72 +35,72 @@ def check_column_name(
         False after a fault.
     """
     text = str(name)
-    if not text or text != text.strip() or '"' in text or not text.isprintable() or len(text) > MAX_NAME_CHARACTERS:
+    is_clean = text == text.strip() and '"' not in text and text.isprintable()
+    if not text or not is_clean or len(text) > MAX_NAME_CHARACTERS:
         faults.add_error(
             f"{text[:40]!r} cannot be the name of {object_label}",
             name.place,
             "begin with a letter, then letters, digits and _",
         )
         return False
-    if REGULAR_IDENTIFIER_PATTERN.fullmatch(text) and text.upper() not in RESERVED_WORDS:
+    is_identifier = REGULAR_IDENTIFIER_PATTERN.fullmatch(text) is not None
+    if is_identifier and text.upper() not in RESERVED_WORDS:
         return True
-    reserved = REGULAR_IDENTIFIER_PATTERN.fullmatch(text) is not None
-    if reserved:
-        why = f"{text.upper()} is a reserved word of ADQL"
+    if is_identifier:
+        reason = f"{text.upper()} is a reserved word of ADQL"
+        remedy = "choose another name"
     else:
-        why = f"{text!r} is no plain name"
+        reason = f"{text!r} is no plain name"
+        remedy = "begin with a letter, then letters, digits and _"
     if must_be_regular:
-        remedy = "choose another name" if reserved else "begin with a letter, then letters, digits and _"
-        faults.add_error(f"{why}; it cannot be the name of {object_label}", name.place, remedy)
+        faults.add_error(f"{reason}; it cannot be the name of {object_label}", name.place, remedy)
         return False
-    faults.add_warning(
-        f'{why}: queries must write "{text}" in double quotes', name.place, "another name is easier for readers"
-    )
+    message = f'{reason}: queries must write "{text}" in double quotes'
+    faults.add_warning(message, name.place, "another name is easier for readers")
     return True
 
 
 def build_columns(
     fields_by_name: Mapping[WrittenScalar, KeyValues], key_path: str, faults: FaultCollector
 ) -> tuple[tuple[Column, ...], dict[str, frozenset[str]]]:
-    """Build the columns, and say which attributes of each were given."""
+    """Build the columns, and list the attributes that the descriptor gives for each."""
     columns: list[Column] = []
     given_attributes: dict[str, frozenset[str]] = {}
     names_by_lower_case: dict[str, WrittenScalar] = {}
     for name, fields in fields_by_name.items():
         if not check_column_name(name, "a column", faults):
             continue
-        if str(name).lower() in names_by_lower_case:
-            first = names_by_lower_case[str(name).lower()]
+        first_name = names_by_lower_case.setdefault(str(name).lower(), name)
+        if first_name is not name:
             faults.add_error(
-                f"{key_path}: columns {first} and {name} differ only in case",
+                f"{key_path}: columns {first_name} and {name} differ only in case",
                 name.place,
-                f"the first one is in line {first.place.line}",
+                f"the first one is in line {first_name.place.line}",
             )
             continue
-        names_by_lower_case[str(name).lower()] = name
         column = _build_column(str(name), fields, f"{key_path}.{name}", faults)
         columns.append(column)
-        given_attributes[column.name] = frozenset(key for key in fields if key not in {"types", "optional"})
+        given_attributes[column.name] = frozenset(fields.keys() - {"types", "optional"})
     return tuple(columns), given_attributes
 
 
 def _build_column(name: str, fields: KeyValues, key_path: str, faults: FaultCollector) -> Column:
-    attributes: dict[str, Any] = {
-        key: str(value) if isinstance(value, str) else value
-        for key, value in fields.items()
-        if key not in {"type", "types", "optional"}
-    }
+    attributes: dict[str, Any] = {}
+    for key, value in fields.items():
+        if key in {"type", "types", "optional"}:
+            continue
+        if isinstance(value, str):
+            attributes[key] = str(value)
+        else:
+            attributes[key] = value
     column_type = FLOAT64
     if "type" in fields:
+        type_text: WrittenScalar = fields["type"]
         try:
-            column_type = parse_type(fields["type"])
+            column_type = parse_type(type_text)
         except ValueError:
-            word = re.match(r"[A-Za-z0-9]*", fields["type"])
-            hint = suggest_spelling(word.group() if word else "", list_type_names())
             faults.add_error(
-                f"{key_path}: there is no type {str(fields['type'])!r}",
-                fields["type"].place,
-                hint or f"known: {', '.join(list(list_type_names())[:16])} ...",
+                f"{key_path}: there is no type {str(type_text)!r}", type_text.place, _suggest_type(type_text)
             )
             del fields["type"]
     if "unit" in fields:
@@ -113,21 +113,31 @@ def _build_column(name: str, fields: KeyValues, key_path: str, faults: FaultColl
     low = fields.get("minimum")
     high = fields.get("maximum")
     if low is not None and high is not None and low > high:
-        faults.add_error(
-            f"{key_path}: minimum {format_number(low)} is above maximum {format_number(high)}", fields.places["minimum"]
-        )
+        message = f"{key_path}: minimum {format_number(low)} is above maximum {format_number(high)}"
+        faults.add_error(message, fields.places["minimum"])
     return Column(name=name, type=column_type, **attributes)
 
 
+def _suggest_type(type_text: str) -> str:
+    """Suggest the type whose name is nearest to a text, or list the commonest types."""
+    word = re.match(r"[A-Za-z0-9]*", type_text)
+    type_names = list(list_type_names())
+    hint = suggest_spelling(word.group() if word else "", type_names)
+    return hint or f"known: {', '.join(type_names[:16])} ..."
+
+
 def build_constant(name: str, fields: KeyValues, key_path: str, faults: FaultCollector) -> Constant:
-    """Build what holds for all rows; without a type it is text."""
+    """Build a constant of the table: a column with one value for all rows, a text unless it has a type."""
+    value = None
     if "value" in fields:
         value = str(fields["value"])
-    else:
-        value = None
-    column = _build_column(name, {key: item for key, item in fields.items() if key != "value"}, key_path, faults)  # type: ignore[arg-type]
-    column_attributes = {item.name: getattr(column, item.name) for item in dataclass_fields(column)}
-    return Constant(**column_attributes | {"type": column.type if "type" in fields else STRING, "value": value})
+    column_fields = {key: attribute for key, attribute in fields.items() if key != "value"}
+    column = _build_column(name, column_fields, key_path, faults)  # type: ignore[arg-type]
+    attributes = {field.name: getattr(column, field.name) for field in dataclass_fields(column)}
+    attributes["value"] = value
+    if "type" not in fields:
+        attributes["type"] = STRING
+    return Constant(**attributes)
 
 
 def check_column_unit(unit: WrittenScalar, key_path: str, faults: FaultCollector) -> None:
@@ -149,28 +159,38 @@ def check_column_ucd(ucd: WrittenScalar, key_path: str, faults: FaultCollector) 
 
 def check_column_references(
     fields_by_name: Mapping[WrittenScalar, KeyValues],
+    key_path: str,
+    faults: FaultCollector,
+    *,
     names: Iterable[str],
     frames: Iterable[str],
     enums: Iterable[str],
-    key_path: str,
-    faults: FaultCollector,
 ) -> None:
-    """Check what columns refer to: frames, enums, and the columns in their link templates."""
+    """Check the frames and enums that columns refer to, and the columns in their link templates."""
     known_columns = list(names)
-    known_frames = list(frames)
-    known_enums = list(enums)
+    known_names_by_key = {"frame": list(frames), "enum": list(enums)}
     for name, fields in fields_by_name.items():
-        for key, choices in (("frame", known_frames), ("enum", known_enums)):
-            if key in fields and fields[key] not in choices:
-                hint = suggest_spelling(fields[key], choices) or (
-                    f"known: {', '.join(choices)}" if choices else f"there are no {key}s"
-                )
-                faults.add_error(f"{key_path}.{name}: no {key} is called {str(fields[key])!r}", fields[key].place, hint)
+        column_path = f"{key_path}.{name}"
+        for key, known_names in known_names_by_key.items():
+            if key not in fields or fields[key] in known_names:
+                continue
+            hint = suggest_spelling(fields[key], known_names)
+            if not hint and known_names:
+                hint = f"known: {', '.join(known_names)}"
+            elif not hint:
+                hint = f"there are no {key}s"
+            faults.add_error(f"{column_path}: no {key} is called {str(fields[key])!r}", fields[key].place, hint)
         if "link" in fields:
-            for part in split_template(fields["link"], f"{key_path}.{name}.link", faults):
-                if isinstance(part, TemplatePlaceholder) and part.expression_text not in known_columns:
-                    faults.add_error(
-                        f"{key_path}.{name}.link: no column {part.expression_text!r}",
-                        fields["link"].locate_character(part.offset),
-                        suggest_spelling(part.expression_text, known_columns),
-                    )
+            _check_link_template(fields["link"], f"{column_path}.link", known_columns, faults)
+
+
+def _check_link_template(
+    template: WrittenScalar, key_path: str, known_columns: list[str], faults: FaultCollector
+) -> None:
+    for part in split_template(template, key_path, faults):
+        if isinstance(part, TemplatePlaceholder) and part.expression_text not in known_columns:
+            faults.add_error(
+                f"{key_path}: no column {part.expression_text!r}",
+                template.locate_character(part.offset),
+                suggest_spelling(part.expression_text, known_columns),
+            )

@@ -1,13 +1,13 @@
-"""Addresses that a table had on another server (``endpoints``).
+"""Read the addresses that a table had on another server (``endpoints``).
 
-Their parameters, conditions, and the shape of what they answer.
+An endpoint has parameters, conditions, and the shape of its answers.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven import adql, formats
 from hven.adql.syntax_tree import ColumnRef, walk_tree
@@ -20,15 +20,18 @@ from hven.model.table import Endpoint, EndpointParameter
 from hven.model.types import STRING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hven.descriptor.value_schema import FaultCollector, KeyValues
     from hven.descriptor.written_yaml import WrittenScalar
     from hven.model.resource import Resource
+    from hven.model.table import Table
     from hven.model.types import Type
 
 PARAM_PREFIX, SECONDS_PARAM = "param", "seconds"
 DEFAULT_ARCHIVES = {"plugin02": "tar", "plugin03": "zip"}
+VOTABLE_OPTION_KEYS = ("version", "namespace", "serialization", "type")
+PARAM_ATTRIBUTE_KEYS = ("type", "unit", "ucd", "description", "minimum", "maximum")
 _PATH_PATTERN = re.compile(r"/[^\s?#{}*]*[^\s?#{}*/]")
 _PAGE_PATH_PATTERN = re.compile(r"(/[^\s?#{}*]*/)\{([^{}]+)\}")
 _KIND_BY_KEY = {
@@ -46,227 +49,279 @@ _KIND_BY_KEY = {
 def read_endpoints(
     key_path: str, fields: KeyValues, column_names: Sequence[str] | None, faults: FaultCollector
 ) -> Iterator[Endpoint]:
-    """Read ``endpoints`` of a table, whose columns may not be known yet (None)."""
-    for name, item in fields.get("endpoints", {}).items():
-        where = f"{key_path}.endpoints.{name}"
+    """Read ``endpoints`` of a table; `column_names` is None while the columns are not all known."""
+    for name, endpoint_fields in fields.get("endpoints", {}).items():
+        endpoint_path = f"{key_path}.endpoints.{name}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-            faults.add_error(f"{where}: it stands in addresses", name.place, "letters, digits, '_', '.' and '-'")
-        yield _read_endpoint(where, str(name), item, column_names, faults)
+            message = f"{endpoint_path}: it stands in addresses"
+            faults.add_error(message, name.place, "letters, digits, '_', '.' and '-'")
+        yield _EndpointReader(endpoint_path, endpoint_fields, column_names, faults).read(str(name))
 
 
 def find_path_faults(resources: Iterable[Resource], earlier_resources: Sequence[Resource] = ()) -> Iterator[Fault]:
-    """Find old addresses that two tables have: the first one's alone would answer.
+    """Find old addresses that two tables have: only the first table would answer.
 
     Parameters
     ----------
     resources
         Collections of a site.
     earlier_resources
-        Collections before these, of which nothing is told.
+        Collections before these; their faults are not reported.
 
     Yields
     ------
     faults
-        At each address that one before it has.
+        One fault for each address that an earlier endpoint has.
     """
     owners_by_path: dict[str, str] = {}
     for resource in (*earlier_resources, *resources):
-        for table, endpoint in (
-            (spec.table, endpoint) for spec in resource.tables for endpoint in spec.table.endpoints
-        ):
+        is_reported = resource not in earlier_resources
+        for table, endpoint in _iterate_endpoints(resource):
+            endpoint_label = f"{table.qualified_name} ({endpoint.name})"
             for path in endpoint.paths:
-                path_owner = owners_by_path.setdefault(path, f"{table.qualified_name} ({endpoint.name})")
-                if (
-                    path_owner != f"{table.qualified_name} ({endpoint.name})"
-                    and resource not in earlier_resources
-                    and endpoint.place
-                ):
-                    message = (
-                        f"{table.qualified_name}.endpoints.{endpoint.name}: {path} is an address of {path_owner}, too"
-                    )
-                    yield Fault(message=message, place=endpoint.place, remedy="give one of them another path")
+                path_owner = owners_by_path.setdefault(path, endpoint_label)
+                if path_owner == endpoint_label or not is_reported or not endpoint.place:
+                    continue
+                message = f"{table.qualified_name}.endpoints.{endpoint.name}: {path} is an address of {path_owner}, too"
+                yield Fault(message=message, place=endpoint.place, remedy="give one of them another path")
 
 
-def _read_endpoint(
-    key_path: str, name: str, endpoint_fields: KeyValues, column_names: Sequence[str] | None, faults: FaultCollector
-) -> Endpoint:
-    endpoint_kind = endpoint_fields.get("like", "query")
-    for key, required_kind in _KIND_BY_KEY.items():
-        if key in endpoint_fields and required_kind != endpoint_kind:
-            faults.add_error(
-                f"{key_path}.{key}: it goes with like: {required_kind}",
-                endpoint_fields.places[key],
-                "take it out, or say that",
-            )
-    paths = [
-        _read_path(key_path, endpoint_kind, param_fields, column_names, faults)
-        for param_fields in endpoint_fields.get("path", ())
-    ]
-    if endpoint_kind == "sitools2" and "path" not in endpoint_fields.places:
-        faults.add_error(
-            f"{key_path} lacks the key 'path'", endpoint_fields.place, "the data set's address: /webs_IAS_SDO_dataset"
-        )
-    elif endpoint_kind == "page" and "path" not in endpoint_fields.places:
-        faults.add_error(f"{key_path} lacks the key 'path'", endpoint_fields.place, "/detail/exposure/{exp_id}")
-    if len({column for _, column in paths}) > 1:
-        faults.add_error(
-            f"{key_path}.path: its addresses end with several columns",
-            endpoint_fields.places["path"],
-            "make an endpoint of each",
-        )
-    param_fields = endpoint_fields.get("params", {})
-    param_names = {str(key).lower() for key in param_fields}
-    params = tuple(
-        _read_endpoint_parameter(f"{key_path}.params.{key}", key, entry, column_names, param_names, faults)
-        for key, entry in param_fields.items()
-    )
-    for key in endpoint_fields.get("order", ()):
-        _check_select_items(
-            f"SELECT 1 FROM t ORDER BY {key}", f"{key_path}.order", key, column_names, param_names, faults
-        )
-    for key in endpoint_fields.get("columns", ()):
-        _check_select_items(f"SELECT {key} FROM t", f"{key_path}.columns", key, column_names, param_names, faults)
-    cadences = endpoint_fields.get("cadence", {})
-    for key, entry in cadences.items():
-        _read_condition(entry, f"{key_path}.cadence.{key}", column_names, {SECONDS_PARAM}, faults)
-    votable_options = endpoint_fields.get("votable", {})
-    format_name = endpoint_fields.get("format")
-    if format_name is not None and format_name not in {entry.name for entry in formats.load_formats()}:
-        remedy = suggest_spelling(format_name, [entry.name for entry in formats.load_formats()])
-        faults.add_error(f"{key_path}.format: no format is called {str(format_name)!r}", format_name.place, remedy)
-    elif format_name not in {None, "votable"} and votable_options:
-        faults.add_error(
-            f"{key_path}.votable: it writes {format_name}", endpoint_fields.places["votable"], "leave one of them out"
-        )
-    return Endpoint(
-        name=name,
-        kind=endpoint_kind,
-        paths=tuple(path for path, _ in paths if path),
-        title=_read_optional_text(endpoint_fields, "title"),
-        description=_read_optional_text(endpoint_fields, "description"),
-        params=params,
-        columns=tuple(map(str, endpoint_fields.get("columns", ()))),
-        condition=_read_condition(endpoint_fields.get("where"), f"{key_path}.where", column_names, param_names, faults),
-        order_by=tuple(map(str, endpoint_fields.get("order", ()))),
-        row_limit=endpoint_fields.get("rows"),
-        format_name=None if format_name is None else str(format_name),
-        options={
-            key: str(votable_options[key])
-            for key in ("version", "namespace", "serialization", "type")
-            if key in votable_options
-        },
-        constants={str(key): str(value) for key, value in votable_options.get("params", {}).items()},
-        column=next((column for _, column in paths), None),
-        cadences={str(key): str(entry) for key, entry in cadences.items()},
-        archives={str(key): str(entry) for key, entry in endpoint_fields.get("archives", {}).items()}
-        or DEFAULT_ARCHIVES,
-        place=endpoint_fields.place,
-    )
+def _iterate_endpoints(resource: Resource) -> Iterator[tuple[Table, Endpoint]]:
+    for spec in resource.tables:
+        for endpoint in spec.table.endpoints:
+            yield spec.table, endpoint
 
 
-def _read_path(
-    key_path: str,
-    endpoint_kind: str,
-    path_text: WrittenScalar,
-    column_names: Sequence[str] | None,
-    faults: FaultCollector,
-) -> tuple[str, str | None]:
-    """Read an old address; of a page, what stands before the row's column, and that."""
-    if endpoint_kind != "page":
-        if not _PATH_PATTERN.fullmatch(path_text):
-            remedy = "the old address without its host: /search.votable"
-            faults.add_error(f"{key_path}.path: {str(path_text)!r} is no path", path_text.place, remedy)
-        return str(path_text), None
-    match = _PAGE_PATH_PATTERN.fullmatch(path_text)
-    if match is None:
-        message = f"{key_path}.path: a page's address ends with a column of its row in braces"
-        faults.add_error(message, path_text.place, "/detail/exposure/{exp_id}")
-        return "", None
-    names_by_lower_case = {column_name.lower(): column_name for column_name in column_names or ()}
-    if column_names is not None and match[2].lower() not in names_by_lower_case:
-        faults.add_error(
-            f"{key_path}.path: the table has no column {match[2]!r}",
-            path_text.place,
-            suggest_spelling(match[2], column_names),
-        )
-    return match[1], names_by_lower_case.get(match[2].lower(), match[2])
+class _EndpointReader:
+    """Reads the keys of one endpoint."""
 
+    def __init__(
+        self, key_path: str, endpoint_fields: KeyValues, column_names: Sequence[str] | None, faults: FaultCollector
+    ) -> None:
+        self._key_path = key_path
+        self._fields = endpoint_fields
+        self._column_names = column_names
+        self._faults = faults
+        self._kind = endpoint_fields.get("like", "query")
+        self._param_names = {str(name).lower() for name in endpoint_fields.get("params", {})}
 
-def _read_endpoint_parameter(
-    key_path: str,
-    name: WrittenScalar,
-    param_fields: KeyValues,
-    column_names: Sequence[str] | None,
-    param_names: set[str],
-    faults: FaultCollector,
-) -> EndpointParameter:
-    attributes = {
-        key: param_fields[key]
-        for key in ("type", "unit", "ucd", "description", "minimum", "maximum")
-        if key in param_fields
-    }
-    constant_column = build_constant(str(name), attributes, key_path, faults)  # type: ignore[arg-type]
-    param_type = constant_column.type if "type" in param_fields else STRING
-    if param_type.is_array:
-        faults.add_error(
-            f"{key_path}: a parameter is one value, not {param_type}",
-            param_fields.places["type"],
-            "leave the array out",
+    def read(self, name: str) -> Endpoint:
+        """Read the endpoint."""
+        fields, key_path = self._fields, self._key_path
+        self._check_keys_of_kind()
+        paths_and_columns = [self._read_path(path) for path in fields.get("path", ())]
+        page_columns = [column for _, column in paths_and_columns]
+        self._check_paths(page_columns)
+        params = tuple(
+            self._read_parameter(f"{key_path}.params.{param_name}", param_name, param_fields)
+            for param_name, param_fields in fields.get("params", {}).items()
         )
-    if not re.fullmatch(r"[A-Za-z_]\w*", name):
-        faults.add_error(f"{key_path}: {str(name)!r} is no name", name.place, "a letter, then letters, digits and _")
-    if "in" in param_fields:
+        for expression in fields.get("order", ()):
+            self._check_select_items(f"SELECT 1 FROM t ORDER BY {expression}", f"{key_path}.order", expression)
+        for expression in fields.get("columns", ()):
+            self._check_select_items(f"SELECT {expression} FROM t", f"{key_path}.columns", expression)
+        cadences = fields.get("cadence", {})
+        for cadence_name, condition_text in cadences.items():
+            cadence_path = f"{key_path}.cadence.{cadence_name}"
+            self._check_condition(condition_text, cadence_path, {SECONDS_PARAM})
+        archives = _to_texts(fields.get("archives", {}))
+        votable_options = fields.get("votable", {})
+        written_options = {key: str(votable_options[key]) for key in VOTABLE_OPTION_KEYS if key in votable_options}
+        return Endpoint(
+            name=name,
+            kind=self._kind,
+            paths=tuple(path for path, _ in paths_and_columns if path),
+            title=_read_optional_text(fields, "title"),
+            description=_read_optional_text(fields, "description"),
+            params=params,
+            columns=tuple(map(str, fields.get("columns", ()))),
+            condition=self._read_condition(fields, key_path),
+            order_by=tuple(map(str, fields.get("order", ()))),
+            row_limit=fields.get("rows"),
+            format_name=self._read_format_name(),
+            options=written_options,
+            constants=_to_texts(votable_options.get("params", {})),
+            column=next(iter(page_columns), None),
+            cadences=_to_texts(cadences),
+            archives=archives or DEFAULT_ARCHIVES,
+            place=fields.place,
+        )
+
+    def _check_keys_of_kind(self) -> None:
+        """Report keys that endpoints of this kind do not have."""
+        for key, required_kind in _KIND_BY_KEY.items():
+            if key in self._fields and required_kind != self._kind:
+                message = f"{self._key_path}.{key}: it goes with like: {required_kind}"
+                self._faults.add_error(message, self._fields.places[key], "take it out, or say that")
+
+    def _check_paths(self, page_columns: Sequence[str | None]) -> None:
+        fields = self._fields
+        remedies = {
+            "sitools2": "the data set's address: /webs_IAS_SDO_dataset",
+            "page": "/detail/exposure/{exp_id}",
+        }
+        if self._kind in remedies and "path" not in fields.places:
+            message = f"{self._key_path} lacks the key 'path'"
+            self._faults.add_error(message, fields.place, remedies[self._kind])
+        if len(set(page_columns)) > 1:
+            message = f"{self._key_path}.path: its addresses end with several columns"
+            self._faults.add_error(message, fields.places["path"], "make an endpoint of each")
+
+    def _read_format_name(self) -> str | None:
+        """Read ``format``, and check that ``votable`` stands with the format of that name alone."""
+        written_name: WrittenScalar | None = self._fields.get("format")
+        if written_name is None:
+            return None
+        format_names = [known_format.name for known_format in formats.load_formats()]
+        if written_name not in format_names:
+            message = f"{self._key_path}.format: no format is called {str(written_name)!r}"
+            self._faults.add_error(message, written_name.place, suggest_spelling(written_name, format_names))
+        elif written_name != "votable" and self._fields.get("votable"):
+            message = f"{self._key_path}.votable: it writes {written_name}"
+            self._faults.add_error(message, self._fields.places["votable"], "leave one of them out")
+        return str(written_name)
+
+    def _read_path(self, path_text: WrittenScalar) -> tuple[str, str | None]:
+        """Read an old address. For a page, return the part before the row's column, and that column."""
+        key_path = f"{self._key_path}.path"
+        if self._kind != "page":
+            if not _PATH_PATTERN.fullmatch(path_text):
+                remedy = "the old address without its host: /search.votable"
+                self._faults.add_error(f"{key_path}: {str(path_text)!r} is no path", path_text.place, remedy)
+            return str(path_text), None
+        match = _PAGE_PATH_PATTERN.fullmatch(path_text)
+        if match is None:
+            message = f"{key_path}: a page's address ends with a column of its row in braces"
+            self._faults.add_error(message, path_text.place, "/detail/exposure/{exp_id}")
+            return "", None
+        prefix, written_column = match.groups()
+        column_names = self._column_names or ()
+        names_by_lower_case = {column_name.lower(): column_name for column_name in column_names}
+        column = names_by_lower_case.get(written_column.lower())
+        if column is None and self._column_names is not None:
+            message = f"{key_path}: the table has no column {written_column!r}"
+            self._faults.add_error(message, path_text.place, suggest_spelling(written_column, column_names))
+        return prefix, column or written_column
+
+    def _read_parameter(self, key_path: str, name: WrittenScalar, param_fields: KeyValues) -> EndpointParameter:
+        attributes = {key: param_fields[key] for key in PARAM_ATTRIBUTE_KEYS if key in param_fields}
+        constant = build_constant(str(name), attributes, key_path, self._faults)  # type: ignore[arg-type]
+        param_type = STRING
+        if "type" in param_fields:
+            param_type = constant.type
+        if param_type.is_array:
+            message = f"{key_path}: a parameter is one value, not {param_type}"
+            self._faults.add_error(message, param_fields.places["type"], "leave the array out")
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            message = f"{key_path}: {str(name)!r} is no name"
+            self._faults.add_error(message, name.place, "a letter, then letters, digits and _")
+        if "in" in param_fields:
+            self._check_target_unit(key_path, param_fields, param_type, constant.unit)
+        self._check_parameter_values(key_path, param_fields, param_type)
+        columns_by_value = param_fields.get("columns", {})
+        for value, expressions in columns_by_value.items():
+            for expression in expressions:
+                self._check_select_items(f"SELECT {expression} FROM t", f"{key_path}.columns.{value}", expression)
+        param = Param(
+            name=str(name).upper(),
+            type=param_type,
+            unit=constant.unit,
+            ucd=constant.ucd,
+            description=constant.description,
+            default=_read_unstripped_text(param_fields, "default"),
+            required=bool(param_fields.get("required", False)),
+            allowed=tuple(map(str, param_fields.get("values", ()))),
+            minimum=constant.minimum,
+            maximum=constant.maximum,
+        )
+        return EndpointParameter(
+            param=param,
+            client_name=str(name),
+            condition=self._read_condition(param_fields, key_path),
+            unit=_read_unstripped_text(param_fields, "in"),
+            columns={
+                str(value).lower(): tuple(map(str, expressions)) for value, expressions in columns_by_value.items()
+            },
+        )
+
+    def _check_target_unit(self, key_path: str, param_fields: KeyValues, param_type: Type, unit: str | None) -> None:
+        """Check ``in``, the unit into which the values of clients are converted."""
+        target_unit: WrittenScalar = param_fields["in"]
         try:
-            units.compute_factor(constant_column.unit, str(param_fields["in"]))
+            units.compute_factor(unit, str(target_unit))
         except ValueError as error:
-            faults.add_error(
-                f"{key_path}.in: {error}",
-                param_fields["in"].place,
-                "unit: what clients say; in: a unit of the same kind",
-            )
-    if "in" in param_fields and not param_type.is_numeric:
-        faults.add_error(
-            f"{key_path}.in: only numbers have units, not {param_type}", param_fields.places["in"], "type: float64"
-        )
-    for key, texts in (
-        ("default", [param_fields["default"]] if "default" in param_fields else []),
-        ("values", param_fields.get("values", ())),
-    ):
-        for text in texts:
+            remedy = "unit: what clients say; in: a unit of the same kind"
+            self._faults.add_error(f"{key_path}.in: {error}", target_unit.place, remedy)
+        if not param_type.is_numeric:
+            message = f"{key_path}.in: only numbers have units, not {param_type}"
+            self._faults.add_error(message, param_fields.places["in"], "type: float64")
+
+    def _check_parameter_values(self, key_path: str, param_fields: KeyValues, param_type: Type) -> None:
+        """Check that the default and the allowed values are of the parameter's type."""
+        texts = [("values", text) for text in param_fields.get("values", ())]
+        if "default" in param_fields:
+            texts.insert(0, ("default", param_fields["default"]))
+        for key, text in texts:
             if not _is_readable_value(param_type, str(text)):
-                faults.add_error(
-                    f"{key_path}.{key}: {str(text)!r} is no {param_type}",
-                    text.place,
-                    f"a value of the type {param_type}",
-                )
-    for key, of in param_fields.get("columns", {}).items():
-        for text in of:
-            _check_select_items(
-                f"SELECT {text} FROM t", f"{key_path}.columns.{key}", text, column_names, param_names, faults
-            )
-    param = Param(
-        name=str(name).upper(),
-        type=param_type,
-        unit=constant_column.unit,
-        ucd=constant_column.ucd,
-        description=constant_column.description,
-        default=str(param_fields["default"]) if "default" in param_fields else None,
-        required=bool(param_fields.get("required", False)),
-        allowed=tuple(map(str, param_fields.get("values", ()))),
-        minimum=constant_column.minimum,
-        maximum=constant_column.maximum,
-    )
-    return EndpointParameter(
-        param=param,
-        client_name=str(name),
-        condition=_read_condition(param_fields.get("where"), f"{key_path}.where", column_names, param_names, faults),
-        unit=str(param_fields["in"]) if "in" in param_fields else None,
-        columns={str(key).lower(): tuple(map(str, of)) for key, of in param_fields.get("columns", {}).items()},
-    )
+                message = f"{key_path}.{key}: {str(text)!r} is no {param_type}"
+                self._faults.add_error(message, text.place, f"a value of the type {param_type}")
+
+    def _read_condition(self, fields: KeyValues, key_path: str) -> str | None:
+        """Read ``where``: a condition over the row and the parameters."""
+        condition_text: WrittenScalar | None = fields.get("where")
+        if condition_text is None:
+            return None
+        self._check_condition(condition_text, f"{key_path}.where", self._param_names)
+        return str(condition_text)
+
+    def _check_condition(self, condition_text: WrittenScalar, key_path: str, param_names: set[str]) -> None:
+        tree = parse_written_expression(condition_text, key_path, self._faults, condition=True)
+        if tree is not None:
+            self._check_referenced_names(tree, condition_text, key_path, param_names)
+
+    def _check_select_items(self, query: str, key_path: str, written_text: WrittenScalar) -> None:
+        """Check items of a select list or of ORDER BY, which stand in `query`."""
+        try:
+            tree = adql.parse_query(query)
+        except ParseError as error:
+            self._faults.add_error(f"{key_path}: {error.message}", written_text.place, error.remedy)
+            return
+        if " FROM " in written_text.upper() or ";" in written_text:
+            message = f"{key_path}: {str(written_text)!r} is no column"
+            self._faults.add_error(message, written_text.place, "a name, or an expression and its name: x AS y")
+        self._check_referenced_names(tree, written_text, key_path, self._param_names)
+
+    def _check_referenced_names(
+        self, tree: object, written_text: WrittenScalar, key_path: str, param_names: set[str]
+    ) -> None:
+        """Report parameters that the endpoint does not have, and columns that the table does not have."""
+        column_names = self._column_names or ()
+        lower_case_names = {column_name.lower() for column_name in column_names}
+        for node in walk_tree(tree):
+            if not isinstance(node, ColumnRef):
+                continue
+            prefix = ".".join(part.name for part in node.qualifier).lower()
+            name = node.name.name
+            if prefix == PARAM_PREFIX and name.lower() not in param_names:
+                message = f"{key_path}: there is no parameter {name!r}"
+                hint = suggest_spelling(name, param_names)
+            elif prefix == "" and self._column_names is not None and name.lower() not in lower_case_names:
+                message = f"{key_path}: the table has no column {name!r}"
+                hint = suggest_spelling(name, column_names)
+            else:
+                continue
+            place = written_text.place
+            if written_text.count(name):
+                place = written_text.locate_character(node.text_offset)
+            self._faults.add_error(message, place, hint or "param.NAME is a parameter")
+
+
+def _to_texts(values: Mapping[Any, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in values.items()}
 
 
 def _is_readable_value(param_type: Type, text: str) -> bool:
-    """Check whether a request may say this."""
+    """Return whether a request may give this value."""
     try:
         if param_type.is_timestamp:
             datetime.fromisoformat(text)
@@ -285,73 +340,7 @@ def _read_optional_text(fields: KeyValues, key: str) -> str | None:
     return None
 
 
-def _read_condition(
-    condition_text: WrittenScalar | None,
-    key_path: str,
-    column_names: Sequence[str] | None,
-    param_names: set[str],
-    faults: FaultCollector,
-) -> str | None:
-    """Check a condition over the row and the parameters."""
-    if condition_text is None:
-        return None
-    tree = parse_written_expression(condition_text, key_path, faults, condition=True)
-    if tree is not None:
-        _check_referenced_names(tree, condition_text, key_path, column_names, param_names, faults)
-    return str(condition_text)
-
-
-def _check_select_items(
-    text: str,
-    key_path: str,
-    item_text: WrittenScalar,
-    column_names: Sequence[str] | None,
-    param_names: set[str],
-    faults: FaultCollector,
-) -> None:
-    """Check items of a select list, or of ORDER BY."""
-    try:
-        tree = adql.parse_query(text)
-    except ParseError as error:
-        faults.add_error(f"{key_path}: {error.message}", item_text.place, error.remedy)
-        return
-    if " FROM " in item_text.upper() or ";" in item_text:
-        faults.add_error(
-            f"{key_path}: {str(item_text)!r} is no column",
-            item_text.place,
-            "a name, or an expression and its name: x AS y",
-        )
-    _check_referenced_names(tree, item_text, key_path, column_names, param_names, faults)
-
-
-def _check_referenced_names(
-    tree: object,
-    written_text: WrittenScalar,
-    key_path: str,
-    column_names: Sequence[str] | None,
-    param_names: set[str],
-    faults: FaultCollector,
-) -> None:
-    """Refuse parameters that the address has not, and columns that the table has not."""
-    if column_names is None:
-        lower_case_names = None
-    else:
-        lower_case_names = {column_name.lower() for column_name in column_names}
-    for node in walk_tree(tree):
-        if not isinstance(node, ColumnRef):
-            continue
-        prefix = ".".join(part.name for part in node.qualifier).lower()
-        name = node.name.name
-        if prefix == PARAM_PREFIX and name.lower() not in param_names:
-            message = f"{key_path}: there is no parameter {name!r}"
-            hint = suggest_spelling(name, param_names)
-        elif prefix == "" and lower_case_names is not None and name.lower() not in lower_case_names:
-            message = f"{key_path}: the table has no column {name!r}"
-            hint = suggest_spelling(name, column_names or ())
-        else:
-            continue
-        faults.add_error(
-            message,
-            written_text.locate_character(node.text_offset) if written_text.count(name) else written_text.place,
-            hint or "param.NAME is a parameter",
-        )
+def _read_unstripped_text(fields: KeyValues, key: str) -> str | None:
+    if key in fields:
+        return str(fields[key])
+    return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hven.descriptor._file_roots import build_source_options, read_file_root, write_file_query
 from hven.descriptor._name_resolution import add_place
-from hven.descriptor.tables import read_access
+from hven.descriptor._table_access import read_access
 from hven.model.resource import ColumnMapping, SourceSpec, TableSpec
 from hven.model.table import FILES_UTYPE, Column, Table
 from hven.model.types import parse_type

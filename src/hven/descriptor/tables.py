@@ -1,52 +1,66 @@
-"""One table of a descriptor: its fields -> a `TableSpec`, with everything checked that needs no data."""
+"""Read one table of a descriptor into a `TableSpec`, and check everything that needs no data."""
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.adql import check_policy, decide_for_everybody, parse_query
+from hven.adql import parse_query
 from hven.descriptor._body_frame_checks import check_body_frame
 from hven.descriptor._collection_context import CollectionContext
-from hven.descriptor._column_expressions import (
-    TemplatePlaceholder,
-    iterate_column_references,
-    parse_bounded_expression,
-    parse_placeholder,
-    parse_written_expression,
-    split_template,
-)
+from hven.descriptor._column_expressions import iterate_column_references, parse_written_expression
 from hven.descriptor._columns import build_columns, build_constant, check_column_name, check_column_references
-from hven.descriptor._constants import build_constant_literal
 from hven.descriptor._embargo import build_undated_rule, read_embargo
 from hven.descriptor._endpoint_loading import read_endpoints
 from hven.descriptor._keys import ASSIGNMENT_KEYS
-from hven.descriptor._merging import list_optional_columns
 from hven.descriptor._partitions import read_partition
 from hven.descriptor._position_names import warn_about_position
 from hven.descriptor._quality_flags import DEFAULT_COLUMN_KEYS, read_flags
-from hven.descriptor._row_links import SITE_KEYS, build_link_defaults, check_target_columns, read_links
+from hven.descriptor._row_links import build_link_defaults, read_links
+from hven.descriptor._setting_checks import (
+    check_expression,
+    check_setting_targets,
+    check_setting_values,
+    read_settings,
+)
 from hven.descriptor._source_options import read_source_spec
 from hven.descriptor._sync_policies import read_sync_policy
+from hven.descriptor._table_access import read_access
 from hven.descriptor._time_series_loading import read_time_series, write_series_recipes
-from hven.descriptor.written_yaml import WrittenScalar
-from hven.model.errors import ParseError, QueryError, suggest_spelling
-from hven.model.resource import ColumnMapping, GranuleSpec, QualityFlagColumn, TableSpec, ValidationRule
+from hven.descriptor._validation_rules import read_rules
+from hven.model.errors import ParseError, suggest_spelling
+from hven.model.resource import ColumnMapping, GranuleSpec, TableSpec
 from hven.model.sky import frames
-from hven.model.table import Column, ColumnGroup, ForeignKey, FrameRef, RowAccessPolicy, Table
+from hven.model.table import ColumnGroup, ForeignKey, FrameRef, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
     from hven.descriptor.value_schema import FaultCollector, KeyValues
-    from hven.model.errors import Place
+    from hven.descriptor.written_yaml import WrittenScalar
+    from hven.model.errors import Fault, Place
+    from hven.model.resource import EmbargoPolicy, QualityFlagColumn, SourceSpec, ValidationRule
+    from hven.model.table import Column, RowAccessPolicy
 
-GRANULES_SOURCE_KIND = "granules"  # kind of source that reads what `series` says of files
+GRANULES_SOURCE_KIND = "granules"  # kind of source that reads the samples of files, as `series` describes them
 PUSH_SOURCE_KIND = "push"  # kind of source whose rows clients send
 FILES_SOURCE_KIND = "files"  # kind of source whose rows are files
 GROUP_ROLES = ("value", "error", "lower", "upper", "origin", "confidence")
+KEYS_WITHOUT_VIEW = (  # keys of a table that a view cannot have: its query says where the rows come from
+    "source",
+    "where",
+    "let",
+    *ASSIGNMENT_KEYS,
+    "granules",
+    "sync",
+    "simulated",
+    "flags",
+    "embargo",
+    "follow",
+    "for_each",
+    "group_by",
+)
+FRAME_ATTRIBUTE_KEYS = ("system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
 POSITION_UCD_PAIRS = (
     ("pos.eq.ra;meta.main", "pos.eq.dec;meta.main"),
     ("pos.bodyrc.lon;meta.main", "pos.bodyrc.lat;meta.main"),
@@ -59,213 +73,512 @@ POSITION_UCD_PAIRS = (
 def read_table_spec(
     name: WrittenScalar, fields: KeyValues, collection_context: CollectionContext, faults: FaultCollector
 ) -> TableSpec | None:
-    """Build one table; faults are collected.
+    """Build one table and collect its faults.
 
     Parameters
     ----------
     name
-        Of the table.
+        Name of the table as written.
     fields
-        As they were read.
+        Keys and values of the table.
     collection_context
-        What a table needs to know of its descriptor.
+        Values that the table takes from its collection.
     faults
-        Where faults go.
+        Collects the faults.
 
     Returns
     -------
     spec
-        None only if not even a name is there.
+        None only if the table has no usable name.
     """
-    key_path = f"tables.{name}"
     if not check_column_name(name, "a table", faults):
         return None
-    table_columns, given_attributes = build_columns(fields.get("columns", {}), f"{key_path}.columns", faults)
-    flags_column, flagged_column = read_flags(key_path, fields, table_columns, given_attributes, faults)
-    embargo_policy, release_column = read_embargo(key_path, fields, table_columns, given_attributes, faults)
-    for column in (flagged_column, release_column):
-        if column is not None:
-            table_columns = (
-                *(described_item if described_item.name != column.name else column for described_item in table_columns),
-                *(() if column.name in given_attributes else (column,)),
+    return _TableReader(name, fields, collection_context, faults).read()
+
+
+class _TableReader:
+    """Reads the keys of one table."""
+
+    def __init__(
+        self, name: WrittenScalar, fields: KeyValues, collection_context: CollectionContext, faults: FaultCollector
+    ) -> None:
+        self._name = name
+        self._key_path = f"tables.{name}"
+        self._fields = fields
+        self._collection_context = collection_context
+        self._faults = faults
+        self._columns, self._explicit_attributes = build_columns(
+            fields.get("columns", {}), f"{self._key_path}.columns", faults
+        )
+        has_own_columns = bool({"columns", "standard", "view"} & fields.keys())
+        self._follows_source = bool(fields.get("follow", not has_own_columns))
+        # every target is known here, unless the source or the view's query adds columns
+        self._has_all_columns = not self._follows_source and "view" not in fields
+        self._flags_column: QualityFlagColumn | None = None
+        self._embargo: EmbargoPolicy | None = None
+        self._settings: tuple[ColumnMapping, ...] = ()
+
+    def read(self) -> TableSpec:
+        """Read everything in the order in which one part needs another."""
+        fields, key_path = self._fields, self._key_path
+        self._add_special_columns()
+        self._check_view_keys()
+        self._settings = read_settings(key_path, fields, self._faults)
+        self._check_settings(key_path, self._settings)
+        self._add_flags_setting()
+        let = self._read_let_expressions()
+        where = self._read_where()
+        granules = tuple(self._read_granules())
+        rules = self._read_rules()
+        sources = self._read_sources()
+        table = self._build_table(sources)
+        if any(spec.kind == GRANULES_SOURCE_KIND for spec in sources):
+            sources = _add_series_recipes(sources, table)
+        if "group_by" in fields and len(sources) > 1:
+            self._faults.add_error(
+                f"{key_path}.group_by: groups of several sources cannot be made",
+                fields.places["group_by"],
+                "one source may have several files",
             )
-            given_attributes[column.name] = given_attributes.get(column.name, frozenset()) | DEFAULT_COLUMN_KEYS
-    follow = bool(fields.get("follow", "columns" not in fields and "standard" not in fields and "view" not in fields))
-    _check_view_keys(key_path, fields, collection_context, faults)
-    settings = _read_settings(key_path, fields, faults)
-    names = [column.name for column in table_columns]
-    has_all_columns = not follow and "view" not in fields  # every target is known here
-    optional_text = _read_optional_text(fields, "standard")
-    _check_setting_targets(key_path, settings, names, has_all_columns, faults, optional_text)
-    typed_columns = {column.name: column for column in table_columns if "type" in given_attributes[column.name]}
-    _check_setting_values(key_path, settings, typed_columns, collection_context, faults)
-    if flags_column is not None and not flags_column.is_supplied:
-        flags_setting = _build_flags_setting(key_path, flags_column, settings, faults)
-        settings = (*settings, *flags_setting)
-    let = _read_let_expressions(key_path, fields, collection_context, faults)
-    where = fields.get("where")
-    if where is not None:
-        _check_expression(where, f"{key_path}.where", names, faults, condition=True, allow_target=False)
-    if "simulated" in fields:
-        _check_expression(
-            fields["simulated"], f"{key_path}.simulated", names, faults, condition=True, allow_target=True
+        return TableSpec(
+            frame_warnings=self._list_frame_warnings(),
+            table=table,
+            sources=sources,
+            settings=self._settings,
+            let=let,
+            where=where,
+            granules=granules,
+            rules=rules,
+            flags=self._flags_column,
+            embargo=self._embargo,
+            sync=read_sync_policy(key_path, fields, table.primary, self._faults),
+            has_declared_columns=self._has_all_columns and len(self._typed_columns) == len(self._columns),
+            follows_source=self._follows_source,
+            declared_columns=self._columns,
+            explicit_attributes=self._explicit_attributes,
+            xtypes_by_column=self._list_xtypes(),
+            column_places={str(key): key.place for key in fields.get("columns", {})},
+            span_places=self._list_span_places(),
+            frame=_read_optional_text(fields, "frame"),
+            uses_standard_units=bool(fields.get("converted", False)),
+            group_by=fields.get("group_by", ()),
+            for_each=fields.get("for_each", ()),
+            max_rejected_share=fields.get("max_rejects"),
+            defaults=self._build_defaults(table),
+            vocabularies=self._read_vocabularies(),
+            place=self._name.place,
         )
-    granules = tuple(
-        _read_granules(key_path, fields, names, typed_columns, has_all_columns, collection_context, faults)
-    )
-    rules = (
-        *_read_rules(key_path, fields, names, has_all_columns, faults),
-        *(() if embargo_policy is None else (build_undated_rule(embargo_policy),)),
-    )
-    specs = tuple(
-        spec
-        for item in fields.get("source", ())
-        if (spec := read_source_spec(item, f"{key_path}.source", faults)) is not None
-    )
-    frames = tuple(
-        _read_frame(str(key), item, settings, f"{key_path}.frames.{key}", faults)
-        for key, item in fields.get("frames", {}).items()
-    )
-    enums = {
-        str(key): {str(code): str(label) for code, label in item.items()}
-        for key, item in fields.get("enums", {}).items()
-    }
-    params = tuple(
-        build_constant(str(name), item, f"{key_path}.params.{name}", faults)
-        for name, item in fields.get("params", {}).items()
-    )
-    known_names = [*names, *(described_item.name for described_item in params)]
-    check_column_references(fields.get("params", {}), known_names, (), enums, f"{key_path}.params", faults)
-    check_column_references(
-        fields.get("columns", {}), names, [frame.id for frame in frames], enums, f"{key_path}.columns", faults
-    )
-    access, policy = read_access(
-        fields.get("access", collection_context.access), f"{key_path}.access", faults, collection_context.contact
-    )
-    if policy is not None and "view" in fields:
-        faults.add_error(
-            f"{key_path}.access: a view shows the rows that its tables do",
-            fields.places.get("access", name.place),
-            "say it of the tables",
-        )
-    shows_path = policy is None or "path" not in {*(policy.columns or ()), policy.path}
-    uses_path_key = (
-        # a file is a row, so that a sync can follow each
-        follow
-        and shows_path
-        and [spec.kind for spec in specs] == [GRANULES_SOURCE_KIND]
-        and not {"primary", "group_by", "for_each", "granules"} & {*fields}
-        and all(described_item.column != "path" for described_item in settings)
-    )
-    spans = {
-        str(described_item["series"]): described_item["series"].place
-        for described_item in fields.get("links", ())
-        if "series" in described_item
-    }
-    table = Table(
-        schema=collection_context.schema,
-        name=str(name),
-        columns=table_columns,
-        title=_read_optional_text(fields, "title"),
-        description=_read_optional_text(fields, "description"),
-        utype=_read_optional_text(fields, "utype"),
-        primary=tuple(_read_column_names(key_path, "primary", fields, names, has_all_columns, faults))
-        or (("path",) if uses_path_key else ()),
-        keys=tuple(_read_foreign_keys(key_path, fields, collection_context, names, has_all_columns, faults)),
-        groups=tuple(_read_column_groups(key_path, fields, known_names, has_all_columns, faults)),
-        params=params,
-        frames=frames,
-        enums=enums,
-        position=_read_position(key_path, fields, table_columns, names, has_all_columns, faults),
-        form=tuple(_read_form_fields(key_path, fields, names, has_all_columns, faults)),
-        observation=(
-            tuple(dict.fromkeys(_read_column_names(key_path, "observation", fields, names, has_all_columns, faults)))
-            if "observation" in fields
-            else None
-        ),
-        indexes=_read_indexes(key_path, fields, names, has_all_columns, faults),
-        partition=read_partition(key_path, fields, names, has_all_columns, faults),
-        view=_read_view_query(key_path, fields, faults),
-        access=access,
-        policy=policy,
-        project=collection_context.project,
-        index=fields.get("index"),
-        standard=_read_optional_text(fields, "standard"),
-        links=tuple(read_links(key_path, fields, names if has_all_columns else None, collection_context, faults)),
-        spans=tuple(spans),
-        series=tuple(
-            read_time_series(
-                key_path, str(name), fields, names if has_all_columns else None, collection_context, faults
+
+    @property
+    def _column_names(self) -> list[str]:
+        return [column.name for column in self._columns]
+
+    @property
+    def _final_column_names(self) -> list[str] | None:
+        """The names of all columns; None while they are not all known."""
+        if self._has_all_columns:
+            return self._column_names
+        return None
+
+    @property
+    def _typed_columns(self) -> dict[str, Column]:
+        return {column.name: column for column in self._columns if "type" in self._explicit_attributes[column.name]}
+
+    def _add_special_columns(self) -> None:
+        """Add the columns of ``flags`` and ``embargo``, or replace the ones that ``columns`` describes."""
+        known = (self._key_path, self._fields, self._columns, self._explicit_attributes, self._faults)
+        self._flags_column, flags_column = read_flags(*known)
+        self._embargo, release_column = read_embargo(*known)
+        for new_column in (flags_column, release_column):
+            if new_column is None:
+                continue
+            columns = [new_column if column.name == new_column.name else column for column in self._columns]
+            if new_column.name not in self._explicit_attributes:
+                columns.append(new_column)
+            self._columns = tuple(columns)
+            attributes = self._explicit_attributes.get(new_column.name, frozenset())
+            self._explicit_attributes[new_column.name] = attributes | DEFAULT_COLUMN_KEYS
+
+    def _check_view_keys(self) -> None:
+        """Report keys that a view cannot have, and a table that has no rows."""
+        fields = self._fields
+        if "view" in fields:
+            for key in KEYS_WITHOUT_VIEW:
+                if key in fields:
+                    self._faults.add_error(
+                        f"{self._key_path}: a view has no {key!r}",
+                        fields.places[key],
+                        "say it in the view's query, or give the table a source",
+                    )
+        elif "source" not in fields.places and not self._collection_context.is_standard:
+            self._faults.add_error(
+                f"{self._key_path} has neither 'source' nor 'view'",
+                fields.place,
+                "say where its rows come from: source: {kind: csv, files: ...}",
             )
-        ),
-        endpoints=tuple(read_endpoints(key_path, fields, names if has_all_columns else None, faults)),
-    )
-    if table.observation and len(table.primary) != 1:
-        faults.add_error(
-            f"{key_path}.observation: rows are put together by a primary key of one column",
-            fields.places["observation"],
-            "primary: name that column",
+
+    def _check_settings(self, key_path: str, settings: tuple[ColumnMapping, ...]) -> None:
+        if self._has_all_columns:
+            standard = _read_optional_text(self._fields, "standard")
+            check_setting_targets(key_path, settings, self._column_names, self._faults, standard=standard)
+        check_setting_values(key_path, settings, self._typed_columns, self._collection_context, self._faults)
+
+    def _add_flags_setting(self) -> None:
+        """Let the column of quality flags begin with 0: the rules set flags when all other columns have values."""
+        flags_column = self._flags_column
+        if flags_column is None or flags_column.is_supplied:
+            return
+        for setting in self._settings:
+            if setting.column.lower() == flags_column.column.lower():
+                message = f"{self._key_path}.{setting.how}: {flags_column.column} gets its value from the rules"
+                self._faults.add_error(message, setting.place, "remove it, or choose another name under 'flags'")
+                return
+        initial_value = ColumnMapping(column=flags_column.column, how="set", value="0", place=flags_column.place)
+        self._settings = (*self._settings, initial_value)
+
+    def _read_let_expressions(self) -> dict[str, tuple[str, Place]]:
+        """Order the names of ``let`` by dependence, and report cycles."""
+        let_path = f"{self._key_path}.let"
+        let_texts: dict[WrittenScalar, WrittenScalar] = self._fields.get("let", {})
+        used_names: dict[str, set[str]] = {}
+        for name, value in let_texts.items():
+            if not check_column_name(name, "a 'let' name", self._faults, must_be_regular=True):
+                continue
+            if str(name) in self._collection_context.constants:
+                message = f"{let_path}: {name} is a constant of the collection already"
+                self._faults.add_error(message, name.place, "choose another name")
+            used_names[str(name)] = set()
+            tree = parse_written_expression(value, f"{let_path}.{name}", self._faults)
+            if tree is not None:
+                references = iterate_column_references(tree)
+                used_names[str(name)] = {column for prefix, column, _ in references if not prefix}
+        texts = {str(name): value for name, value in let_texts.items()}
+        ordered_expressions: dict[str, tuple[str, Place]] = {}
+
+        def add_after_dependencies(name: str, chain: tuple[str, ...]) -> None:
+            if name in ordered_expressions:
+                return
+            expression = (texts[name], texts[name].place)
+            if name in chain:
+                cycle = (*chain[chain.index(name) :], name)
+                message = f"{let_path}: {' needs '.join(cycle)}: a cycle"
+                if message not in {fault.message for fault in self._faults.faults}:
+                    self._faults.add_error(message, texts[name].place)
+                ordered_expressions[name] = expression
+                return
+            for needed_name in sorted(used_names[name] & used_names.keys()):
+                add_after_dependencies(needed_name, (*chain, name))
+            ordered_expressions.setdefault(name, expression)
+
+        for start in used_names:
+            add_after_dependencies(start, ())
+        return ordered_expressions
+
+    def _read_where(self) -> tuple[str, Place] | None:
+        """Check the conditions over rows of the source: ``where`` and ``simulated``."""
+        for key, allow_target in (("where", False), ("simulated", True)):
+            condition = self._fields.get(key)
+            if condition is not None:
+                check_expression(
+                    condition,
+                    f"{self._key_path}.{key}",
+                    self._column_names,
+                    self._faults,
+                    condition=True,
+                    allow_target=allow_target,
+                )
+        where = self._fields.get("where")
+        if where is None:
+            return None
+        return where, where.place
+
+    def _read_granules(self) -> Iterator[GranuleSpec]:
+        granule_ids: set[str] = set()
+        for granule_fields in self._fields.get("granules", ()):
+            granule_id = str(granule_fields.get("gid", ""))
+            granule_path = f"{self._key_path}.granules[{granule_id}]"
+            if granule_id in granule_ids:
+                self._faults.add_error(f"{granule_path}: two granules have this gid", granule_fields.place)
+            granule_ids.add(granule_id)
+            settings = read_settings(granule_path, granule_fields, self._faults)
+            self._check_settings(granule_path, settings)
+            condition = None
+            condition_text = granule_fields.get("if")
+            if condition_text is not None:
+                condition = (condition_text, condition_text.place)
+                target_names = self._final_column_names
+                check_expression(condition_text, f"{granule_path}.if", target_names, self._faults, condition=True)
+            yield GranuleSpec(gid=granule_id, settings=settings, condition=condition, place=granule_fields.place)
+
+    def _read_rules(self) -> tuple[ValidationRule, ...]:
+        rules = list(read_rules(self._key_path, self._fields, self._final_column_names, self._faults))
+        if self._embargo is not None:
+            rules.append(build_undated_rule(self._embargo))
+        return tuple(rules)
+
+    def _read_sources(self) -> tuple[SourceSpec, ...]:
+        source_path = f"{self._key_path}.source"
+        specs = [read_source_spec(entry, source_path, self._faults) for entry in self._fields.get("source", ())]
+        return tuple(spec for spec in specs if spec is not None)
+
+    def _build_table(self, sources: Sequence[SourceSpec]) -> Table:
+        fields, key_path = self._fields, self._key_path
+        frame_refs = self._read_frames()
+        enums = self._read_enums()
+        params = tuple(
+            build_constant(str(name), param_fields, f"{key_path}.params.{name}", self._faults)
+            for name, param_fields in fields.get("params", {}).items()
         )
-    if any(spec.kind == GRANULES_SOURCE_KIND for spec in specs):
-        series_recipes = write_series_recipes(table)
-        specs = tuple(
-            replace(spec, options={**spec.options, "samples": series_recipes})
-            if spec.kind == GRANULES_SOURCE_KIND
-            else spec
-            for spec in specs
+        known_names = [*self._column_names, *(param.name for param in params)]
+        self._check_references(known_names, [frame.id for frame in frame_refs], enums)
+        access, policy = self._read_access()
+        primary = tuple(self._read_column_names("primary"))
+        if not primary and self._uses_path_key(sources, policy):
+            primary = ("path",)
+        column_names = self._final_column_names
+        table = Table(
+            schema=self._collection_context.schema,
+            name=str(self._name),
+            columns=self._columns,
+            title=_read_optional_text(fields, "title"),
+            description=_read_optional_text(fields, "description"),
+            utype=_read_optional_text(fields, "utype"),
+            primary=primary,
+            keys=tuple(self._read_foreign_keys()),
+            groups=tuple(self._read_column_groups(known_names)),
+            params=params,
+            frames=frame_refs,
+            enums=enums,
+            position=self._read_position(),
+            form=tuple(self._read_form_fields()),
+            observation=self._read_observation(),
+            indexes=self._read_indexes(),
+            partition=read_partition(key_path, fields, self._column_names, self._has_all_columns, self._faults),
+            view=self._read_view_query(),
+            access=access,
+            policy=policy,
+            project=self._collection_context.project,
+            index=fields.get("index"),
+            standard=_read_optional_text(fields, "standard"),
+            links=tuple(read_links(key_path, fields, column_names, self._collection_context, self._faults)),
+            spans=tuple(self._list_span_places()),
+            series=tuple(
+                read_time_series(
+                    key_path,
+                    fields,
+                    column_names,
+                    self._collection_context,
+                    self._faults,
+                    table_name=str(self._name),
+                )
+            ),
+            endpoints=tuple(read_endpoints(key_path, fields, column_names, self._faults)),
         )
-    if "group_by" in fields and len(specs) > 1:
-        faults.add_error(
-            f"{key_path}.group_by: groups of several sources cannot be made",
-            fields.places["group_by"],
-            "one source may have several files",
+        if table.observation and len(table.primary) != 1:
+            self._faults.add_error(
+                f"{key_path}.observation: rows are put together by a primary key of one column",
+                fields.places["observation"],
+                "primary: name that column",
+            )
+        return table
+
+    def _read_frames(self) -> tuple[FrameRef, ...]:
+        frame_refs = []
+        for name, frame_fields in self._fields.get("frames", {}).items():
+            frame_path = f"{self._key_path}.frames.{name}"
+            frame_refs.append(_read_frame(str(name), frame_fields, self._settings, frame_path, self._faults))
+        return tuple(frame_refs)
+
+    def _list_frame_warnings(self) -> tuple[Fault, ...]:
+        warnings = [fault for fault in self._faults.faults if fault.severity == "warning"]
+        return tuple(fault for fault in warnings if fault.message.startswith(f"{self._key_path}.frames."))
+
+    def _read_enums(self) -> dict[str, dict[str, str]]:
+        enums = {}
+        for name, labels in self._fields.get("enums", {}).items():
+            enums[str(name)] = {str(code): str(label) for code, label in labels.items()}
+        return enums
+
+    def _check_references(self, known_names: list[str], frame_ids: list[str], enums: dict[str, dict[str, str]]) -> None:
+        """Check the columns, frames and enums that parameters and columns refer to."""
+        check_column_references(
+            self._fields.get("params", {}),
+            f"{self._key_path}.params",
+            self._faults,
+            names=known_names,
+            frames=(),
+            enums=enums,
         )
-    doubts = [
-        described_item
-        for described_item in faults.faults
-        if described_item.severity == "warning" and described_item.message.startswith(f"{key_path}.frames.")
-    ]
-    return TableSpec(
-        frame_warnings=tuple(doubts),
-        table=table,
-        sources=specs,
-        settings=settings,
-        let=let,
-        where=None if where is None else (where, where.place),
-        granules=granules,
-        rules=rules,
-        flags=flags_column,
-        embargo=embargo_policy,
-        sync=read_sync_policy(key_path, fields, table.primary, faults),
-        has_declared_columns=has_all_columns and len(typed_columns) == len(table_columns),
-        follows_source=follow,
-        declared_columns=table_columns,
-        explicit_attributes=given_attributes,
-        xtypes_by_column={
-            str(key): tuple(map(str, item["types"]))
-            for key, item in fields.get("columns", {}).items()
-            if "types" in item
-        },
-        column_places={str(key): key.place for key in fields.get("columns", {})},
-        span_places=spans,
-        frame=_read_optional_text(fields, "frame"),
-        uses_standard_units=bool(fields.get("converted", False)),
-        group_by=fields.get("group_by", ()),
-        for_each=fields.get("for_each", ()),
-        max_rejected_share=fields.get("max_rejects"),
-        defaults={
-            **(build_link_defaults(table, collection_context, fields.places["links"]) if "links" in fields else {}),
-            **{
-                str(key): ColumnMapping(column=str(key), how="map", value=value, place=value.place)
-                for key, value in fields.get("default", {}).items()
-            },
-        },
-        vocabularies={
-            str(key): tuple(str(word) for word in item.get("values", ()))
-            for key, item in fields.get("vocabularies", {}).items()
-        },
-        place=name.place,
-    )
+        check_column_references(
+            self._fields.get("columns", {}),
+            f"{self._key_path}.columns",
+            self._faults,
+            names=self._column_names,
+            frames=frame_ids,
+            enums=enums,
+        )
+
+    def _read_access(self) -> tuple[str, RowAccessPolicy | None]:
+        fields = self._fields
+        access_fields = fields.get("access", self._collection_context.access)
+        contact = self._collection_context.contact
+        access, policy = read_access(access_fields, f"{self._key_path}.access", self._faults, contact)
+        if policy is not None and "view" in fields:
+            self._faults.add_error(
+                f"{self._key_path}.access: a view shows the rows that its tables do",
+                fields.places.get("access", self._name.place),
+                "say it of the tables",
+            )
+        return access, policy
+
+    def _uses_path_key(self, sources: Sequence[SourceSpec], policy: RowAccessPolicy | None) -> bool:
+        """Return whether `path` is the primary key: each file is a row then, and a sync can follow each."""
+        if not self._follows_source or [spec.kind for spec in sources] != [GRANULES_SOURCE_KIND]:
+            return False
+        if policy is not None and "path" in {*(policy.columns or ()), policy.path}:
+            return False
+        if {"primary", "group_by", "for_each", "granules"} & self._fields.keys():
+            return False
+        return all(setting.column != "path" for setting in self._settings)
+
+    def _list_xtypes(self) -> dict[str, tuple[str, ...]]:
+        xtypes_by_column = {}
+        for name, column_fields in self._fields.get("columns", {}).items():
+            if "types" in column_fields:
+                xtypes_by_column[str(name)] = tuple(map(str, column_fields["types"]))
+        return xtypes_by_column
+
+    def _list_span_places(self) -> dict[str, Place]:
+        """List the time series that ``links`` lead to, and where each is written."""
+        series_names = [link["series"] for link in self._fields.get("links", ()) if "series" in link]
+        return {str(name): name.place for name in series_names}
+
+    def _build_defaults(self, table: Table) -> dict[str, ColumnMapping]:
+        fields = self._fields
+        defaults: dict[str, ColumnMapping] = {}
+        if "links" in fields:
+            defaults.update(build_link_defaults(table, self._collection_context, fields.places["links"]))
+        for key, value in fields.get("default", {}).items():
+            defaults[str(key)] = ColumnMapping(column=str(key), how="map", value=value, place=value.place)
+        return defaults
+
+    def _read_vocabularies(self) -> dict[str, tuple[str, ...]]:
+        vocabularies = {}
+        for name, vocabulary_fields in self._fields.get("vocabularies", {}).items():
+            vocabularies[str(name)] = tuple(str(word) for word in vocabulary_fields.get("values", ()))
+        return vocabularies
+
+    def _check_has_column(self, name: WrittenScalar, key_path: str, known_names: Sequence[str] | None = None) -> None:
+        """Report a name that is no column, if all columns are known."""
+        if known_names is None:
+            known_names = self._column_names
+        if self._has_all_columns and name not in known_names:
+            message = f"{key_path}: the table has no column {str(name)!r}"
+            self._faults.add_error(message, name.place, suggest_spelling(name, known_names))
+
+    def _read_column_names(self, key: str) -> Iterator[str]:
+        for name in self._fields.get(key, ()):
+            self._check_has_column(name, f"{self._key_path}.{key}")
+            yield str(name)
+
+    def _read_observation(self) -> tuple[str, ...] | None:
+        if "observation" not in self._fields:
+            return None
+        return tuple(dict.fromkeys(self._read_column_names("observation")))
+
+    def _read_foreign_keys(self) -> Iterator[ForeignKey]:
+        for name, key_fields in self._fields.get("keys", {}).items():
+            if "target" not in key_fields:
+                continue
+            foreign_key_path = f"{self._key_path}.keys.{name}"
+            own_columns = key_fields.get("columns", (name,))
+            for own_column in own_columns:
+                self._check_has_column(own_column, foreign_key_path)
+            target = str(key_fields["target"])
+            if "." not in target:
+                target = f"{self._collection_context.schema}.{target}"
+            target_columns = tuple(map(str, key_fields.get("target_columns", own_columns)))
+            if len(target_columns) != len(own_columns):
+                message = f"{foreign_key_path}: {len(own_columns)} columns here, {len(target_columns)} there"
+                self._faults.add_error(message, key_fields.place)
+            yield ForeignKey(
+                id=str(name),
+                columns=tuple(map(str, own_columns)),
+                target=target,
+                target_columns=target_columns,
+                description=_read_optional_text(key_fields, "description"),
+                utype=_read_optional_text(key_fields, "utype"),
+            )
+
+    def _read_column_groups(self, known_names: list[str]) -> Iterator[ColumnGroup]:
+        for name, group_fields in self._fields.get("groups", {}).items():
+            columns_by_role = {role: group_fields[role] for role in GROUP_ROLES if role in group_fields}
+            columns_by_role |= {str(role): column for role, column in group_fields.get("roles", {}).items()}
+            columns_by_role |= {str(column): column for column in group_fields.get("columns", ())}
+            for role, column in columns_by_role.items():
+                self._check_has_column(column, f"{self._key_path}.groups.{name}.{role}", known_names)
+            yield ColumnGroup(
+                name=str(name),
+                roles={role: str(column) for role, column in columns_by_role.items()},
+                description=_read_optional_text(group_fields, "description"),
+                utype=_read_optional_text(group_fields, "utype"),
+                ucd=_read_optional_text(group_fields, "ucd"),
+            )
+
+    def _read_position(self) -> tuple[str, str] | None:
+        fields = self._fields
+        if "position" not in fields:
+            return find_position_columns(self._columns)
+        names = tuple(self._read_column_names("position"))
+        if len(names) != 2:
+            message = f"{self._key_path}.position must be [longitude, latitude]"
+            self._faults.add_error(message, fields.places["position"])
+            return None
+        longitude, latitude = names
+        first_name = fields["position"][0]
+        warn_about_position(self._key_path, (longitude, latitude), self._columns, first_name, self._faults)
+        return longitude, latitude
+
+    def _read_form_fields(self) -> Iterator[str]:
+        """Read the fields of a form: a column, or the common part of the names of a min and a max column."""
+        form_names = self._column_names
+        for name in self._column_names:
+            stem = name.removesuffix("min")
+            if stem != name and f"{stem}max" in self._column_names:
+                form_names.append(stem.removesuffix("_"))
+        for name in self._fields.get("form", ()):
+            self._check_has_column(name, f"{self._key_path}.form", form_names)
+            yield str(name)
+
+    def _read_indexes(self) -> tuple[tuple[str, ...], ...]:
+        key_path = f"{self._key_path}.indexes"
+        indexes = []
+        for index_columns in self._fields.get("indexes", ()):
+            for name in index_columns:
+                if self._has_all_columns and "(" in name and name not in self._column_names:
+                    self._faults.add_error(
+                        f"{key_path}: the table has no column {str(name)!r}",
+                        name.place,
+                        "an index is of columns: let one be computed by 'map', and index that",
+                    )
+                else:
+                    self._check_has_column(name, key_path)
+            if len(set(index_columns)) < len(index_columns):
+                self._faults.add_error(f"{key_path}: an index has a column twice", index_columns[0].place)
+            indexes.append(tuple(map(str, index_columns)))
+        return tuple(dict.fromkeys(indexes))
+
+    def _read_view_query(self) -> str | None:
+        """Parse the query of a view and report its syntax faults."""
+        if "view" not in self._fields:
+            return None
+        query: WrittenScalar = self._fields["view"]
+        try:
+            parse_query(str(query))
+        except ParseError as error:
+            place = query.locate_character(error.offset)
+            self._faults.add_error(f"{self._key_path}.view: {error.message}", place, error.remedy)
+        return str(query)
 
 
 def _read_optional_text(fields: KeyValues, key: str) -> str | None:
@@ -274,566 +587,46 @@ def _read_optional_text(fields: KeyValues, key: str) -> str | None:
     return None
 
 
-def read_access(
-    access_fields: KeyValues | None, key_path: str, faults: FaultCollector, contact: str | None = None
-) -> tuple[str, RowAccessPolicy | None]:
-    """Read ``access``: ``public``, ``private``, or levels of a table that everybody may know of.
-
-    Parameters
-    ----------
-    access_fields
-        As it was written.
-    key_path
-        The key, for faults.
-    faults
-        Where they go.
-    contact
-        Whom to ask, if it does not say.
-
-    Returns
-    -------
-    access
-        ``public``, ``members`` or ``private``: that, if a policy cannot be read.
-    levels
-        None: all of them are everybody's who sees the table.
-    """
-    if access_fields is None:
-        return "public", None
-    if access_fields.get("rows") in {"private", "members"}:
-        return str(access_fields["rows"]), None
-    texts = {}
-    for level in ("rows", "files", "take"):
-        if level in access_fields and access_fields[level] != "public":
-            if not _check_policy_text(
-                access_fields[level], key_path if level == "rows" else f"{key_path}.{level}", faults
-            ):
-                return "private", None
-            texts[level] = access_fields[level]
-    if not texts:
-        return "public", None
-    if "columns" in access_fields:
-        columns = tuple(access_fields["columns"])
-    else:
-        columns = None
-    contact_text = str(access_fields["contact"]) if "contact" in access_fields else contact
-    return "public", RowAccessPolicy(**texts, columns=columns, path=access_fields.get("path"), contact=contact_text)
-
-
-def _check_policy_text(condition_text: WrittenScalar, key_path: str, faults: FaultCollector) -> bool:
-    """Tell whether a condition can be read."""
-    if condition_text.isidentifier():
-        faults.add_error(
-            f"{key_path} must be public, private, members or a condition, not {str(condition_text)!r}",
-            condition_text.place,
-            suggest_spelling(condition_text, ("public", "private", "members")),
-        )
-        return False
-    try:
-        tree = parse_bounded_expression(condition_text, condition=True)
-        check_policy(tree, None, condition_text)
-    except QueryError as error:
-        faults.add_error(
-            f"{key_path}: {error.message}",
-            condition_text.locate_character(error.offset),
-            error.remedy or "public, private, or who sees which rows: release_date <= now",
-        )
-        return False
-    sees_all_rows = decide_for_everybody(tree)
-    if sees_all_rows is not None:
-        message = f"{key_path}: {'everybody sees every row' if sees_all_rows else 'nobody sees any row'} by this policy"
-        faults.add_warning(
-            message, condition_text.place, f"write {'public' if sees_all_rows else 'private'}, or look at it again"
-        )
-    return True
-
-
-def _check_view_keys(
-    key_path: str, fields: KeyValues, collection_context: CollectionContext, faults: FaultCollector
-) -> None:
-    if "view" in fields:
-        for key in (
-            "source",
-            "where",
-            "let",
-            *ASSIGNMENT_KEYS,
-            "granules",
-            "sync",
-            "simulated",
-            "flags",
-            "embargo",
-            "follow",
-            "for_each",
-            "group_by",
-        ):
-            if key in fields:
-                faults.add_error(
-                    f"{key_path}: a view has no {key!r}",
-                    fields.places[key],
-                    "say it in the view's query, or give the table a source",
-                )
-    elif "source" not in fields.places and not collection_context.is_standard:
-        faults.add_error(
-            f"{key_path} has neither 'source' nor 'view'",
-            fields.place,
-            "say where its rows come from: source: {kind: csv, files: ...}",
-        )
-
-
-def _read_settings(key_path: str, fields: KeyValues, faults: FaultCollector) -> tuple[ColumnMapping, ...]:
-    """Collect set, text, map, lookup; a target that two of them set is an error."""
-    settings_by_column: dict[str, ColumnMapping] = {}
-    for setting_kind in ASSIGNMENT_KEYS:
-        for target, value in fields.get(setting_kind, {}).items():
-            earlier_setting = settings_by_column.get(str(target))
-            if earlier_setting is not None:
-                first_line = f"line {earlier_setting.place.line}"
-                faults.add_error(
-                    f"{key_path}: {target} is set twice, under '{earlier_setting.how}' and under '{setting_kind}'",
-                    target.place,
-                    f"the first one is in {first_line}: keep one",
-                )
-                continue
-            settings_by_column[str(target)] = ColumnMapping(
-                column=str(target), how=setting_kind, value=value, place=target.place
-            )
-    return tuple(settings_by_column.values())
-
-
-def _check_setting_targets(
-    key_path: str,
-    settings: tuple[ColumnMapping, ...],
-    column_names: list[str],
-    has_all_columns: bool,
-    faults: FaultCollector,
-    standard: str | None,
-) -> None:
-    if not has_all_columns:
-        return
-    for setting in settings:
-        if setting.column not in column_names:
-            if standard and setting.column in list_optional_columns(standard):
-                hint = f"{standard} has it: add it to 'optional'"
-            else:
-                hint = suggest_spelling(setting.column, column_names) or "describe it under 'columns'"
-            faults.add_error(
-                f"{key_path}.{setting.how}: the table has no column {setting.column!r}", setting.place, hint
-            )
-
-
-def _check_setting_values(
-    key_path: str,
-    settings: tuple[ColumnMapping, ...],
-    typed_columns: Mapping[str, Column],
-    collection_context: CollectionContext,
-    faults: FaultCollector,
-) -> None:
-    for setting in settings:
-        where = f"{key_path}.{setting.how}.{setting.column}"
-        value = setting.value
-        if setting.how == "set":
-            if setting.column in typed_columns:
-                build_constant_literal(value, typed_columns[setting.column], where, faults)
-        elif setting.how == "text":
-            check_template(value, where, None, faults)
-        elif setting.how == "map":
-            _check_expression(value, where, None, faults)
-        else:
-            _check_lookup(value, where, collection_context, faults)
-
-
-def _check_lookup(
-    value: KeyValues, key_path: str, collection_context: CollectionContext, faults: FaultCollector
-) -> None:
-    from_expressions = value.get("from", ())
-    keys = value.get("key", ())
-    for from_expression in from_expressions:
-        _check_expression(from_expression, f"{key_path}.from", None, faults)
-    if len(from_expressions) > 1 and len(keys) != len(from_expressions):
-        faults.add_error(
-            f"{key_path}: {len(from_expressions)} expressions under 'from', and {len(keys)} columns under 'key'",
-            value.place,
-            "one key for each of 'from'",
-        )
-    elif len(from_expressions) == 1 and len(keys) > 1:
-        faults.add_error(
-            f"{key_path}: {len(keys)} columns under 'key', and one expression under 'from'",
-            value.places["key"],
-            "one key for each of 'from'",
-        )
-    if ("low" in value) and ("key" in value or len(from_expressions) > 1):
-        faults.add_error(
-            f"{key_path}: 'low' stands instead of 'key', for one expression under 'from'", value.places["low"]
-        )
-    if "high" in value and "low" not in value:
-        faults.add_error(
-            f"{key_path}: 'high' needs 'low'", value.places["high"], "low: the column where the range begins"
-        )
-    if "default" in value and "missing" in value:
-        faults.add_error(
-            f"{key_path}: 'default' says what a missing key gives, so does 'missing'",
-            value.places["default"],
-            "one of the two",
-        )
-    if ("table" in value) == ("values" in value):
-        faults.add_error(f"{key_path} needs either 'table' or 'values'", value.place)
-    for key in ("key", "value", "low", "high"):
-        if key in value and "values" in value:
-            faults.add_error(f"{key_path}: {key!r} belongs to 'table', not to 'values'", value.places[key])
-    table = value.get("table")
-    if isinstance(table, WrittenScalar):
-        path = collection_context.directory / str(table)
-        if collection_context.contents.is_file(path):
-            collection_context.hashes[str(table)] = collection_context.contents.compute_sha256(path)
-        else:
-            sibling_files = [item.name for item in path.parent.iterdir()] if os.path.isdir(path.parent) else []  # noqa: PTH112
-            faults.add_error(
-                f"{key_path}.table: there is no file {table} beside the descriptor",
-                table.place,
-                suggest_spelling(table, sibling_files),
-            )
-
-
-def _check_expression(
-    value: WrittenScalar,
-    key_path: str,
-    target_names: list[str] | None,
-    faults: FaultCollector,
-    *,
-    condition: bool = False,
-    allow_target: bool = True,
-) -> None:
-    """Parse; names of the source are checked when the source is known."""
-    tree = parse_written_expression(value, key_path, faults, condition=condition)
-    if tree is None:
-        return
-    for prefix, name, node in iterate_column_references(tree):
-        if prefix == "target" and not allow_target:
-            faults.add_error(
-                f"{key_path}: target.{name} does not exist yet here",
-                value.locate_character(node.text_offset),
-                "conditions over source rows use the source's columns",
-            )
-        elif prefix == "target" and target_names is not None and name not in target_names:
-            faults.add_error(
-                f"{key_path}: the table has no column {name!r}",
-                value.locate_character(node.text_offset),
-                suggest_spelling(name, target_names),
-            )
-
-
-def check_template(
-    template: WrittenScalar, key_path: str, target_names: list[str] | None, faults: FaultCollector
-) -> None:
-    """Check a template: braces, and whatever stands in them that is more than a name.
-
-    Parameters
-    ----------
-    template
-        As written.
-    key_path
-        Names the key for messages.
-    target_names
-        Columns of the table; None: they are not known yet.
-    faults
-        Where faults go.
-    """
-    for part in split_template(template, key_path, faults):
-        if isinstance(part, TemplatePlaceholder):
-            prefix, dot, key_name = part.expression_text.partition(".")
-            if (
-                part.name is not None
-                and dot
-                and prefix == "target"
-                and target_names is not None
-                and key_name not in target_names
-            ):
-                faults.add_error(
-                    f"{key_path}: the table has no column {key_name!r}",
-                    template.locate_character(part.offset),
-                    suggest_spelling(key_name, target_names),
-                )
-            elif part.name is not None and dot and prefix == "site" and key_name not in SITE_KEYS:
-                faults.add_error(
-                    f"{key_path}: no {part.expression_text}",
-                    template.locate_character(part.offset),
-                    f"known: {', '.join('site.' + key for key in SITE_KEYS)}",
-                )
-            elif part.name is None:
-                parse_placeholder(template, part, key_path, faults)
-
-
-def _read_let_expressions(
-    key_path: str, fields: KeyValues, collection_context: CollectionContext, faults: FaultCollector
-) -> dict[str, tuple[str, Place]]:
-    """Order the names by dependence; cycles are faults."""
-    let_texts: dict[WrittenScalar, WrittenScalar] = fields.get("let", {})
-    used_names: dict[str, set[str]] = {}
-    for name, value in let_texts.items():
-        if not check_column_name(name, "a 'let' name", faults, must_be_regular=True):
-            continue
-        if str(name) in collection_context.constants:
-            faults.add_error(
-                f"{key_path}.let: {name} is a constant of the collection already", name.place, "choose another name"
-            )
-        tree = parse_written_expression(value, f"{key_path}.let.{name}", faults)
-        used_names[str(name)] = (
-            {inner for prefix, inner, _ in iterate_column_references(tree) if not prefix} if tree is not None else set()
-        )
-    ordered_expressions: dict[str, tuple[str, Place]] = {}
-    texts = {str(name): value for name, value in let_texts.items()}
-
-    def add_after_dependencies(name: str, chain: tuple[str, ...]) -> None:
-        if name in ordered_expressions:
-            return
-        if name in chain:
-            cycle = (*chain[chain.index(name) :], name)
-            message = f"{key_path}.let: {' needs '.join(cycle)}: a cycle"
-            if message not in {fault.message for fault in faults.faults}:
-                faults.add_error(message, texts[name].place)
-            ordered_expressions[name] = (texts[name], texts[name].place)
-            return
-        for needed in sorted(used_names[name] & used_names.keys()):
-            add_after_dependencies(needed, (*chain, name))
-        ordered_expressions.setdefault(name, (texts[name], texts[name].place))
-
-    for start in used_names:
-        add_after_dependencies(start, ())
-    return ordered_expressions
-
-
-def _read_granules(
-    key_path: str,
-    fields: KeyValues,
-    column_names: list[str],
-    typed_columns: Mapping[str, Column],
-    has_all_columns: bool,
-    collection_context: CollectionContext,
-    faults: FaultCollector,
-) -> Iterator[GranuleSpec]:
-    granule_ids: set[str] = set()
-    for item in fields.get("granules", ()):
-        gid = str(item.get("gid", ""))
-        where = f"{key_path}.granules[{gid}]"
-        if gid in granule_ids:
-            faults.add_error(f"{where}: two granules have this gid", item.place)
-        granule_ids.add(gid)
-        settings = _read_settings(where, item, faults)
-        optional_text = _read_optional_text(fields, "standard")
-        _check_setting_targets(where, settings, column_names, has_all_columns, faults, optional_text)
-        _check_setting_values(where, settings, typed_columns, collection_context, faults)
-        condition = item.get("if")
-        if condition is not None:
-            _check_expression(
-                condition, f"{where}.if", column_names if has_all_columns else None, faults, condition=True
-            )
-        yield GranuleSpec(
-            gid=gid,
-            settings=settings,
-            condition=None if condition is None else (condition, condition.place),
-            place=item.place,
-        )
-
-
-def _read_rules(
-    key_path: str, fields: KeyValues, column_names: list[str], has_all_columns: bool, faults: FaultCollector
-) -> Iterator[ValidationRule]:
-    for name, item in fields.get("rules", {}).items():
-        where = f"{key_path}.rules.{name}"
-        if "check" in item:
-            yield from _read_check_rule(where, str(name), item, fields, column_names, has_all_columns, faults)
-            continue
-        if "if" not in item:
-            continue
-        condition: WrittenScalar = item["if"]
-        tree = parse_written_expression(condition, where, faults, condition=True)
-        if tree is not None and has_all_columns:
-            check_target_columns(condition, tree, where, column_names, faults)
-        yield ValidationRule(
-            name=str(name),
-            condition=condition,
-            severity=_read_severity(item),
-            message=_read_optional_text(item, "message"),
-            flag=item.get("flag"),
-            place=condition.place,
-        )
-
-
-def _read_severity(rule_fields: KeyValues) -> str:
-    return str(rule_fields.get("severity", "error" if "flag" not in rule_fields else "warning"))
-
-
-def _build_flags_setting(
-    key_path: str, flags_column: QualityFlagColumn, settings: tuple[ColumnMapping, ...], faults: FaultCollector
-) -> Iterator[ColumnMapping]:
-    """Begin with no flag; the rules set them when all other columns have their values."""
-    explicit_setting = next(
-        (setting for setting in settings if setting.column.lower() == flags_column.column.lower()), None
-    )
-    if explicit_setting is not None:
-        message = f"{key_path}.{explicit_setting.how}: {flags_column.column} gets its value from the rules"
-        faults.add_error(message, explicit_setting.place, "remove it, or choose another name under 'flags'")
-    else:
-        yield ColumnMapping(column=flags_column.column, how="set", value="0", place=flags_column.place)
-
-
-def _read_check_rule(
-    key_path: str,
-    name: str,
-    rule_fields: KeyValues,
-    fields: KeyValues,
-    column_names: list[str],
-    has_all_columns: bool,
-    faults: FaultCollector,
-) -> Iterator[ValidationRule]:
-    columns: tuple[WrittenScalar, ...] = rule_fields.get("columns", ())
-    for column in columns:
-        if has_all_columns and column not in column_names:
-            faults.add_error(
-                f"{key_path}: the table has no column {str(column)!r}",
-                column.place,
-                suggest_spelling(column, column_names),
-            )
-    check_name = rule_fields["check"]
-    check_argument = rule_fields.get("of", rule_fields["check"])
-    if not columns:
-        faults.add_error(f"{key_path} needs 'columns'", rule_fields.place)
-    if check_name in {"pair", "order"} and len(columns) % 2:
-        faults.add_error(
-            f"{key_path}: {check_name} takes columns two by two: [a_min, a_max, b_min, b_max]",
-            rule_fields.places["columns"],
-        )
-    if check_name in {"words", "pattern"} and "of" not in rule_fields:
-        faults.add_error(f"{key_path}: {check_name} needs 'of'", rule_fields.place)
-    elif check_name == "words" and check_argument not in fields.get("vocabularies", {}):
-        faults.add_error(
-            f"{key_path}: no vocabulary is called {str(check_argument)!r}",
-            check_argument.place,
-            suggest_spelling(check_argument, fields.get("vocabularies", {})),
-        )
-    elif check_name == "pattern":
-        try:
-            re.compile(str(check_argument))
-        except re.error as error:
-            faults.add_error(f"{key_path}: {check_argument} is no regular expression: {error}", check_argument.place)
-    yield ValidationRule(
-        name=name,
-        condition="",
-        severity=_read_severity(rule_fields),
-        message=_read_optional_text(rule_fields, "message"),
-        check=check_name,
-        flag=rule_fields.get("flag"),
-        columns=tuple(map(str, columns)),
-        of=None if check_argument is None else str(check_argument),
-        items=bool(rule_fields.get("list", False)),
-        low=rule_fields.get("low"),
-        high=rule_fields.get("high"),
-        place=rule_fields.place,
-    )
-
-
-def _read_column_names(
-    key_path: str, key: str, fields: KeyValues, column_names: list[str], has_all_columns: bool, faults: FaultCollector
-) -> Iterator[str]:
-    for item in fields.get(key, ()):
-        if has_all_columns and item not in column_names:
-            faults.add_error(
-                f"{key_path}.{key}: the table has no column {str(item)!r}",
-                item.place,
-                suggest_spelling(item, column_names),
-            )
-        yield str(item)
-
-
-def _read_foreign_keys(
-    key_path: str,
-    fields: KeyValues,
-    collection_context: CollectionContext,
-    column_names: list[str],
-    has_all_columns: bool,
-    faults: FaultCollector,
-) -> Iterator[ForeignKey]:
-    for name, item in fields.get("keys", {}).items():
-        if "target" not in item:
-            continue
-        own_columns = item.get("columns", (name,))
-        for own_column in own_columns:
-            if has_all_columns and own_column not in column_names:
-                faults.add_error(
-                    f"{key_path}.keys.{name}: the table has no column {str(own_column)!r}",
-                    own_column.place,
-                    suggest_spelling(own_column, column_names),
-                )
-        target = str(item["target"])
-        target_columns = tuple(str(column) for column in item.get("target_columns", own_columns))
-        if len(target_columns) != len(own_columns):
-            faults.add_error(
-                f"{key_path}.keys.{name}: {len(own_columns)} columns here, {len(target_columns)} there", item.place
-            )
-        yield ForeignKey(
-            id=str(name),
-            columns=tuple(str(column) for column in own_columns),
-            target=target if "." in target else f"{collection_context.schema}.{target}",
-            target_columns=target_columns,
-            description=_read_optional_text(item, "description"),
-            utype=_read_optional_text(item, "utype"),
-        )
-
-
-def _read_column_groups(
-    key_path: str, fields: KeyValues, column_names: list[str], has_all_columns: bool, faults: FaultCollector
-) -> Iterator[ColumnGroup]:
-    for name, item in fields.get("groups", {}).items():
-        roles = {role: item[role] for role in GROUP_ROLES if role in item} | {
-            str(key): value for key, value in item.get("roles", {}).items()
-        }
-        roles |= {str(column): column for column in item.get("columns", ())}
-        for role, column in roles.items():
-            if has_all_columns and column not in column_names:
-                faults.add_error(
-                    f"{key_path}.groups.{name}.{role}: the table has no column {str(column)!r}",
-                    column.place,
-                    suggest_spelling(column, column_names),
-                )
-        yield ColumnGroup(
-            name=str(name),
-            roles={role: str(column) for role, column in roles.items()},
-            description=_read_optional_text(item, "description"),
-            utype=_read_optional_text(item, "utype"),
-            ucd=_read_optional_text(item, "ucd"),
-        )
+def _add_series_recipes(sources: Sequence[SourceSpec], table: Table) -> tuple[SourceSpec, ...]:
+    """Tell the sources of granules which samples the time series of the table read."""
+    series_recipes = write_series_recipes(table)
+    specs = []
+    for spec in sources:
+        if spec.kind == GRANULES_SOURCE_KIND:
+            spec = replace(spec, options={**spec.options, "samples": series_recipes})  # noqa: PLW2901
+        specs.append(spec)
+    return tuple(specs)
 
 
 def _read_frame(
-    name: str, frame_fields: KeyValues, settings: tuple[ColumnMapping, ...], key_path: str, faults: FaultCollector
+    name: str, frame_fields: KeyValues, settings: Sequence[ColumnMapping], key_path: str, faults: FaultCollector
 ) -> FrameRef:
-    frame_kind = frame_fields.get("kind") or ("timesys" if "timescale" in frame_fields else "coosys")
-    frame_attributes = {
-        word: _read_optional_text(frame_fields, word)
-        for word in ("system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
-    }
+    frame_kind = frame_fields.get("kind")
+    if not frame_kind and "timescale" in frame_fields:
+        frame_kind = "timesys"
+    elif not frame_kind:
+        frame_kind = "coosys"
+    attributes = {key: _read_optional_text(frame_fields, key) for key in FRAME_ATTRIBUTE_KEYS}
     constants_by_column = {setting.column: str(setting.value) for setting in settings if setting.how == "set"}
     if "crs" in frame_fields:
-        frame_attributes["system"] = frame_attributes["system"] or frames.BODY_FRAME_NAME
-        optional_text = _read_optional_text(frame_fields, "crs")
-        frame_attributes["refposition"] = check_body_frame(
-            optional_text or "",
-            frame_attributes["refposition"],
-            constants_by_column,
-            key_path,
+        attributes["system"] = attributes["system"] or frames.BODY_FRAME_NAME
+        attributes["refposition"] = check_body_frame(
+            str(frame_fields["crs"]),
             frame_fields,
             faults,
+            refposition=attributes["refposition"],
+            constants_by_column=constants_by_column,
+            frame_label=key_path,
         )
-    if (
-        frame_attributes["system"] == frames.BODY_FRAME_NAME and frame_attributes["refposition"] is None
-    ):  # which body, if it is the same one in all rows
-        frame_attributes["refposition"] = constants_by_column.get("spatial_origin") or constants_by_column.get(
-            "target_name"
-        )
-    return FrameRef(id=name, kind=frame_kind, **frame_attributes)
+    if attributes["system"] == frames.BODY_FRAME_NAME and attributes["refposition"] is None:
+        # the body of the frame, if all rows are of the same body
+        origin = constants_by_column.get("spatial_origin")
+        attributes["refposition"] = origin or constants_by_column.get("target_name")
+    return FrameRef(id=name, kind=frame_kind, **attributes)
 
 
 def find_position_columns(table_columns: tuple[Column, ...]) -> tuple[str, str] | None:
-    """Find longitude and latitude by UCD: main positions first.
+    """Find longitude and latitude by UCD; main positions go first.
 
     Parameters
     ----------
@@ -843,82 +636,17 @@ def find_position_columns(table_columns: tuple[Column, ...]) -> tuple[str, str] 
     Returns
     -------
     names
-        Of both; None if there are none.
+        Names of both columns; None if the table has no position.
     """
-    by_ucd: dict[str, str] = {}
+    names_by_ucd: dict[str, str] = {}
     for column in table_columns:
         if column.ucd is not None and column.type.is_numeric:
-            by_ucd.setdefault(column.ucd.lower().replace(" ", ""), column.name)
-    return next(
-        ((by_ucd[lon], by_ucd[lat]) for lon, lat in POSITION_UCD_PAIRS if lon in by_ucd and lat in by_ucd), None
-    )
+            ucd = column.ucd.lower().replace(" ", "")
+            names_by_ucd.setdefault(ucd, column.name)
+    for longitude_ucd, latitude_ucd in POSITION_UCD_PAIRS:
+        if longitude_ucd in names_by_ucd and latitude_ucd in names_by_ucd:
+            return names_by_ucd[longitude_ucd], names_by_ucd[latitude_ucd]
+    return None
 
 
-def _read_position(
-    key_path: str,
-    fields: KeyValues,
-    table_columns: tuple[Column, ...],
-    column_names: list[str],
-    has_all_columns: bool,
-    faults: FaultCollector,
-) -> tuple[str, str] | None:
-    if "position" not in fields:
-        return find_position_columns(table_columns)
-    pair = tuple(_read_column_names(key_path, "position", fields, column_names, has_all_columns, faults))
-    if len(pair) != 2:
-        faults.add_error(f"{key_path}.position must be [longitude, latitude]", fields.places["position"])
-        return None
-    warn_about_position(key_path, (pair[0], pair[1]), table_columns, fields["position"][0], faults)
-    return pair[0], pair[1]
-
-
-def _read_form_fields(
-    key_path: str, fields: KeyValues, column_names: list[str], has_all_columns: bool, faults: FaultCollector
-) -> Iterator[str]:
-    """Read the fields of a form: columns, and pairs by what their names have in common."""
-    stems = [
-        name.removesuffix("min").removesuffix("_")
-        for name in column_names
-        if name.endswith("min") and name.removesuffix("min") + "max" in column_names
-    ]
-    for item in fields.get("form", ()):
-        if has_all_columns and item not in (*column_names, *stems):
-            faults.add_error(
-                f"{key_path}.form: the table has no column {str(item)!r}",
-                item.place,
-                suggest_spelling(item, [*column_names, *stems]),
-            )
-        yield str(item)
-
-
-def _read_indexes(
-    key_path: str, fields: KeyValues, column_names: list[str], has_all_columns: bool, faults: FaultCollector
-) -> tuple[tuple[str, ...], ...]:
-    indexes = []
-    for item in fields.get("indexes", ()):
-        for name in item:
-            if has_all_columns and name not in column_names:
-                if "(" in name:
-                    hint = "an index is of columns: let one be computed by 'map', and index that"
-                else:
-                    hint = suggest_spelling(name, column_names)
-                faults.add_error(f"{key_path}.indexes: the table has no column {str(name)!r}", name.place, hint)
-        if len(set(item)) < len(item):
-            faults.add_error(f"{key_path}.indexes: an index has a column twice", item[0].place)
-        indexes.append(tuple(map(str, item)))
-    return tuple(dict.fromkeys(indexes))
-
-
-def _read_view_query(key_path: str, fields: KeyValues, faults: FaultCollector) -> str | None:
-    """Parse the query of a view: syntax faults belong to the descriptor."""
-    if "view" not in fields:
-        return None
-    text: WrittenScalar = fields["view"]
-    try:
-        parse_query(str(text))
-    except ParseError as error:
-        faults.add_error(f"{key_path}.view: {error.message}", text.locate_character(error.offset), error.remedy)
-    return str(text)
-
-
-__all__ = ["CollectionContext", "check_template", "find_position_columns", "read_table_spec"]
+__all__ = ["CollectionContext", "find_position_columns", "read_table_spec"]

@@ -1,0 +1,122 @@
+"""Read the ``rules`` of a table: conditions and named checks that its rows must pass."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from hven.descriptor._column_expressions import parse_written_expression
+from hven.descriptor._row_links import check_target_columns
+from hven.model.errors import suggest_spelling
+from hven.model.resource import ValidationRule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hven.descriptor.value_schema import FaultCollector, KeyValues
+    from hven.descriptor.written_yaml import WrittenScalar
+
+
+def read_rules(
+    key_path: str, fields: KeyValues, column_names: list[str] | None, faults: FaultCollector
+) -> Iterator[ValidationRule]:
+    """Read ``rules`` of a table; `column_names` is None while the columns are not all known."""
+    vocabularies = fields.get("vocabularies", {})
+    for name, rule_fields in fields.get("rules", {}).items():
+        rule_path = f"{key_path}.rules.{name}"
+        if "check" in rule_fields:
+            _check_rule_columns(rule_path, rule_fields, column_names, faults)
+            _check_rule_argument(rule_path, rule_fields, vocabularies, faults)
+            yield _build_check_rule(str(name), rule_fields)
+        elif "if" in rule_fields:
+            condition: WrittenScalar = rule_fields["if"]
+            tree = parse_written_expression(condition, rule_path, faults, condition=True)
+            if tree is not None and column_names is not None:
+                check_target_columns(condition, tree, rule_path, column_names, faults)
+            yield _build_condition_rule(str(name), rule_fields)
+
+
+def _build_condition_rule(name: str, rule_fields: KeyValues) -> ValidationRule:
+    condition: WrittenScalar = rule_fields["if"]
+    return ValidationRule(
+        name=name,
+        condition=condition,
+        severity=_read_severity(rule_fields),
+        message=_read_message(rule_fields),
+        flag=rule_fields.get("flag"),
+        place=condition.place,
+    )
+
+
+def _build_check_rule(name: str, rule_fields: KeyValues) -> ValidationRule:
+    columns = tuple(map(str, rule_fields.get("columns", ())))
+    check_argument = rule_fields.get("of", rule_fields["check"])
+    if check_argument is not None:
+        check_argument = str(check_argument)
+    return ValidationRule(
+        name=name,
+        condition="",
+        severity=_read_severity(rule_fields),
+        message=_read_message(rule_fields),
+        check=rule_fields["check"],
+        flag=rule_fields.get("flag"),
+        columns=columns,
+        of=check_argument,
+        items=bool(rule_fields.get("list", False)),
+        low=rule_fields.get("low"),
+        high=rule_fields.get("high"),
+        place=rule_fields.place,
+    )
+
+
+def _read_severity(rule_fields: KeyValues) -> str:
+    if "flag" in rule_fields:
+        default_severity = "warning"
+    else:
+        default_severity = "error"
+    return str(rule_fields.get("severity", default_severity))
+
+
+def _read_message(rule_fields: KeyValues) -> str | None:
+    if "message" in rule_fields:
+        return str(rule_fields["message"])
+    return None
+
+
+def _check_rule_columns(
+    rule_path: str, rule_fields: KeyValues, column_names: list[str] | None, faults: FaultCollector
+) -> None:
+    """Report columns that the table does not have, none at all, or an odd number for a check of pairs."""
+    columns: tuple[WrittenScalar, ...] = rule_fields.get("columns", ())
+    for column in columns:
+        if column_names is not None and column not in column_names:
+            message = f"{rule_path}: the table has no column {str(column)!r}"
+            faults.add_error(message, column.place, suggest_spelling(column, column_names))
+    if not columns:
+        faults.add_error(f"{rule_path} needs 'columns'", rule_fields.place)
+    check_name = rule_fields["check"]
+    if check_name in {"pair", "order"} and len(columns) % 2:
+        message = f"{rule_path}: {check_name} takes columns two by two: [a_min, a_max, b_min, b_max]"
+        faults.add_error(message, rule_fields.places["columns"])
+
+
+def _check_rule_argument(
+    rule_path: str, rule_fields: KeyValues, vocabularies: KeyValues, faults: FaultCollector
+) -> None:
+    """Check ``of``: a vocabulary of the table for ``words``, a regular expression for ``pattern``."""
+    check_name = rule_fields["check"]
+    check_argument = rule_fields.get("of", check_name)
+    if check_name in {"words", "pattern"} and "of" not in rule_fields:
+        faults.add_error(f"{rule_path}: {check_name} needs 'of'", rule_fields.place)
+    elif check_name == "words" and check_argument not in vocabularies:
+        message = f"{rule_path}: no vocabulary is called {str(check_argument)!r}"
+        faults.add_error(message, check_argument.place, suggest_spelling(check_argument, vocabularies))
+    elif check_name == "pattern":
+        try:
+            re.compile(str(check_argument))
+        except re.error as error:
+            message = f"{rule_path}: {check_argument} is no regular expression: {error}"
+            faults.add_error(message, check_argument.place)
+
+
+__all__ = ["read_rules"]
