@@ -17,7 +17,7 @@ from test_hats_catalogues import adopt, asked, catalogue, far, nested, rows, run
 
 from file_servers import Files, web
 from hven import descriptor, query
-from hven.descriptor import drafting
+from hven.descriptor import _table_drafting
 from hven.descriptor.drafting import create_descriptor
 from hven.engines.hats import foreign_catalogues
 from hven.formats import ResultStatus, TableMetadata, hats_layout, votable
@@ -183,7 +183,7 @@ def test_margins_and_indexes_are_refused_with_the_name_of_the_catalogue(
 
 
 def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site: Path, there: Files, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(drafting, "MAX_REMOTE_SAMPLED_ROWS", 100)
+    monkeypatch.setattr(_table_drafting, "MAX_REMOTE_SAMPLED_ROWS", 100)
     there.files = served(collection(tmp_path / "out"))
     text = create_descriptor(settings.load_settings(site), "far", f"{there.address}/far/").read_text()
     assert f'path: "{there.address}/far"' in text

@@ -1,6 +1,6 @@
-"""How well a collection is described.
+"""Score how well a collection is described, and list what lacks.
 
-A score of 100 by the four words of FAIR, and each thing that lacks with the line to add and what that brings.
+The score is 100 points by the four words of FAIR. Each thing that lacks comes with the line to add and with the reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
 
 FAIR_GROUPS = ("findable", "accessible", "interoperable", "reusable")
-# what is looked at -> its group, and how much of the 100 it is worth (docs/howto/metadata.md says why)
+# criterion -> its group, and its points of the 100 (docs/howto/metadata.md has the reasons)
 CRITERION_WEIGHTS: Mapping[str, tuple[str, int]] = {
     "title": ("findable", 4),
     "description": ("findable", 8),
@@ -44,10 +44,9 @@ CRITERION_WEIGHTS: Mapping[str, tuple[str, int]] = {
     "instrument": ("reusable", 3),
     "created": ("reusable", 3),
 }
-TITLE_LENGTH_CHARACTERS, MIN_DESCRIPTION_CHARACTERS = (
-    (10, 120),
-    100,
-)  # characters of a title, least and most; of a description, at least
+MIN_TITLE_CHARACTERS, MAX_TITLE_CHARACTERS = 10, 120
+MIN_DESCRIPTION_CHARACTERS = 100
+ROUNDING_TOLERANCE = 1e-6  # points: a sum of shares such as 0.1 may fall short of a whole number by rounding
 
 
 class PublishedTableInfo(Protocol):
@@ -55,36 +54,36 @@ class PublishedTableInfo(Protocol):
 
     @property
     def table(self) -> Table:
-        """With all of its columns."""
+        """The table with all of its columns."""
 
     @property
     def rows(self) -> int | None:
-        """How many there are."""
+        """Number of rows."""
 
     @property
     def statistics(self) -> Mapping[str, Mapping[str, object]]:
-        """Of its columns, as `hven.engines.Snapshot` has them."""
+        """Statistics of the columns, as `hven.engines.Snapshot` has them."""
 
     @property
     def updated(self) -> str:
-        """When it was published."""
+        """Time of the publication."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingMetadata:
-    """A thing that a descriptor does not say.
+    """Metadata that a descriptor lacks.
 
     Attributes
     ----------
     fault
-        What, why, where, and what to do about it, for people.
+        Message, reason, place and remedy, for people.
     added_text
-        Exact text of the line; ``..`` stands where only its curator knows.
+        Exact text of the line; ``..`` stands for what only the curator knows.
     insertion_mode
-        ``below``: as a line of its own below `place` of the fault; ``inside``: behind the brace there; ``instead`` of
-        the value there; empty: there is no line that would be right everywhere.
+        ``below``: the text is a line of its own below `place` of the fault; ``inside``: it stands behind the brace
+        there; ``instead``: it replaces the value there; empty: no line is right for every descriptor.
     points
-        Of the 100 that it brings.
+        Points of the 100 that it brings.
     """
 
     fault: Fault
@@ -100,9 +99,9 @@ class CompletenessScore:
     Attributes
     ----------
     collection
-        Its name.
+        Name of the collection.
     points
-        What is looked at -> how many of its points it has.
+        Points that the collection has, by criterion.
     """
 
     collection: str
@@ -111,7 +110,7 @@ class CompletenessScore:
     @property
     def total(self) -> int:
         """Points of 100."""
-        return int(sum(self.points.values()) + 1e-6)
+        return int(sum(self.points.values()) + ROUNDING_TOLERANCE)
 
     def compute_group_percent(self, group: str) -> int:
         """Return the share of a group's points, in percent.
@@ -121,91 +120,85 @@ class CompletenessScore:
         group
             One of `FAIR_GROUPS`.
         """
-        group_points = [
-            (self.points[name], weight)
-            for name, (weight_group, weight) in CRITERION_WEIGHTS.items()
-            if weight_group == group
-        ]
-        return int(100 * sum(points for points, _ in group_points) / sum(weight for _, weight in group_points) + 1e-6)
+        points, max_points = 0.0, 0
+        for name, (criterion_group, weight) in CRITERION_WEIGHTS.items():
+            if criterion_group == group:
+                points += self.points[name]
+                max_points += weight
+        return int(100 * points / max_points + ROUNDING_TOLERANCE)
 
 
 def score_collection(resource: Resource, settings: Settings, tables: Sequence[Table]) -> CompletenessScore:
-    """Score a collection. Nothing is read for it.
+    """Score a collection by its metadata; no rows are read.
 
     Parameters
     ----------
     resource
-        What its descriptor says.
+        The collection.
     settings
-        Of the site: who answers questions about all collections.
+        Settings of the site, whose contact may answer for all collections.
     tables
-        Its tables, as they are published.
+        Tables of the collection as they are published.
 
     Returns
     -------
     score
-        Of 100.
+        Points by criterion, 100 at most.
     """
     shares = _compute_criterion_shares(resource, settings, tables)
     points = {name: weight * shares[name] for name, (_, weight) in CRITERION_WEIGHTS.items()}
-    return CompletenessScore(
-        collection=resource.name,
-        points=points,
-    )
+    return CompletenessScore(collection=resource.name, points=points)
 
 
 def list_missing_metadata(
     resource: Resource, settings: Settings, published: Sequence[PublishedTableInfo]
 ) -> Iterator[MissingMetadata]:
-    """List what a descriptor does not say, in the order of what it is worth within each group.
+    """List the metadata that a descriptor lacks, by group and by points.
 
     Parameters
     ----------
     resource
-        What it says.
+        The collection.
     settings
-        Of the site.
+        Settings of the site.
     published
-        Its tables, as they are published: units and UCDs are guessed from names and values, as by ``hven new``.
+        Tables of the collection as they are published. Units and UCDs are guessed from names and values, as
+        ``hven new`` does.
 
     Yields
     ------
-    lacks
-        Each at its place in the file.
+    missing_metadata
+        One record for each thing that lacks, with its place in the file.
     """
     return _MissingMetadataFinder(resource, settings, published).iterate_missing()
 
 
 def _compute_criterion_shares(resource: Resource, settings: Settings, tables: Sequence[Table]) -> dict[str, float]:
-    """Return how much of each thing there is: from 0 to 1."""
+    """Return the share of each criterion that a collection meets: from 0 to 1."""
     columns = [column for table in tables for column in table.columns if not column.hidden]
-    measured_columns = [described_item for described_item in columns if _is_unit_required(described_item)]
-    creators = resource.creators
+    shares = {
+        "subjects": bool(resource.subjects),
+        "doi": bool(resource.doi),
+        "coverage": bool(resource.waveband) or any(map(_has_coverage, tables)),
+        "contact": _has_contact_address(resource, settings),
+        "examples": bool(resource.examples),
+        "instrument": bool(resource.instrument or resource.facility or resource.is_simulated),
+        "created": bool(resource.created),
+    }
+    has_good_length = MIN_TITLE_CHARACTERS <= len(resource.title) <= MAX_TITLE_CHARACTERS
+    description_length = len(resource.description or "")
     return {
-        "title": float(
-            TITLE_LENGTH_CHARACTERS[0] <= len(resource.title) <= TITLE_LENGTH_CHARACTERS[1]
-            and resource.title != resource.name
-        ),
-        "description": min(len(resource.description or "") / MIN_DESCRIPTION_CHARACTERS, 1.0),
-        "subjects": float(bool(resource.subjects)),
-        "doi": float(bool(resource.doi)),
-        "coverage": float(bool(resource.waveband) or any(map(_has_coverage, tables))),
-        "contact": float(bool((resource.contact and resource.contact.email) or settings.contact_email)),
-        "examples": float(bool(resource.examples)),
-        "key": _compute_true_share([_has_row_key(described_item, resource) for described_item in tables]),
-        "ucds": _compute_true_share([bool(described_item.ucd) for described_item in columns]),
-        "units": _compute_true_share([bool(described_item.unit) for described_item in measured_columns])
-        if measured_columns
-        else float(bool(columns)),
-        "columns": _compute_true_share([bool(described_item.description) for described_item in columns]),
-        "tables": _compute_true_share([bool(described_item.description) for described_item in tables]),
-        "licence": (0.5 + 0.5 * _has_licence_address(resource)) * bool(resource.licence or resource.licence_url),
-        "creators": (1 + _compute_true_share([bool(described_item.orcid) for described_item in creators])) / 2
-        if creators
-        else 0.0,
-        "bibcode": 1.0 if resource.bibcode else 0.5 * bool(resource.citation),
-        "instrument": float(bool(resource.instrument or resource.facility) or resource.is_simulated),
-        "created": float(bool(resource.created)),
+        **{name: float(is_met) for name, is_met in shares.items()},
+        "title": float(has_good_length and resource.title != resource.name),
+        "description": min(description_length / MIN_DESCRIPTION_CHARACTERS, 1.0),
+        "key": _compute_true_share([_has_row_key(table, resource) for table in tables]),
+        "ucds": _compute_true_share([bool(column.ucd) for column in columns]),
+        "units": _compute_unit_share(columns),
+        "columns": _compute_true_share([bool(column.description) for column in columns]),
+        "tables": _compute_true_share([bool(table.description) for table in tables]),
+        "licence": _compute_licence_share(resource),
+        "creators": _compute_creator_share(resource),
+        "bibcode": _compute_bibcode_share(resource),
     }
 
 
@@ -215,148 +208,152 @@ def _compute_true_share(flags: Sequence[bool]) -> float:
     return 0.0
 
 
+def _compute_unit_share(columns: Sequence[Column]) -> float:
+    measured_columns = [column for column in columns if _is_unit_required(column)]
+    if measured_columns:
+        return _compute_true_share([bool(column.unit) for column in measured_columns])
+    return float(bool(columns))
+
+
+def _compute_licence_share(resource: Resource) -> float:
+    """Give half of the points for a licence, and the other half if programs know it by its address."""
+    if not resource.licence and not resource.licence_url:
+        return 0.0
+    has_address = resource.licence_url or SPDX_LICENCE_PATTERN.fullmatch(resource.licence or "")
+    return 1.0 if has_address else 0.5
+
+
+def _compute_creator_share(resource: Resource) -> float:
+    """Give half of the points for creators, and the other half by the share of those with an ORCID."""
+    if not resource.creators:
+        return 0.0
+    return (1 + _compute_true_share([bool(creator.orcid) for creator in resource.creators])) / 2
+
+
+def _compute_bibcode_share(resource: Resource) -> float:
+    if resource.bibcode:
+        return 1.0
+    return 0.5 if resource.citation else 0.0
+
+
+def _has_contact_address(resource: Resource, settings: Settings) -> bool:
+    if resource.contact is not None and resource.contact.email:
+        return True
+    return bool(settings.contact_email)
+
+
 def _is_unit_required(column: Column) -> bool:
     """Return whether values of a column are of a quantity that has a unit in any case."""
     return column.type.is_numeric and units.has_unit(column.ucd)
 
 
 def _has_row_key(table: Table, resource: Resource) -> bool:
-    """Return whether rows have a key: the descriptor may say one that the rows get when they are next published."""
-    return bool(
-        table.primary
-        or table.view
-        or any(spec.table.name == table.name and spec.table.primary for spec in resource.tables)
-    )
+    """Return whether rows have a key, or will get one of the descriptor's when they are next published."""
+    if table.primary or table.view:
+        return True
+    return any(spec.table.name == table.name and spec.table.primary for spec in resource.tables)
 
 
 def _has_coverage(table: Table) -> bool:
-    """Return whether a table tells where, when or at which wavelength it has something."""
-    return table.position is not None or any(
-        (column.ucd or "").startswith(("time.", "em.", "pos.")) for column in table.columns
+    """Return whether a table tells the positions, times or wavelengths that its rows cover."""
+    ucds = [column.ucd or "" for column in table.columns]
+    return table.position is not None or any(ucd.startswith(("time.", "em.", "pos.")) for ucd in ucds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Criterion:
+    """A criterion of the collection itself, the line that meets it, and what it is good for."""
+
+    name: str
+    key: str
+    added_text: str
+    reason: str
+
+
+def _list_collection_criteria(published_tables: Sequence[PublishedTableInfo]) -> list[_Criterion]:
+    publication_dates = [table.updated[:10] for table in published_tables if table.updated]
+    first_date = min(publication_dates, default="YYYY-MM-DD")
+    example = "[{title: .., query: ..}]"
+    if published_tables:
+        first_table = published_tables[0].table
+        query = f"SELECT TOP 10 * FROM {first_table.schema}.{first_table.name}"
+        example = format_flow_value([{"title": "The first rows", "query": query}])
+    title_reason = (
+        f"it is the first thing that people read: {MIN_TITLE_CHARACTERS} to {MAX_TITLE_CHARACTERS} characters, "
+        f"more than its name"
     )
+    description_reason = (
+        f"nobody learns what was measured, by whom, and what for: at least {MIN_DESCRIPTION_CHARACTERS} characters"
+    )
+    subjects_reason = "nobody finds it by its subject; words of the Unified Astronomy Thesaurus"
+    coverage_reason = "nothing says where, when or at which wavelength it has something: Optical, Infrared, Radio .."
+    contact_reason = "nobody answers questions; contact_email of hven.toml is of all collections"
+    return [
+        _Criterion("title", "title", "title: ..", title_reason),
+        _Criterion("description", "description", "description: ..", description_reason),
+        _Criterion("subjects", "subjects", "subjects: [..]", subjects_reason),
+        _Criterion("coverage", "waveband", "waveband: [..]", coverage_reason),
+        _Criterion("doi", "doi", "doi: 10..", "it cannot be cited for ever"),
+        _Criterion("contact", "contact", "contact: {name: .., email: ..}", contact_reason),
+        _Criterion("examples", "examples", f"examples: {example}", "nobody sees how to begin with it"),
+        _Criterion("licence", "licence", "licence: CC-BY-4.0", "nobody knows what may be done with it"),
+        _Criterion("creators", "creators", "creators: [{name: .., orcid: ..}]", "nobody is named who made it"),
+        _Criterion("bibcode", "bibcode", "bibcode: ..", "ADS does not count who uses it"),
+        _Criterion("instrument", "instrument", "instrument: [..]", "nobody finds it by instrument or facility"),
+        _Criterion("created", "created", f"created: {first_date}", "nobody knows how old it is"),
+    ]
 
 
-def _has_licence_address(resource: Resource) -> bool:
-    return bool(resource.licence_url or SPDX_LICENCE_PATTERN.fullmatch(resource.licence or ""))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Insertion:
+    """Where and how a line is added: `mode` is as in `MissingMetadata`, `indent` is for lines below."""
+
+    place: Place
+    mode: str = ""
+    indent: str = ""
 
 
 class _MissingMetadataFinder:
-    """Looks for what lacks in one descriptor, and where it is to be written."""
+    """Finds what one descriptor lacks, and where it is to be written."""
 
     def __init__(self, resource: Resource, settings: Settings, published_tables: Sequence[PublishedTableInfo]) -> None:
         self._resource = resource
         self._published_tables = published_tables
-        self._shares = _compute_criterion_shares(
-            resource, settings, [published_table.table for published_table in published_tables]
-        )
+        tables = [published_table.table for published_table in published_tables]
+        self._shares = _compute_criterion_shares(resource, settings, tables)
         self._tree = parse_descriptor_tree(resource, settings)
         self._file = format_site_path(resource.path, settings)
 
     def iterate_missing(self) -> Iterator[MissingMetadata]:
-        first_publication_date = min(
-            (published_table.updated[:10] for published_table in self._published_tables if published_table.updated),
-            default="YYYY-MM-DD",
-        )
-        first_table = next((published_table.table for published_table in self._published_tables), None)
-        if first_table is not None:
-            sample = f"SELECT TOP 10 * FROM {first_table.schema}.{first_table.name}"
-        else:
-            sample = ".."
-        if first_table is not None:
-            example = format_flow_value([{"title": "The first rows", "query": sample}])
-        else:
-            example = "[{title: .., query: ..}]"
-        for name, key, added_text, reason in (
-            (
-                "title",
-                "title",
-                "title: ..",
-                (
-                    f"it is the first thing that people read: {TITLE_LENGTH_CHARACTERS[0]} to "
-                    f"{TITLE_LENGTH_CHARACTERS[1]} characters, more than its name"
-                ),
-            ),
-            (
-                "description",
-                "description",
-                "description: ..",
-                (
-                    f"nobody learns what was measured, by whom, and what for: at least "
-                    f"{MIN_DESCRIPTION_CHARACTERS} characters"
-                ),
-            ),
-            (
-                "subjects",
-                "subjects",
-                "subjects: [..]",
-                "nobody finds it by its subject; words of the Unified Astronomy Thesaurus",
-            ),
-            (
-                "coverage",
-                "waveband",
-                "waveband: [..]",
-                "nothing says where, when or at which wavelength it has something: Optical, Infrared, Radio ..",
-            ),
-            ("doi", "doi", "doi: 10..", "it cannot be cited for ever"),
-            (
-                "contact",
-                "contact",
-                "contact: {name: .., email: ..}",
-                "nobody answers questions; contact_email of hven.toml is of all collections",
-            ),
-            ("examples", "examples", f"examples: {example}", "nobody sees how to begin with it"),
-            ("licence", "licence", "licence: CC-BY-4.0", "nobody knows what may be done with it"),
-            ("creators", "creators", "creators: [{name: .., orcid: ..}]", "nobody is named who made it"),
-            ("bibcode", "bibcode", "bibcode: ..", "ADS does not count who uses it"),
-            ("instrument", "instrument", "instrument: [..]", "nobody finds it by instrument or facility"),
-            ("created", "created", f"created: {first_publication_date}", "nobody knows how old it is"),
-        ):
-            missing_share = 1 - self._shares[name]
+        for criterion in _list_collection_criteria(self._published_tables):
+            missing_share = 1 - self._shares[criterion.name]
             if missing_share > 0:
-                yield self._describe_collection_key(
-                    name, key, added_text, reason, CRITERION_WEIGHTS[name][1] * missing_share
-                )
+                _, weight = CRITERION_WEIGHTS[criterion.name]
+                yield self._describe_collection_key(criterion, weight * missing_share)
         for published_table in self._published_tables:
             yield from self._iterate_missing_of_table(published_table)
 
-    def _describe_collection_key(
-        self, name: str, key: str, added_text: str, reason: str, points: float
-    ) -> MissingMetadata:
-        """Tell of a key of the collection: one that is there says too little."""
-        resource = self._resource
-        written = self._find_key((key,))
-        if written is None:
-            place = self._locate_key(self._find_key(("collection",)) or self._find_key(("title",)))
-            how = "below"
-            message = f"no {key}"
-        else:
-            place = self._locate_key(written)
-            how = ""
-            message = f"{key} says too little"
-            if name == "licence" and not resource.licence_url:
-                added_text = "licence_url: https://.."
-                how = "below" if _is_single_line(self._find_node((key,))) else ""
-                reason = "programs know licences by their address"
-            elif name == "creators":
-                added_text = "orcid: .."
-                reason = "people are known by their ORCID: " + ", ".join(
-                    creator.name for creator in resource.creators if not creator.orcid
-                )
-        return self._build_missing(message, reason, place, added_text, how, points)
-
-    def _build_missing(
-        self, message: str, reason: str, place: Place, added_text: str, insertion_mode: str, points: float
-    ) -> MissingMetadata:
-        instruction = {"below": "add below", "inside": "add within the braces", "instead": "write instead"}.get(
-            insertion_mode, "write"
-        )
-        fault = Fault(
-            message=f"{message} (-{points:.1f}): {reason}",
-            place=place,
-            remedy=f"{instruction}: {added_text.strip()}",
-            severity="warning",
-        )
-        return MissingMetadata(fault=fault, added_text=added_text, insertion_mode=insertion_mode, points=points)
+    def _describe_collection_key(self, criterion: _Criterion, points: float) -> MissingMetadata:
+        """Describe a key of the collection that lacks or says too little."""
+        resource, key = self._resource, criterion.key
+        added_text, reason = criterion.added_text, criterion.reason
+        written_key = self._find_key((key,))
+        if written_key is None:
+            first_key = self._find_key(("collection",)) or self._find_key(("title",))
+            insertion = _Insertion(place=self._locate_key(first_key), mode="below")
+            return _build_missing(f"no {key}", reason, insertion, added_text, points=points)
+        insertion_mode = ""
+        if criterion.name == "licence" and not resource.licence_url:
+            added_text = "licence_url: https://.."
+            reason = "programs know licences by their address"
+            if _is_single_line(self._find_node((key,))):
+                insertion_mode = "below"
+        elif criterion.name == "creators":
+            added_text = "orcid: .."
+            names = [creator.name for creator in resource.creators if not creator.orcid]
+            reason = f"people are known by their ORCID: {', '.join(names)}"
+        insertion = _Insertion(place=self._locate_key(written_key), mode=insertion_mode)
+        return _build_missing(f"{key} says too little", reason, insertion, added_text, points=points)
 
     # --- tables ---------------------------------------------------------------------------------------------------
 
@@ -365,163 +362,126 @@ class _MissingMetadataFinder:
         table_count = len(self._published_tables)
         spec = next((spec for spec in self._resource.tables if spec.table.name == table.name), None)
         table_path = ("tables", table.name)
-        if self._find_key(table_path) is not None:
-            place = self._locate_key(self._find_key(table_path))
+        table_key = self._find_key(table_path)
+        if table_key is not None:
+            place = table_key.place
         elif spec is not None:
             place = spec.place
         else:
             place = Place(file=self._file)
-        node = self._find_node(table_path)
-        if isinstance(node, WrittenMap) and not node.is_flow:
-            insertion_mode = "below"
-        elif isinstance(node, WrittenMap):
-            insertion_mode = "inside"
-        else:
-            insertion_mode = ""
-        inner_place = node.place if insertion_mode == "inside" else place
-        if insertion_mode == "below":
-            indent = " " * (self._find_key_column(node) - 1)
-        else:
-            indent = ""
+        insertion = self._locate_new_entry(self._find_node(table_path), place)
         if not table.description:
-            added_text = f"{indent}description: .."
-            yield self._build_missing(
+            yield _build_missing(
                 f"no description of {table.name}",
                 "nobody learns what a row is",
-                inner_place,
-                added_text,
-                insertion_mode,
-                CRITERION_WEIGHTS["tables"][1] / table_count,
+                insertion,
+                f"{insertion.indent}description: ..",
+                points=CRITERION_WEIGHTS["tables"][1] / table_count,
             )
         if not _has_row_key(table, self._resource):
-            key = _find_unique_column(published_table)
-            added_text = f"{indent}primary: {key or '..'}"
-            reason = "rows cannot be named, linked or followed"
-            yield self._build_missing(
+            key = _find_unique_column(published_table) or ".."
+            yield _build_missing(
                 f"no primary key of {table.name}",
-                reason,
-                inner_place,
-                added_text,
-                insertion_mode,
-                CRITERION_WEIGHTS["key"][1] / table_count,
+                "rows cannot be named, linked or followed",
+                insertion,
+                f"{insertion.indent}primary: {key}",
+                points=CRITERION_WEIGHTS["key"][1] / table_count,
             )
-        yield from self._iterate_missing_of_columns(
-            published_table, spec, place, indent if insertion_mode == "below" else None
-        )
+        if insertion.mode == "below":
+            table_insertion = insertion
+        else:
+            table_insertion = _Insertion(place=place)
+        yield from self._iterate_missing_of_columns(published_table, spec, table_insertion)
+
+    def _locate_new_entry(self, node: Any, key_place: Place) -> _Insertion:
+        """Return where a map takes a new entry: below its key, or inside its braces."""
+        if not isinstance(node, WrittenMap):
+            return _Insertion(place=key_place)
+        if node.is_flow:
+            return _Insertion(place=node.place, mode="inside")
+        indent = " " * (self._find_key_column(node) - 1)
+        return _Insertion(place=key_place, mode="below", indent=indent)
 
     def _iterate_missing_of_columns(
-        self, published_table: PublishedTableInfo, spec: TableSpec | None, place: Place, indent: str | None
+        self, published_table: PublishedTableInfo, spec: TableSpec | None, table_insertion: _Insertion
     ) -> Iterator[MissingMetadata]:
         table = published_table.table
-        visible = [column for column in table.columns if not column.hidden]
-        if not visible:
-            points = sum(CRITERION_WEIGHTS[name][1] for name in ("ucds", "units", "columns")) / len(
-                self._published_tables
-            )
-            yield self._build_missing(
+        columns = [column for column in table.columns if not column.hidden]
+        if not columns:
+            weights = [CRITERION_WEIGHTS[name][1] for name in ("ucds", "units", "columns")]
+            yield _build_missing(
                 f"the columns of {table.name} are not known",
                 "they are those of its source",
-                place,
+                _Insertion(place=table_insertion.place),
                 f"hven ingest {self._resource.name}",
-                "",
-                points,
+                points=sum(weights) / len(self._published_tables),
             )
             return
         points_by_attribute = self._compute_column_points()
-        undeclared: dict[str, dict[str, str]] = {}
-        points = 0.0
-        for column, missing_values in zip(visible, _propose_attributes(visible, published_table), strict=True):
+        undeclared_columns: dict[str, dict[str, str]] = {}
+        undeclared_points = 0.0
+        for column, missing_values in zip(columns, _propose_attributes(columns, published_table), strict=True):
             if not missing_values:
                 continue
-            lost_points = sum(
-                points_by_attribute[key] for key in missing_values if key != "unit" or _is_unit_required(column)
-            )
-            column_path = ("tables", table.name, "columns", column.name)
-            node = self._find_node(column_path)
-            columns_node = self._find_node(column_path[:-1])
-            message = (
-                f"no {' and no '.join(_ATTRIBUTE_LABELS[key] for key in missing_values)} of {table.name}.{column.name}"
-            )
-            flow_text = format_flow_value(missing_values)[1:-1]
-            if isinstance(node, WrittenMap):
-                insertion_mode = "inside" if node.is_flow else "below"
-                if node.is_flow:
-                    spaces = ""
-                else:
-                    spaces = " " * (self._find_key_column(node) - 1)
-                if node.is_flow:
-                    text = flow_text
-                else:
-                    text = "\n".join(f"{spaces}{key}: {format_scalar(value)}" for key, value in missing_values.items())
-                if node.is_flow:
-                    insertion_place = node.place
-                else:
-                    insertion_place = self._locate_key(self._find_key(column_path))
-                yield self._build_missing(
-                    message, _explain_missing(missing_values), insertion_place, text, insertion_mode, lost_points
-                )
-            elif isinstance(node, WrittenScalar) and not node.is_null:
-                text = format_flow_value({"type": str(node), **missing_values})
-                yield self._build_missing(
-                    message, _explain_missing(missing_values), node.place, text, "instead", lost_points
-                )
-            elif spec is not None and column.name in spec.column_places:  # in a loop, or in another file
-                yield self._build_missing(
-                    message,
-                    _explain_missing(missing_values),
-                    spec.column_places[column.name],
-                    flow_text,
-                    "",
-                    lost_points,
-                )
-            elif isinstance(columns_node, WrittenMap):
-                if columns_node.is_flow:
-                    spaces = ""
-                else:
-                    spaces = " " * (self._find_key_column(columns_node) - 1)
-                text = f"{spaces}{format_scalar(column.name)}: {format_flow_value(missing_values)}"
-                insertion_mode = "inside" if columns_node.is_flow else "below"
-                if columns_node.is_flow:
-                    insertion_place = columns_node.place
-                else:
-                    insertion_place = self._locate_key(self._find_key(column_path[:-1]))
-                yield self._build_missing(
-                    message, _explain_missing(missing_values), insertion_place, text, insertion_mode, lost_points
-                )
+            points = 0.0
+            for key in missing_values:
+                if key != "unit" or _is_unit_required(column):
+                    points += points_by_attribute[key]
+            missing_metadata = self._describe_column(table, column, spec, missing_values, points=points)
+            if missing_metadata is None:
+                undeclared_columns[column.name] = missing_values
+                undeclared_points += points
             else:
-                undeclared[column.name] = missing_values
-                points += lost_points
-        if undeclared:  # all at once: the key stands once
-            column_lines = "".join(
-                f"\n{indent or ''}  {format_scalar(name)}: {format_flow_value(missing_values)}"
-                for name, missing_values in undeclared.items()
-            )
-            text = f"{indent or ''}columns:{column_lines}"
-            if spec is not None and spec.follows_source:  # as it does without columns
-                text = f"{indent or ''}follow: true\n{text}"
-            names = ", ".join(undeclared)
-            yield self._build_missing(
+                yield missing_metadata
+        if undeclared_columns:  # one text for all of them: the key `columns` stands once
+            names = ", ".join(undeclared_columns)
+            yield _build_missing(
                 f"columns of {table.name} are not described: {names}",
                 "nobody knows what they mean",
-                place,
-                text,
-                "below" if indent is not None else "",
-                points,
+                table_insertion,
+                _write_columns(undeclared_columns, spec, table_insertion.indent),
+                points=undeclared_points,
             )
 
+    def _describe_column(
+        self, table: Table, column: Column, spec: TableSpec | None, missing_values: dict[str, str], *, points: float
+    ) -> MissingMetadata | None:
+        """Describe what a column lacks; None: the descriptor has no ``columns`` of the table to add it to."""
+        labels = [_ATTRIBUTE_LABELS[key] for key in missing_values]
+        message = f"no {' and no '.join(labels)} of {table.name}.{column.name}"
+        reason = _explain_missing(missing_values)
+        columns_path = ("tables", table.name, "columns")
+        column_path = (*columns_path, column.name)
+        node = self._find_node(column_path)
+        columns_node = self._find_node(columns_path)
+        text = format_flow_value(missing_values)[1:-1]
+        if isinstance(node, WrittenMap):
+            insertion = self._locate_new_entry(node, self._locate_key(self._find_key(column_path)))
+            if insertion.mode == "below":
+                lines = [f"{insertion.indent}{key}: {format_scalar(value)}" for key, value in missing_values.items()]
+                text = "\n".join(lines)
+        elif isinstance(node, WrittenScalar) and not node.is_null:
+            insertion = _Insertion(place=node.place, mode="instead")
+            text = format_flow_value({"type": str(node), **missing_values})
+        elif spec is not None and column.name in spec.column_places:  # in a loop, or in another file
+            insertion = _Insertion(place=spec.column_places[column.name])
+        elif isinstance(columns_node, WrittenMap):
+            insertion = self._locate_new_entry(columns_node, self._locate_key(self._find_key(columns_path)))
+            text = f"{insertion.indent}{format_scalar(column.name)}: {format_flow_value(missing_values)}"
+        else:
+            return None
+        return _build_missing(message, reason, insertion, text, points=points)
+
     def _compute_column_points(self) -> dict[str, float]:
-        """Return the points that a UCD, a unit, a description of one column bring."""
-        columns = [
-            column
-            for published_table in self._published_tables
-            for column in published_table.table.columns
-            if not column.hidden
-        ]
+        """Return the points for a UCD, a unit and a description of one column."""
+        tables = [published_table.table for published_table in self._published_tables]
+        columns = [column for table in tables for column in table.columns if not column.hidden]
         measured_count = sum(map(_is_unit_required, columns))
+        weights = {name: CRITERION_WEIGHTS[name][1] for name in ("ucds", "units", "columns")}
         return {
-            "ucd": CRITERION_WEIGHTS["ucds"][1] / len(columns),
-            "unit": CRITERION_WEIGHTS["units"][1] / max(measured_count, 1),
-            "description": CRITERION_WEIGHTS["columns"][1] / len(columns),
+            "ucd": weights["ucds"] / len(columns),
+            "unit": weights["units"] / max(measured_count, 1),
+            "description": weights["columns"] / len(columns),
         }
 
     # --- places ---------------------------------------------------------------------------------------------------
@@ -529,7 +489,10 @@ class _MissingMetadataFinder:
     def _find_node(self, path: Sequence[str]) -> Any:
         node: Any = self._tree
         for key in path:
-            node = node.get(key) if isinstance(node, WrittenMap) else None  # type: ignore[call-overload]
+            if isinstance(node, WrittenMap):
+                node = node.get(key)  # type: ignore[call-overload]
+            else:
+                node = None
         return node
 
     def _find_key(self, path: Sequence[str]) -> WrittenScalar | None:
@@ -545,78 +508,105 @@ class _MissingMetadataFinder:
 
     def _find_key_column(self, node: WrittenMap) -> int:
         """Return the column in which the keys of a map stand."""
-        return next((key.place.column or 1 for key in node), node.place.column or 1)
+        first_key = next(iter(node), None)
+        place = node.place if first_key is None else first_key.place
+        return place.column or 1
 
 
 def parse_descriptor_tree(resource: Resource, settings: Settings) -> WrittenMap | None:
-    """Read a descriptor once more as it is written: with the place of each word."""
+    """Read a descriptor once more as it is written, with the place of each word."""
     faults: list[Fault] = []
     page = read_page(resource.path, format_site_path(resource.path, settings), faults)
-    if page is not None:
-        tree = parse_page(page, faults)
-    else:
-        tree = None
+    if page is None:
+        return None
+    tree = parse_page(page, faults)
     return tree if isinstance(tree, WrittenMap) else None
 
 
 _ATTRIBUTE_LABELS = {"ucd": "UCD", "unit": "unit", "description": "description"}
+_INSTRUCTIONS = {"below": "add below", "inside": "add within the braces", "instead": "write instead"}
+
+
+def _build_missing(
+    message: str, reason: str, insertion: _Insertion, added_text: str, *, points: float
+) -> MissingMetadata:
+    instruction = _INSTRUCTIONS.get(insertion.mode, "write")
+    fault = Fault(
+        message=f"{message} (-{points:.1f}): {reason}",
+        place=insertion.place,
+        remedy=f"{instruction}: {added_text.strip()}",
+        severity="warning",
+    )
+    return MissingMetadata(fault=fault, added_text=added_text, insertion_mode=insertion.mode, points=points)
+
+
+def _write_columns(columns: Mapping[str, Mapping[str, str]], spec: TableSpec | None, indent: str) -> str:
+    """Write ``columns`` of a table that has none."""
+    lines = []
+    if spec is not None and spec.follows_source:  # as it does without columns
+        lines.append(f"{indent}follow: true")
+    lines.append(f"{indent}columns:")
+    for name, attributes in columns.items():
+        lines.append(f"{indent}  {format_scalar(name)}: {format_flow_value(dict(attributes))}")
+    return "\n".join(lines)
 
 
 def _explain_missing(missing_values: Mapping[str, str]) -> str:
     if "ucd" in missing_values:
         return "programs do not know what it is"
-    return "its numbers have no meaning" if "unit" in missing_values else "people do not know what it is"
+    if "unit" in missing_values:
+        return "its numbers have no meaning"
+    return "people do not know what it is"
 
 
 def _is_single_line(node: Any) -> bool:
     """Return whether a value ends on the line of its key."""
-    return (
-        isinstance(node, WrittenScalar)
-        and node.style not in {"|", ">"}
-        and "\n" not in node.page.text[node.start : node.end]
-    )
+    if not isinstance(node, WrittenScalar) or node.style in {"|", ">"}:
+        return False
+    return "\n" not in node.page.text[node.start : node.end]
 
 
 def _propose_attributes(columns: Sequence[Column], published_table: PublishedTableInfo) -> list[dict[str, str]]:
-    """Return what each column lacks, with what it may be; ``..`` where nobody can guess."""
-    statistics_by_column = {
-        name: ColumnSample(
-            rows=published_table.rows or 0,
-            nulls=int(str(column_statistics.get("nulls", 0))),
-            minimum=column_statistics.get("minimum"),
-            maximum=column_statistics.get("maximum"),
-        )
-        for name, column_statistics in published_table.statistics.items()
-        if isinstance(column_statistics.get("minimum", 0), int | float)
-    }
+    """Return what each column lacks, and what it may be; ``..`` stands for what nobody can guess."""
+    samples_by_column = _build_samples(published_table)
+    guesses = guess_columns(columns, samples_by_column, is_complete=False, may_narrow=False)
     proposals = []
-    for column, guess in zip(
-        columns, guess_columns(columns, statistics_by_column, is_complete=False, may_narrow=False), strict=True
-    ):
+    for column, guess in zip(columns, guesses, strict=True):
         missing_values: dict[str, str] = {}
         guessed_column = guess.column
         if not column.ucd:
             missing_values["ucd"] = guessed_column.ucd or ".."
         effective_ucd = column.ucd or guessed_column.ucd or ""
         if not column.unit and column.type.is_numeric and units.has_unit(effective_ucd):
-            missing_values["unit"] = guessed_column.unit or ("mag" if effective_ucd.startswith("phot.mag") else "..")
+            default_unit = "mag" if effective_ucd.startswith("phot.mag") else ".."
+            missing_values["unit"] = guessed_column.unit or default_unit
         if not column.description:
             missing_values["description"] = ".."
         proposals.append(missing_values)
     return proposals
 
 
+def _build_samples(published_table: PublishedTableInfo) -> dict[str, ColumnSample]:
+    """Turn the statistics of numbers into samples, from which columns are guessed."""
+    samples_by_column = {}
+    for name, statistics in published_table.statistics.items():
+        if isinstance(statistics.get("minimum", 0), int | float):
+            samples_by_column[name] = ColumnSample(
+                rows=published_table.rows or 0,
+                nulls=int(str(statistics.get("nulls", 0))),
+                minimum=statistics.get("minimum"),
+                maximum=statistics.get("maximum"),
+            )
+    return samples_by_column
+
+
 def _find_unique_column(published_table: PublishedTableInfo) -> str | None:
-    """Return the column whose values are all different and all there, if its type can be a key's."""
-    return next(
-        (
-            column.name
-            for column in published_table.table.columns
-            if (column.type.is_string or column.type.is_integer)
-            and not column.type.is_array
-            and published_table.rows
-            and published_table.statistics.get(column.name, {}).get("distinct") == published_table.rows
-            and not published_table.statistics[column.name].get("nulls")
-        ),
-        None,
-    )
+    """Return the first column that can be a key: no value is null, and none occurs twice."""
+    if not published_table.rows:
+        return None
+    for column in published_table.table.columns:
+        can_be_key = (column.type.is_string or column.type.is_integer) and not column.type.is_array
+        statistics = published_table.statistics.get(column.name, {})
+        if can_be_key and statistics.get("distinct") == published_table.rows and not statistics.get("nulls"):
+            return column.name
+    return None

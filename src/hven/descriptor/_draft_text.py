@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor._column_guesses import describe_guesses
@@ -14,88 +15,141 @@ if TYPE_CHECKING:
     from hven.descriptor._source_metadata import SourceMetadata
 
 
-def _write_draft_column(guess: ColumnGuess, width: int, carried: SourceMetadata) -> str:
-    column = guess.column
-    attributes: dict[str, Any] = {
-        "type": "string" if column.type.is_string and column.type.xtype is None else str(column.type)
-    }
-    for key in ("label", "unit", "ucd", "utype", "description"):
-        value = getattr(column, key)
-        if value:
-            attributes[key] = value
-    attributes |= carried.describe_references(column)
-    line = f"      {format_scalar(column.name)}:".ljust(width + 7) + " " + format_flow_value(attributes)
-    guess_note = describe_guesses(guess)
-    return line + (f"  # {format_comment(guess_note)}" if guess_note else "")
+MAX_NAME_WIDTH = 28  # characters to which the names of columns are padded
 
 
-def write_draft_descriptor(
-    name: str,
-    kind: str,
-    options: Mapping[str, Any],
-    guesses: Sequence[ColumnGuess],
-    position: tuple[str, str] | None,
-    key: Sequence[ColumnGuess],
-    key_reason: str,
-    row_count_line: str,
-    notes: Sequence[str],
-    title: str | None,
-    description: str | None,
-    origin: str | None,
-    source_metadata: SourceMetadata,
-    head_lines: Sequence[str],
-    series: Sequence[str] = (),
-) -> str:
-    """Write the descriptor of a collection with one table `main`."""
-    width = min(max(len(format_scalar(item.column.name)) for item in guesses), 28)
-    described_count = sum(1 for item in guesses if item.column.description)
-    lines = [
-        (
-            f"# A first descriptor, guessed from "
-            f"{format_comment(origin or str(options.get('files') or 'the source'))}. Look it over and change what "
-            f"is wrong;"
-        ),
-        f"# `hven check {name}` tells every fault; it is published as {name}.main, in place, with nothing to ingest."
-        if kind == "live"
-        else f"# `hven check {name}` tells every fault, `hven ingest {name}` publishes it as {name}.main.",
-        f"collection: {format_scalar(name)}",
-        f"title: {format_scalar(title or name.replace('_', ' ').capitalize())}"
-        + ("" if title else "  # guessed: the name; one line for people"),
-    ]
-    if description:
-        lines += format_folded_text("description", description)
-    else:
-        lines += ["# description: some sentences - what, from where, how good"]
-    lines += [*head_lines, "tables:", "  main:", row_count_line]
-    if described_count < len(guesses) / 2:
-        lines.append(
-            f"    # {len(guesses) - described_count} of {len(guesses)} columns have no description: readers "
-            f"look for it first"
-        )
-    if key:
-        key_reason = key_reason or ("no value occurs twice" if len(key) == 1 else "together they name a row")
-        lines.append(f"    primary: {format_flow_value([item.column.name for item in key])}  # guessed: {key_reason}")
-    if position is not None:
-        lines.append(
-            f"    position: [{format_scalar(position[0])}, {format_scalar(position[1])}]  # guessed: degrees; "
-            f"searches by position use it"
-        )
-    lines += [f"    # {format_comment(note)}" for note in notes]
-    if source_metadata.hidden_count:
-        lines.append(
-            f"    # {source_metadata.hidden_count:,} columns are for programs, as the source says: pages show "
-            f"them to who asks; take `display: hidden` out of others"
-        )
-    lines += series
-    lines.append("    source: " + format_flow_value({"kind": kind, **options}))
-    lines.append("    columns:")
-    lines += [_write_draft_column(item, width, source_metadata) for item in guesses]
-    mapped = [item for item in guesses if item.expression]
-    if mapped:
-        lines.append("    map:  # source columns that are called otherwise, and expressions")
-        lines += [
-            f"      {format_scalar(item.column.name)}:".ljust(width + 7) + " " + format_scalar(item.expression)
-            for item in mapped
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableDraft:
+    """A source that was looked at, for a collection with one table `main`.
+
+    Attributes
+    ----------
+    guesses
+        Columns of the table.
+    position
+        Longitude and latitude, by their names in the table.
+    key, key_reason
+        Columns of the primary key, and why they are taken.
+    row_count_line
+        Comment with the number of rows.
+    notes
+        Comments for the head of the table.
+    head_lines
+        Lines of the collection's head: credits and engine.
+    series
+        Lines of the table's data set, if its rows are samples in time.
+    """
+
+    name: str
+    kind: str
+    options: Mapping[str, Any]
+    guesses: Sequence[ColumnGuess]
+    position: tuple[str, str] | None
+    key: Sequence[ColumnGuess]
+    key_reason: str
+    row_count_line: str
+    notes: Sequence[str]
+    title: str | None
+    description: str | None
+    origin: str | None
+    source_metadata: SourceMetadata
+    head_lines: Sequence[str]
+    series: Sequence[str]
+
+    def write_descriptor(self) -> str:
+        """Write the text of the descriptor."""
+        lines = [
+            *self._write_head(),
+            "tables:",
+            "  main:",
+            self.row_count_line,
+            *self._write_table_head(),
+            *self._write_notes(),
+            *self.series,
+            "    source: " + format_flow_value({"kind": self.kind, **self.options}),
+            *self._write_columns(),
+            *self.source_metadata.write_table_keys(),
         ]
-    lines += source_metadata.write_table_keys()
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+        return "\n".join(line.rstrip() for line in lines) + "\n"
+
+    def _write_head(self) -> list[str]:
+        origin = self.origin or str(self.options.get("files") or "the source")
+        if self.kind == "live":
+            publication = f"it is published as {self.name}.main, in place, with nothing to ingest."
+        else:
+            publication = f"`hven ingest {self.name}` publishes it as {self.name}.main."
+        separator = ";" if self.kind == "live" else ","
+        default_title = self.name.replace("_", " ").capitalize()
+        title_line = f"title: {format_scalar(self.title or default_title)}"
+        if not self.title:
+            title_line += "  # guessed: the name; one line for people"
+        lines = [
+            f"# A first descriptor, guessed from {format_comment(origin)}. Look it over and change what is wrong;",
+            f"# `hven check {self.name}` tells every fault{separator} {publication}",
+            f"collection: {format_scalar(self.name)}",
+            title_line,
+        ]
+        if self.description:
+            lines += format_folded_text("description", self.description)
+        else:
+            lines.append("# description: some sentences - what, from where, how good")
+        return [*lines, *self.head_lines]
+
+    def _write_table_head(self) -> list[str]:
+        """Write the keys that are guessed from the columns: the primary key and the position."""
+        lines = []
+        missing_count = sum(not guess.column.description for guess in self.guesses)
+        if missing_count > len(self.guesses) / 2:
+            lines.append(
+                f"    # {missing_count} of {len(self.guesses)} columns have no description: readers look for it first"
+            )
+        if self.key:
+            default_reason = "no value occurs twice" if len(self.key) == 1 else "together they name a row"
+            names = format_flow_value([guess.column.name for guess in self.key])
+            lines.append(f"    primary: {names}  # guessed: {self.key_reason or default_reason}")
+        if self.position is not None:
+            names = ", ".join(format_scalar(name) for name in self.position)
+            lines.append(f"    position: [{names}]  # guessed: degrees; searches by position use it")
+        return lines
+
+    def _write_notes(self) -> list[str]:
+        lines = [f"    # {format_comment(note)}" for note in self.notes]
+        hidden_count = self.source_metadata.hidden_count
+        if hidden_count:
+            lines.append(
+                f"    # {hidden_count:,} columns are for programs, as the source says: pages show "
+                f"them to who asks; take `display: hidden` out of others"
+            )
+        return lines
+
+    def _write_columns(self) -> list[str]:
+        longest_name = max(len(format_scalar(guess.column.name)) for guess in self.guesses)
+        width = min(longest_name, MAX_NAME_WIDTH) + 7  # six blanks before, a colon behind
+        lines = ["    columns:"]
+        lines += [self._write_column(guess, width) for guess in self.guesses]
+        mapped_guesses = [guess for guess in self.guesses if guess.expression]
+        if mapped_guesses:
+            lines.append("    map:  # source columns that are called otherwise, and expressions")
+        for guess in mapped_guesses:
+            lines.append(f"{_write_key(guess, width)} {format_scalar(guess.expression)}")
+        return lines
+
+    def _write_column(self, guess: ColumnGuess, width: int) -> str:
+        column = guess.column
+        attributes: dict[str, Any] = {"type": str(column.type)}
+        if column.type.is_string and column.type.xtype is None:
+            attributes["type"] = "string"
+        for key in ("label", "unit", "ucd", "utype", "description"):
+            value = getattr(column, key)
+            if value:
+                attributes[key] = value
+        attributes |= self.source_metadata.describe_references(column)
+        line = f"{_write_key(guess, width)} {format_flow_value(attributes)}"
+        guess_note = describe_guesses(guess)
+        if guess_note:
+            line += f"  # {format_comment(guess_note)}"
+        return line
+
+
+def _write_key(guess: ColumnGuess, width: int) -> str:
+    return f"      {format_scalar(guess.column.name)}:".ljust(width)

@@ -1,7 +1,4 @@
-"""What ``hven new`` proposes of images whose header cards are read.
-
-The footprint by all WCS cards, and the centre of it.
-"""
+"""Propose columns for images whose header cards are read: the footprint by all WCS cards, and its centre."""
 
 from __future__ import annotations
 
@@ -32,57 +29,53 @@ _POSITION_CARD_PATTERN = re.compile(r"crval\d+[a-z]?|crpix\d+[a-z]?|cdelt\d+[a-z
 def detect_image_coverage(
     kind: str, options: Mapping[str, Any], samples_by_name: Mapping[str, ColumnSample]
 ) -> Literal["sky", "body"] | None:
-    """Find out what images show by their CTYPEn cards: the sky, the Sun or a body.
+    """Find out by the CTYPEn cards whether images show the sky, or the Sun or a body.
 
-    None if they have none, or differ.
+    Return None if the images have no such cards, or differ.
     """
     if (kind, options.get("mode")) not in _HEADER_SOURCE_MODES:
         return None
-    axis_types = [
-        word
-        for name in ("CTYPE1", "CTYPE2", "ZTYPE1", "ZTYPE2")
-        for word in (samples_by_name[name].text_counts if name in samples_by_name else {})
-    ]
-    shows_sky = any(map(_SKY_CTYPE_PATTERN.match, axis_types))
-    shows_body = any(
-        word for word in axis_types if _BODY_CTYPE_PATTERN.match(word) and not _SKY_CTYPE_PATTERN.match(word)
-    )
-    if shows_sky is shows_body:
+    axis_types: list[str] = []
+    for name in ("CTYPE1", "CTYPE2", "ZTYPE1", "ZTYPE2"):
+        if name in samples_by_name:
+            axis_types += samples_by_name[name].text_counts
+    sky_types = {word for word in axis_types if _SKY_CTYPE_PATTERN.match(word)}
+    body_types = {word for word in axis_types if _BODY_CTYPE_PATTERN.match(word)} - sky_types
+    if bool(sky_types) is bool(body_types):
         return None
-    return "sky" if shows_sky else "body"
+    return "sky" if sky_types else "body"
 
 
 def drop_card_positions(
     guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSample]
 ) -> list[ColumnGuess]:
     """Drop guessed UCDs of positions of CRVALn and its like, unless CTYPEn of all files says that axis."""
-    return [_drop_card_position(item, samples_by_name) for item in guesses]
+    return [_drop_card_position(guess, samples_by_name) for guess in guesses]
 
 
 def _drop_card_position(guess: ColumnGuess, samples_by_name: Mapping[str, ColumnSample]) -> ColumnGuess:
     ucd = guess.column.ucd or ""
     if not ucd.startswith("pos.") or not _POSITION_CARD_PATTERN.fullmatch(guess.source):
         return guess
-    axis = next(
-        (pattern for name, pattern in _EQUATORIAL_AXIS_PATTERNS.items() if ucd.startswith(f"pos.eq.{name}")), None
-    )
-    types = samples_by_name.get(re.sub(r"(?i)^crval", "CTYPE", guess.source))
-    is_stated_axis = (
-        axis is not None and types is not None and types.text_counts and all(map(axis.match, types.text_counts))
-    )
-    if is_stated_axis:
-        return guess
+    sample = samples_by_name.get(re.sub(r"(?i)^crval", "CTYPE", guess.source))
+    for name, axis_pattern in _EQUATORIAL_AXIS_PATTERNS.items():
+        if not ucd.startswith(f"pos.eq.{name}") or sample is None or not sample.text_counts:
+            continue
+        if all(map(axis_pattern.match, sample.text_counts)):
+            return guess
     column = guess.column.copy_with(ucd=None)
     return replace(guess, column=column)
 
 
 def add_footprint_columns(guesses: Sequence[ColumnGuess], coverage: Literal["sky", "body"]) -> list[ColumnGuess]:
-    """Add the footprint, and on the sky its centre, which becomes the main position."""
-    used_names = {item.column.name for item in guesses}
+    """Add the footprint; on the sky, add its centre, too, which becomes the main position."""
+    used_names = {guess.column.name for guess in guesses}
     if "s_region" in used_names:
         return list(guesses)
-    description = "What the image covers" + ("" if coverage == "sky" else ", longitudes and latitudes on the body")
-    column = Column(
+    description = "What the image covers"
+    if coverage != "sky":
+        description += ", longitudes and latitudes on the body"
+    outline_column = Column(
         name="s_region",
         type=parse_type("polygon"),
         unit="deg",
@@ -92,40 +85,39 @@ def add_footprint_columns(guesses: Sequence[ColumnGuess], coverage: Literal["sky
     outline = ColumnGuess(
         source="",
         expression=FOOTPRINT_EXPRESSION,
-        column=column,
+        column=outline_column,
         remark="guessed: by the WCS cards of each file",
     )
     if coverage != "sky":
         return [*guesses, outline]
+    prefix = ""
     if {"ra", "dec"} & used_names:
         prefix = "center_"
-    else:
-        prefix = ""
-    centre = [
-        ColumnGuess(
-            source="",
-            expression=f"coord{number}(centroid({FOOTPRINT_EXPRESSION}))",
-            column=Column(
-                name=f"{prefix}{word}",
-                type=FLOAT64,
-                unit="deg",
-                ucd=f"pos.eq.{word};meta.main",
-                description=description,
-            ),
-            remark="guessed: centre of the footprint, ICRS",
-        )
-        for number, word, description in (
-            (1, "ra", "Right ascension of the centre of the image"),
-            (2, "dec", "Declination of the centre of the image"),
-        )
-    ]
-    return [*map(_strip_main_word, guesses), outline, *centre]
+    right_ascension = _propose_centre_column(1, "ra", prefix, "Right ascension of the centre of the image")
+    declination = _propose_centre_column(2, "dec", prefix, "Declination of the centre of the image")
+    return [*map(_strip_main_word, guesses), outline, right_ascension, declination]
+
+
+def _propose_centre_column(number: int, axis: str, prefix: str, description: str) -> ColumnGuess:
+    column = Column(
+        name=f"{prefix}{axis}",
+        type=FLOAT64,
+        unit="deg",
+        ucd=f"pos.eq.{axis};meta.main",
+        description=description,
+    )
+    return ColumnGuess(
+        source="",
+        expression=f"coord{number}(centroid({FOOTPRINT_EXPRESSION}))",
+        column=column,
+        remark="guessed: centre of the footprint, ICRS",
+    )
 
 
 def _strip_main_word(guess: ColumnGuess) -> ColumnGuess:
-    """Make a position of the cards (the pointing of the telescope) a second one beside the centre of the footprint."""
-    word = guess.column.ucd or ""
-    if not word.startswith("pos.eq.") or not word.endswith(";meta.main"):
+    """Turn a position by the cards, which is where the telescope points, into a second one beside the centre."""
+    ucd = guess.column.ucd or ""
+    if not ucd.startswith("pos.eq.") or not ucd.endswith(";meta.main"):
         return guess
-    column = guess.column.copy_with(ucd=word.removesuffix(";meta.main"))
+    column = guess.column.copy_with(ucd=ucd.removesuffix(";meta.main"))
     return replace(guess, column=column)

@@ -1,4 +1,4 @@
-"""`load_descriptor` and `check_descriptor`: a file -> a `Resource`, or every fault at once."""
+"""Read a descriptor into a `Resource`, or report all of its faults: `load_descriptor` and `check_descriptor`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from hven.descriptor._merging import (
     format_site_path,
     gather_descriptor,
     list_standards,
+    replace_entry,
 )
 from hven.descriptor._name_resolution import add_place
 from hven.descriptor._published_files import build_files_table, find_restricting_table
@@ -100,6 +101,7 @@ TEXT_KEYS = (
     "created",
 )
 LIST_KEYS = ("services", "subjects", "facility", "instrument", "waveband", "content_level", "type", "prepare")
+MAX_SHORT_NAME_CHARACTERS = 16  # limit of vr:ShortName
 
 
 def load_descriptor(path: Path, settings: Settings, contents: FileContents | None = None) -> Resource:
@@ -108,11 +110,11 @@ def load_descriptor(path: Path, settings: Settings, contents: FileContents | Non
     Parameters
     ----------
     path
-        The file, ``collections/<name>/<name>.yaml``.
+        Path of the file, ``collections/<name>/<name>.yaml``.
     settings
-        The site: defaults, standards of its own, what ``{site.url}`` is.
+        Settings of the site: defaults, its own standards, values of ``{site.url}`` and its like.
     contents
-        Files that are read otherwise than from the disk; None: there are none.
+        Reads files otherwise than from the disk; None: all files are read from the disk.
 
     Returns
     -------
@@ -122,7 +124,8 @@ def load_descriptor(path: Path, settings: Settings, contents: FileContents | Non
     Raises
     ------
     DescriptorError
-        It has faults: all of them, each with file:line:column, what was expected and the nearest right word.
+        The descriptor has errors: all of them, each with file:line:column, what was expected and the nearest right
+        word.
     """
     resource, faults = read_descriptor(path, settings, contents=contents)
     errors = [fault for fault in faults if fault.severity == "error"]
@@ -139,13 +142,13 @@ def check_descriptor(
     Parameters
     ----------
     path
-        Of the descriptor.
+        Path of the descriptor.
     settings
-        Of the site.
+        Settings of the site.
     check_sources
-        True: sources that are files are opened, and the expressions checked against their columns.
+        Whether sources that are files are opened, and the expressions checked against their columns.
     data
-        What the file is to be, before it is written; None: as it is. Its sources are not opened then.
+        Contents that the file is to have; its sources are not opened then. None: the file as it is.
 
     Returns
     -------
@@ -153,29 +156,30 @@ def check_descriptor(
         Errors and warnings, in the order of its lines.
     """
     if data is None:
-        return check_and_read_descriptor(path, settings, check_sources=check_sources)[1]
-    descriptor = read_descriptor(path, settings, contents=FileContents.with_replaced_file(path, data))
-    return descriptor[1]
+        _, faults = check_and_read_descriptor(path, settings, check_sources=check_sources)
+    else:
+        _, faults = read_descriptor(path, settings, contents=FileContents.with_replaced_file(path, data))
+    return faults
 
 
 def check_and_read_descriptor(
     path: Path, settings: Settings, *, check_sources: bool = True
 ) -> tuple[Resource | None, list[Fault]]:
-    """Validate a descriptor, and give what was read: to read it again takes as long.
+    """Validate a descriptor, and return the collection, too: to read it again would take as long.
 
     Parameters
     ----------
     path
-        Of the descriptor.
+        Path of the descriptor.
     settings
-        Of the site.
+        Settings of the site.
     check_sources
-        As of `check_descriptor`.
+        As in `check_descriptor`.
 
     Returns
     -------
     resource, faults
-        None: it cannot be read; with errors it is not to be used.
+        The collection, which must not be used if there are errors, and the faults. None: it cannot be read.
     """
     resource, faults = read_descriptor(path, settings)
     if not check_sources or resource is None:
@@ -186,17 +190,14 @@ def check_and_read_descriptor(
     derived_tables = DerivedTables(resource, settings, lambda name: _load_other_collection(name, settings))
     tables: list[Table] = []  # as they will be: with the columns of their sources
     for spec in resource.tables:
-        table_faults = _drop_unknown_standard_faults(
-            spec, _compile_over_sources(spec, resource, settings, derived_tables, tables), settings
-        )
-        # a line that has a fault already says nothing reliable about what follows from it
-        faults += [
-            fault
-            for fault in table_faults
-            if fault not in faults
-            and (fault.place.file, fault.place.line) not in faulty_lines
-            and not _is_consequence_of_fault(fault, spec, faults)
-        ]
+        table_faults = _compile_over_sources(spec, resource, settings, derived_tables, tables)
+        new_faults = []
+        for fault in _drop_unknown_standard_faults(spec, table_faults, settings):
+            # faults that follow from a line with an error are not reliable
+            is_in_faulty_line = (fault.place.file, fault.place.line) in faulty_lines
+            if fault not in faults and not is_in_faulty_line and not _is_consequence_of_fault(fault, spec, faults):
+                new_faults.append(fault)
+        faults += new_faults
     if len(tables) == len(resource.tables):
         faults += find_unserved_services(resource, tables)
     faults += find_link_faults(resource, derived_tables)
@@ -209,26 +210,23 @@ _TO_FILL_PATTERN = re.compile(r"(?:^|\s)#[^#']*\bto fill\b:?\s*(.*)$")
 
 
 def find_unfilled_lines(path: Path, settings: Settings) -> list[Fault]:
-    """Warn of each ``# to fill`` that ``hven new`` wrote and nobody took away.
-
-    What stands there is published as it is.
-    """
+    """Warn of each comment ``# to fill`` that is left of a draft: its line would be published as it is."""
     warnings = []
+    file = format_site_path(path, settings)
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         match = _TO_FILL_PATTERN.search(line)
         if match is None:
             continue
-        line_text = line[: match.start()].strip()
-        if line_text:
-            message = f"{line_text.partition(':')[0]} is what hven new put there"
-        else:
-            message = "something is still to fill"
+        text_before = line[: match.start()].rstrip()
+        message = "something is still to fill"
+        if text_before:
+            message = f"{text_before.strip().partition(':')[0]} is what hven new put there"
+        if match[1]:
+            message += f": {match[1]}"
         warnings.append(
             Fault(
-                message=message + (f": {match[1]}" if match[1] else ""),
-                place=Place(
-                    file=format_site_path(path, settings), line=number, column=len(line[: match.start()].rstrip()) + 1
-                ),
+                message=message,
+                place=Place(file=file, line=number, column=len(text_before) + 1),
                 remedy="write what is right and take the comment '# to fill' away",
                 severity="warning",
             )
@@ -237,7 +235,7 @@ def find_unfilled_lines(path: Path, settings: Settings) -> list[Fault]:
 
 
 def _drop_unknown_standard_faults(spec: TableSpec, faults: list[Fault], settings: Settings) -> list[Fault]:
-    """Drop what a standard asks for if none is called as the table says: only its like is known, or nothing."""
+    """Drop the demands of a standard that does not exist: a similar one was read in its place, or none."""
     standard_paths = list_standards(settings)
     if spec.table.standard is None or spec.table.standard in standard_paths:
         return faults
@@ -247,141 +245,138 @@ def _drop_unknown_standard_faults(spec: TableSpec, faults: list[Fault], settings
 
 
 def _find_views_of_private_tables(resource: Resource) -> list[Fault]:
-    """Warn of views that are called public and read private tables of this collection.
-
-    Only who may see those sees them.
-    """
-    private_tables = {
-        f"{resource.name}.{spec.table.name}".lower() for spec in resource.tables if spec.table.access != "public"
-    }
+    """Warn of public views that read private tables of this collection: only who may see those sees the view."""
+    private_tables = {_qualify_name(resource, spec) for spec in resource.tables if spec.table.access != "public"}
     tables_by_view: dict[str, set[str]] = {}
     views = [spec for spec in resource.tables if spec.table.view is not None and spec.table.access == "public"]
     for spec in views:
+        tables_by_view[spec.table.name] = set()
         try:
             query = adql.parse_query(spec.table.view or "")
         except HvenError:  # it is among the faults already
-            tables_by_view[spec.table.name] = set()
             continue
-        # a name without schema may be the name of a WITH, or another collection's table: what is published is looked at
-        # by the holdings
-        references = (node for node in walk_tree(query) if isinstance(node, TableRef))
-        tables_by_view[spec.table.name] = {".".join(part.name for part in node.parts).lower() for node in references}
+        # a name without schema may be the name of a WITH, or of another collection's table, which is looked at when
+        # the collection is published
+        for node in walk_tree(query):
+            if isinstance(node, TableRef):
+                qualified_name = ".".join(part.name for part in node.parts)
+                tables_by_view[spec.table.name].add(qualified_name.lower())
     warnings: list[Fault] = []
     for _ in views:  # views of views
         for spec in views:
             private_references = sorted(tables_by_view[spec.table.name] & private_tables)
-            view_name = f"{resource.name}.{spec.table.name}".lower()
-            if private_references and view_name not in private_tables:
-                private_tables.add(view_name)
-                message = (
-                    f"tables.{spec.table.name}: the view is public, but only those see it who may see "
-                    f"{' and '.join(private_references)}"
-                )
-                warnings.append(
-                    Fault(
-                        message=message,
-                        place=spec.place,
-                        remedy="say `access: private` here, or make that public",
-                        severity="warning",
-                    )
-                )
+            view_name = _qualify_name(resource, spec)
+            if not private_references or view_name in private_tables:
+                continue
+            private_tables.add(view_name)
+            message = (
+                f"tables.{spec.table.name}: the view is public, but only those see it who may see "
+                f"{' and '.join(private_references)}"
+            )
+            remedy = "say `access: private` here, or make that public"
+            warnings.append(Fault(message=message, place=spec.place, remedy=remedy, severity="warning"))
     return warnings
 
 
+def _qualify_name(resource: Resource, spec: TableSpec) -> str:
+    return f"{resource.name}.{spec.table.name}".lower()
+
+
 def _is_consequence_of_fault(fault: Fault, spec: TableSpec, faults: list[Fault]) -> bool:
-    """Check whether a column has no value only because what should set it was refused."""
-    match = re.match(
-        rf"tables\.{re.escape(spec.table.name)}\.columns\.(.*): nothing gives this column a value", fault.message
-    )
+    """Return whether a column has no value only because its setting was refused."""
+    table_pattern = rf"tables\.{re.escape(spec.table.name)}"
+    match = re.match(rf"{table_pattern}\.columns\.(.*): nothing gives this column a value", fault.message)
     if match is None:
         return False
-    setting_pattern = re.compile(
-        rf"tables\.{re.escape(spec.table.name)}\.(?:granules\S*\.)?(?:{'|'.join(ASSIGNMENT_KEYS)})\.{re.escape(match[1])}\b"
-    )
-    return any(setting_pattern.match(other.message) for other in faults)
+    setting_keys = "|".join(ASSIGNMENT_KEYS)
+    column_pattern = re.escape(match[1])
+    setting_pattern = re.compile(rf"{table_pattern}\.(?:granules\S*\.)?(?:{setting_keys})\.{column_pattern}\b")
+    return any(setting_pattern.match(other_fault.message) for other_fault in faults)
 
 
 def _load_other_collection(name: str, settings: Settings) -> Resource | None:
     """Read another collection of the site, as far as it can be read."""
     path = settings.collections_directory / name / f"{name}.yaml"
     if path.is_file():
-        return read_descriptor(path, settings)[0]
+        resource, _ = read_descriptor(path, settings)
+        return resource
     return None
 
 
 def _compile_over_sources(
     spec: TableSpec, resource: Resource, settings: Settings, derived_tables: DerivedTables, tables: list[Table]
 ) -> list[Fault]:
-    """Compile a table over its sources, and add it to `tables`.
+    """Compile a table over its sources, and add the table with its columns to `tables`.
 
-    Those that are neither files nor queries are looked at by ingest: they may need secrets.
+    Only sources that are files or queries are opened; the others may need secrets, and ingest looks at them.
     """
-    faults: dict[Fault, None] = {}
-    target_table: Table | None = (
-        spec.table if spec.table.view is not None or (spec.table.columns and not spec.follows_source) else None
-    )
     if is_live(spec):
         return check_against_database(spec, resource, settings)
+    faults: dict[Fault, None] = {}
+    target_table: Table | None = None
+    if spec.table.view is not None or (spec.table.columns and not spec.follows_source):
+        target_table = spec.table
     for source in spec.sources:
         try:
-            if is_local_file_source(source) or source.kind == PUSH_SOURCE_KIND:
-                opened_source = open_file_source(source, resource, settings)
-                mapping = compile_mapping(
-                    spec, add_document_columns(opened_source.list_columns(), source.enrich), resource
-                )
-                target_table = mapping.table
-                faults |= dict.fromkeys(add_doubt_warnings(mapping, opened_source, source).warnings)
-                faults |= dict.fromkeys(
-                    _find_push_faults(spec, source, target_table, resource) if source.kind == PUSH_SOURCE_KIND else ()
-                )
-                continue
-            if source.kind == QUERY_SOURCE_KIND:
-                text = source.options.get("adql")
-            else:
-                text = None
-            if isinstance(text, str):
-                columns = derived_tables.find_query_columns(text, resource)
-            else:
-                columns = None
-            if columns is not None:
-                mapping = compile_mapping(spec, add_document_columns(columns, source.enrich), resource)
-                target_table = mapping.table
-                faults |= dict.fromkeys(mapping.warnings)
-            elif spec.has_declared_columns:  # what is made of them can be looked at
-                faults |= dict.fromkeys(_find_observation_faults(spec, resource))
+            compiled_table, source_faults = _compile_over_source(spec, source, resource, settings, derived_tables)
+            target_table = compiled_table or target_table
+            faults |= dict.fromkeys(source_faults)
         except DescriptorError as error:
             faults |= dict.fromkeys(error.faults)
         except HvenError as error:
-            if str(error.place):
-                place = error.place
-            else:
-                place = source.place
-            if place is source.place:
-                message = error.message
-            else:
+            message = error.message
+            if str(error.place) and error.place is not source.place:
                 message = f"{error.place}: {error.message}"
-            faults[
-                Fault(message=f"tables.{spec.table.name}.source: {message}", place=source.place, remedy=error.remedy)
-            ] = None
-    tables += [target_table] if target_table is not None else []
+            message = f"tables.{spec.table.name}.source: {message}"
+            faults[Fault(message=message, place=source.place, remedy=error.remedy)] = None
+    if target_table is not None:
+        tables.append(target_table)
     return list(faults)
 
 
+def _compile_over_source(
+    spec: TableSpec, source: SourceSpec, resource: Resource, settings: Settings, derived_tables: DerivedTables
+) -> tuple[Table | None, list[Fault]]:
+    """Compile a table over one source; return the table, if the source's columns are known, and the warnings."""
+    if is_local_file_source(source) or source.kind == PUSH_SOURCE_KIND:
+        opened_source = open_file_source(source, resource, settings)
+        columns = add_document_columns(opened_source.list_columns(), source.enrich)
+        mapping = compile_mapping(spec, columns, resource)
+        faults = list(add_doubt_warnings(mapping, opened_source, source).warnings)
+        if source.kind == PUSH_SOURCE_KIND:
+            faults += _find_push_faults(spec, source, mapping.table, resource)
+        return mapping.table, faults
+    query_columns = None
+    query = source.options.get("adql")
+    if source.kind == QUERY_SOURCE_KIND and isinstance(query, str):
+        query_columns = derived_tables.find_query_columns(query, resource)
+    if query_columns is not None:
+        mapping = compile_mapping(spec, add_document_columns(query_columns, source.enrich), resource)
+        return mapping.table, list(mapping.warnings)
+    if spec.has_declared_columns:  # their observations can be checked without the source
+        return None, _find_observation_faults(spec, resource)
+    return None, []
+
+
 def _find_push_faults(spec: TableSpec, source: SourceSpec, target_table: Table, resource: Resource) -> list[Fault]:
-    """List what keeps clients from writing into a table that is to take rows."""
+    """List what keeps clients from writing into a table that takes pushed rows."""
     key_path = f"tables.{spec.table.name}"
     origins = {column.name: column.origins for column in target_table.columns}
-    key_origins = {origin for name in target_table.primary for origin in origins.get(name, ())}
+    key_origins: set[str] = set()
+    for name in target_table.primary:
+        key_origins.update(origins.get(name, ()))
     faults = []
+    ids = source.options.get("ids")
     if not key_origins:
         message = f"{key_path}: rows can be pushed into tables with a key alone"
         remedy = "primary: one of the columns that are sent, or several"
         faults.append(Fault(message=message, place=spec.place, remedy=remedy))
-    elif (ids := source.options.get("ids")) is not None and ids not in key_origins:
+    elif ids is not None and ids not in key_origins:
         message = (
             f"{key_path}.source.ids: {ids} is no part of the primary key, so that rows without key stay without one"
         )
-        faults.append(Fault(message=message, place=source.place, remedy=f"ids: {min(key_origins)}, or primary: {ids}"))
+        remedy = f"ids: {min(key_origins)}, or primary: {ids}"
+        faults.append(Fault(message=message, place=source.place, remedy=remedy))
     if not source.options.get("writers") and resource.project is None:
         message = f"{key_path}.source: nobody may write"
         remedy = "writers: [anna], accounts or groups; or project: NAME of the collection, whose contributors may"
@@ -390,7 +385,7 @@ def _find_push_faults(spec: TableSpec, source: SourceSpec, target_table: Table, 
 
 
 def _find_observation_faults(spec: TableSpec, resource: Resource) -> list[Fault]:
-    """Compile what a table gives to ivoa.obscore over the columns that its descriptor says."""
+    """Compile the rows of a table for ivoa.obscore over the columns that its descriptor declares."""
     faults: list[Fault] = []
     for view in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW):
         try:
@@ -403,31 +398,29 @@ def _find_observation_faults(spec: TableSpec, resource: Resource) -> list[Fault]
 def load_standard(name: str) -> Resource:
     """Load a standard that is shipped (``tap_schema``) as a resource of its own.
 
-    What a directory holds that somebody works in changes none.
+    Standards of the current directory do not change it.
 
     Parameters
     ----------
     name
-        Of the standard.
+        Name of the standard.
 
     Returns
     -------
     resource
-        With its tables.
+        The standard with its tables.
 
     Raises
     ------
     DescriptorError
-        There is none, or it has faults.
+        There is no such standard, or it has faults.
     """
     standard_paths = list_standards()
     if name not in standard_paths:
-        raise DescriptorError(
-            [Fault(message=f"no standard is called {name!r}", remedy=suggest_spelling(name, standard_paths))]
-        )
-    resource, faults = read_descriptor(
-        standard_paths[name], Settings(directory=STANDARDS_DIRECTORY.parent), is_standard=True
-    )
+        remedy = suggest_spelling(name, standard_paths)
+        raise DescriptorError([Fault(message=f"no standard is called {name!r}", remedy=remedy)])
+    settings = Settings(directory=STANDARDS_DIRECTORY.parent)
+    resource, faults = read_descriptor(standard_paths[name], settings, is_standard=True)
     if resource is None or any(fault.severity == "error" for fault in faults):
         raise DescriptorError(faults)
     return resource
@@ -436,7 +429,7 @@ def load_standard(name: str) -> Resource:
 def read_descriptor(
     path: Path, settings: Settings, *, is_standard: bool = False, contents: FileContents | None = None
 ) -> tuple[Resource | None, list[Fault]]:
-    """Read a descriptor; return what could be made of it, and all faults and warnings."""
+    """Read a descriptor; return the collection, as far as it can be read, and all faults and warnings."""
     result = DescriptorSources(contents)
     root = gather_descriptor(path, settings, result)
     faults = result.faults
@@ -446,10 +439,7 @@ def read_descriptor(
     tables = root.get("tables")  # type: ignore[call-overload]
     if isinstance(tables, WrittenMap):
         table_entries = {key: _complete_table(key, value, settings, result) for key, value in tables.items()}
-        root = WrittenMap(
-            {key: WrittenMap(table_entries, tables.place) if key == "tables" else value for key, value in root.items()},
-            root.place,
-        )
+        root = replace_entry(root, "tables", WrittenMap(table_entries, tables.place))
     fields = CollectionKeys.record.read_map(root, "", faults)
     if fields is None:
         return None, faults.list_sorted()
@@ -472,12 +462,13 @@ def _expand_observation_keys(table: WrittenMap, settings: Settings, result: Desc
     table_entries: dict[WrittenScalar, Any] = {
         key: value for key, value in table.items() if key not in {OBSCORE_VIEW, OBSCORE_RADIO_VIEW}
     }
-    radio = obscore_value.get("radio") if isinstance(obscore_value, WrittenMap) else None  # type: ignore[call-overload]
-    for name, value in ((OBSCORE_VIEW, obscore_value), (OBSCORE_RADIO_VIEW, radio)):
-        if value is not None:
-            entries = rewrite_as_standard_table(value, table, name, result.faults)
-        else:
-            entries = None
+    radio_value = None
+    if isinstance(obscore_value, WrittenMap):
+        radio_value = obscore_value.get("radio")  # type: ignore[call-overload]
+    for name, value in ((OBSCORE_VIEW, obscore_value), (OBSCORE_RADIO_VIEW, radio_value)):
+        if value is None:
+            continue
+        entries = rewrite_as_standard_table(value, table, name, result.faults)
         if entries is not None:
             key = add_place(name, entries.place)
             table_entries[key] = apply_standard(key, entries, settings, result)
@@ -493,14 +484,14 @@ def _build_resource(
         return None
     _check_collection_name(name, path, settings, faults, is_standard=is_standard)
     constants = _read_constants(fields, faults)
-    python = read_functions(fields.get("functions", ()), path.parent, result, faults)
-    contact = (
-        read_person(fields["contact"], "contact", faults) if "contact" in fields else _build_site_contact(settings)
-    )
+    python_functions = read_functions(fields.get("functions", ()), path.parent, result, faults)
+    contact = _build_site_contact(settings)
+    if "contact" in fields:
+        contact = read_person(fields["contact"], "contact", faults)
     collection_context = CollectionContext(
         schema=str(name),
         access=_find_access_fields(fields, name, settings),
-        contact=None if contact is None else f"{contact.name} <{contact.email}>" if contact.email else contact.name,
+        contact=_format_contact(contact),
         constants=constants,
         site=_collect_site_values(settings, str(name)),
         publishes_files="files" in fields,
@@ -512,134 +503,159 @@ def _build_resource(
         reader_names=tuple(policy.name for policy in settings.readers),
     )
     specs = _read_tables(fields, collection_context, faults)
-    has_file_rules = any(spec.table.policy is not None and spec.table.policy.path for spec in specs)
-    files = build_files_table(
-        fields.get("files", ()), collection_context, settings.allowed_directories, faults, is_restricted=has_file_rules
-    )
-    for spec in (*specs, *((files,) if files is not None else ())):
-        if spec.table.access == "members" and collection_context.project is None:
-            message = f"tables.{spec.table.name}.access: the collection has no project whose members could see it"
-            faults.add_error(message, spec.place, "say `project: NAME` of the collection")
-    policies = [spec.table.policy for spec in specs if spec.table.policy is not None]
-    if files is not None and any(policy.path for policy in policies):
-        # its rows tell which files there are
-        table = files.table.copy_with(access="private")
-        files = replace(files, table=table)
-    elif (
-        files is not None
-        and (restricted_table := find_restricting_table(fields.get("files", ()), str(name), specs, files)) is not None
-    ):
-        files = replace(files, table=files.table.copy_with(access="private"))
-        message = (
-            f"files: not everybody sees the rows of {restricted_table} that name them, so nobody is given them but "
-            f"the site's owner"
-        )
-        faults.add_warning(
-            message, fields.places["files"], "say path: COLUMN under its access, the column with the file's path"
-        )
-    elif files is not None and any(policy.files or policy.take for policy in policies):
-        message = (
-            "access says who may take files, and not which of the collection's files is a row's: all of them are given"
-        )
-        faults.add_warning(
-            message, fields.places["files"], "say path: COLUMN under access, the column with the file's path"
-        )
-    if files is not None and any(spec.table.name.lower() == files.table.name for spec in specs):
-        faults.add_error(
-            f"tables.{files.table.name}: the collection's files make a table of that name",
-            fields.places["files"],
-            "name the other one otherwise",
-        )
-    elif files is not None:
+    files = _read_files(fields, collection_context, specs, settings, faults)
+    if files is not None and all(spec.table.name.lower() != files.table.name for spec in specs):
         specs = (*specs, files)
-    service_names = (*SERVICE_NAMES, *plugins.list_external_plugins("protocols"))
-    for service in fields.get("services", ()):
-        if service not in service_names:
-            faults.add_error(
-                f"no service is called {str(service)!r}",
-                service.place,
-                suggest_spelling(service, service_names) or f"known: {', '.join(service_names)}",
-            )
-    served_names = {*plugins.list_plugins("protocols"), "epn-tap", OBSCORE_VIEW}
-    for service in fields.get("services", ()):
-        if service in service_names and service not in served_names:
-            faults.add_warning(
-                f"services: nothing serves {str(service)!r} yet", service.place, "leave it out until something does"
-            )
-    if fields.get("services") and served_names.isdisjoint(fields["services"]):
-        faults.add_error(
-            "services: nothing serves the collection",
-            fields["services"][0].place,
-            "name one that is served, or leave services out",
-        )
+    _check_service_names(fields, faults)
     for spec in specs:
-        key_path = f"tables.{spec.table.name}"
-        if spec.table.links and "services" in fields and "datalink" not in fields["services"]:
-            faults.add_warning(
-                f"{key_path}.links: nothing serves them: `services` does not name datalink",
-                fields.places["services"],
-                "add it to services, or take them out",
-            )
-        if spec.table.endpoints and "services" in fields and "endpoints" not in fields["services"]:
-            faults.add_warning(
-                f"{key_path}.endpoints: nothing answers them: `services` does not name endpoints",
-                fields.places["services"],
-                "add it to services, or take them out",
-            )
-        if spec.obscore is not None and "services" in fields and OBSCORE_VIEW not in fields["services"]:
-            faults.add_warning(
-                f"{key_path}.obscore: its rows are not in ivoa.obscore: `services` does not name it",
-                spec.obscore.place,
-                f"add {OBSCORE_VIEW} to services, or take them out",
-            )
+        _check_services_of_table(spec, fields, faults)
     if fields.get("prepare") and files is None:
-        faults.add_error(
-            "prepare: the collection has no files", fields.places["prepare"], "add 'files', or take it out"
-        )
+        message = "prepare: the collection has no files"
+        faults.add_error(message, fields.places["prepare"], "add 'files', or take it out")
     engine = _read_engine_name(fields.get("engine"), faults)
-    if not is_standard and "tables" not in fields.places and "files" not in fields.places:
-        faults.add_warning("the collection has no tables", name.place, "add 'tables', or 'files'")
-    if not is_standard and "title" not in fields.places:
-        faults.add_warning("the collection has no title", name.place, "add 'title': one line for people")
+    if not is_standard:
+        _check_required_keys(name, fields, faults)
     short_name = fields.get("short_name")
-    if short_name is not None and len(short_name) > 16:
-        faults.add_error(f"short_name has {len(short_name)} characters; the registry allows 16", short_name.place)
+    if short_name is not None and len(short_name) > MAX_SHORT_NAME_CHARACTERS:
+        faults.add_error(
+            f"short_name has {len(short_name)} characters; the registry allows {MAX_SHORT_NAME_CHARACTERS}",
+            short_name.place,
+        )
+    access = "public"
+    if collection_context.access is not None and collection_context.access.get("rows") == "private":
+        access = "private"
+    tests = [test for test in fields.get("tests", ()) if "query" in test and "expect" in test]
+    examples = [example for example in fields.get("examples", ()) if "query" in example and "title" in example]
+    texts = {key: str(fields[key]) for key in TEXT_KEYS if key in fields}
+    lists = {key: tuple(map(str, fields[key])) for key in LIST_KEYS if key in fields}
     return Resource(
         name=str(name),
         title=str(fields.get("title", name)),
         path=path,
         description=_read_description(fields),
-        access="private"
-        if collection_context.access is not None and collection_context.access.get("rows") == "private"
-        else "public",
+        access=access,
         project=collection_context.project,
         tables=specs,
-        creators=tuple(read_person(item, "creators", faults) for item in fields.get("creators", ())),
+        creators=tuple(read_person(creator, "creators", faults) for creator in fields.get("creators", ())),
         contact=contact,
         let=constants,
-        tests=tuple(_read_query_test(item) for item in fields.get("tests", ()) if "query" in item and "expect" in item),
-        examples=tuple(
-            _read_example_query(item) for item in fields.get("examples", ()) if "query" in item and "title" in item
-        ),
+        tests=tuple(map(_read_query_test, tests)),
+        examples=tuple(map(_read_example_query, examples)),
         hashes=result.hashes,
-        functions=python,
+        functions=python_functions,
         site=collection_context.site,
         index=fields.get("index"),
         engine=engine,
         schedule=read_sync_schedule(fields, faults),
         registration=read_registration(fields, specs, settings, faults),
         **read_citation_fields(fields, faults),
-        **{key: str(fields[key]) for key in TEXT_KEYS if key in fields},  # type: ignore[arg-type]
-        **{key: tuple(str(item) for item in fields[key]) for key in LIST_KEYS if key in fields},  # type: ignore[arg-type]
+        **texts,  # type: ignore[arg-type]
+        **lists,  # type: ignore[arg-type]
     )
 
 
+def _read_files(
+    fields: KeyValues,
+    collection_context: CollectionContext,
+    specs: tuple[TableSpec, ...],
+    settings: Settings,
+    faults: FaultCollector,
+) -> TableSpec | None:
+    """Build the table of the collection's files, and restrict it as the tables restrict their rows."""
+    policies = [spec.table.policy for spec in specs if spec.table.policy is not None]
+    has_file_rules = any(policy.path for policy in policies)
+    written_files = fields.get("files", ())
+    files = build_files_table(
+        written_files, collection_context, settings.allowed_directories, faults, is_restricted=has_file_rules
+    )
+    for spec in specs if files is None else (*specs, files):
+        if spec.table.access == "members" and collection_context.project is None:
+            message = f"tables.{spec.table.name}.access: the collection has no project whose members could see it"
+            faults.add_error(message, spec.place, "say `project: NAME` of the collection")
+    if files is None:
+        return None
+    restricting_table = None
+    if not has_file_rules:
+        restricting_table = find_restricting_table(written_files, collection_context.schema, specs, files)
+    if restricting_table is not None:
+        message = (
+            f"files: not everybody sees the rows of {restricting_table} that name them, so nobody is given them but "
+            f"the site's owner"
+        )
+        remedy = "say path: COLUMN under its access, the column with the file's path"
+        faults.add_warning(message, fields.places["files"], remedy)
+    elif not has_file_rules and any(policy.files or policy.take for policy in policies):
+        message = (
+            "access says who may take files, and not which of the collection's files is a row's: all of them are given"
+        )
+        remedy = "say path: COLUMN under access, the column with the file's path"
+        faults.add_warning(message, fields.places["files"], remedy)
+    if has_file_rules or restricting_table is not None:  # its rows tell which files there are
+        files = replace(files, table=files.table.copy_with(access="private"))
+    if any(spec.table.name.lower() == files.table.name for spec in specs):
+        faults.add_error(
+            f"tables.{files.table.name}: the collection's files make a table of that name",
+            fields.places["files"],
+            "name the other one otherwise",
+        )
+    return files
+
+
+def _check_service_names(fields: KeyValues, faults: FaultCollector) -> None:
+    """Report services that do not exist, and services that no protocol serves."""
+    services = fields.get("services", ())
+    service_names = (*SERVICE_NAMES, *plugins.list_external_plugins("protocols"))
+    served_names = {*plugins.list_plugins("protocols"), "epn-tap", OBSCORE_VIEW}
+    for service in services:
+        if service not in service_names:
+            remedy = suggest_spelling(service, service_names) or f"known: {', '.join(service_names)}"
+            faults.add_error(f"no service is called {str(service)!r}", service.place, remedy)
+        elif service not in served_names:
+            message = f"services: nothing serves {str(service)!r} yet"
+            faults.add_warning(message, service.place, "leave it out until something does")
+    if services and served_names.isdisjoint(services):
+        message = "services: nothing serves the collection"
+        faults.add_error(message, services[0].place, "name one that is served, or leave services out")
+
+
+def _check_services_of_table(spec: TableSpec, fields: KeyValues, faults: FaultCollector) -> None:
+    """Warn of links, endpoints and observations that no service of the collection serves."""
+    if "services" not in fields:
+        return
+    services = fields["services"]
+    services_place = fields.places["services"]
+    key_path = f"tables.{spec.table.name}"
+    if spec.table.links and "datalink" not in services:
+        message = f"{key_path}.links: nothing serves them: `services` does not name datalink"
+        faults.add_warning(message, services_place, "add it to services, or take them out")
+    if spec.table.endpoints and "endpoints" not in services:
+        message = f"{key_path}.endpoints: nothing answers them: `services` does not name endpoints"
+        faults.add_warning(message, services_place, "add it to services, or take them out")
+    if spec.obscore is not None and OBSCORE_VIEW not in services:
+        message = f"{key_path}.obscore: its rows are not in ivoa.obscore: `services` does not name it"
+        faults.add_warning(message, spec.obscore.place, f"add {OBSCORE_VIEW} to services, or take them out")
+
+
+def _check_required_keys(name: WrittenScalar, fields: KeyValues, faults: FaultCollector) -> None:
+    if "tables" not in fields.places and "files" not in fields.places:
+        faults.add_warning("the collection has no tables", name.place, "add 'tables', or 'files'")
+    if "title" not in fields.places:
+        faults.add_warning("the collection has no title", name.place, "add 'title': one line for people")
+
+
+def _format_contact(contact: Person | None) -> str | None:
+    if contact is None:
+        return None
+    if contact.email:
+        return f"{contact.name} <{contact.email}>"
+    return contact.name
+
+
 def _read_description(fields: KeyValues) -> str | None:
-    if "description" in fields:
-        description = str(fields["description"])
-    else:
-        description = None
-    if description is None or isinstance(description, LocalizedText):
+    if "description" not in fields:
+        return None
+    description = str(fields["description"])
+    if isinstance(description, LocalizedText):
         return description
     return description.strip()
 
@@ -649,26 +665,23 @@ def _read_engine_name(name: WrittenScalar | None, faults: FaultCollector) -> str
     if name is None:
         return None
     engine_names = plugins.list_plugins("engines")
+    engine_names = plugins.list_plugins("engines")
     if name not in engine_names:
-        faults.add_error(
-            f"no engine is called {str(name)!r}",
-            name.place,
-            suggest_spelling(name, engine_names) or f"known: {', '.join(engine_names)}",
-        )
+        remedy = suggest_spelling(name, engine_names) or f"known: {', '.join(engine_names)}"
+        faults.add_error(f"no engine is called {str(name)!r}", name.place, remedy)
     return str(name)
 
 
 def _read_project_name(fields: KeyValues, settings: Settings, faults: FaultCollector) -> str | None:
-    """Read the name of a project; one that hven.toml does not have has no members."""
+    """Read the name of a project, which hven.toml must have."""
     name = fields.get("project")
+    if name is None:
+        return None
     project_names = [project.name for project in settings.projects]
-    if name is not None and name not in project_names:
-        faults.add_error(
-            f"there is no project {str(name)!r}",
-            name.place,
-            suggest_spelling(name, project_names) or f"write [projects.{name}] into hven.toml",
-        )
-    return None if name is None else str(name)
+    if name not in project_names:
+        remedy = suggest_spelling(name, project_names) or f"write [projects.{name}] into hven.toml"
+        faults.add_error(f"there is no project {str(name)!r}", name.place, remedy)
+    return str(name)
 
 
 def _check_collection_name(
@@ -677,47 +690,41 @@ def _check_collection_name(
     check_column_name(name, "a collection", faults, must_be_regular=True)
     if is_standard:
         return
-    if name.lower() in RESERVED_COLLECTION_NAMES:
-        faults.add_error(
-            f"the name {name} belongs to {RESERVED_COLLECTION_NAMES[name.lower()]}", name.place, "choose another name"
-        )
-    if path.parent.parent.resolve() == settings.collections_directory.resolve() and path.parent.name != name:
-        faults.add_error(
-            f"the collection is called {str(name)!r}, but its directory {path.parent.name!r}",
-            name.place,
-            "give both one name",
-        )
+    owner = RESERVED_COLLECTION_NAMES.get(name.lower())
+    if owner is not None:
+        faults.add_error(f"the name {name} belongs to {owner}", name.place, "choose another name")
+    is_in_site = path.parent.parent.resolve() == settings.collections_directory.resolve()
+    if is_in_site and path.parent.name != name:
+        message = f"the collection is called {str(name)!r}, but its directory {path.parent.name!r}"
+        faults.add_error(message, name.place, "give both one name")
 
 
 def _read_tables(
     fields: KeyValues, collection_context: CollectionContext, faults: FaultCollector
 ) -> tuple[TableSpec, ...]:
     specs = []
+    standard_context = replace(collection_context, is_standard=True)
     names_by_lower_case: dict[str, WrittenScalar] = {}
-    for key, table in fields.get("tables", {}).items():
-        if key.lower() in names_by_lower_case:
-            faults.add_error(f"tables {names_by_lower_case[key.lower()]} and {key} differ only in case", key.place)
+    for name, table_fields in fields.get("tables", {}).items():
+        first_name = names_by_lower_case.setdefault(name.lower(), name)
+        if first_name is not name:
+            faults.add_error(f"tables {first_name} and {name} differ only in case", name.place)
             continue
-        names_by_lower_case[key.lower()] = key
-        spec = read_table_spec(key, table, collection_context, faults)
-        faults.faults += find_live_table_faults(spec) if spec is not None else []
-        if spec is not None:
-            standard_context = replace(collection_context, is_standard=True)
-            obscore, radio = (
-                read_table_spec(add_place(kind, key.place), table[kind], standard_context, faults)
-                if kind in table
-                else None
-                for kind in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW)
-            )
-            specs.append(replace(spec, obscore=obscore, obscore_radio=radio))
+        spec = read_table_spec(name, table_fields, collection_context, faults)
+        if spec is None:
+            continue
+        faults.faults += find_live_table_faults(spec)
+        view_specs: dict[str, TableSpec | None] = dict.fromkeys((OBSCORE_VIEW, OBSCORE_RADIO_VIEW))
+        for view in view_specs:
+            if view in table_fields:
+                view_name = add_place(view, name.place)
+                view_specs[view] = read_table_spec(view_name, table_fields[view], standard_context, faults)
+        specs.append(replace(spec, obscore=view_specs[OBSCORE_VIEW], obscore_radio=view_specs[OBSCORE_RADIO_VIEW]))
     return tuple(specs)
 
 
 def _read_constants(fields: KeyValues, faults: FaultCollector) -> dict[str, str | int | float | bool | None]:
-    """Type the collection's ``let`` as they look.
-
-    Numbers and booleans without quotes are such, everything else is text.
-    """
+    """Read the collection's ``let``: numbers and booleans without quotes are such, everything else is text."""
     constants: dict[str, str | int | float | bool | None] = {}
     for key, value in fields.get("let", {}).items():
         check_column_name(key, "a 'let' name", faults, must_be_regular=True)
@@ -731,7 +738,7 @@ def _read_constants(fields: KeyValues, faults: FaultCollector) -> dict[str, str 
 
 
 def _find_access_fields(fields: KeyValues, name: WrittenScalar, settings: Settings) -> KeyValues | None:
-    """Return what a collection says of who may see it, or what the site says of those that say nothing."""
+    """Return ``access`` of a collection, or the site's default for collections that have none."""
     if "access" in fields or settings.access == "public":
         return fields.get("access")
     access_fields = KeyValues(name.place, {})
@@ -740,7 +747,7 @@ def _find_access_fields(fields: KeyValues, name: WrittenScalar, settings: Settin
 
 
 def _collect_site_values(settings: Settings, collection: str) -> dict[str, str]:
-    """Return what ``{site.url}`` and its like stand for."""
+    """Return the values of ``{site.url}`` and its like."""
     title = settings.title or settings.name
     return {
         "url": settings.site_url,
@@ -758,23 +765,20 @@ def _build_site_contact(settings: Settings) -> Person | None:
 
 def _read_query_test(fields: KeyValues) -> QueryTest:
     query: WrittenScalar = fields["query"]
-    return QueryTest(
-        name=str(fields["name"]) if "name" in fields else None,
-        query=str(query),
-        expected_values=to_python_value(fields["expect"]),
-        place=query.place,
-    )
+    name = None
+    if "name" in fields:
+        name = str(fields["name"])
+    expected_values = to_python_value(fields["expect"])
+    return QueryTest(name=name, query=str(query), expected_values=expected_values, place=query.place)
 
 
 def _read_example_query(fields: KeyValues) -> ExampleQuery:
     query: WrittenScalar = fields["query"]
+    name = str(fields["title"]).strip()
+    description = None
     if "description" in fields:
         description = str(fields["description"]).strip()
-    else:
-        description = None
-    return ExampleQuery(
-        name=str(fields["title"]).strip(), query=str(query).strip(), description=description, place=query.place
-    )
+    return ExampleQuery(name=name, query=str(query).strip(), description=description, place=query.place)
 
 
 __all__ = ["check_descriptor", "describe_value", "load_descriptor", "load_standard", "read_descriptor"]

@@ -1,7 +1,8 @@
-"""The work behind `mapping.compile_mapping`: one table's settings over one source, put together into bound queries."""
+"""Compile the settings of one table over one source into bound queries, for `mapping.compile_mapping`."""
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -63,12 +64,13 @@ if TYPE_CHECKING:
     from hven.descriptor.compiled_mapping import GroupPlan
     from hven.model.errors import Fault
     from hven.model.resource import Resource, TableSpec, ValidationRule
+    from hven.model.types import Type
 
-LAST_CHANGE_UCD = "time.processing"  # first word of the UCD of a column that says when a row was changed last
+LAST_CHANGE_UCD = "time.processing"  # first word of the UCD of a column with the time of a row's last change
 
 
 class MappingCompiler:
-    """One table's settings over one source."""
+    """Compiles the settings of one table over one source."""
 
     def __init__(self, spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> None:
         self.spec = spec
@@ -83,99 +85,150 @@ class MappingCompiler:
         self.key_path = self.expression_names.key_path
 
     def compile_mapping(self) -> tuple[CompiledMapping | None, list[Fault]]:
-        """Compile everything; None if there are faults."""
+        """Compile everything; return None instead of the mapping if there are errors."""
+        names = self.expression_names
         for name, (text, place) in self.spec.let.items():
-            self.expression_names.bind_let(name, add_place(text, place))
-        grouping = self.expression_names.grouping
+            names.bind_let(name, add_place(text, place))
         pre_group_condition, where = self._compile_conditions()
         watermark_expression = self._compile_watermark()
-        first_granule, *other_granules = self.spec.granules or (None,)
-        granule_compilers = [GranuleCompiler(self.expression_names, self.lookups, first_granule)]
-        granule_compilers += [
-            GranuleCompiler(self.expression_names, self.lookups, granule, granule_compilers[0])
-            for granule in other_granules
-        ]
-        for granule_compiler in granule_compilers:
-            granule_compiler.compile_columns()
-        if self.expression_names.has_errors():
+        granule_compilers = self._compile_granules()
+        if names.has_errors():
             return None, self.faults.list_sorted()
         table = self._build_target_table(granule_compilers)
-        if self.expression_names.has_errors():
+        if names.has_errors():
             return None, self.faults.list_sorted()
-        columns = tuple(self.expression_names.columns)
-        source = Table(schema="", name=SOURCE_RELATION, columns=columns)
+        source = Table(schema="", name=SOURCE_RELATION, columns=tuple(names.columns))
         try:
             queries = tuple(
-                self._bind_source_query(
-                    granule_compiler.list_column_expressions(), source, [where, granule_compiler.condition]
-                )
-                for granule_compiler in granule_compilers
+                self._bind_source_query(compiler.list_column_expressions(), source, [where, compiler.condition])
+                for compiler in granule_compilers
             )
-            if where is None:
-                row_filter_query = None
-            else:
+            row_filter_query = None
+            if where is not None:
                 row_filter_query = self._bind_source_query([], source, [where])
             rules, combined_rule_query = self._compile_row_rules(table)
             self._check_flag_groupings(table)
             lookup_checks = self._build_lookup_checks(source, where)
             parse_checks = self._build_parse_checks(granule_compilers, source, where)
-            checks = (
-                *lookup_checks,
-                *parse_checks,
-                *rules,
-            )
+            checks = (*lookup_checks, *parse_checks, *rules)
             needed_columns = self._list_needed_columns(queries, checks)
-            groups = (
-                None if grouping is None else grouping.build_group_plan(source, pre_group_condition, needed_columns)
-            )
-            if watermark_expression is None:
-                watermark = None
-            else:
+            groups = None
+            if names.grouping is not None:
+                groups = names.grouping.build_group_plan(source, pre_group_condition, needed_columns)
+            watermark = None
+            if watermark_expression is not None:
                 watermark = self._bind_source_query([(WATERMARK_COLUMN, watermark_expression)], source, [])
-            contours = tuple(
-                granule_compiler.outline_contour
-                and self._bind_source_query(
-                    contour_columns.build_contour_fault_items(granule_compiler.outline_contour[0]), source, []
-                )
-                for granule_compiler in granule_compilers
-            )
+            contour_queries = self._bind_contour_queries(granule_compilers, source)
         except BindError as error:
             self.faults.add_error(f"{self.key_path}: {error.message}", self.spec.place, error.remedy)
-        if self.expression_names.has_errors():
+        if names.has_errors():
             return None, self.faults.list_sorted()
         self._check_contour_columns(granule_compilers, table)
-        dates = set.intersection(*(granule_compiler.list_run_time_columns() for granule_compiler in granule_compilers))
-        changes = {column.name for column in table.columns if (column.ucd or "").split(";")[0] == LAST_CHANGE_UCD}
-        copies = _intersect_copies([granule_compiler.copies for granule_compiler in granule_compilers])
-        conversions = _intersect_copies([granule_compiler.conversions for granule_compiler in granule_compilers])
-        return CompiledMapping(
+        run_time_columns = set.intersection(*(compiler.list_run_time_columns() for compiler in granule_compilers))
+        change_columns = _find_change_columns(table)
+        contour_column_sets = [compiler.list_contour_columns() for compiler in granule_compilers]
+        copies = _intersect_copies([compiler.copies for compiler in granule_compilers])
+        conversions = _intersect_copies([compiler.conversions for compiler in granule_compilers])
+        read_types = {}
+        if groups is None:
+            read_types = self._choose_read_types(table, copies)
+        watermark_columns: tuple[str, ...] = ()
+        if watermark is not None:
+            watermark_columns = self._list_needed_columns((watermark,), ())
+        flags_column = None
+        if self.spec.flags is not None and not self.spec.flags.is_supplied:
+            flags_column = self.spec.flags.column
+        mapping = CompiledMapping(
             table=table,
             queries=queries,
             row_filter_query=row_filter_query,
             checks=checks,
             needed_columns=self._list_read_columns(needed_columns, groups),
-            read_types=self._choose_read_types(table, copies) if groups is None else {},
+            read_types=read_types,
             copies=copies,
             conversions=conversions,
             lookups=self.lookups.relation_rows,
-            calls=tuple(self.expression_names.calls.values()),
+            calls=tuple(names.calls.values()),
             combined_rule_query=combined_rule_query,
             column_rules=self._collect_column_rules(table),
             vocabularies=self.spec.vocabularies,
-            flags_column=None if self.spec.flags is None or self.spec.flags.is_supplied else self.spec.flags.column,
+            flags_column=flags_column,
             source=source,
             unrolled_columns=self.unrolled_columns,
             group_plan=groups,
             watermark_query=watermark,
-            watermark_columns=() if watermark is None else self._list_needed_columns((watermark,), ()),
-            contour_queries=contours if any(contours) else (),
-            contour_columns=frozenset().union(
-                *(granule_compiler.list_contour_columns() for granule_compiler in granule_compilers)
-            ),
-            first_date_columns=frozenset(dates - changes),
-            change_date_columns=frozenset(dates & changes),
+            watermark_columns=watermark_columns,
+            contour_queries=contour_queries,
+            contour_columns=frozenset().union(*contour_column_sets),
+            first_date_columns=frozenset(run_time_columns - change_columns),
+            change_date_columns=frozenset(run_time_columns & change_columns),
             warnings=tuple(fault for fault in self.faults.list_sorted() if fault.severity == "warning"),
-        ), self.faults.list_sorted()
+        )
+        return mapping, self.faults.list_sorted()
+
+    def _compile_granules(self) -> list[GranuleCompiler]:
+        """Compile the columns of each granule of a row; the first one decides on the columns of the table."""
+        first_granule, *other_granules = self.spec.granules or (None,)
+        first_compiler = GranuleCompiler(self.expression_names, self.lookups, first_granule)
+        granule_compilers = [first_compiler]
+        granule_compilers += [
+            GranuleCompiler(self.expression_names, self.lookups, granule, first_compiler) for granule in other_granules
+        ]
+        for granule_compiler in granule_compilers:
+            granule_compiler.compile_columns()
+        return granule_compilers
+
+    def _bind_contour_queries(
+        self, granule_compilers: list[GranuleCompiler], source: Table
+    ) -> tuple[BoundQuery | None, ...]:
+        """Bind the queries that find faults of outlines; the empty tuple if no granule has an outline."""
+        contour_queries: list[BoundQuery | None] = []
+        for granule_compiler in granule_compilers:
+            if granule_compiler.outline_contour:
+                items = contour_columns.build_contour_fault_items(granule_compiler.outline_contour[0])
+                contour_queries.append(self._bind_source_query(items, source, []))
+            else:
+                contour_queries.append(None)
+        if not any(contour_queries):
+            return ()
+        return tuple(contour_queries)
+
+    def _compile_conditions(self) -> tuple[Expr | None, Expr | None]:
+        """Compile the condition on rows: before they are grouped, or in the mapping's own queries."""
+        names, grouping, sync = self.expression_names, self.expression_names.grouping, self.spec.sync
+        if grouping is not None:
+            for key in self.spec.group_by:
+                grouping.add_key(add_place(key, self.spec.place), f"{self.key_path}.group_by")
+        conditions = []
+        with nullcontext() if grouping is None else grouping.mark_as_single_rows():
+            if self.spec.where is not None:
+                conditions.append(names.bind_condition_text(*self.spec.where, f"{self.key_path}.where", None))
+            # the sync reads deleted rows; the table does not have them
+            if sync is not None and sync.deleted_condition is not None:
+                key_path = f"{self.key_path}.sync.deletions.column"
+                is_deleted = names.bind_condition_text(*sync.deleted_condition, key_path, None)
+                if is_deleted is not None:
+                    deletion_flag = Case(None, ((is_deleted, Literal(1)),), Literal(0))
+                    conditions.append(Comparison("=", deletion_flag, Literal(0)))
+        where = join_conditions(*conditions)
+        if grouping is not None:
+            return where, None
+        return None, where
+
+    def _compile_watermark(self) -> Expr | None:
+        """Compile the watermark; grouped rows have none."""
+        if self.spec.sync is None or self.spec.sync.watermark is None or self.expression_names.grouping is not None:
+            return None
+        text, place = self.spec.sync.watermark
+        key_path = f"{self.key_path}.sync.watermark"
+        try:
+            tree, *_ = self.expression_names.bind_expression_text(add_place(text, place), key_path, None)
+        except FaultReportedError:
+            return None
+        if list_column_names(tree) & self.expression_names.call_origins.keys():
+            message = f"{key_path} calls a Python function"
+            self.faults.add_error(message, place, "a column, or an expression over columns")
+        return tree
 
     def _compile_conditions(self) -> tuple[Expr | None, Expr | None]:
         """Compile the condition on rows: before they are grouped, or in the mapping's own queries."""
@@ -225,150 +278,138 @@ class MappingCompiler:
     def _bind_source_query(
         self, items: list[tuple[str, Expr]], source: Table, optional_conditions: Sequence[Expr | None]
     ) -> BoundQuery:
-        given_conditions = [item for item in optional_conditions if item is not None]
+        conditions = [condition for condition in optional_conditions if condition is not None]
         from_item: FromItem = TableRef((Ident(SOURCE_RELATION),))
         # columns of a lookup are bound against the lookup's relation, not against the source's
         columns = tuple(column for column in source.columns if not self.lookups.is_lookup_column(column.name))
-        source_table = source.copy_with(columns=columns)
-        tables = [source_table]
-        for lookup in self.lookups.find_joined_lookups([*(tree for _, tree in items), *given_conditions]):
-            from_item = Join(from_item, TableRef((Ident(lookup.name),)), "LEFT", on=lookup.build_join_condition())
+        tables = [source.copy_with(columns=columns)]
+        item_trees = [tree for _, tree in items]
+        for lookup in self.lookups.find_joined_lookups([*item_trees, *conditions]):
+            lookup_ref = TableRef((Ident(lookup.name),))
+            from_item = Join(from_item, lookup_ref, "LEFT", on=lookup.build_join_condition())
             tables.append(lookup.describe_relation())
-        selected = [SelectItem(tree, Ident(name, quoted=True)) for name, tree in items]
-        column_ref = expression_trees.build_column_ref(ROW_NUMBER_COLUMN)
-        select = Select(
-            (
-                *selected,
-                SelectItem(column_ref, Ident(ROW_NUMBER_COLUMN, quoted=True)),
-            ),
-            from_item,
-            where=join_conditions(*given_conditions),
-        )
+        select_items = [SelectItem(tree, Ident(name, quoted=True)) for name, tree in items]
+        select_items.append(_build_row_number_item())
+        select = Select(tuple(select_items), from_item, where=join_conditions(*conditions))
         return bind_query(Query(select), StaticCatalogue(tables), functions=MAPPING_FUNCTIONS)
 
     def _build_lookup_checks(self, source: Table, where: Expr | None) -> Iterator[RowCheck]:
         for lookup in self.lookups:
-            if lookup.missing_action == "error":
-                yield RowCheck(
-                    name=f"lookup.{lookup.column}",
-                    message=f"{lookup.column}: {lookup.label} has no such key",
-                    severity="error",
-                    bound=self._bind_source_query([], source, [where, lookup.build_unmatched_condition()]),
-                    relation_name=SOURCE_RELATION,
-                    columns=tuple(sorted(lookup.origins)),
-                    place=lookup.place,
-                )
+            if lookup.missing_action != "error":
+                continue
+            conditions = [where, lookup.build_unmatched_condition()]
+            yield RowCheck(
+                name=f"lookup.{lookup.column}",
+                message=f"{lookup.column}: {lookup.label} has no such key",
+                severity="error",
+                bound=self._bind_source_query([], source, conditions),
+                relation_name=SOURCE_RELATION,
+                columns=tuple(sorted(lookup.origins)),
+                place=lookup.place,
+            )
 
     def _build_parse_checks(
-        self, rounds: list[GranuleCompiler], source: Table, where: Expr | None
+        self, granule_compilers: list[GranuleCompiler], source: Table, where: Expr | None
     ) -> Iterator[RowCheck]:
-        """Find rows whose text could not be read; several columns of one text are told once."""
+        """Find rows with unreadable text; several columns of one text are reported once."""
         reported_conversions: set[tuple[Expr, Expr]] = set()
-        for reading in (reading for granule_compiler in rounds for reading in granule_compiler.text_conversions):
-            if (reading.source_expression, reading.converted_expression) in reported_conversions:
-                continue
-            reported_conversions.add((reading.source_expression, reading.converted_expression))
-            yield RowCheck(
-                name=reading.name,
-                message=reading.message,
-                severity=reading.severity,
-                bound=self._bind_source_query([], source, [where, reading.build_failure_condition()]),
-                relation_name=SOURCE_RELATION,
-                columns=(reading.source,),
-                place=reading.place,
-            )
+        for granule_compiler in granule_compilers:
+            for conversion in granule_compiler.text_conversions:
+                expressions = (conversion.source_expression, conversion.converted_expression)
+                if expressions in reported_conversions:
+                    continue
+                reported_conversions.add(expressions)
+                conditions = [where, conversion.build_failure_condition()]
+                yield RowCheck(
+                    name=conversion.name,
+                    message=conversion.message,
+                    severity=conversion.severity,
+                    bound=self._bind_source_query([], source, conditions),
+                    relation_name=SOURCE_RELATION,
+                    columns=(conversion.source,),
+                    place=conversion.place,
+                )
 
     def _collect_column_rules(self, table: Table) -> tuple[ValidationRule, ...]:
         column_names = [column.name for column in table.columns]
         column_rules = tuple(rule for rule in self.spec.rules if rule.check is not None and rule.severity != "off")
-        for rule in (
-            column_rules if self.spec.follows_source else ()
-        ):  # else it was checked when the descriptor was read
-            for name in rule.columns:
-                if name not in column_names:
-                    self.faults.add_error(
-                        f"{self.key_path}.rules.{rule.name}: the table has no column {name!r}",
-                        rule.place,
-                        suggest_spelling(name, column_names),
-                    )
+        if self.spec.follows_source:  # otherwise the descriptor's reader checked them
+            for rule in column_rules:
+                for name in rule.columns:
+                    if name not in column_names:
+                        message = f"{self.key_path}.rules.{rule.name}: the table has no column {name!r}"
+                        self.faults.add_error(message, rule.place, suggest_spelling(name, column_names))
         return (*column_rules, *contour_columns.iterate_region_rules(table, self.spec.rules, self.spec.place))
 
     def _compile_row_rules(self, table: Table) -> tuple[list[RowCheck], BoundQuery | None]:
-        """Compile the rules over the table's own columns: each as a check, all as one query."""
+        """Compile the rules over the table's own columns: each rule as a check, and all of them as one query."""
         checks: list[RowCheck] = []
         conditions: list[Expr] = []
-        target = Table(
-            schema="",
-            name=TARGET_RELATION,
-            columns=(*table.columns, Column(name=ROW_NUMBER_COLUMN, type=INT64, required=True)),
-        )
+        row_number = Column(name=ROW_NUMBER_COLUMN, type=INT64, required=True)
+        target = Table(schema="", name=TARGET_RELATION, columns=(*table.columns, row_number))
+        catalogue = StaticCatalogue([target])
         for rule in self.spec.rules:
             if rule.check is not None or rule.severity == "off":
                 continue
-            text = add_place(rule.condition, rule.place)
-            try:
-                tree = expression_trees.remove_literal_slots(
-                    transform_tree(parse_condition(str(text)), _remove_target_prefix)
-                )
-                bound = bind_condition(tree, table.columns, functions=MAPPING_FUNCTIONS, text=str(text))
-            except (ParseError, BindError) as error:
-                self.expression_names.report_adql_error(error, text, f"{self.key_path}.rules.{rule.name}")
+            tree_and_columns = self._bind_row_rule(rule, table)
+            if tree_and_columns is None:
                 continue
-            column_ref = expression_trees.build_column_ref(ROW_NUMBER_COLUMN)
-            select = Select(
-                (SelectItem(column_ref, Ident(ROW_NUMBER_COLUMN, quoted=True)),),
-                TableRef((Ident(TARGET_RELATION),)),
-                where=Negation(tree),
-            )
+            tree, columns = tree_and_columns
+            select = Select((_build_row_number_item(),), TableRef((Ident(TARGET_RELATION),)), where=Negation(tree))
             check = RowCheck(
                 name=rule.name,
-                message=rule.message or f"not {text}",
+                message=rule.message or f"not {add_place(rule.condition, rule.place)}",
                 severity=rule.severity,
-                bound=bind_query(Query(select), StaticCatalogue([target]), functions=MAPPING_FUNCTIONS),
+                bound=bind_query(Query(select), catalogue, functions=MAPPING_FUNCTIONS),
                 relation_name=TARGET_RELATION,
-                columns=tuple(sorted(list_column_names(bound))),
+                columns=columns,
                 flag=rule.flag,
                 place=rule.place,
             )
-            if (
-                self.spec.flags is not None
-                and not self.spec.flags.is_supplied
-                and self.spec.flags.column in check.columns
-            ):
-                self.faults.add_error(
-                    f"{self.key_path}.rules.{rule.name}: {self.spec.flags.column} is made of what the rules say",
-                    rule.place,
-                    "say the condition itself",
-                )
+            self._check_rule_ignores_flags(rule, columns)
             checks.append(check)
             conditions.append(Negation(tree))
         if not checks:
             return [], None
-        flags = [
-            SelectItem(Case(None, ((condition, Literal(1)),), Literal(0)), Ident(f"check{number}", quoted=True))
-            for number, condition in enumerate(conditions)
-        ]
-        row = SelectItem(expression_trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True))
-        if len(conditions) == 1:
-            where = conditions[0]
-        else:
+        items = [_build_row_number_item()]
+        for number, condition in enumerate(conditions):
+            failure_flag = Case(None, ((condition, Literal(1)),), Literal(0))
+            items.append(SelectItem(failure_flag, Ident(f"check{number}", quoted=True)))
+        where = conditions[0]
+        if len(conditions) > 1:
             where = Disjunction(tuple(conditions))
-        return checks, bind_query(
-            Query(Select((row, *flags), TableRef((Ident(TARGET_RELATION),)), where=where)),
-            StaticCatalogue([target]),
-            functions=MAPPING_FUNCTIONS,
-        )
+        select = Select(tuple(items), TableRef((Ident(TARGET_RELATION),)), where=where)
+        return checks, bind_query(Query(select), catalogue, functions=MAPPING_FUNCTIONS)
+
+    def _bind_row_rule(self, rule: ValidationRule, table: Table) -> tuple[Expr, tuple[str, ...]] | None:
+        """Return the condition of a rule and the columns that it uses; None after a fault."""
+        text = add_place(rule.condition, rule.place)
+        try:
+            tree = transform_tree(parse_condition(str(text)), _remove_target_prefix)
+            tree = expression_trees.remove_literal_slots(tree)
+            bound = bind_condition(tree, table.columns, functions=MAPPING_FUNCTIONS, text=str(text))
+        except (ParseError, BindError) as error:
+            self.expression_names.report_adql_error(error, text, f"{self.key_path}.rules.{rule.name}")
+            return None
+        return tree, tuple(sorted(list_column_names(bound)))
+
+    def _check_rule_ignores_flags(self, rule: ValidationRule, columns: Sequence[str]) -> None:
+        """Refuse a rule over the column of quality flags, which the rules themselves set."""
+        flags = self.spec.flags
+        if flags is not None and not flags.is_supplied and flags.column in columns:
+            self.faults.add_error(
+                f"{self.key_path}.rules.{rule.name}: {flags.column} is made of what the rules say",
+                rule.place,
+                "say the condition itself",
+            )
 
     def _check_flag_groupings(self, table: Table) -> None:
         """Bind the expressions by which flagged rows are counted, as a query will."""
         flags = self.spec.flags
         if flags is None:
             return
-        if (
-            self.spec.follows_source
-            and not flags.is_supplied
-            and any(column.name.lower() == flags.column.lower() for column in self.expression_names.source_columns)
-        ):
+        source_names = {column.name.lower() for column in self.expression_names.source_columns}
+        if self.spec.follows_source and not flags.is_supplied and flags.column.lower() in source_names:
             self.faults.add_error(
                 f"{self.key_path}.flags: the source has a column {flags.column!r} already",
                 flags.place,
@@ -383,73 +424,61 @@ class MappingCompiler:
             except (ParseError, BindError) as error:
                 self.expression_names.report_adql_error(error, expression_text, group_key_path)
                 continue
-            if bound.meta is not None:
-                value_type = bound.meta.type
-            else:
-                value_type = None
-            if value_type is not None and not (
-                value_type.is_string
-                or value_type.is_numeric
-                or value_type.is_timestamp
-                or value_type.datatype == "boolean"
-            ):
-                self.faults.add_error(
-                    f"{group_key_path}: rows cannot be counted by {value_type}", place, "text, a number or a time"
-                )
+            if bound.meta is not None and not _can_be_counted_by(bound.meta.type):
+                message = f"{group_key_path}: rows cannot be counted by {bound.meta.type}"
+                self.faults.add_error(message, place, "text, a number or a time")
 
     # --- the table -------------------------------------------------------------------------------------------
 
-    def _build_target_table(self, rounds: list[GranuleCompiler]) -> Table:
+    def _build_target_table(self, granule_compilers: list[GranuleCompiler]) -> Table:
+        first_compiler = granule_compilers[0]
         columns = []
-        for name in rounds[0].column_order:
+        for name in first_compiler.column_order:
             origins: set[str] = set()
-            for granule_compiler in rounds:
+            for granule_compiler in granule_compilers:
                 origins |= granule_compiler.origins.get(name, frozenset())
-            columns.append(rounds[0].columns[name].copy_with(origins=tuple(sorted(origins))))
-        columns = self._rename_link_columns(
-            columns, _intersect_copies([granule_compiler.copies for granule_compiler in rounds])
-        )
+            columns.append(first_compiler.columns[name].copy_with(origins=tuple(sorted(origins))))
+        copies = _intersect_copies([granule_compiler.copies for granule_compiler in granule_compilers])
+        columns = self._rename_link_columns(columns, copies)
         self._check_source_names([column.name for column in columns])
         self._check_source_ucds_and_units(columns)
-        declared_table = self.spec.table
-        table = declared_table.copy_with(
-            columns=tuple(columns), position=declared_table.position or find_position_columns(tuple(columns))
-        )
+        position = self.spec.table.position or find_position_columns(tuple(columns))
+        table = self.spec.table.copy_with(columns=tuple(columns), position=position)
         if table.policy is not None:
             self._check_access_policy(table, table.policy)
-        column_names = [column.name for column in columns]
-        partition_columns = (
-            (table.partition.column,) if table.partition is not None and table.partition.column is not None else ()
-        )
-        index_columns = tuple(name for index in table.indexes for name in index)
-        for key, required_columns in (
-            ("primary", table.primary),
-            ("position", table.position or ()),
-            ("indexes", index_columns),
-            ("partition", partition_columns),
-        ):
-            for name in (
-                required_columns if self.spec.follows_source else ()
-            ):  # else it was checked when the descriptor was read
-                if name not in column_names:
-                    self.faults.add_error(
-                        f"{self.key_path}.{key}: the table has no column {name!r}",
-                        self.spec.place,
-                        suggest_spelling(name, column_names),
-                    )
+        if self.spec.follows_source:  # otherwise the descriptor's reader checked them
+            self._check_named_columns(table)
         if not self.expression_names.has_errors():
-            check_partition(self.key_path, table, self.spec.place, self.faults, follows_source=self.spec.follows_source)
+            follows_source = self.spec.follows_source
+            check_partition(self.key_path, table, self.spec.place, self.faults, follows_source=follows_source)
             check_time_series(self.key_path, table, self.faults)
         return mark_time_columns_indexed(table)
 
-    def _check_contour_columns(self, rounds: list[GranuleCompiler], table: Table) -> None:
-        """Warn of contours whose parts are lost: no column takes what a polygon does not say."""
+    def _check_named_columns(self, table: Table) -> None:
+        """Report keys of the table that name a column which it does not have."""
+        column_names = [column.name for column in table.columns]
+        partition_columns = []
+        if table.partition is not None and table.partition.column is not None:
+            partition_columns.append(table.partition.column)
+        index_columns = [name for index in table.indexes for name in index]
+        names_by_key = {
+            "primary": table.primary,
+            "position": table.position or (),
+            "indexes": index_columns,
+            "partition": partition_columns,
+        }
+        for key, names in names_by_key.items():
+            for name in names:
+                if name not in column_names:
+                    message = f"{self.key_path}.{key}: the table has no column {name!r}"
+                    self.faults.add_error(message, self.spec.place, suggest_spelling(name, column_names))
+
+    def _check_contour_columns(self, granule_compilers: list[GranuleCompiler], table: Table) -> None:
+        """Warn of contours whose parts are lost because no column takes what a polygon cannot hold."""
         names = {column.name for column in table.columns}
-        if (
-            any(granule_compiler.outline_contour for granule_compiler in rounds)
-            and "c1min" in names
-            and not {contour_columns.COVERAGE_COLUMN, contour_columns.QUALITY_COLUMN} <= names
-        ):
+        has_contour = any(granule_compiler.outline_contour for granule_compiler in granule_compilers)
+        keeps_all_parts = {contour_columns.COVERAGE_COLUMN, contour_columns.QUALITY_COLUMN} <= names
+        if has_contour and "c1min" in names and not keeps_all_parts:
             self.faults.add_warning(
                 f"{self.key_path}: of a region of several parts, or with holes, s_region has one outline, and "
                 f"nothing tells which rows these are",
@@ -458,143 +487,148 @@ class MappingCompiler:
             )
 
     def _rename_link_columns(self, columns: list[Column], copies: dict[str, str]) -> list[Column]:
-        """Rename the columns in links that came from the source as the table does."""
+        """Rename the columns in links of the source as the table does."""
         names = {source: target for target, source in copies.items()}
-        for number, column in enumerate(columns):
-            if column.link is None or "link" in self.spec.explicit_attributes.get(column.name, ()):
+        renamed_columns = []
+        for column in columns:
+            explicit_attributes = self.spec.explicit_attributes.get(column.name, ())
+            if column.link is None or "link" in explicit_attributes:
+                renamed_columns.append(column)
                 continue
+            link: str | None
             link, missing_column = rename_link_columns(column.link, names)
             if missing_column is not None:
+                link = None
                 message = (
                     f"{self.key_path}.columns.{column.name}: the source's link names its column "
                     f"{missing_column!r}, which the table does not copy; it is left out"
                 )
-                self.faults.add_warning(
-                    message, self.spec.place, f"write a link of your own: {column.name}: {{link: ..}}"
-                )
-            columns[number] = column.copy_with(link=None if missing_column is not None else link)
-        return columns
+                remedy = f"write a link of your own: {column.name}: {{link: ..}}"
+                self.faults.add_warning(message, self.spec.place, remedy)
+            renamed_columns.append(column.copy_with(link=link))
+        return renamed_columns
 
     def _check_source_names(self, names: list[str]) -> None:
-        """Check names that came from the source.
-
-        No two that differ only in case, and a word about those that need quotes.
-        """
+        """Report names of the source that differ only in case, and warn of names that need quotes."""
         names_by_lower_case: dict[str, str] = {}
         for name in names:
-            if name.lower() in names_by_lower_case:
+            first_name = names_by_lower_case.get(name.lower())
+            if first_name is not None:
                 message = (
-                    f"{self.key_path}: the source has columns {names_by_lower_case[name.lower()]!r} and {name!r}, "
-                    f"which differ only in case"
+                    f"{self.key_path}: the source has columns {first_name!r} and {name!r}, which differ only in case"
                 )
-                self.faults.add_error(
-                    message,
-                    self.spec.place,
-                    "list the table's columns under 'columns', and name one of the two otherwise",
-                )
+                remedy = "list the table's columns under 'columns', and name one of the two otherwise"
+                self.faults.add_error(message, self.spec.place, remedy)
             names_by_lower_case.setdefault(name.lower(), name)
-            if name not in self.spec.explicit_attributes and (
-                REGULAR_IDENTIFIER_PATTERN.fullmatch(name) is None or name.upper() in RESERVED_WORDS
-            ):
+            needs_quotes = REGULAR_IDENTIFIER_PATTERN.fullmatch(name) is None or name.upper() in RESERVED_WORDS
+            if needs_quotes and name not in self.spec.explicit_attributes:
                 message = f'{self.key_path}: queries must write "{name}" in double quotes'
-                self.faults.add_warning(
-                    message, self.spec.place, "another name, under 'columns' and 'map', is easier for readers"
-                )
+                remedy = "another name, under 'columns' and 'map', is easier for readers"
+                self.faults.add_warning(message, self.spec.place, remedy)
 
     def _check_access_policy(self, table: Table, policy: RowAccessPolicy) -> None:
-        """Check that policies fit the table, and that what they name is there."""
-        names = [column.name for column in table.columns]
-        for key, condition_text in (
-            ("access", policy.rows),
-            ("access.files", policy.files),
-            ("access.take", policy.take),
-        ):
+        """Check that the conditions of a policy fit the table, and that the table has the columns that it names."""
+        conditions = {"access": policy.rows, "access.files": policy.files, "access.take": policy.take}
+        for key, condition_text in conditions.items():
+            if condition_text is None:
+                continue
             try:
-                if condition_text is not None:
-                    check_policy(parse_condition(condition_text), table.columns, condition_text)
+                check_policy(parse_condition(condition_text), table.columns, condition_text)
             except QueryError as error:
+                place = self.spec.place
                 if isinstance(condition_text, WrittenScalar):
                     place = condition_text.locate_character(error.offset)
-                else:
-                    place = self.spec.place
                 self.faults.add_error(f"{self.key_path}.{key}: {error.message}", place, error.remedy)
-        for column_name in (*(policy.columns or ()), *((policy.path,) if policy.path else ())):
-            if isinstance(column_name, WrittenScalar):
-                place = column_name.place
-            else:
-                place = self.spec.place
-            if column_name not in names:
-                message = f"{self.key_path}.access: the table has no column {str(column_name)!r}"
-                self.faults.add_error(message, place, suggest_spelling(column_name, names))
-            elif column_name in table.primary and table.utype != FILES_UTYPE:  # which is seen with its rows
-                message = f"{self.key_path}.access: {str(column_name)!r} is the key of the rows, and cannot be hidden"
+        column_names = [column.name for column in table.columns]
+        policy_columns = list(policy.columns or ())
+        if policy.path:
+            policy_columns.append(policy.path)
+        for name in policy_columns:
+            place = self.spec.place
+            if isinstance(name, WrittenScalar):
+                place = name.place
+            if name not in column_names:
+                message = f"{self.key_path}.access: the table has no column {str(name)!r}"
+                self.faults.add_error(message, place, suggest_spelling(name, column_names))
+            elif name in table.primary and table.utype != FILES_UTYPE:  # who sees a row sees its key
+                message = f"{self.key_path}.access: {str(name)!r} is the key of the rows, and cannot be hidden"
                 self.faults.add_error(message, place, "take another key, or hide the rows")
 
     def _check_source_ucds_and_units(self, columns: list[Column]) -> None:
-        """Check UCDs and units that came from the source: those that are none, in a line each."""
-        for key, find_problem in (("ucd", units.check_ucd), ("unit", _is_invalid_unit)):
-            invalid_values = [
-                f"{column.name} ({getattr(column, key)})"
-                for column in columns
-                if getattr(column, key)
-                and key not in self.spec.explicit_attributes.get(column.name, ())
-                and find_problem(getattr(column, key))
-            ]
+        """Warn of UCDs and units of the source that are invalid, in one line each."""
+        for key, label, find_problem in (("ucd", "UCDs", units.check_ucd), ("unit", "units", _is_invalid_unit)):
+            invalid_values = []
+            for column in columns:
+                value = getattr(column, key)
+                explicit_attributes = self.spec.explicit_attributes.get(column.name, ())
+                if value and key not in explicit_attributes and find_problem(value):
+                    invalid_values.append(f"{column.name} ({value})")
             if invalid_values:
-                message = (
-                    f"{self.key_path}: the source's {'UCDs' if key == 'ucd' else 'units'} are none: "
-                    f"{format_name_list(invalid_values)}"
-                )
-                self.faults.add_warning(
-                    message, self.spec.place, f"say `{key}` under 'columns'; `{key}: \"\"` leaves it out"
-                )
+                message = f"{self.key_path}: the source's {label} are none: {format_name_list(invalid_values)}"
+                remedy = f"say `{key}` under 'columns'; `{key}: \"\"` leaves it out"
+                self.faults.add_warning(message, self.spec.place, remedy)
 
     def _list_needed_columns(self, queries: tuple[BoundQuery, ...], checks: tuple[RowCheck, ...]) -> tuple[str, ...]:
-        origin_names: set[str] = {ROW_NUMBER_COLUMN}
-        for bound in [
-            *queries,
-            *(check.bound for check in checks if check.relation_name == SOURCE_RELATION),
-            *(call.argument_query for call in self.expression_names.calls.values()),
-        ]:
-            origin_names |= list_column_names(bound.query)
-        call_origins = self.expression_names.call_origins
-        return tuple(
-            column.name
-            for column in self.expression_names.columns
-            if column.name in origin_names
-            and column.name not in call_origins
-            and not self.lookups.is_lookup_column(column.name)
-        )
+        bound_queries = list(queries)
+        bound_queries += [check.bound for check in checks if check.relation_name == SOURCE_RELATION]
+        bound_queries += [call.argument_query for call in self.expression_names.calls.values()]
+        needed_names: set[str] = {ROW_NUMBER_COLUMN}
+        for bound_query in bound_queries:
+            needed_names |= list_column_names(bound_query.query)
+        needed_names -= self.expression_names.call_origins.keys()
+        source_names = [
+            column.name for column in self.expression_names.columns if not self.lookups.is_lookup_column(column.name)
+        ]
+        return tuple(name for name in source_names if name in needed_names)
 
     def _list_read_columns(self, needed: tuple[str, ...], groups: GroupPlan | None) -> tuple[str, ...]:
-        """Add what is read before the mapping: what groups are made from, arrays that are unrolled."""
+        """Add the columns that are read before the mapping: parts of groups, and arrays that are unrolled."""
         needed_names = {*needed, *self.unrolled_columns}
         if groups is not None:
             needed_names |= list_column_names(groups.bound.query) | set(groups.simple_key_columns)
-        return tuple(
-            column.name
-            for column in self.expression_names.columns
-            if column.name in needed_names and column.name != ELEMENT_INDEX_COLUMN
-        )
+        needed_names.discard(ELEMENT_INDEX_COLUMN)
+        return tuple(column.name for column in self.expression_names.columns if column.name in needed_names)
 
     def _choose_read_types(self, table: Table, copies: dict[str, str]) -> dict[str, Any]:
-        """Choose types to read for columns that are copied once and read by nothing else."""
-        sources = list(copies.values())
+        """Choose the types to read for columns that are copied once and used by nothing else."""
+        copy_counts = Counter(copies.values())
+        used_columns = {*self.expression_names.used, *self.unrolled_columns}
         target_types = {column.name: column.type for column in table.columns}
         source_types = {column.name: column.type for column in self.expression_names.source_columns}
         read_types = {}
         for target, source in copies.items():
-            is_plain_type = all(
-                kind.is_numeric or kind.is_string
-                for kind in (target_types[target], source_types.get(source, TIMESTAMP))
-            )
-            if (
-                is_plain_type
-                and sources.count(source) == 1
-                and source not in {*self.expression_names.used, *self.unrolled_columns}
-            ):
+            if copy_counts[source] > 1 or source in used_columns:
+                continue
+            copied_types = (target_types[target], source_types.get(source, TIMESTAMP))
+            if all(copied_type.is_numeric or copied_type.is_string for copied_type in copied_types):
                 read_types[source] = target_types[target].arrow
         return read_types
+
+
+def _intersect_copies(copies_by_granule: list[dict[str, str]]) -> dict[str, str]:
+    """Return the copies that all granules share."""
+    first_copies, *other_copies = copies_by_granule
+
+    def is_shared(name: str, source: str) -> bool:
+        return all(copies.get(name) == source for copies in other_copies)
+
+    return {name: source for name, source in first_copies.items() if is_shared(name, source)}
+
+
+def _build_row_number_item() -> SelectItem:
+    column_ref = expression_trees.build_column_ref(ROW_NUMBER_COLUMN)
+    return SelectItem(column_ref, Ident(ROW_NUMBER_COLUMN, quoted=True))
+
+
+def _find_change_columns(table: Table) -> set[str]:
+    """Find the columns with the time of the last change of a row."""
+    first_ucd_words = {column.name: (column.ucd or "").split(";")[0] for column in table.columns}
+    return {name for name, word in first_ucd_words.items() if word == LAST_CHANGE_UCD}
+
+
+def _can_be_counted_by(value_type: Type) -> bool:
+    """Return whether rows can be grouped and counted by values of a type."""
+    return value_type.is_string or value_type.is_numeric or value_type.is_timestamp or value_type.datatype == "boolean"
 
 
 def _intersect_copies(copies_by_granule: list[dict[str, str]]) -> dict[str, str]:
@@ -607,7 +641,9 @@ def _intersect_copies(copies_by_granule: list[dict[str, str]]) -> dict[str, str]
 
 
 def _remove_target_prefix(node: SyntaxNode) -> SyntaxNode:
-    if isinstance(node, ColumnRef) and len(node.qualifier) == 1 and node.qualifier[0].name.lower() == TARGET_RELATION:
+    if not isinstance(node, ColumnRef) or len(node.qualifier) != 1:
+        return node
+    if node.qualifier[0].name.lower() == TARGET_RELATION:
         return replace(node, qualifier=())
     return node
 

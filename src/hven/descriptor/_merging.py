@@ -1,4 +1,4 @@
-"""One tree of written values out of many: includes, the site's defaults, standards, loops.
+"""Merge includes, the site's defaults, standards and loops into one tree of written values.
 
 Every value keeps its place.
 """
@@ -27,17 +27,19 @@ from hven.descriptor.written_yaml import (
 from hven.model.errors import find_close_match, suggest_spelling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from hven.model.errors import Fault
     from hven.model.settings import Settings
 
-MAX_INCLUDED_FILES, _MAX_PATH_CHARACTERS = 500, 1000  # files, one as often as it is included; characters of a path
+MAX_INCLUDED_FILES = 500  # files; one counts as often as it is included
+MAX_PATH_CHARACTERS = 1000
+DESCRIPTOR_EXTENSIONS = {".yaml", ".yml"}
 STANDARDS_DIRECTORY = Path(__file__).parent / "standards"
 
 
 class DescriptorSources:
-    """What was read for one descriptor: the merged tree and the SHA-256 of every file.
+    """The files that were read for one descriptor: the SHA-256 of each, and their faults.
 
     `contents` reads the files.
     """
@@ -62,7 +64,7 @@ def gather_descriptor(path: Path, settings: Settings, result: DescriptorSources)
 
 
 def format_site_path(path: Path, settings: Settings) -> str:
-    """Name a file as messages do: relative to the site if it is in it."""
+    """Return the name of a file for messages: relative to the site's directory if the file is in it."""
     try:
         return path.resolve().relative_to(settings.directory.resolve()).as_posix()
     except ValueError:
@@ -81,73 +83,90 @@ def _read_with_includes(
     page = _read_descriptor_page(path, name, result)
     if page is None:
         return None
-    key = Path(re.sub(r"^\./", "", _to_relative_path(path, base_directory))).as_posix()
-    result.hashes[key] = result.contents.compute_sha256(path)
-    value = parse_page(page, faults.faults)
-    if value is None:
-        if not faults.faults:
-            faults.add_error("the file is empty", page.locate_index(0), "begin with 'collection: name'")
+    relative_path = re.sub(r"^\./", "", os.path.relpath(path, base_directory))
+    result.hashes[Path(relative_path).as_posix()] = result.contents.compute_sha256(path)
+    entries = _parse_descriptor(page, faults)
+    if entries is None:
         return None
-    if not isinstance(value, WrittenMap):
-        faults.add_error(
-            f"a descriptor is a map (collection, title, tables ...), not {describe_value(value)}", page.locate_index(0)
-        )
-        return None
-    include_value = value.get("include")  # type: ignore[call-overload]
+    include_value = entries.get("include")  # type: ignore[call-overload]
     if include_value is None:
-        return value
+        return entries
+    include_chain = (*include_chain, path)
     included_entries: WrittenMap | None = None
-    for item in include_value if isinstance(include_value, WrittenList) else [include_value]:
-        if not isinstance(item, WrittenScalar):
-            continue  # said when the keys are checked
-        included_path = path.parent / str(item)
+    for include in _list_items(include_value):
+        if not isinstance(include, WrittenScalar):
+            continue  # the check of the keys reports it
         result.included_count += 1
         if result.included_count > MAX_INCLUDED_FILES:
             faults.add_error(
                 f"more than {MAX_INCLUDED_FILES} files are included",
-                item.place,
+                include.place,
                 "include each once, where all that include it stand together",
             )
             return None
-        if "\0" in item or len(str(item)) > _MAX_PATH_CHARACTERS:
-            faults.add_error(
-                "no file can be called so", item.place, f"at most {_MAX_PATH_CHARACTERS} characters, and no NUL"
-            )
+        included_path = _find_included_file(include, include_chain, settings, result)
+        if included_path is None:
             continue
-        if included_path.resolve() in {step.resolve() for step in (*include_chain, path)}:
-            faults.add_error(
-                f"{item} includes itself",
-                item.place,
-                " -> ".join(step.name for step in (*include_chain, path, included_path)),
-            )
-            continue
-        if not any(
-            included_path.resolve().is_relative_to(root.resolve()) for root in settings.allowed_directories
-        ) or included_path.suffix not in {
-            ".yaml",
-            ".yml",
-        }:
-            faults.add_error(
-                f"{item} is no descriptor of this site",
-                item.place,
-                "include .yaml files of the site, or of a directory that `roots` in hven.toml names",
-            )
-            continue
-        if not result.contents.is_file(included_path):
-            hint = suggest_spelling(str(item), _list_neighbour_files(included_path, str(item)))
-            faults.add_error(
-                f"there is no file {item} to include", item.place, hint or f"paths start at {path.parent.name}/"
-            )
-            continue
-        nested_entries = _read_with_includes(included_path, base_directory, settings, result, (*include_chain, path))
-        if nested_entries is not None:
-            if included_entries is None:
-                included_entries = nested_entries
-            else:
-                included_entries = merge_entries(included_entries, nested_entries, "collection")
+        nested_entries = _read_with_includes(included_path, base_directory, settings, result, include_chain)
+        if nested_entries is not None and included_entries is not None:
+            included_entries = merge_entries(included_entries, nested_entries, "collection")
+        elif nested_entries is not None:
+            included_entries = nested_entries
     if included_entries is None:
-        return value
-    return merge_entries(included_entries, value, "collection")
+        return entries
+    return merge_entries(included_entries, entries, "collection")
+
+
+def _parse_descriptor(page: YamlPage, faults: FaultCollector) -> WrittenMap | None:
+    """Parse a file that must be a map; return None after a fault."""
+    entries = parse_page(page, faults.faults)
+    if isinstance(entries, WrittenMap):
+        return entries
+    if entries is not None:
+        message = f"a descriptor is a map (collection, title, tables ...), not {describe_value(entries)}"
+        faults.add_error(message, page.locate_index(0))
+    elif not faults.faults:
+        faults.add_error("the file is empty", page.locate_index(0), "begin with 'collection: name'")
+    return None
+
+
+def _find_included_file(
+    include: WrittenScalar, include_chain: tuple[Path, ...], settings: Settings, result: DescriptorSources
+) -> Path | None:
+    """Return the path of an included file; None after a fault."""
+    faults = result.faults
+    if "\0" in include or len(str(include)) > MAX_PATH_CHARACTERS:
+        remedy = f"at most {MAX_PATH_CHARACTERS} characters, and no NUL"
+        faults.add_error("no file can be called so", include.place, remedy)
+        return None
+    directory = include_chain[-1].parent
+    path = directory / str(include)
+    resolved_path = path.resolve()
+    if resolved_path in {including_path.resolve() for including_path in include_chain}:
+        cycle = " -> ".join(step.name for step in (*include_chain, path))
+        faults.add_error(f"{include} includes itself", include.place, cycle)
+        return None
+    is_allowed = any(resolved_path.is_relative_to(root.resolve()) for root in settings.allowed_directories)
+    if not is_allowed or path.suffix not in DESCRIPTOR_EXTENSIONS:
+        faults.add_error(
+            f"{include} is no descriptor of this site",
+            include.place,
+            "include .yaml files of the site, or of a directory that `roots` in hven.toml names",
+        )
+        return None
+    if not result.contents.is_file(path):
+        hint = suggest_spelling(str(include), _list_neighbour_files(path, str(include)))
+        remedy = hint or f"paths start at {directory.name}/"
+        faults.add_error(f"there is no file {include} to include", include.place, remedy)
+        return None
+    return path
+
+
+def _list_items(value: Any) -> list[Any]:
+    """Return the items of a list, or a single value as a list."""
+    if isinstance(value, WrittenList):
+        return list(value)
+    return [value]
 
 
 def _read_descriptor_page(path: Path, name: str, result: DescriptorSources) -> YamlPage | None:
@@ -157,41 +176,35 @@ def _read_descriptor_page(path: Path, name: str, result: DescriptorSources) -> Y
     return decode_page(state.data, name, result.faults.faults)
 
 
-def _to_relative_path(path: Path, base_directory: Path) -> str:
-    return os.path.relpath(path, base_directory)
-
-
-def _list_neighbour_files(missing: Path, written: str) -> list[str]:
-    folder = missing.parent
-    head = written.rpartition("/")[0]
+def _list_neighbour_files(missing_path: Path, written_path: str) -> list[str]:
+    """List the descriptors in the directory of a missing file, as they would be written."""
+    folder = missing_path.parent
     if not folder.is_dir():
         return []
-    return [
-        f"{head}/{item.name}" if head else item.name for item in folder.iterdir() if item.suffix in {".yaml", ".yml"}
-    ]
+    names = [path.name for path in folder.iterdir() if path.suffix in DESCRIPTOR_EXTENSIONS]
+    head = written_path.rpartition("/")[0]
+    if head:
+        return [f"{head}/{name}" for name in names]
+    return names
 
 
 def merge_entries(lower: WrittenMap, upper: WrittenMap, level: str = "") -> WrittenMap:
     """Merge `upper` over `lower`: maps are merged key by key, everything else is replaced.
 
-    In a table, a target that `upper` sets (under set, text, map or lookup) is taken out of `lower`, however it was set
-    there, and the optional columns of both are asked for.
+    In a table, a target that `upper` sets (under set, text, map or lookup) is removed from `lower`, under whichever key
+    it stands there. The optional columns of both are kept.
     """
     if level == "table":
-        assigned_columns = {name for key in ASSIGNMENT_KEYS for name in _list_section_keys(upper, key)}
-        lower = WrittenMap(
-            {
-                key: _drop_keys(value, assigned_columns) if key in ASSIGNMENT_KEYS else value
-                for key, value in lower.items()
-            },
-            lower.place,
-        )
-    result: dict[WrittenScalar, Any] = {}
+        assigned_columns: set[str] = set()
+        for key in ASSIGNMENT_KEYS:
+            assigned_columns.update(_list_section_keys(upper, key))
+        lower = _drop_assigned_columns(lower, assigned_columns)
+    merged_entries: dict[WrittenScalar, Any] = {}
     for key, lower_value in lower.items():
-        if key == "types" and "type" in upper:  # who says a column's type means that one
+        if key == "types" and "type" in upper:  # the type of a column replaces the choice of types
             continue
         if key not in upper:
-            result[key] = lower_value
+            merged_entries[key] = lower_value
             continue
         value = upper[key]
         if isinstance(lower_value, WrittenMap) and isinstance(value, WrittenMap):
@@ -204,27 +217,53 @@ def merge_entries(lower: WrittenMap, upper: WrittenMap, level: str = "") -> Writ
             value = merge_entries(lower_value, value, inner_level)
         elif level == "table" and key == "optional":
             value = _join_lists(lower_value, value)
-        result[upper.find_key(key)] = value
-    result.update({key: value for key, value in upper.items() if key not in lower})
-    return WrittenMap(result, upper.place)
+        merged_entries[upper.find_key(key)] = value
+    merged_entries.update({key: value for key, value in upper.items() if key not in lower})
+    return WrittenMap(merged_entries, upper.place)
+
+
+def _drop_assigned_columns(
+    table: WrittenMap, column_names: set[str], keys: Collection[str] = ASSIGNMENT_KEYS
+) -> WrittenMap:
+    """Remove columns from the sections of a table that set values."""
+    entries = {}
+    for key, value in table.items():
+        if key in keys:
+            entries[key] = _drop_keys(value, column_names)
+        else:
+            entries[key] = value
+    return WrittenMap(entries, table.place)
 
 
 def _join_lists(lower: Any, upper: Any) -> Any:
-    both = [list(value) if isinstance(value, WrittenList) else [value] for value in (lower, upper)]
-    return WrittenList([*both[0], *(item for item in both[1] if item not in both[0])], upper.place)
+    lower_items = _list_items(lower)
+    new_items = [item for item in _list_items(upper) if item not in lower_items]
+    return WrittenList([*lower_items, *new_items], upper.place)
 
 
 def _list_section_keys(table: WrittenMap, key: str) -> list[str]:
-    inner = table.get(key)  # type: ignore[call-overload]
-    if isinstance(inner, WrittenMap):
-        return [str(name) for name in inner]
+    section = table.get(key)  # type: ignore[call-overload]
+    if isinstance(section, WrittenMap):
+        return [str(name) for name in section]
     return []
 
 
 def _drop_keys(value: Any, names: set[str]) -> Any:
     if not isinstance(value, WrittenMap):
         return value
-    return WrittenMap({key: item for key, item in value.items() if str(key) not in names}, value.place)
+    remaining_entries = {key: entry for key, entry in value.items() if str(key) not in names}
+    return WrittenMap(remaining_entries, value.place)
+
+
+def replace_entry(entries: WrittenMap, replaced_key: str, new_value: Any) -> WrittenMap:
+    """Return a map with another value for a key that it has."""
+    new_entries = {}
+    for key, value in entries.items():
+        if key == replaced_key:
+            new_entries[key] = new_value
+        else:
+            new_entries[key] = value
+    return WrittenMap(new_entries, entries.place)
 
 
 def read_toml_defaults(settings: Settings) -> WrittenMap:
@@ -235,132 +274,130 @@ def read_toml_defaults(settings: Settings) -> WrittenMap:
     except (OSError, UnicodeDecodeError):
         text = ""
     page = YamlPage("hven.toml", text)
-    section = max(text.find("[defaults"), 0)
+    section_offset = max(text.find("[defaults"), 0)
 
     def find_key_offset(key: str) -> int:
-        match = re.compile(
-            rf'^[ \t]*"?{re.escape(key)}"?[ \t]*=|^\[defaults\.(?:.*\.)?{re.escape(key)}\]', re.MULTILINE
-        ).search(text, section)
-        return match.start() if match else section
+        escaped_key = re.escape(key)
+        pattern = re.compile(rf'^[ \t]*"?{escaped_key}"?[ \t]*=|^\[defaults\.(?:.*\.)?{escaped_key}\]', re.MULTILINE)
+        match = pattern.search(text, section_offset)
+        if match is None:
+            return section_offset
+        return match.start()
 
-    def convert_value(value: Any, start: int) -> Any:
+    def convert_value(value: Any, offset: int) -> Any:
+        place = page.locate_index(offset)
         if isinstance(value, dict):
-            return WrittenMap(
-                {
-                    WrittenScalar(key, page, find_key_offset(key), find_key_offset(key), '"'): convert_value(
-                        item, find_key_offset(key)
-                    )
-                    for key, item in value.items()
-                },
-                page.locate_index(start),
-            )
+            entries = {}
+            for key, inner_value in value.items():
+                key_offset = find_key_offset(key)
+                written_key = WrittenScalar(key, page, key_offset, key_offset, '"')
+                entries[written_key] = convert_value(inner_value, key_offset)
+            return WrittenMap(entries, place)
         if isinstance(value, list):
-            return WrittenList([convert_value(item, start) for item in value], page.locate_index(start))
+            return WrittenList([convert_value(item, offset) for item in value], place)
         if isinstance(value, bool):
-            return WrittenScalar("true" if value else "false", page, start, start, "")
-        return WrittenScalar(str(value), page, start, start, "" if isinstance(value, int | float) else "made")
+            return WrittenScalar("true" if value else "false", page, offset, offset, "")
+        style = "" if isinstance(value, int | float) else "made"
+        return WrittenScalar(str(value), page, offset, offset, style)
 
-    return convert_value(dict(settings.defaults), section)  # type: ignore[no-any-return]
+    return convert_value(dict(settings.defaults), section_offset)  # type: ignore[no-any-return]
 
 
 # --- standards -----------------------------------------------------------------------------------------------
 
 
 def list_standards(settings: Settings | None = None) -> dict[str, Path]:
-    """List all standards by name: those shipped, and ``standards/*.yaml`` of the site."""
-    standard_paths = {path.stem: path for path in sorted(STANDARDS_DIRECTORY.glob("*.yaml"))}
+    """List all standards by name: the shipped ones, and ``standards/*.yaml`` of the site."""
+    paths = sorted(STANDARDS_DIRECTORY.glob("*.yaml"))
     if settings is not None:
-        standard_paths |= {path.stem: path for path in sorted((settings.directory / "standards").glob("*.yaml"))}
-    return standard_paths
+        paths += sorted((settings.directory / "standards").glob("*.yaml"))
+    return {path.stem: path for path in paths}
 
 
 def _read_standard(name: str, path: Path) -> tuple[Any, list[Fault]]:
-    """Read a standard as it stands in its file now, with the faults of its text.
+    """Read a standard as its file has it now, with the faults of its text.
 
-    To take apart EPN-TAP's takes ten times as long as a small descriptor.
+    The parsed standard is cached: to parse EPN-TAP takes ten times as long as to read a small descriptor.
     """
     state: tuple[int, int] | None = None
-    with suppress(OSError):  # the reader of the file tells
+    with suppress(OSError):  # the reader of the file reports it
         file_status = path.stat()
         state = file_status.st_mtime_ns, file_status.st_size
     return _parse_standard(name, path, state)
 
 
 @lru_cache(maxsize=32)
-# tells the states of a file apart
+# `state` is a part of the cache's key: it tells the versions of a file apart
 def _parse_standard(name: str, path: Path, state: tuple[int, int] | None) -> tuple[Any, list[Fault]]:  # noqa: ARG001
     faults: list[Fault] = []
     page = read_page(path, f"standard {name}", faults)
-    return parse_page(page, faults) if page is not None else None, faults
+    if page is None:
+        return None, faults
+    return parse_page(page, faults), faults
 
 
 def apply_standard(key: WrittenScalar, table: WrittenMap, settings: Settings, result: DescriptorSources) -> WrittenMap:
-    """Merge the table called `key` over the standard that it names.
+    """Merge the table called `key` over the standard that it names: its columns, rules and groups.
 
-    Its columns (optional ones if asked for), rules, groups.
+    Optional columns of the standard are there only if the table asks for them.
     """
     faults = result.faults
     name = table.get("standard")  # type: ignore[call-overload]
     if not isinstance(name, WrittenScalar):
         for word in ("optional", "frame"):
             if word in table and "variants" not in table:
-                faults.add_error(
-                    f"{word!r} means something only with a standard",
-                    table.find_key(word).place,
-                    "add 'standard', or remove it",
-                )
-        return WrittenMap(
-            {word: value for word, value in table.items() if word not in {"optional", "frame"}}, table.place
-        )
+                message = f"{word!r} means something only with a standard"
+                faults.add_error(message, table.find_key(word).place, "add 'standard', or remove it")
+        return _drop_keys(table, {"optional", "frame"})  # type: ignore[no-any-return]
     standard_paths = list_standards(settings)
     site_standards = settings.directory / "standards"
     standard_paths |= {path.stem: path for path in result.contents.states if path.parent == site_standards}
     if str(name) not in standard_paths:
-        faults.add_error(
-            f"no standard is called {str(name)!r}",
-            name.place,
-            suggest_spelling(str(name), standard_paths) or f"known: {', '.join(standard_paths)}",
-        )
-        if (
-            similar_standard := find_close_match(str(name), standard_paths)
-        ) is None:  # nobody knows what columns the table has
-            follow_entry = {name.copy_with_text("follow"): WrittenScalar("true", name.page, name.start, name.end)}
-            return WrittenMap(
-                {**{key: value for key, value in table.items() if key != "follow"}, **follow_entry}, table.place
-            )
-        name = name.copy_with_text(similar_standard)  # what is written is looked at as if this one were named
-    path = standard_paths[str(name)]
-    if result.contents.find_state(path) is None:
-        root, standard_faults = _read_standard(str(name), path)
-        faults.faults += standard_faults
-    else:
-        page = _read_descriptor_page(path, f"standard {name}", result)
-        if page is None:
-            root = None
-        else:
-            root = parse_page(page, faults.faults)
-    tables = root.get("tables") if isinstance(root, WrittenMap) else None  # type: ignore[call-overload]
-    if not isinstance(tables, WrittenMap) or not tables:
+        remedy = suggest_spelling(str(name), standard_paths) or f"known: {', '.join(standard_paths)}"
+        faults.add_error(f"no standard is called {str(name)!r}", name.place, remedy)
+        similar_standard = find_close_match(str(name), standard_paths)
+        if similar_standard is None:  # nobody knows what columns the table has
+            table_entries = {word: value for word, value in table.items() if word != "follow"}
+            table_entries[name.copy_with_text("follow")] = WrittenScalar("true", name.page, name.start, name.end)
+            return WrittenMap(table_entries, table.place)
+        name = name.copy_with_text(similar_standard)  # check the table as if it named this one
+    tables = _read_standard_tables(name, standard_paths[str(name)], result)
+    if not tables:
         faults.add_error(f"the standard {name} must describe a table", name.place)
         return table
+    standard_table_name: Any = key
     if len(tables) == 1:
         standard_table_name = next(iter(tables))
-    else:
-        standard_table_name = key
-    if standard_table_name not in tables:  # of several, the table's own name says which
-        known_tables = [str(other) for other in tables]
+    if standard_table_name not in tables:  # the table's own name chooses one of several
+        known_tables = [str(known_name) for known_name in tables]
         remedy = suggest_spelling(str(key), known_tables) or f"its tables: {', '.join(known_tables)}"
         faults.add_error(f"the standard {name} has no table {str(key)!r}", key.place, remedy)
         return table
     base: WrittenMap = tables[standard_table_name]
-    called = base.get("called")  # type: ignore[call-overload]
-    if called is not None and key != called and name == table.get("standard"):  # type: ignore[call-overload]
-        faults.add_error(
-            f"a table of {name} must be called {str(called)!r}, not {str(key)!r}", key.place, f"write {called}:"
-        )
+    prescribed_name = base.get("called")  # type: ignore[call-overload]
+    is_written_name = name == table.get("standard")  # type: ignore[call-overload]
+    if prescribed_name is not None and key != prescribed_name and is_written_name:
+        message = f"a table of {name} must be called {str(prescribed_name)!r}, not {str(key)!r}"
+        faults.add_error(message, key.place, f"write {prescribed_name}:")
     base = _apply_variant(base, table, faults)
     base = _select_optional_columns(base, table, faults)
     return merge_entries(_replace_severities(base, settings), table, "table")
+
+
+def _read_standard_tables(name: WrittenScalar, path: Path, result: DescriptorSources) -> WrittenMap | None:
+    """Read the tables of a standard."""
+    root: Any = None
+    if result.contents.find_state(path) is None:
+        root, standard_faults = _read_standard(str(name), path)
+        result.faults.faults += standard_faults
+    else:
+        page = _read_descriptor_page(path, f"standard {name}", result)
+        if page is not None:
+            root = parse_page(page, result.faults.faults)
+    if not isinstance(root, WrittenMap):
+        return None
+    tables = root.get("tables")  # type: ignore[call-overload]
+    return tables if isinstance(tables, WrittenMap) else None
 
 
 def list_optional_columns(standard: str) -> frozenset[str]:
@@ -369,16 +406,23 @@ def list_optional_columns(standard: str) -> frozenset[str]:
 
 
 def list_standard_columns(standard: str) -> dict[str, bool]:
-    """List a shipped standard's columns, and whether each is there only if asked for."""
+    """List a shipped standard's columns; the value is True for a column that is there only if asked for."""
     standard_paths = list_standards()
     path = standard_paths.get(standard) or standard_paths.get(find_close_match(standard, standard_paths) or "")
-    root: Any = _read_standard(standard, path)[0] if path is not None else None
-    tables = root.get("tables", {}) if isinstance(root, WrittenMap) else {}  # type: ignore[call-overload]
-    return {
-        str(name): isinstance(column, WrittenMap) and str(column.get("optional")) == "true"  # type: ignore[call-overload]
-        for table in tables.values()
-        for name, column in table.get("columns", {}).items()
-    }
+    if path is None:
+        return {}
+    root: Any = _read_standard(standard, path)[0]
+    if not isinstance(root, WrittenMap):
+        return {}
+    columns = {}
+    for table in root.get("tables", {}).values():  # type: ignore[call-overload]
+        for name, column in table.get("columns", {}).items():
+            columns[str(name)] = _is_optional_column(column)
+    return columns
+
+
+def _is_optional_column(column: Any) -> bool:
+    return isinstance(column, WrittenMap) and str(column.get("optional")) == "true"  # type: ignore[call-overload]
 
 
 def _replace_severities(base: WrittenMap, settings: Settings) -> WrittenMap:
@@ -387,26 +431,20 @@ def _replace_severities(base: WrittenMap, settings: Settings) -> WrittenMap:
     if not isinstance(rules, WrittenMap) or not settings.rules:
         return base
     page = YamlPage("hven.toml", "")
-    changed = {
-        name: merge_entries(
-            rule,
-            WrittenMap(
-                {WrittenScalar("severity", page, 0, 0): WrittenScalar(settings.rules[name], page, 0, 0)}, rule.place
-            ),
-        )
-        if name in settings.rules and isinstance(rule, WrittenMap)
-        else rule
-        for name, rule in rules.items()
-    }
-    return WrittenMap(
-        {key: WrittenMap(changed, rules.place) if key == "rules" else value for key, value in base.items()}, base.place
-    )
+    site_rules: dict[WrittenScalar, Any] = {}
+    for name, rule in rules.items():
+        site_rules[name] = rule
+        if name in settings.rules and isinstance(rule, WrittenMap):
+            severity = WrittenScalar(settings.rules[name], page, 0, 0)
+            severity_entry = WrittenMap({WrittenScalar("severity", page, 0, 0): severity}, rule.place)
+            site_rules[name] = merge_entries(rule, severity_entry)
+    return replace_entry(base, "rules", WrittenMap(site_rules, rules.place))
 
 
 def _apply_variant(base: WrittenMap, table: WrittenMap, faults: FaultCollector) -> WrittenMap:
     variants = base.get("variants")  # type: ignore[call-overload]
     frame = table.get("frame", base.get("frame"))  # type: ignore[call-overload]
-    base_without_variants = WrittenMap({key: value for key, value in base.items() if key != "variants"}, base.place)
+    base_without_variants: WrittenMap = _drop_keys(base, {"variants"})
     if not isinstance(variants, WrittenMap) or not isinstance(frame, WrittenScalar):
         return base_without_variants
     chosen_variant = variants.get(frame)
@@ -425,133 +463,107 @@ def _select_optional_columns(base: WrittenMap, table: WrittenMap, faults: FaultC
     if not isinstance(columns, WrittenMap):
         return base
     optional_value = table.get("optional")  # type: ignore[call-overload]
-    requested_columns = _expand_families(
-        [
-            item
-            for item in (optional_value if isinstance(optional_value, WrittenList) else [optional_value])
-            if isinstance(item, WrittenScalar)
-        ],
-        base,
-    )
-    optional = {
-        str(key)
-        for key, value in columns.items()
-        if isinstance(value, WrittenMap) and str(value.get("optional")) == "true"  # type: ignore[call-overload]
-    }
-    for item in requested_columns:
-        if item not in optional:
-            families = [str(key) for key in base.get("families") or ()]  # type: ignore[call-overload]
-            if item in columns:
-                remedy = "the standard always has it"
-            else:
-                remedy = suggest_spelling(item, [*optional, *families])
-            remedy = remedy or f"known: {', '.join(sorted([*optional, *families]))}"
-            faults.add_error(f"the standard has no optional column {str(item)!r}", item.place, remedy)
-    table_columns = set(_list_section_keys(table, "columns"))
-    chosen_names = {str(item) for item in requested_columns} | table_columns
+    written_names = [name for name in _list_items(optional_value) if isinstance(name, WrittenScalar)]
+    requested_columns = _expand_families(written_names, base)
+    optional_names = {str(name) for name, column in columns.items() if _is_optional_column(column)}
+    for name in requested_columns:
+        if name in optional_names:
+            continue
+        families = [str(family) for family in base.get("families") or ()]  # type: ignore[call-overload]
+        if name in columns:
+            remedy = "the standard always has it"
+        else:
+            remedy = suggest_spelling(name, [*optional_names, *families])
+        remedy = remedy or f"known: {', '.join(sorted([*optional_names, *families]))}"
+        faults.add_error(f"the standard has no optional column {str(name)!r}", name.place, remedy)
+    chosen_names = {str(name) for name in requested_columns}
+    chosen_names.update(_list_section_keys(table, "columns"))
     for group in base.get("together") or ():  # type: ignore[call-overload]
         if isinstance(group, WrittenList) and not chosen_names.isdisjoint(map(str, group)):
             chosen_names.update(map(str, group))
-    omitted_columns = optional - chosen_names
+    omitted_columns = optional_names - chosen_names
     remaining_columns: dict[WrittenScalar, Any] = {}
-    for key, value in columns.items():
-        if str(key) in omitted_columns:
+    for name, column in columns.items():
+        if str(name) in omitted_columns:
             continue
-        if isinstance(value, WrittenMap):
-            column_entries = {name: item for name, item in value.items() if name != "optional"}
-            column_entries.setdefault(
-                WrittenScalar("std", key.page, key.start, key.end), WrittenScalar("true", key.page, key.start, key.end)
-            )
-            value = WrittenMap(column_entries, value.place)  # noqa: PLW2901
-        remaining_columns[key] = value
-    dropped = {"families", "together", "called"}
-    remaining_entries = {
-        key: _drop_keys(value, omitted_columns) if key in {*ASSIGNMENT_KEYS, "default"} else value
-        for key, value in base.items()
-        if key not in dropped
-    }
-    return WrittenMap(
-        {
-            key: WrittenMap(remaining_columns, columns.place)
-            if key == "columns"
-            else _drop_inapplicable_rules(key, value, omitted_columns)
-            for key, value in remaining_entries.items()
-        },
-        base.place,
-    )
+        remaining_columns[name] = column
+        if isinstance(column, WrittenMap):
+            column_entries = {key: value for key, value in column.items() if key != "optional"}
+            std_key = WrittenScalar("std", name.page, name.start, name.end)
+            column_entries.setdefault(std_key, WrittenScalar("true", name.page, name.start, name.end))
+            remaining_columns[name] = WrittenMap(column_entries, column.place)
+    base = _drop_keys(base, {"families", "together", "called"})
+    base = _drop_assigned_columns(base, omitted_columns, {*ASSIGNMENT_KEYS, "default"})
+    base = replace_entry(base, "columns", WrittenMap(remaining_columns, columns.place))
+    rules = base.get("rules")  # type: ignore[call-overload]
+    return replace_entry(base, "rules", _drop_inapplicable_rules(rules, omitted_columns))
 
 
 def _expand_families(requested_names: list[WrittenScalar], base: WrittenMap) -> list[WrittenScalar]:
     """Replace the name of a family by its columns."""
     families = base.get("families")  # type: ignore[call-overload]
+    columns_by_family: dict[str, Any] = {}
     if isinstance(families, WrittenMap):
-        columns_by_family = {str(key): value for key, value in families.items()}
-    else:
-        columns_by_family = {}
+        columns_by_family = {str(family): columns for family, columns in families.items()}
     requested_columns: list[WrittenScalar] = []
-    for item in requested_names:
-        group = columns_by_family.get(str(item))
-        requested_columns += (
-            [
-                family_column.copy_with_text(family_column)
-                for family_column in group
-                if isinstance(family_column, WrittenScalar)
-            ]
-            if isinstance(group, WrittenList)
-            else [item]
-        )
+    for name in requested_names:
+        family_columns = columns_by_family.get(str(name))
+        if not isinstance(family_columns, WrittenList):
+            requested_columns.append(name)
+            continue
+        columns = [column for column in family_columns if isinstance(column, WrittenScalar)]
+        requested_columns += [column.copy_with_text(column) for column in columns]
     return requested_columns
 
 
-def _drop_inapplicable_rules(key: WrittenScalar, value: Any, omitted_columns: set[str]) -> Any:
+def _drop_inapplicable_rules(rules: Any, omitted_columns: set[str]) -> Any:
     """Drop a standard's rules about optional columns that this table does not have."""
-    if key != "rules" or not isinstance(value, WrittenMap) or not omitted_columns:
-        return value
-    omitted_pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, omitted_columns))})\b")
-
-    def read_condition(rule: Any) -> str:
-        return str(rule.get("if", "") if isinstance(rule, WrittenMap) else rule)  # type: ignore[call-overload]
-
-    applicable_rules = {
-        name: _drop_columns_from_rule(rule, omitted_columns)
-        for name, rule in value.items()
-        if not omitted_pattern.search(read_condition(rule))
-    }
-    return WrittenMap({name: rule for name, rule in applicable_rules.items() if rule is not None}, value.place)
+    if not isinstance(rules, WrittenMap) or not omitted_columns:
+        return rules
+    omitted_names = "|".join(map(re.escape, omitted_columns))
+    omitted_pattern = re.compile(rf"\b(?:{omitted_names})\b")
+    applicable_rules: dict[WrittenScalar, Any] = {}
+    for name, rule in rules.items():
+        condition = rule
+        if isinstance(rule, WrittenMap):
+            condition = rule.get("if", "")  # type: ignore[call-overload]
+        if omitted_pattern.search(str(condition)):
+            continue
+        reduced_rule = _drop_columns_from_rule(rule, omitted_columns)
+        if reduced_rule is not None:
+            applicable_rules[name] = reduced_rule
+    return WrittenMap(applicable_rules, rules.place)
 
 
 def _drop_columns_from_rule(rule: Any, omitted_columns: set[str]) -> Any:
     """Drop columns from a rule's list, two by two where they are pairs; None if nothing is left to check."""
-    columns = rule.get("columns") if isinstance(rule, WrittenMap) else None  # type: ignore[call-overload]
-    if columns is None:
+    if not isinstance(rule, WrittenMap):
         return rule
-    if isinstance(columns, WrittenList):
-        column_list = list(columns)
-    else:
-        column_list = [columns]
-    check_name = str(rule.get("check"))
+    written_columns = rule.get("columns")  # type: ignore[call-overload]
+    if written_columns is None:
+        return rule
+    columns = _list_items(written_columns)
+    check_name = str(rule.get("check"))  # type: ignore[call-overload]
     if check_name in {"pair", "order"}:
         step = 2
     elif check_name == "unique":
-        step = len(column_list)
+        step = len(columns)
     else:
         step = 1
-    remaining_parts = [
-        column_list[start : start + step]
-        for start in range(0, len(column_list), step)
-        if omitted_columns.isdisjoint(map(str, column_list[start : start + step]))
-    ]
-    if not remaining_parts:
+    remaining_columns = []
+    for start in range(0, len(columns), step):
+        part = columns[start : start + step]
+        if omitted_columns.isdisjoint(map(str, part)):
+            remaining_columns += part
+    if not remaining_columns:
         return None
-    remaining_columns = WrittenList([column for part in remaining_parts for column in part], rule.place)
-    return WrittenMap(
-        {key: remaining_columns if key == "columns" else value for key, value in rule.items()}, rule.place
-    )
+    return replace_entry(rule, "columns", WrittenList(remaining_columns, rule.place))
 
 
 # --- loops ---------------------------------------------------------------------------------------------------
 
-MAX_LOOP_ROUNDS, MAX_LOOP_VALUES = 5_000, 200_000  # of one loop; keys and values that all loops of a descriptor make
+MAX_LOOP_ROUNDS = 5_000  # rounds of one loop
+MAX_LOOP_VALUES = 200_000  # keys and values that all loops of a descriptor make
 _BRACES_PATTERN = re.compile(r"\{\{|\}\}|\{(\w+)\}")
 TEMPLATE_KEYS = {"text", "links", "link"}
 
@@ -559,44 +571,42 @@ TEMPLATE_KEYS = {"text", "links", "link"}
 def expand_loops(
     holder: WrittenMap, expandable_keys: tuple[str, ...], key_path: str, faults: FaultCollector
 ) -> WrittenMap:
-    """Expand ``for`` loops: copies of `expandable_keys` (columns, map, ... or tables) for each value, added to those of `holder`."""
+    """Expand ``for`` loops: add copies of `expandable_keys` (columns, map, ... or tables) for each value."""
     loops = holder.get("for")  # type: ignore[call-overload]
     if loops is None:
         return holder
-    result: dict[WrittenScalar, Any] = {key: value for key, value in holder.items() if key != "for"}
-    for loop in loops if isinstance(loops, WrittenList) else [loops]:
+    entries: dict[WrittenScalar, Any] = {key: value for key, value in holder.items() if key != "for"}
+    holder_without_loops = WrittenMap(dict(entries), holder.place)
+    for loop in _list_items(loops):
         if not isinstance(loop, WrittenMap):
-            faults.add_error(
-                f"{key_path}for must be a list of maps with 'each', not {describe_value(loop)}", loop.place
-            )
+            message = f"{key_path}for must be a list of maps with 'each', not {describe_value(loop)}"
+            faults.add_error(message, loop.place)
             continue
-        for key in loop:
-            if key != "each" and key not in expandable_keys:
-                faults.add_error(
-                    f"{key_path}for has no key {str(key)!r}",
-                    key.place,
-                    suggest_spelling(key, ("each", *expandable_keys)) or f"known: each, {', '.join(expandable_keys)}",
-                )
+        _check_loop_keys(loop, expandable_keys, key_path, faults)
+        parts = {key: part for key, part in loop.items() if str(key) in expandable_keys}
+        value_count = sum(map(_count_values, parts.values()))
         for values in _list_loop_rounds(loop, key_path, faults):
-            faults.loop_value_count += sum(
-                _count_values(part) for key, part in loop.items() if str(key) in expandable_keys
-            )
+            faults.loop_value_count += value_count
             if faults.loop_value_count > MAX_LOOP_VALUES:
-                faults.add_error(
-                    f"{key_path}for: the loops make more than {MAX_LOOP_VALUES:,} values",
-                    loop.place,
-                    "a table of so many columns is a table of rows",
-                )
-                return WrittenMap({key: value for key, value in holder.items() if key != "for"}, holder.place)
-            for key, part in loop.items():
-                if str(key) in expandable_keys and isinstance(part, WrittenMap):
-                    substituted_entries = replace_loop_values(part, values, keep_braces=key in TEMPLATE_KEYS)
-                    _add_loop_entries(result, key, substituted_entries, key_path, faults)
-                elif str(key) in expandable_keys:
-                    faults.add_error(
-                        f"{key_path}for.{key} must be a map (name: value), not {describe_value(part)}", part.place
-                    )
-    return WrittenMap(result, holder.place)
+                message = f"{key_path}for: the loops make more than {MAX_LOOP_VALUES:,} values"
+                faults.add_error(message, loop.place, "a table of so many columns is a table of rows")
+                return holder_without_loops
+            for key, part in parts.items():
+                if isinstance(part, WrittenMap):
+                    new_entries = replace_loop_values(part, values, keep_braces=key in TEMPLATE_KEYS)
+                    _add_loop_entries(entries, key, new_entries, key_path, faults)
+                else:
+                    message = f"{key_path}for.{key} must be a map (name: value), not {describe_value(part)}"
+                    faults.add_error(message, part.place)
+    return WrittenMap(entries, holder.place)
+
+
+def _check_loop_keys(loop: WrittenMap, expandable_keys: tuple[str, ...], key_path: str, faults: FaultCollector) -> None:
+    known_keys = ("each", *expandable_keys)
+    for key in loop:
+        if key not in known_keys:
+            remedy = suggest_spelling(key, known_keys) or f"known: {', '.join(known_keys)}"
+            faults.add_error(f"{key_path}for has no key {str(key)!r}", key.place, remedy)
 
 
 def _count_values(value: Any) -> int:
@@ -616,23 +626,26 @@ def _add_loop_entries(
         result[key] = new_entries
         return
     joined_entries = dict(existing_entries)
-    for name, item in new_entries.items():
-        if name in joined_entries:
-            first_place = next(other for other in joined_entries if other == name).place
-            faults.add_error(
-                f"{key_path}{key}.{name} is made twice",
-                name.place,
-                f"the other one is in {first_place}; does the name lack the loop's {{...}}?",
-            )
-        else:
-            joined_entries[name] = item
+    for name, value in new_entries.items():
+        if name not in joined_entries:
+            joined_entries[name] = value
+            continue
+        first_place = next(other_name for other_name in joined_entries if other_name == name).place
+        faults.add_error(
+            f"{key_path}{key}.{name} is made twice",
+            name.place,
+            f"the other one is in {first_place}; does the name lack the loop's {{...}}?",
+        )
     result[key] = WrittenMap(joined_entries, existing_entries.place)
 
 
 def _list_loop_rounds(loop: WrittenMap, key_path: str, faults: FaultCollector) -> list[dict[str, str]]:
     each = loop.get("each")  # type: ignore[call-overload]
     if not isinstance(each, WrittenMap) or not each:
-        faults.add_error(f"{key_path}for needs 'each: {{name: [values]}}'", loop.place if each is None else each.place)
+        place = loop.place
+        if each is not None:
+            place = each.place
+        faults.add_error(f"{key_path}for needs 'each: {{name: [values]}}'", place)
         return []
     lists: dict[str, list[str]] = {}
     for name, values in each.items():
@@ -648,37 +661,34 @@ def _list_loop_rounds(loop: WrittenMap, key_path: str, faults: FaultCollector) -
         counts = ", ".join(f"{name} has {len(values)}" for name, values in lists.items())
         faults.add_error(f"{key_path}for.each: lists that go in step must have one length: {counts}", each.place)
         return []
-    if max(lengths) > MAX_LOOP_ROUNDS:
-        faults.add_error(f"{key_path}for.each: {max(lengths):,} rounds; {MAX_LOOP_ROUNDS:,} are allowed", each.place)
+    round_count = max(lengths)
+    if round_count > MAX_LOOP_ROUNDS:
+        faults.add_error(f"{key_path}for.each: {round_count:,} rounds; {MAX_LOOP_ROUNDS:,} are allowed", each.place)
         return []
-    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+    rounds = zip(*lists.values(), strict=True)
+    return [dict(zip(lists, values, strict=True)) for values in rounds]
 
 
 def replace_loop_values(value: Any, values: Mapping[str, str], *, keep_braces: bool = False) -> Any:
     """Replace ``{b}`` in keys and texts; ``{{`` stays for templates (`keep_braces`) and becomes ``{`` elsewhere."""
 
     def replace_match(match: re.Match[str]) -> str:
-        if match.group(1) is None:
-            if keep_braces:
-                return match.group()
-            return match.group()[0]
-        return values.get(match.group(1), match.group())
+        if match[1] is not None:
+            return values.get(match[1], match[0])
+        if keep_braces:
+            return match[0]
+        return match[0][0]
 
     if isinstance(value, WrittenScalar):
         if "{" in value or "}" in value:
             return value.copy_with_text(_BRACES_PATTERN.sub(replace_match, value))
         return value
     if isinstance(value, WrittenList):
-        return WrittenList(
-            [replace_loop_values(item, values, keep_braces=keep_braces) for item in value],
-            value.place,
-            is_flow=value.is_flow,
-        )
-    # inside a map, 'text' and 'link' are templates wherever they stand
-    pairs = {
-        replace_loop_values(key, values): replace_loop_values(
-            item, values, keep_braces=keep_braces or key in TEMPLATE_KEYS
-        )
-        for key, item in value.items()
-    }
-    return WrittenMap(pairs, value.place, is_flow=value.is_flow)
+        items = [replace_loop_values(item, values, keep_braces=keep_braces) for item in value]
+        return WrittenList(items, value.place, is_flow=value.is_flow)
+    entries = {}
+    for key, inner_value in value.items():
+        # inside a map, 'text' and 'link' are templates wherever they stand
+        keeps_braces = keep_braces or key in TEMPLATE_KEYS
+        entries[replace_loop_values(key, values)] = replace_loop_values(inner_value, values, keep_braces=keeps_braces)
+    return WrittenMap(entries, value.place, is_flow=value.is_flow)

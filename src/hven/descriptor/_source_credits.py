@@ -1,4 +1,7 @@
-"""What a source says of itself - title, creators, licence, key, position, how many rows - as a first descriptor takes it (`hven.sources.SelfDescribingSource`)."""
+"""Write what a source says of itself into a first descriptor (`hven.sources.SelfDescribingSource`).
+
+These are title, creators, licence, key, position and the number of rows.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from hven.sources import SelfDescribingSource
 
 WAVEBANDS = ("Radio", "Millimeter", "Infrared", "Optical", "UV", "EUV", "X-ray", "Gamma-ray")
-DEFAULT_HEAD_LINES = {  # key -> the line that stands for it where nobody says it
+DEFAULT_HEAD_LINES = {  # key -> the line where the source does not say it
     "creators": '# creators: [{name: "Brahe, T."}]  # who made the data, in the order of citation',
     "licence": "# licence: CC-BY-4.0",
     "licence_url": "",
@@ -33,50 +36,53 @@ def write_head_lines(metadata_values: Mapping[str, str], *, by_builder: bool = F
     Parameters
     ----------
     metadata_values
-        As the source says it; empty: it says nothing.
+        Values by key, as the source says them.
     by_builder
-        It may name who built the catalogue, not who made the data.
+        Whether the source may name the builder of the catalogue, and not who made the data.
     """
     remark = BUILDER_REMARK if by_builder else ""
-    lines = [
-        _write_head_line(key, metadata_values[key], remark) or f"# {key}: {format_comment(metadata_values[key])}"
-        if key in metadata_values
-        else DEFAULT_HEAD_LINES[key]
-        for key in DEFAULT_HEAD_LINES
-    ]
+    lines = []
+    for key, default_line in DEFAULT_HEAD_LINES.items():
+        if key not in metadata_values:
+            lines.append(default_line)
+            continue
+        text = metadata_values[key]
+        value_text = _format_head_value(key, text)
+        if value_text is None:
+            lines.append(f"# {key}: {format_comment(text)}")
+        elif key == "creators":
+            lines.append(f"{key}: {value_text}{remark}")
+        else:
+            lines.append(f"{key}: {value_text}")
     return [line for line in lines if line]
 
 
-def _write_head_line(key: str, text: str, remark: str) -> str | None:
-    """Write one key; None: what is said is no value of it."""
+def _format_head_value(key: str, text: str) -> str | None:
+    """Write the value of one key; None: the source's text is no value of it."""
     if key == "creators":
         creators = [{"name": name.strip()} for name in text.split(";") if name.strip()]
-        return f"creators: {format_flow_value(creators)}{remark}"
+        return format_flow_value(creators)
     if key == "waveband":
         words = {word.lower() for word in re.split(r"[\s,;]+", text)}
         bands = [name for name in WAVEBANDS if name.lower() in words]
-        if bands:
-            return f"waveband: {format_flow_value(bands)}"
-        return None
+        return format_flow_value(bands) if bands else None
     if key == "bibcode":
         identifier = parse_work_identifier(text)
-        if identifier is not None and identifier[0] == "bibcode":
-            return f"bibcode: {format_scalar(text)}"
-        return None
+        is_bibcode = identifier is not None and identifier[0] == "bibcode"
+        return format_scalar(text) if is_bibcode else None
     if key.endswith("_url") and not re.fullmatch(r"https?://\S+", text):
         return None
-    return f"{key}: {format_scalar(text)}"
+    return format_scalar(text)
 
 
 def describe_row_count(source: SelfDescribingSource | None, sampled_rows: int, *, is_complete: bool) -> str:
-    """Write how many rows there are, and how many were looked at."""
-    rounded_row_count = sampled_rows - sampled_rows % 1000 or sampled_rows
-    if source is not None:
-        stated_row_count = source.read_stated_row_count()
-    else:
-        stated_row_count = None
+    """Write the number of rows, and how many of them were read."""
     if is_complete:
         return f"    # {sampled_rows:,} rows"
+    rounded_row_count = sampled_rows - sampled_rows % 1000 or sampled_rows
+    stated_row_count = None
+    if source is not None:
+        stated_row_count = source.read_stated_row_count()
     if stated_row_count is not None:
         return f"    # {stated_row_count:,} rows, as the catalogue says; guessed from the first {rounded_row_count:,}"
     return f"    # guessed from the first {rounded_row_count:,} rows"
@@ -84,10 +90,10 @@ def describe_row_count(source: SelfDescribingSource | None, sampled_rows: int, *
 
 def find_key_guesses(source: SelfDescribingSource, guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:
     """Return the columns that name a row, as the source says."""
+    guesses_by_source = {guess.source: guess for guess in guesses}
     names = source.list_key_columns()
-    key_guesses = [item for name in names for item in guesses if item.source == name]
-    if len(key_guesses) == len(names):
-        return key_guesses
+    if all(name in guesses_by_source for name in names):
+        return [guesses_by_source[name] for name in names]
     return []
 
 
@@ -96,13 +102,13 @@ def find_position_columns(
 ) -> tuple[str, str] | None:
     """Return the columns of positions, by their names in the table; None: the source does not say."""
     if source is None:
-        position_columns = None
-    else:
-        position_columns = source.find_position_columns()
-    names = {item.source: item.column.name for item in guesses if item.column.type.is_numeric}
+        return None
+    position_columns = source.find_position_columns()
+    names = {guess.source: guess.column.name for guess in guesses if guess.column.type.is_numeric}
     if position_columns is None or not names.keys() >= set(position_columns):
         return None
-    return (names[position_columns[0]], names[position_columns[1]])
+    longitude, latitude = position_columns
+    return names[longitude], names[latitude]
 
 
 def write_engine_lines(source: SelfDescribingSource, missing_requirement: str | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a source says beside the names and types of its columns - links, groups, options, constants, frames - as lines of a first descriptor."""
+"""Write what a source says of its columns beside names and types: links, groups, options, constants, frames."""
 
 from __future__ import annotations
 
@@ -17,44 +17,51 @@ if TYPE_CHECKING:
     from hven.model.table import Column, ColumnGroup, FrameRef
 
 _PLACEHOLDER_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+FRAME_KEYS = ("kind", "system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
+LOW_RANK = 30  # rank of columns that only programs need
 
 
 def rename_link_columns(template: str, target_names: Mapping[str, str]) -> tuple[str, str | None]:
-    """Rename a link's columns as the table does; and return the first column that the table does not have."""
-    missing_column = next(
-        (
-            match[1]
-            for match in _PLACEHOLDER_PATTERN.finditer(template)
-            if match[1] is not None and match[1] not in target_names
-        ),
-        None,
-    )
-    return _PLACEHOLDER_PATTERN.sub(
-        lambda match: match[0] if match[1] is None else f"{{{target_names.get(match[1], match[1])}}}", template
-    ), missing_column
+    """Rename the columns of a link as the table does; also return the first column that the table does not have."""
+    source_names = [match[1] for match in _PLACEHOLDER_PATTERN.finditer(template) if match[1] is not None]
+    missing_columns = [name for name in source_names if name not in target_names]
+
+    def rename_placeholder(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
+        return f"{{{target_names.get(match[1], match[1])}}}"
+
+    link = _PLACEHOLDER_PATTERN.sub(rename_placeholder, template)
+    return link, next(iter(missing_columns), None)
 
 
 class SourceMetadata:
-    """What is carried over for the columns that were guessed.
+    """Metadata of a source for the columns of a first descriptor.
 
-    `describe_references` gives a column's further attributes, `write_table_keys` those of the table.
+    `describe_references` gives further attributes of a column, `write_table_keys` the keys of the table.
     """
 
     def __init__(self, table_metadata: TableMetadata | None, guesses: Sequence[ColumnGuess]) -> None:
         self._table_metadata = table_metadata
-        self._names = {item.source: item.column.name for item in guesses}
-        frames = () if table_metadata is None else table_metadata.frames
-        self._frames = {frame.id: frame for frame in frames if any(item.column.frame == frame.id for item in guesses)}
-        self.hidden_count = sum(item.column.display == HIDDEN_DISPLAY for item in guesses)
+        self._names = {guess.source: guess.column.name for guess in guesses}
+        used_frames = {guess.column.frame for guess in guesses}
+        frames: Sequence[FrameRef] = ()
+        if table_metadata is not None:
+            frames = table_metadata.frames
+        self._frames = {frame.id: frame for frame in frames if frame.id in used_frames}
+        self.hidden_count = sum(guess.column.display == HIDDEN_DISPLAY for guess in guesses)
 
     def describe_references(self, column: Column) -> dict[str, Any]:
-        """Return what a column refers to, and whether it is hidden or indexed."""
+        """Return link, enum and frame of a column, and whether it is hidden or indexed."""
         if self._table_metadata is None:
             return {}
-        attributes: dict[str, Any] = {"display": HIDDEN_DISPLAY, "rank": 30} if column.display == HIDDEN_DISPLAY else {}
+        attributes: dict[str, Any] = {}
+        if column.display == HIDDEN_DISPLAY:
+            attributes |= {"display": HIDDEN_DISPLAY, "rank": LOW_RANK}
         if column.link:
             link, missing_column = rename_link_columns(column.link, self._names)
-            attributes |= {} if missing_column is not None else {"link": link}
+            if missing_column is None:
+                attributes["link"] = link
         if column.enum in self._table_metadata.enums:
             attributes["enum"] = column.enum
         if column.frame in self._frames:
@@ -64,57 +71,59 @@ class SourceMetadata:
         return attributes
 
     def write_table_keys(self, *, include_frames: bool = True) -> list[str]:
-        """Write the keys of the table; without `include_frames` where a standard has its own."""
-        if self._table_metadata is None:
+        """Write the keys of the table; leave the frames out where a standard has its own."""
+        table_metadata = self._table_metadata
+        if table_metadata is None:
             return []
-        params = {column.name: _describe_param(column, value) for column, value in self._table_metadata.params}
-        doubts = {
-            param_column.name: f"the source says unit {param_column.unit!r}, which is none"
-            for param_column, _ in self._table_metadata.params
-            if param_column.unit and not _normalize_unit(param_column.unit)
-        }
-        used = {
-            column.enum
-            for column in (*self._table_metadata.columns, *(column for column, _ in self._table_metadata.params))
-        }
-        enums = {name: dict(words) for name, words in self._table_metadata.enums.items() if name in used}
+        params = {}
+        unit_notes = {}
+        for column, value in table_metadata.params:
+            params[column.name] = _describe_param(column, value)
+            if column.unit and not _normalize_unit(column.unit):
+                unit_notes[column.name] = f"the source says unit {column.unit!r}, which is none"
+        used_enums = {column.enum for column in table_metadata.columns}
+        used_enums |= {column.enum for column, _ in table_metadata.params}
+        enums = {name: dict(words) for name, words in table_metadata.enums.items() if name in used_enums}
         target_names = {**self._names, **{name: name for name in params}}
-        groups = {
-            param_column.name: group_keys
-            for param_column in self._table_metadata.groups
-            if (group_keys := _describe_group(param_column, target_names))
-        }
-        frame_keys = {name: _describe_frame(param_column) for name, param_column in self._frames.items()}
+        groups = {}
+        for group in table_metadata.groups:
+            group_keys = _describe_group(group, target_names)
+            if group_keys:
+                groups[group.name] = group_keys
+        frames = {}
+        if include_frames:
+            frames = {name: _describe_frame(frame) for name, frame in self._frames.items()}
         return [
-            *_write_section("frames", frame_keys if include_frames else {}),
+            *_write_section("frames", frames),
             *_write_section("enums", enums),
-            *_write_section("params", params, doubts),
+            *_write_section("params", params, unit_notes),
             *_write_section("groups", groups),
         ]
 
 
 def _describe_group(group: ColumnGroup, target_names: Mapping[str, str]) -> dict[str, Any]:
-    members = [(role, column) for role, column in group.roles.items() if column in target_names]
-    group_keys: dict[str, Any] = {"columns": [target_names[column] for role, column in members if role == column]}
-    group_keys["roles"] = {role: target_names[column] for role, column in members if role != column}
-    group_keys |= {key: getattr(group, key) for key in ("ucd", "utype", "description")}
-    if members:
-        return {key: value for key, value in group_keys.items() if value}
-    return {}
+    """Describe a group by its columns that the table has; the empty map if it has none of them."""
+    members = [(role, target_names[column], column) for role, column in group.roles.items() if column in target_names]
+    if not members:
+        return {}
+    group_keys: dict[str, Any] = {
+        "columns": [name for role, name, column in members if role == column],
+        "roles": {role: name for role, name, column in members if role != column},
+        "ucd": group.ucd,
+        "utype": group.utype,
+        "description": group.description,
+    }
+    return {key: value for key, value in group_keys.items() if value}
 
 
 def _describe_param(column: Column, value: object) -> dict[str, Any]:
-    text = column.value if isinstance(column, Constant) else value
-    param_keys = {
-        "type": "string" if column.type.is_string and column.type.xtype is None else str(column.type),
-        "value": str(text or ""),
-    }
-    if column.unit:
-        unit = _normalize_unit(column.unit)
-    else:
-        unit = None
+    if isinstance(column, Constant):
+        value = column.value
+    param_keys = {"type": str(column.type), "value": str(value or "")}
+    if column.type.is_string and column.type.xtype is None:
+        param_keys["type"] = "string"
     attributes = {
-        "unit": unit,
+        "unit": _normalize_unit(column.unit) if column.unit else None,
         "ucd": units.modernize_ucd(column.ucd) if column.ucd else None,
         "utype": column.utype,
         "description": column.description,
@@ -131,8 +140,8 @@ def _normalize_unit(text: str) -> str | None:
 
 
 def _describe_frame(frame: FrameRef) -> dict[str, Any]:
-    words = ("kind", "system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
-    return {key: value for key in words if (value := getattr(frame, key)) and (key, value) != ("kind", "coosys")}
+    attributes = {key: getattr(frame, key) for key in FRAME_KEYS}
+    return {key: value for key, value in attributes.items() if value and (key, value) != ("kind", "coosys")}
 
 
 def _write_section(
@@ -140,14 +149,13 @@ def _write_section(
 ) -> Iterable[str]:
     if not entries:
         return []
-    notes = {name: f"  # {format_comment(text)}" for name, text in (notes_by_name or {}).items()}
-    return [
-        f"    {key}:",
-        *(
-            f"      {format_scalar(name)}: {format_flow_value(dict(entry))}{notes.get(name, '')}"
-            for name, entry in entries.items()
-        ),
-    ]
+    lines = [f"    {key}:"]
+    for name, entry in entries.items():
+        line = f"      {format_scalar(name)}: {format_flow_value(dict(entry))}"
+        if notes_by_name and name in notes_by_name:
+            line += f"  # {format_comment(notes_by_name[name])}"
+        lines.append(line)
+    return lines
 
 
 __all__ = ["SourceMetadata", "rename_link_columns"]

@@ -1,7 +1,4 @@
-"""Look at the rows of a source for a first descriptor.
-
-What its columns hold, which of them name a row, which values stand for none.
-"""
+"""Read rows of a source for a first descriptor: what its columns hold, and which of them name a row."""
 
 from __future__ import annotations
 
@@ -22,29 +19,43 @@ if TYPE_CHECKING:
     from hven.model.table import Column
     from hven.sources import Source, SourceContext
 
-MAX_SAMPLED_ROWS = 1_000_000  # how many are looked at
-MAX_SAMPLING_SECONDS = 8.0  # how long rows are looked at
-MAX_KEY_CHECK_ROWS = 5_000_000  # rows among which a name must stand once
+MAX_SAMPLED_ROWS = 1_000_000  # rows that are read for guesses
+MAX_SAMPLING_SECONDS = 8.0  # time after which no more rows are read for guesses
+MAX_KEY_CHECK_ROWS = 5_000_000  # rows in which the value of a key must be unique
+MAX_NULL_NOTES = 6  # notes of numbers that may stand for no value
 
 
 def read_first_rows(
     module: Any, options: Mapping[str, Any], context: SourceContext, columns: Sequence[Column]
 ) -> dict[str, pa.Array]:
     """Read the first rows."""
-    source = module.open(module.Options.model_validate(dict(options)), replace(context, on_reject=lambda _reject: None))
-    batches = list(source.read_batches(None, SAMPLE_ROWS))
-    return {
-        column.name: pa.concat_arrays([batch.column(column.name) for batch in batches])
-        if batches
-        else pa.array([], column.type.arrow)
-        for column in columns
-    }
+    batches = list(_open_quietly(module, options, context).read_batches(None, SAMPLE_ROWS))
+    arrays = {}
+    for column in columns:
+        if batches:
+            arrays[column.name] = pa.concat_arrays([batch.column(column.name) for batch in batches])
+        else:
+            arrays[column.name] = pa.array([], column.type.arrow)
+    return arrays
+
+
+def _open_quietly(module: Any, options: Mapping[str, Any], context: SourceContext) -> Source:
+    """Open a source whose rejected rows were reported before."""
+    quiet_context = replace(context, on_reject=lambda _reject: None)
+    source: Source = module.open(module.Options.model_validate(dict(options)), quiet_context)
+    return source
 
 
 def sample_columns(
     source: Source, columns: Sequence[Column], row_limit: int = MAX_SAMPLED_ROWS
 ) -> tuple[dict[str, ColumnSample], int, bool]:
-    """Read the first rows: up to a million, or a few seconds."""
+    """Read the first rows, up to `row_limit` or for a few seconds.
+
+    Returns
+    -------
+    samples_by_name, row_count, is_complete
+        `is_complete` is True if all rows of the source were read.
+    """
     samples_by_name = {column.name: ColumnSample() for column in columns}
     start_time = time.monotonic()
     rows = 0
@@ -60,32 +71,27 @@ def sample_columns(
 def add_null_words(
     kind: str, options: dict[str, Any], guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSample]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Add words that stand for no number to the source's options; note numbers that may."""
+    """Add the words that stand for no number to the source's options, and note numbers that may do so."""
     notes: list[str] = []
-    words = {
-        item.source: samples_by_name[item.source].null_words
-        for item in guesses
-        if kind in {"csv", "fixed"} and samples_by_name[item.source].null_words and "null" not in options
-    }
-    if words:
-        options = {
-            **options,
-            "null": {name: null_words[0] if len(null_words) == 1 else null_words for name, null_words in words.items()},
-        }
-    for item in guesses:
-        facts = samples_by_name[item.source]
-        codes = [
-            *facts.sentinels,
-            *([-1] if facts.has_minus_one_sentinel and item.column.unit not in {None, "mag", "deg"} else []),
-        ]
-        notes += [
-            (
-                f"{item.column.name} reaches {format_number(value)}: if that stands for no value, "
-                f"{_suggest_null_mapping(kind, item, value)}"
-            )
-            for value in codes
-        ]
-    return options, notes[:6]
+    null_words_by_column: dict[str, Any] = {}
+    if kind in {"csv", "fixed"} and "null" not in options:
+        for guess in guesses:
+            null_words = samples_by_name[guess.source].null_words
+            if len(null_words) == 1:
+                null_words_by_column[guess.source] = null_words[0]
+            elif null_words:
+                null_words_by_column[guess.source] = null_words
+    if null_words_by_column:
+        options = {**options, "null": null_words_by_column}
+    for guess in guesses:
+        sample = samples_by_name[guess.source]
+        codes = list(sample.sentinels)
+        if sample.has_minus_one_sentinel and guess.column.unit not in {None, "mag", "deg"}:
+            codes.append(-1)
+        for code in codes:
+            remedy = _suggest_null_mapping(kind, guess, code)
+            notes.append(f"{guess.column.name} reaches {format_number(code)}: if that stands for no value, {remedy}")
+    return options, notes[:MAX_NULL_NOTES]
 
 
 def _suggest_null_mapping(kind: str, guess: ColumnGuess, value: float) -> str:
@@ -100,47 +106,49 @@ def find_key(
     context: SourceContext,
     guesses: Sequence[ColumnGuess],
     samples_by_name: dict[str, ColumnSample],
+    *,
     row_limit: int,
 ) -> ColumnGuess | None:
-    """Find a column whose values name the rows.
+    """Find a column whose values name the rows: none is null, and none occurs twice.
 
-    No null, none twice, in all rows (up to five million; of a service, in the first).
+    The search reads all rows, up to five million; of a service it reads the first ones.
     """
-    for item in list_key_candidates(guesses, samples_by_name):
-        if item.expression and item.expression.startswith("sexagesimal"):
+    for guess in list_key_candidates(guesses, samples_by_name):
+        if guess.expression and guess.expression.startswith("sexagesimal"):
             continue
-        is_key = is_unique(module, options, context, item, row_limit)
+        is_key = is_unique(module, options, context, guess, row_limit=row_limit)
         if is_key is None:
             return None
         if is_key:
-            return item
+            return guess
     return None
 
 
 def is_unique(
-    module: Any, options: Mapping[str, Any], context: SourceContext, guess: ColumnGuess, row_limit: int
+    module: Any, options: Mapping[str, Any], context: SourceContext, guess: ColumnGuess, *, row_limit: int
 ) -> bool | None:
-    """Look whether no value of a column is null or occurs twice; None: there are no rows, or too many."""
+    """Return whether no value of a column is null or occurs twice; None: there are no rows, or too many."""
     import pyarrow.compute as pc  # noqa: PLC0415  (a fifth of a second, for guesses alone)
 
-    quiet_context = replace(context, on_reject=lambda _reject: None)
-    source = module.open(module.Options.model_validate(dict(options)), quiet_context)
-    parts: list[pa.Array] = []
-    rows = 0
-    for batch in source.read_batches([guess.source], row_limit if row_limit < MAX_KEY_CHECK_ROWS else row_limit + 1):
-        parts.append(batch.column(0))
-        rows += batch.num_rows
-    if rows == 0 or rows > MAX_KEY_CHECK_ROWS:
+    source = _open_quietly(module, options, context)
+    if row_limit >= MAX_KEY_CHECK_ROWS:
+        row_limit += 1  # one row more shows that there are too many
+    arrays: list[pa.Array] = []
+    row_count = 0
+    for batch in source.read_batches([guess.source], row_limit):
+        arrays.append(batch.column(0))
+        row_count += batch.num_rows
+    if row_count == 0 or row_count > MAX_KEY_CHECK_ROWS:
         return None
-    values = pa.chunked_array(parts)
-    return bool(values.null_count == 0 and pc.count_distinct(values).as_py() == rows)
+    values = pa.chunked_array(arrays)
+    return bool(values.null_count == 0 and pc.count_distinct(values).as_py() == row_count)
 
 
 def find_remote_key(
     source: Any, guesses: Sequence[ColumnGuess], samples_by_name: dict[str, ColumnSample]
 ) -> ColumnGuess | None:
-    """Find such a column in a table elsewhere: the service counts its values."""
-    for item in list_key_candidates(guesses, samples_by_name):
-        if item.source and source.is_unique_key([item.source]):
-            return item
+    """Find a column whose values name the rows of a table of a service, which counts the values."""
+    for guess in list_key_candidates(guesses, samples_by_name):
+        if guess.source and source.is_unique_key([guess.source]):
+            return guess
     return None

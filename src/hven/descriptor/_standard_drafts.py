@@ -1,7 +1,4 @@
-"""``hven new --standard``: a first descriptor of a table of EPN-TAP or ObsCore, which passes the check.
-
-Guesses and gaps are marked in it.
-"""
+"""Draft a table of EPN-TAP or ObsCore that passes the check, with guesses and gaps marked: ``hven new --standard``."""
 
 from __future__ import annotations
 
@@ -31,12 +28,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.descriptor._column_guesses import ColumnGuess
+    from hven.descriptor._source_facts import SourceColumn
     from hven.descriptor._source_metadata import SourceMetadata
     from hven.model.settings import Settings
 
 PROPOSERS_BY_STANDARD = {"epn-tap": propose_epn_tap, "obscore": propose_obscore}
-MIN_REQUIRED_COLUMNS = 4  # required columns by their own names: the source is a table of the standard already
-MAX_CHECK_ROUNDS = 40  # proposals that are taken back, one check after the other
+MIN_REQUIRED_COLUMNS = 4  # required columns by their own names that show a table of the standard
+MAX_CHECK_ROUNDS = 40  # rounds of a check and the removal of the proposals that do not pass it
+CREDIT_PLACEHOLDERS = {
+    "creators": '# creators: [{name: "Brahe, T."}]  # to fill: who made the data, in the order of citation',
+    "publisher": "# publisher: {name: Observatory}  # to fill",
+    "licence": "# licence: CC-BY-4.0  # to fill",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +49,16 @@ class StandardDraft:
     Attributes
     ----------
     standard
-        Its full name: ``epn-tap-2.0``.
+        Full name of the standard: ``epn-tap-2.0``.
     source_text
         Text in which the target may be named: file, title, description.
     image_coverage
-        What images with WCS cards show: ``sky`` or ``body``; None: there are none.
+        ``sky`` or ``body``, as images with WCS cards show; None: there are no such images.
     credits, is_by_catalogue_builder
-        As of `_source_credits.write_head_lines`.
+        As in `_source_credits.write_head_lines`.
     source_metadata
-        What features in time and frequency have besides: their geometries and properties are columns of their own;
-        None: the rows are none.
+        Metadata of features in time and frequency, whose geometries and properties become columns of their own;
+        None: the rows are no such features.
     """
 
     name: str
@@ -80,193 +83,220 @@ class StandardDraft:
     created: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
 
     def propose_mapping(self, table: Mapping[str, Any]) -> MappingProposal:
-        """Guess the mapping."""
+        """Guess the mapping of the source's columns to those of the standard."""
         propose = next(function for stem, function in PROPOSERS_BY_STANDARD.items() if self.standard.startswith(stem))
         source_columns = collect_source_columns(self.guesses, self.sample)
-        required_columns = [
-            fact for fact in source_columns if table["columns"].get(fact.source.lower(), {}).get("required")
-        ]
-        if len(required_columns) >= MIN_REQUIRED_COLUMNS:
-            incomplete_columns = [fact for fact in required_columns if 0 < len(fact.filled_values) < len(fact.sample)]
-        else:
-            incomplete_columns = []
-        complete_row_mask: Any = None  # the standard's own table, with lines that hold nothing
-        for fact in incomplete_columns:
-            if fact.is_text:
-                has_value = pc.fill_null(pc.not_equal(fact.sample, ""), False)
+        incomplete_columns = self._find_incomplete_columns(source_columns, table)
+        if incomplete_columns:
+            complete_rows = self._select_complete_rows(incomplete_columns)
+            source_columns = collect_source_columns(self.guesses, complete_rows)
+        proposer = MappingProposer(
+            table["columns"],
+            source_columns,
+            name=self.name,
+            source_text=self.source_text,
+            key_columns=self.key,
+            position_columns=self.position,
+            list_columns=collect_source_columns(self.guesses, self.sample, select_lists=True),
+            has_files="files" in self.options,
+            image_coverage=self.image_coverage,
+            allowed_words=_list_allowed_words(table),
+        )
+        proposal = propose(proposer)
+        if incomplete_columns:
+            conditions = []
+            for column in incomplete_columns:
+                test = "<> ''" if column.is_text else "IS NOT NULL"
+                conditions.append(f"{column.sql} {test}")
+            proposal.row_condition = " AND ".join(conditions)
+        if self.source_metadata is not None and "access_url" in table["columns"]:
+            self._propose_access_to_features(proposal, table)
+        return proposal
+
+    def _find_incomplete_columns(
+        self, source_columns: Sequence[SourceColumn], table: Mapping[str, Any]
+    ) -> list[SourceColumn]:
+        """Find required columns that lack some values in a table that is of the standard already."""
+        required_columns = []
+        for column in source_columns:
+            standard_column = table["columns"].get(column.source.lower(), {})
+            if standard_column.get("required"):
+                required_columns.append(column)
+        if len(required_columns) < MIN_REQUIRED_COLUMNS:
+            return []
+        return [column for column in required_columns if 0 < len(column.filled_values) < len(column.sample)]
+
+    def _select_complete_rows(self, incomplete_columns: Sequence[SourceColumn]) -> dict[str, pa.Array]:
+        """Return the rows of the sample that have a value in each of these columns."""
+        complete_row_mask: Any = None
+        for column in incomplete_columns:
+            if column.is_text:
+                has_value = pc.fill_null(pc.not_equal(column.sample, ""), False)
             else:
-                has_value = pc.is_valid(fact.sample)
+                has_value = pc.is_valid(column.sample)
             if complete_row_mask is None:
                 complete_row_mask = has_value
             else:
                 complete_row_mask = pc.and_(complete_row_mask, has_value)
-        if incomplete_columns:
-            source_columns = collect_source_columns(
-                self.guesses, {name: values.filter(complete_row_mask) for name, values in self.sample.items()}
-            )
-        proposal = propose(
-            MappingProposer(
-                table["columns"],
-                source_columns,
-                name=self.name,
-                source_text=self.source_text,
-                key_columns=self.key,
-                position_columns=self.position,
-                list_columns=collect_source_columns(self.guesses, self.sample, select_lists=True),
-                has_files="files" in self.options,
-                image_coverage=self.image_coverage,
-                allowed_words={
-                    str(rule["columns"]): frozenset(
-                        str(word).lower() for word in table["vocabularies"][rule["of"]]["values"]
-                    )
-                    for rule in table.get("rules", {}).values()
-                    if rule.get("check") == "words" and rule.get("severity", "error") == "error"
-                },
-            )
-        )
-        if incomplete_columns:
-            proposal.row_condition = " AND ".join(
-                f"{fact.sql} <> ''" if fact.is_text else f"{fact.sql} IS NOT NULL" for fact in incomplete_columns
-            )
-        if self.source_metadata is not None and "access_url" in table["columns"]:
-            uid = "granule_uid = '{target.granule_uid}'"
-            query_text = f"SELECT * FROM {self.name}.{self.find_table_name(table)} WHERE {uid}".replace(" ", "+")
-            proposal.settings |= {
-                "dataproduct_type": ("set", "ev", "each row is an event"),
-                "access_url": (
-                    "text",
-                    f"{{site.url}}/tap/sync?LANG=ADQL&RESPONSEFORMAT=tfcat&QUERY={query_text}",
-                    "itself, as TFCat",
-                ),
-                "access_format": ("set", "application/json", ""),
-                "access_estsize": ("map", "CAST(1 + LENGTH(geometry) / 1000 AS INTEGER)", ""),
-            }
-            proposal.used_sources.update(item.source for item in self.own_columns)
-            proposal.missing_values.pop("access_url", None)
-        return proposal
+        return {name: values.filter(complete_row_mask) for name, values in self.sample.items()}
+
+    def _propose_access_to_features(self, proposal: MappingProposal, table: Mapping[str, Any]) -> None:
+        """Propose a query for the row itself, as TFCat, for the file of the row."""
+        table_name = f"{self.name}.{self.find_table_name(table)}"
+        query = f"SELECT * FROM {table_name} WHERE granule_uid = '{{target.granule_uid}}'".replace(" ", "+")
+        access_url = f"{{site.url}}/tap/sync?LANG=ADQL&RESPONSEFORMAT=tfcat&QUERY={query}"
+        proposal.settings |= {
+            "dataproduct_type": ("set", "ev", "each row is an event"),
+            "access_url": ("text", access_url, "itself, as TFCat"),
+            "access_format": ("set", "application/json", ""),
+            "access_estsize": ("map", "CAST(1 + LENGTH(geometry) / 1000 AS INTEGER)", ""),
+        }
+        proposal.used_sources.update(guess.source for guess in self.own_columns)
+        proposal.missing_values.pop("access_url", None)
 
     @property
     def own_columns(self) -> list[ColumnGuess]:
-        """Columns that the table has besides those of the standard."""
-        return [
-            item
-            for item in self.guesses
-            if self.source_metadata is not None
-            and item.column.utype not in {region_files.tfcat.ID_UTYPE, region_files.tfcat.DERIVED_UTYPE}
-        ]
+        """Columns that the table has beside those of the standard."""
+        if self.source_metadata is None:
+            return []
+        derived_utypes = {region_files.tfcat.ID_UTYPE, region_files.tfcat.DERIVED_UTYPE}
+        return [guess for guess in self.guesses if guess.column.utype not in derived_utypes]
 
     def _write_credit_lines(self) -> list[str]:
-        """Write who made the data as the source says, and what only the curator knows."""
-        credit_lines = [
-            line
-            for line in _source_credits.write_head_lines(self.credits, by_builder=self.is_by_catalogue_builder)
-            if not line.startswith("#")
-        ]
-        missing_key_lines = {
-            "creators": '# creators: [{name: "Brahe, T."}]  # to fill: who made the data, in the order of citation',
-            "publisher": "# publisher: {name: Observatory}  # to fill",
-            "licence": "# licence: CC-BY-4.0  # to fill",
-        }
-        return [
-            *credit_lines,
-            *(
-                line
-                for key, line in missing_key_lines.items()
-                if not any(credit_line.startswith(f"{key}:") for credit_line in credit_lines)
-            ),
-        ]
+        """Write who made the data as the source says, and ask for what only the curator knows."""
+        head_lines = _source_credits.write_head_lines(self.credits, by_builder=self.is_by_catalogue_builder)
+        credit_lines = [line for line in head_lines if not line.startswith("#")]
+        keys = {line.partition(":")[0] for line in credit_lines}
+        placeholders = [line for key, line in CREDIT_PLACEHOLDERS.items() if key not in keys]
+        return [*credit_lines, *placeholders]
 
     def write_descriptor(self, proposal: MappingProposal, table: Mapping[str, Any]) -> str:
         """Write the descriptor."""
-        columns: Mapping[str, Any] = table["columns"]
         lines = [
-            (
-                f"# A first descriptor for {self.standard}, guessed from {format_comment(self.origin)}. What "
-                f"stands behind '# guessed' may be wrong; where '# to fill' stands,"
-            ),
-            (
-                f"# only you know. `hven check {self.name}` tells every fault, `hven ingest {self.name}` publishes "
-                f"it as {self.name}.{self.find_table_name(table)}."
-            ),
-            f"collection: {format_scalar(self.name)}",
-            f"title: {format_scalar(self.title or self.name.replace('_', ' ').capitalize())}"
-            + ("" if self.title else "  # to fill: one line for people"),
-            *(
-                format_folded_text("description", self.description)
-                if self.description
-                else ["# description: to fill: some sentences - what, from where, how good"]
-            ),
-            f"created: {self.created}  # guessed: today; creation_date of the rows, unless they have one",
-            *self._write_credit_lines(),
+            *self._write_head(table),
             "tables:",
             f"  {self.find_table_name(table)}:",
-            f"    # {self.rows:,} rows"
-            if self.is_complete
-            else f"    # guessed from the first {self.rows - self.rows % 1000:,} rows",
+            *self._write_table_head(proposal, table),
+            *self._write_column_lines(proposal, table["columns"]),
+            *_write_setting_lines(proposal, table["columns"]),
+        ]
+        for name, hint in proposal.missing_values.items():
+            if name not in proposal.settings:
+                lines.append(f"    # to fill: {name}: {format_comment(hint)}")
+        if self.source_metadata is not None:
+            lines += self.source_metadata.write_table_keys(include_frames=False)
+        unused_sources = [
+            guess.source for guess in self.guesses if guess.source and guess.source not in proposal.used_sources
+        ]
+        if unused_sources:
+            lines.append(f"    # not used: {format_comment(', '.join(unused_sources))}")
+        return "\n".join(line.rstrip() for line in lines) + "\n"
+
+    def _write_head(self, table: Mapping[str, Any]) -> list[str]:
+        table_name = f"{self.name}.{self.find_table_name(table)}"
+        default_title = self.name.replace("_", " ").capitalize()
+        title_line = f"title: {format_scalar(self.title or default_title)}"
+        if not self.title:
+            title_line += "  # to fill: one line for people"
+        guess_line = (
+            f"# A first descriptor for {self.standard}, guessed from {format_comment(self.origin)}. What "
+            f"stands behind '# guessed' may be wrong; where '# to fill' stands,"
+        )
+        command_line = (
+            f"# only you know. `hven check {self.name}` tells every fault, `hven ingest {self.name}` publishes "
+            f"it as {table_name}."
+        )
+        lines = [
+            guess_line,
+            command_line,
+            f"collection: {format_scalar(self.name)}",
+            title_line,
+        ]
+        if self.description:
+            lines += format_folded_text("description", self.description)
+        else:
+            lines.append("# description: to fill: some sentences - what, from where, how good")
+        lines.append(f"created: {self.created}  # guessed: today; creation_date of the rows, unless they have one")
+        return [*lines, *self._write_credit_lines()]
+
+    def _write_table_head(self, proposal: MappingProposal, table: Mapping[str, Any]) -> list[str]:
+        """Write notes, standard, frame, source and conditions of the table."""
+        row_count_line = f"    # {self.rows:,} rows"
+        if not self.is_complete:
+            row_count_line = f"    # guessed from the first {self.rows - self.rows % 1000:,} rows"
+        lines = [
+            row_count_line,
             *(f"    # {format_comment(note)}" for note in self.notes),
             f"    standard: {self.standard}",
         ]
         if proposal.frame is not None:
-            if proposal.frame not in {None, "none"}:
-                frame = format_scalar(proposal.frame)
-            else:
-                frame = '"none"'
+            frame = '"none"' if proposal.frame == "none" else format_scalar(proposal.frame)
             lines.append(f"    frame: {frame}  # guessed: what c1, c2, c3 are")
         optional = [*_list_used_optional_columns(proposal, table), *proposal.optional_families]
         if optional:
             lines.append(f"    optional: {format_flow_value(optional)}")
         lines.append("    source: " + format_flow_value({"kind": self.kind, **self.options}))
         if proposal.row_condition is not None:
-            lines.append(
-                f"    where: {format_scalar(proposal.row_condition)}  # guessed: other rows lack what the "
-                f"standard needs"
-            )
-        lines += ["    let:"] if proposal.let_expressions else []
+            condition = format_scalar(proposal.row_condition)
+            lines.append(f"    where: {condition}  # guessed: other rows lack what the standard needs")
+        if proposal.let_expressions:
+            lines.append("    let:")
         lines += [f"      {name}: {format_scalar(text)}" for name, text in proposal.let_expressions.items()]
-        lines += ["    columns:"] if proposal.column_types or self.own_columns else []
-        lines += [
-            f"      {name}: {format_flow_value({'type': type_name})}  # {format_comment(why)}"
-            for name, (type_name, why) in proposal.column_types.items()
-        ]
-        for item in self.own_columns:
-            if item.column.name in columns or self.source_metadata is None:
+        return lines
+
+    def _write_column_lines(self, proposal: MappingProposal, standard_columns: Mapping[str, Any]) -> list[str]:
+        """Write the types that differ from the standard, and the columns that it does not have."""
+        lines = []
+        if proposal.column_types or self.own_columns:
+            lines.append("    columns:")
+        for name, (type_name, reason) in proposal.column_types.items():
+            lines.append(f"      {name}: {format_flow_value({'type': type_name})}  # {format_comment(reason)}")
+        for guess in self.own_columns:
+            column = guess.column
+            if column.name in standard_columns or self.source_metadata is None:
                 continue
-            attributes = {
-                key: value for key in ("unit", "ucd", "utype", "description") if (value := getattr(item.column, key))
-            }
-            if item.column.type.is_string and item.column.type.xtype is None:
-                type_name = "string"
-            else:
-                type_name = str(item.column.type)
-            lines.append(
-                f"      {format_scalar(item.column.name)}: "
-                f"{format_flow_value({'type': type_name, **attributes, **self.source_metadata.describe_references(item.column)})}"
-            )
-        width = max([len(name) for name in proposal.settings] or [0])
-        for setting_kind in ("set", "text", "map"):
-            settings_of_kind = [
-                (name, proposal.settings[name])
-                for name in columns
-                if name in proposal.settings and proposal.settings[name][0] == setting_kind
-            ]
-            lines += [f"    {setting_kind}:"] if settings_of_kind else []
-            for name, (_, text, why) in settings_of_kind:
-                line = f"      {name}:".ljust(width + 7) + " " + format_scalar(text)
-                lines.append(line + (f"  # {format_comment(why)}" if why else ""))
-        lines += [
-            f"    # to fill: {name}: {format_comment(hint)}"
-            for name, hint in proposal.missing_values.items()
-            if name not in proposal.settings
-        ]
-        lines += self.source_metadata.write_table_keys(include_frames=False) if self.source_metadata is not None else []
-        unused = [item.source for item in self.guesses if item.source and item.source not in proposal.used_sources]
-        if unused:
-            lines.append(f"    # not used: {format_comment(', '.join(unused))}")
-        return "\n".join(line.rstrip() for line in lines) + "\n"
+            attributes: dict[str, Any] = {"type": str(column.type)}
+            if column.type.is_string and column.type.xtype is None:
+                attributes["type"] = "string"
+            for key in ("unit", "ucd", "utype", "description"):
+                value = getattr(column, key)
+                if value:
+                    attributes[key] = value
+            attributes |= self.source_metadata.describe_references(column)
+            lines.append(f"      {format_scalar(column.name)}: {format_flow_value(attributes)}")
+        return lines
 
     def find_table_name(self, table: Mapping[str, Any]) -> str:
-        """Name the table."""
+        """Return the name of the table, as the standard prescribes it."""
         return str(table.get("called", "main"))
+
+
+def _list_allowed_words(table: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """List the words, in lower case, that a column of a standard may have: others are errors."""
+    allowed_words = {}
+    for rule in table.get("rules", {}).values():
+        if rule.get("check") == "words" and rule.get("severity", "error") == "error":
+            words = table["vocabularies"][rule["of"]]["values"]
+            allowed_words[str(rule["columns"])] = frozenset(str(word).lower() for word in words)
+    return allowed_words
+
+
+def _write_setting_lines(proposal: MappingProposal, standard_columns: Mapping[str, Any]) -> list[str]:
+    """Write ``set``, ``text`` and ``map``, in the order of the standard's columns."""
+    lines = []
+    width = max((len(name) for name in proposal.settings), default=0)
+    for setting_kind in ("set", "text", "map"):
+        names = [name for name in standard_columns if name in proposal.settings]
+        names = [name for name in names if proposal.settings[name][0] == setting_kind]
+        if names:
+            lines.append(f"    {setting_kind}:")
+        for name in names:
+            _, text, reason = proposal.settings[name]
+            line = f"      {name}:".ljust(width + 7) + " " + format_scalar(text)
+            if reason:
+                line += f"  # {format_comment(reason)}"
+            lines.append(line)
+    return lines
 
 
 def find_full_standard_name(standard: str, settings: Settings | None = None) -> str:
@@ -275,31 +305,26 @@ def find_full_standard_name(standard: str, settings: Settings | None = None) -> 
     Raises
     ------
     UsageError
-        There is none, or none that a mapping can be guessed for.
+        There is no such standard, or no mapping to it can be guessed.
     """
-    supported_standards = [
-        name
-        for name in list_standards(settings)
-        if any(re.fullmatch(re.escape(stem) + r"(-[\d.]+)?", name) for stem in PROPOSERS_BY_STANDARD)
-    ]
+    pattern = re.compile(rf"({'|'.join(map(re.escape, PROPOSERS_BY_STANDARD))})(-[\d.]+)?")
+    supported_standards = [name for name in list_standards(settings) if pattern.fullmatch(name)]
     matching_standards = [
         name for name in supported_standards if name == standard or name.rpartition("-")[0] == standard
     ]
     if not matching_standards:
+        hint = suggest_spelling(standard, [*PROPOSERS_BY_STANDARD, *supported_standards])
         raise UsageError(
             f"no mapping can be guessed for {standard!r}",
-            remedy=suggest_spelling(standard, [*PROPOSERS_BY_STANDARD, *supported_standards])
-            or f"known: {', '.join(PROPOSERS_BY_STANDARD)}",
+            remedy=hint or f"known: {', '.join(PROPOSERS_BY_STANDARD)}",
         )
     return max(matching_standards)
 
 
 def write_checked_draft(draft: StandardDraft, path: Path, settings: Settings) -> str:
-    """Write the descriptor to `path`, and take back what does not pass the check; return the text."""
-    standard_path = list_standards(settings)[draft.standard]
-    standard_document = yaml.load(
-        standard_path.read_text(encoding="utf-8"), yaml.CSafeLoader
-    )  # that of C is ten times as fast
+    """Write the descriptor to `path`, remove the proposals that do not pass the check, and return the text."""
+    standard_text = list_standards(settings)[draft.standard].read_text(encoding="utf-8")
+    standard_document = yaml.load(standard_text, yaml.CSafeLoader)  # ten times as fast as the loader in Python
     table: Mapping[str, Any] = next(iter(standard_document["tables"].values()))
     proposal = draft.propose_mapping(table)
     text = draft.write_descriptor(proposal, table)
@@ -320,14 +345,14 @@ def write_checked_draft(draft: StandardDraft, path: Path, settings: Settings) ->
 
 
 def _list_used_optional_columns(proposal: MappingProposal, table: Mapping[str, Any]) -> list[str]:
-    """List the optional columns that are used, and those that belong to them."""
+    """List the optional columns that the proposal uses, and the columns that belong to them."""
     standard_columns: Mapping[str, Any] = table["columns"]
     used_columns = {name for name in proposal.settings if standard_columns[name].get("optional")}
     families: Mapping[str, Sequence[str]] = table.get("families", {})
     for group in table.get("together", ()):
-        members = [
-            member for item in ([group] if isinstance(group, str) else group) for member in families.get(item, [item])
-        ]
-        if used_columns & set(members):
-            used_columns |= set(members)
+        members: set[str] = set()
+        for name in [group] if isinstance(group, str) else group:
+            members.update(families.get(name, [name]))
+        if used_columns & members:
+            used_columns |= members
     return [name for name in standard_columns if name in used_columns]

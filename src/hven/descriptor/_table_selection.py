@@ -1,4 +1,4 @@
-"""Which table of a source that holds several `hven new` takes, and what it says of the others."""
+"""Choose the table that `hven new` takes of a source with several, and note the others."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from hven.sources import AvailableTable, SourceContext
 
-MAX_LISTED_TABLES = 30  # tables that are named
-MAX_SCANNED_FILES = 50_000  # of a folder that are looked at
+MAX_LISTED_TABLES = 30  # tables that a note or a message names
+MAX_SCANNED_FILES = 50_000  # files of a folder whose endings are counted
+TABLE_OPTION_NAMES = {"hdu", "part", "query", "adql", "mode"}  # options that choose a table, beside the kind's own
 
 
 def choose_table(
@@ -28,124 +29,129 @@ def choose_table(
     Returns
     -------
     options, notes
-        The options, with a `table` for a database or service that has but one with rows; for the comment: what was
-        taken, and what else is there.
+        Options with the chosen table, and notes on what was chosen and what else there is. Of a database or a
+        service, a table is chosen only if it is the only one with rows.
 
     Raises
     ------
     UsageError
-        A database or service with several tables, or with none.
+        A database or a service has several tables, or none.
     SourceError
-        It cannot be read.
+        The source cannot be read.
     """
     options = dict(options)
     service = file_kinds.find_service_signature(kind)
+    table_option = "table"
     if service is not None and service.table_option:
-        key = service.table_option
-    else:
-        key = "table"
-    if not hasattr(module, "list_source_tables") or any(
-        table_option in options for table_option in (key, "hdu", "part", "query", "adql", "mode")
-    ):
+        table_option = service.table_option
+    has_chosen = bool({table_option, *TABLE_OPTION_NAMES} & options.keys())
+    if has_chosen or not hasattr(module, "list_source_tables"):
         return options, []
-    table_offers: list[AvailableTable] = module.list_source_tables(options, context)
-    if kind != "sql" and service is None:
-        default_offer = next((item for item in table_offers if item.is_default), None)
-        if kind == "fits" and table_offers and default_offer is None:
-            note = (
-                f"a row for each image, from its header; --table reads the axes of the image: "
-                f"{_format_offer_names(table_offers)}"
-            )
-            return {**options, "mode": "header"}, [note]
-        if kind == "product":
-            if not table_offers:
-                return {**options, "mode": "images"}, [
-                    "a row for each image or cube; `mode: header` makes one for each file"
-                ]
-            note = (
-                f"a row for each file, from its header; --table reads the rows of a table in it: "
-                f"{_format_offer_names(table_offers)}"
-            )
-            if default_offer is None:
-                return (options, [note])
-            return (
-                {**options, "part": default_offer.option_value},
-                [_format_table_note(default_offer, table_offers)] if len(table_offers) > 1 else [],
-            )
-        return options, [] if default_offer is None or len(table_offers) < 2 else [
-            _format_table_note(default_offer, table_offers)
-        ]
-    nonempty_offers = [item for item in table_offers if not item.is_view and item.row_count != 0]
-    if len(nonempty_offers) != 1:
-        service_label = "database" if kind == "sql" else "service"
-        if not table_offers:
-            raise UsageError(
-                f"the {service_label} has no table that can be read",
-                remedy="look at the address and the rights of its user",
-            )
-        raise UsageError(
-            f"the {service_label} has {len(table_offers)} tables and views: {_format_offer_names(table_offers)}",
-            remedy=f"say which table with --table: --table "
-            f"{max(nonempty_offers or table_offers, key=lambda item: item.row_count or 0).option_value}",
+    offers: list[AvailableTable] = module.list_source_tables(options, context)
+    if kind == "sql" or service is not None:
+        chosen_offer = _choose_table_with_rows(kind, offers)
+        return {**options, table_option: str(chosen_offer.option_value)}, _note_other_tables(chosen_offer, offers)
+    default_offer = next((offer for offer in offers if offer.is_default), None)
+    if kind == "product":
+        return _choose_part_of_product(options, offers, default_offer)
+    if kind == "fits" and offers and default_offer is None:
+        note = (
+            f"a row for each image, from its header; --table reads the axes of the image: {_format_offer_names(offers)}"
         )
-    return {**options, key: str(nonempty_offers[0].option_value)}, [
-        _format_table_note(nonempty_offers[0], table_offers)
-    ] if len(table_offers) > 1 else []
+        return {**options, "mode": "header"}, [note]
+    return options, _note_other_tables(default_offer, offers)
 
 
-def _format_table_note(chosen_offer: AvailableTable, offers: Sequence[AvailableTable]) -> str:
-    other_offers = [item for item in offers if item is not chosen_offer]
-    return (
-        f"this is table {chosen_offer} of {len(offers)}; --table chooses another: {_format_offer_names(other_offers)}"
-    )
+def _choose_part_of_product(
+    options: dict[str, Any], offers: Sequence[AvailableTable], default_offer: AvailableTable | None
+) -> tuple[dict[str, Any], list[str]]:
+    if not offers:
+        note = "a row for each image or cube; `mode: header` makes one for each file"
+        return {**options, "mode": "images"}, [note]
+    if default_offer is None:
+        note = (
+            f"a row for each file, from its header; --table reads the rows of a table in it: "
+            f"{_format_offer_names(offers)}"
+        )
+        return options, [note]
+    return {**options, "part": default_offer.option_value}, _note_other_tables(default_offer, offers)
+
+
+def _choose_table_with_rows(kind: str, offers: Sequence[AvailableTable]) -> AvailableTable:
+    """Return the only table of a database or a service that has rows."""
+    service_label = "database" if kind == "sql" else "service"
+    if not offers:
+        raise UsageError(
+            f"the {service_label} has no table that can be read",
+            remedy="look at the address and the rights of its user",
+        )
+    nonempty_offers = [offer for offer in offers if not offer.is_view and offer.row_count != 0]
+    if len(nonempty_offers) != 1:
+        largest_offer = max(nonempty_offers or offers, key=lambda offer: offer.row_count or 0)
+        raise UsageError(
+            f"the {service_label} has {len(offers)} tables and views: {_format_offer_names(offers)}",
+            remedy=f"say which table with --table: --table {largest_offer.option_value}",
+        )
+    return nonempty_offers[0]
+
+
+def _note_other_tables(chosen_offer: AvailableTable | None, offers: Sequence[AvailableTable]) -> list[str]:
+    """Note the other tables of a source; nothing if it has one table, or none was chosen."""
+    if chosen_offer is None or len(offers) < 2:
+        return []
+    other_names = _format_offer_names([offer for offer in offers if offer is not chosen_offer])
+    return [f"this is table {chosen_offer} of {len(offers)}; --table chooses another: {other_names}"]
 
 
 def _format_offer_names(offers: Sequence[AvailableTable]) -> str:
+    names = [str(offer) for offer in offers[:MAX_LISTED_TABLES]]
     if len(offers) > MAX_LISTED_TABLES:
-        remainder_note = [f"and {len(offers) - MAX_LISTED_TABLES} more"]
-    else:
-        remainder_note = []
-    return ", ".join([*(str(item) for item in offers[:MAX_LISTED_TABLES]), *remainder_note])
+        names.append(f"and {len(offers) - MAX_LISTED_TABLES} more")
+    return ", ".join(names)
 
 
 def choose_file_pattern(folder: Path, source: str) -> Path:
-    """Find which files of a folder are meant.
-
-    Those of the ending that most have, among endings that a kind of source reads.
+    """Find the files of a folder that are meant: those with the commonest ending that a kind of source reads.
 
     Returns
     -------
     pattern
-        Of their paths.
+        Pattern of their paths.
 
     Raises
     ------
     SourceError
-        There is none such.
+        The folder has no such file.
     """
     extension_counts: Counter[str] = Counter()
     nested_extensions: set[str] = set()
     readable_extensions: dict[str, bool] = {}
     for path in islice(_walk_visible_files(folder), MAX_SCANNED_FILES):
-        extension = "".join(
-            path.suffixes[-2:] if path.suffix[1:] in file_kinds.COMPRESSED_EXTENSIONS else path.suffixes[-1:]
-        )
+        extension = path.suffix
+        if path.suffix[1:] in file_kinds.COMPRESSED_EXTENSIONS:
+            extension = "".join(path.suffixes[-2:])
         if extension not in readable_extensions:
-            readable_extensions[extension] = extension in remote_stores.ARCHIVE_EXTENSIONS or (
-                bool(extension) and file_kinds.find_kind_by_name(f"a{extension}") not in {None, "sql"}
-            )
+            readable_extensions[extension] = _is_readable_extension(extension)
         if readable_extensions[extension]:
             extension_counts[extension] += 1
-            nested_extensions |= {extension} if path.parent != folder else set()
+            if path.parent != folder:
+                nested_extensions.add(extension)
     if not extension_counts:
         raise SourceError(f"{source} is a directory", remedy=f"--from '{source.rstrip('/')}/*'")
-    extension = extension_counts.most_common(1)[0][0]
-    if extension in nested_extensions:
-        return folder / "**" / f"*{extension}"
-    return folder / f"*{extension}"
+    commonest_extension, _ = extension_counts.most_common(1)[0]
+    if commonest_extension in nested_extensions:
+        return folder / "**" / f"*{commonest_extension}"
+    return folder / f"*{commonest_extension}"
+
+
+def _is_readable_extension(extension: str) -> bool:
+    if extension in remote_stores.ARCHIVE_EXTENSIONS:
+        return True
+    return bool(extension) and file_kinds.find_kind_by_name(f"a{extension}") not in {None, "sql"}
 
 
 def _walk_visible_files(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders.sort()
-        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        visible_names = sorted(name for name in names if not name.startswith("."))
+        yield from (Path(parent, name) for name in visible_names)

@@ -1,10 +1,9 @@
-"""A collection as others may reproduce it.
+"""Describe a collection for mirrors, and write the descriptor of a mirror of another site's collection.
 
-What is public of it as a descriptor of kind ``hven``, and such a descriptor read from elsewhere.
-
-Nothing in it says how a site makes its rows: no sources, paths, secrets, mappings or private tables; only what
-everybody could compute of the public columns (`public_metadata`). What comes from elsewhere is copied key by key, and
-of expressions nothing but those: another site's text must not choose what ours reads.
+A public descriptor of kind ``hven`` does not say how a site makes its rows: it has no sources, paths, secrets, mappings
+or private tables, and only what everybody can compute from the public columns (`public_metadata`). A descriptor from
+elsewhere is copied key by key, and of its expressions only those: another site's text must not choose what is read
+here.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from hven.model.resource import Resource
 
 HVEN_SOURCE_KIND = "hven"
-MIRROR_FILE_MARK = "# A mirror of "  # first line of a descriptor that we wrote, and may write again
-# keys that a mirror copies; tests/descriptor/test_mirroring.py says of each other key why it stays at its site
+MIRROR_FILE_MARK = "# A mirror of "  # begin of the first line of a descriptor that hven wrote, and may write again
+# keys that a mirror copies; tests/descriptor/test_mirroring.py gives the reason for each other key
 COLLECTION_KEYS = (
     "title",
     "description",
@@ -57,7 +56,7 @@ RECORD_KEYS = {  # keys of a collection that hold a list of records -> keys of s
     "funding": ("funder", "ror", "award", "title", "url"),
     "related": ("id", "relation"),
 }
-ATTRIBUTE_NAMES_BY_KEY = {"related": "works"}  # keys whose value has another name in `Resource`
+ATTRIBUTE_NAMES_BY_KEY = {"related": "works"}  # keys that have another name in `Resource`
 TABLE_KEYS = ("title", "description", "utype", "primary", "position", "form", "observation", "index")
 COLUMN_KEYS = (
     "unit",
@@ -81,6 +80,7 @@ COLUMN_KEYS = (
 )
 FRAME_KEYS = ("kind", "system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
 DESCRIPTION_KEYS = ("description", "utype", "ucd")
+FOREIGN_KEY_DESCRIPTION_KEYS = ("description", "utype")
 PARAM_KEYS = ("value", "unit", "ucd", "utype", "description", "enum")
 DEFAULT_VALUES = {"rank": 10}
 MAX_TEXT_CHARACTERS = 100_000  # characters of one text
@@ -89,24 +89,24 @@ _LANGUAGE_PATTERN = re.compile(r"[a-z]{2}")
 
 
 class NothingToMirrorError(SourceError):
-    """A collection has nothing that can be copied: views of others' tables alone, say."""
+    """A collection has nothing that can be copied: only views of other collections' tables, for example."""
 
 
 def write_public_descriptor(
     resource: Resource, tables: Iterable[Table], *, url: str, metadata: public_metadata.PublicMetadata | None = None
 ) -> str:
-    """Generate the descriptor with which another Hven reproduces a collection.
+    """Write the descriptor with which another Hven reproduces a collection.
 
     Parameters
     ----------
     resource
         The collection.
     tables
-        Those of it that everybody may know of; and those of other schemas, which examples may read.
+        Public tables of the collection, and those of other schemas that examples may read.
     url
         Address of this site.
     metadata
-        What is computed of their columns.
+        Observations, flags and examples that everybody can compute from the columns.
 
     Returns
     -------
@@ -116,41 +116,43 @@ def write_public_descriptor(
     metadata = metadata or public_metadata.PublicMetadata()
     visible_tables = [_remove_hidden_columns(table) for table in tables]
     own_tables = [table for table in visible_tables if table.schema == resource.name]
-    collection_values = {
-        name: value for name in COLLECTION_KEYS if (value := getattr(resource, name)) not in (None, ())
-    }
+    collection_values = {name: getattr(resource, name) for name in COLLECTION_KEYS}
+    collection_values = {name: value for name, value in collection_values.items() if value not in (None, ())}
     collection_values.setdefault("reference_url", f"{url}/collections/{resource.name}")
-    body: dict[str, Any] = {
-        "collection": resource.name,
-        **{name: _to_yaml_value(value) for name, value in collection_values.items()},
-    }
+    body: dict[str, Any] = {"collection": resource.name}
+    body |= {name: _to_yaml_value(value) for name, value in collection_values.items()}
     for key, record_keys in RECORD_KEYS.items():
         records = getattr(resource, ATTRIBUTE_NAMES_BY_KEY.get(key, key))
         if records:
             body[key] = [_select_attributes(record, record_keys) for record in records]
-    stored_tables = {
-        table.qualified_name: table for table in own_tables if table.view is None and table.utype != FILES_UTYPE
-    }
-    table_descriptions = {
-        table.name: {
-            **_describe_table(table, url, stored_tables),
-            **public_metadata.describe_table(table, metadata, _describe_column),
-        }
-        for table in stored_tables.values()
-    }
-    table_descriptions |= {
-        name: {
-            **_select_attributes(next(table for table in own_tables if table.name == name), ("title", "description")),
-            **view,
-        }
-        for name, view in public_metadata.iterate_public_views(own_tables, stored_tables.values(), _describe_column)
-    }
+    table_descriptions = _describe_tables(own_tables, url, metadata)
     if table_descriptions:
         body["tables"] = table_descriptions
     examples = public_metadata.select_examples(metadata.examples, visible_tables, resource.name)
     if examples and table_descriptions:
         body["examples"] = examples
     return f"{MIRROR_FILE_MARK}{url}/collections/{resource.name}\n{_write_yaml(body)}"
+
+
+def _describe_tables(
+    own_tables: Sequence[Table], url: str, metadata: public_metadata.PublicMetadata
+) -> dict[str, dict[str, Any]]:
+    """Describe tables and views; the table of the collection's files is none of them."""
+    stored_tables = {}
+    for table in own_tables:
+        if table.view is None and table.utype != FILES_UTYPE:
+            stored_tables[table.qualified_name] = table
+    descriptions = {}
+    for table in stored_tables.values():
+        description = _describe_table(table, url, stored_tables)
+        description |= public_metadata.describe_table(table, metadata, _describe_column)
+        descriptions[table.name] = description
+    tables_by_name = {table.name: table for table in own_tables}
+    public_views = public_metadata.iterate_public_views(own_tables, stored_tables.values(), _describe_column)
+    for name, view in public_views:
+        title_and_description = _select_attributes(tables_by_name[name], ("title", "description"))
+        descriptions[name] = {**title_and_description, **view}
+    return descriptions
 
 
 def write_mirror_descriptor(
@@ -162,22 +164,22 @@ def write_mirror_descriptor(
     files: Sequence[Mapping[str, str]] = (),
     omission_notes: list[str] | None = None,
 ) -> str:
-    """Generate our descriptor of another site's collection.
+    """Write the descriptor of a mirror of another site's collection.
 
     Parameters
     ----------
     text
-        What that site gave.
+        Descriptor that the other site gave.
     url
-        Its address, as we ask it.
+        Address of the other site.
     name
-        What it is called here.
+        Name of the collection, there and here.
     sync_interval
-        How often it is followed; None: only when it is asked for.
+        Interval in which the mirror is updated; None: only on demand.
     files
-        ``files``, ``title`` of the files that go with it.
+        ``files`` and ``title`` of the files that belong to the collection.
     omission_notes
-        Takes what is said there and is not taken over, with the reason.
+        Takes a note of everything that is left out, with the reason.
 
     Returns
     -------
@@ -187,62 +189,26 @@ def write_mirror_descriptor(
     Raises
     ------
     SourceError
-        It is no descriptor, or of another collection.
+        The text is no descriptor, or of another collection.
     NothingToMirrorError
-        It has neither tables nor files.
+        The collection has neither tables nor files that can be copied.
     """
-    try:
-        # references of YAML may make much of little text; ours has none
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            foreign_document = None
-        else:
-            foreign_document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SourceError(f"{url} gives a descriptor of {name} that is no YAML", remedy="is that a Hven?") from error
-    if (
-        not isinstance(foreign_document, dict)
-        or foreign_document.get("collection") != name
-        or not _COLLECTION_NAME_PATTERN.fullmatch(name)
-    ):
-        raise SourceError(f"{url} gives no descriptor of {name!r}", remedy="is that a Hven?")
-    body: dict[str, Any] = {
-        "collection": name,
-        **{key: _to_yaml_value(foreign_document[key]) for key in COLLECTION_KEYS if key in foreign_document},
-    }
+    foreign_document = _parse_foreign_descriptor(text, url, name)
+    body: dict[str, Any] = {"collection": name}
+    body |= _copy_keys(foreign_document, COLLECTION_KEYS)
     for key, record_keys in RECORD_KEYS.items():
-        if isinstance(foreign_document.get(key), list):
-            body[key] = [
-                _copy_keys(record, record_keys) for record in foreign_document[key] if isinstance(record, dict)
-            ]
-    tables_value = foreign_document.get("tables")
-    foreign_reader = public_metadata.ForeignDescriptorReader(
-        name, _copy_column_keys, [] if omission_notes is None else omission_notes
-    )
-    tables = {str(key): value for key, value in (tables_value if isinstance(tables_value, dict) else {}).items()}
-    views = {
-        key: value
-        for key, value in tables.items()
-        if isinstance(value, dict) and "view" in value and "source" not in value
-    }
-    table_descriptions = {
-        key: _copy_table_description(value, url, f"{name}.{key}") for key, value in tables.items() if key not in views
-    }
-    known_tables = {key: _build_known_table(name, key, value) for key, value in table_descriptions.items()}
-    for key, value in table_descriptions.items():
-        table_keys = foreign_reader.read_table_keys(known_tables[key], tables[key])
-        value.update(table_keys)
-    readable_tables = list(known_tables.values())
-    for key, value in views.items() if readable_tables else ():
-        view = foreign_reader.read_view(key, value, readable_tables)
-        if view is not None:
-            table_descriptions[key] = {**_copy_keys(value, ("title", "description")), **view}
+        records = foreign_document.get(key)
+        if isinstance(records, list):
+            body[key] = [_copy_keys(record, record_keys) for record in records if isinstance(record, dict)]
+    if omission_notes is None:
+        omission_notes = []
+    foreign_reader = public_metadata.ForeignDescriptorReader(name, _copy_column_keys, omission_notes)
+    table_descriptions = _copy_tables(foreign_document.get("tables"), url, name, foreign_reader)
     if table_descriptions:
         body["tables"] = table_descriptions
-        body |= (
-            {"examples": examples}
-            if (examples := foreign_reader.read_examples(foreign_document.get("examples")))
-            else {}
-        )
+        examples = foreign_reader.read_examples(foreign_document.get("examples"))
+        if examples:
+            body["examples"] = examples
     if files:
         body["files"] = [dict(file_entry) for file_entry in files]
     if not table_descriptions and not files:
@@ -259,6 +225,46 @@ def write_mirror_descriptor(
     return head + _write_yaml(body)
 
 
+def _parse_foreign_descriptor(text: str, url: str, name: str) -> dict[Any, Any]:
+    foreign_document = None
+    try:
+        # aliases of YAML can make much data of little text; descriptors that hven writes have none
+        if not any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            foreign_document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SourceError(f"{url} gives a descriptor of {name} that is no YAML", remedy="is that a Hven?") from error
+    is_of_collection = isinstance(foreign_document, dict) and foreign_document.get("collection") == name
+    if not is_of_collection or not _COLLECTION_NAME_PATTERN.fullmatch(name):
+        raise SourceError(f"{url} gives no descriptor of {name!r}", remedy="is that a Hven?")
+    return dict(foreign_document)
+
+
+def _copy_tables(
+    foreign_tables: Any, url: str, name: str, foreign_reader: public_metadata.ForeignDescriptorReader
+) -> dict[str, dict[str, Any]]:
+    """Copy the tables of another site, and the views that read only these tables."""
+    tables = _copy_map(foreign_tables)
+    descriptions = {}
+    views = {}
+    known_tables = []
+    for key, foreign_table in tables.items():
+        if isinstance(foreign_table, dict) and "view" in foreign_table and "source" not in foreign_table:
+            views[key] = foreign_table
+        else:
+            descriptions[key] = _copy_table_description(foreign_table, url, f"{name}.{key}")
+    for key, description in descriptions.items():
+        known_table = _build_known_table(name, key, description)
+        description.update(foreign_reader.read_table_keys(known_table, tables[key]))
+        known_tables.append(known_table)
+    if not known_tables:
+        return descriptions
+    for key, foreign_view in views.items():
+        view = foreign_reader.read_view(key, foreign_view, known_tables)
+        if view is not None:
+            descriptions[key] = {**_copy_keys(foreign_view, ("title", "description")), **view}
+    return descriptions
+
+
 def list_mirrored_sites(resource: Resource) -> tuple[str, ...]:
     """List the sites that a collection reproduces.
 
@@ -270,64 +276,82 @@ def list_mirrored_sites(resource: Resource) -> tuple[str, ...]:
     Returns
     -------
     urls
-        Addresses of its sources of kind ``hven`` that have the same table.
+        Addresses of its sources of kind ``hven`` whose table has the same name.
     """
-    urls = {
-        str(source.options.get("url", "")).rstrip("/")
-        for spec in resource.tables
-        for source in spec.sources
-        if source.kind == HVEN_SOURCE_KIND and source.options.get("table") == spec.table.qualified_name
-    }
+    urls = set()
+    for spec in resource.tables:
+        for source in spec.sources:
+            if source.kind == HVEN_SOURCE_KIND and source.options.get("table") == spec.table.qualified_name:
+                urls.add(str(source.options.get("url", "")).rstrip("/"))
     return tuple(sorted(urls - {""}))
 
 
 def _describe_table(table: Table, url: str, tables: Mapping[str, Table]) -> dict[str, Any]:
-    frames = {frame.id: _select_attributes(frame, FRAME_KEYS) for frame in table.frames}
-    used = {column.enum for column in (*table.columns, *table.params) if column.enum and not column.hidden}
     visible_columns = {column.name for column in table.columns if not column.hidden}
-    description: dict[str, Any] = {
-        key: _to_yaml_value(value)
-        for key in TABLE_KEYS
-        if (value := getattr(table, key)) is not None
-        and (value != () or key == "observation")  # [] says there that each row is a line
-        and (key not in {"primary", "observation"} or visible_columns >= {*value})
-    }
+    description: dict[str, Any] = {}
+    for key in TABLE_KEYS:
+        value = getattr(table, key)
+        if value is None or (value == () and key != "observation"):  # [] means that each row is a line
+            continue
+        if key in {"primary", "observation"} and not visible_columns.issuperset(value):
+            continue
+        description[key] = _to_yaml_value(value)
     if "form" in description:  # `time` stands for time_min and time_max
         description["form"] = [
             name for name in description["form"] if visible_columns & {name, f"{name}min", f"{name}_min"}
         ]
     description["source"] = {"kind": HVEN_SOURCE_KIND, "url": url, "table": table.qualified_name}
-    params = {entry.name: {"type": str(entry.type), **_select_attributes(entry, PARAM_KEYS)} for entry in table.params}
-    enums = {key: dict(words) for key, words in table.enums.items() if key in used}
-    groups = {
-        entry.name: {"roles": dict(entry.roles), **_select_attributes(entry, DESCRIPTION_KEYS)}
-        for entry in table.groups
-        if visible_columns | {*params} >= {*entry.roles.values()}
+    used_enums = {column.enum for column in (*table.columns, *table.params) if column.enum and not column.hidden}
+    params = {}
+    for param in table.params:
+        params[param.name] = {"type": str(param.type), **_select_attributes(param, PARAM_KEYS)}
+    optional_sections = {
+        "frames": {frame.id: _select_attributes(frame, FRAME_KEYS) for frame in table.frames},
+        "params": params,
+        "enums": {name: dict(labels) for name, labels in table.enums.items() if name in used_enums},
+        "groups": _describe_groups(table, visible_columns | params.keys()),
+        "keys": _describe_foreign_keys(table, visible_columns, tables),
+        "indexes": [list(names) for names in table.indexes if visible_columns.issuperset(names)],
     }
-    keys = {
-        entry.id: {
-            "columns": [*entry.columns],
-            "target": entry.target,
-            "target_columns": [*entry.target_columns],
-            **_select_attributes(entry, DESCRIPTION_KEYS[:2]),
-        }
-        for entry in table.keys
-        if visible_columns >= {*entry.columns}
-        and entry.target in tables
-        and not _has_hidden_column(tables[entry.target], entry.target_columns)
-    }
-    indexes = [[*names] for names in table.indexes if visible_columns >= {*names}]
-    optional_sections = (
-        ("frames", frames),
-        ("params", params),
-        ("enums", enums),
-        ("groups", groups),
-        ("keys", keys),
-        ("indexes", indexes),
-    )
-    description |= {key: value for key, value in optional_sections if value}
+    description |= {key: section for key, section in optional_sections.items() if section}
     description["columns"] = {column.name: _describe_column(column) for column in table.columns if not column.hidden}
     return description
+
+
+def _describe_groups(table: Table, visible_names: set[str]) -> dict[str, Any]:
+    """Describe the groups whose members everybody may see."""
+    groups = {}
+    for group in table.groups:
+        if visible_names.issuperset(group.roles.values()):
+            groups[group.name] = {"roles": dict(group.roles), **_select_attributes(group, DESCRIPTION_KEYS)}
+    return groups
+
+
+def _describe_foreign_keys(table: Table, visible_columns: set[str], tables: Mapping[str, Table]) -> dict[str, Any]:
+    """Describe the foreign keys whose columns, here and in the target, everybody may see."""
+    keys = {}
+    for key in table.keys:
+        target = tables.get(key.target)
+        if target is None or not visible_columns.issuperset(key.columns):
+            continue
+        if _has_hidden_column(target, key.target_columns):
+            continue
+        keys[key.id] = {
+            "columns": list(key.columns),
+            "target": key.target,
+            "target_columns": list(key.target_columns),
+            **_select_attributes(key, FOREIGN_KEY_DESCRIPTION_KEYS),
+        }
+    return keys
+
+
+def _remove_hidden_columns(table: Table) -> Table:
+    columns = tuple(column for column in table.columns if not column.hidden)
+    return table.copy_with(columns=columns)
+
+
+def _build_known_table(schema: str, name: str, description: Mapping[str, Any]) -> Table:
+    """Build a table with as much as expressions over it must know."""
 
 
 def _remove_hidden_columns(table: Table) -> Table:
@@ -342,7 +366,7 @@ def _build_known_table(schema: str, name: str, description: Mapping[str, Any]) -
     for key, column_keys in description["columns"].items():
         try:
             column_type = parse_type(str(column_keys.get("type")))
-        except ValueError:  # the descriptor has this fault then, with its place
+        except ValueError:  # the check of the descriptor reports it, with its place
             continue
         unit = column_keys.get("unit")
         ucd = column_keys.get("ucd")
@@ -351,7 +375,8 @@ def _build_known_table(schema: str, name: str, description: Mapping[str, Any]) -
 
 
 def _has_hidden_column(table: Table, names: Iterable[str]) -> bool:
-    return any(column is None or column.hidden for name in names for column in (table.find_column(name),))
+    columns = [table.find_column(name) for name in names]
+    return any(column is None or column.hidden for column in columns)
 
 
 def _describe_column(column: Column) -> dict[str, Any]:
@@ -359,65 +384,84 @@ def _describe_column(column: Column) -> dict[str, Any]:
 
 
 def _select_attributes(source_object: object, keys: Iterable[str]) -> dict[str, Any]:
-    attributes = {key: getattr(source_object, key) for key in keys}
-    return {
-        key: _to_yaml_value(value)
-        for key, value in attributes.items()
-        if value is not None  # 0 is a value, and so is the `false` of a parameter
-        and (value is not False or key == "value")
-        and value != ()
-        and value != DEFAULT_VALUES.get(key)
-    }
+    """Return the attributes that differ from their defaults, as values of YAML."""
+    attributes = {}
+    for key in keys:
+        value = getattr(source_object, key)
+        if value is None or value == () or value == DEFAULT_VALUES.get(key):
+            continue
+        if value is not False or key == "value":  # 0 is a value, and so is the `false` of a parameter
+            attributes[key] = _to_yaml_value(value)
+    return attributes
 
 
 def _copy_table_description(foreign_table: Any, url: str, table: str) -> dict[str, Any]:
-    """Copy what another site says of a table; from where its rows come is said by us."""
+    """Copy the description of another site's table; its source is that site, whatever the text says."""
     if not isinstance(foreign_table, dict) or not isinstance(foreign_table.get("columns"), dict):
         raise SourceError(f"{url} does not say the columns of {table}", remedy="that site may have another version")
-    description: dict[str, Any] = {
-        key: _to_yaml_value(foreign_table[key]) for key in TABLE_KEYS if key in foreign_table
-    }
+    description = _copy_keys(foreign_table, TABLE_KEYS)
     description["source"] = {"kind": HVEN_SOURCE_KIND, "url": url, "table": table}
     for key, allowed_keys in (("frames", FRAME_KEYS), ("params", ("type", *PARAM_KEYS)), ("enums", None)):
         if isinstance(foreign_table.get(key), dict):
-            description[key] = {
-                str(name): {
-                    str(word): _to_yaml_value(text)
-                    for word, text in value.items()
-                    if allowed_keys is None or word in allowed_keys
-                }
-                for name, value in foreign_table[key].items()
-                if isinstance(value, dict)
-            }
-    groups = foreign_table.get("groups")
-    description["groups"] = {
-        str(name): {
-            "roles": {str(role): _to_yaml_value(column) for role, column in entry["roles"].items()},
-            **_copy_keys(entry, DESCRIPTION_KEYS),
-        }
-        for name, entry in (groups if isinstance(groups, dict) else {}).items()
-        if isinstance(entry, dict) and isinstance(entry.get("roles"), dict)
+            description[key] = _copy_entries(foreign_table[key], allowed_keys)
+    schema = table.partition(".")[0]
+    optional_sections = {
+        "groups": _copy_groups(foreign_table.get("groups")),
+        "keys": _copy_foreign_keys(foreign_table.get("keys"), schema),
+        "indexes": _copy_indexes(foreign_table.get("indexes")),
     }
-    keys = foreign_table.get("keys")
-    description["keys"] = {
-        str(name): _copy_keys(entry, ("columns", "target", "target_columns", *DESCRIPTION_KEYS[:2]))
-        for name, entry in (keys if isinstance(keys, dict) else {}).items()
-        if isinstance(entry, dict) and str(entry.get("target", "")).startswith(f"{table.partition('.')[0]}.")
-    }
-    indexes = foreign_table.get("indexes")
-    if isinstance(indexes, list):
-        description["indexes"] = [_to_yaml_value(entry) for entry in indexes if isinstance(entry, list)]
-    else:
-        description["indexes"] = []
-    description = {
-        key: value for key, value in description.items() if value or key not in {"groups", "keys", "indexes"}
-    }
-    description["columns"] = {
-        str(name): _copy_column_keys(value)
-        for name, value in foreign_table["columns"].items()
-        if isinstance(value, dict)
-    }
+    description |= {key: section for key, section in optional_sections.items() if section}
+    columns = {}
+    for name, foreign_column in foreign_table["columns"].items():
+        if isinstance(foreign_column, dict):
+            columns[str(name)] = _copy_column_keys(foreign_column)
+    description["columns"] = columns
     return description
+
+
+def _copy_entries(entries: Mapping[Any, Any], allowed_keys: Sequence[str] | None) -> dict[str, Any]:
+    """Copy named maps with their allowed keys; None: with all of them."""
+    copied_entries = {}
+    for name, entry in entries.items():
+        if isinstance(entry, dict):
+            copied_entries[str(name)] = {
+                str(key): _to_yaml_value(value)
+                for key, value in entry.items()
+                if allowed_keys is None or key in allowed_keys
+            }
+    return copied_entries
+
+
+def _copy_map(value: Any) -> dict[str, Any]:
+    """Return a map with texts as keys; the empty map for any other value."""
+    if isinstance(value, dict):
+        return {str(key): inner_value for key, inner_value in value.items()}
+    return {}
+
+
+def _copy_groups(foreign_groups: Any) -> dict[str, Any]:
+    groups = {}
+    for name, foreign_group in _copy_map(foreign_groups).items():
+        if isinstance(foreign_group, dict) and isinstance(foreign_group.get("roles"), dict):
+            roles = {str(role): _to_yaml_value(column) for role, column in foreign_group["roles"].items()}
+            groups[name] = {"roles": roles, **_copy_keys(foreign_group, DESCRIPTION_KEYS)}
+    return groups
+
+
+def _copy_foreign_keys(foreign_keys: Any, schema: str) -> dict[str, Any]:
+    """Copy the foreign keys that lead to tables of the same collection."""
+    keys = {}
+    copied_keys = ("columns", "target", "target_columns", *FOREIGN_KEY_DESCRIPTION_KEYS)
+    for name, foreign_key in _copy_map(foreign_keys).items():
+        if isinstance(foreign_key, dict) and str(foreign_key.get("target", "")).startswith(f"{schema}."):
+            keys[name] = _copy_keys(foreign_key, copied_keys)
+    return keys
+
+
+def _copy_indexes(foreign_indexes: Any) -> list[Any]:
+    if not isinstance(foreign_indexes, list):
+        return []
+    return [_to_yaml_value(columns) for columns in foreign_indexes if isinstance(columns, list)]
 
 
 def _copy_column_keys(foreign_column: Any) -> dict[str, Any]:
@@ -437,14 +481,16 @@ def _to_yaml_value(value: Any) -> Any:
     if isinstance(value, LocalizedText):
         value = value.texts
     if isinstance(value, Mapping) and value and all(_LANGUAGE_PATTERN.fullmatch(str(key)) for key in value):
-        return {str(language): str(text)[:MAX_TEXT_CHARACTERS] for language, text in value.items()}
+        texts = {str(language): str(text) for language, text in value.items()}
+        return {language: text[:MAX_TEXT_CHARACTERS] for language, text in texts.items()}
     if isinstance(value, bool | int | float) or value is None:
         return value
     return str(value)[:MAX_TEXT_CHARACTERS]
 
 
 def _write_yaml(body: Mapping[str, Any]) -> str:
-    return str(yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True, width=120))
+    text = yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True, width=120)
+    return str(text)
 
 
 __all__ = [

@@ -1,7 +1,8 @@
-"""What a collection computes of its public columns - observations, views, flags, examples - as it is told to mirrors, and as it is taken from elsewhere.
+"""Describe what a collection computes from its public columns: observations, views, flags and examples.
 
-Both sides ask the same: can it be computed from the public columns alone? So nothing hidden is told, and nothing that
-is taken reads what is ours.
+One half of this module describes it for mirrors, the other half reads such a description of another site. Both ask
+whether a thing can be computed from the public columns alone. So nothing hidden is published, and nothing from
+elsewhere reads other data of this site.
 """
 
 from __future__ import annotations
@@ -21,35 +22,33 @@ from hven.model.errors import HvenError
 from hven.model.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from hven.descriptor.observations import ObservationViewMember
     from hven.model.resource import ExampleQuery, TableSpec
     from hven.model.table import Column
 
 SITE_SCHEMAS = ("ivoa", "tap_schema")  # schemas that every site has
-MAX_EXAMPLES = 50  # examples
+MAX_EXAMPLES = 50
 MAX_TEXT_CHARACTERS = 100_000  # characters of one text
-REQUIRED_OBSCORE_COLUMNS = (
-    "calib_level",
-    "obs_collection",
-    "obs_id",
-    "obs_publisher_did",
-)  # rows without one are in no view
+DESCRIPTIVE_KEYS = ("description", "unit", "ucd", "utype", "label")
+# rows without one of these are in no view
+REQUIRED_OBSCORE_COLUMNS = ("calib_level", "obs_collection", "obs_id", "obs_publisher_did")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicMetadata:
-    """What is told beside the tables.
+    """Metadata that are published beside the tables.
 
     Attributes
     ----------
     view_members
-        ``obscore``, ``obscore_radio`` -> qualified name of a table -> what it gives to that view.
+        Contribution of a table to a view, by name of the view (``obscore``, ``obscore_radio``) and qualified name of
+        the table.
     table_specs
-        Name of a table -> what the descriptor says of it.
+        Parts of the descriptor, by name of the table.
     examples
-        Those that everybody can run.
+        Examples that everybody can run.
     """
 
     view_members: Mapping[str, Mapping[str, ObservationViewMember]] = field(default_factory=dict)
@@ -58,19 +57,19 @@ class PublicMetadata:
 
 
 def find_expression_fault(text: str, columns: Iterable[Column]) -> str:
-    """Check whether an expression can be computed from some columns alone.
+    """Return why an expression cannot be computed from some columns alone.
 
     Parameters
     ----------
     text
         ADQL.
     columns
-        That it may read.
+        Columns that it may read.
 
     Returns
     -------
     fault
-        Why not; empty if it can.
+        Reason; empty if it can be computed.
     """
     try:
         bind_expression(parse_expression(text), tuple(columns), functions=QUERY_FUNCTIONS, text=text)
@@ -80,55 +79,55 @@ def find_expression_fault(text: str, columns: Iterable[Column]) -> str:
 
 
 def find_query_fault(text: str, tables: Iterable[Table], schemas: Collection[str]) -> str:
-    """Check whether a query can be answered from some tables alone.
+    """Return why a query cannot be answered from some tables alone.
 
     Parameters
     ----------
     text
         ADQL.
     tables
-        That it may read.
+        Tables that it may read.
     schemas
-        Names in lower case, which it must write.
+        Schemas, in lower case; the query must write the schema of each table.
 
     Returns
     -------
     fault
-        Why not; empty if it can.
+        Reason; empty if it can be answered.
     """
     try:
         tree = parse_query(text)
-        common_table_names = {node.name.name.lower() for node in walk_tree(tree) if isinstance(node, CommonTable)}
-        for node in walk_tree(tree):
-            is_common_table = (
-                isinstance(node, TableRef) and len(node.parts) == 1 and node.parts[0].name.lower() in common_table_names
-            )
-            if (
-                isinstance(node, TableRef)
-                and not is_common_table
-                and (len(node.parts) != 2 or node.parts[0].name.lower() not in schemas)
-            ):
-                return f"it reads {'.'.join(part.name for part in node.parts)}"
+        nodes = list(walk_tree(tree))
+        common_table_names = {node.name.name.lower() for node in nodes if isinstance(node, CommonTable)}
+        for node in nodes:
+            if not isinstance(node, TableRef):
+                continue
+            names = [part.name for part in node.parts]
+            first_name = names[0].lower()
+            is_common_table = len(names) == 1 and first_name in common_table_names
+            has_known_schema = len(names) == 2 and first_name in schemas
+            if not is_common_table and not has_known_schema:
+                return f"it reads {'.'.join(names)}"
         bind_query(tree, StaticCatalogue(tables))
     except HvenError as error:
         return error.message
     return ""
 
 
-# --- told ----------------------------------------------------------------------------------------------------------
+# --- descriptions for mirrors ----------------------------------------------------------------------------------
 
 
 def describe_table(
     table: Table, metadata: PublicMetadata, describe_column: Callable[[Column], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Describe what a descriptor says of a table beside its columns.
+    """Describe the flags and observations of a table.
 
     Parameters
     ----------
     table
-        Its public columns only.
+        Table with its public columns only.
     metadata
-        What is computed of them.
+        Metadata that are published beside the tables.
     describe_column
         Describes a column as plain values.
 
@@ -141,50 +140,57 @@ def describe_table(
     spec = metadata.table_specs.get(table.name)
     if spec is not None:
         description |= _describe_flags(table, spec)
-    obscore_member = metadata.view_members.get(OBSCORE_VIEW, {}).get(table.qualified_name)
-    if obscore_member is None:
-        observations = None
-    else:
-        observations = _describe_view_member(table, obscore_member, OBSCORE_VIEW, describe_column)
+    view_descriptions = {}
+    for view_name in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW):
+        member = metadata.view_members.get(view_name, {}).get(table.qualified_name)
+        view_descriptions[view_name] = None
+        if member is not None:
+            view_descriptions[view_name] = _describe_view_member(table, member, view_name, describe_column)
+    observations = view_descriptions[OBSCORE_VIEW]
+    radio_observations = view_descriptions[OBSCORE_RADIO_VIEW]
+    if observations is not None and radio_observations is not None:
+        observations["radio"] = radio_observations
     if observations is not None:
-        radio = metadata.view_members.get(OBSCORE_RADIO_VIEW, {}).get(table.qualified_name)
-        if radio is None:
-            radio_description = None
-        else:
-            radio_description = _describe_view_member(table, radio, OBSCORE_RADIO_VIEW, describe_column)
-        description[OBSCORE_VIEW] = {
-            **observations,
-            **({"radio": radio_description} if radio_description is not None else {}),
-        }
+        description[OBSCORE_VIEW] = observations
     return description
 
 
 def _describe_flags(table: Table, spec: TableSpec) -> dict[str, Any]:
+    """Describe flags as given in their column: a mirror copies them, and runs no rules."""
     flags = spec.flags
     if flags is None or flags.column not in {column.name for column in table.columns}:
         return {}
+    groupings = {}
+    for name, (text, _) in flags.group_expressions.items():
+        if not find_expression_fault(str(text), table.columns):
+            groupings[name] = str(text)
     messages = {rule.name: rule.message for rule in spec.rules}
-    by = {
-        name: str(text)
-        for name, (text, _) in flags.group_expressions.items()
-        if not find_expression_fault(str(text), table.columns)
-    }
-    return {
-        "flags": {"column": flags.column, "given": True, **({"by": by} if by else {})},
-        "rules": {
-            name: {"flag": bit, **({"message": rule_message} if (rule_message := messages.get(name)) else {})}
-            for name, bit in flags.bits.items()
-        },
-    }
+    return _build_flag_keys(flags.column, groupings, flags.bits, messages)
+
+
+def _build_flag_keys(
+    column: str, groupings: Mapping[str, str], bits: Mapping[str, int], messages: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """Write the keys ``flags`` and ``rules`` of a table whose flags come with its rows."""
+    flag_keys: dict[str, Any] = {"column": column, "given": True}
+    if groupings:
+        flag_keys["by"] = groupings
+    rules: dict[str, dict[str, Any]] = {}
+    for name, bit in bits.items():
+        rules[name] = {"flag": bit}
+        message = messages.get(name)
+        if message:
+            rules[name]["message"] = message
+    return {"flags": flag_keys, "rules": rules}
 
 
 def _describe_view_member(
     table: Table, member: ObservationViewMember, view_name: str, describe_column: Callable[[Column], dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """Write the expressions of a view's member; None if one that every row must have reads what is not public."""
+    """Write the expressions of a view's member; None if one that every row must have reads hidden columns."""
     standard = _load_standard_columns(view_name)
-    items = {}
-    # what gives a value where nothing is said
+    expressions = {}
+    # columns that have a default where the descriptor has no expression
     default_names = {column.name.lower() for column in table.columns} | {"s_ra", "s_dec"}
     for column in member.columns:
         text = member.column_expressions.get(column.name, "NULL")
@@ -195,18 +201,27 @@ def _describe_view_member(
                 return None
             text = "NULL"
         if text != "NULL" or column.name not in standard or column.name in default_names:
-            items[column.name] = text
+            expressions[column.name] = text
     own_columns = {column.name: describe_column(column) for column in member.columns if column.name not in standard}
     optional_columns = [column.name for column in member.columns if standard.get(column.name)]
-    description: dict[str, Any] = {"converted": True, "map": items}
-    return description | {
-        key: value for key, value in (("optional", optional_columns), ("columns", own_columns)) if value
-    }
+    return _build_view_keys(expressions, optional_columns, own_columns)
+
+
+def _build_view_keys(
+    expressions: Mapping[str, str], optional_columns: Sequence[str], own_columns: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the keys of ``obscore``; its expressions are in the units of the standard already."""
+    view_keys: dict[str, Any] = {"converted": True, "map": expressions}
+    if optional_columns:
+        view_keys["optional"] = optional_columns
+    if own_columns:
+        view_keys["columns"] = own_columns
+    return view_keys
 
 
 @lru_cache(maxsize=2)
 def _load_standard_columns(view_name: str) -> dict[str, bool]:
-    """List the columns of a standard; true for those that a table asks for."""
+    """List the columns of a standard; the value is True for a column that is there only if asked for."""
     return list_standard_columns(STANDARDS_BY_VIEW[view_name])
 
 
@@ -218,7 +233,8 @@ def iterate_public_views(
     Parameters
     ----------
     public_tables
-        All tables and views that everybody may know of.
+    public_tables
+        All public tables and views.
     stored_tables
         The tables among them.
     describe_column
@@ -227,7 +243,7 @@ def iterate_public_views(
     Yields
     ------
     name, description
-        In an order in which each can be made.
+        In an order in which each view reads only earlier ones.
     """
     known_tables = list(stored_tables)
     pending_views = [table for table in public_tables if table.view is not None]
@@ -241,78 +257,79 @@ def iterate_public_views(
             return
         for table in readable_views:
             pending_views.remove(table)
-            derived_descriptions = {
-                column.name: _select_attributes(describe_column(column))
-                for column in bind_query(parse_query(table.view or ""), StaticCatalogue(known_tables)).columns
-            }
+            query = bind_query(parse_query(table.view or ""), StaticCatalogue(known_tables))
             known_tables.append(table)
-            stated_descriptions = {column.name: _select_attributes(describe_column(column)) for column in table.columns}
-            changed_attributes = {
-                name: changes
-                for name, stated_description in stated_descriptions.items()
-                if (changes := _select_changes(stated_description, derived_descriptions.get(name, {})))
-            }
-            yield table.name, {"view": table.view, **({"columns": changed_attributes} if changed_attributes else {})}
+            derived_attributes = {}
+            for column in query.columns:
+                derived_attributes[column.name] = _select_attributes(describe_column(column))
+            changed_attributes = {}
+            for column in table.columns:
+                attributes = _select_attributes(describe_column(column))
+                changes = _select_changes(attributes, derived_attributes.get(column.name, {}))
+                if changes:
+                    changed_attributes[column.name] = changes
+            description: dict[str, Any] = {"view": table.view}
+            if changed_attributes:
+                description["columns"] = changed_attributes
+            yield table.name, description
 
 
-def _select_changes(stated: Mapping[str, Any], derived: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in stated.items() if derived.get(key) != value}
+def _select_changes(attributes: Mapping[str, Any], derived_attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in attributes.items() if derived_attributes.get(key) != value}
 
 
 def _select_attributes(description: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: description[key] for key in ("description", "unit", "ucd", "utype", "label") if key in description}
+    return {key: description[key] for key in DESCRIPTIVE_KEYS if key in description}
 
 
 def select_examples(
     collection_examples: Iterable[ExampleQuery], tables: Iterable[Table], schema: str
 ) -> list[dict[str, str]]:
-    """Select the examples that read nothing but this collection, and what every site has.
+    """Select the examples that read only this collection and the schemas that every site has.
 
     Parameters
     ----------
     collection_examples
-        Of the collection.
+        Examples of the collection.
     tables
-        That everybody may know of.
+        All public tables.
     schema
-        Of the collection.
+        Schema of the collection.
 
     Returns
     -------
     examples
-        As a descriptor has them.
+        Examples as a descriptor has them.
     """
-    stored_tables = tuple(
-        table.copy_with(view=None) for table in tables
-    )  # what a view computes is not the question here
-    readable_examples = [
-        example
-        for example in collection_examples
-        if not find_query_fault(example.query, stored_tables, {schema.lower(), *SITE_SCHEMAS})
-    ][:MAX_EXAMPLES]
-    return [
-        {
-            "title": example.name,
-            "query": example.query,
-            **({"description": example.description} if example.description else {}),
-        }
-        for example in readable_examples
-    ]
+    # a view counts as a table: whether it can be computed is decided elsewhere
+    stored_tables = tuple(table.copy_with(view=None) for table in tables)
+    schemas = {schema.lower(), *SITE_SCHEMAS}
+    example_keys = []
+    for example in collection_examples:
+        if find_query_fault(example.query, stored_tables, schemas):
+            continue
+        keys = {"title": example.name, "query": example.query}
+        if example.description:
+            keys["description"] = example.description
+        example_keys.append(keys)
+    return example_keys[:MAX_EXAMPLES]
 
 
-# --- taken ---------------------------------------------------------------------------------------------------------
+# --- descriptions of other sites -------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class ForeignDescriptorReader:
-    """What another site says of one collection, as far as it can be computed here; `omission_notes` tells of the rest.
+    """Reads another site's description of a collection, as far as it can be computed here.
 
     Attributes
     ----------
     schema
-        What the collection is called here.
+        Name of the collection here.
     copy_column_keys
-        Copies what is said of a column: with known keys alone.
+        Copies the known keys of a column's description.
+    omission_notes
+        Takes a note of everything that is left out.
     """
 
     schema: str
@@ -320,186 +337,172 @@ class ForeignDescriptorReader:
     omission_notes: list[str] = field(default_factory=list)
 
     def read_table_keys(self, table: Table, foreign_keys: Mapping[Any, Any]) -> dict[str, Any]:
-        """Read what is said of a table beside its columns.
+        """Read the flags and observations of a table.
 
         Parameters
         ----------
         table
-            As it will be.
+            The table as it will be.
         foreign_keys
-            What the other site's descriptor says.
+            Keys of the table in the other site's descriptor.
 
         Returns
         -------
         description
-            What of it holds here.
+            The keys that hold here.
         """
         description: dict[str, Any] = self._read_flags(table, foreign_keys)
         obscore_value = foreign_keys.get(OBSCORE_VIEW)
-        if isinstance(obscore_value, dict):
-            observations = self._read_view_member(table, obscore_value, OBSCORE_VIEW)
-            if observations is not None:
-                radio = obscore_value.get("radio")
-                if isinstance(radio, dict):
-                    radio_description = self._read_view_member(table, radio, OBSCORE_RADIO_VIEW)
-                else:
-                    radio_description = None
-                description[OBSCORE_VIEW] = {
-                    **observations,
-                    **({"radio": radio_description} if radio_description is not None else {}),
-                }
+        if not isinstance(obscore_value, dict):
+            return description
+        observations = self._read_view_member(table, obscore_value, OBSCORE_VIEW)
+        if observations is None:
+            return description
+        radio_value = obscore_value.get("radio")
+        if isinstance(radio_value, dict):
+            radio_observations = self._read_view_member(table, radio_value, OBSCORE_RADIO_VIEW)
+            if radio_observations is not None:
+                observations["radio"] = radio_observations
+        description[OBSCORE_VIEW] = observations
         return description
 
     def _read_flags(self, table: Table, foreign_keys: Mapping[Any, Any]) -> dict[str, Any]:
         flags = foreign_keys.get("flags")
         rules = foreign_keys.get("rules")
-        if isinstance(flags, dict):
-            column = flags.get("column")
-        else:
-            column = None
-        if not isinstance(rules, dict) or column not in {table_column.name for table_column in table.columns}:
+        if not isinstance(flags, dict) or not isinstance(rules, dict):
             return {}
-        bits: dict[int, str] = {}
-        words: dict[str, str] = {}
+        column = flags.get("column")
+        if column not in {table_column.name for table_column in table.columns}:
+            return {}
+        names_by_bit: dict[int, str] = {}
+        messages: dict[str, str | None] = {}
         for name, rule in rules.items():
-            if isinstance(rule, dict):
-                bit = rule.get("flag")
-            else:
-                bit = None
-            if isinstance(bit, int) and not isinstance(bit, bool) and 0 <= bit <= MAX_FLAG_BIT and bit not in bits:
-                bits[bit] = str(name)
-                words[str(name)] = str(rule.get("message") or "")[:MAX_TEXT_CHARACTERS]
-        if isinstance(flags, dict):
-            by = flags.get("by")
-        else:
-            by = None
-        groupings = {}
-        for name, text in by.items() if isinstance(by, dict) else ():
-            fault_text = find_expression_fault(str(text), table.columns)
-            if fault_text:
-                self.omission_notes.append(
-                    f"{table.qualified_name}: flagged rows are not counted by {name}: {fault_text}"
-                )
-            else:
-                groupings[str(name)] = str(text)
-        if not bits:
+            bit = rule.get("flag") if isinstance(rule, dict) else None
+            if not isinstance(bit, int) or isinstance(bit, bool):
+                continue
+            if 0 <= bit <= MAX_FLAG_BIT and bit not in names_by_bit:
+                names_by_bit[bit] = str(name)
+                messages[str(name)] = str(rule.get("message") or "")[:MAX_TEXT_CHARACTERS]
+        groupings = self._read_flag_groupings(table, flags.get("by"))
+        if not names_by_bit:
             return {}
-        return {
-            "flags": {"column": column, "given": True, **({"by": groupings} if groupings else {})},
-            "rules": {
-                name: {"flag": bit, **({"message": words[name]} if words[name] else {})} for bit, name in bits.items()
-            },
-        }
+        bits = {name: bit for bit, name in names_by_bit.items()}
+        return _build_flag_keys(column, groupings, bits, messages)
+
+    def _read_flag_groupings(self, table: Table, foreign_groupings: object) -> dict[str, str]:
+        """Read the expressions by which flagged rows are counted."""
+        groupings = {}
+        if isinstance(foreign_groupings, dict):
+            for name, text in foreign_groupings.items():
+                fault = find_expression_fault(str(text), table.columns)
+                if fault:
+                    note = f"{table.qualified_name}: flagged rows are not counted by {name}: {fault}"
+                    self.omission_notes.append(note)
+                else:
+                    groupings[str(name)] = str(text)
+        return groupings
 
     def _read_view_member(self, table: Table, foreign_keys: Mapping[Any, Any], view_name: str) -> dict[str, Any] | None:
+        """Read the expressions of a view's member; None if one that every row must have cannot be computed here."""
         standard = _load_standard_columns(view_name)
         view = f"ivoa.{view_name}"
-        columns = foreign_keys.get("columns")
-        if isinstance(columns, dict):
-            own_columns = {str(name): self.copy_column_keys(map_value) for name, map_value in columns.items()}
-        else:
-            own_columns = {}
-        items: dict[str, str] = {}
-        map_value = foreign_keys.get("map")
-        for key, value in map_value.items() if isinstance(map_value, dict) else ():
+        foreign_columns = foreign_keys.get("columns")
+        own_columns = {}
+        if isinstance(foreign_columns, dict):
+            own_columns = {str(name): self.copy_column_keys(column) for name, column in foreign_columns.items()}
+        expressions: dict[str, str] = {}
+        foreign_expressions = foreign_keys.get("map")
+        if not isinstance(foreign_expressions, dict):
+            foreign_expressions = {}
+        for key, value in foreign_expressions.items():
             name = str(key)
-            text = str(value)
-            if value is None or text == "NULL":
-                fault_text = ""
-            else:
-                fault_text = find_expression_fault(text, table.columns)
+            text = "NULL" if value is None else str(value)
             if name not in standard and name not in own_columns:
                 self.omission_notes.append(
                     f"{view} has no column {name} of {table.qualified_name}: the standard, as we know it, has none"
                 )
-            elif fault_text and name in REQUIRED_OBSCORE_COLUMNS:
-                self.omission_notes.append(f"{table.qualified_name} is not in {view}: {name}: {fault_text}")
+                continue
+            expressions[name] = text
+            fault = ""
+            if text != "NULL":
+                fault = find_expression_fault(text, table.columns)
+            if fault and name in REQUIRED_OBSCORE_COLUMNS:
+                self.omission_notes.append(f"{table.qualified_name} is not in {view}: {name}: {fault}")
                 return None
-            else:
-                if fault_text or value is None:
-                    items[name] = "NULL"
-                else:
-                    items[name] = text
-                if fault_text:
-                    self.omission_notes.append(
-                        f"{view} has nothing under {name} of {table.qualified_name}: {fault_text}"
-                    )
-        optional_value = foreign_keys.get("optional")
-        if isinstance(optional_value, list):
-            optional = [name for name in map(str, optional_value) if standard.get(name)]
-        else:
-            optional = []
+            if fault:
+                expressions[name] = "NULL"
+                self.omission_notes.append(f"{view} has nothing under {name} of {table.qualified_name}: {fault}")
+        optional_columns = []
+        foreign_optional = foreign_keys.get("optional")
+        if isinstance(foreign_optional, list):
+            optional_columns = [name for name in map(str, foreign_optional) if standard.get(name)]
         own_columns = {
-            name: column_keys for name, column_keys in own_columns.items() if name in items and name not in standard
+            name: column_keys
+            for name, column_keys in own_columns.items()
+            if name in expressions and name not in standard
         }
-        description: dict[str, Any] = {"converted": True, "map": items}
-        return description | {
-            key: optional_part
-            for key, optional_part in (("optional", optional), ("columns", own_columns))
-            if optional_part
-        }
+        return _build_view_keys(expressions, optional_columns, own_columns)
 
     def read_view(self, name: str, foreign_keys: Mapping[Any, Any], tables: list[Table]) -> dict[str, Any] | None:
-        """Read a view of the tables of its own collection; it is one of them then.
+        """Read a view over tables of its own collection, and add it to them.
 
         Parameters
         ----------
         name
-            Of the view.
+            Name of the view.
         foreign_keys
-            What the other site's descriptor says.
+            Keys of the view in the other site's descriptor.
         tables
-            Of the collection, which grow.
+            Tables of the collection; the view is appended.
 
         Returns
         -------
         description
-            None: it reads something else.
+            Keys of the view; None: it reads other tables.
         """
         text = str(foreign_keys.get("view"))
-        fault_text = find_query_fault(text, tables, {self.schema.lower()})
-        if fault_text:
-            self.omission_notes.append(f"the view {self.schema}.{name} is left out: {fault_text}")
+        fault = find_query_fault(text, tables, {self.schema.lower()})
+        if fault:
+            self.omission_notes.append(f"the view {self.schema}.{name} is left out: {fault}")
             return None
-        tables.append(
-            Table(schema=self.schema, name=name, columns=bind_query(parse_query(text), StaticCatalogue(tables)).columns)
-        )
-        columns = foreign_keys.get("columns")
-        if isinstance(columns, dict):
-            words = {
-                str(key): _select_attributes(self.copy_column_keys(column_description))
-                for key, column_description in columns.items()
-            }
-        else:
-            words = {}
-        return {"view": text, **({"columns": words} if words else {})}
+        query = bind_query(parse_query(text), StaticCatalogue(tables))
+        tables.append(Table(schema=self.schema, name=name, columns=query.columns))
+        description: dict[str, Any] = {"view": text}
+        foreign_columns = foreign_keys.get("columns")
+        if isinstance(foreign_columns, dict) and foreign_columns:
+            columns = {}
+            for key, foreign_column in foreign_columns.items():
+                columns[str(key)] = _select_attributes(self.copy_column_keys(foreign_column))
+            description["columns"] = columns
+        return description
 
     def read_examples(self, foreign_examples: object) -> list[dict[str, str]]:
-        """Read examples: they are shown, and run when a reader asks.
+        """Read examples: pages show them, and run them when a reader asks for it.
 
         Parameters
         ----------
         foreign_examples
-            What the other site's descriptor says.
+            Examples of the other site's descriptor.
 
         Returns
         -------
         examples
-            As a descriptor has them.
+            Examples as a descriptor has them.
         """
-        if isinstance(foreign_examples, list):
-            complete_examples = [
-                example
-                for example in foreign_examples
-                if isinstance(example, dict) and example.get("title") and example.get("query")
-            ]
-        else:
-            complete_examples = []
-        keys = ("title", "query", "description")
-        return [
-            {key: str(example[key])[:MAX_TEXT_CHARACTERS] for key in keys if example.get(key) is not None}
-            for example in complete_examples[:MAX_EXAMPLES]
-        ]
+        if not isinstance(foreign_examples, list):
+            return []
+        examples = []
+        for foreign_example in foreign_examples:
+            if not isinstance(foreign_example, dict):
+                continue
+            if not foreign_example.get("title") or not foreign_example.get("query"):
+                continue
+            example = {}
+            for key in ("title", "query", "description"):
+                if foreign_example.get(key) is not None:
+                    example[key] = str(foreign_example[key])[:MAX_TEXT_CHARACTERS]
+            examples.append(example)
+        return examples[:MAX_EXAMPLES]
 
 
 __all__ = [
