@@ -20,7 +20,7 @@ from hven.model.settings import resolve_secret
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, SourceContext
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hven.adql.syntax_tree import BoundQuery
     from hven.descriptor.compiled_mapping import CompiledMapping
@@ -64,18 +64,18 @@ def is_live(spec: TableSpec) -> bool:
     Parameters
     ----------
     spec
-        As its descriptor has it.
+        Parts of the table's descriptor.
     """
     return any(source.kind == LIVE_SOURCE_KIND for source in spec.sources)
 
 
 def find_live_table_faults(spec: TableSpec) -> list[Fault]:
-    """Check what a descriptor says of a table that is read in place; needs no database.
+    """Check the descriptor of a table that is read in place; this needs no database.
 
     Parameters
     ----------
     spec
-        As its descriptor has it.
+        Parts of the table's descriptor.
 
     Returns
     -------
@@ -87,30 +87,19 @@ def find_live_table_faults(spec: TableSpec) -> list[Fault]:
     key_path = f"tables.{spec.table.name}"
     faults = []
     if len(spec.sources) > 1:
+        message = f"{key_path}.source: a table that is read in place has one source"
         remedy = "give each its own table, and join them by a view"
-        faults.append(
-            Fault(
-                message=f"{key_path}.source: a table that is read in place has one source",
-                place=spec.sources[1].place,
-                remedy=remedy,
-            )
-        )
+        faults.append(Fault(message=message, place=spec.sources[1].place, remedy=remedy))
     if spec.sync:
         message = f"{key_path}.sync: a table that is read in place is always as its database has it"
         faults.append(Fault(message=message, place=spec.place, remedy="remove it", severity="warning"))
     if spec.flags is not None and not spec.flags.is_supplied:
         message = f"{key_path}.flags: the rows of a table that is read in place are not checked, so nothing sets flags"
-        faults.append(
-            Fault(message=message, place=spec.flags.place, remedy="kind: sql copies the rows, and checks them")
-        )
+        remedy = "kind: sql copies the rows, and checks them"
+        faults.append(Fault(message=message, place=spec.flags.place, remedy=remedy))
     if spec.max_rejected_share is not None:
-        faults.append(
-            Fault(
-                message=f"{key_path}.max_rejects: no row is checked where none is read in",
-                place=spec.place,
-                severity="warning",
-            )
-        )
+        message = f"{key_path}.max_rejects: no row is checked where none is read in"
+        faults.append(Fault(message=message, place=spec.place, severity="warning"))
     return faults
 
 
@@ -120,167 +109,140 @@ def check_against_database(spec: TableSpec, resource: Resource, settings: Settin
     Parameters
     ----------
     spec
-        As its descriptor has it.
+        Parts of the table's descriptor.
     resource
-        Its collection.
+        Collection of the table.
     settings
-        Of the site.
+        Settings of the site.
 
     Returns
     -------
     faults
-        Errors and warnings; also which indexes are missing there.
+        Errors and warnings, and the indexes that the database lacks.
     """
     key_path = f"tables.{spec.table.name}"
     source = spec.sources[0]
     module = plugins.load_plugin("sources", LIVE_SOURCE_KIND)
     try:
-        inspected_table = module.open(
-            module.Options.model_validate(dict(source.options)),
-            SourceContext(resolve_secret=partial(resolve_secret, settings.directory)),
-        ).inspect_table()
+        options = module.Options.model_validate(dict(source.options))
+        context = SourceContext(resolve_secret=partial(resolve_secret, settings.directory))
+        inspected_table = module.open(options, context).inspect_table()
     except HvenError as error:
+        message = f"{key_path}.source: {error.message}"
         is_unreachable = isinstance(error, StorageUnavailableError) or "secret" in error.message
-        return [
-            Fault(
-                message=f"{key_path}.source: {error.message}",
-                place=source.place,
-                remedy=error.remedy,
-                severity="warning" if is_unreachable else "error",
-            )
-        ]
+        severity = "warning" if is_unreachable else "error"
+        return [Fault(message=message, place=source.place, remedy=error.remedy, severity=severity)]
     try:
         live_table = compile_live_table(spec, resource, inspected_table)
     except DescriptorError as error:
         return list(error.faults)
-    hints = [
-        Fault(message=f"{key_path}: {hint.message}", place=source.place, remedy=hint.remedy, severity="warning")
-        for hint in live_table.index_hints
-    ]
-    return [*live_table.warnings, *hints]
+    faults = list(live_table.warnings)
+    for hint in live_table.index_hints:
+        message = f"{key_path}: {hint.message}"
+        faults.append(Fault(message=message, place=source.place, remedy=hint.remedy, severity="warning"))
+    return faults
 
 
 def compile_live_table(spec: TableSpec, resource: Resource, inspected_table: Any) -> LiveTable:
-    """Compile the mapping of a table over what the database says of it.
+    """Compile the mapping of a table over the columns of the database.
 
     Parameters
     ----------
     spec
-        As its descriptor has it.
+        Parts of the table's descriptor.
     resource
-        Its collection.
+        Collection of the table.
     inspected_table
         `hven.sources.live.LiveTableInfo`.
 
     Returns
     -------
-    made
+    live_table
         The table, and the queries that the database runs.
 
     Raises
     ------
     DescriptorError
-        Every fault: names, types, units, and what cannot be said in SQL.
+        All faults of names, types and units, and all expressions that the database's SQL does not have.
     """
     key_path = f"tables.{spec.table.name}"
     compiled_mapping = compile_mapping(spec, inspected_table.describe_columns(), resource)
-    faults = [*_find_unsupported_faults(spec, compiled_mapping, key_path)]
+    faults = list(_find_unsupported_faults(spec, compiled_mapping, key_path))
     if faults:
         raise DescriptorError(faults)
     live_source = plugins.load_plugin("sources", LIVE_SOURCE_KIND)
-    served_types = {
-        served_column.name: served_column.served_type.type for served_column in inspected_table.list_served_columns()
-    }
-    target_types = {column.name: column.type for column in compiled_mapping.table.columns}
+    served_types = {column.name: column.served_type.type for column in inspected_table.list_served_columns()}
+    table = compiled_mapping.table
+    target_types = {column.name: column.type for column in table.columns}
     copies = {
         target: source_column
         for target, source_column in compiled_mapping.copies.items()
         if served_types.get(source_column) == target_types[target]
     }
-    table = compiled_mapping.table
-    position = ""
-    columns = None
-    if table.position is not None and set(table.position) <= copies.keys():
-        columns = (copies[table.position[0]], copies[table.position[1]])
-        position = live_source.find_position_index(inspected_table, *columns)
-    primary = (
-        table.primary
-        or tuple(
-            target
-            for source_column in inspected_table.primary
-            for target, copied_column in copies.items()
-            if copied_column == source_column
-        )[: len(inspected_table.primary)]
-    )
-    table = table.copy_with(
-        primary=primary, columns=tuple(column.copy_with(required=column.required) for column in table.columns)
-    )
-    keys = {copies[name]: "the key" for name in primary[:1] if name in copies}
-    keys |= {
-        copies[column.name]: "the indexed column"
-        for column in table.columns
-        if column.indexed and column.name in copies
-    }
-    hints = list(live_source.list_index_hints(inspected_table, columns, keys))
-    if table.position is not None and columns is None:
+    position_index = ""
+    position_columns = None
+    if table.position is not None and copies.keys() >= set(table.position):
+        longitude, latitude = table.position
+        position_columns = (copies[longitude], copies[latitude])
+        position_index = live_source.find_position_index(inspected_table, *position_columns)
+    primary = table.primary or _find_primary_key(inspected_table.primary, copies)
+    columns = tuple(column.copy_with(required=column.required) for column in table.columns)
+    table = table.copy_with(primary=primary, columns=columns)
+    index_purposes = {copies[name]: "the key" for name in primary[:1] if name in copies}
+    for column in table.columns:
+        if column.indexed and column.name in copies:
+            index_purposes[copies[column.name]] = "the indexed column"
+    hints = list(live_source.list_index_hints(inspected_table, position_columns, index_purposes))
+    if table.position is not None and position_columns is None:
         message = f"positions are computed from other columns ({', '.join(table.position)}), so no index serves cones"
-        hints.append(
-            live_source.IndexHint(
-                message=message, remedy="keep longitude and latitude in degrees in columns of the source"
-            )
-        )
-    warnings = [
-        *compiled_mapping.warnings,
-        *(
-            Fault(
-                message=f"{key_path}.source: {text.split('; ', 1)[0]}",
-                place=spec.sources[0].place,
-                remedy=text.split("; ", 1)[1],
-                severity="warning",
-            )
-            for text in inspected_table.list_omissions()
-        ),
-    ]
+        remedy = "keep longitude and latitude in degrees in columns of the source"
+        hints.append(live_source.IndexHint(message=message, remedy=remedy))
+    if position_index not in {"q3c", "pgsphere"}:
+        position_index = ""
+    return LiveTable(
+        table=table,
+        queries=tuple(_adapt_query(bound, table) for bound in compiled_mapping.queries),
+        copies=copies,
+        position_index=position_index,
+        index_hints=tuple(hints),
+        warnings=(*compiled_mapping.warnings, *_find_live_warnings(spec, inspected_table, key_path)),
+    )
+
+
+def _find_primary_key(source_key: Sequence[str], copies: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the columns of the table that copy the primary key of the database's table."""
+    key_columns = []
+    for source_column in source_key:
+        key_columns += [target for target, copied_column in copies.items() if copied_column == source_column]
+    return tuple(key_columns[: len(source_key)])
+
+
+def _find_live_warnings(spec: TableSpec, inspected_table: Any, key_path: str) -> Iterator[Fault]:
+    """Warn of columns that are left out, of rules that nobody runs, and of text in an unknown encoding."""
+    source_place = spec.sources[0].place
+    for omission in inspected_table.list_omissions():
+        reason, remedy = omission.split("; ", 1)
+        yield Fault(message=f"{key_path}.source: {reason}", place=source_place, remedy=remedy, severity="warning")
     if spec.rules:
-        # not one of its standard
-        source_column = next((rule.place for rule in spec.rules if rule.place.file == spec.place.file), spec.place)
-        message = f"{key_path}.rules: the rows of a table that is read in place are not checked"
-        warnings.append(
-            Fault(
-                message=message,
-                place=source_column,
-                remedy="let the database check them, or leave such rows out by 'where'; hven lint looks at what is "
-                "served",
-                severity="warning",
-            )
+        # the place of a rule of the table's own, not of its standard
+        rule_place = next((rule.place for rule in spec.rules if rule.place.file == spec.place.file), spec.place)
+        yield Fault(
+            message=f"{key_path}.rules: the rows of a table that is read in place are not checked",
+            place=rule_place,
+            remedy="let the database check them, or leave such rows out by 'where'; hven lint looks at what is served",
+            severity="warning",
         )
     if inspected_table.encoding == "SQL_ASCII":
         message = (
             f"{key_path}.source: the database says nothing of its encoding (SQL_ASCII), so text that is not UTF-8 "
             f"breaks an answer off"
         )
-        warnings.append(
-            Fault(
-                message=message,
-                place=spec.sources[0].place,
-                remedy="move it to a database with ENCODING 'UTF8'",
-                severity="warning",
-            )
-        )
-    queries = tuple(_adapt_query(bound, table) for bound in compiled_mapping.queries)
-    position_index = position if position in {"q3c", "pgsphere"} else ""
-    return LiveTable(
-        table=table,
-        queries=queries,
-        copies=copies,
-        position_index=position_index,
-        index_hints=tuple(hints),
-        warnings=tuple(warnings),
-    )
+        remedy = "move it to a database with ENCODING 'UTF8'"
+        yield Fault(message=message, place=source_place, remedy=remedy, severity="warning")
 
 
 def _adapt_query(bound: BoundQuery, table: Table) -> BoundQuery:
-    """Drop the row's number from the query, and set each column's declared type."""
+    """Drop the row's number from a query, and give each column its declared type."""
     body = bound.query.body
     if not isinstance(body, Select):
         raise TypeError(type(body).__name__)
@@ -294,80 +256,76 @@ def _adapt_query(bound: BoundQuery, table: Table) -> BoundQuery:
 
 
 def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping, key_path: str) -> Iterator[Fault]:
-    """Find what cannot be said in SQL, with its place."""
+    """Find expressions that the database's SQL does not have, with their places."""
     remedy = "copy the table (kind: sql), or let a view of the database compute it"
     for call in compiled_mapping.calls:
-        if call.path is not None:
-            kind = "is a Python function"
-        else:
-            kind = "is for ingests"
-        yield Fault(
-            message=f"{key_path}: {call.name} {kind}, which a table that is read in place cannot call",
-            place=call.place,
-            remedy=remedy,
-        )
-    places = {
-        setting.column: setting
-        for setting in (
-            *spec.settings,
-            *(granule_setting for granule in spec.granules for granule_setting in granule.settings),
-        )
-    }
+        reason = "is for ingests" if call.path is None else "is a Python function"
+        message = f"{key_path}: {call.name} {reason}, which a table that is read in place cannot call"
+        yield Fault(message=message, place=call.place, remedy=remedy)
+    settings = list(spec.settings)
+    for granule in spec.granules:
+        settings += granule.settings
+    settings_by_column = {setting.column: setting for setting in settings}
+    lookup_settings = [setting for setting in settings_by_column.values() if setting.how == "lookup"]
     for name in compiled_mapping.lookups:
-        setting = next(
-            (granule_setting for granule_setting in places.values() if granule_setting.how == "lookup"), None
-        )
-        if setting is None:
-            message = f"{key_path}.lookup: a lookup with more than 64 keys cannot be said in SQL"
-        else:
-            message = f"{key_path}.lookup.{setting.column}: more than 64 keys cannot be said in SQL"
-        yield Fault(
-            message=message,
-            place=spec.place if setting is None else setting.place,
-            remedy=f"put {name.replace('_', ' ')} into a table of the database and join it in a view",
-        )
-    reported_messages: set[str] = set()  # each granule has a query, and what is common to them is told once
+        message = f"{key_path}.lookup: a lookup with more than 64 keys cannot be said in SQL"
+        place = spec.place
+        if lookup_settings:
+            message = f"{key_path}.lookup.{lookup_settings[0].column}: more than 64 keys cannot be said in SQL"
+            place = lookup_settings[0].place
+        table_remedy = f"put {name.replace('_', ' ')} into a table of the database and join it in a view"
+        yield Fault(message=message, place=place, remedy=table_remedy)
+    reported_messages: set[str] = set()  # each granule has a query; a fault that they share is reported once
     for bound in compiled_mapping.queries:
-        body = bound.query.body
-        if not isinstance(body, Select) or not isinstance(body.source, TableRef):
-            continue
-        for item in [*body.items, *([body.where] if body.where is not None else [])]:
-            if isinstance(item, SelectItem) and item.column is not None:
-                column = item.column.name
-            else:
-                column = None
-            if column == ROW_NUMBER_COLUMN:
+        for column, tree in _iterate_query_expressions(bound):
+            reason = _find_unsupported_reason(tree)
+            if not reason:
                 continue
-            tree = item.expr if isinstance(item, SelectItem) else item
-            if not isinstance(tree, Expr):
-                continue
-            facts = sorted(
-                {node.name.name for node in walk_tree(tree) if isinstance(node, ColumnRef)}
-                & {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}
-            )
-            if facts:
-                unsupported_reason = f"{facts[0]} is a fact of files"
+            if column in settings_by_column:
+                expression_path = f"{key_path}.{settings_by_column[column].how}.{column}"
+            elif column is None:
+                expression_path = f"{key_path}.where"
             else:
-                unsupported_reason = load_live_module().find_unsupported_function(tree)
-            if unsupported_reason:
-                place = _locate_function(spec, column, unsupported_reason.split(" ", 1)[0])
-                if column in places:
-                    where = f"{key_path}.{places[column].how}.{column}"
-                else:
-                    where = f"{key_path}.{'where' if column is None else f'columns.{column}'}"
-                fault_message = f"{where}: {unsupported_reason}" + (
-                    "" if facts else " cannot be said in the SQL of the database"
-                )
-                if fault_message in reported_messages:
-                    continue
-                reported_messages.add(fault_message)
-                yield Fault(message=fault_message, place=place, remedy=remedy)
+                expression_path = f"{key_path}.columns.{column}"
+            message = f"{expression_path}: {reason}"
+            if message not in reported_messages:
+                reported_messages.add(message)
+                function_name = reason.split(" ", 1)[0]
+                yield Fault(message=message, place=_locate_function(spec, column, function_name), remedy=remedy)
+
+
+def _iterate_query_expressions(bound: BoundQuery) -> Iterator[tuple[str | None, Expr]]:
+    """Yield the expressions of a query over the source, each with its column; the condition has none."""
+    body = bound.query.body
+    if not isinstance(body, Select) or not isinstance(body.source, TableRef):
+        return
+    for item in body.items:
+        if isinstance(item, SelectItem) and isinstance(item.expr, Expr):
+            column_name = item.column.name if item.column is not None else None
+            if column_name != ROW_NUMBER_COLUMN:
+                yield column_name, item.expr
+    if isinstance(body.where, Expr):
+        yield None, body.where
+
+
+def _find_unsupported_reason(tree: Expr) -> str:
+    """Return why the database cannot compute an expression; empty if it can."""
+    column_names = {node.name.name for node in walk_tree(tree) if isinstance(node, ColumnRef)}
+    file_facts = sorted(column_names & {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS})
+    if file_facts:
+        return f"{file_facts[0]} is a fact of files"
+    function_text = load_live_module().find_unsupported_function(tree)
+    if function_text:
+        return f"{function_text} cannot be said in the SQL of the database"
+    return ""
 
 
 def _locate_function(spec: TableSpec, column: str | None, function_name: str) -> Place:
-    """Find where a function stands: in what sets the column, in a `let`, in `where`; else where the column is set."""
-    texts: list[Any] = [setting.value for setting in spec.settings if setting.column == column and setting.how == "map"]
-    texts += [spec.where[0]] if column is None and spec.where is not None else []
+    """Find a function in the setting of a column, in ``let`` or in ``where``; else return where the column is set."""
+    column_settings = [setting for setting in spec.settings if setting.column == column]
+    texts: list[Any] = [setting.value for setting in column_settings if setting.how == "map"]
+    if column is None and spec.where is not None:
+        texts.append(spec.where[0])
     texts += [text for text, _ in spec.let.values()]
     for text in texts:
         if not isinstance(text, WrittenScalar):
@@ -376,19 +334,11 @@ def _locate_function(spec: TableSpec, column: str | None, function_name: str) ->
             tree = parse_expression(str(text))
         except HvenError:
             continue
-        node = next(
-            (
-                node
-                for node in walk_tree(tree)
-                if isinstance(node, FunctionCall) and node.name.upper() == function_name.upper()
-            ),
-            None,
-        )
-        if node is not None:
-            return text.locate_character(node.text_offset)
-    setting = next((setting for setting in spec.settings if setting.column == column), None)
-    if setting is not None:
-        return setting.place
+        for node in walk_tree(tree):
+            if isinstance(node, FunctionCall) and node.name.upper() == function_name.upper():
+                return text.locate_character(node.text_offset)
+    if column_settings:
+        return column_settings[0].place
     if column is None and spec.where is not None:
         return spec.where[1]
     return spec.place
