@@ -127,7 +127,10 @@ class RelatedWorkKeys(KeyModel, short="id", hints={"type": "relation", "doi": "i
     id: Required[Text]
     "its DOI, bibcode, arXiv number or address"
     relation: Text
-    "what the collection is to it, in DataCite's words: IsSupplementTo, IsDocumentedBy, IsDerivedFrom, Cites ...; default: IsSupplementTo"
+    (
+        "what the collection is to it, in DataCite's words: IsSupplementTo, IsDocumentedBy, IsDerivedFrom, Cites "
+        "...; default: IsSupplementTo"
+    )
 
 
 def read_person(fields: KeyValues, key_path: str, faults: FaultCollector) -> resource_model.Person:

@@ -1,7 +1,8 @@
-"""What `hven new` guesses of a source: column names, units, key, position, words for null."""
+"""Guess names, units, types, UCDs and keys of a source's columns for `hven new`."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -18,10 +19,12 @@ from hven.model.literal import ISO_TIME_PATTERN, detect_date_format
 from hven.model.types import FLOAT64, INT32, INT64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hven.model.table import Column
+    from hven.model.types import Type
 
+# ruff: noqa: RUF001 - Greek letters and signs are meant
 SIGN_NAMES = {
     "%": " percent ",
     "+": " plus ",
@@ -46,7 +49,7 @@ GREEK_LETTER_NAMES = {
     "λ": "lambda",
     "μ": "mu",
     "µ": "mu",
-    "ν": "nu",  # noqa: RUF001  (Greek is meant)
+    "ν": "nu",
     "π": "pi",
     "ρ": "rho",
     "σ": "sigma",
@@ -57,22 +60,22 @@ GREEK_LETTER_NAMES = {
     "ω": "omega",
     "Δ": "delta",
     "Σ": "sigma",
-    "Ω": "omega",  # noqa: RUF001  (Greek is meant)
+    "Ω": "omega",
 }
 _BRACKETED_UNIT_PATTERN = re.compile(r"\s*[\[(]([^\[\]()]{1,30})[\])]\s*$")
 _FOOTNOTE_PATTERN = re.compile(r"(?![°%'\"\u2032\u2033]$)[\d\W]*|[abc]")  # (2), (a): no unit
-_QUANTITY_PATTERN = re.compile(
-    r"(?!10(?:\*\*|\^|[+-]\d))\d+(?:\.\d*)?\s*[^\W\d_]"
-)  # vis2(8mu): at 8 micrometres, which is no unit
+# vis2(8mu): at 8 micrometres, which is no unit
+_QUANTITY_PATTERN = re.compile(r"(?!10(?:\*\*|\^|[+-]\d))\d+(?:\.\d*)?\s*[^\W\d_]")
 _UNIT_SUFFIX_PATTERN = re.compile(
     r"_(deg|mas|arcsec|arcmin|mag|km|kpc|Mpc|pc|Jy|mJy|Hz|kHz|MHz|GHz|nm|um|km_s|mas_yr)$", re.IGNORECASE
 )
-_UNITLESS_PREFIX_PATTERN = re.compile(
-    r"(?:n|nb|num|nr|f|q|l|r|flag|note)_", re.IGNORECASE
-)  # n_mag: a note or a count, which has no unit
+# n_mag: a note or a count, which has no unit
+_UNITLESS_PREFIX_PATTERN = re.compile(r"(?:n|nb|num|nr|f|q|l|r|flag|note)_", re.IGNORECASE)
 _NULL_WORD_PATTERN = re.compile(
     r"[^\w\s]{1,12}|(?i:nd|no ?data|missing|unknown|undef(?:ined)?|not ?available|blank|void|indef|masked|x{1,5})"
 )
+_NUMBER_TEXT_PATTERN = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$"
+_PLAIN_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SENTINEL_VALUES = (
     -1.0,
     -9999.0,
@@ -96,10 +99,17 @@ _SENTINEL_VALUES = (
 )
 
 
-ELASTICSEARCH_PREFIX = "_source."  # what Elasticsearch puts around each field
+MAX_SAMPLED_TEXT_ROWS = 200_000  # rows of text that are looked at
+MAX_DISTINCT_TEXTS = 8  # texts that are no numbers, above which no more are collected
+MAX_NULL_WORDS = 3
+MIN_NUMBER_SHARE = 0.7  # share of numbers among texts that make a column of numbers
+MIN_ROWS_FOR_NULL_WORDS = 20
+MAX_KEY_CANDIDATES = 4
+MAX_HEADING_CHARACTERS = 40
+MAX_INT32 = 2**31 - 1
+ELASTICSEARCH_PREFIX = "_source."  # prefix of each field of Elasticsearch
 
-
-# reserved words that name something, where `noun` would not fit: the field's own word follows them
+# reserved words of things, after which `value` would not fit: `name` follows them
 _RESERVED_OBJECT_WORDS = frozenset(
     [
         "CATALOG",
@@ -129,10 +139,10 @@ def to_identifier(name: str, noun: str = "value") -> str:
     Parameters
     ----------
     name
-        As the source writes it.
+        Name in the source.
     noun
-        What is named: it follows a reserved word. ``year_value`` can be typed, read and completed; ``year_`` looks like
-        an error, and ``"year"`` needs quotes in each query.
+        Word that follows a reserved word. ``year_value`` can be typed, read and completed; ``year_`` looks like an
+        error, and ``"year"`` needs quotes in each query.
     """
     text = _normalize_name(name)
     if is_reserved(text):
@@ -142,9 +152,8 @@ def to_identifier(name: str, noun: str = "value") -> str:
 
 def _normalize_name(name: str) -> str:
     """Convert any text to lower case, plain letters, digits and ``_``."""
-    text = "".join(GREEK_LETTER_NAMES.get(sign, SIGN_NAMES.get(sign, sign)) for sign in name.strip().lstrip("#"))
-    text = re.sub(r"-$", " minus", text)
-    text = text.replace("#", " number ")
+    letters = [GREEK_LETTER_NAMES.get(sign, SIGN_NAMES.get(sign, sign)) for sign in name.strip().lstrip("#")]
+    text = re.sub(r"-$", " minus", "".join(letters)).replace("#", " number ")
     text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     text = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower() or "unnamed"
     if not text[0].isalpha():
@@ -153,7 +162,7 @@ def _normalize_name(name: str) -> str:
 
 
 def is_reserved(name: str) -> bool:
-    """Check whether a name is a word that ADQL reserves."""
+    """Return whether a name is a word that ADQL reserves."""
     return name.upper() in RESERVED_WORDS
 
 
@@ -169,32 +178,31 @@ def _name_reserved_word(word: str, noun: str) -> str:
 def split_unit(name: str) -> tuple[str, str | None]:
     """Split a unit off the end of a heading: ``'Diameter (km)'`` -> ``('Diameter', 'km')``."""
     match = _BRACKETED_UNIT_PATTERN.search(name)
-    plural = match is not None and match.group() == "(s)"  # file(s)
-    if (
-        match
-        and not plural
-        and not _FOOTNOTE_PATTERN.fullmatch(match.group(1))
-        and not _QUANTITY_PATTERN.match(match.group(1))
-        and (unit := units.normalize_unit(match.group(1)))
-        and name[: match.start()].strip()
-    ):
-        return name[: match.start()].strip(), unit
+    if match is not None and match.group() != "(s)":  # file(s)
+        heading, unit_text = name[: match.start()].strip(), match[1]
+        is_no_unit = _FOOTNOTE_PATTERN.fullmatch(unit_text) or _QUANTITY_PATTERN.match(unit_text)
+        unit = None
+        if heading and not is_no_unit:
+            unit = units.normalize_unit(unit_text)
+        if unit:
+            return heading, unit
     match = _UNIT_SUFFIX_PATTERN.search(name)
     if match and not _UNITLESS_PREFIX_PATTERN.match(name):
-        return name, units.normalize_unit(match.group(1).replace("_s", "/s").replace("_yr", "/yr"))
+        unit_text = match[1].replace("_s", "/s").replace("_yr", "/yr")
+        return name, units.normalize_unit(unit_text)
     return name, None
 
 
 @dataclass(slots=True)
 class ColumnSample:
-    """What was seen of one column's values.
+    """Facts on the values of one column that were read.
 
     Attributes
     ----------
     bounds_without_sentinels
         Least and greatest value that is no usual code for "no value".
     text_counts
-        For text: what does not read as a number, with its count; empty if most does not.
+        Counts of the texts that are no numbers.
     """
 
     rows: int = 0
@@ -208,46 +216,44 @@ class ColumnSample:
     is_integer: bool = True
 
     def add_values(self, values: pa.Array) -> None:
-        """Add a batch to what was seen."""
+        """Add the values of a batch."""
         self.rows += len(values)
         self.nulls += values.null_count
         if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
-            bounds = pc.min_max(values)
-            for name, choose_bound in (("minimum", min), ("maximum", max)):
-                value = bounds[name[:3]].as_py()
-                current_bound = getattr(self, name)
-                if value is not None:
-                    setattr(self, name, value if current_bound is None else choose_bound(current_bound, value))
-            if self.sentinels or any(value in _SENTINEL_VALUES for value in bounds.as_py().values()):
-                sentinel_codes = pa.array(
-                    [
-                        code
-                        for code in _SENTINEL_VALUES
-                        if not pa.types.is_integer(values.type) or (code.is_integer() and abs(code) <= 2**63)
-                    ]
-                ).cast(values.type, safe=False)
-                bounds = pc.min_max(values.filter(pc.invert(pc.is_in(values, value_set=sentinel_codes))))
-            low = bounds["min"].as_py()
-            high = bounds["max"].as_py()
-            if low is not None:
-                self.bounds_without_sentinels = (
-                    low if self.bounds_without_sentinels[0] is None else min(low, self.bounds_without_sentinels[0]),
-                    high if self.bounds_without_sentinels[1] is None else max(high, self.bounds_without_sentinels[1]),
-                )
-        elif pa.types.is_string(values.type) and self.rows <= 200_000:
-            number = pc.match_substring_regex(values, r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$")
-            self.number_count += pc.sum(number).as_py() or 0
-            self.is_integer &= not pc.any(pc.match_substring_regex(values, r"[.eE]")).as_py()
-            self.sexagesimal_count.count_texts(values)
-            if len(self.text_counts) <= 8:
-                for item in pc.value_counts(values.filter(pc.invert(number)).drop_null()).to_pylist()[:9]:
-                    self.text_counts[item["values"]] = self.text_counts.get(item["values"], 0) + item["counts"]
+            self._add_numbers(values)
+        elif pa.types.is_string(values.type) and self.rows <= MAX_SAMPLED_TEXT_ROWS:
+            self._add_texts(values)
+
+    def _add_numbers(self, values: pa.Array) -> None:
+        bounds = pc.min_max(values).as_py()
+        self.minimum, self.maximum = _widen_bounds((self.minimum, self.maximum), bounds)
+        if self.sentinels or any(value in _SENTINEL_VALUES for value in bounds.values()):
+            codes: list[float] = list(_SENTINEL_VALUES)
+            if pa.types.is_integer(values.type):
+                codes = [code for code in codes if code.is_integer() and abs(code) <= 2**63]
+            sentinel_codes = pa.array(codes).cast(values.type, safe=False)
+            is_sentinel = pc.is_in(values, value_set=sentinel_codes)
+            bounds = pc.min_max(values.filter(pc.invert(is_sentinel))).as_py()
+        self.bounds_without_sentinels = _widen_bounds(self.bounds_without_sentinels, bounds)
+
+    def _add_texts(self, values: pa.Array) -> None:
+        is_number = pc.match_substring_regex(values, _NUMBER_TEXT_PATTERN)
+        self.number_count += pc.sum(is_number).as_py() or 0
+        self.is_integer &= not pc.any(pc.match_substring_regex(values, r"[.eE]")).as_py()
+        self.sexagesimal_count.count_texts(values)
+        if len(self.text_counts) <= MAX_DISTINCT_TEXTS:
+            other_texts = values.filter(pc.invert(is_number)).drop_null()
+            for entry in pc.value_counts(other_texts).to_pylist()[: MAX_DISTINCT_TEXTS + 1]:
+                text = entry["values"]
+                self.text_counts[text] = self.text_counts.get(text, 0) + entry["counts"]
 
     @property
     def null_words(self) -> list[str]:
-        """Few words among many numbers stand for no number, if they are signs or words such as ``missing``."""
+        """Few words among many numbers that stand for no number: signs, or words such as ``missing``."""
         filled = self.rows - self.nulls
-        if not self.text_counts or len(self.text_counts) > 3 or self.number_count < 0.7 * filled or filled < 20:
+        if not self.text_counts or len(self.text_counts) > MAX_NULL_WORDS:
+            return []
+        if self.number_count < MIN_NUMBER_SHARE * filled or filled < MIN_ROWS_FOR_NULL_WORDS:
             return []
         if all(_NULL_WORD_PATTERN.fullmatch(word.strip()) for word in self.text_counts):
             return sorted(self.text_counts)
@@ -255,17 +261,14 @@ class ColumnSample:
 
     @property
     def is_sexagesimal(self) -> bool:
-        """Nearly all values are like 12 34 56.7, -12:34:56 or 19h19m43.4s."""
+        """Whether nearly all values are like 12 34 56.7, -12:34:56 or 19h19m43.4s."""
         return self.sexagesimal_count.is_mostly_sexagesimal(self.rows - self.nulls)
 
     @property
     def has_minus_one_sentinel(self) -> bool:
-        """Whether nothing is negative but -1."""
-        return bool(
-            self.minimum == -1
-            and self.bounds_without_sentinels[0] is not None
-            and self.bounds_without_sentinels[0] >= 0
-        )
+        """Whether no value is negative but -1."""
+        low, _ = self.bounds_without_sentinels
+        return bool(self.minimum == -1 and low is not None and low >= 0)
 
     @property
     def sentinels(self) -> list[float]:
@@ -278,18 +281,18 @@ class ColumnSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnGuess:
-    """One column of the descriptor to be.
+    """One column of a first descriptor.
 
     Attributes
     ----------
     source
-        The name in the source.
+        Name in the source.
     expression
-        ADQL over the source, if it is not the source's column of this name as it is.
+        ADQL over the source; None: the source's column of this name is copied.
     remark
-        A comment for the curator.
+        Comment for the curator.
     guessed_attributes
-        Attributes of the column that nobody says: they come from its name, its description or its values.
+        Attributes that come from the column's name, description or values, and not from metadata.
     """
 
     source: str
@@ -301,11 +304,10 @@ class ColumnGuess:
 
 
 def describe_guesses(guess: ColumnGuess) -> str:
-    """Write the comment of a column: what of it is guessed, and what is doubtful."""
+    """Write the comment of a column: which attributes are guessed, and what is doubtful."""
+    parts = []
     if guess.guessed_attributes:
-        parts = [f"guessed: {', '.join(dict.fromkeys(guess.guessed_attributes))}"]
-    else:
-        parts = []
+        parts.append(f"guessed: {', '.join(dict.fromkeys(guess.guessed_attributes))}")
     if guess.remark:
         parts.append(guess.remark)
     return "; ".join(parts)
@@ -313,7 +315,7 @@ def describe_guesses(guess: ColumnGuess) -> str:
 
 def quote_source_name(name: str, *, always: bool = False) -> str:
     """Write a source column's name in an expression."""
-    if not always and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) and name.upper() not in RESERVED_WORDS:
+    if not always and _PLAIN_NAME_PATTERN.fullmatch(name) and name.upper() not in RESERVED_WORDS:
         return name
     return '"' + name.replace('"', '""') + '"'
 
@@ -326,75 +328,35 @@ def guess_columns(
     Parameters
     ----------
     is_complete
-        All rows were seen.
+        Whether the samples are of all rows.
     may_narrow
-        Types were guessed from text: whole numbers may get smaller words.
+        Whether types were guessed from text, so that whole numbers may get a smaller type.
     """
     used_names: set[str] = set()
     guesses: list[ColumnGuess] = []
     lower_case_counts = Counter(column.name.lower() for column in columns)
     own_names = {column.name.removeprefix(ELASTICSEARCH_PREFIX).lower() for column in columns}
     for column in columns:
-        heading, unit = split_unit(column.name.removeprefix(ELASTICSEARCH_PREFIX))
-        # size_km: a guess; size (km): said
-        has_unit_in_name = (
-            column.unit is None and unit is not None and heading == column.name.removeprefix(ELASTICSEARCH_PREFIX)
-        )
-        doubt = None
-        if column.unit:
-            unit = units.normalize_unit(column.unit)
-            if unit:
-                doubt = None
-            else:
-                doubt = f"the source says unit {column.unit!r}, which is none"
-        elif unit is None and column.description:
-            unit = split_unit(column.description)[1]
-        if re.fullmatch(r"column_\d+", column.name) and column.description:  # no header, but somebody said what it is
-            heading = re.split(r"[\[(,;:]", split_unit(column.description)[0])[0].strip()[:40]
-        name = to_identifier(heading)
+        heading, unit, doubt = _guess_heading_and_unit(column)
         reserved = is_reserved(_normalize_name(heading))
-        unavailable_names = (
-            used_names | own_names if reserved else used_names
-        )  # the name that a reserved word gets may be another column's own
-        number = 2
-        while name in unavailable_names:
-            if number == 2 and to_identifier(column.name) not in unavailable_names:
-                candidate_name = to_identifier(column.name)
-            else:
-                candidate_name = f"{to_identifier(heading)}_{number}"
-            name = candidate_name
-            number = number + 1
+        # the name that a reserved word gets may be another column's own
+        unavailable_names = used_names | own_names if reserved else used_names
+        name = _choose_name(column, heading, unavailable_names)
         used_names.add(name)
+        ucd = None
         if column.ucd:
             ucd = units.modernize_ucd(column.ucd)
-        else:
-            ucd = None
-        if column.ucd and ucd is None and doubt is None:
-            doubt = f"the source says UCD {column.ucd!r}, which is none"
+            if ucd is None and doubt is None:
+                doubt = f"the source says UCD {column.ucd!r}, which is none"
         column_type = column.type
-        sample = samples_by_name.get(column.name, ColumnSample())
-        if (
-            may_narrow
-            and is_complete
-            and column_type == INT64
-            and sample.maximum is not None
-            and max(abs(sample.maximum), abs(sample.minimum)) < 2**31 - 1
-        ):
-            column_type = INT32
-        elif may_narrow and sample.null_words:
-            if sample.is_integer:
-                if is_complete and sample.rows:
-                    column_type = INT32
-                else:
-                    column_type = INT64
-            else:
-                column_type = FLOAT64
-        label = heading if reserved else column.label
+        if may_narrow:
+            sample = samples_by_name.get(column.name, ColumnSample())
+            column_type = _narrow_type(column_type, sample, is_complete=is_complete)
         target = column.copy_with(
             name=name,
             type=column_type,
             unit=unit,
-            label=label,
+            label=heading if reserved else column.label,
             null=None,
             minimum=None,
             maximum=None,
@@ -403,92 +365,135 @@ def guess_columns(
         has_case_twin = lower_case_counts[column.name.lower()] > 1  # only quotes tell R from r
         if has_case_twin and doubt is None:
             doubt = "the source has names that differ in case alone"
-        is_plain_name = (
-            not has_case_twin
-            and to_identifier(column.name) == name
-            and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", column.name)
-        )
+        has_plain_name = _PLAIN_NAME_PATTERN.fullmatch(column.name) and to_identifier(column.name) == name
+        expression = None
+        if has_case_twin or not has_plain_name or column.name.lower() != name:
+            expression = quote_source_name(column.name, always=has_case_twin)
+        guessed_attributes: tuple[str, ...] = ()
+        if column.unit is None and _has_unit_suffix(column):
+            guessed_attributes = ("unit",)
         guesses.append(
             ColumnGuess(
                 source=column.name,
                 column=target,
-                expression=None
-                if is_plain_name and column.name.lower() == name
-                else quote_source_name(column.name, always=has_case_twin),
+                expression=expression,
                 remark=doubt,
-                guessed_attributes=("unit",) if has_unit_in_name else (),
+                guessed_attributes=guessed_attributes,
             )
         )
     return _add_ucds(guesses, samples_by_name)
 
 
-def _find_reserved_name(item: ColumnGuess) -> str:
-    """Return the reserved word that a column is called by in its source; empty: it is none."""
-    if item.column.label and is_reserved(_normalize_name(item.column.label)):
-        return item.column.label
+def _guess_heading_and_unit(column: Column) -> tuple[str, str | None, str | None]:
+    """Return heading, unit and a doubt about the unit, by the name of a column, else by its description."""
+    heading, unit = split_unit(column.name.removeprefix(ELASTICSEARCH_PREFIX))
+    doubt = None
+    if column.unit:
+        unit = units.normalize_unit(column.unit)
+        if not unit:
+            doubt = f"the source says unit {column.unit!r}, which is none"
+    elif unit is None and column.description:
+        _, unit = split_unit(column.description)
+    if re.fullmatch(r"column_\d+", column.name) and column.description:  # no header, but a description
+        described_heading, _ = split_unit(column.description)
+        heading = re.split(r"[\[(,;:]", described_heading)[0].strip()[:MAX_HEADING_CHARACTERS]
+    return heading, unit, doubt
+
+
+def _has_unit_suffix(column: Column) -> bool:
+    """Return whether a unit ends the name, which is a guess (size_km), and does not stand in brackets (size (km))."""
+    own_name = column.name.removeprefix(ELASTICSEARCH_PREFIX)
+    heading, unit = split_unit(own_name)
+    return unit is not None and heading == own_name
+
+
+def _choose_name(column: Column, heading: str, unavailable_names: set[str]) -> str:
+    """Choose a name by the heading, else by the whole name, else with a number."""
+    heading_name = to_identifier(heading)
+    whole_name = to_identifier(column.name)
+    for name in (heading_name, whole_name):
+        if name not in unavailable_names:
+            return name
+    numbered_names = (f"{heading_name}_{number}" for number in itertools.count(2))
+    return next(name for name in numbered_names if name not in unavailable_names)
+
+
+def _narrow_type(column_type: Type, sample: ColumnSample, *, is_complete: bool) -> Type:
+    """Return the smaller type of whole numbers, or the type of numbers that stand among words for null."""
+    if is_complete and column_type == INT64 and sample.maximum is not None:
+        largest_value = max(abs(sample.maximum), abs(sample.minimum))
+        if largest_value < MAX_INT32:
+            return INT32
+    if not sample.null_words:
+        return column_type
+    if not sample.is_integer:
+        return FLOAT64
+    if is_complete and sample.rows:
+        return INT32
+    return INT64
+
+
+def _widen_bounds(bounds: tuple[Any, Any], new_bounds: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the least and the greatest of the bounds so far and the bounds of a batch; None: no value yet."""
+    lows = [low for low in (bounds[0], new_bounds["min"]) if low is not None]
+    highs = [high for high in (bounds[1], new_bounds["max"]) if high is not None]
+    return min(lows, default=None), max(highs, default=None)
+
+
+def _find_reserved_name(guess: ColumnGuess) -> str:
+    """Return the reserved word that is a column's name in its source; empty: it is none."""
+    if guess.column.label and is_reserved(_normalize_name(guess.column.label)):
+        return guess.column.label
     return ""
 
 
 def _add_ucds(guesses: list[ColumnGuess], samples_by_name: dict[str, ColumnSample]) -> list[ColumnGuess]:
-    suggested_ucds = units.suggest_ucds(
-        [
-            (
-                _find_reserved_name(item) or (item.column.name if item.expression else item.source),
-                item.column.unit,
-                item.column.description,
-            )
-            for item in guesses
-        ]
-    )
-    source_ucds = {item.column.ucd for item in guesses}
-    result = []
-    for item, guess in zip(guesses, suggested_ucds, strict=True):
-        if (
-            item.column.ucd is None
-            and guess is not None
-            and not (guess.endswith(";meta.main") and guess in source_ucds)
-        ):
-            ucd = _replace_unsuitable_ucd(guess, item, samples_by_name.get(item.source, ColumnSample()))
-            if ucd is not None:
-                item = replace(  # noqa: PLW2901
-                    item, column=item.column.copy_with(ucd=ucd), guessed_attributes=(*item.guessed_attributes, "ucd")
-                )
-        result.append(_convert_position(item, samples_by_name.get(item.source, ColumnSample())))
-    return result
+    """Add the UCDs that names, units and descriptions suggest, and convert positions."""
+    named_quantities = []
+    for guess in guesses:
+        name = guess.column.name if guess.expression else guess.source
+        named_quantities.append((_find_reserved_name(guess) or name, guess.column.unit, guess.column.description))
+    suggested_ucds = units.suggest_ucds(named_quantities)
+    source_ucds = {guess.column.ucd for guess in guesses}
+    guesses_with_ucds = []
+    for guess, suggested_ucd in zip(guesses, suggested_ucds, strict=True):
+        sample = samples_by_name.get(guess.source, ColumnSample())
+        ucd = None
+        if guess.column.ucd is None and suggested_ucd is not None:
+            has_main_column = suggested_ucd.endswith(";meta.main") and suggested_ucd in source_ucds
+            if not has_main_column:
+                ucd = _replace_unsuitable_ucd(suggested_ucd, guess, sample)
+        if ucd is not None:
+            column = guess.column.copy_with(ucd=ucd)
+            guessed_attributes = (*guess.guessed_attributes, "ucd")
+            guess = replace(guess, column=column, guessed_attributes=guessed_attributes)  # noqa: PLW2901
+        guesses_with_ucds.append(_convert_position(guess, sample))
+    return guesses_with_ucds
 
 
 def _replace_unsuitable_ucd(ucd: str, guess: ColumnGuess, sample: ColumnSample) -> str | None:
-    """Replace a quantity's UCD on what is no quantity: truth values, flags, counters, words."""
+    """Replace the UCD of a quantity on a column that is none: truth values, flags, counters, words."""
     column = guess.column
     name = guess.source.lower()
-    description = (guess.column.description or "").strip().lower()
-    if (
-        column.type.datatype in {"boolean", "bit"}
-        or re.search(r"flag|^(is|has)_", name)
-        or description.startswith("flag")
-    ):
+    description = (column.description or "").strip().lower()
+    is_truth_value = column.type.datatype in {"boolean", "bit"}
+    if is_truth_value or re.search(r"flag|^(is|has)_", name) or description.startswith("flag"):
         return ucd if ucd.startswith("meta.") else "meta.code"
-    if column.type.is_integer and (
-        re.search(r"^(n|nb|num|nr)_|_(count|nb|num)$", name) or description.startswith("number of ")
-    ):
-        if ucd.startswith(("meta.", "phot.count")):
-            return ucd
-        return "meta.number"
-    if ucd.startswith("time.") and column.type.is_string and sample.text_counts and not _are_dates(sample.text_counts):
+    is_counter = re.search(r"^(n|nb|num|nr)_|_(count|nb|num)$", name) or description.startswith("number of ")
+    if column.type.is_integer and is_counter:
+        return ucd if ucd.startswith(("meta.", "phot.count")) else "meta.number"
+    if not column.type.is_string:
+        return ucd
+    if ucd.startswith("time.") and sample.text_counts and not _are_dates(sample.text_counts):
         return None  # 16/05/10: which of them is the year, nobody can say
-    is_word_column = (
-        column.type.is_string
-        and sample.rows > sample.nulls
-        and not sample.number_count
-        and not sample.sexagesimal_count.text_count
-    )
-    if is_word_column and ucd.startswith(("phys.", "phot.", "em.", "stat.")):
+    has_numbers = sample.number_count or sample.sexagesimal_count.text_count
+    if sample.rows > sample.nulls and not has_numbers and ucd.startswith(("phys.", "phot.", "em.", "stat.")):
         return None
     return ucd
 
 
 def _are_dates(words: Iterable[str]) -> bool:
-    """Check whether texts are dates in one known form, with years of four digits."""
+    """Return whether texts are dates in one known form, with years of four digits."""
     texts = [word.strip() for word in words]
     if all(re.fullmatch(ISO_TIME_PATTERN, text) for text in texts):
         return True
@@ -496,37 +501,23 @@ def _are_dates(words: Iterable[str]) -> bool:
 
 
 def _convert_position(guess: ColumnGuess, sample: ColumnSample) -> ColumnGuess:
-    """Convert positions to degrees: sexagesimal text is read, and right numbers without a unit are degrees."""
+    """Convert positions to degrees: read sexagesimal text, and take fitting numbers without a unit for degrees."""
     ucd = guess.column.ucd or ""
     if not ucd.startswith(("pos.eq.ra", "pos.eq.dec", "pos.galactic", "pos.ecliptic", "pos.bodyrc")):
         return guess
     if guess.column.type.is_string and sample.is_sexagesimal:
         return convert_sexagesimal(guess, is_hours=ucd.startswith("pos.eq.ra"))
-    if (
-        guess.column.unit is None
-        and guess.column.type.is_numeric
-        and sample.minimum is not None
-        and sample.minimum >= -180
-        and sample.maximum <= 360
-    ):
-        may_be_hours = ucd.startswith("pos.eq.ra") and sample.maximum <= 24 and sample.rows > 100
-        doubt = (
-            "no value is above 24: are these hours? then write `map: {"
-            + guess.column.name
-            + ": 15 * "
-            + quote_source_name(guess.source)
-            + "}`"
-            if may_be_hours
-            else guess.remark
-        )
-        column = guess.column.copy_with(unit="deg")
-        return replace(
-            guess,
-            column=column,
-            remark=doubt,
-            guessed_attributes=("unit", *guess.guessed_attributes),
-        )
-    return guess
+    if guess.column.unit is not None or not guess.column.type.is_numeric or sample.minimum is None:
+        return guess
+    if sample.minimum < -180 or sample.maximum > 360:
+        return guess
+    remark = guess.remark
+    if ucd.startswith("pos.eq.ra") and sample.maximum <= 24 and sample.rows > 100:
+        conversion = f"{guess.column.name}: 15 * {quote_source_name(guess.source)}"
+        remark = f"no value is above 24: are these hours? then write `map: {{{conversion}}}`"
+    column = guess.column.copy_with(unit="deg")
+    guessed_attributes = ("unit", *guess.guessed_attributes)
+    return replace(guess, column=column, remark=remark, guessed_attributes=guessed_attributes)
 
 
 def convert_sexagesimal(guess: ColumnGuess, *, is_hours: bool, ucd: str | None = None) -> ColumnGuess:
@@ -539,48 +530,52 @@ def convert_sexagesimal(guess: ColumnGuess, *, is_hours: bool, ucd: str | None =
     is_hours
         Whether its values are hours of right ascension.
     ucd
-        Guessed by the values; None: the column has one.
+        UCD that was guessed by the values; None: the column has one.
     """
+    source_name = quote_source_name(guess.source)
+    expression = f"sexagesimal({source_name})"
+    conversion = "degrees of sexagesimal text"
     if is_hours:
-        function_call = f"sexagesimal({quote_source_name(guess.source)}, 'hour')"
-    else:
-        function_call = f"sexagesimal({quote_source_name(guess.source)})"
-    # h:m:s is its notation
-    if (guess.remark or "").startswith("the source says unit"):
-        doubt = None
-    else:
-        doubt = guess.remark
-    guessed = [
-        *guess.guessed_attributes,
-        *(["ucd"] if ucd else []),
-        "degrees of sexagesimal " + ("hours" if is_hours else "text"),
-    ]
+        expression = f"sexagesimal({source_name}, 'hour')"
+        conversion = "degrees of sexagesimal hours"
+    remark = guess.remark
+    if remark is not None and remark.startswith("the source says unit"):  # h:m:s is the notation, no unit
+        remark = None
+    guessed_attributes = [*guess.guessed_attributes, conversion]
+    if ucd:
+        guessed_attributes.insert(-1, "ucd")
     column = guess.column.copy_with(type=FLOAT64, unit="deg", ucd=ucd or guess.column.ucd)
-    return replace(guess, column=column, expression=function_call, remark=doubt, guessed_attributes=tuple(guessed))
+    return replace(
+        guess, column=column, expression=expression, remark=remark, guessed_attributes=tuple(guessed_attributes)
+    )
 
 
 def list_key_candidates(guesses: Sequence[ColumnGuess], samples_by_name: dict[str, ColumnSample]) -> list[ColumnGuess]:
-    """List columns that may name a row: integers or text, no nulls, called or described so; the likeliest first."""
+    """List columns that may name a row: integers or text without nulls, by name or UCD; the likeliest first."""
+    ranked_guesses = []
+    for guess in guesses:
+        has_key_type = guess.column.type.is_integer or guess.column.type.is_string
+        sample = samples_by_name.get(guess.source, ColumnSample(nulls=1))
+        rank = _rank_key_candidate(guess)
+        if has_key_type and sample.nulls == 0 and rank is not None:
+            ranked_guesses.append((rank, guess))
+    ranked_guesses.sort(key=lambda ranked_guess: ranked_guess[0])
+    return [guess for _, guess in ranked_guesses[:MAX_KEY_CANDIDATES]]
 
-    def rank_candidate(guess: ColumnGuess) -> int:
-        name = (_find_reserved_name(guess) or guess.column.name).lower()
-        word = guess.column.ucd or ""
-        if word.startswith("meta.id;meta.main"):
-            return 0
-        if name in {"id", "source_id", "granule_uid", "obs_publisher_did", "objid", "obj_id", "uid"} or name.startswith(
-            "id_"
-        ):
-            return 1
-        if word.startswith(("meta.id", "meta.record")):
-            return 2
-        if re.search(r"(^|_)(id|uid|number|name|designation|identifier)$", name):
-            return 3
-        return 9
 
-    possible_keys = [
-        item
-        for item in guesses
-        if (item.column.type.is_integer or item.column.type.is_string)
-        and samples_by_name.get(item.source, ColumnSample(nulls=1)).nulls == 0
-    ]
-    return sorted((item for item in possible_keys if rank_candidate(item) < 9), key=rank_candidate)[:4]
+def _rank_key_candidate(guess: ColumnGuess) -> int | None:
+    """Return how likely a column names a row, 0 is the likeliest; None: nothing speaks for it."""
+    name = (_find_reserved_name(guess) or guess.column.name).lower()
+    ucd = guess.column.ucd or ""
+    if ucd.startswith("meta.id;meta.main"):
+        return 0
+    if name in _KEY_NAMES or name.startswith("id_"):
+        return 1
+    if ucd.startswith(("meta.id", "meta.record")):
+        return 2
+    if re.search(r"(^|_)(id|uid|number|name|designation|identifier)$", name):
+        return 3
+    return None
+
+
+_KEY_NAMES = {"id", "source_id", "granule_uid", "obs_publisher_did", "objid", "obj_id", "uid"}

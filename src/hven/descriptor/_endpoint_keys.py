@@ -33,7 +33,10 @@ class ParameterKeys(
     maximum: float
     "largest number that may be asked"
     where: Condition
-    "which rows are answered where it is given: exp_date_updated >= param.date_updated_from; it may name other parameters, which are then needed, too"
+    (
+        "which rows are answered where it is given: exp_date_updated >= param.date_updated_from; it may name other "
+        "parameters, which are then needed, too"
+    )
     columns: dict[str, OneOrMore[Text]]
     'columns of the answer by its value: {"false": [exp_id, target_ra]}'
 
@@ -48,13 +51,19 @@ class ShapeKeys(
     version: Literal["1.4", "1.5"]
     "of VOTable; default: 1.4"
     namespace: Literal["1.1", "1.2", "1.3", "1.4", "1.5"]
-    "whose namespace stands in the document, http://www.ivoa.net/xml/VOTable/v1.4, for clients that read no other; default: the standard's, 1.3"
+    (
+        "whose namespace stands in the document, http://www.ivoa.net/xml/VOTable/v1.4, for clients that read no "
+        "other; default: the standard's, 1.3"
+    )
     serialization: Literal["TABLEDATA", "BINARY", "BINARY2"]
     "default: BINARY2"
     type: Text
     "media type of the answer: text/xml"
     params: dict[str, RetypedText]
-    "PARAMs of the answer: {status: OK, last_mod_date: '{updated}'}; {updated} is when the table was published, {source_updated} when the newest file of its source was written"
+    (
+        "PARAMs of the answer: {status: OK, last_mod_date: '{updated}'}; {updated} is when the table was published, "
+        "{source_updated} when the newest file of its source was written"
+    )
 
 
 class EndpointKeys(
@@ -70,9 +79,15 @@ class EndpointKeys(
     """An address that a table had on another server, and its clients still ask."""
 
     path: OneOrMore[Text]
-    "the old address without its host, or several: /search.votable; a page's ends with the row's column in braces: /detail/exposure/{exp_id}"
+    (
+        "the old address without its host, or several: /search.votable; a page's ends with the row's column in "
+        "braces: /detail/exposure/{exp_id}"
+    )
     like: Literal["query", "page", "sitools2"]
-    "what answers it: query, rows by its own parameters (default); page, the row's page; sitools2, a data set of SITools2 with its count, records and archives"
+    (
+        "what answers it: query, rows by its own parameters (default); page, the row's page; sitools2, a data set of "
+        "SITools2 with its count, records and archives"
+    )
     title: Text
     "heading"
     description: Text
@@ -92,6 +107,9 @@ class EndpointKeys(
     votable: ShapeKeys
     "how its VOTables are written: {namespace: '1.4', serialization: TABLEDATA}"
     cadence: dict[str, Condition]
-    "of sitools2: filter CADENCE -> rows that it leaves, with the step as param.seconds: {mask_cadence: 'MOD(t_rec_index, param.seconds / 12) = 0'}"
+    (
+        "of sitools2: filter CADENCE -> rows that it leaves, with the step as param.seconds: {mask_cadence: "
+        "'MOD(t_rec_index, param.seconds / 12) = 0'}"
+    )
     archives: dict[str, Literal["tar", "zip"]]
     "of sitools2: end of an address -> the archive that it gives: {plugin02: tar, plugin03: zip}, which is the default"

@@ -1,4 +1,4 @@
-"""Trees that settings become: constants replaced, values turned into text, cast, padded, converted."""
+"""Build the trees of settings: values turned into text, cast, padded and converted."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ from hven.model.table import TIME_PART_POSITIONS, split_time_format
 from hven.model.types import CONTOUR
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hven.model.types import Type
 
 N = TypeVar("N")
@@ -44,17 +46,31 @@ _STCS_SHAPE_WORDS = {"polygon": "Polygon", "circle": "Circle", "point": "Positio
 
 
 def remove_literal_slots(tree: N) -> N:
-    """Remove the slots of literals: those of one text say nothing in a query made of many."""
-    return transform_tree(
-        tree,
-        lambda node: (
-            Literal(node.value, text_offset=node.text_offset) if isinstance(node, Literal) and node.slot >= 0 else node
-        ),
-    )
+    """Remove the slots of literals: they count the literals of one text, and say nothing in a query made of many."""
+
+    def remove_slot(node: SyntaxNode) -> SyntaxNode:
+        if isinstance(node, Literal) and node.slot >= 0:
+            return Literal(node.value, text_offset=node.text_offset)
+        return node
+
+    return transform_tree(tree, remove_slot)
+
+
+def _choose_by_truth(tree: Expr, true_value: object, false_value: object) -> Expr:
+    """Build a CASE with a value for true, a value for false, and NULL."""
+    is_true = Comparison("=", tree, Literal(True))
+    whens = ((is_true, Literal(true_value)), (Negation(is_true), Literal(false_value)))
+    return Case(None, whens, NULL_LITERAL)
+
+
+def _multiply_out(tree: Expr, scale: int) -> Expr:
+    """Round the absolute value times `scale` to a whole number."""
+    scaled = BinaryOperation("*", FunctionCall("ABS", (tree,)), Literal(scale))
+    return Cast(FunctionCall("ROUND", (scaled, Literal(0))), "BIGINT")
 
 
 def move_to_offset(tree: Expr, text_offset: int) -> Expr:
-    """Move every node of a tree to one position: that of the name it was put in for."""
+    """Move every node of a tree to one position: the one of the name that it replaces."""
 
     def move_node(node: SyntaxNode) -> SyntaxNode:
         if node.text_offset == text_offset:
@@ -74,16 +90,8 @@ def convert_to_text(tree: Expr, meta: ValueMetadata) -> Expr:
     if meta.type.is_string:
         return tree
     if meta.type.is_boolean:
-        return Case(
-            None,
-            ((_build_truth_test(tree), Literal("true")), (Negation(_build_truth_test(tree)), Literal("false"))),
-            NULL_LITERAL,
-        )
+        return _choose_by_truth(tree, "true", "false")
     return Cast(tree, "VARCHAR")
-
-
-def _build_truth_test(tree: Expr) -> Expr:
-    return Comparison("=", tree, Literal(True))
 
 
 def concat_texts(parts: list[Expr]) -> Expr:
@@ -95,13 +103,12 @@ def concat_texts(parts: list[Expr]) -> Expr:
 
 
 def format_time(tree: Expr, spec: str) -> Expr:
-    """Write a timestamp as ``iso`` or ``%Y/%m/%d`` say: parts of its ISO form."""
-    iso = BinaryOperation(
-        "||", Cast(tree, "VARCHAR"), Literal(".000000")
-    )  # of a whole second there is no fraction: the zeros are it
-    dotted = BinaryOperation(
-        "||", FunctionCall("REPLACE", (Cast(tree, "VARCHAR"), Literal("."), Literal(""))), Literal("000000")
-    )
+    """Write a timestamp by a format, ``iso`` or such as ``%Y/%m/%d``, from parts of its ISO form."""
+    iso_text = Cast(tree, "VARCHAR")
+    # a whole second has no fraction in its text: the zeros stand for it
+    iso = BinaryOperation("||", iso_text, Literal(".000000"))
+    text_without_dot = FunctionCall("REPLACE", (iso_text, Literal("."), Literal("")))
+    dotted = BinaryOperation("||", text_without_dot, Literal("000000"))
     parts: list[Expr] = []
     for part in split_time_format(spec):
         if isinstance(part, str):
@@ -119,7 +126,7 @@ def format_time(tree: Expr, spec: str) -> Expr:
 
 
 def format_number(tree: Expr, spec: str) -> Expr:
-    """Write a number as ``05d``, ``.3f`` or ``08.3f`` say."""
+    """Write a number by a format such as ``05d``, ``.3f`` or ``08.3f``."""
     if spec.endswith("d"):
         return _pad_with_zeros(Cast(tree, "BIGINT"), int(spec[1:-1] or 0))
     width, _, decimals = spec[:-1].partition(".")
@@ -131,41 +138,31 @@ def _pad_with_zeros(integer: Expr, width: int) -> Expr:
     if width <= 1:
         return Cast(integer, "VARCHAR")
     positive = _fill_with_zeros(integer, width)
-    if width == 2:
-        negative: Expr = Cast(integer, "VARCHAR")
-    else:
-        negative = BinaryOperation(
-            "||", Literal("-"), _fill_with_zeros(BinaryOperation("-", Literal(0), integer), width - 1)
-        )
+    negative: Expr = Cast(integer, "VARCHAR")
+    if width > 2:
+        absolute_value = BinaryOperation("-", Literal(0), integer)
+        negative = BinaryOperation("||", Literal("-"), _fill_with_zeros(absolute_value, width - 1))
     return Case(None, ((Comparison("<", integer, Literal(0)), negative),), positive)
 
 
 def _fill_with_zeros(integer: Expr, width: int) -> Expr:
     limit = Literal(10**width)
-    cut = FunctionCall("SUBSTRING", (Cast(BinaryOperation("+", integer, limit), "VARCHAR"), Literal(2)))
-    return Case(None, ((Comparison("<", integer, limit), cut),), Cast(integer, "VARCHAR"))
+    text_with_leading_one = Cast(BinaryOperation("+", integer, limit), "VARCHAR")
+    digits = FunctionCall("SUBSTRING", (text_with_leading_one, Literal(2)))
+    return Case(None, ((Comparison("<", integer, limit), digits),), Cast(integer, "VARCHAR"))
 
 
 def _format_fixed_decimals(tree: Expr, decimals: int, width: int) -> Expr:
-    """Format a value with so many decimals: the whole and the decimal part are made of one rounded whole number."""
+    """Format a value with a fixed number of decimals.
+
+    The integer part and the decimals come from one rounded whole number, so that 1.9996 becomes 2.000.
+    """
     scale = 10**decimals
-    number = Cast(
-        FunctionCall("ROUND", (BinaryOperation("*", FunctionCall("ABS", (tree,)), Literal(scale)), Literal(0))),
-        "BIGINT",
-    )
+    number = _multiply_out(tree, scale)
     fractional_part = FunctionCall("MOD", (number, Literal(scale)))
-    integer_part = Cast(
-        FunctionCall(
-            "ROUND",
-            (
-                BinaryOperation(
-                    "/", Cast(BinaryOperation("-", number, fractional_part), "DOUBLE PRECISION"), Literal(float(scale))
-                ),
-                Literal(0),
-            ),
-        ),
-        "BIGINT",
-    )
+    whole_part = Cast(BinaryOperation("-", number, fractional_part), "DOUBLE PRECISION")
+    quotient = BinaryOperation("/", whole_part, Literal(float(scale)))
+    integer_part = Cast(FunctionCall("ROUND", (quotient, Literal(0))), "BIGINT")
 
     def write_digits(integer_width: int) -> Expr:
         head = _pad_with_zeros(integer_part, integer_width)
@@ -173,17 +170,16 @@ def _format_fixed_decimals(tree: Expr, decimals: int, width: int) -> Expr:
             return concat_texts([head, Literal("."), _fill_with_zeros(fractional_part, decimals)])
         return head
 
-    integer_width = width - decimals - (1 if decimals else 0)
-    negative = Conjunction((Comparison("<", tree, Literal(0)), Comparison(">", number, Literal(0))))
-    return Case(
-        None,
-        ((negative, BinaryOperation("||", Literal("-"), write_digits(integer_width - 1))),),
-        write_digits(integer_width),
-    )
+    integer_width = width
+    if decimals:
+        integer_width = width - decimals - 1
+    is_negative = Conjunction((Comparison("<", tree, Literal(0)), Comparison(">", number, Literal(0))))
+    negative_text = BinaryOperation("||", Literal("-"), write_digits(integer_width - 1))
+    return Case(None, ((is_negative, negative_text),), write_digits(integer_width))
 
 
 class UnsupportedCastError(Exception):
-    """A value of one type cannot become one of another; says why and the remedy."""
+    """A value of one type cannot become one of another; `message` has the reason."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -194,12 +190,12 @@ class UnsupportedCastError(Exception):
 def cast_to_type(tree: Expr, meta: ValueMetadata, target: Type, frame: str = "") -> Expr:
     """Cast a value to the kind of a column: text to numbers and times, anything to text.
 
-    Numbers stay as computed: whoever stores them casts safely, and so finds 3.7 in a column of whole numbers.
+    Numbers stay as computed: the storage casts them safely, and so finds 3.7 in a column of whole numbers.
 
     Parameters
     ----------
     frame
-        What STC-S calls the column's frame; nothing if it has no word for it.
+        Name of the column's frame in STC-S; empty if it has none.
 
     Raises
     ------
@@ -207,77 +203,88 @@ def cast_to_type(tree: Expr, meta: ValueMetadata, target: Type, frame: str = "")
         There is no such conversion.
     """
     source_type = meta.type
-    if isinstance(tree, Literal) and tree.value is None:
-        return tree
-    if source_type.arrow == target.arrow:
+    is_null = isinstance(tree, Literal) and tree.value is None
+    if is_null or source_type.arrow == target.arrow:
         return tree
     if source_type == CONTOUR:
         raise UnsupportedCastError(
             "a contour is no value of a column", "ask it: contour_polygon(x), contour_moc(x), contour_area(x)"
         )
-    if target.adql == "REGION" and source_type.xtype in _STCS_SHAPE_WORDS:
-        is_stcs = target.xtype == "adql:REGION"
-        if is_stcs:
-            word = _STCS_SHAPE_WORDS[source_type.xtype]
-        else:
-            word = source_type.xtype
-        return concat_texts([Literal(f"{word} {frame} " if is_stcs and frame else f"{word} "), Cast(tree, "VARCHAR")])
-    if target.xtype == "polygon" and source_type.is_string:
-        return FunctionCall("POLYGON_OF", (tree, Literal(frame)))
+    is_polygon_text = target.xtype == "polygon" and source_type.is_string
+    if is_polygon_text or (target.adql == "REGION" and source_type.xtype in _STCS_SHAPE_WORDS):
+        return _cast_to_region(tree, source_type, target, frame)
     if target.is_string:
-        if source_type.is_array or source_type.is_geometry:
-            raise UnsupportedCastError(
-                f"a value of type {source_type} does not become text", "name a column or expression of type string"
-            )
-        return convert_to_text(tree, meta)
-    if target.is_numeric:
+        return _cast_to_text(tree, meta)
+    if target.is_numeric or target.is_boolean:
         return _cast_to_number(tree, source_type, target)
     if target.is_timestamp:
-        if source_type.is_string:
-            return FunctionCall("PARSE_TIME", (tree,))
-        raise UnsupportedCastError(
-            f"{_describe_type(source_type)} does not become a timestamp",
-            "write iso(x) if x is a Julian date, parse_time(x) for text",
-        )
-    if target.is_boolean:
-        return _cast_to_boolean(tree, source_type)
+        return _cast_to_timestamp(tree, source_type)
     if target.is_geometry and source_type.is_string:
         raise UnsupportedCastError(
             f"text does not become {_describe_type(target)}", "write REGION(x), or POINT(lon, lat)"
         )
-    if target.is_array and source_type.is_array:
-        return tree
-    if target.arrow.equals(source_type.arrow) or (target.stored_xtype is not None and source_type.is_array):
+    if source_type.is_array and (target.is_array or target.stored_xtype is not None):
         return tree
     raise UnsupportedCastError(f"{_describe_type(source_type)} does not become {_describe_type(target)}")
 
 
+def _cast_to_region(tree: Expr, source_type: Type, target: Type, frame: str) -> Expr:
+    if source_type.is_string:
+        return FunctionCall("POLYGON_OF", (tree, Literal(frame)))
+    word = source_type.xtype
+    if target.xtype == "adql:REGION":  # STC-S
+        word = _STCS_SHAPE_WORDS[source_type.xtype or ""]
+        if frame:
+            word = f"{word} {frame}"
+    return concat_texts([Literal(f"{word} "), Cast(tree, "VARCHAR")])
+
+
+def _cast_to_text(tree: Expr, meta: ValueMetadata) -> Expr:
+    if meta.type.is_array or meta.type.is_geometry:
+        raise UnsupportedCastError(
+            f"a value of type {meta.type} does not become text", "name a column or expression of type string"
+        )
+    return convert_to_text(tree, meta)
+
+
+def _cast_to_timestamp(tree: Expr, source_type: Type) -> Expr:
+    if source_type.is_string:
+        return FunctionCall("PARSE_TIME", (tree,))
+    raise UnsupportedCastError(
+        f"{_describe_type(source_type)} does not become a timestamp",
+        "write iso(x) if x is a Julian date, parse_time(x) for text",
+    )
+
+
 def _cast_to_number(tree: Expr, source_type: Type, target: Type) -> Expr:
+    """Cast a value to a number or a boolean."""
+    if target.is_boolean:
+        return _cast_to_boolean(tree, source_type)
     if source_type.is_numeric:
         return tree
     if source_type.is_string:
         return Cast(tree, CAST_TYPES[target.datatype])
     if source_type.is_boolean:
-        return Case(
-            None, ((_build_truth_test(tree), Literal(1)), (Negation(_build_truth_test(tree)), Literal(0))), NULL_LITERAL
-        )
+        return _choose_by_truth(tree, 1, 0)
     remedy = "write jd(x) or mjd(x)" if source_type.is_timestamp else ""
     raise UnsupportedCastError(f"{_describe_type(source_type)} does not become a number", remedy)
 
 
 def _cast_to_boolean(tree: Expr, source_type: Type) -> Expr:
     if source_type.is_numeric:
-        return Case(
-            None,
-            ((NullPredicate(tree), NULL_LITERAL), (Comparison("=", tree, Literal(0)), Literal(False))),
-            Literal(True),
-        )
+        is_zero = Comparison("=", tree, Literal(0))
+        whens = ((NullPredicate(tree), NULL_LITERAL), (is_zero, Literal(False)))
+        return Case(None, whens, Literal(True))
     if not source_type.is_string:
         raise UnsupportedCastError(f"{_describe_type(source_type)} does not become a boolean")
-    lower = FunctionCall("LOWER", (FunctionCall("TRIM", (tree,)),))
-    is_true_word = Disjunction(tuple(Comparison("=", lower, Literal(word)) for word in ("true", "t", "yes", "y", "1")))
-    is_false_word = Disjunction(tuple(Comparison("=", lower, Literal(word)) for word in ("false", "f", "no", "n", "0")))
+    word = FunctionCall("LOWER", (FunctionCall("TRIM", (tree,)),))
+    is_true_word = _build_word_test(word, ("true", "t", "yes", "y", "1"))
+    is_false_word = _build_word_test(word, ("false", "f", "no", "n", "0"))
     return Case(None, ((is_true_word, Literal(True)), (is_false_word, Literal(False))), NULL_LITERAL)
+
+
+def _build_word_test(text: Expr, words: Sequence[str]) -> Expr:
+    return Disjunction(tuple(Comparison("=", text, Literal(word)) for word in words))
 
 
 def _describe_type(value_type: Type) -> str:

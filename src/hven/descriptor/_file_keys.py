@@ -11,7 +11,10 @@ class FileKeys(KeyModel, short="files", hints={"file": "files", "name": "title",
     ignore: OneOrMore[Text]
     "patterns of files to leave out"
     root: Text
-    "where they lie, default: beside the descriptor. A directory (one of `roots` in hven.toml, or below), https://host/path, ftp://host/path, s3://bucket/path"
+    (
+        "where they lie, default: beside the descriptor. A directory (one of `roots` in hven.toml, or below), "
+        "https://host/path, ftp://host/path, s3://bucket/path"
+    )
     at: Text
     "what their paths begin with here: raw makes raw/2020/a.fits of 2020/a.fits; needed where there are several roots"
     from_: Text
@@ -23,11 +26,20 @@ class FileKeys(KeyModel, short="files", hints={"file": "files", "name": "title",
     sha256: Expression
     "with from: checksum, as hexadecimal digits"
     checksums: bool
-    "whether each file is read for its SHA-256; default: true on disk, false elsewhere. Without it, size and time tell one state of a file from another"
+    (
+        "whether each file is read for its SHA-256; default: true on disk, false elsewhere. Without it, size and "
+        "time tell one state of a file from another"
+    )
     proxied: bool
-    "true: bytes come through this site; false: readers are led to the other server; default: false for http and https of a public collection"
+    (
+        "true: bytes come through this site; false: readers are led to the other server; default: false for http and "
+        "https of a public collection"
+    )
     options: dict[str, Text]
-    "how the other server is asked: user, password of ftp; endpoint_url, region, key, secret, token, anon of s3; options of fsspec for other stores. $NAME is a secret's"
+    (
+        "how the other server is asked: user, password of ftp; endpoint_url, region, key, secret, token, anon of s3; "
+        "options of fsspec for other stores. $NAME is a secret's"
+    )
     writers: OneOrMore[Text]
     "accounts and groups that may send such files (PUT and DELETE /push/COLLECTION.files/PATH); default: nobody"
     title: Text

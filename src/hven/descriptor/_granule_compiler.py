@@ -331,7 +331,9 @@ class GranuleCompiler:
             typed_column = column
         else:
             typed_column = None
-        tree = self.lookups.build_lookup_expression(setting, key, meta, origins, typed_column, key_path)
+        tree = self.lookups.build_lookup_expression(
+            setting, key, meta, origins, target_column=typed_column, key_path=key_path
+        )
         if tree is None:
             raise FaultReportedError
         return tree

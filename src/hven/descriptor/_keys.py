@@ -94,7 +94,10 @@ class AssignedKeys(KeyModel):
     set: dict[str, Constant]
     "constants: column: value, read as the text that stands there and typed by the column"
     text: dict[str, Text]
-    "templates: column: '{orbit}_{cube}'; names as in expressions, also {file.path}, {site.url}, {target.x}; {{ and }} for braces"
+    (
+        "templates: column: '{orbit}_{cube}'; names as in expressions, also {file.path}, {site.url}, {target.x}; {{ "
+        "and }} for braces"
+    )
     map: dict[str, Expression]
     "expressions: column: ADQL over the source's columns, 'let' names, and target.x"
     lookup: dict[str, LookupKeys]
@@ -241,7 +244,10 @@ class RuleKeys(KeyModel, short="if", hints={"bit": "flag", "condition": "if"}):
     severity: Literal["error", "warning", "info", "off"]
     "error (default): the row is refused; warning, info: it is counted; off: not looked at"
     flag: Annotated[int, Field(ge=0, le=MAX_FLAG_BIT)]
-    "bit of the table's 'flags' that is set in rows that break the rule; they are published and counted (severity: warning, or info). Once given, a bit keeps its meaning"
+    (
+        "bit of the table's 'flags' that is set in rows that break the rule; they are published and counted "
+        "(severity: warning, or info). Once given, a bit keeps its meaning"
+    )
     message: Text
     "what to tell"
 
@@ -256,7 +262,10 @@ class FlagsKeys(
     column: Required[Text]
     "its name; it is made if 'columns' does not describe it. Each rule with 'flag' has a bit of it"
     by: dict[str, Expression]
-    "by what flagged rows are counted, beside each rule: {instrument: insname, year: CAST(ISO(t_min) AS CHAR(4))}; expressions over the table's own columns"
+    (
+        "by what flagged rows are counted, beside each rule: {instrument: insname, year: CAST(ISO(t_min) AS "
+        "CHAR(4))}; expressions over the table's own columns"
+    )
     given: bool
     "true: the rows come with their flags; rules say what the bits mean ({flag: 0, message: ...}, without 'if')"
 
@@ -292,7 +301,10 @@ class ServiceKeys(
     url: Required[Text]
     "where it is asked, as a template: '{site.url}/cut' or 'https://das.example.org/hapi/data'"
     params: dict[str, InputKeys]
-    "its parameters: those that are always sent, {id: '{target.dataset}'}, and those that people fill in, {BAND: {type: interval, unit: m}}"
+    (
+        "its parameters: those that are always sent, {id: '{target.dataset}'}, and those that people fill in, {BAND: "
+        "{type: interval, unit: m}}"
+    )
     standard: Text
     "IVOID of the standard that it keeps: ivo://ivoa.net/std/SODA#sync-1.0"
     registered: Text
@@ -303,13 +315,25 @@ class LinkKeys(KeyModel, hints={"url": "text", "path": "file", "table": "from"})
     """What each row leads to: rows of DataLink."""
 
     semantics: Text
-    "what it is to the row, in DataLink's words: this, preview, thumbnail, progenitor, derivation, calibration, documentation ..."
+    (
+        "what it is to the row, in DataLink's words: this, preview, thumbnail, progenitor, derivation, calibration, "
+        "documentation ..."
+    )
     derived: DerivedKeys
-    "instead of semantics, from and where: rows that this one was made from (progenitor), or that were made of it (derivation)"
+    (
+        "instead of semantics, from and where: rows that this one was made from (progenitor), or that were made of "
+        "it (derivation)"
+    )
     series: Text
-    "instead of all else: the id of a data set of HAPI and das2, of which a row is a span: its samples from the row's begin to its end"
+    (
+        "instead of all else: the id of a data set of HAPI and das2, of which a row is a span: its samples from the "
+        "row's begin to its end"
+    )
     text: Text
-    "its address, as a template over the row: '{base}/{target.obs_id}.png'; values become parts of an address (behind a ? of its query), but where one begins it"
+    (
+        "its address, as a template over the row: '{base}/{target.obs_id}.png'; values become parts of an address "
+        "(behind a ? of its query), but where one begins it"
+    )
     file: Text
     "instead of text: the path of a file of the collection ('files'), as a template: '{target.file_name}'"
     service: ServiceKeys
@@ -321,7 +345,10 @@ class LinkKeys(KeyModel, hints={"url": "text", "path": "file", "table": "from"})
     description: Text
     "what it leads to, as a template: 'map at {previews.frequency:.0f} MHz'"
     qualifier: Text
-    "what kind of product it is: a word of the vocabulary product-type (image, spectrum ..), or a template; of a row's own file its dataproduct_type without it"
+    (
+        "what kind of product it is: a word of the vocabulary product-type (image, spectrum ..), or a template; of a "
+        "row's own file its dataproduct_type without it"
+    )
     local: Text
     "a word of one's own for links that are alike in all rows, as a template: 'band {previews.band}'"
     if_: Condition
@@ -335,17 +362,17 @@ class LinkKeys(KeyModel, hints={"url": "text", "path": "file", "table": "from"})
 
 
 class TermKeys(KeyModel, short="default"):
-    """A number of months, or a date, that may be another one by collection or kind: {from.
-
-    Obs_collection, values: {suv: 24}, default: 0}.
-    """
+    """Months or a date, perhaps by collection or kind: {from: obs_collection, values: {suv: 24}, default: 0}."""
 
     from_: Expression
     "expression over the source; its value is looked up without case"
     values: dict[str, RetypedText]
     "value of it: months, or date"
     default: RetypedText
-    "for values that are not listed; without it, such rows have no release date, or no date before which they stay closed"
+    (
+        "for values that are not listed; without it, such rows have no release date, or no date before which they "
+        "stay closed"
+    )
 
 
 class EmbargoKeys(KeyModel):
@@ -362,7 +389,10 @@ class EmbargoKeys(KeyModel):
     delivered: Condition
     "condition over the source on rows whose own release date is left as it is, or missing"
     column: Text
-    "column of release dates, default: obs_release_date; a row that has one itself, of the source or of map, keeps it instead of the months"
+    (
+        "column of release dates, default: obs_release_date; a row that has one itself, of the source or of map, "
+        "keeps it instead of the months"
+    )
 
 
 class DeletionsKeys(KeyModel):
@@ -436,7 +466,10 @@ class PartitionKeys(
     column: Text
     "for time: a timestamp, or a number whose unit is a time"
     every: Text
-    "for time: length of a piece: 1 month, 1 year, 10 d, 6 h; months and years need a timestamp; default: 1 month, or 30 d"
+    (
+        "for time: length of a piece: 1 month, 1 year, 10 d, 6 h; months and years need a timestamp; default: 1 "
+        "month, or 30 d"
+    )
     order: Annotated[int, Field(ge=0, le=2)]
     "for healpix: 12, 48 or 192 pieces; default 1"
 
@@ -488,9 +521,15 @@ class FrameKeys(KeyModel, short="system"):
     equinox: RetypedText
     "equinox: J2000"
     refposition: Text
-    "TOPOCENTER, BARYCENTER, GEOCENTER ...; of a system BODY the name of the body (default: the target_name or spatial_origin that is set)"
+    (
+        "TOPOCENTER, BARYCENTER, GEOCENTER ...; of a system BODY the name of the body (default: the target_name or "
+        "spatial_origin that is set)"
+    )
     crs: Text
-    "of a system BODY its frame: well-known text (WKT) of the body's ellipsoid, of two axes or three, or a code of the IAU: IAU_2015:49900; the body is read of it"
+    (
+        "of a system BODY its frame: well-known text (WKT) of the body's ellipsoid, of two axes or three, or a code "
+        "of the IAU: IAU_2015:49900; the body is read of it"
+    )
     timescale: Text
     "UTC, TT, TDB ..."
     timeorigin: RetypedText
@@ -524,15 +563,24 @@ class AccessKeys(KeyModel, short="rows"):
     """Who sees rows, knows of their files, and may take these."""
 
     rows: Text
-    "public; private: invisible until somebody is granted it; or who sees which rows, as a condition over the row and the reader: release_date <= now or reader in (pi, coi) or 'team' in groups"
+    (
+        "public; private: invisible until somebody is granted it; or who sees which rows, as a condition over the "
+        "row and the reader: release_date <= now or reader in (pi, coi) or 'team' in groups"
+    )
     files: Text
     "a condition as well: of whose rows one may know that there are files; default: who sees the row"
     take: Text
     "whose files one may take; default: who knows of them"
     columns: OneOrMore[Text]
-    "columns that tell of files: null where one may not know of them; default: those with names and UCDs of standards, such as access_url"
+    (
+        "columns that tell of files: null where one may not know of them; default: those with names and UCDs of "
+        "standards, such as access_url"
+    )
     path: Text
-    "column with the path of the row's file, as 'files' of the collection has it: its bytes are then given by these rules"
+    (
+        "column with the path of the row's file, as 'files' of the collection has it: its bytes are then given by "
+        "these rules"
+    )
     contact: Text
     "whom to ask for what is locked; default: the collection's contact"
 
@@ -567,7 +615,10 @@ class TableKeys(
     columns: dict[str, ColumnKeys]
     "the columns; left out: those of the source"
     follow: bool
-    "true: the source's columns are taken too, and 'columns' refines them or adds some (default if there are no columns and no standard)"
+    (
+        "true: the source's columns are taken too, and 'columns' refines them or adds some (default if there are no "
+        "columns and no standard)"
+    )
     source: OneOrMore[Source]
     "where the rows come from; a list is put together"
     view: Query
@@ -584,15 +635,24 @@ class TableKeys(
     granules: OneOrMore[GranuleKeys]
     "several rows from one source row"
     group_by: OneOrMore[Text]
-    "source columns, 'let' names or expressions: rows in which these are alike become one; other values stand in aggregates, or are one in each group"
+    (
+        "source columns, 'let' names or expressions: rows in which these are alike become one; other values stand in "
+        "aggregates, or are one in each group"
+    )
     for_each: OneOrMore[Text]
     "array columns of the source, in step: each element becomes a row; each.index is its number"
     rules: dict[str, Annotated[RuleKeys, _read_rule]]
     "what rows must meet, beyond types, nulls, bounds and the standard's rules"
     simulated: Condition
-    "condition, as in `map`, on the rows that are computed and not observed; a column data_source says of each row which it is: theory, observation. Where all are: type: [Simulation]"
+    (
+        "condition, as in `map`, on the rows that are computed and not observed; a column data_source says of each "
+        "row which it is: theory, observation. Where all are: type: [Simulation]"
+    )
     flags: FlagsKeys
-    "column whose bits say which rules a row breaks: quality_flags; with 'by', such rows are counted by instrument, year ..."
+    (
+        "column whose bits say which rules a row breaks: quality_flags; with 'by', such rows are counted by "
+        "instrument, year ..."
+    )
     embargo: EmbargoKeys
     "when rows become public: {from: t_max, months: 12} makes their release dates"
     links: OneOrMore[LinkKeys]
@@ -600,7 +660,10 @@ class TableKeys(
     series: OneOrMore[SeriesKeys]
     "its rows are samples in time: data sets of HAPI and das2"
     endpoints: dict[str, EndpointKeys]
-    "addresses that it had on another server, by names of your own, each with its parameters: scripts and programs go on asking them"
+    (
+        "addresses that it had on another server, by names of your own, each with its parameters: scripts and "
+        "programs go on asking them"
+    )
     sync: SyncKeys
     "how changes of the source are followed"
     primary: OneOrMore[Text]
@@ -608,9 +671,16 @@ class TableKeys(
     keys: dict[str, ForeignKeyKeys]
     "foreign keys: name: target"
     form: OneOrMore[Text]
-    "fields that the form of its page begins with, in this order: [time, target_name, orbit]; a pair x_min, x_max is x. Default: time, target, place and season of a standard, and columns of your own"
+    (
+        "fields that the form of its page begins with, in this order: [time, target_name, orbit]; a pair x_min, "
+        "x_max is x. Default: time, target, place and season of a standard, and columns of your own"
+    )
     observation: OneOrMore[Text]
-    "columns that make the key of an observation: [obs_id, time_min]; on pages rows that are alike in them are one line, with its files. []: each row is a line. Default: obs_id, with its time and instrument, where they repeat"
+    (
+        "columns that make the key of an observation: [obs_id, time_min]; on pages rows that are alike in them are "
+        "one line, with its files. []: each row is a line. Default: obs_id, with its time and instrument, where they "
+        "repeat"
+    )
     indexes: OneOrMore[OneOrMore[Text]]
     "columns that are searched together: [[target, time]]; one alone is marked 'indexed'"
     partition: PartitionKeys
@@ -626,13 +696,19 @@ class TableKeys(
     frames: dict[str, FrameKeys]
     "coordinate and time systems that columns refer to"
     access: AccessKeys
-    "public; private; members; a condition; or {rows: .., files: .., take: ..}: who sees which rows, knows of their files, may take them"
+    (
+        "public; private; members; a condition; or {rows: .., files: .., take: ..}: who sees which rows, knows of "
+        "their files, may take them"
+    )
     index: int
     "place among the tables in lists"
     variants: FreeMap
     "in a standard: value of 'frame' -> what it changes"
     obscore: Annotated[ObscoreKeys, _read_observation_table]
-    "the table's rows are observations in ivoa.obscore: its columns as expressions over this table's; {} if all follows from its standard"
+    (
+        "the table's rows are observations in ivoa.obscore: its columns as expressions over this table's; {} if all "
+        "follows from its standard"
+    )
     obscore_radio: Annotated[ObscoreKeys, _read_observation_table]
     "made from the 'radio' of 'obscore'"
     vocabularies: dict[str, VocabularyKeys]
@@ -719,7 +795,10 @@ class CollectionKeys(
     collection: Required[Text]
     "name of the collection and of its schema"
     title: LocalizedText
-    "one line for people; as titles, descriptions and labels of tables and columns perhaps in several languages: {en: Cubes of Mars, fr: Cubes de Mars}"
+    (
+        "one line for people; as titles, descriptions and labels of tables and columns perhaps in several languages: "
+        "{en: Cubes of Mars, fr: Cubes de Mars}"
+    )
     description: LocalizedText
     "some sentences: what, from where, how good"
     include: OneOrMore[Text]
@@ -735,13 +814,22 @@ class CollectionKeys(
     tables: dict[str, TableKeys]
     "the tables"
     files: OneOrMore[FileKeys]
-    "files that are published as they are, with or without tables: the table `files`, with sizes and checksums, and an address for each"
+    (
+        "files that are published as they are, with or without tables: the table `files`, with sizes and checksums, "
+        "and an address for each"
+    )
     prepare: OneOrMore[Literal["previews", "spectra"]]
-    "what is made of its files in the background, after each ingest, of those that are new: previews (thumbnails and quicklooks), spectra (copies of cubes with the spectral axis fastest: as much disk again)"
+    (
+        "what is made of its files in the background, after each ingest, of those that are new: previews (thumbnails "
+        "and quicklooks), spectra (copies of cubes with the spectral axis fastest: as much disk again)"
+    )
     for_: OneOrMore[TablesLoopKeys]
     "loops that make similar tables"
     services: OneOrMore[Text]
-    "faces that answer for its tables, and no others: tap, cone, portal, files, endpoints, epn-tap, obscore (these two with tap); each must have a table that it is for; default: all that apply"
+    (
+        "faces that answer for its tables, and no others: tap, cone, portal, files, endpoints, epn-tap, obscore "
+        "(these two with tap); each must have a table that it is for; default: all that apply"
+    )
     sync: ScheduleKeys
     "how often it follows its sources by itself: {every: 1 h}"
     tests: OneOrMore[TestKeys]
@@ -793,9 +881,15 @@ class CollectionKeys(
     type: OneOrMore[Text]
     "Catalog, Survey, Archive, Simulation ...; Simulation marks the rows as computed, on pages and in results"
     created: RetypedText
-    "date of creation: 2026-11-20; without it, rows that say when they came (EPN-TAP) keep the time of the run that first published them"
+    (
+        "date of creation: 2026-11-20; without it, rows that say when they came (EPN-TAP) keep the time of the run "
+        "that first published them"
+    )
     registry: RegistryKeys
-    "how it stands in the registries of the Virtual Observatory; default: everything that everybody sees does, under ids made of the names"
+    (
+        "how it stands in the registries of the Virtual Observatory; default: everything that everybody sees does, "
+        "under ids made of the names"
+    )
     engine: Text
     "where its rows are kept: duckdb (embedded), postgres; default: what hven.toml says"
     index: int

@@ -8,7 +8,10 @@ class DerivedKeys(KeyModel, short="by", hints={"from": "in", "table": "in", "tim
     """Rows that were made of each other."""
 
     by: Required[OneOrMore[Text]]
-    "columns that both tables have, and that are equal in both rows: obs_id, or the programme. A target alone says nothing"
+    (
+        "columns that both tables have, and that are equal in both rows: obs_id, or the programme. A target alone "
+        "says nothing"
+    )
     in_: Text
     "the other table: raw, or schema.table; default: this one"
     within: Duration

@@ -1,12 +1,10 @@
-"""Names in the expressions of one table.
-
-What each stands for, what type it has, and where the fault is if it is none.
-"""
+"""Resolve the names in the expressions of one table, and derive the types of the expressions."""
 
 from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,15 +49,13 @@ if TYPE_CHECKING:
 
 # collection.x in expressions
 COLLECTION_KEYS = ("name", "title", "created", "publisher", "bibcode", "doi", "licence", "reference_url")
-REMOTE_SIZE_FUNCTION = "PRODUCT_SIZE"  # of a file, or of what an http address leads to: its server is asked at ingest
+REMOTE_SIZE_FUNCTION = "PRODUCT_SIZE"  # size of a file, or of an http resource, whose server is asked at ingest
+MAX_LISTED_NAMES = 12
 _FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP, image_functions.FOOTPRINT_COLUMN: CONTOUR}
 
 
 class RunTimeText(str):
-    """The time of a run, where an expression has it for want of a date of the descriptor.
-
-    A text that can be told from others.
-    """
+    """The time of a run, in an expression for which the descriptor has no date; its type tells it from other texts."""
 
     __slots__ = ()
 
@@ -69,14 +65,14 @@ class TargetColumns(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What sets each column, by name."""
+        """The settings of the columns, by name."""
 
     def compile_column(self, name: str, reference_place: Place | None, key_path: str) -> Expr:
         """Return the final tree of a target column; raises `FaultReportedError` after a fault."""
 
 
 def add_place(text: str, place: Place) -> WrittenScalar:
-    """Place text that a program made, so that faults in it say where."""
+    """Give a place to a text that a program made, so that its faults have one."""
     if isinstance(text, WrittenScalar):
         return text
     page = YamlPage(place.file or "", "\n" * ((place.line or 1) - 1) + " " * ((place.column or 1) - 1) + text)
@@ -84,14 +80,15 @@ def add_place(text: str, place: Place) -> WrittenScalar:
 
 
 class ExpressionNames:
-    """The source's columns, ``let``, constants, Python functions; resolves and types expressions over them.
+    """Resolves the names of expressions: columns of the source, ``let``, constants, Python functions.
 
     Attributes
     ----------
     source_columns
         Columns of the source.
     columns
-        All that expressions may read: real ones, file facts, the row number, results of Python calls, lookups.
+        All columns that expressions may read: those of the source, file facts, the row number, results of Python
+        calls, lookups.
     used
         Columns that anything but a plain copy reads.
     """
@@ -114,38 +111,35 @@ class ExpressionNames:
         self.run_time = RunTimeText(datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S"))
 
     def has_errors(self) -> bool:
-        """Check whether there are errors."""
+        """Return whether there are errors."""
         return any(fault.severity == "error" for fault in self.faults.faults)
 
     def bind_let(self, name: str, text: WrittenScalar) -> None:
-        """Bind one ``let``; those it needs came before."""
+        """Bind one ``let``, after those that it needs."""
         if self.find_column(Ident(name)) is not None:
-            self.faults.add_error(
-                f"{self.key_path}.let: {name} is a column of the source already", text.place, "choose another name"
-            )
-        try:
-            tree, _ = self.bind_expression_text(text, f"{self.key_path}.let.{name}", None)
-            self.let_expressions[name] = tree
-        except FaultReportedError:
-            self.let_expressions[name] = None
+            message = f"{self.key_path}.let: {name} is a column of the source already"
+            self.faults.add_error(message, text.place, "choose another name")
+        self.let_expressions[name] = None
+        with suppress(FaultReportedError):
+            self.let_expressions[name], _ = self.bind_expression_text(text, f"{self.key_path}.let.{name}", None)
 
     def find_column(self, ident: Ident) -> Column | None:
-        """Find a column of the source by a name as written; exact before case-blind."""
-        exact = self.column_lookup.find_indexes(Ident(ident.name, quoted=True))
-        if exact or ident.quoted:
-            if exact:
-                return self.columns[exact[0]]
+        """Find a column of the source by a name as written; an exact match goes before one in another case."""
+        exact_indexes = self.column_lookup.find_indexes(Ident(ident.name, quoted=True))
+        if exact_indexes:
+            return self.columns[exact_indexes[0]]
+        if ident.quoted:
             return None
-        matches = self.column_lookup.find_indexes(ident)
-        if len(matches) == 1:
-            return self.columns[matches[0]]
+        indexes = self.column_lookup.find_indexes(ident)
+        if len(indexes) == 1:
+            return self.columns[indexes[0]]
         return None
 
     @property
     def column_lookup(self) -> ColumnLookup:
-        """The columns by name, made anew when one was added.
+        """The columns by name; the lookup is built again when a column was added.
 
-        To bind an expression takes a moment, however many there are.
+        So an expression is bound in the same time, however many columns there are.
         """
         if len(self._column_lookup.columns) != len(self.columns):
             self._column_lookup = ColumnLookup(self.columns)
@@ -154,9 +148,9 @@ class ExpressionNames:
     def bind_expression_text(
         self, text: WrittenScalar, key_path: str, target_columns: TargetColumns | None
     ) -> tuple[Expr, ValueMetadata]:
-        """Parse an expression, replace its names, type it.
+        """Parse an expression, replace its names, and derive its type.
 
-        Return the tree over the source alone, and what its value is.
+        Return the tree over the source alone, and the metadata of its value.
         """
         try:
             tree = parse_bounded_expression(str(text))
@@ -165,13 +159,14 @@ class ExpressionNames:
             raise FaultReportedError from None
         tree = self.expand_names(tree, text, key_path, target_columns)
         value_meta = self.derive_expression_meta(tree, text, key_path)
-        for name, node, converted_unit, expected_unit in find_argument_conversions(
-            tree, lambda arg: self.derive_expression_meta(arg, text, key_path).unit
-        ):
+
+        def find_unit(arg: Expr) -> str | None:
+            return self.derive_expression_meta(arg, text, key_path).unit
+
+        for name, node, converted_unit, expected_unit in find_argument_conversions(tree, find_unit):
+            number: Any = ""
             if isinstance(node.right, Literal):
                 number = node.right.value
-            else:
-                number = ""
             message = (
                 f"{key_path}: {name} takes {expected_unit}, and converts {converted_unit} by itself; {node.op} "
                 f"{number} does it once more"
@@ -197,7 +192,7 @@ class ExpressionNames:
         return tree
 
     def report_adql_error(self, error: ParseError | BindError, text: WrittenScalar, key_path: str) -> None:
-        """Report a fault of ADQL in the YAML file."""
+        """Report a fault of ADQL with its place in the YAML file."""
         self.faults.add_error(
             f"{key_path}: {error.message.removesuffix(' in the subquery')}",
             text.locate_character(error.offset),
@@ -205,7 +200,7 @@ class ExpressionNames:
         )
 
     def derive_expression_meta(self, tree: Expr, text: WrittenScalar, key_path: str, offset: int = 0) -> ValueMetadata:
-        """Bind for the type, unit and origins."""
+        """Bind an expression, and return type, unit and origins of its value."""
         try:
             bound = bind_expression(tree, self.column_lookup, text=str(text))
         except BindError as error:
@@ -230,57 +225,7 @@ class ExpressionNames:
             if isinstance(node, Literal):
                 return Literal(node.value, text_offset=node.text_offset)
             if isinstance(node, FunctionCall):
-                if self.grouping is not None and node.name in MAX_ARGUMENTS_BY_AGGREGATE:
-                    return self.grouping.replace_aggregate(node, text, key_path, offset)
-                if node.name in MAPPING_AGGREGATES:
-                    self.faults.add_error(
-                        f"{key_path}: {node.name.lower()} needs groups",
-                        text.locate_character(node.text_offset + offset),
-                        "say group_by: [key] for the table",
-                    )
-                    raise FaultReportedError
-                if node.name == "HEADER":
-                    return self.resolve_header_card(node, text, key_path, offset)
-                if node.name == "WCS_FOOTPRINT" and not node.args:
-                    return image_functions.expand_footprint_call(self, node, text, key_path, offset)
-                if node.name == image_functions.MASK_FUNCTION and not (
-                    len(node.args) > 2 and isinstance(node.args[-1], Literal)
-                ):
-                    args = [self.expand_names(arg, text, key_path, target_columns, offset) for arg in node.args]
-                    return FunctionCall(
-                        node.name, (*args, self.build_directory_literal(node)), text_offset=node.text_offset
-                    )
-                if node.name in image_functions.PRODUCT_FUNCTIONS and len(node.args) == 1:
-                    path = self.expand_names(node.args[0], text, key_path, target_columns, offset)
-                    local = FunctionCall(
-                        node.name, (path, self.build_directory_literal(node)), text_offset=node.text_offset
-                    )
-                    if node.name != REMOTE_SIZE_FUNCTION or not _can_be_web_address(path):
-                        return local
-                    self.derive_expression_meta(local, text, key_path, offset)
-                    asked = PythonFunction(
-                        name=REMOTE_SIZE_FUNCTION,
-                        path=None,
-                        type=INT64,
-                        unit="byte",
-                        ucd="phys.size;meta.file",
-                        place=text.place,
-                    )
-                    return FunctionCall(
-                        "COALESCE",
-                        (self.add_call_column(asked, (path,), text, key_path, node.text_offset, offset), local),
-                        text_offset=node.text_offset,
-                    )
-                if node.name.lower() in self.python_functions:
-                    return self.plan_python_call(node, text, key_path, target_columns, offset)
-                if MAPPING_FUNCTIONS.find_function(node.name) is None:
-                    function_names = [name.lower() for name in MAPPING_FUNCTIONS.names] + list(self.python_functions)
-                    self.faults.add_error(
-                        f"{key_path}: no function {node.name.lower()}",
-                        text.locate_character(node.text_offset + offset),
-                        suggest_spelling(node.name, function_names),
-                    )
-                    raise FaultReportedError
+                return self._expand_call(node, text, key_path, target_columns, offset)
             return node
 
         tree = transform_tree(tree, expand_node)
@@ -292,49 +237,74 @@ class ExpressionNames:
                 "simplify the 'let' names",
             )
             raise FaultReportedError
-        return tree if self.grouping is None else self.grouping.replace_keys(tree)
+        if self.grouping is None:
+            return tree
+        return self.grouping.replace_keys(tree)
+
+    # the dispatch over the functions that only mappings have: one branch and one return for each of them
+    def _expand_call(
+        self, node: FunctionCall, text: WrittenScalar, key_path: str, target_columns: TargetColumns | None, offset: int
+    ) -> Expr:
+        """Replace a call of a function that only mappings have; check the name of any other function."""
+        place = text.locate_character(node.text_offset + offset)
+        if self.grouping is not None and node.name in MAX_ARGUMENTS_BY_AGGREGATE:
+            return self.grouping.replace_aggregate(node, text, key_path, offset)
+        if node.name in MAPPING_AGGREGATES:
+            message = f"{key_path}: {node.name.lower()} needs groups"
+            self.faults.add_error(message, place, "say group_by: [key] for the table")
+            raise FaultReportedError
+        if node.name == "HEADER":
+            return self.resolve_header_card(node, text, key_path, offset)
+        if node.name == "WCS_FOOTPRINT" and not node.args:
+            return image_functions.expand_footprint_call(self, node, text, key_path, offset)
+        has_directory = len(node.args) > 2 and isinstance(node.args[-1], Literal)
+        if node.name == image_functions.MASK_FUNCTION and not has_directory:
+            args = [self.expand_names(arg, text, key_path, target_columns, offset) for arg in node.args]
+            args.append(self.build_directory_literal(node))
+            return FunctionCall(node.name, tuple(args), text_offset=node.text_offset)
+        if node.name in image_functions.PRODUCT_FUNCTIONS and len(node.args) == 1:
+            path = self.expand_names(node.args[0], text, key_path, target_columns, offset)
+            return self._expand_product_call(node, path, text, key_path, offset)
+        if node.name.lower() in self.python_functions:
+            return self.plan_python_call(node, text, key_path, target_columns, offset)
+        if MAPPING_FUNCTIONS.find_function(node.name) is None:
+            function_names = [*(name.lower() for name in MAPPING_FUNCTIONS.names), *self.python_functions]
+            message = f"{key_path}: no function {node.name.lower()}"
+            self.faults.add_error(message, place, suggest_spelling(node.name, function_names))
+            raise FaultReportedError
+        return node
+
+    def _expand_product_call(
+        self, node: FunctionCall, path: Expr, text: WrittenScalar, key_path: str, offset: int
+    ) -> Expr:
+        """Add the directory of relative paths to a call over a file; the size of a web address is asked at ingest."""
+        local_call = FunctionCall(node.name, (path, self.build_directory_literal(node)), text_offset=node.text_offset)
+        if node.name != REMOTE_SIZE_FUNCTION or not _can_be_web_address(path):
+            return local_call
+        self.derive_expression_meta(local_call, text, key_path, offset)
+        remote_function = PythonFunction(
+            name=REMOTE_SIZE_FUNCTION,
+            path=None,
+            type=INT64,
+            unit="byte",
+            ucd="phys.size;meta.file",
+            place=text.place,
+        )
+        remote_size = self.add_call_column(
+            remote_function, (path,), text, key_path, text_offset=node.text_offset, offset=offset
+        )
+        return FunctionCall("COALESCE", (remote_size, local_call), text_offset=node.text_offset)
 
     def build_directory_literal(self, node: FunctionCall) -> Literal:
-        """Name the directory that relative paths start from."""
+        """Return the directory from which relative paths start."""
         return Literal(str(self.resource.path.parent), text_offset=node.text_offset)
 
     def resolve_name(
         self, node: ColumnRef, text: WrittenScalar, key_path: str, target_columns: TargetColumns | None, offset: int
     ) -> Expr:
-        """Resolve a name: a source column, then a let name, then a constant; ``target.x``, ``site.x``."""
-        prefix = ".".join(part.name for part in node.qualifier)
-        column_name = node.name.name
-        if prefix.lower() == "target":
-            if target_columns is None:
-                self.faults.add_error(
-                    f"{key_path}: target.{column_name} does not exist yet here",
-                    text.locate_character(node.text_offset + offset),
-                    "use the source's columns",
-                )
-                raise FaultReportedError
-            value = target_columns.compile_column(
-                column_name, text.locate_character(node.text_offset + offset), key_path
-            )
-            return expression_trees.move_to_offset(value, node.text_offset)
-        if prefix.lower() == "site" and column_name in self.resource.site:
-            return Literal(self.resource.site[column_name], text_offset=node.text_offset)
-        if prefix.lower() == "collection" and column_name in COLLECTION_KEYS:
-            return Literal(self.find_collection_value(column_name), text_offset=node.text_offset)
-        if prefix:
-            dotted = self.find_column(Ident(f"{prefix}.{column_name}", quoted=True)) or self.find_column(
-                Ident(f"{prefix.lower()}.{column_name.lower()}", quoted=True)
-            )
-            if dotted is not None:
-                return expression_trees.build_column_ref(dotted.name, node.text_offset)
-            known_names = [column.name for column in self.columns] + [
-                f"target.{name}" for name in (target_columns.settings if target_columns else ())
-            ]
-            self.faults.add_error(
-                f"{key_path}: no {prefix}.{column_name}",
-                text.locate_character(node.text_offset + offset),
-                suggest_spelling(f"{prefix}.{column_name}", known_names),
-            )
-            raise FaultReportedError
+        """Resolve a name: a source column, then a let name, then a constant; or ``target.x``, ``site.x``."""
+        if node.qualifier:
+            return self._resolve_qualified_name(node, text, key_path, target_columns, offset)
         column = self.find_column(node.name)
         if column is not None:
             return expression_trees.build_column_ref(column.name, node.text_offset)
@@ -346,27 +316,56 @@ class ExpressionNames:
         for name, value in self.resource.let.items():
             if is_same_name(node.name, name):
                 return Literal(value, text_offset=node.text_offset)
-        known_names = [*(column.name for column in self.source_columns), *self.spec.let, *self.resource.let]
-        ambiguous = [column.name for column in self.source_columns if column.name.lower() == column_name.lower()]
-        if len(ambiguous) > 1:
-            remedy = f"write one of {', '.join(chr(34) + name + chr(34) for name in ambiguous)}"
-        else:
-            remedy = suggest_spelling(column_name, known_names)
-        if not remedy and column_name in {column.name for column in self.spec.table.columns}:
-            remedy = f"write target.{column_name} for the table's own column"
-        if len(ambiguous) > 1:
-            message = f"{column_name} may be several columns"
-        else:
-            message = f"the source has no column {column_name!r}, and no 'let' is called so"
-        self.faults.add_error(
-            f"{key_path}: {message}",
-            text.locate_character(node.text_offset + offset),
-            remedy or f"the source has: {format_name_list(known_names)}",
-        )
+        message, remedy = self._describe_unknown_name(node.name.name)
+        self.faults.add_error(f"{key_path}: {message}", text.locate_character(node.text_offset + offset), remedy)
+        raise FaultReportedError
+
+    def _describe_unknown_name(self, name: str) -> tuple[str, str]:
+        """Return message and remedy for a name that stands for nothing, or for several columns."""
+        source_names = [column.name for column in self.source_columns]
+        similar_names = [source_name for source_name in source_names if source_name.lower() == name.lower()]
+        if len(similar_names) > 1:
+            choices = ", ".join(f'"{similar_name}"' for similar_name in similar_names)
+            return f"{name} may be several columns", f"write one of {choices}"
+        known_names = [*source_names, *self.spec.let, *self.resource.let]
+        remedy = suggest_spelling(name, known_names)
+        if not remedy and name in {column.name for column in self.spec.table.columns}:
+            remedy = f"write target.{name} for the table's own column"
+        remedy = remedy or f"the source has: {format_name_list(known_names)}"
+        return f"the source has no column {name!r}, and no 'let' is called so", remedy
+
+    def _resolve_qualified_name(
+        self, node: ColumnRef, text: WrittenScalar, key_path: str, target_columns: TargetColumns | None, offset: int
+    ) -> Expr:
+        """Resolve a name with a prefix: of the table, the site, the collection, or a source column with a dot."""
+        place = text.locate_character(node.text_offset + offset)
+        prefix = ".".join(part.name for part in node.qualifier)
+        name = node.name.name
+        lower_prefix = prefix.lower()
+        if lower_prefix == "target" and target_columns is None:
+            message = f"{key_path}: target.{name} does not exist yet here"
+            self.faults.add_error(message, place, "use the source's columns")
+            raise FaultReportedError
+        if lower_prefix == "target" and target_columns is not None:
+            tree = target_columns.compile_column(name, place, key_path)
+            return expression_trees.move_to_offset(tree, node.text_offset)
+        if lower_prefix == "site" and name in self.resource.site:
+            return Literal(self.resource.site[name], text_offset=node.text_offset)
+        if lower_prefix == "collection" and name in COLLECTION_KEYS:
+            return Literal(self.find_collection_value(name), text_offset=node.text_offset)
+        for dotted_name in (f"{prefix}.{name}", f"{lower_prefix}.{name.lower()}"):
+            column = self.find_column(Ident(dotted_name, quoted=True))
+            if column is not None:
+                return expression_trees.build_column_ref(column.name, node.text_offset)
+        known_names = [known_column.name for known_column in self.columns]
+        if target_columns:
+            known_names += [f"target.{target_name}" for target_name in target_columns.settings]
+        hint = suggest_spelling(f"{prefix}.{name}", known_names)
+        self.faults.add_error(f"{key_path}: no {prefix}.{name}", place, hint)
         raise FaultReportedError
 
     def find_collection_value(self, key: str) -> str | None:
-        """Look up a key of the collection; without a date of creation, its rows are created as they come."""
+        """Return the value of a collection's key; the date of creation is the time of the run if there is none."""
         value: str | None = getattr(self.resource, key)
         if key == "created" and not value:
             return self.run_time
@@ -374,30 +373,21 @@ class ExpressionNames:
 
     def resolve_header_card(self, node: FunctionCall, text: WrittenScalar, key_path: str, offset: int) -> Expr:
         """Replace ``header('DATE-OBS')`` by the source column that the card became."""
+        place = text.locate_character(node.text_offset + offset)
+        card = None
         if len(node.args) == 1 and isinstance(node.args[0], Literal):
             card = node.args[0].value
-        else:
-            card = None
         if not isinstance(card, str):
-            self.faults.add_error(
-                f"{key_path}: header takes the name of a card: header('DATE-OBS')",
-                text.locate_character(node.text_offset + offset),
-            )
+            self.faults.add_error(f"{key_path}: header takes the name of a card: header('DATE-OBS')", place)
             raise FaultReportedError
-        exact_columns = [column for column in self.source_columns if column.name == card]
-        normalized_card = card.lower().replace("-", "_").replace(" ", "_")
-        similar_columns = [
-            column
-            for column in self.source_columns
-            if column.name.lower().replace("-", "_").replace(" ", "_") == normalized_card
-        ]
-        if exact_columns or similar_columns:
-            return expression_trees.build_column_ref((exact_columns or similar_columns)[0].name, node.text_offset)
-        self.faults.add_error(
-            f"{key_path}: the source has no header card {card!r}",
-            text.locate_character(node.text_offset + offset),
-            suggest_spelling(card, [column.name for column in self.source_columns]),
-        )
+        source_names = [column.name for column in self.source_columns]
+        similar_names = [name for name in source_names if _normalize_card_name(name) == _normalize_card_name(card)]
+        if card in source_names:
+            return expression_trees.build_column_ref(card, node.text_offset)
+        if similar_names:
+            return expression_trees.build_column_ref(similar_names[0], node.text_offset)
+        message = f"{key_path}: the source has no header card {card!r}"
+        self.faults.add_error(message, place, suggest_spelling(card, source_names))
         raise FaultReportedError
 
     def plan_python_call(
@@ -406,20 +396,16 @@ class ExpressionNames:
         """Replace a call of a Python function by the column that it will fill."""
         function = self.python_functions[node.name.lower()]
         args = tuple(self.expand_names(arg, text, key_path, target_columns, offset) for arg in node.args)
+        place = text.locate_character(node.text_offset + offset)
         if function.argument_count is not None and len(args) != function.argument_count:
-            self.faults.add_error(
-                f"{key_path}: {function.name} takes {function.argument_count} arguments, not {len(args)}",
-                text.locate_character(node.text_offset + offset),
-            )
+            message = f"{key_path}: {function.name} takes {function.argument_count} arguments, not {len(args)}"
+            self.faults.add_error(message, place)
             raise FaultReportedError
         if not args:
-            self.faults.add_error(
-                f"{key_path}: {function.name} needs at least one argument",
-                text.locate_character(node.text_offset + offset),
-                "without one it cannot know how many rows there are",
-            )
+            message = f"{key_path}: {function.name} needs at least one argument"
+            self.faults.add_error(message, place, "without one it cannot know how many rows there are")
             raise FaultReportedError
-        return self.add_call_column(function, args, text, key_path, node.text_offset, offset)
+        return self.add_call_column(function, args, text, key_path, text_offset=node.text_offset, offset=offset)
 
     def add_call_column(
         self,
@@ -427,32 +413,27 @@ class ExpressionNames:
         args: tuple[Expr, ...],
         text: WrittenScalar,
         key_path: str,
+        *,
         text_offset: int,
         offset: int,
     ) -> Expr:
-        """Plan a function's call before the mapping is run; return the column that it fills."""
+        """Plan a function's call before the mapping runs; return the column that it fills."""
         key = FunctionCall(function.name, args)
         if key not in self.calls:
             origins: set[str] = set()
             for arg in args:
                 origins |= self.find_source_origins(self.derive_expression_meta(arg, text, key_path, offset))
             output = f"call.{len(self.calls) + 1}"
-            columns = tuple(self.columns)
-            source = Table(schema="", name=SOURCE_RELATION, columns=columns)
+            source = Table(schema="", name=SOURCE_RELATION, columns=tuple(self.columns))
             items = tuple(SelectItem(arg, Ident(f"arg{number}")) for number, arg in enumerate(args, 1))
-            query = bind_query(
-                Query(Select(items, TableRef((Ident(SOURCE_RELATION),)))),
-                StaticCatalogue([source]),
-                functions=MAPPING_FUNCTIONS,
-            )
-            place = text.locate_character(text_offset + offset)
+            query = Query(Select(items, TableRef((Ident(SOURCE_RELATION),))))
             self.calls[key] = PythonCall(
                 name=function.name,
                 path=function.path,
-                argument_query=query,
+                argument_query=bind_query(query, StaticCatalogue([source]), functions=MAPPING_FUNCTIONS),
                 output_column=output,
                 type=function.type,
-                place=place,
+                place=text.locate_character(text_offset + offset),
             )
             self.call_origins[output] = frozenset(origins)
             self.columns.append(Column(name=output, type=function.type, unit=function.unit, ucd=function.ucd))
@@ -467,8 +448,12 @@ class ExpressionNames:
         return frozenset(source_names)
 
 
+def _normalize_card_name(name: str) -> str:
+    return name.lower().replace("-", "_").replace(" ", "_")
+
+
 def _can_be_web_address(tree: Expr) -> bool:
-    """Check whether a text may begin with http, by its first constant; others may, but for a file's facts."""
+    """Return whether a text may begin with http, as far as its first constant tells; a file's facts never do."""
     while isinstance(tree, BinaryOperation) and tree.op == "||":
         tree = tree.left
     if isinstance(tree, Literal):
@@ -482,17 +467,15 @@ def list_column_names(tree: Any) -> set[str]:
 
 
 def is_run_time_value(tree: Expr) -> bool:
-    """Tell whether a value is made of the time of the run, and of no column."""
-    nodes = list(walk_tree(tree))
-    return any(isinstance(node, Literal) and isinstance(node.value, RunTimeText) for node in nodes) and not any(
-        isinstance(node, ColumnRef) for node in nodes
-    )
+    """Return whether a value is made from the time of the run, and from no column."""
+    literals = [node.value for node in walk_tree(tree) if isinstance(node, Literal)]
+    return not list_column_names(tree) and any(isinstance(value, RunTimeText) for value in literals)
 
 
 def format_name_list(names: Sequence[str]) -> str:
     """List the first names."""
-    name_list = ", ".join(names[:12])
-    if len(names) > 12:
+    name_list = ", ".join(names[:MAX_LISTED_NAMES])
+    if len(names) > MAX_LISTED_NAMES:
         return f"{name_list} ..."
     return name_list or "no columns"
 
@@ -501,14 +484,13 @@ _BRACKETED_UNIT_PATTERN = re.compile(r".*\S\s*(?:\[([^\]]+)\]|\(([^)]+)\))\s*")
 
 
 def parse_heading_unit(name: str) -> str | None:
-    """Read the unit in a header such as ``sep (arcmin)``.
+    """Parse the unit in a header such as ``sep (arcmin)``.
 
-    It counts only where the target's unit is of the same kind.
+    It counts only if the target's unit is of the same kind.
     """
     match = _BRACKETED_UNIT_PATTERN.fullmatch(name)
     if match is None:
         return None
-    try:
+    with suppress(ValueError):
         return units.validate_unit(match[1] or match[2]) or None
-    except ValueError:
-        return None
+    return None

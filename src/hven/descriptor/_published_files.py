@@ -1,4 +1,4 @@
-"""`files`: the files that a collection publishes as they are, as one more table of it."""
+"""Build the table of the files that a collection publishes as they are (`files`)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def build_files_table(
 ) -> TableSpec | None:
     """Build the table of a collection's files, which is ingested like any other; None if there are none, or faults.
 
-    `is_restricted`: rows say who may have them.
+    `is_restricted` says that rows of other tables decide who may have a file.
     """
     if not file_entries:
         return None
@@ -53,65 +53,30 @@ def build_files_table(
     is_restricted = is_restricted or access != "public" or policy is not None
     sources: list[SourceSpec] = []
     roots: list[FileRoot] = []
-    has_known_checksums = True  # whether size and checksum of all are known
+    has_known_checksums = True  # whether size and checksum of all files are known
     for file_fields in file_entries:
-        if ("files" in file_fields) == ("from" in file_fields):
-            faults.add_error(
-                "files: one of files and from says which files are meant",
-                file_fields.place,
-                "files: data/*.fits, or from: a table whose rows name them",
-            )
-            return None
-        file_root = read_file_root(
+        file_root = _read_valid_root(
             file_fields, collection_context, allowed_directories, faults, is_restricted=is_restricted
         )
-        if file_root is None or any(_check_path_escape(pattern, faults) for pattern in file_fields.get("files", ())):
+        if file_root is None:
             return None
-        if "writers" in file_fields and ("from" in file_fields or file_root.scheme is not None):
-            faults.add_error(
-                "files.writers: files are sent to directories of this machine, by patterns",
-                file_fields.places["writers"],
-                "leave it out here",
-            )
-            return None
+        query = None
         if "from" in file_fields:
-            text = write_file_query(file_fields, collection_context, faults)
-        else:
-            text = None
-        if "from" in file_fields and text is None:
-            return None
-        fault = _find_root_conflict(file_root, roots)
-        if fault is not None:
-            faults.add_error(
-                f"files.at: {fault}",
-                file_fields.places.get("at", file_fields.place),
-                "at: raw, another word for each root",
-            )
+            query = write_file_query(file_fields, collection_context, faults)
+            if query is None:
+                return None
+        conflict = _find_root_conflict(file_root, roots)
+        if conflict is not None:
+            place = file_fields.places.get("at", file_fields.place)
+            faults.add_error(f"files.at: {conflict}", place, "at: raw, another word for each root")
             return None
         if file_root not in roots:
             roots.append(file_root)
-        has_known_checksums = (
-            has_known_checksums
-            and file_root.scheme is None
-            and ("checksums" not in file_fields or bool(file_fields["checksums"]))
-        )
-        options = build_source_options(file_fields, file_root, text)
+        if file_root.scheme is not None or not file_fields.get("checksums", True):
+            has_known_checksums = False
+        options = build_source_options(file_fields, file_root, query)
         sources.append(SourceSpec(kind="files", options=options, place=file_fields.place))
-    if not sources:
-        return None
-    place = sources[0].place
-    columns = tuple(
-        Column(
-            name=name,
-            type=parse_type(type_name),
-            unit=unit,
-            ucd=ucd,
-            description=text,
-            rank=rank,
-            required=name in ({"path", "url", "bytes", "sha256"} if has_known_checksums else {"path", "url"}),
-        )
-        for name, type_name, unit, ucd, text, rank in _FILES_TABLE_COLUMNS
-    )
+    columns = _build_columns(has_known_checksums=has_known_checksums)
     table = Table(
         schema=collection_context.schema,
         name=FILES_TABLE_NAME,
@@ -125,15 +90,12 @@ def build_files_table(
         policy=replace(policy, path="path") if policy is not None else None,
         roots=tuple(roots),
     )
-    url_mapping = ColumnMapping(
-        column="url",
-        how="text",
-        value=add_place("{site.url}/collections/" + collection_context.schema + "/files/{quoted}", place),
-        place=place,
-    )
-    if any(any_root.redirects_clients for any_root in roots):
-        value = f"COALESCE(direct, site.url || '/collections/{collection_context.schema}/files/' || quoted)"
-        url_mapping = ColumnMapping(column="url", how="map", value=add_place(value, place), place=place)
+    place = sources[0].place
+    address_start = f"/collections/{collection_context.schema}/files/"
+    how, value = "text", f"{{site.url}}{address_start}{{quoted}}"
+    if any(file_root.redirects_clients for file_root in roots):
+        how, value = "map", f"COALESCE(direct, site.url || '{address_start}' || quoted)"
+    url_mapping = ColumnMapping(column="url", how=how, value=add_place(value, place), place=place)
     return TableSpec(
         table=table,
         sources=tuple(sources),
@@ -144,14 +106,66 @@ def build_files_table(
     )
 
 
+def _read_valid_root(
+    file_fields: KeyValues,
+    collection_context: CollectionContext,
+    allowed_directories: Sequence[Path],
+    faults: FaultCollector,
+    *,
+    is_restricted: bool,
+) -> FileRoot | None:
+    """Read the root of an entry of ``files``; None after a fault in its root, patterns or writers."""
+    if ("files" in file_fields) == ("from" in file_fields):
+        faults.add_error(
+            "files: one of files and from says which files are meant",
+            file_fields.place,
+            "files: data/*.fits, or from: a table whose rows name them",
+        )
+        return None
+    file_root = read_file_root(
+        file_fields, collection_context, allowed_directories, faults, is_restricted=is_restricted
+    )
+    if file_root is None or any(_check_path_escape(pattern, faults) for pattern in file_fields.get("files", ())):
+        return None
+    if "writers" in file_fields and ("from" in file_fields or file_root.scheme is not None):
+        faults.add_error(
+            "files.writers: files are sent to directories of this machine, by patterns",
+            file_fields.places["writers"],
+            "leave it out here",
+        )
+        return None
+    return file_root
+
+
+def _build_columns(*, has_known_checksums: bool) -> tuple[Column, ...]:
+    required_names = {"path", "url"}
+    if has_known_checksums:
+        required_names |= {"bytes", "sha256"}
+    columns = []
+    for name, type_name, unit, ucd, description, rank in _FILES_TABLE_COLUMNS:
+        column = Column(
+            name=name,
+            type=parse_type(type_name),
+            unit=unit,
+            ucd=ucd,
+            description=description,
+            rank=rank,
+            required=name in required_names,
+        )
+        columns.append(column)
+    return tuple(columns)
+
+
 def find_restricting_table(
     file_entries: Sequence[KeyValues], schema: str, table_specs: Sequence[TableSpec], files_spec: TableSpec
 ) -> str | None:
-    """Find a table that names files, and that not everybody sees who sees their list; None: there is none."""
+    """Find a table that names files, and whose rows fewer users see than the list of files; None: there is none."""
     tables_by_name = {f"{schema}.{spec.table.name}".lower(): spec.table for spec in table_specs}
-    for item in file_entries:
-        name_parts = str(item.get("from", "")).lower().split(".")
-        table = tables_by_name.get(".".join(name_parts if len(name_parts) > 1 else [schema.lower(), *name_parts]))
+    for file_fields in file_entries:
+        name = str(file_fields.get("from", "")).lower()
+        if "." not in name:
+            name = f"{schema.lower()}.{name}"
+        table = tables_by_name.get(name)
         if table is None or files_spec.table.policy is not None:
             continue
         if table.policy is not None or table.access not in {"public", files_spec.table.access}:
@@ -160,19 +174,20 @@ def find_restricting_table(
 
 
 def _check_path_escape(pattern: WrittenScalar, faults: FaultCollector) -> bool:
+    """Report a pattern that leaves the descriptor's directory; return whether it does."""
     path = PurePosixPath(pattern)
-    if path.is_absolute() or ".." in path.parts:
-        faults.add_error(
-            f"files: {pattern} does not stand below the descriptor's directory",
-            pattern.place,
-            "put the files beside the descriptor, or say root: where they are",
-        )
-        return True
-    return False
+    if not path.is_absolute() and ".." not in path.parts:
+        return False
+    faults.add_error(
+        f"files: {pattern} does not stand below the descriptor's directory",
+        pattern.place,
+        "put the files beside the descriptor, or say root: where they are",
+    )
+    return True
 
 
 def _find_root_conflict(file_root: FileRoot, other_roots: Sequence[FileRoot]) -> str | None:
-    """Say which other root has the same paths; None: none."""
+    """Return the message for another root that has the same paths; None: there is none."""
     for other_root in other_roots:
         if other_root.path_prefix == file_root.path_prefix and other_root != file_root:
             return f"two roots have paths that begin with {file_root.path_prefix or 'nothing'}"

@@ -1,9 +1,10 @@
-"""Python functions beside a descriptor: found without running them, typed by their annotations or by the descriptor."""
+"""Find Python functions beside a descriptor without running them; annotations or the descriptor give their types."""
 
 from __future__ import annotations
 
 import ast
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hven.adql.functions import MAPPING_FUNCTIONS
@@ -14,7 +15,7 @@ from hven.model.resource import PythonFunction
 from hven.model.types import Type, parse_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from hven.descriptor._merging import DescriptorSources
@@ -34,21 +35,19 @@ _ANNOTATION_PATTERN = re.compile(r"\s*(?P<type>[^\s{]+)\s*(?:\{(?P<unit>[^}]*)\}
 def read_functions(
     entries: Iterable[KeyValues], directory: Path, sources: DescriptorSources, faults: FaultCollector
 ) -> tuple[PythonFunction, ...]:
-    """Read the ``functions`` of a collection; the files are parsed, never run here."""
+    """Read the ``functions`` of a collection; the files are parsed, and do not run here."""
     functions_by_name: dict[str, PythonFunction] = {}
     for entry in entries:
         if "file" not in entry:
             continue
         for function in _read_function_file(entry, directory, sources, faults):
-            if MAPPING_FUNCTIONS.find_function(function.name) is not None or function.name.upper() in RESERVED_WORDS:
-                faults.add_error(
-                    f"functions: {function.name} is a word of ADQL already",
-                    function.place,
-                    "give the function another name",
-                )
-            if function.name.lower() in functions_by_name:
-                faults.add_error(f"functions: {function.name} stands in two files", function.place)
-            functions_by_name[function.name.lower()] = function
+            name = function.name
+            if MAPPING_FUNCTIONS.find_function(name) is not None or name.upper() in RESERVED_WORDS:
+                message = f"functions: {name} is a word of ADQL already"
+                faults.add_error(message, function.place, "give the function another name")
+            if name.lower() in functions_by_name:
+                faults.add_error(f"functions: {name} stands in two files", function.place)
+            functions_by_name[name.lower()] = function
     return tuple(functions_by_name.values())
 
 
@@ -58,12 +57,9 @@ def _read_function_file(
     file: WrittenScalar = entry["file"]
     path = directory / str(file)
     if not sources.contents.is_file(path):
-        python_files = [item.name for item in directory.iterdir() if item.suffix == ".py"]
-        faults.add_error(
-            f"functions: there is no file {file} beside the descriptor",
-            file.place,
-            suggest_spelling(file, python_files),
-        )
+        python_files = [sibling.name for sibling in directory.iterdir() if sibling.suffix == ".py"]
+        message = f"functions: there is no file {file} beside the descriptor"
+        faults.add_error(message, file.place, suggest_spelling(file, python_files))
         return []
     data = sources.contents.read_bytes(path)
     sources.hashes[str(file)] = sources.contents.compute_sha256(path)
@@ -75,76 +71,75 @@ def _read_function_file(
     except SyntaxError as error:
         faults.add_error(f"functions: {error.msg}", Place(file=str(file), line=error.lineno, column=error.offset))
         return []
-    defined = {
-        node.name: node for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
-    }
+    nodes = [node for node in module.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    nodes_by_name = {node.name: node for node in nodes}
     declared_names = entry.get("names")
-    if declared_names is None:
-        annotated_functions = [
-            _read_annotated_function(node, path, page, faults) for node in defined.values() if node.returns is not None
-        ]
-        typed_functions = [function for function in annotated_functions if function is not None]
-        if not typed_functions:
-            faults.add_error(
-                f"functions: {file} has no function with a type for its result",
-                file.place,
-                'annotate it, -> "float64", or say names: {function: float64}',
-            )
-        return typed_functions
-    declared_functions = []
+    if declared_names is not None:
+        return _read_declared_functions(declared_names, nodes_by_name, path, file, faults)
+    functions = []
+    for node in nodes_by_name.values():
+        if node.returns is not None:
+            function = _read_annotated_function(node, node.returns, path, page, faults)
+            if function is not None:
+                functions.append(function)
+    if not functions:
+        faults.add_error(
+            f"functions: {file} has no function with a type for its result",
+            file.place,
+            'annotate it, -> "float64", or say names: {function: float64}',
+        )
+    return functions
+
+
+def _read_declared_functions(
+    declared_names: Mapping[WrittenScalar, KeyValues],
+    nodes_by_name: Mapping[str, ast.FunctionDef],
+    path: Path,
+    file: WrittenScalar,
+    faults: FaultCollector,
+) -> list[PythonFunction]:
+    """Read the functions whose types ``names`` gives."""
+    functions = []
     for name, fields in declared_names.items():
-        if str(name) not in defined:
-            faults.add_error(
-                f"functions: {file} has no function {str(name)!r}", name.place, suggest_spelling(name, defined)
-            )
-        elif "type" not in fields:
+        if str(name) not in nodes_by_name:
+            message = f"functions: {file} has no function {str(name)!r}"
+            faults.add_error(message, name.place, suggest_spelling(name, nodes_by_name))
+            continue
+        if "type" not in fields:
             faults.add_error(f"functions.{name} lacks the type of its result", name.place, "float64, string ...")
-        else:
-            try:
-                result_type = parse_type(fields["type"])
-            except ValueError as error:
-                faults.add_error(f"functions.{name}: {error}", fields["type"].place)
-                continue
-            if "unit" in fields:
-                unit = str(fields["unit"])
-            else:
-                unit = None
-            if "ucd" in fields:
-                ucd = str(fields["ucd"])
-            else:
-                ucd = None
-            declared_functions.append(
-                PythonFunction(
-                    name=str(name),
-                    path=path,
-                    type=result_type,
-                    unit=unit,
-                    ucd=ucd,
-                    argument_count=_count_arguments(defined[str(name)]),
-                    place=name.place,
-                )
-            )
-    return declared_functions
+            continue
+        try:
+            result_type = parse_type(fields["type"])
+        except ValueError as error:
+            faults.add_error(f"functions.{name}: {error}", fields["type"].place)
+            continue
+        texts = {key: str(fields[key]) for key in ("unit", "ucd") if key in fields}
+        function = PythonFunction(
+            name=str(name),
+            path=path,
+            type=result_type,
+            unit=texts.get("unit"),
+            ucd=texts.get("ucd"),
+            argument_count=_count_arguments(nodes_by_name[str(name)]),
+            place=name.place,
+        )
+        functions.append(function)
+    return functions
 
 
 def _read_annotated_function(
-    node: ast.FunctionDef, path: Path, page: YamlPage, faults: FaultCollector
+    node: ast.FunctionDef, returns: ast.expr, path: Path, page: YamlPage, faults: FaultCollector
 ) -> PythonFunction | None:
-    returns = node.returns
+    """Read a function with the type of its result: a Python type, or a text such as ``"float64 {deg}"``."""
+    annotation_text = ast.unparse(returns)
     if isinstance(returns, ast.Constant) and isinstance(returns.value, str):
         annotation_text = returns.value
-    elif returns is not None:
-        annotation_text = ast.unparse(returns)
-    else:
-        annotation_text = ""
     place = Place(file=page.name, line=node.lineno, column=node.col_offset + 1)
     match = _ANNOTATION_PATTERN.fullmatch(TYPES_BY_ANNOTATION.get(annotation_text, annotation_text))
     result_type: Type | None = None
     if match is not None:
-        try:
+        with suppress(ValueError):
             result_type = parse_type(match["type"])
-        except ValueError:
-            result_type = None
     if match is None or result_type is None:
         faults.add_error(
             f"the result of {node.name} has no type known here: {annotation_text}",

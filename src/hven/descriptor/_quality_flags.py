@@ -1,7 +1,4 @@
-"""``flags:`` of a table: the column whose bits say which rules a row breaks, described for readers.
-
-And by what flagged rows are counted.
-"""
+"""Read ``flags`` of a table: the column whose bits say which rules a row breaks, and how flagged rows are counted."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 MAX_FLAG_BIT = 62  # bit of a long: 63 is its sign
 _MAX_BITS_BY_DATATYPE = {"unsignedByte": 7, "short": 14, "int": 30, "long": MAX_FLAG_BIT}
 _FLAGS_UCD = "meta.code.qual"
-DEFAULT_COLUMN_KEYS = frozenset({"type", "description", "ucd", "unit"})  # of the column: nothing else says it
+DEFAULT_COLUMN_KEYS = frozenset({"type", "description", "ucd", "unit"})  # attributes that the column itself determines
 
 
 def read_flags(
@@ -36,64 +33,67 @@ def read_flags(
     Parameters
     ----------
     table_columns, given_attributes
-        The columns that the descriptor describes, and what it says of each.
+        Columns of the descriptor, and the attributes that it gives for each.
 
     Returns
     -------
     flags, column
-        The column as readers see it: with the meaning of each bit.
+        The column as readers see it, with the meaning of each bit.
     """
     flag_fields = fields.get("flags")
     rules: Mapping[str, KeyValues] = fields.get("rules", {})
-    flagged_rules = {str(name): item for name, item in rules.items() if "flag" in item}
+    flagged_rules = {str(name): rule for name, rule in rules.items() if "flag" in rule}
     if flag_fields is None or "column" not in flag_fields:
         if "flags" not in fields.places:
-            for name, item in flagged_rules.items():
+            for name, rule in flagged_rules.items():
                 message = f"{key_path}.rules.{name}: the table has no column for flags"
-                faults.add_error(message, item.places["flag"], "say which one, beside rules: flags: quality_flags")
+                faults.add_error(message, rule.places["flag"], "say which one, beside rules: flags: quality_flags")
         return None, None
-    rules_by_bit: dict[int, str] = {}
     has_given_flags = bool(flag_fields.get("given", False))
-    for name, item in flagged_rules.items():
-        _check_flagged_rule(f"{key_path}.rules.{name}", item, faults, has_given_flags=has_given_flags)
-        bit = int(item["flag"])
-        if bit in rules_by_bit:
-            unused_bit = next(
-                number
-                for number in range(MAX_FLAG_BIT + 1)
-                if number not in {int(rule_fields["flag"]) for rule_fields in flagged_rules.values()}
-            )
-            faults.add_error(
-                f"{key_path}.rules.{name}: bit {bit} is that of {rules_by_bit[bit]}",
-                item.places["flag"],
-                f"flag: {unused_bit} is free",
-            )
-        rules_by_bit.setdefault(bit, name)
+    for name, rule in flagged_rules.items():
+        _check_flagged_rule(f"{key_path}.rules.{name}", rule, faults, has_given_flags=has_given_flags)
+    rules_by_bit = _list_rules_by_bit(key_path, flagged_rules, faults)
     if not flagged_rules:
-        faults.add_warning(
-            f"{key_path}.flags: no rule sets a bit of it",
-            flag_fields.place,
-            "say flag: 0 beside the condition of a rule",
-        )
+        message = f"{key_path}.flags: no rule sets a bit of it"
+        faults.add_warning(message, flag_fields.place, "say flag: 0 beside the condition of a rule")
     if not check_column_name(flag_fields["column"], "a column", faults):
         return None, None
-    column = _build_flags_column(
-        key_path, flag_fields, table_columns, given_attributes, flagged_rules, rules_by_bit, faults
+    written_column = _find_flags_column(key_path, flag_fields, table_columns, faults)
+    column = _set_flags_type(
+        key_path, written_column, flag_fields, given_attributes, faults, highest_bit=max(rules_by_bit, default=0)
     )
-    by = {str(key): (value, value.place) for key, value in flag_fields.get("by", {}).items()}
-    for key, (text, _) in by.items():
-        parse_written_expression(text, f"{key_path}.flags.by.{key}", faults)
-    bits = {owner: bit for bit, owner in sorted(rules_by_bit.items()) if flagged_rules[owner].get("severity") != "off"}
-    informative = frozenset(name for name in bits if flagged_rules[name].get("severity") == "info")
-    place = flag_fields["column"].place
-    return QualityFlagColumn(
+    column = _describe_flags_column(column, flag_fields, flagged_rules, rules_by_bit)
+    group_expressions = {str(name): (text, text.place) for name, text in flag_fields.get("by", {}).items()}
+    for name, (text, _) in group_expressions.items():
+        parse_written_expression(text, f"{key_path}.flags.by.{name}", faults)
+    severities = {name: rule.get("severity") for name, rule in flagged_rules.items()}
+    bits = {name: bit for bit, name in sorted(rules_by_bit.items()) if severities[name] != "off"}
+    flags = QualityFlagColumn(
         column=column.name,
         bits=bits,
-        group_expressions=by,
+        group_expressions=group_expressions,
         is_supplied=has_given_flags,
-        informative_rules=informative,
-        place=place,
-    ), column
+        informative_rules=frozenset(name for name in bits if severities[name] == "info"),
+        place=flag_fields["column"].place,
+    )
+    return flags, column
+
+
+def _list_rules_by_bit(key_path: str, flagged_rules: Mapping[str, KeyValues], faults: FaultCollector) -> dict[int, str]:
+    """Return the rule of each bit, and report bits that two rules have."""
+    used_bits = {int(rule["flag"]) for rule in flagged_rules.values()}
+    rules_by_bit: dict[int, str] = {}
+    for name, rule in flagged_rules.items():
+        bit = int(rule["flag"])
+        first_rule = rules_by_bit.setdefault(bit, name)
+        if first_rule != name:
+            unused_bit = next(number for number in range(MAX_FLAG_BIT + 1) if number not in used_bits)
+            faults.add_error(
+                f"{key_path}.rules.{name}: bit {bit} is that of {first_rule}",
+                rule.places["flag"],
+                f"flag: {unused_bit} is free",
+            )
+    return rules_by_bit
 
 
 def _check_flagged_rule(
@@ -126,47 +126,64 @@ def _check_flagged_rule(
         )
 
 
-def _build_flags_column(
+def _find_flags_column(
+    key_path: str, flag_fields: KeyValues, table_columns: Sequence[Column], faults: FaultCollector
+) -> Column | None:
+    """Find the column of flags among the columns that the descriptor describes."""
+    name = str(flag_fields["column"])
+    for column in table_columns:
+        if column.name.lower() == name.lower():
+            if column.name != name:
+                message = f"{key_path}.flags: 'columns' writes it {column.name!r}"
+                faults.add_error(message, flag_fields["column"].place, f"flags: {column.name}")
+            return column
+    return None
+
+
+def _set_flags_type(
     key_path: str,
+    column: Column | None,
     flag_fields: KeyValues,
-    table_columns: Sequence[Column],
     given_attributes: Mapping[str, frozenset[str]],
-    flagged_rules: Mapping[str, KeyValues],
-    rules_by_bit: Mapping[int, str],
     faults: FaultCollector,
+    *,
+    highest_bit: int,
 ) -> Column:
-    """Build the column as readers see it: its description says what each bit means."""
+    """Give the column of flags the smallest type that has all bits, or check the type that the descriptor gives."""
     name = str(flag_fields["column"])
     place = flag_fields["column"].place
-    highest = max(rules_by_bit, default=0)
-    column = next((table_column for table_column in table_columns if table_column.name.lower() == name.lower()), None)
+    default_type = INT64
+    if highest_bit <= _MAX_BITS_BY_DATATYPE["int"]:
+        default_type = INT32
     if column is None:
-        column = Column(name=name, ucd=_FLAGS_UCD, type=INT32 if highest <= _MAX_BITS_BY_DATATYPE["int"] else INT64)
-    elif column.name != name:
-        faults.add_error(f"{key_path}.flags: 'columns' writes it {column.name!r}", place, f"flags: {column.name}")
-    elif "type" not in given_attributes[name]:
-        column = column.copy_with(type=INT32 if highest <= _MAX_BITS_BY_DATATYPE["int"] else INT64)
-    elif column.type.arraysize is not None or column.type.datatype not in _MAX_BITS_BY_DATATYPE:
-        faults.add_error(
-            f"{key_path}.flags: the column {name} is {column.type}, which has no bits", place, "type: int32, or int64"
-        )
-    elif highest > _MAX_BITS_BY_DATATYPE[column.type.datatype]:
-        faults.add_error(f"{key_path}.flags: {column.type} has no bit {highest}", place, "type: int64")
-    meanings = [
-        f"{1 << bit} {owner}{_format_rule_message(flagged_rules[owner])}"
-        for bit, owner in sorted(rules_by_bit.items())
-        if flagged_rules[owner].get("severity") != "off"
-    ]
-    text = (column.description or "Quality flags").rstrip(".")
+        return Column(name=name, ucd=_FLAGS_UCD, type=default_type)
+    if column.name != name:  # a fault already
+        return column
+    if "type" not in given_attributes[name]:
+        return column.copy_with(type=default_type)
+    if column.type.arraysize is not None or column.type.datatype not in _MAX_BITS_BY_DATATYPE:
+        message = f"{key_path}.flags: the column {name} is {column.type}, which has no bits"
+        faults.add_error(message, place, "type: int32, or int64")
+    elif highest_bit > _MAX_BITS_BY_DATATYPE[column.type.datatype]:
+        faults.add_error(f"{key_path}.flags: {column.type} has no bit {highest_bit}", place, "type: int64")
+    return column
+
+
+def _describe_flags_column(
+    column: Column, flag_fields: KeyValues, flagged_rules: Mapping[str, KeyValues], rules_by_bit: Mapping[int, str]
+) -> Column:
+    """Describe the column for readers: its description says what each bit means."""
+    meanings = []
+    for bit, name in sorted(rules_by_bit.items()):
+        rule = flagged_rules[name]
+        if rule.get("severity") != "off":
+            meanings.append(f"{1 << bit} {name}{_format_rule_message(rule)}")
+    bit_descriptions = ": 0"
     if meanings:
         bit_descriptions = f": 0 if nothing is wrong, else the sum of {'; '.join(meanings)}"
-    else:
-        bit_descriptions = ": 0"
-    # a mirror's says it already
-    if text.endswith(bit_descriptions.rstrip(".")):
-        description = text
-    else:
-        description = text + bit_descriptions
+    description = (column.description or "Quality flags").rstrip(".")
+    if not description.endswith(bit_descriptions.rstrip(".")):  # the description of a mirror says it already
+        description += bit_descriptions
     return column.copy_with(
         description=description,
         ucd=column.ucd or _FLAGS_UCD,

@@ -72,7 +72,10 @@ class RegistryServiceKeys(
     mirrors: OneOrMore[Text]
     "further addresses at which it answers: mirrors, and old ones that still do"
     test: Text
-    "parameters that find rows, for those who try whether it is well: RA=83.6&DEC=22&SR=0.1; default: a place that has some"
+    (
+        "parameters that find rows, for those who try whether it is well: RA=83.6&DEC=22&SR=0.1; default: a place "
+        "that has some"
+    )
 
 
 class RegistryRelationKeys(KeyModel, hints={"kind": "type", "relation": "type", "ivoid": "id", "name": "title"}):
@@ -101,9 +104,15 @@ class RegistryKeys(
     publish: bool
     "false: registries are not told of it, though everybody sees it"
     id: Text
-    "its identifier, such as it had before: ivo://example.org/stars, or what stands behind the authority; default: its name"
+    (
+        "its identifier, such as it had before: ivo://example.org/stars, or what stands behind the authority; "
+        "default: its name"
+    )
     services: dict[str, RegistryServiceKeys]
-    "records of its own services, by TABLE.FACE, and of its EPN-TAP table by TABLE: {main.cone: ivo://example.org/stars/q/scs}"
+    (
+        "records of its own services, by TABLE.FACE, and of its EPN-TAP table by TABLE: {main.cone: "
+        "ivo://example.org/stars/q/scs}"
+    )
     also: OneOrMore[Text]
     "further identifiers: those that it had in other registries, DOIs (doi:10.xxxx/..)"
     related: OneOrMore[RegistryRelationKeys]

@@ -1,6 +1,6 @@
-"""`group_by`: several source rows become one.
+"""`group_by`: make one row of several source rows.
 
-What stands in aggregates is worked out row by row, the rest is one value for each group.
+The arguments of aggregates are computed row by row; everything else has one value for each group.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ from hven.sources import ROW_NUMBER_COLUMN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hven.adql.syntax_tree import SyntaxNode
     from hven.descriptor.value_schema import FaultCollector
     from hven.descriptor.written_yaml import WrittenScalar
+    from hven.model.errors import Place
 
-# name -> most arguments; all take DISTINCT or not as SQL has it
+# aggregate -> largest number of arguments; all take DISTINCT or not, as in SQL
 MAX_ARGUMENTS_BY_AGGREGATE = {
     "MIN": 1,
     "MAX": 1,
@@ -53,13 +55,12 @@ MAX_ARGUMENTS_BY_AGGREGATE = {
     "ARRAY_AGG": 2,
     "UNION_OF": 1,
 }
-MAPPING_AGGREGATES = frozenset(MAX_ARGUMENTS_BY_AGGREGATE) - set(
-    MAPPING_FUNCTIONS.names
-)  # those that queries do not have
+TEXT_AGGREGATES = frozenset({"STRING_AGG", "IVO_STRING_AGG"})  # they take a separator, too
+MAPPING_AGGREGATES = frozenset(MAX_ARGUMENTS_BY_AGGREGATE) - set(MAPPING_FUNCTIONS.names)  # queries do not have these
 
 
 class ExpressionResolver(Protocol):
-    """What is needed of the names of a table: `hven.descriptor._name_resolution.ExpressionNames`."""
+    """The part of `hven.descriptor._name_resolution.ExpressionNames` that groups need."""
 
     faults: FaultCollector
     columns: list[Column]
@@ -67,20 +68,20 @@ class ExpressionResolver(Protocol):
     used: set[str]
 
     def bind_expression_text(self, text: WrittenScalar, key_path: str, targets: Any) -> tuple[Expr, ValueMetadata]:
-        """Parse an expression, replace its names, type it."""
+        """Parse an expression, replace its names, and derive its type."""
 
     def expand_names(self, tree: Expr, text: WrittenScalar, key_path: str, targets: Any, offset: int = 0) -> Expr:
-        """Replace names by what they stand for."""
+        """Replace names by the expressions that they stand for."""
 
     def derive_expression_meta(self, tree: Expr, text: WrittenScalar, key_path: str, offset: int = 0) -> ValueMetadata:
-        """Infer type, unit and origins."""
+        """Derive type, unit and origins of an expression."""
 
     def find_source_origins(self, meta: ValueMetadata) -> frozenset[str]:
         """Find the source columns behind a value."""
 
 
 class RowGrouping:
-    """The keys of a table's groups and the aggregates in its expressions, as they are found."""
+    """Collects the keys of a table's groups, and the aggregates in its expressions."""
 
     def __init__(self, expression_resolver: ExpressionResolver) -> None:
         self.expression_resolver = expression_resolver
@@ -92,7 +93,7 @@ class RowGrouping:
 
     @contextmanager
     def mark_as_single_rows(self) -> Iterator[None]:
-        """Treat expressions within as about single rows: aggregates are faults there."""
+        """Treat expressions within as expressions over single rows: aggregates are faults there."""
         was_inside = self.is_inside_rows
         self.is_inside_rows = True
         try:
@@ -101,35 +102,33 @@ class RowGrouping:
             self.is_inside_rows = was_inside
 
     def add_key(self, text: WrittenScalar, key_path: str) -> None:
-        """Add an entry of ``group_by``: a column of the source, a ``let`` name, an expression."""
+        """Add an entry of ``group_by``: a column of the source, a ``let`` name, or an expression."""
         with self.mark_as_single_rows():
             try:
                 tree, meta = self.expression_resolver.bind_expression_text(text, key_path, None)
             except FaultReportedError:
                 return
         if self._has_computed_column(tree):
-            self.expression_resolver.faults.add_error(
-                f"{key_path}: groups cannot be made by what only groups have", text.place
-            )
+            message = f"{key_path}: groups cannot be made by what only groups have"
+            self.expression_resolver.faults.add_error(message, text.place)
         elif isinstance(tree, ColumnRef):
             self.simple_key_columns.append(tree.name.name)
         else:
-            self.key_columns[tree] = self._add_column(
-                f"key.{len(self.key_columns) + 1}", meta.type, meta, self.expression_resolver.find_source_origins(meta)
-            )
+            name = f"key.{len(self.key_columns) + 1}"
+            origins = self.expression_resolver.find_source_origins(meta)
+            self.key_columns[tree] = self._add_column(name, meta.type, meta, origins)
 
     def replace_keys(self, tree: Expr) -> Expr:
-        """Replace expressions that are keys by the keys."""
+        """Replace expressions that are keys by the columns of the keys."""
         if self.is_inside_rows or not self.key_columns:
             return tree
-        return transform_tree(
-            tree,
-            lambda node: (
-                expression_trees.build_column_ref(self.key_columns[node], node.text_offset)
-                if node in self.key_columns
-                else node
-            ),
-        )
+
+        def replace_key(node: SyntaxNode) -> SyntaxNode:
+            if node in self.key_columns:
+                return expression_trees.build_column_ref(self.key_columns[node], node.text_offset)
+            return node
+
+        return transform_tree(tree, replace_key)
 
     def replace_aggregate(self, node: FunctionCall, text: WrittenScalar, key_path: str, offset: int) -> Expr:
         """Replace an aggregate by the column that holds its result."""
@@ -139,24 +138,10 @@ class RowGrouping:
         if self.is_inside_rows:
             faults.add_error(f"{key_path}: {name} cannot stand here, where single rows are meant", place)
             raise FaultReportedError
-        if node.star:
-            min_argument_count = 0
-        elif "STRING_AGG" in node.name:
-            min_argument_count = 2
-        else:
-            min_argument_count = 1
-        if not min_argument_count <= len(node.args) <= MAX_ARGUMENTS_BY_AGGREGATE[node.name]:
-            if min_argument_count == 2:
-                argument_help = "name, separator [, order]"
-            elif MAX_ARGUMENTS_BY_AGGREGATE[node.name] == 2:
-                argument_help = "value [, order]"
-            else:
-                argument_help = "value"
-            faults.add_error(f"{key_path}: {name} is written {name}({argument_help})", place)
-            raise FaultReportedError
+        self._check_argument_count(node, key_path, place)
         separator = None
         args = list(node.args)
-        if min_argument_count == 2:
+        if node.name in TEXT_AGGREGATES:
             separator_literal = args.pop(1)
             if not isinstance(separator_literal, Literal) or not isinstance(separator_literal.value, str):
                 faults.add_error(f"{key_path}: the separator of {name} is a text: {name}(x, '#')", place)
@@ -167,40 +152,63 @@ class RowGrouping:
         key = FunctionCall(node.name, (*expanded, Literal(separator)), distinct=node.distinct, star=node.star)
         if key not in self.aggregates:
             metas = [self.expression_resolver.derive_expression_meta(arg, text, key_path, offset) for arg in expanded]
-            if any(self._has_computed_column(arg) for arg in expanded):
-                faults.add_error(
-                    f"{key_path}: {name} cannot hold what only groups have, nor a Python function's result",
-                    place,
-                    "make it in a source of its own",
-                )
+            if any(map(self._has_computed_column, expanded)):
+                message = f"{key_path}: {name} cannot hold what only groups have, nor a Python function's result"
+                faults.add_error(message, place, "make it in a source of its own")
                 raise FaultReportedError
-            origins: set[str] = (
-                set().union(*(self.expression_resolver.find_source_origins(meta) for meta in metas)) if metas else set()
-            )
-            result_type = _derive_aggregate_type(node.name, metas)
-            if metas and node.name not in {"COUNT", "STRING_AGG", "IVO_STRING_AGG"}:
-                unit = metas[0]
-            else:
-                unit = None
-            output = self._add_column(f"group.{len(self.aggregates) + 1}", result_type, unit, frozenset(origins))
-            names = tuple(
-                self.argument_columns.setdefault(arg, f"arg.{len(self.argument_columns) + 1}") for arg in expanded
-            )
-            self.aggregates[key] = GroupAggregate(
-                output=output,
-                function=node.name,
-                argument_columns=names,
-                is_distinct=node.distinct,
-                separator=separator,
-                type=result_type,
-            )
+            self.aggregates[key] = self._build_aggregate(node, expanded, metas, separator)
         return expression_trees.build_column_ref(self.aggregates[key].output, node.text_offset)
 
-    def _has_computed_column(self, tree: Expr) -> bool:
-        return any(
-            isinstance(node, ColumnRef) and node.name.name in self.expression_resolver.call_origins
-            for node in walk_tree(tree)
+    def _check_argument_count(self, node: FunctionCall, key_path: str, place: Place) -> None:
+        """Raise if an aggregate has too few or too many arguments."""
+        max_argument_count = MAX_ARGUMENTS_BY_AGGREGATE[node.name]
+        if node.star:
+            min_argument_count = 0
+        elif node.name in TEXT_AGGREGATES:
+            min_argument_count = 2
+        else:
+            min_argument_count = 1
+        if min_argument_count <= len(node.args) <= max_argument_count:
+            return
+        if min_argument_count == 2:
+            argument_help = "name, separator [, order]"
+        elif max_argument_count == 2:
+            argument_help = "value [, order]"
+        else:
+            argument_help = "value"
+        name = node.name.lower()
+        message = f"{key_path}: {name} is written {name}({argument_help})"
+        self.expression_resolver.faults.add_error(message, place)
+        raise FaultReportedError
+
+    def _build_aggregate(
+        self, node: FunctionCall, args: list[Expr], metas: list[ValueMetadata], separator: str | None
+    ) -> GroupAggregate:
+        """Add the column of an aggregate's result, and the columns of its arguments."""
+        origins: set[str] = set()
+        for meta in metas:
+            origins |= self.expression_resolver.find_source_origins(meta)
+        result_type = _derive_aggregate_type(node.name, metas)
+        result_meta = None
+        if metas and node.name != "COUNT" and node.name not in TEXT_AGGREGATES:
+            result_meta = metas[0]
+        column_name = f"group.{len(self.aggregates) + 1}"
+        output = self._add_column(column_name, result_type, result_meta, frozenset(origins))
+        argument_columns = tuple(
+            self.argument_columns.setdefault(arg, f"arg.{len(self.argument_columns) + 1}") for arg in args
         )
+        return GroupAggregate(
+            output=output,
+            function=node.name,
+            argument_columns=argument_columns,
+            is_distinct=node.distinct,
+            separator=separator,
+            type=result_type,
+        )
+
+    def _has_computed_column(self, tree: Expr) -> bool:
+        column_names = {node.name.name for node in walk_tree(tree) if isinstance(node, ColumnRef)}
+        return not column_names.isdisjoint(self.expression_resolver.call_origins)
 
     def _add_column(self, name: str, column_type: Type, meta: ValueMetadata | None, origins: frozenset[str]) -> str:
         self.expression_resolver.call_origins[name] = origins
@@ -211,52 +219,42 @@ class RowGrouping:
         return name
 
     def build_group_plan(self, source: Table, where: Expr | None, plain_columns: tuple[str, ...]) -> GroupPlan:
-        """Plan what is computed for each row, before rows are grouped.
+        """Plan the values that are computed for each row, before rows are grouped.
 
         Raises
         ------
         BindError
-            Of the condition or of an argument.
+            The condition or an argument cannot be bound.
         """
-        items = [
-            SelectItem(tree, Ident(name, quoted=True))
-            for tree, name in (*self.key_columns.items(), *self.argument_columns.items())
-        ]
-        column_ref = expression_trees.build_column_ref(ROW_NUMBER_COLUMN)
-        items.append(SelectItem(column_ref, Ident(ROW_NUMBER_COLUMN, quoted=True)))
-        columns = tuple(column for column in source.columns if column.name not in self.expression_resolver.call_origins)
-        source_table = source.copy_with(columns=columns)
-        bound = bind_query(
-            Query(Select(tuple(items), TableRef((Ident(SOURCE_RELATION),)), where=where)),
-            StaticCatalogue([source_table]),
-            functions=MAPPING_FUNCTIONS,
-        )
-        key_columns = tuple(self.key_columns.values())
-        simple_key_columns = tuple(dict.fromkeys(self.simple_key_columns))
-        aggregates = tuple(self.aggregates.values())
+        trees_by_name = {name: tree for tree, name in (*self.key_columns.items(), *self.argument_columns.items())}
+        trees_by_name[ROW_NUMBER_COLUMN] = expression_trees.build_column_ref(ROW_NUMBER_COLUMN)
+        items = tuple(SelectItem(tree, Ident(name, quoted=True)) for name, tree in trees_by_name.items())
+        call_origins = self.expression_resolver.call_origins
+        source_columns = tuple(column for column in source.columns if column.name not in call_origins)
+        catalogue = StaticCatalogue([source.copy_with(columns=source_columns)])
+        select = Select(items, TableRef((Ident(SOURCE_RELATION),)), where=where)
+        skipped_columns = {*self.simple_key_columns, ROW_NUMBER_COLUMN}
         return GroupPlan(
-            bound=bound,
-            key_columns=key_columns,
-            simple_key_columns=simple_key_columns,
-            aggregates=aggregates,
-            plain_columns=tuple(
-                name for name in plain_columns if name not in self.simple_key_columns and name != ROW_NUMBER_COLUMN
-            ),
+            bound=bind_query(Query(select), catalogue, functions=MAPPING_FUNCTIONS),
+            key_columns=tuple(self.key_columns.values()),
+            simple_key_columns=tuple(dict.fromkeys(self.simple_key_columns)),
+            aggregates=tuple(self.aggregates.values()),
+            plain_columns=tuple(name for name in plain_columns if name not in skipped_columns),
         )
 
 
 def _derive_aggregate_type(function: str, metas: list[ValueMetadata]) -> Type:
     if function == "COUNT":
         return INT64
-    if function in {"STRING_AGG", "IVO_STRING_AGG"}:
+    if function in TEXT_AGGREGATES:
         return STRING
     if function == "UNION_OF":
         return parse_type("multishape")
     argument_type = metas[0].type
-    if function == "AVG":
+    if function == "AVG" or (function == "SUM" and not argument_type.is_integer):
         return FLOAT64
     if function == "SUM":
-        return INT64 if argument_type.is_integer else FLOAT64
+        return INT64
     if function == "ARRAY_AGG":
-        return type_from_arrow(pa.list_(argument_type.arrow))
+        argument_type = type_from_arrow(pa.list_(argument_type.arrow))
     return argument_type

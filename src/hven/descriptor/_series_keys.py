@@ -14,7 +14,10 @@ class BinsKeys(KeyModel, hints={"centres": "centers", "units": "unit", "min_max"
     unit: Text
     "its unit"
     centers: OneOrMore[RetypedText]
-    "a value for each element: [10.5, 11.5]; or the column that has them for each sample; of files the variables that have them"
+    (
+        "a value for each element: [10.5, 11.5]; or the column that has them for each sample; of files the variables "
+        "that have them"
+    )
     ranges: OneOrMore[OneOrMore[RetypedText]]
     "lowest and highest value of each element: [[10, 11], [11, 12]]; or the column that has them"
     label: Text
@@ -42,9 +45,15 @@ class TimeKeys(
     unit: Text
     "of files: unit of the numbers, if the file does not say it: d, h, min, s, ms, us, ns"
     since: RetypedText
-    "of files: when the numbers are 0: a date, JD, MJD; what the file's name has: orf%Y%m%d; cards of its header: DATE-OBS TIME-OBS"
+    (
+        "of files: when the numbers are 0: a date, JD, MJD; what the file's name has: orf%Y%m%d; cards of its "
+        "header: DATE-OBS TIME-OBS"
+    )
     scale: Literal["UTC", "TAI", "TT", "TDB", "GPS"]
-    "of files: the clock that they show; default: what the file says (FITS: TIMESYS; the end of since: 1993-01-01 TAI), else UTC"
+    (
+        "of files: the clock that they show; default: what the file says (FITS: TIMESYS; the end of since: "
+        "1993-01-01 TAI), else UTC"
+    )
     plus: PartKeys
     "of files: a variable that is added: the fraction of a Julian day, milliseconds of the day"
 
@@ -55,7 +64,10 @@ class VariableKeys(
     """What of a file is a parameter."""
 
     of: OneOrMore[Text]
-    "the file's variable, or several whose elements stand one behind the other; default: the one of this name. Of another part with its name or number before it: 2.DATA"
+    (
+        "the file's variable, or several whose elements stand one behind the other; default: the one of this name. "
+        "Of another part with its name or number before it: 2.DATA"
+    )
     time: OneOrMore[Text]
     "the variables with the times of each of several, where they have times of their own"
     element: int
@@ -97,9 +109,15 @@ class SeriesKeys(
     description: Text
     "what it is, if not what the table is"
     file: Text
-    "the samples stand in the file of each row: its path, as a template over the row: '{target.path}'. Its times are those of the row, by UCD (time.start, time.end)"
+    (
+        "the samples stand in the file of each row: its path, as a template over the row: '{target.path}'. Its times "
+        "are those of the row, by UCD (time.start, time.end)"
+    )
     reader: Text
-    "of files that Hven cannot read: the program that does, by its name in hven.toml ([readers.maser]: maser); or a Python file beside the descriptor, and its function: nda.py:read"
+    (
+        "of files that Hven cannot read: the program that does, by its name in hven.toml ([readers.maser]: maser); "
+        "or a Python file beside the descriptor, and its function: nda.py:read"
+    )
     part: RetypedText
     "of files: name or number of the table or array that has the samples; default: the first that has the time"
     time: TimeKeys
@@ -107,9 +125,15 @@ class SeriesKeys(
     parameters: OneOrMore[Text]
     "the columns, or the file's variables, it has, in order; default: all that can be one"
     variables: dict[str, VariableKeys]
-    "of files: what is not plainly a variable of the file: {stokesi: {of: [STOKESI_B1, STOKESI_B2], time: [TIME_B1, TIME_B2]}}"
+    (
+        "of files: what is not plainly a variable of the file: {stokesi: {of: [STOKESI_B1, STOKESI_B2], time: "
+        "[TIME_B1, TIME_B2]}}"
+    )
     version: Text
-    "of files: the column whose higher value holds where two files have the same time; default: the number behind _v in their names"
+    (
+        "of files: the column whose higher value holds where two files have the same time; default: the number "
+        "behind _v in their names"
+    )
     where: Condition
     "the rows it has: band = 'B1'"
     cadence: Duration
@@ -119,8 +143,14 @@ class SeriesKeys(
     stamp: Literal["begin", "center", "end", "other"]
     "what of a sample its time is; default: center"
     bins: dict[str, OneOrMore[BinsKeys]]
-    "of columns that are arrays, what their elements stand for, a map for each dimension: {flux: {name: frequency, unit: MHz, centers: [..]}}"
+    (
+        "of columns that are arrays, what their elements stand for, a map for each dimension: {flux: {name: "
+        "frequency, unit: MHz, centers: [..]}}"
+    )
     colors: dict[str, dict[str, Text]]
-    "of columns that are texts, the colors of what they say, by regular expressions: {quality: {good: green, 'bad.*': '#FF0000'}}"
+    (
+        "of columns that are texts, the colors of what they say, by regular expressions: {quality: {good: green, "
+        "'bad.*': '#FF0000'}}"
+    )
     vectors: dict[str, VectorKeys]
     "of parameters that are vectors, or one of their coordinates: {b: GSE, lat: {system: HGI, components: latitude}}"

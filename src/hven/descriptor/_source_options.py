@@ -1,4 +1,4 @@
-"""Options of a source: the kind (said, or seen from the file's name), checked by the kind's own pydantic model."""
+"""Read the options of a source, and check them by the pydantic model of its kind."""
 
 from __future__ import annotations
 
@@ -26,59 +26,54 @@ from hven.sources.document_enrichment import EnrichOptions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+MAX_VALIDATION_ROUNDS = 8  # each round restores the text of more numbers
+
 
 def read_source_spec(value: WrittenMap | WrittenScalar, key_path: str, faults: FaultCollector) -> SourceSpec | None:
-    """Read one ``source:`` entry; every option is checked by its kind."""
+    """Read one ``source:`` entry: a name of files, or a map with the kind and its options."""
     if isinstance(value, WrittenScalar):
         kind_name = file_kinds.find_kind_by_name(value)
         if kind_name is None:
-            faults.add_error(
-                f"{key_path}: no kind of source is known for {describe_value(value)}",
-                value.place,
-                "write {kind: csv, files: ...}",
-            )
+            message = f"{key_path}: no kind of source is known for {describe_value(value)}"
+            faults.add_error(message, value.place, "write {kind: csv, files: ...}")
             return None
-        return _check_source_options(
-            kind_name,
-            {"files": str(value)},
-            WrittenMap({WrittenScalar("files", value.page, value.start, value.end): value}, value.place),
-            key_path,
-            faults,
-        )
+        files_key = WrittenScalar("files", value.page, value.start, value.end)
+        option_entries = WrittenMap({files_key: value}, value.place)
+        return _check_source_options(kind_name, option_entries, key_path, faults, kind_place=value.place)
     kind_value = value.get("kind")  # type: ignore[call-overload]
-    files = value.get("files")  # type: ignore[call-overload]
-    if isinstance(files, WrittenList) and files:
-        first_file = files[0]
-    else:
-        first_file = files
-    name = (
-        str(kind_value)
-        if isinstance(kind_value, WrittenScalar)
-        else file_kinds.find_kind_by_name(str(first_file))
-        if isinstance(first_file, WrittenScalar)
-        else None
-    )
-    if name is None:
-        faults.add_error(
-            f"{key_path} lacks the key 'kind'", value.place, f"one of {', '.join(plugins.list_plugins('sources'))}"
-        )
+    kind_place = value.place
+    if isinstance(kind_value, WrittenScalar):
+        kind_place = kind_value.place
+    kind_name = _find_kind_name(value)
+    if kind_name is None:
+        known_kinds = ", ".join(plugins.list_plugins("sources"))
+        faults.add_error(f"{key_path} lacks the key 'kind'", value.place, f"one of {known_kinds}")
         return None
     option_entries = WrittenMap(
-        {key: item for key, item in value.items() if key not in {"kind", "enrich"}}, value.place
+        {key: option for key, option in value.items() if key not in {"kind", "enrich"}}, value.place
     )
-    spec = _check_source_options(
-        name,
-        to_python_value(option_entries),
-        option_entries,
-        key_path,
-        faults,
-        kind_value.place if isinstance(kind_value, WrittenScalar) else value.place,
-    )
-    return spec if "enrich" not in value else _read_enrichment(spec, value["enrich"], key_path, faults)  # type: ignore[index]
+    spec = _check_source_options(kind_name, option_entries, key_path, faults, kind_place=kind_place)
+    enrichment = value.get("enrich")  # type: ignore[call-overload]
+    if "enrich" in value:
+        return _read_enrichment(spec, enrichment, key_path, faults)
+    return spec
+
+
+def _find_kind_name(entries: WrittenMap) -> str | None:
+    """Return the kind that is written, or the kind by the name of the first file."""
+    kind_value = entries.get("kind")  # type: ignore[call-overload]
+    if isinstance(kind_value, WrittenScalar):
+        return str(kind_value)
+    first_file = entries.get("files")  # type: ignore[call-overload]
+    if isinstance(first_file, WrittenList) and first_file:
+        first_file = first_file[0]
+    if isinstance(first_file, WrittenScalar):
+        return file_kinds.find_kind_by_name(str(first_file))
+    return None
 
 
 def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults: FaultCollector) -> SourceSpec | None:
-    """Read what is said of the documents of a source's rows."""
+    """Read ``enrich``: the documents of a source's rows."""
     if not isinstance(value, WrittenMap):
         faults.add_error(
             f"{key_path}.enrich: expected a mapping, found {describe_value(value)}",
@@ -87,7 +82,10 @@ def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults:
         )
         return None
     options = to_python_value(value)
-    if spec is None or not _validate_options(EnrichOptions, options, value, f"{key_path}.enrich", "", faults):
+    if spec is None:
+        return None
+    error_reporter = _OptionErrorReporter(EnrichOptions, value, f"{key_path}.enrich", "", faults)
+    if not error_reporter.validate(options):
         return None
     if spec.kind == "live":
         faults.add_error(
@@ -100,80 +98,48 @@ def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults:
 
 
 def to_python_value(value: Any) -> Any:
-    """Convert written values to Python's.
-
-    What stands without quotes and looks like a number is one, by YAML 1.2's rules.
-    """
+    """Convert written values to Python's: a plain text that looks like a number is one, by the rules of YAML 1.2."""
     if isinstance(value, WrittenMap):
-        return {str(key): to_python_value(item) for key, item in value.items()}
+        return {str(key): to_python_value(inner_value) for key, inner_value in value.items()}
     if isinstance(value, WrittenList):
         return [to_python_value(item) for item in value]
-    if not isinstance(value, WrittenScalar):
-        return value
+    if isinstance(value, WrittenScalar):
+        return _convert_scalar(value)
+    return value
+
+
+def _convert_scalar(value: WrittenScalar) -> str | int | float | bool | None:
     text = str(value)
-    if not (value.is_plain or value.style == "made-plain"):
+    if not value.is_plain and value.style != "made-plain":
         return text
     if value.is_null:
         return None
     if text in {"true", "false"}:
         return text == "true"
-    if INTEGER_PATTERN.fullmatch(text):
-        if str(int(text)) == text:
-            return int(text)
-        return text
+    if INTEGER_PATTERN.fullmatch(text) and str(int(text)) == text:
+        return int(text)
     # -999.00 stays text: as a null word it must be found as it stands in the file; pydantic makes a number of it where
-    # one is wanted
-    if DECIMAL_PATTERN.fullmatch(text) and detect_misleading_retyping(value) is None and str(float(text)) == text:
+    # an option is one
+    is_decimal = DECIMAL_PATTERN.fullmatch(text) and not INTEGER_PATTERN.fullmatch(text)
+    if is_decimal and detect_misleading_retyping(value) is None and str(float(text)) == text:
         return float(text)
     return text
 
 
 def _check_source_options(
-    name: str,
-    options: dict[str, Any],
-    written: WrittenMap,
-    key_path: str,
-    faults: FaultCollector,
-    place: Place | None = None,
+    kind_name: str, option_entries: WrittenMap, key_path: str, faults: FaultCollector, *, kind_place: Place
 ) -> SourceSpec | None:
-    place = place or written.place
+    options = to_python_value(option_entries)
     try:
-        module = plugins.load_plugin("sources", name)
+        module = plugins.load_plugin("sources", kind_name)
     except UserError as error:
-        faults.add_error(f"{key_path}: {error.message}", place, error.remedy)
+        faults.add_error(f"{key_path}: {error.message}", kind_place, error.remedy)
         return None
-    if not _validate_options(
-        _build_strict_model(module.Options), options, written, key_path, f" of kind {name}", faults
-    ):
+    model = _build_strict_model(module.Options)
+    error_reporter = _OptionErrorReporter(model, option_entries, key_path, f" of kind {kind_name}", faults)
+    if not error_reporter.validate(options):
         return None
-    return SourceSpec(kind=name, options=options, place=written.place)
-
-
-def _validate_options(
-    model: type[BaseModel],
-    options: dict[str, Any],
-    written_options: WrittenMap,
-    key_path: str,
-    owner_text: str,
-    faults: FaultCollector,
-) -> bool:
-    """Check options by their model."""
-    for attempt in range(8):  # each round writes more numbers as the text they were
-        try:
-            model.model_validate(options)
-        except ValidationError as error:
-            has_restored_text = False
-            for item in error.errors():
-                if item["type"] == "string_type" and attempt < 7:
-                    has_restored_text |= _restore_text(options, written_options, item["loc"])
-            if has_restored_text:
-                continue
-            for item in error.errors():
-                _report_option_error(item, written_options, model, owner_text, key_path, faults)
-            return False
-        break
-    _check_yaml_traps(options, written_options, key_path, faults)
-    return True
+    return SourceSpec(kind=kind_name, options=options, place=option_entries.place)
 
 
 @cache
@@ -185,9 +151,9 @@ def _build_strict_model(model: type[BaseModel]) -> type[BaseModel]:
 
 
 def _restore_text(options: Any, written: Any, error_path: Sequence[str | int]) -> bool:
-    """Restore the text of a scalar that a model wants as text.
+    """Restore the text of a scalar that a model wants as text; return whether there was one.
 
-    `error_path` may carry pydantic's names of union members.
+    `error_path` may have pydantic's names of union members.
     """
     for position, step in enumerate(error_path):
         if isinstance(options, dict) and step in options:
@@ -207,76 +173,93 @@ def _restore_text(options: Any, written: Any, error_path: Sequence[str | int]) -
     return False
 
 
-def _check_yaml_traps(options: Any, written_value: Any, key_path: str, faults: FaultCollector) -> None:
+def _check_yaml_traps(written_value: Any, key_path: str, faults: FaultCollector) -> None:
     """Refuse octal, base 60 and yes/no where a source takes text, too: other YAML readers see something else."""
     if isinstance(written_value, WrittenMap):
-        for key, item in written_value.items():
-            _check_yaml_traps(options, item, f"{key_path}.{key}", faults)
+        for key, inner_value in written_value.items():
+            _check_yaml_traps(inner_value, f"{key_path}.{key}", faults)
     elif isinstance(written_value, WrittenList):
         for item in written_value:
-            _check_yaml_traps(options, item, key_path, faults)
+            _check_yaml_traps(item, key_path, faults)
     elif isinstance(written_value, WrittenScalar):
         yaml_reading = detect_misleading_retyping(written_value)
-        if yaml_reading is not None:
-            if str(written_value).isdigit():
-                remedy = f"write {int(written_value)}, or "
-            elif yaml_reading.startswith("the boolean"):
-                remedy = "write true or false, or "
-            else:
-                remedy = "write "
-            faults.add_error(
-                f"{key_path}: YAML reads {written_value} as {yaml_reading}",
-                written_value.place,
-                f'{remedy}"{written_value}" in quotes',
-            )
-
-
-def _report_option_error(
-    error_details: Any,
-    written: WrittenMap,
-    model: type[BaseModel],
-    owner_text: str,
-    key_path: str,
-    faults: FaultCollector,
-) -> None:
-    place: Place = written.place
-    node: Any = written
-    path: list[str] = []
-    parent: type[BaseModel] | None = model
-    key_place: Place | None = None
-    for step in error_details["loc"]:
-        if isinstance(node, WrittenMap) and step in node:
-            key_place = node.find_key(str(step)).place
-            node = node[step]
-            path.append(str(step))
-        elif isinstance(node, WrittenList) and isinstance(step, int) and step < len(node):
-            node = node[step]
-            path.append(str(step + 1))
+        if yaml_reading is None:
+            return
+        if str(written_value).isdigit():
+            remedy = f"write {int(written_value)}, or "
+        elif yaml_reading.startswith("the boolean"):
+            remedy = "write true or false, or "
         else:
-            if error_details["type"] == "missing":
+            remedy = "write "
+        message = f"{key_path}: YAML reads {written_value} as {yaml_reading}"
+        faults.add_error(message, written_value.place, f'{remedy}"{written_value}" in quotes')
+
+
+class _OptionErrorReporter:
+    """Validates options by a model, and reports its errors with the places of the written values.
+
+    `owner_text` names the kind of the source in messages; it begins with a blank, or is empty.
+    """
+
+    def __init__(
+        self, model: type[BaseModel], written: WrittenMap, key_path: str, owner_text: str, faults: FaultCollector
+    ) -> None:
+        self._model = model
+        self._written = written
+        self._key_path = key_path
+        self._owner_text = owner_text
+        self._faults = faults
+
+    def validate(self, options: dict[str, Any]) -> bool:
+        """Return whether options are valid; numbers that the model wants as text become the text as written."""
+        for validation_round in range(1, MAX_VALIDATION_ROUNDS + 1):
+            try:
+                self._model.model_validate(options)
+                break
+            except ValidationError as error:
+                option_errors = error.errors()
+            has_restored_text = False
+            for option_error in option_errors:
+                if option_error["type"] == "string_type" and validation_round < MAX_VALIDATION_ROUNDS:
+                    has_restored_text |= _restore_text(options, self._written, option_error["loc"])
+            if not has_restored_text:
+                for option_error in option_errors:
+                    self._report_error(option_error)
+                return False
+        _check_yaml_traps(self._written, self._key_path, self._faults)
+        return True
+
+    def _report_error(self, option_error: Any) -> None:
+        place: Place = self._written.place
+        node: Any = self._written
+        path: list[str] = []
+        key_place: Place | None = None
+        for step in option_error["loc"]:
+            if isinstance(node, WrittenMap) and step in node:
+                key_place = node.find_key(str(step)).place
+                node = node[step]
                 path.append(str(step))
-            continue
-        place = node.place
-    where = ".".join([key_path, *path])
-    if error_details["type"] == "extra_forbidden":
-        word = str(error_details["loc"][-1])
-        if len(path) <= 1:
-            option_names = _list_option_names(parent)
+            elif isinstance(node, WrittenList) and isinstance(step, int) and step < len(node):
+                node = node[step]
+                path.append(str(step + 1))
+            else:
+                if option_error["type"] == "missing":
+                    path.append(str(step))
+                continue
+            place = node.place
+        if option_error["type"] == "extra_forbidden":
+            option_name = str(option_error["loc"][-1])
+            known_names = []
+            if len(path) <= 1:
+                known_names = [field.alias or name for name, field in self._model.model_fields.items()]
+            remedy = suggest_spelling(option_name, known_names)
+            if not remedy and known_names:
+                remedy = f"known: {', '.join(known_names)}"
+            message = f"{self._key_path}{self._owner_text} has no option {option_name!r}"
+            self._faults.add_error(message, key_place or place, remedy)
+        elif option_error["type"] == "missing":
+            self._faults.add_error(f"{self._key_path}{self._owner_text} lacks the option {path[-1]!r}", place)
         else:
-            option_names = []
-        faults.add_error(
-            f"{key_path}{owner_text} has no option {word!r}",
-            key_place or place,
-            suggest_spelling(word, option_names) or (f"known: {', '.join(option_names)}" if option_names else ""),
-        )
-    elif error_details["type"] == "missing":
-        faults.add_error(f"{key_path}{owner_text} lacks the option {path[-1]!r}", place)
-    else:
-        text = str(error_details["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        faults.add_error(f"{where}: {text[:1].lower() + text[1:]}", place)
-
-
-def _list_option_names(model: type[BaseModel] | None) -> list[str]:
-    if model is not None:
-        return [field.alias or name for name, field in model.model_fields.items()]
-    return []
+            reason = str(option_error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+            option_path = ".".join([self._key_path, *path])
+            self._faults.add_error(f"{option_path}: {reason[:1].lower()}{reason[1:]}", place)

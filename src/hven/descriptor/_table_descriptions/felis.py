@@ -1,6 +1,6 @@
-"""Felis: the schema of a database in YAML, as the Rubin Observatory writes it for TAP_SCHEMA.
+"""Read Felis: the schema of a database in YAML, as the Rubin Observatory writes it for TAP_SCHEMA.
 
-Its tables are read from that database.
+The rows of its tables are read from that database.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ FELIS_TYPES = {
     "unicode": "string",
     "text": "string",
 }
-ARRAY_DATATYPES = {"boolean", "byte", "short", "int", "long", "float", "double"}  # of which arrays may be
+ARRAY_DATATYPES = {"boolean", "byte", "short", "int", "long", "float", "double"}  # types of which there are arrays
+MINOR_COLUMN_RANK, DEFAULT_RANK = 15, 10  # ranks of columns that TAP does not call principal, and of others
 
 
 def _wrap_in_list(value: object) -> object:
@@ -51,7 +52,7 @@ Names = Annotated[list[str], BeforeValidator(_wrap_in_list)]
 
 
 class _FelisObject(BaseModel):
-    """What has a name; what only one database understands (``mysql:engine``) is passed over."""
+    """An object with a name; keys that only one database understands (``mysql:engine``) are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
@@ -76,7 +77,7 @@ class FelisColumn(_FelisObject):
 
 
 class FelisConstraint(_FelisObject):
-    """A condition on a table; foreign keys are those that are taken over."""
+    """A condition on a table; only foreign keys are used."""
 
     kind: str = Field(alias="@type")
     columns: Names = Field(default_factory=list)
@@ -111,21 +112,19 @@ def read(request: DescriptionRequest) -> TableSetDescription:
     Raises
     ------
     SourceError
-        It is no YAML, or not what Felis says: with the line, or the key.
+        The file is no YAML, or no schema as Felis defines it; the message names the line or the key.
     """
     schema = _parse_felis_schema(request)
     secret = f"{request.name.upper()}_DB"
-    columns_by_id = {
-        column.id: (table.name, column.name) for table in schema.tables for column in table.columns if column.id
-    }
-    ordered = sorted(
-        schema.tables,
-        key=lambda schema_table: schema_table.table_index if schema_table.table_index is not None else 1 << 30,
-    )
+    columns_by_id = {}
+    for table in schema.tables:
+        for column in table.columns:
+            if column.id:
+                columns_by_id[column.id] = (table.name, column.name)
     tables = [
-        _build_described_table(schema_table, schema.name, secret, columns_by_id)
-        for schema_table in ordered
-        if schema_table.columns
+        _TableBuilder(table, schema.name, columns_by_id).build(secret)
+        for table in sorted(schema.tables, key=_build_sort_key)
+        if table.columns
     ]
     note = (
         f"the rows are in the database that the secret {secret} names (secrets.toml, or the environment): Felis "
@@ -136,19 +135,26 @@ def read(request: DescriptionRequest) -> TableSetDescription:
     )
 
 
+def _build_sort_key(table: FelisTable) -> int:
+    """Return the key that sorts tables by their index; tables without one come last."""
+    if table.table_index is None:
+        return 1 << 30
+    return table.table_index
+
+
 def _parse_felis_schema(request: DescriptionRequest) -> FelisSchema:
     text = request.read_document()
     file_name = request.path.name
     try:
-        if any(
-            isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.CSafeLoader)
-        ):  # small files may say much by them
+        events = yaml.parse(text, yaml.CSafeLoader)
+        if any(isinstance(event, yaml.AliasEvent) for event in events):  # they can make much data of a small file
             raise SourceError("aliases (*name) are not read here", place=Place(file=file_name), remedy="write them out")
         document = yaml.load(text, yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        place = Place(file=file_name, line=line)
-        raise SourceError(f"no YAML: {error.problem}", place=place) from error
+        line = None
+        if error.problem_mark:
+            line = error.problem_mark.line + 1
+        raise SourceError(f"no YAML: {error.problem}", place=Place(file=file_name, line=line)) from error
     except yaml.YAMLError as error:
         raise SourceError(f"no YAML: {error}", place=Place(file=file_name)) from error
     try:
@@ -156,71 +162,79 @@ def _parse_felis_schema(request: DescriptionRequest) -> FelisSchema:
     except ValidationError as error:
         first_error = error.errors()[0]
         path = ".".join(_format_error_path(first_error["loc"], document))
-        raise SourceError(
-            f"{path}: {first_error['msg']}", place=Place(file=file_name), remedy="`felis validate` says more"
-        ) from error
+        message = f"{path}: {first_error['msg']}"
+        raise SourceError(message, place=Place(file=file_name), remedy="`felis validate` says more") from error
 
 
 def _format_error_path(steps: Any, document: Any) -> list[str]:
-    """Name the elements of lists as they call themselves."""
+    """Format the steps of a path; elements of lists have their names in it."""
     path_parts: list[str] = []
     for step in steps:
         try:
             document = document[step]
         except (KeyError, IndexError, TypeError):
             document = None
-        path_parts.append(
-            str(document["name"])
-            if isinstance(step, int) and isinstance(document, dict) and "name" in document
-            else str(step)
-        )
+        if isinstance(step, int) and isinstance(document, dict) and "name" in document:
+            path_parts.append(str(document["name"]))
+        else:
+            path_parts.append(str(step))
     return path_parts
 
 
-def _build_described_table(
-    table: FelisTable, schema: str, secret: str, columns_by_id: dict[str, tuple[str, str]]
-) -> DescribedTable:
-    own_columns = {column.name for column in table.columns}
+class _TableBuilder:
+    """Builds the description of one table; `columns_by_id` has table and name of each column with an ``@id``."""
 
-    def resolve_column_names(names: list[str]) -> list[str]:
-        """Resolve ``#Table.column``."""
-        return [
-            columns_by_id[name][1] if name in columns_by_id else name.rpartition(".")[2].lstrip("#") for name in names
-        ]
+    def __init__(self, table: FelisTable, schema: str, columns_by_id: dict[str, tuple[str, str]]) -> None:
+        self._table = table
+        self._schema = schema
+        self._columns_by_id = columns_by_id
 
-    keys: dict[str, TableRelation] = {}
-    for constraint in table.constraints:
-        target = {
-            columns_by_id[name][0] if name in columns_by_id else name.lstrip("#").partition(".")[0]
-            for name in constraint.referenced_columns
-        }
-        if constraint.kind == "ForeignKey" and constraint.columns and len(target) == 1:
-            keys[constraint.name] = TableRelation(
-                target=target.pop(),
-                columns=resolve_column_names(constraint.columns),
-                target_columns=resolve_column_names(constraint.referenced_columns),
-            )
-    notes = []
-    columns = []
-    for column in table.columns:
-        if column.datatype == "binary":
-            notes.append(f"{column.name} is binary, and left out")
-            continue
-        columns.append(_build_column(column, table.name))
-    return DescribedTable(
-        name=table.name,
-        source={"kind": "sql", "url": f"${secret}", "table": f"{schema}.{table.name}"},
-        columns=columns,
-        description=table.description,
-        primary=resolve_column_names(table.primary),
-        keys=keys,
-        indexes=[
-            resolve_column_names(constraint.columns)
-            for constraint in table.indexes
-            if set(resolve_column_names(constraint.columns)) <= own_columns
-        ],
-        notes=notes,
-    )
+    def build(self, secret: str) -> DescribedTable:
+        """Build the description; `secret` names the database."""
+        table = self._table
+        own_columns = {column.name for column in table.columns}
+        notes = []
+        columns = []
+        for column in table.columns:
+            if column.datatype == "binary":
+                notes.append(f"{column.name} is binary, and left out")
+            else:
+                columns.append(_build_column(column, table.name))
+        indexes = [self._resolve_columns(index.columns) for index in table.indexes]
+        return DescribedTable(
+            name=table.name,
+            source={"kind": "sql", "url": f"${secret}", "table": f"{self._schema}.{table.name}"},
+            columns=columns,
+            description=table.description,
+            primary=self._resolve_columns(table.primary),
+            keys=self._build_foreign_keys(),
+            indexes=[names for names in indexes if own_columns.issuperset(names)],
+            notes=notes,
+        )
+
+    def _resolve_columns(self, references: list[str]) -> list[str]:
+        """Return the names of columns that are referred to by ``@id`` or as ``#Table.column``."""
+        return [self._resolve_column(reference)[1] for reference in references]
+
+    def _resolve_column(self, reference: str) -> tuple[str, str]:
+        """Return table and name of a column."""
+        if reference in self._columns_by_id:
+            return self._columns_by_id[reference]
+        table_name = reference.lstrip("#").partition(".")[0]
+        column_name = reference.rpartition(".")[2].lstrip("#")
+        return table_name, column_name
+
+    def _build_foreign_keys(self) -> dict[str, TableRelation]:
+        keys: dict[str, TableRelation] = {}
+        for constraint in self._table.constraints:
+            targets = {self._resolve_column(reference)[0] for reference in constraint.referenced_columns}
+            if constraint.kind == "ForeignKey" and constraint.columns and len(targets) == 1:
+                keys[constraint.name] = TableRelation(
+                    target=targets.pop(),
+                    columns=self._resolve_columns(constraint.columns),
+                    target_columns=self._resolve_columns(constraint.referenced_columns),
+                )
+        return keys
 
 
 def _build_column(column: FelisColumn, table: str) -> Column:
@@ -231,15 +245,20 @@ def _build_column(column: FelisColumn, table: str) -> Column:
             remedy=f"known: {', '.join(FELIS_TYPES)}",
         )
     size = str(column.arraysize or "").strip()
-    is_array = column.datatype in ARRAY_DATATYPES and size not in {"", "1"}
+    if column.datatype in ARRAY_DATATYPES and size not in {"", "1"}:
+        length = size if size.isdigit() else "*"
+        type_name = f"{type_name}[{length}]"
+    description = None
+    if column.description:
+        description = " ".join(column.description.split())
     return Column(
         name=column.name,
-        type=parse_type(f"{type_name}[{size if size.isdigit() else '*'}]" if is_array else type_name),
+        type=parse_type(type_name),
         unit=column.unit or column.fits_unit,
         ucd=column.ucd,
         utype=column.utype,
-        description=" ".join(column.description.split()) if column.description else None,
+        description=description,
         required=column.nullable is False,
-        rank=15 if column.principal == 0 else 10,
+        rank=MINOR_COLUMN_RANK if column.principal == 0 else DEFAULT_RANK,
         std=bool(column.std),
     )

@@ -1,6 +1,6 @@
-"""STAC: a collection as a file - what its items are, who made them, and what their properties mean.
+"""Read a STAC collection: what its items are, who made them, and what their properties mean.
 
-The items stand beside it, or in an API that it names.
+The items stand beside the file, or in an API that it names.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 DESCRIPTION = DescriptionKind(signature_pattern=rb'(?s)\A\s*\{(?=.*"stac_version"\s*:).*"type"\s*:\s*"Collection"')
-PROPERTY_MEANINGS: dict[
-    str, tuple[str, str, str]
-] = {  # what the specification and its usual extensions say: description, unit, UCD
+# property -> description, unit and UCD, as the specification and its usual extensions define it
+PROPERTY_MEANINGS: dict[str, tuple[str, str, str]] = {
     "id": ("Name of the item", "", "meta.id;meta.main"),
     "collection": ("Collection that the item belongs to", "", "meta.id.parent"),
     "geometry": ("Footprint on the body", "", "pos.outline;obs.field"),
@@ -61,6 +60,9 @@ ASSET_FIELD_MEANINGS = {
     "file:size": ("size in bytes", "phys.size;meta.file"),
     "file:checksum": ("checksum", "meta.checksum"),
 }
+MAX_SUBJECTS = 20
+MAX_INSTRUMENTS = 20
+UNSPECIFIC_LICENCES = {"proprietary", "various", "other"}
 
 
 def read(request: DescriptionRequest) -> TableSetDescription:
@@ -69,57 +71,26 @@ def read(request: DescriptionRequest) -> TableSetDescription:
     Raises
     ------
     SourceError
-        It is no JSON; it names no items, or they are not there.
+        The file is no JSON; it names no items, or they do not exist.
     """
     try:
         collection = orjson.loads(request.read_document())
     except orjson.JSONDecodeError as error:
         raise SourceError(f"no JSON: {error}", place=Place(file=request.path.name, line=error.lineno)) from error
-    links = [
-        provider
-        for provider in collection.get("links") or ()
-        if isinstance(provider, dict) and isinstance(provider.get("href"), str)
-    ]
-    source = _build_source_keys(str(collection.get("id", "")), links, request)
-    kind = source["kind"]
-    module: Any = plugins.load_plugin("sources", kind)
-    options = module.Options.model_validate({name: value for name, value in source.items() if name != "kind"})
-    columns = [_describe_column(column, collection) for column in module.open(options, request.context).list_columns()]
-    collection_keys: dict[str, Any] = {}
-    providers = [
-        provider
-        for provider in collection.get("providers") or ()
-        if isinstance(provider, dict) and provider.get("name")
-    ]
-    creators = [provider for provider in providers if "producer" in (provider.get("roles") or ())] or providers[:1]
-    if creators:
-        collection_keys["creators"] = [_build_person(provider) for provider in creators]
-    if isinstance(collection.get("license"), str) and collection["license"] not in {"proprietary", "various", "other"}:
-        collection_keys["licence"] = collection["license"]
-    for rel, key in (("license", "licence_url"), ("about", "reference_url"), ("via", "reference_url")):
-        for provider in links:
-            if provider.get("rel") == rel and provider["href"].startswith(("https://", "http://")):
-                collection_keys.setdefault(key, provider["href"])
-    keywords = [str(provider) for provider in collection.get("keywords") or ()]
-    if keywords:
-        collection_keys["subjects"] = keywords[:20]
-    doi = collection.get("sci:doi")
-    if doi:
-        collection_keys["doi"] = str(doi)
-    if isinstance(collection.get("summaries"), dict):
-        summaries = collection.get("summaries")
-    else:
-        summaries = {}
-    for word, key in (("instruments", "instrument"), ("platform", "facility")):
-        values = [str(provider) for provider in summaries.get(word) or () if isinstance(provider, str)]
-        if values:
-            collection_keys[key] = values[:20]
+    links = [link for link in _list_maps(collection, "links") if isinstance(link.get("href"), str)]
+    source_keys = _build_source_keys(str(collection.get("id", "")), links, request)
+    module: Any = plugins.load_plugin("sources", source_keys["kind"])
+    options = module.Options.model_validate({key: value for key, value in source_keys.items() if key != "kind"})
+    source = module.open(options, request.context)
+    columns = [_describe_column(column, collection) for column in source.list_columns()]
+    primary = []
+    if any(column.name == "id" for column in columns):
+        primary.append("id")
     title = collection.get("title")
     description = collection.get("description")
-    primary = ["id"] if any(column.name == "id" for column in columns) else []
     table = DescribedTable(
         name="items",
-        source=source,
+        source=source_keys,
         columns=columns,
         title=title,
         description=description,
@@ -128,30 +99,61 @@ def read(request: DescriptionRequest) -> TableSetDescription:
     return TableSetDescription(
         kind="STAC collection",
         tables=[table],
-        title=collection.get("title"),
-        description=collection.get("description"),
-        collection_keys=collection_keys,
+        title=title,
+        description=description,
+        collection_keys=_read_collection_keys(collection, links),
     )
+
+
+def _list_maps(parent: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return the maps of a list; other entries are ignored."""
+    return [entry for entry in parent.get(key) or () if isinstance(entry, dict)]
+
+
+def _read_collection_keys(collection: Mapping[str, Any], links: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Read creators, licence, subjects, instruments and the like."""
+    collection_keys: dict[str, Any] = {}
+    providers = [provider for provider in _list_maps(collection, "providers") if provider.get("name")]
+    creators = [provider for provider in providers if "producer" in (provider.get("roles") or ())]
+    creators = creators or providers[:1]
+    if creators:
+        collection_keys["creators"] = [_build_person(creator) for creator in creators]
+    licence = collection.get("license")
+    if isinstance(licence, str) and licence not in UNSPECIFIC_LICENCES:
+        collection_keys["licence"] = licence
+    for relation, key in (("license", "licence_url"), ("about", "reference_url"), ("via", "reference_url")):
+        for link in links:
+            if link.get("rel") == relation and link["href"].startswith(("https://", "http://")):
+                collection_keys.setdefault(key, link["href"])
+    keywords = [str(keyword) for keyword in collection.get("keywords") or ()]
+    if keywords:
+        collection_keys["subjects"] = keywords[:MAX_SUBJECTS]
+    doi = collection.get("sci:doi")
+    if doi:
+        collection_keys["doi"] = str(doi)
+    summaries = collection.get("summaries")
+    if isinstance(summaries, dict):
+        for property_name, key in (("instruments", "instrument"), ("platform", "facility")):
+            names = [name for name in summaries.get(property_name) or () if isinstance(name, str)]
+            if names:
+                collection_keys[key] = names[:MAX_INSTRUMENTS]
+    return collection_keys
 
 
 def _build_person(provider: Mapping[str, Any]) -> dict[str, str]:
     person = {"name": str(provider["name"])}
-    return person | (
-        {"url": provider["url"]} if str(provider.get("url", "")).startswith(("https://", "http://")) else {}
-    )
+    if str(provider.get("url", "")).startswith(("https://", "http://")):
+        person["url"] = provider["url"]
+    return person
 
 
 def _build_source_keys(name: str, links: Sequence[Mapping[str, Any]], request: DescriptionRequest) -> dict[str, Any]:
     """Find the items: files that the collection links, or an API."""
     parent_directory = request.path.parent
-    item_paths = [
-        Path(parent_directory, link["href"])
-        for link in links
-        if link.get("rel") == "item" and not urlsplit(link["href"]).scheme
-    ]
-    existing_items = [
-        link for link in item_paths if link.is_file() and link.resolve().is_relative_to(parent_directory.resolve())
-    ]
+    item_addresses = [link["href"] for link in links if link.get("rel") == "item"]
+    item_paths = [Path(parent_directory, address) for address in item_addresses if not urlsplit(address).scheme]
+    resolved_parent = parent_directory.resolve()
+    existing_items = [path for path in item_paths if path.is_file() and path.resolve().is_relative_to(resolved_parent)]
     if item_paths and not existing_items:
         raise SourceError(
             f"none of its {len(item_paths)} items stands beside it: {item_paths[0].name} ...",
@@ -161,15 +163,13 @@ def _build_source_keys(name: str, links: Sequence[Mapping[str, Any]], request: D
         file_pattern = _choose_file_pattern(existing_items, request)
         return {"kind": "json", "files": file_pattern, "records": "."}
     for link in links:
-        if (
-            link.get("rel") == "items"
-            and (stac_options := file_kinds.find_kind_by_url(link["href"])) is not None
-            and stac_options[0] == "stac"
-        ):
-            return {"kind": "stac", **stac_options[1]}
-        if link.get("rel") == "items" and (
-            match := re.fullmatch(r"(https?://[^?#]+)/collections/[^/?#]+/items", link["href"])
-        ):
+        if link.get("rel") != "items":
+            continue
+        recognized_service = file_kinds.find_kind_by_url(link["href"])
+        if recognized_service is not None and recognized_service[0] == "stac":
+            return {"kind": "stac", **recognized_service[1]}
+        match = re.fullmatch(r"(https?://[^?#]+)/collections/[^/?#]+/items", link["href"])
+        if match is not None:
             return {"kind": "stac", "url": match[1], "collections": name}
     raise SourceError(
         "it links neither items nor an API that has them",
@@ -179,52 +179,44 @@ def _build_source_keys(name: str, links: Sequence[Mapping[str, Any]], request: D
 
 
 def _choose_file_pattern(item_paths: list[Path], request: DescriptionRequest) -> str | list[str]:
-    """Write the items as one pattern, where there is one that says exactly the same."""
+    """Write the items as one pattern if there is one for exactly these files, else as a list."""
     if len(item_paths) == 1:
         return request.format_path(item_paths[0])
     parent_directory = request.path.parent
-    relative_parts = {path.relative_to(parent_directory).parts for path in item_paths}
-    top_directories = {parts[0] for parts in relative_parts}
-    for pattern in (
-        f"{next(iter(top_directories))}/*.json",
-        f"{next(iter(top_directories))}/*/*.json",
-        "*/*.json",
-        "*.json",
-    ):
-        if len(top_directories) > 1 and pattern.startswith(next(iter(top_directories))):
-            continue
+    top_directories = {path.relative_to(parent_directory).parts[0] for path in item_paths}
+    patterns = ["*/*.json", "*.json"]
+    if len(top_directories) == 1:
+        top_directory = top_directories.pop()
+        patterns = [f"{top_directory}/*.json", f"{top_directory}/*/*.json", *patterns]
+    for pattern in patterns:
         if sorted(parent_directory.glob(pattern)) == sorted(item_paths):
             return request.format_path(parent_directory / pattern)
     return [request.format_path(path) for path in item_paths]
 
 
 def _describe_column(column: Column, collection: Mapping[str, Any]) -> Column:
-    """Say what a column of the items means: as the collection has it, then as the specification."""
+    """Describe a column of the items as the collection does, else as the specification does."""
     if column.name == "bbox":  # whole numbers in the first items are no promise
         column = column.copy_with(type=parse_type("float64[*]"))
-    for table_column in collection.get("table:columns") or ():
-        if isinstance(table_column, dict) and table_column.get("name") in {
-            column.name,
-            column.name.removeprefix("properties."),
-        }:
+    names = {column.name, column.name.removeprefix("properties.")}
+    for table_column in _list_maps(collection, "table:columns"):
+        if table_column.get("name") in names:
             return column.copy_with(description=table_column.get("description"))
-    description_text, unit, ucd = PROPERTY_MEANINGS.get(column.name, ("", "", ""))
+    meaning, unit, ucd = PROPERTY_MEANINGS.get(column.name, ("", "", ""))
     match = re.fullmatch(r"assets\.([^.]+)\.(.+)", column.name)
     if match is not None:
+        asset_name, field_name = match.groups()
         assets = collection.get("item_assets") or collection.get("assets") or {}
-        if isinstance(asset_value := assets.get(match[1]), dict):
-            asset = asset_value
-        else:
+        asset = assets.get(asset_name)
+        if not isinstance(asset, dict):
             asset = {}
-        field_meaning, ucd = ASSET_FIELD_MEANINGS.get(match[2], ("", ""))
-        asset_label = asset.get("description") or asset.get("title") or match[1]
+        field_meaning, ucd = ASSET_FIELD_MEANINGS.get(field_name, ("", ""))
+        asset_label = asset.get("description") or asset.get("title") or asset_name
+        meaning = ""
         if field_meaning or asset:
-            description_text = f"{asset_label}: {field_meaning or match[2]}"
-        else:
-            description_text = ""
-    description = column.description or description_text or None
+            meaning = f"{asset_label}: {field_meaning or field_name}"
     return column.copy_with(
-        description=description,
+        description=column.description or meaning or None,
         unit=column.unit or unit or None,
         ucd=column.ucd or ucd or None,
     )

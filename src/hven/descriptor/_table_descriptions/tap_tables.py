@@ -1,9 +1,10 @@
-"""TAP_SCHEMA of a service: several of its tables as one collection, with the keys between them."""
+"""Read TAP_SCHEMA of a service: several of its tables as one collection, with the keys between them."""
 
 from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor._table_descriptions import (
@@ -23,9 +24,8 @@ from hven.model.types import Type, parse_type
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-DESCRIPTION = DescriptionKind(
-    address_pattern=r"https?://[^?#]*/tap(?:/(?:sync|async|tables|capabilities))?/?"
-)  # as the source's own
+# the pattern of the source kind `tap`
+DESCRIPTION = DescriptionKind(address_pattern=r"https?://[^?#]*/tap(?:/(?:sync|async|tables|capabilities))?/?")
 TABLES_QUERY = "SELECT table_name, description, utype FROM TAP_SCHEMA.tables"
 COLUMNS_QUERY = (
     "SELECT table_name, column_name, description, unit, ucd, utype, datatype, {size}, principal, indexed, std FROM "
@@ -36,6 +36,8 @@ KEYS_QUERY = (
     "TAP_SCHEMA.key_columns AS c ON k.key_id = c.key_id"
 )
 MAIN_ID_UCD = "meta.id;meta.main"
+MINOR_COLUMN_RANK, DEFAULT_RANK = 15, 10  # ranks of columns that TAP does not call principal, and of others
+SERVICE_SCHEMAS = {"tap_schema", "tap_upload"}
 TAP_1_0_TYPES = {
     "BOOLEAN": "bool",
     "SMALLINT": "int16",
@@ -49,7 +51,28 @@ TAP_1_0_TYPES = {
     "CLOB": "string",
     "POINT": "point",
     "REGION": "region",
-}  # TAP 1.0
+}
+VOTABLE_TYPES = {
+    "short": "int16",
+    "int": "int32",
+    "long": "int64",
+    "float": "float32",
+    "double": "float64",
+    "boolean": "bool",
+    "unsignedbyte": "uint8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyColumn:
+    """One column of a foreign key, and the column that it refers to."""
+
+    target_table: str
+    column: str
+    target_column: str
+
+
+KeysByTable = dict[str, dict[str, list[_KeyColumn]]]  # table -> name of a foreign key -> its columns
 
 
 def read(request: DescriptionRequest) -> TableSetDescription:
@@ -60,60 +83,67 @@ def read(request: DescriptionRequest) -> TableSetDescription:
     SourceError
         It is no TAP service, or does not answer.
     UsageError
-        No name matches, or too many.
+        No name matches, or too many do.
     """
     url = re.sub(r"/(?:sync|async|tables|capabilities)?/?$", "", request.address)
-    matching_tables = [
-        row
-        for row in _query_service(request, url, TABLES_QUERY)
-        if name_matches_pattern(request.table or "*", _unquote_name(row["table_name"]))
-    ]
-    matching_tables = [
-        row
-        for row in matching_tables
-        if _unquote_name(row["table_name"]).lower().partition(".")[0] not in {"tap_schema", "tap_upload"}
-    ]
-    if not matching_tables or len(matching_tables) > MAX_TABLES:
-        raise UsageError(
-            f"{len(matching_tables):,} tables of {url} are called {request.table}"
-            if matching_tables
-            else f"no table of {url} is called {request.table}",
-            remedy=f"a collection takes {MAX_TABLES} at once"
-            if matching_tables
-            else "its tables are listed where --table is left out",
-        )
+    table_rows = _find_matching_tables(request, url)
     try:
-        rows = list(_query_service(request, url, COLUMNS_QUERY.format(size="arraysize, xtype")))
+        column_rows = list(_query_service(request, url, COLUMNS_QUERY.format(size="arraysize, xtype")))
     except SourceError:  # TAP 1.0
-        rows = list(_query_service(request, url, COLUMNS_QUERY.format(size='"size" AS arraysize, utype AS xtype')))
-    columns: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        columns.setdefault(_unquote_name(row["table_name"]), []).append(row)
-    keys: dict[str, dict[str, list[tuple[str, str, str]]]] = {}
-    try:
-        for row in _query_service(request, url, KEYS_QUERY):
-            key_column_pairs = keys.setdefault(_unquote_name(row["from_table"]), {}).setdefault(
-                str(row["key_id"]).strip(), []
-            )
-            key_column_pairs.append(
-                (
-                    _unquote_name(row["target_table"]),
-                    _unquote_name(row["from_column"]),
-                    _unquote_name(row["target_column"]),
-                )
-            )
-    except HvenError:  # not every service has them
-        keys = {}
-    tables = [
-        _build_described_table(row, url, columns.get(_unquote_name(row["table_name"]), []), keys)
-        for row in matching_tables
-    ]
-    tables = [table for table in tables if table.columns]
+        tap_1_0_query = COLUMNS_QUERY.format(size='"size" AS arraysize, utype AS xtype')
+        column_rows = list(_query_service(request, url, tap_1_0_query))
+    columns_by_table: dict[str, list[Mapping[str, Any]]] = {}
+    for row in column_rows:
+        columns_by_table.setdefault(_unquote_name(row["table_name"]), []).append(row)
+    keys_by_table = _read_foreign_keys(request, url)
+    tables = []
+    for row in table_rows:
+        column_rows = columns_by_table.get(_unquote_name(row["table_name"]), [])
+        if column_rows:
+            tables.append(_build_described_table(row, url, column_rows, keys_by_table))
     if not tables:
         raise SourceError(
             f"{url} does not say which columns its tables have", remedy="choose one table, whose answer tells"
         )
     return TableSetDescription(kind="TAP service", tables=tables, collection_keys={"reference_url": url})
+
+
+def _find_matching_tables(request: DescriptionRequest, url: str) -> list[Mapping[str, Any]]:
+    """Find the tables whose names match; tables of the service itself do not."""
+    table_rows = []
+    for row in _query_service(request, url, TABLES_QUERY):
+        name = _unquote_name(row["table_name"])
+        schema = name.lower().partition(".")[0]
+        if name_matches_pattern(request.table or "*", name) and schema not in SERVICE_SCHEMAS:
+            table_rows.append(row)
+    if not table_rows:
+        raise UsageError(
+            f"no table of {url} is called {request.table}",
+            remedy="its tables are listed where --table is left out",
+        )
+    if len(table_rows) > MAX_TABLES:
+        raise UsageError(
+            f"{len(table_rows):,} tables of {url} are called {request.table}",
+            remedy=f"a collection takes {MAX_TABLES} at once",
+        )
+    return table_rows
+
+
+def _read_foreign_keys(request: DescriptionRequest, url: str) -> KeysByTable:
+    """Read the foreign keys; not every service has them."""
+    keys_by_table: KeysByTable = {}
+    try:
+        for row in _query_service(request, url, KEYS_QUERY):
+            table_keys = keys_by_table.setdefault(_unquote_name(row["from_table"]), {})
+            key_column = _KeyColumn(
+                target_table=_unquote_name(row["target_table"]),
+                column=_unquote_name(row["from_column"]),
+                target_column=_unquote_name(row["target_column"]),
+            )
+            table_keys.setdefault(str(row["key_id"]).strip(), []).append(key_column)
+    except HvenError:
+        return {}
+    return keys_by_table
 
 
 def _query_service(request: DescriptionRequest, url: str, adql: str) -> Iterator[Mapping[str, Any]]:
@@ -125,51 +155,64 @@ def _query_service(request: DescriptionRequest, url: str, adql: str) -> Iterator
 
 
 def _unquote_name(text: object) -> str:
-    """Write a name without the quotes that a query needs."""
+    """Return a name without the quotes that a query needs."""
     parts = re.findall(r'"((?:[^"]|"")*)"|([^".]+)', str(text or "").strip())
     return ".".join((quoted.replace('""', '"') or plain) for quoted, plain in parts)
 
 
 def _build_described_table(
-    row: Mapping[str, Any], url: str, columns: list[Mapping[str, Any]], keys: Mapping[str, Any]
+    row: Mapping[str, Any], url: str, column_rows: list[Mapping[str, Any]], keys_by_table: KeysByTable
 ) -> DescribedTable:
     name = _unquote_name(row["table_name"])
-    table_columns = [_build_column(column_row) for column_row in columns]
-    main_id_columns = [
-        column.name for column in table_columns if (column.ucd or "").lower().startswith(MAIN_ID_UCD) and column.indexed
-    ]
+    schema = name.partition(".")[0]
+    columns = [_build_column(column_row) for column_row in column_rows]
     relations: dict[str, TableRelation] = {}
-    for key, pairs in keys.get(name, {}).items():
-        target = pairs[0][0]
-        own_columns = [column_row[1] for column_row in pairs]
-        target_columns = [column_row[2] for column_row in pairs]
-        relations[f"key_{key}" if key[:1].isdigit() else key] = TableRelation(
-            target=_remove_schema_name(target) if target.partition(".")[0] == name.partition(".")[0] else target,
-            columns=own_columns,
-            target_columns=target_columns,
+    for key_id, key_columns in keys_by_table.get(name, {}).items():
+        target = key_columns[0].target_table
+        if target.partition(".")[0] == schema:
+            target = _remove_schema_name(target)
+        key_name = f"key_{key_id}" if key_id[:1].isdigit() else key_id
+        relations[key_name] = TableRelation(
+            target=target,
+            columns=[key_column.column for key_column in key_columns],
+            target_columns=[key_column.target_column for key_column in key_columns],
         )
-    referenced_keys = {
-        tuple(column_row[2] for column_row in pairs)
-        for table_keys in keys.values()
-        for pairs in table_keys.values()
-        if pairs[0][0] == name
-    }
+    source = {"kind": "tap", "url": url, "table": str(row["table_name"]).strip()}
+    notes = []
+    main_id_column = _find_main_id_column(columns)
+    if main_id_column is not None:
+        source["key"] = main_id_column
+    else:
+        notes.append("no key is known by which its rows could be asked for page by page: say `key` if it is large")
     return DescribedTable(
         name=_remove_schema_name(name),
-        source={
-            "kind": "tap",
-            "url": url,
-            "table": str(row["table_name"]).strip(),
-            **({"key": main_id_columns[0]} if main_id_columns else {}),
-        },
-        columns=table_columns,
+        source=source,
+        columns=columns,
         description=(row["description"] or "").strip() or None,
-        primary=referenced_keys.pop() if len(referenced_keys) == 1 else (),  # what others lead to names a row
+        primary=_find_referenced_key(name, keys_by_table),
         keys=relations,
-        notes=[]
-        if main_id_columns
-        else ["no key is known by which its rows could be asked for page by page: say `key` if it is large"],
+        notes=notes,
     )
+
+
+def _find_main_id_column(columns: list[Column]) -> str | None:
+    """Find an indexed column of identifiers, by which rows can be asked for page by page."""
+    for column in columns:
+        if column.indexed and (column.ucd or "").lower().startswith(MAIN_ID_UCD):
+            return column.name
+    return None
+
+
+def _find_referenced_key(name: str, keys_by_table: KeysByTable) -> tuple[str, ...]:
+    """Return the columns that foreign keys refer to, which name a row; none if they differ."""
+    referenced_keys = set()
+    for table_keys in keys_by_table.values():
+        for key_columns in table_keys.values():
+            if key_columns[0].target_table == name:
+                referenced_keys.add(tuple(key_column.target_column for key_column in key_columns))
+    if len(referenced_keys) == 1:
+        return referenced_keys.pop()
+    return ()
 
 
 def _remove_schema_name(name: str) -> str:
@@ -177,41 +220,35 @@ def _remove_schema_name(name: str) -> str:
 
 
 def _build_column(row: Mapping[str, Any]) -> Column:
-    texts = {
-        word: text.strip() or None
-        for word in ("description", "unit", "ucd", "utype")
-        if isinstance(text := row[word], str)
-    }
+    name = str(row["column_name"]).strip()
+    if '"' in name:
+        name = _unquote_name(name)
+    texts: dict[str, str | None] = {}
+    for key in ("description", "unit", "ucd", "utype"):
+        if isinstance(row[key], str):
+            texts[key] = row[key].strip() or None
+    type_texts = [str(row[key] or "").strip() for key in ("datatype", "arraysize", "xtype")]
+    is_minor = str(row["principal"]) in {"0", "False"}
     return Column(
-        name=_unquote_name(row["column_name"]) if '"' in str(row["column_name"]) else str(row["column_name"]).strip(),
-        type=_parse_tap_type(*(str(row[word] or "").strip() for word in ("datatype", "arraysize", "xtype"))),
+        name=name,
+        type=_parse_tap_type(*type_texts),
         indexed=str(row["indexed"]) in {"1", "True"},
         std=str(row["std"]) in {"1", "True"},
-        rank=15 if str(row["principal"]) in {"0", "False"} else 10,
+        rank=MINOR_COLUMN_RANK if is_minor else DEFAULT_RANK,
         **texts,  # type: ignore[arg-type]
     )
 
 
 def _parse_tap_type(type_name: str, arraysize: str, xtype: str) -> Type:
-    """Read a type as TAP 1.1 has it (VOTable's), or 1.0 (``adql:VARCHAR``)."""
-    with suppress(ValueError):
-        if xtype:
+    """Parse a type of TAP 1.1, which is one of VOTable, or of TAP 1.0 (``adql:VARCHAR``)."""
+    if xtype:
+        with suppress(ValueError):
             return parse_type(xtype)
-    tap_1_0_type = TAP_1_0_TYPES.get(type_name.upper().removeprefix("ADQL:").partition("(")[0])
-    if tap_1_0_type is not None:
-        return parse_type(tap_1_0_type)
-    datatype = type_name.lower()
-    if datatype in {"char", "unicodechar"}:
-        return parse_type("string")
-    names = {
-        "short": "int16",
-        "int": "int32",
-        "long": "int64",
-        "float": "float32",
-        "double": "float64",
-        "boolean": "bool",
-        "unsignedbyte": "uint8",
-    }
-    type_word = names.get(datatype, "string")
-    is_array = type_word != "string" and arraysize not in {"", "1"}
-    return parse_type(f"{type_word}[{arraysize if arraysize.isdigit() else '*'}]" if is_array else type_word)
+    tap_1_0_name = type_name.upper().removeprefix("ADQL:").partition("(")[0]
+    if tap_1_0_name in TAP_1_0_TYPES:
+        return parse_type(TAP_1_0_TYPES[tap_1_0_name])
+    type_word = VOTABLE_TYPES.get(type_name.lower(), "string")  # char and unicodeChar, too
+    if type_word == "string" or arraysize in {"", "1"}:
+        return parse_type(type_word)
+    length = arraysize if arraysize.isdigit() else "*"
+    return parse_type(f"{type_word}[{length}]")

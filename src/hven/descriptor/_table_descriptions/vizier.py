@@ -1,4 +1,4 @@
-"""VizieR: the ReadMe of a catalogue as CDS writes it; the tables whose files stand beside it are read."""
+"""Read the ReadMe of a catalogue as CDS writes it for VizieR, and open the tables whose files stand beside it."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ _PIECE_NUMBER_PATTERN = re.compile(r"\.\d{1,4}$")
 
 
 def read(request: DescriptionRequest) -> TableSetDescription:
-    """Read the tables that a ReadMe describes, and that are there.
+    """Read the tables that a ReadMe describes and whose files exist.
 
     Raises
     ------
     SourceError
-        None of them is there.
+        None of the files exists.
     """
     fixed: Any = plugins.load_plugin("sources", "fixed")
     catalogue = fixed.read_catalogue_readme(request.path)
     tables: list[DescribedTable] = []
-    missing: list[str] = []
+    missing_names: list[str] = []
     readme = request.format_path(request.path)
     for name in catalogue.fields_by_table:
         files = _find_table_files(request.path.parent, name)
         if not files:
-            missing.append(name)
+            missing_names.append(name)
             continue
         formatted_paths = [request.format_path(path) for path in files]
-        options: dict[str, Any] = {
-            "files": formatted_paths[0] if len(formatted_paths) == 1 else formatted_paths,
-            "readme": readme,
-        }
+        options: dict[str, Any] = {"files": formatted_paths, "readme": readme}
+        if len(formatted_paths) == 1:
+            options["files"] = formatted_paths[0]
         if files[0].name != name:
             options["table"] = name
         source = fixed.open(fixed.Options.model_validate(options), request.context)
+        table_name = name.replace("*", "").rsplit(".", 1)[0]
         tables.append(
             DescribedTable(
-                name=name.replace("*", "").rsplit(".", 1)[0] or name,
+                name=table_name or name,
                 source={"kind": "fixed", **options},
                 columns=source.list_columns(),
                 title=catalogue.summaries_by_file.get(name),
@@ -53,7 +53,7 @@ def read(request: DescriptionRequest) -> TableSetDescription:
         )
     if not tables:
         raise SourceError(
-            f"none of the files that it describes stands beside it: {', '.join(missing)}",
+            f"none of the files that it describes stands beside it: {', '.join(missing_names)}",
             place=Place(file=request.path.name),
             remedy="put them there, as they come from CDS",
         )
@@ -62,10 +62,9 @@ def read(request: DescriptionRequest) -> TableSetDescription:
         collection_keys["creators"] = [{"name": name} for name in catalogue.authors]
     if catalogue.bibcode:
         collection_keys["bibcode"] = catalogue.bibcode
-    if missing:
-        notes = [f"described, and not beside it: {', '.join(missing)}"]
-    else:
-        notes = []
+    notes = []
+    if missing_names:
+        notes.append(f"described, and not beside it: {', '.join(missing_names)}")
     return TableSetDescription(
         kind="ReadMe",
         tables=tables,
@@ -77,15 +76,16 @@ def read(request: DescriptionRequest) -> TableSetDescription:
 
 
 def _find_table_files(directory: Path, name: str) -> list[Path]:
-    """Find a table's file, packed or in numbered pieces as large ones come."""
+    """Find the file of a table, which may be compressed or, if large, in numbered pieces."""
     if "*" in name:
         return sorted(path for path in directory.glob(name) if path.is_file())
     for extension in COMPRESSION_EXTENSIONS:
-        if (directory / f"{name}{extension}").is_file():
-            return [directory / f"{name}{extension}"]
-    pieces = [path for path in directory.glob(f"{name}.*") if path.is_file()]
-    return sorted(
-        path
-        for path in pieces
-        if _PIECE_NUMBER_PATTERN.search(path.name.removesuffix(".gz")) and path.name.startswith(f"{name}.")
-    )
+        path = directory / f"{name}{extension}"
+        if path.is_file():
+            return [path]
+    pieces = []
+    for path in directory.glob(f"{name}.*"):
+        is_numbered = _PIECE_NUMBER_PATTERN.search(path.name.removesuffix(".gz")) is not None
+        if path.is_file() and is_numbered and path.name.startswith(f"{name}."):
+            pieces.append(path)
+    return sorted(pieces)
