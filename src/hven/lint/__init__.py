@@ -1,12 +1,12 @@
-"""The validator of TAP, EPN-TAP, ObsCore and HAPI services.
+"""The validator of TAP, EPN-TAP, ObsCore and HAPI services, which reads public addresses only.
 
-It reads public addresses only, and shares no code with the checks of ingest.
+It shares no code with the checks of ingest, so that a fault of one does not hide in the other.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven.lint.client import LintLimits, NotJudgeableError
 from hven.lint.findings import SEVERITIES, FindingCollector, LintCheck, LintFinding, LintReport
@@ -16,7 +16,7 @@ from hven.lint.tap_service import ExaminedTapService
 from hven.model.errors import UsageError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from hven.lint.check_groups import CheckGroup
 
@@ -30,35 +30,37 @@ def validate_service(
     limits: LintLimits | None = None,
     on_group: Callable[[str], None] | None = None,
 ) -> LintReport:
-    """Judge a service.
+    """Validate a service.
 
     Parameters
     ----------
     url
-        Base address of a TAP service, or of the site whose ``/tap`` it is; of a HAPI server, which ends in ``/hapi``.
+        Base address of a TAP service, or of the site that has it at ``/tap``; or of a HAPI server, which ends in
+        ``/hapi``.
     selected_codes
-        Groups (``epn``) or codes (``epn.ucd``); empty: all.
+        Groups (``epn``) or codes (``epn.ucd``) that are checked; empty: all.
     limits
-        Of requests, rows and seconds; None: the usual ones.
+        Limits of requests, rows and seconds; None: the usual ones.
     on_group
-        Called with the title of each group as it begins.
+        Called with the title of each group before it is checked.
 
     Returns
     -------
-    Report
-        `judged` is False, with the `reason`, where there is nothing that could be judged.
+    report
+        Findings; `is_judged` is False, with the `reason`, if nothing could be checked.
 
     Raises
     ------
     UsageError
-        `selected_codes` names no group and no code.
+        `selected_codes` has a word that is no group and no code.
     """
     chosen_groups = _select_groups(selected_codes)
     start_time = time.monotonic()
+    service_class: type[ExaminedTapService | ExaminedHapiServer] = ExaminedTapService
+    if url.rstrip("/").endswith("/hapi"):
+        service_class = ExaminedHapiServer
     try:
-        service: ExaminedTapService | ExaminedHapiServer = (
-            ExaminedHapiServer if url.rstrip("/").endswith("/hapi") else ExaminedTapService
-        )(url, limits or LintLimits())
+        service = service_class(url, limits or LintLimits())
     except NotJudgeableError as error:
         return LintReport(url=url, is_judged=False, reason=str(error), duration_seconds=time.monotonic() - start_time)
     chosen_groups = tuple(group for group in chosen_groups if group.protocol == service.protocol)
@@ -71,38 +73,54 @@ def validate_service(
             group.run(service, collector)
         except UserError as error:
             collector.add_unjudged(error.message)
-    wanted_codes = set(selected_codes)
-    kept_findings = tuple(
-        finding
-        for finding in collector.findings
-        if not wanted_codes or wanted_codes & {finding.code, finding.code.partition(".")[0]}
-    )
+    findings = _select_findings(collector.findings, selected_codes)
+    findings.sort(key=lambda finding: -SEVERITIES.index(finding.severity))
+    counts_by_severity = {}
+    for severity in reversed(SEVERITIES):
+        counts_by_severity[severity] = sum(finding.severity == severity for finding in findings)
+    versions: dict[str, Any] = {}
+    if isinstance(service, ExaminedHapiServer):
+        versions["hapi_version"] = service.version
+    else:
+        versions["tap_version"] = service.tap_version
+        versions["adql_versions"] = service.capabilities.adql_versions
     return LintReport(
         url=service.url,
         is_judged=True,
-        tap_version=service.tap_version if isinstance(service, ExaminedTapService) else "",
-        adql_versions=service.capabilities.adql_versions if isinstance(service, ExaminedTapService) else (),
-        hapi_version=service.version if isinstance(service, ExaminedHapiServer) else "",
         groups=tuple(group.name for group in chosen_groups),
-        findings=tuple(sorted(kept_findings, key=lambda finding: -SEVERITIES.index(finding.severity))),
+        findings=tuple(findings),
         table_coverages=tuple(service.table_coverages),
         unjudged=tuple(collector.unjudged),
         request_count=service.client.request_count,
         duration_seconds=time.monotonic() - start_time,
-        counts_by_severity={
-            severity: sum(finding.severity == severity for finding in kept_findings)
-            for severity in reversed(SEVERITIES)
-        },
+        counts_by_severity=counts_by_severity,
+        **versions,
     )
 
 
+def _select_findings(findings: Iterable[LintFinding], selected_codes: Sequence[str]) -> list[LintFinding]:
+    """Select the findings of the chosen groups and codes; all if none was chosen."""
+    if not selected_codes:
+        return list(findings)
+    chosen_findings = []
+    for finding in findings:
+        group_name = finding.code.partition(".")[0]
+        if finding.code in selected_codes or group_name in selected_codes:
+            chosen_findings.append(finding)
+    return chosen_findings
+
+
 def _select_groups(selected_codes: Sequence[str]) -> tuple[CheckGroup, ...]:
-    names = {name for group in CHECK_GROUPS for name in (group.name, *(check.code for check in group.checks))}
-    unknown_words = [word for word in selected_codes if word not in names]
+    known_words: set[str] = set()
+    for group in CHECK_GROUPS:
+        known_words.add(group.name)
+        known_words.update(check.code for check in group.checks)
+    unknown_words = [word for word in selected_codes if word not in known_words]
     if unknown_words:
+        group_names = ", ".join(group.name for group in CHECK_GROUPS)
         raise UsageError(
             f"--only {unknown_words[0]}: there is no such group or code",
-            remedy="groups are " + ", ".join(check_group.name for check_group in CHECK_GROUPS),
+            remedy=f"groups are {group_names}",
         )
-    group_names = {word.partition(".")[0] for word in selected_codes}
-    return tuple(group for group in CHECK_GROUPS if not group_names or group.name in group_names)
+    chosen_names = {word.partition(".")[0] for word in selected_codes}
+    return tuple(group for group in CHECK_GROUPS if not chosen_names or group.name in chosen_names)

@@ -63,80 +63,63 @@ class ServiceCapabilities:
 
     def find_interfaces(self, standard: str) -> tuple[ServiceInterface, ...]:
         """Return the interfaces of a standard, by the start of its identifier in lower case."""
-        return tuple(
-            interface for name, interfaces in self.standards if name.startswith(standard) for interface in interfaces
-        )
+        matching_interfaces: list[ServiceInterface] = []
+        for name, interfaces in self.standards:
+            if name.startswith(standard):
+                matching_interfaces += interfaces
+        return tuple(matching_interfaces)
 
     @property
     def adql_versions(self) -> tuple[str, ...]:
         """Versions of ADQL, as declared."""
-        return tuple(
-            version
-            for language in self.languages
-            if language.name.upper() == "ADQL"
-            for version, _ in language.versions
-        )
+        versions: list[str] = []
+        for language in self.languages:
+            if language.name.upper() == "ADQL":
+                versions += [version for version, _ in language.versions]
+        return tuple(versions)
 
     def has_feature(self, name: str) -> bool:
         """Return whether an optional feature or a function of that name is declared."""
-        return any(
-            form.split("(")[0].strip().lower() == name.lower()
-            for language in self.languages
-            for _, form in language.features
-        )
+        declared_names: set[str] = set()
+        for language in self.languages:
+            declared_names.update(form.split("(")[0].strip().lower() for _, form in language.features)
+        return name.lower() in declared_names
 
 
 def parse_capabilities(root: Any, answer: HttpAnswer) -> ServiceCapabilities:
-    """Read the document, whatever is missing in it."""
-    standards = tuple(
-        (
-            str(element.get("standardID", "")).strip().lower(),
-            tuple(_parse_interface(interface_element) for interface_element in find_children(element, "interface")),
-        )
-        for element in find_children(root, "capability")
-    )
-    tap_elements = [
-        element
-        for element in find_children(root, "capability")
-        if str(element.get("standardID", "")).strip().lower() == TAP_STANDARD_ID
-    ]
-    tap_element = tap_elements[0] if tap_elements else None
-    if tap_element is not None:
-        parts = list(tap_element)
-    else:
-        parts = []
-    interfaces = tuple(
-        _parse_interface(element) for element in parts if element.tag is not None and _has_name(element, "interface")
-    )
+    """Parse the document; elements that lack are left out."""
+    standards = []
+    tap_elements = []
+    for element in find_children(root, "capability"):
+        standard_id = str(element.get("standardID", "")).strip().lower()
+        standards.append((standard_id, tuple(map(_parse_interface, find_children(element, "interface")))))
+        if standard_id == TAP_STANDARD_ID:
+            tap_elements.append(element)
+    parts: list[Any] = []
+    if tap_elements:
+        parts = list(tap_elements[0])
+
+    def select_parts(name: str) -> list[Any]:
+        return [element for element in parts if _has_name(element, name)]
+
+    interfaces = tuple(map(_parse_interface, select_parts("interface")))
+    standard_versions = [interface.version for interface in interfaces if interface.role == "std"]
+    limits: list[DeclaredLimit] = []
+    for name in ("retentionPeriod", "executionDuration", "outputLimit", "uploadLimit"):
+        for element in select_parts(name):
+            limits += _parse_limits(element, name)
     return ServiceCapabilities(
         root=root,
         answer=answer,
-        standards=standards,
+        standards=tuple(standards),
         tap_count=len(tap_elements),
         interfaces=interfaces,
-        version=next((element.version for element in interfaces if element.role == "std"), ""),
-        data_models=tuple(
-            (element.get("ivo-id", ""), get_text(element)) for element in parts if _has_name(element, "dataModel")
-        ),
-        languages=tuple(_parse_language(element) for element in parts if _has_name(element, "language")),
-        output_formats=tuple(
-            (
-                get_text(element, "mime"),
-                tuple(get_text(alias) for alias in find_children(element, "alias")),
-                element.get("ivo-id", ""),
-            )
-            for element in parts
-            if _has_name(element, "outputFormat")
-        ),
-        upload_methods=tuple(element.get("ivo-id", "") for element in parts if _has_name(element, "uploadMethod")),
-        limits=tuple(
-            DeclaredLimit(name=name, kind=limit_kind, unit=value.get("unit", ""), value=get_text(value))
-            for name in ("retentionPeriod", "executionDuration", "outputLimit", "uploadLimit")
-            for element in parts
-            if _has_name(element, name)
-            for limit_kind in ("default", "hard")
-            for value in find_children(element, limit_kind)
-        ),
+        version=next(iter(standard_versions), ""),
+        data_models=tuple((element.get("ivo-id", ""), get_text(element)) for element in select_parts("dataModel")),
+        languages=tuple(map(_parse_language, select_parts("language"))),
+        output_formats=tuple(map(_parse_output_format, select_parts("outputFormat"))),
+        upload_methods=tuple(element.get("ivo-id", "") for element in select_parts("uploadMethod")),
+        limits=tuple(limits),
     )
 
 
@@ -144,28 +127,40 @@ def _has_name(element: Any, name: str) -> bool:
     return isinstance(element.tag, str) and element.tag.rpartition("}")[2] == name
 
 
+def _parse_limits(element: Any, name: str) -> list[DeclaredLimit]:
+    limits = []
+    for limit_kind in ("default", "hard"):
+        for value in find_children(element, limit_kind):
+            unit = value.get("unit", "")
+            limits.append(DeclaredLimit(name=name, kind=limit_kind, unit=unit, value=get_text(value)))
+    return limits
+
+
+def _parse_output_format(element: Any) -> tuple[str, tuple[str, ...], str]:
+    """Return media type, aliases and identifier."""
+    aliases = tuple(map(get_text, find_children(element, "alias")))
+    return get_text(element, "mime"), aliases, element.get("ivo-id", "")
+
+
 def _parse_interface(element: Any) -> ServiceInterface:
     urls = find_children(element, "accessURL")
+    security_methods = find_children(element, "securityMethod")
     return ServiceInterface(
         kind=get_xsi_type(element),
         role=element.get("role", ""),
         version=element.get("version", ""),
-        urls=tuple(get_text(url_element) for url_element in urls),
+        urls=tuple(map(get_text, urls)),
         uses=tuple(url_element.get("use", "") for url_element in urls),
-        security=tuple(url_element.get("standardID", "") for url_element in find_children(element, "securityMethod")),
+        security=tuple(security_method.get("standardID", "") for security_method in security_methods),
     )
 
 
 def _parse_language(element: Any) -> QueryLanguage:
-    return QueryLanguage(
-        name=get_text(element, "name"),
-        versions=tuple(
-            (get_text(version_element), version_element.get("ivo-id", ""))
-            for version_element in find_children(element, "version")
-        ),
-        features=tuple(
-            (features.get("type", ""), get_text(feature, "form"))
-            for features in find_children(element, "languageFeatures")
-            for feature in find_children(features, "feature")
-        ),
-    )
+    versions = []
+    for version_element in find_children(element, "version"):
+        versions.append((get_text(version_element), version_element.get("ivo-id", "")))  # noqa: PERF401
+    features = []
+    for feature_list in find_children(element, "languageFeatures"):
+        feature_type = feature_list.get("type", "")
+        features += [(feature_type, get_text(feature, "form")) for feature in find_children(feature_list, "feature")]
+    return QueryLanguage(name=get_text(element, "name"), versions=tuple(versions), features=tuple(features))

@@ -52,7 +52,7 @@ class LintLimits:
 
 
 class LintClient:
-    """Sends the requests; counts them."""
+    """Sends the requests, and counts them."""
 
     def __init__(self, url: str, limits: LintLimits) -> None:
         self.host = split_address(url).hostname or ""
@@ -68,13 +68,18 @@ class LintClient:
             self._pause_seconds = 0.1
 
     def send_get(self, url: str, params: Sequence[tuple[str, str]] = (), *, accept: str = "") -> http_client.HttpAnswer:
-        """GET, redirects followed."""
-        full_url = url + (("&" if "?" in url else "?") + urlencode(params) if params else "")
-        headers = {"Accept": accept} if accept else {}
+        """Send a GET request, and follow redirects."""
+        full_url = url
+        if params:
+            separator = "&" if "?" in url else "?"
+            full_url = f"{url}{separator}{urlencode(params)}"
+        headers = {}
+        if accept:
+            headers["Accept"] = accept
         return self.follow_redirects(self.send_request("GET", full_url, headers=headers))
 
     def send_post(self, url: str, form: Sequence[tuple[str, str]]) -> http_client.HttpAnswer:
-        """POST a form, redirects followed (by GET, as 303 says)."""
+        """Post a form, and follow redirects (by GET, as 303 says)."""
         return self.follow_redirects(self.send_request("POST", url, form))
 
     def follow_redirects(self, answer: http_client.HttpAnswer) -> http_client.HttpAnswer:
@@ -92,12 +97,14 @@ class LintClient:
     def send_request(
         self, method: str, url: str, form: Sequence[tuple[str, str]] = (), headers: dict[str, str] | None = None
     ) -> http_client.HttpAnswer:
-        """Ask once. The host that the user named may be private; others that it leads to may not.
+        """Send one request.
+
+        The host that the user named may be private; other hosts to which it redirects may not.
 
         Raises
         ------
         UserError
-            No answer, a broken one, or one without an end; too many requests.
+            There is no answer, or a broken one, or one without an end; or there were too many requests.
         """
         if self.request_count >= self.limits.request_limit:
             raise UserError(

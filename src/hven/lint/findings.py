@@ -1,4 +1,4 @@
-"""What lint says: checks (what is looked for, by whose rule), findings (what was found, with an example), and the report."""
+"""Checks of lint with the rules that they follow, findings with their examples, and the report."""
 
 from __future__ import annotations
 

@@ -64,12 +64,12 @@ class LintShape:
 
 
 def parse_shapes(region: object, xtype: str = "") -> list[LintShape]:
-    """Read a region.
+    """Parse a region.
 
     Raises
     ------
     ValueError
-        It is none; the message says why.
+        The value is no region; the message says why.
     """
     if isinstance(region, list | tuple):
         if any(coordinate is None for coordinate in region):
@@ -79,37 +79,47 @@ def parse_shapes(region: object, xtype: str = "") -> list[LintShape]:
     words = re.findall(r"[()]|[^\s(),]+", str(region))
     if not words:
         raise ValueError("it is empty")
+    _check_brackets(words)
     parsed_shapes = []
     kind = ""
-    numbers = list[float]()
-    depth = 0
+    numbers: list[float] = []
     for word in words:
-        lower = word.lower()
-        if lower in {"(", ")"}:
-            depth += 1 if lower == "(" else -1
-            if depth < 0:
-                raise ValueError("a ) without its (")
-        elif NUMBER_PATTERN.fullmatch(word):
+        lower_word = word.lower()
+        if word in "()":
+            continue
+        if NUMBER_PATTERN.fullmatch(word):
             numbers.append(float(word))
-        elif lower in NUMBERS_PER_SHAPE or lower == "polygon":
+        elif lower_word in NUMBERS_PER_SHAPE or lower_word == "polygon":
             if kind:
                 parsed_shapes.append(_build_shape(kind, numbers))
-            kind = lower
+            kind = lower_word
             numbers = []
-        elif lower not in FRAME_WORDS and lower not in SET_OPERATORS:
+        elif lower_word not in FRAME_WORDS and lower_word not in SET_OPERATORS:
             raise ValueError(f"{word[:20]!r} is no shape and no frame")
-        elif numbers and lower in FRAME_WORDS:
+        elif numbers and lower_word in FRAME_WORDS:
             raise ValueError(f"{word[:20]!r} stands between numbers")
-    if depth:
-        raise ValueError("a ( without its )")
     if not kind:
         raise ValueError("there is no shape in it")
     parsed_shapes.append(_build_shape(kind, numbers))
     return parsed_shapes
 
 
+def _check_brackets(words: list[str]) -> None:
+    depth = 0
+    for word in words:
+        if word == "(":
+            depth += 1
+        elif word == ")":
+            depth -= 1
+        if depth < 0:
+            raise ValueError("a ) without its (")
+    if depth:
+        raise ValueError("a ( without its )")
+
+
 def _build_shape(shape_kind: str, numbers: list[float]) -> LintShape:
-    shape_kind = "point" if shape_kind == "position" else shape_kind
+    if shape_kind == "position":
+        shape_kind = "point"
     expected_count = NUMBERS_PER_SHAPE.get(shape_kind)
     if shape_kind == "polygon":
         if len(numbers) % 2:
@@ -120,13 +130,13 @@ def _build_shape(shape_kind: str, numbers: list[float]) -> LintShape:
         raise ValueError(f"{shape_kind!r} is no shape")
     elif len(numbers) != expected_count:
         raise ValueError(f"a {shape_kind} with {len(numbers)} numbers, not {expected_count}")
-    if not all(math.isfinite(coordinate) for coordinate in numbers):
+    if not all(map(math.isfinite, numbers)):
         raise ValueError("a number is not finite")
     return LintShape(kind=shape_kind, numbers=tuple(numbers))
 
 
 def describe_off_sphere(shape: LintShape) -> str:
-    """Return what is not on the sphere; empty: all is."""
+    """Return what does not lie on the sphere; empty if all of it does."""
     for lon, lat in shape.corners:
         if not -90 <= lat <= 90:
             return f"latitude {lat:g}"

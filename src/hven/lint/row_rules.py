@@ -1,4 +1,4 @@
-"""Rules about the values of a table, judged over all rows by the service's own SQL if it can, else over the rows that were fetched."""
+"""Check rules about the values of a table by the service's own SQL, or over the rows that were fetched."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from hven.lint.votable import VOTableField
 
 Record = dict[str, Any]
-MAX_CONDITIONS_PER_QUERY = 12  # conditions in one question: is there any row that fails any of them?
+MAX_CONDITIONS_PER_QUERY = 12  # conditions that one query joins by OR
 MAX_DISTINCT_VALUES = 500
-UNBOUNDED_LIMIT = 1e17  # a limit from here on is none
+UNBOUNDED_LIMIT = 1e17  # a limit of this size or more counts as none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRule:
-    """What must hold in each row.
+    """A rule that each row must meet.
 
     Attributes
     ----------
     is_broken
-        True for a row at fault; a row is a mapping of lower-case column names.
+        Returns True for a row at fault; a row is a mapping with column names in lower case.
     broken_condition
-        The same in ADQL; empty: SQL cannot say it.
+        The same as a condition of ADQL; empty: ADQL cannot express it.
     is_by_distinct_value
-        The rule is about one column that has few values: they may be asked for one by one.
+        Whether the rule is about one column with few values, which can be asked for one by one.
     is_numeric
-        The rule is about numbers: no text is held against it.
+        Whether the rule is about numbers, so that it does not apply to text.
     """
 
     code: str
@@ -59,12 +59,12 @@ class RowSample:
 
 
 def fetch_sample(service: ExaminedTapService, table: DeclaredTable) -> RowSample:
-    """Fetch the rows of a table, up to the limit; kept.
+    """Fetch the rows of a table, up to the limit; the sample is cached.
 
     Raises
     ------
     UserError
-        The service does not give them.
+        The service does not return them.
     """
     if table.comparison_name not in service.samples_by_table:
         limit = service.limits.row_limit
@@ -79,15 +79,12 @@ def fetch_sample(service: ExaminedTapService, table: DeclaredTable) -> RowSample
         total: int | None = len(result.rows)
         if len(result.rows) >= limit or result.has_overflow:
             total = service.query_number(f"SELECT COUNT(*) AS n FROM {table.name}")
-        fields = tuple(result.fields)
-        records = tuple(result.list_records())
-        is_complete = total == len(result.rows)
         service.samples_by_table[table.comparison_name] = RowSample(
             table=table,
-            fields=fields,
-            records=records,
+            fields=tuple(result.fields),
+            records=tuple(result.list_records()),
             total_rows=total,
-            is_complete=is_complete,
+            is_complete=total == len(result.rows),
         )
     stored_sample: RowSample = service.samples_by_table[table.comparison_name]
     return stored_sample
@@ -100,25 +97,18 @@ def judge_rules(
     rules: Sequence[RowRule],
     keys: Sequence[str],
 ) -> None:
-    """Report how many rows break each rule, with the first as an example."""
+    """Report how many rows break each rule, with the first of them as an example."""
     row_sample = fetch_sample(service, table)
-    field_names = {sample_field.name.lower() for sample_field in row_sample.fields}
-    texts = {sample_field.name.lower() for sample_field in row_sample.fields if sample_field.is_text}
-    rules = [
-        rule
-        for rule in rules
-        if field_names.issuperset(rule.columns) and not (rule.is_numeric and texts.intersection(rule.columns))
-    ]
+    rules = _select_applicable_rules(rules, row_sample)
+    field_names = {field.name.lower() for field in row_sample.fields}
     key = next((name for name in keys if name in field_names), "")
-    aggregates = False
-    judged_rules = _judge_by_conditions(
-        service, collector, row_sample, [rule for rule in rules if rule.broken_condition], key
-    )
+    used_aggregates = False
+    condition_rules = [rule for rule in rules if rule.broken_condition]
+    judged_rules = _judge_by_conditions(service, collector, row_sample, condition_rules, key)
     if not row_sample.is_complete:
-        judged_rules += _judge_by_distinct_values(
-            service, collector, row_sample, [rule for rule in rules if rule.is_by_distinct_value], key
-        )
-        aggregates = bool(judged_rules)
+        distinct_rules = [rule for rule in rules if rule.is_by_distinct_value]
+        judged_rules += _judge_by_distinct_values(service, collector, row_sample, distinct_rules, key)
+        used_aggregates = bool(judged_rules)
         rules = [rule for rule in rules if rule not in judged_rules]
     for rule in rules:
         broken_records = [record for record in row_sample.records if rule.is_broken(record)]
@@ -128,20 +118,30 @@ def judge_rules(
                 row_sample,
                 rule,
                 broken_records[0],
-                len(broken_records),
-                keys,
+                count=len(broken_records),
+                keys=keys,
                 is_sampled=not row_sample.is_complete,
             )
-    if all(sample_field.table != table.name for sample_field in service.table_coverages):
-        row_count = len(row_sample.records)
-        service.table_coverages.append(
-            TableCoverage(
-                table=table.name,
-                row_count=row_count,
-                total_rows=row_sample.total_rows,
-                used_aggregates=aggregates,
-            )
+    if all(coverage.table != table.name for coverage in service.table_coverages):
+        coverage = TableCoverage(
+            table=table.name,
+            row_count=len(row_sample.records),
+            total_rows=row_sample.total_rows,
+            used_aggregates=used_aggregates,
         )
+        service.table_coverages.append(coverage)
+
+
+def _select_applicable_rules(rules: Sequence[RowRule], row_sample: RowSample) -> list[RowRule]:
+    """Select the rules whose columns the table has, with numbers where the rule is about numbers."""
+    field_names = {field.name.lower() for field in row_sample.fields}
+    text_names = {field.name.lower() for field in row_sample.fields if field.is_text}
+    applicable_rules = []
+    for rule in rules:
+        has_text = rule.is_numeric and not text_names.isdisjoint(rule.columns)
+        if field_names.issuperset(rule.columns) and not has_text:
+            applicable_rules.append(rule)
+    return applicable_rules
 
 
 def _add_rule_finding(
@@ -149,24 +149,27 @@ def _add_rule_finding(
     row_sample: RowSample,
     rule: RowRule,
     record: Record,
+    *,
     count: int,
     keys: Sequence[str],
-    *,
     is_sampled: bool,
 ) -> None:
-    shown_value = (
-        ", ".join(f"{name} = {record.get(name)}" for name in rule.columns)
-        if len(rule.columns) > 1
-        else record.get(rule.columns[0])
-    )
+    shown_value = record.get(rule.columns[0])
+    if len(rule.columns) > 1:
+        shown_value = ", ".join(f"{name} = {record.get(name)}" for name in rule.columns)
+    if shown_value is None:
+        shown_value = "NULL"
+    row_count = row_sample.total_rows
+    if is_sampled:
+        row_count = len(row_sample.records)
     collector.add_finding(
         rule.code,
         table=row_sample.table.name,
         column=rule.columns[0],
         key=format_example_key(record, keys),
-        value="NULL" if shown_value is None else shown_value,
+        value=shown_value,
         count=count,
-        row_count=len(row_sample.records) if is_sampled else row_sample.total_rows,
+        row_count=row_count,
         sampled=is_sampled,
     )
 
@@ -176,30 +179,19 @@ def _judge_by_conditions(
 ) -> list[RowRule]:
     """Judge by conditions over the whole table; return the rules that were judged.
 
-    Where all rows are known already the conditions are asked all the same: a service that cannot answer them is at
-    fault.
+    The service is asked even if all rows are known already: one that cannot answer the conditions is at fault.
     """
     judged_rules: list[RowRule] = []
     for start in range(0, len(rules), MAX_CONDITIONS_PER_QUERY):
         rule_chunk = rules[start : start + MAX_CONDITIONS_PER_QUERY]
-        combined_condition = " OR ".join(f"({rule.broken_condition})" for rule in rule_chunk)
-        try:
-            failing_rows = service.run_query(
-                f"SELECT TOP 1 {quote_column_name(key or rule_chunk[0].columns[0])} FROM "
-                f"{row_sample.table.name} WHERE {combined_condition}",
-                1,
-            ).rows
-        except QueryRefusedError:  # one of them may be beyond it: ask one by one
-            failing_rows = None
-        if failing_rows is not None and (row_sample.is_complete or not failing_rows):
+        has_failing_rows = _has_failing_rows(service, row_sample, rule_chunk, key)
+        if has_failing_rows is False or (has_failing_rows and row_sample.is_complete):
             judged_rules += rule_chunk
             continue
         for rule in rule_chunk:
-            columns = ", ".join(dict.fromkeys(quote_column_name(name) for name in (key, *rule.columns) if name))
             try:
-                records = service.run_query(
-                    f"SELECT TOP 1 {columns} FROM {row_sample.table.name} WHERE {rule.broken_condition}", 1
-                ).list_records()
+                _judge_by_condition(service, collector, row_sample, rule, key)
+                judged_rules.append(rule)
             except QueryRefusedError as error:
                 collector.add_finding(
                     f"{collector.group}.condition",
@@ -208,61 +200,73 @@ def _judge_by_conditions(
                     column=rule.columns[0],
                     value=rule.broken_condition,
                 )
-                continue
-            judged_rules.append(rule)
-            if records and not row_sample.is_complete:
-                count = (
-                    service.query_number(
-                        f"SELECT COUNT(*) AS n FROM {row_sample.table.name} WHERE {rule.broken_condition}"
-                    )
-                    or 1
-                )
-                _add_rule_finding(collector, row_sample, rule, records[0], count, [key], is_sampled=False)
     return judged_rules
+
+
+def _has_failing_rows(
+    service: ExaminedTapService, row_sample: RowSample, rules: list[RowRule], key: str
+) -> bool | None:
+    """Return whether any row breaks any of the rules; None if the service refuses one of the conditions."""
+    column = quote_column_name(key or rules[0].columns[0])
+    condition = " OR ".join(f"({rule.broken_condition})" for rule in rules)
+    try:
+        result = service.run_query(f"SELECT TOP 1 {column} FROM {row_sample.table.name} WHERE {condition}", 1)
+    except QueryRefusedError:
+        return None
+    return bool(result.rows)
+
+
+def _judge_by_condition(
+    service: ExaminedTapService, collector: FindingCollector, row_sample: RowSample, rule: RowRule, key: str
+) -> None:
+    """Report the rows that break a rule; raise if the service refuses its condition."""
+    table_name, condition = row_sample.table.name, rule.broken_condition
+    names = [name for name in dict.fromkeys((key, *rule.columns)) if name]
+    columns = ", ".join(dict.fromkeys(map(quote_column_name, names)))
+    records = service.run_query(f"SELECT TOP 1 {columns} FROM {table_name} WHERE {condition}", 1).list_records()
+    if records and not row_sample.is_complete:
+        count = service.query_number(f"SELECT COUNT(*) AS n FROM {table_name} WHERE {condition}") or 1
+        _add_rule_finding(collector, row_sample, rule, records[0], count=count, keys=[key], is_sampled=False)
 
 
 def _judge_by_distinct_values(
     service: ExaminedTapService, collector: FindingCollector, row_sample: RowSample, rules: list[RowRule], key: str
 ) -> list[RowRule]:
-    """Judge columns of few values by these; return the rules that were judged over the whole table."""
+    """Judge columns of few values by these values; return the rules that were judged over the whole table."""
     judged_rules = []
-    values: dict[str, list[Record] | None] = {}
+    records_by_column: dict[str, list[Record] | None] = {}
     for rule in rules:
         name = rule.columns[0]
-        if name not in values:
-            try:
-                quoted = quote_column_name(name)
-                distinct_values = service.run_query(
-                    f"SELECT TOP {MAX_DISTINCT_VALUES} {quoted}, COUNT(*) AS n FROM {row_sample.table.name} "
-                    f"GROUP BY {quoted}",
-                    MAX_DISTINCT_VALUES,
-                )
-                if len(distinct_values.rows) < MAX_DISTINCT_VALUES:
-                    values[name] = distinct_values.list_records()
-                else:
-                    values[name] = None
-            except UserError:
-                values[name] = None
-        records = values[name]
+        if name not in records_by_column:
+            records_by_column[name] = _fetch_distinct_values(service, row_sample, name)
+        records = records_by_column[name]
         if records is None:
             continue
         judged_rules.append(rule)
         broken_records = [record for record in records if rule.is_broken(record)]
-        if broken_records:
-            example = dict(broken_records[0])
-            first_broken = next(
-                (record for record in row_sample.records if record.get(name) == example.get(name)), None
-            )
-            _add_rule_finding(
-                collector,
-                row_sample,
-                rule,
-                first_broken or example,
-                sum(int(record.get("n") or 1) for record in broken_records),
-                [key],
-                is_sampled=False,
-            )
+        if not broken_records:
+            continue
+        example = dict(broken_records[0])
+        sampled_examples = [record for record in row_sample.records if record.get(name) == example.get(name)]
+        if sampled_examples and sampled_examples[0]:
+            example = sampled_examples[0]
+        count = sum(int(record.get("n") or 1) for record in broken_records)
+        _add_rule_finding(collector, row_sample, rule, example, count=count, keys=[key], is_sampled=False)
     return judged_rules
+
+
+def _fetch_distinct_values(service: ExaminedTapService, row_sample: RowSample, name: str) -> list[Record] | None:
+    """Fetch the values of a column with their counts; None: there are too many, or the service does not answer."""
+    column = quote_column_name(name)
+    columns = f"{column}, COUNT(*) AS n"
+    query = f"SELECT TOP {MAX_DISTINCT_VALUES} {columns} FROM {row_sample.table.name} GROUP BY {column}"
+    try:
+        distinct_values = service.run_query(query, MAX_DISTINCT_VALUES)
+    except UserError:
+        return None
+    if len(distinct_values.rows) >= MAX_DISTINCT_VALUES:
+        return None
+    return distinct_values.list_records()
 
 
 # --- kinds of rules ------------------------------------------------------------------------------------------------

@@ -64,12 +64,12 @@ class DeclaredTable:
 
     @property
     def comparison_name(self) -> str:
-        """Its name as names are compared."""
+        """The name in the form in which names are compared."""
         return normalize_name(self.name)
 
     @cached_property
     def columns_by_key(self) -> dict[str, DeclaredColumn]:
-        """Its columns by their names as names are compared; of two with one name the first."""
+        """Columns by the names in which they are compared; of two columns with one name, the first."""
         return {column.comparison_name: column for column in reversed(self.columns)}
 
     def find_column(self, name: str) -> DeclaredColumn | None:
@@ -78,17 +78,17 @@ class DeclaredTable:
 
     @property
     def column_names(self) -> set[str]:
-        """Names of its columns, lower case."""
+        """Names of the columns, in lower case."""
         return set(self.columns_by_key)
 
 
 def normalize_name(name: str) -> str:
-    """Write a name without quotes, in lower case."""
+    """Return a name without quotes, in lower case."""
     return name.replace('"', "").strip().lower()
 
 
 class ExaminedTapService:
-    """Everything that checks may ask about; what was fetched is kept."""
+    """A TAP service under examination; answers that checks ask for are cached."""
 
     protocol = "tap"
 
@@ -101,17 +101,18 @@ class ExaminedTapService:
         self.samples_by_table: dict[str, Any] = {}
 
     def _find_base_url(self) -> tuple[str, HttpAnswer]:
-        """Find the base address, by its capabilities.
+        """Find the base address by its capabilities.
 
         Raises
         ------
         NotJudgeableError
-            There is none: with the words of every place that was looked at.
+            There is none; the message tells what each address answers.
         """
-        base_url = next(
-            (self.given_url.removesuffix(tail) for tail in RESOURCE_SUFFIXES if self.given_url.endswith(tail)),
-            self.given_url,
-        )
+        base_url = self.given_url
+        for suffix in RESOURCE_SUFFIXES:
+            if self.given_url.endswith(suffix):
+                base_url = self.given_url.removesuffix(suffix)
+                break
         failed_urls = []
         for candidate_url in dict.fromkeys((base_url, f"{base_url}/tap")):
             try:
@@ -142,7 +143,7 @@ class ExaminedTapService:
 
     @property
     def tap_version(self) -> str:
-        """Of TAP, as it says."""
+        """Version of TAP, as the service declares it."""
         return self.capabilities.version
 
     @property
@@ -155,7 +156,7 @@ class ExaminedTapService:
         return {"capabilities": self._capabilities_answer}
 
     def get_document(self, name: str) -> HttpAnswer:
-        """Fetch ``/name`` below the base; kept."""
+        """Fetch ``/name`` below the base address; the answer is cached."""
         if name not in self._answers_by_name:
             self._answers_by_name[name] = self.client.send_get(f"{self.url}/{name}")
         return self._answers_by_name[name]
@@ -172,7 +173,7 @@ class ExaminedTapService:
     def send_query(
         self, adql: str, maxrec: int | None = None, *, method: str = "POST", **extra_params: str
     ) -> HttpAnswer:
-        """Ask /sync; whatever the answer is."""
+        """Send a query to /sync, and return the answer whatever it is."""
         form = self.build_query_form(adql, maxrec, **extra_params)
         url = f"{self.url}/sync"
         if method == "GET":
@@ -180,14 +181,14 @@ class ExaminedTapService:
         return self.client.send_post(url, form)
 
     def run_query(self, adql: str, maxrec: int | None = None) -> VOTableDocument:
-        """Ask, and read the table.
+        """Send a query to /sync, and return its table.
 
         Raises
         ------
         QueryRefusedError
-            An error document, another status than 200, or no VOTable.
+            The answer is an error document, has another status than 200, or is no VOTable.
         UserError
-            No answer.
+            There is no answer.
         """
         answer = self.send_query(adql, maxrec)
         try:
@@ -201,7 +202,7 @@ class ExaminedTapService:
         return votable_document
 
     def query_number(self, adql: str) -> int | None:
-        """Ask for one number; None: the service does not give it."""
+        """Send a query for one number; None: the service does not return it."""
         try:
             rows = self.run_query(adql).rows
             return int(rows[0][0])
@@ -212,9 +213,9 @@ class ExaminedTapService:
 
     @cached_property
     def tap_schema_rows(self) -> dict[str, list[dict[str, Any]]]:
-        """TAP_SCHEMA's tables that can be read, as records.
+        """Rows of TAP_SCHEMA's tables, as records.
 
-        A table that cannot is missing, and why stands in `schema_faults`.
+        A table that cannot be read is missing; `schema_faults` has the reason.
         """
         self.schema_faults: dict[str, str] = {}
         self.schema_fields: dict[str, list[votable.VOTableField]] = {}
@@ -231,63 +232,47 @@ class ExaminedTapService:
 
     @cached_property
     def declared_tables(self) -> dict[str, DeclaredTable]:
-        """The tables by lower-case name: of TAP_SCHEMA if it can be read, else of /tables."""
+        """Tables by name in lower case: those of TAP_SCHEMA if it can be read, else those of /tables."""
         rows = self.tap_schema_rows
         if "tables" not in rows or "columns" not in rows:
             return self.listed_tables or {}
         columns_by_table: dict[str, list[DeclaredColumn]] = {}
-        # TAP 1.0 has them in /tables alone
-        if any("xtype" in row for row in rows["columns"][:1]):
-            xtypes = {}
-        else:
+        xtypes = {}
+        if not any("xtype" in row for row in rows["columns"][:1]):  # TAP 1.0 has them in /tables alone
             xtypes = self._map_listed_xtypes()
         for row in rows["columns"]:
-            flags = frozenset(name for name in ("indexed", "principal", "std") if str(row.get(name)) == "1")
-            columns_by_table.setdefault(normalize_name(_get_text(row, "table_name")), []).append(
-                DeclaredColumn(
-                    name=_get_text(row, "column_name"),
-                    datatype=_get_text(row, "datatype"),
-                    arraysize=_get_text(row, "arraysize"),
-                    xtype=_get_text(row, "xtype")
-                    or xtypes.get(
-                        (normalize_name(_get_text(row, "table_name")), normalize_name(_get_text(row, "column_name"))),
-                        "",
-                    ),
-                    unit=_get_text(row, "unit"),
-                    ucd=_get_text(row, "ucd"),
-                    utype=_get_text(row, "utype"),
-                    description=_get_text(row, "description"),
-                    flags=flags,
-                )
-            )
-        return {
-            normalize_name(_get_text(row, "table_name")): DeclaredTable(
-                name=_get_text(row, "table_name"),
+            table_name = normalize_name(_get_text(row, "table_name"))
+            column_name = normalize_name(_get_text(row, "column_name"))
+            xtype = _get_text(row, "xtype") or xtypes.get((table_name, column_name), "")
+            columns_by_table.setdefault(table_name, []).append(_build_column(row, xtype))
+        tables_by_name = {}
+        for row in rows["tables"]:
+            name = _get_text(row, "table_name")
+            tables_by_name[normalize_name(name)] = DeclaredTable(
+                name=name,
                 schema=_get_text(row, "schema_name"),
                 kind=_get_text(row, "table_type"),
                 utype=_get_text(row, "utype"),
                 description=_get_text(row, "description"),
-                columns=tuple(columns_by_table.get(normalize_name(_get_text(row, "table_name")), ())),
+                columns=tuple(columns_by_table.get(normalize_name(name), ())),
             )
-            for row in rows["tables"]
-        }
+        return tables_by_name
 
     def _map_listed_xtypes(self) -> dict[tuple[str, str], str]:
-        return {
-            (table.comparison_name, column.comparison_name): column.xtype
-            for table in (self.listed_tables or {}).values()
-            for column in table.columns
-        }
+        xtypes = {}
+        for table in (self.listed_tables or {}).values():
+            for column in table.columns:
+                xtypes[table.comparison_name, column.comparison_name] = column.xtype
+        return xtypes
 
     @cached_property
     def listed_tables(self) -> dict[str, DeclaredTable] | None:
-        """The tables of /tables by lower-case name; None: there is no such document."""
+        """Tables of /tables by name in lower case; None: there is no such document."""
+        root = None
         try:
             answer = self.get_document("tables")
             if answer.status == 200:
                 root = xml_documents.parse_xml(answer.body)
-            else:
-                root = None
         except (UserError, NotXmlError):
             return None
         if root is None or get_local_name(root) != "tableset":
@@ -302,7 +287,7 @@ class ExaminedTapService:
         return tables_by_name
 
     def _fetch_table_document(self, table: DeclaredTable) -> DeclaredTable:
-        """Ask for one table, as VOSI 1.1 has it where the list is without columns."""
+        """Fetch the document of one table, which VOSI 1.1 has if the list is without columns."""
         try:
             answer = self.client.send_get(f"{self.url}/tables/{table.name}")
             root = xml_documents.parse_xml(answer.body)
@@ -314,81 +299,92 @@ class ExaminedTapService:
 
     @cached_property
     def foreign_keys(self) -> dict[str, frozenset[str]]:
-        """TAP_SCHEMA's foreign keys by lower-case table name, each as ``column -> table.column``."""
-        key_rows = {_get_text(row, "key_id"): row for row in self.tap_schema_rows.get("keys", ())}
-        pairs: dict[str, list[tuple[str, str]]] = {}
+        """Foreign keys of TAP_SCHEMA by table name in lower case, each as ``column -> table.column``."""
+        pairs_by_key: dict[str, list[tuple[str, str]]] = {}
         for row in self.tap_schema_rows.get("key_columns", ()):
-            pairs.setdefault(_get_text(row, "key_id"), []).append(
-                (normalize_name(_get_text(row, "from_column")), normalize_name(_get_text(row, "target_column")))
-            )
+            pair = (normalize_name(_get_text(row, "from_column")), normalize_name(_get_text(row, "target_column")))
+            pairs_by_key.setdefault(_get_text(row, "key_id"), []).append(pair)
+        key_rows = {_get_text(row, "key_id"): row for row in self.tap_schema_rows.get("keys", ())}
         keys_by_table: dict[str, set[str]] = {}
         for key_id, row in key_rows.items():
-            keys_by_table.setdefault(normalize_name(_get_text(row, "from_table")), set()).add(
-                _format_foreign_key(normalize_name(_get_text(row, "target_table")), pairs.get(key_id, []))
-            )
+            table_name = normalize_name(_get_text(row, "from_table"))
+            target = normalize_name(_get_text(row, "target_table"))
+            foreign_key = _format_foreign_key(target, pairs_by_key.get(key_id, []))
+            keys_by_table.setdefault(table_name, set()).add(foreign_key)
         return {name: frozenset(keys) for name, keys in keys_by_table.items()}
 
     def list_tables(self, *, without_tap_schema: bool = True) -> list[DeclaredTable]:
-        """Return the declared tables; `without_tap_schema`: without TAP_SCHEMA's."""
-        return [
-            table
-            for key, table in self.declared_tables.items()
-            if not (without_tap_schema and key.startswith("tap_schema."))
-        ]
+        """Return the declared tables; `without_tap_schema` leaves those of TAP_SCHEMA out."""
+        tables = []
+        for name, table in self.declared_tables.items():
+            if not without_tap_schema or not name.startswith("tap_schema."):
+                tables.append(table)
+        return tables
+
+
+def _build_column(row: dict[str, Any], xtype: str) -> DeclaredColumn:
+    """Build a column from its row in TAP_SCHEMA.columns."""
+    flags = frozenset(name for name in ("indexed", "principal", "std") if str(row.get(name)) == "1")
+    return DeclaredColumn(
+        name=_get_text(row, "column_name"),
+        datatype=_get_text(row, "datatype"),
+        arraysize=_get_text(row, "arraysize"),
+        xtype=xtype,
+        unit=_get_text(row, "unit"),
+        ucd=_get_text(row, "ucd"),
+        utype=_get_text(row, "utype"),
+        description=_get_text(row, "description"),
+        flags=flags,
+    )
 
 
 def _parse_table(element: Any, schema: str) -> DeclaredTable:
-    columns = []
-    for column in xml_documents.find_children(element, "column"):
-        type_elements = xml_documents.find_children(column, "dataType")
-        type_element = type_elements[0] if type_elements else None
-        if type_element is not None:
-            datatype = xml_documents.get_text(type_element)
-        else:
-            datatype = ""
-        columns.append(
-            DeclaredColumn(
-                name=xml_documents.get_text(column, "name"),
-                datatype=datatype,
-                arraysize=(type_element.get("arraysize", "") or type_element.get("size", ""))
-                if type_element is not None
-                else "",
-                xtype=type_element.get("extendedType", "") if type_element is not None else "",
-                unit=xml_documents.get_text(column, "unit"),
-                ucd=xml_documents.get_text(column, "ucd"),
-                utype=xml_documents.get_text(column, "utype"),
-                description=xml_documents.get_text(column, "description"),
-                flags=frozenset(
-                    xml_documents.get_text(flag).lower() for flag in xml_documents.find_children(column, "flag")
-                ),
-            )
-        )
-    keys = frozenset(
-        _format_foreign_key(
-            normalize_name(xml_documents.get_text(key, "targetTable")),
-            [
-                (
-                    normalize_name(xml_documents.get_text(pair, "fromColumn")),
-                    normalize_name(xml_documents.get_text(pair, "targetColumn")),
-                )
-                for pair in xml_documents.find_children(key, "fkColumn")
-            ],
-        )
-        for key in xml_documents.find_children(element, "foreignKey")
-    )
+    """Parse a table of VOSI."""
+    column_elements = xml_documents.find_children(element, "column")
+    key_elements = xml_documents.find_children(element, "foreignKey")
     return DeclaredTable(
         name=xml_documents.get_text(element, "name"),
         schema=schema,
         kind=element.get("type", ""),
         utype=xml_documents.get_text(element, "utype"),
         description=xml_documents.get_text(element, "description"),
-        columns=tuple(columns),
-        foreign_keys=keys,
+        columns=tuple(map(_parse_column, column_elements)),
+        foreign_keys=frozenset(map(_parse_foreign_key, key_elements)),
     )
 
 
+def _parse_column(element: Any) -> DeclaredColumn:
+    datatype, arraysize, xtype = "", "", ""
+    for type_element in xml_documents.find_children(element, "dataType")[:1]:
+        datatype = xml_documents.get_text(type_element)
+        arraysize = type_element.get("arraysize", "") or type_element.get("size", "")
+        xtype = type_element.get("extendedType", "")
+    flag_elements = xml_documents.find_children(element, "flag")
+    return DeclaredColumn(
+        name=xml_documents.get_text(element, "name"),
+        datatype=datatype,
+        arraysize=arraysize,
+        xtype=xtype,
+        unit=xml_documents.get_text(element, "unit"),
+        ucd=xml_documents.get_text(element, "ucd"),
+        utype=xml_documents.get_text(element, "utype"),
+        description=xml_documents.get_text(element, "description"),
+        flags=frozenset(xml_documents.get_text(flag_element).lower() for flag_element in flag_elements),
+    )
+
+
+def _parse_foreign_key(element: Any) -> str:
+    pairs = []
+    for pair_element in xml_documents.find_children(element, "fkColumn"):
+        own_column = normalize_name(xml_documents.get_text(pair_element, "fromColumn"))
+        target_column = normalize_name(xml_documents.get_text(pair_element, "targetColumn"))
+        pairs.append((own_column, target_column))
+    target = normalize_name(xml_documents.get_text(element, "targetTable"))
+    return _format_foreign_key(target, pairs)
+
+
 def _format_foreign_key(target: str, pairs: list[tuple[str, str]]) -> str:
-    return ", ".join(f"{column} -> {target}.{other}" for column, other in sorted(pairs))
+    return ", ".join(f"{column} -> {target}.{target_column}" for column, target_column in sorted(pairs))
 
 
 def _get_text(row: dict[str, Any], name: str) -> str:
@@ -397,20 +393,19 @@ def _get_text(row: dict[str, Any], name: str) -> str:
 
 
 def quote_column_name(name: str) -> str:
-    """Write a column name for a query: quoted if it must be."""
+    """Return a column name for a query, in quotes if it needs them."""
     if name.startswith('"'):
         return name
-    is_plain = (
-        name.isascii()
-        and name.replace("_", "a").isalnum()
-        and name[:1].isalpha()
-        and name.upper() not in RESERVED_WORDS
-    )
-    if is_plain:
+    is_identifier = name.isascii() and name.replace("_", "a").isalnum() and name[:1].isalpha()
+    if is_identifier and name.upper() not in RESERVED_WORDS:
         return name
-    return '"' + name.replace('"', '""') + '"'
+    escaped_name = name.replace('"', '""')
+    return f'"{escaped_name}"'
 
 
 def format_example_key(record: dict[str, Any], names: Sequence[str]) -> str:
-    """Write which row is meant: the first key column that has a value."""
-    return next((f"{name} = {record[name]}" for name in names if record.get(name) is not None), "")
+    """Return the first key column of a record that has a value, and the value."""
+    for name in names:
+        if record.get(name) is not None:
+            return f"{name} = {record[name]}"
+    return ""

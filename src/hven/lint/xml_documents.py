@@ -20,10 +20,14 @@ CONTENT_MODELS = {
     "availability": "available upSince? downAt? backAt? note*",
     "capabilities": "capability*",
     "capability": "validationLevel* description? interface*",
-    "capability TableAccess": "validationLevel* description? interface* dataModel* language+ outputFormat+ uploadMethod* retentionPeriod? "
-    "executionDuration? outputLimit? uploadLimit?",
+    "capability TableAccess": (
+        "validationLevel* description? interface* dataModel* language+ outputFormat+ uploadMethod* retentionPeriod? "
+        "executionDuration? outputLimit? uploadLimit?"
+    ),
     "interface": "accessURL+ mirrorURL* securityMethod* testQueryString?",
-    "interface ParamHTTP": "accessURL+ mirrorURL* securityMethod* testQueryString? queryType* resultType? param* testQuery?",
+    "interface ParamHTTP": (
+        "accessURL+ mirrorURL* securityMethod* testQueryString? queryType* resultType? param* testQuery?"
+    ),
     "language": "name version+ description? languageFeatures*",
     "languageFeatures": "feature*",
     "feature": "form description?",
@@ -40,8 +44,10 @@ CONTENT_MODELS = {
     "fkColumn": "fromColumn targetColumn",
     "jobs": "jobref*",
     "jobref": "phase runId? ownerId? creationTime?",
-    "job": "jobId runId? ownerId phase quote? creationTime? startTime endTime executionDuration destruction parameters? results "
-    "errorSummary? jobInfo?",
+    "job": (
+        "jobId runId? ownerId phase quote? creationTime? startTime endTime executionDuration destruction parameters? "
+        "results errorSummary? jobInfo?"
+    ),
     "parameters": "parameter*",
     "results": "result*",
     "errorSummary": "message",

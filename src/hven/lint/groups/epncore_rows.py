@@ -340,7 +340,26 @@ WRAPPING_COLUMNS = {
 }
 TIMESTAMP_PATTERN = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(T([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d+)?)?Z?)?"
 POSITIVE_COLUMN_PATTERN = re.compile(
-    r"time_sampling_step|time_exp|spectral_range|spectral_sampling_step|spectral_resolution|_resol_|_distance_|access_estsize|radius|diameter|pixelscale|map_(height|width)|grain_size|pressure|mass$"
+    r"time_sampling_step|time_exp|spectral_range|spectral_sampling_step|spectral_resolution|_resol_|_distance_"
+    r"|access_estsize|radius|diameter|pixelscale|map_(height|width)|grain_size|pressure|mass$"
+)
+LIST_PATTERN = r"[^\s#]([^#]*[^\s#])?(#[^\s#]([^#]*[^\s#])?)*|\s.*|.*\s"
+FREE_TEXT_ENDINGS = ("_desc", "_title", "description", "bib_reference", "map_projection")
+LONGITUDE_COLUMNS = (
+    "subobserver_longitude_min",
+    "subobserver_longitude_max",
+    "subsolar_longitude_min",
+    "subsolar_longitude_max",
+    "solar_longitude_min",
+    "solar_longitude_max",
+    "ra",
+)
+LATITUDE_COLUMNS = (
+    "subobserver_latitude_min",
+    "subobserver_latitude_max",
+    "subsolar_latitude_min",
+    "subsolar_latitude_max",
+    "dec",
 )
 LOWER_CASE_COLUMNS = ("dataproduct_type", "target_class", "spatial_frame_type", "access_format")
 URL_COLUMNS = ("access_url", "thumbnail_url", "datalink_url", "external_link")
@@ -349,33 +368,25 @@ MJD_EPOCH_JD = 2400000.5
 
 
 def judge_epn_rows(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:
-    """Judge the rows of one table."""
+    """Check the rows of one table."""
     schema = table.comparison_name.rpartition(".")[0].rpartition(".")[2]
-    row_rules.judge_rules(
-        service,
-        collector,
-        table,
-        [
-            *_build_filled_rules(),
-            *_build_interval_rules(),
-            *_build_list_rules(schema),
-            *_build_time_rules(),
-            *_build_position_rules(),
-            *_build_product_rules(),
-            *_build_text_rules(),
-        ],
-        KEY_COLUMNS,
-    )
+    rules = [
+        *_build_filled_rules(),
+        *_build_interval_rules(),
+        *_build_list_rules(schema),
+        *_build_time_rules(),
+        *_build_position_rules(),
+        *_build_product_rules(),
+        *_build_text_rules(),
+    ]
+    row_rules.judge_rules(service, collector, table, rules, KEY_COLUMNS)
     row_rules.check_unique(service, collector, table, "epn.duplicate", "granule_uid")
     _check_references(service, collector, table)
 
 
 def _build_filled_rules() -> list[RowRule]:
-    return [
-        row_rules.require_filled("epn.null", fact.name)
-        for fact in load_standard_columns("epncore").values()
-        if fact.is_filled
-    ]
+    filled_columns = [fact.name for fact in load_standard_columns("epncore").values() if fact.is_filled]
+    return [row_rules.require_filled("epn.null", name) for name in filled_columns]
 
 
 def _build_interval_rules() -> list[RowRule]:
@@ -413,104 +424,79 @@ def _has_invalid_ucd(list_text: Any) -> bool:
 
 
 def _build_time_rules() -> list[RowRule]:
-    dates = [fact.name for fact in load_standard_columns("epncore").values() if fact.type == "timestamp"]
-    return [
-        *(row_rules.require_pattern("epn.timestamp", name, TIMESTAMP_PATTERN) for name in dates),
-        *(row_rules.require_between("epn.julian-date", name, 2086000, 2817000) for name in ("time_min", "time_max")),
-        *(row_rules.require_between("epn.local-time", name, 0, 24) for name in ("local_time_min", "local_time_max")),
-        row_rules.RowRule(
-            code="epn.date-order", columns=("modification_date", "creation_date"), is_broken=_is_modified_before_created
-        ),
-        row_rules.RowRule(
-            code="epn.target-time", columns=("target_time_min", "time_min"), is_broken=_is_target_time_late
-        ),
-    ]
+    columns = load_standard_columns("epncore").values()
+    timestamp_names = [fact.name for fact in columns if fact.type == "timestamp"]
+    rules = [row_rules.require_pattern("epn.timestamp", name, TIMESTAMP_PATTERN) for name in timestamp_names]
+    for end in ("min", "max"):
+        rules.append(row_rules.require_between("epn.julian-date", f"time_{end}", 2086000, 2817000))
+        rules.append(row_rules.require_between("epn.local-time", f"local_time_{end}", 0, 24))
+    date_columns = ("modification_date", "creation_date")
+    time_columns = ("target_time_min", "time_min")
+    rules.append(row_rules.RowRule(code="epn.date-order", columns=date_columns, is_broken=_is_modified_before_created))
+    rules.append(row_rules.RowRule(code="epn.target-time", columns=time_columns, is_broken=_is_target_time_late))
+    return rules
 
 
 def _is_modified_before_created(row: Record) -> bool:
     creation_date = str(row["creation_date"] or "")[:10]
     modification_date = str(row["modification_date"] or "")[:10]
-    return (
-        bool(creation_date and modification_date)
-        and re.fullmatch(TIMESTAMP_PATTERN, creation_date) is not None
-        and re.fullmatch(TIMESTAMP_PATTERN, modification_date) is not None
-        and modification_date < creation_date
-    )
+    dates = (creation_date, modification_date)
+    if not all(re.fullmatch(TIMESTAMP_PATTERN, date) for date in dates):
+        return False
+    return modification_date < creation_date
 
 
 def _is_target_time_late(row: Record) -> bool:
     """Return whether the time at the target is more than a minute after the time at the observer (UTC or not)."""
     target_time = row["target_time_min"]
     observer_time = row["time_min"]
-    if (
-        target_time is None
-        or observer_time is None
-        or not re.fullmatch(TIMESTAMP_PATTERN, str(target_time))
-        or not 2086000 < observer_time < 2817000
-    ):
+    if target_time is None or observer_time is None or not 2086000 < observer_time < 2817000:
+        return False
+    if not re.fullmatch(TIMESTAMP_PATTERN, str(target_time)):
         return False
     try:
         parsed_time = dt.datetime.fromisoformat(str(target_time).rstrip("Z")).replace(tzinfo=dt.UTC)
     except ValueError:
         return False
-    days = (parsed_time - dt.datetime(1858, 11, 17, tzinfo=dt.UTC)).total_seconds() / 86400
-    return bool(days + MJD_EPOCH_JD > observer_time + 120 / 86400)
+    modified_julian_date = (parsed_time - dt.datetime(1858, 11, 17, tzinfo=dt.UTC)) / dt.timedelta(days=1)
+    minute_in_days = 60 / 86400
+    return bool(modified_julian_date + MJD_EPOCH_JD > observer_time + 2 * minute_in_days)
 
 
 def _build_position_rules() -> list[RowRule]:
-    position_rules = [
-        *(_require_in_frame("epn.longitude", {"celestial", "body"}, name, 0, 360) for name in ("c1min", "c1max")),
-        *(_require_in_frame("epn.latitude", {"celestial", "body"}, name, -90, 90) for name in ("c2min", "c2max")),
-        *(
-            _require_in_frame("epn.radius", {"spherical", "cylindrical"}, name, 0, float("inf"))
-            for name in ("c1min", "c1max")
-        ),
-        *(_require_in_frame("epn.radius", {"spherical"}, name, 0, 180) for name in ("c2min", "c2max")),
-        *(_require_frame(name) for name in ("c1min", "c2min", "c3min")),
-        *(
-            row_rules.require_between("epn.longitude", name, 0, 360)
-            for name in (
-                "subobserver_longitude_min",
-                "subobserver_longitude_max",
-                "subsolar_longitude_min",
-                "subsolar_longitude_max",
-                "solar_longitude_min",
-                "solar_longitude_max",
-                "ra",
-            )
-        ),
-        *(
-            row_rules.require_between("epn.latitude", name, -90, 90)
-            for name in (
-                "subobserver_latitude_min",
-                "subobserver_latitude_max",
-                "subsolar_latitude_min",
-                "subsolar_latitude_max",
-                "dec",
-            )
-        ),
-        *(
-            row_rules.require_between("epn.angle", f"{kind}_{end}", 0, 180)
-            for kind in ("incidence", "emergence")
-            for end in ("min", "max")
-        ),
-        *(row_rules.require_between("epn.angle", f"phase_{end}", -180, 180) for end in ("min", "max")),
-    ]
-    positive_columns = [
-        fact.name
-        for fact in load_standard_columns("epncore").values()
-        if POSITIVE_COLUMN_PATTERN.search(fact.name) and fact.type in {"double", "integer"}
-    ]
-    return position_rules + [row_rules.require_between("epn.negative", name, 0, 1e300) for name in positive_columns]
+    rules = []
+    sky_frames = {"celestial", "body"}
+    for end in ("min", "max"):
+        rules += [
+            _require_in_frame("epn.longitude", sky_frames, f"c1{end}", 0, 360),
+            _require_in_frame("epn.latitude", sky_frames, f"c2{end}", -90, 90),
+            _require_in_frame("epn.radius", {"spherical", "cylindrical"}, f"c1{end}", 0, float("inf")),
+            _require_in_frame("epn.radius", {"spherical"}, f"c2{end}", 0, 180),
+            row_rules.require_between("epn.angle", f"incidence_{end}", 0, 180),
+            row_rules.require_between("epn.angle", f"emergence_{end}", 0, 180),
+            row_rules.require_between("epn.angle", f"phase_{end}", -180, 180),
+        ]
+    rules += [_require_frame(name) for name in ("c1min", "c2min", "c3min")]
+    rules += [row_rules.require_between("epn.longitude", name, 0, 360) for name in LONGITUDE_COLUMNS]
+    rules += [row_rules.require_between("epn.latitude", name, -90, 90) for name in LATITUDE_COLUMNS]
+    for fact in load_standard_columns("epncore").values():
+        is_number = fact.type in {"double", "integer"}
+        if is_number and POSITIVE_COLUMN_PATTERN.search(fact.name):
+            rules.append(row_rules.require_between("epn.negative", fact.name, 0, 1e300))
+    return rules
 
 
 def _require_in_frame(code: str, frames: set[str], name: str, low: float, high: float) -> RowRule:
     frame_list = ", ".join(f"'{frame_type}'" for frame_type in sorted(frames))
-    outside_condition = f"{name} < {low:g}" + (f" OR {name} > {high:g}" if high < 1e300 else "")
+    outside_condition = f"{name} < {low:g}"
+    if high < 1e300:
+        outside_condition += f" OR {name} > {high:g}"
 
     def is_out_of_range(row: Record) -> bool:
         value = row[name]
-        return row["spatial_frame_type"] in frames and isinstance(value, int | float) and not low <= value <= high
+        if row["spatial_frame_type"] not in frames or not isinstance(value, int | float):
+            return False
+        return not low <= value <= high
 
     return row_rules.RowRule(
         code=code,
@@ -546,47 +532,42 @@ def _build_product_rules() -> list[RowRule]:
 
 
 def _build_text_rules() -> list[RowRule]:
-    text_rules = []
+    rules = []
     for fact in load_standard_columns("epncore").values():
+        name = fact.name
         if fact.type != "text":
             continue
-        if fact.name not in URL_COLUMNS:
-            text_rules.append(
-                row_rules.require_value_check("epn.text", fact.name, lambda said: str(said) != str(said).strip())
-            )
-        if fact.name not in URL_COLUMNS and not fact.name.endswith(
-            ("_desc", "_title", "description", "bib_reference", "map_projection")
-        ):
-            text_rules.append(row_rules.require_value_check("epn.quotes", fact.name, lambda said: '"' in str(said)))
+        if name not in URL_COLUMNS:
+            rules.append(row_rules.require_value_check("epn.text", name, _has_outer_blanks))
+            if not name.endswith(FREE_TEXT_ENDINGS):
+                rules.append(row_rules.require_value_check("epn.quotes", name, lambda text: '"' in str(text)))
         if fact.is_list:
-            text_rules.append(
-                row_rules.require_pattern(
-                    "epn.list", fact.name, r"[^\s#]([^#]*[^\s#])?(#[^\s#]([^#]*[^\s#])?)*|\s.*|.*\s"
-                )
-            )
-    text_rules += [
-        row_rules.require_value_check(
-            "epn.lower-case", name, lambda said: str(said) != str(said).lower(), distinct=True
-        )
-        for name in LOWER_CASE_COLUMNS
-    ]
-    return text_rules
+            rules.append(row_rules.require_pattern("epn.list", name, LIST_PATTERN))
+    for name in LOWER_CASE_COLUMNS:
+        rules.append(row_rules.require_value_check("epn.lower-case", name, _has_capitals, distinct=True))  # noqa: PERF401
+    return rules
+
+
+def _has_outer_blanks(text: Any) -> bool:
+    return str(text) != str(text).strip()
+
+
+def _has_capitals(text: Any) -> bool:
+    return str(text) != str(text).lower()
 
 
 def _check_references(service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable) -> None:
-    """Check whether internal references lead somewhere, where all rows are known."""
+    """Check whether internal references lead to rows of the table, if all rows are known."""
     row_sample = row_rules.fetch_sample(service, table)
     if not row_sample.is_complete:
         return
     granule_ids = {str(record.get("granule_uid")) for record in row_sample.records}
     for record in row_sample.records:
         reference_text = record.get("internal_reference")
-        if reference_text is not None:
-            missing_references = [
-                reference for reference in str(reference_text).split("#") if reference and reference not in granule_ids
-            ]
-        else:
-            missing_references = []
+        if reference_text is None:
+            continue
+        references = [reference for reference in str(reference_text).split("#") if reference]
+        missing_references = [reference for reference in references if reference not in granule_ids]
         if missing_references:
             key = f"granule_uid = {record.get('granule_uid')}"
             collector.add_finding(

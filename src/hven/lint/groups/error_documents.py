@@ -1,4 +1,7 @@
-"""Group error: what is wrong is told as DALI wants it - a VOTable with QUERY_STATUS ERROR, a message for a person, nothing of the inside."""
+"""Group error: errors are reported as DALI defines it.
+
+The answer is a VOTable with QUERY_STATUS ERROR and a message for people; it does not show the inside of the service.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,8 @@ ERROR_CHECKS = build_checks(
     ),
 )
 INTERNALS_PATTERN = re.compile(
-    r"Traceback \(most recent call|\bat [\w.$]+\([\w]+\.java:\d+\)|org\.postgresql|PSQLException|\.py\", line \d+|Stack trace:"
+    r"Traceback \(most recent call|\bat [\w.$]+\([\w]+\.java:\d+\)|org\.postgresql|PSQLException"
+    r"|\.py\", line \d+|Stack trace:"
 )
 
 

@@ -1,4 +1,7 @@
-"""Group footprint: s_region and coverage of EPN-TAP and ObsCore tables - readable, on the sphere, turning the right way, where the row says."""
+"""Group footprint: s_region and coverage of EPN-TAP and ObsCore tables.
+
+They can be read, lie on the sphere, turn the right way, and lie where the other columns of the row say.
+"""
 
 from __future__ import annotations
 

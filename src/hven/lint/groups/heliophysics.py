@@ -1,4 +1,4 @@
-"""Group hapi: a HAPI server's documents, what it says of its data sets, their samples in each format, and its words for wrong requests."""
+"""Group hapi: documents of a HAPI server, data sets, samples in each format, and answers to wrong requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import io
 import json
 import math
 import struct
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 from hven.lint import hapi_server as hapi
@@ -214,41 +214,31 @@ HAPI_CHECKS = build_checks(
 )
 PARAMETER_TYPES = {"string", "double", "integer", "isotime"}
 TIME_STAMP_LOCATIONS = {"begin", "center", "end", "other"}
-MAX_DATA_SETS = 20  # data sets that are judged, at most
-SAMPLES_PER_DATA_SET = 40  # of a data set, about
+MAX_DATA_SETS = 20  # data sets that are judged
+SAMPLES_PER_DATA_SET = 40  # samples of a data set that are asked for, about
 INVALID_VALUE = "hvenWrong<b>"
 NOT_FOUND_CODES = {1406, 1407}
+ABOUT_KEYS = ("id", "title", "contact")
 
 
 def _check_hapi(server: ExaminedHapiServer, collector: FindingCollector) -> None:
-    documents = {}
-    for name, needed_keys in (("about", ("id", "title", "contact")), ("capabilities", ()), ("catalog", ())):
-        if name == "about" and server.version_numbers < (3,):
-            continue
-        documents[name] = _fetch_document(server, collector, name) or {}
-        for key in needed_keys:
-            if documents[name] and not documents[name].get(key):
-                collector.add_finding("hapi.about-key", key)
+    if server.version_numbers >= (3,):
+        about = _fetch_document(server, collector, "about")
+        if about:
+            for key in ABOUT_KEYS:
+                if not about.get(key):
+                    collector.add_finding("hapi.about-key", key)
+    _fetch_document(server, collector, "capabilities")
+    catalog = _fetch_document(server, collector, "catalog") or {}
     if "csv" not in server.output_formats:
         collector.add_finding("hapi.formats", value=server.output_formats)
-    catalog_entries = documents["catalog"].get("catalog")
-    ids: list[str] = []
-    for item in catalog_entries if isinstance(catalog_entries, list) else []:
-        if isinstance(item, dict):
-            data_set_id = item.get("id")
-        else:
-            data_set_id = None
-        if not isinstance(data_set_id, str) or not data_set_id or "," in data_set_id or data_set_id in ids:
-            collector.add_finding("hapi.catalog", value=data_set_id)
-        else:
-            ids.append(data_set_id)
+    ids = _list_data_set_ids(collector, catalog)
     if not ids:
         collector.add_unjudged("the catalog has no data sets")
         return
+    infos_by_id = {}
     if server.version_numbers >= (3, 2):
         infos_by_id = _fetch_deep_catalog(server, collector)
-    else:
-        infos_by_id = {}
     step = max(len(ids) // MAX_DATA_SETS, 1)
     good_data_set = None
     for name in ids[::step][:MAX_DATA_SETS]:
@@ -261,10 +251,26 @@ def _check_hapi(server: ExaminedHapiServer, collector: FindingCollector) -> None
         _check_refusals(server, collector, *good_data_set)
 
 
+def _list_data_set_ids(collector: FindingCollector, catalog: dict[str, Any]) -> list[str]:
+    """List the ids of the catalog, and report invalid ones."""
+    entries = catalog.get("catalog")
+    if not isinstance(entries, list):
+        return []
+    ids: list[Any] = []
+    for entry in entries:
+        data_set_id = entry.get("id") if isinstance(entry, dict) else None
+        is_text = isinstance(data_set_id, str) and bool(data_set_id)
+        if not is_text or "," in data_set_id or data_set_id in ids:
+            collector.add_finding("hapi.catalog", value=data_set_id)
+        else:
+            ids.append(data_set_id)
+    return ids
+
+
 def _fetch_document(
     server: ExaminedHapiServer, collector: FindingCollector, endpoint: str, **params: str
 ) -> dict[str, Any] | None:
-    """Fetch a document, and judge what all have."""
+    """Fetch a document, and check what all documents have in common."""
     answer = server.request_endpoint(endpoint, **params)
     location: dict[str, Any] = {"table": params.get("dataset", "")}
     try:
@@ -290,14 +296,12 @@ def _check_media_type(collector: FindingCollector, answer: HttpAnswer, media_typ
 
 
 def _fetch_deep_catalog(server: ExaminedHapiServer, collector: FindingCollector) -> dict[str, Any]:
-    if "all" not in (hapi.parse_document(server.capabilities_answer).get("catalogDepthOptions") or ()):
+    capabilities = hapi.parse_document(server.capabilities_answer)
+    if "all" not in (capabilities.get("catalogDepthOptions") or ()):
         return {}
     deep_catalog = _fetch_document(server, collector, "catalog", depth="all") or {}
-    return {
-        str(catalog_entry.get("id")): catalog_entry.get("info")
-        for catalog_entry in deep_catalog.get("catalog", ())
-        if isinstance(catalog_entry, dict)
-    }
+    entries = [entry for entry in deep_catalog.get("catalog", ()) if isinstance(entry, dict)]
+    return {str(entry.get("id")): entry.get("info") for entry in entries}
 
 
 def _check_data_set(
@@ -307,20 +311,16 @@ def _check_data_set(
     if info is None or not _check_info(collector, name, info):
         return None
     if isinstance(catalog_info, dict):
-        differing_keys = {
-            key
-            for key in (*catalog_info, *info)
-            if key not in {"HAPI", "status"} and catalog_info.get(key) != info.get(key)
-        }
+        keys = {*catalog_info, *info} - {"HAPI", "status"}
+        differing_keys = {key for key in keys if catalog_info.get(key) != info.get(key)}
         if differing_keys:
             collector.add_finding("hapi.depth", ", ".join(sorted(differing_keys)), table=name)
     rows = _check_samples(server, collector, name, info)
     parameter_names = [parameter["name"] for parameter in info["parameters"]]
     if len(parameter_names) > 1:
         subset_info = _fetch_document(server, collector, "info", dataset=name, parameters=parameter_names[-1]) or {}
-        subset_names = [
-            parameter.get("name") for parameter in subset_info.get("parameters", ()) if isinstance(parameter, dict)
-        ]
+        subset_parameters = [entry for entry in subset_info.get("parameters", ()) if isinstance(entry, dict)]
+        subset_names = [parameter.get("name") for parameter in subset_parameters]
         if subset_info and subset_names != [parameter_names[0], parameter_names[-1]]:
             collector.add_finding("hapi.subset", table=name, value=subset_names)
     coverage = TableCoverage(table=name, row_count=len(rows), total_rows=None, used_aggregates=False)
@@ -329,7 +329,7 @@ def _check_data_set(
 
 
 def _check_info(collector: FindingCollector, name: str, info: dict[str, Any]) -> bool:
-    """Judge what a data set says of itself; False: nothing can be asked of it."""
+    """Check the info of a data set; return False if nothing can be asked of it."""
     try:
         is_backwards = hapi.parse_time(info["startDate"]) >= hapi.parse_time(info["stopDate"])
     except (KeyError, TypeError, ValueError):
@@ -477,35 +477,49 @@ def _check_samples(
         return []
     if not answer.body.endswith(b"\n"):
         collector.add_finding("hapi.record", "the last line has no end", table=name)
-    times = _check_records(collector, name, info, rows, start, stop)
+    times = _check_records(collector, name, info, rows)
     if times is None:
         return rows
-    _check_formats(server, collector, name, info, rows, params)
+    if any(not start <= time < stop for time in times):
+        interval = f"{hapi.format_time(start)} to {hapi.format_time(stop)}"
+        collector.add_finding("hapi.outside", interval, table=name, value=(rows[0][0], rows[-1][0]))
+    _check_formats(server, collector, info, rows, params)
     if len(set(times)) > 2:
-        distinct_times = sorted(set(times))
-        part_answer = server.request_endpoint(
-            "data", dataset=name, start=hapi.format_time(distinct_times[1]), stop=hapi.format_time(distinct_times[2])
-        )
-        part_times = [row[:1] for row in csv.reader(io.StringIO(part_answer.body.decode("utf-8", "replace")))]
-        if part_times != [row[:1] for row, time in zip(rows, times, strict=True) if time == distinct_times[1]]:
-            collector.add_finding(
-                "hapi.outside", "from one sample to the next", table=name, value=[row[0] for row in part_times[:3]]
-            )
-        if distinct_times[1] - distinct_times[0] > 2:
-            empty_params = {
-                "dataset": name,
-                "start": hapi.format_time(distinct_times[0] + 1),
-                "stop": hapi.format_time(distinct_times[0] + 2),
-            }
-            empty_answer = server.request_endpoint("data", **empty_params)
-            header_answer = server.request_endpoint("data", **empty_params, include="header")
-            if empty_answer.status not in {200, 204} or empty_answer.body.strip():
-                collector.add_finding(
-                    "hapi.nothing", f"status {empty_answer.status}, {len(empty_answer.body)} bytes", table=name
-                )
-            elif _split_header(header_answer.body)[0].get("status", {}).get("code") not in {1200, 1201}:
-                collector.add_finding("hapi.nothing", "with include=header", table=name)
+        _check_intervals(server, collector, name, rows, times)
     return rows
+
+
+def _parse_csv(body: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(body.decode("utf-8", "replace"))))
+
+
+def _check_intervals(
+    server: ExaminedHapiServer, collector: FindingCollector, name: str, rows: list[list[str]], times: list[int]
+) -> None:
+    """Check that an interval begins with its start and ends before its stop, and an interval without samples."""
+    first_time, second_time, third_time, *_ = sorted(set(times))
+    params = {"dataset": name, "start": hapi.format_time(second_time), "stop": hapi.format_time(third_time)}
+    part_rows = _parse_csv(server.request_endpoint("data", **params).body)
+    part_times = [row[:1] for row in part_rows]
+    expected_times = [row[:1] for row, time in zip(rows, times, strict=True) if time == second_time]
+    if part_times != expected_times:
+        shown_times = [row[0] for row in part_times[:3]]
+        collector.add_finding("hapi.outside", "from one sample to the next", table=name, value=shown_times)
+    if second_time - first_time <= 2:
+        return
+    empty_params = {
+        "dataset": name,
+        "start": hapi.format_time(first_time + 1),
+        "stop": hapi.format_time(first_time + 2),
+    }
+    empty_answer = server.request_endpoint("data", **empty_params)
+    header_answer = server.request_endpoint("data", **empty_params, include="header")
+    header, _ = _split_header(header_answer.body)
+    if empty_answer.status not in {200, 204} or empty_answer.body.strip():
+        fault = f"status {empty_answer.status}, {len(empty_answer.body)} bytes"
+        collector.add_finding("hapi.nothing", fault, table=name)
+    elif header.get("status", {}).get("code") not in {1200, 1201}:
+        collector.add_finding("hapi.nothing", "with include=header", table=name)
 
 
 def _count_elements(parameter: dict[str, Any]) -> int:
@@ -513,27 +527,23 @@ def _count_elements(parameter: dict[str, Any]) -> int:
 
 
 def _check_records(
-    collector: FindingCollector, name: str, info: dict[str, Any], rows: list[list[str]], start: int, stop: int
+    collector: FindingCollector, name: str, info: dict[str, Any], rows: list[list[str]]
 ) -> list[int] | None:
-    """Judge lines of csv; return their times, None: they cannot be read."""
-    parameters = info["parameters"]
-    width = sum(map(_count_elements, parameters))
+    """Check lines of csv; return their times, or None if they cannot be read."""
+    time_length = info["parameters"][0]["length"]
+    cells = _list_cell_parameters(info)
     times = []
-    cells = [parameter for parameter in parameters for _ in range(_count_elements(parameter))]
     for number, row in enumerate(rows, 1):
         location: dict[str, Any] = {"table": name, "key": f"record {number}"}
-        if len(row) != width:
-            collector.add_finding("hapi.record", f"{len(row)} values, not {width}", **location)
+        if len(row) != len(cells):
+            collector.add_finding("hapi.record", f"{len(row)} values, not {len(cells)}", **location)
             return None
-        if len(row[0]) != parameters[0]["length"] or not row[0].endswith("Z"):
-            collector.add_finding("hapi.time-form", f"{parameters[0]['length']} characters", value=row[0], **location)
+        if len(row[0]) != time_length or not row[0].endswith("Z"):
+            collector.add_finding("hapi.time-form", f"{time_length} characters", value=row[0], **location)
         for parameter, text in zip(cells, row, strict=True):
-            kind = parameter["type"]
-            if (kind in {"integer", "double"} and not _is_number(text, kind)) or (
-                kind in {"string", "isotime"} and len(text.encode()) > parameter["length"]
-            ):
+            if not _is_value_of(parameter, text):
                 column = str(parameter["name"])
-                collector.add_finding("hapi.record", kind, column=column, value=text, **location)
+                collector.add_finding("hapi.record", parameter["type"], column=column, value=text, **location)
         try:
             times.append(hapi.parse_time(row[0]))
         except ValueError:
@@ -541,104 +551,125 @@ def _check_records(
             return None
     if any(later_time < earlier_time for earlier_time, later_time in pairwise(times)):
         collector.add_finding("hapi.order", table=name, value=rows[0][0])
-    if any(not start <= parameter < stop for parameter in times):
-        collector.add_finding(
-            "hapi.outside",
-            f"{hapi.format_time(start)} to {hapi.format_time(stop)}",
-            table=name,
-            value=(rows[0][0], rows[-1][0]),
-        )
     return times
+
+
+def _list_cell_parameters(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the parameter of each value of a record."""
+    cells: list[dict[str, Any]] = []
+    for parameter in info["parameters"]:
+        cells += [parameter] * _count_elements(parameter)
+    return cells
+
+
+def _is_value_of(parameter: dict[str, Any], text: str) -> bool:
+    """Return whether a text of csv is a value of the parameter's type."""
+    kind = parameter["type"]
+    if kind in {"integer", "double"}:
+        return _is_number(text, kind)
+    if kind in {"string", "isotime"}:
+        return len(text.encode()) <= int(parameter["length"])
+    return True
 
 
 def _check_formats(
     server: ExaminedHapiServer,
     collector: FindingCollector,
-    name: str,
     info: dict[str, Any],
     rows: list[list[str]],
     params: dict[str, str],
 ) -> None:
     """Compare the other formats with the lines of csv."""
+    name = params["dataset"]
     header, sample_bytes = _split_header(server.request_endpoint("data", **params, include="header").body)
-    parameter_names = [parameter.get("name") for parameter in header.get("parameters", ())]
-    if header.get("format") != "csv" or parameter_names != [parameter["name"] for parameter in info["parameters"]]:
+    header_names = [parameter.get("name") for parameter in header.get("parameters", ())]
+    parameter_names = [parameter["name"] for parameter in info["parameters"]]
+    if header.get("format") != "csv" or header_names != parameter_names:
         collector.add_finding("hapi.header", table=name)
-    elif list(csv.reader(io.StringIO(sample_bytes.decode("utf-8", "replace")))) != rows:
+    elif _parse_csv(sample_bytes) != rows:
         collector.add_finding("hapi.header", "other samples than without it", table=name)
     csv_values = [_parse_values(info, row) for row in rows]
     if "binary" in server.output_formats:
         answer = server.request_endpoint("data", **params, format="binary")
         _check_media_type(collector, answer, "application/octet-stream", "format=binary")
-        codes = {"double": "d", "integer": "i"}
-        record_struct = struct.Struct(
-            "<"
-            + "".join(
-                _count_elements(parameter) * codes.get(parameter["type"], f"{parameter.get('length')}s")
-                for parameter in info["parameters"]
-            )
-        )
+        record_struct = _build_record_struct(info)
         if len(answer.body) != record_struct.size * len(rows):
-            collector.add_finding(
-                "hapi.binary", f"{len(answer.body)} bytes, not {len(rows)} records of {record_struct.size}", table=name
-            )
+            fault = f"{len(answer.body)} bytes, not {len(rows)} records of {record_struct.size}"
+            collector.add_finding("hapi.binary", fault, table=name)
         else:
-            binary_values = [
-                [
-                    parameter.rstrip(b"\0").decode("utf-8", "replace") if isinstance(parameter, bytes) else parameter
-                    for parameter in record
-                ]
-                for record in record_struct.iter_unpack(answer.body)
-            ]
+            binary_values = [_decode_record(record) for record in record_struct.iter_unpack(answer.body)]
             _compare_records(collector, "hapi.binary", name, csv_values, binary_values)
     if "json" in server.output_formats:
         answer = server.request_endpoint("data", **params, format="json")
         _check_media_type(collector, answer, "application/json", "format=json")
         try:
-            json_document = hapi.parse_document(answer)
-            _compare_records(
-                collector, "hapi.json", name, csv_values, [list(_flatten(row)) for row in json_document["data"]]
-            )
+            json_values = [list(_flatten(row)) for row in hapi.parse_document(answer)["data"]]
+            _compare_records(collector, "hapi.json", name, csv_values, json_values)
         except (hapi.NotJsonError, KeyError, TypeError) as error:
             collector.add_finding("hapi.json", str(error), table=name)
 
 
+def _build_record_struct(info: dict[str, Any]) -> struct.Struct:
+    """Describe a binary record: little-endian doubles, integers of 4 bytes, texts of their length."""
+    codes = {"double": "d", "integer": "i"}
+    cell_codes = [codes.get(cell["type"], f"{cell.get('length')}s") for cell in _list_cell_parameters(info)]
+    return struct.Struct("<" + "".join(cell_codes))
+
+
+def _decode_record(record: tuple[Any, ...]) -> list[Any]:
+    values = []
+    for value in record:
+        if isinstance(value, bytes):
+            values.append(value.rstrip(b"\0").decode("utf-8", "replace"))
+        else:
+            values.append(value)
+    return values
+
+
 def _split_header(body: bytes) -> tuple[dict[str, Any], bytes]:
+    """Split an answer into its header, the lines that begin with #, and its samples."""
     lines = body.splitlines(keepends=True)
-    count = next((line_number for line_number, line in enumerate(lines) if not line.startswith(b"#")), len(lines))
+    header_lines = list(takewhile(lambda line: line.startswith(b"#"), lines))
+    samples = b"".join(lines[len(header_lines) :])
     try:
-        header = json.loads(b"".join(line[1:] for line in lines[:count]))
+        header = json.loads(b"".join(line[1:] for line in header_lines))
     except ValueError:
         header = {}
-    return header if isinstance(header, dict) else {}, b"".join(lines[count:])
+    if not isinstance(header, dict):
+        header = {}
+    return header, samples
 
 
 def _parse_values(info: dict[str, Any], row: list[str]) -> list[Any]:
-    kinds = [parameter["type"] for parameter in info["parameters"] for _ in range(_count_elements(parameter))]
-    parsers = {"double": float, "integer": float}
-    return [
-        parsers[kind](text) if kind in parsers and _is_number(text, kind) else text
-        for kind, text in zip(kinds, row, strict=True)
-    ]
+    """Convert the texts of numbers in a line of csv."""
+    values: list[Any] = []
+    for cell, text in zip(_list_cell_parameters(info), row, strict=True):
+        kind = cell["type"]
+        if kind in {"double", "integer"} and _is_number(text, kind):
+            values.append(float(text))
+        else:
+            values.append(text)
+    return values
 
 
 def _flatten(value: Any) -> Iterator[Any]:
     for item in value:
-        yield from _flatten(item) if isinstance(item, list) else (item,)
+        if isinstance(item, list):
+            yield from _flatten(item)
+        else:
+            yield item
 
 
 def _compare_records(
     collector: FindingCollector, code: str, name: str, csv_records: list[list[Any]], format_records: list[list[Any]]
 ) -> None:
+    """Report the first record that differs from the record of csv."""
     if len(csv_records) != len(format_records):
         collector.add_finding(code, f"{len(format_records)} records, not {len(csv_records)}", table=name)
         return
     for number, (csv_record, format_record) in enumerate(zip(csv_records, format_records, strict=True), 1):
-        is_different = len(csv_record) != len(format_record) or any(
-            not _is_same_value(csv_value, format_value)
-            for csv_value, format_value in zip(csv_record, format_record, strict=True)
-        )
-        if is_different:
+        has_same_length = len(csv_record) == len(format_record)
+        if not has_same_length or not all(map(_is_same_value, csv_record, format_record)):
             collector.add_finding(
                 code, f"csv has {csv_record[:8]}", table=name, key=f"record {number}", value=format_record[:8]
             )
@@ -646,14 +677,15 @@ def _compare_records(
 
 
 def _is_same_value(csv_value: Any, format_value: Any) -> bool:
-    if isinstance(csv_value, float):
-        format_value = math.nan if format_value is None else format_value
-        return isinstance(format_value, int | float) and (
-            math.isclose(csv_value, format_value, rel_tol=1e-6)
-            or (math.isnan(csv_value) and math.isnan(format_value))
-            or csv_value == format_value
-        )
-    return bool(csv_value == format_value)
+    if not isinstance(csv_value, float):
+        return bool(csv_value == format_value)
+    if format_value is None:
+        format_value = math.nan
+    if not isinstance(format_value, int | float):
+        return False
+    if math.isnan(csv_value) and math.isnan(format_value):
+        return True
+    return csv_value == format_value or math.isclose(csv_value, format_value, rel_tol=1e-6)
 
 
 # --- wrong requests ----------------------------------------------------------------------------------------------
@@ -668,15 +700,12 @@ def _check_refusals(
     if rows:
         last_time = hapi.parse_time(rows[-1][0])
         start = rows[0][0]
-        time = hapi.parse_time(stop)
-        stop = hapi.format_time(min(last_time + 1, time))
-    far_time = hapi.format_time(
-        max(
-            hapi.parse_time(info["startDate"]) - 366 * 86_400 * hapi.SECOND_NANOSECONDS,
-            366 * 86_400 * hapi.SECOND_NANOSECONDS,
-        )
-    )
+        stop = hapi.format_time(min(last_time + 1, hapi.parse_time(stop)))
+    year_nanoseconds = 366 * 86_400 * hapi.SECOND_NANOSECONDS
+    earlier_time = hapi.parse_time(info["startDate"]) - year_nanoseconds
+    far_time = hapi.format_time(max(earlier_time, year_nanoseconds))
     data = {"dataset": name, "start": start, "stop": stop}
+    repeated_names = f"{parameter_names[-1]},{parameter_names[-1]}"
     wrong_requests: list[tuple[str, dict[str, str], tuple[int, ...]]] = [
         (INVALID_VALUE, {}, (1400,)),
         ("catalog", {INVALID_VALUE: INVALID_VALUE}, (1401, 1400)),
@@ -691,42 +720,54 @@ def _check_refusals(
         ("data", {**data, "parameters": INVALID_VALUE}, (1407,)),
         ("data", {**data, "format": INVALID_VALUE}, (1409,)),
         ("data", {**data, "include": INVALID_VALUE}, (1410,)),
-        ("data", {**data, "parameters": f"{parameter_names[-1]},{parameter_names[-1]}"}, (1411,)),
-        *(
-            [("data", {**data, "parameters": f"{parameter_names[-1]},{parameter_names[1]}"}, (1411,))]
-            if len(parameter_names) > 2
-            else []
-        ),
-        *([("catalog", {"depth": INVALID_VALUE}, (1413,))] if server.version_numbers >= (3, 2) else []),
-        *(
-            [("info", {"dataset": name, "resolve_references": INVALID_VALUE}, (1412,))]
-            if server.version_numbers >= (3, 3)
-            else []
-        ),
+        ("data", {**data, "parameters": repeated_names}, (1411,)),
     ]
+    if len(parameter_names) > 2:
+        reversed_names = f"{parameter_names[-1]},{parameter_names[1]}"
+        wrong_requests.append(("data", {**data, "parameters": reversed_names}, (1411,)))
+    if server.version_numbers >= (3, 2):
+        wrong_requests.append(("catalog", {"depth": INVALID_VALUE}, (1413,)))
+    if server.version_numbers >= (3, 3):
+        wrong_requests.append(("info", {"dataset": name, "resolve_references": INVALID_VALUE}, (1412,)))
     for endpoint, params, codes in wrong_requests:
-        request_label = f"/{endpoint.replace(INVALID_VALUE, 'x')}?{'&'.join(f'{key}={value}' for key, value in params.items())}".replace(
-            INVALID_VALUE, "x"
-        )
-        answer = server.request_endpoint(endpoint.replace("<", "").replace(">", ""), **params)
-        code = hapi.find_hapi_code(answer)
-        if answer.status < 400:
-            collector.add_finding("hapi.refused", request_label, value=f"{answer.status}, {code}")
-            continue
-        if code not in codes:
-            collector.add_finding("hapi.code", request_label, value=code)
-        elif answer.status != (404 if code in NOT_FOUND_CODES else 500 if code >= 1500 else 400):
-            collector.add_finding("hapi.http-status", request_label, value=f"{answer.status}, {code}")
-        if INVALID_VALUE.encode() in answer.body:
-            collector.add_finding("hapi.echo", request_label)
+        _check_refusal(server, collector, endpoint, params, codes)
     if server.client.send_request("POST", f"{server.url}/catalog").status < 400:
         collector.add_finding("hapi.refused", "POST", value="catalog")
     if server.version_numbers >= (3,) and rows:
-        hapi_2_answer = server.client.send_get(
-            f"{server.url}/data", [(hapi.HAPI_2_NAMES[key], value) for key, value in data.items()]
-        )
+        hapi_2_params = [(hapi.HAPI_2_NAMES[key], value) for key, value in data.items()]
+        hapi_2_answer = server.client.send_get(f"{server.url}/data", hapi_2_params)
         if hapi_2_answer.status != 200 or hapi_2_answer.body != server.request_endpoint("data", **data).body:
             collector.add_finding("hapi.old-names", value=hapi_2_answer.status)
+
+
+def _check_refusal(
+    server: ExaminedHapiServer,
+    collector: FindingCollector,
+    endpoint: str,
+    params: dict[str, str],
+    codes: tuple[int, ...],
+) -> None:
+    """Send a wrong request, and check the HTTP status and HAPI's code of the answer."""
+    query = "&".join(f"{key}={value}" for key, value in params.items())
+    request_label = f"/{endpoint}?{query}".replace(INVALID_VALUE, "x")
+    answer = server.request_endpoint(endpoint.replace("<", "").replace(">", ""), **params)
+    code = hapi.find_hapi_code(answer)
+    if answer.status < 400:
+        collector.add_finding("hapi.refused", request_label, value=f"{answer.status}, {code}")
+        return
+    if code not in codes:
+        collector.add_finding("hapi.code", request_label, value=code)
+    elif answer.status != _find_http_status(code):
+        collector.add_finding("hapi.http-status", request_label, value=f"{answer.status}, {code}")
+    if INVALID_VALUE.encode() in answer.body:
+        collector.add_finding("hapi.echo", request_label)
+
+
+def _find_http_status(code: int) -> int:
+    """Return the HTTP status that belongs to a code of HAPI."""
+    if code in NOT_FOUND_CODES:
+        return 404
+    return 500 if code >= 1500 else 400
 
 
 GROUP = CheckGroup(name="hapi", title="HAPI", checks=HAPI_CHECKS, run=_check_hapi, protocol="hapi")

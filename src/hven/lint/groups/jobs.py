@@ -5,6 +5,7 @@ Two small jobs are made, and destroyed.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -381,12 +382,10 @@ def _check_other_end(service: ExaminedTapService, collector: FindingCollector, j
         return
     answer = service.client.send_get(f"{job_url}/error")
     media = answer.headers.get("content-type", "").partition(";")[0].lower()
-    try:
-        has_error_document = (media == "text/plain" and bool(answer.body.strip())) or votable.parse_votable(
-            answer.body
-        ).error_message is not None
-    except NotXmlError:
-        has_error_document = False
+    has_error_document = media == "text/plain" and bool(answer.body.strip())
+    if not has_error_document:
+        with contextlib.suppress(NotXmlError):
+            has_error_document = votable.parse_votable(answer.body).error_message is not None
     if answer.status != 200 or not has_error_document:
         collector.add_finding("uws.error", f"/error answers {answer.status}", value=media)
 

@@ -1,4 +1,4 @@
-"""Group meta: units are VOUnits, UCDs are UCD1+, xtypes and utypes are what clients understand, and there are descriptions."""
+"""Group meta: units are VOUnits, UCDs are UCD1+, clients know the xtypes and utypes, and there are descriptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Group query: answers of /sync - VOTables as DALI wants them, limits kept and overflows told, parameters as TAP defines them."""
+"""Group query: answers of /sync, their VOTables (DALI), limits and overflows, and the parameters that TAP defines."""
 
 from __future__ import annotations
 

@@ -171,9 +171,11 @@ TAP_SCHEMA_KEYS = (
 )
 TAP_1_1_COLUMNS = {"schema_index", "table_index", "column_index", "arraysize", "xtype"}
 TAP_1_0_DATATYPE_PATTERN = re.compile(
-    r"(adql:)?(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE|CHAR|VARCHAR|TIMESTAMP|POINT|REGION|CLOB|BLOB|BINARY|VARBINARY)(\(.*\))?",
+    r"(adql:)?(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE|CHAR|VARCHAR|TIMESTAMP|POINT|REGION|CLOB|BLOB|BINARY|VARBINARY)"
+    r"(\(.*\))?",
     re.IGNORECASE,
 )
+FLAG_COLUMNS = {"indexed", "principal", "std"}
 IDENTIFIER_PATTERN = re.compile(r'[A-Za-z][A-Za-z0-9_]*|"(?:[^"]|"")+"')
 
 
@@ -194,51 +196,46 @@ def _check_schema(service: ExaminedTapService, collector: FindingCollector) -> N
 
 
 def _check_layout(service: ExaminedTapService, collector: FindingCollector, schema_table: str) -> None:
-    fields = {normalize_name(answer_field.name): answer_field for answer_field in service.schema_fields[schema_table]}
+    fields = {normalize_name(field.name): field for field in service.schema_fields[schema_table]}
     records = service.tap_schema_rows[schema_table]
     for column_spec, kind in TAP_SCHEMA_LAYOUT[schema_table].items():
         column = column_spec.rstrip("!")
-        column_field = fields.get(column)
+        field = fields.get(column)
         location: dict[str, Any] = {"table": f"TAP_SCHEMA.{schema_table}", "column": column}
-        if column_field is None:
-            if not (service.is_tap_1_0 and column in TAP_1_1_COLUMNS):
+        if field is None:
+            if not service.is_tap_1_0 or column not in TAP_1_1_COLUMNS:
                 collector.add_finding("schema.missing-column", **location)
             continue
-        if (kind == TEXT_TYPE) != column_field.is_text or (
-            kind == INTEGER_TYPE and column_field.datatype not in INTEGER_RANGES
-        ):
-            collector.add_finding(
-                "schema.column-type", f"{column_field.datatype}, not {kind}", **location, value=column_field.datatype
-            )
-        if column_spec.endswith("!"):
-            for record in records:
-                if record.get(column) is None:
-                    collector.add_finding(
-                        "schema.null", **location, key=_format_record_key(record), value="NULL", row_count=len(records)
-                    )
-        if column in {"indexed", "principal", "std"}:
-            for record in records:
-                if record.get(column) not in {0, 1, None}:
-                    collector.add_finding(
-                        "schema.flag",
-                        **location,
-                        key=_format_record_key(record),
-                        value=record[column],
-                        row_count=len(records),
-                    )
+        is_wrong_integer = kind == INTEGER_TYPE and field.datatype not in INTEGER_RANGES
+        if (kind == TEXT_TYPE) != field.is_text or is_wrong_integer:
+            fault = f"{field.datatype}, not {kind}"
+            collector.add_finding("schema.column-type", fault, **location, value=field.datatype)
+        _check_layout_values(collector, records, location, is_required=column_spec.endswith("!"))
     if schema_table == "tables":
         for record in records:
-            if str(record.get("table_type") or "table").lower() not in {"table", "view"}:
+            table_type = str(record.get("table_type") or "table")
+            if table_type.lower() not in {"table", "view"}:
                 table = str(record.get("table_name"))
                 collector.add_finding("schema.table-type", table=table, value=record["table_type"])
 
 
+def _check_layout_values(
+    collector: FindingCollector, records: list[dict[str, Any]], location: dict[str, Any], *, is_required: bool
+) -> None:
+    """Report NULL in a required column, and values of a flag other than 0 and 1."""
+    column = location["column"]
+    for record in records:
+        value = record.get(column)
+        example = {**location, "key": _format_record_key(record), "row_count": len(records)}
+        if is_required and value is None:
+            collector.add_finding("schema.null", **example, value="NULL")
+        if column in FLAG_COLUMNS and value not in {0, 1, None}:
+            collector.add_finding("schema.flag", **example, value=value)
+
+
 def _format_record_key(record: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name} = {record[name]}"
-        for name in ("table_name", "column_name", "key_id", "schema_name")
-        if record.get(name) is not None
-    )
+    names = [name for name in ("table_name", "column_name", "key_id", "schema_name") if record.get(name) is not None]
+    return ", ".join(f"{name} = {record[name]}" for name in names)
 
 
 def _check_names(collector: FindingCollector, rows_by_table: dict[str, list[dict[str, Any]]]) -> None:

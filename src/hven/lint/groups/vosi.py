@@ -1,4 +1,4 @@
-"""Group vosi: the documents about the service - capabilities, availability, tables - are there and have the shape of their schemas."""
+"""Group vosi: capabilities, availability and tables of the service exist and follow their schemas."""
 
 from __future__ import annotations
 
