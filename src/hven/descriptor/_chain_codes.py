@@ -40,11 +40,13 @@ class ChainCode:
 
     @property
     def remedy(self) -> str:
-        """Say what is to be done for what is missing."""
+        """Say how to add the parts that are missing."""
         code = self.columns[0].source
+        expression = self.contour_template.format(image="disc(..)")
         return (
-            f"{code} is a chain code on an image whose {self.missing_parts} are not in this table: join its observation (HFC: OBSERVATIONS by "
-            f"OBSERVATIONS_ID, or take the view VIEW_.._HQI, which has it), then {self.contour_template.format(image='disc(..)')}"
+            f"{code} is a chain code on an image whose {self.missing_parts} are not in this table: join its "
+            f"observation (HFC: OBSERVATIONS by OBSERVATIONS_ID, or take the view VIEW_.._HQI, which has it), then "
+            f"{expression}"
         )
 
 

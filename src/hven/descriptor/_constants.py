@@ -28,33 +28,33 @@ def build_constant_literal(value: WrittenScalar, column: Column, key_path: str, 
     """Convert a constant to a tree of this column's type; None after a fault."""
     if value.is_null:
         if column.required:
-            faults.add_error(
-                f"{key_path}: the column must have a value", value.place, "give one, or take 'required' away"
-            )
+            message = f"{key_path}: the column must have a value"
+            faults.add_error(message, value.place, "give one, or take 'required' away")
         return NULL_LITERAL
     column_type = column.type
-    text = str(value)
-    if column_type.is_string:
-        return Literal(text)
     if column_type.is_numeric:
         return _build_number_literal(value, column, key_path, faults)
-    if column_type.is_boolean:
+    text = str(value)
+    literal: Expr | None = None
+    message, remedy = "", ""
+    if column_type.is_string:
+        literal = Literal(text)
+    elif column_type.is_boolean:
+        message = f"{key_path} must be true or false, not {text!r}"
         if text in {"true", "false"}:
-            return Literal(text == "true")
-        faults.add_error(f"{key_path} must be true or false, not {text!r}", value.place)
-        return None
-    if column_type.is_timestamp:
+            literal = Literal(text == "true")
+    elif column_type.is_timestamp:
+        message = f"{key_path} must be an ISO time, not {text!r}"
+        remedy = "write 2026-11-20T09:30:00"
         time = to_plain_time(text)
-        if time is None:
-            faults.add_error(f"{key_path} must be an ISO time, not {text!r}", value.place, "write 2026-11-20T09:30:00")
-            return None
-        return Cast(Literal(time), "TIMESTAMP")
-    faults.add_error(
-        f"{key_path}: a column of type {column_type} cannot be set to a constant",
-        value.place,
-        "use an expression under 'map': POINT(10, 20)",
-    )
-    return None
+        if time is not None:
+            literal = Cast(Literal(time), "TIMESTAMP")
+    else:
+        message = f"{key_path}: a column of type {column_type} cannot be set to a constant"
+        remedy = "use an expression under 'map': POINT(10, 20)"
+    if literal is None:
+        faults.add_error(message, value.place, remedy)
+    return literal
 
 
 def _build_number_literal(value: WrittenScalar, column: Column, key_path: str, faults: FaultCollector) -> Expr | None:
@@ -62,11 +62,11 @@ def _build_number_literal(value: WrittenScalar, column: Column, key_path: str, f
     text = str(value)
     yaml_reading = detect_misleading_retyping(value)
     if yaml_reading is not None:
+        remedy = ""
         if _INTEGER_PATTERN.fullmatch(text):
             remedy = f"write {int(text)}"
-        else:
-            remedy = ""
-        faults.add_error(f"{key_path} must be a number, but YAML reads {text} as {yaml_reading}", value.place, remedy)
+        message = f"{key_path} must be a number, but YAML reads {text} as {yaml_reading}"
+        faults.add_error(message, value.place, remedy)
         return None
     if column_type.is_integer:
         if not _INTEGER_PATTERN.fullmatch(text):

@@ -31,7 +31,7 @@ _SHAPE_XTYPES = {"circle", "polygon", "shape", "multishape", "adql:REGION", "reg
 def iterate_region_rules(
     table: Table, declared_rules: Sequence[ValidationRule], place: Place
 ) -> Iterator[ValidationRule]:
-    """Yield what is looked at in columns of shapes and cells, where neither the descriptor nor a standard has such a rule."""
+    """Yield rules for columns of shapes and cells, where neither the descriptor nor a standard has one."""
     declared_checks = {(rule.check, name) for rule in declared_rules for name in rule.columns}
     bodies = {frame.id for frame in table.frames if frame.system == frames.BODY_FRAME_NAME}
     for column in table.columns:

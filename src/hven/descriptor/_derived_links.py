@@ -20,25 +20,21 @@ if TYPE_CHECKING:
 
 TIME_COLUMN_PAIRS = (("t_min", "t_max"), ("time_min", "time_max"))  # of ObsCore and EPN-TAP, in days
 CALIBRATION_LEVEL_COLUMNS = ("calib_level", "processing_level")
-TARGET_NAME_COLUMNS = {
-    "target_name",
-    "target",
-    "object",
-    "alt_target_name",
-    "target_class",
-}  # what many observations share
+# columns that many independent observations share
+TARGET_NAME_COLUMNS = {"target_name", "target", "object", "alt_target_name", "target_class"}
 DAY_SECONDS = 86_400.0
 
 
 def expand_derived_link(
     key_path: str,
-    name: str,
     link_fields: KeyValues,
     column_names: Sequence[str] | None,
     collection_context: CollectionContext,
     faults: FaultCollector,
+    *,
+    table_name: str,
 ) -> Iterator[KeyValues]:
-    """Write a link with ``derived`` as two: to what the row was made from, and to what was made of it."""
+    """Write a link with ``derived`` as two: to the data that the row was made from, and to data made from it."""
     derived_fields = link_fields["derived"]
     place = link_fields.places["derived"]
     for key in ("semantics", "from", "where"):
@@ -49,43 +45,41 @@ def expand_derived_link(
     begin, end, level = _find_link_columns(f"{key_path}.derived", shared_columns, derived_fields, column_names, faults)
     if not begin or not level:
         return
-    source = str(derived_fields.get("in", f"{collection_context.schema}.{name}"))
+    source = str(derived_fields.get("in", f"{collection_context.schema}.{table_name}"))
     alias = source.rpartition(".")[2]
 
     def quote_both_columns(column: str) -> tuple[str, str]:
         return f"{quote_name(alias)}.{quote_name(column)}", f"target.{quote_name(column)}"
 
     order_expression = ""
-    conditions = [
-        f"{other_column} = {own_column}" for other_column, own_column in map(quote_both_columns, shared_columns)
-    ]
+    conditions = []
+    for shared_column in shared_columns:
+        other_column, own_column = quote_both_columns(shared_column)
+        conditions.append(f"{other_column} = {own_column}")
     if "within" in derived_fields:
         days = derived_fields["within"] / DAY_SECONDS
-        (their_begin, my_begin), (their_end, my_end) = quote_both_columns(begin), quote_both_columns(end)
+        their_begin, my_begin = quote_both_columns(begin)
+        their_end, my_end = quote_both_columns(end)
         if "other_time" in derived_fields:
             their_begin, their_end = (quote_both_columns(str(column))[0] for column in derived_fields["other_time"])
         order_expression = their_begin
         conditions += [f"{their_begin} <= {my_end} + {days!r}", f"{their_end} >= {my_begin} - {days!r}"]
-    other_column, own_column = quote_both_columns(level)
-    conditions.append(f"{other_column} <> {own_column}")
+    other_level, own_level = quote_both_columns(level)
+    conditions.append(f"{other_level} <> {own_level}")
+    places = {
+        **link_fields.places,
+        **dict.fromkeys(("semantics", "from", "where", "if"), place),
+        "order": link_fields.places.get("order", place),
+    }
     for semantics, sign in (("progenitor", "<"), ("derivation", ">")):
-        expanded_fields = KeyValues(
-            link_fields.place,
-            {
-                **link_fields.places,
-                "semantics": place,
-                "from": place,
-                "where": place,
-                "if": place,
-                "order": link_fields.places.get("order", place),
-            },
-        )
+        expanded_fields = KeyValues(link_fields.place, dict(places))
         expanded_fields.update({key: value for key, value in link_fields.items() if key != "derived"})
-        condition = f"{other_column} {sign} {own_column}" + (
-            f" AND ({link_fields['if']})" if "if" in link_fields else ""
-        )
+        condition = f"{other_level} {sign} {own_level}"
+        if "if" in link_fields:
+            condition += f" AND ({link_fields['if']})"
         texts = {"semantics": semantics, "from": source, "where": " AND ".join(conditions), "if": condition}
-        texts |= {"order": order_expression} if order_expression and "order" not in link_fields else {}
+        if order_expression and "order" not in link_fields:
+            texts["order"] = order_expression
         expanded_fields.update({key: add_place(text, place) for key, text in texts.items()})
         yield expanded_fields
 

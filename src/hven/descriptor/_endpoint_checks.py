@@ -25,7 +25,10 @@ _FROM_ENDPOINT = " FROM endpoint"
 
 
 def find_endpoint_faults(resource: Resource, derived_tables: DerivedTables) -> Iterator[Fault]:
-    """Ask for all that endpoints take of their tables, part by part, with values of the right types, as far as the tables' columns are known."""
+    """Check that each part of an endpoint fits its table, by queries with values of the right types.
+
+    Tables whose columns are not known are left out.
+    """
     for spec in resource.tables:
         for endpoint in spec.table.endpoints:
             values = {each.param.name.lower(): _build_sample_value(each.param) for each in endpoint.params}

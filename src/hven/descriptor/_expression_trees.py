@@ -56,7 +56,7 @@ def remove_literal_slots(tree: N) -> N:
     return transform_tree(tree, remove_slot)
 
 
-def _choose_by_truth(tree: Expr, true_value: object, false_value: object) -> Expr:
+def _choose_by_truth(tree: Expr, true_value: str | int, false_value: str | int) -> Expr:
     """Build a CASE with a value for true, a value for false, and NULL."""
     is_true = Comparison("=", tree, Literal(True))
     whens = ((is_true, Literal(true_value)), (Negation(is_true), Literal(false_value)))

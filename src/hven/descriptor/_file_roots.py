@@ -1,7 +1,8 @@
-"""Where published files lie: `read_file_root`, `at`, `from` of an entry of `files`, checked and written for the source of the kind `files`."""
+"""Read where published files lie (`root`, `at`, `from` of an entry of `files`), for the source of the kind `files`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -29,79 +30,74 @@ def read_file_root(
     *,
     is_restricted: bool,
 ) -> FileRoot | None:
-    """Read where the files of an entry lie; None after a fault. `is_restricted`: not everybody may have them."""
+    """Read where the files of an entry lie; None after a fault.
+
+    `is_restricted` says that not everybody may have the files.
+    """
     root_text: WrittenScalar | None = file_fields.get("root")
-    path_prefix = PurePosixPath(str(file_fields.get("at", "")))
-    if (
-        path_prefix.is_absolute()
-        or {"..", "~"} & {*path_prefix.parts}
-        or not all(map(str.isprintable, path_prefix.parts))
-    ):
-        faults.add_error(
-            f"files.at: {path_prefix} is no path within the collection",
-            file_fields.places["at"],
-            "at: raw, or raw/2020",
-        )
+    path_prefix = _read_path_prefix(file_fields, faults)
+    if path_prefix is None:
         return None
     if root_text is None:
         for key in ("options", "proxied"):
             if key in file_fields:
-                faults.add_error(
-                    f"files.{key}: it goes with 'root', an address", file_fields.places[key], "root: https://host/path"
-                )
+                message = f"files.{key}: it goes with 'root', an address"
+                faults.add_error(message, file_fields.places[key], "root: https://host/path")
                 return None
-        return FileRoot(path_prefix=str(path_prefix) if path_prefix.parts else "")
+        return FileRoot(path_prefix=path_prefix)
     options = {key: str(value) for key, value in file_fields.get("options", {}).items()}
-    file_root = FileRoot(
-        path_prefix=str(path_prefix) if path_prefix.parts else "", address=str(root_text).rstrip("/"), options=options
-    )
+    file_root = FileRoot(path_prefix=path_prefix, address=str(root_text).rstrip("/"), options=options)
     if file_root.scheme is None:
-        place = (collection_context.directory / Path(file_root.address).expanduser()).resolve()
-        if not any(place.is_relative_to(directory.resolve()) for directory in allowed_directories):
-            message = f"files.root: {root_text} is outside the site, and not in `roots` of hven.toml"
-            faults.add_error(message, root_text.place, f'the owner of the site says roots = ["{place}"] there')
-            return None
-        return file_root
-    fault = _find_address_problem(file_root)
-    if fault is not None:
-        faults.add_error(f"files.root: {fault[0]}", root_text.place, fault[1])
+        message, remedy = "", ""
+        directory = (collection_context.directory / Path(file_root.address).expanduser()).resolve()
+        if not any(directory.is_relative_to(allowed.resolve()) for allowed in allowed_directories):
+            message = f"{root_text} is outside the site, and not in `roots` of hven.toml"
+            remedy = f'the owner of the site says roots = ["{directory}"] there'
+    else:
+        message, remedy = _find_address_problem(file_root)
+    if message:
+        faults.add_error(f"files.root: {message}", root_text.place, remedy)
         return None
+    redirects_clients = file_root.scheme in WEB_SCHEMES and not is_restricted and not options
     if "proxied" in file_fields:
         redirects_clients = not bool(file_fields["proxied"])
-    else:
-        redirects_clients = file_root.scheme in WEB_SCHEMES and not is_restricted and not options
+    if file_root.scheme is None:
+        redirects_clients = False
     if redirects_clients and file_root.scheme not in (*WEB_SCHEMES, "ftp"):
-        faults.add_error(
-            f"files.proxied: readers cannot open {file_root.scheme}://",
-            file_fields.places["proxied"],
-            "leave proxied out",
-        )
+        message = f"files.proxied: readers cannot open {file_root.scheme}://"
+        faults.add_error(message, file_fields.places["proxied"], "leave proxied out")
         return None
-    return FileRoot(
-        path_prefix=file_root.path_prefix,
-        address=file_root.address,
-        options=options,
-        redirects_clients=redirects_clients,
-    )
+    return replace(file_root, redirects_clients=redirects_clients)
 
 
-def _find_address_problem(file_root: FileRoot) -> tuple[str, str] | None:
-    """Find what is wrong with an address, and what helps."""
+def _read_path_prefix(file_fields: KeyValues, faults: FaultCollector) -> str | None:
+    """Read the begin of the paths of an entry's files; None after a fault."""
+    path = PurePosixPath(str(file_fields.get("at", "")))
+    is_printable = all(map(str.isprintable, path.parts))
+    if path.is_absolute() or {"..", "~"} & {*path.parts} or not is_printable:
+        message = f"files.at: {path} is no path within the collection"
+        faults.add_error(message, file_fields.places["at"], "at: raw, or raw/2020")
+        return None
+    return str(path) if path.parts else ""
+
+
+def _find_address_problem(file_root: FileRoot) -> tuple[str, str]:
+    """Return what is wrong with an address, and the remedy; two empty texts if nothing is."""
+    address = file_root.address
     try:
-        parts = urlsplit(file_root.address)
+        parts = urlsplit(address)
         parts.port  # noqa: B018  (it raises)
     except ValueError as error:
-        return f"{file_root.address[:80]!r} is no address: {error}", "https://host/path"
-    if "@" in parts.netloc or parts.query or parts.fragment or "::" in file_root.address:
-        return (
-            "an address of files has no password, ? or #",
-            "options: {user: .., password: $NAME}, and NAME in secrets.toml",
-        )
-    if {"..", "."} & {*parts.path.split("/")} or not file_root.address.isprintable() or " " in file_root.address:
+        return f"{address[:80]!r} is no address: {error}", "https://host/path"
+    if "@" in parts.netloc or parts.query or parts.fragment or "::" in address:
+        message = "an address of files has no password, ? or #"
+        return message, "options: {user: .., password: $NAME}, and NAME in secrets.toml"
+    is_clean = address.isprintable() and " " not in address
+    if {"..", "."} & {*parts.path.split("/")} or not is_clean:
         return "the address leads somewhere else than it seems to", "write it without .. and blanks"
     if not can_open_scheme(str(file_root.scheme)):
         return f"nobody here speaks {file_root.scheme}://", f"known: {', '.join(REMOTE_SCHEMES)}"
-    return None
+    return "", ""
 
 
 def write_file_query(

@@ -113,7 +113,7 @@ class GranuleCompiler:
         self.outline_contour: tuple[Expr, str] | None = None  # that s_region is made of, and which of its parts
 
     def _order_columns(self) -> list[str]:
-        """Order the columns: those of the source, if they are followed (refined ones stay where they are), then the others."""
+        """Order the columns: those of the source if the table follows it, in their places, then the others."""
         names_by_lower_case = {name.lower(): name for name in (*self.settings, *self.declared)}
         if self.spec.follows_source:
             source_column_names = [
@@ -224,7 +224,7 @@ class GranuleCompiler:
         self.columns[name] = column
         self.origins[name] = names.find_source_origins(meta)
         converted = self._convert_value(tree, meta, column, key_path, place)
-        self._record_conversion(name, tree, converted, meta, column, place)
+        self._record_conversion(name, tree, converted, meta, column, place=place)
         return converted
 
     def _compile_unconverted(
@@ -471,7 +471,7 @@ class GranuleCompiler:
             )
 
     def _record_conversion(
-        self, name: str, tree: Expr, converted: Expr, meta: ValueMetadata, column: Column, place: Place
+        self, name: str, tree: Expr, converted: Expr, meta: ValueMetadata, column: Column, *, place: Place
     ) -> None:
         """Remember plain copies and single conversions; everything else reads its columns in the query."""
         if isinstance(tree, ColumnRef) and meta.column is not None:

@@ -41,12 +41,17 @@ def find_manual_conversion(tree: Expr, source_unit: str, target_unit: str) -> Bi
 def find_argument_conversions(
     tree: Expr, find_unit: Callable[[Expr], str | None]
 ) -> Iterator[tuple[str, BinaryOperation, str, str]]:
-    """Yield function, product or quotient, unit and wanted unit, where an argument that the function converts was converted by hand.
+    """Find arguments that were converted by hand, though the function converts them by itself.
 
     Parameters
     ----------
     find_unit
-        Gives the unit of an expression, None if it has none.
+        Returns the unit of an expression; None: it has none.
+
+    Yields
+    ------
+    function, operation, unit, expected_unit
+        The function, the product or quotient that converts by hand, its unit, and the unit that the function takes.
     """
     for node in iterate_function_calls(tree):
         definition = MAPPING_FUNCTIONS.find_function(node.name)

@@ -230,49 +230,6 @@ class MappingCompiler:
             self.faults.add_error(message, place, "a column, or an expression over columns")
         return tree
 
-    def _compile_conditions(self) -> tuple[Expr | None, Expr | None]:
-        """Compile the condition on rows: before they are grouped, or in the mapping's own queries."""
-        grouping = self.expression_names.grouping
-        if grouping is not None:
-            for key in self.spec.group_by:
-                grouping.add_key(add_place(key, self.spec.place), f"{self.key_path}.group_by")
-        conditions = []
-        with nullcontext() if grouping is None else grouping.mark_as_single_rows():
-            if self.spec.where is not None:
-                conditions.append(
-                    self.expression_names.bind_condition_text(*self.spec.where, f"{self.key_path}.where", None)
-                )
-            # such rows are read, and leave no trace
-            if self.spec.sync is not None and self.spec.sync.deleted_condition is not None:
-                deletion_condition = self.expression_names.bind_condition_text(
-                    *self.spec.sync.deleted_condition, f"{self.key_path}.sync.deletions.column", None
-                )
-                conditions.append(
-                    deletion_condition
-                    and Comparison("=", Case(None, ((deletion_condition, Literal(1)),), Literal(0)), Literal(0))
-                )
-        where = join_conditions(*conditions)
-        return (where, None) if grouping is not None else (None, where)
-
-    def _compile_watermark(self) -> Expr | None:
-        """Read the watermark; rows that are grouped have none."""
-        watermark_spec = None if self.spec.sync is None else self.spec.sync.watermark
-        if watermark_spec is None or self.expression_names.grouping is not None:
-            return None
-        try:
-            tree = self.expression_names.bind_expression_text(
-                add_place(*watermark_spec), f"{self.key_path}.sync.watermark", None
-            )[0]
-        except FaultReportedError:
-            return None
-        if list_column_names(tree) & self.expression_names.call_origins.keys():
-            self.faults.add_error(
-                f"{self.key_path}.sync.watermark calls a Python function",
-                watermark_spec[1],
-                "a column, or an expression over columns",
-            )
-        return tree
-
     # --- queries ---------------------------------------------------------------------------------------------
 
     def _bind_source_query(
@@ -629,15 +586,6 @@ def _find_change_columns(table: Table) -> set[str]:
 def _can_be_counted_by(value_type: Type) -> bool:
     """Return whether rows can be grouped and counted by values of a type."""
     return value_type.is_string or value_type.is_numeric or value_type.is_timestamp or value_type.datatype == "boolean"
-
-
-def _intersect_copies(copies_by_granule: list[dict[str, str]]) -> dict[str, str]:
-    """Find what is the same in all granules."""
-    return {
-        name: source
-        for name, source in copies_by_granule[0].items()
-        if all(copies.get(name) == source for copies in copies_by_granule[1:])
-    }
 
 
 def _remove_target_prefix(node: SyntaxNode) -> SyntaxNode:

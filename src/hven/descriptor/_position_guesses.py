@@ -25,84 +25,94 @@ _OTHER_SKY_FRAME_UCDS = {
 _BODY_UCDS = (("pos.bodyrc.lon", "pos.bodyrc.lat"), ("pos.earth.lon", "pos.earth.lat"))
 # times and durations are written like right ascensions
 _TIME_NAME_PATTERN = re.compile(
-    r"(^|_)(time|date|ut|utc|ut1|start|stop|end|begin|beg|lst|gst|hour|duration|dur|exposure|length|rise|set|transit)(_|$)"
+    r"(^|_)(time|date|ut|utc|ut1|start|stop|end|begin|beg|lst|gst|hour|duration|dur|exposure|length|rise|set|transit)"
+    r"(_|$)"
 )
 _LONGITUDE_NAME_PATTERN = re.compile(r"(?P<stem>(?:\w+_|rec)?)(?P<word>long?|longitude)(?P<end>_(?:deg|e|east))?")
 
 
 def find_sky_position(guesses: Sequence[ColumnGuess]) -> tuple[str, str] | None:
-    """Find right ascension and declination in degrees, by their UCDs: the main ones first.
+    """Find right ascension and declination in degrees by their UCDs; main positions go first.
 
     Columns that are merely called longitude and latitude are no position on the sky: they may lie on a planet, on the
     Earth or along an orbit.
     """
-    return next((pair for words in _EQUATORIAL_UCDS if (pair := _find_pair(guesses, words)) is not None), None)
+    return _find_first_pair(guesses, _EQUATORIAL_UCDS)
+
+
+def _find_first_pair(guesses: Sequence[ColumnGuess], ucd_pairs: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
+    for ucds in ucd_pairs:
+        pair = _find_pair(guesses, ucds)
+        if pair is not None:
+            return pair
+    return None
 
 
 def find_body_position(guesses: Sequence[ColumnGuess]) -> tuple[str, str] | None:
     """Find longitude and latitude on a body: by their UCDs, else by names that say longitude and latitude."""
-    ucd_pair = next((pair for words in _BODY_UCDS if (pair := _find_pair(guesses, words)) is not None), None)
+    ucd_pair = _find_first_pair(guesses, _BODY_UCDS)
     if ucd_pair is not None:
         return ucd_pair
-    angle_columns = {item.column.name for item in guesses if item.column.type.is_numeric and _is_angle(item.column)}
+    numeric_columns = [guess.column for guess in guesses if guess.column.type.is_numeric]
+    angle_columns = {column.name for column in numeric_columns if _is_angle(column)}
     for name in sorted(angle_columns, key=len):
         match = _LONGITUDE_NAME_PATTERN.fullmatch(name)
         if match is None:
             continue
-        if match["word"] == "longitude":
-            word = "latitude"
-        else:
-            word = "lat"
-        end = {"_e": "_n", "_east": "_north"}.get(match["end"] or "", match["end"] or "")
-        latitude = f"{match['stem']}{word}{end}"
+        word = "latitude" if match["word"] == "longitude" else "lat"
+        suffix = match["end"] or ""
+        suffix = {"_e": "_n", "_east": "_north"}.get(suffix, suffix)
+        latitude = f"{match['stem']}{word}{suffix}"
         if latitude in angle_columns:
             return name, latitude
     return None
 
 
 def describe_body_position(pair: tuple[str, str]) -> str:
-    """Say what a curator adds to the draft, for columns of longitude and latitude whose frame nobody says."""
+    """Tell a curator what to add to the draft, for columns of longitude and latitude whose frame is unknown."""
     lon, lat = pair
     return (
-        f"{lon}, {lat}: longitude and latitude of what? On a body say which: give {lon} the UCD pos.bodyrc.lon and {lat} pos.bodyrc.lat "
-        "(on the Earth pos.earth.lon, pos.earth.lat), `frame: body` both, and the table "
-        "`frames: {body: {system: BODY, refposition: Mars}}`; they are no position on the sky, so no cone search is offered"
+        f"{lon}, {lat}: longitude and latitude of what? On a body say which: give {lon} the UCD pos.bodyrc.lon and "
+        f"{lat} pos.bodyrc.lat (on the Earth pos.earth.lon, pos.earth.lat), `frame: body` both, and the table "
+        "`frames: {body: {system: BODY, refposition: Mars}}`; they are no position on the sky, so no cone search is "
+        "offered"
     )
 
 
 def convert_positions(guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:
-    """Make columns of right ascension and declination where a source has them in pieces, or in another frame of the sky."""
-    used_names = {item.column.name for item in guesses}
+    """Make columns of right ascension and declination of pieces, or of a position in another frame of the sky."""
+    used_names = {guess.column.name for guess in guesses}
     if {"ra", "dec"} & used_names or find_sky_position(guesses):
         return []
-    part_expressions = build_sexagesimal_expressions(item.source for item in guesses)
+    part_expressions = build_sexagesimal_expressions(guess.source for guess in guesses)
     if part_expressions is not None:
-        return _make_position(part_expressions, "")
-    for frame, words in _OTHER_SKY_FRAME_UCDS.items():
-        pair = _find_pair(guesses, (f"{words[0]};meta.main", f"{words[1]};meta.main")) or _find_pair(guesses, words)
+        return _build_position(part_expressions, None)
+    for frame, ucds in _OTHER_SKY_FRAME_UCDS.items():
+        longitude_ucd, latitude_ucd = ucds
+        main_ucds = (f"{longitude_ucd};meta.main", f"{latitude_ucd};meta.main")
+        pair = _find_first_pair(guesses, (main_ucds, ucds))
         if pair is None:
             continue
         lon, lat = (_find_expression(guesses, name) for name in pair)
         point = f"ivo_geom_transform('{frame}', 'ICRS', POINT({lon}, {lat}))"
-        return _make_position((f"coord1({point})", f"coord2({point})"), f"guessed: from {frame.lower()} coordinates")
+        expressions = (f"coord1({point})", f"coord2({point})")
+        return _build_position(expressions, f"guessed: from {frame.lower()} coordinates")
     return []
 
 
 def convert_sexagesimal_pairs(
     guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSample]
 ) -> list[ColumnGuess]:
-    """Convert right ascensions and declinations that only their values tell: hours, and beside them degrees with signs.
+    """Convert right ascensions and declinations that only their values show: hours, and degrees with signs after them.
 
     A column alone stays text, as ``12:30:00`` may be a time of day, and so does a pair beside a position in degrees,
-    which is mostly the same one. A comment says how such a text is converted.
+    which is mostly the same position. A comment says how such a text is converted.
     """
-    texts = [
-        item
-        for item in guesses
-        if item.expression in {None, quote_source_name(item.source)}
-        and item.column.type.is_string
-        and samples_by_name[item.source].is_sexagesimal
-    ]
+    texts = []
+    for guess in guesses:
+        is_copy = guess.expression in {None, quote_source_name(guess.source)}
+        if is_copy and guess.column.type.is_string and samples_by_name[guess.source].is_sexagesimal:
+            texts.append(guess)
     has_position = find_sky_position(guesses) is not None
     converted_columns: dict[str, ColumnGuess] = {}
     for lon in texts:
@@ -112,10 +122,15 @@ def convert_sexagesimal_pairs(
         main_suffix = "" if converted_columns else ";meta.main"
         converted_columns[lon.source] = convert_sexagesimal(lon, is_hours=True, ucd=f"pos.eq.ra{main_suffix}")
         converted_columns[lat.source] = convert_sexagesimal(lat, is_hours=False, ucd=f"pos.eq.dec{main_suffix}")
-    return [
-        converted_columns.get(item.source) or (_add_notation_remark(item, samples_by_name) if item in texts else item)
-        for item in guesses
-    ]
+    new_guesses = []
+    for guess in guesses:
+        if guess.source in converted_columns:
+            new_guesses.append(converted_columns[guess.source])
+        elif guess in texts:
+            new_guesses.append(_add_notation_remark(guess, samples_by_name))
+        else:
+            new_guesses.append(guess)
+    return new_guesses
 
 
 def _find_declination(
@@ -124,72 +139,64 @@ def _find_declination(
     samples_by_name: Mapping[str, ColumnSample],
     converted_columns: Mapping[str, ColumnGuess],
 ) -> ColumnGuess | None:
-    """Find the next column of declinations behind one of right ascensions."""
-    if (
-        lon.source in converted_columns
-        or not samples_by_name[lon.source].sexagesimal_count.can_be_right_ascension
-        or not _can_be_angle(lon)
-    ):
+    """Find the next column of declinations after a column of right ascensions, in the same notation."""
+    lon_count = samples_by_name[lon.source].sexagesimal_count
+    if lon.source in converted_columns or not lon_count.can_be_right_ascension or not _can_be_angle(lon):
         return None
-    following_columns = texts[texts.index(lon) + 1 :]
-    return next(
-        (
-            item
-            for item in following_columns
-            if item.source not in converted_columns
-            and samples_by_name[item.source].sexagesimal_count.can_be_declination
-            and (samples_by_name[item.source].sexagesimal_count.colon_count > 0)
-            is (samples_by_name[lon.source].sexagesimal_count.colon_count > 0)
-            and _can_be_angle(item)
-        ),
-        None,
-    )
+    has_colons = lon_count.colon_count > 0
+    for guess in texts[texts.index(lon) + 1 :]:
+        count = samples_by_name[guess.source].sexagesimal_count
+        has_same_notation = (count.colon_count > 0) is has_colons
+        if guess.source in converted_columns or not count.can_be_declination:
+            continue
+        if has_same_notation and _can_be_angle(guess):
+            return guess
+    return None
 
 
 def _can_be_angle(guess: ColumnGuess) -> bool:
-    """Check that nothing says that a column is something else, such as a time."""
-    return not _TIME_NAME_PATTERN.search(guess.column.name) and (
-        guess.column.ucd is None or guess.column.ucd.startswith("pos.eq.")
-    )
+    """Return whether neither name nor UCD says that a column is something else, such as a time."""
+    if _TIME_NAME_PATTERN.search(guess.column.name):
+        return False
+    return guess.column.ucd is None or guess.column.ucd.startswith("pos.eq.")
 
 
 def _add_notation_remark(guess: ColumnGuess, samples_by_name: Mapping[str, ColumnSample]) -> ColumnGuess:
     count = samples_by_name[guess.source].sexagesimal_count
-    if (
-        guess.remark is not None
-        or _TIME_NAME_PATTERN.search(guess.column.name)
-        or not (count.hour_count or count.can_be_declination)
-    ):
+    if guess.remark is not None or _TIME_NAME_PATTERN.search(guess.column.name):
+        return guess
+    if not count.hour_count and not count.can_be_declination:
         return guess  # a time of day, perhaps
     unit_argument = ", 'hour'" if count.hour_count else ""
-    return replace(
-        guess,
-        remark=f"sexagesimal text: `{guess.column.name}: "
-        f"sexagesimal({quote_source_name(guess.source)}{unit_argument})` under `map` makes degrees of it",
-    )
+    expression = f"sexagesimal({quote_source_name(guess.source)}{unit_argument})"
+    remark = f"sexagesimal text: `{guess.column.name}: {expression}` under `map` makes degrees of it"
+    return replace(guess, remark=remark)
 
 
 def build_sexagesimal_expressions(names: Iterable[str]) -> tuple[str, str] | None:
-    """Write expressions for right ascension and declination in degrees, if they stand in pieces as in CDS catalogues (RAh RAm RAs DE- ..)."""
+    """Write right ascension and declination in degrees from pieces as in CDS catalogues (RAh RAm RAs DE- ..)."""
     available_names = set(names)
     if not {"RAh", "RAm", "DE-", "DEd"} <= available_names:
         return None
-    ra = "RAh + RAm / 60.0" + (" + coalesce(RAs, 0) / 3600.0" if "RAs" in available_names else "")
-    dec = (
-        "DEd"
-        + (" + coalesce(DEm, 0) / 60.0" if "DEm" in available_names else "")
-        + (" + coalesce(DEs, 0) / 3600.0" if "DEs" in available_names else "")
-    )
-    return f"15 * ({ra})", f"CASE WHEN \"DE-\" = '-' THEN -1 ELSE 1 END * ({dec})"
+    hours = "RAh + RAm / 60.0"
+    if "RAs" in available_names:
+        hours += " + coalesce(RAs, 0) / 3600.0"
+    degrees = "DEd"
+    for name, divisor in (("DEm", "60.0"), ("DEs", "3600.0")):
+        if name in available_names:
+            degrees += f" + coalesce({name}, 0) / {divisor}"
+    return f"15 * ({hours})", f"CASE WHEN \"DE-\" = '-' THEN -1 ELSE 1 END * ({degrees})"
 
 
 def _find_pair(guesses: Sequence[ColumnGuess], ucds: tuple[str, str]) -> tuple[str, str] | None:
-    """Find the first two columns with these UCDs that belong together: where a UCD is guessed, their names say so."""
-    lons, lats = ([item for item in guesses if item.column.ucd == word and _is_position(item.column)] for word in ucds)
+    """Find the first two columns with these UCDs that belong together: where a UCD is guessed, by their names."""
+    lons, lats = (
+        [guess for guess in guesses if guess.column.ucd == ucd and _is_position(guess.column)] for ucd in ucds
+    )
     for lon in lons:
         for lat in lats:
-            is_said = "ucd" not in (*lon.guessed_attributes, *lat.guessed_attributes)
-            if is_said or is_position_pair(lon.column.name, lat.column.name) is not False:
+            has_given_ucds = "ucd" not in (*lon.guessed_attributes, *lat.guessed_attributes)
+            if has_given_ucds or is_position_pair(lon.column.name, lat.column.name) is not False:
                 return lon.column.name, lat.column.name
     return None
 
@@ -203,20 +210,16 @@ def _is_angle(column: Column) -> bool:
 
 
 def _find_expression(guesses: Sequence[ColumnGuess], name: str) -> str:
-    item = next(item for item in guesses if item.column.name == name)
-    return item.expression or quote_source_name(item.source)
+    guess = next(guess for guess in guesses if guess.column.name == name)
+    return guess.expression or quote_source_name(guess.source)
 
 
-def _make_position(expressions: tuple[str, str], remark: str) -> list[ColumnGuess]:
-    return [
-        ColumnGuess(
-            source="",
-            expression=text,
-            column=Column(name=name, type=FLOAT64, unit="deg", ucd=f"pos.eq.{name};meta.main", description=about),
-            remark=remark or None,
-        )
-        for name, text, about in (
-            ("ra", expressions[0], "Right ascension"),
-            ("dec", expressions[1], "Declination"),
-        )
-    ]
+def _build_position(expressions: tuple[str, str], remark: str | None) -> list[ColumnGuess]:
+    guesses = []
+    for name, expression, description in (
+        ("ra", expressions[0], "Right ascension"),
+        ("dec", expressions[1], "Declination"),
+    ):
+        column = Column(name=name, type=FLOAT64, unit="deg", ucd=f"pos.eq.{name};meta.main", description=description)
+        guesses.append(ColumnGuess(source="", expression=expression, column=column, remark=remark))
+    return guesses

@@ -4,6 +4,7 @@ And what records need that a descriptor lacks.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from hven.descriptor.value_schema import FaultCollector, KeyModel, KeyValues, OneOrMore, Required, Text
@@ -127,132 +128,129 @@ def read_registration(
     Parameters
     ----------
     fields
-        Of the collection.
+        Keys of the collection.
     specs
-        Its tables.
+        Tables of the collection.
     settings
-        Of the site: which authorities it has.
+        Settings of the site, which have its authorities.
     faults
-        Where wrong identifiers go, and what records need that is not there.
+        Collects invalid identifiers, and metadata that records need and that lack.
 
     Returns
     -------
     registration
-        None: nothing is said.
+        None: the descriptor has no ``registry``.
     """
     registry_fields: KeyValues | None = fields.get("registry")
     if registry_fields is None:
         return None
-    authority = settings.find_authority(str(fields.get("collection")))
-
-    def read_ivoid(written_identifier: WrittenScalar, key_path: str) -> str:
-        text = str(written_identifier)
-        authorities = settings.authorities
-        if not text.lower().startswith("ivo:"):
-            path, ivoid_authority = text, authority
-        else:
-            if text[:6].lower() == "ivo://":
-                ivoid_authority, _, path = text[6:].partition("/")
-            else:
-                ivoid_authority, _, path = ("", "", "")
-            if ivoid_authority.lower() not in {known_authority.lower() for known_authority in authorities}:
-                if ivoid_authority:
-                    remedy = f"known: {', '.join(authorities)}; write authorities = [..] under [registry] in hven.toml"
-                else:
-                    remedy = "write ivo://AUTHORITY/PATH"
-                faults.add_error(
-                    f"{key_path}: {ivoid_authority or text!r} is no authority of this site",
-                    written_identifier.place,
-                    suggest_spelling(ivoid_authority, authorities) or remedy,
-                )
-                return ""
-        if not IVOID_PATH_PATTERN.fullmatch(path):
-            wrong = sorted({sign for sign in re.sub(PATH_CHARACTERS, "", path) if sign != "/"})
-            if wrong:
-                why = f"has {' '.join(map(repr, wrong))}"
-            else:
-                why = "has an empty part"
-            remedy = "letters, digits and . - _ ! ~ * ' ( ) + = stand there, with single slashes between"
-            faults.add_error(
-                f"{key_path}: {text!r} is no identifier of a resource: it {why}", written_identifier.place, remedy
-            )
-            return ""
-        return f"ivo://{ivoid_authority}/{path}"
-
+    identifier_reader = _IdentifierReader(settings, str(fields.get("collection")), faults)
     services: dict[str, ServiceRegistration] = {}
     for key, service_fields in registry_fields.get("services", {}).items():
         _check_service_key(key, specs, faults)
-        for url in service_fields.get("mirrors", ()):
-            if not URL_PATTERN.fullmatch(url):
-                faults.add_error(
-                    f"registry.services.{key}.mirrors: {str(url)!r} is no address",
-                    url.place,
-                    "write http://.. or https://..",
-                )
-        if "id" in service_fields:
-            ivoid_text = read_ivoid(service_fields["id"], f"registry.services.{key}.id")
-        else:
-            ivoid_text = ""
-        mirrors = tuple(map(str, service_fields.get("mirrors", ())))
-        test = service_fields.get("test")
-        services[str(key)] = ServiceRegistration(
-            id=ivoid_text or None, mirrors=mirrors, test=None if test is None else str(test)
-        )
-    collection_ivoid = (read_ivoid(registry_fields["id"], "registry.id") if "id" in registry_fields else "") or None
-    identifiers = [
-        service_fields.lower()
-        for service_fields in (collection_ivoid, *(entry.id for entry in services.values()))
-        if service_fields
-    ]
-    for ivoid_text in dict.fromkeys(
-        service_fields for service_fields in identifiers if identifiers.count(service_fields) > 1
-    ):
-        faults.add_error(
-            f"registry: two records have the id {ivoid_text}", fields.places["registry"], "give each its own"
-        )
-    if registry_fields.get("publish", True):
-        _warn_missing_metadata(fields, settings, faults)
-    publish = bool(registry_fields.get("publish", True))
-    also = _read_alternate_identifiers(registry_fields, faults)
-    related = tuple(
-        _read_relation(service_fields, faults)
-        for service_fields in registry_fields.get("related", ())
-        if "type" in service_fields
+        services[str(key)] = _read_service(key, service_fields, identifier_reader, faults)
+    collection_ivoid = identifier_reader.read(registry_fields, "registry")
+    identifier_counts = Counter(
+        identifier.lower()
+        for identifier in (collection_ivoid, *(service.id for service in services.values()))
+        if identifier
     )
+    for identifier, count in identifier_counts.items():
+        if count > 1:
+            message = f"registry: two records have the id {identifier}"
+            faults.add_error(message, fields.places["registry"], "give each its own")
+    publish = bool(registry_fields.get("publish", True))
+    if publish:
+        _warn_missing_metadata(fields, settings, faults)
+    relations = [relation for relation in registry_fields.get("related", ()) if "type" in relation]
     return Registration(
         publish=publish,
         id=collection_ivoid,
         services=services,
-        also=also,
-        related=related,
+        also=_read_alternate_identifiers(registry_fields, faults),
+        related=tuple(_read_relation(relation, faults) for relation in relations),
         place=fields.places["registry"],
     )
 
 
+class _IdentifierReader:
+    """Reads identifiers of records: an ivoid, or a path that the authority of the collection precedes."""
+
+    def __init__(self, settings: Settings, collection: str, faults: FaultCollector) -> None:
+        self._authorities = settings.authorities
+        self._collection_authority = settings.find_authority(collection)
+        self._faults = faults
+
+    def read(self, fields: KeyValues, key_path: str) -> str | None:
+        """Read ``id``; None if there is none, or after a fault."""
+        if "id" not in fields:
+            return None
+        written_identifier: WrittenScalar = fields["id"]
+        text = str(written_identifier)
+        authority, path = self._collection_authority, text
+        if text.lower().startswith("ivo:"):
+            authority, path = "", ""
+            if text[:6].lower() == "ivo://":
+                authority, _, path = text[6:].partition("/")
+            known_authorities = {known_authority.lower() for known_authority in self._authorities}
+            if authority.lower() not in known_authorities:
+                remedy = "write ivo://AUTHORITY/PATH"
+                if authority:
+                    known = ", ".join(self._authorities)
+                    remedy = f"known: {known}; write authorities = [..] under [registry] in hven.toml"
+                message = f"{key_path}.id: {authority or text!r} is no authority of this site"
+                hint = suggest_spelling(authority, self._authorities)
+                self._faults.add_error(message, written_identifier.place, hint or remedy)
+                return None
+        if not IVOID_PATH_PATTERN.fullmatch(path):
+            invalid_characters = sorted(set(re.sub(PATH_CHARACTERS, "", path)) - {"/"})
+            reason = "has an empty part"
+            if invalid_characters:
+                reason = f"has {' '.join(map(repr, invalid_characters))}"
+            self._faults.add_error(
+                f"{key_path}.id: {text!r} is no identifier of a resource: it {reason}",
+                written_identifier.place,
+                "letters, digits and . - _ ! ~ * ' ( ) + = stand there, with single slashes between",
+            )
+            return None
+        return f"ivo://{authority}/{path}"
+
+
+def _read_service(
+    key: WrittenScalar, service_fields: KeyValues, identifier_reader: _IdentifierReader, faults: FaultCollector
+) -> ServiceRegistration:
+    key_path = f"registry.services.{key}"
+    mirrors = service_fields.get("mirrors", ())
+    for url in mirrors:
+        if not URL_PATTERN.fullmatch(url):
+            message = f"{key_path}.mirrors: {str(url)!r} is no address"
+            faults.add_error(message, url.place, "write http://.. or https://..")
+    test = None
+    if service_fields.get("test") is not None:
+        test = str(service_fields["test"])
+    ivoid = identifier_reader.read(service_fields, key_path)
+    return ServiceRegistration(id=ivoid, mirrors=tuple(map(str, mirrors)), test=test)
+
+
 def _check_service_key(key: WrittenScalar, specs: Sequence[TableSpec], faults: FaultCollector) -> None:
-    """Check that a record is that of a table, and of a face if it names one."""
+    """Check that a record is of a table, and of a face if it names one."""
     names = [spec.table.name for spec in specs]
-    face_names = [*plugins.list_plugins("protocols")]
-    if str(key) in names:
-        table, face = (str(key), "")
-    else:
-        table, face = str(key).rpartition(".")[::2]
+    table, face = str(key), ""
+    if str(key) not in names:
+        table, _, face = str(key).rpartition(".")
     if table not in names:
-        faults.add_error(
-            f"registry.services: there is no table {table or str(key)!r}",
-            key.place,
-            suggest_spelling(table, names) or f"write TABLE.FACE; tables: {', '.join(names)}",
-        )
-    elif face and face not in face_names and (base := face.partition("-")[0]) in face_names:
-        face_names += [
-            further_face.name for further_face in plugins.load_plugin("protocols", base).FACE.additional_faces
-        ]
-    if table in names and face and face not in face_names:
-        faults.add_error(
-            f"registry.services: no face is called {face!r}",
-            key.place,
-            suggest_spelling(face, face_names) or "such as cone, sia, sia2, ssa",
-        )
+        hint = suggest_spelling(table, names)
+        remedy = hint or f"write TABLE.FACE; tables: {', '.join(names)}"
+        faults.add_error(f"registry.services: there is no table {table or str(key)!r}", key.place, remedy)
+        return
+    face_names = list(plugins.list_plugins("protocols"))
+    base_name = face.partition("-")[0]
+    if face and face not in face_names and base_name in face_names:
+        base_face = plugins.load_plugin("protocols", base_name).FACE
+        face_names += [additional_face.name for additional_face in base_face.additional_faces]
+    if face and face not in face_names:
+        remedy = suggest_spelling(face, face_names) or "such as cone, sia, sia2, ssa"
+        faults.add_error(f"registry.services: no face is called {face!r}", key.place, remedy)
 
 
 def _read_alternate_identifiers(registry_fields: KeyValues, faults: FaultCollector) -> tuple[str, ...]:
@@ -271,27 +269,18 @@ def _read_relation(relation_fields: KeyValues, faults: FaultCollector) -> Relate
     if relation not in VORESOURCE_RELATIONS:
         remedy = suggest_spelling(relation, VORESOURCE_RELATIONS) or f"known: {', '.join(VORESOURCE_RELATIONS)}"
         faults.add_error(f"registry.related: {relation!r} is no relation", relation_fields["type"].place, remedy)
-    if "id" in relation_fields and not re.fullmatch(
-        rf"ivo://{PATH_CHARACTERS}{{3,}}(/{PATH_CHARACTERS}+)*", relation_fields["id"]
-    ):
-        faults.add_error(
-            f"registry.related: {str(relation_fields['id'])!r} is no identifier",
-            relation_fields["id"].place,
-            "write ivo://AUTHORITY/PATH",
-        )
+    identifier = None
     if "id" in relation_fields:
-        ident = str(relation_fields["id"])
-    else:
-        ident = None
-    title = str(relation_fields.get("title", ident or ""))
-    return RelatedResource(kind=relation, title=title, id=ident)
+        identifier = str(relation_fields["id"])
+        if not re.fullmatch(rf"ivo://{PATH_CHARACTERS}{{3,}}(/{PATH_CHARACTERS}+)*", identifier):
+            message = f"registry.related: {identifier!r} is no identifier"
+            faults.add_error(message, relation_fields["id"].place, "write ivo://AUTHORITY/PATH")
+    title = str(relation_fields.get("title", identifier or ""))
+    return RelatedResource(kind=relation, title=title, id=identifier)
 
 
 def _warn_missing_metadata(fields: KeyValues, settings: Settings, faults: FaultCollector) -> None:
-    """Tell what records need that the descriptor does not say.
-
-    Whoever says nothing of registries is not bothered with it.
-    """
+    """Warn of metadata that records need and that a descriptor with ``registry`` lacks."""
     place = fields.places["registry"]
     for key, reason in MISSING_KEY_REASONS.items():
         if key not in fields.places:
@@ -319,51 +308,48 @@ def _warn_missing_metadata(fields: KeyValues, settings: Settings, faults: FaultC
 def find_identifier_faults(
     resources: Iterable[Resource], settings: Settings, earlier_resources: Sequence[Resource] = ()
 ) -> Iterator[Fault]:
-    """Find identifiers that two records have, of which the later one would be left out.
+    """Find identifiers that two records have: the later record would be left out.
 
     Parameters
     ----------
     resources
         Collections of a site.
     settings
-        Of the site.
+        Settings of the site.
     earlier_resources
-        Collections before these, of which nothing is told.
+        Collections before these; their faults are not reported.
 
     Yields
     ------
     faults
-        At the `registry` of the later one.
+        One fault for each later record, at its `registry`.
     """
-    site_identifiers = {
-        name: settings.registry.ids.get(name, f"ivo://{settings.authority}/{name}") for name in SITE_RECORD_NAMES
-    }
-    owners_by_identifier = {ident.lower(): f"the site's record {name}" for name, ident in site_identifiers.items()}
+    owners_by_identifier: dict[str, str] = {}
+    for name in SITE_RECORD_NAMES:
+        identifier = settings.registry.ids.get(name, f"ivo://{settings.authority}/{name}")
+        owners_by_identifier[identifier.lower()] = f"the site's record {name}"
     for resource in (*earlier_resources, *resources):
-        registration_record = resource.registration
-        ids = [
-            (registration_record and registration_record.id)
-            or f"ivo://{settings.find_authority(resource.name)}/{resource.name}"
-        ]
-        for ident in (
-            *ids,
-            *(
-                service_record.id
-                for service_record in (registration_record.services.values() if registration_record else ())
-                if service_record.id
-            ),
-        ):
-            identifier_owner = owners_by_identifier.setdefault(ident.lower(), f"the collection {resource.name}")
-            if identifier_owner != f"the collection {resource.name}" and resource not in earlier_resources:
-                if registration_record:
-                    place = registration_record.place
-                else:
-                    place = Place(file=str(resource.path))
+        own_label = f"the collection {resource.name}"
+        place = Place(file=str(resource.path))
+        if resource.registration is not None:
+            place = resource.registration.place
+        for identifier in _list_identifiers(resource, settings):
+            owner = owners_by_identifier.setdefault(identifier.lower(), own_label)
+            if owner != own_label and resource not in earlier_resources:
                 message = (
-                    f"registry: {ident} is the id of {identifier_owner}, too: registries are told of the first one "
-                    f"alone"
+                    f"registry: {identifier} is the id of {owner}, too: registries are told of the first one alone"
                 )
                 yield Fault(message=message, place=place, remedy="registry: {id: ..} gives it another one")
+
+
+def _list_identifiers(resource: Resource, settings: Settings) -> list[str]:
+    """List the identifiers of a collection's records."""
+    default_identifier = f"ivo://{settings.find_authority(resource.name)}/{resource.name}"
+    registration = resource.registration
+    if registration is None:
+        return [default_identifier]
+    service_identifiers = [service.id for service in registration.services.values() if service.id]
+    return [registration.id or default_identifier, *service_identifiers]
 
 
 __all__ = ["RegistryKeys", "find_identifier_faults", "read_registration"]

@@ -74,7 +74,7 @@ def read_links(
             continue
         name = key_path.partition(".")[2]
         link_entries = (
-            expand_derived_link(where, name, item, column_names, collection_context, faults)
+            expand_derived_link(where, item, column_names, collection_context, faults, table_name=name)
             if "derived" in item
             else [item]
         )

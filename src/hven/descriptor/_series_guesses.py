@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 DAY_SECONDS = 86_400.0
 MAX_NOTES = 6
-_MIN_REGULAR_SHARE = 0.8  # the share of intervals that are alike, for a cadence
-_MAX_RELATIVE_DEVIATION = 0.1  # how much they may differ
+_MIN_REGULAR_SHARE = 0.8  # share of intervals that must be alike for a cadence
+_MAX_RELATIVE_DEVIATION = 0.1  # difference between intervals that are alike
 
 
 def propose_series(
@@ -37,97 +37,127 @@ def propose_series(
     Parameters
     ----------
     sample_metadata
-        What the source says.
+        Metadata of the source.
     guesses
-        The columns of the table.
+        Columns of the table.
     times
-        The first times: days.
+        The first times, in days.
     dataset
-        The name under which archives know the data.
+        Name by which archives know the data.
     """
-    names = {item.source: item.column.name for item in guesses if item.source}
+    names = {guess.source: guess.column.name for guess in guesses if guess.source}
     if sample_metadata.time not in names:
         return []
-    data = [names[name] for name in sample_metadata.data if name in names]
-    series_keys: dict[str, Any] = {"id": re.sub(r"[^A-Za-z0-9_.-]+", "_", dataset)} if dataset else {}
+    series_keys: dict[str, Any] = {}
+    if dataset:
+        series_keys["id"] = re.sub(r"[^A-Za-z0-9_.-]+", "_", dataset)
     series_keys["time"] = names[sample_metadata.time]
-    centers = {
-        axis.centers
-        for name in sample_metadata.data
-        for axis in sample_metadata.axes.get(name, ())
-        if isinstance(axis.centers, str)
-    }
-    parameter_columns = [*data, *(names[name] for name in sorted(centers) if name in names and names[name] not in data)]
+    parameter_columns = _list_parameter_columns(sample_metadata, names)
     if len(parameter_columns) < len(names) - 1:
         series_keys["parameters"] = parameter_columns
     cadence = _find_cadence(times)
     if cadence:
         series_keys["cadence"] = cadence
-    bins = {
-        names[name]: [
-            _describe_axis(axis.name, axis.unit, axis.label, axis.centers, names) for axis in sample_metadata.axes[name]
-        ]
-        for name in sample_metadata.data
-        if name in sample_metadata.axes and name in names
-    }
+    bins = _describe_bins(sample_metadata, names)
     if bins:
-        series_keys["bins"] = {name: axes[0] if len(axes) == 1 else axes for name, axes in bins.items()}
+        series_keys["bins"] = bins
     vectors = {names[name]: system for name, system in sample_metadata.systems.items() if name in names}
     if vectors:
         series_keys["vectors"] = vectors
     lines = ["    series:  # guessed: by VAR_TYPE, DISPLAY_TYPE and DEPEND_n of the file; HAPI and das2 serve it"]
     for key, value in series_keys.items():
         if isinstance(value, dict | list):
-            text = format_flow_value(value)
+            line = f"      {key}: {format_flow_value(value)}"
         else:
-            text = format_scalar(value)
-        lines.append(f"      {key}: {text}" + ("  # guessed: by the first times" if key == "cadence" else ""))
+            line = f"      {key}: {format_scalar(value)}"
+        if key == "cadence":
+            line += "  # guessed: by the first times"
+        lines.append(line)
     return lines
+
+
+def _list_parameter_columns(sample_metadata: SampleMetadata, names: Mapping[str, str]) -> list[str]:
+    """List the columns of data, and the columns that have the centers of their bins."""
+    columns = [names[name] for name in sample_metadata.data if name in names]
+    center_names: set[str] = set()
+    for name in sample_metadata.data:
+        center_names.update(
+            axis.centers for axis in sample_metadata.axes.get(name, ()) if isinstance(axis.centers, str)
+        )
+    for name in sorted(center_names):
+        if name in names and names[name] not in columns:
+            columns.append(names[name])
+    return columns
+
+
+def _describe_bins(sample_metadata: SampleMetadata, names: Mapping[str, str]) -> dict[str, Any]:
+    """Describe the elements of each array: a map for its dimension, or a list of maps if it has several."""
+    bins: dict[str, Any] = {}
+    for name in sample_metadata.data:
+        if name not in sample_metadata.axes or name not in names:
+            continue
+        axes = [
+            _describe_axis(axis.name, axis.unit, axis.label, axis.centers, names) for axis in sample_metadata.axes[name]
+        ]
+        bins[names[name]] = axes
+        if len(axes) == 1:
+            bins[names[name]] = axes[0]
+    return bins
 
 
 def _describe_axis(
     name: str, unit: str | None, label: str | None, centers: Sequence[float] | str, names: Mapping[str, str]
 ) -> dict[str, Any]:
-    values = names.get(centers, centers) if isinstance(centers, str) else list(centers)
+    values: str | list[float]
+    if isinstance(centers, str):
+        values = names.get(centers, centers)
+    else:
+        values = list(centers)
     axis_keys = {"name": name, "unit": units.normalize_unit(unit), "label": label, "centers": values}
     return {key: value for key, value in axis_keys.items() if value}
 
 
 def _find_cadence(times: pa.Array) -> str:
-    """Tell the time between two samples, if most are as far from each other; empty: they are not."""
+    """Return the time between two samples if most are equally far from each other; empty if they are not."""
     days = np.asarray(times.drop_null(), np.float64)
     steps = np.diff(days) * DAY_SECONDS
     steps = steps[steps > 0]
     if len(steps) < 2:
         return ""
-    middle = float(np.median(steps))
-    if np.mean(np.abs(steps - middle) <= _MAX_RELATIVE_DEVIATION * middle) < _MIN_REGULAR_SHARE:
+    median_step = float(np.median(steps))
+    is_regular = np.abs(steps - median_step) <= _MAX_RELATIVE_DEVIATION * median_step
+    if np.mean(is_regular) < _MIN_REGULAR_SHARE:
         return ""
-    return f"{float(f'{middle:.3g}'):g} s"
+    return f"{float(f'{median_step:.3g}'):g} s"
 
 
 def describe_outliers(
     sample_metadata: SampleMetadata, guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSample]
 ) -> list[str]:
-    """Tell which columns have values outside of what the source calls valid (VALIDMIN, VALIDMAX), and how they become missing."""
+    """List columns with values outside of VALIDMIN to VALIDMAX of the source, and how such values become missing."""
     notes = []
-    for item in guesses:
-        low, high = sample_metadata.valid.get(item.source, (None, None))
-        column_sample = samples_by_name.get(item.source)
-        if column_sample is None or column_sample.minimum is None:
+    for guess in guesses:
+        low, high = sample_metadata.valid.get(guess.source, (None, None))
+        sample = samples_by_name.get(guess.source)
+        if sample is None or sample.minimum is None:
             continue
-        if (low is not None and column_sample.minimum < low) or (high is not None and column_sample.maximum > high):
-            name = quote_source_name(item.source)
-            limits = [
-                f"{name} >= {format_number(low)}" if low is not None else "",
-                f"{name} <= {format_number(high)}" if high is not None else "",
-            ]
-            validity_condition = " AND ".join(filter(None, limits))
-            notes.append(
-                f"{item.column.name} reaches from {format_number(column_sample.minimum)} to {format_number(column_sample.maximum)}, and the source calls {validity_condition} valid: "
-                f"if the others stand for no value, map it: `{item.column.name}: CASE WHEN {validity_condition} THEN {name} END`"
-            )
-    return [
-        *notes[:MAX_NOTES],
-        *([f"and {len(notes) - MAX_NOTES} more columns like these"] if len(notes) > MAX_NOTES else []),
-    ]
+        is_too_low = low is not None and sample.minimum < low
+        is_too_high = high is not None and sample.maximum > high
+        if not is_too_low and not is_too_high:
+            continue
+        name = quote_source_name(guess.source)
+        limits = []
+        if low is not None:
+            limits.append(f"{name} >= {format_number(low)}")
+        if high is not None:
+            limits.append(f"{name} <= {format_number(high)}")
+        condition = " AND ".join(limits)
+        bounds = f"{format_number(sample.minimum)} to {format_number(sample.maximum)}"
+        expression = f"CASE WHEN {condition} THEN {name} END"
+        notes.append(
+            f"{guess.column.name} reaches from {bounds}, and the source calls {condition} valid: "
+            f"if the others stand for no value, map it: `{guess.column.name}: {expression}`"
+        )
+    if len(notes) > MAX_NOTES:
+        return [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES} more columns like these"]
+    return notes

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# what `sexagesimal()` of expressions reads, with three numbers
-# the signs of minutes and seconds
-_SEXAGESIMAL_PATTERN = r"^\s*(?P<sign>[+-]?)\s*(?P<first>\d{1,3})\s*(?P<mark>[:hHdD°\s])\s*\d{1,2}\s*[:mM'′\s]\s*\d{1,2}(?:\.\d*)?\s*[sS\"″]?\s*$"  # noqa: RUF001
+# the texts with three numbers that `sexagesimal()` of expressions reads; minutes and seconds may have their signs
+_SEXAGESIMAL_PATTERN = (
+    r"^\s*(?P<sign>[+-]?)\s*(?P<first>\d{1,3})\s*(?P<mark>[:hHdD°\s])"
+    r"\s*\d{1,2}\s*[:mM'′\s]\s*\d{1,2}(?:\.\d*)?\s*[sS\"″]?\s*$"  # noqa: RUF001
+)
 _HOUR_MARKS, _DEGREE_MARKS = pa.array(["h", "H"]), pa.array(["d", "D", "°"])
 _MIN_SEXAGESIMAL_SHARE = 0.98  # the share of values that have the notation
 

@@ -19,7 +19,9 @@ DATA_SOURCE_COLUMN_KEYS = {
     "ucd": "meta.code.class",
     "utype": DATA_SOURCE_VOCABULARY_URI,
     "rank": "5",
-    "description": "Where the row comes from: observation, or theory if it is simulated (the IVOA's vocabulary data-source)",
+    "description": (
+        "Where the row comes from: observation, or theory if it is simulated (the IVOA's vocabulary data-source)"
+    ),
 }
 
 

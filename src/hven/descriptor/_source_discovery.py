@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def find_catalogue(settings: Settings, source: str, directory: Path, *, is_certain: bool) -> str | None:
-    """Recognise a catalogue of partitions, on this machine or behind an address, and write its place as a descriptor names it."""
+    """Recognise a catalogue of partitions, here or behind an address; return its place as a descriptor writes it."""
     is_remote = source.startswith(("http://", "https://"))
     if (
         not is_certain

@@ -31,8 +31,14 @@ _OBSERVATION_TIME_PATTERN = re.compile(
     r"(date|mjd|jd|time)_?(obs|beg|start|avg)|(obs|start)_?(date|time|mjd|jd)|t_?(start|min|beg)|tstart"
 )
 _BEGIN_NAME_PATTERN = re.compile(
-    r"start|begin|_min$|^min_|tmin|date_?obs|obs_?date|datetime|^date|time_?obs|observ|acq|event|^t_?0$|^year$|^time$|^jd|^mjd"
+    r"start|begin|_min$|^min_|tmin|date_?obs|obs_?date|datetime|^date|time_?obs|observ|acq|event"
+    r"|^t_?0$|^year$|^time$|^jd|^mjd"
 )
+_TARGET_NAME_PATTERN = (
+    r"^target(_?name)?$|^body(_?name)?$|^object(_?name)?$|^planet(_?name)?$"
+    r"|full_?name|^obj(ect)?_?id$|targname"
+)
+_STCS_REGION_PATTERN = r"(?i)^\s*(polygon|circle|box|position|point|union)\b"
 _END_NAME_PATTERN = re.compile(r"(^|_|time|date)(end|stop|max|to)(_|$|time|date)|date_?end|tmax|endtime|stoptime")
 _MEDIA_TYPES_BY_EXTENSION = {
     "fits": "application/fits",
@@ -155,99 +161,91 @@ class MappingProposer:
             and (accepts is None or accepts(fact))
         ]
         by_ucd = [fact for fact in candidates if ucd and re.match(ucd, fact.ucd)]
+        by_name = []
         if pattern:
             by_name = [fact for fact in candidates if re.search(pattern, fact.name)]
-        else:
-            by_name = []
         matching_both = [fact for fact in by_name if fact in by_ucd]
-        return next(iter(sorted([*matching_both, *by_ucd, *by_name], key=lambda fact: fact.missing_tenths)), None)
+        matches = sorted([*matching_both, *by_ucd, *by_name], key=lambda fact: fact.missing_tenths)
+        return next(iter(matches), None)
 
     def propose_same_names(self) -> None:
-        """Propose columns that are called as in the standard, where their values fit."""
+        """Propose columns that have the standard's own names, where their values fit."""
         for fact in self.source_columns:
+            name = fact.target_name
             if fact.source.lower() in self.standard_columns:
                 name = fact.source.lower()
-            else:
-                name = fact.target_name
             if self.image_coverage is not None and name in {"ra", "dec", "s_ra", "s_dec"}:
                 continue  # where the telescope points; the footprint says what the image covers
             column = self.standard_columns.get(name)
-            if (
-                column is None
-                or not len(fact.filled_values)
-                or (column.get("required") and len(fact.filled_values) < len(fact.sample))
-            ):
+            if column is None or not len(fact.filled_values):
+                continue
+            if column.get("required") and len(fact.filled_values) < len(fact.sample):
                 continue
             type_name = str(column.get("type", ""))
-            is_numeric_type = type_name.startswith(("float", "int"))
-            if type_name == "timestamp" or (
-                is_numeric_type and column.get("ucd", "").startswith("time") and column.get("unit") == "d"
-            ):
-                time = fact.recognize_time()
-            else:
-                time = None
             if "REGION" in type_name:
-                if fact.is_mostly_matching(r"(?i)^\s*(polygon|circle|box|position|point|union)\b"):
+                if fact.is_mostly_matching(_STCS_REGION_PATTERN):
                     self.proposal.propose_expression(name, f"nullif(trim({fact.sql}), '')", "", fact)
                 continue
-            has_fitting_type = (
-                (fact.is_number and is_numeric_type)
-                or (fact.is_text and type_name == "string")
-                or (type_name == "timestamp" and time is not None and time[0] == "stamp")
-            )
-            if has_fitting_type and (
-                not is_numeric_type
-                or fact.unit is None
-                or not column.get("unit")
-                or units.is_convertible(fact.unit, column["unit"])
-            ):
-                words = {word for text in fact.list_distinct_texts() for word in text.lower().split("#")}
-                if words and name in self.allowed_words and words.isdisjoint(self.allowed_words[name]):
-                    continue  # another thing of the same name: a GeoJSON geometry's type is no geometry_type
-                if type_name == "timestamp" and time is not None:
-                    text = time[1]
-                else:
-                    text = fact.sql
-                self.proposal.propose_expression(
-                    name, f"nullif(trim({text}), '')" if fact.is_text and type_name == "string" else text, "", fact
-                )
+            expression = self._write_fitting_expression(fact, column)
+            if expression is None or self._has_other_words(fact, name):
+                continue
+            self.proposal.propose_expression(name, expression, "", fact)
+
+    def _write_fitting_expression(self, fact: SourceColumn, column: Mapping[str, Any]) -> str | None:
+        """Write a source column as the value of a standard's column; None: type or unit do not fit."""
+        type_name = str(column.get("type", ""))
+        if type_name == "string" and fact.is_text:
+            return f"nullif(trim({fact.sql}), '')"
+        if type_name == "timestamp":
+            time = fact.recognize_time()
+            if time is not None and time[0] == "stamp":
+                return time[1]
+        if not fact.is_number or not type_name.startswith(("float", "int")):
+            return None
+        unit = column.get("unit")
+        if fact.unit is None or not unit or units.is_convertible(fact.unit, unit):
+            return fact.sql
+        return None
+
+    def _has_other_words(self, fact: SourceColumn, name: str) -> bool:
+        """Return whether a column is another thing of the same name: a GeoJSON geometry's type is no geometry_type."""
+        words: set[str] = set()
+        for text in fact.list_distinct_texts():
+            words.update(text.lower().split("#"))
+        return bool(words) and name in self.allowed_words and words.isdisjoint(self.allowed_words[name])
 
     def build_unique_expression(self) -> tuple[str, str]:
-        """Write an expression unique in each row, and how it was found."""
+        """Write an expression that is unique in each row, and how it was found."""
         if not self.key_columns and not self.has_files:
             return "CAST(source.row AS VARCHAR)", "guessed: the row's number; a name that stays is better"
         if not self.key_columns:
-            return (
-                "clean(file.stem) || '_' || CAST(source.row AS VARCHAR)",
-                "guessed: the file and the row's number; a name that stays is better",
-            )
+            expression = "clean(file.stem) || '_' || CAST(source.row AS VARCHAR)"
+            return expression, "guessed: the file and the row's number; a name that stays is better"
         parts = []
-        for item in self.key_columns:
-            text = quote_source_name(item.source)
-            cast_text = f"CAST({text} AS VARCHAR)"
-            parts.append(
-                cast_text
-                if not item.column.type.is_string
-                else text
-                if self._has_plain_values(item.source)
-                else f"clean({text})"
-            )
-        return " || '_' || ".join(parts), "guessed: no value occurs twice" if len(
-            parts
-        ) == 1 else "guessed: together they name a row"
+        for guess in self.key_columns:
+            text = quote_source_name(guess.source)
+            if not guess.column.type.is_string:
+                text = f"CAST({text} AS VARCHAR)"
+            elif not self._has_plain_values(guess.source):
+                text = f"clean({text})"
+            parts.append(text)
+        reason = "guessed: no value occurs twice"
+        if len(parts) > 1:
+            reason = "guessed: together they name a row"
+        return " || '_' || ".join(parts), reason
 
     def propose_row_identifier(self, identifier_column: str) -> None:
         """Propose the name of a row."""
         self.proposal.propose_expression(identifier_column, *self.build_unique_expression())
-        self.proposal.used_sources.update(item.source for item in self.key_columns)
+        self.proposal.used_sources.update(guess.source for guess in self.key_columns)
 
     def _has_plain_values(self, source: str) -> bool:
+        """Return whether the texts of a column can stand in addresses as they are."""
         fact = next((fact for fact in self.source_columns if fact.source == source), None)
-        return (
-            fact is not None
-            and fact.is_mostly_matching(r"^[!$-&(-_a-~]+( [!$-&(-_a-~]+)*$")
-            and all(sign not in "".join(fact.filled_values.to_pylist()) for sign in "#\"'`")
-        )
+        if fact is None or not fact.is_mostly_matching(r"^[!$-&(-_a-~]+( [!$-&(-_a-~]+)*$"):
+            return False
+        all_text = "".join(fact.filled_values.to_pylist())
+        return not any(character in all_text for character in "#\"'`")
 
     def propose_observation_id(self, names: Collection[str], write: Callable[[str], str]) -> None:
         """Propose the identifier of the observation.
@@ -368,7 +366,7 @@ class MappingProposer:
                 )
 
     def propose_spectral_range(self, min_column: str, max_column: str, unit: str) -> None:
-        """Propose a spectral range: columns in units of wavelength, frequency or energy, or those whose name says so."""
+        """Propose a spectral range by units of wavelength, frequency or energy, or by names of columns."""
 
         def is_spectral_column(item: SourceColumn) -> bool:
             return (
@@ -509,47 +507,45 @@ class MappingProposer:
                 )
 
     def propose_target(self) -> str | None:
-        """Propose target_name; return the class that all have, a column for it, or nothing."""
+        """Propose target_name; return an expression for the target if its class is known, else None."""
         if "target_name" in self.proposal.settings:
             setting_kind, text, _ = self.proposal.settings["target_name"]
             if setting_kind == "map":
                 return text
-            if bodies.find_body(text):
-                return f"'{text}'"
-            return None
-        target_column = self.find_column(
-            r"^target(_?name)?$|^body(_?name)?$|^object(_?name)?$|^planet(_?name)?$|full_?name|^obj(ect)?_?id$|targname",
-            ucd="meta.id;src|meta.id.part;src",
-            accepts=lambda item: item.is_text,
-        )
-        if target_column is None or not any(bodies.find_body(word) for word in target_column.list_distinct_texts()):
-            body_name_column = self.find_column(
-                "", ucd=".*", accepts=lambda item: _are_body_names(item.list_distinct_texts())
-            )
-            target_column = body_name_column or target_column
+            return f"'{text}'" if bodies.find_body(text) else None
+        target_column = self._find_target_column()
         if target_column is not None:
             classes = {bodies.classify_target(word) for word in target_column.list_distinct_texts()}
-            has_known_classes = bool(classes) and None not in classes
-            if classes - {None}:
-                text = f"coalesce(target_name({target_column.sql}), clean({target_column.sql}))"
-            else:
-                text = f"clean({target_column.sql})"
+            has_known_class = bool(classes - {None})
+            text = f"clean({target_column.sql})"
+            if has_known_class:
+                text = f"coalesce(target_name({target_column.sql}), {text})"
             self.proposal.propose_expression("target_name", text, f"guessed from {target_column.source}", target_column)
-            if has_known_classes or classes - {None}:
-                return target_column.sql
-            return None
-        for word in re.findall(r"[A-Za-z]+", self.source_text) + [
-            word for fact in self.source_columns for word in fact.name.split("_")
-        ]:
+            return target_column.sql if has_known_class else None
+        words = re.findall(r"[A-Za-z]+", self.source_text)
+        for fact in self.source_columns:
+            words += fact.name.split("_")
+        for word in words:
+            body = None
             if len(word) > 2:
                 body = bodies.find_body(_BODIES_BY_WORD.get(word.lower(), word))
-            else:
-                body = None
             if body is not None:
                 self.proposal.propose_constant("target_name", body.name, f"guessed: the source speaks of {word}")
                 return f"'{body.name}'"
         self.proposal.missing_values["target_name"] = "what was observed, by its IAU name"
         return None
+
+    def _find_target_column(self) -> SourceColumn | None:
+        """Find the column of targets by its name or UCD, if it names bodies; else one that does."""
+        target_column = self.find_column(
+            _TARGET_NAME_PATTERN, ucd="meta.id;src|meta.id.part;src", accepts=lambda fact: fact.is_text
+        )
+        if target_column is not None and any(map(bodies.find_body, target_column.list_distinct_texts())):
+            return target_column
+        body_name_column = self.find_column(
+            "", ucd=".*", accepts=lambda fact: _are_body_names(fact.list_distinct_texts())
+        )
+        return body_name_column or target_column
 
 
 def _are_body_names(words: Sequence[str]) -> bool:

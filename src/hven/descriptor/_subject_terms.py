@@ -60,7 +60,10 @@ def normalize_term(subject: str) -> str:
 
 
 def read_terms(path: Path) -> TermList:
-    """Read a list of terms: desise, the JSON in which the IVOA publishes its vocabularies, or a text with a term or a label on each line.
+    """Read a list of terms.
+
+    The file is desise, the JSON in which the IVOA publishes its vocabularies, or a text with a term or a label on each
+    line.
 
     Parameters
     ----------

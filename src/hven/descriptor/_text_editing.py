@@ -187,7 +187,7 @@ def _is_expected_change(
 def _write_changed_text(
     page: YamlPage, tree: WrittenMap, path: Path, new_texts: Mapping[str, str], language: str, *, may_fold: bool
 ) -> str | None:
-    """Write a text in its place; None: it has none there."""
+    """Write a text in its place; None: it has no place there."""
     parent_entries = _find_value(tree, path[:-1])
     key = path[-1]
     if not isinstance(parent_entries, WrittenMap) or not parent_entries:
@@ -195,25 +195,20 @@ def _write_changed_text(
     editor = _YamlEditor(page.text, may_fold and not parent_entries.is_flow)
     old_value = parent_entries.get(key)  # type: ignore[call-overload]
     if old_value is None:
-        if new_texts:
-            return editor.insert_key(parent_entries, key, new_texts, language)
-        return page.text
+        return editor.insert_key(parent_entries, key, new_texts, language) if new_texts else page.text
     name = parent_entries.find_key(key)
     if isinstance(old_value, WrittenMap) and old_value:
-        first_language_key = min(old_value, key=lambda one: one.start)
+        first_language_key = min(old_value, key=lambda language_key: language_key.start)
         editor = _YamlEditor(page.text, may_fold and not old_value.is_flow)
-        if new_texts and first_language_key.start > name.end:
-            return editor.replace_language_texts(old_value, new_texts)
+        can_replace = new_texts and first_language_key.start > name.end
+        return editor.replace_language_texts(old_value, new_texts) if can_replace else None
+    is_scalar = isinstance(old_value, WrittenScalar)
+    if not is_scalar or not _KEY_VALUE_SEPARATOR_PATTERN.fullmatch(page.text[name.end : old_value.start]):
         return None
-    if not isinstance(old_value, WrittenScalar) or not _KEY_VALUE_SEPARATOR_PATTERN.fullmatch(
-        page.text[name.end : old_value.start]
-    ):
-        return None
-    if not new_texts:
-        if parent_entries.is_flow or len(parent_entries) == 1:
-            return None
-        return editor.remove_key(name, old_value)
-    return editor.replace_value(old_value, _find_indent(name), new_texts, language)
+    if new_texts:
+        return editor.replace_value(old_value, _find_indent(name), new_texts, language)
+    can_remove = not parent_entries.is_flow and len(parent_entries) > 1
+    return editor.remove_key(name, old_value) if can_remove else None
 
 
 def _find_indent(key: WrittenScalar) -> int:

@@ -8,6 +8,9 @@ from typing import Any
 
 _PLAIN_SCALAR_PATTERN = re.compile(r"[A-Za-z/][A-Za-z0-9 ._;/*+-]*[A-Za-z0-9_*]|[A-Za-z]")
 _RESERVED_YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "none"}
+MAX_COMMENT_CHARACTERS = 600
+MIN_FOLDED_CHARACTERS = 90  # shorter texts stand on the line of their key
+MAX_FOLDED_LINE_CHARACTERS = 110
 
 
 def format_scalar(value: object) -> str:
@@ -28,29 +31,29 @@ def format_scalar(value: object) -> str:
     if isinstance(value, (int, float)):
         return repr(value)
     text = str(value)
-    if (
-        _PLAIN_SCALAR_PATTERN.fullmatch(text)
-        and text.lower() not in _RESERVED_YAML_WORDS
-        and "  " not in text
-        and " -" not in text
-    ):
+    is_plain = _PLAIN_SCALAR_PATTERN.fullmatch(text) and text.lower() not in _RESERVED_YAML_WORDS
+    if is_plain and "  " not in text and " -" not in text:
         return text
     if '"' in text and "'" not in text and text.isprintable():
         return f"'{text}'"
-    escaped_parts = []
-    for sign in text:
-        if sign in '"\\':
-            escaped_parts.append("\\" + sign)
-        elif sign == "\n":
-            escaped_parts.append("\\n")
-        elif sign.isprintable() and sign != "\ufeff":
-            escaped_parts.append(sign)
-        else:
-            code = ord(sign)
-            escaped_parts.append(
-                f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
-            )
-    return '"' + "".join(escaped_parts) + '"'
+    escaped_text = "".join(map(_escape_character, text))
+    return f'"{escaped_text}"'
+
+
+def _escape_character(character: str) -> str:
+    """Write a character as it stands between double quotes."""
+    if character in '"\\':
+        return f"\\{character}"
+    if character == "\n":
+        return "\\n"
+    if character.isprintable() and character != "\ufeff":
+        return character
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    return f"\\U{code:08x}"
 
 
 def format_flow_value(value: Any) -> str:
@@ -67,26 +70,35 @@ def format_flow_value(value: Any) -> str:
         YAML.
     """
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{format_scalar(key)}: {format_flow_value(item)}" for key, item in value.items()) + "}"
+        entries = [f"{format_scalar(key)}: {format_flow_value(inner_value)}" for key, inner_value in value.items()]
+        return "{" + ", ".join(entries) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(format_flow_value(item) for item in value) + "]"
+        return "[" + ", ".join(map(format_flow_value, value)) + "]"
     return format_scalar(value)
 
 
 def format_comment(text: str) -> str:
-    """Make text fit for a comment: one line, nothing that ends it."""
-    return "".join(sign if sign.isprintable() else " " for sign in text)[:600]
+    """Make a text fit for a comment: one line of at most 600 characters."""
+    printable_text = "".join(character if character.isprintable() else " " for character in text)
+    return printable_text[:MAX_COMMENT_CHARACTERS]
 
 
 def format_folded_text(key: str, text: str) -> list[str]:
     """Write a long text over several lines."""
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
-    if not paragraphs or not all(part.isprintable() for part in paragraphs) or len(text) < 90:
+    is_printable = all(paragraph.isprintable() for paragraph in paragraphs)
+    if not paragraphs or not is_printable or len(text) < MIN_FOLDED_CHARACTERS:
         return [f"{key}: {format_scalar(' '.join(text.split()))}"]
     lines = [f"{key}: >-"]
-    for number, part in enumerate(paragraphs):
-        lines += [""] * bool(number)
+    for number, paragraph in enumerate(paragraphs):
+        if number > 0:
+            lines.append("")
         lines += textwrap.wrap(
-            part, 110, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            paragraph,
+            MAX_FOLDED_LINE_CHARACTERS,
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
         )
     return lines

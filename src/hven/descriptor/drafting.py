@@ -335,10 +335,9 @@ def _guess_file_kind(source_file: Path) -> str:
 def _add_table_option(kind: str, options: dict[str, Any], table: str) -> dict[str, Any]:
     """Add the option by which a kind of source chooses a table."""
     service = file_kinds.find_service_signature(kind)
+    key = TABLE_OPTIONS.get(kind)
     if service:
         key = service.table_option
-    else:
-        key = TABLE_OPTIONS.get(kind)
     if not key:
         raise UsageError(f"a {kind} source has no tables to choose from", remedy="leave --table out")
     if table.isdigit() and kind not in {"sql", "live"} and not service:

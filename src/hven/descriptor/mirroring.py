@@ -226,7 +226,7 @@ def write_mirror_descriptor(
 
 
 def _parse_foreign_descriptor(text: str, url: str, name: str) -> dict[Any, Any]:
-    foreign_document = None
+    foreign_document: Any = None
     try:
         # aliases of YAML can make much data of little text; descriptors that hven writes have none
         if not any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
@@ -352,16 +352,6 @@ def _remove_hidden_columns(table: Table) -> Table:
 
 def _build_known_table(schema: str, name: str, description: Mapping[str, Any]) -> Table:
     """Build a table with as much as expressions over it must know."""
-
-
-def _remove_hidden_columns(table: Table) -> Table:
-    """Drop a table's hidden columns."""
-    columns = tuple(column for column in table.columns if not column.hidden)
-    return table.copy_with(columns=columns)
-
-
-def _build_known_table(schema: str, name: str, description: Mapping[str, Any]) -> Table:
-    """Build a table as far as expressions over it must know it."""
     columns = []
     for key, column_keys in description["columns"].items():
         try:

@@ -140,7 +140,7 @@ def describe_table(
     spec = metadata.table_specs.get(table.name)
     if spec is not None:
         description |= _describe_flags(table, spec)
-    view_descriptions = {}
+    view_descriptions: dict[str, dict[str, Any] | None] = {}
     for view_name in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW):
         member = metadata.view_members.get(view_name, {}).get(table.qualified_name)
         view_descriptions[view_name] = None

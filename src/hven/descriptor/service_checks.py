@@ -1,4 +1,4 @@
-"""Words of ``services``: a face that no table of the collection is for would answer nobody, and nobody would be told."""
+"""Check the words of ``services``: report a service for which the collection has no table."""
 
 from __future__ import annotations
 

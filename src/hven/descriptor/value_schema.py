@@ -148,7 +148,11 @@ Reader = Callable[[Any, str, FaultCollector], Any]
 def read_text(
     value: Any, key_path: str, faults: FaultCollector, *, allow_retyped: bool = False
 ) -> WrittenScalar | None:
-    """Return text as written. What YAML readers would turn into something else must stand in quotes, but for dates, epochs, versions (`allow_retyped`)."""
+    """Return a text as written.
+
+    A text that YAML readers would turn into something else must stand in quotes, unless `allow_retyped` (dates, epochs,
+    versions).
+    """
     if not isinstance(value, WrittenScalar):
         if isinstance(value, WrittenMap) and value.is_flow:
             remedy = "put it in quotes: '{...}'"

@@ -210,7 +210,8 @@ _DATE_PATTERN = re.compile(
     r"\d{4}-\d{1,2}-\d{1,2}(?:(?:[Tt]|[ \t]+)\d{1,2}:\d\d:\d\d(?:\.\d*)?\s*(?:Z|[-+]\d\d?(?::?\d\d)?)?)?"
 )
 _NUMBER_PATTERN = re.compile(
-    r"[-+]?(?:0x[0-9a-fA-F]+|0b[01]+|0o[0-7]+|(?:[0-9][0-9_]*)(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|\.(?:inf|nan))",
+    r"[-+]?(?:0x[0-9a-fA-F]+|0b[01]+|0o[0-7]+|(?:[0-9][0-9_]*)(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?"
+    r"|\.[0-9]+(?:[eE][-+]?[0-9]+)?|\.(?:inf|nan))",
     re.IGNORECASE,
 )
 INTEGER_PATTERN = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
@@ -223,48 +224,51 @@ def detect_yaml_retyping(value: WrittenScalar) -> str | None:
     Parameters
     ----------
     value
-        As written.
+        Scalar as written.
 
     Returns
     -------
     words
-        None if it stays text.
+        Description of the other value; None if the scalar stays text.
 
     Examples
     --------
     ``no`` -> "the boolean false"; ``010`` -> "the octal number 8"; ``1:30`` -> "the number 90 (base 60)".
     """
-    text = str(value)
     if not value.is_plain:
         return None
+    text = str(value)
+    description = None
     if _BOOLEAN_PATTERN.fullmatch(text):
-        return f"the boolean {'true' if text.lower() in {'yes', 'on', 'true'} else 'false'}"
-    if _OCTAL_PATTERN.fullmatch(text):
-        return f"the octal number {int(text.replace('_', ''), 8)}"
-    if _SEXAGESIMAL_PATTERN.fullmatch(text):
+        truth_word = "true" if text.lower() in {"yes", "on", "true"} else "false"
+        description = f"the boolean {truth_word}"
+    elif _OCTAL_PATTERN.fullmatch(text):
+        description = f"the octal number {int(text.replace('_', ''), 8)}"
+    elif _SEXAGESIMAL_PATTERN.fullmatch(text):
         total = 0.0
         for part in text.lstrip("+-").replace("_", "").split(":"):
             total = total * 60 + float(part or 0)
-        return f"the number {'-' if text.startswith('-') else ''}{total:g} (base 60)"
-    if _DATE_PATTERN.fullmatch(text):
-        return "a date"
-    if _NUMBER_PATTERN.fullmatch(text):
-        return "a number"
-    return None
+        sign = "-" if text.startswith("-") else ""
+        description = f"the number {sign}{total:g} (base 60)"
+    elif _DATE_PATTERN.fullmatch(text):
+        description = "a date"
+    elif _NUMBER_PATTERN.fullmatch(text):
+        description = "a number"
+    return description
 
 
 def detect_misleading_retyping(value: WrittenScalar) -> str | None:
-    """Detect what YAML readers would make of a scalar that is not what was written: octal, base 60, yes and no, dates.
+    """Detect what YAML readers would make of a scalar if this is not what was written: octal, base 60, yes, no, dates.
 
     Parameters
     ----------
     value
-        As written.
+        Scalar as written.
 
     Returns
     -------
     words
-        As of `detect_yaml_retyping`; None if it reads as it is written.
+        As in `detect_yaml_retyping`; None if the scalar reads as it is written.
     """
     yaml_reading = detect_yaml_retyping(value)
     if yaml_reading is None or yaml_reading == "a number" or str(value) in {"true", "false"}:
@@ -450,8 +454,8 @@ class _TreeBuilder:
                 )
             if tag in {"!", "tag:yaml.org,2002:str"} and style == "":
                 style = "!"
-            # the C parser marks every event
-            value = WrittenScalar(event.value, self.page, start, int(event.end_mark.index), style)  # type: ignore[union-attr]
+            end = int(event.end_mark.index)  # type: ignore[union-attr]  # the C parser marks every event
+            value = WrittenScalar(event.value, self.page, start, end, style)
         elif isinstance(event, yaml.SequenceStartEvent):
             value = self.build_list(event, depth)
         else:
@@ -537,65 +541,57 @@ def _iterate_events(text: str) -> Iterator[Any]:
 
 
 def _build_syntax_fault(page: YamlPage, error: yaml.YAMLError) -> Fault:
+    marked_error = yaml.MarkedYAMLError()
     if isinstance(error, yaml.MarkedYAMLError):
         marked_error = error
-    else:
-        marked_error = yaml.MarkedYAMLError()
     mark = marked_error.problem_mark or marked_error.context_mark
     problem = marked_error.problem or str(error)
     if mark is None:
         return Fault(message=f"not YAML: {problem}", place=Place(file=page.name))
     index = min(mark.index, len(page.text))
+    likely_cause = _find_likely_cause(page, marked_error, problem, index)
+    if likely_cause is not None:
+        return likely_cause
+    context_text = ""
+    opening_mark = marked_error.context_mark
+    if marked_error.context and opening_mark is not None and opening_mark.line != mark.line:
+        context_text = f" ({marked_error.context}, line {opening_mark.line + 1})"
+    return Fault(
+        message=f"not YAML: {problem}{context_text}",
+        place=page.locate_index(index),
+        remedy="quotes around values with ': ', ' #', a comma within { }, or a leading [ { * & ! | > ' \" % @ are the "
+        "usual cure",
+    )
+
+
+def _find_likely_cause(page: YamlPage, error: yaml.MarkedYAMLError, problem: str, index: int) -> Fault | None:
+    """Find the usual cause of an error of the parser: a tab, a missing quote, a comment within a value."""
+    place = page.locate_index(index)
+    message, remedy = "", "put the value in quotes"
     line_start = page.text.rfind("\n", 0, index) + 1
     line = page.text[line_start:].partition("\n")[0]
     indent = line[: len(line) - len(line.lstrip())]
     if "\t" in indent:
-        return Fault(
-            message="a tab stands in the indentation",
-            place=page.locate_index(line_start + indent.index("\t")),
-            remedy="indent with spaces",
-        )
-    place = page.locate_index(index)
-    if page.text[index : index + 1] in {"@", "`", "%"}:
-        return Fault(
-            message=f"a value cannot begin with {page.text[index]!r} in YAML",
-            place=place,
-            remedy="put the value in quotes",
-        )
-    if "mapping values are not allowed" in problem:
-        return Fault(
-            message="a second ': ' stands in an unquoted value, or the line is indented wrongly",
-            place=place,
-            remedy="put the value in quotes",
-        )
-    if "could not find expected ':'" in problem:
-        return Fault(message="this line is no 'key: value'", place=place)
-    context = marked_error.context
-    opening_mark = marked_error.context_mark
-    if context == "while scanning a quoted scalar" and opening_mark is not None:
+        message = "a tab stands in the indentation"
+        place = page.locate_index(line_start + indent.index("\t"))
+        remedy = "indent with spaces"
+    elif page.text[index : index + 1] in {"@", "`", "%"}:
+        message = f"a value cannot begin with {page.text[index]!r} in YAML"
+    elif "mapping values are not allowed" in problem:
+        message = "a second ': ' stands in an unquoted value, or the line is indented wrongly"
+    elif "could not find expected ':'" in problem:
+        message, remedy = "this line is no 'key: value'", ""
+    elif error.context_mark is not None and error.context == "while scanning a quoted scalar":
+        message = "the quote that opens here is not closed"
+        place = page.locate_index(error.context_mark.index)
         remedy = "close it; a quote inside single quotes is doubled: ''"
-        return Fault(
-            message="the quote that opens here is not closed",
-            place=page.locate_index(opening_mark.index),
-            remedy=remedy,
-        )
-    if context and "flow" in context and opening_mark is not None:
-        comment = re.compile(r"[ \t]#").search(
-            page.text, opening_mark.index, page.text.rfind("\n", 0, index) + 1 or index
-        )
+    elif error.context_mark is not None and error.context and "flow" in error.context:
+        search_end = page.text.rfind("\n", 0, index) + 1 or index
+        comment = re.compile(r"[ \t]#").search(page.text, error.context_mark.index, search_end)
         if comment is not None:
-            return Fault(
-                message="the ' #' begins a comment here, and the rest of the line is lost",
-                place=page.locate_index(comment.start() + 1),
-                remedy="put the whole value in double quotes",
-            )
-    if context and opening_mark is not None and opening_mark.line != mark.line:
-        context_text = f" ({context}, line {opening_mark.line + 1})"
-    else:
-        context_text = ""
-    return Fault(
-        message=f"not YAML: {problem}{context_text}",
-        place=place,
-        remedy="quotes around values with ': ', ' #', a comma within { }, or a leading [ { * & ! | > ' \" % @ are the "
-        "usual cure",
-    )
+            message = "the ' #' begins a comment here, and the rest of the line is lost"
+            place = page.locate_index(comment.start() + 1)
+            remedy = "put the whole value in double quotes"
+    if not message:
+        return None
+    return Fault(message=message, place=place, remedy=remedy)

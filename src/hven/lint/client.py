@@ -127,3 +127,9 @@ class LintClient:
             )
         finally:
             self._last_request_time = time.monotonic()
+
+
+def get_media_type(answer: http_client.HttpAnswer) -> str:
+    """Return the media type of an answer, in lower case and without parameters; empty if it has none."""
+    content_type = answer.headers.get("content-type", "")
+    return content_type.partition(";")[0].strip().lower()

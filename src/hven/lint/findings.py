@@ -10,26 +10,27 @@ if TYPE_CHECKING:
 
 SEVERITIES = ("info", "warning", "error")
 MAX_SHOWN_CHARACTERS = 200  # characters of a value that are shown
+MAX_DETAIL_CHARACTERS = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintCheck:
-    """One thing that is looked for.
+    """One thing that lint checks.
 
     Attributes
     ----------
     code
-        ``group.name``, stable: scripts may rely on it.
+        ``group.name``; it is stable, so that scripts can rely on it.
     severity
-        ``error`` (a rule is broken), ``warning`` (clients will stumble, or a *should* is not kept), ``info``.
+        ``error`` (a rule is broken), ``warning`` (clients will have trouble, or a *should* is not followed), ``info``.
     source
-        The standard and the section that say so.
+        The standard and its section.
     summary
         What is wrong, in one sentence.
     remedy
-        What to do about it.
+        How to mend it.
     taplint_codes
-        The codes of STILTS taplint that report the same.
+        Codes of STILTS taplint that report the same.
     """
 
     code: str
@@ -41,9 +42,10 @@ class LintCheck:
 
 
 def build_checks(*check_rows: tuple[str, str, str, str, str, str]) -> tuple[LintCheck, ...]:
-    """Build checks of rows: code, severity, source, says, remedy, taplint's codes (separated by blanks)."""
-    return tuple(
-        LintCheck(
+    """Build checks from rows: code, severity, source, summary, remedy, taplint's codes (separated by blanks)."""
+    checks = []
+    for code, severity, source, summary, remedy, taplint_codes in check_rows:
+        check = LintCheck(
             code=code,
             severity=severity,
             source=source,
@@ -51,22 +53,22 @@ def build_checks(*check_rows: tuple[str, str, str, str, str, str]) -> tuple[Lint
             remedy=remedy,
             taplint_codes=tuple(taplint_codes.split()),
         )
-        for code, severity, source, summary, remedy, taplint_codes in check_rows
-    )
+        checks.append(check)
+    return tuple(checks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintFinding:
-    """What was found.
+    """A fault that lint found.
 
     Attributes
     ----------
     count, row_count
-        How often, among how many (None: nothing that is counted in rows).
+        Number of faults, and of rows that were checked (None: rows are not counted).
     sampled
-        True: only the first rows of the table were looked at, so there may be more.
+        Whether only the first rows of the table were checked, so that there may be more faults.
     key, value
-        The example: the row's key (``column = value``) and the value at fault.
+        Example: key of the row (``column = value``), and the value at fault.
     """
 
     code: str
@@ -83,11 +85,10 @@ class LintFinding:
     sampled: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as docs/reference/lint.md describes."""
+        """Return the finding as docs/reference/lint.md describes it."""
+        example = None
         if self.key or self.value:
             example = {"key": self.key or None, "value": self.value or None}
-        else:
-            example = None
         return {
             "code": self.code,
             "severity": self.severity,
@@ -104,7 +105,7 @@ class LintFinding:
 
 
 class FindingCollector:
-    """Findings as they are made; those of one code, table and column become one finding, with the first example."""
+    """Collects findings; those of one code, table and column become one finding, with the first example."""
 
     def __init__(self, checks: Iterable[LintCheck]) -> None:
         self._checks = {check.code: check for check in checks}
@@ -125,7 +126,7 @@ class FindingCollector:
         row_count: int | None = None,
         sampled: bool = False,
     ) -> None:
-        """Note a finding of the check `code`; `detail` stands behind the check's own sentence."""
+        """Add a finding of the check `code`; `detail` follows the check's own sentence."""
         if not code.startswith(f"{self.group}."):
             raise LookupError(f"{code} is not of the group {self.group}")
         check = self._checks[code]
@@ -134,43 +135,59 @@ class FindingCollector:
         if earlier_finding is not None:
             self._findings_by_key[finding_key] = replace(earlier_finding, count=earlier_finding.count + count)
             return
+        message = check.summary
+        if detail:
+            message += f": {shorten_text(detail, MAX_DETAIL_CHARACTERS)}"
+        shown_value = ""
+        if value is not None:
+            shown_value = shorten_text(str(value))
         self._findings_by_key[finding_key] = LintFinding(
             code=code,
             severity=check.severity,
-            message=check.summary + (f": {shorten_text(detail, 400)}" if detail else ""),
+            message=message,
             source=check.source,
             remedy=check.remedy,
             table=table,
             column=column,
             key=shorten_text(key),
-            value="" if value is None else shorten_text(str(value)),
+            value=shown_value,
             count=count,
             row_count=row_count,
             sampled=sampled,
         )
 
     def add_unjudged(self, reason: str) -> None:
-        """Note that something of this group could not be judged."""
+        """Note that something of the current group could not be checked."""
         if (self.group, reason) not in self.unjudged:
             self.unjudged.append((self.group, reason))
 
     @property
     def findings(self) -> tuple[LintFinding, ...]:
-        """All findings, in the order they were first made."""
+        """All findings, in the order in which they were first added."""
         return tuple(self._findings_by_key.values())
 
 
 def shorten_text(text: str, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
-    """Shorten a stranger's text for a screen: no control characters, not endless."""
-    clean = "".join(char if char.isprintable() else " " for char in text).strip()
-    if len(clean) <= max_characters:
-        return clean
-    return clean[: max_characters - 1] + "…"
+    """Shorten a text of a service for a screen, and remove its control characters."""
+    printable_text = "".join(character if character.isprintable() else " " for character in text)
+    clean_text = printable_text.strip()
+    if len(clean_text) <= max_characters:
+        return clean_text
+    return clean_text[: max_characters - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableCoverage:
-    """How much of a table was looked at: `row_count` of `total_rows` (None: the service would not say)."""
+    """How much of a table was checked: `row_count` of `total_rows` (None: the service does not tell)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the coverage as docs/reference/lint.md describes it."""
+        return {
+            "table": self.table,
+            "rows": self.row_count,
+            "total": self.total_rows,
+            "aggregates": self.used_aggregates,
+        }
 
     table: str
     row_count: int
@@ -180,7 +197,7 @@ class TableCoverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LintReport:
-    """Everything that lint has to say about a service."""
+    """Result of the validation of a service."""
 
     url: str
     is_judged: bool
@@ -197,11 +214,11 @@ class LintReport:
     counts_by_severity: Mapping[str, int] = field(default_factory=dict)
 
     def find_worst_severity(self) -> str:
-        """Return the gravest severity among the findings; empty: there are none."""
+        """Return the gravest severity among the findings; empty if there are none."""
         return max((finding.severity for finding in self.findings), key=SEVERITIES.index, default="")
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as docs/reference/lint.md describes; `format` counts up when a key changes its meaning."""
+        """Return the report as docs/reference/lint.md describes it; `format` grows when a key changes its meaning."""
         return {
             "format": 1,
             "url": self.url,
@@ -213,15 +230,7 @@ class LintReport:
             "groups": list(self.groups),
             "counts": dict(self.counts_by_severity),
             "findings": [finding.to_json() for finding in self.findings],
-            "looked": [
-                {
-                    "table": coverage.table,
-                    "rows": coverage.row_count,
-                    "total": coverage.total_rows,
-                    "aggregates": coverage.used_aggregates,
-                }
-                for coverage in self.table_coverages
-            ],
+            "looked": [coverage.to_json() for coverage in self.table_coverages],
             "unjudged": [{"group": group, "why": reason} for group, reason in self.unjudged],
             "requests": self.request_count,
             "seconds": round(self.duration_seconds, 2),

@@ -58,13 +58,13 @@ class VOTableField:
 
     @property
     def is_text(self) -> bool:
-        """True for strings."""
+        """True for texts."""
         return self.datatype in TEXT_DATATYPES
 
 
 @dataclass(slots=True, kw_only=True)
 class VOTableDocument:
-    """A document: its one results table, its INFOs before and behind it, and what is odd."""
+    """A VOTable: its only table of results, the INFOs before and after it, and its faults."""
 
     version: str = ""
     result_resource_count: int = 0
@@ -73,44 +73,43 @@ class VOTableDocument:
     trailing_infos: list[tuple[str, str, str]] = field(default_factory=list)
     fields: list[VOTableField] = field(default_factory=list)
     rows: list[list[Any]] = field(default_factory=list)
-    anomalies: list[tuple[str, str, str]] = field(default_factory=list)  # (what kind, column, words)
+    anomalies: list[tuple[str, str, str]] = field(default_factory=list)  # kind, column, description
 
     def list_query_statuses(self) -> list[str]:
         """Return the values of QUERY_STATUS, in order."""
-        return [
-            value.upper() for name, value, _ in [*self.leading_infos, *self.trailing_infos] if name == "QUERY_STATUS"
-        ]
+        return [value.upper() for value, _ in self._list_status_infos()]
+
+    def _list_status_infos(self) -> list[tuple[str, str]]:
+        """Return values and texts of the INFOs QUERY_STATUS."""
+        infos = [*self.leading_infos, *self.trailing_infos]
+        return [(value, text) for name, value, text in infos if name == "QUERY_STATUS"]
 
     @property
     def has_overflow(self) -> bool:
-        """True if it says that rows were cut."""
+        """True if the document says that rows were cut off."""
         return "OVERFLOW" in self.list_query_statuses()
 
     @property
     def error_message(self) -> str | None:
-        """The message of an error document; None: it is none."""
-        return next(
-            (
-                info_text
-                for name, value, info_text in [*self.leading_infos, *self.trailing_infos]
-                if name == "QUERY_STATUS" and value.upper() == "ERROR"
-            ),
-            None,
-        )
+        """Message of an error document; None: the document is none."""
+        for value, text in self._list_status_infos():
+            if value.upper() == "ERROR":
+                return text
+        return None
 
     def list_records(self) -> list[dict[str, Any]]:
-        """Return the rows by lower-case column name."""
-        names = [table_field.name.lower() for table_field in self.fields]
+        """Return the rows as maps with column names in lower case."""
+        names = [votable_field.name.lower() for votable_field in self.fields]
         return [dict(zip(names, row, strict=False)) for row in self.rows]
 
 
 def parse_votable(body: bytes) -> VOTableDocument:
-    """Read a document.
+    """Parse a document.
 
     Raises
     ------
     NotXmlError
-        No XML, or no VOTable.
+        The body is no XML, or no VOTable.
     """
     root = parse_xml(body)
     if get_local_name(root) != "VOTABLE":
@@ -120,77 +119,82 @@ def parse_votable(body: bytes) -> VOTableDocument:
     result_resources = [element for element in resources if element.get("type") == "results"]
     document.result_resource_count = len(result_resources)
     resource = (result_resources or resources or [root])[0]
-    document.table_count = sum(1 for element in resource if get_local_name(element) == "TABLE")
+    document.table_count = len(_find_elements(resource, "TABLE"))
     has_table = False
-    for child in [*[element for element in root if get_local_name(element) == "INFO"], *resource]:
-        if get_local_name(child) == "INFO":
-            (document.trailing_infos if has_table else document.leading_infos).append(
-                (child.get("name", ""), child.get("value", ""), (child.text or "").strip())
-            )
-        elif get_local_name(child) == "TABLE" and not has_table:
+    for child in [*_find_elements(root, "INFO"), *resource]:
+        child_name = get_local_name(child)
+        if child_name == "INFO":
+            infos = document.trailing_infos if has_table else document.leading_infos
+            text = (child.text or "").strip()
+            infos.append((child.get("name", ""), child.get("value", ""), text))
+        elif child_name == "TABLE" and not has_table:
             has_table = True
             _parse_table(child, document)
     return document
 
 
+def _find_elements(parent: Any, name: str) -> list[Any]:
+    return [element for element in parent if get_local_name(element) == name]
+
+
 def _parse_table(table: Any, document: VOTableDocument) -> None:
-    for element in table:
-        if get_local_name(element) == "FIELD":
-            nulls = [table_field.get("null", "") for table_field in element if get_local_name(table_field) == "VALUES"]
-            document.fields.append(
-                VOTableField(
-                    name=element.get("name", ""),
-                    datatype=element.get("datatype", ""),
-                    arraysize=element.get("arraysize", ""),
-                    xtype=element.get("xtype", ""),
-                    unit=element.get("unit", ""),
-                    ucd=element.get("ucd", ""),
-                    utype=element.get("utype", ""),
-                    null=nulls[0] if nulls else "",
-                )
-            )
-    for table_field in document.fields:
-        if table_field.datatype not in DATATYPE_CODES:
-            document.anomalies.append(
-                ("datatype", table_field.name, f"{table_field.datatype!r} is no datatype of VOTable")
-            )
-        if table_field.arraysize and not ARRAYSIZE_PATTERN.fullmatch(table_field.arraysize):
-            document.anomalies.append(("arraysize", table_field.name, f"{table_field.arraysize!r} is no arraysize"))
-    data = next((table_field for table_field in table if get_local_name(table_field) == "DATA"), None)
-    if data is None:
-        return
-    for element in data:
-        if get_local_name(element) == "TABLEDATA":
-            _parse_tabledata(element, document)
-        elif get_local_name(element) in {"BINARY", "BINARY2"}:
-            _parse_binary(element, document, has_null_flags=get_local_name(element) == "BINARY2")
+    document.fields += map(_parse_field, _find_elements(table, "FIELD"))
+    for votable_field in document.fields:
+        datatype, arraysize = votable_field.datatype, votable_field.arraysize
+        if datatype not in DATATYPE_CODES:
+            document.anomalies.append(("datatype", votable_field.name, f"{datatype!r} is no datatype of VOTable"))
+        if arraysize and not ARRAYSIZE_PATTERN.fullmatch(arraysize):
+            document.anomalies.append(("arraysize", votable_field.name, f"{arraysize!r} is no arraysize"))
+    for data in _find_elements(table, "DATA")[:1]:
+        for element in data:
+            element_name = get_local_name(element)
+            if element_name == "TABLEDATA":
+                _parse_tabledata(element, document)
+            elif element_name in {"BINARY", "BINARY2"}:
+                _parse_binary(element, document, has_null_flags=element_name == "BINARY2")
+
+
+def _parse_field(element: Any) -> VOTableField:
+    null = ""
+    for values_element in _find_elements(element, "VALUES")[:1]:
+        null = values_element.get("null", "")
+    return VOTableField(
+        name=element.get("name", ""),
+        datatype=element.get("datatype", ""),
+        arraysize=element.get("arraysize", ""),
+        xtype=element.get("xtype", ""),
+        unit=element.get("unit", ""),
+        ucd=element.get("ucd", ""),
+        utype=element.get("utype", ""),
+        null=null,
+    )
 
 
 def _parse_tabledata(element: Any, document: VOTableDocument) -> None:
-    for row in element:
-        if get_local_name(row) != "TR":
-            continue
-        cells = [cell_element for cell_element in row if get_local_name(cell_element) == "TD"]
+    for row in _find_elements(element, "TR"):
+        cells = _find_elements(row, "TD")
         if len(cells) != len(document.fields):
             document.anomalies.append(("row", "", f"a row has {len(cells)} cells for {len(document.fields)} FIELDs"))
         values = []
         for cell, cell_field in zip(cells, document.fields, strict=False):
             cell_text = cell.text or ""
+            value = None
             try:
-                values.append(parse_cell(cell_text, cell_field))
+                value = parse_cell(cell_text, cell_field)
             except ValueError:
-                document.anomalies.append(("cell", cell_field.name, f"{cell_text[:60]!r} is no {cell_field.datatype}"))
-                values.append(None)
+                description = f"{cell_text[:60]!r} is no {cell_field.datatype}"
+                document.anomalies.append(("cell", cell_field.name, description))
+            values.append(value)
         document.rows.append(values)
 
 
 def parse_cell(cell_text: str, cell_field: VOTableField) -> Any:
-    """Read a cell of TABLEDATA; None for null.
+    """Parse a cell of TABLEDATA; None for null.
 
     Raises
     ------
     ValueError
-        It is not of the datatype.
+        The cell is no value of the datatype.
     """
     if cell_field.is_text:
         return cell_text or None
@@ -204,10 +208,8 @@ def parse_cell(cell_text: str, cell_field: VOTableField) -> Any:
 
 def _parse_scalar(number_text: str, datatype: str) -> Any:
     if datatype in INTEGER_RANGES:
-        if number_text.lower().startswith("0x"):
-            number = int(number_text, 16)
-        else:
-            number = int(number_text)
+        base = 16 if number_text.lower().startswith("0x") else 10
+        number = int(number_text, base)
         low, high = INTEGER_RANGES[datatype]
         if not low <= number <= high:
             raise ValueError(number_text)
@@ -225,12 +227,9 @@ def _parse_scalar(number_text: str, datatype: str) -> Any:
 
 
 def _parse_binary(element: Any, document: VOTableDocument, *, has_null_flags: bool) -> None:
-    stream = next((stream_field for stream_field in element if get_local_name(stream_field) == "STREAM"), None)
-    if (
-        stream is None
-        or stream.get("href")
-        or any(stream_field.datatype not in DATATYPE_CODES for stream_field in document.fields)
-    ):
+    stream = next(iter(_find_elements(element, "STREAM")), None)
+    has_unknown_datatypes = any(votable_field.datatype not in DATATYPE_CODES for votable_field in document.fields)
+    if stream is None or stream.get("href") or has_unknown_datatypes:
         document.anomalies.append(("stream", "", "the rows stand elsewhere, or their datatypes are unknown"))
         return
     try:
@@ -242,53 +241,55 @@ def _parse_binary(element: Any, document: VOTableDocument, *, has_null_flags: bo
 
 def _unpack_rows(data: bytes, fields: list[VOTableField], *, has_null_flags: bool) -> Iterator[list[Any]]:
     offset = 0
-    mask_bytes = (len(fields) + 7) // 8
+    mask_size = 0
+    if has_null_flags:
+        mask_size = (len(fields) + 7) // 8
     while offset < len(data) and fields:
-        if has_null_flags:
-            mask = data[offset : offset + mask_bytes]
-        else:
-            mask = b""
-        offset += mask_bytes if has_null_flags else 0
+        mask = data[offset : offset + mask_size]
+        offset += mask_size
         row = []
         for number, cell_field in enumerate(fields):
             value, offset = _unpack_cell(data, offset, cell_field)
-            null = bool(mask) and bool(mask[number // 8] & (128 >> number % 8))
-            row.append(None if null or (cell_field.null and str(value) == cell_field.null) else value)
+            has_null_flag = bool(mask) and bool(mask[number // 8] & (128 >> number % 8))
+            is_null_value = bool(cell_field.null) and str(value) == cell_field.null
+            row.append(None if has_null_flag or is_null_value else value)
         yield row
 
 
 def _unpack_cell(data: bytes, offset: int, cell_field: VOTableField) -> tuple[Any, int]:
+    """Return the value of a cell, and the offset of the next one."""
     code, size = DATATYPE_CODES[cell_field.datatype]
-    is_array = cell_field.arraysize not in {"", "1"}
+    count = 1
     if cell_field.arraysize.endswith("*"):
         (count,) = struct.unpack_from(">i", data, offset)
         offset += 4
     elif cell_field.arraysize:
-        count = math.prod(int(cell_bytes) for cell_bytes in cell_field.arraysize.split("x"))
-    else:
-        count = 1
+        count = math.prod(map(int, cell_field.arraysize.split("x")))
+    byte_count = count * size
     if cell_field.datatype == "bit":
-        total = (count + 7) // 8
-    else:
-        total = count * size
-    end = offset + total
+        byte_count = (count + 7) // 8
+    end = offset + byte_count
     if count < 0 or end > len(data):
         raise ValueError(f"a cell of {cell_field.name} reaches beyond the end")
-    cell_bytes = data[offset:end]
+    return _decode_cell(data[offset:end], cell_field, code, count), end
+
+
+def _decode_cell(cell_bytes: bytes, cell_field: VOTableField, code: str, count: int) -> Any:
+    is_array = cell_field.arraysize not in {"", "1"}
     if cell_field.is_text:
-        cell_text = cell_bytes.decode(
-            "utf-16-be" if cell_field.datatype == "unicodeChar" else "utf-8", "replace"
-        ).split("\0")[0]
-        return cell_text or None, end
-    if cell_field.datatype == "boolean":
-        truths = [None if element in b"\0 ?" else element in b"Tt1" for element in cell_bytes]
-        return (truths if is_array else truths[0]), end
+        encoding = "utf-16-be" if cell_field.datatype == "unicodeChar" else "utf-8"
+        text = cell_bytes.decode(encoding, "replace").split("\0")[0]
+        return text or None
     if cell_field.datatype == "bit":
-        return "".join(f"{element:08b}" for element in cell_bytes)[:count], end
-    numbers = [
-        None if isinstance(element, float) and math.isnan(element) else element
-        for element in struct.unpack(f">{count * len(code)}{code[0]}", cell_bytes)
-    ]
+        return "".join(f"{byte:08b}" for byte in cell_bytes)[:count]
+    values: list[Any] = []
+    if cell_field.datatype == "boolean":
+        for byte in cell_bytes:
+            values.append(None if byte in b"\0 ?" else byte in b"Tt1")  # noqa: PERF401
+        return values if is_array else values[0]
+    for number in struct.unpack(f">{count * len(code)}{code[0]}", cell_bytes):
+        is_missing = isinstance(number, float) and math.isnan(number)
+        values.append(None if is_missing else number)
     if is_array or len(code) > 1:
-        return (numbers or None), end
-    return numbers[0], end
+        return values or None
+    return values[0]

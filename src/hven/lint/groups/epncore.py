@@ -165,13 +165,13 @@ TAP_1_0_DATATYPES = {
 
 
 def find_epn_tables(service: ExaminedTapService) -> list[DeclaredTable]:
-    """Return the tables that are, or want to be, EPN-TAP's."""
-    return [
-        table
-        for table in service.list_tables()
-        if table.comparison_name.rpartition(".")[2] == "epn_core"
-        or table.utype.lower() in {EPNCORE_UTYPE, LEGACY_EPNCORE_UTYPE}
-    ]
+    """Return the tables of EPN-TAP, by their name or their utype."""
+    epn_tables = []
+    for table in service.list_tables():
+        has_epn_name = table.comparison_name.rpartition(".")[2] == "epn_core"
+        if has_epn_name or table.utype.lower() in {EPNCORE_UTYPE, LEGACY_EPNCORE_UTYPE}:
+            epn_tables.append(table)
+    return epn_tables
 
 
 def _check_epncore(service: ExaminedTapService, collector: FindingCollector) -> None:
@@ -201,50 +201,46 @@ def _check_table(table: DeclaredTable, collector: FindingCollector) -> None:
         collector.add_finding("epn.utype", table=table.name, value=table.utype or "none")
     if table.comparison_name.rpartition(".")[2] != "epn_core":
         collector.add_finding("epn.name", table=table.name, value=table.name)
-    standard_columns = load_standard_columns("epncore")
-    for standard_column in standard_columns.values():
-        column = table.find_column(standard_column.name)
-        if column is not None:
-            _check_column(table, column, standard_column, collector)
-        elif standard_column.is_mandatory:
-            collector.add_finding("epn.missing-column", table=table.name, column=standard_column.name)
-        if (
-            standard_column.paired_column
-            and column is not None
-            and table.find_column(standard_column.paired_column) is None
-            and not standard_columns[standard_column.paired_column].is_mandatory
-        ):
-            collector.add_finding(
-                "epn.pair", f"{standard_column.paired_column} is missing", table=table.name, column=standard_column.name
-            )
-    names = table.column_names
-    if "access_url" in names and not {"access_format", "access_estsize"} <= names:
-        collector.add_finding(
-            "epn.access-columns",
-            ", ".join(sorted({"access_format", "access_estsize"} - names)) + " is missing",
-            table=table.name,
-            column="access_url",
-        )
+    _check_columns(table, collector)
+    missing_columns = {"access_format", "access_estsize"} - table.column_names
+    if "access_url" in table.column_names and missing_columns:
+        detail = f"{', '.join(sorted(missing_columns))} is missing"
+        collector.add_finding("epn.access-columns", detail, table=table.name, column="access_url")
     for column in table.columns:
-        unquoted_name = column.name.strip('"')
-        if (
-            unquoted_name != unquoted_name.lower()
-            or not unquoted_name.replace("_", "a").isalnum()
-            or not unquoted_name.isascii()
-        ):
+        name = column.name.strip('"')
+        is_plain_name = name.isascii() and name.replace("_", "a").isalnum()
+        if name != name.lower() or not is_plain_name:
             collector.add_finding("epn.column-name", table=table.name, column=column.name, value=column.name)
         if column.comparison_name == "accref":
             collector.add_finding("epn.reserved", table=table.name, column=column.name)
 
 
+def _check_columns(table: DeclaredTable, collector: FindingCollector) -> None:
+    """Check the columns of the standard that the table has, and report those that it lacks."""
+    standard_columns = load_standard_columns("epncore")
+    for standard_column in standard_columns.values():
+        column = table.find_column(standard_column.name)
+        if column is None:
+            if standard_column.is_mandatory:
+                collector.add_finding("epn.missing-column", table=table.name, column=standard_column.name)
+            continue
+        _check_column(table, column, standard_column, collector)
+        paired_name = standard_column.paired_column
+        if not paired_name or table.find_column(paired_name) is not None:
+            continue
+        if not standard_columns[paired_name].is_mandatory:
+            detail = f"{paired_name} is missing"
+            collector.add_finding("epn.pair", detail, table=table.name, column=standard_column.name)
+
+
 def get_votable_datatype(column: DeclaredColumn) -> str:
-    """Return the VOTable datatype, also of TAP 1.0's names."""
+    """Return the VOTable datatype of a column; names of TAP 1.0 are translated."""
     datatype_name = column.datatype.lower().removeprefix("adql:").partition("(")[0]
     return TAP_1_0_DATATYPES.get(datatype_name, column.datatype)
 
 
 def is_allowed_datatype(standard_type: str, column: DeclaredColumn) -> bool:
-    """Return whether a column's datatype is what a standard's type allows."""
+    """Return whether a standard's type allows the datatype of a column."""
     datatype = get_votable_datatype(column)
     if standard_type in {"text", "timestamp"}:
         return datatype in TEXT_DATATYPES
@@ -257,99 +253,71 @@ def _check_column(
     table: DeclaredTable, column: DeclaredColumn, standard_column: StandardColumn, collector: FindingCollector
 ) -> None:
     location: dict[str, Any] = {"table": table.name, "column": column.name}
-    if not is_allowed_datatype(standard_column.type, column):
-        collector.add_finding(
-            "epn.type", f"it must be {standard_column.type.rstrip('!')}", **location, value=column.datatype
-        )
-    elif standard_column.type == "double!" and get_votable_datatype(column) != "double":
+    required_type, required_ucd, required_unit = standard_column.type, standard_column.ucd, standard_column.unit
+    xtype = column.xtype.lower()
+    if not is_allowed_datatype(required_type, column):
+        detail = f"it must be {required_type.rstrip('!')}"
+        collector.add_finding("epn.type", detail, **location, value=column.datatype)
+    elif required_type == "double!" and get_votable_datatype(column) != "double":
         collector.add_finding("epn.precision", **location, value=column.datatype)
-    if (
-        standard_column.type == "timestamp"
-        and column.xtype.lower() not in {"timestamp", "adql:timestamp"}
-        and column.datatype.lower() != "timestamp"
-    ):
+    is_timestamp = xtype in {"timestamp", "adql:timestamp"} or column.datatype.lower() == "timestamp"
+    if required_type == "timestamp" and not is_timestamp:
         collector.add_finding("epn.xtype", "it must be timestamp", **location, value=column.xtype or "none")
-    if standard_column.xtype == "moc" and column.xtype.lower() != "moc":
+    if standard_column.xtype == "moc" and xtype != "moc":
         collector.add_finding("epn.xtype", "it must be moc", **location, value=column.xtype or "none")
-    if not standard_column.unit.startswith("by-") and column.unit != standard_column.unit:
-        collector.add_finding(
-            "epn.unit", f"it must be {standard_column.unit or 'none'}", **location, value=column.unit or "none"
-        )
-    if not standard_column.ucd.startswith("by-") and column.ucd not in standard_column.ucd.split("|"):
-        collector.add_finding(
-            "epn.ucd", f"it must be {standard_column.ucd.replace('|', ' or ')}", **location, value=column.ucd or "none"
-        )
+    if not required_unit.startswith("by-") and column.unit != required_unit:
+        detail = f"it must be {required_unit or 'none'}"
+        collector.add_finding("epn.unit", detail, **location, value=column.unit or "none")
+    if not required_ucd.startswith("by-") and column.ucd not in required_ucd.split("|"):
+        detail = f"it must be {required_ucd.replace('|', ' or ')}"
+        collector.add_finding("epn.ucd", detail, **location, value=column.ucd or "none")
 
 
 def _check_region(table: DeclaredTable, row_sample: row_rules.RowSample, collector: FindingCollector) -> None:
-    field = next((sample_field for sample_field in row_sample.fields if sample_field.name.lower() == "s_region"), None)
+    field = next((field for field in row_sample.fields if field.name.lower() == "s_region"), None)
     if field is None or all(record.get("s_region") is None for record in row_sample.records):
         return
+    allowed_xtypes = {"point", "circle", "polygon"}
     if field.is_text:
         allowed_xtypes = {"adql:region"}
-    else:
-        allowed_xtypes = {"point", "circle", "polygon"}
     if field.xtype.lower() not in allowed_xtypes:
-        collector.add_finding(
-            "epn.region-xtype",
-            f"{field.datatype} with xtype {field.xtype or 'none'}",
-            table=table.name,
-            column="s_region",
-            value=field.xtype,
-        )
+        detail = f"{field.datatype} with xtype {field.xtype or 'none'}"
+        collector.add_finding("epn.region-xtype", detail, table=table.name, column="s_region", value=field.xtype)
 
 
 def _check_frame(service: ExaminedTapService, table: DeclaredTable, collector: FindingCollector) -> None:
-    """Compare c1..c3 with the frame if the table has a single one."""
+    """Compare c1..c3 with the frame, if all rows of the table have the same."""
     try:
         frame_rows = service.run_query(f"SELECT DISTINCT TOP 3 spatial_frame_type FROM {table.name}", 3).rows
     except UserError:
         return
     frames = {str(row[0]) for row in frame_rows}
-    if len(frames) != 1 or (frame := FRAME_COORDINATES.get(frames.pop())) is None:
+    if len(frames) != 1:
         return
-    for number, (expected_ucds, unit) in enumerate(frame, 1):
+    coordinates = FRAME_COORDINATES.get(frames.pop(), ())
+    for number, (expected_ucds, unit) in enumerate(coordinates, 1):
         for end in ("min", "max"):
             column = table.find_column(f"c{number}{end}")
             if column is None:
                 continue
-            if column.unit != unit:
-                collector.add_finding(
-                    "epn.frame-unit",
-                    f"the frame's is {unit}",
-                    table=table.name,
-                    column=column.name,
-                    value=column.unit or "none",
-                )
-            if column.ucd not in {f"{word};stat.{end}" for word in expected_ucds.split("|")}:
-                collector.add_finding(
-                    "epn.frame-ucd",
-                    f"the frame's is {expected_ucds};stat.{end}",
-                    table=table.name,
-                    column=column.name,
-                    value=column.ucd or "none",
-                )
-            _check_resolution(table, table.find_column(f"c{number}_resol_{end}"), unit, end, collector)
+            _check_frame_column(table, column, unit, f"{expected_ucds};stat.{end}", collector)
+            resolution_column = table.find_column(f"c{number}_resol_{end}")
+            if resolution_column is not None:
+                word = "pos.angResolution" if unit == "deg" else "pos.resolution"
+                _check_frame_column(table, resolution_column, unit, f"{word};stat.{end}", collector)
 
 
-def _check_resolution(
-    table: DeclaredTable, column: DeclaredColumn | None, unit: str, end: str, collector: FindingCollector
+def _check_frame_column(
+    table: DeclaredTable, column: DeclaredColumn, unit: str, expected_ucds: str, collector: FindingCollector
 ) -> None:
-    if column is None:
-        return
+    """Compare a column with unit and UCD of the frame; `a|b;c` stands for the UCDs `a;c` and `b;c`."""
+    location: dict[str, Any] = {"table": table.name, "column": column.name}
     if column.unit != unit:
-        collector.add_finding(
-            "epn.frame-unit",
-            f"the frame's is {unit}",
-            table=table.name,
-            column=column.name,
-            value=column.unit or "none",
-        )
-    ucd = f"{'pos.angResolution' if unit == 'deg' else 'pos.resolution'};stat.{end}"
-    if column.ucd != ucd:
-        collector.add_finding(
-            "epn.frame-ucd", f"the frame's is {ucd}", table=table.name, column=column.name, value=column.ucd or "none"
-        )
+        collector.add_finding("epn.frame-unit", f"the frame's is {unit}", **location, value=column.unit or "none")
+    words, _, suffix = expected_ucds.rpartition(";")
+    if column.ucd not in {f"{word};{suffix}" for word in words.split("|")}:
+        detail = f"the frame's is {expected_ucds}"
+        collector.add_finding("epn.frame-ucd", detail, **location, value=column.ucd or "none")
 
 
 GROUP = CheckGroup(name="epn", title="EPN-TAP", checks=(*EPNCORE_CHECKS, *EPNCORE_ROW_CHECKS), run=_check_epncore)

@@ -543,8 +543,10 @@ def _build_text_rules() -> list[RowRule]:
                 rules.append(row_rules.require_value_check("epn.quotes", name, lambda text: '"' in str(text)))
         if fact.is_list:
             rules.append(row_rules.require_pattern("epn.list", name, LIST_PATTERN))
-    for name in LOWER_CASE_COLUMNS:
-        rules.append(row_rules.require_value_check("epn.lower-case", name, _has_capitals, distinct=True))  # noqa: PERF401
+    rules += [
+        row_rules.require_value_check("epn.lower-case", name, _has_capitals, distinct=True)
+        for name in LOWER_CASE_COLUMNS
+    ]
     return rules
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hven.lint import votable
 from hven.lint.check_groups import CheckGroup
+from hven.lint.client import get_media_type
 from hven.lint.findings import FindingCollector, build_checks
 from hven.lint.xml_documents import NotXmlError
 
@@ -99,7 +100,7 @@ def _check_errors(service: ExaminedTapService, collector: FindingCollector) -> N
 
 def _judge_error_answer(collector: FindingCollector, answer: HttpAnswer, code: str, detail: str) -> None:
     text = answer.body.decode("utf-8", "replace")
-    media = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media = get_media_type(answer)
     if answer.status >= 500 and answer.status != 503:
         collector.add_finding("error.http-status", detail, value=answer.status)
     internals_match = INTERNALS_PATTERN.search(text)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.lint import xml_documents
 from hven.lint.check_groups import CheckGroup
+from hven.lint.client import get_media_type
 from hven.lint.findings import FindingCollector, build_checks
 from hven.lint.xml_documents import NotXmlError
 from hven.model.errors import UserError
@@ -102,7 +103,7 @@ def _check_examples(service: ExaminedTapService, collector: FindingCollector) ->
         return
     if not declared:
         collector.add_finding("examples.undeclared")
-    media = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media = get_media_type(answer)
     if media not in {"text/html", "application/xhtml+xml", "application/xml", "text/xml"}:
         collector.add_finding("examples.content-type", value=media)
     try:

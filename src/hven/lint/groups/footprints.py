@@ -98,9 +98,9 @@ FOOTPRINT_CHECKS = build_checks(
 
 def _check_footprints(service: ExaminedTapService, collector: FindingCollector) -> None:
     obscore_table = service.declared_tables.get("ivoa.obscore")
-    footprint_tables = [(epn_table, True) for epn_table in find_epn_tables(service)] + (
-        [(obscore_table, False)] if obscore_table is not None else []
-    )
+    footprint_tables = [(epn_table, True) for epn_table in find_epn_tables(service)]
+    if obscore_table is not None:
+        footprint_tables.append((obscore_table, False))
     if not footprint_tables:
         collector.add_unjudged("there is no table with footprints that lint knows")
     for table, is_epn in footprint_tables:
@@ -112,7 +112,7 @@ def _check_footprints(service: ExaminedTapService, collector: FindingCollector) 
 
 
 def _check_table(row_sample: RowSample, table: DeclaredTable, collector: FindingCollector, *, is_epn: bool) -> None:
-    field = next((sample_field for sample_field in row_sample.fields if sample_field.name.lower() == "s_region"), None)
+    field = next((field for field in row_sample.fields if field.name.lower() == "s_region"), None)
     keys = ("granule_uid",) if is_epn else ("obs_publisher_did", "obs_id")
     for record in row_sample.records:
         finding_facts: dict[str, Any] = {

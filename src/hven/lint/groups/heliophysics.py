@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.lint import hapi_server as hapi
 from hven.lint.check_groups import CheckGroup
+from hven.lint.client import get_media_type
 from hven.lint.findings import FindingCollector, TableCoverage, build_checks
 from hven.model.errors import UserError
 
@@ -256,11 +257,10 @@ def _list_data_set_ids(collector: FindingCollector, catalog: dict[str, Any]) -> 
     entries = catalog.get("catalog")
     if not isinstance(entries, list):
         return []
-    ids: list[Any] = []
+    ids: list[str] = []
     for entry in entries:
         data_set_id = entry.get("id") if isinstance(entry, dict) else None
-        is_text = isinstance(data_set_id, str) and bool(data_set_id)
-        if not is_text or "," in data_set_id or data_set_id in ids:
+        if not isinstance(data_set_id, str) or not data_set_id or "," in data_set_id or data_set_id in ids:
             collector.add_finding("hapi.catalog", value=data_set_id)
         else:
             ids.append(data_set_id)
@@ -290,9 +290,9 @@ def _fetch_document(
 
 
 def _check_media_type(collector: FindingCollector, answer: HttpAnswer, media_type: str, request_label: str) -> None:
-    content_type = answer.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != media_type:
-        collector.add_finding("hapi.media-type", f"{request_label}: not {media_type}", value=content_type or "none")
+    if get_media_type(answer) != media_type:
+        content_type = answer.headers.get("content-type") or "none"
+        collector.add_finding("hapi.media-type", f"{request_label}: not {media_type}", value=content_type)
 
 
 def _fetch_deep_catalog(server: ExaminedHapiServer, collector: FindingCollector) -> dict[str, Any]:
@@ -300,8 +300,11 @@ def _fetch_deep_catalog(server: ExaminedHapiServer, collector: FindingCollector)
     if "all" not in (capabilities.get("catalogDepthOptions") or ()):
         return {}
     deep_catalog = _fetch_document(server, collector, "catalog", depth="all") or {}
-    entries = [entry for entry in deep_catalog.get("catalog", ()) if isinstance(entry, dict)]
-    return {str(entry.get("id")): entry.get("info") for entry in entries}
+    infos_by_id = {}
+    for entry in deep_catalog.get("catalog", ()):
+        if isinstance(entry, dict):
+            infos_by_id[str(entry.get("id"))] = entry.get("info")
+    return infos_by_id
 
 
 def _check_data_set(
@@ -312,9 +315,9 @@ def _check_data_set(
         return None
     if isinstance(catalog_info, dict):
         keys = {*catalog_info, *info} - {"HAPI", "status"}
-        differing_keys = {key for key in keys if catalog_info.get(key) != info.get(key)}
+        differing_keys = sorted(key for key in keys if catalog_info.get(key) != info.get(key))
         if differing_keys:
-            collector.add_finding("hapi.depth", ", ".join(sorted(differing_keys)), table=name)
+            collector.add_finding("hapi.depth", ", ".join(differing_keys), table=name)
     rows = _check_samples(server, collector, name, info)
     parameter_names = [parameter["name"] for parameter in info["parameters"]]
     if len(parameter_names) > 1:
@@ -333,9 +336,8 @@ def _check_info(collector: FindingCollector, name: str, info: dict[str, Any]) ->
     try:
         is_backwards = hapi.parse_time(info["startDate"]) >= hapi.parse_time(info["stopDate"])
     except (KeyError, TypeError, ValueError):
-        collector.add_finding(
-            "hapi.info-key", "startDate, stopDate", table=name, value=(info.get("startDate"), info.get("stopDate"))
-        )
+        dates = (info.get("startDate"), info.get("stopDate"))
+        collector.add_finding("hapi.info-key", "startDate, stopDate", table=name, value=dates)
         return False
     if is_backwards:
         collector.add_finding("hapi.info-key", "stopDate is not behind startDate", table=name, value=info["stopDate"])
@@ -461,14 +463,11 @@ def _check_samples(
         params = {"dataset": name, "start": hapi.format_time(start), "stop": hapi.format_time(stop)}
         answer = server.request_endpoint("data", **params)
         if answer.status != 200:
-            collector.add_finding(
-                "hapi.document",
-                f"/data answers {answer.status}, {hapi.find_hapi_code(answer)}",
-                table=name,
-                value=f"{params['start']} to {params['stop']}",
-            )
+            detail = f"/data answers {answer.status}, {hapi.find_hapi_code(answer)}"
+            interval = f"{params['start']} to {params['stop']}"
+            collector.add_finding("hapi.document", detail, table=name, value=interval)
             return []
-        rows = list(csv.reader(io.StringIO(answer.body.decode("utf-8", "replace"))))
+        rows = _parse_csv(answer.body)
         if rows:
             _check_media_type(collector, answer, "text/csv", "/data")
             break
@@ -482,7 +481,8 @@ def _check_samples(
         return rows
     if any(not start <= time < stop for time in times):
         interval = f"{hapi.format_time(start)} to {hapi.format_time(stop)}"
-        collector.add_finding("hapi.outside", interval, table=name, value=(rows[0][0], rows[-1][0]))
+        first_and_last = (rows[0][0], rows[-1][0])
+        collector.add_finding("hapi.outside", interval, table=name, value=first_and_last)
     _check_formats(server, collector, info, rows, params)
     if len(set(times)) > 2:
         _check_intervals(server, collector, name, rows, times)
@@ -498,20 +498,19 @@ def _check_intervals(
 ) -> None:
     """Check that an interval begins with its start and ends before its stop, and an interval without samples."""
     first_time, second_time, third_time, *_ = sorted(set(times))
-    params = {"dataset": name, "start": hapi.format_time(second_time), "stop": hapi.format_time(third_time)}
+    start, stop = hapi.format_time(second_time), hapi.format_time(third_time)
+    params = {"dataset": name, "start": start, "stop": stop}
     part_rows = _parse_csv(server.request_endpoint("data", **params).body)
     part_times = [row[:1] for row in part_rows]
-    expected_times = [row[:1] for row, time in zip(rows, times, strict=True) if time == second_time]
+    expected_rows = [row for row, time in zip(rows, times, strict=True) if time == second_time]
+    expected_times = [row[:1] for row in expected_rows]
     if part_times != expected_times:
         shown_times = [row[0] for row in part_times[:3]]
         collector.add_finding("hapi.outside", "from one sample to the next", table=name, value=shown_times)
     if second_time - first_time <= 2:
         return
-    empty_params = {
-        "dataset": name,
-        "start": hapi.format_time(first_time + 1),
-        "stop": hapi.format_time(first_time + 2),
-    }
+    start, stop = hapi.format_time(first_time + 1), hapi.format_time(first_time + 2)
+    empty_params = {"dataset": name, "start": start, "stop": stop}
     empty_answer = server.request_endpoint("data", **empty_params)
     header_answer = server.request_endpoint("data", **empty_params, include="header")
     header, _ = _split_header(header_answer.body)
@@ -603,7 +602,8 @@ def _check_formats(
         answer = server.request_endpoint("data", **params, format="json")
         _check_media_type(collector, answer, "application/json", "format=json")
         try:
-            json_values = [list(_flatten(row)) for row in hapi.parse_document(answer)["data"]]
+            records = hapi.parse_document(answer)["data"]
+            json_values = [list(_flatten(record)) for record in records]
             _compare_records(collector, "hapi.json", name, csv_values, json_values)
         except (hapi.NotJsonError, KeyError, TypeError) as error:
             collector.add_finding("hapi.json", str(error), table=name)
@@ -670,9 +670,8 @@ def _compare_records(
     for number, (csv_record, format_record) in enumerate(zip(csv_records, format_records, strict=True), 1):
         has_same_length = len(csv_record) == len(format_record)
         if not has_same_length or not all(map(_is_same_value, csv_record, format_record)):
-            collector.add_finding(
-                code, f"csv has {csv_record[:8]}", table=name, key=f"record {number}", value=format_record[:8]
-            )
+            detail = f"csv has {csv_record[:8]}"
+            collector.add_finding(code, detail, table=name, key=f"record {number}", value=format_record[:8])
             return
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.lint import votable, xml_documents
 from hven.lint.check_groups import CheckGroup
+from hven.lint.client import get_media_type
 from hven.lint.findings import FindingCollector, build_checks
 from hven.lint.xml_documents import NotXmlError, get_local_name, get_text
 from hven.model.errors import UserError
@@ -234,15 +235,13 @@ def _check_unknown_job(service: ExaminedTapService, collector: FindingCollector)
 def _create_job(
     service: ExaminedTapService, collector: FindingCollector, adql: str, *, is_quiet: bool = False
 ) -> str | None:
-    answer = service.client.send_request(
-        "POST", f"{service.url}/async", service.build_query_form(adql, 5, RUNID=LINT_RUN_ID)
-    )
+    form = service.build_query_form(adql, 5, RUNID=LINT_RUN_ID)
+    answer = service.client.send_request("POST", f"{service.url}/async", form)
     if answer.status == 303 and answer.location:
         return answer.location
     if not is_quiet:
-        collector.add_finding(
-            "uws.create", f"status {answer.status}, Location {answer.location or 'none'}", value=answer.status
-        )
+        detail = f"status {answer.status}, Location {answer.location or 'none'}"
+        collector.add_finding("uws.create", detail, value=answer.status)
     if answer.status in {301, 302, 307} and answer.location:
         return answer.location
     return None
@@ -267,9 +266,10 @@ def _fetch_job(service: ExaminedTapService, collector: FindingCollector, job_url
 def _check_media_type(
     collector: FindingCollector, answer: HttpAnswer, code: str, allowed_media_types: set[str]
 ) -> None:
-    content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = get_media_type(answer)
     if content_type not in allowed_media_types:
-        collector.add_finding(code, answer.url.rpartition("/")[2] if "atom" in code else "", value=content_type)
+        detail = answer.url.rpartition("/")[2] if "atom" in code else ""
+        collector.add_finding(code, detail, value=content_type)
 
 
 def _check_pending_job(
@@ -279,11 +279,11 @@ def _check_pending_job(
         collector.add_finding("uws.first-phase", value=get_text(root, "phase"))
     if get_text(root, "jobId") != job_url.rstrip("/").rpartition("/")[2]:
         collector.add_finding("uws.id", job_url, value=get_text(root, "jobId"))
-    job_parameters = {
-        parameter_element.get("id", "").upper(): get_text(parameter_element)
-        for group in xml_documents.find_children(root, "parameters")
-        for parameter_element in group
-    }
+    job_parameters = {}
+    for parameter_list in xml_documents.find_children(root, "parameters"):
+        for parameter_element in parameter_list:
+            name = parameter_element.get("id", "").upper()
+            job_parameters[name] = get_text(parameter_element)
     for name, value in (("QUERY", adql), ("LANG", "ADQL")):
         if job_parameters.get(name) != value:
             collector.add_finding("uws.parameters", name, value=job_parameters.get(name, "none"))
@@ -381,7 +381,7 @@ def _check_other_end(service: ExaminedTapService, collector: FindingCollector, j
         collector.add_finding("uws.error", value=end_phase)
         return
     answer = service.client.send_get(f"{job_url}/error")
-    media = answer.headers.get("content-type", "").partition(";")[0].lower()
+    media = get_media_type(answer)
     has_error_document = media == "text/plain" and bool(answer.body.strip())
     if not has_error_document:
         with contextlib.suppress(NotXmlError):

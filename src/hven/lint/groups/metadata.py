@@ -146,6 +146,8 @@ ANGLE_UCDS = (
     "pos.bodyrc.lon",
     "pos.bodyrc.lat",
 )
+MAX_SHOWN_COLUMNS = 5
+TIME_UCDS = {"time.start", "time.end", "time.epoch", "time.creation", "time.release", "time.processing"}
 
 
 def _check_metadata(service: ExaminedTapService, collector: FindingCollector) -> None:
@@ -161,7 +163,9 @@ def _check_table(table: DeclaredTable, collector: FindingCollector) -> None:
         collector.add_finding("meta.table-description", table=table.name)
     undescribed_columns = [column.name for column in table.columns if not column.description]
     if undescribed_columns:
-        shown_names = ", ".join(undescribed_columns[:5]) + ("..." if len(undescribed_columns) > 5 else "")
+        shown_names = ", ".join(undescribed_columns[:MAX_SHOWN_COLUMNS])
+        if len(undescribed_columns) > MAX_SHOWN_COLUMNS:
+            shown_names += "..."
         collector.add_finding(
             "meta.column-description",
             shown_names,
@@ -192,70 +196,50 @@ def _check_unit(table: DeclaredTable, column: DeclaredColumn, collector: Finding
 def _check_ucd(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
     location: dict[str, Any] = {"table": table.name, "column": column.name}
     is_required_by_standard = _is_required_ucd(table, column)
-    if is_required_by_standard:
-        problems = []
-    else:
-        problems = units.check_ucd(column.ucd.strip())
-    deprecation_problems = [problem for problem in problems if "is deprecated" in problem or "is UCD1" in problem]
+    problems: list[str] = []
+    if not is_required_by_standard:
+        problems = list(units.check_ucd(column.ucd.strip()))
     for problem in problems:
-        collector.add_finding(
-            "meta.ucd-deprecated" if problem in deprecation_problems else "meta.ucd",
-            problem,
-            **location,
-            value=column.ucd,
-        )
-    if (
-        column.ucd
-        and not problems
-        and not is_required_by_standard
-        and units.canonicalize_ucd(column.ucd) != column.ucd.removeprefix("ivoa:")
-    ):
-        collector.add_finding(
-            "meta.ucd-case", f"the list writes {units.canonicalize_ucd(column.ucd)!r}", **location, value=column.ucd
-        )
+        is_deprecated = "is deprecated" in problem or "is UCD1" in problem
+        code = "meta.ucd-deprecated" if is_deprecated else "meta.ucd"
+        collector.add_finding(code, problem, **location, value=column.ucd)
+    if column.ucd and not problems and not is_required_by_standard:
+        canonical_ucd = units.canonicalize_ucd(column.ucd)
+        if canonical_ucd != column.ucd.removeprefix("ivoa:"):
+            detail = f"the list writes {canonical_ucd!r}"
+            collector.add_finding("meta.ucd-case", detail, **location, value=column.ucd)
     words = column.ucd.lower().split(";")
     if words[0] in ANGLE_UCDS and not column.unit and column.datatype in FLOAT_DATATYPES:
         collector.add_finding("meta.angle-unit", **location, value=column.ucd)
 
 
 def _is_required_ucd(table: DeclaredTable, column: DeclaredColumn) -> bool:
-    """Return whether a standard wants that very UCD: then it is not the service's to mend."""
-    name = STANDARD_TABLES.get(table.comparison_name) or STANDARD_TABLES.get(table.comparison_name.rpartition(".")[2])
-    if name:
-        standard_column = load_standard_columns(name).get(column.comparison_name)
-    else:
-        standard_column = None
+    """Return whether a standard requires exactly this UCD, so that the service cannot choose another."""
+    unqualified_name = table.comparison_name.rpartition(".")[2]
+    standard_name = STANDARD_TABLES.get(table.comparison_name) or STANDARD_TABLES.get(unqualified_name)
+    if not standard_name:
+        return False
+    standard_column = load_standard_columns(standard_name).get(column.comparison_name)
     return standard_column is not None and column.ucd in standard_column.ucd.split("|")
 
 
 def _check_types(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
     location: dict[str, Any] = {"table": table.name, "column": column.name}
     xtype = column.xtype.lower()
-    is_text = (
-        column.datatype in TEXT_DATATYPES
-        or column.datatype.lower().removeprefix("adql:").partition("(")[0] in LEGACY_TEXT_DATATYPES
-    )
-    if xtype and xtype not in XTYPE_DATATYPES:
-        if ":" not in xtype:
+    tap_1_0_name = column.datatype.lower().removeprefix("adql:").partition("(")[0]
+    is_text = column.datatype in TEXT_DATATYPES or tap_1_0_name in LEGACY_TEXT_DATATYPES
+    allowed_datatypes = XTYPE_DATATYPES.get(xtype)
+    if allowed_datatypes is None:
+        if xtype and ":" not in xtype:
             collector.add_finding("meta.xtype", **location, value=column.xtype)
-    elif (
-        xtype
-        and column.datatype not in XTYPE_DATATYPES[xtype]
-        and not (is_text and XTYPE_DATATYPES[xtype] == TEXT_DATATYPES)
-    ):
-        collector.add_finding(
-            "meta.xtype-type", f"{column.datatype} with xtype {column.xtype}", **location, value=column.xtype
-        )
+    elif column.datatype not in allowed_datatypes and not (is_text and allowed_datatypes == TEXT_DATATYPES):
+        detail = f"{column.datatype} with xtype {column.xtype}"
+        collector.add_finding("meta.xtype-type", detail, **location, value=column.xtype)
     utype = column.utype.strip()
-    if utype and (any(char.isspace() for char in utype) or not utype.isprintable()):
+    if utype and (any(map(str.isspace, utype)) or not utype.isprintable()):
         collector.add_finding("meta.utype", **location, value=utype)
-    first = column.ucd.lower().split(";")[0]
-    if (
-        is_text
-        and first in {"time.start", "time.end", "time.epoch", "time.creation", "time.release", "time.processing"}
-        and not xtype
-        and column.datatype in TEXT_DATATYPES
-    ):
+    first_word = column.ucd.lower().split(";")[0]
+    if column.datatype in TEXT_DATATYPES and not xtype and first_word in TIME_UCDS:
         collector.add_finding("meta.time-type", **location, value=column.ucd)
 
 

@@ -261,17 +261,18 @@ POSITIVE_COLUMNS = (
     "em_resolution",
 )
 PIXEL_COUNT_COLUMNS = ("s_xel1", "s_xel2", "t_xel", "em_xel", "pol_xel")
+MEDIA_TYPE_PATTERN = r"[\w.+-]+/[\w.+-]+(\s*;.*)?"
 OBSCORE_MODEL_ID = "ivo://ivoa.net/std/obscore#core-1.1"
 KEY_COLUMNS = ("obs_publisher_did", "obs_id")
 
 
 def _check_obscore(service: ExaminedTapService, collector: FindingCollector) -> None:
     table = service.declared_tables.get("ivoa.obscore")
-    models = [
-        ivoid
-        for ivoid, model_text in service.capabilities.data_models
-        if "obscore" in f"{ivoid} {model_text}".lower() and "radio" not in ivoid.lower()
-    ]
+    models = []
+    for ivoid, model_text in service.capabilities.data_models:
+        names_obscore = "obscore" in f"{ivoid} {model_text}".lower()
+        if names_obscore and "radio" not in ivoid.lower():
+            models.append(ivoid)
     if table is None:
         if models:
             collector.add_finding("obscore.absent", value=models[0])
@@ -300,66 +301,27 @@ def _check_column(
     if not is_allowed_datatype(standard_column.type, column):
         collector.add_finding("obscore.type", f"it must be {standard_column.type}", **location, value=column.datatype)
     if column.unit != standard_column.unit:
-        collector.add_finding(
-            "obscore.unit", f"it must be {standard_column.unit or 'none'}", **location, value=column.unit or "none"
-        )
-    allowed_ucds = {standard_column.ucd.lower()} | (
-        {"meta.bib.bibcode"} if standard_column.name == "bib_reference" else set()
-    )
+        detail = f"it must be {standard_column.unit or 'none'}"
+        collector.add_finding("obscore.unit", detail, **location, value=column.unit or "none")
+    allowed_ucds = {standard_column.ucd.lower()}
+    if standard_column.name == "bib_reference":
+        allowed_ucds.add("meta.bib.bibcode")
     if column.ucd.lower() not in allowed_ucds:
-        collector.add_finding(
-            "obscore.ucd", f"it must be {standard_column.ucd}", **location, value=column.ucd or "none"
-        )
+        detail = f"it must be {standard_column.ucd}"
+        collector.add_finding("obscore.ucd", detail, **location, value=column.ucd or "none")
     if column.utype.lower() != standard_column.utype.lower():
-        collector.add_finding(
-            "obscore.utype", f"it must be {standard_column.utype}", **location, value=column.utype or "none"
-        )
+        detail = f"it must be {standard_column.utype}"
+        collector.add_finding("obscore.utype", detail, **location, value=column.utype or "none")
 
 
 def _build_rules() -> list[RowRule]:
     return [
-        *(
-            row_rules.require_filled("obscore.null", fact.name)
-            for fact in load_standard_columns("obscore").values()
-            if fact.is_filled
-        ),
-        row_rules.require_one_of("obscore.product-type", "dataproduct_type", PRODUCT_TYPES),
-        row_rules.require_between("obscore.calib-level", "calib_level", 0, 4),
-        *(row_rules.require_one_of("obscore.option", name, words) for name, words in PROPOSED_VALUES.items()),
-        *(
-            row_rules.require_order("obscore.interval-order", f"{name}_min", f"{name}_max")
-            for name in ("t", "em", "s_resolution", "em_res_power")
-        ),
-        *(
-            row_rules.require_together("obscore.half", a, b)
-            for a, b in (("s_ra", "s_dec"), ("t_min", "t_max"), ("em_min", "em_max"))
-        ),
-        row_rules.require_between("obscore.position", "s_ra", 0, 360),
-        row_rules.require_between("obscore.position", "s_dec", -90, 90),
-        *(row_rules.require_between("obscore.time", name, -100000, 100000) for name in ("t_min", "t_max")),
-        *(row_rules.require_between("obscore.negative", name, 0, 1e300) for name in POSITIVE_COLUMNS),
-        *(row_rules.require_between("obscore.negative", name, -1, 1e18) for name in PIXEL_COUNT_COLUMNS),
-        *(row_rules.require_between("obscore.wavelength", name, 1e-22, 1e6) for name in ("em_min", "em_max")),
-        row_rules.require_pattern("obscore.media-type", "access_format", r"[\w.+-]+/[\w.+-]+(\s*;.*)?", distinct=True),
-        row_rules.require_pattern("obscore.url", "access_url", r"(https?|ftp)://[^\s/]+\S*"),
-        row_rules.require_pattern("obscore.did", "obs_publisher_did", r"ivo://[^\s/?#]+\S*"),
-        *(
-            row_rules.require_value_check(
-                "obscore.ucd-value", name, lambda said: bool(units.check_ucd(str(said))), distinct=True
-            )
-            for name in ("o_ucd", "s_ucd", "em_ucd")
-        ),
-        *(
-            row_rules.require_value_check("obscore.unit-value", name, _is_invalid_unit, distinct=True)
-            for name in ("o_unit", "s_unit", "em_unit")
-        ),
-        row_rules.require_value_check("obscore.polarization", "pol_states", _has_invalid_states, distinct=True),
+        *_build_filled_rules(),
+        *_build_word_rules(),
+        *_build_range_rules(),
+        *_build_text_rules(),
         row_rules.RowRule(
             code="obscore.polarization-number", columns=("pol_xel", "pol_states"), is_broken=_is_state_count_wrong
-        ),
-        *(
-            row_rules.require_pattern("obscore.timestamp", name, TIMESTAMP_PATTERN)
-            for name in ("obs_creation_date", "obs_release_date")
         ),
         row_rules.RowRule(
             code="obscore.exposure",
@@ -368,6 +330,56 @@ def _build_rules() -> list[RowRule]:
             broken_condition="t_exptime > (t_max - t_min) * 86400 * 1.01 + 1",
         ),
     ]
+
+
+def _build_filled_rules() -> list[RowRule]:
+    filled_columns = [fact.name for fact in load_standard_columns("obscore").values() if fact.is_filled]
+    return [row_rules.require_filled("obscore.null", name) for name in filled_columns]
+
+
+def _build_word_rules() -> list[RowRule]:
+    rules = [row_rules.require_one_of("obscore.product-type", "dataproduct_type", PRODUCT_TYPES)]
+    rules += [row_rules.require_one_of("obscore.option", name, words) for name, words in PROPOSED_VALUES.items()]
+    return rules
+
+
+def _build_range_rules() -> list[RowRule]:
+    rules = [
+        row_rules.require_between("obscore.calib-level", "calib_level", 0, 4),
+        row_rules.require_between("obscore.position", "s_ra", 0, 360),
+        row_rules.require_between("obscore.position", "s_dec", -90, 90),
+    ]
+    for name in ("t", "em", "s_resolution", "em_res_power"):
+        rules.append(row_rules.require_order("obscore.interval-order", f"{name}_min", f"{name}_max"))  # noqa: PERF401
+    for first_name, second_name in (("s_ra", "s_dec"), ("t_min", "t_max"), ("em_min", "em_max")):
+        rules.append(row_rules.require_together("obscore.half", first_name, second_name))
+    for end in ("min", "max"):
+        rules.append(row_rules.require_between("obscore.time", f"t_{end}", -100000, 100000))
+        rules.append(row_rules.require_between("obscore.wavelength", f"em_{end}", 1e-22, 1e6))
+    rules += [row_rules.require_between("obscore.negative", name, 0, 1e300) for name in POSITIVE_COLUMNS]
+    rules += [row_rules.require_between("obscore.negative", name, -1, 1e18) for name in PIXEL_COUNT_COLUMNS]
+    return rules
+
+
+def _build_text_rules() -> list[RowRule]:
+    rules = [
+        row_rules.require_pattern("obscore.media-type", "access_format", MEDIA_TYPE_PATTERN, distinct=True),
+        row_rules.require_pattern("obscore.url", "access_url", r"(https?|ftp)://[^\s/]+\S*"),
+        row_rules.require_pattern("obscore.did", "obs_publisher_did", r"ivo://[^\s/?#]+\S*"),
+        row_rules.require_value_check("obscore.polarization", "pol_states", _has_invalid_states, distinct=True),
+    ]
+    for axis in ("o", "s", "em"):
+        rules.append(row_rules.require_value_check("obscore.ucd-value", f"{axis}_ucd", _is_invalid_ucd, distinct=True))
+        rules.append(
+            row_rules.require_value_check("obscore.unit-value", f"{axis}_unit", _is_invalid_unit, distinct=True)
+        )
+    for name in ("obs_creation_date", "obs_release_date"):
+        rules.append(row_rules.require_pattern("obscore.timestamp", name, TIMESTAMP_PATTERN))  # noqa: PERF401
+    return rules
+
+
+def _is_invalid_ucd(ucd_text: Any) -> bool:
+    return bool(units.check_ucd(str(ucd_text)))
 
 
 def _is_invalid_unit(unit_text: Any) -> bool:
@@ -382,26 +394,30 @@ def _has_invalid_states(states_text: Any) -> bool:
     words = re.fullmatch(r"/((?:\w+/)+)", str(states_text))
     if words is None:
         return True
-    state_positions = [
-        POLARIZATION_STATES.index(polarization_state) if polarization_state in POLARIZATION_STATES else -1
-        for polarization_state in words[1].strip("/").split("/")
-    ]
-    return -1 in state_positions or state_positions != sorted(set(state_positions))
+    positions = []
+    for state in words[1].strip("/").split("/"):
+        if state not in POLARIZATION_STATES:
+            return True
+        positions.append(POLARIZATION_STATES.index(state))
+    return positions != sorted(set(positions))
 
 
 def _is_state_count_wrong(row: Record) -> bool:
     states = row["pol_states"]
     number = row["pol_xel"]
-    return (
-        states is not None and number is not None and number >= 0 and number != len(str(states).strip("/").split("/"))
-    )
+    if states is None or number is None or number < 0:
+        return False
+    state_count = len(str(states).strip("/").split("/"))
+    return bool(number != state_count)
 
 
 def _is_exposure_too_long(row: Record) -> bool:
     exposure_seconds = row["t_exptime"]
     begin = row["t_min"]
     end = row["t_max"]
-    return None not in {exposure_seconds, begin, end} and exposure_seconds > (end - begin) * 86400 * 1.01 + 1
+    if exposure_seconds is None or begin is None or end is None:
+        return False
+    return bool(exposure_seconds > (end - begin) * 86400 * 1.01 + 1)
 
 
 GROUP = CheckGroup(name="obscore", title="ObsCore", checks=OBSCORE_CHECKS, run=_check_obscore)

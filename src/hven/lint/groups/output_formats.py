@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hven.lint import votable
 from hven.lint.check_groups import CheckGroup
+from hven.lint.client import get_media_type
 from hven.lint.findings import FindingCollector, build_checks
 from hven.lint.xml_documents import NotXmlError
 
@@ -72,14 +73,11 @@ SERIALIZATION_MARKS = {
 
 def _check_outputs(service: ExaminedTapService, collector: FindingCollector) -> None:
     outputs = service.capabilities.output_formats
-    table = next(
-        (
-            declared_table
-            for declared_table in service.list_tables(without_tap_schema=False)
-            if declared_table.comparison_name == "tap_schema.tables"
-        ),
-        None,
-    ) or next(iter(service.list_tables()), None)
+    tables = service.list_tables()
+    for declared_table in service.list_tables(without_tap_schema=False):
+        if declared_table.comparison_name == "tap_schema.tables":
+            tables.insert(0, declared_table)
+    table = next(iter(tables), None)
     if not outputs or table is None:
         collector.add_unjudged("no output formats, or no tables, are declared")
         return
@@ -101,16 +99,15 @@ def _check_outputs(service: ExaminedTapService, collector: FindingCollector) -> 
 
 def _judge_output(collector: FindingCollector, mime: str, ivoid: str, answer: HttpAnswer) -> None:
     base = mime.partition(";")[0].strip().lower()
-    content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = get_media_type(answer)
     is_error = answer.status != 200 or re.search(rb"QUERY_STATUS[\"'] value=[\"']ERROR", answer.body[:5000])
     if is_error:
         collector.add_finding("output.failed", f"status {answer.status}", value=mime)
         return
     if content_type != base:
         collector.add_finding("output.media-type", f"{mime} was asked for", value=content_type)
-    check_body = next(
-        (format_check for word, format_check in BODY_CHECKS.items() if word in (content_type or base)), None
-    )
+    checks = [check for word, check in BODY_CHECKS.items() if word in (content_type or base)]
+    check_body = next(iter(checks), None)
     if check_body is None:
         return
     problem = check_body(answer.body)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hven.lint import votable
 from hven.lint.check_groups import CheckGroup
+from hven.lint.client import get_media_type
 from hven.lint.findings import FindingCollector, build_checks
 from hven.lint.tap_service import quote_column_name
 from hven.lint.xml_documents import NotXmlError
@@ -220,7 +221,7 @@ def _query_and_check(
 
 
 def _check_document(answer: HttpAnswer, document: VOTableDocument, collector: FindingCollector) -> None:
-    media = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media = get_media_type(answer)
     if media not in VOTABLE_MEDIA_TYPES:
         collector.add_finding("query.content-type", value=media)
     if document.version not in {"1.2", "1.3", "1.4", "1.5", "1.6"}:

@@ -121,20 +121,16 @@ def _check_radio(service: ExaminedTapService, collector: FindingCollector) -> No
         if get_votable_datatype(column) not in allowed_datatypes and standard_column.name != "instr_feed":
             collector.add_finding("radio.type", **location, value=column.datatype)
         if column.unit != standard_column.unit:
-            collector.add_finding(
-                "radio.unit", f"it must be {standard_column.unit or 'none'}", **location, value=column.unit or "none"
-            )
+            detail = f"it must be {standard_column.unit or 'none'}"
+            collector.add_finding("radio.unit", detail, **location, value=column.unit or "none")
         if standard_column.ucd and column.ucd.lower() != standard_column.ucd.lower():
-            collector.add_finding(
-                "radio.ucd", f"it must be {standard_column.ucd}", **location, value=column.ucd or "none"
-            )
+            detail = f"it must be {standard_column.ucd}"
+            collector.add_finding("radio.ucd", detail, **location, value=column.ucd or "none")
     obscore_table = service.declared_tables.get("ivoa.obscore")
-    for name in (
-        sorted((table.column_names & obscore_table.column_names) - {"obs_publisher_did"})
-        if obscore_table is not None
-        else ()
-    ):
-        collector.add_finding("radio.natural-join", table=table.name, column=name)
+    if obscore_table is not None:
+        shared_names = table.column_names & obscore_table.column_names
+        for name in sorted(shared_names - {"obs_publisher_did"}):
+            collector.add_finding("radio.natural-join", table=table.name, column=name)
     try:
         _check_rows(service, collector, table, has_obscore=obscore_table is not None)
     except UserError as error:
@@ -144,28 +140,18 @@ def _check_radio(service: ExaminedTapService, collector: FindingCollector) -> No
 def _check_rows(
     service: ExaminedTapService, collector: FindingCollector, table: DeclaredTable, *, has_obscore: bool
 ) -> None:
-    quantities = [
-        standard_column.name
-        for standard_column in load_standard_columns("obscore_radio").values()
-        if standard_column.type != "text"
-    ]
     rules = [
         row_rules.require_filled("radio.null", "obs_publisher_did"),
-        *(
-            row_rules.require_order("radio.interval-order", f"{name}_min", f"{name}_max")
-            for name in INTERVAL_COLUMNS[:3]
-        ),
         row_rules.require_order("radio.interval-order", "instr_tel_min_dist", "instr_tel_max_dist"),
-        *(
-            row_rules.require_between("radio.fill", name, 0, 1)
-            for name in ("uv_distribution_ecc", "uv_distribution_fill")
-        ),
-        *(
-            row_rules.require_between("radio.negative", name, 0, 1e300)
-            for name in quantities
-            if not name.startswith("uv_distribution")
-        ),
+        row_rules.require_between("radio.fill", "uv_distribution_ecc", 0, 1),
+        row_rules.require_between("radio.fill", "uv_distribution_fill", 0, 1),
     ]
+    for name in INTERVAL_COLUMNS[:3]:
+        rules.append(row_rules.require_order("radio.interval-order", f"{name}_min", f"{name}_max"))  # noqa: PERF401
+    for standard_column in load_standard_columns("obscore_radio").values():
+        name = standard_column.name
+        if standard_column.type != "text" and not name.startswith("uv_distribution"):
+            rules.append(row_rules.require_between("radio.negative", name, 0, 1e300))
     row_rules.judge_rules(service, collector, table, rules, KEY_COLUMNS)
     if not has_obscore or "obs_publisher_did" not in table.column_names:
         return

@@ -179,15 +179,11 @@ def _check_consistency(service: ExaminedTapService, collector: FindingCollector)
         collector.add_unjudged("there is no readable /tables to compare with")
     elif "tables" in service.tap_schema_rows and "columns" in service.tap_schema_rows:
         _compare_tables(service.declared_tables, listed, collector)
-        for key in sorted(service.declared_tables.keys() & listed.keys()):
-            for foreign_key in sorted(service.foreign_keys.get(key, frozenset()) ^ listed[key].foreign_keys):
-                if foreign_key in service.foreign_keys.get(key, ()):
-                    place_name = "TAP_SCHEMA"
-                else:
-                    place_name = "/tables"
-                collector.add_finding(
-                    "tables.foreign-key", f"only in {place_name}", table=listed[key].name, value=foreign_key
-                )
+        for name in sorted(service.declared_tables.keys() & listed.keys()):
+            schema_keys = service.foreign_keys.get(name, frozenset())
+            for foreign_key in sorted(schema_keys ^ listed[name].foreign_keys):
+                detail = "only in TAP_SCHEMA" if foreign_key in schema_keys else "only in /tables"
+                collector.add_finding("tables.foreign-key", detail, table=listed[name].name, value=foreign_key)
     tables = service.list_tables(without_tap_schema=False)
     if len(tables) > MAX_TABLES:
         collector.add_unjudged(f"{len(tables):,} tables: the first {MAX_TABLES} were asked for a row")
@@ -199,56 +195,51 @@ def _compare_tables(
     schema_tables: dict[str, DeclaredTable], listed_tables: dict[str, DeclaredTable], collector: FindingCollector
 ) -> None:
     for key in schema_tables.keys() | listed_tables.keys():
-        if key not in listed_tables or key not in schema_tables:
-            check_code = "tables.only-in-schema" if key in schema_tables else "tables.only-in-tables"
-            collector.add_finding(check_code, table=(schema_tables.get(key) or listed_tables[key]).name)
+        schema_table = schema_tables.get(key)
+        listed_table = listed_tables.get(key)
+        if schema_table is None or listed_table is None:
+            _report_missing(collector, schema_table or listed_tables[key], is_in_schema=schema_table is not None)
             continue
-        schema_columns = {column.comparison_name: column for column in schema_tables[key].columns}
-        listed_columns = {column.comparison_name: column for column in listed_tables[key].columns}
+        schema_columns = {column.comparison_name: column for column in schema_table.columns}
+        listed_columns = {column.comparison_name: column for column in listed_table.columns}
         if not listed_columns:
             continue  # a list without columns is allowed
         for name in sorted(schema_columns.keys() | listed_columns.keys()):
-            if name not in schema_columns or name not in listed_columns:
-                collector.add_finding(
-                    "tables.only-in-schema" if name in schema_columns else "tables.only-in-tables",
-                    table=schema_tables[key].name,
-                    column=name,
-                )
-                continue
-            _compare_columns(schema_columns[name], listed_columns[name], schema_tables[key].name, collector)
+            if name in schema_columns and name in listed_columns:
+                _compare_columns(schema_columns[name], listed_columns[name], schema_table.name, collector)
+            else:
+                _report_missing(collector, schema_table, column=name, is_in_schema=name in schema_columns)
+
+
+def _report_missing(collector: FindingCollector, table: DeclaredTable, *, column: str = "", is_in_schema: bool) -> None:
+    """Report a table or a column that only TAP_SCHEMA or only /tables has."""
+    code = "tables.only-in-schema" if is_in_schema else "tables.only-in-tables"
+    collector.add_finding(code, table=table.name, column=column)
 
 
 def _compare_columns(
     schema_column: DeclaredColumn, listed_column: DeclaredColumn, table_name: str, collector: FindingCollector
 ) -> None:
+    location: dict[str, Any] = {"table": table_name, "column": schema_column.name}
     if _normalize_datatype(schema_column.datatype) != _normalize_datatype(listed_column.datatype):
-        collector.add_finding(
-            "tables.type",
-            f"{schema_column.datatype} in TAP_SCHEMA, {listed_column.datatype} in /tables",
-            table=table_name,
-            column=schema_column.name,
-            value=listed_column.datatype,
-        )
+        detail = f"{schema_column.datatype} in TAP_SCHEMA, {listed_column.datatype} in /tables"
+        collector.add_finding("tables.type", detail, **location, value=listed_column.datatype)
     for name, schema_value, listed_value in (
         ("unit", schema_column.unit, listed_column.unit),
         ("ucd", schema_column.ucd.lower(), listed_column.ucd.lower()),
         ("utype", schema_column.utype.lower(), listed_column.utype.lower()),
     ):
         if schema_value != listed_value:
-            collector.add_finding(
-                f"tables.{name}",
-                f"{schema_value!r} in TAP_SCHEMA, {listed_value!r} in /tables",
-                table=table_name,
-                column=schema_column.name,
-                value=listed_value,
-            )
+            detail = f"{schema_value!r} in TAP_SCHEMA, {listed_value!r} in /tables"
+            collector.add_finding(f"tables.{name}", detail, **location, value=listed_value)
     if ("indexed" in schema_column.flags) != ("indexed" in listed_column.flags):
         collector.add_finding("tables.indexed", table=table_name, column=schema_column.name)
 
 
 def _normalize_datatype(datatype: str) -> str:
-    """Write a type as VOTable does, whatever TAP's version."""
-    name = re.sub(r"\(.*", "", datatype.lower().removeprefix("adql:").removeprefix("vs:")).strip()
+    """Return a datatype as VOTable names it, in any version of TAP."""
+    name = datatype.lower().removeprefix("adql:").removeprefix("vs:")
+    name = re.sub(r"\(.*", "", name).strip()
     votable_datatype = TAP_1_0_DATATYPES.get(name, datatype)
     return "char" if votable_datatype == "unicodeChar" else votable_datatype
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hven.lint import xml_documents
 from hven.lint.check_groups import CheckGroup
+from hven.lint.client import get_media_type
 from hven.lint.findings import FindingCollector, build_checks
 from hven.lint.xml_documents import NotXmlError, get_local_name
 from hven.model.errors import UserError
@@ -160,7 +161,7 @@ def _check_availability(root: object, collector: FindingCollector) -> None:
 
 
 def _check_media_type(collector: FindingCollector, answer: HttpAnswer, name: str) -> None:
-    content_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = get_media_type(answer)
     if content_type not in {"text/xml", "application/xml"}:
         collector.add_finding("vosi.content-type", f"/{name} comes as {content_type or 'nothing'}", value=content_type)
 
