@@ -1,6 +1,6 @@
-"""Table formats: the Format contract, and one module for each format, which its short name names.
+"""Define the contract of table formats. Each format is one module, which its short name names.
 
-A format module has `FORMAT`, a :class:`Format`. Writers are generators that never hold more than a batch.
+A format module defines `FORMAT`, a :class:`Format`. Writers are generators that hold at most one batch.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 
 class ErrorDocumentError(SourceError):
-    """The document is a service's error answer, or says after its rows that the service broke off.
+    """The document is an error answer of a service, or says after its rows that the service failed.
 
-    It holds the service's words.
+    The message holds the words of the service.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfoElement:
-    """A VOTable INFO, or the nearest thing another format has.
+    """A VOTable INFO element, or its nearest equivalent in another format.
 
     Attributes
     ----------
     name, value
-        Of the INFO.
+        Name and value of the element.
     content
-        Its text.
+        Text of the element.
     id, ucd, utype
-        Its further attributes.
+        Further attributes of the element.
     """
 
     name: str
@@ -52,16 +52,16 @@ class InfoElement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultStatus:
-    """How it ended, known after the last batch.
+    """How an answer ended, which is known after the last batch.
 
     Attributes
     ----------
     overflow
         There were more rows than MAXREC.
     error_message
-        What broke the rows off, for readers; None: nothing.
+        Why the rows broke off, in words for the user; None if they did not.
     row_count
-        How many were written.
+        Number of rows that were written.
     """
 
     overflow: bool = False
@@ -69,36 +69,37 @@ class ResultStatus:
     row_count: int = 0
 
 
-# what the request that is being answered was: set where requests are read, told by each head that is made meanwhile
+# Describes the request that is being answered. The server sets it when it reads a request; each `TableMetadata` that is
+# created meanwhile takes it over.
 CURRENT_REQUEST_INFOS: ContextVar[Sequence[InfoElement]] = ContextVar("asked", default=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableMetadata:
-    """Everything about the table but its rows.
+    """Everything about a table except its rows.
 
     Attributes
     ----------
     id
         XML id of the table.
     description
-        Of the table.
+        Description of the table.
     infos
-        INFO elements before the table (QUERY_STATUS is written by the format itself).
+        INFO elements before the table; the format itself writes QUERY_STATUS.
     frames
-        That columns refer to.
+        Reference frames that columns refer to.
     params
-        What holds for all rows, with its value; groups may refer to it.
+        Values that hold for all rows, each with its column; groups may refer to them.
     links
-        Addresses about the whole table.
+        Addresses of documents about the whole table.
     descriptors_xml
-        Service descriptors and other RESOURCEs, as finished XML, for VOTable.
+        Service descriptors and other RESOURCEs for VOTable, as complete XML.
     includes_query_status
         False leaves QUERY_STATUS out (cone search 1.03, plain files).
     enums
         `Table.enums` of the columns' tables: name -> {code: label}.
     request_infos
-        Which request it answers, for formats that say it (VOTable); default: the one that is being answered.
+        The request that the table answers, for formats that state it (VOTable). Default: the current request.
     """
 
     columns: Sequence[Column]
@@ -118,14 +119,14 @@ class TableMetadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableStream:
-    """A table that was read: what `Format.read` gives.
+    """A table that `Format.read` opened.
 
     Attributes
     ----------
     metadata
-        With its columns.
+        Metadata with the columns.
     batches
-        The rows, read as they are asked for.
+        The rows, read on demand.
     deviations
         What the reader narrows, drops or reinterprets. The list grows while `batches` is read
         (`hven.model.add_deviation`).
@@ -139,19 +140,20 @@ class TableStream:
     def is_truncated(self) -> bool:
         """Whether the service says that there are more rows (QUERY_STATUS=OVERFLOW, DALI 1.1 section 4.4.1).
 
-        Known when all rows were read.
+        The answer is final when all rows were read.
         """
-        return any(
-            info.name.upper() == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in self.metadata.infos
-        )
+        for info in self.metadata.infos:
+            if info.name.upper() == "QUERY_STATUS" and info.value.upper() == "OVERFLOW":
+                return True
+        return False
 
     def read_complete_batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows, which must be all that there are.
+        """Yield the rows, and require that they are all rows there are.
 
         Raises
         ------
         SourceError
-            The service cut them off, before the first row or at the end.
+            The service cut the rows off, before the first row or at the end.
         """
         row_count = 0
         if not self.is_truncated:
@@ -159,72 +161,75 @@ class TableStream:
                 row_count += batch.num_rows
                 yield batch
         if self.is_truncated:
-            raise SourceError(
-                format_message(
+            message = "the answer was cut off (QUERY_STATUS=OVERFLOW): there are more rows than it holds"
+            if row_count:
+                message = format_message(
                     "the answer was cut off (QUERY_STATUS=OVERFLOW) after {number:,} rows: there are more", row_count
                 )
-                if row_count
-                else "the answer was cut off (QUERY_STATUS=OVERFLOW): there are more rows than it holds",
-                remedy="ask for more rows (MAXREC), or for less at once; `kind: tap` asks page by page",
-            )
+            remedy = "ask for more rows (MAXREC), or for less at once; `kind: tap` asks page by page"
+            raise SourceError(message, remedy=remedy)
+
+
+if TYPE_CHECKING:
+    Batches = Iterator[pa.RecordBatch]
+    Options = Mapping[str, str]
+    TableWriter = Callable[[TableMetadata, Batches, Callable[[], ResultStatus], Options], Iterator[bytes]]
+    SmallTableWriter = Callable[[TableMetadata, Sequence[tuple[Any, ...]], Options], bytes | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """One format.
+    """One table format.
 
     Attributes
     ----------
     media_types
-        The first one is ours; all are understood in RESPONSEFORMAT, without regard to parameters' order.
+        Media types that RESPONSEFORMAT accepts, with parameters in any order. The first is the one that answers carry.
     extension
-        Of files, with the dot.
+        Extension of files, with the dot.
     write
-        ``write(head, batches, end, options) -> Iterator[bytes]``; `end` is called after the last batch. It must yield
-        the head before it asks for the first batch's successor, i.e. as soon as the first batch is there. An exception
-        while iterating `batches` is the writer's to turn into its trailing mark where a standard has one (VOTable; it
-        must then call ``end()``, whose `error` is set), else to let through: behind a mark for people, if it likes.
+        ``write(head, batches, end, options) -> Iterator[bytes]``; the writer calls `end` after the last batch. It must
+        yield the head as soon as the first batch is there, before it asks for the second. When iterating `batches`
+        raises an exception, the writer states the error in its trailing mark if the standard has one (VOTable; it must
+        then call ``end()``, whose `error` is set). Otherwise it lets the exception through, and may write a message
+        for people first.
     aliases
         Further short names.
     write_small_table
-        ``at_once(head, rows, options) -> bytes | None``: the whole document with all its rows as tuples of Python
-        values, byte for byte what `write` gives of them as a batch; None where only `write` can do it. For a few rows
-        Arrow takes longer to get ready than they do.
+        ``at_once(head, rows, options) -> bytes | None``: write the whole document, with all its rows as tuples of
+        Python values. The bytes are those that `write` makes of the same rows; None where only `write` can do it. For
+        a few rows, preparing Arrow takes longer than writing them.
     write_error
         ``write_error(message) -> bytes``, or None if errors go out as VOTable.
     read
         ``read(file, table=None, batch=...) -> Read``, or None.
     count_unpacked_bytes
-        ``promised(file) -> int``: bytes that the values take in memory, counted by the heads of what is packed before
-        any is unpacked.
+        ``promised(file) -> int``: count the bytes that the values take in memory, from the headers of the compressed
+        parts, before any part is decompressed.
     is_format_of
-        ``files(file) -> bool``: whether an open file is of this format, or None.
+        ``files(file) -> bool``: return whether an open file is of this format, or None.
     ivoids
         Media types, with parameters -> IVOID for TAPRegExt ``outputFormat``.
     alias_options, media_type_options
-        Options that go with an alias or with a media type: ``{"votable/td": {"serialization": "TABLEDATA"}}``.
+        Options that an alias or a media type implies: ``{"votable/td": {"serialization": "TABLEDATA"}}``.
     option_choices
-        Options with a closed list of values, in upper case; a media type that asks for another is not ours.
+        Options with a closed list of values, in upper case. A media type with any other value does not match.
     content_type
-        What a request by short name is answered with, if it is not the first media type.
+        Content-Type of an answer to a request by short name, if it is not the first media type.
     cannot_signal_overflow
-        It cannot say that rows were cut off: the headers of the response do.
+        The format cannot say that rows were cut off; the headers of the response say it instead.
     title
-        What menus call it; empty: its name in capitals.
+        Name in menus; empty: the short name in capitals.
     menu_rank
-        Where it stands in menus: the formats of low rank come first.
+        Position in menus: low ranks come first.
     """
 
     name: str
     media_types: Sequence[str]
     extension: str
-    write: Callable[
-        [TableMetadata, Iterator[pa.RecordBatch], Callable[[], ResultStatus], Mapping[str, str]], Iterator[bytes]
-    ]
+    write: TableWriter
     aliases: Sequence[str] = ()
-    write_small_table: Callable[[TableMetadata, Sequence[tuple[Any, ...]], Mapping[str, str]], bytes | None] | None = (
-        None
-    )
+    write_small_table: SmallTableWriter | None = None
     write_error: Callable[[str], bytes] | None = None
     read: Callable[..., TableStream] | None = None
     count_unpacked_bytes: Callable[[BinaryIO], int] | None = None
@@ -240,49 +245,41 @@ class Format:
 
     @property
     def label(self) -> str:
-        """What menus call it."""
+        """The name that menus show."""
         return self.title or self.name.upper()
 
 
 DEFAULT_FORMAT = "votable"
-_MAX_MEDIA_TYPE_CHARACTERS = 200  # characters of a media type with its parameters
+_MAX_MEDIA_TYPE_CHARACTERS = 200  # of a media type with its parameters
 MEDIA_TYPE_OPTION = "media_type"  # the option under which `select_format` leaves the Content-Type
 
 
 def select_format(responseformat: str | None = None, accept: str | None = None) -> tuple[Format, dict[str, str]]:
-    """Find the format that a request wants, and the options for its writer (DALI 1.1 section 3.4.3).
+    """Select the format that a request asks for, and the options of its writer (DALI 1.1 section 3.4.3).
 
     Parameters
     ----------
     responseformat
         RESPONSEFORMAT: a short name (``votable``, ``votable/td``, ``csv``) or a media type with parameters
-        (``application/x-votable+xml;serialization=BINARY2``), both without regard to case. None or empty: see `accept`.
+        (``application/x-votable+xml;serialization=BINARY2``); case does not matter. None or empty: see `accept`.
     accept
-        The Accept header. Used only if it asks for one of our media types by its full name; else VOTable is the
+        The Accept header. It counts only if it names one of our media types in full; otherwise VOTable is the
         default.
 
     Returns
     -------
-    The format, and its options; ``options["media_type"]`` is the Content-Type to answer with.
+    The format, and its options; ``options["media_type"]`` is the Content-Type of the answer.
 
     Raises
     ------
     ParamError
-        No format is called so, or it is not written so.
+        No format has this name, or the format does not have this option.
     """
     requested_format = (responseformat or "").strip()
     if requested_format:
         match = _find_format(requested_format)
         if match is None:
-            message = f"no RESPONSEFORMAT is called {requested_format!r}"
-            remedy = f"known: {', '.join(_list_format_names())}"
-            match_without_options = _find_format(requested_format.partition(";")[0])
-            if match_without_options is not None and match_without_options[0].option_choices:
-                choices_text = "; ".join(
-                    f"{name}: {', '.join(values)}" for name, values in match_without_options[0].option_choices.items()
-                )
-                remedy = f"{match_without_options[0].name} takes {choices_text}; {remedy}"
-            raise ParamError(message, name="RESPONSEFORMAT", remedy=remedy)
+            raise _create_format_error(requested_format)
         return match[0], dict(match[1])
     for media_type in list_accepted_media_types(accept or ""):
         match = _find_format(media_type)
@@ -291,23 +288,38 @@ def select_format(responseformat: str | None = None, accept: str | None = None) 
     return select_format(DEFAULT_FORMAT)
 
 
+def _create_format_error(requested_format: str) -> ParamError:
+    """Create the error about an unknown RESPONSEFORMAT, with the names and options that exist."""
+    remedy = f"known: {', '.join(_list_format_names())}"
+    format_name = requested_format.partition(";")[0]
+    match = _find_format(format_name)
+    if match is not None and match[0].option_choices:
+        table_format = match[0]
+        choices = []
+        for name, values in table_format.option_choices.items():
+            values_text = ", ".join(values)
+            choices.append(f"{name}: {values_text}")
+        remedy = f"{table_format.name} takes {'; '.join(choices)}; {remedy}"
+    return ParamError(f"no RESPONSEFORMAT is called {requested_format!r}", name="RESPONSEFORMAT", remedy=remedy)
+
+
 def load_format(name: str) -> Format:
     """Load a format by its name (not by an alias).
 
     Parameters
     ----------
     name
-        ``votable``, ``csv`` ...
+        Short name of the format: ``votable``, ``csv`` ...
 
     Returns
     -------
     format
-        Its record.
+        Record of the format.
 
     Raises
     ------
     UserError
-        No format is called so; the message lists those that are.
+        No format has this name; the message lists the names.
     """
     loaded_format: Format = plugins.load_plugin("formats", name).FORMAT
     return loaded_format
@@ -319,50 +331,50 @@ def load_formats() -> list[Format]:
     Returns
     -------
     formats
-        The default first.
+        All formats, the default first.
     """
     names = plugins.list_plugins("formats")
-    return [load_format(name) for name in sorted(names, key=lambda name: name != DEFAULT_FORMAT)]
+    default_first = sorted(names, key=lambda name: name != DEFAULT_FORMAT)
+    return [load_format(name) for name in default_first]
 
 
 def list_menu_entries() -> list[tuple[str, str]]:
-    """List the names of all formats, each with what menus call it, in the order of menus.
+    """List the names of all formats with their labels, in the order of menus.
 
     Returns
     -------
     entries
-        Name and label.
+        Name and label of each format.
     """
-    return [
-        (table_format.name, table_format.label)
-        for table_format in sorted(load_formats(), key=lambda table_format: (table_format.menu_rank, table_format.name))
-    ]
+    table_formats = sorted(load_formats(), key=lambda table_format: (table_format.menu_rank, table_format.name))
+    return [(table_format.name, table_format.label) for table_format in table_formats]
 
 
 def _list_format_names() -> list[str]:
-    return [name for table_format in load_formats() for name in (table_format.name, *table_format.aliases)]
+    names: list[str] = []
+    for table_format in load_formats():
+        names += (table_format.name, *table_format.aliases)
+    return names
 
 
 @cache_results(512)
 def _find_format(requested_format: str) -> tuple[Format, tuple[tuple[str, str], ...]] | None:
-    """Look a short name or media type up."""
+    """Find the format and the options that a short name or media type stands for."""
     main, *parameter_parts = (part.strip() for part in requested_format.split(";"))
     if "/" in main:
         main = main.replace(" ", "+")  # an address where the + of `x-votable+xml` was not escaped
-        requested_format = ";".join(
-            [main, *(part for part in requested_format.split(";")[1:] if not part.strip().lower().startswith("q="))]
-        )
-    if (
-        len(requested_format) > _MAX_MEDIA_TYPE_CHARACTERS
-        or not requested_format.isascii()
-        or not requested_format.isprintable()
-    ):
-        return None  # it becomes a header
+        raw_parameters = requested_format.split(";")[1:]
+        kept_parameters = [part for part in raw_parameters if not part.strip().lower().startswith("q=")]
+        requested_format = ";".join([main, *kept_parameters])
+    is_too_long = len(requested_format) > _MAX_MEDIA_TYPE_CHARACTERS
+    if is_too_long or not requested_format.isascii() or not requested_format.isprintable():
+        return None  # the text becomes a header of the response
     parameters = {}
     for part in parameter_parts:
         name, _, value = part.partition("=")
-        if name.strip().lower() not in {"q", ""}:
-            parameters[name.strip().lower()] = value.strip().strip('"')
+        parameter_name = name.strip().lower()
+        if parameter_name not in {"q", ""}:
+            parameters[parameter_name] = value.strip().strip('"')
     main = main.lower()
     for table_format in load_formats():
         if main in table_format.media_types:
@@ -376,18 +388,18 @@ def _find_format(requested_format: str) -> tuple[Format, tuple[tuple[str, str], 
                 return None
             content_type = table_format.content_type or table_format.media_types[0]
             if parameters:
-                content_type = ";".join(
-                    [table_format.media_types[0], *(f"{name}={value}" for name, value in parameters.items())]
-                )
+                assignments = [f"{name}={value}" for name, value in parameters.items()]
+                content_type = ";".join([table_format.media_types[0], *assignments])
             return table_format, (*options.items(), (MEDIA_TYPE_OPTION, content_type))
     return None
 
 
 def _has_supported_options(table_format: Format, options: Mapping[str, str]) -> bool:
-    return all(
-        name not in table_format.option_choices or value.upper() in table_format.option_choices[name]
-        for name, value in options.items()
-    )
+    for name, value in options.items():
+        choices = table_format.option_choices.get(name)
+        if choices is not None and value.upper() not in choices:
+            return False
+    return True
 
 
 def list_accepted_media_types(accept: str) -> list[str]:
@@ -396,12 +408,12 @@ def list_accepted_media_types(accept: str) -> list[str]:
     Parameters
     ----------
     accept
-        The header.
+        Value of the header.
 
     Returns
     -------
     types
-        With their parameters but ``q``; wildcards and types that are refused (``q=0``) are left out.
+        Media types with their parameters except ``q``. Wildcards and refused types (``q=0``) are left out.
     """
     ranked_types = []
     for number, item in enumerate(accept.split(",")):

@@ -1,9 +1,7 @@
-"""What an Arrow file or stream promises.
+"""Count the bytes that the buffers of an Arrow file or stream take in memory, before any is decompressed.
 
-Bytes of its buffers in memory, counted by the heads of its messages before any is unpacked.
-
-A compressed buffer begins with its length; messages and the footer of a file are tables of FlatBuffers (Apache Arrow,
-Message.fbs, File.fbs).
+The count comes from the headers of the messages. A compressed buffer begins with its length; messages and the footer of
+a file are FlatBuffers tables (Apache Arrow, Message.fbs, File.fbs).
 """
 
 from __future__ import annotations
@@ -19,24 +17,29 @@ from hven.model.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_MESSAGE_HEADER_BYTES = 64 << 20  # bytes of a message without its buffers
+MAX_MESSAGE_HEADER_BYTES = 64 << 20  # of a message without its buffers
 _DICTIONARY_MESSAGE, _RECORD_BATCH_MESSAGE = 2, 3
 _DAMAGED_MESSAGE = "no readable Arrow data: the head of a message is damaged"
 
 
 def count_unpacked_bytes(file: BinaryIO) -> int:
-    """Count the bytes of all buffers; the file is left at its beginning.
+    """Count the bytes of all buffers, and leave the file at its beginning.
 
     Raises
     ------
     SourceError
-        Damaged.
+        The file is damaged.
     """
     try:
         size = file.seek(0, 2)
         file.seek(0)
-        file_bytes = np.memmap(file, np.uint8, "r") if size else np.zeros(0, np.uint8)
-        byte_count = sum(_count_buffer_bytes(file_bytes, head, body) for head, body in _read_messages(file_bytes, size))
+        if size:
+            file_bytes = np.memmap(file, np.uint8, "r")
+        else:
+            file_bytes = np.zeros(0, np.uint8)
+        byte_count = 0
+        for header, body_offset in _read_messages(file_bytes, size):
+            byte_count += _count_buffer_bytes(file_bytes, header, body_offset)
     except (struct.error, ValueError, OverflowError, IndexError) as error:
         raise SourceError(_DAMAGED_MESSAGE) from error
     file.seek(0)
@@ -44,11 +47,13 @@ def count_unpacked_bytes(file: BinaryIO) -> int:
 
 
 def _read_messages(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]], size: int) -> Iterator[tuple[bytes, int]]:
-    """Yield the head of each message, and where its buffers begin."""
+    """Yield the header of each message, and the offset of its buffers."""
     at = 0
     if bytes(file_bytes[:6]) == b"ARROW1":
-        length = struct.unpack("<i", bytes(file_bytes[size - 10 : size - 6]))[0]
-        footer = _FlatBufferTable.from_root(bytes(file_bytes[max(size - 10 - length, 0) : size - 10]))
+        footer_end = size - 10
+        length = struct.unpack("<i", bytes(file_bytes[footer_end : size - 6]))[0]
+        footer_start = max(footer_end - length, 0)
+        footer = _FlatBufferTable.from_root(bytes(file_bytes[footer_start:footer_end]))
         for number in (2, 3):  # dictionaries, batches
             for block in np.frombuffer(footer.read_vector(number, 24), "<i8").reshape(-1, 3):
                 length = int(block[1]) & 0xFFFFFFFF
@@ -67,7 +72,7 @@ def _read_message_header(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]],
     deadlines.check_deadline()
     mark, length = struct.unpack("<Ii", bytes(file_bytes[offset : offset + 8]))
     start = offset + 8
-    if mark != 0xFFFFFFFF:  # as before version 0.15
+    if mark != 0xFFFFFFFF:  # Arrow before version 0.15
         length = mark
         start = offset + 4
     if not 0 <= length <= MAX_MESSAGE_HEADER_BYTES:
@@ -95,17 +100,18 @@ def _count_buffer_bytes(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]], 
         if len(starts) and not (starts.min() >= 0 and starts.max() + 8 <= len(file_bytes)):
             raise ValueError(body_offset)
         if len(starts):
-            declared_lengths = file_bytes[starts[:, None] + np.arange(8)].view("<i8")[:, 0]
+            length_bytes = file_bytes[starts[:, None] + np.arange(8)]
+            declared_lengths = length_bytes.view("<i8")[:, 0]
         else:
             declared_lengths = starts
         lengths = np.where(declared_lengths == -1, lengths[has_length] - 8, declared_lengths)
     if (lengths < 0).any():
         raise ValueError(body_offset)
-    return int(lengths.astype(np.float64).sum())  # lengths that are made up may add up to more than a long
+    return int(lengths.astype(np.float64).sum())  # the sum of forged lengths may exceed a 64-bit integer
 
 
 class _FlatBufferTable:
-    """A table of FlatBuffers: fields by number."""
+    """A FlatBuffers table: fields by number."""
 
     __slots__ = ("data", "offsets", "position")
 
@@ -114,7 +120,8 @@ class _FlatBufferTable:
         self.position = position
         start = position - self._read_value("<i", position)
         size = self._read_value("<H", start)
-        self.offsets = [self._read_value("<H", place) for place in range(start + 4, start + size, 2)]
+        places = range(start + 4, start + size, 2)
+        self.offsets = [self._read_value("<H", place) for place in places]
 
     @classmethod
     def from_root(cls, data: bytes) -> _FlatBufferTable:
@@ -126,12 +133,10 @@ class _FlatBufferTable:
         return int(struct.unpack_from(form, self.data, offset)[0])
 
     def _find_field(self, field_number: int) -> int:
-        """Find the place of a field; 0: it is not there."""
-        if field_number < len(self.offsets):
-            offset = self.offsets[field_number]
-        else:
-            offset = 0
-        return self.position + offset if offset else 0
+        """Find the place of a field; 0 if the table lacks it."""
+        if field_number >= len(self.offsets) or not self.offsets[field_number]:
+            return 0
+        return self.position + self.offsets[field_number]
 
     def read_number(self, field_number: int, form: str) -> int:
         place = self._find_field(field_number)
@@ -146,12 +151,14 @@ class _FlatBufferTable:
         return None
 
     def read_vector(self, field_number: int, width: int) -> bytes:
-        """Return the bytes of a vector of structures, each so many bytes wide."""
+        """Return the bytes of a vector of structures of `width` bytes each."""
         place = self._find_field(field_number)
         if not place:
             return b""
-        start = place + self._read_value("<I", place)
-        vector_bytes = self.data[start + 4 : start + 4 + width * self._read_value("<I", start)]
+        length_place = place + self._read_value("<I", place)
+        start = length_place + 4
+        end = start + width * self._read_value("<I", length_place)
+        vector_bytes = self.data[start:end]
         if len(vector_bytes) % width:
             raise ValueError(field_number)
         return vector_bytes

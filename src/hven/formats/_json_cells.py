@@ -1,4 +1,4 @@
-"""Values as JSON, by the column; and a document of rows around them."""
+"""Write values as JSON, column by column, and a document of rows around them."""
 
 from __future__ import annotations
 
@@ -29,18 +29,19 @@ def write_document(
     separator_bytes: int,
     build_closing_members: Callable[[dict[str, str]], Mapping[str, object]] = dict,
 ) -> Iterator[bytes]:
-    """Write what begins a list, its rows, and how it ended, by which the document is closed.
+    """Write the start of a list, its rows, and the status that closes the document.
 
-    `write_rows` writes some of them as texts, each with what stands between two (`separator_bytes` bytes) before it;
-    `column_count` is the number of columns; `build_closing_members` makes the last members of the status. A late error
-    is written as ``"status": "ERROR"`` with its ``"message"``, and raised then.
+    `write_rows` writes rows as texts, each with a separator of `separator_bytes` bytes before it. `column_count` is the
+    number of columns. `build_closing_members` makes the last members of the document from the status. A late error is
+    written as ``"status": "ERROR"`` with its ``"message"``, and then raised.
     """
     batches = literal.split_first_batch(batches)
     batch = next(batches, None)
     skip, failure = separator_bytes, None
     try:
         while batch is not None:
-            for part in literal.split_batch(batch, 4 * column_count) if column_count else ():
+            parts = literal.split_batch(batch, 4 * column_count) if column_count else ()
+            for part in parts:
                 yield start + literal.view_bytes(write_rows(part))[skip:].tobytes()
                 start, skip = b"", 0
             if start:
@@ -50,25 +51,30 @@ def write_document(
     except (HvenError, pa.ArrowException, ValueError, OSError, MemoryError) as error:
         failure = error
     result_status = finish()
-    status: dict[str, str] = {"status": "OVERFLOW" if result_status.overflow else "OK"}
+    status = {"status": "OK"}
+    if result_status.overflow:
+        status = {"status": "OVERFLOW"}
     if failure is not None or result_status.error_message is not None:
         status = {"status": "ERROR", "message": result_status.error_message or str(failure)}
-    yield start + b"\n],\n" + json.dumps(build_closing_members(status), ensure_ascii=False)[1:].encode() + b"\n"
+    closing_members = json.dumps(build_closing_members(status), ensure_ascii=False)[1:]
+    yield start + b"\n],\n" + closing_members.encode() + b"\n"
     if failure is not None:
         raise failure
 
 
 def write_json_cells(array: pa.Array, column_type: Type) -> pa.Array:
-    """Write the values of a column as JSON; NaN, infinities and nulls are null."""
+    """Write the values of a column as JSON; NaN, infinities and nulls become null."""
     if not pa.types.is_nested(array.type):
         return literal.fill_nulls(_write_json_values(array, column_type), "null")
     offsets, values = literal.flatten_lists(literal.to_variable_lists(array))
     parts = literal.fill_nulls(_write_json_values(values, column_type), "null")
-    lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), parts)
-    list_texts = literal.join_columns("[", pc.binary_join(lists, literal.to_string_scalar(",")), "]")
-    return literal.fill_nulls(
-        pc.if_else(array.is_valid(), list_texts, literal.NULL_STRING) if array.null_count else list_texts, "null"
-    )
+    item_offsets = pa.array(offsets.astype(np.int32))
+    lists = pa.ListArray.from_arrays(item_offsets, parts)
+    item_texts = pc.binary_join(lists, literal.to_string_scalar(","))
+    list_texts = literal.join_columns("[", item_texts, "]")
+    if array.null_count:
+        list_texts = pc.if_else(array.is_valid(), list_texts, literal.NULL_STRING)
+    return literal.fill_nulls(list_texts, "null")
 
 
 def _write_json_values(array: pa.Array, column_type: Type) -> pa.Array:
@@ -79,7 +85,7 @@ def _write_json_values(array: pa.Array, column_type: Type) -> pa.Array:
     if pa.types.is_floating(array.type):
         finite = pc.is_finite(array)
         number_texts = array.cast(pa.string())
-        # "-0" is a whole number to most readers, and those have no -0
+        # most readers take "-0" for an integer, and integers have no -0
         if pc.any(pc.equal(array, pa.scalar(0.0, array.type))).as_py():
             number_texts = pc.if_else(pc.equal(number_texts, "-0"), "-0.0", number_texts)
         if not array.null_count and pc.all(finite).as_py():

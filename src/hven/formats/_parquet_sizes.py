@@ -1,9 +1,8 @@
-"""What a Parquet file promises.
+"""Count the bytes that the values of a Parquet file take in memory, before any page is decompressed.
 
-Bytes of its values in memory, counted by the heads of its pages before any is unpacked.
-
-The footer says it, too, but a footer may lie, and of a damaged one pyarrow ends the process; the heads of the pages are
-what a reader goes by. They are structures of Thrift's compact protocol (Apache Parquet, parquet.thrift).
+The footer states sizes, too, but it may lie, and pyarrow aborts the process on a damaged one. So the headers of the
+pages count, which readers allocate by. They are structures of Thrift's compact protocol (Apache Parquet,
+parquet.thrift).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from hven.model.errors import SourceError
 
 MAX_PAGES = 200_000
 MAX_FOOTER_BYTES = 16 << 20
-_PAGE_HEADER_BYTES = 1 << 12  # bytes that the head of a page has, but for statistics
+_PAGE_HEADER_BYTES = 1 << 12  # usual size of a page header without statistics
 _MAX_PAGE_HEADER_BYTES = 1 << 20
 _MAX_NESTING_DEPTH = 20
 # bytes of a value by physical type; of texts without their characters
@@ -29,22 +28,27 @@ Fields = dict[int, Any]
 
 
 def count_unpacked_bytes(file: BinaryIO) -> int:
-    """Count the bytes that the values of a file take, texts that stand in a dictionary once.
+    """Count the bytes that the values of a file take; a text in a dictionary counts once.
 
     Raises
     ------
     SourceError
-        Damaged; a footer or pages without end.
+        The file is damaged, or its footer or number of pages exceeds the limit.
     """
     handle = file.fileno()
     size = os.fstat(handle).st_size
-    length = struct.unpack("<I", os.pread(handle, 4, max(size - 8, 0)).ljust(4, b"\0"))[0]
+    length_bytes = os.pread(handle, 4, max(size - 8, 0)).ljust(4, b"\0")
+    length = struct.unpack("<I", length_bytes)[0]
     if length > min(MAX_FOOTER_BYTES, size - 12):
         raise SourceError(f"no readable Parquet file: a footer of {length:,} bytes")
     try:
-        groups = _read_struct(_ThriftBuffer(os.pread(handle, length, size - 8 - length)), 0).get(4, [])
+        footer = _ThriftBuffer(os.pread(handle, length, size - 8 - length))
+        groups = _read_struct(footer, 0).get(4, [])
+        columns = []
+        for group in groups:
+            columns += [column[3] for column in group[1]]
         byte_count = pages = 0
-        for column in [column[3] for group in groups for column in group[1]]:
+        for column in columns:
             column_bytes, column_pages = _scan_column_chunk(handle, column, size, MAX_PAGES - pages)
             byte_count = byte_count + column_bytes
             pages = pages + column_pages
@@ -54,7 +58,7 @@ def count_unpacked_bytes(file: BinaryIO) -> int:
 
 
 def _scan_column_chunk(handle: int, column_metadata: Fields, size: int, page_limit: int) -> tuple[int, int]:
-    """Walk along the pages of a column chunk; -> bytes, pages."""
+    """Scan the pages of a column chunk; return the bytes of its values and the number of pages."""
     width = _PHYSICAL_TYPE_BYTES[column_metadata[1]]
     first = column_metadata.get(11, 0)
     if 0 < first < column_metadata[9]:
@@ -74,14 +78,15 @@ def _scan_column_chunk(handle: int, column_metadata: Fields, size: int, page_lim
         if page_header[1] == _DICTIONARY_PAGE:
             values = 0
         else:
-            values = (page_header.get(5) or page_header.get(8) or {}).get(1, 0)
+            data_header = page_header.get(5) or page_header.get(8) or {}
+            values = data_header.get(1, 0)
         byte_count += max(page_header[2], values * width)
         at += header_bytes + page_header[3]
     return byte_count, pages
 
 
 def _read_page_header(handle: int, offset: int) -> tuple[Fields, int]:
-    """Read the head of a page; -> its fields, and its bytes."""
+    """Read the header of a page; return its fields and its number of bytes."""
     size = _PAGE_HEADER_BYTES
     while True:
         data = _ThriftBuffer(os.pread(handle, size, offset))
@@ -94,7 +99,7 @@ def _read_page_header(handle: int, offset: int) -> tuple[Fields, int]:
 
 
 class _ThriftBuffer:
-    """Bytes, and how far they are read."""
+    """Bytes and the position up to which they are read."""
 
     __slots__ = ("at", "data")
 
@@ -123,7 +128,7 @@ class _ThriftBuffer:
 
 
 def _read_struct(data: _ThriftBuffer, depth: int) -> Fields:
-    """Read a structure: number of a field -> its value. Texts are passed over."""
+    """Read a structure as number of a field -> value. Texts are skipped."""
     if depth > _MAX_NESTING_DEPTH:
         raise IndexError
     field_values: Fields = {}
@@ -142,35 +147,49 @@ def _read_struct(data: _ThriftBuffer, depth: int) -> Fields:
 
 
 def _read_value(data: _ThriftBuffer, thrift_type: int, depth: int) -> Any:
-    if thrift_type in {1, 2, 3}:  # in lists; a byte
+    """Read a value of a Thrift type; None for values that are skipped."""
+    if thrift_type in {1, 2, 3}:  # booleans in lists; a byte
         return data.read_byte()
     if thrift_type in {4, 5, 6}:
         return data.read_integer()
-    if thrift_type == 7:
-        data.at += 8
-        return None
-    if thrift_type == 8:
-        size = data.read_varint()
-        data.at += size
-        return None
     if thrift_type in {9, 10}:
-        head = data.read_byte()
-        if head >> 4 < 15:
-            size = head >> 4
-        else:
-            size = data.read_varint()
-        if depth > _MAX_NESTING_DEPTH or size > len(data.data) - data.at:  # each takes a byte at least
-            raise IndexError
-        return [_read_value(data, head & 0x0F, depth + 1) for _ in range(size)]
-    if thrift_type == 11:
-        size = data.read_varint()
-        kinds = data.read_byte() if size else 0
-        if depth > _MAX_NESTING_DEPTH or size > len(data.data) - data.at:
-            raise IndexError
-        for _ in range(size):
-            _read_value(data, kinds >> 4, depth + 1)
-            _read_value(data, kinds & 0x0F, depth + 1)
-        return None
+        return _read_list(data, depth)
     if thrift_type == 12:
         return _read_struct(data, depth + 1)
-    raise IndexError
+    if thrift_type == 7:
+        data.at += 8
+    elif thrift_type == 8:
+        size = data.read_varint()
+        data.at += size
+    elif thrift_type == 11:
+        _skip_map(data, depth)
+    else:
+        raise IndexError
+    return None
+
+
+def _read_list(data: _ThriftBuffer, depth: int) -> list[Any]:
+    head = data.read_byte()
+    size = head >> 4
+    if size == 15:  # the length follows
+        size = data.read_varint()
+    _check_nesting(data, size, depth)
+    item_type = head & 0x0F
+    return [_read_value(data, item_type, depth + 1) for _ in range(size)]
+
+
+def _skip_map(data: _ThriftBuffer, depth: int) -> None:
+    size = data.read_varint()
+    kinds = 0
+    if size:
+        kinds = data.read_byte()
+    _check_nesting(data, size, depth)
+    for _ in range(size):
+        _read_value(data, kinds >> 4, depth + 1)
+        _read_value(data, kinds & 0x0F, depth + 1)
+
+
+def _check_nesting(data: _ThriftBuffer, item_count: int, depth: int) -> None:
+    """Refuse deep nesting and more items than bytes, for an item takes a byte at least."""
+    if depth > _MAX_NESTING_DEPTH or item_count > len(data.data) - data.at:
+        raise IndexError

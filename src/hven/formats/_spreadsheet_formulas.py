@@ -1,4 +1,4 @@
-"""Texts that a spreadsheet would take for formulas (OWASP, CSV Injection), written so that it does not."""
+"""Escape texts that a spreadsheet would take for formulas (OWASP, CSV Injection)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def escape_formula(text: str) -> str:
 
 
 def escape_formulas(texts: pa.Array) -> pa.Array:
-    """Put an apostrophe before each such text of a column; the same object is returned if there is none."""
+    """Put an apostrophe before each text of a column that looks like a formula; return the same object if none does."""
     is_formula = pc.match_substring_regex(texts, _FORMULA_PATTERN)
     if pc.any(is_formula).as_py():
         return pc.if_else(is_formula, literal.join_columns("'", texts), texts)

@@ -1,4 +1,4 @@
-"""Arrow IPC: streams for pandas, polars, R, DuckDB, with metadata in the fields; streams and files are read."""
+"""Write Arrow IPC streams with metadata in the fields (for pandas, polars, R, DuckDB); read streams and files."""
 
 from __future__ import annotations
 
@@ -21,17 +21,12 @@ if TYPE_CHECKING:
     from hven.formats import ResultStatus
 
 
-_READ_ERRORS = (
-    pa.ArrowException,
-    ValueError,
-    OverflowError,
-    OSError,
-    MemoryError,
-)  # what pyarrow makes of a damaged file; names may be no UTF-8
+# what pyarrow raises for a damaged file; names may not be UTF-8
+_READ_ERRORS = (pa.ArrowException, ValueError, OverflowError, OSError, MemoryError)
 
 
 class _MemoryPipe:
-    """A file that only remembers what was written until somebody takes it."""
+    """A file that holds what was written until `take_bytes` takes it."""
 
     closed = False
 
@@ -43,7 +38,7 @@ class _MemoryPipe:
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Do nothing: nothing is buffered."""
 
     def take_bytes(self) -> bytes:
         data = b"".join(self._parts)
@@ -59,31 +54,31 @@ def write_arrow(
 ) -> Iterator[bytes]:
     """Write an Arrow IPC stream; the fields carry datatype, arraysize, xtype, unit, ucd, utype and description.
 
-    If rows were cut off, the last batch is an empty one whose metadata say ``status: OVERFLOW``. A late error passes
+    If rows were cut off, the last batch is empty and its metadata say ``status: OVERFLOW``. A late error passes
     through: the stream then lacks its end mark, which readers notice.
     """
-    schema = pa.schema(
-        [_create_field(column) for column in metadata.columns],
-        metadata=_encode_metadata({"name": metadata.name, "description": metadata.description}),
-    )
+    fields = [_create_field(column) for column in metadata.columns]
+    schema_metadata = _encode_metadata({"name": metadata.name, "description": metadata.description})
+    schema = pa.schema(fields, metadata=schema_metadata)
     pipe = _MemoryPipe()
     with pa.ipc.new_stream(pa.PythonFile(pipe, "w"), schema) as stream:
         for batch in batches:
-            arrays = [
-                _copy_without_hidden_values(literal.cast_to_storage(batch.column(number), column.type))
-                for number, column in enumerate(metadata.columns)
-            ]
+            arrays = []
+            for number, column in enumerate(metadata.columns):
+                values = literal.cast_to_storage(batch.column(number), column.type)
+                arrays.append(_copy_without_hidden_values(values))
             stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
             yield pipe.take_bytes()
         if finish().overflow:
-            stream.write_batch(pa.RecordBatch.from_pylist([], schema=schema), custom_metadata={"status": "OVERFLOW"})
+            empty_batch = pa.RecordBatch.from_pylist([], schema=schema)
+            stream.write_batch(empty_batch, custom_metadata={"status": "OVERFLOW"})
     yield pipe.take_bytes()
 
 
 def _copy_without_hidden_values(values: pa.Array) -> pa.Array:
     """Copy values that have nulls.
 
-    What lies in memory under a null, maybe of rows that the reader may not see, stays here.
+    The memory under a null may hold values of rows that the reader may not see. They must not leave the process.
     """
     if values.null_count or pa.types.is_nested(values.type):
         return values.take(pa.array(np.arange(len(values))))
@@ -105,20 +100,24 @@ def _create_field(column: Column) -> pa.Field:
 
 
 def _encode_metadata(texts: Mapping[str, str | None]) -> dict[bytes, bytes]:
-    return {name.encode(): value.encode() for name, value in texts.items() if value}
+    encoded_texts = {}
+    for name, value in texts.items():
+        if value:
+            encoded_texts[name.encode()] = value.encode()
+    return encoded_texts
 
 
-# one table
+# `table` is unused, for a file has one table
 def read_arrow(file: BinaryIO, table: int | str | None = None, batch: int = 65_536) -> TableStream:  # noqa: ARG001
     """Read an Arrow IPC stream or file; columns that no table can hold (structs, maps) are refused.
 
-    Everything is validated: an IPC file may say that a value lies outside its buffers.
+    All buffers are validated, for an IPC file may say that a value lies outside its buffers.
 
     Raises
     ------
     SourceError
-        No readable Arrow data; a type without a form in tables; while iterating also: values that are broken or do not
-        fit.
+        The file is no readable Arrow data, or a column has a type that tables cannot hold. While iterating also: values
+        are damaged or do not fit.
     """
     try:
         start = file.read(6)
@@ -134,15 +133,17 @@ def read_arrow(file: BinaryIO, table: int | str | None = None, batch: int = 65_5
     except _READ_ERRORS as error:
         message = f"no readable Arrow data: {error}"
         raise SourceError(message) from error
-    metadata = TableMetadata(
-        columns=columns, name=schema_metadata.get("name"), description=schema_metadata.get("description")
-    )
+    table_name = schema_metadata.get("name")
+    metadata = TableMetadata(columns=columns, name=table_name, description=schema_metadata.get("description"))
     batches = _read_rows(parts, columns, batch)
     return TableStream(metadata=metadata, batches=batches)
 
 
 def _decode_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
-    return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in (metadata or {}).items()}
+    texts = {}
+    for key, value in (metadata or {}).items():
+        texts[key.decode(errors="replace")] = value.decode(errors="replace")
+    return texts
 
 
 def _create_column(arrow_field: pa.Field) -> Column:
@@ -158,10 +159,11 @@ def _create_column(arrow_field: pa.Field) -> Column:
 
 
 def _choose_type(arrow_field: pa.Field, field_metadata: Mapping[str, str]) -> Type:
-    """Choose the type that our own writer says, if the values are of it; else the nearest to Arrow's."""
-    if field_metadata.get("datatype") in SCALAR_TYPES_BY_DATATYPE:
-        with suppress(ValueError):  # an arraysize that is none
-            kind = Type(field_metadata["datatype"], field_metadata.get("arraysize"), field_metadata.get("xtype"))
+    """Choose the type that our own writer states, if the values have it; otherwise the nearest to Arrow's."""
+    datatype = field_metadata.get("datatype")
+    if datatype in SCALAR_TYPES_BY_DATATYPE:
+        with suppress(ValueError):  # an invalid arraysize
+            kind = Type(datatype, field_metadata.get("arraysize"), field_metadata.get("xtype"))
             if kind.arrow == arrow_field.type:
                 return kind
     try:
@@ -176,27 +178,30 @@ def _read_rows(parts: Iterator[pa.RecordBatch], columns: list[Column], row_limit
     try:
         for part in parts:
             part.validate(full=True)
-            for piece in (
-                piece
-                for start in range(0, part.num_rows, row_limit)
-                for piece in literal.split_by_expanded_size(part.slice(start, row_limit))
-            ):
-                yield pa.RecordBatch.from_arrays(
-                    [_convert_to_storage(piece.column(number), column) for number, column in enumerate(columns)],
-                    schema=schema,
-                )
+            for piece in _split_part(part, row_limit):
+                arrays = []
+                for number, column in enumerate(columns):
+                    arrays.append(_convert_to_storage(piece.column(number), column))
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
     except _READ_ERRORS as error:
         message = f"the Arrow data cannot be read: {error}"
         raise SourceError(message) from error
 
 
+def _split_part(part: pa.RecordBatch, row_limit: int) -> Iterator[pa.RecordBatch]:
+    for start in range(0, part.num_rows, row_limit):
+        yield from literal.split_by_expanded_size(part.slice(start, row_limit))
+
+
 def _convert_to_storage(values: pa.Array, column: Column) -> pa.Array:
     if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
         values = values.cast(pa.binary())
-        ends = pa.Array.from_buffers(pa.int32(), len(values) + 1, [None, values.buffers()[1]], offset=values.offset)
+        offsets_buffer = values.buffers()[1]
+        ends = pa.Array.from_buffers(pa.int32(), len(values) + 1, [None, offsets_buffer], offset=values.offset)
         last = ends[-1].as_py()
         if last:
-            items = pa.Array.from_buffers(pa.uint8(), last, [None, values.buffers()[2]])
+            bytes_buffer = values.buffers()[2]
+            items = pa.Array.from_buffers(pa.uint8(), last, [None, bytes_buffer])
         else:
             items = pa.array([], pa.uint8())
         return pa.ListArray.from_arrays(ends, items, mask=values.is_null())

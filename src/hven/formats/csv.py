@@ -1,4 +1,4 @@
-"""CSV as RFC 4180 has it, with a header line."""
+"""Write CSV according to RFC 4180, with a header line."""
 
 from __future__ import annotations
 
@@ -30,17 +30,19 @@ def write_csv(
 ) -> Iterator[bytes]:
     """Write a header line, then a line per row.
 
-    Null is nothing between two commas; an empty string is ``""``. CSV cannot say that rows are missing or that the
-    rows broke off: a late error passes through, so that the connection is cut.
+    Null is empty; an empty string is ``""``. CSV cannot say that rows are missing or that the rows broke off: a late
+    error passes through, so that the connection is cut.
 
     Parameters
     ----------
     options
-        ``header=absent`` leaves the header line out; ``escape=formula`` keeps texts from being formulas of a
-        spreadsheet (`hven.formats._spreadsheet_formulas`).
+        ``header=absent`` leaves the header line out; ``escape=formula`` keeps a spreadsheet from taking texts for
+        formulas (`hven.formats._spreadsheet_formulas`).
     """
     escaped = options.get("escape", "none").lower() == "formula"
-    names = [escape_formula(column.name) if escaped else column.name for column in metadata.columns]
+    names = [column.name for column in metadata.columns]
+    if escaped:
+        names = [escape_formula(name) for name in names]
     if options.get("header", "present").lower() == "absent":
         start = b""
     else:
@@ -48,7 +50,7 @@ def write_csv(
     kinds = [column.type for column in metadata.columns]
     for batch in literal.split_first_batch(batches):
         for piece in _write_pieces(batch, kinds, escapes_formulas=escaped):
-            yield start + piece if start else piece
+            yield start + piece
             start = b""
         if start:
             yield start
@@ -73,40 +75,40 @@ def _write_pieces(batch: pa.RecordBatch, kinds: list[Type], *, escapes_formulas:
         return
     for part in literal.split_batch(batch, 4 * len(kinds)):
         ends = pa.array(["\r\n"] * part.num_rows)
-        cells = [
-            _write_cells(part.column(number), kind, escapes_formulas=escapes_formulas)
-            for number, kind in enumerate(kinds)
-        ]
+        cells = []
+        for number, kind in enumerate(kinds):
+            cells.append(_write_cells(part.column(number), kind, escapes_formulas=escapes_formulas))
         cells[-1] = literal.join_columns(cells[-1], ends)
         yield literal.view_bytes(literal.join_columns(*cells, separator=",")).tobytes()
 
 
 def _write_cells(array: pa.Array, column_type: Type, *, escapes_formulas: bool) -> pa.Array | str:
-    if array.null_count == len(array):  # half of the columns of ObsCore are
+    if array.null_count == len(array):  # half of the columns of ObsCore are all null
         return ""
     array = literal.cast_to_storage(array, column_type)
     cell_texts = literal.format_column(array, column_type, null_text="null")
-    if pa.types.is_string(array.type) or (
-        column_type.datatype in {"char", "unicodeChar"} and not column_type.is_timestamp
-    ):
-        cell_texts = _quote_cells(escape_formulas(cell_texts) if escapes_formulas else cell_texts)
+    is_text = column_type.datatype in {"char", "unicodeChar"} and not column_type.is_timestamp
+    if pa.types.is_string(array.type) or is_text:
+        if escapes_formulas:
+            cell_texts = escape_formulas(cell_texts)
+        cell_texts = _quote_cells(cell_texts)
     return literal.fill_nulls(cell_texts)
 
 
 def _quote_cells(array: pa.Array) -> pa.Array:
     """Quote values where a reader needs it."""
-    lengths = (
-        np.diff(np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, 4 * array.offset))
-        if len(array)
-        else np.zeros(0)
-    )
-    needs_quotes = pa.array(lengths == 0)  # null keeps its place: quotes around null are null
+    lengths = np.zeros(0)
+    if len(array):
+        offsets = np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, 4 * array.offset)
+        lengths = np.diff(offsets)
+    needs_quotes = pa.array(lengths == 0)  # a null stays null: quotes around null are null
     if _QUOTED_BYTES.search(literal.view_bytes(array)):
         for mark in '",\r\n':
             needs_quotes = pc.or_(needs_quotes, pc.match_substring(array, mark))
     if not pc.any(needs_quotes).as_py():
         return array
-    return pc.if_else(needs_quotes, literal.join_columns('"', pc.replace_substring(array, '"', '""'), '"'), array)
+    doubled_quotes = pc.replace_substring(array, '"', '""')
+    return pc.if_else(needs_quotes, literal.join_columns('"', doubled_quotes, '"'), array)
 
 
 FORMAT = Format(

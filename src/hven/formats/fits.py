@@ -1,8 +1,8 @@
-"""FITS binary table (FITS 4.0 section 7.3).
+"""Write FITS binary tables (FITS 4.0 section 7.3).
 
-The header of a binary table says how many rows follow and how long its longest string is: nobody knows that while a
-query still runs. So the primary HDU leaves at once, the batches are spooled (in memory, beyond 32 MiB on disk) while
-counts, lengths and ranges are noted, and at the end the table goes out in one pass over the spool. Memory stays flat.
+The header of a binary table says how many rows follow and how long its longest string is, which is unknown while the
+query runs. So the writer sends the primary HDU at once and spools the batches (in memory, beyond 32 MiB on disk) while
+it notes counts, lengths and ranges. At the end it writes the table in one pass over the spool. Memory stays flat.
 """
 
 from __future__ import annotations
@@ -28,13 +28,19 @@ if TYPE_CHECKING:
 
     from hven.formats import ResultStatus, TableMetadata
     from hven.model.table import Column
+    from hven.model.types import Type
 
     Array = np.ndarray[Any, Any]
 
 BLOCK_BYTES = 2880
 _MAX_SPOOL_MEMORY_BYTES = 32 << 20
 _MAX_COLUMNS = 999  # FITS 4.0 section 7.3.1: TFIELDS
-_INTEGER_LIMITS = {"B": (0, 255), "I": (-(2**15), 2**15 - 1), "J": (-(2**31), 2**31 - 1), "K": (-(2**63), 2**63 - 1)}
+_INTEGER_LIMITS = {
+    "B": (0, 255),
+    "I": (-(2**15), 2**15 - 1),
+    "J": (-(2**31), 2**31 - 1),
+    "K": (-(2**63), 2**63 - 1),
+}
 _WIDER_LETTERS = {"B": "I", "I": "J", "J": "K"}
 _NUMPY_TYPES = {
     "L": "u1",
@@ -50,13 +56,13 @@ _NUMPY_TYPES = {
 _CONTROL_BYTES = re.compile(rb"[\x00-\x1f\x7f]")
 _NON_PRINTABLE_BYTES = bytes([*range(0x20), *range(0x7F, 0x100)])
 _MAX_NULL_CANDIDATES = 4096  # numbers that are tried for TNULL where both ends of the range are values
-_MAX_REPLACED_LETTERS = 64  # different characters that are looked up one by one; beyond them all become "?"
-_MAX_INLINE_STRING_BYTES = 256  # strings whose longest has more bytes than this go to the heap
+_MAX_REPLACED_LETTERS = 64  # different characters that are looked up one by one; if there are more, all become "?"
+_MAX_INLINE_STRING_BYTES = 256  # a column with a longer string goes to the heap
 
 
 @dataclass(slots=True)
 class _ColumnLayout:
-    """What is noted about a column while its batches pass, and then how it is laid out."""
+    """What is noted about a column while its batches pass, and then its layout."""
 
     column: Column
     letter: str
@@ -81,20 +87,21 @@ def write_fits(
 ) -> Iterator[bytes]:
     """Write a primary HDU and one binary table.
 
-    Strings get the width of the longest; from 256 bytes on, and arrays of variable length always, they go to the heap.
+    Strings get the width of the longest. Strings of more than 256 bytes and arrays of variable length go to the heap.
     FITS text is ASCII: other characters become their plain letter or ``?``, and a COMMENT says so. A null boolean is a
-    zero byte, a null whole number a TNULL that does not occur (the column is widened if it must be).
-    A late error passes through after the primary HDU: there is no table then.
+    zero byte; a null integer is a TNULL that does not occur, for which the column is widened if necessary.
+    A late error passes through after the primary HDU: then there is no table.
 
     Raises
     ------
     TooLargeError
-        More than 999 columns.
+        The table has more than 999 columns.
     """
     if len(metadata.columns) > _MAX_COLUMNS:
         message = f"FITS holds at most {_MAX_COLUMNS} columns, the table has {len(metadata.columns)}"
         raise TooLargeError(message, remedy="ask for fewer columns, or for another format")
-    schema = pa.schema([pa.field(column.name, column.type.arrow) for column in metadata.columns])
+    fields = [pa.field(column.name, column.type.arrow) for column in metadata.columns]
+    schema = pa.schema(fields)
     plans = [_ColumnLayout(column, column.type.scalar.fits) for column in metadata.columns]
     with tempfile.SpooledTemporaryFile(max_size=_MAX_SPOOL_MEMORY_BYTES) as spool:
         rows = 0
@@ -104,7 +111,9 @@ def write_fits(
             if not has_started:
                 yield _write_primary_header()
                 has_started = True
-            arrays = [_cast_and_measure_column(batch.column(number), plan) for number, plan in enumerate(plans)]
+            arrays = []
+            for number, plan in enumerate(plans):
+                arrays.append(_cast_and_measure_column(batch.column(number), plan))
             stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
             rows += batch.num_rows
         stream.close()
@@ -117,7 +126,7 @@ def write_fits(
 
 
 def _cast_and_measure_column(array: pa.Array, plan: _ColumnLayout) -> pa.Array:
-    """Convert a column to storage form and note what the header will have to say."""
+    """Convert a column to storage form, and note what the header needs to say about it."""
     kind = plan.column.type
     array = literal.cast_to_storage(array, kind)
     if None not in kind.shape:  # in the heap a null cell has no elements; astropy.table cannot read TNULL there
@@ -130,7 +139,8 @@ def _cast_and_measure_column(array: pa.Array, plan: _ColumnLayout) -> pa.Array:
     if pa.types.is_nested(array.type):
         offsets, values = literal.flatten_lists(literal.to_variable_lists(array))
         lengths = np.diff(offsets)
-        plan.items = max(plan.items, int(lengths.max()) if len(lengths) else 0)
+        if len(lengths):
+            plan.items = max(plan.items, int(lengths.max()))
         plan.has_nulls = plan.has_nulls or values.null_count > 0
     if pa.types.is_string(values.type):
         ascii_text, replaced = _convert_to_ascii(values)
@@ -154,7 +164,7 @@ def _cast_and_measure_column(array: pa.Array, plan: _ColumnLayout) -> pa.Array:
 
 
 def _convert_to_ascii(array: pa.Array) -> tuple[pa.Array, int]:
-    """Write text in ASCII; return the number of characters that had to be replaced."""
+    """Convert text to ASCII; return also the number of characters that had to be replaced."""
     data = bytes(literal.view_bytes(array))
     if data.isascii() and not _CONTROL_BYTES.search(data):
         return array, 0
@@ -162,69 +172,93 @@ def _convert_to_ascii(array: pa.Array) -> tuple[pa.Array, int]:
     replaced = len(text) - len(data.translate(None, _NON_PRINTABLE_BYTES))
     array = pc.replace_substring_regex(array, r"[\t\r\n]", " ")
     other_characters = sorted({mark for mark in text if mark > "~"})
-    for mark in other_characters if len(other_characters) <= _MAX_REPLACED_LETTERS else ():
-        array = pc.replace_substring(array, mark, _find_plain_letter(mark))
+    if len(other_characters) <= _MAX_REPLACED_LETTERS:
+        for mark in other_characters:
+            array = pc.replace_substring(array, mark, _find_plain_letter(mark))
     return pc.replace_substring_regex(array, r"[^ -~]", "?"), replaced
 
 
 def _find_plain_letter(mark: str) -> str:
-    """Replace an accented letter by its plain one, else ``?``."""
-    return "".join(part for part in unicodedata.normalize("NFKD", mark) if part.isascii()) or "?"
+    """Return the plain letter of an accented one, or ``?``."""
+    decomposed = unicodedata.normalize("NFKD", mark)
+    return "".join(part for part in decomposed if part.isascii()) or "?"
 
 
 def _decide_layout(plan: _ColumnLayout, find_unused: Callable[[], int | None]) -> None:
-    """Decide on TFORM, TDIM, TNULL and the numpy form of a column.
+    """Decide on TFORM, TDIM, TNULL and the numpy type of a column.
 
     `find_unused` finds a number that its rows do not hold.
     """
     kind = plan.column.type
-    if kind.arraysize is not None:
-        size = int(np.prod([length or 1 for length in kind.shape]))
+    if kind.datatype in {"char", "unicodeChar"}:
+        _decide_string_layout(plan)
+    elif kind.datatype == "bit" and not plan.has_nulls and None not in kind.shape:
+        size = _count_items(kind)
+        plan.tform = f"{size}X"
+        plan.dtype = ("u1", ((size + 7) // 8,))
     else:
-        size = 1
-    if kind.datatype in {"char", "unicodeChar"} and "x" in (kind.arraysize or ""):
+        _decide_number_layout(plan, find_unused)
+
+
+def _count_items(kind: Type) -> int:
+    """Count the items of a cell; a variable dimension counts as one."""
+    if kind.arraysize is None:
+        return 1
+    lengths = [length or 1 for length in kind.shape]
+    return int(np.prod(lengths))
+
+
+def _decide_string_layout(plan: _ColumnLayout) -> None:
+    kind = plan.column.type
+    if "x" in (kind.arraysize or ""):
         width = max(plan.longest, kind.shape[0] or 1)
         count = max(plan.items, 1)
         plan.tform = f"{width * count}A"
         plan.tdim = f"({width},{count})"
         plan.dtype = (f"S{width}", (count,))
-    elif kind.datatype in {"char", "unicodeChar"}:
-        if kind.shape and not kind.is_timestamp:
-            declared = kind.shape[0]
-        else:
-            declared = None
-        width = max(plan.longest, declared or 1)
-        plan.is_in_heap = width > _MAX_INLINE_STRING_BYTES and declared is None
-        if plan.is_in_heap:
-            plan.tform, plan.dtype = ("1QA", (">i8", (2,)))
-        else:
-            plan.tform, plan.dtype = (f"{width}A", (f"S{width}", ()))
-    elif kind.datatype == "bit" and not plan.has_nulls and None not in kind.shape:
-        plan.tform = f"{size}X"
-        plan.dtype = ("u1", ((size + 7) // 8,))
+        return
+    declared = None
+    if kind.shape and not kind.is_timestamp:
+        declared = kind.shape[0]
+    width = max(plan.longest, declared or 1)
+    plan.is_in_heap = width > _MAX_INLINE_STRING_BYTES and declared is None
+    if plan.is_in_heap:
+        plan.tform = "1QA"
+        plan.dtype = (">i8", (2,))
     else:
-        if plan.letter == "X":
-            letter = "L"
-        else:
-            letter = plan.letter
-        plan.letter = letter = _choose_tnull(plan, letter, find_unused)
-        if letter in {"C", "M"}:
-            per = 2
-        else:
-            per = 1
-        if None in kind.shape:
-            plan.is_in_heap = True
-            plan.tform = f"1Q{letter}"
-            plan.dtype = (">i8", (2,))
-        else:
-            plan.tform = f"{size}{letter}"
-            plan.dtype = (_NUMPY_TYPES[letter], (size * per,))
-            if len(kind.shape) > 1:
-                plan.tdim = f"({','.join(str(length) for length in kind.shape)})"
+        plan.tform = f"{width}A"
+        plan.dtype = (f"S{width}", ())
+
+
+def _decide_number_layout(plan: _ColumnLayout, find_unused: Callable[[], int | None]) -> None:
+    kind = plan.column.type
+    letter = plan.letter
+    if letter == "X":
+        letter = "L"
+    letter = _choose_tnull(plan, letter, find_unused)
+    plan.letter = letter
+    if None in kind.shape:
+        plan.is_in_heap = True
+        plan.tform = f"1Q{letter}"
+        plan.dtype = (">i8", (2,))
+        return
+    size = _count_items(kind)
+    plan.tform = f"{size}{letter}"
+    plan.dtype = (_NUMPY_TYPES[letter], (size * _count_parts(letter),))
+    if len(kind.shape) > 1:
+        lengths = ",".join(str(length) for length in kind.shape)
+        plan.tdim = f"({lengths})"
+
+
+def _count_parts(letter: str) -> int:
+    """Count the numbers of an item: two for a complex number."""
+    if letter in {"C", "M"}:
+        return 2
+    return 1
 
 
 def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused: Callable[[], int | None]) -> str:
-    """Find a whole number that does not occur; widen the column if its type has none left."""
+    """Choose an integer for TNULL that does not occur; widen the column if its type has none left."""
     if not plan.has_nulls or letter not in _INTEGER_LIMITS:
         return letter
     lowest, highest = _INTEGER_LIMITS[letter]
@@ -262,7 +296,7 @@ def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused: Callable[[], in
 
 
 def _find_unused_number(spool: Any, number: int) -> int | None:
-    """Find a 64-bit number that a column does not hold, among some near the lowest."""
+    """Find a 64-bit number near the lowest that a column does not hold."""
     unused_numbers = _INTEGER_LIMITS["K"][0] + 1 + np.arange(_MAX_NULL_CANDIDATES)
     for batch in _read_spooled_batches(spool):
         array = batch.column(number)
@@ -280,36 +314,43 @@ def _find_unused_number(spool: Any, number: int) -> int | None:
 
 
 def _write_primary_header() -> bytes:
-    return _write_header([("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
+    cards = [("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)]
+    return _write_header(cards)
 
 
 def _write_header(cards: Sequence[tuple[str, object]]) -> bytes:
-    from astropy.io.fits import Card, Header  # noqa: PLC0415  (a second to load, asked by few)
+    from astropy.io.fits import Card, Header  # noqa: PLC0415  (takes a second to load, and few requests need it)
 
     header = Header()
     for name, value in cards:
         header.append(Card(name, value), end=True)
-    return bytes(header.tostring(sep="", endcard=True, padding=True).encode("ascii"))
+    header_text = header.tostring(sep="", endcard=True, padding=True)
+    return bytes(header_text.encode("ascii"))
 
 
 def _replace_non_ascii(text: str) -> str:
-    if text.isascii():
-        ascii_text = text
-    else:
-        ascii_text = "".join(mark if mark.isascii() else _find_plain_letter(mark) for mark in text)
-    return "".join(mark if " " <= mark <= "~" else " " for mark in ascii_text)
+    if not text.isascii():
+        text = "".join([_to_plain_letter(mark) for mark in text])
+    return re.sub(r"[^ -~]", " ", text)
+
+
+def _to_plain_letter(mark: str) -> str:
+    if mark.isascii():
+        return mark
+    return _find_plain_letter(mark)
 
 
 def _write_table(
     metadata: TableMetadata, plans: Sequence[_ColumnLayout], rows: int, *, overflow: bool, spool: Any
 ) -> Iterator[bytes]:
-    record = np.dtype([(f"c{number}", *plan.dtype) for number, plan in enumerate(plans)])
+    record_fields = [(f"c{number}", *plan.dtype) for number, plan in enumerate(plans)]
+    record = np.dtype(record_fields)
+    heap_plans = [(number, plan) for number, plan in enumerate(plans) if plan.is_in_heap]
     heap_size = 0
-    if any(plan.is_in_heap for plan in plans):
+    if heap_plans:
         for batch in _read_spooled_batches(spool):
-            heap_size += sum(
-                len(_encode_heap(batch.column(number), plan)[0]) for number, plan in enumerate(plans) if plan.is_in_heap
-            )
+            for number, plan in heap_plans:
+                heap_size += len(_encode_heap(batch.column(number), plan)[0])
     cards: list[tuple[str, object]] = [
         ("XTENSION", "BINTABLE"),
         ("BITPIX", 8),
@@ -320,38 +361,51 @@ def _write_table(
         ("GCOUNT", 1),
         ("TFIELDS", len(plans)),
     ]
-    if metadata.name:
-        cards.append(("EXTNAME", _replace_non_ascii(metadata.name)))
-    for number, plan in enumerate(plans, 1):
-        cards += _list_column_cards(plan, number)
-    if overflow:
-        cards.append(("COMMENT", "QUERY_STATUS=OVERFLOW: there are more rows than these"))
-    cards += [("COMMENT", _replace_non_ascii(f"{item.name}: {item.value}")) for item in metadata.infos]
-    cards += [
-        ("COMMENT", f"{plan.column.name}: {plan.replaced_count} characters that FITS text cannot hold were replaced")
-        for plan in plans
-        if plan.replaced_count
-    ]
-    yield _write_header(
-        [(name, _replace_non_ascii(value) if isinstance(value, str) else value) for name, value in cards]
-    )
+    cards += _list_table_cards(metadata, plans, overflow=overflow)
+    yield _write_header(cards)
     written_bytes = heap_offset = 0
     for batch in _read_spooled_batches(spool):
         if not batch.num_rows:
             continue
         records = np.zeros(batch.num_rows, record)
         for number, plan in enumerate(plans):
-            heap_offset = _fill_cells(records[f"c{number}"], batch.column(number), plan, heap_offset)
+            cells = records[f"c{number}"]
+            heap_offset = _fill_cells(cells, batch.column(number), plan, heap_offset)
         written_bytes += records.nbytes
         yield records.tobytes()
     if heap_size:
         for batch in _read_spooled_batches(spool):
-            for number, plan in enumerate(plans):
-                if plan.is_in_heap:
-                    data = _encode_heap(batch.column(number), plan)[0]
-                    written_bytes += len(data)
-                    yield data
+            for number, plan in heap_plans:
+                data = _encode_heap(batch.column(number), plan)[0]
+                written_bytes += len(data)
+                yield data
     yield b"\0" * (-written_bytes % BLOCK_BYTES)
+
+
+def _list_table_cards(
+    metadata: TableMetadata, plans: Sequence[_ColumnLayout], *, overflow: bool
+) -> list[tuple[str, object]]:
+    """List the cards that name and describe the table and its columns, with values in ASCII."""
+    cards: list[tuple[str, object]] = []
+    if metadata.name:
+        cards.append(("EXTNAME", metadata.name))
+    for number, plan in enumerate(plans, 1):
+        cards += _list_column_cards(plan, number)
+    if overflow:
+        cards.append(("COMMENT", "QUERY_STATUS=OVERFLOW: there are more rows than these"))
+    for info in metadata.infos:
+        cards.append(("COMMENT", f"{info.name}: {info.value}"))
+    for plan in plans:
+        if plan.replaced_count:
+            remark = f"{plan.replaced_count} characters that FITS text cannot hold were replaced"
+            cards.append(("COMMENT", f"{plan.column.name}: {remark}"))
+    ascii_cards: list[tuple[str, object]] = []
+    for name, value in cards:
+        ascii_value = value
+        if isinstance(value, str):
+            ascii_value = _replace_non_ascii(value)
+        ascii_cards.append((name, ascii_value))
+    return ascii_cards
 
 
 def _read_spooled_batches(spool: Any) -> Iterator[pa.RecordBatch]:
@@ -374,62 +428,75 @@ def _list_column_cards(plan: _ColumnLayout, number: int) -> list[tuple[str, obje
         ("TXTYP", column.type.xtype),
         ("TCOMM", column.description),
     ]
-    return [(f"{name}{number}", value) for name, value in card_values if value is not None and value != ""]
+    cards = []
+    for name, value in card_values:
+        if value is not None and value != "":
+            cards.append((f"{name}{number}", value))
+    return cards
 
 
 def _fill_cells(target: Array, array: pa.Array, plan: _ColumnLayout, heap_offset: int) -> int:
-    """Write one column's cells; return the heap's next free byte."""
-    kind = plan.column.type
+    """Write the cells of one column; return the next free byte of the heap."""
     if plan.is_in_heap:
         data, counts, sizes = _encode_heap(array, plan)
         target[:, 0] = counts
+        target[:, 1] = 0
         if len(sizes):
-            target[:, 1] = heap_offset + np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        else:
-            target[:, 1] = 0
+            sizes_before = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+            target[:, 1] = heap_offset + sizes_before
         return heap_offset + len(data)
-    if kind.datatype in {"char", "unicodeChar"}:
-        if pa.types.is_nested(array.type):
-            offsets, values = literal.flatten_lists(array)
-            cells = _pad_strings(_convert_to_ascii(values)[0], target.dtype.itemsize)
-            counts = np.diff(offsets)
-            positions = np.arange(len(values)) - np.repeat(offsets[:-1], counts)
-            target[np.repeat(np.arange(len(array)), counts), positions] = cells
-        else:
-            target[...] = _pad_strings(
-                literal.format_timestamps(array) if kind.is_timestamp else array, target.dtype.itemsize
-            )
-        return heap_offset
-    if array.null_count:
-        null = array.is_null().to_numpy(zero_copy_only=False)
+    if plan.column.type.datatype in {"char", "unicodeChar"}:
+        _fill_string_cells(target, array, plan)
     else:
-        null = None
+        _fill_number_cells(target, array, plan)
+    return heap_offset
+
+
+def _fill_string_cells(target: Array, array: pa.Array, plan: _ColumnLayout) -> None:
+    width = target.dtype.itemsize
+    if pa.types.is_nested(array.type):
+        offsets, values = literal.flatten_lists(array)
+        cells = _pad_strings(_convert_to_ascii(values)[0], width)
+        counts = np.diff(offsets)
+        row_starts = np.repeat(offsets[:-1], counts)
+        positions = np.arange(len(values)) - row_starts
+        row_numbers = np.repeat(np.arange(len(array)), counts)
+        target[row_numbers, positions] = cells
+        return
+    if plan.column.type.is_timestamp:
+        array = literal.format_timestamps(array)
+    target[...] = _pad_strings(array, width)
+
+
+def _fill_number_cells(target: Array, array: pa.Array, plan: _ColumnLayout) -> None:
+    values = array
     if pa.types.is_nested(array.type):
         values = literal.flatten_lists(array)[1]
-    else:
-        values = array
     items = _flatten_items(values, plan)
     if plan.tform.endswith("X"):
-        target[...] = np.packbits(items.reshape(len(array), -1).astype(bool), axis=1)
-        return heap_offset
+        bits = items.reshape(len(array), -1).astype(bool)
+        target[...] = np.packbits(bits, axis=1)
+        return
     target[...] = items.reshape(target.shape)
-    if null is not None:
+    if array.null_count:
+        null = array.is_null().to_numpy(zero_copy_only=False)
         if plan.letter in "EDCM":
             target[null] = np.nan
         elif plan.letter == "L":
             target[null] = 0
         else:
             target[null] = plan.null_value
-    return heap_offset
 
 
 def _flatten_items(values: pa.Array, plan: _ColumnLayout) -> Array:
     """Flatten values, with nulls filled: TNULL, NaN, a zero byte for booleans."""
     if pa.types.is_boolean(values.type):
-        boolean_values = pc.fill_null(values, pa.scalar(False, pa.bool_())).to_numpy(zero_copy_only=False)
+        known_values = pc.fill_null(values, pa.scalar(False, pa.bool_()))
+        boolean_values = known_values.to_numpy(zero_copy_only=False)
         if plan.tform.endswith("X"):
             return np.asarray(boolean_values)
-        letters = np.where(boolean_values, np.uint8(ord("T")), np.uint8(ord("F")))
+        true_letter, false_letter = np.uint8(ord("T")), np.uint8(ord("F"))
+        letters = np.where(boolean_values, true_letter, false_letter)
         letters[values.is_null().to_numpy(zero_copy_only=False)] = 0
         return letters
     if values.null_count and pa.types.is_integer(values.type):
@@ -437,28 +504,28 @@ def _flatten_items(values: pa.Array, plan: _ColumnLayout) -> Array:
             wide_values = values.cast(pa.int64())
         else:
             wide_values = values
-        values = pc.fill_null(wide_values, pa.scalar(plan.null_value or 0, wide_values.type))
-    return np.asarray(values.to_numpy(zero_copy_only=False)).astype(_NUMPY_TYPES[plan.letter], copy=False)
+        null_number = pa.scalar(plan.null_value or 0, wide_values.type)
+        values = pc.fill_null(wide_values, null_number)
+    items = np.asarray(values.to_numpy(zero_copy_only=False))
+    return items.astype(_NUMPY_TYPES[plan.letter], copy=False)
 
 
 def _encode_heap(array: pa.Array, plan: _ColumnLayout) -> tuple[bytes, Array, Array]:
-    """Encode a column's cells for the heap: their bytes, the number of items of each, the number of bytes of each."""
+    """Encode the cells of a column for the heap; return bytes, items of each cell, bytes of each cell."""
     if pa.types.is_string(array.type):
         text = literal.fill_nulls(array)
-        lengths = np.asarray(pc.binary_length(text).to_numpy(zero_copy_only=False), np.int64)
+        text_lengths = pc.binary_length(text).to_numpy(zero_copy_only=False)
+        lengths = np.asarray(text_lengths, np.int64)
         return bytes(literal.view_bytes(text)), lengths, lengths
     offsets, values = literal.flatten_lists(array)
     items = _flatten_items(values, plan)
-    if plan.letter in {"C", "M"}:
-        per = 2
-    else:
-        per = 1
     counts = np.diff(offsets)
-    return items.tobytes(), counts // per, counts * items.dtype.itemsize
+    item_counts = counts // _count_parts(plan.letter)
+    return items.tobytes(), item_counts, counts * items.dtype.itemsize
 
 
 def _pad_strings(array: pa.Array, width: int) -> Array:
-    """Write ASCII strings into NUL-padded cells."""
+    """Pad ASCII strings with NUL to cells of equal width."""
     text = pc.ascii_rpad(literal.fill_nulls(array), width=width, padding="\0")
     return np.frombuffer(bytes(literal.view_bytes(text)), f"S{width}")
 

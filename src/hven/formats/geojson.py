@@ -1,6 +1,6 @@
-"""GeoJSON (RFC 7946): a feature for each row, whose place is its region, or its position.
+"""Write GeoJSON (RFC 7946): a feature for each row, with its region or its position as geometry.
 
-The other columns are its properties.
+The other columns are properties of the feature.
 """
 
 from __future__ import annotations
@@ -40,49 +40,50 @@ def write_geojson(
 ) -> Iterator[bytes]:
     """Write ``{"type": "FeatureCollection", ... "features": [...], "status": "OK"}``.
 
-    The first column of regions is the geometry (right-hand rule, cut at 180 degrees); without one, the position is; a
-    row without either has the geometry null. ``crs`` names the frame, if it is not the Earth's. ``status`` is as in
-    JSON.
+    The geometry is the first column of regions (right-hand rule, cut at 180 degrees), or else the position. A row
+    without either has the geometry null. ``crs`` names the frame, if it is not the Earth's. ``status`` is as in JSON.
     """
     region_column, position_columns = _find_geometry_columns(metadata.columns)
-    crs = _find_crs(
-        metadata, region_column if region_column is not None else position_columns[0] if position_columns else None
-    )
+    frame_column = region_column
+    if frame_column is None and position_columns is not None:
+        frame_column = position_columns[0]
+    crs = _find_crs(metadata, frame_column)
     start = region_files.write_collection_opening(crs).encode()
     columns = metadata.columns
-    yield from write_document(
-        start,
-        batches,
-        len(columns),
-        lambda part: _write_features(part, columns, region_column, position_columns),
-        finish,
-        separator_bytes=2,
-    )
+
+    def write_rows(part: pa.RecordBatch) -> pa.Array:
+        return _write_features(part, columns, region_column, position_columns)
+
+    yield from write_document(start, batches, len(columns), write_rows, finish, separator_bytes=2)
 
 
 def _find_geometry_columns(columns: Sequence[Column]) -> tuple[int | None, tuple[int, int] | None]:
-    """Find the column of regions, or those of a position."""
-    kinds = [(column.type.xtype or "").lower() for column in columns]
-    region_columns = [
-        number
-        for number, column in enumerate(columns)
-        if column.name.lower() == "s_region" or kinds[number] in _REGION_XTYPES
-    ]
+    """Find the column of regions, or the two columns of a position."""
+    region_columns = []
+    for number, column in enumerate(columns):
+        xtype = (column.type.xtype or "").lower()
+        if column.name.lower() == "s_region":
+            return number, None
+        if xtype in _REGION_XTYPES:
+            region_columns.append(number)
     if region_columns:
-        return min(region_columns, key=lambda number: (columns[number].name.lower() != "s_region", number)), None
+        return region_columns[0], None
     words = [(column.ucd or "").lower() for column in columns]
-    for pair in _POSITION_UCDS:
-        candidates = [
-            sorted(
-                (";meta.main" not in word, position)
-                for position, word in enumerate(words)
-                if word.partition(";")[0] == ucd
-            )
-            for ucd in pair
-        ]
-        if all(candidates):
-            return None, (candidates[0][0][1], candidates[1][0][1])
+    for longitude_ucd, latitude_ucd in _POSITION_UCDS:
+        longitude_column = _find_ucd(words, longitude_ucd)
+        latitude_column = _find_ucd(words, latitude_ucd)
+        if longitude_column is not None and latitude_column is not None:
+            return None, (longitude_column, latitude_column)
     return None, None
+
+
+def _find_ucd(words: Sequence[str], ucd: str) -> int | None:
+    """Find the column with this primary UCD; prefer a main column (``meta.main``)."""
+    candidates = [number for number, word in enumerate(words) if word.partition(";")[0] == ucd]
+    for number in candidates:
+        if ";meta.main" in words[number]:
+            return number
+    return next(iter(candidates), None)
 
 
 def _find_crs(metadata: TableMetadata, column: int | None) -> str | None:
@@ -107,8 +108,10 @@ def _write_features(
     property_texts: list[pa.Array | str] = []
     for number, column in enumerate(columns):
         if number != region_column:
-            cell_texts = write_json_cells(literal.cast_to_storage(part.column(number), column.type), column.type)
-            property_texts.append(literal.join_columns(json.dumps(column.name, ensure_ascii=False) + ":", cell_texts))
+            values = literal.cast_to_storage(part.column(number), column.type)
+            cell_texts = write_json_cells(values, column.type)
+            key_text = json.dumps(column.name, ensure_ascii=False) + ":"
+            property_texts.append(literal.join_columns(key_text, cell_texts))
     if region_column is not None:
         regions = shape_columns.parse_regions(part.column(region_column), columns[region_column].type)
         geometry = region_files.to_geojson_geometries(regions)
@@ -120,23 +123,31 @@ def _write_features(
         properties = literal.join_columns(*property_texts, separator=",")
     else:
         properties = pa.array([""] * part.num_rows)
-    return literal.join_columns(
-        ',\n{"type":"Feature","properties":{', properties, '},"geometry":', literal.fill_nulls(geometry, "null"), "}"
-    )
+    geometry_texts = literal.fill_nulls(geometry, "null")
+    return literal.join_columns(',\n{"type":"Feature","properties":{', properties, '},"geometry":', geometry_texts, "}")
 
 
 def _write_points(lon: pa.Array, lat: pa.Array) -> pa.Array:
-    x, y = (np.asarray(coordinates.cast(pa.float64()).fill_null(np.nan), np.float64) for coordinates in (lon, lat))
+    x = _convert_to_numbers(lon)
+    y = _convert_to_numbers(lat)
     x = np.where(x % 360.0 > 180.0, x % 360.0 - 360.0, x % 360.0)
-    point_texts = literal.join_columns(
-        '{"type":"Point","coordinates":[', pa.array(x).cast(pa.string()), ",", pa.array(y).cast(pa.string()), "]}"
-    )
-    return pc.if_else(pa.array(np.isfinite(x + y) & (np.abs(y) <= 90.0)), point_texts, literal.NULL_STRING)
+    x_texts = pa.array(x).cast(pa.string())
+    y_texts = pa.array(y).cast(pa.string())
+    point_texts = literal.join_columns('{"type":"Point","coordinates":[', x_texts, ",", y_texts, "]}")
+    is_position = np.isfinite(x + y) & (np.abs(y) <= 90.0)
+    return pc.if_else(pa.array(is_position), point_texts, literal.NULL_STRING)
+
+
+def _convert_to_numbers(coordinates: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Convert coordinates to numbers; null becomes NaN."""
+    numbers = coordinates.cast(pa.float64()).fill_null(np.nan)
+    return np.asarray(numbers, np.float64)
 
 
 def write_error(message: str) -> bytes:
     """Write an error document."""
-    return json.dumps({"status": "ERROR", "message": message}, ensure_ascii=False).encode() + b"\n"
+    document = {"status": "ERROR", "message": message}
+    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
 
 
 FORMAT = Format(

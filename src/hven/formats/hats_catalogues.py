@@ -1,7 +1,6 @@
-"""HATS catalogues as they are found.
+"""Read HATS catalogues: the properties of a catalogue, and the files of its partitions.
 
-What one says of itself, and the files of its partitions, in a directory or behind an address; one collection, its main
-catalogue.
+A catalogue lies in a directory or at an address. A collection stands for its main catalogue.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
-MOUNT_TIMEOUT_SECONDS = 20.0  # seconds without any answer after which a directory's mount hangs
+MOUNT_TIMEOUT_SECONDS = 20.0  # without any answer; then the mount of the directory counts as hung
 MAX_READER_THREADS = 8  # threads that look at files
 CATALOGUE_FILE_NAMES: Final = (
     hats_layout.PROPERTIES_FILE,
@@ -55,19 +54,20 @@ def read_catalogue_properties(data: bytes, name: str = hats_layout.PROPERTIES_FI
     Parameters
     ----------
     data
-        Its bytes.
+        Bytes of the file.
     name
-        How errors call it.
+        Name of the file in errors.
 
     Returns
     -------
     properties
-        Those of older versions (``catalog_name``, ``ra_column``) by the names that they have now.
+        Properties by their present names, also those that older versions name otherwise (``catalog_name``,
+        ``ra_column``).
 
     Raises
     ------
     SourceError
-        It is none; its type of catalogue is not said.
+        The file is no properties file, or does not state the type of the catalogue.
     """
     properties = read_property_lines(data)
     if "dataproduct_type" not in properties:
@@ -80,7 +80,7 @@ def read_catalogue_properties(data: bytes, name: str = hats_layout.PROPERTIES_FI
 
 
 def read_property_lines(data: bytes) -> dict[str, str]:
-    """Read lines ``name=value``, of a catalogue or of a collection.
+    """Read lines ``name=value`` of a catalogue or of a collection.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def read_property_lines(data: bytes) -> dict[str, str]:
     Returns
     -------
     properties
-        By the names that they have now.
+        Properties by their present names.
     """
     properties: dict[str, str] = {}
     text = re.sub(r"\\\r?\n[ \t]*", "", data.decode("utf-8", "replace"))
@@ -99,17 +99,23 @@ def read_property_lines(data: bytes) -> dict[str, str]:
         if not stripped or stripped[0] in "#!":
             continue
         key, _, value = stripped.partition("=")
-        properties[_OLD_PROPERTY_NAMES.get(key.strip(), key.strip())] = _ESCAPE_PATTERN.sub(
-            lambda escape_match: "\n" if escape_match[1] == "n" else escape_match[1], value.strip()
-        )
+        old_name = key.strip()
+        name = _OLD_PROPERTY_NAMES.get(old_name, old_name)
+        properties[name] = _ESCAPE_PATTERN.sub(_unescape_character, value.strip())
     return properties
+
+
+def _unescape_character(escape_match: re.Match[str]) -> str:
+    if escape_match[1] == "n":
+        return "\n"
+    return escape_match[1]
 
 
 # --- where a catalogue is ------------------------------------------------------------------------------------
 
 
 class CatalogueFolder(Protocol):
-    """Where a catalogue is, as `open_catalogue` asks it: a directory, or an address."""
+    """Access to the files of a catalogue for `open_catalogue`, in a directory or at an address."""
 
     def read_file(self, name: str) -> bytes | None:
         """Read a small file.
@@ -117,45 +123,45 @@ class CatalogueFolder(Protocol):
         Parameters
         ----------
         name
-            Below the place.
+            Path below the folder.
 
         Returns
         -------
         body
-            None: there is none.
+            Bytes of the file; None if there is no such file.
 
         Raises
         ------
         SourceError
-            It cannot be read.
+            The file cannot be read.
         """
 
     def has_file(self, name: str) -> bool:
-        """Return whether there is a file; True where nobody can tell without asking for each.
+        """Return whether a file exists; True where this is unknown without a request for each file.
 
         Parameters
         ----------
         name
-            Below the place.
+            Path below the folder.
         """
 
     def list_files(self, name: str) -> list[str]:
-        """List the Parquet files of a partition that is a directory; none: there is no such directory.
+        """List the Parquet files of a partition that is a directory; the list is empty if the directory is missing.
 
         Parameters
         ----------
         name
-            Of the directory, below the place.
+            Path of the directory below the folder.
 
         Returns
         -------
         names
-            Below the place.
+            Paths below the folder.
 
         Raises
         ------
         SourceError
-            It cannot be read.
+            The directory cannot be read.
         """
 
 
@@ -166,7 +172,7 @@ class LocalCatalogueFolder:
     Attributes
     ----------
     path
-        Of the directory.
+        Path of the directory.
     """
 
     path: Path
@@ -177,33 +183,31 @@ class LocalCatalogueFolder:
         Raises
         ------
         SourceError
-            It cannot be read.
+            The file cannot be read.
         """
         try:
             return (self.path / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise SourceError(
-                format_message(_UNREADABLE_MESSAGE, error.strerror or str(error)),
-                place=Place(file=str(self.path / name)),
-                remedy=hats_layout.REWRITE_REMEDY,
-            ) from error
+            message = format_message(_UNREADABLE_MESSAGE, error.strerror or str(error))
+            place = Place(file=str(self.path / name))
+            raise SourceError(message, place=place, remedy=hats_layout.REWRITE_REMEDY) from error
 
     def has_file(self, name: str) -> bool:
         """See `CatalogueFolder.has_file`."""
         return (self.path / name).is_file()
 
     def list_files(self, name: str) -> list[str]:
-        """See `CatalogueFolder.list_files`; those below are in it, too."""
+        """List files as `CatalogueFolder.list_files` does, also those in directories below."""
         file_names = []
+        root_characters = len(str(self.path)) + 1
         for directory, inner, names in os.walk(self.path / name):
             inner[:] = [file_name for file_name in inner if file_name[0] not in "._"]
-            file_names += [
-                os.path.join(directory, file_name)[len(str(self.path)) + 1 :]  # noqa: PTH118  (of many files)
-                for file_name in names
-                if _is_parquet_name(file_name)
-            ]
+            for file_name in names:
+                if _is_parquet_name(file_name):
+                    path = os.path.join(directory, file_name)  # noqa: PTH118  (faster where there are many files)
+                    file_names.append(path[root_characters:])
         return sorted(file_names)
 
 
@@ -212,23 +216,24 @@ def _is_parquet_name(name: str) -> bool:
 
 
 def list_linked_files(page: bytes, directory: str) -> list[str]:
-    """List the Parquet files of a directory by the links of its page, as web servers write it.
+    """List the Parquet files of a directory from the links of the page that a web server shows for it.
 
     Parameters
     ----------
     page
-        HTML.
+        HTML of the page.
     directory
-        Its path, as far as it is known: names that begin with a slash end with it.
+        Path of the directory as far as it is known. Links that begin with a slash must end with it.
 
     Returns
     -------
     names
-        With the directory before each, sorted.
+        File names with the directory before each, sorted.
     """
     file_names = set()
     for pieces in _LINK_PATTERN.findall(page):
-        link = unquote(b"".join(pieces).decode("utf-8", "replace")).removeprefix("./")
+        link_text = b"".join(pieces).decode("utf-8", "replace")
+        link = unquote(link_text).removeprefix("./")
         directory_part, slash, name = link.rpartition("/")
         if name and _is_parquet_name(name) and (not slash or directory_part.endswith(f"/{directory.strip('/')}")):
             file_names.add(f"{directory}/{name}")
@@ -239,20 +244,20 @@ def list_linked_files(page: bytes, directory: str) -> list[str]:
 
 
 class CatalogueDescription(NamedTuple):
-    """What a catalogue says of itself.
+    """What a catalogue states about itself.
 
     Attributes
     ----------
     properties
-        Properties, by their names of today.
+        Properties by their present names.
     base
-        What names in it begin with, below the place that was asked: empty, or the main catalogue of a collection, with
-        a slash behind it.
+        Prefix of paths in the catalogue, below the folder that was opened: empty, or the main catalogue of a
+        collection and a slash.
     partitions
-        Order, pixel, and the name of a file below that place, in the order of their cells; of partitions that are
-        directories, a line for each file.
+        Order, pixel, and path of a file below that folder, in the order of their cells. A partition that is a directory
+        has an entry for each file.
     collection
-        Properties of the collection; none: it was asked for by itself.
+        Properties of the collection; empty if the catalogue was opened by itself.
     """
 
     properties: dict[str, str]
@@ -261,44 +266,44 @@ class CatalogueDescription(NamedTuple):
     collection: dict[str, str]
 
     def find_index_column(self, folder: CatalogueFolder) -> str | None:
-        """Name the column that the catalogue has an index of.
+        """Return the name of the column that the catalogue has an index for.
 
         Parameters
         ----------
         folder
-            What is there.
+            Folder of the catalogue.
 
         Returns
         -------
         name
-            As the collection, or the index within the catalogue, says it; None: there is no index.
+            Name that the collection, or the index within the catalogue, states; None if there is no index.
         """
         index_names = re.split(r"[;,\s]+", self.collection.get("all_indexes", ""))
         index_name = self.collection.get("default_index") or index_names[0]
         if index_name:
             return index_name
-        index = folder.read_file(f"{self.base}index/{hats_layout.PROPERTIES_FILE}")  # where Hven itself has it
+        index = folder.read_file(f"{self.base}index/{hats_layout.PROPERTIES_FILE}")  # where Hven itself writes it
         if index is None:
             return None
         return read_property_lines(index).get("hats_index_column")
 
 
 def is_catalogue(location: str, folder: CatalogueFolder) -> bool:
-    """Return whether there is a catalogue, or a collection of them, by what stands in its directory.
+    """Return whether a folder holds a catalogue or a collection, judging by the files in it.
 
-    It may lack something, or be no table's.
+    The catalogue may be incomplete, or may not hold a table.
 
     Parameters
     ----------
     location
-        Directory or address, as errors call it.
+        Directory or address, for errors.
     folder
-        What is there.
+        Folder to look into.
 
     Raises
     ------
     SourceError
-        It cannot be read.
+        The folder cannot be read.
     """
     marker_texts = {
         hats_layout.PROPERTIES_FILE: "dataproduct_type",
@@ -306,29 +311,33 @@ def is_catalogue(location: str, folder: CatalogueFolder) -> bool:
         hats_layout.PARTITION_INFO_FILE: "Norder,",
     }
     read = _TimedFolder(location, folder).read_file
-    return any(word.encode() in (read(name) or b"") for name, word in marker_texts.items())
+    for name, marker_text in marker_texts.items():
+        data = read(name) or b""
+        if marker_text.encode() in data:
+            return True
+    return False
 
 
 def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescription:
-    """Read what a catalogue says of itself; of a collection, its main catalogue.
+    """Read what a catalogue states about itself; of a collection, read its main catalogue.
 
     Parameters
     ----------
     location
-        Directory or address, as errors call it.
+        Directory or address, for errors.
     folder
-        What is there.
+        Folder of the catalogue.
 
     Returns
     -------
     opened
-        Its properties and partitions.
+        Properties and partitions of the catalogue.
 
     Raises
     ------
     SourceError
-        No catalogue; one whose rows are not those of a table (a margin, an index); a partition without a file; a
-        directory whose mount hangs.
+        There is no catalogue, its rows are not those of a table (a margin, an index), a partition has no file, or the
+        mount of the directory hangs.
     """
     base = ""
     collection = {}
@@ -338,13 +347,11 @@ def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescripti
         collection = read_property_lines(data)
         main_catalogue = collection.get("hats_primary_table_url", "").strip("/")
         if not main_catalogue or ".." in main_catalogue.split("/") or "://" in main_catalogue:
-            raise SourceError(
-                format_message(
-                    "{name} does not say which catalogue below it is the main one", hats_layout.COLLECTION_FILE
-                ),
-                place=Place(file=f"{location}/{hats_layout.COLLECTION_FILE}"),
-                remedy="name the directory of the catalogue itself",
+            message = format_message(
+                "{name} does not say which catalogue below it is the main one", hats_layout.COLLECTION_FILE
             )
+            place = Place(file=f"{location}/{hats_layout.COLLECTION_FILE}")
+            raise SourceError(message, place=place, remedy="name the directory of the catalogue itself")
         base = f"{main_catalogue}/"
         properties_file = _read_properties_file(read, base)
     if properties_file is None:
@@ -357,31 +364,33 @@ def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescripti
     name, data = properties_file
     properties = read_catalogue_properties(data, f"{location}/{name}")
     if properties["dataproduct_type"] not in _TABLE_PRODUCT_TYPES:
-        main_catalogue = properties.get("hats_primary_table_url", "").rstrip("/").rpartition("/")[2].strip(".")
-        raise SourceError(
-            format_message(
-                "the catalogue is of the type {type!r}, whose rows are not those of a table",
-                properties["dataproduct_type"],
-            ),
-            place=Place(file=f"{location}/{name}"),
-            remedy=f"name the catalogue of objects or sources "
-            f"itself{f': {main_catalogue}, ' if main_catalogue else '; it lies '}beside it",
-        )
+        raise _create_type_error(properties, f"{location}/{name}")
+    partition_info_place = f"{location}/{base}{hats_layout.PARTITION_INFO_FILE}"
     partition_info = read(base + hats_layout.PARTITION_INFO_FILE)
     if partition_info is None:
-        raise SourceError(
-            format_message(_UNREADABLE_MESSAGE, "it is not there"),
-            place=Place(file=f"{location}/{base}{hats_layout.PARTITION_INFO_FILE}"),
-            remedy=hats_layout.REWRITE_REMEDY,
-        )
-    pixels = hats_layout.read_partition_info(partition_info, f"{location}/{base}{hats_layout.PARTITION_INFO_FILE}")
+        message = format_message(_UNREADABLE_MESSAGE, "it is not there")
+        raise SourceError(message, place=Place(file=partition_info_place), remedy=hats_layout.REWRITE_REMEDY)
+    pixels = hats_layout.read_partition_info(partition_info, partition_info_place)
     partition_files = _list_partition_files(location, folder, base, properties, pixels)
     return CatalogueDescription(properties, base, partition_files, collection)
 
 
+def _create_type_error(properties: Mapping[str, str], properties_place: str) -> SourceError:
+    """Create the error about a catalogue that does not hold a table, with the main catalogue if it is known."""
+    message = format_message(
+        "the catalogue is of the type {type!r}, whose rows are not those of a table", properties["dataproduct_type"]
+    )
+    main_address = properties.get("hats_primary_table_url", "").rstrip("/")
+    main_catalogue = main_address.rpartition("/")[2].strip(".")
+    remedy = "name the catalogue of objects or sources itself; it lies beside it"
+    if main_catalogue:
+        remedy = f"name the catalogue of objects or sources itself: {main_catalogue}, beside it"
+    return SourceError(message, place=Place(file=properties_place), remedy=remedy)
+
+
 @dataclass(frozen=True, slots=True)
 class _TimedFolder:
-    """A folder that answers in time, or not at all."""
+    """A folder whose answers have a time limit."""
 
     location: str
     folder: CatalogueFolder
@@ -391,21 +400,24 @@ class _TimedFolder:
 
 
 def _read_properties_file(read: Callable[[str], bytes | None], base: str) -> tuple[str, bytes] | None:
-    """Read the properties, by the name of today or that of older catalogues."""
-    names = (base + hats_layout.PROPERTIES_FILE, base + hats_layout.OLD_PROPERTIES_FILE)
-    return next(((name, data) for name in names if (data := read(name)) is not None), None)
+    """Read the properties under the present file name or that of older catalogues; return name and bytes."""
+    for name in (base + hats_layout.PROPERTIES_FILE, base + hats_layout.OLD_PROPERTIES_FILE):
+        data = read(name)
+        if data is not None:
+            return name, data
+    return None
 
 
 def _list_partition_files(
     location: str, folder: CatalogueFolder, base: str, properties: Mapping[str, str], pixels: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int, str]]:
-    """Name the files of partitions."""
+    """List order, pixel and path of the files of partitions."""
     suffix = properties.get("hats_npix_suffix", ".parquet")
     directories = suffix in {"/", "\\"}
-    paths = [
-        base + hats_layout.format_partition_path(*pixel_address).removesuffix(".parquet") + suffix.rstrip("/\\")
-        for pixel_address in pixels
-    ]
+    paths = []
+    for pixel_address in pixels:
+        stem = hats_layout.format_partition_path(*pixel_address).removesuffix(".parquet")
+        paths.append(base + stem + suffix.rstrip("/\\"))
     format_place = f"{location}/{{}}".format
     if directories:
         if hats_layout.is_web_address(location):
@@ -418,33 +430,37 @@ def _list_partition_files(
             names = [files_by_directory.get(path, []) for path in paths]
     else:
         file_exists = call_in_threads(folder.has_file, paths, format_place)
-        names = [[path] if exists else folder.list_files(path) for path, exists in zip(paths, file_exists, strict=True)]
+        names = []
+        for path, exists in zip(paths, file_exists, strict=True):
+            if exists:
+                names.append([path])
+            else:
+                names.append(folder.list_files(path))
+    partition_files = []
     for (order, pixel), path, file_names in zip(pixels, paths, names, strict=True):
         if not file_names:
-            raise SourceError(
-                format_message("the partition Norder={order} Npix={pixel} has no file", order, pixel),
-                place=Place(file=format_place(path)),
-                remedy=hats_layout.REWRITE_REMEDY,
-            )
-    return [
-        (order, pixel, name) for (order, pixel), file_names in zip(pixels, names, strict=True) for name in file_names
-    ]
+            message = format_message("the partition Norder={order} Npix={pixel} has no file", order, pixel)
+            raise SourceError(message, place=Place(file=format_place(path)), remedy=hats_layout.REWRITE_REMEDY)
+        partition_files += [(order, pixel, name) for name in file_names]
+    return partition_files
 
 
 def _list_files_in_metadata(folder: CatalogueFolder, base: str) -> dict[str, list[str]] | None:
-    """List files by the metadata of all of them, which a server need not list then; None.
+    """List the files by directory from the metadata of all of them, so that the server need not list directories.
 
-    There are none, or they are too many.
+    Return None if there are no such metadata, or if they are too large.
     """
-    import pyarrow as pa  # noqa: PLC0415  (few catalogues are read so)
+    import pyarrow as pa  # noqa: PLC0415  (few catalogues need it)
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
         data = folder.read_file(base + hats_layout.METADATA_FILE)
-        footer: Any = None if data is None else pq.read_metadata(io.BytesIO(data))
+        if data is None:
+            return None
+        footer: Any = pq.read_metadata(io.BytesIO(data))
     except (SourceError, pa.ArrowException):
         return None
-    if footer is None or not footer.num_row_groups:
+    if not footer.num_row_groups:
         return None
     files_by_directory: dict[str, dict[str, None]] = {}
     for number in range(footer.num_row_groups):
@@ -452,7 +468,8 @@ def _list_files_in_metadata(folder: CatalogueFolder, base: str) -> dict[str, lis
         if not name or ".." in name.split("/"):
             return None
         path = f"{base}{hats_layout.DATASET_DIRECTORY}/{name}"
-        files_by_directory.setdefault(path.rpartition("/")[0], {})[path] = None
+        directory = path.rpartition("/")[0]
+        files_by_directory.setdefault(directory, {})[path] = None
     return {path: sorted(names) for path, names in files_by_directory.items()}
 
 
@@ -461,7 +478,7 @@ def _list_files_in_metadata(folder: CatalogueFolder, base: str) -> dict[str, lis
 
 @dataclass(slots=True)
 class _ThreadedCalls:
-    """Calls that threads take one by one, and what came of them."""
+    """Calls that threads take one by one, and their results."""
 
     waiting: list[tuple[int, Any]]
     results: dict[int, Any] = field(default_factory=dict)
@@ -476,30 +493,30 @@ def call_in_threads(
     format_place: Callable[[Any], str],
     thread_limit: int = MAX_READER_THREADS,
 ) -> list[T]:
-    """Call a function with each of some values, in threads that nobody waits for.
+    """Call a function with each of several arguments, in threads that nobody waits for at the end.
 
-    On a mount that hangs they never return.
+    On a mount that hangs such calls never return.
 
     Parameters
     ----------
     function
-        Looks at a file; what is behind an address has its own patience.
+        Function that looks at a file; for files at an address it has its own timeout.
     arguments
-        What it is called with.
+        Arguments of the calls.
     format_place
-        Names the file, of what it is called with.
+        Return the name of the file of an argument, for errors.
     thread_limit
-        At most; few, where more is computed than waited for.
+        Maximum number of threads; few if the function computes more than it waits.
 
     Returns
     -------
     found
-        In the order of `arguments`.
+        Results in the order of `arguments`.
 
     Raises
     ------
     SourceError
-        For `MOUNT_TIMEOUT_SECONDS` none of them returned.
+        No call returned for `MOUNT_TIMEOUT_SECONDS`.
     """
     work = _ThreadedCalls(list(enumerate(arguments))[::-1])
 
@@ -521,7 +538,7 @@ def call_in_threads(
                 work.error = work.error or fault
                 if work.error is not None or len(work.results) == len(
                     arguments
-                ):  # who waits is not woken for each file
+                ):  # the caller is not woken for each file
                     work.condition.notify()
 
     if arguments and hats_layout.is_web_address(format_place(arguments[0])):
@@ -535,11 +552,10 @@ def call_in_threads(
             result_count = len(work.results)
             if not work.condition.wait(timeout_seconds) and len(work.results) == result_count:
                 work.waiting.clear()
-                raise SourceError(
-                    format_message("its file system does not answer for {seconds:g} s", MOUNT_TIMEOUT_SECONDS),
-                    place=Place(file=format_place(next(iter(work.running.values()), arguments[0]))),
-                    remedy="look at the mount, then try again",
-                )
+                message = format_message("its file system does not answer for {seconds:g} s", MOUNT_TIMEOUT_SECONDS)
+                slow_argument = next(iter(work.running.values()), arguments[0])
+                place = Place(file=format_place(slow_argument))
+                raise SourceError(message, place=place, remedy="look at the mount, then try again")
         if work.error is not None:
             raise work.error
     return [work.results[number] for number in range(len(arguments))]

@@ -1,6 +1,6 @@
-"""HATS catalogues (IVOA Note HATS 1.0).
+"""Define the layout of HATS catalogues (IVOA Note HATS 1.0).
 
-The names and texts of the files that one is made of, and how rows are divided among partitions.
+The module has the names and contents of the files of a catalogue, and divides rows among partitions.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     Pixels = npt.NDArray[np.int64]
 
 CELL_COLUMN: Final = "_healpix_29"
-"""The column of HEALPix indexes of order 29 (nested), by which rows are sorted."""
+"""Column of HEALPix indexes of order 29 (nested), by which rows are sorted."""
 PROPERTIES_FILE: Final = "hats.properties"
 OLD_PROPERTIES_FILE: Final = "properties"
-"""What readers of older versions look for."""
+"""File that readers of older versions look for."""
 COLLECTION_FILE: Final = "collection.properties"
-"""What names the main catalogue of several that belong together."""
+"""File that names the main catalogue of several that belong together."""
 PARTITION_INFO_FILE: Final = "partition_info.csv"
 DATASET_DIRECTORY: Final = "dataset"
 COMMON_METADATA_FILE: Final = f"{DATASET_DIRECTORY}/_common_metadata"
 METADATA_FILE: Final = f"{DATASET_DIRECTORY}/_metadata"
 SKYMAP_FILE: Final = "skymap.fits"
 MAX_PARTITION_ROWS: Final = 1_000_000
-"""Of a partition."""
+"""Maximum rows of a partition."""
 ROW_GROUP_ROWS: Final = 16_384
-"""Of a row group: so much is read for a small cone."""
+"""Rows of a row group, which is what a small cone reads."""
 SAMPLE_ROWS: Final = 4_096
-"""Rows by which it is decided how columns are written."""
+"""Rows that decide how columns are written."""
 SKYMAP_ORDER: Final = 6
 PARQUET_WRITER_OPTIONS: Final[Mapping[str, Any]] = {
     "compression": "zstd",
@@ -49,22 +49,22 @@ PARQUET_WRITER_OPTIONS: Final[Mapping[str, Any]] = {
     "store_schema": True,
     "write_statistics": True,
 }
-"""Of `pyarrow.parquet.ParquetWriter`, for partitions."""
+"""Options of `pyarrow.parquet.ParquetWriter` for partitions."""
 
 _PARTITION_PATH_PATTERN = re.compile(r"(?:^|.*/)Norder=(\d{1,2})/Dir=(\d{1,20})/Npix=(\d{1,20})(\.[\w.]+|/.*)?$")
 REWRITE_REMEDY: Final = "get the catalogue anew, or write it anew with hats-import"
-"""What helps where one is damaged."""
+"""Remedy for a damaged catalogue."""
 READ_NOTE_REMEDY: Final = (
     "read https://www.ivoa.net/documents/HATS for what a catalogue has, or write it anew with hats-import"
 )
-"""What helps who does not know what a catalogue has."""
+"""Remedy for files that are not as a catalogue has them."""
 
 
 # --- names ---------------------------------------------------------------------------------------------------
 
 
 def format_partition_path(order: int, pixel: int) -> str:
-    """Name the file of a partition, below the directory of the catalogue.
+    """Return the path of the file of a partition, below the directory of the catalogue.
 
     Parameters
     ----------
@@ -80,17 +80,17 @@ def format_partition_path(order: int, pixel: int) -> str:
 
 
 def parse_partition_path(path: str) -> tuple[int, int] | None:
-    """Return the order and the pixel that the name of a file says.
+    """Return the order and the pixel that the path of a file states.
 
     Parameters
     ----------
     path
-        Of a file, from wherever.
+        Any path.
 
     Returns
     -------
     pixel
-        None: it is the name of no partition.
+        Order and pixel; None if the path is not that of a partition.
     """
     match = _PARTITION_PATH_PATTERN.match(path)
     if match is None:
@@ -113,7 +113,7 @@ def compute_cell_range(order: int, pixel: int) -> tuple[int, int]:
     Returns
     -------
     cells
-        The first, and the one past the last.
+        The first cell, and the one past the last.
     """
     shift = 2 * (healpix.MAX_ORDER - order)
     return pixel << shift, (pixel + 1) << shift
@@ -130,61 +130,69 @@ def divide_into_partitions(
     start_pixel: tuple[int, int] | None = None,
     reserved_cells: Sequence[tuple[int, int]] = (),
 ) -> list[tuple[int, int, int]]:
-    """Divide the sky into pixels of at most so many rows each, as large as may be. Those without rows are left out.
+    """Divide the sky into pixels that are as large as possible and hold at most `row_limit` rows each.
+
+    Pixels without rows are left out.
 
     Parameters
     ----------
     count_rows_before
-        Counts rows: of cells of order 29, ascending, shape (c,), how many rows lie in cells before each, shape (c,).
+        Counts rows: for cells of order 29, ascending, shape (c,), it returns how many rows lie in cells before each,
+        shape (c,).
     row_limit
-        Rows of a pixel, unless it is of the finest order.
+        Maximum rows of a pixel, unless it is of the finest order.
     max_order
-        That order.
+        The finest order.
     start_pixel
-        Order and pixel that is divided; None: the whole sky.
+        Order and pixel to divide; None: the whole sky.
     reserved_cells
-        Cells of other partitions, half-open and ascending, which none of these may overlap.
+        Cells of other partitions, half-open and ascending, which the new ones must not overlap.
 
     Returns
     -------
     pixels
-        Order, pixel and rows of each, in the order of their cells.
+        Order, pixel and number of rows of each, in the order of their cells.
     """
     partitions: list[tuple[int, int, int]] = []
     if start_pixel is None:
         order, pixels = (0, np.arange(12, dtype=np.int64))
     else:
-        order, pixels = (start_pixel[0], np.array([start_pixel[1]], np.int64))
+        order = start_pixel[0]
+        pixels = np.array([start_pixel[1]], np.int64)
     reserved_ranges = np.array(reserved_cells, np.int64).reshape(-1, 2)
     while len(pixels):
         shift = 2 * (healpix.MAX_ORDER - order)
-        rows_before_count = count_rows_before((pixels + 1) << shift)
-        rows = rows_before_count - count_rows_before(pixels << shift)
-        is_free = reserved_ranges[:, 0].searchsorted((pixels + 1) << shift) == reserved_ranges[:, 1].searchsorted(
-            pixels << shift, side="right"
-        )
-        is_partition = (rows > 0) & is_free & ((rows <= row_limit) | (order >= max_order))
-        partitions += zip(
-            [order] * int(is_partition.sum()), pixels[is_partition].tolist(), rows[is_partition].tolist(), strict=True
-        )
+        first_cells = pixels << shift
+        end_cells = (pixels + 1) << shift
+        rows = count_rows_before(end_cells) - count_rows_before(first_cells)
+        reserved_starts_before = reserved_ranges[:, 0].searchsorted(end_cells)
+        reserved_ends_before = reserved_ranges[:, 1].searchsorted(first_cells, side="right")
+        is_free = reserved_starts_before == reserved_ends_before
+        is_small = (rows <= row_limit) | (order >= max_order)
+        is_partition = (rows > 0) & is_free & is_small
+        partition_pixels = pixels[is_partition].tolist()
+        partition_rows = rows[is_partition].tolist()
+        orders = [order] * len(partition_pixels)
+        partitions += zip(orders, partition_pixels, partition_rows, strict=True)
         divided_pixels = pixels[(rows > 0) & ~is_partition]
         order = order + 1
-        pixels = (divided_pixels[:, None] * 4 + np.arange(4)).ravel()
-    return sorted(partitions, key=lambda partition: compute_cell_range(partition[0], partition[1])[0])
+        children = divided_pixels[:, None] * 4 + np.arange(4)
+        pixels = children.ravel()
+    return sorted(partitions, key=lambda partition: compute_cell_range(partition[0], partition[1]))
 
 
 def create_row_counter(*cells: npt.NDArray[np.int64]) -> Callable[[Pixels], npt.NDArray[np.int64]]:
-    """Make what counts rows for `divide_into_partitions`.
+    """Create the function that counts rows for `divide_into_partitions`.
 
     Parameters
     ----------
     cells
-        Of order 29, of all rows: one array or several, each of its own shape (n,), each sorted by itself.
+        Cells of order 29 of all rows: one or several arrays, each of its own shape (n,) and sorted by itself.
 
     Returns
     -------
     count
-        Of cells, shape (c,), how many rows lie before each, shape (c,).
+        Function that returns, for cells of shape (c,), the number of rows before each, shape (c,).
     """
 
     def count_rows_before(end_cells: Pixels) -> npt.NDArray[np.int64]:
@@ -207,7 +215,7 @@ def write_partition_info(pixels: Iterable[tuple[int, int]]) -> bytes:
     Returns
     -------
     text
-        A line for each, below their names.
+        A header line and a line for each partition.
     """
     return ("Norder,Npix\n" + "".join(f"{order},{pixel}\n" for order, pixel in pixels)).encode()
 
@@ -218,9 +226,9 @@ def read_partition_info(data: bytes, name: str = PARTITION_INFO_FILE) -> list[tu
     Parameters
     ----------
     data
-        Its bytes.
+        Bytes of the file.
     name
-        How errors call it.
+        Name of the file in errors.
 
     Returns
     -------
@@ -230,7 +238,7 @@ def read_partition_info(data: bytes, name: str = PARTITION_INFO_FILE) -> list[tu
     Raises
     ------
     SourceError
-        No such table; an order or a pixel that there is not; partitions that overlap. With the line.
+        The file is no such table, an order or a pixel does not exist, or partitions overlap. The error names the line.
     """
     rows = csv.reader(io.StringIO(data.decode("utf-8", "replace")))
     column_names = [word.strip() for word in next(rows, [])]
@@ -250,27 +258,21 @@ def read_partition_info(data: bytes, name: str = PARTITION_INFO_FILE) -> list[tu
         except (ValueError, IndexError):
             order = pixel = -1
         if not 0 <= order <= healpix.MAX_ORDER or not 0 <= pixel < 12 << 2 * order:
-            raise SourceError(
-                format_message("{line!r} is no HEALPix order and pixel", ",".join(row)),
-                place=Place(file=name, line=rows.line_num),
-                remedy=READ_NOTE_REMEDY,
-            )
+            message = format_message("{line!r} is no HEALPix order and pixel", ",".join(row))
+            raise SourceError(message, place=Place(file=name, line=rows.line_num), remedy=READ_NOTE_REMEDY)
         cell_range = compute_cell_range(order, pixel)
         partitions.append((*cell_range, order, pixel))
-    if len(set(partitions)) < len(partitions):  # older catalogues have a line for each piece of a partition
+    if len(set(partitions)) < len(partitions):  # older catalogues have a line for each file of a partition
         partitions = list(set(partitions))
     partitions.sort()
     for previous, following in itertools.pairwise(partitions):
         if following[0] < previous[1]:
-            raise SourceError(
-                format_message(
-                    "the partitions Norder={order} Npix={pixel} and Norder={finer} Npix={inner} overlap",
-                    *previous[2:],
-                    *following[2:],
-                ),
-                place=Place(file=name),
-                remedy=READ_NOTE_REMEDY,
+            message = format_message(
+                "the partitions Norder={order} Npix={pixel} and Norder={finer} Npix={inner} overlap",
+                *previous[2:],
+                *following[2:],
             )
+            raise SourceError(message, place=Place(file=name), remedy=READ_NOTE_REMEDY)
     return [(order, pixel) for _, _, order, pixel in partitions]
 
 
@@ -294,21 +296,21 @@ def write_catalogue_properties(
     Parameters
     ----------
     name
-        Of the catalogue: letters, digits, ``-`` and ``_`` stay, all else becomes ``_``.
+        Name of the catalogue: letters, digits, ``-`` and ``_`` stay, all else becomes ``_``.
     row_count
-        Of all partitions.
+        Rows of all partitions.
     position
         Columns of longitude and latitude.
     order
         The finest order of a partition.
     columns
-        Those that are read where nothing is said; none: all.
+        Columns that readers take by default; none: all.
     sky_fraction
         Share of the sky that the partitions take, 0 to 1.
     byte_count
-        Of all files, bytes.
+        Bytes of all files.
     creation_time
-        When, as ISO 8601 with minutes.
+        Time of creation, as ISO 8601 with minutes.
     further_properties
         Further properties: ``obs_title``, ``creator_did`` ...; those that are None are left out.
 
@@ -317,6 +319,11 @@ def write_catalogue_properties(
     text
         Lines ``name=value``.
     """
+    sky_fraction_text = size_text = None
+    if sky_fraction is not None:
+        sky_fraction_text = f"{sky_fraction:.6g}"
+    if byte_count is not None:
+        size_text = str(-(-byte_count // 1024))  # KiB, rounded up
     properties = {
         "obs_collection": re.sub(r"[^A-Za-z0-9_-]+", "_", name),
         "dataproduct_type": "object",
@@ -330,8 +337,8 @@ def write_catalogue_properties(
         "hats_order": str(order),
         "hats_skymap_order": str(SKYMAP_ORDER),
         "hats_max_rows": str(MAX_PARTITION_ROWS),
-        "moc_sky_fraction": None if sky_fraction is None else f"{sky_fraction:.6g}",
-        "hats_estsize": None if byte_count is None else str(-(-byte_count // 1024)),
+        "moc_sky_fraction": sky_fraction_text,
+        "hats_estsize": size_text,
         "hats_creation_date": creation_time or None,
         "hats_builder": "Hven",
         "hats_version": "v1.0",
@@ -343,16 +350,17 @@ def write_catalogue_properties(
 
 
 def _escape_value(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\r", "").replace("\n", "\\n")
+    escaped_backslashes = value.replace("\\", "\\\\")
+    return escaped_backslashes.replace("\r", "").replace("\n", "\\n")
 
 
 def is_web_address(location: str) -> bool:
-    """Return whether a place is an address.
+    """Return whether a location is an address of the web.
 
     Parameters
     ----------
     location
-        Of a catalogue or of one of its files.
+        Location of a catalogue or of one of its files.
     """
     return location.startswith(("http://", "https://"))
 
@@ -361,70 +369,78 @@ def is_web_address(location: str) -> bool:
 
 
 def build_partition_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema of partitions: the cells come first.
+    """Build the schema of partitions, in which the cells come first.
 
     Parameters
     ----------
     schema
-        Of the rows.
+        Schema of the rows.
 
     Returns
     -------
     schema
-        With `CELL_COLUMN`, whatever it was before.
+        Schema with one `CELL_COLUMN` of 64-bit integers, whatever that column was before.
     """
-    return pa.schema([pa.field(CELL_COLUMN, pa.int64()), *(item for item in schema if item.name != CELL_COLUMN)])
+    cell_field = pa.field(CELL_COLUMN, pa.int64())
+    other_fields = [item for item in schema if item.name != CELL_COLUMN]
+    return pa.schema([cell_field, *other_fields])
 
 
 def choose_writer_options(rows: pa.Table) -> dict[str, Any]:
     """Choose how each column of a partition is written, so that row groups are read quickly.
 
-    A dictionary where it makes a column a tenth smaller, and LZ4 unless zstd saves a third: it is decoded five times as
-    fast, and few rows of a catalogue are cheaper to read from the disk than to decode. What LZ4 saves less than a
-    quarter of stands as it is: values of a few rows are read alone then, and none is decoded. So do cells, by which
-    these are found.
+    A column gets a dictionary if this saves a tenth. It is compressed with LZ4, which is decoded five times as fast as
+    zstd, unless zstd saves a third: few rows of a catalogue are cheaper to read from the disk than to decode. A column
+    of which LZ4 saves less than a quarter is not compressed, so that the values of a few rows are read without decoding
+    others. Neither are the cells, by which rows are found.
 
     Parameters
     ----------
     rows
-        Of the partition, some or all: the first `SAMPLE_ROWS` are tried.
+        Some or all rows of the partition; the first `SAMPLE_ROWS` are tried.
 
     Returns
     -------
     options
-        Of `pyarrow.parquet.ParquetWriter`.
+        Options of `pyarrow.parquet.ParquetWriter`.
     """
-    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
-
-    def measure_column_sizes(codec: str, *, dictionary: bool) -> dict[str, int]:
-        footers: list[Any] = []
-        options = {"compression": codec, "use_dictionary": dictionary, "write_statistics": False}
-        with pq.ParquetWriter(pa.BufferOutputStream(), rows.schema, metadata_collector=footers, **options) as writer:
-            writer.write_table(rows.slice(0, SAMPLE_ROWS))
-        groups = [footers[0].row_group(number) for number in range(footers[0].num_row_groups)]
-        leaves = [group.column(number) for group in groups for number in range(group.num_columns)]
-        return {leaf.path_in_schema: leaf.total_compressed_size for leaf in leaves}
-
-    sizes = {
-        (codec, has_dictionary): measure_column_sizes(codec, dictionary=has_dictionary)
-        for codec in ("zstd", "lz4", "none")
-        for has_dictionary in (False, True)
-    }
-    dictionary_columns = {
-        name
-        for name, size in sizes["zstd", True].items()
-        if 10 * size < 9 * sizes["zstd", False][name] and name != CELL_COLUMN
-    }
-    codecs = {
-        name: "none"
-        if name == CELL_COLUMN
-        or (name not in dictionary_columns and 4 * sizes["lz4", False][name] > 3 * sizes["none", False][name])
-        else "lz4"
-        if 2 * sizes["lz4", name in dictionary_columns][name] <= 3 * sizes["zstd", name in dictionary_columns][name]
-        else "zstd"
-        for name in sizes["zstd", True]
-    }
+    sample = rows.slice(0, SAMPLE_ROWS)
+    sizes = {}
+    for codec in ("zstd", "lz4", "none"):
+        for has_dictionary in (False, True):
+            sizes[codec, has_dictionary] = _measure_column_sizes(sample, codec, has_dictionary=has_dictionary)
+    dictionary_columns = set()
+    for name, size in sizes["zstd", True].items():
+        if 10 * size < 9 * sizes["zstd", False][name] and name != CELL_COLUMN:
+            dictionary_columns.add(name)
+    codecs = {}
+    for name in sizes["zstd", True]:
+        has_dictionary = name in dictionary_columns
+        is_incompressible = 4 * sizes["lz4", False][name] > 3 * sizes["none", False][name]
+        if name == CELL_COLUMN or (is_incompressible and not has_dictionary):
+            codecs[name] = "none"
+        elif 2 * sizes["lz4", has_dictionary][name] <= 3 * sizes["zstd", has_dictionary][name]:
+            codecs[name] = "lz4"
+        else:
+            codecs[name] = "zstd"
     return {**PARQUET_WRITER_OPTIONS, "compression": codecs or "zstd", "use_dictionary": sorted(dictionary_columns)}
+
+
+def _measure_column_sizes(sample: pa.Table, codec: str, *, has_dictionary: bool) -> dict[str, int]:
+    """Write a sample, and return the compressed bytes of each column."""
+    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, and few commands need it)
+
+    footers: list[Any] = []
+    options = {"compression": codec, "use_dictionary": has_dictionary, "write_statistics": False}
+    with pq.ParquetWriter(pa.BufferOutputStream(), sample.schema, metadata_collector=footers, **options) as writer:
+        writer.write_table(sample)
+    sizes = {}
+    for group_number in range(footers[0].num_row_groups):
+        group = footers[0].row_group(group_number)
+        for column_number in range(group.num_columns):
+            leaf = group.column(column_number)
+            sizes[leaf.path_in_schema] = leaf.total_compressed_size
+    return sizes
 
 
 def write_common_metadata(schema: pa.Schema, votable: bytes | None = None) -> bytes:
@@ -433,14 +449,14 @@ def write_common_metadata(schema: pa.Schema, votable: bytes | None = None) -> by
     Parameters
     ----------
     schema
-        Of the partitions.
+        Schema of the partitions.
     votable
         The columns' metadata as a VOTable without rows (VOParquet 1.0).
 
     Returns
     -------
     file
-        Its bytes.
+        Bytes of the file.
     """
     import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
 
@@ -459,12 +475,12 @@ def write_skymap(counts: npt.NDArray[np.int64]) -> bytes:
     Parameters
     ----------
     counts
-        Of all pixels of `SKYMAP_ORDER`, shape (12 * 4 ** order,).
+        Rows of all pixels of `SKYMAP_ORDER`, shape (12 * 4 ** order,).
 
     Returns
     -------
     file
-        Its bytes.
+        Bytes of the file.
     """
     side = round((len(counts) / 12) ** 0.5)
     cards = [
@@ -489,14 +505,14 @@ def write_skymap(counts: npt.NDArray[np.int64]) -> bytes:
         ("COORDSYS", "'C       '"),
     ]
     data = counts.astype(">i8").tobytes()
-    primary = _write_cards([("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T")])
+    primary = _write_cards(_PRIMARY_CARDS)
     return primary + _write_cards(cards) + data + bytes(-len(data) % 2880)
 
 
 def write_sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
     """Write where there are rows, as a FITS file of HEALPix (nested, explicit).
 
-    ``point_map.fits``, of which clients make a MOC.
+    Clients make a MOC of it. Its name is ``point_map.fits``.
 
     Parameters
     ----------
@@ -508,7 +524,7 @@ def write_sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
     Returns
     -------
     file
-        Its bytes.
+        Bytes of the file.
     """
     cards = [
         ("XTENSION", "'BINTABLE'"),
@@ -533,17 +549,24 @@ def write_sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
     rows = np.ones(len(cells), [("pixel", ">i8"), ("value", "u1")])
     rows["pixel"] = cells
     data = rows.tobytes()
-    primary = _write_cards([("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T")])
+    primary = _write_cards(_PRIMARY_CARDS)
     return primary + _write_cards(cards) + data + bytes(-len(data) % 2880)
 
 
+_PRIMARY_CARDS: Final = (("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", "T"))
+
+
 def _write_cards(cards: Sequence[tuple[str, object]]) -> bytes:
-    lines = [
-        f"{name:<8}= {value:<20}" if isinstance(value, str) and value[0] == "'" else f"{name:<8}= {value:>20}"
-        for name, value in cards
-    ]
-    text = "".join(f"{line:<80}" for line in [*lines, "END"])
-    return f"{text:<{-(-len(text) // 2880) * 2880}}".encode("ascii")
+    lines = []
+    for name, value in cards:
+        if isinstance(value, str) and value[0] == "'":
+            lines.append(f"{name:<8}= {value:<20}")
+        else:
+            lines.append(f"{name:<8}= {value:>20}")
+    lines.append("END")
+    text = "".join(f"{line:<80}" for line in lines)
+    padded_characters = -(-len(text) // 2880) * 2880
+    return text.ljust(padded_characters).encode("ascii")
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""JSON: what the columns are, then the rows as lists, then how it ended."""
+"""Write JSON: the metadata of the columns, then the rows as lists, then the status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.formats import ResultStatus, TableMetadata
+    from hven.formats import InfoElement, ResultStatus, TableMetadata
     from hven.model.table import Column
     from hven.model.types import Type
 
@@ -27,13 +27,14 @@ def write_json(
 ) -> Iterator[bytes]:
     """Write ``{"metadata": [...], "data": [[...], ...], "status": "OK"}``.
 
-    NaN and infinities become null (JSON has no word for them); timestamps are DALI text; arrays are flat lists. Rows
-    that MAXREC cut off make ``"status": "OVERFLOW"``. A late error makes ``"status": "ERROR"`` with its ``"message"``,
-    for people, and is raised then: whoever sends the document must not end it as if it were whole.
+    NaN and infinities become null, for JSON cannot express them. Timestamps are DALI text; arrays are flat lists. If
+    MAXREC cut rows off, the status is ``"OVERFLOW"``. A late error makes ``"status": "ERROR"`` with its ``"message"``
+    and is then raised: the server must not end the document as if it were complete.
     """
     kinds = [column.type for column in metadata.columns]
+    start = _write_start(metadata)
     yield from write_document(
-        _write_start(metadata), batches, len(kinds), lambda part: _write_rows(part, kinds), finish, separator_bytes=1
+        start, batches, len(kinds), lambda part: _write_rows(part, kinds), finish, separator_bytes=1
     )
 
 
@@ -44,12 +45,16 @@ def _write_start(metadata: TableMetadata) -> bytes:
     if metadata.description:
         members["description"] = metadata.description
     if metadata.infos:
-        members["info"] = [
-            {"name": item.name, "value": item.value, **({"content": item.content} if item.content else {})}
-            for item in metadata.infos
-        ]
+        members["info"] = [_describe_info(info) for info in metadata.infos]
     members["metadata"] = [_describe_column(column) for column in metadata.columns]
     return json.dumps(members, ensure_ascii=False)[:-1].encode() + b',\n"data": ['
+
+
+def _describe_info(info: InfoElement) -> dict[str, str]:
+    members = {"name": info.name, "value": info.value}
+    if info.content:
+        members["content"] = info.content
+    return members
 
 
 def _describe_column(column: Column) -> dict[str, str]:
@@ -68,15 +73,17 @@ def _describe_column(column: Column) -> dict[str, str]:
 
 
 def _write_rows(part: pa.RecordBatch, kinds: list[Type]) -> pa.Array:
-    cell_texts = [
-        write_json_cells(literal.cast_to_storage(part.column(number), kind), kind) for number, kind in enumerate(kinds)
-    ]
+    cell_texts = []
+    for number, kind in enumerate(kinds):
+        values = literal.cast_to_storage(part.column(number), kind)
+        cell_texts.append(write_json_cells(values, kind))
     return literal.join_columns(",\n[", literal.join_columns(*cell_texts, separator=","), "]")
 
 
 def write_error(message: str) -> bytes:
     """Write an error document."""
-    return json.dumps({"status": "ERROR", "message": message}, ensure_ascii=False).encode() + b"\n"
+    document = {"status": "ERROR", "message": message}
+    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
 
 
 FORMAT = Format(

@@ -1,4 +1,4 @@
-"""Parquet, with the columns' metadata as a VOTable without rows in the footer (the VOParquet convention 1.0)."""
+"""Write Parquet with the columns' metadata as a VOTable without rows in the footer (VOParquet convention 1.0)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from hven.formats import ResultStatus, TableMetadata
 
 VOTABLE_CONTENT_KEY, VOTABLE_VERSION_KEY = "IVOA.VOTable-Parquet.content", "IVOA.VOTable-Parquet.version"
-_ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 131_072, 128 << 20  # rows per row group, unless fewer have so many bytes
+_ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 131_072, 128 << 20  # a row group ends at whichever limit it reaches first
 
 
 class _MemoryPipe:
-    """A file that only remembers what was written until somebody takes it."""
+    """A file that holds what was written until `take_bytes` takes it."""
 
     closed = False
 
@@ -37,7 +37,7 @@ class _MemoryPipe:
         return self._size
 
     def flush(self) -> None:
-        """Do nothing: nothing is held back."""
+        """Do nothing: nothing is buffered."""
 
     def take_bytes(self) -> bytes:
         data = b"".join(self._parts)
@@ -53,12 +53,13 @@ def write_parquet(
 ) -> Iterator[bytes]:
     """Write a Parquet file row group by row group, compressed with zstd.
 
-    The footer's VOTable carries QUERY_STATUS, so that an overflow is said. A late error passes through: the file then
-    has no footer, and no reader takes it for whole.
+    The VOTable in the footer carries QUERY_STATUS, so that it states an overflow. A late error passes through: the file
+    then has no footer, and no reader takes it for complete.
     """
-    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
+    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, and few requests need it)
 
-    schema = pa.schema([pa.field(column.name, column.type.arrow) for column in metadata.columns])
+    fields = [pa.field(column.name, column.type.arrow) for column in metadata.columns]
+    schema = pa.schema(fields)
     pipe = _MemoryPipe()
     batches = iter(batches)
     next_batch = next(batches, None)
@@ -70,10 +71,9 @@ def write_parquet(
             yield start
         while next_batch is not None:
             batch, next_batch = next_batch, None
-            arrays = [
-                literal.cast_to_storage(batch.column(number), column.type)
-                for number, column in enumerate(metadata.columns)
-            ]
+            arrays = []
+            for number, column in enumerate(metadata.columns):
+                arrays.append(literal.cast_to_storage(batch.column(number), column.type))
             waiting.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
             rows += batch.num_rows
             waiting_bytes += waiting[-1].nbytes
@@ -86,9 +86,8 @@ def write_parquet(
             next_batch = next(batches, None)
         if rows:
             writer.write_table(pa.Table.from_batches(waiting, schema))
-        writer.add_key_value_metadata(
-            {VOTABLE_VERSION_KEY: "1.0", VOTABLE_CONTENT_KEY: votable.write_metadata_document(metadata, finish())}
-        )
+        metadata_document = votable.write_metadata_document(metadata, finish())
+        writer.add_key_value_metadata({VOTABLE_VERSION_KEY: "1.0", VOTABLE_CONTENT_KEY: metadata_document})
     yield pipe.take_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Plain text in aligned columns, for people at a terminal."""
+"""Write plain text in aligned columns, for people at a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_MAX_COLUMN_CHARACTERS = 60  # characters that a column is widened to at most; longer values push the rest of their line
+_MAX_COLUMN_CHARACTERS = 60  # a column is at most so wide; longer values push the rest of their line
 
 
 def write_text(
@@ -28,10 +28,10 @@ def write_text(
     finish: Callable[[], ResultStatus],
     options: Mapping[str, str],  # noqa: ARG001
 ) -> Iterator[bytes]:
-    """Write a heading, a rule and a line per row; numbers stand right.
+    """Write a heading, a rule and a line per row, with numbers aligned to the right.
 
-    The first batch says how wide the columns are. Control characters (also those that steer terminals) become blanks. A
-    late error makes a last line for people, and is raised then.
+    The first batch decides the widths of columns. Control characters, which might steer terminals, become blanks. A
+    late error makes a last line for people, and is then raised.
     """
     batches = iter(batches)
     batch = next(batches, None)
@@ -44,10 +44,13 @@ def write_text(
         cells = [pa.array([], pa.string()) for _ in kinds]
     widths = [_measure_width(name, cell) for name, cell in zip(names, cells, strict=True)]
     right_aligned = [kind.is_numeric for kind in kinds]
-    heading = "  ".join(
-        name.rjust(width) if is_right_aligned else name.ljust(width)
-        for name, width, is_right_aligned in zip(names, widths, right_aligned, strict=True)
-    )
+    headings = []
+    for name, width, is_right_aligned in zip(names, widths, right_aligned, strict=True):
+        if is_right_aligned:
+            headings.append(name.rjust(width))
+        else:
+            headings.append(name.ljust(width))
+    heading = "  ".join(headings)
     rule = "  ".join("-" * width for width in widths)
     yield f"{heading.rstrip()}\n{rule}\n".encode() + _write_lines(cells, widths, right_aligned)
     try:
@@ -67,9 +70,9 @@ def write_text(
 def _format_cells(batch: pa.RecordBatch, kinds: list[Type]) -> list[pa.Array]:
     cells = []
     for number, kind in enumerate(kinds):
-        cell_texts = literal.fill_nulls(
-            literal.format_column(literal.cast_to_storage(batch.column(number), kind), kind, null_text="-")
-        )
+        values = literal.cast_to_storage(batch.column(number), kind)
+        value_texts = literal.format_column(values, kind, null_text="-")
+        cell_texts = literal.fill_nulls(value_texts)
         if kind.datatype in {"char", "unicodeChar"}:
             cell_texts = pc.replace_substring_regex(cell_texts, r"[\x00-\x1f\x7f-\x{9f}]", " ")
         cells.append(cell_texts)
@@ -84,10 +87,10 @@ def _measure_width(name: str, cell: pa.Array) -> int:
 def _write_lines(cells: list[pa.Array], widths: list[int], right_aligned: list[bool]) -> bytes:
     if not cells or not len(cells[0]):
         return b""
-    padded = [
-        (pc.utf8_lpad if is_right_aligned else pc.utf8_rpad)(cell, width=width)
-        for cell, width, is_right_aligned in zip(cells, widths, right_aligned, strict=True)
-    ]
+    padded = []
+    for cell, width, is_right_aligned in zip(cells, widths, right_aligned, strict=True):
+        pad = pc.utf8_lpad if is_right_aligned else pc.utf8_rpad
+        padded.append(pad(cell, width=width))
     lines = pc.utf8_rtrim(literal.join_columns(*padded, separator="  "), characters=" ")
     return literal.view_bytes(literal.join_columns(lines, "\n")).tobytes()
 

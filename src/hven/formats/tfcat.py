@@ -1,6 +1,6 @@
-"""TFCat 1.0: a feature for each row, whose place in time and frequency is its geometry, or the box of its ranges.
+"""Write TFCat 1.0: a feature for each row, with its geometry in time and frequency, or the box of its ranges.
 
-The other columns are its properties.
+The other columns are properties of the feature.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ if TYPE_CHECKING:
 
 tfcat = region_files.tfcat
 
+# names of the columns of ranges in EPN-TAP and in ObsCore
 _RANGE_COLUMNS = (
     ("time_min", "time_max", "spectral_range_min", "spectral_range_max"),
     ("t_min", "t_max", "em_min", "em_max"),
-)  # of EPN-TAP, and of ObsCore
+)
 _SPECTRAL_TYPES = {"Hz": "frequency", "m": "wavelength"}
 _EMPTY_GEOMETRY = '{"type":"GeometryCollection","geometries":[]}'
 
 
 class _GeometrySource(NamedTuple):
-    """Where features get their geometries from: one column, or four, or none; and the crs of these."""
+    """The columns that give features their geometries (one, four or none), and their crs."""
 
     geometry: int | None
     box: tuple[int, int, int, int] | None
@@ -50,63 +51,71 @@ def write_tfcat(
 ) -> Iterator[bytes]:
     """Write ``{"type": "FeatureCollection", "crs": .., "fields": .., "features": [...], "properties": ..}``.
 
-    The geometry is the column that the table's source or descriptor names as such (utype ``tfcat:geometry``), in the
-    numbers that it has; without one, the box of times and frequencies of EPN-TAP or ObsCore; of a row without either an
-    empty collection of geometries. A status that is not OK stands among the properties.
+    The geometry is the column with the utype ``tfcat:geometry``, with its own numbers. Without such a column, it is the
+    box of times and frequencies of EPN-TAP or ObsCore. A row without either has an empty collection of geometries. A
+    status that is not OK stands among the properties.
     """
     columns = metadata.columns
     geometry_source = _find_geometry_source(metadata)
-    id_column = next((number for number, column in enumerate(columns) if column.utype == tfcat.ID_UTYPE), None)
-    property_columns = [
-        number
-        for number, column in enumerate(columns)
-        if number not in {id_column, geometry_source.geometry}
-        and column.utype not in {tfcat.DERIVED_UTYPE, tfcat.GEOMETRY_UTYPE, tfcat.ID_UTYPE}
-    ]
+    id_column = _find_column(columns, tfcat.ID_UTYPE)
+    property_columns = []
+    for number, column in enumerate(columns):
+        is_special = column.utype in {tfcat.DERIVED_UTYPE, tfcat.GEOMETRY_UTYPE, tfcat.ID_UTYPE}
+        if not is_special and number not in {id_column, geometry_source.geometry}:
+            property_columns.append(number)
     table_properties = _read_constant(metadata, tfcat.PROPERTIES_UTYPE) or {}
-    start = {
+    fields = {columns[number].name: _describe_field(columns[number], metadata.enums) for number in property_columns}
+    members = {
         "type": "FeatureCollection",
         "$schema": tfcat.SCHEMA_URL,
         "crs": geometry_source.crs,
-        "fields": {
-            columns[number].name: _describe_field(columns[number], metadata.enums) for number in property_columns
-        },
+        "fields": fields,
     }
+    start = json.dumps(members, ensure_ascii=False)[:-1].encode() + b',"features":['
+
+    def write_rows(part: pa.RecordBatch) -> pa.Array:
+        return _write_features(part, columns, property_columns, id_column, geometry_source)
+
+    def build_closing_members(status: dict[str, str]) -> dict[str, object]:
+        if status == {"status": "OK"}:
+            return {"properties": table_properties}
+        return {"properties": {**table_properties, **status}}
+
     yield from write_document(
-        json.dumps(start, ensure_ascii=False)[:-1].encode() + b',"features":[',
+        start,
         batches,
         len(columns),
-        lambda part: _write_features(part, columns, property_columns, id_column, geometry_source),
+        write_rows,
         finish,
         separator_bytes=2,
-        build_closing_members=lambda status: {
-            "properties": table_properties if status == {"status": "OK"} else {**table_properties, **status}
-        },
+        build_closing_members=build_closing_members,
     )
 
 
+def _find_column(columns: Sequence[Column], utype: str) -> int | None:
+    for number, column in enumerate(columns):
+        if column.utype == utype:
+            return number
+    return None
+
+
 def _read_constant(metadata: TableMetadata, utype: str) -> dict[str, Any] | None:
-    """Read a constant of the table that is an object."""
+    """Read a constant of the table that is a JSON object."""
     for constant, value in metadata.params:
         if constant.utype == utype and isinstance(value, str):
             try:
                 constant_object = json.loads(value)
             except ValueError:
                 continue
-            return constant_object if isinstance(constant_object, dict) else None
+            if isinstance(constant_object, dict):
+                return constant_object
+            return None
     return None
 
 
 def _find_geometry_source(metadata: TableMetadata) -> _GeometrySource:
-    """Find the column of geometries, or those of ranges."""
-    geometry = next(
-        (
-            number
-            for number, column_or_frame in enumerate(metadata.columns)
-            if column_or_frame.utype == tfcat.GEOMETRY_UTYPE
-        ),
-        None,
-    )
+    """Find the column of geometries, or the four columns of ranges."""
+    geometry = _find_column(metadata.columns, tfcat.GEOMETRY_UTYPE)
     crs = _read_constant(metadata, tfcat.CRS_UTYPE)
     if geometry is not None and crs is not None:
         return _GeometrySource(geometry, None, crs)
@@ -122,12 +131,12 @@ def _find_geometry_source(metadata: TableMetadata) -> _GeometrySource:
             else:
                 scale = None
             if scale is not None and spectrum.unit in _SPECTRAL_TYPES:
-                frame = next(
-                    (column_or_frame for column_or_frame in metadata.frames if column_or_frame.id == time.frame), None
-                )
-                return _GeometrySource(
-                    None, box, _build_crs(scale, spectrum.unit, frame.refposition if frame is not None else None)
-                )
+                position = None
+                for frame in metadata.frames:
+                    if frame.id == time.frame:
+                        position = frame.refposition
+                        break
+                return _GeometrySource(None, box, _build_crs(scale, spectrum.unit, position))
     return _GeometrySource(None, None, _build_crs("jd", "Hz", None))
 
 
@@ -138,11 +147,10 @@ def _build_crs(times: str, unit: str, position: str | None) -> dict[str, Any]:
 
 
 def _describe_field(column: Column, enums: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    field_properties: dict[str, Any] = {
-        "info": column.description or "",
-        "datatype": _name_datatype(column),
-        "ucd": column.ucd or "",
-    }
+    field_properties: dict[str, Any] = {}
+    field_properties["info"] = column.description or ""
+    field_properties["datatype"] = _name_datatype(column)
+    field_properties["ucd"] = column.ucd or ""
     if column.unit:
         field_properties["unit"] = column.unit
     if column.enum is not None and column.enum in enums:
@@ -152,12 +160,12 @@ def _describe_field(column: Column, enums: Mapping[str, Mapping[str, str]]) -> d
 
 def _name_datatype(column: Column) -> str:
     storage = column.type.arrow
-    if column.type.is_timestamp or column.type.datatype == "bit":
-        return "str" if column.type.is_timestamp else "int"
+    if column.type.is_timestamp:
+        return "str"
+    if column.type.datatype == "bit" or pa.types.is_integer(storage):
+        return "int"
     if pa.types.is_boolean(storage):
         return "bool"
-    if pa.types.is_integer(storage):
-        return "int"
     if pa.types.is_floating(storage):
         return "float"
     return "str"
@@ -173,10 +181,13 @@ def _write_features(
     property_texts: list[pa.Array | str] = []
     for number in property_columns:
         column = columns[number]
-        value = write_json_cells(literal.cast_to_storage(part.column(number), column.type), column.type)
-        if pa.types.is_nested(column.type.arrow):  # a list is a text, for there are no others
-            value = pc.if_else(pc.equal(value, "null"), value, literal.quote_json_strings(value))
-        property_texts.append(literal.join_columns(json.dumps(column.name, ensure_ascii=False) + ":", value))
+        values = literal.cast_to_storage(part.column(number), column.type)
+        cell_texts = write_json_cells(values, column.type)
+        if pa.types.is_nested(column.type.arrow):  # a list is written as text, for TFCat has no lists
+            quoted_texts = literal.quote_json_strings(cell_texts)
+            cell_texts = pc.if_else(pc.equal(cell_texts, "null"), cell_texts, quoted_texts)
+        key_text = json.dumps(column.name, ensure_ascii=False) + ":"
+        property_texts.append(literal.join_columns(key_text, cell_texts))
     if property_texts:
         properties = literal.join_columns(*property_texts, separator=",")
     else:
@@ -184,74 +195,56 @@ def _write_features(
     if geometry_source.geometry is not None:
         geometry = part.column(geometry_source.geometry).cast(pa.string())
     elif geometry_source.box is not None:
-        geometry = _write_boxes(*(_convert_finite_numbers(part.column(number)) for number in geometry_source.box))
+        bounds = [_convert_finite_numbers(part.column(number)) for number in geometry_source.box]
+        geometry = _write_boxes(*bounds)
     else:
         geometry = pa.nulls(part.num_rows, pa.string())
     names = pa.array([""] * part.num_rows)
     if id_column is not None:
-        names = literal.join_columns(
-            '"id":',
-            write_json_cells(
-                literal.cast_to_storage(part.column(id_column), columns[id_column].type), columns[id_column].type
-            ),
-            ",",
-        )
+        id_type = columns[id_column].type
+        ids = literal.cast_to_storage(part.column(id_column), id_type)
+        names = literal.join_columns('"id":', write_json_cells(ids, id_type), ",")
         names = pc.if_else(part.column(id_column).is_valid(), names, "")
+    geometry_texts = literal.fill_nulls(geometry, _EMPTY_GEOMETRY)
+    feature_start = ',\n{"type":"Feature",'
     return literal.join_columns(
-        ',\n{"type":"Feature",',
-        names,
-        '"geometry":',
-        literal.fill_nulls(geometry, _EMPTY_GEOMETRY),
-        ',"properties":{',
-        properties,
-        "}}",
+        feature_start, names, '"geometry":', geometry_texts, ',"properties":{', properties, "}}"
     )
 
 
 def _convert_finite_numbers(array: pa.Array) -> pa.Array:
     values = array.cast(pa.float64())
-    return pc.if_else(pc.is_finite(values), values, pa.scalar(None, pa.float64()))
+    null_number = pa.scalar(None, pa.float64())
+    return pc.if_else(pc.is_finite(values), values, null_number)
 
 
 def _write_boxes(start: pa.Array, stop: pa.Array, low: pa.Array, high: pa.Array) -> pa.Array:
-    """Draw ranges: boxes, lines where one of them has no width, points; null without one."""
+    """Write ranges as boxes, lines where one has no width, or points where neither has; null if one is unknown."""
     stop = pc.coalesce(stop, start)
     high = pc.coalesce(high, low)
     start = pc.coalesce(start, stop)
     low = pc.coalesce(low, high)
     t, u, f, g = (bounds.cast(pa.string()) for bounds in (start, stop, low, high))
-    point = literal.join_columns('{"type":"Point","coordinates":[', t, ",", f, "]}")
-    line = literal.join_columns('{"type":"LineString","coordinates":[[', t, ",", f, "],[", u, ",", g, "]]}")
-    box = literal.join_columns(
-        '{"type":"Polygon","coordinates":[[[',
-        t,
-        ",",
-        f,
-        "],[",
-        u,
-        ",",
-        f,
-        "],[",
-        u,
-        ",",
-        g,
-        "],[",
-        t,
-        ",",
-        g,
-        "],[",
-        t,
-        ",",
-        f,
-        "]]]}",
-    )
-    flat = [np.asarray(pc.fill_null(pc.equal(a, b), fill_value=True)) for a, b in ((start, stop), (low, high))]
-    return pc.if_else(pa.array(flat[0] & flat[1]), point, pc.if_else(pa.array(flat[0] | flat[1]), line, box))
+    first_corner = literal.join_columns("[", t, ",", f, "]")
+    opposite_corner = literal.join_columns("[", u, ",", g, "]")
+    second_corner = literal.join_columns("[", u, ",", f, "]")
+    last_corner = literal.join_columns("[", t, ",", g, "]")
+    corners = (first_corner, second_corner, opposite_corner, last_corner, first_corner)
+    point = literal.join_columns('{"type":"Point","coordinates":', first_corner, "}")
+    line_ends = literal.join_columns(first_corner, opposite_corner, separator=",")
+    line = literal.join_columns('{"type":"LineString","coordinates":[', line_ends, "]}")
+    ring = literal.join_columns(*corners, separator=",")
+    box = literal.join_columns('{"type":"Polygon","coordinates":[[', ring, "]]}")
+    has_no_duration = np.asarray(pc.fill_null(pc.equal(start, stop), fill_value=True))
+    has_no_bandwidth = np.asarray(pc.fill_null(pc.equal(low, high), fill_value=True))
+    line_or_box = pc.if_else(pa.array(has_no_duration | has_no_bandwidth), line, box)
+    return pc.if_else(pa.array(has_no_duration & has_no_bandwidth), point, line_or_box)
 
 
 def write_error(message: str) -> bytes:
     """Write an error document."""
-    return json.dumps({"status": "ERROR", "message": message}, ensure_ascii=False).encode() + b"\n"
+    document = {"status": "ERROR", "message": message}
+    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
 
 
 FORMAT = Format(

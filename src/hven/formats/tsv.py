@@ -1,4 +1,4 @@
-"""Tab-separated values: one line per row, nothing quoted, so TABs and line breaks in values become blanks."""
+"""Write tab-separated values: one line per row, without quotes; TABs and line breaks in values become blanks."""
 
 from __future__ import annotations
 
@@ -36,18 +36,21 @@ def write_tsv(
     Parameters
     ----------
     options
-        ``header=absent`` leaves the header line out; ``escape=formula`` as of CSV.
+        ``header=absent`` leaves the header line out; ``escape=formula`` works as in CSV.
     """
     escaped = options.get("escape", "none").lower() == "formula"
     plain_names = [re.sub(r"[\t\r\n]", " ", column.name) for column in metadata.columns]
-    names = "\t".join(escape_formula(name) if escaped else name for name in plain_names)
+    if escaped:
+        plain_names = [escape_formula(name) for name in plain_names]
+    names = "\t".join(plain_names)
     if options.get("header", "present").lower() == "absent":
         start = b""
     else:
         start = f"{names}\n".encode()
     kinds = [column.type for column in metadata.columns]
     for batch in literal.split_first_batch(batches):
-        for part in literal.split_batch(batch, 4 * len(kinds)) if kinds else ():
+        parts = literal.split_batch(batch, 4 * len(kinds)) if kinds else ()
+        for part in parts:
             yield start + _write_lines(part, kinds, escapes_formulas=escaped)
             start = b""
         if start:
@@ -59,9 +62,9 @@ def write_tsv(
 
 
 def _write_lines(part: pa.RecordBatch, kinds: list[Type], *, escapes_formulas: bool) -> bytes:
-    cells = [
-        _write_cells(part.column(number), kind, escapes_formulas=escapes_formulas) for number, kind in enumerate(kinds)
-    ]
+    cells = []
+    for number, kind in enumerate(kinds):
+        cells.append(_write_cells(part.column(number), kind, escapes_formulas=escapes_formulas))
     cells[-1] = literal.join_columns(cells[-1], "\n")
     return literal.view_bytes(literal.join_columns(*cells, separator="\t")).tobytes()
 
