@@ -1,4 +1,4 @@
-"""VOTable 1.4 and 1.5: TABLEDATA, BINARY and BINARY2, written and read as streams."""
+"""Read and write VOTable 1.4 and 1.5 as streams, in TABLEDATA, BINARY and BINARY2."""
 
 from __future__ import annotations
 

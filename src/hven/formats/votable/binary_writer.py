@@ -1,4 +1,4 @@
-"""Rows as BINARY and BINARY2 bytes, whole batches at a time (VOTable 1.4 sections 5.3, 5.4)."""
+"""Encode rows as BINARY and BINARY2 bytes, in whole batches (VOTable 1.4 sections 5.3, 5.4)."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 _FALSE_SCALAR, _EMPTY_BINARY = pa.scalar(False, pa.bool_()), pa.scalar(b"", pa.binary())
-MAX_SMALL_BATCH_ROWS = 16  # rows that are written one by one, in less time than numpy and Arrow take to get ready
+MAX_SMALL_BATCH_ROWS = 16  # so few rows are encoded one by one faster than numpy and Arrow get ready
 _BASE64_LINE_BYTES = 3 * 65_536  # bytes per base64 line: a multiple of three, so that lines join without padding
 
 
 class Base64Encoder:
-    """Bytes in, base64 text out; what does not fill three bytes waits for the next call."""
+    """Encoder of bytes to base64 text; bytes that do not fill a group of three wait for the next call."""
 
     def __init__(self) -> None:
         self._pending_bytes = b""
 
     def encode(self, data: memoryview) -> Iterator[bytes]:
-        """Encode as much as fills whole triples."""
+        """Encode all complete groups of three bytes."""
         start = 0
         if self._pending_bytes:
             start = min(3 - len(self._pending_bytes), len(data))
@@ -50,14 +50,16 @@ class Base64Encoder:
         self._pending_bytes = bytes(data[encodable_end:])
 
     def finish(self) -> bytes:
-        """Encode what is left, with padding."""
+        """Encode the remaining bytes, with padding."""
         pending_bytes = self._pending_bytes
         self._pending_bytes = b""
-        return binascii.b2a_base64(pending_bytes) if pending_bytes else b""
+        if not pending_bytes:
+            return b""
+        return binascii.b2a_base64(pending_bytes)
 
 
 class BinaryEncoder:
-    """Encoder for one set of columns.
+    """Encoder for the rows of one list of columns.
 
     Cells of fixed size between two cells of variable size form one packed numpy record; variable cells are Arrow binary
     columns; Arrow's element-wise join puts both together. Nothing here loops over rows.
@@ -71,12 +73,11 @@ class BinaryEncoder:
             self._flag_byte_count = 0
         self._null_values = [choose_null_value(column, serialization) for column in columns]
         self._record_dtypes: list[np.dtype[Any]] = []
-        self._column_layout: list[
-            tuple[int, str | None]
-        ] = []  # per column: its record, and its field there (None: variable)
-        fields: list[tuple[str, str, tuple[int, ...]]] = (
-            [("flags", "u1", (self._flag_byte_count,))] if self._flag_byte_count else []
-        )
+        # for each column its record, and its field in it (None: a variable cell)
+        self._column_layout: list[tuple[int, str | None]] = []
+        fields: list[tuple[str, str, tuple[int, ...]]] = []
+        if self._flag_byte_count:
+            fields.append(("flags", "u1", (self._flag_byte_count,)))
         for number, column in enumerate(self._columns):
             fixed_format = describe_fixed_cell(column)
             if fixed_format is None:
@@ -91,41 +92,44 @@ class BinaryEncoder:
         if fields:
             self._record_dtypes.append(np.dtype(fields))
         self._row_bytes = sum(record.itemsize for record in self._record_dtypes)
+        # encoders of small batches; none if a column has no encoder of single cells
+        cell_encoders: list[Callable[[Any], bytes] | None] = []
         if self._flag_byte_count:
             cell_encoders = [_create_cell_encoder(column.type) for column in self._columns]
-        else:
-            cell_encoders = []
-        if None not in cell_encoders:
-            self._cell_encoders = [cell for cell in cell_encoders if cell is not None]
-        else:
+        self._cell_encoders = [encode_cell for encode_cell in cell_encoders if encode_cell is not None]
+        if len(self._cell_encoders) < len(cell_encoders):
             self._cell_encoders = []
-        self._char_columns = [number for number, column in enumerate(self._columns) if column.type.datatype == "char"]
+        datatypes = [column.type.datatype for column in self._columns]
+        self._char_columns = [number for number, datatype in enumerate(datatypes) if datatype == "char"]
 
     def encode_batch(self, batch: pa.RecordBatch) -> Iterator[memoryview]:
         """Encode all rows, in pieces of bounded size."""
         if self._columns:
             for part in literal.split_batch(batch, self._row_bytes):
-                yield (
-                    self._encode_small_batch(part)
-                    if part.num_rows <= MAX_SMALL_BATCH_ROWS and self._cell_encoders
-                    else self._encode_piece(part)
-                )
+                if part.num_rows <= MAX_SMALL_BATCH_ROWS and self._cell_encoders:
+                    yield self._encode_small_batch(part)
+                else:
+                    yield self._encode_piece(part)
 
     def encode_small_rows(self, rows: Sequence[tuple[Any, ...]]) -> bytes | None:
-        """Encode a few rows; None if they are many, not of plain numbers and text, or have a text that no ``char`` can hold."""
+        """Encode a few rows of plain numbers and text.
+
+        Return None for more rows, for other columns, and for text that no ``char`` can hold.
+        """
         if len(rows) > MAX_SMALL_BATCH_ROWS or not self._cell_encoders:
             return None
-        if any(not (row[number] or "").isascii() for number in self._char_columns for row in rows):
-            return None
+        for number in self._char_columns:
+            if not all((row[number] or "").isascii() for row in rows):
+                return None
         return self._encode_rows(rows)
 
     def _encode_small_batch(self, batch: pa.RecordBatch) -> memoryview:
-        """Write some rows of plain numbers and text, cell by cell: the same bytes as `_encode_piece`."""
-        columns = [
-            literal.cast_to_storage(array, column.type).to_pylist()
-            for array, column in zip(batch.columns, self._columns, strict=True)
-        ]
-        return memoryview(self._encode_rows(zip(*columns, strict=True)))
+        """Encode some rows of plain numbers and text cell by cell, to the same bytes as `_encode_piece`."""
+        columns = []
+        for array, column in zip(batch.columns, self._columns, strict=True):
+            columns.append(literal.cast_to_storage(array, column.type).to_pylist())
+        rows = zip(*columns, strict=True)
+        return memoryview(self._encode_rows(rows))
 
     def _encode_rows(self, rows: Iterable[tuple[Any, ...]]) -> bytes:
         padding_bits = 8 * self._flag_byte_count - len(self._columns)
@@ -135,7 +139,8 @@ class BinaryEncoder:
             for value in row:
                 flags = flags << 1 | (value is None)
             parts.append((flags << padding_bits).to_bytes(self._flag_byte_count, "big"))
-            parts += [cell(value) for cell, value in zip(self._cell_encoders, row, strict=True)]
+            for encode_cell, value in zip(self._cell_encoders, row, strict=True):
+                parts.append(encode_cell(value))
         return b"".join(parts)
 
     def _encode_piece(self, batch: pa.RecordBatch) -> memoryview:
@@ -146,7 +151,8 @@ class BinaryEncoder:
             array = literal.cast_to_storage(batch.column(number), column.type)
             if array.null_count and self._flag_byte_count:
                 flags = records[0]["flags"][:, number // 8]
-                flags |= array.is_null().to_numpy(zero_copy_only=False).view(np.uint8) << np.uint8(7 - number % 8)
+                is_null = array.is_null().to_numpy(zero_copy_only=False)
+                flags |= is_null.view(np.uint8) << np.uint8(7 - number % 8)
             record_number, field = self._column_layout[number]
             if field is not None:
                 self._fill_fixed_cells(records[record_number][field], array, number)
@@ -158,9 +164,9 @@ class BinaryEncoder:
             return _view_bytes(records[0])
         parts: list[pa.Array] = []
         for number, record in enumerate(records):
-            binary_array = _build_binary_array(
-                record.view(np.uint8).reshape(-1), np.arange(row_count + 1) * record.dtype.itemsize
-            )
+            record_bytes = record.view(np.uint8).reshape(-1)
+            record_offsets = np.arange(row_count + 1) * record.dtype.itemsize
+            binary_array = _build_binary_array(record_bytes, record_offsets)
             parts.append(binary_array)
             if number < len(variable):
                 parts.append(variable[number])
@@ -172,31 +178,36 @@ class BinaryEncoder:
         column = self._columns[number]
         kind = column.type
         if kind.datatype in {"char", "unicodeChar"}:
-            (_fill_string_array_cells if pa.types.is_nested(array.type) else _fill_text_cells)(target, array, column)
+            if pa.types.is_nested(array.type):
+                _fill_string_array_cells(target, array, column)
+            else:
+                _fill_text_cells(target, array, column)
             return
         if kind.arraysize is None and not pa.types.is_nested(array.type):
             target[...] = self._convert_numbers(array, number, null_row=None)
             return
+        self._fill_array_cells(target, array, number)
+
+    def _fill_array_cells(self, target: Array, array: pa.Array, number: int) -> None:
+        """Write one column of arrays of numbers of fixed size."""
         _, values = literal.flatten_lists(array)
-        if array.null_count:
-            null = array.is_null().to_numpy(zero_copy_only=False)
-        else:
-            null = None
+        size = 0
         if len(array):
             size = len(values) // len(array)
-        else:
-            size = 0
-        null_row = None if null is None else np.repeat(null, size)
+        null = null_row = None
+        if array.null_count:
+            null = array.is_null().to_numpy(zero_copy_only=False)
+            null_row = np.repeat(null, size)
         numbers = self._convert_numbers(values, number, null_row=null_row)
-        if kind.datatype == "bit":
-            target[...] = np.packbits(numbers.reshape(len(array), size), axis=1)
-        else:
-            if numbers.dtype.kind != "c":
-                target[...] = numbers.reshape(target.shape)
-            else:
-                target[...] = numbers
-            if null is not None:
-                target[null] = self._choose_fill_value(number)
+        if self._columns[number].type.datatype == "bit":
+            bits = numbers.reshape(len(array), size)
+            target[...] = np.packbits(bits, axis=1)
+            return
+        if numbers.dtype.kind != "c":
+            numbers = numbers.reshape(target.shape)
+        target[...] = numbers
+        if null is not None:
+            target[null] = self._choose_fill_value(number)
 
     def _choose_fill_value(self, number: int) -> Any:
         kind = self._columns[number].type
@@ -216,18 +227,19 @@ class BinaryEncoder:
         return null_value
 
     def _convert_numbers(self, values: pa.Array, number: int, null_row: Array | None) -> Any:
-        """Return flat values as numpy, nulls filled. `null_row` marks elements of rows that are null as a whole."""
+        """Convert flat values to numpy with nulls filled; `null_row` marks elements of rows that are null."""
         kind = self._columns[number].type
         if kind.datatype in {"boolean", "bit"}:
             boolean_values = pc.fill_null(values, _FALSE_SCALAR).to_numpy(zero_copy_only=False)
             if kind.datatype == "bit":
-                lost_null_count = values.null_count - (
-                    0 if null_row is None or not self._flag_byte_count else int(null_row.sum())
-                )
+                lost_null_count = values.null_count
+                if null_row is not None and self._flag_byte_count:
+                    lost_null_count -= int(null_row.sum())
                 if lost_null_count > 0 and (kind.arraysize is not None or not self._flag_byte_count):
                     self._require_null_value(number)
                 return boolean_values
-            character_codes = np.where(boolean_values, np.uint8(ord("T")), np.uint8(ord("F")))
+            true_letter, false_letter = np.uint8(ord("T")), np.uint8(ord("F"))
+            character_codes = np.where(boolean_values, true_letter, false_letter)
             if values.null_count:
                 character_codes[values.is_null().to_numpy(zero_copy_only=False)] = ord("?")
             return character_codes
@@ -243,14 +255,18 @@ class BinaryEncoder:
             fill = 0
         else:
             fill = int(self._require_null_value(number))
-        return pc.fill_null(values, pa.scalar(fill, values.type)).to_numpy(zero_copy_only=False)
+        filled_values = pc.fill_null(values, pa.scalar(fill, values.type))
+        return filled_values.to_numpy(zero_copy_only=False)
 
     def _encode_variable_cells(self, array: pa.Array, number: int) -> tuple[pa.Array, Array]:
         """Encode one column of variable cells as binary, with the item counts."""
         column = self._columns[number]
         kind = column.type
         if pa.types.is_string(array.type) or kind.is_timestamp:
-            text = _replace_nul_characters(literal.format_column(array, kind) if kind.is_timestamp else array)
+            text = array
+            if kind.is_timestamp:
+                text = literal.format_column(array, kind)
+            text = _replace_nul_characters(text)
             if kind.datatype == "unicodeChar":
                 return _encode_utf16(text)
             return _encode_utf8(text)
@@ -265,14 +281,13 @@ class BinaryEncoder:
         numbers = self._convert_numbers(values, number, None)
         if kind.datatype == "bit":
             return _pack_bits(numbers, offsets)
-        element_values = numbers.astype(_ELEMENT_FORMATS.get(kind.datatype, kind.scalar.numpy), copy=False)
+        element_format = _ELEMENT_FORMATS.get(kind.datatype, kind.scalar.numpy)
+        element_values = numbers.astype(element_format, copy=False)
+        binary_array = _build_binary_array(element_values.view(np.uint8), offsets * element_values.itemsize)
+        counts = np.diff(offsets)
         if kind.datatype in {"floatComplex", "doubleComplex"}:
-            items_per_value = 2
-        else:
-            items_per_value = 1
-        return _build_binary_array(element_values.view(np.uint8), offsets * element_values.itemsize), np.diff(
-            offsets
-        ) // items_per_value
+            counts = counts // 2
+        return binary_array, counts
 
 
 _ELEMENT_FORMATS = {"floatComplex": ">f4", "doubleComplex": ">f8", "boolean": "u1"}
@@ -282,13 +297,15 @@ _SCALAR_FORMATS = {"unsignedByte": "B", "short": ">h", "int": ">i", "long": ">q"
 
 
 def _create_cell_encoder(column_type: Type) -> Callable[[Any], bytes] | None:
-    """Return what writes one cell of BINARY2, null or not, of a plain number or of text of any length.
+    """Create the function that encodes one BINARY2 cell, null or not, of a plain number or of text of any length.
 
-    None for any other column.
+    Return None for any other type.
     """
     if column_type.datatype in _SCALAR_FORMATS and column_type.arraysize is None and column_type.stored_xtype is None:
         pack = struct.Struct(_SCALAR_FORMATS[column_type.datatype]).pack
-        null = pack(math.nan if column_type.datatype in {"float", "double"} else 0)
+        null = pack(0)
+        if column_type.datatype in {"float", "double"}:
+            null = pack(math.nan)
         return lambda value: null if value is None else pack(value)
     if (
         column_type.shape == (None,)
@@ -309,23 +326,25 @@ def _create_cell_encoder(column_type: Type) -> Callable[[Any], bytes] | None:
 
 
 def describe_fixed_cell(column: Column) -> tuple[str, tuple[int, ...]] | None:
-    """Return the numpy format and shape of a fixed-size cell; None if its size varies."""
+    """Return the numpy format and shape of a cell of fixed size; None if the size varies."""
     kind = column.type
     size = 1
     for length in kind.shape:
         if length is None:
             return None
         size *= length
-    shape = () if kind.arraysize is None else (size,)
     if kind.datatype == "char":
         return f"S{size}", ()
     if kind.datatype == "unicodeChar":
         return f"V{2 * size}", ()
-    if kind.datatype == "bit":
-        return "u1", ((size + 7) // 8,) if shape else ()
     if kind.datatype in {"floatComplex", "doubleComplex"}:
         return _ELEMENT_FORMATS[kind.datatype], (2 * size,)
-    return _ELEMENT_FORMATS.get(kind.datatype, kind.scalar.numpy), shape
+    item_format = _ELEMENT_FORMATS.get(kind.datatype, kind.scalar.numpy)
+    if kind.datatype == "bit":
+        item_format = "u1"
+        size = (size + 7) // 8
+    shape = () if kind.arraysize is None else (size,)
+    return item_format, shape
 
 
 def _format_text_cell(datatype: str, width: int) -> str:
@@ -339,15 +358,13 @@ def _view_bytes(records: Array) -> memoryview:
 
 
 def _build_binary_array(raw: Array, offsets: Array) -> pa.Array:
-    return pa.Array.from_buffers(
-        pa.binary(),
-        len(offsets) - 1,
-        [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(raw))],
-    )
+    offset_buffer = pa.py_buffer(offsets.astype(np.int32))
+    data_buffer = pa.py_buffer(np.ascontiguousarray(raw))
+    return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, [None, offset_buffer, data_buffer])
 
 
 def _replace_nul_characters(text: pa.Array) -> pa.Array:
-    """Fill nulls; a NUL character would end the string for every reader, so it becomes U+FFFD."""
+    """Fill nulls with empty text; replace NUL, at which readers would end the string, by U+FFFD."""
     text = literal.fill_nulls(text)
     if b"\0" in literal.view_bytes(text).tobytes():
         return pc.replace_substring(text, "\0", "\ufffd")
@@ -355,7 +372,8 @@ def _replace_nul_characters(text: pa.Array) -> pa.Array:
 
 
 def _read_offsets(array: pa.Array) -> Array:
-    return np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
+    offsets = np.frombuffer(array.buffers()[1], np.int32)
+    return offsets[array.offset : array.offset + len(array) + 1]
 
 
 def _encode_utf8(text: pa.Array) -> tuple[pa.Array, Array]:
@@ -363,7 +381,7 @@ def _encode_utf8(text: pa.Array) -> tuple[pa.Array, Array]:
 
 
 def _encode_utf16(text: pa.Array) -> tuple[pa.Array, Array]:
-    """Encode as UTF-16BE: one conversion for the whole column, offsets counted from the UTF-8 bytes."""
+    """Encode as UTF-16BE in one conversion for the whole column; count offsets from the UTF-8 bytes."""
     offsets = _read_offsets(text).astype(np.int64)
     data = text.buffers()[2]
     if data is not None:
@@ -372,9 +390,12 @@ def _encode_utf16(text: pa.Array) -> tuple[pa.Array, Array]:
         raw = memoryview(b"")
     utf8_bytes = np.frombuffer(raw, np.uint8)
     units = np.zeros(len(utf8_bytes) + 1, np.int64)
-    np.cumsum(((utf8_bytes & 0xC0) != 0x80).astype(np.int8) + (utf8_bytes >= 0xF0), out=units[1:])
+    is_character_start = (utf8_bytes & 0xC0) != 0x80
+    units_per_byte = is_character_start.astype(np.int8) + (utf8_bytes >= 0xF0)  # four bytes become two units
+    np.cumsum(units_per_byte, out=units[1:])
     starts = units[offsets - offsets[0]]
-    utf16_bytes = np.frombuffer(bytes(raw).decode("utf-8").encode("utf-16-be"), np.uint8)
+    utf16_text = bytes(raw).decode("utf-8").encode("utf-16-be")
+    utf16_bytes = np.frombuffer(utf16_text, np.uint8)
     return _build_binary_array(utf16_bytes, starts * 2), np.diff(starts)
 
 
@@ -390,9 +411,13 @@ def _fill_text_cells(target: Array, array: pa.Array, column: Column) -> None:
     if kind.is_timestamp:
         array = literal.format_column(array, kind)
     text = _replace_nul_characters(array)
-    cells, counts = (_encode_utf16 if kind.datatype == "unicodeChar" else _encode_utf8)(text)
+    if kind.datatype == "unicodeChar":
+        cells, counts = _encode_utf16(text)
+        lengths = counts * 2
+    else:
+        cells, counts = _encode_utf8(text)
+        lengths = counts
     cell_bytes = target.dtype.itemsize
-    lengths = counts * (2 if kind.datatype == "unicodeChar" else 1)
     if len(lengths) and int(lengths.max()) > cell_bytes:
         message = (
             f"column {column.name!r} is declared with arraysize {kind.arraysize or 1}, but a value has "
@@ -401,7 +426,8 @@ def _fill_text_cells(target: Array, array: pa.Array, column: Column) -> None:
         raise DataError(message, remedy="declare the column's real length, or `*`")
     offsets = _read_offsets(cells).astype(np.int64)
     if len(cells) and offsets[-1]:
-        raw = np.frombuffer(cells.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+        text_buffer = np.frombuffer(cells.buffers()[2], np.uint8)
+        raw = text_buffer[offsets[0] : offsets[-1]]
     else:
         raw = np.zeros(0, np.uint8)
     if len(lengths) and int(lengths.min()) == cell_bytes:
@@ -409,7 +435,8 @@ def _fill_text_cells(target: Array, array: pa.Array, column: Column) -> None:
         return
     padded_cells = np.zeros((len(text), cell_bytes), np.uint8)
     rows = np.repeat(np.arange(len(text)), lengths)
-    column_offsets = np.arange(len(raw)) - np.repeat(offsets[:-1] - offsets[0], lengths)
+    row_starts = np.repeat(offsets[:-1] - offsets[0], lengths)
+    column_offsets = np.arange(len(raw)) - row_starts
     padded_cells[rows, column_offsets] = raw
     target[...] = padded_cells.reshape(-1).view(target.dtype)
 
@@ -420,11 +447,12 @@ def _fill_string_array_cells(target: Array, array: pa.Array, column: Column) -> 
     Raises
     ------
     DataError
-        More strings, or longer ones, than the cell has room for.
+        A value has more strings, or longer ones, than fit into the cell.
     """
     kind = column.type
     width = kind.shape[0] or 1
-    string_capacity = int(np.prod([length or 1 for length in kind.shape[1:]]))
+    lengths = [length or 1 for length in kind.shape[1:]]
+    string_capacity = int(np.prod(lengths))
     offsets, values = literal.flatten_lists(array)
     counts = np.diff(offsets)
     if len(counts) and int(counts.max()) > string_capacity:
@@ -436,15 +464,19 @@ def _fill_string_array_cells(target: Array, array: pa.Array, column: Column) -> 
     grid = np.zeros(len(array) * string_capacity, _format_text_cell(kind.datatype, width))
     cells = np.zeros(len(values), grid.dtype)
     _fill_text_cells(cells, values, column)
-    grid[np.arange(len(values)) + np.repeat(np.arange(len(array)) * string_capacity - offsets[:-1], counts)] = cells
+    cell_starts = np.arange(len(array)) * string_capacity
+    positions = np.arange(len(values)) + np.repeat(cell_starts - offsets[:-1], counts)
+    grid[positions] = cells
     target[...] = grid.view(target.dtype)
 
 
 def _pack_bits(bit_values: Array, offsets: Array) -> tuple[pa.Array, Array]:
-    """Pack each row's bits, most significant first, padded with zeros to whole bytes."""
+    """Pack the bits of each row, most significant first, padded with zeros to whole bytes."""
     counts = np.diff(offsets)
     lengths = (counts + 7) // 8
     starts = np.concatenate([[0], np.cumsum(lengths)])
     padded_bits = np.zeros(int(starts[-1]) * 8, np.bool_)
-    padded_bits[np.arange(len(bit_values)) + np.repeat(starts[:-1] * 8 - offsets[:-1], counts)] = bit_values
+    bit_starts = np.repeat(starts[:-1] * 8 - offsets[:-1], counts)
+    positions = np.arange(len(bit_values)) + bit_starts
+    padded_bits[positions] = bit_values
     return _build_binary_array(np.packbits(padded_bits), starts), counts

@@ -1,4 +1,4 @@
-"""A file's bytes as UTF-8 chunks: gzip undone, other encodings turned into UTF-8."""
+"""Read the bytes of a file as UTF-8 chunks: decompress gzip, and convert other encodings to UTF-8."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _BYTE_ORDER_MARKS = (
 
 
 def read_utf8_chunks(file: BinaryIO) -> Iterator[bytes]:
-    """Read a file piece by piece, as UTF-8.
+    """Read a file chunk by chunk, as UTF-8.
 
     Raises
     ------
     SourceError
-        Empty, gzip that breaks off, or bytes that are not in the encoding the document declares.
+        The file is empty, its gzip data break off, or its bytes are not in the encoding that the document declares.
     """
     stream = _decompress_gzip(file)
     start = b""
@@ -68,14 +68,14 @@ def _detect_encoding(start: bytes) -> str:
     except LookupError:
         message = f"the document declares the encoding {declared.group(1).decode()!r}, which is not known"
         raise SourceError(message) from None
-    # 8-bit text that claims to be UTF-16 is mistaken
+    # a document in 8-bit text that declares UTF-16 is mistaken
     if not name.startswith("utf-16"):
         return name
     return "utf-8"
 
 
 def _decompress_gzip(file: BinaryIO) -> Iterator[bytes]:
-    """Undo gzip, member after member."""
+    """Decompress gzip, member after member."""
     chunk = file.read(CHUNK_BYTES)
     if not chunk.startswith(b"\x1f\x8b"):
         while chunk:

@@ -1,4 +1,4 @@
-"""The VOTable document around the rows: FIELDs, GROUPs, COOSYS, INFOs, descriptors (VOTable 1.4 sections 3 to 4)."""
+"""Write the VOTable document around the rows: FIELDs, GROUPs, COOSYS, INFOs (VOTable 1.4 sections 3 to 4)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 NAMESPACE_PREFIX = "http://www.ivoa.net/xml/VOTable/v"
 NAMESPACE = f"{NAMESPACE_PREFIX}1.3"  # of all versions since 1.3
-NAMESPACE_VERSIONS = ("1.1", "1.2", "1.3", "1.4", "1.5")  # what clients are known to want instead
-DEFAULT_VERSION, LATEST_VERSION = "1.4", "1.5"  # unless asked otherwise; what has words for every frame
+NAMESPACE_VERSIONS = ("1.1", "1.2", "1.3", "1.4", "1.5")  # versions whose namespace a client may require instead
+DEFAULT_VERSION, LATEST_VERSION = "1.4", "1.5"  # the usual version; the one that can express every frame
 DOCUMENT_OPENING = (
     f'<?xml version="1.0" encoding="UTF-8"?>\n<VOTABLE version="{DEFAULT_VERSION}" xmlns="{NAMESPACE}">\n'
 )
-MAX_CACHED_INFO_CHARACTERS = 300  # characters of an INFO that is kept
-MAX_CACHE_BYTES = 2 * 1024**2  # bytes of heads
+MAX_CACHED_INFO_CHARACTERS = 300  # characters of an INFO that is cached
+MAX_CACHE_BYTES = 2 * 1024**2  # bytes of cached document starts
 INTEGER_LIMITS = {
     "unsignedByte": (0, 255),
     "short": (-(2**15), 2**15 - 1),
@@ -35,7 +35,7 @@ INTEGER_LIMITS = {
     "long": (-(2**63), 2**63 - 1),
 }
 
-# the refframe vocabulary's words of VOTable 1.5 in those of 1.4, which has a closed list
+# terms of the refframe vocabulary, which VOTable 1.5 uses -> the closed list of 1.4
 _VERSION_1_4_SYSTEMS = {
     "FK4": "eq_FK4",
     "FK5": "eq_FK5",
@@ -44,26 +44,27 @@ _VERSION_1_4_SYSTEMS = {
     "GALACTIC_II": "galactic",
     "SUPER_GALACTIC": "supergalactic",
 }
-# how VOTables say a frame that 1.4 has no COOSYS for (IVOA Note "Referencing STC in VOTable", 2010)
+# how VOTables express a frame that 1.4 has no COOSYS for (IVOA Note "Referencing STC in VOTable", 2010)
 _STC_SPACE_FRAME_PREFIX = "stc:AstroCoordSystem.SpaceFrame."
-# Aladin Desktop takes a system that it does not know for the name of a body, and draws nothing over a HiPS of another
-# name; this it reads after the system
+# Aladin Desktop takes an unknown system for the name of a body, and draws nothing over a HiPS of any other body; it
+# reads this parameter after the system
 _BODY_SYSTEM, _STC_COORD_SYSTEM_ID = "BODY", "stc:AstroCoords.coord_system_id"
 UNKNOWN_TERM = "UNKNOWN"
 _VERSION_1_4_ALLOWED_SYSTEMS = {*_VERSION_1_4_SYSTEMS.values(), "ICRS", "ecl_FK4", "xy", "barycentric", "geo_app"}
 
 _NON_NAME_CHARACTERS = re.compile(r"[^A-Za-z0-9_.\-]")
 _DISPLAY_PATTERN = re.compile(
-    r"%?(?P<width>\d{0,3})\.(?P<digits>\d{1,2})(?P<python>[feFE])|(?P<fits>[FED])(?P<wide>\d{1,3})\.(?P<decimals>\d{1,2})"
+    r"%?(?P<width>\d{0,3})\.(?P<digits>\d{1,2})(?P<python>[feFE])"
+    r"|(?P<fits>[FED])(?P<wide>\d{1,3})\.(?P<decimals>\d{1,2})"
 )
 _TEMPLATE_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
 @cache_results(4096)
 def assign_field_ids(names: tuple[str, ...]) -> tuple[str, ...]:
-    """List XML IDs of the FIELDs of columns with these names, in order: what a descriptor's PARAM may refer to.
+    """List the XML IDs of the FIELDs of columns with these names, in order, for references from descriptors.
 
-    A name that is an XML name is its own ID; others are made so; equal ones are told apart by ``_2``, ``_3``.
+    A valid XML name is its own ID; other names are converted. Equal IDs get ``_2``, ``_3``.
     """
     used: set[str] = set()
     ids = []
@@ -82,9 +83,9 @@ def assign_field_ids(names: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def choose_null_value(column: Column, serialization: str) -> str | None:
-    """Choose the whole number that stands for null in this column (VALUES/@null), or None if none is needed or possible.
+    """Choose the integer that stands for null in a column (VALUES/@null); None if none is needed or possible.
 
-    Scalars need it in BINARY only; elements of arrays everywhere (VOTable 1.4 section 2.3).
+    Scalars need it in BINARY only, elements of arrays in every serialization (VOTable 1.4 section 2.3).
     """
     kind = column.type
     limits = INTEGER_LIMITS.get(kind.datatype)
@@ -97,12 +98,12 @@ def choose_null_value(column: Column, serialization: str) -> str | None:
         if column.null is not None and lowest <= int(column.null) <= highest:
             return str(int(column.null))
     except ValueError:
-        pass  # the carrier's null was a word
-    if column.minimum is not None and column.minimum > lowest:
-        return str(lowest)
-    if column.maximum is not None and column.maximum < highest:
+        pass  # the null of the source was a word
+    is_lowest_free = column.minimum is not None and column.minimum > lowest
+    is_highest_free = column.maximum is not None and column.maximum < highest
+    if is_highest_free and not is_lowest_free:
         return str(highest)
-    return str(lowest) if lowest else None
+    return str(lowest) if is_lowest_free or lowest else None
 
 
 @lru_cache(maxsize=4096)
@@ -113,44 +114,45 @@ def write_field(
     inner = _write_values(column, choose_null_value(column, serialization), options)
     if column.link:
         inner += f"<LINK href={quote_attribute_value(_convert_link_template(column.link))}/>"
-    return _write_element(
-        "FIELD", _write_field_attributes(column, ident, frame), column.description or column.label, inner
-    )
+    attributes = _write_field_attributes(column, ident, frame)
+    return _write_element("FIELD", attributes, column.description or column.label, inner)
 
 
 def _write_field_attributes(column: Column, ident: str | None, frame: str | None) -> str:
     kind = column.type
-    return "".join(
-        (
-            f" name={quote_attribute_value(column.name)}",
-            write_attribute("ID", ident),
-            write_attribute("datatype", kind.datatype),
-            write_attribute("arraysize", kind.arraysize),
-            write_attribute("unit", column.unit),
-            write_attribute("ucd", column.ucd),
-            write_attribute("utype", column.utype),
-            write_attribute("xtype", kind.xtype),
-            write_attribute("ref", frame),
-            ' type="hidden"' if column.display == HIDDEN_DISPLAY else "",
-            _write_display_attributes(column),
-        )
-    )
+    attributes = [
+        f" name={quote_attribute_value(column.name)}",
+        write_attribute("ID", ident),
+        write_attribute("datatype", kind.datatype),
+        write_attribute("arraysize", kind.arraysize),
+        write_attribute("unit", column.unit),
+        write_attribute("ucd", column.ucd),
+        write_attribute("utype", column.utype),
+        write_attribute("xtype", kind.xtype),
+        write_attribute("ref", frame),
+    ]
+    if column.display == HIDDEN_DISPLAY:
+        attributes.append(' type="hidden"')
+    attributes.append(_write_display_attributes(column))
+    return "".join(attributes)
 
 
 def _write_display_attributes(column: Column) -> str:
-    """Write how a number is displayed - ``.3f``, ``8.3f``, ``%.3f``, FITS's ``F8.3``, ``.2e`` - as width and precision."""
+    """Write the display format of a number (``.3f``, ``8.3f``, ``%.3f``, ``F8.3``, ``.2e``) as width and precision."""
     match = _DISPLAY_PATTERN.fullmatch(column.display or "")
     if match is None or column.type.datatype not in {"float", "double"}:
         return ""
     word = (match["python"] or match["fits"]).upper()
     digits = int(match["digits"] or match["decimals"])
     width = int(match["width"] or match["wide"] or 0)
-    if word == "F":
-        precision = f"F{digits}"
-    else:
-        precision = f"E{digits + 1}"
-    # the schema knows no F0
-    return (f' width="{width}"' if width else "") + (f' precision="{precision}"' if digits or word != "F" else "")
+    attributes = ""
+    if width:
+        attributes = f' width="{width}"'
+    if word != "F":
+        attributes += f' precision="E{digits + 1}"'
+    elif digits:  # the schema does not allow F0
+        attributes += f' precision="F{digits}"'
+    return attributes
 
 
 def _write_element(tag: str, attributes: str, description: str | None, inner: str) -> str:
@@ -191,19 +193,23 @@ def _format_number(value: float) -> str:
     if np.isnan(value):
         return "NaN"
     if np.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
+        return "-Inf" if value < 0 else "+Inf"
     return repr(float(value))
 
 
 def _convert_link_template(template: str) -> str:
-    """Convert our ``{column}`` to VOTable's ``${column}``."""
-    return _TEMPLATE_PATTERN.sub(
-        lambda match: f"${{{match.group(1)}}}" if match.group(1) is not None else match.group(0)[0], template
-    )
+    """Convert our ``{column}`` to ``${column}`` of VOTable."""
+
+    def convert_placeholder(match: re.Match[str]) -> str:
+        if match[1] is None:  # a doubled brace
+            return match[0][0]
+        return f"${{{match[1]}}}"
+
+    return _TEMPLATE_PATTERN.sub(convert_placeholder, template)
 
 
 def write_info(item: InfoElement) -> str:
-    """Write an INFO; short ones, which stand in answer after answer, are kept."""
+    """Write an INFO; short ones are cached, for they stand in answer after answer."""
     if len(item.value) + len(item.content or "") < MAX_CACHED_INFO_CHARACTERS:
         return _write_short_info(item)
     return _write_info_element(item)
@@ -216,9 +222,9 @@ def _write_short_info(item: InfoElement) -> str:
 
 def _write_info_element(item: InfoElement) -> str:
     attributes = f" name={quote_attribute_value(item.name)} value={quote_attribute_value(item.value)}"
-    attributes += (
-        write_attribute("ID", item.id) + write_attribute("ucd", item.ucd) + write_attribute("utype", item.utype)
-    )
+    attributes += write_attribute("ID", item.id)
+    attributes += write_attribute("ucd", item.ucd)
+    attributes += write_attribute("utype", item.utype)
     if item.content:
         return f"<INFO{attributes}>{escape_text(item.content)}</INFO>\n"
     return f"<INFO{attributes}/>\n"
@@ -233,18 +239,16 @@ def write_query_status(value: str, message: str | None = None) -> str:
 
 def _write_frame(item: FrameRef, ident: str, version: str) -> str:
     if item.kind == "timesys":
-        # the schema wants both, and both vocabularies have a word for what nobody said
-        inner = write_attribute("timescale", item.timescale or UNKNOWN_TERM) + write_attribute(
-            "refposition", item.refposition or UNKNOWN_TERM
-        )
-        inner = write_attribute("timeorigin", item.timeorigin) + inner
+        # the schema requires both attributes, and both vocabularies have a term for unknown
+        inner = write_attribute("timeorigin", item.timeorigin)
+        inner += write_attribute("timescale", item.timescale or UNKNOWN_TERM)
+        inner += write_attribute("refposition", item.refposition or UNKNOWN_TERM)
         return f"<TIMESYS{write_attribute('ID', ident)}{inner}/>\n"
     inner = write_attribute("equinox", item.equinox) + write_attribute("epoch", item.epoch)
     if version == LATEST_VERSION:
         inner += write_attribute("refposition", item.refposition)
-    return (
-        f"<COOSYS{write_attribute('ID', ident)}{write_attribute('system', _translate_system(item, version))}{inner}/>\n"
-    )
+    system = write_attribute("system", _translate_system(item, version))
+    return f"<COOSYS{write_attribute('ID', ident)}{system}{inner}/>\n"
 
 
 def _translate_system(item: FrameRef, version: str) -> str | None:
@@ -255,42 +259,37 @@ def _translate_system(item: FrameRef, version: str) -> str | None:
 
 def _can_express_frame(item: FrameRef, version: str) -> bool:
     """Return whether a version has an element for a frame: the systems of a COOSYS are a closed list in 1.4."""
-    return (
-        item.kind == "timesys"
-        or version == LATEST_VERSION
-        or _translate_system(item, version) in {*_VERSION_1_4_ALLOWED_SYSTEMS, None}
-    )
+    if item.kind == "timesys" or version == LATEST_VERSION:
+        return True
+    return _translate_system(item, version) in {*_VERSION_1_4_ALLOWED_SYSTEMS, None}
 
 
 def choose_version(frames: Sequence[FrameRef]) -> str:
-    """Return the version that can say all frames whole: 1.4 has no refposition of a COOSYS."""
-    is_complete = all(
-        _can_express_frame(frame, DEFAULT_VERSION) and (frame.kind == "timesys" or frame.refposition is None)
-        for frame in frames
-    )
-    return DEFAULT_VERSION if is_complete else LATEST_VERSION
+    """Choose the version that can express all frames in full: 1.4 has no refposition of a COOSYS."""
+    for frame in frames:
+        has_position = frame.kind != "timesys" and frame.refposition is not None
+        if has_position or not _can_express_frame(frame, DEFAULT_VERSION):
+            return LATEST_VERSION
+    return DEFAULT_VERSION
 
 
 def _write_frame_group(item: FrameRef, idents: Sequence[str]) -> str:
-    """Write a frame of the sky or of a body as a GROUP with the columns that are in it."""
+    """Write a frame of the sky or of a body as a GROUP that refers to the columns in this frame."""
     frame_values = {"CoordRefFrame": item.system, "ReferencePosition": item.refposition, "CoordEquinox": item.equinox}
-    inner = "".join(
-        (
-            f'<PARAM name="{name}" datatype="char" '
-            f'arraysize="*"{write_attribute("utype", _STC_SPACE_FRAME_PREFIX + name)} '
-            f"value={quote_attribute_value(value)}/>"
-        )
-        for name, value in frame_values.items()
-        if value is not None
-    )
-    inner += _write_body_name_param(item) + "".join(
-        f"<FIELDref ref={quote_attribute_value(ident)}/>" for ident in idents
-    )
+    inner = ""
+    for name, value in frame_values.items():
+        if value is not None:
+            utype = write_attribute("utype", _STC_SPACE_FRAME_PREFIX + name)
+            quoted_value = quote_attribute_value(value)
+            inner += f'<PARAM name="{name}" datatype="char" arraysize="*"{utype} value={quoted_value}/>'
+    inner += _write_body_name_param(item)
+    for ident in idents:
+        inner += f"<FIELDref ref={quote_attribute_value(ident)}/>"
     return f'<GROUP utype="stc:CatalogEntryLocation">{inner}</GROUP>\n'
 
 
 def _write_body_name_param(item: FrameRef) -> str:
-    """Name the body of a frame as HiPS of bodies name theirs (hips_frame): ``mars``."""
+    """Write the name of the body of a frame as HiPS of bodies state it (hips_frame): ``mars``."""
     if item.system != _BODY_SYSTEM or not item.refposition:
         return ""
     return (
@@ -300,24 +299,30 @@ def _write_body_name_param(item: FrameRef) -> str:
 
 
 def _write_group(item: ColumnGroup, ids: Mapping[str, str], params: Collection[str]) -> str:
-    members = [(role if role != name else "", ids[name], name) for role, name in item.roles.items() if name in ids]
-    if not members:
+    refs = ""
+    for role, name in item.roles.items():
+        if name not in ids:
+            continue
+        element = "PARAMref" if name in params else "FIELDref"
+        role_utype = ""
+        if role != name:
+            role_utype = _write_role_utype(role)
+        refs += f"<{element} ref={quote_attribute_value(ids[name])}{role_utype}/>"
+    if not refs:
         return ""
-    attributes = (
-        write_attribute("name", item.name) + write_attribute("ucd", item.ucd) + write_attribute("utype", item.utype)
-    )
-    refs = "".join(
-        f"<{'PARAM' if name in params else 'FIELD'}ref ref={quote_attribute_value(ident)}{_write_role_utype(role)}/>"
-        for role, ident, name in members
-    )
+    attributes = write_attribute("name", item.name)
+    attributes += write_attribute("ucd", item.ucd)
+    attributes += write_attribute("utype", item.utype)
     return _write_element("GROUP", attributes, item.description, refs)
 
 
 def _write_role_utype(role: str) -> str:
-    """Write a role as a utype: a data model path as it is, our own words with a prefix."""
-    if role:
-        return write_attribute("utype", role if ":" in role else f"hven:{role}")
-    return ""
+    """Write a role as a utype: a data model path as it is, one of our own words with a prefix."""
+    if not role:
+        return ""
+    if ":" not in role:
+        role = f"hven:{role}"
+    return write_attribute("utype", role)
 
 
 def write_param(
@@ -337,7 +342,7 @@ def _format_param_value(column_type: Type, value: object) -> str:
             return "NaN"
         return ""
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return str(value).lower()
     if isinstance(value, float):
         return _format_number(value)
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -352,9 +357,9 @@ def write_document_start(
     version: str = DEFAULT_VERSION,
     namespace: str | None = None,
 ) -> str:
-    """Write everything up to the first row's container (DATA not included); `namespace`.
+    """Write everything before the element that holds the rows (DATA not included).
 
-    The version whose namespace a client wants.
+    `namespace` is the version whose namespace the client requires.
     """
     systems, table = _find_or_write_table_xml(metadata, columns, serialization, version)
     if version == DEFAULT_VERSION:
@@ -363,22 +368,17 @@ def write_document_start(
         opening = DOCUMENT_OPENING.replace(f'VOTABLE version="{DEFAULT_VERSION}"', f'VOTABLE version="{version}"')
     if namespace is not None:
         opening = opening.replace(NAMESPACE, NAMESPACE_PREFIX + namespace)
-    return "".join(
-        (
-            opening,
-            '<RESOURCE type="results">\n',
-            write_query_status("OK") if metadata.includes_query_status else "",
-            *(write_info(item) for item in (*metadata.infos, *metadata.request_infos)),
-            systems,
-            table,
-        )
-    )
+    parts = [opening, '<RESOURCE type="results">\n']
+    if metadata.includes_query_status:
+        parts.append(write_query_status("OK"))
+    parts += [write_info(item) for item in (*metadata.infos, *metadata.request_infos)]
+    return "".join([*parts, systems, table])
 
 
 class CachedTableXml(NamedTuple):
-    """What was written about some columns.
+    """The XML of frames and table that was written for some columns.
 
-    It keeps alive what it was written of, so that nothing else has its identity.
+    It keeps the objects that it was written for alive, so that no other object gets their identity.
     """
 
     cached_for: tuple[object, ...]
@@ -394,25 +394,15 @@ def _find_or_write_table_xml(
 ) -> tuple[str, str]:
     """Write the frames, and the table up to its rows.
 
-    Once for the columns of a plan, which is asked again and again.
+    The result is cached for the columns of a plan, for the same plan answers many requests.
     """
     described_objects = (columns, metadata.frames, metadata.groups, metadata.params, metadata.enums)
-    # what is fitted to its rows is another in each answer, and lists may change
-    is_cacheable = (
-        columns is metadata.columns
-        and isinstance(metadata.frames, tuple)
-        and isinstance(metadata.groups, tuple)
-        and isinstance(metadata.params, tuple)
-    )
-    key = (
-        *map(id, described_objects),
-        serialization,
-        version,
-        metadata.name,
-        metadata.id,
-        metadata.description,
-        tuple(metadata.links),
-    )
+    # columns that are fitted to their rows differ from answer to answer, and lists may change
+    are_constant = [isinstance(items, tuple) for items in (metadata.frames, metadata.groups, metadata.params)]
+    is_cacheable = columns is metadata.columns and all(are_constant)
+    object_ids = tuple(map(id, described_objects))
+    links = tuple(metadata.links)
+    key = (*object_ids, serialization, version, metadata.name, metadata.id, metadata.description, links)
     if is_cacheable:
         cached_xml = _table_xml_cache.find(key)
     else:
@@ -428,64 +418,55 @@ def _write_table_xml(
     metadata: TableMetadata, columns: Sequence[Column], serialization: str, version: str
 ) -> tuple[str, str]:
     names = tuple(column.name for column in columns)
-    # columns have the first choice of an ID, so that `assign_field_ids` says the same to everybody
+    # columns have the first choice of an ID, so that `assign_field_ids` gives the same result everywhere
+    table_ids = []
     if metadata.id:
-        table_ids = [metadata.id]
-    else:
-        table_ids = []
-    ids = assign_field_ids(
-        (*names, *(item.id for item in metadata.frames), *table_ids, *(column.name for column, _ in metadata.params))
-    )
-    frames = {item.id: ident for item, ident in zip(metadata.frames, ids[len(names) :], strict=False)}
+        table_ids.append(metadata.id)
+    frame_ids = [item.id for item in metadata.frames]
+    param_names = [column.name for column, _ in metadata.params]
+    ids = assign_field_ids((*names, *frame_ids, *table_ids, *param_names))
+    frames = dict(zip(frame_ids, ids[len(names) :], strict=False))
     expressible_frames = {item.id: frames[item.id] for item in metadata.frames if _can_express_frame(item, version)}
-    systems = "".join(
-        _write_frame(item, expressible_frames[item.id], version)
-        for item in metadata.frames
-        if item.id in expressible_frames
-    )
-    if (
-        version == LATEST_VERSION
-        and len(bodies := [body_param for body_param in map(_write_body_name_param, metadata.frames) if body_param])
-        == 1
-        and _BODY_SYSTEM not in ids
-    ):
-        # the word of the COOSYS leads here
+    systems = _write_frames(metadata.frames, expressible_frames, version)
+    bodies = [body_param for body_param in map(_write_body_name_param, metadata.frames) if body_param]
+    if version == LATEST_VERSION and len(bodies) == 1 and _BODY_SYSTEM not in ids:
+        # the system of the COOSYS refers to this group
         systems += f'<GROUP ID="{_BODY_SYSTEM}" utype="stc:AstroCoordSystem">{bodies[0]}</GROUP>\n'
     enums = metadata.enums
     by_name = dict(zip(names, ids, strict=False))
     params: set[str] = set()
     grouped = {name for item in metadata.groups for name in item.roles.values()}
-    for (column, value), ident in zip(metadata.params, ids[len(ids) - len(metadata.params) :], strict=True):
+    param_ids = ids[len(ids) - len(metadata.params) :]
+    for (column, value), ident in zip(metadata.params, param_ids, strict=True):
         if column.name in grouped and column.name not in by_name:
             params.add(column.name)
             by_name[column.name] = ident
-        systems += write_param(column, value, ident if column.name in params else None, _list_options(column, enums))
+        param_id = ident if column.name in params else None
+        systems += write_param(column, value, param_id, _list_options(column, enums))
     if not columns:  # a TABLE without FIELDs is not valid
         return systems, ""
-    parts = [
-        f"<TABLE{write_attribute('ID', ids[len(names) + len(metadata.frames)] if table_ids else None)}{write_attribute('name', metadata.name)}>\n"
-    ]
+    table_id = None
+    if table_ids:
+        table_id = ids[len(names) + len(metadata.frames)]
+    parts = [f"<TABLE{write_attribute('ID', table_id)}{write_attribute('name', metadata.name)}>\n"]
     if metadata.description:
         parts.append(f"<DESCRIPTION>{escape_text(metadata.description)}</DESCRIPTION>\n")
     for column, ident in zip(columns, ids, strict=False):
         options = _list_options(column, enums)
-        parts.append(
-            write_field(
-                column,
-                ident,
-                serialization,
-                options,
-                expressible_frames.get(column.frame) if column.frame else None,
-            )
-        )
+        frame = expressible_frames.get(column.frame) if column.frame else None
+        parts.append(write_field(column, ident, serialization, options, frame))
     parts += [_write_group(item, by_name, params) for item in metadata.groups]
     for item in metadata.frames:
         if version != choose_version([item]) == LATEST_VERSION:
-            parts.append(
-                _write_frame_group(item, [by_name[column.name] for column in columns if column.frame == item.id])
-            )
+            frame_columns = [by_name[column.name] for column in columns if column.frame == item.id]
+            parts.append(_write_frame_group(item, frame_columns))
     parts += [f"<LINK href={quote_attribute_value(link)}/>\n" for link in metadata.links]
     return systems, "".join(parts)
+
+
+def _write_frames(frames: Sequence[FrameRef], ids: Mapping[str, str], version: str) -> str:
+    """Write the COOSYS and TIMESYS elements of the frames that have an ID here."""
+    return "".join(_write_frame(frame, ids[frame.id], version) for frame in frames if frame.id in ids)
 
 
 def _list_options(column: Column, enums: Mapping[str, Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
@@ -496,12 +477,13 @@ def _list_options(column: Column, enums: Mapping[str, Mapping[str, str]]) -> tup
 
 def write_document_end(metadata: TableMetadata, trailing: str) -> str:
     """Write everything after DATA: the trailing QUERY_STATUS and the descriptors."""
-    return f"{'</TABLE>' if metadata.columns else ''}\n{trailing}</RESOURCE>\n{''.join(metadata.descriptors_xml)}</VOTABLE>\n"
+    table_end = "</TABLE>" if metadata.columns else ""
+    descriptors = "".join(metadata.descriptors_xml)
+    return f"{table_end}\n{trailing}</RESOURCE>\n{descriptors}</VOTABLE>\n"
 
 
 def write_error_document(message: str) -> str:
-    """Write a whole document that says that nothing came of it (DALI 1.1 section 4.4.3)."""
-    return (
-        f"{DOCUMENT_OPENING}<RESOURCE "
-        f'type="results">\n{write_query_status("ERROR", replace_illegal_characters(message) or "unknown error")}</RESOURCE>\n</VOTABLE>\n'
-    )
+    """Write a whole document that says that the request failed (DALI 1.1 section 4.4.3)."""
+    legal_message = replace_illegal_characters(message) or "unknown error"
+    status = write_query_status("ERROR", legal_message)
+    return f'{DOCUMENT_OPENING}<RESOURCE type="results">\n{status}</RESOURCE>\n</VOTABLE>\n'

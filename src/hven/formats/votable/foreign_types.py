@@ -1,6 +1,6 @@
-"""Types of whole numbers that VOTable does not have and that people write all the same.
+"""Read integer types that VOTable does not have and that documents use all the same.
 
-``unsignedInt``, ``unsignedLong``, ``signedByte``.
+These are ``unsignedInt``, ``unsignedLong``, ``signedByte`` and the like.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ForeignInteger:
-    """A type of whole numbers.
+    """An integer type.
 
     Attributes
     ----------
     datatype
-        The type of VOTable that holds all its values (of 64 bits: those below 2**63).
+        The VOTable type that holds all its values (for 64 bits: those below 2**63).
     carrier
-        The type of VOTable with as many bytes, as which binary rows are unpacked.
+        The VOTable type with as many bytes, as which binary rows are decoded.
     bits
-        Its size.
+        Size of a number.
     signed
-        Whether it has negative values; `carrier` has them if it has not.
+        Whether it has negative values; if it has not, `carrier` has them.
     """
 
     datatype: str
@@ -63,15 +63,19 @@ def find_foreign_integers(fields: Sequence[Any]) -> dict[int, ForeignInteger]:
     Parameters
     ----------
     fields
-        The elements, in order.
+        FIELD elements, in order.
 
     Returns
     -------
     found
-        By number of the field.
+        Types by the number of the field.
     """
-    datatypes = ((field.get("datatype") or "").strip().lower() for field in fields)
-    return {number: FOREIGN_INTEGERS[name] for number, name in enumerate(datatypes) if name in FOREIGN_INTEGERS}
+    foreign = {}
+    for number, field in enumerate(fields):
+        datatype = (field.get("datatype") or "").strip().lower()
+        if datatype in FOREIGN_INTEGERS:
+            foreign[number] = FOREIGN_INTEGERS[datatype]
+    return foreign
 
 
 def describe_binary_columns(columns: Sequence[Column], foreign: dict[int, ForeignInteger]) -> list[Column]:
@@ -89,19 +93,20 @@ def describe_binary_columns(columns: Sequence[Column], foreign: dict[int, Foreig
             else:
                 wrapped = (value + half) % (2 * half) - half
             null = str(wrapped)
-        carried[number] = column.copy_with(type=Type(kind.carrier, column.type.arraysize), null=null)
+        carrier_type = Type(kind.carrier, column.type.arraysize)
+        carried[number] = column.copy_with(type=carrier_type, null=null)
     return carried
 
 
 def restore_columns(
     arrays: Sequence[pa.Array], columns: Sequence[Column], foreign: dict[int, ForeignInteger]
 ) -> list[pa.Array]:
-    """Convert what was unpacked as the carrier.
+    """Convert columns that were decoded as the carrier to their own type.
 
     Raises
     ------
     SourceError
-        A number of 64 bits is 2**63 or more; an array has several dimensions.
+        A number of 64 bits is 2**63 or more, or an array has several dimensions.
     """
     restored = list(arrays)
     for number, kind in foreign.items():
@@ -110,22 +115,25 @@ def restore_columns(
 
 
 def _restore_array(array: pa.Array, column: Column, integer_type: ForeignInteger) -> pa.Array:
+    mask = array.is_null() if array.null_count else None
     if pa.types.is_list(array.type):
         values = _restore_array(array.values, column, integer_type)
-        return pa.ListArray.from_arrays(array.offsets, values, mask=array.is_null() if array.null_count else None)
+        return pa.ListArray.from_arrays(array.offsets, values, mask=mask)
     if pa.types.is_fixed_size_list(array.type):
         size = array.type.list_size
-        values = _restore_array(array.values.slice(array.offset * size, len(array) * size), column, integer_type)
-        mask = array.is_null() if array.null_count else None
+        array_values = array.values.slice(array.offset * size, len(array) * size)
+        values = _restore_array(array_values, column, integer_type)
         return pa.FixedSizeListArray.from_arrays(values, size, mask=mask)
     wide = array.cast(Type(integer_type.datatype).arrow)
     half = 1 << (integer_type.bits - 1)
     if integer_type.signed:
-        return pc.if_else(pc.greater_equal(wide, half), pc.subtract(wide, 2 * half), wide).cast(wide.type)
+        is_negative = pc.greater_equal(wide, half)
+        return pc.if_else(is_negative, pc.subtract(wide, 2 * half), wide).cast(wide.type)
     negative = pc.less(wide, 0)
     if integer_type.bits == 64 and pc.any(negative).as_py():
         message = f"field {column.name!r} has a number of 2**63 or more, which no column of whole numbers holds"
         raise SourceError(message, remedy="write the field as text (`char`)")
     if integer_type.bits == 64:
         return wide
-    return pc.if_else(negative, pc.add(wide, 2 * half), wide).cast(wide.type)
+    unsigned_numbers = pc.if_else(negative, pc.add(wide, 2 * half), wide)
+    return unsigned_numbers.cast(wide.type)

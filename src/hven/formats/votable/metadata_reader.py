@@ -1,4 +1,4 @@
-"""VOTable's metadata elements into ours.
+"""Convert the metadata elements of VOTable to our model.
 
 FIELD -> Column, GROUP -> Group, COOSYS and TIMESYS -> FrameRef, INFO, PARAM, LINK.
 """
@@ -30,13 +30,14 @@ _TEMPLATE_PATTERN = re.compile(r"\$\{([^}]*)\}|([{}])")
 
 
 def read_local_name(element: Any) -> str:
-    """Return an element's name without its namespace."""
+    """Return the name of an element without its namespace."""
     return str(element.tag).rpartition("}")[2]
 
 
 def list_children(element: Any, *names: str) -> list[Any]:
     """List the children with one of these names, whatever their namespace."""
-    return [child for child in element if isinstance(child.tag, str) and read_local_name(child) in names]
+    elements = (child for child in element if isinstance(child.tag, str))  # comments have no name
+    return [child for child in elements if read_local_name(child) in names]
 
 
 def _read_child_text(element: Any, name: str) -> str | None:
@@ -54,12 +55,12 @@ def _read_attribute(element: Any, name: str) -> str | None:
 
 
 def read_type(element: Any) -> Type:
-    """Read datatype, arraysize and xtype, with the usual mistakes forgiven: case, SQL words, a missing datatype.
+    """Read datatype, arraysize and xtype; accept the usual mistakes: case, SQL words, a missing datatype.
 
     Raises
     ------
     SourceError
-        The datatype is none.
+        The datatype or the arraysize is unknown.
     """
     declared_datatype = (_read_attribute(element, "datatype") or "char").strip()
     size = re.sub(r"\s+", "", _read_attribute(element, "arraysize") or "") or None
@@ -73,9 +74,12 @@ def read_type(element: Any) -> Type:
             raise SourceError(message)
         size = "*"
     by_case = {name.lower(): name for name in SCALAR_TYPES_BY_DATATYPE}
-    datatype = by_case.get("unicodechar" if declared_datatype.lower() == "unicodestring" else declared_datatype.lower())
-    if datatype is None and declared_datatype.lower() in FOREIGN_INTEGERS:
-        datatype = FOREIGN_INTEGERS[declared_datatype.lower()].datatype
+    datatype_word = declared_datatype.lower()
+    if datatype_word == "unicodestring":
+        datatype_word = "unicodechar"
+    datatype = by_case.get(datatype_word)
+    if datatype is None and datatype_word in FOREIGN_INTEGERS:
+        datatype = FOREIGN_INTEGERS[datatype_word].datatype
     if datatype is None:
         try:
             parsed_type = parse_type(declared_datatype.lower())
@@ -89,18 +93,20 @@ def read_type(element: Any) -> Type:
     ):
         size = size or "*"
     if size == "1":
-        size = None  # one number or character, as everybody means by it (VOTable 1.3 erratum 3)
+        size = None  # one number or character, which is what all documents mean by it (VOTable 1.3 erratum 3)
     xtype = _read_attribute(element, "xtype")
     column_type = Type(datatype, size, xtype)
     if column_type.stored_xtype is not None and not _can_carry_xtype(column_type):
-        column_type = Type(datatype, size)  # an xtype on a carrier that cannot hold it says nothing
+        column_type = Type(datatype, size)  # an xtype on a carrier that cannot hold it means nothing
     return column_type
 
 
 def _count_cell_values(size: str | None) -> int | None:
-    """Multiply the fixed dimensions (of a variable one, its bound counts too); None for a scalar and for ``*``."""
+    """Multiply the fixed dimensions (of a variable one, its bound); None for a scalar and for ``*``."""
     lengths = [int(length) for length in re.findall(r"\d+", size or "")]
-    return prod(lengths) if lengths else None
+    if not lengths:
+        return None
+    return prod(lengths)
 
 
 def _can_carry_xtype(column_type: Type) -> bool:
@@ -122,7 +128,7 @@ def _describe_element(element: Any) -> str:
 
 
 def read_column(element: Any, number: int, frames: Iterable[str], enums: dict[str, Mapping[str, str]]) -> Column:
-    """Read a FIELD or PARAM; its OPTIONs go to `enums` under the column's name.
+    """Read a FIELD or PARAM; its OPTIONs go to `enums` under the name of the column.
 
     Raises
     ------
@@ -137,46 +143,55 @@ def read_column(element: Any, number: int, frames: Iterable[str], enums: dict[st
         for child in list_children(values, "MIN", "MAX"):
             bound = _read_bound(child.get("value"), kind)
             if read_local_name(child) == "MIN":
-                minimum, maximum = (bound, maximum)
+                minimum = bound
             else:
-                minimum, maximum = (minimum, bound)
-        options = [
-            (option.get("value", ""), option.get("name") or option.get("value", ""))
-            for option in list_children(values, "OPTION")
-        ]
+                maximum = bound
+        options = []
+        for option in list_children(values, "OPTION"):
+            code = option.get("value", "")
+            options.append((code, option.get("name") or code))
         if options:
             enum = name
             enums[name] = _map_options(options, kind)
-    links = [link.get("href") for link in list_children(element, "LINK") if link.get("href")]
     ref = _read_attribute(element, "ref")
-    unit = _read_attribute(element, "unit")
-    ucd = _read_attribute(element, "ucd")
-    utype = _read_attribute(element, "utype")
+    if ref not in set(frames):
+        ref = None
     return Column(
         name=name,
         type=kind,
-        unit=unit,
-        ucd=ucd,
-        utype=utype,
+        unit=_read_attribute(element, "unit"),
+        ucd=_read_attribute(element, "ucd"),
+        utype=_read_attribute(element, "utype"),
         description=_read_child_text(element, "DESCRIPTION"),
         null=null,
         minimum=minimum,
         maximum=maximum,
         enum=enum,
-        frame=ref if ref in set(frames) else None,
+        frame=ref,
         display=_read_display(element, kind),
-        link=_TEMPLATE_PATTERN.sub(
-            lambda match: f"{{{match.group(1)}}}" if match.group(2) is None else match.group(2) * 2, links[0]
-        )
-        if links
-        else None,
+        link=_read_link_template(element),
     )
 
 
-def _read_display(element: Any, column_type: Type) -> str | None:
-    """Read precision and width (VOTable 1.4 section 4.1): ``F3``, ``3`` -> ``.3f``.
+def _read_link_template(element: Any) -> str | None:
+    """Read the first LINK, and convert ``${column}`` of VOTable to our ``{column}``."""
 
-    ``E3``, three significant figures, -> ``.2e``.
+    def convert_placeholder(match: re.Match[str]) -> str:
+        if match[2] is not None:  # a brace of the address itself
+            return match[2] * 2
+        return f"{{{match[1]}}}"
+
+    for link in list_children(element, "LINK"):
+        address = link.get("href")
+        if address:
+            return _TEMPLATE_PATTERN.sub(convert_placeholder, address)
+    return None
+
+
+def _read_display(element: Any, column_type: Type) -> str | None:
+    """Read precision and width (VOTable 1.4 section 4.1): ``F3`` and ``3`` become ``.3f``.
+
+    ``E3``, three significant figures, becomes ``.2e``.
     """
     if read_local_name(element) == "FIELD" and _read_attribute(element, "type") == HIDDEN_DISPLAY:
         return HIDDEN_DISPLAY
@@ -195,7 +210,7 @@ def _read_display(element: Any, column_type: Type) -> str | None:
 
 
 def _map_options(options: list[tuple[str, str]], column_type: Type) -> dict[str, str]:
-    """Return code -> label; some write them the other way round, which numbers tell."""
+    """Return code -> label; some documents exchange the two, which shows where codes should be numbers."""
     if (
         column_type.is_numeric
         and all(_read_bound(label, column_type) is not None for _, label in options)
@@ -243,29 +258,30 @@ def read_frame(element: Any) -> FrameRef:
 
 
 def read_param(element: Any, frames: Iterable[str], enums: dict[str, Mapping[str, str]]) -> tuple[Column, object]:
-    """Read a PARAM and its value; a value that is none of its type stays text."""
+    """Read a PARAM and its value; a value that does not fit its type stays text."""
     text_value = element.get("value")
     read_as_column = read_column(element, 1, frames, enums)
-    constant = Constant(
-        **{item.name: getattr(read_as_column, item.name) for item in fields(read_as_column)}, value=text_value
-    )
+    column_fields = {item.name: getattr(read_as_column, item.name) for item in fields(read_as_column)}
+    constant = Constant(**column_fields, value=text_value)
     if text_value is None:
         return constant, None
     try:
-        column = literal.parse_column(pa.array([text_value]), constant.type, constant.null)
+        values = pa.array([text_value])
+        column = literal.parse_column(values, constant.type, constant.null)
         return constant, column[0].as_py()
     except (literal.InvalidLiteralError, pa.ArrowException):
         return constant, text_value
 
 
 def read_group(element: Any, names: Mapping[str, str], number: int) -> ColumnGroup | None:
-    """Read a GROUP of FIELDrefs and PARAMrefs, with what is in its own GROUPs; None if it refers to nothing."""
+    """Read a GROUP of FIELDrefs and PARAMrefs, with those of the GROUPs in it; None if it refers to nothing."""
     roles: dict[str, str] = {}
     for ref in _list_grouped_elements(element, "FIELDref", "PARAMref"):
         name = names.get(ref.get("ref") or "")
         if name is None:
             continue
-        role = (ref.get("utype") or ref.get("ucd") or name).removeprefix("hven:")
+        reference_role = ref.get("utype") or ref.get("ucd") or name
+        role = reference_role.removeprefix("hven:")
         while role in roles:
             role += "_"
         roles[role] = name
@@ -281,64 +297,65 @@ def read_group(element: Any, names: Mapping[str, str], number: int) -> ColumnGro
 
 
 def read_table_metadata(table: Any, ancestors: list[Any]) -> TableMetadata:
-    """Describe a TABLE whose metadata has been read.
+    """Describe a TABLE whose metadata elements are complete.
 
     Parameters
     ----------
     ancestors
-        The elements it stands in, outermost first: their INFOs, PARAMs and frames belong to it too.
+        The elements around the table, outermost first. Their INFOs, PARAMs and frames belong to it, too.
 
     Raises
     ------
     SourceError
-        A FIELD's type cannot be read.
+        The type of a FIELD cannot be read.
     """
     ancestors_and_table = [*ancestors, table]
-    frames = [
-        read_frame(item) for place in ancestors_and_table for item in _list_grouped_elements(place, "COOSYS", "TIMESYS")
-    ]
+    frames = [read_frame(item) for item in _list_elements_within(ancestors_and_table, "COOSYS", "TIMESYS")]
+    ancestors_and_table = [*ancestors, table]
     frame_ids = [item.id for item in frames if item.id]
     enums: dict[str, Mapping[str, str]] = {}
     elements = list_children(table, "FIELD")
-    columns = deduplicate_names(
-        [read_column(item, number, frame_ids, enums) for number, item in enumerate(elements, 1)]
-    )
+    fields_as_read = [read_column(item, number, frame_ids, enums) for number, item in enumerate(elements, 1)]
+    columns = deduplicate_names(fields_as_read)
     field_ids_by_position = assign_field_ids(tuple(item.name for item in columns))
-    names = {
-        item.get("ID") or ident: item_column.name
-        for item, ident, item_column in zip(elements, field_ids_by_position, columns, strict=True)
-    }
-    param_elements = [item for place in ancestors_and_table for item in _list_grouped_elements(place, "PARAM")]
+    names = {}
+    for item, ident, item_column in zip(elements, field_ids_by_position, columns, strict=True):
+        names[item.get("ID") or ident] = item_column.name
+    param_elements = _list_elements_within(ancestors_and_table, "PARAM")
     params = [read_param(item, frame_ids, enums) for item in param_elements]
-    constants = deduplicate_names(
-        [item_column for item_column, _ in params], {item_column.name.lower() for item_column in columns}
-    )
-    names |= {
-        item.get("ID"): item_column.name
-        for item, item_column in zip(param_elements, constants, strict=True)
-        if item.get("ID")
-    }
-    groups_or_none = [read_group(item, names, number) for number, item in enumerate(list_children(table, "GROUP"), 1)]
+    column_names = {item_column.name.lower() for item_column in columns}
+    constants = deduplicate_names([item_column for item_column, _ in params], column_names)
+    for item, item_column in zip(param_elements, constants, strict=True):
+        if item.get("ID"):
+            names[item.get("ID")] = item_column.name
+    group_elements = list_children(table, "GROUP")
+    groups_or_none = [read_group(item, names, number) for number, item in enumerate(group_elements, 1)]
     groups = deduplicate_names([item for item in groups_or_none if item is not None])
+    infos = []
+    for place in ancestors_and_table:
+        infos += [read_info(item) for item in list_children(place, "INFO")]
+    descriptions = [_read_child_text(place, "DESCRIPTION") for place in reversed(ancestors_and_table)]
+    links = [link.get("href") for link in list_children(table, "LINK")]
+    values = [value for _, value in params]
     return TableMetadata(
         columns=columns,
         name=table.get("name"),
         id=table.get("ID"),
-        description=next(
-            (
-                description
-                for place in reversed(ancestors_and_table)
-                if (description := _read_child_text(place, "DESCRIPTION"))
-            ),
-            None,
-        ),
-        infos=[read_info(item) for place in ancestors_and_table for item in list_children(place, "INFO")],
+        description=next(filter(None, descriptions), None),
+        infos=infos,
         frames=[item for item in frames if item.id],
         groups=groups,
-        params=[(item_column, value) for item_column, (_, value) in zip(constants, params, strict=True)],
-        links=[link.get("href") for link in list_children(table, "LINK") if link.get("href")],
+        params=list(zip(constants, values, strict=True)),
+        links=[link for link in links if link],
         enums=enums,
     )
+
+
+def _list_elements_within(places: Iterable[Any], *names: str) -> list[Any]:
+    elements = []
+    for place in places:
+        elements += _list_grouped_elements(place, *names)
+    return elements
 
 
 def _list_grouped_elements(element: Any, *names: str) -> list[Any]:

@@ -1,6 +1,6 @@
-"""Whole numbers that stand for null (VOTable 1.4 section 4.7).
+"""Choose the integers that stand for null (VOTable 1.4 section 4.7).
 
-None that is a value may be chosen, and none that comes later may pass for null.
+A number that is a value must not be chosen, and no later value may equal the chosen number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def choose_column_null(column: Column, array: pa.Array, serialization: str) -> Column:
-    """Choose another number for null where the first batch holds the usual one as a value."""
+    """Choose another number for null if the first batch holds the usual one as a value."""
     null_value = choose_null_value(column, serialization)
     if null_value is None:
         return column
@@ -30,25 +30,28 @@ def choose_column_null(column: Column, array: pa.Array, serialization: str) -> C
         return column
     lowest, highest = INTEGER_LIMITS[column.type.datatype]
     for first, step in ((lowest, 1), (highest, -1)):
-        unused_numbers = np.setdiff1d(
-            [first + step * n for n in range(min(len(values) + 1, highest - lowest + 1))], values
-        )
+        candidate_count = min(len(values) + 1, highest - lowest + 1)
+        candidates = [first + step * number for number in range(candidate_count)]
+        unused_numbers = np.setdiff1d(candidates, values)
         if len(unused_numbers):
-            null = str(unused_numbers[0] if step > 0 else unused_numbers[-1])
-            return column.copy_with(null=null)
-    return column  # every value of the type occurs: the check below says so
+            nearest = unused_numbers[0] if step > 0 else unused_numbers[-1]
+            return column.copy_with(null=str(nearest))
+    return column  # every value of the type occurs: the check of batches reports it
 
 
 def create_null_check(columns: Sequence[Column], serialization: str) -> Callable[[pa.RecordBatch], None]:
-    """Make a check of batches.
+    """Create a check of batches.
 
     Raises
     ------
     DataError
-        A value is the number that the FIELD, which was sent already, has for null: readers would take it for none.
+        A value equals the null of its FIELD, which was sent already: readers would take it for null.
     """
-    null_values = [(number, column, choose_null_value(column, serialization)) for number, column in enumerate(columns)]
-    checked_columns = [(number, column, int(null)) for number, column, null in null_values if null is not None]
+    checked_columns = []
+    for number, column in enumerate(columns):
+        null_value = choose_null_value(column, serialization)
+        if null_value is not None:
+            checked_columns.append((number, column, int(null_value)))
 
     def check_batch(batch: pa.RecordBatch) -> None:
         for number, column, null in checked_columns:

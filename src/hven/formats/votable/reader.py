@@ -1,7 +1,7 @@
-"""The VOTable reader: an XML parser for the metadata; the rows, wherever they are, go past it in big pieces.
+"""Read VOTable: an XML parser reads the metadata; the rows bypass it in big pieces.
 
-The parser is fed up to the tag that opens TABLEDATA or STREAM and again from the tag that closes it, so that neither
-memory nor time goes into a tree of cells. No DTD is loaded, no entity is resolved, nothing is fetched.
+The parser reads up to the tag that opens TABLEDATA or STREAM, and again from the tag that closes it. So no memory or
+time goes into a tree of cells. No DTD is loaded, no entity is resolved, nothing is fetched.
 """
 
 from __future__ import annotations
@@ -29,30 +29,29 @@ if TYPE_CHECKING:
 BATCH_ROWS = 65_536
 _ROWS_OPENING_TAG = re.compile(rb"<(?:[\w.-]+:)?(TABLEDATA|STREAM)(?=[\s/>])(?:[^<>\"']|\"[^\"<]*\"|'[^'<]*')*>")
 _ROWS_CLOSING_TAGS = {"TABLEDATA": re.compile(rb"</(?:[\w.-]+:)?TABLEDATA\s*>"), "STREAM": re.compile(rb"<")}
-_PIECE_BYTES = 4 << 20  # bytes of rows that are turned into columns at once
-_MAX_ROW_BYTES = 256 << 20  # bytes of a single row that are put up with
-_MAX_METADATA_BYTES = 16 << 20  # bytes beside rows that are put up with: they become a tree in memory
-_MAX_ELEMENTS, _MAX_FIELDS, _MAX_TAG_BYTES = (
-    250_000,
-    20_000,
-    4 << 20,
-)  # elements beside rows, columns of a table, bytes of a single tag
+_PIECE_BYTES = 4 << 20  # bytes of rows that are converted to columns at once
+_MAX_ROW_BYTES = 256 << 20  # bytes of a single row
+_MAX_METADATA_BYTES = 16 << 20  # bytes beside rows, which become a tree in memory
+_MAX_ELEMENTS = 250_000  # elements beside rows
+_MAX_FIELDS = 20_000  # columns of a table
+_MAX_TAG_BYTES = 4 << 20  # bytes of a single tag
 _WHITESPACE_BYTES = bytes(range(33))
 _ROW_SERIALIZATIONS = ("TABLEDATA", "BINARY", "BINARY2")
 
 
 def read_votable(file: BinaryIO, table: int | str | None = None, batch: int = BATCH_ROWS) -> TableStream:
-    """Read one table of a VOTable document (1.0 to 1.5, any serialization, gzip undone) as a stream.
+    """Read one table of a VOTable document (1.0 to 1.5, any serialization, also in gzip) as a stream.
 
     Parameters
     ----------
     file
-        Only read forwards; it must stay open until the batches are exhausted.
+        Binary file, which is only read forwards. It must stay open until the batches are exhausted.
     table
-        Its number in the document from 0, its name or its ID. None: the first TABLE with rows outside RESOURCEs of
-        type meta, or the first one in a RESOURCE of type results, even if it is empty; without one, the first TABLE.
+        Number of the table in the document from 0, its name or its ID. None: the first TABLE with rows outside
+        RESOURCEs of type meta, or the first one in a RESOURCE of type results, even if it is empty; without one, the
+        first TABLE.
     batch
-        Rows per batch at most.
+        Maximum rows per batch.
 
     Returns
     -------
@@ -62,9 +61,9 @@ def read_votable(file: BinaryIO, table: int | str | None = None, batch: int = BA
     Raises
     ------
     SourceError
-        Not XML, no VOTable, no such table, a service's error document (with its message), rows elsewhere (``href``),
-        entity declarations; while iterating also: a value that is none, rows that break off, a QUERY_STATUS of ERROR
-        after the rows.
+        The document is no XML or no VOTable, it lacks the table, it is an error document of a service (whose message
+        the error holds), its rows are elsewhere (``href``), or it declares entities. While iterating also: a value is
+        invalid, the rows break off, or a QUERY_STATUS of ERROR follows them.
     """
     document = _VotableDocument(file)
     table_metadata = document.find_table(table)
@@ -73,7 +72,7 @@ def read_votable(file: BinaryIO, table: int | str | None = None, batch: int = BA
 
 
 class DocumentTable(NamedTuple):
-    """One TABLE of a document: its name or ID, `nrows` if that is said, whether it has rows, whether it stands in a RESOURCE of type meta."""
+    """One TABLE of a document: name or ID, `nrows` if stated, whether it has rows and is in a RESOURCE of type meta."""
 
     name: str
     row_count: int | None
@@ -82,22 +81,22 @@ class DocumentTable(NamedTuple):
 
 
 def list_tables(file: BinaryIO) -> list[DocumentTable]:
-    """List the tables of a document, in its order: those that ``read(file, table=number)`` gives.
+    """List the tables of a document in order, as ``read(file, table=number)`` counts them.
 
     Raises
     ------
     SourceError
-        Not XML, no VOTable.
+        The document is no XML or no VOTable.
     """
     return _VotableDocument(file).list_tables()
 
 
 class _VotableDocument:
-    """A document being read: where the parser stands, and what has been seen."""
+    """A document that is being read: the position of the parser, and what it has seen."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._chunks = read_utf8_chunks(file)
-        self._unparsed_bytes = b""  # read, not fed yet
+        self._unparsed_bytes = b""  # read, but not parsed yet
         self._parser = etree.XMLPullParser(
             events=("start", "end"),
             resolve_entities=False,
@@ -115,15 +114,16 @@ class _VotableDocument:
         self._parsed_bytes = 0
         self._is_at_end = False
         self.deviations: list[Deviation] = []
-        self._is_table_requested = False  # whether the caller said which table
-        self._table_resource: Any = None  # in which the table that is read stands
+        self._is_table_requested = False  # whether the caller chose a table
+        self._table_resource: Any = None  # RESOURCE of the table that is read
         self._error_messages: list[str] = []  # messages of QUERY_STATUS=ERROR
-        self._cone_search_errors: list[str] = []  # the same in Simple Cone Search's words
+        self._cone_search_errors: list[str] = []  # error messages in the form of Simple Cone Search
 
     def __del__(self) -> None:
-        """Cut the tree down: the parser and what is open keep each other if the document was not read to its end.
+        """Cut the tree down, for parser and open elements keep each other if the document was not read to its end.
 
-        Innermost first: lxml gives each child that is cut off its namespace, in quadratic time if all hang on it.
+        The innermost element goes first: lxml gives each child that is cut off its namespace, in quadratic time if all
+        of them hang on it.
         """
         for element in [*reversed(self._open_elements), *(element for _, element in self._parser.read_events())]:
             element.clear()
@@ -131,7 +131,7 @@ class _VotableDocument:
     # -- finding the table
 
     def find_table(self, requested_table: int | str | None) -> TableMetadata:
-        """Read up to the rows of the wanted table."""
+        """Read up to the rows of the requested table."""
         fallback_metadata: TableMetadata | None = None
         table_names: list[str] = []
         self._is_table_requested = requested_table is not None
@@ -149,7 +149,8 @@ class _VotableDocument:
                         return self._check_table(self._read_metadata())
                 self._skip_rows(element)
             elif name == "TABLE" and kind == "end":
-                table_names.append(element.get("name") or element.get("ID") or str(self._table_number))
+                table_name = element.get("name") or element.get("ID")
+                table_names.append(table_name or str(self._table_number))
                 if fallback_metadata is None and self._is_requested(requested_table, has_rows=False):
                     fallback_metadata = self._read_metadata(element)
                 element.clear()
@@ -160,7 +161,7 @@ class _VotableDocument:
     def _check_table(self, metadata: TableMetadata) -> TableMetadata:
         """Accept a table, unless an ERROR stands before its rows or instead of them.
 
-        They are not what was asked for, however few.
+        Rows beside an error are not the answer to the request, however few they are.
         """
         for error_message in self._error_messages:
             raise _create_error_document_error(error_message)
@@ -168,7 +169,7 @@ class _VotableDocument:
         return metadata
 
     def list_tables(self) -> list[DocumentTable]:
-        """Read to the end, past all rows."""
+        """Read to the end, and skip all rows."""
         document_tables: list[DocumentTable] = []
         tables_with_rows: set[int] = set()
         while (event := self._read_next_event()) is not None:
@@ -179,19 +180,18 @@ class _VotableDocument:
                 self._skip_rows(element)
             elif kind == "end" and metadata_reader.read_local_name(element) == "TABLE":
                 rows = element.get("nrows") or ""
-                is_meta = any(
-                    place.get("type") == "meta"
-                    for place in self._open_elements
-                    if metadata_reader.read_local_name(place) == "RESOURCE"
-                )
+                row_count = int(rows) if rows.isdecimal() else None
                 name = element.get("name") or element.get("ID") or ""
-                document_tables.append(
-                    DocumentTable(
-                        name, int(rows) if rows.isdecimal() else None, self._table_number in tables_with_rows, is_meta
-                    )
-                )
+                has_data = self._table_number in tables_with_rows
+                is_meta = "meta" in self._list_resource_types()
+                document_tables.append(DocumentTable(name, row_count, has_data, is_meta))
                 element.clear()
         return document_tables
+
+    def _list_resource_types(self) -> list[str | None]:
+        """List the types of the RESOURCEs around the table that is open, outermost first."""
+        places = self._open_elements
+        return [place.get("type") for place in places if metadata_reader.read_local_name(place) == "RESOURCE"]
 
     def _create_not_found_error(self, requested_table: int | str | None, table_names: list[str]) -> SourceError:
         for error_message in (*self._error_messages, *self._cone_search_errors):
@@ -203,25 +203,21 @@ class _VotableDocument:
         return SourceError("the document has no TABLE")
 
     def _is_requested(self, requested_table: int | str | None, *, has_rows: bool = True) -> bool:
-        """Decide whether the table that is open (or, without rows, has just ended) is wanted."""
+        """Return whether the table that is open (or, without rows, has just ended) is the requested one."""
         if requested_table is None:
-            return not has_rows or all(
-                place.get("type") != "meta"
-                for place in self._open_elements
-                if metadata_reader.read_local_name(place) == "RESOURCE"
-            )
+            return not has_rows or "meta" not in self._list_resource_types()
         if isinstance(requested_table, int):
             return requested_table == self._table_number
         return requested_table in {self._table_element.get("name"), self._table_element.get("ID")}
 
     def _find_innermost_resource(self) -> Any:
-        return next(
-            (place for place in reversed(self._open_elements) if metadata_reader.read_local_name(place) == "RESOURCE"),
-            None,
-        )
+        for place in reversed(self._open_elements):
+            if metadata_reader.read_local_name(place) == "RESOURCE":
+                return place
+        return None
 
     def _check_following_table(self, element: Any, metadata: TableMetadata) -> None:
-        """Refuse a document whose rows go on in a second TABLE with other FIELDs, where nobody said which of them is meant."""
+        """Refuse rows that continue in a second TABLE with other FIELDs, unless the caller chose a table."""
         if (
             self._is_table_requested
             or self._table_resource is None
@@ -231,35 +227,31 @@ class _VotableDocument:
         name = self._table_element.get("name") or self._table_element.get("ID")
         if self._has_no_rows(element) or (name is not None and metadata.name is not None and name != metadata.name):
             return  # a table of its own
-        field_names = {
-            (field.get("name") or field.get("ID") or "").lower()
-            for field in metadata_reader.list_children(self._table_element, "FIELD")
-        }
+        field_names = set()
+        for field in metadata_reader.list_children(self._table_element, "FIELD"):
+            field_name = field.get("name") or field.get("ID") or ""
+            field_names.add(field_name.lower())
         column_names = {column.name.lower() for column in metadata.columns}
         if 2 * len(field_names & column_names) >= len(field_names | column_names):
             message = (
                 f"line {self._table_element.sourceline}: a second TABLE with rows begins, whose FIELDs are mostly "
                 f"those of the first: its rows would be missing"
             )
-            raise SourceError(
-                message,
-                remedy="if the tables are different ones, say which is meant (`table:`, its number from 0, name or "
-                "ID); else get a document with all rows in one TABLE",
+            remedy = (
+                "if the tables are different ones, say which is meant (`table:`, its number from 0, name or "
+                "ID); else get a document with all rows in one TABLE"
             )
+            raise SourceError(message, remedy=remedy)
 
     def _is_in_results_resource(self) -> bool:
-        """Check whether the table that is open stands in a RESOURCE of type results.
+        """Return whether the table that is open stands in a RESOURCE of type results.
 
-        It is the answer, even without rows.
+        Such a table is the answer, even without rows.
         """
-        return any(
-            place.get("type") == "results"
-            for place in self._open_elements
-            if metadata_reader.read_local_name(place) == "RESOURCE"
-        )
+        return "results" in self._list_resource_types()
 
     def _has_no_rows(self, element: Any) -> bool:
-        """Look ahead whether rows follow the opening tag just read."""
+        """Look ahead whether rows follow the opening tag that was just read."""
         if element.get("href"):
             return False
         while not (unparsed_bytes := self._unparsed_bytes.lstrip()):
@@ -270,12 +262,11 @@ class _VotableDocument:
         return unparsed_bytes.startswith(b"</")
 
     def _read_metadata(self, table_element: Any = None) -> TableMetadata:
-        ancestors = [
-            place for place in self._open_elements if metadata_reader.read_local_name(place) in {"VOTABLE", "RESOURCE"}
-        ]
-        table_metadata = metadata_reader.read_table_metadata(
-            self._table_element if table_element is None else table_element, ancestors
-        )
+        places = self._open_elements
+        ancestors = [place for place in places if metadata_reader.read_local_name(place) in {"VOTABLE", "RESOURCE"}]
+        if table_element is None:
+            table_element = self._table_element
+        table_metadata = metadata_reader.read_table_metadata(table_element, ancestors)
         if isinstance(table_metadata.infos, list):
             self._info_list = table_metadata.infos
         else:
@@ -283,7 +274,7 @@ class _VotableDocument:
         return table_metadata
 
     def _check_serialization(self, element: Any) -> None:
-        """Refuse what is not read: rows in another file, FITS, Parquet, rows without FIELDs."""
+        """Refuse rows that cannot be read: in another file, in FITS or Parquet, without FIELDs."""
         place = self._find_serialization(element)
         if place not in _ROW_SERIALIZATIONS:
             message = f"line {element.sourceline}: rows as {place} are not read from a VOTable"
@@ -308,7 +299,7 @@ class _VotableDocument:
     def _read_next_event(self) -> tuple[str, Any] | None:
         """Return the next event: start, end, or ``rows`` when the opening tag of rows has just been read.
 
-        None at the end.
+        Return None at the end.
         """
         while True:
             for kind, element in self._parser.read_events():
@@ -325,7 +316,7 @@ class _VotableDocument:
                 return None
 
     def _parse_to_next_rows(self) -> bool:
-        """Feed the parser up to the next tag that opens rows, or as far as there is anything; False at the end."""
+        """Parse up to the next tag that opens rows, or as far as there are bytes; return False at the end."""
         if self._is_at_end:
             return False
         if not self._unparsed_bytes:
@@ -342,8 +333,8 @@ class _VotableDocument:
             cut = self._unparsed_bytes.rfind(b"<")
             if cut < 0 or self._unparsed_bytes.find(b">", cut) >= 0:
                 cut = len(self._unparsed_bytes)
-            # a tag that the chunk's end cuts in two waits for its other half, alone: what stands before it is not
-            # looked at again
+            # a tag that the end of the chunk cuts in two waits for its other half; what stands before it is not
+            # searched again
             piece = self._unparsed_bytes[:cut]
             self._unparsed_bytes = self._unparsed_bytes[cut:]
             if not piece:
@@ -377,7 +368,7 @@ class _VotableDocument:
             raise _create_xml_error(error) from error
 
     def _record_event(self, event_kind: str, element: Any) -> None:
-        """Keep the list of open elements, and look at what matters wherever it stands."""
+        """Update the list of open elements, and note errors wherever they stand."""
         name = metadata_reader.read_local_name(element)
         if event_kind == "start":
             if not self._open_elements:
@@ -391,16 +382,18 @@ class _VotableDocument:
             return
         self._open_elements.pop()
         if name in {"INFO", "PARAM"} and element.get("name") == "Error":  # Simple Cone Search 1.03 section 2.3
-            self._cone_search_errors.append((element.get("value") or "").strip() or "no message")
+            error_text = (element.get("value") or "").strip()
+            self._cone_search_errors.append(error_text or "no message")
         if name != "INFO":
             return
         if (element.get("name") or "").upper() == "QUERY_STATUS" and (element.get("value") or "").upper() == "ERROR":
-            self._error_messages.append("".join(element.itertext()).strip() or "no message")
+            error_text = "".join(element.itertext()).strip()
+            self._error_messages.append(error_text or "no message")
         if self._metadata is not None:
             self._info_list.append(metadata_reader.read_info(element))
 
     def _count_element(self, name: str) -> None:
-        """Count elements as they come: a list of columns without end is not read to its end."""
+        """Count elements as they come, so that a list of columns without end is not read to its end."""
         self._element_count += 1
         if name == "TABLE":
             self._field_count = 0
@@ -417,11 +410,11 @@ class _VotableDocument:
     # -- rows
 
     def _read_row_bytes(self, element: Any) -> Iterator[bytes]:
-        """Yield the bytes between the opening tag just read and its closing tag, which stays unread."""
+        """Yield the bytes between the opening tag that was just read and its closing tag, which stays unread."""
         if self._is_self_closed(element):
             return
         closing = _ROWS_CLOSING_TAGS[metadata_reader.read_local_name(element)]
-        kept_bytes = 32  # a closing tag is no longer, unless its prefix is
+        kept_bytes = 32  # a closing tag is no longer, unless it has a long prefix
         while True:
             match = closing.search(self._unparsed_bytes)
             if match is not None:
@@ -440,7 +433,7 @@ class _VotableDocument:
             self._unparsed_bytes += next_chunk
 
     def _is_self_closed(self, element: Any) -> bool:
-        """Return whether the tag was ``<TABLEDATA/>``: then its end has been read already."""
+        """Return whether the tag was ``<TABLEDATA/>``, whose end has been read already."""
         for kind, event_element in self._parser.read_events():
             self._record_event(kind, event_element)
             if event_element is element and kind == "end":
@@ -456,37 +449,42 @@ class _VotableDocument:
         metadata = self._metadata
         if metadata is None:
             return
-        if self._open_elements and metadata_reader.read_local_name(self._open_elements[-1]) in {"TABLEDATA", "STREAM"}:
-            element = self._open_elements[-1]
-        else:
-            element = None
+        element = None
+        if self._open_elements:
+            innermost = self._open_elements[-1]
+            if metadata_reader.read_local_name(innermost) in {"TABLEDATA", "STREAM"}:
+                element = innermost
         columns = list(metadata.columns)
         schema = pa.schema([column.arrow_field.with_nullable(True) for column in columns])
         if element is not None and not columns:
             self._refuse_rows(element)
         elif element is not None:
-            is_tabledata = metadata_reader.read_local_name(element) == "TABLEDATA"
-            if is_tabledata:
-                source = self._read_tabledata(element, columns)
-            else:
-                source = self._read_binary(element, columns)
-            for arrays in source:
+            for arrays in self._read_columns(element, columns):
                 record_batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
                 for start in range(0, record_batch.num_rows, max_rows):
                     yield record_batch.slice(start, max_rows)
-        while (event := self._read_next_event()) is not None:
-            kind, event_element = event
-            if kind == "rows":
-                self._check_following_table(event_element, metadata)
-                self._skip_rows(event_element)
-            elif kind == "end" and metadata_reader.read_local_name(event_element) in {"TABLE", "RESOURCE"}:
-                event_element.clear()
+        self._read_to_end(metadata)
         if self._error_messages:
             message = f"the service that wrote the document broke off: {self._error_messages[-1]}"
             raise ErrorDocumentError(message)
 
+    def _read_columns(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
+        if metadata_reader.read_local_name(element) == "TABLEDATA":
+            return self._read_tabledata(element, columns)
+        return self._read_binary(element, columns)
+
+    def _read_to_end(self, metadata: TableMetadata) -> None:
+        """Read the document behind the rows to its end."""
+        while (event := self._read_next_event()) is not None:
+            kind, element = event
+            if kind == "rows":
+                self._check_following_table(element, metadata)
+                self._skip_rows(element)
+            elif kind == "end" and metadata_reader.read_local_name(element) in {"TABLE", "RESOURCE"}:
+                element.clear()
+
     def _refuse_rows(self, element: Any) -> None:
-        """Pass over the rows of a table without FIELDs: there may be none."""
+        """Skip the rows of a table without FIELDs, which must not have any."""
         for piece in self._read_row_bytes(element):
             if piece.strip():
                 raise SourceError("the table has rows, but no FIELD says what they are")
@@ -527,17 +525,17 @@ class _VotableDocument:
     def _convert_rows(
         self, text: bytes, columns: list[Column], prefix: bytes, rows_before: int
     ) -> Iterator[list[pa.Array]]:
-        """Convert whole rows to values; few at once where a row takes much more memory than text.
+        """Convert whole rows to values, a few at once where a row takes much more memory than text.
 
         An empty cell may be a huge array.
         """
         try:
             texts = tabledata_reader.split_rows(text, columns, prefix, rows_before)
-            step = max(1, _PIECE_BYTES * 8 // sum(_estimate_value_bytes(column.type.arrow) for column in columns))
+            bytes_per_row = sum(_estimate_value_bytes(column.type.arrow) for column in columns)
+            step = max(1, _PIECE_BYTES * 8 // bytes_per_row)
             for start in range(0, max(len(texts[0]), 1), step):
-                yield tabledata_reader.convert_cells(
-                    [cell.slice(start, step) for cell in texts], columns, rows_before + start, self.deviations
-                )
+                cells = [cell.slice(start, step) for cell in texts]
+                yield tabledata_reader.convert_cells(cells, columns, rows_before + start, self.deviations)
         except pa.ArrowInvalid as error:
             message = f"TABLEDATA is not UTF-8 after row {rows_before}"
             raise SourceError(message) from error
@@ -573,7 +571,7 @@ class _VotableDocument:
             raise SourceError(message)
 
     def _decode_stream(self, element: Any) -> Iterator[bytes]:
-        """Undo base64, in whole groups of four."""
+        """Decode base64, in whole groups of four characters."""
         undecoded_text = b""
         for piece in self._read_row_bytes(element):
             text = undecoded_text + piece.translate(None, _WHITESPACE_BYTES)
@@ -590,9 +588,9 @@ def _create_error_document_error(service_message: str) -> ErrorDocumentError:
 
 
 def _compute_next_piece_bytes(size: int, rows_read: int) -> int:
-    """Compute how many bytes there must be before the end of a long row is looked for again.
+    """Compute how many bytes there must be before the end of a long row is searched again.
 
-    Twice as many, so that all looks together cost two.
+    Twice as many, so that all searches together cost two.
     """
     if size > _MAX_ROW_BYTES:
         message = f"row {rows_read + 1} has more than {_MAX_ROW_BYTES >> 20} MiB"
@@ -601,10 +599,12 @@ def _compute_next_piece_bytes(size: int, rows_read: int) -> int:
 
 
 def _estimate_value_bytes(arrow_type: pa.DataType) -> int:
-    """Return the bytes that a value takes at least."""
+    """Estimate the least number of bytes that a value takes."""
     if pa.types.is_fixed_size_list(arrow_type):
         return int(arrow_type.list_size) * _estimate_value_bytes(arrow_type.value_type)
-    return arrow_type.bit_width // 8 + 1 if pa.types.is_primitive(arrow_type) else 4
+    if pa.types.is_primitive(arrow_type):
+        return arrow_type.bit_width // 8 + 1
+    return 4
 
 
 def _decode_base64(text: bytes) -> bytes:
@@ -616,7 +616,7 @@ def _decode_base64(text: bytes) -> bytes:
 
 
 def _mark_last_piece(pieces: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Mark of each piece whether it is the last."""
+    """Yield each piece and whether it is the last."""
     previous_piece: bytes | None = None
     for piece in pieces:
         if previous_piece is not None:

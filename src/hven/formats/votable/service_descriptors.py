@@ -1,4 +1,7 @@
-"""Service descriptors: a RESOURCE that says where a service is asked, what is always sent to it, and what people fill in (DataLink 1.1, section 4)."""
+"""Write service descriptors (DataLink 1.1, section 4).
+
+A descriptor is a RESOURCE with the address of a service, its constant parameters, and those that the user fills in.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from hven.model.params import Param
     from hven.model.table import ServiceDescriptor, ServiceParameter, Template
 
-MAX_CACHED_INPUTS = 4000  # texts of parameters that are kept
+MAX_CACHED_INPUTS = 4000  # texts of parameters that are cached
 _input_xml_cache: dict[int, tuple[ServiceParameter, str]] = {}
 _param_xml_cache: dict[int, tuple[Param, tuple[str, str]]] = {}
 _UNQUOTED_CHARACTERS = "/:,"
@@ -38,13 +41,13 @@ def write_service_descriptor(
     Parameters
     ----------
     service
-        As it is for a row, or for all.
+        The service for one row, or for all.
     xml_id
-        XML ID, that ``service_def`` names.
+        XML ID, to which ``service_def`` refers.
     name, description
-        For people.
+        Name and description for people.
     content_type
-        Media type of what it gives.
+        Media type of the answers of the service.
     field_ids
         Parameter -> XML ID of the FIELD whose value is sent.
 
@@ -54,68 +57,71 @@ def write_service_descriptor(
         XML.
     """
     field_ids = field_ids or {}
+    example_url = None
+    if not field_ids:
+        example_url = build_example_url(service)
     param_values = {
         "standardID": service.standard_id,
         "resourceIdentifier": service.ivoid,
         "accessURL": _join_template(service.address),
         "contentType": content_type,
-        "exampleURL": None if field_ids else build_example_url(service),
+        "exampleURL": example_url,
     }
-    params = "".join(
-        f"<PARAM{write_attribute('name', key)}{TEXT_TYPE_ATTRIBUTES} value={quote_attribute_value(value)}/>\n"
-        for key, value in param_values.items()
-        if value
-    )
-    inputs = "".join(
-        _write_cached_input(service_parameter, field_ids.get(service_parameter.param.name))
-        for service_parameter in service.inputs
-    )
+    params = ""
+    for key, value in param_values.items():
+        if value:
+            name_attribute = write_attribute("name", key)
+            params += f"<PARAM{name_attribute}{TEXT_TYPE_ATTRIBUTES} value={quote_attribute_value(value)}/>\n"
+    inputs = ""
+    for service_parameter in service.inputs:
+        field_id = field_ids.get(service_parameter.param.name)
+        inputs += _write_cached_input(service_parameter, field_id)
+    description_xml = ""
     if description:
         description_xml = f"<DESCRIPTION>{escape_text(description)}</DESCRIPTION>\n"
-    else:
-        description_xml = ""
+    resource_attributes = write_attribute("ID", xml_id) + write_attribute("name", name)
     return (
-        f'<RESOURCE type="meta" utype="adhoc:service"{write_attribute("ID", xml_id)}{write_attribute("name", name)}>\n{description_xml}{params}'
+        f'<RESOURCE type="meta" utype="adhoc:service"{resource_attributes}>\n{description_xml}{params}'
         f'<GROUP name="inputParams">\n{inputs}</GROUP>\n</RESOURCE>\n'
     )
 
 
 def format_placeholder(number: int) -> str:
-    """Write what stands in a service's texts for one that differs from row to row, for `DescriptorTemplate`.
+    """Return the placeholder for a text of a service that differs from row to row, for `DescriptorTemplate`.
 
     Parameters
     ----------
     number
-        Of the text; 0 is the description of the service.
+        Number of the text; 0 is the description of the service.
     """
     return f"{_PLACEHOLDER_PREFIX}{number}_"
 
 
 class DescriptorTemplate:
-    """The descriptor of a service that is written once for many rows.
+    """The descriptor of a service, written once for many rows.
 
     Parameters
     ----------
     text
-        As `write_service_descriptor` wrote it, with gaps.
+        Descriptor from `write_service_descriptor`, with placeholders.
     """
 
     def __init__(self, text: str) -> None:
         self._parts = _PLACEHOLDER_PATTERN.split(text)
         self._numbers = [int(number) for number in self._parts[1::2]]
-        # an address has values in its own letters, which are those of gaps, too
-        self._escape_functions = [
-            _choose_escape_function(before, number)
-            for before, number in zip(self._parts[::2], self._numbers, strict=False)
-        ]
+        # placeholders consist of letters that an address may hold, so that they stay unquoted there
+        preceding_texts = self._parts[::2]
+        self._escape_functions = []
+        for preceding_text, number in zip(preceding_texts, self._numbers, strict=False):
+            self._escape_functions.append(_choose_escape_function(preceding_text, number))
 
     def fill_placeholders(self, texts: Sequence[str]) -> str:
-        """Fill the gaps.
+        """Fill the placeholders.
 
         Parameters
         ----------
         texts
-            By their numbers.
+            Texts by their numbers.
 
         Returns
         -------
@@ -123,12 +129,15 @@ class DescriptorTemplate:
             XML.
         """
         parts = self._parts.copy()
-        parts[1::2] = [way(texts[number]) for way, number in zip(self._escape_functions, self._numbers, strict=True)]
+        filled_texts = []
+        for escape_function, number in zip(self._escape_functions, self._numbers, strict=True):
+            filled_texts.append(escape_function(texts[number]))
+        parts[1::2] = filled_texts
         return "".join(parts)
 
 
 def _choose_escape_function(preceding_text: str, number: int) -> Callable[[str], str]:
-    """Return what writes a text in a gap: in an element, in an attribute, or there in an address."""
+    """Choose how a text is escaped in a placeholder: in an element, in an attribute, or in an address there."""
     if number == 0:
         return escape_text
     if preceding_text.endswith("="):  # not a quote: a parameter of an address
@@ -137,35 +146,33 @@ def _choose_escape_function(preceding_text: str, number: int) -> Callable[[str],
 
 
 def build_example_url(service: ServiceDescriptor) -> str | None:
-    """Make an address that works: all that is always sent, and the examples of what people fill in; None.
+    """Build an example address from the constant parameters and the examples of the others.
 
-    Nobody gave one.
+    Return None if there are parameters to fill in and none has an example.
 
     Parameters
     ----------
     service
-        Filled.
+        The service, with its templates filled.
     """
-    example_values = [
-        (
-            service_parameter.param.name,
-            _join_template(service_parameter.value) or _join_template(service_parameter.example),
-        )
-        for service_parameter in service.inputs
-    ]
     open_parameters = [service_parameter for service_parameter in service.inputs if not service_parameter.value]
     if open_parameters and not any(service_parameter.example for service_parameter in open_parameters):
         return None
-    return build_request_url(_join_template(service.address), [pair for pair in example_values if pair[1]])
+    example_values = []
+    for service_parameter in service.inputs:
+        value = _join_template(service_parameter.value) or _join_template(service_parameter.example)
+        if value:
+            example_values.append((service_parameter.param.name, value))
+    return build_request_url(_join_template(service.address), example_values)
 
 
 def build_request_url(address: str, parameters: list[tuple[str, str]]) -> str:
-    """Write the address of a call: it may have a query already.
+    """Build the address of a call; the address of the service may have a query already.
 
     Parameters
     ----------
     address
-        Of the service.
+        Address of the service.
     parameters
         Parameters and their values.
     """
@@ -188,7 +195,7 @@ def _write_cached_input(service_parameter: ServiceParameter, field_id: str | Non
     if cached_entry is not None and cached_entry[0] is service_parameter and field_id is None:
         return cached_entry[1]
     text = _write_input_param(service_parameter, field_id)
-    if field_id is None and not service_parameter.value:  # a thousand rows have the same ones
+    if field_id is None and not service_parameter.value:  # the same text for a thousand rows
         if len(_input_xml_cache) >= MAX_CACHED_INPUTS:
             _input_xml_cache.clear()
         _input_xml_cache[id(service_parameter)] = service_parameter, text
@@ -196,7 +203,7 @@ def _write_cached_input(service_parameter: ServiceParameter, field_id: str | Non
 
 
 def _write_param_start(param: Param) -> tuple[str, str]:
-    """Write what is the same wherever a parameter is asked for: its attributes, and its description."""
+    """Write the attributes and the description of a parameter, which are the same wherever it is used."""
     cached_entry = _param_xml_cache.get(id(param))
     if cached_entry is not None and cached_entry[0] is param:
         return cached_entry[1]
@@ -210,11 +217,11 @@ def _write_param_start(param: Param) -> tuple[str, str]:
         "utype": param.utype,
         "xtype": kind.xtype,
     }
-    attributes_xml = "".join(write_attribute(name, value) for name, value in attribute_values.items())
-    param_start = (
-        attributes_xml,
-        f"<DESCRIPTION>{escape_text(param.description)}</DESCRIPTION>" if param.description else "",
-    )
+    attributes = [write_attribute(name, value) for name, value in attribute_values.items()]
+    description_xml = ""
+    if param.description:
+        description_xml = f"<DESCRIPTION>{escape_text(param.description)}</DESCRIPTION>"
+    param_start = ("".join(attributes), description_xml)
     if len(_param_xml_cache) >= MAX_CACHED_INPUTS:
         _param_xml_cache.clear()
     _param_xml_cache[id(param)] = param, param_start
@@ -226,16 +233,16 @@ def _write_input_param(service_parameter: ServiceParameter, field_id: str | None
     attributes_xml, inner = _write_param_start(param)
     low = _join_template(service_parameter.low)
     high = _join_template(service_parameter.high)
+    bounds = ""
     if low:
         bounds = f"<MIN value={quote_attribute_value(low)}/>"
-    else:
-        bounds = ""
-    bounds += f"<MAX value={quote_attribute_value(high)}/>" if high else ""
+    if high:
+        bounds += f"<MAX value={quote_attribute_value(high)}/>"
     bounds += "".join(f"<OPTION value={quote_attribute_value(value)}/>" for value in param.allowed)
-    inner += f"<VALUES>{bounds}</VALUES>" if bounds else ""
-    attributes_xml += (
-        f"{write_attribute('ref', field_id)} value={quote_attribute_value(_join_template(service_parameter.value))}"
-    )
+    if bounds:
+        inner += f"<VALUES>{bounds}</VALUES>"
+    value = _join_template(service_parameter.value)
+    attributes_xml += f"{write_attribute('ref', field_id)} value={quote_attribute_value(value)}"
     if inner:
         return f"<PARAM{attributes_xml}>{inner}</PARAM>\n"
     return f"<PARAM{attributes_xml}/>\n"

@@ -1,13 +1,13 @@
-"""The text of TABLEDATA into columns of cells.
+"""Split the text of TABLEDATA into columns of cells.
 
-By numpy over the bytes where it is plain, by an XML parser where it is not.
+Plain text is split by numpy over its bytes, any other by an XML parser.
 """
 
 from __future__ import annotations
 
 import binascii
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -46,7 +46,7 @@ def split_rows(text: bytes, columns: Sequence[Column], prefix: bytes, rows_befor
     Raises
     ------
     SourceError
-        Not well-formed, or a row has more cells than there are FIELDs.
+        The text is not well-formed, or a row has more cells than there are FIELDs.
     """
     if prefix or b"<!" in text or b"<?" in text:
         columns_of_text = None
@@ -58,7 +58,7 @@ def split_rows(text: bytes, columns: Sequence[Column], prefix: bytes, rows_befor
 
 
 def _split_plain_rows(text: bytes, column_count: int) -> list[pa.Array] | None:
-    """Split text that holds nothing but bare TR and TD tags and cells; None if it holds anything else."""
+    """Split text that consists of bare TR and TD tags and cells; return None for any other."""
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     raw = np.frombuffer(text, np.uint8)
@@ -76,69 +76,80 @@ def _split_plain_rows(text: bytes, column_count: int) -> list[pa.Array] | None:
     ).any():
         return None
     is_empty_tag = ~is_closing_tag & (raw[closes - 1] == _SLASH_CODE)
-    is_bare_tag = np.where(is_closing_tag, size == 5, np.where(is_empty_tag, size <= 6, size == 4))
+    is_bare_tag = size == 4
+    is_bare_tag[is_empty_tag] = size[is_empty_tag] <= 6
+    is_bare_tag[is_closing_tag] = size[is_closing_tag] == 5
     if (
         not is_bare_tag.all()
         or (is_empty_tag & (tag_letters == _R_CODE)).any()
         or (is_empty_tag & (size == 6) & (raw[opens + 3] > 32)).any()
     ):
         return None
-    return _cut_columns(text, raw, opens, closes, (tag_letters == _D_CODE), is_closing_tag, is_empty_tag, column_count)
-
-
-def _cut_columns(
-    text: bytes,
-    raw: np.ndarray[Any, Any],
-    opens: np.ndarray[Any, Any],
-    closes: np.ndarray[Any, Any],
-    is_cell_tag: np.ndarray[Any, Any],
-    is_closing_tag: np.ndarray[Any, Any],
-    is_empty_tag: np.ndarray[Any, Any],
-    column_count: int,
-) -> list[pa.Array] | None:
-    """Cut out the cells between their tags, if every row is TR, `column_count` times TD, /TR."""
-    is_cell_start = is_cell_tag & ~is_closing_tag
-    is_row_end = ~is_cell_tag & is_closing_tag
-    cell_tags = np.flatnonzero(is_cell_start)
-    closing_tags = cell_tags + ~is_empty_tag[cell_tags]  # the tag that ends the cell
-    if (
-        closing_tags[-1:] >= len(opens)
-        or not (is_cell_tag & is_closing_tag)[closing_tags[~is_empty_tag[cell_tags]]].all()
-    ):
-        return None
-    row_count = int(is_row_end.sum())
-    if len(cell_tags) != row_count * column_count or int(
-        (is_cell_tag & is_closing_tag).sum() + is_empty_tag.sum()
-    ) != len(cell_tags):
-        return None
-    tags_per_row = np.diff(np.concatenate([[-1], np.flatnonzero(is_row_end)]))
-    if row_count:
-        cells_per_row = np.add.reduceat(is_cell_start, np.concatenate([[0], np.flatnonzero(is_row_end)[:-1] + 1]))
-    else:
-        cells_per_row = np.zeros(0)
-    if (cells_per_row != column_count).any() or tags_per_row.sum() != len(opens):
-        return None
-    starts = closes[cell_tags] + 1
-    stops = np.where(is_empty_tag[cell_tags], starts, opens[closing_tags])
-    step = np.zeros(len(raw) + 1, np.int8)
-    is_not_empty = stops > starts
-    step[starts[is_not_empty]] = 1
-    step[stops[is_not_empty]] -= 1
-    data = raw[np.cumsum(step[:-1], dtype=np.int8).view(np.bool_)]
-    offsets = np.zeros(len(cell_tags) + 1, np.int32)
-    np.cumsum(stops - starts, out=offsets[1:])
-    all_cells = pa.Array.from_buffers(pa.string(), len(cell_tags), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
-    if not text.isascii():
-        all_cells.validate(full=True)
-    index = np.arange(row_count, dtype=np.int64) * column_count
-    columns = [all_cells.take(pa.array(index + number)) for number in range(column_count)]
-    if b"&" in text:
+    tags = _Tags(opens, closes, tag_letters == _D_CODE, is_closing_tag, is_empty_tag)
+    columns = _cut_columns(text, tags, column_count)
+    if columns is not None and b"&" in text:
         return [_unescape_column(column) for column in columns]
     return columns
 
 
+class _Tags(NamedTuple):
+    """The tags of a text in order: where they begin and end, and what they are."""
+
+    opens: np.ndarray[Any, Any]
+    closes: np.ndarray[Any, Any]
+    is_cell_tag: np.ndarray[Any, Any]
+    is_closing_tag: np.ndarray[Any, Any]
+    is_empty_tag: np.ndarray[Any, Any]
+
+
+def _cut_columns(text: bytes, tags: _Tags, column_count: int) -> list[pa.Array] | None:
+    """Cut out the cells between their tags if every row is TR, `column_count` times TD, /TR; else return None."""
+    is_cell_start = tags.is_cell_tag & ~tags.is_closing_tag
+    is_cell_end = tags.is_cell_tag & tags.is_closing_tag
+    is_row_end = ~tags.is_cell_tag & tags.is_closing_tag
+    cell_tags = np.flatnonzero(is_cell_start)
+    is_empty_cell = tags.is_empty_tag[cell_tags]
+    closing_tags = cell_tags + ~is_empty_cell  # the tag that ends the cell
+    if closing_tags[-1:] >= len(tags.opens) or not is_cell_end[closing_tags[~is_empty_cell]].all():
+        return None
+    row_count = int(is_row_end.sum())
+    ended_cells = int(is_cell_end.sum() + tags.is_empty_tag.sum())
+    if len(cell_tags) != row_count * column_count or ended_cells != len(cell_tags):
+        return None
+    row_ends = np.flatnonzero(is_row_end)
+    tags_per_row = np.diff(np.concatenate([[-1], row_ends]))
+    cells_per_row = np.zeros(0)
+    if row_count:
+        row_starts = np.concatenate([[0], row_ends[:-1] + 1])
+        cells_per_row = np.add.reduceat(is_cell_start, row_starts)
+    if (cells_per_row != column_count).any() or tags_per_row.sum() != len(tags.opens):
+        return None
+    starts = tags.closes[cell_tags] + 1
+    stops = np.where(is_empty_cell, starts, tags.opens[closing_tags])
+    all_cells = _join_stretches(text, starts, stops)
+    if not text.isascii():
+        all_cells.validate(full=True)
+    index = np.arange(row_count, dtype=np.int64) * column_count
+    return [all_cells.take(pa.array(index + number)) for number in range(column_count)]
+
+
+def _join_stretches(text: bytes, starts: np.ndarray[Any, Any], stops: np.ndarray[Any, Any]) -> pa.Array:
+    """Return the stretches of a text between starts and stops, which do not overlap, as strings."""
+    raw = np.frombuffer(text, np.uint8)
+    step = np.zeros(len(raw) + 1, np.int8)
+    is_not_empty = stops > starts
+    step[starts[is_not_empty]] = 1
+    step[stops[is_not_empty]] -= 1
+    is_inside = np.cumsum(step[:-1], dtype=np.int8).view(np.bool_)
+    data = raw[is_inside]
+    offsets = np.zeros(len(starts) + 1, np.int32)
+    np.cumsum(stops - starts, out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.string(), len(starts), buffers)
+
+
 def _unescape_column(column: pa.Array) -> pa.Array:
-    """Replace entities; ``&amp;`` last, so that ``&amp;lt;`` stays ``&lt;``."""
+    """Replace entities; ``&amp;`` comes last, so that ``&amp;lt;`` stays ``&lt;``."""
     data = view_bytes(column).tobytes()
     if b"&" not in data:
         return column
@@ -149,7 +160,7 @@ def _unescape_column(column: pa.Array) -> pa.Array:
             ampersand_entities.append(entity)
         else:
             column = pc.replace_substring(column, entity.decode(), plain)
-    mark = "\ufdd0"  # a noncharacter, so no text holds it
+    mark = "\ufdd0"  # a noncharacter, which no text holds
     for entity in ampersand_entities:
         column = pc.replace_substring(column, entity.decode(), mark)
     if pc.any(pc.match_substring(column, "&")).as_py():
@@ -163,7 +174,9 @@ def _resolve_entity(entity: bytes) -> str:
     body = entity[1:-1]
     try:
         if body[:1] == b"#":
-            return chr(int(b"0" + body[1:], 16) if body[1:2] == b"x" else int(body[1:]))
+            if body[1:2] == b"x":
+                return chr(int(b"0" + body[1:], 16))
+            return chr(int(body[1:]))
     except (ValueError, OverflowError):
         pass
     message = f"TABLEDATA holds the entity {entity.decode(errors='replace')}, which nothing defines"
@@ -171,7 +184,7 @@ def _resolve_entity(entity: bytes) -> str:
 
 
 def _parse_rows(text: bytes, columns: Sequence[Column], prefix: bytes, rows_before: int) -> list[pa.Array]:
-    """Split any well-formed rows: comments, CDATA, attributes, missing cells."""
+    """Split any well-formed rows, with comments, CDATA, attributes or missing cells."""
     name = prefix[:-1].decode()
     if name:
         namespace_declaration = f" xmlns:{name}='x'"
@@ -185,8 +198,10 @@ def _parse_rows(text: bytes, columns: Sequence[Column], prefix: bytes, rows_befo
             if len(row) > len(columns):
                 message = f"row {row_number} has {len(row)} cells, but the table has {len(columns)} FIELDs"
                 raise SourceError(message)
-            row_texts = [_read_cell(cell, row_number, column) for cell, column in zip(row, columns, strict=False)]
-            for texts, value in zip(texts_by_column, row_texts + [""] * (len(columns) - len(row_texts)), strict=True):
+            row_texts = [""] * len(columns)
+            for number, (cell, column) in enumerate(zip(row, columns, strict=False)):
+                row_texts[number] = _read_cell(cell, row_number, column)
+            for texts, value in zip(texts_by_column, row_texts, strict=True):
                 texts.append(value)
     except etree.XMLSyntaxError as error:
         message = f"TABLEDATA is not well-formed after row {rows_before}: {error.msg[:200]}"
@@ -195,9 +210,9 @@ def _parse_rows(text: bytes, columns: Sequence[Column], prefix: bytes, rows_befo
 
 
 def _parse_row_elements(*pieces: bytes) -> Iterator[Any]:
-    """Parse a little at a time, so that nobody else waits.
+    """Yield the rows of a document, each of which is forgotten when the next is requested.
 
-    Yield the rows, each forgotten when the next is asked for.
+    The text is parsed in small steps with a check of the deadline between them.
     """
     parser = etree.XMLPullParser(
         events=("end",),
@@ -238,28 +253,30 @@ def _read_cell(cell: Any, row: int, column: Column) -> str:
 
 
 def _decode_base64_cell(text: str, row: int, column: Column) -> str:
-    """Read a cell that holds the base64 of its BINARY form (VOTable 1.1 section 5.1, later dropped)."""
+    """Read a cell that holds its BINARY form in base64 (VOTable 1.1 section 5.1, later dropped)."""
     plain = column.copy_with(null=None)
     try:
-        arrays, count, _ = BinaryDecoder([plain], "BINARY").decode_rows(binascii.a2b_base64(text), row - 1)
+        cell_bytes = binascii.a2b_base64(text)
+        arrays, count, _ = BinaryDecoder([plain], "BINARY").decode_rows(cell_bytes, row - 1)
     except binascii.Error as error:
         message = f"row {row}, column {column.name!r}: the cell is not base64: {error}"
         raise SourceError(message) from error
     if count != 1 or (pa.types.is_nested(arrays[0].type) and column.type.datatype in {"char", "unicodeChar"}):
         message = f"row {row}, column {column.name!r}: the cell's base64 holds no value of type {column.type.datatype}"
         raise SourceError(message)
-    return literal.format_column(arrays[0], column.type, null_text=column.null or "")[0].as_py() or ""
+    cell_texts = literal.format_column(arrays[0], column.type, null_text=column.null or "")
+    return cell_texts[0].as_py() or ""
 
 
 def convert_cells(
     texts: Sequence[pa.Array], columns: Sequence[Column], rows_before: int, deviations: list[Deviation]
 ) -> list[pa.Array]:
-    """Read the cells as values; whole numbers that a double does not hold exactly are reported.
+    """Convert the cells to values; report integers that a double does not hold exactly.
 
     Raises
     ------
     SourceError
-        A cell is no value of its type: names row and column.
+        A cell is no value of its type; the error names row and column.
     """
     arrays = []
     for text, column in zip(texts, columns, strict=True):

@@ -1,4 +1,4 @@
-"""Rows as TABLEDATA (VOTable 1.4 section 5.1): columns become text whole, and are joined whole."""
+"""Write rows as TABLEDATA (VOTable 1.4 section 5.1): whole columns become text, and are joined as a whole."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from hven.model.table import Column
 
 
-MAX_COMBINED_ROWS = 1024  # rows; Arrow takes longer to begin with a column of so many than to write its numbers
+MAX_COMBINED_ROWS = 1024  # up to here, starting Arrow for a column takes longer than writing its numbers
 
 
 class TabledataEncoder:
-    """Encoder for one set of columns."""
+    """Encoder for the rows of one list of columns."""
 
     def __init__(self, columns: Sequence[Column], serialization: str) -> None:
         self._columns = tuple(columns)
@@ -46,26 +46,26 @@ class TabledataEncoder:
             combined_cells = self._format_same_typed_columns(batch)
         else:
             combined_cells = {}
-        cells = [
-            combined_cells[number] if number in combined_cells else self._format_cells(batch.column(number), number)
-            for number in range(len(self._columns))
-        ]
-        separated_cells = [item for cell in cells[1:] for item in ("</TD><TD>", cell)]
-        return literal.view_bytes(literal.join_columns("<TR><TD>", cells[0], *separated_cells, "</TD></TR>\n"))
+        row_parts: list[pa.Array | str] = []
+        for number in range(len(self._columns)):
+            cells = combined_cells.get(number)
+            if cells is None:
+                cells = self._format_cells(batch.column(number), number)
+            row_parts += ["</TD><TD>", cells]
+        row_parts[0] = "<TR><TD>"
+        return literal.view_bytes(literal.join_columns(*row_parts, "</TD></TR>\n"))
 
     def _format_same_typed_columns(self, batch: pa.RecordBatch) -> dict[int, pa.Array]:
-        """Write the numbers of columns of one type at once."""
+        """Write the numbers of all columns of one type at once."""
         cells_by_column = {}
         rows = batch.num_rows
         for numbers in self._same_typed_columns:
             kind = self._columns[numbers[0]].type
-            combined_values = pa.concat_arrays(
-                [literal.cast_to_storage(batch.column(number), kind) for number in numbers]
-            )
+            arrays = [literal.cast_to_storage(batch.column(number), kind) for number in numbers]
+            combined_values = pa.concat_arrays(arrays)
             combined_text = literal.fill_nulls(literal.format_column(combined_values, kind))
-            cells_by_column.update(
-                {number: combined_text.slice(position * rows, rows) for position, number in enumerate(numbers)}
-            )
+            for position, number in enumerate(numbers):
+                cells_by_column[number] = combined_text.slice(position * rows, rows)
         return cells_by_column
 
     def _format_cells(self, array: pa.Array, number: int) -> pa.Array:
@@ -86,7 +86,7 @@ class TabledataEncoder:
 
 
 def _join_string_arrays(array: pa.Array, column: Column) -> pa.Array:
-    """Write arrays of strings: each one padded with blanks to the width, without separators (section 2.2).
+    """Write arrays of strings, each string padded with blanks to the width, without separators (section 2.2).
 
     Raises
     ------
@@ -101,7 +101,8 @@ def _join_string_arrays(array: pa.Array, column: Column) -> pa.Array:
             f"column {column.name!r} is declared with arraysize {column.type.arraysize}, but holds a longer string"
         )
         raise DataError(message, remedy="declare the real length")
-    lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), padded)
+    list_offsets = pa.array(offsets.astype(np.int32))
+    lists = pa.ListArray.from_arrays(list_offsets, padded)
     joined = pc.binary_join(lists, literal.to_string_scalar(""))
     if array.null_count:
         return pc.if_else(array.is_valid(), joined, literal.NULL_STRING)

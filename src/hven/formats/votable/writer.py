@@ -1,4 +1,4 @@
-"""The VOTable writer: head, rows as they come, and how it ended."""
+"""Write VOTable: the start of the document, the rows as they come, and how the answer ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SERIALIZATIONS = {
     "BINARY2": ('<DATA><BINARY2><STREAM encoding="base64">\n', "</STREAM></BINARY2></DATA>\n"),
 }
 DEFAULT_SERIALIZATION = "BINARY2"
-MAX_CACHE_BYTES, CACHED_COLUMN_BYTES = 2 * 1024**2, 1000  # bytes of what is kept about columns, and of one, about
+MAX_CACHE_BYTES, CACHED_COLUMN_BYTES = 2 * 1024**2, 1000  # of all that is cached about columns; about, for each column
 _BYTE_TYPE, _SHORT_TYPE = Type("unsignedByte"), Type("short")
 
 
@@ -36,21 +36,21 @@ def write_votable(
     finish: Callable[[], ResultStatus],
     options: Mapping[str, str],
 ) -> Iterator[bytes]:
-    """Write a document as it comes.
+    """Write a document while the rows arrive.
 
     Parameters
     ----------
     options
         ``serialization``: TABLEDATA, BINARY or BINARY2 (the default), in any case. ``version``: 1.4 (the default) or
-        1.5. ``namespace``: 1.1 to 1.5, for clients that read the namespace of that version alone. ``strings``:
-        ``array`` (the default, as the standard has arrays of strings) or ``json``, a text that is a JSON list, for
-        clients that read no ``char`` field of several dimensions (astropy, pyvo).
+        1.5. ``namespace``: 1.1 to 1.5, for clients that require the namespace of that version. ``strings``: ``array``
+        (the default, arrays of strings as in the standard) or ``json``, a text that is a JSON list, for clients that
+        read no ``char`` field of several dimensions (astropy, pyvo).
 
     Raises
     ------
     UserError
-        Before the first byte: the serialization is not one of the three. Errors of the first batch pass through too;
-        later ones become QUERY_STATUS=ERROR after the table, and the document is valid.
+        Before the first byte: the serialization is not one of the three. Errors of the first batch pass through, too.
+        Later ones become QUERY_STATUS=ERROR after the table, and the document is valid.
     """
     serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
     if serialization not in SERIALIZATIONS:
@@ -68,27 +68,19 @@ def write_votable(
         opening, closing = ("", "")
     version = options.get("version", votable_document.DEFAULT_VERSION)
     namespace = options.get("namespace")
-    start = (
-        votable_document.write_document_start(metadata, columns, serialization, version, namespace) + opening
-    ).encode()
-    column_plan = _column_plan_cache.find((id(columns), serialization))  # if `fit_columns` has changed nothing
-    if column_plan is None:
-        encoder, check = _create_encoder(columns, serialization)
-    else:
-        encoder, check = (column_plan.encoder, column_plan.check_batch)
-    if serialization == "TABLEDATA":
-        base64_encoder = None
-    else:
+    start_text = votable_document.write_document_start(metadata, columns, serialization, version, namespace)
+    start = (start_text + opening).encode()
+    encoder, check = _find_or_create_encoder(columns, serialization)
+    base64_encoder = None
+    if serialization != "TABLEDATA":
         base64_encoder = binary_writer.Base64Encoder()
     failure = None
     try:
         while batch is not None:
             check(batch)
             for piece in encoder.encode_batch(batch):
-                if base64_encoder is None:
-                    yield start + piece if start else bytes(piece)
-                else:
-                    yield start + b"".join(base64_encoder.encode(piece))
+                text = bytes(piece) if base64_encoder is None else b"".join(base64_encoder.encode(piece))
+                yield start + text
                 start = b""
             if start:
                 yield start
@@ -96,43 +88,38 @@ def write_votable(
             batch = next(batches, None)
     except (HvenError, pa.ArrowException, ValueError, OSError, MemoryError) as error:
         failure = error
+    base64_tail = b""
     if base64_encoder is not None:
         base64_tail = base64_encoder.finish()
-    else:
-        base64_tail = b""
-    yield (
-        start
-        + base64_tail
-        + (closing + votable_document.write_document_end(metadata, _write_trailing_status(finish(), failure))).encode()
-    )
+    trailing_status = _write_trailing_status(finish(), failure)
+    end_text = closing + votable_document.write_document_end(metadata, trailing_status)
+    yield start + base64_tail + end_text.encode()
 
 
 def write_small_votable(
     metadata: TableMetadata, rows: Sequence[tuple[Any, ...]], options: Mapping[str, str]
 ) -> bytes | None:
-    """Write a document of a few rows of plain numbers and text, without Arrow: the same bytes; None for any others."""
+    """Write a document of a few rows of plain numbers and text without Arrow; return None for any others.
+
+    The bytes are those of `write_votable`.
+    """
     columns = metadata.columns
-    if (
-        options.get("serialization", DEFAULT_SERIALIZATION).upper() != DEFAULT_SERIALIZATION
-        or not {"version", "namespace", "strings"}.isdisjoint(options)
-        or not isinstance(columns, tuple)
-    ):
+    serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
+    has_special_options = not {"version", "namespace", "strings"}.isdisjoint(options)
+    if serialization != DEFAULT_SERIALIZATION or has_special_options or not isinstance(columns, tuple):
         return None
     encoder = _analyse_columns(columns, DEFAULT_SERIALIZATION).encoder
-    if isinstance(encoder, binary_writer.BinaryEncoder):
-        cells = encoder.encode_small_rows(rows)
-    else:
-        cells = None
+    if not isinstance(encoder, binary_writer.BinaryEncoder):
+        return None
+    cells = encoder.encode_small_rows(rows)
     if cells is None:
         return None
     opening, closing = SERIALIZATIONS[DEFAULT_SERIALIZATION]
     base64_encoder = binary_writer.Base64Encoder()
     lines = b"".join(base64_encoder.encode(memoryview(cells))) + base64_encoder.finish()
-    return (
-        (votable_document.write_document_start(metadata, columns, DEFAULT_SERIALIZATION) + opening).encode()
-        + lines
-        + (closing + votable_document.write_document_end(metadata, "")).encode()
-    )
+    start_text = votable_document.write_document_start(metadata, columns, DEFAULT_SERIALIZATION) + opening
+    end_text = closing + votable_document.write_document_end(metadata, "")
+    return start_text.encode() + lines + end_text.encode()
 
 
 def write_string_arrays_as_json(
@@ -143,35 +130,37 @@ def write_string_arrays_as_json(
     Parameters
     ----------
     columns
-        Of the answer.
+        Columns of the answer.
     batches
-        Of its rows.
+        Rows of the answer.
 
     Returns
     -------
     columns, batches
-        The same, where no column is an array of strings.
+        The new ones, or the same if no column is an array of strings.
     """
     column_numbers = [number for number, column in enumerate(columns) if is_string_array(column.type)]
     if not column_numbers:
         return columns, batches
     json_columns = list(columns)
     for number in column_numbers:
-        json_columns[number] = columns[number].copy_with(type=Type(columns[number].type.datatype, "*"))
+        text_type = Type(columns[number].type.datatype, "*")
+        json_columns[number] = columns[number].copy_with(type=text_type)
 
     def convert_batches() -> Iterator[pa.RecordBatch]:
         for batch in batches:
             arrays = list(batch.columns)
             for number in column_numbers:
                 kind = columns[number].type
-                arrays[number] = literal.format_column(literal.cast_to_storage(arrays[number], kind), kind)
+                values = literal.cast_to_storage(arrays[number], kind)
+                arrays[number] = literal.format_column(values, kind)
             yield pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
     return tuple(json_columns), convert_batches()
 
 
 def is_string_array(column_type: Type) -> bool:
-    """Tell whether a column holds several strings in a cell: ``char`` of several dimensions."""
+    """Return whether a column holds several strings in a cell: ``char`` of several dimensions."""
     return column_type.datatype in {"char", "unicodeChar"} and "x" in (column_type.arraysize or "")
 
 
@@ -191,21 +180,21 @@ def write_error(message: str) -> bytes:
 
 
 def write_metadata_document(metadata: TableMetadata, result_status: ResultStatus) -> str:
-    """Write a document whose table has no DATA: what other formats carry along."""
+    """Write a document whose table has no DATA, which other formats carry in their metadata."""
     columns = fit_columns(metadata.columns, None, DEFAULT_SERIALIZATION)
     version = votable_document.choose_version(metadata.frames)
-    return votable_document.write_document_start(
-        metadata, columns, DEFAULT_SERIALIZATION, version
-    ) + votable_document.write_document_end(metadata, _write_trailing_status(result_status, None))
+    start_text = votable_document.write_document_start(metadata, columns, DEFAULT_SERIALIZATION, version)
+    trailing_status = _write_trailing_status(result_status, None)
+    return start_text + votable_document.write_document_end(metadata, trailing_status)
 
 
 def fit_columns(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: str) -> tuple[Column, ...]:
     """Adapt declared types to what VOTable can carry and to what the first batch holds.
 
-    Text that is not ASCII makes ``unicodeChar`` of ``char``; a value longer than the declared length makes it ``*``; an
-    array of strings gets a real width. In the binary serializations ``bit`` becomes ``boolean`` where clients fail on
-    it (STIL on a single bit, astropy on variable arrays) or where BINARY could not say null, and so does BINARY's
-    ``unsignedByte`` become ``short``. A whole number stands for null that is no value of the first batch.
+    Text that is not ASCII turns ``char`` into ``unicodeChar``; a value longer than the declared length turns the length
+    into ``*``; an array of strings gets a real width. In the binary serializations ``bit`` becomes ``boolean`` where
+    clients fail on it (STIL on a single bit, astropy on variable arrays) or where BINARY could not express null. For
+    the same reason ``unsignedByte`` becomes ``short`` in BINARY. The integer for null is no value of the first batch.
     """
     columns = tuple(columns)
     fitted = list(columns)
@@ -213,7 +202,7 @@ def fit_columns(columns: Sequence[Column], batch: pa.RecordBatch | None, seriali
         column = columns[number]
         kind = column.type
         if kind.datatype in {"char", "unicodeChar"}:
-            kind = _fit_text_type(kind, None if batch is None else batch.column(number))
+            kind = _fit_text_type(kind, batch.column(number) if batch is not None else None)
         elif kind.datatype == "bit" and _is_written_as_boolean(kind, serialization):
             kind = Type("boolean", kind.arraysize, kind.xtype)
         elif (
@@ -238,12 +227,12 @@ def fit_columns(columns: Sequence[Column], batch: pa.RecordBatch | None, seriali
 
 
 class ColumnPlan(NamedTuple):
-    """What is known of the columns of an answer whatever its rows are.
+    """What is known about the columns of an answer, whatever its rows are.
 
     Attributes
     ----------
     varying_numbers
-        Numbers of those that `fit_columns` must look at.
+        Numbers of the columns that `fit_columns` must look at.
     encoder, check_batch
         Encoder and check for the columns as they are.
     """
@@ -258,18 +247,17 @@ _column_plan_cache: Cache[ColumnPlan] = Cache(MAX_CACHE_BYTES, MAX_CACHE_BYTES /
 
 
 def _analyse_columns(columns: tuple[Column, ...], serialization: str) -> ColumnPlan:
-    """Analyse a plan's columns, once: one-row answers cost half as much then."""
+    """Analyse the columns of a plan once; answers of one row take half the time then."""
     key = (id(columns), serialization)
     column_plan = _column_plan_cache.find(key)
     if column_plan is None:  # an entry keeps its columns alive, so that no other ones have its id
-        varying = tuple(
-            number
-            for number, column in enumerate(columns)
-            if column.type.datatype in {"char", "unicodeChar", "bit"}
-            or column.type == _BYTE_TYPE
-            or votable_document.choose_null_value(column, serialization) is not None
-        )
-        column_plan = ColumnPlan(columns, varying, *_create_encoder(columns, serialization))
+        varying = []
+        for number, column in enumerate(columns):
+            kind = column.type
+            is_adaptable = kind.datatype in {"char", "unicodeChar", "bit"} or kind == _BYTE_TYPE
+            if is_adaptable or votable_document.choose_null_value(column, serialization) is not None:
+                varying.append(number)
+        column_plan = ColumnPlan(columns, tuple(varying), *_create_encoder(columns, serialization))
         _column_plan_cache.store(key, column_plan, CACHED_COLUMN_BYTES * len(columns))
     return column_plan
 
@@ -277,14 +265,26 @@ def _analyse_columns(columns: tuple[Column, ...], serialization: str) -> ColumnP
 def _create_encoder(
     columns: tuple[Column, ...], serialization: str
 ) -> tuple[tabledata_writer.TabledataEncoder | binary_writer.BinaryEncoder, Callable[[pa.RecordBatch], None]]:
-    encoder_class = tabledata_writer.TabledataEncoder if serialization == "TABLEDATA" else binary_writer.BinaryEncoder
-    return encoder_class(columns, serialization), null_values.create_null_check(columns, serialization)
+    check_batch = null_values.create_null_check(columns, serialization)
+    if serialization == "TABLEDATA":
+        return tabledata_writer.TabledataEncoder(columns, serialization), check_batch
+    return binary_writer.BinaryEncoder(columns, serialization), check_batch
+
+
+def _find_or_create_encoder(
+    columns: tuple[Column, ...], serialization: str
+) -> tuple[tabledata_writer.TabledataEncoder | binary_writer.BinaryEncoder, Callable[[pa.RecordBatch], None]]:
+    """Return the cached encoder and check if `fit_columns` changed no column; else create them."""
+    column_plan = _column_plan_cache.find((id(columns), serialization))
+    if column_plan is not None:
+        return column_plan.encoder, column_plan.check_batch
+    return _create_encoder(columns, serialization)
 
 
 def _is_written_as_boolean(column_type: Type, serialization: str) -> bool:
-    return serialization == "BINARY" or (
-        serialization == "BINARY2" and (column_type.arraysize is None or None in column_type.shape)
-    )
+    if serialization != "BINARY2":
+        return serialization == "BINARY"
+    return column_type.arraysize is None or None in column_type.shape
 
 
 def _fit_text_type(column_type: Type, array: pa.Array | None) -> Type:
@@ -292,32 +292,38 @@ def _fit_text_type(column_type: Type, array: pa.Array | None) -> Type:
         if column_type.arraysize == "*" and column_type.datatype == "char":
             return column_type
         return Type("char", "*", column_type.xtype)
-    if array is None:
-        array = None
-    else:
-        array = literal.cast_to_storage(array, column_type)
-    if array is None:
-        values = None
-    elif pa.types.is_nested(array.type):
-        values = literal.flatten_lists(array)[1]
-    else:
-        values = array
+    values = None
+    if array is not None:
+        values = literal.cast_to_storage(array, column_type)
+        if pa.types.is_nested(values.type):
+            values = literal.flatten_lists(values)[1]
     datatype = column_type.datatype
-    size = column_type.arraysize
     if values is not None and datatype == "char" and not is_ascii(values):
         datatype = "unicodeChar"
-    shape = column_type.shape
-    if "x" in (size or ""):
-        if shape[0] is None:
-            if values is None or not len(values):
-                longest = 0
-            else:
-                longest = pc.max(pc.utf8_length(values)).as_py() or 0
-            size = "x".join([str(choose_text_width(longest)), *(size or "").split("x")[1:]])
-    elif values is not None and shape != (None,) and len(values):
-        longest = pc.max(pc.utf8_length(values)).as_py() or 0
-        if longest > (1 if not shape else shape[0] or 1):
-            size = "*"
+    size = _fit_text_size(column_type, values)
     if (datatype, size) == (column_type.datatype, column_type.arraysize):
         return column_type
     return Type(datatype, size, column_type.xtype)
+
+
+def _fit_text_size(column_type: Type, values: pa.Array | None) -> str | None:
+    """Choose the arraysize for the strings of the first batch."""
+    size = column_type.arraysize or ""
+    shape = column_type.shape
+    has_several_strings = "x" in size
+    if has_several_strings and shape[0] is not None:
+        return column_type.arraysize
+    longest = 0
+    if values is not None and len(values):
+        longest = pc.max(pc.utf8_length(values)).as_py() or 0
+    if has_several_strings:
+        other_lengths = size.split("x")[1:]
+        return "x".join([str(choose_text_width(longest)), *other_lengths])
+    if shape == (None,):
+        return column_type.arraysize
+    declared_length = 1
+    if shape:
+        declared_length = shape[0] or 1
+    if longest > declared_length:
+        return "*"
+    return column_type.arraysize

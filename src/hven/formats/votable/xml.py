@@ -1,4 +1,4 @@
-"""XML text: escaping, and what to do with characters that XML cannot hold."""
+"""Write XML text: escape it, and replace characters that XML cannot hold."""
 
 from __future__ import annotations
 
@@ -16,23 +16,19 @@ _ILLEGAL_CHARACTERS_RE2 = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x{FFFE}\x{FFFF}]"
 
 
 def replace_illegal_characters(text: str) -> str:
-    """Replace characters that no XML document may hold by U+FFFD."""
+    """Replace characters that no XML document may hold with U+FFFD."""
     return _ILLEGAL_CHARACTERS.sub(REPLACEMENT_CHARACTER, text)
 
 
 def escape_text(text: str) -> str:
     """Escape element content."""
-    return (
-        replace_illegal_characters(text)
-        .replace("&", "&amp;")
-        .replace("<", "&lt;")
-        .replace(">", "&gt;")
-        .replace("\r", "&#13;")
-    )
+    legal_text = replace_illegal_characters(text)
+    escaped = legal_text.replace("&", "&amp;").replace("<", "&lt;")
+    return escaped.replace(">", "&gt;").replace("\r", "&#13;")
 
 
 def write_attribute(name: str, value: object) -> str:
-    """Write `` name="value"``; nothing for None and for the empty string (VOTable wants empty attributes left out)."""
+    """Write `` name="value"``; write nothing for None and the empty string, for VOTable leaves empty attributes out."""
     if value is None or value == "":
         return ""
     return f" {name}={quote_attribute_value(str(value))}"
@@ -40,12 +36,13 @@ def write_attribute(name: str, value: object) -> str:
 
 def quote_attribute_value(value: str) -> str:
     """Write an attribute's value with its quotes."""
-    escaped = escape_text(value).replace('"', "&quot;").replace("\n", "&#10;").replace("\t", "&#9;")
+    escaped = escape_text(value).replace('"', "&quot;")
+    escaped = escaped.replace("\n", "&#10;").replace("\t", "&#9;")
     return f'"{escaped}"'
 
 
 def escape_column(array: pa.Array) -> pa.Array:
-    """Escape a string column for element content; untouched (and not copied) if nothing needs it."""
+    """Escape a string column for element content; return it itself, without a copy, if nothing needs escaping."""
     if not _ESCAPED_BYTES.search(view_bytes(array)):
         return array
     for plain, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\r", "&#13;")):
