@@ -1,7 +1,8 @@
-"""The files behind the rows: what is in them, read by windows. One file per medium, whose name is the file's.
+"""Read the content of product files by windows. Each medium has one module, whose name is the medium's.
 
-A medium's module has `MEDIUM`, a :class:`Medium`. It opens a file as a `Product` of parts: arrays (`ArrayPart`), read a
-window at a time, and tables (`TablePart`), read as Arrow batches; nothing is read before it is asked for.
+The module of a medium defines `MEDIUM`, a :class:`Medium`. It opens a file as a `Product` of parts: arrays
+(`ArrayPart`), read a window at a time, and tables (`TablePart`), read as Arrow batches. Nothing is read before it is
+requested.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from hven.formats.media._external_tables import Ask
+    from hven.model.errors import TranslatableMessage
 
 
-SIGNATURE_BYTES = 8192  # bytes by which a file's medium is told
+SIGNATURE_BYTES = 8192  # bytes that identify the medium of a file
 _RASTER_NAME_PATTERN = re.compile(r"(?i).*\.(tiff?|gtiff?|jp2|j2k|jpx)")
-MAX_PARTS = 1000  # parts of a file that are looked at
+MAX_PARTS = 1000  # parts of a file that are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,24 +46,25 @@ class Medium:
     Attributes
     ----------
     name
-        As its module's.
+        Name of the medium and of its module.
     title
-        For people.
+        Name for people.
     media_types
-        The usual one first.
+        Media types, the usual one first.
     extensions
-        Of files' names, in lower case: ``fits``.
+        Extensions of file names, in lower case: ``fits``.
     signature_pattern
-        A regular expression for how files begin; empty: only their names tell.
+        Regular expression that the first bytes of a file match; empty: only the name of a file identifies it.
     open
-        Opens a file, on the disk or on another server (`RemoteFile`); raises `SourceError` where it is none or damaged.
+        Open a file, on the disk or on another server (`RemoteFile`). It raises `SourceError` if the file is of another
+        kind or damaged.
     is_label
-        It is read together with files beside it (a label): only files have that.
+        Whether the file is a label, which describes files beside it.
     refinement
-        The medium whose files some of its are, and what makes a product of its own of an open one of that; None where
-        it is none.
+        A medium of which some files are of this one, too, and the function that turns such an open product into one of
+        this medium. The function returns None for any other product.
     read_cards
-        Reads what is said of a file as a whole, where that is less work than to open it.
+        Read the cards of a file as a whole, where that is less work than to open it.
     """
 
     name: str
@@ -76,75 +79,78 @@ class Medium:
 
 
 def list_media() -> Mapping[str, Medium]:
-    """List every medium, by name: built-in and plugged in.
+    """List every medium by name, built-in and plugged in.
 
     Returns
     -------
     media
-        Those whose libraries are installed.
+        Media whose libraries are installed.
     """
     media_by_name: dict[str, Medium] = plugins.load_records("media")
     return media_by_name
 
 
 def detect_medium(name: str, signature: bytes = b"") -> Medium | None:
-    """Tell the medium of a file.
+    """Detect the medium of a file.
 
     Parameters
     ----------
     name
-        Of the file.
+        Name of the file.
     signature
-        Its first `SIGNATURE_BYTES` bytes; empty: only its name is asked.
+        First `SIGNATURE_BYTES` bytes of the file; empty: only the name decides.
 
     Returns
     -------
     medium
-        None: it is none that is known. What a file begins with counts for more than its name.
+        The medium, or None if it is unknown. The first bytes of a file count for more than its name.
     """
     words = name.lower().rsplit("/", 1)[-1].split(".")[1:]
+    name_endings = {".".join(words[position:]) for position in range(len(words))}
     candidates = []
     for medium in list_media().values():
-        has_extension = any(".".join(words[position:]) in medium.extensions for position in range(len(words)))
+        has_extension = not name_endings.isdisjoint(medium.extensions)
+        signature_match = None
         if medium.signature_pattern and signature:
             signature_match = re.match(medium.signature_pattern, signature, re.DOTALL)
-        else:
-            signature_match = None
-        if signature_match or (has_extension and not (signature and medium.signature_pattern)):
-            # of several, the one that says more of the beginning: OIFITS before FITS
-            candidates.append(((signature_match.end() if signature_match else 0, has_extension), medium))
+        # the medium with the longest signature wins: OIFITS before FITS
+        if signature_match:
+            candidates.append(((signature_match.end(), has_extension), medium))
+        elif has_extension and not (signature and medium.signature_pattern):
+            candidates.append(((0, has_extension), medium))
     if candidates:
         return max(candidates, key=lambda pair: pair[0])[1]
     return None
 
 
 def read_label_cards(body: bytes) -> list[HeaderCard]:
-    """Read a label of PDS3 or ISIS that stands for itself.
+    """Read a PDS3 or ISIS label that stands by itself.
 
     Parameters
     ----------
     body
-        In PVL or ODL, up to its END.
+        The label in PVL or ODL, up to its END.
 
     Returns
     -------
     cards
-        Keywords, those of groups with their names before them.
+        Keywords of the label; those in groups have the names of the groups before them.
 
     Raises
     ------
     SourceError
-        It is no label, or ends within one.
+        The body is no label, or the label has no end.
     """
     end_match = re.search(rb"^[ \t]*END[ \t]*\r?$", body, re.MULTILINE | re.IGNORECASE)
     if end_match is None or len(body) > MAX_LABEL_BYTES:
         raise SourceError(format_message("the label of {name} has no end", "the document"))
-    cards = parse_label(body[: end_match.start()].decode("latin-1"), "the document").list_cards()
-    return list(cards)
+    label_text = body[: end_match.start()].decode("latin-1")
+    label = parse_label(label_text, "the document")
+    return list(label.list_cards())
 
 
 def _find_label(path: Place) -> Place | None:
-    """Find the label that lies beside a file, if that is what describes it."""
+    """Find the label that lies beside a file and describes it."""
     for extension in (".lbl", ".LBL", ".xml", ".lblx"):
         label_path = path.with_suffix(extension)
         if label_path != path and label_path.is_file() and not label_path.is_symlink():
@@ -164,80 +170,85 @@ def open_product(
     only_cards: bool = False,
     includes_rasters: bool = False,
 ) -> Product:
-    """Open a file as what it is.
+    """Open a file by its medium.
 
     Parameters
     ----------
     path
-        Of a file.
+        Path of the file.
     name
-        By which readers know it; None: the file's own.
+        Name under which readers know the file; None: the file's own.
     includes_text_tables
-        Parquet and delimited text are tables, too.
+        Whether Parquet and delimited text are opened as tables, too.
     read_rows
-        What reads it for us, whatever it is: the path's columns of these names (None: all) from one row on, at most so
-        many. The schema's metadata says how many `rows` there are, all else there are cards; a field's metadata its
-        `unit`, `ucd`, `description`, and what its elements are as `bins`, in JSON: ``{"name": "frequency", "unit":
-        "MHz", "centers": [10, 20]}``, or for `centers` the name of a column that has them for each row.
+        Function that reads the file for us, whatever it is. It reads columns of these names (None: all) from one row
+        on, at most a given number of rows. The metadata of the schema state how many `rows` there are, and cards; those
+        of a field its `unit`, `ucd`, `description`, and the meaning of its elements as `bins`, in JSON:
+        ``{"name": "frequency", "unit": "MHz", "centers": [10, 20]}``, or as `centers` the name of a column that has
+        them for each row.
     only_cards
-        What is said of it as a whole is all that is wanted: parts may be missing.
+        Whether only the cards of the file as a whole are needed; then parts may be missing.
     includes_rasters
-        GeoTIFF and JPEG 2000 are images, too, of which sizes, header and place are read, and no pixels.
+        Whether GeoTIFF and JPEG 2000 are opened as images, too, with sizes, header and position, but without pixels.
 
     Returns
     -------
     product
-        To be closed.
+        The open product, which the caller closes.
 
     Raises
     ------
     SourceError
-        It is of no medium that is known, damaged, or empty.
+        The file is of no known medium, damaged, or empty.
     """
     name = name or path.name
     if read_rows is not None:
         return open_external_product(path, name, read_rows)
-    if (
-        includes_rasters
-        and _RASTER_NAME_PATTERN.fullmatch(name)
-        and (opened_product := open_raster(path, name)) is not None
-    ):
-        return opened_product
-    if includes_text_tables and (opened_product := open_text_table(path, name)) is not None:
+    opened_product = None
+    if includes_rasters and _RASTER_NAME_PATTERN.fullmatch(name):
+        opened_product = open_raster(path, name)
+    if includes_text_tables and opened_product is None:
+        opened_product = open_text_table(path, name)
+    if opened_product is not None:
         return opened_product
     try:
         with path.open("rb") as file:
             signature = file.read(SIGNATURE_BYTES)
+        if not signature:
+            raise _create_unknown_medium_error(format_message("{name} is empty", name))
         medium = detect_medium(name, signature)
-        if medium is None and signature and (label := _find_label(path)) is not None:
-            product = open_product(label, only_cards=only_cards)
-            product.companion_files = (
-                label,
-                *(known_medium for known_medium in product.companion_files if known_medium != path),
-            )
-            return product
-        if not signature or medium is None:
-            if not signature:
-                reason = format_message("{name} is empty", name)
-            else:
-                reason = format_message("{name} is of no kind that can be looked into", name)
-            raise SourceError(
-                reason,
-                remedy=format_message(
-                    "known kinds: {kinds}", ", ".join(known_medium.title for known_medium in list_media().values())
-                ),
-            )
+        if medium is None:
+            return _open_by_label(path, name, only_cards=only_cards)
         if only_cards and medium.read_cards is not None:
-            return Product(medium=medium.name, parts=(), cards=tuple(medium.read_cards(path)))
+            cards = tuple(medium.read_cards(path))
+            return Product(medium=medium.name, parts=(), cards=cards)
         product = medium.open(path)
     except OSError as error:
-        raise SourceError(
-            format_message("{name} cannot be read: {reason}", name, error.strerror or type(error).__name__)
-        ) from None
-    for known_medium in list_media().values():
-        if known_medium.refinement is not None and known_medium.refinement[0] == product.medium:
-            product = known_medium.refinement[1](product) or product
+        reason = error.strerror or type(error).__name__
+        raise SourceError(format_message("{name} cannot be read: {reason}", name, reason)) from None
+    for refining_medium in list_media().values():
+        if refining_medium.refinement is None:
+            continue
+        refined_medium, refine_product = refining_medium.refinement
+        if refined_medium == product.medium:
+            product = refine_product(product) or product
     return product
+
+
+def _open_by_label(path: Place, name: str, *, only_cards: bool) -> Product:
+    """Open a file of no known medium by the label beside it."""
+    label = _find_label(path)
+    if label is None:
+        raise _create_unknown_medium_error(format_message("{name} is of no kind that can be looked into", name))
+    product = open_product(label, only_cards=only_cards)
+    other_files = [companion for companion in product.companion_files if companion != path]
+    product.companion_files = (label, *other_files)
+    return product
+
+
+def _create_unknown_medium_error(reason: TranslatableMessage) -> SourceError:
+    titles = ", ".join(medium.title for medium in list_media().values())
+    return SourceError(reason, remedy=format_message("known kinds: {kinds}", titles))
 
 
 __all__ = [

@@ -1,6 +1,7 @@
-"""Arrays in the cells of FITS tables: images (NRH) or spectra (ORFEES), a row for each moment.
+"""Find arrays in the cells of FITS tables.
 
-Dynamic spectra in one row, or beside their axes (e-Callisto).
+These are images (NRH) or spectra (ORFEES) with a row for each time, and dynamic spectra in one row, or beside their
+axes (e-Callisto).
 """
 
 from __future__ import annotations
@@ -29,41 +30,38 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Shapes = Mapping[str, tuple[int, ...]]
 
-MIN_CELL_SIDE = 4  # numbers along a side of a cell
+MIN_CELL_SIDE = 4  # numbers along each side of a cell
 _NUMERIC_DATATYPES = {"float", "double", "short", "int", "unsignedByte"}
 _TIME_PATTERN, _FREQUENCY_PATTERN = re.compile(r"(?i)time|seconds"), re.compile(r"(?i)freq")
 _STOKES_PATTERN = re.compile(r"(?i)(.*stokes_?)([IQUV])(_?\D*)")
-# cards that say how a table is built, and of axes that are others here
+# cards about the structure of a table, and about axes that are others here
 _STRUCTURAL_KEYWORDS = re.compile(
     r"T[A-Z]{3,4}\d+|TFIELDS|THEAP|EXTNAME|EXTVER|(CTYPE|CUNIT|CRVAL|CDELT|CROTA)\d+|CRPIX[3-9]"
 )
 
 
 class _CellColumn(NamedTuple):
-    """A column with a number of cells' values, of which each row has as many."""
+    """A numeric column, each cell of which has the same number of values."""
 
     table: TablePart
     column: Column
 
     def read_rows(self, start: int, stop: int) -> npt.NDArray[np.float64]:
-        """Read some rows, one behind the other."""
+        """Read the values of some rows, shape (rows, values)."""
         name = self.column.name
-        if self.table.select_columns is None:
-            narrow_table = self.table
-        else:
+        narrow_table = self.table
+        if self.table.select_columns is not None:
             narrow_table = self.table.select_columns((name,))
-        cells = pa.chunked_array(
-            [batch.column(name) for batch in narrow_table.read_batches(start, stop - start)]
-        ).combine_chunks()
+        batches = narrow_table.read_batches(start, stop - start)
+        cells = pa.chunked_array([batch.column(name) for batch in batches]).combine_chunks()
         if pa.types.is_nested(cells.type):
-            flat = cells.flatten()
-        else:
-            flat = cells
-        return np.asarray(flat.cast(pa.float64()).to_numpy(zero_copy_only=False)).reshape(stop - start, -1)
+            cells = cells.flatten()
+        numbers = cells.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return np.asarray(numbers).reshape(stop - start, -1)
 
 
 class _CellGroup(NamedTuple):
-    """Cells that stand one behind the other in a row: images, or the receivers of one polarization."""
+    """Cells that follow one another in a row: an image, or the receivers of one polarization."""
 
     name: str
     columns: tuple[_CellColumn, ...]
@@ -71,9 +69,10 @@ class _CellGroup(NamedTuple):
 
 
 def add_cell_arrays(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> tuple[Part, ...]:
-    """Put before each part what it holds in cells.
+    """Add the arrays in the cells of each part before it.
 
-    Arrays whose axes have times and frequencies, with indices of their own (`ArrayPart.source_part_index`).
+    The axes of these arrays have times and frequencies, and the arrays have indices of their own
+    (`ArrayPart.source_part_index`).
     """
     tables = [table for table in parts if isinstance(table, TablePart)]
     if not tables or any(table.name.upper().startswith("OI_") for table in tables):
@@ -94,94 +93,84 @@ def add_cell_arrays(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> tuple
 
 def _find_row_arrays(table: TablePart, tables: Sequence[TablePart], cards: Sequence[HeaderCard]) -> Iterator[ArrayPart]:
     shapes = _list_cell_shapes(table)
-    clocks = [
-        _CellColumn(table, column)
-        for column in table.columns
-        if _TIME_PATTERN.match(column.name) and column.type.is_numeric
-    ]
+    time_columns = [column for column in table.columns if _TIME_PATTERN.match(column.name)]
+    clocks = [_CellColumn(table, column) for column in time_columns if column.type.is_numeric]
     if table.row_count < 2 or not clocks:
-        yield from _find_single_row_arrays(table, shapes, cards) if table.row_count == 1 else ()
+        if table.row_count == 1:
+            yield from _find_single_row_arrays(table, shapes, cards)
         return
     array_columns = [column for column in table.columns if column.name in shapes]
-    images = [
-        _CellGroup(column.name, (_CellColumn(table, column),), shapes[column.name])
-        for column in array_columns
-        if len(shapes[column.name]) == 2 and min(shapes[column.name]) >= MIN_CELL_SIDE
-    ]
+    images = []
+    for column in array_columns:
+        shape = shapes[column.name]
+        if len(shape) == 2 and min(shape) >= MIN_CELL_SIDE:
+            images.append(_CellGroup(column.name, (_CellColumn(table, column),), shape))
     if images:
-        sides = [Axis(name=name, size=size) for name, size in zip(("y", "x"), images[0].shape, strict=True)]
+        rows, columns = images[0].shape
+        sides = [Axis(name="y", size=rows), Axis(name="x", size=columns)]
         time_axis = _create_time_axis(clocks[:1], table.row_count, cards)
         yield _create_array(images, (time_axis, *sides))
         return
-    receivers = {column.name: _find_frequencies(column, shapes, tables) for column in array_columns}
+    spectra, receivers = _find_spectra(table, array_columns, shapes, tables)
+    if spectra:
+        frequency_cells = [receivers[cell.column.name] for cell in spectra[0].columns]
+        time_axis = _create_time_axis(clocks, table.row_count, cards)
+        frequency_axis = _create_frequency_axis(frequency_cells, spectra[0].shape[0])
+        yield _create_array(spectra, (time_axis, frequency_axis))
+
+
+def _find_spectra(
+    table: TablePart, array_columns: Sequence[Column], shapes: Shapes, tables: Sequence[TablePart]
+) -> tuple[list[_CellGroup], dict[str, _CellColumn]]:
+    """Group columns that differ in the number at their end; return the groups and the frequencies of each column."""
+    receivers: dict[str, _CellColumn] = {}
     stems: dict[str, list[Column]] = {}
     for column in array_columns:
-        stems.setdefault(re.sub(r"\d+$", "", column.name), []).append(column)
-    spectra = [
-        _CellGroup(
-            stem,
-            tuple(_CellColumn(table, column) for column in stem_columns),
-            (sum(shapes[column.name][0] for column in stem_columns),),
-        )
-        for stem, stem_columns in stems.items()
-        if all(receivers[column.name] is not None for column in stem_columns)
-    ]
-    if spectra:
-        frequency_cells = [
-            frequency_cell for cell in spectra[0].columns if (frequency_cell := receivers[cell.column.name]) is not None
-        ]
-        yield _create_array(
-            spectra,
-            (
-                _create_time_axis(clocks, table.row_count, cards),
-                _create_frequency_axis(frequency_cells, spectra[0].shape[0]),
-            ),
-        )
+        frequencies = _find_frequencies(column, shapes, tables)
+        if frequencies is not None:
+            receivers[column.name] = frequencies
+        stem = re.sub(r"\d+$", "", column.name)
+        stems.setdefault(stem, []).append(column)
+    spectra = []
+    for stem, stem_columns in stems.items():
+        if all(column.name in receivers for column in stem_columns):
+            cells = tuple(_CellColumn(table, column) for column in stem_columns)
+            channel_count = sum(shapes[column.name][0] for column in stem_columns)
+            spectra.append(_CellGroup(stem, cells, (channel_count,)))
+    return spectra, receivers
 
 
 def _create_array(beams: Sequence[_CellGroup], axes: tuple[Axis, ...]) -> ArrayPart:
-    """Make the array of the first; of several polarizations of it they are its first axis."""
+    """Create the array of the first group; if there are several polarizations of it, they are the first axis."""
     first_group = beams[0]
-    stokes_matches = [_STOKES_PATTERN.fullmatch(group.name) for group in beams]
-    states = {
-        word[2].upper(): group
-        for word, group in zip(stokes_matches, beams, strict=True)
-        if word
-        and stokes_matches[0]
-        and group.shape == first_group.shape
-        and (word[1], word[3]) == (stokes_matches[0][1], stokes_matches[0][3])
-    }
-    polarizations, name = (
-        [states[word] for word in "IQUV" if word in states] or [first_group],
-        first_group.name.removesuffix("_B"),
-    )
+    states = _find_polarizations(beams)
+    letters = [letter for letter in "IQUV" if letter in states]
+    polarizations = [states[letter] for letter in letters] or [first_group]
+    name = first_group.name.removesuffix("_B")
     if len(polarizations) > 1:
-        letters = np.array([word for word in "IQUV" if word in states])
-        axes = (
-            Axis(name="STOKES", size=len(polarizations), kind="polarization", read_values=partial(np.copy, letters)),
-            *axes,
-        )
+        read_letters = partial(np.copy, np.array(letters))
+        stokes_axis = Axis(name="STOKES", size=len(letters), kind="polarization", read_values=read_letters)
+        axes = (stokes_axis, *axes)
         name = "STOKES"
     table = first_group.columns[0].table
-    dtype = np.dtype(
-        "f4" if all(cell.column.type.datatype == "float" for group in polarizations for cell in group.columns) else "f8"
-    )
+    datatypes = {cell.column.type.datatype for group in polarizations for cell in group.columns}
+    dtype = np.dtype("f4" if datatypes == {"float"} else "f8")
 
     def read_window(window: Window) -> npt.NDArray[np.float32 | np.float64]:
-        if len(polarizations) > 1:
-            planes, row_slice, *further_slices = window
-        else:
-            planes, row_slice, *further_slices = (slice(0, 1), *window)
+        if len(polarizations) == 1:
+            window = (slice(0, 1), *window)
+        planes, row_slice, *further_slices = window
         start, stop, _ = row_slice.indices(table.row_count)
-        polarization_values = np.stack(
-            [
-                np.concatenate([cell.read_rows(start, stop) for cell in polarization.columns], 1)
-                .astype(dtype)
-                .reshape(stop - start, *polarization.shape)[(slice(None), *further_slices)]
-                for polarization in polarizations[planes]
-            ]
-        )
-        return polarization_values if len(polarizations) > 1 else polarization_values[0]
+        values = []
+        for polarization in polarizations[planes]:
+            cell_values = [cell.read_rows(start, stop) for cell in polarization.columns]
+            rows = np.concatenate(cell_values, 1).astype(dtype)
+            group_values = rows.reshape(stop - start, *polarization.shape)
+            values.append(group_values[(slice(None), *further_slices)])
+        polarization_values = np.stack(values)
+        if len(polarizations) == 1:
+            return polarization_values[0]
+        return polarization_values
 
     cards = _drop_structural_cards(table.cards)
     return ArrayPart(
@@ -196,19 +185,32 @@ def _create_array(beams: Sequence[_CellGroup], axes: tuple[Axis, ...]) -> ArrayP
     )
 
 
+def _find_polarizations(groups: Sequence[_CellGroup]) -> dict[str, _CellGroup]:
+    """Find the groups that are polarizations of the first, by Stokes parameter."""
+    first_match = _STOKES_PATTERN.fullmatch(groups[0].name)
+    if first_match is None:
+        return {}
+    states = {}
+    for group in groups:
+        match = _STOKES_PATTERN.fullmatch(group.name)
+        if match is None or group.shape != groups[0].shape:
+            continue
+        if (match[1], match[3]) == (first_match[1], first_match[3]):
+            states[match[2].upper()] = group
+    return states
+
+
 def _find_single_row_arrays(table: TablePart, shapes: Shapes, cards: Sequence[HeaderCard]) -> Iterator[ArrayPart]:
-    """Find a cell of two dimensions whose times and frequencies are cells of one."""
+    """Find cells of two dimensions whose times and frequencies are cells of one."""
     for column in table.columns:
         shape = shapes.get(column.name, ())
-        axes = [
-            _find_axis(table, shapes, words, size, cards)
-            for words, size in zip((_TIME_PATTERN, _FREQUENCY_PATTERN), shape, strict=False)
-        ]
-        if len(shape) == 2 and None in axes:
-            axes = [
-                _find_axis(table, shapes, words, size, cards)
-                for words, size in zip((_FREQUENCY_PATTERN, _TIME_PATTERN), shape, strict=True)
-            ]
+        axes: list[Axis | None] = []
+        if len(shape) == 2:
+            for patterns in ((_TIME_PATTERN, _FREQUENCY_PATTERN), (_FREQUENCY_PATTERN, _TIME_PATTERN)):
+                sides = zip(patterns, shape, strict=True)
+                axes = [_find_axis(table, shapes, name_pattern, size, cards) for name_pattern, size in sides]
+                if None not in axes:
+                    break
         known_axes = tuple(axis for axis in axes if axis is not None)
         if len(shape) == 2 and len(known_axes) == 2 and min(shape) >= MIN_CELL_SIDE:
             cell = _CellColumn(table, column)
@@ -231,29 +233,29 @@ def _find_single_row_arrays(table: TablePart, shapes: Shapes, cards: Sequence[He
 
 
 def _find_image_view(image: ArrayPart, tables: Sequence[TablePart]) -> Iterator[ArrayPart]:
-    """Take an image whose times and frequencies stand in a table of one row.
+    """Find the times and frequencies of an image in a table of one row.
 
-    What its header says of them is rounded, or wrong.
+    What the header of the image says about them is rounded, or wrong.
     """
     if len(image.axes) != 2 or image.role != "data":
         return
     for table in tables:
+        shapes: Shapes = {}
         if table.row_count == 1:
             shapes = _list_cell_shapes(table)
-        else:
-            shapes = {}
-        axes = [
-            _find_axis(table, shapes, words, axis.size, image.cards)
-            for axis in image.axes
-            for words in (_TIME_PATTERN, _FREQUENCY_PATTERN)
-            if words.search(axis.name)
-        ]
-        known_axes = tuple(axis for axis in axes if axis is not None)
+        known_axes = []
+        for axis in image.axes:
+            for name_pattern in (_TIME_PATTERN, _FREQUENCY_PATTERN):
+                if not name_pattern.search(axis.name):
+                    continue
+                table_axis = _find_axis(table, shapes, name_pattern, axis.size, image.cards)
+                if table_axis is not None:
+                    known_axes.append(table_axis)
         if {axis.kind for axis in known_axes} == {"time", "spectral"}:
             cards = _drop_structural_cards(image.cards)
             yield replace(
                 image,
-                axes=known_axes,
+                axes=tuple(known_axes),
                 read_raw=None,
                 apply_scaling=None,
                 is_local_uncompressed=False,
@@ -267,17 +269,14 @@ def _find_image_view(image: ArrayPart, tables: Sequence[TablePart]) -> Iterator[
 def _find_axis(
     table: TablePart, shapes: Shapes, name_pattern: re.Pattern[str], size: int, cards: Sequence[HeaderCard]
 ) -> Axis | None:
-    """Find an axis among the cells of a row."""
-    axis_column = next(
-        (column for column in table.columns if name_pattern.match(column.name) and shapes.get(column.name) == (size,)),
-        None,
-    )
-    if axis_column is None:
-        return None
-    cell = _CellColumn(table, axis_column)
-    if name_pattern is _TIME_PATTERN:
-        return _create_time_axis([cell], size, cards)
-    return _create_frequency_axis([cell], size)
+    """Find the values of an axis among the cells of a row."""
+    for column in table.columns:
+        if name_pattern.match(column.name) and shapes.get(column.name) == (size,):
+            cell = _CellColumn(table, column)
+            if name_pattern is _TIME_PATTERN:
+                return _create_time_axis([cell], size, cards)
+            return _create_frequency_axis([cell], size)
+    return None
 
 
 def _drop_structural_cards(cards: Sequence[HeaderCard]) -> tuple[HeaderCard, ...]:
@@ -285,47 +284,51 @@ def _drop_structural_cards(cards: Sequence[HeaderCard]) -> tuple[HeaderCard, ...
 
 
 def _list_cell_shapes(table: TablePart) -> dict[str, tuple[int, ...]]:
-    """List the shapes of cells with several numbers, in the order of C; FITS says dimensions beside the size."""
+    """List the shapes of cells with several numbers, slowest axis first; FITS states dimensions beside the size."""
     tdim_values = {card.keyword: str(card.value) for card in table.cards if card.keyword.startswith("TDIM")}
     shapes = {}
     for number, column in enumerate(table.columns, 1):
-        if (
-            column.type.is_array
-            and column.type.datatype in _NUMERIC_DATATYPES
-            and "*" not in str(column.type.arraysize)
-        ):
-            sizes = re.findall(r"\d+", tdim_values.get(f"TDIM{number}", "")) or str(column.type.arraysize).split("x")
+        is_numeric_array = column.type.is_array and column.type.datatype in _NUMERIC_DATATYPES
+        arraysize = str(column.type.arraysize)
+        if is_numeric_array and "*" not in arraysize:
+            tdim = tdim_values.get(f"TDIM{number}", "")
+            sizes = re.findall(r"\d+", tdim) or arraysize.split("x")
             shapes[column.name] = tuple(int(size) for size in reversed(sizes))
     return shapes
 
 
 def _find_frequencies(column: Column, shapes: Shapes, tables: Sequence[TablePart]) -> _CellColumn | None:
     """Find the frequencies of a receiver: the column of a table of one row with the same number at its end."""
-    end = re.search(r"\d*$", column.name)
-    name_pattern = re.compile(rf"(?i)freq\D*{end[0] if end else ''}")
-    for table in tables if len(shapes[column.name]) == 1 else ():
-        for table_column in table.columns if table.row_count == 1 else ():
-            if (
-                name_pattern.fullmatch(table_column.name)
-                and _list_cell_shapes(table).get(table_column.name) == shapes[column.name]
-            ):
+    shape = shapes[column.name]
+    if len(shape) != 1:
+        return None
+    number_match = re.search(r"\d*$", column.name)
+    number = number_match[0] if number_match else ""
+    name_pattern = re.compile(rf"(?i)freq\D*{number}")
+    for table in tables:
+        if table.row_count != 1:
+            continue
+        for table_column in table.columns:
+            if not name_pattern.fullmatch(table_column.name):
+                continue
+            if _list_cell_shapes(table).get(table_column.name) == shape:
                 return _CellColumn(table, table_column)
     return None
 
 
 def _create_frequency_axis(receivers: Sequence[_CellColumn], size: int) -> Axis:
-    """Make the axis of the channels of receivers, one behind the other."""
+    """Create the axis of the channels of receivers, one receiver after the other."""
 
     def read_file_values() -> Numbers:
-        return np.concatenate([receiver.read_rows(0, 1)[0] for receiver in receivers])
+        frequencies = [receiver.read_rows(0, 1)[0] for receiver in receivers]
+        return np.concatenate(frequencies)
 
     def read_values() -> Numbers:
-        return np.concatenate(
-            [
-                convert_to_wavelengths(receiver.read_rows(0, 1)[0], "FREQ", receiver.column.unit or "MHz")
-                for receiver in receivers
-            ]
-        )
+        wavelengths = []
+        for receiver in receivers:
+            frequencies = receiver.read_rows(0, 1)[0]
+            wavelengths.append(convert_to_wavelengths(frequencies, "FREQ", receiver.column.unit or "MHz"))
+        return np.concatenate(wavelengths)
 
     unit = receivers[0].column.unit or "MHz"
     return Axis(
@@ -339,21 +342,22 @@ def _create_frequency_axis(receivers: Sequence[_CellColumn], size: int) -> Axis:
 
 
 def _create_time_axis(clocks: Sequence[_CellColumn], size: int, cards: Sequence[HeaderCard]) -> Axis:
-    """Make the axis of times; receivers that have their own must agree, but for the time of a sample."""
+    """Create the axis of times; those of several receivers must agree to within the time of a sample."""
     table = clocks[0].table
 
     def read_values() -> Numbers:
-        first_times, *other_times = (
-            create_time_converter(clock.column, (*table.cards, *cards))(
-                pa.array(clock.read_rows(0, table.row_count).ravel())
-            )
-            for clock in clocks
-        )
-        step = float(np.abs(np.diff(first_times)).max(initial=0.0))
-        if any(np.abs(receiver_times - first_times).max(initial=0.0) > step for receiver_times in other_times):
-            raise SourceError(
-                format_message("the receivers of {name} have different times", table.name or str(table.index))
-            )
+        times_by_receiver = []
+        for clock in clocks:
+            convert_times = create_time_converter(clock.column, (*table.cards, *cards))
+            clock_values = clock.read_rows(0, table.row_count).ravel()
+            times_by_receiver.append(convert_times(pa.array(clock_values)))
+        first_times, *other_times = times_by_receiver
+        steps = np.abs(np.diff(first_times))
+        sample_time = float(steps.max(initial=0.0))
+        for receiver_times in other_times:
+            if np.abs(receiver_times - first_times).max(initial=0.0) > sample_time:
+                table_name = table.name or str(table.index)
+                raise SourceError(format_message("the receivers of {name} have different times", table_name))
         return first_times
 
     return Axis(name="time", size=size, kind="time", read_values=read_values)

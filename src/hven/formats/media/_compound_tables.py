@@ -1,4 +1,4 @@
-"""Tables of HDF5 files: datasets of a compound type, as pandas, PyTables, h5py and astropy write them."""
+"""Read tables of HDF5 files: datasets of a compound type, as pandas, PyTables, h5py and astropy write them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from hven.formats.media._record_tables import (
     describe_text_deviation,
     has_values_beyond_int64,
 )
+from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors
 from hven.model import Deviation, DeviationKind
 from hven.model.errors import TooLargeError, format_message
@@ -27,9 +28,8 @@ from hven.model.types import Type
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-COLUMN_METADATA_SUFFIX = (
-    ".__table_column_meta__"  # end of the name under which astropy keeps units and descriptions of a table's columns
-)
+# end of the name under which astropy keeps the units and descriptions of the columns of a table
+COLUMN_METADATA_SUFFIX = ".__table_column_meta__"
 _BLOCK_BYTES = 8 << 20  # bytes of rows that are read at a time
 _LINE_PATTERN = re.compile(r"^- (?:!\S+ )?\{name: (?P<name>'[^']*'|[^,}]+)(?P<rest>.*)\}\s*$")
 _UNIT_PATTERN = re.compile(r"\bunit: (?:!\S+ \{unit: )?(?P<unit>'[^']*'|[^,}]+)")
@@ -38,7 +38,7 @@ _DESCRIPTION_PATTERN = re.compile(r"\bdescription: (?P<description>'(?:[^']|'')*
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CompoundField:
-    """A column: the path of its field in the compound type, and what it becomes."""
+    """A column: the path of its field in the compound type, and its description."""
 
     path: tuple[str, ...]
     dtype: np.dtype[Any]
@@ -52,18 +52,18 @@ def find_compound_tables(group: Any, h5py: Any, table_limit: int, group_path: st
     Parameters
     ----------
     group
-        An open group of h5py; links to other files were refused before.
+        An open group of h5py. Links to other files have been refused before.
     h5py
-        The module.
+        The module h5py.
     table_limit
-        Tables at most.
+        Maximum number of tables.
     group_path
         Path of the group, with a slash at its end.
 
     Yields
     ------
     path, dataset
-        In the order of the file.
+        Path and dataset of each table, in the order of the file.
     """
     count = 0
     for title in group:
@@ -85,34 +85,33 @@ def find_compound_tables(group: Any, h5py: Any, table_limit: int, group_path: st
 
 
 def create_compound_table(path: str, dataset: Any, index: int, file: str) -> tuple[TablePart | None, list[Deviation]]:
-    """Make a table of a dataset.
+    """Create a table from a dataset.
 
     Parameters
     ----------
     path
-        Of the dataset.
+        Path of the dataset.
     dataset
-        Of a compound type and one dimension.
+        Dataset of a compound type and one dimension.
     index
-        Of the part.
+        Index of the part.
     file
         Name of the file.
 
     Returns
     -------
     rows, deviations
-        The table, and its fields that no table can hold. `rows` is None if none is left.
+        The table, and the fields that no table can hold. `rows` is None if no field is left.
 
     Raises
     ------
     TooLargeError
-        A chunk unpacks to more than is read at once.
+        A chunk decompresses to more than is read at once.
     """
-    if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > MAX_UNPACKED_BYTES // 4:
+    max_chunk_bytes = MAX_UNPACKED_BYTES // 4
+    if dataset.chunks and math.prod(dataset.chunks) * dataset.dtype.itemsize > max_chunk_bytes:
         raise TooLargeError(
-            format_message(
-                "{name} unpacks to more than {most} MB", "a block of the file", MAX_UNPACKED_BYTES // 4 >> 20
-            )
+            format_message("{name} unpacks to more than {most} MB", "a block of the file", max_chunk_bytes >> 20)
         )
     column_metadata = _read_column_metadata(dataset, path)
     members: list[_CompoundField] = []
@@ -126,31 +125,26 @@ def create_compound_table(path: str, dataset: Any, index: int, file: str) -> tup
                 column = column.copy_with(type=_create_digits_type(shape))
                 deviations.append(describe_text_deviation(column.name, file))
         if column is None:
-            deviations.append(
-                Deviation(
-                    kind=DeviationKind.DROPPED_COLUMN,
-                    column=f"{path}.{'.'.join(names)}",
-                    file=file,
-                    message=f"values of the type {base} have no form in a table of the VO: the field is not read",
-                )
-            )
+            message = f"values of the type {base} have no form in a table of the VO: the field is not read"
+            field_path = f"{path}.{'.'.join(names)}"
+            deviation = Deviation(kind=DeviationKind.DROPPED_COLUMN, column=field_path, file=file, message=message)
+            deviations.append(deviation)
         else:
             members.append(_CompoundField(path=names, dtype=base, shape=tuple(shape), column=column))
     if not members:
         return None, deviations
-    cards = tuple(
-        HeaderCard(word, str(value)[:2000])
-        for word, value in dataset.attrs.items()
-        if isinstance(value, str | int | float | np.generic)
-    )
-    table = _create_table(path, dataset, members, index, file, cards)
+    cards = []
+    for word, value in dataset.attrs.items():
+        if isinstance(value, str | int | float | np.generic):
+            cards.append(HeaderCard(word, str(value)[:2000]))
+    table = _create_table(dataset, members, path=path, index=index, file=file, cards=tuple(cards))
     return table, deviations
 
 
 def _list_fields(
     compound_type: np.dtype[Any], outer_names: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], np.dtype[Any]]]:
-    """List the fields of a compound type, those within others one by one."""
+    """List the fields of a compound type; fields of nested types are listed one by one."""
     for name in compound_type.names or ():
         inner = compound_type.fields[name][0]  # type: ignore[index]  # a compound type has fields
         if inner.names:
@@ -163,29 +157,32 @@ def _create_column(
     name: str, base: np.dtype[Any], shape: Sequence[int], column_metadata: dict[str, tuple[str | None, str | None]]
 ) -> Column | None:
     unit, description = column_metadata.get(name, (None, None))
-    size = "x".join(str(length) for length in reversed(shape)) or None
-    if base.kind == "S" or _is_variable_text(base):
-        width = base.itemsize if base.kind == "S" else "*"
-        if shape and _is_variable_text(base):
+    size = format_arraysize(shape)
+    is_variable_text = _is_variable_text(base)
+    if base.kind == "S" or is_variable_text:
+        if shape and is_variable_text:
             return None
-        return Column(
-            name=name, type=Type("char", "*" if size is None else f"{width}x{size}"), unit=unit, description=description
-        )
-    datatype = {"b": "boolean", "c": {8: "floatComplex", 16: "doubleComplex"}.get(base.itemsize)}.get(base.kind)
-    if base.kind in "iuf":
-        if base.str[1:] == "f2":
-            datatype = "float"
-        else:
-            datatype = VOTABLE_TYPES.get(base.str[1:])
+        arraysize = "*" if size is None else f"{base.itemsize}x{size}"
+        return Column(name=name, type=Type("char", arraysize), unit=unit, description=description)
+    datatype = None
+    if base.kind == "b":
+        datatype = "boolean"
+    elif base.kind == "c":
+        datatype = {8: "floatComplex", 16: "doubleComplex"}.get(base.itemsize)
+    elif base.str[1:] == "f2":
+        datatype = "float"
+    elif base.kind in "iuf":
+        datatype = VOTABLE_TYPES.get(base.str[1:])
     if datatype is None:
         return None
     return Column(name=name, type=Type(datatype, size), unit=unit, description=description)
 
 
 def _create_digits_type(shape: Sequence[int]) -> Type:
-    """Return the type of decimal digits of unsigned 64-bit integers."""
-    size = "x".join(str(length) for length in (UINT64_DIGITS, *reversed(shape)))
-    return Type("char", size if shape else f"{UINT64_DIGITS}*")
+    """Return the type of unsigned 64-bit integers as decimal digits."""
+    if not shape:
+        return Type("char", f"{UINT64_DIGITS}*")
+    return Type("char", format_arraysize((*shape, UINT64_DIGITS)))
 
 
 def _read_field_values(dataset: Any, names: Sequence[str], first: int, stop: int) -> Any:
@@ -196,13 +193,13 @@ def _read_field_values(dataset: Any, names: Sequence[str], first: int, stop: int
 
 
 def _is_variable_text(base: np.dtype[Any]) -> bool:
-    """Return whether values are texts of any length."""
+    """Return whether values are texts of variable length."""
     metadata: Any = base.metadata or {}
     return base.kind == "O" and metadata.get("vlen") in {str, bytes}
 
 
 def _read_column_metadata(dataset: Any, path: str) -> dict[str, tuple[str | None, str | None]]:
-    """Read the units and descriptions that astropy keeps beside a table, as lines of YAML."""
+    """Read the units and descriptions that astropy writes beside a table, as lines of YAML."""
     name = path.rpartition("/")[2] + COLUMN_METADATA_SUFFIX
     lines = dataset.parent.get(name)
     if lines is None or lines.dtype.kind not in "SO" or (lines.size or 0) > 100_000:
@@ -215,12 +212,11 @@ def _read_column_metadata(dataset: Any, path: str) -> dict[str, tuple[str | None
             text = str(line)
         match = _LINE_PATTERN.match(text)
         if match is not None:
-            unit = _UNIT_PATTERN.search(match["rest"])
-            description = _DESCRIPTION_PATTERN.search(match["rest"])
-            metadata_by_column[_remove_quotes(match["name"])] = (
-                _remove_quotes(unit["unit"]) if unit else None,
-                _remove_quotes(description["description"]) if description else None,
-            )
+            unit_match = _UNIT_PATTERN.search(match["rest"])
+            description_match = _DESCRIPTION_PATTERN.search(match["rest"])
+            unit = _remove_quotes(unit_match["unit"]) if unit_match else None
+            description = _remove_quotes(description_match["description"]) if description_match else None
+            metadata_by_column[_remove_quotes(match["name"])] = (unit, description)
     return metadata_by_column
 
 
@@ -232,24 +228,33 @@ def _remove_quotes(text: str) -> str:
 
 
 def _create_table(
-    path: str, dataset: Any, members: Sequence[_CompoundField], index: int, file: str, cards: tuple[HeaderCard, ...]
+    dataset: Any,
+    members: Sequence[_CompoundField],
+    *,
+    path: str,
+    index: int,
+    file: str,
+    cards: tuple[HeaderCard, ...],
 ) -> TablePart:
     schema = pa.schema([member.column.arrow_field for member in members])
     count = int(dataset.shape[0])
     tops = list(dict.fromkeys(member.path[0] for member in members))
 
     def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
-        step = max(1, min(65_536, _BLOCK_BYTES // max(1, dataset.dtype.itemsize)))
+        row_bytes = max(1, dataset.dtype.itemsize)
+        step = max(1, min(65_536, _BLOCK_BYTES // row_bytes))
         for first in range(start, min(count, start + row_limit), step):
             stop = min(count, start + row_limit, first + step)
             with convert_library_errors(file, "HDF5"):
                 records = dataset.fields(tops)[first:stop]
-            arrays = [_build_array(records, member, kind) for member, kind in zip(members, schema.types, strict=True)]
+            arrays = []
+            for member, arrow_type in zip(members, schema.types, strict=True):
+                arrays.append(_build_array(records, member, arrow_type))
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def select_columns(names: Collection[str]) -> TablePart:
         selected_members = [member for member in members if member.column.name in names]
-        return _create_table(path, dataset, selected_members, index, file, cards)
+        return _create_table(dataset, selected_members, path=path, index=index, file=file, cards=cards)
 
     columns = tuple(member.column for member in members)
     return TablePart(
@@ -274,36 +279,36 @@ def _build_array(records: Any, member: _CompoundField, arrow_type: pa.DataType) 
         if base.kind == "S":
             cells = pa.array(flat, pa.binary())
         else:
-            cells = pa.array(
-                [element if isinstance(element, bytes) else str(element).encode() for element in flat], pa.binary()
-            )
+            texts = [element if isinstance(element, bytes) else str(element).encode() for element in flat]
+            cells = pa.array(texts, pa.binary())
         flat_array = _decode_texts(cells)
     elif base.kind == "c":
         parts = flat.astype(flat.dtype.newbyteorder("=")).view(f"f{base.itemsize // 2}")
         flat_array = pa.FixedSizeListArray.from_arrays(pa.array(parts), 2)
     else:
-        native = flat.astype("f4" if base.str[1:] == "f2" else flat.dtype.newbyteorder("="))
-        flat_array = pa.array(native, from_pandas=base.kind == "f")
-        if pa.types.is_string(arrow_type) or (
-            pa.types.is_list(arrow_type) and pa.types.is_string(arrow_type.value_type)
-        ):
+        native_type = "f4" if base.str[1:] == "f2" else flat.dtype.newbyteorder("=")
+        flat_array = pa.array(flat.astype(native_type), from_pandas=base.kind == "f")
+        element_type = arrow_type.value_type if pa.types.is_list(arrow_type) else arrow_type
+        if pa.types.is_string(element_type):
             flat_array = flat_array.cast(pa.string())
     if not member.shape:
         return flat_array.cast(arrow_type)
     size = math.prod(member.shape)
     if pa.types.is_string(flat_array.type):
-        return pa.ListArray.from_arrays(pa.array(np.arange(0, len(flat_array) + 1, size, dtype=np.int32)), flat_array)
-    inner = arrow_type.value_type
-    return pa.FixedSizeListArray.from_arrays(flat_array.cast(inner), arrow_type.list_size).cast(arrow_type)
+        offsets = np.arange(0, len(flat_array) + 1, size, dtype=np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), flat_array)
+    items = flat_array.cast(arrow_type.value_type)
+    return pa.FixedSizeListArray.from_arrays(items, arrow_type.list_size).cast(arrow_type)
 
 
 def _decode_texts(cells: pa.Array) -> pa.Array:
-    import pyarrow.compute as pc  # noqa: PLC0415  (slow to load, asked by few)
+    import pyarrow.compute as pc  # noqa: PLC0415  (slow to load, and few requests need it)
 
     try:
         texts = cells.cast(pa.string())
     except pa.ArrowInvalid:
-        texts = pa.array([cell.as_py().decode("latin-1") for cell in cells], pa.string())
+        latin_texts = [cell.as_py().decode("latin-1") for cell in cells]
+        texts = pa.array(latin_texts, pa.string())
     return pc.utf8_rtrim(texts, " \0")
 
 

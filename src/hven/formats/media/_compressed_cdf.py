@@ -1,6 +1,6 @@
-"""CDF files that are compressed as a whole (CDF Internal Format Description 3.9, sections 2.1 and 2.3: CCR and CPR).
+"""Unpack CDF files that are compressed as a whole (CDF Internal Format Description 3.9, 2.1 and 2.3: CCR, CPR).
 
-Unpacked into a temporary file, within a bound.
+They are unpacked into a temporary file of limited size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO, BinaryIO
 
-UNCOMPRESSED_MAGIC = b"\0\0\xff\xff"  # the second word of a file that is not compressed
+UNCOMPRESSED_MAGIC = b"\0\0\xff\xff"  # the second word of an uncompressed file
 RLE_COMPRESSION, GZIP_COMPRESSION = 1, 5  # numbers of the compressions
 CCR_RECORD_TYPE, CPR_RECORD_TYPE = 10, 11  # numbers of the records
 _CHUNK_BYTES = 1 << 20
@@ -34,23 +34,23 @@ def unpack_cdf(path: Path, name: str) -> Path:
     path
         A file whose second word is not `UNCOMPRESSED_MAGIC`.
     name
-        For messages.
+        Name of the file in messages.
 
     Returns
     -------
     path
-        Of the file without compression.
+        Path of the uncompressed file.
 
     Raises
     ------
     SourceError
-        It breaks off, or is compressed in a way that nobody writes any more (Huffman).
+        The file breaks off, or is compressed in a way that is no longer in use (Huffman).
     TooLargeError
-        It unpacks to more than `MAX_UNPACKED_BYTES` bytes.
+        The file unpacks to more than `MAX_UNPACKED_BYTES` bytes.
     """
     with path.open("rb") as packed_file:
         magic = packed_file.read(4)
-        offset_bytes = 8 if magic == b"\xcd\xf3\x00\x01" else 4  # bytes of sizes and offsets: versions 3 and 2
+        offset_bytes = 8 if magic == b"\xcd\xf3\x00\x01" else 4  # size of offsets: version 3, or version 2
         packed_file.seek(8)
         size = _read_number(packed_file, offset_bytes)
         kind = _read_number(packed_file, 4)
@@ -64,16 +64,16 @@ def unpack_cdf(path: Path, name: str) -> Path:
         if kind != CCR_RECORD_TYPE or record != CPR_RECORD_TYPE or size < begin - 8:
             raise SourceError(format_message("{name} is a damaged CDF: the record of its compression is none", name))
         if compression not in {RLE_COMPRESSION, GZIP_COMPRESSION}:
-            raise SourceError(
-                format_message("{name} is compressed in a way that is not read: {number}", name, compression),
-                remedy=format_message("unpack it with cdfconvert -compression none"),
-            )
+            message = format_message("{name} is compressed in a way that is not read: {number}", name, compression)
+            raise SourceError(message, remedy=format_message("unpack it with cdfconvert -compression none"))
         if unpacked_bytes > MAX_UNPACKED_BYTES:
             raise _create_too_large_error(name)
         packed_file.seek(begin)
-        pieces = (_decompress_gzip if compression == GZIP_COMPRESSION else _expand_zero_runs)(
-            packed_file, size - (begin - 8), name
-        )
+        packed_bytes = size - (begin - 8)
+        if compression == GZIP_COMPRESSION:
+            pieces = _decompress_gzip(packed_file, packed_bytes, name)
+        else:
+            pieces = _expand_zero_runs(packed_file, packed_bytes, name)
         with tempfile.NamedTemporaryFile(prefix="hven-cdf-", suffix=".cdf", delete=False) as unpacked_file:
             try:
                 unpacked_file.write(magic + UNCOMPRESSED_MAGIC)
@@ -86,7 +86,7 @@ def unpack_cdf(path: Path, name: str) -> Path:
 
 
 def _write_unpacked(pieces: Iterator[bytes], unpacked_file: IO[bytes], declared_bytes: int, name: str) -> None:
-    """Write what was unpacked, not more than the bound and not less than was promised."""
+    """Write the unpacked bytes; refuse more than the limit and less than the file declares."""
     size = 0
     for piece in pieces:
         size += len(piece)
@@ -126,16 +126,15 @@ def _decompress_gzip(file: BinaryIO, size: int, name: str) -> Iterator[bytes]:
 
 
 def _expand_zero_runs(file: BinaryIO, size: int, _name: str) -> Iterator[bytes]:
-    """Write runs of zeros out: a zero is followed by a byte that says how many more there are."""
+    """Expand runs of zeros: a zero is followed by a byte that says how many more zeros there are."""
     pending_bytes = b""
     for data in _read_pieces(file, size):
         available_bytes = pending_bytes + data
         # a zero at the end waits for its count; of several zeros every second one is a count
         zeros = len(available_bytes) - len(available_bytes.rstrip(b"\0"))
         pending_bytes = b"\0" if zeros % 2 else b""
-        yield _ZERO_RUN_PATTERN.sub(
-            lambda run: bytes(run[1][0] + 1), available_bytes[: len(available_bytes) - len(pending_bytes)]
-        )
+        complete_bytes = available_bytes[: len(available_bytes) - len(pending_bytes)]
+        yield _ZERO_RUN_PATTERN.sub(lambda run: bytes(run[1][0] + 1), complete_bytes)
 
 
 __all__ = ["UNCOMPRESSED_MAGIC", "unpack_cdf"]

@@ -1,4 +1,4 @@
-"""Products in formats that every program opens: arrays as images of FITS with their WCS, tables as FITS or VOTable."""
+"""Write products in formats that every program opens: arrays as FITS images with WCS, tables as FITS or VOTable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hven.formats.media._table_selection import write_table_hdu
 from hven.model.errors import SourceError, format_message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hven.formats.media._product import Part, Product, StoredHdu
 
@@ -24,61 +24,62 @@ def write_fits_file(
     Parameters
     ----------
     product
-        An open file; it stays open until the last chunk is read.
+        An open file, which stays open until the last chunk is read.
     part
         Index or name of a part; None: all of them.
     history
-        Lines for the headers: where it comes from.
+        Lines about the origin of the file, for the headers.
     byte_limit
-        Bytes of the file at most.
+        Maximum size of the file in bytes.
 
     Returns
     -------
     file
-        Arrays as images, tables as binary tables. Arrays are read while it is sent; tables of other media are written
-        before.
+        Arrays as images, tables as binary tables. Arrays are read while the file is sent; tables of other media are
+        written before.
 
     Raises
     ------
     SourceError
-        It has no part that can be written, or none of that name.
+        The product has no part that can be written, or none of that name.
     TooLargeError
-        It would be more than `byte_limit`.
+        The file would have more than `byte_limit` bytes.
     """
-    # what is another view of what FITS has already is written where it is asked for
-    if part is None:
-        parts = tuple(
-            part_item for part_item in product.parts if product.medium not in FITS_MEDIA or _is_original_part(part_item)
-        )
+    is_fits = product.medium in FITS_MEDIA
+    if part is not None:
+        parts: Sequence[Part] = (product.find_part(part),)
+    elif is_fits:  # other views of what FITS has already are written only if they are requested
+        parts = [part_item for part_item in product.parts if _is_original_part(part_item)]
     else:
-        parts = (product.find_part(part),)
+        parts = product.parts
     if not parts:
         raise SourceError(format_message("the file has neither an image nor a table"))
-    # an image that comes first is the first HDU, so that what reads that one alone shows it
-    first = isinstance(parts[0], ArrayPart) and (product.medium not in FITS_MEDIA or parts[0].index == 0)
+    # a leading image becomes the first HDU, so that programs that read only that HDU show it
+    first = isinstance(parts[0], ArrayPart) and (not is_fits or parts[0].index == 0)
     pieces: list[CutoutHdu | StoredHdu] = []
     for number, part_item in enumerate(parts):
         if isinstance(part_item, TablePart):
-            pieces.append(
-                part_item.copy_fits_hdu()
-                if part_item.copy_fits_hdu is not None
-                else write_table_hdu(part_item, history, byte_limit)
-            )
+            if part_item.copy_fits_hdu is not None:
+                pieces.append(part_item.copy_fits_hdu())
+            else:
+                pieces.append(write_table_hdu(part_item, history, byte_limit))
             continue
         window = tuple(slice(0, size) for size in part_item.shape)
         is_primary = first and not number
         further_cards = product.cards if is_primary else ()
-        pieces.append(
-            CutoutHdu(
-                part_item,
-                window,
-                first=is_primary,
-                history=history,
-                number=number + 1,
-                further_cards=further_cards,
-            )
+        hdu = CutoutHdu(
+            part_item,
+            window,
+            first=is_primary,
+            history=history,
+            number=number + 1,
+            further_cards=further_cards,
         )
-    return join_hdus(b"" if first else write_primary_hdu(product.cards, product.medium), pieces, byte_limit)
+        pieces.append(hdu)
+    primary_hdu = b""
+    if not first:
+        primary_hdu = write_primary_hdu(product.cards, product.medium)
+    return join_hdus(primary_hdu, pieces, byte_limit)
 
 
 def _is_original_part(part: Part) -> bool:
@@ -93,49 +94,46 @@ def write_votable_file(product: Product, part: str | None = None, *, serializati
     Parameters
     ----------
     product
-        An open file; it stays open until the last chunk is read.
+        An open file, which stays open until the last chunk is read.
     part
         Index or name of a part; None: the first table.
     serialization
-        As VOTable's: ``BINARY2``, ``TABLEDATA``.
+        Serialization of the VOTable: ``BINARY2``, ``TABLEDATA``.
 
     Returns
     -------
     file
-        Its rows are read while it is sent; its size is not known.
+        The file, of unknown size; its rows are read while it is sent.
 
     Raises
     ------
     SourceError
         The part is no table, or there is none.
     """
-    table_part = (
-        next((part_item for part_item in product.parts if isinstance(part_item, TablePart)), None)
-        if part is None
-        else product.find_part(part)
-    )
+    if part is not None:
+        table_part: Part | None = product.find_part(part)
+    else:
+        tables = [part_item for part_item in product.parts if isinstance(part_item, TablePart)]
+        table_part = next(iter(tables), None)
     if not isinstance(table_part, TablePart):
-        name = product.medium if table_part is None else table_part.name or str(table_part.index)
+        name = product.medium
+        if table_part is not None:
+            name = table_part.name or str(table_part.index)
         raise SourceError(format_message("{name} is no table: it is written as FITS", name))
+    rows_part = table_part
     votable_format, options = select_format("votable")
-    infos = [
-        InfoElement(name=card.keyword, value=str(card.value))
-        for card in (*product.cards, *table_part.cards)
-        if card.keyword not in {"", "COMMENT", "HISTORY"} and card.value is not None
-    ]
-    metadata = TableMetadata(
-        columns=table_part.columns, name=table_part.name or None, infos=infos, includes_query_status=False
-    )
-    return StreamedFile(
-        size=None,
-        read_chunks=lambda: votable_format.write(
-            metadata,
-            table_part.read_batches(0, table_part.row_count),
-            ResultStatus,
-            {**options, "serialization": serialization},
-        ),
-        media_type="application/x-votable+xml",
-    )
+    cards = [card for card in (*product.cards, *rows_part.cards) if card.value is not None]
+    keyword_cards = [card for card in cards if card.keyword not in {"", "COMMENT", "HISTORY"}]
+    infos = [InfoElement(name=card.keyword, value=str(card.value)) for card in keyword_cards]
+    table_name = rows_part.name or None
+    metadata = TableMetadata(columns=rows_part.columns, name=table_name, infos=infos, includes_query_status=False)
+    writer_options = {**options, "serialization": serialization}
+
+    def read_chunks() -> Iterator[bytes]:
+        batches = rows_part.read_batches(0, rows_part.row_count)
+        return votable_format.write(metadata, batches, ResultStatus, writer_options)
+
+    return StreamedFile(size=None, read_chunks=read_chunks, media_type="application/x-votable+xml")
 
 
 __all__ = ["write_fits_file", "write_votable_file"]

@@ -1,6 +1,6 @@
-"""How a selection of a file is said.
+"""Define the parameters that select a part of a file.
 
-The parameters of SODA (1.0, section 3), and those of ours for what it has no words for; by which a table is cut.
+They are those of SODA (1.0, section 3), and our own for what SODA cannot express. Tables are cut by columns.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from hven.model.params import Param
 from hven.model.types import Type
 
 INTERVAL_TYPE = Type("double", "2", "interval")
-MAX_PIXEL_AXES = 4  # axes that may be cut by pixels
+MAX_PIXEL_AXES = 4  # axes that can be cut by pixels
 SODA_STANDARD_ID = "ivo://ivoa.net/std/SODA#sync-1.0"
-# identified by name, UCD and unit (SODA 1.0 section 3.2)
+# SODA 1.0 section 3.2: parameters are identified by name, UCD and unit
 ID_PARAM = Param(
     name="ID",
     many=True,
@@ -97,8 +97,10 @@ CUTOUT_PARAMS = (
     Param(
         name="PART",
         ucd="meta.id.part",
-        description="index or name of the part of the file (the HDU) to be cut; without it the first with data, and its "
-        "errors and flags",
+        description=(
+            "index or name of the part of the file (the HDU) to be cut; without it the first with data, and its "
+            "errors and flags"
+        ),
     ),
 )
 

@@ -1,8 +1,9 @@
-"""A file that something else reads for us: it is asked for some rows of some columns, and answers in Arrow."""
+"""Open a file that other code reads for us: it is called for some rows of some columns, and answers in Arrow."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     Ask = Callable[[Path, Sequence[str] | None, int, int], pa.Table]
 
-MAX_REQUESTED_VALUES = 500_000  # values that are asked for at once
-MAX_REQUESTED_ROWS = 65_536  # rows that are
+MAX_REQUESTED_VALUES = 500_000  # values per request
+MAX_REQUESTED_ROWS = 65_536  # rows per request
 
 
 def open_external_product(path: Place, name: str, read_rows: Ask) -> Product:
@@ -34,57 +35,51 @@ def open_external_product(path: Place, name: str, read_rows: Ask) -> Product:
     Parameters
     ----------
     path
-        Of the file; one on another server is copied.
+        Path of the file; a file on another server is copied.
     name
-        By which readers know it.
+        Name under which readers know the file.
     read_rows
-        As of `open_product`.
+        Function that reads rows, as in `open_product`.
 
     Returns
     -------
     product
-        Of a table, and an array for each column that has bins.
+        Product with a table, and an array for each column that has bins.
 
     Raises
     ------
     SourceError
-        What it answers cannot be.
+        The function's answer is invalid.
     """
     local_path, close = copy_to_disk(path)
     try:
-        if local_path is not path:  # a copy; some know by its name what a file is
+        if local_path is not path:  # a copy; some readers recognize a file by its name
             local_path = local_path.rename(local_path.with_name(name))
         schema = read_rows(local_path, None, 0, 0).schema
-        schema_metadata = {
-            key.decode(): value.decode("utf-8", "replace") for key, value in (schema.metadata or {}).items()
-        }
-        if not schema_metadata.get("rows", "").isdecimal() or len(schema_metadata["rows"]) > 12:
+        schema_metadata = {}
+        for key, value in (schema.metadata or {}).items():
+            schema_metadata[key.decode()] = value.decode("utf-8", "replace")
+        row_count_text = schema_metadata.pop("rows", "")
+        if not row_count_text.isdecimal() or len(row_count_text) > 12:
             raise SourceError(  # noqa: TRY301
                 format_message("the reader of {name} does not say how many rows there are", name),
                 remedy=format_message("metadata of the schema: rows"),
             )
-        external_table = _ExternalTable(
-            local_path,
-            name,
-            read_rows,
-            [field for field in schema if _is_plain_type(field.type)],
-            int(schema_metadata["rows"]),
-        )
-        cards = tuple(HeaderCard(key, value) for key, value in schema_metadata.items() if key != "rows")
+        fields = [field for field in schema if _is_plain_type(field.type)]
+        external_table = _ExternalTable(local_path, name, read_rows, fields, row_count=int(row_count_text))
+        cards = tuple(HeaderCard(key, value) for key, value in schema_metadata.items())
         table = external_table.create_table(None)
-        return Product(
-            medium="",
-            parts=(table, *external_table.create_arrays()),
-            cards=cards,
-            close=close,
-        )
+        parts = (table, *external_table.create_arrays())
+        return Product(medium="", parts=parts, cards=cards, close=close)
     except BaseException:
         close()
         raise
 
 
 class _ExternalTable:
-    def __init__(self, path: Path, name: str, read_rows: Ask, fields: Sequence[pa.Field], row_count: int) -> None:
+    """A table that a function reads."""
+
+    def __init__(self, path: Path, name: str, read_rows: Ask, fields: Sequence[pa.Field], *, row_count: int) -> None:
         self._path = path
         self._name = name
         self._read_rows = read_rows
@@ -92,64 +87,56 @@ class _ExternalTable:
         self._row_count = row_count
 
     def create_table(self, names: Collection[str] | None) -> TablePart:
-        fields = [table_field for table_field in self._fields if names is None or table_field.name in names]
+        fields = list(self._fields)
+        if names is not None:
+            fields = [table_field for table_field in fields if table_field.name in names]
         columns = tuple(_create_column(table_field) for table_field in fields)
-        schema = pa.schema([table_field.arrow_field for table_field in columns])
-        width = sum(
-            table_field.type.list_size
-            if pa.types.is_fixed_size_list(table_field.type)
-            else 16
-            if pa.types.is_large_string(table_field.type) or pa.types.is_string(table_field.type)
-            else 1
-            for table_field in fields
-        )
+        schema = pa.schema([column.arrow_field for column in columns])
+        width = sum(_count_row_values(table_field.type) for table_field in fields)
         step = max(1, min(MAX_REQUESTED_ROWS, MAX_REQUESTED_VALUES // max(width, 1)))
 
         def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
             for first in range(start, min(start + row_limit, self._row_count), step):
                 batch_rows = min(step, start + row_limit - first, self._row_count - first)
-                (batch,) = self._request_rows(fields, first, batch_rows).combine_chunks().to_batches()
-                arrays = [
-                    _cast_values(batch.column(column_number), schema_field.type)
-                    for column_number, schema_field in enumerate(schema)
-                ]
+                answered_table = self._request_rows(fields, first, batch_rows)
+                (batch,) = answered_table.combine_chunks().to_batches()
+                arrays = []
+                for column_number, schema_field in enumerate(schema):
+                    arrays.append(_cast_values(batch.column(column_number), schema_field.type))
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
         def read_instants(name: str, start: int, stop: int) -> Instants:
-            (field,) = [named_item for named_item in fields if named_item.name == name]
-            return split_timestamps(self._request_rows([field], start, stop - start).column(0).combine_chunks())
+            (field,) = [table_field for table_field in fields if table_field.name == name]
+            answered_table = self._request_rows([field], start, stop - start)
+            return split_timestamps(answered_table.column(0).combine_chunks())
 
-        fine = any(pa.types.is_timestamp(table_field.type) and table_field.type.unit == "ns" for table_field in fields)
+        timestamp_types = [field.type for field in fields if pa.types.is_timestamp(field.type)]
+        has_nanoseconds = any(timestamp_type.unit == "ns" for timestamp_type in timestamp_types)
         return TablePart(
             index=0,
             columns=columns,
             row_count=self._row_count,
             read_batches=read_batches,
             select_columns=self.create_table,
-            read_instants=read_instants if fine else None,
+            read_instants=read_instants if has_nanoseconds else None,
         )
 
     def _request_rows(self, fields: Sequence[pa.Field], start: int, row_count: int) -> pa.Table:
-        """Ask for some rows; what else was told before than what comes now is an error."""
-        answered_table = self._read_rows(self._path, [name_and_type.name for name_and_type in fields], start, row_count)
-        declared_types, answered_types = (
-            [(name_and_type.name, str(name_and_type.type)) for name_and_type in fields_or_schema]
-            for fields_or_schema in (fields, answered_table.schema)
-        )
+        """Request some rows; an answer that contradicts the declared columns is an error."""
+        names = [field.name for field in fields]
+        answered_table = self._read_rows(self._path, names, start, row_count)
+        declared_types = [(field.name, str(field.type)) for field in fields]
+        answered_types = [(field.name, str(field.type)) for field in answered_table.schema]
         if declared_types != answered_types:
-            first_difference = next(
-                (
-                    name_and_type
-                    for name_and_type, answered_type in zip(declared_types, [*answered_types, ("", "")], strict=False)
-                    if name_and_type != answered_type
-                ),
-                answered_types[-1],
-            )
+            first_difference = answered_types[-1]
+            for declared_type, answered_type in zip(declared_types, [*answered_types, ("", "")], strict=False):
+                if declared_type != answered_type:
+                    first_difference = declared_type
+                    break
+            difference_text = " ".join(first_difference)
             raise SourceError(
                 format_message(
-                    "the reader of {name} gives other columns than it said: {column}",
-                    self._name,
-                    " ".join(first_difference),
+                    "the reader of {name} gives other columns than it said: {column}", self._name, difference_text
                 )
             )
         if answered_table.num_rows != row_count:
@@ -165,7 +152,7 @@ class _ExternalTable:
         return answered_table
 
     def create_arrays(self) -> Iterator[ArrayPart]:
-        """Make an array of each column that says what its elements are."""
+        """Create an array of each column that states what its elements are."""
         for index, field in enumerate(self._fields, 1):
             bins_text = (field.metadata or {}).get(b"bins")
             if bins_text is None or not pa.types.is_fixed_size_list(field.type):
@@ -174,12 +161,17 @@ class _ExternalTable:
             try:
                 bins = json.loads(bins_text)
                 are_per_row = isinstance(bins["centers"], str)  # each row has them
-                values = np.zeros(size) if are_per_row else np.asarray(bins["centers"], np.float64)
-                name, unit = str(bins["centers"] if are_per_row else bins["name"]), bins.get("unit")
+                values = np.zeros(size)
+                axis_name = bins["centers"]
+                if not are_per_row:
+                    values = np.asarray(bins["centers"], np.float64)
+                    axis_name = bins["name"]
+                unit = bins.get("unit")
             except (ValueError, TypeError, KeyError) as fault:
+                reason = str(fault)[:100]
                 raise SourceError(
                     format_message(
-                        "bins of {column} of {name} cannot be read: {reason}", field.name, self._name, str(fault)[:100]
+                        "bins of {column} of {name} cannot be read: {reason}", field.name, self._name, reason
                     )
                 ) from None
             if values.shape != (size,):
@@ -192,29 +184,37 @@ class _ExternalTable:
                         values.size,
                     )
                 )
-            axes = (
-                Axis(name="time", size=self._row_count, kind="time"),
-                Axis(name=name, size=size, unit=unit and str(unit), read_values=lambda values=values: values),  # type: ignore[misc]
-            )
+            time_axis = Axis(name="time", size=self._row_count, kind="time")
+            read_values = partial(np.asarray, values)
+            bin_axis = Axis(name=str(axis_name), size=size, unit=unit and str(unit), read_values=read_values)
             yield ArrayPart(
                 index=index,
                 name=field.name,
-                axes=axes,
+                axes=(time_axis, bin_axis),
                 dtype=np.dtype("f8"),
-                read=lambda window, name=field.name: self._read_window(name, window),  # type: ignore[misc]
+                read=partial(self._read_window, field.name),
             )
 
     def _read_window(self, name: str, window: Sequence[slice]) -> npt.NDArray[Any]:
         first, stop, _ = window[0].indices(self._row_count)
-        batch_values = [
-            np.asarray(batch.column(0).flatten().cast(pa.float64()))
-            for batch in self.create_table({name}).read_batches(first, stop - first)
-        ]
+        batch_values = []
+        for batch in self.create_table({name}).read_batches(first, stop - first):
+            numbers = batch.column(0).flatten().cast(pa.float64())
+            batch_values.append(np.asarray(numbers))
         if batch_values:
             values = np.concatenate(batch_values)
         else:
             values = np.zeros(0)
         return values.reshape(stop - first, -1)[:, window[1]]
+
+
+def _count_row_values(arrow_type: pa.DataType) -> int:
+    """Count the values of a cell, to limit the memory of a request; a text counts as 16."""
+    if pa.types.is_fixed_size_list(arrow_type):
+        return int(arrow_type.list_size)
+    if pa.types.is_large_string(arrow_type) or pa.types.is_string(arrow_type):
+        return 16
+    return 1
 
 
 __all__ = ["open_external_product"]

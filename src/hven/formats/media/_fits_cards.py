@@ -1,6 +1,6 @@
-"""Headers of FITS for what is no FITS.
+"""Write FITS headers for files that are not FITS.
 
-Axes as WCS, irregular ones as a table of coordinates (-TAB), all else as HIERARCH cards.
+Axes become WCS, uneven ones a table of coordinates (-TAB), and all else HIERARCH cards.
 """
 
 from __future__ import annotations
@@ -23,23 +23,26 @@ if TYPE_CHECKING:
 
     Said = tuple[str, Any, str]
 
-MAX_SPACING_ERROR_PIXELS = 1e-6  # of a pixel: what is off by less is evenly spaced
+MAX_SPACING_ERROR_PIXELS = 1e-6  # of a pixel, up to which an axis counts as evenly spaced
 MAX_COMMENT_LINES = 20  # of COMMENT for one value
 _STANDARD_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
 _RESERVED_KEYWORDS = re.compile(
-    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|BSCALE|BZERO|BLANK|EXTNAME|EXTVER|EXTLEVEL|END|CONTINUE|HIERARCH|T[A-Z]{4}\d+|TFIELDS|THEAP|CHECKSUM|DATASUM"
+    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|BSCALE|BZERO|BLANK|EXTNAME|EXTVER|EXTLEVEL|END|CONTINUE"
+    r"|HIERARCH|T[A-Z]{4}\d+|TFIELDS|THEAP|CHECKSUM|DATASUM"
 )
+# words with a meaning in WCS, which axes of other kinds must not begin with
+_WCS_WORDS = re.compile(r"RA|DEC|[GE]L(ON|AT)|..L[NT]|FREQ|ENER|WAV|AWAV|VRAD|VOPT|VELO|ZOPT|BETA|TIME|STOKES")
 
 
 class GridHeader(NamedTuple):
-    """What a header says of an array's axes.
+    """The cards of a header about the axes of an array.
 
     Attributes
     ----------
     cards
-        WCS.
+        Cards of WCS.
     columns
-        Of the table of coordinates, by their names: values of uneven axes.
+        Columns of the table of coordinates by their names: values of uneven axes.
     """
 
     cards: list[Said]
@@ -47,19 +50,19 @@ class GridHeader(NamedTuple):
 
 
 def describe_grid(array: ArrayPart, table_number: int) -> GridHeader:
-    """Say what the pixels of an array stand for.
+    """Describe what the pixels of an array stand for.
 
     Parameters
     ----------
     array
-        Its cards may say it for some axes (CTYPEn).
+        The array; its cards may describe some axes already (CTYPEn).
     table_number
-        Of its table of coordinates, from 1: EXTVER.
+        Number of its table of coordinates, from 1: EXTVER.
 
     Returns
     -------
     grid
-        Axes that nobody says anything of have no cards.
+        Cards and columns; axes without values have only a name.
     """
     known_keywords = {card.keyword for card in array.cards}
     cards: list[Said] = []
@@ -79,99 +82,99 @@ def describe_grid(array: ArrayPart, table_number: int) -> GridHeader:
             else:
                 zero_mjd = 0.0
             values = values - zero_mjd
-            cards += [
-                card_tuple
-                for card_tuple in (("MJDREF", zero_mjd, "zero of times, MJD"), ("TIMEUNIT", "d", ""))
-                if card_tuple[0] not in known_keywords
-            ]
+            time_cards: list[Said] = [("MJDREF", zero_mjd, "zero of times, MJD"), ("TIMEUNIT", "d", "")]
+            cards += [card for card in time_cards if card[0] not in known_keywords]
         start = float(values[0])
         step = float(values[-1] - values[0]) / max(1, len(values) - 1)
-        is_evenly_spaced = np.isfinite(values).all() and np.abs(
-            values - (start + step * np.arange(len(values)))
-        ).max() <= MAX_SPACING_ERROR_PIXELS * abs(step)
-        if is_evenly_spaced or (len(values) == 1 and np.isfinite(start)):
-            cards += [
-                (f"CTYPE{axis_number}", ctype[:8], to_header_text(axis.name)[:40]),
-                (f"CUNIT{axis_number}", unit, ""),
-                (f"CRPIX{axis_number}", 1.0, ""),
-            ]
-            cards += [(f"CRVAL{axis_number}", start, ""), (f"CDELT{axis_number}", step or 1.0, "")]
+        axis_name = to_header_text(axis.name)[:40]
+        if _is_evenly_spaced(values, start, step):
+            cards.append((f"CTYPE{axis_number}", ctype[:8], axis_name))
+            cards.append((f"CUNIT{axis_number}", unit, ""))
+            cards.append((f"CRPIX{axis_number}", 1.0, ""))
+            cards.append((f"CRVAL{axis_number}", start, ""))
+            cards.append((f"CDELT{axis_number}", step or 1.0, ""))
         else:
             column = f"axis{axis_number}"
             columns[column] = values
-            cards += [
-                (f"CTYPE{axis_number}", f"{ctype[:4]:-<4}-TAB", to_header_text(axis.name)[:40]),
-                (f"CUNIT{axis_number}", unit, ""),
-            ]
-            cards += [
-                (f"CRPIX{axis_number}", 1.0, ""),
-                (f"CRVAL{axis_number}", 1.0, ""),
-                (f"CDELT{axis_number}", 1.0, ""),
-            ]
-            cards += [
-                (f"PS{axis_number}_0", "WCS-TAB", "extension with the coordinates"),
-                (f"PS{axis_number}_1", column, ""),
-            ]
-            cards += [
-                (f"PV{axis_number}_1", table_number, "EXTVER"),
-                (f"PV{axis_number}_2", 1, "EXTLEVEL"),
-                (f"PV{axis_number}_3", 1, ""),
-            ]
+            cards.append((f"CTYPE{axis_number}", f"{ctype[:4]:-<4}-TAB", axis_name))
+            cards.append((f"CUNIT{axis_number}", unit, ""))
+            cards.append((f"CRPIX{axis_number}", 1.0, ""))
+            cards.append((f"CRVAL{axis_number}", 1.0, ""))
+            cards.append((f"CDELT{axis_number}", 1.0, ""))
+            cards.append((f"PS{axis_number}_0", "WCS-TAB", "extension with the coordinates"))
+            cards.append((f"PS{axis_number}_1", column, ""))
+            cards.append((f"PV{axis_number}_1", table_number, "EXTVER"))
+            cards.append((f"PV{axis_number}_2", 1, "EXTLEVEL"))
+            cards.append((f"PV{axis_number}_3", 1, ""))
     return GridHeader([card_tuple for card_tuple in cards if card_tuple[1] != ""], columns)
 
 
+def _is_evenly_spaced(values: npt.NDArray[np.float64], start: float, step: float) -> bool:
+    if len(values) == 1:
+        return bool(np.isfinite(start))
+    if not np.isfinite(values).all():
+        return False
+    even_values = start + step * np.arange(len(values))
+    max_error = np.abs(values - even_values).max()
+    return bool(max_error <= MAX_SPACING_ERROR_PIXELS * abs(step))
+
+
 def _describe_axis(axis: Axis) -> tuple[str, str, npt.NDArray[np.float64] | None]:
-    """Return CTYPE, unit and values of an axis; None where they are no numbers."""
-    if axis.read_values is None:
-        return "", "", None
+    """Return CTYPE, unit and values of an axis; the values are None if they are not numbers."""
     try:
-        values = np.asarray(axis.read_values())
-    except SourceError:  # a unit that nobody knows: the axis has a name, and no values
+        values = np.asarray(axis.read_values() if axis.read_values is not None else ())
+    except SourceError:  # an unknown unit: the axis has a name, and no values
         return "", "", None
     if axis.kind == "polarization":
         codes = {ctype: code for code, ctype in STOKES_WORDS.items()}
-        return "STOKES", "", np.array([codes.get(str(ctype), np.nan) for ctype in values], np.float64)
+        state_codes = [codes.get(str(word), np.nan) for word in values]
+        return "STOKES", "", np.array(state_codes, np.float64)
     if values.dtype.kind not in "iuf" or not len(values):
         return "", "", None
-    ctype, unit = {"spectral": ("WAVE", "m"), "time": ("TIME", "d")}.get(axis.kind, ("", ""))
-    # words of the standard would say more than is known: energies of particles are no light
-    name = re.sub(r"[^A-Z0-9_]", "", to_header_text(axis.name).upper())[:8] or "PIXEL"
-    if not ctype and re.match(
-        r"RA|DEC|[GE]L(ON|AT)|..L[NT]|FREQ|ENER|WAV|AWAV|VRAD|VOPT|VELO|ZOPT|BETA|TIME|STOKES", name
-    ):
+    numbers = values.astype(np.float64)
+    if axis.kind == "spectral":
+        return "WAVE", "m", numbers
+    if axis.kind == "time":
+        return "TIME", "d", numbers
+    # words of the standard would state more than is known: the energy of particles is not that of light
+    letters = re.sub(r"[^A-Z0-9_]", "", to_header_text(axis.name).upper())
+    name = letters[:8] or "PIXEL"
+    if _WCS_WORDS.match(name):
         name = f"X{name}"[:8]
-    return ctype or name, unit or to_header_text(axis.unit or "")[:30], values.astype(np.float64)
+    return name, to_header_text(axis.unit or "")[:30], numbers
 
 
 def write_coordinate_table(columns: dict[str, npt.NDArray[np.float64]], table_number: int) -> bytes:
-    """Write a table of coordinates (FITS WCS III, section 6): one row.
+    """Write a table of coordinates (FITS WCS III, section 6), which has one row.
 
     Parameters
     ----------
     columns
         Values by name, shape (n,) each.
     table_number
-        EXTVER.
+        EXTVER of the table.
 
     Returns
     -------
     extension
-        A whole HDU.
+        A complete HDU.
     """
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
 
-    fits_columns = [
-        fits.Column(name, f"{len(values)}D", dim=f"(1,{len(values)})", array=values.reshape(1, -1, 1))
-        for name, values in columns.items()
-    ]
+    fits_columns = []
+    for name, values in columns.items():
+        column = fits.Column(name, f"{len(values)}D", dim=f"(1,{len(values)})", array=values.reshape(1, -1, 1))
+        fits_columns.append(column)
     hdu = fits.BinTableHDU.from_columns(fits_columns, name="WCS-TAB", ver=table_number)
     header = bytes(hdu.header.tostring().encode("ascii"))
-    data = b"".join(np.ascontiguousarray(values, ">f8").tobytes() for values in columns.values())
+    data = b""
+    for values in columns.values():
+        data += np.ascontiguousarray(values, ">f8").tobytes()
     return header + data + bytes(-len(data) % 2880)
 
 
 def convert_to_fits_cards(cards: Iterable[HeaderCard]) -> list[Said]:
-    """Write what is said under other names than FITS's as cards of FITS: HIERARCH, and COMMENT where that is too short.
+    """Convert cards with any names to cards of FITS: as HIERARCH, and as COMMENT where a value is too long for that.
 
     Parameters
     ----------
@@ -198,14 +201,21 @@ def convert_to_fits_cards(cards: Iterable[HeaderCard]) -> list[Said]:
             fits_cards += [(keyword, line, "") for line in _split_comment(str(value))]
             continue
         is_short = _STANDARD_KEYWORD.fullmatch(keyword) is not None
-        size = len(str(value)) + (str(value).count("'") + 2 if isinstance(value, str) else 4)
+        value_text = str(value)
+        size = len(value_text) + 4
+        if isinstance(value, str):
+            size = len(value_text) + value_text.count("'") + 2  # with quotes, of which those inside are doubled
         if is_short:
             name = keyword
+            fits_in_card = size <= 70
+            used_characters = 10 + max(20, size)
         else:
             name = "HIERARCH " + " ".join(re.sub(r"[^A-Z0-9_-]+", " ", keyword).split())
-        if (is_short and size <= 70) or (not is_short and len(name) + 3 + size <= 80):
-            # a comment that is too long is cut, with a warning
-            comment_characters = 80 - (10 + max(20, size) if is_short else len(name) + 3 + size) - 3
+            used_characters = len(name) + 3 + size
+            fits_in_card = used_characters <= 80
+        if fits_in_card:
+            # astropy would cut a comment that is too long with a warning
+            comment_characters = 80 - used_characters - 3
             fits_cards.append((name, value, comment[: max(0, comment_characters)]))
         else:
             fits_cards += [("COMMENT", line, "") for line in _split_comment(f"{keyword} = {value}")]
@@ -213,28 +223,36 @@ def convert_to_fits_cards(cards: Iterable[HeaderCard]) -> list[Said]:
 
 
 def _split_comment(text: str) -> list[str]:
-    pieces = [text[start : start + 72] for start in range(0, len(text), 72)]
-    return [*pieces[:MAX_COMMENT_LINES], *(("..",) if len(pieces) > MAX_COMMENT_LINES else ())]
+    starts = range(0, len(text), 72)
+    lines = [text[start : start + 72] for start in starts[:MAX_COMMENT_LINES]]
+    if len(starts) > MAX_COMMENT_LINES:
+        lines.append("..")
+    return lines
 
 
 def to_header_text(text: str) -> str:
-    """Write a text in the characters that headers of FITS have.
+    """Convert a text to the characters that FITS headers can hold.
 
     Parameters
     ----------
     text
-        Any.
+        Any text.
 
     Returns
     -------
     text
-        Letters without accents; what is no ASCII is ``?``.
+        The text with letters without accents, and ``?`` for other characters that are not ASCII.
     """
-    decomposed_text = unicodedata.normalize("NFKD", text.replace("µ", "u").replace("μ", "u"))
-    return "".join(
-        mark if " " <= mark <= "~" else " " if mark.isspace() else "" if unicodedata.combining(mark) else "?"
-        for mark in decomposed_text
-    )
+    micro_as_u = text.replace("µ", "u").replace("μ", "u")
+    header_text = ""
+    for mark in unicodedata.normalize("NFKD", micro_as_u):
+        if " " <= mark <= "~":
+            header_text += mark
+        elif mark.isspace():
+            header_text += " "
+        elif not unicodedata.combining(mark):
+            header_text += "?"
+    return header_text
 
 
 __all__ = ["GridHeader", "convert_to_fits_cards", "describe_grid", "to_header_text", "write_coordinate_table"]

@@ -1,4 +1,7 @@
-"""Headers of FITS files that keep to the plain forms of the standard, read without astropy (FITS 4.0, sections 3 and 4); all others are left to it."""
+"""Read FITS headers in the plain forms of the standard without astropy (FITS 4.0, sections 3 and 4).
+
+All other headers are left to astropy.
+"""
 
 from __future__ import annotations
 
@@ -12,45 +15,45 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-BLOCK_BYTES = 2880  # bytes (section 3.1)
-CARD_CHARACTERS = 80  # characters of a card
-MAX_AXES = 999  # axes (section 4.4.1.1)
-MAX_HEADER_BYTES = 4 << 20  # bytes of a header that is read here: fifty thousand cards
+BLOCK_BYTES = 2880  # section 3.1
+CARD_CHARACTERS = 80  # of a card
+MAX_AXES = 999  # section 4.4.1.1
+MAX_HEADER_BYTES = 4 << 20  # of a header that is read here: fifty thousand cards
 COMMENTARY_KEYWORDS = frozenset(["", "COMMENT", "HISTORY"])
 _END_CARD = b"END".ljust(CARD_CHARACTERS)
 _KEYWORD_PATTERN = re.compile(r"([A-Z0-9_-]{1,8}) *")
 _HIERARCH_PATTERN = re.compile(r"HIERARCH ([A-Z0-9_ -]*[A-Z0-9_-]) *=")
-# text, truth, whole number, another one; comment. Complex numbers are left to astropy, as is what stands closer or
-# wider than the standard has it
+# text, boolean, integer, real number; comment. Complex numbers and any other spacing than that of the standard are left
+# to astropy
 _VALUE_PATTERN = re.compile(
-    r" *(?:'((?:[^']|'')*)'|([TF])|([+-]?[0-9]+)|([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[EeDd][+-]?[0-9]+)?)|) *(?:/ *(.*))?"
+    r" *(?:'((?:[^']|'')*)'|([TF])|([+-]?[0-9]+)"
+    r"|([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[EeDd][+-]?[0-9]+)?)|) *(?:/ *(.*))?"
 )
-_RECORD_VALUE_PATTERN = re.compile(
-    r"[a-zA-Z_][\w.]*: +[+-]?[0-9.]"
-)  # a value that has a name of its own (distortion paper): one more keyword
+# a value that has a name of its own (distortion paper), which makes a further keyword
+_RECORD_VALUE_PATTERN = re.compile(r"[a-zA-Z_][\w.]*: +[+-]?[0-9.]")
 _STRUCTURAL_KEYWORDS = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS[0-9]*|[PG]COUNT")
 _BITPIX_VALUES = frozenset([8, 16, 32, 64, -32, -64])
 
 
 class NonStandardHeaderError(Exception):
-    """Something that is not written in the plain form, or damaged."""
+    """A header is damaged, or not written in the plain form."""
 
 
 class FitsHeader(NamedTuple):
-    """A header, and where its data are.
+    """A header, and the place of its data.
 
     Attributes
     ----------
     text
-        The cards before END as they stand, `CARD_CHARACTERS` characters each.
+        The cards before END as the file has them, `CARD_CHARACTERS` characters each.
     cards, values
-        The same, read; values by keyword, of several cards the first.
+        The same cards, parsed, and values by keyword; the first of several cards counts.
     sizes
         NAXISn.
     data_offset, end_offset
-        The first byte of the data; of what comes behind them.
+        The first byte of the data, and the first byte behind them.
     is_image
-        It is an image, or nothing; else a table, or what only astropy knows.
+        Whether it is an image, or empty; otherwise it is a table, or something that only astropy reads.
     """
 
     text: str
@@ -63,8 +66,12 @@ class FitsHeader(NamedTuple):
 
 
 def map_first_values(cards: tuple[HeaderCard, ...]) -> dict[str, Any]:
-    """Return the values of cards by their keywords: of several the first, of notes none."""
-    return {card.keyword: card.value for card in reversed(cards) if card.keyword not in COMMENTARY_KEYWORDS}
+    """Return the values of cards by their keywords: the first of several cards, and none of commentary cards."""
+    values = {}
+    for card in reversed(cards):
+        if card.keyword not in COMMENTARY_KEYWORDS:
+            values[card.keyword] = card.value
+    return values
 
 
 def read_headers(file: BinaryIO, size: int) -> Iterator[FitsHeader]:
@@ -73,19 +80,19 @@ def read_headers(file: BinaryIO, size: int) -> Iterator[FitsHeader]:
     Parameters
     ----------
     file
-        An open one.
+        The open file.
     size
-        Its bytes.
+        Size of the file in bytes.
 
     Yields
     ------
     head
-        Of each HDU, until one is asked for no more, or the file ends.
+        Header of each HDU, until the caller stops or the file ends.
 
     Raises
     ------
     NonStandardHeaderError
-        The next one is not written in the plain form, or damaged.
+        The next header is damaged, or not written in the plain form.
     """
     offset = 0
     while not offset or offset < size:
@@ -96,21 +103,23 @@ def read_headers(file: BinaryIO, size: int) -> Iterator[FitsHeader]:
 
 
 def _read_header_text(file: BinaryIO, start: int) -> tuple[str, int]:
-    """Read the cards of a header, and where it ends."""
+    """Read the cards of a header; return them and the offset of its end."""
     file.seek(start)
     header_bytes = b""
     while len(header_bytes) < MAX_HEADER_BYTES:
         block = file.read(BLOCK_BYTES)
         if len(block) < BLOCK_BYTES:
             break
-        ends = [offset for offset in range(0, BLOCK_BYTES, CARD_CHARACTERS) if block.startswith(b"END ", offset)]
-        if ends:
-            if block[ends[0] : ends[0] + CARD_CHARACTERS] != _END_CARD or block[ends[0] + CARD_CHARACTERS :].strip(
-                b" "
-            ):
+        offsets = range(0, BLOCK_BYTES, CARD_CHARACTERS)
+        end_offsets = [offset for offset in offsets if block.startswith(b"END ", offset)]
+        if end_offsets:
+            end_card = block[end_offsets[0] :][:CARD_CHARACTERS]
+            padding = block[end_offsets[0] + CARD_CHARACTERS :]
+            complete_header = header_bytes + block[: end_offsets[0]]
+            if end_card != _END_CARD or padding.strip(b" ") or not complete_header.isascii():
                 break
-            complete_header = header_bytes + block[: ends[0]]
-            if not complete_header.isascii() or not (text := complete_header.decode("ascii")).isprintable():
+            text = complete_header.decode("ascii")
+            if not text.isprintable():
                 break
             return text, start + len(header_bytes) + BLOCK_BYTES
         header_bytes += block
@@ -118,7 +127,7 @@ def _read_header_text(file: BinaryIO, start: int) -> tuple[str, int]:
 
 
 def _parse_header(text: str, data: int, *, first: bool) -> FitsHeader:
-    """Find out what a header is of (sections 4.4.1 and 7): the cards that say it stand in their order, and once."""
+    """Check the structural cards, which stand in their order and once, and locate the data (sections 4.4.1 and 7)."""
     cards = tuple(_parse_cards(text))
     values = map_first_values(cards)
     begin = "SIMPLE" if first else "XTENSION"
@@ -134,24 +143,25 @@ def _parse_header(text: str, data: int, *, first: bool) -> FitsHeader:
     if sorted(order[count + 3 :]) not in ([], ["GCOUNT", "PCOUNT"], ["GCOUNT"], ["PCOUNT"]):
         raise NonStandardHeaderError
     structural_values = [*map(values.get, axes), values.get("PCOUNT", 0), values.get("GCOUNT", 1)]
-    sizes = [
-        structural_value
-        for structural_value in structural_values
-        if type(structural_value) is int and 0 <= structural_value < 1 << 60
-    ]
-    if len(sizes) < len(structural_values):
-        raise NonStandardHeaderError
+    sizes: list[int] = []
+    for structural_value in structural_values:
+        if type(structural_value) is not int or not 0 <= structural_value < 1 << 60:
+            raise NonStandardHeaderError
+        sizes.append(structural_value)
     *sizes, parameters, groups = sizes
     image = (first or kind == "IMAGE") and (parameters, groups) == (0, 1)
     if first and (kind is not True or not image or "GROUPS" in values):
         raise NonStandardHeaderError
-    size = abs(bits) // 8 * groups * (parameters + (math.prod(sizes) if sizes else 0))
-    return FitsHeader(text, cards, values, tuple(sizes), data, data + -(-size // BLOCK_BYTES) * BLOCK_BYTES, image)
+    item_count = math.prod(sizes) if sizes else 0
+    size = abs(bits) // 8 * groups * (parameters + item_count)
+    end = data + -(-size // BLOCK_BYTES) * BLOCK_BYTES
+    return FitsHeader(text, cards, values, tuple(sizes), data, end, image)
 
 
 def _parse_cards(text: str) -> Iterator[HeaderCard]:
-    """Read cards; long texts go on in those called CONTINUE (section 4.2.1.2)."""
-    images = [text[position : position + CARD_CHARACTERS] for position in range(0, len(text), CARD_CHARACTERS)]
+    """Parse cards; long texts continue in CONTINUE cards (section 4.2.1.2)."""
+    starts = range(0, len(text), CARD_CHARACTERS)
+    images = [text[start : start + CARD_CHARACTERS] for start in starts]
     position = 0
     while position < len(images):
         image = images[position]
@@ -180,7 +190,7 @@ def _parse_cards(text: str) -> Iterator[HeaderCard]:
 
 
 def _join_continued_text(value: object, comment: str, continue_cards: list[str]) -> tuple[str, str]:
-    """Put a text together that goes on in further cards."""
+    """Join a text that continues in further cards."""
     pieces = [value]
     comments = [comment]
     for image in continue_cards:
@@ -190,21 +200,18 @@ def _join_continued_text(value: object, comment: str, continue_cards: list[str])
         pieces.append(continued_text)
         comments.append(continued_comment)
     texts = [text_piece for text_piece in pieces if isinstance(text_piece, str)]
-    # where a piece ends in a quote the whole would be read otherwise than its pieces
-    if (
-        len(texts) < len(pieces)
-        or not all(text_piece.endswith("&") for text_piece in texts[:-1])
-        or texts[-1].endswith("&")
-        or any("'" in text_piece for text_piece in texts)
-    ):
+    # astropy reads a piece that ends in a quote otherwise than the whole text
+    if len(texts) < len(pieces) or any("'" in text_piece for text_piece in texts):
         raise NonStandardHeaderError
-    return "".join([*(text_piece[:-1] for text_piece in texts[:-1]), texts[-1]]).rstrip(), " ".join(
-        filter(None, comments)
-    )
+    *continued_texts, last_text = texts
+    if last_text.endswith("&") or not all(text_piece.endswith("&") for text_piece in continued_texts):
+        raise NonStandardHeaderError
+    joined_text = "".join(text_piece[:-1] for text_piece in continued_texts) + last_text
+    return joined_text.rstrip(), " ".join(filter(None, comments))
 
 
 def _parse_value(image: str, begin: int) -> tuple[str | float | bool | None, str]:
-    """Read value and comment of a card."""
+    """Parse the value and the comment of a card."""
     match = _VALUE_PATTERN.fullmatch(image, begin)
     if match is None:
         raise NonStandardHeaderError
@@ -218,7 +225,9 @@ def _parse_value(image: str, begin: int) -> tuple[str | float | bool | None, str
         return logical_text == "T", stripped_comment
     if integer_text is not None:
         return int(integer_text), stripped_comment
-    return None if number is None else float(number.upper().replace("D", "E")), stripped_comment
+    if number is None:
+        return None, stripped_comment
+    return float(number.upper().replace("D", "E")), stripped_comment
 
 
 __all__ = ["BLOCK_BYTES", "FitsHeader", "NonStandardHeaderError", "map_first_values", "read_headers"]

@@ -1,6 +1,6 @@
-"""Parquet and delimited text as tables of files: read where samples stand in them.
+"""Read Parquet and delimited text as tables of samples.
 
-No other face looks into these as it does into media.
+Only the readers of samples use these tables; other services do not offer them as media.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import gzip
 import re
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,24 +34,24 @@ _NUMBER_PATTERN = re.compile(rb"\s*[-+.\d][\d.eE+:TZ -]*\s*")
 
 
 def open_text_table(path: Place, name: str) -> Product | None:
-    """Open a table.
+    """Open a table in Parquet or delimited text.
 
     Parameters
     ----------
     path
-        Of a file.
+        Path of the file.
     name
-        By which readers know it.
+        Name under which readers know the file.
 
     Returns
     -------
     product
-        Of one part, the table; None: its name ends otherwise.
+        Product with one part, the table; None if the file has another extension.
 
     Raises
     ------
     SourceError
-        It is none, or damaged.
+        The file is of another kind, or damaged.
     """
     match = FILE_NAME_PATTERN.fullmatch(name)
     if match is None:
@@ -63,96 +65,112 @@ def open_text_table(path: Place, name: str) -> Product | None:
 
 
 def _create_damage_error(name: str, fault: Exception) -> SourceError:
-    return SourceError(format_message("{name} is damaged: {reason}", name, " ".join(str(fault).split())[:200]))
+    reason = " ".join(str(fault).split())[:200]
+    return SourceError(format_message("{name} is damaged: {reason}", name, reason))
 
 
-def _open_parquet(path: Place) -> Product:
-    from pyarrow import parquet  # noqa: PLC0415  (asked by few)
+class _ParquetTable:
+    """The rows of an open Parquet file."""
 
-    stream = path.open("rb")
-    file = parquet.ParquetFile(stream)
-    starts = [0]
-    for group in range(file.num_row_groups):
-        starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
+    def __init__(self, path: Place) -> None:
+        from pyarrow import parquet  # noqa: PLC0415  (few requests need it)
 
-    def create_table(names: Collection[str] | None) -> TablePart:
-        fields = [
-            field
-            for field in file.schema_arrow
-            if (names is None or field.name in names) and _is_plain_type(field.type)
-        ]
+        self._name = path.name
+        self._stream = path.open("rb")
+        self._file = parquet.ParquetFile(self._stream)
+        self._group_starts = [0]  # number of the first row of each row group, and the number of rows
+        for group in range(self._file.num_row_groups):
+            group_rows = self._file.metadata.row_group(group).num_rows
+            self._group_starts.append(self._group_starts[-1] + group_rows)
+        self._times_by_column: dict[str, pa.Array] = {}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def create_table(self, names: Collection[str] | None) -> TablePart:
+        """Create a table of the columns of these names (None: all) that have a plain type."""
+        fields = [field for field in self._file.schema_arrow if _is_plain_type(field.type)]
+        if names is not None:
+            fields = [field for field in fields if field.name in names]
         columns = tuple(_create_column(field) for field in fields)
         schema = pa.schema([field.arrow_field for field in columns])
-
-        def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
-            stop = min(start + row_limit, starts[-1])
-            groups = [row for row in range(file.num_row_groups) if starts[row] < stop and starts[row + 1] > start]
-            if groups:
-                row = starts[groups[0]]
-            else:
-                row = 0
-            try:
-                # what is behind the last row is not decoded
-                for batch in file.iter_batches(
-                    max(min(stop - row, 65_536), 1), row_groups=groups, columns=schema.names
-                ):
-                    piece = batch.slice(max(0, start - row), max(0, min(stop, row + batch.num_rows) - max(start, row)))
-                    row += batch.num_rows
-                    if piece.num_rows:
-                        arrays = [_cast_values(piece.column(field.name), field.type) for field in schema]
-                        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-                    if row >= stop:
-                        return
-            except (pa.ArrowException, OSError) as fault:
-                raise _create_damage_error(path.name, fault) from None
-
-        has_nanoseconds = any(pa.types.is_timestamp(field.type) and field.type.unit == "ns" for field in fields)
+        timestamp_types = [field.type for field in fields if pa.types.is_timestamp(field.type)]
+        has_nanoseconds = any(timestamp_type.unit == "ns" for timestamp_type in timestamp_types)
         return TablePart(
             index=0,
             columns=columns,
-            row_count=starts[-1],
-            read_batches=read_batches,
-            select_columns=create_table,
-            read_instants=read_instants if has_nanoseconds else None,
+            row_count=self._group_starts[-1],
+            read_batches=partial(self._read_batches, schema),
+            select_columns=self.create_table,
+            read_instants=self._read_instants if has_nanoseconds else None,
         )
 
-    @cache
-    def read_times(name: str) -> pa.Array:
+    def _read_batches(self, schema: pa.Schema, start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
+        stop = min(start + row_limit, self._group_starts[-1])
+        groups = []
+        for group, (group_start, group_stop) in enumerate(pairwise(self._group_starts)):
+            if group_start < stop and group_stop > start:
+                groups.append(group)
+        row = 0
+        if groups:
+            row = self._group_starts[groups[0]]
+        batch_rows = max(min(stop - row, 65_536), 1)  # rows behind the last one are not decoded
         try:
-            return file.read(columns=[name]).column(name).combine_chunks()
+            for batch in self._file.iter_batches(batch_rows, row_groups=groups, columns=schema.names):
+                piece = _slice_rows(batch, row, start, stop)
+                row += batch.num_rows
+                if piece.num_rows:
+                    arrays = [_cast_values(piece.column(field.name), field.type) for field in schema]
+                    yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+                if row >= stop:
+                    return
         except (pa.ArrowException, OSError) as fault:
-            raise _create_damage_error(path.name, fault) from None
+            raise _create_damage_error(self._name, fault) from None
 
-    def read_instants(name: str, start: int, stop: int) -> Instants:
-        return split_timestamps(read_times(name).slice(start, stop - start))
+    def _read_instants(self, name: str, start: int, stop: int) -> Instants:
+        times = self._times_by_column.get(name)
+        if times is None:
+            try:
+                times = self._file.read(columns=[name]).column(name).combine_chunks()
+            except (pa.ArrowException, OSError) as fault:
+                raise _create_damage_error(self._name, fault) from None
+            self._times_by_column[name] = times
+        return split_timestamps(times.slice(start, stop - start))
 
-    return Product(medium="parquet", parts=(create_table(None),), close=stream.close)
+
+def _open_parquet(path: Place) -> Product:
+    parquet_table = _ParquetTable(path)
+    table = parquet_table.create_table(None)
+    return Product(medium="parquet", parts=(table,), close=parquet_table.close)
+
+
+def _slice_rows(batch: pa.RecordBatch, first_row: int, start: int, stop: int) -> pa.RecordBatch:
+    """Return the rows of a batch from `start` to before `stop`; the batch begins with the row `first_row`."""
+    piece_start = max(start, first_row)
+    piece_stop = min(stop, first_row + batch.num_rows)
+    return batch.slice(max(0, start - first_row), max(0, piece_stop - piece_start))
 
 
 def _is_plain_type(arrow_type: pa.DataType) -> bool:
     if pa.types.is_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type):
         arrow_type = arrow_type.value_type
-    return bool(
-        pa.types.is_primitive(arrow_type) or pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type)
-    )
+    is_text = pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type)
+    return bool(is_text or pa.types.is_primitive(arrow_type))
 
 
 def _create_column(field: pa.Field) -> Column:
-    """Make a column; its unit is in the field's metadata, if anywhere."""
-    field_metadata = {
-        key.decode().lower(): value.decode("utf-8", "replace") for key, value in (field.metadata or {}).items()
-    }
-    if pa.types.is_timestamp(field.type):
+    """Create a column; its unit is in the metadata of the field, if anywhere."""
+    field_metadata = {}
+    for key, value in (field.metadata or {}).items():
+        field_metadata[key.decode().lower()] = value.decode("utf-8", "replace")
+    kind = field.type
+    if pa.types.is_timestamp(kind):
         kind = pa.timestamp("us")
-    else:
-        kind = field.type
-    return Column(
-        name=field.name,
-        type=type_from_arrow(kind),
-        unit=field_metadata.get("unit") or field_metadata.get("units"),
-        ucd=field_metadata.get("ucd"),
-        description=field_metadata.get("description"),
-    )
+    unit = field_metadata.get("unit") or field_metadata.get("units")
+    ucd = field_metadata.get("ucd")
+    description = field_metadata.get("description")
+    return Column(name=field.name, type=type_from_arrow(kind), unit=unit, ucd=ucd, description=description)
 
 
 def _cast_values(array: pa.Array, arrow_type: pa.DataType) -> pa.Array:
@@ -166,7 +184,7 @@ def _cast_values(array: pa.Array, arrow_type: pa.DataType) -> pa.Array:
 
 
 def split_timestamps(array: pa.Array) -> Instants:
-    """Take timestamps apart: microseconds, and the nanoseconds behind them where the type has such.
+    """Split timestamps into microseconds, and nanoseconds below them if the type has such.
 
     Parameters
     ----------
@@ -176,108 +194,129 @@ def split_timestamps(array: pa.Array) -> Instants:
     Returns
     -------
     instants
-        As `TablePart.read_instants` has them.
+        Times as `TablePart.read_instants` returns them.
     """
     is_null = np.asarray(array.is_null())
     if array.type.unit != "ns":
-        microseconds = np.asarray(
-            array.cast(pa.timestamp("us", array.type.tz), safe=False).cast(pa.int64()).fill_null(0)
-        )
+        timestamps = array.cast(pa.timestamp("us", array.type.tz), safe=False)
+        microseconds = np.asarray(timestamps.cast(pa.int64()).fill_null(0))
         return np.where(is_null, MISSING_INSTANT, microseconds), None
-    micros, nanos = np.divmod(np.asarray(array.cast(pa.int64()).fill_null(0)), 1000)
+    nanoseconds = np.asarray(array.cast(pa.int64()).fill_null(0))
+    micros, nanos = np.divmod(nanoseconds, 1000)
     return np.where(is_null, MISSING_INSTANT, micros), nanos
 
 
-def _open_delimited(path: Place, *, is_gzipped: bool) -> Product:
-    from pyarrow import csv  # noqa: PLC0415  (asked by few)
+@dataclass(slots=True)
+class _DelimitedText:
+    """A file of delimited text: its columns, as its first lines show them, and access to its rows."""
+
+    path: Place
+    is_gzipped: bool
+    names: list[str] = field(default_factory=list)
+    delimiter: str = ","
+    skipped_lines: int = 0
+    column_types: dict[str, pa.DataType] = field(default_factory=dict)
 
     @contextmanager
-    def open_file() -> Iterator[Any]:
-        with path.open("rb") as binary_file:
-            yield gzip.GzipFile(fileobj=binary_file) if is_gzipped else binary_file
+    def open_file(self) -> Iterator[Any]:
+        """Open the file, decompressed."""
+        with self.path.open("rb") as binary_file:
+            if self.is_gzipped:
+                yield gzip.GzipFile(fileobj=binary_file)
+            else:
+                yield binary_file
 
-    with open_file() as file:
-        first_block = file.read(BLOCK_BYTES)
-    lines = first_block.split(b"\n")
-    skipped = next(
-        (line_number for line_number, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(b"#")),
-        0,
-    )
-    first_line = lines[skipped] if lines else b""
-    delimiter = max(DELIMITERS, key=lambda candidate_mark: first_line.count(candidate_mark.encode()))
-    first_fields = first_line.strip().split(delimiter.encode())
-    has_header = not all(_NUMBER_PATTERN.fullmatch(word) or not word.strip() for word in first_fields)
-    if has_header:
-        names = [word.decode("utf-8", "replace").strip().strip('"') for word in first_fields]
-    else:
-        names = [f"column_{line_number}" for line_number in range(1, len(first_fields) + 1)]
-    kinds: dict[str, pa.DataType] = {}
+    def detect_layout(self) -> None:
+        """Find the delimiter and the names of columns, and the lines before the first row."""
+        with self.open_file() as file:
+            first_block = file.read(BLOCK_BYTES)
+        lines = first_block.split(b"\n")
+        for line_number, line in enumerate(lines):
+            if line.strip() and not line.lstrip().startswith(b"#"):
+                self.skipped_lines = line_number
+                break
+        first_line = lines[self.skipped_lines]
+        self.delimiter = max(DELIMITERS, key=lambda mark: first_line.count(mark.encode()))
+        first_fields = first_line.strip().split(self.delimiter.encode())
+        if all(_NUMBER_PATTERN.fullmatch(word) or not word.strip() for word in first_fields):
+            self.names = [f"column_{number}" for number in range(1, len(first_fields) + 1)]
+        else:
+            self.names = [word.decode("utf-8", "replace").strip().strip('"') for word in first_fields]
+            self.skipped_lines += 1
+
+    def choose_types(self) -> None:
+        """Choose the types of columns from the types of the first block of rows."""
+        with self.stream_batches(None) as table:
+            for schema_field in table.schema:
+                kind = schema_field.type
+                is_timestamp = pa.types.is_timestamp(kind)
+                if is_timestamp and kind.tz is None:
+                    kind = pa.timestamp("us")
+                elif is_timestamp or pa.types.is_null(kind) or pa.types.is_temporal(kind):
+                    kind = pa.string()
+                elif pa.types.is_integer(kind):
+                    kind = pa.float64()
+                self.column_types[schema_field.name] = kind
 
     @contextmanager
-    def stream_batches(column_names: Sequence[str] | None) -> Iterator[Any]:
-        read_options = csv.ReadOptions(column_names=names, skip_rows=skipped + has_header, block_size=BLOCK_BYTES)
+    def stream_batches(self, column_names: Sequence[str] | None) -> Iterator[Any]:
+        """Open a stream of the rows, with all columns or some."""
+        from pyarrow import csv  # noqa: PLC0415  (few requests need it)
+
+        read_options = csv.ReadOptions(column_names=self.names, skip_rows=self.skipped_lines, block_size=BLOCK_BYTES)
+        parse_options = csv.ParseOptions(delimiter=self.delimiter)
         null_values = ["", "NaN", "nan", "NULL", "null", "NA", "N/A"]
         convert_options = csv.ConvertOptions(
-            column_types=kinds,
+            column_types=self.column_types,
             include_columns=column_names,
             null_values=null_values,
             strings_can_be_null=True,
         )
         with (
-            open_file() as file,
-            csv.open_csv(
-                pa.PythonFile(file, "r"), read_options, csv.ParseOptions(delimiter=delimiter), convert_options
-            ) as table,
+            self.open_file() as file,
+            csv.open_csv(pa.PythonFile(file, "r"), read_options, parse_options, convert_options) as table,
         ):
             yield table
 
-    count = 0
-    with stream_batches(None) as table:
-        for field in table.schema:
-            kind = field.type
-            if pa.types.is_timestamp(kind):
-                if kind.tz is None:
-                    kind = pa.timestamp("us")
-                else:
-                    kind = pa.string()
-            if pa.types.is_integer(kind):
-                kinds[field.name] = pa.float64()
-            elif pa.types.is_null(kind) or (pa.types.is_temporal(kind) and not pa.types.is_timestamp(kind)):
-                kinds[field.name] = pa.string()
-            else:
-                kinds[field.name] = kind
-    with stream_batches(names[:1]) as table:
-        for batch in table:
-            count += batch.num_rows
+    def count_rows(self) -> int:
+        """Count the rows of the file."""
+        row_count = 0
+        with self.stream_batches(self.names[:1]) as table:
+            for batch in table:
+                row_count += batch.num_rows
+        return row_count
+
+
+def _open_delimited(path: Place, *, is_gzipped: bool) -> Product:
+    text = _DelimitedText(path, is_gzipped)
+    text.detect_layout()
+    text.choose_types()
+    row_count = text.count_rows()
 
     def create_table(column_names: Collection[str] | None) -> TablePart:
-        columns = tuple(
-            Column(name=name_or_column, type=type_from_arrow(kinds[name_or_column]))
-            for name_or_column in names
-            if column_names is None or name_or_column in column_names
-        )
-        schema = pa.schema([name_or_column.arrow_field for name_or_column in columns])
+        names = text.names
+        if column_names is not None:
+            names = [name for name in names if name in column_names]
+        columns = tuple(Column(name=name, type=type_from_arrow(text.column_types[name])) for name in names)
+        schema = pa.schema([column.arrow_field for column in columns])
 
         def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
             row = 0
             try:
-                with stream_batches(schema.names) as table:
+                with text.stream_batches(schema.names) as table:
                     for batch in table:
-                        piece = batch.slice(
-                            max(0, start - row), max(0, min(start + row_limit, row + batch.num_rows) - max(start, row))
-                        )
+                        piece = _slice_rows(batch, row, start, start + row_limit)
                         row += batch.num_rows
                         if piece.num_rows:
-                            yield pa.RecordBatch.from_arrays(
-                                [piece.column(field.name).cast(field.type) for field in schema], schema=schema
-                            )
+                            arrays = [piece.column(field.name).cast(field.type) for field in schema]
+                            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
                         if row >= start + row_limit:
                             return
             except (pa.ArrowException, OSError, EOFError) as fault:
                 raise _create_damage_error(path.name, fault) from None
 
         return TablePart(
-            index=0, columns=columns, row_count=count, read_batches=read_batches, select_columns=create_table
+            index=0, columns=columns, row_count=row_count, read_batches=read_batches, select_columns=create_table
         )
 
     return Product(medium="csv", parts=(create_table(None),))

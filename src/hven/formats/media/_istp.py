@@ -1,4 +1,4 @@
-"""What variables of CDF say of themselves by the ISTP Metadata Guidelines, and variables of netCDF that follow them."""
+"""Read the attributes of CDF variables by the ISTP Metadata Guidelines, and of netCDF variables that follow them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ MAX_BIN_CENTERS = 2_000
 
 
 def find_attribute(attributes: Mapping[str, Any], name: str) -> Any:
-    """Find an attribute by its name, in any case (``VAR_TYPE``, ``Var_Type``); None: there is none."""
+    """Find an attribute by its name, in any case (``VAR_TYPE``, ``Var_Type``); None if there is none."""
     if name in attributes:
         return attributes[name]
-    return next((value for key, value in attributes.items() if key.upper() == name), None)
+    for key, value in attributes.items():
+        if key.upper() == name:
+            return value
+    return None
 
 
 def read_text_attribute(attributes: Mapping[str, Any], name: str) -> str:
@@ -29,7 +32,8 @@ def read_text_attribute(attributes: Mapping[str, Any], name: str) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if isinstance(value, list | np.ndarray):
-        value = " ".join(str(item) for item in np.asarray(value).ravel())
+        words = [str(item) for item in np.asarray(value).ravel()]
+        value = " ".join(words)
     if value is None:
         return ""
     return str(value).strip()
@@ -48,20 +52,18 @@ def read_number_attribute(attributes: Mapping[str, Any], name: str) -> float | N
 
 
 def is_support_variable(attributes: Mapping[str, Any]) -> bool:
-    """Check whether a variable describes data (VAR_TYPE)."""
+    """Return whether a variable describes data (VAR_TYPE)."""
     return read_text_attribute(attributes, "VAR_TYPE").lower() in SUPPORT_TYPES
 
 
 def is_data_variable(attributes: Mapping[str, Any]) -> bool:
-    """Check whether a variable is data that are to be shown: VAR_TYPE and DISPLAY_TYPE say so."""
-    return (
-        read_text_attribute(attributes, "VAR_TYPE").lower() == "data"
-        and read_text_attribute(attributes, "DISPLAY_TYPE").lower() != "no_plot"
-    )
+    """Return whether a variable is data that are to be shown, by VAR_TYPE and DISPLAY_TYPE."""
+    is_data = read_text_attribute(attributes, "VAR_TYPE").lower() == "data"
+    return is_data and read_text_attribute(attributes, "DISPLAY_TYPE").lower() != "no_plot"
 
 
 def clean_unit(text: str) -> str | None:
-    """Read a unit: without the markup of IDL, and none where the words for none stand."""
+    """Return a unit without the markup of IDL; None if the word means that there is none."""
     plain = strip_idl_markup(text, is_unit=True).strip()
     if plain.lower() in _NO_UNIT_WORDS:
         return None
@@ -69,7 +71,7 @@ def clean_unit(text: str) -> str | None:
 
 
 def read_axis_label(attributes: Mapping[str, Any], name: str) -> str | None:
-    """Read the label of a variable (LABLAXIS); None: there is none, or it is the variable's name."""
+    """Read the label of a variable (LABLAXIS); None if there is none, or if it is the name of the variable."""
     label = strip_idl_markup(read_text_attribute(attributes, "LABLAXIS"))
     if label and label.lower() != name.lower():
         return label
@@ -77,18 +79,21 @@ def read_axis_label(attributes: Mapping[str, Any], name: str) -> str | None:
 
 
 def read_valid_range(attributes: Mapping[str, Any]) -> tuple[float | None, float | None] | None:
-    """Read the range of right values (VALIDMIN, VALIDMAX; in netCDF also valid_min, valid_max); None.
+    """Read the range of valid values (VALIDMIN, VALIDMAX; in netCDF also valid_min, valid_max).
 
-    Nothing is said.
+    Return None if neither limit is stated.
     """
-    low = next(
-        (value for name in ("VALIDMIN", "VALID_MIN") if (value := read_number_attribute(attributes, name)) is not None),
-        None,
-    )
-    high = next(
-        (value for name in ("VALIDMAX", "VALID_MAX") if (value := read_number_attribute(attributes, name)) is not None),
-        None,
-    )
+    low = _find_number(attributes, "VALIDMIN", "VALID_MIN")
+    high = _find_number(attributes, "VALIDMAX", "VALID_MAX")
     if low is None and high is None:
         return None
     return (low, high)
+
+
+def _find_number(attributes: Mapping[str, Any], *names: str) -> float | None:
+    """Return the first of these attributes that is a number."""
+    for name in names:
+        number = read_number_attribute(attributes, name)
+        if number is not None:
+            return number
+    return None

@@ -1,4 +1,7 @@
-"""Map projections of planetary labels as cards of FITS (PDS3's keywords, which PDS4's cartography and ISIS have under other names)."""
+"""Write the map projections of planetary labels as FITS cards.
+
+The keywords are those of PDS3; the cartography of PDS4 and ISIS have them under other names.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from hven.model.sky import bodies
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# words of CTYPE (Marmo et al. 2018, Earth and Space Science 5, 640)
+# letters of CTYPE (Marmo et al. 2018, Earth and Space Science 5, 640)
 _BODY_CODES = {
     "Mercury": "ME",
     "Venus": "VE",
@@ -46,67 +49,45 @@ def write_map_cards(label_values: Mapping[str, object], *, origin_pixel: float |
     label_values
         Keywords of IMAGE_MAP_PROJECTION, lengths in km, angles in degrees; TARGET_NAME.
     origin_pixel
-        Pixel at which the map's origin lies if the offsets are 0, counted as FITS counts (1: in the middle of the first
-        one); None: the bounds of the map tell, for labels use either of two.
+        Pixel of the origin of the map if the offsets are 0, counted as in FITS (1: the middle of the first pixel).
+        None: the bounds of the map decide, for labels use either of two.
 
     Returns
     -------
     cards
-        Longitudes grow to the east; empty: it is no projection that is known, a turned one, or something is missing.
+        Cards with longitudes that grow to the east. Empty if the projection is unknown or rotated, or if a keyword is
+        missing.
     """
-
-    def find_number(*names: str) -> float | None:
-        label_numbers = (label_values.get(name) for name in names)
-        return next(
-            (
-                float(label_number)
-                for label_number in label_numbers
-                if isinstance(label_number, int | float) and math.isfinite(label_number)
-            ),
-            None,
-        )
-
-    kind = _PROJECTION_CODES.get(re.sub(r"[^A-Z]", "", str(label_values.get("MAP_PROJECTION_TYPE")).upper()))
-    radius = find_number("A_AXIS_RADIUS")
-    scale = find_number("MAP_RESOLUTION")  # pixels a degree
-    if not scale:
-        length = find_number("MAP_SCALE")
-        if radius and length:
-            scale = radius * math.radians(1.0) / length
-        else:
-            scale = None
-    line = find_number("LINE_PROJECTION_OFFSET")
-    sample = find_number("SAMPLE_PROJECTION_OFFSET")
-    if (
-        kind is None
-        or not scale
-        or scale <= 0.0
-        or line is None
-        or sample is None
-        or find_number("MAP_PROJECTION_ROTATION")
-    ):
+    projection_name = str(label_values.get("MAP_PROJECTION_TYPE")).upper()
+    kind = _PROJECTION_CODES.get(re.sub(r"[^A-Z]", "", projection_name))
+    scale = _find_scale(label_values)
+    line = _find_number(label_values, "LINE_PROJECTION_OFFSET")
+    sample = _find_number(label_values, "SAMPLE_PROJECTION_OFFSET")
+    if kind is None or scale is None or scale <= 0.0:
+        return []
+    if line is None or sample is None or _find_number(label_values, "MAP_PROJECTION_ROTATION"):
         return []
     west_positive = str(label_values.get("POSITIVE_LONGITUDE_DIRECTION")).upper() == "WEST"
-    lon = (find_number("CENTER_LONGITUDE") or 0.0) * (-1.0 if west_positive else 1.0)
-    lat = find_number("CENTER_LATITUDE") or 0.0
+    lon = _find_number(label_values, "CENTER_LONGITUDE") or 0.0
+    if west_positive:
+        lon = -lon
+    lat = _find_number(label_values, "CENTER_LATITUDE") or 0.0
     degrees_per_pixel = 1.0 / scale
-    if kind == "CAR":
-        degrees_per_pixel /= (
-            math.cos(math.radians(lat))
-            if str(label_values.get("MAP_PROJECTION_TYPE")).upper().startswith("EQUI") and abs(lat) < 89.0
-            else 1.0
-        )
+    if kind == "CAR" and projection_name.startswith("EQUI") and abs(lat) < 89.0:
+        degrees_per_pixel /= math.cos(math.radians(lat))
     if origin_pixel is None:
         origin_pixel = 1.0
-        maximum_latitude = find_number("MAXIMUM_LATITUDE")
+        maximum_latitude = _find_number(label_values, "MAXIMUM_LATITUDE")
         if kind in {"CAR", "SFL"} and maximum_latitude is not None:
-            # the upper edge of the first line, if the offset counts from its middle or from its corner
+            # latitude of the upper edge of the first line, if the offset counts from its middle or from its corner
             edges = {shift: (line + shift - 0.5) / scale for shift in (1.0, 0.5)}
             origin_pixel = min(edges, key=lambda shift: abs(edges[shift] - maximum_latitude))
     name = str(label_values.get("TARGET_NAME") or "")
     body = bodies.find_body(name)
     body_letters = find_body_code(name)
-    is_planetographic = "GRAPHIC" in str(label_values.get("COORDINATE_SYSTEM_NAME")).upper()
+    coordinate_system = str(label_values.get("COORDINATE_SYSTEM_NAME")).upper()
+    is_planetographic = "GRAPHIC" in coordinate_system
+    is_zenithal = kind in ZENITHAL_PROJECTIONS
     card_values: list[tuple[str, str | float | None, str]] = [
         ("CTYPE1", f"{body_letters}LN-{kind}", "longitude, to the east"),
         ("CTYPE2", f"{body_letters}LT-{kind}", "latitude"),
@@ -115,17 +96,39 @@ def write_map_cards(label_values: Mapping[str, object], *, origin_pixel: float |
         ("CRPIX1", sample + origin_pixel, ""),
         ("CRPIX2", line + origin_pixel, ""),
         ("CRVAL1", lon, ""),
-        ("CRVAL2", lat if kind in ZENITHAL_PROJECTIONS else 0.0, ""),
+        ("CRVAL2", lat if is_zenithal else 0.0, ""),
         ("CDELT1", degrees_per_pixel, ""),
         ("CDELT2", -1.0 / scale, "the first line is the northern one"),
-        ("LONPOLE", 180.0 if kind in ZENITHAL_PROJECTIONS else None, ""),
         ("WCSNAME", "PLANETOGRAPHIC" if is_planetographic else "PLANETOCENTRIC", ""),
-        ("OBJECT", body.name if body else name or None, ""),
     ]
+    if is_zenithal:
+        card_values.insert(10, ("LONPOLE", 180.0, ""))
+    card_values.append(("OBJECT", body.name if body else name or None, ""))
     for axis in "ABC":
-        size = find_number(f"{axis}_AXIS_RADIUS")
-        card_values.append((f"{axis}_RADIUS", size * 1e3 if size else None, "m"))
+        size = _find_number(label_values, f"{axis}_AXIS_RADIUS")
+        if size:
+            card_values.append((f"{axis}_RADIUS", size * 1e3, "m"))
     return [HeaderCard(*card) for card in card_values if card[1] is not None]
+
+
+def _find_number(label_values: Mapping[str, object], name: str) -> float | None:
+    """Return the value of a keyword if it is a finite number."""
+    value = label_values.get(name)
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def _find_scale(label_values: Mapping[str, object]) -> float | None:
+    """Return the resolution of a map in pixels per degree."""
+    scale = _find_number(label_values, "MAP_RESOLUTION")
+    if scale:
+        return scale
+    radius = _find_number(label_values, "A_AXIS_RADIUS")
+    length = _find_number(label_values, "MAP_SCALE")
+    if radius and length:
+        return radius * math.radians(1.0) / length
+    return None
 
 
 def find_body_code(name: str) -> str:
@@ -134,15 +137,14 @@ def find_body_code(name: str) -> str:
     Parameters
     ----------
     name
-        Of the body.
+        Name of the body.
     """
     body = bodies.find_body(name)
+    if not body:
+        return "OB"
     kinds = {"moon": "ST", "dwarf": "DW", "asteroid": "AS", "comet": "CO"}
-    if body:
-        kind = body.kind.split()[0]
-    else:
-        kind = ""
-    return _BODY_CODES.get(body.name if body else "", kinds.get(kind, "OB"))
+    kind = body.kind.split()[0]
+    return _BODY_CODES.get(body.name, kinds.get(kind, "OB"))
 
 
 __all__ = ["find_body_code", "write_map_cards"]

@@ -1,6 +1,6 @@
-"""Product: an open file. Its parts: Array, numbers on a grid with axes; Rows, a table.
+"""Define products: open files and their parts, which are arrays (numbers on a grid with axes) and tables.
 
-Nothing is read before it is asked for.
+Nothing is read before it is requested.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ if TYPE_CHECKING:
     from hven.model.table import Column, SampleMetadata
 
     Window = Sequence[slice]
-    Instants = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]  # microseconds since 1970, nanoseconds behind
+    # microseconds since 1970, and the nanoseconds below them
+    Instants = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]
 
-MISSING_INSTANT = -(2**63)  # a time that is none
+MISSING_INSTANT = -(2**63)  # stands for a missing time
 
 
 class HeaderCard(NamedTuple):
-    """A line of a header: FITS cards as they stand, attributes of other media under the names that they have there.
+    """A line of a header: a FITS card as it is, or an attribute of another medium under its own name.
 
     Attributes
     ----------
     keyword, value, comment
-        As the file has them; None: no value.
+        Parts of the line as the file has them; the value is None if there is none.
     """
 
     keyword: str
@@ -50,19 +51,20 @@ class Axis:
     Attributes
     ----------
     name
-        As the file has it: ``RA---TAN``, ``wavelength``.
+        Name in the file: ``RA---TAN``, ``wavelength``.
     size
-        Pixels.
+        Number of pixels.
     kind
-        ``longitude``, ``latitude``, ``spectral``, ``time``, ``polarization``; empty: another one.
+        ``longitude``, ``latitude``, ``spectral``, ``time``, ``polarization``; empty: any other kind.
     unit
-        Of the file's own values; None: not said.
+        Unit of the file's own values; None: unknown.
     read_values
-        What the centres of its pixels stand for, shape (size,): wavelengths in vacuum in m, times as MJD, words of
-        polarization (``I``, ``RR``), else the file's own in `unit`; None where nobody says it, and for directions on a
-        sphere.
+        Read what the centres of pixels stand for, shape (size,): wavelengths in vacuum in m, times as MJD, polarization
+        states (``I``, ``RR``), or else the file's own values in `unit`. None if they are unknown, and for directions on
+        a sphere.
     read_file_values
-        The same as the file has them, in `unit`: velocities, frequencies, lengths; None: they are `read_values`.
+        Read the same values as the file has them, in `unit`: velocities, frequencies, lengths. None: they are those of
+        `read_values`.
     """
 
     name: str
@@ -75,37 +77,38 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayPart:
-    """An image, a cube, a spectrum: numbers on a grid.
+    """An image, a cube or a spectrum: numbers on a grid.
 
     Attributes
     ----------
     index
-        Of the part in its file, from 0: of FITS the HDU.
+        Number of the part in its file, from 0; in FITS, of the HDU.
     name
-        As the file has it.
+        Name in the file.
     axes
-        In the order of C: the last one is FITS's first.
+        Axes, the slowest first; the last one is the first of FITS.
     dtype
-        Of what `read` returns.
+        Type of what `read` returns.
     read
-        Reads a window, a slice for each axis: values as they are meant (scaled, blanks as NaN).
+        Read a window, a slice for each axis, as physical values (scaled, blanks as NaN).
     read_raw, apply_scaling
-        The same as the file has them (as its `cards` say: BSCALE, BZERO, BLANK), and what makes of these what `read`
-        returns; None: as `read`.
+        Read the same as the file stores it (as its `cards` say: BSCALE, BZERO, BLANK), and convert it to what `read`
+        returns. None: `read` does both.
     is_local_uncompressed
-        It lies in a file of this machine as it is: a window takes as long as its bytes.
+        Whether the array lies uncompressed in a file of this machine, so that reading a window takes as long as its
+        bytes.
     unit
-        Of the values.
+        Unit of the values.
     cards
         The header.
     create_sky_mapping
-        Makes what turns pixels into directions and back (`hven.model.sky.footprints.build_image_wcs`); None: the array
-        shows no sphere.
+        Create the mapping between pixels and directions (`hven.model.sky.footprints.build_image_wcs`); None if the
+        array shows no sphere.
     role
-        ``data``; what belongs to the data of the same grid: ``error``, ``flag``, ``coverage``; ``support``: what
-        describes the data, such as positions and modes of the instrument.
+        ``data``; for arrays on the same grid ``error``, ``flag``, ``coverage``; ``support`` for arrays that describe
+        the data, such as positions and modes of the instrument.
     source_part_index
-        Of another view of a part of the file, a table in whose cells its values are: the index of that; None: it is a
+        Index of the part (such as a table with the values in its cells) of which this is another view; None: this is a
         part itself.
     """
 
@@ -125,20 +128,20 @@ class ArrayPart:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Pixels of each axis."""
+        """Number of pixels of each axis."""
         return tuple(axis.size for axis in self.axes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredHdu:
-    """An HDU of FITS that is there already.
+    """An HDU that a FITS file has already.
 
     Attributes
     ----------
     size
-        Bytes, a multiple of 2880.
+        Size in bytes, a multiple of 2880.
     read_chunks
-        Yields them.
+        Yield the bytes.
     """
 
     size: int
@@ -152,30 +155,30 @@ class TablePart:
     Attributes
     ----------
     index, name, cards
-        As of `ArrayPart`.
+        As in `ArrayPart`.
     columns
-        With units and UCDs where the file has them.
+        Columns, with units and UCDs if the file has them.
     row_count
-        Rows.
+        Number of rows.
     read_batches
-        Reads rows from the given one on, at most so many: Arrow, in the columns' types.
+        Read at most a given number of rows, from a given one on, as Arrow in the types of the columns.
     copy_fits_hdu
-        Makes it as FITS as it stands in the file; None: the file is no FITS.
+        Copy the table as the HDU that the file has; None if the file is not FITS.
     select_columns
-        Makes the same of some columns alone, of which nothing else is read; None: it cannot.
+        Create the same table with some columns only, of which nothing else is read; None: not possible.
     read_instants
-        Reads a column of times from one row to before another: microseconds since 1970 (UTC), `MISSING_INSTANT` where
-        there is none, and the nanoseconds behind them, None where the file cannot have such; None: it has no times that
-        are more exact than its columns.
+        Read a column of times from one row to before another: microseconds since 1970 (UTC), `MISSING_INSTANT` for
+        missing times, and the nanoseconds below them (None if the file cannot have such). None: the columns have the
+        times in full.
     has_truncated_times
-        Tells whether times of a column that were read had digits below a nanosecond, which `read_instants` leaves out.
+        Return whether times of a column had digits below a nanosecond, which `read_instants` leaves out.
     is_declared
-        The file itself has this table, beside arrays of one length that are put together.
+        Whether the file itself declares this table; otherwise it consists of arrays of one length.
     support_columns
         Names of the columns that describe the data, such as positions and modes of the instrument. Pictures and pages
         show the other columns first.
     collect_sample_metadata
-        Collects what is said of rows that are samples in time, or returns None; None: nobody says anything.
+        Collect the metadata of rows that are samples in time, or return None; None: there are no such metadata.
     """
 
     index: int
@@ -205,18 +208,18 @@ Part = ArrayPart | TablePart
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductVariable:
-    """What a file calls a variable, whichever parts its values stand in.
+    """A variable of a file, whichever parts its values stand in.
 
     Attributes
     ----------
     name
-        As the file has it.
+        Name in the file.
     type
-        Of its values, as the file's format calls it, or numpy.
+        Type of its values in the words of the format or of numpy.
     sizes
-        Of its dimensions, the slowest first, records included.
+        Sizes of its dimensions, the slowest first, including records.
     cards
-        Its attributes.
+        Attributes of the variable.
     """
 
     name: str
@@ -232,20 +235,20 @@ class Product:
     Attributes
     ----------
     medium
-        Its name.
+        Name of the medium.
     parts
-        In the order of the file.
+        Parts, in the order of the file.
     cards
-        What is said of the file as a whole.
+        Header of the file as a whole.
     close
-        Closes the file.
+        Close the file.
     companion_files
-        Other files that are read with it: what its label points to, or the label of what was opened. Whoever may take
-        the one need not be one who may take the others.
+        Other files that are read with it: what its label points to, or the label of the file that was opened. A user
+        with access to one need not have access to the others.
     list_variables
-        Lists its variables; None: its medium has none.
+        List the variables of the file; None: the medium has none.
     deviations
-        What of the file is not read, narrowed or reinterpreted, as far as it is known when it is opened.
+        What is not read, narrowed or reinterpreted, as far as it is known when the file is opened.
     """
 
     medium: str
@@ -257,39 +260,41 @@ class Product:
     deviations: Sequence[Deviation] = ()
 
     def __enter__(self) -> Self:
-        """Hold it open."""
+        """Return the product."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the file."""
         self.close()
 
     @property
     def arrays(self) -> tuple[ArrayPart, ...]:
-        """Its arrays."""
+        """The parts that are arrays."""
         return tuple(part for part in self.parts if isinstance(part, ArrayPart))
 
     def find_part(self, name: str | None = None) -> Part:
-        """Return a part by its index or name.
+        """Find a part by its index or name.
 
         Parameters
         ----------
         name
-            As a reader writes it; None: the first array with data, else the first table with data, else the first part.
+            Index or name; None: the first array with data, else the first table with data, else the first part.
 
         Raises
         ------
         SourceError
-            There is none such.
+            There is no such part.
         """
         if name is None:
-            candidates: tuple[Part, ...] = (*self.arrays, *(part for part in self.parts if isinstance(part, TablePart)))
-            default_part = next((part for part in candidates if part.role == "data"), next(iter(self.parts), None))
-            if default_part is None:
+            tables = [part for part in self.parts if isinstance(part, TablePart)]
+            for part in (*self.arrays, *tables):
+                if part.role == "data":
+                    return part
+            if not self.parts:
                 raise SourceError(format_message("the file has neither an image nor a table"))
-            return default_part
+            return self.parts[0]
         for part in self.parts:
             if name == str(part.index) or name.casefold() == part.name.casefold():
                 return part
@@ -301,20 +306,20 @@ class Product:
 
 
 class SampleTimes(NamedTuple):
-    """When the samples of a file were taken, in order.
+    """The times of the samples of a file, in order.
 
     Attributes
     ----------
     scale
-        Of the counts: 1, they are microseconds since 1970, or 1000, nanoseconds.
+        Unit of the counts: 1 for microseconds since 1970, 1000 for nanoseconds.
     counts
-        Shape (n,), increasing.
+        Times, shape (n,), increasing.
     record_numbers
-        Which record of a clock each sample is (-1: none), by clock; None: they stand so in the file.
+        For each clock the record that each sample is (-1: none); None: the order of the file.
     omitted_count
-        Samples that were left out, as of `FileSamples`.
+        Number of samples that were left out, as in `FileSamples`.
     has_truncated_times
-        As of `FileSamples`.
+        As in `FileSamples`.
     """
 
     scale: int
@@ -325,10 +330,9 @@ class SampleTimes(NamedTuple):
 
     @property
     def memory_bytes(self) -> int:
-        """What they take in memory."""
-        return self.counts.nbytes + sum(
-            numbers.nbytes for numbers in self.record_numbers.values() if numbers is not None
-        )
+        """Size in memory, in bytes."""
+        record_bytes = [numbers.nbytes for numbers in self.record_numbers.values() if numbers is not None]
+        return self.counts.nbytes + sum(record_bytes)
 
 
 __all__ = [

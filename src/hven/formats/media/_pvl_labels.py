@@ -1,6 +1,6 @@
-"""Labels in PVL and ODL (PDS3, ISIS): keywords, objects and units, read in milliseconds.
+"""Read labels in PVL and ODL (PDS3, ISIS): keywords, objects and units.
 
-Pvl takes a second for a label of an image.
+The parser takes milliseconds for the label of an image, for which the package pvl takes a second.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     from hven.formats.media._remote_files import Place
 
-MAX_LABEL_BYTES = 4 << 20  # bytes of a label
-MAX_NESTING_DEPTH = 50  # objects in each other
+MAX_LABEL_BYTES = 4 << 20  # of a label
+MAX_NESTING_DEPTH = 50  # of objects
 _TOKEN_PATTERN = re.compile(
-    r"""\s+|/\*.*?\*/|\#[^\n]*\n|"(?P<text>[^"]*)"|'(?P<symbol>[^']*)'|<(?P<unit>[^>]*)>|(?P<mark>[=(){},;])|(?P<word>[^\s=(){},;<>"']+)""",
+    r"""\s+|/\*.*?\*/|\#[^\n]*\n|"(?P<text>[^"]*)"|'(?P<symbol>[^']*)'|<(?P<unit>[^>]*)>"""
+    r"""|(?P<mark>[=(){},;])|(?P<word>[^\s=(){},;<>"']+)""",
     re.DOTALL,
 )
 _END_PATTERN = re.compile(r"^[ \t]*END[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
@@ -28,14 +29,14 @@ _BASED_INTEGER_PATTERN = re.compile(r"([+-]?)(\d+)#([+-]?)([0-9A-Fa-f]+)#")
 
 
 class PvlLabel(dict[str, Any]):
-    """What is said between the begin and the end of an object; keywords in capitals, the first of several.
+    """The keywords of an object, in capitals; the first value of several counts.
 
     Attributes
     ----------
     objects
-        Those in it, in order, with their names.
+        Objects in it, in order, with their names.
     units
-        Of values, where they are said.
+        Units of values that have one.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class PvlLabel(dict[str, Any]):
         self.units: dict[str, str] = {}
 
     def find_objects(self, *names: str) -> Iterator[tuple[str, PvlLabel]]:
-        """Yield the objects whose names are these, or end so: ``IMAGE``, ``BROWSE_IMAGE``; of any depth."""
+        """Yield the objects, of any depth, whose names are or end in these: ``IMAGE``, ``BROWSE_IMAGE``."""
         for name, inner_object in self.objects:
             if any(name == searched_name or name.endswith(f"_{searched_name}") for searched_name in names):
                 yield name, inner_object
@@ -52,7 +53,7 @@ class PvlLabel(dict[str, Any]):
                 yield from inner_object.find_objects(*names)
 
     def find_number(self, *keywords: str) -> float | None:
-        """Return the first of these that is a number."""
+        """Return the value of the first of these keywords that is a number."""
         for keyword in keywords:
             value = self.get(keyword)
             if isinstance(value, int | float) and not isinstance(value, bool):
@@ -67,7 +68,7 @@ class PvlLabel(dict[str, Any]):
         return [value]
 
     def list_cards(self, group: str = "") -> Iterator[HeaderCard]:
-        """Yield all that it says as cards, of groups in it with their names before it."""
+        """Yield all keywords as cards, those of groups with the names of the groups before them."""
         for keyword, value in self.items():
             if isinstance(value, list) and len(value) > 40:  # a table of its own
                 continue
@@ -78,32 +79,31 @@ class PvlLabel(dict[str, Any]):
             yield HeaderCard(f"{group}{keyword.lstrip('^')}", value_text, self.units.get(keyword, ""))
         for name, item_or_object in self.objects:
             if name not in {"COLUMN", "FIELD", "CONTAINER", "HISTORY"}:
-                yield from (
-                    item_or_object.list_cards()
-                    if name in {"QUBE", "SPECTRAL_QUBE", "IMAGE", "BAND_BIN", "ISISCUBE"}
-                    else item_or_object.list_cards(f"{name} ")
-                )
+                prefix = f"{name} "
+                if name in {"QUBE", "SPECTRAL_QUBE", "IMAGE", "BAND_BIN", "ISISCUBE"}:
+                    prefix = ""
+                yield from item_or_object.list_cards(prefix)
 
 
 def read_label(path: Place, start_byte: int = 0) -> PvlLabel:
-    """Read the label that a file is, or begins with.
+    """Read the label that a file is or begins with.
 
     Parameters
     ----------
     path
-        Of a file.
+        Path of the file.
     start_byte
-        Byte at which it begins.
+        Byte at which the label begins.
 
     Returns
     -------
     label
-        Up to its END.
+        The label, up to its END.
 
     Raises
     ------
     SourceError
-        It has no end, or is no label.
+        The file has no label, or the label has no end.
     """
     with path.open("rb") as file:
         file.seek(start_byte)
@@ -118,7 +118,8 @@ def read_label(path: Place, start_byte: int = 0) -> PvlLabel:
     end = _END_PATTERN.search(text)
     if end is None and (b"\0" in body[: len(body) // 2] or len(body) >= MAX_LABEL_BYTES):
         raise SourceError(format_message("the label of {name} has no end", path.name))
-    return parse_label(text[: end.start()] if end else text.rstrip("\0"), path.name)
+    label_text = text[: end.start()] if end else text.rstrip("\0")
+    return parse_label(label_text, path.name)
 
 
 def parse_label(text: str, name: str = "the label") -> PvlLabel:
@@ -127,9 +128,9 @@ def parse_label(text: str, name: str = "the label") -> PvlLabel:
     Parameters
     ----------
     text
-        Without its END.
+        Text of the label, without its END.
     name
-        For messages.
+        Name of the file in messages.
 
     Returns
     -------
@@ -139,7 +140,7 @@ def parse_label(text: str, name: str = "the label") -> PvlLabel:
     Raises
     ------
     SourceError
-        It is none.
+        The text is no label.
     """
     tokens = _TokenReader(re.sub(r"-[ \t]*\r?\n[ \t]*", "", text), name)
     stack = [PvlLabel()]
@@ -164,7 +165,8 @@ def parse_label(text: str, name: str = "the label") -> PvlLabel:
             if len(stack) > MAX_NESTING_DEPTH:
                 raise tokens.create_error(word)
             inner = PvlLabel()
-            stack[-1].objects.append((str(value).upper(), inner))
+            object_name = str(value).upper()
+            stack[-1].objects.append((object_name, inner))
             stack.append(inner)
         else:
             stack[-1].setdefault(upper, value)
@@ -233,15 +235,16 @@ def _parse_word(word: str) -> int | float | str:
     radix_match = _BASED_INTEGER_PATTERN.fullmatch(word)
     try:
         if radix_match:
-            number = int(radix_match[1] + radix_match[3] + radix_match[4], int(radix_match[2]))
+            digits = radix_match[1] + radix_match[3] + radix_match[4]
+            number = int(digits, int(radix_match[2]))
             return number if number < 0 else BitPattern(number)
         if re.fullmatch(r"[+-]?\d{1,18}", word):
             return int(word)
         if word[-1:] in "0123456789.":
             return float(word)
-        return word
     except ValueError:
-        return word
+        pass
+    return word
 
 
 __all__ = ["PvlLabel", "parse_label", "read_label"]

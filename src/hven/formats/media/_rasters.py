@@ -1,6 +1,6 @@
-"""Pictures with a place: GeoTIFF and JPEG 2000 (GeoJP2, GML, headers of FITS in XML).
+"""Read images with a position: GeoTIFF and JPEG 2000 (GeoJP2, GML, FITS headers in XML).
 
-Sizes, headers and maps are read, and no pixels.
+Sizes, headers and maps are read, but no pixels.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import io
 import math
 import re
 import struct
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,12 +26,10 @@ if TYPE_CHECKING:
 
     from hven.formats.media._remote_files import Place
 
-MAX_DIRECTORY_TAGS, MAX_VALUE_BYTES, MAX_BOXES, MAX_ASSOCIATED_BOXES = (
-    400,
-    1 << 20,
-    2000,
-    20,
-)  # of a directory; bytes of a value or a box; boxes of a file, and of what is put together
+MAX_DIRECTORY_TAGS = 400  # of a directory
+MAX_VALUE_BYTES = 1 << 20  # of a value or a box
+MAX_BOXES = 2000  # of a file
+MAX_ASSOCIATED_BOXES = 20  # of an association
 _GEOJP2_UUID = bytes.fromhex("b14bf8bd083d4b43a5ae8cd7d5a6ce03")
 _TIFF_TYPE_CODES = {
     1: "B",
@@ -88,29 +87,29 @@ _PROJECTION_NAMES = {
     10: "LAMBERT AZIMUTHAL EQUAL AREA",
 }
 _UNIT_METRES = {9001: 1.0, 9036: 1000.0}
-_EARTH_EPSG_CODES = {4326, 4258, 4269, 4979}  # EPSG's numbers of usual longitudes and latitudes
+_EARTH_EPSG_CODES = {4326, 4258, 4269, 4979}  # usual longitudes and latitudes
 _SAMPLE_FORMAT_LETTERS = {1: "u", 2: "i", 3: "f"}
 
 
 def open_raster(path: Place, name: str) -> Product | None:
-    """Open a picture for its header.
+    """Open an image for its header.
 
     Parameters
     ----------
     path
-        Of a file; it is read by ranges, wherever it lies.
+        Path of the file; it is read by ranges, wherever it lies.
     name
-        By which readers know it.
+        Name under which readers know the file.
 
     Returns
     -------
     product
-        Of one image, whose pixels nobody reads; None: it is neither TIFF nor JPEG 2000.
+        Product with one image, whose pixels cannot be read; None if the file is neither TIFF nor JPEG 2000.
 
     Raises
     ------
     SourceError
-        It is damaged.
+        The file is damaged.
     """
     with path.open("rb") as file:
         signature = file.read(12)
@@ -129,13 +128,16 @@ def _open_tiff(file: BinaryIO, name: str) -> Product:
     width, height = (int(tags[tag][0]) for tag in (256, 257))
     bands = int(tags.get(277, (1,))[0])
     bits = int(tags.get(258, (8,))[0])
-    kind = np.dtype(f"{_SAMPLE_FORMAT_LETTERS.get(int(tags.get(339, (1,))[0]), 'u')}{max(1, bits // 8)}")
-    cards = [
-        HeaderCard(_TIFF_TAG_NAMES[tag], _decode_tag_value(value))
-        for tag, value in tags.items()
-        if tag in _TIFF_TAG_NAMES
-    ]
-    return _create_product("tiff", name, (bands, height, width), kind, cards, _write_geotiff_wcs(tags, width, height))
+    sample_format = int(tags.get(339, (1,))[0])
+    letter = _SAMPLE_FORMAT_LETTERS.get(sample_format, "u")
+    kind = np.dtype(f"{letter}{max(1, bits // 8)}")
+    cards = []
+    for tag, value in tags.items():
+        if tag in _TIFF_TAG_NAMES:
+            card = HeaderCard(_TIFF_TAG_NAMES[tag], _decode_tag_value(value))
+            cards.append(card)
+    wcs_cards = _write_geotiff_wcs(tags, width, height)
+    return _create_product("tiff", name, (bands, height, width), kind, label_cards=cards, wcs_cards=wcs_cards)
 
 
 def _create_product(
@@ -143,22 +145,28 @@ def _create_product(
     name: str,
     shape: tuple[int, int, int],
     dtype: np.dtype[Any],
+    *,
     label_cards: list[HeaderCard],
     wcs_cards: list[HeaderCard],
 ) -> Product:
     if min(shape) < 1:
         raise SourceError(format_message("an array of {name} has no size", name))
-    has_wcs = any(card.keyword == "CTYPE1" for card in wcs_cards)
-    axes = [Axis(name=axis_name, size=size) for axis_name, size in zip(("BAND", "LINE", "SAMPLE"), shape, strict=True)]
+    bands, lines, samples = shape
+    axes = [Axis(name="LINE", size=lines), Axis(name="SAMPLE", size=samples)]
+    if bands > 1:
+        axes.insert(0, Axis(name="BAND", size=bands))
     cards = tuple(wcs_cards)
     card_values = {card.keyword: card.value for card in cards}
+    create_sky_mapping = None
+    if "CTYPE1" in card_values:
+        create_sky_mapping = partial(footprints.build_image_wcs, card_values)
     image = ArrayPart(
         index=0,
-        axes=tuple(axes[shape[0] == 1 :]),
+        axes=tuple(axes),
         dtype=dtype,
         read=partial(_refuse_pixels, name),
         cards=cards,
-        create_sky_mapping=partial(footprints.build_image_wcs, card_values) if has_wcs else None,
+        create_sky_mapping=create_sky_mapping,
     )
     return Product(medium=medium, parts=(image,), cards=tuple(label_cards))
 
@@ -172,11 +180,12 @@ def _decode_tag_value(values: tuple[Any, ...]) -> str:
         text = values[0]
     else:
         text = " ".join(map(str, values)).encode()
-    return text.partition(b"\0")[0].decode("utf-8", "replace").strip()[:4000]
+    decoded_text = text.partition(b"\0")[0].decode("utf-8", "replace")
+    return decoded_text.strip()[:4000]
 
 
 def _read_tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
-    """Read the first directory of a TIFF: values by tag (TIFF 6.0; BigTIFF)."""
+    """Read the first directory of a TIFF, values by tag (TIFF 6.0; BigTIFF)."""
     file.seek(0)
     if file.read(2) == b"II":
         order = "<"
@@ -189,16 +198,20 @@ def _read_tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
         count, entry, place = ("H", "HHII", "I")
     if big:
         file.read(4)
-    file.seek(struct.unpack(order + place, file.read(struct.calcsize(order + place)))[0])
-    number = struct.unpack(order + count, file.read(struct.calcsize(order + count)))[0]
+    place_bytes = file.read(struct.calcsize(order + place))
+    file.seek(struct.unpack(order + place, place_bytes)[0])
+    count_bytes = file.read(struct.calcsize(order + count))
+    number = struct.unpack(order + count, count_bytes)[0]
     size = struct.calcsize(order + entry)
     inline_bytes = struct.calcsize(order + place)
     body = file.read(min(int(number), MAX_DIRECTORY_TAGS) * size)
     tag_values: dict[int, tuple[Any, ...]] = {}
     for entry_start in range(0, len(body) - size + 1, size):
-        tag, kind, value_count, offset = struct.unpack(order + entry, body[entry_start : entry_start + size])
+        entry_bytes = body[entry_start : entry_start + size]
+        tag, kind, value_count, offset = struct.unpack(order + entry, entry_bytes)
         code = _TIFF_TYPE_CODES.get(kind)
-        if code is None or tag in {273, 279, 324, 325}:  # where its pixels are
+        if code is None or tag in {273, 279, 324, 325}:  # places of the pixels
+            continue
             continue
         length = struct.calcsize(f"{order}{code}") * value_count
         if length > MAX_VALUE_BYTES:
@@ -208,12 +221,13 @@ def _read_tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
         else:
             file.seek(offset)
             data = file.read(length)
-        tag_values[tag] = struct.unpack(f"{order}{length}s" if code == "s" else order + code * value_count, data)
+        value_format = f"{length}s" if code == "s" else code * value_count
+        tag_values[tag] = struct.unpack(order + value_format, data)
     return tag_values
 
 
 def _write_geotiff_wcs(tags: Mapping[int, tuple[Any, ...]], width: int, height: int) -> list[HeaderCard]:
-    """Write the map of a GeoTIFF as WCS; empty: it has none, a turned one, or one that is not known (OGC 19-008r4)."""
+    """Write the map of a GeoTIFF as WCS; return nothing for none, a rotated or an unknown one (OGC 19-008r4)."""
     keys = _read_geo_keys(tags)
     step = tags.get(33550)
     tie = tags.get(33922)
@@ -223,18 +237,13 @@ def _write_geotiff_wcs(tags: Mapping[int, tuple[Any, ...]], width: int, height: 
         tie = (0.0, 0.0, 0.0, matrix[3], matrix[7], 0.0)
     if step is None or tie is None or len(tie) < 6 or not step[0] > 0.0 < step[1]:
         return []
-    # its points are middles of pixels
-    if keys.get("raster") == 2:
+    shift = 0.0
+    if keys.get("raster") == 2:  # its points are middles of pixels
         shift = 0.5
-    else:
-        shift = 0.0
     # the corner of the first pixel, in degrees or metres
     left_edge = tie[3] - (tie[0] + shift) * step[0]
     top_edge = tie[4] + (tie[1] + shift) * step[1]
-    citation = str(keys.get("citation") or "")
-    body = next((word for word in re.findall(r"[A-Za-z0-9]{3,}", citation) if bodies.find_body(word)), "")
-    body = body or ("Earth" if keys.get("known") in _EARTH_EPSG_CODES or "WGS" in citation else "")
-    label_values: dict[str, object] = {"TARGET_NAME": body}
+    label_values: dict[str, object] = {"TARGET_NAME": _find_body_name(keys)}
     radius = keys.get("radius")
     if keys.get("model") == 2:
         degrees_per_column = step[0]
@@ -258,22 +267,36 @@ def _write_geotiff_wcs(tags: Mapping[int, tuple[Any, ...]], width: int, height: 
             lat = float(keys.get("lat") or keys.get("parallel") or 0.0)
         else:
             lat = float(keys.get("parallel") or 0.0)
-        label_values |= {
-            "MAP_PROJECTION_TYPE": kind,
-            "CENTER_LONGITUDE": float(keys.get("lon") or 0.0),
-            "CENTER_LATITUDE": math.copysign(90.0, lat) if kind.startswith("POLAR") else lat,
-            "SAMPLE_PROJECTION_OFFSET": (float(keys.get("east") or 0.0) - left_edge) / step[0],
-            "LINE_PROJECTION_OFFSET": (top_edge - float(keys.get("north") or 0.0)) / step[1],
-        }
+        if kind.startswith("POLAR"):
+            lat = math.copysign(90.0, lat)
+        east = float(keys.get("east") or 0.0)
+        north = float(keys.get("north") or 0.0)
+        label_values["MAP_PROJECTION_TYPE"] = kind
+        label_values["CENTER_LONGITUDE"] = float(keys.get("lon") or 0.0)
+        label_values["CENTER_LATITUDE"] = lat
+        label_values["SAMPLE_PROJECTION_OFFSET"] = (east - left_edge) / step[0]
+        label_values["LINE_PROJECTION_OFFSET"] = (top_edge - north) / step[1]
     if abs(degrees_per_column - degrees_per_row) > 1e-6 * degrees_per_row or not height:
         return []
     if isinstance(radius, float):
         label_values |= {"A_AXIS_RADIUS": radius / 1e3, "C_AXIS_RADIUS": radius / 1e3}
-    return map_projections.write_map_cards(label_values | {"MAP_RESOLUTION": 1.0 / degrees_per_row}, origin_pixel=0.5)
+    label_values["MAP_RESOLUTION"] = 1.0 / degrees_per_row
+    return map_projections.write_map_cards(label_values, origin_pixel=0.5)
+
+
+def _find_body_name(keys: Mapping[str, Any]) -> str:
+    """Find the body in the citation of a coordinate system; empty if it names none."""
+    citation = str(keys.get("citation") or "")
+    for word in re.findall(r"[A-Za-z0-9]{3,}", citation):
+        if bodies.find_body(word):
+            return str(word)
+    if keys.get("known") in _EARTH_EPSG_CODES or "WGS" in citation:
+        return "Earth"
+    return ""
 
 
 def _read_geo_keys(tags: Mapping[int, tuple[Any, ...]]) -> dict[str, Any]:
-    """Read the keys of a GeoTIFF that say where it lies."""
+    """Read the keys of a GeoTIFF that describe its position."""
     directory = tags.get(34735, ())
     doubles = tags.get(34736, ())
     texts = tags.get(34737, (b"",))[0]
@@ -286,16 +309,16 @@ def _read_geo_keys(tags: Mapping[int, tuple[Any, ...]]) -> dict[str, Any]:
             key_values.setdefault(_GEOTIFF_KEY_NAMES[key], float(doubles[value]))
         elif location == 34737:
             text = texts[value : value + count].decode("latin-1").rstrip("|\0")
-            key_values[_GEOTIFF_KEY_NAMES[key]] = " ".join(
-                filter(None, (key_values.get(_GEOTIFF_KEY_NAMES[key]), text))
-            )
+            name = _GEOTIFF_KEY_NAMES[key]
+            texts_so_far = filter(None, (key_values.get(name), text))
+            key_values[name] = " ".join(texts_so_far)
         elif location == 0:
             key_values.setdefault(_GEOTIFF_KEY_NAMES[key], int(value))
     return key_values
 
 
 def _read_boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Find the boxes of a JPEG 2000 file: kind, begin and end of what is in it (ISO/IEC 15444-1, annex I)."""
+    """Yield the boxes of a JPEG 2000 file: kind, and begin and end of the content (ISO/IEC 15444-1, annex I)."""
     for _ in range(MAX_BOXES):
         if begin + 8 > end:
             return
@@ -305,7 +328,7 @@ def _read_boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, i
         if size == 1:
             size = struct.unpack(">Q", file.read(8))[0]
             content_start = begin + 16
-        content_end = end if size == 0 else begin + size
+        content_end = begin + size if size else end
         if content_end < content_start or content_end > end:
             raise ValueError("a box ends behind its file")
         yield kind, content_start, content_end
@@ -326,7 +349,9 @@ def _open_jpeg2000(file: BinaryIO, name: str, size: int) -> Product:
                     file.seek(begin)
                     height, width, bands, depth = struct.unpack(">IIHB", file.read(11))
                     shape = (bands, height, width)
-                    kind = np.dtype(f"{'i' if depth & 128 else 'u'}{1 if depth & 127 < 8 else 2}")
+                    letter = "i" if depth & 128 else "u"
+                    sample_bytes = 1 if depth & 127 < 8 else 2
+                    kind = np.dtype(f"{letter}{sample_bytes}")
         elif box in {b"xml ", b"uuid"} and content_end - content_start <= MAX_VALUE_BYTES:
             file.seek(content_start)
             body = file.read(content_end - content_start)
@@ -344,11 +369,11 @@ def _open_jpeg2000(file: BinaryIO, name: str, size: int) -> Product:
         wcs_cards = _write_geotiff_wcs(tags, shape[2], shape[1])
     elif gml:
         wcs_cards = _write_gml_wcs(gml, shape[2], shape[1])
-    return _create_product("jpeg2000", name, shape, kind, cards, wcs_cards)
+    return _create_product("jpeg2000", name, shape, kind, label_cards=cards, wcs_cards=wcs_cards)
 
 
 def _read_associated_xml(file: BinaryIO, begin: int, end: int) -> list[bytes]:
-    """Read the documents of XML in boxes that are put together (ISO/IEC 15444-2)."""
+    """Read the XML documents in associated boxes (ISO/IEC 15444-2)."""
     documents: list[bytes] = []
     waiting = [(begin, end)]
     for _ in range(MAX_ASSOCIATED_BOXES):
@@ -364,51 +389,38 @@ def _read_associated_xml(file: BinaryIO, begin: int, end: int) -> list[bytes]:
 
 
 def _write_gml_wcs(documents: list[bytes], width: int, height: int) -> list[HeaderCard]:
-    """Write the map of a grid in GML as WCS; empty: it is turned, or not of longitudes and latitudes (OGC 05-047r3)."""
-    roots = [root for element_or_document in documents if (root := _parse_xml(element_or_document)) is not None]
-    grid = next((element for root in roots if (element := root.find(".//{*}RectifiedGrid")) is not None), None)
+    """Write the map of a grid in GML as WCS (OGC 05-047r3).
+
+    Return nothing if the grid is rotated, or has no longitudes and latitudes.
+    """
+    roots = [root for root in map(_parse_xml, documents) if root is not None]
+    grid = _find_element(roots, ".//{*}RectifiedGrid")
     if grid is None:
         return []
-    origin, *steps = (
-        [float(word) for word in (element_or_document.text or "").split()]
-        for element_or_document in (*grid.findall(".//{*}origin//{*}pos")[:1], *grid.findall("{*}offsetVector"))
-    )
-    if any(len(element_or_document) != 2 for element_or_document in (origin, *steps)) or len(steps) != 2:
+    vector_elements = [*grid.findall(".//{*}origin//{*}pos")[:1], *grid.findall("{*}offsetVector")]
+    vectors = [[float(word) for word in (element.text or "").split()] for element in vector_elements]
+    origin, *steps = vectors
+    if len(steps) != 2 or any(len(vector) != 2 for vector in vectors):
         return []
-    # the axis along which rows run: what comes first depends on the system, and on who wrote it
-    if steps[0][0]:
-        lon = 0
-    else:
-        lon = 1
+    # the axis along which rows run; which axis comes first depends on the system and on the writer
+    lon = 0 if steps[0][0] else 1
     lat = 1 - lon
     if steps[0][lat] or steps[1][lon]:
         return []
-    name = next(
-        (
-            str(element_or_document.get("srsName"))
-            for element_or_document in grid.iter()
-            if element_or_document.get("srsName")
-        ),
-        "",
-    )
-    code = re.search(r"EPSG\W.*?(\d+)$", name)
-    if code is not None:
-        if int(code[1]) in _EARTH_EPSG_CODES:
-            body = "Earth"
-        else:
-            body = ""
-    else:  # a system of its own, in a document beside it
-        crs_element = next(
-            (element for root in roots if (element := root.find(".//{*}GeographicCRS")) is not None), None
-        )
-        if crs_element is None:
-            body = ""
-        else:
+    names = [str(element.get("srsName")) for element in grid.iter() if element.get("srsName")]
+    code = re.search(r"EPSG\W.*?(\d+)$", names[0] if names else "")
+    body = ""
+    if code is None:  # a system of its own, in another document
+        crs_element = _find_element(roots, ".//{*}GeographicCRS")
+        if crs_element is not None:
             body = crs_element.findtext("{*}srsName") or ""
+    elif int(code[1]) in _EARTH_EPSG_CODES:
+        body = "Earth"
     if not body:
         return []
     citation = body.encode("ascii", "replace") + b"|"
-    keys = (1, 1, 0, 3, 1024, 0, 1, 2, 1025, 0, 1, 2, 2049, 34737, len(citation), 0)  # degrees, of middles of pixels
+    # degrees, of middles of pixels
+    keys = (1, 1, 0, 3, 1024, 0, 1, 2, 1025, 0, 1, 2, 2049, 34737, len(citation), 0)
     tags: dict[int, tuple[Any, ...]] = {
         33550: (steps[0][lon], -steps[1][lat], 0.0),
         33922: (0.0, 0.0, 0.0, origin[lon], origin[lat], 0.0),
@@ -418,21 +430,30 @@ def _write_gml_wcs(documents: list[bytes], width: int, height: int) -> list[Head
     return _write_geotiff_wcs(tags, width, height)
 
 
+def _find_element(roots: list[Any], path: str) -> Any:
+    """Return the first element of a path in several documents; None if there is none."""
+    for root in roots:
+        element = root.find(path)
+        if element is not None:
+            return element
+    return None
+
+
 def _parse_xml(body: bytes) -> Any:
-    """Parse a document of XML, whatever it is; None: it is none."""
-    from lxml import etree  # noqa: PLC0415  (beside the standard library's, of which nothing limits entities)
+    """Parse an XML document; return None if it is none."""
+    from lxml import etree  # noqa: PLC0415  (the standard library's parser does not limit entities)
 
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True, recover=True
     )
     try:
         return etree.fromstring(body.rstrip(b"\0"), parser)
-    except etree.XMLSyntaxError:  # of which nothing can be recovered
+    except etree.XMLSyntaxError:  # nothing can be recovered
         return None
 
 
 def _read_fits_xml(body: bytes) -> list[HeaderCard]:
-    """Read a header of FITS that is written as XML, as Helioviewer's pictures have it; empty: it is other XML."""
+    """Read a FITS header in XML, as Helioviewer's images have it; return nothing for other XML."""
     root = _parse_xml(body)
     if root is None:
         fits_element = None
@@ -442,22 +463,21 @@ def _read_fits_xml(body: bytes) -> list[HeaderCard]:
         fits_element = root.find(".//fits")
     if fits_element is None:
         return []
-    return [
-        HeaderCard(str(card_element.tag).upper(), _parse_value((card_element.text or "").strip()))
-        for card_element in fits_element
-        if isinstance(card_element.tag, str)
-    ]
+    cards = []
+    for card_element in fits_element:
+        if isinstance(card_element.tag, str):
+            value = _parse_value((card_element.text or "").strip())
+            cards.append(HeaderCard(card_element.tag.upper(), value))
+    return cards
 
 
 def _parse_value(text: str) -> str | int | float:
     if re.fullmatch(r"[+-]?\d{1,18}", text):
         return int(text)
-    try:
-        if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?", text):
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?", text):
+        with suppress(ValueError):  # the exponent of Fortran's D
             return float(text)
-        return text
-    except ValueError:
-        return text
+    return text
 
 
 __all__ = ["open_raster"]

@@ -1,6 +1,6 @@
-"""Tables of records as they lie in a file: fields at fixed places, in characters or bytes; and delimited ones.
+"""Read tables of records as a file stores them: fields at fixed places, in characters or bytes; and delimited ones.
 
-Read by blocks of rows.
+They are read in blocks of rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_INT64 = np.uint64(2**63 - 1)
 UINT64_DIGITS = 20
-BLOCK_BYTES = 8 << 20  # bytes of rows that are read at a time
+BLOCK_BYTES = 8 << 20  # of rows that are read at once
 VOTABLE_TYPES = {
     "i1": "short",
     "u1": "unsignedByte",
@@ -49,29 +49,33 @@ VOTABLE_TYPES = {
 def has_values_beyond_int64(
     read_records: Callable[[int, int], npt.NDArray[np.uint64]], count: int, step: int = 1 << 20
 ) -> bool:
-    """Return whether unsigned 64-bit integers of a file are larger than an int64 can be.
+    """Return whether unsigned 64-bit integers of a file exceed the largest int64.
 
-    A column of such is decimal text.
+    A column with such integers is read as decimal text.
 
     Parameters
     ----------
     read_records
-        Reads records from one to before another; what is missing is 0.
+        Read records from one to before another; missing records are 0.
     count
-        Records.
+        Number of records.
     step
-        Records that are read at a time.
+        Records that are read at once.
     """
-    return any(bool((read_records(at, min(count, at + step)) > MAX_INT64).any()) for at in range(0, count, step))
+    for start in range(0, count, step):
+        records = read_records(start, min(count, start + step))
+        if (records > MAX_INT64).any():
+            return True
+    return False
 
 
 def describe_text_deviation(column: str, file: str) -> Deviation:
-    """Describe a column of unsigned 64-bit integers that is read as decimal text.
+    """Describe that a column of unsigned 64-bit integers is read as decimal text.
 
     Parameters
     ----------
     column, file
-        Names.
+        Names of the column and of the file.
     """
     message = "whole numbers do not fit int64: the column is read as decimal text"
     return Deviation(kind=DeviationKind.WHOLE_NUMBER, column=column, file=file, message=message)
@@ -84,21 +88,21 @@ class RecordField:
     Attributes
     ----------
     name, unit, description
-        For its column.
+        Name, unit and description of its column.
     kind
-        ``text``, ``integer``, ``real``, ``boolean``, ``time``: characters; else numpy's type (``>f4``, ``vax``).
+        ``text``, ``integer``, ``real``, ``boolean``, ``time`` for characters; else a numpy type (``>f4``), or ``vax``.
     offset
-        Byte of the record at which it begins, from 0; of delimited tables its place among the fields.
+        Byte of the record at which the field begins, from 0; in delimited tables the number of the field.
     size
         Bytes of an item.
     item_count
-        How many of them follow each other.
+        Number of items, one after the other.
     step_bytes
-        Bytes from one item to the next; 0: as many as an item has.
+        Bytes from one item to the next; 0: the size of an item.
     nulls
-        Values that stand for none.
+        Values that stand for null.
     factor, zero
-        Of numbers as they are stored.
+        Scale and offset of stored numbers.
     """
 
     name: str
@@ -115,8 +119,7 @@ class RecordField:
 
     @property
     def column(self) -> Column:
-        """What it is as a column."""
-        scaled = (self.factor, self.zero) != (1.0, 0.0)
+        """The field as a column."""
         words = {
             "text": "char",
             "integer": "long",
@@ -125,18 +128,17 @@ class RecordField:
             "time": "char",
             "vax": "float",
         }
-        if scaled:
+        if (self.factor, self.zero) != (1.0, 0.0):
             kind = "double"
+        elif self.kind in words:
+            kind = words[self.kind]
         else:
-            kind = words.get(self.kind) or VOTABLE_TYPES[np.dtype(self.kind).str[1:]]
-        if kind == "char":
-            size = "*"
-        elif self.item_count > 1:
+            kind = VOTABLE_TYPES[np.dtype(self.kind).str[1:]]
+        size = None
+        if self.item_count > 1:
             size = str(self.item_count)
-        else:
-            size = None
-        if kind == "char" and self.item_count > 1:
-            size = f"{self.size}x{self.item_count}"
+        if kind == "char":
+            size = f"{self.size}x{self.item_count}" if self.item_count > 1 else "*"
         return Column(name=self.name, type=Type(kind, size), unit=self.unit, description=self.description)
 
 
@@ -151,27 +153,27 @@ def create_fixed_table(
     record_count: int,
     cards: tuple[HeaderCard, ...] = (),
 ) -> TablePart:
-    """Make a table of records of one length.
+    """Create a table of records of one length.
 
     Parameters
     ----------
     path
-        Of a file.
+        Path of the file.
     fields
-        Of a record.
+        Fields of a record.
     index, name, cards
-        As of `TablePart`.
+        As in `TablePart`.
     offset
         Bytes before the first record.
     record_bytes
-        Bytes of each.
+        Bytes of a record.
     record_count
-        How many there are.
+        Number of records.
 
     Returns
     -------
     rows
-        Read by blocks.
+        Table that is read in blocks.
 
     Raises
     ------
@@ -182,16 +184,16 @@ def create_fixed_table(
         raise SourceError(format_message("the table {name} has no columns, or no rows", name))
     end = offset + record_bytes * record_count
     file_bytes = path.stat().st_size
-    if end > file_bytes and end - file_bytes <= 2 and record_count:  # without the last end of line
-        if max((field.offset + field.size for field in fields)) > record_bytes - (end - file_bytes):
+    missing_bytes = end - file_bytes
+    if 0 < missing_bytes <= 2 and record_count:  # without the last end of line
+        if max(field.offset + field.size for field in fields) > record_bytes - missing_bytes:
             record_count = record_count - 1
-    elif end > file_bytes:
-        raise SourceError(
-            format_message("{name} has {there} bytes, and its label promises {end}", path.name, file_bytes, end),
-            remedy=format_message("it was cut off, or the label is another file's"),
-        )
+    elif missing_bytes > 0:
+        message = format_message("{name} has {there} bytes, and its label promises {end}", path.name, file_bytes, end)
+        raise SourceError(message, remedy=format_message("it was cut off, or the label is another file's"))
     for field in fields:
-        last = field.offset + (field.item_count - 1) * (field.step_bytes or field.size) + field.size
+        step_bytes = field.step_bytes or field.size
+        last = field.offset + (field.item_count - 1) * step_bytes + field.size
         if field.offset < 0 or field.size < 1 or field.item_count < 1 or last > record_bytes:
             raise SourceError(format_message("the field {field} of {name} ends behind its record", field.name, name))
     columns = _make_names_distinct([field.column for field in fields])
@@ -207,10 +209,12 @@ def create_fixed_table(
                 block = np.frombuffer(file.read(rows * record_bytes), np.uint8)
             if len(block) < rows * record_bytes - 2:
                 raise SourceError(format_message("{name} ends where its values should be", path.name))
-            block = np.pad(block, (0, rows * record_bytes - len(block))).reshape(rows, record_bytes)
-            arrays = [
-                _read_field_values(block, field).cast(kind) for field, kind in zip(fields, schema.types, strict=True)
-            ]
+            padded_block = np.pad(block, (0, rows * record_bytes - len(block)))
+            records = padded_block.reshape(rows, record_bytes)
+            arrays = []
+            for field, kind in zip(fields, schema.types, strict=True):
+                values = _read_field_values(records, field)
+                arrays.append(values.cast(kind))
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     return TablePart(
@@ -219,46 +223,31 @@ def create_fixed_table(
 
 
 def _make_names_distinct(columns: Sequence[Column]) -> list[Column]:
-    """Give columns of one name others."""
+    """Append a number to the names of columns that occur before; case does not matter."""
     name_counts: dict[str, int] = {}
     distinct_columns = []
     for column in columns:
-        number = name_counts[column.name.lower()] = name_counts.get(column.name.lower(), 0) + 1
-        distinct_columns.append(column if number == 1 else column.copy_with(name=f"{column.name}_{number}"))
+        key = column.name.lower()
+        number = name_counts.get(key, 0) + 1
+        name_counts[key] = number
+        if number > 1:
+            column = column.copy_with(name=f"{column.name}_{number}")  # noqa: PLW2901  (the same column, renamed)
+        distinct_columns.append(column)
     return distinct_columns
 
 
 def _read_field_values(block: npt.NDArray[np.uint8], field: RecordField) -> pa.Array:
     rows = len(block)
     step = field.step_bytes or field.size
-    cells = np.lib.stride_tricks.as_strided(
-        block[:, field.offset :], (rows, field.item_count, field.size), (block.strides[0], step, 1)
-    )
+    cell_shape = (rows, field.item_count, field.size)
+    cell_strides = (block.strides[0], step, 1)
+    cells = np.lib.stride_tricks.as_strided(block[:, field.offset :], cell_shape, cell_strides)
     cells = np.ascontiguousarray(cells)
     if field.kind in {"text", "integer", "real", "boolean", "time"}:
-        flat = parse_texts(_decode_texts(cells.view(f"S{field.size}").ravel()), field)
+        texts = _decode_texts(cells.view(f"S{field.size}").ravel())
+        flat = parse_texts(texts, field)
     else:
-        kind = np.dtype("<u4" if field.kind == "vax" else field.kind)
-        values = cells.view(kind).ravel()
-        if field.kind == "vax":
-            values = convert_vax_reals(values.view(np.float32))
-        else:
-            values = values.astype(kind.newbyteorder("="))
-        if field.nulls:
-            missing = np.isin(
-                values, np.array([null for null in field.nulls if isinstance(null, int | float)], np.float64)
-            )
-        else:
-            missing = None
-        if (field.factor, field.zero) != (1.0, 0.0):
-            values = values * field.factor + field.zero
-        flat = pa.array(values, mask=missing, from_pandas=True)
-        if pa.types.is_uint64(flat.type) and (pc.max(flat).as_py() or 0) > MAX_INT64:
-            raise SourceError(
-                format_message(
-                    "a value of {column} is not what the label says: {reason}", field.name, "it does not fit int64"
-                )
-            )
+        flat = _convert_numbers(cells, field)
     if field.item_count == 1:
         return flat
     inner = field.column.arrow_field.type.value_type
@@ -266,6 +255,30 @@ def _read_field_values(block: npt.NDArray[np.uint8], field: RecordField) -> pa.A
         ends = pa.array(np.arange(rows + 1, dtype=np.int32) * field.item_count)
         return pa.ListArray.from_arrays(ends, flat.cast(inner))
     return pa.FixedSizeListArray.from_arrays(flat.cast(inner), field.item_count)
+
+
+def _convert_numbers(cells: npt.NDArray[np.uint8], field: RecordField) -> pa.Array:
+    """Convert the bytes of numbers to values, with nulls and scale applied."""
+    kind = np.dtype("<u4" if field.kind == "vax" else field.kind)
+    values = cells.view(kind).ravel()
+    if field.kind == "vax":
+        values = convert_vax_reals(values.view(np.float32))
+    else:
+        values = values.astype(kind.newbyteorder("="))
+    missing = None
+    if field.nulls:
+        null_numbers = [null for null in field.nulls if isinstance(null, int | float)]
+        missing = np.isin(values, np.array(null_numbers, np.float64))
+    if (field.factor, field.zero) != (1.0, 0.0):
+        values = values * field.factor + field.zero
+    flat = pa.array(values, mask=missing, from_pandas=True)
+    if pa.types.is_uint64(flat.type) and (pc.max(flat).as_py() or 0) > MAX_INT64:
+        raise SourceError(
+            format_message(
+                "a value of {column} is not what the label says: {reason}", field.name, "it does not fit int64"
+            )
+        )
+    return flat
 
 
 def _decode_texts(cells: npt.NDArray[np.bytes_]) -> pa.Array:
@@ -276,59 +289,64 @@ def _decode_texts(cells: npt.NDArray[np.bytes_]) -> pa.Array:
 
 
 def parse_texts(texts: pa.Array, field: RecordField) -> pa.Array:
-    """Read values that are written in characters.
+    """Parse values that are written in characters.
 
     Parameters
     ----------
     texts
-        As they stand.
+        Texts as the file has them.
     field
-        What they are.
+        Field that they belong to.
 
     Returns
     -------
     values
-        Nulls where nothing stands, or what stands for nothing.
+        Values; null for empty texts and for those that stand for null.
 
     Raises
     ------
     SourceError
-        One is not what the label says.
+        A text is not what the label says.
     """
     texts = pc.utf8_trim(texts, " \t\0\r\n")
     if field.kind in {"text", "time"}:
         texts = pc.utf8_trim(texts, '"')
     is_empty = pc.equal(pc.utf8_length(texts), 0)
-    texts = pc.if_else(is_empty, pa.scalar(None, pa.string()), texts)
+    null_text = pa.scalar(None, pa.string())
+    texts = pc.if_else(is_empty, null_text, texts)
     if field.nulls:
         null_texts = [str(null).strip() for null in field.nulls]
-        texts = pc.if_else(pc.is_in(texts, pa.array(null_texts)), pa.scalar(None, pa.string()), texts)
+        texts = pc.if_else(pc.is_in(texts, pa.array(null_texts)), null_text, texts)
     if field.kind in {"text", "time"}:
         return texts
+    if field.kind == "boolean":
+        is_true = pc.is_in(pc.utf8_lower(texts), pa.array(["true", "1", "t"]))
+        return is_true.cast(pa.bool_())
     try:
-        if field.kind == "boolean":
-            return pc.is_in(pc.utf8_lower(texts), pa.array(["true", "1", "t"])).cast(pa.bool_())
-        texts = pc.replace_substring_regex(texts, r"^\+", "")
-        if field.kind == "real" or (field.factor, field.zero) != (1.0, 0.0):
-            values = pc.replace_substring_regex(texts, r"[dD]", "e").cast(pa.float64())
-            if field.nulls:
-                # -99.0 and -99.00 are one
-                null_values = pa.array(
-                    [float(null) for null in field.nulls if isinstance(null, int | float)], pa.float64()
-                )
-                values = pc.if_else(pc.is_in(values, null_values), pa.scalar(None, pa.float64()), values)
-            if (field.factor, field.zero) == (1.0, 0.0):
-                return values
-            return pc.add(pc.multiply(values, field.factor), field.zero)
-        values = pc.cast(texts, pa.int64())
-        null_values = pa.array([int(null) for null in field.nulls if isinstance(null, int | float)], pa.int64())
-        if len(null_values):
-            return pc.if_else(pc.is_in(values, null_values), pa.scalar(None, pa.int64()), values)
-        return values
+        return _parse_numbers(pc.replace_substring_regex(texts, r"^\+", ""), field)
     except pa.ArrowInvalid as fault:
+        reason = str(fault)[:120]
         raise SourceError(
-            format_message("a value of {column} is not what the label says: {reason}", field.name, str(fault)[:120])
+            format_message("a value of {column} is not what the label says: {reason}", field.name, reason)
         ) from None
+
+
+def _parse_numbers(texts: pa.Array, field: RecordField) -> pa.Array:
+    """Parse integers or reals, with nulls and scale applied."""
+    null_numbers = [null for null in field.nulls if isinstance(null, int | float)]
+    if field.kind == "real" or (field.factor, field.zero) != (1.0, 0.0):
+        values = pc.replace_substring_regex(texts, r"[dD]", "e").cast(pa.float64())
+        if field.nulls:  # compared as numbers, for -99.0 and -99.00 are equal
+            null_values = pa.array([float(null) for null in null_numbers], pa.float64())
+            values = pc.if_else(pc.is_in(values, null_values), pa.scalar(None, pa.float64()), values)
+        if (field.factor, field.zero) == (1.0, 0.0):
+            return values
+        return pc.add(pc.multiply(values, field.factor), field.zero)
+    values = pc.cast(texts, pa.int64())
+    if null_numbers:
+        null_values = pa.array([int(null) for null in null_numbers], pa.int64())
+        values = pc.if_else(pc.is_in(values, null_values), pa.scalar(None, pa.int64()), values)
+    return values
 
 
 def create_delimited_table(
@@ -343,34 +361,34 @@ def create_delimited_table(
     delimiter: str,
     cards: tuple[HeaderCard, ...] = (),
 ) -> TablePart:
-    """Make a table of lines with fields between marks.
+    """Create a table of lines with fields between delimiters.
 
     Parameters
     ----------
     path
-        Of a file.
+        Path of the file.
     fields
-        In their order.
+        Fields, in their order.
     index, name, cards
-        As of `TablePart`.
+        As in `TablePart`.
     offset
         Bytes before the first line.
     size
         Bytes of all lines; 0: to the end of the file.
     line_count
-        Lines.
+        Number of lines.
     delimiter
-        Between fields.
+        Character between fields.
 
     Returns
     -------
     rows
-        Read by blocks.
+        Table that is read in blocks.
 
     Raises
     ------
     SourceError
-        It has no fields.
+        The table has no fields.
     """
     if not fields or math.prod(field.item_count for field in fields) != 1 or offset < 0:
         raise SourceError(format_message("the table {name} has no columns, or no rows", name))
@@ -378,12 +396,13 @@ def create_delimited_table(
     schema = pa.schema([column.arrow_field for column in columns])
 
     def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
-        from pyarrow import csv  # noqa: PLC0415  (asked by few)
+        from pyarrow import csv  # noqa: PLC0415  (few requests need it)
 
         names = [str(number) for number in range(len(fields))]
         with path.open("rb") as file:
             file.seek(offset)
-            body = pa.py_buffer(file.read(min(size or BLOCK_BYTES * 32, BLOCK_BYTES * 32)))
+            max_bytes = BLOCK_BYTES * 32
+            body = pa.py_buffer(file.read(min(size or max_bytes, max_bytes)))
         row = 0
         try:
             column_types = dict.fromkeys(names, pa.string())
@@ -395,15 +414,14 @@ def create_delimited_table(
                 options,
             ) as lines:
                 for batch in lines:
-                    piece = batch.slice(
-                        max(0, start - row), max(0, min(line_count, start + row_limit) - max(start, row))
-                    )
+                    piece_rows = min(line_count, start + row_limit) - max(start, row)
+                    piece = batch.slice(max(0, start - row), max(0, piece_rows))
                     row += batch.num_rows
                     if piece.num_rows:
-                        arrays = [
-                            parse_texts(piece.column(number), field).cast(schema.types[number])
-                            for number, field in enumerate(fields)
-                        ]
+                        arrays = []
+                        for number, field in enumerate(fields):
+                            values = parse_texts(piece.column(number), field)
+                            arrays.append(values.cast(schema.types[number]))
                         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
         except pa.ArrowInvalid as fault:
             raise SourceError(

@@ -1,6 +1,6 @@
-"""Since when times of a file are counted: a date, what the file's name has, cards of its header.
+"""Find the time from which the times of a file are counted: a date, a part of the file's name, or cards of its header.
 
-As microseconds since 1970.
+It is returned as microseconds since 1970.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ DAY_MICROSECONDS = 86_400_000_000
 UNIX_EPOCH_DAYS = {"JD": 2_440_587.5, "MJD": 40_587.0}  # days at 1970-01-01
 _LIKELY_DAY_RANGES = {"JD": (2_086_000.0, 2_817_000.0), "MJD": (9_000.0, 110_000.0)}  # of a card that is a number
 _DATE_PATTERN = re.compile(
-    r"(?:(\d{4})\D?(\d\d)\D?(\d\d)|(\d\d)/(\d\d)/(\d{4}))(?:\D+(\d\d):(\d\d)(?::(\d\d)(?:[.:](\d{1,9}))?)?)?\s*(?:Z|UTC?)?"
+    r"(?:(\d{4})\D?(\d\d)\D?(\d\d)|(\d\d)/(\d\d)/(\d{4}))"
+    r"(?:\D+(\d\d):(\d\d)(?::(\d\d)(?:[.:](\d{1,9}))?)?)?\s*(?:Z|UTC?)?"
 )
 _DATE_FIELD_PATTERNS = {
     "Y": r"\d{4}",
@@ -31,21 +32,9 @@ _DATE_FIELD_PATTERNS = {
 
 
 def read_reference_time(since: str, cards: dict[str, Any], name: str) -> int:
-    """Read when numbers are 0: a date; what a file's name has; cards."""
+    """Read the time from which numbers count: a date, a pattern for the file's name, or names of cards."""
     if "%" in since:
-        pattern = re.sub(
-            r"%([YymdjHMS])",
-            lambda directive_match: f"(?P<{directive_match[1]}>{_DATE_FIELD_PATTERNS[directive_match[1]]})",
-            re.escape(since).replace(r"\%", "%"),
-        )
-        match = re.search(pattern, name)
-        if match is None:
-            raise SourceError(format_message("the name {file} has no date as {pattern}", name, since))
-        date_fields = {key: int(value) for key, value in match.groupdict().items()}
-        year = date_fields.get("Y", 1900 + date_fields.get("y", 70) + 100 * (date_fields.get("y", 70) < 70))
-        text = f"{year:04d}-{date_fields.get('m', 1):02d}-{date_fields.get('d', 1):02d}T{date_fields.get('H', 0):02d}:{date_fields.get('M', 0):02d}:{date_fields.get('S', 0):02d}"
-        date = _parse_date(text, name)
-        return date + (date_fields.get("j", 1) - 1) * DAY_MICROSECONDS
+        return _read_time_from_name(since, name)
     if not since:
         raise SourceError(
             format_message("nothing in {file} says since when times are counted", name),
@@ -57,12 +46,35 @@ def read_reference_time(since: str, cards: dict[str, Any], name: str) -> int:
     if None in words:
         raise SourceError(format_message("{file} has no card {name}", name, since))
     if len(words) == 1 and isinstance(words[0], int | float):
-        day_count_name = next(
-            (day_count for day_count, (low, high) in _LIKELY_DAY_RANGES.items() if low <= words[0] <= high), None
-        )
-        if day_count_name is not None:
-            return round((words[0] - UNIX_EPOCH_DAYS[day_count_name]) * DAY_MICROSECONDS)
+        for day_count, (low, high) in _LIKELY_DAY_RANGES.items():
+            if low <= words[0] <= high:
+                return round((words[0] - UNIX_EPOCH_DAYS[day_count]) * DAY_MICROSECONDS)
     return _parse_date(" ".join(map(str, words)), name)
+
+
+def _read_time_from_name(name_format: str, name: str) -> int:
+    """Read the date in a file's name, which is where a format of `strptime` says."""
+
+    def write_group(directive_match: re.Match[str]) -> str:
+        directive = directive_match[1]
+        return f"(?P<{directive}>{_DATE_FIELD_PATTERNS[directive]})"
+
+    escaped_format = re.escape(name_format).replace(r"\%", "%")
+    match = re.search(re.sub(r"%([YymdjHMS])", write_group, escaped_format), name)
+    if match is None:
+        raise SourceError(format_message("the name {file} has no date as {pattern}", name, name_format))
+    date_fields = {key: int(value) for key, value in match.groupdict().items()}
+    short_year = date_fields.get("y", 70)
+    century = 1900 if short_year >= 70 else 2000
+    year = date_fields.get("Y", century + short_year)
+    month = date_fields.get("m", 1)
+    day = date_fields.get("d", 1)
+    hour = date_fields.get("H", 0)
+    minute = date_fields.get("M", 0)
+    second = date_fields.get("S", 0)
+    date = _parse_date(f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}", name)
+    day_of_year = date_fields.get("j", 1)
+    return date + (day_of_year - 1) * DAY_MICROSECONDS
 
 
 def _parse_date(text: str, name: str) -> int:
@@ -74,9 +86,11 @@ def _parse_date(text: str, name: str) -> int:
             year, month, day = (match[1], match[2], match[3])
         else:
             year, month, day = (match[6], match[5], match[4])
-        day_start = int(np.datetime64(f"{year}-{month}-{day}", "D").astype(np.int64)) * DAY_MICROSECONDS
-        seconds = int(match[7] or 0) * 3600 + int(match[8] or 0) * 60 + int(match[9] or 0)
-        return day_start + seconds * 1_000_000 + int((match[10] or "").ljust(6, "0")[:6])
+        day_number = int(np.datetime64(f"{year}-{month}-{day}", "D").astype(np.int64))
+        hours, minutes, seconds = (int(match[group] or 0) for group in (7, 8, 9))
+        second_of_day = hours * 3600 + minutes * 60 + seconds
+        microseconds = int((match[10] or "").ljust(6, "0")[:6])
+        return day_number * DAY_MICROSECONDS + second_of_day * 1_000_000 + microseconds
     except ValueError:
         raise SourceError(format_message("{text!r} of {file} is no date", text[:50], name)) from None
 

@@ -1,6 +1,6 @@
-"""Files on other servers, as readers of media use them.
+"""Give readers of media access to files on other servers.
 
-With what they ask of a path, and opened as a file that is read by ranges.
+Such a file has the methods of a path that readers use, and opens as a file that is read by ranges.
 """
 
 from __future__ import annotations
@@ -14,52 +14,52 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import PurePosixPath
 
-BUFFER_BYTES = 64 * 1024  # bytes that small reads are taken from
-READ_AHEAD_BYTES = 256 * 1024  # bytes one behind the other, after which the next are expected to be wanted, too
+BUFFER_BYTES = 64 * 1024  # that small reads are taken from
+READ_AHEAD_BYTES = 256 * 1024  # read in sequence, after which the following bytes are expected to be needed, too
 
 
 class ByteRanges(Protocol):
-    """The bytes of a file, read by ranges; they are of one state of it."""
+    """The bytes of one state of a file, read by ranges."""
 
     @property
     def length(self) -> int:
-        """How many there are."""
+        """Number of bytes."""
 
     def read_spans(self, span_bytes: int, offsets: Sequence[int], *, read_ahead: bool = False) -> Iterator[bytes]:
-        """Read as many bytes at each of these places.
+        """Read spans of one length at several offsets.
 
         Parameters
         ----------
         span_bytes
-            Of each span.
+            Bytes of each span.
         offsets
-            Their first bytes.
+            Offsets of the first bytes.
         read_ahead
-            What lies behind them is wanted next.
+            Whether the bytes behind the spans are needed next.
 
         Yields
         ------
         span
-            In the order of the places; less only at the file's end.
+            Spans in the order of the offsets; one is shorter only at the end of the file.
         """
 
 
 class FileStat(NamedTuple):
-    """What of a file's facts is asked for."""
+    """The facts about a file that readers use."""
 
     st_size: int
 
 
 @total_ordering
 class RemoteFile:
-    """A file elsewhere, or its folder.
+    """A file on another server, or its folder.
 
     Parameters
     ----------
     path
-        In its collection.
+        Path in its collection.
     find_file
-        Finds the bytes of a path, if there is such a file; raises what is to be said where it cannot be had.
+        Find the bytes of a path, if there is such a file; raise an error for the reader if they cannot be had.
     """
 
     def __init__(self, path: PurePosixPath, find_file: Callable[[str], ByteRanges | None]) -> None:
@@ -69,7 +69,7 @@ class RemoteFile:
         self.suffix = path.suffix
 
     def __str__(self) -> str:
-        """Write its name: nobody else can open its path."""
+        """Return the name: the path means nothing outside the collection."""
         return self.name
 
     def __eq__(self, other: object) -> bool:
@@ -85,34 +85,34 @@ class RemoteFile:
         return hash(self._path)
 
     def __truediv__(self, name: str) -> RemoteFile:
-        """Return what is below it."""
+        """Return a path below this one."""
         return RemoteFile(self._path / name, self._find_file)
 
     @property
     def parent(self) -> RemoteFile:
-        """Its folder."""
+        """The folder of the file."""
         return RemoteFile(self._path.parent, self._find_file)
 
     def with_suffix(self, suffix: str) -> RemoteFile:
-        """Return the same with another ending.
+        """Return the path with another extension.
 
         Parameters
         ----------
         suffix
-            With its point.
+            Extension with its dot.
         """
         return RemoteFile(self._path.with_suffix(suffix), self._find_file)
 
     def resolve(self) -> Self:
-        """Return itself: nothing there is a link."""
+        """Return the path itself, for there are no links."""
         return self
 
     def is_file(self) -> bool:
-        """Return whether it is there, for who asks."""
+        """Return whether the file exists for the current reader."""
         return self._find_file(str(self._path)) is not None
 
     def is_symlink(self) -> bool:
-        """Return that it is none."""
+        """Return False, for there are no links."""
         return False
 
     def _require_ranges(self) -> ByteRanges:
@@ -122,27 +122,27 @@ class RemoteFile:
         return ranges
 
     def stat(self) -> FileStat:
-        """Tell its size."""
+        """Return the size of the file."""
         return FileStat(self._require_ranges().length)
 
     def open(self, _mode: str = "rb", buffering: int = BUFFER_BYTES) -> BinaryIO:
-        """Open it for reading.
+        """Open the file for reading.
 
         Parameters
         ----------
         buffering
-            Bytes that small reads are taken from; 0: as many as are usual.
+            Bytes that small reads are taken from; 0: the usual number.
 
         Returns
         -------
         file
-            Read by ranges.
+            File that is read by ranges.
         """
         return cast("BinaryIO", RemoteFileReader(self._require_ranges(), buffering or BUFFER_BYTES))
 
 
 class RemoteFileReader(io.BufferedReader):
-    """A file elsewhere that is read."""
+    """An open file on another server."""
 
     def __init__(self, ranges: ByteRanges, buffering: int) -> None:
         super().__init__(_RemoteRawReader(ranges), buffering)
@@ -150,7 +150,7 @@ class RemoteFileReader(io.BufferedReader):
 
 
 class _RemoteRawReader(io.RawIOBase):
-    """Reads what is asked for; who reads on gets what comes next in advance."""
+    """A reader of ranges; a client that reads on gets the following bytes in advance."""
 
     def __init__(self, ranges: ByteRanges) -> None:
         self._ranges = ranges
@@ -167,19 +167,20 @@ class _RemoteRawReader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        at = max(0, offset + (0, self._position, self._ranges.length)[whence])
-        if at == self._position:
-            self._sequential_bytes = self._sequential_bytes
-        else:
+        base_position = (0, self._position, self._ranges.length)[whence]
+        at = max(0, offset + base_position)
+        if at != self._position:
             self._sequential_bytes = 0
         self._position = at
         return at
 
     def readinto(self, buffer: Any) -> int:
-        size = max(0, min(len(buffer), self._ranges.length - self._position))
+        remaining_bytes = self._ranges.length - self._position
+        size = max(0, min(len(buffer), remaining_bytes))
         if not size:
             return 0
-        spans = self._ranges.read_spans(size, [self._position], read_ahead=self._sequential_bytes >= READ_AHEAD_BYTES)
+        read_ahead = self._sequential_bytes >= READ_AHEAD_BYTES
+        spans = self._ranges.read_spans(size, [self._position], read_ahead=read_ahead)
         part = next(iter(spans))
         buffer[: len(part)] = part
         self._position += len(part)
