@@ -641,8 +641,8 @@ def test_bombs_in_files(tmp_path, monkeypatch):
         assert len(b"".join(write_fits_file(product, "0").read_chunks())) > 4_000_000
     packed = zlib.compress(bytes(4_000_000), 9)
     (tmp_path / "a.sav").write_bytes(b"SR\0\6" + struct.pack(">iIIi", 2, 20 + len(packed), 0, 0) + packed)
-    for medium, most in ((cdf, 1 << 12), (sav, 1 << 16)):
-        monkeypatch.setattr(medium, "MAX_UNPACKED_BYTES", most)
+    monkeypatch.setattr("hven.formats.media._cdf_reader.MAX_BLOCK_BYTES", 1 << 10)
+    monkeypatch.setattr(sav, "MAX_UNPACKED_BYTES", 1 << 16)
     with open_product(tmp_path / "a.cdf") as product, pytest.raises(TooLargeError, match="unpacks to more"):
         write_fits_file(product, "0")
     with pytest.raises(TooLargeError, match="unpacks to more"):

@@ -1,6 +1,6 @@
-"""What pixels of spectral, time and polarization axes stand for.
+"""Convert the values of spectral, time and polarization axes.
 
-Wavelengths in vacuum (m), MJD, words (FITS WCS III and IV).
+The results are wavelengths in vacuum (m), MJD, and words (FITS WCS III and IV).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.float64]
 
-LIGHT_SPEED_METRES_PER_SECOND = 299_792_458.0  # m/s
-PLANCK_EV_SECONDS = 6.62607015e-34 / 1.602176634e-19  # eV s
+LIGHT_SPEED_METRES_PER_SECOND = 299_792_458.0
+PLANCK_EV_SECONDS = 6.62607015e-34 / 1.602176634e-19
 UNIX_EPOCH_MJD = 40_587.0  # MJD of 1970-01-01
 STOKES_WORDS = {
     1: "I",
@@ -101,17 +101,17 @@ _UNIT_SPELLINGS = {
 
 
 def normalize_unit(unit: str) -> str:
-    """Write a unit of lengths as VOUnits has it: of ``MICROMETER`` ``um``.
+    """Write a unit of lengths as VOUnits does: ``um`` for ``MICROMETER``.
 
     Parameters
     ----------
     unit
-        As a file has it.
+        Unit as the file has it.
 
     Returns
     -------
     unit
-        The same, where nothing is known of it.
+        The unit; unknown units are returned unchanged.
     """
     lower_case_unit = unit.strip().lower()
     unit_name = _UNIT_SPELLINGS.get(lower_case_unit, lower_case_unit)
@@ -123,19 +123,19 @@ def normalize_unit(unit: str) -> str:
 def convert_to_wavelengths(
     values: Numbers, quantity: str, unit: str, cards: Mapping[str, Any] | None = None
 ) -> Numbers:
-    """Turn spectral values into wavelengths in vacuum.
+    """Convert spectral values to wavelengths in vacuum.
 
     Parameters
     ----------
     values
-        In `unit`, shape (n,).
+        Values in `unit`, shape (n,).
     quantity
-        What they are, as CTYPE has it: ``WAVE``, ``AWAV``, ``FREQ``, ``ENER``, ``VRAD``, ``VOPT-F2W`` .., else the unit
-        tells.
+        Quantity as in CTYPE: ``WAVE``, ``AWAV``, ``FREQ``, ``ENER``, ``VRAD``, ``VOPT-F2W`` ..; any other text: the
+        unit decides.
     unit
-        As written; empty: the standard's (m, Hz, m/s, eV).
+        Unit as written; empty: that of the standard (m, Hz, m/s, eV).
     cards
-        A header with RESTFRQ or RESTWAV, where they are velocities.
+        Header with RESTFRQ or RESTWAV, for velocities.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def convert_to_wavelengths(
     Raises
     ------
     SourceError
-        The unit is none of these; a velocity without what it is relative to.
+        The unit is not spectral, or the rest frequency of velocities is unknown.
     """
     kind = quantity.upper()[:4].strip("-")
     unit_name = unit.strip().lower()
@@ -159,12 +159,14 @@ def convert_to_wavelengths(
     for scales, default, convert in kinds:
         if unit_name in scales or (not unit_name and kind in default):
             with np.errstate(all="ignore"):
-                wavelengths_in_metres = np.asarray(
-                    convert(np.asarray(values, np.float64) * scales.get(unit_name, 1.0)), np.float64
-                )
-            return _convert_air_to_vacuum(wavelengths_in_metres) if kind == "AWAV" else wavelengths_in_metres
+                scaled_values = np.asarray(values, np.float64) * scales.get(unit_name, 1.0)
+                wavelengths_in_metres = np.asarray(convert(scaled_values), np.float64)
+            if kind == "AWAV":
+                return _convert_air_to_vacuum(wavelengths_in_metres)
+            return wavelengths_in_metres
     if unit_name in _SPEED_SCALES or kind in {"VRAD", "VOPT", "VELO", "FELO", "ZOPT", "BETA"}:
-        return _convert_velocities(np.asarray(values, np.float64), kind, _SPEED_SCALES.get(unit_name, 1.0), cards or {})
+        velocities = np.asarray(values, np.float64)
+        return _convert_velocities(velocities, kind, _SPEED_SCALES.get(unit_name, 1.0), cards or {})
     raise SourceError(
         format_message("the unit {unit!r} of a spectral axis is not known", unit),
         remedy=format_message("a length, a frequency, an energy or a velocity"),
@@ -172,9 +174,10 @@ def convert_to_wavelengths(
 
 
 def _convert_air_to_vacuum(air: Numbers) -> Numbers:
-    """Turn wavelengths in air into those in vacuum (FITS WCS III, equation 65)."""
+    """Convert wavelengths in air to wavelengths in vacuum (FITS WCS III, equation 65)."""
     micron = np.where(air > 0.0, air, np.nan) * 1e6
-    return air * (1.0 + 1e-6 * (287.6155 + 1.62887 / micron**2 + 0.01360 / micron**4))
+    refractivity = 287.6155 + 1.62887 / micron**2 + 0.01360 / micron**4
+    return air * (1.0 + 1e-6 * refractivity)
 
 
 def _convert_velocities(values: Numbers, quantity: str, scale: float, cards: Mapping[str, Any]) -> Numbers:
@@ -200,38 +203,43 @@ def _convert_velocities(values: Numbers, quantity: str, scale: float, cards: Map
             return np.asarray(rest_wavelength / (1.0 - velocity_ratio))
         if quantity in {"VOPT", "ZOPT", "FELO"}:
             return np.asarray(rest_wavelength * (1.0 + velocity_ratio))
-        return np.asarray(rest_wavelength * np.sqrt((1.0 + velocity_ratio) / (1.0 - velocity_ratio)))
+        doppler_factor = np.sqrt((1.0 + velocity_ratio) / (1.0 - velocity_ratio))
+        return np.asarray(rest_wavelength * doppler_factor)
 
 
 def convert_to_mjd(values: Numbers, unit: str, cards: Mapping[str, Any]) -> Numbers:
-    """Turn times along an axis into MJD (FITS WCS IV, section 4.1: MJDREF, JDREF, DATEREF; without them, since DATE-OBS).
+    """Convert times along an axis to MJD (FITS WCS IV, section 4.1).
+
+    Times count from MJDREF, JDREF or DATEREF, or without them from DATE-OBS.
 
     Parameters
     ----------
     values
-        In `unit`, shape (n,).
+        Times in `unit`, shape (n,).
     unit
-        As written; empty: s.
+        Unit as written; empty: s.
     cards
         The header.
 
     Returns
     -------
     times
-        MJD in the header's own time scale, shape (n,).
+        MJD in the time scale of the header, shape (n,).
 
     Raises
     ------
     SourceError
-        The unit is none of time, or nothing says since when.
+        The unit is not one of time, or the reference of the times is unknown.
     """
     scale = _TIME_UNIT_SECONDS.get(unit.strip().lower() or "s")
     if scale is None:
         raise SourceError(format_message("the unit {unit!r} of a time axis is not known", unit), remedy="s, min, h, d")
     days = np.asarray(values, np.float64) * (scale / 86_400.0)
-    reference_day = cards.get("MJDREFI")
-    part = cards.get("MJDREFF", 0.0)
-    reference_mjd = cards.get("MJDREF", None if reference_day is None else float(reference_day) + float(part or 0.0))
+    reference_mjd = None
+    if cards.get("MJDREFI") is not None:
+        fraction = cards.get("MJDREFF", 0.0)
+        reference_mjd = float(cards["MJDREFI"]) + float(fraction or 0.0)
+    reference_mjd = cards.get("MJDREF", reference_mjd)
     if reference_mjd is None and isinstance(cards.get("JDREF"), int | float):
         reference_mjd = float(cards["JDREF"]) - 2_400_000.5
     if reference_mjd is None:
@@ -245,7 +253,7 @@ def convert_to_mjd(values: Numbers, unit: str, cards: Mapping[str, Any]) -> Numb
 
 
 def find_observation_start(cards: Mapping[str, Any]) -> float | None:
-    """Tell since when a header counts times that it says nothing else of: DATEREF, the date of the observation.
+    """Find the reference of times in a header that has no MJDREF: DATEREF, or the date of the observation.
 
     Parameters
     ----------
@@ -255,23 +263,26 @@ def find_observation_start(cards: Mapping[str, Any]) -> float | None:
     Returns
     -------
     time
-        MJD; None: it does not say it.
+        MJD; None if the header has no date.
     """
     clock_keywords = {"DATEREF": "", "DATE-OBS": "TIME-OBS", "DATE_OBS": "TIME_OBS", "DATE-BEG": "", "STARTOBS": ""}
     for name, clock in clock_keywords.items():
-        date_text = str(cards.get(name) or "").strip().rstrip("Z").replace("/", "-")
+        date_text = str(cards.get(name) or "").strip().rstrip("Z")
+        time_text = date_text.replace("/", "-")
         hour = str(cards.get(clock) or "").strip().rstrip("Z")
+        if hour and len(time_text) == 10:
+            time_text = f"{time_text}T{hour}"
         try:
-            start_time = np.datetime64(f"{date_text}T{hour}" if hour and len(date_text) == 10 else date_text, "us")
+            start_time = np.datetime64(time_text, "us")
         except ValueError:
             continue
-        if not np.isnat(start_time):  # which an empty text is
+        if not np.isnat(start_time):  # an empty text
             return float(start_time.astype(np.int64) / 86_400e6 + UNIX_EPOCH_MJD)
     return None
 
 
 def name_polarizations(values: Numbers) -> npt.NDArray[np.str_]:
-    """Turn numbers of an axis STOKES into words.
+    """Convert numbers of an axis STOKES to words.
 
     Parameters
     ----------
@@ -281,11 +292,15 @@ def name_polarizations(values: Numbers) -> npt.NDArray[np.str_]:
     Returns
     -------
     words
-        Empty for other numbers; shape (n,).
+        Polarization states, shape (n,); empty for other numbers.
     """
-    return np.array(
-        [STOKES_WORDS.get(round(float(value)), "") if np.isfinite(value) else "" for value in values], np.str_
-    )
+    words = []
+    for value in values:
+        word = ""
+        if np.isfinite(value):
+            word = STOKES_WORDS.get(round(float(value)), "")
+        words.append(word)
+    return np.array(words, np.str_)
 
 
 __all__ = [

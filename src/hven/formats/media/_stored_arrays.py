@@ -1,4 +1,4 @@
-"""Numbers as they lie in a file: typed, strided, read by spans, so that a window costs what it holds."""
+"""Read typed and strided numbers from a file by spans, so that a window costs what it contains."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ if TYPE_CHECKING:
     Window = Sequence[slice]
     from hven.formats.media._remote_files import Place
 
-MAX_UNPACKED_BYTES = (
-    1 << 30
-)  # bytes that a file may unpack to, or be fetched of one that its reader must have on the disk
+# bytes that a file may unpack to, and of a file on another server that is copied to the disk
+MAX_UNPACKED_BYTES = 1 << 30
 
 
 class ArrayLayout(NamedTuple):
-    """Where an array lies in a file.
+    """The place and the type of an array in a file.
 
     Attributes
     ----------
     offset
-        Bytes before its first value.
+        Bytes before the first value.
     dtype
-        Of its values as they are stored; ``vax`` says that they are VAX's reals.
+        Type of the stored values.
     shape
-        In the order in which it is shown.
+        Shape, in the order in which the array is shown.
     strides
-        Bytes from one value to the next along each axis; empty: without gaps.
+        Bytes from one value to the next along each axis; empty: contiguous.
+    is_vax
+        Whether the values are VAX reals.
     """
 
     offset: int
@@ -51,18 +52,18 @@ class ArrayLayout(NamedTuple):
 
 
 class ValueScale(NamedTuple):
-    """What stored values mean: value * factor + zero; nulls, and what lies outside of the valid range, are NaN.
+    """The meaning of stored values: value * factor + zero; nulls and values below the valid range are NaN.
 
     Attributes
     ----------
     factor, zero
-        Of all values.
+        Scale and offset of all values.
     nulls
-        As they are stored.
+        Stored values that stand for null.
     lowest_valid
-        The lowest valid one as stored.
+        Lowest valid stored value.
     bit_mask
-        Bits that count; None: all.
+        Bits of a stored value that count; None: all.
     """
 
     factor: float = 1.0
@@ -76,26 +77,26 @@ EXACT_SCALE = ValueScale()
 
 
 def read_window_values(path: Place, layout: ArrayLayout, window: Window) -> npt.NDArray[Any]:
-    """Read a window: spans of the file with little between its values.
+    """Read a window as spans of the file with little between its values.
 
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
     layout
-        Where the array lies, with its strides.
+        Place of the array, with its strides.
     window
         A slice with two ends for each axis.
 
     Returns
     -------
     values
-        As they are stored, of the window's shape.
+        Stored values, of the shape of the window.
 
     Raises
     ------
     SourceError
-        The file ends before.
+        The file ends before the window does.
     """
     with path.open("rb", buffering=0) as file:
         try:
@@ -107,55 +108,45 @@ def read_window_values(path: Place, layout: ArrayLayout, window: Window) -> npt.
 def create_window_reader(
     path: Place, layout: ArrayLayout, scale: ValueScale = EXACT_SCALE
 ) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:
-    """Make what reads windows of an array.
+    """Create the function that reads windows of an array.
 
     Parameters
     ----------
     path
-        Of a file.
+        Path of the file.
     layout
-        Where the array lies in it.
+        Place and type of the array.
     scale
-        What its values mean.
+        Meaning of its values.
 
     Returns
     -------
     dtype
-        Of what is read.
+        Type of the values that are read.
     read
-        Reads a window.
+        Function that reads a window.
 
     Raises
     ------
     SourceError
-        The file is too short for it, or the array has no size.
+        The file is too short for the array, or the array has no size.
     """
     shape = layout.shape
     if min(shape, default=0) < 1:
         raise SourceError(format_message("an array of {name} has no size", path.name))
     strides = layout.strides or compute_strides(shape, layout.dtype)
-    end = (
-        layout.offset
-        + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
-        + layout.dtype.itemsize
-    )
+    last_value_offset = sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+    end = layout.offset + last_value_offset + layout.dtype.itemsize
     file_bytes = path.stat().st_size
     if layout.offset < 0 or min(strides) < 1 or end > file_bytes:
-        raise SourceError(
-            format_message("{name} has {there} bytes, and its label promises {end}", path.name, file_bytes, end),
-            remedy=format_message("it was cut off, or the label is another file's"),
-        )
-    stored_type = layout.dtype
-    native_type = stored_type.newbyteorder("=")
-    is_exact = scale.factor == 1.0 and scale.zero == 0.0 and not scale.nulls and scale.lowest_valid is None
+        message = format_message("{name} has {there} bytes, and its label promises {end}", path.name, file_bytes, end)
+        raise SourceError(message, remedy=format_message("it was cut off, or the label is another file's"))
+    native_type = layout.dtype.newbyteorder("=")
     if layout.is_vax:
         native_type = np.dtype("f4")
-    if is_exact or native_type.kind == "f":
-        scaled_type = native_type
-    else:
-        scaled_type = np.dtype("f4" if native_type.itemsize <= 2 else "f8")
-    if not is_exact and (scale.factor, scale.zero) != (1.0, 0.0) and native_type.itemsize > 2:
-        scaled_type = np.dtype("f8")
+    is_scaled = (scale.factor, scale.zero) != (1.0, 0.0)
+    is_exact = not is_scaled and not scale.nulls and scale.lowest_valid is None
+    scaled_type = _choose_scaled_type(native_type, scale, is_exact=is_exact)
 
     def read_window(window: Window) -> npt.NDArray[Any]:
         window_values = read_window_values(path, layout._replace(strides=strides), window)
@@ -179,25 +170,37 @@ def create_window_reader(
     return scaled_type, read_window
 
 
+def _choose_scaled_type(native_type: np.dtype[Any], scale: ValueScale, *, is_exact: bool) -> np.dtype[Any]:
+    """Choose the type that holds the scaled values."""
+    if is_exact:
+        return native_type
+    is_scaled = (scale.factor, scale.zero) != (1.0, 0.0)
+    if is_scaled and native_type.itemsize > 2:
+        return np.dtype("f8")
+    if native_type.kind == "f":
+        return native_type
+    return np.dtype("f4" if native_type.itemsize <= 2 else "f8")
+
+
 def find_companion_file(folder: Place, name: str) -> Place:
-    """Find a file that a label names: in the label's own folder, whatever its case.
+    """Find a file that a label names in the folder of the label; case does not matter.
 
     Parameters
     ----------
     folder
-        Where the label lies.
+        Folder of the label.
     name
-        As the label has it.
+        File name as the label has it.
 
     Returns
     -------
     path
-        Of a plain file.
+        Path of a plain file.
 
     Raises
     ------
     SourceError
-        It lies elsewhere, or is not there.
+        The file lies elsewhere, or does not exist.
     """
     is_plain_name = re.fullmatch(r"[\w .+~()-]+", name) and name not in {".", ".."}
     if not is_plain_name:
@@ -218,7 +221,7 @@ def find_companion_file(folder: Place, name: str) -> Place:
 
 
 def convert_vax_reals(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Turn VAX's reals of 4 bytes (F) into IEEE's: words swapped, and 4 times as large."""
+    """Convert VAX reals of 4 bytes (F) to IEEE reals: their words are swapped, and they are 4 times as large."""
     stored_words = values.view(np.uint32)
     swapped_words = (stored_words >> np.uint32(16)) | (stored_words << np.uint32(16))
     ieee_values = swapped_words.view(np.float32) / np.float32(4.0)
@@ -227,9 +230,9 @@ def convert_vax_reals(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 class BitPattern(int):
-    """A whole number that a label writes with its radix (``16#8001#``, ``0x8001``).
+    """An integer that a label writes with its radix (``16#8001#``, ``0x8001``).
 
-    The bits of a value, whatever its type.
+    It stands for the bits of a value of any type.
     """
 
 
@@ -239,15 +242,15 @@ def read_constant(value: object, dtype: np.dtype[Any]) -> float | None:
     Parameters
     ----------
     value
-        As the label has it. A `BitPattern` (``16#FF7FFFFB#``) holds the bits of a real, or of a signed number in two's
-        complement; so does a whole number that the type cannot hold.
+        Value as the label has it. A `BitPattern` (``16#FF7FFFFB#``) holds the bits of a real, or of a signed number in
+        two's complement. An integer that does not fit the type does so, too.
     dtype
-        Of the values.
+        Type of the values.
 
     Returns
     -------
     constant
-        In the file's own unit; None: it is none.
+        The constant in the unit of the file; None if the value is no number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -264,19 +267,19 @@ def read_constant(value: object, dtype: np.dtype[Any]) -> float | None:
 
 @contextmanager
 def convert_library_errors(name: str, title: str) -> Iterator[None]:
-    """Turn what a library raises of a bad file into a fault with its name.
+    """Convert what a library raises for a bad file to an error with the name of the file.
 
     Parameters
     ----------
     name
-        Of the file.
+        Name of the file.
     title
-        Of its medium.
+        Title of its medium.
 
     Raises
     ------
     SourceError
-        Whatever it raised.
+        The library raised an error.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -285,31 +288,32 @@ def convert_library_errors(name: str, title: str) -> Iterator[None]:
         except (HvenError, FileNotFoundError, PermissionError, GeneratorExit):
             raise
         except Exception as fault:  # noqa: BLE001  (libraries meet bad bytes with whatever comes up)
-            reason = " ".join(str(fault).split())[:200] or type(fault).__name__
+            words = str(fault).split()
+            reason = " ".join(words)[:200] or type(fault).__name__
             raise SourceError(
                 format_message("{name} is damaged, or no {title} file: {reason}", name, title, reason)
             ) from None
 
 
 def copy_to_disk(file: Place) -> tuple[Path, Callable[[], None]]:
-    """Have a file on the disk, for readers that need its path.
+    """Return a path on the disk for readers that need one.
 
     Parameters
     ----------
     file
-        One on another server is copied.
+        File; one on another server is copied.
 
     Returns
     -------
     path
-        Of the file or its copy.
+        Path of the file or of its copy.
     closing
-        Removes the copy.
+        Function that removes the copy.
 
     Raises
     ------
     TooLargeError
-        There is more of it than is fetched.
+        The file is larger than the limit of copies.
     """
     if isinstance(file, Path):
         return file, lambda: None

@@ -1,9 +1,10 @@
-"""Tables of products: written as FITS with what was said of them, and cut by times and wavelengths."""
+"""Write tables of products as FITS with their cards, and cut them by times and wavelengths."""
 
 from __future__ import annotations
 
 import re
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,19 +35,25 @@ if TYPE_CHECKING:
 
     Values = Callable[[pa.Array], npt.NDArray[np.float64]]
 
-MAX_SPOOL_MEMORY_BYTES = 16 << 20  # bytes of a table that is written; what is more goes to the disk
-MAX_SCANNED_VALUES = 200_000  # values of a table that are looked at to tell between what it can be cut
+MAX_SPOOL_MEMORY_BYTES = 16 << 20  # of a table that is written; more goes to the disk
+MAX_SCANNED_VALUES = 200_000  # values of a table that are read to find its bounds
 _TIME_COLUMN_PATTERN = re.compile(
     r"(?i)(mjd|jd|time|t|tai|utc?|epoch|date.?obs|datetime|time_(obs|utc|mjd|b\d)|.*_(mjd|jd)|timestamp)"
 )
 _SPECTRAL_COLUMN_PATTERN = re.compile(
     r"(?i)(wave|wavelength|lambda|lam|freq|frequency|energy|eff_wave|wavenumber|wl|wlen|spectral_axis)s?"
 )
-_REFERENCE_CARD_OFFSETS = {"MJD": 0.0, "JD": -2_400_000.5, "BJD": -2_400_000.5}  # of cards {..}REFI, {..}REFF
+# offsets of the cards {..}REFI, {..}REFF from MJD
+_REFERENCE_CARD_OFFSETS = {"MJD": 0.0, "JD": -2_400_000.5, "BJD": -2_400_000.5}
+_TIME_KEYWORDS = {"TIMESYS", "MJDREF", "MJDREFI", "MJDREFF", "TIMEUNIT"}
+_STRUCTURAL_KEYWORDS = re.compile(
+    r"T[A-Z]{3,4}\d+|TFIELDS|THEAP|NAXIS\d*|XTENSION|BITPIX|PCOUNT|GCOUNT"
+    r"|CHECKSUM|DATASUM|EXTNAME|SIMPLE|EXTEND|END"
+)
 
 
 class _SelfClosingSpool(tempfile.SpooledTemporaryFile[bytes]):
-    """Closed with its last chunk, or with what holds it: a reader may leave before the first."""
+    """A spool that is closed with its last chunk or with its holder, for a client may leave before the first chunk."""
 
     def __del__(self) -> None:
         self.close()
@@ -58,34 +65,33 @@ def write_table_hdu(table: TablePart, history: Sequence[str] = (), byte_limit: i
     Parameters
     ----------
     table
-        A table.
+        Table to write.
     history
         Lines for the header.
     byte_limit
-        Bytes at most.
+        Maximum size in bytes.
 
     Returns
     -------
     hdu
-        Made already: how long it is is known at its end alone.
+        The complete HDU, for its size is only known at its end.
 
     Raises
     ------
     TooLargeError
-        It is more than `byte_limit`.
+        The HDU has more than `byte_limit` bytes.
     """
-    from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
+    from astropy.io import fits  # noqa: PLC0415  (takes a second to load, and few requests need it)
 
     spool = _SelfClosingSpool(max_size=MAX_SPOOL_MEMORY_BYTES)
     metadata = TableMetadata(columns=table.columns, name=table.name or None)
-    stream = load_format("fits").write(metadata, table.read_batches(0, table.row_count), ResultStatus, {})
+    batches = table.read_batches(0, table.row_count)
+    stream = load_format("fits").write(metadata, batches, ResultStatus, {})
     next(stream)  # the first HDU, without data
-    # the name of another HDU may be said by a card of the table's own
+    # a card of the table may state the name of another HDU
     header = fits.Header.fromstring(next(stream).decode("ascii"))
-    time_keywords = {"TIMESYS", "MJDREF", "MJDREFI", "MJDREFF", "TIMEUNIT"}
-    for keyword, value, comment in convert_to_fits_cards(
-        card for card in table.cards if card.keyword in time_keywords or not _is_structural_keyword(card.keyword)
-    ):
+    cards = [card for card in table.cards if not _is_structural_keyword(card.keyword)]
+    for keyword, value, comment in convert_to_fits_cards(cards):
         if keyword in {"COMMENT", "HISTORY"} or keyword.removeprefix("HIERARCH ") not in header:
             header.append((keyword, value, comment), end=True)
     for line in history:
@@ -110,47 +116,35 @@ def write_table_hdu(table: TablePart, history: Sequence[str] = (), byte_limit: i
 
 
 def _is_structural_keyword(keyword: str) -> bool:
-    return (
-        re.fullmatch(
-            r"T[A-Z]{3,4}\d+|TFIELDS|THEAP|NAXIS\d*|XTENSION|BITPIX|PCOUNT|GCOUNT|CHECKSUM|DATASUM|EXTNAME|SIMPLE|EXTEND|END",
-            keyword,
-        )
-        is not None
-    )
+    return keyword not in _TIME_KEYWORDS and _STRUCTURAL_KEYWORDS.fullmatch(keyword) is not None
 
 
 def select_rows(table: TablePart, selection: Selection, cards: Sequence[HeaderCard] = ()) -> TablePart | None:
-    """Take the rows of a table that lie in intervals; of a spectrum that is one row the elements of its arrays.
+    """Select the rows of a table that lie in intervals; of a spectrum in one row select the elements of its arrays.
 
     Parameters
     ----------
     table
-        A table.
+        Table to cut.
     selection
         BAND and TIME.
     cards
-        What is said of the file as a whole.
+        Header of the file as a whole.
 
     Returns
     -------
     rows
-        None: none does.
+        Table with the selected rows; None if there are none.
 
     Raises
     ------
     ParamError
-        It has no such column, or something else is asked for.
+        The table has no such column, or the selection has other conditions.
     """
-    if (
-        selection.shape is not None
-        or selection.pixels
-        or selection.polarizations
-        or selection.longitude
-        or selection.latitude
-    ):
-        raise ParamError(
-            format_message("{name} is a table: BAND and TIME cut it", table.name or str(table.index)), name="POS"
-        )
+    has_sky_condition = selection.shape is not None or selection.longitude or selection.latitude
+    if has_sky_condition or selection.pixels or selection.polarizations:
+        table_name = table.name or str(table.index)
+        raise ParamError(format_message("{name} is a table: BAND and TIME cut it", table_name), name="POS")
     for name, interval, find_column in (
         ("BAND", selection.band, _find_spectral_column),
         ("TIME", selection.time, partial(_find_time_column, cards=cards)),
@@ -158,28 +152,36 @@ def select_rows(table: TablePart, selection: Selection, cards: Sequence[HeaderCa
         if interval is None:
             continue
         column, values = find_column(table, name)
-        low, high = (
-            end + side * 4.0 * np.spacing(abs(end)) if np.isfinite(end) else end
-            for end, side in zip(interval, (-1, 1), strict=True)
-        )
-        selected_table = (_select_elements if column.type.is_array else _select_matching_rows)(
-            table, column, values, (low, high)
-        )  # 3 nm are 3e-9 m, but for rounding
+        wider_interval = _widen_by_rounding(interval)
+        if column.type.is_array:
+            selected_table = _select_elements(table, column, values, wider_interval)
+        else:
+            selected_table = _select_matching_rows(table, column, values, wider_interval)
         if selected_table is None:
             return None
         table = selected_table
     return table
 
 
+def _widen_by_rounding(interval: Interval) -> Interval:
+    """Widen an interval by the rounding of its ends: 3 nm are not exactly 3e-9 m."""
+    low, high = interval
+    if np.isfinite(low):
+        low = low - 4.0 * np.spacing(abs(low))
+    if np.isfinite(high):
+        high = high + 4.0 * np.spacing(abs(high))
+    return low, high
+
+
 def list_cut_params(table: TablePart, cards: Sequence[HeaderCard] = ()) -> tuple[str, ...]:
-    """Tell by which of BAND and TIME a table can be cut, by its columns alone.
+    """List which of BAND and TIME can cut a table, judging by its columns alone.
 
     Parameters
     ----------
     table
-        A table.
+        Table to cut.
     cards
-        What is said of the file as a whole.
+        Header of the file as a whole.
 
     Returns
     -------
@@ -198,20 +200,20 @@ def list_cut_params(table: TablePart, cards: Sequence[HeaderCard] = ()) -> tuple
 
 
 def find_bounds(table: TablePart, cards: Sequence[HeaderCard] = ()) -> dict[str, tuple[float, float] | None]:
-    """Find between what a table can be cut.
+    """Find the bounds between which a table can be cut.
 
     Parameters
     ----------
     table
-        A table.
+        Table to cut.
     cards
-        What is said of the file as a whole.
+        Header of the file as a whole.
 
     Returns
     -------
     bounds
-        By `list_cut_params`: m, or days (MJD); None where nobody looks for them, in a table of more than
-        `MAX_SCANNED_VALUES` values, or where it has none.
+        Bounds for the names of `list_cut_params`, in m, or in days (MJD). None for a table of more than
+        `MAX_SCANNED_VALUES` values, which is not read, and for one without values.
     """
     bounds_by_name: dict[str, tuple[float, float] | None] = {}
     for name in list_cut_params(table, cards):
@@ -230,7 +232,9 @@ def find_bounds(table: TablePart, cards: Sequence[HeaderCard] = ()) -> dict[str,
         high = -np.inf
         for batch in scanned_table.read_batches(0, table.row_count):
             cells = batch.column(column.name)
-            finite_values = values(cells.flatten() if column.type.is_array else cells)
+            if column.type.is_array:
+                cells = cells.flatten()
+            finite_values = values(cells)
             finite_values = finite_values[np.isfinite(finite_values)]
             low = min(low, finite_values.min(initial=low))
             high = max(high, finite_values.max(initial=high))
@@ -240,10 +244,11 @@ def find_bounds(table: TablePart, cards: Sequence[HeaderCard] = ()) -> dict[str,
 
 
 def _select_matching_rows(table: TablePart, column: Column, values: Values, interval: Interval) -> TablePart | None:
-    """Keep rows whose value lies in an interval; they are looked for once, and read again when they are written."""
+    """Keep the rows whose value lies in an interval; they are searched once, and read again when they are written."""
     masks: list[npt.NDArray[np.bool_]] = []
     for batch in table.read_batches(0, table.row_count):
-        column_values = values(batch.column(batch.schema.get_field_index(column.name)))
+        column_number = batch.schema.get_field_index(column.name)
+        column_values = values(batch.column(column_number))
         with np.errstate(invalid="ignore"):
             masks.append((column_values >= interval[0]) & (column_values <= interval[1]))
     if masks:
@@ -253,7 +258,9 @@ def _select_matching_rows(table: TablePart, column: Column, values: Values, inte
     matching_rows = mask.nonzero()[0]
     if not len(matching_rows):
         return None
-    read_all_batches, first, last = table.read_batches, int(matching_rows[0]), int(matching_rows[-1]) + 1
+    read_all_batches = table.read_batches
+    first = int(matching_rows[0])
+    last = int(matching_rows[-1]) + 1
     numbers = np.concatenate([[0], np.cumsum(mask)])
 
     def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
@@ -264,22 +271,28 @@ def _select_matching_rows(table: TablePart, column: Column, values: Values, inte
             row_mask &= (row_ranks >= start) & (row_ranks < start + row_limit)
             row += batch.num_rows
             if row_mask.any():
-                yield batch if row_mask.all() else batch.filter(pa.array(row_mask))
+                if not row_mask.all():
+                    batch = batch.filter(pa.array(row_mask))  # noqa: PLW2901  (its matching rows)
+                yield batch
 
     row_count = int(mask.sum())
     return replace(table, row_count=row_count, read_batches=read_batches, copy_fits_hdu=None)
 
 
 def _select_elements(table: TablePart, column: Column, values: Values, interval: Interval) -> TablePart | None:
-    """Keep elements of arrays: of all that are as long as the column that is asked for, between the first and the last that it has within."""
+    """Keep the elements of arrays from the first to the last that lies in an interval.
+
+    All arrays as long as that of the column are cut.
+    """
     if table.row_count != 1:
+        table_name = table.name or str(table.index)
         raise ParamError(
-            format_message("each row of {name} has its own {column}", table.name or str(table.index), column.name),
-            name="BAND",
+            format_message("each row of {name} has its own {column}", table_name, column.name), name="BAND"
         )
     (batch,) = table.read_batches(0, 1)
     column_values = values(batch.column(column.name).flatten())
-    matching_elements = ((column_values >= interval[0]) & (column_values <= interval[1])).nonzero()[0]
+    is_inside = (column_values >= interval[0]) & (column_values <= interval[1])
+    matching_elements = is_inside.nonzero()[0]
     if not len(matching_elements):
         return None
     first = int(matching_elements[0])
@@ -289,21 +302,20 @@ def _select_elements(table: TablePart, column: Column, values: Values, interval:
     for column_item in table.columns:
         array = batch.column(column_item.name)
         if column_item.type.is_array and len(array.flatten()) == len(column_values):
-            column_item = column_item.copy_with(  # noqa: PLW2901
-                type=Type(column_item.type.datatype, str(last - first), column_item.type.xtype)
-            )
+            kind = Type(column_item.type.datatype, str(last - first), column_item.type.xtype)
+            column_item = column_item.copy_with(type=kind)  # noqa: PLW2901  (the same column, cut)
             inner = array.flatten()[first:last]
-            array = pa.FixedSizeListArray.from_arrays(inner, last - first).cast(column_item.arrow_field.type)
+            cut_array = pa.FixedSizeListArray.from_arrays(inner, last - first)
+            array = cut_array.cast(column_item.arrow_field.type)
         cut_columns.append(column_item)
         arrays.append(array)
     schema = pa.schema([column_item.arrow_field for column_item in cut_columns])
     cut_batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
-    return replace(
-        table,
-        columns=tuple(cut_columns),
-        read_batches=lambda start, row_limit: iter([cut_batch.slice(start, row_limit)]),
-        copy_fits_hdu=None,
-    )
+
+    def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
+        yield cut_batch.slice(start, row_limit)
+
+    return replace(table, columns=tuple(cut_columns), read_batches=read_batches, copy_fits_hdu=None)
 
 
 def _find_spectral_column(table: TablePart, name: str) -> tuple[Column, Values]:
@@ -311,18 +323,13 @@ def _find_spectral_column(table: TablePart, name: str) -> tuple[Column, Values]:
         kind = column.type
         return (kind.is_numeric or kind.is_array) and kind.datatype not in {"char", "boolean"}
 
-    candidates = [
-        candidate
-        for candidate in table.columns
-        if is_numeric_column(candidate)
-        and (candidate.ucd or "").lower().startswith("em.")
-        and not (candidate.ucd or "").lower().startswith(("em.line", "em.bin"))
-    ]
-    candidates += [
-        candidate
-        for candidate in table.columns
-        if is_numeric_column(candidate) and _SPECTRAL_COLUMN_PATTERN.fullmatch(candidate.name)
-    ]
+    numeric_columns = [candidate for candidate in table.columns if is_numeric_column(candidate)]
+    candidates = []
+    for candidate in numeric_columns:
+        ucd = (candidate.ucd or "").lower()
+        if ucd.startswith("em.") and not ucd.startswith(("em.line", "em.bin")):
+            candidates.append(candidate)
+    candidates += [candidate for candidate in numeric_columns if _SPECTRAL_COLUMN_PATTERN.fullmatch(candidate.name)]
     if not candidates:
         raise ParamError(
             format_message("{name} cannot cut it: no column says wavelengths", name),
@@ -330,28 +337,25 @@ def _find_spectral_column(table: TablePart, name: str) -> tuple[Column, Values]:
             remedy=format_message("leave it out"),
         )
     column = candidates[0]
-    quantity = {"f": "FREQ", "e": "ENER"}.get(column.name.lower()[:1], "WAVE")
+    first_letter = column.name.lower()[:1]
+    quantity = {"f": "FREQ", "e": "ENER"}.get(first_letter, "WAVE")
     return column, lambda array: convert_to_wavelengths(_to_floats(array), quantity, column.unit or "")
 
 
 def _find_time_column(table: TablePart, name: str, cards: Sequence[HeaderCard]) -> tuple[Column, Values]:
-    """Find the column of times, and what makes MJD of it."""
-    candidates = [
-        candidate
-        for candidate in table.columns
-        if (candidate.ucd or "").lower().startswith(("time.epoch", "time.start")) or candidate.type.is_timestamp
-    ]
-    candidates += [
-        candidate
-        for candidate in table.columns
-        if _TIME_COLUMN_PATTERN.fullmatch(candidate.name) and (table.row_count == 1 or not candidate.type.is_array)
-    ]
+    """Find the column of times, and the function that converts it to MJD."""
+    candidates = []
+    for candidate in table.columns:
+        ucd = (candidate.ucd or "").lower()
+        if ucd.startswith(("time.epoch", "time.start")) or candidate.type.is_timestamp:
+            candidates.append(candidate)
+    for candidate in table.columns:
+        may_be_time = table.row_count == 1 or not candidate.type.is_array
+        if may_be_time and _TIME_COLUMN_PATTERN.fullmatch(candidate.name):
+            candidates.append(candidate)
     for column in candidates:
-        try:
-            time_converter = create_time_converter(column, (*table.cards, *cards))
-            return column, time_converter
-        except SourceError:
-            continue
+        with suppress(SourceError):
+            return column, create_time_converter(column, (*table.cards, *cards))
     raise ParamError(
         format_message("{name} cannot cut it: no column says times", name),
         name=name,
@@ -360,37 +364,31 @@ def _find_time_column(table: TablePart, name: str, cards: Sequence[HeaderCard]) 
 
 
 def create_time_converter(column: Column, cards: Sequence[HeaderCard]) -> Values:
-    """Make what turns a column of times into MJD.
+    """Create the function that converts a column of times to MJD.
 
     Parameters
     ----------
     column
-        Of texts, timestamps, or numbers.
+        Column of texts, timestamps, or numbers.
     cards
-        What is said of its zero; of two of a keyword the first.
+        Cards that may state the zero of numbers; the first of several with one keyword counts.
 
     Returns
     -------
     turn
-        Makes MJD of its values.
+        Function that converts values of the column.
 
     Raises
     ------
     SourceError
-        The unit is none of time, or nothing says since when.
+        The unit is not one of time, or the reference of the times is unknown.
     """
     card_values: dict[str, Any] = {card.keyword: card.value for card in reversed(cards)}
-    unit, column_name = (column.unit or "").strip().lower(), column.name.lower()
+    unit = (column.unit or "").strip().lower()
+    column_name = column.name.lower()
     if column.type.is_timestamp or column.type.is_string:
         return _convert_dates
-    shift = next(
-        (
-            float(card_values[f"{key}REFI"]) + float(card_values.get(f"{key}REFF") or 0.0) + zero
-            for key, zero in _REFERENCE_CARD_OFFSETS.items()
-            if isinstance(card_values.get(f"{key}REFI"), int | float)
-        ),
-        None,
-    )
+    shift = _find_reference_mjd(card_values)
     if column.epoch is not None or "jd" in column_name:
         if column.epoch is not None:
             offset_days = -2_400_000.5 + column.epoch
@@ -409,16 +407,14 @@ def create_time_converter(column: Column, cards: Sequence[HeaderCard]) -> Values
     if start_mjd is not None and {"MJDREF", "JDREF"}.isdisjoint(card_values):
 
         def convert_since_start(array: pa.Array) -> npt.NDArray[np.float64]:
-            # milliseconds are those of the day, as SolarSoft, NRH and ORFEES have them, who need not say so
+            # milliseconds are those of the day in files of SolarSoft, NRH and ORFEES, whose unit may be missing
             values = _to_floats(array)
-            is_milliseconds = (
-                not unit and column.type.datatype == "int" and bool(np.nanmax(values, initial=0.0) > 2 * 86_400)
-            )
-            return (
-                values / 86_400e3 + np.floor(start_mjd)
-                if unit == "ms" or is_milliseconds
-                else convert_to_mjd(values, unit, card_values)
-            )
+            is_milliseconds = unit == "ms"
+            if not unit and column.type.datatype == "int":
+                is_milliseconds = bool(np.nanmax(values, initial=0.0) > 2 * 86_400)
+            if is_milliseconds:
+                return values / 86_400e3 + np.floor(start_mjd)
+            return convert_to_mjd(values, unit, card_values)
 
         convert_to_mjd(np.zeros(1), unit, card_values)
         return convert_since_start
@@ -426,8 +422,19 @@ def create_time_converter(column: Column, cards: Sequence[HeaderCard]) -> Values
     return lambda array: convert_to_mjd(_to_floats(array), unit, card_values)
 
 
+def _find_reference_mjd(card_values: dict[str, Any]) -> float | None:
+    """Find the time from which times are counted in two cards, of the whole day and of its fraction."""
+    for key, zero in _REFERENCE_CARD_OFFSETS.items():
+        whole_day = card_values.get(f"{key}REFI")
+        if isinstance(whole_day, int | float):
+            fraction = card_values.get(f"{key}REFF") or 0.0
+            return float(whole_day) + float(fraction) + zero
+    return None
+
+
 def _to_floats(array: pa.Array) -> npt.NDArray[np.float64]:
-    return np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    numbers = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return np.asarray(numbers, np.float64)
 
 
 def _convert_dates(array: pa.Array) -> npt.NDArray[np.float64]:
@@ -435,11 +442,13 @@ def _convert_dates(array: pa.Array) -> npt.NDArray[np.float64]:
         microseconds = np.full(len(array), np.nan)
         for row, text in enumerate(array.to_pylist()):
             try:
-                microseconds[row] = np.datetime64(str(text).strip().rstrip("Z"), "us").astype(np.int64)
+                instant = np.datetime64(str(text).strip().rstrip("Z"), "us")
+                microseconds[row] = instant.astype(np.int64)
             except ValueError:
                 continue
     else:
-        microseconds = _to_floats(array.cast(pa.timestamp("us")).cast(pa.int64()))
+        timestamps = array.cast(pa.timestamp("us"))
+        microseconds = _to_floats(timestamps.cast(pa.int64()))
     return microseconds / 86_400e6 + UNIX_EPOCH_MJD
 
 

@@ -1,6 +1,6 @@
-"""Windows of an array that lies in a file as it is.
+"""Read windows of an array that lies uncompressed in a file.
 
-Read by few calls of the system, nothing mapped, nothing read that is far away.
+A window takes few system calls; nothing is mapped, and nothing far away is read.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-MAX_GAP_BYTES = (
-    256 * 1024
-)  # bytes with holes between what is wanted that are read at once: a call costs as much as some pages
-MAX_READ_FACTOR = 4  # as many times what is wanted, up to `MAX_SPAN_BYTES`
-MAX_SPAN_BYTES = 64 << 20  # bytes
-SYSTEM_CALL_BYTES = 16 * 1024  # bytes that take as long as a call of the system
+# bytes, with gaps between what is needed, that are read at once: a system call costs as much as some pages
+MAX_GAP_BYTES = 256 * 1024
+MAX_READ_FACTOR = 4  # times what is needed that is read, up to `MAX_SPAN_BYTES`
+MAX_SPAN_BYTES = 64 << 20
+SYSTEM_CALL_BYTES = 16 * 1024  # bytes that take as long to read as a system call
 
 
 def compute_strides(shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """Return the strides of an array whose last axis lies together.
+    """Return the strides of an array whose last axis is contiguous.
 
     Parameters
     ----------
     shape
-        Of the array.
+        Shape of the array.
     dtype
-        Of its values.
+        Type of its values.
 
     Returns
     -------
     strides
-        Bytes.
+        Bytes from one value to the next along each axis.
     """
-    return tuple(math.prod(shape[axis + 1 :]) * dtype.itemsize for axis in range(len(shape)))
+    inner_sizes = [shape[axis + 1 :] for axis in range(len(shape))]
+    return tuple(math.prod(sizes) * dtype.itemsize for sizes in inner_sizes)
 
 
 def read_window(
@@ -52,48 +52,48 @@ def read_window(
 ) -> npt.NDArray[Any]:
     """Read a window.
 
-    No memory map: a file that is cut short meanwhile would end the process.
+    The file is not mapped to memory: one that is truncated meanwhile would end the process.
 
     Parameters
     ----------
     file
-        An open one, of this machine or another; its position stays where it is.
+        An open file of this machine or another; its position stays unchanged.
     start
-        Where the array begins, bytes.
+        Offset of the array in bytes.
     strides
         Bytes from one pixel of each axis to the next, in any order.
     dtype
-        As it lies in the file.
+        Type of the stored values.
     window
         A slice with two ends for each axis.
 
     Returns
     -------
     values
-        Of `dtype`, shape of the window.
+        Values of `dtype`, of the shape of the window.
 
     Raises
     ------
     OSError
-        The file ends before that.
+        The file ends before the window does.
     """
     order, sizes, steps, inner = _plan_read(strides, dtype, window)
     values = np.empty(sizes, dtype)
-    first = start + sum(part.start * step for part, step in zip(window, strides, strict=True))
+    axis_offsets = [part.start * step for part, step in zip(window, strides, strict=True)]
+    first = start + sum(axis_offsets)
     span_bytes = _compute_span_bytes(sizes[inner:], steps[inner:], dtype)
     inner_sizes = sizes[inner:]
     inner_strides = steps[inner:]
     flat_values = values.reshape(math.prod(sizes[:inner]), *inner_sizes)
-    outer = (range(0, count * step, step) for count, step in zip(sizes[:inner], steps, strict=False))
-    if values.size:
-        span_offsets = [first + sum(offsets) for offsets in itertools.product(*outer)]
-    else:
-        span_offsets = []
+    outer = [range(0, count * step, step) for count, step in zip(sizes[:inner], steps, strict=False)]
+    if not values.size:
+        return values.transpose(np.argsort(order))
+    span_offsets = [first + sum(offsets) for offsets in itertools.product(*outer)]
     if isinstance(file, RemoteFileReader):
         read_spans = file.read_spans
     else:
         read_spans = partial(_read_spans, file.fileno())
-    for index, piece in enumerate(read_spans(span_bytes, span_offsets) if span_offsets else ()):
+    for index, piece in enumerate(read_spans(span_bytes, span_offsets)):
         if len(piece) < span_bytes:
             raise OSError("it ends before its last pixel")
         flat_values[index] = np.ndarray(inner_sizes, dtype, piece, strides=inner_strides)
@@ -101,22 +101,23 @@ def read_window(
 
 
 def estimate_read_bytes(strides: Sequence[int], dtype: np.dtype[Any], window: Sequence[slice]) -> int:
-    """Estimate what it takes to read a window, so that one order of an array can be compared with another.
+    """Estimate the cost of reading a window, to compare the orders in which an array is stored.
 
     Parameters
     ----------
     strides, dtype, window
-        As of `read_window`.
+        As in `read_window`.
 
     Returns
     -------
     effort
-        Bytes, each call of the system as so many.
+        Bytes to read, including `SYSTEM_CALL_BYTES` for each system call.
     """
     _, sizes, steps, inner = _plan_read(strides, dtype, window)
-    if math.prod(sizes):
-        return math.prod(sizes[:inner]) * (_compute_span_bytes(sizes[inner:], steps[inner:], dtype) + SYSTEM_CALL_BYTES)
-    return 0
+    if not math.prod(sizes):
+        return 0
+    span_bytes = _compute_span_bytes(sizes[inner:], steps[inner:], dtype)
+    return math.prod(sizes[:inner]) * (span_bytes + SYSTEM_CALL_BYTES)
 
 
 def _plan_read(
@@ -124,15 +125,16 @@ def _plan_read(
 ) -> tuple[list[int], list[int], list[int], int]:
     """Order the axes, the slowest first, with their sizes and strides.
 
-    Those from the last number on are read at once, from the first to the last of what is wanted of them.
+    The axes from the last number on are read at once, from the first to the last needed byte.
     """
     order = sorted(range(len(strides)), key=lambda axis: -strides[axis])
     sizes = [max(0, window[axis].stop - window[axis].start) for axis in order]
     steps = [strides[axis] for axis in order]
     inner = 0
-    while math.prod(sizes) and _compute_span_bytes(sizes[inner:], steps[inner:], dtype) > _compute_max_span_bytes(
-        sizes[inner:], dtype
-    ):
+    while math.prod(sizes):
+        span_bytes = _compute_span_bytes(sizes[inner:], steps[inner:], dtype)
+        if span_bytes <= _compute_max_span_bytes(sizes[inner:], dtype):
+            break
         inner += 1
     return order, sizes, steps, inner
 
@@ -140,7 +142,7 @@ def _plan_read(
 def _read_spans(descriptor: int, span_bytes: int, offsets: Sequence[int]) -> Iterator[bytes]:
     for offset in offsets:
         piece = os.pread(descriptor, span_bytes, offset)
-        # a call gives 2 GB at most
+        # a call returns at most 2 GB
         while len(piece) < span_bytes and (
             next_bytes := os.pread(descriptor, span_bytes - len(piece), offset + len(piece))
         ):
@@ -149,15 +151,14 @@ def _read_spans(descriptor: int, span_bytes: int, offsets: Sequence[int]) -> Ite
 
 
 def _compute_span_bytes(sizes: Sequence[int], steps: Sequence[int], dtype: np.dtype[Any]) -> int:
-    return dtype.itemsize + sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
+    axis_bytes = [(size - 1) * step for size, step in zip(sizes, steps, strict=True)]
+    return dtype.itemsize + sum(axis_bytes)
 
 
 def _compute_max_span_bytes(sizes: Sequence[int], dtype: np.dtype[Any]) -> int:
-    return max(
-        MAX_GAP_BYTES,
-        min(MAX_READ_FACTOR * math.prod(sizes) * dtype.itemsize, MAX_SPAN_BYTES),
-        math.prod(sizes) * dtype.itemsize,
-    )
+    needed_bytes = math.prod(sizes) * dtype.itemsize
+    bytes_with_gaps = min(MAX_READ_FACTOR * needed_bytes, MAX_SPAN_BYTES)
+    return max(MAX_GAP_BYTES, bytes_with_gaps, needed_bytes)
 
 
 __all__ = ["compute_strides", "estimate_read_bytes", "read_window"]

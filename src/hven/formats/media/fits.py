@@ -1,6 +1,6 @@
-"""FITS: images and cubes of any HDU, tile-compressed ones too, read by sections; tables by blocks of rows.
+"""Read FITS: images and cubes of any HDU by sections, also tile-compressed ones; tables by blocks of rows.
 
-Astropy reads what is no plain image (FITS 4.0).
+Astropy reads everything but plain images (FITS 4.0).
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from hven.formats.media._fits_headers import (
 )
 from hven.formats.media._product import StoredHdu
 from hven.formats.media._remote_files import RemoteFileReader
+from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._spectral_axes import name_polarizations
 from hven.formats.media._window_reads import compute_strides, read_window
 from hven.model.errors import HvenError, SourceError, TooLargeError, format_message
@@ -75,25 +76,8 @@ _AXIS_KIND_PATTERNS = (
     ("time", re.compile(r"(TIME|UTC?|T[ACDT][IBTG]|TT|UT1|GPS|LOCAL)(-|\(|$)")),
     ("polarization", re.compile(r"STOKES$")),
 )
-_SPECTRAL_UNITS = frozenset(
-    [
-        "angstrom",
-        "angstroms",
-        "nm",
-        "um",
-        "micron",
-        "microns",
-        "hz",
-        "khz",
-        "mhz",
-        "ghz",
-        "ev",
-        "kev",
-        "mev",
-        "cm-1",
-        "1/cm",
-    ]
-)
+_LENGTH_UNITS = {"angstrom", "angstroms", "nm", "um", "micron", "microns", "cm-1", "1/cm"}
+_SPECTRAL_UNITS = _LENGTH_UNITS | {"hz", "khz", "mhz", "ghz", "ev", "kev", "mev"}
 _VOTABLE_TYPES = {
     "?": "boolean",
     "i1": "short",
@@ -122,7 +106,7 @@ _DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"BZh": bz2.BZ2File,
     b"\xfd7z": lzma.LZMAFile,
 }
-MAX_UNPACKED_BYTES = 1 << 30  # bytes that a compressed file may unpack to
+MAX_UNPACKED_BYTES = 1 << 30  # that a compressed file may unpack to
 
 
 def open_fits(file: Place) -> Product:
@@ -131,18 +115,18 @@ def open_fits(file: Place) -> Product:
     Parameters
     ----------
     file
-        One on another server is read by ranges, and unpacked here if it is compressed as a whole.
+        The file; one on another server is read by ranges, and unpacked here if it is compressed as a whole.
 
     Returns
     -------
     product
-        Arrays and tables of its HDUs; those without data are left out. Headers are read as the HDUs are come to, at
+        Arrays and tables of its HDUs; those without data are left out. Headers are read as the HDUs are reached, at
         most `MAX_PARTS`.
 
     Raises
     ------
     SourceError
-        It is not FITS, or damaged.
+        The file is not FITS, or damaged.
     """
     name = file.name
     open_files = ExitStack()
@@ -151,37 +135,41 @@ def open_fits(file: Place) -> Product:
             spool = _unpack_file(file, name)
             if spool is not None:
                 open_files.callback(spool.close)
-            plain_path: Place = file if spool is None else Path(spool.name)
+            plain_path: Place = Path(spool.name) if spool is not None else file
             stream = open_files.enter_context(plain_path.open("rb"))
             size = plain_path.stat().st_size
             headers = _read_plain_headers(stream, size)
             hdus = cache(partial(_open_hdus, stream, open_files))
             parts = tuple(_create_parts(headers, hdus, size, stream))
             if not parts and size % BLOCK_BYTES:
-                # what is open is closed
+                # the handler below closes what is open
                 raise SourceError(format_message("it ends after {size} bytes, within a header", size))  # noqa: TRY301
-            first_item = parts[0] if parts and parts[0].index == 0 else headers[0] if headers else None
-            if first_item is None:
-                cards = _list_cards(hdus()[0].header)
+            if parts and parts[0].index == 0:
+                cards = parts[0].cards
+            elif headers:
+                cards = headers[0].cards
             else:
-                cards = first_item.cards
-            return Product(medium="fits", parts=add_cell_arrays(parts, cards), cards=cards, close=open_files.close)
+                cards = _list_cards(hdus()[0].header)
+            all_parts = add_cell_arrays(parts, cards)
+            return Product(medium="fits", parts=all_parts, cards=cards, close=open_files.close)
         except BaseException:
             open_files.close()
             raise
 
 
 def _unpack_file(file: Place, name: str) -> Any:
-    """Unpack a compressed file beside the temporary ones, so that windows of it need no second pass; None.
+    """Unpack a compressed file to a temporary one, so that windows of it need no second pass.
 
-    It is plain.
+    Return None if the file is not compressed.
     """
     with file.open("rb") as source:
         head = source.read(6)
         source.seek(0)
-        decompress = next(
-            (decompress for magic_bytes, decompress in _DECOMPRESSORS.items() if head.startswith(magic_bytes)), None
-        )
+        decompress = None
+        for magic_bytes, decompressor in _DECOMPRESSORS.items():
+            if head.startswith(magic_bytes):
+                decompress = decompressor
+                break
         if decompress is None:
             return None
         spool = tempfile.NamedTemporaryFile(suffix=".fits")  # noqa: SIM115  (closed with the product)
@@ -203,7 +191,7 @@ def _unpack_file(file: Place, name: str) -> Any:
 
 @contextmanager
 def _name_errors(name: str) -> Iterator[None]:
-    """Turn what astropy raises of bad files into a fault with their name."""
+    """Convert what astropy raises for bad files to an error with their name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -215,26 +203,27 @@ def _name_errors(name: str) -> Iterator[None]:
         except (HvenError, FileNotFoundError, PermissionError):
             raise
         except Exception as fault:  # noqa: BLE001  (astropy meets bad bytes with whatever comes up)
-            reason = " ".join(str(fault).split())[:200] or type(fault).__name__
+            words = str(fault).split()
+            reason = " ".join(words)[:200] or type(fault).__name__
             raise SourceError(format_message("{name} is damaged, or no FITS file: {reason}", name, reason)) from None
 
 
 def _read_plain_headers(stream: BinaryIO, size: int) -> list[FitsHeader]:
-    """Read the headers, where all are written plainly; none: astropy reads them."""
-    try:
-        if size:
-            return [*islice(read_headers(stream, size), MAX_PARTS)]
+    """Read the headers if all of them are written plainly; return none if astropy must read them."""
+    if not size:
         return []
+    try:
+        return [*islice(read_headers(stream, size), MAX_PARTS)]
     except NonStandardHeaderError:
         return []
 
 
 def _open_hdus(stream: BinaryIO, open_files: ExitStack) -> Any:
-    """Have a file opened by astropy, until it is closed."""
+    """Open the file with astropy, until the product is closed."""
     from astropy.io import fits  # noqa: PLC0415  (a second to load, asked by few)
 
     stream.seek(0)
-    # no memory map: a file that is cut short while it is read would end the process
+    # no memory map: a file that is truncated while it is read would end the process
     hdus = fits.open(stream, memmap=False, lazy_load_hdus=True, do_not_scale_image_data=True)
     open_files.callback(hdus.close)
     return hdus
@@ -248,7 +237,8 @@ def _create_parts(
         head = headers[index] if headers else None
         if head is not None and head.is_image:
             if min(head.sizes, default=0) > 0:
-                yield _create_array(_ImageHeader.from_header(head, index), index, open_hdus, stream)
+                image = _ImageHeader.from_header(head, index)
+                yield _create_array(image, index, open_hdus, stream)
             end = head.end_offset
         else:
             try:
@@ -260,13 +250,13 @@ def _create_parts(
             end = file_info["datLoc"] + file_info["datSpan"]
         if 0 < size <= end - BLOCK_BYTES:  # padding may be missing
             raise SourceError(format_message("it ends within HDU {number}: {size} bytes", index, size))
-        if end == size:  # no further header need be looked for
+        if end == size:  # there is no further header
             return
         index += 1
 
 
 def _create_part(hdu: Any, index: int, open_hdus: Callable[[], Any], stream: BinaryIO) -> Iterator[Part]:
-    """Make a part of an HDU that astropy has read."""
+    """Create the part of an HDU that astropy has read."""
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
 
     if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not isinstance(hdu, fits.CompImageHDU):
@@ -280,34 +270,28 @@ def _create_part(hdu: Any, index: int, open_hdus: Callable[[], Any], stream: Bin
             data = int(hdu.fileinfo()["datLoc"])
         cards = _list_cards(hdu.header)
         words = map_first_values(cards)
-        yield _create_array(
-            _ImageHeader(name, sizes, cards, words, data, lambda: hdu.header, hdu.section), index, open_hdus, stream
-        )
+        image = _ImageHeader(name, sizes, cards, words, data, lambda: hdu.header, hdu.section)
+        yield _create_array(image, index, open_hdus, stream)
 
 
 class _ImageHeader(NamedTuple):
-    """An image, whoever has read its header."""
+    """The header of an image, which this package or astropy has read."""
 
     name: str
-    sizes: tuple[int, ...]  # in the order of C
+    sizes: tuple[int, ...]  # the slowest axis first
     cards: tuple[HeaderCard, ...]
-    values: Mapping[str, Any]  # values by keyword
-    data_offset: int | None  # first byte; None: in compressed tiles
-    read_header: Callable[[], Any]  # as astropy has it
-    section: Any = None  # of what is compressed
+    values: Mapping[str, Any]  # by keyword
+    data_offset: int | None  # of the first byte; None: compressed tiles
+    read_header: Callable[[], Any]  # as an object of astropy
+    section: Any = None  # astropy's access to compressed tiles
 
     @classmethod
     def from_header(cls, header: FitsHeader, index: int) -> Self:
-        """Take it from a header that was read here."""
-        name = str(header.values.get("EXTNAME", "" if index else "PRIMARY"))
-        return cls(
-            name,
-            header.sizes[::-1],
-            header.cards,
-            header.values,
-            header.data_offset,
-            partial(_parse_header, header.text),
-        )
+        """Create it from a header that this package has read."""
+        default_name = "" if index else "PRIMARY"
+        name = str(header.values.get("EXTNAME", default_name))
+        read_header = partial(_parse_header, header.text)
+        return cls(name, header.sizes[::-1], header.cards, header.values, header.data_offset, read_header)
 
 
 def _parse_header(text: str) -> Any:
@@ -322,9 +306,10 @@ def _list_cards(header: Any) -> tuple[HeaderCard, ...]:
     def read_card(card: Any) -> HeaderCard:
         try:
             card_value = card.value
-        except (VerifyError, ValueError):  # a card that does not keep the standard: as it stands
+        except (VerifyError, ValueError):  # a card that violates the standard is taken as it is
             value, _, comment = str(card.image)[10:].partition(" /")
-            return HeaderCard(card.keyword, value.strip().strip("'") or None, comment.strip())
+            text = value.strip().strip("'")
+            return HeaderCard(card.keyword, text or None, comment.strip())
         if isinstance(card_value, str | int | float | bool):
             plain_value = card_value
         elif card_value is None or type(card_value).__name__ == "Undefined":
@@ -336,80 +321,93 @@ def _list_cards(header: Any) -> tuple[HeaderCard, ...]:
     return tuple(map(read_card, header.cards))
 
 
+class _PixelScale:
+    """The conversion of stored values to physical values by BITPIX, BSCALE, BZERO and BLANK (FITS 4.0 section 5.3)."""
+
+    def __init__(self, card_values: Mapping[str, Any]) -> None:
+        self._scale = _read_number(card_values.get("BSCALE", 1.0), 1.0)
+        self._zero = _read_number(card_values.get("BZERO", 0.0), 0.0)
+        self._blank = card_values.get("BLANK")
+        self._bits = int(card_values["BITPIX"] or 0)
+        has_integers = self._bits > 0 and self._blank is None
+        self._is_integer = has_integers and self._scale == 1.0 and self._zero == int(self._zero)
+        self._is_plain_real = self._bits < 0 and (self._scale, self._zero) == (1.0, 0.0)
+        self.stored_type = self._find_stored_type()
+        self.value_type = self._choose_value_type()
+
+    def _find_stored_type(self) -> np.dtype[Any]:
+        if self._bits == 8:
+            return np.dtype("u1")
+        letter = "f" if self._bits < 0 else "i"
+        return np.dtype(f"{letter}{abs(self._bits) // 8}")
+
+    def _choose_value_type(self) -> np.dtype[Any]:
+        if self._is_integer and self._zero:
+            return np.result_type(self.stored_type, np.min_scalar_type(int(self._zero)))
+        if self._is_integer or self._is_plain_real:
+            return self.stored_type
+        return np.dtype("f4" if abs(self._bits) <= 16 else "f8")
+
+    def apply(self, stored_values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Convert stored values to physical values; blank ones become NaN."""
+        if self._is_plain_real or (self._is_integer and not self._zero):
+            return stored_values.astype(self.value_type, copy=False)
+        values: npt.NDArray[Any] = stored_values.astype(self.value_type)
+        if self._is_integer:
+            return values + self.value_type.type(self._zero)
+        values = values * self.value_type.type(self._scale)
+        values = values + self.value_type.type(self._zero)
+        if self._blank is not None and self._bits > 0:
+            values[stored_values == self._blank] = np.nan
+        return values
+
+
 def _create_array(image: _ImageHeader, index: int, open_hdus: Callable[[], Any], stream: BinaryIO) -> ArrayPart:
-    name = image.name
     sizes = image.sizes
     card_values = image.values
-    scale, zero = _read_number(card_values.get("BSCALE", 1.0), 1.0), _read_number(card_values.get("BZERO", 0.0), 0.0)
-    blank, bits = card_values.get("BLANK"), int(card_values["BITPIX"] or 0)
-    is_integer = bits > 0 and scale == 1.0 and zero == int(zero) and blank is None
-    integer_offset = zero if is_integer else 0.0
-    if bits != 8:
-        dtype = np.dtype(f"{'f' if bits < 0 else 'i'}{abs(bits) // 8}")
-    else:
-        dtype = np.dtype("u1")
-    if bits < 0 and (scale, zero) == (1.0, 0.0):
-        value_type = dtype
-    elif abs(bits) <= 16:
-        value_type = np.dtype("f4")
-    else:
-        value_type = np.dtype("f8")
-    if is_integer:
-        if integer_offset:
-            value_type = np.result_type(dtype, np.min_scalar_type(int(zero)))
-        else:
-            value_type = dtype
-
+    pixel_scale = _PixelScale(card_values)
     read_uncompressed = None
     if image.data_offset is not None:
-        stored_type = dtype.newbyteorder(">")
+        stored_type = pixel_scale.stored_type.newbyteorder(">")
         strides = compute_strides(sizes, stored_type)
         read_uncompressed = partial(read_window, stream, image.data_offset, strides, stored_type)
 
     def read_raw(window: Sequence[slice]) -> npt.NDArray[Any]:
-        with _name_errors(name or str(index)):
+        with _name_errors(image.name or str(index)):
             if read_uncompressed is not None:
                 return read_uncompressed(window)
             return np.asarray(image.section[tuple(window)])
 
-    def apply_scaling(stored_values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if bits < 0 and (scale, zero) == (1.0, 0.0):
-            return stored_values.astype(value_type, copy=False)
-        if is_integer:
-            return (
-                stored_values.astype(value_type) + value_type.type(integer_offset)
-                if integer_offset
-                else stored_values.astype(value_type, copy=False)
-            )
-        values: npt.NDArray[Any] = stored_values.astype(value_type) * value_type.type(scale)
-        values = values + value_type.type(zero)
-        if blank is not None and bits > 0:
-            values[stored_values == blank] = np.nan
-        return values
-
-    axes = tuple(
-        _create_axis(card_values, image.read_header, number, sizes, open_hdus) for number in range(len(sizes), 0, -1)
-    )
+    axis_numbers = range(len(sizes), 0, -1)
+    axes = [_create_axis(card_values, image.read_header, number, sizes, open_hdus) for number in axis_numbers]
     kinds = {axis.kind for axis in axes}
     is_local_uncompressed = read_uncompressed is not None and not isinstance(stream, RemoteFileReader)
-    unit = str(card_values.get("BUNIT") or "").strip() or None
-    create_sky_mapping = (
-        partial(footprints.build_image_wcs, card_values) if {"longitude", "latitude"} <= kinds else None
-    )
+    create_sky_mapping = None
+    if {"longitude", "latitude"} <= kinds:
+        create_sky_mapping = partial(footprints.build_image_wcs, card_values)
     return ArrayPart(
         index=index,
-        name=name,
-        axes=axes,
-        dtype=value_type,
-        read=lambda window: apply_scaling(read_raw(window)),
+        name=image.name,
+        axes=tuple(axes),
+        dtype=pixel_scale.value_type,
+        read=lambda window: pixel_scale.apply(read_raw(window)),
         read_raw=read_raw,
-        apply_scaling=apply_scaling,
+        apply_scaling=pixel_scale.apply,
         is_local_uncompressed=is_local_uncompressed,
-        unit=unit,
+        unit=str(card_values.get("BUNIT") or "").strip() or None,
         cards=image.cards,
         create_sky_mapping=create_sky_mapping,
-        role=next((role for role, pattern in _ROLE_PATTERNS.items() if index and pattern.match(name)), "data"),
+        role=_find_role(image.name, index),
     )
+
+
+def _find_role(name: str, index: int) -> str:
+    """Find the role of an array by the name of its HDU."""
+    if index:
+        for role, pattern in _ROLE_PATTERNS.items():
+            if pattern.match(name):
+                return role
+    return "data"
 
 
 def _read_number(value: object, default: float) -> float:
@@ -427,9 +425,14 @@ def _create_axis(
 ) -> Axis:
     word = str(card_values.get(f"CTYPE{number}") or "").strip()
     unit = str(card_values.get(f"CUNIT{number}") or "").strip() or None
-    kind = next((kind for kind, pattern in _AXIS_KIND_PATTERNS if pattern.match(word.upper())), "")
-    if not kind and word.upper() in {"LINEAR", ""} and (unit or "").lower().replace(" ", "") in _SPECTRAL_UNITS:
-        kind = "spectral"  # as MUSE and many spectra have it
+    kind = ""
+    for axis_kind, pattern in _AXIS_KIND_PATTERNS:
+        if pattern.match(word.upper()):
+            kind = axis_kind
+            break
+    plain_unit = (unit or "").lower().replace(" ", "")
+    if not kind and word.upper() in {"LINEAR", ""} and plain_unit in _SPECTRAL_UNITS:
+        kind = "spectral"  # in MUSE cubes and many spectra
     size = sizes[len(sizes) - number]
     read_values: Callable[[], npt.NDArray[Any]] | None = None
     compute_coordinates = partial(_compute_coordinates, card_values, read_header, number, size, open_hdus)
@@ -443,9 +446,9 @@ def _create_axis(
 
 
 def _compute_file_values(compute_coordinates: World, unit: str | None) -> npt.NDArray[np.float64]:
-    """Compute what the file says of the pixels of an axis, in the unit that it names.
+    """Compute the values that the file states for the pixels of an axis, in its own unit.
 
-    Wcslib turns some into its own.
+    Wcslib converts some values to units of its own.
     """
     values, unit_name = compute_coordinates()
     if unit is None or unit_name == unit:
@@ -453,7 +456,8 @@ def _compute_file_values(compute_coordinates: World, unit: str | None) -> npt.ND
     from astropy.units import Unit  # noqa: PLC0415  (loaded already)
 
     try:
-        return np.asarray(values * Unit(unit_name).to(Unit(unit)), np.float64)
+        factor = Unit(unit_name).to(Unit(unit))
+        return np.asarray(values * factor, np.float64)
     except (ValueError, TypeError):
         return values
 
@@ -461,7 +465,7 @@ def _compute_file_values(compute_coordinates: World, unit: str | None) -> npt.ND
 def _compute_values(
     card_values: Mapping[str, Any], number: int, axis_kind: str, compute_coordinates: World
 ) -> npt.NDArray[Any]:
-    """Compute what the pixels of an axis stand for, those of the other axes at their reference."""
+    """Compute the values of the pixels of an axis, at the reference pixels of the other axes."""
     coordinates, unit_name = compute_coordinates()
     if axis_kind == "spectral":
         return convert_to_wavelengths(coordinates, str(card_values.get(f"CTYPE{number}") or ""), unit_name, card_values)
@@ -475,50 +479,48 @@ def _compute_values(
 def _compute_coordinates(
     card_values: Mapping[str, Any], read_header: Callable[[], Any], number: int, size: int, open_hdus: Callable[[], Any]
 ) -> tuple[npt.NDArray[np.float64], str]:
-    """Return values along an axis, and their unit: by wcslib, tables of coordinates (-TAB) and logarithms included."""
+    """Compute values along an axis, and their unit; wcslib computes tables of coordinates (-TAB) and logarithms."""
     pixels = np.arange(1, size + 1, dtype=np.float64)
     algorithm = str(card_values.get(f"CTYPE{number}") or "")[4:]
     unit = str(card_values.get(f"CUNIT{number}") or "").strip()
     if algorithm.startswith("-") and algorithm != "-":
-        from astropy.wcs import WCS  # noqa: PLC0415  (a second to load, asked by few)
+        from astropy.wcs import WCS  # noqa: PLC0415  (takes a second to load, and few requests need it)
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 wcs = WCS(read_header(), fobj=open_hdus() if "TAB" in algorithm else None)
-                pixel_coordinates = np.tile(np.asarray(wcs.wcs.crpix, np.float64), (size, 1))
+                reference_pixel = np.asarray(wcs.wcs.crpix, np.float64)
+                pixel_coordinates = np.tile(reference_pixel, (size, 1))
                 pixel_coordinates[:, number - 1] = pixels
-                return wcs.wcs_pix2world(pixel_coordinates, 1)[:, number - 1], str(wcs.wcs.cunit[number - 1])
-            except Exception as fault:  # noqa: BLE001  (wcslib has a class for each of its faults, of no common kind)
-                raise SourceError(
-                    format_message(
-                        "the axis {axis} has no values: {reason}", number, " ".join(str(fault).split())[:200]
-                    )
-                ) from None
+                values = wcs.wcs_pix2world(pixel_coordinates, 1)[:, number - 1]
+                return values, str(wcs.wcs.cunit[number - 1])
+            except Exception as fault:  # noqa: BLE001  (wcslib has a class for each of its errors, of no common kind)
+                reason = " ".join(str(fault).split())[:200]
+                raise SourceError(format_message("the axis {axis} has no values: {reason}", number, reason)) from None
     step = _read_number(card_values.get(f"CDELT{number}", card_values.get(f"CD{number}_{number}", 1.0)), 1.0)
     if f"CDELT{number}" in card_values:
         step *= _read_number(card_values.get(f"PC{number}_{number}", 1.0), 1.0)
     elif f"CD{number}_{number}" in card_values:
         step = _read_number(card_values[f"CD{number}_{number}"], 1.0)
-    return _read_number(card_values.get(f"CRVAL{number}", 0.0), 0.0) + (
-        pixels - _read_number(card_values.get(f"CRPIX{number}", 0.0), 0.0)
-    ) * step, unit
+    reference_value = _read_number(card_values.get(f"CRVAL{number}", 0.0), 0.0)
+    reference_pixel = _read_number(card_values.get(f"CRPIX{number}", 0.0), 0.0)
+    return reference_value + (pixels - reference_pixel) * step, unit
 
 
 def _create_table(hdu: Any, index: int, stream: BinaryIO, names: Collection[str] | None = None) -> TablePart:
     header = hdu.header
     name = str(hdu.name or "")
-    fits_columns = [column for column in hdu.columns if names is None or column.name in names]
+    fits_columns = list(hdu.columns)
+    direct_readers = {}
+    if names is not None:
+        # plain columns are read alone, without the others
+        fits_columns = [column for column in fits_columns if column.name in names]
+        for column in fits_columns:
+            direct_reader = _create_direct_reader(hdu, column, stream)
+            if direct_reader is not None:
+                direct_readers[column.name] = direct_reader
     table_columns = [_create_column(column) for column in fits_columns]
-    # of some columns alone no others are read: those that lie in the file as they are
-    if names is None:
-        direct_readers = {}
-    else:
-        direct_readers = {
-            column.name: direct_reader
-            for column in fits_columns
-            if (direct_reader := _create_direct_reader(hdu, column, stream))
-        }
     count = int(header.get("NAXIS2", 0))
     if len(direct_readers) == len(fits_columns):
         width = sum(kind.itemsize for _, kind in direct_readers.values())
@@ -530,16 +532,16 @@ def _create_table(hdu: Any, index: int, stream: BinaryIO, names: Collection[str]
         for first in range(start, min(count, start + row_limit), step):
             last = min(count, start + row_limit, first + step)
             with _name_errors(name or str(index)):
+                block = None
                 if len(direct_readers) < len(fits_columns):
                     block = hdu.data[first:last]
-                else:
-                    block = None
-                arrays = [
-                    _build_cells(direct_readers[column.name][0](first, last), table_column)
-                    if column.name in direct_readers
-                    else _build_column(block, column, table_column)
-                    for column, table_column in zip(fits_columns, table_columns, strict=True)
-                ]
+                arrays = []
+                for column, table_column in zip(fits_columns, table_columns, strict=True):
+                    if column.name in direct_readers:
+                        values = direct_readers[column.name][0](first, last)
+                        arrays.append(_build_cells(values, table_column))
+                    else:
+                        arrays.append(_build_column(block, column, table_column))
             schema = pa.schema([column.arrow_field for column in table_columns])
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -558,23 +560,24 @@ def _create_table(hdu: Any, index: int, stream: BinaryIO, names: Collection[str]
 def _create_direct_reader(
     hdu: Any, column: Any, stream: BinaryIO
 ) -> tuple[Callable[[int, int], npt.NDArray[Any]], np.dtype[Any]] | None:
-    """Return what reads rows of a column of plain numbers, and their type; None: astropy must."""
+    """Create the reader of a column of plain numbers, and return it with their type; None if astropy must read."""
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
 
     kind, offset = hdu.columns.dtype.fields[column.name][:2]
     base, shape = kind.subdtype or (kind, ())
     base = base.newbyteorder(">")
-    scaled = (
-        column.bscale not in {None, "", 1.0} or column.bzero not in {None, "", 0.0} or column.null not in {None, ""}
-    )
+    is_scaled = column.bscale not in {None, "", 1.0} or column.bzero not in {None, "", 0.0}
+    has_null = column.null not in {None, ""}
     letter = str(column.format).lstrip("0123456789")[:1]
-    if isinstance(hdu, fits.TableHDU) or scaled or letter not in "BIJKED" or base.kind not in "iuf":
+    if isinstance(hdu, fits.TableHDU) or is_scaled or has_null or letter not in "BIJKED" or base.kind not in "iuf":
+        return None
         return None
     steps = (int(hdu.header["NAXIS1"]), *compute_strides(shape, base))
 
     def read_rows(first: int, last: int) -> npt.NDArray[Any]:
         window = [slice(first, last), *(slice(0, size) for size in shape)]
-        return read_window(stream, int(hdu.fileinfo()["datLoc"]) + offset, steps, base, window)
+        data_offset = int(hdu.fileinfo()["datLoc"])
+        return read_window(stream, data_offset + offset, steps, base, window)
 
     return read_rows, kind
 
@@ -588,7 +591,7 @@ def _build_cells(values: npt.NDArray[Any], table_column: Column) -> pa.Array:
 
 
 def _copy_hdu(hdu: Any, name: str) -> StoredHdu:
-    """Take an HDU as it stands: its header, and its bytes from the file."""
+    """Copy an HDU as it is: its header, and its bytes from the file."""
     info, header_bytes = hdu.fileinfo(), hdu.header.tostring().encode("ascii")
 
     def read_chunks() -> Iterator[bytes]:
@@ -610,51 +613,50 @@ def _copy_hdu(hdu: Any, name: str) -> StoredHdu:
 
 
 def _create_column(column: Any) -> Column:
+    kind = np.dtype("S")
     if column.dtype is not None:
         kind = np.dtype(column.dtype).newbyteorder("=")
-    else:
-        kind = np.dtype("S")
-    if kind.subdtype:
-        base, shape = (kind.subdtype[0], kind.subdtype[1])
-    else:
-        base, shape = (kind, ())
-    if str(column.format).lstrip("0123456789")[:1] in {"P", "Q"}:
-        letter = str(column.format).lstrip("0123456789")[1:2]
-        code = _TFORM_TYPES.get(letter, "double")
-        size = "*"
+    base, shape = kind.subdtype or (kind, ())
+    tform = str(column.format).lstrip("0123456789")
+    if tform[:1] in {"P", "Q"}:
+        column_type = Type(_TFORM_TYPES.get(tform[1:2], "double"), "*")
     elif base.kind in "SU":
-        code, size = "char", "*"
+        column_type = Type("char", "*")
     else:
-        scaled = column.bscale not in {None, "", 1.0} or column.bzero not in {None, "", 0.0}
-        if scaled:
-            if base.kind == "c":
-                code = "doubleComplex"
-            else:
-                code = "double"
-        elif str(column.format).endswith("L"):
-            code = "boolean"
-        else:
-            code = _VOTABLE_TYPES.get(base.str[1:], "double")
-        dims = re.findall(r"\d+", str(column.dim or ""))
-        is_folded = len(shape) == 1 and math.prod(map(int, dims)) == shape[0]
-        if is_folded and dims:
-            size = "x".join(dims)
-        elif shape:
-            size = "x".join(str(length) for length in reversed(shape))
-        else:
-            size = ""
-    return Column(name=str(column.name), type=Type(code, size or None), unit=str(column.unit or "") or None, ucd=None)
+        column_type = Type(_choose_number_type(column, base), _find_arraysize(column, shape))
+    unit = str(column.unit or "") or None
+    return Column(name=str(column.name), type=column_type, unit=unit, ucd=None)
+
+
+def _choose_number_type(column: Any, base: np.dtype[Any]) -> str:
+    """Choose the VOTable type of the numbers of a column."""
+    is_scaled = column.bscale not in {None, "", 1.0} or column.bzero not in {None, "", 0.0}
+    if is_scaled:
+        return "doubleComplex" if base.kind == "c" else "double"
+    if str(column.format).endswith("L"):
+        return "boolean"
+    return _VOTABLE_TYPES.get(base.str[1:], "double")
+
+
+def _find_arraysize(column: Any, shape: tuple[int, ...]) -> str | None:
+    """Return the arraysize of the cells of a column, from TDIM if it fits, else from the shape."""
+    dims = re.findall(r"\d+", str(column.dim or ""))
+    is_folded = len(shape) == 1 and math.prod(map(int, dims)) == shape[0]
+    if is_folded and dims:
+        return "x".join(dims)
+    return format_arraysize(shape)
 
 
 def _build_column(block: Any, column: Any, table_column: Column) -> pa.Array:
     values = block.field(column.name)
     kind = table_column.arrow_field.type
     if table_column.type.datatype == "char":
-        return pa.array([str(value).rstrip() for value in values.tolist()], pa.string())
+        texts = [str(value).rstrip() for value in values.tolist()]
+        return pa.array(texts, pa.string())
     if pa.types.is_fixed_size_list(kind) and table_column.type.arraysize is not None:
         return _build_cells(values, table_column)
     if np.asarray(values).ndim > 1:
-        # one element an item, which FITS may say with TDIM or 1E and numpy with a further axis
+        # cells of one element, for which FITS may have TDIM or 1E, and numpy a further axis
         values = np.asarray(values).reshape(len(block), -1)
         if values.shape[1] == 1:
             values = values[:, 0]
@@ -665,18 +667,21 @@ def _build_column(block: Any, column: Any, table_column: Column) -> pa.Array:
         else:
             flat = np.empty(0)
         ends = np.cumsum([0, *map(len, row_values)]).astype(np.int32)
-        return pa.ListArray.from_arrays(pa.array(ends), _build_items(flat, kind.value_type)).cast(kind)
-    # one value a row may have dimensions of its own: TDIM (1, 1)
+        items = _build_items(flat, kind.value_type)
+        return pa.ListArray.from_arrays(pa.array(ends), items).cast(kind)
+    # a single value may have dimensions of its own: TDIM (1, 1)
     return _build_items(np.asarray(values).reshape(len(values)), kind)
 
 
 def _build_items(values: npt.NDArray[Any], arrow_type: pa.DataType) -> pa.Array:
-    """Make numbers of a type, complex ones as pairs."""
+    """Convert numbers to an Arrow type, complex ones to pairs."""
     native_values = _to_native_order(values)
     if not pa.types.is_fixed_size_list(arrow_type):
         return pa.array(native_values, from_pandas=True).cast(arrow_type)
-    pairs = native_values.astype("c8" if pa.types.is_float32(arrow_type.value_type) else "c16", copy=False)
-    return pa.FixedSizeListArray.from_arrays(pa.array(pairs.view(pairs.real.dtype)), 2).cast(arrow_type)
+    complex_type = "c8" if pa.types.is_float32(arrow_type.value_type) else "c16"
+    pairs = native_values.astype(complex_type, copy=False)
+    parts = pa.array(pairs.view(pairs.real.dtype))
+    return pa.FixedSizeListArray.from_arrays(parts, 2).cast(arrow_type)
 
 
 def _to_native_order(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

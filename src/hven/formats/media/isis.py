@@ -1,4 +1,4 @@
-"""ISIS cubes: tiled or by bands, special pixels as NaN, maps with their projection, tables. Read by windows."""
+"""Read ISIS cubes by windows: tiled or by bands, special pixels as NaN, maps with their projection, and tables."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.formats.media import Part
+    from hven.formats.media._product import TablePart
     from hven.formats.media._pvl_labels import PvlLabel
 
     Window = Sequence[slice]
@@ -46,84 +47,86 @@ def open_isis(file: Place) -> Product:
     Parameters
     ----------
     file
-        It is read by ranges, wherever it lies.
+        The file, which is read by ranges, wherever it lies.
 
     Returns
     -------
     product
-        The cube as bands, lines, samples; its tables.
+        The cube as bands, lines, samples; and its tables.
 
     Raises
     ------
     SourceError
-        The label is none of a cube, or promises more than the file has.
+        The label is not that of a cube, or promises more than the file has.
     """
     label = pvl_labels.read_label(file)
-    cube = next((inner_object for _, inner_object in label.find_objects("ISISCUBE")), None)
-    if cube is None:
-        core = None
-    else:
-        core = next((inner_object for _, inner_object in cube.find_objects("CORE")), None)
+    cube = _find_object(label, "ISISCUBE")
+    core = None
+    if cube is not None:
+        core = _find_object(cube, "CORE")
     if cube is None or core is None or core.get("^CORE") is not None:
         raise SourceError(format_message("{name} is no cube of ISIS with its pixels in it", file.name))
     core_objects: dict[str, PvlLabel] = dict(core.objects)
+    sizes = []
     if "DIMENSIONS" in core_objects:
-        sizes = [int(core_objects["DIMENSIONS"].find_number(word) or 0) for word in ("BANDS", "LINES", "SAMPLES")]
-    else:
-        sizes = []
-    kind, nulls, lowest_valid = _PIXEL_TYPES.get(
-        str(core_objects.get("PIXELS", core).get("TYPE")).upper(), ("", (), None)
-    )
+        dimensions = core_objects["DIMENSIONS"]
+        sizes = [int(dimensions.find_number(word) or 0) for word in ("BANDS", "LINES", "SAMPLES")]
+    pixel_type_name = str(core_objects.get("PIXELS", core).get("TYPE")).upper()
+    kind, nulls, lowest_valid = _PIXEL_TYPES.get(pixel_type_name, ("", (), None))
     if not kind or min(sizes, default=0) < 1:
         raise SourceError(format_message("{name} is no cube of ISIS with its pixels in it", file.name))
     pixels = core_objects["PIXELS"]
-    if str(pixels.get("BYTEORDER")).upper() == "MSB":
-        order = ">"
-    else:
-        order = "<"
-    number = pixels.find_number("MULTIPLIER")
-    scale = ValueScale(float(number or 1.0), float(pixels.find_number("BASE") or 0.0), nulls, lowest_valid)
+    order = ">" if str(pixels.get("BYTEORDER")).upper() == "MSB" else "<"
+    factor = float(pixels.find_number("MULTIPLIER") or 1.0)
+    zero = float(pixels.find_number("BASE") or 0.0)
+    scale = ValueScale(factor, zero, nulls, lowest_valid)
     dtype, read = _create_cube_reader(file, core, sizes, np.dtype(f"{order}{kind}"), scale)
-    bands = next((inner_object for _, inner_object in cube.find_objects("BANDBIN")), None)
+    band_axis = _create_band_axis(_find_object(cube, "BANDBIN"), sizes[0])
     wcs_cards = map_projections.write_map_cards(_read_mapping(cube), origin_pixel=0.5)
-    band_axis = _create_band_axis(bands, sizes[0])
-    axes = (
-        band_axis,
-        Axis(name="LATITUDE" if wcs_cards else "LINE", size=sizes[1], kind="latitude" if wcs_cards else ""),
-        Axis(name="LONGITUDE" if wcs_cards else "SAMPLE", size=sizes[2], kind="longitude" if wcs_cards else ""),
-    )
+    create_sky_mapping = None
     if wcs_cards:
-        create_sky_mapping = partial(footprints.build_image_wcs, {card.keyword: card.value for card in wcs_cards})
+        line_axis = Axis(name="LATITUDE", size=sizes[1], kind="latitude")
+        sample_axis = Axis(name="LONGITUDE", size=sizes[2], kind="longitude")
+        card_values = {card.keyword: card.value for card in wcs_cards}
+        create_sky_mapping = partial(footprints.build_image_wcs, card_values)
     else:
-        create_sky_mapping = None
-    parts: list[Part] = [
-        ArrayPart(
-            index=0,
-            name="CORE",
-            axes=axes,
-            dtype=dtype,
-            read=read,
-            create_sky_mapping=create_sky_mapping,
-            cards=tuple(wcs_cards),
-        )
-    ]
+        line_axis = Axis(name="LINE", size=sizes[1])
+        sample_axis = Axis(name="SAMPLE", size=sizes[2])
+    cube_array = ArrayPart(
+        index=0,
+        name="CORE",
+        axes=(band_axis, line_axis, sample_axis),
+        dtype=dtype,
+        read=read,
+        create_sky_mapping=create_sky_mapping,
+        cards=tuple(wcs_cards),
+    )
+    parts: list[Part] = [cube_array]
     for name, inner_object in label.objects[:MAX_PARTS]:
         if name == "TABLE":
-            fields = _read_table_fields(
-                inner_object, "<" if str(inner_object.get("BYTEORDER")).upper() == "LSB" else ">"
-            )
-            record = sum(field.size * field.item_count for field in fields)
-            fixed_table = create_fixed_table(
-                file,
-                fields,
-                index=len(parts),
-                name=str(inner_object.get("NAME") or "TABLE"),
-                offset=int(inner_object.find_number("STARTBYTE") or 1) - 1,
-                record_bytes=record,
-                record_count=int(inner_object.find_number("RECORDS") or 0),
-            )
-            parts.append(fixed_table)
+            parts.append(_create_table(file, inner_object, len(parts)))
     return Product(medium="isis", parts=tuple(parts), cards=tuple(cube.list_cards()))
+
+
+def _find_object(label: PvlLabel, name: str) -> PvlLabel | None:
+    """Find the first object of this name in a label."""
+    for _, inner_object in label.find_objects(name):
+        return inner_object
+    return None
+
+
+def _create_table(file: Place, table_label: PvlLabel, index: int) -> TablePart:
+    order = "<" if str(table_label.get("BYTEORDER")).upper() == "LSB" else ">"
+    fields = _read_table_fields(table_label, order)
+    return create_fixed_table(
+        file,
+        fields,
+        index=index,
+        name=str(table_label.get("NAME") or "TABLE"),
+        offset=int(table_label.find_number("STARTBYTE") or 1) - 1,
+        record_bytes=sum(field.size * field.item_count for field in fields),
+        record_count=int(table_label.find_number("RECORDS") or 0),
+    )
 
 
 def _create_cube_reader(
@@ -133,32 +136,29 @@ def _create_cube_reader(
     offset = int(core.find_number("STARTBYTE") or 1) - 1
     if str(core.get("FORMAT")).upper() != "TILE":
         return create_window_reader(file, ArrayLayout(offset, dtype, (bands, lines, samples)), scale)
-    number = core.find_number("TILELINES")
-    tile_lines, tile_samples = int(number or 0), int(core.find_number("TILESAMPLES") or 0)
+    tile_lines = int(core.find_number("TILELINES") or 0)
+    tile_samples = int(core.find_number("TILESAMPLES") or 0)
     if min(tile_lines, tile_samples) < 1:
         raise SourceError(format_message("an array of {name} has no size", file.name))
-    value_type, read_tiles = create_window_reader(
-        file,
-        ArrayLayout(
-            offset, dtype, (bands, -(-lines // tile_lines), -(-samples // tile_samples), tile_lines, tile_samples)
-        ),
-        scale,
-    )
+    tile_row_count = -(-lines // tile_lines)
+    tile_column_count = -(-samples // tile_samples)
+    tiles_shape = (bands, tile_row_count, tile_column_count, tile_lines, tile_samples)
+    value_type, read_tiles = create_window_reader(file, ArrayLayout(offset, dtype, tiles_shape), scale)
 
     def read_window(window: Window) -> npt.NDArray[Any]:
         """Read the tiles that a window touches, and cut it out of them."""
         band, line, sample = window
         tile_rows = slice(line.start // tile_lines, -(-line.stop // tile_lines))
         tile_columns = slice(sample.start // tile_samples, -(-sample.stop // tile_samples))
-        block = read_tiles([band, tile_rows, tile_columns, slice(0, tile_lines), slice(0, tile_samples)]).transpose(
-            0, 1, 3, 2, 4
-        )
+        whole_tile = (slice(0, tile_lines), slice(0, tile_samples))
+        tiles = read_tiles([band, tile_rows, tile_columns, *whole_tile])
+        block = tiles.transpose(0, 1, 3, 2, 4)
         joined_tiles = block.reshape(len(block), -1, block.shape[3] * tile_samples)
-        top_offset = line.start - tile_rows.start * tile_lines
-        left_offset = sample.start - tile_columns.start * tile_samples
-        return joined_tiles[
-            :, top_offset : top_offset + line.stop - line.start, left_offset : left_offset + sample.stop - sample.start
-        ]
+        top = line.start - tile_rows.start * tile_lines
+        left = sample.start - tile_columns.start * tile_samples
+        bottom = top + line.stop - line.start
+        right = left + sample.stop - sample.start
+        return joined_tiles[:, top:bottom, left:right]
 
     return value_type, read_window
 
@@ -184,18 +184,14 @@ def _create_band_axis(group: PvlLabel | None, size: int) -> Axis:
 
 
 def _read_mapping(cube: PvlLabel) -> dict[str, object]:
-    """Write a group Mapping in the words of PDS3."""
-    mapping_group = next((mapping_group for _, mapping_group in cube.find_objects("MAPPING")), None)
+    """Convert a group Mapping to the keywords of PDS3."""
+    mapping_group = _find_object(cube, "MAPPING")
     if mapping_group is None:
-        step = None
-    else:
-        step = mapping_group.find_number("PIXELRESOLUTION")
-    if mapping_group is None:
-        corner = None
-    else:
-        number = mapping_group.find_number("UPPERLEFTCORNERX")
-        corner = (number, mapping_group.find_number("UPPERLEFTCORNERY"))
-    if mapping_group is None or not step or corner is None or None in corner:
+        return {}
+    step = mapping_group.find_number("PIXELRESOLUTION")
+    left_edge = mapping_group.find_number("UPPERLEFTCORNERX")
+    top_edge = mapping_group.find_number("UPPERLEFTCORNERY")
+    if not step or left_edge is None or top_edge is None:
         return {}
     polar = mapping_group.find_number("POLARRADIUS")
     equator = mapping_group.find_number("EQUATORIALRADIUS")
@@ -211,8 +207,8 @@ def _read_mapping(cube: PvlLabel) -> dict[str, object]:
         "POSITIVE_LONGITUDE_DIRECTION": str(mapping_group.get("LONGITUDEDIRECTION")).upper().removeprefix("POSITIVE"),
         "COORDINATE_SYSTEM_NAME": str(mapping_group.get("LATITUDETYPE")).upper(),
         "MAP_PROJECTION_ROTATION": mapping_group.find_number("ROTATION"),
-        "SAMPLE_PROJECTION_OFFSET": -float(corner[0] or 0.0) / step,
-        "LINE_PROJECTION_OFFSET": float(corner[1] or 0.0) / step,
+        "SAMPLE_PROJECTION_OFFSET": -float(left_edge) / step,
+        "LINE_PROJECTION_OFFSET": float(top_edge) / step,
     }
 
 
@@ -222,19 +218,15 @@ def _read_table_fields(table: PvlLabel, order: str) -> list[RecordField]:
     for name, field_label in table.objects:
         if name != "FIELD":
             continue
-        kind, size = _FIELD_TYPES.get(str(field_label.get("TYPE")).upper(), ("text", 1))
+        type_name = str(field_label.get("TYPE")).upper()
+        kind, size = _FIELD_TYPES.get(type_name, ("text", 1))
         count = int(field_label.find_number("SIZE") or 1)
         if kind == "text":
             size, count = (count, 1)
-        fields.append(
-            RecordField(
-                name=str(field_label.get("NAME")),
-                kind=kind if kind == "text" else order + kind,
-                offset=offset,
-                size=size,
-                item_count=count,
-            )
-        )
+        else:
+            kind = order + kind
+        field_name = str(field_label.get("NAME"))
+        fields.append(RecordField(name=field_name, kind=kind, offset=offset, size=size, item_count=count))
         offset += size * count
     return fields
 

@@ -1,6 +1,6 @@
-"""netCDF by CF's conventions: variables over times as a table, grids as arrays; groups, scales, fills.
+"""Read netCDF by the CF conventions, with h5netcdf (version 4) or scipy (the classic version).
 
-H5netcdf reads version 4, scipy the classic one.
+Variables over times become tables, grids become arrays; groups, scales and fill values are applied.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from hven.formats.media._record_tables import (
     describe_text_deviation,
     has_values_beyond_int64,
 )
+from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._stored_arrays import ArrayLayout, convert_library_errors, copy_to_disk, read_window_values
 from hven.model import plugins
 from hven.model.errors import SourceError, format_message
@@ -44,7 +45,7 @@ from hven.model.table import MJD_EPOCH, AxisMetadata, Column, SampleMetadata
 from hven.model.types import Type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -55,11 +56,12 @@ if TYPE_CHECKING:
     from hven.formats.media._remote_files import Place
     from hven.model import Deviation
 
-MAX_CELL_BYTES = 1 << 16  # bytes of a cell of a table
+MAX_CELL_BYTES = 1 << 16  # of a cell of a table
 FILL_ATTRIBUTES = ("_FillValue", "missing_value", "FILLVAL")
-MAX_GROUP_DEPTH = 20  # groups in each other
+MAX_GROUP_DEPTH = 20  # of nested groups
 _TIME_UNIT_PATTERN = re.compile(
-    r"(\w+)\s+since\s+(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[T ]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?\s*(Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?",
+    r"(\w+)\s+since\s+(\d{1,4})-(\d{1,2})-(\d{1,2})"
+    r"(?:[T ]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?\s*(Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?",
     re.IGNORECASE,
 )
 _UNITS_PER_DAY = {
@@ -86,14 +88,14 @@ _COMPLEX_PARTS: dict[str, Callable[[Any], Any]] = {"_real": np.real, "_imag": np
 
 @dataclass(frozen=True, kw_only=True)
 class _NetcdfVariable:
-    """A variable of either version.
+    """A variable of a file of either version.
 
     Attributes
     ----------
     name
-        With its groups before it.
+        Name with the names of its groups before it.
     read_stored
-        Reads a part as it is stored.
+        Read a window of the stored values.
     """
 
     name: str
@@ -124,26 +126,28 @@ class _NetcdfVariable:
 
     @property
     def time_reference(self) -> tuple[float, float] | None:
-        """MJD at which its times are 0, and how many of its unit a day has; None: it is no time."""
+        """The MJD from which its times count, and how many of its units make a day; None if it is no time."""
         match = _TIME_UNIT_PATTERN.fullmatch(self.read_text("units").strip())
         calendar = self.read_text("calendar").lower() or "standard"
-        if match:
-            units_per_day = _UNITS_PER_DAY.get(match[1].lower(), _UNITS_PER_DAY.get(match[1].lower().rstrip("s")))
-        else:
-            units_per_day = None
-        if match is None or units_per_day is None or calendar not in {"standard", "gregorian", "proleptic_gregorian"}:
+        if match is None or calendar not in {"standard", "gregorian", "proleptic_gregorian"}:
+            return None
+        unit_name = match[1].lower()
+        units_per_day = _UNITS_PER_DAY.get(unit_name, _UNITS_PER_DAY.get(unit_name.rstrip("s")))
+        if units_per_day is None:
             return None
         try:
             day = np.datetime64(f"{int(match[2]):04d}-{int(match[3]):02d}-{int(match[4]):02d}")
         except ValueError:
             return None
-        hour = float(match[5] or 0) + float(match[6] or 0) / 60.0 + float(match[7] or 0) / 3600.0
+        hours, minutes, seconds = (float(match[group] or 0) for group in (5, 6, 7))
+        hour = hours + minutes / 60.0 + seconds / 3600.0
+        zone_hours = 0.0
         zone = re.fullmatch(r"([+-]\d{1,2}):?(\d{2})?", match[8] or "")
         if zone:
-            zone_hours = int(zone[1]) + math.copysign(int(zone[2] or 0) / 60.0, int(zone[1]))
-        else:
-            zone_hours = 0.0
-        return float(day.astype(np.int64)) + 40_587.0 + (hour - zone_hours) / 24.0, units_per_day
+            zone_minutes = int(zone[2] or 0)
+            zone_hours = int(zone[1]) + math.copysign(zone_minutes / 60.0, int(zone[1]))
+        day_number = float(day.astype(np.int64))
+        return day_number + 40_587.0 + (hour - zone_hours) / 24.0, units_per_day
 
     def find_missing(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         is_missing = np.zeros(stored.shape, np.bool_)
@@ -159,25 +163,29 @@ class _NetcdfVariable:
         zero = self.read_number("add_offset")
         if factor is None and zero is None:
             return None
-        return (float(1.0 if factor is None else factor), float(zero or 0.0))
+        if factor is None:
+            factor = 1.0
+        return float(factor), float(zero or 0.0)
 
     @property
     def value_type(self) -> np.dtype[Any]:
-        """The type of `read_values`, as CF has it: that of the scale, else one with room for NaN."""
+        """The type of the values that `read_values` returns: by CF that of the scale, else one that can hold NaN."""
         if self.time_reference is not None:
             return np.dtype("f8")
         for name in ("scale_factor", "add_offset"):
-            if self.read_number(name) is not None:
-                number = self.read_number(name)
-                return np.dtype("f4" if number.dtype == np.float32 and self.dtype.itemsize <= 2 else "f8")
+            number = self.read_number(name)
+            if number is not None:
+                is_short = number.dtype == np.float32 and self.dtype.itemsize <= 2
+                return np.dtype("f4" if is_short else "f8")
         native_type = self.dtype.newbyteorder("=")
-        has_fill = any(np.asarray(self.attributes.get(name)).dtype.kind in "iuf" for name in FILL_ATTRIBUTES)
+        fill_values = [np.asarray(self.attributes.get(name)) for name in FILL_ATTRIBUTES]
+        has_fill = any(fill_value.dtype.kind in "iuf" for fill_value in fill_values)
         if native_type.kind == "f" or not has_fill:
             return native_type
         return np.dtype("f4" if native_type.itemsize <= 2 else "f8")
 
     def read_values(self, window: Window) -> npt.NDArray[Any]:
-        """Read a part as it is meant: scaled, times as MJD, what is filled as NaN."""
+        """Read a window as physical values: scaled, times as MJD, fill values as NaN."""
         stored = self.read_stored(window)
         is_missing = self.find_missing(stored)
         result_type = self.value_type
@@ -185,7 +193,8 @@ class _NetcdfVariable:
         zero = self.time_reference
         scaled = self.scale_and_offset
         if scaled is not None:
-            scaled_values = scaled_values * result_type.type(scaled[0]) + result_type.type(scaled[1])
+            factor, offset = scaled
+            scaled_values = scaled_values * result_type.type(factor) + result_type.type(offset)
         if zero is not None:
             scaled_values = scaled_values / zero[1] + zero[0]
         if is_missing.any():
@@ -193,13 +202,10 @@ class _NetcdfVariable:
         return scaled_values
 
     def read_instants(self, start: int, stop: int) -> Instants:
-        """Read times as microseconds since 1970, and nanoseconds.
-
-        Whole numbers without a detour by those with fractions.
-        """
+        """Read times as microseconds since 1970, and nanoseconds; integers are not converted to floats in between."""
         zero = self.time_reference
-        assert zero is not None  # noqa: S101  (asked of times alone)
-        stored = self.read_stored((slice(start, stop), *(slice(0, size) for size in self.shape[1:])))
+        assert zero is not None  # noqa: S101  (only times are read so)
+        stored = self.read_stored(self._select_records(start, stop))
         start_instant = round((zero[0] - 40_587.0) * 86_400e6)
         step = 86_400e6 / zero[1]
         if stored.dtype.kind in "iu" and step >= 1.0 and self.scale_and_offset is None:
@@ -214,95 +220,71 @@ class _NetcdfVariable:
         if scaled is not None:
             values = values * scaled[0] + scaled[1]
         is_missing = self.find_missing(stored) | ~np.isfinite(values)
-        return np.where(
-            is_missing,
-            MISSING_INSTANT,
-            np.round(np.where(is_missing, 0.0, values) * step).astype(np.int64) + start_instant,
-        ), None
+        microseconds = np.round(np.where(is_missing, 0.0, values) * step)
+        instants = microseconds.astype(np.int64) + start_instant
+        return np.where(is_missing, MISSING_INSTANT, instants), None
+
+    def _select_records(self, start: int, stop: int) -> tuple[slice, ...]:
+        """Return the window of some records."""
+        return (slice(start, stop), *(slice(0, size) for size in self.shape[1:]))
 
     @cached_property
     def exceeds_int64(self) -> bool:
-        """Whether it holds unsigned integers that int64 cannot hold."""
-        if (
-            self.dtype.str[1:] != "u8"
-            or self.time_reference is not None
-            or self.scale_and_offset is not None
-            or not self.shape
-        ):
+        """Whether the variable holds unsigned integers that exceed the largest int64."""
+        if self.dtype.str[1:] != "u8" or not self.shape:
+            return False
+        if self.time_reference is not None or self.scale_and_offset is not None:
             return False
 
         def read_filled(first: int, stop: int) -> npt.NDArray[np.uint64]:
-            stored = self.read_stored((slice(first, stop), *(slice(0, size) for size in self.shape[1:])))
+            stored = self.read_stored(self._select_records(first, stop))
             missing = self.find_missing(stored)
             return np.where(missing, 0, stored).astype(np.uint64)
 
-        return has_values_beyond_int64(
-            read_filled, self.shape[0], max(1, MAX_CELL_BYTES * 16 // max(1, math.prod(self.shape[1:])))
-        )
+        record_values = max(1, math.prod(self.shape[1:]))
+        step = max(1, MAX_CELL_BYTES * 16 // record_values)
+        return has_values_beyond_int64(read_filled, self.shape[0], step)
 
     def create_column(self) -> Column:
         name = self.name.rsplit("/", 1)[-1]
-        description_text = (
-            self.read_text("long_name")
-            or self.read_text("standard_name")
-            or istp.read_text_attribute(self.attributes, "CATDESC")
-        )
-        size = "x".join(str(length) for length in reversed(self.shape[1:])) or None
+        description = self.read_text("long_name") or self.read_text("standard_name")
+        description = description or istp.read_text_attribute(self.attributes, "CATDESC")
+        cell_shape = self.shape[1:]
+        size = format_arraysize(cell_shape)
         if self.time_reference is not None:
+            time_description = f"MJD: {description}".rstrip(": ")
+            column_type = Type("double", size)
+            epoch = None if size else MJD_EPOCH
             return Column(
-                name=name,
-                type=Type("double", size),
-                unit="d",
-                ucd="time.epoch",
-                description=f"MJD: {description_text}".rstrip(": "),
-                epoch=None if size else MJD_EPOCH,
+                name=name, type=column_type, unit="d", ucd="time.epoch", description=time_description, epoch=epoch
             )
         if self.exceeds_int64:
-            size = "x".join(str(length) for length in (UINT64_DIGITS, *reversed(self.shape[1:])))
-            return Column(
-                name=name,
-                type=Type("char", size if len(self.shape) > 1 else f"{UINT64_DIGITS}*"),
-                unit=self.read_text("units").strip() or None,
-                description=description_text or None,
-            )
+            digits_size = format_arraysize((*cell_shape, UINT64_DIGITS)) if cell_shape else f"{UINT64_DIGITS}*"
+            column_type = Type("char", digits_size)
+            unit = self.read_text("units").strip() or None
+            return Column(name=name, type=column_type, unit=unit, description=description or None)
         if self.is_text:
-            kind = "char"
+            column_type = Type("char", "*")
         else:
-            kind = VOTABLE_TYPES[self.value_type.str[1:] if self.scale_and_offset else self.dtype.str[1:]]
-        return Column(
-            name=name,
-            type=Type(kind, "*" if kind == "char" else size),
-            unit=self.unit,
-            description=description_text or None,
-            label=istp.read_axis_label(self.attributes, name),
-        )
+            numpy_type = self.value_type if self.scale_and_offset else self.dtype
+            column_type = Type(VOTABLE_TYPES[numpy_type.str[1:]], size)
+        label = istp.read_axis_label(self.attributes, name)
+        return Column(name=name, type=column_type, unit=self.unit, description=description or None, label=label)
 
     @property
     def unit(self) -> str | None:
-        """The unit; of variables with ISTP's attributes without markup and words for none."""
+        """The unit; for variables with attributes of ISTP without markup, and None for words that mean none."""
         if istp.read_text_attribute(self.attributes, "VAR_TYPE"):
             return istp.clean_unit(istp.read_text_attribute(self.attributes, "UNITS"))
         return self.read_text("units").strip() or None
 
     def read_arrow(self, start: int, stop: int, arrow_type: pa.DataType) -> pa.Array:
-        """Read records as cells, nulls where they are filled."""
-        window = (slice(start, stop), *(slice(0, size) for size in self.shape[1:]))
+        """Read records as cells, with nulls for fill values."""
+        window = self._select_records(start, stop)
         if self.is_text:
-            cells = self.read_stored(window)
-            if cells.ndim == 2:  # characters
-                cells = np.ascontiguousarray(cells).view(f"S{cells.shape[1]}").ravel()
-            return pa.array(
-                [
-                    text.decode("utf-8", "replace").rstrip("\0 ") if isinstance(text, bytes) else str(text)
-                    for text in cells
-                ],
-                pa.string(),
-            )
+            return pa.array(_decode_texts(self.read_stored(window)), pa.string())
         is_unscaled = self.time_reference is None and self.scale_and_offset is None
-        if is_unscaled:
-            cell_values = self.read_stored(window)
-        else:
-            cell_values = self.read_values(window)
+        cell_values = self.read_stored(window) if is_unscaled else self.read_values(window)
         flat = np.ascontiguousarray(cell_values).ravel()
         flat = flat.astype(flat.dtype.newbyteorder("="), copy=False)
         mask = self.find_missing(flat) if is_unscaled else None
@@ -312,9 +294,21 @@ class _NetcdfVariable:
         if self.exceeds_int64:
             ends = np.arange(0, len(cells) + 1, math.prod(self.shape[1:]), dtype=np.int32)
             return pa.ListArray.from_arrays(pa.array(ends), cells.cast(pa.string()))
-        return pa.FixedSizeListArray.from_arrays(cells.cast(arrow_type.value_type), arrow_type.list_size).cast(
-            arrow_type
-        )
+        items = cells.cast(arrow_type.value_type)
+        return pa.FixedSizeListArray.from_arrays(items, arrow_type.list_size).cast(arrow_type)
+
+
+def _decode_texts(cells: npt.NDArray[Any]) -> list[str]:
+    """Decode texts, which may stand in rows of single characters."""
+    if cells.ndim == 2:
+        cells = np.ascontiguousarray(cells).view(f"S{cells.shape[1]}").ravel()
+    texts = []
+    for cell in cells:
+        if isinstance(cell, bytes):
+            texts.append(cell.decode("utf-8", "replace").rstrip("\0 "))
+        else:
+            texts.append(str(cell))
+    return texts
 
 
 def open_netcdf(file: Place) -> Product:
@@ -323,17 +317,17 @@ def open_netcdf(file: Place) -> Product:
     Parameters
     ----------
     file
-        One on another server is read by ranges, and copied if it is of the classic version.
+        The file; one on another server is read by ranges, and copied if it is of the classic version.
 
     Returns
     -------
     product
-        A table for each axis of times or records, arrays of what has further axes.
+        A table for each axis of times or records, and arrays for variables with further axes.
 
     Raises
     ------
     SourceError
-        It is no netCDF, damaged, names other files, or what reads it is not installed.
+        The file is no netCDF or damaged, it names other files, or a library to read it is not installed.
     """
     name = file.name
     with convert_library_errors(name, "netCDF"):
@@ -351,26 +345,21 @@ def open_netcdf(file: Place) -> Product:
         else:
             variables_found, global_attributes, close, tables = _open_version_4(file, name, deviations)
         try:
-            deviations += [
-                describe_text_deviation(variable.name.rsplit("/", 1)[-1], name)
-                for variable in variables_found[:MAX_PARTS]
-                if variable.exceeds_int64
-            ]
-            parts = (
-                *tables,
-                *_create_parts({variable.name: variable for variable in variables_found[:MAX_PARTS]}, len(tables)),
-            )
+            part_variables = {variable.name: variable for variable in variables_found[:MAX_PARTS]}
+            for variable in part_variables.values():
+                if variable.exceeds_int64:
+                    column_name = variable.name.rsplit("/", 1)[-1]
+                    deviations.append(describe_text_deviation(column_name, name))
+            parts = (*tables, *_create_parts(part_variables, len(tables)))
         except BaseException:
             close()
             raise
 
     def list_variables() -> Iterator[ProductVariable]:
         for variable in variables_found:
+            variable_cards = tuple(_list_attribute_cards(variable.attributes))
             yield ProductVariable(
-                name=variable.name,
-                type=variable.dtype.name,
-                sizes=variable.shape,
-                cards=tuple(_list_attribute_cards(variable.attributes)),
+                name=variable.name, type=variable.dtype.name, sizes=variable.shape, cards=variable_cards
             )
 
     cards = tuple(_list_attribute_cards(global_attributes))
@@ -385,22 +374,22 @@ def open_netcdf(file: Place) -> Product:
 
 
 def read_cards(file: Place) -> Iterator[HeaderCard]:
-    """Read global attributes alone.
+    """Read the global attributes only.
 
     Parameters
     ----------
     file
-        One on another server is read by ranges, and copied if it is of the classic version.
+        The file; one on another server is read by ranges, and copied if it is of the classic version.
 
     Yields
     ------
     cards
-        In the order of the file.
+        Attributes in the order of the file.
 
     Raises
     ------
     SourceError
-        As `open_netcdf`.
+        As in `open_netcdf`.
     """
     with file.open("rb") as source:
         is_classic = source.read(3) == b"CDF"
@@ -409,88 +398,51 @@ def read_cards(file: Place) -> Iterator[HeaderCard]:
             yield from product.cards
         return
     plugins.require_modules("a netCDF file", "h5py", error_class=SourceError)
-    import h5py  # noqa: PLC0415  (asked by few)
+    import h5py  # noqa: PLC0415  (few requests need it)
 
-    with (
-        convert_library_errors(file.name, "netCDF"),
-        h5py.File(file if isinstance(file, Path) else file.open("rb"), "r") as hdf5_file,
-    ):
-        global_attributes = {
-            word: value
-            for word, value in _read_attributes(hdf5_file.attrs).items()
-            if not isinstance(value, h5py.Empty)
-        }
-        attribute_cards = _list_attribute_cards(
-            {
-                word: value.ravel()[0] if isinstance(value, np.ndarray) and value.size == 1 else value
-                for word, value in global_attributes.items()
-            }
-        )
-        cards = [*attribute_cards]
+    with convert_library_errors(file.name, "netCDF"), _open_hdf5(file) as hdf5_file:
+        global_attributes = {}
+        for word, value in _read_attributes(hdf5_file.attrs).items():
+            if isinstance(value, h5py.Empty):
+                continue
+            if isinstance(value, np.ndarray) and value.size == 1:
+                global_attributes[word] = value.ravel()[0]
+            else:
+                global_attributes[word] = value
+        cards = list(_list_attribute_cards(global_attributes))
     yield from cards
+
+
+def _open_hdf5(file: Place) -> Any:
+    import h5py  # noqa: PLC0415  (few requests need it)
+
+    if isinstance(file, Path):
+        return h5py.File(file, "r")
+    return h5py.File(file.open("rb"), "r")
 
 
 def _open_version_4(
     file: Place, name: str, deviations: list[Deviation]
 ) -> tuple[list[_NetcdfVariable], Mapping[str, Any], Callable[[], None], list[TablePart]]:
     plugins.require_modules("a netCDF file", "h5py", "h5netcdf", error_class=SourceError)
-    import h5netcdf  # noqa: PLC0415  (asked by few)
-    import h5py  # noqa: PLC0415  (asked by few)
+    import h5netcdf  # noqa: PLC0415  (few requests need it)
+    import h5py  # noqa: PLC0415  (few requests need it)
 
-    hdf5_file = h5py.File(file if isinstance(file, Path) else file.open("rb"), "r")
+    hdf5_file = _open_hdf5(file)
     try:
         _refuse_external_values(hdf5_file, hdf5_file, h5py, name, 0)
         tables: list[TablePart] = []
         for path, dataset in compound_tables.find_compound_tables(hdf5_file, h5py, MAX_PARTS):
             rows, table_deviations = compound_tables.create_compound_table(path, dataset, len(tables), name)
-            tables += [] if rows is None else [rows]
+            if rows is not None:
+                tables.append(rows)
             deviations += table_deviations
         netcdf_object = h5netcdf.File(hdf5_file, "r", phony_dims="sort")
         variables_found: list[_NetcdfVariable] = []
-
-        def collect_variables(group: Any, group_path: str, depth: int) -> None:
-            for title, variable_or_group in group.variables.items():
-                if (
-                    title.endswith(compound_tables.COLUMN_METADATA_SUFFIX)
-                    and title.removesuffix(compound_tables.COLUMN_METADATA_SUFFIX) in group.variables
-                ):
-                    continue
-                if variable_or_group.dtype.kind in "iufcSO" and len(variables_found) < MAX_PARTS:
-                    unlimited = frozenset(
-                        dim
-                        for dim in variable_or_group.dimensions
-                        if group.dimensions.get(dim) is not None and group.dimensions[dim].isunlimited()
-                    )
-                    # complex numbers are taken apart
-                    for name_suffix, part in (
-                        _COMPLEX_PARTS.items() if variable_or_group.dtype.kind == "c" else (("", np.asarray),)
-                    ):
-                        if name_suffix:
-                            kind = np.dtype(f"f{variable_or_group.dtype.itemsize // 2}")
-                        else:
-                            kind = variable_or_group.dtype
-                        dims = tuple(variable_or_group.dimensions)
-                        shape = tuple(int(size) for size in variable_or_group.shape)
-                        attributes = _read_attributes(variable_or_group.attrs)
-                        variables_found.append(
-                            _NetcdfVariable(
-                                name=group_path + title + name_suffix,
-                                dims=dims,
-                                shape=shape,
-                                dtype=kind,
-                                attributes=attributes,
-                                read_stored=partial(_read_section, variable_or_group, name, part),
-                                unlimited_dims=unlimited,
-                            )
-                        )
-            for title, variable_or_group in group.groups.items():
-                if depth < MAX_GROUP_DEPTH:
-                    collect_variables(variable_or_group, f"{group_path}{title}/", depth + 1)
-
-        collect_variables(netcdf_object, "", 0)
+        _collect_variables(netcdf_object, name, variables_found)
 
         def close_files() -> None:
-            netcdf_object.close()  # its variables know it by weak references: it is kept until here
+            netcdf_object.close()  # its variables refer to it weakly: this function keeps it until here
             hdf5_file.close()
 
         return variables_found, _read_attributes(netcdf_object.attrs), close_files, tables
@@ -499,8 +451,44 @@ def _open_version_4(
         raise
 
 
+def _collect_variables(
+    group: Any, file_name: str, collected: list[_NetcdfVariable], group_path: str = "", depth: int = 0
+) -> None:
+    """Collect the variables of a group, and then those of the groups in it, up to `MAX_PARTS`."""
+    suffix = compound_tables.COLUMN_METADATA_SUFFIX
+    for title, variable in group.variables.items():
+        is_table_metadata = title.endswith(suffix) and title.removesuffix(suffix) in group.variables
+        if not is_table_metadata and variable.dtype.kind in "iufcSO" and len(collected) < MAX_PARTS:
+            collected += _create_variables(group, variable, group_path + title, file_name)
+    if depth < MAX_GROUP_DEPTH:
+        for title, inner_group in group.groups.items():
+            _collect_variables(inner_group, file_name, collected, f"{group_path}{title}/", depth + 1)
+
+
+def _create_variables(group: Any, variable: Any, name: str, file_name: str) -> Iterator[_NetcdfVariable]:
+    """Create a variable; of complex numbers create one for each of their parts."""
+    unlimited = []
+    for dim in variable.dimensions:
+        dimension = group.dimensions.get(dim)
+        if dimension is not None and dimension.isunlimited():
+            unlimited.append(dim)
+    is_complex = variable.dtype.kind == "c"
+    value_type = np.dtype(f"f{variable.dtype.itemsize // 2}") if is_complex else variable.dtype
+    parts = _COMPLEX_PARTS if is_complex else {"": np.asarray}
+    for name_suffix, take_part in parts.items():
+        yield _NetcdfVariable(
+            name=name + name_suffix,
+            dims=tuple(variable.dimensions),
+            shape=tuple(int(size) for size in variable.shape),
+            dtype=value_type,
+            attributes=_read_attributes(variable.attrs),
+            read_stored=partial(_read_section, variable, file_name, take_part),
+            unlimited_dims=frozenset(unlimited),
+        )
+
+
 def _refuse_external_values(group: Any, root: Any, h5py: Any, name: str, depth: int) -> None:
-    """Refuse what has its values in other files: HDF5 would open them, wherever they are."""
+    """Refuse values in other files, which HDF5 would open wherever they are."""
     for title in list(group)[: 10 * MAX_PARTS]:
         link = group.get(title, getlink=True)
         is_external = isinstance(link, h5py.ExternalLink)
@@ -530,7 +518,7 @@ def _read_attributes(attribute_manager: Any) -> dict[str, Any]:
         }:
             try:
                 attributes[word] = attribute_manager[word]
-            except (OSError, TypeError, ValueError, KeyError):  # an attribute of a kind that nobody reads
+            except (OSError, TypeError, ValueError, KeyError):  # an attribute of a type that is not supported
                 continue
     return attributes
 
@@ -542,52 +530,58 @@ def _read_section(variable: Any, name: str, take_part: Callable[[Any], Any], win
 
 def _open_classic(file: Place, _name: str) -> tuple[list[_NetcdfVariable], Mapping[str, Any], Callable[[], None]]:
     plugins.require_modules("a netCDF file", "scipy", error_class=SourceError)
-    from scipy.io import netcdf_file  # noqa: PLC0415  (asked by few)
+    from scipy.io import netcdf_file  # noqa: PLC0415  (few requests need it)
 
     path, close = copy_to_disk(file)
-    # the map is never looked into: it says where values lie, and spans of the file are read
+    # the memory map is never read: it shows where values lie, and spans of the file are read instead
     netcdf_object = netcdf_file(str(path), "r", mmap=True)
-    base = netcdf_object._mm_buf.ctypes.data if netcdf_object._mm_buf is not None else 0  # noqa: SLF001
+    memory_map = netcdf_object._mm_buf  # noqa: SLF001
+    base = memory_map.ctypes.data if memory_map is not None else 0
     records = frozenset(dim for dim, size in netcdf_object.dimensions.items() if size is None)
     variables_found = []
     for title, variable in netcdf_object.variables.items():
         data = variable.data
-        layout = ArrayLayout(data.ctypes.data - base, data.dtype, tuple(data.shape), tuple(data.strides))
-        read = partial(read_window_values, path, layout)
-        variables_found.append(
-            _NetcdfVariable(
-                name=title,
-                dims=tuple(variable.dimensions),
-                shape=tuple(data.shape),
-                dtype=data.dtype,
-                attributes=dict(variable._attributes),
-                read_stored=read,
-                unlimited_dims=records,
-            )
-        )  # noqa: SLF001
+        shape = tuple(data.shape)
+        layout = ArrayLayout(data.ctypes.data - base, data.dtype, shape, tuple(data.strides))
+        netcdf_variable = _NetcdfVariable(
+            name=title,
+            dims=tuple(variable.dimensions),
+            shape=shape,
+            dtype=data.dtype,
+            attributes=dict(variable._attributes),  # noqa: SLF001
+            read_stored=partial(read_window_values, path, layout),
+            unlimited_dims=records,
+        )
+        variables_found.append(netcdf_variable)
     global_attributes = dict(netcdf_object._attributes)  # noqa: SLF001
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns that arrays may still look into its map
+        warnings.simplefilter("ignore")  # scipy warns that arrays may still refer to its map
         netcdf_object.close()
     return variables_found, global_attributes, close
 
 
 def _list_attribute_cards(attributes: Mapping[str, Any]) -> Iterator[HeaderCard]:
     for word, value in attributes.items():
+        plain = value
         if isinstance(value, bytes):
             plain = value.decode("utf-8", "replace")
+        if isinstance(plain, str):
+            text = plain
         else:
-            plain = value
-        text = plain if isinstance(plain, str) else " ".join(str(item) for item in np.asarray(plain).ravel()[:50])
-        if text.strip():
-            single = isinstance(plain, int | float | np.integer | np.floating)
-            yield HeaderCard(word, plain.item() if isinstance(plain, np.generic) and single else text[:2000])
+            words = [str(item) for item in np.asarray(plain).ravel()[:50]]
+            text = " ".join(words)
+        if not text.strip():
+            continue
+        if isinstance(plain, np.integer | np.floating):
+            yield HeaderCard(word, plain.item())
+        else:
+            yield HeaderCard(word, text[:2000])
 
 
 def _find_coordinate_variable(
     dim: str, variable_name: str, variables_by_name: Mapping[str, _NetcdfVariable]
 ) -> _NetcdfVariable | None:
-    """Find the variable of an axis: of its own group, or of those around it."""
+    """Find the variable of an axis in its own group, or in those around it."""
     group = variable_name.rpartition("/")[0]
     while True:
         coordinate = variables_by_name.get(f"{group}/{dim}".lstrip("/"))
@@ -599,64 +593,32 @@ def _find_coordinate_variable(
 
 
 def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) -> Iterator[Part]:
-    tables: set[str] = set()
-    groups: dict[tuple[str, str, int], list[_NetcdfVariable]] = {}
-    for variable in variables_by_name.values():
-        if variable.dims:
-            clock = _find_coordinate_variable(variable.dims[0], variable.name, variables_by_name)
-            record = variable.dims[0] in variable.unlimited_dims or (
-                clock is not None and clock.time_reference is not None
-            )
-            characters = variable.dtype.kind == "S" and variable.dtype.itemsize == 1 and len(variable.dims) == 2
-            fits_in_cell = math.prod(variable.shape[1:]) * variable.dtype.itemsize <= MAX_CELL_BYTES
-            if (
-                len(variable.dims) == 1
-                or (characters and fits_in_cell)
-                or (record and fits_in_cell and not variable.is_text and min(variable.shape[1:]) > 0)
-            ):
-                groups.setdefault((variable.name.rpartition("/")[0], variable.dims[0], variable.shape[0]), []).append(
-                    variable
-                )
-    for (group, dim, count), members in groups.items():
-        # what is nothing but values along an axis of a grid stands with the grid
-        is_grid_dimension = any(
-            dim in variable.dims and len(variable.dims) > 1 for variable in variables_by_name.values()
-        )
-        if is_grid_dimension and all(
-            len(variable.dims) == 1 and variable.name.rsplit("/", 1)[-1] == dim for variable in members
-        ):
+    table_variables: set[str] = set()
+    for (group, dim, count), members in _group_by_dimension(variables_by_name).items():
+        if _has_only_grid_coordinates(dim, members, variables_by_name):
             continue
         members.sort(key=lambda variable: variable.time_reference is None)
-        tables.update(variable.name for variable in members)
-        yield _create_table(
-            members,
-            index,
-            f"{group}/{dim}".lstrip("/"),
-            count,
-            partial(_collect_sample_metadata, members, variables_by_name),
-        )
+        table_variables.update(variable.name for variable in members)
+        table_name = f"{group}/{dim}".lstrip("/")
+        collect_metadata = partial(_collect_sample_metadata, members, variables_by_name)
+        yield _create_table(members, index, table_name, count, collect_metadata)
         index += 1
     for variable in variables_by_name.values():
-        if (
-            variable.is_text
-            or min(variable.shape, default=0) < 1
-            or (len(variable.shape) < 2 and variable.name in tables)
-        ):
+        is_column = variable.name in table_variables
+        if variable.is_text or min(variable.shape, default=0) < 1 or (len(variable.shape) < 2 and is_column):
             continue
-        axes = [
-            _create_axis(dim, size, variable, variables_by_name)
-            for dim, size in zip(variable.dims, variable.shape, strict=True)
-        ]
-        if len(variable.shape) == 1 or (variable.name in tables and not any(axis.read_values for axis in axes[1:])):
+        sides = zip(variable.dims, variable.shape, strict=True)
+        axes = [_create_axis(dim, size, variable, variables_by_name) for dim, size in sides]
+        has_described_axis = any(axis.read_values for axis in axes[1:])
+        if len(variable.shape) == 1 or (is_column and not has_described_axis):
             continue
         cards = _write_map_cards(axes, variable, variables_by_name)
+        create_sky_mapping = None
         if cards:
             axes[-1] = Axis(name=axes[-1].name, size=axes[-1].size, kind="longitude", unit="deg")
             axes[-2] = Axis(name=axes[-2].name, size=axes[-2].size, kind="latitude", unit="deg")
-        if cards:
-            places = partial(footprints.build_image_wcs, {card.keyword: card.value for card in cards})
-        else:
-            places = None
+            card_values = {card.keyword: card.value for card in cards}
+            create_sky_mapping = partial(footprints.build_image_wcs, card_values)
         yield ArrayPart(
             index=index,
             name=variable.name,
@@ -665,84 +627,104 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
             read=variable.read_values,
             unit=variable.read_text("units").strip() or None,
             cards=(*cards, *_list_attribute_cards(variable.attributes)),
-            create_sky_mapping=places,
+            create_sky_mapping=create_sky_mapping,
         )
         index += 1
+
+
+def _group_by_dimension(
+    variables_by_name: Mapping[str, _NetcdfVariable],
+) -> dict[tuple[str, str, int], list[_NetcdfVariable]]:
+    """Group the variables that can be columns by group, first dimension and its size."""
+    groups: dict[tuple[str, str, int], list[_NetcdfVariable]] = {}
+    for variable in variables_by_name.values():
+        if not variable.dims:
+            continue
+        clock = _find_coordinate_variable(variable.dims[0], variable.name, variables_by_name)
+        is_record = variable.dims[0] in variable.unlimited_dims
+        if clock is not None and clock.time_reference is not None:
+            is_record = True
+        is_characters = variable.dtype.kind == "S" and variable.dtype.itemsize == 1 and len(variable.dims) == 2
+        fits_in_cell = math.prod(variable.shape[1:]) * variable.dtype.itemsize <= MAX_CELL_BYTES
+        is_cell = is_record and not variable.is_text and min(variable.shape[1:], default=1) > 0
+        if len(variable.dims) == 1 or (fits_in_cell and (is_characters or is_cell)):
+            key = (variable.name.rpartition("/")[0], variable.dims[0], variable.shape[0])
+            groups.setdefault(key, []).append(variable)
+    return groups
+
+
+def _has_only_grid_coordinates(
+    dim: str, members: Sequence[_NetcdfVariable], variables_by_name: Mapping[str, _NetcdfVariable]
+) -> bool:
+    """Return whether variables are only the values along an axis of a grid, which the grid itself shows."""
+    for variable in members:
+        if len(variable.dims) != 1 or variable.name.rsplit("/", 1)[-1] != dim:
+            return False
+    return any(dim in variable.dims and len(variable.dims) > 1 for variable in variables_by_name.values())
 
 
 def _collect_sample_metadata(
     members: Sequence[_NetcdfVariable], variables_by_name: Mapping[str, _NetcdfVariable]
 ) -> SampleMetadata | None:
-    """Collect what variables with ISTP's attributes say of samples; None.
+    """Collect the metadata of samples from variables with attributes of ISTP.
 
-    There are no times, or none says that it is data.
+    Return None if the samples have no times, or if no variable says that it is data.
     """
     clock = members[0]
-    data = [variable for variable in members if variable is not clock and istp.is_data_variable(variable.attributes)]
+    data = [variable for variable in members[1:] if istp.is_data_variable(variable.attributes)]
     if clock.time_reference is None or len(clock.shape) != 1 or not data:
         return None
     names = {variable.name: variable.name.rsplit("/", 1)[-1] for variable in members}
-    axes = {
-        names[variable.name]: axis_metadata
-        for variable in members
-        if len(variable.shape) > 1 and (axis_metadata := _describe_axes(variable, variables_by_name, names))
-    }
-    ranges = {
-        names[variable.name]: limits
-        for variable in members
-        if len(variable.shape) == 1
-        and variable.time_reference is None
-        and (limits := istp.read_valid_range(variable.attributes)) is not None
-    }
-    systems = {
-        names[variable.name]: system
-        for variable in data
-        if variable.shape[1:] == (3,) and (system := istp.read_text_attribute(variable.attributes, "COORDINATE_SYSTEM"))
-    }
-    return SampleMetadata(
-        time=names[clock.name],
-        data=tuple(names[variable.name] for variable in data),
-        axes=axes,
-        valid=ranges,
-        systems=systems,
-    )
+    axes = {}
+    ranges = {}
+    for variable in members:
+        if len(variable.shape) > 1:
+            axis_metadata = _describe_axes(variable, variables_by_name, names)
+            if axis_metadata:
+                axes[names[variable.name]] = axis_metadata
+        elif variable.time_reference is None:
+            limits = istp.read_valid_range(variable.attributes)
+            if limits is not None:
+                ranges[names[variable.name]] = limits
+    systems = {}
+    for variable in data:
+        system = istp.read_text_attribute(variable.attributes, "COORDINATE_SYSTEM")
+        if variable.shape[1:] == (3,) and system:
+            systems[names[variable.name]] = system
+    data_names = tuple(names[variable.name] for variable in data)
+    return SampleMetadata(time=names[clock.name], data=data_names, axes=axes, valid=ranges, systems=systems)
 
 
 def _describe_axes(
     variable: _NetcdfVariable, variables_by_name: Mapping[str, _NetcdfVariable], names: Mapping[str, str]
 ) -> tuple[AxisMetadata, ...]:
-    """Tell what the elements of each dimension stand for, by DEPEND_1 .. or the variable of the dimension; empty.
+    """Describe what the elements of each dimension stand for, by DEPEND_1 .. or the variable of the dimension.
 
-    Not of all of them is it known.
+    Return nothing if one dimension is unknown.
     """
     axis_metadata = []
     for number, (dim, size) in enumerate(zip(variable.dims[1:], variable.shape[1:], strict=True), 1):
-        axis_variable = variables_by_name.get(
-            istp.read_text_attribute(variable.attributes, f"DEPEND_{number}")
-        ) or _find_coordinate_variable(dim, variable.name, variables_by_name)
-        if (
-            axis_variable is None
-            or axis_variable.is_text
-            or axis_variable.time_reference is not None
-            or axis_variable.shape not in {(size,), (variable.shape[0], size)}
-        ):
+        axis_name = istp.read_text_attribute(variable.attributes, f"DEPEND_{number}")
+        axis_variable = variables_by_name.get(axis_name)
+        axis_variable = axis_variable or _find_coordinate_variable(dim, variable.name, variables_by_name)
+        if axis_variable is None or axis_variable.is_text or axis_variable.time_reference is not None:
             return ()
-        if (
-            istp.read_text_attribute(axis_variable.attributes, "VAR_TYPE").lower() == "metadata"
-        ):  # numbers of components
+        if axis_variable.shape not in {(size,), (variable.shape[0], size)}:
             return ()
+        if istp.read_text_attribute(axis_variable.attributes, "VAR_TYPE").lower() == "metadata":
+            return ()  # numbers of components
         centers: tuple[float, ...] | str = names.get(axis_variable.name, "")
         if axis_variable.shape == (size,):
-            values = np.asarray(axis_variable.read_values((slice(0, size),)), np.float64)
+            axis_values = axis_variable.read_values((slice(0, size),))
+            values = np.asarray(axis_values, np.float64)
             if size > istp.MAX_BIN_CENTERS or not np.isfinite(values).all():
                 return ()
             centers = tuple(float(f"{value:.9g}") for value in values)
         if not centers:
             return ()
         column = axis_variable.create_column()
-        axis_metadata.append(
-            AxisMetadata(name=column.name, unit=column.unit, label=column.label or column.description, centers=centers)
-        )
+        label = column.label or column.description
+        axis_metadata.append(AxisMetadata(name=column.name, unit=column.unit, label=label, centers=centers))
     return tuple(axis_metadata)
 
 
@@ -755,37 +737,41 @@ def _create_table(
 ) -> TablePart:
     columns = tuple(variable.create_column() for variable in members)
     schema = pa.schema([column.arrow_field for column in columns])
-    width = sum(math.prod(variable.shape[1:]) * max(8, variable.dtype.itemsize) for variable in members)
+    row_bytes = [math.prod(variable.shape[1:]) * max(8, variable.dtype.itemsize) for variable in members]
+    width = sum(row_bytes)
 
     def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
         step = max(1, min(65_536, (8 << 20) // width))
         for first in range(start, min(count, start + row_limit), step):
             stop = min(count, start + row_limit, first + step)
-            arrays = [
-                variable.read_arrow(first, stop, kind) for variable, kind in zip(members, schema.types, strict=True)
-            ]
+            arrays = []
+            for variable, arrow_type in zip(members, schema.types, strict=True):
+                arrays.append(variable.read_arrow(first, stop, arrow_type))
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    variables_by_column = {column.name: variable for column, variable in zip(columns, members, strict=True)}
-    support_columns = frozenset(
-        column_name
-        for column_name, variable in variables_by_column.items()
-        if istp.is_support_variable(variable.attributes)
-    )
+    column_names = [column.name for column in columns]
+    variables_by_column = dict(zip(column_names, members, strict=True))
+    support_columns = []
+    for column_name, variable in variables_by_column.items():
+        if istp.is_support_variable(variable.attributes):
+            support_columns.append(column_name)
+
+    def select_columns(names: Collection[str]) -> TablePart:
+        selected_variables = []
+        for column_name, variable in variables_by_column.items():
+            if column_name in names:
+                selected_variables.append(variable)
+        return _create_table(selected_variables, index, name, count)
+
     return TablePart(
         index=index,
         name=name,
         columns=columns,
         row_count=count,
         read_batches=read_batches,
-        select_columns=lambda names: _create_table(
-            [variable for column_name, variable in variables_by_column.items() if column_name in names],
-            index,
-            name,
-            count,
-        ),
+        select_columns=select_columns,
         read_instants=lambda column_name, start, stop: variables_by_column[column_name].read_instants(start, stop),
-        support_columns=support_columns,
+        support_columns=frozenset(support_columns),
         collect_sample_metadata=collect_metadata,
     )
 
@@ -797,7 +783,8 @@ def _create_axis(
     if coordinate is None or coordinate.shape != (size,) or size > 1 << 24:
         return Axis(name=dim, size=size)
     read_values = cache(partial(coordinate.read_values, (slice(0, size),)))
-    unit, search_text = coordinate.read_text("units").strip(), f"{dim} {coordinate.read_text('standard_name')}".lower()
+    unit = coordinate.read_text("units").strip()
+    search_text = f"{dim} {coordinate.read_text('standard_name')}".lower()
     if coordinate.time_reference is not None:
         return Axis(name=dim, size=size, kind="time", unit="d", read_values=read_values)
     if re.search(r"wavelength|wavenumber|radiation_frequency|^freq|^lambda\b|^wave", search_text) and unit:
@@ -815,48 +802,61 @@ def _create_axis(
 def _write_map_cards(
     axes: Sequence[Axis], variable: _NetcdfVariable, variables_by_name: Mapping[str, _NetcdfVariable]
 ) -> list[HeaderCard]:
-    """Write a regular grid of latitudes and longitudes as WCS; empty: it is none."""
+    """Write a regular grid of latitudes and longitudes as WCS; return nothing for any other grid."""
     if len(axes) < 2:
         return []
-    map_coordinates = [_find_coordinate_variable(dim, variable.name, variables_by_name) for dim in variable.dims[-2:]]
-    for coordinate, is_latitude in zip(map_coordinates, (True, False), strict=True):
-        if coordinate is None:
-            unit = ""
-        else:
-            unit = coordinate.read_text("units").lower().replace("_", "")
-        if not re.fullmatch(r"degrees?(n|north)" if is_latitude else r"degrees?(e|east)", unit):
+    for dim, unit_pattern in zip(variable.dims[-2:], (r"degrees?(n|north)", r"degrees?(e|east)"), strict=True):
+        coordinate = _find_coordinate_variable(dim, variable.name, variables_by_name)
+        unit = coordinate.read_text("units").lower().replace("_", "") if coordinate is not None else ""
+        if not re.fullmatch(unit_pattern, unit):
             return []
-    lat, lon = (np.asarray(axis.read_values(), np.float64) if axis.read_values else np.zeros(0) for axis in axes[-2:])
-    steps = [
-        float(coordinates[-1] - coordinates[0]) / (len(coordinates) - 1) if len(coordinates) > 1 else 0.0
-        for coordinates in (lat, lon)
-    ]
-    if not all(steps) or any(
-        np.abs(coordinates - coordinates[0] - step * np.arange(len(coordinates))).max() > 1e-3 * abs(step)
-        for coordinates, step in zip((lat, lon), steps, strict=True)
-    ):
+    lat = _read_coordinates(axes[-2])
+    lon = _read_coordinates(axes[-1])
+    lat_step = _find_even_step(lat)
+    lon_step = _find_even_step(lon)
+    if not lat_step or not lon_step:
         return []
+    radius = None
     mapping = variables_by_name.get(variable.read_text("grid_mapping"))
-    if mapping is None:
-        radius = None
-    else:
+    if mapping is not None:
         radius = mapping.read_number("semi_major_axis")
-    if radius is None and mapping is not None:
-        radius = mapping.read_number("earth_radius")
-    body = map_projections.find_body_code(
-        variable.read_text("target_name") or ("Earth" if radius is not None and 6.3e6 < radius < 6.4e6 else "")
-    )
+        if radius is None:
+            radius = mapping.read_number("earth_radius")
+    target_name = variable.read_text("target_name")
+    if not target_name and radius is not None and 6.3e6 < radius < 6.4e6:
+        target_name = "Earth"
+    body = map_projections.find_body_code(target_name)
     wcs_values: list[tuple[str, str | float]] = [
         ("CTYPE1", f"{body}LN-CAR"),
         ("CTYPE2", f"{body}LT-CAR"),
         ("CUNIT1", "deg"),
         ("CUNIT2", "deg"),
     ]
-    # the middle of the map is its reference, so that what wcslib knows of longitudes (180 to either side) has all of it
+    # the middle of the map is its reference, so that all longitudes lie within 180 degrees of it, as wcslib requires
     middle = len(lon) // 2
-    wcs_values += [("CRPIX1", middle + 1.0), ("CRVAL1", float(lon[middle])), ("CDELT1", steps[1])]
-    wcs_values += [("CRPIX2", 1.0 - float(lat[0]) / steps[0]), ("CRVAL2", 0.0), ("CDELT2", steps[0])]
+    wcs_values += [("CRPIX1", middle + 1.0), ("CRVAL1", float(lon[middle])), ("CDELT1", lon_step)]
+    equator_pixel = 1.0 - float(lat[0]) / lat_step
+    wcs_values += [("CRPIX2", equator_pixel), ("CRVAL2", 0.0), ("CDELT2", lat_step)]
     return [HeaderCard(*pair) for pair in wcs_values]
+
+
+def _read_coordinates(axis: Axis) -> npt.NDArray[np.float64]:
+    """Read the values along an axis; empty if they are unknown."""
+    if axis.read_values is None:
+        return np.zeros(0)
+    return np.asarray(axis.read_values(), np.float64)
+
+
+def _find_even_step(coordinates: npt.NDArray[np.float64]) -> float:
+    """Return the step of evenly spaced coordinates; 0 if they are uneven or fewer than two."""
+    if len(coordinates) < 2:
+        return 0.0
+    step = float(coordinates[-1] - coordinates[0]) / (len(coordinates) - 1)
+    even_coordinates = coordinates[0] + step * np.arange(len(coordinates))
+    max_error = np.abs(coordinates - even_coordinates).max()
+    if max_error > 1e-3 * abs(step):
+        return 0.0
+    return step
 
 
 MEDIUM = Medium(

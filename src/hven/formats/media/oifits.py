@@ -1,11 +1,10 @@
-"""OIFITS: the tables of FITS as they stand, and before them a table of points each for VIS2, VIS, T3 and FLUX.
+"""Read OIFITS: a table of points for each of VIS2, VIS, T3 and FLUX, and then the tables of the file as FITS has them.
 
-Baselines, wavelengths, targets joined in.
+The points are joined with baselines, wavelengths and targets.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from hven.formats.media._remote_files import Place
 
 _TEXT_TYPE, _REAL_TYPE, _FLAG_TYPE = Type("char", "*"), Type("double"), Type("boolean")
-# observables of a kind of table: their columns as points, with units, UCDs and what they are
+# observables of each kind of table as columns of points: name, unit, UCD, description
 _OBSERVABLES: dict[str, tuple[tuple[str, str | None, str, str], ...]] = {
     "OI_VIS2": (
         ("VIS2DATA", None, "phys.interferometry;phot.flux", "squared visibility"),
@@ -60,90 +59,119 @@ def open_oifits(file: Place) -> Product:
     Parameters
     ----------
     file
-        A path, or what reads one from elsewhere.
+        Path of the file, or a file on another server.
 
     Returns
     -------
     product
-        Tables of points, then all that is in the file as FITS has it.
+        Tables of points, and then the parts that FITS has.
 
     Raises
     ------
     SourceError
-        It is no FITS, or damaged.
+        The file is not FITS, or damaged.
     """
     fits_product = list_media()["fits"].open(file)
     return add_point_tables(fits_product) or fits_product
 
 
 def add_point_tables(fits_product: Product) -> Product | None:
-    """Put tables of points before what FITS has.
+    """Add tables of points before the parts of a FITS file.
 
     Parameters
     ----------
     fits_product
-        An open file of FITS.
+        An open FITS file.
 
     Returns
     -------
     product
-        None: it has no such tables.
+        The product with the tables; None if the file has no tables of OIFITS.
     """
     tables = [part for part in fits_product.parts if isinstance(part, TablePart)]
     views: list[TablePart] = []
     for kind in _OBSERVABLES:
         members = [table for table in tables if table.name.upper() == kind]
         if members:
-            point_table = _create_point_table(
-                kind, members, tables, max(part.index for part in fits_product.parts) + 1 + len(views)
-            )
-            views.append(point_table)
+            index = max(part.index for part in fits_product.parts) + 1 + len(views)
+            views.append(_create_point_table(kind, members, tables, index))
     if not any(table.name.upper() in {"OI_TARGET", "OI_WAVELENGTH"} for table in tables):
         return None
-    return Product(
-        medium="oifits", parts=(*views, *fits_product.parts), cards=fits_product.cards, close=fits_product.close
-    )
+    parts = (*views, *fits_product.parts)
+    return Product(medium="oifits", parts=parts, cards=fits_product.cards, close=fits_product.close)
 
 
 def _read_card_text(table: TablePart, keyword: str) -> str:
-    return next(
-        (str(card.value).strip() for card in table.cards if card.keyword == keyword and card.value is not None), ""
-    )
+    for card in table.cards:
+        if card.keyword == keyword and card.value is not None:
+            return str(card.value).strip()
+    return ""
 
 
 def _read_names_by_number(tables: Sequence[TablePart], table_kind: str, key: str, column: str) -> dict[int, str]:
-    """Read names by numbers of a small table: targets, stations."""
+    """Read the names of targets or stations by their numbers from a small table."""
     names_by_number: dict[int, str] = {}
     for table in tables:
         if table.name.upper() == table_kind and {key, column} <= {column_item.name for column_item in table.columns}:
             for batch in table.read_batches(0, table.row_count):
                 numbers = batch.column(key).to_pylist()
                 names = batch.column(column).to_pylist()
-                names_by_number |= dict(zip(numbers, (str(name).strip() for name in names), strict=True))
+                stripped_names = [str(name).strip() for name in names]
+                names_by_number |= dict(zip(numbers, stripped_names, strict=True))
     return names_by_number
 
 
 def _read_wavelengths(
     tables: Sequence[TablePart], name: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
-    """Read the wavelengths and bands of an instrument; None: the file does not have them."""
+    """Read the wavelengths and bands of an instrument; return None if the file does not have them."""
     for table in tables:
         if table.name.upper() == "OI_WAVELENGTH" and _read_card_text(table, "INSNAME") == name:
             batches = table.read_batches(0, table.row_count)
             wavelength_table = pa.Table.from_batches(batches).combine_chunks()
-            return np.asarray(wavelength_table["EFF_WAVE"], np.float64), np.asarray(
-                wavelength_table["EFF_BAND"], np.float64
-            )
+            wavelengths = np.asarray(wavelength_table["EFF_WAVE"], np.float64)
+            bands = np.asarray(wavelength_table["EFF_BAND"], np.float64)
+            return wavelengths, bands
     return None
 
 
 def _create_point_table(
     table_kind: str, members: Sequence[TablePart], tables: Sequence[TablePart], index: int
 ) -> TablePart:
+    columns = _list_point_columns(table_kind, members)
+    sizes = {id(member): _count_wavelengths(member) for member in members}
+
+    def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
+        stop = start + row_limit
+        first_point = 0
+        names = _PointNames(tables)
+        for member in members:
+            width = sizes[id(member)]
+            # the rows of the file with the requested points
+            first_row = max(0, start - first_point) // width
+            last_point = max(0, min(stop - first_point, member.row_count * width))
+            end_row = -(-last_point // width)
+            row = first_row
+            for batch in member.read_batches(first_row, max(0, end_row - first_row)):
+                with convert_library_errors(member.name, "OIFITS"):
+                    points = _flatten_points(batch, member, width, columns, names)
+                begin = first_point + row * width
+                row += batch.num_rows
+                point_count = min(stop, begin + points.num_rows) - max(start, begin)
+                points = points.slice(max(0, start - begin), max(0, point_count))
+                if points.num_rows:
+                    yield points
+            first_point += member.row_count * width
+
+    count = sum(member.row_count * sizes[id(member)] for member in members)
+    name = f"{table_kind} points"
+    return TablePart(index=index, name=name, columns=columns, row_count=count, read_batches=read_batches)
+
+
+def _list_point_columns(table_kind: str, members: Sequence[TablePart]) -> tuple[Column, ...]:
+    """List the columns of a table of points."""
     column_names = {column_item.name for member in members for column_item in member.columns}
-    observables = [member for member in _OBSERVABLES[table_kind] if member[0] in column_names]
-    baseline_columns = [name for name in _BASELINE_COLUMNS.get(table_kind, ()) if name in column_names]
-    columns = (
+    columns = [
         Column(name="TARGET", type=_TEXT_TYPE, ucd="meta.id;src", description="name of the target"),
         Column(name="INSNAME", type=_TEXT_TYPE, ucd="meta.id;instr", description="instrument and mode"),
         Column(
@@ -153,152 +181,120 @@ def _create_point_table(
             description="stations of the baseline or triangle",
         ),
         Column(name="MJD", type=_REAL_TYPE, unit="d", ucd="time.epoch", description="MJD, UTC", epoch=MJD_EPOCH),
-        *(
-            Column(name=name, type=_REAL_TYPE, unit="m", ucd="instr.baseline", description="baseline's coordinate")
-            for name in baseline_columns
-        ),
-        Column(name="EFF_WAVE", type=_REAL_TYPE, unit="m", ucd="em.wl", description="wavelength"),
-        Column(name="EFF_BAND", type=_REAL_TYPE, unit="m", ucd="instr.bandwidth", description="width of the channel"),
-        Column(
-            name="SPATIAL_FREQUENCY",
-            type=_REAL_TYPE,
-            unit="1/rad",
-            ucd="instr.baseline;arith.ratio",
-            description="longest baseline over wavelength",
-        ),
-        *(
-            Column(name=name, type=_REAL_TYPE, unit=unit, ucd=ucd, description=description)
-            for name, unit, ucd, description in observables
-        ),
-        Column(name="FLAG", type=_FLAG_TYPE, ucd="meta.code.qual", description="the value is not to be used"),
-    )
-    sizes = {id(member): _count_wavelengths(member) for member in members}
+    ]
+    baseline_names = [name for name in _BASELINE_COLUMNS.get(table_kind, ()) if name in column_names]
+    columns += [_describe_number(name, "m", "instr.baseline", "baseline's coordinate") for name in baseline_names]
+    columns.append(_describe_number("EFF_WAVE", "m", "em.wl", "wavelength"))
+    columns.append(_describe_number("EFF_BAND", "m", "instr.bandwidth", "width of the channel"))
+    frequency_ucd = "instr.baseline;arith.ratio"
+    columns.append(_describe_number("SPATIAL_FREQUENCY", "1/rad", frequency_ucd, "longest baseline over wavelength"))
+    observables = [observable for observable in _OBSERVABLES[table_kind] if observable[0] in column_names]
+    columns += [_describe_number(*observable) for observable in observables]
+    flag = Column(name="FLAG", type=_FLAG_TYPE, ucd="meta.code.qual", description="the value is not to be used")
+    return (*columns, flag)
 
-    def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
-        point = 0
-        targets = _read_names_by_number(tables, "OI_TARGET", "TARGET_ID", "TARGET")
-        for member in members:
-            stations = _read_names_by_number(
-                [
-                    array_table
-                    for array_table in tables
-                    if _read_card_text(array_table, "ARRNAME") == _read_card_text(member, "ARRNAME")
-                ],
-                "OI_ARRAY",
-                "STA_INDEX",
-                "STA_NAME",
-            )
-            width = sizes[id(member)]
-            # rows of the file that hold what is asked for
-            first, last = (
-                max(0, start - point) // width,
-                -(-max(0, min(start + row_limit - point, member.row_count * width)) // width),
-            )
-            row = first
-            for batch in member.read_batches(first, max(0, last - first)):
-                with convert_library_errors(member.name, "OIFITS"):
-                    points = _flatten_points(batch, member, width, columns, tables, targets, stations)
-                begin = point + row * width
-                row += batch.num_rows
-                points = points.slice(
-                    max(0, start - begin), max(0, min(start + row_limit, begin + points.num_rows) - max(start, begin))
-                )
-                if points.num_rows:
-                    yield points
-            point += member.row_count * width
 
-    count = sum(member.row_count * sizes[id(member)] for member in members)
-    return TablePart(
-        index=index, name=f"{table_kind} points", columns=columns, row_count=count, read_batches=partial(read_batches)
-    )
+def _describe_number(name: str, unit: str | None, ucd: str, description: str) -> Column:
+    return Column(name=name, type=_REAL_TYPE, unit=unit, ucd=ucd, description=description)
+
+
+class _PointNames:
+    """The names of targets and stations of a file, and the wavelengths of its instruments."""
+
+    def __init__(self, tables: Sequence[TablePart]) -> None:
+        self._tables = tables
+        self.targets = _read_names_by_number(tables, "OI_TARGET", "TARGET_ID", "TARGET")
+        self._stations_by_array: dict[str, Mapping[int, str]] = {}
+
+    def read_stations(self, table: TablePart) -> Mapping[int, str]:
+        """Read the names of the stations of the array that a table refers to."""
+        array_name = _read_card_text(table, "ARRNAME")
+        if array_name not in self._stations_by_array:
+            array_tables = [item for item in self._tables if _read_card_text(item, "ARRNAME") == array_name]
+            stations = _read_names_by_number(array_tables, "OI_ARRAY", "STA_INDEX", "STA_NAME")
+            self._stations_by_array[array_name] = stations
+        return self._stations_by_array[array_name]
+
+    def read_wavelengths(self, instrument: str, width: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Read the wavelengths and bands of an instrument; NaN if they are unknown or of another number."""
+        wavelengths = _read_wavelengths(self._tables, instrument)
+        if wavelengths is None or len(wavelengths[0]) != width:
+            return np.full(width, np.nan), np.full(width, np.nan)
+        return wavelengths
 
 
 def _count_wavelengths(table: TablePart) -> int:
-    """Return how many wavelengths each row has."""
+    """Count the wavelengths of each row."""
     observable = _OBSERVABLES[table.name.upper()][0][0]
-    column = next((column_item for column_item in table.columns if column_item.name == observable), None)
-    shape = () if column is None else column.type.shape
-    return int(shape[0] or 1) if shape else 1
+    for column_item in table.columns:
+        if column_item.name == observable and column_item.type.shape:
+            return int(column_item.type.shape[0] or 1)
+    return 1
 
 
 def _flatten_points(
-    batch: pa.RecordBatch,
-    table: TablePart,
-    width: int,
-    columns: Sequence[Column],
-    tables: Sequence[TablePart],
-    targets: Mapping[int, str],
-    stations: Mapping[int, str],
+    batch: pa.RecordBatch, table: TablePart, width: int, columns: Sequence[Column], names: _PointNames
 ) -> pa.RecordBatch:
+    """Write a row for each wavelength of each row."""
     available_columns = set(batch.schema.names)
     count = batch.num_rows
-
-    def read_numbers(name: str) -> npt.NDArray[np.float64]:
-        return np.asarray(batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False))
-
     instrument = _read_card_text(table, "INSNAME")
-    waves = _read_wavelengths(tables, instrument)
-    if waves is None or len(waves[0]) != width:
-        waves = np.full(width, np.nan), np.full(width, np.nan)
+    wavelengths, bands = names.read_wavelengths(instrument, width)
+    targets = [names.targets.get(number, "") for number in batch.column("TARGET_ID").to_pylist()]
     column_values: dict[str, Any] = {
-        "TARGET": _repeat_texts([targets.get(number, "") for number in batch.column("TARGET_ID").to_pylist()], width),
+        "TARGET": _repeat_texts(targets, width),
         "INSNAME": pa.array([instrument] * (count * width)),
-        "MJD": np.repeat(read_numbers("MJD"), width),
-        "EFF_WAVE": np.tile(waves[0], count),
-        "EFF_BAND": np.tile(waves[1], count),
+        "MJD": np.repeat(_read_numbers(batch, "MJD"), width),
+        "EFF_WAVE": np.tile(wavelengths, count),
+        "EFF_BAND": np.tile(bands, count),
     }
     if "STA_INDEX" in available_columns:
-        station_numbers = batch.column("STA_INDEX").to_pylist()
-        column_values["STATIONS"] = _repeat_texts(
-            [
-                "-".join(stations.get(table, str(table)) for table in (row if isinstance(row, list) else [row]))
-                for row in station_numbers
-            ],
-            width,
-        )
-    baseline_columns = [
-        name for name in ("UCOORD", "VCOORD", "U1COORD", "V1COORD", "U2COORD", "V2COORD") if name in available_columns
-    ]
-    for name in baseline_columns:
-        column_values[name] = np.repeat(read_numbers(name), width)
-    if baseline_columns:
-        pairs = [
-            np.hypot(column_values[u], column_values[v])
-            for u, v in zip(baseline_columns[::2], baseline_columns[1::2], strict=True)
-        ]
-        if len(pairs) == 2:  # of a triangle, the third side as well
-            pairs.append(
-                np.hypot(
-                    column_values[baseline_columns[0]] + column_values[baseline_columns[2]],
-                    column_values[baseline_columns[1]] + column_values[baseline_columns[3]],
-                )
-            )
-        column_values["SPATIAL_FREQUENCY"] = np.max(pairs, axis=0) / column_values["EFF_WAVE"]
+        stations = names.read_stations(table)
+        station_texts = []
+        for row in batch.column("STA_INDEX").to_pylist():
+            station_numbers = row if isinstance(row, list) else [row]
+            station_names = [stations.get(number, str(number)) for number in station_numbers]
+            station_texts.append("-".join(station_names))
+        column_values["STATIONS"] = _repeat_texts(station_texts, width)
+    baselines = []
+    for u_name, v_name in (("UCOORD", "VCOORD"), ("U1COORD", "V1COORD"), ("U2COORD", "V2COORD")):
+        if u_name in available_columns:
+            u = column_values[u_name] = np.repeat(_read_numbers(batch, u_name), width)
+            v = column_values[v_name] = np.repeat(_read_numbers(batch, v_name), width)
+            baselines.append((u, v))
+    if baselines:
+        lengths = [np.hypot(u, v) for u, v in baselines]
+        if len(baselines) == 2:  # the third side of a triangle
+            (first_u, first_v), (second_u, second_v) = baselines
+            lengths.append(np.hypot(first_u + second_u, first_v + second_v))
+        column_values["SPATIAL_FREQUENCY"] = np.max(lengths, axis=0) / column_values["EFF_WAVE"]
     arrays = []
     for column in columns:
         values = column_values.get(column.name)
         if values is None and column.name in available_columns:
             cells = batch.column(column.name)
-            if pa.types.is_nested(cells.type):
-                values = cells.flatten()
-            else:
-                values = cells
+            values = cells.flatten() if pa.types.is_nested(cells.type) else cells
             if len(values) != count * width:
                 values = None
         kind = column.arrow_field.type
-        arrays.append(
-            pa.nulls(count * width, kind)
-            if values is None
-            else pa.array(values, from_pandas=True).cast(kind)
-            if isinstance(values, np.ndarray)
-            else values.cast(kind)
-        )
+        if values is None:
+            arrays.append(pa.nulls(count * width, kind))
+        elif isinstance(values, np.ndarray):
+            arrays.append(pa.array(values, from_pandas=True).cast(kind))
+        else:
+            arrays.append(values.cast(kind))
     schema = pa.schema([column.arrow_field for column in columns])
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
+def _read_numbers(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float64]:
+    numbers = batch.column(name).cast(pa.float64())
+    return np.asarray(numbers.to_numpy(zero_copy_only=False))
+
+
 def _repeat_texts(texts: Sequence[str], width: int) -> pa.Array:
-    return pa.array(texts, pa.string()).take(pa.array(np.repeat(np.arange(len(texts)), width)))
+    row_numbers = np.repeat(np.arange(len(texts)), width)
+    return pa.array(texts, pa.string()).take(pa.array(row_numbers))
 
 
 MEDIUM = Medium(

@@ -1,6 +1,6 @@
-"""PDS3: labels, attached or beside their files; QUBEs with suffixes, IMAGEs, tables.
+"""Read PDS3 by windows: labels, attached or beside their files; QUBEs with suffixes, IMAGEs, tables.
 
-Read by windows (PDS Standards Reference 3.8).
+The standard is the PDS Standards Reference 3.8.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -62,12 +62,12 @@ def open_pds3(file: Place) -> Product:
     Returns
     -------
     product
-        Its images, cubes and tables.
+        Images, cubes and tables of the product.
 
     Raises
     ------
     SourceError
-        It has no label, the label promises more than there is, or points out of its folder.
+        The file has no label, or the label promises more than there is or points out of its folder.
     """
     label = pvl_labels.read_label(file)
     map_projection = _read_map_projection(label)
@@ -80,32 +80,42 @@ def open_pds3(file: Place) -> Product:
         path, offset = file_and_offset
         companion_paths.add(path)
         if name.endswith(("IMAGE", "QUBE")):
-            create_arrays = _create_image_arrays if name.endswith("IMAGE") else _create_qube_arrays
-            parts += create_arrays(label_object, path, offset, name, len(parts), map_projection)
+            stored_object = _StoredObject(label_object, path, offset, name, len(parts))
+            if name.endswith("IMAGE"):
+                parts.append(_create_image_array(stored_object, map_projection))
+            else:
+                parts += _create_qube_arrays(stored_object)
         else:
-            words = label_object.get("^STRUCTURE")
+            structure_name = label_object.get("^STRUCTURE")
             column_objects = [*label_object.objects]
-            if isinstance(words, str):
-                # what its columns are stands in a file beside the label
-                companion_paths.add(find_companion_file(file.parent, words))
-                column_objects += pvl_labels.read_label(find_companion_file(file.parent, words)).objects
-            table = _create_table(label_object, column_objects, path, offset, name, len(parts))
-            parts.append(table)
+            if isinstance(structure_name, str):  # its columns are described in a file beside the label
+                structure_path = find_companion_file(file.parent, structure_name)
+                companion_paths.add(structure_path)
+                column_objects += pvl_labels.read_label(structure_path).objects
+            stored_object = _StoredObject(label_object, path, offset, name, len(parts))
+            parts.append(_create_table(stored_object, column_objects))
     if not parts:
         raise SourceError(
             format_message("the label of {name} describes no image, cube or table", file.name),
             remedy=format_message("it may be a catalogue"),
         )
-    return Product(
-        medium="pds3",
-        parts=tuple(parts),
-        cards=tuple(label.list_cards()),
-        companion_files=tuple(sorted(companion_paths - {file})),
-    )
+    cards = tuple(label.list_cards())
+    companion_files = tuple(sorted(companion_paths - {file}))
+    return Product(medium="pds3", parts=tuple(parts), cards=cards, companion_files=companion_files)
+
+
+class _StoredObject(NamedTuple):
+    """An object of a label, and the place of its data."""
+
+    label: PvlLabel
+    path: Place
+    offset: int  # of the first byte
+    name: str
+    index: int  # of its first part
 
 
 def read_cards(file: Place) -> Iterator[HeaderCard]:
-    """Read the label alone, which may be that of a catalogue.
+    """Read the label only, which may be that of a catalogue.
 
     Parameters
     ----------
@@ -115,18 +125,18 @@ def read_cards(file: Place) -> Iterator[HeaderCard]:
     Returns
     -------
     cards
-        All that it says.
+        Keywords of the label.
 
     Raises
     ------
     SourceError
-        It has no label.
+        The file has no label.
     """
     return pvl_labels.read_label(file).list_cards()
 
 
 def _find_data(label: PvlLabel, name: str, file: Place) -> tuple[Place, int] | None:
-    """Find an object's file and its first byte."""
+    """Find the file of an object, and its first byte."""
     value = label.get(f"^{name}")
     unit = label.units.get(f"^{name}", "")
     record = int(label.find_number("RECORD_BYTES") or 1)
@@ -141,7 +151,8 @@ def _find_data(label: PvlLabel, name: str, file: Place) -> tuple[Place, int] | N
     else:
         path = file
     position = next((word for word in words if isinstance(word, int)), 1)
-    return path, (position - 1) * (1 if unit.upper().startswith("BYTE") else record)
+    unit_bytes = 1 if unit.upper().startswith("BYTE") else record
+    return path, (position - 1) * unit_bytes
 
 
 def _parse_data_type(word: object, size: int) -> tuple[np.dtype[Any], bool]:
@@ -172,12 +183,16 @@ def _parse_data_type(word: object, size: int) -> tuple[np.dtype[Any], bool]:
 def _read_scale(
     label_object: PvlLabel, dtype: np.dtype[Any], factor: str, zero: str, minimum_keyword: str = ""
 ) -> ValueScale:
-    nulls = [read_constant(value, dtype) for word in _NULL_KEYWORDS for value in label_object.list_values(word)]
-    number = label_object.find_number(factor)
+    nulls = set()
+    for word in _NULL_KEYWORDS:
+        for value in label_object.list_values(word):
+            null = read_constant(value, dtype)
+            if null is not None:
+                nulls.add(null)
     return ValueScale(
-        factor=number or 1.0,
+        factor=label_object.find_number(factor) or 1.0,
         zero=label_object.find_number(zero) or 0.0,
-        nulls=tuple(sorted({null for null in nulls if null is not None})),
+        nulls=tuple(sorted(nulls)),
         lowest_valid=read_constant(label_object.get(minimum_keyword), dtype),
     )
 
@@ -189,17 +204,18 @@ def _check_sizes(values: list[Any], name: str, minimum: int = 1) -> list[int]:
 
 
 def _describe_bands(label_object: PvlLabel, size: int) -> dict[str, Any]:
-    """Say what an axis of bands stands for, as its table has it; empty: nothing does."""
+    """Describe an axis of bands by its table; return nothing if there is none."""
     for _, group in [("", label_object), *label_object.find_objects("BAND_BIN")]:
-        prefix = "" if group is not label_object else "BAND_BIN_"
+        prefix = "BAND_BIN_" if group is label_object else ""
         centres = group.list_values(f"{prefix}CENTER") or group.list_values("BAND_BIN_CENTER")
-        unit = group.get(f"{prefix}UNIT") or group.get("BAND_BIN_UNIT") or group.units.get("BAND_BIN_CENTER") or "um"
+        unit = group.get(f"{prefix}UNIT") or group.get("BAND_BIN_UNIT") or group.units.get("BAND_BIN_CENTER")
+        unit_name = str(unit or "um")
         if len(centres) == size and all(isinstance(value, int | float) for value in centres):
             centre_values = np.array(centres, np.float64)
             return {
                 "kind": "spectral",
-                "unit": normalize_unit(str(unit)),
-                "read_values": partial(convert_to_wavelengths, centre_values, "", str(unit)),
+                "unit": normalize_unit(unit_name),
+                "read_values": partial(convert_to_wavelengths, centre_values, "", unit_name),
                 "read_file_values": partial(np.copy, centre_values),
             }
     return {}
@@ -216,158 +232,167 @@ def _create_axes(names: list[str], sizes: list[int], label_object: PvlLabel) -> 
     return tuple(axes)
 
 
-def _create_qube_arrays(
-    label_object: PvlLabel, path: Place, offset: int, name: str, index: int, _map_projection: dict[str, Any]
-) -> Iterator[ArrayPart]:
-    """Read a cube as bands, lines, samples, in whichever order it is stored.
+class _QubeLayout(NamedTuple):
+    """The layout of a cube in its file; its axes in the order of the file, the fastest first."""
 
-    Then its suffixes, each an array of its own.
-    """
+    names: list[str]
+    sizes: list[int]
+    suffix_sizes: list[int]
+    core_bytes: int
+    suffix_bytes: int
+    row_length: int  # items of a row of a suffix of lines
+    row: int  # bytes of a row, with its suffix
+    plane: int  # bytes of a plane, with its suffix
+
+
+def _read_qube_layout(label_object: PvlLabel, name: str, available_bytes: int) -> _QubeLayout:
     sizes = _check_sizes(label_object.list_values("CORE_ITEMS"), name)
     names = [str(word).upper() for word in label_object.list_values("AXIS_NAME")]
     if len(sizes) != 3 or len(names) != 3:
         raise SourceError(format_message("{name} has {count} axes, and 3 are read", name, len(sizes)))
-    extra = _check_sizes(label_object.list_values("SUFFIX_ITEMS") or [0, 0, 0], name, 0)
-    if len(extra) != 3:
-        raise SourceError(format_message("the sizes of {name} are no numbers: {sizes}", name, str(extra)))
-    core = int(label_object.find_number("CORE_ITEM_BYTES") or 0)
-    suffix_bytes = int(label_object.find_number("SUFFIX_BYTES") or core)
-    dtype, vax = _parse_data_type(label_object.get("CORE_ITEM_TYPE"), core)
-    row = sizes[0] * core + extra[0] * suffix_bytes
-    row_length = sizes[0] + extra[0]
-    # where two suffixes meet, the standard has a corner; OMEGA's files have none: who writes one writes a longer file
-    if offset + sizes[2] * (sizes[1] * row + extra[1] * row_length * suffix_bytes) > path.stat().st_size:
+    suffix_items = label_object.list_values("SUFFIX_ITEMS") or [0, 0, 0]
+    suffix_sizes = _check_sizes(suffix_items, name, 0)
+    if len(suffix_sizes) != 3:
+        raise SourceError(format_message("the sizes of {name} are no numbers: {sizes}", name, str(suffix_sizes)))
+    core_bytes = int(label_object.find_number("CORE_ITEM_BYTES") or 0)
+    suffix_bytes = int(label_object.find_number("SUFFIX_BYTES") or core_bytes)
+    row = sizes[0] * core_bytes + suffix_sizes[0] * suffix_bytes
+    # the standard has a corner where two suffixes meet, but OMEGA's files have none: those with corners are longer
+    row_length = sizes[0] + suffix_sizes[0]
+    plane = sizes[1] * row + suffix_sizes[1] * row_length * suffix_bytes
+    if sizes[2] * plane > available_bytes:
         row_length = sizes[0]
-    plane = sizes[1] * row + extra[1] * row_length * suffix_bytes
-    steps = [core, row, plane]
-    if {"BAND", "LINE", "SAMPLE"} == set(names):
-        order = [names.index(word) for word in ("BAND", "LINE", "SAMPLE")]
-    else:
-        order = [2, 1, 0]
+        plane = sizes[1] * row + suffix_sizes[1] * row_length * suffix_bytes
+    return _QubeLayout(names, sizes, suffix_sizes, core_bytes, suffix_bytes, row_length, row, plane)
+
+
+def _create_qube_arrays(stored_object: _StoredObject) -> Iterator[ArrayPart]:
+    """Create a cube as bands, lines, samples, in whatever order it is stored; then each suffix as an array."""
+    label_object, path, offset, name, index = stored_object
+    qube = _read_qube_layout(label_object, name, path.stat().st_size - offset)
+    dtype, vax = _parse_data_type(label_object.get("CORE_ITEM_TYPE"), qube.core_bytes)
+    strides = [qube.core_bytes, qube.row, qube.plane]
+    order = [2, 1, 0]
+    if {"BAND", "LINE", "SAMPLE"} == set(qube.names):
+        order = [qube.names.index(word) for word in ("BAND", "LINE", "SAMPLE")]
     scale = _read_scale(label_object, dtype, "CORE_MULTIPLIER", "CORE_BASE", "CORE_VALID_MINIMUM")
-    layout = ArrayLayout(
-        offset,
-        dtype,
-        tuple(sizes[axis_number] for axis_number in order),
-        tuple(steps[axis_number] for axis_number in order),
-        vax,
-    )
+    ordered_names = [qube.names[axis_number] for axis_number in order]
+    ordered_sizes = [qube.sizes[axis_number] for axis_number in order]
+    ordered_strides = tuple(strides[axis_number] for axis_number in order)
+    layout = ArrayLayout(offset, dtype, tuple(ordered_sizes), ordered_strides, vax)
     value_type, read = create_window_reader(path, layout, scale)
-    cards = tuple(label_object.list_cards())
-    axes = _create_axes(
-        [names[axis_number] for axis_number in order], [sizes[axis_number] for axis_number in order], label_object
-    )
-    unit = _read_unit(label_object, "CORE_UNIT")
     yield ArrayPart(
         index=index,
         name=name,
-        axes=axes,
+        axes=_create_axes(ordered_names, ordered_sizes, label_object),
         dtype=value_type,
         read=read,
-        unit=unit,
-        cards=cards,
+        unit=_read_unit(label_object, "CORE_UNIT"),
+        cards=tuple(label_object.list_cards()),
     )
-    # (its axis, where it begins, its sizes and strides: the axis of the suffix first)
-    begins = [sizes[0] * core, sizes[1] * row, sizes[2] * plane]
-    inner = [suffix_bytes, row_length * suffix_bytes, (sizes[1] * sizes[0]) * suffix_bytes]
     for axis_number in range(3):
-        if not extra[axis_number]:
-            continue
-        other_axes = [number for number in (2, 1, 0) if number != axis_number]
-        strides = {0: [plane, row], 1: [plane, suffix_bytes], 2: [sizes[0] * suffix_bytes, suffix_bytes]}[axis_number]
-        kinds = label_object.list_values(f"{names[axis_number]}_SUFFIX_ITEM_TYPE")
-        if not kinds:
-            continue
-        item_sizes = label_object.list_values(f"{names[axis_number]}_SUFFIX_ITEM_BYTES") or [suffix_bytes]
-        if isinstance(item_sizes[0], int):
-            size = int(item_sizes[0])
-        else:
-            size = suffix_bytes
-        suffix_type, vax = _parse_data_type(kinds[0], size)
-        shape = (extra[axis_number], *(sizes[number] for number in other_axes))
-        suffix_names = [str(word) for word in label_object.list_values(f"{names[axis_number]}_SUFFIX_NAME")]
-        index += 1
-        value_type, read = create_window_reader(
-            path,
-            ArrayLayout(offset + begins[axis_number], suffix_type, shape, (inner[axis_number], *strides), vax),
-            ValueScale(),
-        )
-        axes = (
-            Axis(name=f"{names[axis_number]}_SUFFIX", size=extra[axis_number]),
-            *(Axis(name=names[number], size=sizes[number]) for number in other_axes),
-        )
-        if len(suffix_names) == 1:
-            title = suffix_names[0]
-        else:
-            title = f"{names[axis_number]}_SUFFIX"
-        yield ArrayPart(index=index, name=title, axes=axes, dtype=value_type, read=read, role="flag")
+        has_type = label_object.list_values(f"{qube.names[axis_number]}_SUFFIX_ITEM_TYPE")
+        if qube.suffix_sizes[axis_number] and has_type:
+            index += 1
+            yield _create_suffix_array(stored_object._replace(index=index), qube, axis_number)
+
+
+def _create_suffix_array(stored_object: _StoredObject, qube: _QubeLayout, axis_number: int) -> ArrayPart:
+    """Create the array of the suffix of an axis, the axis of the suffix first."""
+    label_object = stored_object.label
+    axis_name = qube.names[axis_number]
+    sizes = qube.sizes
+    suffix_bytes = qube.suffix_bytes
+    # where the suffix begins, its own stride, and those of the other axes
+    begin, stride, other_strides = (
+        (sizes[0] * qube.core_bytes, suffix_bytes, (qube.plane, qube.row)),
+        (sizes[1] * qube.row, qube.row_length * suffix_bytes, (qube.plane, suffix_bytes)),
+        (sizes[2] * qube.plane, sizes[1] * sizes[0] * suffix_bytes, (sizes[0] * suffix_bytes, suffix_bytes)),
+    )[axis_number]
+    other_axes = [number for number in (2, 1, 0) if number != axis_number]
+    item_types = label_object.list_values(f"{axis_name}_SUFFIX_ITEM_TYPE")
+    item_sizes = label_object.list_values(f"{axis_name}_SUFFIX_ITEM_BYTES")
+    size = suffix_bytes
+    if item_sizes and isinstance(item_sizes[0], int):
+        size = int(item_sizes[0])
+    suffix_type, vax = _parse_data_type(item_types[0], size)
+    suffix_size = qube.suffix_sizes[axis_number]
+    shape = (suffix_size, *(sizes[number] for number in other_axes))
+    layout = ArrayLayout(stored_object.offset + begin, suffix_type, shape, (stride, *other_strides), vax)
+    value_type, read = create_window_reader(stored_object.path, layout, ValueScale())
+    title = f"{axis_name}_SUFFIX"
+    suffix_axis = Axis(name=title, size=suffix_size)
+    axes = (suffix_axis, *(Axis(name=qube.names[number], size=sizes[number]) for number in other_axes))
+    suffix_names = [str(word) for word in label_object.list_values(f"{axis_name}_SUFFIX_NAME")]
+    if len(suffix_names) == 1:
+        title = suffix_names[0]
+    return ArrayPart(index=stored_object.index, name=title, axes=axes, dtype=value_type, read=read, role="flag")
 
 
 def _read_unit(label_object: PvlLabel, *names: str) -> str | None:
-    words = (str(label_object.get(name) or "") for name in names)
-    return next(
-        (word for word in words if word and word.upper() not in {"N/A", "NONE", "NULL", "UNK", "DIMENSIONLESS"}), None
-    )
+    for name in names:
+        word = str(label_object.get(name) or "")
+        if word and word.upper() not in {"N/A", "NONE", "NULL", "UNK", "DIMENSIONLESS"}:
+            return word
+    return None
 
 
-def _create_image_arrays(
-    label_object: PvlLabel, path: Place, offset: int, name: str, index: int, map_projection: dict[str, Any]
-) -> Iterator[ArrayPart]:
+def _create_image_array(stored_object: _StoredObject, map_projection: dict[str, Any]) -> ArrayPart:
+    label_object, path, offset, name, index = stored_object
     encoding = str(label_object.get("ENCODING_TYPE") or "N/A").upper()
     if encoding not in {"N/A", "NONE"}:
         raise SourceError(format_message("{name} is packed as {kind}, which is not read", name, encoding))
-    number = label_object.find_number("LINES")
-    lines, samples = _check_sizes([number, label_object.find_number("LINE_SAMPLES")], name)
+    declared_sizes = [label_object.find_number("LINES"), label_object.find_number("LINE_SAMPLES")]
+    lines, samples = _check_sizes(declared_sizes, name)
     bands = int(label_object.find_number("BANDS") or 1)
     size = int(label_object.find_number("SAMPLE_BITS") or 0) // 8
     dtype, vax = _parse_data_type(label_object.get("SAMPLE_TYPE") or "UNSIGNED_INTEGER", size)
     prefix_bytes = int(label_object.find_number("LINE_PREFIX_BYTES") or 0)
     suffix_bytes = int(label_object.find_number("LINE_SUFFIX_BYTES") or 0)
     band_storage = str(label_object.get("BAND_STORAGE_TYPE") or "BAND_SEQUENTIAL").upper()
-    row = prefix_bytes + samples * size * (bands if band_storage == "SAMPLE_INTERLEAVED" else 1) + suffix_bytes
-    steps: tuple[int, ...] = {
-        "LINE_INTERLEAVED": (row, row * bands, size),
-        "SAMPLE_INTERLEAVED": (size, row, size * bands),
-    }.get(band_storage, (row * lines, row, size))
+    row = prefix_bytes + samples * size + suffix_bytes
+    steps: tuple[int, ...] = (row * lines, row, size)
+    if band_storage == "LINE_INTERLEAVED":
+        steps = (row, row * bands, size)
+    elif band_storage == "SAMPLE_INTERLEAVED":
+        row = prefix_bytes + samples * size * bands + suffix_bytes
+        steps = (size, row, size * bands)
+    scale = _read_scale(label_object, dtype, "SCALING_FACTOR", "OFFSET")
     mask = label_object.find_number("SAMPLE_BIT_MASK")
-    is_full_mask = mask is None or mask < 0 or dtype.kind == "f" or mask >= 2 ** (8 * size) - 1 or "N/A" in str(mask)
-    scale = _read_scale(label_object, dtype, "SCALING_FACTOR", "OFFSET")._replace(
-        bit_mask=None if is_full_mask else int(mask or 0)
-    )
+    if mask is not None and dtype.kind != "f" and 0 <= mask < 2 ** (8 * size) - 1:
+        scale = scale._replace(bit_mask=int(mask))
     shape: tuple[int, ...] = (bands, lines, samples)
     names = ["BAND", "LINE", "SAMPLE"]
     if bands == 1:
         shape = shape[1:]
         steps = steps[1:]
         names = names[1:]
-    value_type, read = create_window_reader(path, ArrayLayout(offset + prefix_bytes, dtype, shape, steps, vax), scale)
+    layout = ArrayLayout(offset + prefix_bytes, dtype, shape, steps, vax)
+    value_type, read = create_window_reader(path, layout, scale)
+    wcs_cards: list[HeaderCard] = []
     if map_projection:
         wcs_cards = map_projections.write_map_cards(map_projection)
-    else:
-        wcs_cards = []
     axes = list(_create_axes(names, list(shape), label_object))
+    create_sky_mapping = None
     if wcs_cards:
         axes[-1] = Axis(name="LONGITUDE", size=samples, kind="longitude", unit="deg")
         axes[-2] = Axis(name="LATITUDE", size=lines, kind="latitude", unit="deg")
-    cards: tuple[HeaderCard, ...] = (*wcs_cards, *label_object.list_cards())
-    if wcs_cards:
-        places = partial(footprints.build_image_wcs, {card.keyword: card.value for card in wcs_cards})
-    else:
-        places = None
-    yield ArrayPart(
+        card_values = {card.keyword: card.value for card in wcs_cards}
+        create_sky_mapping = partial(footprints.build_image_wcs, card_values)
+    return ArrayPart(
         index=index,
         name=name,
         axes=tuple(axes),
         dtype=value_type,
         read=read,
         unit=_read_unit(label_object, "UNIT", "SAMPLE_UNIT"),
-        cards=cards,
-        create_sky_mapping=places,
+        cards=(*wcs_cards, *label_object.list_cards()),
+        create_sky_mapping=create_sky_mapping,
     )
 
 
 def _read_map_projection(label: PvlLabel) -> dict[str, Any]:
-    """Take the words of a map's projection, lengths in km."""
+    """Read the keywords of the projection of a map, lengths in km."""
     projection = next((projection_object for _, projection_object in label.find_objects("IMAGE_MAP_PROJECTION")), None)
     if projection is None:
         return {}
@@ -379,20 +404,28 @@ def _read_map_projection(label: PvlLabel) -> dict[str, Any]:
     return map_keywords
 
 
-def _create_table(
-    label_object: PvlLabel, column_objects: list[tuple[str, PvlLabel]], path: Place, offset: int, name: str, index: int
-) -> TablePart:
+_DELIMITERS = {"COMMA": ",", "SEMICOLON": ";", "TAB": "\t", "VERTICAL BAR": "|", "VERTICAL_BAR": "|"}
+
+
+def _create_table(stored_object: _StoredObject, column_objects: list[tuple[str, PvlLabel]]) -> TablePart:
+    label_object, path, offset, name, index = stored_object
     binary = str(label_object.get("INTERCHANGE_FORMAT")).upper() == "BINARY"
     count = int(label_object.find_number("ROWS", "RECORDS") or 0)
     cards = tuple(label_object.list_cards())
     fields: list[RecordField] = []
     _collect_fields(column_objects, 0, binary, fields)
     if name.endswith("SPREADSHEET"):
-        mark = {"COMMA": ",", "SEMICOLON": ";", "TAB": "\t", "VERTICAL BAR": "|", "VERTICAL_BAR": "|"}.get(
-            str(label_object.get("FIELD_DELIMITER")).upper(), ","
-        )
+        delimiter_name = str(label_object.get("FIELD_DELIMITER")).upper()
         return create_delimited_table(
-            path, fields, index=index, name=name, offset=offset, size=0, line_count=count, delimiter=mark, cards=cards
+            path,
+            fields,
+            index=index,
+            name=name,
+            offset=offset,
+            size=0,
+            line_count=count,
+            delimiter=_DELIMITERS.get(delimiter_name, ","),
+            cards=cards,
         )
     record = int(label_object.find_number("ROW_BYTES") or 0)
     before = int(label_object.find_number("ROW_PREFIX_BYTES") or 0)
@@ -424,26 +457,29 @@ def _collect_fields(
 
 def _create_field(label_object: PvlLabel, offset: int, binary: bool) -> RecordField:
     items = int(label_object.find_number("ITEMS") or 1)
-    size = int(label_object.find_number("ITEM_BYTES") or 0) or math.floor(
-        (label_object.find_number("BYTES") or 1) / items
-    )
+    size = int(label_object.find_number("ITEM_BYTES") or 0)
+    if not size:
+        size = math.floor((label_object.find_number("BYTES") or 1) / items)
     word = str(label_object.get("DATA_TYPE") or label_object.get("ITEM_TYPE") or "CHARACTER").upper()
-    nulls = [
-        value for name in _NULL_KEYWORDS for value in label_object.list_values(name) if value not in ("N/A", "UNK")
-    ]
+    nulls: list[Any] = []
+    for keyword in _NULL_KEYWORDS:
+        nulls += [value for value in label_object.list_values(keyword) if value not in ("N/A", "UNK")]
     kind = "text"
     if binary and not re.match(r"CHAR|ASCII|DATE|TIME|EBCDIC", word):
-        dtype, vax = _parse_data_type("UNSIGNED_INTEGER" if "BIT_STRING" in word or word == "BOOLEAN" else word, size)
+        if "BIT_STRING" in word or word == "BOOLEAN":
+            word = "UNSIGNED_INTEGER"
+        dtype, vax = _parse_data_type(word, size)
         kind = "vax" if vax else dtype.str
         nulls = [read_constant(value, dtype) for value in nulls]
     elif re.search(r"INTEGER", word):
         kind = "integer"
     elif re.search(r"REAL|FLOAT", word):
         kind = "real"
+    place = int(label_object.find_number("START_BYTE", "FIELD_NUMBER") or 1)
     return RecordField(
         name=str(label_object.get("NAME") or "column"),
         kind=kind,
-        offset=offset + int(label_object.find_number("START_BYTE", "FIELD_NUMBER") or 1) - 1,
+        offset=offset + place - 1,
         size=size,
         item_count=items,
         step_bytes=int(label_object.find_number("ITEM_OFFSET") or 0),
@@ -460,7 +496,9 @@ MEDIUM = Medium(
     title="PDS3",
     media_types=("application/x-pds3", "application/x-pds"),
     extensions=("lbl", "img", "qub", "imq"),
-    signature_pattern=rb"(CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(PDS_VERSION_ID|ODL_VERSION_ID|RECORD_TYPE|FILE_NAME)\s*=|CCSD3ZF",
+    signature_pattern=(
+        rb"(CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(PDS_VERSION_ID|ODL_VERSION_ID|RECORD_TYPE|FILE_NAME)\s*=|CCSD3ZF"
+    ),
     open=open_pds3,
     is_label=True,
     read_cards=read_cards,

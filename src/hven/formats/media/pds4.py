@@ -1,6 +1,6 @@
-"""PDS4: labels in XML beside their files; arrays, and tables in characters, bytes or between marks.
+"""Read PDS4 by windows: labels in XML beside their files; arrays, and tables in characters, in bytes or delimited.
 
-Read by windows (PDS4 Standards Reference).
+The standard is the PDS4 Standards Reference.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hven.formats.media import Part, TablePart
     from hven.formats.media._remote_files import Place
 
-MAX_LABEL_BYTES = 32 << 20  # bytes of a label
+MAX_LABEL_BYTES = 32 << 20  # of a label
 _NUMPY_TYPES = {
     "UnsignedByte": "u1",
     "SignedByte": "i1",
@@ -83,34 +83,19 @@ def open_pds4(file: Place) -> Product:
     Parameters
     ----------
     file
-        Path of a label; its files lie beside it.
+        Path of a label, with its files beside it.
 
     Returns
     -------
     product
-        Its arrays and tables.
+        Arrays and tables of the product.
 
     Raises
     ------
     SourceError
-        It is no label, promises more than there is, or points out of its folder.
+        The file is no label, or the label promises more than there is or points out of its folder.
     """
-    from lxml import etree  # noqa: PLC0415  (beside the standard library's, of which nothing limits entities)
-
-    if file.stat().st_size > MAX_LABEL_BYTES:
-        raise SourceError(format_message("the label of {name} has no end", file.name))
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
-    )
-    try:
-        with file.open("rb") as source:
-            root = etree.parse(source, parser).getroot()
-    except etree.XMLSyntaxError as fault:
-        raise SourceError(format_message("{name} is no label: {reason}", file.name, str(fault.msg)[:160])) from None
-    for element in root.iter(etree.Element):
-        element.tag = element.tag.rpartition("}")[2]
-    if not root.tag.startswith("Product_"):
-        raise SourceError(format_message("{name} is no label: {reason}", file.name, root.tag[:60]))
+    root = _parse_label(file)
     map_projection = _read_map_projection(root)
     parts: list[Part] = []
     companion_paths: set[Place] = set()
@@ -131,32 +116,47 @@ def open_pds4(file: Place) -> Product:
             format_message("the label of {name} describes no image, cube or table", file.name),
             remedy=format_message("it may be a catalogue"),
         )
-    return Product(
-        medium="pds4",
-        parts=tuple(parts),
-        cards=tuple(_list_cards(root)),
-        companion_files=tuple(sorted(companion_paths)),
+    cards = tuple(_list_cards(root))
+    companion_files = tuple(sorted(companion_paths))
+    return Product(medium="pds4", parts=tuple(parts), cards=cards, companion_files=companion_files)
+
+
+def _parse_label(file: Place) -> Any:
+    """Parse a label, and return its root with names without namespaces."""
+    from lxml import etree  # noqa: PLC0415  (the standard library's parser does not limit entities)
+
+    if file.stat().st_size > MAX_LABEL_BYTES:
+        raise SourceError(format_message("the label of {name} has no end", file.name))
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
     )
+    try:
+        with file.open("rb") as source:
+            root = etree.parse(source, parser).getroot()
+    except etree.XMLSyntaxError as fault:
+        reason = str(fault.msg)[:160]
+        raise SourceError(format_message("{name} is no label: {reason}", file.name, reason)) from None
+    for element in root.iter(etree.Element):
+        element.tag = element.tag.rpartition("}")[2]
+    if not root.tag.startswith("Product_"):
+        raise SourceError(format_message("{name} is no label: {reason}", file.name, root.tag[:60]))
+    return root
 
 
 def _list_cards(root: Any) -> Iterator[HeaderCard]:
-    """Yield what the label says of the product: leaves before its files, by their own names and their parents'."""
+    """Yield the leaves of the label outside its file areas as cards, by their own names and those of their parents."""
     for area in root:
         if area.tag.startswith("File_Area"):
             continue
         for element in area.iter():
             text = (element.text or "").strip()
-            if (
-                text
-                and not len(element)
-                and element.tag not in {"modification_date", "reference_type", "lid_reference"}
-            ):
-                parent = element.getparent()
-                yield HeaderCard(
-                    element.tag if parent is None or parent is area else f"{parent.tag} {element.tag}",
-                    text,
-                    element.get("unit", ""),
-                )
+            if not text or len(element) or element.tag in {"modification_date", "reference_type", "lid_reference"}:
+                continue
+            keyword = element.tag
+            parent = element.getparent()
+            if parent is not None and parent is not area:
+                keyword = f"{parent.tag} {element.tag}"
+            yield HeaderCard(keyword, text, element.get("unit", ""))
 
 
 def _read_number(element: Any, path: str, default: float | None = None) -> float:
@@ -173,13 +173,16 @@ def _read_number(element: Any, path: str, default: float | None = None) -> float
 
 
 def _parse_constant(text: str | None, dtype: np.dtype[Any]) -> float | None:
-    """Read a constant: a number, or bits with their radix (16#FF7FFFFB#, 0xFF7FFFFB)."""
+    """Parse a constant: a number, or bits with their radix (16#FF7FFFFB#, 0xFF7FFFFB)."""
     word = (text or "").strip()
     match = re.fullmatch(r"(?:(\d{1,2})#|0[xX])([0-9A-Fa-f]+)#?", word)
     try:
         if match is not None:
-            return read_constant(BitPattern(match[2], int(match[1] or 16)), dtype)
-        return read_constant(int(word) if re.fullmatch(r"[+-]?\d{1,18}", word) else float(word), dtype)
+            radix = int(match[1] or 16)
+            return read_constant(BitPattern(match[2], radix), dtype)
+        if re.fullmatch(r"[+-]?\d{1,18}", word):
+            return read_constant(int(word), dtype)
+        return read_constant(float(word), dtype)
     except (ValueError, OverflowError):
         return None
 
@@ -188,37 +191,37 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
     axis_elements = sorted(element.iterfind("Axis_Array"), key=lambda axis: _read_number(axis, "sequence_number", 1.0))
     names = [str(axis.findtext("axis_name") or "").strip() for axis in axis_elements]
     shape = tuple(int(_read_number(axis, "elements")) for axis in axis_elements)
-    title = str(element.findtext("name") or element.findtext("local_identifier") or element.tag).strip()
+    title = _read_title(element)
     data_type = str(element.findtext("Element_Array/data_type") or "").strip()
     if data_type not in _NUMPY_TYPES or not shape or len(shape) > 16:
         raise SourceError(format_message("values of the type {kind} are not read", data_type or "-"))
     dtype = np.dtype(_NUMPY_TYPES[data_type])
     if str(element.findtext("axis_index_order") or "Last Index Fastest").strip().lower().startswith("first"):
         shape = shape[::-1]
-        names = names[::-1]
-    nulls = {_parse_constant(element.findtext(f"Special_Constants/{name}"), dtype) for name in _NULL_CONSTANTS} - {None}
-    number = _read_number(element, "Element_Array/scaling_factor", 1.0)
-    scale = ValueScale(
-        number,
-        _read_number(element, "Element_Array/value_offset", 0.0),
-        tuple(sorted(null for null in nulls if null is not None)),
-    )
-    value_type, read = create_window_reader(
-        path, ArrayLayout(int(_read_number(element, "offset", 0.0)), dtype, shape), scale
-    )
-    kind = next((role for tail, role in _TITLE_ROLES.items() if tail.lower() in title.lower()), "data")
-    axes = [
-        Axis(name=name, size=size, **_describe_axis(name, size, root)) for name, size in zip(names, shape, strict=True)
-    ]
+        names.reverse()
+    nulls = set()
+    for constant_name in _NULL_CONSTANTS:
+        null = _parse_constant(element.findtext(f"Special_Constants/{constant_name}"), dtype)
+        if null is not None:
+            nulls.add(null)
+    factor = _read_number(element, "Element_Array/scaling_factor", 1.0)
+    zero = _read_number(element, "Element_Array/value_offset", 0.0)
+    scale = ValueScale(factor, zero, tuple(sorted(nulls)))
+    layout = ArrayLayout(int(_read_number(element, "offset", 0.0)), dtype, shape)
+    value_type, read = create_window_reader(path, layout, scale)
+    axes = []
+    for name, size in zip(names, shape, strict=True):
+        axis_description = _describe_axis(name, size, root)
+        axes.append(Axis(name=name, size=size, **axis_description))
+    cards = []
     if map_projection and len(shape) >= 2:
         cards = map_projections.write_map_cards(map_projection, origin_pixel=0.5)
-    else:
-        cards = []
     places = None
     if cards:
         axes[-1] = Axis(name="LONGITUDE", size=shape[-1], kind="longitude", unit="deg")
         axes[-2] = Axis(name="LATITUDE", size=shape[-2], kind="latitude", unit="deg")
-        places = partial(footprints.build_image_wcs, {card.keyword: card.value for card in cards})
+        card_values = {card.keyword: card.value for card in cards}
+        places = partial(footprints.build_image_wcs, card_values)
     unit = str(element.findtext("Element_Array/unit") or "").strip() or None
     return ArrayPart(
         index=index,
@@ -229,25 +232,39 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
         unit=unit,
         create_sky_mapping=places,
         cards=tuple(cards),
-        role=kind if index else "data",
+        role=_find_role(title) if index else "data",
     )
 
 
+def _read_title(element: Any) -> str:
+    title = element.findtext("name") or element.findtext("local_identifier") or element.tag
+    return str(title).strip()
+
+
+def _find_role(title: str) -> str:
+    """Find the role of an array by its title."""
+    for title_part, role in _TITLE_ROLES.items():
+        if title_part.lower() in title.lower():
+            return role
+    return "data"
+
+
 def _describe_axis(name: str, size: int, root: Any) -> dict[str, Any]:
-    """Find the wavelengths of bands: a list of bins (Band_Bin), centres of a class of spectra."""
+    """Describe an axis; wavelengths of bands stand in a list of bins (Band_Bin), or are centres of spectra."""
     kind = _AXIS_KINDS.get(name.lower(), "")
     if kind != "spectral":
         return {"kind": kind}
-    bin_values = [
-        (bin_element.findtext("center_value") or bin_element.findtext("center_wavelength"), bin_element)
-        for bin_element in root.iter("Band_Bin", "Axis_Bin", "Bin")
-    ]
-    values = [text for text, _ in bin_values if text]
+    bin_elements = list(root.iter("Band_Bin", "Axis_Bin", "Bin"))
+    values = []
+    for bin_element in bin_elements:
+        text = bin_element.findtext("center_value") or bin_element.findtext("center_wavelength")
+        if text:
+            values.append(text)
     if len(values) != size:
         return {}
-    center_element = bin_values[0][1].find("center_value")
+    center_element = bin_elements[0].find("center_value")
     if center_element is None:
-        center_element = bin_values[0][1].find("center_wavelength")
+        center_element = bin_elements[0].find("center_wavelength")
     unit = center_element.get("unit", "um")
     centres = np.array([float(text) for text in values])
     read_wavelengths: Callable[[], npt.NDArray[Any]] = partial(convert_to_wavelengths, centres, "", unit)
@@ -260,7 +277,7 @@ def _describe_axis(name: str, size: int, root: Any) -> dict[str, Any]:
 
 
 def _read_map_projection(root: Any) -> dict[str, object]:
-    """Write the class of maps (cart:Map_Projection) in the words of PDS3."""
+    """Convert the class of maps (cart:Map_Projection) to the keywords of PDS3."""
     cartography = next(root.iter("Cartography"), None)
     if cartography is None:
         return {}
@@ -270,8 +287,9 @@ def _read_map_projection(root: Any) -> dict[str, object]:
             number_element = next(cartography.iter(name), None)
             if number_element is not None and number_element.text:
                 try:
-                    scale = {"km": 1e3, "km/pixel": 1e3}.get(str(number_element.get("unit")).lower(), 1.0)
-                    return float(number_element.text) * scale
+                    unit = str(number_element.get("unit")).lower()
+                    unit_metres = {"km": 1e3, "km/pixel": 1e3}.get(unit, 1.0)
+                    return float(number_element.text) * unit_metres
                 except ValueError:
                     return None
         return None
@@ -281,32 +299,34 @@ def _read_map_projection(root: Any) -> dict[str, object]:
     top = find_number("upperleft_corner_y")
     if not step or left is None or top is None:
         return {}
-    projection_name = next(cartography.iter("map_projection_name"), None)
+    projection_name = cartography.find(".//map_projection_name")
     a = find_number("semi_major_radius", "a_axis_radius")
     c = find_number("polar_radius", "c_axis_radius")
-    longitude_direction = next(cartography.iter("longitude_direction"), None)
-    latitude = next(cartography.iter("latitude_type"), None)
+    is_west_positive = "West" in str(cartography.findtext(".//longitude_direction"))
+    central_longitude = find_number(
+        "longitude_of_central_meridian", "straight_vertical_longitude_from_pole", "center_longitude"
+    )
+    central_latitude = find_number("standard_parallel_1", "latitude_of_projection_origin", "center_latitude")
     return {
         "MAP_PROJECTION_TYPE": projection_name.text if projection_name is not None else None,
         "TARGET_NAME": root.findtext(".//Target_Identification/name"),
         "A_AXIS_RADIUS": a and a / 1e3,
         "C_AXIS_RADIUS": c and c / 1e3,
         "MAP_SCALE": step / 1e3,
-        "CENTER_LONGITUDE": find_number(
-            "longitude_of_central_meridian", "straight_vertical_longitude_from_pole", "center_longitude"
-        ),
-        "CENTER_LATITUDE": find_number("standard_parallel_1", "latitude_of_projection_origin", "center_latitude"),
-        "POSITIVE_LONGITUDE_DIRECTION": "WEST"
-        if longitude_direction is not None and "West" in str(longitude_direction.text)
-        else "EAST",
-        "COORDINATE_SYSTEM_NAME": str(latitude.text if latitude is not None else "").upper(),
+        "CENTER_LONGITUDE": central_longitude,
+        "CENTER_LATITUDE": central_latitude,
+        "POSITIVE_LONGITUDE_DIRECTION": "WEST" if is_west_positive else "EAST",
+        "COORDINATE_SYSTEM_NAME": str(cartography.findtext(".//latitude_type") or "").upper(),
         "SAMPLE_PROJECTION_OFFSET": -left / step,
         "LINE_PROJECTION_OFFSET": top / step,
     }
 
 
+_DELIMITERS = {"comma": ",", "semicolon": ";", "horizontal tab": "\t", "vertical bar": "|"}
+
+
 def _create_table(element: Any, path: Place, index: int) -> TablePart:
-    title = str(element.findtext("name") or element.findtext("local_identifier") or element.tag).strip()
+    title = _read_title(element)
     offset = int(_read_number(element, "offset", 0.0))
     count = int(_read_number(element, "records"))
     fields: list[RecordField] = []
@@ -315,15 +335,11 @@ def _create_table(element: Any, path: Place, index: int) -> TablePart:
     if record is None:
         raise SourceError(format_message("the table {name} has no columns, or no rows", title))
     _collect_fields(record, 0, kind, fields)
-    cards = tuple(
-        HeaderCard(leaf.tag, " ".join(leaf.text.split()))
-        for leaf in element
-        if leaf.text and leaf.text.strip() and not len(leaf)
-    )
+    leaves = [leaf for leaf in element if leaf.text and leaf.text.strip() and not len(leaf)]
+    cards = tuple(HeaderCard(leaf.tag, " ".join(leaf.text.split())) for leaf in leaves)
     if kind == "Delimited":
-        mark = {"comma": ",", "semicolon": ";", "horizontal tab": "\t", "vertical bar": "|"}.get(
-            str(element.findtext("field_delimiter")).strip().lower(), ","
-        )
+        delimiter_name = str(element.findtext("field_delimiter")).strip().lower()
+        mark = _DELIMITERS.get(delimiter_name, ",")
         size = int(_read_number(element, "object_length", 0.0))
         return create_delimited_table(
             path,
@@ -376,37 +392,41 @@ def _collect_fields(
 def _create_field(element: Any, offset: int, record_format: str, number: int, name_suffix: str) -> RecordField:
     word = str(element.findtext("data_type") or "").strip()
     size = int(_read_number(element, "field_length", 1.0))
+    null_texts = [element.findtext(f"Special_Constants/{name}") for name in _NULL_CONSTANTS]
+    nulls: list[Any]
     if word in _NUMPY_TYPES and record_format == "Binary":
         field_kind = np.dtype(_NUMPY_TYPES[word]).str
         size = np.dtype(field_kind).itemsize
-        nulls = [
-            _parse_constant(element.findtext(f"Special_Constants/{name}"), np.dtype(field_kind))
-            for name in _NULL_CONSTANTS
-        ]
+        nulls = [_parse_constant(text, np.dtype(field_kind)) for text in null_texts]
     else:
-        if word in {"ASCII_Integer", "ASCII_NonNegative_Integer"}:
-            field_kind = "integer"
-        elif word == "ASCII_Real":
-            field_kind = "real"
-        elif word == "ASCII_Boolean":
-            field_kind = "boolean"
+        field_kind = _TEXT_KINDS.get(word, "text")
+        if field_kind == "text":
+            nulls = list(null_texts)
         else:
-            field_kind = "text"
-        texts = [element.findtext(f"Special_Constants/{name}") for name in _NULL_CONSTANTS]
-        nulls = [text if field_kind == "text" or not text else _parse_constant(text, np.dtype("f8")) for text in texts]
+            nulls = [_parse_constant(text, np.dtype("f8")) if text else text for text in null_texts]
+    place = number
+    if record_format != "Delimited":
+        place = offset + int(_read_number(element, "field_location", 1.0)) - 1
+    description = " ".join(str(element.findtext("description") or "").split())
     return RecordField(
         name=str(element.findtext("name") or f"column{number + 1}").strip() + name_suffix,
         kind=field_kind,
-        offset=number
-        if record_format == "Delimited"
-        else offset + int(_read_number(element, "field_location", 1.0)) - 1,
+        offset=place,
         size=size,
         unit=str(element.findtext("unit") or "").strip() or None,
-        description=" ".join(str(element.findtext("description") or "").split())[:500] or None,
+        description=description[:500] or None,
         nulls=tuple(null for null in nulls if null is not None),
         factor=_read_number(element, "scaling_factor", 1.0),
         zero=_read_number(element, "value_offset", 0.0),
     )
+
+
+_TEXT_KINDS = {
+    "ASCII_Integer": "integer",
+    "ASCII_NonNegative_Integer": "integer",
+    "ASCII_Real": "real",
+    "ASCII_Boolean": "boolean",
+}
 
 
 MEDIUM = Medium(

@@ -1,6 +1,6 @@
-"""IDL SAVE files: arrays as images and cubes, maps of the Sun with their places, arrays of structures as tables.
+"""Read IDL SAVE files with scipy, which reads a file as a whole.
 
-Scipy reads, all of a file at once.
+Arrays become images and cubes, maps of the Sun with their position; arrays of structures become tables.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, HeaderCard, Medium, Product, TablePart
 from hven.formats.media._record_tables import VOTABLE_TYPES
+from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors, copy_to_disk
 from hven.model import plugins
 from hven.model.errors import SourceError, TooLargeError, format_message
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from hven.formats.media import Part
     from hven.formats.media._remote_files import Place
 
-MAX_NESTING_DEPTH = 10  # structures in each other
-_END_RECORD = 6  # of records
-_MAX_DESCRIBED_BYTES = 4096  # bytes of a record that are looked at for what it says of itself
+MAX_NESTING_DEPTH = 10  # of structures
+_END_RECORD = 6  # type of the last record
+_MAX_DESCRIBED_BYTES = 4096  # of a record that are read for its description
 _IDL_TYPES = {
     1: "BYTE",
     2: "INT",
@@ -61,45 +62,49 @@ def open_sav(file: Place) -> Product:
     Parameters
     ----------
     file
-        One on another server is copied.
+        The file; one on another server is copied.
 
     Returns
     -------
     product
-        Its arrays, and a table for each array of structures and for one-dimensional arrays of one length.
+        Arrays of the file, a table for each array of structures, and one for one-dimensional arrays of one length.
 
     Raises
     ------
     SourceError
-        It is none, damaged, or scipy is not installed.
+        The file is of another kind or damaged, or scipy is not installed.
     TooLargeError
-        It, or what it unpacks to, is larger than what is held in memory.
+        The file, or what it unpacks to, is larger than what is held in memory.
     """
     plugins.require_modules("an IDL SAVE file", "scipy", error_class=SourceError)
-    from scipy.io import readsav  # noqa: PLC0415  (asked by few)
+    from scipy.io import readsav  # noqa: PLC0415  (few requests need it)
 
     path, close = copy_to_disk(file)
-    name = path.name if path is file else "the file"
+    name = "the file"
+    if path is file:
+        name = path.name
+    max_bytes = MAX_UNPACKED_BYTES // 2
     try:
-        if path.stat().st_size > MAX_UNPACKED_BYTES // 2:
+        if path.stat().st_size > max_bytes:
             raise TooLargeError(
-                format_message(
-                    "{name} has more than the {most} MB that are read at once", name, MAX_UNPACKED_BYTES // 2 >> 20
-                )
+                format_message("{name} has more than the {most} MB that are read at once", name, max_bytes >> 20)
             )
         with convert_library_errors(name, "IDL SAVE"), tempfile.NamedTemporaryFile(suffix=".sav") as plain:
             was_packed = _unpack_file(path, plain, name)
-            variables = readsav(plain.name if was_packed else str(path), python_dict=True)
+            plain_path = plain.name if was_packed else str(path)
+            variables = readsav(plain_path, python_dict=True)
             contents = _FileContents()
             for variable_name, value in variables.items():
                 contents.add_value(str(variable_name), value, 0)
-            return Product(medium="sav", parts=tuple(contents.create_parts()), cards=tuple(contents.cards))
+            parts = tuple(contents.create_parts())
+            return Product(medium="sav", parts=parts, cards=tuple(contents.cards))
     finally:
         close()
 
 
 def _unpack_file(path: Path, unpacked_file: Any, name: str) -> bool:
-    """Unpack a file that was saved with /COMPRESS, up to a bound: its records are packed one by one."""
+    """Unpack a file that was saved with /COMPRESS, up to a limit; its records are compressed one by one."""
+    max_bytes = MAX_UNPACKED_BYTES // 2
     with path.open("rb") as file:
         if file.read(4) != b"SR\x00\x06":
             return False
@@ -111,34 +116,33 @@ def _unpack_file(path: Path, unpacked_file: Any, name: str) -> bool:
                 unpacked_file.write(head)
                 break
             unpacker = zlib.decompressobj()
-            body = unpacker.decompress(file.read(max(0, size)), MAX_UNPACKED_BYTES // 2)
-            if unpacker.unconsumed_tail or unpacked_file.tell() + len(body) > MAX_UNPACKED_BYTES // 2:
-                raise TooLargeError(
-                    format_message("{name} unpacks to more than {most} MB", name, MAX_UNPACKED_BYTES // 2 >> 20)
-                )
+            body = unpacker.decompress(file.read(max(0, size)), max_bytes)
+            if unpacker.unconsumed_tail or unpacked_file.tell() + len(body) > max_bytes:
+                raise TooLargeError(format_message("{name} unpacks to more than {most} MB", name, max_bytes >> 20))
             after = unpacked_file.tell() + 16 + len(body)
-            unpacked_file.write(struct.pack(">iII", kind, after & 0xFFFFFFFF, after >> 32) + head[12:] + body)
+            record_head = struct.pack(">iII", kind, after & 0xFFFFFFFF, after >> 32)
+            unpacked_file.write(record_head + head[12:] + body)
         unpacked_file.flush()
     return True
 
 
 def read_cards(file: Place) -> Iterator[HeaderCard]:
-    """Read what a file says of itself and of its variables: types and sizes, and no values.
+    """Read the description of a file and of its variables: types and sizes, but no values.
 
     Parameters
     ----------
     file
-        It is read by ranges, wherever it lies.
+        The file, which is read by ranges, wherever it lies.
 
     Yields
     ------
     cards
-        When, by whom and by which IDL it was written; then each variable by its name: ``FLOAT 512x256``.
+        Date, author and version of IDL; then each variable by its name: ``FLOAT 512x256``.
 
     Raises
     ------
     SourceError
-        It is none, or damaged.
+        The file is of another kind, or damaged.
     """
     with file.open("rb") as source, convert_library_errors(file.name, "IDL SAVE"):
         start = source.read(4)
@@ -164,7 +168,7 @@ def read_cards(file: Place) -> Iterator[HeaderCard]:
 
 
 def _read_record_cards(record_type: int, body: bytes) -> Iterator[HeaderCard]:
-    """Read what a record says of itself."""
+    """Read the description that a record holds."""
     position = 0
 
     def read_word() -> str:
@@ -177,7 +181,8 @@ def _read_record_cards(record_type: int, body: bytes) -> Iterator[HeaderCard]:
     def read_number() -> int:
         nonlocal position
         position += 4
-        return int(struct.unpack(">i", body[position - 4 : position].ljust(4, b"\0"))[0])
+        number_bytes = body[position - 4 : position].ljust(4, b"\0")
+        return int(struct.unpack(">i", number_bytes)[0])
 
     if record_type == 2:  # a variable
         name = read_word()
@@ -194,24 +199,30 @@ def _read_record_cards(record_type: int, body: bytes) -> Iterator[HeaderCard]:
             dimension_limit = read_number()
             if array_start == 8 and 0 <= count <= dimension_limit <= 8:
                 sizes = [read_number() for _ in range(count)]
-        yield HeaderCard(name.lower(), " ".join([_IDL_TYPES.get(code, str(code)), "x".join(map(str, sizes))]).strip())
+        type_name = _IDL_TYPES.get(code, str(code))
+        shape_text = "x".join(map(str, sizes))
+        yield HeaderCard(name.lower(), f"{type_name} {shape_text}".strip())
     elif record_type in {13, 14, 19, 20}:
         if record_type == 14:
             read_number()
-        words = {
-            13: ("author", "title", "code"),
-            14: ("architecture", "system", "release"),
-            19: ("notice",),
-            20: ("description",),
-        }[record_type]
+        words = _RECORD_WORDS[record_type]
         yield from (HeaderCard(name, text) for name in words if (text := read_word()))
-    elif record_type == 10:  # when, by whom
+    elif record_type == 10:  # date and user
         position = 1024
-        yield from (HeaderCard(name, text) for name in ("date", "user", "host") if (text := read_word()))
+        words = ("date", "user", "host")
+        yield from (HeaderCard(name, text) for name in words if (text := read_word()))
+
+
+_RECORD_WORDS = {
+    13: ("author", "title", "code"),
+    14: ("architecture", "system", "release"),
+    19: ("notice",),
+    20: ("description",),
+}
 
 
 class _FileContents:
-    """What is in a file, sorted: images, tables, columns of tables by their lengths, single values."""
+    """The contents of a file by kind: images, tables, columns of tables by their lengths, single values."""
 
     def __init__(self) -> None:
         self.arrays: list[tuple[str, npt.NDArray[Any], list[HeaderCard]]] = []
@@ -225,7 +236,7 @@ class _FileContents:
         if isinstance(value, bytes | str | int | float | bool | np.generic) and not isinstance(value, np.void):
             self.cards.append(HeaderCard(name, _convert_scalar(value)))
             return
-        if isinstance(value, np.void):  # a record by itself
+        if isinstance(value, np.void):  # a single record
             value = np.array([value], value.dtype).view(np.recarray)
         values = np.asarray(value)
         if values.dtype.names:
@@ -235,38 +246,45 @@ class _FileContents:
         elif values.dtype.kind in "SU" or values.ndim <= 1 < values.size:
             self.columns.setdefault(values.size, {})[name] = values.ravel()
         elif values.dtype.kind == "c" and values.size > 1:
-            self.arrays += [(f"{name}_real", values.real, []), (f"{name}_imag", values.imag, [])]
+            self.arrays.append((f"{name}_real", values.real, []))
+            self.arrays.append((f"{name}_imag", values.imag, []))
         elif values.dtype.kind in "iufb" and values.size > 1:
             self.arrays.append((name, values, []))
         elif values.size == 1:
-            self.cards.append(HeaderCard(name, _convert_scalar(values.ravel()[0])))
+            scalar = _convert_scalar(values.ravel()[0])
+            self.cards.append(HeaderCard(name, scalar))
 
     def _add_objects(self, name: str, values: npt.NDArray[Any], depth: int) -> None:
-        """Take texts, what pointers lead to, and structures in structures."""
+        """Add texts, values behind pointers, and structures in structures."""
         flat = values.ravel()
         if all(isinstance(element, bytes | str) for element in flat) and len(flat) > 1:
-            self.columns.setdefault(len(flat), {})[name] = np.array([str(_convert_scalar(element)) for element in flat])
+            texts = np.array([str(_convert_scalar(element)) for element in flat])
+            self.columns.setdefault(len(flat), {})[name] = texts
             return
-        shapes = {np.shape(element) for element in flat if element is not None}
-        kinds = {np.asarray(element).dtype.kind for element in flat if element is not None}
-        if len(flat) > 1 and len(shapes) == 1 and kinds <= set("iuf") and all(element is not None for element in flat):
-            self.add_value(
-                name,
-                np.stack([np.asarray(element) for element in flat]).reshape(*values.shape, *shapes.pop()),
-                depth + 1,
-            )
+        elements = [np.asarray(element) for element in flat if element is not None]
+        shapes = {element.shape for element in elements}
+        kinds = {element.dtype.kind for element in elements}
+        is_uniform = len(elements) == len(flat) and len(shapes) == 1 and kinds <= set("iuf")
+        if len(flat) > 1 and is_uniform:
+            stacked = np.stack(elements).reshape(*values.shape, *elements[0].shape)
+            self.add_value(name, stacked, depth + 1)
+            return
+        if len(flat) == 1:
+            self.add_value(name, flat[0], depth + 1)
             return
         for number, element in enumerate(flat[:MAX_PARTS], 1):
-            self.add_value(name if len(flat) == 1 else f"{name}.{number}", element, depth + 1)
+            self.add_value(f"{name}.{number}", element, depth + 1)
 
     def _add_records(self, name: str, values: npt.NDArray[Any], depth: int) -> None:
-        fields = {str(field_name).lower(): values[field_name] for field_name in values.dtype.names or ()}
+        fields = {}
+        for field_name in values.dtype.names or ():
+            fields[str(field_name).lower()] = values[field_name]
         if len(values) > 1:
-            columns = {
-                field_name: column
-                for field_name, field_values in fields.items()
-                if (column := _create_column_values(field_values)) is not None
-            }
+            columns = {}
+            for field_name, field_values in fields.items():
+                column = _create_column_values(field_values)
+                if column is not None:
+                    columns[field_name] = column
             if columns:
                 self.tables.append((name, columns))
             for field_name, field_values in fields.items():
@@ -286,15 +304,16 @@ class _FileContents:
         for name, values, cards in self.arrays[:MAX_PARTS]:
             yield _create_array(name, values, cards, index)
             index += 1
-        column_groups = [
-            ("arrays" if len(self.columns) == 1 else f"arrays of {size}", columns)
-            for size, columns in self.columns.items()
-        ]
+        column_groups = []
+        for size, columns in self.columns.items():
+            group_name = "arrays" if len(self.columns) == 1 else f"arrays of {size}"
+            column_groups.append((group_name, columns))
         for name, columns in [*self.tables, *column_groups][:MAX_PARTS]:
             yield _create_table(name, columns, index)
             index += 1
-        if not index and self.cards:  # single values alone: a row of them
-            yield _create_table("values", {card.keyword: np.array([card.value]) for card in self.cards[:MAX_PARTS]}, 0)
+        if not index and self.cards:  # single values only: a row of them
+            columns = {card.keyword: np.array([card.value]) for card in self.cards[:MAX_PARTS]}
+            yield _create_table("values", columns, 0)
 
 
 def _convert_scalar(value: Any) -> str | int | float | bool:
@@ -312,7 +331,7 @@ def _convert_scalar(value: Any) -> str | int | float | bool:
 
 
 def _create_column_values(values: Any) -> npt.NDArray[Any] | None:
-    """Make a column of a field of several structures: numbers, texts, or arrays of one shape; None: it is neither."""
+    """Create a column of a field of several structures: numbers, texts, or arrays of one shape; None for others."""
     field_array = np.asarray(values)
     if field_array.dtype.kind in "iufbc" and field_array.ndim >= 1:
         return field_array
@@ -330,52 +349,49 @@ def _create_column_values(values: Any) -> npt.NDArray[Any] | None:
 
 
 def _write_solar_map_cards(map_values: Mapping[str, Any], shape: tuple[int, ...]) -> list[HeaderCard]:
-    """Write where a map of SolarSoft's lies: arcseconds from the middle of the disc."""
-    numbers = {ctype: float(map_values[ctype]) for ctype in ("xc", "yc", "dx", "dy")}
+    """Write the position of a SolarSoft map: arcseconds from the centre of the disc."""
     cards: list[tuple[str, Any]] = []
     for axis_number, (axis, ctype) in enumerate((("x", "HPLN-TAN"), ("y", "HPLT-TAN")), 1):
-        cards += [
-            (f"CTYPE{axis_number}", ctype),
-            (f"CUNIT{axis_number}", "arcsec"),
-            (f"CRPIX{axis_number}", (shape[2 - axis_number] + 1) / 2.0),
-        ]
-        cards += [(f"CRVAL{axis_number}", numbers[f"{axis}c"]), (f"CDELT{axis_number}", numbers[f"d{axis}"])]
-    if isinstance(map_values.get("roll_angle"), int | float | np.number):
-        cards.append(("CROTA2", -float(map_values["roll_angle"])))
+        reference_pixel = (shape[2 - axis_number] + 1) / 2.0
+        cards.append((f"CTYPE{axis_number}", ctype))
+        cards.append((f"CUNIT{axis_number}", "arcsec"))
+        cards.append((f"CRPIX{axis_number}", reference_pixel))
+        cards.append((f"CRVAL{axis_number}", float(map_values[f"{axis}c"])))
+        cards.append((f"CDELT{axis_number}", float(map_values[f"d{axis}"])))
+    roll_angle = map_values.get("roll_angle")
+    if isinstance(roll_angle, int | float | np.number):
+        cards.append(("CROTA2", -float(roll_angle)))
     if "time" in map_values:
-        time = _parse_date(str(_convert_scalar(map_values["time"])))
-    else:
-        time = None
-    cards += [
-        ("DATE-OBS", time),
-        ("DSUN_OBS", None),
-        ("RSUN_OBS", map_values.get("rsun")),
-        ("HGLT_OBS", map_values.get("b0")),
-        ("HGLN_OBS", map_values.get("l0")),
-    ]
-    cards += [
-        (ctype, _convert_scalar(value))
-        for ctype, value in map_values.items()
-        if isinstance(value, bytes | str | np.number)
-        and ctype not in {*numbers, "time", "rsun", "b0", "l0", "roll_angle"}
-    ]
-    return [
-        HeaderCard(ctype, float(value) if isinstance(value, np.floating) else value)
-        for ctype, value in cards
-        if value is not None
-    ]
+        time_text = str(_convert_scalar(map_values["time"]))
+        cards.append(("DATE-OBS", _parse_date(time_text)))
+    for keyword, name in (("RSUN_OBS", "rsun"), ("HGLT_OBS", "b0"), ("HGLN_OBS", "l0")):
+        cards.append((keyword, map_values.get(name)))
+    position_names = {"xc", "yc", "dx", "dy", "time", "rsun", "b0", "l0", "roll_angle"}
+    for name, value in map_values.items():
+        if isinstance(value, bytes | str | np.number) and name not in position_names:
+            cards.append((name, _convert_scalar(value)))
+    header_cards = []
+    for keyword, value in cards:
+        if value is not None:
+            plain_value = float(value) if isinstance(value, np.floating) else value
+            header_cards.append(HeaderCard(keyword, plain_value))
+    return header_cards
 
 
 def _parse_date(text: str) -> str | None:
-    """Read a date of SolarSoft's: ``15-Feb-2011 02:00:00.000``."""
+    """Parse a date of SolarSoft: ``15-Feb-2011 02:00:00.000``."""
     match = re.fullmatch(r"\s*(\d{1,2})-([A-Za-z]{3})-(\d{2,4})(?:\s+([\d:.]+))?\s*", text)
     months = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
     if match is None or match[2].lower() not in months:
         return None
-    year = int(match[3]) + (0 if len(match[3]) == 4 else 1900 if int(match[3]) > 50 else 2000)
-    return f"{year:04d}-{months.index(match[2].lower()) + 1:02d}-{int(match[1]):02d}" + (
-        f"T{match[4]}" if match[4] else ""
-    )
+    year = int(match[3])
+    if len(match[3]) < 4:
+        year += 1900 if year > 50 else 2000
+    month = months.index(match[2].lower()) + 1
+    date = f"{year:04d}-{month:02d}-{int(match[1]):02d}"
+    if match[4]:
+        return f"{date}T{match[4]}"
+    return date
 
 
 def _create_array(name: str, values: npt.NDArray[Any], cards: list[HeaderCard], index: int) -> ArrayPart:
@@ -383,15 +399,15 @@ def _create_array(name: str, values: npt.NDArray[Any], cards: list[HeaderCard], 
         native_values = values.astype("u1")
     else:
         native_values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    axis_kinds = {1: "longitude", 2: "latitude"} if cards else {}
+    axes = []
+    for axis_number, size in enumerate(reversed(native_values.shape), 1):
+        axis = Axis(name=f"axis{axis_number}", size=size, kind=axis_kinds.get(axis_number, ""))
+        axes.append(axis)
+    create_sky_mapping = None
     if cards:
-        kinds = ["longitude", "latitude"]
-    else:
-        kinds = []
-    axes = [
-        Axis(name=f"axis{axis_number}", size=size, kind=kinds[axis_number - 1] if axis_number <= len(kinds) else "")
-        for axis_number, size in enumerate(reversed(native_values.shape), 1)
-    ]
-    card_values = {card.keyword: card.value for card in cards}
+        card_values = {card.keyword: card.value for card in cards}
+        create_sky_mapping = partial(footprints.build_image_wcs, card_values)
     return ArrayPart(
         index=index,
         name=name,
@@ -399,12 +415,12 @@ def _create_array(name: str, values: npt.NDArray[Any], cards: list[HeaderCard], 
         dtype=native_values.dtype,
         read=lambda window: np.array(native_values[tuple(window)]),
         cards=tuple(cards),
-        create_sky_mapping=partial(footprints.build_image_wcs, card_values) if cards else None,
+        create_sky_mapping=create_sky_mapping,
     )
 
 
 def _split_complex_columns(columns: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Take complex numbers apart."""
+    """Split columns of complex numbers into their parts."""
     for word, values in columns.items():
         if values.dtype.kind == "c":
             yield f"{word}_real", values.real
@@ -417,40 +433,41 @@ def _create_table(name: str, columns: Mapping[str, npt.NDArray[Any]], index: int
     table_columns = []
     arrays = []
     for word, values in _split_complex_columns(columns):
-        if values.dtype.str[1:] == "u8":  # no format of ours has these: as long, or as texts
-            values = values.astype("i8") if int(values.max()) < 1 << 63 else values.astype("U20")  # noqa: PLW2901
-        is_text = values.dtype.kind in "SU"
-        native_values = values.astype(values.dtype.newbyteorder("="), copy=False)
-        if is_text:
-            kind = "char"
-        elif native_values.dtype.kind == "b":
-            kind = "boolean"
-        else:
-            kind = VOTABLE_TYPES.get(native_values.dtype.str[1:], "double")
-        size = "*" if is_text else "x".join(str(element) for element in reversed(native_values.shape[1:])) or None
-        table_columns.append(Column(name=word, type=Type(kind, size)))
-        arrow_type = table_columns[-1].arrow_field.type
-        flat = pa.array(
-            [str(_convert_scalar(element)) for element in native_values]
-            if is_text
-            else np.ascontiguousarray(native_values).ravel()
-        )
-        arrays.append(
-            flat.cast(arrow_type)
-            if is_text or native_values.ndim == 1
-            else pa.FixedSizeListArray.from_arrays(flat.cast(arrow_type.value_type), arrow_type.list_size).cast(
-                arrow_type
-            )
-        )
+        column, array = _build_column(word, values)
+        table_columns.append(column)
+        arrays.append(array)
     schema = pa.schema([column.arrow_field for column in table_columns])
     record_batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
-    return TablePart(
-        index=index,
-        name=name,
-        columns=tuple(table_columns),
-        row_count=record_batch.num_rows,
-        read_batches=lambda start, row_limit: iter([record_batch.slice(start, row_limit)]),
-    )
+
+    def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
+        yield record_batch.slice(start, row_limit)
+
+    columns_and_types = tuple(table_columns)
+    row_count = record_batch.num_rows
+    return TablePart(index=index, name=name, columns=columns_and_types, row_count=row_count, read_batches=read_batches)
+
+
+def _build_column(name: str, values: npt.NDArray[Any]) -> tuple[Column, pa.Array]:
+    """Describe the values of a column, and convert them to Arrow."""
+    if values.dtype.str[1:] == "u8":  # no format has unsigned 64-bit integers: they become signed ones, or texts
+        fits_int64 = int(values.max()) < 1 << 63
+        values = values.astype("i8") if fits_int64 else values.astype("U20")
+    if values.dtype.kind in "SU":
+        text_column = Column(name=name, type=Type("char", "*"))
+        texts = [str(_convert_scalar(element)) for element in values]
+        return text_column, pa.array(texts).cast(text_column.arrow_field.type)
+    native_values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    if native_values.dtype.kind == "b":
+        datatype = "boolean"
+    else:
+        datatype = VOTABLE_TYPES.get(native_values.dtype.str[1:], "double")
+    column = Column(name=name, type=Type(datatype, format_arraysize(native_values.shape[1:])))
+    arrow_type = column.arrow_field.type
+    flat = pa.array(np.ascontiguousarray(native_values).ravel())
+    if native_values.ndim == 1:
+        return column, flat.cast(arrow_type)
+    items = flat.cast(arrow_type.value_type)
+    return column, pa.FixedSizeListArray.from_arrays(items, arrow_type.list_size).cast(arrow_type)
 
 
 MEDIUM = Medium(

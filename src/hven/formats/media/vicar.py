@@ -1,7 +1,4 @@
-"""VICAR: images and cubes with labels of keywords (LBLSIZE ..), as of missions before PDS3 and beside it.
-
-Read by windows.
-"""
+"""Read VICAR by windows: images and cubes with labels of keywords (LBLSIZE ..), of missions before and beside PDS3."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from hven.model.errors import SourceError, format_message
 if TYPE_CHECKING:
     from hven.formats.media._remote_files import Place
 
-MAX_LABEL_BYTES = 1 << 20  # bytes of a label
+MAX_LABEL_BYTES = 1 << 20  # of a label
 _KEYWORD_PATTERN = re.compile(r"(\w+)\s*=\s*(?:'((?:[^']|'')*)'|(\([^)]*\))|(\S+))")
 _NUMPY_TYPES = {"BYTE": "u1", "HALF": "i2", "WORD": "i2", "FULL": "i4", "LONG": "i4", "REAL": "f4", "DOUB": "f8"}
 
@@ -28,17 +25,17 @@ def open_vicar(file: Place) -> Product:
     Parameters
     ----------
     file
-        It is read by ranges, wherever it lies.
+        The file, which is read by ranges, wherever it lies.
 
     Returns
     -------
     product
-        One array: bands, lines, samples.
+        Product with one array: bands, lines, samples.
 
     Raises
     ------
     SourceError
-        The label is none, promises more than there is, or values of a type that is not read.
+        The file has no label, or the label promises more than the file has or values of a type that is not read.
     """
     words = _read_label(file)
 
@@ -54,11 +51,15 @@ def open_vicar(file: Place) -> Product:
     if kind is None:
         raise SourceError(format_message("values of the type {kind} are not read", words["FORMAT"][:40]))
     real = kind[0] == "f"
-    order = words.get("RFORMAT" if real else "INTFMT", "VAX" if real else "LOW").upper()
+    if real:
+        order = words.get("RFORMAT", "VAX").upper()
+    else:
+        order = words.get("INTFMT", "LOW").upper()
     is_vax = real and order == "VAX"
     if is_vax and kind == "f8":
         raise SourceError(format_message("values of the type {kind} are not read", "VAX DOUB"))
-    dtype = np.dtype(("<" if order in {"LOW", "RIEEE", "VAX"} else ">") + kind)
+    byte_order = "<" if order in {"LOW", "RIEEE", "VAX"} else ">"
+    dtype = np.dtype(byte_order + kind)
     lines = read_number("NL")
     samples = read_number("NS")
     bands = read_number("NB", 1)
@@ -85,9 +86,8 @@ def open_vicar(file: Place) -> Product:
     value_type, read = create_window_reader(file, ArrayLayout(offset, dtype, shape, steps, is_vax))
     cards = tuple(HeaderCard(name, value) for name, value in words.items())
     axes = tuple(Axis(name=name, size=size) for name, size in zip(names, shape, strict=True))
-    return Product(
-        medium="vicar", parts=(ArrayPart(index=0, name="IMAGE", axes=axes, dtype=value_type, read=read),), cards=cards
-    )
+    image = ArrayPart(index=0, name="IMAGE", axes=axes, dtype=value_type, read=read)
+    return Product(medium="vicar", parts=(image,), cards=cards)
 
 
 def _read_label(file: Place) -> dict[str, str]:
@@ -103,8 +103,9 @@ def _read_label(file: Place) -> dict[str, str]:
         text = source.read(size).decode("latin-1").rstrip("\0")
     keywords: dict[str, str] = {}
     for match in _KEYWORD_PATTERN.finditer(text):
-        # the first of a name is the system's; those of tasks that worked on it come behind
-        keywords.setdefault(match[1].upper(), next(value for value in match.groups()[1:] if value is not None).strip())
+        # the first value is that of the system; those of tasks that processed the image follow
+        value = next(text for text in match.groups()[1:] if text is not None)
+        keywords.setdefault(match[1].upper(), value.strip())
     return keywords
 
 
