@@ -33,10 +33,9 @@ def count_unpacked_bytes(file: BinaryIO) -> int:
     try:
         size = file.seek(0, 2)
         file.seek(0)
+        file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]] = np.zeros(0, np.uint8)
         if size:
             file_bytes = np.memmap(file, np.uint8, "r")
-        else:
-            file_bytes = np.zeros(0, np.uint8)
         byte_count = 0
         for header, body_offset in _read_messages(file_bytes, size):
             byte_count += _count_buffer_bytes(file_bytes, header, body_offset)

@@ -1,4 +1,4 @@
-"""Pictures of product files: thumbnails, quicklooks, HiPS, drawn of what `hven.formats.media` reads, and kept on a shelf."""
+"""Draw pictures of product files that `hven.formats.media` reads: thumbnails, quicklooks and HiPS."""
 
 from __future__ import annotations
 

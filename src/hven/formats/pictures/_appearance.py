@@ -1,4 +1,4 @@
-"""How a picture looks: what is asked for (`Look`), stretches of values, colours; numbers become pixels here."""
+"""Define the look of a picture (`Look`), stretches of values and colours; convert numbers to pixels."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.floating]
 
-PICTURE_SIZE_RANGE = (16, 2048)  # pixels of a picture's longer side
-# black, the channel's own colour, white: as images of the Sun are known
+PICTURE_SIZE_RANGE = (16, 2048)  # pixels of the longer side of a picture
+# black, the usual colour of the channel, white: as images of the Sun are known
 _SOLAR_CHANNEL_COLOURS = {
     94: "2f9e4f",
     131: "1fa3a3",
@@ -38,20 +38,20 @@ COLOUR_MAPS: dict[str, tuple[str, ...]] = {
     **{f"sun{wave}": ("000000", colour, "ffffff") for wave, colour in _SOLAR_CHANNEL_COLOURS.items()},
 }
 STRETCH_NAMES = ("linear", "sqrt", "log", "asinh")
-_MAX_MAP_VALUES = 16  # values of an image that is a map of numbers
+_MAX_MAP_VALUES = 16  # different values of an image that is a map of numbers
 _SKEWED_MEDIAN_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """How a picture is to look; what is not said is chosen by what is in the file.
+    """The look of a picture; what is not set is chosen by the content of the file.
 
     Attributes
     ----------
     size
-        Pixels of its longer side, within `PICTURE_SIZE_RANGE`.
+        Pixels of the longer side, within `PICTURE_SIZE_RANGE`.
     axes
-        With axes, colours' values and a line that says what it shows; without: the picture alone.
+        Whether the picture has axes, the values of colours and a line that describes it.
     stretch
         One of `STRETCH_NAMES`.
     percentile
@@ -61,16 +61,16 @@ class Look:
     part
         Index or name of the part that is shown.
     plane
-        Of a cube, from 1; None: the mean of some.
+        Plane of a cube, from 1; None: the mean of some.
     show
-        Of OIFITS: ``vis2``, ``t3phi``, ``uv``, ``transfer``; of cubes ``spectrum``.
+        For OIFITS: ``vis2``, ``t3phi``, ``uv``, ``transfer``; for cubes ``spectrum``.
     diameters
-        Of the calibrators of a transfer function, mas, in the order of `stars`, else of the files and their targets;
-        those that are missing are points.
+        Diameters of the calibrators of a transfer function, mas, in the order of `stars`, else of the files and their
+        targets. Those that are missing are points.
     stars
-        Names of these calibrators; empty: all targets of the files, but for those that a file says are none.
+        Names of these calibrators; empty: all targets of the files, except those that a file calls no calibrator.
     without
-        What is never chosen by itself: frequencies in MHz, each as low, high.
+        Frequencies in MHz, each as low, high, that are never chosen by default.
     note
         Licence and credit.
     """
@@ -91,14 +91,14 @@ class Look:
 
 @dataclass(slots=True)
 class ColourStretch:
-    """From values to colours.
+    """The conversion of values to colours.
 
     Attributes
     ----------
     low, high
-        Values of the first and last colour.
+        Values of the first and the last colour.
     percentile
-        Of these; None: smallest and largest value, or the same on both sides of 0.
+        Percentages of values at `low` and `high`; None: the smallest and the largest value, or symmetric around 0.
     """
 
     name: str
@@ -109,7 +109,7 @@ class ColourStretch:
 
     @property
     def description(self) -> str:
-        """In words."""
+        """The stretch in words."""
         if self.percentile is None:
             range_text = "from smallest to largest"
         else:
@@ -117,10 +117,11 @@ class ColourStretch:
         return f"{self.name}, {range_text}, {self.colour_map}"
 
     def scale_to_unit(self, values: Numbers) -> Numbers:
-        """Return where values are between the first (0) and the last colour (1)."""
+        """Return the positions of values between the first (0) and the last colour (1)."""
         if not self.high > self.low:
             return np.where(np.isfinite(values), 0.5, np.nan)
-        x = np.clip((values - self.low) / (self.high - self.low), 0.0, 1.0)
+        share = (values - self.low) / (self.high - self.low)
+        x = np.clip(share, 0.0, 1.0)
         if self.name == "sqrt":
             x = np.sqrt(x)
         if self.name == "log":
@@ -130,10 +131,11 @@ class ColourStretch:
         return np.asarray(x)
 
     def to_rgba(self, values: Numbers) -> npt.NDArray[np.uint8]:
-        """Return colours, shape (.., 4); what has no value is transparent."""
+        """Return colours, shape (.., 4); missing values are transparent."""
         share = self.scale_to_unit(values)
         is_known = np.isfinite(share)
-        colour_numbers = np.where(is_known, share * 255.0 + 0.5, 0.0).astype(np.uint8)
+        colour_positions = np.where(is_known, share * 255.0 + 0.5, 0.0)
+        colour_numbers = colour_positions.astype(np.uint8)
         colours = np.empty((*colour_numbers.shape, 4), np.uint8)
         colour_ramp = build_colour_ramp(self.colour_map)
         colours[..., :3] = colour_ramp[colour_numbers]
@@ -143,20 +145,19 @@ class ColourStretch:
 
 @cache
 def build_colour_ramp(name: str) -> npt.NDArray[np.uint8]:
-    """Return 256 colours.
+    """Build the 256 colours of a colour map.
 
     Parameters
     ----------
     name
-        Of `COLOUR_MAPS`.
+        Name in `COLOUR_MAPS`.
     """
-    anchors = np.array(
-        [[int(colour[channel : channel + 2], 16) for channel in (0, 2, 4)] for colour in COLOUR_MAPS[name]], np.float64
-    )
+    anchor_colours = [list(bytes.fromhex(colour)) for colour in COLOUR_MAPS[name]]
+    anchors = np.array(anchor_colours, np.float64)
     anchor_positions = np.linspace(0.0, 255.0, len(anchors))
-    return np.stack(
-        [np.interp(np.arange(256), anchor_positions, anchors[:, channel]) + 0.5 for channel in range(3)], 1
-    ).astype(np.uint8)
+    positions = np.arange(256)
+    channels = [np.interp(positions, anchor_positions, anchors[:, channel]) + 0.5 for channel in range(3)]
+    return np.stack(channels, 1).astype(np.uint8)
 
 
 def choose_stretch(
@@ -167,57 +168,54 @@ def choose_stretch(
     Parameters
     ----------
     values
-        That are shown; not finite: no value.
+        Values that are shown; those that are not finite are missing.
     look
-        What was asked for.
+        The requested look.
     default_colour_map
-        Of this kind of image, if nothing was.
+        Colour map of this kind of image, if none is requested.
     is_integer
-        They are whole numbers, which may be those of a map.
+        Whether the values are integers, which may be those of a map of numbers.
     """
     finite_values = values[np.isfinite(values)]
     if not len(finite_values):
         return ColourStretch("linear", 0.0, 0.0, None, look.colours or default_colour_map)
     lowest = float(finite_values.min())
     highest = float(finite_values.max())
-    is_number_map = (
-        is_integer
-        and look.percentile is None
-        and highest - lowest < 256
-        and len(np.unique(finite_values)) <= _MAX_MAP_VALUES
-    )
+    has_few_values = highest - lowest < 256 and len(np.unique(finite_values)) <= _MAX_MAP_VALUES
+    is_number_map = is_integer and look.percentile is None and has_few_values
     if is_number_map:
         percentile = None
+        low, high = lowest, highest
     else:
         percentile = look.percentile or (0.5, 99.5)
-    if percentile is None:
-        low, high = (lowest, highest)
-    else:
         low, high = map(float, np.percentile(finite_values, percentile))
     if not high > low and look.percentile is None:
         low = lowest
         high = highest
         percentile = None
     middle = float(np.median(finite_values))
-    is_symmetric = low < 0.0 < high and min(-low, high) > 0.3 * max(-low, high) and abs(middle) < 0.2 * max(-low, high)
+    longer_side, shorter_side = max(-low, high), min(-low, high)
+    has_both_signs = low < 0.0 < high and shorter_side > 0.3 * longer_side
+    is_symmetric = has_both_signs and abs(middle) < 0.2 * longer_side
     if is_symmetric and look.percentile is None and not look.stretch:
-        # fields, velocities: zero is the colour in the middle
-        high = max(-low, high)
+        # fields and velocities: zero has the colour in the middle
+        high = longer_side
         low = -high
-    skewed = (
-        not is_number_map and not is_symmetric and high > low and (middle - low) / (high - low) < _SKEWED_MEDIAN_SHARE
-    )
-    name = look.stretch or ("asinh" if skewed else "linear")
+    is_skewed = False
+    if not is_number_map and not is_symmetric and high > low:
+        is_skewed = (middle - low) / (high - low) < _SKEWED_MEDIAN_SHARE
+    default_stretch = "asinh" if is_skewed else "linear"
+    name = look.stretch or default_stretch
     return ColourStretch(name, low, high, percentile, look.colours or default_colour_map)
 
 
 def find_solar_colour_map(wavelength: float) -> str:
-    """Return the colours in which a channel of the Sun is known.
+    """Find the colours in which a channel of the Sun is known.
 
     Parameters
     ----------
     wavelength
-        Angstrom.
+        Wavelength of the channel in angstrom.
     """
     nearest = min(_SOLAR_CHANNEL_COLOURS, key=lambda channel: abs(channel - wavelength))
     if abs(nearest - wavelength) <= 2:

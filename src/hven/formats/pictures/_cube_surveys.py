@@ -1,6 +1,6 @@
-"""A HiPS of a cube (HiPS3D, draft of HiPS 2.0).
+"""Write the HiPS of a cube (HiPS3D, draft of HiPS 2.0).
 
-Tiles of 64 x 64 pixels in HEALPix order and 16 channels, whose widths are equal in the logarithm of frequency.
+Tiles have 64 x 64 pixels in HEALPix order and 16 channels, of equal width in the logarithm of frequency.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from hven.formats.pictures._sky_surveys import (
     _compute_mean_tile,
     _create_sky_mapping,
     _interpolate_image,
-    _is_near_image,
+    _list_near_tiles,
     _list_nested_cells,
     _SkyImage,
+    _write_fits_header,
 )
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import SourceError, TooLargeError, format_message
@@ -40,16 +41,13 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Box = npt.NDArray[np.float32]  # channels, x, y of HEALPix
 
-LIGHT_SPEED_METRES_PER_SECOND = 299_792_458.0  # m/s
+LIGHT_SPEED_METRES_PER_SECOND = 299_792_458.0
 TILE_PIXEL_ORDERS = 6  # orders from a tile to its pixels
 TILE_WIDTH_PIXELS, TILE_CHANNELS = 1 << TILE_PIXEL_ORDERS, 16
-LOWEST_LOG_FREQUENCY, LOG_FREQUENCY_DECADES = (
-    -18.0,
-    56.0,
-)  # of frequencies (log10 of Hz), as MOCs of frequency number them
-MAX_FREQUENCY_ORDER = 51  # order of frequencies
+LOWEST_LOG_FREQUENCY, LOG_FREQUENCY_DECADES = -18.0, 56.0  # log10 of Hz, as in MOCs of frequency
+MAX_FREQUENCY_ORDER = 51
 MAX_SPATIAL_ORDER = 20
-MAX_FINEST_TILES = 20_000  # tiles of the finest orders, about: 5 GB
+MAX_FINEST_TILES = 20_000  # tiles of the finest orders: about 5 GB
 MAX_CACHED_PLANES = 24  # planes that are kept for the next channels
 
 
@@ -62,36 +60,36 @@ def write_cube_survey(
     look: Look | None = None,
     progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
 ) -> SkySurvey | None:
-    """Make a HiPS3D of a cube of the sky; between its pixels and planes, values are interpolated.
+    """Write a HiPS3D of a cube of the sky; values between its pixels and planes are interpolated.
 
     Parameters
     ----------
     file
-        With its name.
+        Place and name of the file.
     directory
-        A directory that is there, and empty.
+        An empty directory.
     properties
-        Properties besides.
+        Further properties.
     order
-        Of the finest tiles; None: no coarser than the cube's pixels.
+        Order of the finest tiles; None: at least as fine as the pixels of the cube.
     look
         Stretch and percentages of the values that programs show first.
     progress
-        What it is told to.
+        Monitor of the progress.
 
     Returns
     -------
     survey
-        What it is; None: it is no cube of the sky with wavelengths, and no tile was written.
+        Description of the survey; None if the file is no cube of the sky with wavelengths, and no tile was written.
 
     Raises
     ------
     SourceError
-        It is damaged, or has no value.
+        The file is damaged, or has no value.
     TooLargeError
-        It would have too many tiles.
+        The survey would have too many tiles.
     OperationCancelledError, UpstreamError
-        It was stopped; a server with the cube is away.
+        The operation was stopped, or a server with the cube does not answer.
     """
     path, name = file
     try:
@@ -113,7 +111,7 @@ def write_cube_survey(
 
 
 class _SpectralCube:
-    """A cube, its planes in the order of their frequencies."""
+    """A cube, with its planes in the order of their frequencies."""
 
     def __init__(self, image: _SkyImage, axis: int, frequencies: Numbers) -> None:
         self.image = image
@@ -123,7 +121,7 @@ class _SpectralCube:
         self._cached_planes: OrderedDict[tuple[int, int], Numbers] = OrderedDict()
 
     def interpolate_plane(self, number: int, tile: int, lon: Numbers, lat: Numbers) -> Numbers:
-        """Interpolate a plane at the places of a tile."""
+        """Interpolate a plane at the pixels of a tile."""
         key = tile, number
         if key not in self._cached_planes:
             while len(self._cached_planes) >= MAX_CACHED_PLANES:
@@ -133,12 +131,14 @@ class _SpectralCube:
         return self._cached_planes[key]
 
     def interpolate_channel(self, log_frequency: float, tile: int, lon: Numbers, lat: Numbers) -> Numbers | None:
-        """Interpolate between planes; None: the channel is beyond all of them."""
+        """Interpolate between planes; return None if the channel lies beyond all of them."""
         logs = self.log_frequencies
-        half_steps = (logs[1] - logs[0]) / 2.0, (logs[-1] - logs[-2]) / 2.0
-        if not logs[0] - half_steps[0] <= log_frequency <= logs[-1] + half_steps[1]:
+        first_half_step = (logs[1] - logs[0]) / 2.0
+        last_half_step = (logs[-1] - logs[-2]) / 2.0
+        if not logs[0] - first_half_step <= log_frequency <= logs[-1] + last_half_step:
             return None
-        plane_position = float(np.interp(log_frequency, logs, np.arange(len(logs))))
+        plane_numbers = np.arange(len(logs))
+        plane_position = float(np.interp(log_frequency, logs, plane_numbers))
         low = int(plane_position)
         share = plane_position - int(plane_position)
         first = self.interpolate_plane(low, tile, lon, lat)
@@ -146,45 +146,37 @@ class _SpectralCube:
             return first
         second = self.interpolate_plane(low + 1, tile, lon, lat)
         mixed_values = (1.0 - share) * first + share * second
-        return np.where(np.isfinite(mixed_values), mixed_values, first if share < 0.5 else second)
+        nearest_values = first if share < 0.5 else second
+        return np.where(np.isfinite(mixed_values), mixed_values, nearest_values)
 
 
 def _find_spectral_cube(product: Product) -> _SpectralCube | None:
     """Find a cube of the sky whose planes have wavelengths."""
     for array in product.arrays:
         kinds = [axis.kind for axis in array.axes]
-        axis = next(
-            (
-                axis_number
-                for axis_number, axis_item in enumerate(array.axes)
-                if axis_item.kind == "spectral" and axis_item.size > 1
-            ),
-            None,
-        )
-        if array.create_sky_mapping is None or array.role != "data":
-            sky_mapping = None
-        else:
-            sky_mapping = _create_sky_mapping(array)
-        if axis is None:
-            read_wavelengths = None
-        else:
-            read_wavelengths = array.axes[axis].read_values
-        if sky_mapping is None or axis is None or read_wavelengths is None or sky_mapping.image_axes.kind != "sky":
+        axis = None
+        for axis_number, axis_item in enumerate(array.axes):
+            if axis_item.kind == "spectral" and axis_item.size > 1:
+                axis = axis_number
+                break
+        if axis is None or array.role != "data" or array.create_sky_mapping is None:
+            continue
+        sky_mapping = _create_sky_mapping(array)
+        read_wavelengths = array.axes[axis].read_values
+        if sky_mapping is None or read_wavelengths is None or sky_mapping.image_axes.kind != "sky":
             continue
         with np.errstate(all="ignore"):
             frequencies = LIGHT_SPEED_METRES_PER_SECOND / np.asarray(read_wavelengths(), np.float64)
-        if (
-            np.isfinite(frequencies).all()
-            and frequencies.min() > 0.0
-            and np.unique(frequencies).size == len(frequencies)
-        ):
+        is_positive = np.isfinite(frequencies).all() and frequencies.min() > 0.0
+        if is_positive and np.unique(frequencies).size == len(frequencies):
             up, across = sorted((kinds.index("longitude"), kinds.index("latitude")))
-            return _SpectralCube(_SkyImage(array, sky_mapping, across, up, product.close), axis, frequencies)
+            image = _SkyImage(array, sky_mapping, across, up, product.close)
+            return _SpectralCube(image, axis, frequencies)
     return None
 
 
 class _CubeTileWriter:
-    """Tiles of a cube, from the finest up."""
+    """The writer of the tiles of a cube, from the finest up."""
 
     def __init__(self, cube: _SpectralCube, directory: Path, progress: ProgressMonitor) -> None:
         self.cube = cube
@@ -193,7 +185,7 @@ class _CubeTileWriter:
         self.order = self.frequency_order = 0
 
     def write_all_tiles(self, order: int | None) -> tuple[SkySurvey, Box] | None:
-        """Write all; return what they are and some of their values, or None: there is no value."""
+        """Write all tiles; return their description and some of their values, or None if there is no value."""
         cube = self.cube
         scale = max(self.cube.image.sky_mapping.scale, 1e-7)
         if order is None:
@@ -202,31 +194,26 @@ class _CubeTileWriter:
             wanted_order = order
         self.order = int(np.clip(wanted_order, 0, MAX_SPATIAL_ORDER))
         step = float(np.median(np.diff(cube.log_frequencies)))
-        self.frequency_order = int(
-            np.clip(np.ceil(np.log2(LOG_FREQUENCY_DECADES / (step * TILE_CHANNELS))) - 1, 0, MAX_FREQUENCY_ORDER)
-        )
+        needed_order = np.ceil(np.log2(LOG_FREQUENCY_DECADES / (step * TILE_CHANNELS))) - 1
+        self.frequency_order = int(np.clip(needed_order, 0, MAX_FREQUENCY_ORDER))
         width = LOG_FREQUENCY_DECADES / 2 ** (self.frequency_order + 1)  # of a tile
-        low, high = (
-            int((log - LOWEST_LOG_FREQUENCY) / width)
-            for log in (cube.log_frequencies[0] - step, cube.log_frequencies[-1] + step)
-        )
+        low = int((cube.log_frequencies[0] - step - LOWEST_LOG_FREQUENCY) / width)
+        high = int((cube.log_frequencies[-1] + step - LOWEST_LOG_FREQUENCY) / width)
         tile_numbers = self._find_tiles()
         if len(tile_numbers) * (high - low + 1) > MAX_FINEST_TILES:
             raise TooLargeError(
                 format_message("at order {order} it has more than {most} tiles", self.order, MAX_FINEST_TILES),
                 remedy=format_message("say a lower order, or leave out the finest images"),
             )
-        count = 0
         sample = []
         written_tiles: set[tuple[int, int]] = set()
+        channel_count = high - low + 1
         for tile_position, tile in enumerate(tile_numbers):
-            lon, lat = healpix.compute_cell_centers(
-                self.order + TILE_PIXEL_ORDERS, (tile << 2 * TILE_PIXEL_ORDERS) + _list_nested_cells(TILE_PIXEL_ORDERS)
-            )
+            pixels = (tile << 2 * TILE_PIXEL_ORDERS) + _list_nested_cells(TILE_PIXEL_ORDERS)
+            lon, lat = healpix.compute_cell_centers(self.order + TILE_PIXEL_ORDERS, pixels)
             for number in range(low, high + 1):
-                self.progress.report_progress(
-                    0.9 * (tile_position + (number - low) / (high - low + 1)) / len(tile_numbers)
-                )
+                finished_tiles = tile_position + (number - low) / channel_count
+                self.progress.report_progress(0.9 * finished_tiles / len(tile_numbers))
                 box = self._sample_tile(tile, number, width, lon, lat)
                 if box is not None:
                     self._write_tile(box, self.order, self.frequency_order, tile, number)
@@ -235,19 +222,17 @@ class _CubeTileWriter:
         if not written_tiles:
             return None
         count = len(written_tiles) + sum(self._write_coarser_orders(written_tiles))
-        survey = SkySurvey(order=self.order, tiles=count, properties=self._build_properties(tile_numbers))
+        properties = self._build_properties(tile_numbers)
+        survey = SkySurvey(order=self.order, tiles=count, properties=properties)
         return survey, np.concatenate(sample)
 
     def _find_tiles(self) -> list[int]:
-        """Find the tiles that the cube may be in: those of its pixels, and around."""
+        """Find the tiles that may contain the cube: those of its pixels, and their neighbours."""
         image = self.cube.image
-        step = max(1, int(ORDER_0_TILE_DEGREES / 2**self.order / max(image.sky_mapping.scale, 1e-7) / 4))
-        x, y = (
-            grid_axis.ravel()
-            for grid_axis in np.meshgrid(
-                *(np.unique(np.append(np.arange(1.0, size, step), size)) for size in image.size)
-            )
-        )
+        pixel_degrees = max(image.sky_mapping.scale, 1e-7)
+        step = max(1, int(ORDER_0_TILE_DEGREES / 2**self.order / pixel_degrees / 4))
+        grid_points = [np.unique(np.append(np.arange(1.0, size, step), size)) for size in image.size]
+        x, y = (grid_axis.ravel() for grid_axis in np.meshgrid(*grid_points))
         lon, lat = image.sky_mapping(np.stack([x, y], 1)).T
         is_known = np.isfinite(lon) & np.isfinite(lat)
         shift = 2 * (healpix.MAX_ORDER - self.order)
@@ -255,18 +240,9 @@ class _CubeTileWriter:
         first_tiles = np.unique(cell_indexes) << shift
         if not len(first_tiles):
             return []
-        cells = (
-            healpix.add_neighbours(
-                healpix.merge_ranges(np.stack([first_tiles, first_tiles + (1 << shift)], 1)), self.order
-            )
-            >> shift
-        )
-        return [
-            tile
-            for start, stop in cells.tolist()
-            for tile in range(start, stop)
-            if _is_near_image(image, self.order, tile)
-        ]
+        tile_ranges = np.stack([first_tiles, first_tiles + (1 << shift)], 1)
+        neighbourhood = healpix.add_neighbours(healpix.merge_ranges(tile_ranges), self.order)
+        return _list_near_tiles(image, self.order, neighbourhood >> shift)
 
     def _sample_tile(self, tile: int, number: int, width: float, longitudes: Numbers, latitudes: Numbers) -> Box | None:
         box = np.full((TILE_CHANNELS, TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS), np.nan, np.float32)
@@ -280,33 +256,31 @@ class _CubeTileWriter:
         return None
 
     def _write_coarser_orders(self, finer_tiles: set[tuple[int, int]]) -> Iterator[int]:
-        """Write each order above by means of the one below, half as fine in frequencies, too, down to order 0 of these."""
+        """Write each coarser order from the finer one, with half the frequency order too; yield the number of tiles."""
         half_width = TILE_WIDTH_PIXELS // 2
         frequency_order = self.frequency_order
         for order in range(self.order - 1, -1, -1):
-            self.progress.report_progress(0.9 + 0.1 * (self.order - order) / (self.order + 1))
+            finished_share = (self.order - order) / (self.order + 1)
+            self.progress.report_progress(0.9 + 0.1 * finished_share)
             frequency_factor = 2 if frequency_order else 1
+            channels = TILE_CHANNELS // frequency_factor  # of the coarser tile, that a finer one fills
             frequency_order = max(0, frequency_order - 1)
             finer_by_coarser: dict[tuple[int, int], list[tuple[int, int]]] = {}
             for tile, number in sorted(finer_tiles):
-                finer_by_coarser.setdefault((tile >> 2, number // frequency_factor), []).append((tile, number))
+                coarser_tile = (tile >> 2, number // frequency_factor)
+                finer_by_coarser.setdefault(coarser_tile, []).append((tile, number))
             for (tile, number), parts in finer_by_coarser.items():
                 box = np.full((TILE_CHANNELS, TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS), np.nan, np.float32)
                 for part in parts:
                     finer_box = self._read_tile(order + 1, frequency_order + frequency_factor - 1, *part)
-                    split_values = finer_box.reshape(
-                        TILE_CHANNELS // frequency_factor, frequency_factor, half_width, 2, half_width, 2
-                    ).transpose(1, 3, 5, 0, 2, 4)
+                    split_box = finer_box.reshape(channels, frequency_factor, half_width, 2, half_width, 2)
+                    split_values = split_box.transpose(1, 3, 5, 0, 2, 4)
+                    averaged_values = split_values.reshape(4 * frequency_factor, channels, half_width, half_width)
                     x = (part[0] & 1) * half_width
                     y = (part[0] >> 1 & 1) * half_width
                     first = part[1] % frequency_factor * TILE_CHANNELS // frequency_factor
-                    box[first : first + TILE_CHANNELS // frequency_factor, x : x + half_width, y : y + half_width] = (
-                        _compute_mean_tile(
-                            split_values.reshape(
-                                4 * frequency_factor, TILE_CHANNELS // frequency_factor, half_width, half_width
-                            )
-                        )
-                    )
+                    mean_tile = _compute_mean_tile(averaged_values)
+                    box[first : first + channels, x : x + half_width, y : y + half_width] = mean_tile
                 self._write_tile(box, order, frequency_order, tile, number)
             finer_tiles = set(finer_by_coarser)
             yield len(finer_tiles)
@@ -319,7 +293,8 @@ class _CubeTileWriter:
         tile_path = self._build_tile_path(order, frequency_order, tile, number)
         body = tile_path.read_bytes()
         values = np.frombuffer(body, ">f4", TILE_CHANNELS * TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, HEADER_BYTES)
-        return values.reshape(TILE_CHANNELS, TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)[:, ::-1].astype(np.float32)
+        box = values.reshape(TILE_CHANNELS, TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
+        return box[:, ::-1].astype(np.float32)
 
     def _write_tile(self, box: Box, order: int, frequency_order: int, tile: int, number: int) -> None:
         cards = {
@@ -334,27 +309,23 @@ class _CubeTileWriter:
             "FORDER": frequency_order,
             "FPIX": number,
         }
-        head = "".join(f"{name:<8}= {value:>20}".ljust(80) for name, value in cards.items()) + "END".ljust(80)
         body = box[:, ::-1].astype(">f4").tobytes()
         path = self._build_tile_path(order, frequency_order, tile, number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(head.ljust(HEADER_BYTES).encode() + body + bytes(-len(body) % HEADER_BYTES))
+        path.write_bytes(_write_fits_header(cards) + body + bytes(-len(body) % HEADER_BYTES))
 
     def _build_properties(self, tile_numbers: list[int]) -> dict[str, str]:
         cube = self.cube
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
         size = cube.image.size
         logs = cube.log_frequencies
-        middle = cube.image.sky_mapping(np.array([[(size[0] + 1) / 2, (size[1] + 1) / 2]]))[0]
-        rest_frequency = next(
-            (
-                card.value
-                for card in cube.image.array.cards
-                if card.keyword in {"RESTFRQ", "RESTFREQ"} and isinstance(card.value, float) and card.value > 0
-            ),
-            None,
-        )
-        return {
+        image_middle = [(size[0] + 1) / 2, (size[1] + 1) / 2]
+        middle = cube.image.sky_mapping(np.array([image_middle]))[0]
+        field_degrees = min(60.0, max(size) * cube.image.sky_mapping.scale * 1.2)
+        shortest_metres = LIGHT_SPEED_METRES_PER_SECOND / 10 ** logs[-1]
+        longest_metres = LIGHT_SPEED_METRES_PER_SECOND / 10 ** logs[0]
+        sky_fraction = len(tile_numbers) / (12 * 4**self.order)
+        properties = {
             "hips_version": "1.4",
             "hips_builder": "Hven",
             "hips_creation_date": now,
@@ -369,12 +340,16 @@ class _CubeTileWriter:
             "hips_pixel_bitpix": "-32",
             "hips_initial_ra": f"{middle[0]:.6f}",
             "hips_initial_dec": f"{middle[1]:.6f}",
-            "hips_initial_fov": f"{min(60.0, max(size) * cube.image.sky_mapping.scale * 1.2):.6g}",
+            "hips_initial_fov": f"{field_degrees:.6g}",
             "hips_sampling": "bilinear",
             "hips_hierarchy": "mean",
             "dataproduct_type": "spectral-cube",
-            "em_min": f"{LIGHT_SPEED_METRES_PER_SECOND / 10 ** logs[-1]:.12g}",
-            "em_max": f"{LIGHT_SPEED_METRES_PER_SECOND / 10 ** logs[0]:.12g}",
-            "moc_sky_fraction": f"{len(tile_numbers) / (12 * 4**self.order):.6g}",
-            **({"obs_restfreq": f"{rest_frequency:.12g}"} if rest_frequency else {}),
+            "em_min": f"{shortest_metres:.12g}",
+            "em_max": f"{longest_metres:.12g}",
+            "moc_sky_fraction": f"{sky_fraction:.6g}",
         }
+        for card in cube.image.array.cards:
+            if card.keyword in {"RESTFRQ", "RESTFREQ"} and isinstance(card.value, float) and card.value > 0:
+                properties["obs_restfreq"] = f"{card.value:.12g}"
+                break
+        return properties

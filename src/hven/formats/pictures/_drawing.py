@@ -1,4 +1,4 @@
-"""Draws products: what a file holds becomes a PNG that says what it shows; what cannot be drawn is said by one, too."""
+"""Draw products as PNG with a description, or a picture that says why they cannot be drawn."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hven.model.errors import SourceError, TimeLimitError, format_message
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.formats.media import Part, Place, Product
+    from hven.formats.media import ArrayPart, Part, Place, Product
     from hven.formats.pictures._appearance import Look
 
-MAX_UNPACKED_BYTES = 512 << 20  # bytes of a packed file that is drawn
+MAX_UNPACKED_BYTES = 512 << 20  # of a compressed file that is drawn
 SIGN_COLOUR, SIGN_OUTLINE = (150, 157, 168), (205, 209, 215)
-MIN_WORDS_PIXELS = 300  # of the longer side of a picture that has words
-_MAX_DEFLATE_RATIO = 1032  # times as much deflate can say in a byte
+MIN_WORDS_PIXELS = 300  # longer side of a picture from which on it has words
+_MAX_DEFLATE_RATIO = 1032  # highest ratio of deflate
 
 
 def is_drawable(path: str) -> bool:
@@ -37,32 +37,30 @@ def is_drawable(path: str) -> bool:
         Of the file.
     """
     extension = path.lower().rpartition(".")[2]
-    return (
-        detect_medium(path) is not None
-        or extension in raster_pictures.RASTER_FORMATS
-        or (extension in raster_pictures.FILM_MEDIA_TYPES and raster_pictures.can_read_films())
-    )
+    if detect_medium(path) is not None or extension in raster_pictures.RASTER_FORMATS:
+        return True
+    return extension in raster_pictures.FILM_MEDIA_TYPES and raster_pictures.can_read_films()
 
 
 def draw_files(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
-    """Draw files, several beside one another.
+    """Draw files, several side by side.
 
     Parameters
     ----------
     files
-        Each with its name.
+        Place and name of each file.
     look
-        As each, and all together, are to look.
+        Look of each picture, and of all together.
 
     Returns
     -------
     png
-        Of at most `look.size` pixels a side.
+        PNG of at most `look.size` pixels a side.
 
     Raises
     ------
     SourceError
-        One cannot be drawn.
+        A file cannot be drawn.
     """
     if look.show == "transfer":
         return _draw_transfer_function(files, look)
@@ -81,7 +79,8 @@ def draw_files(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
             with open_product(path, name) as product:
                 pictures.append(draw_product(product, file_options, name))
         except (ValueError, ArithmeticError, LookupError, TypeError, MemoryError, NotImplementedError) as fault:
-            reason = " ".join(str(fault).split())[:200] or type(fault).__name__
+            reason = " ".join(str(fault).split())
+            reason = reason[:200] or type(fault).__name__
             raise SourceError(format_message("{name} cannot be drawn: {reason}", name, reason)) from fault
     if len(pictures) == 1:
         return pictures[0].body
@@ -89,7 +88,7 @@ def draw_files(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
 
 
 def _draw_transfer_function(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
-    """Draw the calibrators of a night, of one OIFITS file or several."""
+    """Draw the calibrators of a night, from one or several OIFITS files."""
     calibrators: list[interferometry.Calibrator] = []
     sizes = iter(look.diameters)
     diameters_by_star = {interferometry.normalize_star_name(star): next(sizes, 0.0) for star in look.stars}
@@ -106,7 +105,7 @@ def _draw_transfer_function(files: Sequence[tuple[Place, str]], look: Look) -> b
 
 
 def refuse_large_packed_file(path: Place, name: str) -> None:
-    """Refuse packed files that are too large when they are unpacked; raises `SourceError`."""
+    """Refuse compressed files that are too large when unpacked; raise `SourceError`."""
     kinds = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
     module = kinds.get(path.suffix.lower())
     if module is None or (module == "gzip" and path.stat().st_size * _MAX_DEFLATE_RATIO < MAX_UNPACKED_BYTES):
@@ -123,26 +122,26 @@ def refuse_large_packed_file(path: Place, name: str) -> None:
 
 
 def draw_product(product: Product, look: Look, name: str) -> RenderedPicture:
-    """Draw what a file holds.
+    """Draw the content of a file.
 
     Parameters
     ----------
     product
         An open file.
     look
-        As it is to look.
+        Requested look.
     name
-        Of the file.
+        Name of the file.
 
     Returns
     -------
     picture
-        Of the part that is asked for; else of the first that can be drawn.
+        Picture of the requested part, or of the first that can be drawn.
 
     Raises
     ------
     SourceError
-        It has nothing that can be drawn, or reading it takes too long.
+        The file has nothing that can be drawn, or reading it takes too long.
     """
     try:
         return _draw_first_part(product, look, name)
@@ -155,92 +154,94 @@ def draw_product(product: Product, look: Look, name: str) -> RenderedPicture:
 def _draw_first_part(product: Product, look: Look, name: str) -> RenderedPicture:
     if look.part is None and interferometry.is_oifits(product):
         facts = _map_card_values((*_list_target_cards(product), *product.cards))
-        return _create_picture(
-            *interferometry.draw_oifits(product, look, build_title(facts, name)), look, build_title(facts, name)
-        )
-    if look.part is None:
-        requested_part = None
-    else:
-        requested_part = product.find_part(look.part)
-    ordered_parts = sorted(product.parts, key=_rank_part)
-    views_by_part = {array_or_axis.source_part_index: array_or_axis for array_or_axis in product.arrays}
-    for part in (
-        [views_by_part.get(requested_part.index, requested_part)] if requested_part is not None else ordered_parts
-    ):
-        facts = _map_card_values((*part.cards, *product.cards))
         title = build_title(facts, name)
-        if isinstance(part, TablePart):
-            curve = curves.take_table_curve(part)
-            if curve is not None:
-                return _create_picture(*curves.draw_curve(curve, look, title), look, title)
-            continue
-        if not part.axes:
-            continue
-        dynamic_axes = curves.find_dynamic_spectrum_axes(part)
-        if dynamic_axes is not None:
-            return _create_picture(*curves.draw_dynamic_spectrum(part, dynamic_axes, look, title), look, title)
-        if sum(axis.size > 1 for axis in part.axes) == 1 and not {"longitude", "latitude"} & {
-            array_or_axis.kind for array_or_axis in part.axes
-        }:
-            errors = next(
-                (
-                    array_or_axis
-                    for array_or_axis in product.arrays
-                    if array_or_axis.role == "error" and array_or_axis.shape == part.shape
-                ),
-                None,
-            )
-            return _create_picture(*curves.draw_curve(curves.take_array_curve(part, errors), look, title), look, title)
-        if look.show == "spectrum" and any(
-            array_or_axis.kind == "spectral" and array_or_axis.size > 1 for array_or_axis in part.axes
-        ):
-            return _create_picture(*curves.draw_curve(curves.take_cube_curve(part), look, title), look, title)
-        if len(part.axes) > 1:
-            return RenderedPicture(*image_pictures.draw_image(part, look, title, facts))
-        if part.shape == (1,):
-            return _create_picture(*curves.draw_curve(curves.take_array_curve(part, None), look, title), look, title)
+        sheet, description = interferometry.draw_oifits(product, look, title)
+        return _create_picture(sheet, description, look, title)
+    parts: Sequence[Part] = sorted(product.parts, key=_rank_part)
+    if look.part is not None:
+        requested_part = product.find_part(look.part)
+        views_by_part = {array.source_part_index: array for array in product.arrays}
+        parts = [views_by_part.get(requested_part.index, requested_part)]
+    for part in parts:
+        picture = _draw_part(product, part, look, name)
+        if picture is not None:
+            return picture
     raise SourceError(format_message("{name} has nothing that can be drawn", name))
 
 
-def _rank_part(part: Part) -> int:
-    """Tell what is drawn if there is nothing better.
+def _draw_part(product: Product, part: Part, look: Look, name: str) -> RenderedPicture | None:
+    """Draw a part; return None if it cannot be drawn."""
+    facts = _map_card_values((*part.cards, *product.cards))
+    title = build_title(facts, name)
+    curve = None
+    if isinstance(part, TablePart):
+        curve = curves.take_table_curve(part)
+    elif part.axes:
+        dynamic_axes = curves.find_dynamic_spectrum_axes(part)
+        if dynamic_axes is not None:
+            sheet, description = curves.draw_dynamic_spectrum(part, dynamic_axes, look, title)
+            return _create_picture(sheet, description, look, title)
+        curve = _find_array_curve(product, part, look)
+        if curve is None and len(part.axes) > 1:
+            return RenderedPicture(*image_pictures.draw_image(part, look, title, facts))
+    if curve is None:
+        return None
+    sheet, description = curves.draw_curve(curve, look, title)
+    return _create_picture(sheet, description, look, title)
 
-    Errors, flags and what describes data, and what changes with time and two things more.
+
+def _find_array_curve(product: Product, array: ArrayPart, look: Look) -> curves.Curve | None:
+    """Create the curve of an array with one long axis, or of a cube whose spectrum is requested."""
+    kinds = {axis.kind for axis in array.axes}
+    long_axes = [axis for axis in array.axes if axis.size > 1]
+    if len(long_axes) == 1 and kinds.isdisjoint({"longitude", "latitude"}):
+        for error_array in product.arrays:
+            if error_array.role == "error" and error_array.shape == array.shape:
+                return curves.take_array_curve(array, error_array)
+        return curves.take_array_curve(array, None)
+    if look.show == "spectrum" and any(axis.kind == "spectral" for axis in long_axes):
+        return curves.take_cube_curve(array)
+    if array.shape == (1,):
+        return curves.take_array_curve(array, None)
+    return None
+
+
+def _rank_part(part: Part) -> int:
+    """Rank a part: low ranks are drawn first.
+
+    Errors, flags and parts that describe data come last, and before them what changes with time and two other axes.
     """
     if isinstance(part, TablePart):
         return 2 if part.role == "support" else 0
     if part.source_part_index is not None:
         return 0
     is_cube = sum(axis.size > 1 for axis in part.axes) > 2
-    has_unplaced_times = (
-        is_cube
-        and any(axis.kind == "time" for axis in part.axes)
-        and all(axis.kind != "longitude" for axis in part.axes)
-    )
+    kinds = {axis.kind for axis in part.axes}
+    has_unplaced_times = is_cube and "time" in kinds and "longitude" not in kinds
     if part.role != "data":
         return 2
     return int(has_unplaced_times)
 
 
 def _create_picture(sheet: PictureCanvas, description: str, look: Look, title: str) -> RenderedPicture:
-    return RenderedPicture(
-        sheet.to_png({"Title": title, "Description": description, "Copyright": look.note, "Software": "Hven"}),
-        description,
-    )
+    metadata_texts = {"Title": title, "Description": description, "Copyright": look.note, "Software": "Hven"}
+    return RenderedPicture(sheet.to_png(metadata_texts), description)
 
 
 def _list_target_cards(product: Product) -> list[HeaderCard]:
-    """Return the name of an interferometer's target, if there is one alone."""
-    target_table = next(
-        (part for part in product.parts if isinstance(part, TablePart) and part.name.upper() == "OI_TARGET"), None
-    )
-    if (
-        target_table is None
-        or target_table.row_count != 1
-        or "TARGET" not in [column.name for column in target_table.columns]
-    ):
+    """Return the name of the target of an interferometer as a card, if there is only one target."""
+    target_table = None
+    for part in product.parts:
+        if isinstance(part, TablePart) and part.name.upper() == "OI_TARGET":
+            target_table = part
+            break
+    if target_table is None or target_table.row_count != 1:
         return []
-    names = [str(name) for batch in target_table.read_batches(0, 1) for name in batch.column("TARGET").to_pylist()]
+    if "TARGET" not in [column.name for column in target_table.columns]:
+        return []
+    names: list[str] = []
+    for batch in target_table.read_batches(0, 1):
+        names += map(str, batch.column("TARGET").to_pylist())
     return [HeaderCard("OBJECT", name.strip()) for name in names]
 
 
@@ -253,17 +254,19 @@ def _map_card_values(cards: Sequence[HeaderCard]) -> dict[str, Any]:
 
 
 def build_title(facts: Mapping[str, Any], name: str) -> str:
-    """Make a title of a header: what, by what, when; else the file's name."""
+    """Build a title from a header: object, instrument, time; or else the name of the file."""
 
     def find_text(*keys: str) -> str:
-        first_text = next((str(facts[key]).strip() for key in keys if str(facts.get(key) or "").strip()), "")
-        return re.sub(r"\s+", " ", first_text)
+        for key in keys:
+            if str(facts.get(key) or "").strip():
+                return re.sub(r"\s+", " ", str(facts[key]).strip())
+        return ""
 
     instrument = find_text("INSTRUME", "DETECTOR")
     telescope = find_text("TELESCOP", "OBSRVTRY")
-    instrument_text = " ".join(
-        text_part for text_part in (telescope, "" if instrument in telescope else instrument) if text_part
-    )
+    instrument_text = telescope
+    if instrument not in telescope:
+        instrument_text = f"{telescope} {instrument}".strip()
     wavelength = facts.get("WAVELNTH")
     unit = find_text("WAVEUNIT")
     if isinstance(wavelength, int | float) and wavelength:
@@ -275,75 +278,80 @@ def build_title(facts: Mapping[str, Any], name: str) -> str:
         start_hour = ""
     else:
         start_hour = find_text("TIME-OBS", "TIME_OBS")
+    start_text = ""
     if start_date:
-        start_text = re.sub(r"(\.\d{1,9})?Z?$", "", f"{start_date} {start_hour}".strip().replace("T", " "))
-    else:
-        start_text = ""
-    title_parts = [
-        text_part for text_part in (find_text("OBJECT", "OBJ_ID"), instrument_text, channel, start_text) if text_part
-    ]
+        date_and_hour = f"{start_date} {start_hour}".strip().replace("T", " ")
+        start_text = re.sub(r"(\.\d{1,9})?Z?$", "", date_and_hour)
+    object_name = find_text("OBJECT", "OBJ_ID")
+    title_parts = [text for text in (object_name, instrument_text, channel, start_text) if text]
     if len(title_parts) > 1:
         return " · ".join(title_parts)
     return name
 
 
 def _format_unit(word: str) -> str:
-    return {"ANGSTROM": "Å", "": "Å", "UM": "µm", "MICRON": "µm"}.get(word.upper(), word)
+    unit_signs = {"ANGSTROM": "Å", "": "Å", "UM": "µm", "MICRON": "µm"}
+    return unit_signs.get(word.upper(), word)
 
 
 def draw_no_picture_sign(size: int, reason: str) -> bytes:
-    """Draw a neutral sign that there is no picture, on no ground: it fits light and dark pages.
+    """Draw a neutral sign that there is no picture; it is transparent, to fit light and dark pages.
 
     Parameters
     ----------
     size
-        Pixels of its longer side.
+        Pixels of the longer side.
     reason
-        In words.
+        Reason in words.
 
     Returns
     -------
     png
-        With the words as its text.
+        PNG with the reason as its text.
     """
-    from PIL import Image, ImageDraw  # noqa: PLC0415  (loaded where pictures are asked for)
+    from PIL import Image, ImageDraw  # noqa: PLC0415  (only pictures need it)
 
-    image = Image.new("RGBA", (size, max(1, round(size * 0.75))), (*SIGN_COLOUR, 0))
+    image_size = (size, max(1, round(size * 0.75)))
+    image = Image.new("RGBA", image_size, (*SIGN_COLOUR, 0))
     middle = (image.width / 2, image.height / 2)
-    _draw_crossed_box(ImageDraw.Draw(image), middle, min(image.size) * 0.15, max(1, size // 160))
+    half_height = min(image.size) * 0.15
+    _draw_crossed_box(ImageDraw.Draw(image), middle, half_height, max(1, size // 160))
     return encode_png(image, {"Description": reason, "Software": "Hven"})
 
 
 def _draw_crossed_box(pen: Any, middle: tuple[float, float], half_height: float, line_pixels: int) -> None:
     x, y = middle
-    box = [x - 1.4 * half_height, y - half_height, x + 1.4 * half_height, y + half_height]
-    pen.rectangle(box, outline=SIGN_COLOUR, width=line_pixels)
-    pen.line([(box[0], box[3]), (box[2], box[1])], fill=SIGN_COLOUR, width=line_pixels)
+    left, right = x - 1.4 * half_height, x + 1.4 * half_height
+    top, bottom = y - half_height, y + half_height
+    pen.rectangle([left, top, right, bottom], outline=SIGN_COLOUR, width=line_pixels)
+    pen.line([(left, bottom), (right, top)], fill=SIGN_COLOUR, width=line_pixels)
 
 
 def draw_refusal(size: int, reason: str) -> bytes:
-    """Draw why there is no picture.
+    """Draw the reason why there is no picture.
 
-    Below `MIN_WORDS_PIXELS`, where nobody could read it, a neutral sign that there is none.
+    Below `MIN_WORDS_PIXELS`, where words are illegible, draw a neutral sign instead.
 
     Parameters
     ----------
     size
-        Pixels of its longer side.
+        Pixels of the longer side.
     reason
-        In words.
+        Reason in words.
 
     Returns
     -------
     png
-        With the words as its text, whatever it shows.
+        PNG with the reason as its text, whatever it shows.
     """
     if size < MIN_WORDS_PIXELS:
         return draw_no_picture_sign(size, reason)
     sheet = PictureCanvas(size, max(1, round(size * 0.75)))
     width, height = sheet.size
-    sheet.pen.rectangle([0, 0, width - 1, height - 1], fill=(244, 245, 247), outline=SIGN_OUTLINE)
-    _draw_crossed_box(sheet.pen, (width / 2, height * 0.27), min(width, height) * 0.1, max(1, size // 160))
+    whole_sheet = [0, 0, width - 1, height - 1]
+    sheet.pen.rectangle(whole_sheet, fill=(244, 245, 247), outline=SIGN_OUTLINE)
+    half_height = min(width, height) * 0.1
+    _draw_crossed_box(sheet.pen, (width / 2, height * 0.27), half_height, max(1, size // 160))
     lines = []
     line = ""
     for word in reason.split():
@@ -358,5 +366,6 @@ def draw_refusal(size: int, reason: str) -> bytes:
         visible_lines = [*visible_lines[: line_limit - 1], visible_lines[line_limit - 1] + " …"]
     for row, text in enumerate(visible_lines):
         y = height * 0.48 + row * 1.5 * sheet.letter_pixels
-        sheet.draw_text((width / 2, y), sheet.shorten_text(text, width * 0.94), "ma", colour=(90, 96, 104))
+        shortened_text = sheet.shorten_text(text, width * 0.94)
+        sheet.draw_text((width / 2, y), shortened_text, "ma", colour=(90, 96, 104))
     return encode_png(sheet.image, {"Description": reason, "Software": "Hven"})

@@ -1,4 +1,4 @@
-"""Pictures of images: north up where the header tells where it is, axes with their coordinates, colours with their values; of cubes a plane or a mean."""
+"""Draw images with north up, axes with coordinates and colours with values; of cubes draw a plane or a mean."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Way = tuple[Literal[0, 1], bool]  # which axis (0: the one drawn across), and whether it runs backwards
 
-MAX_AVERAGED_PLANES = 16  # of a cube that are averaged
-_MAX_ASPECT_RATIO = 4.0  # times as wide as high: what is flatter is stretched
+MAX_AVERAGED_PLANES = 16  # of a cube
+_MAX_ASPECT_RATIO = 4.0  # width to height; flatter images are stretched
 _COORDINATE_NAMES = {
     "RA": "right ascension",
     "DEC": "declination",
@@ -48,7 +48,7 @@ _SOLAR_AXIS_NAMES = ("solar x", "solar y")
 
 
 def choose_drawn_axes(array: ArrayPart) -> tuple[int, int]:
-    """Return which axes are drawn across and upwards, in the order of C."""
+    """Choose the axes that are drawn across and upwards, counted from the slowest."""
     kinds = [axis.kind for axis in array.axes]
     if "longitude" in kinds and "latitude" in kinds:
         x = kinds.index("longitude")
@@ -57,12 +57,13 @@ def choose_drawn_axes(array: ArrayPart) -> tuple[int, int]:
             return (x, y)
         return (max(x, y), min(x, y))
     long_axes = [axis_number for axis_number, axis in enumerate(array.axes) if axis.size > 1]
-    last_axes = (long_axes if len(long_axes) >= 2 else list(range(len(array.axes))))[-2:]
+    candidates = long_axes if len(long_axes) >= 2 else list(range(len(array.axes)))
+    last_axes = candidates[-2:]
     return last_axes[1], last_axes[0]
 
 
 def read_axis_values(axis: Axis) -> npt.NDArray[Any] | None:
-    """Return what an axis' pixels stand for; None: its file does not say it, or not so that it could be read."""
+    """Read the values along an axis; return None if they are unknown, or cannot be read."""
     try:
         if axis.read_values is None:
             return None
@@ -74,41 +75,37 @@ def read_axis_values(axis: Axis) -> npt.NDArray[Any] | None:
 def read_planes(
     array: ArrayPart, drawn_axes: tuple[int, int], look: Look, cells: tuple[int, int]
 ) -> tuple[Numbers, str]:
-    """Read what is drawn of an image or a cube, and say what it is."""
+    """Read the drawn values of an image or a cube, and describe them."""
     other_axes = [axis_number for axis_number in range(len(array.axes)) if axis_number not in drawn_axes]
     fixed = dict.fromkeys(other_axes, 0)
     long_axes = [axis_number for axis_number in other_axes if array.axes[axis_number].size > 1]
-    depth_axis = next(
-        (axis_number for axis_number in long_axes if array.axes[axis_number].kind != "polarization"), None
-    )
-    description_parts = [
-        f"polarization {_describe_pixel(array, axis_number, 0)}"
-        for axis_number in long_axes
-        if array.axes[axis_number].kind == "polarization"
-    ]
-    description_parts += [
-        f"first of {array.axes[axis_number].size}"
-        for axis_number in long_axes
-        if axis_number != depth_axis and array.axes[axis_number].kind != "polarization"
-    ]
+    polarization_axes = [axis_number for axis_number in long_axes if array.axes[axis_number].kind == "polarization"]
+    depth_axes = [axis_number for axis_number in long_axes if axis_number not in polarization_axes]
+    depth_axis = next(iter(depth_axes), None)
+    description_parts = [f"polarization {_describe_pixel(array, axis_number, 0)}" for axis_number in polarization_axes]
+    description_parts += [f"first of {array.axes[axis_number].size}" for axis_number in depth_axes[1:]]
     if depth_axis is None:
         values, is_complete = read_cell_means(array, *drawn_axes, fixed, cells)
-        return values, ", ".join([*description_parts, *([] if is_complete else ["of a part of its pixels"])])
+        if not is_complete:
+            description_parts.append("of a part of its pixels")
+        return values, ", ".join(description_parts)
     count = array.axes[depth_axis].size
     if look.plane is not None or _has_distinct_planes(array, depth_axis):
         plane = min(look.plane or _choose_plane(array, depth_axis, look), count) - 1
         values, _ = read_cell_means(array, *drawn_axes, {**fixed, depth_axis: plane}, cells)
         value = _describe_pixel(array, depth_axis, plane)
-        return values, ", ".join(
-            [*description_parts, f"plane {plane + 1} of {count}" + (f" ({value})" if value else "")]
-        )
-    plane_numbers = np.unique(np.linspace(0, count - 1, min(MAX_AVERAGED_PLANES, count)).round().astype(int))
+        plane_text = f"plane {plane + 1} of {count}"
+        if value:
+            plane_text += f" ({value})"
+        return values, ", ".join([*description_parts, plane_text])
+    averaged_count = min(MAX_AVERAGED_PLANES, count)
+    plane_numbers = np.unique(np.linspace(0, count - 1, averaged_count).round().astype(int))
+    value_limit = MAX_READ_VALUES // len(plane_numbers)
     total = np.zeros(1)
     value_counts = np.zeros(1)
     for plane in plane_numbers:
-        values, _ = read_cell_means(
-            array, *drawn_axes, {**fixed, depth_axis: int(plane)}, cells, MAX_READ_VALUES // len(plane_numbers)
-        )
+        plane_pixels = {**fixed, depth_axis: int(plane)}
+        values, _ = read_cell_means(array, *drawn_axes, plane_pixels, cells, value_limit=value_limit)
         total = total + np.nan_to_num(values)
         value_counts = value_counts + np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -117,7 +114,7 @@ def read_planes(
 
 
 def _has_distinct_planes(array: ArrayPart, depth_axis: int) -> bool:
-    """Return whether planes are images of their own: of times, of frequencies far apart."""
+    """Return whether planes are separate images: of times, or of frequencies far apart."""
     axis = array.axes[depth_axis]
     if axis.kind == "time":
         return True
@@ -129,13 +126,13 @@ def _has_distinct_planes(array: ArrayPart, depth_axis: int) -> bool:
         wavelengths = np.empty(0)
     else:
         wavelengths = np.asarray(values, np.float64)
-    return len(wavelengths) > 1 and bool(
-        np.nanmin(wavelengths) > 0 and np.nanmax(wavelengths) / np.nanmin(wavelengths) > 1.2
-    )
+    if len(wavelengths) < 2 or not np.nanmin(wavelengths) > 0:
+        return False
+    return bool(np.nanmax(wavelengths) / np.nanmin(wavelengths) > 1.2)
 
 
 def _choose_plane(array: ArrayPart, depth_axis: int, look: Look) -> int:
-    """Return the plane, from 1, of the highest frequency that is not left out; else the one in the middle."""
+    """Choose the plane, from 1, of the highest frequency that is not left out; or else the one in the middle."""
     axis = array.axes[depth_axis]
     middle = (axis.size + 1) // 2
     if axis.kind == "spectral":
@@ -149,9 +146,11 @@ def _choose_plane(array: ArrayPart, depth_axis: int, look: Look) -> int:
         frequencies = 299.792458 / wavelengths  # MHz
     is_allowed = np.isfinite(frequencies)
     for low, high in look.without:
-        is_allowed &= ~((frequencies >= low * (1 - 1e-6)) & (frequencies <= high * (1 + 1e-6)))
+        is_left_out = (frequencies >= low * (1 - 1e-6)) & (frequencies <= high * (1 + 1e-6))
+        is_allowed &= ~is_left_out
     if is_allowed.any():
-        return int(np.argmax(np.where(is_allowed, frequencies, -np.inf))) + 1
+        allowed_frequencies = np.where(is_allowed, frequencies, -np.inf)
+        return int(np.argmax(allowed_frequencies)) + 1
     return middle
 
 
@@ -171,7 +170,7 @@ def _describe_pixel(array: ArrayPart, axis_number: int, pixel: int) -> str:
 
 
 def format_wavelength(metres: float) -> str:
-    """Write a wavelength as its field does: MHz, mm, µm, nm."""
+    """Format a wavelength in the unit of its field: MHz, mm, µm, nm."""
     if not np.isfinite(metres) or metres <= 0:
         return ""
     if metres >= 3e-4:
@@ -185,7 +184,7 @@ def format_wavelength(metres: float) -> str:
 
 
 class _ImageMapping:
-    """Where an image's pixels are, and how it is turned."""
+    """The positions of the pixels of an image, and its orientation."""
 
     def __init__(self, array: ArrayPart, drawn_axes: tuple[int, int]) -> None:
         self.sky_mapping: footprints.ImageWcs | None = None
@@ -202,15 +201,20 @@ class _ImageMapping:
 
     def _find_orientation(self, sky_mapping: footprints.ImageWcs) -> None:
         middle = (np.array(self.sizes, np.float64) + 1.0) / 2.0
-        lon, lat = self.compute_coordinates(middle + np.array([[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]]))
+        offsets = np.array([[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]])
+        lon, lat = self.compute_coordinates(middle + offsets)
         if not np.isfinite([lon, lat]).all():
             return
         east = (lon[1:] - lon[0] + 180.0) % 360.0 - 180.0
         north = lat[1:] - lat[0]
-        east = east * np.cos(np.radians(lat[0])) * (-1.0 if sky_mapping.west_positive else 1.0)
+        east = east * np.cos(np.radians(lat[0]))
+        if sky_mapping.west_positive:
+            east = -east
         up: Literal[0, 1] = 1 if abs(north[1]) >= abs(north[0]) else 0
         right: Literal[0, 1] = 0 if up else 1
-        side = east[right] * (-1.0 if sky_mapping.image_axes.kind == "sky" else 1.0)  # seen from inside, east is left
+        side = east[right]
+        if sky_mapping.image_axes.kind == "sky":  # seen from inside, east is left
+            side = -side
         self.orientation = ((right, bool(side < 0)), (up, bool(north[up] < 0)))
 
     @property
@@ -219,8 +223,9 @@ class _ImageMapping:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Pixels of the image across and upwards, as it is drawn."""
-        return self.sizes[self.orientation[0][0]], self.sizes[self.orientation[1][0]]
+        """Size of the image across and upwards, as it is drawn."""
+        (across, _), (up, _) = self.orientation
+        return self.sizes[across], self.sizes[up]
 
     def orient_values(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Turn values, whose first row is the lowest, into a picture, whose first row is the highest."""
@@ -236,85 +241,80 @@ class _ImageMapping:
     def compute_pixels(self, across: Numbers, up: Numbers) -> Numbers:
         """Return pixels, from 1, of places on the picture.
 
-        Shares of its width and height from the left lower corner.
+        Places are shares of its width and height from the lower left corner.
         """
         pixel_positions = np.empty((len(across), 2))
         for (axis, is_backwards), share in zip(self.orientation, (across, up), strict=True):
-            pixel_positions[:, axis] = 0.5 + self.sizes[axis] * ((1.0 - share) if is_backwards else share)
+            forward_share = 1.0 - share if is_backwards else share
+            pixel_positions[:, axis] = 0.5 + self.sizes[axis] * forward_share
         return pixel_positions
 
     def compute_coordinates(self, pixels: Numbers) -> tuple[Numbers, Numbers]:
-        """Return longitudes and latitudes as the header has them, degrees."""
+        """Return longitudes and latitudes as in the header, degrees."""
         wcs = self.sky_mapping.wcs  # type: ignore[union-attr]  # asked only where there is one
         world = wcs.all_pix2world(pixels, 1)
         return world[:, wcs.wcs.lng], world[:, wcs.wcs.lat]
 
     def create_edge_ticks(self, edge_number: int) -> AxisTicks | None:
-        """Mark the lower (0) or left edge (1) by longitudes and latitudes; None: they are not known there."""
+        """Create ticks of longitude or latitude for the lower (0) or left edge (1); None if they are unknown there."""
         if self.sky_mapping is None:
             return None
         share = np.linspace(0.0, 1.0, 257)
-        zero_offsets = np.zeros(257)
-        # where a map of the whole sky has no corners, its middle lines tell
-        for offset in (zero_offsets, zero_offsets + 0.5):
-            pixels = self.compute_pixels(*((share, offset) if edge_number == 0 else (offset, share)))
-            lon, lat = self.compute_coordinates(pixels)
-            if edge_number == 0:
-                values = np.unwrap(lon, period=360.0)
-            else:
-                values = lat
-            is_known = np.isfinite(lon) & np.isfinite(lat)
-            if is_known.mean() > 0.9:
-                break
-        else:
-            if is_known.sum() < 20:
-                return None
-            lon = np.where(is_known, lon, np.nan)
-            values = np.array(lat if edge_number else np.full(257, np.nan))
-            if edge_number == 0:
-                values[is_known] = np.unwrap(lon[is_known], period=360.0)
-        if self.sky_mapping.image_axes.kind == "disc":
-            factor = 3600.0
-        else:
-            factor = 1.0
-        if edge_number == 0:
-            if factor > 1:
-                full_turns = 360.0 * round(float(np.nanmean(values)) / 360.0)
-            else:
-                full_turns = 0.0
-            values = values - full_turns
+        values = self._find_edge_values(edge_number, share)
+        if values is None:
+            return None
+        factor = 3600.0 if self.sky_mapping.image_axes.kind == "disc" else 1.0
+        if edge_number == 0 and factor > 1:
+            values = values - 360.0 * round(float(np.nanmean(values)) / 360.0)
         values = values * factor
         marks = choose_ticks(float(np.nanmin(values)), float(np.nanmax(values)), 6)
+        wraps = edge_number == 0 and factor == 1.0 and not marks.axis_note
         places = []
         words = []
-        for place, word in zip(marks.positions, marks.labels, strict=True):
-            side = np.sign(values - place)
+        for tick, label in zip(marks.positions, marks.labels, strict=True):
+            side = np.sign(values - tick)
             with np.errstate(invalid="ignore"):
-                crossing = np.flatnonzero((side[1:] * side[:-1] <= 0) & np.isfinite(side[1:] * side[:-1]))
-            if len(crossing):
-                cell = int(crossing[0])
-                step = float(values[cell + 1] - values[cell])
-                if step:
-                    beyond = float(place - values[cell]) / step
-                else:
-                    beyond = 0.0
-                places.append(float(share[cell]) + float(share[1]) * beyond)
-                is_full_circle = edge_number == 0 and factor == 1.0 and not marks.axis_note and not 0 <= place < 360
-                words.append(f"{place % 360.0:g}" if is_full_circle else word)
+                products = side[1:] * side[:-1]
+                crossing = np.flatnonzero((products <= 0) & np.isfinite(products))
+            if not len(crossing):
+                continue
+            cell = int(crossing[0])
+            step = float(values[cell + 1] - values[cell])
+            beyond = float(tick - values[cell]) / step if step else 0.0
+            places.append(float(share[cell]) + float(share[1]) * beyond)
+            if wraps and not 0 <= tick < 360:
+                label = f"{tick % 360.0:g}"  # noqa: PLW2901  (the same longitude)
+            words.append(label)
         return AxisTicks(tuple(places), tuple(words), marks.axis_note)
 
+    def _find_edge_values(self, edge_number: int, share: Numbers) -> Numbers | None:
+        """Find longitudes or latitudes along an edge, or along a middle line for maps of the whole sky."""
+        for offset in (np.zeros(len(share)), np.full(len(share), 0.5)):
+            places = (share, offset) if edge_number == 0 else (offset, share)
+            lon, lat = self.compute_coordinates(self.compute_pixels(*places))
+            is_known = np.isfinite(lon) & np.isfinite(lat)
+            if is_known.mean() > 0.9:
+                return np.unwrap(lon, period=360.0) if edge_number == 0 else lat
+        if is_known.sum() < 20:
+            return None
+        if edge_number != 0:
+            return np.array(lat)
+        values = np.full(len(share), np.nan)
+        values[is_known] = np.unwrap(lon[is_known], period=360.0)
+        return values
+
     def name_axes(self) -> tuple[str, str]:
-        """Name the axes."""
+        """Return the names of the axes."""
         if self.sky_mapping is None:
             return "pixel", "pixel"
         if self.sky_mapping.image_axes.kind == "disc":
             return f"{_SOLAR_AXIS_NAMES[0]} (arcsec)", f"{_SOLAR_AXIS_NAMES[1]} (arcsec)"
         wcs = self.sky_mapping.wcs.wcs
-        words = [re.split(r"-+", str(wcs.ctype[axis_number]))[0] for axis_number in (wcs.lng, wcs.lat)]
-        return tuple(
-            f"{_COORDINATE_NAMES.get(word, name)} (°)"
-            for word, name in zip(words, ("longitude", "latitude"), strict=True)
-        )  # type: ignore[return-value]
+        longitude_word = re.split(r"-+", str(wcs.ctype[wcs.lng]))[0]
+        latitude_word = re.split(r"-+", str(wcs.ctype[wcs.lat]))[0]
+        longitude_name = _COORDINATE_NAMES.get(longitude_word, "longitude")
+        latitude_name = _COORDINATE_NAMES.get(latitude_word, "latitude")
+        return f"{longitude_name} (°)", f"{latitude_name} (°)"
 
 
 def draw_image(array: ArrayPart, look: Look, title: str, facts: Mapping[str, Any]) -> tuple[bytes, str]:
@@ -323,20 +323,20 @@ def draw_image(array: ArrayPart, look: Look, title: str, facts: Mapping[str, Any
     Parameters
     ----------
     array
-        Of two axes or more.
+        Array of two axes or more.
     look
-        As it is to look.
+        Requested look.
     title
-        Above it.
+        Title above the image.
     facts
-        Cards of its header.
+        Cards of the header.
 
     Returns
     -------
     png, words
-        And what it shows.
+        PNG, and what it shows.
     """
-    from PIL import Image  # noqa: PLC0415  (loaded for pictures alone)
+    from PIL import Image  # noqa: PLC0415  (only pictures need it)
 
     drawn_axes = choose_drawn_axes(array)
     mapping = _ImageMapping(array, drawn_axes)
@@ -362,7 +362,9 @@ def draw_image(array: ArrayPart, look: Look, title: str, facts: Mapping[str, Any
         else:
             size = (round(look.size * limited), look.size)
         image = _scale_image(image, size, is_number_map=is_number_map)
-        return encode_png(image if image.getextrema()[3][0] < 255 else image.convert("RGB"), notes), description
+        if image.getextrema()[3][0] == 255:
+            image = image.convert("RGB")
+        return encode_png(image, notes), description
     sheet, frame = _create_canvas(look, float(limited))
     inner = frame.width, frame.height
     paper = Image.new("RGBA", inner, (236, 238, 241, 255))
@@ -370,9 +372,7 @@ def draw_image(array: ArrayPart, look: Look, title: str, facts: Mapping[str, Any
     sheet.image.paste(paper.convert("RGB"), frame.box[:2])
     edge_ticks = [mapping.create_edge_ticks(0), mapping.create_edge_ticks(1)]
     if edge_ticks[0] is None or edge_ticks[1] is None:
-        edge_ticks = [
-            _create_pixel_ticks(size, inner[edge_number], sheet) for edge_number, size in enumerate((width, height))
-        ]
+        edge_ticks = [_create_pixel_ticks(width, inner[0], sheet), _create_pixel_ticks(height, inner[1], sheet)]
         names = ("pixel", "pixel")
     else:
         names = mapping.name_axes()
@@ -383,11 +383,15 @@ def draw_image(array: ArrayPart, look: Look, title: str, facts: Mapping[str, Any
 
 
 def _create_pixel_ticks(size: int, axis_pixels: int, sheet: PictureCanvas) -> AxisTicks:
-    marks = choose_ticks(0.5, size + 0.5, max(2, int(axis_pixels / (7 * sheet.letter_pixels))))
-    whole_ticks = [(tick, word) for tick, word in zip(marks.positions, marks.labels, strict=True) if tick == int(tick)]
-    return AxisTicks(
-        tuple((tick - 0.5) / size for tick, _ in whole_ticks), tuple(word for _, word in whole_ticks), marks.axis_note
-    )
+    tick_limit = max(2, int(axis_pixels / (7 * sheet.letter_pixels)))
+    marks = choose_ticks(0.5, size + 0.5, tick_limit)
+    positions = []
+    labels = []
+    for tick, label in zip(marks.positions, marks.labels, strict=True):
+        if tick == int(tick):
+            positions.append((tick - 0.5) / size)
+            labels.append(label)
+    return AxisTicks(tuple(positions), tuple(labels), marks.axis_note)
 
 
 def _describe_image(array: ArrayPart, stretch: ColourStretch, plane_text: str, mapping: _ImageMapping) -> str:
@@ -397,9 +401,8 @@ def _describe_image(array: ArrayPart, stretch: ColourStretch, plane_text: str, m
     else:
         role = array.role
     orientation_text = "turned so that north is up" if mapping.is_turned else ""
-    return ", ".join(
-        text_part for text_part in (part, role, plane_text, stretch.description, orientation_text) if text_part
-    )
+    texts = (part, role, plane_text, stretch.description, orientation_text)
+    return ", ".join(text for text in texts if text)
 
 
 def _choose_colour_map(facts: Mapping[str, Any]) -> str:
@@ -418,8 +421,9 @@ def _scale_image(image: Any, size: tuple[int, int], *, is_number_map: bool = Fal
     if image.size == size:
         return image
     larger = size[0] >= image.width and size[1] >= image.height
-    blocks = is_number_map or (larger and min(size[0] / image.width, size[1] / image.height) >= 8)
-    if blocks and larger:
+    magnification = min(size[0] / image.width, size[1] / image.height)
+    has_blocks = is_number_map or magnification >= 8
+    if has_blocks and larger:
         resampling = Image.Resampling.NEAREST
     elif larger:
         resampling = Image.Resampling.BICUBIC
@@ -429,7 +433,7 @@ def _scale_image(image: Any, size: tuple[int, int], *, is_number_map: bool = Fal
 
 
 def format_number(value: float) -> str:
-    """Write a value in three digits."""
+    """Format a value in three digits."""
     size = abs(value)
     if 100 <= size < 1e6:
         text = f"{value:.0f}"
@@ -439,7 +443,7 @@ def format_number(value: float) -> str:
 
 
 def _create_canvas(look: Look, ratio: float) -> tuple[PictureCanvas, PlotFrame]:
-    """Make a sheet whose longer side is as it is to be, with a frame of the image's shape."""
+    """Create a canvas with the requested longer side, and a frame of the shape of the image."""
     letters = int(np.clip(look.size / 52, 9, 20))
     left = int(6.6 * letters)
     right = int(7.8 * letters)
@@ -453,9 +457,11 @@ def _create_canvas(look: Look, ratio: float) -> tuple[PictureCanvas, PlotFrame]:
         width = round(height * ratio)
     width = max(width, 1)
     height = max(height, 1)
-    sheet = PictureCanvas(max(width + left + right, int(20 * letters)), height + top + bottom)
+    sheet_width = max(width + left + right, int(20 * letters))
+    sheet = PictureCanvas(sheet_width, height + top + bottom)
     sheet.letter_pixels = letters
-    return sheet, PlotFrame(sheet, (left, top, left + width, top + height), (0.0, 1.0), (0.0, 1.0))
+    box = (left, top, left + width, top + height)
+    return sheet, PlotFrame(sheet, box, (0.0, 1.0), (0.0, 1.0))
 
 
 def _draw_colour_bar(
@@ -472,31 +478,35 @@ def _draw_colour_bar(
     wide = max(6, size)
     from_low = np.linspace(stretch.high, stretch.low, max(2, bottom - top))
     strip = stretch.to_rgba(from_low)[:, None, :3].repeat(wide, 1)
-    sheet.image.paste(Image.fromarray(np.ascontiguousarray(strip), "RGB"), (left, top))
+    strip_image = Image.fromarray(np.ascontiguousarray(strip), "RGB")
+    sheet.image.paste(strip_image, (left, top))
     sheet.pen.rectangle([left, top, left + wide, bottom], outline=(105, 112, 122))
-    places = np.linspace(0.0, 1.0, max(3, int((bottom - top) / (4.5 * size))))
+    label_count = max(3, int((bottom - top) / (4.5 * size)))
+    places = np.linspace(0.0, 1.0, label_count)
     shares = stretch.scale_to_unit(from_low)
     last_label_y = np.inf
     for share in places:
         row = int(np.argmin(np.abs(shares - share)))
         y = top + row
         if y < last_label_y - 1.3 * size:
-            sheet.pen.line([(left + wide, y), (left + wide + 3, y)], fill=(38, 42, 48))
-            sheet.draw_text((left + wide + 5, y), format_number(float(from_low[row])), "lm", max(8, size - 1))
+            tick = [(left + wide, y), (left + wide + 3, y)]
+            sheet.pen.line(tick, fill=(38, 42, 48))
+            label = format_number(float(from_low[row]))
+            sheet.draw_text((left + wide + 5, y), label, "lm", max(8, size - 1))
             last_label_y = y
     if unit:
-        sheet.draw_text((left + wide / 2, top - 3), sheet.shorten_text(unit, 5 * size), "md", max(8, size - 1))
+        unit_text = sheet.shorten_text(unit, 5 * size)
+        sheet.draw_text((left + wide / 2, top - 3), unit_text, "md", max(8, size - 1))
 
 
 def draw_captions(
     sheet: PictureCanvas, box: tuple[int, int, int, int], title: str, description: str, note: str
 ) -> None:
-    """Write what is above and below: a title, what it shows, whose it is."""
+    """Draw a title above, and a description and a note below."""
     size = sheet.letter_pixels
     width = sheet.size[0]
-    sheet.draw_text(
-        (box[0], box[1] - 0.9 * size), sheet.shorten_text(title, width - box[0] - 7 * size, size + 1), "ls", size + 1
-    )
+    shortened_title = sheet.shorten_text(title, width - box[0] - 7 * size, size + 1)
+    sheet.draw_text((box[0], box[1] - 0.9 * size), shortened_title, "ls", size + 1)
     small = max(8, size - 2)
     rows = [sheet.shorten_text(caption, width - 12, small) for caption in (description, note)]
     for row, text in enumerate(rows):

@@ -1,6 +1,6 @@
-"""Pictures of OIFITS: squared visibilities and closure phases over spatial frequency in Mlambda, and the UV plane.
+"""Draw OIFITS: squared visibilities and closure phases over spatial frequency in Mlambda, and the UV plane.
 
-Flagged values as rings.
+Flagged values are drawn as rings.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
 
 PANE_NAMES = ("vis2", "t3phi", "uv")
-VISIT_GAP_DAYS = 0.01  # days without a measurement after which a star was looked at again
-MAX_POINTS = 60_000  # points of a picture; of more every so manieth
+VISIT_GAP_DAYS = 0.01  # without a measurement, after which a new visit to the star begins
+MAX_POINTS = 60_000  # of a picture; of more points every nth is drawn
 _PANE_TABLES = {"vis2": "OI_VIS2", "t3phi": "OI_T3", "uv": "OI_VIS2"}
 _FLAGGED_COLOUR = (178, 184, 193)
 
@@ -50,7 +50,10 @@ def is_oifits(product: Product) -> bool:
 
 
 def _read_card_text(table: TablePart, key: str) -> str:
-    return next((str(card.value).strip() for card in table.cards if card.keyword == key), "")
+    for card in table.cards:
+        if card.keyword == key:
+            return str(card.value).strip()
+    return ""
 
 
 _READ_COLUMNS = (
@@ -74,18 +77,21 @@ _READ_COLUMNS = (
 
 def _read_columns(table: TablePart, names: Sequence[str] = _READ_COLUMNS) -> Iterator[dict[str, Any]]:
     for batch in table.read_batches(0, 1_000_000):
-        yield {name: np.array(batch.column(name).to_pylist()) for name in names if name in batch.schema.names}
+        columns = {}
+        for name in names:
+            if name in batch.schema.names:
+                columns[name] = np.array(batch.column(name).to_pylist())
+        yield columns
 
 
 def _read_wavelengths(product: Product) -> dict[str, Numbers]:
-    """Return the wavelengths of each instrument."""
-    return {
-        _read_card_text(table, "INSNAME"): np.concatenate(
-            [np.asarray(column_arrays["EFF_WAVE"], np.float64) for column_arrays in _read_columns(table)]
-        )
-        for table in _find_tables(product, "OI_WAVELENGTH")
-        if table.row_count
-    }
+    """Read the wavelengths of each instrument."""
+    wavelengths_by_instrument = {}
+    for table in _find_tables(product, "OI_WAVELENGTH"):
+        if table.row_count:
+            arrays = [np.asarray(columns["EFF_WAVE"], np.float64) for columns in _read_columns(table)]
+            wavelengths_by_instrument[_read_card_text(table, "INSNAME")] = np.concatenate(arrays)
+    return wavelengths_by_instrument
 
 
 def read_points(product: Product, pane_name: str) -> InterferometryPoints:
@@ -96,27 +102,21 @@ def read_points(product: Product, pane_name: str) -> InterferometryPoints:
         wavelengths = wavelengths_by_instrument.get(_read_card_text(table, "INSNAME"))
         if wavelengths is None or not table.row_count:
             continue
-        point_arrays += [
-            _compute_points(columns_or_arrays, np.asarray(wavelengths, np.float64), pane_name)
-            for columns_or_arrays in _read_columns(table)
-        ]
+        wavelengths = np.asarray(wavelengths, np.float64)
+        point_arrays += [_compute_points(columns, wavelengths, pane_name) for columns in _read_columns(table)]
     if not point_arrays:
         return InterferometryPoints(np.empty(0), np.empty(0), np.empty(0), np.empty(0, np.bool_), 0)
-    x, y, error, flag = (
-        np.concatenate([columns_or_arrays[array_number] for columns_or_arrays in point_arrays])
-        for array_number in range(4)
-    )
+    x, y, error, flag = (np.concatenate(arrays) for arrays in zip(*point_arrays, strict=True))
     is_finite = np.isfinite(x) & np.isfinite(y)
-    x = x[is_finite]
-    y = y[is_finite]
-    error = error[is_finite]
-    flag = flag[is_finite]
-    step = -(-len(x) // MAX_POINTS) or 1
-    return InterferometryPoints(x[::step], y[::step], error[::step], flag[::step].astype(np.bool_), len(x))
+    point_count = int(is_finite.sum())
+    step = -(-point_count // MAX_POINTS) or 1
+    drawn = np.flatnonzero(is_finite)[::step]
+    return InterferometryPoints(x[drawn], y[drawn], error[drawn], flag[drawn].astype(np.bool_), point_count)
 
 
 def _find_tables(product: Product, name: str) -> list[TablePart]:
-    return [part for part in product.parts if isinstance(part, TablePart) and part.name.upper() == name]
+    tables = [part for part in product.parts if isinstance(part, TablePart)]
+    return [table for table in tables if table.name.upper() == name]
 
 
 def _compute_points(
@@ -126,32 +126,31 @@ def _compute_points(
         values = np.asarray(column_arrays[name])
         return values.reshape(len(values), -1)
 
+    def read_coordinates(name: str) -> Numbers:
+        return np.asarray(column_arrays[name], np.float64)
+
     if "FLAG" in column_arrays:
         flags = read_channels("FLAG").astype(np.bool_)
     else:
         flags = None
     with np.errstate(divide="ignore", invalid="ignore"):
         if pane_name == "uv":
-            u, v = (
-                np.asarray(column_arrays[name], np.float64)[:, None] / wavelengths / 1e6
-                for name in ("UCOORD", "VCOORD")
-            )
+            u = read_coordinates("UCOORD")[:, None] / wavelengths / 1e6
+            v = read_coordinates("VCOORD")[:, None] / wavelengths / 1e6
             if flags is None or flags.shape != u.shape:
                 flag = np.zeros(u.shape, np.bool_)
             else:
                 flag = flags
             return u.ravel(), v.ravel(), np.zeros(u.size), flag.ravel()
         if pane_name == "t3phi":
-            u1, v1, u2, v2 = (
-                np.asarray(column_arrays[name], np.float64) for name in ("U1COORD", "V1COORD", "U2COORD", "V2COORD")
-            )
-            baseline_lengths = np.maximum.reduce([np.hypot(u1, v1), np.hypot(u2, v2), np.hypot(u1 + u2, v1 + v2)])
+            u1, v1 = read_coordinates("U1COORD"), read_coordinates("V1COORD")
+            u2, v2 = read_coordinates("U2COORD"), read_coordinates("V2COORD")
+            sides = [np.hypot(u1, v1), np.hypot(u2, v2), np.hypot(u1 + u2, v1 + v2)]
+            baseline_lengths = np.maximum.reduce(sides)
             y = read_channels("T3PHI")
             error = read_channels("T3PHIERR")
         else:
-            baseline_lengths = np.hypot(
-                np.asarray(column_arrays["UCOORD"], np.float64), np.asarray(column_arrays["VCOORD"], np.float64)
-            )
+            baseline_lengths = np.hypot(read_coordinates("UCOORD"), read_coordinates("VCOORD"))
             y = read_channels("VIS2DATA")
             error = read_channels("VIS2ERR")
         x = baseline_lengths[:, None] / wavelengths / 1e6
@@ -161,32 +160,28 @@ def _compute_points(
         flag = np.zeros(y.shape, np.bool_)
     else:
         flag = flags
-    return x.ravel(), y.astype(np.float64).ravel(), error.astype(np.float64).ravel(), flag.ravel()
+    values = y.astype(np.float64).ravel()
+    return x.ravel(), values, error.astype(np.float64).ravel(), flag.ravel()
 
 
 def draw_oifits(product: Product, look: Look, title: str) -> tuple[PictureCanvas, str]:
-    """Draw an OIFITS file: one pane if it is asked for or there are no axes, else all that have measurements."""
-    points_by_pane = {
-        pane_name: read_points(product, pane_name)
-        for pane_name in ([look.show] if look.show in PANE_NAMES else PANE_NAMES)
-    }
-    panes = [pane_name for pane_name in points_by_pane if len(points_by_pane[pane_name].x)] or [
-        next(iter(points_by_pane))
-    ]
+    """Draw an OIFITS file: one pane if it is requested or there are no axes, else all that have measurements."""
+    pane_names = [look.show] if look.show in PANE_NAMES else list(PANE_NAMES)
+    points_by_pane = {pane_name: read_points(product, pane_name) for pane_name in pane_names}
+    panes = [pane_name for pane_name in pane_names if len(points_by_pane[pane_name].x)] or pane_names[:1]
     if not look.axes:
         panes = panes[:1]
     description = ", ".join(_describe_points(pane_name, points_by_pane[pane_name]) for pane_name in panes)
     count = len(panes)
     if not look.axes:
-        sheet = PictureCanvas(look.size, round(look.size * (1.0 if panes == ["uv"] else 2 / 3)))
+        height_ratio = 1.0 if panes == ["uv"] else 2 / 3
+        sheet = PictureCanvas(look.size, round(look.size * height_ratio))
         sheet.letter_pixels = 1
-        frame = PlotFrame(
-            sheet,
-            (1, 1, sheet.size[0] - 2, sheet.size[1] - 2),
-            *_choose_limits(panes[0], points_by_pane[panes[0]], sheet.size),
-        )
+        width, height = sheet.size
+        limits = _choose_limits(panes[0], points_by_pane[panes[0]], sheet.size)
+        frame = PlotFrame(sheet, (1, 1, width - 2, height - 2), *limits)
         _draw_pane(frame, panes[0], points_by_pane[panes[0]], 0.006 * look.size)
-        sheet.pen.rectangle([0, 0, sheet.size[0] - 1, sheet.size[1] - 1], outline=(205, 209, 215))
+        sheet.pen.rectangle([0, 0, width - 1, height - 1], outline=(205, 209, 215))
         return sheet, description
     letters = int(np.clip(look.size / 75, 8, 20))
     top_margin = int(2.8 * letters)
@@ -207,9 +202,8 @@ def draw_oifits(product: Product, look: Look, title: str) -> tuple[PictureCanvas
         frame = PlotFrame(sheet, box, *limits)
         frame.draw_axes(_AXIS_NAMES[pane_name], grid=True)
         _draw_pane(frame, pane_name, points_by_pane[pane_name], max(1.2, letters / 7))
-    draw_captions(
-        sheet, (left_margin, top_margin, sheet.size[0], top_margin + pane_height), title, description, look.note
-    )
+    box = (left_margin, top_margin, sheet.size[0], top_margin + pane_height)
+    draw_captions(sheet, box, title, description, look.note)
     return sheet, description
 
 
@@ -226,9 +220,10 @@ def _describe_points(pane_name: str, points: InterferometryPoints) -> str:
         total_text = ""
     else:
         total_text = f" of {points.total_count:,}"
-    return f"{pane_name.upper()} {len(points.x):,}{total_text} points" + (
-        f" ({flagged_count:,} flagged)" if flagged_count else ""
-    )
+    text = f"{pane_name.upper()} {len(points.x):,}{total_text} points"
+    if flagged_count:
+        text += f" ({flagged_count:,} flagged)"
+    return text
 
 
 def _choose_limits(
@@ -251,7 +246,9 @@ def _choose_limits(
         return (0.0, right), (0.0, 1.0)
     low, high = (float(percentile) for percentile in np.percentile(y, (0.5, 99.5)))
     if pane_name == "vis2":
-        return (0.0, right), (min(0.0, max(low, -0.5)) - 0.02, max(1.05, min(high * 1.1, 2.0)))
+        lowest = min(0.0, max(low, -0.5)) - 0.02
+        highest = max(1.05, min(high * 1.1, 2.0))
+        return (0.0, right), (lowest, highest)
     axis_limit = min(185.0, max(abs(low), abs(high), 2.0) * 1.2)
     return (0.0, right), (-axis_limit, axis_limit)
 
@@ -259,30 +256,20 @@ def _choose_limits(
 def _draw_pane(frame: PlotFrame, pane_name: str, points: InterferometryPoints, radius: float) -> None:
     layer = frame.create_layer()
     is_good = ~points.flag
+    good_x, good_y, good_error = points.x[is_good], points.y[is_good], points.error[is_good]
+    flagged_x, flagged_y = points.x[points.flag], points.y[points.flag]
     if pane_name == "uv":
         for sign in (1.0, -1.0):
-            layer.draw_points(
-                sign * points.x[points.flag],
-                sign * points.y[points.flag],
-                _FLAGGED_COLOUR,
-                radius * 0.8,
-                is_filled=False,
-            )
-            layer.draw_points(sign * points.x[is_good], sign * points.y[is_good], LINE_COLOURS[0], radius * 0.8)
+            layer.draw_points(sign * flagged_x, sign * flagged_y, _FLAGGED_COLOUR, radius * 0.8, is_filled=False)
+            layer.draw_points(sign * good_x, sign * good_y, LINE_COLOURS[0], radius * 0.8)
     else:
+        colour = LINE_COLOURS[0] if pane_name == "vis2" else LINE_COLOURS[1]
         if pane_name == "t3phi":
             layer.draw_curve(np.array(frame.x), np.zeros(2), (150, 157, 168), 0.8)
-        layer.draw_points(points.x[points.flag], points.y[points.flag], _FLAGGED_COLOUR, radius, is_filled=False)
-        if is_good.sum() <= 4000:
-            layer.draw_error_bars(
-                points.x[is_good],
-                (points.y - points.error)[is_good],
-                (points.y + points.error)[is_good],
-                (158, 180, 212),
-            )
-        layer.draw_points(
-            points.x[is_good], points.y[is_good], LINE_COLOURS[0] if pane_name == "vis2" else LINE_COLOURS[1], radius
-        )
+        layer.draw_points(flagged_x, flagged_y, _FLAGGED_COLOUR, radius, is_filled=False)
+        if len(good_x) <= 4000:
+            layer.draw_error_bars(good_x, good_y - good_error, good_y + good_error, (158, 180, 212))
+        layer.draw_points(good_x, good_y, colour, radius)
     layer.merge_into_canvas()
 
 
@@ -317,7 +304,8 @@ def _list_stars(product: Product) -> dict[int, str]:
         for column_arrays in _read_columns(table, ("TARGET_ID", "TARGET", "CATEGORY")):
             kinds = column_arrays.get("CATEGORY", [""] * len(column_arrays["TARGET_ID"]))
             for number, name, kind in zip(column_arrays["TARGET_ID"], column_arrays["TARGET"], kinds, strict=True):
-                targets.setdefault(int(number), (str(name).strip(), str(kind).strip().upper()))
+                category = str(kind).strip().upper()
+                targets.setdefault(int(number), (str(name).strip(), category))
     calibrators = {number: name for number, (name, kind) in targets.items() if kind == "CAL"}
     return calibrators or {number: name for number, (name, _) in targets.items()}
 
@@ -336,13 +324,12 @@ def read_calibrators(
     """
     wavelengths_by_instrument = _read_wavelengths(product)
     found_calibrators = []
-    arrays = {
-        _read_card_text(table, "ARRNAME"): dict(
-            zip(column_arrays["STA_INDEX"].tolist(), column_arrays["STA_NAME"].tolist(), strict=True)
-        )
-        for table in _find_tables(product, "OI_ARRAY")
-        for column_arrays in _read_columns(table, ("STA_INDEX", "STA_NAME"))
-    }
+    arrays: dict[str, dict[int, str]] = {}
+    for table in _find_tables(product, "OI_ARRAY"):
+        for column_arrays in _read_columns(table, ("STA_INDEX", "STA_NAME")):
+            station_names = column_arrays["STA_NAME"].tolist()
+            stations = dict(zip(column_arrays["STA_INDEX"].tolist(), station_names, strict=True))
+            arrays[_read_card_text(table, "ARRNAME")] = stations
     for number, name in _list_stars(product).items():
         if diameters_by_star and normalize_star_name(name) not in diameters_by_star:
             continue
@@ -356,129 +343,164 @@ def read_calibrators(
         for table in _find_tables(product, _PANE_TABLES["vis2"]):
             wavelengths = wavelengths_by_instrument.get(_read_card_text(table, "INSNAME"))
             stations = arrays.get(_read_card_text(table, "ARRNAME"), {})
-            for column_arrays in _read_columns(table) if wavelengths is not None else ():
+            if wavelengths is None:
+                continue
+            for column_arrays in _read_columns(table):
                 x, y, error, flag = _compute_points(column_arrays, np.asarray(wavelengths, np.float64), "vis2")
                 is_target = np.asarray(column_arrays["TARGET_ID"]) == number
                 if not len(x) or not is_target.any():
                     continue
                 with np.errstate(divide="ignore", invalid="ignore"):
                     model = _compute_disc_visibility(x, diameter)
-                    channel_values = np.where(flag, np.nan, np.stack([y, error, y / model, error / model]))
+                    channels = np.stack([y, error, y / model, error / model])
+                    channel_values = np.where(flag, np.nan, channels)
                 channel_values = channel_values.reshape(4, len(is_target), -1)[:, is_target]
                 is_good = np.isfinite(channel_values).all(0)
                 count = is_good.sum(1)
-                mean = np.where(is_good, channel_values, 0.0).sum(2) / np.maximum(count, 1)
-                times.append(np.asarray(column_arrays["MJD"], np.float64)[is_target][count > 0])
+                sums = np.where(is_good, channel_values, 0.0).sum(2)
+                mean = sums / np.maximum(count, 1)
+                row_times = np.asarray(column_arrays["MJD"], np.float64)[is_target]
+                times.append(row_times[count > 0])
                 values.append(mean[:, count > 0])
-                station_pairs = (
-                    np.asarray(column_arrays["STA_INDEX"]).reshape(len(is_target), -1)[is_target][count > 0].tolist()
-                )
-                pairs += [
-                    "-".join(sorted(str(stations.get(station, station)).strip() for station in pair))
-                    for pair in station_pairs
-                ]
+                station_numbers = np.asarray(column_arrays["STA_INDEX"]).reshape(len(is_target), -1)
+                for pair in station_numbers[is_target][count > 0].tolist():
+                    pair_names = [str(stations.get(station, station)).strip() for station in pair]
+                    pairs.append("-".join(sorted(pair_names)))
         if pairs:
-            found_calibrators.append(
-                Calibrator(name, diameter, np.concatenate(times), tuple(pairs), np.concatenate(values, 1))
-            )
+            mean_values = np.concatenate(values, 1)
+            calibrator = Calibrator(name, diameter, np.concatenate(times), tuple(pairs), mean_values)
+            found_calibrators.append(calibrator)
     return found_calibrators
 
 
 def _compute_disc_visibility(x: Numbers, diameter: float) -> Numbers:
-    """Return VIS2 of a uniform disc of so many mas at frequencies in Mlambda."""
+    """Compute VIS2 of a uniform disc of this diameter in mas at frequencies in Mlambda."""
     z = np.pi * np.radians(diameter / 3.6e6) * x * 1e6
     angles = (np.arange(64) + 0.5) * np.pi / 64  # Bessel's integral: J1(z) = mean of cos(t - z sin t) over half a turn
-    bessel = np.cos(angles[:, None] - z[None] * np.sin(angles)[:, None]).mean(0)
-    return np.asarray(np.where(z > 1e-6, (2.0 * bessel / np.maximum(z, 1e-12)) ** 2, 1.0))
+    phases = angles[:, None] - z[None] * np.sin(angles)[:, None]
+    bessel = np.cos(phases).mean(0)
+    visibilities = (2.0 * bessel / np.maximum(z, 1e-12)) ** 2
+    return np.asarray(np.where(z > 1e-6, visibilities, 1.0))
+
+
+class _Night(NamedTuple):
+    """The measurements of all calibrators of a night."""
+
+    times: Numbers
+    values: Numbers  # as in `Calibrator`
+    measured_pairs: npt.NDArray[np.str_]  # of each measurement
+    pairs: list[str]
+    visits: list[npt.NDArray[np.int64]]  # measurements of one star, one after the other
+    stars: npt.NDArray[np.int64]  # number of the calibrator of each measurement
+
+
+def _combine_calibrators(calibrators: Sequence[Calibrator]) -> _Night:
+    times = np.concatenate([np.empty(0), *(calibrator.times for calibrator in calibrators)])
+    values = np.concatenate([np.empty((4, 0)), *(calibrator.values for calibrator in calibrators)], 1)
+    telescope_pairs: list[str] = []
+    for calibrator in calibrators:
+        telescope_pairs += calibrator.telescope_pairs
+    measurement_counts = [len(calibrator.times) for calibrator in calibrators]
+    stars = np.repeat(np.arange(len(calibrators)), measurement_counts)
+    order = np.argsort(times, kind="stable")
+    is_other_star = np.diff(stars[order]) != 0
+    is_new_visit = is_other_star | (np.diff(times[order]) > VISIT_GAP_DAYS)
+    visit_starts = np.flatnonzero(is_new_visit) + 1
+    visits = [visit_rows for visit_rows in np.split(order, visit_starts) if len(visit_rows)]
+    return _Night(times, values, np.array(telescope_pairs, np.str_), sorted({*telescope_pairs}), visits, stars)
 
 
 def draw_transfer_function(calibrators: Sequence[Calibrator], look: Look) -> tuple[PictureCanvas, str]:
-    """Draw a night of calibrators over time: VIS2 above, below what is left of it for a point: the transfer function.
+    """Draw a night of calibrators over time: VIS2 above, and below VIS2 over that of the disc, the transfer function.
 
-    A colour for each pair of telescopes.
+    Each pair of telescopes has a colour.
     """
-    times = np.concatenate([calibrator.times for calibrator in calibrators] or [np.empty(0)])
-    value = np.concatenate([calibrator.values for calibrator in calibrators] or [np.empty((4, 0))], 1)
-    pair = np.array([item for calibrator in calibrators for item in calibrator.telescope_pairs], np.str_)
-    star = np.repeat(np.arange(len(calibrators)), [len(calibrator.times) for calibrator in calibrators])
-    pairs = sorted({*pair.tolist()})
-    if len(times):
-        low, high = (float(times.min()), float(times.max()))
-    else:
-        low, high = (0.0, 1.0)
-    room = (high - low) * 0.06 or 0.01
-    tops = [
-        max(0.1, (1.25 if row else 1.5) * float(np.percentile(value[row], 99))) if len(times) else 1.0 for row in (0, 2)
-    ]
-    sheet, outer_frame = create_curve_canvas(look, (low - room, high + room), (0.0, tops[1]), ("time", ""))
+    night = _combine_calibrators(calibrators)
+    low, high, upper_top, lower_top = 0.0, 1.0, 1.0, 1.0
+    if len(night.times):
+        low, high = float(night.times.min()), float(night.times.max())
+        upper_top = max(0.1, 1.5 * float(np.percentile(night.values[0], 99)))
+        lower_top = max(0.1, 1.25 * float(np.percentile(night.values[2], 99)))
+    margin = (high - low) * 0.06 or 0.01
+    sheet, outer_frame = create_curve_canvas(look, (low - margin, high + margin), (0.0, lower_top), ("time", ""))
     frames = [(outer_frame, 2)]
     if look.axes:
         left, top, right, bottom = outer_frame.box
         middle = (top + bottom) // 2
         gap = sheet.letter_pixels // 2
-        frames = [
-            (PlotFrame(sheet, box, outer_frame.x, (0.0, upper_limit), outer_frame.kinds), row)
-            for box, upper_limit, row in (
-                ((left, top, right, middle - gap), tops[0], 0),
-                ((left, middle + gap, right, bottom), tops[1], 2),
-            )
-        ]
-    order = np.argsort(times, kind="stable")
-    is_new_visit = (np.diff(star[order]) != 0) | (np.diff(times[order]) > VISIT_GAP_DAYS)
-    blocks = [
-        item for item in np.split(order, np.flatnonzero(is_new_visit) + 1) if len(item)
-    ]  # visits to one star each
-    marks = choose_ticks(*outer_frame.x, max(2, int(outer_frame.width / (5.5 * sheet.letter_pixels))), "time")
+        upper_box = (left, top, right, middle - gap)
+        lower_box = (left, middle + gap, right, bottom)
+        upper_frame = PlotFrame(sheet, upper_box, outer_frame.x, (0.0, upper_top), outer_frame.kinds)
+        lower_frame = PlotFrame(sheet, lower_box, outer_frame.x, (0.0, lower_top), outer_frame.kinds)
+        frames = [(upper_frame, 0), (lower_frame, 2)]
+        tick_limit = max(2, int(outer_frame.width / (5.5 * sheet.letter_pixels)))
+        ticks = choose_ticks(*outer_frame.x, tick_limit, "time")
+        ticks_without_labels = replace(ticks, labels=("",) * len(ticks.labels), axis_note="")
+        upper_frame.draw_axes(("", "VIS2"), ticks_without_labels, grid=True)
+        ratio_name = "VIS2 / disc" if any(look.diameters) else "VIS2 / 1"
+        lower_frame.draw_axes(("time (UTC)", ratio_name), ticks, grid=True)
     for frame, row in frames:
-        if look.axes:
-            is_last_frame = frame is frames[-1][0]
-            if is_last_frame:
-                sides = ("time (UTC)", "VIS2 / disc" if any(look.diameters) else "VIS2 / 1")
-            else:
-                sides = ("", "VIS2")
-            frame.draw_axes(
-                sides,
-                marks if is_last_frame else replace(marks, labels=("",) * len(marks.labels), axis_note=""),
-                grid=True,
-            )
-        layer = frame.create_layer()
-        for number, name in enumerate(pairs):
-            colour = LINE_COLOURS[number % len(LINE_COLOURS)]
-            is_pair = pair == name
-            x = times[is_pair]
-            y = value[row][is_pair]
-            error = value[row + 1][is_pair]
-            if row:  # the transfer function is read between calibrators
-                visits = [visit_rows for item in blocks if len(visit_rows := item[is_pair[item]])]
-                means = np.array([(times[visit_rows].mean(), value[row][visit_rows].mean()) for visit_rows in visits])
-                layer.draw_curve(means[:, 0], means[:, 1], [(item + 510) // 3 for item in colour], 0.8)
-            layer.draw_error_bars(x, y - error, y + error, colour)
-            layer.draw_points(x, y, colour, max(2.0, look.size / 330))
-        layer.merge_into_canvas()
-    names = {
-        calibrator.name: f"{calibrator.name} {calibrator.diameter:g} mas"
-        if calibrator.diameter
-        else f"{calibrator.name} as a point"
-        for calibrator in calibrators
-    }
-    names_text = ", ".join([*names.values()][:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    description = f"transfer function: {len(times)} measurements of {len(pairs)} pairs of telescopes; {names_text}"
-    label_curve_canvas(sheet, outer_frame, look, "Calibrators and transfer function", description)
+        _draw_night(frame, night, row, radius=max(2.0, look.size / 330))
+    description = _describe_night(night, calibrators)
+    title = "Calibrators and transfer function"
+    label_curve_canvas(sheet, outer_frame, look, title=title, description=description)
     if look.axes:
-        label_lines(frames[-1][0], pairs)
-        _draw_star_names(frames[0][0], [(calibrators[star[item[0]]].name, times[item]) for item in blocks])
+        label_lines(frames[-1][0], night.pairs)
+        star_times = []
+        for visit_rows in night.visits:
+            star_name = calibrators[night.stars[visit_rows[0]]].name
+            star_times.append((star_name, night.times[visit_rows]))
+        _draw_star_names(frames[0][0], star_times)
     return sheet, description
 
 
+def _draw_night(frame: PlotFrame, night: _Night, row: int, *, radius: float) -> None:
+    """Draw a row of the values of a night, with its errors in the next row."""
+    layer = frame.create_layer()
+    values = night.values[row]
+    for number, name in enumerate(night.pairs):
+        colour = LINE_COLOURS[number % len(LINE_COLOURS)]
+        is_pair = night.measured_pairs == name
+        x = night.times[is_pair]
+        y = values[is_pair]
+        error = night.values[row + 1][is_pair]
+        if row:  # the transfer function is read between calibrators
+            visits = [visit_rows[is_pair[visit_rows]] for visit_rows in night.visits]
+            pair_visits = [visit_rows for visit_rows in visits if len(visit_rows)]
+            mean_times = np.array([night.times[visit_rows].mean() for visit_rows in pair_visits])
+            mean_values = np.array([values[visit_rows].mean() for visit_rows in pair_visits])
+            pale_colour = [(channel + 510) // 3 for channel in colour]
+            layer.draw_curve(mean_times, mean_values, pale_colour, 0.8)
+        layer.draw_error_bars(x, y - error, y + error, colour)
+        layer.draw_points(x, y, colour, radius)
+    layer.merge_into_canvas()
+
+
+def _describe_night(night: _Night, calibrators: Sequence[Calibrator]) -> str:
+    names = {}
+    for calibrator in calibrators:
+        size_text = f"{calibrator.diameter:g} mas" if calibrator.diameter else "as a point"
+        names[calibrator.name] = f"{calibrator.name} {size_text}"
+    names_text = ", ".join([*names.values()][:6])
+    if len(names) > 6:
+        names_text += f" and {len(names) - 6} more"
+    counts_text = f"{len(night.times)} measurements of {len(night.pairs)} pairs of telescopes"
+    return f"transfer function: {counts_text}; {names_text}"
+
+
 def _draw_star_names(frame: PlotFrame, blocks: Sequence[tuple[str, Numbers]]) -> None:
-    """Write the names of stars over their times, as far as there is room: of three in turn on a line of their own."""
+    """Draw the names of stars over their times as far as there is room, in three alternating lines."""
     size = max(8, frame.sheet.letter_pixels - 2)
     ends = [0.0, 0.0, 0.0]
     for name, visit_times in blocks:
         name_x = frame.box[0] + float(frame.compute_pixels(visit_times.mean(), 0)[0])
         half = frame.sheet.measure_text(name, size) / 2
-        name_x = min(max(name_x, frame.box[0] + half + 3), frame.box[2] - half - 3)
-        row = next((row for row, end in enumerate(ends) if name_x - half > end + 6), None)
-        if row is not None:
-            frame.sheet.draw_text((name_x, frame.box[1] + 4 + 1.3 * size * row), name, "ma", size)
-            ends[row] = name_x + half
+        left_limit = frame.box[0] + half + 3
+        right_limit = frame.box[2] - half - 3
+        name_x = min(max(name_x, left_limit), right_limit)
+        for row, end in enumerate(ends):
+            if name_x - half > end + 6:
+                name_y = frame.box[1] + 4 + 1.3 * size * row
+                frame.sheet.draw_text((name_x, name_y), name, "ma", size)
+                ends[row] = name_x + half
+                break

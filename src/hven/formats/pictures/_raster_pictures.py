@@ -1,4 +1,4 @@
-"""Stills: pictures of files that are pictures or films already, and several pictures beside one another."""
+"""Draw stills of files that are pictures or films already, and combine several pictures."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from hven.formats.pictures._appearance import Look
 
 RASTER_FORMATS = {
-    one: {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}.get(one, one.upper()) for one in RASTER_EXTENSIONS
+    extension: {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}.get(extension, extension.upper())
+    for extension in RASTER_EXTENSIONS
 }
-MAX_PIXELS = 170_000_000  # pixels that a file may unpack to; Pillow's own limit is a little more
-MAX_SEARCHED_FRAMES = 200  # frames of a film among which the one in the middle is shown
+MAX_PIXELS = 170_000_000  # that a file may unpack to; Pillow's own limit is a little higher
+MAX_SEARCHED_FRAMES = 200  # of a film, among which the middle one is shown
 FILM_MEDIA_TYPES = {
     "mp4": "video/mp4",
     "m4v": "video/mp4",
@@ -34,7 +35,7 @@ FILM_MEDIA_TYPES = {
     "mpg": "video/mpeg",
     "mpeg": "video/mpeg",
 }
-# what opens each: FFmpeg would also open a list of addresses, whatever the file is called
+# the demuxer of each: FFmpeg would also open a list of addresses, whatever the file is called
 _FILM_DEMUXERS = {
     "mp4": "mov",
     "m4v": "mov",
@@ -45,7 +46,7 @@ _FILM_DEMUXERS = {
     "mpg": "mpeg",
     "mpeg": "mpeg",
 }
-FILM_TIMEOUT_SECONDS = 10.0  # that a still may take
+FILM_TIMEOUT_SECONDS = 10.0  # for a still
 
 
 def is_picture_or_film(name: str) -> bool:
@@ -55,19 +56,19 @@ def is_picture_or_film(name: str) -> bool:
 
 
 def draw_still(path: Place, name: str, look: Look) -> RenderedPicture:
-    """Make a picture smaller; of a film, take the frame in its middle.
+    """Scale a picture down; of a film take the frame in its middle.
 
     Parameters
     ----------
     path, name
-        Of the file.
+        Path and name of the file.
     look
-        Its size.
+        Look of the still, of which the size counts.
 
     Raises
     ------
     SourceError
-        It is damaged, too large, or of a kind that cannot be read here.
+        The file is damaged, too large, or of a kind that cannot be read.
     """
     extension = name.lower().rpartition(".")[2]
     if extension in FILM_MEDIA_TYPES:
@@ -80,37 +81,36 @@ def draw_still(path: Place, name: str, look: Look) -> RenderedPicture:
 
 
 def _read_raster(path: Place, name: str, extension: str, look: Look) -> tuple[Any, str]:
-    from PIL import Image, ImageSequence, UnidentifiedImageError  # noqa: PLC0415  (loaded for pictures alone)
+    from PIL import Image, ImageSequence, UnidentifiedImageError  # noqa: PLC0415  (only pictures need it)
 
     try:
-        with Image.open(
-            path if isinstance(path, Path) else path.open("rb"), formats=(RASTER_FORMATS[extension],)
-        ) as image:
+        source = path if isinstance(path, Path) else path.open("rb")
+        with Image.open(source, formats=(RASTER_FORMATS[extension],)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise SourceError(format_message("{name} is too large to be unpacked for a picture", name))
-            frames = min(
-                sum(1 for _ in zip(ImageSequence.Iterator(image), range(MAX_SEARCHED_FRAMES), strict=False)),
-                MAX_SEARCHED_FRAMES,
-            )
+            searched_frames = zip(ImageSequence.Iterator(image), range(MAX_SEARCHED_FRAMES), strict=False)
+            frames = sum(1 for _ in searched_frames)
             description = f"{image.width} x {image.height} pixels"
             if frames > 1:
                 image.seek(frames // 2)
                 description = f"frame {frames // 2 + 1} of {frames}, {description}"
             image.draft("RGB", (look.size, look.size))
-            return image.convert("RGBA" if image.mode in {"RGBA", "LA", "P", "PA"} else "RGB"), description
+            has_transparency = image.mode in {"RGBA", "LA", "P", "PA"}
+            return image.convert("RGBA" if has_transparency else "RGB"), description
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as fault:
-        reason = " ".join(str(fault).split()).replace(str(path), name)[:200] or type(fault).__name__
+        reason = " ".join(str(fault).split()).replace(str(path), name)
+        reason = reason[:200] or type(fault).__name__
         raise SourceError(format_message("{name} is damaged: {reason}", name, reason)) from None
 
 
 @cache
 def can_read_films() -> bool:
-    """Return whether stills can be made of films here."""
+    """Return whether stills of films can be made on this machine."""
     return find_spec("av") is not None
 
 
 def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
-    """Decode the frame from which one in the middle can be reached: PyAV, which is FFmpeg."""
+    """Decode a frame near the middle of a film with PyAV, which is FFmpeg."""
     if path.stat().st_size == 0:
         raise SourceError(format_message("{name} is empty", name))
     if not can_read_films():
@@ -120,7 +120,7 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
                 "pip install 'hven[films]' where Hven runs, or publish a still beside it, and say semantics: thumbnail"
             ),
         )
-    import av  # noqa: PLC0415  (asked by few)
+    import av  # noqa: PLC0415  (few requests need it)
 
     end_time = time.monotonic() + FILM_TIMEOUT_SECONDS
     try:
@@ -141,33 +141,30 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
                 film.seek(length // 2)
             for packet in film.demux(stream):
                 for frame in packet.decode():
+                    seconds = ""
                     if frame.time is not None and length:
                         seconds = f", {frame.time:.1f} s of {length / 1e6:.1f} s"
-                    else:
-                        seconds = ""
-                    return frame.to_image(), f"{frame.width} x {frame.height} pixels{seconds}"  # type: ignore[no-untyped-call]
+                    description = f"{frame.width} x {frame.height} pixels{seconds}"
+                    return frame.to_image(), description  # type: ignore[no-untyped-call]
                 if time.monotonic() > end_time:
                     raise SourceError(format_message("{name} takes too long to be unpacked for a picture", name))
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as fault:
-        raise SourceError(
-            format_message(
-                "{name} is damaged: {reason}",
-                name,
-                str(fault.strerror if isinstance(fault, OSError) and fault.strerror else type(fault).__name__),
-            )
-        ) from None
+        reason = type(fault).__name__
+        if isinstance(fault, OSError) and fault.strerror:
+            reason = str(fault.strerror)
+        raise SourceError(format_message("{name} is damaged: {reason}", name, reason)) from None
     raise SourceError(format_message("{name} is damaged: {reason}", name, "no frame of it can be read"))
 
 
 def combine_pictures(pictures: Sequence[RenderedPicture], names: Sequence[str], look: Look) -> bytes:
-    """Lay pictures beside one another, with their names.
+    """Combine pictures side by side, with their names.
 
     Parameters
     ----------
     pictures, names
-        Two to eight.
+        Two to eight pictures and their names.
     look
-        Its size; and what is said.
+        Size of the whole, and the note.
     """
     from PIL import Image  # noqa: PLC0415  (loaded already)
 
@@ -186,31 +183,33 @@ def combine_pictures(pictures: Sequence[RenderedPicture], names: Sequence[str], 
     gap = max(2, look.size // 150)
     column_width = max(image.width for image in images)
     row_height = max(image.height for image in images) + label
-    scale = min(1.0, look.size / (columns * (column_width + gap) - gap), look.size / (rows * (row_height + gap) - gap))
+    horizontal_scale = look.size / (columns * (column_width + gap) - gap)
+    vertical_scale = look.size / (rows * (row_height + gap) - gap)
+    scale = min(1.0, horizontal_scale, vertical_scale)
     column_width = int(column_width * scale)
     row_height = int((row_height - label) * scale) + label
-    sheet = PictureCanvas(
-        columns * (column_width + gap) - gap, rows * (row_height + gap) - gap + (label if look.axes else 0)
-    )
+    sheet_height = rows * (row_height + gap) - gap + label
+    sheet = PictureCanvas(columns * (column_width + gap) - gap, sheet_height)
     sheet.letter_pixels = letters
     for picture_number, (image, name) in enumerate(zip(images, names, strict=True)):
         left_offset = (picture_number % columns) * (column_width + gap)
         top_offset = (picture_number // columns) * (row_height + gap)
         if scale < 1.0:
             image.thumbnail((column_width, row_height - label))
-        sheet.image.paste(image, (left_offset + (column_width - image.width) // 2, top_offset + label), image)
+        margin = (column_width - image.width) // 2
+        sheet.image.paste(image, (left_offset + margin, top_offset + label), image)
         if label:
-            sheet.draw_text(
-                (left_offset + column_width / 2, top_offset + label / 2), sheet.shorten_text(name, column_width), "mm"
-            )
+            label_place = (left_offset + column_width / 2, top_offset + label / 2)
+            sheet.draw_text(label_place, sheet.shorten_text(name, column_width), "mm")
     if label:
-        sheet.draw_text(
-            (4, sheet.size[1] - label / 2),
-            sheet.shorten_text(look.note, sheet.size[0] - 8),
-            "lm",
-            colour=(105, 112, 122),
-        )
-    descriptions = "; ".join(f"{name}: {picture.description}" for name, picture in zip(names, pictures, strict=True))
-    return sheet.to_png(
-        {"Title": ", ".join(names), "Description": descriptions, "Copyright": look.note, "Software": "Hven"}
-    )
+        note_place = (4, sheet.size[1] - label / 2)
+        note = sheet.shorten_text(look.note, sheet.size[0] - 8)
+        sheet.draw_text(note_place, note, "lm", colour=(105, 112, 122))
+    descriptions = [f"{name}: {picture.description}" for name, picture in zip(names, pictures, strict=True)]
+    metadata_texts = {
+        "Title": ", ".join(names),
+        "Description": "; ".join(descriptions),
+        "Copyright": look.note,
+        "Software": "Hven",
+    }
+    return sheet.to_png(metadata_texts)

@@ -1,4 +1,7 @@
-"""A HiPS of images: tiles of 512 x 512 pixels in HEALPix order, FITS and PNG, each level half as fine as the one below (HiPS 1.0)."""
+"""Write the HiPS of images (HiPS 1.0).
+
+Tiles have 512 x 512 pixels in HEALPix order, as FITS and PNG; each level is half as fine as the one below.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,12 @@ if TYPE_CHECKING:
 
 TILE_PIXEL_ORDERS = 9  # orders from a tile to its pixels
 TILE_WIDTH_PIXELS = 1 << TILE_PIXEL_ORDERS
-MIN_ORDER, MAX_ORDER = 3, 20  # orders: programs begin at 3
-ORDER_0_TILE_DEGREES = 58.6323  # degrees: the square root of the area of a tile of order 0
-MAX_FINEST_TILES = 200_000  # tiles of the finest order, about
-NEAR_PIXELS = 40.0  # pixels about an image within which a tile may still have some of it
-MAX_OPEN_IMAGES = 16  # images at once
-MAX_READ_PIXELS = 64 << 20  # pixels of an image that are read for a tile
+MIN_ORDER, MAX_ORDER = 3, 20  # programs begin at order 3
+ORDER_0_TILE_DEGREES = 58.6323  # the square root of the area of a tile of order 0
+MAX_FINEST_TILES = 200_000  # approximate maximum of tiles of the finest order
+NEAR_PIXELS = 40.0  # around an image, within which a tile may still contain some of it
+MAX_OPEN_IMAGES = 16
+MAX_READ_PIXELS = 64 << 20  # of an image that are read for a tile
 COVERAGE_ORDERS = 3  # orders by which the coverage is finer than the tiles
 SAMPLE_STEP = 997  # each such value of a tile counts for the colours
 HEADER_BYTES = 2880
@@ -43,20 +46,20 @@ HEADER_BYTES = 2880
 
 @dataclass(slots=True, kw_only=True)
 class SkySurvey:
-    """What was made.
+    """A survey that was written.
 
     Attributes
     ----------
     order
-        Of the finest tiles.
+        Order of the finest tiles.
     tiles
-        Of all orders.
+        Number of tiles of all orders.
     used_images
-        Names of the images that are in it.
+        Names of the images in it.
     omitted_images
-        Why others are not, by name.
+        Why the others are left out, by name.
     properties
-        What it says of itself.
+        Properties of the survey.
     """
 
     order: int
@@ -68,14 +71,14 @@ class SkySurvey:
 
 @dataclass(slots=True)
 class _SkyImage:
-    """An image of the sky, and how its pixels are found."""
+    """An image of the sky, and the mapping of its pixels."""
 
     array: ArrayPart
     sky_mapping: footprints.ImageWcs
     horizontal_axis: int
     vertical_axis: int
     close: Callable[[], None]
-    fixed_pixels: Mapping[int, int] = field(default_factory=dict)  # of other axes their pixel, from 0
+    fixed_pixels: Mapping[int, int] = field(default_factory=dict)  # pixel of each other axis, from 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -83,32 +86,34 @@ class _SkyImage:
 
     def read_window(self, x: tuple[int, int], y: tuple[int, int]) -> Tile:
         """Read a window: shape (y, x)."""
-        window = [
-            slice(self.fixed_pixels.get(axis_number, 0), self.fixed_pixels.get(axis_number, 0) + 1)
-            for axis_number in range(len(self.array.shape))
-        ]
-        window[self.horizontal_axis], window[self.vertical_axis] = slice(*x), slice(*y)
-        values = np.moveaxis(self.array.read(window), (self.vertical_axis, self.horizontal_axis), (-2, -1))
+        window = []
+        for axis_number in range(len(self.array.shape)):
+            pixel = self.fixed_pixels.get(axis_number, 0)
+            window.append(slice(pixel, pixel + 1))
+        window[self.horizontal_axis] = slice(*x)
+        window[self.vertical_axis] = slice(*y)
+        array_values = self.array.read(window)
+        values = np.moveaxis(array_values, (self.vertical_axis, self.horizontal_axis), (-2, -1))
         return np.asarray(values, np.float32).reshape(y[1] - y[0], x[1] - x[0])
 
 
 def open_sky_image(path: Place, name: str) -> _SkyImage:
-    """Open an image of the sky, and see that it is there to its last pixel.
+    """Open an image of the sky, and check that it is complete to its last pixel.
 
     Parameters
     ----------
     path, name
-        Of the file.
+        Path and name of the file.
 
     Returns
     -------
     image
-        To be closed.
+        The open image, which the caller closes.
 
     Raises
     ------
     SourceError
-        It is none, or damaged.
+        The file has no image of the sky, or is damaged.
     """
     product = open_product(path, name)
     try:
@@ -116,23 +121,19 @@ def open_sky_image(path: Place, name: str) -> _SkyImage:
     except BaseException as error:
         product.close()
         if isinstance(error, OSError | ValueError | IndexError):
-            raise SourceError(
-                format_message("it is damaged: {reason}", str(error)[:100] or type(error).__name__)
-            ) from None
+            reason = str(error)[:100] or type(error).__name__
+            raise SourceError(format_message("it is damaged: {reason}", reason)) from None
         raise
 
 
 def _find_sky_image(product: Product) -> _SkyImage:
-    image_arrays = [
-        array_item
-        for array_item in product.arrays
-        if array_item.role == "data" and sum(size > 1 for size in array_item.shape) >= 2
-    ]
-    array = next((array_item for array_item in image_arrays if array_item.create_sky_mapping is not None), None)
-    if array is None or array.create_sky_mapping is None:
-        sky_mapping = None
-    else:
-        sky_mapping = _create_sky_mapping(array)
+    array = sky_mapping = None
+    for array_item in product.arrays:
+        is_image = sum(size > 1 for size in array_item.shape) >= 2
+        if array_item.role == "data" and is_image and array_item.create_sky_mapping is not None:
+            array = array_item
+            sky_mapping = _create_sky_mapping(array)
+            break
     if array is None or sky_mapping is None:
         raise SourceError(format_message("it has no image whose header says where it is on the sky"))
     if sky_mapping.image_axes.kind != "sky":
@@ -148,10 +149,10 @@ def _find_sky_image(product: Product) -> _SkyImage:
 
 
 def _create_sky_mapping(array: ArrayPart) -> footprints.ImageWcs | None:
-    try:
-        if array.create_sky_mapping is not None:
-            return array.create_sky_mapping()
+    if array.create_sky_mapping is None:
         return None
+    try:
+        return array.create_sky_mapping()
     except Exception:  # noqa: BLE001  (wcslib has a class for each of its faults, of no common kind)
         return None
 
@@ -165,36 +166,36 @@ def write_survey(
     look: Look | None = None,
     progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
 ) -> SkySurvey:
-    """Make a HiPS of images. Where several have a value, it is their mean; between pixels, values are interpolated.
+    """Write a HiPS of images. Where several have a value, it is their mean; between pixels, values are interpolated.
 
     Parameters
     ----------
     files
-        Each with its name.
+        Place and name of each file.
     directory
-        A directory that is there, and empty.
+        An empty directory.
     properties
-        Properties besides.
+        Further properties.
     order
-        Of the finest tiles; None: no coarser than the finest image.
+        Order of the finest tiles; None: at least as fine as the finest image.
     look
-        Stretch, percentages, colours of the PNG tiles.
+        Stretch, percentages and colours of the PNG tiles.
     progress
-        What it is told to.
+        Monitor of the progress.
 
     Returns
     -------
     survey
-        What it is, and which images are not in it.
+        Description of the survey, with the images that are left out.
 
     Raises
     ------
     SourceError
-        None can be used.
+        No image can be used.
     TooLargeError
-        It would have too many tiles.
+        The survey would have too many tiles.
     OperationCancelledError, UpstreamError
-        It was stopped; a server with images is away.
+        The operation was stopped, or a server with images does not answer.
     """
     builder = _SurveyBuilder({name: path for path, name in files}, directory, progress)
     builder.find_tiles(order)
@@ -203,7 +204,7 @@ def write_survey(
 
 
 class _SurveyBuilder:
-    """Images, the tiles that they are in, and how far it is."""
+    """The builder of a survey: images, the tiles that contain them, and the progress."""
 
     def __init__(self, files: Mapping[str, Place], directory: Path, progress: ProgressMonitor) -> None:
         self.files = files
@@ -239,7 +240,7 @@ class _SurveyBuilder:
             raise
 
     def find_tiles(self, order: int | None) -> None:
-        """Find which tiles the images are in."""
+        """Find the tiles that contain the images."""
         scales = {}
         for number_or_order, name in enumerate(self.files):
             self.report_progress(0.05 * number_or_order / len(self.files))
@@ -249,7 +250,8 @@ class _SurveyBuilder:
             except SourceError as fault:
                 self.survey.omitted_images[name] = str(fault)
         if not scales:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in list(self.survey.omitted_images.items())[:3])
+            first_omitted = list(self.survey.omitted_images.items())[:3]
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in first_omitted)
             raise SourceError(
                 format_message("none of {count} images can be in a HiPS: {reason}", len(self.files), reasons)
             )
@@ -257,11 +259,11 @@ class _SurveyBuilder:
         if order is None:
             order = int(np.ceil(np.log2(ORDER_0_TILE_DEGREES / TILE_WIDTH_PIXELS / finest)))
         order = self.survey.order = int(np.clip(order, MIN_ORDER, MAX_ORDER))
-        tile = ORDER_0_TILE_DEGREES / 2**order
-        if (
-            sum(np.prod(self.open_image(name).size) * (scale / tile) ** 2 for name, scale in scales.items())
-            > MAX_FINEST_TILES
-        ):
+        tile_degrees = ORDER_0_TILE_DEGREES / 2**order
+        tile_count = 0.0
+        for name, scale in scales.items():
+            tile_count += np.prod(self.open_image(name).size) * (scale / tile_degrees) ** 2
+        if tile_count > MAX_FINEST_TILES:
             self.close_images()
             raise TooLargeError(
                 format_message("at order {order} it has more than {most} tiles", order, MAX_FINEST_TILES),
@@ -269,49 +271,41 @@ class _SurveyBuilder:
             )
         for name, scale in scales.items():
             self.report_progress(0.05)
-            first_order = int(
-                np.clip(np.log2(ORDER_0_TILE_DEGREES / TILE_WIDTH_PIXELS / scale), 0, order)
-            )  # tiles about as large as the image's pixels have it
+            # tiles about as large as the pixels of the image need
+            image_order = np.log2(ORDER_0_TILE_DEGREES / TILE_WIDTH_PIXELS / scale)
+            first_order = int(np.clip(image_order, 0, order))
             for tile_number in self._find_image_tiles(self.open_image(name), first_order, order):
                 self.images_by_tile.setdefault(tile_number, []).append(name)
-        self.tiles_by_order = [
-            {tile >> 2 * (order - number_or_order) for tile in self.images_by_tile}
-            for number_or_order in range(order + 1)
-        ]
+        for tile_order in range(order + 1):
+            shift = 2 * (order - tile_order)
+            self.tiles_by_order.append({tile >> shift for tile in self.images_by_tile})
 
     def _find_image_tiles(self, image: _SkyImage, first_order: int, order: int) -> list[int]:
-        """Find the tiles that an image may be in: from about its own pixels' order down."""
-        steps = [np.unique(np.append(np.arange(1, size, TILE_WIDTH_PIXELS // 8), [1, size])) for size in image.size]
-        x, y = (grid_axis.ravel().astype(float) for grid_axis in np.meshgrid(*steps))
+        """Find the tiles that may contain an image, from about the order of its own pixels down."""
+        step = TILE_WIDTH_PIXELS // 8
+        grid_points = [np.unique(np.append(np.arange(1, size, step), [1, size])) for size in image.size]
+        x, y = (grid_axis.ravel().astype(float) for grid_axis in np.meshgrid(*grid_points))
         lon, lat = image.sky_mapping(np.stack([x, y], 1)).T
         is_known = np.isfinite(lon) & np.isfinite(lat)
         if not is_known.any():
             return []
         middle = int(is_known.sum()) // 2
         field_degrees = min(60.0, max(image.size) * image.sky_mapping.scale * 1.2)
-        self.initial_view = float(lon[is_known][middle]), float(lat[is_known][middle]), field_degrees
+        known_lon, known_lat = lon[is_known], lat[is_known]
+        self.initial_view = float(known_lon[middle]), float(known_lat[middle]), field_degrees
         cell_indexes = healpix.compute_cell_indexes(first_order, lon[is_known], lat[is_known])
         first_tiles = np.unique(cell_indexes)
         shift = 2 * (healpix.MAX_ORDER - first_order)
         ranges = np.stack([first_tiles << shift, (first_tiles + 1) << shift], 1)
-        around = healpix.add_neighbours(healpix.merge_ranges(ranges), first_order) >> shift
-        tile_numbers = [
-            tile
-            for start, stop in around.tolist()
-            for tile in range(start, stop)
-            if _is_near_image(image, first_order, tile)
-        ]
-        for at in range(first_order + 1, order + 1):
-            tile_numbers = [
-                tile
-                for parent_tile in tile_numbers
-                for tile in range(4 * parent_tile, 4 * parent_tile + 4)
-                if _is_near_image(image, at, tile)
-            ]
+        neighbourhood = healpix.add_neighbours(healpix.merge_ranges(ranges), first_order)
+        tile_numbers = _list_near_tiles(image, first_order, neighbourhood >> shift)
+        for tile_order in range(first_order + 1, order + 1):
+            child_ranges = np.array([(4 * tile, 4 * tile + 4) for tile in tile_numbers], np.int64)
+            tile_numbers = _list_near_tiles(image, tile_order, child_ranges.reshape(-1, 2))
         return tile_numbers
 
     def write_tiles(self, look: Look) -> ColourStretch:
-        """Write all tiles: FITS from the finest on, then PNG in colours of all."""
+        """Write all tiles: FITS from the finest up, then PNG in colours that fit all of them."""
         used: set[str] = set()
         try:
             for base in sorted(self.tiles_by_order[0]):
@@ -327,57 +321,60 @@ class _SurveyBuilder:
         tile_paths = sorted(self.directory.rglob("Npix*.fits"))
         for path_number, path in enumerate(tile_paths):
             self.report_progress(0.75 + 0.24 * path_number / len(tile_paths))
-            values = np.frombuffer(
-                path.read_bytes(), ">f4", TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, HEADER_BYTES
-            ).reshape(TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
-            _draw_tile(values[::-1], stretch).save(path.with_suffix(".png"))
+            values = np.frombuffer(path.read_bytes(), ">f4", TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, HEADER_BYTES)
+            tile_values = values.reshape(TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
+            _draw_tile(tile_values[::-1], stretch).save(path.with_suffix(".png"))
         self.survey.tiles = len(tile_paths)
         return stretch
 
     def _write_tile(self, order: int, tile: int, used: set[str]) -> Tile | None:
-        """Make a tile: of images, or of the four below; pixels by x and y of HEALPix."""
+        """Write a tile from images, or from the four tiles below; pixels are by x and y of HEALPix."""
         if order == self.survey.order:
             self.report_progress(0.05 + 0.7 * self.finished_tiles / len(self.images_by_tile))
             self.finished_tiles += 1
             tile_values = self._sample_tile(tile, used)
         else:
-            tile_values = None
-            for child in range(4):
-                child_tile = 4 * tile + child
-                if child_tile in self.tiles_by_order[order + 1]:
-                    part = self._write_tile(order + 1, child_tile, used)
-                else:
-                    part = None
-                if part is not None:
-                    if tile_values is None:
-                        tile_values = np.full((TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS), np.nan, np.float32)
-                    x = (child & 1) * TILE_WIDTH_PIXELS // 2
-                    y = (child >> 1) * TILE_WIDTH_PIXELS // 2
-                    tile_values[x : x + TILE_WIDTH_PIXELS // 2, y : y + TILE_WIDTH_PIXELS // 2] = _compute_mean_tile(
-                        part.reshape(TILE_WIDTH_PIXELS // 2, 2, TILE_WIDTH_PIXELS // 2, 2)
-                        .transpose(1, 3, 0, 2)
-                        .reshape(4, TILE_WIDTH_PIXELS // 2, -1)
-                    )
+            tile_values = self._merge_children(order, tile, used)
         if tile_values is not None:
             folder = self.directory / f"Norder{order}" / f"Dir{tile // 10_000 * 10_000}"
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"Npix{tile}.fits").write_bytes(_write_fits_tile(tile_values[::-1], order, tile))
+            tile_bytes = _write_fits_tile(tile_values[::-1], order, tile)
+            (folder / f"Npix{tile}.fits").write_bytes(tile_bytes)
+        return tile_values
+
+    def _merge_children(self, order: int, tile: int, used: set[str]) -> Tile | None:
+        """Write the four tiles below a tile, and average them; return None if they have no value."""
+        half_width = TILE_WIDTH_PIXELS // 2
+        tile_values = None
+        for child in range(4):
+            child_tile = 4 * tile + child
+            if child_tile not in self.tiles_by_order[order + 1]:
+                continue
+            part = self._write_tile(order + 1, child_tile, used)
+            if part is None:
+                continue
+            if tile_values is None:
+                tile_values = np.full((TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS), np.nan, np.float32)
+            pixel_groups = part.reshape(half_width, 2, half_width, 2).transpose(1, 3, 0, 2)
+            x = (child & 1) * half_width
+            y = (child >> 1) * half_width
+            mean_tile = _compute_mean_tile(pixel_groups.reshape(4, half_width, -1))
+            tile_values[x : x + half_width, y : y + half_width] = mean_tile
         return tile_values
 
     def _sample_tile(self, tile: int, used: set[str]) -> Tile | None:
         total = np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS)
         value_counts = np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, np.int32)
-        lon, lat = healpix.compute_cell_centers(
-            self.survey.order + TILE_PIXEL_ORDERS,
-            (tile << 2 * TILE_PIXEL_ORDERS) + _list_nested_cells(TILE_PIXEL_ORDERS),
-        )
+        pixels = (tile << 2 * TILE_PIXEL_ORDERS) + _list_nested_cells(TILE_PIXEL_ORDERS)
+        lon, lat = healpix.compute_cell_centers(self.survey.order + TILE_PIXEL_ORDERS, pixels)
         for name in self.images_by_tile[tile]:
             if name in self.survey.omitted_images:
                 continue
             try:
                 values = _interpolate_image(self.open_image(name), lon, lat)
             except (SourceError, OSError, ValueError) as fault:
-                self.survey.omitted_images[name] = str(format_message("it is damaged: {reason}", str(fault)[:100]))
+                message = format_message("it is damaged: {reason}", str(fault)[:100])
+                self.survey.omitted_images[name] = str(message)
                 continue
             has_value = np.isfinite(values)
             if has_value.any():
@@ -387,23 +384,18 @@ class _SurveyBuilder:
         if not value_counts.any():
             return None
         with np.errstate(invalid="ignore"):
-            mean_values = (
-                (total / np.where(value_counts, value_counts, np.nan))
-                .astype(np.float32)
-                .reshape(TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
-            )
-        cells = (
-            np.isfinite(mean_values)
-            .reshape(1 << COVERAGE_ORDERS, -1, 1 << COVERAGE_ORDERS, TILE_WIDTH_PIXELS >> COVERAGE_ORDERS)
-            .any((1, 3))
-            .ravel()
-        )
+            pixel_means = total / np.where(value_counts, value_counts, np.nan)
+        mean_values = pixel_means.astype(np.float32).reshape(TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
+        cells_per_side = 1 << COVERAGE_ORDERS
+        cell_width = TILE_WIDTH_PIXELS >> COVERAGE_ORDERS
+        cell_values = np.isfinite(mean_values).reshape(cells_per_side, -1, cells_per_side, cell_width)
+        cells = cell_values.any((1, 3)).ravel()
         self.coverage_cells.append((tile << 2 * COVERAGE_ORDERS) + _list_nested_cells(COVERAGE_ORDERS)[cells])
         self.sampled_values.append(mean_values[np.isfinite(mean_values)][::SAMPLE_STEP])
         return mean_values
 
     def write_metadata(self, properties: Mapping[str, str], stretch: ColourStretch) -> SkySurvey:
-        """Write what tells of the tiles."""
+        """Write the files that describe the tiles."""
         order = self.survey.order
         _write_allsky(self.directory, sorted(self.tiles_by_order[MIN_ORDER]))
         moc = Moc.from_cells(np.concatenate(self.coverage_cells), order + COVERAGE_ORDERS)
@@ -437,31 +429,45 @@ class _SurveyBuilder:
 
 @cache
 def _list_nested_cells(order_difference: int) -> npt.NDArray[np.int64]:
-    """Return the nested numbers of the cells in one that is `order_difference` orders coarser, by x (to the north-east), then y."""
+    """List the nested numbers of the cells in a coarser cell, by x (to the north-east), then y.
+
+    `order_difference` is the difference of their orders.
+    """
     axis = np.arange(1 << order_difference, dtype=np.int64)
-    spread_bits = np.array([(axis >> bit & 1) << 2 * bit for bit in range(order_difference)]).sum(0)
-    return np.asarray((spread_bits[:, None] + 2 * spread_bits[None, :]).ravel())
+    bits = [(axis >> bit & 1) << 2 * bit for bit in range(order_difference)]
+    spread_bits = np.array(bits).sum(0)
+    cell_numbers = spread_bits[:, None] + 2 * spread_bits[None, :]
+    return np.asarray(cell_numbers.ravel())
 
 
 def _compute_mean_tile(parts: npt.NDArray[np.float32]) -> Tile:
-    """Average those of the first axis that have a value."""
+    """Average over the first axis, without missing values."""
     is_finite = np.isfinite(parts)
     with np.errstate(invalid="ignore"):
-        return np.asarray(
-            np.where(is_finite, parts, 0).sum(0) / np.where(is_finite.any(0), is_finite.sum(0), np.nan), np.float32
-        )
+        sums = np.where(is_finite, parts, 0).sum(0)
+        counts = np.where(is_finite.any(0), is_finite.sum(0), np.nan)
+        return np.asarray(sums / counts, np.float32)
 
 
 def _is_near_image(image: _SkyImage, order: int, tile: int) -> bool:
-    """Tell whether a tile may have some of an image."""
-    cell_centers = healpix.compute_cell_centers(order + 5, np.arange(tile << 10, (tile + 1) << 10))
-    xy = image.sky_mapping.to_pixels(*cell_centers)
+    """Return whether a tile may contain some of an image."""
+    cells = np.arange(tile << 10, (tile + 1) << 10)
+    xy = image.sky_mapping.to_pixels(*healpix.compute_cell_centers(order + 5, cells))
     with np.errstate(invalid="ignore"):
-        return bool(((xy > -NEAR_PIXELS) & (xy < np.array(image.size) + NEAR_PIXELS)).all(1).any())
+        is_near = (xy > -NEAR_PIXELS) & (xy < np.array(image.size) + NEAR_PIXELS)
+        return bool(is_near.all(1).any())
+
+
+def _list_near_tiles(image: _SkyImage, order: int, tile_ranges: npt.NDArray[np.int64]) -> list[int]:
+    """List the tiles in half-open ranges that may contain some of an image."""
+    near_tiles = []
+    for start, stop in tile_ranges.tolist():
+        near_tiles += [tile for tile in range(start, stop) if _is_near_image(image, order, tile)]
+    return near_tiles
 
 
 def _interpolate_image(image: _SkyImage, lon: Numbers, lat: Numbers) -> Numbers:
-    """Interpolate an image at places: of the four pixels around, those that have a value, where the nearest one has."""
+    """Interpolate an image between the four pixels around each place that have a value, if the nearest one has."""
     width, height = image.size
     xy = image.sky_mapping.to_pixels(lon, lat) - 1.0
     with np.errstate(invalid="ignore"):
@@ -471,7 +477,8 @@ def _interpolate_image(image: _SkyImage, lon: Numbers, lat: Numbers) -> Numbers:
         return interpolated
     x, y = xy[inside].T
     low = np.floor([x.min(), y.min()]).astype(int).clip(0)
-    high = np.minimum(np.ceil([x.max(), y.max()]).astype(int) + 1, [width, height])
+    end = np.ceil([x.max(), y.max()]).astype(int) + 1
+    high = np.minimum(end, [width, height])
     if int(np.prod(high - low)) > MAX_READ_PIXELS:
         raise SourceError(format_message("its pixels are much finer than the tiles"))
     values = image.read_window((low[0], high[0]), (low[1], high[1]))
@@ -483,15 +490,12 @@ def _interpolate_image(image: _SkyImage, lon: Numbers, lat: Numbers) -> Numbers:
     left_columns = np.floor(x).astype(int)
     lower_rows = np.floor(y).astype(int)
     for horizontal_step, vertical_step in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        part = values[
-            (lower_rows + vertical_step).clip(0, last_pixels[1]),
-            (left_columns + horizontal_step).clip(0, last_pixels[0]),
-        ]
-        weight = (
-            np.abs(1 - horizontal_step - (x - left_columns))
-            * np.abs(1 - vertical_step - (y - lower_rows))
-            * np.isfinite(part)
-        )
+        rows = (lower_rows + vertical_step).clip(0, last_pixels[1])
+        columns = (left_columns + horizontal_step).clip(0, last_pixels[0])
+        part = values[rows, columns]
+        horizontal_weight = np.abs(1 - horizontal_step - (x - left_columns))
+        vertical_weight = np.abs(1 - vertical_step - (y - lower_rows))
+        weight = horizontal_weight * vertical_weight * np.isfinite(part)
         total += np.where(weight > 0, part, 0.0) * weight
         weights += weight
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -500,7 +504,7 @@ def _interpolate_image(image: _SkyImage, lon: Numbers, lat: Numbers) -> Numbers:
 
 
 def _write_fits_tile(values: Tile, order: int, tile: int) -> bytes:
-    """Write a tile: one HDU, as programs of HiPS read it."""
+    """Write a tile as one HDU, which programs for HiPS read."""
     cards = {
         "SIMPLE": "T",
         "BITPIX": "-32",
@@ -510,9 +514,14 @@ def _write_fits_tile(values: Tile, order: int, tile: int) -> bytes:
         "ORDER": str(order),
         "NPIX": str(tile),
     }
-    header = "".join(f"{name:<8}= {value:>20}".ljust(80) for name, value in cards.items()) + "END".ljust(80)
     body = values.astype(">f4").tobytes()
-    return header.ljust(HEADER_BYTES).encode() + body + bytes(-len(body) % HEADER_BYTES)
+    return _write_fits_header(cards) + body + bytes(-len(body) % HEADER_BYTES)
+
+
+def _write_fits_header(cards: Mapping[str, object]) -> bytes:
+    lines = [f"{name:<8}= {value:>20}".ljust(80) for name, value in cards.items()]
+    header = "".join([*lines, "END".ljust(80)])
+    return header.ljust(HEADER_BYTES).encode()
 
 
 def _draw_tile(values: npt.NDArray[Any], stretch: ColourStretch) -> Any:
@@ -522,7 +531,7 @@ def _draw_tile(values: npt.NDArray[Any], stretch: ColourStretch) -> Any:
 
 
 def _write_allsky(directory: Path, tiles: Sequence[int]) -> None:
-    """Draw all tiles of order 3 in one picture, each as 64 x 64 pixels, 27 in a row (HiPS 1.0 section 4.3.2)."""
+    """Draw all tiles of order 3 in one image, each as 64 x 64 pixels, 27 in a row (HiPS 1.0 section 4.3.2)."""
     from PIL import Image  # noqa: PLC0415  (loaded already)
 
     tiles_per_row = 27
@@ -531,7 +540,7 @@ def _write_allsky(directory: Path, tiles: Sequence[int]) -> None:
         path = directory / f"Norder{MIN_ORDER}" / "Dir0" / f"Npix{tile}.png"
         if path.exists():
             with Image.open(path) as tile_image:
-                allsky_image.paste(
-                    tile_image.resize((64, 64)), (64 * (tile % tiles_per_row), 64 * (tile // tiles_per_row))
-                )
+                left = 64 * (tile % tiles_per_row)
+                top = 64 * (tile // tiles_per_row)
+                allsky_image.paste(tile_image.resize((64, 64)), (left, top))
     allsky_image.save(directory / f"Norder{MIN_ORDER}" / "Allsky.png")
