@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 _CAST_TARGET_PATTERN: Final = re.compile(
-    r"(?:cannot be read as|is out of the range of) (SMALLINT|INTEGER|BIGINT|REAL|DOUBLE PRECISION|BYTE|BOOLEAN|TIMESTAMP)"
+    r"(?:cannot be read as|is out of the range of) "
+    r"(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE PRECISION|BYTE|BOOLEAN|TIMESTAMP)"
 )
 _ARITHMETIC_PATTERN: Final = re.compile(r"(\S+) ([-+*/%]) (\S+) is out of the range")
 _CALL_PATTERNS: Final = (
@@ -114,32 +115,32 @@ def _list_view_references(bound_query: Query) -> list[DerivedTable]:
 
 
 def _find_suspects(message: str, tree: Query) -> tuple[str, list[int]]:
-    """Return what may have failed, in the plural, and where it stands."""
+    """Return the kind of expressions that may have failed, in the plural, and their offsets."""
     nodes = list(walk_tree(tree))
-    cast_match = _CAST_TARGET_PATTERN.search(message)
-    arithmetic_match = _ARITHMETIC_PATTERN.search(message)
     if "several rows" in message:
         choices = {id(node.choices) for node in nodes if isinstance(node, InPredicate)}
-        return format_message("subqueries"), _collect_offsets(
-            nodes, lambda node: isinstance(node, Subquery) and id(node) not in choices
-        )
+        subqueries = [node for node in nodes if isinstance(node, Subquery) and id(node) not in choices]
+        return format_message("subqueries"), _collect_offsets(subqueries, lambda _: True)
+    arithmetic_match = _ARITHMETIC_PATTERN.search(message)
     if arithmetic_match is not None:
         left_value, op, right_value = arithmetic_match.groups()
-        return format_message("operations {op}", op), _collect_offsets(
-            nodes,
-            lambda node: (
-                isinstance(node, BinaryOperation)
-                and node.op == op
-                and _may_have_value(node.left, left_value)
-                and _may_have_value(node.right, right_value)
-            ),
-        )
+        operations = [node for node in nodes if isinstance(node, BinaryOperation) and node.op == op]
+
+        def may_have_values(node: BinaryOperation) -> bool:
+            return _may_have_value(node.left, left_value) and _may_have_value(node.right, right_value)
+
+        return format_message("operations {op}", op), _collect_offsets(operations, may_have_values)
+    calls = [node for node in nodes if isinstance(node, FunctionCall)]
     for pattern, names in _CALL_PATTERNS:
         if pattern.search(message):
-            return format_message("calls"), _collect_offsets(
-                nodes,
-                lambda node, names=names: isinstance(node, FunctionCall) and _is_candidate_function(node.name, names),  # type: ignore[misc]
-            )
+            candidates = [node for node in calls if _is_candidate_function(node.name, names)]
+            return format_message("calls"), _collect_offsets(candidates, lambda _: True)
+    return _find_suspect_casts(message, nodes)
+
+
+def _find_suspect_casts(message: str, nodes: list[Any]) -> tuple[str, list[int]]:
+    """Return the CASTs, or calls that convert, that may have failed; any expression if there is none."""
+    cast_match = _CAST_TARGET_PATTERN.search(message)
     if cast_match is not None:
         target_type = cast_match[1]
     elif "timestamp" in message:
@@ -149,20 +150,19 @@ def _find_suspects(message: str, tree: Query) -> tuple[str, list[int]]:
     casts = _collect_offsets(nodes, lambda node: isinstance(node, Cast) and node.target == target_type)
     if casts and target_type:
         return format_message("CASTs"), casts
-    calls = _collect_offsets(
-        nodes,
-        lambda node: (
-            isinstance(node, FunctionCall)
-            and node.name in {"SUM", "ROUND", "TRUNCATE", "FLOOR", "CEILING", "POWER", "EXP", "TIMESTAMP"}
-        ),
+    converting_calls = _collect_offsets(
+        nodes, lambda node: isinstance(node, FunctionCall) and node.name in _CONVERTING_FUNCTIONS
     )
-    if calls and cast_match is not None:
-        return format_message("calls"), calls
+    if converting_calls and cast_match is not None:
+        return format_message("calls"), converting_calls
     casts = _collect_offsets(nodes, lambda node: isinstance(node, Cast))
     if casts and (target_type or "cast" in message.lower() or "convert" in message.lower()):
         return format_message("CASTs"), casts
     offsets = _collect_offsets(nodes, lambda node: isinstance(node, Cast | FunctionCall | BinaryOperation))
     return ANY_EXPRESSION, offsets
+
+
+_CONVERTING_FUNCTIONS: Final = {"SUM", "ROUND", "TRUNCATE", "FLOOR", "CEILING", "POWER", "EXP", "TIMESTAMP"}
 
 
 def _may_have_value(operand: Any, value: str) -> bool:
@@ -177,17 +177,16 @@ def _is_candidate_function(function_name: str, candidate_names: tuple[str, ...])
 
 
 def _collect_offsets(nodes: Iterable[Any], is_suspect: Callable[[Any], bool]) -> list[int]:
-    return sorted({node.text_offset for node in nodes if node.text_offset >= 0 and is_suspect(node)})
+    located_nodes = (node for node in nodes if node.text_offset >= 0)
+    return sorted({node.text_offset for node in located_nodes if is_suspect(node)})
 
 
 def _format_locations(query_text: str, text_offsets: Sequence[int]) -> str:
-    return join_messages(
-        "{one}; {other}",
-        [
-            *(_format_location(query_text, text_offset) for text_offset in text_offsets[:_MAX_NAMED_LOCATIONS]),
-            *([".."] if len(text_offsets) > _MAX_NAMED_LOCATIONS else []),
-        ],
-    )
+    named_offsets = text_offsets[:_MAX_NAMED_LOCATIONS]
+    locations = [_format_location(query_text, text_offset) for text_offset in named_offsets]
+    if len(text_offsets) > _MAX_NAMED_LOCATIONS:
+        locations.append("..")
+    return join_messages("{one}; {other}", locations)
 
 
 def _format_location(query_text: str, text_offset: int) -> str:

@@ -1,4 +1,4 @@
-"""Expressions: every value and condition gets its type, unit and UCD, and whatever does not fit is said with its place."""
+"""Bind expressions: every value and condition gets its type, unit and UCD, and errors name the place."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from hven.adql import value_kinds
-from hven.adql._function_binder import FunctionBinder
 from hven.adql._query_limits import MAX_TEXT_BYTES
+from hven.adql._window_binder import WindowBinder
 from hven.adql.syntax_tree import (
     ArrayElement,
     BetweenPredicate,
@@ -100,7 +100,7 @@ MAX_CAST_CHARACTERS = {"CHAR": MAX_TEXT_BYTES, "VARCHAR": 2**31 - 1}  # characte
 PREDICATE_FUNCTIONS = frozenset({"CONTAINS", "INTERSECTS"})
 
 
-class ExpressionBinder(FunctionBinder, ABC):
+class ExpressionBinder(WindowBinder, ABC):
     """Binds expressions; one object per query, which keeps what is found on the way."""
 
     # --- to be given by the binder of queries
@@ -135,8 +135,7 @@ class ExpressionBinder(FunctionBinder, ABC):
 
     # --- leaves
 
-    # one signature for all methods)  # noqa: ARG002  (one signature for all methods
-    def bind_literal(self, node: Literal, scope: NameScope) -> Expr:  # noqa: ARG002
+    def bind_literal(self, node: Literal, scope: NameScope) -> Expr:  # noqa: ARG002  (one signature for all methods)
         """Type a literal and note its slot."""
         value = node.value
         slot = node.slot
@@ -195,40 +194,29 @@ class ExpressionBinder(FunctionBinder, ABC):
         return bound
 
     def bind_operation(self, node: BinaryOperation, left_operand: Expr, right_operand: Expr) -> BinaryOperation:
-        """Join two bound operands."""
+        """Combine two bound operands."""
         op = node.op
         left_meta = require_meta(left_operand)
         right_meta = require_meta(right_operand)
         unit: str | None = None
         ucd: str | None = None
         if op == "||":
-            for side in (left_operand, right_operand):
-                if classify_value(side) not in {"text", "null"}:
-                    self.raise_bind_error(
-                        format_message("operator || joins strings, and {value}", self.describe_expression(side)),
-                        side.text_offset,
-                        self.suggest_text_cast(side),
-                    )
+            self._check_texts(left_operand, right_operand)
+            type_ = STRING
             if "unicodeChar" in {left_meta.type.datatype, right_meta.type.datatype}:
                 type_ = UNICODE_STRING
-            else:
-                type_ = STRING
         else:
-            if op in {"&", "|", "^"}:
-                required_kind = "integer"
-            else:
-                required_kind = "number"
+            required_kind = "integer" if op in {"&", "|", "^"} else "number"
             for side in (left_operand, right_operand):
                 self.require_number(side, required_kind, op, side.text_offset)
             types = [side.type for side in (left_meta, right_meta) if side.type.is_numeric] or [INT32]
             type_ = value_kinds.derive_arithmetic_type(op, types[0], types[-1])
             if op in {"+", "-"}:
                 unit, ucd = derive_sum_units(left_meta, right_meta)
-            elif op in {"*", "/"}:
-                if op == "*":
-                    unit = units.compute_unit_product(left_meta.unit, right_meta.unit)
-                else:
-                    unit = units.divide_units(left_meta.unit, right_meta.unit)
+            elif op == "*":
+                unit = units.compute_unit_product(left_meta.unit, right_meta.unit)
+            elif op == "/":
+                unit = units.divide_units(left_meta.unit, right_meta.unit)
             elif op == "%":
                 unit = left_meta.unit
         meta = derive_meta((left_meta, right_meta), type_, unit, ucd)
@@ -239,6 +227,16 @@ class ExpressionBinder(FunctionBinder, ABC):
             text_offset=node.text_offset,
             meta=meta,
         )
+
+    def _check_texts(self, *operands: Expr) -> None:
+        """Refuse operands of || that are no texts."""
+        for operand in operands:
+            if classify_value(operand) not in {"text", "null"}:
+                self.raise_bind_error(
+                    format_message("operator || joins strings, and {value}", self.describe_expression(operand)),
+                    operand.text_offset,
+                    self.suggest_text_cast(operand),
+                )
 
     def bind_cast(self, node: Cast, scope: NameScope) -> Expr:
         """Bind ``CAST(x AS type)``."""
@@ -538,7 +536,7 @@ class ExpressionBinder(FunctionBinder, ABC):
             )
             if classify_value(operand) == "null" and classify_value(bound) != "null":
                 if first_typed_choice is None:
-                    first_typed_choice, bound = (bound, bound)
+                    first_typed_choice = bound
                 else:
                     first_typed_choice, bound = self.make_comparable(
                         first_typed_choice, bound, "IN", choice.text_offset

@@ -198,26 +198,53 @@ class ExpressionParser(WindowParser, ABC):
             return ExistsPredicate(self.parse_subquery("EXISTS"), text_offset=text_offset)
         left_operand = self.parse_value()
         tag = tags[self.token_index]
-        if tag in _COMPARISON_OPERATORS:
-            self.check_is_value(left_operand, i)
-            self.token_index += 1
-            right_operand = self.parse_operand()
-            if tags[self.token_index] in _COMPARISON_OPERATORS:
-                if tags[self.token_index] == "=" and tags[self.token_index - 1] == "=":
-                    self.raise_unexpected_token("a value")
-                is_concatenation = isinstance(right_operand, BinaryOperation) and right_operand.op == "||"
-                self.raise_parse_error(
-                    "comparisons cannot be chained",
-                    "|| joins strings: write OR" if is_concatenation else "join two of them with AND",
-                )
-            return Comparison(tag, left_operand, right_operand, text_offset=text_offset)
-        if tag not in _PREDICATE_KEYWORDS:
+        if tag not in _COMPARISON_OPERATORS and tag not in _PREDICATE_KEYWORDS:
             return left_operand
         self.check_is_value(left_operand, i)
-        negated = tag == "NOT"
+        if tag in _COMPARISON_OPERATORS:
+            return self._parse_comparison(left_operand, text_offset)
+        if tag == "IS":
+            return self._parse_null_test(left_operand, text_offset)
+        return self._parse_keyword_predicate(left_operand, text_offset)
+
+    def _parse_comparison(self, left_operand: Expr, text_offset: int) -> Expr:
+        """Parse the operator and the right operand of a comparison."""
+        tags = self.tags
+        operator = tags[self.token_index]
+        self.token_index += 1
+        right_operand = self.parse_operand()
+        if tags[self.token_index] in _COMPARISON_OPERATORS:
+            if tags[self.token_index] == "=" and tags[self.token_index - 1] == "=":
+                self.raise_unexpected_token("a value")
+            is_concatenation = isinstance(right_operand, BinaryOperation) and right_operand.op == "||"
+            remedy = "|| joins strings: write OR" if is_concatenation else "join two of them with AND"
+            self.raise_parse_error("comparisons cannot be chained", remedy)
+        return Comparison(operator, left_operand, right_operand, text_offset=text_offset)
+
+    def _parse_null_test(self, left_operand: Expr, text_offset: int) -> Expr:
+        """Parse ``IS [NOT] NULL`` after a value."""
+        tags = self.tags
+        self.token_index += 1
+        negated = tags[self.token_index] == "NOT"
         if negated:
             self.token_index += 1
-            tag = tags[self.token_index]
+        if tags[self.token_index] in {"TRUE", "FALSE", "UNKNOWN"}:
+            self.raise_parse_error(
+                format_message("ADQL has no IS {word}", tags[self.token_index]),
+                "only IS NULL and IS NOT NULL; compare with = instead",
+            )
+        if tags[self.token_index] == "DISTINCT":
+            self.raise_parse_error("ADQL has no IS DISTINCT FROM", "compare with <>, and add OR x IS NULL")
+        self.expect_token("NULL", "NULL or NOT NULL after IS")
+        return NullPredicate(left_operand, negated, text_offset=text_offset)
+
+    def _parse_keyword_predicate(self, left_operand: Expr, text_offset: int) -> Expr:
+        """Parse ``[NOT] IN``, ``BETWEEN``, ``LIKE`` or ``ILIKE`` after a value."""
+        tags = self.tags
+        negated = tags[self.token_index] == "NOT"
+        if negated:
+            self.token_index += 1
+        tag = tags[self.token_index]
         if tag == "IN":
             self.token_index += 1
             return InPredicate(left_operand, self.parse_in_choices(), negated, text_offset=text_offset)
@@ -235,20 +262,6 @@ class ExpressionParser(WindowParser, ABC):
             if tags[self.token_index] == "ESCAPE":
                 self.raise_parse_error(*FOREIGN_KEYWORDS["ESCAPE"])
             return LikePredicate(left_operand, pattern, negated, tag == "ILIKE", text_offset=text_offset)
-        if tag == "IS" and not negated:
-            self.token_index += 1
-            negated = tags[self.token_index] == "NOT"
-            if negated:
-                self.token_index += 1
-            if tags[self.token_index] in {"TRUE", "FALSE", "UNKNOWN"}:
-                self.raise_parse_error(
-                    format_message("ADQL has no IS {word}", tags[self.token_index]),
-                    "only IS NULL and IS NOT NULL; compare with = instead",
-                )
-            if tags[self.token_index] == "DISTINCT":
-                self.raise_parse_error("ADQL has no IS DISTINCT FROM", "compare with <>, and add OR x IS NULL")
-            self.expect_token("NULL", "NULL or NOT NULL after IS")
-            return NullPredicate(left_operand, negated, text_offset=text_offset)
         return self.raise_unexpected_token("BETWEEN, IN, LIKE or ILIKE after NOT", "BETWEEN", "IN", "LIKE", "ILIKE")
 
     def check_text_operand(self, node: Expr, text_offset: int, operator: str) -> None:
@@ -409,39 +422,48 @@ class ExpressionParser(WindowParser, ABC):
                 node = self.parse_call()
             else:
                 node = self.parse_column()
-            if self.tags[self.token_index] == "[":
-                return self.parse_element(node, i)
-            return node
+            return self._parse_optional_element(node, i)
         value = self.values[i]
         if isinstance(value, Literal):
             self.token_index = i + 1
             return value
         if tag == "(":
-            node = self.parse_parenthesis()
-            if self.tags[self.token_index] == "[":
-                return self.parse_element(node, i)
-            return node
+            return self._parse_optional_element(self.parse_parenthesis(), i)
         if tag in STANDARD_FUNCTION_NAMES and self.tags[i + 1] == "(":
-            node = self.parse_call()
-            if self.tags[self.token_index] == "[":
-                return self.parse_element(node, i)
-            return node
+            return self._parse_optional_element(self.parse_call(), i)
+        return self._parse_keyword_value(tag)
+
+    def _parse_optional_element(self, node: Expr, token_index: int) -> Expr:
+        """Parse the brackets that may follow an array, whose first word is `token_index`."""
+        if self.tags[self.token_index] == "[":
+            return self.parse_element(node, token_index)
+        return node
+
+    def _parse_keyword_value(self, tag: str) -> Expr:
+        """Parse a value that begins with a sign or a reserved word."""
+        i = self.token_index
         if tag in {"-", "+", "~"}:
             return self.parse_signed()
-        text_offset = self.text_offsets[i]
-        if tag == "NULL":
-            self.token_index = i + 1
-            return Literal(None, text_offset=text_offset)
-        if tag == "CAST" and not self.is_adql_2_0:
-            return self.parse_cast()
+        keyword_literals: dict[str, bool | None] = {"NULL": None}
         if not self.is_adql_2_0:
+            if tag == "CAST":
+                return self.parse_cast()
             if tag == "CASE":
                 return self.parse_case()
-            if tag in {"TRUE", "FALSE"}:
-                self.token_index = i + 1
-                return Literal(tag == "TRUE", text_offset=text_offset)
-        if tag in SQL_FUNCTION_NAMES and self.is_mapping and self.tags[i + 1] == "(":
-            return self.parse_call()
+            keyword_literals |= {"TRUE": True, "FALSE": False}
+        if tag in keyword_literals:
+            self.token_index = i + 1
+            return Literal(keyword_literals[tag], text_offset=self.text_offsets[i])
+        if self.is_mapping:
+            if tag in SQL_FUNCTION_NAMES and self.tags[i + 1] == "(":
+                return self.parse_call()
+            if tag == "PI":  # the principal investigator of the observation
+                return self.parse_column()
+        return self._raise_not_value(tag)
+
+    def _raise_not_value(self, tag: str) -> NoReturn:
+        """Refuse a word that cannot begin a value."""
+        i = self.token_index
         if tag == "SELECT":
             self.raise_parse_error("a subquery must stand in parentheses", "write (SELECT ...)")
         if tag in {"EXISTS", "NOT"}:
@@ -449,8 +471,6 @@ class ExpressionParser(WindowParser, ABC):
                 "a condition cannot be used as a value",
                 "combine conditions with AND, OR and NOT, or write CASE WHEN ... END",
             )
-        if tag == "PI" and self.is_mapping:  # who led the observation
-            return self.parse_column()
         if tag in STANDARD_FUNCTION_NAMES:
             self.raise_parse_error(
                 format_message(
@@ -460,7 +480,7 @@ class ExpressionParser(WindowParser, ABC):
             )
         if tag == "*" and i and self.tags[i - 1] == "(":
             self.raise_parse_error("only COUNT can have * as its argument", "write a column or an expression")
-        return self.raise_unexpected_token("a value")
+        self.raise_unexpected_token("a value")
 
     def parse_element(self, node: Expr, token_index: int) -> Expr:
         """Read ``[n]`` or ``[i, j]`` behind an array, whose first word is `token_index`."""

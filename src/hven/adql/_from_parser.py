@@ -162,7 +162,7 @@ class FromParser(ExpressionParser):
         return DerivedTable(query, alias, text_offset=text_offset)
 
     def parse_optional_alias(self, item: FromItem, text_offset: int) -> FromItem:
-        """Read the alias that joined tables in parentheses may have (BNF: a `parse_subquery` may be a `joined_table`)."""
+        """Parse the alias that joined tables in parentheses may have (BNF: a `subquery` may be a `joined_table`)."""
         alias = self.parse_alias()
         if alias is None:
             return item

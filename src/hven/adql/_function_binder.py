@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from hven.adql import value_kinds
@@ -21,14 +20,12 @@ from hven.adql._unit_functions import (
     rewrite_spectral_step,
 )
 from hven.adql.functions import (
-    FRAME_FUNCTION_NAMES,
     NAME_RESOLVING_FUNCTIONS,
-    WINDOW_AGGREGATE_NAMES,
     WINDOW_FUNCTIONS,
     FunctionSet,
 )
-from hven.adql.scope import MAX_NAMED_COLUMNS, NameScope, is_same_name
-from hven.adql.signatures import ACCEPTED_KINDS, NUMBER_ARRAY_KINDS, FunctionDefinition, Signature
+from hven.adql.scope import MAX_NAMED_COLUMNS, NameScope
+from hven.adql.signatures import ACCEPTED_KINDS, NUMBER_ARRAY_KINDS, FunctionDefinition, FunctionParameter, Signature
 from hven.adql.syntax_tree import (
     BinaryOperation,
     Case,
@@ -39,17 +36,12 @@ from hven.adql.syntax_tree import (
     Ident,
     InPredicate,
     Literal,
-    NamedWindow,
     NullPredicate,
-    OrderItem,
     UnaryOperation,
     ValueMetadata,
-    WindowExpression,
-    WindowFrame,
     walk_tree,
 )
 from hven.adql.value_kinds import (
-    build_literal_meta,
     classify_value,
     derive_condition_meta,
     derive_meta,
@@ -61,7 +53,7 @@ from hven.model import units
 from hven.model.errors import BindError, UserError, format_message, join_messages, suggest_spelling
 from hven.model.shape_columns import explain_invalid_literal
 from hven.model.sky import Moc, frames, healpix
-from hven.model.types import BOOLEAN, CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
+from hven.model.types import CIRCLE, FLOAT64, INT32, INT64, POINT, POLYGON, STRING, TIMESTAMP, Type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -220,209 +212,15 @@ class FunctionBinder(TypeChecker, ABC):
                 "write it in that query, or name a column of this subquery's FROM in it",
             )
 
-    def bind_window(self, node: WindowExpression, scope: NameScope) -> Expr:
-        """Bind ``function OVER (..)``.
-
-        Computed after groups, so that it may hold aggregates, but no window inside another.
-        """
-        function = node.function
-        window_definition: WindowExpression | NamedWindow = (
-            node if node.name is None else self.find_named_window(node.name, scope, node.text_offset)
-        )
-        name = function.name.upper()
-        entry = WINDOW_FUNCTIONS.get(name) or (
-            self.functions.find_function(name) if name in WINDOW_AGGREGATE_NAMES else None
-        )
-        if entry is None:
-            near = suggest_spelling(name, (*WINDOW_FUNCTIONS, *WINDOW_AGGREGATE_NAMES))
-            self.raise_bind_error(
-                format_message("{name} cannot stand before OVER", name),
-                function.text_offset,
-                near
-                or format_message(
-                    "those that can: {names}", ", ".join((*WINDOW_FUNCTIONS, *sorted(WINDOW_AGGREGATE_NAMES)))
-                ),
-            )
-        if self.clause not in {"SELECT", "ORDER BY"}:
-            self.raise_bind_error(
-                format_message("a window function cannot stand in {clause}", self.clause),
-                node.text_offset,
-                "put its query into FROM, and use its column there",
-            )
-        if entry.group == "window" and (function.distinct or function.star):
-            self.raise_bind_error(
-                format_message(
-                    "{what} belongs to aggregate functions, and {name} is none",
-                    "DISTINCT" if function.distinct else "*",
-                    name,
-                ),
-                function.text_offset,
-            )
-        clause = self.clause
-        self.clause = format_message("a window")
-        args = [self.bind_expression(arg, scope) for arg in function.args]
-        partition, order, frame = self.bind_window_parts(window_definition, scope)
-        self.clause = clause
-        for arg in args:
-            if (
-                name in {"NTILE", "NTH_VALUE"}
-                and isinstance(arg, Literal)
-                and isinstance(arg.value, int)
-                and arg.value < 1
-                and arg is args[-1]
-            ):
-                self.raise_bind_error(
-                    format_message("{name}({value}) means nothing", name, arg.value),
-                    arg.text_offset,
-                    "it counts from 1",
-                )
-        if frame is not None and entry.group == "window" and name not in FRAME_FUNCTION_NAMES:
-            self.raise_bind_error(
-                format_message("{name} looks at the whole partition and takes no frame", name),
-                window_definition.text_offset,
-                format_message("leave {unit} .. out", frame.unit),
-            )
-        if function.star:
-            bound_call = self.bind_aggregate(function, entry, scope)
-        else:
-            bound_call = self.bind_call(function, entry, args)
-        if not isinstance(bound_call, FunctionCall):
-            raise TypeError(name)
-        parts = [require_meta(item) for item in (*args, *partition, *(item.expr for item in order))]
-        # it gives one value for each row, whatever it is made of
-        combined_meta = derive_meta(parts, BOOLEAN, None, None)
-        call_meta = require_meta(bound_call)
-        result_meta = ValueMetadata(
-            call_meta.type,
-            call_meta.unit,
-            call_meta.ucd,
-            nullable=call_meta.nullable or name in {"LAG", "LEAD"},
-            aggregate=combined_meta.aggregate,
-            origins=combined_meta.origins,
-        )
-        varying_order = tuple(item for item in order if not require_meta(item.expr).constant)
-        # all rows are one group then
-        order = varying_order or (order[:1] if frame is not None and frame.unit == "GROUPS" else ())
-        return WindowExpression(
-            bound_call,
-            tuple(item for item in partition if not require_meta(item).constant),
-            order,
-            frame,
-            text_offset=node.text_offset,
-            meta=result_meta,
-        )
-
-    def find_named_window(self, ident: Ident, scope: NameScope, text_offset: int) -> NamedWindow:
-        """Find a window of the WINDOW clause."""
-        for window in scope.windows:
-            if is_same_name(ident, window.name.name if window.name.quoted else window.name.name.lower()):
-                return window
-        near = suggest_spelling(ident.name, [window.name.name for window in scope.windows])
-        raise self.build_bind_error(
-            format_message("no window {name!r}", ident.name),
-            text_offset,
-            near or format_message("write WINDOW {name} AS (..) behind FROM, WHERE and GROUP BY", ident.name),
-        )
-
-    def bind_window_parts(
-        self, node: WindowExpression | NamedWindow, scope: NameScope
-    ) -> tuple[tuple[Expr, ...], tuple[OrderItem, ...], WindowFrame | None]:
-        """Bind partition, order and frame."""
-        self.check_key_count(node.partition, "PARTITION BY")
-        self.check_key_count(node.order_by, "ORDER BY")
-        partition = tuple([self.bind_expression(item, scope) for item in node.partition])
-        order = tuple(
-            [
-                OrderItem(self.bind_expression(item.expr, scope), item.descending, text_offset=item.text_offset)
-                for item in node.order_by
-            ]
-        )
-        frame = node.frame
-        if frame is None:
-            return partition, order, None
-        offsets = [edge.offset for edge in (frame.start, frame.end) if edge.offset is not None]
-        for offset in offsets:
-            self.mark_literal_fixed(offset)
-        if frame.unit == "GROUPS" and not order:
-            self.raise_bind_error(
-                "GROUPS counts groups of equal rows, and nothing says which are",
-                frame.text_offset,
-                "add ORDER BY to the window",
-            )
-        if (
-            frame.unit == "RANGE"
-            and offsets
-            and (len(order) != 1 or classify_value(order[0].expr) != "number" or require_meta(order[0].expr).constant)
-        ):
-            self.raise_bind_error(
-                "RANGE with distances needs one number to order by",
-                frame.text_offset,
-                "order the window by one numeric column, or write ROWS",
-            )
-        for distance in offsets:
-            if not build_literal_meta(distance.value).type.is_integer:
-                if frame.unit != "RANGE":
-                    self.raise_bind_error(
-                        "the number of rows is out of the range of BIGINT", distance.text_offset, "write UNBOUNDED"
-                    )
-                key_meta = require_meta(order[0].expr)  # whole numbers have whole distances
-                order = (
-                    replace(
-                        order[0],
-                        expr=Cast(
-                            order[0].expr,
-                            "DOUBLE PRECISION",
-                            meta=derive_meta((key_meta,), FLOAT64, key_meta.unit, None),
-                        ),
-                    ),
-                )
-        return partition, order, frame
-
-    def check_named_windows(self, windows: Sequence[NamedWindow], scope: NameScope) -> None:
-        """Check the windows that are named, whether something uses them or not."""
-        clause = self.clause
-        self.clause = format_message("a window")
-        for window in windows:
-            self.bind_window_parts(window, scope)
-        self.clause = clause
-
     def bind_call(self, node: FunctionCall, entry: FunctionDefinition, args: list[Expr]) -> Expr:
-        """Choose the signature and compute what is known of the result."""
-        signature, reason = None, ""
-        if (
-            args
-            and classify_value(args[0]) == "null"
-            and is_null_coordsys(entry.name, len(args), [classify_value(arg) == "point" for arg in args])
-        ):
-            args = args[1:]
-        for candidate in entry.signatures:
-            mismatch = self.explain_mismatch(candidate, args)
-            if mismatch is None:
-                signature = candidate
-                break
-            reason = reason or mismatch
-        if signature is None:
-            self.raise_misuse(node, entry, args, reason)
+        """Choose the signature of a call, and derive the metadata of its result."""
+        if args and classify_value(args[0]) == "null":
+            is_point = [classify_value(arg) == "point" for arg in args]
+            if is_null_coordsys(entry.name, len(args), is_point):
+                args = args[1:]
+        signature = self._choose_signature(node, entry, args)
         for index, arg in enumerate(args):
-            parameter = signature.find_parameter(index)
-            if parameter.must_be_literal and isinstance(arg, Literal):
-                self.mark_literal_fixed(arg)
-            if (
-                classify_value(arg) == "null" and parameter.type_word in _NULL_CASTS
-            ):  # engines choose by type, and a bare NULL has none
-                target, type_ = _NULL_CASTS[parameter.type_word]
-                meta = ValueMetadata(type_, constant=True)
-                args[index] = Cast(arg, target, text_offset=arg.text_offset, meta=meta)
-            elif parameter.type_word == "TIMESTAMP" and classify_value(arg) == "text":
-                if isinstance(arg, Literal):
-                    args[index] = self.convert_to_time(arg)
-                else:
-                    args[index] = Cast(
-                        arg,
-                        "TIMESTAMP",
-                        text_offset=arg.text_offset,
-                        meta=derive_meta((require_meta(arg),), TIMESTAMP, None, require_meta(arg).ucd),
-                    )
+            args[index] = self._convert_argument(arg, signature.find_parameter(index))
         args = convert_arguments(self, node, signature, args)
         special = SPECIAL_BINDERS.get(entry.name)
         if special is not None:
@@ -430,52 +228,11 @@ class FunctionBinder(TypeChecker, ABC):
             if rewritten is not None:
                 return rewritten
         result = signature.type
-        if result is None:
-            if signature.result == "COMMON":
-                args, result = self.unify_types(args, entry.name)
-            elif signature.result in {"SUM", "TOTAL"}:
-                if Type(require_meta(args[0]).type.datatype).is_integer:
-                    result = INT64
-                else:
-                    result = FLOAT64
-            elif signature.result == "ELEMENT":
-                result = Type(require_meta(args[0]).type.datatype)
-            elif classify_value(args[0]) != "null":
-                result = require_meta(args[0]).type
-            elif signature.parameters[0].type_word == "NUMERIC":
-                result = FLOAT64
-            else:
-                result = STRING
-        argument_metas = [require_meta(arg) for arg in args]
-        first = argument_metas[0] if argument_metas else None
-        if entry.unit == "same":
-            if first is not None:
-                unit = first.unit
-            else:
-                unit = None
-        else:
-            unit = entry.unit or None
-        if entry.name in {"POWER", "SQRT"} and first is not None and first.unit:
-            unit = units.raise_to_power(first.unit, 0.5 if entry.name == "SQRT" else self.read_exponent(args[1]))
-        result_meta = derive_meta(tuple(argument_metas), result, unit, derive_result_ucd(entry.ucd, first))
-        if entry.aggregate:
-            result_meta = ValueMetadata(
-                result,
-                unit,
-                result_meta.ucd,
-                None,
-                None,
-                None,
-                entry.name != "COUNT",
-                aggregate=True,
-                origins=result_meta.origins,
-            )
-        elif not args:
-            result_meta = ValueMetadata(result, unit, result_meta.ucd, nullable=False, constant=not entry.volatile)
-        elif entry.volatile:
-            result_meta = ValueMetadata(
-                result, unit, result_meta.ucd, origins=result_meta.origins, aggregate=result_meta.aggregate
-            )
+        if result is None and signature.result == "COMMON":
+            args, result = self.unify_types(args, entry.name)
+        elif result is None:
+            result = _derive_result_type(signature, args)
+        result_meta = self._derive_result_meta(entry, args, result)
         return FunctionCall(
             entry.name,
             tuple(args),
@@ -484,6 +241,55 @@ class FunctionBinder(TypeChecker, ABC):
             text_offset=node.text_offset,
             meta=result_meta,
         )
+
+    def _choose_signature(self, node: FunctionCall, entry: FunctionDefinition, args: list[Expr]) -> Signature:
+        """Choose the first signature that the arguments fit; raise an error if they fit none."""
+        reason = ""
+        for candidate in entry.signatures:
+            mismatch = self.explain_mismatch(candidate, args)
+            if mismatch is None:
+                return candidate
+            reason = reason or mismatch
+        return self.raise_misuse(node, entry, args, reason)
+
+    def _convert_argument(self, arg: Expr, parameter: FunctionParameter) -> Expr:
+        """Give NULL a type, for engines choose functions by type, and convert texts to times."""
+        if parameter.must_be_literal and isinstance(arg, Literal):
+            self.mark_literal_fixed(arg)
+        kind = classify_value(arg)
+        if kind == "null" and parameter.type_word in _NULL_CASTS:
+            target, type_ = _NULL_CASTS[parameter.type_word]
+            meta = ValueMetadata(type_, constant=True)
+            return Cast(arg, target, text_offset=arg.text_offset, meta=meta)
+        if kind != "text" or parameter.type_word != "TIMESTAMP":
+            return arg
+        if isinstance(arg, Literal):
+            return self.convert_to_time(arg)
+        text_meta = require_meta(arg)
+        time_meta = derive_meta((text_meta,), TIMESTAMP, None, text_meta.ucd)
+        return Cast(arg, "TIMESTAMP", text_offset=arg.text_offset, meta=time_meta)
+
+    def _derive_result_meta(self, entry: FunctionDefinition, args: Sequence[Expr], result_type: Type) -> ValueMetadata:
+        """Derive unit, UCD and further metadata of the result of a call."""
+        argument_metas = tuple(require_meta(arg) for arg in args)
+        first = argument_metas[0] if argument_metas else None
+        unit = entry.unit or None
+        if entry.unit == "same":
+            unit = first.unit if first is not None else None
+        if entry.name in {"POWER", "SQRT"} and first is not None and first.unit:
+            exponent = 0.5 if entry.name == "SQRT" else self.read_exponent(args[1])
+            unit = units.raise_to_power(first.unit, exponent)
+        meta = derive_meta(argument_metas, result_type, unit, derive_result_ucd(entry.ucd, first))
+        if entry.aggregate:
+            may_be_null = entry.name != "COUNT"
+            return ValueMetadata(
+                result_type, unit, meta.ucd, nullable=may_be_null, aggregate=True, origins=meta.origins
+            )
+        if not args:
+            return ValueMetadata(result_type, unit, meta.ucd, nullable=False, constant=not entry.volatile)
+        if entry.volatile:
+            return ValueMetadata(result_type, unit, meta.ucd, origins=meta.origins, aggregate=meta.aggregate)
+        return meta
 
     def explain_mismatch(self, signature: Signature, args: Sequence[Expr]) -> str | None:
         """Return why arguments do not fit a signature, or None."""
@@ -1001,6 +807,19 @@ SPECIAL_BINDERS: dict[str, Callable[[FunctionBinder, FunctionCall, list[Expr]], 
     "CONTOUR_BOUND": check_word_argument,
     "PLANETOCENTRIC": check_body_argument,
 }
+
+
+def _derive_result_type(signature: Signature, args: Sequence[Expr]) -> Type:
+    """Derive the type of a result that depends on the arguments."""
+    if signature.result in {"SUM", "TOTAL"}:
+        return INT64 if Type(require_meta(args[0]).type.datatype).is_integer else FLOAT64
+    if signature.result == "ELEMENT":
+        return Type(require_meta(args[0]).type.datatype)
+    if classify_value(args[0]) != "null":
+        return require_meta(args[0]).type
+    if signature.parameters[0].type_word == "NUMERIC":
+        return FLOAT64
+    return STRING
 
 
 def _describe_accepted(type_word: str) -> str:

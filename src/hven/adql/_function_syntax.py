@@ -187,28 +187,34 @@ def _suggest_remedy(letter: str, arg: Expr) -> str:
 
 
 def is_null_coordsys(function_name: str, argument_count: int, is_point: Sequence[bool]) -> bool:
-    """Return whether a NULL before `argument_count` - 1 other arguments is the coordinate system (others write it so) and not a coordinate."""
+    """Return whether a NULL as the first of `argument_count` arguments is the coordinate system, and not a coordinate.
+
+    Other services accept NULL for the coordinate system.
+    """
     if function_name not in {"POINT", "CIRCLE", "BOX", "POLYGON"}:
         return False
-    return any(is_point[1:]) or (
-        argument_count % 2 == 1
-        if function_name == "POLYGON"
-        else argument_count == _SHAPE_ARGUMENT_COUNTS[function_name][0] + 1
-    )
+    if any(is_point[1:]):
+        return True
+    if function_name == "POLYGON":
+        return argument_count % 2 == 1
+    return argument_count == _SHAPE_ARGUMENT_COUNTS[function_name][0] + 1
+
+
+def _drop_coordsys(function_name: str, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """Return the arguments of a shape without the deprecated coordinate system."""
+    if not args or not isinstance(args[0], Literal):
+        return args
+    if function_name != "DISTANCE" and isinstance(args[0].value, str):
+        return args[1:]
+    is_point = [classify_syntax(arg) == "g" for arg in args]
+    if args[0].value is None and is_null_coordsys(function_name, len(args), is_point):
+        return args[1:]
+    return args
 
 
 def _find_shape_fault(function_name: str, args: tuple[Expr, ...]) -> tuple[str, Expr | None, str] | None:
     numbers, with_point = _SHAPE_ARGUMENT_COUNTS[function_name]
-    coordinates = args
-    if function_name != "DISTANCE" and args and isinstance(args[0], Literal) and isinstance(args[0].value, str):
-        coordinates = args[1:]  # the deprecated coordinate system
-    elif (
-        args
-        and isinstance(args[0], Literal)
-        and args[0].value is None
-        and is_null_coordsys(function_name, len(args), [classify_syntax(arg) == "g" for arg in args])
-    ):
-        coordinates = args[1:]
+    coordinates = _drop_coordsys(function_name, args)
     letters = [classify_syntax(arg) for arg in coordinates]
     remedy = format_message(
         "write {form}", join_messages("{one} or {other}", _SHAPE_FORMS[function_name].split(" or "))

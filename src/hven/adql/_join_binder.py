@@ -57,7 +57,14 @@ class JoinBinder(ExpressionBinder, ABC):
                 names = list(node.using)
             else:
                 names = _list_shared_names(left_columns, right_columns)
-            condition = self._merge_columns(node, names, kind, left_columns, right_columns, visible_columns)
+            condition = self._merge_columns(
+                node,
+                names,
+                join_kind=kind,
+                left_columns=left_columns,
+                right_columns=right_columns,
+                visible_columns=visible_columns,
+            )
         if condition is None:
             if kind not in {"INNER", "CROSS"}:
                 self.raise_bind_error(
@@ -72,6 +79,7 @@ class JoinBinder(ExpressionBinder, ABC):
         self,
         node: Join,
         names: list[Ident],
+        *,
         join_kind: str,
         left_columns: VisibleColumns,
         right_columns: VisibleColumns,

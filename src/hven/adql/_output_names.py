@@ -97,7 +97,7 @@ def _clean_name(text: str) -> Iterator[str]:
 def _iterate_words(node: Expr, named_literals: list[Literal], *, in_arguments: bool) -> Iterator[str]:
     """Yield the words of an expression from left to right.
 
-    `in_arguments` the arguments of a function, long numbers are left out.
+    In the arguments of a function (`in_arguments`), long numbers are left out.
     """
     if isinstance(node, ColumnRef):
         yield from _clean_name(_get_column_name(node))
@@ -113,7 +113,13 @@ def _iterate_words(node: Expr, named_literals: list[Literal], *, in_arguments: b
         yield from _iterate_operation_words(node, named_literals, in_arguments=in_arguments)
     elif isinstance(node, WindowExpression):
         yield from _iterate_words(node.function, named_literals, in_arguments=in_arguments)
-    elif isinstance(node, FunctionCall):
+    else:
+        yield from _iterate_compound_words(node, named_literals)
+
+
+def _iterate_compound_words(node: Expr, named_literals: list[Literal]) -> Iterator[str]:
+    """Yield the words of a call, an element of an array, a CASE, a subquery or a condition."""
+    if isinstance(node, FunctionCall):
         yield node.name.lower()
         if node.star:
             yield "all"
@@ -124,7 +130,8 @@ def _iterate_words(node: Expr, named_literals: list[Literal], *, in_arguments: b
             yield from _iterate_words(item, named_literals, in_arguments=True)
     elif isinstance(node, Case):
         yield "case"
-        yield from dict.fromkeys(_get_column_name(item) for item in _iterate_condition_columns(node))
+        column_names = [_get_column_name(item) for item in _iterate_condition_columns(node)]
+        yield from dict.fromkeys(column_names)
     elif isinstance(node, Subquery):
         yield from _iterate_subquery_words(node.query, named_literals)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 from typing import Literal as OneOf
 
 from hven.adql._expression_parser import CONDITION_NODES
@@ -14,7 +14,9 @@ from hven.adql.syntax_tree import (
     ColumnRef,
     CommonTable,
     Expr,
+    FromItem,
     Literal,
+    NamedWindow,
     OrderItem,
     Query,
     Select,
@@ -23,6 +25,9 @@ from hven.adql.syntax_tree import (
     Star,
 )
 from hven.model.errors import ParseError, Place, format_message
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Body = Select | SetOperation | Query
 
@@ -262,73 +267,71 @@ class QueryParser(FromParser):
                 self.raise_parse_error("ADQL has no DISTINCT ON", "use GROUP BY")
         top = None
         if tags[self.token_index] == "TOP":
-            self.token_index += 1
-            if (
-                tags[self.token_index] == "("
-                and tags[self.token_index + 1] == NUMBER
-                and tags[self.token_index + 2] == ")"
-            ):
-                self.raise_parse_error(
-                    "TOP takes a number without parentheses",
-                    format_message("write TOP {found}", self.describe_token(self.token_index + 1).split()[-1]),
-                )
-            top = self.parse_integer_literal("TOP")
-            if (
-                str(self.values[self.token_index]).upper() == "PERCENT"
-                and tags[self.token_index] == NAME
-                and tags[self.token_index + 1] in {NAME, QUOTED, "*"}
-            ):
-                self.raise_parse_error("ADQL has no TOP n PERCENT", "write the number of rows")
-            if tags[self.token_index] in {"DISTINCT", "ALL"}:
-                self.raise_parse_error(
-                    format_message("{word} stands before TOP", tags[self.token_index]),
-                    format_message("write SELECT {word} TOP {value}", tags[self.token_index], top.value),
-                )
-            if tags[self.token_index] == ",":
-                self.raise_parse_error(
-                    "there is no comma after TOP and its number",
-                    format_message("write TOP {value} and the columns", top.value),
-                )
+            top = self._parse_top()
         items = [self.parse_select_item()]
         while tags[self.token_index] == ",":
             self.token_index += 1
             items.append(self.parse_select_item())
         if tags[self.token_index] == "INTO":
             self.raise_parse_error("ADQL has no SELECT INTO", "upload tables and read results through TAP")
-        source = None
-        if tags[self.token_index] == "FROM":
-            self.token_index += 1
-            source = self.parse_from_list()
-        elif (
-            self.is_adql_2_0
-            or tags[self.token_index] not in _SELECT_END_TOKENS
-            or any(isinstance(item, Star) for item in items)
-        ):  # a query of constants needs no table: an extension
-            self.raise_unexpected_token("a comma or FROM", "FROM", "AS")
+        source = self._parse_from_clause(items)
         where = having = None
-        group_by: list[Expr] = []
+        group_by: tuple[Expr, ...] = ()
         if tags[self.token_index] == "WHERE":
             self.token_index += 1
             where = self.parse_condition()
         if tags[self.token_index] == "GROUP":
-            self.token_index += 1
-            self.expect_token("BY", "BY after GROUP")
-            group_by.append(self.parse_group_item())
-            while tags[self.token_index] == ",":
-                self.token_index += 1
-                group_by.append(self.parse_group_item())
+            group_by = self._parse_group_by()
         if tags[self.token_index] == "HAVING":
             self.token_index += 1
             having = self.parse_condition()
+        windows: tuple[NamedWindow, ...] = ()
         if tags[self.token_index] == NAME:
             windows = self.parse_window_clause()
-        else:
-            windows = ()
         if tags[self.token_index] not in _SELECT_END_TOKENS:
             self.raise_after_clause(where is not None, bool(group_by), having is not None)
-        return Select(
-            tuple(items), source, where, tuple(group_by), having, distinct, top, windows, text_offset=text_offset
-        )
+        return Select(tuple(items), source, where, group_by, having, distinct, top, windows, text_offset=text_offset)
+
+    def _parse_top(self) -> Literal:
+        """Parse ``TOP n``."""
+        tags = self.tags
+        self.token_index += 1
+        if tags[self.token_index : self.token_index + 3] == ["(", NUMBER, ")"]:
+            number_text = self.describe_token(self.token_index + 1).split()[-1]
+            remedy = format_message("write TOP {found}", number_text)
+            self.raise_parse_error("TOP takes a number without parentheses", remedy)
+        top = self.parse_integer_literal("TOP")
+        tag = tags[self.token_index]
+        is_percent = tag == NAME and str(self.values[self.token_index]).upper() == "PERCENT"
+        if is_percent and tags[self.token_index + 1] in {NAME, QUOTED, "*"}:
+            self.raise_parse_error("ADQL has no TOP n PERCENT", "write the number of rows")
+        if tag in {"DISTINCT", "ALL"}:
+            remedy = format_message("write SELECT {word} TOP {value}", tag, top.value)
+            self.raise_parse_error(format_message("{word} stands before TOP", tag), remedy)
+        if tag == ",":
+            remedy = format_message("write TOP {value} and the columns", top.value)
+            self.raise_parse_error("there is no comma after TOP and its number", remedy)
+        return top
+
+    def _parse_from_clause(self, items: Sequence[SelectItem | Star]) -> FromItem | None:
+        """Parse FROM; a query of constants needs none, which is an extension."""
+        tag = self.tags[self.token_index]
+        if tag == "FROM":
+            self.token_index += 1
+            return self.parse_from_list()
+        has_star = any(isinstance(item, Star) for item in items)
+        if self.is_adql_2_0 or has_star or tag not in _SELECT_END_TOKENS:
+            self.raise_unexpected_token("a comma or FROM", "FROM", "AS")
+        return None
+
+    def _parse_group_by(self) -> tuple[Expr, ...]:
+        self.token_index += 1
+        self.expect_token("BY", "BY after GROUP")
+        group_items = [self.parse_group_item()]
+        while self.tags[self.token_index] == ",":
+            self.token_index += 1
+            group_items.append(self.parse_group_item())
+        return tuple(group_items)
 
     def raise_after_clause(self, has_where: bool, has_group_by: bool, has_having: bool) -> NoReturn:
         """Refuse what follows the clauses of a SELECT."""

@@ -1,4 +1,6 @@
-"""Policies of descriptors: a condition over the row and the reader, made a plain condition of the table for each reader at a moment.
+"""Reduce policies of descriptors to plain conditions of the table for a reader at a moment.
+
+A policy is a condition over the row and the reader:
 
 ``release_date <= now or reader in (pi, coi) or 'spica' in groups``. Three words are known only there: ``now`` (compared
 with times), ``reader`` (by any of their names) and ``groups``. What is left of a policy for a reader has none of them:
@@ -321,47 +323,55 @@ class _PolicyEvaluation:
     valid_until: float = math.inf
 
     def reduce_condition(self, node: Expr) -> Expr | bool:
-        """Return what is left of a `normalize_policy` condition: true, false, or a condition of the table alone."""
+        """Reduce a condition from `normalize_policy` to true, false, or a condition of the table alone."""
         if isinstance(node, Conjunction | Disjunction):
-            absorbing_value = isinstance(node, Disjunction)  # what one true part makes true
-            parts = [self.reduce_condition(part) for part in node.parts]
-            if absorbing_value in parts:
-                return absorbing_value
-            undecided_parts = tuple(part for part in parts if isinstance(part, Expr))
-            if not undecided_parts:
-                return not absorbing_value
-            if len(undecided_parts) == 1:
-                return undecided_parts[0]
-            return replace(node, parts=undecided_parts)
+            return self._reduce_parts(node)
         if isinstance(node, Negation):
             reduced_operand = self.reduce_condition(node.operand)
             if isinstance(reduced_operand, bool):
                 return not reduced_operand
             return replace(node, operand=reduced_operand)
         if isinstance(node, Comparison) and find_policy_word(node.right) == NOW_WORD:
-            # before now is what was up to the microsecond before; whatever lies between two moments of the rows is the
-            # same as the first of them
-            is_strict = node.op in {"<", ">="}
-            is_past = node.op in {"<", "<="}
-            last, until = self.row_facts.find_validity(node.left, self.now - is_strict)
-            self.valid_until = min(self.valid_until, until + is_strict)
-            instant_literal = build_instant_literal(YEAR_ONE_MICROSECONDS if last is None else last)
-            return Comparison(
-                "<=" if is_past else ">",
-                node.left,
-                instant_literal,
-                text_offset=node.text_offset,
-            )
-        if isinstance(node, InPredicate) and find_policy_word(node.operand) == READER_WORD:
-            return self._reduce_reader_test(node)
-        if isinstance(node, InPredicate) and any(
-            find_policy_word(value) == GROUPS_WORD for value in list_in_values(node)
-        ):
-            if isinstance(node.operand, Literal):
-                return str(node.operand.value) in self.subject_groups
-            group_conditions = _build_in_condition(node.operand, sorted(self.subject_groups))
-            return group_conditions[0] if group_conditions else False
+            return self._reduce_time_test(node)
+        if isinstance(node, InPredicate):
+            return self._reduce_membership(node)
         return node
+
+    def _reduce_parts(self, node: Conjunction | Disjunction) -> Expr | bool:
+        absorbing_value = isinstance(node, Disjunction)  # the value of a part that decides the whole
+        parts = [self.reduce_condition(part) for part in node.parts]
+        if absorbing_value in parts:
+            return absorbing_value
+        undecided_parts = tuple(part for part in parts if isinstance(part, Expr))
+        if not undecided_parts:
+            return not absorbing_value
+        if len(undecided_parts) == 1:
+            return undecided_parts[0]
+        return replace(node, parts=undecided_parts)
+
+    def _reduce_time_test(self, node: Comparison) -> Expr:
+        """Reduce a comparison with now to one with a time of the rows.
+
+        "Before now" means up to the microsecond before now. All moments between two times of the rows give the same
+        result as the earlier of the two times.
+        """
+        is_strict = node.op in {"<", ">="}
+        is_past = node.op in {"<", "<="}
+        last, until = self.row_facts.find_validity(node.left, self.now - is_strict)
+        self.valid_until = min(self.valid_until, until + is_strict)
+        instant_literal = build_instant_literal(YEAR_ONE_MICROSECONDS if last is None else last)
+        operator = "<=" if is_past else ">"
+        return Comparison(operator, node.left, instant_literal, text_offset=node.text_offset)
+
+    def _reduce_membership(self, node: InPredicate) -> Expr | bool:
+        if find_policy_word(node.operand) == READER_WORD:
+            return self._reduce_reader_test(node)
+        if GROUPS_WORD not in map(find_policy_word, list_in_values(node)):
+            return node
+        if isinstance(node.operand, Literal):
+            return str(node.operand.value) in self.subject_groups
+        group_conditions = _build_in_condition(node.operand, sorted(self.subject_groups))
+        return group_conditions[0] if group_conditions else False
 
     def _reduce_reader_test(self, node: InPredicate) -> Expr | bool:
         """Tell whether the reader is among them.
@@ -413,53 +423,57 @@ def normalize_policy(node: Expr) -> Expr:
         return replace(node, parts=tuple(normalize_policy(part) for part in node.parts))
     if isinstance(node, Negation):
         return replace(node, operand=normalize_policy(node.operand))
-    if isinstance(node, BetweenPredicate) and NOW_WORD in map(find_policy_word, (node.operand, node.low, node.high)):
-        bounds = (
-            Comparison(">=", node.operand, node.low, text_offset=node.text_offset),
-            Comparison("<=", node.operand, node.high, text_offset=node.text_offset),
-        )
-        range_condition: Expr = Conjunction(
-            tuple(normalize_policy(bound) for bound in bounds), text_offset=node.text_offset
-        )
-        if node.negated:
-            return Negation(range_condition, text_offset=node.text_offset)
-        return range_condition
-    if isinstance(node, Comparison) and find_policy_word(node.left) == NOW_WORD and node.op in MIRRORED_OPERATORS:
-        return Comparison(MIRRORED_OPERATORS[node.op], node.right, node.left, text_offset=node.text_offset)
-    if (
-        isinstance(node, Comparison)
-        and READER_WORD in map(find_policy_word, (node.left, node.right))
-        and node.op in {"=", "<>"}
-    ):
-        if find_policy_word(node.left) == READER_WORD:
-            reader_word, compared_value = (node.left, node.right)
-        else:
-            reader_word, compared_value = (node.right, node.left)
-        membership: Expr = InPredicate(reader_word, (compared_value,), text_offset=node.text_offset)
-        if node.op == "<>":
-            return Negation(membership, text_offset=node.text_offset)
-        return membership
-    if (
-        isinstance(node, InPredicate)
-        and node.negated
-        and {READER_WORD, GROUPS_WORD} & {find_policy_word(node.operand), *map(find_policy_word, list_in_values(node))}
-    ):
-        return Negation(replace(node, negated=False), text_offset=node.text_offset)
+    if isinstance(node, BetweenPredicate):
+        return _normalize_between(node)
+    if isinstance(node, Comparison):
+        return _normalize_comparison(node)
+    if isinstance(node, InPredicate) and node.negated:
+        words = {find_policy_word(node.operand), *map(find_policy_word, list_in_values(node))}
+        if not words.isdisjoint({READER_WORD, GROUPS_WORD}):
+            return Negation(replace(node, negated=False), text_offset=node.text_offset)
     return node
+
+
+def _normalize_between(node: BetweenPredicate) -> Expr:
+    """Write BETWEEN with now as two comparisons."""
+    if NOW_WORD not in map(find_policy_word, (node.operand, node.low, node.high)):
+        return node
+    bounds = (
+        Comparison(">=", node.operand, node.low, text_offset=node.text_offset),
+        Comparison("<=", node.operand, node.high, text_offset=node.text_offset),
+    )
+    conditions = tuple(normalize_policy(bound) for bound in bounds)
+    range_condition = Conjunction(conditions, text_offset=node.text_offset)
+    if node.negated:
+        return Negation(range_condition, text_offset=node.text_offset)
+    return range_condition
+
+
+def _normalize_comparison(node: Comparison) -> Expr:
+    """Write a comparison with now as ``time op now``, and one with reader as ``reader IN (..)``."""
+    left_word = find_policy_word(node.left)
+    right_word = find_policy_word(node.right)
+    if left_word == NOW_WORD and node.op in MIRRORED_OPERATORS:
+        return Comparison(MIRRORED_OPERATORS[node.op], node.right, node.left, text_offset=node.text_offset)
+    if READER_WORD not in {left_word, right_word} or node.op not in {"=", "<>"}:
+        return node
+    reader_word, compared_value = node.left, node.right
+    if left_word != READER_WORD:
+        reader_word, compared_value = node.right, node.left
+    membership = InPredicate(reader_word, (compared_value,), text_offset=node.text_offset)
+    if node.op == "<>":
+        return Negation(membership, text_offset=node.text_offset)
+    return membership
 
 
 def _build_in_condition(expr: Expr, texts: Sequence[str]) -> list[Expr]:
     if not texts:
         return []
-    return [
-        Conjunction(
-            (
-                Negation(NullPredicate(expr, text_offset=expr.text_offset), text_offset=expr.text_offset),
-                InPredicate(expr, tuple(Literal(text) for text in texts), text_offset=expr.text_offset),
-            ),
-            text_offset=expr.text_offset,
-        )
-    ]
+    literals = tuple(Literal(text) for text in texts)
+    is_null = NullPredicate(expr, text_offset=expr.text_offset)
+    is_not_null = Negation(is_null, text_offset=expr.text_offset)
+    is_one_of_texts = InPredicate(expr, literals, text_offset=expr.text_offset)
+    return [Conjunction((is_not_null, is_one_of_texts), text_offset=expr.text_offset)]
 
 
 def find_policy_word(node: object) -> str | None:

@@ -23,7 +23,10 @@ LINK_COLUMN_PATTERN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")  # a column within t
 
 
 class SelectList:
-    """Select items in order; `output_names` is what each is called before names are made unique, `named_literals` the literals that names tell of."""
+    """The items of a SELECT in order.
+
+    `output_names` are their names before these are made unique, `named_literals` the literals in these names.
+    """
 
     def __init__(self) -> None:
         self.items: list[SelectItem] = []
@@ -199,19 +202,13 @@ class SelectList:
             right_column = right_item.column
             if left_column is None or right_column is None:
                 continue
-            # a view may put regions together that are stored as such and those that it makes as text
-            if left_kind == "region":
-                region_type = left_column.type
-            elif right_kind == "region":
-                region_type = right_column.type
-            else:
+            # a view may combine regions that are stored as such with regions that it writes as text
+            region_type = None
+            if "region" in {left_kind, right_kind}:
+                region_type = left_column.type if left_kind == "region" else right_column.type
+            if binder.inline_depth == 0 or left_column.type.arrow != right_column.type.arrow:
                 region_type = None
-            are_region_texts = (
-                binder.inline_depth > 0
-                and region_type is not None
-                and left_column.type.arrow == right_column.type.arrow
-            )
-            if left_kind != right_kind and "null" not in {left_kind, right_kind} and not are_region_texts:
+            if left_kind != right_kind and "null" not in {left_kind, right_kind} and region_type is None:
                 binder.raise_bind_error(
                     format_message(
                         "{op}: column {number} is {kind} ({name}) on the left and {other} ({its_name}) on the right",
@@ -229,7 +226,7 @@ class SelectList:
                 type_ = left_column.type
             elif left_kind == "null":
                 type_ = right_column.type
-            elif are_region_texts and region_type is not None:
+            elif region_type is not None:
                 type_ = region_type
             else:
                 type_ = value_kinds.find_common_type((left_column.type, right_column.type))

@@ -167,51 +167,59 @@ def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
     if char == "'":
         message = "this string has no end"
         remedy = "close it with a single quote; a quote inside a string is doubled: 'it''s'"
+    elif query_text.startswith('""', text_offset):
+        message, remedy = "an empty name", "write a name between the double quotes; the empty string is ''"
     elif char == '"':
-        if query_text.startswith('""', text_offset):
-            message, remedy = "an empty name", "write a name between the double quotes; the empty string is ''"
-        else:
-            message = "this name in double quotes has no end"
-            remedy = "close it with a double quote (strings take single quotes)"
+        message = "this name in double quotes has no end"
+        remedy = "close it with a double quote (strings take single quotes)"
     elif char.isascii() and (char.isdigit() or char == "."):
-        piece = re.compile(r"[\w.]*").match(query_text, text_offset)
-        if piece:
-            quoted = shorten_quoted_text(piece[0])
-        else:
-            quoted = char
-        if re.fullmatch(r"0[xX][0-9a-fA-F]+", quoted):
-            message = format_message("ADQL 2.0 has no hexadecimal numbers: {found}", quoted)
-            remedy = format_message("write {number}", int(quoted, 16))
-        elif re.fullmatch(r"[0-9.]*([eE][0-9]*)?\.*", quoted):
-            message = format_message("the number {found} is too large or too long", quoted)
-            remedy = "write it with at most 400 digits, within 1.8E308"
-        else:
-            message = format_message("'{found}' is neither a number nor a name", quoted)
-            remedy = format_message('a name that begins with a digit is written "{found}"', quoted)
+        message, remedy = _explain_number(_quote_piece(query_text, text_offset, r"[\w.]*"))
     elif char == "_":
-        piece = re.compile(r"\w*").match(query_text, text_offset)
-        if piece:
-            quoted = shorten_quoted_text(piece[0])
-        else:
-            quoted = char
-        message = format_message("a name may not begin with an underscore: {found}", quoted)
-        remedy = format_message('write it in double quotes: "{found}"', quoted)
+        name = _quote_piece(query_text, text_offset, r"\w*")
+        message = format_message("a name may not begin with an underscore: {found}", name)
+        remedy = format_message('write it in double quotes: "{found}"', name)
     elif query_text.startswith("::", text_offset):
         message, remedy = "ADQL has no :: casts", "write CAST(x AS type)"
-    elif char in _FOREIGN_CHARACTERS:
-        message, remedy = _FOREIGN_CHARACTERS[char]
-    elif char in _TYPOGRAPHIC_CHARACTERS:
+    else:
+        message, remedy = _explain_character(char)
+    raise ParseError(message, text=query_text, offset=text_offset, remedy=remedy)
+
+
+def _quote_piece(query_text: str, text_offset: int, pattern: str) -> str:
+    """Return the text that a pattern matches at an offset, shortened for a message."""
+    match = re.compile(pattern).match(query_text, text_offset)
+    if match is None:
+        return query_text[text_offset]
+    return shorten_quoted_text(match[0])
+
+
+def _explain_number(number_text: str) -> tuple[str, str]:
+    """Return message and remedy for a text that begins as a number and is none."""
+    if re.fullmatch(r"0[xX][0-9a-fA-F]+", number_text):
+        message = format_message("ADQL 2.0 has no hexadecimal numbers: {found}", number_text)
+        return message, format_message("write {number}", int(number_text, 16))
+    if re.fullmatch(r"[0-9.]*([eE][0-9]*)?\.*", number_text):
+        message = format_message("the number {found} is too large or too long", number_text)
+        return message, "write it with at most 400 digits, within 1.8E308"
+    message = format_message("'{found}' is neither a number nor a name", number_text)
+    return message, format_message('a name that begins with a digit is written "{found}"', number_text)
+
+
+def _explain_character(char: str) -> tuple[str, str]:
+    """Return message and remedy for a character that ADQL does not have."""
+    if char in _FOREIGN_CHARACTERS:
+        return _FOREIGN_CHARACTERS[char]
+    if char in _TYPOGRAPHIC_CHARACTERS:
         character_name, remedy = _TYPOGRAPHIC_CHARACTERS[char]
         message = format_message(
             "{what} ({char!r}, U+{number:04X}) is not ADQL", format_message(character_name), char, ord(char)
         )
-    elif char.isalpha():
+        return message, remedy
+    if char.isalpha():
         message = format_message("the letter '{char}' may not stand in a name without quotes", char)
-        remedy = "names have A-Z, a-z, 0-9 and _; write others in double quotes"
-    else:
-        message = format_message("the character {char!r} (U+{number:04X}) is not ADQL", char, ord(char))
-        remedy = "take it out, or put it into quotes"
-    raise ParseError(message, text=query_text, offset=text_offset, remedy=remedy)
+        return message, "names have A-Z, a-z, 0-9 and _; write others in double quotes"
+    message = format_message("the character {char!r} (U+{number:04X}) is not ADQL", char, ord(char))
+    return message, "take it out, or put it into quotes"
 
 
 def shorten_quoted_text(quoted: str, max_characters: int = 40) -> str:

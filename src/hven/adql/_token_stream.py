@@ -187,36 +187,53 @@ class TokenStream:
         message: str = format_message(
             "expected {expected}, found {found}", format_message(expected), self.describe_token(i)
         )
-        remedy = ""
         if (before, tag) in FOREIGN_OPERATORS and self.text_offsets[i] == self.text_offsets[i - 1] + 1:
             message = format_message("ADQL has no {before}{sign} operator", before, tag)
-            remedy = FOREIGN_OPERATORS[before, tag]
-        elif (tag == "*" and before == "/") or (tag == "/" and self.tags[i + 1] == "*"):
-            message = "ADQL has no /* comments */"
+            return message, FOREIGN_OPERATORS[before, tag]
+        if (tag == "*" and before == "/") or (tag == "/" and self.tags[i + 1] == "*"):
             remedy = "comments begin with two hyphens and go to the end of the line: --"
-        elif tag in {"[", "]"}:
-            message, remedy = BRACKET_FAULT
-        elif tag == ";" or (before == ";" and i):
-            message, remedy = "only one query at a time", "send each query by itself"
-        elif before == "," and tag in {"FROM", "WHERE", "GROUP", "ORDER", "HAVING", ")", END, "UNION"}:
-            remedy = format_message(
+            return "ADQL has no /* comments */", remedy
+        if tag in {"[", "]"}:
+            return BRACKET_FAULT
+        if tag == ";" or (before == ";" and i):
+            return "only one query at a time", "send each query by itself"
+        remedy = self._suggest_for_comma(expected, tag, before) or self._suggest_for_expected(expected, tag, before)
+        if remedy:
+            return message, remedy
+        if tag in RESERVED_WORDS:
+            reserved_message, remedy = self._suggest_for_reserved_word(expected, tag, value)
+            return reserved_message or message, remedy
+        if tag == STRING and ("name" in expected or expected == "a table"):
+            remedy = "names take double quotes, or none; single quotes make a string"
+        elif tag == QUOTED and ("string" in expected or "number" in expected):
+            remedy = "strings take single quotes; double quotes make a name"
+        return message, remedy
+
+    def _suggest_for_comma(self, expected: str, tag: str, before: str) -> str:
+        """Return the remedy for a comma that is too much; empty if the word is not about one."""
+        i = self.token_index
+        if before == "," and tag in {"FROM", "WHERE", "GROUP", "ORDER", "HAVING", ")", END, "UNION"}:
+            return format_message(
                 "leave the comma before {found} out, or write what should follow it", self.describe_token(i)
             )
-        elif tag == "," and before == ",":
-            remedy = "leave one comma out"
-        elif (
-            tag == ","
-            and before == NUMBER
-            and self.tags[i + 1] == NUMBER
-            and self.text_offsets[i + 1] == self.text_offsets[i] + 1
-            and "BETWEEN" not in expected
-        ):
-            remedy = "decimals take a point: 1.5"
-        elif tag in _REMEDIES_BY_TOKEN and (expected in _REMEDIES_BY_TOKEN[tag] or "" in _REMEDIES_BY_TOKEN[tag]):
-            remedy = _REMEDIES_BY_TOKEN[tag].get(expected) or _REMEDIES_BY_TOKEN[tag][""]
-        elif expected in _REMEDIES_BY_EXPECTED:
-            remedy = _REMEDIES_BY_EXPECTED[expected]
-        elif expected == "a comma or FROM" and tag in {NAME, QUOTED, NUMBER, STRING}:
+        if tag != ",":
+            return ""
+        if before == ",":
+            return "leave one comma out"
+        is_adjacent_number = self.tags[i + 1] == NUMBER and self.text_offsets[i + 1] == self.text_offsets[i] + 1
+        if before == NUMBER and is_adjacent_number and "BETWEEN" not in expected:
+            return "decimals take a point: 1.5"
+        return ""
+
+    def _suggest_for_expected(self, expected: str, tag: str, before: str) -> str:
+        """Return the remedy that follows from what should stand here; empty if none does."""
+        remedies = _REMEDIES_BY_TOKEN.get(tag, {})
+        if expected in remedies or "" in remedies:
+            return remedies.get(expected) or remedies[""]
+        if expected in _REMEDIES_BY_EXPECTED:
+            return _REMEDIES_BY_EXPECTED[expected]
+        remedy = ""
+        if expected == "a comma or FROM" and tag in {NAME, QUOTED, NUMBER, STRING}:
             remedy = "separate columns with commas"
         elif expected == "a comma or FROM" and tag == END:
             remedy = "ADQL needs FROM and a table"
@@ -230,32 +247,26 @@ class TokenStream:
             remedy = "write IS NULL or IS NOT NULL; other values are compared with ="
         elif tag == ")" and expected.startswith("the end"):
             remedy = "there is no opening parenthesis for it"
-        elif expected.startswith("a name") and tag in RESERVED_WORDS:
+        return remedy
+
+    def _suggest_for_reserved_word(self, expected: str, tag: str, value: object) -> tuple[str, str]:
+        """Return message and remedy for a reserved word; an empty message stands for the usual one."""
+        next_tag = self.tags[self.token_index + 1]
+        if expected.startswith("a name"):
             message = format_message("{value} is a reserved word of ADQL and cannot be a name", value)
-            remedy = format_message('write it in double quotes: "{value}"', value)
-        elif tag in RESERVED_WORDS and tag in {"DATE", "TIMESTAMP", "TIME", "INTERVAL"} and self.tags[i + 1] == STRING:
-            suggestion = (
-                "compute with numbers of days or seconds"
-                if tag == "INTERVAL"
-                else "write CAST('...' AS TIMESTAMP), or the string alone"
-            )
-            message = format_message("ADQL has no {word} '...' literals", tag)
-            remedy = suggestion
-        elif tag in RESERVED_WORDS and "value" in expected:
-            if self.tags[i + 1] == "(":
-                message = format_message("ADQL has no function {value}", value)
-                remedy = FOREIGN_FUNCTION_REMEDIES.get(
-                    str(value).upper(), "see the functions of this service in /tap/capabilities"
-                )
-            else:
-                remedy = format_message(
-                    '{value} is a reserved word: as a name, write it in double quotes: "{value}"', value
-                )
-        elif tag == STRING and ("name" in expected or expected == "a table"):
-            remedy = "names take double quotes, or none; single quotes make a string"
-        elif tag == QUOTED and ("string" in expected or "number" in expected):
-            remedy = "strings take single quotes; double quotes make a name"
-        return message, remedy
+            return message, format_message('write it in double quotes: "{value}"', value)
+        if tag in {"DATE", "TIMESTAMP", "TIME", "INTERVAL"} and next_tag == STRING:
+            remedy = "write CAST('...' AS TIMESTAMP), or the string alone"
+            if tag == "INTERVAL":
+                remedy = "compute with numbers of days or seconds"
+            return format_message("ADQL has no {word} '...' literals", tag), remedy
+        if "value" not in expected:
+            return "", ""
+        if next_tag == "(":
+            default_remedy = "see the functions of this service in /tap/capabilities"
+            remedy = FOREIGN_FUNCTION_REMEDIES.get(str(value).upper(), default_remedy)
+            return format_message("ADQL has no function {value}", value), remedy
+        return "", format_message('{value} is a reserved word: as a name, write it in double quotes: "{value}"', value)
 
     def expect_token(self, tag: str, expected: str = "") -> None:
         """Skip a word that must stand here."""

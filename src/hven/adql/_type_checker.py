@@ -206,7 +206,10 @@ class TypeChecker:
         )
 
     def normalize_time_literal(self, literal: Literal) -> Literal:
-        """Read a literal as a time: an offset from UTC, a second 60 and 24:00 are resolved, for engines read them differently or lose them."""
+        """Parse a literal as a time, with the offset from UTC, a second 60 and 24:00 resolved.
+
+        Engines parse these differently, or lose them.
+        """
         text = str(literal.value)
         normalized_text = to_plain_time(text)
         if normalized_text is None:

@@ -1,4 +1,4 @@
-"""Arguments that are measured in a unit, and the functions of spectra and bodies that become something else when bound."""
+"""Bind arguments that are measured in a unit, and the functions of spectra and bodies that are rewritten when bound."""
 
 from __future__ import annotations
 

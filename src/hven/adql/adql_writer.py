@@ -150,7 +150,10 @@ def write_literal(value: float | str | None) -> str:
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, float) and not math.isfinite(value):
-        return f"CAST('{'NaN' if math.isnan(value) else 'Infinity' if value > 0 else '-Infinity'}' AS DOUBLE PRECISION)"
+        word = "Infinity" if value > 0 else "-Infinity"
+        if math.isnan(value):
+            word = "NaN"
+        return f"CAST('{word}' AS DOUBLE PRECISION)"
     return repr(value).upper()
 
 
@@ -207,11 +210,10 @@ class _AdqlWriter:
     def write_operand(self, node: Any, operation: BinaryOperation | SetOperation) -> str:
         if operation.op == "||":
             parentheses = not is_character_factor(node) or _is_negative(node)
+        elif isinstance(node, BinaryOperation | SetOperation):
+            parentheses = _OPERATOR_PRECEDENCE[node.op] <= _OPERATOR_PRECEDENCE[operation.op]
         else:
-            parentheses = isinstance(node, Query) or (
-                isinstance(node, BinaryOperation | SetOperation)
-                and _OPERATOR_PRECEDENCE[node.op] <= _OPERATOR_PRECEDENCE[operation.op]
-            )
+            parentheses = isinstance(node, Query)
         return self.write_parenthesized(node, with_parentheses=parentheses)
 
     def write_select(self, node: Select) -> str:
@@ -320,8 +322,13 @@ class _AdqlWriter:
         )
 
     def write_element(self, node: ArrayElement) -> str:
-        operand = node.operand
-        return f"{self.write_parenthesized(operand, with_parentheses=not isinstance(operand, ColumnRef | FunctionCall | Subquery))}[{self.write_list(node.indexes)}]"
+        needs_parentheses = not isinstance(node.operand, ColumnRef | FunctionCall | Subquery)
+        operand_text = self.write_parenthesized(node.operand, with_parentheses=needs_parentheses)
+        return f"{operand_text}[{self.write_list(node.indexes)}]"
+
+    def write_negation(self, node: Negation) -> str:
+        needs_parentheses = isinstance(node.operand, Conjunction | Disjunction | Negation)
+        return f"NOT {self.write_parenthesized(node.operand, with_parentheses=needs_parentheses)}"
 
     def write_window(self, node: WindowExpression) -> str:
         return (
@@ -376,10 +383,7 @@ _NODE_WRITERS: Final[dict[type, Callable[[_AdqlWriter, Any], str]]] = {
     TableRef: lambda text, node: text.write_alias(".".join(map(quote_identifier, node.parts)), node.alias),
     Conjunction: _AdqlWriter.write_condition_parts,
     Disjunction: _AdqlWriter.write_condition_parts,
-    Negation: lambda text, node: (
-        f"NOT "
-        f"{text.write_parenthesized(node.operand, with_parentheses=isinstance(node.operand, Conjunction | Disjunction | Negation))}"
-    ),
+    Negation: _AdqlWriter.write_negation,
     Comparison: lambda text, node: f"{text.write_node(node.left)} {node.op} {text.write_node(node.right)}",
     BetweenPredicate: lambda text, node: (
         f"{text.write_node(node.operand)} {_write_not(node)}BETWEEN {text.write_node(node.low)} AND "

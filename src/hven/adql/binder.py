@@ -1,4 +1,7 @@
-"""Names to columns: a parsed query -> a `BoundQuery` one, every expression typed, every star spelt out, joins as plain conditions."""
+"""Bind a parsed query: resolve names to columns, type all expressions, expand stars, and write joins as conditions.
+
+The result is a `BoundQuery`.
+"""
 
 from __future__ import annotations
 
@@ -221,8 +224,7 @@ class Binder(JoinBinder):
         What the FROM of its SELECT brings.
     outputs
         The select list of its SELECT.
-    returns : Query | Select | SetOperation | CommonTable | FromItem | OrderItem | Expr | Literal | SelectList |
-    VisibleColumns
+    returns : Query, Select, SetOperation, CommonTable, FromItem, OrderItem, Expr, Literal, SelectList, VisibleColumns
         The node bound: a new one with types, columns and numbers of sources; then, if it is a tuple, the `SelectList`
         of its select list, or the `VisibleColumns` of the columns that it brings into FROM.
     """

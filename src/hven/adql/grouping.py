@@ -27,7 +27,7 @@ from hven.adql.syntax_tree import (
 from hven.model.errors import BindError, format_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hven.adql.functions import FunctionSet
     from hven.adql.scope import VisibleColumns
@@ -195,42 +195,38 @@ class _GroupKeys:
 def _check_node(
     node: Any, group_keys: _GroupKeys, local_sources: set[int], query_text: str, *, has_group_by: bool
 ) -> None:
-    if isinstance(node, tuple):
-        for item in node:
-            _check_node(item, group_keys, local_sources, query_text, has_group_by=has_group_by)
-        return
-    if not isinstance(node, SyntaxNode) or isinstance(node, Literal):
-        return
-    if isinstance(node, BinaryOperation):
-        for item in group_keys.list_ungrouped_operands(node):
-            _check_node(item, group_keys, local_sources, query_text, has_group_by=has_group_by)
-        return
-    if isinstance(node, Expr) and group_keys.has_expression(node):
-        return
-    if isinstance(node, WindowExpression):  # computed over the groups: its function's name makes no group
-        _check_node(
-            (node.function.args, node.partition, node.order_by),
-            group_keys,
-            local_sources,
-            query_text,
-            has_group_by=has_group_by,
-        )
-        return
-    if isinstance(node, FunctionCall) and (node.star or _is_aggregate(node)):
-        return
-    if isinstance(node, ColumnRef):
-        if node.source in local_sources:
-            name = node.name.name
-            if has_group_by:
-                message = format_message("column {name!r} is neither grouped by nor inside an aggregate", name)
-                remedy = format_message("add {name} to GROUP BY, or write MIN({name})", name)
-            else:
-                message = format_message("column {name!r} stands beside an aggregate", name)
-                remedy = format_message("add GROUP BY {name}, or write MIN({name})", name)
-            raise BindError(message, text=query_text, offset=node.text_offset, remedy=remedy)
-        return
-    for part in iterate_children(node):
+    if isinstance(node, ColumnRef) and node.source in local_sources and not group_keys.has_expression(node):
+        raise _create_ungrouped_error(node, query_text, has_group_by=has_group_by)
+    for part in _list_parts_to_check(node, group_keys):
         _check_node(part, group_keys, local_sources, query_text, has_group_by=has_group_by)
+
+
+def _list_parts_to_check(node: Any, group_keys: _GroupKeys) -> Iterable[Any]:
+    """List the parts of a node whose columns must be grouped by."""
+    if isinstance(node, tuple):
+        return node
+    if not isinstance(node, SyntaxNode) or isinstance(node, Literal | ColumnRef):
+        return ()
+    if isinstance(node, BinaryOperation):
+        return group_keys.list_ungrouped_operands(node)
+    if isinstance(node, Expr) and group_keys.has_expression(node):
+        return ()
+    if isinstance(node, WindowExpression):  # computed over the groups: the name of its function makes no group
+        return (node.function.args, node.partition, node.order_by)
+    if isinstance(node, FunctionCall) and (node.star or _is_aggregate(node)):
+        return ()
+    return iterate_children(node)
+
+
+def _create_ungrouped_error(node: ColumnRef, query_text: str, *, has_group_by: bool) -> BindError:
+    name = node.name.name
+    if has_group_by:
+        message = format_message("column {name!r} is neither grouped by nor inside an aggregate", name)
+        remedy = format_message("add {name} to GROUP BY, or write MIN({name})", name)
+    else:
+        message = format_message("column {name!r} stands beside an aggregate", name)
+        remedy = format_message("add GROUP BY {name}, or write MIN({name})", name)
+    return BindError(message, text=query_text, offset=node.text_offset, remedy=remedy)
 
 
 def _is_aggregate(node: FunctionCall) -> bool:

@@ -38,11 +38,13 @@ _DELIMITED_NAME_PATTERN = r'"[^"]*+(?:""[^"]*+)*+"'
 _OPERATOR_PATTERN = r"<=|>=|<>|!=|\|\||[-+*/%(),.=<>;&|^~\[\]]"
 
 _TOKEN_REGEX = re.compile(
-    rf"{_GAP_PATTERN}*+(?:({_WORD_PATTERN})|({_NUMBER_PATTERN})|({_STRING_PATTERN})|({_DELIMITED_NAME_PATTERN})|({_OPERATOR_PATTERN})|(\Z)|(.++))",
+    rf"{_GAP_PATTERN}*+(?:({_WORD_PATTERN})|({_NUMBER_PATTERN})|({_STRING_PATTERN})"
+    rf"|({_DELIMITED_NAME_PATTERN})|({_OPERATOR_PATTERN})|(\Z)|(.++))",
     re.DOTALL,
 )
 _PIECE_REGEX = re.compile(
-    rf"{_GAP_PATTERN}*+({_WORD_PATTERN}|{_NUMBER_PATTERN}|{_STRING_PATTERN}|{_DELIMITED_NAME_PATTERN}|{_OPERATOR_PATTERN}|\Z|.++)",
+    rf"{_GAP_PATTERN}*+({_WORD_PATTERN}|{_NUMBER_PATTERN}|{_STRING_PATTERN}"
+    rf"|{_DELIMITED_NAME_PATTERN}|{_OPERATOR_PATTERN}|\Z|.++)",
     re.DOTALL,
 )
 _STRING_PART_REGEX = re.compile(rf"{_GAP_PATTERN}|({_QUOTED_TEXT_PATTERN})")
@@ -54,7 +56,8 @@ _SPACE_PATTERN = r"[ \t\r\n\f\v]*+"
 _LITERAL_LIST_FORMS: Final[list[tuple[re.Pattern[str], Callable[[str], float] | None]]] = [
     (
         re.compile(
-            rf"{_SPACE_PATTERN}(?:{one}{_SPACE_PATTERN},{_SPACE_PATTERN}){{{MIN_LITERAL_LIST_LENGTH},}}+{one}{_SPACE_PATTERN}(?=\))"
+            rf"{_SPACE_PATTERN}(?:{one}{_SPACE_PATTERN},{_SPACE_PATTERN}){{{MIN_LITERAL_LIST_LENGTH},}}+"
+            rf"{one}{_SPACE_PATTERN}(?=\))"
         ),
         number_of,
     )
@@ -228,14 +231,7 @@ def _scan_tokens(
         text_offsets.append(text_offset)
         if len(text_offsets) > next_clock_check:
             next_clock_check += CLOCK_CHECK_INTERVAL
-            check_deadline()
-            if len(text_offsets) > MAX_QUERY_TOKENS:
-                raise ParseError(
-                    format_message("a query has at most {most:,} words and signs", MAX_QUERY_TOKENS),
-                    text=query_text,
-                    offset=text_offset,
-                    remedy="upload long lists as a table and join it",
-                )
+            _check_limits(query_text, text_offset, len(text_offsets))
         if kind == 5:
             tags.append("<>" if piece == "!=" else piece)
             values.append(piece)
@@ -253,9 +249,10 @@ def _scan_tokens(
             if reserved_forms is _RESERVED_FORMS_2_0 and piece[1:2] in {"x", "X"}:
                 raise_lexical_error(query_text, text_offset)
             try:
-                values.append(Literal(parse_number(piece), text_offset=text_offset, slot=slot))
+                number = parse_number(piece)
             except ValueError:
                 raise_lexical_error(query_text, text_offset)
+            values.append(Literal(number, text_offset=text_offset, slot=slot))
             tags.append(NUMBER)
             slot += 1
         elif kind == 3:
@@ -274,6 +271,18 @@ def _scan_tokens(
         else:
             raise_lexical_error(query_text, text_offset)
     return -1, slot
+
+
+def _check_limits(query_text: str, text_offset: int, token_count: int) -> None:
+    """Check the deadline, and the number of words of a query."""
+    check_deadline()
+    if token_count > MAX_QUERY_TOKENS:
+        raise ParseError(
+            format_message("a query has at most {most:,} words and signs", MAX_QUERY_TOKENS),
+            text=query_text,
+            offset=text_offset,
+            remedy="upload long lists as a table and join it",
+        )
 
 
 def extract_literals(query_text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:
@@ -309,10 +318,19 @@ def extract_literals(query_text: str) -> tuple[tuple[str, ...], tuple[int | floa
                 key.append(piece)
                 continue
             values.append(value)
-            key.append("'d" if isinstance(value, float) else "'i" if value < 2**31 else "'l" if value < 2**63 else "'n")
+            key.append("'d" if isinstance(value, float) else _classify_integer(value))
         else:
             key.append(piece)
     return tuple(key), tuple(values)
+
+
+def _classify_integer(value: int) -> str:
+    """Return the mark for a whole number in the key of a plan: of 32 bits, of 64 bits, or longer."""
+    if value < 2**31:
+        return "'i"
+    if value < 2**63:
+        return "'l"
+    return "'n"
 
 
 def _is_unicode(text: str) -> bool:

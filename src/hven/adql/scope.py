@@ -53,7 +53,9 @@ def is_same_name(ident: Ident, name: str) -> bool:
     name
         As it is stored.
     """
-    return ident.name == name or (not ident.quoted and ident.name.lower() == name.lower())
+    if ident.quoted:
+        return ident.name == name
+    return ident.name.lower() == name.lower()
 
 
 class StaticCatalogue:

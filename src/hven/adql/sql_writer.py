@@ -133,15 +133,12 @@ class SqlDialect(ABC):
         function_name
             Of the function, in upper case.
         """
-        if function_name in self.functions:
-            entry = None
-        else:
+        template = self.functions.get(function_name)
+        if function_name not in self.functions:
             entry = MAPPING_FUNCTIONS.find_function(function_name)
-        return (
-            self.functions.get(function_name)
-            or (entry and entry.sql.get(self.name))
-            or self.build_default_template(function_name)
-        )
+            if entry is not None:
+                template = entry.sql.get(self.name)
+        return template or self.build_default_template(function_name)
 
     def build_default_template(self, function_name: str) -> str:
         """Return the template of a function that the engine knows by its own name: those beside a descriptor.
@@ -395,7 +392,7 @@ class SqlDialect(ABC):
         return f"{key_sql} {'DESC' if descending else 'ASC'} NULLS LAST"
 
     def write_numbering_order(self, columns: Sequence[str]) -> list[str]:  # noqa: ARG002
-        """Write in another way by which columns rows are numbered, NULLs last, if a database finds the first ones sooner so.
+        """Write the order of numbered rows, NULLs last, in the form in which the database finds the first rows fastest.
 
         Parameters
         ----------
@@ -628,17 +625,7 @@ class SqlWriter:
             It cannot stand in FROM.
         """
         if isinstance(node, TableRef):
-            if node.cte:
-                return f"{self.quote_cte(node.parts[-1].name)} AS t{node.number}"
-            table = self.dialect.write_table(self, node)
-            if node.where is not None and not self.dialect.is_already_filtered(node):
-                condition = self.write_expression(node.where)
-                if not any(
-                    isinstance(part, ColumnRef | TableRef) for part in walk_tree(node.where)
-                ):  # it tells of no row
-                    return f"(SELECT * FROM {table} AS t0 WHERE {condition}) AS t{node.number}"
-                return f"({self.dialect.write_permitted_rows(table, condition)}) AS t{node.number}"
-            return f"{table} AS t{node.number}"
+            return f"{self._write_table_rows(node)} AS t{node.number}"
         if isinstance(node, DerivedTable):
             return f"({self.write_query(node.query)}) AS t{node.number}"
         if not isinstance(node, Join):
@@ -650,6 +637,19 @@ class SqlWriter:
         if node.on is None:
             return f"{left_sql} CROSS JOIN {right_sql}"
         return f"{left_sql} {node.kind} JOIN {right_sql} ON {self.write_expression(node.on)}"
+
+    def _write_table_rows(self, node: TableRef) -> str:
+        """Write a table, or the rows of it that a condition permits."""
+        if node.cte:
+            return self.quote_cte(node.parts[-1].name)
+        table = self.dialect.write_table(self, node)
+        if node.where is None or self.dialect.is_already_filtered(node):
+            return table
+        condition = self.write_expression(node.where)
+        depends_on_row = any(isinstance(part, ColumnRef | TableRef) for part in walk_tree(node.where))
+        if not depends_on_row:
+            return f"(SELECT * FROM {table} AS t0 WHERE {condition})"
+        return f"({self.dialect.write_permitted_rows(table, condition)})"
 
     # --- expressions
 
@@ -678,7 +678,8 @@ class SqlWriter:
 
     def write_column(self, node: ColumnRef) -> str:
         """Write a column reference."""
-        return f"t{node.source}.{self.dialect.quote_identifier(node.column.name if node.column is not None else node.name.name)}"
+        name = node.column.name if node.column is not None else node.name.name
+        return f"t{node.source}.{self.dialect.quote_identifier(name)}"
 
     def write_literal(self, node: Literal) -> str:
         """Write a literal: a parameter if its slot is free."""
@@ -814,7 +815,7 @@ class SqlWriter:
         return self.dialect.write_window(self, node.function, f"OVER ({' '.join(parts)})")
 
     def write_element(self, node: ArrayElement) -> str:
-        """Write ``array[n]``; arrays of several axes are stored flat, the first axis fastest, as VOTable has them (VOTable 1.4, 2.2)."""
+        """Write ``array[n]``; arrays of several axes are stored flat, the first axis fastest (VOTable 1.4, 2.2)."""
         array = self.write_expression(node.operand)
         axes = require_meta(node.operand).type.shape[-len(node.indexes) :]
         texts = [self.write_expression(index) for index in node.indexes]
@@ -852,7 +853,7 @@ class SqlWriter:
         return f"({self.write_query(node.query)})"
 
     def write_is_null(self, node: NullPredicate) -> str:
-        """Write IS NULL: a text that is made of one value and fixed ones is null where that is, and is not made for this."""
+        """Write IS NULL; a text of one value and constants is null if the value is, so that the text is not built."""
         tested = node.operand
         while isinstance(tested, BinaryOperation) and tested.op == "||":
             are_fixed = [

@@ -56,7 +56,9 @@ KIND_PHRASES = {
 
 @lru_cache(maxsize=1024)
 def classify_type(type_: Type) -> str:
-    """Classify a type: number, text, time, boolean, point, circle, polygon, range, region, moc, contour, interval or array.
+    """Classify a type.
+
+    The kinds are number, text, time, boolean, point, circle, polygon, range, region, moc, contour, interval and array.
 
     Parameters
     ----------
@@ -71,22 +73,16 @@ def classify_type(type_: Type) -> str:
     if type_.is_timestamp:
         return "time"
     special = type_.stored_xtype
-    if special is not None and special.adql in {
-        "POINT",
-        "CIRCLE",
-        "POLYGON",
-        "RANGE",
-        "REGION",
-        "MOC",
-        "INTERVAL",
-        "CONTOUR",
-    }:
+    if special is not None and special.adql in _XTYPE_KINDS:
         return special.adql.lower()
     if type_.is_numeric:
         return "number"
     if type_.is_boolean:
         return "boolean"
     return "text" if type_.is_string else "array"
+
+
+_XTYPE_KINDS = {"POINT", "CIRCLE", "POLYGON", "RANGE", "REGION", "MOC", "INTERVAL", "CONTOUR"}
 
 
 def find_common_type(types: Sequence[Type]) -> Type:
@@ -104,24 +100,25 @@ def find_common_type(types: Sequence[Type]) -> Type:
     if all(candidate == first for candidate in types):
         return first
     if all(item.is_numeric for item in types):
-        ranks = [item.scalar.rank for item in types]
-        top = max(ranks)
-        if top == 5 and any(rank in {3, 4} for rank in ranks):  # float32 cannot hold 32 bits of an int
-            return FLOAT64
-        return next(Type(item.datatype) for item in types if item.scalar.rank == top)
+        return _find_common_number_type(types)
     if all(item.is_string for item in types):
-        if any(item.datatype == "unicodeChar" for item in types):
-            return Type("unicodeChar", "*")
-        return STRING
+        has_unicode = any(item.datatype == "unicodeChar" for item in types)
+        return Type("unicodeChar", "*") if has_unicode else STRING
     if all(classify_type(item) == "array" and Type(item.datatype).is_numeric for item in types):
         common_type = find_common_type([Type(item.datatype) for item in types])
-        return Type(
-            common_type.datatype,
-            first.arraysize if len({item.arraysize for item in types}) == 1 else "*",
-        )
+        arraysizes = {item.arraysize for item in types}
+        return Type(common_type.datatype, first.arraysize if len(arraysizes) == 1 else "*")
     if first.xtype in {"polygon", "multiinterval"}:
         return Type(first.datatype, "*", first.xtype)
     return first
+
+
+def _find_common_number_type(types: Sequence[Type]) -> Type:
+    ranks = [item.scalar.rank for item in types]
+    top = max(ranks)
+    if top == 5 and any(rank in {3, 4} for rank in ranks):  # float32 cannot hold 32 bits of an int
+        return FLOAT64
+    return next(Type(item.datatype) for item in types if item.scalar.rank == top)
 
 
 def derive_arithmetic_type(operator: str, left_type: Type, right_type: Type) -> Type:
