@@ -161,16 +161,15 @@ def _create_array(beams: Sequence[_CellGroup], axes: tuple[Axis, ...]) -> ArrayP
             window = (slice(0, 1), *window)
         planes, row_slice, *further_slices = window
         start, stop, _ = row_slice.indices(table.row_count)
-        values = []
+        values: list[npt.NDArray[np.float32 | np.float64]] = []
         for polarization in polarizations[planes]:
             cell_values = [cell.read_rows(start, stop) for cell in polarization.columns]
             rows = np.concatenate(cell_values, 1).astype(dtype)
             group_values = rows.reshape(stop - start, *polarization.shape)
             values.append(group_values[(slice(None), *further_slices)])
-        polarization_values = np.stack(values)
         if len(polarizations) == 1:
-            return polarization_values[0]
-        return polarization_values
+            return values[0]
+        return np.stack(values)
 
     cards = _drop_structural_cards(table.cards)
     return ArrayPart(

@@ -69,7 +69,7 @@ def open_external_product(path: Place, name: str, read_rows: Ask) -> Product:
         external_table = _ExternalTable(local_path, name, read_rows, fields, row_count=int(row_count_text))
         cards = tuple(HeaderCard(key, value) for key, value in schema_metadata.items())
         table = external_table.create_table(None)
-        parts = (table, *external_table.create_arrays())
+        parts: tuple[ArrayPart | TablePart, ...] = (table, *external_table.create_arrays())
         return Product(medium="", parts=parts, cards=cards, close=close)
     except BaseException:
         close()

@@ -171,7 +171,8 @@ class FileSamples:
         self.time_variable = self._clock.name
         names = time_series.parameters
         if isinstance(self._clock.part, TablePart) and not names:
-            names = [column.name for column in self._clock.part.columns if column.name != self._clock.name]
+            columns = self._clock.part.columns
+            names = tuple(column.name for column in columns if column.name != self._clock.name)
         file_parameters = {key.casefold(): parameter for key, parameter in time_series.variables.items()}
         self._parameters: dict[str, SampledParameter] = {}
         for parameter_name in names:

@@ -289,7 +289,8 @@ class Product:
         """
         if name is None:
             tables = [part for part in self.parts if isinstance(part, TablePart)]
-            for part in (*self.arrays, *tables):
+            candidates: list[ArrayPart | TablePart] = [*self.arrays, *tables]
+            for part in candidates:
                 if part.role == "data":
                     return part
             if not self.parts:

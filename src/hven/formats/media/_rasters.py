@@ -212,7 +212,6 @@ def _read_tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
         code = _TIFF_TYPE_CODES.get(kind)
         if code is None or tag in {273, 279, 324, 325}:  # places of the pixels
             continue
-            continue
         length = struct.calcsize(f"{order}{code}") * value_count
         if length > MAX_VALUE_BYTES:
             continue

@@ -413,7 +413,8 @@ def create_time_converter(column: Column, cards: Sequence[HeaderCard]) -> Values
             if not unit and column.type.datatype == "int":
                 is_milliseconds = bool(np.nanmax(values, initial=0.0) > 2 * 86_400)
             if is_milliseconds:
-                return values / 86_400e3 + np.floor(start_mjd)
+                values_mjd: npt.NDArray[np.float64] = values / 86_400e3 + np.floor(start_mjd)
+                return values_mjd
             return convert_to_mjd(values, unit, card_values)
 
         convert_to_mjd(np.zeros(1), unit, card_values)

@@ -353,11 +353,10 @@ class _PixelScale:
         if self._is_plain_real or (self._is_integer and not self._zero):
             return stored_values.astype(self.value_type, copy=False)
         values: npt.NDArray[Any] = stored_values.astype(self.value_type)
-        if self._is_integer:
-            return values + self.value_type.type(self._zero)
-        values = values * self.value_type.type(self._scale)
+        if not self._is_integer:
+            values = values * self.value_type.type(self._scale)
         values = values + self.value_type.type(self._zero)
-        if self._blank is not None and self._bits > 0:
+        if not self._is_integer and self._blank is not None and self._bits > 0:
             values[stored_values == self._blank] = np.nan
         return values
 
@@ -490,8 +489,8 @@ def _compute_coordinates(
             warnings.simplefilter("ignore")
             try:
                 wcs = WCS(read_header(), fobj=open_hdus() if "TAB" in algorithm else None)
-                reference_pixel = np.asarray(wcs.wcs.crpix, np.float64)
-                pixel_coordinates = np.tile(reference_pixel, (size, 1))
+                reference_pixels = np.asarray(wcs.wcs.crpix, np.float64)
+                pixel_coordinates = np.tile(reference_pixels, (size, 1))
                 pixel_coordinates[:, number - 1] = pixels
                 values = wcs.wcs_pix2world(pixel_coordinates, 1)[:, number - 1]
                 return values, str(wcs.wcs.cunit[number - 1])
@@ -570,7 +569,6 @@ def _create_direct_reader(
     has_null = column.null not in {None, ""}
     letter = str(column.format).lstrip("0123456789")[:1]
     if isinstance(hdu, fits.TableHDU) or is_scaled or has_null or letter not in "BIJKED" or base.kind not in "iuf":
-        return None
         return None
     steps = (int(hdu.header["NAXIS1"]), *compute_strides(shape, base))
 

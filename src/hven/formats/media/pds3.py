@@ -111,7 +111,7 @@ class _StoredObject(NamedTuple):
     path: Place
     offset: int  # of the first byte
     name: str
-    index: int  # of its first part
+    part_index: int  # of its first part
 
 
 def read_cards(file: Place) -> Iterator[HeaderCard]:
@@ -294,7 +294,7 @@ def _create_qube_arrays(stored_object: _StoredObject) -> Iterator[ArrayPart]:
         has_type = label_object.list_values(f"{qube.names[axis_number]}_SUFFIX_ITEM_TYPE")
         if qube.suffix_sizes[axis_number] and has_type:
             index += 1
-            yield _create_suffix_array(stored_object._replace(index=index), qube, axis_number)
+            yield _create_suffix_array(stored_object._replace(part_index=index), qube, axis_number)
 
 
 def _create_suffix_array(stored_object: _StoredObject, qube: _QubeLayout, axis_number: int) -> ArrayPart:
@@ -326,7 +326,7 @@ def _create_suffix_array(stored_object: _StoredObject, qube: _QubeLayout, axis_n
     suffix_names = [str(word) for word in label_object.list_values(f"{axis_name}_SUFFIX_NAME")]
     if len(suffix_names) == 1:
         title = suffix_names[0]
-    return ArrayPart(index=stored_object.index, name=title, axes=axes, dtype=value_type, read=read, role="flag")
+    return ArrayPart(index=stored_object.part_index, name=title, axes=axes, dtype=value_type, read=read, role="flag")
 
 
 def _read_unit(label_object: PvlLabel, *names: str) -> str | None:

@@ -603,7 +603,7 @@ def _estimate_value_bytes(arrow_type: pa.DataType) -> int:
     if pa.types.is_fixed_size_list(arrow_type):
         return int(arrow_type.list_size) * _estimate_value_bytes(arrow_type.value_type)
     if pa.types.is_primitive(arrow_type):
-        return arrow_type.bit_width // 8 + 1
+        return int(arrow_type.bit_width) // 8 + 1
     return 4
 
 
