@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class FetchBudget:
-    """The numbers of rows and bytes that may still be fetched; both count down."""
+    """How much may still be fetched: `remaining_rows` and `remaining_bytes`, which both count down."""
 
     remaining_rows: int
     remaining_bytes: float = float("inf")

@@ -160,7 +160,7 @@ class DuckPlan(QueryPlan):
                 return ReadyExecution(self.schema, iter(batches), small=True, limits=limits)
         arrow_query = self._arrow_query
         if arrow_query is None and self._candidate_finder and self._engine.uses_indexes:
-            return self._defer_execution(literal_values, relations, limits)
+            return self._build_deferred_execution(literal_values, relations, limits)
         if arrow_query is None or not self._engine.uses_indexes:
             return self.execute_long(literal_values, relations, limits)
         if self._is_indexed or isinstance(self._find_relation(arrow_query, relations), MemoryRelation):
@@ -168,9 +168,9 @@ class DuckPlan(QueryPlan):
             if ready_execution is not None:
                 return ready_execution
         # a caller that believes that the query is small does not wait here
-        return self._defer_execution(literal_values, relations, limits)
+        return self._build_deferred_execution(literal_values, relations, limits)
 
-    def _defer_execution(
+    def _build_deferred_execution(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
         return DeferredExecution(self.schema, lambda begun: self.execute_long(literal_values, relations, limits, begun))

@@ -50,14 +50,14 @@ class UdfRegistry:
                     self._connection.execute(definition)
                 else:
                     argument_types, result_type = definition
-                    function = _declare_parameters(skip_null_rows(UDFS[name]), len(argument_types))
+                    function = _wrap_with_signature(skip_null_rows(UDFS[name]), len(argument_types))
                     self._connection.create_function(
                         name, function, list(argument_types), result_type, **_VECTORIZED_OPTIONS
                     )
                 del self._undefined[name]
 
 
-def _declare_parameters(function: Callable[..., pa.Array], parameter_count: int) -> Callable[..., pa.Array]:
+def _wrap_with_signature(function: Callable[..., pa.Array], parameter_count: int) -> Callable[..., pa.Array]:
     """Give a function of many columns a signature, by which DuckDB counts its parameters."""
     parameters = [
         inspect.Parameter(f"column{number}", inspect.Parameter.POSITIONAL_ONLY) for number in range(parameter_count)
