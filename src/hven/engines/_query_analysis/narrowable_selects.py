@@ -169,7 +169,9 @@ def match_indexed_position(
     if lat is None or lat.column is None or lat.source != table_number:
         return None
     position = table_ref.table.position
-    return position if (lon.column.name, lat.column.name) == position else None
+    if (lon.column.name, lat.column.name) != position:
+        return None
+    return position
 
 
 def match_indexed_column(narrowable: NarrowableSelect, table_number: int, expression: Expr) -> str | None:
@@ -181,4 +183,6 @@ def match_indexed_column(narrowable: NarrowableSelect, table_number: int, expres
     if table_ref is None or table_ref.table is None:
         return None
     column_name = column_ref.column.name
-    return column_name if column_name in table_ref.table.indexed_column_names else None
+    if column_name not in table_ref.table.indexed_column_names:
+        return None
+    return column_name
