@@ -584,7 +584,7 @@ class SampledSource(Protocol):
     """A source whose rows may be samples in time, and which describes them."""
 
     def describe_samples(self) -> SampleMetadata | None:
-        """Describe the samples; None: the rows are no samples."""
+        """Return the description of the samples; None: the rows are no samples."""
 
     def read_dataset_name(self) -> str | None:
         """Return the name under which archives know these data; None: it is not stated."""

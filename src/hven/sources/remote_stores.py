@@ -160,7 +160,7 @@ class RemoteStore(Protocol):
 
 
 def can_open_scheme(scheme: str) -> bool:
-    """Check whether files can be read by a scheme.
+    """Return whether files can be read by a scheme.
 
     Parameters
     ----------

@@ -105,7 +105,7 @@ def find_fixed_directory(text: str) -> str:
 
 
 def is_pattern_match(path: str, patterns: Sequence[str], ignore_patterns: Sequence[str]) -> bool:
-    """Check whether patterns match a path.
+    """Return whether patterns match a path.
 
     Parameters
     ----------
