@@ -334,7 +334,7 @@ class RowDocuments:
         if any(not value for value in values):
             return None
         quoted_values = [quote(str(value), safe=":") for value in values]
-        url = _interleave(literals, quoted_values)
+        url = _join_template(literals, quoted_values)
         path = url.partition("?")[0].partition("#")[0]
         if any(unquote(step) in {".", ".."} for step in path.split("/")[3:]):
             return None
@@ -348,7 +348,7 @@ class RowDocuments:
             if not value or "\0" in value or ".." in value.split("/") or value.startswith("/"):
                 return None
             texts.append(value)
-        return _interleave(literals, texts)
+        return _join_template(literals, texts)
 
     def fetch_pending(self) -> Iterator[None]:
         """Fetch the requested documents that are not here, once, within the time of a run.
@@ -512,7 +512,7 @@ def _to_utc_time(timestamp: float | None) -> datetime | None:
     return datetime.fromtimestamp(timestamp, UTC).replace(tzinfo=None)
 
 
-def _interleave(literals: Sequence[str], values: Sequence[str]) -> str:
+def _join_template(literals: Sequence[str], values: Sequence[str]) -> str:
     """Put values between the literal parts of a template."""
     filled_parts = [value + literal for value, literal in zip(values, literals[1:], strict=True)]
     return literals[0] + "".join(filled_parts)

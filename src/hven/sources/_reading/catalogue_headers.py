@@ -612,7 +612,7 @@ def _read_ruled_header(beginning: _FileBeginning, first_line: int) -> TextHeader
         return None
     runs = [match.span() for match in _RULE_RUN_PATTERN.finditer(rule)]
     body = [line for line in beginning.list_data_lines(line_number + 2, None) if line.strip() != rule.strip()]
-    if not body or not _needs_rule(head, body, runs):
+    if not body or not _is_rule_needed(head, body, runs):
         return None
     run_ends = [end for _, end in runs]
     last_end = max(len(line) for line in body)
@@ -630,7 +630,7 @@ def _read_ruled_header(beginning: _FileBeginning, first_line: int) -> TextHeader
     )
 
 
-def _needs_rule(head: str, body: Sequence[str], runs: Sequence[tuple[int, int]]) -> bool:
+def _is_rule_needed(head: str, body: Sequence[str], runs: Sequence[tuple[int, int]]) -> bool:
     """Check whether the lines keep to the columns of a rule, and blanks alone do not cut them as well."""
     lines = [head, *body]
     if len(runs) < 2 or any("\t" in line for line in lines):

@@ -81,7 +81,7 @@ def parse_cells(
         return replace_null_words(text, null_words), None
     value_set = build_null_words(tuple(null_words))
     blank = pc.is_in(text, value_set=value_set)
-    text = _clear_cells(text, blank)
+    text = _replace_marked(text, blank)
     if pa.types.is_boolean(arrow_type):
         return _parse_booleans(text)
     if pa.types.is_timestamp(arrow_type):
@@ -118,7 +118,7 @@ def replace_null_words(text: pa.Array, null_words: Sequence[str]) -> pa.Array:
 
 def decode_json_strings(text: pa.Array) -> pa.Array:
     """Decode JSON's strings, and its null; other JSON stays as it is."""
-    text = _clear_cells(text, pc.equal(text, "null"))
+    text = _replace_marked(text, pc.equal(text, "null"))
     quoted = pc.match_substring_regex(text, r'(?s)^".*"$')
     if not pc.any(quoted).as_py():
         return text
@@ -155,7 +155,7 @@ def replace_null_numbers(values: pa.Array, null_words: Sequence[str]) -> pa.Arra
             same = pc.equal(values, pa.scalar(number).cast(kind))
         except (pa.ArrowInvalid, OverflowError):  # 99.99 or 10**30 in a column of integers
             continue
-        values = _clear_cells(values, same)
+        values = _replace_marked(values, same)
     return values
 
 
@@ -176,7 +176,7 @@ def replace_nan(values: pa.Array) -> pa.Array:
     return values
 
 
-def _clear_cells(values: pa.Array, mask: pa.Array) -> pa.Array:
+def _replace_marked(values: pa.Array, mask: pa.Array) -> pa.Array:
     """Replace the marked cells with null."""
     return pc.if_else(mask, pa.scalar(None, values.type), values)
 
@@ -191,7 +191,7 @@ def _find_bad(fits: pa.Array) -> pa.Array | None:
 def _replace_bad_cells(text: pa.Array, is_bad: pa.Array | None) -> pa.Array:
     if is_bad is None:
         return text
-    return _clear_cells(text, is_bad)
+    return _replace_marked(text, is_bad)
 
 
 def _combine_masks(a: pa.Array | None, b: pa.Array | None) -> pa.Array | None:
@@ -239,7 +239,7 @@ def _parse_integers(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, 
     short = pc.match_substring_regex(text, _SHORT_INTEGER_PATTERN)
     short_text = pc.if_else(short, text, pa.scalar(None, text.type))
     values = pc.cast(short_text, pa.int64())
-    remaining_text = _clear_cells(text, short)
+    remaining_text = _replace_marked(text, short)
     bad = None
     if remaining_text.null_count < len(remaining_text):
         other_values, bad = _parse_long_integers(remaining_text)
@@ -265,7 +265,7 @@ def _parse_long_integers(text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     fits = pc.or_(pc.and_(has_19_digits, is_small_enough), is_smallest)
     fitting_text = pc.if_else(fits, text, pa.scalar(None, text.type))
     exact = pc.cast(fitting_text, pa.int64())
-    real, unreal = _parse_floats(_clear_cells(text, pc.is_valid(exact)), pa.float64())
+    real, unreal = _parse_floats(_replace_marked(text, pc.is_valid(exact)), pa.float64())
     is_integral = pc.equal(real, pc.floor(real))
     is_whole = pc.and_(is_integral, pc.less(pc.abs(real), 2.0**53))
     bad = _combine_masks(unreal, _find_bad(is_whole))

@@ -246,7 +246,7 @@ def is_header_record(first_record: Sequence[str], records: Sequence[Sequence[str
     filled_cells = [cell for cell in first_record if cell]
     names = {cell.lower() for cell in filled_cells}
     are_distinct = len(names) == len(filled_cells)
-    return are_distinct and all(map(_is_plain_name, filled_cells)) and not _repeats_below(first_record, records)
+    return are_distinct and all(map(_is_plain_name, filled_cells)) and not _has_cell_below(first_record, records)
 
 
 def _list_filled_cells(records: Sequence[Sequence[str]], index: int) -> list[str]:
@@ -258,7 +258,7 @@ def _is_plain_name(cell: str) -> bool:
     return re.fullmatch(r"[^\W\d][\w .:/()\[\]%+*#-]{0,60}", cell) is not None
 
 
-def _repeats_below(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
+def _has_cell_below(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
     """Check whether a cell of the first record occurs again in its column."""
     return any(cell and cell in _list_filled_cells(records, index) for index, cell in enumerate(first_record))
 
@@ -339,7 +339,7 @@ def _detect_layout(
     if header is not False and rows:
         comment_cells = head_comments.split_names(width, cut, quote)
         header_cells = _find_header_cells(rows, comment_cells, width=width, header=header, names=names)
-        if header_cells is rows[0] or (header is None and _equals_names(rows[0], names)):
+        if header_cells is rows[0] or (header is None and _has_names(rows[0], names)):
             lines.skip_record(comment_sign, quote)
             start = lines.offset
             rows = rows[1:]
@@ -352,7 +352,7 @@ def _detect_layout(
         rows = rows[1:]
     if has_names:
         start = lines.skip_blank_lines(comment_sign)
-    final_names, renamed_columns = _settle_names(names, header_cells, width, rows, file=file)
+    final_names, renamed_columns = _resolve_names(names, header_cells, width, rows, file=file)
     columns_by_name = _describe_columns(final_names, head_comments.texts_by_number, unit_cells)
     columns_by_name |= _describe_commented_columns(final_names, head_comments.texts_by_name)
     return TextDialect(
@@ -496,7 +496,7 @@ def _find_header_cells(
     return None
 
 
-def _equals_names(cells: Sequence[str], names: Sequence[str] | None) -> bool:
+def _has_names(cells: Sequence[str], names: Sequence[str] | None) -> bool:
     if names is None:
         return False
     return [cell.lower() for cell in cells] == [name.lower() for name in names]
@@ -516,7 +516,7 @@ def _has_unit_record(rows: Sequence[Sequence[str]], units: bool | None, *, has_n
     return units
 
 
-def _settle_names(
+def _resolve_names(
     names: Sequence[str] | None,
     header_cells: list[str] | None,
     width: int,

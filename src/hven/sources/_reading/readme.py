@@ -337,7 +337,7 @@ def split_authors(text: str) -> list[str]:
             names.append(", ".join(filter(None, parts)))  # Brahe, Tycho
             continue
         for part in parts:
-            if names and _continues_name(names[-1], part):
+            if names and _is_name_continuation(names[-1], part):
                 names[-1] += f", {part}"
             elif match := _PERSON_NAME_PATTERN.fullmatch(part):
                 names.append(f"{match['family']}, {match['given'].strip()}")
@@ -346,7 +346,7 @@ def split_authors(text: str) -> list[str]:
     return names
 
 
-def _continues_name(name: str, part: str) -> bool:
+def _is_name_continuation(name: str, part: str) -> bool:
     """Check whether a part behind a comma belongs to the name before it: a suffix, or its initials."""
     if _NAME_SUFFIX_PATTERN.fullmatch(part):
         return True
