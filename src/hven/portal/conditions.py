@@ -529,7 +529,7 @@ class _ConditionBuilder:
             bounds = parse_time_range(low, high, self.text, as_timestamps=column.type.is_timestamp)
         elif column.epoch is not None and (_is_date(low) or _is_date(high)):
             begin, end = parse_time_range(low, high, self.text, as_timestamps=False)
-            bounds = (_subtract_epoch(begin, column.epoch), _subtract_epoch(end, column.epoch))
+            bounds = (_remove_epoch(begin, column.epoch), _remove_epoch(end, column.epoch))
         else:
             bounds = self._parse_number_bounds(column, low, high)
         if check_order and bounds[0] is not None and bounds[1] is not None and _is_reversed(bounds[0], bounds[1]):
@@ -596,7 +596,7 @@ def _is_date(word: ConditionValue | None) -> bool:
     return word is not None and bool(word.text) and DATE_PATTERN.search(word.text) is not None
 
 
-def _subtract_epoch(end: IntervalEnd | None, epoch: float) -> IntervalEnd | None:
+def _remove_epoch(end: IntervalEnd | None, epoch: float) -> IntervalEnd | None:
     """Convert the end of an interval from a Julian date to days since an epoch."""
     if end is None:
         return None

@@ -67,6 +67,11 @@ class PortalRouter:
         ----------
         scope
             ASGI scope of the request.
+
+        Returns
+        -------
+        cookies
+            Values of ``Set-Cookie``; empty if the request switches nothing.
         """
         query = scope["query_string"]
         may_switch = LANGUAGE_PARAMETER.encode() in query or THEME_PARAMETER.encode() in query

@@ -619,7 +619,7 @@ def _query_service(
 
     With `is_complete`, a truncated answer is an error.
     """
-    status, body = _post_query(service, adql, settings, timeout_seconds)
+    status, body = _send_query(service, adql, settings, timeout_seconds)
     try:
         plugin = plugins.load_plugin("formats", "votable")
         table_stream = plugin.FORMAT.read(io.BytesIO(body), batch=10_000)
@@ -647,7 +647,7 @@ def _query_service(
     return pa.Table.from_batches(batches, schema), tuple(table_stream.metadata.columns)
 
 
-def _post_query(service: RemoteService, adql: str, settings: Settings, timeout_seconds: float) -> tuple[int, bytes]:
+def _send_query(service: RemoteService, adql: str, settings: Settings, timeout_seconds: float) -> tuple[int, bytes]:
     """Send a query to a TAP service; return the status and the body of the response."""
     with _lock:
         semaphore = _semaphores.setdefault(service.url, threading.BoundedSemaphore(MAX_QUERIES_PER_SERVICE))
