@@ -167,11 +167,10 @@ def draw_sky_path(moc: str) -> str:
     from mocpy import MOC  # noqa: PLC0415  (slow to load, rarely needed)
 
     ranges = np.asarray(MOC.from_string(moc).to_depth29_ranges, np.int64)
-    cells = np.empty(0, np.int64)
     order = 4
     for order in (4, 3, 2):
         cell_width = 1 << 2 * (29 - order)
-        cell_ranges = [cells]
+        cell_ranges = [np.empty(0, np.int64)]
         for begin, end in ranges.tolist():
             cell_ranges.append(np.arange(begin // cell_width, -(-end // cell_width)))
         cells = np.unique(np.concatenate(cell_ranges))
