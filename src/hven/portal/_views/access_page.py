@@ -129,7 +129,9 @@ class _AccessEndpoints:
         principal = self.context.identify_principal(request)
         base = services.get_base_url(request, self.site.settings)
         if is_cross_site(request, self.site.settings):
-            raise ForbiddenError("a page of another site asks this", remedy="use the form on the page /access")
+            raise ForbiddenError(
+                "the request comes from a page of another site", remedy="use the form on the page /access"
+            )
         params = await services.read_params(request, MAX_FORM_BYTES)
         account = (params.read_one("AS") or "").strip()
         if account:

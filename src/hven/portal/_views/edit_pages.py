@@ -67,7 +67,7 @@ class _EditEndpoints:
     @staticmethod
     def check_logged_in(page_context: PageContext) -> None:
         if page_context.principal.is_anonymous:
-            raise UnauthenticatedError("only who is logged in can ask this", remedy="log in at /login")
+            raise UnauthenticatedError("this needs a login", remedy="log in at /login")
 
     def check_portal_editor(self, page_context: PageContext, file_name: str) -> None:
         """Refuse users who may not edit a file of this portal."""
@@ -169,7 +169,7 @@ class _EditEndpoints:
     async def change_text(self, kind: str, page_context: PageContext) -> PageContent:
         await anyio.to_thread.run_sync(self.find_editable_text, page_context, kind)
         if is_cross_site(page_context.request, self.settings):
-            raise ForbiddenError("a page of another site asks this", remedy="use the form on this page")
+            raise ForbiddenError("the request comes from a page of another site", remedy="use the form on this page")
         params = await services.read_params(page_context.request, MAX_FORM_BYTES)
         return await anyio.to_thread.run_sync(self._apply_change, page_context, kind, params)
 

@@ -51,7 +51,7 @@ def fetch_thumbnail(url: str, signature: str, context: ServiceContext) -> bytes:
         There is no picture at the address, or it is too large.
     """
     if not hmac.compare_digest(signature.encode(), _sign_address(url, context.site).encode()):
-        raise ForbiddenError("this picture is on no page of ours", remedy="ask for it where it is")
+        raise ForbiddenError("no page of this site shows this picture", remedy="open the picture at its own site")
     shelf = drawings.get_picture_store(context)
     key = hashlib.sha256(f"elsewhere {url}".encode()).hexdigest()
     cached_picture = drawings.find_picture(shelf, key)
@@ -60,7 +60,7 @@ def fetch_thumbnail(url: str, signature: str, context: ServiceContext) -> bytes:
     failure_cache: Cache[float] = context.site.get_or_create(_create_failure_cache)
     failure_time = failure_cache.find(url)
     if failure_time is not None and time.monotonic() - failure_time < RETRY_SECONDS:
-        raise NotFoundError("the picture could not be had a moment ago", remedy="try again later")
+        raise NotFoundError("the picture could not be fetched a moment ago", remedy="try again later")
     try:
         body = http_client.fetch_bytes(
             url,
@@ -72,7 +72,9 @@ def fetch_thumbnail(url: str, signature: str, context: ServiceContext) -> bytes:
         )
         kind = next((kind for begin, kind in PICTURE_SIGNATURES if body.startswith(begin)), "")
         if not kind:
-            raise NotFoundError(format_message("{url} is no picture", url[:200]), remedy="look at it there")
+            raise NotFoundError(
+                format_message("{url} is no picture", url[:200]), remedy="open the address in the browser"
+            )
         with tempfile.TemporaryDirectory(prefix="hven-picture-") as directory:
             file = Path(directory) / f"picture.{kind}"
             file.write_bytes(body)

@@ -59,7 +59,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     def check_curator(page_context: PageContext) -> None:
         if page_context.principal.is_anonymous:
-            raise UnauthenticatedError("only who is logged in can ask this", remedy="log in at /login")
+            raise UnauthenticatedError("this needs a login", remedy="log in at /login")
         if not is_curator(page_context.principal, context):
             raise ForbiddenError(
                 "only curators try files here",
@@ -73,7 +73,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def run_trial(page_context: PageContext) -> PageContent:
         check_curator(page_context)
         if is_cross_site(page_context.request, settings):
-            raise ForbiddenError("a page of another site asks this", remedy="use the form on this page")
+            raise ForbiddenError("the request comes from a page of another site", remedy="use the form on this page")
         params = await services.read_params(page_context.request, max_file_bytes)
         try:
             file = params.files.get("file")
@@ -128,7 +128,9 @@ def _read_trial_result(status: int, out: BinaryIO) -> dict[str, Any]:
     size = out.seek(0, 2)
     out.seek(0)
     if size > MAX_OUTPUT_BYTES:
-        raise TooLargeError("what is told of the file is too long to be shown", remedy="hven new writes it into a file")
+        raise TooLargeError(
+            "the description of the file is too long to be shown", remedy="hven new writes it into a file"
+        )
     if status or not size:
         raise UserError(
             "the file cannot be looked at within the limits of time and memory",

@@ -101,7 +101,7 @@ def _list_own_collections(page_context: PageContext) -> set[str] | None:
     """
     principal = page_context.principal
     if principal.is_anonymous:
-        raise UnauthenticatedError("only curators see what is used", remedy="log in at /login")
+        raise UnauthenticatedError("only curators see the usage", remedy="log in at /login")
     is_own_operator = page_context.context.is_operator(principal) and not principal.impersonator
     if principal.name is not None and is_own_operator and not page_context.brand.collections:
         return None
@@ -114,7 +114,7 @@ def _list_own_collections(page_context: PageContext) -> set[str] | None:
             own_collections.add(name)
     if not own_collections:
         raise ForbiddenError(
-            "only curators see what is used",
+            "only curators see the usage",
             remedy="health.operators, administrators of portals, and curators of projects do",
         )
     return own_collections

@@ -234,7 +234,7 @@ class _LoginEndpoints:
             if not self.site.settings.login.own_passwords:
                 raise ForbiddenError("passwords are set by the site's owner here", remedy="ask them for one")
             if new_password != form_values.get("again", new_password).strip():
-                raise UserError("the new password was written in two ways", remedy="write it again")
+                raise UserError("the two new passwords differ", remedy="write it again")
             old_password = form_values
             check_password = partial(self.accounts.check_account_secret, account, old_password.get("old", "").strip())
             check_token_only = partial(check_password, passwords_too=False)
@@ -261,7 +261,7 @@ class _LoginEndpoints:
         self.check_same_site(request)
         principal = self.context.identify_principal(request)
         if principal.name is None:
-            raise UnauthenticatedError("only who is logged in can ask this", remedy="log in at /login")
+            raise UnauthenticatedError("this needs a login", remedy="log in at /login")
         if principal.groups & {*TOKEN_SCOPE_GROUPS.values()}:
             raise ForbiddenError(
                 "a token makes and ends no tokens, and sets no password",
@@ -307,7 +307,8 @@ class _LoginEndpoints:
     def check_same_site(self, request: Request) -> None:
         if is_cross_site(request, self.site.settings):
             raise ForbiddenError(
-                "a page of another site asks this", remedy="use the form at /login, or send a token with each request"
+                "the request comes from a page of another site",
+                remedy="use the form at /login, or send a token with each request",
             )
 
     def build_login_cookie(self, request: Request, proof: str | None) -> str:

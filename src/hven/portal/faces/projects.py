@@ -158,7 +158,9 @@ class _ProjectEndpoints:
     async def change_project(self, page_context: PageContext) -> PageContent:
         project, own_role = self.find_project(page_context)
         if is_cross_site(page_context.request, self.site.settings):
-            raise ForbiddenError("a page of another site asks this", remedy="use the form on the page of the project")
+            raise ForbiddenError(
+                "the request comes from a page of another site", remedy="use the form on the page of the project"
+            )
         params = await services.read_params(page_context.request, MAX_FORM_BYTES)
         await anyio.to_thread.run_sync(self.apply_change, project, own_role, page_context, params)
         return build_redirect(self.describe_project(project, page_context)["url"])
@@ -169,7 +171,7 @@ class _ProjectEndpoints:
         grants = self.site.store.grants
         name = page_context.principal.name
         if name is None:
-            raise UnauthenticatedError("only who is logged in can ask this", remedy="log in at /login")
+            raise UnauthenticatedError("this needs a login", remedy="log in at /login")
         if params.read_one("ASK") is not None:
             if own_role or grants.list_grants("asked", subject=name, object=project.name):
                 raise ConflictError("you are a member, or have asked already", remedy="wait for an answer")
@@ -177,12 +179,12 @@ class _ProjectEndpoints:
             grants.add_grant("asked", subject=name, object=project.name, actor=name, facts={"words": request_text})
             return
         if own_role is None or PROJECT_ROLES.index(own_role) < PROJECT_ROLES.index("curator"):
-            raise ForbiddenError("only curators and owners of a project answer those who ask")
+            raise ForbiddenError("only curators and owners of a project answer requests to join it")
         request_id = params.read_one("ACCEPT") or params.read_one("REFUSE")
         open_requests = grants.list_grants("asked", object=project.name)
         request_grant = next((grant for grant in open_requests if grant.id == request_id), None)
         if request_grant is None:
-            raise ParamError("nobody asks this any more", name="ACCEPT", remedy="look at the page again")
+            raise ParamError("there is no such request any more", name="ACCEPT", remedy="look at the page again")
         grants.revoke_grant(request_grant.id, actor=name)
         if params.read_one("ACCEPT"):
             grants.add_grant(

@@ -38,9 +38,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def sign_address(request: Request, params: RequestParams) -> Response:
         principal = context.identify_principal(request)
         if is_cross_site(request, site.settings):
-            raise ForbiddenError("a page of another site asks this", remedy="ask it from a page of this site")
+            raise ForbiddenError(
+                "the request comes from a page of another site", remedy="ask it from a page of this site"
+            )
         if principal.is_anonymous:
-            raise UnauthenticatedError("an address is signed for somebody", remedy="log in, or send a token")
+            raise UnauthenticatedError(
+                "only a reader who is logged in can have addresses signed", remedy="log in, or send a token"
+            )
         base = services.get_base_url(request, site.settings)
         sent_address = params.read_one("URL") or ""
         original_url = join_address(f"{base}/", sent_address)
