@@ -282,6 +282,11 @@ class Product:
         name
             Index or name; None: the first array with data, else the first table with data, else the first part.
 
+        Returns
+        -------
+        Part
+            The first part that fits.
+
         Raises
         ------
         SourceError

@@ -40,6 +40,11 @@ def estimate_copy_bytes(array: ArrayPart) -> int:
     ----------
     array
         Array of an open file, of any shape.
+
+    Returns
+    -------
+    int
+        The estimate, in bytes.
     """
     return prod(array.shape) * _find_stored_type(array).itemsize
 
