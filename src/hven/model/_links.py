@@ -222,7 +222,6 @@ def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | N
         address = build_column_template("url")
         yield LinkTemplate(semantics=THIS_SEMANTICS, address=address, type=media_type, size=size, description=title)
         return
-        return
     if "access_url" in units_by_column:
         file_size: Template = ()
         if units_by_column.get("access_estsize") is not None:

@@ -66,7 +66,7 @@ _YEAR_10000_MICROSECONDS = 253_402_300_800_000_000
 
 
 def parse_number(text: str) -> int | float:
-    """Parse a text as a number (dimensionless).
+    """Return the number (dimensionless) that a text stands for.
 
     A whole number becomes an integer, because a double has only 53 bits for it.
 
@@ -86,7 +86,7 @@ def parse_number(text: str) -> int | float:
 
 
 def format_number(value: float) -> str:
-    """Format a number for people: a whole number with all its digits, a fraction with at most 15.
+    """Return the text of a number for people: a whole number with all its digits, a fraction with at most 15.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def _split_into_bytes(array: pa.Array) -> pa.Array:
 
 
 def cast_or_null(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """Cast values; return the values, null where the cast fails, and flags of these rows, or None if there are none.
+    """Return the cast values, null where the cast fails, and flags of these rows, shape (n,); None if none fails.
 
     The function halves the values until the casts succeed, so that few faults cost few casts.
     """

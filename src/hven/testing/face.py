@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from starlette.routing import BaseRoute
+
     Ask = Callable[..., httpx.Response]
 
 FACE_COLUMNS = (
@@ -92,7 +94,7 @@ class FaceContract:
                 faces=faces,
                 start_time=start_time,
             )
-            routes = []
+            routes: list[BaseRoute] = []
             for face in faces.values():
                 routes += face.build_all_routes(context)
             app = Starlette(routes=routes)

@@ -85,7 +85,8 @@ def collect_sections() -> Mapping[str, SettingsSection]:
         is_repeated = get_origin(hint) is tuple
         settings_class: Any = get_args(hint)[0] if is_repeated else hint
         if is_dataclass(settings_class):
-            sections_by_name[name] = SettingsSection(name=name, settings_class=settings_class, is_repeated=is_repeated)
+            section_class: Any = settings_class
+            sections_by_name[name] = SettingsSection(name=name, settings_class=section_class, is_repeated=is_repeated)
     return sections_by_name | {section.name: section for section in list_engine_sections()}
 
 

@@ -150,7 +150,7 @@ def _compute_signed_areas(pairs: Numbers, sizes: npt.NDArray[np.int64], dtype: t
         cos = np.cos(phi)
         a = (cos * np.cos(lam), cos * np.sin(lam), np.sin(phi))
         b = [take_successor_values(offsets, component) for component in a]
-        projected_area = 0
+        projected_area = np.zeros(len(offsets) - 1, dtype)
         for axis in range(3):
             edge_areas = a[axis - 2] * b[axis - 1] - a[axis - 1] * b[axis - 2]
             turn = np.add.reduceat(edge_areas, offsets[:-1])

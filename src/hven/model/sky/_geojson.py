@@ -108,8 +108,9 @@ def from_geojson(
 
     Returns
     -------
-    Valid regions, with longitudes to the east and planetocentric latitudes, and the faults of the others by row:
-    points and lines, values that are not numbers, latitudes over 90, rings that cross themselves, holes outside.
+    features
+        Valid regions, with longitudes to the east and planetocentric latitudes, and the faults of the others by row:
+        points and lines, values that are not numbers, latitudes over 90, rings that cross themselves, holes outside.
 
     Raises
     ------
@@ -143,11 +144,7 @@ def from_geojson(
         faults[row] = _format_invalid_reason(str(shapely.is_valid_reason(shapes[row])))
         shapes[row] = shapely.MultiPolygon()
     crs = _extract_crs_name(parsed)
-    conversions = []
-    for feature in features:
-        feature_crs = _find_feature_crs(feature) or crs
-        conversions.append(find_crs_conversion(feature_crs) or (1.0, 1.0))
-    turn, shrink = np.array(conversions, np.float64).reshape(-1, 2).T
+    turn, shrink = _find_conversions(features, crs)
     if west_positive:
         turn = np.full(len(turn), -1.0)
     distinct_conversions = set(zip(turn.tolist(), shrink.tolist(), strict=True)) - {(1.0, 1.0)}
@@ -172,6 +169,15 @@ def from_geojson(
         ids=[feature.get("id") for feature in features],
         crs=crs,
     )
+
+
+def _find_conversions(features: Sequence[Mapping[str, Any]], document_crs: str | None) -> npt.NDArray[np.float64]:
+    """Return the conversions of the features' coordinates, shape (2, n): turn and shrink."""
+    conversions = []
+    for feature in features:
+        feature_crs = _find_feature_crs(feature) or document_crs
+        conversions.append(find_crs_conversion(feature_crs) or (1.0, 1.0))
+    return np.array(conversions, np.float64).reshape(-1, 2).T
 
 
 def _parse_document(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:

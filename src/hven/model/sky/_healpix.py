@@ -122,11 +122,11 @@ def locate_in_cells(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple
     cells = np.empty(lon.shape, dtype=np.uint64)
     dx = np.empty(lon.shape)
     dy = np.empty(lon.shape)
-    if not bool(((lon >= 0.0) & (lon < 360.0)).all()):
-        lon = np.mod(lon, 360.0)
+    is_wrapped = bool(((lon >= 0.0) & (lon < 360.0)).all())
+    radians = np.radians(lon if is_wrapped else np.mod(lon, 360.0))
     orders = np.full(lon.shape, order, dtype=np.uint8)
     thread_count = _choose_thread_count(lon.size)
-    _load_cdshealpix().lonlat_to_healpix(orders, np.radians(lon), np.radians(lat), cells, dx, dy, thread_count)
+    _load_cdshealpix().lonlat_to_healpix(orders, radians, np.radians(lat), cells, dx, dy, thread_count)
     indexes = cells.view(np.int64)
     return indexes if all_valid else np.where(good, indexes, -1), dx, dy
 

@@ -84,8 +84,8 @@ def close_walks(row: Whole, x: Whole, y: Whole, chart: CylindricalMap) -> tuple[
     for begin, end in zip(first, last, strict=True):
         walk = slice(begin, end + 1)
         walks.append((row[walk], x[walk], y[walk]))
-    for number in np.flatnonzero(times):  # few
-        shift = times[number] * turn[number]
+    for number in np.flatnonzero(times).tolist():  # few
+        shift = int(times[number] * turn[number])
         walks[number] = _close_walk(walks[number], number, shift, chart)
     closed_row, closed_x, closed_y = (np.concatenate([walk[axis] for walk in walks]) for axis in range(3))
     return closed_row, closed_x, closed_y

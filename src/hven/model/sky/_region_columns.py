@@ -790,8 +790,8 @@ class RegionColumn:
 
         Returns
         -------
-        The WKB of each row.
-            One for each row.
+        bytes
+            The WKB of each row.
 
         Raises
         ------

@@ -247,8 +247,8 @@ def parse_stcs(text: str) -> FramedShape:
 
     Raises
     ------
-    A ValueError, with the problem and its place.
-        A ValueError: what is wrong, and where.
+    ShapeError
+        A ValueError, with the problem and its place.
     """
     reader = _WordReader(text, brackets=True)
     placed = _parse_stcs_region(reader, None)

@@ -100,8 +100,8 @@ class Shape(ABC):
 
         Returns
         -------
-        Half-open, sorted, at order 29, shape (n, 2); they contain the shape.
-            Half-open, sorted, at order 29, shape (n, 2); they hold the shape.
+        ranges
+            Half-open, sorted, at order 29, shape (n, 2); they contain the shape.
         """
 
     @abstractmethod

@@ -76,7 +76,7 @@ def is_point_in_circle(
     return _test_constant_circle(lon, lat, *circle)
 
 
-def _test_constant_circle(lon: Numbers, lat: Numbers, centre_lon: float, centre_lat: float, size: float) -> Flags:
+def _test_constant_circle(lon: Numbers, lat: Numbers, centre_lon: float, centre_lat: float, size: float) -> Any:
     """Test many points against one circle, near whose latitude only the points need the exact test."""
     if len(lat) < _MIN_BAND_FILTER_POINTS:
         return _test_one_circle(lon, lat, centre_lon, centre_lat, size)
@@ -197,9 +197,9 @@ def to_lon_lat(xyz: Numbers) -> tuple[Numbers, Numbers]:
     Parameters
     ----------
     xyz
-        Of any length but 0, shape (..., 3).
+        Vectors of any length except 0, shape (..., 3).
 
-    Vectors of any length except 0, shape (..., 3).
+    Returns
     -------
     lon, lat
         Degrees, longitudes in [0, 360), shape (...,).

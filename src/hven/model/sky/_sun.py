@@ -115,9 +115,9 @@ def is_rotation_mismatch(rotation_number: npt.ArrayLike, utc: npt.ArrayLike) -> 
 
     Parameters
     ----------
-    Whole numbers, or numbers with the elapsed share of the rotation (two digits are enough), of any shape; NaN is
-    never a mismatch.
-        nothing.
+    rotation_number
+        Whole numbers, or numbers with the elapsed share of the rotation (two digits are enough), of any shape; NaN is
+        never a mismatch.
     utc
         As `compute_solar_ephemeris` takes it, any shape.
 
