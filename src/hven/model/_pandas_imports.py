@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-class _PandasHider:
+class _PandasHider(Loader):
     """A finder and loader of modules with which imports of pandas fail.
 
     `find_spec` raises nothing itself: libraries ask it whether pandas is installed, and expect an answer.
