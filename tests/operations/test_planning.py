@@ -86,7 +86,9 @@ def row(**more: Any) -> SyncScheduleRecord:
 def ended(
     item: SyncScheduleRecord, outcome: RunOutcome, now: float, timing: Recurrence = HOUR
 ) -> tuple[SyncScheduleRecord, list[str]]:
-    after, told = finish_run(replace(item, holder="me", began=now - 5), timing, now, outcome, SET, TELL, ["mail"])
+    after, told = finish_run(
+        replace(item, holder="me", began=now - 5), timing, now, outcome, settings=SET, alerts=TELL, channels=["mail"]
+    )
     return after, [alert.kind for alert in told]
 
 
@@ -194,10 +196,12 @@ def test_data_are_stale_when_two_times_went_by() -> None:
     )
     assert compute_stale_time(HOUR, row(paused=NOW), NOW, 2) is None
     assert compute_stale_time(HOUR, row(), None, 2) is None
-    item, told = alert_unless_known(row(), STALE_ALERT, "old", NOW, TELL, [])
+    item, told = alert_unless_known(row(), STALE_ALERT, "old", NOW, settings=TELL, channels=[])
     assert [alert.kind for alert in told] == ["stale"]
-    assert alert_unless_known(item, STALE_ALERT, "old", NOW + 80000, TELL, [])[1] == []
-    assert [alert.kind for alert in alert_unless_known(item, STALE_ALERT, "old", NOW + 86400, TELL, [])[1]] == ["stale"]
+    assert alert_unless_known(item, STALE_ALERT, "old", NOW + 80000, settings=TELL, channels=[])[1] == []
+    assert [
+        alert.kind for alert in alert_unless_known(item, STALE_ALERT, "old", NOW + 86400, settings=TELL, channels=[])[1]
+    ] == ["stale"]
 
 
 @pytest.mark.parametrize("lasts", [300.0, 2400.0])
@@ -225,7 +229,7 @@ def test_the_nights_of_the_clocks_have_one_run_each(
                 if is_due(item, now):
                     begun[name].append(now)
                     item, now = replace(item, holder="me", began=now), now + lasts
-                    item, _ = finish_run(item, timing, now, FINE, SET, TELL, [])
+                    item, _ = finish_run(item, timing, now, FINE, settings=SET, alerts=TELL, channels=[])
                 now += 300
     finally:
         monkeypatch.undo()

@@ -173,7 +173,9 @@ class ClientWrite:
         )
         try:
             execute_leased_run(
-                self.site, report, lambda: CollectionRun(self.site, resource, report, lease, ignore_progress, steps)
+                self.site,
+                report,
+                lambda: CollectionRun(self.site, resource, report, lease, progress=ignore_progress, hooks=steps),
             )
         except (SourceError, DescriptorError) as error:  # of another source, or of the descriptor: not the client's
             raise StorageUnavailableError(

@@ -117,7 +117,9 @@ def ingest_collection(
     execute_run(
         site,
         report,
-        lambda lease: CollectionRun(site, resource, report, lease, progress or ignore_progress, RunHooks()),
+        lambda lease: CollectionRun(
+            site, resource, report, lease, progress=progress or ignore_progress, hooks=RunHooks()
+        ),
     )
     return report
 
@@ -222,6 +224,7 @@ class CollectionRun:
         resource: Resource,
         report: IngestReport,
         lease: Lease,
+        *,
         progress: Callable[[IngestProgress], None],
         hooks: RunHooks,
     ) -> None:
@@ -480,7 +483,7 @@ class CollectionRun:
             kind=leading_report.kind,
             accepted=leading_report.accepted,
         )
-        run = CollectionRun(self.site, resource, report, lease, self.progress, self.hooks)
+        run = CollectionRun(self.site, resource, report, lease, progress=self.progress, hooks=self.hooks)
         run.staged_site = self.staged_site
         return run
 

@@ -77,7 +77,7 @@ def move_collection(
         site.store.runs.begin_run(run, name, "move")
         phase, message = ERROR_PHASE, None
         try:
-            moved_records = _move_records(site, name, records, target, run, lease, progress)
+            moved_records = _move_records(site, name, records, target, run=run, lease=lease, progress=progress)
             phase = COMPLETED_PHASE
         except HvenError as error:
             message = str(error)
@@ -97,6 +97,7 @@ def _move_records(
     name: str,
     records: list[SnapshotRecord],
     target: StorageEngine,
+    *,
     run: str,
     lease: Lease,
     progress: Callable[[IngestProgress], None] | None,

@@ -32,7 +32,7 @@ class RejectsFile:
         self._writer: Any = None
 
     def write_row(
-        self, file: str | None, row: int | None, column: str | None, value: str | None, reason: str, text: str | None
+        self, file: str | None, row: int | None, column: str | None, value: str | None, *, reason: str, text: str | None
     ) -> None:
         """Write one row to the rejects file.
 

@@ -58,7 +58,7 @@ class UnrolledBatch:
         self.lengths = sizes
 
     def iterate_parts(self) -> Iterator[pa.RecordBatch]:
-        """Yield the elements in parts, with the other values of their rows and their number in `ELEMENT_INDEX_COLUMN`."""
+        """Yield the elements in parts, with the other values of their rows, and numbered in `ELEMENT_INDEX_COLUMN`."""
         bounds = np.concatenate([[0], np.cumsum(self.sizes)])
         lists = {name: self._flatten_list(name) for name in self.names}
         for begin in range(0, int(bounds[-1]), MAX_BATCH_ELEMENTS):

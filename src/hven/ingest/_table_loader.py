@@ -575,7 +575,7 @@ class TableLoader:
             for row, text in zip(groups.take(pa.array(conflicting_rows)).to_pylist(), value_texts, strict=True):
                 file = row.pop(FILE_PATH_COLUMN, None)
                 number = row.pop(ROW_NUMBER_COLUMN, None)
-                self.rejects.write_row(file, number, name, text, message, format_row_as_json(row))
+                self.rejects.write_row(file, number, name, text, reason=message, text=format_row_as_json(row))
         if not rejected_mask.any():
             return groups.drop_columns([ROW_COUNT_COLUMN])
         return groups.drop_columns([ROW_COUNT_COLUMN]).filter(pa.array(~rejected_mask))
@@ -666,7 +666,7 @@ class TableLoader:
                 1,
                 [offender],
             )
-            self.rejects.write_row(row.file, row.row, row.column, row.value, row.reason, row.text)
+            self.rejects.write_row(row.file, row.row, row.column, row.value, reason=row.reason, text=row.text)
         self._check_rejected_share()  # a file of nothing but such rows gives no batch
 
     def _is_first_report(self, row: RejectedRow) -> bool:
@@ -694,7 +694,8 @@ class TableLoader:
         remaining_offenders = MAX_OFFENDERS - (len(known_finding.offenders) if known_finding is not None else 0)
         row_positions = np.flatnonzero(np.asarray(violation.row_mask))[:remaining_offenders]
         offenders = [
-            _build_offender(violation, int(place), rows, prepared, batch, source_positions) for place in row_positions
+            _build_offender(violation, int(place), rows, prepared, batch=batch, source_positions=source_positions)
+            for place in row_positions
         ]
         self.report.add_finding(violation.rule, violation.message, violation.severity, count, offenders)
 
@@ -726,8 +727,8 @@ class TableLoader:
                 row,
                 first_column,
                 None if value is None else str(value),
-                "; ".join(item.message for item in reasons),
-                format_row_as_json(source),
+                reason="; ".join(item.message for item in reasons),
+                text=format_row_as_json(source),
             )
 
     def check_rejected_share(self) -> None:
@@ -832,6 +833,7 @@ def _build_offender(
     row_position: int,
     rows: pa.RecordBatch,
     prepared: pa.RecordBatch,
+    *,
     batch: pa.RecordBatch,
     source_positions: Any,
 ) -> Offender:

@@ -93,8 +93,8 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
                             entries,
                             engine,
                             Path(scratch),
-                            settings,
-                            unread,
+                            settings=settings,
+                            unread=unread,
                             has_all_sources=len(entries) == len(source_entries),
                         )
                 except (HvenError, NotImplementedError) as error:
@@ -166,9 +166,9 @@ def _check_table_sample(
     entries: list[SourceEntry],
     engine: StorageEngine,
     scratch: Path,
+    *,
     settings: Settings,
     unread: _UnreadRows,
-    *,
     has_all_sources: bool,
 ) -> Iterator[Fault]:
     report = TableReport(table=spec.table.qualified_name)

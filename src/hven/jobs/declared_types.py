@@ -378,7 +378,7 @@ def _build_job_type(name: str, fields: KeyValues, settings: Settings, faults: Fa
             )
     run: ProgramRunner | RemoteJobRunner | None
     if "command" in fields:
-        run = _build_command(fields, params, files, limits, sizes, settings, faults)
+        run = _build_command(fields, params, files, limits, sizes=sizes, settings=settings, faults=faults)
     elif "remote" in fields:
         run = _build_remote(fields, params, files, sizes, faults)
     else:
@@ -492,6 +492,7 @@ def _build_command(
     params: Mapping[str, Param],
     files: Sequence[str],
     limits: Mapping[str, Any],
+    *,
     sizes: Mapping[str, int | None],
     settings: Settings,
     faults: FaultCollector,

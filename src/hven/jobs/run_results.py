@@ -61,7 +61,9 @@ def record_run_end(
     ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
         if schedule is None or schedule.holder != own_holder:
             return schedule, ()
-        return finish_run(schedule, recurrence, now, outcome, settings.schedule, settings.alerts, channels)
+        return finish_run(
+            schedule, recurrence, now, outcome, settings=settings.schedule, alerts=settings.alerts, channels=channels
+        )
 
     _, schedule = store.schedules.update_schedule(collection, finish_schedule)
     if outcome.kind in {FAILED_OUTCOME, GUARD_OUTCOME} and schedule is not None:
@@ -132,7 +134,13 @@ def _record_manual_run(site: Site, collection: str, outcome: RunOutcome, start_t
         if schedule.holder is not None:  # a scheduled run says how that went
             return schedule, ()
         new_schedule, new_alerts = finish_run(
-            replace(schedule, began=start_time), recurrence, now, outcome, settings.schedule, settings.alerts, channels
+            replace(schedule, began=start_time),
+            recurrence,
+            now,
+            outcome,
+            settings=settings.schedule,
+            alerts=settings.alerts,
+            channels=channels,
         )
         return (
             None if new_schedule.timing == MANUAL_TIMING and not new_schedule.failures else new_schedule

@@ -163,6 +163,7 @@ def finish_run(
     recurrence: Recurrence | None,
     now: float,
     outcome: RunOutcome,
+    *,
     settings: ScheduleSettings,
     alerts: AlertSettings,
     channels: Sequence[str],
@@ -241,7 +242,7 @@ def finish_run(
     schedule = replace(schedule, failures=failures, due=due, phase=outcome.phase, message=outcome.message)
     title = "was stopped by a guard" if outcome.kind == GUARD_OUTCOME else "failed"
     message = f"the sync of {schedule.collection} {title}: {outcome.message}"
-    return alert_unless_known(schedule, outcome.kind, message, now, alerts, channels)
+    return alert_unless_known(schedule, outcome.kind, message, now, settings=alerts, channels=channels)
 
 
 def alert_unless_known(
@@ -249,6 +250,7 @@ def alert_unless_known(
     alert_kind: str,
     message: str,
     now: float,
+    *,
     settings: AlertSettings,
     channels: Sequence[str],
 ) -> tuple[SyncScheduleRecord, list[Alert]]:

@@ -302,7 +302,9 @@ class SyncScheduler(ForkingProcess):
             ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
                 if schedule is None:
                     return (schedule, ())
-                return alert_unless_known(schedule, STALE_ALERT, message, now, self._settings.alerts, channels)
+                return alert_unless_known(
+                    schedule, STALE_ALERT, message, now, settings=self._settings.alerts, channels=channels
+                )
 
             store.schedules.update_schedule(name, alert_if_stale)
 

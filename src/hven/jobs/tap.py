@@ -39,8 +39,8 @@ TAP_PARAMS = (
     MAXREC_PARAM,
     Param(
         name="UPLOAD",
-        description="name,uri: a table that comes with the query, asked as TAP_UPLOAD.name; uri: param:PART, http://..., "
-        "https://...",
+        description="name,uri: a table that comes with the query, asked as TAP_UPLOAD.name; "
+        "uri: param:PART, http://..., https://...",
     ),
     Param(
         name="EXPLAIN",
@@ -52,7 +52,8 @@ TAP_PARAMS = (
     ),
     Param(
         name="CITE",
-        description="true (Hven's own): give the rows a persistent address, which the answer tells as its INFO `result`",
+        description="true (Hven's own): give the rows a persistent address, "
+        "which the answer tells as its INFO `result`",
     ),
     Param(name="RUNID", description="a name of yours that stands in the log"),
 )

@@ -289,9 +289,9 @@ class QueryResult:
 
     @property
     def awaited_file_descriptor(self) -> int | None:
-        """The file descriptor at which the answer will show for which `begin_execution` has asked; None.
+        """The file descriptor at which the answer will show for which `begin_execution` has asked.
 
-        It is here, or only a thread can wait for it.
+        None: it is here, or only a thread can wait for it.
         """
         if self._execution is None:
             return None

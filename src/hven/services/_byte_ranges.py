@@ -64,9 +64,9 @@ def build_file_headers(path: str, modified: datetime | None, sha256: str | None)
 
 
 def parse_range(request: Request, file_bytes: int) -> tuple[int, int] | None:
-    """Read the one range that is asked for: first byte, and that behind the last; None.
+    """Read the one range that is asked for: first byte, and that behind the last.
 
-    All, or several, which nobody must be given.
+    None: all, or several, which nobody must be given.
 
     Both are 0 where there are no such bytes.
     """

@@ -287,7 +287,13 @@ def find_files(context: ServiceContext, principal: Principal, collection: str, p
         if access.listed:
             files = access.listed[0][0]
             impersonation.log_file_access(
-                context.site.store, principal, action, path, files, access.policy_tables, context.policies
+                context.site.store,
+                principal,
+                action,
+                path,
+                files_table=files,
+                naming_tables=access.policy_tables,
+                policies=context.policies,
             )
 
     key_principal = principal

@@ -1,6 +1,7 @@
 """Count how often collections and tables are used.
 
-A request is noted within a microsecond. A thread sums the notes and adds the sums to the system state every few seconds.
+A request is noted within a microsecond. A thread sums the notes, and adds the sums to the system state every few
+seconds.
 
 Counted as the COUNTER Code of Practice for Research Data (release RD1) has it: actions of people and of machines,
 double clicks once, sessions of an hour; robots of its list apart. A collection is COUNTER's dataset.
@@ -390,7 +391,7 @@ class _CountableNames:
                 )
 
     def find_used_items(self, use: RequestUsage) -> tuple[list[str], dict[tuple[str, str], int], bool]:
-        """Return the collections of a request, its tables with their row counts, and whether it sent data or metadata alone."""
+        """Return the collections of a request, the row counts of its tables, and whether it sent data."""
         tables: dict[tuple[str, str], int] = {}
         sends_data = False
         for answer in use.answers:

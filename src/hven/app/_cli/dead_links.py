@@ -1,4 +1,4 @@
-"""``hven check --links``: follow the links of rows, and report each dead link with its row and its place in the descriptor."""
+"""``hven check --links``: follow the links of rows, and report dead ones with their row and place in the descriptor."""
 
 from __future__ import annotations
 

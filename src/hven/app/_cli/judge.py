@@ -1,4 +1,4 @@
-"""``hven lint``: validate any TAP, EPN-TAP, ObsCore or HAPI service as a stranger sees it, or a TFCat catalogue in a file."""
+"""``hven lint``: validate a TAP, EPN-TAP, ObsCore or HAPI service as a stranger sees it, or a TFCat file."""
 
 from __future__ import annotations
 

@@ -101,7 +101,10 @@ class Identification:
         }
 
     async def identify_or_refuse(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> Response | None:
-        """Find out who sends a request, and return the refusal of one that may not; without credentials it costs nothing."""
+        """Find out who sends a request, and return a refusal if its credentials do not hold.
+
+        Without credentials it costs nothing.
+        """
         if self._has_credentials(scope, headers_by_name):
             try:
                 await self._identify(scope, headers_by_name)

@@ -137,9 +137,9 @@ class IncrementalReader:
         ledger_comparison: LedgerComparison,
         sync_policy: SyncPolicy | None,
         old_state: SyncState,
+        *,
         new_state: SyncState,
         pins: Sequence[Mapping[str, Any]],
-        *,
         reads_everything: bool,
         cache_pages: Turn,
         may_have_changed: Callable[[SourceEntry], bool] = lambda _: True,
@@ -425,7 +425,9 @@ class IncrementalReader:
                 repeated_identities,
                 source.read_batches(notes.identity_columns[number]) if compare else iter(unknown_rows),
             )
-            unknown_rows = self._read_rows_of_keys(number, source, ambiguous_identities, keys, unknown_rows, idents)
+            unknown_rows = self._read_rows_of_keys(
+                number, source, ambiguous_identities, keys, unknown_rows=unknown_rows, row_identities=idents
+            )
             removed_mask = (removed_mask & ~np.isin(names, ambiguous_identities)) | (
                 line_mask & np.isin(names, ambiguous_identities) & ~line_index.claimed_mask
             )
@@ -472,6 +474,7 @@ class IncrementalReader:
         source: Any,
         ambiguous_identities: Any,
         keys: pa.Table | None,
+        *,
         unknown_rows: list[pa.RecordBatch],
         row_identities: Any,
     ) -> list[pa.RecordBatch]:

@@ -129,6 +129,7 @@ class RowMerge:
         table: Table,
         base_snapshot: Snapshot,
         ledger: pa.Table,
+        *,
         removed_mask: Any,
         new_rows: pa.Table,
     ) -> None:

@@ -125,7 +125,7 @@ def sync_collection(
             should_publish=following.should_publish,
             record_changes=following.store_change_sets,
         )
-        return CollectionRun(site, resource, report, lease, progress or ignore_progress, steps)
+        return CollectionRun(site, resource, report, lease, progress=progress or ignore_progress, hooks=steps)
 
     execute_run(site, report, create_run)
     if not report.published:  # else it was done already
@@ -534,8 +534,8 @@ class TableSync:
                 lines,
                 self.spec.sync,
                 old_state,
-                state,
-                pins,
+                new_state=state,
+                pins=pins,
                 reads_everything=must_read_all,
                 cache_pages=cache_pages,
                 may_have_changed=may_have_changed,
@@ -569,7 +569,9 @@ class TableSync:
             rows = pa.Table.from_batches(new_batches, schema=loader.table.arrow_schema).cast(
                 to_nullable_schema(loader.table.arrow_schema)
             )
-            merging = RowMerge(run.storage_engine, base.table, base.snapshot, ledger, removed_mask, rows)
+            merging = RowMerge(
+                run.storage_engine, base.table, base.snapshot, ledger, removed_mask=removed_mask, new_rows=rows
+            )
             differences = merging.find_differences()
             is_same_ledger = lines.is_unchanged()
             if is_same_ledger:

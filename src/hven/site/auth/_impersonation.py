@@ -192,6 +192,7 @@ def log_file_access(
     principal: Principal,
     action: str,
     file_path: str,
+    *,
     files_table: Table,
     naming_tables: Sequence[Table],
     policies: Sequence[AccessPolicy],

@@ -157,7 +157,7 @@ def set_private_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[by
 
 
 def _compute_signature(key: bytes, expiry_timestamp: int, path: str, query: str) -> str:
-    """Sign the decoded request: programs may write the same address with other escapes, or in another order of names."""
+    """Sign the decoded request: programs may write the same address with other escapes or in another order."""
     qsl = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
     pairs = sorted(qsl, key=lambda pair: pair[0])
     message = repr((expiry_timestamp, path or "/", pairs)).encode("utf-8", "surrogatepass")

@@ -65,7 +65,7 @@ def move_pointers(
         connection.execute(
             sa.insert(pointers).values(table_name=table, collection=collection, snapshot=snapshot, since=since)
         )
-    return record_event(connection, collection, state, action, run_id, since)
+    return record_event(connection, collection, state, action, run_id=run_id, event_time=since)
 
 
 def is_collection_held(connection: sa.Connection, collection: str) -> bool:
@@ -81,6 +81,7 @@ def record_event(
     collection: str,
     state: Mapping[str, str],
     action: str,
+    *,
     run_id: str | None,
     event_time: str | None = None,
 ) -> int:

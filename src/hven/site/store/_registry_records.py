@@ -78,7 +78,9 @@ class RegistryRecordStore:
                         continue
                     used_ids.add(record_id)
                     removed_parts.pop(record_id, None)
-                    changed += _write_record(connection, part, registry_record, old_row, number + changed, change_time)
+                    changed += _write_record(
+                        connection, part, registry_record, old_row, number=number + changed, change_time=change_time
+                    )
             for record_id in removed_parts:
                 values = {"deleted": 1, "changed": change_time, "number": number + changed}
                 connection.execute(sa.update(registered).where(registered.c.id == record_id).values(**values))
@@ -173,6 +175,7 @@ def _write_record(
     part: str,
     registry_record: RegistryRecord,
     old_row: sa.Row[Any] | None,
+    *,
     number: int,
     change_time: str,
 ) -> bool:

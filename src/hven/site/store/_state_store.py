@@ -443,7 +443,7 @@ class StateStore:
                 is_held = keep_hold and pointer_moves.is_collection_held(connection, collection)
                 version = pointer_moves.move_pointers(connection, collection, state, "publish", run_id)
                 if is_held:
-                    version = pointer_moves.record_event(connection, collection, state, "hold", run_id)
+                    version = pointer_moves.record_event(connection, collection, state, "hold", run_id=run_id)
             pointer_moves.update_records(connection, amended_records)
             for push in new_pushes:
                 pushes.insert_push(connection, push)
@@ -512,7 +512,7 @@ class StateStore:
             is_held = pointer_moves.is_collection_held(connection, collection)
             if is_held:
                 pointer_moves.record_event(
-                    connection, collection, pointer_moves.read_pointers(connection, collection), "resume", None
+                    connection, collection, pointer_moves.read_pointers(connection, collection), "resume", run_id=None
                 )
             return is_held
 
