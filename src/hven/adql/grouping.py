@@ -201,7 +201,8 @@ def _check_node(
         _check_node(part, group_keys, local_sources, query_text, has_group_by=has_group_by)
 
 
-def _list_parts_to_check(node: Any, group_keys: _GroupKeys) -> Iterable[Any]:
+# each kind of node has its return
+def _list_parts_to_check(node: Any, group_keys: _GroupKeys) -> Iterable[Any]:  # noqa: PLR0911
     """List the parts of a node whose columns must be grouped by."""
     if isinstance(node, tuple):
         return node

@@ -298,7 +298,12 @@ class SqlDialect(ABC):
         return ", ".join([writer.write_expression(choice) for choice in choices])
 
     # dialects look at them
-    def write_chain(self, writer: SqlWriter, first_sql: str, links: Sequence[BinaryOperation]) -> str | None:  # noqa: ARG002
+    def write_chain(
+        self,
+        writer: SqlWriter,  # noqa: ARG002
+        first_sql: str,  # noqa: ARG002
+        links: Sequence[BinaryOperation],  # noqa: ARG002
+    ) -> str | None:
         """Write ``text op a op b ..`` where all links have one operator, or ``+`` and ``-``, and one type.
 
         Parameters

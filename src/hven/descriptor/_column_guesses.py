@@ -351,7 +351,7 @@ def guess_columns(
         column_type = column.type
         if may_narrow:
             sample = samples_by_name.get(column.name, ColumnSample())
-            column_type = _narrow_type(column_type, sample, is_complete=is_complete)
+            column_type = _choose_narrow_type(column_type, sample, is_complete=is_complete)
         target = column.copy_with(
             name=name,
             type=column_type,
@@ -418,7 +418,7 @@ def _choose_name(column: Column, heading: str, unavailable_names: set[str]) -> s
     return next(name for name in numbered_names if name not in unavailable_names)
 
 
-def _narrow_type(column_type: Type, sample: ColumnSample, *, is_complete: bool) -> Type:
+def _choose_narrow_type(column_type: Type, sample: ColumnSample, *, is_complete: bool) -> Type:
     """Return the smaller type of whole numbers, or the type of numbers that stand among words for null."""
     if is_complete and column_type == INT64 and sample.maximum is not None:
         largest_value = max(abs(sample.maximum), abs(sample.minimum))

@@ -63,7 +63,7 @@ def _choose_by_truth(tree: Expr, true_value: str | int, false_value: str | int) 
     return Case(None, whens, NULL_LITERAL)
 
 
-def _multiply_out(tree: Expr, scale: int) -> Expr:
+def _expand_product(tree: Expr, scale: int) -> Expr:
     """Round the absolute value times `scale` to a whole number."""
     scaled = BinaryOperation("*", FunctionCall("ABS", (tree,)), Literal(scale))
     return Cast(FunctionCall("ROUND", (scaled, Literal(0))), "BIGINT")
@@ -158,7 +158,7 @@ def _format_fixed_decimals(tree: Expr, decimals: int, width: int) -> Expr:
     The integer part and the decimals come from one rounded whole number, so that 1.9996 becomes 2.000.
     """
     scale = 10**decimals
-    number = _multiply_out(tree, scale)
+    number = _expand_product(tree, scale)
     fractional_part = FunctionCall("MOD", (number, Literal(scale)))
     whole_part = Cast(BinaryOperation("-", number, fractional_part), "DOUBLE PRECISION")
     quotient = BinaryOperation("/", whole_part, Literal(float(scale)))

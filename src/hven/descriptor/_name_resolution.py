@@ -242,7 +242,7 @@ class ExpressionNames:
         return self.grouping.replace_keys(tree)
 
     # the dispatch over the functions that only mappings have: one branch and one return for each of them
-    def _expand_call(
+    def _expand_call(  # noqa: PLR0911
         self, node: FunctionCall, text: WrittenScalar, key_path: str, target_columns: TargetColumns | None, offset: int
     ) -> Expr:
         """Replace a call of a function that only mappings have; check the name of any other function."""

@@ -333,7 +333,7 @@ class _TableReader:
         self._check_references(known_names, [frame.id for frame in frame_refs], enums)
         access, policy = self._read_access()
         primary = tuple(self._read_column_names("primary"))
-        if not primary and self._uses_path_key(sources, policy):
+        if not primary and self._has_path_key(sources, policy):
             primary = ("path",)
         column_names = self._final_column_names
         table = Table(
@@ -431,7 +431,7 @@ class _TableReader:
             )
         return access, policy
 
-    def _uses_path_key(self, sources: Sequence[SourceSpec], policy: RowAccessPolicy | None) -> bool:
+    def _has_path_key(self, sources: Sequence[SourceSpec], policy: RowAccessPolicy | None) -> bool:
         """Return whether `path` is the primary key: each file is a row then, and a sync can follow each."""
         if not self._follows_source or [spec.kind for spec in sources] != [GRANULES_SOURCE_KIND]:
             return False

@@ -27,7 +27,8 @@ def combine_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return pa.array([], column.type)
 
 
-def cast_values(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+# each pair of types has its branch
+def cast_values(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:  # noqa: C901, PLR0911
     """Convert to `target_type`.
 
     Returns

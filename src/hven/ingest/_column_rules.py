@@ -153,7 +153,8 @@ class ColumnRuleChecker:
             return _check_numeric_shapes(rule, values)
         return None
 
-    def _check_texts(self, rule: ValidationRule, values: pa.Array, name: str) -> pa.Array:
+    # each check has its return
+    def _check_texts(self, rule: ValidationRule, values: pa.Array, name: str) -> pa.Array:  # noqa: PLR0911
         check = rule.check or ""
         if check == "simple":
             return pa.array(self._read_polygons(values, name).find_self_crossing_rows())

@@ -43,7 +43,8 @@ _OTHER_FRAME_PATTERN = re.compile(r"(?i)\b(?:unknownframe|geo_[cd])\b")
 _SKY_FRAME_PATTERN = re.compile(r"(?i)\b(?:icrs|fk[45]|j2000|b1950|(?:super_)?galactic(?:_ii?)?|ecliptic)\b")
 
 
-def find_contour_violations(
+# the checks share the rows of contours that are asked for once
+def find_contour_violations(  # noqa: C901
     engine: StorageEngine, mapping: CompiledMapping, mapped: MappedRows, batch: pa.RecordBatch
 ) -> Iterator[RuleViolation]:
     """Tell of mapped rows how their regions stand for their contours; contours without one are asked why, once more."""

@@ -61,8 +61,9 @@ class FileTarget:
         else:
             self.digest = ""
 
+    # the steps are undone in the reverse order, in one function
     @contextmanager
-    def replace_file(self, body: Path | None, file_push: FilePush) -> Iterator[None]:
+    def replace_file(self, body: Path | None, file_push: FilePush) -> Iterator[None]:  # noqa: PLR0912, PLR0915
         """Put a file there, or take it away; unless it is to be kept in the end, all is as it was afterwards.
 
         Raises

@@ -71,7 +71,8 @@ class RemoteSizeReader:
             self.first_failed_addresses.setdefault(size_or_reason, url)
         return None
 
-    def _read_size(self, url: str, host: str) -> int | str:
+    # each reason why a size is unknown has its return
+    def _read_size(self, url: str, host: str) -> int | str:  # noqa: PLR0911
         """Return the size, or why there is none."""
         if self._host_failures[host] >= MAX_HOST_FAILURES:
             return f"{host} was not asked any more"

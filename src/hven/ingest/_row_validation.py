@@ -107,7 +107,10 @@ class RowValidator:
         for observation_validator in self._observation_validators:
             yield from observation_validator.find_violations(mapped, rejected_mask)
 
-    def _find_row_violations(self, mapped: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
+    # each kind of rule has its branch
+    def _find_row_violations(  # noqa: C901, PLR0912
+        self, mapped: MappedRows, batch: pa.RecordBatch
+    ) -> Iterator[RuleViolation]:
         """Yield what is wrong with each row by itself."""
         rows = mapped.rows
         for name, misfits in mapped.misfit_masks.items():

@@ -138,7 +138,8 @@ class MappingTransform:
                 f"the function {call.name} gave {array.type}, which is no {call.type}: {error}", place=call.place
             ) from error
 
-    def map_batch(self, batch: pa.RecordBatch) -> Iterator[MappedRows]:
+    # one pass over the target columns, each of which is constant, copied or computed
+    def map_batch(self, batch: pa.RecordBatch) -> Iterator[MappedRows]:  # noqa: PLR0912
         """Map a prepared batch: one `MappedRows` per granule."""
         contour_queries = self.mapping.contour_queries or (None,) * len(self._remaining_queries)
         for query, constants, contour in zip(

@@ -85,7 +85,8 @@ def build_recurrence(resource: Resource) -> Recurrence | None:
     )
 
 
-def plan_next_run(
+# each state of a schedule has its return
+def plan_next_run(  # noqa: PLR0911
     schedule: SyncScheduleRecord | None,
     collection: str,
     recurrence: Recurrence,

@@ -482,7 +482,7 @@ def format_timestamps(array: pa.Array) -> pa.Array:
     if array.null_count:
         values = pc.fill_null(values, _ZERO_SCALAR)
     values = values.to_numpy()
-    if not len(values) or _have_four_digit_years(values):
+    if not len(values) or _has_four_digit_years(values):
         texts = _format_four_digit_years(values)
     else:
         texts = _format_unusual_years(values)
@@ -491,7 +491,7 @@ def format_timestamps(array: pa.Array) -> pa.Array:
     return texts
 
 
-def _have_four_digit_years(values: Ints) -> bool:
+def _has_four_digit_years(values: Ints) -> bool:
     return int(values.min()) >= _YEAR_0_MICROSECONDS and int(values.max()) < _YEAR_10000_MICROSECONDS
 
 

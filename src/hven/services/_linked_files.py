@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 
-class FileState(NamedTuple):
+class LinkedFileState(NamedTuple):
     """State of a file for a reader; ``auth`` None: there is no such file, or it is hidden from the reader."""
 
     auth: str | None
@@ -32,13 +32,13 @@ def read_file_states(
     principal: Principal,
     files: Sequence[tuple[str, str | None]],
     published_state: PublishedState,
-) -> dict[tuple[str, str | None], FileState]:
+) -> dict[tuple[str, str | None], LinkedFileState]:
     """Read the states of files, with one query a collection."""
     paths_by_collection: dict[str, dict[str, None]] = {}
     for collection, path in files:
         if path is not None:
             paths_by_collection.setdefault(collection, {})[path] = None
-    states_by_file: dict[tuple[str, str | None], FileState] = {}
+    states_by_file: dict[tuple[str, str | None], LinkedFileState] = {}
     for collection, collection_paths in paths_by_collection.items():
         for path, state in _list_file_states(context, principal, collection, [*collection_paths], published_state):
             states_by_file[collection, path] = state
@@ -51,7 +51,7 @@ def _list_file_states(
     collection: str,
     paths: Sequence[str],
     published_state: PublishedState,
-) -> Iterator[tuple[str, FileState]]:
+) -> Iterator[tuple[str, LinkedFileState]]:
     """Yield the states of files of a collection."""
     file_access = collection_files.check_file_access(context, principal, collection, paths, published_state)
     public_access = file_access
@@ -68,12 +68,12 @@ def _list_file_states(
             if has_redirects and find_root(path, files.roots)[0].redirects_clients:
                 direct_url = url
             auth = "false" if path in public_paths else "true"
-            yield path, FileState(auth, True, False, media_type, size, direct_url)
+            yield path, LinkedFileState(auth, True, False, media_type, size, direct_url)
     accessible_paths = _collect_listed_paths(file_access)
     for path in paths:
         if path not in accessible_paths:
             locked_auth = "true" if path in file_access.locking_tables else None
-            yield path, FileState(locked_auth, False, path in file_access.hidden_paths)
+            yield path, LinkedFileState(locked_auth, False, path in file_access.hidden_paths)
 
 
 def _is_public_view(context: ServiceContext, principal: Principal, file_access: collection_files.FileAccess) -> bool:

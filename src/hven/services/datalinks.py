@@ -37,7 +37,7 @@ from hven.services._link_columns import (
     to_list,
     to_scalar,
 )
-from hven.services._linked_files import FileState, read_file_states
+from hven.services._linked_files import LinkedFileState, read_file_states
 from hven.services.addresses import FILE_PATH_PATTERN
 from hven.services.face import ServiceContext
 from hven.site.auth import ANONYMOUS_PRINCIPAL, has_public_access
@@ -711,7 +711,7 @@ def _unquote_path(text: str) -> str:
     return unquote(text)
 
 
-def _fill_file_columns(columns: Mapping[str, list[Any]], row: int, state: FileState) -> None:
+def _fill_file_columns(columns: Mapping[str, list[Any]], row: int, state: LinkedFileState) -> None:
     """Fill what a link to a file itself does not say: media type and size; and the address on another server."""
     columns["content_type"][row] = columns["content_type"][row] or state.media_type
     if columns["content_length"][row] is None:

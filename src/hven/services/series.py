@@ -275,7 +275,7 @@ def _build_remote_data_set(
         except HvenError as error:
             failures[series.id] = failures[series.path] = error, monotonic() + REMOTE_RETRY_DELAY_SECONDS
             return None
-        _clear_failures(failures, series)
+        _forget_failures(failures, series)
         merged_series = replace(series, bins={**bins, **series.bins}, cadence=series.cadence or cadence)
         parameters = []
         left_out = []
@@ -330,7 +330,7 @@ def _build_file_data_set(
             return None
         if layout is not None:
             data_set = _describe_files(files, layout, published)
-    _clear_failures(failures, series)
+    _forget_failures(failures, series)
     fact_cache.store(key, (data_set,))
     return data_set
 
@@ -401,7 +401,7 @@ def _has_recent_failure(failures: Mapping[str, tuple[HvenError, float]], series:
     return monotonic() < failure_time + RETRY_DELAY_SECONDS
 
 
-def _clear_failures(failures: dict[str, tuple[HvenError, float]], series: TimeSeries) -> None:
+def _forget_failures(failures: dict[str, tuple[HvenError, float]], series: TimeSeries) -> None:
     for name in (series.id, series.path):
         failures.pop(name, None)
 

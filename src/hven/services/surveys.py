@@ -218,7 +218,7 @@ def create_survey(
     collection_directory = settings.var_directory / "hips" / collection
     work_directory = _create_work_directory(collection_directory, name)
     try:
-        if program == "hipsgen" or (program is None and _prefers_hipsgen(files)):
+        if program == "hipsgen" or (program is None and _is_hipsgen_preferred(files)):
             result = _run_hipsgen(files, work_directory, properties, order, progress)
         else:
             built_survey = None
@@ -303,7 +303,7 @@ def _build_properties(context: ServiceContext, collection: str, title: str) -> d
     return properties | {key: " ".join(str(text).split()) for key, text in texts.items() if text}
 
 
-def _prefers_hipsgen(files: Sequence[tuple[Place, str]]) -> bool:
+def _is_hipsgen_preferred(files: Sequence[tuple[Place, str]]) -> bool:
     """Return whether Hipsgen is installed and can read these images, and they are large."""
     byte_count = sum(place.stat().st_size for place, _ in files)
     are_all_local = all(isinstance(place, Path) for place, _ in files)

@@ -337,8 +337,9 @@ def _find_hidden_public_views(published: Mapping[str, PublishedTable], resources
         ]
         if private_names:
             verb = "are" if len(private_names) > 1 else "is"
+            tables_text = " and ".join(private_names)
             problems.append(
-                f"view {name}: it is public, but readers do not see it, for {' and '.join(private_names)} {verb} private;"
+                f"view {name}: it is public, but readers do not see it, for {tables_text} {verb} private;"
                 " say `access: private` of the view, or publish what it reads"
             )
     return problems

@@ -81,7 +81,7 @@ class FaceContract:
 
         Yields
         ------
-        ask
+        send_request
             A function of path, parameters, method (GET by default) and headers that returns the `httpx.Response`.
         """
         faces = load_faces()
@@ -108,10 +108,10 @@ class FaceContract:
                     arguments: dict[str, Any] = {"headers": headers, argument_name: parameters}
                     return await client.request(method, path, **arguments)
 
-            def ask(path: str, given: Any = (), method: str = "GET", **headers: str) -> httpx.Response:
+            def request(path: str, given: Any = (), method: str = "GET", **headers: str) -> httpx.Response:
                 return asyncio.run(send_request(path, dict(given), method, headers))
 
-            yield ask
+            yield request
 
     def test_it_says_what_it_is(self) -> None:
         """Its parameters have unique names and descriptions; the example uses no others."""
@@ -126,22 +126,22 @@ class FaceContract:
     def test_its_example_is_answered(self, tmp_path: Path) -> None:
         """GET and POST give the same answer; so do a request for the columns alone and a conditional request."""
         example_params = dict(parse_qsl(self.face.example))
-        with self.serve_site(tmp_path) as ask:
-            response = ask(self.path, example_params)
+        with self.serve_site(tmp_path) as request:
+            response = request(self.path, example_params)
             assert response.status_code == 200, response.text
-            post_response = ask(self.path, example_params, "POST")
+            post_response = request(self.path, example_params, "POST")
             assert _strip_request_infos(post_response.content) == _strip_request_infos(response.content)
-            assert ask(self.path, {**example_params, "MAXREC": "0"}).status_code == 200
-            cached_response = ask(self.path, example_params, **{"if-none-match": response.headers["etag"]})
+            assert request(self.path, {**example_params, "MAXREC": "0"}).status_code == 200
+            cached_response = request(self.path, example_params, **{"if-none-match": response.headers["etag"]})
             assert cached_response.status_code == 304
-            assert ask(self.path, example_params, "HEAD").content == b""
+            assert request(self.path, example_params, "HEAD").content == b""
 
     def test_what_it_does_not_know_is_named(self, tmp_path: Path) -> None:
         """The answer names parameters that it ignored."""
         example_params = dict(parse_qsl(self.face.example))
-        with self.serve_site(tmp_path) as ask:
+        with self.serve_site(tmp_path) as request:
             parameters = {**example_params, "ELSEWHERE": "1", "RESPONSEFORMAT": "votable"}
-            assert "ELSEWHERE" in ask(self.path, parameters).text
+            assert "ELSEWHERE" in request(self.path, parameters).text
 
     def test_faults_are_told_in_its_own_document(self, tmp_path: Path) -> None:
         """The error document names a missing value, one of the wrong type or out of bounds, and an unknown table."""
@@ -149,15 +149,15 @@ class FaceContract:
         example_params = dict(parse_qsl(self.face.example))
         wrong_values = list(self._list_wrong_values())
         expected_status = 200 if face.error_responder.answers_with_200 else 400
-        with self.serve_site(tmp_path) as ask:
+        with self.serve_site(tmp_path) as request:
             for name, value in wrong_values:
-                response = ask(self.path, {**example_params, name: value})
+                response = request(self.path, {**example_params, name: value})
                 assert response.status_code == expected_status, response.text
                 assert response.headers["content-type"].startswith(face.error_responder.media_type)
                 assert name in response.text or (value and value in response.text)
             if face.is_table_service:
                 unknown_table_path = face.path.replace("{table}", "tiny.none")
-                assert ask(unknown_table_path, example_params).status_code == 404
+                assert request(unknown_table_path, example_params).status_code == 404
 
     def _list_wrong_values(self) -> Iterator[tuple[str, str]]:
         """Yield parameters of the face, each with a value that it must refuse."""
@@ -173,21 +173,21 @@ class FaceContract:
     def test_programs_and_people_are_told_how_to_ask(self, tmp_path: Path) -> None:
         """OpenAPI describes the service; the capabilities and the form do so for a service over a table."""
         names = [param.name for param in self.face.all_params]
-        with self.serve_site(tmp_path) as ask:
-            openapi = ask("/openapi.json").json()
+        with self.serve_site(tmp_path) as request:
+            openapi = request("/openapi.json").json()
             documented_names = []
             for parameter in openapi["paths"][self.face.path]["get"]["parameters"]:
                 component_name = parameter.get("$ref", "").rpartition("/")[2]
                 documented_names.append(component_name or parameter["name"])
             assert documented_names == names
             if self.face.is_table_service:
-                capabilities = ask(f"{self.path}/capabilities")
+                capabilities = request(f"{self.path}/capabilities")
                 document = ET.fromstring(capabilities.content)  # noqa: S314  (our own document)
                 # the first interface is that of the capabilities
                 for interface in list(document.iterfind("capability/interface"))[1:]:
                     parameter_names = [parameter.text for parameter in interface.iterfind("param/name")]
                     assert parameter_names == names
-                page = ask(f"/collections/{self.table.schema}/{self.table.name}/services/{self.name}").text
+                page = request(f"/collections/{self.table.schema}/{self.table.name}/services/{self.name}").text
                 assert all(f'name="{name}"' in page for name in names)
 
 

@@ -25,7 +25,8 @@ INTERRUPTED_EXIT_CODE = 130  # what shells report of a program that Ctrl-C ended
 GC_THRESHOLD = 5_000
 
 
-def main(argv: list[str] | None = None) -> int:
+# each kind of error has its exit code
+def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911
     """Run the command line; return the exit code."""
     gc.set_threshold(GC_THRESHOLD)
     words = move_site_option_first(list(sys.argv[1:] if argv is None else argv))

@@ -135,10 +135,8 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check hven.toml, descriptors and job types for all faults."""
-    if subjects is not None and not score_metadata:
-        raise UsageError("--subjects belongs to --metadata", remedy=f"hven check --metadata --subjects {subjects}")
-    if min_score is not None and not score_metadata:
-        raise UsageError("--least belongs to --metadata", remedy=f"hven check --metadata --least {min_score}")
+    if not score_metadata:
+        _refuse_score_options(subjects, min_score)
     terms = None if subjects is None else descriptor.read_terms(subjects)
     site_settings = load_site_settings(context)
     names = _list_collection_names(site_settings, name)
@@ -175,6 +173,13 @@ def check(
     is_score_too_low = any(score.total < (min_score or 0) for score, _ in scores)
     if findings.has_errors or is_score_too_low:
         raise typer.Exit(1)
+
+
+def _refuse_score_options(subjects: Path | None, min_score: int | None) -> None:
+    if subjects is not None:
+        raise UsageError("--subjects belongs to --metadata", remedy=f"hven check --metadata --subjects {subjects}")
+    if min_score is not None:
+        raise UsageError("--least belongs to --metadata", remedy=f"hven check --metadata --least {min_score}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -271,7 +276,7 @@ def _find_faults_across_collections(
 ) -> Iterator[Fault]:
     """Yield faults that only several collections together have: identifiers, paths, and addresses of before."""
     other_resources = []
-    if name is not None and any(map(_depends_on_others, resources)):
+    if name is not None and any(map(_is_dependent_on_others, resources)):
         other_resources = _read_other_resources(settings, name)
     yield from descriptor.find_series_id_faults(resources, other_resources)
     yield from descriptor.find_identifier_faults(resources, settings, other_resources)
@@ -281,7 +286,7 @@ def _find_faults_across_collections(
             yield fault
 
 
-def _depends_on_others(resource: Resource) -> bool:
+def _is_dependent_on_others(resource: Resource) -> bool:
     """Return whether the identifiers of a collection must differ from those of the others."""
     return resource.registration is not None or any(spec.span_places for spec in resource.tables)
 

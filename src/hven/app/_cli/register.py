@@ -60,13 +60,7 @@ def register(
         "--hapi": show_hapi,
     }
     chosen_options = [option for option, is_chosen in options.items() if is_chosen]
-    if len(chosen_options) > 1:
-        raise UsageError(
-            f"{' and '.join(chosen_options)} are different things", remedy=f"hven register {chosen_options[0]}"
-        )
-    for option, needed_option in {"--at": registry_url and "--harvested", "--line": as_line and "--hapi"}.items():
-        if needed_option and needed_option not in chosen_options:
-            raise UsageError(f"{option} belongs to {needed_option}", remedy=f"hven register {needed_option} {option}")
+    _check_options(chosen_options, {"--at": registry_url and "--harvested", "--line": as_line and "--hapi"})
     if name is not None and not (check_records or show_records):
         raise UsageError("a collection is named for --check and --show", remedy=f"hven register {name} --check")
     if show_hapi:
@@ -98,6 +92,17 @@ def register(
         if write_settings:
             site_settings = enrolment.request_missing_settings(site_settings)
         enrolment.print_guide(context, site_settings)
+
+
+def _check_options(chosen_options: Sequence[str], needed_options: Mapping[str, str | bool | None]) -> None:
+    """Refuse options that exclude each other, and options whose needed option is not given."""
+    if len(chosen_options) > 1:
+        raise UsageError(
+            f"{' and '.join(chosen_options)} are different things", remedy=f"hven register {chosen_options[0]}"
+        )
+    for option, needed_option in needed_options.items():
+        if needed_option and needed_option not in chosen_options:
+            raise UsageError(f"{option} belongs to {needed_option}", remedy=f"hven register {needed_option} {option}")
 
 
 def _create_service_context(site: Site) -> ServiceContext:

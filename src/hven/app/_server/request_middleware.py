@@ -182,13 +182,8 @@ class RequestMiddleware:
                 await self._answer_preflight(headers_by_name.get(b"access-control-request-headers"), send_message)
             elif self._load_shedder.is_overloaded(scope):
                 await self._load_shedder.send_overload(send_message)
-            elif (refusal := await self._identification.identify_or_refuse(scope, headers_by_name)) is not None:
-                await refusal(scope, receive, send_message)
             else:
-                rewritten_scope = self._portal_router.match_portal(self._alias_rewriter.rewrite_request(scope))
-                exchange.cookies = self._portal_router.build_preference_cookies(rewritten_scope)
-                answer = self._identification.refuse_access(rewritten_scope) or self._app
-                await answer(rewritten_scope, receive, send_message)
+                await self._answer_request(scope, receive, send_message, exchange, headers_by_name)
         except Exception as error:
             # an answer that broke off: the server cuts the connection of an application that fails, so that nobody
             # takes the answer for whole. After a whole answer there is nothing left to tell; the faces wrote the log.
@@ -207,6 +202,24 @@ class RequestMiddleware:
                 self._record_usage(self._tally, scope, exchange, headers_by_name)
             if access.isEnabledFor(logging.INFO):
                 _log_request(scope, exchange, seconds)
+
+    async def _answer_request(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        exchange: _Exchange,
+        headers_by_name: Mapping[bytes, bytes],
+    ) -> None:
+        """Let the application answer, or refuse what the sender may not do."""
+        refusal = await self._identification.identify_or_refuse(scope, headers_by_name)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        rewritten_scope = self._portal_router.match_portal(self._alias_rewriter.rewrite_request(scope))
+        exchange.cookies = self._portal_router.build_preference_cookies(rewritten_scope)
+        answer = self._identification.refuse_access(rewritten_scope) or self._app
+        await answer(rewritten_scope, receive, send)
 
     def _prepare_scope(self, scope: Scope) -> bool:
         """Give the request its limits, and move its signature out of the address; return whether it has one."""

@@ -162,7 +162,8 @@ def _convert_wavelengths(metres: Numbers) -> tuple[Numbers, str, str]:
     return (metres * 1e9, "wavelength (nm)", "")
 
 
-def take_table_curve(table_part: TablePart) -> Curve | None:
+# each kind of column of a curve has its branch
+def take_table_curve(table_part: TablePart) -> Curve | None:  # noqa: C901, PLR0912
     """Create the curve of a table: a spectrum or a series; return None if no two columns go together."""
     abscissa = _find_abscissa(table_part)
     if abscissa is None or not table_part.row_count:

@@ -78,7 +78,10 @@ class TracedQuery:
         return keys if keys.num_rows <= MAX_TRACED_KEYS else None
 
 
-def trace_key(spec: TableSpec, target: Table, tables: Iterable[Table], changed_inputs: set[str]) -> TracedQuery | None:
+# each form of query that cannot be traced has its return
+def trace_key(  # noqa: PLR0911, PLR0912
+    spec: TableSpec, target: Table, tables: Iterable[Table], changed_inputs: set[str]
+) -> TracedQuery | None:
     """Follow the key of a table to the tables that its query reads.
 
     Parameters

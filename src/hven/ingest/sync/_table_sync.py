@@ -456,7 +456,8 @@ class TableSync:
         else:
             disk_space.check_disk_space(self.run.site, self.run.resource.name, size, write_factor=1)
 
-    def _find_ledger(
+    # each reason why there is none has its return
+    def _find_ledger(  # noqa: PLR0911
         self, loader: TableLoader, state: SyncState, base: SnapshotRecord
     ) -> tuple[SyncState, pa.Table] | str:
         """Find the ledger of what is published; or say why it is of no use."""
@@ -506,7 +507,8 @@ class TableSync:
             loaded_table.published_record = base
         return loaded_table
 
-    def _merge_changed_lines(
+    # the steps of a sync share what was loaded
+    def _merge_changed_lines(  # noqa: PLR0915
         self, loader: TableLoader, state: SyncState, base: SnapshotRecord, old_state: SyncState, ledger: pa.Table
     ) -> LoadedTable:
         """Map what the ledger does not know, and merge what differs."""

@@ -210,7 +210,7 @@ def _unwrap_longitudes(lon: Numbers, lat: Numbers, rings: Indexes) -> tuple[Numb
     lat = np.where(is_at_pole, np.copysign(90.0, lat), lat)
     pole = np.abs(lat) == 90.0
     if pole.any():
-        lon, lat, rings = _duplicate_pole_vertices(lon, lat, rings, pole)
+        lon, lat, rings = _repeat_pole_vertices(lon, lat, rings, pole)
     step = np.diff(lon, prepend=lon[:1])
     step[rings[:-1]] = 0.0
     jumps_west = (step < -180.0).astype(np.int64)
@@ -220,9 +220,7 @@ def _unwrap_longitudes(lon: Numbers, lat: Numbers, rings: Indexes) -> tuple[Numb
     return lon, total - ring_starts, lat, rings
 
 
-def _duplicate_pole_vertices(
-    lon: Numbers, lat: Numbers, rings: Indexes, pole: Flags
-) -> tuple[Numbers, Numbers, Indexes]:
+def _repeat_pole_vertices(lon: Numbers, lat: Numbers, rings: Indexes, pole: Flags) -> tuple[Numbers, Numbers, Indexes]:
     """Replace each vertex at a pole by two, with the longitudes of the vertices before and after it."""
     ring = compute_row_indexes(rings)
     ring_starts = rings[:-1][ring]

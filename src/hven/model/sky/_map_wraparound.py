@@ -227,7 +227,7 @@ def _trace_wrapping_regions(
     runs = _wrap_runs(runs, x, turn)
     owner = runs.begin >> 2 * COORDINATE_BITS
     width = turn[owner]
-    tripled_runs = _triple_runs(runs, width)
+    tripled_runs = _repeat_runs(runs, width)
     node = _OutlineNodes(tripled_runs, runs, turn)
     # u is 0 at the left edge of the map
     shifted = replace(chart, x=np.zeros(region_count), lon=np.zeros(region_count))
@@ -253,7 +253,7 @@ def _trace_wrapping_regions(
     order = np.flatnonzero(is_kept)
     ring_order = np.lexsort((rank[order], root[order], component[order], node.row[order]))
     order = order[ring_order]
-    new = _flag_changes(root[order])
+    new = _mark_changes(root[order])
     bounds = np.append(np.flatnonzero(new), len(order))
     at, share, offsets = divide_edges(count[order], bounds)
     point_nodes = order[at]
@@ -263,7 +263,7 @@ def _trace_wrapping_regions(
     lon = (lon + west[node.row[point_nodes]]) % 360.0
     lon = np.where((lon >= 360.0) | (np.abs(lat) >= 90.0), 0.0, lon)  # a pole is one place
     head = order[new]  # a node of each ring
-    part = _flag_changes(component[head])
+    part = _mark_changes(component[head])
     parts = np.append(np.flatnonzero(part), len(head))
     part_row = node.row[head[part]]
     rows = compute_offsets(np.bincount(part_row, minlength=region_count))
@@ -273,7 +273,7 @@ def _trace_wrapping_regions(
     return OutlinedRegions(regions, runs.count_pixels(region_count), np.zeros(region_count))
 
 
-def _triple_runs(runs: PixelRuns, width: Whole) -> PixelRuns:
+def _repeat_runs(runs: PixelRuns, width: Whole) -> PixelRuns:
     """Lay runs out three times side by side, from pixel 1 on."""
     begin, end = (np.concatenate([key + 1 + copy * width for copy in range(3)]) for key in (runs.begin, runs.end))
     return _merge_runs(begin, end)
@@ -300,7 +300,7 @@ def _sum_pixel_areas(runs: PixelRuns, chart: CylindricalMap, y: Whole, width: Wh
     return np.bincount(owner, cells, minlength=len(chart.x)).astype(np.float64)
 
 
-def _flag_changes(values: Whole) -> Flags:
+def _mark_changes(values: Whole) -> Flags:
     """Flag the values that differ from the value before them, and the first value."""
     return np.append(True, values[1:] != values[:-1])[: len(values)]
 

@@ -90,7 +90,7 @@ def trace_regions(
         v = cut.v
         after = cut.after
         limb = cut.on_limb
-        twin = _renumber_twins(twin, cut, len(turns.row))
+        twin = _replace_twin_numbers(twin, cut, len(turns.row))
     root, rank = trace_rings(after, twin, level)
     cross = u * v[after] - v * u[after]
     if limb.any():
@@ -133,7 +133,7 @@ def _orient_outlines(turns: OutlineCorners, image_geometry: DiscImage | Cylindri
     return replace(turns, after=after.copy(), level=turns.level ^ is_mirrored), after
 
 
-def _renumber_twins(twin: Whole, cut: ClippedOutlines, node_count: int) -> Whole:
+def _replace_twin_numbers(twin: Whole, cut: ClippedOutlines, node_count: int) -> Whole:
     """Return the twin nodes of outlines that were cut, by their new numbers, where they are left."""
     is_original = cut.source_node >= 0
     new_numbers = np.full(node_count, -1)

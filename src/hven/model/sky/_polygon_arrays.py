@@ -349,7 +349,8 @@ def compute_polygon_centroids(offsets: npt.ArrayLike, coordinates: npt.ArrayLike
     return lon, lat
 
 
-def circles_intersect(lon1: Any, lat1: Any, radius1: Any, lon2: Any, lat2: Any, radius2: Any) -> Flags:
+# ADQL passes the numbers of two circles by position
+def circles_intersect(lon1: Any, lat1: Any, radius1: Any, lon2: Any, lat2: Any, radius2: Any) -> Flags:  # noqa: PLR0917
     """Return which pairs of circles touch.
 
     Parameters
@@ -367,7 +368,10 @@ def circles_intersect(lon1: Any, lat1: Any, radius1: Any, lon2: Any, lat2: Any, 
     return overlap & (np.asarray(radius1) >= 0.0) & (np.asarray(radius2) >= 0.0)
 
 
-def is_circle_in_circle(lon1: Any, lat1: Any, radius1: Any, lon2: Any, lat2: Any, radius2: Any) -> Flags:
+# ADQL passes the numbers of two circles by position
+def is_circle_in_circle(  # noqa: PLR0917
+    lon1: Any, lat1: Any, radius1: Any, lon2: Any, lat2: Any, radius2: Any
+) -> Flags:
     """Return which first circles lie wholly in the second.
 
     Parameters

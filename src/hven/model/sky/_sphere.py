@@ -475,7 +475,8 @@ RADIANS_PER_MILLIARCSECOND = np.pi / 180.0 / 3_600_000.0  # 1 mas
 AU_PER_YEAR_IN_KM_PER_SECOND = 4.740470463533349  # 1 au per Julian year, km/s
 
 
-def apply_space_motion(
+# ADQL passes positions and motions by position
+def apply_space_motion(  # noqa: PLR0917
     lon: npt.ArrayLike,
     lat: npt.ArrayLike,
     years: npt.ArrayLike,

@@ -278,7 +278,7 @@ def _select_plane_cards(header: Mapping[str, Card], image_axes: ImageAxes) -> di
     for name, value in header.items():
         if value is None or name == "WCSAXES" or not _WCS_KEYWORD_PATTERN.fullmatch(name):
             continue
-        new_name = _renumber_keyword(name, new_numbers)
+        new_name = _replace_keyword_number(name, new_numbers)
         if new_name is not None:
             cards[new_name] = value
     ctypes = [str(header.get(f"CTYPE{axis}")).upper() for axis in image_axes.numbers]
@@ -294,7 +294,7 @@ def _select_plane_cards(header: Mapping[str, Card], image_axes: ImageAxes) -> di
     return cards
 
 
-def _renumber_keyword(name: str, new_numbers: Mapping[str, int]) -> str | None:
+def _replace_keyword_number(name: str, new_numbers: Mapping[str, int]) -> str | None:
     """Return a keyword with the new numbers of its axes; None for a keyword of another axis."""
     match = _AXIS_KEYWORD_PATTERN.fullmatch(name)
     if match is None:

@@ -145,7 +145,7 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
             if service_input.param is cutouts.PACKAGE_PARAM:
                 fitted_input = service_input
             if fitted_input is not None:
-                narrowed_inputs.append(_narrow_input(service_input, fitted_input))
+                narrowed_inputs.append(_limit_input(service_input, fitted_input))
         return replace(service, inputs=tuple(narrowed_inputs))
 
     published_state = context.site.get_published_state()
@@ -175,7 +175,7 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
     return links
 
 
-def _narrow_input(service_input: ServiceParameter, fitted_input: ServiceParameter) -> ServiceParameter:
+def _limit_input(service_input: ServiceParameter, fitted_input: ServiceParameter) -> ServiceParameter:
     """Return an input with the bounds of a file; unchanged inputs stay the same objects, which are written once."""
     if not service_input.value:
         return fitted_input

@@ -216,7 +216,8 @@ def _build_time_conditions(changed_since: str | None, changed_until: str | None)
     ]
 
 
-def _record_from_columns(
+# rows are passed as their columns
+def _record_from_columns(  # noqa: PLR0917
     ivoid: str, kind: str, body: str, dublin: str, created: str, changed: str, number: int, deleted: int
 ) -> RegistryRecord:
     """Make a record of its columns, by their order.
