@@ -37,7 +37,7 @@ MIN_REQUIRED_COLUMNS = 4  # required columns by their own names that show a tabl
 MAX_CHECK_ROUNDS = 40  # rounds of a check and the removal of the proposals that do not pass it
 CREDIT_PLACEHOLDERS = {
     "creators": '# creators: [{name: "Brahe, T."}]  # to fill: who made the data, in the order of citation',
-    "publisher": "# publisher: {name: Observatory}  # to fill",
+    "publisher": "# publisher: Observatory  # to fill",
     "licence": "# licence: CC-BY-4.0  # to fill",
 }
 

@@ -67,16 +67,10 @@ def main() -> None:
         try:
             # of the process that began this one
             verb, *request_arguments = pickle.loads(channel.recv_bytes())  # noqa: S301
-        except (EOFError, OSError):  # whoever began this process is gone
+            argument_bytes = channel.recv_bytes() if verb == "call" else b""
+        except (EOFError, OSError):  # the parent is gone
             return
-        if verb == "call":
-            argument_bytes = channel.recv_bytes()
-        else:
-            argument_bytes = b""
-        if verb != "begin":
-            path = str(request_arguments[0])
-        else:
-            path = ""
+        path = "" if verb == "begin" else str(request_arguments[0])
         try:
             if verb == "begin":
                 module = prepare_process(*request_arguments)
@@ -87,17 +81,17 @@ def main() -> None:
                 )
                 channel.send_bytes(b"O")
             elif verb == "call":
-                channel.send_bytes(
-                    encode_answer(
-                        functions[request_arguments[0], request_arguments[1]](
-                            *pa.ipc.open_stream(argument_bytes).read_next_batch().columns
-                        )
-                    )
-                )
+                function = functions[request_arguments[0], request_arguments[1]]
+                arguments = pa.ipc.open_stream(argument_bytes).read_next_batch().columns
+                channel.send_bytes(encode_answer(function(*arguments)))
             else:
                 module.send_function_rows(channel, counter, *request_arguments[1:])
         except BaseException as error:  # noqa: BLE001  (whatever the code raises is told, sys.exit too)
-            channel.send_bytes(b"E" + json.dumps(describe_error(error, path)).encode())
+            message = json.dumps(describe_error(error, path))
+            try:
+                channel.send_bytes(b"E" + message.encode())
+            except OSError:  # the parent is gone, and wants no answer
+                return
 
 
 def prepare_process(parent: int, main_thread: bool, paths: list[str], memory: int, module: str | None) -> Any:
