@@ -150,7 +150,7 @@ def test_nothing_of_the_other_rows_can_be_read(engine, stars) -> None:
     written = {name for name, one in vars(OpenSnapshot).items() if not name.startswith("__")}
     # what is not written anew reads what is, or the files, of which there are none; `nearest_rows_cache` begins empty, and is filled from `get_key_index` and `get_projection`
     assert written - {*vars(AccessibleRows)} == {
-        "_check_size", "_narrowest_column", "batches", "check_file_sizes", "files", "nearest_rows_cache", "read_batches", "rows", "sample_rows", "starts",
+        "_check_size", "_narrowest_column", "_sample_column", "batches", "check_file_sizes", "files", "nearest_rows_cache", "read_batches", "rows", "sample_rows", "starts",
     }  # fmt: skip
     assert reach.nearest_rows_cache is not reach.full_snapshot.nearest_rows_cache
 

@@ -136,7 +136,10 @@ def build_landing_page_url(base_url: str, collection: str, label: str = "") -> s
     ----------
     base_url
         Address of the site.
-        Name of the collection; and label of the release, or empty.
+    collection
+        Name of the collection.
+    label
+        Label of the release; empty for the collection.
     """
     url = f"{base_url}/collections/{quote(collection, safe='')}"
     if label:

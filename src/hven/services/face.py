@@ -117,6 +117,11 @@ class ServiceContext:
             The principal of the work.
         policies
             Access policies.
+
+        Returns
+        -------
+        context
+            Its clock begins now.
         """
         start_time = datetime.now(UTC)
         return cls(site=site, identify_principal=lambda _: principal, policies=policies, start_time=start_time)

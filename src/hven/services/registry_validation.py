@@ -103,6 +103,11 @@ def write_setting_line(key: str, value: str) -> str:
         The key, with the name of its section as a prefix.
     value
         The value.
+
+    Returns
+    -------
+    line
+        TOML, without the name of the section.
     """
     return f"{key.rpartition('.')[2]} = {json.dumps(value, ensure_ascii=False)}"
 
@@ -132,6 +137,11 @@ def format_record(record: RegistryRecord) -> str:
     ----------
     record
         The record.
+
+    Returns
+    -------
+    text
+        XML, indented.
     """
     root = etree.fromstring(registry.write_record(record))
     etree.indent(root)

@@ -109,7 +109,13 @@ def list_surveys(settings: Settings, collection: str | None = None) -> Iterator[
 
 
 def find_survey(settings: Settings, collection: str, name: str) -> PublishedSurvey | None:
-    """Find a HiPS; None: there is none of that name."""
+    """Find a HiPS of a collection by its name.
+
+    Returns
+    -------
+    survey
+        None: there is none of that name.
+    """
     if not SURVEY_NAME_PATTERN.fullmatch(name) or "/" in collection or collection in {".", ".."}:
         return None
     try:

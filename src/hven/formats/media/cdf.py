@@ -306,9 +306,7 @@ def _keep_file() -> None:
 
 def _load_reader_class() -> Any:
     """Import the reader, and with it cdflib, which only CDF files need."""
-    from hven.formats.media._cdf_reader import BoundedCdfReader  # noqa: PLC0415
-
-    return BoundedCdfReader
+    return plugins.import_hven_module("hven.formats.media._cdf_reader", "CDF files").BoundedCdfReader
 
 
 def _list_cards(attributes: dict[str, Any]) -> tuple[HeaderCard, ...]:
