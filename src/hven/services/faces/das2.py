@@ -793,7 +793,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     }
     routes = [create_route("/das2/server", answer_server, _respond_to_error)]
     for path, build_document in document_builders.items():
-        routes.append(create_route(path, create_document_endpoint(build_document), _respond_to_error))
+        routes.append(create_route(path, create_document_endpoint(build_document)))
     return routes
 
 
