@@ -89,7 +89,7 @@ def test_counts_are_those_of_the_embedded_engine(
 
 
 def test_a_large_table_is_counted_by_a_sample_of_it(sites: tuple[Site, Site], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, number in (("EXACT", 1000), ("SAMPLE", 20_000), ("FEW", 500)):
+    for name, number in (("MAX_EXACT_ROWS", 1000), ("COUNT_SAMPLE_ROWS", 20_000), ("MAX_RECOUNTED_ROWS", 500)):
         monkeypatch.setattr(overview_strip, name, number)
     road = asked_of(sites[1])
     table = TABLE.copy_with(name="many")
