@@ -228,7 +228,7 @@ class _EndpointReader:
             unit=constant.unit,
             ucd=constant.ucd,
             description=constant.description,
-            default=_read_unstripped_text(param_fields, "default"),
+            default=read_unstripped_text(param_fields, "default"),
             required=bool(param_fields.get("required", False)),
             allowed=tuple(map(str, param_fields.get("values", ()))),
             minimum=constant.minimum,
@@ -238,7 +238,7 @@ class _EndpointReader:
             param=param,
             client_name=str(name),
             condition=self._read_condition(param_fields, key_path),
-            unit=_read_unstripped_text(param_fields, "in"),
+            unit=read_unstripped_text(param_fields, "in"),
             columns={
                 str(value).lower(): tuple(map(str, expressions)) for value, expressions in columns_by_value.items()
             },
@@ -340,7 +340,8 @@ def _read_optional_text(fields: KeyValues, key: str) -> str | None:
     return None
 
 
-def _read_unstripped_text(fields: KeyValues, key: str) -> str | None:
+def read_unstripped_text(fields: KeyValues, key: str) -> str | None:
+    """Return the text of a key as it is written; None: there is no such key."""
     if key in fields:
         return str(fields[key])
     return None

@@ -11,7 +11,7 @@ from hven.descriptor._collection_context import CollectionContext
 from hven.descriptor._column_expressions import iterate_column_references, parse_written_expression
 from hven.descriptor._columns import build_columns, build_constant, check_column_name, check_column_references
 from hven.descriptor._embargo import build_undated_rule, read_embargo
-from hven.descriptor._endpoint_loading import read_endpoints
+from hven.descriptor._endpoint_loading import read_endpoints, read_unstripped_text
 from hven.descriptor._keys import ASSIGNMENT_KEYS
 from hven.descriptor._partitions import read_partition
 from hven.descriptor._position_names import warn_about_position
@@ -159,7 +159,7 @@ class _TableReader:
             xtypes_by_column=self._list_xtypes(),
             column_places={str(key): key.place for key in fields.get("columns", {})},
             span_places=self._list_span_places(),
-            frame=_read_optional_text(fields, "frame"),
+            frame=read_unstripped_text(fields, "frame"),
             uses_standard_units=bool(fields.get("converted", False)),
             group_by=fields.get("group_by", ()),
             for_each=fields.get("for_each", ()),
@@ -219,7 +219,7 @@ class _TableReader:
 
     def _check_settings(self, key_path: str, settings: tuple[ColumnMapping, ...]) -> None:
         if self._has_all_columns:
-            standard = _read_optional_text(self._fields, "standard")
+            standard = read_unstripped_text(self._fields, "standard")
             check_setting_targets(key_path, settings, self._column_names, self._faults, standard=standard)
         check_setting_values(key_path, settings, self._typed_columns, self._collection_context, self._faults)
 
@@ -340,9 +340,9 @@ class _TableReader:
             schema=self._collection_context.schema,
             name=str(self._name),
             columns=self._columns,
-            title=_read_optional_text(fields, "title"),
-            description=_read_optional_text(fields, "description"),
-            utype=_read_optional_text(fields, "utype"),
+            title=read_unstripped_text(fields, "title"),
+            description=read_unstripped_text(fields, "description"),
+            utype=read_unstripped_text(fields, "utype"),
             primary=primary,
             keys=tuple(self._read_foreign_keys()),
             groups=tuple(self._read_column_groups(known_names)),
@@ -359,7 +359,7 @@ class _TableReader:
             policy=policy,
             project=self._collection_context.project,
             index=fields.get("index"),
-            standard=_read_optional_text(fields, "standard"),
+            standard=read_unstripped_text(fields, "standard"),
             links=tuple(read_links(key_path, fields, column_names, self._collection_context, self._faults)),
             spans=tuple(self._list_span_places()),
             series=tuple(
@@ -506,8 +506,8 @@ class _TableReader:
                 columns=tuple(map(str, own_columns)),
                 target=target,
                 target_columns=target_columns,
-                description=_read_optional_text(key_fields, "description"),
-                utype=_read_optional_text(key_fields, "utype"),
+                description=read_unstripped_text(key_fields, "description"),
+                utype=read_unstripped_text(key_fields, "utype"),
             )
 
     def _read_column_groups(self, known_names: list[str]) -> Iterator[ColumnGroup]:
@@ -520,9 +520,9 @@ class _TableReader:
             yield ColumnGroup(
                 name=str(name),
                 roles={role: str(column) for role, column in columns_by_role.items()},
-                description=_read_optional_text(group_fields, "description"),
-                utype=_read_optional_text(group_fields, "utype"),
-                ucd=_read_optional_text(group_fields, "ucd"),
+                description=read_unstripped_text(group_fields, "description"),
+                utype=read_unstripped_text(group_fields, "utype"),
+                ucd=read_unstripped_text(group_fields, "ucd"),
             )
 
     def _read_position(self) -> tuple[str, str] | None:
@@ -581,12 +581,6 @@ class _TableReader:
         return str(query)
 
 
-def _read_optional_text(fields: KeyValues, key: str) -> str | None:
-    if key in fields:
-        return str(fields[key])
-    return None
-
-
 def _add_series_recipes(sources: Sequence[SourceSpec], table: Table) -> tuple[SourceSpec, ...]:
     """Tell the sources of granules which samples the time series of the table read."""
     series_recipes = write_series_recipes(table)
@@ -606,7 +600,7 @@ def _read_frame(
         frame_kind = "timesys"
     elif not frame_kind:
         frame_kind = "coosys"
-    attributes = {key: _read_optional_text(frame_fields, key) for key in FRAME_ATTRIBUTE_KEYS}
+    attributes = {key: read_unstripped_text(frame_fields, key) for key in FRAME_ATTRIBUTE_KEYS}
     constants_by_column = {setting.column: str(setting.value) for setting in settings if setting.how == "set"}
     if "crs" in frame_fields:
         attributes["system"] = attributes["system"] or frames.BODY_FRAME_NAME

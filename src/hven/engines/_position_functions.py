@@ -21,7 +21,7 @@ def apply_proper_motion(*columns: Any) -> pa.Array:
     columns
         Longitude, latitude, years, proper motions in longitude and latitude, parallax, radial velocity.
     """
-    lon, lat = sphere.apply_space_motion(*map(_to_float_array, columns))
+    lon, lat = sphere.apply_space_motion(*map(to_float_array, columns))
     offsets = np.arange(len(lon) + 1, dtype=np.int32) * 2
     coordinates = np.stack([lon, lat], axis=1).ravel()
     is_missing = ~np.isfinite(lon + lat)
@@ -33,30 +33,32 @@ def transform_frame(source: Any, target: Any, shapes: Any) -> pa.Array:
 
     The names of the frames are the same in all rows.
     """
-    shape_array = _to_single_array(shapes)
+    shape_array = to_single_array(shapes)
     if not len(shape_array):
         return shape_array
     offsets = np.asarray(shape_array.offsets.to_numpy(), dtype=np.int64)
-    numbers = _to_float_array(shape_array.values)[offsets[0] : offsets[-1]].copy()
+    numbers = to_float_array(shape_array.values)[offsets[0] : offsets[-1]].copy()
     starts = offsets - offsets[0]
     sizes = np.diff(starts)
     number_in_shape = np.arange(len(numbers)) - np.repeat(starts[:-1], sizes)
     # the third number of a circle is its radius, which stays
     has_latitude = number_in_shape + 1 < np.repeat(sizes, sizes)
     lon_places = np.flatnonzero((number_in_shape % 2 == 0) & has_latitude)
-    source_name = _to_single_array(source)[0].as_py()
-    target_name = _to_single_array(target)[0].as_py()
+    source_name = to_single_array(source)[0].as_py()
+    target_name = to_single_array(target)[0].as_py()
     lons, lats = frames.rotate_positions(numbers[lon_places], numbers[lon_places + 1], source_name, target_name)
     numbers[lon_places] = lons
     numbers[lon_places + 1] = lats
     return pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), pa.array(numbers))
 
 
-def _to_float_array(column: Any) -> Any:
-    return np.asarray(_to_single_array(column).to_numpy(zero_copy_only=False), dtype=np.float64)
+def to_float_array(column: Any) -> Any:
+    """Return a column as one numpy array of doubles."""
+    return np.asarray(to_single_array(column).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _to_single_array(column: Any) -> Any:
+def to_single_array(column: Any) -> Any:
+    """Return a column as one Arrow array."""
     if not isinstance(column, pa.ChunkedArray):
         return column
     if column.num_chunks == 1:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.engines import _position_functions as position_functions
+from hven.engines._position_functions import to_float_array, to_single_array
 from hven.engines._query_analysis.shape_parsing import compute_shape_cells, parse_shape
 from hven.engines._region_cells import list_shape_numbers
 from hven.model import cache_results, shape_columns
@@ -88,7 +89,7 @@ class ShapeColumn:
     @classmethod
     def from_arrow(cls, column: Any) -> ShapeColumn:
         """Read an Arrow column of lists."""
-        list_array = _to_single_array(column)
+        list_array = to_single_array(column)
         offsets = np.asarray(list_array.offsets.to_numpy(), dtype=np.int64)
         numbers = np.asarray(list_array.values.to_numpy(zero_copy_only=False), dtype=np.float64)
         return cls(offsets, numbers)
@@ -128,24 +129,6 @@ def _build_shape(shape_kind: str, numbers: tuple[float, ...]) -> Shape | None:
         return from_array(shape_kind, numbers) if shape_kind else None
     except ValueError:
         return None
-
-
-def _to_single_array(column: Any) -> Any:
-    if not isinstance(column, pa.ChunkedArray):
-        return column
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    if column.num_chunks:
-        return pa.concat_arrays(column.chunks)
-    return pa.array([], column.type)
-
-
-def _to_float_array(column: Any) -> Numbers:
-    return np.asarray(_to_single_array(column).to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _build_list_array(offsets: npt.NDArray[np.int64], numbers: Numbers) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(numbers))
 
 
 def _build_pair_lists(lon: Numbers, lat: Numbers) -> pa.Array:
@@ -252,8 +235,8 @@ def _test_intersects(left_column: Any, right_column: Any) -> pa.Array:
 
 def _test_in_polygon(lon: Any, lat: Any, polygon: Any) -> pa.Array:
     shapes = ShapeColumn.from_arrow(polygon)
-    lons = _to_float_array(lon)
-    lats = _to_float_array(lat)
+    lons = to_float_array(lon)
+    lats = to_float_array(lat)
     return pa.array(polygon_arrays.is_point_in_polygon(lons, lats, shapes.shape_offsets, shapes.numbers))
 
 
@@ -261,7 +244,7 @@ def _test_in_polygon(lon: Any, lat: Any, polygon: Any) -> pa.Array:
 
 
 def _build_boxes(lon: Any, lat: Any, width: Any, height: Any) -> pa.Array:
-    box_arrays = [_to_float_array(column) for column in (lon, lat, width, height)]
+    box_arrays = [to_float_array(column) for column in (lon, lat, width, height)]
     lons, lats = polygon_arrays.compute_box_corners(*box_arrays)
     numbers = np.stack([lons, lats], axis=2).reshape(-1)
     offsets = np.arange(0, len(numbers) + 1, 8, dtype=np.int32)
@@ -333,7 +316,7 @@ def _find_distinct_rows(*columns: Any) -> tuple[list[tuple[str, ...]], npt.NDArr
     codes = []
     dictionaries = []
     for column in columns:
-        encoded = _to_single_array(column).dictionary_encode()
+        encoded = to_single_array(column).dictionary_encode()
         codes.append(np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64))
         dictionaries.append(encoded.dictionary.to_pylist())
     distinct_codes, distinct_numbers = np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)
@@ -383,7 +366,7 @@ class ShapeTextColumn:
     """A column of shapes as text; circles and polygons are parsed to numbers all at once."""
 
     def __init__(self, column: Any) -> None:
-        encoded = _to_single_array(column).dictionary_encode()
+        encoded = to_single_array(column).dictionary_encode()
         self.codes = np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
         self.distinct_texts = encoded.dictionary
         outlines = shape_columns.parse_simple_shapes(self.distinct_texts)
@@ -441,8 +424,8 @@ def _build_text_test(
             plain_rows = np.flatnonzero(is_plain)
             results[plain_rows] = test_by_kinds(left_texts.select_rows(plain_rows), right_texts.select_rows(plain_rows))
             remaining_rows = np.flatnonzero(~is_plain)
-            left_column = _to_single_array(left_column).take(pa.array(remaining_rows))
-            right_column = _to_single_array(right_column).take(pa.array(remaining_rows))
+            left_column = to_single_array(left_column).take(pa.array(remaining_rows))
+            right_column = to_single_array(right_column).take(pa.array(remaining_rows))
         if not len(remaining_rows):
             return pa.array(results)
         distinct_rows, distinct_numbers = _find_distinct_rows(left_column, right_column)
@@ -527,8 +510,8 @@ def _test_against_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], results: Fl
 
 def _test_in_text(lon: Any, lat: Any, shape_texts: Any) -> pa.Array:
     """Test positions against regions and MOCs: circles and polygons all at once, others text by text."""
-    lons = _to_float_array(lon)
-    lats = _to_float_array(lat)
+    lons = to_float_array(lon)
+    lats = to_float_array(lat)
     results = np.zeros(len(lons), np.bool_)
     remaining_rows = np.arange(len(lons))
     if len(lons) >= MIN_VECTORIZED_ROWS:
@@ -538,7 +521,7 @@ def _test_in_text(lon: Any, lat: Any, shape_texts: Any) -> pa.Array:
         coordinates = np.stack([lons[plain_rows], lats[plain_rows]], axis=1).ravel()
         points = ShapeColumn(np.arange(len(plain_rows) + 1) * 2, coordinates)
         results[plain_rows] = _test_contains_by_kinds(points, shapes.select_rows(plain_rows))
-        shape_texts = _to_single_array(shape_texts).take(pa.array(remaining_rows))
+        shape_texts = to_single_array(shape_texts).take(pa.array(remaining_rows))
     distinct_texts, text_numbers = _find_distinct_rows(shape_texts)
     order = np.argsort(text_numbers, kind="stable")
     text_ends = np.cumsum(np.bincount(text_numbers, minlength=len(distinct_texts)))
@@ -553,7 +536,7 @@ def _test_in_text(lon: Any, lat: Any, shape_texts: Any) -> pa.Array:
 
 
 def _build_mocs(order: Any, shape_texts: Any) -> pa.Array:
-    orders = np.asarray(_to_single_array(order).to_numpy(zero_copy_only=False))
+    orders = np.asarray(to_single_array(order).to_numpy(zero_copy_only=False))
     distinct_texts, text_numbers = _find_distinct_rows(shape_texts)
     keys = list(zip(orders.tolist(), text_numbers.tolist(), strict=True))
     moc_by_key: dict[tuple[int, int], str | None] = {}
@@ -656,9 +639,9 @@ def _find_shape_centre(shape: Shape | Moc | None) -> tuple[float, float]:
 
 
 def _compute_healpix_index(order: Any, lon: Any, lat: Any) -> pa.Array:
-    orders = np.asarray(_to_single_array(order).to_numpy(zero_copy_only=False))
-    lons = _to_float_array(lon)
-    lats = _to_float_array(lat)
+    orders = np.asarray(to_single_array(order).to_numpy(zero_copy_only=False))
+    lons = to_float_array(lon)
+    lats = to_float_array(lat)
     cells = np.full(len(orders), -1, np.int64)
     for number in np.unique(orders).tolist():
         if 0 <= number <= healpix.MAX_ORDER:
@@ -668,8 +651,8 @@ def _compute_healpix_index(order: Any, lon: Any, lat: Any) -> pa.Array:
 
 
 def _compute_healpix_center(order: Any, cell: Any) -> pa.Array:
-    orders = np.asarray(_to_single_array(order).to_numpy(zero_copy_only=False))
-    cells = np.asarray(_to_single_array(cell).to_numpy(zero_copy_only=False))
+    orders = np.asarray(to_single_array(order).to_numpy(zero_copy_only=False))
+    cells = np.asarray(to_single_array(cell).to_numpy(zero_copy_only=False))
     lon = np.full(len(orders), np.nan)
     lat = np.full(len(orders), np.nan)
     for number in np.unique(orders).tolist():
@@ -680,8 +663,8 @@ def _compute_healpix_center(order: Any, cell: Any) -> pa.Array:
 
 
 def _compute_ipix(lon: Any, lat: Any) -> pa.Array:
-    lons = _to_float_array(lon)
-    lats = _to_float_array(lat)
+    lons = to_float_array(lon)
+    lats = to_float_array(lat)
     pixel_numbers = q3c.compute_pixel_numbers(lons, lats)
     return pa.array(pixel_numbers, mask=~np.isfinite(lons + lats))
 

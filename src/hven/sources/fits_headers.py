@@ -74,6 +74,21 @@ class HduHeader:
             return str(value).strip() or None
         return None
 
+    def has_name(self, name: int | str) -> bool:
+        """Return whether a descriptor's word for an HDU is the name of this one, in any case.
+
+        Parameters
+        ----------
+        name
+            Name, or number; no number is a name.
+
+        Returns
+        -------
+        bool
+            Whether it is.
+        """
+        return isinstance(name, str) and name.lower() == self.name.lower()
+
     @property
     def name(self) -> str:
         """EXTNAME, or the usual word for the first HDU."""

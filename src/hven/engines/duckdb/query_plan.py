@@ -20,6 +20,7 @@ from hven.adql import sql_writer as writer
 from hven.adql.syntax_tree import Select, TableRef, walk_tree
 from hven.engines import MemoryRelation, QueryPlan, Snapshot
 from hven.engines._deferred_execution import DeferredExecution
+from hven.engines._embedded_fallback import require_relation
 from hven.engines._query_analysis.column_usage import list_read_columns, replace_with_candidates
 from hven.engines._query_analysis.empty_members import remove_empty_members
 from hven.engines._query_analysis.geometry import replace_shape_texts
@@ -34,7 +35,6 @@ from hven.engines.duckdb.index_accesses import BestAccess, KeyRangeAccess
 from hven.engines.duckdb.long_lists import extract_lists, merge_equalities
 from hven.engines.duckdb.query_execution import ReadyExecution
 from hven.engines.duckdb.union_plan import answer_from_indexes, match_union_members
-from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -227,7 +227,7 @@ class DuckPlan(QueryPlan):
         rows: dict[str, RelationRows] = {}
         for table in self._bound_query.tables:
             if _is_table_read(table, table_refs, reduced):
-                relation = _require_relation(relations, table.qualified_name)
+                relation = require_relation(relations, table.qualified_name)
                 rows[table.qualified_name] = self._engine.read_relation(relation, self._list_columns(table))
         for number, candidates in reduced.tables.items():
             if planned_sql.has_table(number):
@@ -332,7 +332,7 @@ class DuckPlan(QueryPlan):
     def _find_relation(self, arrow_query: arrow.ArrowQuery, relations: Mapping[str, Relation]) -> Relation | None:
         if arrow_query.table_ref.table is None:
             return None
-        return _require_relation(relations, arrow_query.table_ref.table.qualified_name)
+        return require_relation(relations, arrow_query.table_ref.table.qualified_name)
 
     def _iterate_memory_batches(
         self,
@@ -517,10 +517,3 @@ def _iterate_with_first_batch(
 ) -> Iterator[pa.RecordBatch]:
     yield first_batch
     yield from other_batches
-
-
-def _require_relation(relations: Mapping[str, Relation], qualified_name: str) -> Relation:
-    if qualified_name not in relations:
-        message = f"the caller gave no relation for the rows of {qualified_name}"
-        raise StorageError(message)
-    return relations[qualified_name]

@@ -84,14 +84,10 @@ class FitsHeaderSource(HeaderSource):
         comments: dict[str, str] = {}
         for item in self.hdus:
             for header in headers:
-                if item != header.index and not _has_name(header, item):
+                if item != header.index and not header.has_name(item):
                     continue
                 for key, value in header.card_values.items():
                     if values.get(key) is None:
                         values[key] = value
                         comments.setdefault(key, header.comments.get(key, ""))
         return FileHeader([values], comments)
-
-
-def _has_name(header: HduHeader, name: int | str) -> bool:
-    return isinstance(name, str) and name.lower() == header.name.lower()

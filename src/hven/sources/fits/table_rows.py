@@ -114,7 +114,7 @@ class FitsTableSource(FileRows):
             wanted_hdu = wanted_hdu[0]
         while (header := read_header(stream.read, index, file)) is not None:
             if header.hdu_kind in {"BINTABLE", "TABLE"}:
-                if wanted_hdu is None or wanted_hdu == index or _has_hdu_name(header, wanted_hdu):
+                if wanted_hdu is None or wanted_hdu == index or header.has_name(wanted_hdu):
                     return header
                 tables.append(f"{index} {header.name}".strip())
             _skip_bytes(stream, header.data_bytes)
@@ -318,10 +318,6 @@ class _BatchConverter:
 def _slice_cell(row: np.ndarray, fits_field: FitsField) -> bytes:
     cell: bytes = row[fits_field.start : fits_field.start + fits_field.width].tobytes()
     return cell
-
-
-def _has_hdu_name(header: HduHeader, name: int | str) -> bool:
-    return isinstance(name, str) and name.lower() == header.name.lower()
 
 
 def _format_unsigned_cell(cell: bytes, fits_field: FitsField) -> str | None:
