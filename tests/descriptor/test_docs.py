@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hven.descriptor import build_json_schema, load_descriptor
-from hven.descriptor.value_schema import KeyModel
+from hven.descriptor.value_schema import DescriptorSection
 from hven.engines.postgres.settings import PostgresSettings
 from hven.model import plugins
 from hven.model.settings import QueryLimits, Settings, collect_setting_docs
@@ -93,7 +93,7 @@ ORDER = [
 
 
 def test_every_key():
-    known = [one for one in KeyModel.__subclasses__() if one.__module__.endswith("_keys")]
+    known = [one for one in DescriptorSection.__subclasses__() if one.__module__.endswith("_keys")]
     records = {one.record.name: one.record for one in known}
     assert {*ORDER, "assigned"} == records.keys()
     made = ""

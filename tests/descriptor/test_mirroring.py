@@ -17,14 +17,14 @@ OF_THE_SITE = "decided by the site that serves: rights, addresses, services, sch
 COMPUTED = "goes along by hven.descriptor.public_metadata, as far as public columns suffice"
 OF_STANDARDS = "of tables that a standard describes; the columns that it made go along"
 LOCAL: dict[type, dict[str, str]] = {
-    _keys.CollectionKeys: {
+    _keys.CollectionSection: {
         **dict.fromkeys(("include", "let", "functions", "for", "prepare", "tests"), MADE_THERE),
         **dict.fromkeys(("access", "project", "services", "sync", "registry", "engine"), OF_THE_SITE),
         "contact": "whoever runs the mirror answers questions about it; creators go along",
         "files": "copied by `hven mirror` itself, with checksums",
         "examples": COMPUTED,
     },
-    _keys.TableKeys: {
+    _keys.TableSection: {
         **dict.fromkeys(
             (
                 "follow", "source", "view", "where", "max_rejects", "let", "set", "text", "map", "lookup", "for", "granules", "group_by",
@@ -38,32 +38,32 @@ LOCAL: dict[type, dict[str, str]] = {
         "links": "the origin's own DataLink service answers for its rows",
         "series": "files of samples stay at the origin; its HAPI service answers for them",
     },
-    _keys.ColumnKeys: {
+    _keys.ColumnSection: {
         "hidden": "a hidden column is not told at all",
         **dict.fromkeys(("types", "optional"), OF_STANDARDS),
         "type": "always told",
     },
-    _keys.FrameKeys: {"crs": "read into the body, which is told as refposition"},
-    _keys.ParamKeys: {"type": "always told"},
-    _keys.GroupKeys: dict.fromkeys(("value", "error", "lower", "upper", "origin", "confidence", "roles", "columns"), "told as roles"),
-    _keys.ForeignKeyKeys: dict.fromkeys(("columns", "target", "target_columns"), "always told"),
-    _citation_keys.PersonKeys: {"email": "an address for questions about the origin"},
-    _citation_keys.ContributorKeys: {},
-    _citation_keys.GrantKeys: {},
-    _citation_keys.RelatedWorkKeys: {},
+    _keys.FrameSection: {"crs": "read into the body, which is told as refposition"},
+    _keys.ParamSection: {"type": "always told"},
+    _keys.GroupSection: dict.fromkeys(("value", "error", "lower", "upper", "origin", "confidence", "roles", "columns"), "told as roles"),
+    _keys.ForeignKeySection: dict.fromkeys(("columns", "target", "target_columns"), "always told"),
+    _citation_keys.PersonSection: {"email": "an address for questions about the origin"},
+    _citation_keys.ContributorSection: {},
+    _citation_keys.GrantSection: {},
+    _citation_keys.RelatedWorkSection: {},
 }  # fmt: skip
 MIRRORED: dict[type, tuple[str, ...]] = {
-    _keys.CollectionKeys: ("collection", "tables", *mirroring.COLLECTION_KEYS, *mirroring.RECORD_KEYS),
-    _keys.TableKeys: (*mirroring.TABLE_KEYS, "columns", "keys", "indexes", "groups", "params", "enums", "frames"),
-    _keys.ColumnKeys: mirroring.COLUMN_KEYS,
-    _keys.FrameKeys: mirroring.FRAME_KEYS,
-    _keys.ParamKeys: mirroring.PARAM_KEYS,
-    _keys.GroupKeys: mirroring.DESCRIPTION_KEYS,
-    _keys.ForeignKeyKeys: mirroring.DESCRIPTION_KEYS[:2],
-    _citation_keys.PersonKeys: mirroring.RECORD_KEYS["creators"],
-    _citation_keys.ContributorKeys: mirroring.RECORD_KEYS["contributors"],
-    _citation_keys.GrantKeys: mirroring.RECORD_KEYS["funding"],
-    _citation_keys.RelatedWorkKeys: mirroring.RECORD_KEYS["related"],
+    _keys.CollectionSection: ("collection", "tables", *mirroring.COLLECTION_KEYS, *mirroring.RECORD_KEYS),
+    _keys.TableSection: (*mirroring.TABLE_KEYS, "columns", "keys", "indexes", "groups", "params", "enums", "frames"),
+    _keys.ColumnSection: mirroring.COLUMN_KEYS,
+    _keys.FrameSection: mirroring.FRAME_KEYS,
+    _keys.ParamSection: mirroring.PARAM_KEYS,
+    _keys.GroupSection: mirroring.DESCRIPTION_KEYS,
+    _keys.ForeignKeySection: mirroring.DESCRIPTION_KEYS[:2],
+    _citation_keys.PersonSection: mirroring.RECORD_KEYS["creators"],
+    _citation_keys.ContributorSection: mirroring.RECORD_KEYS["contributors"],
+    _citation_keys.GrantSection: mirroring.RECORD_KEYS["funding"],
+    _citation_keys.RelatedWorkSection: mirroring.RECORD_KEYS["related"],
 }
 
 

@@ -7,8 +7,8 @@ import hashlib
 import pytest
 
 from hven.descriptor import build_json_schema, check_descriptor, load_descriptor, load_standard
-from hven.descriptor._keys import AssignedKeys
-from hven.descriptor.value_schema import KeyModel
+from hven.descriptor._keys import AssignedValueSection
+from hven.descriptor.value_schema import DescriptorSection
 from hven.model.errors import DescriptorError, Place
 from hven.model.settings import Settings
 from hven.model.table import ForeignKey, TemplateExpression
@@ -283,8 +283,8 @@ def test_the_schema_for_editors_has_every_key_and_resolves():
     records = {"collection": made, **made["$defs"]}
     for record in (
         one.record
-        for one in KeyModel.__subclasses__()
-        if one.__module__ == AssignedKeys.__module__ and one is not AssignedKeys
+        for one in DescriptorSection.__subclasses__()
+        if one.__module__ == AssignedValueSection.__module__ and one is not AssignedValueSection
     ):
         assert record.key_types.keys() == records[record.name]["properties"].keys()
         assert all(item["description"] for item in records[record.name]["properties"].values())

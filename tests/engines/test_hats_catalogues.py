@@ -32,8 +32,8 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, Type
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.sources import CatalogueSource, SourceContext
-from hven.sources._stores import web_catalogues
-from hven.sources.remote_stores import WebCatalogueClient
+from hven.sources._stores import web_hats_catalogues
+from hven.sources.remote_stores import WebHatsClient
 from hven.testing.site import open_site_with_descriptor
 from hven.testing.source import SourceContract
 
@@ -245,7 +245,7 @@ def there(tmp_path: Path) -> Iterator[Files]:
 
 
 def far(tmp_path: Path, address: str, **options: Any) -> tuple[Any, Any]:
-    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebCatalogueClient(allow_private=True), **options)  # fmt: skip
+    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebHatsClient(allow_private=True), **options)  # fmt: skip
     return engine, engine.stage_snapshot(STARS, "a").adopt_catalogue(address)
 
 
@@ -256,7 +256,7 @@ def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, there: 
     assert engine.find_missing_file(snapshot) is None
     (tmp_path / "local").mkdir()
     local, here = adopt(tmp_path / "local", tmp_path / "far")
-    adopting, engine = engine, open_hats(tmp_path / "other", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebCatalogueClient(allow_private=True))  # fmt: skip
+    adopting, engine = engine, open_hats(tmp_path / "other", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebHatsClient(allow_private=True))  # fmt: skip
     adopting.close()  # and another process reads
     there.asked.clear()
     found = asked(engine, snapshot, CONE)
@@ -335,13 +335,13 @@ def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Pa
     with pytest.raises(StorageUnavailableError):
         asked(engine, snapshot, CONE)
     there.cut, there.pause = None, 1.5
-    monkeypatch.setattr(web_catalogues, "IDLE_TIMEOUT_SECONDS", 0.3)
-    engine.reader.web_catalogues._stores.clear()  # who is asked from now on has less patience
+    monkeypatch.setattr(web_hats_catalogues, "IDLE_TIMEOUT_SECONDS", 0.3)
+    engine.reader.web_hats_catalogues._stores.clear()  # who is asked from now on has less patience
     with pytest.raises(StorageUnavailableError, match="does not answer in time"):
         asked(engine, snapshot, CONE)
     there.pause = 0.0
     monkeypatch.undo()
-    engine.reader.web_catalogues._stores.clear()
+    engine.reader.web_hats_catalogues._stores.clear()
     there.files.clear()
     with pytest.raises(StorageUnavailableError, match="has it no more"):
         asked(engine, snapshot, CONE)
@@ -349,7 +349,7 @@ def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Pa
 
 
 def test_private_addresses_are_read_where_the_site_allows_it(tmp_path: Path, there: Files) -> None:
-    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebCatalogueClient(allow_private=False))  # fmt: skip
+    engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebHatsClient(allow_private=False))  # fmt: skip
     with pytest.raises(SourceError, match="public internet"):
         engine.stage_snapshot(STARS, "a").adopt_catalogue(f"{there.address}/far")
     engine.close()

@@ -21,7 +21,7 @@ pixels = st.integers(0, 29).flatmap(lambda order: st.tuples(st.just(order), st.i
 @given(pixels)
 def test_a_partition_is_found_in_its_name(one: tuple[int, int]) -> None:
     path = hats_layout.format_partition_path(*one)
-    assert hats_layout.parse_partition_path(path) == one
+    assert hats_layout.parse_pixel_path(path) == one
     assert f"Dir={one[1] - one[1] % 10_000}/" in path
     low, high = hats_layout.compute_cell_range(*one)
     assert high - low == 4 ** (29 - one[0])
@@ -31,11 +31,11 @@ def test_a_partition_is_found_in_its_name(one: tuple[int, int]) -> None:
     "path", ["dataset/x.parquet", "Norder=1/Dir=0/Npix=48.parquet", "Norder=30/Dir=0/Npix=1.parquet"]
 )
 def test_what_is_no_partition_is_none(path: str) -> None:
-    assert hats_layout.parse_partition_path(path) is None
+    assert hats_layout.parse_pixel_path(path) is None
 
 
 def test_a_partition_may_be_a_directory() -> None:
-    assert hats_layout.parse_partition_path("Norder=1/Dir=0/Npix=3/part-0.parquet") == (1, 3)
+    assert hats_layout.parse_pixel_path("Norder=1/Dir=0/Npix=3/part-0.parquet") == (1, 3)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 400))

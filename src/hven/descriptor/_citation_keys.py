@@ -5,7 +5,7 @@ And checks of the identifiers of people and institutes.
 
 from typing import Any, Literal
 
-from hven.descriptor.value_schema import FaultCollector, KeyModel, KeyValues, Required, Text
+from hven.descriptor.value_schema import DescriptorSection, FaultCollector, KeyValues, Required, Text
 from hven.model import resource as resource_model
 from hven.model.errors import suggest_spelling
 from hven.model.resource import Funding, RelatedIdentifier, parse_doi, parse_orcid, parse_ror, parse_work_identifier
@@ -74,7 +74,7 @@ Role = Literal[
 ]
 
 
-class PersonKeys(KeyModel, short="name"):
+class PersonSection(DescriptorSection, short="name"):
     """A person or an institute."""
 
     name: Required[Text]
@@ -91,7 +91,7 @@ class PersonKeys(KeyModel, short="name"):
     "home page"
 
 
-class ContributorKeys(KeyModel, short="name", hints={"type": "role"}):
+class ContributorSection(DescriptorSection, short="name", hints={"type": "role"}):
     """A person or an institute that helped, and is no creator."""
 
     name: Required[Text]
@@ -106,7 +106,7 @@ class ContributorKeys(KeyModel, short="name", hints={"type": "role"}):
     "identifier of the institute in the Research Organization Registry"
 
 
-class GrantKeys(KeyModel, short="funder", hints={"name": "funder", "number": "award"}):
+class GrantSection(DescriptorSection, short="funder", hints={"name": "funder", "number": "award"}):
     """Who gave money."""
 
     funder: Required[Text]
@@ -121,7 +121,7 @@ class GrantKeys(KeyModel, short="funder", hints={"name": "funder", "number": "aw
     "page of the grant"
 
 
-class RelatedWorkKeys(KeyModel, short="id", hints={"type": "relation", "doi": "id", "bibcode": "id"}):
+class RelatedWorkSection(DescriptorSection, short="id", hints={"type": "relation", "doi": "id", "bibcode": "id"}):
     """A paper, a catalogue, a program that belongs to the collection."""
 
     id: Required[Text]
@@ -242,10 +242,10 @@ def _read_related_work(work_fields: KeyValues, faults: FaultCollector) -> Relate
 
 __all__ = [
     "DATACITE_RELATIONS",
-    "ContributorKeys",
-    "GrantKeys",
-    "PersonKeys",
-    "RelatedWorkKeys",
+    "ContributorSection",
+    "GrantSection",
+    "PersonSection",
+    "RelatedWorkSection",
     "read_citation_fields",
     "read_person",
 ]

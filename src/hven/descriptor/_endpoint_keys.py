@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hven.descriptor.value_schema import Condition, Expression, KeyModel, OneOrMore, RetypedText, Text
+from hven.descriptor.value_schema import Condition, DescriptorSection, Expression, OneOrMore, RetypedText, Text
 
 
-class ParameterKeys(
-    KeyModel, short="type", hints={"if": "where", "condition": "where", "enum": "values", "options": "values"}
+class ParameterSection(
+    DescriptorSection, short="type", hints={"if": "where", "condition": "where", "enum": "values", "options": "values"}
 ):
     """A parameter of an old address; expressions of the address call its value param.NAME."""
 
@@ -41,8 +41,8 @@ class ParameterKeys(
     'columns of the answer by its value: {"false": [exp_id, target_ra]}'
 
 
-class ShapeKeys(
-    KeyModel,
+class ShapeSection(
+    DescriptorSection,
     empty=True,
     hints={"xmlns": "namespace", "encoding": "serialization", "serialisation": "serialization", "media_type": "type"},
 ):
@@ -66,8 +66,8 @@ class ShapeKeys(
     )
 
 
-class EndpointKeys(
-    KeyModel,
+class EndpointSection(
+    DescriptorSection,
     hints={
         "url": "path",
         "address": "path",
@@ -92,7 +92,7 @@ class EndpointKeys(
     "heading"
     description: Text
     "what it was, who asks it"
-    params: dict[str, ParameterKeys]
+    params: dict[str, ParameterSection]
     "its parameters, compared without case"
     columns: OneOrMore[Text]
     "columns of the answer: names, or expressions with a name: exp_mjd AS mjd; default: all that are shown"
@@ -104,7 +104,7 @@ class EndpointKeys(
     "rows where a request does not say MAXREC; default: as many as the site gives"
     format: Text
     "what is answered where a request does not say RESPONSEFORMAT: csv; default: votable"
-    votable: ShapeKeys
+    votable: ShapeSection
     "how its VOTables are written: {namespace: '1.4', serialization: TABLEDATA}"
     cadence: dict[str, Condition]
     (

@@ -1,9 +1,11 @@
 """Keys of files that are published as they are, and of where they lie."""
 
-from hven.descriptor.value_schema import Expression, KeyModel, OneOrMore, Text
+from hven.descriptor.value_schema import DescriptorSection, Expression, OneOrMore, Text
 
 
-class FileKeys(KeyModel, short="files", hints={"file": "files", "name": "title", "media_type": "type", "mime": "type"}):
+class FileSection(
+    DescriptorSection, short="files", hints={"file": "files", "name": "title", "media_type": "type", "mime": "type"}
+):
     """Files that are published as they are: a row of the table `files`, and an address, for each."""
 
     files: OneOrMore[Text]

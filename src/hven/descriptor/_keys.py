@@ -8,21 +8,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hven.descriptor._citation_keys import ContributorKeys, GrantKeys, PersonKeys, RelatedWorkKeys
-from hven.descriptor._endpoint_keys import EndpointKeys
-from hven.descriptor._file_keys import FileKeys
-from hven.descriptor._link_keys import DerivedKeys
+from hven.descriptor._citation_keys import ContributorSection, GrantSection, PersonSection, RelatedWorkSection
+from hven.descriptor._endpoint_keys import EndpointSection
+from hven.descriptor._file_keys import FileSection
+from hven.descriptor._link_keys import DerivedSection
 from hven.descriptor._quality_flags import MAX_FLAG_BIT
-from hven.descriptor._registry_keys import RegistryKeys
-from hven.descriptor._series_keys import SeriesKeys
+from hven.descriptor._registry_keys import RegistrySection
+from hven.descriptor._series_keys import SeriesSection
 from hven.descriptor._sync_policies import Duration, FullInterval, Overlap, Share
 from hven.descriptor.value_schema import (
     Condition,
     Constant,
+    DescriptorSection,
     Expression,
     FaultCollector,
     FreeMap,
-    KeyModel,
     KeyValues,
     LocalizedText,
     OneOrMore,
@@ -45,27 +45,27 @@ def _read_rule(value: Any, key_path: str, faults: FaultCollector) -> KeyValues |
 
     One with a flag may say what a bit means that the rows come with.
     """
-    fields = RuleKeys.record.read_map(value, key_path, faults)
+    fields = RuleSection.record.read_map(value, key_path, faults)
     if fields is not None and not {"if", "check", "flag"} & fields.places.keys():
-        faults.add_error(f"{key_path} lacks the key 'if'", value.place, RuleKeys.record.key_docs["if"])
+        faults.add_error(f"{key_path} lacks the key 'if'", value.place, RuleSection.record.key_docs["if"])
     return fields
 
 
 def _read_observation_table(value: Any, key_path: str, faults: FaultCollector) -> KeyValues | None:
     """Read what has become a table of the standard; what editors are told is what is written."""
     if isinstance(value, WrittenMap):
-        return TableKeys.record.read_map(value, key_path, faults)
+        return TableSection.record.read_map(value, key_path, faults)
     return None
 
 
 def _read_deletions(value: Any, key_path: str, faults: FaultCollector) -> Any:
     """Read a word, or `KeyValues` with ``column``."""
     if isinstance(value, WrittenMap):
-        return DeletionsKeys.record.read_map(value, key_path, faults)
+        return DeletionsSection.record.read_map(value, key_path, faults)
     return choose_value_reader(DeletionWord)(value, key_path, faults)
 
 
-class LookupKeys(KeyModel):
+class LookupSection(DescriptorSection):
     """A value found in a table by a key."""
 
     from_: Required[OneOrMore[Expression]]
@@ -88,7 +88,7 @@ class LookupKeys(KeyModel):
     "the value for a key that is not there, and for none"
 
 
-class AssignedKeys(KeyModel):
+class AssignedValueSection(DescriptorSection, name="assigned"):
     """How columns get their values."""
 
     set: dict[str, Constant]
@@ -100,15 +100,15 @@ class AssignedKeys(KeyModel):
     )
     map: dict[str, Expression]
     "expressions: column: ADQL over the source's columns, 'let' names, and target.x"
-    lookup: dict[str, LookupKeys]
+    lookup: dict[str, LookupSection]
     "column: a value found in a table"
 
 
-ASSIGNMENT_KEYS = tuple(AssignedKeys.record.key_types)
+ASSIGNMENT_KEYS = tuple(AssignedValueSection.record.key_types)
 
 
-class ColumnKeys(
-    KeyModel,
+class ColumnSection(
+    DescriptorSection,
     short="type",
     empty=True,
     hints={
@@ -175,36 +175,36 @@ class ColumnKeys(
     "in a standard: only there if a table asks for it under 'optional'"
 
 
-class FunctionsKeys(KeyModel, short="file"):
+class FunctionFileSection(DescriptorSection, short="file", name="functions"):
     """Python functions beside the descriptor."""
 
     file: Required[Text]
     "the .py file"
-    names: dict[str, ColumnKeys]
+    names: dict[str, ColumnSection]
     "function: type of its result; default: what the functions' annotations say"
 
 
-class LoopKeys(KeyModel):
+class LoopSection(DescriptorSection):
     """Similar columns made by a loop: {b} in names and values is replaced."""
 
     each: Required[FreeMap]
     "{b: [u, g, r]}: the values that {b} takes; several lists go in step, all of one length"
-    columns: dict[str, ColumnKeys]
+    columns: dict[str, ColumnSection]
     "columns to add"
-    _: AssignedKeys
+    _: AssignedValueSection
 
 
-class GranuleKeys(KeyModel):
+class GranuleSection(DescriptorSection):
     """One of several rows made from one source row."""
 
     gid: Required[Text]
     "its name; fills the column granule_gid if the table has it"
     if_: Condition
     "made only from source rows that meet this"
-    _: AssignedKeys
+    _: AssignedValueSection
 
 
-class RuleKeys(KeyModel, short="if", hints={"bit": "flag", "condition": "if"}):
+class RuleSection(DescriptorSection, short="if", hints={"bit": "flag", "condition": "if"}):
     """What rows must meet."""
 
     if_: Condition
@@ -252,8 +252,9 @@ class RuleKeys(KeyModel, short="if", hints={"bit": "flag", "condition": "if"}):
     "what to tell"
 
 
-class FlagsKeys(
-    KeyModel,
+class FlagColumnSection(
+    DescriptorSection,
+    name="flags",
     short="column",
     hints={"name": "column", "group": "by", "groups": "by", "group_by": "by", "count_by": "by"},
 ):
@@ -270,7 +271,7 @@ class FlagsKeys(
     "true: the rows come with their flags; rules say what the bits mean ({flag: 0, message: ...}, without 'if')"
 
 
-class InputKeys(KeyModel, short="value"):
+class InputSection(DescriptorSection, short="value"):
     """A parameter of a service that rows lead to."""
 
     value: RetypedText
@@ -283,11 +284,11 @@ class InputKeys(KeyModel, short="value"):
     "the only values that may be asked"
     example: RetypedText
     "a value that works, as a template"
-    _: Annotated[ColumnKeys, "type unit ucd utype description"]
+    _: Annotated[ColumnSection, "type unit ucd utype description"]
 
 
-class ServiceKeys(
-    KeyModel,
+class ServiceSection(
+    DescriptorSection,
     hints={
         "accessURL": "url",
         "access_url": "url",
@@ -300,7 +301,7 @@ class ServiceKeys(
 
     url: Required[Text]
     "where it is asked, as a template: '{site.url}/cut' or 'https://das.example.org/hapi/data'"
-    params: dict[str, InputKeys]
+    params: dict[str, InputSection]
     (
         "its parameters: those that are always sent, {id: '{target.dataset}'}, and those that people fill in, {BAND: "
         "{type: interval, unit: m}}"
@@ -311,7 +312,7 @@ class ServiceKeys(
     "IVOID under which it is registered"
 
 
-class LinkKeys(KeyModel, hints={"url": "text", "path": "file", "table": "from"}):
+class LinkSection(DescriptorSection, hints={"url": "text", "path": "file", "table": "from"}):
     """What each row leads to: rows of DataLink."""
 
     semantics: Text
@@ -319,7 +320,7 @@ class LinkKeys(KeyModel, hints={"url": "text", "path": "file", "table": "from"})
         "what it is to the row, in DataLink's words: this, preview, thumbnail, progenitor, derivation, calibration, "
         "documentation ..."
     )
-    derived: DerivedKeys
+    derived: DerivedSection
     (
         "instead of semantics, from and where: rows that this one was made from (progenitor), or that were made of "
         "it (derivation)"
@@ -336,7 +337,7 @@ class LinkKeys(KeyModel, hints={"url": "text", "path": "file", "table": "from"})
     )
     file: Text
     "instead of text: the path of a file of the collection ('files'), as a template: '{target.file_name}'"
-    service: ServiceKeys
+    service: ServiceSection
     "instead of text: a service that is asked with values of the row; programs and pages make a form of it"
     type: Text
     "media type; a template as well; that of a file is known"
@@ -361,7 +362,7 @@ class LinkKeys(KeyModel, hints={"url": "text", "path": "file", "table": "from"})
     "in which order: previews.frequency"
 
 
-class TermKeys(KeyModel, short="default"):
+class TermSection(DescriptorSection, short="default"):
     """Months or a date, perhaps by collection or kind: {from: obs_collection, values: {suv: 24}, default: 0}."""
 
     from_: Expression
@@ -375,16 +376,16 @@ class TermKeys(KeyModel, short="default"):
     )
 
 
-class EmbargoKeys(KeyModel):
+class EmbargoSection(DescriptorSection):
     """When rows become public: each gets its release date, that `access` compares with `now`."""
 
     from_: Required[Expression]
     "the moment from which months are counted: t_max (a time, ISO text, or a modified Julian date)"
-    months: Required[TermKeys]
+    months: Required[TermSection]
     "calendar months: 12, or by collection"
     exempt: Condition
     "condition over the source on rows without months: calibrators"
-    not_before: TermKeys
+    not_before: TermSection
     "the collection's own date, for all rows; a bare date counts to 23:59:59"
     delivered: Condition
     "condition over the source on rows whose own release date is left as it is, or missing"
@@ -395,14 +396,14 @@ class EmbargoKeys(KeyModel):
     )
 
 
-class DeletionsKeys(KeyModel):
+class DeletionsSection(DescriptorSection):
     """Rows that say themselves that they are deleted."""
 
     column: Required[Condition]
     "condition over source columns that is true for rows that are deleted: \"status = 'deleted'\""
 
 
-class GuardKeys(KeyModel):
+class GuardSection(DescriptorSection):
     """What stops a sync until somebody says --accept."""
 
     removed: Share
@@ -411,8 +412,8 @@ class GuardKeys(KeyModel):
     "more than this share of the published rows would change; default: 50 %"
 
 
-class SyncKeys(
-    KeyModel,
+class SyncSection(
+    DescriptorSection,
     empty=True,
     hints={
         "key": "primary of the table",
@@ -428,7 +429,7 @@ class SyncKeys(
     "source column, or expression over source columns, that is larger in rows that were written later"
     overlap: Overlap
     "how far to look back behind the last watermark: 2 d, or a number in the watermark's own unit"
-    deletions: Annotated[DeletionWord | DeletionsKeys, _read_deletions]
+    deletions: Annotated[DeletionWord | DeletionsSection, _read_deletions]
     "how rows that went away are found: compare (default), blocks, none, {column: condition}"
     full: FullInterval
     "as often, everything is read whatever the watermark says: 7 d; never: every write moves the watermark"
@@ -436,11 +437,11 @@ class SyncKeys(
     "rows asked of the source at a time, where it is asked in pages"
     rate: Annotated[float, Field(ge=0.001)]
     "requests to the source a second, at most"
-    guard: GuardKeys
+    guard: GuardSection
     "how much may go or change before a sync stops and asks: {removed: 10 %, changed: 50 %}"
 
 
-class ForeignKeyKeys(KeyModel, short="target", name="key"):
+class ForeignKeySection(DescriptorSection, short="target", name="key"):
     """A foreign key: columns whose values are found in another table."""
 
     columns: OneOrMore[Text]
@@ -455,8 +456,8 @@ class ForeignKeyKeys(KeyModel, short="target", name="key"):
     "utype"
 
 
-class PartitionKeys(
-    KeyModel,
+class PartitionSection(
+    DescriptorSection,
     hints={"interval": "every", "step": "every", "level": "order", "nside": "order", "on": "column", "range": "by"},
 ):
     """How the rows of a big table are cut into pieces."""
@@ -474,7 +475,7 @@ class PartitionKeys(
     "for healpix: 12, 48 or 192 pieces; default 1"
 
 
-class GroupKeys(KeyModel):
+class GroupSection(DescriptorSection):
     """Columns that belong together."""
 
     value: Text
@@ -501,15 +502,15 @@ class GroupKeys(KeyModel):
     "UCD"
 
 
-class ParamKeys(KeyModel, short="value"):
+class ParamSection(DescriptorSection, short="value"):
     """What holds for all rows."""
 
     value: Required[RetypedText]
     "the value"
-    _: Annotated[ColumnKeys, "type unit ucd utype description enum"]
+    _: Annotated[ColumnSection, "type unit ucd utype description enum"]
 
 
-class FrameKeys(KeyModel, short="system"):
+class FrameSection(DescriptorSection, short="system"):
     """A coordinate or time system."""
 
     kind: Literal["coosys", "timesys"]
@@ -536,13 +537,13 @@ class FrameKeys(KeyModel, short="system"):
     "JD of time 0, or MJD-origin, JD-origin; columns in d are dates by it, without one by their range"
 
 
-class ObscoreKeys(KeyModel, empty=True):
+class ObscoreSection(DescriptorSection, empty=True):
     """What ivoa.obscore has of this table, over the table's own columns."""
 
-    _: Annotated[AssignedKeys, "set text map"]
+    _: Annotated[AssignedValueSection, "set text map"]
     optional: OneOrMore[Text]
     "optional columns of ObsCore to have, or families of them"
-    columns: dict[str, ColumnKeys]
+    columns: dict[str, ColumnSection]
     "further columns, which only this table has"
     converted: bool
     "true: the expressions give ObsCore's own units, and nothing is converted by itself (mirrors have it so)"
@@ -550,7 +551,7 @@ class ObscoreKeys(KeyModel, empty=True):
     "set, text, map: what ivoa.obscore_radio has of this table"
 
 
-class VocabularyKeys(KeyModel, short="values"):
+class VocabularySection(DescriptorSection, short="values"):
     """Words that a column may have."""
 
     values: Required[OneOrMore[RetypedText]]
@@ -559,7 +560,7 @@ class VocabularyKeys(KeyModel, short="values"):
     "where they are from, and of when"
 
 
-class AccessKeys(KeyModel, short="rows"):
+class AccessSection(DescriptorSection, short="rows"):
     """Who sees rows, knows of their files, and may take these."""
 
     rows: Text
@@ -585,8 +586,8 @@ class AccessKeys(KeyModel, short="rows"):
     "whom to ask for what is locked; default: the collection's contact"
 
 
-class TableKeys(
-    KeyModel,
+class TableSection(
+    DescriptorSection,
     hints={
         "key": "primary",
         "primary_key": "primary",
@@ -612,7 +613,7 @@ class TableKeys(
     "optional columns of the standard to have"
     frame: Text
     "variant of the standard: for epn-tap the spatial_frame_type, from which units follow"
-    columns: dict[str, ColumnKeys]
+    columns: dict[str, ColumnSection]
     "the columns; left out: those of the source"
     follow: bool
     (
@@ -629,10 +630,10 @@ class TableKeys(
     "share of the rows that may be rejected before nothing is published; default 0.5; 1: publish even an empty table"
     let: dict[str, Expression]
     "names for intermediate expressions"
-    _: AssignedKeys
-    for_: OneOrMore[LoopKeys]
+    _: AssignedValueSection
+    for_: OneOrMore[LoopSection]
     "loops that make similar columns"
-    granules: OneOrMore[GranuleKeys]
+    granules: OneOrMore[GranuleSection]
     "several rows from one source row"
     group_by: OneOrMore[Text]
     (
@@ -641,34 +642,34 @@ class TableKeys(
     )
     for_each: OneOrMore[Text]
     "array columns of the source, in step: each element becomes a row; each.index is its number"
-    rules: dict[str, Annotated[RuleKeys, _read_rule]]
+    rules: dict[str, Annotated[RuleSection, _read_rule]]
     "what rows must meet, beyond types, nulls, bounds and the standard's rules"
     simulated: Condition
     (
         "condition, as in `map`, on the rows that are computed and not observed; a column data_source says of each "
         "row which it is: theory, observation. Where all are: type: [Simulation]"
     )
-    flags: FlagsKeys
+    flags: FlagColumnSection
     (
         "column whose bits say which rules a row breaks: quality_flags; with 'by', such rows are counted by "
         "instrument, year ..."
     )
-    embargo: EmbargoKeys
+    embargo: EmbargoSection
     "when rows become public: {from: t_max, months: 12} makes their release dates"
-    links: OneOrMore[LinkKeys]
+    links: OneOrMore[LinkSection]
     "what its rows lead to: files, previews, what they were made from (DataLink)"
-    series: OneOrMore[SeriesKeys]
+    series: OneOrMore[SeriesSection]
     "its rows are samples in time: data sets of HAPI and das2"
-    endpoints: dict[str, EndpointKeys]
+    endpoints: dict[str, EndpointSection]
     (
         "addresses that it had on another server, by names of your own, each with its parameters: scripts and "
         "programs go on asking them"
     )
-    sync: SyncKeys
+    sync: SyncSection
     "how changes of the source are followed"
     primary: OneOrMore[Text]
     "columns of the primary key"
-    keys: dict[str, ForeignKeyKeys]
+    keys: dict[str, ForeignKeySection]
     "foreign keys: name: target"
     form: OneOrMore[Text]
     (
@@ -683,19 +684,19 @@ class TableKeys(
     )
     indexes: OneOrMore[OneOrMore[Text]]
     "columns that are searched together: [[target, time]]; one alone is marked 'indexed'"
-    partition: PartitionKeys
+    partition: PartitionSection
     "how a big table is cut into pieces: {by: time, column: t, every: 1 month}, {by: healpix, order: 2}"
     position: OneOrMore[Text]
     "[longitude, latitude]: columns of the position index; default: by UCD"
-    groups: dict[str, GroupKeys]
+    groups: dict[str, GroupSection]
     "columns that belong together: value, error, origin ..."
-    params: dict[str, ParamKeys]
+    params: dict[str, ParamSection]
     "what holds for all rows: name: value; results carry it, groups may name it"
     enums: dict[str, dict[str, RetypedLocalizedText]]
     "named lists of codes and what they mean"
-    frames: dict[str, FrameKeys]
+    frames: dict[str, FrameSection]
     "coordinate and time systems that columns refer to"
-    access: AccessKeys
+    access: AccessSection
     (
         "public; private; members; a condition; or {rows: .., files: .., take: ..}: who sees which rows, knows of "
         "their files, may take them"
@@ -704,14 +705,14 @@ class TableKeys(
     "place among the tables in lists"
     variants: FreeMap
     "in a standard: value of 'frame' -> what it changes"
-    obscore: Annotated[ObscoreKeys, _read_observation_table]
+    obscore: Annotated[ObscoreSection, _read_observation_table]
     (
         "the table's rows are observations in ivoa.obscore: its columns as expressions over this table's; {} if all "
         "follows from its standard"
     )
-    obscore_radio: Annotated[ObscoreKeys, _read_observation_table]
+    obscore_radio: Annotated[ObscoreSection, _read_observation_table]
     "made from the 'radio' of 'obscore'"
-    vocabularies: dict[str, VocabularyKeys]
+    vocabularies: dict[str, VocabularySection]
     "words for rules with 'check: words'"
     default: dict[str, Expression]
     "expressions for columns that nothing else gives a value: no setting, and no column of the source"
@@ -725,17 +726,19 @@ class TableKeys(
     "under 'obscore': its expressions give ObsCore's own units"
 
 
-class TablesLoopKeys(KeyModel):
+class TablesLoopSection(DescriptorSection):
     """Similar tables made by a loop: {b} in names and values is replaced."""
 
     each: Required[FreeMap]
     "the values that {b} takes"
-    tables: Required[dict[str, TableKeys]]
+    tables: Required[dict[str, TableSection]]
     "tables to add"
 
 
-class ScheduleKeys(
-    KeyModel, short="every", hints={"timezone": "zone", "time_zone": "zone", "schedule": "cron", "interval": "every"}
+class ScheduleSection(
+    DescriptorSection,
+    short="every",
+    hints={"timezone": "zone", "time_zone": "zone", "schedule": "cron", "interval": "every"},
 ):
     """When the collection is synchronised by itself."""
 
@@ -749,7 +752,7 @@ class ScheduleKeys(
     "time zone of cron: Europe/Vienna; default: UTC"
 
 
-class TestKeys(KeyModel):
+class TestSection(DescriptorSection):
     """A query with what it must answer."""
 
     query: Required[Query]
@@ -760,7 +763,7 @@ class TestKeys(KeyModel):
     "what is tested"
 
 
-class ExampleKeys(KeyModel, hints={"name": "title", "adql": "query"}):
+class ExampleSection(DescriptorSection, hints={"name": "title", "adql": "query"}):
     """A query for readers to begin with, shown at /tap/examples."""
 
     title: Required[Text]
@@ -771,8 +774,8 @@ class ExampleKeys(KeyModel, hints={"name": "title", "adql": "query"}):
     "what to look at, how to go on"
 
 
-class CollectionKeys(
-    KeyModel,
+class CollectionSection(
+    DescriptorSection,
     hints={
         "subject": "subjects",
         "creator": "creators",
@@ -805,15 +808,15 @@ class CollectionKeys(
     "files whose keys stand below this one's; this file wins"
     let: dict[str, Constant]
     "constants for templates and expressions"
-    access: AccessKeys
+    access: AccessSection
     "for all tables that do not say it themselves"
     project: Text
     "name of a project of hven.toml: its tables are its members', and everybody's if the project is open"
-    functions: OneOrMore[FunctionsKeys]
+    functions: OneOrMore[FunctionFileSection]
     "Python files whose functions expressions may call"
-    tables: dict[str, TableKeys]
+    tables: dict[str, TableSection]
     "the tables"
-    files: OneOrMore[FileKeys]
+    files: OneOrMore[FileSection]
     (
         "files that are published as they are, with or without tables: the table `files`, with sizes and checksums, "
         "and an address for each"
@@ -823,30 +826,30 @@ class CollectionKeys(
         "what is made of its files in the background, after each ingest, of those that are new: previews (thumbnails "
         "and quicklooks), spectra (copies of cubes with the spectral axis fastest: as much disk again)"
     )
-    for_: OneOrMore[TablesLoopKeys]
+    for_: OneOrMore[TablesLoopSection]
     "loops that make similar tables"
     services: OneOrMore[Text]
     (
         "faces that answer for its tables, and no others: tap, cone, portal, files, endpoints, epn-tap, obscore "
         "(these two with tap); each must have a table that it is for; default: all that apply"
     )
-    sync: ScheduleKeys
+    sync: ScheduleSection
     "how often it follows its sources by itself: {every: 1 h}"
-    tests: OneOrMore[TestKeys]
+    tests: OneOrMore[TestSection]
     "queries run after each ingest"
-    examples: OneOrMore[ExampleKeys]
+    examples: OneOrMore[ExampleSection]
     "queries for readers to begin with; default: some are made for each table that none reads"
     short_name: Text
     "at most 16 characters, for lists"
     subjects: OneOrMore[Text]
     "words of the Unified Astronomy Thesaurus"
-    creators: OneOrMore[PersonKeys]
+    creators: OneOrMore[PersonSection]
     "who made the data, in the order of citation"
-    contact: PersonKeys
+    contact: PersonSection
     "who answers questions"
-    contributors: OneOrMore[ContributorKeys]
+    contributors: OneOrMore[ContributorSection]
     "who helped, and is no creator"
-    funding: OneOrMore[GrantKeys]
+    funding: OneOrMore[GrantSection]
     "who gave money"
     publisher: Text
     "institute that publishes"
@@ -862,7 +865,7 @@ class CollectionKeys(
     "ADS bibcode of the paper"
     doi: Text
     "10.xxxx/..."
-    related: OneOrMore[RelatedWorkKeys]
+    related: OneOrMore[RelatedWorkSection]
     "papers, catalogues and programs that belong to it, by DOI, bibcode, arXiv number or address"
     acknowledgement: Text
     "what whoever uses the data shall say in a paper: shown on its page, in results and in archives of files"
@@ -885,7 +888,7 @@ class CollectionKeys(
         "date of creation: 2026-11-20; without it, rows that say when they came (EPN-TAP) keep the time of the run "
         "that first published them"
     )
-    registry: RegistryKeys
+    registry: RegistrySection
     (
         "how it stands in the registries of the Virtual Observatory; default: everything that everybody sees does, "
         "under ids made of the names"

@@ -1,10 +1,10 @@
 """Keys of links that follow from what rows share."""
 
 from hven.descriptor._sync_policies import Duration
-from hven.descriptor.value_schema import KeyModel, OneOrMore, Required, Text
+from hven.descriptor.value_schema import DescriptorSection, OneOrMore, Required, Text
 
 
-class DerivedKeys(KeyModel, short="by", hints={"from": "in", "table": "in", "times": "time"}):
+class DerivedSection(DescriptorSection, short="by", hints={"from": "in", "table": "in", "times": "time"}):
     """Rows that were made of each other."""
 
     by: Required[OneOrMore[Text]]

@@ -13,7 +13,7 @@ from hven.descriptor._columns import check_column_name
 from hven.descriptor._derived_tables import QUERY_SOURCE_KIND, DerivedTables, is_local_file_source, open_file_source
 from hven.descriptor._endpoint_checks import find_endpoint_faults
 from hven.descriptor._file_contents import FileContents
-from hven.descriptor._keys import ASSIGNMENT_KEYS, CollectionKeys
+from hven.descriptor._keys import ASSIGNMENT_KEYS, CollectionSection
 from hven.descriptor._link_checks import find_link_faults
 from hven.descriptor._merging import (
     STANDARDS_DIRECTORY,
@@ -440,7 +440,7 @@ def read_descriptor(
     if isinstance(tables, WrittenMap):
         table_entries = {key: _complete_table(key, value, settings, result) for key, value in tables.items()}
         root = replace_entry(root, "tables", WrittenMap(table_entries, tables.place))
-    fields = CollectionKeys.record.read_map(root, "", faults)
+    fields = CollectionSection.record.read_map(root, "", faults)
     if fields is None:
         return None, faults.list_sorted()
     resource = _build_resource(path, fields, settings, result, is_standard=is_standard)

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from hven.descriptor.value_schema import FaultCollector, KeyModel, KeyValues, OneOrMore, Required, Text
+from hven.descriptor.value_schema import DescriptorSection, FaultCollector, KeyValues, OneOrMore, Required, Text
 from hven.descriptor.written_yaml import WrittenScalar
 from hven.model import plugins
 from hven.model.errors import Fault, Place, suggest_spelling
@@ -63,8 +63,8 @@ MISSING_KEY_REASONS = {  # key -> what its lack means
 }
 
 
-class RegistryServiceKeys(
-    KeyModel, short="id", hints={"ivoid": "id", "identifier": "id", "mirror": "mirrors", "query": "test"}
+class RegistryServiceSection(
+    DescriptorSection, short="id", hints={"ivoid": "id", "identifier": "id", "mirror": "mirrors", "query": "test"}
 ):
     """What is said of the record of one service."""
 
@@ -79,7 +79,9 @@ class RegistryServiceKeys(
     )
 
 
-class RegistryRelationKeys(KeyModel, hints={"kind": "type", "relation": "type", "ivoid": "id", "name": "title"}):
+class RegistryRelationSection(
+    DescriptorSection, hints={"kind": "type", "relation": "type", "ivoid": "id", "name": "title"}
+):
     """Another resource of the Virtual Observatory."""
 
     type: Required[Text]
@@ -90,8 +92,8 @@ class RegistryRelationKeys(KeyModel, hints={"kind": "type", "relation": "type", 
     "its identifier: ivo://cds.vizier/i/239"
 
 
-class RegistryKeys(
-    KeyModel,
+class RegistrySection(
+    DescriptorSection,
     hints={
         "ivoid": "id",
         "identifier": "id",
@@ -109,14 +111,14 @@ class RegistryKeys(
         "its identifier, such as it had before: ivo://example.org/stars, or what stands behind the authority; "
         "default: its name"
     )
-    services: dict[str, RegistryServiceKeys]
+    services: dict[str, RegistryServiceSection]
     (
         "records of its own services, by TABLE.FACE, and of its EPN-TAP table by TABLE: {main.cone: "
         "ivo://example.org/stars/q/scs}"
     )
     also: OneOrMore[Text]
     "further identifiers: those that it had in other registries, DOIs (doi:10.xxxx/..)"
-    related: OneOrMore[RegistryRelationKeys]
+    related: OneOrMore[RegistryRelationSection]
     "other resources: what it was made from, what it belongs to"
 
 
@@ -352,4 +354,4 @@ def _list_identifiers(resource: Resource, settings: Settings) -> list[str]:
     return [registration.id or default_identifier, *service_identifiers]
 
 
-__all__ = ["RegistryKeys", "find_identifier_faults", "read_registration"]
+__all__ = ["RegistrySection", "find_identifier_faults", "read_registration"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from hven.descriptor._keys import CollectionKeys
+from hven.descriptor._keys import CollectionSection
 from hven.model import plugins
 from hven.model.errors import UserError
 from hven.sources.document_enrichment import EnrichOptions
@@ -32,7 +32,7 @@ def build_json_schema() -> dict[str, Any]:
     schema
         JSON.
     """
-    collection_schema = CollectionKeys.record.pydantic_form.model_json_schema(schema_generator=_PlainSchemaGenerator)
+    collection_schema = CollectionSection.record.pydantic_form.model_json_schema(schema_generator=_PlainSchemaGenerator)
     definitions = collection_schema["$defs"]
     source = _build_source_schema(definitions)
     table = definitions["table"]["properties"]

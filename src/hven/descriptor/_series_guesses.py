@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hven.descriptor._column_guesses import ColumnGuess, ColumnSample
-    from hven.model.table import SampleMetadata
+    from hven.model.table import TimeSeriesMetadata
 
 DAY_SECONDS = 86_400.0
 MAX_NOTES = 6
@@ -30,7 +30,7 @@ _MAX_RELATIVE_DEVIATION = 0.1  # difference between intervals that are alike
 
 
 def propose_series(
-    sample_metadata: SampleMetadata, guesses: Sequence[ColumnGuess], times: pa.Array, dataset: str | None
+    sample_metadata: TimeSeriesMetadata, guesses: Sequence[ColumnGuess], times: pa.Array, dataset: str | None
 ) -> list[str]:
     """Write the key ``series`` of a draft; empty: the table has no column of these times.
 
@@ -76,7 +76,7 @@ def propose_series(
     return lines
 
 
-def _list_parameter_columns(sample_metadata: SampleMetadata, names: Mapping[str, str]) -> list[str]:
+def _list_parameter_columns(sample_metadata: TimeSeriesMetadata, names: Mapping[str, str]) -> list[str]:
     """List the columns of data, and the columns that have the centers of their bins."""
     columns = [names[name] for name in sample_metadata.data if name in names]
     center_names: set[str] = set()
@@ -90,7 +90,7 @@ def _list_parameter_columns(sample_metadata: SampleMetadata, names: Mapping[str,
     return columns
 
 
-def _describe_bins(sample_metadata: SampleMetadata, names: Mapping[str, str]) -> dict[str, Any]:
+def _describe_bins(sample_metadata: TimeSeriesMetadata, names: Mapping[str, str]) -> dict[str, Any]:
     """Describe the elements of each array: a map for its dimension, or a list of maps if it has several."""
     bins: dict[str, Any] = {}
     for name in sample_metadata.data:
@@ -132,7 +132,7 @@ def _find_cadence(times: pa.Array) -> str:
 
 
 def describe_outliers(
-    sample_metadata: SampleMetadata, guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSample]
+    sample_metadata: TimeSeriesMetadata, guesses: Sequence[ColumnGuess], samples_by_name: Mapping[str, ColumnSample]
 ) -> list[str]:
     """List columns with values outside of VALIDMIN to VALIDMAX of the source, and how such values become missing."""
     notes = []

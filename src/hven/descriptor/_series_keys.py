@@ -3,10 +3,10 @@
 from typing import Literal
 
 from hven.descriptor._sync_policies import Duration
-from hven.descriptor.value_schema import Condition, KeyModel, OneOrMore, Required, RetypedText, Text
+from hven.descriptor.value_schema import Condition, DescriptorSection, OneOrMore, Required, RetypedText, Text
 
 
-class BinsKeys(KeyModel, hints={"centres": "centers", "units": "unit", "min_max": "ranges"}):
+class BinsSection(DescriptorSection, hints={"centres": "centers", "units": "unit", "min_max": "ranges"}):
     """What the elements of an array stand for: channels of frequency, of energy."""
 
     name: Required[Text]
@@ -26,7 +26,7 @@ class BinsKeys(KeyModel, hints={"centres": "centers", "units": "unit", "min_max"
     "for people"
 
 
-class PartKeys(KeyModel, short="of"):
+class PartSection(DescriptorSection, short="of"):
     """A variable of a file that is added to its times."""
 
     of: Required[Text]
@@ -35,8 +35,10 @@ class PartKeys(KeyModel, short="of"):
     "its unit: d, h, min, s, ms, us, ns"
 
 
-class TimeKeys(
-    KeyModel, short="of", hints={"column": "of", "variable": "of", "from": "since", "epoch": "since", "zero": "since"}
+class TimeSection(
+    DescriptorSection,
+    short="of",
+    hints={"column": "of", "variable": "of", "from": "since", "epoch": "since", "zero": "since"},
 ):
     """When samples were taken."""
 
@@ -54,12 +56,14 @@ class TimeKeys(
         "of files: the clock that they show; default: what the file says (FITS: TIMESYS; the end of since: "
         "1993-01-01 TAI), else UTC"
     )
-    plus: PartKeys
+    plus: PartSection
     "of files: a variable that is added: the fraction of a Julian day, milliseconds of the day"
 
 
-class VariableKeys(
-    KeyModel, short="of", hints={"from": "of", "columns": "of", "units": "unit", "clock": "time", "index": "element"}
+class VariableSection(
+    DescriptorSection,
+    short="of",
+    hints={"from": "of", "columns": "of", "units": "unit", "clock": "time", "index": "element"},
 ):
     """What of a file is a parameter."""
 
@@ -82,7 +86,9 @@ class VariableKeys(
     "a value that stands for none, if the file does not say it"
 
 
-class VectorKeys(KeyModel, short="system", hints={"frame": "system", "coordinates": "system", "axes": "components"}):
+class VectorSection(
+    DescriptorSection, short="system", hints={"frame": "system", "coordinates": "system", "axes": "components"}
+):
     """Which coordinates a vector has, or one of them."""
 
     system: Required[Text]
@@ -93,8 +99,8 @@ class VectorKeys(KeyModel, short="system", hints={"frame": "system", "coordinate
     "what its elements are, in their order; default: x, y, z of three"
 
 
-class SeriesKeys(
-    KeyModel,
+class SeriesSection(
+    DescriptorSection,
     short="time",
     hints={"dataset": "id", "columns": "parameters", "variables": "parameters", "filter": "where"},
 ):
@@ -120,11 +126,11 @@ class SeriesKeys(
     )
     part: RetypedText
     "of files: name or number of the table or array that has the samples; default: the first that has the time"
-    time: TimeKeys
+    time: TimeSection
     "the column, or the file's variable, that says when a sample was taken; default: by UCD"
     parameters: OneOrMore[Text]
     "the columns, or the file's variables, it has, in order; default: all that can be one"
-    variables: dict[str, VariableKeys]
+    variables: dict[str, VariableSection]
     (
         "of files: what is not plainly a variable of the file: {stokesi: {of: [STOKESI_B1, STOKESI_B2], time: "
         "[TIME_B1, TIME_B2]}}"
@@ -142,7 +148,7 @@ class SeriesKeys(
     "of data that keep coming: how far behind the last sample HAPI may be asked (its stopDate lies so far ahead): 1 d"
     stamp: Literal["begin", "center", "end", "other"]
     "what of a sample its time is; default: center"
-    bins: dict[str, OneOrMore[BinsKeys]]
+    bins: dict[str, OneOrMore[BinsSection]]
     (
         "of columns that are arrays, what their elements stand for, a map for each dimension: {flux: {name: "
         "frequency, unit: MHz, centers: [..]}}"
@@ -152,5 +158,5 @@ class SeriesKeys(
         "of columns that are texts, the colors of what they say, by regular expressions: {quality: {good: green, "
         "'bad.*': '#FF0000'}}"
     )
-    vectors: dict[str, VectorKeys]
+    vectors: dict[str, VectorSection]
     "of parameters that are vectors, or one of their coordinates: {b: GSE, lat: {system: HGI, components: latitude}}"

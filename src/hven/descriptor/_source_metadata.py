@@ -78,7 +78,7 @@ class SourceMetadata:
         params = {}
         unit_notes = {}
         for column, value in table_metadata.params:
-            params[column.name] = _describe_param(column, value)
+            params[column.name] = _write_param_keys(column, value)
             if column.unit and not _normalize_unit(column.unit):
                 unit_notes[column.name] = f"the source says unit {column.unit!r}, which is none"
         used_enums = {column.enum for column in table_metadata.columns}
@@ -116,7 +116,7 @@ def _describe_group(group: ColumnGroup, target_names: Mapping[str, str]) -> dict
     return {key: value for key, value in group_keys.items() if value}
 
 
-def _describe_param(column: Column, value: object) -> dict[str, Any]:
+def _write_param_keys(column: Column, value: object) -> dict[str, Any]:
     if isinstance(column, Constant):
         value = column.value
     param_keys = {"type": str(column.type), "value": str(value or "")}

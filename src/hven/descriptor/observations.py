@@ -13,7 +13,7 @@ from hven.adql.functions import MAPPING_FUNCTIONS
 from hven.adql.syntax_tree import ColumnRef, FunctionCall, Ident, Select, SelectItem, walk_tree
 from hven.adql.value_kinds import is_null
 from hven.descriptor._expression_trees import CAST_TYPES
-from hven.descriptor._keys import ObscoreKeys
+from hven.descriptor._keys import ObscoreSection
 from hven.descriptor._mapping_compiler import MappingCompiler
 from hven.descriptor._merging import merge_entries
 from hven.descriptor._name_resolution import add_place
@@ -39,7 +39,7 @@ STANDARDS_BY_VIEW = {OBSCORE_VIEW: "obscore-1.1", OBSCORE_RADIO_VIEW: "obscore-r
 # variants of the standard: what follows from the columns of another one
 EPN_TAP_VARIANTS = ("epn-tap-2.0 celestial", "epn-tap-2.0")
 _KEYS_BY_VIEW = {
-    OBSCORE_VIEW: tuple(ObscoreKeys.record.key_types),
+    OBSCORE_VIEW: tuple(ObscoreSection.record.key_types),
     OBSCORE_RADIO_VIEW: ("set", "text", "map", "converted"),
 }
 

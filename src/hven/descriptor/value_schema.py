@@ -509,7 +509,7 @@ class KeyValues(dict[str, Any]):
         self.places = places
 
 
-class KeyModel:
+class DescriptorSection:
     """A map with known keys: each with its type and, in quotes below, what it means.
 
     ``_`` stands for those of another one, or some of them.
@@ -523,7 +523,7 @@ class KeyModel:
     def __init_subclass__(
         cls, *, short: str = "", empty: bool = False, hints: Mapping[str, str] | None = None, name: str = ""
     ) -> None:
-        name = name or to_snake(cls.__name__.removesuffix("Keys"))
+        name = name or to_snake(cls.__name__.removesuffix("Section"))
         cls.record = KeyRecord(cls, name, short, hints or {}, may_be_empty=empty)
 
     @classmethod
@@ -559,7 +559,7 @@ class KeyRecord:
         Its line of documentation.
     """
 
-    model_class: type[KeyModel]  # the class that says the keys
+    model_class: type[DescriptorSection]  # the class that says the keys
     name: str  # in the schema and on the page of keys
     short_key: str
     key_hints: Mapping[str, str]  # words of other languages -> ours

@@ -780,7 +780,7 @@ class EngineRecord:
         `CatalogueAdopter.adopt_catalogue` does, writes nothing, and raises an error for a fault.
     webs
         True if its files may be behind addresses: `open` gets ``webs``, which requests them
-        (`hven.sources.remote_stores.WebCatalogueClient`).
+        (`hven.sources.remote_stores.WebHatsClient`).
     """
 
     section: str = ""

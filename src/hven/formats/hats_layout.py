@@ -79,7 +79,7 @@ def format_partition_path(order: int, pixel: int) -> str:
     return f"{DATASET_DIRECTORY}/Norder={order}/Dir={pixel // 10_000 * 10_000}/Npix={pixel}.parquet"
 
 
-def parse_partition_path(path: str) -> tuple[int, int] | None:
+def parse_pixel_path(path: str) -> tuple[int, int] | None:
     """Return the order and the pixel that the path of a file states.
 
     Parameters
@@ -592,7 +592,7 @@ __all__ = [
     "divide_into_partitions",
     "format_partition_path",
     "is_web_address",
-    "parse_partition_path",
+    "parse_pixel_path",
     "read_partition_info",
     "write_catalogue_properties",
     "write_common_metadata",

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hven.descriptor.value_schema import (
+    DescriptorSection,
     FaultCollector,
-    KeyModel,
     KeyValues,
     OneOrMore,
     Required,
@@ -74,7 +74,7 @@ def _read_argument(value: Any, key_path: str, faults: FaultCollector) -> Written
     return None
 
 
-class JobParameterKeys(KeyModel, empty=True):
+class JobParameterSection(DescriptorSection, empty=True):
     """A parameter of the job."""
 
     type: Literal["int16", "int32", "int64", "float32", "float64", "string", "timestamp", "bool"]
@@ -101,7 +101,7 @@ class JobParameterKeys(KeyModel, empty=True):
     "what it means"
 
 
-class JobResultKeys(KeyModel):
+class JobResultSection(DescriptorSection):
     """A file that the program makes."""
 
     file: Required[Text]
@@ -112,7 +112,7 @@ class JobResultKeys(KeyModel):
     "true: it may be missing"
 
 
-class JobLimitKeys(KeyModel):
+class JobLimitSection(DescriptorSection):
     """What a job of this type may use."""
 
     seconds: Annotated[int, Field(ge=1)]
@@ -129,7 +129,7 @@ class JobLimitKeys(KeyModel):
     "jobs of one user or address that wait and run; further ones are HELD"
 
 
-class JobTypeKeys(KeyModel):
+class JobTypeSection(DescriptorSection):
     """A type of job."""
 
     title: Required[Text]
@@ -144,13 +144,13 @@ class JobTypeKeys(KeyModel):
     "address of a job list elsewhere: https://other.example/tap/async"
     send: dict[str, RetypedText]
     "parameters that are always sent there"
-    params: dict[str, JobParameterKeys]
+    params: dict[str, JobParameterSection]
     "what a job is asked with"
-    results: dict[str, JobResultKeys]
+    results: dict[str, JobResultSection]
     "name of a result: the file that becomes it"
     environment: dict[str, RetypedText]
     "variables that the program sees; $NAME is that of the service"
-    limits: JobLimitKeys
+    limits: JobLimitSection
     "what a job may use"
 
 
@@ -345,7 +345,7 @@ def _parse_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | 
         if page is not None and not faults.faults:
             faults.add_error("the file is empty", page.locate_index(0), "title: ..., command: [...]")
         return None, faults.list_sorted()
-    fields = JobTypeKeys.record.read_map(root, "", faults)
+    fields = JobTypeSection.record.read_map(root, "", faults)
     if fields is None:
         return None, faults.list_sorted()
     name = path.stem

@@ -59,7 +59,7 @@ def compute_load_factor() -> float:
     return min(max(load / (os.cpu_count() or 1), 1.0), MAX_LOAD_FACTOR)
 
 
-class HangDetector:
+class HungProcessDetector:
     """Watches one process by its pulse. Its watcher looks several times a second.
 
     A process is judged by the thread that beats. It hangs if that thread has used

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from hven.jobs import child_processes
 from hven.jobs._forking_process import ForkingProcess
 from hven.jobs._worker import HEARTBEAT_TIMEOUT_SECONDS, MAX_ATTEMPTS, StopEvent, run_jobs
-from hven.jobs.hang_detector import HangDetector
+from hven.jobs.hang_detector import HungProcessDetector
 from hven.jobs.job_service import UNARCHIVED_PHASES, format_timestamp, get_job_directory
 from hven.model.errors import HvenError
 from hven.query import user_tables
@@ -78,7 +78,7 @@ class JobSupervisor(ForkingProcess):
         self._worker_limit = worker_limit
         self._idle_seconds = idle_seconds
         self._heartbeats_by_pid: dict[int, child_processes.Heartbeat] = {}
-        self._detectors: dict[int, HangDetector] = {}
+        self._detectors: dict[int, HungProcessDetector] = {}
         self._last_heartbeats: dict[str, tuple[int, int, float]] = {}  # job -> attempt, beat, when it was first seen so
         self._has_warned = False  # of a clock that has leapt
         self._last_table_sweep = 0.0
@@ -118,7 +118,7 @@ class JobSupervisor(ForkingProcess):
         """Reap the workers that have ended; return whether one did so badly."""
         has_failed_worker = False
         for pid, heartbeat in list(self._heartbeats_by_pid.items()):
-            if self._detectors.setdefault(pid, HangDetector(heartbeat, pid)).is_hung():
+            if self._detectors.setdefault(pid, HungProcessDetector(heartbeat, pid)).is_hung():
                 log.error(
                     "a worker for jobs (process %d) has given no sign of life for %.0f s and is killed",
                     pid,

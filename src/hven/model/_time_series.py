@@ -210,7 +210,7 @@ class AxisMetadata:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampleMetadata:
+class TimeSeriesMetadata:
     """What a table of samples in time says of its columns.
 
     Attributes
@@ -239,7 +239,7 @@ __all__ = [
     "FileParameter",
     "FileReaderSpec",
     "ParameterBins",
-    "SampleMetadata",
     "TimeDecoding",
     "TimeSeries",
+    "TimeSeriesMetadata",
 ]

@@ -65,9 +65,9 @@ from hven.model._time_series import (
     FileParameter,
     FileReaderSpec,
     ParameterBins,
-    SampleMetadata,
     TimeDecoding,
     TimeSeries,
+    TimeSeriesMetadata,
 )
 
 __all__ = [
@@ -102,7 +102,6 @@ __all__ = [
     "ParameterBins",
     "Partition",
     "RowAccessPolicy",
-    "SampleMetadata",
     "Schema",
     "ServiceDescriptor",
     "ServiceParameter",
@@ -111,6 +110,7 @@ __all__ = [
     "TemplateExpression",
     "TimeDecoding",
     "TimeSeries",
+    "TimeSeriesMetadata",
     "build_localized_text",
     "columns_from_arrow",
     "columns_to_json",

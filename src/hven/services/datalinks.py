@@ -134,7 +134,7 @@ def list_row_links(
     if table.policy is not None and table.policy.path is not None:
         path_expressions = (f"target.{adql.quote_name(table.policy.path)}",)
     link_batches: list[pa.RecordBatch] = []
-    row_services: list[_RowService] = []
+    row_services: list[_DeferredServiceLink] = []
     answered_indexes: set[int] = set()
     for group_links, keys in product(_group_links(links), _split_identifiers(requested.valid_keys)):
         names: dict[str, str] = {}
@@ -161,7 +161,9 @@ def list_row_links(
                 columns.append(link_columns)
                 continue
             # a service is described later: it depends on the files that exist, which are not known yet
-            row_service = _RowService(link, link.service, query_result, link_columns, identifier_indexes, is_visible)
+            row_service = _DeferredServiceLink(
+                link, link.service, query_result, link_columns, identifier_indexes, is_visible
+            )
             row_services.append(row_service)
         link_batch = _join_existing_links(columns, len(identifier_indexes), is_visible)
         if link_batch is not None:
@@ -178,7 +180,7 @@ def list_row_links(
             published_state=published_state,
             base_url=base_url,
         )
-        batches = [checked_rows, *_build_service_rows(row_services, own_files)]
+        batches = [checked_rows, *_build_service_link_rows(row_services, own_files)]
     missing_indexes = [index for index in range(len(requested.texts)) if index not in answered_indexes]
     if missing_indexes or not batches:
         batches.insert(0, _build_missing_rows(table, missing_indexes))
@@ -364,7 +366,7 @@ def expand_link_lists(link_rows: pa.Table, base_url: str, list_links: Callable[[
 
 
 @dataclass(frozen=True, slots=True)
-class _RowService:
+class _DeferredServiceLink:
     """A service of rows that is described later, when it is known which of their files the reader may access."""
 
     link: LinkTemplate
@@ -375,8 +377,8 @@ class _RowService:
     is_visible: pa.Array | None
 
 
-def _build_service_rows(
-    row_services: Sequence[_RowService], own_files: Mapping[int, tuple[str, str]]
+def _build_service_link_rows(
+    row_services: Sequence[_DeferredServiceLink], own_files: Mapping[int, tuple[str, str]]
 ) -> list[pa.RecordBatch]:
     """Build the rows of services.
 
@@ -409,7 +411,7 @@ def _build_service_rows(
 
 
 def _describe_services(
-    row_service: _RowService, own_files: Mapping[int, tuple[str, str]], file_cache: dict[str, Any]
+    row_service: _DeferredServiceLink, own_files: Mapping[int, tuple[str, str]], file_cache: dict[str, Any]
 ) -> pa.Array:
     """Describe a service for each row; null where its address or a constant parameter is not known."""
     link = row_service.link

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hven.engines import MemoryRelation, load_engine_record, load_live_module
 from hven.model import plugins
 from hven.model.errors import HvenError, StorageError, StorageUnavailableError
-from hven.sources.remote_stores import WebCatalogueClient
+from hven.sources.remote_stores import WebHatsClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -143,7 +143,7 @@ class EngineRegistry:
         engine_kind = load_engine_record(engine_name)
         options = {**engine_kind.options(self._settings, self._get_site_id or str)}
         if engine_kind.webs:
-            options["webs"] = WebCatalogueClient(allow_private=self._settings.allow_private)
+            options["webs"] = WebHatsClient(allow_private=self._settings.allow_private)
         _create_directory(data_directory.parent, self._settings.directory)
         plugin = plugins.load_plugin("engines", engine_name)
         engine: StorageEngine = plugin.open(data_directory, memory=self._memory_bytes, **options)

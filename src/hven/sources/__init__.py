@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hven.formats import TableMetadata
     from hven.formats.media import Product
     from hven.model import Cache, Deviation
-    from hven.model.table import Column, FileReaderSpec, SampleMetadata
+    from hven.model.table import Column, FileReaderSpec, TimeSeriesMetadata
 
 DELETED_COLUMN = "hven:gone"  # of rows in a journal: true for those that were deleted
 ROW_NUMBER_COLUMN = (
@@ -583,7 +583,7 @@ class AttributedSource(Protocol):
 class SampledSource(Protocol):
     """A source whose rows may be samples in time, and which describes them."""
 
-    def describe_samples(self) -> SampleMetadata | None:
+    def describe_samples(self) -> TimeSeriesMetadata | None:
         """Return the description of the samples; None: the rows are no samples."""
 
     def read_dataset_name(self) -> str | None:

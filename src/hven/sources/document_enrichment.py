@@ -609,7 +609,7 @@ class EnrichedSource:
         return size
 
 
-class _EnrichedIncremental(EnrichedSource):
+class _EnrichedIncrementalSource(EnrichedSource):
     """A source with documents that can restrict itself to new rows."""
 
     def can_filter_by(self, expression: str) -> bool:
@@ -624,7 +624,7 @@ class _EnrichedIncremental(EnrichedSource):
         return self.documents.wrap_source(self.source.select_since(expression, watermark))
 
 
-class _EnrichedKeyLookup(EnrichedSource):
+class _EnrichedKeyLookupSource(EnrichedSource):
     """A source with documents that returns rows by key."""
 
     def select_keys(self, key_columns: Sequence[str], keys: pa.Table) -> Source:
@@ -632,7 +632,7 @@ class _EnrichedKeyLookup(EnrichedSource):
         return self.documents.wrap_source(self.source.select_keys(key_columns, keys))
 
 
-class _EnrichedFileList(EnrichedSource):
+class _EnrichedFileListSource(EnrichedSource):
     """A source with documents that consists of files."""
 
     def list_files(self) -> pa.Table:
@@ -644,7 +644,7 @@ class _EnrichedFileList(EnrichedSource):
         return self.documents.wrap_source(self.source.select_files(file_names))
 
 
-class _EnrichedProgress(EnrichedSource):
+class _EnrichedProgressSource(EnrichedSource):
     """A source with documents that counts bytes."""
 
     def count_bytes_read(self) -> int:
@@ -652,7 +652,7 @@ class _EnrichedProgress(EnrichedSource):
         return int(self.source.count_bytes_read())
 
 
-class _EnrichedDoubtfulTypes(EnrichedSource):
+class _EnrichedDoubtfulTypesSource(EnrichedSource):
     """A source with documents that is not sure of types."""
 
     def list_type_doubts(self) -> dict[str, tuple[str, str]]:
@@ -670,7 +670,7 @@ class _EnrichedDescribedSource(EnrichedSource):
         return title_and_description
 
 
-class _EnrichedMetadata(EnrichedSource):
+class _EnrichedMetadataSource(EnrichedSource):
     """A source with documents that has metadata besides its rows."""
 
     def read_metadata(self) -> Any:
@@ -679,13 +679,13 @@ class _EnrichedMetadata(EnrichedSource):
 
 
 _ENRICHED_CLASSES: Mapping[Any, type[EnrichedSource]] = {
-    IncrementalSource: _EnrichedIncremental,
-    KeyLookupSource: _EnrichedKeyLookup,
-    FileListSource: _EnrichedFileList,
-    ProgressSource: _EnrichedProgress,
-    DoubtfulTypesSource: _EnrichedDoubtfulTypes,
+    IncrementalSource: _EnrichedIncrementalSource,
+    KeyLookupSource: _EnrichedKeyLookupSource,
+    FileListSource: _EnrichedFileListSource,
+    ProgressSource: _EnrichedProgressSource,
+    DoubtfulTypesSource: _EnrichedDoubtfulTypesSource,
     DescribedSource: _EnrichedDescribedSource,
-    MetadataSource: _EnrichedMetadata,
+    MetadataSource: _EnrichedMetadataSource,
 }
 
 __all__ = [

@@ -39,7 +39,7 @@ def _wrap_bytes(value: object) -> object:
     return value
 
 
-class FixedFieldOptions(BaseModel):
+class FixedWidthColumnOptions(BaseModel):
     """One column: its bytes, and its metadata."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,7 +53,7 @@ class FixedFieldOptions(BaseModel):
 class Options(FileOptions):
     """What a descriptor may state about fixed-width text: `fields`, or `readme` and perhaps `table`."""
 
-    fields: dict[str, Annotated[FixedFieldOptions, BeforeValidator(_wrap_bytes)]] = Field(
+    fields: dict[str, Annotated[FixedWidthColumnOptions, BeforeValidator(_wrap_bytes)]] = Field(
         default_factory=dict, description="By column name: `16-27`, or a mapping with bytes, type, unit, description."
     )
     readme: str | None = Field(None, description="A CDS ReadMe, relative to the descriptor.")

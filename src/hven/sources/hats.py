@@ -24,7 +24,7 @@ from hven.model.errors import Place, SourceError, UpstreamError, format_message
 from hven.sources import InputVersion
 from hven.sources._reading.fetched_files import FetchedFile
 from hven.sources._reading.service_client import RequestOptions, RunBudget, ServiceClient, resolve_authorization
-from hven.sources.remote_stores import NoRangesError, WebCatalogueClient
+from hven.sources.remote_stores import NoRangesError, WebHatsClient
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -270,7 +270,7 @@ class _RemoteCatalogueFolder:
         self._secret = resolve_authorization(options.token, context, "Bearer") or resolve_authorization(
             options.login, context, "Basic"
         )
-        self._ranges = WebCatalogueClient(allow_private=context.allow_private, secret=self._secret)
+        self._ranges = WebHatsClient(allow_private=context.allow_private, secret=self._secret)
 
     def read_file(self, name: str) -> bytes | None:
         """See `hats_catalogues.CatalogueFolder.read_file`."""
@@ -323,7 +323,7 @@ class _RemoteCatalogueFolder:
 class _RangedFetchedFile(FetchedFile):
     """A file behind an address of which ranges are read, until all of it was fetched."""
 
-    def __init__(self, service: ServiceClient, ranges: WebCatalogueClient, address: str) -> None:
+    def __init__(self, service: ServiceClient, ranges: WebHatsClient, address: str) -> None:
         super().__init__(service)
         self._ranges = ranges
         self._address = address

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from hven.sources import FileSignature
-from hven.sources._reading.header_rows import HeaderOptions
+from hven.sources._reading.header_rows import HeaderSourceOptions
 from hven.sources._reading.oifits_granules import OifitsGranuleSource
 from hven.sources.remote_stores import find_header_files
 
@@ -27,7 +27,7 @@ FILES = FileSignature(
 )
 
 
-class Options(HeaderOptions):
+class Options(HeaderSourceOptions):
     """What a descriptor may state about OIFITS files."""
 
     mode: Literal["granules", "files"] = Field(

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from hven.sources import AvailableTable, FileSignature
 from hven.sources._reading.file_listing import find_data_files
-from hven.sources._reading.header_rows import HeaderOptions
+from hven.sources._reading.header_rows import HeaderSourceOptions
 from hven.sources._reading.product_rows import (
     ProductAttributeSource,
     ProductHeaderSource,
@@ -58,7 +58,7 @@ FILES = FileSignature(
 )
 
 
-class Options(HeaderOptions):
+class Options(HeaderSourceOptions):
     """What a descriptor may state about product files."""
 
     mode: Literal["header", "images", "variables", "cards", "table"] | None = Field(

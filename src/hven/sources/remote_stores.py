@@ -25,7 +25,7 @@ from hven.sources._stores.fsspec_store import FSSPEC_SCHEMES, FsspecStore
 from hven.sources._stores.ftp_store import FtpStore
 from hven.sources._stores.remote_files import ARCHIVE_EXTENSIONS, expand_archives, list_remote_files
 from hven.sources._stores.s3_store import S3Store
-from hven.sources._stores.web_catalogues import WebCatalogueClient
+from hven.sources._stores.web_hats_catalogues import WebHatsClient
 from hven.sources._stores.web_store import WebStore
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from hven.sources import SourceContext
     from hven.sources._reading.data_files import DataFile
-    from hven.sources._reading.header_rows import HeaderOptions
+    from hven.sources._reading.header_rows import HeaderSourceOptions
 
 __all__ = [
     "ARCHIVE_EXTENSIONS",
@@ -46,7 +46,7 @@ __all__ = [
     "NoRangesError",
     "RemoteFileFacts",
     "RemoteStore",
-    "WebCatalogueClient",
+    "WebHatsClient",
     "build_changed_error",
     "build_timeout_error",
     "can_open_scheme",
@@ -213,7 +213,7 @@ def open_store(
 
 
 def find_header_files(
-    options: HeaderOptions, context: SourceContext, extensions: Sequence[str]
+    options: HeaderSourceOptions, context: SourceContext, extensions: Sequence[str]
 ) -> list[DataFile] | None:
     """Find the files of a source that reads headers, where they are remote or in archives.
 
@@ -268,7 +268,7 @@ def find_header_files(
     return expand_archives(files, options.members or [*member_patterns], options.ignore)
 
 
-def check_local_files(options: HeaderOptions) -> None:
+def check_local_files(options: HeaderSourceOptions) -> None:
     """Refuse `root` and `members` where whole tables are read.
 
     Parameters

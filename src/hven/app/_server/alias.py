@@ -144,7 +144,7 @@ class AliasRewriter:
         return None, ""
 
 
-class TableAddressRewriter:
+class OldTableAddressRewriter:
     """Old addresses of tables, as descriptors say them.
 
     They are looked for where no face has such a path, so that none can take ours.

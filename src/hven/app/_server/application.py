@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from hven import services
 from hven.app._server import connection_balancing
-from hven.app._server.alias import TableAddressRewriter
+from hven.app._server.alias import OldTableAddressRewriter
 from hven.app._server.identification import PRINCIPAL_SCOPE_KEY
 from hven.app._server.problem_log import ProblemLog
 from hven.app._server.request_middleware import RequestMiddleware
@@ -190,7 +190,7 @@ def _build_router_application(
         return await _answer_http_error(request, error)
 
     app = Starlette(exception_handlers={HTTPException: answer_unknown, Exception: _answer_unexpected_error})
-    named = TableAddressRewriter(_limit_face(service_context, "endpoints")).rewrite_request
+    named = OldTableAddressRewriter(_limit_face(service_context, "endpoints")).rewrite_request
     app.router = CachingRouter(
         routes=routes, redirect_slashes=False, rewrite_request=named, faces=face_by_route, **options
     )

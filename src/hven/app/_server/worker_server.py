@@ -23,7 +23,7 @@ from granian.server.mp import MPServer
 
 from hven.app._server.connection_balancing import ConnectionShare, ConnectionShares
 from hven.jobs import child_processes
-from hven.jobs.hang_detector import HangDetector
+from hven.jobs.hang_detector import HungProcessDetector
 from hven.model import deadlines
 from hven.model.errors import UserError
 
@@ -101,7 +101,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # its insides have no types
         self._on_stop = on_stop
         self._on_listening = on_listening
         self._pulses: dict[int, child_processes.Heartbeat] = {}
-        self._detectors: dict[int, tuple[int, HangDetector]] = {}  # with the process that each watches
+        self._detectors: dict[int, tuple[int, HungProcessDetector]] = {}  # with the process that each watches
         self._shares = ConnectionShares(self.workers)
         self._start_times: dict[int, float] = {}
         self._early_deaths: dict[int, int] = {}  # one after the other, of those that lived briefly
@@ -187,11 +187,11 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # its insides have no types
             KILL_GRACE_SECONDS
         )  # no other worker is killed meanwhile, nor this one twice
 
-    def _get_hang_detector(self, worker: Any) -> HangDetector:
+    def _get_hang_detector(self, worker: Any) -> HungProcessDetector:
         pid = worker.inner.pid
         pid_and_detector = self._detectors.get(worker.idx)
         if pid_and_detector is None or pid_and_detector[0] != pid:
-            pid_and_detector = self._detectors[worker.idx] = pid, HangDetector(self._pulses[worker.idx], pid)
+            pid_and_detector = self._detectors[worker.idx] = pid, HungProcessDetector(self._pulses[worker.idx], pid)
         return pid_and_detector[1]
 
     def _schedule_restarts(self, check_time: float) -> None:

@@ -59,7 +59,7 @@ def open(  # noqa: A001  (the contract's name)
         Identity of the site, which is stored in the first root: the engine refuses a root of another site. Empty: no
         check.
     webs
-        Client for catalogues on web servers (`hven.sources.remote_stores.WebCatalogueClient`); None: there are none.
+        Client for catalogues on web servers (`hven.sources.remote_stores.WebHatsClient`); None: there are none.
     """
     engine: StorageEngine = plugins.import_hven_module(f"{__name__}.engine", "the engine hats").HatsEngine(
         directory,

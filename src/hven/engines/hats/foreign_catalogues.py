@@ -82,7 +82,7 @@ def describe_foreign_catalogue(
     is_on_web = hats_layout.is_web_address(directory)
     folder: catalogues.CatalogueFolder
     if is_on_web:
-        folder = reader.web_catalogues.open_folder(directory)
+        folder = reader.web_hats_catalogues.open_folder(directory)
     else:
         folder = catalogues.LocalCatalogueFolder(Path(directory))
     open_catalogue = catalogues.open_catalogue(directory, folder)
@@ -259,7 +259,7 @@ def _read_found_file(reader: RowGroupReader, order: int, pixel: int, path: str) 
         reason = str(error)
         remedy = hats_layout.REWRITE_REMEDY
         if isinstance(error, HvenError):
-            curator_error = reader.web_catalogues.find_cause(error)
+            curator_error = reader.web_hats_catalogues.find_cause(error)
             reason = curator_error.message
             remedy = curator_error.remedy or remedy
         raise SourceError(format_message(UNREADABLE_MESSAGE, reason), place=Place(file=path), remedy=remedy) from error

@@ -262,7 +262,7 @@ class HatsPlan(QueryPlan):
             self._engine.embedded_engine,
             self._bound_query,
             reason,
-            self._plan_table_fetch,
+            self._plan_fetch_for_fallback,
             source_engine_name="the cluster",
             max_fetched_bytes=self._engine.near_bytes,
         )
@@ -281,7 +281,7 @@ class HatsPlan(QueryPlan):
         unconditional_query = replace(self._bound_query, query=replace(query, body=body))
         return HatsPlan(self._engine, unconditional_query, is_table_fetch=True)
 
-    def _plan_table_fetch(self, bound_query: BoundQuery) -> QueryPlan | None:
+    def _plan_fetch_for_fallback(self, bound_query: BoundQuery) -> QueryPlan | None:
         """Plan the query that fetches rows of one table for a fallback: here, or by the cluster."""
         plan = HatsPlan(self._engine, bound_query, is_table_fetch=True)
         try:
@@ -322,7 +322,7 @@ class HatsPlan(QueryPlan):
             place = "far"
         else:
             place = "too much without a cluster"
-        lines = [f"{name}: {place}: {_describe_selection(selection)}" for name, selection in selections.items()]
+        lines = [f"{name}: {place}: {_describe_scan(selection)}" for name, selection in selections.items()]
         for name, relation in relations.items():
             if isinstance(relation, MemoryRelation):
                 lines.append(f"{name}: {relation.rows.num_rows:,} rows, in memory")
@@ -385,7 +385,7 @@ def _limit_selection(selection: TableSelection, row_limit: int | None) -> TableS
     return replace(selection, group_numbers=selection.group_numbers[:group_count])
 
 
-def _describe_selection(selection: TableSelection) -> str:
+def _describe_scan(selection: TableSelection) -> str:
     """Describe what is read of a table."""
     manifest = selection.manifest
     if not selection.columns:

@@ -40,7 +40,7 @@ _CELL_MARKS_BYTES = 1200  # approximate size of the cells that are kept of a row
 
 
 class WebCatalogueProtocol(Protocol):
-    """A client for files on web servers (`hven.sources.remote_stores.WebCatalogueClient`)."""
+    """A client for files on web servers (`hven.sources.remote_stores.WebHatsClient`)."""
 
     def open_folder(self, address: str) -> CatalogueFolder:
         """Return the folder at an address."""
@@ -60,12 +60,12 @@ class RowGroupReader:
 
     Parameters
     ----------
-    web_catalogues
+    web_hats_catalogues
         Client for files on web servers; None if there are none.
     """
 
-    def __init__(self, web_catalogues: WebCatalogueProtocol | None) -> None:
-        self._web_catalogues = web_catalogues
+    def __init__(self, web_hats_catalogues: WebCatalogueProtocol | None) -> None:
+        self._web_catalogues = web_hats_catalogues
         self._footer_cache: Cache[tuple[tuple[int, str], PlainValueIndex]] = Cache(FOOTER_CACHE_BYTES)
         self._column_cache: Cache[pa.Array] = Cache(COLUMN_CACHE_BYTES, COLUMN_CACHE_BYTES // 16)
         # Threads that wait for a web server do not block reads of local files.
@@ -75,7 +75,7 @@ class RowGroupReader:
         )
 
     @property
-    def web_catalogues(self) -> WebCatalogueProtocol:
+    def web_hats_catalogues(self) -> WebCatalogueProtocol:
         """The client for files on web servers."""
         if self._web_catalogues is None:
             raise StorageError(format_message("files behind addresses are not read here"), remedy="name a directory")
@@ -84,14 +84,14 @@ class RowGroupReader:
     def read_file_state(self, path: str) -> tuple[int, str]:
         """Return the size of a file, and a stamp that tells when it changes."""
         if is_web_address(path):
-            return self.web_catalogues.read_state(path)
+            return self.web_hats_catalogues.read_state(path)
         file_status = os.stat(path)  # noqa: PTH116  (a text, asked for each query)
         return file_status.st_size, str(file_status.st_mtime_ns)
 
     def get_source(self, path: str, size: int, change_stamp: str) -> Any:
         """Return the source that Arrow opens; a file on a web server is opened in this state only."""
         if is_web_address(path):
-            return self.web_catalogues.open_file(path, size, change_stamp)
+            return self.web_hats_catalogues.open_file(path, size, change_stamp)
         return path
 
     def get_footer(self, path: str, file_state: tuple[int, str]) -> PlainValueIndex:

@@ -128,11 +128,11 @@ class PostgresPlan(QueryPlan):
             self._engine.embedded_engine,
             self._bound_query,
             reason,
-            self._plan_table_fetch,
+            self._plan_fetch_for_fallback,
             takes=lambda condition: can_compute or not may_overflow(condition),
         )
 
-    def _plan_table_fetch(self, bound_query: BoundQuery) -> QueryPlan | None:
+    def _plan_fetch_for_fallback(self, bound_query: BoundQuery) -> QueryPlan | None:
         """Plan the query that fetches rows of one table for the embedded engine."""
         try:
             return type(self)(self._engine, bound_query, self._position_conditions)

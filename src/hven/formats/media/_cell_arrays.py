@@ -83,7 +83,7 @@ def add_cell_arrays(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> tuple
         if isinstance(part, TablePart):
             views = _find_row_arrays(part, tables, cards)
         else:
-            views = _find_image_view(part, tables)
+            views = _find_exact_image_axes(part, tables)
         for view in views:
             extended_parts.append(replace(view, index=index))
             index += 1
@@ -231,7 +231,7 @@ def _find_single_row_arrays(table: TablePart, shapes: Shapes, cards: Sequence[He
             )
 
 
-def _find_image_view(image: ArrayPart, tables: Sequence[TablePart]) -> Iterator[ArrayPart]:
+def _find_exact_image_axes(image: ArrayPart, tables: Sequence[TablePart]) -> Iterator[ArrayPart]:
     """Find the times and frequencies of an image in a table of one row.
 
     What the header of the image says about them is rounded, or wrong.

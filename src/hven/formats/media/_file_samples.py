@@ -192,7 +192,7 @@ class FileSamples:
 
     # --- variables ----------------------------------------------------------------------------------------------------
 
-    def _find_candidates(self, name: str) -> Iterator[tuple[Part, Column | None]]:
+    def _find_variables_by_name(self, name: str) -> Iterator[tuple[Part, Column | None]]:
         """Find parts and columns with this name, in the part with the time first; ``2.DATA`` is DATA of a part."""
         part_name, _, name_in_part = name.partition(".")
         for part, columns in self._columns_by_part:
@@ -221,7 +221,7 @@ class FileSamples:
 
     def _find_time_variable(self) -> SampledVariable:
         if self._time_series.time:
-            candidates = list(self._find_candidates(self._time_series.time))
+            candidates = list(self._find_variables_by_name(self._time_series.time))
         else:
             candidates = list(self._find_time_columns())
         for part, column in candidates:
@@ -252,7 +252,7 @@ class FileSamples:
     def _find_variable(self, name: str, sample_count: int) -> SampledVariable | None:
         """Find a variable with this number of samples."""
         other_count = None
-        for part, column in self._find_candidates(name):
+        for part, column in self._find_variables_by_name(name):
             sampled_variable = None
             if column is None:
                 if isinstance(part, ArrayPart):
@@ -312,7 +312,7 @@ class FileSamples:
 
     def _find_clock(self, name: str) -> SampledVariable:
         """Find the variable with the times of a source of a parameter."""
-        for part, column in self._find_candidates(name):
+        for part, column in self._find_variables_by_name(name):
             if isinstance(part, TablePart) and column is not None:
                 return sample_time_column(part, column)
         raise SourceError(
@@ -403,7 +403,7 @@ class FileSamples:
 
     def _read_bin_centers(self, word: str, size: int) -> tuple[Numbers, str | None] | None:
         """Read the values of the channels, which the file has once; return None if each sample has its own."""
-        for part, column in self._find_candidates(word):
+        for part, column in self._find_variables_by_name(word):
             if isinstance(part, ArrayPart):
                 if len(part.axes) == 1:
                     values = part.read([slice(0, part.shape[0])])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hven.formats.media._remote_files import Place
     from hven.model import Deviation
     from hven.model.sky import footprints
-    from hven.model.table import Column, SampleMetadata
+    from hven.model.table import Column, TimeSeriesMetadata
 
     Window = Sequence[slice]
     # microseconds since 1970, and the nanoseconds below them
@@ -193,7 +193,7 @@ class TablePart:
     has_truncated_times: Callable[[str], bool] = lambda _: False
     is_declared: bool = False
     support_columns: frozenset[str] = frozenset()
-    collect_sample_metadata: Callable[[], SampleMetadata | None] | None = None
+    collect_sample_metadata: Callable[[], TimeSeriesMetadata | None] | None = None
 
     @property
     def role(self) -> str:

@@ -32,7 +32,7 @@ from hven.formats.media._sampled_variables import format_arraysize
 from hven.formats.media._stored_arrays import convert_library_errors, copy_to_disk
 from hven.model import plugins
 from hven.model.errors import SourceError, format_message
-from hven.model.table import MJD_EPOCH, AxisMetadata, Column, SampleMetadata
+from hven.model.table import MJD_EPOCH, AxisMetadata, Column, TimeSeriesMetadata
 from hven.model.types import Type
 
 if TYPE_CHECKING:
@@ -378,7 +378,7 @@ def _is_table_column(variable: _CdfVariable, record_count: int) -> bool:
 
 def _collect_sample_metadata(
     column_variables: Sequence[_CdfVariable], variables_by_name: Mapping[str, _CdfVariable]
-) -> SampleMetadata | None:
+) -> TimeSeriesMetadata | None:
     """Collect the metadata of samples, for commands that draft a data set.
 
     Return None if the samples have no times, or if no variable says that it is data.
@@ -405,7 +405,7 @@ def _collect_sample_metadata(
         if variable.shape == (3,) and system:
             systems[variable.name] = system
     data_names = tuple(variable.name for variable in data)
-    return SampleMetadata(time=clock.name, data=data_names, axes=axes, valid=ranges, systems=systems)
+    return TimeSeriesMetadata(time=clock.name, data=data_names, axes=axes, valid=ranges, systems=systems)
 
 
 def _describe_axes(
@@ -455,7 +455,7 @@ def _create_table(
     index: int,
     clock: str,
     count: int,
-    collect_metadata: Callable[[], SampleMetadata | None] | None = None,
+    collect_metadata: Callable[[], TimeSeriesMetadata | None] | None = None,
 ) -> TablePart:
     columns = tuple(variable.create_column() for variable in column_variables)
     schema = pa.schema([column.arrow_field for column in columns])

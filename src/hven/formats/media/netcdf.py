@@ -41,7 +41,7 @@ from hven.formats.media._stored_arrays import ArrayLayout, convert_library_error
 from hven.model import plugins
 from hven.model.errors import SourceError, format_message
 from hven.model.sky import footprints
-from hven.model.table import MJD_EPOCH, AxisMetadata, Column, SampleMetadata
+from hven.model.table import MJD_EPOCH, AxisMetadata, Column, TimeSeriesMetadata
 from hven.model.types import Type
 
 if TYPE_CHECKING:
@@ -665,7 +665,7 @@ def _has_only_grid_coordinates(
 
 def _collect_sample_metadata(
     members: Sequence[_NetcdfVariable], variables_by_name: Mapping[str, _NetcdfVariable]
-) -> SampleMetadata | None:
+) -> TimeSeriesMetadata | None:
     """Collect the metadata of samples from variables with attributes of ISTP.
 
     Return None if the samples have no times, or if no variable says that it is data.
@@ -692,7 +692,7 @@ def _collect_sample_metadata(
         if variable.shape[1:] == (3,) and system:
             systems[names[variable.name]] = system
     data_names = tuple(names[variable.name] for variable in data)
-    return SampleMetadata(time=names[clock.name], data=data_names, axes=axes, valid=ranges, systems=systems)
+    return TimeSeriesMetadata(time=names[clock.name], data=data_names, axes=axes, valid=ranges, systems=systems)
 
 
 def _describe_axes(
@@ -733,7 +733,7 @@ def _create_table(
     index: int,
     name: str,
     count: int,
-    collect_metadata: Callable[[], SampleMetadata | None] | None = None,
+    collect_metadata: Callable[[], TimeSeriesMetadata | None] | None = None,
 ) -> TablePart:
     columns = tuple(variable.create_column() for variable in members)
     schema = pa.schema([column.arrow_field for column in columns])

@@ -74,7 +74,7 @@ def open_pds3(file: Place) -> Product:
     parts: list[Part] = []
     companion_paths: set[Place] = set()
     for name, label_object in [*label.find_objects("QUBE", "IMAGE", *_TABLE_OBJECTS)][:MAX_PARTS]:
-        file_and_offset = _find_data(label, name, file)
+        file_and_offset = _locate_object_data(label, name, file)
         if file_and_offset is None:
             continue
         path, offset = file_and_offset
@@ -135,7 +135,7 @@ def read_cards(file: Place) -> Iterator[HeaderCard]:
     return pvl_labels.read_label(file).list_cards()
 
 
-def _find_data(label: PvlLabel, name: str, file: Place) -> tuple[Place, int] | None:
+def _locate_object_data(label: PvlLabel, name: str, file: Place) -> tuple[Place, int] | None:
     """Find the file of an object, and its first byte."""
     value = label.get(f"^{name}")
     unit = label.units.get(f"^{name}", "")

@@ -293,7 +293,7 @@ def cover_cones(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike)
     """
     cone_numbers: list[Indexes] = []
     ranges: list[Indexes] = []
-    lon, lat, size, arc, orders = _prepare_cones(lons, lats, radius)
+    lon, lat, size, arc, orders = _compute_cone_cell_orders(lons, lats, radius)
     for order in np.unique(orders[orders >= 0]).tolist():
         owner, cells = find_cone_cells(order, np.flatnonzero(orders == order), lon, lat, arc)
         shift = 2 * (MAX_ORDER - order)
@@ -340,13 +340,13 @@ def iterate_cone_cells(
         Cells of this order that the cone may touch: at most nine; for cones of more than 38 degrees at most the twelve
         base cells.
     """
-    lon, lat, _, arc, orders = _prepare_cones(lons, lats, radius)
+    lon, lat, _, arc, orders = _compute_cone_cell_orders(lons, lats, radius)
     for order in np.unique(orders[orders >= _BASE_CELLS_ORDER]).tolist():
         rows = np.flatnonzero(orders == order)
         yield (max(order, 0), *find_cone_cells(order, rows, lon, lat, arc))
 
 
-def _prepare_cones(
+def _compute_cone_cell_orders(
     lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
 ) -> tuple[Numbers, Numbers, Numbers, Numbers, Indexes]:
     """Compute centres and radii in degrees, radii in radians with a margin, and the order that suits each cone.

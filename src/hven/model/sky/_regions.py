@@ -523,7 +523,7 @@ class Regions(RegionColumn):
         added = np.full(len(self), np.inf)
         rows = np.arange(len(self))
         while len(rows):
-            pieces = list(_group_rows_by_order(rows, order, rim))
+            pieces = list(_split_rows_by_cell_order(rows, order, rim))
             results = map_in_threads(lambda piece: self._cover_rows(*piece, area), pieces)
             for part_rows, covered, share in results:
                 added[part_rows] = share
@@ -551,7 +551,7 @@ def _broadcast_floats(*arrays: npt.ArrayLike) -> tuple[Numbers, ...]:
     return tuple(np.broadcast_arrays(*floats))
 
 
-def _group_rows_by_order(rows: Indexes, order: Indexes, rim: Numbers) -> Iterator[tuple[int, Indexes]]:
+def _split_rows_by_cell_order(rows: Indexes, order: Indexes, rim: Numbers) -> Iterator[tuple[int, Indexes]]:
     """Yield orders, and the rows to cover together; `rim` is the length of the edges of each row, degrees."""
     for cell_order in np.unique(order[rows]).tolist():
         order_rows = rows[order[rows] == cell_order]

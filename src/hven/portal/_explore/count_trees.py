@@ -243,14 +243,14 @@ def _resolve_levels(table: Table, resource: Resource | None, levels: Sequence[st
         for alternative in level.split("|"):
             word = alternative.strip()
             level_column = columns_by_name.get(word.lower())
-            text = _find_level_word(word, table, resource)
+            text = _find_level_label(word, table, resource)
             if level_column is not None or text:
                 tree_levels.append(_TreeLevel(column=level_column, word=text))
                 break
     return tree_levels
 
 
-def _find_level_word(word: str, table: Table, resource: Resource | None) -> str | None:
+def _find_level_label(word: str, table: Table, resource: Resource | None) -> str | None:
     if word == "@collection":
         resource_title = resource.title if resource is not None else None
         return resource_title or table.schema

@@ -67,7 +67,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def show_basket(page_context: PageContext) -> PageContent:
         def build_answer(running_queries: RunningQueries) -> PageContent:
-            return _build_page(page_context, running_queries)
+            return _build_basket_page(page_context, running_queries)
 
         return await run_while_connected(page_context.request, build_answer)
 
@@ -89,7 +89,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def _build_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
+def _build_basket_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
     requested_basket = _merge_cookie_basket(page_context)
     basket = requested_basket.basket
     only_table = page_context.request.query_params.get(TABLE_PARAMETER, "")

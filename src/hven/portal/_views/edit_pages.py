@@ -162,7 +162,7 @@ class _EditEndpoints:
 
     async def show_text(self, kind: str, page_context: PageContext) -> PageContent:
         def build_page() -> PageContent:
-            return self._build_page(self.find_editable_text(page_context, kind), page_context)
+            return self._build_edit_page(self.find_editable_text(page_context, kind), page_context)
 
         return await anyio.to_thread.run_sync(build_page)
 
@@ -210,7 +210,7 @@ class _EditEndpoints:
                 published_text = self._publish_text(current_text, page_context, texts, bases, day=day)
         except (UserError, ServiceError) as error:
             current_text = self.find_editable_text(page_context, kind)
-            return self._build_page(current_text, page_context, problem=error, day=day)
+            return self._build_edit_page(current_text, page_context, problem=error, day=day)
         return build_redirect(f"{page_context.base}{published_text.edit_path}?published=1")
 
     def _publish_text(
@@ -241,7 +241,7 @@ class _EditEndpoints:
         self.site.store.grants.log_event(name, "text published", edited_path, event_facts)
         return text
 
-    def _build_page(
+    def _build_edit_page(
         self, text: EditableText, page_context: PageContext, *, problem: HvenError | None = None, day: str = ""
     ) -> PageContent:
         draft = self.site.store.drafts.find_draft(str(page_context.principal.name), text.subject)

@@ -80,7 +80,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def show_editor(page_context: PageContext) -> PageContent:
         def build_page(running_queries: RunningQueries) -> PageContent:
-            return _build_page(page_context, running_queries)
+            return _build_editor_page(page_context, running_queries)
 
         return await run_while_connected(page_context.request, build_page)
 
@@ -114,7 +114,7 @@ def _read_query(page_context: PageContext) -> str:
     return text.strip()
 
 
-def _build_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
+def _build_editor_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
     """Build the page of the editor, with the result of the query in the address if it comes soon.
 
     Otherwise the editor's script fetches the result.

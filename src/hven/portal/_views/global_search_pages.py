@@ -57,7 +57,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the page of each standard and the answers for its scripts."""
 
     async def show_search(page_context: PageContext) -> PageContent:
-        return await anyio.to_thread.run_sync(_build_page, page_context)
+        return await anyio.to_thread.run_sync(_build_search_page, page_context)
 
     async def search_table(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_search_one_table, page_context)
@@ -135,7 +135,7 @@ def _parse_search(
     return search, sent_conditions
 
 
-def _build_page(page_context: PageContext) -> PageContent:
+def _build_search_page(page_context: PageContext) -> PageContent:
     kind = _read_standard_kind(page_context)
     runner = build_runner(page_context)
     pairs, was_form = _read_form(page_context)

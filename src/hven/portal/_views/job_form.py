@@ -31,14 +31,14 @@ def build_job_form(
         "kind": job_type.name,
         "title": job_type.title,
         "description": job_type.description or "",
-        "params": [_describe_param(param, job_type, sent_params) for param in job_type.params],
+        "params": [_build_form_field(param, job_type, sent_params) for param in job_type.params],
         "files": bool(job_type.files),
         "closed": job_type.access != "public" and principal.name is None,
         "fault": fault,
     }
 
 
-def _describe_param(param: Param, job_type: JobDefinition, sent_params: RequestParams | None) -> dict[str, Any]:
+def _build_form_field(param: Param, job_type: JobDefinition, sent_params: RequestParams | None) -> dict[str, Any]:
     is_file = param.name in job_type.files
     texts = () if sent_params is None or is_file else sent_params.read_all(param.name)
     return {

@@ -24,11 +24,11 @@ MAX_PANE_ROWS = 10_000
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the route of the panes."""
-    page_endpoint = build_page_endpoint(lambda state: anyio.to_thread.run_sync(_build_page, state), context)
+    page_endpoint = build_page_endpoint(lambda state: anyio.to_thread.run_sync(_build_pane_page, state), context)
     return [Route("/collections/{name}/{table}/panes/{pane}", page_endpoint)]
 
 
-def _build_page(page_context: PageContext) -> PageContent:
+def _build_pane_page(page_context: PageContext) -> PageContent:
     table_view = read_table_view(page_context, ignored_parameters=("_all",))
     name = page_context.request.path_params["pane"].removesuffix(".json")
     panes = [pane for pane in list_panes() if pane.name == name and pane.applies(table_view.table)]

@@ -93,7 +93,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return await services.answer_with_result(request, result, form, headers=headers, infos=infos, base_url=base_url)
 
     async def show_result(page_context: PageContext) -> PageContent:
-        return await anyio.to_thread.run_sync(_build_page, page_context, _find_cited_result(page_context))
+        return await anyio.to_thread.run_sync(_build_cited_result_page, page_context, _find_cited_result(page_context))
 
     return [
         Route("/results", answer_errors(create_result, build_error_responder(context)), methods=["POST"]),
@@ -127,7 +127,7 @@ def _cited_result_to_json(cited_result: CitedResult) -> dict[str, Any]:
     }
 
 
-def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageContent:
+def _build_cited_result_page(page_context: PageContext, cited_result: CitedResult) -> PageContent:
     site = page_context.context.site
     policies = page_context.context.policies
     url = f"{page_context.brand.root}/results/{cited_result.id}"

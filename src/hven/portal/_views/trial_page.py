@@ -68,7 +68,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def show_form(page_context: PageContext) -> PageContent:
         check_curator(page_context)
-        return _build_page(None, "", page_context, max_file_bytes)
+        return _build_trial_page(None, "", page_context, max_file_bytes)
 
     async def run_trial(page_context: PageContext) -> PageContent:
         check_curator(page_context)
@@ -83,7 +83,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             trial_result = await anyio.to_thread.run_sync(_run_trial, file, name, limiter=trial_limiter)
         finally:
             params.close()
-        return _build_page(trial_result, name, page_context, max_file_bytes)
+        return _build_trial_page(trial_result, name, page_context, max_file_bytes)
 
     page_endpoint = build_page_endpoint(show_form, context)
     return [
@@ -140,7 +140,7 @@ def _read_trial_result(status: int, out: BinaryIO) -> dict[str, Any]:
     return trial_result
 
 
-def _build_page(
+def _build_trial_page(
     trial_result: dict[str, Any] | None, name: str, page_context: PageContext, max_file_bytes: int
 ) -> PageContent:
     content: dict[str, Any] = {"told": trial_result, "name": name, "most": max_file_bytes >> 20}

@@ -68,7 +68,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
         def build_page() -> PageContent:
             table_view = read_table_view(page_context, ignored_parameters=(strip_data.STRIP_PARAMETER,))
-            return _build_page(table_view, page_context)
+            return _build_workspace_page(table_view, page_context)
 
         return await anyio.to_thread.run_sync(build_page)
 
@@ -129,7 +129,7 @@ def _write_other_label_query(table_view: TableView) -> str:
     return urlencode(parameters)
 
 
-def _build_page(table_view: TableView, page_context: PageContext) -> PageContent:
+def _build_workspace_page(table_view: TableView, page_context: PageContext) -> PageContent:
     search = table_view.search
     # after a form, the reader gets the search's own address, which links and panes continue
     if table_view.has_form_parts:

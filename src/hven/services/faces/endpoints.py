@@ -380,7 +380,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
         endpoint_path = f"/endpoints/{quote(table.qualified_name)}/{endpoint.name}"
         url = f"{base_url}{endpoint.path or endpoint_path}"
         lines = [f"# {line}" for line in (endpoint.description or "").splitlines()]
-        lines += [f"# {_describe_param(endpoint_param)}" for endpoint_param in endpoint.params]
+        lines += [f"# {_write_param_summary(endpoint_param)}" for endpoint_param in endpoint.params]
         if endpoint.kind == "sitools2":
             lines.append(sitools2.write_example_request(table, url))
         else:
@@ -390,7 +390,7 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     return usage_examples
 
 
-def _describe_param(endpoint_param: EndpointParameter) -> str:
+def _write_param_summary(endpoint_param: EndpointParameter) -> str:
     """Describe a parameter in one line."""
     param = endpoint_param.param
     facts = ["text" if param.type == STRING else str(param.type)]

@@ -63,7 +63,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def answer_file_request(request: Request) -> Response:
         table_text = request.path_params["table"]
         path = request.path_params.get("path", "")
-        is_partition = hats_layout.parse_partition_path(path) is not None
+        is_partition = hats_layout.parse_pixel_path(path) is not None
         limiter = partition_limiter if is_partition else document_limiter
         file = await anyio.to_thread.run_sync(_find_file, context, request, table_text, path, limiter=limiter)
         if isinstance(file, str):
@@ -119,7 +119,7 @@ def _find_file(context: ServiceContext, request: Request, table_text: str, path:
             return build_body_file(tiling, *write_document(tiling, state_path))
         etag, file_path = tiling.get_index_file()
     else:
-        pixel = hats_layout.parse_partition_path(state_path)
+        pixel = hats_layout.parse_pixel_path(state_path)
         if pixel is None or state_path != hats_layout.format_partition_path(*pixel):
             return build_body_file(tiling, *write_document(tiling, state_path))
         partition_params = {name.lower(): value for name, value in request.query_params.items()}

@@ -51,7 +51,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of ``/tap`` (resources of DALI 1.1, section 2)."""
     site = context.site
     byte_limit = site.settings.limits.upload + MAX_FORM_BYTES
-    planner = _QueryPlanner(context)
+    planner = _SyncQueryService(context)
     documents = _MetadataDocuments(context)
 
     async def redirect_base_address(request: Request) -> Response:
@@ -154,7 +154,7 @@ class _MetadataDocuments:
         return services.answer_with_etag(request, headers, media_type, build_body)
 
 
-class _QueryPlanner:
+class _SyncQueryService:
     """Answers synchronous queries; queries without a cached plan are planned in threads, a few at once."""
 
     def __init__(self, context: ServiceContext) -> None:

@@ -135,7 +135,9 @@ def parse_stream(stream_bytes: bytes) -> Das2Stream:
     reader = _PacketReader(stream_bytes, stream.properties)
     reader.read_packets(at)
     filled_types = [packet_type for packet_type in reader.packet_types if packet_type.runs]
-    segments = [_build_segment(packet_type.planes, np.concatenate(packet_type.runs)) for packet_type in filled_types]
+    segments = [
+        _decode_packet_samples(packet_type.planes, np.concatenate(packet_type.runs)) for packet_type in filled_types
+    ]
     stream.segments += merge_segments(segments)
     return stream
 
@@ -384,7 +386,7 @@ def count_adjacent_samples(remaining_bytes: Array, mark: bytes, sample_bytes: in
     return max_count
 
 
-def _build_segment(planes: tuple[PacketVariable, ...], samples: Array) -> SampleSegment:
+def _decode_packet_samples(planes: tuple[PacketVariable, ...], samples: Array) -> SampleSegment:
     times = to_instants(planes[0], samples["p0"][:, 0])
     values = [to_numbers(plane, samples[f"p{number}"]) for number, plane in enumerate(planes[1:], 1)]
     return SampleSegment(planes, times, tuple(values))

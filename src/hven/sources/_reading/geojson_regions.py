@@ -85,7 +85,7 @@ class GeometryFrames:
             latitudes = region_files.to_planetocentric_latitudes(lat, latitude_factor)
             return self.longitude_sign[row] * lon, latitudes
 
-    def convert_boxes(self, boxes: pa.Array) -> pa.Array:
+    def convert_bounding_boxes(self, boxes: pa.Array) -> pa.Array:
         """Convert bounding boxes of rows: their west becomes east where longitudes run the other way."""
         offsets = np.asarray(boxes.offsets)
         filled_values = pc.fill_null(boxes.values.cast(pa.float64()), np.nan)
@@ -164,7 +164,7 @@ def geometries_to_regions(
 def boxes_to_regions(boxes: pa.Array, frames: GeometryFrames | None = None) -> pa.Array:
     """Convert bounding boxes (lists of 4 or 6 numbers: west, south, [bottom,] east, north [,top]) to ranges."""
     if frames is not None:
-        boxes = frames.convert_boxes(boxes)
+        boxes = frames.convert_bounding_boxes(boxes)
     offsets = np.asarray(boxes.offsets)
     is_box = np.asarray(pc.is_valid(boxes))
     sizes = np.where(is_box, np.diff(offsets), 0)

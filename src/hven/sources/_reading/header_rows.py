@@ -42,7 +42,7 @@ FOOTPRINT_COLUMN = "file.footprint"
 _NumberedRow = tuple[int, DataFile, "dict[str, Value]"]
 
 
-class HeaderOptions(FileOptions):
+class HeaderSourceOptions(FileOptions):
     """The options of every source that reads the headers of files."""
 
     cards: list[str] | None = Field(
@@ -84,7 +84,7 @@ class HeaderSource(FileSource):
 
     def __init__(
         self,
-        options: HeaderOptions,
+        options: HeaderSourceOptions,
         context: SourceContext,
         files: Sequence[DataFile] | None = None,
         *,

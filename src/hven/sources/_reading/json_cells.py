@@ -261,7 +261,7 @@ class JsonRecordReader:
             lists = self._transform_arrays(cells, '["VARCHAR"]')
             built_lists, bad = self._convert_elements(lists, lists.values, kind, words)
             if frames is not None and pa.types.is_floating(kind):
-                built_lists = frames.convert_boxes(built_lists)
+                built_lists = frames.convert_bounding_boxes(built_lists)
             return built_lists, bad
         objects = self._transform_arrays(cells, '["JSON"]')
         pointer = _quote_literal(leaf.inner_pointer)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from hven.sources import SourceContext
     from hven.sources._reading.data_files import DataFile, DecompressedStream
-    from hven.sources._reading.header_rows import HeaderOptions
+    from hven.sources._reading.header_rows import HeaderSourceOptions
 
     Numbers = npt.NDArray[np.float64]
 
@@ -182,7 +182,12 @@ class OifitsGranuleSource(HeaderSource):
     """
 
     def __init__(
-        self, options: HeaderOptions, context: SourceContext, files: Sequence[DataFile] | None, *, whole_files: bool
+        self,
+        options: HeaderSourceOptions,
+        context: SourceContext,
+        files: Sequence[DataFile] | None,
+        *,
+        whole_files: bool,
     ) -> None:
         super().__init__(options, context, files)
         self.whole_files = whole_files

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hven.formats.media import HeaderCard, Product
-    from hven.model.table import SampleMetadata
+    from hven.model.table import TimeSeriesMetadata
     from hven.sources import SourceContext
     from hven.sources._reading.data_files import DataFile, FileOptions
-    from hven.sources._reading.header_rows import HeaderOptions
+    from hven.sources._reading.header_rows import HeaderSourceOptions
 
 
 class _VariableInfo(NamedTuple):
@@ -70,7 +70,7 @@ class _ProductHeaderSource(HeaderSource):
 
     def __init__(
         self,
-        options: HeaderOptions,
+        options: HeaderSourceOptions,
         context: SourceContext,
         files: Sequence[DataFile] | None,
         part: str | None,
@@ -270,7 +270,7 @@ class ProductTableSource(FileRows):
                 self._report_unread(product, table)
         return self._column_list
 
-    def describe_samples(self) -> SampleMetadata | None:
+    def describe_samples(self) -> TimeSeriesMetadata | None:
         """Return how the first file describes its samples in time; None: its rows are no samples."""
         with self._open_product(self.files[0]) as product:
             table = self._find_table(product, self.files[0])

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from hven.sources import AvailableTable, FileSignature
 from hven.sources._reading.file_listing import find_data_files
-from hven.sources._reading.header_rows import HeaderOptions
+from hven.sources._reading.header_rows import HeaderSourceOptions
 from hven.sources.fits.card_rows import FitsCardSource
 from hven.sources.fits.header_rows import FitsHeaderSource
 from hven.sources.fits.table_rows import FitsTableSource, list_table_hdus
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FILES = FileSignature(extensions=("fits", "fit", "fts"), leading_pattern=rb"SIMPLE  =")
 
 
-class Options(HeaderOptions):
+class Options(HeaderSourceOptions):
     """What a descriptor may state about FITS files."""
 
     mode: Literal["table", "header", "cards"] = Field(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import Place, SourceError
 from hven.sources._reading.header_cache import FileHeader
-from hven.sources._reading.header_rows import HeaderOptions, HeaderSource
+from hven.sources._reading.header_rows import HeaderSource, HeaderSourceOptions
 from hven.sources.fits_headers import BLOCK_BYTES, HduHeader, Value, read_header
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class FitsHeaderSource(HeaderSource):
 
     def __init__(
         self,
-        options: HeaderOptions,
+        options: HeaderSourceOptions,
         hdu: int | str | list[int | str] | None,
         context: SourceContext,
         files: Sequence[DataFile] | None = None,

@@ -352,7 +352,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         return template.format(self.write_plain_column(name))
 
     def _build_writer(self) -> SqlConditionWriter:
-        return _ArrowConditionWriter(self)
+        return _ArrowSourceConditionWriter(self)
 
     def _is_comparable(self, name: str) -> bool:
         comparable_kinds = {KIND_WHOLE, KIND_BITS, KIND_TEXT, KIND_TIME, *REAL_KINDS}
@@ -464,7 +464,7 @@ def _decode_utf8(values: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     return decoded_texts, pc.and_(decoded_texts.is_null(), values.is_valid())
 
 
-class _ArrowConditionWriter(SqlConditionWriter):
+class _ArrowSourceConditionWriter(SqlConditionWriter):
     rows: ArrowDatabaseSource
 
     def write_column(self, name: str, *, is_computed: bool) -> str:

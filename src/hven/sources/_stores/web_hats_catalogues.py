@@ -30,7 +30,7 @@ TRUNCATED_MESSAGE = "{path} ends too early"
 
 
 @dataclass(frozen=True, slots=True)
-class WebCatalogueFolder:
+class WebHatsFolder:
     """A catalogue behind an address (`hven.formats.hats_catalogues.CatalogueFolder`)."""
 
     address: str
@@ -41,7 +41,7 @@ class WebCatalogueFolder:
         try:
             return self.store.read_whole(name, MAX_SMALL_FILE_BYTES)
         except HvenError as error:
-            why = WebCatalogueClient.find_cause(error)
+            why = WebHatsClient.find_cause(error)
             raise SourceError(
                 format_message("a catalogue cannot be read: {why}", why.message),
                 place=Place(file=f"{self.address}/{name}"),
@@ -58,7 +58,7 @@ class WebCatalogueFolder:
         return catalogues.list_linked_files(file or b"", name)
 
 
-class WebCatalogueClient:
+class WebHatsClient:
     """Opens catalogues behind addresses. Thread-safe.
 
     Parameters
@@ -98,7 +98,7 @@ class WebCatalogueClient:
             )
         return store
 
-    def open_folder(self, address: str) -> WebCatalogueFolder:
+    def open_folder(self, address: str) -> WebHatsFolder:
         """Return the catalogue behind an address.
 
         Parameters
@@ -106,7 +106,7 @@ class WebCatalogueClient:
         address
             Address of a catalogue.
         """
-        return WebCatalogueFolder(address, self._find_store(address))
+        return WebHatsFolder(address, self._find_store(address))
 
     def _locate_file(self, path: str) -> tuple[WebStore, str]:
         """Return the server of a file, and the file's name there."""
@@ -231,4 +231,4 @@ class RangedWebFile(io.RawIOBase):
         return data
 
 
-__all__ = ["RangedWebFile", "WebCatalogueClient", "WebCatalogueFolder"]
+__all__ = ["RangedWebFile", "WebHatsClient", "WebHatsFolder"]

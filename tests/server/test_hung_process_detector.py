@@ -15,7 +15,7 @@ from hven.app._server.worker_server import WorkerServer
 from hven.jobs import child_processes
 from hven.jobs.hang_detector import (
     MAX_LOAD_FACTOR,
-    HangDetector,
+    HungProcessDetector,
     ThreadUsage,
     compute_load_factor,
     read_thread_usage,
@@ -30,7 +30,7 @@ class Process:
     def __init__(self, load: float = 1.0) -> None:
         self.now, self.usage = 1000.0, ThreadUsage("S", 0.0)
         self.pulse = SimpleNamespace(last_beat_time=1000.0, thread_id=7, get_silent_seconds=lambda: 1.0)
-        self.detector = HangDetector(
+        self.detector = HungProcessDetector(
             self.pulse,  # type: ignore[arg-type]
             5,
             get_time=lambda: self.now,
@@ -110,7 +110,7 @@ def test_the_load_of_the_machine_has_bounds(monkeypatch: pytest.MonkeyPatch) -> 
 def test_workers_are_killed_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[int] = []
     monkeypatch.setattr(child_processes, "send_signal", lambda pid, number: killed.append(pid))
-    monkeypatch.setattr(worker_server, "HangDetector", lambda pulse, pid: SimpleNamespace(is_hung=lambda: True))
+    monkeypatch.setattr(worker_server, "HungProcessDetector", lambda pulse, pid: SimpleNamespace(is_hung=lambda: True))
     server: Any = WorkerServer.__new__(WorkerServer)
     server.wrks = [
         SimpleNamespace(idx=idx, inner=SimpleNamespace(pid=100 + idx), is_alive=lambda: True) for idx in range(3)
