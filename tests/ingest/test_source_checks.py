@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import socket
 import sqlite3
+import threading
 from contextlib import closing
 
 import pytest
@@ -108,3 +110,27 @@ def test_a_server_that_says_nothing_holds_the_check_for_a_short_time(tmp_path, m
         resource, _ = descriptor.check_and_read_descriptor(path, site.settings)
         (fault,) = source_checks.check_sources(resource, path.parent, site.settings)
     assert fault.message == "the database $DB does not answer: no answer within 0.2 s"
+
+
+class RefusingService(http.server.BaseHTTPRequestHandler):
+    """Answers every request with 404."""
+
+    def do_POST(self):
+        self.send_error(404)
+
+    def do_GET(self):
+        self.send_error(404)
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def test_a_service_that_answers_otherwise_is_reported_once_for_all_its_tables(tmp_path):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), RefusingService) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        source = f"{{kind: tap, url: 'http://127.0.0.1:{server.server_port}/tap', table: x}}"
+        faults = check_source(tmp_path, f"{source}\n  other:\n    source: {source}", code=0)
+        server.shutdown()
+    assert len(faults) == 1
+    assert faults[0]["message"] == f"no TAP service at http://127.0.0.1:{server.server_port}/tap (404)"
+    assert (faults[0]["severity"], faults[0]["line"]) == ("warning", 6)

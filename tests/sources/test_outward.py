@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.server
+import socket
 import ssl
 import subprocess
 import sys
@@ -14,10 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from hven.model import plugins
 from hven.model.errors import SourceError, UserError
 from hven.sources import SourceContext, _rate_limiting, http_client
+from hven.sources._reading import service_client
 from hven.sources._reading.bearer_challenges import parse_challenges
-from hven.sources._reading.service_client import ServiceClient
+from hven.sources._reading.service_client import RequestOptions, ServiceClient
 from needs import need_program
 
 PROCESS = """
@@ -119,6 +122,34 @@ def test_processes_share_their_turns(tmp_path):
     assert written > time.time() - 60
 
 
+ONE_ATTEMPT = RequestOptions(seconds=20, tries=1)
+
+
+@pytest.mark.parametrize("kind", ["tap", "hapi", "stac"])
+def test_a_first_look_soon_gives_up_a_silent_service(kind, monkeypatch):
+    monkeypatch.setattr(service_client, "INSPECTION_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(service_client, "compute_backoff", lambda _number: 0.01)
+    connections = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept_connections():
+            with contextlib.suppress(OSError):
+                while True:
+                    connections.append(server.accept())
+
+        threading.Thread(target=accept_connections, daemon=True).start()
+        module = plugins.load_plugin("sources", kind)
+        details = {"tap": {"table": "a.b"}, "hapi": {"dataset": "a"}, "stac": {"collections": ["a"]}}[kind]
+        options = module.Options(url=f"http://127.0.0.1:{server.getsockname()[1]}/{kind}", tries=9, **details)
+        context = SourceContext(allow_private=True, is_inspection=True)
+        with pytest.raises(SourceError, match="answer"):
+            module.open(options, context).list_columns()
+        server.shutdown(socket.SHUT_RDWR)
+    for connection, _ in connections:
+        connection.close()
+    assert 1 <= len(connections) <= 2 * service_client.INSPECTION_ATTEMPTS
+
+
 def test_a_turn_that_a_wrong_clock_wrote_is_not_waited_for(tmp_path):
     (tmp_path / "far.example").write_bytes(b"%020.6f" % (time.time() + 1e6))
     (tmp_path / "near.example").write_bytes(b"rubbish")
@@ -130,9 +161,7 @@ def test_a_turn_that_a_wrong_clock_wrote_is_not_waited_for(tmp_path):
 def test_threads_of_everything_that_asks_share_the_ceiling(fake, tmp_path):
     Fake.answers["/a"] = [(200, {}, b"yes")]
     http_client.set_host_rates({"localhost": 50}, tmp_path / "turns")
-    service = ServiceClient(
-        fake, SourceContext(allow_private=True), timeout_seconds=20, max_attempts=1, requests_per_second=None
-    )
+    service = ServiceClient(fake, SourceContext(allow_private=True), options=ONE_ATTEMPT)
 
     def ask(number):
         if number % 2:
@@ -178,9 +207,7 @@ def test_a_challenge_for_a_token_is_answered(fake):
     service = ServiceClient(
         fake,
         SourceContext(allow_private=True),
-        timeout_seconds=20,
-        max_attempts=1,
-        requests_per_second=None,
+        options=ONE_ATTEMPT,
         authorization=f"Basic {login}",
     )
     assert [_asked(fake, service) for _ in range(3)] == [(200, b"rows")] * 3
@@ -197,9 +224,7 @@ def test_a_password_is_refused_or_would_be_read_by_all(fake):
     service = ServiceClient(
         fake,
         SourceContext(allow_private=True),
-        timeout_seconds=20,
-        max_attempts=1,
-        requests_per_second=None,
+        options=ONE_ATTEMPT,
         authorization="Basic YTpi",
     )
     with pytest.raises(SourceError, match="gives no token: it answers 401"):
@@ -214,9 +239,7 @@ def test_a_password_is_refused_or_would_be_read_by_all(fake):
     bearer = ServiceClient(
         fake,
         SourceContext(allow_private=True),
-        timeout_seconds=20,
-        max_attempts=1,
-        requests_per_second=None,
+        options=ONE_ATTEMPT,
         authorization="Bearer x",
     )
     assert _asked(fake, bearer)[0] == 401

@@ -30,7 +30,7 @@ def find_catalogue(settings: Settings, source: str, directory: Path, *, is_certa
         catalogue_path = source
     else:
         catalogue_path = str(Path.cwd() / Path(source).expanduser())
-    context = SourceContext(directory=directory, allow_private=settings.allow_private)
+    context = SourceContext(directory=directory, allow_private=settings.allow_private, is_inspection=True)
     try:
         plugin = plugins.load_plugin("sources", "hats")
         place: str | None = plugin.find_catalogue_root(catalogue_path, context)

@@ -124,6 +124,7 @@ class TableDrafter:
             allow_private=allow_private,
             answer_cache=Cache(MAX_ANSWER_CACHE_BYTES),
             on_notice=self._record_notice,
+            is_inspection=True,
         )
         self._open_chosen_table()
         self._credited: SelfDescribingSource | None = None

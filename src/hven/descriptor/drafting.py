@@ -298,6 +298,7 @@ class _SourceDrafter:
             directory=self._directory,
             resolve_secret=self._resolve_secret,
             allow_private=self._settings.allow_private,
+            is_inspection=True,
         )
         request = _table_descriptions.DescriptionRequest(
             name=self._name, address=self._source, table=self._table, context=context

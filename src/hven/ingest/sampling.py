@@ -27,6 +27,7 @@ from hven.model import add_deviation, plugins
 from hven.model.errors import Fault, HvenError, SourceError
 from hven.model.settings import resolve_secret
 from hven.sources import SourceContext
+from hven.sources.file_kinds import find_service_signature
 from hven.sources.file_readers import open_with_reader
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from hven.engines import StorageEngine
     from hven.ingest._ledger import SourceEntry
     from hven.model import Deviation
-    from hven.model.resource import Resource, TableSpec
+    from hven.model.resource import Resource, SourceSpec, TableSpec
     from hven.model.settings import Settings
     from hven.sources import RejectedRow
 
@@ -49,8 +50,9 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
 
     And what would be published with a warning.
 
-    A source that cannot be read says nothing here: that is told where it is opened. But of a catalogue that is served
-    where it is, which nobody opens any more afterwards, what is wrong with it is an error.
+    A service that cannot be read is a warning, once for each server: it may answer again before the next ingest. A
+    catalogue that is served where it is and cannot be read is an error. Other sources that cannot be read yield
+    nothing here: reading the descriptor reports them.
 
     Parameters
     ----------
@@ -63,8 +65,12 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
     """
     with tempfile.TemporaryDirectory() as scratch:
         engine: StorageEngine | None = None
+        failed_addresses: set[str] = set()
         try:
             for spec in resource.tables:
+                service = _find_service(spec)
+                if service is not None and service.options["url"] in failed_addresses:
+                    continue
                 deviations: list[Deviation] = []
                 unread = _UnreadRows()
                 context = SourceContext(
@@ -75,6 +81,7 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
                     allowed_roots=settings.allowed_directories,
                     on_notice=partial(_record_deviation, deviations),
                     on_reject=unread.add_row,
+                    is_inspection=True,
                 )
                 try:
                     source_entries = list(open_sources(spec, resource, context))
@@ -104,6 +111,9 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
                         else:
                             message = error.message
                         yield Fault(message=message, place=spec.place, remedy=error.remedy)
+                    elif isinstance(error, HvenError) and service is not None:
+                        failed_addresses.add(service.options["url"])
+                        yield Fault(message=error.message, place=service.place, remedy=error.remedy, severity="warning")
                 finally:
                     yield from (_build_deviation_warning(item, spec) for item in deviations)
         finally:
@@ -146,6 +156,14 @@ def _find_serving_engine(name: str) -> str | None:
     plugin = plugins.load_plugin("sources", name)
     engine_name: str | None = vars(plugin).get("SERVED_BY")
     return engine_name
+
+
+def _find_service(spec: TableSpec) -> SourceSpec | None:
+    """Find the first source of a table that asks a service."""
+    for source in spec.sources:
+        if find_service_signature(source.kind) is not None and "url" in source.options:
+            return source
+    return None
 
 
 def _check_served_catalogue(spec: TableSpec, entries: list[SourceEntry], engine: str) -> None:

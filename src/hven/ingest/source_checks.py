@@ -109,7 +109,12 @@ def _open_service(source: SourceSpec, directory: Path, settings: Settings) -> It
     if source.kind in _DATABASE_KINDS or "url" not in fields or "files" in fields:
         return
     secret_resolver = partial(resolve_secret, settings.directory)
-    context = SourceContext(directory=directory, resolve_secret=secret_resolver, allow_private=settings.allow_private)
+    context = SourceContext(
+        directory=directory,
+        resolve_secret=secret_resolver,
+        allow_private=settings.allow_private,
+        is_inspection=True,
+    )
     try:
         module.open(module.Options.model_validate(dict(source.options)), context)
     except SourceError as error:
@@ -148,7 +153,10 @@ def _probe_server(source: SourceSpec, address: str, directory: Path, settings: S
             _connect_to_service(resolved_address, settings)
         elif source.kind == "sql":  # a live table's database is asked by its engine's own check
             context = SourceContext(
-                directory=directory, resolve_secret=secret_resolver, allow_private=settings.allow_private
+                directory=directory,
+                resolve_secret=secret_resolver,
+                allow_private=settings.allow_private,
+                is_inspection=True,
             )
             module = plugins.load_plugin("sources", source.kind)
             module.open(module.Options.model_validate(dict(source.options)), context).list_columns()

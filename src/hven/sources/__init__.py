@@ -186,6 +186,9 @@ class SourceContext:
         Takes the number of fetched documents and of all, while they are fetched.
     answer_cache
         Keeps the answers of services, for callers that inspect one repeatedly; None: nothing is kept.
+    is_inspection
+        True if a person waits for a first look (`hven check`, `hven new`): a service that stays silent is given up
+        after `INSPECTION_TIMEOUT_SECONDS`, and is asked `INSPECTION_ATTEMPTS` times at most, whatever the source says.
     """
 
     directory: Path = Path()
@@ -208,6 +211,7 @@ class SourceContext:
     run_name: str = ""
     on_progress: Callable[[int, int], None] | None = None
     answer_cache: Cache[tuple[Any, Sequence[bytes]]] | None = None
+    is_inspection: bool = False
 
     def report_deviation(self, deviation: Deviation) -> None:
         """Report what a reader narrows, drops or reinterprets, if there is a listener.

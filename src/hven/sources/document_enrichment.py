@@ -403,9 +403,7 @@ class RowDocuments:
         return ServiceClient(
             url,
             self.context,
-            timeout_seconds=options.seconds,
-            max_attempts=options.tries,
-            requests_per_second=options.rate,
+            options=options,
             authorization=secret,
         )
 

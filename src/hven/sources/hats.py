@@ -312,9 +312,7 @@ class _RemoteCatalogueFolder:
         return ServiceClient(
             url,
             self._context,
-            timeout_seconds=options.seconds,
-            max_attempts=options.tries,
-            requests_per_second=options.rate,
+            options=options,
             authorization=self._secret,
             budget=self._budget,
         )

@@ -101,9 +101,7 @@ class HvenSource(TapSource):
         service = ServiceClient(
             f"{base}/tap",
             context,
-            timeout_seconds=options.seconds,
-            max_attempts=options.tries,
-            requests_per_second=options.rate,
+            options=options,
             authorization=secret,
         )
         service.budget = self._budget = RunBudget(options, service.host, "or ask for less")

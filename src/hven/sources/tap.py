@@ -105,9 +105,7 @@ def _build_client(options: Options, context: SourceContext) -> TapClient:
     service = ServiceClient(
         url,
         context,
-        timeout_seconds=options.seconds,
-        max_attempts=options.tries,
-        requests_per_second=options.rate,
+        options=options,
         authorization=secret,
     )
     service.budget = RunBudget(options, service.host, "or ask for less")

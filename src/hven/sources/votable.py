@@ -103,9 +103,7 @@ def _find_files(options: Options, context: SourceContext) -> Sequence[DataFile]:
     service = ServiceClient(
         options.url,
         context,
-        timeout_seconds=options.seconds,
-        max_attempts=options.tries,
-        requests_per_second=options.rate,
+        options=options,
         authorization=secret,
     )
     service.budget = RunBudget(options, service.host, "or ask for less")

@@ -249,8 +249,12 @@ def _check_collection(settings: Settings, name: str, findings: _CheckFindings) -
     resource, collection_faults = descriptor.check_and_read_descriptor(path, settings)
     if resource is not None and not any(fault.severity == "error" for fault in collection_faults):
         findings.resources.append(resource)
-        collection_faults += find_sample_faults(resource, path.parent, settings)
-        collection_faults += check_sources(resource, path.parent, settings)
+        source_faults = list(check_sources(resource, path.parent, settings))
+        reported_places = {fault.place for fault in source_faults}
+        sample_faults = find_sample_faults(resource, path.parent, settings)
+        # a server that cannot be reached is reported once, by the first of the two
+        collection_faults += [fault for fault in sample_faults if fault.place not in reported_places]
+        collection_faults += source_faults
         for spec in resource.tables:
             table_name = spec.table.qualified_name
             if spec.embargo is not None:

@@ -117,9 +117,7 @@ class PagedJsonSource(JsonSource):
         self.service = ServiceClient(
             options.url,
             context,
-            timeout_seconds=options.seconds,
-            max_attempts=options.tries,
-            requests_per_second=options.rate,
+            options=options,
             authorization=secret,
         )
         self._reported = set()

@@ -179,9 +179,7 @@ class OaiHarvest:
         service = ServiceClient(
             url,
             self.context,
-            timeout_seconds=options.seconds,
-            max_attempts=options.tries,
-            requests_per_second=options.rate,
+            options=options,
             authorization=self._secret,
             budget=self._budget,
         )

@@ -11,7 +11,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from hven.sources import SourceContext
     from hven.sources.http_client import StreamedAnswer
 
+INSPECTION_TIMEOUT_SECONDS = 30.0  # longest time without a byte while a person waits for a first look
+INSPECTION_ATTEMPTS = 2  # of a request while a person waits for a first look
 MAX_RETRY_AFTER_SECONDS = 600.0  # longest pause that a service may demand (Retry-After)
 MAX_ANSWER_BYTES = 256 << 20  # of an answer that is held in memory
 MAX_CACHED_ANSWER_BYTES = 32 << 20
@@ -69,6 +71,25 @@ class ServiceOptions(RequestOptions):
     """What a descriptor may state about every service that gets many requests."""
 
     url: str = Field(pattern=r"^https?://", description="Address of the server.")
+
+
+class RequestPolicy(Protocol):
+    """What the options of a source say about each request to its service."""
+
+    @property
+    def seconds(self) -> float:
+        """The longest time without a byte."""
+        ...
+
+    @property
+    def tries(self) -> int:
+        """The largest number of attempts, where a pause may help."""
+        ...
+
+    @property
+    def rate(self) -> float | None:
+        """The largest number of requests a second."""
+        ...
 
 
 class RunBudget:
@@ -154,12 +175,8 @@ class ServiceClient:
     ----------
     url
         Address of the service.
-    timeout_seconds
-        Longest time without a byte.
-    max_attempts
-        Largest number of attempts, where a pause may help.
-    requests_per_second
-        Largest number of requests a second.
+    options
+        Limits of each request, as the descriptor gives them. The context may lower them.
     authorization
         The header ``Authorization``.
     budget
@@ -176,22 +193,23 @@ class ServiceClient:
         url: str,
         context: SourceContext,
         *,
-        timeout_seconds: float,
-        max_attempts: int,
-        requests_per_second: float | None,
+        options: RequestPolicy,
         authorization: str | None = None,
         budget: RunBudget | None = None,
     ) -> None:
         self.budget = budget
         self.url = url.rstrip("/")
         self.host = split_address(url).hostname or url
-        self.timeout_seconds = timeout_seconds
-        self.max_attempts = max_attempts
+        self.timeout_seconds = options.seconds
+        self.max_attempts = options.tries
+        if context.is_inspection:
+            self.timeout_seconds = min(options.seconds, INSPECTION_TIMEOUT_SECONDS)
+            self.max_attempts = min(options.tries, INSPECTION_ATTEMPTS)
         self.authorization = authorization
         kind, _, login = (authorization or "").partition(" ")
         self._login = base64.b64decode(login).decode() if kind == "Basic" else None
         self._min_interval_seconds = 0.0
-        self.limit_rate(requests_per_second)
+        self.limit_rate(options.rate)
         self.limit_rate(context.requests_per_second)
         self._next_request_time = 0.0
         self._pacing_lock = threading.Lock()

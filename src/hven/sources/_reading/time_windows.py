@@ -71,9 +71,7 @@ class TimeWindowSource(WatermarkSource):
         self.service = ServiceClient(
             options.url,
             context,
-            timeout_seconds=options.seconds,
-            max_attempts=options.tries,
-            requests_per_second=options.rate,
+            options=options,
             authorization=secret,
         )
         self._start_after: int | None = None
