@@ -86,7 +86,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Measure."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from hven.engines.hats.cluster_plan import _assign_memory_rows_to_cells
-    from spark import cluster
+    from spark_cluster import cluster
 
     rows = 50_000_000 if big else 4_000_000
     generator = np.random.default_rng(8)

@@ -17,7 +17,7 @@ from bench.needs import need
 need("follow", ["pytest"])  # site and server are run as the tests do
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from running import Server, hven, serving, until  # noqa: E402
+from process_runner import Server, hven, serving, until  # noqa: E402
 
 ROWS, GONE, CHANGED, NEW = 1_000_000, 100, 800, 100
 TEXT = """\

@@ -27,7 +27,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "proofs")]
 
 import hfc  # noqa: E402  (what the proof uses too)
 
-from postgres import Cluster, cluster  # noqa: E402
+from postgres_cluster import Cluster, cluster  # noqa: E402
 
 SITE = CACHE / "site-sync"
 ESO = CACHE / "site-eso"

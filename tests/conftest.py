@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, settings
 # the helpers beside the tests (shared.py, ...) are plain modules
 sys.path.insert(0, str(Path(__file__).parent))
 
-import needs
+import requirements
 import run_records
 import tiers
 from clocks import Moved
 from shared import MORE
 
-pytest_plugins = ["forks", "read_only", "new_states"]
+pytest_plugins = ["forks", "shared_sites", "state_templates"]
 
 gc.set_threshold(5_000)  # as `hven` does it
 gc.disable()  # until tests are collected: thousands are made, none goes
@@ -50,7 +50,7 @@ _unclosed = []
 
 def pytest_runtest_setup(item):
     for mark in item.iter_markers("needs"):
-        needs.need(*mark.args)
+        requirements.need(*mark.args)
     requests = sys.modules.get("requests")
     if requests is None or hasattr(requests.Session.send, "unwatched"):
         return
@@ -162,7 +162,7 @@ def pytest_terminal_summary(terminalreporter):
         for report in terminalreporter.stats.get(category, ())
         if isinstance(report.longrepr, tuple)
     ]
-    for line in needs.summarize(reasons):
+    for line in requirements.summarize(reasons):
         terminalreporter.line(line)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 
-from house_figures import SOURCE, _targets, module_of, private, room
+from package_figures import SOURCE, _targets, module_of, private, room
 
 FILES = {module_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
 NAMES = set(FILES)

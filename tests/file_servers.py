@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
-from needs import need
+from requirements import need
 
 STAMP = "20260102030405"
 MOMENT = "Fri, 02 Jan 2026 03:04:05 GMT"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from needs import need_program
-from running import free_port, until
+from process_runner import free_port, until
+from requirements import need_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

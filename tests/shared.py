@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from needs import ROOT, SHARED, need
+from requirements import ROOT, SHARED, need
 
 __all__ = ["MORE", "ROOT", "SHARED", "shared"]
 

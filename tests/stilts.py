@@ -7,8 +7,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from needs import need, need_program
-from running import Done
+from process_runner import Done
+from requirements import need, need_program
 from shared import ROOT
 
 CACHE = ROOT / ".cache" / "stilts"

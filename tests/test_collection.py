@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from needs import ROOT, SHARED
+from requirements import ROOT, SHARED
 
 WATCHING = """
 import json, os, sys, sysconfig

@@ -25,10 +25,10 @@ import pytest
 import sunpy
 from sickle import Sickle
 
-import rofr
+import rofr_rules
 from hven.adql.vocabularies import load_vocabularies
-from needs import is_there, lack, need_program
-from running import hven, serving, until
+from process_runner import hven, serving, until
+from requirements import is_there, lack, need_program
 from shared import ROOT, shared
 from stilts import stilts
 
@@ -211,7 +211,7 @@ def test_what_registries_are_told_is_valid(demo: Path, tmp_path: Path) -> None:
             files[-1].write_bytes(ask(query))
         address = re.search(r"<baseURL>([^<]+)<", files[0].read_text())
         assert address
-        wrong = rofr.judged(ask, address[1], set(load_vocabularies()["voresource/relationship_type"]))
+        wrong = rofr_rules.judged(ask, address[1], set(load_vocabularies()["voresource/relationship_type"]))
         assert {code: found for code, found in wrong.items() if found} == {}
         assert {"CS4.0b", "SIA7.0b", "RI4.3.2b"} < set(wrong)
         harvested = list(Sickle(f"{server.url}/oai").ListIdentifiers(metadataPrefix="ivo_vor"))

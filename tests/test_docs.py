@@ -20,6 +20,7 @@ from types import ModuleType
 import pytest
 import typer
 
+from example_sites import EXAMPLES, database, prepared
 from hven import formats
 from hven.app._cli.verbs import build_command
 from hven.descriptor import check_descriptor
@@ -28,9 +29,8 @@ from hven.model import plugins
 from hven.model.settings import collect_setting_docs, load_settings
 from hven.model.settings._reloadable_settings import RESTART_SETTINGS
 from hven.site import Site
-from made import EXAMPLES, database, prepared
-from needs import need_program
-from running import Server, for_shells, hven, serving, until
+from process_runner import Server, for_shells, hven, serving, until
+from requirements import need_program
 from shared import ROOT
 
 ELSEWHERE = {".venv", "demo-site", "node_modules", ".pytest_cache", ".cache"}

@@ -12,7 +12,7 @@ import pytest
 from hven.descriptor import check_descriptor
 from hven.model.settings import collect_setting_docs, load_settings
 from hven.portal._explore.search import PORTAL_PARAMETERS, UNIT_PREFIX
-from running import hven
+from process_runner import hven
 from shared import ROOT
 
 

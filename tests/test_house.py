@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from house_figures import PLUGINS, figures, floors
-from needs import need
+from package_figures import PLUGINS, figures, floors
+from requirements import need
 from shared import ROOT
 
 SOURCE = ROOT / "src" / "hven"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from needs import need_program
-from running import for_shells, hven, serving, until
+from process_runner import for_shells, hven, serving, until
+from requirements import need_program
 from shared import ROOT
 
 pytestmark = pytest.mark.slow

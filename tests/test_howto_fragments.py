@@ -16,7 +16,7 @@ import yaml
 
 from hven.app._cli.verbs import build_command
 from hven.model.settings import load_settings
-from running import hven
+from process_runner import hven
 from shared import ROOT
 
 PAGES = sorted((ROOT / "docs/howto").glob("*.md"))

@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from hven.model.settings import Settings, load_settings
-from needs import need
-from running import Server, for_shells, free_port, hven, serving, until
+from process_runner import Server, for_shells, free_port, hven, serving, until
+from requirements import need
 from shared import ROOT
 
 pytestmark = pytest.mark.slow

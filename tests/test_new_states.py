@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-import new_states
+import state_templates
 from hven.model.errors import StorageError
 from hven.site.store import _database
 from hven.site.store._database import StateDatabase
@@ -23,7 +23,7 @@ def read_rows(path):
 
 def test_a_copied_state_is_like_a_made_one(tmp_path):
     made, copied = tmp_path / "made.sqlite", tmp_path / "copied.sqlite"
-    new_states.NewState(f"sqlite:///{made}").close()
+    state_templates.NewState(f"sqlite:///{made}").close()
     StateDatabase(f"sqlite:///{copied}").close()
     assert len(read_rows(made)) > 28  # tables
     assert read_rows(copied) == read_rows(made)

@@ -6,19 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import read_only
+import shared_sites
 
 TESTS = """
-import pytest, read_only
+import pytest, shared_sites
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     directory = tmp_path_factory.mktemp("site")
     (directory / "rows").write_text("1")
-    read_only.share(directory)
+    shared_sites.share(directory)
     yield directory
     (directory / "rows").unlink()
-    read_only.release(directory)
+    shared_sites.release(directory)
 
 @pytest.fixture
 def changed(site):
@@ -40,9 +40,9 @@ def test_reads_again(site):
 
 def test_who_writes_fails_and_nobody_else(tmp_path):
     (tmp_path / "test_sites.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-p", "read_only", "-p", "no:cacheprovider", "-rE", "-c", "/dev/null", "--rootdir", tmp_path, tmp_path]  # fmt: skip
+    command = [sys.executable, "-m", "pytest", "-p", "shared_sites", "-p", "no:cacheprovider", "-rE", "-c", "/dev/null", "--rootdir", tmp_path, tmp_path]  # fmt: skip
     told = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=tmp_path, env={"PYTHONPATH": str(Path(read_only.__file__).parent), "COLUMNS": "300"}
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env={"PYTHONPATH": str(Path(shared_sites.__file__).parent), "COLUMNS": "300"}
     ).stdout  # fmt: skip
     assert "4 passed, 2 errors" in told, told
     assert "test_writes - Failed: this test writes to a site that other tests read (rows)" in told

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import repeat
-from running import is_gone, until
+import repeated_runs
+from process_runner import is_gone, until
 
 # a command that counts its runs, and fails a test in the second and the fourth, as pytest says it
 COMMAND = """
@@ -28,13 +28,15 @@ print("3 passed in 0.10s")
 
 @pytest.fixture
 def series(tmp_path, monkeypatch):
-    monkeypatch.setattr(repeat, "ROOT", tmp_path)
-    monkeypatch.setattr(repeat, "STATE", tmp_path / "state")
-    monkeypatch.setattr(repeat, "describe_checkout", lambda: "this checkout")
+    monkeypatch.setattr(repeated_runs, "ROOT", tmp_path)
+    monkeypatch.setattr(repeated_runs, "STATE", tmp_path / "state")
+    monkeypatch.setattr(repeated_runs, "describe_checkout", lambda: "this checkout")
     runs = tmp_path / "runs"
 
     def call(times: int) -> int:
-        return repeat.main(["--times", str(times), "--load", "1", "--", sys.executable, "-c", COMMAND, str(runs)])
+        return repeated_runs.main(
+            ["--times", str(times), "--load", "1", "--", sys.executable, "-c", COMMAND, str(runs)]
+        )
 
     call.runs = runs
     return call
@@ -55,26 +57,28 @@ def test_failures_are_counted_and_the_series_goes_on(series, capsys, monkeypatch
     series(2)
     assert len(series.runs.read_text()) == 4
     # another checkout begins anew
-    monkeypatch.setattr(repeat, "describe_checkout", lambda: "another")
+    monkeypatch.setattr(repeated_runs, "describe_checkout", lambda: "another")
     assert series(1) == 0
     assert "2 runs, 0 failures" in capsys.readouterr().out
 
 
 def test_a_run_that_ends_without_a_word_has_failed(tmp_path):
-    run = repeat.run_once("quiet", 1, [sys.executable, "-c", "import sys; print('out of memory'); sys.exit(9)"], 0)
+    run = repeated_runs.run_once(
+        "quiet", 1, [sys.executable, "-c", "import sys; print('out of memory'); sys.exit(9)"], 0
+    )
     assert run.status == 9
     assert run.failures == ["the run itself: out of memory"]
 
 
 def test_the_load_ends_with_the_run(monkeypatch):
-    with repeat.load_machine(2, 60):
+    with repeated_runs.load_machine(2, 60):
         mine = children(os.getpid())
         assert sum(" -I -S -c" in line for line in mine.values()) == 2
     assert not any(" -I -S -c" in line for line in children(os.getpid()).values())
 
 
 def test_the_load_ends_when_its_run_is_killed_and_by_itself():
-    code = f"import sys; sys.path.insert(0, {str(Path(repeat.__file__).parent)!r}); import repeat, time\nwith repeat.load_machine(1, float(sys.argv[1])): print('there', flush=True); time.sleep(60)"
+    code = f"import sys; sys.path.insert(0, {str(Path(repeated_runs.__file__).parent)!r}); import repeated_runs, time\nwith repeated_runs.load_machine(1, float(sys.argv[1])): print('there', flush=True); time.sleep(60)"
     for seconds, killed in (("60", True), ("0.2", False)):
         with subprocess.Popen([sys.executable, "-c", code, seconds], stdout=subprocess.PIPE) as parent:
             assert parent.stdout.readline() == b"there\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from needs import need
+from requirements import need
 
 WEB = Path(__file__).parents[1] / "web"
 MODULES = WEB / "node_modules"

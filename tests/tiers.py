@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-import needs
+import requirements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ SKIPPED = ".cache/tests/skipped.json"  # what the last run skipped: group -> tes
 
 def left_out_groups() -> set[str]:
     """Name the groups of `needs` that the first tier does without."""
-    return set(needs.GROUPS) - FIRST_TIER_NEEDS
+    return set(requirements.GROUPS) - FIRST_TIER_NEEDS
 
 
 def count_tests(folder: Path) -> tuple[int, int]:
@@ -157,7 +157,7 @@ class SkipRecorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped and isinstance(report.longrepr, tuple):
-            name = needs.find_group(report.longrepr[2])
+            name = requirements.find_group(report.longrepr[2])
             if name:
                 self.skipped.setdefault(name, []).append(report.nodeid)
 
@@ -170,8 +170,8 @@ class SkippedTests:
     """Run only what the last run skipped for want of a group."""
 
     def __init__(self, path: Path, group: str) -> None:
-        if group not in needs.GROUPS:
-            raise pytest.UsageError(f"no group {group!r}: tests/needs.py has {', '.join(needs.GROUPS)}")
+        if group not in requirements.GROUPS:
+            raise pytest.UsageError(f"no group {group!r}: tests/requirements.py has {', '.join(requirements.GROUPS)}")
         skipped = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         self.wanted = set(skipped.get(group, ()))
         if not self.wanted:
@@ -193,7 +193,7 @@ class SkippedTests:
 def add_options(parser: pytest.Parser) -> None:
     """Add the options of tiers to pytest's."""
     parser.addoption("--tier", choices=(FIRST, ALL), default=ALL, help="first: what needs Python packages alone")
-    parser.addoption("--skipped-for", metavar="GROUP", help="run what the last run skipped for want of a group of tests/needs.py")  # fmt: skip
+    parser.addoption("--skipped-for", metavar="GROUP", help="run what the last run skipped for want of a group of tests/requirements.py")  # fmt: skip
 
 
 def configure(config: pytest.Config) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adql_running import connection, run, write_expression
+from adql_runner import connection, run, write_expression
 from hven.adql import bind_expression, bind_query, parse_expression, parse_query
 from hven.adql.adql_writer import write_adql
 from hven.adql.scope import StaticCatalogue

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from adql_running import ELSEWHERE, embedded
+from adql_runner import ELSEWHERE, embedded
 from adql_tables import declared, sets, type_of, vollt
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import FunctionSet

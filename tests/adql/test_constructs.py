@@ -10,7 +10,7 @@ import datetime as dt
 import pyarrow as pa
 import pytest
 
-from adql_running import run
+from adql_runner import run
 from adql_sky import CATALOGUE, ROWS
 from hven.adql import bind_query, parse_query
 from hven.adql.adql_writer import write_adql

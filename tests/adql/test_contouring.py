@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from adql_running import made, write_expression
+from adql_runner import made, write_expression
 from contour_shapes import code, stress
 from hven.adql import bind_expression, parse_expression
 from hven.descriptor._expression_trees import UnsupportedCastError, cast_to_type

@@ -23,7 +23,7 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adql_running import made, write_expression
+from adql_runner import made, write_expression
 from hven.adql import bind_expression, parse_expression
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError

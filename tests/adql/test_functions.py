@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adql_running import connection, run, value, write_expression
+from adql_runner import connection, run, value, write_expression
 from hven.adql import bind_query, parse_expression, parse_query
 from hven.adql.binder import bind_expression
 from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS, STANDARD_FUNCTIONS, build_function_reference

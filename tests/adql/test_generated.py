@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adql_running import ELSEWHERE, embedded, run
+from adql_runner import ELSEWHERE, embedded, run
 from adql_sky import CATALOGUE, ROWS
 from hven.adql import bind_query, parse_query
 from hven.model.errors import BindError, EvaluationError

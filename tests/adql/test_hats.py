@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-import adql_running
+import adql_runner
 from hven.engines import ExecutionLimits, hats
 from hven.formats import hats_layout
 
@@ -40,9 +40,9 @@ def engine(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hats_layout, "ROW_GROUP_ROWS", 2)
-        adql_running.ELSEWHERE.append(run)
+        adql_runner.ELSEWHERE.append(run)
         yield opened
-        adql_running.ELSEWHERE.pop()
+        adql_runner.ELSEWHERE.pop()
     opened.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from adql_running import run
+from adql_runner import run
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS
 from hven.adql.scope import StaticCatalogue

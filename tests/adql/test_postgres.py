@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-import adql_running
+import adql_runner
 from hven.engines import ExecutionLimits, MemoryRelation, postgres
-from postgres import server, sphere
+from postgres_cluster import server, sphere
 
 NOTYET: dict[str, str] = {}  # test -> what PostgreSQL gives instead; strictly: one that passes is a failure
 THEIRS = (
@@ -36,9 +36,9 @@ def engine(tmp_path_factory):
             )
             return pa.Table.from_batches(execution, schema=execution.schema)
 
-        adql_running.ELSEWHERE.append(run)
+        adql_runner.ELSEWHERE.append(run)
         yield opened
-        adql_running.ELSEWHERE.pop()
+        adql_runner.ELSEWHERE.pop()
         opened.close()
 
 

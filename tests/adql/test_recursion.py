@@ -7,7 +7,7 @@ import re
 import pyarrow as pa
 import pytest
 
-from adql_running import run
+from adql_runner import run
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue
 from hven.model.errors import BindError, ParseError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adql_running import run
+from adql_runner import run
 from adql_sky import CATALOGUE, ROWS
 from hven.adql import bind_query, parse_query
 from hven.model.errors import BindError

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adql_running import connection, run, write_expression
+from adql_runner import connection, run, write_expression
 from adql_sky import CATALOGUE, ROWS, STARS
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue

@@ -7,7 +7,6 @@ from itertools import chain
 
 import pytest
 
-from adql_queries import query
 from hven.adql import parse_query
 from hven.adql.syntax_tree import (
     BinaryOperation,
@@ -24,7 +23,8 @@ from hven.adql.syntax_tree import (
     walk_tree,
 )
 from hven.model.errors import HvenError
-from made_tables import TABLES
+from query_tables import TABLES
+from random_queries import query
 
 
 def everything(thing):

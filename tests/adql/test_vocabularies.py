@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adql_running import run, value
+from adql_runner import run, value
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue
 from hven.adql.vocabularies import list_narrower_terms, load_vocabularies

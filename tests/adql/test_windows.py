@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adql_running import run
+from adql_runner import run
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import WINDOW_AGGREGATE_NAMES, WINDOW_FUNCTIONS
 from hven.adql.scope import StaticCatalogue

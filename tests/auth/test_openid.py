@@ -24,8 +24,8 @@ from hven.site import Site
 from hven.site.auth import OpenIdProvider
 from hven.site.auth.local import LocalIdentityProvider
 from hven.testing.site import open_tiny_site
-from needs import find_node, need
-from running import free_port
+from process_runner import free_port
+from requirements import find_node, need
 
 HERE = Path(__file__).parent
 MODULE = HERE.parents[1] / "web" / "node_modules" / "oidc-provider" / "lib" / "index.js"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
-from running import HVEN, hven
+from process_runner import HVEN, hven
 
 GOOD = "id,ra,dec,mag\n1,10,20,3.5\n2,11,21,4.5\n3,12,22,5.5\n"
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from astropy.io import votable
 
-from running import Server, hven, serving
+from process_runner import Server, hven, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bad requests")]
 

@@ -17,13 +17,13 @@ import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import browser_site
 import numpy as np
-import sites
 from astropy.io import fits
 from astropy.table import Table
 
-from made import EXAMPLES
-from running import hven
+from example_sites import EXAMPLES
+from process_runner import hven
 from shared import shared
 
 CHANNELS = (94, 131, 171, 193, 211, 304, 335, 1600, 1700, 4500)
@@ -159,7 +159,7 @@ def archive(site: Path, port: int) -> None:
     settings = site / "hven.toml"
     top, bracket, sections = settings.read_text().partition("\n[")
     settings.write_text(
-        f'{top}\norigins = ["{sites.PREVIEWS}"]\nport = {port}\ntitle = "An archive"{bracket}{sections}'
+        f'{top}\norigins = ["{browser_site.PREVIEWS}"]\nport = {port}\ntitle = "An archive"{bracket}{sections}'
     )
     random = np.random.default_rng(2012)
     for name, make in MADE.items():
@@ -195,7 +195,7 @@ def run(example: str, folder: Path, *pairs: tuple[str, str]) -> None:
 
 
 def table(path: Path, heads: list[str], rows: list[list[object]]) -> None:
-    sites.written(path, [list(heads), *rows])
+    browser_site.written(path, [list(heads), *rows])
 
 
 def sun(folder: Path, random: np.random.Generator) -> None:
@@ -210,7 +210,7 @@ def sun(folder: Path, random: np.random.Generator) -> None:
             ("description: Wavelength of the line", "label: Wavelength, description: Wavelength of the line"),
         )
     )  # fmt: skip
-    real = sites.header()
+    real = browser_site.header()
     kept = ("TELESCOP", "LVL_NUM", "QUALITY", "CRVAL1", "CRVAL2", "CDELT1", "CDELT2", "CRPIX1", "CRPIX2", "DSUN_OBS", "RSUN_OBS", "CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2")  # fmt: skip
     y, x = np.mgrid[:16, :16] - 7.5
     shown = np.clip(400 - 6 * (x**2 + y**2), 0, None).astype("i2")
@@ -227,7 +227,7 @@ def sun(folder: Path, random: np.random.Generator) -> None:
 
 def cubes(folder: Path, random: np.random.Generator) -> None:
     """Cubes of OMEGA: ten real ones and 240 in their form, thirty of these in Nili Fossae, each as FITS, too."""
-    sites.cubes(folder, random)
+    browser_site.cubes(folder, random)
     path = folder / "omega.yaml"
     text = path.read_text()
     path.write_text(

@@ -16,13 +16,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "proofs"))  # the HFC is made there
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hubs import Consent, Topcat
+from browser_site import collections
+from browser_tab import Tab, opened
 from pyvo.samp import SAMPHubServer
-from sites import collections
-from tabs import Tab, opened
+from samp_hub import Consent, Topcat
 
-from needs import need
-from running import Server, chromium_program, serving
+from process_runner import Server, chromium_program, serving
+from requirements import need
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tabs import Tab
+from browser_tab import Tab
 
 GOOD = "SELECT TOP 7 star, vmag FROM stars.main ORDER BY vmag"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tabs import Tab
+from browser_tab import Tab
 
 BRIGHT = "SELECT star, ra, dec, vmag, sp_type FROM stars.main WHERE vmag < 6"
 

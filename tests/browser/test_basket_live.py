@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from astropy.io.votable import parse_single_table
-from hubs import HUB, Consent, Topcat
-from tabs import Tab, opened
+from browser_tab import Tab, opened
+from samp_hub import HUB, Consent, Topcat
 
-from running import Server, hven
+from process_runner import Server, hven
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from maps import source
-from sites import REGIONS_NUMBER
-from tabs import Tab
+from browser_site import REGIONS_NUMBER
+from browser_tab import Tab
+from sky_map import source
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from tabs import Tab, opened
+from browser_tab import Tab, opened
 
-from running import Server, hven, serving
+from process_runner import Server, hven, serving
 from shared import shared
 
 if TYPE_CHECKING:

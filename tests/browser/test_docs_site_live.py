@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from needs import need
+from requirements import need
 from shared import ROOT
 
 if TYPE_CHECKING:

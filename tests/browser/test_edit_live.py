@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tabs import Tab, opened
+from browser_tab import Tab, opened
 
-from running import Server, hven, serving, until
+from process_runner import Server, hven, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

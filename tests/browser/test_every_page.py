@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tabs import Tab
+from browser_tab import Tab
 
 from hven.portal._explore.baskets import Basket, BasketPart
 

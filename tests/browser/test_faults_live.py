@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tabs import Tab
+from browser_tab import Tab
 
 
 def test_a_page_in_french_tells_faults_in_french(tab: Tab) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tabs import Tab
+from browser_tab import Tab
 
 GRID = "table.live tr[data-key]"
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from tabs import Tab
+from browser_tab import Tab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Route

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import pytest
-from tabs import Tab
+from browser_tab import Tab
 
-from running import until
+from process_runner import until
 
 PAGES = ["/", "/search?q=magnitude", "/collections/stars", "/statistics/stars", "/news", "/help"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from sites import EVIL, hostile
-from tabs import Tab, opened
+from browser_site import EVIL, hostile
+from browser_tab import Tab, opened
 
-from running import Server, hven, serving
+from process_runner import Server, hven, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from astropy.io.votable import parse_single_table
-from hubs import HUB, Topcat
-from maps import source
-from sites import PREVIEWS, REGIONS_NUMBER, header, thumbnails
-from tabs import Tab
+from browser_site import PREVIEWS, REGIONS_NUMBER, header, thumbnails
+from browser_tab import Tab
+from samp_hub import HUB, Topcat
+from sky_map import source
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

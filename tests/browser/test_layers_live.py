@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import shapely
-from sites import PREVIEWS
-from tabs import Tab
+from browser_site import PREVIEWS
+from browser_tab import Tab
 
 MARS = "/collections/omega/epn_core"
 GRID = "table.live tr[data-key]"

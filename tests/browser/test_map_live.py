@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from maps import source
-from tabs import Tab
+from browser_tab import Tab
+from sky_map import source
 
 GRID = "table.live tr[data-key]"
 

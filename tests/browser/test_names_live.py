@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from astropy.io import fits
-from tabs import Tab, opened
+from browser_tab import Tab, opened
 
-from running import Server, hven, serving
+from process_runner import Server, hven, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

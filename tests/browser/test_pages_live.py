@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tabs import Tab
+from browser_tab import Tab
 
 PAGES = ["/collections/stars/main", "/collections/stars/main?vmag=..5&_sort=vmag"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from test_journeys import previewed
 
 if TYPE_CHECKING:
-    from tabs import Tab
+    from browser_tab import Tab
 
 CUBES = "/collections/omega/epn_core"
 GRID = "table.live tr[data-key]"

@@ -17,10 +17,10 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from astropy.io import fits
-from hubs import HUB, Topcat
-from tabs import Tab, opened
+from browser_tab import Tab, opened
+from samp_hub import HUB, Topcat
 
-from running import Server, hven, serving
+from process_runner import Server, hven, serving
 from shared import shared
 
 if TYPE_CHECKING:

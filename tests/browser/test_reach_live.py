@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tabs import Tab
+from browser_tab import Tab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from desktop import aladin
+from aladin_desktop import aladin
+from browser_tab import SCREEN
 from mocpy import MOC
-from tabs import SCREEN
 
 from globes import globe, outlined, picture
 from hven.model.sky import Moc, Polygon
-from running import hven
+from process_runner import hven
 from shared import ROOT
 from stilts import stilts
 

@@ -7,9 +7,9 @@ import urllib.request
 from typing import Any
 
 from astropy.io.votable import parse_single_table
-from hubs import HUB, Consent, Topcat
+from browser_tab import Tab
 from pyvo.samp import SAMPHubServer
-from tabs import Tab
+from samp_hub import HUB, Consent, Topcat
 
 GRID = "table.live tr[data-key]"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
-from tabs import Tab
+from browser_tab import Tab
 
 GRID = "table.live tr[data-key]"
 TABLE = "/collections/stars/main"

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from astropy.io.votable import parse_single_table
-from hubs import HUB, Consent, Topcat
+from browser_site import STARS
+from browser_tab import Tab
 from mocpy import MOC
-from sites import STARS
-from tabs import Tab
+from samp_hub import HUB, Consent, Topcat
 
-from needs import need_program
-from running import hven, serving
+from process_runner import hven, serving
+from requirements import need_program
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

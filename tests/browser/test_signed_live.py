@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from astropy.io.votable import parse_single_table
-from hubs import HUB
+from browser_tab import Tab, opened
 from pyvo.samp.errors import SAMPProxyError
-from tabs import Tab, opened
+from samp_hub import HUB
 
-from needs import need_program
-from running import Server, hven, serving, until
+from process_runner import Server, hven, serving, until
+from requirements import need_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, urlsplit
 
-from tabs import Tab
+from browser_tab import Tab
 
-from running import until
+from process_runner import until
 
 HERE = "/collections/stars/main"
 BARS = "figure[data-column=vmag] .bars"

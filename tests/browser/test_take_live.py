@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tabs import Tab
+from browser_tab import Tab
 
 GRID = "table.live tr[data-key]"
 

@@ -24,9 +24,9 @@ import pytest
 from archive_site import CHANNELS, DAY, OIFITS, archive
 from astropy.io import fits
 from astropy.table import Table
-from tabs import Tab, opened
+from browser_tab import Tab, opened
 
-from running import Server, free_port, serving
+from process_runner import Server, free_port, serving
 from shared import shared
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tabs import Tab, opened
+from browser_tab import Tab, opened
 
 from das2_streams import parse
-from needs import need
-from running import Server, hven, serving
+from process_runner import Server, hven, serving
+from requirements import need
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

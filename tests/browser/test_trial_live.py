@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tabs import Tab, opened
+from browser_tab import Tab, opened
 
-from running import Server, hven, serving
+from process_runner import Server, hven, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

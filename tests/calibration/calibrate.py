@@ -1,6 +1,6 @@
 """Put faults back one at a time, and see which tests of the first tier catch them: ``scripts/calibrate [--count N] [--run N]``.
 
-Faults are drawn with a fixed seed (`faults.py`) and tried in a clone. Of each, the test modules that can meet it run with ``-x``, the likeliest
+Faults are drawn with a fixed seed (`source_faults.py`) and tried in a clone. Of each, the test modules that can meet it run with ``-x``, the likeliest
 first: those that the mending commit changed, those that execute rare functions of the file (`tests/coverage.json`, if it is there), those of
 the same folder, and with ``--whole`` all others. A test that fails counts if it passes without the fault. What was found is kept: the next run goes on.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from faults import Fault, draw_faults, run_git
+from source_faults import Fault, draw_faults, run_git
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = Path(os.environ.get("HVEN_CALIBRATION") or ROOT / ".cache/calibration")

@@ -12,14 +12,14 @@ from urllib.parse import urlencode
 import pytest
 from astropy.io.votable import parse
 
-from citation_world import PSZ2, make
+from citation_site import PSZ2, make
 from hven.app._server import create_application
 from hven.jobs._worker import run_next
 from hven.model.settings import load_settings
 from hven.site import Site
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
-from asking import Client
+from asgi_client import Client
 
 LINKS = """\
     links: [{semantics: "#this", text: "https://example.org/{target.name}.fits", type: application/fits}]

@@ -15,7 +15,7 @@ import pytest
 from datacite import schema45
 from lxml import etree
 
-from citation_world import PSZ2, make
+from citation_site import PSZ2, make
 from hven import descriptor
 from hven.model import settings
 from hven.model.resource import parse_doi, parse_orcid, parse_ror, parse_work_identifier
@@ -23,7 +23,7 @@ from hven.services import citations
 from hven.services.face import ServiceContext
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
-from needs import ROOT
+from requirements import ROOT
 
 XSD = os.environ.get("HVEN_DATACITE_SCHEMA")  # directory with metadata.xsd of kernel 4.6
 NS = {"d": citations.DATACITE_NAMESPACE}

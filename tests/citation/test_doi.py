@@ -10,11 +10,11 @@ import pytest
 from datacite import DataCiteRESTClient
 from lxml import etree
 
-from citation_world import PASSWORD, PSZ2, DataCiteWorld, make, told
+from citation_site import PASSWORD, PSZ2, DataCiteWorld, make, told
 from hven.model.settings import load_settings
 from hven.site import Site
-from page_world import Asked, Reply, serving
-from running import hven
+from json_servers import Asked, Reply, serving
+from process_runner import hven
 
 DOI = "10.5072/psz2"
 

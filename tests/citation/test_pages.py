@@ -13,15 +13,15 @@ import pytest
 from datacite import schema45
 from lxml import etree, html
 
-from citation_world import PSZ2, make
+from citation_site import PSZ2, make
 from hven.app._server import create_application
 from hven.model.settings import load_settings
 from hven.services import citations, doi_minting
 from hven.site import Site
-from running import hven
+from process_runner import hven
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
-from asking import Client
+from asgi_client import Client
 
 ACCEPT = {"accept": "text/html"}
 

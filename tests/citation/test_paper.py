@@ -14,7 +14,7 @@ from hven.model.resource import Person
 from hven.services.citations import _describe_person, build_datacite_record
 from hven.site import Site
 from hven.sources._reading import readme
-from running import hven
+from process_runner import hven
 
 README = """\
 J/A+A/622/A60        Diameters of made-up stars                    (Brahe+, 2019)

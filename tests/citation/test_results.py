@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from astropy.io.votable import parse
 
-from citation_world import PSZ2, ROWS, make
+from citation_site import PSZ2, ROWS, make
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from running import hven
+from process_runner import hven
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
-from asking import Answer, Client
+from asgi_client import Answer, Client
 
 QUERY = "SELECT name, ra FROM psz2.main WHERE ra > 100"
 JSON = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded"}

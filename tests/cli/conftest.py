@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from running import Server, hven
+from process_runner import Server, hven
 
 
 @pytest.fixture(scope="module")

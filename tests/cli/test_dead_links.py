@@ -12,7 +12,7 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from running import hven
+from process_runner import hven
 
 DESCRIPTOR = """\
 collection: maps

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from running import hven, serving
+from process_runner import hven, serving
 
 DESCRIPTOR = """\
 collection: omega

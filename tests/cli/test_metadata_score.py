@@ -17,7 +17,7 @@ from hven.ingest import ingest_collection
 from hven.model import settings, units
 from hven.model.resource import Resource
 from hven.site import Site
-from running import hven
+from process_runner import hven
 
 ROWS = "id,ra,dec,vmag,flag\na,10,5,3.5,1\nb,200,-40,4,0\nc,300,80,5,0\n"
 BARE = """\

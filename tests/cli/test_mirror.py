@@ -15,7 +15,7 @@ from hven.model.errors import SourceError
 from hven.model.settings import Settings, load_settings
 from hven.site import Site
 from hven.sources import http_client
-from running import Server, hven, serving, until
+from process_runner import Server, hven, serving, until
 
 STARS = """
 collection: stars

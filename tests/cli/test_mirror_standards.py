@@ -13,7 +13,7 @@ import yaml
 from hven.descriptor import mirroring
 from hven.model.settings import load_settings
 from hven.site import Site
-from running import Server, hven, serving, until
+from process_runner import Server, hven, serving, until
 
 IMAGES = """
 collection: images

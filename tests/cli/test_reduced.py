@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from running import hven
+from process_runner import hven
 
 DESCRIPTOR = """\
 collection: sun

@@ -12,7 +12,7 @@ from astropy.table import Table
 
 from hven.app._cli.region import MAX_SHOWN_FAULTS
 from hven.model.sky import region_files
-from running import hven
+from process_runner import hven
 
 HFC = """ID,CC,CC_X_PIX,CC_Y_PIX,R_SUN,CENTER_X,CENTER_Y,CDELT1,CDELT2,DATE_OBS
 a,222444666000,520,520,374.87,512,512,2.63,2.63,2009-06-15T12:00:00

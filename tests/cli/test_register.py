@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from running import hven
+from process_runner import hven
 from shared import shared
 
 DESCRIPTOR = """\

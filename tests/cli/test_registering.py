@@ -24,7 +24,7 @@ from hven.services._registry_records import PublishingRegistry, write_record
 from hven.services.face import ServiceContext, load_faces
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
-from running import hven
+from process_runner import hven
 
 TOML = """\
 authority = "tycho.example"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from running import hven
+from process_runner import hven
 
 TOML = 'authority = "idoc"\n\n[registry]\nauthorities = ["idoc.d2s"]\n'
 WHOLE = """\

@@ -12,7 +12,7 @@ import pytest
 
 from hven.model import settings
 from hven.site import Site, UsageKey
-from running import hven
+from process_runner import hven
 
 MONTH = f"{datetime.now(UTC):%Y-%m}"
 PLAIN = "collection: {0}\ntitle: The {0}\n{1}tables:\n  main:\n    view: SELECT 1 AS n FROM {0}.other\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from running import hven
+from process_runner import hven
 
 SETTINGS = 'name = "who"\n[projects.hesiod]\ntitle = "HESIOD"\n'
 TABLES = {

@@ -15,7 +15,7 @@ from astropy.table import Table
 
 from hven import engines
 from hven.app import _cli as cli
-from running import HVEN, hven, serving
+from process_runner import HVEN, hven, serving
 
 STARS = "name,ra (deg),dec (deg),Vmag (mag)\nSirius,101.287,-16.716,-1.44\nVega,279.235,38.784,0.03\nRigel,78.634,-8.202,0.18\n"
 

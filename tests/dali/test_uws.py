@@ -27,13 +27,13 @@ from hven.site import Site
 from hven.site.store import _database as db
 from hven.site.store._job_records import _encode_json_columns
 from hven.testing.site import open_tiny_site
-from needs import need_program
+from requirements import need_program
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from asking import Answer, Client
-from made_stars import STARS, rows
+from asgi_client import Answer, Client
+from star_tables import STARS, rows
 
 UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
 NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"

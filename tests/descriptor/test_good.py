@@ -13,7 +13,7 @@ from hven.engines.duckdb.engine import DuckEngine
 from hven.model.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mapped import rows
+from mapping_runner import rows
 
 CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "descriptors" / "good"
 CASES = sorted(path.stem for path in CORPUS.glob("*.yaml"))

@@ -22,7 +22,7 @@ from hven.sources.live import (
     table_info_from_json,
 )
 from hven.sources.live import open as open_source
-from postgres import server
+from postgres_cluster import server
 
 HEAD = "collection: ops\ntitle: T\ntables:\n  cubes:\n    columns: {id: {type: int64}, x: {type: float64}, w: {type: string}}\n"
 SOURCE = "    source: {kind: live, url: $OPS_DB, table: cubes}\n"

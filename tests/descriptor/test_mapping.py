@@ -23,7 +23,7 @@ from hven.model.types import parse_type
 from hven.sources import ROW_NUMBER_COLUMN
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mapped import run
+from mapping_runner import run
 
 from shared import MORE
 

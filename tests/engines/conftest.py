@@ -21,8 +21,8 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def relations(engine):
+    from engine_tables import LIST, STARS, circles, sky, stage
     from relations import Relations
-    from rows import LIST, STARS, circles, sky, stage
 
     from hven.engines import MemoryRelation
 

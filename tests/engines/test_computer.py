@@ -19,9 +19,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from made_queries import CHANCE, LOOSE, asked, same
+from query_comparison import CHANCE, LOOSE, asked, same
 
-from adql_queries import query
 from hven import query as query_pipeline
 from hven.engines import Snapshot
 from hven.engines.duckdb import query_process, query_worker
@@ -31,8 +30,9 @@ from hven.model import deadlines
 from hven.model.errors import EvaluationError, HvenError, OperationCancelledError, OverloadedError, TimeLimitError
 from hven.site import Site
 from hven.testing.site import describe_table, open_tiny_site
-from made_tables import PUBLISHED, TABLES
-from running import is_gone
+from process_runner import is_gone
+from query_tables import PUBLISHED, TABLES
+from random_queries import query
 
 ROWS = 60_000
 NEVER = "SELECT COUNT(*) AS n FROM s.big AS a, s.big AS b, s.big AS c WHERE a.v + b.v + c.v > 3"

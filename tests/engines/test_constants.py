@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from rows import STARS, both, plan, sky, stage, unordered
+from engine_tables import STARS, both, plan, sky, stage, unordered
 
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue

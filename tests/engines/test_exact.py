@@ -10,9 +10,9 @@ from fractions import Fraction
 import numpy as np
 import pyarrow as pa
 import pytest
+from engine_tables import answer
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from rows import answer
 
 from hven.engines import MemoryRelation
 from hven.model.errors import EvaluationError

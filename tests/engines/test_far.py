@@ -31,8 +31,8 @@ from hven.model.errors import EvaluationError, OperationCancelledError, StorageE
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, parse_type
 from hven.testing.engine import STARS_TABLE, EngineContract, make_stars
-from running import hven
-from spark import cluster
+from process_runner import hven
+from spark_cluster import cluster
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
 OBJECTS = Table(

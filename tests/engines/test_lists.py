@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from rows import LIST, STARS, answer, plan, unordered
-from rows import plain as comparable
+from engine_tables import LIST, STARS, answer, plan, unordered
+from engine_tables import plain as comparable
 
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.engines.duckdb import long_lists

@@ -23,8 +23,8 @@ from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_site_with_descriptor
-from postgres import server, sphere
-from running import until
+from postgres_cluster import server, sphere
+from process_runner import until
 
 SOURCE = """
 CREATE TYPE mood AS ENUM ('Zoo', 'done', 'new');

@@ -26,7 +26,7 @@ from hven.engines.postgres.position_search import PositionConditions
 from hven.model.errors import HvenError
 from hven.model.table import Column
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP, parse_type
-from postgres import server
+from postgres_cluster import server
 
 COLUMNS = (Column(name="x", type=FLOAT64), Column(name="y", type=FLOAT64))
 # PostgreSQL's own power() fails for these, and so do our functions

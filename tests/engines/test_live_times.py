@@ -10,7 +10,7 @@ import pytest
 from hven import query
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor
-from postgres import server
+from postgres_cluster import server
 
 ODD = """CREATE TABLE odd (n int PRIMARY KEY, d date, t timestamp, z timestamptz);
 INSERT INTO odd VALUES (1, '2020-01-01', '2020-01-01 12:00', '2020-01-01 12:00Z'), (2, 'infinity', 'infinity', 'infinity'),

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pyarrow as pa
 import pytest
-from rows import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
+from engine_tables import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
 
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.engines.duckdb import candidate_search

@@ -7,9 +7,9 @@ import math
 
 import pyarrow as pa
 import pytest
+from engine_tables import both, plan
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from rows import both, plan
 
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.engines.duckdb.query_execution import ReadyExecution

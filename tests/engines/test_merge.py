@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from engine_tables import STARS, answer, sky, stage
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from rows import STARS, answer, sky, stage
 
 from hven.engines import _file_staging, duckdb
 from hven.engines._row_preparation import MISSING_KEY, compute_position_keys

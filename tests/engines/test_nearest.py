@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from rows import both, plan, stage, unordered
+from engine_tables import both, plan, stage, unordered
 from test_reach import asked
 
 from hven.engines import ExecutionLimits

@@ -7,7 +7,7 @@ import contextlib
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from rows import LIST, STARS, both, circles, plan, sky, stage, unordered
+from engine_tables import LIST, STARS, both, circles, plan, sky, stage, unordered
 
 from hven.adql._parser import parse_condition
 from hven.adql.binder import bind_condition
@@ -15,7 +15,7 @@ from hven.engines import ExecutionLimits, MemoryRelation, duckdb, postgres
 from hven.model.deadlines import Deadline
 from hven.model.errors import TimeLimitError
 from hven.site.auth._access_control import Principal, apply_access_control
-from postgres import server
+from postgres_cluster import server
 
 FAR = "CIRCLE(200, 30, 1)"
 NEAR = "CIRCLE(10, 20, 1)"

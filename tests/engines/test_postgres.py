@@ -8,7 +8,7 @@ import pytest
 
 from hven.engines import postgres
 from hven.testing.engine import EngineContract
-from postgres import server, sphere
+from postgres_cluster import server, sphere
 
 _count = itertools.count()
 

@@ -17,7 +17,7 @@ from hven.engines.postgres import query_execution
 from hven.engines.postgres.query_execution import LATE_ANSWER_SECONDS, MAX_QUICK_SECONDS, AnswerPace
 from hven.model.errors import EvaluationError, OperationCancelledError, StorageError
 from hven.testing.engine import STARS_TABLE, make_stars
-from postgres import cluster
+from postgres_cluster import cluster
 
 KEY = "SELECT id, name FROM sky.stars WHERE id = 17"
 MANY = "SELECT id FROM sky.stars WHERE id < 900"

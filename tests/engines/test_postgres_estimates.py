@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from rows import LIST, STARS, plan, sky, stage
+from engine_tables import LIST, STARS, plan, sky, stage
 
 from hven.engines import MemoryRelation, postgres
 from hven.model.table import Partition
-from postgres import server
+from postgres_cluster import server
 
 YEARS = STARS.copy_with(name="years", partition=Partition(by="time", column="seen", every="5 years"))
 

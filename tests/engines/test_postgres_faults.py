@@ -16,8 +16,8 @@ from hven.model.errors import DataError, HvenError, OperationCancelledError, Sto
 from hven.model.table import Column, Table
 from hven.model.types import STRING
 from hven.testing.engine import STAR_COUNT, STARS_TABLE, make_stars
-from postgres import cluster
-from running import soon
+from postgres_cluster import cluster
+from process_runner import soon
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from hven.ingest import ingest_collection
 from hven.model.errors import HvenError, StorageUnavailableError
 from hven.model.settings import load_settings
 from hven.site import Site
-from postgres import cluster, programs
-from running import hven, until
+from postgres_cluster import cluster, programs
+from process_runner import hven, until
 
 pytestmark = pytest.mark.outside
 SECRET = "s3cret'\\ words"

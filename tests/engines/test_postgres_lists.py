@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+from engine_tables import STARS, answer, both, plan, sky, stage, unordered
 from relations import Relations
-from rows import STARS, answer, both, plan, sky, stage, unordered
 from test_postgres_roads import Judged
 
 from hven.engines import duckdb, postgres
 from hven.engines.postgres import dialect
 from hven.engines.postgres.dialect import format_array
 from hven.model.errors import EvaluationError, TooLargeError
-from postgres import server
+from postgres_cluster import server
 
 MANY = 13_000
 

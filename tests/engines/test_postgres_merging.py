@@ -17,9 +17,9 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 import pytest
+from engine_tables import STARS, answer, plain, plan, sky, stage
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from rows import STARS, answer, plain, plan, sky, stage
 
 from hven.engines import ExecutionLimits, postgres
 from hven.engines import _statistics as statistics
@@ -32,8 +32,8 @@ from hven.ingest.sync._ledger_comparison import replace_nan_with_null
 from hven.model.deadlines import Deadline
 from hven.model.errors import StorageError
 from hven.model.table import Partition
-from postgres import server, sphere
-from running import hven, until
+from postgres_cluster import server, sphere
+from process_runner import hven, until
 
 _count = itertools.count()
 FULL = os.environ.get("HVEN_PROOF") == "full"

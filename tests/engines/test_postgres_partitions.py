@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from engine_tables import LIST, STARS, both, circles, plan, sky, stage, unordered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from relations import Relations
-from rows import LIST, STARS, both, circles, plan, sky, stage, unordered
 from test_postgres_roads import Judged
 
 from hven.engines import MemoryRelation, duckdb, postgres
@@ -19,8 +19,8 @@ from hven.model.errors import DataError, StorageError
 from hven.model.table import Column, Partition, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, TIMESTAMP
 from hven.testing.site import open_site_with_descriptor
-from postgres import server, sphere
-from running import hven
+from postgres_cluster import server, sphere
+from process_runner import hven
 
 YEARS = STARS.copy_with(partition=Partition(by="time", column="seen", every="1 year"), indexes=(("field", "name"),))
 CELLS = STARS.copy_with(partition=Partition(by="healpix", order=1))

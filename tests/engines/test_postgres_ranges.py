@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from engine_tables import both, plan, stage, unordered
 from relations import Relations
-from rows import both, plan, stage, unordered
 from test_postgres_roads import Judged
 
 from hven.engines import ExecutionLimits, duckdb, postgres
@@ -15,7 +15,7 @@ from hven.model.deadlines import Deadline
 from hven.model.errors import EvaluationError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT64
-from postgres import server
+from postgres_cluster import server
 
 FLUX = Table(
     schema="sky",

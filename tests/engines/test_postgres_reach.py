@@ -11,7 +11,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from rows import STARS, sky, stage
+from engine_tables import STARS, sky, stage
 from test_reach import POLICY, QUERIES, answer, unordered
 from test_regions import FIELDS, RINGS, TEXTS
 
@@ -22,7 +22,7 @@ from hven.adql.syntax_tree import TableRef, transform_tree
 from hven.engines import postgres
 from hven.model.table import Table
 from hven.site.auth._access_control import remove_literal_slots
-from postgres import cluster, sphere
+from postgres_cluster import cluster, sphere
 
 MORE = f"({POLICY}) OR id < 300"  # a superset: what it has more lies beside the copy of the other
 ATOMS = ["mag < 8", "name IN ('a', 'ab')", "name IS NULL", "MOD(id, 7) = 2", "field > 20", "colour >= 0.5", "id < 9000", "note <> 'zz'",

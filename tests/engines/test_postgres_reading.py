@@ -12,7 +12,7 @@ import pytest
 from hven.engines import ExecutionLimits, postgres
 from hven.engines.postgres.connection_pool import MAX_PREPARED_STATEMENTS, DatabaseServer
 from hven.engines.postgres.query_execution import MAX_BATCHES_AHEAD, BatchReadAhead, PostgresExecution, QueryWork
-from postgres import cluster
+from postgres_cluster import cluster
 
 
 @pytest.fixture(scope="module")

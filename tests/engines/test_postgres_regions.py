@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from rows import LIST, answer, both, circles, plan, stage, unordered
+from engine_tables import LIST, answer, both, circles, plan, stage, unordered
 from test_matches import REGIONS
 from test_matches import regions as patches
 from test_postgres_roads import Judged
@@ -26,7 +26,7 @@ from hven.engines import ExecutionLimits, MemoryRelation, Snapshot, duckdb, post
 from hven.engines.postgres.regions import build_cell_lists, write_query_cells
 from hven.model.sky import Circle, Moc, Point, Polygon, healpix
 from hven.model.table import Table
-from postgres import server, sphere
+from postgres_cluster import server, sphere
 
 
 @pytest.fixture(scope="module")

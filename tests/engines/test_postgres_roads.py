@@ -7,8 +7,8 @@ from functools import cached_property
 
 import pyarrow as pa
 import pytest
+from engine_tables import LIST, STARS, both, circles, sky, stage, unordered
 from relations import Relations
-from rows import LIST, STARS, both, circles, sky, stage, unordered
 from test_roads import (  # noqa: F401  (the same tests, with the engine of this module)
     test_a_plan_serves_other_literals,
     test_a_row_filter_holds_on_every_road,
@@ -22,7 +22,7 @@ from test_roads import (  # noqa: F401  (the same tests, with the engine of this
 )
 
 from hven.engines import MemoryRelation, Snapshot, duckdb, postgres
-from postgres import server, sphere
+from postgres_cluster import server, sphere
 
 
 class Judged:

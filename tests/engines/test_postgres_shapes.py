@@ -9,7 +9,7 @@ import pytest
 
 from hven.engines import postgres
 from hven.model.sky import contains, from_array, healpix, intersects
-from postgres import server
+from postgres_cluster import server
 from shared import MORE
 
 KINDS = {2: "point", 3: "circle"}

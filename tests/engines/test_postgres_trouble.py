@@ -21,9 +21,9 @@ from hven.model.errors import StorageError
 from hven.model.table import Column, Partition, Table
 from hven.model.types import INT64, STRING
 from hven.testing.engine import STAR_COUNT, STARS_TABLE, make_stars
-from needs import lack, need
-from postgres import cluster, sphere
-from running import until
+from postgres_cluster import cluster, sphere
+from process_runner import until
+from requirements import lack, need
 
 pytestmark = pytest.mark.outside
 CONE = "SELECT COUNT(*) AS n FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 5))"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from rows import STARS, sky, stage
+from engine_tables import STARS, sky, stage
 from test_regions import FIELDS, RINGS, TEXTS
 
 from hven.adql import bind_query, parse_condition, parse_query

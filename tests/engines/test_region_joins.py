@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from rows import LIST, both, circles, plan, stage, unordered
+from engine_tables import LIST, both, circles, plan, stage, unordered
 from test_matches import REGIONS
 from test_matches import regions as patches
 from test_regions import FIELDS, regions

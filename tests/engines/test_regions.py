@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from engine_tables import both, plan, stage, unordered
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from rows import both, plan, stage, unordered
 
 from hven.engines._query_analysis.shape_parsing import parse_shape
 from hven.engines._region_cells import cover_region_column, create_full_sky_caps

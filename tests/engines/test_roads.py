@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from engine_tables import LIST, STARS, Half, both, plan, sky, stage, unordered
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from rows import LIST, STARS, Half, both, plan, sky, stage, unordered
 
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from rows import LIST, STARS, answer, plan, sky, stage
+from engine_tables import LIST, STARS, answer, plan, sky, stage
 
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import MAPPING_FUNCTIONS
@@ -31,7 +31,7 @@ from hven.model.errors import (
 )
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING
-from running import until
+from process_runner import until
 
 
 @pytest.mark.parametrize(

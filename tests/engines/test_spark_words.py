@@ -39,7 +39,7 @@ from hven.model.sky import compute_distance, healpix
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, parse_type
 from hven.testing.engine import STARS_TABLE
-from running import hven, until
+from process_runner import hven, until
 
 
 @pytest.mark.parametrize(

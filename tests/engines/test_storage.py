@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from engine_tables import STARS, answer, sky, stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows import STARS, answer, sky, stage
 
 from hven.engines import ExecutionLimits, MemoryRelation, _file_staging, duckdb
 from hven.engines.duckdb import staging

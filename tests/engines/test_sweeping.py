@@ -6,7 +6,7 @@ import fcntl
 from pathlib import Path
 
 import pytest
-from rows import STARS, answer, sky
+from engine_tables import STARS, answer, sky
 
 from hven.engines import duckdb
 

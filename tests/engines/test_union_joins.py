@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from engine_tables import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rows import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
 
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.model.sky import compute_distance, healpix

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from engine_tables import LIST, STARS, Half, both, plan, stage, unordered
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import LIST, STARS, Half, both, plan, stage, unordered
 from test_roads import conditions, quick
 
 from hven.engines import ExecutionLimits

@@ -16,20 +16,20 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from asking import Client
+from asgi_client import Client
 
+from example_sites import EXAMPLES
 from hven.app._server.application import create_application
 from hven.descriptor import check_descriptor
 from hven.ingest import run_tests
 from hven.model import settings
 from hven.site import Site
-from made import EXAMPLES
-from running import for_shells, until
+from process_runner import for_shells, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asking import Answer
+    from asgi_client import Answer
 
 LABELS = ("R4", "R6")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from made import EXAMPLES, example, ingested, judged, prepared
-from running import Server, hven, serving
+from example_sites import EXAMPLES, example, ingested, judged, prepared
+from process_runner import Server, hven, serving
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
 

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from astropy import constants, units
 
-from made import example, judged
-from running import hven, serving
+from example_sites import example, judged
+from process_runner import hven, serving
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
 

@@ -22,8 +22,8 @@ from astropy.io import fits
 from astropy.time import Time
 from PIL import Image
 
-from made import example, ingested
-from running import hven, serving
+from example_sites import example, ingested
+from process_runner import hven, serving
 
 pytestmark = pytest.mark.slow
 Rows = Callable[[str], list[dict[str, str]]]

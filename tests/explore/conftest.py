@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from patience import patient
+from long_timeouts import patient
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from searched import ROWS, TABLE
+from search_table import ROWS, TABLE
 
 from hven import formats, query
 from hven.model.errors import BindError, ParamError

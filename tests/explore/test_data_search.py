@@ -18,7 +18,7 @@ from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_tiny_site
-from running import until
+from process_runner import until
 
 GAZETTEER = Table(
     schema="names",

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from searched import TABLE
+from search_table import TABLE
 
 from hven import query
 from hven.adql import parse_query

@@ -13,7 +13,7 @@ import shapely
 from astropy import units
 from astropy.coordinates import Latitude, Longitude
 from mocpy import MOC
-from searched import ROWS, TABLE
+from search_table import ROWS, TABLE
 
 from hven.model.errors import UserError
 from hven.model.sky import Regions, region_files

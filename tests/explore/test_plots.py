@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pytest
-from searched import ROWS, TABLE
+from search_table import ROWS, TABLE
 
 from hven.adql import syntax_tree
 from hven.model.errors import UserError

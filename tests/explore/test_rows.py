@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from searched import ROWS, TABLE
+from search_table import ROWS, TABLE
 
 from hven.portal._explore import parse_search
 from hven.portal._explore.page_queries import QueryRunner

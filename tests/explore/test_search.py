@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from searched import ROWS, TABLE
+from search_table import ROWS, TABLE
 
 from hven import query
 from hven.model.errors import UserError

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pytest
-from searched import ROWS, TABLE
+from search_table import ROWS, TABLE
 
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, STRING, TIMESTAMP

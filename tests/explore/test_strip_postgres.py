@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pytest
-from searched import ROWS, TABLE
+from search_table import ROWS, TABLE
 from test_strip import ODD, asked_of
 
 from hven.engines import MemoryRelation, Snapshot
@@ -19,7 +19,7 @@ from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_tiny_site
-from postgres import server
+from postgres_cluster import server
 
 STARS = pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema)
 MANY = 60_000

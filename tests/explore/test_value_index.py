@@ -18,8 +18,8 @@ from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_site_with_descriptor
-from postgres import server
-from running import until
+from postgres_cluster import server
+from process_runner import until
 
 STARS = """\
 collection: stars

@@ -17,7 +17,7 @@ from hven.model.errors import SourceError
 from hven.model.table import Column, ColumnGroup, FrameRef
 from hven.model.types import parse_type
 from hven.testing.format import make_all_types_batch, write_document
-from needs import need_program
+from requirements import need_program
 from shared import shared
 from stilts import stilts
 

@@ -8,7 +8,7 @@ from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.outdated_addresses import find_outdated_addresses
-from running import hven
+from process_runner import hven
 
 DESCRIPTOR = """\
 collection: maps

@@ -24,9 +24,9 @@ from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.site.restoration import restore_archive, verify_archive
 from hven.site.store import JobRecord, StateStore
 from hven.site.store import _database as db
-from postgres import server
-from running import hven
-from two_engines import OTHER, registered
+from postgres_cluster import server
+from process_runner import hven
+from second_engine import OTHER, registered
 
 TEXT = """collection: {name}
 title: Things

@@ -25,9 +25,9 @@ from hven.site import Site
 from hven.site import _engine_registry as engines
 from hven.site.store import _snapshots as snapshots
 from hven.testing.site import open_site_with_descriptor
-from postgres import programs, server
-from running import hven, until
-from two_engines import OTHER, registered
+from postgres_cluster import programs, server
+from process_runner import hven, until
+from second_engine import OTHER, registered
 
 TEXT = """collection: things
 title: Things

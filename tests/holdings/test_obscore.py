@@ -15,7 +15,7 @@ from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
-from postgres import server
+from postgres_cluster import server
 
 IMAGES = """\
 collection: {name}

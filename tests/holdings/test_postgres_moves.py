@@ -21,8 +21,8 @@ from hven.site.archive import write_backup
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.engine import STARS_TABLE, make_stars
 from hven.testing.site import publish_rows
-from postgres import server
-from running import hven
+from postgres_cluster import server
+from process_runner import hven
 
 pytestmark = pytest.mark.outside
 ODD = Table(

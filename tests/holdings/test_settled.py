@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
-from asking import Client
+from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection, move_collection
@@ -23,7 +23,7 @@ from hven.site._engine_registry import EngineRegistry
 from hven.site.server_processes import check_servers_can_read, list_server_processes
 from hven.sources import http_client
 from hven.sources._rate_limiting import ServiceBusyError
-from running import hven, until
+from process_runner import hven, until
 
 FIRST = 'name = "Uraniborg"\ntitle = "Before"\nport = 18290\n[health]\nopen = true\n'
 

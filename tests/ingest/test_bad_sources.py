@@ -13,7 +13,7 @@ from hven.ingest import ingest_collection
 from hven.model.errors import HvenError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from running import hven
+from process_runner import hven
 
 TABLE = """\
 collection: cat

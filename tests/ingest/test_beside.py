@@ -17,7 +17,7 @@ from hven.model.settings import PythonLimits
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources.curator_process import CuratorCodeError, PythonProcess, find_first_failing_row
 from hven.testing.site import open_site_with_descriptor
-from running import until
+from process_runner import until
 
 MEMORY = 512 * 1024**2
 # loops for ever, and says so before: only then its time begins, however long the machine took to come there

@@ -20,7 +20,7 @@ from hven.query.result_head import build_result_head as heading
 from hven.site import Site
 from hven.site.auth._access_control import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from postgres import server
+from postgres_cluster import server
 
 DESCRIPTOR = """\
 collection: {name}

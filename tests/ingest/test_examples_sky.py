@@ -18,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from asking import Client
+from asgi_client import Client
 from astropy import units as u
 from astropy.constants import c
 from astropy.coordinates import Angle, SkyCoord
@@ -27,6 +27,7 @@ from astropy.time import Time
 from astropy.wcs import WCS
 from typer.testing import CliRunner
 
+from example_sites import prepared
 from hven import query
 from hven.app._cli.verbs import build_command
 from hven.app._server import create_application
@@ -35,7 +36,6 @@ from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from made import prepared
 from stilts import tfcat
 
 

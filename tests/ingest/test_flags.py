@@ -18,8 +18,8 @@ from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError, HvenError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from postgres import cluster
-from running import hven
+from postgres_cluster import cluster
+from process_runner import hven
 
 TEXT = """\
 collection: obs

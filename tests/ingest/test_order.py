@@ -11,7 +11,7 @@ from hven.ingest import find_stale_tables, ingest_collection
 from hven.model.errors import DescriptorError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from running import hven
+from process_runner import hven
 
 HEADERS = """\
 collection: raw

@@ -18,7 +18,7 @@ from hven.model.sky import shape_text
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from running import hven
+from process_runner import hven
 
 DESCRIPTOR = """\
 collection: scallops

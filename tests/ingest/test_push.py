@@ -41,7 +41,7 @@ from hven.site.restoration import restore_archive
 from hven.site.store import _database as db
 from hven.site.store import build_lease_name
 from hven.testing.site import open_site_with_descriptor
-from postgres import cluster
+from postgres_cluster import cluster
 
 KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 3
 ANNA = Principal(name="anna")

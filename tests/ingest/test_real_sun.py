@@ -18,7 +18,7 @@ from astropy.time import Time
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from asking import Client
+from asgi_client import Client
 
 from hven import query
 from hven.app._server import create_application

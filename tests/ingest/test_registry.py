@@ -20,11 +20,11 @@ from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
-from needs import need, need_program
-from oai_world import OaiWorld, resource, service, tables
-from page_world import serving
-from running import hven
-from running import serving as hven_serving
+from json_servers import serving
+from oai_server import OaiWorld, resource, service, tables
+from process_runner import hven
+from process_runner import serving as hven_serving
+from requirements import need, need_program
 from shared import shared
 
 NAMES = (

@@ -9,7 +9,7 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model.errors import DataError
 from hven.testing.site import open_site_with_descriptor
-from running import hven
+from process_runner import hven
 
 EPN = """\
 collection: smart

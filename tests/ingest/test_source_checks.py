@@ -14,7 +14,7 @@ import pytest
 from hven import descriptor
 from hven.ingest import source_checks
 from hven.testing.site import open_site_with_descriptor
-from running import hven
+from process_runner import hven
 
 TEXT = """\
 collection: stars

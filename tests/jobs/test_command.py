@@ -26,7 +26,7 @@ from hven.site.auth import Principal
 from hven.site.store import JobRecord
 from hven.testing.site import open_tiny_site
 from job_programs import ECHO, declared
-from running import soon, until
+from process_runner import soon, until
 
 HERE = JobRequester(principal=Principal(), address="192.0.2.1")
 

@@ -33,7 +33,7 @@ from hven.site.auth import Principal
 from hven.site.store import JobRecord
 from hven.site.store import _database as db
 from hven.testing.site import open_tiny_site
-from running import until
+from process_runner import until
 
 HERE = JobRequester(principal=Principal(), address="192.0.2.1")
 THERE = JobRequester(principal=Principal(), address="192.0.2.2")

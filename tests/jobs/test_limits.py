@@ -29,13 +29,13 @@ from hven.model.settings import QueryLimits
 from hven.model.settings._sections import JobLimits
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from needs import need_program
-from running import until
+from process_runner import until
+from requirements import need_program
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from asking import Client
+from asgi_client import Client
 
 ROWS = 60
 LIMITS = QueryLimits(maxrec_default=10, maxrec_hard=25, seconds=2.5)

@@ -11,8 +11,8 @@ import pytest
 from hven.jobs.job_service import JobService
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from jobs_again import closing_keepers, emptied, module_of
-from postgres import server
+from postgres_cluster import server
+from postgres_job_tests import closing_keepers, emptied, module_of
 
 pytestmark = pytest.mark.outside
 

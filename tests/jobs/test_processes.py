@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hven.site.store import JobRecord, StateStore
-from running import HVEN, Server, hven, serving, until
+from process_runner import HVEN, Server, hven, serving, until
 
 pytestmark = pytest.mark.slow
 

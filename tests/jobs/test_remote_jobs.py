@@ -23,7 +23,7 @@ from hven.site.auth import Principal
 from hven.site.store import JobRecord
 from hven.testing.site import open_tiny_site
 from job_programs import ECHO, declared
-from running import Server, hven, serving, soon, until
+from process_runner import Server, hven, serving, soon, until
 
 HERE = JobRequester(principal=Principal(), address="192.0.2.1")
 SLEEP = """import os, sys, time

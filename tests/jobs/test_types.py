@@ -13,7 +13,7 @@ from hven.model.errors import DescriptorError, NotFoundError, ParamError
 from hven.model.params import collect_params
 from hven.model.settings import Settings
 from job_programs import declared as write
-from running import hven
+from process_runner import hven
 
 
 def settings(directory: Path) -> Settings:

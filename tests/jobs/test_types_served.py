@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from job_programs import ECHO, declared
-from needs import need_program
-from running import Server, hven, serving
+from process_runner import Server, hven, serving
+from requirements import need_program
 
 SUM = "import sys\nprint('progress: 50%', flush=True)\nopen('sum.txt', 'w').write(str(sum(map(float, open(sys.argv[1]).read().split())) * float(sys.argv[2])))\n"
 TEXT = """title: Add up

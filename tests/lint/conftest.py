@@ -11,8 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from clean import clean
-from world import World
+from tap_server import World
+from valid_service import clean
 
 from hven.lint import LintLimits, LintReport, validate_service
 from hven.sources import http_client

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from world import World, served
+from tap_server import World, served
 
 from hven.lint import LintLimits, validate_service
 

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from world import World
+from tap_server import World
 
 from hven.lint import CHECK_GROUPS, SEVERITIES
 from shared import ROOT

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from faults import FAULTS, Fault
-from world import World
+from service_faults import FAULTS, Fault
+from tap_server import World
 
 from hven.lint import CHECK_GROUPS
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hapi_world import Answer, HapiWorld, serving
+from hapi_server import Answer, HapiWorld, serving
 from hven.lint import CHECK_GROUPS, validate_service
 
 CODES = {check.code for group in CHECK_GROUPS if group.name == "hapi" for check in group.checks}

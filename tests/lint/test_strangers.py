@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from world import World, served
+from tap_server import World, served
 
 from hven.lint import LintLimits, validate_service
 from hven.lint.client import LintClient
 from hven.lint.xml_documents import NotXmlError, parse_xml
 from hven.model.errors import UsageError, UserError
 from hven.sources import http_client
-from running import free_port, hven
+from process_runner import free_port, hven
 
 LITTLE = LintLimits(pause_seconds=0.0, byte_limit=1 << 20)
 

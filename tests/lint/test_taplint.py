@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from faults import FAULTS
-from world import World, served
+from service_faults import FAULTS
+from tap_server import World, served
 
 from hven.lint import CHECK_GROUPS, LintLimits, validate_service
 from stilts import stilts

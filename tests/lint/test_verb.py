@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from world import World, served
+from tap_server import World, served
 
 from hven.testing.site import describe_table, open_tiny_site
-from running import hven, serving
+from process_runner import hven, serving
 
 
 def test_exit_code_1_from_the_chosen_severity_on(world: World) -> None:

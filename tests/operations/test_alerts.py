@@ -22,7 +22,7 @@ from hven.jobs._redaction import SecretRedactor
 from hven.model.settings import Settings, create_site, load_settings
 from hven.site.store import Alert, StateStore
 from hven.site.store._schedules import create_alert
-from running import is_gone
+from process_runner import is_gone
 
 SECRET = "s3cr3t-of-the-harbour"
 

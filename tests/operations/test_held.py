@@ -19,8 +19,8 @@ from hven.model import settings
 from hven.model.errors import ConflictError, HvenError
 from hven.site import Site
 from hven.site.store._state_store import build_lease_name
-from running import hven
-from two_engines import OTHER, registered
+from process_runner import hven
+from second_engine import OTHER, registered
 
 BASE = """\
 collection: {name}

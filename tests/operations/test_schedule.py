@@ -11,14 +11,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from scheduling import Line, Nursery, Process, Schedulers, alive, schedulers
+from scheduler_processes import Line, Nursery, Process, Schedulers, alive, schedulers
 
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.store import SyncScheduleRecord
-from postgres import server
-from running import hven, until
+from postgres_cluster import server
+from process_runner import hven, until
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from keepers import EMBEDDED, HATS, USUAL, Database, Keeper, database
-from running import Server, hven, serving
+from process_runner import Server, hven, serving
 from shared import shared
-from spark import cluster
+from spark_cluster import cluster
 from stilts import stilts
+from storage_engines import EMBEDDED, HATS, USUAL, Database, Keeper, database
 
 HIPPARCOS = """\
 collection: hipparcos

@@ -16,9 +16,9 @@ import pytest
 from lxml import etree
 
 from hven.testing.site import open_tiny_site
-from keepers import EMBEDDED, Keeper, kept_by
-from needs import need_program
-from running import Server, hven, serving, until
+from process_runner import Server, hven, serving, until
+from requirements import need_program
+from storage_engines import EMBEDDED, Keeper, kept_by
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 

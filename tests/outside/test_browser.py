@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from needs import need
-from running import Server, chromium_program
+from process_runner import Server, chromium_program
+from requirements import need
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 

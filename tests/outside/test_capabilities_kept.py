@@ -19,8 +19,8 @@ from astropy.io.votable import parse
 from lxml import etree
 
 from hven.testing.site import open_tiny_site
-from keepers import EMBEDDED, Keeper, kept_by
-from running import Server, hven, serving, until
+from process_runner import Server, hven, serving, until
+from storage_engines import EMBEDDED, Keeper, kept_by
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 

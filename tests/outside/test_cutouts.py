@@ -16,8 +16,8 @@ import pyvo
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from needs import need_program
-from running import Server, hven, serving
+from process_runner import Server, hven, serving
+from requirements import need_program
 from shared import shared
 from stilts import stilts
 

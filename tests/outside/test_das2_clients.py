@@ -23,9 +23,9 @@ import pytest
 
 from das2_site import make_samples, write_site
 from das2_streams import Packet, find_das2c_faults, parse
-from made import example, ingested
-from needs import need
-from running import serving
+from example_sites import example, ingested
+from process_runner import serving
+from requirements import need
 
 pytestmark = pytest.mark.slow
 FORMS = [

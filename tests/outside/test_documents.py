@@ -13,10 +13,10 @@ from lxml import etree
 
 from hven.testing.format import make_all_types_batch
 from hven.testing.site import describe_table, open_tiny_site
-from keepers import EMBEDDED, Keeper, kept_by
-from needs import need_program
-from running import Server, hven, serving, until
+from process_runner import Server, hven, serving, until
+from requirements import need_program
 from shared import shared
+from storage_engines import EMBEDDED, Keeper, kept_by
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 

@@ -20,7 +20,7 @@ from hven.ingest import ingest_collection
 from hven.lint import validate_service
 from hven.model import settings
 from hven.site import Site
-from running import serving
+from process_runner import serving
 
 START = np.datetime64("2003-10-28T00:00:00.123", "us").astype(np.int64)
 ROWS = 3000

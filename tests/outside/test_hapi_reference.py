@@ -21,8 +21,8 @@ from hapiclient import hapi as read
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from needs import find_node
-from running import serving
+from process_runner import serving
+from requirements import find_node
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("HVEN_HAPI_SERVER", "node")]
 DATA_SETS = [

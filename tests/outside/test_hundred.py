@@ -1,7 +1,7 @@
 """A hundred queries as astronomers ask them, over the served site: each answer computed a second time without Hven.
 
 The pairs stand in tests/corpus/hundred/*.sql: ``--#`` a title, the query, then ``--=`` the same question to SQLite with the functions
-of tests/hundred_oracle.py. Queries about positions are asked of every way to find them, the others of each engine. Where a query ends with ORDER BY or OFFSET, rows are compared in their order, else as a set with repeats.
+of tests/sqlite_oracle.py. Queries about positions are asked of every way to find them, the others of each engine. Where a query ends with ORDER BY or OFFSET, rows are compared in their order, else as a set with repeats.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from hundred_oracle import world
-from keepers import EVERY, kept_by
-from running import Server
+from process_runner import Server
 from shared import shared
+from sqlite_oracle import world
+from storage_engines import EVERY, kept_by
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 FOLDER = Path(__file__).parent.parent / "corpus" / "hundred"

@@ -23,8 +23,8 @@ from pyvo.dal.adhoc import DatalinkResults
 from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
-from needs import need_program
-from running import Server, serving
+from process_runner import Server, serving
+from requirements import need_program
 from shared import shared
 from stilts import stilts
 

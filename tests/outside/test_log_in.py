@@ -14,8 +14,8 @@ import pyvo
 import requests
 from pyvo.auth import AuthSession
 
-from needs import need_program
-from running import Server, hven, serving
+from process_runner import Server, hven, serving
+from requirements import need_program
 
 pytestmark = [
     pytest.mark.outside,

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from needs import need
-from postgres import Cluster, cluster
-from running import HVEN, Server, hven, serving, until
+from postgres_cluster import Cluster, cluster
+from process_runner import HVEN, Server, hven, serving, until
+from requirements import need
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("machines")]
 COUNT = "SELECT COUNT(*) AS n FROM stars.main"

@@ -11,7 +11,7 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
-from running import hven, serving
+from process_runner import hven, serving
 from shared import shared
 from stilts import stilts
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hven.formats.media import Selection, TablePart, cut_product, open_product, write_fits_file, write_votable_file
-from needs import need_program
+from requirements import need_program
 from shared import shared
 from stilts import stilts
 

@@ -16,7 +16,7 @@ from astropy.utils.exceptions import AstropyDeprecationWarning
 from pyvo.dal.exceptions import DALOverflowWarning, DALQueryError, DALServiceError
 from pyvo.io import vosi
 
-from running import Server
+from process_runner import Server
 
 pytestmark = [pytest.mark.standard, pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 

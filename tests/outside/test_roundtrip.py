@@ -29,10 +29,10 @@ from hven.model.table import Column, Table
 from hven.model.types import parse_type
 from hven.testing.format import write_document
 from hven.testing.site import open_tiny_site
-from keepers import EMBEDDED, Keeper, kept_by
-from running import Server, hven, serving
+from process_runner import Server, hven, serving
 from shape_values import is_shape
 from stilts import stilts
+from storage_engines import EMBEDDED, Keeper, kept_by
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "formats"))
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from astropy.io import votable
 
-from keepers import EMBEDDED, kept_by
-from running import Server
+from process_runner import Server
 from shared import shared
 from stilts import stilts
+from storage_engines import EMBEDDED, kept_by
 
 pytestmark = [pytest.mark.standard, pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 

@@ -12,7 +12,7 @@ import pytest
 import pyvo
 from pyvo.dal.exceptions import DALQueryError
 
-from running import Server, soon, until
+from process_runner import Server, soon, until
 from stilts import stilts
 
 pytestmark = [

@@ -13,9 +13,9 @@ from astropy.coordinates import angular_separation
 from astropy.io.votable import parse
 from astropy.table import MaskedColumn, Table
 
-from keepers import EMBEDDED, kept_by
-from running import Server
+from process_runner import Server
 from stilts import stilts
+from storage_engines import EMBEDDED, kept_by
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 

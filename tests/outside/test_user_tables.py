@@ -23,11 +23,11 @@ from astropy.table import Table
 
 from hven.model.settings import load_settings as settings_of
 from hven.site import Site
-from keepers import Keeper
-from needs import need_program
-from running import Server, hven, serving, until
+from process_runner import Server, hven, serving, until
+from requirements import need_program
 from shared import MORE, shared
 from stilts import stilts
+from storage_engines import Keeper
 
 pytestmark = [
     pytest.mark.outside,

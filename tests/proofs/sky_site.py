@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import running
-from running import hven
+import process_runner
+from process_runner import hven
 
 DESCRIPTOR = """\
 collection: sky
@@ -44,5 +44,5 @@ def publish(site: Path, rows: int, kind: str, state: Callable[[int], int]) -> No
     path.with_suffix(".new").replace(path)
     # beside the readers, which are threads of this process
     log = site / "ingest.log"
-    ended = running.begin(["--site", str(site), "ingest", "sky"], log, None).wait(300)
+    ended = process_runner.begin(["--site", str(site), "ingest", "sky"], log, None).wait(300)
     assert ended == 0, log.read_text()

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "protocols"))
 
-from hostile_asking import Asker, make
+from request_fuzzer import Asker, make
 
 from hven.site.auth import session
 

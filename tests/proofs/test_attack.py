@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from bombs import BOMBS, SMALL, Bomb
+from hostile_requests import BOMBS, SMALL, Bomb
 from sky_site import begin, publish
 
-from running import HVEN, Server, serving, until
+from process_runner import HVEN, Server, serving, until
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "query"))
 

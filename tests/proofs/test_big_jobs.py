@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from needs import lack, need, need_program
-from running import HVEN, Server, hven, serving, until
+from process_runner import HVEN, Server, hven, serving, until
+from requirements import lack, need, need_program
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hven.sources import SourceContext, elastic
-from page_world import ElasticWorld, serving
+from json_servers import ElasticWorld, serving
 
 pytestmark = pytest.mark.needs("proof")
 READ = """\

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from running import hven, serving
+from process_runner import hven, serving
 
 ROOT = Path(__file__).parents[2]
 

@@ -35,7 +35,7 @@ from hven.model.types import FLOAT32, FLOAT64, INT64
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.sources import SourceContext
-from running import Server, serving
+from process_runner import Server, serving
 from shared import MORE
 
 PYTHON = os.environ.get("HVEN_LSDB", "")  # of an environment with lsdb and aiohttp

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from hidden_twins import POLICY, crawled, twins
+from hidden_row_pages import POLICY, crawled, twins
 
 pytestmark = pytest.mark.needs("proof")
 

@@ -18,8 +18,8 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 
-from postgres import Cluster, cluster
-from running import Server, hven, serving, until
+from postgres_cluster import Cluster, cluster
+from process_runner import Server, hven, serving, until
 
 pytestmark = pytest.mark.slow
 

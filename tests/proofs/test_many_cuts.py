@@ -22,7 +22,7 @@ import pytest
 from astropy.io import fits
 from test_soak import weigh
 
-from running import HVEN, hven, serving
+from process_runner import HVEN, hven, serving
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from astropy.io import fits
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from running import Server, serving
+from process_runner import Server, serving
 from shared import ROOT, shared
 
 PYTHON = os.environ.get("HVEN_MASER", "")  # of an environment that examples/readers/README.md describes

@@ -12,10 +12,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))  # the collections are made there
 
-from sites import collections
+from browser_site import collections
 
-from needs import need
-from running import chromium_program, serving
+from process_runner import chromium_program, serving
+from requirements import need
 
 NUMBER = 100_000
 RATE = 30  # pictures of a second, on a machine with a processor to spare

@@ -23,10 +23,10 @@ from pyvo.samp import SAMPHubServer, SAMPIntegratedClient
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))  # Aladin is told there what to do
 
-from desktop import aladin
+from aladin_desktop import aladin
 
-from needs import need_program
-from running import Server, hven, serving, until
+from process_runner import Server, hven, serving, until
+from requirements import need_program
 from shared import shared
 
 FULL = os.environ.get("HVEN_PROOF") == "full"

@@ -22,15 +22,15 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from asking import Client
-from made_queries import agree, judged, sync_and_async
+from asgi_client import Client
+from query_comparison import agree, judged, sync_and_async
 
 from hven.app._server import create_application
 from hven.engines.postgres.settings import PostgresSettings
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from made_tables import PUBLISHED
-from postgres import server, sphere
+from postgres_cluster import server, sphere
+from query_tables import PUBLISHED
 from shared import ROOT
 
 FULL = os.environ.get("HVEN_PROOF") == "full"

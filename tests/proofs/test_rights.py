@@ -21,7 +21,7 @@ from rights_queries import alike, twins
 from rights_sequences import run, world
 
 from hven.engines.postgres.settings import PostgresSettings
-from postgres import server, sphere
+from postgres_cluster import server, sphere
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
 FIRST = int(os.environ.get("HVEN_SEED") or 0)

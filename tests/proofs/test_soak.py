@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import pytest
 from sky_site import DESCRIPTOR, begin, publish
 
-from running import HVEN, serving
+from process_runner import HVEN, serving
 
 pytestmark = pytest.mark.slow
 FULL = os.environ.get("HVEN_PROOF") == "full"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from far_suites import suites
-from spark import cluster
+from cluster_suites import suites
+from spark_cluster import cluster
 
 pytestmark = [
     pytest.mark.needs("proof"),

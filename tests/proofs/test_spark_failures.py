@@ -37,9 +37,9 @@ from hven.model.errors import (
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
 from hven.testing.engine import STARS_TABLE, make_stars
-from needs import lack
-from running import until
-from spark import cluster, worked
+from process_runner import until
+from requirements import lack
+from spark_cluster import cluster, worked
 
 FULL = pytest.mark.needs("proof")
 pytestmark = [FULL, pytest.mark.outside]

@@ -14,17 +14,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from kept_queries import KEPT
-from made_queries import agree, agree_text, judged, judged_text
+from query_comparison import agree, agree_text, judged, judged_text
+from regression_queries import KEPT
 
 from hven.engines.hats.settings import HatsSettings
 from hven.engines.postgres.settings import PostgresSettings
 from hven.site import Site
 from hven.testing.site import open_tiny_site, publish_rows
-from made_tables import PUBLISHED
-from postgres import server as database
-from postgres import sphere
-from spark import cluster
+from postgres_cluster import server as database
+from postgres_cluster import sphere
+from query_tables import PUBLISHED
+from spark_cluster import cluster
 
 FULL = pytest.mark.needs("proof")
 pytestmark = [FULL, pytest.mark.outside]

@@ -16,7 +16,7 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from running import serving
+from process_runner import serving
 
 pytestmark = pytest.mark.needs("proof")
 DESCRIPTOR = """\

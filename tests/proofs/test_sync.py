@@ -28,8 +28,8 @@ import pytest
 
 from hven.model.settings import load_settings
 from hven.site.store import StateStore
-from postgres import Cluster, cluster
-from running import Server, begin, hven, serving, until
+from postgres_cluster import Cluster, cluster
+from process_runner import Server, begin, hven, serving, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sync-proof")]
 

@@ -28,7 +28,7 @@ from hven.model.errors import StorageError, StorageUnavailableError
 from hven.query import user_tables
 from hven.site import Site
 from hven.site.auth import Principal
-from running import until
+from process_runner import until
 from shared import MORE
 
 TABLE = """\

@@ -14,11 +14,11 @@ from hven.testing.site import open_tiny_site
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from asking import Client
-from made_stars import TABLES
+from asgi_client import Client
+from star_tables import TABLES
 
-import read_only
-from patience import patient
+import shared_sites
+from long_timeouts import patient
 
 __all__ = ["patient"]
 
@@ -28,9 +28,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Open the site that all tests of this folder read, and none writes to."""
     directory = tmp_path_factory.mktemp("site")
     with open_tiny_site(directory, TABLES) as made:
-        read_only.share(directory)
+        shared_sites.share(directory)
         yield made
-        read_only.release(directory)
+        shared_sites.release(directory)
 
 
 @pytest.fixture(scope="session")

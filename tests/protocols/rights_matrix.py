@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest import mock
 from urllib.parse import quote, urlencode
 
-from asking import Answer, Client, find_router
+from asgi_client import Answer, Client, find_router
 from rights_clock import stopped_clock
 from starlette.routing import Route
 
@@ -692,7 +692,7 @@ def filled(directory: Path, *, part: int = 1, people: Sequence[Person] = PEOPLE)
     matrix = Matrix()
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())  # one for all requests, with its threads
-        stack.enter_context(mock.patch("asking.asyncio.run", runner.run))
+        stack.enter_context(mock.patch("asgi_client.asyncio.run", runner.run))
         stack.enter_context(stopped_clock(lambda: NOW))
         stack.enter_context(mock.patch.object(session, "MAX_DELAY_SECONDS", 0.0))  # wrong proof is answered late
         whole = stack.enter_context(place(directory / "whole", ROWS, POLICY))

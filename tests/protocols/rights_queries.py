@@ -15,9 +15,8 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
 
-from made_queries import CHANCE, LOOSE, ROWS, UPLOADS, same
+from query_comparison import CHANCE, LOOSE, ROWS, UPLOADS, same
 
-from adql_queries import query
 from hven import query as query_pipeline
 from hven.model.errors import EvaluationError, HvenError, QueryError, TimeLimitError, TooLargeError
 from hven.model.table import Column, RowAccessPolicy, Table
@@ -25,7 +24,8 @@ from hven.model.types import INT16, STRING, TIMESTAMP
 from hven.site import AccessPolicyBinder, PublishedState, Site
 from hven.site.auth import Principal
 from hven.testing.site import open_tiny_site
-from made_tables import PUBLISHED, TABLES
+from query_tables import PUBLISHED, TABLES
+from random_queries import query
 
 WHO = Principal(name="anna", groups=frozenset({"p1"}), aliases=frozenset({"A. Berg"}))
 POLICY = {

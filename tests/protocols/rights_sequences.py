@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 from urllib.parse import urlencode
 
-from asking import Client
+from asgi_client import Client
 from rights_clock import stopped_clock
 from test_policies_generated import ATOMS, BEGIN, MOMENTS, PEOPLE, PROJECTS, ROWS, Atom, joined, negated
 

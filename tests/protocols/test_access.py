@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io import fits
 
 from hven.app._server.application import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from running import hven
+from process_runner import hven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

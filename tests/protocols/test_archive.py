@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
@@ -27,7 +27,7 @@ from hven.services import collection_files
 from hven.services._archive_layouts import ArchiveMember, TarLayout, ZipLayout
 from hven.services._checksums import CrcCache
 from hven.site import Site
-from needs import need_program
+from requirements import need_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

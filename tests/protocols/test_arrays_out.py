@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io import fits
 from astropy.io.votable import parse
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 from anyio import CapacityLimiter
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from lxml import etree
-from made_stars import HIDDEN, STARS, rows
+from star_tables import HIDDEN, STARS, rows
 
 from hven.app._server import create_application
 from hven.jobs._worker import run_next
@@ -27,7 +27,7 @@ from hven.site import Site
 from hven.site.auth import Principal
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_tiny_site
-from needs import need_program
+from requirements import need_program
 from shared import shared
 
 UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"

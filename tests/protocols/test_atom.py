@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from asking import Client
+from asgi_client import Client
 from lxml import etree
 
 from hven.app._server import create_application

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io.votable import parse
 from lxml import etree
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from lxml import etree
-from made_stars import STARS, rows
+from star_tables import STARS, rows
 
 from clocks import Moved
 from hven.app._server import create_application

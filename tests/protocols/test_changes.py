@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection

@@ -9,11 +9,11 @@ import astropy.coordinates as coord
 import numpy as np
 import pyarrow as pa
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy import units as u
 from astropy.io.votable import parse
 from lxml import etree
-from made_stars import STARS, rows
+from star_tables import STARS, rows
 
 from hven.app._server import create_application
 from hven.engines.duckdb.engine import DuckEngine

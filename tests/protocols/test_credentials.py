@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from asking import Answer, Client
-from made_stars import STARS, rows
+from asgi_client import Answer, Client
+from star_tables import STARS, rows
 
 from clocks import Moved
 from hven.app._server import create_application

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io import fits
 from astropy.wcs import WCS
 
@@ -18,7 +18,7 @@ from hven.formats.media import open_product
 from hven.ingest import ingest_collection
 from hven.services._cube_views import build_cube_view, list_cube_arrays
 from hven.testing.site import open_site_with_descriptor
-from needs import is_there
+from requirements import is_there
 from shared import shared
 
 PAPER = """\

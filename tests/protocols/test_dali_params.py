@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 
 GOOD = {"LANG": "ADQL", "QUERY": "SELECT 7 AS x", "RESPONSEFORMAT": "csv"}
 CSV = b"x\r\n7\r\n"

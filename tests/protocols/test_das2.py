@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from das2_site import SECOND, START, make_samples, write_site
 from das2_streams import Stream, Wrong, find_das2c_faults, parse

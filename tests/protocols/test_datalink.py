@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from astropy.io.votable import parse
 from lxml import etree, html
 

@@ -12,7 +12,7 @@ from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import UserError
 from hven.site import Site, grant_delegation
-from running import hven
+from process_runner import hven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

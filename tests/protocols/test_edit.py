@@ -13,13 +13,13 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 
 from hven.app._server.application import create_application
 from hven.model import settings
 from hven.portal._views import editable_texts, file_history
 from hven.site import Site
-from running import until
+from process_runner import until
 
 TOML = """\
 name = "edit"

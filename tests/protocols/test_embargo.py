@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 
+from example_sites import prepared
 from hven import query
 from hven.adql import Delegation
 from hven.descriptor import check_descriptor
@@ -19,9 +20,8 @@ from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
-from made import prepared
-from postgres import cluster
-from running import hven
+from postgres_cluster import cluster
+from process_runner import hven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

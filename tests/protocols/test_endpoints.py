@@ -13,9 +13,9 @@ from urllib.parse import quote, urlencode
 from xml.etree import ElementTree as ET
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from astropy.io.votable import parse
-from hostile_asking import VALUES
+from request_fuzzer import VALUES
 
 from hven.app._server import create_application
 from hven.descriptor import check_and_read_descriptor, find_path_faults

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hostile_asking import DATES, VALUES, Asker, make
+from request_fuzzer import DATES, VALUES, Asker, make
 
 KEPT = [  # requests that were once a fault of the service
     ("GET", "/collections/odd/main/points", b"seen=0001-01-01"),

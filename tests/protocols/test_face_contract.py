@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-import plugged
+import example_plugins
 from hven.descriptor import load_standard
 from hven.model import plugins
 from hven.model.table import Column, LinkTemplate, Table, TemplateExpression
@@ -94,12 +94,12 @@ class TestChanges(FaceContract):
 
 @pytest.fixture
 def _installed(tmp_path: Path) -> Iterator[None]:
-    with plugged.installed("bright", tmp_path / "site-packages"):
+    with example_plugins.installed("bright", tmp_path / "site-packages"):
         yield
 
 
 @pytest.mark.usefixtures("_installed")
-class TestOfAThirdParty(plugged.tests("bright")):  # type: ignore[misc]
+class TestOfAThirdParty(example_plugins.tests("bright")):  # type: ignore[misc]
     """Its own tests, as its author runs them."""
 
     def test_it_answers(self, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from hven.app._server.application import create_application
 from hven.descriptor import check_descriptor

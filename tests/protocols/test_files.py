@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from hven import query
 from hven.app._server import create_application

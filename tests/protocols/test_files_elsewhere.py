@@ -12,7 +12,7 @@ import zipfile
 from contextlib import ExitStack
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from file_servers import Files, ftp, web
 from hven.app._server import create_application

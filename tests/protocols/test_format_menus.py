@@ -9,10 +9,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
-from asking import Client
+from asgi_client import Client
 from typer.testing import CliRunner
 
-import plugged
+import example_plugins
 from hven import formats
 from hven.app._server import create_application
 from hven.formats import Format
@@ -51,11 +51,11 @@ def _foreign_format(tmp_path: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "hven_roman", module)
         patch.syspath_prepend(str(tmp_path / "site-packages"))
-        plugged._forget()
+        example_plugins._forget()
         try:
             yield
         finally:
-            plugged._forget()
+            example_plugins._forget()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from astropy import units as u
 from astropy.coordinates import Latitude, Longitude, SkyCoord
 from astropy.io import fits
@@ -40,7 +40,7 @@ from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, DescriptorAccessPolicy
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import describe_table, open_site_with_descriptor, open_tiny_site, publish_rows
-from postgres import server
+from postgres_cluster import server
 
 ROWS = 6_000
 PARTITION = 500  # rows: small, so that there are many

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event
 
@@ -33,7 +33,7 @@ from hven.site.store import SyncScheduleRecord
 from hven.site.store._schedules import create_alert
 from hven.site.store.ingest_runs import ERROR_PHASE
 from hven.testing.policies import build_half_hidden_policies
-from running import hven
+from process_runner import hven
 
 ADDRESSES = (
     "/health",

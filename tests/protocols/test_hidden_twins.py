@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hidden_twins import POLICY, crawled, twins
+from hidden_row_pages import POLICY, crawled, twins
 
 
 @pytest.mark.parametrize("said", [None, POLICY])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from asking import Client
+from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor

@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from asking import Answer, Client
-from made_stars import HIDDEN, STARS, rows
+from asgi_client import Answer, Client
+from star_tables import HIDDEN, STARS, rows
 
 from hven.app._server import create_application
 from hven.jobs._worker import run_next

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
 

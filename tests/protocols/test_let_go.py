@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asking import Client
-from made_stars import TABLES
+from asgi_client import Client
+from star_tables import TABLES
 from test_uploads import made, send, votable
 
 from hven.app._server import create_application

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io import fits
 
 from hven.app._server import create_application

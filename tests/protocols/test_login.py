@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import anyio.to_thread
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from lxml import html
-from made_stars import STARS, rows
+from star_tables import STARS, rows
 
 from hven.app._server import create_application
 from hven.services import _proof_verification as proving

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
@@ -31,7 +31,7 @@ from hven.services import registry_validation, surveys
 from hven.services.face import ServiceContext, load_faces
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
-from needs import is_there
+from requirements import is_there
 from shared import shared
 
 SITE = 'public_url = "https://vo.example"\n[health]\noperators = ["olga"]\n'

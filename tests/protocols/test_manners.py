@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
 COUNT = "SELECT COUNT(*) AS n FROM TAP_SCHEMA.schemas"
 

@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 import requests
-from asking import Client
+from asgi_client import Client
 from lxml import etree
 from pyvo.io import vosi
 from sickle import Sickle
@@ -30,7 +30,7 @@ from hven.services.face import Capability, ServiceContext, load_faces
 from hven.services.faces import oai
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
-from needs import need_program
+from requirements import need_program
 from shared import shared
 
 BASE = "https://vo.example/hven"

@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 import yaml
-from asking import Client
+from asgi_client import Client
 from lxml import etree
 from test_oai import asked, code, found, valid
 
@@ -28,7 +28,7 @@ from hven.services.faces.oai import DOCUMENT_OPENING, _write_record
 from hven.site import PublishedState, PublishedTable, Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 from hven.site.store import _registry_records
-from running import until
+from process_runner import until
 from shared import MORE
 
 TOML = 'public_url = "https://vo.example"\nauthority = "a.example"\ncontact_email = "vo@a.example"\n'

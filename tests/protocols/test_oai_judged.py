@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from unittest import mock
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
-import rofr
+import rofr_rules
 from hven.adql.vocabularies import load_vocabularies
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
@@ -87,7 +87,7 @@ def judged(client: Client, old: str = "", new: str = "", address: str = BASE) ->
         return body.encode()
 
     with mock.patch.object(oai, "RECORDS_PER_PAGE", 7):
-        told = rofr.judged(ask, address, RELATIONS)
+        told = rofr_rules.judged(ask, address, RELATIONS)
     assert bool(changed) == bool(old)
     return told
 

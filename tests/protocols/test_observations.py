@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor

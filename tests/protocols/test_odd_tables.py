@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asking import Client
+from asgi_client import Client
 from lxml import html
 
 from hven.app._server import create_application

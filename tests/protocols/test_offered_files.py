@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlencode
 
 import numpy as np
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io import fits
 from lxml import etree
 

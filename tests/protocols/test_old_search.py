@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io.votable import parse
 
 from hven.app._server import create_application

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 import anyio.to_thread
 import pytest
-from asking import Answer, Client
-from made_stars import STARS, rows
+from asgi_client import Answer, Client
+from star_tables import STARS, rows
 
 from hven.app._server import create_application
 from hven.services import _proof_verification as proving

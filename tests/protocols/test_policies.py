@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from clocks import Moved
 from hven import query
@@ -17,7 +17,7 @@ from hven.model import settings
 from hven.model.errors import DescriptorError
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
-from running import hven, until
+from process_runner import hven, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -23,7 +23,7 @@ from hven.model.errors import StorageUnavailableError
 from hven.model.table import RowAccessPolicy
 from hven.site import AccessPolicyBinder, Site
 from hven.site.auth import Principal, apply_access_control, collect_row_filters
-from postgres import cluster
+from postgres_cluster import cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

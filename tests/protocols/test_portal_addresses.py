@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pytest
-from asking import Client
+from asgi_client import Client
 
 import hven
 from hven.app._server import create_application

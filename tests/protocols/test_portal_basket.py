@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import portal_site
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_command

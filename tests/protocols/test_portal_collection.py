@@ -9,7 +9,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from asking import Client
+from asgi_client import Client
 from lxml import html
 from mocpy import MOC
 from portal_site import HOSTILE, make

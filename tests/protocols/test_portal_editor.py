@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 import pytest
-from asking import Client
+from asgi_client import Client
 from mocpy import MOC
 
 from hven import formats

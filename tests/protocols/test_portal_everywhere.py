@@ -13,9 +13,9 @@ from urllib.parse import parse_qs
 
 import pyarrow as pa
 import pytest
-from asking import Client
-from elsewhere import down, hanging, nonsense, pictures, served
+from asgi_client import Client
 from PIL import Image
+from remote_servers import down, hanging, nonsense, pictures, served
 
 from hven import query
 from hven.app._server import create_application
@@ -24,7 +24,7 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from running import until
+from process_runner import until
 
 TEXTS = ("granule_uid", "target_name", "dataproduct_type", "instrument_name", "access_url")
 NUMBERS = {

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from string import Formatter
 
 import pytest
-from asking import Client
-from faults_said import SOURCE, composed, constants, files, nodes, said, values_of
+from asgi_client import Client
 from hypothesis import given
 from hypothesis import strategies as st
+from message_constants import SOURCE, composed, constants, files, nodes, said, values_of
 from polib import pofile
 
 from hven.model.errors import (

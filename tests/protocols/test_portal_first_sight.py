@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from asking import Client
+from asgi_client import Client
 from lxml import html
 
 from hven.app._server import create_application

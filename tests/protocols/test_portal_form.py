@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
 HERE = "/collections/stars/main"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import Client
+from asgi_client import Client
 from lxml import etree
 from portal_site import make
 
@@ -21,7 +21,7 @@ from hven.portal._pages.brand import DAY_BACKGROUND, NIGHT_BACKGROUND, adapt_con
 from hven.site import Site
 from hven.site.auth._access_control import Principal
 from hven.testing.policies import build_half_hidden_policies
-from running import until
+from process_runner import until
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 

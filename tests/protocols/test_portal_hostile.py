@@ -13,10 +13,10 @@ from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from lxml import html
 
-from evil import descriptor
+from hostile_descriptor import descriptor
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.model.table import Column, Table

@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from asking import Client
-from elsewhere import down, nonsense, served
+from asgi_client import Client
+from remote_servers import down, nonsense, served
 from test_portal_everywhere import rows, table
 
 from hven.app._server import create_application
@@ -24,7 +24,7 @@ from hven.portal._explore.global_search import load_standard_table
 from hven.portal._explore.service_list import ServiceLists, _extract_search_ranges, _parse_registered_tables
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from running import until
+from process_runner import until
 
 EPN, TAP = "ivo://ivoa.net/std/epntap#table-2.0", "ivo://ivoa.net/std/tap"
 COLUMNS = {

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 import astropy.table
 import pyarrow as pa
 import pytest
-from asking import Client
+from asgi_client import Client
 from hypothesis import given
 from hypothesis import strategies as st
 

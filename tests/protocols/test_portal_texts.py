@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from hven.portal._pages.texts import CATALOGUE_DIRECTORY, list_languages, load_texts
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from lxml import etree
 from portal_site import make
 

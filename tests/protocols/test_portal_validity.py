@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from asking import Client
+from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
 import pytest
-from asking import Client
+from asgi_client import Client
 from test_portal_everywhere import rows, table
 
 from hven.app._server import create_application

@@ -12,7 +12,7 @@ import h5netcdf
 import numpy as np
 import orjson
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io import fits
 
 from hven.app._server import create_application

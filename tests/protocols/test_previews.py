@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io import fits
 from PIL import Image
 

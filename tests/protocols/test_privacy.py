@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from asking import Client
-from made_stars import STARS, rows
+from asgi_client import Client
+from star_tables import STARS, rows
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection

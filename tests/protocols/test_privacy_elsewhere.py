@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow.parquet as pq
 import pytest
-from asking import Client
+from asgi_client import Client
 from lxml import etree
-from made_stars import COLUMNS, rows
+from star_tables import COLUMNS, rows
 from test_async import made
 from test_privacy import (  # noqa: F401  (the same tests, over the sites of this module)
     asked,
@@ -35,7 +35,7 @@ from hven.jobs._worker import run_next
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_site_with_descriptor
-from postgres import server, sphere
+from postgres_cluster import server, sphere
 
 pytestmark = pytest.mark.outside
 

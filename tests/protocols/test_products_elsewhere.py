@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io import fits
 from astropy.wcs import WCS
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
-from asking import Client
-from hidden_twins import crawled, told
+from asgi_client import Client
+from hidden_row_pages import crawled, told
 from test_releases import ids, write
 
 from hven.app._server.application import create_application
@@ -18,7 +18,7 @@ from hven.model import settings
 from hven.model.errors import BindError, DescriptorError, ParamError
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
-from running import hven, until
+from process_runner import hven, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from asking import Client
-from made_stars import STARS, rows
+from asgi_client import Client
+from star_tables import STARS, rows
 
 from hven.app._server import create_application
 from hven.model.errors import DescriptorError

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from astropy.io import fits
 
+from example_sites import prepared
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
@@ -24,7 +25,6 @@ from hven.model.errors import DataError
 from hven.site import Site
 from hven.site.auth.local import create_personal_token
 from hven.testing.site import open_site_with_descriptor
-from made import prepared
 from shared import ROOT, shared
 
 NIGHT = """

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from clocks import Moved
 from hven.app._server.application import create_application
@@ -16,7 +16,7 @@ from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.store._grants import POLL_INTERVAL_SECONDS
-from running import hven
+from process_runner import hven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from asking import Client
+from asgi_client import Client
 
-from hapi_world import Answer, HapiWorld, serving
+from hapi_server import Answer, HapiWorld, serving
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings

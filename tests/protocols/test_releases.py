@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from hven import query
 from hven.app._server.application import create_application
@@ -17,7 +17,7 @@ from hven.model.errors import BindError, ConflictError, NotFoundError, ParamErro
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
 from hven.site.store import StateStore
-from running import hven
+from process_runner import hven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 import numpy as np
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from astropy.io import fits
 from rights_matrix import routes
 
@@ -32,7 +32,7 @@ from hven.site.auth import session
 from hven.site.store._database import metadata
 from job_programs import ECHO
 from job_programs import declared as declare
-from running import until
+from process_runner import until
 
 FORM = "application/x-www-form-urlencoded"
 SETTINGS = """\

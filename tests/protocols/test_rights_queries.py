@@ -12,7 +12,7 @@ import pytest
 from rights_queries import alike, twins
 
 from hven.engines.postgres.settings import PostgresSettings
-from postgres import server, sphere
+from postgres_cluster import server, sphere
 
 # other queries each time at home, the same in CI; HVEN_SEED repeats those of a run
 FIRST = int(os.environ.get("HVEN_SEED") or (0 if os.environ.get("CI") == "true" else Random().randrange(10**9)))

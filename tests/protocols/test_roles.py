@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
+from example_sites import prepared
 from hven.app._server.application import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from made import prepared
-from running import until
+from process_runner import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from unittest import mock
 from urllib.parse import urlencode
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from rights_clock import stopped_clock
 from rights_matrix import LINES, NOW, PEOPLE, POLICY, addresses, told
 from rights_matrix import ROWS as ROWS_OF_MATRIX
@@ -156,7 +156,7 @@ def test_every_way_out_answers_as_to_the_other(tmp_path: Path) -> None:
     unlike, answered = [], 0
     with (
         asyncio.Runner() as runner,  # one for all requests, with its threads
-        mock.patch("asking.asyncio.run", runner.run),
+        mock.patch("asgi_client.asyncio.run", runner.run),
         stopped_clock(lambda: NOW),
         matrix_place(tmp_path, ROWS_OF_MATRIX, POLICY) as at,
     ):

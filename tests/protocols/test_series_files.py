@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io import fits
 from astropy.io.votable import parse as read_votable
 from jsonschema import Draft4Validator

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from asking import Client
+from asgi_client import Client
 from test_series_files import info, rows
 
 from hven.app._server import create_application
@@ -26,7 +26,7 @@ from hven.model import settings
 from hven.model.errors import DataError
 from hven.site import Site
 from hven.sources import file_readers
-from running import until
+from process_runner import until
 from shared import ROOT
 
 KIND = np.dtype([("time", "M8[us]"), ("flux", "f4", 5)])

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.io.votable import parse
 from lxml import etree
 

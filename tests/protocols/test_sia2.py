@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.coordinates import angular_separation
 
 from hven import query

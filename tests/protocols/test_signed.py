@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 
 from hven.app._server.application import create_application
 from hven.ingest import ingest_collection

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from asking import Client
-from hostile_asking import VALUES
+from asgi_client import Client
+from request_fuzzer import VALUES
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from asking import Client
+from asgi_client import Client
 from lxml import etree
-from made_stars import STARS, rows
+from star_tables import STARS, rows
 
 from hven.app._server import create_application
 from hven.jobs._worker import run_next

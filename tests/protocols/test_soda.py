@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from astropy.io import fits
 from astropy.wcs import WCS
 from lxml import etree

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from das2_streams import parse
 from hven.app._server import create_application

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from asking import Client
+from asgi_client import Client
 from astropy.time import Time
 from lxml import etree
 

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from asking import Client
+from asgi_client import Client
 from astropy.io import fits
 from astropy.io.votable import parse
 from lxml import etree
 
-from needs import need_program
+from requirements import need_program
 from shared import shared
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}

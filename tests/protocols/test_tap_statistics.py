@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from asking import Client
+from asgi_client import Client
 from lxml import etree
 from pyvo.io import vosi
 from pyvo.utils.xml.exceptions import UnknownElementWarning
@@ -27,7 +27,7 @@ from hven.model.types import parse_type
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
-from needs import need_program
+from requirements import need_program
 from shared import shared
 
 BANDS = ["V", "B", "V", "", "R & <x>", "V", "B", "V"]

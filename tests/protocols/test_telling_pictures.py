@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from astropy.io import fits
 from PIL import Image
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection

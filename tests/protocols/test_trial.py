@@ -9,7 +9,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 
 from hven.app._server.application import create_application
 from hven.model import settings

@@ -18,13 +18,13 @@ from queue import SimpleQueue
 import numpy as np
 import pyarrow as pa
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from astropy.coordinates import angular_separation
 from astropy.io.votable import from_table, parse, writeto
 from astropy.io.votable.exceptions import W03
 from astropy.table import MaskedColumn, Table
 from lxml import etree
-from made_stars import STARS, rows
+from star_tables import STARS, rows
 
 from hven.app._server import create_application
 from hven.model.errors import OverloadedError

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
-from asking import Client
+from asgi_client import Client
 
 from hven.app._server.application import create_application
 from hven.ingest import ingest_collection

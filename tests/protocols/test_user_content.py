@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from asking import Answer, Client
-from made_stars import STARS, rows
+from asgi_client import Answer, Client
+from star_tables import STARS, rows
 
 from hven.app._server import create_application
 from hven.model.settings import QueryLimits

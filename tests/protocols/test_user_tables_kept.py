@@ -20,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.table import Table as AstropyTable
-from made_stars import STARS, rows
 from pyarrow import feather
+from star_tables import STARS, rows
 
 from hven import descriptor
 from hven.app._server import create_application

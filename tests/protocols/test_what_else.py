@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection

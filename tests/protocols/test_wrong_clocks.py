@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from asking import Client
+from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.ingest import _ingest_pipeline as steps

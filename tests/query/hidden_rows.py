@@ -9,14 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from made_queries import LOOSE, ROWS, asked, same
+from query_comparison import LOOSE, ROWS, asked, same
 
-from adql_queries import query
 from hven.model.errors import HvenError
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_tiny_site
-from made_tables import PUBLISHED, TABLES
+from query_tables import PUBLISHED, TABLES
+from random_queries import query
 
 POLICIES = build_half_hidden_policies("id")  # every table has that column
 

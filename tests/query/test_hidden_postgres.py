@@ -17,7 +17,7 @@ from hven.model.errors import EvaluationError
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import describe_table, open_tiny_site
-from postgres import server, sphere
+from postgres_cluster import server, sphere
 
 pytestmark = pytest.mark.outside
 

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
 from hidden_rows import POLICIES, alike, twins
-from made_queries import asked
+from query_comparison import asked
 from test_made_queries import FIRST
 
 

@@ -14,15 +14,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
 from hidden_rows import alike, twins
-from kept_queries import KEPT
-from made_queries import agree, agree_text, judged, judged_text
+from query_comparison import agree, agree_text, judged, judged_text
+from regression_queries import KEPT
 from test_made_queries import FIRST
 
 from hven.engines.postgres.settings import PostgresSettings
 from hven.site import Site
 from hven.testing.site import open_tiny_site, publish_rows
-from made_tables import PUBLISHED
-from postgres import server, sphere
+from postgres_cluster import server, sphere
+from query_tables import PUBLISHED
 
 pytestmark = pytest.mark.outside
 

@@ -15,18 +15,18 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from asking import Client
-from kept_queries import KEPT
-from made_queries import agree, agree_text, asked, judged, judged_text, sync_and_async
-from reached import everything, reached
+from asgi_client import Client
+from query_comparison import agree, agree_text, asked, judged, judged_text, sync_and_async
+from query_features import everything, reached
+from regression_queries import KEPT
 
-from adql_queries import Writer, query
 from hven.adql.functions import QUERY_FUNCTIONS, WINDOW_FUNCTIONS
 from hven.app._server import create_application
 from hven.model.errors import QueryError
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from made_tables import PUBLISHED, TABLES
+from query_tables import PUBLISHED, TABLES
+from random_queries import Writer, query
 
 # other queries each time at home, the same in CI; HVEN_SEED repeats those of a run
 FIRST = int(os.environ.get("HVEN_SEED") or (0 if os.environ.get("CI") == "true" else Random().randrange(10**9)))

@@ -21,8 +21,8 @@ from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import describe_table, publish_rows
-from postgres import server
-from two_engines import OTHER, registered
+from postgres_cluster import server
+from second_engine import OTHER, registered
 
 NUMBERS = np.random.default_rng(4)
 STARS, LOGS, GRANULES = 5000, 2000, 700

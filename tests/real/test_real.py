@@ -19,7 +19,7 @@ from hven.descriptor import check_descriptor
 from hven.ingest import IngestReport, ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from running import hven
+from process_runner import hven
 from shared import MORE, shared
 
 pytestmark = pytest.mark.slow

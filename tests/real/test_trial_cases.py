@@ -28,7 +28,7 @@ from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from asking import Client
+from asgi_client import Client
 
 CASES = "trials/cases"
 

@@ -23,17 +23,17 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from asked_routes import quick_requests
-from asking import Answer, Client
+from asgi_client import Answer, Client
 from fixed_time import INSTANT_SECONDS, fixed_time
+from route_recorder import quick_requests
 
+from example_sites import EXAMPLES
 from hven.app._server.application import create_application
 from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.jobs._worker import run_next
 from hven.model import settings
 from hven.site import Site
-from made import EXAMPLES
 
 ARCHIVE = Path(__file__).parent / "stored/site.tar.xz"
 FACTS = Path(__file__).parent / "stored/facts.json"

@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from recorded_families import list_families, record_family
+from recording_families import list_families, record_family
 from recordings import DIRECTORY, compare_answers, write_recording
 
 pytestmark = pytest.mark.slow

@@ -23,7 +23,7 @@ from hven.query.resolver._contract import normalize_names
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_site_with_descriptor, open_tiny_site, publish_rows
-from running import hven
+from process_runner import hven
 
 # sexagesimal, as SIMBAD's pages show them
 DESCRIPTOR = """

@@ -21,7 +21,7 @@ from hven.query.resolver import _providers as asking
 from hven.query.resolver import sesame
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from running import until
+from process_runner import until
 
 HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<Sesame xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">\n'
 XML = (

@@ -9,13 +9,13 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 import pytest
-from serving import Serving, hven, serving
+from server_process import Serving, hven, serving
 
 from hven.engines.duckdb.engine import DuckEngine
 from hven.model.errors import StorageError, StorageUnavailableError
 from hven.site.store import StateStore, mark_state_required
 from hven.testing.site import open_tiny_site
-from running import until
+from process_runner import until
 
 
 def test_a_state_that_a_server_found_is_waited_for_and_not_made_anew(tmp_path: Path) -> None:

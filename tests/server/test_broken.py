@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from lxml import etree
-from serving import Serving, hven, serving
+from server_process import Serving, hven, serving
 
 from hven.testing.site import open_tiny_site
-from needs import need_program
-from running import until
+from process_runner import until
+from requirements import need_program
 
 pytestmark = pytest.mark.slow
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import Serving, hven, serving, star_site
+from server_process import Serving, hven, serving, star_site
 
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from running import until
+from process_runner import until
 
 COUNT = "SELECT COUNT(*) AS n, MAX(mag) AS m FROM stars.main"
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from serving import DESCRIPTOR, Serving, hven, serving, star_site
+from server_process import DESCRIPTOR, Serving, hven, serving, star_site
 
-from running import until
+from process_runner import until
 
 pytestmark = pytest.mark.slow
 

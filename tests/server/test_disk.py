@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from serving import HVEN, Serving, hven, serving
+from server_process import HVEN, Serving, hven, serving
 
 from hven.testing.site import open_site_with_descriptor, open_tiny_site
-from needs import lack, need
-from running import free_port, until
+from process_runner import free_port, until
+from requirements import lack, need
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Serving, serving, star_site, until
+from server_process import Serving, serving, star_site, until
 
 from hven.app._server.connection_balancing import MAX_SILENCE_SECONDS, ConnectionShares
 from hven.app._server.request_middleware import RequestMiddleware

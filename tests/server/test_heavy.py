@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import Serving, serving, star_site
+from server_process import Serving, serving, star_site
 
-from running import is_gone, until
+from process_runner import is_gone, until
 
 pytestmark = pytest.mark.slow
 MIB = 1024**2

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from postgres import Cluster, cluster
-from running import Server, hven, serving, until
+from postgres_cluster import Cluster, cluster
+from process_runner import Server, hven, serving, until
 
 DESCRIPTOR = """collection: ops
 title: What the telescope does now

@@ -15,10 +15,10 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from serving import Serving, serving, star_site
+from server_process import Serving, serving, star_site
 
 from hven.model import deadlines
-from running import is_gone, until
+from process_runner import is_gone, until
 
 CROWD = 40
 CAP_SYS_NICE, PR_CAPBSET_DROP = 23, 24  # capabilities(7), prctl(2)

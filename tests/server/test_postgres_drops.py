@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 from lxml import etree
-from serving import Serving, hven, serving
+from server_process import Serving, hven, serving
 
-from postgres import Cluster, cluster
-from running import until
+from postgres_cluster import Cluster, cluster
+from process_runner import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.outside]
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from serving import DESCRIPTOR, Serving, hven, serving, star_site
+from server_process import DESCRIPTOR, Serving, hven, serving, star_site
 
 from hven.model.settings import load_settings
 from hven.site import COUNT_COLUMNS, Site
-from running import free_port, until
+from process_runner import free_port, until
 
 pytestmark = pytest.mark.slow
 

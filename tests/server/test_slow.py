@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pyarrow as pa
 import pytest
-from serving import Serving, hven, serving
+from server_process import Serving, hven, serving
 
 from hven.testing.site import open_tiny_site
 

@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from serving import Serving, hven, serving
+from server_process import Serving, hven, serving
 
 from hven.testing.site import open_site_with_descriptor
-from running import until
+from process_runner import until
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hven import sky
-from running import for_shells
+from process_runner import for_shells
 from shared import ROOT
 
 PAGE = (ROOT / "docs/howto/regions.md").read_text(encoding="utf-8")

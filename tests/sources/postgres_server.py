@@ -10,13 +10,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import postgres
+import postgres_cluster
 
 
 @contextlib.contextmanager
 def server():
     """Yield a SQLAlchemy URL; skip where there is no PostgreSQL, but not in CI."""
-    programs_at = postgres.programs()
+    programs_at = postgres_cluster.programs()
     home = Path(tempfile.mkdtemp(prefix="hven-pg-"))
     as_user = {}
     if os.getuid() == 0:  # PostgreSQL refuses to run as root

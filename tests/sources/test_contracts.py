@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from number_writers import write_numbers
 from postgres_server import server
 
-import mariadb
+import mariadb_server
 
 ROWS = [
     {"name": "Vega", "ra": 279.23, "n": 1},
@@ -371,7 +371,7 @@ class TestQuery(SourceContract):
 
 @pytest.fixture(scope="module")
 def maria():
-    return mariadb.server()
+    return mariadb_server.server()
 
 
 @pytest.mark.outside
@@ -417,7 +417,7 @@ class TestMariadb(SourceContract):
 @pytest.mark.needs("odbc")
 class TestMariadbByOdbc(TestMariadb):
     def build_context(self, directory):
-        return SourceContext(directory=directory, resolve_secret=lambda _name: mariadb.odbc(self.server))
+        return SourceContext(directory=directory, resolve_secret=lambda _name: mariadb_server.odbc(self.server))
 
 
 @pytest.mark.outside

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 import das2_streams
-from hapi_world import Answer, HapiWorld, serving
+from hapi_server import Answer, HapiWorld, serving
 from hven.model.errors import SourceError, TooLargeError
 from hven.services.faces import _das2_streams
 from hven.sources import SourceContext, _rate_limiting, das2, hapi

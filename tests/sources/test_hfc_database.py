@@ -8,9 +8,9 @@ import io
 
 import pytest
 
-import mariadb
+import mariadb_server
 from hven.sources import SourceContext, sql
-from running import hven
+from process_runner import hven
 from shared import shared
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
@@ -43,7 +43,7 @@ def charm():
     """Fill the database; give its server and the holes with their observations."""
     observed = {row["ID"]: row for row in table("ch_observation")}
     holes = [(row, observed[row["EIT_FILE"]]) for row in table("ch_results") if row["EIT_FILE"] in observed]
-    maria = mariadb.server()
+    maria = mariadb_server.server()
     quoted, said = maria.literal, []
     maria.do("CREATE DATABASE IF NOT EXISTS test", *TABLES, database="test")
     for row in observed.values():
@@ -97,7 +97,7 @@ def charm():
 def test_a_view_joined_with_its_table(charm, road):
     """Each hole has its own chain code, both columns of one name are there, and no digit of a date is lost."""
     maria, holes = charm
-    url = maria.url if road == "protocol" else mariadb.odbc(maria)
+    url = maria.url if road == "protocol" else mariadb_server.odbc(maria)
     source = sql.open(sql.Options(url="$HFC", query=JOIN), SourceContext(resolve_secret=lambda _: url))
     names = [column.name for column in source.list_columns()]
     assert [name for name in names if name.endswith("_2")] == [

@@ -19,7 +19,7 @@ from hven.model.settings import Settings
 from hven.sources import SourceContext, _rate_limiting, file_kinds
 from hven.sources._reading import service_client
 from hven.testing.source import SourceContract
-from page_world import Asked, ElasticWorld, Reply, RestWorld, StacWorld, basic, serving
+from json_servers import Asked, ElasticWorld, Reply, RestWorld, StacWorld, basic, serving
 
 OPEN = SourceContext(allow_private=True)
 MAPPING = {

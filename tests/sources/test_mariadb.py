@@ -13,11 +13,11 @@ import pyarrow as pa
 import pymysql
 import pytest
 
-import mariadb
+import mariadb_server
 from hven.model.errors import SourceError
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext, sql
 from hven.sources.sql import mysql_rows
-from running import free_port, hven, until
+from process_runner import free_port, hven, until
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
 ROADS = ["protocol", "odbc"]
@@ -25,7 +25,7 @@ ROADS = ["protocol", "odbc"]
 
 @pytest.fixture(scope="module")
 def maria():
-    found = mariadb.server()
+    found = mariadb_server.server()
     found.do(
         """CREATE TABLE kinds (n int PRIMARY KEY, name varchar(20) COMMENT 'Who it is', tiny tinyint, word smallint unsigned, middle mediumint, big bigint unsigned,
             single float, wide double, fixed double(8,3), code decimal(18,0), price decimal(30,5), ok boolean, day date, seen datetime(3), made timestamp(6) NULL,
@@ -48,7 +48,7 @@ def maria():
 
 
 def opened(maria, road="protocol", *, url=None, key=(), page=None, reject=None, tell=None, **options):
-    address = url or (maria.url if road == "protocol" else mariadb.odbc(maria))
+    address = url or (maria.url if road == "protocol" else mariadb_server.odbc(maria))
     context = SourceContext(
         resolve_secret=lambda _: address, key_columns=key, page_row_limit=page, on_reject=reject, on_notice=tell
     )
@@ -340,7 +340,7 @@ def test_a_server_that_is_silent_is_given_up(maria):
     ],
 )
 def test_faults_show_no_password(maria, road, options, change, message):
-    url = maria.url if road == "protocol" else mariadb.odbc(maria)
+    url = maria.url if road == "protocol" else mariadb_server.odbc(maria)
     if change == "port":
         url = url.replace(str(maria.port), str(free_port()))
     elif change:
@@ -349,7 +349,7 @@ def test_faults_show_no_password(maria, road, options, change, message):
         rows(opened(maria, road, url=url, **options))
     told = f"{caught.value} {caught.value.remedy}"
     assert "sesame" not in told
-    assert quote(mariadb.PASSWORD, safe="") not in told
+    assert quote(mariadb_server.PASSWORD, safe="") not in told
     assert caught.value.remedy
     assert numbers(opened(maria)) == list(range(1, 501))
 
@@ -432,7 +432,7 @@ def test_a_descriptor_from_an_address(maria, site):
 
 def test_a_line_of_dachs_becomes_a_secret(maria, site, tmp_path):
     driver = tmp_path / "driver.txt"
-    driver.write_text(mariadb.odbc(maria) + "\n")
+    driver.write_text(mariadb_server.odbc(maria) + "\n")
     driver.chmod(0o644)
     done = hven("--site", site, "new", "spots", "--from", driver, "--table", "regions")
     assert "every account of this machine can read" in done.stdout
@@ -442,7 +442,7 @@ def test_a_line_of_dachs_becomes_a_secret(maria, site, tmp_path):
     assert "sesame" not in text
     kept = site / "secrets.toml"
     assert kept.stat().st_mode & 0o077 == 0
-    assert tomllib.loads(kept.read_text())["SPOTS_DB"] == mariadb.odbc(maria)
+    assert tomllib.loads(kept.read_text())["SPOTS_DB"] == mariadb_server.odbc(maria)
     hven("--site", site, "check", "spots")
     (site / "collections/spots/spots.yaml").unlink()
     driver.write_text("DSN=other;PWD=x")

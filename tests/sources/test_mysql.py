@@ -7,11 +7,11 @@ import subprocess
 
 import pytest
 
-import mariadb
-import mysql8
+import mariadb_server
+import mysql8_server
 from hven.model.errors import SourceError
 from hven.sources import SourceContext, sql
-from needs import find_program, lack
+from requirements import find_program, lack
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
 CIPHER = "SELECT variable_value AS v FROM information_schema.session_status WHERE variable_name = 'SSL_CIPHER'"
@@ -19,7 +19,7 @@ CIPHER = "SELECT variable_value AS v FROM information_schema.session_status WHER
 
 @pytest.fixture(scope="module")
 def maria():
-    return mariadb.server()
+    return mariadb_server.server()
 
 
 def read(url, directory=None, tell=None, **options):
@@ -34,7 +34,7 @@ def read(url, directory=None, tell=None, **options):
 @pytest.mark.parametrize("known", [True, False])
 def test_a_log_in_by_caching_sha2_password(maria, known):
     """The password itself goes nowhere: scrambled, or encrypted for the server's own key."""
-    with mysql8.server(known=known) as there:
+    with mysql8_server.server(known=known) as there:
         assert read(there.url, query="SELECT 1 AS n, 'é' AS s")[1] == [{"n": 1, "s": "é"}]
         assert set(there.seen) == {"fast" if known else "full"}
         wrong = there.url.replace("sesame", "wrong-sesame")
@@ -46,14 +46,20 @@ def test_a_log_in_by_caching_sha2_password(maria, known):
 def test_the_client_of_mariadb_logs_in_there_too(maria):
     """Who plays MySQL here is understood by a client that is not ours."""
     program = find_program("mariadb") or lack("mariadb-client")
-    with mysql8.server() as there:
-        words = ["--skip-ssl", "-h127.0.0.1", f"-P{there.port}", f"-u{mariadb.USER}", f"-p{mariadb.PASSWORD}"]
+    with mysql8_server.server() as there:
+        words = [
+            "--skip-ssl",
+            "-h127.0.0.1",
+            f"-P{there.port}",
+            f"-u{mariadb_server.USER}",
+            f"-p{mariadb_server.PASSWORD}",
+        ]
         done = subprocess.run([program, "--no-defaults", *words, "-Ne", "SELECT 40 + 2"], capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
         assert done.stdout.split() == ["42"], done.stderr
 
 
 def test_json_is_a_text(maria):
-    with mysql8.server() as there:
+    with mysql8_server.server() as there:
         types, found = read(there.url, query="SELECT CAST('{\"a\": [1, \"é\"]}' AS CHAR) AS json, X'00ff' AS bytes")
     assert (types["json"], found) == ("string", [{"json": '{"a": [1, "é"]}', "bytes": "\\x00ff"}])
 
@@ -101,7 +107,7 @@ def test_a_server_is_believed_by_its_certificate(maria, tmp_path):
     assert "sesame" not in f"{caught.value}{caught.value.remedy}"
     with pytest.raises(SourceError, match="tls=perhaps, which is not known"):
         read(f"{maria.url}?tls=perhaps", query=CIPHER)
-    line = f"{mariadb.odbc(maria)};SSLCA={tmp_path / 'ca.pem'};SSLVERIFY=1"
+    line = f"{mariadb_server.odbc(maria)};SSLCA={tmp_path / 'ca.pem'};SSLVERIFY=1"
     (row,) = read(line, query=CIPHER)[1]
     assert row["v"]
 
@@ -111,7 +117,7 @@ def test_without_a_certificate_nothing_is_sent_to_another_machine(maria, monkeyp
     from hven.sources.sql import mariadb as source
 
     monkeypatch.setattr(source, "_is_local_host", lambda host: False)
-    with mysql8.server() as there:
+    with mysql8_server.server() as there:
         with pytest.raises(SourceError, match="SSL is required but the server doesn't support it") as caught:
             read(there.url, query="SELECT 1 AS n")
         assert "tls=off" in caught.value.remedy

@@ -13,8 +13,8 @@ from hven.model.errors import SourceError, TooLargeError, UserError
 from hven.sources import SourceContext, _rate_limiting, oai
 from hven.sources._reading import oai_harvest
 from hven.testing.source import SourceContract
-from oai_world import OaiWorld, resource, service, tables
-from page_world import Asked, Reply, serving
+from json_servers import Asked, Reply, serving
+from oai_server import OaiWorld, resource, service, tables
 
 FIELDS = {"id": "Resource/identifier", "title": "Resource/title", "subjects": "Resource/content/subject"}
 

@@ -21,7 +21,7 @@ from hven.sources import SourceContext, _rate_limiting, http_client
 from hven.sources._reading import service_client
 from hven.sources._reading.bearer_challenges import parse_challenges
 from hven.sources._reading.service_client import RequestOptions, ServiceClient
-from needs import need_program
+from requirements import need_program
 
 PROCESS = """
 import sys

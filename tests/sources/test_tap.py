@@ -21,10 +21,10 @@ from hven.sources import hven as hven_kind
 from hven.sources._reading import tap_client
 from hven.testing.site import open_site_with_descriptor
 from hven.testing.source import SourceContract
-from running import hven, serving
+from process_runner import hven, serving
 
 sys.path.insert(0, str(Path(__file__).parent))
-from disturbed import busy, cut, disturbed, gone, late, moved, packed, saying, zipped_file
+from faulty_proxy import busy, cut, disturbed, gone, late, moved, packed, saying, zipped_file
 
 ROWS = [
     {"name": "Vega", "ra": 279.23, "n": 1},

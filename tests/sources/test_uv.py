@@ -18,14 +18,14 @@ from astropy.io import fits
 from astropy.io.votable import parse_single_table
 
 import file_servers
+from example_sites import EXAMPLES, example, ingested
 from hven import query
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from made import EXAMPLES, example, ingested
-from running import serving
+from process_runner import serving
 from shared import shared
 
 TEXT = (EXAMPLES / "24-obsportal/collections/obsportal/obsportal.yaml").read_text()

@@ -20,7 +20,7 @@ from file_servers import Files, web
 from hven.model import Deviation
 from hven.model.errors import SourceError, UserError
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext, _rate_limiting, fits, parquet, query, votable
-from running import hven
+from process_runner import hven
 from shared import shared
 
 

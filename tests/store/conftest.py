@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-import new_states
+import state_templates
 from hven.site.store._database import StateDatabase
 
 
 @pytest.fixture(autouse=True)
 def states_made_as_everywhere(monkeypatch):
     """Open each state with the code of Hven alone."""
-    monkeypatch.setattr(StateDatabase, "_open_or_create", new_states.make_state)
+    monkeypatch.setattr(StateDatabase, "_open_or_create", state_templates.make_state)

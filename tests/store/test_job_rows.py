@@ -14,7 +14,7 @@ from hven.model.errors import NotFoundError
 from hven.site.store import JobRecord, StateStore
 from hven.site.store import _database as db
 from hven.site.store._leases import get_process_holder
-from postgres import server
+from postgres_cluster import server
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from hven.site import Site
 from hven.site.store import StateStore
 from hven.site.store import _database as db
 from hven.site.store._database import STATE_FORMAT
-from postgres import programs, server
-from running import Server, hven, serving, until
+from postgres_cluster import programs, server
+from process_runner import Server, hven, serving, until
 
 pytestmark = pytest.mark.outside
 

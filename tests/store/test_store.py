@@ -19,8 +19,8 @@ from hven.site.store import Lease, SnapshotRecord, StateStore
 from hven.site.store import _database as db
 from hven.site.store import _leases as leases
 from hven.site.store._database import STATE_FORMAT
-from postgres import server
-from running import until
+from postgres_cluster import server
+from process_runner import until
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_command
 from hven.testing.site import open_site_with_descriptor
-from running import hven
+from process_runner import hven
 
 STARS = """
 collection: stars

@@ -16,8 +16,8 @@ from hven.ingest.sync import change_sets, sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import http_client
 from hven.testing.site import open_site_with_descriptor
-from postgres import cluster
-from running import serving, until
+from postgres_cluster import cluster
+from process_runner import serving, until
 from sync_states import read_sync_states
 
 THERE = """

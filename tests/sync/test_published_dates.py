@@ -18,7 +18,7 @@ from hven.ingest import ingest_collection, move_collection
 from hven.ingest.sync import sync_collection
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor
-from two_engines import OTHER, registered
+from second_engine import OTHER, registered
 
 HEAD = """\
 collection: maps

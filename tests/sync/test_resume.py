@@ -15,7 +15,7 @@ from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from running import begin
+from process_runner import begin
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
 KILLS = 40 if FULL else 3

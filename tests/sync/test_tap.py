@@ -9,7 +9,7 @@ from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from running import serving, until
+from process_runner import serving, until
 
 THERE = """
 collection: headers

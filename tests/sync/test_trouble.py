@@ -19,7 +19,7 @@ from hven.ingest.sync import change_sets, sync_collection
 from hven.model.errors import ChangeGuardError, ConflictError, DataError, SourceError, StorageError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from running import hven
+from process_runner import hven
 from sync_states import read_sync_states
 
 TEXT = """

@@ -47,7 +47,7 @@ from hven.formats.pictures._appearance import Look
 from hven.formats.pictures._drawing import draw_product
 from hven.model.errors import SourceError, TooLargeError, UpstreamError
 from hven.services._cube_views import build_cube_view
-from made_products import make_product
+from product_files import make_product
 from shared import shared
 
 # medium -> patterns below ../shared/data, and how many files they find. What is damaged, and what it says: none

@@ -22,9 +22,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-import nursery
-from needs import need
-from nursery import Process
+import fork_server
+from fork_server import Process
+from requirements import need
 from shared import MORE
 
 HVEN = [sys.executable, "-m", "hven"]
@@ -96,7 +96,7 @@ def _here(line: list[str], cwd: Path | None, given: bytes, environment: dict[str
 def for_shells(path: Path) -> None:
     """Write the program ``hven`` that shells find there: what it does is done by a fork, which saves a second; proofs at full size have no forks."""
     if MORE == 1:
-        nursery.program(path)
+        fork_server.program(path)
     else:
         path.write_text(f'#!/bin/sh\nexec {shlex.join(HVEN)} "$@"\n')
         path.chmod(0o755)

@@ -21,10 +21,10 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from needs import need, need_program
-from page_world import ElasticWorld, StacWorld, serving
-from postgres import server
-from running import hven
+from json_servers import ElasticWorld, StacWorld, serving
+from postgres_cluster import server
+from process_runner import hven
+from requirements import need, need_program
 from shared import ROOT
 from stilts import stilts
 

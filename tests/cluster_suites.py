@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-import adql_running
+import adql_runner
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.engines.hats.cluster import SparkCluster
 from hven.engines.hats.cluster_plan import ClusterPlan, UnsupportedBySparkError
@@ -50,11 +50,11 @@ def suites(run: Callable[[], AbstractContextManager[Any]], most: int) -> dict[st
                     return pa.Table.from_batches(execution, schema=execution.schema)
                 except UnsupportedBySparkError as reason:
                     elsewhere[str(reason)] += 1
-                    return adql_running.embedded(bound, pairs)
+                    return adql_runner.embedded(bound, pairs)
 
-            adql_running.ELSEWHERE.append(asked)
+            adql_runner.ELSEWHERE.append(asked)
             yield opened
-            adql_running.ELSEWHERE.pop()
+            adql_runner.ELSEWHERE.pop()
             opened.close()
 
     def test_what_is_computed_elsewhere_is_little(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ import pymysql
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-import mariadb
+import mariadb_server
 
 VERSION, PLUGIN, COLLATION = b"8.4.3", b"caching_sha2_password", 255  # utf8mb4_0900_ai_ci
 SALT = bytes(range(33, 53))
@@ -37,7 +37,7 @@ class Mysql:
     @property
     def url(self) -> str:
         """The address of the account of tests."""
-        server = mariadb.server()
+        server = mariadb_server.server()
         return server.url.replace(str(server.port), str(self.port))
 
 
@@ -82,8 +82,8 @@ def _let_in(client: socket.socket, there: Mysql, key: rsa.RSAPrivateKey) -> bool
     number, answer = _packet(client)
     user, _, rest = answer[32:].partition(b"\0")
     sent = rest[1 : 1 + rest[0]]
-    password = mariadb.PASSWORD.encode()
-    if user.decode() != mariadb.USER:
+    password = mariadb_server.PASSWORD.encode()
+    if user.decode() != mariadb_server.USER:
         _say(client, number + 1, DENIED)
         return False
     if there.known:
@@ -116,8 +116,8 @@ def _carried(client: socket.socket, there: Mysql, key: rsa.RSAPrivateKey) -> Non
     with client, contextlib.suppress(OSError, ConnectionError):
         if not _let_in(client, there, key):
             return
-        server = mariadb.server()
-        behind = pymysql.connect(host="127.0.0.1", port=server.port, user=mariadb.USER, password=mariadb.PASSWORD, database="test", ssl_disabled=True, autocommit=True)  # fmt: skip
+        server = mariadb_server.server()
+        behind = pymysql.connect(host="127.0.0.1", port=server.port, user=mariadb_server.USER, password=mariadb_server.PASSWORD, database="test", ssl_disabled=True, autocommit=True)  # fmt: skip
         link = behind._sock  # what a session of it goes on with
         threading.Thread(target=_back, args=(link, client), daemon=True).start()
         while data := client.recv(65_536):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from world import Column, Table, World, schema_tables
+from tap_server import Column, Table, World, schema_tables
 
 from hven.lint.facts import StandardColumn, load_standard_columns
 

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlencode
 
 import rights_matrix
 import yaml
-from asking import Answer, Client, find_router
+from asgi_client import Answer, Client, find_router
 from fixed_time import INSTANT_SECONDS
 from normal_form import describe_answer, mask_text
 from rights_clock import stopped_clock
@@ -117,7 +117,7 @@ def quick_requests() -> Iterator[None]:
         for module, name, seconds in limits:
             stack.enter_context(mock.patch.object(module, name, 60 * seconds))
         runner = stack.enter_context(asyncio.Runner())
-        stack.enter_context(mock.patch("asking.asyncio.run", runner.run))
+        stack.enter_context(mock.patch("asgi_client.asyncio.run", runner.run))
         stack.enter_context(mock.patch.object(session, "MAX_DELAY_SECONDS", 0.0))  # wrong proof is answered late
         yield
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hven.site.store import StateStore
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from running import until
+from process_runner import until
 
 TABLE = """\
 collection: {name}

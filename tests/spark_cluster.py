@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import coverage_recorder
-from needs import need
-from running import free_port, until
+from process_runner import free_port, until
+from requirements import need
 
 HOME = Path(__file__).parents[1] / ".cache" / "spark" / "pyspark"
 JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true"

@@ -14,9 +14,9 @@ from fixed_time import INSTANT_SECONDS
 from normal_form import describe_value, mask_text, shorten
 from typer.main import get_command
 
+from example_sites import prepared
 from hven.app._cli.verbs import build_command
-from made import prepared
-from running import _here
+from process_runner import _here
 
 EXAMPLE = "18-hesiod"
 QUERY = "SELECT TOP 5 name, redshift FROM psz2.main ORDER BY name"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from world import Column, World
+from tap_server import Column, World
 
 
 @dataclass(frozen=True)

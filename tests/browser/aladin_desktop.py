@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from needs import need_program
+from requirements import need_program
 from shared import ROOT
 
 JAR = Path("/usr/share/java/aladin.jar")

@@ -11,7 +11,7 @@ from typing import Any
 from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from page_world import Asked, PageWorld, Reply
+from json_servers import Asked, PageWorld, Reply
 
 PASSWORD = "correct horse"
 LOGIN = "Basic " + base64.b64encode(f"URA.BORG:{PASSWORD}".encode()).decode()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hven.model.settings import load_settings
-from postgres import server, sphere
+from postgres_cluster import server, sphere
 
 EMBEDDED = "duckdb"
 HATS = "hats"

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
 
-from evil import descriptor
-from postgres import cluster
-from running import hven
+from hostile_descriptor import descriptor
+from postgres_cluster import cluster
+from process_runner import hven
 from shared import ROOT, shared
 
 STARS = """\

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from asking import Client
+from asgi_client import Client
 
 from hven.app._server import create_application
 from hven.site import Site

@@ -14,7 +14,7 @@ from typing import Any
 from unittest import mock
 from urllib.parse import quote, quote_from_bytes, unquote
 
-from asking import find_router
+from asgi_client import find_router
 from starlette.datastructures import FormData, QueryParams
 from starlette.routing import Route
 

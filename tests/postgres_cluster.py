@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from needs import find_postgresql, is_left_out, lack, need
+from requirements import find_postgresql, is_left_out, lack, need
 
 
 def programs() -> Path:

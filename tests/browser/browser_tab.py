@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sites import PREVIEWS
+from browser_site import PREVIEWS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-    from running import Server
+    from process_runner import Server
 
 ROOT = Path(__file__).parents[2]
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==")

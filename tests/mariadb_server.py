@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 import pymysql
 
-from needs import find_program, need, need_program
-from running import free_port, until
+from process_runner import free_port, until
+from requirements import find_program, need, need_program
 
 USER, PASSWORD = "hven", "sesame;}{'@:/"  # what addresses and lines of ODBC must be able to say
 

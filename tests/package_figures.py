@@ -1,4 +1,4 @@
-"""Figures of the house: weight, rooms, arrows between them, doors, names, hidden imports, probes. `python tests/house_figures.py` prints them.
+"""Figures of the house: weight, rooms, arrows between them, doors, names, hidden imports, probes. `python tests/package_figures.py` prints them.
 
 A room is a package or module directly under src/hven; an arrow is a pair of rooms with at least one import, those for types included.
 Weight is counted in tokens: formatting, comments and the length of texts change nothing. A module is public if no part of its path below

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
+from fork_server import Process
 from hven.app._server.worker_server import WORKER_NAME
-from nursery import Process
-from running import HVEN, begin, free_port, hven, until
+from process_runner import HVEN, begin, free_port, hven, until
 
 
 @dataclass(frozen=True, kw_only=True)

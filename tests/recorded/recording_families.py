@@ -9,15 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import make_stored_site as stored
-from asked_routes import Recorder, record_rights, record_site
-from asked_verbs import record_verbs
 from demo_data import make_demo
 from fixed_time import INSTANT_SECONDS, fixed_time
+from route_recorder import Recorder, record_rights, record_site
+from verb_recorder import record_verbs
 
+from example_sites import EXAMPLES, prepared
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from made import EXAMPLES, prepared
 
 LEFT_OUT = {  # example -> what it needs
     "04-omega-cubes-and-maps": "a PostgreSQL server",

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-from asking import Client
+from asgi_client import Client
 
-from adql_queries import query
-from adql_running import embedded
+from adql_runner import embedded
 from hven import query as query_pipeline
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue
@@ -20,7 +19,8 @@ from hven.model.errors import EvaluationError, HvenError, QueryError, TimeLimitE
 from hven.site import Site
 from hven.site.auth import AccessPolicy
 from hven.site.auth._access_control import DEFAULT_POLICIES
-from made_tables import PUBLISHED, TABLES, UPLOADED
+from query_tables import PUBLISHED, TABLES, UPLOADED
+from random_queries import query
 
 UPLOADS = {table.qualified_name: (table, rows) for table, rows in UPLOADED}
 ROWS = 2_000

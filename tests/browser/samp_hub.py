@@ -6,7 +6,7 @@ from typing import Any
 
 from pyvo.samp import SAMPHubServer, SAMPIntegratedClient, WebProfileDialog
 
-from running import until
+from process_runner import until
 
 HUB = "localhost:21012"  # where pages look for it, as the standard says; the browser is told to find ours there
 
