@@ -86,11 +86,11 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Measure."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from hven.engines.hats.cluster_plan import _assign_memory_rows_to_cells
-    from spark_cluster import cluster
+    from spark_cluster import run_cluster
 
     rows = 50_000_000 if big else 4_000_000
     generator = np.random.default_rng(8)
-    with tempfile.TemporaryDirectory() as name, cluster() as spark:
+    with tempfile.TemporaryDirectory() as name, run_cluster() as spark:
         files = {"sky.points": write(Path(name), rows)}
         chosen = generator.integers(0, rows // FILES, 5_000)
         some = pq.read_table(files["sky.points"][3]).take(pa.array(chosen))

@@ -17,7 +17,7 @@ from bench.needs import need
 need("follow", ["pytest"])  # site and server are run as the tests do
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from process_runner import Server, hven, serving, until  # noqa: E402
+from process_runner import Server, run_hven, serve_site, wait_until  # noqa: E402
 
 ROWS, GONE, CHANGED, NEW = 1_000_000, 100, 800, 100
 TEXT = """\
@@ -58,8 +58,8 @@ def main() -> None:
     """Print a line for each run of the mirror; fail if the copy is another one."""
     with tempfile.TemporaryDirectory() as top:
         site, copy = Path(top) / "site", Path(top) / "copy"
-        hven("init", site)
-        hven("init", copy)
+        run_hven("init", site)
+        run_hven("init", copy)
         toml = copy / "hven.toml"
         toml.write_text("allow_private = true\n" + toml.read_text())
         place = site / "collections" / "ar"
@@ -68,8 +68,8 @@ def main() -> None:
         ids = np.arange(ROWS)
         table = made(ids)
         pq.write_table(table, place / "a.parquet")
-        hven("ingest", "ar", "--site", site)
-        with serving(site) as server:
+        run_hven("ingest", "ar", "--site", site)
+        with serve_site(site) as server:
             seen = 0
             for what in ("first", f"{GONE + CHANGED + NEW:,} changes", "no change"):
                 if what.endswith("changes"):
@@ -85,11 +85,11 @@ def main() -> None:
                     )
                     pq.write_table(now, place / "a.parquet")
                     before = state(server)
-                    hven("sync", "ar", "--site", site)
-                    until(lambda before=before: state(server) != before)
+                    run_hven("sync", "ar", "--site", site)
+                    wait_until(lambda before=before: state(server) != before)
                 seen = sent(site, seen)[2]
                 begin = time.perf_counter()
-                hven("mirror", server.url, "--site", copy)
+                run_hven("mirror", server.url, "--site", copy)
                 rows, feed, seen = sent(site, seen)
                 print(
                     f"{what}: {time.perf_counter() - begin:.1f} s, {rows:,} bytes of rows, {feed:,} of the feed",
@@ -97,7 +97,7 @@ def main() -> None:
                 )
         query = "SELECT id, v0, v19, s4 FROM ar.main ORDER BY id"
         one, two = (
-            hven("query", query, "--site", where, "--format", "csv", "--maxrec", 2_000_000).stdout
+            run_hven("query", query, "--site", where, "--format", "csv", "--maxrec", 2_000_000).stdout
             for where in (site, copy)
         )
         if one != two:

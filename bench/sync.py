@@ -27,7 +27,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "proofs")]
 
 import hfc  # noqa: E402  (what the proof uses too)
 
-from postgres_cluster import Cluster, cluster  # noqa: E402
+from postgres_cluster import PostgresCluster, run_cluster  # noqa: E402
 
 SITE = CACHE / "site-sync"
 ESO = CACHE / "site-eso"
@@ -83,14 +83,14 @@ NEEDS = dict.fromkeys(
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run the journeys whose name has `only` in it."""
     if not only or any(only in name for name in NEEDS["psql"]):
-        with cluster() as found:
+        with run_cluster() as found:
             yield from month(found, "duckdb")
             yield from month(found, "postgres")
     if not only or any(only in name for name in ("sync.eso.hour", "sync.eso.first")):
         yield from hourly()
 
 
-def month(found: Cluster, engine: str) -> Iterator[Journey]:
+def month(found: PostgresCluster, engine: str) -> Iterator[Journey]:
     """Import the regions, then follow some days of changes while readers ask; beside it what psql takes to read the table once."""
     ending = "" if engine == "duckdb" else ".postgres"
     hfc.make(found.url, hfc.ROWS)
@@ -190,7 +190,7 @@ def hourly() -> Iterator[Journey]:
         yield against("sync.eso.hour", max(times), 10.0, 1.0, unit="s", note=f"about {CHANGED} of them changed")
 
 
-def _site(found: Cluster, engine: str) -> None:
+def _site(found: PostgresCluster, engine: str) -> None:
     shutil.rmtree(SITE, ignore_errors=True)
     subprocess.run([HVEN, "init", SITE], check=True, capture_output=True)
     (SITE / "secrets.toml").write_text(f"HFC = '{found.url}'\nKEPT = '{found.url}'\n")
@@ -200,7 +200,7 @@ def _site(found: Cluster, engine: str) -> None:
     (place / "hfc1ar.yaml").write_text(hfc.DESCRIPTOR.format(engine=engine, sync="{deletions: compare}"))
 
 
-def _copied(found: Cluster) -> float:
+def _copied(found: PostgresCluster) -> float:
     begun = time.perf_counter()
     subprocess.run(["psql", found.url, "-qc", "COPY v_ar_hqi TO STDOUT"], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun

@@ -16,7 +16,7 @@ from hven.engines.duckdb.udf_registry import UdfRegistry
 from hven.model.table import Table
 
 
-def made() -> duckdb.DuckDBPyConnection:
+def create_connection() -> duckdb.DuckDBPyConnection:
     """Make a DuckDB with all functions."""
     con = duckdb.connect()
     UdfRegistry(con).define_named_functions(" ".join([*UDF_SIGNATURES, *SQL_MACROS]))
@@ -24,8 +24,8 @@ def made() -> duckdb.DuckDBPyConnection:
 
 
 @lru_cache(maxsize=1)
-def connection() -> duckdb.DuckDBPyConnection:
-    return made()
+def get_connection() -> duckdb.DuckDBPyConnection:
+    return create_connection()
 
 
 def write_expression(expr, dialect) -> str:
@@ -33,10 +33,10 @@ def write_expression(expr, dialect) -> str:
     return SqlWriter(dialect, {}, frozenset()).write_expression(expr)
 
 
-ELSEWHERE: list = []  # a function that runs bound queries in another engine, if its tests said so
+OTHER_RUNNERS: list = []  # a function that runs bound queries in another engine, if its tests said so
 
 
-def run(
+def run_query(
     text, tables: list[tuple[Table, pa.Table]], *, functions=QUERY_FUNCTIONS, lenient=False, catalogue=None
 ) -> pa.Table:
     """Give the answer of a query over these tables; its Arrow types are the declared ones, or the test fails."""
@@ -44,14 +44,14 @@ def run(
     bound = bind_query(
         parse_query(text), catalogue or StaticCatalogue(table for table, _ in pairs), functions=functions
     )
-    if ELSEWHERE and not lenient and functions is not MAPPING_FUNCTIONS:
-        return ELSEWHERE[-1](bound, pairs)
-    return embedded(bound, pairs, lenient=lenient)
+    if OTHER_RUNNERS and not lenient and functions is not MAPPING_FUNCTIONS:
+        return OTHER_RUNNERS[-1](bound, pairs)
+    return run_in_duckdb(bound, pairs, lenient=lenient)
 
 
-def embedded(bound, pairs, *, lenient=False) -> pa.Table:
+def run_in_duckdb(bound, pairs, *, lenient=False) -> pa.Table:
     """Give the answer of DuckDB."""
-    con = connection().cursor()
+    con = get_connection().cursor()
     names = {}
     for number, (table, rows) in enumerate(pairs):
         con.register(f"rows_{number}", rows)
@@ -69,9 +69,9 @@ def embedded(bound, pairs, *, lenient=False) -> pa.Table:
     return answer
 
 
-def value(expression, tables=None, **options):
+def evaluate_expression(expression, tables=None, **options):
     """Give the one value of an expression over a table of one row."""
     if tables is None:
         tables = [(Table(schema="s", name="one", columns=()), pa.table({"dummy": pa.array([1])}))]
-    answer = run(f"SELECT {expression} AS v FROM {tables[0][0].qualified_name}", tables, **options)
+    answer = run_query(f"SELECT {expression} AS v FROM {tables[0][0].qualified_name}", tables, **options)
     return answer.column("v")[0].as_py()

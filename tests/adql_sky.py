@@ -29,7 +29,7 @@ PHOTOMETRY = Table(
     schema="sky", name="photometry",
     columns=(Column(name="id", type=INT64, ucd="meta.ref", required=True), Column(name="flux", type=FLOAT64, unit="Jy", ucd="phot.flux"), Column(name="name", type=INT32)),
 )  # fmt: skip
-NAMES = Table(
+LABELS = Table(
     schema="sky",
     name="labels",
     columns=(Column(name="id", type=INT64), Column(name="Name", type=STRING), Column(name='odd "one"', type=STRING)),
@@ -40,15 +40,15 @@ BRIGHT = Table(
 )  # fmt: skip
 BROKEN = Table(schema="sky", name="broken", view="SELECT idd FROM sky.stars", columns=(Column(name="idd", type=INT64),))
 OUROBOROS = Table(schema="sky", name="ouroboros", view="SELECT * FROM sky.ouroboros", columns=())
-BOTH = (
+TWINS = (
     Table(schema="sky", name="twin", columns=(Column(name="x"),)),
     Table(schema="lab", name="twin", columns=(Column(name="x"),)),
 )
-CATALOGUE = StaticCatalogue([STARS, PHOTOMETRY, NAMES, BRIGHT, BROKEN, OUROBOROS, *BOTH])
-FILES = {table.qualified_name: f'"{table.qualified_name}"' for table in (STARS, PHOTOMETRY, NAMES, *BOTH)}
+CATALOGUE = StaticCatalogue([STARS, PHOTOMETRY, LABELS, BRIGHT, BROKEN, OUROBOROS, *TWINS])
+SQL_NAMES = {table.qualified_name: f'"{table.qualified_name}"' for table in (STARS, PHOTOMETRY, LABELS, *TWINS)}
 
 
-def _time(*parts: int) -> dt.datetime:
+def _make_datetime(*parts: int) -> dt.datetime:
     return dt.datetime(*parts)
 
 
@@ -60,11 +60,11 @@ ROWS = [
         "rmag": pa.array([1.5, 2.5, 3.5, 4.5, None, 2.0], pa.float32()),
         "name": ["Sirius", "Vega", "Deneb's", 'A"b', None, "Vega"],
         "flag": pa.array([200, 100, 1, 0, None, 255], pa.uint8()),
-        "seen": pa.array([_time(2020, 5, 1), _time(2021, 5, 1), _time(2020, 12, 31, 23, 59, 59), None, _time(1999, 1, 1), _time(2020, 1, 1)], pa.timestamp("us")),
+        "seen": pa.array([_make_datetime(2020, 5, 1), _make_datetime(2021, 5, 1), _make_datetime(2020, 12, 31, 23, 59, 59), None, _make_datetime(1999, 1, 1), _make_datetime(2020, 1, 1)], pa.timestamp("us")),
         "variable": [True, False, None, True, False, True],
         "footprint": ["CIRCLE 10 20 1", "POLYGON 9.9 19 11 19 11 21 9.9 21", None, "CIRCLE ICRS 0 0 1", "junk", "CIRCLE 200 -45 1"],
         "secret": pa.array([0, 0, 0, 0, 0, 0], pa.int32()),
     })),
     (PHOTOMETRY, pa.table({"id": pa.array([1, 1, 2, 7], pa.int64()), "flux": [1.0, 5.0, 2.0, 9.0], "name": pa.array([1, 2, 3, 4], pa.int32())})),
-    (NAMES, pa.table({"id": pa.array([1, 3], pa.int64()), "Name": ["alf CMa", "alf Cyg"], 'odd "one"': ["x", "y"]})),
+    (LABELS, pa.table({"id": pa.array([1, 3], pa.int64()), "Name": ["alf CMa", "alf Cyg"], 'odd "one"': ["x", "y"]})),
 ]  # fmt: skip

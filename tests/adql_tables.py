@@ -12,25 +12,25 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, POINT, REGION, STRING, TIMESTAMP, Type, parse_type
 from shared import shared
 
-WORDS = {
+TYPE_WORDS = {
     "": "double", "null": "double", "real": "float32", "double precision": "float64", "spoint": "point", "bytea": "uint8", "unicode": "unicode",
     "clob": "string", "text": "string", "blob": "uint8[*]", "binary": "uint8[*]", "polygon": "polygon", "circle": "circle", "char": "string",
     "varchar": "string", "REGION": "adql:REGION",
 }  # fmt: skip
 
 
-def type_of(word: str, default: str = "double") -> Type:
+def parse_type_word(word: str, default: str = "double") -> Type:
     word = word.strip()
     array = re.fullmatch(r"(\w+)\[(\d+)\]", word)
     if array:
-        return parse_type(f"{type_of(array[1]).scalar.name}[{array[2]}]")
+        return parse_type(f"{parse_type_word(array[1]).scalar.name}[{array[2]}]")
     bare = re.sub(r"\(.*\)", "", word).strip()
     if bare in {"", "null"}:
         bare = default
-    return parse_type(WORDS.get(bare, WORDS.get(bare.lower(), bare.lower())))
+    return parse_type(TYPE_WORDS.get(bare, TYPE_WORDS.get(bare.lower(), bare.lower())))
 
 
-def vollt(text: str) -> StaticCatalogue:
+def parse_vollt_tables(text: str) -> StaticCatalogue:
     """``aschema.foo(colS! VARCHAR, colI INTEGER); ..``: a name without an exclamation mark is its lower-case form there."""
     tables = []
     for schema, name, mark, columns in re.findall(r"(?:(\w+)\.)?(\w+)(!?)\(([^)]*)\)", text):
@@ -40,14 +40,14 @@ def vollt(text: str) -> StaticCatalogue:
             column = label.rstrip("!") if label.endswith("!") else label.lower()
             made.append(
                 Column(
-                    name=column, type=type_of(kind, "string" if column in {"ivoid", "short_name", "name"} else "double")
+                    name=column, type=parse_type_word(kind, "string" if column in {"ivoid", "short_name", "name"} else "double")
                 )
             )
         tables.append(Table(schema=schema, name=name if mark else name.lower(), columns=tuple(made)))
     return StaticCatalogue(tables)
 
 
-def dachs(name: str, words: str) -> Table:
+def parse_dachs_table(name: str, words: str) -> Table:
     columns = []
     default = "float32" if "all real" in words else "double"
     kept = words
@@ -58,31 +58,31 @@ def dachs(name: str, words: str) -> Table:
         unit, _, ucd = (facts or "").partition(",")
         column = label[1:-1].replace('""', '"') if delimited else label.lower()
         columns.append(
-            Column(name=column, type=type_of(kind or "", default), unit=unit.strip() or None, ucd=ucd.strip() or None)
+            Column(name=column, type=parse_type_word(kind or "", default), unit=unit.strip() or None, ucd=ucd.strip() or None)
         )
     schema, _, table = name.rpartition(".")
     return Table(schema=schema, name=table, columns=tuple(columns))
 
 
-def opencadc(name: str, words: str) -> Table:
+def parse_opencadc_table(name: str, words: str) -> Table:
     columns = []
     for item in re.split(r",\s*(?![^(\[]*[)\]])", words.partition(";")[0]):
         label, _, kind = item.strip().partition(" ")
-        columns.append(Column(name=label.strip('"'), type=type_of(kind.replace("*", ""), "string")))
+        columns.append(Column(name=label.strip('"'), type=parse_type_word(kind.replace("*", ""), "string")))
     schema, _, table = name.rpartition(".")
     return Table(schema=schema, name=table, columns=tuple(columns))
 
 
-def sets() -> dict[str, StaticCatalogue]:
+def build_table_sets() -> dict[str, StaticCatalogue]:
     """All named table sets."""
     raw = json.loads(shared("corpora/adql/schemas.json").read_text())
-    querytest = [dachs(name, words) for name, words in raw["dachs-querytest"].items()]
+    querytest = [parse_dachs_table(name, words) for name, words in raw["dachs-querytest"].items()]
     upload = Table(schema="TAP_UPLOAD", name="adql", columns=querytest[0].columns)
-    adqltest = [dachs(name, words) for name, words in raw["dachs-adqltest"].items() if "as test" not in words]
-    mock = [opencadc(name, words) for name, words in raw["opencadc-mock"].items() if name != "functions"]
+    adqltest = [parse_dachs_table(name, words) for name, words in raw["dachs-adqltest"].items() if "as test" not in words]
+    mock = [parse_opencadc_table(name, words) for name, words in raw["opencadc-mock"].items() if name != "functions"]
     tap_test = "opencadc-tap_test (TAP_SCHEMA + tap_test.AllDataTypes)"
     # newer than some of its queries, says the file; those name these two as well
-    everything = opencadc(
+    everything = parse_opencadc_table(
         "tap_test.AllDataTypes",
         raw[tap_test]["tap_test.AllDataTypes"].replace(
             "t_blob, t_binary_n, t_varbinary_n, t_varbinary binary",
@@ -90,14 +90,14 @@ def sets() -> dict[str, StaticCatalogue]:
         ),
     )
     return {
-        "dachs-adqltest": StaticCatalogue([*adqltest, upload, *standard()]),
-        "dachs-querytest": StaticCatalogue([*querytest, *standard()]),
+        "dachs-adqltest": StaticCatalogue([*adqltest, upload, *build_tap_schema()]),
+        "dachs-querytest": StaticCatalogue([*querytest, *build_tap_schema()]),
         "opencadc-mock": StaticCatalogue(mock),
-        tap_test: StaticCatalogue([everything, *standard()]),
+        tap_test: StaticCatalogue([everything, *build_tap_schema()]),
     }
 
 
-def standard() -> list[Table]:
+def build_tap_schema() -> list[Table]:
     """TAP_SCHEMA as TAP 1.1 has it."""
     words = {
         "schemas": "schema_name utype description schema_index:int",
@@ -112,7 +112,7 @@ def standard() -> list[Table]:
     ]  # fmt: skip
 
 
-KINDS = {
+PARAMETER_KINDS = {
     "REGION": "GEOMETRY",
     "VARCHAR": "TEXT",
     "INTEGER": "NUMERIC",
@@ -122,7 +122,7 @@ KINDS = {
     "TIMESTAMP": "TIMESTAMP",
     "POINT": "POINT",
 }
-RESULTS = {
+RESULT_TYPES = {
     "REGION": REGION,
     "VARCHAR": STRING,
     "INTEGER": INT32,
@@ -133,17 +133,17 @@ RESULTS = {
 }
 
 
-def declared(texts: list[str]) -> FunctionSet:
+def declare_functions(texts: list[str]) -> FunctionSet:
     """Further functions: ``toto(attr VARCHAR) -> VARCHAR``."""
     entries: dict[str, FunctionDefinition] = {}
     for text in texts:
         match = re.fullmatch(r"(\w+)\((.*)\)\s*->\s*(\w+)", text.strip())
         assert match, text
         args = tuple(
-            FunctionParameter(name, KINDS.get(word.upper(), "ANY"))
+            FunctionParameter(name, PARAMETER_KINDS.get(word.upper(), "ANY"))
             for name, word in (item.split() for item in match[2].split(",") if item.strip())
         )
-        signature = Signature(args, match[3], text, RESULTS[match[3].upper()])
+        signature = Signature(args, match[3], text, RESULT_TYPES[match[3].upper()])
         name = match[1].upper()
         before = entries[name].signatures if name in entries else ()
         entries[name] = FunctionDefinition(name=name, signatures=(*before, signature), doc="", group="udf")

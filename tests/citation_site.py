@@ -11,11 +11,11 @@ from typing import Any
 from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from json_servers import Asked, PageWorld, Reply
+from json_servers import JsonServer, Reply, Request
 
 PASSWORD = "correct horse"
 LOGIN = "Basic " + base64.b64encode(f"URA.BORG:{PASSWORD}".encode()).decode()
-KIND = "application/vnd.api+json"
+MEDIA_TYPE = "application/vnd.api+json"
 PSZ2 = """\
 collection: psz2
 title: Clusters of galaxies & their masses
@@ -59,7 +59,7 @@ contact_email = "vo@uraniborg.example"
 """
 
 
-def make(directory: Path, descriptor: str = PSZ2, *, settings: str = "", endpoint: str = "", rows: str = ROWS) -> Path:
+def build_site(directory: Path, descriptor: str = PSZ2, *, settings: str = "", endpoint: str = "", rows: str = ROWS) -> Path:
     """Write a site with the one collection, and publish it."""
     folder = directory / "collections/psz2"
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,59 +75,59 @@ def make(directory: Path, descriptor: str = PSZ2, *, settings: str = "", endpoin
 
 
 @dataclass
-class DataCiteWorld(PageWorld):
+class DataCiteServer(JsonServer):
     """The part of DataCite's interface by which DOIs are kept: states draft, registered, findable; one repository and prefix."""
 
     dois: dict[str, dict[str, Any]] = field(default_factory=dict)
-    others: set[str] = field(default_factory=set)  # of other repositories
+    foreign_dois: set[str] = field(default_factory=set)  # of other repositories
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer(self, asked: Request) -> Reply:
         reply = super().answer(asked)
-        reply.kind = KIND if reply.kind == "application/json" else reply.kind
+        reply.kind = MEDIA_TYPE if reply.kind == "application/json" else reply.kind
         return reply
 
-    def wrote(self) -> list[str]:
+    def list_write_methods(self) -> list[str]:
         return [one.method for one in self.asked if one.method != "GET"]
 
-    def reply(self, asked: Asked) -> Reply:
+    def reply(self, asked: Request) -> Reply:
         if asked.headers.get("authorization") != LOGIN:
-            return _wrong(401, "Bad credentials.")
+            return _build_error(401, "Bad credentials.")
         name = asked.path.removeprefix("/dois").strip("/").lower()
         if asked.method == "GET":
-            if name in self.others:
-                return _wrong(403, "You are not authorized to access this resource.")
-            return self._is(name) if name in self.dois else _wrong(404, "The resource you are looking for doesn't exist.")  # fmt: skip
-        assert asked.headers["content-type"].startswith(KIND)
+            if name in self.foreign_dois:
+                return _build_error(403, "You are not authorized to access this resource.")
+            return self._build_reply(name) if name in self.dois else _build_error(404, "The resource you are looking for doesn't exist.")  # fmt: skip
+        assert asked.headers["content-type"].startswith(MEDIA_TYPE)
         assert asked.body["data"].get("type", "dois") == "dois"
         said = asked.body["data"]["attributes"]
         name = name or said["doi"].lower()
         if not name.startswith("10.5072/"):
-            return _wrong(422, "Prefix is not in this repository", source="doi")
+            return _build_error(422, "Prefix is not in this repository", source="doi")
         if asked.method == "POST":
-            if name in self.dois or name in self.others:
-                return _wrong(422, "This DOI has already been taken", source="doi")
-        elif name in self.others:
-            return _wrong(403, "You are not authorized to access this resource.")
+            if name in self.dois or name in self.foreign_dois:
+                return _build_error(422, "This DOI has already been taken", source="doi")
+        elif name in self.foreign_dois:
+            return _build_error(403, "You are not authorized to access this resource.")
         known = self.dois.get(name, {"doi": name, "state": "draft"})
         event = said.get("event")
         made = {**known, **{key: value for key, value in said.items() if key not in {"event", "doi"}}}
         if event in {"publish", "register"}:
             lacks = [key for key in ("url", "creators", "titles", "publisher", "publicationYear", "types") if not made.get(key)]  # fmt: skip
             if lacks:
-                return _wrong(422, f"can't be blank: {', '.join(lacks)}", source="metadata")
+                return _build_error(422, f"can't be blank: {', '.join(lacks)}", source="metadata")
             made["state"] = {"publish": "findable", "register": "registered"}[event]
         self.dois[name] = made
-        return self._is(name, 201 if asked.method == "POST" else 200)
+        return self._build_reply(name, 201 if asked.method == "POST" else 200)
 
-    def _is(self, name: str, status: int = 200) -> Reply:
-        return Reply.of({"data": {"id": name, "type": "dois", "attributes": self.dois[name]}}, status)
-
-
-def _wrong(status: int, title: str, **more: str) -> Reply:
-    return Reply.of({"errors": [{"status": str(status), "title": title, **more}]}, status)
+    def _build_reply(self, name: str, status: int = 200) -> Reply:
+        return Reply.from_document({"data": {"id": name, "type": "dois", "attributes": self.dois[name]}}, status)
 
 
-def told(world: DataCiteWorld, doi: str = "10.5072/psz2") -> dict[str, Any]:
+def _build_error(status: int, title: str, **more: str) -> Reply:
+    return Reply.from_document({"errors": [{"status": str(status), "title": title, **more}]}, status)
+
+
+def copy_attributes(world: DataCiteServer, doi: str = "10.5072/psz2") -> dict[str, Any]:
     """Return what it has of a DOI, as JSON has it."""
     found: dict[str, Any] = json.loads(json.dumps(world.dois[doi]))
     return found

@@ -19,12 +19,12 @@ from hven.engines import ExecutionLimits, MemoryRelation
 from hven.engines.hats.cluster import SparkCluster
 from hven.engines.hats.cluster_plan import ClusterPlan, UnsupportedBySparkError
 
-THEIRS = (
+TEST_MODULES = (
     "test_arrays", "test_bind_corpus", "test_constructs", "test_functions", "test_generated", "test_recursion", "test_refused_early", "test_vocabularies", "test_windows",
 )  # fmt: skip
 
 
-def suites(run: Callable[[], AbstractContextManager[Any]], most: int) -> dict[str, Any]:
+def build_suites(open_cluster: Callable[[], AbstractContextManager[Any]], max_other_queries: int) -> dict[str, Any]:
     """Make the members of a module that runs all of them.
 
     Parameters
@@ -38,7 +38,7 @@ def suites(run: Callable[[], AbstractContextManager[Any]], most: int) -> dict[st
 
     @pytest.fixture(scope="module", autouse=True)
     def far() -> Iterator[SparkCluster]:
-        with run() as running:
+        with open_cluster() as running:
             opened = SparkCluster(running.url)
             opened.get_session()  # whose words are written
 
@@ -50,11 +50,11 @@ def suites(run: Callable[[], AbstractContextManager[Any]], most: int) -> dict[st
                     return pa.Table.from_batches(execution, schema=execution.schema)
                 except UnsupportedBySparkError as reason:
                     elsewhere[str(reason)] += 1
-                    return adql_runner.embedded(bound, pairs)
+                    return adql_runner.run_in_duckdb(bound, pairs)
 
-            adql_runner.ELSEWHERE.append(asked)
+            adql_runner.OTHER_RUNNERS.append(asked)
             yield opened
-            adql_runner.ELSEWHERE.pop()
+            adql_runner.OTHER_RUNNERS.pop()
             opened.close()
 
     def test_what_is_computed_elsewhere_is_little(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,15 +62,15 @@ def suites(run: Callable[[], AbstractContextManager[Any]], most: int) -> dict[st
             print(
                 f"\nfar road: {elsewhere.total()} queries of the tests of ADQL are computed elsewhere: {dict(elsewhere)}"
             )
-        assert elsewhere.total() <= most
+        assert elsewhere.total() <= max_other_queries
 
     made: dict[str, Any] = {"far": far}
-    for name in THEIRS:
-        made |= _taken(name)
+    for name in TEST_MODULES:
+        made |= _load_tests(name)
     return made | {"test_what_is_computed_elsewhere_is_little": test_what_is_computed_elsewhere_is_little}
 
 
-def _taken(name: str) -> dict[str, Any]:
+def _load_tests(name: str) -> dict[str, Any]:
     """Take over the tests of a module that ask the running database, with its fixtures."""
     path = Path(__file__).parent / "adql" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"far_{name}", path)
@@ -86,7 +86,7 @@ def _taken(name: str) -> dict[str, Any]:
         if key.startswith("test_") and callable(item):
             inner = getattr(item, "hypothesis", None)
             source = inspect.getsource(inner.inner_test if inner else item)
-            if not any(word in source for word in ("run(", "value(", "same(", "check(", "executed(")):
+            if not any(word in source for word in ("run(", "run_query(", "value(", "evaluate_expression(", "same(", "check(", "executed(")):
                 continue
             found[f"{key}__{name.removeprefix('test_')}"] = item
     return found

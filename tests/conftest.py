@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import requirements
 import run_records
 import tiers
-from clocks import Moved
+from clocks import MovableClock
 from shared import MORE
 
 pytest_plugins = ["forks", "shared_sites", "state_templates"]
@@ -41,16 +41,16 @@ settings.register_profile(
 settings.load_profile("hven")
 
 
-LONG = 200  # characters of a parameter that stand in the name of its test
+MAX_ID_CHARACTERS = 200  # characters of a parameter that stand in the name of its test
 
 
 # what was asked with requests and has not been closed: pyvo reads an answer to the end of its table, and leaves the socket to the collector
-_unclosed = []
+_open_answers = []
 
 
 def pytest_runtest_setup(item):
     for mark in item.iter_markers("needs"):
-        requirements.need(*mark.args)
+        requirements.require(*mark.args)
     requests = sys.modules.get("requests")
     if requests is None or hasattr(requests.Session.send, "unwatched"):
         return
@@ -58,7 +58,7 @@ def pytest_runtest_setup(item):
 
     def watched(self, request, **options):
         answer = send(self, request, **options)
-        _unclosed.append(answer)
+        _open_answers.append(answer)
         return answer
 
     watched.unwatched = send
@@ -68,8 +68,8 @@ def pytest_runtest_setup(item):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item):
     result = yield  # fixtures may still read
-    while _unclosed:
-        _unclosed.pop().close()
+    while _open_answers:
+        _open_answers.pop().close()
     if any(
         "ResourceWarning" in word or "Unraisable" in word
         for mark in item.iter_markers("filterwarnings")
@@ -98,8 +98,8 @@ def pytest_collection(session):
 
 def pytest_make_parametrize_id(config, val):
     """Name what is long by its beginning and its length: names go from each worker to the one who counts with each of a test's steps."""
-    if isinstance(val, str | bytes) and len(val) > LONG:
-        head = val[:LONG] if isinstance(val, str) else val[:LONG].decode("latin-1")
+    if isinstance(val, str | bytes) and len(val) > MAX_ID_CHARACTERS:
+        head = val[:MAX_ID_CHARACTERS] if isinstance(val, str) else val[:MAX_ID_CHARACTERS].decode("latin-1")
         return f"{head.encode('unicode_escape').decode('ascii')}... of {len(val):,}"
     return None
 
@@ -143,33 +143,33 @@ def pytest_configure(config):
         )
 
 
-_parts = Counter()  # outcomes of subtests
+_subtest_outcomes = Counter()  # outcomes of subtests
 
 
 def pytest_runtest_logreport(report):
     if isinstance(report, SubtestReport):
-        _parts[report.outcome] += 1
+        _subtest_outcomes[report.outcome] += 1
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter):
     """Say what was left out, a line for each thing that is missing: `-r` of pytest would tell each place of the source."""
-    if _parts["passed"]:
-        terminalreporter.line(f"{_parts['passed']:,} parts of these tests passed (subtests)")
+    if _subtest_outcomes["passed"]:
+        terminalreporter.line(f"{_subtest_outcomes['passed']:,} parts of these tests passed (subtests)")
     reasons = [
         report.longrepr[2]
         for category in ("skipped", "subtests skipped")
         for report in terminalreporter.stats.get(category, ())
         if isinstance(report.longrepr, tuple)
     ]
-    for line in requirements.summarize(reasons):
+    for line in requirements.summarize_skips(reasons):
         terminalreporter.line(line)
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """Move what the time is in this process."""
-    return Moved(monkeypatch)
+    return MovableClock(monkeypatch)
 
 
 @pytest.fixture

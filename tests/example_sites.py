@@ -21,31 +21,31 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from json_servers import ElasticWorld, StacWorld, serving
-from postgres_cluster import server
-from process_runner import hven
-from requirements import need, need_program
+from json_servers import ElasticServer, StacServer, serve
+from postgres_cluster import run_server
+from process_runner import run_hven
+from requirements import require, require_program
 from shared import ROOT
-from stilts import stilts
+from stilts import run_stilts
 
 EXAMPLES = ROOT / "examples"
 CACHE = ROOT / ".cache" / "examples"
-MAKERS = ("astropy", "numpy", "pyarrow")  # what data are made with
-STAGES = "TME TMS TMC QGE CAP MDQ OBS EXA"
-ALLOWED = (
+DATA_PACKAGES = ("astropy", "numpy", "pyarrow")  # what data are made with
+TAPLINT_STAGES = "TME TMS TMC QGE CAP MDQ OBS EXA"
+ALLOWED_WARNINGS = (
     # ADQL 2.1's, which stilts 3.4.7 does not know
     r"tapregext#features-adql-(string|common-table|sets|type|conditional|unit|offset)\""
 )
 
 
 @cache
-def prepared(case: str) -> Path:
+def prepare_example(case: str) -> Path:
     """Copy an example and make its data, once for all processes and until it changes; nobody writes there."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as place:
         fresh = Path(place) / case
         shutil.copytree(EXAMPLES / case, fresh, ignore=shutil.ignore_patterns("var", "data"))
-        whole = hashlib.sha256("".join(f"{name} {version(name)} " for name in MAKERS).encode())
+        whole = hashlib.sha256("".join(f"{name} {version(name)} " for name in DATA_PACKAGES).encode())
         for path in sorted(path for path in fresh.rglob("*") if path.is_file()):
             whole.update(f"{path.relative_to(fresh)}\0{path.stat().st_mode}\0".encode() + path.read_bytes())
         kept = CACHE / f"{case}-{whole.hexdigest()[:20]}" / case
@@ -62,20 +62,20 @@ def prepared(case: str) -> Path:
 
 
 @contextlib.contextmanager
-def example(case: str, parent: Path) -> Iterator[Path]:
+def open_example(case: str, parent: Path) -> Iterator[Path]:
     """Copy an example with its data into a directory; its secrets are in the environment until the block ends."""
     directory = parent / case
-    shutil.copytree(prepared(case), directory)
-    with database(directory) as secrets:
+    shutil.copytree(prepare_example(case), directory)
+    with start_data_sources(directory) as secrets:
         for dump in directory.glob("*.sql"):
             for address in secrets.values():
                 subprocess.run(
-                    [need_program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, address], check=True, timeout=600
+                    [require_program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, address], check=True, timeout=600
                 )
         yield directory
 
 
-def ingested(directory: Path) -> None:
+def ingest_all(directory: Path) -> None:
     """Publish all collections of a directory by one site, which reads each descriptor once: a verb for each would read all of them each time."""
     with Site(settings.load_settings(directory)) as site:
         for path in sorted(directory.glob("collections/*/*.yaml")):
@@ -83,7 +83,7 @@ def ingested(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def database(directory: Path) -> Iterator[dict[str, str]]:
+def start_data_sources(directory: Path) -> Iterator[dict[str, str]]:
     """Run what descriptors name: an empty PostgreSQL by a secret, SQLite by a line of ODBC, services with what is in ``served/``; until the block ends.
 
     Secrets are in the environment, and addresses of services in the descriptors.
@@ -96,37 +96,37 @@ def database(directory: Path) -> Iterator[dict[str, str]]:
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for path in sorted(directory.glob("served/*.json")):
-            stack.enter_context(served(directory, path))
+            stack.enter_context(serve_documents(directory, path))
         for name in {name for name in names if name.endswith("_ODBC")}:
-            need("odbc")
+            require("odbc")
             patch.setenv(name, f"DRIVER={{SQLite3}};Database={next(directory.glob('*.sqlite'))}")
             names.remove(name)
-        secrets = dict.fromkeys(names, f"postgresql://{stack.enter_context(server())}") if names else {}
+        secrets = dict.fromkeys(names, f"postgresql://{stack.enter_context(run_server())}") if names else {}
         for name, value in secrets.items():
             patch.setenv(name, value)
         yield secrets
 
 
 @contextlib.contextmanager
-def served(directory: Path, path: Path) -> Iterator[None]:
+def serve_documents(directory: Path, path: Path) -> Iterator[None]:
     """Serve what a file holds as the server that the collection of its name reads; its descriptor has the address."""
     held = json.loads(path.read_text(encoding="utf-8"))
-    world, below = (StacWorld(**held), "/stac") if "items" in held else (ElasticWorld(**held), "")
+    world, below = (StacServer(**held), "/stac") if "items" in held else (ElasticServer(**held), "")
     said = directory / f"collections/{path.stem}/{path.stem}.yaml"
-    with serving(world, below) as address:
+    with serve(world, below) as address:
         text = re.sub(r'(url: )"http://127[^"]*"', rf'\1"{address}"', said.read_text(encoding="utf-8"))
         assert address in text
         said.write_text(text, encoding="utf-8")
         yield
 
 
-def judged(url: str, with_obscore: bool) -> None:
+def assert_valid_service(url: str, with_obscore: bool) -> None:
     """Let STILTS taplint and our own lint look at a service: neither finds anything."""
-    done = stilts("taplint", f"tapurl={url}/tap", f"stages={STAGES}", "report=EWISF", "maxrepeat=99", code=None)
+    done = run_stilts("taplint", f"tapurl={url}/tap", f"stages={TAPLINT_STAGES}", "report=EWISF", "maxrepeat=99", code=None)
     lines = done.stdout.splitlines()
     assert any(line.startswith("Totals:") for line in lines), done.stdout + done.stderr
-    wrong = [one for one in lines if one[:2] in {"E-", "F-"} or (one[:2] == "W-" and not re.search(ALLOWED, one))]
+    wrong = [one for one in lines if one[:2] in {"E-", "F-"} or (one[:2] == "W-" and not re.search(ALLOWED_WARNINGS, one))]
     assert not wrong, "\n".join(wrong)
     assert any("OBS-NODM" in line for line in lines) is not with_obscore  # taplint has looked at ivoa.obscore
-    found = json.loads(hven("lint", f"{url}/tap", "--json").stdout)
+    found = json.loads(run_hven("lint", f"{url}/tap", "--json").stdout)
     assert found["findings"] == []

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
-from requirements import need
+from requirements import require
 
 STAMP = "20260102030405"
 MOMENT = "Fri, 02 Jan 2026 03:04:05 GMT"
@@ -184,7 +184,7 @@ def _listed(there: Files, below: str) -> str:
 @contextlib.contextmanager
 def bucket(files: dict[str, bytes], name: str = "observatory") -> Iterator[tuple[str, str, str]]:
     """Serve files by S3 (moto, which judges signatures): its address, and the key and secret of who may read all; nobody else may."""
-    need("moto")
+    require("moto")
     import boto3
     from moto import settings
     from moto.core.responses import ActionAuthenticatorMixin

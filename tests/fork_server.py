@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 
-class Process:
+class ForkedProcess:
     """What `subprocess.Popen` is for a program."""
 
     def __init__(self, words: list[str], log: Path) -> None:
         asked = {"words": words, "log": str(log), "cwd": str(Path.cwd()), "environment": dict(os.environ)}
-        self.pid: int = _nursery().ask(asked)
+        self.pid: int = _get_fork_server().send_request(asked)
         self.returncode: int | None = None
-        self._end = os.pidfd_open(self.pid)
+        self._pidfd = os.pidfd_open(self.pid)
 
     def poll(self) -> int | None:
         try:
@@ -40,16 +40,16 @@ class Process:
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
             ended = select.poll()
-            ended.register(self._end, select.POLLIN)
+            ended.register(self._pidfd, select.POLLIN)
             if not ended.poll(None if timeout is None else timeout * 1000):
                 raise subprocess.TimeoutExpired("hven", timeout or 0.0)
-            self.returncode = _nursery().ask({"ended": self.pid})
-            os.close(self._end)
+            self.returncode = _get_fork_server().send_request({"ended": self.pid})
+            os.close(self._pidfd)
         return self.returncode
 
     def send_signal(self, number: signal.Signals) -> None:
         if self.poll() is None:
-            signal.pidfd_send_signal(self._end, number)
+            signal.pidfd_send_signal(self._pidfd, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
@@ -58,7 +58,7 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
 
-class _Nursery:
+class _ForkServer:
     """The process that they are forks of."""
 
     def __init__(self) -> None:
@@ -73,23 +73,23 @@ class _Nursery:
                 text=True,
                 pass_fds=[door.fileno()],
             )
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         atexit.register(self._process.communicate)
 
-    def ask(self, what: dict[str, Any]) -> int:
+    def send_request(self, request: dict[str, Any]) -> int:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with self._turn:
-            print(json.dumps(what), file=self._process.stdin, flush=True)
+        with self._lock:
+            print(json.dumps(request), file=self._process.stdin, flush=True)
             return int(self._process.stdout.readline())
 
 
 @cache
-def _nursery() -> _Nursery:
-    return _Nursery()
+def _get_fork_server() -> _ForkServer:
+    return _ForkServer()
 
 
-PROGRAM = """\
+SHELL_PROGRAM = """\
 #!{python} -IS
 import json, os, socket, sys
 asked = {{"words": sys.argv[1:], "cwd": os.getcwd(), "environment": dict(os.environ)}}
@@ -101,13 +101,13 @@ with socket.socket(socket.AF_UNIX) as line:
 """
 
 
-def program(path: Path) -> None:
+def write_shell_program(path: Path) -> None:
     """Write a program that is ``hven`` for a shell: it waits for a fork, which has its arguments, files, directory and environment."""
-    path.write_text(PROGRAM.format(python=sys.executable, address=_nursery().address))
+    path.write_text(SHELL_PROGRAM.format(python=sys.executable, address=_get_fork_server().address))
     path.chmod(0o755)
 
 
-STARS = """\
+DESCRIPTOR = """\
 collection: stars
 title: Stars
 description: Stars
@@ -115,7 +115,7 @@ tables: {main: {description: Stars, source: {kind: csv, files: stars.csv}, colum
 """
 
 
-def ready() -> None:
+def preload_modules() -> None:
     """Load and make what every server does before it begins its workers."""
     from hven.app import _server as server  # noqa: F401  # before whatever loads Arrow
 
@@ -130,24 +130,24 @@ def ready() -> None:
         site = Path(name)
         (site / "hven.toml").touch()
         (site / "collections/stars").mkdir(parents=True)
-        (site / "collections/stars/stars.yaml").write_text(STARS)
+        (site / "collections/stars/stars.yaml").write_text(DESCRIPTOR)
         StateStore(site / "var").close()
         # ends with a look of the collector for the last time: in forks its marks would copy all these pages
         processes._preload_modules(settings.load_settings(site))
 
 
-def main(door: socket.socket) -> None:
-    ready()
+def serve_forks(listener: socket.socket) -> None:
+    preload_modules()
     shells: set[int] = set()
     while True:
-        if door in select.select([sys.stdin, door], [], [])[0]:
-            line, _ = door.accept()
+        if listener in select.select([sys.stdin, listener], [], [])[0]:
+            line, _ = listener.accept()
             if pid := os.fork():
                 shells.add(pid)
                 line.close()
             else:
-                door.close()
-                _for_a_shell(line)
+                listener.close()
+                _run_for_shell(line)
             shells -= {pid for pid in shells if os.waitpid(pid, os.WNOHANG)[0]}
         elif not (text := sys.stdin.readline()):
             return
@@ -156,26 +156,26 @@ def main(door: socket.socket) -> None:
         elif pid := os.fork():
             print(pid, flush=True)
         else:
-            door.close()
+            listener.close()
             with Path(os.devnull).open() as nothing, Path(asked["log"]).open("w") as log:
-                code = _run(asked, [nothing.fileno(), log.fileno(), log.fileno()])
+                code = _run_command(asked, [nothing.fileno(), log.fileno(), log.fileno()])
             os._exit(code)  # what libraries destroy at the end are threads that a fork has not
 
 
-def _for_a_shell(line: socket.socket) -> NoReturn:
+def _run_for_shell(line: socket.socket) -> NoReturn:
     """Do what a program was asked, and tell it the exit code; if this dies, the line ends."""
     _, files, _, _ = socket.recv_fds(line, 1, 3)
     with line.makefile() as text:
         asked = json.loads(text.readline())
     code = 1
     try:
-        code = _run(asked, files)
+        code = _run_command(asked, files)
     finally:
         line.sendall(str(code).encode())
         os._exit(code)
 
 
-def _run(asked: dict[str, Any], files: list[int]) -> int:
+def _run_command(request: dict[str, Any], files: list[int]) -> int:
     """Be ``hven`` with these three files, and the words, directory and environment that were asked; give the exit code."""
     from hven.app import _cli as cli
 
@@ -183,14 +183,14 @@ def _run(asked: dict[str, Any], files: list[int]) -> int:
         os.dup2(file, number)
     sys.stdin = open(0)  # noqa: SIM115
     os.environ.clear()
-    os.environ.update(asked["environment"])
+    os.environ.update(request["environment"])
     time.tzset()
-    os.chdir(asked["cwd"])
-    code = cli.main(asked["words"])
+    os.chdir(request["cwd"])
+    code = cli.main(request["words"])
     sys.stdout.flush()
     sys.stderr.flush()
     return code
 
 
 if __name__ == "__main__":
-    main(socket.socket(fileno=int(sys.argv[1])))
+    serve_forks(socket.socket(fileno=int(sys.argv[1])))

@@ -13,17 +13,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-OLD = {"id": "dataset", "time.min": "start", "time.max": "stop"}
-KNOWN = {
+OLD_PARAMETER_NAMES = {"id": "dataset", "time.min": "start", "time.max": "stop"}
+PARAMETERS_BY_ENDPOINT = {
     "about": set[str](), "capabilities": set[str](), "catalog": {"depth", "resolve_references"},
     "info": {"dataset", "parameters", "resolve_references"}, "data": {"dataset", "parameters", "start", "stop", "include", "format"},
 }  # fmt: skip
-FIRST = dt.datetime(2003, 10, 28, tzinfo=dt.UTC)
+FIRST_INSTANT = dt.datetime(2003, 10, 28, tzinfo=dt.UTC)
 CORS = {"Access-Control-Allow-Origin": "*"}
 
 
 @dataclass
-class Answer:
+class HapiAnswer:
     """What is sent: a fault changes it before."""
 
     status: int = 200
@@ -38,31 +38,31 @@ class Answer:
         self.body = json.dumps(document).encode()
 
 
-class Refused(Exception):
+class HapiError(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
 
 
 @dataclass
-class HapiWorld:
+class HapiServer:
     """Samples every 4 s with a number, a spectrum, a text and a counter; `spoil` changes an answer before it is sent."""
 
     version: str = "3.3"
     rows: int = 100
     samples: list[list[Any]] = field(default_factory=list)
     info: dict[str, Any] = field(default_factory=dict)
-    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    spoil: Callable[[str, dict[str, str], Answer], object] = lambda _endpoint, _given, _answer: None
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    alter_answer: Callable[[str, dict[str, str], HapiAnswer], object] = lambda _endpoint, _given, _answer: None
 
     def __post_init__(self) -> None:
         if not self.samples:
             self.samples = [
-                [self.time(at), at / 4 if at % 7 else None, [at, at + 0.5, -at], f"a,{at % 3}", at]
+                [self.format_time(at), at / 4 if at % 7 else None, [at, at + 0.5, -at], f"a,{at % 3}", at]
                 for at in range(self.rows)
             ]
         self.info = self.info or {
-            "startDate": self.time(0), "stopDate": self.time(self.rows), "cadence": "PT4S", "description": "rays",
+            "startDate": self.format_time(0), "stopDate": self.format_time(self.rows), "cadence": "PT4S", "description": "rays",
             "parameters": [
                 {"name": "Time", "type": "isotime", "length": 24, "units": "UTC", "fill": None},
                 {"name": "flux", "type": "double", "units": "W", "fill": "-1e31"},
@@ -73,36 +73,36 @@ class HapiWorld:
         }  # fmt: skip
 
     @staticmethod
-    def time(at: int) -> str:
-        return (FIRST + dt.timedelta(seconds=4 * at)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    def format_time(at: int) -> str:
+        return (FIRST_INSTANT + dt.timedelta(seconds=4 * at)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    def head(self, code: int = 1200) -> dict[str, Any]:
+    def build_header(self, code: int = 1200) -> dict[str, Any]:
         return {"HAPI": self.version, "status": {"code": code, "message": "OK" if code < 1400 else "error"}}
 
-    def answer(self, method: str, endpoint: str, pairs: list[tuple[str, str]]) -> Answer:
+    def answer(self, method: str, endpoint: str, pairs: list[tuple[str, str]]) -> HapiAnswer:
         """Answer as the standard has it."""
         given: dict[str, str] = {}
-        answer = Answer()
+        answer = HapiAnswer()
         try:
             for name, value in pairs:
-                given[OLD.get(name, name)] = value
-            self.asked.append((endpoint, given))
+                given[OLD_PARAMETER_NAMES.get(name, name)] = value
+            self.requests.append((endpoint, given))
             self._answer(endpoint if method == "GET" else method, given, answer)
-        except Refused as error:
+        except HapiError as error:
             answer.status = 404 if error.code in {1406, 1407} else 400
-            answer.kind, answer.body = "application/json", json.dumps(self.head(error.code)).encode()
-        self.spoil(endpoint, given, answer)
+            answer.kind, answer.body = "application/json", json.dumps(self.build_header(error.code)).encode()
+        self.alter_answer(endpoint, given, answer)
         return answer
 
-    def _answer(self, endpoint: str, given: dict[str, str], answer: Answer) -> None:
-        if endpoint not in KNOWN:
-            raise Refused(1400)
-        if not given.keys() <= KNOWN[endpoint]:
-            raise Refused(1401)
+    def _answer(self, endpoint: str, given: dict[str, str], answer: HapiAnswer) -> None:
+        if endpoint not in PARAMETERS_BY_ENDPOINT:
+            raise HapiError(1400)
+        if not given.keys() <= PARAMETERS_BY_ENDPOINT[endpoint]:
+            raise HapiError(1401)
         if given.get("resolve_references", "true") not in {"true", "false"}:
-            raise Refused(1412)
+            raise HapiError(1412)
         if given.get("depth", "all") not in {"all", "dataset"}:
-            raise Refused(1413)
+            raise HapiError(1413)
         more: dict[str, Any] = {}
         if endpoint == "about":
             more = {"id": "test", "title": "Test", "contact": "a@b.example"}
@@ -111,45 +111,45 @@ class HapiWorld:
         elif endpoint == "catalog":
             more = {"catalog": [{"id": "rays", **({"info": self.info} if given.get("depth") == "all" else {})}]}
         else:
-            places = self._chosen(given)
+            places = self._select_parameters(given)
             more = {**self.info, "parameters": [self.info["parameters"][at] for at in places]}
             if endpoint == "data":
-                self._data(given, answer, places, more)
+                self._fill_data(given, answer, places, more)
                 return
-        answer.body = json.dumps({**self.head(), **more}).encode()
+        answer.body = json.dumps({**self.build_header(), **more}).encode()
 
-    def _chosen(self, given: dict[str, str]) -> list[int]:
+    def _select_parameters(self, given: dict[str, str]) -> list[int]:
         if "dataset" not in given:
-            raise Refused(1400)
+            raise HapiError(1400)
         if given["dataset"] != "rays":
-            raise Refused(1406)
+            raise HapiError(1406)
         names = [one["name"] for one in self.info["parameters"]]
         if not given.get("parameters"):
             return list(range(len(names)))
         wanted = given["parameters"].split(",")
         if not set(wanted) <= set(names):
-            raise Refused(1407)
+            raise HapiError(1407)
         places = [names.index(name) for name in wanted]
         if sorted(set(places)) != places:
-            raise Refused(1411)
+            raise HapiError(1411)
         return [0, *(at for at in places if at)]
 
-    def _data(self, given: dict[str, str], answer: Answer, places: list[int], info: dict[str, Any]) -> None:
+    def _fill_data(self, given: dict[str, str], answer: HapiAnswer, places: list[int], info: dict[str, Any]) -> None:
         moments = []
         for name, code in (("start", 1402), ("stop", 1403)):
             try:
                 moments.append(dt.datetime.fromisoformat(given[name][:26].rstrip("Z")).replace(tzinfo=dt.UTC))
             except (KeyError, ValueError):
-                raise Refused(code) from None
+                raise HapiError(code) from None
         if given["start"] >= given["stop"]:
-            raise Refused(1404)
-        if moments[0] < FIRST or moments[1] > FIRST + dt.timedelta(seconds=4 * self.rows):
-            raise Refused(1405)
+            raise HapiError(1404)
+        if moments[0] < FIRST_INSTANT or moments[1] > FIRST_INSTANT + dt.timedelta(seconds=4 * self.rows):
+            raise HapiError(1405)
         kind = given.get("format", "csv")
         if kind not in {"csv", "binary", "json"}:
-            raise Refused(1409)
+            raise HapiError(1409)
         if given.get("include", "header") != "header":
-            raise Refused(1410)
+            raise HapiError(1410)
         low, high = (one.isoformat(timespec="milliseconds").replace("+00:00", "Z") for one in moments)
         later = given["start"].rstrip("0Z").rstrip(".") > low.rstrip("0Z").rstrip(".")
         rows = [
@@ -157,7 +157,7 @@ class HapiWorld:
             for row in self.samples
             if (low < row[0] if later else low <= row[0]) and row[0] < high
         ]
-        head = {**self.head(1200 if rows else 1201), **info, "format": kind}
+        head = {**self.build_header(1200 if rows else 1201), **info, "format": kind}
         answer.kind = {"csv": "text/csv", "binary": "application/octet-stream", "json": "application/json"}[kind]
         lines = (
             "".join(f"#{line}\n" for line in json.dumps(head, indent=1).splitlines()) if given.get("include") else ""
@@ -172,18 +172,18 @@ class HapiWorld:
             ]
             answer.body = json.dumps({**head, "data": data}).encode()
         elif kind == "csv":
-            answer.body = (lines + "".join(",".join(self._cell(cell, one) for cell, one in zip(row, info["parameters"], strict=True)) + "\n" for row in rows)).encode()  # fmt: skip
+            answer.body = (lines + "".join(",".join(self._format_cell(cell, one) for cell, one in zip(row, info["parameters"], strict=True)) + "\n" for row in rows)).encode()  # fmt: skip
         else:
-            answer.body = lines.encode() + b"".join(self._record(row, info["parameters"]) for row in rows)
+            answer.body = lines.encode() + b"".join(self._pack_record(row, info["parameters"]) for row in rows)
 
-    def _cell(self, cell: Any, one: dict[str, Any]) -> str:
+    def _format_cell(self, cell: Any, one: dict[str, Any]) -> str:
         if isinstance(cell, list):
-            return ",".join(self._cell(each, one) for each in cell)
+            return ",".join(self._format_cell(each, one) for each in cell)
         if cell is None:
             return str(one["fill"])
         return f'"{cell}"' if "," in str(cell) else str(cell)
 
-    def _record(self, row: list[Any], listed: list[dict[str, Any]]) -> bytes:
+    def _pack_record(self, row: list[Any], listed: list[dict[str, Any]]) -> bytes:
         found = b""
         for cell, one in zip(row, listed, strict=True):
             for each in cell if isinstance(cell, list) else [cell]:
@@ -199,7 +199,7 @@ class HapiWorld:
 
 
 @contextmanager
-def serving(world: HapiWorld) -> Iterator[str]:
+def serve(world: HapiServer) -> Iterator[str]:
     """Serve it on this machine."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -234,4 +234,4 @@ def serving(world: HapiWorld) -> Iterator[str]:
         server.server_close()
 
 
-__all__ = ["Answer", "HapiWorld", "serving"]
+__all__ = ["HapiAnswer", "HapiServer", "serve"]

@@ -13,11 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-GONE = {"error": {"root_cause": [{"type": "search_context_missing_exception", "reason": "No search context found for id [7]"}], "type": "search_phase_execution_exception", "reason": "all shards failed"}, "status": 404}  # fmt: skip
+CONTEXT_MISSING = {"error": {"root_cause": [{"type": "search_context_missing_exception", "reason": "No search context found for id [7]"}], "type": "search_phase_execution_exception", "reason": "all shards failed"}, "status": 404}  # fmt: skip
 
 
 @dataclass
-class Asked:
+class Request:
     """A request."""
 
     method: str
@@ -38,20 +38,20 @@ class Reply:
     cut: int | None = None
 
     @classmethod
-    def of(cls, document: Any, status: int = 200) -> Reply:
+    def from_document(cls, document: Any, status: int = 200) -> Reply:
         return cls(status=status, body=json.dumps(document).encode())
 
 
 @dataclass
-class PageWorld:
+class JsonServer:
     """A service; `spoil` changes what it says before it is sent."""
 
-    asked: list[Asked] = field(default_factory=list)
-    spoil: Callable[[Asked, Reply], object] = lambda _asked, _reply: None
+    asked: list[Request] = field(default_factory=list)
+    spoil: Callable[[Request, Reply], object] = lambda _asked, _reply: None
     pause: float = 0.0  # seconds before each answer
     base: str = ""  # where it is served
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer(self, asked: Request) -> Reply:
         self.asked.append(asked)
         reply = self.reply(asked)
         if self.pause:
@@ -59,12 +59,12 @@ class PageWorld:
         self.spoil(asked, reply)
         return reply
 
-    def reply(self, asked: Asked) -> Reply:
+    def reply(self, asked: Request) -> Reply:
         raise NotImplementedError
 
 
 @dataclass
-class ElasticWorld(PageWorld):
+class ElasticServer(JsonServer):
     """An index of documents, as versions 7 to 9 and OpenSearch show it."""
 
     documents: list[dict[str, Any]] = field(default_factory=list)
@@ -77,7 +77,7 @@ class ElasticWorld(PageWorld):
     count: int = 0
     ready: dict[tuple[int, int], bytes] = field(default_factory=dict)  # pages of all documents, written beforehand
 
-    def answer(self, asked: Asked) -> Reply:
+    def answer(self, asked: Request) -> Reply:
         """Answer with the headers by which clients know whom they ask, since 7.14, and in the version of JSON that they ask for."""
         reply = super().answer(asked)
         if "distribution" not in self.version:
@@ -86,54 +86,54 @@ class ElasticWorld(PageWorld):
             reply.kind = asked.headers["accept"].split(",")[0]
         return reply
 
-    def reply(self, asked: Asked) -> Reply:
+    def reply(self, asked: Request) -> Reply:
         if self.login and asked.headers.get("authorization") != self.login:
-            return Reply.of({"error": {"type": "security_exception", "reason": "missing authentication credentials"}, "status": 401}, 401)  # fmt: skip
+            return Reply.from_document({"error": {"type": "security_exception", "reason": "missing authentication credentials"}, "status": 401}, 401)  # fmt: skip
         parts = asked.path.strip("/").split("/")
         if asked.path == "/":
-            return Reply.of({"name": "node", "version": self.version, "tagline": "You Know, for Search"})
+            return Reply.from_document({"name": "node", "version": self.version, "tagline": "You Know, for Search"})
         if asked.method == "DELETE":
             scrolls = asked.body.get("scroll_id", ())  # one, or several
             self.open -= {asked.body.get("id"), *([scrolls] if isinstance(scrolls, str) else scrolls)}
-            return Reply.of({"succeeded": True})
+            return Reply.from_document({"succeeded": True})
         if parts == ["_cat", "indices"]:
-            return Reply.of(
+            return Reply.from_document(
                 [{"index": self.index, "docs.count": str(len(self.documents))}, {"index": ".kibana", "docs.count": "9"}]
             )
         if parts == ["_search"]:
-            return self._page(asked.body)
+            return self._build_page(asked.body)
         if parts == ["_search", "scroll"]:
-            return self._scrolled(asked.body["scroll_id"])
+            return self._build_scroll_page(asked.body["scroll_id"])
         if parts[0] not in {self.index, f"{self.index}-*"}:
-            return Reply.of({"error": {"root_cause": [], "type": "index_not_found_exception", "reason": f"no such index [{parts[0]}]"}, "status": 404}, 404)  # fmt: skip
+            return Reply.from_document({"error": {"root_cause": [], "type": "index_not_found_exception", "reason": f"no such index [{parts[0]}]"}, "status": 404}, 404)  # fmt: skip
         if parts[1] == "_mapping":
-            return Reply.of({self.index: {"mappings": {"properties": self.mapping}}})
+            return Reply.from_document({self.index: {"mappings": {"properties": self.mapping}}})
         if parts[1] == "_pit":
             self.count += 1
             self.open.add(f"pit{self.count}")
-            return Reply.of({"id": f"pit{self.count}"})
+            return Reply.from_document({"id": f"pit{self.count}"})
         assert parts[1] == "_search"
         assert asked.given["scroll"]
         self.count += 1
         name = f"scroll{self.count}"
         self.open.add(name)
-        self.scrolls[name] = (self._found(asked.body), asked.body["size"])
-        return self._scrolled(name, first=True)
+        self.scrolls[name] = (self._find_hits(asked.body), asked.body["size"])
+        return self._build_scroll_page(name, first=True)
 
-    def _found(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+    def _find_hits(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         sort = body.get("sort") or []
         names = [one if isinstance(one, str) else next(iter(one)) for one in sort]
         hits = [
             {"_index": self.index, "_id": f"d{at}", "_score": None, "_source": one, "sort": [at if name in {"_shard_doc", "_doc"} else one.get(name) for name in names]}
             for at, one in enumerate(self.documents)
-            if self._meets(one, body.get("query", {"match_all": {}}))
+            if self._matches(one, body.get("query", {"match_all": {}}))
         ]  # fmt: skip
         for at, hit in enumerate(hits):
             if "_shard_doc" not in names and "_doc" not in names:
                 hit["sort"].append(at)  # the tie is broken by an implicit one
         return sorted(hits, key=lambda hit: hit["sort"])
 
-    def _meets(self, one: dict[str, Any], query: dict[str, Any]) -> bool:
+    def _matches(self, one: dict[str, Any], query: dict[str, Any]) -> bool:
         ((word, said),) = query.items()
         if word == "match_all":
             return True
@@ -142,56 +142,56 @@ class ElasticWorld(PageWorld):
             assert not rest, rest
             filters = said.get("filter", [])
             return (
-                all(self._meets(one, each) for each in (filters if isinstance(filters, list) else [filters]))
-                and (not said.get("should") or any(self._meets(one, each) for each in said["should"]))
-                and not ("must_not" in said and self._meets(one, said["must_not"]))
+                all(self._matches(one, each) for each in (filters if isinstance(filters, list) else [filters]))
+                and (not said.get("should") or any(self._matches(one, each) for each in said["should"]))
+                and not ("must_not" in said and self._matches(one, said["must_not"]))
             )
         if word == "exists":
             return one.get(said["field"]) is not None
         ((name, value),) = said.items()
         return one.get(name) == value if word == "term" else one.get(name) is not None and one[name] >= value["gte"]
 
-    def _page(self, body: dict[str, Any]) -> Reply:
+    def _build_page(self, body: dict[str, Any]) -> Reply:
         if not isinstance(body, dict) or body.get("pit", {}).get("id") not in self.open:
-            return Reply.of(GONE, 404)
+            return Reply.from_document(CONTEXT_MISSING, 404)
         size, after = body["size"], body.get("search_after")
         if self.ready:
             begin = 0 if after is None else after[0] + 1
             return Reply(body=self.ready[begin, size])
-        hits = self._found(body)
+        hits = self._find_hits(body)
         total = {"total": {"value": len(hits), "relation": "eq"}} if body.get("track_total_hits") else {}
         if after is not None:
             hits = [hit for hit in hits if hit["sort"] > after]
-        return Reply.of({"pit_id": body["pit"]["id"], "took": 1, "timed_out": False, "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0}, "hits": {**total, "max_score": None, "hits": hits[:size]}})  # fmt: skip
+        return Reply.from_document({"pit_id": body["pit"]["id"], "took": 1, "timed_out": False, "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0}, "hits": {**total, "max_score": None, "hits": hits[:size]}})  # fmt: skip
 
-    def _scrolled(self, name: str, *, first: bool = False) -> Reply:
+    def _build_scroll_page(self, name: str, *, first: bool = False) -> Reply:
         if name not in self.open:
-            return Reply.of(GONE, 404)
+            return Reply.from_document(CONTEXT_MISSING, 404)
         hits, size = self.scrolls[name]
         self.scrolls[name] = hits[size:], size
         total = {"total": {"value": len(hits), "relation": "eq"}} if first else {}
-        return Reply.of({"_scroll_id": name, "took": 1, "timed_out": False, "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0}, "hits": {**total, "max_score": None, "hits": hits[:size]}})  # fmt: skip
+        return Reply.from_document({"_scroll_id": name, "took": 1, "timed_out": False, "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0}, "hits": {**total, "max_score": None, "hits": hits[:size]}})  # fmt: skip
 
 
 @dataclass
-class StacWorld(PageWorld):
+class StacServer(JsonServer):
     """Items of one collection; `posts`: the search takes POST; `filters`: it takes CQL2."""
 
     items: list[dict[str, Any]] = field(default_factory=list)
     posts: bool = True
     filters: bool = True
 
-    def reply(self, asked: Asked) -> Reply:
+    def reply(self, asked: Request) -> Reply:
         path = asked.path.removeprefix("/stac").strip("/")
         if path == "":
             ways = [{"rel": "search", "href": f"{self.base}/search", "method": one} for one in (["GET", "POST"] if self.posts else ["GET"])]  # fmt: skip
             filters = ["http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/filter"] if self.filters else []
-            return Reply.of({"stac_version": "1.0.0", "title": "Cubes", "description": "All cubes", "links": ways, "conformsTo": ["https://api.stacspec.org/v1.0.0/core", *filters]})  # fmt: skip
+            return Reply.from_document({"stac_version": "1.0.0", "title": "Cubes", "description": "All cubes", "links": ways, "conformsTo": ["https://api.stacspec.org/v1.0.0/core", *filters]})  # fmt: skip
         if path == "collections":
-            return Reply.of({"collections": [{"id": "omega"}]})
+            return Reply.from_document({"collections": [{"id": "omega"}]})
         if path.startswith("collections/"):
             known = path == "collections/omega"
-            return Reply.of({"id": "omega", "title": "OMEGA", "description": "Cubes of Mars"} if known else {}, 200 if known else 404)  # fmt: skip
+            return Reply.from_document({"id": "omega", "title": "OMEGA", "description": "Cubes of Mars"} if known else {}, 200 if known else 404)  # fmt: skip
         assert path == "search"
         given = asked.body if asked.method == "POST" else {**asked.given, "limit": int(asked.given["limit"])}
         begin, size = int(given.get("token", 0)), given["limit"]
@@ -209,18 +209,18 @@ class StacWorld(PageWorld):
         elif more:
             rest = "&".join(f"{name}={value}" for name, value in asked.given.items() if name != "token")
             links = [{"rel": "next", "href": f"/stac/search?{rest}&token={begin + size}"}]
-        return Reply.of({"type": "FeatureCollection", "numberMatched": len(found), "features": found[begin : begin + size], "links": links})  # fmt: skip
+        return Reply.from_document({"type": "FeatureCollection", "numberMatched": len(found), "features": found[begin : begin + size], "links": links})  # fmt: skip
 
 
 @dataclass
-class RestWorld(PageWorld):
+class RestServer(JsonServer):
     """Records behind a link in the header or in the page, a cursor, an offset, or a page's number; it never gives more than `most`."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     way: str = "link"
     most: int = 2
 
-    def reply(self, asked: Asked) -> Reply:
+    def reply(self, asked: Request) -> Reply:
         given = asked.body if asked.method == "POST" else asked.given
         words = {"offset": "skip", "number": "page", "cursor": "cursor"}
         found = [one for one in self.rows if one["n"] >= int(given.get("since", 0))]
@@ -244,7 +244,7 @@ class RestWorld(PageWorld):
 
 
 @contextmanager
-def serving(world: PageWorld, path: str = "") -> Iterator[str]:
+def serve(world: JsonServer, path: str = "") -> Iterator[str]:
     """Serve it on this machine."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -254,7 +254,7 @@ def serving(world: PageWorld, path: str = "") -> Iterator[str]:
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            asked = Asked(self.command, unquote(parts.path), dict(parse_qsl(parts.query)), json.loads(text) if text else None, {name.lower(): value for name, value in self.headers.items()})  # fmt: skip
+            asked = Request(self.command, unquote(parts.path), dict(parse_qsl(parts.query)), json.loads(text) if text else None, {name.lower(): value for name, value in self.headers.items()})  # fmt: skip
             reply = world.answer(asked)
             self.send_response(reply.status)
             for name, value in {**reply.headers, "Content-Type": reply.kind, "Content-Length": str(len(reply.body))}.items():  # fmt: skip
@@ -283,6 +283,6 @@ def serving(world: PageWorld, path: str = "") -> Iterator[str]:
         thread.join()
 
 
-def basic(login: str) -> str:
+def format_basic_login(login: str) -> str:
     """The header of a log-in."""
     return "Basic " + base64.b64encode(login.encode()).decode()

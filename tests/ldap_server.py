@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from process_runner import free_port, until
-from requirements import need_program
+from process_runner import reserve_port, wait_until
+from requirements import require_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ class Directory:
 @contextlib.contextmanager
 def directory(entries: str) -> Iterator[Directory]:
     """Run one with some entries (LDIF, below `SUFFIX`)."""
-    found = need_program("slapd")
+    found = require_program("slapd")
     place = Path(tempfile.mkdtemp(prefix="ldap-"))
     try:
         slapd = shutil.copy(
@@ -106,10 +106,10 @@ def directory(entries: str) -> Iterator[Directory]:
         (place / "rows").mkdir()
         (place / "slapd.conf").write_text(CONFIG.format(place=place, suffix=SUFFIX, owner=OWNER, password=PASSWORD))
         words = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=directory -addext subjectAltName=IP:127.0.0.1,DNS:localhost"
-        _run(need_program("openssl"), "req", *words.split(), "-keyout", place / "key.pem", "-out", place / "ca.pem")
+        _run(require_program("openssl"), "req", *words.split(), "-keyout", place / "key.pem", "-out", place / "ca.pem")
         (place / "entries").write_text(f"{ROOT}\n{entries}", encoding="utf-8")
         _run(slapd, "-Tadd", "-q", "-f", place / "slapd.conf", "-l", place / "entries")
-        port, tls_port = free_port(), free_port()
+        port, tls_port = reserve_port(), reserve_port()
         addresses = " ".join(f"ldap://127.0.0.{host}:{port} ldaps://127.0.0.{host}:{tls_port}" for host in (1, 2))
         with (place / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -117,7 +117,7 @@ def directory(entries: str) -> Iterator[Directory]:
             )
         try:
             for one in (port, tls_port):  # its file of the process is there before it listens
-                until(lambda one=one: process.poll() is not None or _listens(one))
+                wait_until(lambda one=one: process.poll() is not None or _listens(one))
             assert process.poll() is None, (place / "log").read_text()
             yield Directory(place=place, port=port, tls_port=tls_port, process=process)
         finally:

@@ -14,17 +14,17 @@ from urllib.parse import quote
 
 import pymysql
 
-from process_runner import free_port, until
-from requirements import find_program, need, need_program
+from process_runner import reserve_port, wait_until
+from requirements import find_program, require, require_program
 
 USER, PASSWORD = "hven", "sesame;}{'@:/"  # what addresses and lines of ODBC must be able to say
 
 
-class Server:
+class MariaDbServer:
     """A server that can be stopped and started again."""
 
     def __init__(self) -> None:
-        need("mariadb")
+        require("mariadb")
         self.program = find_program("mariadbd") or ""
         self.directory = Path(tempfile.mkdtemp(prefix="maria-"))  # a socket's path must be short
         self.environment = {**os.environ, "TMPDIR": str(self.directory)}  # its user may not write into ours
@@ -33,12 +33,12 @@ class Server:
             owner = pwd.getpwnam("mysql")
             os.chown(self.directory, owner.pw_uid, owner.pw_gid)
             self.user = ["--user=mysql"]
-        self.port = free_port()
+        self.port = reserve_port()
         self.socket = str(self.directory / "s")
         self.process: subprocess.Popen[bytes] | None = None
         self.url = f"mysql://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{self.port}/test"
 
-    def make(self) -> None:
+    def initialize(self) -> None:
         """Make the system's tables and an account."""
         subprocess.run(
             ["mariadb-install-db", "--no-defaults", *self.user, f"--datadir={self.directory}/data", "--auth-root-authentication-method=normal", "--skip-test-db",
@@ -47,7 +47,7 @@ class Server:
         )  # fmt: skip
         words = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=maria -addext subjectAltName=IP:127.0.0.1"
         subprocess.run(
-            [need_program("openssl"), "req", *words.split(), "-keyout", self.directory / "key.pem", "-out", self.directory / "ca.pem"], check=True, capture_output=True
+            [require_program("openssl"), "req", *words.split(), "-keyout", self.directory / "key.pem", "-out", self.directory / "ca.pem"], check=True, capture_output=True
         )  # fmt: skip
         (self.directory / "key.pem").chmod(0o644)  # its user reads it
 
@@ -65,14 +65,14 @@ class Server:
             if not Path(self.socket).exists():
                 return False
             try:
-                self.do("SELECT 1")
+                self.execute("SELECT 1")
             except pymysql.err.OperationalError:
                 return False
             return True
 
-        until(answers)
+        wait_until(answers)
 
-    def do(self, *statements: str, database: str | None = None) -> list[tuple[object, ...]]:
+    def execute(self, *statements: str, database: str | None = None) -> list[tuple[object, ...]]:
         """Do something as root; give the last answer."""
         with (
             pymysql.connect(
@@ -85,7 +85,7 @@ class Server:
             return list(cursor.fetchall())
 
     @staticmethod
-    def literal(value: object) -> str:
+    def format_literal(value: object) -> str:
         """Write a value."""
         return pymysql.converters.escape_item(value if not hasattr(value, "isoformat") else str(value), "utf8mb4")
 
@@ -98,15 +98,15 @@ class Server:
 
 
 @cache
-def server() -> Server:
+def get_server() -> MariaDbServer:
     """Run one server for all tests of this process."""
-    found = Server()
+    found = MariaDbServer()
     atexit.register(shutil.rmtree, found.directory, ignore_errors=True)
-    found.make()
+    found.initialize()
     atexit.register(found.stop)
     found.start()
     secret = PASSWORD.replace("'", "''")
-    found.do(
+    found.execute(
         "CREATE DATABASE test CHARACTER SET utf8mb4",
         f"CREATE USER {USER}@'%' IDENTIFIED BY '{secret}'",
         f"GRANT SELECT ON test.* TO {USER}@'%'",
@@ -114,8 +114,8 @@ def server() -> Server:
     return found
 
 
-def odbc(found: Server) -> str:
+def format_odbc_line(found: MariaDbServer) -> str:
     """Write its connection line of ODBC."""
-    need("odbc")
+    require("odbc")
     secret = PASSWORD.replace("}", "}}")
     return f"DRIVER={{MariaDB Unicode}};SERVER=127.0.0.1;PORT={found.port};DATABASE=test;UID={USER};PWD={{{secret}}};CHARSET=utf8mb4"

@@ -14,27 +14,27 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from requirements import find_postgresql, is_left_out, lack, need
+from requirements import find_postgresql, is_excluded, report_missing, require
 
 
-def programs() -> Path:
+def find_programs() -> Path:
     """Find initdb and pg_ctl; without them, skip the test, or fail in CI."""
-    need("postgresql")
+    require("postgresql")
     found = find_postgresql()
     assert found is not None
     return found
 
 
-class Cluster:
+class PostgresCluster:
     """A server that can be stopped and started again."""
 
     def __init__(self, directory: Path, prefix: list[str]) -> None:
         self.directory = directory
         self.url = f"postgresql://hven@/postgres?host={directory}"
         self._prefix = prefix
-        self._binaries = programs()
+        self._binaries = find_programs()
 
-    def do(self, program: str, *words: object) -> None:
+    def run_program(self, program: str, *words: object) -> None:
         """Run one of its programs."""
         said = self.directory / f"{program}.said"  # no pipe: a server that is started would keep it open
         with said.open("w") as file:
@@ -51,14 +51,14 @@ class Cluster:
         """Start, and wait until it answers."""
         options = f"-c listen_addresses= -c unix_socket_directories={self.directory} -c fsync=off -c max_connections=60"
         options += " -c autovacuum=off"  # what it locks and learns, and when, would differ from run to run
-        self.do("pg_ctl", "-w", "-t", 150, "-l", self.directory / "log", "-o", options, "start")
+        self.run_program("pg_ctl", "-w", "-t", 150, "-l", self.directory / "log", "-o", options, "start")
 
     def stop(self) -> None:
         """Stop at once, as a crash does."""
-        self.do("pg_ctl", "-t", 150, "-m", "immediate", "stop")
+        self.run_program("pg_ctl", "-t", 150, "-m", "immediate", "stop")
 
 
-def _placed() -> Cluster:
+def _create_cluster() -> PostgresCluster:
     """Make a place for a server."""
     directory = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path must be short
     prefix: list[str] = []
@@ -66,26 +66,26 @@ def _placed() -> Cluster:
         owner = pwd.getpwnam("postgres")
         os.chown(directory, owner.pw_uid, owner.pw_gid)
         prefix = ["runuser", "-u", "postgres", "--"]
-    return Cluster(directory, prefix)
+    return PostgresCluster(directory, prefix)
 
 
 @cache
-def _empty() -> Path:
+def _initialize_template() -> Path:
     """Make an empty database, once in this process: copying it takes a tenth of the time."""
-    found = _placed()
+    found = _create_cluster()
     atexit.register(shutil.rmtree, found.directory, ignore_errors=True)
-    found.do("initdb", "-U", "hven", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+    found.run_program("initdb", "-U", "hven", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
     return found.directory / "data"
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
+def run_cluster() -> Iterator[PostgresCluster]:
     """Run a server that tests may stop and start."""
-    programs()
-    found = _placed()
+    find_programs()
+    found = _create_cluster()
     directory = found.directory
     try:
-        subprocess.run(["cp", "-a", _empty(), directory / "data"], check=True)
+        subprocess.run(["cp", "-a", _initialize_template(), directory / "data"], check=True)
         found.start()
         try:
             yield found
@@ -96,25 +96,25 @@ def cluster() -> Iterator[Cluster]:
 
 
 @contextmanager
-def server() -> Iterator[str]:
+def run_server() -> Iterator[str]:
     """Run a server; gives what follows ``postgresql+psycopg://`` or ``postgresql://``: user, database ``postgres`` and socket."""
-    with cluster() as found:
+    with run_cluster() as found:
         yield found.url.removeprefix("postgresql://")
 
 
-def sphere(url: str) -> None:
+def install_extensions(url: str) -> None:
     """Load pgSphere and q3c into a database, unless they are there.
 
     Debian's pgSphere 1.2.0 has two operators for old programs that PostgreSQL 15.20 refuses (pgSphere issue 85): they are left out.
     """
     import psycopg
 
-    if is_left_out("pgsphere"):
-        lack("pgsphere")
+    if is_excluded("pgsphere"):
+        report_missing("pgsphere")
     with psycopg.connect(url, autocommit=True) as connection:
         there = {row[0] for row in connection.execute("SELECT name FROM pg_available_extensions").fetchall()}
         if not {"q3c", "pg_sphere"} <= there:
-            lack("pgsphere")
+            report_missing("pgsphere")
         connection.execute("CREATE EXTENSION IF NOT EXISTS q3c")
         if connection.execute("SELECT to_regtype('scircle')").fetchone()[0] is not None:
             return

@@ -23,15 +23,15 @@ from urllib.parse import urlencode
 import pytest
 
 import fork_server
-from fork_server import Process
-from requirements import need
+from fork_server import ForkedProcess
+from requirements import require
 from shared import MORE
 
-HVEN = [sys.executable, "-m", "hven"]
+HVEN_COMMAND = [sys.executable, "-m", "hven"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class CompletedCommand:
     """How a verb ended."""
 
     stdout: str
@@ -39,30 +39,30 @@ class Done:
     returncode: int
 
 
-def hven(
+def run_hven(
     *words: object,
     cwd: Path | None = None,
     stdin: str | bytes = b"",
-    code: int = 0,
-    apart: bool = False,
+    expected_code: int = 0,
+    in_subprocess: bool = False,
     **environment: str,
-) -> Done:
+) -> CompletedCommand:
     """Run a verb through its entry point; the exit code must be `code`, and no traceback is ever shown.
 
     `apart`: in a process of its own, as a shell does it; otherwise in this one, which saves a second.
     """
     line = [str(word) for word in words]
     given = stdin.encode() if isinstance(stdin, str) else stdin
-    run = _apart if apart else _here
+    run = _run_in_subprocess if in_subprocess else run_in_process
     done = run(line, cwd, given, environment)
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
-    assert done.returncode == code, f"hven {' '.join(line)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == expected_code, f"hven {' '.join(line)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
 
-def _apart(line: list[str], cwd: Path | None, given: bytes, environment: dict[str, str]) -> Done:
+def _run_in_subprocess(line: list[str], cwd: Path | None, given: bytes, environment: dict[str, str]) -> CompletedCommand:
     done = subprocess.run(
-        [*HVEN, *line],
+        [*HVEN_COMMAND, *line],
         capture_output=True,
         check=False,
         cwd=cwd,
@@ -70,14 +70,14 @@ def _apart(line: list[str], cwd: Path | None, given: bytes, environment: dict[st
         input=given,
         env={**os.environ, **environment},
     )
-    return Done(
+    return CompletedCommand(
         returncode=done.returncode,
         stdout=done.stdout.decode(errors="replace"),
         stderr=done.stderr.decode(errors="replace"),
     )
 
 
-def _here(line: list[str], cwd: Path | None, given: bytes, environment: dict[str, str]) -> Done:
+def run_in_process(line: list[str], cwd: Path | None, given: bytes, environment: dict[str, str]) -> CompletedCommand:
     from hven.app import _cli as cli
 
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
@@ -90,21 +90,21 @@ def _here(line: list[str], cwd: Path | None, given: bytes, environment: dict[str
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = cli.main(line)
     told = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
-    return Done(returncode=code, stdout=told[0], stderr=told[1])
+    return CompletedCommand(returncode=code, stdout=told[0], stderr=told[1])
 
 
-def for_shells(path: Path) -> None:
+def write_shell_program(path: Path) -> None:
     """Write the program ``hven`` that shells find there: what it does is done by a fork, which saves a second; proofs at full size have no forks."""
     if MORE == 1:
-        fork_server.program(path)
+        fork_server.write_shell_program(path)
     else:
-        path.write_text(f'#!/bin/sh\nexec {shlex.join(HVEN)} "$@"\n')
+        path.write_text(f'#!/bin/sh\nexec {shlex.join(HVEN_COMMAND)} "$@"\n')
         path.chmod(0o755)
 
 
-def chromium_program() -> str:
+def find_chromium() -> str:
     """Find Chromium, without windows where it is installed so: a page costs a third then."""
-    need("chromium")
+    require("chromium")
     return shutil.which("chromium-headless-shell") or shutil.which("chromium") or ""
 
 
@@ -114,7 +114,7 @@ class Server:
 
     port: int
     site: Path
-    process: subprocess.Popen[bytes] | Process
+    process: subprocess.Popen[bytes] | ForkedProcess
     address: str = "127.0.0.1"
 
     @property
@@ -151,10 +151,10 @@ class Server:
 
 
 # each has the name of a port that was given; the kernel gives a name to one process only
-_taken: list[socket.socket] = []
+_reserved_names: list[socket.socket] = []
 
 
-def free_port() -> int:
+def reserve_port() -> int:
     """Give a port that nobody has, nor gets before it is used.
 
     It lies below the ports that the kernel gives to clients and to those who ask for any, and no other process that asks here is given it.
@@ -165,13 +165,13 @@ def free_port() -> int:
         with socket.socket() as found, contextlib.suppress(OSError):
             name.bind(f"\0port {port} of a test")
             found.bind(("127.0.0.1", port))
-            _taken.append(name)
+            _reserved_names.append(name)
             return port
         name.close()
 
 
 @contextlib.contextmanager
-def serving(
+def serve_site(
     site: Path,
     *,
     workers: int = 1,
@@ -183,13 +183,13 @@ def serving(
 
     `command`: what begins the server as a user does; otherwise it is a fork, which saves a second.
     """
-    port = free_port() if port is None else port
+    port = reserve_port() if port is None else port
     log = site / "serve.log"
-    process = begin(["serve", "--site", str(site), "--port", str(port), "--workers", str(workers)], log, command)
+    process = start_hven(["serve", "--site", str(site), "--port", str(port), "--workers", str(workers)], log, command)
     server = Server(port=port, site=site, process=process, address=address)
     try:
         try:
-            until(lambda: process.poll() is not None or server.get("/health")[0] == 200, 300)
+            wait_until(lambda: process.poll() is not None or server.get("/health")[0] == 200, 300)
         except AssertionError:
             pytest.fail(f"the server does not answer; its log ends so:\n{log.read_text(errors='replace')[-3000:]}")
         assert process.poll() is None, log.read_text()
@@ -200,15 +200,15 @@ def serving(
         process.wait(120)
 
 
-def begin(words: list[str], log: Path, command: list[str] | None) -> subprocess.Popen[bytes] | Process:
+def start_hven(words: list[str], log: Path, command: list[str] | None) -> subprocess.Popen[bytes] | ForkedProcess:
     """Begin ``hven`` with some words: by a command, or as a fork; proofs at full size have no forks."""
     if command is None and MORE == 1:
-        return Process(words, log)
+        return ForkedProcess(words, log)
     with log.open("wb") as file:
-        return subprocess.Popen([*(command or HVEN), *words], stdout=file, stderr=subprocess.STDOUT)
+        return subprocess.Popen([*(command or HVEN_COMMAND), *words], stdout=file, stderr=subprocess.STDOUT)
 
 
-def until(true: Callable[[], object], seconds: float = 60, pause: float = 0.05) -> float:
+def wait_until(condition: Callable[[], object], timeout_seconds: float = 60, pause_seconds: float = 0.05) -> float:
     """Wait until a call is true, looking again after each `pause` (seconds); give the seconds it took.
 
     `seconds` guards against waiting for ever, on a machine that may be busy with other tests: it is no claim about speed.
@@ -216,22 +216,22 @@ def until(true: Callable[[], object], seconds: float = 60, pause: float = 0.05) 
     begun = time.monotonic()
     while True:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            if true():
+            if condition():
                 return time.monotonic() - begun
-        assert time.monotonic() < begun + seconds, "it never came to be"
-        time.sleep(pause)
+        assert time.monotonic() < begun + timeout_seconds, "it never came to be"
+        time.sleep(pause_seconds)
 
 
-def soon(once: Callable[[], float], seconds: float, times: int = 5) -> None:
+def assert_takes_less(measure: Callable[[], float], limit_seconds: float, attempts: int = 5) -> None:
     """Claim that something takes less than `seconds`: one try of several must show it, for others may have met a busy machine.
 
     `once` does it, and gives the seconds it took.
     """
     took: list[float] = []
-    while len(took) < times and min(took, default=seconds) >= seconds:
-        took.append(once())
-    assert min(took) < seconds, (
-        f"it took {', '.join(f'{one:.2f}' for one in took)} s, and should take less than {seconds} s"
+    while len(took) < attempts and min(took, default=limit_seconds) >= limit_seconds:
+        took.append(measure())
+    assert min(took) < limit_seconds, (
+        f"it took {', '.join(f'{one:.2f}' for one in took)} s, and should take less than {limit_seconds} s"
     )
 
 

@@ -11,12 +11,12 @@ from astropy.io import fits
 SEED = 20_261_126
 
 
-def make_product(medium: str, folder: Path) -> Path:
+def write_product(medium: str, folder: Path) -> Path:
     """Write a product of a medium (a key of `MAKERS`) into a folder; give the file to open."""
-    return MAKERS[medium](folder, np.random.default_rng(SEED))
+    return PRODUCT_WRITERS[medium](folder, np.random.default_rng(SEED))
 
 
-def _pds3(folder: Path, rng: np.random.Generator) -> Path:
+def _write_pds3(folder: Path, rng: np.random.Generator) -> Path:
     """Make a cube of two bands, and a table of real numbers in text, with labels of their own."""
     pixels = rng.integers(-3000, 3000, (2, 40, 30)).astype(">i2")
     path = folder / "cube.img"
@@ -29,7 +29,7 @@ def _pds3(folder: Path, rng: np.random.Generator) -> Path:
     return path
 
 
-def _isis(folder: Path, rng: np.random.Generator) -> Path:
+def _write_isis(folder: Path, rng: np.random.Generator) -> Path:
     """Make a cube of three bands, band after band."""
     pixels = rng.normal(size=(3, 20, 24)).astype("<f4")
     label = (
@@ -42,7 +42,7 @@ def _isis(folder: Path, rng: np.random.Generator) -> Path:
     return path
 
 
-def _pds4(folder: Path, rng: np.random.Generator) -> Path:
+def _write_pds4(folder: Path, rng: np.random.Generator) -> Path:
     """Make a table of two columns in text, and an array beside it."""
     rows = zip(rng.integers(0, 10**6, 25), rng.normal(0.0, 100.0, 25), strict=True)
     (folder / "colors.tab").write_text("".join(f"{one:8d} {two:12.5f}\r\n" for one, two in rows))
@@ -65,7 +65,7 @@ def _pds4(folder: Path, rng: np.random.Generator) -> Path:
     return path
 
 
-def _cdf(folder: Path, rng: np.random.Generator) -> Path:
+def _write_cdf(folder: Path, rng: np.random.Generator) -> Path:
     """Make a series of TT2000 with a vector and a spectrogram, compressed."""
     from cdflib import cdfwrite
 
@@ -84,7 +84,7 @@ def _cdf(folder: Path, rng: np.random.Generator) -> Path:
     return path
 
 
-def _netcdf(folder: Path, rng: np.random.Generator) -> Path:
+def _write_netcdf(folder: Path, rng: np.random.Generator) -> Path:
     """Make a field over time, latitude and longitude, in whole numbers with a scale."""
     import h5netcdf
 
@@ -99,7 +99,7 @@ def _netcdf(folder: Path, rng: np.random.Generator) -> Path:
     return path
 
 
-def _oifits(folder: Path, rng: np.random.Generator) -> Path:
+def _write_oifits(folder: Path, rng: np.random.Generator) -> Path:
     """Make two targets seen by three telescopes in six channels."""
     targets = fits.BinTableHDU.from_columns([
         fits.Column("TARGET_ID", "I", array=np.array([1, 2], "i2")), fits.Column("TARGET", "16A", array=["one", "two"]),
@@ -129,7 +129,7 @@ def _oifits(folder: Path, rng: np.random.Generator) -> Path:
     return path
 
 
-def _fits(folder: Path, rng: np.random.Generator) -> Path:
+def _write_fits(folder: Path, rng: np.random.Generator) -> Path:
     """Make an image, a table with arrays, and a compressed image."""
     image = fits.PrimaryHDU(rng.normal(size=(60, 50)).astype("f4"))
     table = fits.BinTableHDU.from_columns([
@@ -141,12 +141,12 @@ def _fits(folder: Path, rng: np.random.Generator) -> Path:
     return path
 
 
-MAKERS: dict[str, Callable[[Path, np.random.Generator], Path]] = {
-    "pds3": _pds3,
-    "isis": _isis,
-    "pds4": _pds4,
-    "cdf": _cdf,
-    "netcdf": _netcdf,
-    "oifits": _oifits,
-    "fits": _fits,
+PRODUCT_WRITERS: dict[str, Callable[[Path, np.random.Generator], Path]] = {
+    "pds3": _write_pds3,
+    "isis": _write_isis,
+    "pds4": _write_pds4,
+    "cdf": _write_cdf,
+    "netcdf": _write_netcdf,
+    "oifits": _write_oifits,
+    "fits": _write_fits,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from adql_sky import NAMES, PHOTOMETRY, ROWS, STARS
+from adql_sky import LABELS, PHOTOMETRY, ROWS, STARS
 from hven.model.table import Column, Table
 from hven.model.types import CIRCLE, FLOAT32, FLOAT64, INT16, INT32, INT64, MOC, POINT, POLYGON, STRING, TIMESTAMP, Type
 
@@ -29,15 +29,15 @@ SHAPE_ROWS = pa.table({
     "x": pa.array([-2.5, float("inf"), None, 5e-324]),
     "order": pa.array([1.5, -1.5, None, 3e38], pa.float32()),
 })  # fmt: skip
-MINE = Table(
+UPLOAD = Table(
     schema="TAP_UPLOAD", name="mine",
     columns=(Column(name="id", type=INT64), Column(name="ra", type=FLOAT64), Column(name="dec", type=FLOAT64), Column(name="label", type=STRING), Column(name="at", type=TIMESTAMP)),
 )  # fmt: skip
-MINE_ROWS = pa.table({
+UPLOAD_ROWS = pa.table({
     "id": pa.array([1, 2, None], pa.int64()), "ra": [10.0, 200.0, None], "dec": [20.0, -45.0, 0.0], "label": ["Vega", "", None],
     "at": pa.array([0, 10**15, None], pa.timestamp("us")),
 })  # fmt: skip
 
-PUBLISHED = [*ROWS, (SHAPES, SHAPE_ROWS)]
-UPLOADED = [(MINE, MINE_ROWS)]
-TABLES = {table.qualified_name: table for table in (STARS, PHOTOMETRY, NAMES, SHAPES, MINE)}
+PUBLISHED_TABLES = [*ROWS, (SHAPES, SHAPE_ROWS)]
+UPLOADED_TABLES = [(UPLOAD, UPLOAD_ROWS)]
+TABLES = {table.qualified_name: table for table in (STARS, PHOTOMETRY, LABELS, SHAPES, UPLOAD)}

@@ -19,12 +19,12 @@ from hven.adql.vocabularies import load_vocabularies
 from hven.model.table import Column, Table
 
 KINDS = ("number", "integer", "text", "time", "boolean", "point", "circle", "polygon", "region", "moc", "numbers")
-WORDS = {
+KINDS_BY_TYPE_WORD = {
     "NUMERIC": "number", "REAL": "number", "DOUBLE": "number", "INTEGER": "integer", "BIGINT": "integer", "TEXT": "text", "TIMESTAMP": "time",
     "BOOLEAN": "boolean", "POINT": "point", "CIRCLE": "circle", "POLYGON": "polygon", "REGION": "region", "MOC": "moc", "ARRAY": "numbers",
     "LIST": "numbers", "SUM": "number", "ELEMENT": "number", "TOTAL": "number", "INTEGER[]": "numbers",
 }  # fmt: skip
-CHOICES = {
+KIND_CHOICES = {
     "GEOMETRY": ("point", "circle", "polygon", "region", "moc"),
     "ORDERED": ("number", "integer", "text", "time"),
     "ANY": ("number", "text", "time", "boolean"),
@@ -43,22 +43,22 @@ LITERALS = {
     "moc": ["MOC('3/1-4')", "MOC('0/0-11')"],
     "numbers": [],
 }  # fmt: skip
-SAID = {  # literals that only some words make sense as, by the argument's name
+ARGUMENT_LITERALS = {  # literals that only some words make sense as, by the argument's name
     "coordsys": ["'ICRS'", "''", "'GALACTIC'"], "unit": ["'deg'", "'arcsec'", "'mag'", "'nope'"], "dest_unit": ["'GHz'", "'nm'", "'eV'"], "expr_unit": ["'nm'", "'m'", "'J'"],
     "from_sys": ["'ICRS'", "'FK5'", "'X'"], "to_sys": ["'GALACTIC'", "'FK4'", "'ECLIPTIC'"], "nbins": ["1", "5", "0"], "hpxOrder": ["0", "3", "6", "29", "30"],
     "region": ["'CIRCLE 10 20 1'", "'POLYGON 1 1 2 1 2 2'", "'UNION ICRS (CIRCLE 10 20 1 CIRCLE 30 20 1)'", "'junk'"],
     "pattern": ["'V.*'", "'(a)(b)?'", "'('"], "n": ["1", "2", "0", "30"], "term": ["'image'", "'#image'", "'nope'"], "vocname": [f"'{name}'" for name in (*load_vocabularies(), "nope")][-4:] + ["'product-type'"] * 8,
 }  # fmt: skip
-TYPES = {
+CAST_TYPES = {
     name: type_
     for name, type_ in CAST_TARGET_TYPES.items()
     if name in terms.TYPE_NAMES or name in {"DOUBLE PRECISION", "CHAR", "VARCHAR"}
 }
 JOINS = ("JOIN", "INNER JOIN", "LEFT JOIN", "LEFT OUTER JOIN", "RIGHT JOIN", "FULL JOIN", "FULL OUTER JOIN")
-WRONG = 0.01  # of the places where the writer does something else than what fits
+WRONG_SHARE = 0.01  # of the places where the writer does something else than what fits
 
 
-def kind(column: Column) -> str:
+def classify_column(column: Column) -> str:
     """Give the kind of a column in the words of `KINDS`."""
     found = classify_type(column.type)
     return (
@@ -70,12 +70,12 @@ def kind(column: Column) -> str:
     )
 
 
-def accepted(word: str) -> tuple[str, ...]:
+def list_accepted_kinds(word: str) -> tuple[str, ...]:
     """Give the kinds that an argument takes."""
-    return CHOICES.get(word) or (WORDS[word],)
+    return KIND_CHOICES.get(word) or (KINDS_BY_TYPE_WORD[word],)
 
 
-def functions(wanted: str, *, aggregate: bool) -> list[tuple[FunctionDefinition, Signature, str]]:
+def list_calls(wanted: str, *, aggregate: bool) -> list[tuple[FunctionDefinition, Signature, str]]:
     """List the calls that give a kind: function, signature, and the kind of what decides about the result's."""
     found = []
     for entry in QUERY_FUNCTIONS:
@@ -83,81 +83,81 @@ def functions(wanted: str, *, aggregate: bool) -> list[tuple[FunctionDefinition,
             continue
         for signature in entry.signatures:
             if signature.result in {"SAME", "COMMON"}:
-                if wanted in (accepts := accepted(signature.parameters[0].type_word)) or (
+                if wanted in (accepts := list_accepted_kinds(signature.parameters[0].type_word)) or (
                     wanted == "integer" and "number" in accepts
                 ):
                     found.append((entry, signature, wanted))
-            elif wanted in {WORDS[signature.result], "number" if WORDS[signature.result] == "integer" else ""}:
+            elif wanted in {KINDS_BY_TYPE_WORD[signature.result], "number" if KINDS_BY_TYPE_WORD[signature.result] == "integer" else ""}:
                 found.append((entry, signature, ""))
     return found
 
 
-CALLS = {(wanted, aggregate): functions(wanted, aggregate=aggregate) for wanted in KINDS for aggregate in (False, True)}
-NAMES = {
+CALLS = {(wanted, aggregate): list_calls(wanted, aggregate=aggregate) for wanted in KINDS for aggregate in (False, True)}
+FUNCTION_NAMES = {
     kind: sorted({entry.name for entry, _, _ in found}) for kind, found in CALLS.items()
 }  # each as often as any other, however many signatures it has
-WINDOWED = sorted({*WINDOW_FUNCTIONS, *WINDOW_AGGREGATE_NAMES})
+WINDOW_FUNCTION_NAMES = sorted({*WINDOW_FUNCTIONS, *WINDOW_AGGREGATE_NAMES})
 
 
-class Writer:
+class QueryWriter:
     """Writes one query; `tables` are those that may stand in FROM, by the name to write."""
 
     def __init__(self, seed: int, tables: dict[str, Table]) -> None:
         self.random = Random(seed)
         self.tables = {
-            name: [(written(column.name), kind(column)) for column in table.columns if not column.hidden]
+            name: [(quote_name(column.name), classify_column(column)) for column in table.columns if not column.hidden]
             for name, table in tables.items()
         }
         self.scope: list[tuple[str, list[tuple[str, str]]]] = []
-        self.count = 0
+        self.alias_count = 0
         self.windows: list[str] = []  # of the WINDOW clause that is being written
-        self.room = 40  # pieces that may still be nested
+        self.remaining_pieces = 40  # pieces that may still be nested
 
     # --- chances
 
-    def often(self, share: float) -> bool:
+    def draw_chance(self, share: float) -> bool:
         return self.random.random() < share
 
-    def one(self, items):
+    def choose(self, items):
         return self.random.choice(items)
 
     # --- queries
 
-    def query(self) -> str:
+    def write_query(self) -> str:
         """Write a whole query."""
         head = ""
-        if self.often(0.12):
+        if self.draw_chance(0.12):
             parts = []
-            for name in ("w", "W2")[: self.one([1, 1, 1, 2])]:
-                text, columns = self.select(2, width=2)
+            for name in ("w", "W2")[: self.choose([1, 1, 1, 2])]:
+                text, columns = self.write_select(2, width=2)
                 parts.append(f"{name} AS ({text})")
                 self.tables[name] = columns
             head = f"WITH {', '.join(parts)} "
-        elif self.often(0.04):
-            step = self.one(["n + 1", "n * 2", "CAST(n + 1 AS BIGINT)"])
-            head = f"WITH RECURSIVE w AS (SELECT 1 AS n{self.one(['', ' FROM sky.labels'])} {self.one(['UNION', 'UNION ALL'])} SELECT {step} FROM w WHERE n < {self.one([3, 10])}) "
+        elif self.draw_chance(0.04):
+            step = self.choose(["n + 1", "n * 2", "CAST(n + 1 AS BIGINT)"])
+            head = f"WITH RECURSIVE w AS (SELECT 1 AS n{self.choose(['', ' FROM sky.labels'])} {self.choose(['UNION', 'UNION ALL'])} SELECT {step} FROM w WHERE n < {self.choose([3, 10])}) "
             self.tables["w"] = [("n", "integer")]
-        text, columns = self.select(3)
-        if self.often(0.15):
-            return head + self.united(text, columns)
-        return head + text + self.ending(columns)
+        text, columns = self.write_select(3)
+        if self.draw_chance(0.15):
+            return head + self.write_set_operation(text, columns)
+        return head + text + self.write_ending(columns)
 
-    def united(self, text: str, columns: list[tuple[str, str]]) -> str:
+    def write_set_operation(self, text: str, columns: list[tuple[str, str]]) -> str:
         """Write a set operation of selects with the same kinds of columns."""
-        for _ in range(self.one([1, 1, 2])):
-            other = self.select(1, kinds=[kind for _, kind in columns])[0]
-            text += f" {self.one(['UNION', 'UNION ALL', 'EXCEPT', 'EXCEPT ALL', 'INTERSECT', 'INTERSECT ALL'])} {other if self.often(0.8) else f'({other})'}"
-        return text + (f" ORDER BY {self.random.randint(1, len(columns))}" if self.often(0.5) else "")
+        for _ in range(self.choose([1, 1, 2])):
+            other = self.write_select(1, kinds=[kind for _, kind in columns])[0]
+            text += f" {self.choose(['UNION', 'UNION ALL', 'EXCEPT', 'EXCEPT ALL', 'INTERSECT', 'INTERSECT ALL'])} {other if self.draw_chance(0.8) else f'({other})'}"
+        return text + (f" ORDER BY {self.random.randint(1, len(columns))}" if self.draw_chance(0.5) else "")
 
-    def ending(self, columns: list[tuple[str, str]]) -> str:
+    def write_ending(self, columns: list[tuple[str, str]]) -> str:
         """Write ORDER BY and OFFSET."""
         text = ""
-        if self.often(0.3):
+        if self.draw_chance(0.3):
             items = []
-            for _ in range(self.one([1, 1, 2])):
-                item = self.one([self.one(columns)[0], str(self.random.randint(1, len(columns)))])
-                if self.often(0.02):
-                    item = self.one(
+            for _ in range(self.choose([1, 1, 2])):
+                item = self.choose([self.choose(columns)[0], str(self.random.randint(1, len(columns)))])
+                if self.draw_chance(0.02):
+                    item = self.choose(
                         [
                             "LOWER('x')",
                             f"({columns[0][0]} + 1)",
@@ -170,262 +170,262 @@ class Writer:
                             "COUNT(*)",
                         ]
                     )
-                items.append(item + self.one(["", " ASC", " DESC"]))
+                items.append(item + self.choose(["", " ASC", " DESC"]))
             text = f" ORDER BY {', '.join(items)}"
-        if self.often(0.08):
-            text += f" OFFSET {self.one(['0', '1', '3', '9223372036854775807', '99999999999999999999'])}"
+        if self.draw_chance(0.08):
+            text += f" OFFSET {self.choose(['0', '1', '3', '9223372036854775807', '99999999999999999999'])}"
         return text
 
-    def select(self, deep: int, *, width: int = 3, kinds: list[str] | None = None) -> tuple[str, list[tuple[str, str]]]:
+    def write_select(self, depth: int, *, width: int = 3, kinds: list[str] | None = None) -> tuple[str, list[tuple[str, str]]]:
         """Write one SELECT; gives its text and its columns."""
-        kept, outer, windows = self.scope, self.count, self.windows
+        kept, outer, windows = self.scope, self.alias_count, self.windows
         self.windows = []
-        source = self.source(deep)
-        self.scope = self.scope if deep < 3 and self.often(0.3) else self.scope[len(kept) :]
+        source = self.write_from(depth)
+        self.scope = self.scope if depth < 3 and self.draw_chance(0.3) else self.scope[len(kept) :]
         wanted = kinds or [
-            self.one(KINDS[:6] if self.often(0.8) else KINDS) for _ in range(self.random.randint(1, width))
+            self.choose(KINDS[:6] if self.draw_chance(0.8) else KINDS) for _ in range(self.random.randint(1, width))
         ]
-        where = f" WHERE {self.condition(deep)}" if self.often(0.6) else ""
-        grouped = self.often(0.25)
+        where = f" WHERE {self.write_condition(depth)}" if self.draw_chance(0.6) else ""
+        grouped = self.draw_chance(0.25)
         if grouped:
-            text, names = self.grouped(deep, wanted, source, where)
+            text, names = self.write_grouped_select(depth, wanted, source, where)
         else:
             items, names = [], []
-            if kinds is None and deep == 3 and self.often(0.05):
-                alias, columns = self.one(self.scope)
-                items, names = [self.one([f"{alias}.*", "*"])], [(columns[0][0], columns[0][1])]
+            if kinds is None and depth == 3 and self.draw_chance(0.05):
+                alias, columns = self.choose(self.scope)
+                items, names = [self.choose([f"{alias}.*", "*"])], [(columns[0][0], columns[0][1])]
             else:
                 for want in wanted:
-                    value = self.window(deep) if kinds is None and self.often(0.06) else self.value(want, deep)
+                    value = self.write_window_call(depth) if kinds is None and self.draw_chance(0.06) else self.write_value(want, depth)
                     names.append((f"c{len(names)}", want))
                     items.append(f"{value} AS c{len(names) - 1}")
-            start = self.one(
+            start = self.choose(
                 ["SELECT"] * 6
-                + ["SELECT DISTINCT", "SELECT ALL", f"SELECT TOP {self.one(['0', '1', '5', '99999999999999999999'])}"]
+                + ["SELECT DISTINCT", "SELECT ALL", f"SELECT TOP {self.choose(['0', '1', '5', '99999999999999999999'])}"]
             )
             text = f"{start} {', '.join(items)} FROM {source}{where}"
             text += f" WINDOW {', '.join(self.windows)}" if self.windows else ""
         self.scope, self.windows, _ = kept, windows, outer
         return text, names
 
-    def grouped(self, deep: int, wanted: list[str], source: str, where: str) -> tuple[str, list[tuple[str, str]]]:
+    def write_grouped_select(self, depth: int, wanted: list[str], source: str, where: str) -> tuple[str, list[tuple[str, str]]]:
         """Write a SELECT with GROUP BY, or of aggregates alone."""
         items, names, keys = [], [], []
         for place, want in enumerate(wanted, 1):
-            if self.often(0.4):
-                value = self.value(want, 1)
-                keys.append(self.one([value, f"c{place - 1}", str(place)]))
+            if self.draw_chance(0.4):
+                value = self.write_value(want, 1)
+                keys.append(self.choose([value, f"c{place - 1}", str(place)]))
             else:
                 value = (
-                    self.call(want, deep - 1, aggregate=True) if CALLS[want, True] else self.value(want, 0, bare=True)
+                    self.write_call(want, depth - 1, aggregate=True) if CALLS[want, True] else self.write_value(want, 0, without_columns=True)
                 )
             items.append(f"{value} AS c{place - 1}")
             names.append((f"c{place - 1}", want))
-        if self.often(0.03):
-            keys.append(self.one(["9223372036854775807", "0", "-1", "NULL", "'a'", "99999999999999999999"]))
+        if self.draw_chance(0.03):
+            keys.append(self.choose(["9223372036854775807", "0", "-1", "NULL", "'a'", "99999999999999999999"]))
         by = f" GROUP BY {', '.join(keys)}" if keys else ""
         having = (
-            f" HAVING {self.call('number', 1, aggregate=True)} {self.one(['>', '<=', '<>'])} {self.one(LITERALS['number'])}"
-            if self.often(0.2)
+            f" HAVING {self.write_call('number', 1, aggregate=True)} {self.choose(['>', '<=', '<>'])} {self.choose(LITERALS['number'])}"
+            if self.draw_chance(0.2)
             else ""
         )
         return f"SELECT {', '.join(items)} FROM {source}{where}{by}{having}", names
 
-    def source(self, deep: int) -> str:
+    def write_from(self, depth: int) -> str:
         """Write FROM, and put what is there into scope."""
-        text = self.item(deep)
-        for _ in range(self.one([0, 0, 0, 1, 1, 2]) if deep > 1 else 0):
+        text = self.write_from_item(depth)
+        for _ in range(self.choose([0, 0, 0, 1, 1, 2]) if depth > 1 else 0):
             before = self.scope[-1]
-            how = self.one([*JOINS, "NATURAL JOIN", "NATURAL LEFT JOIN", "CROSS JOIN", ","])
-            text = f"({text})" if " JOIN " in text and "," not in text and self.often(0.2) else text
-            other = self.item(deep)
+            how = self.choose([*JOINS, "NATURAL JOIN", "NATURAL LEFT JOIN", "CROSS JOIN", ","])
+            text = f"({text})" if " JOIN " in text and "," not in text and self.draw_chance(0.2) else text
+            other = self.write_from_item(depth)
             text += f"{how} {other}" if how == "," else f" {how} {other}"
             if how in JOINS:
                 shared = [name for name, _ in before[1] if name in {column for column, _ in self.scope[-1][1]}]
                 text += (
-                    f" USING ({self.one(shared)})"
-                    if shared and self.often(0.25)
-                    else f" ON {self.joining(before, self.scope[-1], deep)}"
+                    f" USING ({self.choose(shared)})"
+                    if shared and self.draw_chance(0.25)
+                    else f" ON {self.write_join_condition(before, self.scope[-1], depth)}"
                 )
         return text
 
-    def joining(self, one: tuple, two: tuple, deep: int) -> str:
+    def write_join_condition(self, one: tuple, two: tuple, depth: int) -> str:
         """Write what joins two tables: keys, positions, or any condition."""
-        if "id" in dict(one[1]) and "id" in dict(two[1]) and self.often(0.7):
+        if "id" in dict(one[1]) and "id" in dict(two[1]) and self.draw_chance(0.7):
             return f"{one[0]}.id = {two[0]}.id"
-        if "ra" in dict(one[1]) and "ra" in dict(two[1]) and self.often(0.6):
+        if "ra" in dict(one[1]) and "ra" in dict(two[1]) and self.draw_chance(0.6):
             places = f"POINT({one[0]}.ra, {one[0]}.dec), "
-            return self.one(
+            return self.choose(
                 [
                     f"1 = CONTAINS({places}CIRCLE({two[0]}.ra, {two[0]}.dec, 0.5))",
                     f"DISTANCE({places}POINT({two[0]}.ra, {two[0]}.dec)) < 0.5",
                 ]
             )
-        return self.condition(min(deep, 1))
+        return self.write_condition(min(depth, 1))
 
-    def item(self, deep: int) -> str:
+    def write_from_item(self, depth: int) -> str:
         """Write one item of FROM."""
-        self.count += 1
-        alias = f"t{self.count}" if self.often(0.9) else f'"T {self.count}"'
-        if deep > 1 and self.often(0.12):
+        self.alias_count += 1
+        alias = f"t{self.alias_count}" if self.draw_chance(0.9) else f'"T {self.alias_count}"'
+        if depth > 1 and self.draw_chance(0.12):
             kept = self.scope
             self.scope = []
-            text, columns = self.select(deep - 1, width=2)
+            text, columns = self.write_select(depth - 1, width=2)
             text = (
                 f"WITH v AS ({text}) SELECT * FROM v"
-                if self.often(0.1)
-                else text + self.ending(columns)
-                if self.often(0.2)
+                if self.draw_chance(0.1)
+                else text + self.write_ending(columns)
+                if self.draw_chance(0.2)
                 else text
             )
             self.scope = [*kept, (alias, columns)]
             return f"({text}) AS {alias}"
-        name = self.one(list(self.tables))
+        name = self.choose(list(self.tables))
         self.scope = [*self.scope, (alias, self.tables[name])]
-        return f"{name if not self.often(WRONG / 4) else 'sky.nope'} AS {alias}"
+        return f"{name if not self.draw_chance(WRONG_SHARE / 4) else 'sky.nope'} AS {alias}"
 
     # --- values
 
-    def value(self, want: str, deep: int, *, bare: bool = False) -> str:
+    def write_value(self, wanted_kind: str, depth: int, *, without_columns: bool = False) -> str:
         """Write a value of a kind; `bare` without columns."""
-        self.room -= 1
-        if self.often(WRONG):
-            want = self.one(KINDS)
-        if deep <= 0 or self.room <= 0 or self.often(0.3):
-            return self.leaf(want, bare=bare)
+        self.remaining_pieces -= 1
+        if self.draw_chance(WRONG_SHARE):
+            wanted_kind = self.choose(KINDS)
+        if depth <= 0 or self.remaining_pieces <= 0 or self.draw_chance(0.3):
+            return self.write_leaf(wanted_kind, without_columns=without_columns)
         choice = self.random.random()
-        if choice < 0.50 and CALLS[want, False]:
-            return self.call(want, deep - 1, bare=bare)
-        if choice < 0.62 and want in {"number", "integer"}:
+        if choice < 0.50 and CALLS[wanted_kind, False]:
+            return self.write_call(wanted_kind, depth - 1, without_columns=without_columns)
+        if choice < 0.62 and wanted_kind in {"number", "integer"}:
             op = (
-                self.one(["+", "-", "*", "/", "%", "&", "|", "^"])
-                if want == "integer"
-                else self.one(["+", "-", "*", "/"])
+                self.choose(["+", "-", "*", "/", "%", "&", "|", "^"])
+                if wanted_kind == "integer"
+                else self.choose(["+", "-", "*", "/"])
             )
-            return f"({self.value(want, deep - 1, bare=bare)} {op} {self.value(want, deep - 1, bare=bare)})"
-        if choice < 0.62 and want == "text":
-            return f"({self.value('text', deep - 1, bare=bare)} || {self.value('text', deep - 1, bare=bare)})"
+            return f"({self.write_value(wanted_kind, depth - 1, without_columns=without_columns)} {op} {self.write_value(wanted_kind, depth - 1, without_columns=without_columns)})"
+        if choice < 0.62 and wanted_kind == "text":
+            return f"({self.write_value('text', depth - 1, without_columns=without_columns)} || {self.write_value('text', depth - 1, without_columns=without_columns)})"
         if choice < 0.70:
-            return f"CASE WHEN {self.condition(deep - 1, bare=bare)} THEN {self.value(want, deep - 1, bare=bare)} {self.one(['', 'ELSE ' + self.value(want, 0, bare=bare)])} END"
+            return f"CASE WHEN {self.write_condition(depth - 1, without_columns=without_columns)} THEN {self.write_value(wanted_kind, depth - 1, without_columns=without_columns)} {self.choose(['', 'ELSE ' + self.write_value(wanted_kind, 0, without_columns=without_columns)])} END"
         if choice < 0.74:
-            compared = self.one(["integer", "text"])
-            return f"CASE {self.value(compared, 0, bare=bare)} WHEN {self.value(compared, 0, bare=bare)} THEN {self.value(want, 0, bare=bare)} WHEN NULL THEN NULL ELSE NULL END"
+            compared = self.choose(["integer", "text"])
+            return f"CASE {self.write_value(compared, 0, without_columns=without_columns)} WHEN {self.write_value(compared, 0, without_columns=without_columns)} THEN {self.write_value(wanted_kind, 0, without_columns=without_columns)} WHEN NULL THEN NULL ELSE NULL END"
         if choice < 0.88:
-            return self.cast(want, deep, bare=bare)
-        if choice < 0.94 and not bare and deep > 1 and CALLS[want, True]:
-            return self.single(want, deep)
-        if want in {"number", "integer"}:
+            return self.write_cast(wanted_kind, depth, without_columns=without_columns)
+        if choice < 0.94 and not without_columns and depth > 1 and CALLS[wanted_kind, True]:
+            return self.write_scalar_subquery(wanted_kind, depth)
+        if wanted_kind in {"number", "integer"}:
             arrays = (
                 []
-                if bare
+                if without_columns
                 else [f"{alias}.{name}" for alias, items in self.scope for name, kind in items if kind == "numbers"]
             )
-            if arrays and self.often(0.4):
-                return f"{self.one(arrays)}[{self.value('integer', 0)}]"
-            return f"({self.one('-+~' if want == 'integer' else '-+')}{self.value(want, deep - 1, bare=bare)})"
-        return self.leaf(want, bare=bare)
+            if arrays and self.draw_chance(0.4):
+                return f"{self.choose(arrays)}[{self.write_value('integer', 0)}]"
+            return f"({self.choose('-+~' if wanted_kind == 'integer' else '-+')}{self.write_value(wanted_kind, depth - 1, without_columns=without_columns)})"
+        return self.write_leaf(wanted_kind, without_columns=without_columns)
 
-    def single(self, want: str, deep: int) -> str:
+    def write_scalar_subquery(self, wanted_kind: str, depth: int) -> str:
         """Write a subquery that gives one value."""
         kept = self.scope
-        source = self.item(1)
-        text = f"(SELECT {self.call(want, deep - 2, aggregate=True)} FROM {source}{f' WHERE {self.condition(deep - 2)}' if self.often(0.5) else ''})"
+        source = self.write_from_item(1)
+        text = f"(SELECT {self.write_call(wanted_kind, depth - 2, aggregate=True)} FROM {source}{f' WHERE {self.write_condition(depth - 2)}' if self.draw_chance(0.5) else ''})"
         self.scope = kept
         return text
 
-    def cast(self, want: str, deep: int, *, bare: bool) -> str:
+    def write_cast(self, wanted_kind: str, depth: int, *, without_columns: bool) -> str:
         """Write a CAST to a type of the kind."""
         types = [
             name
-            for name, type_ in TYPES.items()
-            if (classify_type(type_) == want or (want == "integer" and type_.is_integer))
+            for name, type_ in CAST_TYPES.items()
+            if (classify_type(type_) == wanted_kind or (wanted_kind == "integer" and type_.is_integer))
         ]
         if not types:
-            return self.leaf(want, bare=bare)
-        target = self.one(types)
-        if target in {"CHAR", "VARCHAR"} and self.often(0.5):
-            target += f"({self.one(['1', '4', '20', '20', '0', '99999999999999999999'])})"
-        simple = want in {"number", "integer", "text", "time", "boolean"}
+            return self.write_leaf(wanted_kind, without_columns=without_columns)
+        target = self.choose(types)
+        if target in {"CHAR", "VARCHAR"} and self.draw_chance(0.5):
+            target += f"({self.choose(['1', '4', '20', '20', '0', '99999999999999999999'])})"
+        simple = wanted_kind in {"number", "integer", "text", "time", "boolean"}
         inner = (
-            self.one([want, want, "number" if want in {"integer", "text", "boolean"} else "text"]) if simple else "text"
+            self.choose([wanted_kind, wanted_kind, "number" if wanted_kind in {"integer", "text", "boolean"} else "text"]) if simple else "text"
         )
-        return f"CAST({self.value(inner, deep - 1, bare=bare)} AS {target})"
+        return f"CAST({self.write_value(inner, depth - 1, without_columns=without_columns)} AS {target})"
 
-    def leaf(self, want: str, *, bare: bool = False) -> str:
+    def write_leaf(self, wanted_kind: str, *, without_columns: bool = False) -> str:
         """Write a column, a literal or NULL."""
-        if not bare and self.scope:
+        if not without_columns and self.scope:
             columns = [
                 f"{alias}.{name}"
                 for alias, items in self.scope
                 for name, kind in items
-                if kind == want or (want == "number" and kind == "integer")
+                if kind == wanted_kind or (wanted_kind == "number" and kind == "integer")
             ]
-            if columns and self.often(0.6):
-                return self.one(columns)
-            if want == "numbers" and columns:
-                return self.one(columns)
-        if self.often(0.05) or not LITERALS[want]:
+            if columns and self.draw_chance(0.6):
+                return self.choose(columns)
+            if wanted_kind == "numbers" and columns:
+                return self.choose(columns)
+        if self.draw_chance(0.05) or not LITERALS[wanted_kind]:
             return "NULL"
-        few = LITERALS[want][:4] if self.often(0.5) else LITERALS[want]
-        return self.one(few)
+        few = LITERALS[wanted_kind][:4] if self.draw_chance(0.5) else LITERALS[wanted_kind]
+        return self.choose(few)
 
-    def call(self, want: str, deep: int, *, aggregate: bool = False, bare: bool = False) -> str:
+    def write_call(self, wanted_kind: str, depth: int, *, aggregate: bool = False, without_columns: bool = False) -> str:
         """Write a call that gives a kind."""
-        found = CALLS[want, aggregate]
-        name = self.one(NAMES[want, aggregate])
-        entry, signature, same = self.one([item for item in found if item[0].name == name])
-        if entry.name == "COUNT" and self.often(0.5):
+        found = CALLS[wanted_kind, aggregate]
+        name = self.choose(FUNCTION_NAMES[wanted_kind, aggregate])
+        entry, signature, same = self.choose([item for item in found if item[0].name == name])
+        if entry.name == "COUNT" and self.draw_chance(0.5):
             return "COUNT(*)"
-        kept, self.scope = self.scope, [] if bare else self.scope
-        text = self.called(entry, signature, same, deep)
+        kept, self.scope = self.scope, [] if without_columns else self.scope
+        text = self.write_arguments(entry, signature, same, depth)
         self.scope = kept
         return text
 
-    def called(self, entry: FunctionDefinition, signature: Signature, same: str, deep: int) -> str:
+    def write_arguments(self, entry: FunctionDefinition, signature: Signature, same: str, depth: int) -> str:
         """Write the arguments of a call."""
         count = self.random.randint(signature.min_argument_count, len(signature.parameters))
         if signature.parameters and signature.parameters[-1].is_repeated:
-            count += self.one([0, 1, 2] if entry.name != "POLYGON" else [0, 1])
-        if self.often(WRONG):
-            count = max(0, count + self.one([-1, 1]))
+            count += self.choose([0, 1, 2] if entry.name != "POLYGON" else [0, 1])
+        if self.draw_chance(WRONG_SHARE):
+            count = max(0, count + self.choose([-1, 1]))
         args, shared = [], same
         letters = ARGUMENT_LETTERS.get(entry.name, "").replace("?", "")  # where the grammar itself asks for a literal
         for number in range(count if signature.parameters else 0):
             arg = signature.find_parameter(number)
-            if number < len(letters) and letters[number] in "iul" and self.often(1 - WRONG):
-                args.append(self.one(SAID.get(arg.name) or LITERALS[self.one(accepted(arg.type_word))][:4]))
+            if number < len(letters) and letters[number] in "iul" and self.draw_chance(1 - WRONG_SHARE):
+                args.append(self.choose(ARGUMENT_LITERALS.get(arg.name) or LITERALS[self.choose(list_accepted_kinds(arg.type_word))][:4]))
             elif signature.result == "COMMON" or (signature.result == "SAME" and number == 0):
-                args.append(self.value(shared or self.one(accepted(arg.type_word)), deep))
+                args.append(self.write_value(shared or self.choose(list_accepted_kinds(arg.type_word)), depth))
             elif arg.must_be_literal:
-                args.append(self.one(SAID.get(arg.name) or LITERALS[self.one(accepted(arg.type_word))]))
+                args.append(self.choose(ARGUMENT_LITERALS.get(arg.name) or LITERALS[self.choose(list_accepted_kinds(arg.type_word))]))
             elif arg.name == "delimiter":
-                args.append(self.one(["', '", "''", "LOWER('X')"]) if self.often(0.95) else self.value("text", 1))
+                args.append(self.choose(["', '", "''", "LOWER('X')"]) if self.draw_chance(0.95) else self.write_value("text", 1))
             else:
-                args.append(self.value(self.one(accepted(arg.type_word)), deep))
+                args.append(self.write_value(self.choose(list_accepted_kinds(arg.type_word)), depth))
         distinct = (
-            self.one(["DISTINCT ", "DISTINCT ", "ALL "])
-            if entry.name in {"COUNT", "SUM", "AVG", "MIN", "MAX"} and self.often(0.2)
+            self.choose(["DISTINCT ", "DISTINCT ", "ALL "])
+            if entry.name in {"COUNT", "SUM", "AVG", "MIN", "MAX"} and self.draw_chance(0.2)
             else ""
         )
-        return f"{entry.name if self.often(0.9) else entry.name.lower()}({distinct}{', '.join(args)})"
+        return f"{entry.name if self.draw_chance(0.9) else entry.name.lower()}({distinct}{', '.join(args)})"
 
-    def window(self, deep: int) -> str:
+    def write_window_call(self, depth: int) -> str:
         """Write a function over a window."""
-        name = self.one(WINDOWED)
+        name = self.choose(WINDOW_FUNCTION_NAMES)
         entry = WINDOW_FUNCTIONS.get(name) or QUERY_FUNCTIONS.find_function(name)
         signature = entry.signatures[0]
         same = (
-            self.one(accepted(signature.parameters[0].type_word))
+            self.choose(list_accepted_kinds(signature.parameters[0].type_word))
             if signature.parameters and signature.result == "SAME"
             else ""
         )
-        text = self.called(entry, signature, same, 1)
-        parts = [f"PARTITION BY {self.value(self.one(['integer', 'text']), 1)}"] if self.often(0.5) else []
-        if self.often(0.8):
+        text = self.write_arguments(entry, signature, same, 1)
+        parts = [f"PARTITION BY {self.write_value(self.choose(['integer', 'text']), 1)}"] if self.draw_chance(0.5) else []
+        if self.draw_chance(0.8):
             parts.append(
-                f"ORDER BY {self.value(self.one(['number', 'integer', 'text', 'time']), min(deep, 1))}{self.one(['', ' DESC'])}"
+                f"ORDER BY {self.write_value(self.choose(['number', 'integer', 'text', 'time']), min(depth, 1))}{self.choose(['', ' DESC'])}"
             )
-        if (name in FRAME_FUNCTION_NAMES or name in WINDOW_AGGREGATE_NAMES) and self.often(0.4):
+        if (name in FRAME_FUNCTION_NAMES or name in WINDOW_AGGREGATE_NAMES) and self.draw_chance(0.4):
             edges = [
                 "UNBOUNDED PRECEDING",
                 "1 PRECEDING",
@@ -436,69 +436,69 @@ class Writer:
             ]
             begin = self.random.randint(0, 2)
             parts.append(
-                f"{self.one(['ROWS', 'RANGE', 'GROUPS'])} {edges[begin]}"
-                if self.often(0.2)
-                else f"{self.one(['ROWS', 'RANGE', 'GROUPS'])} BETWEEN {edges[begin]} AND {edges[self.random.randint(max(begin, 1), 5 if self.often(0.1) else 4)]}"
+                f"{self.choose(['ROWS', 'RANGE', 'GROUPS'])} {edges[begin]}"
+                if self.draw_chance(0.2)
+                else f"{self.choose(['ROWS', 'RANGE', 'GROUPS'])} BETWEEN {edges[begin]} AND {edges[self.random.randint(max(begin, 1), 5 if self.draw_chance(0.1) else 4)]}"
             )
-        if self.often(0.2):
+        if self.draw_chance(0.2):
             self.windows.append(f"v{len(self.windows)} AS ({' '.join(parts)})")
             return f"{text} OVER v{len(self.windows) - 1}"
         return f"{text} OVER ({' '.join(parts)})"
 
     # --- conditions
 
-    def condition(self, deep: int, *, bare: bool = False) -> str:
+    def write_condition(self, depth: int, *, without_columns: bool = False) -> str:
         """Write a condition."""
-        self.room -= 1
-        if deep > 0 and self.room > 0 and self.often(0.3):
-            one, two = self.condition(deep - 1, bare=bare), self.condition(deep - 1, bare=bare)
-            return self.one([f"({one} AND {two})", f"({one} OR {two})", f"NOT ({one})"])
-        choice, inner = self.random.random(), max(deep - 1, 0)
-        want = self.one(["number", "integer", "text", "time", "boolean"])
-        value = self.value(want, inner, bare=bare)
+        self.remaining_pieces -= 1
+        if depth > 0 and self.remaining_pieces > 0 and self.draw_chance(0.3):
+            one, two = self.write_condition(depth - 1, without_columns=without_columns), self.write_condition(depth - 1, without_columns=without_columns)
+            return self.choose([f"({one} AND {two})", f"({one} OR {two})", f"NOT ({one})"])
+        choice, inner = self.random.random(), max(depth - 1, 0)
+        want = self.choose(["number", "integer", "text", "time", "boolean"])
+        value = self.write_value(want, inner, without_columns=without_columns)
         if choice < 0.35:
-            return f"{value} {self.one(['=', '<>', '!=', '<', '<=', '>', '>='])} {self.value(want, inner, bare=bare)}"
+            return f"{value} {self.choose(['=', '<>', '!=', '<', '<=', '>', '>='])} {self.write_value(want, inner, without_columns=without_columns)}"
         if choice < 0.45:
-            return f"{value} {self.one(['', 'NOT '])}BETWEEN {self.value(want, inner, bare=bare)} AND {self.value(want, inner, bare=bare)}"
+            return f"{value} {self.choose(['', 'NOT '])}BETWEEN {self.write_value(want, inner, without_columns=without_columns)} AND {self.write_value(want, inner, without_columns=without_columns)}"
         if choice < 0.55:
-            if want == "integer" and self.often(0.1):  # the parser reads a long list of literals as a whole
-                return f"{value} IN ({', '.join(map(str, range(self.one([130, 200]))))})"
-            return f"{value} {self.one(['', 'NOT '])}IN ({self.value(want, inner, bare=bare)}, {self.value(want, 0, bare=bare)})"
+            if want == "integer" and self.draw_chance(0.1):  # the parser reads a long list of literals as a whole
+                return f"{value} IN ({', '.join(map(str, range(self.choose([130, 200]))))})"
+            return f"{value} {self.choose(['', 'NOT '])}IN ({self.write_value(want, inner, without_columns=without_columns)}, {self.write_value(want, 0, without_columns=without_columns)})"
         if choice < 0.65:
-            return f"{self.value('text', inner, bare=bare)} {self.one(['', 'NOT '])}{self.one(['LIKE', 'ILIKE'])} {self.value('text', inner, bare=bare)}"
+            return f"{self.write_value('text', inner, without_columns=without_columns)} {self.choose(['', 'NOT '])}{self.choose(['LIKE', 'ILIKE'])} {self.write_value('text', inner, without_columns=without_columns)}"
         if choice < 0.75:
-            return f"{value} IS {self.one(['', 'NOT '])}NULL"
+            return f"{value} IS {self.choose(['', 'NOT '])}NULL"
         if choice < 0.85:
-            shapes = [self.value(self.one(CHOICES["GEOMETRY"]), inner, bare=bare) for _ in range(2)]
-            return f"{self.one(['1', '0'])} = {self.one(['CONTAINS', 'INTERSECTS'])}({', '.join(shapes)})"
+            shapes = [self.write_value(self.choose(KIND_CHOICES["GEOMETRY"]), inner, without_columns=without_columns) for _ in range(2)]
+            return f"{self.choose(['1', '0'])} = {self.choose(['CONTAINS', 'INTERSECTS'])}({', '.join(shapes)})"
         if choice < 0.90:
-            return f"DISTANCE({self.value('point', inner, bare=bare)}, {self.value('point', inner, bare=bare)}) < {self.one(LITERALS['number'])}"
-        if bare or self.room <= 0 or deep <= 0:
+            return f"DISTANCE({self.write_value('point', inner, without_columns=without_columns)}, {self.write_value('point', inner, without_columns=without_columns)}) < {self.choose(LITERALS['number'])}"
+        if without_columns or self.remaining_pieces <= 0 or depth <= 0:
             return f"{value} IS NOT NULL"
-        return self.nested(value, want, inner)
+        return self.write_subquery_condition(value, want, inner)
 
-    def nested(self, value: str, want: str, deep: int) -> str:
+    def write_subquery_condition(self, value: str, wanted_kind: str, depth: int) -> str:
         """Write a condition with a subquery."""
         kept = self.scope
-        source = self.item(1)
-        where = f" WHERE {self.condition(deep)}" if self.often(0.6) else ""
-        text = self.one(
+        source = self.write_from_item(1)
+        where = f" WHERE {self.write_condition(depth)}" if self.draw_chance(0.6) else ""
+        text = self.choose(
             [
                 f"EXISTS (SELECT 1 AS x FROM {source}{where})",
                 f"NOT EXISTS (SELECT * FROM {source}{where})",
-                f"{value} {self.one(['IN', 'NOT IN'])} (SELECT {self.value(want, 0)} FROM {source}{where})",
+                f"{value} {self.choose(['IN', 'NOT IN'])} (SELECT {self.write_value(wanted_kind, 0)} FROM {source}{where})",
             ]
         )
         self.scope = kept
         return text
 
 
-def written(name: str) -> str:
+def quote_name(name: str) -> str:
     """Write a name as ADQL takes it."""
     plain = name.isidentifier() and name.islower() and name.upper() not in RESERVED_WORDS
     return name if plain else '"' + name.replace('"', '""') + '"'
 
 
-def query(seed: int, tables: dict[str, Table]) -> str:
+def write_random_query(seed: int, tables: dict[str, Table]) -> str:
     """Write the query of a seed."""
-    return Writer(seed, tables).query()
+    return QueryWriter(seed, tables).write_query()

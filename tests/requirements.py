@@ -28,24 +28,24 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
-MODULES = ROOT / "web" / "node_modules"
+NODE_MODULES = ROOT / "web" / "node_modules"
 # where Debian has programs that are no user's
-SEARCHED = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/openldap", "/usr/libexec"))  # fmt: skip
-REASON = "needs "  # begins the reason of every skip that is counted by its group
+SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/openldap", "/usr/libexec"))  # fmt: skip
+SKIP_REASON_PREFIX = "needs "  # begins the reason of every skip that is counted by its group
 
 
 @dataclass(frozen=True)
-class Group:
+class Requirement:
     """Something that tests need: what it is called, what to do for it, and how to look for it."""
 
     title: str
     remedy: str
-    is_there: Callable[[], object]
+    is_available: Callable[[], object]
 
 
 def find_program(name: str) -> str | None:
     """Find a program on PATH, or where Debian has servers."""
-    return shutil.which(name, path=SEARCHED)
+    return shutil.which(name, path=SEARCH_PATH)
 
 
 def find_postgresql() -> Path | None:
@@ -66,7 +66,7 @@ def find_node() -> str | None:
 
 
 @cache
-def mounts() -> bool:
+def can_mount() -> bool:
     """Tell whether this user may mount a file system."""
     with tempfile.TemporaryDirectory(prefix="mount-") as place:
         words = ["mount", "-t", "tmpfs", "-o", "size=1m", "hven-test", place]
@@ -79,23 +79,23 @@ def mounts() -> bool:
         return done
 
 
-def _program(name: str, package: str) -> Group:
-    return Group(name, f"Debian's package {package}", lambda: find_program(name))
+def _build_program_requirement(name: str, package: str) -> Requirement:
+    return Requirement(name, f"Debian's package {package}", lambda: find_program(name))
 
 
-def _named(variable: str, title: str, remedy: str) -> Group:
-    return Group(title, f"the environment variable {variable} {remedy}", lambda: os.environ.get(variable))
+def _build_variable_requirement(variable: str, title: str, remedy: str) -> Requirement:
+    return Requirement(title, f"the environment variable {variable} {remedy}", lambda: os.environ.get(variable))
 
 
-def _control(name: str) -> bool:
+def _has_postgresql_extension(name: str) -> bool:
     return any(Path("/usr/share/postgresql").glob(f"*/extension/{name}.control"))
 
 
-def _driver(name: str) -> bool:
+def _has_odbc_driver(name: str) -> bool:
     return any(Path("/usr/lib").glob(f"*/odbc/{name}.so"))
 
 
-PACKAGES = {
+DEBIAN_PACKAGES = {
     "aladin": "aladin",
     "chattr": "e2fsprogs",
     "curl": "curl",
@@ -121,35 +121,35 @@ PACKAGES = {
     "xvfb-run": "xvfb",
 }  # program -> Debian package
 GROUPS = {
-    **{name: _program(name, package) for name, package in PACKAGES.items()},
-    "shared": Group("../shared (other people's files)", "corpora, schemas and real data that may not be passed on: they stand beside the checkout of the maintainers and of CI", (SHARED / "corpora").is_dir),
-    "chromium": Group("Chromium", "Debian's package chromium, or chromium-headless-shell", lambda: find_program("chromium-headless-shell") or find_program("chromium")),
-    "aladin.jar": Group("Aladin's archive of classes", "Debian's package aladin", Path("/usr/share/java/aladin.jar").exists),
-    "topcat.jar": Group("the classes of TOPCAT", "Debian's package topcat", lambda: any(Path("/usr/share/java").glob("starlink-*.jar"))),
-    "tfcat.jar": Group("STILTS's validator of TFCat", "Debian's package starlink-tfcat-java", Path("/usr/share/java/starlink-tfcat.jar").exists),
-    "postgresql": Group("PostgreSQL", "Debian's package postgresql", find_postgresql),
-    "pgsphere": Group("pgSphere and q3c", "Debian's packages postgresql-15-pgsphere and postgresql-15-q3c", lambda: _control("pg_sphere") and _control("q3c")),
-    "mariadb": Group("MariaDB", "Debian's package mariadb-server", lambda: find_program("mariadbd") and find_program("mariadb-install-db")),
-    "odbc": Group("drivers of ODBC", "Debian's packages unixodbc, libsqliteodbc, odbc-postgresql and odbc-mariadb", lambda: find_program("odbcinst") and all(map(_driver, ("libsqlite3odbc", "psqlodbcw", "libmaodbc")))),
-    "spark": Group("Apache Spark", "`scripts/test --all` fetches it", (Path(os.environ.get("HVEN_SPARK") or ROOT / ".cache" / "spark" / "pyspark") / "bin" / "spark-class").exists),
-    "playwright": Group("Playwright", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("playwright")),
-    "mkdocs": Group("MkDocs", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("mkdocs") and importlib.util.find_spec("material")),
-    "moto": Group("moto, a server of S3", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("moto")),
-    "openpyxl": Group("openpyxl, which reads workbooks", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("openpyxl")),
-    "mariadb-client": Group("the client of MariaDB", "Debian's package mariadb-client", lambda: find_program("mariadb")),
-    "node": Group("the judges of the pages' scripts", "`scripts/test --all` fetches them with npm", lambda: find_node() and (MODULES / "oidc-provider").is_dir()),
-    "git checkout": Group("a checkout of Git", "clone the repository", lambda: (ROOT / ".git").exists() and find_program("git")),
-    "mount": Group("the right to mount a file system", "run them as root", mounts),
-    "root": Group("the rights of root", "run them as root", lambda: os.geteuid() == 0),
-    "proof": Group("much time or many programs", "`scripts/proof` runs them", lambda: os.environ.get("HVEN_PROOF") == "full"),
-    "fetching": Group("97 MB from other sites", "CI=true or HVEN_PROOF=full has them fetched", lambda: os.environ.get("CI") == "true" or os.environ.get("HVEN_PROOF") == "full"),
-    "HVEN_DAS2C": _named("HVEN_DAS2C", "das2C, the reference library of das2", "names the directory of its programs das3_csv and das3_test, built as its README says (github.com/das-developers/das2C)"),
-    "HVEN_DAS2PY": _named("HVEN_DAS2PY", "das2py", "names a Python that has das2py 3, built with das2C as its README says (PyPI has version 2.3, without das2C)"),
-    "HVEN_DATACITE_SCHEMA": _named("HVEN_DATACITE_SCHEMA", "DataCite's metadata.xsd", "names its directory"),
-    "HVEN_HAPI_SERVER": _named("HVEN_HAPI_SERVER", "the test data of HAPI's reference server", "names the directory of server-nodejs (github.com/hapi-server), which has metadata/TestData2.0.json and bin/TestData2.0.js"),
-    "HVEN_LSDB": _named("HVEN_LSDB", "LSDB", "names a Python that has lsdb and aiohttp"),
-    "HVEN_MASER": _named("HVEN_MASER", "maser-data", "names a Python that has it (examples/readers/README.md)"),
-    "HVEN_VERIFIER": _named("HVEN_VERIFIER", "HAPI's verifier", "names its directory"),
+    **{name: _build_program_requirement(name, package) for name, package in DEBIAN_PACKAGES.items()},
+    "shared": Requirement("../shared (other people's files)", "corpora, schemas and real data that may not be passed on: they stand beside the checkout of the maintainers and of CI", (SHARED / "corpora").is_dir),
+    "chromium": Requirement("Chromium", "Debian's package chromium, or chromium-headless-shell", lambda: find_program("chromium-headless-shell") or find_program("chromium")),
+    "aladin.jar": Requirement("Aladin's archive of classes", "Debian's package aladin", Path("/usr/share/java/aladin.jar").exists),
+    "topcat.jar": Requirement("the classes of TOPCAT", "Debian's package topcat", lambda: any(Path("/usr/share/java").glob("starlink-*.jar"))),
+    "tfcat.jar": Requirement("STILTS's validator of TFCat", "Debian's package starlink-tfcat-java", Path("/usr/share/java/starlink-tfcat.jar").exists),
+    "postgresql": Requirement("PostgreSQL", "Debian's package postgresql", find_postgresql),
+    "pgsphere": Requirement("pgSphere and q3c", "Debian's packages postgresql-15-pgsphere and postgresql-15-q3c", lambda: _has_postgresql_extension("pg_sphere") and _has_postgresql_extension("q3c")),
+    "mariadb": Requirement("MariaDB", "Debian's package mariadb-server", lambda: find_program("mariadbd") and find_program("mariadb-install-db")),
+    "odbc": Requirement("drivers of ODBC", "Debian's packages unixodbc, libsqliteodbc, odbc-postgresql and odbc-mariadb", lambda: find_program("odbcinst") and all(map(_has_odbc_driver, ("libsqlite3odbc", "psqlodbcw", "libmaodbc")))),
+    "spark": Requirement("Apache Spark", "`scripts/test --all` fetches it", (Path(os.environ.get("HVEN_SPARK") or ROOT / ".cache" / "spark" / "pyspark") / "bin" / "spark-class").exists),
+    "playwright": Requirement("Playwright", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("playwright")),
+    "mkdocs": Requirement("MkDocs", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("mkdocs") and importlib.util.find_spec("material")),
+    "moto": Requirement("moto, a server of S3", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("moto")),
+    "openpyxl": Requirement("openpyxl, which reads workbooks", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("openpyxl")),
+    "mariadb-client": Requirement("the client of MariaDB", "Debian's package mariadb-client", lambda: find_program("mariadb")),
+    "node": Requirement("the judges of the pages' scripts", "`scripts/test --all` fetches them with npm", lambda: find_node() and (NODE_MODULES / "oidc-provider").is_dir()),
+    "git checkout": Requirement("a checkout of Git", "clone the repository", lambda: (ROOT / ".git").exists() and find_program("git")),
+    "mount": Requirement("the right to mount a file system", "run them as root", can_mount),
+    "root": Requirement("the rights of root", "run them as root", lambda: os.geteuid() == 0),
+    "proof": Requirement("much time or many programs", "`scripts/proof` runs them", lambda: os.environ.get("HVEN_PROOF") == "full"),
+    "fetching": Requirement("97 MB from other sites", "CI=true or HVEN_PROOF=full has them fetched", lambda: os.environ.get("CI") == "true" or os.environ.get("HVEN_PROOF") == "full"),
+    "HVEN_DAS2C": _build_variable_requirement("HVEN_DAS2C", "das2C, the reference library of das2", "names the directory of its programs das3_csv and das3_test, built as its README says (github.com/das-developers/das2C)"),
+    "HVEN_DAS2PY": _build_variable_requirement("HVEN_DAS2PY", "das2py", "names a Python that has das2py 3, built with das2C as its README says (PyPI has version 2.3, without das2C)"),
+    "HVEN_DATACITE_SCHEMA": _build_variable_requirement("HVEN_DATACITE_SCHEMA", "DataCite's metadata.xsd", "names its directory"),
+    "HVEN_HAPI_SERVER": _build_variable_requirement("HVEN_HAPI_SERVER", "the test data of HAPI's reference server", "names the directory of server-nodejs (github.com/hapi-server), which has metadata/TestData2.0.json and bin/TestData2.0.js"),
+    "HVEN_LSDB": _build_variable_requirement("HVEN_LSDB", "LSDB", "names a Python that has lsdb and aiohttp"),
+    "HVEN_MASER": _build_variable_requirement("HVEN_MASER", "maser-data", "names a Python that has it (examples/readers/README.md)"),
+    "HVEN_VERIFIER": _build_variable_requirement("HVEN_VERIFIER", "HAPI's verifier", "names its directory"),
 }  # fmt: skip
 
 # not even CI has these: rights are the machine's, proofs take hours
@@ -167,18 +167,18 @@ OPTIONAL = {
 }
 
 
-def is_left_out(name: str) -> bool:
+def is_excluded(name: str) -> bool:
     """Tell whether HVEN_TESTS_WITHOUT names a group."""
     named = os.environ.get("HVEN_TESTS_WITHOUT", "").replace(",", " ").split()
     return name in named or "all" in named
 
 
-def is_there(name: str) -> bool:
+def is_available(name: str) -> bool:
     """Tell whether a group is there, and may be used."""
-    return not is_left_out(name) and bool(GROUPS[name].is_there())
+    return not is_excluded(name) and bool(GROUPS[name].is_available())
 
 
-def need(*names: str) -> None:
+def require(*names: str) -> None:
     """Skip the test, unless these groups are there; fail in CI.
 
     Parameters
@@ -187,25 +187,25 @@ def need(*names: str) -> None:
         Keys of `GROUPS`.
     """
     for name in names:
-        if not is_there(name):
-            lack(name)
+        if not is_available(name):
+            report_missing(name)
 
 
-def need_program(name: str) -> str:
+def require_program(name: str) -> str:
     """Find a program of `PACKAGES`; without it, skip the test, or fail in CI."""
-    need(name)
-    return find_program(name) or lack(name)
+    require(name)
+    return find_program(name) or report_missing(name)
 
 
-def lack(name: str, detail: str = "") -> NoReturn:
+def report_missing(name: str, detail: str = "") -> NoReturn:
     """Skip the test for want of a group, or fail in CI: `detail` says what of it is missing."""
     told = f"{GROUPS[name].title}{f' ({detail})' if detail else ''}"
-    if os.environ.get("CI") == "true" and not is_left_out(name) and name not in OPTIONAL:
+    if os.environ.get("CI") == "true" and not is_excluded(name) and name not in OPTIONAL:
         pytest.fail(f"{told} must be there in CI: {GROUPS[name].remedy}")
-    pytest.skip(f"{REASON}{name}: {told}")
+    pytest.skip(f"{SKIP_REASON_PREFIX}{name}: {told}")
 
 
-def summarize(reasons: Iterable[str]) -> Iterator[str]:
+def summarize_skips(reasons: Iterable[str]) -> Iterator[str]:
     """Give a line for each group of skips: how many tests, what they need, and what helps.
 
     Parameters
@@ -213,24 +213,24 @@ def summarize(reasons: Iterable[str]) -> Iterator[str]:
     reasons
         Why each test was skipped, as pytest says it: ``Skipped: needs stilts: STILTS``.
     """
-    counts = Counter(_split(reason) for reason in reasons)
+    counts = Counter(_split_reason(reason) for reason in reasons)
     for (name, told), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         tests = f"{count} test needs" if count == 1 else f"{count:,} tests need"
         if not name:
             yield f"{count:,} skipped: {told}"
-        elif is_left_out(name):
+        elif is_excluded(name):
             yield f"{tests} {GROUPS[name].title}, which this run leaves out: `scripts/test --all` runs them"
         else:
             yield f"{tests} {GROUPS[name].title}: {GROUPS[name].remedy}"
 
 
-def find_group(reason: str) -> str:
+def find_requirement(reason: str) -> str:
     """Find the group for want of which a test was skipped, as pytest says it; empty for another reason."""
-    return _split(reason)[0]
+    return _split_reason(reason)[0]
 
 
-def _split(reason: str) -> tuple[str, str]:
+def _split_reason(reason: str) -> tuple[str, str]:
     """Split a reason into the name of its group, which is empty where it has none, and the words."""
     told = reason.removeprefix("Skipped: ")
-    found = re.match(rf"{REASON}([^:]+): ", told)
+    found = re.match(rf"{SKIP_REASON_PREFIX}([^:]+): ", told)
     return (found[1], "") if found and found[1] in GROUPS else ("", told)

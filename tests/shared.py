@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from requirements import ROOT, SHARED, need
+from requirements import ROOT, SHARED, require
 
 __all__ = ["MORE", "ROOT", "SHARED", "shared"]
 
@@ -17,7 +17,7 @@ MORE = 10 if os.environ.get("HVEN_PROOF") == "full" else 1
 
 def shared(relative: str) -> Path:
     """Give a path below ``shared/``. Without the directory, skip the test, or fail in CI; where it stands, what is missing in it is an error."""
-    need("shared")
+    require("shared")
     path = SHARED / relative
     if not path.exists():
         pytest.fail(f"shared/{relative} is missing, although ../shared stands beside this checkout")

@@ -17,25 +17,25 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import coverage_recorder
-from process_runner import free_port, until
-from requirements import need
+from process_runner import reserve_port, wait_until
+from requirements import require
 
 HOME = Path(__file__).parents[1] / ".cache" / "spark" / "pyspark"
 JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true"
 
 
 # whoever kills the tests kills them, too; executors end with their worker
-DYING = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+KILL_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 
-def home() -> Path:
+def find_spark() -> Path:
     """Find Spark itself: the package `pyspark` in a folder of its own, for ours has the client under the same name (scripts/judges fetches it)."""
     found = Path(os.environ.get("HVEN_SPARK") or HOME)
-    need("spark", "java")
+    require("spark", "java")
     return found
 
 
-class Spark:
+class LocalSpark:
     """The cluster. Its programs can be killed, stopped and started again.
 
     Parameters
@@ -51,8 +51,8 @@ class Spark:
 
     def __init__(self, directory: Path, python: str = sys.executable, local: Path | None = None, **conf: str) -> None:
         self.directory = directory
-        self._home = home()
-        self._master, self._port = free_port(), free_port()
+        self._home = find_spark()
+        self._master, self._port = reserve_port(), reserve_port()
         self.url = f"sc://127.0.0.1:{self._port}"
         self.programs: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {
@@ -88,10 +88,10 @@ class Spark:
             encoding="utf-8",
         )
 
-    def _run(self, name: str, *words: object) -> None:
+    def _start_program(self, name: str, *words: object) -> None:
         with (self.directory / f"{name}.log").open("ab") as log:
             self.programs[name] = subprocess.Popen(
-                [*DYING, str(self._home / "bin" / "spark-class"), *map(str, words)],
+                [*KILL_WITH_PARENT, str(self._home / "bin" / "spark-class"), *map(str, words)],
                 # of the Connect server this is the driver's memory, too
                 env=self._environment | {"SPARK_DAEMON_MEMORY": "1g" if name == "connect" else "256m"},
                 cwd=self.directory,
@@ -104,27 +104,27 @@ class Spark:
     def start(self) -> None:
         """Start everything, and wait until the Connect server listens."""
         deploy = "org.apache.spark.deploy"
-        self._run("master", f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", self._master, "--webui-port", 0)
-        listens(self._master, self)
-        self.work("one")
-        self.work("two")
-        self.serve()
+        self._start_program("master", f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", self._master, "--webui-port", 0)
+        wait_for_port(self._master, self)
+        self.start_worker("one")
+        self.start_worker("two")
+        self.start_connect_server()
 
-    def work(self, name: str) -> None:
+    def start_worker(self, name: str) -> None:
         """Start a worker."""
-        self._run(f"worker-{name}", "org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1", "--cores", 1, "--memory", "1g", "--webui-port", 0, "--work-dir",
+        self._start_program(f"worker-{name}", "org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1", "--cores", 1, "--memory", "1g", "--webui-port", 0, "--work-dir",
                   self.directory / f"work-{name}", self._conf["spark.master"])  # fmt: skip
 
-    def serve(self) -> None:
+    def start_connect_server(self) -> None:
         """Start the Connect server, and wait until it listens."""
         conf = [word for key, value in self._conf.items() for word in ("--conf", f"{key}={value}")]
         connect = "org.apache.spark.sql.connect.service.SparkConnectServer"
-        self._run("connect", "org.apache.spark.deploy.SparkSubmit", *conf, "--class", connect, "spark-internal")
-        listens(self._port, self)
+        self._start_program("connect", "org.apache.spark.deploy.SparkSubmit", *conf, "--class", connect, "spark-internal")
+        wait_for_port(self._port, self)
 
     def kill_worker(self) -> None:
         """Kill one of the processes that compute."""
-        os.kill(self.executor(), signal.SIGKILL)
+        os.kill(self.wait_for_executor(), signal.SIGKILL)
 
     def executors(self, worker: str = "") -> list[int]:
         """Return the processes that compute, of one worker or all."""
@@ -139,12 +139,12 @@ class Spark:
                 continue
         return found
 
-    def executor(self, worker: str = "") -> int:
+    def wait_for_executor(self, worker: str = "") -> int:
         """Return one of them, as soon as there is one."""
-        until(lambda: self.executors(worker))
+        wait_until(lambda: self.executors(worker))
         return self.executors(worker)[0]
 
-    def ticks(self) -> dict[str, int]:
+    def read_ticks(self) -> dict[str, int]:
         """Return hundredths of seconds of processor time that each thread of executors had that computes tasks: an executor that begins is busy, too."""
         found = {}
         for process in self.executors():
@@ -157,7 +157,7 @@ class Spark:
                     found[path.parent.name] = sum(map(int, words.split()[11:13]))
         return found
 
-    def kill(self, name: str) -> None:
+    def kill_program(self, name: str) -> None:
         """Kill one of the programs and what it started, as a crash of its machine does."""
         program = self.programs.pop(name)
         if name.startswith("worker-"):
@@ -169,35 +169,35 @@ class Spark:
     def stop(self) -> None:
         """Stop everything."""
         for executor in self.executors():
-            _quietly(executor)
+            _kill_process(executor)
         for program in self.programs.values():
-            _quietly(program.pid)
+            _kill_process(program.pid)
             program.wait(30)
         self.programs.clear()
         for executor in self.executors():  # one that a worker started meanwhile
-            _quietly(executor)
+            _kill_process(executor)
 
 
-def worked(before: dict[str, int], after: dict[str, int]) -> int:
+def count_ticks(before: dict[str, int], after: dict[str, int]) -> int:
     """Return hundredths of seconds between two looks at `Spark.ticks`."""
     return sum(now - before.get(thread, 0) for thread, now in after.items())
 
 
-def _quietly(process: int) -> None:
+def _kill_process(process: int) -> None:
     try:
         os.kill(process, signal.SIGKILL)
     except ProcessLookupError:
         return
 
 
-class Programs(Protocol):
+class StartedPrograms(Protocol):
     """What was started, and where it writes."""
 
     directory: Path
     programs: dict[str, subprocess.Popen[bytes]]
 
 
-def listens(port: int, started: Programs, seconds: float = 120) -> None:
+def wait_for_port(port: int, started: StartedPrograms, seconds: float = 120) -> None:
     """Wait until somebody listens at a port."""
     end = time.monotonic() + seconds
     waiting = threading.Event()
@@ -213,11 +213,11 @@ def listens(port: int, started: Programs, seconds: float = 120) -> None:
 
 
 @contextmanager
-def cluster(**options: Any) -> Iterator[Spark]:
+def run_cluster(**options: Any) -> Iterator[LocalSpark]:
     """Run a cluster."""
-    home()
+    find_spark()
     directory = Path(tempfile.mkdtemp(prefix="spark-"))
-    found = Spark(directory, **options)
+    found = LocalSpark(directory, **options)
     try:
         found.start()
         yield found

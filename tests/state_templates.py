@@ -52,20 +52,20 @@ def open_state(database: StateDatabase) -> None:
                 os.link(copy, file)
             finally:
                 copy.unlink(missing_ok=True)
-    if database.is_sqlite and _first:
+    if database.is_sqlite and _first_engine:
         share_statements(database.engine)
     make_state(database)
-    if database.is_sqlite and not _first:  # it has connected: its dialect knows the database
-        _first.append((database.engine.dialect, database.engine._compiled_cache))
+    if database.is_sqlite and not _first_engine:  # it has connected: its dialect knows the database
+        _first_engine.append((database.engine.dialect, database.engine._compiled_cache))
 
 
 # the dialect of the first engine, and what was compiled for it
-_first: list[tuple[sa.Dialect, Any]] = []
+_first_engine: list[tuple[sa.Dialect, Any]] = []
 
 
 def share_statements(engine: sa.Engine) -> None:
     """Let an engine use what was compiled for the first one of this process: by itself each compiles all statements anew."""
-    engine.dialect, engine._compiled_cache = _first[0]
+    engine.dialect, engine._compiled_cache = _first_engine[0]
     engine.pool._dialect = engine.dialect
 
 

@@ -7,8 +7,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from process_runner import Done
-from requirements import need, need_program
+from process_runner import CompletedCommand
+from requirements import require, require_program
 from shared import ROOT
 
 CACHE = ROOT / ".cache" / "stilts"
@@ -16,35 +16,35 @@ CACHE = ROOT / ".cache" / "stilts"
 JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xlog:disable")
 
 
-def stilts(*words: object, code: int | None = 0) -> Done:
+def run_stilts(*words: object, code: int | None = 0) -> CompletedCommand:
     """Run a task of STILTS; its exit code must be `code`, or whatever for None.
 
     Java reads a thousand classes from two dozen archives before it does anything. They are kept as Java has them in memory, for each task
     those that its first run here has read; Java itself looks whether they are still those of the archives, and goes without them if not.
     """
     line = [str(word) for word in words]
-    known = CACHE / f"{next(word for word in line if not word.startswith('-'))}-{_installed()}.jsa"
+    known = CACHE / f"{next(word for word in line if not word.startswith('-'))}-{_identify_installation()}.jsa"
     if known.exists():
-        return _run([f"-XX:SharedArchiveFile={known}"], line, code)
+        return _run_java([f"-XX:SharedArchiveFile={known}"], line, code)
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as place:
         made = Path(place) / "classes.jsa"
-        done = _run([f"-XX:ArchiveClassesAtExit={made}"], line, code)
+        done = _run_java([f"-XX:ArchiveClassesAtExit={made}"], line, code)
         if made.exists():  # several may make it at once: each is whole
             made.replace(known)
     return done
 
 
-def tfcat(path: Path) -> Done:
+def validate_tfcat(path: Path) -> CompletedCommand:
     """Ask STILTS's own validator of TFCat, which Debian has as a library and no task of STILTS: its exit code is 0 for what is valid."""
-    need("tfcat.jar")
-    command = [need_program("java"), *JAVA, "-jar", "/usr/share/java/starlink-tfcat.jar", str(path)]
+    require("tfcat.jar")
+    command = [require_program("java"), *JAVA, "-jar", "/usr/share/java/starlink-tfcat.jar", str(path)]
     done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", timeout=300)
-    return Done(stdout=done.stdout, stderr=done.stderr, returncode=done.returncode)
+    return CompletedCommand(stdout=done.stdout, stderr=done.stderr, returncode=done.returncode)
 
 
-def _run(java: list[str], line: list[str], code: int | None) -> Done:
-    command = [need_program("stilts"), *JAVA, *java, *line]
+def _run_java(java: list[str], line: list[str], code: int | None) -> CompletedCommand:
+    command = [require_program("stilts"), *JAVA, *java, *line]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -54,9 +54,9 @@ def _run(java: list[str], line: list[str], code: int | None) -> Done:
         env={**os.environ, "LC_ALL": "C.UTF-8"},
     )
     assert code in {None, done.returncode}, done.stdout + done.stderr
-    return Done(stdout=done.stdout, stderr=done.stderr, returncode=done.returncode)
+    return CompletedCommand(stdout=done.stdout, stderr=done.stderr, returncode=done.returncode)
 
 
-def _installed() -> str:
+def _identify_installation() -> str:
     """Tell one installation from another: by the days of STILTS and of Java."""
-    return "-".join(f"{Path(need_program(name)).resolve().stat().st_mtime_ns:x}" for name in ("stilts", "java"))
+    return "-".join(f"{Path(require_program(name)).resolve().stat().st_mtime_ns:x}" for name in ("stilts", "java"))

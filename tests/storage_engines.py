@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hven.model.settings import load_settings
-from postgres_cluster import server, sphere
+from postgres_cluster import install_extensions, run_server
 
 EMBEDDED = "duckdb"
 HATS = "hats"
-USUAL = tuple(os.environ.get("HVEN_KEEPERS", f"{EMBEDDED},pgsphere").split(","))
-EVERY = (EMBEDDED, "pgsphere", "q3c", "healpix")
+DEFAULT_ENGINES = tuple(os.environ.get("HVEN_KEEPERS", f"{EMBEDDED},pgsphere").split(","))
+ALL_ENGINES = (EMBEDDED, "pgsphere", "q3c", "healpix")
 _count = itertools.count(1)
 _Test = TypeVar("_Test", bound=Callable[..., None])
 
 
-def kept_by(*names: str) -> Callable[[_Test], _Test]:
+def use_engines(*names: str) -> Callable[[_Test], _Test]:
     """Say which engines judge a test: one alone where all is done before an engine is asked, or after it has answered."""
 
     def marked(test: _Test) -> _Test:
@@ -37,13 +37,13 @@ def kept_by(*names: str) -> Callable[[_Test], _Test]:
 
 
 @dataclass(frozen=True)
-class Keeper:
+class SiteEngine:
     """An engine that new sites are given; each site has a schema of its own in the database."""
 
     name: str
     url: str | None = None
 
-    def tell(self, site: Path) -> None:
+    def write_settings(self, site: Path) -> None:
         """Write the engine into a site's hven.toml."""
         path = site / "hven.toml"
         said = path.read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ class Keeper:
             more = f'\n[postgres]\nurl = "{self.url}"\nnamespace = "site_{next(_count)}"\nposition = "{self.name}"\n'
             path.write_text(f'engine = "postgres"\n{said}{more}', encoding="utf-8")
 
-    def settings(self, site: Path) -> dict[str, Any]:
+    def read_options(self, site: Path) -> dict[str, Any]:
         """Give what `hven.testing.site.open_tiny_site` is told, after `tell`."""
         if self.url is None:
             return {}
@@ -62,7 +62,7 @@ class Keeper:
         return {"engine": found.engine, "brought": found.brought}
 
 
-class Database:
+class LazyDatabase:
     """A server that is started when the first site needs it."""
 
     def __init__(self) -> None:
@@ -70,8 +70,8 @@ class Database:
 
     @cached_property
     def url(self) -> str:
-        url = f"postgresql://{self._running.enter_context(server())}"
-        sphere(url)
+        url = f"postgresql://{self._running.enter_context(run_server())}"
+        install_extensions(url)
         return url
 
     def close(self) -> None:
@@ -79,8 +79,8 @@ class Database:
 
 
 @contextmanager
-def database() -> Iterator[Database]:
-    found = Database()
+def open_database() -> Iterator[LazyDatabase]:
+    found = LazyDatabase()
     try:
         yield found
     finally:

@@ -27,14 +27,14 @@ from sickle import Sickle
 
 import rofr_rules
 from hven.adql.vocabularies import load_vocabularies
-from process_runner import hven, serving, until
-from requirements import is_there, lack, need_program
+from process_runner import run_hven, serve_site, wait_until
+from requirements import is_available, report_missing, require_program
 from shared import ROOT, shared
-from stilts import stilts
+from stilts import run_stilts
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
-FETCH = is_there("fetching")
+FETCH = is_available("fetching")
 ROWS: dict[str, int | None] = {
     "hipparcos.main": 125_982,
     "openngc.main": 13_960,
@@ -87,7 +87,7 @@ def make(root: Path, *words: str, code: int = 0, **environment: str) -> str:
 def rows(root: Path) -> dict[str, int | None]:
     found = {
         item["table"]: item["rows"]
-        for item in json.loads(hven("status", "--json", "--site", root / "demo-site").stdout)["tables"]
+        for item in json.loads(run_hven("status", "--json", "--site", root / "demo-site").stdout)["tables"]
     }
     if found.get("earth.rotation", 0) > 19_000:  # it grows by a row a day
         found["earth.rotation"] = None
@@ -154,7 +154,7 @@ def demo(root: Path, fetched: object) -> Path:
 
 def test_the_data_are_fetched(fetched: tuple[str, dict[str, int | None]] | None) -> None:
     if fetched is None:
-        lack("fetching")
+        report_missing("fetching")
     told, published = fetched
     assert "left out: " not in told  # a whole part of it
     assert published == {**ROWS, **LISTED}
@@ -164,7 +164,7 @@ def test_the_data_are_fetched(fetched: tuple[str, dict[str, int | None]] | None)
 
 def test_each_collection_has_a_picture(demo: Path) -> None:
     """On the first page, and each picture is one: charts, views and globes that were drawn, previews of images."""
-    with serving(demo / "demo-site") as server:
+    with serve_site(demo / "demo-site") as server:
         # as the addresses in its rows have it: pages show pictures of their own origin alone
         headers = {"accept": "text/html", "host": "127.0.0.1:8080"}
         request = urllib.request.Request(server.url + "/", headers=headers)
@@ -174,7 +174,7 @@ def test_each_collection_has_a_picture(demo: Path) -> None:
                 return answer.read().decode()
 
         # pictures of rows are looked at after the start, and come to the page then
-        until(lambda: read_home().count('<img class="thumbnail"') == 7)
+        wait_until(lambda: read_home().count('<img class="thumbnail"') == 7)
         text = read_home()
         shown = re.findall(r'<img class="thumbnail" src="([^"]+)"', text)
         assert len(shown) == text.count('<div class="head">') == 7
@@ -191,7 +191,7 @@ def test_a_second_run_does_nothing_again(demo: Path) -> None:
     descriptor = demo / "demo/collections/sun/sun.yaml"
     before = rows(demo)
     assert descriptor.exists()
-    *policies, told = hven("check", "--tests", "--run-examples", "--site", demo / "demo-site").stdout.splitlines()
+    *policies, told = run_hven("check", "--tests", "--run-examples", "--site", demo / "demo-site").stdout.splitlines()
     assert told == "7 descriptors: 0 errors, 0 warnings"
     assert len(policies) == 2
     assert all(line.startswith("sun.campaign: a row is ") for line in policies)
@@ -201,7 +201,7 @@ def test_a_second_run_does_nothing_again(demo: Path) -> None:
 def test_what_registries_are_told_is_valid(demo: Path, tmp_path: Path) -> None:
     """By the schemas, with xmllint and STILTS; by the rules of the registry of registries; and harvested by a client that is not ours."""
     schemas, files = shared("xsd/all.xsd"), []
-    with serving(demo / "demo-site", workers=1) as server:
+    with serve_site(demo / "demo-site", workers=1) as server:
 
         def ask(query: str) -> bytes:
             return bytes(urllib.request.urlopen(f"{server.url}/oai?{query}", timeout=60).read())
@@ -219,7 +219,7 @@ def test_what_registries_are_told_is_valid(demo: Path, tmp_path: Path) -> None:
     assert told.count("<record>") == len(harvested) >= 20
     assert all(f"<identifier>ivo://demo.hven.example/{name}</identifier>" in told for name in ("sun/epn_core", "hipparcos/main/cone", "hapi", "tap", "soda"))  # fmt: skip
     done = subprocess.run(
-        [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
+        [require_program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
     )  # fmt: skip
     lines = [line for line in done.stderr.splitlines() if "Schemas parser warning" not in line]
@@ -229,7 +229,7 @@ def test_what_registries_are_told_is_valid(demo: Path, tmp_path: Path) -> None:
     files.append(tmp_path / "bad.xml")
     files[-1].write_text(told.replace("title>", "titel>"))
     for file in files:
-        done = subprocess.run([need_program("stilts"), "xsdvalidate", *where, f"doc={file}", "verbose=false"], capture_output=True, text=True, check=False)  # fmt: skip
+        done = subprocess.run([require_program("stilts"), "xsdvalidate", *where, f"doc={file}", "verbose=false"], capture_output=True, text=True, check=False)  # fmt: skip
         assert (done.returncode == 0) == (file.name != "bad.xml"), done.stderr[-2000:]
 
 
@@ -239,15 +239,15 @@ def test_stilts_and_pyvo_as_the_demo_proposes(demo: Path) -> None:
     (line,) = re.findall(r"stilts cone (\S+) (lon=\S+) (lat=\S+) (radius=\S+)", script)
     lines = re.findall(r"^(?:  with pyvo)? {6,18}(import pyvo|tap = .*|print\(tap.*)$", script, re.MULTILINE)
     assert len(lines) == 3
-    with serving(demo / "demo-site", workers=2) as server:
+    with serve_site(demo / "demo-site", workers=2) as server:
 
         def here(text: str) -> str:
             return text.replace("127.0.0.1:$port", f"127.0.0.1:{server.port}")
 
-        assert len(stilts("cone", *map(here, line), "ofmt=csv").stdout.splitlines()) > 3
+        assert len(run_stilts("cone", *map(here, line), "ofmt=csv").stdout.splitlines()) > 3
         python = [sys.executable, "-c", here("\n".join(lines))]
         assert "Sirius" in subprocess.run(python, capture_output=True, text=True, timeout=900, check=True).stdout
-        told = stilts(
+        told = run_stilts(
             "taplint",
             f"tapurl={server.url}/tap",
             "stages=TMV TME TMS TMC CPV CAP AVV QGE QPO MDQ EXA OBS",
@@ -260,7 +260,7 @@ def test_stilts_and_pyvo_as_the_demo_proposes(demo: Path) -> None:
         ]
         assert faults == []
         assert "Errors: 0" in told
-        assert json.loads(hven("lint", server.url, "--severity", "info", "--json").stdout)["findings"] == []
+        assert json.loads(run_hven("lint", server.url, "--severity", "info", "--json").stdout)["findings"] == []
 
 
 def test_without_registries_it_says_so(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_no_link_of_a_page_leads_nowhere(demo: Path) -> None:
         r"/(assets|tap|download|script|moc|cone)\b|\.(fits|csv|json|png|jpg|jp2|svg|vot|xml|atom|rss)(\?|$)"
     )
     broken: list[str] = []
-    with serving(demo / "demo-site") as server:
+    with serve_site(demo / "demo-site") as server:
         seen, asked, waiting = {"/"}, Counter[str](), ["/", "/search/obscore?_wait=1"]
         while waiting:
             at = waiting.pop()

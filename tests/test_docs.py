@@ -20,7 +20,7 @@ from types import ModuleType
 import pytest
 import typer
 
-from example_sites import EXAMPLES, database, prepared
+from example_sites import EXAMPLES, prepare_example, start_data_sources
 from hven import formats
 from hven.app._cli.verbs import build_command
 from hven.descriptor import check_descriptor
@@ -29,8 +29,8 @@ from hven.model import plugins
 from hven.model.settings import collect_setting_docs, load_settings
 from hven.model.settings._reloadable_settings import RESTART_SETTINGS
 from hven.site import Site
-from process_runner import Server, for_shells, hven, serving, until
-from requirements import need_program
+from process_runner import Server, run_hven, serve_site, wait_until, write_shell_program
+from requirements import require_program
 from shared import ROOT
 
 ELSEWHERE = {".venv", "demo-site", "node_modules", ".pytest_cache", ".cache"}
@@ -83,9 +83,9 @@ def test_no_verb_is_made_up() -> None:
 def test_every_key_of_json_outputs_is_on_the_page(tmp_path: Path) -> None:
     (tmp_path / "stars.csv").write_text("name,vmag\nVega,0.03\n")
     site = tmp_path / "site"
-    hven("init", site)
-    hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", site)
-    report = json.loads(hven("ingest", "stars", "--json", "--site", site).stdout)
+    run_hven("init", site)
+    run_hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", site)
+    report = json.loads(run_hven("ingest", "stars", "--json", "--site", site).stdout)
     for key in set(
         re.findall(r"`\{collection.*?tables: .*?`", about("ingest"))[0]
         .replace("{", ",")
@@ -95,7 +95,7 @@ def test_every_key_of_json_outputs_is_on_the_page(tmp_path: Path) -> None:
     ):
         assert not key.strip("` .") or key.strip("` ") in {*report, *report["tables"]["stars.main"], "name", "..."}, key
     for verb in ("status", "history stars", "check"):
-        shown = json.loads(hven(*verb.split(), "--json", "--site", site).stdout)
+        shown = json.loads(run_hven(*verb.split(), "--json", "--site", site).stdout)
         records = (
             [shown, *(item for value in shown.values() if isinstance(value, list) for item in value)]
             if isinstance(shown, dict)
@@ -135,7 +135,7 @@ def test_settings_that_wait_for_a_restart_are_named() -> None:
 
 def test_every_key_of_descriptors_is_described() -> None:
     page = (ROOT / "docs/reference/descriptor.md").read_text(encoding="utf-8")
-    schema = json.loads(hven("schema").stdout)
+    schema = json.loads(run_hven("schema").stdout)
     keys: set[str] = set()
 
     def gather(node: object) -> None:
@@ -273,7 +273,7 @@ def blocks(page: Path) -> list[Block]:
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a directory where ``hven`` is this Hven."""
     (tmp_path / "bin").mkdir()
-    for_shells(tmp_path / "bin/hven")
+    write_shell_program(tmp_path / "bin/hven")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     (tmp_path / "work").mkdir()
     return tmp_path / "work"
@@ -298,7 +298,7 @@ def typed(place: Path, line: str) -> str:
     words = list(shlex.shlex(line, posix=True, punctuation_chars=True))
     if words[:1] != ["hven"] or set(words) & {"|", ">", ">>", "<", "&", "&&", "||", ";", "$", "`"}:
         return run(place, line)
-    return hven(*shlex.split(line)[1:], cwd=place).stdout
+    return run_hven(*shlex.split(line)[1:], cwd=place).stdout
 
 
 def python(server: Server, text: str) -> str:
@@ -347,13 +347,13 @@ class Tutorial:
             case "sh", "serve":
                 assert block.text.strip() == "hven --site mysite serve --port 8080"
                 self.stack.close()
-                self.server = self.stack.enter_context(serving(self.place / "mysite"))
+                self.server = self.stack.enter_context(serve_site(self.place / "mysite"))
             case (("sh" | "python"), "served"):
                 run_block = run if language == "sh" else run_python
                 server = self.server
                 assert server is not None
                 self.repeat = lambda: run_block(self.place, at(server, block.text))
-                until(self.ask_again)
+                wait_until(self.ask_again)
             case "python", "":
                 self.output = run_python(self.place, block.text)
             case "text", "output":
@@ -380,7 +380,7 @@ class Tutorial:
         for line in text.replace("\\\n", "").replace("~/hven/bin/python", sys.executable).splitlines():
             words = shlex.split(line)
             if words[:1] == ["hven"] and not re.search(r"[|<>&;$`]", line):
-                done = hven(*words[1:], cwd=self.place, code=code)
+                done = run_hven(*words[1:], cwd=self.place, expected_code=code)
                 self.output += done.stdout + done.stderr
             else:
                 self.output += run(self.place, line)
@@ -389,7 +389,7 @@ class Tutorial:
         """Compare an output with what is shown; `...` stands for lines that are left out."""
         if self.repeat is not None and not is_shown_output(self.output, shown):
             with contextlib.suppress(AssertionError):
-                until(lambda: self.ask_again() and is_shown_output(self.output, shown), seconds=20)
+                wait_until(lambda: self.ask_again() and is_shown_output(self.output, shown), timeout_seconds=20)
         assert is_shown_output(self.output, shown), f"{self.output}\n-- is shown as\n{shown}"
 
     def ask_again(self) -> bool:
@@ -471,8 +471,8 @@ def test_readme_as_it_stands(shell: Path, stars: Path) -> None:
     lines = verbs.text.splitlines()
     assert "Sirius" in run(shell, "\n".join(lines[:-1]))
     assert lines[-1].partition("#")[0].strip() == "hven --site mysite serve"
-    need_program("stilts")
-    with serving(shell / "mysite") as server:
+    require_program("stilts")
+    with serve_site(shell / "mysite") as server:
         assert all("Sirius" in run(shell, line) for line in at(server, judges.text).splitlines())
         assert "Sirius" in python(server, script.text)
 
@@ -486,7 +486,7 @@ CASES = sorted(path.parent.name for path in EXAMPLES.glob("*/hven.toml"))
 )  # examples/test_hesiod.py runs its lines
 def test_every_examples_own_lines_run(shell: Path, case: str) -> None:
     """What an example's README says to type, except for what serves or asks a server; its descriptors have no fault, no row is rejected, its own tests pass."""
-    shutil.copytree(prepared(case), shell / case)
+    shutil.copytree(prepare_example(case), shell / case)
     lines = [
         line
         for block in blocks(shell / case / "README.md")
@@ -495,7 +495,7 @@ def test_every_examples_own_lines_run(shell: Path, case: str) -> None:
         if not re.search(r" serve\b|^curl", line)
     ]
     assert any("ingest" in line for line in lines)
-    with database(shell / case):
+    with start_data_sources(shell / case):
         told = "".join(typed(shell / case, line) for line in lines)
         assert "rows" in told
         assert "rejected" not in told.replace(" 0 rejected", ""), told

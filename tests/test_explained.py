@@ -12,7 +12,7 @@ import pytest
 from hven.descriptor import check_descriptor
 from hven.model.settings import collect_setting_docs, load_settings
 from hven.portal._explore.search import PORTAL_PARAMETERS, UNIT_PREFIX
-from process_runner import hven
+from process_runner import run_hven
 from shared import ROOT
 
 
@@ -30,7 +30,7 @@ def find_block(page: str, kind: str, word: str = "") -> str:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    hven("init", tmp_path / "site")
+    run_hven("init", tmp_path / "site")
     return tmp_path / "site"
 
 
@@ -49,7 +49,7 @@ def test_settings_on_the_pages_are_settings(page: str) -> None:
 def test_the_resolver_answers_as_its_page_shows(site: Path) -> None:
     command, *expected = find_block("howto/names.md", "console").splitlines()
     assert command == "$ hven resolve 'M 31'"
-    assert hven("resolve", "M 31", "--site", site).stdout.split() == " ".join(expected).split()
+    assert run_hven("resolve", "M 31", "--site", site).stdout.split() == " ".join(expected).split()
 
 
 def test_the_sync_policy_of_the_page_has_no_fault(site: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from package_figures import PLUGINS, figures, floors
-from requirements import need
+from requirements import require
 from shared import ROOT
 
 SOURCE = ROOT / "src" / "hven"
@@ -261,7 +261,7 @@ def test_heavy_libraries_are_imported_on_first_use():
 
 
 def tracked() -> list[Path]:
-    need("git checkout")
+    require("git checkout")
     done = run("git", "ls-files", "-z")
     assert done.returncode == 0, done.stderr
     return [ROOT / word for word in done.stdout.split("\0") if word and (ROOT / word).is_file()]

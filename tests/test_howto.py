@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from process_runner import for_shells, hven, serving, until
-from requirements import need_program
+from process_runner import run_hven, serve_site, wait_until, write_shell_program
+from requirements import require_program
 from shared import ROOT
 
 pytestmark = pytest.mark.slow
@@ -33,9 +33,9 @@ def block(page: str, kind: str) -> str:
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     (tmp_path / "stars.csv").write_text(STARS)
-    hven("init", tmp_path / "site")
-    hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", tmp_path / "site")
-    hven("ingest", "stars", "--site", tmp_path / "site")
+    run_hven("init", tmp_path / "site")
+    run_hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", tmp_path / "site")
+    run_hven("ingest", "stars", "--site", tmp_path / "site")
     return tmp_path / "site"
 
 
@@ -44,7 +44,7 @@ def test_behind_a_proxy_and_under_old_addresses(site: Path) -> None:
     public = tomllib.loads(settings)["public_url"]
     old = tomllib.loads(settings)["alias"][0]["path"]
     (site / "hven.toml").write_text(settings)
-    with serving(site) as server:
+    with serve_site(site) as server:
         for prefix in ("/hven", ""):  # left in place by the proxy, or taken off
             capabilities = server.get(prefix + "/tap/capabilities")[2].decode()
             addresses = re.findall(r"<accessURL[^>]*>([^<]+)<", capabilities)
@@ -67,9 +67,9 @@ def test_a_backup_is_a_site(site: Path, tmp_path: Path) -> None:
         f"{archive} DIR", f"{archive} {moved}"
     )
     (tmp_path / "bin").mkdir()
-    for_shells(tmp_path / "bin/hven")
+    write_shell_program(tmp_path / "bin/hven")
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-    with serving(site):  # while the site runs
+    with serve_site(site):  # while the site runs
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", lines],
             cwd=site,
@@ -81,15 +81,15 @@ def test_a_backup_is_a_site(site: Path, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     shutil.rmtree(site)
-    assert "stars.main" in hven("status", "--site", moved).stdout
-    assert hven("query", "-f", "csv", "SELECT name FROM stars.main WHERE vmag < 0", "--site", moved).stdout.split() == [
+    assert "stars.main" in run_hven("status", "--site", moved).stdout
+    assert run_hven("query", "-f", "csv", "SELECT name FROM stars.main WHERE vmag < 0", "--site", moved).stdout.split() == [
         "name",
         "Sirius",
     ]
     assert "secrets.toml" in (moved / ".gitignore").read_text()
-    hven("ingest", "stars", "--site", moved)
-    hven("rollback", "stars", "--site", moved)
-    assert hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", moved).stdout.split() == [
+    run_hven("ingest", "stars", "--site", moved)
+    run_hven("rollback", "stars", "--site", moved)
+    assert run_hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", moved).stdout.split() == [
         "n",
         "3",
     ]
@@ -112,7 +112,7 @@ def test_an_upgrade_that_changes_the_format_and_the_way_back(site: Path, tmp_pat
     before, after = (tmp_path / f"opt/hven-{version}/bin/hven" for version in ("0.1.0", "0.2.0"))
     for version in (before, after):
         version.parent.mkdir(parents=True)
-    for_shells(before)
+    write_shell_program(before)
     after.write_text(f"#!{sys.executable}\n{HVEN_0_2}")
     after.chmod(0o755)
     (tmp_path / "opt/hven").symlink_to("hven-0.1.0")
@@ -138,10 +138,10 @@ def test_an_upgrade_that_changes_the_format_and_the_way_back(site: Path, tmp_pat
         return done.stderr
 
     def brightest(command: list[str] | None = None) -> list[list[str]]:
-        with serving(site, command=command) as server:
+        with serve_site(site, command=command) as server:
             return server.rows("SELECT name FROM stars.main WHERE vmag < 0")
 
-    with serving(site) as server:  # by the one that is there
+    with serve_site(site) as server:  # by the one that is there
         follow(beside)
         assert server.get("/health/ready")[0] == 200  # the trial has touched nothing of it
     follow(upgrade)
@@ -160,21 +160,21 @@ def test_a_private_collection_on_every_road(site: Path) -> None:
     )
     path = site / "collections/stars/stars.yaml"
     text = path.read_text()
-    with serving(site) as server:
+    with serve_site(site) as server:
         roads = ["/cone/stars.main?RA=101&DEC=-16&SR=1", "/tap/tables/stars.main", "/collections/stars"]
         assert [server.get(road)[0] for road in roads] == [200, 200, 200]
         path.write_text(text + line + "\n")
-        until(lambda: server.get(roads[0])[0] == 404)
+        wait_until(lambda: server.get(roads[0])[0] == 404)
         assert [server.get(road)[0] for road in roads] == [404, 404, 404]
         assert b"stars.main" not in server.get("/")[2] + server.get("/tap/tables")[2]
         assert server.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM stars.main")[0] == 400
         assert server.rows("SELECT table_name FROM TAP_SCHEMA.tables WHERE table_name LIKE 'stars%'") == []
         command = re.search(r"hven query --public \"(.*)\"", (ROOT / "docs/howto/private.md").read_text())
         assert command
-        assert "stars" not in hven("query", "--public", command[1], "--site", site).stdout
-        assert "stars.main" in hven("query", command[1], "--site", site).stdout
+        assert "stars" not in run_hven("query", "--public", command[1], "--site", site).stdout
+        assert "stars.main" in run_hven("query", command[1], "--site", site).stdout
         path.write_text(text)
-        until(lambda: [server.get(road)[0] for road in roads] == [200, 200, 200])
+        wait_until(lambda: [server.get(road)[0] for road in roads] == [200, 200, 200])
 
 
 def test_secrets_come_from_the_environment_or_from_their_file(site: Path, tmp_path: Path) -> None:
@@ -184,27 +184,27 @@ def test_secrets_come_from_the_environment_or_from_their_file(site: Path, tmp_pa
         )
     database.close()
     address = f"sqlite:///{tmp_path / 'ops.sqlite'}"
-    hven("new", "cubes", "--from", "$OPS_DB", "--table", "cubes", "--site", site, OPS_DB=address)
+    run_hven("new", "cubes", "--from", "$OPS_DB", "--table", "cubes", "--site", site, OPS_DB=address)
     text = (site / "collections/cubes/cubes.yaml").read_text()
     assert "$OPS_DB" in text
     assert str(tmp_path) not in text.partition("source:")[2]
-    told = hven("ingest", "cubes", "--site", site, code=1).stderr
+    told = run_hven("ingest", "cubes", "--site", site, expected_code=1).stderr
     assert "the secret OPS_DB is not set" in told
     (site / "secrets.toml").write_text(f'OPS_DB = "{address}"\n')
-    assert "cubes.main: 2 rows" in hven("ingest", "cubes", "--site", site).stdout
-    shown = hven("status", "--json", "--site", site).stdout + hven("history", "cubes", "--json", "--site", site).stdout
+    assert "cubes.main: 2 rows" in run_hven("ingest", "cubes", "--site", site).stdout
+    shown = run_hven("status", "--json", "--site", site).stdout + run_hven("history", "cubes", "--json", "--site", site).stdout
     assert "ops.sqlite" not in shown
     (site / "secrets.toml").unlink()
-    assert "cubes.main: 2 rows" in hven("ingest", "cubes", "--site", site, OPS_DB=address).stdout
+    assert "cubes.main: 2 rows" in run_hven("ingest", "cubes", "--site", site, OPS_DB=address).stdout
 
 
 def test_a_list_of_ones_own_is_matched(tmp_path: Path) -> None:
     text = (ROOT / "docs/howto/upload-and-match.md").read_text(encoding="utf-8")
     shutil.copytree(ROOT / "examples/01-csv-to-cone", tmp_path / "site", ignore=shutil.ignore_patterns("var"))
-    hven("ingest", "brightest", "--site", tmp_path / "site")
+    run_hven("ingest", "brightest", "--site", tmp_path / "site")
     (tmp_path / "mylist.csv").write_text(block("upload-and-match.md", "csv"), encoding="utf-8")
-    need_program("stilts")
-    with serving(tmp_path / "site") as server:
+    require_program("stilts")
+    with serve_site(tmp_path / "site") as server:
 
         def run(*words: str, text: str) -> str:
             here = text.replace("http://127.0.0.1:8080", server.url)
@@ -226,19 +226,19 @@ def test_a_list_of_ones_own_is_matched(tmp_path: Path) -> None:
 
 
 def test_five_lines_of_python_write_a_line(tmp_path: Path) -> None:
-    hven("init", tmp_path / "site")
+    run_hven("init", tmp_path / "site")
     place = tmp_path / "site/collections/night"
     place.mkdir(parents=True)
     (place / "night.yaml").write_text(block("push.md", "yaml"))
-    assert "0 errors, 0 warnings" in hven("check", "night", "--site", tmp_path / "site").stdout
+    assert "0 errors, 0 warnings" in run_hven("check", "night", "--site", tmp_path / "site").stdout
     for line in block("push.md", "sh").splitlines():
-        said = hven(*line.split()[1:], "--site", tmp_path / "site").stdout
+        said = run_hven(*line.split()[1:], "--site", tmp_path / "site").stdout
     (token,) = re.findall(r"anna\.\S+|\b[0-9a-f]{12}\.\S+", said)
-    with serving(tmp_path / "site", workers=2) as server:
+    with serve_site(tmp_path / "site", workers=2) as server:
         lines = block("push.md", "python").replace("http://127.0.0.1:8080", server.url)
         for number in (1, 2):
             environment = {**os.environ, "HVEN_TOKEN": token}
             code = lines.replace("21:04", f"21:0{number}")
             told = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True, timeout=300)  # fmt: skip
             assert told.stdout.split() == ["201", f"[{number}]"]
-        until(lambda: server.rows("SELECT COUNT(*) FROM night.lines") == [[2]])
+        wait_until(lambda: server.rows("SELECT COUNT(*) FROM night.lines") == [[2]])

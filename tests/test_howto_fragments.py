@@ -16,7 +16,7 @@ import yaml
 
 from hven.app._cli.verbs import build_command
 from hven.model.settings import load_settings
-from process_runner import hven
+from process_runner import run_hven
 from shared import ROOT
 
 PAGES = sorted((ROOT / "docs/howto").glob("*.md"))
@@ -50,7 +50,7 @@ def list_commands(page: Path) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(hven("schema").stdout)
+    document: dict[str, Any] = json.loads(run_hven("schema").stdout)
     return document
 
 

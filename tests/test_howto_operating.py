@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from hven.model.settings import Settings, load_settings
-from process_runner import Server, for_shells, free_port, hven, serving, until
-from requirements import need
+from process_runner import Server, reserve_port, run_hven, serve_site, wait_until, write_shell_program
+from requirements import require
 from shared import ROOT
 
 pytestmark = pytest.mark.slow
@@ -69,11 +69,11 @@ class Page:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give an empty site, and shells that know `hven` and `python3`."""
     (tmp_path / "bin").mkdir()
-    for_shells(tmp_path / "bin/hven")
+    write_shell_program(tmp_path / "bin/hven")
     (tmp_path / "bin/python3").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     (tmp_path / "bin/python3").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    hven("init", tmp_path / "site")
+    run_hven("init", tmp_path / "site")
     return tmp_path / "site"
 
 
@@ -89,7 +89,7 @@ def stars(site: Path) -> Path:
     )
     (place / "stars.csv").write_text("name,ra,dec,vmag,field\n" + "".join(rows))
     (place / "stars.yaml").write_text(STARS_DESCRIPTOR)
-    hven("ingest", "stars", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
     return site
 
 
@@ -141,7 +141,7 @@ def test_a_draft_is_as_the_page_shows_it_and_the_edited_one_is_right(site: Path)
 
 def test_a_draft_of_a_file_outside_the_site_says_so(site: Path, tmp_path: Path) -> None:
     Page("look-over-a-draft.md").write_files(tmp_path)
-    hven("new", "plates", "--from", tmp_path / "plates.csv", "--site", site)
+    run_hven("new", "plates", "--from", tmp_path / "plates.csv", "--site", site)
     draft = (site / "collections/plates/plates.yaml").read_text()
     assert f"files: {tmp_path / 'plates.csv'}" in draft
     assert "outside the site" in draft
@@ -168,10 +168,10 @@ def write_workbook(path: Path, *more: list[object]) -> None:
 
 
 def test_a_workbook_is_saved_as_csv_or_read_by_a_function(site: Path) -> None:
-    need("openpyxl")
+    require("openpyxl")
     page = Page("read-excel.md")
     write_workbook(site / "plates.xlsx")
-    refused = hven("new", "plates", "--from", site / "plates.xlsx", "--site", site, code=1).stderr
+    refused = run_hven("new", "plates", "--from", site / "plates.xlsx", "--site", site, expected_code=1).stderr
     assert "an Excel workbook (.xlsx)" in refused
     assert "save the sheet as CSV UTF-8" in refused
     run_shell(site, page.find_blocks("sh convert")[0])
@@ -186,11 +186,11 @@ def test_a_workbook_is_saved_as_csv_or_read_by_a_function(site: Path) -> None:
         ["0003"],
     ]
     write_workbook(site / "collections/plates/data/plates.xlsx", ["0004", "1931-02-14", 20])
-    assert "1 rejected" in hven("ingest", "plates", "--site", site).stdout  # text that looks like a date
+    assert "1 rejected" in run_hven("ingest", "plates", "--site", site).stdout  # text that looks like a date
 
 
 def test_the_function_skips_empty_lines_and_takes_the_sheet_by_its_number(tmp_path: Path) -> None:
-    need("openpyxl")
+    require("openpyxl")
     Page("read-excel.md").write_files(tmp_path)
     write_workbook(tmp_path / "collections/plates/data/plates.xlsx")
     spec = importlib.util.spec_from_file_location("workbook", tmp_path / "collections/plates/workbook.py")
@@ -207,7 +207,7 @@ def test_the_function_skips_empty_lines_and_takes_the_sheet_by_its_number(tmp_pa
 
 
 def count_rows_read(site: Path, condition: str) -> int:
-    told = hven("explain", f"SELECT name FROM stars.main WHERE {condition}", "--site", site).stdout
+    told = run_hven("explain", f"SELECT name FROM stars.main WHERE {condition}", "--site", site).stdout
     (count,) = re.findall(r"stars\.main: about ([\d,]+) of 20,000 rows are read", told)
     return int(count.replace(",", ""))
 
@@ -227,7 +227,7 @@ def test_an_index_makes_a_query_fast(stars: Path) -> None:
     for slow, fast in pairs:
         assert count_rows_read(stars, slow) == STAR_COUNT, slow
         assert count_rows_read(stars, fast) < STAR_COUNT / 10, fast
-    columns = hven("query", "-f", "csv", "SELECT column_name FROM TAP_SCHEMA.columns WHERE table_name = 'stars.main' AND indexed = 1", "--site", stars).stdout  # fmt: skip
+    columns = run_hven("query", "-f", "csv", "SELECT column_name FROM TAP_SCHEMA.columns WHERE table_name = 'stars.main' AND indexed = 1", "--site", stars).stdout  # fmt: skip
     assert columns.split()[1:] == ["name", "ra", "dec", "vmag", "field"]
 
 
@@ -235,7 +235,7 @@ def test_slow_requests_and_heavy_users_are_found_in_the_log(stars: Path) -> None
     slow, heavy = Page("slow-query.md"), Page("limit-a-user.md")
     slow.write_files(stars)
     heavy.write_files(stars)
-    with serving(stars) as server:
+    with serve_site(stars) as server:
         answer = server.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM stars.main", EXPLAIN="true")
         assert b"estimate: stars.main: about 20,000 of 20,000 rows are read" in answer[2]
         assert server.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM stars.main", RESPONSEFORMAT="csv")[0] == 200
@@ -245,7 +245,7 @@ def test_slow_requests_and_heavy_users_are_found_in_the_log(stars: Path) -> None
                 assert name in metrics, name
         assert server.get("/tap/sync", LANG="ADQL", QUERY="SELECT nope FROM stars.main")[0] == 400
         assert 'hven_query_errors_total{kind="BindError"} 1' in server.get("/metrics")[2].decode()
-        until(lambda: any(line["status"] == 400 for line in server.lines()))
+        wait_until(lambda: any(line["status"] == 400 for line in server.lines()))
         log = server.site / "access.log"
         log.write_text((server.site / "serve.log").read_text())
     for page, path in ((slow, "slowest.py"), (heavy, "heavy.py")):
@@ -272,7 +272,7 @@ def test_limits_of_the_page_are_settings_and_their_defaults_are_told(site: Path)
     (text,) = Page("limit-a-user.md").find_blocks("toml")
     (site / "hven.toml").write_text(text)
     settings, defaults = load_settings(site, {}), Settings(directory=site)
-    assert hven("check", "--site", site).stderr == ""
+    assert run_hven("check", "--site", site).stderr == ""
     for section, values in tomllib.loads(text).items():
         for name in values:
             assert getattr(getattr(settings, section), name) != getattr(getattr(defaults, section), name), name
@@ -289,7 +289,7 @@ def test_what_users_see_at_a_limit(stars: Path) -> None:
         "job_workers = 0\n[limits]\nseconds = 0.2\nmaxrec_default = 3\nmaxrec_hard = 3\nupload = 100\n[jobs]\nqueued = 1\nopen = 2\n"
     )
     query = {"LANG": "ADQL", "QUERY": "SELECT name FROM stars.main", "RESPONSEFORMAT": "votable/td"}
-    with serving(stars) as server:
+    with serve_site(stars) as server:
         body = server.get("/tap/sync", **query)[2]
         assert body.count(b"<TR>") == 3
         assert b"OVERFLOW" in body
@@ -314,12 +314,12 @@ def test_what_users_see_at_a_limit(stars: Path) -> None:
 
 
 def test_an_account_loses_its_tokens(site: Path) -> None:
-    hven("user", "add", "anna", "--site", site)
-    hven("token", "add", "anna", "--scope", "read", "--for", "a script", "--site", site)
+    run_hven("user", "add", "anna", "--site", site)
+    run_hven("token", "add", "anna", "--scope", "read", "--for", "a script", "--site", site)
     page = Page("limit-a-user.md")
     assert "none" in run_shell(site, page.find_blocks("sh")[0])  # no tables
     assert "a script" in run_shell(site, page.find_blocks("sh account")[0])
-    assert "a script" not in hven("token", "list", "anna", "--site", site).stdout
+    assert "a script" not in run_hven("token", "list", "anna", "--site", site).stdout
 
 
 # --- troubles ----------------------------------------------------------------------------------------------------------
@@ -337,47 +337,47 @@ def test_first_commands_and_the_health_of_a_site(stars: Path) -> None:
     assert "1 descriptor: 0 errors" in told
     assert "stars.main" in told
     assert "COMPLETED" in told
-    with serving(stars) as server:
+    with serve_site(stars) as server:
         assert '"status":"ok"' in run_against(server, page.find_blocks("sh served")[0])
 
 
 def test_a_server_that_does_not_start_says_why(site: Path) -> None:
     taken, unknown, _ = read_messages()
     with socket.socket() as other:
-        port = free_port()
+        port = reserve_port()
         other.bind(("127.0.0.1", port))
         other.listen()
-        told = hven("serve", "--port", port, "--site", site, code=2, apart=True).stderr
+        told = run_hven("serve", "--port", port, "--site", site, expected_code=2, in_subprocess=True).stderr
     assert taken.replace("8080", str(port)) in told
     (site / "hven.toml").write_text("\n" * 27 + "ports = 1\n")
-    assert unknown in hven("serve", "--site", site, code=1, apart=True).stderr
-    assert unknown in hven("check", "--site", site, code=1).stderr + hven("check", "--site", site, code=1).stdout
+    assert unknown in run_hven("serve", "--site", site, expected_code=1, in_subprocess=True).stderr
+    assert unknown in run_hven("check", "--site", site, expected_code=1).stderr + run_hven("check", "--site", site, expected_code=1).stdout
 
 
 def test_a_fault_in_a_descriptor_leaves_the_last_good_version(stars: Path) -> None:
     path = stars / "collections/stars/stars.yaml"
-    with serving(stars) as server:
+    with serve_site(stars) as server:
         text = path.read_text()
         path.write_text(text.replace("title: Stars", "title: Bright stars"))
-        until(lambda: b"Bright stars" in server.get("/collections/stars")[2])
+        wait_until(lambda: b"Bright stars" in server.get("/collections/stars")[2])
         path.write_text(text.replace("title: Stars", "titel: Faint stars"))
-        assert "titel" in hven("check", "stars", "--site", stars, code=1).stdout
-        until(lambda: b'"descriptors","state":"warning"' in server.get("/health/ready")[2])
+        assert "titel" in run_hven("check", "stars", "--site", stars, expected_code=1).stdout
+        wait_until(lambda: b'"descriptors","state":"warning"' in server.get("/health/ready")[2])
         assert b"Bright stars" in server.get("/collections/stars")[2]
 
 
 def test_a_setting_that_waits_for_a_restart_is_named_and_an_address_does_not(stars: Path) -> None:
-    with serving(stars) as server:
+    with serve_site(stars) as server:
         (stars / "hven.toml").write_text('job_workers = 2\npublic_url = "https://vo.example.org/hven"\n')
-        until(lambda: "restart needed: job_workers" in hven("status", "--site", stars).stdout)
-        until(lambda: b"https://vo.example.org/hven" in server.get("/tap/capabilities")[2])
+        wait_until(lambda: "restart needed: job_workers" in run_hven("status", "--site", stars).stdout)
+        wait_until(lambda: b"https://vo.example.org/hven" in server.get("/tap/capabilities")[2])
 
 
 def test_rejected_rows_are_kept_with_their_reason(stars: Path) -> None:
     place = stars / "collections/stars"
     (place / "stars.csv").write_text("name,ra,dec,vmag,field\nA,10,20,bright,F1\nB,11,21,3.5,F1\nC,12,22,4.5,F1\n")
     (place / "stars.yaml").write_text(STARS_DESCRIPTOR.replace("csv,", "csv, types: {vmag: float64},"))
-    assert "1 rejected" in hven("ingest", "stars", "--site", stars).stdout
+    assert "1 rejected" in run_hven("ingest", "stars", "--site", stars).stdout
     (rejects,) = stars.glob("var/rejects/*/*.csv")
     assert rejects.name == "main.csv"
     assert "bright" in rejects.read_text()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import repeated_runs
-from process_runner import is_gone, until
+from process_runner import is_gone, wait_until
 
 # a command that counts its runs, and fails a test in the second and the fourth, as pytest says it
 COMMAND = """
@@ -85,7 +85,7 @@ def test_the_load_ends_when_its_run_is_killed_and_by_itself():
             (busy,) = children(parent.pid)
             if killed:
                 parent.send_signal(signal.SIGKILL)
-            until(lambda busy=busy: is_gone(busy))
+            wait_until(lambda busy=busy: is_gone(busy))
             parent.kill()
 
 

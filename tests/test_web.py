@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from requirements import need
+from requirements import require
 
 WEB = Path(__file__).parents[1] / "web"
 MODULES = WEB / "node_modules"
@@ -54,7 +54,7 @@ def node(*words: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("judge", JUDGES)
 def test_what_browsers_run(judge: str) -> None:
-    need("node")
+    require("node")
     done = node(*JUDGES[judge])
     assert done.returncode == 0, done.stdout + done.stderr
 

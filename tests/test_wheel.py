@@ -21,7 +21,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from process_runner import serving
+from process_runner import serve_site
 from shared import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
@@ -247,7 +247,7 @@ def test_a_user_elsewhere_publishes_a_file(elsewhere: Path, tmp_path: Path) -> N
     assert "Sirius" in run(
         hven, "query", "SELECT TOP 1 name FROM stars.main ORDER BY vmag", "--site", "mysite", cwd=home
     )
-    with serving(home / "mysite", command=[str(hven)]) as server:
+    with serve_site(home / "mysite", command=[str(hven)]) as server:
         assert server.rows("SELECT name FROM stars.main WHERE vmag > 0") == [["Vega"]]
         status, _, page = server.get("/")
         assert status == 200
@@ -280,7 +280,7 @@ def test_a_plain_install_says_what_a_site_over_postgresql_lacks(elsewhere: Path,
     toml.write_text('name = "here"\n[postgres]\nurl = "postgresql://h/d"\n')
     both = "needs psycopg and adbc_driver_postgresql, which are not installed"
     # what is in the embedded engine is served all the same
-    with serving(tmp_path / "mysite", command=[str(hven)]) as server:
+    with serve_site(tmp_path / "mysite", command=[str(hven)]) as server:
         assert server.rows("SELECT 1 AS one FROM tap_schema.schemas")
         assert f"warning: hven.toml:2: postgres: it {both}; {remedy}" in (tmp_path / "mysite/serve.log").read_text()
     (tmp_path / "stars.csv").write_text("name,vmag\nSirius,-1.44\n")

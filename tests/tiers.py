@@ -157,7 +157,7 @@ class SkipRecorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped and isinstance(report.longrepr, tuple):
-            name = requirements.find_group(report.longrepr[2])
+            name = requirements.find_requirement(report.longrepr[2])
             if name:
                 self.skipped.setdefault(name, []).append(report.nodeid)
 

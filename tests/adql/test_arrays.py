@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adql_runner import connection, run, write_expression
+from adql_runner import get_connection, run_query, write_expression
 from hven.adql import bind_expression, bind_query, parse_expression, parse_query
 from hven.adql.adql_writer import write_adql
 from hven.adql.scope import StaticCatalogue
@@ -55,7 +55,7 @@ DATA = pa.table({column.name: pa.array(ROWS[column.name], column.type.arrow) for
 
 
 def asked(expression: str) -> list:
-    return run(f"SELECT {expression} AS v FROM s.t ORDER BY id", [(TABLE, DATA)]).column("v").to_pylist()
+    return run_query(f"SELECT {expression} AS v FROM s.t ORDER BY id", [(TABLE, DATA)]).column("v").to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_the_sum_of_an_empty_array_is_null_and_its_unit_follows():
     ],
 )  # fmt: skip
 def test_elements_stand_everywhere(query, ids):
-    assert run(query, [(TABLE, DATA)]).column("id").to_pylist() == ids
+    assert run_query(query, [(TABLE, DATA)]).column("id").to_pylist() == ids
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_expressions_of_descriptors_have_them_too():
     assert str(bound.meta.type) == "float64"
     assert write_adql(parse_expression("image[2, 3] - flux[1]")) == "image[2, 3] - flux[1]"
     text = write_expression(bound, DuckDBDialect())
-    relation = connection().from_arrow(DATA)
+    relation = get_connection().from_arrow(DATA)
     assert [row[0] for row in relation.set_alias("t0").project(text).fetchall()] == [3.0, None, None, -13.0]
 
 
@@ -204,7 +204,7 @@ def test_functions_as_python_computes_them(rows, place):
             "p": pa.array([place] * len(rows), pa.int32()),
         }
     )
-    got = run(
+    got = run_query(
         "SELECT a[p] AS e, arr_length(a) AS l, arr_count(a) AS c, arr_sum(a) AS s, arr_avg(a) AS m, arr_min(a) AS low, arr_max(a) AS high, arr_stddev(a) AS d, arr_dot(a, a) AS q FROM s.v ORDER BY id",
         [(table, data)],
     ).to_pylist()

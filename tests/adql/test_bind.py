@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adql_sky import BRIGHT, CATALOGUE, FILES, PHOTOMETRY, STARS
+from adql_sky import BRIGHT, CATALOGUE, PHOTOMETRY, SQL_NAMES, STARS
 from hven.adql import bind_condition, bind_expression, bind_query, parse_condition, parse_expression, parse_query
 from hven.adql.scope import StaticCatalogue
 from hven.adql.sql_writer import write_sql
@@ -54,7 +54,7 @@ def said(columns):
 def test_written(query, expected):
     bound = bind_query(parse_query(query), CATALOGUE)
     assert said(bound.columns) == expected["--="]
-    assert write_sql(bound, DuckDBDialect(), FILES).sql == expected["-->"]
+    assert write_sql(bound, DuckDBDialect(), SQL_NAMES).sql == expected["-->"]
 
 
 def test_there_are_pairs():
@@ -304,7 +304,7 @@ def test_literals_of_views_and_of_programs_are_no_slots():
         )
     )
     bound = bind_query(made, CATALOGUE)
-    assert write_sql(bound, DuckDBDialect(), FILES).sql.endswith("= 'it''s')")
+    assert write_sql(bound, DuckDBDialect(), SQL_NAMES).sql.endswith("= 'it''s')")
 
 
 # --- conditions and expressions alone
@@ -330,7 +330,7 @@ def test_row_filters_are_applied_before_anything_else():
             bound.query, body=replace(bound.query.body, source=replace(join, right=replace(join.right, where=where)))
         ),
     )
-    sql = write_sql(filtered, DuckDBDialect(), FILES).sql
+    sql = write_sql(filtered, DuckDBDialect(), SQL_NAMES).sql
     condition = """(((t0."id" % nullif(2, 0)) = 0) AND (t0."name" <> 7))"""
     assert (
         f"""LEFT JOIN (SELECT list_extract([COLUMNS(*)], CASE WHEN {condition} THEN 1 END) FROM "sky.photometry" AS t0 WHERE {condition}) AS t2 ON"""

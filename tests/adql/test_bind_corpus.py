@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from adql_runner import ELSEWHERE, embedded
-from adql_tables import declared, sets, type_of, vollt
+from adql_runner import OTHER_RUNNERS, run_in_duckdb
+from adql_tables import build_table_sets, declare_functions, parse_type_word, parse_vollt_tables
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import FunctionSet
 from hven.adql.scope import StaticCatalogue
@@ -67,7 +67,7 @@ def more() -> StaticCatalogue:
     for name, words in MORE.items():
         schema, _, table = name.rpartition(".") if '"' not in name else ("", "", name)
         columns = tuple(
-            Column(name=item.split()[0], type=type_of(item.partition(" ")[2])) for item in words.split(", ")
+            Column(name=item.split()[0], type=parse_type_word(item.partition(" ")[2])) for item in words.split(", ")
         )
         tables.append(Table(schema=schema, name=table, columns=columns))
     return StaticCatalogue(tables)
@@ -83,13 +83,13 @@ def records():
 
 @pytest.fixture(scope="module")
 def known():
-    return sets()
+    return build_table_sets()
 
 
 def catalogue(record, known):
     context = record.get("context", {})
     if context.get("tables"):
-        return vollt(context["tables"])
+        return parse_vollt_tables(context["tables"])
     found = known.get(context.get("schema", ""))
     # a few records of a named set read a table that the set does not list
     return found if found is not None and record["id"] not in {"adql-089cb0642ae5", "adql-bbb1ad3f3b5e"} else more()
@@ -98,7 +98,7 @@ def catalogue(record, known):
 def accepted(record, known) -> bool:
     context = record.get("context", {})
     off = {name.upper() for name in context.get("features_switched_off", [])}
-    known_to = declared([*context.get("udfs", []), *DECLARED.get(record["id"], [])])
+    known_to = declare_functions([*context.get("udfs", []), *DECLARED.get(record["id"], [])])
     functions = FunctionSet(entry for entry in known_to if entry.name not in off)
     try:
         bind_query(parse_query(record["query"], record["version"]), catalogue(record, known), functions=functions)
@@ -143,7 +143,7 @@ def executed(known) -> int:
         if not bound.columns:
             continue  # some records have tables without columns
         pairs = [(table, table.arrow_schema.empty_table()) for table in bound.tables]
-        answer = (ELSEWHERE[-1] if ELSEWHERE else embedded)(bound, pairs)
+        answer = (OTHER_RUNNERS[-1] if OTHER_RUNNERS else run_in_duckdb)(bound, pairs)
         assert answer.column_names == [column.name for column in bound.columns], record["id"]
         ran += 1
     return ran

@@ -10,7 +10,7 @@ import datetime as dt
 import pyarrow as pa
 import pytest
 
-from adql_runner import run
+from adql_runner import run_query
 from adql_sky import CATALOGUE, ROWS
 from hven.adql import bind_query, parse_query
 from hven.adql.adql_writer import write_adql
@@ -157,7 +157,7 @@ CONSTRUCTS: dict[str, tuple[str, list]] = {
 
 
 def answer(query: str, tables=ROWS, catalogue=CATALOGUE) -> list[tuple]:
-    rows = run(query, tables, catalogue=catalogue)
+    rows = run_query(query, tables, catalogue=catalogue)
     return list(zip(*(column.to_pylist() for column in rows.columns), strict=True)) if rows.num_rows else []
 
 
@@ -211,8 +211,8 @@ TEXTS = ["2020-01-01T00:00:00-05:00", "2020-01-01T07:00:00+02:00", "2020-01-01T0
 def test_texts_with_an_offset_become_the_same_instant():
     # a column, which the engine converts, and literals, which the binder reads
     table = Table(schema="s", name="t", columns=(Column(name="s", type=STRING),))
-    rows = run("SELECT CAST(s AS TIMESTAMP) AS t FROM s.t", [(table, pa.table({"s": TEXTS}))])
+    rows = run_query("SELECT CAST(s AS TIMESTAMP) AS t FROM s.t", [(table, pa.table({"s": TEXTS}))])
     assert rows.column("t").to_pylist() == [dt.datetime(2020, 1, 1, 5)] * len(TEXTS)
     for text in TEXTS:
-        rows = run(f"SELECT CAST('{text}' AS TIMESTAMP) AS t FROM s.t", [(table, pa.table({"s": ["x"]}))])
+        rows = run_query(f"SELECT CAST('{text}' AS TIMESTAMP) AS t FROM s.t", [(table, pa.table({"s": ["x"]}))])
         assert rows.column("t").to_pylist() == [dt.datetime(2020, 1, 1, 5)]

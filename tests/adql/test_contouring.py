@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from adql_runner import made, write_expression
+from adql_runner import create_connection, write_expression
 from contour_shapes import code, stress
 from hven.adql import bind_expression, parse_expression
 from hven.descriptor._expression_trees import UnsupportedCastError, cast_to_type
@@ -24,7 +24,7 @@ HOLE = f"chain_contour(code, x, y, {DISC})"
 @pytest.fixture(scope="module")
 def compute():
     """Compute an expression over columns."""
-    con = made()
+    con = create_connection()
 
     def run(text, **columns):
         table = pa.table(columns or {"nothing": [0]})

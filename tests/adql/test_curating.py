@@ -23,7 +23,7 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adql_runner import made, write_expression
+from adql_runner import create_connection, write_expression
 from hven.adql import bind_expression, parse_expression
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError
@@ -43,7 +43,7 @@ TYPES = {
 
 @pytest.fixture(scope="module")
 def con():
-    return made()
+    return create_connection()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adql_runner import ELSEWHERE, embedded, run
+from adql_runner import OTHER_RUNNERS, run_in_duckdb, run_query
 from adql_sky import CATALOGUE, ROWS
 from hven.adql import bind_query, parse_query
 from hven.model.errors import BindError, EvaluationError
@@ -216,19 +216,19 @@ def check(query):
             return
         raise
     try:
-        answer = run(query, ROWS, catalogue=CATALOGUE)  # compares names and types of the answer with what was said
+        answer = run_query(query, ROWS, catalogue=CATALOGUE)  # compares names and types of the answer with what was said
     except IMPOSSIBLE:
         bind_query(parse_query(query), CATALOGUE)
     else:
-        if ELSEWHERE and "TOP" not in query:
+        if OTHER_RUNNERS and "TOP" not in query:
             agree(query, answer)
-    run(query, ROWS, catalogue=CATALOGUE, lenient=True) if "GROUP" not in query else None
+    run_query(query, ROWS, catalogue=CATALOGUE, lenient=True) if "GROUP" not in query else None
 
 
 def agree(query, answer):
     """See that both engines found the same rows; what one may refuse to compute is no answer to compare with."""
     try:
-        judge = embedded(bind_query(parse_query(query), CATALOGUE), ROWS)
+        judge = run_in_duckdb(bind_query(parse_query(query), CATALOGUE), ROWS)
     except IMPOSSIBLE:
         return
     assert judge.schema.names == answer.schema.names

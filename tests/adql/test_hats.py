@@ -40,9 +40,9 @@ def engine(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hats_layout, "ROW_GROUP_ROWS", 2)
-        adql_runner.ELSEWHERE.append(run)
+        adql_runner.OTHER_RUNNERS.append(run)
         yield opened
-        adql_runner.ELSEWHERE.pop()
+        adql_runner.OTHER_RUNNERS.pop()
     opened.close()
 
 
@@ -58,7 +58,7 @@ def _taken(name: str) -> None:
         if key.startswith("test_") and callable(item):
             inner = getattr(item, "hypothesis", None)
             source = inspect.getsource(inner.inner_test if inner else item)
-            if any(word in source for word in ("run(", "same(", "answer(", "asked(")):
+            if any(word in source for word in ("run(", "run_query(", "same(", "answer(", "asked(")):
                 globals()[f"{key}__{name.removeprefix('test_')}"] = item
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from adql_runner import run
+from adql_runner import run_query
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS
 from hven.adql.scope import StaticCatalogue
@@ -32,7 +32,7 @@ ROWS = pa.table(
 )  # fmt: skip
 def test_a_null_system_is_left_out(shape, system):
     with_system, without = (
-        run(f"SELECT {shape.replace('{}', head)} AS g FROM s.t", [(TABLE, ROWS)])["g"].to_pylist()
+        run_query(f"SELECT {shape.replace('{}', head)} AS g FROM s.t", [(TABLE, ROWS)])["g"].to_pylist()
         for head in (f"{system}, ", "")
     )
     assert with_system == without
@@ -43,7 +43,7 @@ def test_a_null_system_is_left_out(shape, system):
     "shape", ["POINT(NULL, 20)", "CIRCLE(NULL, 20, 1)", "CIRCLE(NULL, n, 1)", "POLYGON(NULL, 0, 11, 0, 11, 1)"]
 )
 def test_a_null_coordinate_stays_one(shape):
-    assert run(f"SELECT {shape} AS g FROM s.t", [(TABLE, ROWS)])["g"].to_pylist() == [None]
+    assert run_query(f"SELECT {shape} AS g FROM s.t", [(TABLE, ROWS)])["g"].to_pylist() == [None]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_units_of_powers_and_none(expression, unit, value):
     functions = MAPPING_FUNCTIONS if "without" in expression else QUERY_FUNCTIONS
     bound = bind_query(parse_query(f"SELECT {expression} AS x FROM s.t"), StaticCatalogue([TABLE]), functions=functions)
     assert bound.columns[0].unit == unit
-    assert run(f"SELECT {expression} AS x FROM s.t", [(TABLE, ROWS)], functions=functions)["x"].to_pylist() == [value]
+    assert run_query(f"SELECT {expression} AS x FROM s.t", [(TABLE, ROWS)], functions=functions)["x"].to_pylist() == [value]
 
 
 def test_an_exponent_is_part_of_the_plan():

@@ -7,7 +7,7 @@ import re
 import pyarrow as pa
 import pytest
 
-from adql_runner import run
+from adql_runner import run_query
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue
 from hven.model.errors import BindError, ParseError
@@ -32,7 +32,7 @@ ROWS = pa.table(
 
 
 def asked(query: str) -> list[tuple]:
-    return [tuple(row.values()) for row in run(query, [(TABLE, ROWS)]).to_pylist()]
+    return [tuple(row.values()) for row in run_query(query, [(TABLE, ROWS)]).to_pylist()]
 
 
 @pytest.mark.parametrize(

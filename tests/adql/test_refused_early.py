@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adql_runner import run
+from adql_runner import run_query
 from adql_sky import CATALOGUE, ROWS
 from hven.adql import bind_query, parse_query
 from hven.model.errors import BindError
@@ -54,5 +54,5 @@ ANSWERED = {
 
 @pytest.mark.parametrize("text", ANSWERED)
 def test_what_engines_take_for_something_else_is_answered(text):
-    answer = run(text, ROWS, catalogue=CATALOGUE)
+    answer = run_query(text, ROWS, catalogue=CATALOGUE)
     assert list(zip(*(column.to_pylist() for column in answer.columns), strict=True)) == ANSWERED[text]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adql_runner import connection, run, write_expression
+from adql_runner import get_connection, run_query, write_expression
 from adql_sky import CATALOGUE, ROWS, STARS
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue
@@ -34,7 +34,7 @@ SKY = ROWS
 
 
 def rows(query):
-    return [tuple(row.values()) for row in run(query, SKY, catalogue=CATALOGUE).to_pylist()]
+    return [tuple(row.values()) for row in run_query(query, SKY, catalogue=CATALOGUE).to_pylist()]
 
 
 ANSWERS = [
@@ -142,7 +142,7 @@ def decimal(given):
 @settings(max_examples=40 * MORE, deadline=None)
 @given(st.sampled_from([shape for shape, _ in SHAPES]), values, values)
 def test_a_plan_can_be_used_again(shape, first, second):
-    con = connection().cursor()
+    con = get_connection().cursor()
     names = {}
     for number, (table, data) in enumerate(SKY):
         con.register(f"again_{number}", data)
@@ -267,7 +267,7 @@ def test_templates_do_not_read_their_arguments():
     """Braces in names and strings are no placeholders of a function's template."""
     table = Table(schema="s", name="t", columns=(Column(name="{0}", type=STRING), Column(name="{*}", type=STRING)))
     data = pa.table({"{0}": ["a"], "{*}": ["b"]})
-    got = run(
+    got = run_query(
         'SELECT COALESCE("{0}", "{*}") || LOWER(\'{1}\') || ivo_hashlist_has("{0}", \'a\') AS x FROM s.t'.replace(
             "|| ivo_hashlist_has(\"{0}\", 'a')", ""
         ),

@@ -24,7 +24,7 @@ from hven.adql.syntax_tree import (
 )
 from hven.model.errors import HvenError
 from query_tables import TABLES
-from random_queries import query
+from random_queries import write_random_query
 
 
 def everything(thing):
@@ -39,7 +39,7 @@ def everything(thing):
 def parsed():
     for seed in range(150):
         try:
-            yield parse_query(query(seed, TABLES))
+            yield parse_query(write_random_query(seed, TABLES))
         except HvenError:
             continue
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adql_runner import run, value
+from adql_runner import evaluate_expression, run_query
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue
 from hven.adql.vocabularies import list_narrower_terms, load_vocabularies
@@ -58,12 +58,12 @@ def test_terms_match_as_the_vocabulary_says(name):
 def test_it_matches_columns():
     words = ["image", "#spectral-cube", "cube", "spectrum", "Image", "", None]
     table = Table(schema="s", name="t", columns=(Column(name="p", type=STRING),))
-    got = run(
+    got = run_query(
         "SELECT gavo_vocmatch('product-type', 'spatially-resolved-dataset', p) AS m FROM s.t",
         [(table, pa.table({"p": words}))],
     )
     assert got.column("m").to_pylist() == [1, 1, 1, 0, 0, 0, None]
-    kept = run(
+    kept = run_query(
         "SELECT p FROM s.t WHERE 1 = gavo_vocmatch('product-type', '#cube', p)", [(table, pa.table({"p": words}))]
     )
     assert kept.column("p").to_pylist() == ["#spectral-cube", "cube"]
@@ -109,12 +109,12 @@ def test_pixels_are_those_of_q3c():
     lon, lat, pixels = (np.array(column) for column in zip(*Q3C, strict=True))
     np.testing.assert_array_equal(q3c.compute_pixel_numbers(lon, lat), pixels)
     table = Table(schema="s", name="t", columns=(Column(name="a", type=FLOAT64), Column(name="b", type=FLOAT64)))
-    got = run(
+    got = run_query(
         "SELECT gavo_ipix(a, b) AS p FROM s.t", [(table, pa.table({"a": lon.astype(float), "b": lat.astype(float)}))]
     )
     assert got.column("p").to_pylist() == pixels.tolist()
-    assert value("gavo_ipix(10, NULL)") is None
-    assert value("gavo_ipix(10, 20)") == 2061494256435992038
+    assert evaluate_expression("gavo_ipix(10, NULL)") is None
+    assert evaluate_expression("gavo_ipix(10, 20)") == 2061494256435992038
 
 
 @settings(max_examples=60 * MORE, deadline=None)

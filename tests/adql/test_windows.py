@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adql_runner import run
+from adql_runner import run_query
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import WINDOW_AGGREGATE_NAMES, WINDOW_FUNCTIONS
 from hven.adql.scope import StaticCatalogue
@@ -37,7 +37,7 @@ def asked(query: str, rows: list[tuple[str | None, int | None]]) -> list[tuple]:
             "x": pa.array([x for _, x in rows], pa.int32()),
         }
     )
-    return [tuple(row.values()) for row in run(query, [(TABLE, data)]).to_pylist()]
+    return [tuple(row.values()) for row in run_query(query, [(TABLE, data)]).to_pylist()]
 
 
 def place(x: int | None) -> tuple[bool, int]:

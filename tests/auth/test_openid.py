@@ -24,8 +24,8 @@ from hven.site import Site
 from hven.site.auth import OpenIdProvider
 from hven.site.auth.local import LocalIdentityProvider
 from hven.testing.site import open_tiny_site
-from process_runner import free_port
-from requirements import find_node, need
+from process_runner import reserve_port
+from requirements import find_node, require
 
 HERE = Path(__file__).parent
 MODULE = HERE.parents[1] / "web" / "node_modules" / "oidc-provider" / "lib" / "index.js"
@@ -45,8 +45,8 @@ group_names = {{members = "project-x"}}
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    need("node")
-    port = free_port()
+    require("node")
+    port = reserve_port()
     words = [find_node() or "", str(HERE / "openid_provider.js"), str(port), MODULE.as_uri()]
     running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert running.stdout is not None

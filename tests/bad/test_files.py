@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
-from process_runner import HVEN, hven
+from process_runner import HVEN_COMMAND, run_hven
 
 GOOD = "id,ra,dec,mag\n1,10,20,3.5\n2,11,21,4.5\n3,12,22,5.5\n"
 
@@ -38,21 +38,21 @@ tables:
 def site(tmp_path: Path) -> Path:
     """Make a site that has published three good rows."""
     site = tmp_path / "site"
-    hven("init", site)
+    run_hven("init", site)
     (site / "collections/stars").mkdir(parents=True)
     (site / "collections/stars/stars.yaml").write_text(DESCRIPTOR)
     (site / "collections/stars/stars.csv").write_text(GOOD)
-    hven("ingest", "stars", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
     return site
 
 
 def published(site: Path) -> str:
-    return hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", site).stdout.split()[1]
+    return run_hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", site).stdout.split()[1]
 
 
 def refused(site: Path, *said: str) -> str:
     """Ingest; it must fail by the data's fault, say these words, and leave what was published."""
-    told = hven("ingest", "stars", "--site", site, code=1).stderr
+    told = run_hven("ingest", "stars", "--site", site, expected_code=1).stderr
     for word in said:
         assert word in told, told
     assert published(site) == "3"
@@ -121,7 +121,7 @@ def test_an_error_of_type_deep_in_a_file_is_named_by_row_and_kept_aside(site: Pa
         "id,ra,dec,mag\n"
         + "".join(f"{n},{n % 360},{n % 90},{'n/a!' if n == 123_456 else n % 20}\n" for n in range(1, 150_001)),
     )
-    told = hven("ingest", "stars", "--site", site).stdout
+    told = run_hven("ingest", "stars", "--site", site).stdout
     assert "stars.main: 149,999 rows (1 rejected of 150,000 read)" in told
     assert "stars.csv row 123,456: mag = n/a!" in told
     rejects = Path(re.search(r"kept aside in (\S+)", told)[1])
@@ -171,12 +171,12 @@ def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
         (["$NOT_SET"], 1, "the secret NOT_SET is not set"),
         (["postgresql://me:secret@db/x"], 2, "belongs into a secret"),
     ]:
-        told = hven("new", "fresh", "--from", *words, "--site", site, cwd=tmp_path, code=code)
+        told = run_hven("new", "fresh", "--from", *words, "--site", site, cwd=tmp_path, expected_code=code)
         assert said in told.stderr, told.stderr
         assert "secret@" not in told.stderr
         assert not (site / "collections/fresh").exists()
     for name in ("select", "2mass", "a b", "../x", ""):
-        hven("new", name, "--from", "two.fits", "--site", site, cwd=tmp_path, code=2)
+        run_hven("new", name, "--from", "two.fits", "--site", site, cwd=tmp_path, expected_code=2)
 
 
 # --- descriptors -------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_every_fault_of_a_descriptor_at_once_each_with_its_line(site: Path) -> N
         text
         + "    let: {a: b + 1, b: a + 1}\n    set: {mag: 3}\n    map: {mag: mag, hue: 'colour - 1', huge: mag}\n    positon: [ra, dec]\n"
     )
-    told = hven("check", "stars", "--site", site, code=1).stdout
+    told = run_hven("check", "stars", "--site", site, expected_code=1).stdout
     lines = text.splitlines()
     for line, words in [
         (lines.index("      mag: {type: float32, unit: parsek}") + 1, ["parsek", "did you mean 'pc'|no unit"]),
@@ -199,14 +199,14 @@ def test_every_fault_of_a_descriptor_at_once_each_with_its_line(site: Path) -> N
     ]:
         found = [one for one in told.splitlines() if f"stars.yaml:{line}:" in one]
         assert all(any(re.search(word, one) for one in found) for word in words), (line, words, told)
-    assert hven("ingest", "stars", "--site", site, code=1).stdout == ""
+    assert run_hven("ingest", "stars", "--site", site, expected_code=1).stdout == ""
     assert published(site) == "3"
 
 
 def test_unknown_names_in_expressions(site: Path) -> None:
     path = site / "collections/stars/stars.yaml"
     path.write_text(DESCRIPTOR + "    map: {mag: magg - 1, ra: fn(ra)}\n")
-    told = hven("check", "stars", "--site", site, code=1).stdout
+    told = run_hven("check", "stars", "--site", site, expected_code=1).stdout
     assert re.search(r"stars\.yaml:13:\d+: .*magg.*did you mean 'mag'", told)
     assert re.search(r"stars\.yaml:13:\d+: .*fn", told)
     assert "2 errors" in told
@@ -230,7 +230,7 @@ def test_unknown_names_in_expressions(site: Path) -> None:
 def test_yaml_that_silently_means_something_else(site: Path, written: str, said: str | None) -> None:
     path = site / "collections/stars/stars.yaml"
     path.write_text(DESCRIPTOR.replace("title: Stars", written))
-    told = hven("check", "stars", "--site", site, code=1 if said and "^1" not in said else 0).stdout
+    told = run_hven("check", "stars", "--site", site, expected_code=1 if said and "^1" not in said else 0).stdout
     assert re.search(said or "0 errors", told, re.MULTILINE), told
 
 
@@ -246,7 +246,7 @@ def test_yaml_that_silently_means_something_else(site: Path, written: str, said:
 )
 def test_descriptors_that_are_no_text(site: Path, text: bytes, said: str) -> None:
     (site / "collections/stars/stars.yaml").write_bytes(text)
-    told = hven("check", "stars", "--site", site, code=1).stdout
+    told = run_hven("check", "stars", "--site", site, expected_code=1).stdout
     assert "stars.yaml:1" in told
     assert said in told
     assert published(site) == "3"
@@ -254,14 +254,14 @@ def test_descriptors_that_are_no_text(site: Path, text: bytes, said: str) -> Non
 
 def test_settings_with_faults(site: Path) -> None:
     (site / "hven.toml").write_text('name = "x"\nprot = 80\nworkers = "two"\n')
-    told = hven("status", "--site", site, code=1).stderr
+    told = run_hven("status", "--site", site, expected_code=1).stderr
     assert "hven.toml:2" in told
     assert "did you mean 'port'" in told
     assert "hven.toml:3" in told
     (site / "hven.toml").write_text("name = [\n")
-    assert "hven.toml:" in hven("status", "--site", site, code=1).stderr
+    assert "hven.toml:" in run_hven("status", "--site", site, expected_code=1).stderr
     (site / "hven.toml").write_text('name = "x"\n')
-    assert "HVEN_PORT" in hven("status", "--site", site, code=1, HVEN_PORT="http").stderr
+    assert "HVEN_PORT" in run_hven("status", "--site", site, expected_code=1, HVEN_PORT="http").stderr
 
 
 # --- the machine, and several at once -------------------------------------------------------------------------------
@@ -270,7 +270,7 @@ def test_settings_with_faults(site: Path) -> None:
 def limited(blocks: int, *words: object) -> subprocess.CompletedProcess[str]:
     """Run a verb that may write no file beyond so many kB, as on a disk that is full."""
     return subprocess.run(
-        ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *HVEN, *map(str, words)],
+        ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *HVEN_COMMAND, *map(str, words)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -286,7 +286,7 @@ def test_a_disk_that_is_full(site: Path, tmp_path: Path) -> None:
     assert "free some space" in done.stderr
     assert "Traceback" not in done.stderr
     assert published(site) == "3"
-    hven("ingest", "stars", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
     assert published(site) == "100000"
 
     done = limited(100, "query", "SELECT * FROM stars.main", "-o", tmp_path / "out.csv", "--site", site)
@@ -295,7 +295,7 @@ def test_a_disk_that_is_full(site: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("out*"))
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*HVEN, "query", "SELECT * FROM stars.main", "--site", site],
+            [*HVEN_COMMAND, "query", "SELECT * FROM stars.main", "--site", site],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -335,7 +335,7 @@ def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(
     )
     (home / "stars.yaml").write_text(descriptor)
     first = subprocess.Popen(
-        [*HVEN, "ingest", "stars", "--site", str(site)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*HVEN_COMMAND, "ingest", "stars", "--site", str(site)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         end = time.monotonic() + 120
@@ -343,12 +343,12 @@ def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(
             assert first.poll() is None
             assert time.monotonic() < end
             time.sleep(0.02)
-        told = hven("ingest", "stars", "--site", site, code=1).stderr
+        told = run_hven("ingest", "stars", "--site", site, expected_code=1).stderr
         assert f"the ingest of stars is being done by process {first.pid}" in told
         assert "wait until it ends" in told
         for verb in ("rollback", "remove"):
-            assert f"process {first.pid}" in hven(verb, "stars", "--site", site, code=1).stderr
-        assert f"running: the ingest of stars by process {first.pid} on " in hven("status", "--site", site).stdout
+            assert f"process {first.pid}" in run_hven(verb, "stars", "--site", site, expected_code=1).stderr
+        assert f"running: the ingest of stars by process {first.pid} on " in run_hven("status", "--site", site).stdout
         assert published(site) == "3"
         (home / "stars.yaml").write_text(descriptor.replace("title: Stars", "title: Other stars"))
     finally:
@@ -371,7 +371,7 @@ def test_ctrl_c_publishes_nothing(site: Path) -> None:
         )
     )
     # a shell has its background ignore it
-    command = ["env", "--default-signal=INT", *HVEN, "ingest", "stars", "--site", str(site)]
+    command = ["env", "--default-signal=INT", *HVEN_COMMAND, "ingest", "stars", "--site", str(site)]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (home / "begun").exists():
         assert running.poll() is None
@@ -390,6 +390,6 @@ def test_a_store_that_is_damaged(site: Path) -> None:
     (site / "var/hven.sqlite").write_bytes(b"this is no database, whatever its name says" * 100)
     for extra in ("hven.sqlite-wal", "hven.sqlite-shm"):
         (site / "var" / extra).unlink(missing_ok=True)
-    told = hven("status", "--site", site, code=3).stderr
+    told = run_hven("status", "--site", site, expected_code=3).stderr
     assert "hven.sqlite" in told
     assert "restore it from a backup" in told

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from astropy.io import votable
 
-from process_runner import Server, hven, serving
+from process_runner import Server, run_hven, serve_site
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bad requests")]
 
@@ -21,13 +21,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bad requests")]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     site = tmp_path_factory.mktemp("bad") / "site"
-    hven("init", site)
+    run_hven("init", site)
     (site.parent / "stars.csv").write_text(
         "id,name,ra (deg),dec (deg)\n" + "".join(f"{n},s{n},{n % 360},{n % 90}\n" for n in range(1, 1001))
     )
-    hven("new", "stars", "--from", site.parent / "stars.csv", "--site", site)
-    hven("ingest", "stars", "--site", site)
-    with serving(site, workers=1) as made:
+    run_hven("new", "stars", "--from", site.parent / "stars.csv", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
+    with serve_site(site, workers=1) as made:
         pid = made.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children")
         before = children.read_text()

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from requirements import need_program
+from requirements import require_program
 from shared import ROOT
 
 JAR = Path("/usr/share/java/aladin.jar")
@@ -19,10 +19,10 @@ SOURCE = Path(__file__).parent / "AladinTold.java"
 JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx600m")
 
 
-def aladin(lines: list[str], home: Path, *options: str) -> list[str]:
+def run_aladin(lines: list[str], home: Path, *options: str) -> list[str]:
     """Let Aladin do these lines one after another, in a home of its own; gives what it says."""
-    display, compiler = need_program("xvfb-run"), need_program("javac")
-    need_program("aladin")
+    display, compiler = require_program("xvfb-run"), require_program("javac")
+    require_program("aladin")
     classes = CACHE / hashlib.sha256(SOURCE.read_bytes() + str(JAR.resolve()).encode()).hexdigest()[:16]
     if not classes.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def aladin(lines: list[str], home: Path, *options: str) -> list[str]:
             Path(made).rename(classes)
         except OSError:  # another process was first
             shutil.rmtree(made)
-    java = [need_program("java"), *JAVA, f"-Duser.home={home}", "-cp", f"{classes}:{JAR}", "AladinTold"]
+    java = [require_program("java"), *JAVA, f"-Duser.home={home}", "-cp", f"{classes}:{JAR}", "AladinTold"]
     offline = ["-local", "-nohub", "-noreleasetest", "-nobanner", *options]
     done = subprocess.run(
         [display, "-a", "-s", "-screen 0 1000x760x24", *java, *offline], input="\n".join(lines) + "\n", capture_output=True, encoding="utf-8", timeout=600, check=False,

@@ -23,7 +23,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from example_sites import EXAMPLES
-from process_runner import hven
+from process_runner import run_hven
 from shared import shared
 
 CHANNELS = (94, 131, 171, 193, 211, 304, 335, 1600, 1700, 4500)
@@ -101,7 +101,7 @@ tables:
       time_end: {type: timestamp, ucd: time.end, label: End, rank: 1}
       goes_class: {type: string, ucd: meta.code.class, label: Class, rank: 1}
 """
-RAW = """\
+RAW_FRAMES = """\
 collection: eso
 title: Raw frames of the VLTI
 description: One row per raw frame. Made up but for the one of V838 Mon, which the header of the calibrated file names.
@@ -124,7 +124,7 @@ tables:
       calib_level: {type: int16, ucd: meta.code;obs.calib, label: Calibration level, rank: 3}
     set: {calib_level: 0}
 """
-PLACES = """\
+NOMENCLATURE = """\
 collection: nomenclature
 title: Names of features of Mars
 description: Named features, from the Gazetteer of Planetary Nomenclature (IAU, USGS).
@@ -153,23 +153,23 @@ GRANULE = """
 """
 
 
-def archive(site: Path, port: int) -> None:
+def build_archive(site: Path, port: int) -> None:
     """Make a site in a directory that does not exist yet, for a port of this computer; its collections are published."""
-    hven("init", site)
+    run_hven("init", site)
     settings = site / "hven.toml"
     top, bracket, sections = settings.read_text().partition("\n[")
     settings.write_text(
-        f'{top}\norigins = ["{browser_site.PREVIEWS}"]\nport = {port}\ntitle = "An archive"{bracket}{sections}'
+        f'{top}\norigins = ["{browser_site.PREVIEW_ORIGIN}"]\nport = {port}\ntitle = "An archive"{bracket}{sections}'
     )
     random = np.random.default_rng(2012)
-    for name, make in MADE.items():
+    for name, make in COLLECTION_WRITERS.items():
         directory = site / "collections" / name
         directory.mkdir(parents=True)
         make(directory, random)
-        hven("--site", site, "ingest", name)
+        run_hven("--site", site, "ingest", name)
 
 
-def changed(text: str, *pairs: tuple[str, str]) -> str:
+def replace_texts(text: str, *pairs: tuple[str, str]) -> str:
     """Put other words in the place of some, each of which must be there."""
     for old, new in pairs:
         assert old in text, old
@@ -177,31 +177,31 @@ def changed(text: str, *pairs: tuple[str, str]) -> str:
     return text
 
 
-def descriptor(example: str, name: str, *pairs: tuple[str, str]) -> str:
+def adapt_descriptor(example: str, name: str, *pairs: tuple[str, str]) -> str:
     """Give an example's descriptor with other words in some places, without its own tests, which know its own rows."""
     text = (EXAMPLES / example / "collections" / name / f"{name}.yaml").read_text()
-    return changed(text.partition("\ntests:")[0] + "\n", *pairs)
+    return replace_texts(text.partition("\ntests:")[0] + "\n", *pairs)
 
 
-def run(example: str, folder: Path, *pairs: tuple[str, str]) -> None:
+def run_example(example: str, folder: Path, *pairs: tuple[str, str]) -> None:
     """Let an example make its rows in another folder, with other words in some places of its program."""
     made = folder / "made"
     (made / "collections" / folder.name).mkdir(parents=True)
     for path in (EXAMPLES / example).glob("*.py"):
         shutil.copy(path, made)
     program = made / "make_data.py"
-    program.write_text(changed(program.read_text(), *pairs))
+    program.write_text(replace_texts(program.read_text(), *pairs))
     subprocess.run([sys.executable, program], check=True)
 
 
-def table(path: Path, heads: list[str], rows: list[list[object]]) -> None:
-    browser_site.written(path, [list(heads), *rows])
+def write_table(path: Path, heads: list[str], rows: list[list[object]]) -> None:
+    browser_site.write_csv(path, [list(heads), *rows])
 
 
-def sun(folder: Path, random: np.random.Generator) -> None:
+def write_aia_collection(folder: Path, random: np.random.Generator) -> None:
     """Images of AIA with a real header: ten channels, one every twenty minutes as it came, a day and an hour before and behind it."""
     (folder / "aia.yaml").write_text(
-        descriptor(
+        adapt_descriptor(
             "10-sdo-aia-images", "aia",
             ("let: {base: https://sdo.example.org}", 'files: "data/**/*.fits"'),
             ("{base}/{url_path(file.path)}", "{site.url}/collections/aia/files/{url_path(file.path)}"),
@@ -210,7 +210,7 @@ def sun(folder: Path, random: np.random.Generator) -> None:
             ("description: Wavelength of the line", "label: Wavelength, description: Wavelength of the line"),
         )
     )  # fmt: skip
-    real = browser_site.header()
+    real = browser_site.read_aia_header()
     kept = ("TELESCOP", "LVL_NUM", "QUALITY", "CRVAL1", "CRVAL2", "CDELT1", "CDELT2", "CRPIX1", "CRPIX2", "DSUN_OBS", "RSUN_OBS", "CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2")  # fmt: skip
     y, x = np.mgrid[:16, :16] - 7.5
     shown = np.clip(400 - 6 * (x**2 + y**2), 0, None).astype("i2")
@@ -225,13 +225,13 @@ def sun(folder: Path, random: np.random.Generator) -> None:
             fits.HDUList([fits.PrimaryHDU(), image]).writeto(target / f"AIA{when:%Y%m%d_%H%M%S}_{line:04d}.fits")
 
 
-def cubes(folder: Path, random: np.random.Generator) -> None:
+def write_omega_collection(folder: Path, random: np.random.Generator) -> None:
     """Cubes of OMEGA: ten real ones and 240 in their form, thirty of these in Nili Fossae, each as FITS, too."""
-    browser_site.cubes(folder, random)
+    browser_site.write_omega_collection(folder, random)
     path = folder / "omega.yaml"
     text = path.read_text()
     path.write_text(
-        changed(
+        replace_texts(
             text,
             ("let: {base:", 'files: "fits/*.fits"\nlet: {base:'),
             ("      data_quality: {type", f"{OLIVINE}      data_quality: {{type"),
@@ -252,10 +252,10 @@ def cubes(folder: Path, random: np.random.Generator) -> None:
         fits.PrimaryHDU(cube, fits.Header({"OBJECT": "MARS", "CUBE": item["id"]})).writeto(folder / "fits" / f"{item['id']}.fits")  # fmt: skip
 
 
-def dem(folder: Path, random: np.random.Generator) -> None:
+def write_dem_collection(folder: Path, random: np.random.Generator) -> None:
     """Maps of GAIA-DEM: four of each half hour of two days, each a small file."""
     (folder / "gaia_dem.yaml").write_text(
-        descriptor(
+        adapt_descriptor(
             "05-gaia-dem", "gaia_dem",
             ("let: {base: https://medoc.example.org/gaia-dem}", 'files: "4*/*.fits"'),
             ("{base}/{id}/{target.file_name}", "{site.url}/collections/gaia_dem/files/{id}/{target.file_name}"),
@@ -263,7 +263,7 @@ def dem(folder: Path, random: np.random.Generator) -> None:
             ("quantity: {type: string,", "quantity: {type: string, label: Quantity,"),
         )
     )  # fmt: skip
-    run("05-gaia-dem", folder, ("datetime(2010, 5, 13)", "datetime(2012, 1, 1)"))
+    run_example("05-gaia-dem", folder, ("datetime(2010, 5, 13)", "datetime(2012, 1, 1)"))
     shutil.move(folder / "made" / "collections" / "gaia_dem" / "data", folder / "data")
     y, x = np.mgrid[:24, :24] - 11.5
     with (folder / "data" / "gaia_dem.csv").open() as lines:
@@ -275,20 +275,20 @@ def dem(folder: Path, random: np.random.Generator) -> None:
             fits.PrimaryHDU(image.astype("f4")).writeto(folder / row["id"] / f"aia_{row['id']}_{word}.fits")
 
 
-def radio(folder: Path, random: np.random.Generator) -> None:
+def write_nrh_collection(folder: Path, random: np.random.Generator) -> None:
     """The quick-looks of the radioheliograph: forty days at some of nine frequencies, each a picture."""
-    (folder / "nrh.yaml").write_text(descriptor("06-nrh-quicklooks", "nrh"))
-    run("06-nrh-quicklooks", folder, ("datetime(2011, 6, 1)", "datetime(2012, 1, 1)"))
+    (folder / "nrh.yaml").write_text(adapt_descriptor("06-nrh-quicklooks", "nrh"))
+    run_example("06-nrh-quicklooks", folder, ("datetime(2011, 6, 1)", "datetime(2012, 1, 1)"))
     shutil.move(folder / "made" / "collections" / "nrh" / "data", folder / "data")
 
 
-def regions(folder: Path, random: np.random.Generator) -> None:
+def write_region_collection(folder: Path, random: np.random.Generator) -> None:
     """Active regions in all tables of the HFC, whose images begin on 2022-04-14."""
     common = EXAMPLES / "09-hfc-features" / "collections" / "hfc.yaml"
     shutil.copy(common, folder.parent)
-    (folder / "hfc1ar.yaml").write_text(descriptor("09-hfc-features", "hfc1ar"))
+    (folder / "hfc1ar.yaml").write_text(adapt_descriptor("09-hfc-features", "hfc1ar"))
     # Carrington's longitude and latitude of the middle of the disc on that day, and the number of the rotation
-    run(
+    run_example(
         "09-hfc-features", folder,
         ("YEARS = {2004: (datetime(2004, 1, 1), 164.6, -2.95, 2011),", "YEARS = {2022: (datetime(2022, 4, 14), 225.2, -5.7, 2256), 2004: (datetime(2004, 1, 1), 164.6, -2.95, 2011),"),
         ("moment = datetime(2004, 1, 1, 0, 3, 1)", "moment = datetime(2022, 4, 14, 0, 3, 1)"),
@@ -297,14 +297,14 @@ def regions(folder: Path, random: np.random.Generator) -> None:
     shutil.move(folder / "made" / "collections" / "hfc.sqlite", folder.parent)
 
 
-def clusters(folder: Path, random: np.random.Generator) -> None:
+def write_cluster_collection(folder: Path, random: np.random.Generator) -> None:
     """Planck's clusters; two of Abell's numbers are known."""
     shutil.copy(shared("data/images/clusters/HFI_PCCS_SZ-union_R2.08.fits"), folder)
     (folder / "sz.yaml").write_text(CLUSTERS)
-    table(folder / "names.csv", ["psz2", "abell"], [["PSZ2 G062.94+43.69", "ACO 2199"], ["PSZ2 G057.80+88.00", "ACO 1656"]])  # fmt: skip
+    write_table(folder / "names.csv", ["psz2", "abell"], [["PSZ2 G062.94+43.69", "ACO 2199"], ["PSZ2 G057.80+88.00", "ACO 1656"]])  # fmt: skip
 
 
-def flares(folder: Path, random: np.random.Generator) -> None:
+def write_flare_collection(folder: Path, random: np.random.Generator) -> None:
     """Real flares of two catalogues."""
     (folder / "flares.yaml").write_text(FLARES)
     goes = Table.read(shared("data/helio/flares/hec_goes_20120101-20120103.ecsv"))
@@ -314,12 +314,12 @@ def flares(folder: Path, random: np.random.Generator) -> None:
     rows = [
         [row["SOL_standard"], str(row["event_starttime"]), str(row["event_endtime"]), row["fl_goescls"]] for row in hek
     ]
-    table(folder / "hek.csv", ["solar_object", "time_start", "time_end", "goes_class"], rows)
+    write_table(folder / "hek.csv", ["solar_object", "time_start", "time_end", "goes_class"], rows)
 
 
-def frames(folder: Path, random: np.random.Generator) -> None:
+def write_raw_frame_collection(folder: Path, random: np.random.Generator) -> None:
     """Raw frames: of V838 Mon the one that the header of its calibrated file names, with its block's number; others of other blocks and stars."""
-    (folder / "eso.yaml").write_text(RAW)
+    (folder / "eso.yaml").write_text(RAW_FRAMES)
     head = fits.getheader(shared(f"data/interferometry/oifits/{OIFITS[0]}"))
     named = re.match(r"AMBER\.[0-9T:.-]{23}", head["ESO PRO REC1 RAW1 NAME"])
     assert named
@@ -328,15 +328,15 @@ def frames(folder: Path, random: np.random.Generator) -> None:
         star = ("V838_Mon", "HD45677", "eps_Aur", "DelSco")[number % 4]
         mjd = 56_300 + 3.7 * number
         rows.append([f"AMBER.{number:04d}", star, round(mjd, 5), 200_300_000 + number, "AMBER"])
-    table(folder / "raw.csv", ["dp_id", "object", "mjd_obs", "ob_id", "instrument"], rows)
+    write_table(folder / "raw.csv", ["dp_id", "object", "mjd_obs", "ob_id", "instrument"], rows)
 
 
-def interferograms(folder: Path, random: np.random.Generator) -> None:
+def write_oifits_collection(folder: Path, random: np.random.Generator) -> None:
     """Real files of interferometers."""
     (folder / "data").mkdir()
     for name in OIFITS:
         shutil.copy(shared(f"data/interferometry/oifits/{name}"), folder / "data" / name)
-    text = descriptor(
+    text = adapt_descriptor(
         "13-oifits-archive", "oidb",
         ('"data/*.oifits"', '"data/*fits"'),
         ("  files:\n    description", "  heads:\n    description"),  # there is one of that name by itself
@@ -362,9 +362,9 @@ def interferograms(folder: Path, random: np.random.Generator) -> None:
     (folder / "oidb.yaml").write_text(text.replace("    obscore:\n", f"{links}    obscore:\n"))
 
 
-def names(folder: Path, random: np.random.Generator) -> None:
+def write_nomenclature_collection(folder: Path, random: np.random.Generator) -> None:
     """The features of Mars that have names."""
-    (folder / "nomenclature.yaml").write_text(PLACES)
+    (folder / "nomenclature.yaml").write_text(NOMENCLATURE)
     rows: dict[str, list[object]] = {}  # one stands there twice
     with gzip.open(shared("data/planetary/nomenclature.dat.gz"), "rt") as lines:
         for line in lines:
@@ -372,10 +372,10 @@ def names(folder: Path, random: np.random.Generator) -> None:
             if cells[0] == "Mars":
                 said = re.match(r'_\("([^"]*)"', cells[2])
                 rows[cells[1]] = [cells[1], "Mars", said[1] if said else cells[2], *cells[4:7]]
-    table(folder / "features.csv", ["feature", "body", "name", "lat", "lon", "diameter"], [*rows.values()])
+    write_table(folder / "features.csv", ["feature", "body", "name", "lat", "lon", "diameter"], [*rows.values()])
 
 
-MADE = {
-    "nomenclature": names, "aia": sun, "omega": cubes, "gaia_dem": dem, "nrh": radio, "hfc1ar": regions, "sz": clusters, "flares": flares,
-    "eso": frames, "oidb": interferograms,
+COLLECTION_WRITERS = {
+    "nomenclature": write_nomenclature_collection, "aia": write_aia_collection, "omega": write_omega_collection, "gaia_dem": write_dem_collection, "nrh": write_nrh_collection, "hfc1ar": write_region_collection, "sz": write_cluster_collection, "flares": write_flare_collection,
+    "eso": write_raw_frame_collection, "oidb": write_oifits_collection,
 }  # fmt: skip

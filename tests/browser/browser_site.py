@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from astropy.io import fits
 
 from hostile_descriptor import descriptor
-from postgres_cluster import cluster
-from process_runner import hven
+from postgres_cluster import run_cluster
+from process_runner import run_hven
 from shared import ROOT, shared
 
 STARS = """\
@@ -48,7 +48,7 @@ tables:
 """
 
 
-OMEGA = {  # of tests/real, where each value is compared with its item: what a portal shows beside it
+OMEGA_REPLACEMENTS = {  # of tests/real, where each value is compared with its item: what a portal shows beside it
     "collection: psup_cubes": "collection: omega",
     "title: OMEGA data cubes (L2) of PSUP\nlicence": """title: OMEGA data cubes (L2)
 description: Cubes of the reflectance of the surface of Mars. Ten of orbit 6 are PSUP's own items; those of other orbits are made up in their form.
@@ -86,7 +86,7 @@ tables:
       file_url: {type: string, ucd: meta.ref.url;meta.file, description: The file, rank: 4}
       remark: {type: string, ucd: meta.note, description: What was written by hand, rank: 20}
 """
-KEYWORD = """\
+KEYWORD_COLUMN = """\
       {name}: {{type: {kind}, ucd: meta, description: "{keyword}", rank: 20}}
 """
 CLUSTERS = """\
@@ -141,46 +141,46 @@ tables:
       data_set: {type: string, ucd: meta.id, description: Data set, rank: 1}
       size: {type: int32, unit: kbyte, ucd: phys.size;meta.file, description: Size, rank: 3}
 """
-FULL = os.environ.get("HVEN_PROOF") == "full"
-REGIONS_NUMBER = hfc.ROWS if FULL else 110_001  # more than a plot draws one by one
-EVIL = "<script>evil=1</script><img src=x onerror=alert(2)>\"'{{7*7}}</textarea></title><!--"
-HOSTILE = descriptor(EVIL, columns="      big: {type: string, rank: 30}\n", files="evil.parquet")
-PREVIEWS = "https://psup.example.org"
+IS_FULL_PROOF = os.environ.get("HVEN_PROOF") == "full"
+REGION_COUNT = hfc.ROWS if IS_FULL_PROOF else 110_001  # more than a plot draws one by one
+HOSTILE_TEXT = "<script>evil=1</script><img src=x onerror=alert(2)>\"'{{7*7}}</textarea></title><!--"
+HOSTILE_DESCRIPTOR = descriptor(HOSTILE_TEXT, columns="      big: {type: string, rank: 30}\n", files="evil.parquet")
+PREVIEW_ORIGIN = "https://psup.example.org"
 SETTINGS = f"""
-origins = ["{PREVIEWS}"]
+origins = ["{PREVIEW_ORIGIN}"]
 [tree]
 levels = ["@collection", "mission|@facility", "instrument|@instrument", "data_set"]
 """
 CHANNELS = (94, 131, 171, 193, 211, 304, 335, 1600, 1700, 4500)
 
 
-def collections(site: Path) -> None:
+def build_site(site: Path) -> None:
     """Make a site in a directory that does not exist yet; its collections are published."""
-    hven("init", str(site))
+    run_hven("init", str(site))
     settings = site / "hven.toml"
     top, bracket, sections = settings.read_text().partition("\n[")
     own, _, levels = SETTINGS.partition("\n[")
     settings.write_text(f"{top}\n{own}\n[{levels}{bracket}{sections}")
     random = np.random.default_rng(2004)
-    for name, make in (("stars", stars), ("omega", cubes), ("aia", images), ("sz", clusters), ("records", records)):
+    for name, make in (("stars", write_star_collection), ("omega", write_omega_collection), ("aia", write_aia_collection), ("sz", write_cluster_collection), ("records", write_record_collection)):
         directory = site / "collections" / name
         directory.mkdir(parents=True)
         make(directory, random)
-        hven("--site", site, "ingest", name)
+        run_hven("--site", site, "ingest", name)
     directory = site / "collections" / "hfc1ar"
     directory.mkdir()
     (directory / "hfc1ar.yaml").write_text(hfc.DESCRIPTOR.format(engine="duckdb", sync="{deletions: compare}"))
-    with cluster() as database:  # as the HFC has it: a table of PostgreSQL, asked no more once it is published
-        hfc.make(database.url, REGIONS_NUMBER)
-        hven("--site", site, "ingest", "hfc1ar", HFC=database.url)
+    with run_cluster() as database:  # as the HFC has it: a table of PostgreSQL, asked no more once it is published
+        hfc.make(database.url, REGION_COUNT)
+        run_hven("--site", site, "ingest", "hfc1ar", HFC=database.url)
 
 
-def written(path: Path, rows: list[list[object]]) -> None:
+def write_csv(path: Path, rows: list[list[object]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
 
 
-def thumbnails() -> dict[str, bytes]:
+def read_thumbnails() -> dict[str, bytes]:
     """Give PSUP's small pictures of cubes, by their names."""
     with tarfile.open(shared("data/planetary/psup/omega_catalogs.tar.xz")) as packed:
         return {
@@ -190,10 +190,10 @@ def thumbnails() -> dict[str, bytes]:
         }
 
 
-def cubes(directory: Path, random: np.random.Generator) -> None:
+def write_omega_collection(directory: Path, random: np.random.Generator) -> None:
     """Ten real cubes, and 240 of a Martian year in the form of their items, many of them in the south; two files of each."""
     text = (ROOT / "tests" / "real" / "psup_cubes" / "psup_cubes.yaml").read_text()
-    for old, new in OMEGA.items():
+    for old, new in OMEGA_REPLACEMENTS.items():
         assert old in text
         text = text.replace(old, new, 1)
     (directory / "omega.yaml").write_text(text)
@@ -229,22 +229,22 @@ def cubes(directory: Path, random: np.random.Generator) -> None:
         (place / f"{item['id']}.json").write_text(json.dumps(item))
 
 
-def header() -> fits.Header:
+def read_aia_header() -> fits.Header:
     """Give the header of a real image of AIA."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # BLANK, with real numbers
         return fits.getheader(shared("data/helio/images/aia_171_level1.fits"))
 
 
-def images(directory: Path, random: np.random.Generator) -> None:
+def write_aia_collection(directory: Path, random: np.random.Generator) -> None:
     """Two days in ten channels, every 12 minutes: 2,400 images with some sixty keywords of a real header of AIA."""
     left_out = re.compile(
         r"AI.*|ROI_.*|AG.*|AS.*|ISP.*|SIMPLE|BITPIX|NAXIS.*|COMMENT|HISTORY|DATE-OBS|WAVELNTH|EXPTIME|T_OBS|OSCN.*|.*-.*"
     )
-    cards = {card.keyword: card.value for card in header().cards if not left_out.fullmatch(card.keyword)}
+    cards = {card.keyword: card.value for card in read_aia_header().cards if not left_out.fullmatch(card.keyword)}
     kinds = {str: "string", int: "int64", float: "float64"}
     columns = [
-        KEYWORD.format(name=f'"{key.lower()}"', kind=kinds[type(value)], keyword=key) for key, value in cards.items()
+        KEYWORD_COLUMN.format(name=f'"{key.lower()}"', kind=kinds[type(value)], keyword=key) for key, value in cards.items()
     ]
     (directory / "aia.yaml").write_text(AIA + "".join(columns))
     rows: list[list[object]] = [
@@ -266,16 +266,16 @@ def images(directory: Path, random: np.random.Generator) -> None:
                     *told.values(),
                 ]
             )
-    written(directory / "aia.csv", rows)
+    write_csv(directory / "aia.csv", rows)
 
 
-def clusters(directory: Path, random: np.random.Generator) -> None:
+def write_cluster_collection(directory: Path, random: np.random.Generator) -> None:
     """Planck's 1,653 clusters."""
     (directory / "sz.yaml").write_text(CLUSTERS)
     shutil.copy(shared("data/images/clusters/HFI_PCCS_SZ-union_R2.08.fits"), directory)
 
 
-def records(directory: Path, random: np.random.Generator) -> None:
+def write_record_collection(directory: Path, random: np.random.Generator) -> None:
     """3,000 records of four missions, as uneven as real ones."""
     (directory / "records.yaml").write_text(RECORDS)
     rows: list[list[object]] = [["id", "mission", "instrument", "data_set", "size"]]
@@ -298,14 +298,14 @@ def records(directory: Path, random: np.random.Generator) -> None:
                 int(random.integers(100, 9000)),
             ]
         )
-    written(directory / "records.csv", rows)
+    write_csv(directory / "records.csv", rows)
 
 
-def hostile(directory: Path, random: np.random.Generator) -> None:
+def write_hostile_collection(directory: Path, random: np.random.Generator) -> None:
     """Markup in every text and cell, links that would run, and a cell of ten megabytes."""
-    (directory / "evil.yaml").write_text(HOSTILE)
+    (directory / "evil.yaml").write_text(HOSTILE_DESCRIPTOR)
     cells = [
-        EVIL,
+        HOSTILE_TEXT,
         "javascript:alert(1)",
         " JaVaScRiPt:alert(1)",
         "data:text/html,<script>alert(1)</script>",
@@ -320,7 +320,7 @@ def hostile(directory: Path, random: np.random.Generator) -> None:
     )
 
 
-def stars(directory: Path, random: np.random.Generator) -> None:
+def write_star_collection(directory: Path, random: np.random.Generator) -> None:
     """5,000 stars."""
     (directory / "stars.yaml").write_text(STARS)
     made = np.random.default_rng(1572)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from browser_site import PREVIEWS
+from browser_site import PREVIEW_ORIGIN
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==")
-AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+AXE_SCRIPT = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 # maps draw as often as a screen lets them; without a graphics processor each of their pictures takes a twentieth of a second of all processors
-SCREEN = """
+SLOW_ANIMATION_SCRIPT = """
 window.requestAnimationFrame = (call) => window.setTimeout(() => call(performance.now()), 200);
 window.cancelAnimationFrame = (one) => window.clearTimeout(one);
 """
 
 
 @dataclass(kw_only=True)
-class Tab:
+class BrowserTab:
     """A page of a browser that tells everything that goes wrong in it.
 
     Attributes
@@ -48,29 +48,29 @@ class Tab:
     allowed: tuple[str, ...] = ()
     expected: tuple[str, ...] = ()
 
-    def go(self, path: str) -> Page:
+    def open_page(self, path: str) -> Page:
         """Open a page of the site and wait until its scripts have begun."""
         self.page.goto(self.base + path, wait_until="load")
         return self.page
 
-    def alive(self, *panes: str) -> None:
+    def wait_for_panes(self, *panes: str) -> None:
         """Wait until parts of the page have come to life: what is written or pressed there before is not heard."""
         for pane in panes:
             self.page.wait_for_selector(f"[data-pane={pane}][data-ready]", state="attached")
 
-    def press(self, selector: str) -> Page:
+    def follow_link(self, selector: str) -> Page:
         """Press what leads to another page, and wait until that is there as a whole."""
         with self.page.expect_event("load"):  # what a map writes into the address is a navigation, too
             self.page.click(selector)
         return self.page
 
-    def answered(self) -> Page:
+    def open_answer(self) -> Page:
         """Without scripts: go to the page that waits for the answer of its query, if this one did not."""
         if self.page.locator("a[href*='_wait=1']").count():
-            self.press("a[href*='_wait=1']")
+            self.follow_link("a[href*='_wait=1']")
         return self.page
 
-    def counted(self, selector: str) -> Locator:
+    def find_count(self, selector: str) -> Locator:
         """Without scripts: find what a page shows if it is counted soon enough; it is the next time, when the page is loaded again."""
         found = self.page.locator(selector).first
         for _ in range(60):
@@ -80,7 +80,7 @@ class Tab:
             self.page.reload()
         return found
 
-    def write(self, query: str) -> None:
+    def write_query(self, query: str) -> None:
         """Write a query into the editor of ADQL, in the place of what stands there."""
         self.page.wait_for_selector(".cm-content")
         self.page.click(".cm-content")
@@ -88,11 +88,11 @@ class Tab:
         self.page.keyboard.insert_text(query)
         self.page.keyboard.press("Escape")  # shuts the list of completions
 
-    def axe(self, *rules: str) -> list[str]:
+    def find_accessibility_faults(self, *rules: str) -> list[str]:
         """Let axe-core look for what keeps people out, by all rules or those named; gives the serious findings, with the first place of each."""
         self.page.wait_for_function("() => !document.querySelector('.waiting')")  # what waits is pale
         if not self.page.evaluate("() => 'axe' in window"):
-            self.page.evaluate(AXE.read_text())
+            self.page.evaluate(AXE_SCRIPT.read_text())
         only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
         found: Any = self.page.evaluate("only => axe.run(document, {resultTypes: ['violations'], ...only})", only)
         return [
@@ -101,21 +101,21 @@ class Tab:
             if one["impact"] in {"serious", "critical"}
         ]
 
-    def shot(self, name: str, *, whole: bool = False) -> None:
+    def save_screenshot(self, name: str, *, whole: bool = False) -> None:
         """Keep a picture below docs/images, if pictures are asked for (``HVEN_PICTURES=1``)."""
         if os.environ.get("HVEN_PICTURES") == "1":
             self.page.screenshot(path=ROOT / "docs" / "images" / f"{name}.png", full_page=whole)
 
 
-def opened(browser: Browser, server: Server, **options: Any) -> Iterator[Tab]:
+def open_tab(browser: Browser, server: Server, **options: Any) -> Iterator[BrowserTab]:
     """Open a tab of its own; at its end nothing may have gone wrong."""
     context = browser.new_context(**options)
     context.set_default_timeout(60_000)  # a computer may be busy with other things
-    context.add_init_script(SCREEN)
+    context.add_init_script(SLOW_ANIMATION_SCRIPT)
     # pictures of the origin that the site file names: a pixel stands for each, unless a test has better ones
-    context.route(f"{PREVIEWS}/**", lambda route: route.fulfill(status=200, content_type="image/png", body=PIXEL))
+    context.route(f"{PREVIEW_ORIGIN}/**", lambda route: route.fulfill(status=200, content_type="image/png", body=PIXEL))
     page = context.new_page()
-    tab = Tab(page=page, base=server.url, allowed=(PREVIEWS.removeprefix("https://"),))
+    tab = BrowserTab(page=page, base=server.url, allowed=(PREVIEW_ORIGIN.removeprefix("https://"),))
     home = urlsplit(server.url).netloc
 
     def asked(request: Any) -> None:

@@ -16,13 +16,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "proofs"))  # the HFC is made there
 sys.path.insert(0, str(Path(__file__).parent))
 
-from browser_site import collections
-from browser_tab import Tab, opened
+from browser_site import build_site
+from browser_tab import BrowserTab, open_tab
 from pyvo.samp import SAMPHubServer
-from samp_hub import Consent, Topcat
+from samp_hub import ConsentDialog, TopcatClient
 
-from process_runner import Server, chromium_program, serving
-from requirements import need
+from process_runner import Server, find_chromium, serve_site
+from requirements import require
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -42,8 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve a site of real and made collections."""
     site = tmp_path_factory.mktemp("browsed") / "site"
-    collections(site)
-    with serving(site, workers=2) as made:
+    build_site(site)
+    with serve_site(site, workers=2) as made:
         yield made
 
 
@@ -56,7 +56,7 @@ def web_port() -> Iterator[int]:
         yield int(kept.getsockname()[1])
 
 
-_running: list[Browser] = []
+_open_browsers: list[Browser] = []
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,8 @@ def browser(request: pytest.FixtureRequest, web_port: int) -> Browser:
 
     Playwright keeps an event loop running in this thread: it goes with the directory's last test, before others begin one.
     """
-    if not _running:
-        need("playwright")
+    if not _open_browsers:
+        require("playwright")
         from playwright.sync_api import sync_playwright
 
         stack = ExitStack()
@@ -74,18 +74,18 @@ def browser(request: pytest.FixtureRequest, web_port: int) -> Browser:
         # pages ask localhost:21012, and find our hub
         rules = f"--host-resolver-rules=MAP localhost:21012 127.0.0.1:{web_port}, MAP archive.example 127.0.0.1"
         made = playwright.chromium.launch(
-            executable_path=chromium_program(), args=["--no-sandbox", rules], timeout=120_000
+            executable_path=find_chromium(), args=["--no-sandbox", rules], timeout=120_000
         )
-        for undo in (made.close, _running.clear):
+        for undo in (made.close, _open_browsers.clear):
             stack.callback(undo)
-        _running.append(made)
+        _open_browsers.append(made)
         directory = next(one for one in request.node.iter_parents() if isinstance(one, pytest.Dir))
         directory.addfinalizer(stack.close)
-    return _running[0]
+    return _open_browsers[0]
 
 
 @pytest.fixture
-def company(request: pytest.FixtureRequest) -> None:
+def external_programs(request: pytest.FixtureRequest) -> None:
     """Let the programs that a page speaks to be there before its tab, so that they go after it: a page complains of a hub that goes in the middle of a word."""
     for name in ("hub", "topcat"):
         if name in request.fixturenames:
@@ -93,30 +93,30 @@ def company(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def tab(browser: Browser, server: Server, company: None) -> Iterator[Tab]:
-    yield from opened(browser, server, viewport={"width": 1440, "height": 900})
+def tab(browser: Browser, server: Server, external_programs: None) -> Iterator[BrowserTab]:
+    yield from open_tab(browser, server, viewport={"width": 1440, "height": 900})
 
 
 @pytest.fixture
-def phone(browser: Browser, server: Server, company: None) -> Iterator[Tab]:
-    yield from opened(
+def phone_tab(browser: Browser, server: Server, external_programs: None) -> Iterator[BrowserTab]:
+    yield from open_tab(
         browser, server, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, device_scale_factor=2
     )
 
 
 @pytest.fixture
-def still(browser: Browser, server: Server) -> Iterator[Tab]:
+def scriptless_tab(browser: Browser, server: Server) -> Iterator[BrowserTab]:
     """Open a tab without JavaScript."""
-    yield from opened(browser, server, viewport={"width": 1440, "height": 900}, java_script_enabled=False)
+    yield from open_tab(browser, server, viewport={"width": 1440, "height": 900}, java_script_enabled=False)
 
 
 @pytest.fixture
-def consent() -> Consent:
-    return Consent()
+def consent() -> ConsentDialog:
+    return ConsentDialog()
 
 
 @pytest.fixture
-def hub(consent: Consent, web_port: int, tmp_path: Path) -> Iterator[SAMPHubServer]:
+def hub(consent: ConsentDialog, web_port: int, tmp_path: Path) -> Iterator[SAMPHubServer]:
     made = SAMPHubServer(
         web_profile=True, web_profile_dialog=consent, web_port=web_port, mode="multiple", lockfile=str(tmp_path / "samp"), addr="127.0.0.1", label="test"
     )  # fmt: skip
@@ -138,8 +138,8 @@ def hub(consent: Consent, web_port: int, tmp_path: Path) -> Iterator[SAMPHubServ
 
 
 @pytest.fixture
-def topcat(hub: SAMPHubServer) -> Iterator[Topcat]:
-    made = Topcat(hub)
+def topcat(hub: SAMPHubServer) -> Iterator[TopcatClient]:
+    made = TopcatClient(hub)
     yield made
     if made.client.is_connected:
         made.client.disconnect()

@@ -6,12 +6,12 @@ from typing import Any
 
 from pyvo.samp import SAMPHubServer, SAMPIntegratedClient, WebProfileDialog
 
-from process_runner import until
+from process_runner import wait_until
 
-HUB = "localhost:21012"  # where pages look for it, as the standard says; the browser is told to find ours there
+HUB_ADDRESS = "localhost:21012"  # where pages look for it, as the standard says; the browser is told to find ours there
 
 
-class Consent(WebProfileDialog):  # type: ignore[misc]
+class ConsentDialog(WebProfileDialog):  # type: ignore[misc]
     """Says yes, or no, as a person at the hub would."""
 
     answer = True
@@ -27,19 +27,19 @@ class Consent(WebProfileDialog):  # type: ignore[misc]
             self.reject()
 
 
-class Topcat:
+class TopcatClient:
     """A client that keeps what it is told."""
 
     def __init__(self, hub: SAMPHubServer) -> None:
-        self.got: list[tuple[str, dict[str, Any]]] = []
+        self.messages: list[tuple[str, dict[str, Any]]] = []
         self.client = SAMPIntegratedClient(name="Topcat of the test", addr="127.0.0.1")
         self.client.connect(hub=hub)
         for mtype in ("table.load.votable", "table.select.rowList", "table.highlight.row", "coord.pointAt.sky", "image.load.fits", "spectrum.load.ssa-generic", "script.aladin.send"):  # fmt: skip
-            self.client.bind_receive_notification(mtype, self.take)
+            self.client.bind_receive_notification(mtype, self.receive_message)
 
-    def take(self, private_key: str, sender: str, mtype: str, params: dict[str, Any], extra: dict[str, Any]) -> None:
-        self.got.append((mtype, dict(params)))
+    def receive_message(self, private_key: str, sender: str, mtype: str, params: dict[str, Any], extra: dict[str, Any]) -> None:
+        self.messages.append((mtype, dict(params)))
 
-    def wait(self, mtype: str) -> dict[str, Any]:
-        until(lambda: any(one == mtype for one, _ in self.got))
-        return next(params for one, params in reversed(self.got) if one == mtype)
+    def wait_for_message(self, mtype: str) -> dict[str, Any]:
+        wait_until(lambda: any(one == mtype for one, _ in self.messages))
+        return next(params for one, params in reversed(self.messages) if one == mtype)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-FREE = """() => {
+FIND_ISOLATED_SOURCE = """() => {
     const map = document.querySelector('[data-pane=sky] .drawn-map');
     const al = window.hven?.aladin;
     if (!map || !al) return null;
@@ -25,8 +25,8 @@ FREE = """() => {
 }"""
 
 
-def source(page: Page) -> Any:
+def find_isolated_source(page: Page) -> Any:
     """Find the source next to the middle that no other is close to, once the map and the page around it have come to rest: its key, and where it is."""
     page.wait_for_function("() => window.hven?.aladin")
     page.evaluate("document.querySelector('.drawn-map').scrollIntoView({block: 'center', behavior: 'instant'})")
-    return page.wait_for_function(FREE).json_value()
+    return page.wait_for_function(FIND_ISOLATED_SOURCE).json_value()

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from browser_tab import Tab
+from browser_tab import BrowserTab
 
 GOOD = "SELECT TOP 7 star, vmag FROM stars.main ORDER BY vmag"
 
 
-def test_a_typo_is_marked_at_its_place_with_the_remedy(tab: Tab) -> None:
-    page = tab.go("/adql")
+def test_a_typo_is_marked_at_its_place_with_the_remedy(tab: BrowserTab) -> None:
+    page = tab.open_page("/adql")
     page.click(".cm-content")
     page.keyboard.type("SELECT TOP 7 star, vmga FROM stars.main ORDER BY vmag")
     page.keyboard.press("Escape")
     page.wait_for_selector(".cm-lintRange-error:text-is('vmga')")  # what was half written had other marks
     page.wait_for_selector("#fault:has-text('line 1, column 20')")
     assert "did you mean 'vmag'" in page.inner_text("#fault")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.keyboard.press("Control+a")
     page.keyboard.type(GOOD)
     page.keyboard.press("Escape")
@@ -23,7 +23,7 @@ def test_a_typo_is_marked_at_its_place_with_the_remedy(tab: Tab) -> None:
     page.wait_for_selector("[data-answer] tbody tr")
     assert page.locator("[data-answer] tbody tr").count() == 7
     page.wait_for_selector("#fault", state="hidden")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.reload()  # the query is in the address
     page.wait_for_selector("[data-answer] tbody tr")
     assert page.locator("[data-answer] tbody tr").count() == 7
@@ -31,15 +31,15 @@ def test_a_typo_is_marked_at_its_place_with_the_remedy(tab: Tab) -> None:
     assert page.inner_text(".cm-line").strip() == GOOD
 
 
-def test_names_are_completed(tab: Tab) -> None:
-    page = tab.go("/adql")
+def test_names_are_completed(tab: BrowserTab) -> None:
+    page = tab.open_page("/adql")
     page.click(".cm-content")
     page.keyboard.type("SELECT * FROM sta")
     page.wait_for_selector(".cm-tooltip-autocomplete:has-text('stars')")
 
 
-def test_examples_and_tables_are_beside_the_editor(tab: Tab) -> None:
-    page = tab.go("/adql")
+def test_examples_and_tables_are_beside_the_editor(tab: BrowserTab) -> None:
+    page = tab.open_page("/adql")
     page.wait_for_selector(".cm-content")
     page.click("[data-example] >> nth=0")
     assert "SELECT" in page.inner_text(".cm-content")
@@ -48,18 +48,18 @@ def test_examples_and_tables_are_beside_the_editor(tab: Tab) -> None:
     assert not page.is_visible("[data-insert=vmag]")
 
 
-def test_it_works_without_scripts(still: Tab) -> None:
-    page = still.go("/adql")
+def test_it_works_without_scripts(scriptless_tab: BrowserTab) -> None:
+    page = scriptless_tab.open_page("/adql")
     page.fill("textarea", GOOD)
-    still.press("text=Run >> nth=0")
-    assert still.answered().locator("tbody tr").count() == 7
+    scriptless_tab.follow_link("text=Run >> nth=0")
+    assert scriptless_tab.open_answer().locator("tbody tr").count() == 7
     page.fill("textarea", "SELECT nothing FROM stars.main")
-    still.press("text=Run >> nth=0")
+    scriptless_tab.follow_link("text=Run >> nth=0")
     assert "column 8" in page.inner_text("#fault")
 
 
-def test_a_phone_has_it_too(phone: Tab) -> None:
-    page = phone.go("/adql")
+def test_a_phone_has_it_too(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page("/adql")
     page.wait_for_selector(".cm-content")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert phone.axe() == []
+    assert phone_tab.find_accessibility_faults() == []

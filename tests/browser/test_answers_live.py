@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from browser_tab import Tab
+from browser_tab import BrowserTab
 
 BRIGHT = "SELECT star, ra, dec, vmag, sp_type FROM stars.main WHERE vmag < 6"
 
 
-def asked(tab: Tab, query: str = BRIGHT, **more: str) -> Any:
-    page = tab.go(f"/adql?{urlencode({'QUERY': query, **more})}")
+def asked(tab: BrowserTab, query: str = BRIGHT, **more: str) -> Any:
+    page = tab.open_page(f"/adql?{urlencode({'QUERY': query, **more})}")
     page.wait_for_selector(".cm-content")
     page.wait_for_selector("[data-answer] tbody tr")
     return page
 
 
-def test_any_two_columns_are_plotted_and_the_plot_is_in_the_address(tab: Tab) -> None:
+def test_any_two_columns_are_plotted_and_the_plot_is_in_the_address(tab: BrowserTab) -> None:
     page = asked(tab)
     number = page.locator("[data-answer] tbody tr").count()
     page.click("[data-answer] .plot > summary")
@@ -30,12 +30,12 @@ def test_any_two_columns_are_plotted_and_the_plot_is_in_the_address(tab: Tab) ->
     page.select_option(".axes label:has-text('Colour') select", "vmag")
     page.wait_for_selector(".plot .legend:has-text('vmag (mag)') .scale")
     assert page.locator(".drawn canvas").count() == 1
-    assert tab.axe() == []
-    tab.shot("adql-plot")
+    assert tab.find_accessibility_faults() == []
+    tab.save_screenshot("adql-plot")
     page.reload()
     page.wait_for_selector(".plot .legend:has-text('vmag (mag)')")
     # another query: its own columns, and the plot of the other one is gone
-    tab.write("SELECT sp_type, COUNT(*) AS number FROM stars.main GROUP BY sp_type")
+    tab.write_query("SELECT sp_type, COUNT(*) AS number FROM stars.main GROUP BY sp_type")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("[data-answer] th:has-text('number')")
     assert "_plot" not in page.url
@@ -44,7 +44,7 @@ def test_any_two_columns_are_plotted_and_the_plot_is_in_the_address(tab: Tab) ->
     assert BRIGHT in page.inner_text(".cm-content")
 
 
-def test_many_rows_are_a_density_of_all_of_them(tab: Tab) -> None:
+def test_many_rows_are_a_density_of_all_of_them(tab: BrowserTab) -> None:
     page = asked(tab, "SELECT c1min, c2min FROM hfc1ar.epn_core", _plot="c1min;c2min")
     page.wait_for_selector(".plot .told:has-text('as a density')")
     assert page.inner_text("[data-answer] .count b") == "1,000"
@@ -54,10 +54,10 @@ def test_many_rows_are_a_density_of_all_of_them(tab: Tab) -> None:
     )
 
 
-def test_every_way_out_of_an_answer(tab: Tab) -> None:
+def test_every_way_out_of_an_answer(tab: BrowserTab) -> None:
     page = asked(tab)
     number = page.locator("[data-answer] tbody tr").count()
-    tab.alive("menus")
+    tab.wait_for_panes("menus")
     page.click("[data-answer] summary:text-is('Download')")
     with page.expect_download() as waiting:
         page.click("[data-answer] button:text-is('CSV')")
@@ -66,15 +66,15 @@ def test_every_way_out_of_an_answer(tab: Tab) -> None:
     page.wait_for_selector("[data-answer] button:text-is('CSV')", state="hidden")  # one menu at a time
     for name in ("curl", "pyvo", "STILTS", "TOPCAT"):
         assert page.is_visible(f"[data-answer] h3:text-is('{name}')")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.keyboard.press("Escape")
     page.wait_for_selector("[data-answer] h3:text-is('curl')", state="hidden")
     page.click("button:text-is('Explain')")
     page.wait_for_selector(".explained pre:has-text('stars.main')")
 
 
-def test_a_query_that_takes_long_can_be_left_or_made_a_job(tab: Tab) -> None:
-    page = tab.go("/adql")
+def test_a_query_that_takes_long_can_be_left_or_made_a_job(tab: BrowserTab) -> None:
+    page = tab.open_page("/adql")
     page.wait_for_selector(".cm-content")
     held: list[Any] = []
 
@@ -82,7 +82,7 @@ def test_a_query_that_takes_long_can_be_left_or_made_a_job(tab: Tab) -> None:
         held.append(route)
 
     page.route("**/adql/answer?*", hold)
-    tab.write(BRIGHT)
+    tab.write_query(BRIGHT)
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("[data-answer] p:has-text('Running ...')")
     page.click("[data-answer] button:text-is('Cancel')")
@@ -94,12 +94,12 @@ def test_a_query_that_takes_long_can_be_left_or_made_a_job(tab: Tab) -> None:
     assert held
 
 
-def test_a_server_that_does_not_answer_can_be_asked_again(tab: Tab) -> None:
-    page = tab.go("/adql")
+def test_a_server_that_does_not_answer_can_be_asked_again(tab: BrowserTab) -> None:
+    page = tab.open_page("/adql")
     page.wait_for_selector(".cm-content")
     page.route("**/adql/answer?*", lambda route: route.abort())
     tab.expected = ("ERR_FAILED",)
-    tab.write(BRIGHT)
+    tab.write_query(BRIGHT)
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("[data-answer] .fault")
     page.unroute("**/adql/answer?*")
@@ -107,7 +107,7 @@ def test_a_server_that_does_not_answer_can_be_asked_again(tab: Tab) -> None:
     page.wait_for_selector("[data-answer] tbody tr")
 
 
-def test_a_script_that_was_lost_is_said_and_fetched_again(tab: Tab) -> None:
+def test_a_script_that_was_lost_is_said_and_fetched_again(tab: BrowserTab) -> None:
     page = tab.page
     lost: list[str] = []
 
@@ -124,9 +124,9 @@ def test_a_script_that_was_lost_is_said_and_fetched_again(tab: Tab) -> None:
     assert page.locator(".pane-failed").count() == 0
 
 
-def test_the_result_of_a_job_is_plotted_and_taken_in_another_format(tab: Tab) -> None:
-    page = tab.go("/adql")
-    tab.write(BRIGHT)
+def test_the_result_of_a_job_is_plotted_and_taken_in_another_format(tab: BrowserTab) -> None:
+    page = tab.open_page("/adql")
+    tab.write_query(BRIGHT)
     page.click("text=Run as a job")
     page.wait_for_url("**/jobs?job=*")
     page.wait_for_selector(".job .phase[data-phase=COMPLETED]")
@@ -139,12 +139,12 @@ def test_the_result_of_a_job_is_plotted_and_taken_in_another_format(tab: Tab) ->
     with page.expect_download() as waiting:
         page.click(".job a:text-is('CSV')")
     assert Path(waiting.value.path()).read_text().count("\n") == number + 1
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_without_scripts_there_is_an_answer_to_take(still: Tab) -> None:
-    still.go(f"/adql?{urlencode({'QUERY': BRIGHT})}")
-    page = still.answered()
+def test_without_scripts_there_is_an_answer_to_take(scriptless_tab: BrowserTab) -> None:
+    scriptless_tab.open_page(f"/adql?{urlencode({'QUERY': BRIGHT})}")
+    page = scriptless_tab.open_answer()
     number = page.locator("tbody tr").count()
     assert number > 100
     page.click("summary:text-is('Download')")
@@ -153,12 +153,12 @@ def test_without_scripts_there_is_an_answer_to_take(still: Tab) -> None:
     assert Path(waiting.value.path()).read_text().count("\n") == number + 1
 
 
-def test_a_phone_and_dark(phone: Tab) -> None:
-    phone.page.emulate_media(color_scheme="dark")
-    page = asked(phone, _plot="vmag")
+def test_a_phone_and_dark(phone_tab: BrowserTab) -> None:
+    phone_tab.page.emulate_media(color_scheme="dark")
+    page = asked(phone_tab, _plot="vmag")
     page.wait_for_selector(".plot .drawn canvas")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.click("[data-answer] summary:text-is('Copy as')")
     page.wait_for_selector("[data-answer] h3:text-is('pyvo')")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert phone.axe() == []
+    assert phone_tab.find_accessibility_faults() == []

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from astropy.io.votable import parse_single_table
-from browser_tab import Tab, opened
-from samp_hub import HUB, Consent, Topcat
+from browser_tab import BrowserTab, open_tab
+from samp_hub import HUB_ADDRESS, ConsentDialog, TopcatClient
 
-from process_runner import Server, hven
+from process_runner import Server, run_hven
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -22,10 +22,10 @@ GRID = "table.live tr[data-key]"
 COUNT = ".basket b"
 
 
-def table(tab: Tab, path: str = "/collections/stars/main?_sort=star") -> Any:
-    page = tab.go(path)
+def table(tab: BrowserTab, path: str = "/collections/stars/main?_sort=star") -> Any:
+    page = tab.open_page(path)
     page.wait_for_selector(GRID)
-    tab.alive("basket", "grid")
+    tab.wait_for_panes("basket", "grid")
     return page
 
 
@@ -39,7 +39,7 @@ def has(page: Any, count: int) -> None:
     page.wait_for_selector(f"{COUNT}:text-is('{count}')")
 
 
-def test_ticks_stay_over_pages_and_collections(tab: Tab) -> None:
+def test_ticks_stay_over_pages_and_collections(tab: BrowserTab) -> None:
     page = table(tab)
     keys = tick(page, 1, 3)
     has(page, 2)
@@ -63,25 +63,25 @@ def test_ticks_stay_over_pages_and_collections(tab: Tab) -> None:
     other.locator(f"{GRID} input").nth(5).click()
     has(page, 3)
     page.wait_for_selector(f"{GRID}[data-at='5'] input:checked")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_its_page_shows_removes_takes_and_shares(tab: Tab, browser: Browser, server: Server) -> None:
+def test_its_page_shows_removes_takes_and_shares(tab: BrowserTab, browser: Browser, server: Server) -> None:
     page = table(tab)
     tick(page, 1, 3)
     page.click(".take .menu > summary:text-is('Download')")
     page.click("text=Put all rows that were found into the basket")
     has(page, 3)
-    tab.press("a.basket")
+    tab.follow_link("a.basket")
     page.wait_for_selector("h1:text-is('Basket')")
     assert re.match(r"3 entries: .*\b5,000\b", page.inner_text("[data-entries]"))
     assert page.locator("main tbody tr").count() == 2
-    assert tab.axe() == []
-    tab.shot("basket")
-    tab.press("form.searched button")
+    assert tab.find_accessibility_faults() == []
+    tab.save_screenshot("basket")
+    tab.follow_link("form.searched button")
     page.check("main tbody tr >> nth=0 >> input")
-    tab.press("text=Remove the ticked rows")
-    tab.alive("basket")
+    tab.follow_link("text=Remove the ticked rows")
+    tab.wait_for_panes("basket")
     has(page, 1)
     page.click(".menu > summary:text-is('Files')")
     with page.expect_download() as waiting:
@@ -90,22 +90,22 @@ def test_its_page_shows_removes_takes_and_shares(tab: Tab, browser: Browser, ser
     page.click("h1")
     page.click(".menu > summary:text-is('Share it')")
     link = page.inner_text(".menu[open] code")
-    tab.alive("basket")
+    tab.wait_for_panes("basket")
     table(tab)
     assert page.locator(f"{GRID} input:checked").count() == 1  # what was taken out there is taken out here
-    for guest in opened(browser, server):
-        seen = guest.go(link.removeprefix(server.url))
+    for guest in open_tab(browser, server):
+        seen = guest.open_page(link.removeprefix(server.url))
         assert seen.locator("main tbody tr").count() == 1
         has(seen, 0) if seen.locator(f"{COUNT}:visible").count() else None
-        guest.alive("basket")
-        guest.press("text=Put all of it into my basket")
-        guest.alive("basket")
+        guest.wait_for_panes("basket")
+        guest.follow_link("text=Put all of it into my basket")
+        guest.wait_for_panes("basket")
         has(seen, 1)
         table(guest)
         assert seen.locator(f"{GRID} input:checked").count() == 1
 
 
-def test_more_than_a_basket_holds_is_refused_and_said(tab: Tab) -> None:
+def test_more_than_a_basket_holds_is_refused_and_said(tab: BrowserTab) -> None:
     page = table(tab)
     page.evaluate(
         """() => localStorage.setItem("hven-basket", JSON.stringify({owner: "", state: "", fresh: true, parts: [
@@ -115,9 +115,9 @@ def test_more_than_a_basket_holds_is_refused_and_said(tab: Tab) -> None:
     tick(page, 0)
     page.wait_for_selector("header .said:has-text('The basket is full')")
     assert page.locator(f"{GRID} input:checked").count() == 0
-    tab.press("a.basket")
+    tab.follow_link("a.basket")
     page.wait_for_selector("text=5,000 entries are gone, or not for you")
-    tab.press("text=Remove them")
+    tab.follow_link("text=Remove them")
     page.wait_for_selector("text=Nothing is in this basket")
     page.evaluate("() => localStorage.setItem('hven-basket', '{\"parts\": 3}')")  # what others wrote there
     table(tab)
@@ -125,16 +125,16 @@ def test_more_than_a_basket_holds_is_refused_and_said(tab: Tab) -> None:
 
 
 def test_the_basket_goes_into_the_reader_s_own_at_log_in_and_leaves_the_browser_with_them(
-    tab: Tab, server: Server
+    tab: BrowserTab, server: Server
 ) -> None:
-    token = hven("user", "add", "--site", server.site, "basil").stdout.strip()
+    token = run_hven("user", "add", "--site", server.site, "basil").stdout.strip()
     page = table(tab)
     tick(page, 2)
     has(page, 1)
-    page = tab.go("/login")
+    page = tab.open_page("/login")
     page.fill("[name=name]", "basil")
     page.fill("[name=token]", token)
-    tab.press("main button")
+    tab.follow_link("main button")
     has(page, 1)
     table(tab)
     page.wait_for_selector(f"{GRID}[data-at='2'] input:checked")
@@ -144,7 +144,7 @@ def test_the_basket_goes_into_the_reader_s_own_at_log_in_and_leaves_the_browser_
     page.evaluate("() => localStorage.clear()")  # another computer
     table(tab)
     page.wait_for_selector(f"{GRID} input:checked >> nth=1")
-    tab.press("a.basket")
+    tab.follow_link("a.basket")
     assert page.locator("main tbody tr").count() == 2
     page.context.clear_cookies()  # logged out
     table(tab)
@@ -153,8 +153,8 @@ def test_the_basket_goes_into_the_reader_s_own_at_log_in_and_leaves_the_browser_
     assert "stars" not in page.evaluate("() => localStorage.getItem('hven-basket')")
 
 
-def test_files_of_an_observation_go_in_together(tab: Tab) -> None:
-    page = tab.go("/collections/omega/epn_core")
+def test_files_of_an_observation_go_in_together(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/omega/epn_core")
     if not page.locator("[data-lines-are]").count():
         pytest.skip("lines are rows here")
     page = table(tab, "/collections/omega/epn_core")
@@ -163,11 +163,11 @@ def test_files_of_an_observation_go_in_together(tab: Tab) -> None:
     has(page, 1)
     table(tab, "/collections/omega/epn_core")
     page.wait_for_selector(f"{GRID}[data-at='0'] input:checked")
-    tab.press("a.basket")
+    tab.follow_link("a.basket")
     assert page.locator("main tbody tr").count() == files
 
 
-def test_the_panel_of_a_row_puts_it_in_and_takes_it_out(tab: Tab) -> None:
+def test_the_panel_of_a_row_puts_it_in_and_takes_it_out(tab: BrowserTab) -> None:
     page = table(tab)
     page.locator(f"{GRID} td:nth-child(3)").nth(4).click()
     page.click(".acts button:text-is('Into the basket')")
@@ -176,53 +176,53 @@ def test_the_panel_of_a_row_puts_it_in_and_takes_it_out(tab: Tab) -> None:
     page.click(".acts button:text-is('Out of the basket')")
     page.wait_for_selector(f"{GRID}[data-at='4'] input:not(:checked)")
     tab.expected = ("404",)  # pictures that nobody made
-    page = tab.go("/search/epn?target_name=Mars")  # rows of several tables
-    tab.alive("basket", "everywhere", "detail")
+    page = tab.open_page("/search/epn?target_name=Mars")  # rows of several tables
+    tab.wait_for_panes("basket", "everywhere", "detail")
     page.locator("tr[data-at]:not([data-at='']) td:nth-child(2)").first.click()
     page.click(".acts button:text-is('Into the basket')")
     has(page, 1)
-    tab.press("a.basket")
+    tab.follow_link("a.basket")
     assert page.locator("main .part").count() == 1
 
 
-def test_without_scripts(still: Tab) -> None:
-    page = still.go("/collections/stars/main?_sort=star")
+def test_without_scripts(scriptless_tab: BrowserTab) -> None:
+    page = scriptless_tab.open_page("/collections/stars/main?_sort=star")
     for row in (0, 2):
         page.check(f"tbody tr >> nth={row} >> input")
-    still.press("#ticks button")
+    scriptless_tab.follow_link("#ticks button")
     assert page.inner_text("h1") == "Basket"
     assert page.inner_text(COUNT) == "2"
-    still.go("/collections/sz/clusters")
+    scriptless_tab.open_page("/collections/sz/clusters")
     assert page.inner_text(COUNT) == "2"
     page.check("tbody tr >> nth=0 >> input")
-    still.press("#ticks button")
+    scriptless_tab.follow_link("#ticks button")
     assert page.locator("main article.part").count() == 2
     page.check("main tbody tr >> nth=0 >> input")
-    still.press("text=Remove the ticked rows >> nth=0")
+    scriptless_tab.follow_link("text=Remove the ticked rows >> nth=0")
     assert page.inner_text(COUNT) == "2"
-    still.press("text=Empty the basket")
+    scriptless_tab.follow_link("text=Empty the basket")
     assert "Nothing is in this basket" in page.inner_text("main")
 
 
-def test_its_rows_go_to_programs(tab: Tab, consent: Consent, topcat: Topcat) -> None:
-    tab.allowed = (HUB,)
+def test_its_rows_go_to_programs(tab: BrowserTab, consent: ConsentDialog, topcat: TopcatClient) -> None:
+    tab.allowed = (HUB_ADDRESS,)
     page = table(tab)
     keys = tick(page, 1, 3)
-    tab.press("a.basket")
-    tab.alive("samp")
+    tab.follow_link("a.basket")
+    tab.wait_for_panes("samp")
     page.click("summary:text-is('SAMP')")
     page.click("[data-samp] button:text-is('Connect')")
     page.wait_for_selector("[data-samp] select")
     page.click("[data-samp] >> text=The table")
-    sent = topcat.wait("table.load.votable")
+    sent = topcat.wait_for_message("table.load.votable")
     page.wait_for_selector("[data-samp] p:has-text('Sent to Topcat of the test')")
     rows = parse_single_table(io.BytesIO(urllib.request.urlopen(sent["url"]).read())).to_table()
     assert sorted(f"[{star}]" for star in rows["star"]) == sorted(keys)
 
 
-def test_on_a_phone(phone: Tab) -> None:
-    page = phone.go("/collections/stars/main")
+def test_on_a_phone(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page("/collections/stars/main")
     page.wait_for_selector(GRID)
-    phone.alive("basket")
-    phone.go("/basket")
+    phone_tab.wait_for_panes("basket")
+    phone_tab.open_page("/basket")
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390

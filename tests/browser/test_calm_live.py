@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from browser_site import REGIONS_NUMBER
-from browser_tab import Tab
-from sky_map import source
+from browser_site import REGION_COUNT
+from browser_tab import BrowserTab
+from sky_map import find_isolated_source
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -16,8 +16,8 @@ GRID = "table.live tr[data-key]"
 REGIONS = "/collections/hfc1ar/epn_core"
 
 
-def test_cards_are_of_one_height(tab: Tab) -> None:
-    page = tab.go("/")
+def test_cards_are_of_one_height(tab: BrowserTab) -> None:
+    page = tab.open_page("/")
     cards = page.eval_on_selector_all(
         ".cards > li",
         "all => all.map((one) => [one.offsetTop, one.offsetHeight, one.querySelector('.foot').getBoundingClientRect().bottom])",
@@ -31,8 +31,8 @@ def test_cards_are_of_one_height(tab: Tab) -> None:
         assert len({round(foot) for at, _, foot in cards if at == top}) == 1, "feet stand on one line"
 
 
-def test_the_page_of_a_collection_uses_its_width(tab: Tab) -> None:
-    page = tab.go("/collections/sz")
+def test_the_page_of_a_collection_uses_its_width(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/sz")
     page.click("summary:has-text('Columns')")
     left, right = (page.locator(f".beside > {one}").bounding_box() for one in (".covered", "section"))
     assert left is not None
@@ -48,23 +48,23 @@ def test_the_page_of_a_collection_uses_its_width(tab: Tab) -> None:
     assert page.eval_on_selector(".columns", "one => one.offsetWidth <= one.parentElement.clientWidth + 1")
 
 
-def test_a_phone_cuts_no_time_no_number_and_no_file(phone: Tab) -> None:
+def test_a_phone_cuts_no_time_no_number_and_no_file(phone_tab: BrowserTab) -> None:
     """A time without its end, or half of a number, is another one."""
     cut = """() => [...document.querySelectorAll("table.live td.n, table.live td.chips-of, .live .empty li")]
         .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.innerText)"""
     for path, shown in ((REGIONS, "td.n:has-text('00:00:30')"), ("/collections/omega/epn_core", ".chip-file")):
-        page = phone.go(path)
+        page = phone_tab.open_page(path)
         page.wait_for_selector(f"table.live tr[data-key] {shown}")
         assert page.evaluate(cut) == []
-    page = phone.go(f"{REGIONS}?time=1699-01-01T00:00:00..1699-02-01T12:13:14")
+    page = phone_tab.open_page(f"{REGIONS}?time=1699-01-01T00:00:00..1699-02-01T12:13:14")
     page.wait_for_selector(".live .empty li")
     right = "one => one.getBoundingClientRect().right"
     assert page.eval_on_selector(".live .empty li", right) <= 390, "the next step is in sight as a whole"
     assert page.eval_on_selector(".live .empty li button", right) <= 390
 
 
-def test_a_phone_shows_columns_that_tell_something(phone: Tab) -> None:
-    page = phone.go(REGIONS)
+def test_a_phone_shows_columns_that_tell_something(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page(REGIONS)
     page.wait_for_selector(GRID)
     page.click("details.sentence > summary")
     page.wait_for_selector("[data-alike]:has-text('active region')")
@@ -77,12 +77,12 @@ def test_a_phone_shows_columns_that_tell_something(phone: Tab) -> None:
     assert page.evaluate("document.querySelector('[data-alike]').offsetHeight") < 80
 
 
-def test_the_last_row_does_not_touch_the_edge(tab: Tab) -> None:
-    page = tab.go(REGIONS)
+def test_the_last_row_does_not_touch_the_edge(tab: BrowserTab) -> None:
+    page = tab.open_page(REGIONS)
     page.wait_for_selector(GRID)
     page.locator(GRID).first.focus()
     page.keyboard.press("End")
-    last = f'tr[data-at="{REGIONS_NUMBER - 1}"][data-key]'
+    last = f'tr[data-at="{REGION_COUNT - 1}"][data-key]'
     page.wait_for_selector(last)
     page.wait_for_function(
         """last => {
@@ -94,8 +94,8 @@ def test_the_last_row_does_not_touch_the_edge(tab: Tab) -> None:
     )
 
 
-def test_what_is_drawn_meanwhile_takes_no_click_away(tab: Tab) -> None:
-    page = tab.go(REGIONS)
+def test_what_is_drawn_meanwhile_takes_no_click_away(tab: BrowserTab) -> None:
+    page = tab.open_page(REGIONS)
     page.wait_for_selector(GRID)
     mark = page.locator(f"{GRID} input").nth(3)
     mark.hover()
@@ -110,8 +110,8 @@ def test_what_is_drawn_meanwhile_takes_no_click_away(tab: Tab) -> None:
     assert mark.is_checked()
 
 
-def test_a_few_rows_take_no_more_room_than_they_need(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main?star=1..5&_cols=star,vmag")
+def test_a_few_rows_take_no_more_room_than_they_need(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main?star=1..5&_cols=star,vmag")
     page.wait_for_selector(f"{GRID} >> nth=4")
     page.wait_for_function(
         "() => { const box = document.querySelector('.grid'); return box.scrollHeight <= box.clientHeight; }"
@@ -125,8 +125,8 @@ def test_a_few_rows_take_no_more_room_than_they_need(tab: Tab) -> None:
     page.wait_for_selector('tr[data-at="20"][data-key]')
 
 
-def test_what_is_long_is_told_when_one_points_at_it(tab: Tab) -> None:
-    page = tab.go(f"{REGIONS}?_cols=granule_uid,s_region")
+def test_what_is_long_is_told_when_one_points_at_it(tab: BrowserTab) -> None:
+    page = tab.open_page(f"{REGIONS}?_cols=granule_uid,s_region")
     page.wait_for_selector(GRID)
     cell = page.locator(f"{GRID} td:has-text('polygon of')").first
     whole = cell.get_attribute("title") or ""
@@ -136,13 +136,13 @@ def test_what_is_long_is_told_when_one_points_at_it(tab: Tab) -> None:
     page.click(".detail .in-full summary")
     page.wait_for_selector(".detail .in-full code:visible")
     assert page.inner_text(".detail .in-full code").split() == whole.split()
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.emulate_media(color_scheme="dark")
-    assert tab.axe("color-contrast") == []
+    assert tab.find_accessibility_faults("color-contrast") == []
 
 
-def test_the_form_begins_at_its_beginning_when_a_row_opens(tab: Tab) -> None:
-    page = tab.go(REGIONS)
+def test_the_form_begins_at_its_beginning_when_a_row_opens(tab: BrowserTab) -> None:
+    page = tab.open_page(REGIONS)
     page.wait_for_selector(GRID)
     page.wait_for_selector(".filters[data-ready]")
     page.wait_for_selector("[data-facet] .choice")  # there is something to scroll
@@ -152,10 +152,10 @@ def test_the_form_begins_at_its_beginning_when_a_row_opens(tab: Tab) -> None:
     page.wait_for_function("() => document.querySelector('.filters').scrollTop === 0")
 
 
-def test_the_map_forgets_what_it_was_clicked_on(tab: Tab) -> None:
-    page = tab.go("/collections/sz/clusters?_map=150,30,20")
+def test_the_map_forgets_what_it_was_clicked_on(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/sz/clusters?_map=150,30,20")
     page.wait_for_selector(GRID)
-    one = source(page)
+    one = find_isolated_source(page)
     page.mouse.move(one["x"], one["y"])
     page.mouse.click(one["x"], one["y"])
     page.wait_for_selector(".detail dt")
@@ -170,8 +170,8 @@ def marks(page: Page, axis: int) -> list[str]:
 
 
 @pytest.mark.parametrize(("x", "y"), [("c1min", "c2min"), ("time_min", "c1min")])
-def test_axes_have_marks_that_can_be_told(phone: Tab, x: str, y: str) -> None:
-    page = phone.go(f"{REGIONS}?time=1996-05-01..1996-05-20&_plot={x}%3B{y}")
+def test_axes_have_marks_that_can_be_told(phone_tab: BrowserTab, x: str, y: str) -> None:
+    page = phone_tab.open_page(f"{REGIONS}?time=1996-05-01..1996-05-20&_plot={x}%3B{y}")
     page.locator(".plot .drawn").scroll_into_view_if_needed()
     page.wait_for_selector(".drawn canvas")
     for axis in (0, 1):
@@ -183,8 +183,8 @@ def test_axes_have_marks_that_can_be_told(phone: Tab, x: str, y: str) -> None:
     assert longest * 7 * len(marks(page, 0)) < room, "they do not stand in each other"
 
 
-def test_a_density_is_not_all_dark(tab: Tab) -> None:
-    page = tab.go(f"{REGIONS}?_plot=c1min%3Bc2min")
+def test_a_density_is_not_all_dark(tab: BrowserTab) -> None:
+    page = tab.open_page(f"{REGIONS}?_plot=c1min%3Bc2min")
     page.locator(".plot .drawn").scroll_into_view_if_needed()
     page.wait_for_selector(".plot .told:has-text('density')")
     page.wait_for_selector(".legend .scale")
@@ -203,8 +203,8 @@ def test_a_density_is_not_all_dark(tab: Tab) -> None:
     }""")
 
 
-def test_the_menu_of_programs_hides_no_rows(tab: Tab) -> None:
-    page = tab.go("/adql?QUERY=SELECT+TOP+5+name,ra,dec+FROM+sz.clusters")
+def test_the_menu_of_programs_hides_no_rows(tab: BrowserTab) -> None:
+    page = tab.open_page("/adql?QUERY=SELECT+TOP+5+name,ra,dec+FROM+sz.clusters")
     page.wait_for_selector("[data-answer] tbody tr")
     page.wait_for_selector("[data-pane=samp]:not([hidden])")
     page.wait_for_selector(".cm-content")  # above it: what is below moves when it comes
@@ -222,8 +222,8 @@ def test_the_menu_of_programs_hides_no_rows(tab: Tab) -> None:
     page.wait_for_function("() => document.querySelector('.take').style.marginBottom === ''")
 
 
-def test_tables_stand_above_examples_on_a_phone(phone: Tab) -> None:
-    page = phone.go("/adql")
+def test_tables_stand_above_examples_on_a_phone(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page("/adql")
     page.wait_for_selector(".cm-content")
     tops = page.evaluate(
         "['.cm-editor', '.tables-aside', '.examples'].map((one) => document.querySelector(one).getBoundingClientRect().top)"
@@ -231,10 +231,10 @@ def test_tables_stand_above_examples_on_a_phone(phone: Tab) -> None:
     assert tops == sorted(tops)
 
 
-def test_the_button_of_a_mark_has_the_colours_of_the_site(tab: Tab) -> None:
-    page = tab.go("/adql")
+def test_the_button_of_a_mark_has_the_colours_of_the_site(tab: BrowserTab) -> None:
+    page = tab.open_page("/adql")
     page.emulate_media(color_scheme="dark")
-    tab.write("SELECT mas FROM sz.clusters")
+    tab.write_query("SELECT mas FROM sz.clusters")
     page.wait_for_selector("#fault:has-text('mas')")
     page.wait_for_selector(".cm-lintRange-error")
     page.hover(".cm-lintRange-error")

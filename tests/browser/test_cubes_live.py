@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from browser_tab import Tab, opened
+from browser_tab import BrowserTab, open_tab
 
-from process_runner import Server, hven, serving
+from process_runner import Server, run_hven, serve_site
 from shared import shared
 
 if TYPE_CHECKING:
@@ -59,19 +59,19 @@ def cubes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made(folder)
     for name in ("l1448_13co", "muse_Central_Datacube_bkg"):
         (folder / f"{name}.fits").write_bytes(shared(f"data/images/{name}.fits").read_bytes())
-    hven("ingest", "maps", "--site", site)
-    with serving(site) as server:
+    run_hven("ingest", "maps", "--site", site)
+    with serve_site(site) as server:
         yield server
 
 
 @pytest.fixture
-def tab(browser: Browser, cubes: Server) -> Iterator[Tab]:
-    yield from opened(browser, cubes, viewport={"width": 1440, "height": 900})
+def tab(browser: Browser, cubes: Server) -> Iterator[BrowserTab]:
+    yield from open_tab(browser, cubes, viewport={"width": 1440, "height": 900})
 
 
 @pytest.fixture
-def phone(browser: Browser, cubes: Server) -> Iterator[Tab]:
-    yield from opened(browser, cubes, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+def phone(browser: Browser, cubes: Server) -> Iterator[BrowserTab]:
+    yield from open_tab(browser, cubes, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
 
 
 def at(page: Any, x: float, y: float) -> tuple[float, float]:
@@ -109,9 +109,9 @@ def shown(page: Any) -> list[int]:
         ("pacs", 1, 10, 16),
     ],
 )
-def test_the_spectrum_of_a_clicked_pixel_is_that_of_astropy(tab: Tab, name: str, hdu: int, x: int, y: int) -> None:
-    page = tab.go(f"{HERE}/{name}.fits?_pixel=1,1")
-    tab.alive("cube")
+def test_the_spectrum_of_a_clicked_pixel_is_that_of_astropy(tab: BrowserTab, name: str, hdu: int, x: int, y: int) -> None:
+    page = tab.open_page(f"{HERE}/{name}.fits?_pixel=1,1")
+    tab.wait_for_panes("cube")
     page.mouse.click(*at(page, x, y))
     data = fits.getdata(tab_file(tab, name), hdu).astype("f8")
     found = spectrum(page, f"Pixel {x}, {y}")
@@ -119,9 +119,9 @@ def test_the_spectrum_of_a_clicked_pixel_is_that_of_astropy(tab: Tab, name: str,
     assert "°" in page.inner_text(".cube .of")  # its position
 
 
-def test_a_question_that_is_overtaken_writes_nothing_over_the_answer(tab: Tab) -> None:
-    page = tab.go(f"{HERE}/l1448_13co.fits?_pixel=44,72")
-    tab.alive("cube")
+def test_a_question_that_is_overtaken_writes_nothing_over_the_answer(tab: BrowserTab) -> None:
+    page = tab.open_page(f"{HERE}/l1448_13co.fits?_pixel=44,72")
+    tab.wait_for_panes("cube")
     spectrum(page, "Pixel 44, 72")
     page.route("**/*spectrum=20+20*", lambda route: None)  # which is never answered
     page.mouse.click(*at(page, 20, 20))
@@ -131,16 +131,16 @@ def test_a_question_that_is_overtaken_writes_nothing_over_the_answer(tab: Tab) -
     assert "Pixel 60, 40" in page.inner_text(".cube .of")
 
 
-def tab_file(tab: Tab, name: str) -> str:
+def tab_file(tab: BrowserTab, name: str) -> str:
     return f"{tab.base}/collections/maps/files/{name}.fits"
 
 
-def test_colours_stretch_and_zoom_ask_nothing(tab: Tab) -> None:
-    page = tab.go(f"{HERE}/l1448_13co.fits?_slice=27")
-    tab.alive("cube")
+def test_colours_stretch_and_zoom_ask_nothing(tab: BrowserTab) -> None:
+    page = tab.open_page(f"{HERE}/l1448_13co.fits?_slice=27")
+    tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
     before = shown(page)
-    tab.shot("cube")
+    tab.save_screenshot("cube")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.select_option("label:has-text('Colours') select", "heat")
@@ -157,12 +157,12 @@ def test_colours_stretch_and_zoom_ask_nothing(tab: Tab) -> None:
     page.locator(".cube input[type=range]").press("ArrowRight")
     page.wait_for_selector("text=slice 28 of 53")
     assert "_slice=28" in page.url
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_a_region_a_ratio_and_the_lines_of_python(tab: Tab) -> None:
-    page = tab.go(f"{HERE}/muse_Central_Datacube_bkg.fits?_slice=3")
-    tab.alive("cube")
+def test_a_region_a_ratio_and_the_lines_of_python(tab: BrowserTab) -> None:
+    page = tab.open_page(f"{HERE}/muse_Central_Datacube_bkg.fits?_slice=3")
+    tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
     page.mouse.move(*at(page, 10, 20))
     page.mouse.down()
@@ -199,9 +199,9 @@ def run(page: Any) -> dict[str, Any]:
     return names
 
 
-def test_planes_stay_together_and_bands_are_where_they_are(tab: Tab) -> None:
-    page = tab.go(f"{HERE}/pacs.fits")
-    tab.alive("cube")
+def test_planes_stay_together_and_bands_are_where_they_are(tab: BrowserTab) -> None:
+    page = tab.open_page(f"{HERE}/pacs.fits")
+    tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
     assert np.allclose(page.evaluate("() => window.hven.spectrum.plot.data[0]"), BANDS)
     page.mouse.click(*at(page, 10, 16))
@@ -220,9 +220,9 @@ def test_planes_stay_together_and_bands_are_where_they_are(tab: Tab) -> None:
     assert (spectrum(page, "Pixel 10, 16") == np.float32(0.3)).all()
 
 
-def test_keys_alone(tab: Tab) -> None:
-    page = tab.go(f"{HERE}/pacs.fits?_pixel=5,5&lang=fr")
-    tab.alive("cube")
+def test_keys_alone(tab: BrowserTab) -> None:
+    page = tab.open_page(f"{HERE}/pacs.fits?_pixel=5,5&lang=fr")
+    tab.wait_for_panes("cube")
     page.focus("canvas.slice")
     for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Enter"):
         page.keyboard.press(key)
@@ -231,9 +231,9 @@ def test_keys_alone(tab: Tab) -> None:
     assert "Copier en Python" in page.inner_text("main")
 
 
-def test_a_phone(phone: Tab) -> None:
-    page = phone.go(f"{HERE}/l1448_13co.fits?_slice=27")
-    phone.alive("cube")
+def test_a_phone(phone: BrowserTab) -> None:
+    page = phone.open_page(f"{HERE}/l1448_13co.fits?_slice=27")
+    phone.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     x, y = at(page, 30, 60)
@@ -242,7 +242,7 @@ def test_a_phone(phone: Tab) -> None:
     assert np.array_equal(spectrum(page, "Pixel 30, 60"), data[:, 59, 29], equal_nan=True)
 
 
-def test_what_cannot_be_looked_into_says_so(tab: Tab) -> None:
+def test_what_cannot_be_looked_into_says_so(tab: BrowserTab) -> None:
     tab.expected = ("404", "400")
-    page = tab.go(f"{HERE}/nothing.fits")
+    page = tab.open_page(f"{HERE}/nothing.fits")
     assert "nothing.fits" in page.inner_text("main")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from requirements import need
+from requirements import require
 from shared import ROOT
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ FETCHED = ROOT / ".cache/docs"  # by scripts/docs, where npm is there
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build it as `scripts/docs` does: a warning (a broken link, an unknown anchor, a page that no list names) is an error."""
-    need("mkdocs")
+    require("mkdocs")
     place = tmp_path_factory.mktemp("docs") / "site"
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(place)]
     done = subprocess.run(

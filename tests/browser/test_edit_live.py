@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser_tab import Tab, opened
+from browser_tab import BrowserTab, open_tab
 
-from process_runner import Server, hven, serving, until
+from process_runner import Server, run_hven, serve_site, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,17 +35,17 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
     (site / "collections/cubes/cubes.yaml").write_text(DESCRIPTOR)
     (site / "collections/cubes/a.csv").write_text("id\n1\n2\n")
     (site / "hven.toml").write_text('name = "edit"\ntitle = "Uraniborg"\n[health]\noperators = ["olga"]\n')
-    hven("ingest", "--site", site, "cubes")
-    token = hven("user", "add", "--site", site, "olga").stdout.strip()
-    with serving(site) as made:
+    run_hven("ingest", "--site", site, "cubes")
+    token = run_hven("user", "add", "--site", site, "olga").stdout.strip()
+    with serve_site(site) as made:
         yield made, site, token
 
 
-def logged_in(tab: Tab, token: str) -> Tab:
-    page = tab.go("/login")
+def logged_in(tab: BrowserTab, token: str) -> BrowserTab:
+    page = tab.open_page("/login")
     page.fill("[name=name]", "olga")
     page.fill("[name=token]", token)
-    tab.press("main button")
+    tab.follow_link("main button")
     return tab
 
 
@@ -69,12 +69,12 @@ def test_texts_are_edited_without_scripts(browser: Browser, curated: tuple[Serve
         page.click("button:text-is('Publish')")
         assert "Published." in page.inner_text("[role=status]")
         page.click("text=See the page")
-        until(lambda: bool(page.reload()) and page.inner_text("h1") == "Cubes of Mars")
+        wait_until(lambda: bool(page.reload()) and page.inner_text("h1") == "Cubes of Mars")
         page.goto(f"{server.url}/edit")
         page.click("text=Write news")
         page.fill("[name='text.en']", "# New cubes\n\n**All** of them.")
         page.click("button:text-is('Publish')")
-        until(lambda: "New cubes" in (page.goto(f"{server.url}/news") and page.inner_text("main")))
+        wait_until(lambda: "New cubes" in (page.goto(f"{server.url}/news") and page.inner_text("main")))
     finally:
         context.close()
     text = (site / "collections/cubes/cubes.yaml").read_text()
@@ -83,9 +83,9 @@ def test_texts_are_edited_without_scripts(browser: Browser, curated: tuple[Serve
 
 def test_two_curators_meet(browser: Browser, curated: tuple[Server, Path, str]) -> None:
     server, site, token = curated
-    for tab in opened(browser, server, viewport={"width": 390, "height": 800}, locale="fr-FR"):
+    for tab in open_tab(browser, server, viewport={"width": 390, "height": 800}, locale="fr-FR"):
         tab.expected = ("409 (Conflict)",)
-        page = logged_in(tab, token).go("/edit/home")
+        page = logged_in(tab, token).open_page("/edit/home")
         page.fill("[name='text.en']", "# Mine")
         (site / "home.md").write_text("# Of somebody else\n")
         with page.expect_navigation():
@@ -93,7 +93,7 @@ def test_two_curators_meet(browser: Browser, curated: tuple[Server, Path, str]) 
         assert "le texte a changé depuis que vous avez commencé" in page.inner_text("[role=alert] >> nth=0")
         assert "-# Of somebody else" in page.inner_text(".clash pre")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert tab.axe() == []
+        assert tab.find_accessibility_faults() == []
         if folder := os.environ.get("HVEN_PICTURES"):
             page.screenshot(path=f"{folder}/edit-conflict.png", full_page=True)
         page.click("text=Continuer avec le mien")
@@ -101,7 +101,7 @@ def test_two_curators_meet(browser: Browser, curated: tuple[Server, Path, str]) 
         assert "Publié." in page.inner_text("[role=status]")
         assert (site / "home.md").read_text() == "# Mine\n"
         page.set_viewport_size({"width": 1280, "height": 900})
-        tab.go("/edit/collections/cubes")
-        assert tab.axe() == []
+        tab.open_page("/edit/collections/cubes")
+        assert tab.find_accessibility_faults() == []
         if folder:
             page.screenshot(path=f"{folder}/edit-collection.png", full_page=True)

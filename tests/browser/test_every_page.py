@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser_tab import Tab
+from browser_tab import BrowserTab
 
 from hven.portal._explore.baskets import Basket, BasketPart
 
@@ -35,33 +35,33 @@ PAGES = {
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_everybody_can_use_it(tab: Tab, path: str) -> None:
+def test_everybody_can_use_it(tab: BrowserTab, path: str) -> None:
     tab.page.context.route("https://psup.example.org/**", lambda route: route.fulfill(status=404))
     tab.allowed = ("psup.example.org",)
     tab.expected = ("404",)
-    page = tab.go(path)
+    page = tab.open_page(path)
     page.wait_for_selector(PAGES[path])
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-    assert tab.axe("color-contrast") == [], "at night"
+    assert tab.find_accessibility_faults("color-contrast") == [], "at night"
     page.set_viewport_size({"width": 390, "height": 844})
-    assert tab.axe() == [], "on a phone"
+    assert tab.find_accessibility_faults() == [], "on a phone"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 FRENCH = ["/", "/collections/sz", "/collections/omega/epn_core", "/adql", "/jobs", "/search/epn", "/statistics/records"]
 
 
-def test_pages_speak_french(tab: Tab) -> None:
+def test_pages_speak_french(tab: BrowserTab) -> None:
     tab.page.context.route("https://psup.example.org/**", lambda route: route.fulfill(status=404))
     tab.allowed = ("psup.example.org",)
     tab.expected = ("404",)
-    page = tab.go("/?lang=fr")
+    page = tab.open_page("/?lang=fr")
     for path in FRENCH:
-        page = tab.go(path)
+        page = tab.open_page(path)
         assert page.get_attribute("html", "lang") == "fr"
         assert page.locator("header nav a", has_text="Aide").count() == 1
-    page = tab.go("/collections/hfc1ar/epn_core")
+    page = tab.open_page("/collections/hfc1ar/epn_core")
     page.wait_for_selector("table.live tr[data-key]")
     page.wait_for_selector("[data-count] b:not(:has-text('~'))")  # until it is counted it may be an estimate
     assert page.inner_text("[data-count] b").replace("\u202f", " ").replace("\u00a0", " ").count(" ") == 1, (
@@ -73,9 +73,9 @@ def test_pages_speak_french(tab: Tab) -> None:
 STILL = ["/", "/search?q=cubes", "/help", "/news", "/collections/sz", "/statistics/records", "/collections/sz/clusters?redshift=0.5..", "/adql?QUERY=SELECT+TOP+5+name+FROM+sz.clusters", "/jobs", "/search/epn"]  # fmt: skip
 
 
-def test_pages_are_read_without_scripts(still: Tab) -> None:
+def test_pages_are_read_without_scripts(scriptless_tab: BrowserTab) -> None:
     for path in STILL:
-        page = still.go(path)
+        page = scriptless_tab.open_page(path)
         assert page.inner_text("h1"), path
         assert page.locator("main a").count(), path
         assert page.evaluate("document.documentElement.scrollWidth") <= 1440, path

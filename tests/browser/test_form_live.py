@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from browser_tab import Tab
+from browser_tab import BrowserTab
 
 GRID = "table.live tr[data-key]"
 
 
-def test_what_is_written_is_asked_at_once(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main")
+def test_what_is_written_is_asked_at_once(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main")
     page.wait_for_selector(GRID)
-    tab.alive("form")
+    tab.wait_for_panes("form")
     page.fill("input[name=vmag]", "..4")
     page.wait_for_url("**vmag=..4*")
     page.wait_for_selector("[data-count] b:not(:text-is('5,000')):not(:has-text('~'))")
@@ -29,10 +29,10 @@ def test_what_is_written_is_asked_at_once(tab: Tab) -> None:
     page.wait_for_function(f"() => {parts} === '|4'")  # it was written into the first part, and is understood
 
 
-def test_a_fault_stands_beside_its_field(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main")
+def test_a_fault_stands_beside_its_field(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main")
     page.wait_for_selector(GRID)
-    tab.alive("form")
+    tab.wait_for_panes("form")
     page.fill("input[name=vmag]", "bright")
     page.wait_for_selector(".fault")
     assert page.get_attribute("input[name=vmag]", "aria-invalid") == "true"
@@ -41,11 +41,11 @@ def test_a_fault_stands_beside_its_field(tab: Tab) -> None:
     page.fill("input[name=vmag]", "..6")
     page.wait_for_selector(".fault", state="detached")
     assert not page.is_visible("[data-unused]")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_choices_are_counted_and_chosen(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main")
+def test_choices_are_counted_and_chosen(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main")
     page.wait_for_selector(".choice")
     first = page.locator(".choice").first
     value, count = first.locator(".what").inner_text(), first.locator(".n").inner_text()
@@ -54,13 +54,13 @@ def test_choices_are_counted_and_chosen(tab: Tab) -> None:
     assert f"sp_type={value}" in page.url
     page.wait_for_selector(".choice input:checked")
     assert page.locator(".choice").count() > 5, "what else could be chosen is still there"
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_a_plot_of_two_columns_follows_the_search(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main")
+def test_a_plot_of_two_columns_follows_the_search(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main")
     page.wait_for_selector(GRID)
-    tab.alive("form")
+    tab.wait_for_panes("form")
     page.click("summary:text-is('Plot')")
     page.select_option(".axes select >> nth=0", "vmag")
     page.wait_for_selector(".drawn canvas")
@@ -72,24 +72,24 @@ def test_a_plot_of_two_columns_follows_the_search(tab: Tab) -> None:
     page.wait_for_selector(".told:has-text('5,000 rows')")
     page.fill("input[name=vmag]", "..4")
     page.wait_for_selector(".told:not(:has-text('5,000 rows')):has-text('rows')")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.reload()
     page.wait_for_selector(".drawn canvas")
 
 
-def test_a_question_that_is_overtaken_leaves_nothing_waiting(tab: Tab) -> None:
+def test_a_question_that_is_overtaken_leaves_nothing_waiting(tab: BrowserTab) -> None:
     held: list[Any] = []
     tab.page.route("**/stars/main/count*", lambda route: route.continue_() if held else held.append(route))
     with tab.page.expect_request("**/stars/main/count*"):  # who asks has begun to listen
-        page = tab.go("/collections/stars/main")
+        page = tab.open_page("/collections/stars/main")
     page.wait_for_selector("form[data-pane=form][aria-busy]")
     page.fill("input[name=vmag]", "..4")
-    tab.alive("form")
+    tab.wait_for_panes("form")
     page.wait_for_selector("form[data-pane=form]:not([aria-busy])")
     page.wait_for_selector("[data-chips] a:has-text('..4')")
 
 
-def test_a_number_that_rows_did_not_wait_for_comes_later(tab: Tab) -> None:
+def test_a_number_that_rows_did_not_wait_for_comes_later(tab: BrowserTab) -> None:
     held: list[Any] = []
 
     def hurried(route: Any) -> None:
@@ -103,7 +103,7 @@ def test_a_number_that_rows_did_not_wait_for_comes_later(tab: Tab) -> None:
 
     tab.page.route("**/stars/main/count?*", hold)
     with tab.page.expect_request("**/stars/main/count?*"):
-        page = tab.go("/collections/stars/main?vmag=..8")
+        page = tab.open_page("/collections/stars/main?vmag=..8")
     page.wait_for_selector("[data-count]:has-text('more than 100 rows, they are being counted')")
     assert page.get_attribute("table.live", "aria-rowcount") == "-1", "nobody knows it yet"
     page.locator(GRID).first.focus()
@@ -119,18 +119,18 @@ def test_a_number_that_rows_did_not_wait_for_comes_later(tab: Tab) -> None:
     page.wait_for_selector(f"tr[aria-rowindex='{number + 1}'][data-key]")
 
 
-def test_rows_that_nobody_could_count_have_no_number(tab: Tab) -> None:
+def test_rows_that_nobody_could_count_have_no_number(tab: BrowserTab) -> None:
     def uncounted(route: Any) -> None:
         answer = route.fetch()
         route.fulfill(response=answer, json={**answer.json(), "total": None, "exact": False})
 
     tab.page.route("**/stars/main/rows?*", uncounted)
     tab.page.route("**/stars/main/count?*", uncounted)
-    page = tab.go("/collections/stars/main?vmag=..8")
+    page = tab.open_page("/collections/stars/main?vmag=..8")
     page.wait_for_selector("[data-count]:has-text('more than 100 rows, counting them takes too long')")
 
 
-def test_choices_that_are_known_stand_before_they_are_counted(tab: Tab) -> None:
+def test_choices_that_are_known_stand_before_they_are_counted(tab: BrowserTab) -> None:
     held: list[Any] = []
 
     def hold(route: Any) -> None:
@@ -138,15 +138,15 @@ def test_choices_that_are_known_stand_before_they_are_counted(tab: Tab) -> None:
 
     tab.page.route("**/aia/images/facets*", hold)
     with tab.page.expect_request("**/aia/images/facets*"):
-        page = tab.go("/collections/aia/images")
+        page = tab.open_page("/collections/aia/images")
     page.wait_for_selector("[data-facet=wavelnth] .choice:has-text('171')")
     assert page.locator("[data-facet=wavelnth] .choice .n").count() == 0, "no number without a count"
     held[0].continue_()
     page.wait_for_selector("[data-facet=wavelnth] .choice:has-text('171') .n")
 
 
-def test_where_nothing_is_found_the_next_step_is_a_press_away(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main?vmag=..-90&sp_type=G*")
+def test_where_nothing_is_found_the_next_step_is_a_press_away(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main?vmag=..-90&sp_type=G*")
     step = page.locator("[data-pane=grid] button:has-text('without vmag ..-90')")
     step.wait_for()
     assert page.inner_text("ul.empty li:has(button:has-text('vmag'))").split(" there: ")[1].count("–") == 1  # noqa: RUF001
@@ -159,8 +159,8 @@ def test_where_nothing_is_found_the_next_step_is_a_press_away(tab: Tab) -> None:
     page.wait_for_selector(GRID)
 
 
-def test_few_choices_stand_in_place_of_their_field(tab: Tab) -> None:
-    page = tab.go("/collections/omega/epn_core?lang=en")
+def test_few_choices_stand_in_place_of_their_field(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/omega/epn_core?lang=en")
     page.wait_for_selector(".in-field .choice")
     column = page.get_attribute(".in-field", "data-facet")
     assert page.locator(f"[data-choices='{column}']").is_hidden()
@@ -171,4 +171,4 @@ def test_few_choices_stand_in_place_of_their_field(tab: Tab) -> None:
     page.wait_for_selector(".in-field .choice input:checked")
     assert page.evaluate("document.activeElement.checked"), "who chose goes on there"
     page.wait_for_selector(".in-field .choice .n")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from browser_tab import Tab
+from browser_tab import BrowserTab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Route
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 GRID = "table.live tr[data-key]"
 
 
-def test_rows_are_sorted_and_the_address_remembers(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main")
+def test_rows_are_sorted_and_the_address_remembers(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main")
     page.wait_for_selector(GRID)
     page.click("button.head:text-is('vmag')")
     page.wait_for_selector("th[aria-sort=ascending]")
@@ -30,11 +30,11 @@ def test_rows_are_sorted_and_the_address_remembers(tab: Tab) -> None:
     page.wait_for_selector(f"{GRID}[data-key='{rising}']")
     page.reload()
     page.wait_for_selector(f"{GRID}[data-key='{rising}']")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_the_end_is_as_near_as_the_beginning(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main?_sort=star")
+def test_the_end_is_as_near_as_the_beginning(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main?_sort=star")
     page.wait_for_selector(GRID)
     page.locator(GRID).first.focus()
     page.keyboard.press("End")
@@ -49,8 +49,8 @@ def test_the_end_is_as_near_as_the_beginning(tab: Tab) -> None:
     assert int(page.evaluate("document.activeElement.dataset.at")) > 10
 
 
-def test_a_row_is_chosen_and_shown_with_everything(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main?_sort=star")
+def test_a_row_is_chosen_and_shown_with_everything(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main?_sort=star")
     page.wait_for_selector(GRID)
     page.locator('tr[data-key="[7]"] td').nth(2).click()
     page.wait_for_selector(".detail dt")
@@ -58,7 +58,7 @@ def test_a_row_is_chosen_and_shown_with_everything(tab: Tab) -> None:
     assert "Star <7> & co" in page.inner_text(".detail dl")
     assert "_row=" in page.url
     assert page.get_attribute('tr[data-key="[7]"]', "aria-selected") == "true"
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.reload()
     page.wait_for_selector(".detail dt")
     page.click(".detail .close")
@@ -66,8 +66,8 @@ def test_a_row_is_chosen_and_shown_with_everything(tab: Tab) -> None:
     assert "_row=" not in page.url
 
 
-def test_rows_are_marked_with_the_keyboard(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main?_sort=star")
+def test_rows_are_marked_with_the_keyboard(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main?_sort=star")
     page.wait_for_selector(GRID)
     page.locator(GRID).first.focus()
     page.keyboard.press(" ")
@@ -76,13 +76,13 @@ def test_rows_are_marked_with_the_keyboard(tab: Tab) -> None:
     assert page.locator("tr[data-key] input:checked").count() == 2
 
 
-def test_what_cannot_be_found_says_so(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main?vmag=..-100")
+def test_what_cannot_be_found_says_so(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main?vmag=..-100")
     page.wait_for_selector(".live .empty")
     assert "No row" in page.inner_text(".live .empty")
 
 
-def test_no_column_lies_over_the_next_one(tab: Tab) -> None:
+def test_no_column_lies_over_the_next_one(tab: BrowserTab) -> None:
     """Rows without a key have nothing to tick: the first column is as wide as with it, or the second would be moved over the third."""
     for keyed in (True, False):
         if not keyed:  # as a table without a key answers
@@ -92,7 +92,7 @@ def test_no_column_lies_over_the_next_one(tab: Tab) -> None:
                 route.fulfill(json={**told, "keys": [""] * len(told["keys"])})
 
             tab.page.route("**/rows?*", without)
-        page = tab.go("/collections/stars/main")
+        page = tab.open_page("/collections/stars/main")
         page.wait_for_selector("table.live tr[data-at='0'] td:nth-child(3)")
         assert (page.locator("table.live tr[data-at] input").count() > 0) == keyed
         edges = page.evaluate(
@@ -103,7 +103,7 @@ def test_no_column_lies_over_the_next_one(tab: Tab) -> None:
     tab.page.unroute_all()
 
 
-def test_who_scrolls_while_rows_are_published_sees_one_state_and_then_is_told(tab: Tab) -> None:
+def test_who_scrolls_while_rows_are_published_sees_one_state_and_then_is_told(tab: BrowserTab) -> None:
     """Each page asks for the state of the first one; when that is swept, the grid goes on at the same row in the state of now."""
     asked: list[str] = []
     swept = False
@@ -120,7 +120,7 @@ def test_who_scrolls_while_rows_are_published_sees_one_state_and_then_is_told(ta
     tab.page.route("**/rows?*", answered)
     # some rows were added before it
     tab.page.route("**/place?*", lambda route: route.fulfill(json={"key": "", "place": 2_037}))
-    page = tab.go("/collections/stars/main?_sort=star")
+    page = tab.open_page("/collections/stars/main?_sort=star")
     page.wait_for_selector(GRID)
     page.evaluate("document.querySelector('.virtual').scrollTop = 2000 * 28")
     page.wait_for_selector('tr[data-key="[2001]"]')

@@ -6,31 +6,31 @@ import re
 from typing import Any
 
 import pytest
-from browser_tab import Tab
+from browser_tab import BrowserTab
 
-from process_runner import until
+from process_runner import wait_until
 
 PAGES = ["/", "/search?q=magnitude", "/collections/stars", "/statistics/stars", "/news", "/help"]
 
 
 @pytest.mark.parametrize(("theme", "paths"), [("light", PAGES[:1]), ("dark", PAGES)], ids=["light", "dark"])
-def test_everybody_can_read_it(tab: Tab, theme: str, paths: list[str]) -> None:
+def test_everybody_can_read_it(tab: BrowserTab, theme: str, paths: list[str]) -> None:
     """The theme that a reader chose; test_every_page looks at those of the machine."""
     for path in paths:
-        page = tab.go(f"{path}{'&' if '?' in path else '?'}_theme={theme}")
+        page = tab.open_page(f"{path}{'&' if '?' in path else '?'}_theme={theme}")
         assert page.inner_text("h1"), path
         assert page.get_attribute("html", "data-theme") == theme, path
-        assert tab.axe() == [], path
+        assert tab.find_accessibility_faults() == [], path
 
 
-def test_a_phone_shows_it_without_scrolling_sideways(phone: Tab) -> None:
+def test_a_phone_shows_it_without_scrolling_sideways(phone_tab: BrowserTab) -> None:
     for path in PAGES:
-        page = phone.go(path)
+        page = phone_tab.open_page(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
-        assert phone.axe() == [], path
+        assert phone_tab.find_accessibility_faults() == [], path
 
 
-def test_the_first_page_is_light(tab: Tab) -> None:
+def test_the_first_page_is_light(tab: BrowserTab) -> None:
     had: list[Any] = []
 
     def finished(request: Any) -> None:
@@ -39,73 +39,73 @@ def test_the_first_page_is_light(tab: Tab) -> None:
     tab.page.on("requestfinished", finished)
     for path in ("/", "/collections/stars"):
         had.clear()
-        tab.go(path).wait_for_load_state("networkidle")
+        tab.open_page(path).wait_for_load_state("networkidle")
         assert 0 < sum(one.sizes()["responseBodySize"] for one in list(had)) < 400_000
 
 
-def test_from_words_to_rows_without_scripts(still: Tab) -> None:
-    page = still.go("/")
+def test_from_words_to_rows_without_scripts(scriptless_tab: BrowserTab) -> None:
+    page = scriptless_tab.open_page("/")
     page.fill("main input[name=q]", "phot.mag")
-    still.press("main form button")
+    scriptless_tab.follow_link("main form button")
     assert "vmag" in page.inner_text(".hits li >> nth=0")
-    still.press(".hits li a >> nth=0")
+    scriptless_tab.follow_link(".hits li a >> nth=0")
     assert page.url.endswith("/collections/stars/main")
     assert page.locator("tbody tr").count() > 10
 
 
-def test_the_tree_leads_to_rows_without_scripts(still: Tab) -> None:
-    page = still.go("/")
-    link = still.counted(".tree a[href*='/collections/stars/main']")
+def test_the_tree_leads_to_rows_without_scripts(scriptless_tab: BrowserTab) -> None:
+    page = scriptless_tab.open_page("/")
+    link = scriptless_tab.find_count(".tree a[href*='/collections/stars/main']")
     rows = int(re.sub(r"\D", "", link.locator(".n").inner_text()))
-    still.press(".tree a[href*='/collections/stars/main'] >> nth=0")
+    scriptless_tab.follow_link(".tree a[href*='/collections/stars/main'] >> nth=0")
     assert int(re.sub(r"\D", "", page.inner_text("[data-count] b"))) == rows == 5000
 
 
-def test_statistics_lead_to_their_rows_without_scripts(still: Tab) -> None:
-    page = still.go("/collections/stars")
-    still.press("text=Statistics")
+def test_statistics_lead_to_their_rows_without_scripts(scriptless_tab: BrowserTab) -> None:
+    page = scriptless_tab.open_page("/collections/stars")
+    scriptless_tab.follow_link("text=Statistics")
     row = page.locator(".counted tbody tr").first
     rows = int(re.sub(r"\D", "", row.locator("td.n").inner_text()))
-    still.press(".counted tbody tr >> nth=0 >> a")
-    assert int(re.sub(r"\D", "", still.counted("[data-count] b").inner_text())) == rows
+    scriptless_tab.follow_link(".counted tbody tr >> nth=0 >> a")
+    assert int(re.sub(r"\D", "", scriptless_tab.find_count("[data-count] b").inner_text())) == rows
 
 
-def test_language_and_colours_stay(tab: Tab) -> None:
-    page = tab.go("/")
-    tab.press(".switches a[hreflang=fr]")
+def test_language_and_colours_stay(tab: BrowserTab) -> None:
+    page = tab.open_page("/")
+    tab.follow_link(".switches a[hreflang=fr]")
     assert page.get_attribute("html", "lang") == "fr"
-    tab.press(".themes a:has-text('Sombre')")
-    tab.go("/collections/stars")
+    tab.follow_link(".themes a:has-text('Sombre')")
+    tab.open_page("/collections/stars")
     assert page.get_attribute("html", "lang") == "fr"
     assert page.get_attribute("html", "data-theme") == "dark"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 27)"
 
 
-def test_columns_have_small_histograms(tab: Tab) -> None:
-    page = tab.go("/collections/stars")
+def test_columns_have_small_histograms(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars")
     page.click("summary:has-text('Columns')")
     page.locator("[data-histogram=vmag]").scroll_into_view_if_needed()
     bars = page.locator("[data-histogram=vmag] svg")
     bars.wait_for()
     assert "5,000" in str(bars.get_attribute("aria-label"))
-    tab.shot("collection", whole=True)
+    tab.save_screenshot("collection", whole=True)
 
 
-def test_switching_the_language_keeps_the_search(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main?vmag=..5")
-    tab.press(".switches a[hreflang=fr]")
+def test_switching_the_language_keeps_the_search(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main?vmag=..5")
+    tab.follow_link(".switches a[hreflang=fr]")
     assert "vmag=..5" in page.url
     assert page.get_attribute("html", "lang") == "fr"
 
 
-def test_pictures(tab: Tab) -> None:
-    tab.go("/")
-    tab.shot("home")
-    tab.go("/statistics/stars")
-    tab.shot("statistics")
+def test_pictures(tab: BrowserTab) -> None:
+    tab.open_page("/")
+    tab.save_screenshot("home")
+    tab.open_page("/statistics/stars")
+    tab.save_screenshot("statistics")
 
 
-def test_pictures_of_cards_come_without_a_reload(tab: Tab) -> None:
+def test_pictures_of_cards_come_without_a_reload(tab: BrowserTab) -> None:
     """The first answer is that of a server which still draws them; the second one has them."""
     whole = ""
 
@@ -114,12 +114,12 @@ def test_pictures_of_cards_come_without_a_reload(tab: Tab) -> None:
         whole = tab.page.request.get(f"{tab.base}/", headers={"accept": "text/html"}).text()
         return "late_pictures" not in whole
 
-    until(is_whole)
+    wait_until(is_whole)
     early, pictures = re.subn(r'<img class="thumbnail"[^>]*>', "", whole)
     assert pictures
     early = early.replace('<ul class="cards">', '<ul class="cards" data-pane="late_pictures" data-now>')
     tab.page.route(f"{tab.base}/", lambda route: route.fulfill(body=early, content_type="text/html"), times=1)
-    page = tab.go("/")
+    page = tab.open_page("/")
     page.evaluate("window.stayed = true")
     page.wait_for_function(f"document.querySelectorAll('ul.cards .head > img.thumbnail').length === {pictures}")
     assert page.evaluate("window.stayed")
@@ -128,9 +128,9 @@ def test_pictures_of_cards_come_without_a_reload(tab: Tab) -> None:
     )
 
 
-def test_data_are_found_while_one_writes(tab: Tab) -> None:
-    page = tab.go("/")
-    tab.alive("finder")
+def test_data_are_found_while_one_writes(tab: BrowserTab) -> None:
+    page = tab.open_page("/")
+    tab.wait_for_panes("finder")
     field = page.locator("main input[name=q]")
 
     def offered() -> bool:
@@ -139,16 +139,16 @@ def test_data_are_found_while_one_writes(tab: Tab) -> None:
         page.wait_for_selector(".found a, .found[hidden]", state="attached")
         return page.locator(".found a:has-text('500')").count() > 0
 
-    until(offered, pause=0.5)  # values are counted after the start
+    wait_until(offered, pause_seconds=0.5)  # values are counted after the start
     field.press("ArrowDown")
     assert page.locator(".found a[aria-selected=true]").count() == 1
     assert page.get_attribute("main input[name=q]", "aria-activedescendant") == "found-0"
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     with page.expect_navigation():
         field.press("Enter")
     assert "/collections/omega/" in page.url
     page.go_back()
-    tab.alive("finder")
+    tab.wait_for_panes("finder")
     page.fill("main input[name=q]", "zzzz")
     page.keyboard.press("Escape")
     assert page.is_hidden(".found")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from browser_site import EVIL, hostile
-from browser_tab import Tab, opened
+from browser_site import HOSTILE_TEXT, write_hostile_collection
+from browser_tab import BrowserTab, open_tab
 
-from process_runner import Server, hven, serving
+from process_runner import Server, run_hven, serve_site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -25,14 +25,14 @@ TAMPERED = (  # what is read by different panes stands in one address; what chan
 )  # fmt: skip
 
 
-def listening(tab: Tab) -> list[str]:
+def listening(tab: BrowserTab) -> list[str]:
     """Note what scripts of others would do: open a dialog, or leave a mark."""
     said: list[str] = []
     tab.page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
     return said
 
 
-def unhurt(tab: Tab, said: list[str]) -> None:
+def unhurt(tab: BrowserTab, said: list[str]) -> None:
     assert said == []
     assert tab.page.evaluate("window.evil !== 1")
     assert tab.page.locator("img[src='x']").count() == 0
@@ -43,35 +43,35 @@ def unhurt(tab: Tab, said: list[str]) -> None:
 @pytest.fixture(scope="module")
 def evil_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     site = tmp_path_factory.mktemp("evil") / "site"
-    hven("init", site)
+    run_hven("init", site)
     directory = site / "collections" / "evil"
     directory.mkdir(parents=True)
-    hostile(directory, np.random.default_rng(1601))
-    hven("--site", site, "ingest", "evil")
-    with serving(site) as made:
+    write_hostile_collection(directory, np.random.default_rng(1601))
+    run_hven("--site", site, "ingest", "evil")
+    with serve_site(site) as made:
         yield made
 
 
 @pytest.fixture
-def evil(browser: Browser, evil_server: Server) -> Iterator[Tab]:
-    yield from opened(browser, evil_server, viewport={"width": 1440, "height": 900})
+def evil(browser: Browser, evil_server: Server) -> Iterator[BrowserTab]:
+    yield from open_tab(browser, evil_server, viewport={"width": 1440, "height": 900})
 
 
-def test_nothing_of_a_descriptor_or_a_cell_is_run(evil: Tab) -> None:
+def test_nothing_of_a_descriptor_or_a_cell_is_run(evil: BrowserTab) -> None:
     tab = evil
     said = listening(tab)
-    page = tab.go("/")
-    assert EVIL in page.inner_text("main")
+    page = tab.open_page("/")
+    assert HOSTILE_TEXT in page.inner_text("main")
     unhurt(tab, said)
     for path in ("/search?q=evil", "/collections/evil", "/statistics/evil"):
-        page = tab.go(path)
+        page = tab.open_page(path)
         page.wait_for_selector("main h1")
         page.mouse.wheel(0, 5_000)
         unhurt(tab, said)
-    page = tab.go("/collections/evil/main?_map=1,1,30&_plot=ra%3Bdec%3Bkind")
+    page = tab.open_page("/collections/evil/main?_map=1,1,30&_plot=ra%3Bdec%3Bkind")
     page.wait_for_selector("table.live tr[data-key]")
     page.wait_for_selector(".choice .what", state="attached")
-    assert page.locator("table.live td", has_text=EVIL).count()
+    assert page.locator("table.live td", has_text=HOSTILE_TEXT).count()
     page.locator(".plot .drawn").scroll_into_view_if_needed()
     page.wait_for_selector(".drawn canvas")
     page.locator(".drawn-map").scroll_into_view_if_needed()
@@ -84,19 +84,19 @@ def test_nothing_of_a_descriptor_or_a_cell_is_run(evil: Tab) -> None:
     unhurt(tab, said)
     page.locator("table.live tr[data-key='[0]'] td").nth(1).click()
     page.wait_for_selector(".detail dt")
-    assert EVIL in page.inner_text(".detail dl")
+    assert HOSTILE_TEXT in page.inner_text(".detail dl")
     page.click(".detail button:text-is('Header')")
     page.wait_for_selector("dialog tbody tr")
-    assert EVIL in page.inner_text("dialog")
+    assert HOSTILE_TEXT in page.inner_text("dialog")
     unhurt(tab, said)
     page.keyboard.press("Escape")
     page.click("text=Copy as")
     page.wait_for_selector("[data-lines] h3:text-is('curl')")
     unhurt(tab, said)
-    page = tab.go("/adql?QUERY=SELECT+*+FROM+evil.main")
+    page = tab.open_page("/adql?QUERY=SELECT+*+FROM+evil.main")
     page.wait_for_selector(".cm-content")
     page.wait_for_selector("[data-answer] tbody tr")
-    assert EVIL in page.inner_text("[data-answer]")
+    assert HOSTILE_TEXT in page.inner_text("[data-answer]")
     page.fill("[data-find]", "kind")
     unhurt(tab, said)
     page.click("[data-job]")
@@ -105,8 +105,8 @@ def test_nothing_of_a_descriptor_or_a_cell_is_run(evil: Tab) -> None:
     unhurt(tab, said)
 
 
-def test_a_cell_of_ten_megabytes_breaks_no_pane(evil: Tab) -> None:
-    page = evil.go("/collections/evil/main?_cols=id,kind,big&_sort=id")
+def test_a_cell_of_ten_megabytes_breaks_no_pane(evil: BrowserTab) -> None:
+    page = evil.open_page("/collections/evil/main?_cols=id,kind,big&_sort=id")
     page.wait_for_selector("table.live tr[data-key='[2]']")
     page.locator("tr[data-key='[2]'] td").nth(1).click()
     page.wait_for_selector(".detail dt:has-text('big')")
@@ -116,12 +116,12 @@ def test_a_cell_of_ten_megabytes_breaks_no_pane(evil: Tab) -> None:
     assert len(page.inner_text("dialog")) < 20_000
 
 
-def test_tampered_addresses_in_a_browser(tab: Tab) -> None:
+def test_tampered_addresses_in_a_browser(tab: BrowserTab) -> None:
     page = tab.page
     said = listening(tab)
     tab.expected = ("400 (Bad Request)",)
     for state in TAMPERED:
-        tab.go(f"/collections/stars/main?{state}")
+        tab.open_page(f"/collections/stars/main?{state}")
         if "_from" not in state:  # that one is refused
             page.wait_for_selector("table.live:not(.waiting) tbody tr:not(.filler), .empty, .fault", state="attached")
             page.wait_for_function(
@@ -135,8 +135,8 @@ def test_tampered_addresses_in_a_browser(tab: Tab) -> None:
         unhurt(tab, said)
 
 
-def test_a_job_sent_twice_is_one_and_back_leads_back(tab: Tab) -> None:
-    page = tab.go("/adql?QUERY=SELECT+COUNT(*)+AS+n+FROM+aia.images")
+def test_a_job_sent_twice_is_one_and_back_leads_back(tab: BrowserTab) -> None:
+    page = tab.open_page("/adql?QUERY=SELECT+COUNT(*)+AS+n+FROM+aia.images")
     page.wait_for_selector(".cm-content")
     page.eval_on_selector("[data-job]", "(one) => { one.click(); one.click(); }")  # nothing can be done in between
     page.wait_for_url("**/jobs**")
@@ -148,16 +148,16 @@ def test_a_job_sent_twice_is_one_and_back_leads_back(tab: Tab) -> None:
     page.go_forward()
     page.wait_for_selector("h2 .phase[data-phase=COMPLETED]")
     assert page.url == first
-    listed = tab.go("/jobs")
+    listed = tab.open_page("/jobs")
     assert listed.locator("tr:has-text('aia.images'), li:has-text('aia.images')").count() == 1, (
         "a query that is sent twice is one job"
     )
 
 
-def test_back_and_forward_bring_conditions_rows_and_the_form_back(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main?_sort=star")
+def test_back_and_forward_bring_conditions_rows_and_the_form_back(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main?_sort=star")
     page.wait_for_selector("table.live tr[data-key='[1]']")
-    tab.alive("form", "detail")
+    tab.wait_for_panes("form", "detail")
     page.fill("input[name=vmag]", "9")
     page.wait_for_selector("[data-chips] a[data-name=vmag]")
     page.wait_for_selector("table.live:not(.waiting)")
@@ -176,15 +176,15 @@ def test_back_and_forward_bring_conditions_rows_and_the_form_back(tab: Tab) -> N
     page.wait_for_function("() => document.querySelector('input[name=vmag]').value.startsWith('9')")
 
 
-def test_a_job_whose_time_is_over_says_so(tab: Tab) -> None:
+def test_a_job_whose_time_is_over_says_so(tab: BrowserTab) -> None:
     tab.expected = ("404",)
-    page = tab.go("/jobs?job=0123456789abcdef")
+    page = tab.open_page("/jobs?job=0123456789abcdef")
     assert "is not here any more" in page.inner_text("[role=alert]")
     assert page.locator("main a", has_text="All jobs").count() == 1
 
 
 @pytest.mark.parametrize("pane", ["rows", "facets"])
-def test_a_server_that_breaks_off_leaves_a_page_that_says_so(tab: Tab, server: Server, pane: str) -> None:
+def test_a_server_that_breaks_off_leaves_a_page_that_says_so(tab: BrowserTab, server: Server, pane: str) -> None:
     def broken(route: Any) -> None:
         route.fulfill(
             status=503,
@@ -194,7 +194,7 @@ def test_a_server_that_breaks_off_leaves_a_page_that_says_so(tab: Tab, server: S
 
     tab.page.route(re.compile(rf"{re.escape(server.url)}/collections/stars/main/{pane}(\?.*)?$"), broken)
     tab.expected = ("503",)
-    page = tab.go("/collections/stars/main")
+    page = tab.open_page("/collections/stars/main")
     place = {"rows": ".grid", "facets": ".facets"}[pane]
     page.wait_for_selector(f"{place} .fault:has-text('too many ask at once')")
     page.wait_for_selector("h1:text-is('Stars')")

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from browser_tab import Tab
+from browser_tab import BrowserTab
 
 GOOD = "SELECT TOP 7 star, vmag FROM stars.main ORDER BY vmag"
 
 
-def begun(tab: Tab, query: str = GOOD) -> Any:
-    page = tab.go("/adql")
-    tab.write(query)
+def begun(tab: BrowserTab, query: str = GOOD) -> Any:
+    page = tab.open_page("/adql")
+    tab.write_query(query)
     page.click("text=Run as a job")
     page.wait_for_url("**/jobs?job=*")
     return page
 
 
-def test_a_query_becomes_a_job_and_its_rows_come_by_themselves(tab: Tab) -> None:
+def test_a_query_becomes_a_job_and_its_rows_come_by_themselves(tab: BrowserTab) -> None:
     page = begun(tab)
     page.wait_for_selector(".job .phase[data-phase=COMPLETED]")
     assert page.locator(".job tbody tr").count() == 7
     assert page.inner_text("[data-said]") == "done"
-    assert tab.axe() == []
-    tab.shot("jobs")
+    assert tab.find_accessibility_faults() == []
+    tab.save_screenshot("jobs")
     first = page.url
     with page.expect_download() as waiting:
         page.click("text=Download result")
@@ -41,46 +41,46 @@ def test_a_query_becomes_a_job_and_its_rows_come_by_themselves(tab: Tab) -> None
     tab.expected = ("404",)
     tab.page.goto(first)
     assert "is not here any more" in page.inner_text("[role=alert]")
-    tab.press("text=All jobs")
-    tab.press(".job-list .what a")
-    tab.press("text=Open the query")
+    tab.follow_link("text=All jobs")
+    tab.follow_link(".job-list .what a")
+    tab.follow_link("text=Open the query")
     page.wait_for_selector(".cm-content")
     assert GOOD in page.inner_text(".cm-content")
 
 
-def test_jobs_of_others_are_not_listed(tab: Tab, still: Tab) -> None:
+def test_jobs_of_others_are_not_listed(tab: BrowserTab, scriptless_tab: BrowserTab) -> None:
     begun(tab).wait_for_selector(".job .phase[data-phase=COMPLETED]")
-    page = still.go("/jobs")
+    page = scriptless_tab.open_page("/jobs")
     assert "There are no jobs yet" in page.inner_text("main")
     assert GOOD not in page.inner_text("main")
 
 
-def test_without_scripts(still: Tab) -> None:
-    page = still.go("/adql")
+def test_without_scripts(scriptless_tab: BrowserTab) -> None:
+    page = scriptless_tab.open_page("/adql")
     page.fill("textarea", GOOD)
-    still.press("text=Run as a job")
+    scriptless_tab.follow_link("text=Run as a job")
     assert "/jobs?job=" in page.url
     for _ in range(300):
         if page.locator(".job .phase[data-phase=COMPLETED]").count():
             break
         page.wait_for_timeout(200)
-        still.press("text=Look again")
+        scriptless_tab.follow_link("text=Look again")
     assert page.locator(".job tbody tr").count() == 7
 
 
-def test_what_is_wrong_with_a_query_is_said(tab: Tab) -> None:
+def test_what_is_wrong_with_a_query_is_said(tab: BrowserTab) -> None:
     page = begun(tab, "SELECT nothing FROM stars.main")
     page.wait_for_selector(".job .phase[data-phase=ERROR]")
     assert "nothing" in page.inner_text(".job [role=alert]")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_a_phone_and_french(phone: Tab) -> None:
-    page = phone.go("/adql?lang=fr")
-    phone.write(GOOD)
+def test_a_phone_and_french(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page("/adql?lang=fr")
+    phone_tab.write_query(GOOD)
     page.click("[data-job]")
     page.wait_for_url("**/jobs?job=*")
     page.wait_for_selector(".job .phase[data-phase=COMPLETED]")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert phone.axe() == []
-    phone.shot("jobs-phone")
+    assert phone_tab.find_accessibility_faults() == []
+    phone_tab.save_screenshot("jobs-phone")

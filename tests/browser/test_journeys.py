@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from astropy.io.votable import parse_single_table
-from browser_site import PREVIEWS, REGIONS_NUMBER, header, thumbnails
-from browser_tab import Tab
-from samp_hub import HUB, Topcat
-from sky_map import source
+from browser_site import PREVIEW_ORIGIN, REGION_COUNT, read_aia_header, read_thumbnails
+from browser_tab import BrowserTab
+from samp_hub import HUB_ADDRESS, TopcatClient
+from sky_map import find_isolated_source
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -26,10 +26,10 @@ SOUTH = "input[name='_to.c2']"
 REGIONS = "/collections/hfc1ar/epn_core"
 
 
-def previewed(tab: Tab) -> list[str]:
+def previewed(tab: BrowserTab) -> list[str]:
     """Stand in for PSUP, which the site file names, with its own pictures; made cubes have those of real ones. Gives what was asked of it."""
     asked: list[str] = []
-    pictures = thumbnails()
+    pictures = read_thumbnails()
     names = sorted(name for name in pictures if not name.startswith("0006"))  # those of orbit 6 are of the night
 
     def answer(route: Any) -> None:
@@ -38,8 +38,8 @@ def previewed(tab: Tab) -> list[str]:
         body = pictures.get(name) or pictures[names[zlib.crc32(name.encode()) % len(names)]]
         route.fulfill(status=200, content_type="image/png", body=body)
 
-    tab.page.context.route(f"{PREVIEWS}/**", answer)
-    tab.allowed = (PREVIEWS.removeprefix("https://"),)
+    tab.page.context.route(f"{PREVIEW_ORIGIN}/**", answer)
+    tab.allowed = (PREVIEW_ORIGIN.removeprefix("https://"),)
     return asked
 
 
@@ -52,7 +52,7 @@ def fits_in(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
 
 
-def narrow(tab: Tab) -> bool:
+def narrow(tab: BrowserTab) -> bool:
     return tab.page.viewport_size["width"] < 500  # type: ignore[index]
 
 
@@ -86,12 +86,12 @@ def shown(page: Page, number: int) -> None:
 # --- (a) OMEGA ---------------------------------------------------------------------------------------------------
 
 
-def cubes(tab: Tab) -> None:
+def cubes(tab: BrowserTab) -> None:
     """Find OMEGA cubes between Ls 350 and 10 south of 60 S, look at previews, take the script."""
     asked = previewed(tab)
-    page = tab.go("/")
-    tab.press("main a:has-text('OMEGA data cubes')")
-    tab.press("main a[href$='/collections/omega/epn_core']")
+    page = tab.open_page("/")
+    tab.follow_link("main a:has-text('OMEGA data cubes')")
+    tab.follow_link("main a[href$='/collections/omega/epn_core']")
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(GRID)
     assert counted(page) == 250  # cubes, of two files each
@@ -114,7 +114,7 @@ def cubes(tab: Tab) -> None:
     )
     right = page.eval_on_selector(f"{GRID} .thumbnail img", "one => one.getBoundingClientRect().right")
     assert right <= page.viewport_size["width"], "previews are seen without scrolling"  # type: ignore[index]
-    tab.shot("journey-omega-found-phone" if narrow(tab) else "journey-omega-found")
+    tab.save_screenshot("journey-omega-found-phone" if narrow(tab) else "journey-omega-found")
     page.locator(GRID).first.locator("td").nth(1).click()
     seen = []
     for _ in range(2):
@@ -125,7 +125,7 @@ def cubes(tab: Tab) -> None:
         )
         seen.append(page.get_attribute(".detail .pictures img", "src"))
         if len(seen) == 1:
-            tab.shot("journey-omega-preview-phone" if narrow(tab) else "journey-omega-preview")
+            tab.save_screenshot("journey-omega-preview-phone" if narrow(tab) else "journey-omega-preview")
             name = page.inner_text(".detail h2")
             for _ in range(2):  # the other file of this cube has the same preview
                 page.click(".detail [aria-label='Next row']")
@@ -145,17 +145,17 @@ def cubes(tab: Tab) -> None:
     assert (len(told["rows"]), len(files)) == (9, 18)  # the two of each cube
     assert all(f"/cubes_L2/{name}" in script for name in files)
     assert len(re.findall(r"^get .*cubes_L2", script, re.MULTILINE)) == 18
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     fits_in(page)
 
 
-def test_omega_cubes_in_the_south_at_the_end_of_the_year(tab: Tab) -> None:
+def test_omega_cubes_in_the_south_at_the_end_of_the_year(tab: BrowserTab) -> None:
     cubes(tab)
 
 
-def test_real_cubes_have_their_own_previews(tab: Tab) -> None:
+def test_real_cubes_have_their_own_previews(tab: BrowserTab) -> None:
     previewed(tab)
-    page = tab.go("/collections/omega/epn_core?solar_longitude=330..330.19&granule_gid=nc&orbit_number=6")
+    page = tab.open_page("/collections/omega/epn_core?solar_longitude=330..330.19&granule_gid=nc&orbit_number=6")
     shown(page, 10)
     page.locator(GRID, has_text="0006_4").locator("td").nth(1).click()
     page.wait_for_selector(".detail .pictures img[src$='/0006_4_256x256.png']")
@@ -172,18 +172,18 @@ def test_real_cubes_have_their_own_previews(tab: Tab) -> None:
 # --- (b) SDO -----------------------------------------------------------------------------------------------------
 
 
-def images(tab: Tab) -> None:
+def images(tab: BrowserTab) -> None:
     """Find a day in nine wavelengths, one image an hour, and read the header of one."""
-    page = tab.go("/collections/aia/images")
+    page = tab.open_page("/collections/aia/images")
     page.locator(".grid").scroll_into_view_if_needed()
     shown(page, 2_400)
     asks(page, date_obs="2014-09-10", **{"_to.date_obs": "2014-09-10"})
     page.wait_for_selector("[data-count] b:text-is('1,200')")
-    page = tab.go(
+    page = tab.open_page(
         "/collections/aia/images?date_obs=2014-09-10&wavelnth=..1700"
     )  # the form has its few values to choose from
     page.wait_for_selector("[data-count] b:text-is('1,080')")
-    tab.alive("form")
+    tab.wait_for_panes("form")
     page.select_option("select[name=_each]", "wavelnth")
     asks(page, _every="1 h")
     shown(page, 216)
@@ -206,7 +206,7 @@ def images(tab: Tab) -> None:
         "dialog .cards-of tbody tr",
         "all => all.map((one) => [one.cells[0].textContent.trim().toUpperCase(), one.cells[1].textContent.trim()])",
     )
-    said, real = dict(cards), header()
+    said, real = dict(cards), read_aia_header()
     for keyword in ("TELESCOP", "RSUN_OBS", "CDELT1", "CRPIX1", "CTYPE1", "CAMERA", "LVL_NUM"):
         value = said[keyword]
         assert (
@@ -214,31 +214,31 @@ def images(tab: Tab) -> None:
             if isinstance(real[keyword], str)
             else float(value) == pytest.approx(real[keyword], rel=1e-8)
         )
-    tab.shot("journey-sdo-keywords-phone" if narrow(tab) else "journey-sdo-keywords")
-    assert tab.axe() == []
+    tab.save_screenshot("journey-sdo-keywords-phone" if narrow(tab) else "journey-sdo-keywords")
+    assert tab.find_accessibility_faults() == []
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog", state="detached")
-    tab.shot("journey-sdo-phone" if narrow(tab) else "journey-sdo")
+    tab.save_screenshot("journey-sdo-phone" if narrow(tab) else "journey-sdo")
     fits_in(page)
 
 
-def test_a_day_of_sdo_and_the_keywords_of_an_image(tab: Tab) -> None:
+def test_a_day_of_sdo_and_the_keywords_of_an_image(tab: BrowserTab) -> None:
     images(tab)
 
 
 # --- (c) clusters on the sky -------------------------------------------------------------------------------------
 
 
-def clusters(tab: Tab) -> None:
+def clusters(tab: BrowserTab) -> None:
     """Look at clusters on the sky, click one: its row lights up, and leads to what others know of it."""
-    page = tab.go("/collections/sz/clusters?_map=150,30,20")
+    page = tab.open_page("/collections/sz/clusters?_map=150,30,20")
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(GRID)
     assert counted(page) == 1_653
     page.locator(".drawn-map").scroll_into_view_if_needed()
     page.wait_for_selector(".drawn-map canvas")
     page.wait_for_selector(".map .told:has-text('rows')")
-    star = source(page)
+    star = find_isolated_source(page)
     page.mouse.move(star["x"], star["y"])
     page.mouse.click(star["x"], star["y"])
     name = star["key"][2:-2]
@@ -255,12 +255,12 @@ def clusters(tab: Tab) -> None:
         f"https://ned.ipac.caltech.edu/byname?objname={escaped}",
     ]
     assert all("noopener" in (links.nth(number).get_attribute("rel") or "") for number in range(4))
-    tab.shot("journey-clusters-phone" if narrow(tab) else "journey-clusters")
-    assert tab.axe() == []
+    tab.save_screenshot("journey-clusters-phone" if narrow(tab) else "journey-clusters")
+    assert tab.find_accessibility_faults() == []
     fits_in(page)
 
 
-def test_clusters_on_the_sky_lead_to_their_rows_and_pages(tab: Tab) -> None:
+def test_clusters_on_the_sky_lead_to_their_rows_and_pages(tab: BrowserTab) -> None:
     clusters(tab)
 
 
@@ -269,20 +269,20 @@ def test_clusters_on_the_sky_lead_to_their_rows_and_pages(tab: Tab) -> None:
 TYPO = "SELECT name, ra, dec, redshift, mas FROM sz.clusters WHERE redshift > 0.5 ORDER BY name"
 
 
-def queried(tab: Tab, topcat: Topcat) -> None:
+def queried(tab: BrowserTab, topcat: TopcatClient) -> None:
     """Correct a typo from its mark, run the query as a job, plot its rows, send them to another program."""
-    page = tab.go("/adql")
-    tab.write(TYPO)
+    page = tab.open_page("/adql")
+    tab.write_query(TYPO)
     page.wait_for_selector(".cm-lintRange-error")
     assert page.inner_text(".cm-lintRange-error") == "mas"
     assert "line 1, column 33: no column 'mas' in sz.clusters \u2013 did you mean 'mass'?" in page.inner_text("#fault")
     if narrow(tab):  # nothing hovers there
-        tab.shot("journey-adql-typo-phone")
+        tab.save_screenshot("journey-adql-typo-phone")
         page.click("#fault button:text-is('Write mass')")
     else:
         page.hover(".cm-lintRange-error")
         page.wait_for_selector(".cm-tooltip .cm-diagnosticAction")
-        tab.shot("journey-adql-typo")
+        tab.save_screenshot("journey-adql-typo")
         page.click(".cm-tooltip .cm-diagnosticAction")
     page.wait_for_selector(".cm-lintRange-error", state="detached")
     page.wait_for_selector("#fault", state="hidden")
@@ -299,61 +299,61 @@ def queried(tab: Tab, topcat: Topcat) -> None:
     page.select_option(".plot .axes select >> nth=1", "mass")
     page.wait_for_selector(".drawn canvas:not([data-before])")  # of both, no longer of one
     assert drawn(page) > 1
-    tab.shot("journey-job-plot-phone" if narrow(tab) else "journey-job-plot")
-    tab.allowed = (HUB,)
+    tab.save_screenshot("journey-job-plot-phone" if narrow(tab) else "journey-job-plot")
+    tab.allowed = (HUB_ADDRESS,)
     page.click("summary:text-is('SAMP')")
     page.click("[data-samp] button:text-is('Connect')")
     page.wait_for_selector("[data-samp] select")
     page.click("[data-samp] >> text=The table")
     page.wait_for_selector("[data-samp] p:has-text('Sent')")
     sent = parse_single_table(
-        io.BytesIO(urllib.request.urlopen(topcat.wait("table.load.votable")["url"]).read())
+        io.BytesIO(urllib.request.urlopen(topcat.wait_for_message("table.load.votable")["url"]).read())
     ).to_table()
     assert len(sent) >= found.count() > 20
     assert min(sent["redshift"]) > 0.5
     assert "mass" in sent.colnames
-    tab.shot("journey-job-phone" if narrow(tab) else "journey-job")
-    assert tab.axe() == []
+    tab.save_screenshot("journey-job-phone" if narrow(tab) else "journey-job")
+    assert tab.find_accessibility_faults() == []
     fits_in(page)
 
 
-def test_a_typo_is_mended_from_its_mark_run_as_a_job_plotted_and_sent(tab: Tab, topcat: Topcat) -> None:
+def test_a_typo_is_mended_from_its_mark_run_as_a_job_plotted_and_sent(tab: BrowserTab, topcat: TopcatClient) -> None:
     queried(tab, topcat)
 
 
 # --- (e) a long table, and its plot ------------------------------------------------------------------------------
 
 
-def browsed(tab: Tab) -> None:
+def browsed(tab: BrowserTab) -> None:
     """Browse a long table: its beginning, its end."""
-    page = tab.go(REGIONS)
+    page = tab.open_page(REGIONS)
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(GRID)
-    assert counted(page) == REGIONS_NUMBER
+    assert counted(page) == REGION_COUNT
     assert not page.inner_text("[data-count] b").startswith("~"), "what is known is no estimate"
     page.locator(GRID).first.focus()
     page.keyboard.press("End")
-    page.wait_for_selector(f'tr[data-at="{REGIONS_NUMBER - 1}"][data-key]')
+    page.wait_for_selector(f'tr[data-at="{REGION_COUNT - 1}"][data-key]')
     assert page.locator("tr[data-at]").count() < 120, "only what is in sight is drawn"
-    tab.shot("journey-long-table-phone" if narrow(tab) else "journey-long-table")
+    tab.save_screenshot("journey-long-table-phone" if narrow(tab) else "journey-long-table")
     page.keyboard.press("Home")
     page.wait_for_selector('tr[data-at="0"][data-key]')
     fits_in(page)
 
 
-def test_a_long_table_from_its_beginning_to_its_end(tab: Tab) -> None:
+def test_a_long_table_from_its_beginning_to_its_end(tab: BrowserTab) -> None:
     browsed(tab)
 
 
-def test_a_count_that_is_an_estimate_is_marked(tab: Tab) -> None:
+def test_a_count_that_is_an_estimate_is_marked(tab: BrowserTab) -> None:
     def estimated(route: Any) -> None:
         answer = route.fetch()
         route.fulfill(response=answer, json={**answer.json(), "exact": False})
 
     tab.page.route(re.compile(r"/epn_core/(rows|count)(\?|$)"), estimated)
-    page = tab.go(REGIONS)
+    page = tab.open_page(REGIONS)
     page.wait_for_selector(GRID)
-    page.wait_for_selector(f"[data-count] b:text-is('~{REGIONS_NUMBER:,}')")
+    page.wait_for_selector(f"[data-count] b:text-is('~{REGION_COUNT:,}')")
 
 
 def drawn(page: Page) -> int:
@@ -374,42 +374,42 @@ def drawn(page: Page) -> int:
     )
 
 
-def test_many_rows_are_plotted_as_a_density(tab: Tab) -> None:
-    page = tab.go(f"{REGIONS}?_plot=c1min%3Bc2min")
+def test_many_rows_are_plotted_as_a_density(tab: BrowserTab) -> None:
+    page = tab.open_page(f"{REGIONS}?_plot=c1min%3Bc2min")
     assert drawn(page) > 5
-    assert f"{REGIONS_NUMBER:,} rows" in page.inner_text(".plot .told")
+    assert f"{REGION_COUNT:,} rows" in page.inner_text(".plot .told")
 
 
-def test_rows_are_plotted_by_two_columns_and_coloured_by_a_third(tab: Tab) -> None:
-    page = tab.go("/collections/sz/clusters?redshift=0..2&_plot=redshift%3Bmass%3Bsnr")
+def test_rows_are_plotted_by_two_columns_and_coloured_by_a_third(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/sz/clusters?redshift=0..2&_plot=redshift%3Bmass%3Bsnr")
     page.wait_for_selector(GRID)
     assert drawn(page) > 20
     assert f"{counted(page):,} rows" in page.inner_text(".plot .told")
-    tab.shot("journey-plot")
-    assert tab.axe() == []
+    tab.save_screenshot("journey-plot")
+    assert tab.find_accessibility_faults() == []
 
 
 # --- (f) the same on a phone -------------------------------------------------------------------------------------
 
 
-def test_cubes_on_a_phone(phone: Tab) -> None:
-    cubes(phone)
+def test_cubes_on_a_phone(phone_tab: BrowserTab) -> None:
+    cubes(phone_tab)
 
 
-def test_a_day_of_sdo_on_a_phone(phone: Tab) -> None:
-    images(phone)
+def test_a_day_of_sdo_on_a_phone(phone_tab: BrowserTab) -> None:
+    images(phone_tab)
 
 
-def test_a_query_on_a_phone(phone: Tab, topcat: Topcat) -> None:
-    queried(phone, topcat)
+def test_a_query_on_a_phone(phone_tab: BrowserTab, topcat: TopcatClient) -> None:
+    queried(phone_tab, topcat)
 
 
-def test_clusters_on_a_phone(phone: Tab) -> None:
-    clusters(phone)
+def test_clusters_on_a_phone(phone_tab: BrowserTab) -> None:
+    clusters(phone_tab)
 
 
-def test_a_long_table_on_a_phone(phone: Tab) -> None:
-    browsed(phone)
+def test_a_long_table_on_a_phone(phone_tab: BrowserTab) -> None:
+    browsed(phone_tab)
 
 
 # --- by keyboard alone -------------------------------------------------------------------------------------------
@@ -427,9 +427,9 @@ def tabbed(page: Page, selector: str, most: int = 120) -> None:
     raise AssertionError(f"the keyboard does not lead to {selector}")
 
 
-def test_a_journey_by_keyboard_alone(tab: Tab) -> None:
+def test_a_journey_by_keyboard_alone(tab: BrowserTab) -> None:
     previewed(tab)
-    page = tab.go("/")
+    page = tab.open_page("/")
     tabbed(page, "main input[type=search]")
     page.keyboard.type("cubes")
     page.keyboard.press("Enter")
@@ -441,7 +441,7 @@ def test_a_journey_by_keyboard_alone(tab: Tab) -> None:
         tabbed(page, "main a[href$='/collections/omega/epn_core']")
         page.keyboard.press("Enter")
     page.wait_for_selector(GRID)
-    tab.alive("form")
+    tab.wait_for_panes("form")
     tabbed(page, "input[name=orbit_number]")
     page.keyboard.type("<7")
     page.wait_for_selector("[data-chips] a[data-name=orbit_number]")
@@ -464,9 +464,9 @@ def test_a_journey_by_keyboard_alone(tab: Tab) -> None:
     page.wait_for_selector(".detail", state="hidden")
 
 
-def test_the_keyboard_passes_the_links_of_a_row(tab: Tab) -> None:
+def test_the_keyboard_passes_the_links_of_a_row(tab: BrowserTab) -> None:
     previewed(tab)
-    page = tab.go("/collections/omega/epn_core?orbit_number=6")
+    page = tab.open_page("/collections/omega/epn_core?orbit_number=6")
     shown(page, 10)
     page.locator(GRID).first.focus()
     links = page.locator(GRID).first.locator("a").count()
@@ -480,26 +480,26 @@ def test_the_keyboard_passes_the_links_of_a_row(tab: Tab) -> None:
 # --- the first page, and without scripts -------------------------------------------------------------------------
 
 
-def test_the_first_page_and_its_tree(tab: Tab) -> None:
+def test_the_first_page_and_its_tree(tab: BrowserTab) -> None:
     previewed(tab)
-    page = tab.go("/")
-    assert tab.counted(".tree:has-text('Solar Orbiter')").count(), "it is counted in the background after a start"
+    page = tab.open_page("/")
+    assert tab.find_count(".tree:has-text('Solar Orbiter')").count(), "it is counted in the background after a start"
     assert page.locator(".tree details[open]").count(), "the tree shows what it has"
-    tab.shot("home")
-    tab.go("/collections/sz")
+    tab.save_screenshot("home")
+    tab.open_page("/collections/sz")
     page.click("summary:has-text('Columns')")
     page.locator("td.values").first.scroll_into_view_if_needed()
     page.wait_for_selector(".little-bars", state="attached")
     page.evaluate("scrollTo(0, 0)")
-    tab.shot("collection")
+    tab.save_screenshot("collection")
 
 
-def test_home_collection_form_and_rows_without_scripts(still: Tab) -> None:
-    pictures = previewed(still)
-    page = still.go("/")
-    still.press("main a:has-text('OMEGA data cubes')")
+def test_home_collection_form_and_rows_without_scripts(scriptless_tab: BrowserTab) -> None:
+    pictures = previewed(scriptless_tab)
+    page = scriptless_tab.open_page("/")
+    scriptless_tab.follow_link("main a:has-text('OMEGA data cubes')")
     assert page.inner_text("h1") == "OMEGA data cubes (L2)"
-    still.press("main a[href$='/collections/omega/epn_core']")
+    scriptless_tab.follow_link("main a[href$='/collections/omega/epn_core']")
     assert page.locator("tbody tr").count() == 50
     page.locator("tbody tr td img").first.scroll_into_view_if_needed()
     assert page.locator("tbody tr td img").count() == 50
@@ -509,10 +509,10 @@ def test_home_collection_form_and_rows_without_scripts(still: Tab) -> None:
     for field, text in ((LS[0], "350"), (LS[1], "10"), (SOUTH, "-60")):
         opened(page, field)
         page.fill(field, text)
-    still.press("form.filters button:has-text('Search')")
+    scriptless_tab.follow_link("form.filters button:has-text('Search')")
     assert parse_qs(urlsplit(page.url).query) == {"solar_longitude": ["350..10"], "c2": ["..-60"]}
-    still.counted("[data-count] b")
+    scriptless_tab.find_count("[data-count] b")
     assert counted(page) == 9
     assert page.locator("tbody tr").count() == 9
-    still.shot("journey-without-scripts")
+    scriptless_tab.save_screenshot("journey-without-scripts")
     page.locator("tbody tr td a").first.wait_for()

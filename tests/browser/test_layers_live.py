@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import shapely
-from browser_site import PREVIEWS
-from browser_tab import Tab
+from browser_site import PREVIEW_ORIGIN
+from browser_tab import BrowserTab
 
 MARS = "/collections/omega/epn_core"
 GRID = "table.live tr[data-key]"
@@ -17,8 +17,8 @@ CLEAR = ".layers input[aria-label='Opacity of {}']"
 SUN = "/collections/hfc1ar/epn_core"
 
 
-def drawn(tab: Tab, path: str) -> Any:
-    page = tab.go(path)
+def drawn(tab: BrowserTab, path: str) -> Any:
+    page = tab.open_page(path)
     page.wait_for_selector(GRID)
     page.locator(".drawn-map").scroll_into_view_if_needed()
     page.wait_for_selector(".drawn-map canvas")
@@ -26,14 +26,14 @@ def drawn(tab: Tab, path: str) -> Any:
     return page
 
 
-def mars(tab: Tab, query: str) -> Any:
+def mars(tab: BrowserTab, query: str) -> Any:
     """Open the map of Mars; its previews, which another site has, are none today."""
-    tab.allowed = (PREVIEWS.removeprefix("https://"),)
-    tab.page.context.route(f"{PREVIEWS}/**", lambda route: route.fulfill(status=204))
+    tab.allowed = (PREVIEW_ORIGIN.removeprefix("https://"),)
+    tab.page.context.route(f"{PREVIEW_ORIGIN}/**", lambda route: route.fulfill(status=204))
     return drawn(tab, f"{MARS}?{query}")
 
 
-def test_layers_of_the_sky(tab: Tab) -> None:
+def test_layers_of_the_sky(tab: BrowserTab) -> None:
     page = drawn(tab, "/collections/stars/main?_map=80,0,60&_near=80,0,20&vmag=..6")
     page.click(".layers > summary")
     assert [one.strip() for one in page.locator(".layers label").all_inner_texts()] == [
@@ -52,11 +52,11 @@ def test_layers_of_the_sky(tab: Tab) -> None:
     page.uncheck(TICK.format("Rows"))
     page.wait_for_function("() => !window.hven.aladin.getOverlays().find((one) => one.name === 'rows').isShowing")
     assert page.is_disabled(CLEAR.format("Rows"))
-    assert tab.axe() == []
-    tab.shot("map-layers")
+    assert tab.find_accessibility_faults() == []
+    tab.save_screenshot("map-layers")
 
 
-def test_a_survey_that_does_not_come_leaves_the_drawn_sky(tab: Tab) -> None:
+def test_a_survey_that_does_not_come_leaves_the_drawn_sky(tab: BrowserTab) -> None:
     page = tab.page
 
     def surveyed(route: Any) -> None:
@@ -101,7 +101,7 @@ def boxes(page: Any, path: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_all_rows_under_a_point_of_mars(tab: Tab) -> None:
+def test_all_rows_under_a_point_of_mars(tab: BrowserTab) -> None:
     page = mars(tab, "_map=1&c2=60..70&c1=100..200")
     assert "longitude, to the east" in page.inner_text(".map .told")
     every = boxes(page, f"{MARS}/places?c2=60..70&c1=100..200")
@@ -125,11 +125,11 @@ def test_all_rows_under_a_point_of_mars(tab: Tab) -> None:
     last = page.locator(".under li").last.inner_text()
     page.locator(".under li button").last.click()
     page.wait_for_selector(f".detail h2:text-is('{last}')")
-    assert tab.axe() == []
-    tab.shot("map-mars")
+    assert tab.find_accessibility_faults() == []
+    tab.save_screenshot("map-mars")
 
 
-def test_all_footprints_that_hold_a_point_of_mars(tab: Tab) -> None:
+def test_all_footprints_that_hold_a_point_of_mars(tab: BrowserTab) -> None:
     """Not only of what is drawn: the search goes on with the point."""
     page = mars(tab, "_map=1&c2=60..70&c1=100..200")
     every = boxes(page, f"{MARS}/places?c2=60..70&c1=100..200")
@@ -148,7 +148,7 @@ def test_all_footprints_that_hold_a_point_of_mars(tab: Tab) -> None:
     page.wait_for_selector(f"[data-count]:has-text(', {count} files')")  # of as many observations as they are of
 
 
-def test_a_box_that_is_drawn_is_searched_in(tab: Tab) -> None:
+def test_a_box_that_is_drawn_is_searched_in(tab: BrowserTab) -> None:
     page = mars(tab, "_map=1")
     before = page.inner_text("[data-count] b")
     page.click(".map button:text-is('Draw a box')")
@@ -170,7 +170,7 @@ def test_a_box_that_is_drawn_is_searched_in(tab: Tab) -> None:
     assert abs(north - 45) < 2
 
 
-def test_many_rows_on_the_sun_are_counts_that_lead_to_them(tab: Tab) -> None:
+def test_many_rows_on_the_sun_are_counts_that_lead_to_them(tab: BrowserTab) -> None:
     page = drawn(tab, f"{SUN}?_map=1")
     assert "as counts of cells" in page.inner_text(".map .told")
     found: dict[str, Any] = page.evaluate("(path) => fetch(path).then((answer) => answer.json())", f"{SUN}/places")
@@ -183,7 +183,7 @@ def test_many_rows_on_the_sun_are_counts_that_lead_to_them(tab: Tab) -> None:
     assert count > 1
 
 
-def test_mars_is_looked_at_closer_up_and_from_above_its_poles(tab: Tab) -> None:
+def test_mars_is_looked_at_closer_up_and_from_above_its_poles(tab: BrowserTab) -> None:
     page = mars(tab, "_map=1&c2=..-70")
     page.wait_for_function("() => window.hven.body?.globe.pole === 'south'")  # all rows are there
     press(page, 0.0, -89.9)  # the pole itself is a place
@@ -207,7 +207,7 @@ def test_mars_is_looked_at_closer_up_and_from_above_its_poles(tab: Tab) -> None:
     page.wait_for_function("() => window.hven.body.globe.plane.zoom === 1")
 
 
-def test_rows_are_coloured_by_a_column_and_values_are_switched_off(tab: Tab) -> None:
+def test_rows_are_coloured_by_a_column_and_values_are_switched_off(tab: BrowserTab) -> None:
     page = mars(tab, "_map=0,0,1")
     page.select_option(".map-legend select", "data_quality")
     page.wait_for_selector(".map-legend li")
@@ -218,7 +218,7 @@ def test_rows_are_coloured_by_a_column_and_values_are_switched_off(tab: Tab) -> 
     assert page.evaluate(shown) == 500
     page.locator(".map-legend li input").first.uncheck()
     assert page.evaluate(shown) == 500 - numbers[0]
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     tab.expected = ("400",)
     page = drawn(tab, f"{MARS}?_map=0,0,1,no_such_column")
     page.wait_for_selector(".map .told:has-text('500 files')")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from browser_tab import Tab
-from sky_map import source
+from browser_tab import BrowserTab
+from sky_map import find_isolated_source
 
 GRID = "table.live tr[data-key]"
 
@@ -17,29 +17,29 @@ def drawn(page: Any) -> None:
     page.wait_for_selector(".map .told:has-text('rows')")
 
 
-def test_a_chosen_row_lights_up_and_a_clicked_source_is_chosen(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main?_map=80,0,20&_sort=star")
+def test_a_chosen_row_lights_up_and_a_clicked_source_is_chosen(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main?_map=80,0,20&_sort=star")
     drawn(page)
     assert page.inner_text(".map .told") != "5,000 rows in view", "what is asked is what is seen"
-    star = source(page)
+    star = find_isolated_source(page)
     page.mouse.move(star["x"], star["y"])
     page.mouse.click(star["x"], star["y"])
     page.wait_for_selector(".detail dt")
     assert page.inner_text(".detail h2") == star["key"].strip("[]")
 
 
-def test_what_is_seen_becomes_a_condition(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main?_map=80,0,20")
+def test_what_is_seen_becomes_a_condition(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main?_map=80,0,20")
     drawn(page)
     page.click("text=Search in what is seen")
     page.wait_for_selector("[data-count] b:not(:text-is('5,000')):not(:has-text('~'))")
     assert "_near=" in page.url
     found = int(page.inner_text("[data-count] b").replace(",", ""))
     assert 0 < found < 1000
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_many_rows_are_counts_of_cells(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main?_map=0,0,180")
+def test_many_rows_are_counts_of_cells(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main?_map=0,0,180")
     drawn(page)
     page.wait_for_selector(".map .told:has-text('as counts of cells')")

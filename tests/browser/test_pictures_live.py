@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from test_journeys import previewed
 
 if TYPE_CHECKING:
-    from browser_tab import Tab
+    from browser_tab import BrowserTab
 
 CUBES = "/collections/omega/epn_core"
 GRID = "table.live tr[data-key]"
 
 
-def test_pictures_are_whole_in_three_sizes_and_a_press_opens_the_row(tab: Tab) -> None:
+def test_pictures_are_whole_in_three_sizes_and_a_press_opens_the_row(tab: BrowserTab) -> None:
     previewed(tab)
-    page = tab.go(CUBES)
+    page = tab.open_page(CUBES)
     page.wait_for_selector(f"{GRID} .thumbnail img")
     assert page.locator(f"{GRID} .chip-file").first.inner_text().startswith("nc ")
     for size in (64, 96, 160):
@@ -32,7 +32,7 @@ def test_pictures_are_whole_in_three_sizes_and_a_press_opens_the_row(tab: Tab) -
     number = page.inner_text(".what-else li .n")
     page.click(".detail button:text-is('Cite')")
     assert "Langevin" in page.inner_text(".detail .cited")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.evaluate("document.activeElement.blur()")
     name = page.inner_text(".detail h2")
     page.keyboard.press("Alt+ArrowDown")
@@ -44,9 +44,9 @@ def test_pictures_are_whole_in_three_sizes_and_a_press_opens_the_row(tab: Tab) -
     assert number.isdigit()
 
 
-def test_a_gallery_shows_all_and_goes_back_to_rows(tab: Tab) -> None:
+def test_a_gallery_shows_all_and_goes_back_to_rows(tab: BrowserTab) -> None:
     previewed(tab)
-    page = tab.go(f"{CUBES}?_look=gallery&orbit_number=6")
+    page = tab.open_page(f"{CUBES}?_look=gallery&orbit_number=6")
     page.wait_for_selector(".mosaic .card-of img")
     assert page.locator(".mosaic .card-of").count() == 10
     page.wait_for_function(
@@ -57,13 +57,13 @@ def test_a_gallery_shows_all_and_goes_back_to_rows(tab: Tab) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector(".detail h2:has-text('0006_1')")
     assert page.locator(".mosaic .card-of[aria-pressed=true]").count() == 1
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.click(".looks button:text-is('96')")
     page.wait_for_selector(f"{GRID} .thumbnail img")
     assert page.locator(".mosaic").is_hidden()
 
 
-def test_pictures_that_are_none_leave_their_words(tab: Tab) -> None:
+def test_pictures_that_are_none_leave_their_words(tab: BrowserTab) -> None:
     """One that is gone, one that is no picture, and one of another site, which is not asked for."""
     shots = {"gone": (404, "text/html", b""), "words": (200, "text/html", b"<b>no picture</b>")}
 
@@ -73,16 +73,16 @@ def test_pictures_that_are_none_leave_their_words(tab: Tab) -> None:
 
     tab.page.context.route("https://psup.example.org/**", answer)
     tab.expected = (*tab.expected, "404")
-    page = tab.go(f"{CUBES}?orbit_number=6")
+    page = tab.open_page(f"{CUBES}?orbit_number=6")
     page.wait_for_selector(f"{GRID} a.thumbnail:not(:has(img))")
     assert page.locator(f"{GRID} a.thumbnail").first.inner_text().endswith(".png")
     page.click(".looks button:text-is('Gallery')")
     page.wait_for_selector(".mosaic .no-shot")
 
 
-def test_a_tick_takes_all_files_of_an_observation(tab: Tab) -> None:
+def test_a_tick_takes_all_files_of_an_observation(tab: BrowserTab) -> None:
     previewed(tab)
-    page = tab.go(f"{CUBES}?orbit_number=6")
+    page = tab.open_page(f"{CUBES}?orbit_number=6")
     line = page.locator(GRID).first
     line.locator("input").click()
     files = line.locator(".chip-file").count()
@@ -99,8 +99,8 @@ def test_a_tick_takes_all_files_of_an_observation(tab: Tab) -> None:
     page.wait_for_selector(f"text=Only the {files} marked rows", state="detached")
 
 
-def test_the_picture_of_a_row_opens_large_over_the_page(tab: Tab) -> None:
-    page = tab.go("/collections/omega/epn_core?lang=en")
+def test_the_picture_of_a_row_opens_large_over_the_page(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/omega/epn_core?lang=en")
     page.wait_for_selector(GRID)
     page.evaluate(
         """() => document.querySelector(".detail .pictures").innerHTML =
@@ -116,7 +116,7 @@ def test_the_picture_of_a_row_opens_large_over_the_page(tab: Tab) -> None:
     assert page.url.partition("?")[0] == here, "the picture replaces the page"
 
 
-def test_a_sign_stands_where_a_picture_is_gone(tab: Tab) -> None:
+def test_a_sign_stands_where_a_picture_is_gone(tab: BrowserTab) -> None:
     """On every page that shows pictures of rows: no browser's mark of a broken picture, and what it was called is still told."""
     tab.page.context.route("https://psup.example.org/**", lambda route: route.fulfill(status=404, body=""))
     tab.expected = (*tab.expected, "404")
@@ -129,9 +129,9 @@ def test_a_sign_stands_where_a_picture_is_gone(tab: Tab) -> None:
         "/search/epn?target_name=Mars&lang=en",
         f"{CUBES}?_look=gallery&lang=en",
     ):
-        page = tab.go(path)
+        page = tab.open_page(path)
         page.wait_for_selector("main .no-shot")
         page.wait_for_function(f"() => ({broken})() === 0")
-        assert tab.axe() == [], path
-    page = tab.go("/collections/omega?lang=en")
+        assert tab.find_accessibility_faults() == [], path
+    page = tab.open_page("/collections/omega?lang=en")
     page.wait_for_selector(".shots a .no-shot[role=img][aria-label='Picture of a row']")

@@ -17,10 +17,10 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from astropy.io import fits
-from browser_tab import Tab, opened
-from samp_hub import HUB, Topcat
+from browser_tab import BrowserTab, open_tab
+from samp_hub import HUB_ADDRESS, TopcatClient
 
-from process_runner import Server, hven, serving
+from process_runner import Server, run_hven, serve_site
 from shared import shared
 
 if TYPE_CHECKING:
@@ -183,26 +183,26 @@ def nrh(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, list[tuple[datetime, int, str]]]]:
     site = tmp_path_factory.mktemp("products") / "site"
-    hven("init", site)
+    run_hven("init", site)
     made = []
     for name, text, make in (("sun", SUN, sun), ("clouds", HESIOD, clouds), ("nrh", NRH, nrh)):
         folder = site / "collections" / name
         folder.mkdir(parents=True)
         (folder / f"{name}.yaml").write_text(text)
         made += make(folder) or []
-        hven("ingest", name, "--site", site)
-    with serving(site) as server:
+        run_hven("ingest", name, "--site", site)
+    with serve_site(site) as server:
         yield server, made
 
 
 @pytest.fixture
-def tab(browser: Browser, files: tuple[Server, Any], company: None) -> Iterator[Tab]:
-    yield from opened(browser, files[0], viewport={"width": 1440, "height": 900})
+def tab(browser: Browser, files: tuple[Server, Any], external_programs: None) -> Iterator[BrowserTab]:
+    yield from open_tab(browser, files[0], viewport={"width": 1440, "height": 900})
 
 
 @pytest.fixture
-def phone(browser: Browser, files: tuple[Server, Any]) -> Iterator[Tab]:
-    yield from opened(browser, files[0], viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+def phone(browser: Browser, files: tuple[Server, Any]) -> Iterator[BrowserTab]:
+    yield from open_tab(browser, files[0], viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
 
 
 def asks(page: Page, **fields: str) -> None:
@@ -219,10 +219,10 @@ def asks(page: Page, **fields: str) -> None:
 
 
 def test_nine_wavelengths_of_a_day_leave_as_one_archive(
-    tab: Tab, files: tuple[Server, list[tuple[datetime, int, str]]]
+    tab: BrowserTab, files: tuple[Server, list[tuple[datetime, int, str]]]
 ) -> None:
     """216 images, each the nearest to its hour by what a plain search over all of them finds."""
-    page = tab.go("/collections/sun/images")
+    page = tab.open_page("/collections/sun/images")
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(f"[data-count] b:text-is('{len(files[1])}')")
     asks(page, date_obs="2014-09-10", **{"_to.date_obs": "2014-09-10"})
@@ -253,13 +253,13 @@ def test_nine_wavelengths_of_a_day_leave_as_one_archive(
             assert (int(row["bytes"]), row["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
             assert fits.getheader(io.BytesIO(body))["WAVELNTH"] <= 1700
         assert "1700" in packed.read(f"{top}/README.txt").decode()
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
 def test_cadences_are_offered_as_medoc_has_them(
-    tab: Tab, files: tuple[Server, list[tuple[datetime, int, str]]]
+    tab: BrowserTab, files: tuple[Server, list[tuple[datetime, int, str]]]
 ) -> None:
-    page = tab.go("/collections/sun/images?wavelnth=1700")
+    page = tab.open_page("/collections/sun/images?wavelnth=1700")
     page.wait_for_selector("[data-pane=form][data-ready]", state="attached")
     offered = page.locator("input[name=_every]").evaluate("(one) => [...one.list.options].map((each) => each.value)")
     assert offered == CADENCES
@@ -277,26 +277,26 @@ def test_cadences_are_offered_as_medoc_has_them(
 
 
 def test_headers_are_read_as_tables_and_those_of_all_files_searched(
-    tab: Tab, files: tuple[Server, list[tuple[datetime, int, str]]]
+    tab: BrowserTab, files: tuple[Server, list[tuple[datetime, int, str]]]
 ) -> None:
-    page = tab.go("/collections/sun/cards")
+    page = tab.open_page("/collections/sun/cards")
     asks(page, keyword="DATE-OBS", value=f"{DAY:%Y-%m-%d}T12*")
     noon = [name for when, one, name in files[1] if one == 1700 and when.date() == DAY.date() and when.hour == 12]
     page.wait_for_selector(f"[data-count] b:text-is('{len(noon)}')")
     assert sorted(Path(one).stem for one in page.locator(f"{GRID} td:has-text('.fits')").all_inner_texts()) == sorted(
         noon
     )
-    assert tab.axe() == []
-    page = tab.go(f"/collections/sun/headers/data/{noon[0]}.fits")
+    assert tab.find_accessibility_faults() == []
+    page = tab.open_page(f"/collections/sun/headers/data/{noon[0]}.fits")
     cells = page.locator("tr:has(:text-is('BITPIX'))").first.inner_text()
     assert "array data type" in cells  # the card's comment
     answer = page.request.get(f"{tab.base}/collections/sun/headers/data/{noon[0]}.fits?RESPONSEFORMAT=json").text()
     assert "array data type" in answer
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_a_click_on_the_sky_finds_all_footprints_that_hold_the_point(tab: Tab) -> None:
-    page = tab.go("/collections/clouds/fields?_map=52,31,4")
+def test_a_click_on_the_sky_finds_all_footprints_that_hold_the_point(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/clouds/fields?_map=52,31,4")
     page.wait_for_selector(GRID)
     page.wait_for_function("() => window.hven?.aladin")
     page.evaluate("document.querySelector('.drawn-map').scrollIntoView({block: 'center', behavior: 'instant'})")
@@ -324,7 +324,7 @@ def test_a_click_on_the_sky_finds_all_footprints_that_hold_the_point(tab: Tab) -
     asked = {"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query}
     assert set(page.request.get(f"{tab.base}/tap/sync", params=asked).text().split()[1:]) == under(lon, lat)
     page.wait_for_selector(f"[data-count] b:text-is('{len(under(lon, lat))}')")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
 def led(page: Page, ident: str) -> None:
@@ -334,13 +334,13 @@ def led(page: Page, ident: str) -> None:
     page.wait_for_selector(".detail .leads")
 
 
-def test_from_a_row_to_the_spectrum_of_a_pixel_and_a_part_of_the_cube(tab: Tab) -> None:
-    page = tab.go("/collections/clouds/main")
+def test_from_a_row_to_the_spectrum_of_a_pixel_and_a_part_of_the_cube(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/clouds/main")
     led(page, CLOUD)
     page.wait_for_function("() => document.querySelector('.detail .pictures img')?.naturalWidth > 300")
-    assert tab.axe() == []
-    tab.press(".detail .leads a:text-is('Slices and spectra')")
-    tab.alive("cube")
+    assert tab.find_accessibility_faults() == []
+    tab.follow_link(".detail .leads a:text-is('Slices and spectra')")
+    tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
     left, top = page.evaluate("() => window.hven.cube.picture.screen([43.5, 71.5])")
     box = page.locator("canvas.slice").bounding_box()
@@ -351,7 +351,7 @@ def test_from_a_row_to_the_spectrum_of_a_pixel_and_a_part_of_the_cube(tab: Tab) 
     whole = fits.getdata(shared(f"data/images/{CLOUD}.fits"))
     assert np.array_equal(np.array(drawn, float), whole[:, 71, 43][np.array(order)].astype(float), equal_nan=True)
     # a part, by the form that the list of links has of it
-    page = tab.go(f"/datalink/clouds.main?ID={CLOUD}")
+    page = tab.open_page(f"/datalink/clouds.main?ID={CLOUD}")
     form = page.locator("form:has([name=CIRCLE])").first
     for name in form.locator("input:not([type=hidden])").all():
         name.fill("")
@@ -363,22 +363,22 @@ def test_from_a_row_to_the_spectrum_of_a_pixel_and_a_part_of_the_cube(tab: Tab) 
         assert found[0].data.shape[-3] == 11
         assert 0 < found[0].data.size < whole.size / 10
         assert np.isin(found[0].data[np.isfinite(found[0].data)], whole).all()
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_quick_looks_of_a_day_by_frequency_and_where_they_come_from(tab: Tab) -> None:
-    page = tab.go("/collections/nrh/days")
+def test_quick_looks_of_a_day_by_frequency_and_where_they_come_from(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/nrh/days")
     led(page, "2011-06-01")
     page.wait_for_selector(".detail .pictures :text('445.0 MHz · 1 / 3')")
     page.click(".detail [aria-label='Next picture']")
     page.wait_for_selector(".detail .pictures :text('327.0 MHz · 2 / 3')")
-    page = tab.go("/datalink/nrh.days?ID=2011-06-01")
+    page = tab.open_page("/datalink/nrh.days?ID=2011-06-01")
     assert page.locator(".shots figcaption").all_inner_texts() == ["445.0 MHz", "327.0 MHz", "150.9 MHz"]
     page.wait_for_function(
         "() => [...document.querySelectorAll('.shots img')].every((one) => one.naturalWidth === 800)"
     )
     assert page.locator("dt").all_inner_texts() == ["The data", "Made from", "Documentation", "Service"]
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     form = page.locator("form:has([name=parameters])")
     assert form.locator("[name=dataset]").get_attribute("value") == "nrh_flux"
     form.locator("select").select_option("error")
@@ -389,15 +389,15 @@ def test_quick_looks_of_a_day_by_frequency_and_where_they_come_from(tab: Tab) ->
     assert told == [f"2011-06-01T{hour:02d}:00:00.000000Z,0.{hour:02d}" for hour in range(12)] or len(told) == 12, told
 
 
-def test_the_links_of_a_row_on_a_phone(phone: Tab) -> None:
+def test_the_links_of_a_row_on_a_phone(phone: BrowserTab) -> None:
     for path in (
         "/datalink/nrh.days?ID=2011-06-01",
         f"/datalink/clouds.main?ID={CLOUD}",
         f"/collections/clouds/cube/{CLOUD}.fits",
     ):
-        page = phone.go(path)
+        page = phone.open_page(path)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, path
-        assert phone.axe() == []
+        assert phone.find_accessibility_faults() == []
 
 
 @pytest.mark.parametrize(
@@ -410,17 +410,17 @@ def test_the_links_of_a_row_on_a_phone(phone: Tab) -> None:
     ],
 )  # fmt: skip
 def test_files_of_all_kinds_are_sent_as_what_programs_read(
-    tab: Tab, topcat: Topcat, ident: str, mtype: str, address: str
+    tab: BrowserTab, topcat: TopcatClient, ident: str, mtype: str, address: str
 ) -> None:
     topcat.client.bind_receive_notification("table.load.fits", topcat.take)
-    tab.allowed = (HUB,)
-    page = tab.go("/collections/clouds/main?_row=" + quote(json.dumps([ident])))
+    tab.allowed = (HUB_ADDRESS,)
+    page = tab.open_page("/collections/clouds/main?_row=" + quote(json.dumps([ident])))
     page.wait_for_selector(".detail .leads")
     page.click("summary:text-is('SAMP')")
     page.click("[data-samp] button:text-is('Connect')")
     page.wait_for_selector("[data-samp] select")
     page.click("text=The file of this row")
-    url = topcat.wait(mtype)["url"]
+    url = topcat.wait_for_message(mtype)["url"]
     assert url == f"{tab.base}/collections/clouds/{address}"
     with fits.open(io.BytesIO(urllib.request.urlopen(url).read())) as found:
         assert len(found) > 1 or found[0].data is not None

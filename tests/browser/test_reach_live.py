@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from browser_tab import Tab
+from browser_tab import BrowserTab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -24,24 +24,24 @@ def menu(page: Page) -> None:
     page.wait_for_selector("header nav", state="hidden")
 
 
-def test_the_head_of_a_phone_is_one_line_with_a_menu(phone: Tab) -> None:
-    page = phone.go("/collections/sz/clusters")
+def test_the_head_of_a_phone_is_one_line_with_a_menu(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page("/collections/sz/clusters")
     menu(page)
     page.click("header .menu-button")
-    assert phone.axe() == []
-    phone.press("header nav a:has-text('Help')")
+    assert phone_tab.find_accessibility_faults() == []
+    phone_tab.follow_link("header nav a:has-text('Help')")
     assert "/help" in page.url
 
 
-def test_the_menu_needs_no_scripts(still: Tab) -> None:
-    page = still.go("/")
+def test_the_menu_needs_no_scripts(scriptless_tab: BrowserTab) -> None:
+    page = scriptless_tab.open_page("/")
     assert page.is_visible("header nav")
     assert not page.is_visible("header .menu-button")
     page.set_viewport_size({"width": 390, "height": 844})
     menu(page)
 
 
-def test_all_pages_are_of_one_width(tab: Tab) -> None:
+def test_all_pages_are_of_one_width(tab: BrowserTab) -> None:
     edges = set()
     tab.page.set_viewport_size({"width": 1920, "height": 900})
     for path in (
@@ -54,7 +54,7 @@ def test_all_pages_are_of_one_width(tab: Tab) -> None:
         "/help",
         "/search/epn",
     ):
-        page = tab.go(path)
+        page = tab.open_page(path)
         edges |= set(
             page.evaluate(
                 """() => ['header > div', 'main', 'footer > div'].map((one) => {
@@ -66,9 +66,9 @@ def test_all_pages_are_of_one_width(tab: Tab) -> None:
     assert len(edges) == 1, edges
 
 
-def test_the_first_row_is_a_few_presses_away(tab: Tab) -> None:
+def test_the_first_row_is_a_few_presses_away(tab: BrowserTab) -> None:
     """By the link that skips to the rows; the heads of a grid are one stop, whose arrows go on to the rows."""
-    page = tab.go("/collections/omega/epn_core")
+    page = tab.open_page("/collections/omega/epn_core")
     page.wait_for_selector("table.live tr[data-key]")
     presses = 0
     skipped = False
@@ -83,8 +83,8 @@ def test_the_first_row_is_a_few_presses_away(tab: Tab) -> None:
     assert presses <= 5, presses
 
 
-def test_heads_are_gone_through_by_arrows(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main")
+def test_heads_are_gone_through_by_arrows(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main")
     page.wait_for_selector("table.live tr[data-key]")
     there = "document.activeElement.closest('th')?.querySelector('.head')?.innerText ?? document.activeElement.tagName"
     page.locator("table.live tr[data-key]").first.focus()
@@ -109,9 +109,9 @@ def test_heads_are_gone_through_by_arrows(tab: Tab) -> None:
     assert page.evaluate(there) == "page"
 
 
-def test_menus_of_a_table_are_one_stop(tab: Tab) -> None:
-    page = tab.go("/collections/stars/main")
-    tab.alive("take")
+def test_menus_of_a_table_are_one_stop(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/stars/main")
+    tab.wait_for_panes("take")
     page.focus(".take .menu summary")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
@@ -126,15 +126,15 @@ def test_menus_of_a_table_are_one_stop(tab: Tab) -> None:
     assert not page.evaluate("document.activeElement.closest('.take')")
 
 
-def test_the_foot_says_how_the_site_is(tab: Tab) -> None:
-    page = tab.go("/news")
+def test_the_foot_says_how_the_site_is(tab: BrowserTab) -> None:
+    page = tab.open_page("/news")
     page.wait_for_selector("footer .health:has-text('all is well')")
-    page = tab.go("/news?lang=fr")
+    page = tab.open_page("/news?lang=fr")
     page.wait_for_selector("footer .health:has-text('tout va bien')")
 
 
-def test_a_phone_has_cards_instead_of_columns(phone: Tab) -> None:
-    page = phone.go("/collections/hfc1ar/epn_core")
+def test_a_phone_has_cards_instead_of_columns(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page("/collections/hfc1ar/epn_core")
     page.wait_for_selector("table.live tr[data-at='1'][data-key]")
     cells = page.eval_on_selector_all(
         "tr[data-at='0'] td[data-label]",
@@ -147,7 +147,7 @@ def test_a_phone_has_cards_instead_of_columns(phone: Tab) -> None:
     assert [one[2] for one in seen[1:]] == [f'"{one[0]}"' for one in seen[1:]], "each with its label"
     tops = page.eval_on_selector_all("tr[data-at]", "all => all.slice(0, 3).map((one) => one.getBoundingClientRect())")
     assert all(one["bottom"] <= other["top"] + 1 for one, other in pairwise(tops)), "no card lies over the next one"
-    assert phone.axe() == []
+    assert phone_tab.find_accessibility_faults() == []
     page.click("table.live thead button.head >> nth=1")
     page.wait_for_selector("th[aria-sort]")
     page.wait_for_selector("table.live:not(.waiting) tr[data-at='3'][data-key]")
@@ -159,12 +159,12 @@ def test_a_phone_has_cards_instead_of_columns(phone: Tab) -> None:
     assert page.locator("tr[data-at='3']").bounding_box()["height"] < 60  # type: ignore[index]
 
 
-def test_the_parts_of_a_table_are_one_tap_away_on_a_phone(phone: Tab) -> None:
-    page = phone.go("/collections/sz/clusters")
-    phone.alive("parts")
+def test_the_parts_of_a_table_are_one_tap_away_on_a_phone(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page("/collections/sz/clusters")
+    phone_tab.wait_for_panes("parts")
     assert page.inner_text(".parts").split() == ["Rows", "Map", "Plot", "Search"]
     page.wait_for_selector("table.live tr[data-key]")
-    phone.alive("strip", "form")  # what comes later moves what is below it
+    phone_tab.wait_for_panes("strip", "form")  # what comes later moves what is below it
     for name, part in (("Plot", "#plot"), ("Search", "#refine"), ("Map", "#map"), ("Rows", "#rows")):
         page.click(f".parts a:text-is('{name}')")
         page.wait_for_function(
@@ -178,13 +178,13 @@ def test_the_parts_of_a_table_are_one_tap_away_on_a_phone(phone: Tab) -> None:
         page.wait_for_selector(f".parts a:text-is('{name}')[aria-current]")
     assert page.get_attribute("#map", "open") is not None
     assert page.get_attribute("#plot", "open") is not None
-    assert phone.axe("color-contrast", "aria-allowed-attr", "link-name") == []
+    assert phone_tab.find_accessibility_faults("color-contrast", "aria-allowed-attr", "link-name") == []
 
 
-def test_what_is_on_the_screen_is_shared_cited_and_kept(tab: Tab) -> None:
-    page = tab.go("/collections/sz/clusters?redshift=0.5..")
+def test_what_is_on_the_screen_is_shared_cited_and_kept(tab: BrowserTab) -> None:
+    page = tab.open_page("/collections/sz/clusters?redshift=0.5..")
     page.wait_for_selector("table.live tr[data-key]")
-    tab.alive("share")
+    tab.wait_for_panes("share")
     page.click("summary:text-is('Share and cite')")
     page.locator("table.live tr[data-at='2'] td").nth(2).click()
     page.wait_for_selector(".detail dt")
@@ -195,18 +195,18 @@ def test_what_is_on_the_screen_is_shared_cited_and_kept(tab: Tab) -> None:
     assert all(page.url in one for one in texts)
     assert texts[1].startswith("Planck Collaboration")
     assert texts[2].startswith("@misc{")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     assert page.input_value("[data-searches] input") == "Clusters: redshift 0.5.."
     page.fill("[data-searches] input", "Far <clusters>")
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-searches] [role=status]:text-is('Kept')")
     kept = page.url
-    page = tab.go("/")
+    page = tab.open_page("/")
     page.wait_for_selector(".kept-searches a:text-is('Far <clusters>')")
-    assert tab.axe() == []
-    tab.press(".kept-searches a")
+    assert tab.find_accessibility_faults() == []
+    tab.follow_link(".kept-searches a")
     assert page.url == kept
-    page = tab.go("/")
+    page = tab.open_page("/")
     page.click(".kept-searches button")
     page.wait_for_selector(".kept-searches li", state="detached")
     page.reload()
@@ -214,8 +214,8 @@ def test_what_is_on_the_screen_is_shared_cited_and_kept(tab: Tab) -> None:
     assert not page.locator(".kept-searches").count()
 
 
-def test_a_result_is_cited_without_scripts(still: Tab) -> None:
-    page = still.go("/collections/sz/clusters?redshift=0.5..")
+def test_a_result_is_cited_without_scripts(scriptless_tab: BrowserTab) -> None:
+    page = scriptless_tab.open_page("/collections/sz/clusters?redshift=0.5..")
     page.click("summary:text-is('Share and cite')")
     link, text, _ = page.locator("[data-pane=share] code").all_inner_texts()
     assert link.endswith("/collections/sz/clusters?redshift=0.5..")

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from aladin_desktop import aladin
-from browser_tab import SCREEN
+from aladin_desktop import run_aladin
+from browser_tab import SLOW_ANIMATION_SCRIPT
 from mocpy import MOC
 
 from globes import globe, outlined, picture
 from hven.model.sky import Moc, Polygon
-from process_runner import hven
+from process_runner import run_hven
 from shared import ROOT
-from stilts import stilts
+from stilts import run_stilts
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -137,7 +137,7 @@ def cells(body: str) -> Moc:
 def asked(place: Path, query: str, how: str = "votable") -> bytes:
     """Give the answer to a query, as everybody gets it."""
     target = place / "answer"
-    hven("query", query, "--site", place / "site", "--public", "--format", how, "--output", target)
+    run_hven("query", query, "--site", place / "site", "--public", "--format", how, "--output", target)
     return target.read_bytes()
 
 
@@ -146,7 +146,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Publish the regions of each body, take them as a client does, and draw a map of each."""
     made = tmp_path_factory.mktemp("clients")
     site = made / "site"
-    hven("init", site)
+    run_hven("init", site)
     for body, (kind, frame, west, east) in BODIES.items():
         name = body.lower()
         (site / "collections" / name).mkdir(parents=True)
@@ -161,7 +161,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         facts = {"hips_frame": "equatorial"} if body == "sky" else {"hips_frame": name, "hips_body": name}
         globe(made / "hips" / name, like=None if body == "sky" else made / "hips" / "sky", **facts)
     for name in WHERE:
-        hven("ingest", name, "--site", site)
+        run_hven("ingest", name, "--site", site)
         (made / f"{name}.vot").write_bytes(asked(made, f"SELECT * FROM {name}.epn_core"))
     return made
 
@@ -213,12 +213,12 @@ def holes(place: Path) -> tuple[str, dict[str, Box]]:
         ROOT / "examples/09-hfc-features", example, ignore=shutil.ignore_patterns("*.sqlite", "__pycache__", "var")
     )
     subprocess.run([sys.executable, "make_data.py"], cwd=example, check=True)
-    hven("ingest", "hfc1ch", "--site", example)
+    run_hven("ingest", "hfc1ch", "--site", example)
     names = ("granule_uid", "c1min", "c1max", "c2min", "c2max", "s_region")
     for form, columns in (("votable", "*"), ("json", ", ".join(names))):
         # colours tell little at the edge of what is shown: holes around longitude 0
         query = f"SELECT {columns} FROM hfc1ch.epn_core WHERE obs_id = '{HOLES}' AND region_quality = 'exact' AND (c1max < 60 OR c1min > 300)"
-        hven("query", query, "--site", example, "--public", "--format", form, "--output", place / f"holes.{form}")
+        run_hven("query", query, "--site", example, "--public", "--format", form, "--output", place / f"holes.{form}")
     (place / "holes.votable").rename(place / "holes.vot")
     rows = [dict(zip(names, row, strict=True)) for row in json.loads((place / "holes.json").read_text())["data"]]
     assert len(rows) >= 2
@@ -260,7 +260,7 @@ def desktop(place: Path, address: str, holes: tuple[str, dict[str, Box]]) -> dic
             lines += [look, f"load {place / name}.vot", "sync", f"set {name}.vot Shape=dot", "footprints", look, "sync"]
             lines += ["pause 0.7", f"save {place / name}.png", "warning", f"rm {name}.vot", "pause 0.2"]
         lines += [f"rm {body}", "pause 0.2"]
-    said = aladin(lines, home, "-planet")
+    said = run_aladin(lines, home, "-planet")
     bodies = [line for line in said if line.startswith("FOOTPRINTS")]
     warnings = [line.removeprefix("WARNING ") for line in said if line.startswith("WARNING")]
     assert len(bodies) == len(warnings) == len(shown), said
@@ -292,7 +292,7 @@ def test_aladin_lite_draws_the_coronal_holes_of_hfc_on_the_sun(
     place: Path, address: str, browser: Browser, holes: tuple[str, dict[str, Box]]
 ) -> None:
     context = browser.new_context(viewport={"width": 500, "height": 500})
-    context.add_init_script(SCREEN)
+    context.add_init_script(SLOW_ANIMATION_SCRIPT)
     page = context.new_page()
     page.goto(f"{address}/lite.html")
     page.wait_for_function("window.ready")
@@ -331,13 +331,13 @@ def test_aladin_lite_draws_images_of_the_whole_disc_below_their_observers(
     (folder / "discs.yaml").write_text(DISC_DESCRIPTOR, encoding="utf-8")
     lines = [f"{name},{lon},{lat}" for name, (lon, lat) in DISCS.items()]
     (folder / "rows.csv").write_text("\n".join(["name,lon,lat", *lines]), encoding="utf-8")
-    hven("ingest", "discs", "--site", place / "site")
+    run_hven("ingest", "discs", "--site", place / "site")
     rows = json.loads(asked(place, "SELECT c1min, c1max, c2min, c2max FROM discs.epn_core", "json"))["data"]
     assert rows == [[None] * 4] * len(DISCS)
     # Lite reads no binary cells
     (place / "discs.vot").write_bytes(asked(place, "SELECT * FROM discs.epn_core", "text/xml"))
     context = browser.new_context(viewport={"width": 500, "height": 500})
-    context.add_init_script(SCREEN)
+    context.add_init_script(SLOW_ANIMATION_SCRIPT)
     page = context.new_page()
     page.goto(f"{address}/lite.html")
     page.wait_for_function("window.ready")
@@ -373,7 +373,7 @@ def test_aladin_lite_draws_outlines_and_cells_where_they_are(
     rows = json.loads(asked(place, f"SELECT s_region, coverage FROM {name}.epn_core", "json"))["data"]
     (moc,) = (row[1] for row in rows if row[1])
     context = browser.new_context(viewport={"width": 500, "height": 500})
-    context.add_init_script(SCREEN)
+    context.add_init_script(SLOW_ANIMATION_SCRIPT)
     (place / f"{name}-plain.vot").write_bytes(asked(place, f"SELECT * FROM {name}.epn_core", "text/xml"))
     page = context.new_page()
     errors: list[str] = []
@@ -418,7 +418,7 @@ def test_topcat_draws_outlines_and_cells_where_they_are(place: Path) -> None:
         words += [f"layer{at}=area", f"in{at}={place / body.lower()}.vot", f"area{at}={column}", f"color{at}={bytes(ink).hex()}", f"shading{at}=flat", f"polymode{at}=fill"]  # fmt: skip
     # a body is seen from outside: longitudes grow to the right
     look = ("xpix=720", "ypix=360", "insets=0,0,0,0", "grid=false", "scalebar=false", "projection=car", "reflectlon=false", "legend=false")  # fmt: skip
-    stilts("plot2sky", *look, *words, "omode=out", f"out={place}/topcat.png")
+    run_stilts("plot2sky", *look, *words, "omode=out", f"out={place}/topcat.png")
     pixels = picture((place / "topcat.png").read_bytes())
     lon, lat = (np.arange(720) - 359.5) / 2 % 360, (179.5 - np.arange(360)) / 2
     for ink, (body, _, shapes) in inks.items():

@@ -7,23 +7,23 @@ import urllib.request
 from typing import Any
 
 from astropy.io.votable import parse_single_table
-from browser_tab import Tab
+from browser_tab import BrowserTab
 from pyvo.samp import SAMPHubServer
-from samp_hub import HUB, Consent, Topcat
+from samp_hub import HUB_ADDRESS, ConsentDialog, TopcatClient
 
 GRID = "table.live tr[data-key]"
 
 
-def connected(tab: Tab, path: str) -> Any:
-    tab.allowed = (HUB,)
-    page = tab.go(path)
+def connected(tab: BrowserTab, path: str) -> Any:
+    tab.allowed = (HUB_ADDRESS,)
+    page = tab.open_page(path)
     page.wait_for_selector(GRID)
     page.click("summary:text-is('SAMP')")
     page.click("[data-samp] button:text-is('Connect')")
     return page
 
 
-def test_a_table_arrives_with_its_rows_and_both_point_at_them(tab: Tab, consent: Consent, topcat: Topcat) -> None:
+def test_a_table_arrives_with_its_rows_and_both_point_at_them(tab: BrowserTab, consent: ConsentDialog, topcat: TopcatClient) -> None:
     page = connected(tab, "/collections/stars/main?vmag=..6")
     page.wait_for_selector("[data-samp] select")
     assert consent.asked[0][1] == tab.base
@@ -33,7 +33,7 @@ def test_a_table_arrives_with_its_rows_and_both_point_at_them(tab: Tab, consent:
     )
     assert tall < 60, "beside a program with a long name the words stand in one line"
     page.click("text=The table")
-    sent = topcat.wait("table.load.votable")
+    sent = topcat.wait_for_message("table.load.votable")
     # only now the page knows that we have it
     page.wait_for_selector("[data-samp] p:has-text('Sent to Topcat of the test')")
     body = urllib.request.urlopen(sent["url"]).read()
@@ -49,14 +49,14 @@ def test_a_table_arrives_with_its_rows_and_both_point_at_them(tab: Tab, consent:
     keys = [int(page.locator(GRID).nth(number).get_attribute("data-key").strip("[]")) for number in (2, 5)]  # type: ignore[union-attr]
     page.click("summary:text-is('SAMP')")
     page.click("text=The marked rows")
-    told = topcat.wait("table.select.rowList")
+    told = topcat.wait_for_message("table.select.rowList")
     assert sorted(stars[int(at)] for at in told["row-list"]) == sorted(keys)
     assert told["table-id"] == sent["table-id"]
 
     page.click("h1")
     page.locator(f"{GRID} td:nth-child(3)").nth(4).click()
     key = int(page.locator(GRID).nth(4).get_attribute("data-key").strip("[]"))  # type: ignore[union-attr]
-    assert stars[int(topcat.wait("table.highlight.row")["row"])] == key
+    assert stars[int(topcat.wait_for_message("table.highlight.row")["row"])] == key
     page.wait_for_selector(".detail dt")
 
     message = {
@@ -75,7 +75,7 @@ def test_a_table_arrives_with_its_rows_and_both_point_at_them(tab: Tab, consent:
 
     page.click("summary:text-is('SAMP')")
     page.click("text=The position of this row")
-    place = topcat.wait("coord.pointAt.sky")
+    place = topcat.wait_for_message("coord.pointAt.sky")
     row = table[stars.index(int(page.inner_text(".detail h2")))]
     assert abs(float(place["ra"]) - row["ra"]) < 1e-4
     assert abs(float(place["dec"]) - row["dec"]) < 1e-4
@@ -85,28 +85,28 @@ def test_a_table_arrives_with_its_rows_and_both_point_at_them(tab: Tab, consent:
     )
     page.wait_for_selector(f".detail h2:text-is('{row['star']}')")
     page.click("text=The image of this row")
-    assert topcat.wait("image.load.fits")["url"] == f"https://example.org/star/{row['star']}"
+    assert topcat.wait_for_message("image.load.fits")["url"] == f"https://example.org/star/{row['star']}"
     page.click("text=The spectrum of this row")
-    spectrum = topcat.wait("spectrum.load.ssa-generic")
+    spectrum = topcat.wait_for_message("spectrum.load.ssa-generic")
     assert spectrum["meta"]["sp_type"] == row["sp_type"]
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_a_region_reaches_aladin(tab: Tab, topcat: Topcat) -> None:
+def test_a_region_reaches_aladin(tab: BrowserTab, topcat: TopcatClient) -> None:
     page = connected(tab, "/collections/stars/main?_near=83.6,22,10")
     page.click("text=The region of the search")
-    assert topcat.wait("script.aladin.send")["script"] == "draw circle(83.6,22,10deg)"
-    assert float(topcat.wait("coord.pointAt.sky")["ra"]) == 83.6
+    assert topcat.wait_for_message("script.aladin.send")["script"] == "draw circle(83.6,22,10deg)"
+    assert float(topcat.wait_for_message("coord.pointAt.sky")["ra"]) == 83.6
 
 
-def test_a_hub_that_says_no(tab: Tab, consent: Consent, hub: SAMPHubServer) -> None:
+def test_a_hub_that_says_no(tab: BrowserTab, consent: ConsentDialog, hub: SAMPHubServer) -> None:
     consent.answer = False
     page = connected(tab, "/collections/stars/main")
     page.wait_for_selector("[data-samp] p:has-text('The hub refused')")
     assert page.is_visible("[data-samp] button:text-is('Connect')")
 
 
-def test_a_hub_that_vanishes(tab: Tab, hub: SAMPHubServer) -> None:
+def test_a_hub_that_vanishes(tab: BrowserTab, hub: SAMPHubServer) -> None:
     tab.expected = ("Failed to load resource",)
     page = connected(tab, "/collections/stars/main")
     page.wait_for_selector("[data-samp] select")
@@ -116,11 +116,11 @@ def test_a_hub_that_vanishes(tab: Tab, hub: SAMPHubServer) -> None:
     assert page.is_visible("[data-samp] button:text-is('Connect')")
 
 
-def test_without_a_hub_there_is_a_hint_and_an_address(tab: Tab) -> None:
+def test_without_a_hub_there_is_a_hint_and_an_address(tab: BrowserTab) -> None:
     tab.expected = ("ERR_CONNECTION_REFUSED",)
     page = connected(tab, "/collections/stars/main?vmag=..3")
     page.wait_for_selector("[data-samp] p:has-text('No SAMP hub answers')")
     address = page.input_value("[data-samp] input.address")
     table = parse_single_table(io.BytesIO(urllib.request.urlopen(address).read())).to_table()
     assert max(table["vmag"]) <= 3
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []

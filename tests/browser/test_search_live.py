@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs, urlsplit
 
-from browser_tab import Tab
+from browser_tab import BrowserTab
 
 GRID = "table.live tr[data-key]"
 TABLE = "/collections/stars/main"
@@ -14,10 +14,10 @@ def asked(address: str) -> dict[str, list[str]]:
     return parse_qs(urlsplit(address).query)
 
 
-def test_the_parts_of_a_field_are_one_condition(tab: Tab) -> None:
-    page = tab.go(TABLE)
+def test_the_parts_of_a_field_are_one_condition(tab: BrowserTab) -> None:
+    page = tab.open_page(TABLE)
     page.wait_for_selector(GRID)
-    tab.alive("form")
+    tab.wait_for_panes("form")
     page.fill("input[name=vmag]", "4")
     page.fill("input[name='_to.vmag']", "5000")
     page.select_option("select[name='_as.vmag']", "mmag")
@@ -35,15 +35,15 @@ def test_the_parts_of_a_field_are_one_condition(tab: Tab) -> None:
     page.wait_for_selector("[data-chips] a[data-name=vmag]", state="detached")
     assert set(asked(page.url)) == {"ra"}
     assert page.input_value("input[name=vmag]") == ""
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.reload()
     assert (page.input_value("input[name=ra]"), page.input_value("input[name='_to.ra']")) == ("350", "10")
 
 
-def test_times_places_and_cadence(tab: Tab) -> None:
-    page = tab.go(TABLE)
+def test_times_places_and_cadence(tab: BrowserTab) -> None:
+    page = tab.open_page(TABLE)
     page.wait_for_selector(GRID)
-    tab.alive("form")
+    tab.wait_for_panes("form")
     page.fill("input[name=seen]", "1580-01-01")
     page.fill("input[name='_pm.seen']", "400")
     page.select_option("select[name='_as.seen']", "d")
@@ -61,14 +61,14 @@ def test_times_places_and_cadence(tab: Tab) -> None:
     page.reload()
     page.wait_for_selector("fieldset[data-ask=_near] + .fault")
     assert page.input_value("input[name=_near]") == "Nowhere at all", "what is wrong stays where it was written"
-    assert tab.axe() == []
-    tab.shot("search-form")
+    assert tab.find_accessibility_faults() == []
+    tab.save_screenshot("search-form")
 
 
-def test_values_are_completed_and_looked_for(tab: Tab) -> None:
-    page = tab.go(TABLE)
+def test_values_are_completed_and_looked_for(tab: BrowserTab) -> None:
+    page = tab.open_page(TABLE)
     page.wait_for_selector(GRID)
-    tab.alive("form", "facets")
+    tab.wait_for_panes("form", "facets")
     page.fill("input[name=sp_type]", "G")
     page.wait_for_selector("input[name=sp_type] ~ datalist option[value=G5]", state="attached")
     page.wait_for_selector("[data-chips] a[data-name=sp_type]")  # what is written is asked, too: let it be over
@@ -91,13 +91,13 @@ def test_values_are_completed_and_looked_for(tab: Tab) -> None:
     assert "M3" in asked(page.url)["sp_type"][0], "what was chosen stays, though it is not among the most frequent"
 
 
-def test_all_tables_of_a_kind(tab: Tab) -> None:
-    page = tab.go("/search/epn")
+def test_all_tables_of_a_kind(tab: BrowserTab) -> None:
+    page = tab.open_page("/search/epn")
     page.wait_for_selector("h1:text-is('Search all EPN-TAP tables')")
     assert page.locator("summary").count() >= 7, "the sections of VESPA's form"
     example = page.locator("h2:text-is('Examples') + ul a").first
     target = example.inner_text()
-    tab.press(f"h2:text-is('Examples') + ul a:text-is('{target}')")
+    tab.follow_link(f"h2:text-is('Examples') + ul a:text-is('{target}')")
     page.wait_for_selector("[data-chips] a")
     assert page.input_value("input[name=target_name]") == target
     page.wait_for_selector("[data-found] tbody tr")
@@ -108,31 +108,31 @@ def test_all_tables_of_a_kind(tab: Tab) -> None:
     if page.locator("details.map").count():  # the targets of a body have a map
         page.click("details.map > summary")
         page.wait_for_selector("details.map [data-pane][data-ready] .told:not(:empty)")
-    assert tab.axe() == []
-    tab.shot("search-everywhere")
+    assert tab.find_accessibility_faults() == []
+    tab.save_screenshot("search-everywhere")
 
 
-def test_without_scripts(still: Tab) -> None:
-    page = still.go(TABLE)
+def test_without_scripts(scriptless_tab: BrowserTab) -> None:
+    page = scriptless_tab.open_page(TABLE)
     page.fill("input[name=vmag]", "4")
     page.fill("input[name='_to.vmag']", "5")
     page.fill("input[name=dec]", "south")
     page.fill("input[name=_near]", "5h31m 22d")
     page.fill("input[name=_radius]", "60")
-    still.press(".actions button")
+    scriptless_tab.follow_link(".actions button")
     found = asked(page.url)
     assert found == {"vmag": ["4..5"], "_near": ["82.75,22.0,60.0"], "dec": ["south"]}
     assert page.input_value("input[name=dec]") == "south"
     assert "no number" in page.inner_text(".fault")
     assert page.input_value("input[name='_to.vmag']") == "5"
-    still.press("[data-chips] a[data-name=vmag]")
+    scriptless_tab.follow_link("[data-chips] a[data-name=vmag]")
     assert "vmag" not in asked(page.url)
 
 
-def test_on_a_phone_in_french(phone: Tab) -> None:
-    page = phone.go(f"{TABLE}?lang=fr&vmag=..4")
+def test_on_a_phone_in_french(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page(f"{TABLE}?lang=fr&vmag=..4")
     page.wait_for_selector("[data-chips] a:has-text('..4')")
     assert page.locator("legend:text-is('Une ligne toutes les')").count() == 1
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert phone.axe() == []
-    phone.shot("search-form-phone", whole=True)
+    assert phone_tab.find_accessibility_faults() == []
+    phone_tab.save_screenshot("search-form-phone", whole=True)

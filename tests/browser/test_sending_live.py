@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from astropy.io.votable import parse_single_table
 from browser_site import STARS
-from browser_tab import Tab
+from browser_tab import BrowserTab
 from mocpy import MOC
-from samp_hub import HUB, Consent, Topcat
+from samp_hub import HUB_ADDRESS, ConsentDialog, TopcatClient
 
-from process_runner import hven, serving
-from requirements import need_program
+from process_runner import run_hven, serve_site
+from requirements import require_program
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -30,9 +30,9 @@ GRID = "table.live tr[data-key]"
 BRIGHT = "SELECT star, ra, dec, vmag FROM stars.main WHERE vmag < 4"
 
 
-def connected(tab: Tab, path: str, ready: str) -> Any:
-    tab.allowed = (HUB,)
-    page = tab.go(path)
+def connected(tab: BrowserTab, path: str, ready: str) -> Any:
+    tab.allowed = (HUB_ADDRESS,)
+    page = tab.open_page(path)
     page.wait_for_selector(ready)
     page.click("summary:text-is('SAMP')")
     page.click("[data-samp] button:text-is('Connect')")
@@ -44,52 +44,52 @@ def rows_at(address: str) -> Any:
     return parse_single_table(io.BytesIO(urllib.request.urlopen(address).read())).to_table()
 
 
-def test_the_answer_of_a_query(tab: Tab, consent: Consent, topcat: Topcat) -> None:
+def test_the_answer_of_a_query(tab: BrowserTab, consent: ConsentDialog, topcat: TopcatClient) -> None:
     page = connected(tab, f"/adql?QUERY={BRIGHT.replace(' ', '+').replace('<', '%3C')}", "[data-answer] tbody tr")
     page.click("text=The table")
     page.wait_for_selector("[data-samp] p:has-text('Sent to Topcat of the test')")
-    found = rows_at(topcat.wait("table.load.votable")["url"])
+    found = rows_at(topcat.wait_for_message("table.load.votable")["url"])
     assert len(found) == page.locator("[data-answer] tbody tr").count() > 10
     assert max(found["vmag"]) < 4
     # another answer on the same page: the reader is not asked again
-    tab.write("SELECT TOP 3 star FROM stars.main ORDER BY star")
+    tab.write_query("SELECT TOP 3 star FROM stars.main ORDER BY star")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("[data-answer] .count b:text-is('3')")
     page.click("summary:text-is('SAMP')")
-    topcat.got.clear()
+    topcat.messages.clear()
     page.click("text=The table")
-    assert list(rows_at(topcat.wait("table.load.votable")["url"])["star"]) == [1, 2, 3]
+    assert list(rows_at(topcat.wait_for_message("table.load.votable")["url"])["star"]) == [1, 2, 3]
     assert len(consent.asked) == 1
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_the_result_of_a_job(tab: Tab, topcat: Topcat) -> None:
-    page = tab.go("/adql")
-    tab.write(BRIGHT)
+def test_the_result_of_a_job(tab: BrowserTab, topcat: TopcatClient) -> None:
+    page = tab.open_page("/adql")
+    tab.write_query(BRIGHT)
     page.click("text=Run as a job")
     page.wait_for_url("**/jobs?job=*")
     page.wait_for_selector(".job .phase[data-phase=COMPLETED]")
-    tab.allowed = (HUB,)
+    tab.allowed = (HUB_ADDRESS,)
     page.click("summary:text-is('SAMP')")
     page.click("[data-samp] button:text-is('Connect')")
     page.wait_for_selector("[data-samp] select")
     page.click("text=The table")
-    sent = topcat.wait("table.load.votable")
+    sent = topcat.wait_for_message("table.load.votable")
     assert "/tap/async/" in sent["url"]
     assert max(rows_at(sent["url"])["vmag"]) < 4, "a program has no cookie of the browser's"
 
 
-def test_regions_are_mocs(tab: Tab, topcat: Topcat, tmp_path: Path) -> None:
+def test_regions_are_mocs(tab: BrowserTab, topcat: TopcatClient, tmp_path: Path) -> None:
     topcat.client.bind_receive_notification("coverage.load.moc.fits", topcat.take)
     page = connected(tab, "/collections/stars/main?_near=83.6,22,10&vmag=..9", GRID)
     page.click("text=The region of the search")
-    region = moc(topcat.wait("coverage.load.moc.fits")["url"], tmp_path)
+    region = moc(topcat.wait_for_message("coverage.load.moc.fits")["url"], tmp_path)
     assert abs(region.sky_fraction - 0.0076) < 0.0008, "a circle of 10 degrees"
     assert region.contains_lonlat(*lonlat([83.6, 83.6, 83.6], [22, 31, 33])).tolist() == [True, True, False]
-    assert topcat.wait("script.aladin.send")["script"] == "draw circle(83.6,22,10deg)"
-    topcat.got.clear()
+    assert topcat.wait_for_message("script.aladin.send")["script"] == "draw circle(83.6,22,10deg)"
+    topcat.messages.clear()
     page.click("text=The region that the rows cover")
-    covered = moc(topcat.wait("coverage.load.moc.fits")["url"], tmp_path)
+    covered = moc(topcat.wait_for_message("coverage.load.moc.fits")["url"], tmp_path)
     rows = page.evaluate("() => window.hven === undefined")  # the map is not needed for it
     assert rows
     assert 0 < covered.sky_fraction < region.sky_fraction
@@ -108,28 +108,28 @@ def moc(address: str, directory: Path) -> MOC:
     return MOC.load(str(path), "fits")
 
 
-def test_marked_rows_without_their_table(tab: Tab, topcat: Topcat) -> None:
+def test_marked_rows_without_their_table(tab: BrowserTab, topcat: TopcatClient) -> None:
     page = connected(tab, "/collections/stars/main?_sort=star", GRID)
     page.click("h1")
     for number in (1, 3):
         page.locator(f"{GRID} input").nth(number).click()
     page.click("summary:text-is('SAMP')")
     page.click("text=The marked rows")
-    assert list(rows_at(topcat.wait("table.load.votable")["url"])["star"]) == [2, 4]
+    assert list(rows_at(topcat.wait_for_message("table.load.votable")["url"])["star"]) == [2, 4]
 
 
-def test_a_file_goes_as_what_it_is(tab: Tab, topcat: Topcat) -> None:
+def test_a_file_goes_as_what_it_is(tab: BrowserTab, topcat: TopcatClient) -> None:
     page = connected(tab, "/collections/aia/images?_sort=name", GRID)
     page.click("h1")
     page.locator(f"{GRID} td:nth-child(3)").first.click()
     page.wait_for_selector(".detail dt")
     page.click("summary:text-is('SAMP')")
     page.click("text=The file of this row")
-    sent = topcat.wait("image.load.fits")
+    sent = topcat.wait_for_message("image.load.fits")
     assert sent["url"] == f"https://sdo.example.org/{page.inner_text('.detail h2')}.fits"
 
 
-def test_what_no_program_takes_is_said(tab: Tab, topcat: Topcat) -> None:
+def test_what_no_program_takes_is_said(tab: BrowserTab, topcat: TopcatClient) -> None:
     page = connected(tab, "/collections/stars/main", GRID)
     page.click("text=The region that the rows cover")
     page.wait_for_selector("[data-samp] p:has-text('No program here takes this: coverage.load.moc.fits')")
@@ -140,7 +140,7 @@ def secure(tmp_path: Path) -> Iterator[str]:
     """Serve stars by https: behind a tunnel that ends TLS, as a proxy would."""
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
-        [need_program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
+        [require_program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
         check=True,
         capture_output=True,
     )  # fmt: skip
@@ -181,7 +181,7 @@ def secure(tmp_path: Path) -> Iterator[str]:
 
     address = f"https://archive.example:{door.getsockname()[1]}"
     site = tmp_path / "site"
-    hven("init", site)
+    run_hven("init", site)
     place = site / "collections" / "stars"
     place.mkdir(parents=True)
     (place / "stars.yaml").write_text(STARS)
@@ -190,10 +190,10 @@ def secure(tmp_path: Path) -> Iterator[str]:
         *(f"{star},,{star},{star},{star / 10},G2,1572-11-11T18:00:00," for star in range(1, 61)),
     ]
     (place / "stars.csv").write_text("\n".join(lines) + "\n")
-    hven("--site", site, "ingest", "stars")
+    run_hven("--site", site, "ingest", "stars")
     settings = site / "hven.toml"
     settings.write_text(f'public_url = "{address}"\n{settings.read_text()}')
-    with serving(site) as server:
+    with serve_site(site) as server:
         begin(guests, server.port)
         yield address
         door.shutdown(socket.SHUT_RDWR)
@@ -203,7 +203,7 @@ def secure(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_page_that_came_by_https_speaks_to_the_hub(
-    browser: Browser, secure: str, consent: Consent, topcat: Topcat
+    browser: Browser, secure: str, consent: ConsentDialog, topcat: TopcatClient
 ) -> None:
     context = browser.new_context(ignore_https_errors=True)
     context.set_default_timeout(60_000)
@@ -219,14 +219,14 @@ def test_a_page_that_came_by_https_speaks_to_the_hub(
         page.wait_for_selector("[data-samp] select")
         assert consent.asked[0][1] == secure
         page.click("text=The table")
-        assert topcat.wait("table.load.votable")["name"] == "Stars"
+        assert topcat.wait_for_message("table.load.votable")["name"] == "Stars"
         assert refused == []
     finally:
         context.close()
 
 
 def test_a_browser_that_asks_for_leave_first(
-    browser: Browser, secure: str, web_port: int, consent: Consent, topcat: Topcat
+    browser: Browser, secure: str, web_port: int, consent: ConsentDialog, topcat: TopcatClient
 ) -> None:
     """Chrome 142 and later, for pages that are not of this computer: refused leave is no missing hub, and who gives it later is connected.
 
@@ -235,7 +235,7 @@ def test_a_browser_that_asks_for_leave_first(
     door = secure.rpartition(":")[2]
     rules = f"MAP localhost:21012 127.0.0.1:{web_port}, MAP archive.example 127.0.0.1"
     switches = [f"--host-resolver-rules={rules}", f"--ip-address-space-overrides=127.0.0.1:{door}=public"]
-    other = browser.browser_type.launch(executable_path=need_program("chromium"), args=["--no-sandbox", *switches])
+    other = browser.browser_type.launch(executable_path=require_program("chromium"), args=["--no-sandbox", *switches])
     try:
         context = other.new_context(ignore_https_errors=True)
         context.set_default_timeout(60_000)
@@ -256,7 +256,7 @@ def test_a_browser_that_asks_for_leave_first(
         page.wait_for_selector("[data-samp] select")
         assert consent.asked[0][1] == secure
         page.click("text=The table")
-        assert topcat.wait("table.load.votable")["name"] == "Stars"
+        assert topcat.wait_for_message("table.load.votable")["name"] == "Stars"
     finally:
         other.close()
 
@@ -266,7 +266,7 @@ def test_leave_to_ask_where_there_is_no_hub(browser: Browser, secure: str) -> No
     door = secure.rpartition(":")[2]
     rules = "MAP localhost:21012 127.0.0.1:9, MAP archive.example 127.0.0.1"
     switches = [f"--host-resolver-rules={rules}", f"--ip-address-space-overrides=127.0.0.1:{door}=public"]
-    other = browser.browser_type.launch(executable_path=need_program("chromium"), args=["--no-sandbox", *switches])
+    other = browser.browser_type.launch(executable_path=require_program("chromium"), args=["--no-sandbox", *switches])
     try:
         context = other.new_context(ignore_https_errors=True)
         context.set_default_timeout(60_000)

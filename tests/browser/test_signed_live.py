@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from astropy.io.votable import parse_single_table
-from browser_tab import Tab, opened
+from browser_tab import BrowserTab, open_tab
 from pyvo.samp.errors import SAMPProxyError
-from samp_hub import HUB
+from samp_hub import HUB_ADDRESS
 
-from process_runner import Server, hven, serving, until
-from requirements import need_program
+from process_runner import Server, run_hven, serve_site, wait_until
+from requirements import require_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,28 +48,28 @@ def restricted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serve
     (site / "hven.toml").write_text('name = "signed"\n[people]\ngroups = {spica = ["anna"]}\n')
     (folder / "night.yaml").write_text(DESCRIPTOR)
     (folder / "rows.csv").write_text("id,shown\n1,yes\n2,no\n3,no\n")
-    hven("ingest", "--site", site, "night")
-    token = hven("user", "add", "--site", site, "anna").stdout.strip()
-    with serving(site) as made:
+    run_hven("ingest", "--site", site, "night")
+    token = run_hven("user", "add", "--site", site, "anna").stdout.strip()
+    with serve_site(site) as made:
         yield made, token
 
 
 @pytest.fixture
-def anna(browser: Browser, restricted: tuple[Server, str], company: None) -> Iterator[Tab]:
+def anna(browser: Browser, restricted: tuple[Server, str], external_programs: None) -> Iterator[BrowserTab]:
     """Log in."""
     server, token = restricted
-    for tab in opened(browser, server, viewport={"width": 1440, "height": 900}):
-        page = tab.go("/login")
+    for tab in open_tab(browser, server, viewport={"width": 1440, "height": 900}):
+        page = tab.open_page("/login")
         page.fill("[name=name]", "anna")
         page.fill("[name=token]", token)
-        tab.press("main button")
+        tab.follow_link("main button")
         yield tab
 
 
 @pytest.fixture
 def real_topcat(hub: SAMPHubServer, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run TOPCAT on a screen that nobody sees; it finds our hub by the file that the hub wrote."""
-    display, topcat = need_program("xvfb-run"), need_program("topcat")
+    display, topcat = require_program("xvfb-run"), require_program("topcat")
     environment = {**os.environ, "SAMP_HUB": f"std-lockurl:{(tmp_path / 'samp').as_uri()}", "HOME": str(tmp_path)}
     with (tmp_path / "topcat.log").open("wb") as log:
         made = subprocess.Popen([display, "-a", topcat, f"-Duser.home={tmp_path}"], env=environment, stdout=log, stderr=log, start_new_session=True)  # fmt: skip
@@ -81,7 +81,7 @@ def real_topcat(hub: SAMPHubServer, tmp_path: Path) -> Iterator[subprocess.Popen
 
 
 def test_topcat_loads_a_restricted_table_by_a_signed_address(
-    anna: Tab, hub: SAMPHubServer, topcat: Any, real_topcat: subprocess.Popen[bytes], restricted: tuple[Server, str]
+    anna: BrowserTab, hub: SAMPHubServer, topcat: Any, real_topcat: subprocess.Popen[bytes], restricted: tuple[Server, str]
 ) -> None:
     client = topcat.client
 
@@ -89,16 +89,16 @@ def test_topcat_loads_a_restricted_table_by_a_signed_address(
         names = {one: client.get_metadata(one).get("samp.name") for one in client.get_registered_clients()}
         return next((one for one, name in names.items() if name == "topcat"), "")
 
-    until(lambda: theirs() != "" or real_topcat.poll() is not None, 300)
-    until(lambda: "table.load.votable" in client.get_subscriptions(theirs()), 300)
-    anna.allowed = (HUB,)
-    page = anna.go("/collections/night/main")
+    wait_until(lambda: theirs() != "" or real_topcat.poll() is not None, 300)
+    wait_until(lambda: "table.load.votable" in client.get_subscriptions(theirs()), 300)
+    anna.allowed = (HUB_ADDRESS,)
+    page = anna.open_page("/collections/night/main")
     page.wait_for_selector(GRID)
     page.click("summary:text-is('SAMP')")
     page.click("[data-samp] button:text-is('Connect')")
     page.wait_for_selector("[data-samp] select option:text-is('topcat')", state="attached")
     page.click("text=The table")
-    sent = topcat.wait("table.load.votable")
+    sent = topcat.wait_for_message("table.load.votable")
     assert "hven-signed=" in sent["url"]
     assert "hven-signed=" not in sent["table-id"]
 
@@ -111,7 +111,7 @@ def test_topcat_loads_a_restricted_table_by_a_signed_address(
         return "no answer"
 
     # TOPCAT knows the table, and all three of its rows
-    until(lambda: pointed(0) == "samp.ok", 300)
+    wait_until(lambda: pointed(0) == "samp.ok", 300)
     assert pointed(2) == "samp.ok"
     assert pointed(3) not in {"samp.ok", "no answer"}
     log = (restricted[0].site / "serve.log").read_text()
@@ -119,9 +119,9 @@ def test_topcat_loads_a_restricted_table_by_a_signed_address(
     assert "/sign" in log
 
 
-def test_a_line_that_is_copied(anna: Tab, tmp_path: Path) -> None:
+def test_a_line_that_is_copied(anna: BrowserTab, tmp_path: Path) -> None:
     anna.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = anna.go("/collections/night/main")
+    page = anna.open_page("/collections/night/main")
     page.wait_for_selector(GRID)
     page.click("summary:text-is('Copy as')")
     page.click(".copyable:has-text('curl') button.copy")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from browser_tab import Tab
+from browser_tab import BrowserTab
 
 GRID = "table.live tr[data-key]"
 
 
-def opened(tab: Tab, path: str = "/collections/stars/main?_sort=star") -> Any:
-    page = tab.go(path)
+def opened(tab: BrowserTab, path: str = "/collections/stars/main?_sort=star") -> Any:
+    page = tab.open_page(path)
     page.wait_for_selector(GRID)
     return page
 
@@ -29,7 +29,7 @@ def taken(page: Any, text: str) -> str:
     return Path(waiting.value.path()).read_text()
 
 
-def test_all_rows_or_the_marked_ones_in_a_format(tab: Tab) -> None:
+def test_all_rows_or_the_marked_ones_in_a_format(tab: BrowserTab) -> None:
     page = opened(tab, "/collections/stars/main?_sort=star&vmag=..5")
     page.wait_for_selector("[data-count] b:not(:has-text('~'))")  # until it is counted it may be an estimate
     found = int("".join(letter for letter in page.inner_text("[data-count] b") if letter.isdigit()))
@@ -46,11 +46,11 @@ def test_all_rows_or_the_marked_ones_in_a_format(tab: Tab) -> None:
     rows = taken(page, "button.link:text-is('CSV')").splitlines()
     assert rows[0] == "star,name,ra,dec,vmag,sp_type,seen,page"
     assert [row.split(",")[0] for row in rows[1:]] == marked
-    assert tab.axe() == []
-    tab.shot("take-download")
+    assert tab.find_accessibility_faults() == []
+    tab.save_screenshot("take-download")
 
 
-def test_scripts_and_lines_of_what_the_address_says(tab: Tab, tmp_path: Path) -> None:
+def test_scripts_and_lines_of_what_the_address_says(tab: BrowserTab, tmp_path: Path) -> None:
     page = opened(tab, "/collections/stars/main?_sort=star&star=3..6")
     menu(page, "Files")
     page.wait_for_selector("[data-files]:has-text('4 files')")
@@ -69,12 +69,12 @@ def test_scripts_and_lines_of_what_the_address_says(tab: Tab, tmp_path: Path) ->
     tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.click("[data-lines] h3:text-is('ADQL') + div button")
     page.wait_for_function("() => navigator.clipboard.readText().then((text) => text.includes('star BETWEEN 3 AND 6'))")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.keyboard.press("Escape")
     page.wait_for_selector("[data-lines] h3 >> nth=0", state="hidden")
 
 
-def test_columns_are_hidden_moved_and_read_in_other_units(tab: Tab) -> None:
+def test_columns_are_hidden_moved_and_read_in_other_units(tab: BrowserTab) -> None:
     page = opened(tab)
     menu(page, "Columns")
     page.fill("[data-columns] .find", "vm")
@@ -90,7 +90,7 @@ def test_columns_are_hidden_moved_and_read_in_other_units(tab: Tab) -> None:
     state = parse_qs(urlsplit(page.url).query)
     assert state["_cols"] == ["star,name,dec,ra,sp_type,seen,page"]
     assert state["_unit.ra"] == ["h:m:s"]
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.reload()
     page.wait_for_selector(GRID)
     assert page.locator("thead th:nth-child(4)").inner_text().startswith("dec")
@@ -99,12 +99,12 @@ def test_columns_are_hidden_moved_and_read_in_other_units(tab: Tab) -> None:
     page.wait_for_selector("thead:has-text('vmag')")
 
 
-def test_columns_without_scripts(still: Tab) -> None:
-    page = still.go("/collections/stars/main?star=1..3&_cols=star,ra,vmag")
+def test_columns_without_scripts(scriptless_tab: BrowserTab) -> None:
+    page = scriptless_tab.open_page("/collections/stars/main?star=1..3&_cols=star,ra,vmag")
     menu(page, "Columns")
     page.uncheck("[data-columns] input[value=vmag]")
     page.select_option("select[name='_unit.ra']", "arcmin")
-    still.press("[data-columns] button")
+    scriptless_tab.follow_link("[data-columns] button")
     assert [text.split()[0] for text in page.locator("thead th").all_inner_texts()] == ["star", "ra"]
     assert "arcmin" in page.inner_text("thead")
     assert page.locator("tbody tr").count() == 3
@@ -112,10 +112,10 @@ def test_columns_without_scripts(still: Tab) -> None:
     assert taken(page, "text=List of links").count("\n") == 3
 
 
-def test_a_heading_filters_sorts_and_hides(tab: Tab) -> None:
+def test_a_heading_filters_sorts_and_hides(tab: BrowserTab) -> None:
     page = opened(tab)
     page.click("th:has-text('vmag') .more")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.keyboard.type("..4")
     page.keyboard.press("Enter")
     page.wait_for_selector("th:has-text('vmag') .more.filtered")
@@ -131,7 +131,7 @@ def test_a_heading_filters_sorts_and_hides(tab: Tab) -> None:
     page.wait_for_selector(".column-menu", state="detached")
 
 
-def test_rows_side_by_side(tab: Tab) -> None:
+def test_rows_side_by_side(tab: BrowserTab) -> None:
     page = opened(tab, "/collections/stars/main?_sort=star&_cols=star,sp_type")
     for number in (0, 1, 2):
         page.locator(f"{GRID} input").nth(number).click()
@@ -142,8 +142,8 @@ def test_rows_side_by_side(tab: Tab) -> None:
     assert row.all_inner_texts() == ["1", "2", "3"]
     assert "differs" in (row.first.get_attribute("class") or "")
     assert page.url.count("_compare=") == 3
-    assert tab.axe() == []
-    tab.shot("take-compare")
+    assert tab.find_accessibility_faults() == []
+    tab.save_screenshot("take-compare")
     page.reload()
     page.wait_for_selector(".compared td")
     page.click(".compared button[aria-label='Remove 2']")
@@ -153,7 +153,7 @@ def test_rows_side_by_side(tab: Tab) -> None:
     assert "_compare" not in page.url
 
 
-def test_the_drawer_turns_rows_and_pictures_by_keys_and_shows_the_header(tab: Tab) -> None:
+def test_the_drawer_turns_rows_and_pictures_by_keys_and_shows_the_header(tab: BrowserTab) -> None:
     pictures = [f"{tab.base}/logo.png?{number}" for number in range(3)]
 
     def with_pictures(route: Any) -> None:
@@ -186,7 +186,7 @@ def test_the_drawer_turns_rows_and_pictures_by_keys_and_shows_the_header(tab: Ta
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     page.wait_for_selector(".pictures img[alt='picture 2']")
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.click("[aria-label='Next row']")
     page.wait_for_selector(".detail h2:text-is('8')")
     page.keyboard.press("Alt+ArrowUp")
@@ -201,13 +201,13 @@ def test_the_drawer_turns_rows_and_pictures_by_keys_and_shows_the_header(tab: Ta
     assert cards["vmag"][1:] == ["mag", "Magnitude in V"]
     page.fill("dialog input", "vmag")
     assert page.locator("dialog tbody tr").count() == 1
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
     page.fill("dialog input", "")  # a field of search takes the first Escape for itself
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog", state="detached")
 
 
-def test_pictures_stand_in_the_grid_where_the_site_may_show_them(tab: Tab) -> None:
+def test_pictures_stand_in_the_grid_where_the_site_may_show_them(tab: BrowserTab) -> None:
     def with_pictures(route: Any) -> None:
         answer = route.fetch()
         told = json.loads(answer.body())
@@ -229,16 +229,16 @@ def test_pictures_stand_in_the_grid_where_the_site_may_show_them(tab: Tab) -> No
     assert page.locator(f"{GRID} td:nth-child(9) a").first.inner_text() == "elsewhere"
 
 
-def test_a_phone_has_it_too_and_french(phone: Tab) -> None:
-    page = phone.go("/collections/stars/main?lang=fr")
+def test_a_phone_has_it_too_and_french(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page("/collections/stars/main?lang=fr")
     # panes begin when they are in sight
     page.locator(".menu > summary:text-is('Télécharger')").scroll_into_view_if_needed()
     page.wait_for_selector("table.live tr[data-key]")
     page.click(".menu > summary:text-is('Télécharger')")
     page.wait_for_selector("text=En tâche")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert phone.axe() == []
+    assert phone_tab.find_accessibility_faults() == []
     page.click(".menu > summary:text-is('Colonnes')")
     page.wait_for_selector("[data-columns] .find")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    phone.shot("take-phone")
+    phone_tab.save_screenshot("take-phone")

@@ -21,12 +21,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-from archive_site import CHANNELS, DAY, OIFITS, archive
+from archive_site import CHANNELS, DAY, OIFITS, build_archive
 from astropy.io import fits
 from astropy.table import Table
-from browser_tab import Tab, opened
+from browser_tab import BrowserTab, open_tab
 
-from process_runner import Server, free_port, serving
+from process_runner import Server, reserve_port, serve_site
 from shared import shared
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ PERMITTED = ["clipboard-read", "clipboard-write"]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     site = tmp_path_factory.mktemp("archive") / "site"
-    port = free_port()
-    archive(site, port)
-    with serving(site, port=port) as made:
+    port = reserve_port()
+    build_archive(site, port)
+    with serve_site(site, port=port) as made:
         yield made
 
 
@@ -53,19 +53,19 @@ def sources(server: Server) -> Path:
 
 
 @pytest.fixture
-def tab(browser: Browser, server: Server) -> Iterator[Tab]:
-    yield from opened(browser, server, viewport={"width": 1440, "height": 900}, permissions=PERMITTED)
+def tab(browser: Browser, server: Server) -> Iterator[BrowserTab]:
+    yield from open_tab(browser, server, viewport={"width": 1440, "height": 900}, permissions=PERMITTED)
 
 
 class Reader:
     """Somebody with a task, whose clicks and seconds are counted from the first page on."""
 
-    def __init__(self, tab: Tab) -> None:
+    def __init__(self, tab: BrowserTab) -> None:
         self.tab = tab
         self.page: Page = tab.page
         self.clicks = 0
-        tab.go("/")
-        tab.alive("finder")
+        tab.open_page("/")
+        tab.wait_for_panes("finder")
         self.begun = time.monotonic()
 
     def click(self, selector: str) -> None:
@@ -80,7 +80,7 @@ class Reader:
     def table(self, name: str, title: str) -> None:
         """Open a table from its card on the first page."""
         self.opens(f"#{name} .tables-of a:text-is('{title}')")
-        self.tab.alive("form")
+        self.tab.wait_for_panes("form")
         self.page.wait_for_selector(GRID)
 
     def choose(self, selector: str, value: str) -> None:
@@ -100,7 +100,7 @@ class Reader:
 
     def writes(self, **fields: str) -> None:
         """Write into fields that stand there, and wait until what was written is asked."""
-        self.tab.alive("form")
+        self.tab.wait_for_panes("form")
         for name, text in fields.items():
             self.page.fill(f"#refine [name='{name}']", text)
         asked = sorted({re.sub(r"^_(to|pm)\.", "", name) for name in fields})
@@ -124,7 +124,7 @@ class Reader:
 
 
 @pytest.fixture
-def reader(tab: Tab) -> Reader:
+def reader(tab: BrowserTab) -> Reader:
     return Reader(tab)
 
 
@@ -232,7 +232,7 @@ def test_four_maps_of_one_hour_side_by_side(reader: Reader, sources: Path) -> No
     )
     panel = page.eval_on_selector_all(".beside img", "all => all.map((one) => new URL(one.src).pathname)")
     reader.opens("[data-lines-are] a")  # the hour: all of its maps
-    reader.tab.alive("looks", "mosaic")
+    reader.tab.wait_for_panes("looks", "mosaic")
     reader.click(".looks button:text-is('Gallery')")
     reader.page.wait_for_function(
         "number => { const all = [...document.querySelectorAll('.mosaic img')]; return all.length === number && all.every((one) => one.complete && one.naturalWidth > 0); }",

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from browser_tab import Tab, opened
+from browser_tab import BrowserTab, open_tab
 
 from das2_streams import parse
-from process_runner import Server, hven, serving
-from requirements import need
+from process_runner import Server, run_hven, serve_site
+from requirements import require
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -88,19 +88,19 @@ def sun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (site / "bursts.csv").write_text("\n".join(["time_min,time_max,spectral_range_min,spectral_range_max", *lines, ""]))
     text = DESCRIPTOR.replace("CENTERS", ", ".join(str(10 + at) for at in range(WIDE)))
     (site / "collections" / "sun" / "sun.yaml").write_text(text)
-    hven("ingest", "sun", "--site", site)
-    with serving(site) as server:
+    run_hven("ingest", "sun", "--site", site)
+    with serve_site(site) as server:
         yield server
 
 
 @pytest.fixture
-def tab(browser: Browser, sun: Server) -> Iterator[Tab]:
-    yield from opened(browser, sun, viewport={"width": 1440, "height": 900})
+def tab(browser: Browser, sun: Server) -> Iterator[BrowserTab]:
+    yield from open_tab(browser, sun, viewport={"width": 1440, "height": 900})
 
 
 @pytest.fixture
-def phone(browser: Browser, sun: Server) -> Iterator[Tab]:
-    yield from opened(browser, sun, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+def phone(browser: Browser, sun: Server) -> Iterator[BrowserTab]:
+    yield from open_tab(browser, sun, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
 
 
 def view(page: Any) -> list[float]:
@@ -123,8 +123,8 @@ def colour(page: Any, time: str, channel: float) -> list[int]:
     return found
 
 
-def test_nothing_else_takes_time_from_the_first_picture(tab: Tab) -> None:
-    page = tab.go(HERE)
+def test_nothing_else_takes_time_from_the_first_picture(tab: BrowserTab) -> None:
+    page = tab.open_page(HERE)
     page.wait_for_selector("[data-pane=basket][data-ready]")
     begun, drawn = page.evaluate(
         """() => [
@@ -135,9 +135,9 @@ def test_nothing_else_takes_time_from_the_first_picture(tab: Tab) -> None:
     assert begun >= drawn
 
 
-def test_what_is_drawn_are_the_samples(tab: Tab) -> None:
-    page = tab.go(f"{HERE}?_from=2003-10-28T03:00&_to=2003-10-28T03:20&_else=0")
-    tab.alive("timeline")
+def test_what_is_drawn_are_the_samples(tab: BrowserTab) -> None:
+    page = tab.open_page(f"{HERE}?_from=2003-10-28T03:00&_to=2003-10-28T03:20&_else=0")
+    tab.wait_for_panes("timeline")
     page.wait_for_selector(BUSY)
     lines = page.evaluate("() => { const { times, low, mean, high } = window.hven.timeline.panels[1].lines[0]; return { times, low, mean, high }; }")  # fmt: skip
     moments, _, total = values()
@@ -147,18 +147,18 @@ def test_what_is_drawn_are_the_samples(tab: Tab) -> None:
     assert lines["low"] == lines["high"] == lines["mean"]  # one sample a bin
     wide = page.evaluate("() => window.hven.timeline.show(1067299200, 1067385600)")
     assert wide is None
-    tab.shot("timeline", whole=True)
+    tab.save_screenshot("timeline", whole=True)
     # the burst, and the gap: nothing is drawn there
     bright, quiet = colour(page, "2003-10-28T06:01:00Z", 20.5), colour(page, "2003-10-28T06:01:00Z", 28)
     assert sum(bright) > sum(quiet)
     assert colour(page, "2003-10-28T13:00:00Z", 20)[3] == 0
     assert colour(page, "2003-10-28T15:00:00Z", 20)[3] == 255
-    assert tab.axe() == []
+    assert tab.find_accessibility_faults() == []
 
 
-def test_pointer_wheel_and_keys(tab: Tab) -> None:
-    page = tab.go(f"{HERE}?_from=2003-10-28T03:00&_to=2003-10-28T05:00")
-    tab.alive("timeline")
+def test_pointer_wheel_and_keys(tab: BrowserTab) -> None:
+    page = tab.open_page(f"{HERE}?_from=2003-10-28T03:00&_to=2003-10-28T05:00")
+    tab.wait_for_panes("timeline")
     first, last = view(page)
     box = page.locator(".timeline .u-over").first.bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -193,9 +193,9 @@ def test_pointer_wheel_and_keys(tab: Tab) -> None:
     assert view(page) == [START / SECOND + 36_000, START / SECOND + 39_600]
 
 
-def test_colours_ask_nothing_and_parameters_come_and_go(tab: Tab) -> None:
-    page = tab.go(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10")
-    tab.alive("timeline")
+def test_colours_ask_nothing_and_parameters_come_and_go(tab: BrowserTab) -> None:
+    page = tab.open_page(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10")
+    tab.wait_for_panes("timeline")
     before = colour(page, "2003-10-28T06:01:00Z", 20.5)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -209,9 +209,9 @@ def test_colours_ask_nothing_and_parameters_come_and_go(tab: Tab) -> None:
     page.wait_for_url("**_p=flux**")
 
 
-def test_tiles_come_ahead_of_the_script_and_once(tab: Tab) -> None:
-    page = tab.go(HERE)
-    tab.alive("timeline")
+def test_tiles_come_ahead_of_the_script_and_once(tab: BrowserTab) -> None:
+    page = tab.open_page(HERE)
+    tab.wait_for_panes("timeline")
     page.wait_for_function("() => performance.getEntriesByName('first picture').length")
     found = page.evaluate("() => performance.getEntriesByType('resource').map((one) => [one.name, one.initiatorType]).filter(([name]) => name.includes('TILE='))")  # fmt: skip
     assert found
@@ -219,7 +219,7 @@ def test_tiles_come_ahead_of_the_script_and_once(tab: Tab) -> None:
     assert len(found) == len({name for name, _ in found})
 
 
-def test_a_part_that_fails_is_told_and_asked_again(tab: Tab) -> None:
+def test_a_part_that_fails_is_told_and_asked_again(tab: BrowserTab) -> None:
     """Nobody moves: what the server could not give is asked again by itself; what it refuses for good is not."""
     tab.expected = ("503", "status of 400")
     failed: list[str] = []
@@ -231,7 +231,7 @@ def test_a_part_that_fails_is_told_and_asked_again(tab: Tab) -> None:
         return route.continue_()
 
     tab.page.route("**/series/**", refuse)
-    page = tab.go(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10")
+    page = tab.open_page(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10")
     page.wait_for_function("() => document.querySelector('.timeline .told').textContent.includes('too many at once')")
     assert "asked again in" in page.inner_text(".timeline .told")
     page.wait_for_function("() => !document.querySelector('.timeline .told').textContent")
@@ -252,15 +252,15 @@ def test_a_part_that_fails_is_told_and_asked_again(tab: Tab) -> None:
     page.wait_for_function("() => !document.querySelector('.timeline .told').textContent")
 
 
-def test_what_else_there_is_and_lines_of_code(tab: Tab, tmp_path: Path) -> None:
-    page = tab.go(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10&_p=total&_else=1")
-    tab.alive("timeline")
+def test_what_else_there_is_and_lines_of_code(tab: BrowserTab, tmp_path: Path) -> None:
+    page = tab.open_page(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10&_p=total&_else=1")
+    tab.wait_for_panes("timeline")
     page.wait_for_selector(".meanwhile .line a:has-text('Bursts')")
     assert page.inner_text(".meanwhile .line small") == "1"
     page.click(".meanwhile .line a")
     page.wait_for_selector("[data-total='1'], .count:has-text('1')")
     page.go_back()
-    tab.alive("timeline")
+    tab.wait_for_panes("timeline")
     page.click("text=Copy as code")
     page.wait_for_selector(".script code:has-text('hapiclient')")  # written when nobody moves any more
     lines = page.inner_text(".script code")
@@ -284,7 +284,7 @@ def test_what_else_there_is_and_lines_of_code(tab: Tab, tmp_path: Path) -> None:
     assert told["startDate"] <= first < last <= told["stopDate"]  # or it asks for nothing
     rows = page.request.get(f"{found[1]}/data?id={found[2]}&time.min={first}&time.max={last}&parameters={names}").text()
     assert rows == page.request.get(csv).text()
-    need("curl")
+    require("curl")
     subprocess.run(said["curl"], shell=True, check=True, capture_output=True, cwd=tmp_path)
     assert (tmp_path / "sun_samples.csv").read_text() == rows
     assert page.request.get(re.findall(r'url = "(.+)"', said["speasy"])[0]).text().splitlines()[-120:] == rows.splitlines()  # fmt: skip
@@ -297,10 +297,10 @@ def line(page: Any, name: str) -> str:
     return found
 
 
-def test_a_moment_has_its_picture(tab: Tab) -> None:
+def test_a_moment_has_its_picture(tab: BrowserTab) -> None:
     """The nearest one; of an origin that the site does not name it is a link, and nothing is asked there."""
-    page = tab.go(f"{HERE}?_at=2003-10-28T03:01")
-    tab.alive("timeline")
+    page = tab.open_page(f"{HERE}?_at=2003-10-28T03:01")
+    tab.wait_for_panes("timeline")
     assert view(page) == pytest.approx([START / SECOND + 10_860 - 2000, START / SECOND + 10_860 + 2000])
     assert page.get_attribute(".gallery a", "href") == "https://images.example/1080.png"
     assert "2003-10-28T03:00:00" in page.inner_text(".gallery a")
@@ -309,9 +309,9 @@ def test_a_moment_has_its_picture(tab: Tab) -> None:
     page.wait_for_selector(".gallery a[href='https://images.example/1440.png']")
 
 
-def test_features_are_drawn_over_the_spectrum(tab: Tab) -> None:
-    page = tab.go(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10&_p=flux")
-    tab.alive("timeline")
+def test_features_are_drawn_over_the_spectrum(tab: BrowserTab) -> None:
+    page = tab.open_page(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10&_p=flux")
+    tab.wait_for_panes("timeline")
     page.wait_for_selector(".meanwhile .line input:checked")
     page.wait_for_function("() => window.hven.timeline.meanwhile.features.size === 1")
     (shape,) = page.evaluate("() => [...window.hven.timeline.meanwhile.features.values()].flat()")
@@ -319,15 +319,15 @@ def test_features_are_drawn_over_the_spectrum(tab: Tab) -> None:
     assert (moments.min(), moments.max()) == pytest.approx((START / SECOND + 21_600, START / SECOND + 21_720), abs=1e-3)
     assert (heights.min(), heights.max(), shape["closed"]) == (20e6, 21.5e6, True)
     edge = colour(page, "2003-10-28T06:00:00Z", 20.7)
-    tab.shot("timeline-features")
+    tab.save_screenshot("timeline-features")
     page.uncheck(".meanwhile .line input")
     page.wait_for_function("() => window.hven.timeline.meanwhile.features.size === 0")
     assert colour(page, "2003-10-28T06:00:00Z", 20.7) != edge
 
 
-def test_on_a_phone(phone: Tab) -> None:
-    page = phone.go(HERE)
-    phone.alive("timeline")
+def test_on_a_phone(phone: BrowserTab) -> None:
+    page = phone.open_page(HERE)
+    phone.wait_for_panes("timeline")
     first, last = view(page)
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     page.evaluate(
@@ -344,11 +344,11 @@ def test_on_a_phone(phone: Tab) -> None:
     found = view(page)
     assert found[1] - found[0] == pytest.approx((last - first) / 3, rel=0.02)
     assert np.mean(found) == pytest.approx((first + last) / 2, abs=60)
-    phone.shot("timeline-phone", whole=True)
+    phone.save_screenshot("timeline-phone", whole=True)
 
 
-def test_it_opens_with_the_latest_samples_and_shows_all_of_them_on_demand(tab: Tab) -> None:
-    page = tab.go("/series/sun_slivers")
+def test_it_opens_with_the_latest_samples_and_shows_all_of_them_on_demand(tab: BrowserTab) -> None:
+    page = tab.open_page("/series/sun_slivers")
     low, high = view(page)
     page.wait_for_url("**_from=*")
     assert SLIVERS / 1e6 + 360 * 86_400 < low < high, "the page opens with the earlier samples or with the gap"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser_tab import Tab, opened
+from browser_tab import BrowserTab, open_tab
 
-from process_runner import Server, hven, serving
+from process_runner import Server, run_hven, serve_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,28 +21,28 @@ def curated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
     site = tmp_path_factory.mktemp("trial") / "site"
     (site / "collections").mkdir(parents=True)
     (site / "hven.toml").write_text('name = "trial"\n[health]\noperators = ["olga"]\n')
-    token = hven("user", "add", "--site", site, "olga").stdout.strip()
-    with serving(site) as made:
+    token = run_hven("user", "add", "--site", site, "olga").stdout.strip()
+    with serve_site(site) as made:
         yield made, token
 
 
 @pytest.fixture
-def olga(browser: Browser, curated: tuple[Server, str]) -> Iterator[Tab]:
+def olga(browser: Browser, curated: tuple[Server, str]) -> Iterator[BrowserTab]:
     server, token = curated
-    for tab in opened(browser, server, viewport={"width": 1280, "height": 900}, locale="fr-FR"):
-        page = tab.go("/login")
+    for tab in open_tab(browser, server, viewport={"width": 1280, "height": 900}, locale="fr-FR"):
+        page = tab.open_page("/login")
         page.fill("[name=name]", "olga")
         page.fill("[name=token]", token)
-        tab.press("main button")
+        tab.follow_link("main button")
         yield tab
 
 
-def test_a_file_is_dropped(olga: Tab, tmp_path: Path) -> None:
+def test_a_file_is_dropped(olga: BrowserTab, tmp_path: Path) -> None:
     (tmp_path / "stars.csv").write_text("id,RAJ2000 (deg),DEJ2000 (deg)\nHD1,10.5,20.25\nHD2,11.5,-20.25\n")
-    page = olga.go("/health")
+    page = olga.open_page("/health")
     page.click("a[href$='/trial']")
     page.set_input_files("[name=file]", tmp_path / "stars.csv")
-    olga.press("main form button")
+    olga.follow_link("main form button")
     assert page.locator("main [role=status]").inner_text() == "Le premier descripteur est sans défaut."
     rows = page.locator("table.faces tbody tr")
     served = {row.locator("td").first.inner_text() for row in rows.all() if "le sert" in row.inner_text()}
@@ -50,8 +50,8 @@ def test_a_file_is_dropped(olga: Tab, tmp_path: Path) -> None:
     assert rows.filter(has_text="ne peut pas").count() > 1
     assert "kind: csv, files: data/stars.csv" in page.locator("pre").inner_text()
     assert page.get_by_role("cell", name="pos.eq.ra;meta.main").count() == 1
-    assert olga.axe() == []
+    assert olga.find_accessibility_faults() == []
     (tmp_path / "a.csv").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
     page.set_input_files("[name=file]", tmp_path / "a.csv")
-    olga.press("main form button")
+    olga.follow_link("main form button")
     assert page.locator("[role=alert]").count() == 1

@@ -24,15 +24,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from source_faults import Fault, draw_faults, run_git
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = Path(os.environ.get("HVEN_CALIBRATION") or ROOT / ".cache/calibration")
+CACHE = Path(os.environ.get("HVEN_CALIBRATION") or ROOT / ".cache/calibration")
 PAGE = ROOT / "docs/proofs/tests.md"
 COVERAGE = "tests/coverage.json"
 SEED = 41
-COUNT = 100
-WANTED = 90  # of a hundred
+FAULT_COUNT = 100
+MIN_CAUGHT_PERCENT = 90  # of a hundred
 TIMEOUT_SECONDS = 900  # of one run of pytest; a fault that makes it hang is caught
-NOT_FIRST = ("tests/browser/", "tests/outside/", "tests/proofs/", "tests/recorded/", "tests/calibration/")
-BATCH = 12  # modules of one run
+EXCLUDED_FOLDERS = ("tests/browser/", "tests/outside/", "tests/proofs/", "tests/recorded/", "tests/calibration/")
+MODULES_PER_RUN = 12  # modules of one run
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Clone:
 def list_modules(directory: Path) -> list[str]:
     """List the test modules that the first tier may run."""
     paths = (path.relative_to(directory).as_posix() for path in (directory / "tests").rglob("test_*.py"))
-    return sorted(path for path in paths if not path.startswith(NOT_FIRST))
+    return sorted(path for path in paths if not path.startswith(EXCLUDED_FOLDERS))
 
 
 def order_modules(directory: Path, fault: Fault, *, whole: bool) -> list[list[str]]:
@@ -160,7 +160,7 @@ def order_modules(directory: Path, fault: Fault, *, whole: bool) -> list[list[st
     for group in groups:
         fresh = [name for name in dict.fromkeys(group) if name in known and name not in seen]
         seen.update(fresh)
-        batches += [fresh[at : at + BATCH] for at in range(0, len(fresh), BATCH)]
+        batches += [fresh[at : at + MODULES_PER_RUN] for at in range(0, len(fresh), MODULES_PER_RUN)]
     return batches
 
 
@@ -207,7 +207,7 @@ def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
         "mending hunk taken back. Each was put into a clone, and the tests of the first tier that can meet it ran until one failed. A test counts if it",
         "passes without the fault.",
         "",
-        f"`scripts/calibrate --count {count}` at commit {commit[:10]}: **{caught} of {len(outcomes)} caught**, {count - len(outcomes)} not tried yet; wanted are {WANTED} %.",
+        f"`scripts/calibrate --count {count}` at commit {commit[:10]}: **{caught} of {len(outcomes)} caught**, {count - len(outcomes)} not tried yet; wanted are {MIN_CAUGHT_PERCENT} %.",
         "Runs without `--whole` end with the modules that are likely to meet a fault; what they miss may be caught by others.",
         "",
         "| fault | caught by |",
@@ -227,13 +227,13 @@ def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
 def main() -> int:
     """Draw, try, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=COUNT, help="faults that are drawn")
+    parser.add_argument("--count", type=int, default=FAULT_COUNT, help="faults that are drawn")
     parser.add_argument("--run", type=int, default=None, help="faults that are tried now (default: all that are left)")
     parser.add_argument("--whole", action="store_true", help="run all of the tier before a fault counts as not caught")
     parser.add_argument("--list", action="store_true", help="list the faults, and try none")
     words = parser.parse_args()
     commit = run_git(ROOT, "rev-parse", "HEAD").strip()
-    kept = KEPT / f"{commit[:10]}-{SEED}-{words.count}.jsonl"
+    kept = CACHE / f"{commit[:10]}-{SEED}-{words.count}.jsonl"
     faults = draw_faults(ROOT, SEED, words.count)
     if words.list:
         for fault in faults:
@@ -245,7 +245,7 @@ def main() -> int:
         for fault in faults
         if fault.name not in done or (words.whole and not done[fault.name].caught and not done[fault.name].whole)
     ]
-    clone = Clone(KEPT / "clone/hven", commit)
+    clone = Clone(CACHE / "clone/hven", commit)
     kept.parent.mkdir(parents=True, exist_ok=True)
     for fault in left[: words.run]:
         outcome = try_fault(clone, fault, whole=words.whole)
@@ -256,7 +256,7 @@ def main() -> int:
         write_page([done[one.name] for one in faults if one.name in done], commit, words.count)
     caught = sum(one.caught for one in done.values())
     print(f"{caught} of {len(done)} caught")
-    return 0 if 100 * caught >= WANTED * len(done) else 1
+    return 0 if 100 * caught >= MIN_CAUGHT_PERCENT * len(done) else 1
 
 
 if __name__ == "__main__":

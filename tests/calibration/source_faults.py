@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MENDING = re.compile(
+FIX_WORDS = re.compile(
     r"\b(mend|fix|fault|wrong|bug|refus|lost|lose|leak|crash|repair|any more|no longer|never|correct)\w*", re.IGNORECASE
 )
-CHOSEN_FROM = 900  # commits, the newest first
-MAX_OF_A_FILE = 3
-SWAPPED: dict[type[ast.AST], str] = {
+MAX_COMMITS = 900  # commits, the newest first
+MAX_FAULTS_PER_FILE = 3
+OPPOSITE_OPERATORS: dict[type[ast.AST], str] = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
     ast.In: "not in", ast.NotIn: "in", ast.Is: "is not", ast.IsNot: "is",
 }  # fmt: skip
@@ -62,10 +62,10 @@ def run_git(root: Path, *words: str, stdin: str | None = None, check: bool = Tru
     ).stdout
 
 
-def list_mends(root: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+def list_fix_commits(root: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     """Yield commits that mended something: their sources and the test modules that they changed."""
     told = run_git(
-        root, "log", f"--max-count={CHOSEN_FROM}", "--no-merges", "--name-only", "--format=%x1e%H%x1f%s%x1f%b%x1f"
+        root, "log", f"--max-count={MAX_COMMITS}", "--no-merges", "--name-only", "--format=%x1e%H%x1f%s%x1f%b%x1f"
     )
     for part in told.split("\x1e")[1:]:
         commit, title, body, names = part.split("\x1f")
@@ -76,14 +76,14 @@ def list_mends(root: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ..
         tests = tuple(
             name for name in paths if re.fullmatch(r"tests/(.*/)?test_\w+\.py", name) and (root / name).exists()
         )
-        if sources and tests and MENDING.search(f"{title} {body}"):
+        if sources and tests and FIX_WORDS.search(f"{title} {body}"):
             yield commit, sources, tests
 
 
 def draw_faults(root: Path, seed: int, count: int) -> list[Fault]:
     """Draw faults, the same for the same seed and commit; a tenth of them are commits undone, where these can still be undone."""
     numbers = random.Random(seed)
-    mends = list(list_mends(root))
+    mends = list(list_fix_commits(root))
     numbers.shuffle(mends)
     faults: list[Fault] = []
     of_file: dict[str, int] = {}
@@ -94,7 +94,7 @@ def draw_faults(root: Path, seed: int, count: int) -> list[Fault]:
             undo_commit(root, commit, sources, tests) if 10 * sum(f.kind == "undone" for f in faults) < count else None
         )
         fault = undone or draw_mutant(root, commit, sources, tests, numbers)
-        if fault is not None and of_file.get(fault.path, 0) < MAX_OF_A_FILE:
+        if fault is not None and of_file.get(fault.path, 0) < MAX_FAULTS_PER_FILE:
             faults.append(fault)
             of_file[fault.path] = of_file.get(fault.path, 0) + 1
     numbers.shuffle(mends)
@@ -104,7 +104,7 @@ def draw_faults(root: Path, seed: int, count: int) -> list[Fault]:
         fault = draw_mutant(root, commit, sources, tests, numbers)
         if (
             fault is not None
-            and of_file.get(fault.path, 0) < MAX_OF_A_FILE
+            and of_file.get(fault.path, 0) < MAX_FAULTS_PER_FILE
             and fault.name not in {f.name for f in faults}
         ):
             faults.append(fault)
@@ -118,15 +118,15 @@ def undo_commit(root: Path, commit: str, sources: tuple[str, ...], tests: tuple[
     if len(re.findall(r"^@@", patch, re.MULTILINE)) != 1:
         return None
     path = sources[0] if len(sources) == 1 else next(iter(re.findall(r"^\+\+\+ b/(\S+)", patch, re.MULTILINE)))
-    if not added_lines(root, commit, path):
+    if not list_added_lines(root, commit, path):
         return None  # it only took lines away
     applied = subprocess.run(["git", "-C", str(root), "apply", "-R", "--check", "-"], input=patch, text=True, capture_output=True, check=False)  # fmt: skip
     if applied.returncode:
         return None
     hunk = re.search(r"^@@ -\S+ \+(\d+)", patch, re.MULTILINE)
     assert hunk
-    text = apply_reverse(root, patch, path)
-    if not compiles(text):
+    text = revert_patch(root, patch, path)
+    if not is_module(text):
         return None
     return Fault(
         f"{commit[:10]} undone",
@@ -140,7 +140,7 @@ def undo_commit(root: Path, commit: str, sources: tuple[str, ...], tests: tuple[
     )
 
 
-def apply_reverse(root: Path, patch: str, path: str) -> str:
+def revert_patch(root: Path, patch: str, path: str) -> str:
     """Give the text of a file without what a patch brought; the checkout stays as it is."""
     lines = (root / path).read_text(encoding="utf-8").split("\n")
     body = re.split(r"^@@.*@@.*\n", patch, maxsplit=1, flags=re.MULTILINE)[1].rstrip("\n").split("\n")
@@ -153,7 +153,7 @@ def apply_reverse(root: Path, patch: str, path: str) -> str:
     return ""
 
 
-def compiles(text: str) -> bool:
+def is_module(text: str) -> bool:
     """Say whether a text is a module."""
     try:
         ast.parse(text)
@@ -162,7 +162,7 @@ def compiles(text: str) -> bool:
     return bool(text)
 
 
-def added_lines(root: Path, commit: str, path: str) -> set[str]:
+def list_added_lines(root: Path, commit: str, path: str) -> set[str]:
     """List the lines that a commit wrote into a file."""
     told = run_git(root, "show", "--format=", "-U0", commit, "--", path)
     return {line[1:] for line in told.split("\n") if line.startswith("+") and not line.startswith("+++")}
@@ -175,15 +175,15 @@ def draw_mutant(
     choices: list[tuple[str, int, str, int, int, str]] = []
     for path in sources:
         text = (root / path).read_text(encoding="utf-8")
-        wanted = {line for line in added_lines(root, commit, path) if line.strip() and not line.strip().startswith("#")}
+        wanted = {line for line in list_added_lines(root, commit, path) if line.strip() and not line.strip().startswith("#")}
         numbered = {number for number, line in enumerate(text.split("\n"), 1) if line in wanted}
-        choices += [(path, *mutation) for mutation in list_mutations(text) if mutation[0] in numbered]
+        choices += [(path, *mutation) for mutation in iterate_mutations(text) if mutation[0] in numbered]
     if not choices:
         return None
     path, line, what, begin, end, new = numbers.choice(choices)
     raw = (root / path).read_bytes()
     text = (raw[:begin] + new.encode() + raw[end:]).decode()
-    if not compiles(text):
+    if not is_module(text):
         return None
     return Fault(
         f"{commit[:10]} {path.removeprefix('src/hven/')}:{line} {what}",
@@ -197,7 +197,7 @@ def draw_mutant(
     )
 
 
-def list_mutations(text: str) -> Iterator[tuple[int, str, int, int, str]]:
+def iterate_mutations(text: str) -> Iterator[tuple[int, str, int, int, str]]:
     """Yield what may be changed in a module: line, words, the span in bytes, and what is written there."""
     tree = ast.parse(text)
     raw = text.encode()
@@ -211,13 +211,13 @@ def list_mutations(text: str) -> Iterator[tuple[int, str, int, int, str]]:
         assert node.end_col_offset is not None
         return starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
 
-    skipped = {id(child) for node in ast.walk(tree) for child in skipped_below(node)}
+    skipped = {id(child) for node in ast.walk(tree) for child in iterate_skipped_nodes(node)}
     for node in ast.walk(tree):
         if id(node) not in skipped:
-            yield from mutations_of(node, span, raw)
+            yield from iterate_node_mutations(node, span, raw)
 
 
-def skipped_below(node: ast.AST) -> Iterator[ast.AST]:
+def iterate_skipped_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """Yield what no run depends on: annotations, messages of errors, blocks for type checkers."""
     below: list[ast.AST] = []
     if isinstance(node, ast.AnnAssign):
@@ -232,14 +232,14 @@ def skipped_below(node: ast.AST) -> Iterator[ast.AST]:
         yield from ast.walk(each)
 
 
-def mutations_of(
+def iterate_node_mutations(
     node: ast.AST, span: Callable[[ast.AST], tuple[int, int]], raw: bytes
 ) -> Iterator[tuple[int, str, int, int, str]]:
     """Yield what may be changed at a node: line, words, the span in bytes, and what is written there."""
-    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in SWAPPED:
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in OPPOSITE_OPERATORS:
         begin, end = span(node.left)[1], span(node.comparators[0])[0]
         between = raw[begin:end].decode()
-        new = SWAPPED[type(node.ops[0])]
+        new = OPPOSITE_OPERATORS[type(node.ops[0])]
         old = re.search(r"not\s+in|is\s+not|[<>=!]=|[<>]|\bin\b|\bis\b", between)
         if old:
             yield node.lineno, f"{old[0]} -> {new}", begin, end, between[: old.start()] + new + between[old.end() :]

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from astropy.io.votable import parse
 
-from citation_site import PSZ2, make
+from citation_site import PSZ2, build_site
 from hven.app._server import create_application
 from hven.jobs._worker import run_next
 from hven.model.settings import load_settings
@@ -33,7 +33,7 @@ QUERY = "SELECT * FROM psz2.main"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with Site(load_settings(make(tmp_path_factory.mktemp("origin"), PSZ2 + LINKS)), watch_for_changes=False) as site:
+    with Site(load_settings(build_site(tmp_path_factory.mktemp("origin"), PSZ2 + LINKS)), watch_for_changes=False) as site:
         yield site
 
 

@@ -15,7 +15,7 @@ import pytest
 from datacite import schema45
 from lxml import etree
 
-from citation_site import PSZ2, make
+from citation_site import PSZ2, build_site
 from hven import descriptor
 from hven.model import settings
 from hven.model.resource import parse_doi, parse_orcid, parse_ror, parse_work_identifier
@@ -31,7 +31,7 @@ NS = {"d": citations.DATACITE_NAMESPACE}
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with Site(settings.load_settings(make(tmp_path_factory.mktemp("cited"))), watch_for_changes=False) as site:
+    with Site(settings.load_settings(build_site(tmp_path_factory.mktemp("cited"))), watch_for_changes=False) as site:
         site.store.releases.add_releases("R4", ["psz2"], "The fourth list")
         site.store.releases.add_releases("R6", ["psz2"])
         site.refresh_published_state()
@@ -101,7 +101,7 @@ def test_places_on_the_earth(tmp_path: Path, lons: tuple[int, int], box: tuple[i
         SEAS.replace("    primary: name\n", "    primary: name\n    position: [ra, dec]\n")
         + "      target_name: string\n"
     )
-    with Site(settings.load_settings(make(tmp_path, said, rows=rows)), watch_for_changes=False) as site:
+    with Site(settings.load_settings(build_site(tmp_path, said, rows=rows)), watch_for_changes=False) as site:
         made = {**citations.build_datacite_record(cited(site)), "doi": "10.5072/psz2"}
     judge(made)
     assert made["geoLocations"] == [{"geoLocationBox": {"westBoundLongitude": box[0], "eastBoundLongitude": box[1], "southBoundLatitude": -5.0, "northBoundLatitude": 5.0}}]  # fmt: skip
@@ -200,7 +200,7 @@ def test_what_is_wrong_is_told_at_its_line(tmp_path: Path, old: str, new: str, t
 
 def test_what_a_record_lacks_is_told(tmp_path: Path) -> None:
     bare = "\n".join(line for line in PSZ2.splitlines() if not line.startswith(("licence", "creators", "  - ", "created", "bibcode", "description:")))  # fmt: skip
-    with Site(settings.load_settings(make(tmp_path, bare + "\n")), watch_for_changes=False) as site:
+    with Site(settings.load_settings(build_site(tmp_path, bare + "\n")), watch_for_changes=False) as site:
         told = list(citations.list_missing_metadata(cited(site)))
     assert [message.partition(":")[0] for severity, message in told if severity == "error"] == ["it has no creators"]
     assert {"it has no licence", "it has no description"} <= {message.partition(":")[0] for _, message in told}

@@ -10,29 +10,29 @@ import pytest
 from datacite import DataCiteRESTClient
 from lxml import etree
 
-from citation_site import PASSWORD, PSZ2, DataCiteWorld, make, told
+from citation_site import PASSWORD, PSZ2, DataCiteServer, build_site, copy_attributes
 from hven.model.settings import load_settings
 from hven.site import Site
-from json_servers import Asked, Reply, serving
-from process_runner import hven
+from json_servers import Reply, Request, serve
+from process_runner import run_hven
 
 DOI = "10.5072/psz2"
 
 
 @pytest.fixture
-def world() -> Iterator[DataCiteWorld]:
-    made = DataCiteWorld()
-    with serving(made):
+def world() -> Iterator[DataCiteServer]:
+    made = DataCiteServer()
+    with serve(made):
         yield made
 
 
 @pytest.fixture
-def here(tmp_path: Path, world: DataCiteWorld) -> Path:
-    return make(tmp_path, endpoint=world.base)
+def here(tmp_path: Path, world: DataCiteServer) -> Path:
+    return build_site(tmp_path, endpoint=world.base)
 
 
 def run(here: Path, *words: str, code: int = 0) -> str:
-    done = hven("doi", *words, "--site", str(here), code=code)
+    done = run_hven("doi", *words, "--site", str(here), expected_code=code)
     assert PASSWORD not in done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -42,7 +42,7 @@ def state(here: Path) -> list[tuple[str, str, str, str]]:
         return [(one.collection, one.label, one.doi or "", one.state) for one in site.store.citations.list_citations()]
 
 
-def test_the_fake_is_one_that_datacites_client_takes_for_datacite(world: DataCiteWorld) -> None:
+def test_the_fake_is_one_that_datacites_client_takes_for_datacite(world: DataCiteServer) -> None:
     """The client is another's (Caltech, CERN): what it does with DataCite it does with ours, so that what we do is judged by the same."""
     client = DataCiteRESTClient("URA.BORG", PASSWORD, "10.5072", url=f"{world.base}/")
     metadata = {
@@ -53,7 +53,7 @@ def test_the_fake_is_one_that_datacites_client_takes_for_datacite(world: DataCit
     assert world.dois["10.5072/x"]["state"] == "findable"
 
 
-def test_a_draft_a_publication_an_update(here: Path, world: DataCiteWorld) -> None:
+def test_a_draft_a_publication_an_update(here: Path, world: DataCiteServer) -> None:
     path = here / "collections/psz2/psz2.yaml"
     shown = run(here, "psz2")
     assert "nothing was sent" in shown
@@ -61,10 +61,10 @@ def test_a_draft_a_publication_an_update(here: Path, world: DataCiteWorld) -> No
     run(here, "psz2", "--publish", "--dry-run")
     assert world.asked == []
     assert "draft, made" in run(here, "psz2", "--draft")
-    assert told(world)["state"] == "draft"
+    assert copy_attributes(world)["state"] == "draft"
     assert path.read_text() == PSZ2, "a draft leads nowhere: nobody is told of it"
     assert "findable, changed" in run(here, "psz2", "--publish")
-    made = told(world)
+    made = copy_attributes(world)
     assert (made["state"], made["url"], made["publicationYear"]) == ("findable", "http://vo.example/collections/psz2", "2015")  # fmt: skip
     assert path.read_text() == PSZ2.replace("collection: psz2\n", f"collection: psz2\ndoi: {DOI}\n")
     before = len(world.asked)
@@ -72,27 +72,27 @@ def test_a_draft_a_publication_an_update(here: Path, world: DataCiteWorld) -> No
     assert len(world.asked) == before, "nothing is asked for what DataCite has"
     path.write_text(path.read_text().replace("The list,", "The whole list,"))
     assert "findable, changed" in run(here, "psz2", "--publish")
-    assert told(world)["descriptions"][0]["description"] == "The whole list, release by release."
-    assert world.wrote() == ["POST", "PUT", "PUT"]
+    assert copy_attributes(world)["descriptions"][0]["description"] == "The whole list, release by release."
+    assert world.list_write_methods() == ["POST", "PUT", "PUT"]
     assert state(here) == [("psz2", "", DOI, "findable")]
     assert json.loads(run(here, "--json"))[0]["doi"] == DOI
     assert "no draft any more" in run(here, "psz2", "--draft", code=1)
 
 
-def test_releases_have_dois_of_their_own(here: Path, world: DataCiteWorld) -> None:
-    hven("release", "R4", "psz2", "--site", str(here))
+def test_releases_have_dois_of_their_own(here: Path, world: DataCiteServer) -> None:
+    run_hven("release", "R4", "psz2", "--site", str(here))
     run(here, "psz2", "--publish")
     run(here, "psz2", "--release", "r4", "--publish")
-    made = told(world, "10.5072/psz2.r4")
+    made = copy_attributes(world, "10.5072/psz2.r4")
     assert (made["version"], made["url"]) == ("R4", "http://vo.example/collections/psz2/releases/R4")
     assert {"relatedIdentifier": DOI, "relatedIdentifierType": "DOI", "relationType": "IsVersionOf"} in made["relatedIdentifiers"]  # fmt: skip
     run(here, "psz2", "--publish")
-    assert {"relatedIdentifier": "10.5072/psz2.r4", "relatedIdentifierType": "DOI", "relationType": "HasVersion"} in told(world)["relatedIdentifiers"]  # fmt: skip
+    assert {"relatedIdentifier": "10.5072/psz2.r4", "relatedIdentifierType": "DOI", "relationType": "HasVersion"} in copy_attributes(world)["relatedIdentifiers"]  # fmt: skip
     assert "no release 'R9'" in run(here, "psz2", "--release", "R9", "--publish", code=1)
 
 
-def broken(status: int, method: str) -> Callable[[Asked, Reply], None]:
-    def spoil(asked: Asked, reply: Reply) -> None:
+def broken(status: int, method: str) -> Callable[[Request, Reply], None]:
+    def spoil(asked: Request, reply: Reply) -> None:
         if asked.method == method:
             reply.status, reply.body = status, json.dumps({"errors": [{"status": str(status), "title": "Planted"}]}).encode()  # fmt: skip
 
@@ -110,7 +110,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_what_fails_is_said_and_done_again(here: Path, world: DataCiteWorld, method: str) -> None:
+def test_what_fails_is_said_and_done_again(here: Path, world: DataCiteServer, method: str) -> None:
     """A POST that failed may have been done all the same: the next one finds what is there."""
     for status, code, said in FAILURES:
         world.spoil, world.asked, world.dois = broken(status, method), [], {}
@@ -120,8 +120,8 @@ def test_what_fails_is_said_and_done_again(here: Path, world: DataCiteWorld, met
     world.spoil = lambda _asked, _reply: None
     run(here, "psz2", "--publish")
     assert list(world.dois) == [DOI]
-    assert world.wrote().count("POST") == 1
-    assert told(world)["state"] == "findable"
+    assert world.list_write_methods().count("POST") == 1
+    assert copy_attributes(world)["state"] == "findable"
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_what_fails_is_said_and_done_again(here: Path, world: DataCiteWorld, met
     [(20, None, "cannot be asked"), (None, b"<html>maintenance</html>", "none that this Hven knows"), (None, b'{"data": 7}', "none that this Hven knows"),
      (None, b'{"data": {"attributes": {"doi": "10.5072/other", "state": "findable"}}}', "DataCite answers for 10.5072/other")],
 )  # fmt: skip
-def test_an_answer_that_is_lost_or_rubbish(here: Path, world: DataCiteWorld, cut: int | None, kind: bytes | None, said: str) -> None:  # fmt: skip
-    def spoil(asked: Asked, reply: Reply) -> None:
+def test_an_answer_that_is_lost_or_rubbish(here: Path, world: DataCiteServer, cut: int | None, kind: bytes | None, said: str) -> None:  # fmt: skip
+    def spoil(asked: Request, reply: Reply) -> None:
         if asked.method == "POST":
             reply.cut, reply.body = cut, kind or reply.body
 
@@ -138,13 +138,13 @@ def test_an_answer_that_is_lost_or_rubbish(here: Path, world: DataCiteWorld, cut
     assert said in run(here, "psz2", "--publish", code=3)
     world.spoil = lambda _asked, _reply: None
     assert "findable, changed" in run(here, "psz2", "--publish")
-    assert (list(world.dois), world.wrote()) == ([DOI], ["POST", "PUT"])
+    assert (list(world.dois), world.list_write_methods()) == ([DOI], ["POST", "PUT"])
 
 
-def test_a_service_that_is_away_or_does_not_answer(tmp_path: Path, world: DataCiteWorld) -> None:
-    here = make(tmp_path, endpoint="http://127.0.0.1:9")
+def test_a_service_that_is_away_or_does_not_answer(tmp_path: Path, world: DataCiteServer) -> None:
+    here = build_site(tmp_path, endpoint="http://127.0.0.1:9")
     assert "cannot be asked" in run(here, "psz2", "--publish", code=3)
-    make(tmp_path, endpoint=world.base)
+    build_site(tmp_path, endpoint=world.base)
     world.pause = 4.0
     assert "run the same command again" in run(here, "psz2", "--publish", code=3)
     world.pause = 0.0
@@ -152,20 +152,20 @@ def test_a_service_that_is_away_or_does_not_answer(tmp_path: Path, world: DataCi
     assert list(world.dois) == [DOI]
 
 
-def test_what_is_somebody_elses_is_left_alone(here: Path, world: DataCiteWorld) -> None:
-    world.others.add(DOI)
+def test_what_is_somebody_elses_is_left_alone(here: Path, world: DataCiteServer) -> None:
+    world.foreign_dois.add(DOI)
     assert "may not" in run(here, "psz2", "--publish", code=1)
-    world.others.clear()
+    world.foreign_dois.clear()
     world.dois[DOI] = {"doi": DOI, "state": "findable", "url": "https://elsewhere.example/x"}
     assert "leads to https://elsewhere.example/x; give another: --suffix" in run(here, "psz2", "--publish", code=1)
-    assert world.wrote() == []
+    assert world.list_write_methods() == []
 
 
-def test_a_race_is_a_conflict_or_the_same(here: Path, world: DataCiteWorld) -> None:
+def test_a_race_is_a_conflict_or_the_same(here: Path, world: DataCiteServer) -> None:
     """Between the look and the making somebody made it."""
     seen: list[str] = []
 
-    def spoil(asked: Asked, reply: Reply) -> None:
+    def spoil(asked: Request, reply: Reply) -> None:
         seen.append(asked.method)
         if seen == ["GET"]:
             reply.status, reply.body = 404, b"{}"
@@ -176,9 +176,9 @@ def test_a_race_is_a_conflict_or_the_same(here: Path, world: DataCiteWorld) -> N
     assert seen == ["GET", "POST", "GET", "PUT"]
 
 
-def test_what_cannot_be_sent_is_not(tmp_path: Path, world: DataCiteWorld) -> None:
+def test_what_cannot_be_sent_is_not(tmp_path: Path, world: DataCiteServer) -> None:
     lines = [line for line in PSZ2.splitlines() if not line.startswith(("creators:", "  - "))]
-    here = make(tmp_path, "\n".join(lines) + "\n", endpoint=world.base)
+    here = build_site(tmp_path, "\n".join(lines) + "\n", endpoint=world.base)
     assert "it has no creators: add 'creators'" in run(here, "psz2", "--publish", code=1)
     assert "it has no creators" in run(here, "psz2", code=1)
     assert "cannot be registered so" in run(here, "psz2", "--to", str(tmp_path / "x.xml"), code=1)
@@ -194,20 +194,20 @@ def test_what_cannot_be_sent_is_not(tmp_path: Path, world: DataCiteWorld) -> Non
     ],
 )  # fmt: skip
 def test_settings_that_lack_something(tmp_path: Path, settings: str, said: str) -> None:
-    here = make(tmp_path, settings=settings)
+    here = build_site(tmp_path, settings=settings)
     assert said in run(here, "psz2", "--publish", code=1)
 
 
 def test_a_password_has_no_place_in_hven_toml(tmp_path: Path) -> None:
-    here = make(tmp_path)
+    here = build_site(tmp_path)
     file = here / "hven.toml"
     file.write_text(file.read_text() + '\n[doi]\npassword = "geheim"\n')
-    done = hven("doi", "psz2", "--site", str(here), code=1)
+    done = run_hven("doi", "psz2", "--site", str(here), expected_code=1)
     assert "$NAME" in done.stderr
 
 
 def test_by_file_for_a_library(tmp_path: Path) -> None:
-    here = make(tmp_path / "site")
+    here = build_site(tmp_path / "site")
     xml = tmp_path / "psz2.xml"
     assert "shall lead to http://vo.example/collections/psz2" in run(here, "psz2", "--to", str(xml))
     assert etree.parse(str(xml)).findtext("{*}identifier") == "(:tba)"
@@ -222,25 +222,25 @@ def test_by_file_for_a_library(tmp_path: Path) -> None:
     assert "neither .xml nor .json" in run(here, "psz2", "--to", str(tmp_path / "x.txt"), code=2)
 
 
-def test_a_doi_of_another_prefix_is_not_ours_to_change(tmp_path: Path, world: DataCiteWorld) -> None:
-    here = make(tmp_path, PSZ2.replace("bibcode:", "doi: 10.9999/x\nbibcode:"), endpoint=world.base)
+def test_a_doi_of_another_prefix_is_not_ours_to_change(tmp_path: Path, world: DataCiteServer) -> None:
+    here = build_site(tmp_path, PSZ2.replace("bibcode:", "doi: 10.9999/x\nbibcode:"), endpoint=world.base)
     assert "not of our prefix 10.5072" in run(here, "psz2", "--publish", code=1)
     assert world.asked == []
 
 
-def test_what_not_everybody_sees_gets_none(tmp_path: Path, world: DataCiteWorld) -> None:
-    here = make(tmp_path, PSZ2.replace("title: Clusters of", "access: private\ntitle: Clusters of"), endpoint=world.base)  # fmt: skip
+def test_what_not_everybody_sees_gets_none(tmp_path: Path, world: DataCiteServer) -> None:
+    here = build_site(tmp_path, PSZ2.replace("title: Clusters of", "access: private\ntitle: Clusters of"), endpoint=world.base)  # fmt: skip
     assert "nothing of psz2 is published for everybody" in run(here, "psz2", "--publish", code=1)
 
 
-def test_withdrawn_for_a_reason(here: Path, world: DataCiteWorld) -> None:
+def test_withdrawn_for_a_reason(here: Path, world: DataCiteServer) -> None:
     run(here, "psz2", "--publish")
     assert "say why" in run(here, "psz2", "--withdraw", " ", code=2)
     world.spoil = broken(503, "PUT")
     run(here, "psz2", "--withdraw", "the masses are wrong", code=3)
     world.spoil = lambda _asked, _reply: None
     assert "DataCite knows it, too" in run(here, "psz2", "--withdraw", "the masses are wrong")
-    made = told(world)
+    made = copy_attributes(world)
     assert made["state"] == "findable", "it goes on leading to its page"
     assert {"description": "the masses are wrong", "descriptionType": "TechnicalInfo"} in made["descriptions"]
     assert "Withdrawn" in {one["dateType"] for one in made["dates"]}
@@ -249,7 +249,7 @@ def test_withdrawn_for_a_reason(here: Path, world: DataCiteWorld) -> None:
     run(here, "psz2", "--withdraw", "the masses are wrong")
     assert len(world.asked) == count
     run(here, "psz2", "--publish")
-    assert "Withdrawn" not in {one["dateType"] for one in told(world)["dates"]}
+    assert "Withdrawn" not in {one["dateType"] for one in copy_attributes(world)["dates"]}
     assert state(here) == [("psz2", "", DOI, "findable")]
 
 

@@ -13,12 +13,12 @@ import pytest
 from datacite import schema45
 from lxml import etree, html
 
-from citation_site import PSZ2, make
+from citation_site import PSZ2, build_site
 from hven.app._server import create_application
 from hven.model.settings import load_settings
 from hven.services import citations, doi_minting
 from hven.site import Site
-from process_runner import hven
+from process_runner import run_hven
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asgi_client import Client
@@ -28,11 +28,11 @@ ACCEPT = {"accept": "text/html"}
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = make(tmp_path_factory.mktemp("cited"))
+    directory = build_site(tmp_path_factory.mktemp("cited"))
     for label in ("R4", "R6"):
-        hven("release", label, "psz2", "--site", str(directory))
-    hven("doi", "psz2", "--is", "10.5072/psz2", "--site", str(directory))
-    hven("doi", "psz2", "--release", "R4", "--is", "10.5072/psz2.r4", "--site", str(directory))
+        run_hven("release", label, "psz2", "--site", str(directory))
+    run_hven("doi", "psz2", "--is", "10.5072/psz2", "--site", str(directory))
+    run_hven("doi", "psz2", "--release", "R4", "--is", "10.5072/psz2.r4", "--site", str(directory))
     return directory
 
 
@@ -110,7 +110,7 @@ def test_the_page_of_a_release(reader: Client) -> None:
 
 
 def test_a_doi_shows_at_once(tmp_path: Path) -> None:
-    with Site(load_settings(make(tmp_path)), watch_for_changes=False) as site:
+    with Site(load_settings(build_site(tmp_path)), watch_for_changes=False) as site:
         reader = Client(create_application(site))
         before = reader.get("/collections/psz2")
         assert "doi.org/10.5072" not in before.text
@@ -150,17 +150,17 @@ def check_negotiation(reader: Client, path: str, doi: str) -> None:
 
 
 def test_a_tombstone_stays(tmp_path: Path) -> None:
-    here = make(tmp_path)
-    hven("release", "R4", "psz2", "--site", str(here))
+    here = build_site(tmp_path)
+    run_hven("release", "R4", "psz2", "--site", str(here))
     for more in ([], ["--release", "R4"]):
-        hven("doi", "psz2", *more, "--is", f"10.5072/a{len(more)}", "--site", str(here))
-    hven("doi", "psz2", "--withdraw", "the masses <are> wrong", "--site", str(here))
+        run_hven("doi", "psz2", *more, "--is", f"10.5072/a{len(more)}", "--site", str(here))
+    run_hven("doi", "psz2", "--withdraw", "the masses <are> wrong", "--site", str(here))
     with Site(load_settings(here), watch_for_changes=False) as site:
         page = Client(create_application(site)).get("/collections/psz2")
         assert page.status == 200
         assert "the masses &lt;are&gt; wrong" in page.text, "its data are still there, and marked"
-    hven("release", "remove", "R4", "--site", str(here))
-    hven("remove", "psz2", "--site", str(here))
+    run_hven("release", "remove", "R4", "--site", str(here))
+    run_hven("remove", "psz2", "--site", str(here))
     with Site(load_settings(here), watch_for_changes=False) as site:
         reader = Client(create_application(site))
         for path, doi, why in (("psz2", "10.5072/a0", "the masses &lt;are&gt; wrong"), ("psz2/releases/R4", "10.5072/a2", "not here any more")):  # fmt: skip
@@ -177,8 +177,8 @@ def test_a_tombstone_stays(tmp_path: Path) -> None:
 
 def test_a_collection_whose_descriptor_has_a_doi_leaves_a_tombstone(tmp_path: Path) -> None:
     """A DOI that a library registered stands in the descriptor alone; nobody ran `hven doi`."""
-    here = make(tmp_path, PSZ2.replace("created:", "doi: 10.5072/library.psz2\ncreated:"))
-    hven("remove", "psz2", "--purge", "--site", str(here))
+    here = build_site(tmp_path, PSZ2.replace("created:", "doi: 10.5072/library.psz2\ncreated:"))
+    run_hven("remove", "psz2", "--purge", "--site", str(here))
     with Site(load_settings(here), watch_for_changes=False) as site:
         reader = Client(create_application(site))
         page = reader.get("/collections/psz2")
@@ -188,10 +188,10 @@ def test_a_collection_whose_descriptor_has_a_doi_leaves_a_tombstone(tmp_path: Pa
 
 
 def test_a_doi_of_something_else_keeps_nobody_from_removing(tmp_path: Path) -> None:
-    here = make(tmp_path, PSZ2.replace("created:", "doi: 10.5072/shared\ncreated:"))
-    hven("release", "R4", "psz2", "--site", str(here))
-    hven("doi", "psz2", "--release", "R4", "--is", "10.5072/shared", "--site", str(here))
-    hven("remove", "psz2", "--site", str(here))
+    here = build_site(tmp_path, PSZ2.replace("created:", "doi: 10.5072/shared\ncreated:"))
+    run_hven("release", "R4", "psz2", "--site", str(here))
+    run_hven("doi", "psz2", "--release", "R4", "--is", "10.5072/shared", "--site", str(here))
+    run_hven("remove", "psz2", "--site", str(here))
 
 
 @pytest.mark.parametrize("path", ["/collections/psz2", "/collections/psz2/releases/R4"])
@@ -219,7 +219,7 @@ def test_a_landing_page_leads_to_the_document_that_is_asked_for(reader: Client, 
 
 
 def test_a_collection_that_nobody_cited_leaves_nothing(tmp_path: Path) -> None:
-    here = make(tmp_path)
-    hven("remove", "psz2", "--site", str(here))
+    here = build_site(tmp_path)
+    run_hven("remove", "psz2", "--site", str(here))
     with Site(load_settings(here), watch_for_changes=False) as site:
         assert Client(create_application(site)).get("/collections/psz2").status == 404

@@ -14,7 +14,7 @@ from hven.model.resource import Person
 from hven.services.citations import _describe_person, build_datacite_record
 from hven.site import Site
 from hven.sources._reading import readme
-from process_runner import hven
+from process_runner import run_hven
 
 README = """\
 J/A+A/622/A60        Diameters of made-up stars                    (Brahe+, 2019)
@@ -53,7 +53,7 @@ SITE = 'title = "Uraniborg"\nauthority = "ura.example"\npublic_url = "http://vo.
 def run(tmp_path: Path, *words: str, code: int = 0) -> str:
     (tmp_path / "site").mkdir(exist_ok=True)
     (tmp_path / "site/hven.toml").write_text(SITE)
-    done = hven("new", "diam", *words, "--site", str(tmp_path / "site"), code=code)
+    done = run_hven("new", "diam", *words, "--site", str(tmp_path / "site"), expected_code=code)
     return done.stdout + done.stderr
 
 
@@ -80,11 +80,11 @@ def test_from_a_readme_of_cds(tmp_path: Path, paper: Path) -> None:
     assert resource.description == "Diameters of nine stars."
     assert "stars: fundamental parameters" in resource.subjects
     assert [(one.relation, one.scheme, one.id) for one in resource.works] == [("IsSupplementTo", "DOI", "10.1051/0004-6361/201834520")]  # fmt: skip
-    hven("check", "diam", "--site", str(site))
-    hven("ingest", "diam", "--site", str(site))
-    rows = hven("query", "SELECT COUNT(*) AS n, MAX(diam) AS d FROM diam.main", "--format", "csv", "--site", str(site)).stdout  # fmt: skip
+    run_hven("check", "diam", "--site", str(site))
+    run_hven("ingest", "diam", "--site", str(site))
+    rows = run_hven("query", "SELECT COUNT(*) AS n, MAX(diam) AS d FROM diam.main", "--format", "csv", "--site", str(site)).stdout  # fmt: skip
     assert rows.split() == ["n,d", "9,8.25"]
-    files = hven("query", "SELECT path FROM diam.files", "--format", "csv", "--site", str(site)).stdout
+    files = run_hven("query", "SELECT path FROM diam.files", "--format", "csv", "--site", str(site)).stdout
     assert "fig1.fits" in files
     with Site(settings.load_settings(site), watch_for_changes=False) as opened:
         from hven.services.citations import collect_citation_metadata

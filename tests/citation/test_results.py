@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from astropy.io.votable import parse
 
-from citation_site import PSZ2, ROWS, make
+from citation_site import PSZ2, ROWS, build_site
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from process_runner import hven
+from process_runner import run_hven
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from asgi_client import Answer, Client
@@ -29,7 +29,7 @@ JSON = {"accept": "application/json", "content-type": "application/x-www-form-ur
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    return make(tmp_path, settings="\n[results]\nown = 4\nrows = 10\n")
+    return build_site(tmp_path, settings="\n[results]\nown = 4\nrows = 10\n")
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_the_same_question_has_one_address(client: Client) -> None:
 def test_what_is_not_kept_is_told(here: Path, site: Site, client: Client) -> None:
     made, whole = cite(client), cite(client, "SELECT name FROM psz2.main WHERE ra < 100")
     changed(here, site, lambda text: text.replace("c5,180", "c5,181"))
-    hven("remove", "psz2", "--purge", "--site", str(here))
+    run_hven("remove", "psz2", "--purge", "--site", str(here))
     site.refresh_published_state()
     assert client.get(path(made)).status == 404, "its collection is there no more"
     changed(here, site, lambda text: text.replace("c5,180", "c5,181") + "c10,300,5,2010-01-01T00:00:00,2010-01-02T00:00:00\n")  # fmt: skip
@@ -163,7 +163,7 @@ def test_rights_are_as_everywhere(here: Path, site: Site, client: Client) -> Non
 
 
 def test_a_release_has_its_own_rows(here: Path, site: Site, client: Client) -> None:
-    hven("release", "R4", "psz2", "--site", str(here))
+    run_hven("release", "R4", "psz2", "--site", str(here))
     site.refresh_published_state()
     made = cite(client, QUERY.replace("psz2.main", "psz2_r4.main"))
     changed(here, site, lambda text: text.replace("c5,180", "c5,181"))

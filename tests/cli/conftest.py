@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from process_runner import Server, hven
+from process_runner import Server, run_hven
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +16,9 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Server], tuple
 
     def make(origin: Server) -> tuple[Path, str]:
         site = tmp_path_factory.mktemp("copy") / "site"
-        hven("init", site)
+        run_hven("init", site)
         toml = site / "hven.toml"
         toml.write_text("allow_private = true\n" + toml.read_text())
-        return site, hven("mirror", origin.url, "--site", site).stdout
+        return site, run_hven("mirror", origin.url, "--site", site).stdout
 
     return make

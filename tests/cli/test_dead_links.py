@@ -12,7 +12,7 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from process_runner import hven
+from process_runner import run_hven
 
 DESCRIPTOR = """\
 collection: maps
@@ -83,7 +83,7 @@ def test_dead_links_are_told(there: str, tmp_path: Path) -> None:
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "maps")
     (folder / "data/b.fits").unlink()
-    done = hven("check", "maps", "--links", "--site", str(tmp_path), code=1)
+    done = run_hven("check", "maps", "--links", "--site", str(tmp_path), expected_code=1)
     place = "collections/maps/maps.yaml"
     told = done.stdout.splitlines()
     assert told[:5] == [

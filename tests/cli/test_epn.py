@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from process_runner import hven, serving
+from process_runner import run_hven, serve_site
 
 DESCRIPTOR = """\
 collection: omega
@@ -40,12 +40,12 @@ ROWS = "granule_uid,target_name,t,c1min,c1max\na,Mars,2004-01-14T00:00:00,350,10
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     place = tmp_path_factory.mktemp("epn") / "site"
-    hven("init", place)
+    run_hven("init", place)
     directory = place / "collections" / "omega"
     directory.mkdir()
     (directory / "omega.yaml").write_text(DESCRIPTOR)
     (directory / "cubes.csv").write_text(ROWS)
-    hven("--site", place, "ingest", "omega")
+    run_hven("--site", place, "ingest", "omega")
     return place
 
 
@@ -54,36 +54,36 @@ def uids(text):
 
 
 def test_over_a_site(site, tmp_path):
-    done = hven("--site", site, "query", "--epn", "target_name=Mars time=2004", "-f", "csv")
+    done = run_hven("--site", site, "query", "--epn", "target_name=Mars time=2004", "-f", "csv")
     assert uids(done.stdout) == "a"
     assert "a row whose target_name, time is not known is left out" in done.stderr
-    assert uids(hven("--site", site, "query", "--epn", "c1=0/35", "--unknown", "-f", "csv").stdout) == "abc"
-    shown = hven("--site", site, "query", "--epn", "c1=0/5", "--show").stdout
+    assert uids(run_hven("--site", site, "query", "--epn", "c1=0/35", "--unknown", "-f", "csv").stdout) == "abc"
+    shown = run_hven("--site", site, "query", "--epn", "c1=0/5", "--show").stdout
     assert shown.startswith("SELECT * FROM omega.epn_core WHERE")
-    assert uids(hven("--site", site, "query", shown, "-f", "csv").stdout) == "a"
-    hven("--site", site, "query", "--epn", "time=2004", "-o", tmp_path / "found.vot")
+    assert uids(run_hven("--site", site, "query", shown, "-f", "csv").stdout) == "a"
+    run_hven("--site", site, "query", "--epn", "time=2004", "-o", tmp_path / "found.vot")
     assert b"time.start;obs" in (tmp_path / "found.vot").read_bytes()
 
 
 def test_faults_are_told_with_their_place(site):
-    wrong = hven("--site", site, "query", "--epn", "target_name=Mars tiem=2004", code=1)
+    wrong = run_hven("--site", site, "query", "--epn", "target_name=Mars tiem=2004", expected_code=1)
     assert "line 1, column 18: no parameter tiem; did you mean time" in wrong.stderr
-    assert "give a query in ADQL, or parameters" in hven("--site", site, "query", code=2).stderr
-    assert "belong to --epn" in hven("--site", site, "query", "SELECT 1", "--unknown", code=2).stderr
+    assert "give a query in ADQL, or parameters" in run_hven("--site", site, "query", expected_code=2).stderr
+    assert "belong to --epn" in run_hven("--site", site, "query", "SELECT 1", "--unknown", expected_code=2).stderr
     assert (
         "no table omega.cubes"
-        in hven("--site", site, "query", "--epn", "time=2004", "--table", "omega.cubes", code=1).stderr
+        in run_hven("--site", site, "query", "--epn", "time=2004", "--table", "omega.cubes", expected_code=1).stderr
     )
 
 
 def test_over_a_service_elsewhere(site, tmp_path):
-    with serving(site) as server:
+    with serve_site(site) as server:
         url = f"http://127.0.0.1:{server.port}/tap"
-        done = hven("query", "--url", url, "--epn", "target_name=Mars c1=0/35", "-f", "csv", cwd=tmp_path)
+        done = run_hven("query", "--url", url, "--epn", "target_name=Mars c1=0/35", "-f", "csv", cwd=tmp_path)
         assert uids(done.stdout) == "ab"
         assert (
             "cut at 1 rows"
-            in hven(
+            in run_hven(
                 "query",
                 "--url",
                 url,
@@ -95,10 +95,10 @@ def test_over_a_service_elsewhere(site, tmp_path):
                 cwd=tmp_path,
             ).stderr
         )
-        wrong = hven("query", "--url", url, "SELECT nothing FROM omega.epn_core", cwd=tmp_path, code=1)
+        wrong = run_hven("query", "--url", url, "SELECT nothing FROM omega.epn_core", cwd=tmp_path, expected_code=1)
         assert "nothing" in wrong.stderr
         assert "/tap/sync" in wrong.stderr
-        away = hven("query", "--url", url.replace("/tap", "/nowhere"), "--epn", "time=2004", cwd=tmp_path, code=1)
+        away = run_hven("query", "--url", url.replace("/tap", "/nowhere"), "--epn", "time=2004", cwd=tmp_path, expected_code=1)
         assert "address of a TAP service" in away.stderr
 
 
@@ -114,7 +114,7 @@ def test_an_answer_says_as_much_as_the_services_own(site, tmp_path):
         ]
         return sorted(item for item in keep if not re.search('name="(server_|request|standardID|service_)', item))
 
-    with serving(site) as server:
+    with serve_site(site) as server:
         url = f"http://127.0.0.1:{server.port}/tap"
         form = urllib.parse.urlencode({"LANG": "ADQL", "QUERY": text, "RESPONSEFORMAT": "votable/td"}).encode()
         with urllib.request.urlopen(f"{url}/sync", form, timeout=60) as answer:
@@ -122,5 +122,5 @@ def test_an_answer_says_as_much_as_the_services_own(site, tmp_path):
         assert {"TIMESYS", "GROUP"} <= {re.match(r"<(\w+)", item)[1] for item in wanted}
         assert any("CC-BY-4.0" in item for item in wanted)
         for words in (["--site", site], ["--url", url]):
-            hven("query", *words, text, "-f", "votable/td", "-o", file, cwd=tmp_path)
+            run_hven("query", *words, text, "-f", "votable/td", "-o", file, cwd=tmp_path)
             assert said(file.read_text()) == wanted

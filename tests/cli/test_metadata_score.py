@@ -17,7 +17,7 @@ from hven.ingest import ingest_collection
 from hven.model import settings, units
 from hven.model.resource import Resource
 from hven.site import Site
-from process_runner import hven
+from process_runner import run_hven
 
 ROWS = "id,ra,dec,vmag,flag\na,10,5,3.5,1\nb,200,-40,4,0\nc,300,80,5,0\n"
 BARE = """\
@@ -154,7 +154,7 @@ def test_all_lines_together_are_a_hundred(site: Site, tmp_path: Path) -> None:
     assert [str(one.fault) for one in lacks] == []
     assert found.total == 100
     assert [found.compute_group_percent(group) for group in FAIR_GROUPS] == [100] * 4
-    assert hven("check", "--metadata", "--least", "100", "--site", tmp_path).stdout.endswith(
+    assert run_hven("check", "--metadata", "--least", "100", "--site", tmp_path).stdout.endswith(
         "stars: 100 of 100 (findable 100 %, accessible 100 %, interoperable 100 %, reusable 100 %)\n1 descriptor: 0 errors, 0 warnings\n"
     )
 
@@ -219,18 +219,18 @@ def test_columns_of_a_loop_are_told_where_they_are_made(tmp_path: Path) -> None:
 
 def test_before_an_ingest_columns_of_sources_are_not_known(tmp_path: Path) -> None:
     site_of(tmp_path, BARE, published=False)
-    told = hven("check", "--metadata", "--site", tmp_path).stdout
+    told = run_hven("check", "--metadata", "--site", tmp_path).stdout
     assert "stars.yaml:4:3: the columns of follows are not known" in told
     assert "; write: hven ingest stars" in told
 
 
 def test_exit_codes_and_json(tmp_path: Path) -> None:
     path = site_of(tmp_path, BARE, published=False)
-    assert "--least belongs to --metadata" in hven("check", "--least", "3", "--site", tmp_path, code=2).stderr
-    hven("check", "--metadata", "--least", "101", "--site", tmp_path, code=2)
-    hven("check", "--metadata", "--least", "1", "--site", tmp_path)
+    assert "--least belongs to --metadata" in run_hven("check", "--least", "3", "--site", tmp_path, expected_code=2).stderr
+    run_hven("check", "--metadata", "--least", "101", "--site", tmp_path, expected_code=2)
+    run_hven("check", "--metadata", "--least", "1", "--site", tmp_path)
     told = json.loads(
-        hven("check", "stars", "--metadata", "--least", "99", "--json", "--site", tmp_path, code=1).stdout
+        run_hven("check", "stars", "--metadata", "--least", "99", "--json", "--site", tmp_path, expected_code=1).stdout
     )
     assert told["faults"] == []
     (one,) = told["collections"]
@@ -239,7 +239,7 @@ def test_exit_codes_and_json(tmp_path: Path) -> None:
     assert set(one["lacks"][0]) == {"file", "line", "column", "message", "add", "how", "points"}
     assert sum(one["points"].values()) == pytest.approx(one["score"], abs=1)
     path.write_text(BARE.replace("title: Stars\n", "titel: Stars\n"))  # with faults there is nothing to score
-    told = json.loads(hven("check", "--metadata", "--json", "--site", tmp_path, code=1).stdout)
+    told = json.loads(run_hven("check", "--metadata", "--json", "--site", tmp_path, expected_code=1).stdout)
     assert told["faults"]
     assert told["collections"] == []
 
@@ -290,13 +290,13 @@ def test_subjects_are_looked_up_in_a_list_of_the_operators(tmp_path: Path, form:
     )
     listed = tmp_path / "uat"
     listed.write_text(json.dumps(DESISE) if form == "desise" else "# the UAT\nSolar physics\nsun\nold-word\n")
-    told = hven("check", "--metadata", "--subjects", listed, "--site", tmp_path).stdout.splitlines()
+    told = run_hven("check", "--metadata", "--subjects", listed, "--site", tmp_path).stdout.splitlines()
     said = [line.partition("stars.yaml:")[2] for line in told if "subjects: '" in line]
     assert said[0] == "3:27: subjects: 'solar-physiks' is no term of uat; did you mean 'solar-physics'?"
     assert said[1:] == (
         ["4:3: subjects: 'old word' is not used any more in uat; write sun"] if form == "desise" else []
     )
-    faults = json.loads(hven("check", "--metadata", "--json", "--subjects", listed, "--site", tmp_path).stdout)[
+    faults = json.loads(run_hven("check", "--metadata", "--json", "--subjects", listed, "--site", tmp_path).stdout)[
         "faults"
     ]
     assert [one["line"] for one in faults if one["message"].startswith("subjects:")] == [3, 4][: len(said)]
@@ -311,5 +311,5 @@ def test_what_is_no_list_of_subjects(tmp_path: Path, text: str | None, said: str
     listed = tmp_path / "uat"
     if text is not None:
         listed.write_bytes(text.encode("latin-1"))
-    assert said in hven("check", "--metadata", "--subjects", listed, "--site", tmp_path, code=2).stderr
-    assert "--subjects belongs to --metadata" in hven("check", "--subjects", listed, "--site", tmp_path, code=2).stderr
+    assert said in run_hven("check", "--metadata", "--subjects", listed, "--site", tmp_path, expected_code=2).stderr
+    assert "--subjects belongs to --metadata" in run_hven("check", "--subjects", listed, "--site", tmp_path, expected_code=2).stderr

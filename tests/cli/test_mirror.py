@@ -15,7 +15,7 @@ from hven.model.errors import SourceError
 from hven.model.settings import Settings, load_settings
 from hven.site import Site
 from hven.sources import http_client
-from process_runner import Server, hven, serving, until
+from process_runner import Server, run_hven, serve_site, wait_until
 
 STARS = """
 collection: stars
@@ -68,13 +68,13 @@ def rows(count: int, changed: frozenset[int] = frozenset(), gone: frozenset[int]
 
 
 def content(site: Path, query: str = "SELECT * FROM stars.main ORDER BY id") -> list[list[object]]:
-    return list(json.loads(hven("query", query, "--format", "json", "--site", site).stdout)["data"])
+    return list(json.loads(run_hven("query", query, "--format", "json", "--site", site).stdout)["data"])
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     site = tmp_path_factory.mktemp("origin") / "site"
-    hven("init", site)
+    run_hven("init", site)
     place = site / "collections" / "stars"
     (place / "data").mkdir(parents=True)
     (place / "doc").mkdir()
@@ -83,13 +83,13 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (place / "data" / "b.csv").write_text("number\n1\n2\n")
     (place / "data" / "secret.csv").write_text("id\n1\n")
     (place / "doc" / "read me.txt").write_text("first")
-    hven("ingest", "stars", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
     (site / "collections" / "views").mkdir()
     (site / "collections" / "views" / "views.yaml").write_text(
         "collection: views\ntitle: Views\ntables: {some: {view: SELECT id FROM stars.main}}\n"
     )
-    hven("ingest", "views", "--site", site)
-    with serving(site) as server:
+    run_hven("ingest", "views", "--site", site)
+    with serve_site(site) as server:
         yield server
 
 
@@ -104,7 +104,7 @@ def copy(origin: Server, copied: Callable[[Server], tuple[Path, str]]) -> Path:
 def written(origin: Server, mark: str) -> int:
     """Give the lines of the log when all is in it that was asked so far; `mark` is a word of its own."""
     origin.get("/health", behind=mark)  # one process logs in the order of its answers
-    until(lambda: any(f"behind={mark}" in line["query"] for line in origin.lines()))
+    wait_until(lambda: any(f"behind={mark}" in line["query"] for line in origin.lines()))
     return len(origin.lines())
 
 
@@ -152,15 +152,15 @@ def test_files_come_along(origin: Server, copy: Path) -> None:
 
 def test_a_second_run_takes_what_changed(origin: Server, copy: Path) -> None:
     place = origin.site / "collections" / "stars"
-    again = hven("mirror", origin.url, "stars", "--site", copy)
+    again = run_hven("mirror", origin.url, "stars", "--site", copy)
     assert "stars: as it was" in again.stdout
     (place / "data" / "a.csv").write_text(rows(3005, changed=frozenset({7, 8, 9}), gone=frozenset({100, 101})))
     (place / "doc" / "read me.txt").write_text("second")
     state = origin.get("/changes/stars.main")[1]["hven-snapshot"]
-    hven("sync", "stars", "--site", origin.site)
-    until(lambda: origin.get("/changes/stars.main")[1]["hven-snapshot"] != state)
+    run_hven("sync", "stars", "--site", origin.site)
+    wait_until(lambda: origin.get("/changes/stars.main")[1]["hven-snapshot"] != state)
     before = written(origin, "edit")
-    report = json.loads(hven("mirror", origin.url, "--site", copy, "--json").stdout)[0]["report"]
+    report = json.loads(run_hven("mirror", origin.url, "--site", copy, "--json").stdout)[0]["report"]
     change = report["changes"]["stars.main"]
     assert (change["added"], change["changed"], change["removed"], change["read"]) == (5, 3, 2, 8)
     last = written(origin, "mirror")
@@ -172,7 +172,7 @@ def test_a_second_run_takes_what_changed(origin: Server, copy: Path) -> None:
 
 
 def test_a_mirror_says_that_it_is_one(origin: Server, copy: Path) -> None:
-    with serving(copy) as server:
+    with serve_site(copy) as server:
         page = server.send("GET", "/collections/stars", headers={"Accept": "text/html"})[2].decode()
         assert f'A mirror of <a href="{origin.url}">' in page
         assert json.loads(server.get("/collections/stars.json")[2])["mirror_of"] == [origin.url]
@@ -186,18 +186,18 @@ def test_how_it_is_followed(origin: Server, copied: Callable[[Server], tuple[Pat
     copy, _ = copied(origin)  # one of its own, which is no mirror in the end
     path = copy / "collections" / "stars" / "stars.yaml"
     assert yaml.safe_load(path.read_text())["sync"] == {"every": "1 h"}
-    assert "stars: written anew" in hven("mirror", origin.url, "--once", "--site", copy).stdout
+    assert "stars: written anew" in run_hven("mirror", origin.url, "--once", "--site", copy).stdout
     assert "sync" not in yaml.safe_load(path.read_text())
     # a descriptor that somebody else wrote stays as it is
     path.write_text(path.read_text().split("\n", 1)[1])
-    assert "is no mirror of" in hven("mirror", origin.url, "--site", copy, code=1).stderr
-    refused = hven("mirror", origin.url, "stars", "--site", copy, code=1)
+    assert "is no mirror of" in run_hven("mirror", origin.url, "--site", copy, expected_code=1).stderr
+    refused = run_hven("mirror", origin.url, "stars", "--site", copy, expected_code=1)
     assert "is no mirror of" in refused.stderr
-    assert "no public collection 'none'" in hven("mirror", origin.url, "none", "--site", copy, code=1).stderr
+    assert "no public collection 'none'" in run_hven("mirror", origin.url, "none", "--site", copy, expected_code=1).stderr
     # a new site; addresses that are not on the public internet need a word in hven.toml
-    assert "allow_private" in hven("mirror", origin.url, "--site", tmp_path / "made", code=1).stderr
+    assert "allow_private" in run_hven("mirror", origin.url, "--site", tmp_path / "made", expected_code=1).stderr
     assert (tmp_path / "made" / "hven.toml").is_file()
-    hven("mirror", "vo.example.org", "--site", copy, code=2)
+    run_hven("mirror", "vo.example.org", "--site", copy, expected_code=2)
 
 
 EVIL = """

@@ -13,7 +13,7 @@ import yaml
 from hven.descriptor import mirroring
 from hven.model.settings import load_settings
 from hven.site import Site
-from process_runner import Server, hven, serving, until
+from process_runner import Server, run_hven, serve_site, wait_until
 
 IMAGES = """
 collection: images
@@ -102,13 +102,13 @@ def images(count: int, brighter: float = 0.0) -> str:
 
 
 def rows(site: Path, query: str) -> list[Any]:
-    return list(json.loads(hven("query", query, "--format", "json", "--site", site).stdout)["data"])
+    return list(json.loads(run_hven("query", query, "--format", "json", "--site", site).stdout)["data"])
 
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     site = tmp_path_factory.mktemp("standards") / "site"
-    hven("init", site)
+    run_hven("init", site)
     for name, text in (("images", IMAGES), ("mars", MARS)):
         place = site / "collections" / name
         place.mkdir(parents=True)
@@ -117,9 +117,9 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (site / "collections" / "images" / "secret.csv").write_text("id\nbetrayed\n")
     cubes = "\n".join(f"c{n:02},2026-01-{n % 28 + 1:02}T00:00:00,{n},{n - 20},{n * 2048},{n}" for n in range(40))
     (site / "collections" / "mars" / "cubes.csv").write_text(f"cube,start,lon,lat,bytes,orbit\n{cubes}\n")
-    hven("ingest", "mars", "--site", site)
-    hven("ingest", "images", "--site", site)
-    with serving(site) as server:
+    run_hven("ingest", "mars", "--site", site)
+    run_hven("ingest", "images", "--site", site)
+    with serve_site(site) as server:
         yield server
 
 
@@ -154,7 +154,7 @@ def test_it_is_what_the_origin_is(origin: Server, copy: Path) -> None:
     assert rows(copy, "SELECT TOP 1 em_min, em_max FROM ivoa.obscore WHERE obs_id = 'im000'")[0] == pytest.approx(
         [5e-7, 1e-6], rel=1e-12
     )
-    hven("check", "--site", copy)
+    run_hven("check", "--site", copy)
 
 
 def test_what_computes_is_told_where_everybody_could_compute_it(origin: Server, copy: Path) -> None:
@@ -195,7 +195,7 @@ def test_what_computes_is_told_where_everybody_could_compute_it(origin: Server, 
 
 def test_flags_come_with_the_rows_and_are_counted(origin: Server, copy: Path) -> None:
     here, there = (
-        json.loads(hven("history", "images", "--rules", "--json", "--site", site).stdout)[0]["tables"]["images.main"]
+        json.loads(run_hven("history", "images", "--rules", "--json", "--site", site).stdout)[0]["tables"]["images.main"]
         for site in (copy, origin.site)
     )
     assert there["rules"] == here["rules"] == {"faint": 120, "odd": 29}
@@ -208,9 +208,9 @@ def test_flags_come_with_the_rows_and_are_counted(origin: Server, copy: Path) ->
 def test_it_is_followed(origin: Server, copy: Path) -> None:
     (origin.site / "collections" / "images" / "images.csv").write_text(images(200).replace("im003,4.5", "im003,4.6"))
     state = origin.get("/changes/images.main")[1]["hven-snapshot"]
-    hven("sync", "images", "--site", origin.site)
-    until(lambda: origin.get("/changes/images.main")[1]["hven-snapshot"] != state)
-    report = json.loads(hven("mirror", origin.url, "images", "--site", copy, "--json").stdout)[0]["report"]
+    run_hven("sync", "images", "--site", origin.site)
+    wait_until(lambda: origin.get("/changes/images.main")[1]["hven-snapshot"] != state)
+    report = json.loads(run_hven("mirror", origin.url, "images", "--site", copy, "--json").stdout)[0]["report"]
     assert report["changes"]["images.main"]["changed"] == 1
     assert rows(copy, "SELECT s_ra FROM ivoa.obscore WHERE obs_id = 'im003'") == [[4.6]]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from process_runner import hven
+from process_runner import run_hven
 
 DESCRIPTOR = """\
 collection: sun
@@ -39,7 +39,7 @@ def test_reductions_are_made_with_what_is_published(tmp_path: Path) -> None:
     (data.parent / "sun.yaml").write_text(DESCRIPTOR)
     for number, verb in ((28, "ingest"), (29, "sync")):
         day(data, number)
-        hven("--site", str(tmp_path), verb, "sun")
+        run_hven("--site", str(tmp_path), verb, "sun")
         (found,) = (tmp_path / "var/reductions").glob("*/levels.json")
         widths = json.loads(found.read_text())["widths"]
         bins = (found.parent / f"{widths[0]}.bins").stat().st_size

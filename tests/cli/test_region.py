@@ -12,7 +12,7 @@ from astropy.table import Table
 
 from hven.app._cli.region import MAX_SHOWN_FAULTS
 from hven.model.sky import region_files
-from process_runner import hven
+from process_runner import run_hven
 
 HFC = """ID,CC,CC_X_PIX,CC_Y_PIX,R_SUN,CENTER_X,CENTER_Y,CDELT1,CDELT2,DATE_OBS
 a,222444666000,520,520,374.87,512,512,2.63,2.63,2009-06-15T12:00:00
@@ -30,7 +30,7 @@ def hfc(tmp_path: Path) -> Path:
 
 
 def test_chain_codes_of_hfc_and_their_faults(hfc: Path):
-    done = hven("region", hfc, "--to", "polygon", code=1)
+    done = run_hven("region", hfc, "--to", "polygon", expected_code=1)
     lines = done.stdout.splitlines()
     assert [bool(line) for line in lines] == [True, False, False, False, False]
     corners = np.array(lines[0].split(), float).reshape(-1, 2)
@@ -54,7 +54,7 @@ def test_an_empty_code_with_a_first_pixel_is_that_pixel(tmp_path: Path):
     without = [name, "", "", *rest[1:]]
     path = tmp_path / "pixel.csv"
     path.write_text("\n".join([head, ",".join([name, "", *rest]), ",".join(without)]) + "\n")
-    done = hven("region", path, "--to", "polygon", code=1)
+    done = run_hven("region", path, "--to", "polygon", expected_code=1)
     pixel, nothing = done.stdout.split("\n")[:2]
     assert len(pixel.split()) == 8, "the square of the pixel"
     assert nothing == ""
@@ -67,22 +67,22 @@ def test_rotations_that_contradict_their_dates(hfc: Path, tmp_path: Path):
         "\n".join([f"{head},C_ROTATION", *(f"{row},{number}" for number in ("2084", "2085", "", "2084.59"))])
     )
     for words in ([], ["--longitudes", "stonyhurst"]):
-        done = hven("region", hfc, "--to", "polygon", *words, code=1)
+        done = run_hven("region", hfc, "--to", "polygon", *words, expected_code=1)
         assert [bool(line) for line in done.stdout.splitlines()] == [True, False, True, True]
         assert done.stderr.startswith(
             f"hven: {hfc}: row 2: the rotation number is not that of the date; correct the number"
         )
-    assert len(hven("region", hfc, "--to", "polygon", "--rotation", "2084").stdout.splitlines()) == 4
-    assert len(hven("region", hfc, "--to", "polygon", "--observer", "10,1").stdout.splitlines()) == 4
+    assert len(run_hven("region", hfc, "--to", "polygon", "--rotation", "2084").stdout.splitlines()) == 4
+    assert len(run_hven("region", hfc, "--to", "polygon", "--observer", "10,1").stdout.splitlines()) == 4
     cards = fits.Header({"CRPIX1": 50.5, "CRPIX2": 50.5, "CDELT1": 26.3, "CDELT2": 26.3, "RSUN_OBS": 944.0, "DATE-OBS": "2009-06-15T12:00:00", "CAR_ROT": 2070})  # fmt: skip
     image = np.zeros((100, 100), np.int16)
     image[40:60, 40:60] = 3
     fits.PrimaryHDU(image, cards).writeto(tmp_path / "labels.fits")
     assert (
         "row 1: the rotation number is not that"
-        in hven("region", tmp_path / "labels.fits", "--to", "stc", code=1).stderr
+        in run_hven("region", tmp_path / "labels.fits", "--to", "stc", expected_code=1).stderr
     )
-    assert hven("region", tmp_path / "labels.fits", "--to", "stc", "--rotation", "2084").stdout.startswith("Polygon")
+    assert run_hven("region", tmp_path / "labels.fits", "--to", "stc", "--rotation", "2084").stdout.startswith("Polygon")
 
 
 def test_all_forms_say_the_same(hfc: Path, tmp_path: Path):
@@ -90,7 +90,7 @@ def test_all_forms_say_the_same(hfc: Path, tmp_path: Path):
     areas = {}
     for form in ("polygon", "moc", "geojson", "stc", "dali"):
         out = tmp_path / f"out.{form}"
-        hven("region", hfc, "--to", form, "-o", out)
+        run_hven("region", hfc, "--to", form, "-o", out)
         areas[form] = (
             float(region_files.read_regions(out.read_bytes()).regions.compute_areas()[0])
             if form != "polygon"
@@ -100,7 +100,7 @@ def test_all_forms_say_the_same(hfc: Path, tmp_path: Path):
     for form in ("geojson", "stc", "dali"):
         assert areas[form] == pytest.approx(areas["polygon"], rel=1e-4)
     assert json.loads((tmp_path / "out.geojson").read_text())["features"][0]["id"] == "a"
-    hven("region", hfc, "--to", "moc", "-o", tmp_path / "all.fits")
+    run_hven("region", hfc, "--to", "moc", "-o", tmp_path / "all.fits")
     assert region_files.read_regions((tmp_path / "all.fits").read_bytes()).regions.compute_areas()[0] == pytest.approx(
         areas["polygon"], rel=0.011
     )
@@ -130,7 +130,7 @@ def test_lists_of_pixels_with_names_of_ones_own(tmp_path: Path, name: str):
         "--observer",
         "0,0",
     ]
-    found = hven("region", tmp_path / name, "--to", "stc", "--frame", "UNKNOWNFrame", *words).stdout
+    found = run_hven("region", tmp_path / name, "--to", "stc", "--frame", "UNKNOWNFrame", *words).stdout
     assert found.startswith("Polygon UNKNOWNFrame ")
     side = 2.63 * 11 / 985.9
     assert region_files.parse_region_texts([found]).regions.compute_areas()[0] == pytest.approx(side**2, rel=1e-2)
@@ -152,17 +152,17 @@ def test_labels_of_an_image(tmp_path: Path):
         }
     )
     card.writeto(tmp_path / "labels.fits")
-    done = hven("region", tmp_path / "labels.fits", "--to", "geojson", "--longitudes", "stonyhurst")
+    done = run_hven("region", tmp_path / "labels.fits", "--to", "geojson", "--longitudes", "stonyhurst")
     features = json.loads(done.stdout)["features"]
     assert [one["id"] for one in features] == ["1", "7"]
     assert len(features[1]["geometry"]["coordinates"]) == 2, "with its hole"
-    plain = hven("region", tmp_path / "labels.fits", "--to", "polygon", code=1)
+    plain = run_hven("region", tmp_path / "labels.fits", "--to", "polygon", expected_code=1)
     assert "row 2: it is more than one polygon without holes" in plain.stderr
 
 
 def test_columns_of_regions(tmp_path: Path):
     (tmp_path / "s.csv").write_text("id,s_region\nx,Circle ICRS 1 2 0.1\ny,polygon 1 2 3\nz,\n")
-    done = hven("region", tmp_path / "s.csv", "--to", "dali", code=1)
+    done = run_hven("region", tmp_path / "s.csv", "--to", "dali", expected_code=1)
     assert [line[:8] for line in done.stdout.splitlines()] == ["polygon ", "", ""]
     assert "row 2: a polygon needs three pairs of numbers or more" in done.stderr
     assert "row 3: there is no region" in done.stderr
@@ -171,7 +171,7 @@ def test_columns_of_regions(tmp_path: Path):
 def test_what_is_mended_is_told_and_no_fault(tmp_path: Path):
     """Figures of eight, clockwise rings and unknown bodies are no reason to fail; what has no area, and the scale of nothing, is."""
     (tmp_path / "s.csv").write_text("id,s_region\nx,polygon 0 0 10 10 10 0 0 10\ny,polygon 0 0 10 0 10 10\n")
-    done = hven("region", tmp_path / "s.csv", "--to", "dali")
+    done = run_hven("region", tmp_path / "s.csv", "--to", "dali")
     assert "row 1: it crosses or touches itself: what it winds round stands for it" in done.stderr
     assert done.stdout.splitlines()[0].count("polygon") == 2
     shapes = {"eight": [[0, 0], [10, 10], [10, 0], [0, 10]], "clock": [[0, 0], [0, 10], [10, 10], [10, 0]]}
@@ -179,7 +179,7 @@ def test_what_is_mended_is_told_and_no_fault(tmp_path: Path):
     features.append({"type": "Feature", "geometry": None})
     named = {"type": "FeatureCollection", "crs": "urn:ogc:def:crs:IAU:2015:88800", "features": features}
     (tmp_path / "b.json").write_text(json.dumps(named))
-    done = hven("region", tmp_path / "b.json", "--to", "dali", code=1)
+    done = run_hven("region", tmp_path / "b.json", "--to", "dali", expected_code=1)
     told = [line.partition("b.json: ")[2] for line in done.stderr.splitlines()]
     assert told == [
         "nothing is known of the body with the NAIF code 888: longitudes are taken to grow to the east",
@@ -190,7 +190,7 @@ def test_what_is_mended_is_told_and_no_fault(tmp_path: Path):
         "2 of 4 rows have no region",
     ]
     (tmp_path / "hfc.csv").write_text(HFC.splitlines()[0] + "\n" + HFC.splitlines()[1].replace("2.63,2.63", "0,0"))
-    assert "row 1: the scale or the centre of the image is missing, or 0" in hven("region", tmp_path / "hfc.csv", "--to", "stc", code=1).stderr  # fmt: skip
+    assert "row 1: the scale or the centre of the image is missing, or 0" in run_hven("region", tmp_path / "hfc.csv", "--to", "stc", expected_code=1).stderr  # fmt: skip
 
 
 @pytest.mark.parametrize("count", [MAX_SHOWN_FAULTS, MAX_SHOWN_FAULTS + 1])
@@ -198,7 +198,7 @@ def test_how_many_changed_rows_are_not_shown_is_told_only_if_some_are_not(tmp_pa
     path = tmp_path / "s.csv"
     eights = [f"{number},polygon 0 0 10 10 10 0 0 10" for number in range(count)]
     path.write_text("\n".join(["id,s_region", *eights]) + "\n")
-    told = hven("region", path, "--to", "dali").stderr.splitlines()
+    told = run_hven("region", path, "--to", "dali").stderr.splitlines()
     assert sum("it crosses or touches itself" in line for line in told) == MAX_SHOWN_FAULTS
     hidden = (
         []
@@ -227,13 +227,13 @@ def test_what_is_told(tmp_path: Path, name: str, content: str, words: list[str],
     import re
 
     (tmp_path / name).write_text(content)
-    done = hven("region", tmp_path / name, "--to", "dali", *words, code=code)
+    done = run_hven("region", tmp_path / name, "--to", "dali", *words, expected_code=code)
     assert re.search(said, done.stderr), done.stderr
 
 
 def test_a_file_of_ds9_needs_a_frame_of_the_sky(hfc: Path):
     assert (
-        "files of ds9 are in ICRS, and these regions in no frame" in hven("region", hfc, "--to", "ds9", code=1).stderr
+        "files of ds9 are in ICRS, and these regions in no frame" in run_hven("region", hfc, "--to", "ds9", expected_code=1).stderr
     )
 
 
@@ -241,15 +241,15 @@ def test_geojson_of_a_body_keeps_its_frame(tmp_path: Path):
     ring = [[30, 0], [40, 0], [40, 10], [30, 10], [30, 0]]
     west = {"type": "Polygon", "coordinates": [ring], "crs": "urn:ogc:def:crs:IAU:2015:50101"}
     (tmp_path / "io.json").write_text(json.dumps(west))
-    told = json.loads(hven("region", tmp_path / "io.json", "--to", "geojson").stdout)
+    told = json.loads(run_hven("region", tmp_path / "io.json", "--to", "geojson").stdout)
     assert told["crs"]["properties"]["name"] == "urn:ogc:def:crs:IAU:2015:50100"
     lon = np.array(told["features"][0]["geometry"]["coordinates"][0])[:, 0]
     assert (lon.min(), lon.max()) == (-40, -30)
-    assert hven("region", tmp_path / "io.json", "--to", "stc").stdout.startswith("Polygon 3")
-    corners = np.array(hven("region", tmp_path / "io.json", "--to", "polygon").stdout.split(), float).reshape(-1, 2)
+    assert run_hven("region", tmp_path / "io.json", "--to", "stc").stdout.startswith("Polygon 3")
+    corners = np.array(run_hven("region", tmp_path / "io.json", "--to", "polygon").stdout.split(), float).reshape(-1, 2)
     turn = np.roll(corners, -1, axis=0)
     assert np.sum(corners[:, 0] * turn[:, 1] - turn[:, 0] * corners[:, 1]) > 0, "anticlockwise on a map of the body"
-    refused = hven("region", tmp_path / "io.json", "--to", "geojson", "--frame", "IAU_2015:50101", code=1)
+    refused = run_hven("region", tmp_path / "io.json", "--to", "geojson", "--frame", "IAU_2015:50101", expected_code=1)
     assert "longitudes to the east and planetocentric latitudes, and IAU_2015:50101 has others" in refused.stderr
 
 
@@ -257,18 +257,18 @@ def test_an_image_without_labels_is_what_it_covers(tmp_path: Path):
     cards = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 83.6, "CRVAL2": 22.0, "CRPIX1": 50.5, "CRPIX2": 50.5, "CDELT1": -0.01, "CDELT2": 0.01})  # fmt: skip
     image = np.random.default_rng(1).normal(size=(100, 100)).astype(np.float32)
     fits.PrimaryHDU(image, cards).writeto(tmp_path / "sky.fits")
-    text = hven("region", tmp_path / "sky.fits", "--to", "stc").stdout
+    text = run_hven("region", tmp_path / "sky.fits", "--to", "stc").stdout
     assert text.startswith("Polygon ICRS ")
     assert np.degrees(np.degrees(region_files.parse_region_texts([text]).regions.compute_areas()[0])) == pytest.approx(
         1.0, rel=1e-3
     )
     fits.PrimaryHDU(image).writeto(tmp_path / "plain.fits")
-    assert "no labels, for its values" in hven("region", tmp_path / "plain.fits", "--to", "stc", code=1).stderr
+    assert "no labels, for its values" in run_hven("region", tmp_path / "plain.fits", "--to", "stc", expected_code=1).stderr
     for size in (2000, 4000):
         (tmp_path / "cut.fits").write_bytes((tmp_path / "sky.fits").read_bytes()[:size])
         assert (
             "the FITS file is damaged, or cut short"
-            in hven("region", tmp_path / "cut.fits", "--to", "stc", code=1).stderr
+            in run_hven("region", tmp_path / "cut.fits", "--to", "stc", expected_code=1).stderr
         )
 
 
@@ -280,5 +280,5 @@ def test_labels_lie_where_the_matrix_of_the_header_turns_them(tmp_path: Path):
     told = []
     for name, more in (("rota", {"CROTA2": np.degrees(0.5)}), ("pc", {"PC1_1": turn[0], "PC1_2": -turn[1], "PC2_1": turn[1], "PC2_2": turn[0]})):  # fmt: skip
         fits.PrimaryHDU(image, fits.Header(cards | more)).writeto(tmp_path / f"{name}.fits")
-        told.append(hven("region", tmp_path / f"{name}.fits", "--to", "polygon").stdout)
+        told.append(run_hven("region", tmp_path / f"{name}.fits", "--to", "polygon").stdout)
     assert np.array(told[0].split(), float) == pytest.approx(np.array(told[1].split(), float))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from process_runner import hven
+from process_runner import run_hven
 from shared import shared
 
 DESCRIPTOR = """\
@@ -38,14 +38,14 @@ def test_the_entry_for_the_list_of_hapi_servers(tmp_path: Path) -> None:
         pa.table({"at": pa.array(at).cast(pa.timestamp("us")), "flux": np.arange(1000.0)}), folder / "goes.parquet"
     )
     (folder / "goes.yaml").write_text(DESCRIPTOR)
-    assert "with samples" in hven("register", "--hapi", "--site", str(tmp_path), code=1).stderr
+    assert "with samples" in run_hven("register", "--hapi", "--site", str(tmp_path), expected_code=1).stderr
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
         ingest_collection(site, "goes")
-    entry = json.loads(hven("register", "--hapi", "--site", str(tmp_path)).stdout)
+    entry = json.loads(run_hven("register", "--hapi", "--site", str(tmp_path)).stdout)
     known = json.loads(shared("corpora/hapi/servers--abouts.json").read_text())
     assert set(entry) <= {key for one in known for key in one}
     assert (entry["x_url"], entry["id"], entry["contactID"]) == ("https://vo.example/hapi", "vo.example", "a@b.example")
     assert entry["dataTest"]["query"] == {"dataset": "goes_xrs", "start": "2003-10-28T00:59:59.999999Z", "stop": "2003-10-28T01:06:40.000000Z", "parameters": "flux"}  # fmt: skip
-    line = hven("register", "--hapi", "--line", "--site", str(tmp_path)).stdout.strip()
+    line = run_hven("register", "--hapi", "--line", "--site", str(tmp_path)).stdout.strip()
     assert line.split(", ") == ["https://vo.example/hapi", "Observatory", "vo.example", "Ada", "a@b.example"]
-    assert "--hapi" in hven("register", "--line", "--site", str(tmp_path), code=2).stderr
+    assert "--hapi" in run_hven("register", "--line", "--site", str(tmp_path), expected_code=2).stderr

@@ -24,7 +24,7 @@ from hven.services._registry_records import PublishingRegistry, write_record
 from hven.services.face import ServiceContext, load_faces
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
-from process_runner import hven
+from process_runner import run_hven
 
 TOML = """\
 authority = "tycho.example"
@@ -86,13 +86,13 @@ def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
 
     before = told()
     assert re.fullmatch(
-        r"[6-9] records: 0 errors, 0 warnings\n", hven("register", "--check", "--site", directory).stdout
+        r"[6-9] records: 0 errors, 0 warnings\n", run_hven("register", "--check", "--site", directory).stdout
     )
-    shown = hven("register", "--show", "stars", "--site", directory).stdout
+    shown = run_hven("register", "--show", "stars", "--site", directory).stdout
     ids = re.findall(r"<identifier>(.*)</identifier>", shown)
     assert ids == ["ivo://tycho.example/tycho/stars", "ivo://tycho.example/tycho/stars/main/cone"]
     assert told() == before
-    assert "told nothing of moons" in hven("register", "--show", "moons", "--site", directory, code=1).stderr
+    assert "told nothing of moons" in run_hven("register", "--show", "moons", "--site", directory, expected_code=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
 def test_what_a_descriptor_lacks(written: tuple[Path, Path], old: str, new: str, said: str, line: int, code: int) -> None:  # fmt: skip
     toml, descriptor = written
     descriptor.write_text(WHOLE.replace(old, new))
-    told = hven("register", "--check", "stars", "--site", toml.parent, code=code).stdout
+    told = run_hven("register", "--check", "stars", "--site", toml.parent, expected_code=code).stdout
     (found,) = (one for one in told.splitlines() if said in one)
     assert f"{descriptor}:{line}: " in found
     assert found.startswith("warning: ") == (code == 0)
@@ -136,7 +136,7 @@ def test_what_the_site_lacks(written: tuple[Path, Path], old: str, new: str, sai
     toml, _ = written
     toml.write_text(TOML.replace(old, new, 1))
     wrong = "organisation" not in old
-    lines = hven("register", "--check", "--site", toml.parent, code=int(wrong)).stdout.splitlines()
+    lines = run_hven("register", "--check", "--site", toml.parent, expected_code=int(wrong)).stdout.splitlines()
     assert any(said in one and f"{toml}:{line}: " in one for one in lines), lines
 
 
@@ -219,19 +219,19 @@ def test_lines_of_keys_are_those_of_their_section() -> None:
 
 
 def test_the_guides_lines_are_those_that_are_lacking(tmp_path: Path) -> None:
-    hven("init", tmp_path / "site")
+    run_hven("init", tmp_path / "site")
     toml = tmp_path / "site/hven.toml"
-    told = hven("register", "--site", tmp_path / "site").stdout
+    told = run_hven("register", "--site", tmp_path / "site").stdout
     lines = [one.strip() for one in told.splitlines() if one.startswith("    ")]
     assert [one.partition(" = ")[0] for one in lines] == ["authority", "public_url", "contact_email", "[registry]", "organisation"]  # fmt: skip
     toml.write_text("\n".join(lines))
-    assert "says all that registries need" in hven("register", "--site", tmp_path / "site").stdout
-    assert "https://vo.your-institute.example/oai into the form" in hven("register", "--site", tmp_path / "site").stdout
-    assert "no terminal" in hven("register", "--write", "--site", _bare(tmp_path), code=2).stderr
+    assert "says all that registries need" in run_hven("register", "--site", tmp_path / "site").stdout
+    assert "https://vo.your-institute.example/oai into the form" in run_hven("register", "--site", tmp_path / "site").stdout
+    assert "no terminal" in run_hven("register", "--write", "--site", _bare(tmp_path), expected_code=2).stderr
 
 
 def _bare(directory: Path) -> Path:
-    hven("init", directory / "bare")
+    run_hven("init", directory / "bare")
     return directory / "bare"
 
 
@@ -302,4 +302,4 @@ def test_a_file_that_is_written_otherwise_stays() -> None:
     ],
 )
 def test_wrong_usage(directory: Path, words: list[str], said: str) -> None:
-    assert said in hven("register", *words, "--site", directory, code=2).stderr
+    assert said in run_hven("register", *words, "--site", directory, expected_code=2).stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from process_runner import hven
+from process_runner import run_hven
 
 TOML = 'authority = "idoc"\n\n[registry]\nauthorities = ["idoc.d2s"]\n'
 WHOLE = """\
@@ -26,7 +26,7 @@ def checked(directory: Path, *registries: str, about: str = WHOLE, code: int = 0
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "rows.csv").write_text("n\n1\n")
         (folder / f"c{number}.yaml").write_text(f"collection: c{number}\n{about}registry: {registry}\ntables: {{main: {{source: rows.csv}}}}\n")  # fmt: skip
-    done = hven("check", "--site", directory, code=code)
+    done = run_hven("check", "--site", directory, expected_code=code)
     return [line.partition(": ")[2] if line.startswith(("error", "warning")) else line for line in (done.stdout + done.stderr).splitlines()]  # fmt: skip
 
 
@@ -83,5 +83,5 @@ def test_ids_that_two_collections_claim(tmp_path: Path) -> None:
         "registry: ivo://idoc/tap is the id of the site's record tap, too" in line and "c2.yaml" in line
         for line in lines
     ), lines
-    alone = hven("check", "c0", "--site", tmp_path, code=1)
+    alone = run_hven("check", "c0", "--site", tmp_path, expected_code=1)
     assert "is the id of the collection c" in alone.stdout + alone.stderr

@@ -12,7 +12,7 @@ import pytest
 
 from hven.model import settings
 from hven.site import Site, UsageKey
-from process_runner import hven
+from process_runner import run_hven
 
 MONTH = f"{datetime.now(UTC):%Y-%m}"
 PLAIN = "collection: {0}\ntitle: The {0}\n{1}tables:\n  main:\n    view: SELECT 1 AS n FROM {0}.other\n"
@@ -33,7 +33,7 @@ def here(tmp_path: Path) -> Path:
 
 
 def told(here: Path, *words: str) -> str:
-    return hven("--site", str(here), "report", *words).stdout
+    return run_hven("--site", str(here), "report", *words).stdout
 
 
 def test_forms(here: Path) -> None:
@@ -80,4 +80,4 @@ def test_what_is_sent_out_has_no_private_collections(here: Path) -> None:
     ],
 )
 def test_wrong_words(here: Path, words: tuple[str, ...], code: int, said: str) -> None:
-    assert said in hven("--site", str(here), "report", *words, code=code).stderr
+    assert said in run_hven("--site", str(here), "report", *words, expected_code=code).stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from process_runner import hven
+from process_runner import run_hven
 
 SETTINGS = 'name = "who"\n[projects.hesiod]\ntitle = "HESIOD"\n'
 TABLES = {
@@ -48,11 +48,11 @@ def test_who_sees_a_table_and_where_it_is(tmp_path: Path) -> None:
     with Site(settings.load_settings(tmp_path)) as site:
         for name in (*TABLES, "team"):
             assert ingest_collection(site, name).published
-    told = {one["table"]: one for one in json.loads(hven("status", "--json", cwd=tmp_path).stdout)["tables"]}
+    told = {one["table"]: one for one in json.loads(run_hven("status", "--json", cwd=tmp_path).stdout)["tables"]}
     assert {name: told[name]["access"] for name in WANTED} == WANTED
     assert {one["engine"] for name, one in told.items() if name != "survey.seen"} == {"duckdb"}
     assert told["survey.seen"]["engine"] is None
-    shown = hven("status", cwd=tmp_path).stdout
+    shown = run_hven("status", cwd=tmp_path).stdout
     assert "group kepler" in shown
     assert "duckdb" in shown
     # a collection that was renamed: its tables stand under the old name, and no page does
@@ -62,5 +62,5 @@ def test_who_sees_a_table_and_where_it_is(tmp_path: Path) -> None:
     )
     (tmp_path / "collections" / "suns" / "stars.yaml").unlink()
     (tmp_path / "collections" / "suns" / "suns.yaml").write_text(text)
-    told = {one["table"]: one for one in json.loads(hven("status", "--json", cwd=tmp_path).stdout)["tables"]}
+    told = {one["table"]: one for one in json.loads(run_hven("status", "--json", cwd=tmp_path).stdout)["tables"]}
     assert told["stars.main"]["access"] == "public; no descriptor, so no page"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clocks import Moved
+from clocks import MovableClock
 from hven.app._cli import main
 from hven.model.errors import UnauthenticatedError
 from hven.model.settings import create_site, load_settings
@@ -19,7 +19,7 @@ from hven.site.store._grants import POLL_INTERVAL_SECONDS
 
 
 def test_from_a_token_to_its_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clock: Moved
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clock: MovableClock
 ) -> None:
     create_site(tmp_path / "site")
 

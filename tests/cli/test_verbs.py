@@ -15,7 +15,7 @@ from astropy.table import Table
 
 from hven import engines
 from hven.app import _cli as cli
-from process_runner import HVEN, hven, serving
+from process_runner import HVEN_COMMAND, run_hven, serve_site
 
 STARS = "name,ra (deg),dec (deg),Vmag (mag)\nSirius,101.287,-16.716,-1.44\nVega,279.235,38.784,0.03\nRigel,78.634,-8.202,0.18\n"
 
@@ -25,17 +25,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a site with one published collection; tests that change it take `site`."""
     home = tmp_path_factory.mktemp("cli")
     (home / "stars.csv").write_text(STARS)
-    hven("init", home / "site")
-    hven("new", "stars", "--from", home / "stars.csv", "--site", home / "site")
-    hven("ingest", "stars", "--site", home / "site")
+    run_hven("init", home / "site")
+    run_hven("new", "stars", "--from", home / "stars.csv", "--site", home / "site")
+    run_hven("ingest", "stars", "--site", home / "site")
     return home / "site"
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     (tmp_path / "stars.csv").write_text(STARS)
-    hven("init", tmp_path / "site")
-    hven("new", "stars", "--from", "stars.csv", "--site", "site", cwd=tmp_path)
+    run_hven("init", tmp_path / "site")
+    run_hven("new", "stars", "--from", "stars.csv", "--site", "site", cwd=tmp_path)
     return tmp_path / "site"
 
 
@@ -49,16 +49,16 @@ def test_an_address_that_cannot_be_served_at(made: Path) -> None:
         port = other.getsockname()[1]
         assert (
             f"somebody listens at 127.0.0.1:{port} already; stop it, or say --port N"
-            in hven("serve", "--port", port, cwd=made, code=2).stderr
+            in run_hven("serve", "--port", port, cwd=made, expected_code=2).stderr
         )
-    assert "no address of this machine" in hven("serve", "--host", "192.0.2.1", cwd=made, code=2).stderr
-    assert "no such address" in hven("serve", "--host", "nowhere.invalid", cwd=made, code=2).stderr
-    assert "--port" in hven("serve", "--port", 80000, cwd=made, code=2).stderr
+    assert "no address of this machine" in run_hven("serve", "--host", "192.0.2.1", cwd=made, expected_code=2).stderr
+    assert "no such address" in run_hven("serve", "--host", "nowhere.invalid", cwd=made, expected_code=2).stderr
+    assert "--port" in run_hven("serve", "--port", 80000, cwd=made, expected_code=2).stderr
 
 
 def test_two_servers_never_share_a_port(made: Path) -> None:
-    with serving(made) as server:
-        done = hven("serve", "--host", "localhost", "--port", server.port, cwd=made, code=2)
+    with serve_site(made) as server:
+        done = run_hven("serve", "--host", "localhost", "--port", server.port, cwd=made, expected_code=2)
         assert "somebody listens at localhost" in done.stderr
 
 
@@ -69,33 +69,33 @@ def test_two_servers_never_share_a_port(made: Path) -> None:
     "words", [["--site", "{}", "status"], ["status", "--site", "{}"], ["status", "--site={}"], ["--site={}", "status"]]
 )
 def test_the_site_is_named_before_or_after_the_verb(made: Path, words: list[str]) -> None:
-    assert "stars.main" in hven(*[word.format(made) for word in words]).stdout
+    assert "stars.main" in run_hven(*[word.format(made) for word in words]).stdout
 
 
 @pytest.mark.parametrize("inside", ["", "collections", "collections/stars", "var"])
 def test_the_site_is_the_one_we_are_in(made: Path, inside: str) -> None:
-    assert "stars.main" in hven("status", cwd=made / inside, apart=not inside).stdout
+    assert "stars.main" in run_hven("status", cwd=made / inside, in_subprocess=not inside).stdout
 
 
 def test_no_site_is_wrong_usage(tmp_path: Path) -> None:
-    assert "no hven.toml here or above; say --site DIR" in hven("status", cwd=tmp_path, code=2).stderr
-    assert f"{tmp_path} is no site" in hven("status", "--site", tmp_path, code=2).stderr
+    assert "no hven.toml here or above; say --site DIR" in run_hven("status", cwd=tmp_path, expected_code=2).stderr
+    assert f"{tmp_path} is no site" in run_hven("status", "--site", tmp_path, expected_code=2).stderr
 
 
 def test_a_site_is_not_made_twice(made: Path) -> None:
-    told = hven("init", made, code=1).stderr
+    told = run_hven("init", made, expected_code=1).stderr
     assert "already" in told or "exists" in told
-    assert "stars.main" in hven("status", "--site", made).stdout
+    assert "stars.main" in run_hven("status", "--site", made).stdout
 
 
 def test_what_is_printed_can_be_typed(tmp_path: Path) -> None:
     """The commands that verbs propose have the --site that was needed."""
     (tmp_path / "stars.csv").write_text(STARS)
-    assert "hven --site 'my site' new NAME --from FILE" in hven("init", "my site", cwd=tmp_path).stdout
-    told = hven("--site", "my site", "new", "stars", "--from", "stars.csv", cwd=tmp_path).stdout
+    assert "hven --site 'my site' new NAME --from FILE" in run_hven("init", "my site", cwd=tmp_path).stdout
+    told = run_hven("--site", "my site", "new", "stars", "--from", "stars.csv", cwd=tmp_path).stdout
     assert "hven --site 'my site' check stars && hven --site 'my site' ingest stars" in told
     assert "stars.csv is read from where it is, and `hven backup` does not take it" in told
-    commands = told.rpartition("then: ")[2].replace("hven", " ".join(HVEN))
+    commands = told.rpartition("then: ")[2].replace("hven", " ".join(HVEN_COMMAND))
     assert (
         subprocess.run(commands, shell=True, cwd=tmp_path, timeout=300, check=False, capture_output=True).returncode
         == 0
@@ -105,15 +105,15 @@ def test_what_is_printed_can_be_typed(tmp_path: Path) -> None:
 def test_a_file_within_the_site_goes_into_its_backups_and_nothing_is_said(site: Path) -> None:
     (site / "collections/more").mkdir()
     (site / "collections/more/more.csv").write_text(STARS)
-    assert "backup" not in hven("new", "more", "--from", "collections/more/more.csv", cwd=site).stdout
-    assert "backup" not in hven("new", "others", "--from", "collections/**/m*.csv", cwd=site).stdout
+    assert "backup" not in run_hven("new", "more", "--from", "collections/more/more.csv", cwd=site).stdout
+    assert "backup" not in run_hven("new", "others", "--from", "collections/**/m*.csv", cwd=site).stdout
 
 
 def test_a_pattern_of_files_outside_the_site_is_told_like_a_file(site: Path, tmp_path: Path) -> None:
     (tmp_path / "far/a").mkdir(parents=True)
     (tmp_path / "far/a/stars.csv").write_text(STARS)
     for name, pattern in (("one", "far/*/*.csv"), ("two", "far/**/stars.csv")):
-        told = hven("new", name, "--from", tmp_path / pattern, cwd=site).stdout
+        told = run_hven("new", name, "--from", tmp_path / pattern, cwd=site).stdout
         assert "is read from where it is, and `hven backup` does not take it" in told
 
 
@@ -134,7 +134,7 @@ def test_a_pattern_of_files_outside_the_site_is_told_like_a_file(site: Path, tmp
     ],
 )
 def test_wrong_usage_is_2(made: Path, words: list[str], said: str) -> None:
-    done = hven(*words, cwd=made, code=2)
+    done = run_hven(*words, cwd=made, expected_code=2)
     assert said in done.stderr
     assert done.stdout == ""
 
@@ -181,7 +181,7 @@ def test_the_machines_faults_are_3_and_ctrl_c_is_130(
 
 
 def test_help_says_what_every_verb_does() -> None:
-    told = hven("--help").stdout
+    told = run_hven("--help").stdout
     assert "..." not in told.partition("Commands:")[2]  # one whole sentence each
     for verb in (
         "init",
@@ -199,9 +199,9 @@ def test_help_says_what_every_verb_does() -> None:
         "schema",
     ):
         assert f"  {verb} " in told
-        assert len(hven(verb, "-h").stdout.splitlines()) > 5
-    assert hven("--version").stdout.startswith("hven 0.")
-    assert hven(code=2).stdout + hven(code=2).stderr != ""
+        assert len(run_hven(verb, "-h").stdout.splitlines()) > 5
+    assert run_hven("--version").stdout.startswith("hven 0.")
+    assert run_hven(expected_code=2).stdout + run_hven(expected_code=2).stderr != ""
 
 
 # --- new, check, schema -------------------------------------------------------------------------------------
@@ -210,14 +210,14 @@ def test_help_says_what_every_verb_does() -> None:
 def test_new_writes_a_descriptor_that_is_right(site: Path) -> None:
     path = site / "collections" / "stars" / "stars.yaml"
     assert "pos.eq.ra;meta.main" in path.read_text()
-    assert hven("check", "stars", "--site", site).stdout == "1 descriptor: 0 errors, 0 warnings\n"
-    assert "exists" in hven("new", "stars", "--from", site.parent / "stars.csv", "--site", site, code=1).stderr
+    assert run_hven("check", "stars", "--site", site).stdout == "1 descriptor: 0 errors, 0 warnings\n"
+    assert "exists" in run_hven("new", "stars", "--from", site.parent / "stars.csv", "--site", site, expected_code=1).stderr
 
 
 def test_check_reports_every_fault_with_its_place(site: Path) -> None:
     path = site / "collections" / "stars" / "stars.yaml"
     path.write_text(path.read_text().replace("title:", "titel:").replace("unit: deg", "unit: degrees_of_arc", 1))
-    done = hven("check", "--site", site, code=1)
+    done = run_hven("check", "--site", site, expected_code=1)
     lines = done.stdout.splitlines()
     assert len(lines) == 4
     assert all("stars.yaml:" in line and line.split("stars.yaml:")[1].split(":")[0].isdigit() for line in lines[:3])
@@ -226,27 +226,27 @@ def test_check_reports_every_fault_with_its_place(site: Path) -> None:
     (unknown,) = (line for line in lines if "degrees_of_arc" in line)
     assert "did you mean 'deg'" in unknown
     assert lines[-1] == "1 descriptor: 2 errors, 1 warning"
-    faults = json.loads(hven("check", "--json", "--site", site, code=1).stdout)
+    faults = json.loads(run_hven("check", "--json", "--site", site, expected_code=1).stdout)
     assert [set(fault) for fault in faults] == [{"file", "line", "column", "severity", "message", "remedy"}] * 3
     assert all(isinstance(fault["line"], int) for fault in faults)
-    assert "no descriptor" in hven("check", "nothing", "--site", site, code=1).stderr
+    assert "no descriptor" in run_hven("check", "nothing", "--site", site, expected_code=1).stderr
 
 
 def test_check_runs_the_tests_of_what_is_published(site: Path) -> None:
     path = site / "collections" / "stars" / "stars.yaml"
-    hven("ingest", "stars", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
     path.write_text(path.read_text() + 'tests:\n  - {query: "SELECT COUNT(*) AS n FROM stars.main", expect: {n: 4}}\n')
-    done = hven("check", "--tests", "--site", site, code=1)
+    done = run_hven("check", "--tests", "--site", site, expected_code=1)
     assert "stars.yaml:" in done.stdout
     assert "3" in done.stdout
     path.write_text(path.read_text().replace("n: 4", "n: 3"))
-    assert "0 errors" in hven("check", "--tests", "--site", site).stdout
+    assert "0 errors" in run_hven("check", "--tests", "--site", site).stdout
 
 
 def test_the_schema_is_json_schema(tmp_path: Path) -> None:
-    printed = json.loads(hven("schema").stdout)
+    printed = json.loads(run_hven("schema").stdout)
     assert printed["$schema"].startswith("https://json-schema.org/")
-    hven("schema", "-o", tmp_path / "s.json")
+    run_hven("schema", "-o", tmp_path / "s.json")
     assert json.loads((tmp_path / "s.json").read_text()) == printed
 
 
@@ -254,22 +254,22 @@ def test_the_schema_is_json_schema(tmp_path: Path) -> None:
 
 
 def test_ingest_status_history_rollback_remove(site: Path) -> None:
-    assert "Nothing is published yet" in hven("status", cwd=site).stdout
-    assert hven("ingest", "stars", "--site", site).stdout.splitlines()[0] == "stars.main: 3 rows"
+    assert "Nothing is published yet" in run_hven("status", cwd=site).stdout
+    assert run_hven("ingest", "stars", "--site", site).stdout.splitlines()[0] == "stars.main: 3 rows"
     (site.parent / "stars.csv").write_text(STARS + "Capella,79.172,45.998,0.08\n")
 
-    report = json.loads(hven("ingest", "stars", "--dry-run", "--json", "--site", site).stdout)
+    report = json.loads(run_hven("ingest", "stars", "--dry-run", "--json", "--site", site).stdout)
     assert (report["published"], report["dry_run"], report["tables"]["stars.main"]["published"]) == (False, True, 4)
-    report = json.loads(hven("ingest", "stars", "--sample", 2, "--json", "--site", site).stdout)
+    report = json.loads(run_hven("ingest", "stars", "--sample", 2, "--json", "--site", site).stdout)
     assert (report["published"], report["sample"], report["tables"]["stars.main"]["published"]) == (True, 2, 2)
     assert "only the first 2 rows" in report["warnings"][0]
-    assert "4 rows" in hven("ingest", "stars", "--site", site).stdout
+    assert "4 rows" in run_hven("ingest", "stars", "--site", site).stdout
 
-    table = json.loads(hven("status", "--json", "--site", site).stdout)["tables"][0]
+    table = json.loads(run_hven("status", "--json", "--site", site).stdout)["tables"][0]
     assert set(table) == {"table", "rows", "bytes", "updated", "access", "engine", "kind", "estimate"}
     assert (table["table"], table["rows"], table["access"], table["kind"]) == ("stars.main", 4, "public", "table")
 
-    history = json.loads(hven("history", "stars", "--json", "--site", site).stdout)
+    history = json.loads(run_hven("history", "stars", "--json", "--site", site).stdout)
     assert [record["rows"] for record in history["snapshots"]] == [4, 2, 3]
     assert [record["published"] for record in history["snapshots"]] == [True, False, False]
     assert [(run["dry_run"], run["sample"], run["phase"]) for run in history["runs"]] == [
@@ -278,36 +278,36 @@ def test_ingest_status_history_rollback_remove(site: Path) -> None:
         (True, None, "COMPLETED"),
         (False, None, "COMPLETED"),
     ]
-    told = hven("history", "stars", "--site", site).stdout
+    told = run_hven("history", "stars", "--site", site).stdout
     assert "ingest (sample 2)" in told
     assert "ingest (dry)" in told
     assert all(record["snapshot"] in told for record in history["snapshots"])  # whole, to be copied
 
     def count() -> str:
-        return hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", site).stdout.split()[1]
+        return run_hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", site).stdout.split()[1]
 
-    hven("rollback", "stars", "--site", site)
+    run_hven("rollback", "stars", "--site", site)
     assert count() == "2"
-    hven("rollback", "stars", history["snapshots"][2]["snapshot"], "--site", site)
+    run_hven("rollback", "stars", history["snapshots"][2]["snapshot"], "--site", site)
     assert count() == "3"
-    assert hven("rollback", "stars.main", history["snapshots"][0]["snapshot"], "--site", site).stdout.startswith(
+    assert run_hven("rollback", "stars.main", history["snapshots"][0]["snapshot"], "--site", site).stdout.startswith(
         "stars.main is now at"
     )
     assert count() == "4"
-    assert "nosuchsnapshot" in hven("rollback", "stars", "nosuchsnapshot", "--site", site, code=1).stderr
+    assert "nosuchsnapshot" in run_hven("rollback", "stars", "nosuchsnapshot", "--site", site, expected_code=1).stderr
 
-    assert "hven --site" in hven("remove", "stars", "--site", site).stdout
-    assert "no table 'stars.main'" in hven("query", "SELECT * FROM stars.main", "--site", site, code=1).stderr
-    hven("rollback", "stars", "--site", site)
+    assert "hven --site" in run_hven("remove", "stars", "--site", site).stdout
+    assert "no table 'stars.main'" in run_hven("query", "SELECT * FROM stars.main", "--site", site, expected_code=1).stderr
+    run_hven("rollback", "stars", "--site", site)
     assert count() == "4"
-    gone = json.loads(hven("remove", "stars", "--purge", "--json", "--site", site).stdout)
+    gone = json.loads(run_hven("remove", "stars", "--purge", "--json", "--site", site).stdout)
     assert gone["removed"] == ["stars.main"]
     assert len(gone["purged"]) == 3
     assert not list((site / "var").rglob("*.arrow"))
-    assert "no earlier state" in hven("rollback", "stars", "--site", site, code=1).stderr
-    assert "no collection 'nothing'" in hven("remove", "nothing", "--site", site, code=1).stderr
-    assert "no collection 'nothing'" in hven("history", "nothing", "--site", site, code=1).stderr
-    assert "known: stars" in hven("ingest", "nothing", "--site", site, code=1).stderr
+    assert "no earlier state" in run_hven("rollback", "stars", "--site", site, expected_code=1).stderr
+    assert "no collection 'nothing'" in run_hven("remove", "nothing", "--site", site, expected_code=1).stderr
+    assert "no collection 'nothing'" in run_hven("history", "nothing", "--site", site, expected_code=1).stderr
+    assert "known: stars" in run_hven("ingest", "nothing", "--site", site, expected_code=1).stderr
 
 
 # --- query --------------------------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ NAMES = ["Sirius", "Vega", "Rigel"]
 
 
 def test_text_for_people_by_default(made: Path) -> None:
-    lines = hven("query", QUERY, cwd=made).stdout.splitlines()
+    lines = run_hven("query", QUERY, cwd=made).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["name", "------", *NAMES]
 
 
@@ -326,7 +326,7 @@ def test_a_file_is_written_in_the_format_of_its_ending(made: Path, tmp_path: Pat
     import pyarrow as pa
 
     path = tmp_path / f"answer.{ending}"
-    done = hven("query", QUERY, "-o", path, cwd=made)
+    done = run_hven("query", QUERY, "-o", path, cwd=made)
     assert done.stdout == ""
     assert f"3 rows to {path}" in done.stderr
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
@@ -345,48 +345,48 @@ def test_a_file_is_written_in_the_format_of_its_ending(made: Path, tmp_path: Pat
 
 
 def test_the_format_can_be_said(made: Path, tmp_path: Path) -> None:
-    assert hven("query", QUERY, "-f", "csv", cwd=made).stdout.splitlines() == [
+    assert run_hven("query", QUERY, "-f", "csv", cwd=made).stdout.splitlines() == [
         "name,vmag",
         "Sirius,-1.44",
         "Vega,0.03",
         "Rigel,0.18",
     ]
-    assert "<TABLEDATA>" in hven("query", QUERY, "-f", "votable/td", cwd=made).stdout
-    assert "known: votable" in hven("query", QUERY, "-f", "xls", cwd=made, code=1).stderr
+    assert "<TABLEDATA>" in run_hven("query", QUERY, "-f", "votable/td", cwd=made).stdout
+    assert "known: votable" in run_hven("query", QUERY, "-f", "xls", cwd=made, expected_code=1).stderr
     assert (
         "x.dat: the ending .dat says no format; say --format: arrow, csv"
-        in hven("query", QUERY, "-o", tmp_path / "x.dat", cwd=made, code=2).stderr
+        in run_hven("query", QUERY, "-o", tmp_path / "x.dat", cwd=made, expected_code=2).stderr
     )
-    hven("query", QUERY, "-f", "tsv", "-o", tmp_path / "x.dat", cwd=made)
+    run_hven("query", QUERY, "-f", "tsv", "-o", tmp_path / "x.dat", cwd=made)
     assert (tmp_path / "x.dat").read_text().startswith("name\tvmag")
 
 
 def test_the_query_may_come_from_standard_input(made: Path) -> None:
-    assert hven("query", "-", "-f", "csv", cwd=made, stdin=QUERY + "\n").stdout.splitlines()[1] == "Sirius,-1.44"
-    assert "UTF-8" in hven("query", "-", cwd=made, stdin=b"SELECT '\xff' AS a FROM stars.main", code=1).stderr
+    assert run_hven("query", "-", "-f", "csv", cwd=made, stdin=QUERY + "\n").stdout.splitlines()[1] == "Sirius,-1.44"
+    assert "UTF-8" in run_hven("query", "-", cwd=made, stdin=b"SELECT '\xff' AS a FROM stars.main", expected_code=1).stderr
 
 
 def test_an_error_has_its_place_and_leaves_no_file(made: Path, tmp_path: Path) -> None:
-    done = hven("query", "SELECT nam\nFROM stars.main", "-o", tmp_path / "x.csv", cwd=made, code=1)
+    done = run_hven("query", "SELECT nam\nFROM stars.main", "-o", tmp_path / "x.csv", cwd=made, expected_code=1)
     assert done.stderr == "hven: line 1, column 8: no column 'nam' in stars.main; did you mean 'name'?\n"
     late = "SELECT CAST(name AS INTEGER) AS n FROM stars.main"
     (tmp_path / "old.csv").write_text("what was there\n")
-    hven("query", late, "-o", tmp_path / "old.csv", cwd=made, code=1)
+    run_hven("query", late, "-o", tmp_path / "old.csv", cwd=made, expected_code=1)
     assert (tmp_path / "old.csv").read_text() == "what was there\n"
     assert [item.name for item in tmp_path.iterdir()] == ["old.csv"]
 
 
 def test_a_file_that_cannot_be_written_is_told(made: Path, tmp_path: Path) -> None:
-    done = hven("query", QUERY, "-o", tmp_path / "nowhere" / "x.csv", cwd=made, code=1)
+    done = run_hven("query", QUERY, "-o", tmp_path / "nowhere" / "x.csv", cwd=made, expected_code=1)
     assert "nowhere" in done.stderr
     assert "no such file or directory" in done.stderr
 
 
 def test_maxrec_is_told(made: Path) -> None:
-    done = hven("query", QUERY, "--maxrec", 2, "-f", "csv", cwd=made)
+    done = run_hven("query", QUERY, "--maxrec", 2, "-f", "csv", cwd=made)
     assert len(done.stdout.splitlines()) == 3
     assert "cut at 2 rows; --maxrec sets the limit" in done.stderr
-    assert hven("query", QUERY, "--maxrec", 0, "-f", "csv", cwd=made).stdout.split() == ["name,vmag"]
+    assert run_hven("query", QUERY, "--maxrec", 0, "-f", "csv", cwd=made).stdout.split() == ["name,vmag"]
 
 
 def test_a_reader_who_has_enough_is_no_fault(made: Path) -> None:
@@ -394,7 +394,7 @@ def test_a_reader_who_has_enough_is_no_fault(made: Path) -> None:
         f", stars.main AS x{n}" for n in range(6)
     )
     for words in (["query", many, "-f", "csv"], ["status"], ["schema"]):
-        process = subprocess.Popen([*HVEN, *words], cwd=made, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen([*HVEN_COMMAND, *words], cwd=made, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.read(1)
@@ -407,18 +407,18 @@ def test_a_reader_who_has_enough_is_no_fault(made: Path) -> None:
 def test_private_tables_are_the_owners(site: Path) -> None:
     path = site / "collections" / "stars" / "stars.yaml"
     path.write_text(path.read_text() + "access: private\n")
-    hven("ingest", "stars", "--site", site)
-    assert "nobody" in hven("status", "--site", site).stdout
-    assert "Sirius" in hven("query", QUERY, "--site", site).stdout
-    assert "no table 'stars.main'" in hven("query", "--public", QUERY, "--site", site, code=1).stderr
+    run_hven("ingest", "stars", "--site", site)
+    assert "nobody" in run_hven("status", "--site", site).stdout
+    assert "Sirius" in run_hven("query", QUERY, "--site", site).stdout
+    assert "no table 'stars.main'" in run_hven("query", "--public", QUERY, "--site", site, expected_code=1).stderr
 
 
 def test_explain_says_the_road(made: Path) -> None:
-    told = hven(
+    told = run_hven(
         "explain", "SELECT name FROM stars.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(101, -16, 1))", cwd=made
     ).stdout
     assert "stars.main" in told
-    assert "line 1, column 17" in hven("explain", "SELECT name FROM", cwd=made, code=1).stderr
+    assert "line 1, column 17" in run_hven("explain", "SELECT name FROM", cwd=made, expected_code=1).stderr
 
 
 def test_an_engine_brings_verbs_that_are_mounted_among_ours(tmp_path, monkeypatch, capsys):

@@ -36,7 +36,7 @@ from hven.sources import ROW_NUMBER_COLUMN, RejectedRow, SourceContext, file_kin
 from hven.testing.face import FaceContract
 from hven.testing.portal_pane import PaneContract
 from hven.testing.site import open_tiny_site
-from postgres_cluster import server
+from postgres_cluster import run_server
 from shared import ROOT
 
 PAGE = "".join(
@@ -103,7 +103,7 @@ class TestFunction(example_plugins.tests("airmass")):  # type: ignore[misc]
 class TestFunctionInPostgres(example_plugins.tests("airmass")):  # type: ignore[misc]
     @pytest.fixture(autouse=True)
     def _server(self) -> Iterator[None]:
-        with server() as url:
+        with run_server() as url:
             self.url = f"postgresql://{url}"
             yield
 

@@ -27,7 +27,7 @@ from hven.site import Site
 from hven.site.store import _database as db
 from hven.site.store._job_records import _encode_json_columns
 from hven.testing.site import open_tiny_site
-from requirements import need_program
+from requirements import require_program
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
@@ -254,7 +254,7 @@ def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: S
         files[-1].write_bytes(client.get(address).body)
     schemas = shared("xsd/all.xsd")
     judged = subprocess.run(
-        [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
+        [require_program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
     )  # fmt: skip
     assert judged.returncode == 0, judged.stderr

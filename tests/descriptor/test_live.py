@@ -22,7 +22,7 @@ from hven.sources.live import (
     table_info_from_json,
 )
 from hven.sources.live import open as open_source
-from postgres_cluster import server
+from postgres_cluster import run_server
 
 HEAD = "collection: ops\ntitle: T\ntables:\n  cubes:\n    columns: {id: {type: int64}, x: {type: float64}, w: {type: string}}\n"
 SOURCE = "    source: {kind: live, url: $OPS_DB, table: cubes}\n"
@@ -30,7 +30,7 @@ SOURCE = "    source: {kind: live, url: $OPS_DB, table: cubes}\n"
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    with server() as where:
+    with run_server() as where:
         url = f"postgresql://{where}"
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(

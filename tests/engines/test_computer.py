@@ -19,7 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from query_comparison import CHANCE, LOOSE, asked, same
+from query_comparison import NONDETERMINISTIC_WORDS, RANDOM_FUNCTIONS, assert_same_rows, run_query
 
 from hven import query as query_pipeline
 from hven.engines import Snapshot
@@ -31,8 +31,8 @@ from hven.model.errors import EvaluationError, HvenError, OperationCancelledErro
 from hven.site import Site
 from hven.testing.site import describe_table, open_tiny_site
 from process_runner import is_gone
-from query_tables import PUBLISHED, TABLES
-from random_queries import query
+from query_tables import PUBLISHED_TABLES, TABLES
+from random_queries import write_random_query
 
 ROWS = 60_000
 NEVER = "SELECT COUNT(*) AS n FROM s.big AS a, s.big AS b, s.big AS c WHERE a.v + b.v + c.v > 3"
@@ -55,7 +55,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "word": pa.array([f"w{number % 97}" for number in range(ROWS)]),
         }
     )
-    tables = {table.qualified_name: (table, given) for table, given in PUBLISHED}
+    tables = {table.qualified_name: (table, given) for table, given in PUBLISHED_TABLES}
     with open_tiny_site(
         tmp_path_factory.mktemp("apart"), {**tables, "s.big": (describe_table("s.big", rows), rows)}
     ) as made:
@@ -98,19 +98,19 @@ def test_made_queries_have_the_same_answers_there(
     monkeypatch.setattr(engine._query_process, "take_channel", take)
     kinds = set()
     for seed in range(80):
-        text = query(seed, TABLES)
-        if CHANCE.search(text):
+        text = write_random_query(seed, TABLES)
+        if RANDOM_FUNCTIONS.search(text):
             continue
         monkeypatch.setattr("hven.engines.duckdb.engine.is_expensive", lambda sql, relations: False)
-        here = asked(site, text)
+        here = run_query(site, text)
         monkeypatch.setattr("hven.engines.duckdb.engine.is_expensive", lambda sql, relations: True)
-        there = asked(site, text)
+        there = run_query(site, text)
         kinds.add(type(there))
         if isinstance(here, HvenError) or isinstance(there, HvenError):
             assert (type(here), str(here)) == (type(there), str(there)), text
-        elif not LOOSE.search(text):
+        elif not NONDETERMINISTIC_WORDS.search(text):
             assert here.schema == there.schema
-            same(f"seed {seed}", text, here, there)
+            assert_same_rows(f"seed {seed}", text, here, there)
     assert apart > 25
     assert kinds >= {pa.Table, EvaluationError}
 

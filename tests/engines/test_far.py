@@ -31,8 +31,8 @@ from hven.model.errors import EvaluationError, OperationCancelledError, StorageE
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, parse_type
 from hven.testing.engine import STARS_TABLE, EngineContract, make_stars
-from process_runner import hven
-from spark_cluster import cluster
+from process_runner import run_hven
+from spark_cluster import run_cluster
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
 OBJECTS = Table(
@@ -43,7 +43,7 @@ OBJECTS = Table(
 
 @pytest.fixture(scope="module")
 def running():
-    with cluster() as found:
+    with run_cluster() as found:
         yield found
 
 
@@ -293,10 +293,10 @@ def test_hidden_rows_tell_nothing(far, files):
 
 def test_the_cluster_tells_of_itself(running, tmp_path):
     """``hven check`` asks it, whether somebody used it or not."""
-    hven("init", site := tmp_path / "site")
+    run_hven("init", site := tmp_path / "site")
     (site / "hats").mkdir()
     (site / "hven.toml").write_text(f'[hats]\nroots = ["hats", "/nowhere/at/all"]\nspark = "{running.url}"\n')
-    told = hven("check", "--site", site).stdout
+    told = run_hven("check", "--site", site).stdout
     here = f"Python {platform.python_version()} with Hven {hven_version} on 1 host"
     assert re.search(rf"the cluster at 127.0.0.1:\d+: {running.called}.*, {here}", told)
     assert re.search(
@@ -402,11 +402,11 @@ def test_a_server_that_is_gone_and_back(running, far, files):
     """The last test of a server: sessions begin anew, with our settings and functions."""
     text = "SELECT COUNT(*) AS n FROM sky.stars WHERE CONTAINS(POINT(ra, dec), POLYGON(10, 10, 40, 10, 40, 40, 10, 40)) = 1"
     wanted = asked(far, text, files).to_pylist()
-    running.kill("connect")
+    running.kill_program("connect")
     with pytest.raises(StorageUnavailableError, match="does not answer"):
         asked(far, text, files)
     assert far.problem()
-    running.serve()
+    running.start_connect_server()
     assert asked(far, text, files).to_pylist() == wanted
     assert far.problem() is None
     with pytest.raises(EvaluationError):  # ANSI is on again

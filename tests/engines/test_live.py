@@ -23,8 +23,8 @@ from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_site_with_descriptor
-from postgres_cluster import server, sphere
-from process_runner import until
+from postgres_cluster import install_extensions, run_server
+from process_runner import wait_until
 
 SOURCE = """
 CREATE TYPE mood AS ENUM ('Zoo', 'done', 'new');
@@ -140,7 +140,7 @@ ORDERED = [
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    with server() as where:
+    with run_server() as where:
         url = f"postgresql://{where}"
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(SOURCE)
@@ -306,7 +306,7 @@ def test_cones_find_longitudes_of_any_turn(site: Site, database: str, radius: fl
 def test_position_indexes_of_extensions_serve_cones(
     site: Site, database: str, extension: str, index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sphere(database)
+    install_extensions(database)
     with psycopg.connect(database, autocommit=True) as connection:
         method = "" if extension == "q3c" else " USING "
         connection.execute(
@@ -333,7 +333,7 @@ def test_position_indexes_of_extensions_serve_cones(
                     engine.stream_pool.close()  # type: ignore[attr-defined]
                     engine._pools = None  # type: ignore[attr-defined]
             used = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'sky'"
-            until(lambda: connection.execute(used).fetchone()[0] > before[0])  # type: ignore[index]
+            wait_until(lambda: connection.execute(used).fetchone()[0] > before[0])  # type: ignore[index]
         finally:
             connection.execute("DROP INDEX sky")
 
@@ -372,7 +372,7 @@ def test_sessions_cannot_write_and_leave_no_transaction_open(site: Site, databas
     assert next(batches).num_rows
     with psycopg.connect(database, autocommit=True) as watcher:
         open_ = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hven' AND xact_start IS NOT NULL"
-        until(lambda: watcher.execute(open_).fetchone()[0] == 0)  # type: ignore[index]
+        wait_until(lambda: watcher.execute(open_).fetchone()[0] == 0)  # type: ignore[index]
     assert sum(batch.num_rows for batch in batches) > 400_000
     result.close()
 
@@ -385,7 +385,7 @@ def test_a_reader_who_leaves_stops_the_query(site: Site, database: str) -> None:
     result.close()
     with psycopg.connect(database, autocommit=True) as watcher:
         active = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hven' AND state = 'active'"
-        until(lambda: watcher.execute(active).fetchone()[0] == 0)  # type: ignore[index]
+        wait_until(lambda: watcher.execute(active).fetchone()[0] == 0)  # type: ignore[index]
 
 
 def test_batches_that_do_not_fit_memory_wait_in_a_file() -> None:

@@ -26,7 +26,7 @@ from hven.engines.postgres.position_search import PositionConditions
 from hven.model.errors import HvenError
 from hven.model.table import Column
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP, parse_type
-from postgres_cluster import server
+from postgres_cluster import run_server
 
 COLUMNS = (Column(name="x", type=FLOAT64), Column(name="y", type=FLOAT64))
 # PostgreSQL's own power() fails for these, and so do our functions
@@ -67,7 +67,7 @@ def said(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def connection() -> Iterator[psycopg.Connection]:
-    with server() as url, psycopg.connect(f"postgresql://{url}", autocommit=True) as made:
+    with run_server() as url, psycopg.connect(f"postgresql://{url}", autocommit=True) as made:
         for text in FUNCTION_DEFINITIONS:
             made.execute(f"CREATE OR REPLACE {text}")
         made.execute("CREATE TABLE t (x double precision, y double precision)")

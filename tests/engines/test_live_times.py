@@ -10,7 +10,7 @@ import pytest
 from hven import query
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor
-from postgres_cluster import server
+from postgres_cluster import run_server
 
 ODD = """CREATE TABLE odd (n int PRIMARY KEY, d date, t timestamp, z timestamptz);
 INSERT INTO odd VALUES (1, '2020-01-01', '2020-01-01 12:00', '2020-01-01 12:00Z'), (2, 'infinity', 'infinity', 'infinity'),
@@ -34,7 +34,7 @@ tables:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with server() as where, pytest.MonkeyPatch.context() as patch:
+    with run_server() as where, pytest.MonkeyPatch.context() as patch:
         with psycopg.connect(f"postgresql://{where}", autocommit=True) as connection:
             connection.execute(ODD)
         patch.setenv("OPS_DB", f"postgresql://{where}")

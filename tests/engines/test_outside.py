@@ -15,7 +15,7 @@ from hven.engines import ExecutionLimits, MemoryRelation, duckdb, postgres
 from hven.model.deadlines import Deadline
 from hven.model.errors import TimeLimitError
 from hven.site.auth._access_control import Principal, apply_access_control
-from postgres_cluster import server
+from postgres_cluster import run_server
 
 FAR = "CIRCLE(200, 30, 1)"
 NEAR = "CIRCLE(10, 20, 1)"
@@ -64,7 +64,7 @@ class Database:
     """A database, whose tables may be locked."""
 
     def __init__(self, directory):
-        self._server = server()
+        self._server = run_server()
         self.url = f"postgresql://{self._server.__enter__()}"
         self.engine = postgres.open(directory, memory=1 << 28, threads=1, url=self.url)
 

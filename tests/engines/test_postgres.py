@@ -8,14 +8,14 @@ import pytest
 
 from hven.engines import postgres
 from hven.testing.engine import EngineContract
-from postgres_cluster import server, sphere
+from postgres_cluster import install_extensions, run_server
 
 _count = itertools.count()
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory):
-    with server() as url:
+    with run_server() as url:
         yield f"postgresql://{url}"
 
 
@@ -25,7 +25,7 @@ class _Contract(EngineContract):
     @pytest.fixture(autouse=True)
     def _server(self, database):
         if self.position != "healpix":
-            sphere(database)
+            install_extensions(database)
         self.url = database
 
     def open(self, directory):

@@ -17,7 +17,7 @@ from hven.engines.postgres import query_execution
 from hven.engines.postgres.query_execution import LATE_ANSWER_SECONDS, MAX_QUICK_SECONDS, AnswerPace
 from hven.model.errors import EvaluationError, OperationCancelledError, StorageError
 from hven.testing.engine import STARS_TABLE, make_stars
-from postgres_cluster import cluster
+from postgres_cluster import run_cluster
 
 KEY = "SELECT id, name FROM sky.stars WHERE id = 17"
 MANY = "SELECT id FROM sky.stars WHERE id < 900"
@@ -26,7 +26,7 @@ BROKEN = "SELECT CAST('{}' AS INTEGER) AS x FROM sky.stars WHERE id = 17"
 
 @pytest.fixture(scope="module")
 def machine():
-    with cluster() as found:
+    with run_cluster() as found:
         yield found
 
 

@@ -8,14 +8,14 @@ from engine_tables import LIST, STARS, plan, sky, stage
 
 from hven.engines import MemoryRelation, postgres
 from hven.model.table import Partition
-from postgres_cluster import server
+from postgres_cluster import run_server
 
 YEARS = STARS.copy_with(name="years", partition=Partition(by="time", column="seen", every="5 years"))
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    with server() as url:
+    with run_server() as url:
         opened = postgres.open(
             tmp_path_factory.mktemp("snapshots"),
             memory=256 * 1024**2,

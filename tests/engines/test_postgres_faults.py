@@ -16,13 +16,13 @@ from hven.model.errors import DataError, HvenError, OperationCancelledError, Sto
 from hven.model.table import Column, Table
 from hven.model.types import STRING
 from hven.testing.engine import STAR_COUNT, STARS_TABLE, make_stars
-from postgres_cluster import cluster
-from process_runner import soon
+from postgres_cluster import run_cluster
+from process_runner import assert_takes_less
 
 
 @pytest.fixture(scope="module")
 def machine():
-    with cluster() as found:
+    with run_cluster() as found:
         yield found
 
 
@@ -175,7 +175,7 @@ def test_cancelling_takes_less_than_a_second(engine):
         reader.join(60)
         return ended[0] - told
 
-    soon(once, 1)
+    assert_takes_less(once, 1)
 
 
 def test_a_relation_that_is_gone_is_said(engine):

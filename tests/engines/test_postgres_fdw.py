@@ -13,8 +13,8 @@ from hven.ingest import ingest_collection
 from hven.model.errors import HvenError, StorageUnavailableError
 from hven.model.settings import load_settings
 from hven.site import Site
-from postgres_cluster import cluster, programs
-from process_runner import hven, until
+from postgres_cluster import find_programs, run_cluster
+from process_runner import run_hven, wait_until
 
 pytestmark = pytest.mark.outside
 SECRET = "s3cret'\\ words"
@@ -22,7 +22,7 @@ SECRET = "s3cret'\\ words"
 
 @pytest.fixture(scope="module")
 def machines():
-    with cluster() as ours, cluster() as theirs:
+    with run_cluster() as ours, run_cluster() as theirs:
         yield ours, theirs
 
 
@@ -44,7 +44,7 @@ def guarded(machine):
     rules = machine.directory / "data" / "pg_hba.conf"
     rules.write_text("local all guest scram-sha-256\nlocal all all trust\n")
     run(machine.url, "SELECT pg_reload_conf()")
-    until(lambda: rows(machine.url, loaded) != before)  # the server reads it when it comes to it
+    wait_until(lambda: rows(machine.url, loaded) != before)  # the server reads it when it comes to it
 
 
 @pytest.fixture
@@ -78,25 +78,25 @@ def site(machines, tmp_path, monkeypatch):
 
 
 def levels(site):
-    found = json.loads(hven("fdw", "--check", "--json", "--site", site, code=1).stdout)
+    found = json.loads(run_hven("fdw", "--check", "--json", "--site", site, expected_code=1).stdout)
     return {(item["about"], item["level"], item["message"]): item["remedy"] for item in found}
 
 
 def test_the_text_is_run_by_psql_and_holds_no_secret(machines, site, tmp_path):
     ours, _ = machines
-    text = hven("fdw", "ops", "--site", site).stdout
+    text = run_hven("fdw", "ops", "--site", site).stdout
     assert SECRET not in text
     assert "s3cret" not in text
     assert "\\getenv password HVEN_FDW_OPS_PASSWORD" in text
     for _ in range(2):  # again does no harm
         done = subprocess.run(
-            [programs() / "psql", "-X", "-q", "-d", ours.url], input=text.encode(), capture_output=True, check=False, timeout=300,
+            [find_programs() / "psql", "-X", "-q", "-d", ours.url], input=text.encode(), capture_output=True, check=False, timeout=300,
             env={"HVEN_FDW_OPS_PASSWORD": SECRET, "PATH": "/usr/bin"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr.decode()
     assert rows(ours.url, "SELECT count(*) FROM ops.cubes") == [(5000,)]
     assert rows(ours.url, 'SELECT "Mixed" FROM ops."Odd Name"')[0][0] == 2.5
-    told = hven("fdw", "ops", "--check", "--site", site).stdout
+    told = run_hven("fdw", "ops", "--check", "--site", site).stdout
     assert "5,000 rows read in" in told
     assert "conditions on its columns are sent" in told
     with (
@@ -107,9 +107,9 @@ def test_the_text_is_run_by_psql_and_holds_no_secret(machines, site, tmp_path):
 
 
 def test_it_is_set_up_at_once_and_serves_as_a_source_beside_tables_of_ours(site):
-    assert "2 tables of" in hven("fdw", "--apply", "--site", site).stdout
-    hven("fdw", "--apply", "--site", site)
-    told = hven("fdw", "--check", "--json", "--site", site).stdout
+    assert "2 tables of" in run_hven("fdw", "--apply", "--site", site).stdout
+    run_hven("fdw", "--apply", "--site", site)
+    told = run_hven("fdw", "--check", "--json", "--site", site).stdout
     assert {item["level"] for item in json.loads(told)} == {"ok"}
     assert "s3cret" not in told
     with Site(load_settings(site)) as opened:
@@ -126,7 +126,7 @@ def test_it_is_set_up_at_once_and_serves_as_a_source_beside_tables_of_ours(site)
 
 def test_foreign_tables_are_served_in_place(machines, site):
     _, theirs = machines
-    hven("fdw", "--apply", "--site", site)
+    run_hven("fdw", "--apply", "--site", site)
     text = (site / "collections" / "mine" / "mine.yaml").read_text().replace("kind: sql", "kind: live")
     (site / "collections" / "mine" / "mine.yaml").write_text(text)
     with Site(load_settings(site)) as opened:
@@ -162,7 +162,7 @@ def test_foreign_tables_are_served_in_place(machines, site):
 
 def test_a_wrong_password_is_told_with_the_remedy(machines, site, monkeypatch):
     ours, _ = machines
-    hven("fdw", "--apply", "--site", site)
+    run_hven("fdw", "--apply", "--site", site)
     for role in ("hven", "reader"):
         run(ours.url, f"ALTER USER MAPPING FOR {role} SERVER ops OPTIONS (SET password 'wrong')")
     found = levels(site)
@@ -171,36 +171,36 @@ def test_a_wrong_password_is_told_with_the_remedy(machines, site, monkeypatch):
     monkeypatch.setenv("OPS_DB", psycopg.conninfo.make_conninfo(machines[1].url, user="guest", password="wrong"))
     (message,) = [message for (about, level, message) in levels(site) if about == "ops" and level == "error"]
     assert "refuses this user" in message
-    assert "look at url of [[foreign]] ops" in hven("fdw", "--apply", "--site", site, code=3).stderr
+    assert "look at url of [[foreign]] ops" in run_hven("fdw", "--apply", "--site", site, expected_code=3).stderr
 
 
 def test_changed_columns_are_told_and_mended(machines, site):
     _, theirs = machines
-    hven("fdw", "--apply", "--site", site)
+    run_hven("fdw", "--apply", "--site", site)
     run(theirs.url, "ALTER TABLE cubes DROP COLUMN name, ADD COLUMN flux real, ALTER COLUMN id TYPE bigint")
     found = levels(site)
     told = {message: remedy for (about, _, message), remedy in found.items() if about == "ops.cubes"}
     assert "ALTER FOREIGN TABLE" in told["the column name is gone there: queries that read it fail"]
     assert "the column id is bigint there, and integer here" in told
     assert "the column flux (real) is new there, and not to be seen here" in told
-    hven("fdw", "--apply", "--site", site)
-    assert {item["level"] for item in json.loads(hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}
+    run_hven("fdw", "--apply", "--site", site)
+    assert {item["level"] for item in json.loads(run_hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}
 
 
 def test_an_unreachable_server_and_missing_tables_are_told(machines, site, monkeypatch):
     text = (site / "hven.toml").read_text()
     (site / "hven.toml").write_text(text.replace('"Odd Name"', '"nothing", "secret"'))
     assert any("the foreign server is not set up" in message for (_, _, message) in levels(site))
-    assert "there is no table public.nothing" in hven("fdw", "--apply", "--site", site, code=1).stderr
+    assert "there is no table public.nothing" in run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
     (site / "hven.toml").write_text(text.replace('"Odd Name"', '"secret"'))
-    hven("fdw", "--apply", "--site", site)
+    run_hven("fdw", "--apply", "--site", site)
     assert any(
         "guest may not read it" in message and "GRANT SELECT" in remedy
         for (_, _, message), remedy in levels(site).items()
     )
     monkeypatch.setenv("OPS_DB", "postgresql://guest:x@127.0.0.1:9/postgres")
     assert any("does not answer" in message or "refused" in message for (_, _, message) in levels(site)), levels(site)
-    written = hven("fdw", "--site", site)
+    written = run_hven("fdw", "--site", site)
     assert "extensions were not compared" in written.stderr
     assert "IMPORT FOREIGN SCHEMA" in written.stdout
 
@@ -210,7 +210,7 @@ def test_a_role_that_may_not_is_told_whom_to_ask(machines, site):
     run(ours.url, "DO $$ BEGIN CREATE ROLE plain LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
     text = (site / "hven.toml").read_text()
     (site / "hven.toml").write_text(text.replace("hven@/", "plain@/"))
-    told = hven("fdw", "--apply", "--site", site, code=1).stderr
+    told = run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
     assert "may not do this" in told
     assert "give an administrator the text: hven fdw ops > ops.sql" in told
     assert rows(ours.url, "SELECT count(*) FROM pg_foreign_server") == [(0,)]
@@ -229,10 +229,10 @@ def test_a_user_whom_the_other_server_trusts_needs_a_superuser(machines, site, m
     toml = site / "hven.toml"
     text = toml.read_text()
     toml.write_text(text.replace("hven@/", "owner@/"))
-    assert "give an administrator the text" in hven("fdw", "--apply", "--site", site, code=1).stderr
+    assert "give an administrator the text" in run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
     toml.write_text(text)
-    hven("fdw", "--apply", "--site", site)
-    assert {item["level"] for item in json.loads(hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}
+    run_hven("fdw", "--apply", "--site", site)
+    assert {item["level"] for item in json.loads(run_hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}
     as_reader = psycopg.conninfo.make_conninfo(ours.url, user="reader")
     assert rows(as_reader, "SELECT count(*) FROM ops.cubes") == [(5000,)]
     for role in ("hven", "reader"):  # as it was set up by hand
@@ -247,17 +247,17 @@ def test_faults_in_the_settings_are_told(tmp_path):
     (tmp_path / "hven.toml").write_text(
         '[[foreign]]\nname = "ops"\nurl = "postgresql://a:secret@b/c"\n[[foreign]]\nname = "a b"\nurl = "$X"\ntables = []\n'
     )
-    told = hven("fdw", "--site", tmp_path, code=1).stderr
+    told = run_hven("fdw", "--site", tmp_path, expected_code=1).stderr
     for part in ("foreign.0.tables: is missing", "hven.toml:3", "hven.toml:5", "foreign.1.tables"):
         assert part in told, told
     (tmp_path / "hven.toml").write_text("")
-    assert "names no" in hven("fdw", "--site", tmp_path, code=2).stderr
+    assert "names no" in run_hven("fdw", "--site", tmp_path, expected_code=2).stderr
 
 
 def test_a_table_with_its_schema_is_told_where_the_schema_is_said(site):
     toml = site / "hven.toml"
     toml.write_text(toml.read_text().replace('"cubes", "Odd Name"', '"public.cubes"'))
-    told = hven("fdw", "--apply", "--site", site, code=1).stderr
+    told = run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
     assert "there is no table public.public.cubes" in told
     assert "write 'cubes' among the tables: their schema is said by namespace" in told
-    assert "write 'cubes' among the tables" in hven("fdw", "--check", "--site", site, code=1).stdout
+    assert "write 'cubes' among the tables" in run_hven("fdw", "--check", "--site", site, expected_code=1).stdout

@@ -13,7 +13,7 @@ from hven.engines import duckdb, postgres
 from hven.engines.postgres import dialect
 from hven.engines.postgres.dialect import format_array
 from hven.model.errors import EvaluationError, TooLargeError
-from postgres_cluster import server
+from postgres_cluster import run_server
 
 MANY = 13_000
 
@@ -21,7 +21,7 @@ MANY = 13_000
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
     directory = tmp_path_factory.mktemp("snapshots")
-    with server() as url:
+    with run_server() as url:
         judge = duckdb.open(directory, memory=256 * 1024**2, threads=1)
         opened = postgres.open(
             directory, memory=256 * 1024**2, threads=1, url=f"postgresql://{url}", position="healpix"

@@ -32,8 +32,8 @@ from hven.ingest.sync._ledger_comparison import replace_nan_with_null
 from hven.model.deadlines import Deadline
 from hven.model.errors import StorageError
 from hven.model.table import Partition
-from postgres_cluster import server, sphere
-from process_runner import hven, until
+from postgres_cluster import install_extensions, run_server
+from process_runner import run_hven, wait_until
 
 _count = itertools.count()
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -43,8 +43,8 @@ TEXTS = STARS.copy_with(name="texts", primary=("name", "id"), position=None)
 
 @pytest.fixture(scope="module")
 def database():
-    with server() as url:
-        sphere(f"postgresql://{url}")
+    with run_server() as url:
+        install_extensions(f"postgresql://{url}")
         yield f"postgresql://{url}"
 
 
@@ -401,12 +401,12 @@ def test_after_many_changes_the_table_is_looked_after(two, opened, monkeypatch):
             return connection.execute(text, [here]).fetchone()[0]
 
     counts = "SELECT n_mod_since_analyze FROM pg_stat_all_tables WHERE relid = $1::regclass"
-    until(lambda: one(counts) >= 50)
+    wait_until(lambda: one(counts) >= 50)
     before = one("SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = $1::regclass")
     monkeypatch.setattr(snapshot_merging, "MIN_STALE_ROWS", 10)
     monkeypatch.setattr(snapshot_merging, "MIN_ROWS_PER_STALE_ROW", 1_000)
     merge(engine, STARS, last, rows.slice(0, 2))
-    until(lambda: one("SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = $1::regclass") > before)
+    wait_until(lambda: one("SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = $1::regclass") > before)
 
 
 def test_a_foreign_hand_in_the_table_is_noticed(two):
@@ -474,7 +474,7 @@ def test_readers_see_one_state_whatever_is_merged(opened):
             )
             engine.note_published(last)
             states.append((last, states[-1][1] - 6 + 4))
-        until(lambda: min(seen) > 0 or faults)
+        wait_until(lambda: min(seen) > 0 or faults)
     finally:
         over.set()
         for reader in readers:
@@ -597,7 +597,7 @@ def test_views_are_adopted_and_swept_with_their_table(database, tmp_path):
     engine.close()
     with psycopg.connect(database, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
         sessions = "SELECT FROM pg_stat_activity WHERE application_name = $1"  # they end a moment after they are closed
-        until(lambda: connection.execute(sessions, [build_application_name("adopted", "gone")]).rowcount == 0)
+        wait_until(lambda: connection.execute(sessions, [build_application_name("adopted", "gone")]).rowcount == 0)
         assert sorted(schema_installation.adopt_schema(connection, "adopted", "heir", "gone")) == sorted(
             [first.path, second.path]
         )
@@ -613,12 +613,12 @@ def test_the_verb_adopts_a_schema_for_the_site_that_calls_it(database, tmp_path)
     engine.close()
     with psycopg.connect(database, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
         sessions = "SELECT FROM pg_stat_activity WHERE application_name = $1"
-        until(lambda: connection.execute(sessions, [build_application_name("left", "gone")]).rowcount == 0)
+        wait_until(lambda: connection.execute(sessions, [build_application_name("left", "gone")]).rowcount == 0)
     (tmp_path / "hven.toml").write_text(f'[postgres]\nurl = "{database}"\nnamespace = "left"\n')
-    assert "belongs to the site gone" in hven("adopt", "other", "--site", tmp_path, code=1).stderr
-    told = json.loads(hven("adopt", "gone", "--json", "--site", tmp_path).stdout)
+    assert "belongs to the site gone" in run_hven("adopt", "other", "--site", tmp_path, expected_code=1).stderr
+    told = json.loads(run_hven("adopt", "gone", "--json", "--site", tmp_path).stdout)
     assert told == {"schema": "left", "adopted": "gone", "tables": [path]}
-    assert "nobody" not in (said := hven("adopt", "gone", "--site", tmp_path, code=1).stderr)
+    assert "nobody" not in (said := run_hven("adopt", "gone", "--site", tmp_path, expected_code=1).stderr)
     assert "this site's already; there is nothing to adopt" in said
 
 
@@ -667,7 +667,7 @@ def test_killed_in_the_middle_nothing_is_left(two, database, tmp_path, where):
         mine = connection.execute(sessions, [build_application_name(engine.schema, "")]).fetchall()
         done = subprocess.run([sys.executable, "-c", code], timeout=300, capture_output=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-        until(lambda: set(connection.execute(sessions, [build_application_name(engine.schema, "")])) <= set(mine))
+        wait_until(lambda: set(connection.execute(sessions, [build_application_name(engine.schema, "")])) <= set(mine))
     engine.remove_leftovers({base.path, first.path})
     assert left(engine) == there
     assert stored(engine, kept) == before

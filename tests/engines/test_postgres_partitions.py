@@ -19,8 +19,8 @@ from hven.model.errors import DataError, StorageError
 from hven.model.table import Column, Partition, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, TIMESTAMP
 from hven.testing.site import open_site_with_descriptor
-from postgres_cluster import server, sphere
-from process_runner import hven
+from postgres_cluster import install_extensions, run_server
+from process_runner import run_hven
 
 YEARS = STARS.copy_with(partition=Partition(by="time", column="seen", every="1 year"), indexes=(("field", "name"),))
 CELLS = STARS.copy_with(partition=Partition(by="healpix", order=1))
@@ -28,8 +28,8 @@ CELLS = STARS.copy_with(partition=Partition(by="healpix", order=1))
 
 @pytest.fixture(scope="module")
 def database():
-    with server() as url:
-        sphere(f"postgresql://{url}")
+    with run_server() as url:
+        install_extensions(f"postgresql://{url}")
         yield f"postgresql://{url}"
 
 
@@ -409,5 +409,5 @@ def test_a_partition_that_does_not_fit_is_a_fault_and_no_crash(said, words, colu
     text = f"collection: stars\ntitle: S\ntables:\n  main:\n    source: {{kind: csv, files: a.csv, types: {{id: int32}}}}\n    primary: id\n    partition: {said}\n    {columns}\n"
     open_site_with_descriptor(tmp_path, text, {"a.csv": "id,t\n1,2026-01-01T00:00:00\n"}).close()
     (tmp_path / "hven.toml").write_text("")
-    told = hven("check", "stars", "--site", tmp_path, code=1)
+    told = run_hven("check", "stars", "--site", tmp_path, expected_code=1)
     assert (told.stdout + told.stderr).count(words) == 1

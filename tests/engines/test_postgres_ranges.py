@@ -15,7 +15,7 @@ from hven.model.deadlines import Deadline
 from hven.model.errors import EvaluationError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT64
-from postgres_cluster import server
+from postgres_cluster import run_server
 
 FLUX = Table(
     schema="sky",
@@ -36,7 +36,7 @@ def rows() -> pa.Table:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
     directory = tmp_path_factory.mktemp("snapshots")
-    with server() as url:
+    with run_server() as url:
         judge = duckdb.open(directory, memory=256 * 1024**2, threads=1)
         opened = postgres.open(
             directory, memory=256 * 1024**2, threads=1, url=f"postgresql://{url}", position="healpix"

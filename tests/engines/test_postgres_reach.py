@@ -22,7 +22,7 @@ from hven.adql.syntax_tree import TableRef, transform_tree
 from hven.engines import postgres
 from hven.model.table import Table
 from hven.site.auth._access_control import remove_literal_slots
-from postgres_cluster import cluster, sphere
+from postgres_cluster import install_extensions, run_cluster
 
 MORE = f"({POLICY}) OR id < 300"  # a superset: what it has more lies beside the copy of the other
 ATOMS = ["mag < 8", "name IN ('a', 'ab')", "name IS NULL", "MOD(id, 7) = 2", "field > 20", "colour >= 0.5", "id < 9000", "note <> 'zz'",
@@ -31,8 +31,8 @@ ATOMS = ["mag < 8", "name IN ('a', 'ab')", "name IS NULL", "MOD(id, 7) = 2", "fi
 
 @pytest.fixture(scope="module")
 def machine():
-    with cluster() as found:
-        sphere(found.url)
+    with run_cluster() as found:
+        install_extensions(found.url)
         yield found
 
 

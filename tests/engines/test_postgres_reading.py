@@ -12,12 +12,12 @@ import pytest
 from hven.engines import ExecutionLimits, postgres
 from hven.engines.postgres.connection_pool import MAX_PREPARED_STATEMENTS, DatabaseServer
 from hven.engines.postgres.query_execution import MAX_BATCHES_AHEAD, BatchReadAhead, PostgresExecution, QueryWork
-from postgres_cluster import cluster
+from postgres_cluster import run_cluster
 
 
 @pytest.fixture(scope="module")
 def machine():
-    with cluster() as found:
+    with run_cluster() as found:
         yield found
 
 

@@ -26,18 +26,18 @@ from hven.engines import ExecutionLimits, MemoryRelation, Snapshot, duckdb, post
 from hven.engines.postgres.regions import build_cell_lists, write_query_cells
 from hven.model.sky import Circle, Moc, Point, Polygon, healpix
 from hven.model.table import Table
-from postgres_cluster import server, sphere
+from postgres_cluster import install_extensions, run_server
 
 
 @pytest.fixture(scope="module")
 def database():
-    with server() as url:
+    with run_server() as url:
         yield f"postgresql://{url}"
 
 
 @pytest.fixture(scope="module", params=["pgsphere", "healpix"])
 def engine(request, database, tmp_path_factory):
-    sphere(database)
+    install_extensions(database)
     directory = tmp_path_factory.mktemp("snapshots")
     judge = duckdb.open(directory, memory=256 * 1024**2, threads=1)
     opened = postgres.open(

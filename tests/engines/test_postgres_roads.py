@@ -22,7 +22,7 @@ from test_roads import (  # noqa: F401  (the same tests, with the engine of this
 )
 
 from hven.engines import MemoryRelation, Snapshot, duckdb, postgres
-from postgres_cluster import server, sphere
+from postgres_cluster import install_extensions, run_server
 
 
 class Judged:
@@ -109,13 +109,13 @@ def told(rows: pa.Table) -> str:
 
 @pytest.fixture(scope="module")
 def database():
-    with server() as url:
+    with run_server() as url:
         yield f"postgresql://{url}"
 
 
 @pytest.fixture(scope="module", params=["pgsphere", "q3c", "healpix"])
 def engine(request, database, tmp_path_factory):
-    sphere(database)
+    install_extensions(database)
     directory = tmp_path_factory.mktemp("snapshots")
     judge = duckdb.open(directory, memory=256 * 1024**2, threads=1)
     opened = postgres.open(

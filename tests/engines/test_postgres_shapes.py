@@ -9,7 +9,7 @@ import pytest
 
 from hven.engines import postgres
 from hven.model.sky import contains, from_array, healpix, intersects
-from postgres_cluster import server
+from postgres_cluster import run_server
 from shared import MORE
 
 KINDS = {2: "point", 3: "circle"}
@@ -17,7 +17,7 @@ KINDS = {2: "point", 3: "circle"}
 
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory):
-    with server() as url:
+    with run_server() as url:
         engine = postgres.open(tmp_path_factory.mktemp("engine"), memory=256 * 1024**2, url=f"postgresql://{url}")
         with engine.query_pool.borrow_connection() as found:
             yield found

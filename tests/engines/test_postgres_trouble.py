@@ -21,9 +21,9 @@ from hven.model.errors import StorageError
 from hven.model.table import Column, Partition, Table
 from hven.model.types import INT64, STRING
 from hven.testing.engine import STAR_COUNT, STARS_TABLE, make_stars
-from postgres_cluster import cluster, sphere
-from process_runner import until
-from requirements import lack, need
+from postgres_cluster import install_extensions, run_cluster
+from process_runner import wait_until
+from requirements import report_missing, require
 
 pytestmark = pytest.mark.outside
 CONE = "SELECT COUNT(*) AS n FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 5))"
@@ -31,8 +31,8 @@ CONE = "SELECT COUNT(*) AS n FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), C
 
 @pytest.fixture(scope="module")
 def machine():
-    with cluster() as found:
-        sphere(found.url)
+    with run_cluster() as found:
+        install_extensions(found.url)
         yield found
 
 
@@ -94,7 +94,7 @@ def test_an_extension_that_disappears(machine, tmp_path, extension, position):
                 "CREATE SCHEMA public",
                 "GRANT ALL ON SCHEMA public TO public",
             )
-        sphere(machine.url)
+        install_extensions(machine.url)
 
 
 def test_the_server_takes_no_more_connections(machine, tmp_path):
@@ -114,7 +114,7 @@ def test_the_server_takes_no_more_connections(machine, tmp_path):
     held = []
     try:
         [(most,)] = run(machine.url, "SHOW max_connections")[0].fetchall()
-        until(
+        wait_until(
             lambda: held.append(psycopg.connect(machine.url)) or len(held) == int(most)
         )  # sessions that end keep their places for a moment
         with pytest.raises(StorageError, match="no more connections"):
@@ -127,7 +127,7 @@ def test_the_server_takes_no_more_connections(machine, tmp_path):
         with contextlib.suppress(StorageError):
             return ask(engine, CONE, snapshot)
 
-    until(again)
+    wait_until(again)
     engine.close()
 
 
@@ -208,14 +208,14 @@ def test_two_versions_of_hven_in_one_schema(machine, tmp_path, monkeypatch):
 @pytest.fixture
 def small_disk(machine):
     """A tablespace on a file system of 24 MB."""
-    need("mount")
+    require("mount")
     place = Path(str(machine.directory) + "-small")
     place.mkdir()
     if subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place], check=False, capture_output=True
     ).returncode:
         place.rmdir()
-        lack("mount")
+        report_missing("mount")
     try:
         shutil.chown(place, "postgres", "postgres")
         run(

@@ -31,7 +31,7 @@ from hven.model.errors import (
 )
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING
-from process_runner import until
+from process_runner import wait_until
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_an_unread_answer_gives_its_cursor_back(engine, relations):
     """As soon as it has been ended, by a thread of its own."""
     bound, prepared = plan(engine, "SELECT id + 1 AS n FROM sky.stars", (STARS,))
     cursors = engine._cursors
-    until(cursors._interrupted_cursors.empty)
+    wait_until(cursors._interrupted_cursors.empty)
     known = max(len(cursors._free_cursors), 1)
     for _ in range(5):
         execution = prepared.execute(bound.literal_values, relations, ExecutionLimits(batch_rows=100))
         next(iter(execution))
         del execution
         gc.collect()
-        until(lambda: len(cursors._free_cursors) >= known)  # one that was being ended before may come back only now
+        wait_until(lambda: len(cursors._free_cursors) >= known)  # one that was being ended before may come back only now
 
 
 def test_a_query_that_comes_as_the_engine_is_closed(tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ from hven.model.sky import compute_distance, healpix
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, parse_type
 from hven.testing.engine import STARS_TABLE
-from process_runner import hven, until
+from process_runner import run_hven, wait_until
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_who_waits_for_a_server_that_is_gone_waits_once(monkeypatch: pytest.Monk
     assert entered.wait(30)
     for thread in threads[1:]:
         thread.start()
-    until(lambda: lock.came == 5)
+    wait_until(lambda: lock.came == 5)
     let.set()
     for thread in threads:
         thread.join(30)
@@ -295,12 +295,12 @@ def test_what_is_wrong_with_a_cluster_is_told() -> None:
 def test_a_cluster_that_is_away_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The site is right nevertheless; an address that is none is an error when hven.toml is read."""
     monkeypatch.setattr("hven.engines.hats.spark_connect.CONNECT_TIMEOUT_SECONDS", 0.2)
-    hven("init", site := tmp_path / "site")
+    run_hven("init", site := tmp_path / "site")
     (site / "hven.toml").write_text('[hats]\nroots = ["hats"]\nspark = "sc://127.0.0.1:9"\n')
-    told = hven("check", "--site", site).stdout
+    told = run_hven("check", "--site", site).stdout
     assert "warning: hven.toml: the Spark cluster at 127.0.0.1:9 does not answer; try again" in told
     assert "0 errors, 1 warning" in told
-    assert json.loads(hven("check", "--site", site, "--json").stdout)[0]["severity"] == "warning"
+    assert json.loads(run_hven("check", "--site", site, "--json").stdout)[0]["severity"] == "warning"
 
 
 def test_what_spark_does_not_compute_is_elsewhere():

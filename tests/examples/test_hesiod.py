@@ -24,7 +24,7 @@ from hven.descriptor import check_descriptor
 from hven.ingest import run_tests
 from hven.model import settings
 from hven.site import Site
-from process_runner import for_shells, until
+from process_runner import wait_until, write_shell_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
     shutil.copytree(EXAMPLES / "18-hesiod", place, ignore=shutil.ignore_patterns("var", "data"))
     blocks = re.findall(r"(?ms)^```sh\n(.*?)^```", (place / "README.md").read_text())
     programs = tmp_path_factory.mktemp("bin")
-    for_shells(programs / "hven")
+    write_shell_program(programs / "hven")
     environment = {**os.environ, "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
     told = []
     for lines in blocks:
@@ -153,11 +153,11 @@ def test_asking_for_access(walked: Walked) -> None:
     assert "Ask for access" in page
     assert "lowz.masses" not in page
     assert walked.ask("/projects/lowz", "dora", "POST", ask="1", words="I have spectra").status == 303
-    until(
+    wait_until(
         lambda: [one["name"] for one in json.loads(walked.ask("/projects/lowz.json", "anna").text)["asked"]] == ["dora"]
     )
     asked = json.loads(walked.ask("/projects/lowz.json", "anna").text)["asked"][0]["id"]
     assert walked.ask("/collections/lowz", "dora").status == 404
     assert walked.ask("/projects/lowz", "anna", "POST", accept=asked).status == 303
-    until(lambda: walked.ask("/collections/lowz", "dora").status == 200)
+    wait_until(lambda: walked.ask("/collections/lowz", "dora").status == 200)
     assert walked.ask("/collections/lowz").status == 404

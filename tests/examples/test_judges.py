@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from example_sites import EXAMPLES, example, ingested, judged, prepared
-from process_runner import Server, hven, serving
+from example_sites import EXAMPLES, assert_valid_service, ingest_all, open_example, prepare_example
+from process_runner import Server, run_hven, serve_site
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
 
@@ -42,28 +42,28 @@ def test_there_are_examples_to_judge() -> None:
 
 @pytest.mark.parametrize("case", ALONE)
 def test_an_example_is_as_the_judges_want_it(case: str, tmp_path: Path) -> None:
-    with example(case, tmp_path) as site:
-        ingested(site)
-        with serving(site) as server:
-            judged(server.url, "obscore:" in told(case))
+    with open_example(case, tmp_path) as site:
+        ingest_all(site)
+        with serve_site(site) as server:
+            assert_valid_service(server.url, "obscore:" in told(case))
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp("ladder")
     for case in TOGETHER:
-        shutil.copytree(prepared(case), directory, dirs_exist_ok=True)
-    ingested(directory)
-    with serving(directory) as found:
+        shutil.copytree(prepare_example(case), directory, dirs_exist_ok=True)
+    ingest_all(directory)
+    with serve_site(directory) as found:
         yield found
 
 
 def test_together_they_are_as_the_judges_want_them(server: Server) -> None:
-    judged(server.url, with_obscore=True)
+    assert_valid_service(server.url, with_obscore=True)
 
 
 def test_hven_lint_finds_nothing_worth_a_word(server: Server) -> None:
-    report = json.loads(hven("lint", server.url, "--severity", "info", "--json").stdout)
+    report = json.loads(run_hven("lint", server.url, "--severity", "info", "--json").stdout)
     assert report["findings"] == []
 
 

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from astropy import constants, units
 
-from example_sites import example, judged
-from process_runner import hven, serving
+from example_sites import assert_valid_service, open_example
+from process_runner import run_hven, serve_site
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
 
@@ -60,15 +60,15 @@ SAME = "granule_uid, granule_gid, obs_id, time_min, time_max, c1min, c1max, c2mi
 
 
 def test_a_table_in_place_is_epn_tap(tmp_path: Path) -> None:
-    with example("04-omega-cubes-and-maps", tmp_path) as site:
+    with open_example("04-omega-cubes-and-maps", tmp_path) as site:
         (site / "collections/ops").mkdir()
         (site / "collections/ops/ops.yaml").write_text(LIVE)
-        hven("--site", site, "ingest", "omega_cubes")
-        assert "0 errors" in hven("--site", site, "check", "ops").stdout
+        run_hven("--site", site, "ingest", "omega_cubes")
+        assert "0 errors" in run_hven("--site", site, "check", "ops").stdout
 
         def rows(table: str) -> list[dict[str, str]]:
             query = f"SELECT {SAME} FROM {table}.epn_core ORDER BY granule_uid"
-            return list(csv.DictReader(hven("--site", site, "query", "-f", "csv", query).stdout.splitlines()))
+            return list(csv.DictReader(run_hven("--site", site, "query", "-f", "csv", query).stdout.splitlines()))
 
         live, kept = rows("ops"), rows("omega_cubes")
         assert len(kept) == 46
@@ -79,13 +79,13 @@ def test_a_table_in_place_is_epn_tap(tmp_path: Path) -> None:
                 except ValueError:
                     assert value == theirs[name], name
         query = "SELECT c1min, half, west, away, target_distance_min FROM ops.epn_core"
-        for row in csv.DictReader(hven("--site", site, "query", "-f", "csv", query).stdout.splitlines()):
+        for row in csv.DictReader(run_hven("--site", site, "query", "-f", "csv", query).stdout.splitlines()):
             west, half, turned, seconds, far = (float(value) for value in row.values())
             assert half == pytest.approx((west + 40 + 180) % 360 - 180, abs=1e-9)
             assert turned == pytest.approx(-west % 360, abs=1e-9)
             assert seconds == pytest.approx((far * units.km / constants.c).to_value(units.s), rel=1e-12)
-        with serving(site) as server:
-            judged(server.url, with_obscore=True)
+        with serve_site(site) as server:
+            assert_valid_service(server.url, with_obscore=True)
             with psycopg.connect(os.environ["PSUP_DB"], autocommit=True) as database:
                 # bad ones are left out by where
                 database.execute("UPDATE omega_cubes SET data_quality = 0 WHERE name = '0018_0'")
@@ -93,7 +93,7 @@ def test_a_table_in_place_is_epn_tap(tmp_path: Path) -> None:
             asked = "SELECT file_name FROM ops.epn_core WHERE obs_id IN ('0018_0', '0018_1') ORDER BY file_name"
             assert server.rows(asked) == [["0018_1.nc4"], ["0018_1.sav"]]
             assert server.rows("SELECT COUNT(*) FROM ivoa.obscore") == [[44]]
-        found = hven(
+        found = run_hven(
             "--site", site, "query", "--epn", "target_name=Mars c1=355/5 c2=10/20 time=2004", "-f", "csv"
         ).stdout
         assert {row["granule_gid"] for row in csv.DictReader(found.splitlines())} >= {"sav", "nc"}

@@ -22,8 +22,8 @@ from astropy.io import fits
 from astropy.time import Time
 from PIL import Image
 
-from example_sites import example, ingested
-from process_runner import hven, serving
+from example_sites import ingest_all, open_example
+from process_runner import run_hven, serve_site
 
 pytestmark = pytest.mark.slow
 Rows = Callable[[str], list[dict[str, str]]]
@@ -32,11 +32,11 @@ Rows = Callable[[str], list[dict[str, str]]]
 @pytest.fixture
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Rows]]:
     """Give an example, ingested, and what answers queries over it."""
-    with example(request.param, tmp_path) as site:
-        ingested(site)
+    with open_example(request.param, tmp_path) as site:
+        ingest_all(site)
 
         def rows(query: str) -> list[dict[str, str]]:
-            return list(csv.DictReader(hven("--site", site, "query", "-f", "csv", query).stdout.splitlines()))
+            return list(csv.DictReader(run_hven("--site", site, "query", "-f", "csv", query).stdout.splitlines()))
 
         yield site, rows
 
@@ -115,7 +115,7 @@ def test_gaia_dem(made: tuple[Path, Rows]) -> None:
         left = begin - (far / constants.c).to(units.s)
         assert abs((Time(row["target_time_min"], scale="utc") - left).to_value(units.s)) < 2e-6
     assert without == 12
-    told = hven("--site", site, "ingest", "gaia_dem").stdout
+    told = run_hven("--site", site, "ingest", "gaia_dem").stdout
     for name in ("target_time_min", "target_time_max", "sun_distance_min"):
         assert f"12 rows without dsun_obs (m): {name} left empty" in told
     observed = rows("SELECT obs_publisher_did, em_min, em_max, t_min FROM ivoa.obscore")
@@ -149,8 +149,8 @@ def test_nrh(made: tuple[Path, Rows]) -> None:
             assert float(row["time_min"]) == pytest.approx(
                 Time(source["date_obs"].rstrip("Z"), scale="utc").jd, abs=1e-9
             )
-    assert "no element, so that nothing is made of the row: 1 row" in hven("--site", site, "ingest", "nrh").stdout
-    with serving(site) as server:
+    assert "no element, so that nothing is made of the row: 1 row" in run_hven("--site", site, "ingest", "nrh").stdout
+    with serve_site(site) as server:
         days = {hit["_id"]: hit["_source"] for hit in hits if hit["_source"]["quicklooks"]}
         asked = urlencode({"ID": [f"{day}_1" for day in days], "RESPONSEFORMAT": "csv"}, doseq=True)
         with urllib.request.urlopen(f"{server.url}/datalink/nrh.epn_core", data=asked.encode()) as answer:
@@ -238,7 +238,7 @@ def test_headers(made: tuple[Path, Rows]) -> None:
     } == wanted
     assert sorted(set(wanted.values())) != [0]
     assert int(rows("SELECT COUNT(*) AS n FROM headers.valid")[0]["n"]) == sum(not flags for flags in wanted.values())
-    said = json.loads(hven("--site", site, "history", "headers", "--rules", "--json").stdout)[0]["tables"][
+    said = json.loads(run_hven("--site", site, "history", "headers", "--rules", "--json").stdout)[0]["tables"][
         "headers.main"
     ]
     assert list(said["rules"].values()) == [sum(flags >> bit & 1 for flags in wanted.values()) for bit in range(8)]
@@ -258,7 +258,7 @@ def test_time_series(made: tuple[Path, Rows]) -> None:
     """What HAPI says, and what the page draws, are the files' values: at the channels that each day has."""
     site, rows = made
     assert [row["samples"] for row in rows("SELECT samples FROM orfees.spectra")] == ["3000", "3000"]
-    with serving(site) as server:
+    with serve_site(site) as server:
 
         def tile(name: str, parameter: str, width: int, moment: float) -> tuple[np.ndarray, Any, int]:
             number = int(moment * 1_000_000 // (512 * width))
@@ -313,7 +313,7 @@ def test_from_servers(made: tuple[Path, Rows]) -> None:
     wrong = [number for number, one in enumerate(expected, 1) if one[2] == "2280 MHz"]
     twice = next(name for name, band, *_ in expected if sum(one[:2] == (name, band) for one in expected) > 1)
     assert len(wrong) == 2
-    told = hven("--site", site, "ingest", "nrh_index").stdout
+    told = run_hven("--site", site, "ingest", "nrh_index").stdout
     assert "a label in tenths of MHz that says MHz: 2 rows" in told
     assert told.count("label = 2280 MHz") == 2
     assert "a day has one frequency twice: 1 row" in told
@@ -364,7 +364,7 @@ def test_from_files(made: tuple[Path, Rows]) -> None:
         assert (int(one["nb_vis2"]), float(one["b_max"])) == pytest.approx(expected[key])
     whole = (site / "collections/oifits_granules/data/GRAVI_00.fits").read_bytes()
     (site / "collections/oifits_granules/data/GRAVI_cut.fits").write_bytes(whole[: len(whole) // 2])
-    told = hven("--site", site, "ingest", "oifits_granules").stdout
+    told = run_hven("--site", site, "ingest", "oifits_granules").stdout
     assert "26 rows (1 rejected of 27 read)" in told
     assert "GRAVI_cut.fits" in told
     labels = {}

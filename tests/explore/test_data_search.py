@@ -18,7 +18,7 @@ from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_tiny_site
-from process_runner import until
+from process_runner import wait_until
 
 GAZETTEER = Table(
     schema="names",
@@ -114,7 +114,7 @@ def asked(
         told = (*counted[0].values, *(one for _, one in counted[0].place_matches))
         return all(one.row_count is not None for one in told)
 
-    until(complete)
+    wait_until(complete)
     return counted[0]
 
 

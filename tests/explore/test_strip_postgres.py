@@ -19,7 +19,7 @@ from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_tiny_site
-from postgres_cluster import server
+from postgres_cluster import run_server
 
 STARS = pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema)
 MANY = 60_000
@@ -40,7 +40,7 @@ def published() -> dict[str, tuple[Table, pa.Table]]:
 
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Site]]:
-    with server() as address:
+    with run_server() as address:
         kept = PostgresSettings(url=f"postgresql://{address}")
         with (
             open_tiny_site(tmp_path_factory.mktemp("here"), published()) as here,

@@ -18,8 +18,8 @@ from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_site_with_descriptor
-from postgres_cluster import server
-from process_runner import until
+from postgres_cluster import run_server
+from process_runner import wait_until
 
 STARS = """\
 collection: stars
@@ -65,7 +65,7 @@ def found(site: Site, words: str, policies: Any = DEFAULT_POLICIES) -> set[tuple
         told[:] = [data_search.search_data(words, tables, road(site, policies), {}, count_seconds=60)]
         return not told[0].is_incomplete
 
-    until(complete)
+    wait_until(complete)
     return {(one.table.name, one.text, one.row_count) for one in told[0].values}
 
 
@@ -134,14 +134,14 @@ def test_what_failed_once_is_not_kept_for_others(site: Site, monkeypatch: pytest
         patch.setattr(value_index, "COLUMN_TIMEOUT_SECONDS", 0.0)
         patch.setattr(value_index, "RETRY_SECONDS", 0.0)
         found(site, "algol")
-    until(lambda: ("main", "Algol", 10) in found(site, "algol"))
+    wait_until(lambda: ("main", "Algol", 10) in found(site, "algol"))
     with Site(site.settings) as other:
         assert ("main", "Algol", 10) in found(other, "algol")
 
 
 @pytest.mark.outside
 def test_values_of_a_live_table_are_found_and_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with server() as address:
+    with run_server() as address:
         url = f"postgresql://{address}"
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("CREATE TABLE stars (id int PRIMARY KEY, name text)")
@@ -162,7 +162,7 @@ def test_values_of_a_live_table_are_found_and_looked_at_again(tmp_path: Path, mo
                     value_index.MAX_CACHE_BYTES
                 )
                 site.get_or_create(ValueIndex)._tried_states.clear()
-                until(lambda: found(site, "mira") == {("main", "Mira", None)})
+                wait_until(lambda: found(site, "mira") == {("main", "Mira", None)})
                 monkeypatch.setattr(value_index, "MAX_LIVE_ROWS", -1)
                 assert (
                     value_index.list_searched_columns(

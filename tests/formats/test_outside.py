@@ -17,9 +17,9 @@ from hven.model.errors import SourceError
 from hven.model.table import Column, ColumnGroup, FrameRef
 from hven.model.types import parse_type
 from hven.testing.format import make_all_types_batch, write_document
-from requirements import need_program
+from requirements import require_program
 from shared import shared
-from stilts import stilts
+from stilts import run_stilts
 
 pytestmark = pytest.mark.outside
 serializations = pytest.mark.parametrize("serialization", ["TABLEDATA", "BINARY", "BINARY2"])
@@ -78,7 +78,7 @@ def validates(data, path):
     path.write_bytes(data)
     xsd = shared("xsd")
     code, _, said = run(
-        need_program("xmllint"),
+        require_program("xmllint"),
         "--nonet",
         "--noout",
         "--schema",
@@ -149,7 +149,7 @@ def test_schema_of_real_tables_written_back(tmp_path):
     assert len(written) > 60
     xsd = shared("xsd")
     code, _, said = run(
-        need_program("xmllint"),
+        require_program("xmllint"),
         "--nonet",
         "--noout",
         "--schema",
@@ -191,7 +191,7 @@ def test_votlint(tmp_path, serialization):
             **ABOUT,
         )
     )
-    told = stilts("votlint", f"votable={path}", "validate=true", "ucd=true", "unit=true", code=None)
+    told = run_stilts("votlint", f"votable={path}", "validate=true", "ucd=true", "unit=true", code=None)
     assert "ERROR" not in told.stdout, told.stdout
     assert not told.stderr.strip()
 
@@ -210,7 +210,7 @@ def test_stil_reads_the_same_values(tmp_path, serialization):
             "votable", [columns[number] for number in keep], [batch.select(keep)], ResultStatus(row_count=3), options
         )
     )
-    told = stilts("-disk", "tpipe", f"in={path}", "ifmt=votable", "ofmt=csv")
+    told = run_stilts("-disk", "tpipe", f"in={path}", "ifmt=votable", "ofmt=csv")
     rows = list(csv.DictReader(io.StringIO(told.stdout)))
     assert [row["text"] for row in rows] == ['a<b & "c", d', "", "x\ty"]
     assert [row["written"] for row in rows] == ["é𝄞 Ωμέγα", "", "x"]
@@ -226,7 +226,7 @@ def test_stil_reads_fits(tmp_path):
     columns, batch = make_all_types_batch()
     path = tmp_path / "all.fits"
     path.write_bytes(write_document("fits", columns, [batch], name="sample"))
-    told = stilts("tpipe", f"in={path}", "ifmt=fits", "ofmt=csv", "cmd=keepcols 'flag byte short long twice text time'")
+    told = run_stilts("tpipe", f"in={path}", "ifmt=fits", "ofmt=csv", "cmd=keepcols 'flag byte short long twice text time'")
     rows = list(csv.DictReader(io.StringIO(told.stdout)))
     assert [row["flag"] for row in rows] == ["true", "", "false"]
     assert [row["byte"] for row in rows] == ["1", "", "255"]

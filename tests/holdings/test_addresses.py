@@ -8,7 +8,7 @@ from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
 from hven.site.outdated_addresses import find_outdated_addresses
-from process_runner import hven
+from process_runner import run_hven
 
 DESCRIPTOR = """\
 collection: maps
@@ -69,8 +69,8 @@ def test_files_have_addresses_too(tmp_path):
 
 def test_check_says_it(tmp_path):
     made(tmp_path)
-    assert "0 warnings" in hven("--site", tmp_path, "check").stdout
+    assert "0 warnings" in run_hven("--site", tmp_path, "check").stdout
     (tmp_path / "hven.toml").write_text('name = "x"\nauthority = "x.org"\nport = 9091\n')
-    told = hven("--site", tmp_path, "check").stdout
+    told = run_hven("--site", tmp_path, "check").stdout
     assert "http://127.0.0.1:9091; write them anew with: hven ingest maps" in told
     assert "0 errors, 1 warning" in told

@@ -24,8 +24,8 @@ from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.site.restoration import restore_archive, verify_archive
 from hven.site.store import JobRecord, StateStore
 from hven.site.store import _database as db
-from postgres_cluster import server
-from process_runner import hven
+from postgres_cluster import run_server
+from process_runner import run_hven
 from second_engine import OTHER, registered
 
 TEXT = """collection: {name}
@@ -135,11 +135,11 @@ def test_what_comes_back_is_what_was_there(made: Path, archive: Path, tmp_path: 
 
 def test_without_rows_it_says_what_to_ingest(made: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.tar"
-    hven("backup", small, "--no-data", "--site", made)
-    told = hven("restore", small, tmp_path / "again").stdout
+    run_hven("backup", small, "--no-data", "--site", made)
+    told = run_hven("restore", small, tmp_path / "again").stdout
     assert "ingest things" in told
     assert "ingest others" in told
-    hven("ingest", "things", "--site", tmp_path / "again")
+    run_hven("ingest", "things", "--site", tmp_path / "again")
     with Site(load_settings(made, {})) as site, Site(load_settings(tmp_path / "again", {})) as again:
         assert (
             again.store.read_published_records()[1]["things.main"].snapshot.rows
@@ -162,7 +162,7 @@ def test_what_belongs_to_the_place_is_told_and_the_engine_is_true(tmp_path: Path
     )
     with Site(load_settings(directory, {})) as site:
         write_backup(site, tmp_path / "a.tar")
-    told = hven("restore", tmp_path / "a.tar", tmp_path / "again", "--engine", "duckdb").stdout
+    told = run_hven("restore", tmp_path / "a.tar", tmp_path / "again", "--engine", "duckdb").stdout
     assert "look at: hven.toml says engine = duckdb now; it was other" in told
     assert "look at: hven.toml says port = 9999, as it was there" in told
     assert (tmp_path / "again" / "hven.toml").read_text().startswith('engine = "duckdb"   # ours\nport = 9999\n')
@@ -282,9 +282,9 @@ def test_what_is_there_is_not_touched(made: Path, archive: Path, tmp_path: Path)
         restore_archive(archive, tmp_path / "full")
     with Site(load_settings(made, {})) as site, pytest.raises(ConflictError, match="exists"):
         write_backup(site, archive)
-    assert "cannot be read" in hven("restore", tmp_path / "nothing.tar", tmp_path / "again", code=1).stderr
-    assert "is whole: Uraniborg" in hven("restore", archive, "--check").stdout
-    assert hven("restore", archive, code=2).stderr.count("DIR is missing") == 1
+    assert "cannot be read" in run_hven("restore", tmp_path / "nothing.tar", tmp_path / "again", expected_code=1).stderr
+    assert "is whole: Uraniborg" in run_hven("restore", archive, "--check").stdout
+    assert run_hven("restore", archive, expected_code=2).stderr.count("DIR is missing") == 1
 
 
 def test_a_full_disk_leaves_no_archive(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +309,7 @@ def test_rows_that_cannot_be_staged_leave_nothing(archive: Path, tmp_path: Path,
 
 @pytest.mark.outside
 def test_into_an_empty_database_and_back(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with server() as address:
+    with run_server() as address:
         url = f"postgresql+psycopg://{address}"
         monkeypatch.setenv("HVEN_STORE", url)
         restore_archive(archive, tmp_path / "one")

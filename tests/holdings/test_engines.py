@@ -25,8 +25,8 @@ from hven.site import Site
 from hven.site import _engine_registry as engines
 from hven.site.store import _snapshots as snapshots
 from hven.testing.site import open_site_with_descriptor
-from postgres_cluster import programs, server
-from process_runner import hven, until
+from postgres_cluster import find_programs, run_server
+from process_runner import run_hven, wait_until
 from second_engine import OTHER, registered
 
 TEXT = """collection: things
@@ -173,9 +173,9 @@ def test_health_tells_of_an_engine_that_is_away(tmp_path: Path, other: Any, monk
     with opened(tmp_path, OTHER) as site:
         ingest_collection(site, "things")
     with Site(Settings(directory=tmp_path), watch_for_changes=True) as site:
-        until(lambda: other.opened >= 2 and not site.get_published_state().problems)
+        wait_until(lambda: other.opened >= 2 and not site.get_published_state().problems)
         other.away = True
-        until(
+        wait_until(
             lambda: any(
                 "engine other: the other database does not answer" in text
                 for text in site.get_published_state().problems
@@ -184,7 +184,7 @@ def test_health_tells_of_an_engine_that_is_away(tmp_path: Path, other: Any, monk
         with pytest.raises(HvenError, match="does not answer"):
             numbers(site)
         other.away = False
-        until(lambda: not site.get_published_state().problems)
+        wait_until(lambda: not site.get_published_state().problems)
         assert numbers(site) == [2, 3]
 
 
@@ -237,21 +237,21 @@ def test_settings_of_the_engines(tmp_path: Path) -> None:
 def test_the_verb(tmp_path: Path, other: Any) -> None:
     opened(tmp_path).close()
     (tmp_path / "hven.toml").write_text("")
-    hven("ingest", "things", "--site", tmp_path)
-    told = hven("move", "things", "--to", OTHER, "--site", tmp_path).stdout
+    run_hven("ingest", "things", "--site", tmp_path)
+    told = run_hven("move", "things", "--to", OTHER, "--site", tmp_path).stdout
     assert "things.a: 3 rows are in other now" in told
     assert "unless its descriptor says `engine: other`" in told
     other.away = True
-    assert "engine other: the other database does not answer" in hven("status", "--site", tmp_path).stdout
+    assert "engine other: the other database does not answer" in run_hven("status", "--site", tmp_path).stdout
     other.away = False
-    assert "is in other already" in hven("move", "things", "--to", OTHER, "--site", tmp_path).stdout
+    assert "is in other already" in run_hven("move", "things", "--to", OTHER, "--site", tmp_path).stdout
 
 
 @pytest.mark.outside
 def test_postgresql_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A restart of the database: its tables are refused in plain words, the others are served, and all is well again by itself."""
     monkeypatch.setattr("hven.site._site.ENGINE_CHECK_INTERVAL_SECONDS", 0.2)
-    with server() as address:
+    with run_server() as address:
         postgres = PostgresSettings(url=f"postgresql://{address}")
         with opened(tmp_path, "postgres", brought={"postgres": postgres}) as site:
             ingest_collection(site, "things")
@@ -277,10 +277,10 @@ def test_postgresql_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.Monk
                 assert "Traceback" not in str(caught.value)
                 with query.run_query("SELECT n FROM near.a ORDER BY 1", site=site) as result:
                     assert result.read_table().column(0).to_pylist() == [1, 2, 3]
-                until(lambda: any("engine postgres" in text for text in site.get_published_state().problems))
+                wait_until(lambda: any("engine postgres" in text for text in site.get_published_state().problems))
             finally:
                 pg_ctl(address, "start")
-            until(lambda: not site.get_published_state().problems)
+            wait_until(lambda: not site.get_published_state().problems)
             assert numbers(site) == [2, 3]
             assert len(move_collection(site, "things", "duckdb")) == 2
             assert len(move_collection(site, "near", "postgres")) == 1
@@ -291,7 +291,7 @@ def pg_ctl(address: str, *words: str) -> None:
     """Stop or start the server that an address leads to."""
     directory = address.partition("host=")[2]
     prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    line = [*prefix, str(programs() / "pg_ctl"), "-D", f"{directory}/data", "-w", "-l", f"{directory}/log", *words]
+    line = [*prefix, str(find_programs() / "pg_ctl"), "-D", f"{directory}/data", "-w", "-l", f"{directory}/log", *words]
     line += ["-o", f"-c listen_addresses= -c unix_socket_directories={directory} -c fsync=off -c max_connections=40"]
     subprocess.run([*line, "-t", "150"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=180)
 
@@ -299,7 +299,7 @@ def pg_ctl(address: str, *words: str) -> None:
 @pytest.mark.outside
 def test_two_sites_do_not_share_a_schema(tmp_path: Path) -> None:
     """The second is refused before it removes anything; with a schema of its own, or when the first is given up, it is served."""
-    with server() as address:
+    with run_server() as address:
         url = f"postgresql://{address}"
         with opened(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one:
             ingest_collection(one, "things")
@@ -323,7 +323,7 @@ def test_two_sites_do_not_share_a_schema(tmp_path: Path) -> None:
 @pytest.mark.outside
 def test_who_only_looks_at_a_database_does_not_take_it(tmp_path: Path) -> None:
     """A server whose tables are embedded looks whether the database answers; the schema is still free for who first writes into it."""
-    with server() as address:
+    with run_server() as address:
         url = f"postgresql://{address}"
         with opened(tmp_path / "one", "duckdb", brought={"postgres": PostgresSettings(url=url)}) as one:
             ingest_collection(one, "things")
@@ -347,7 +347,7 @@ def sessions(url: str, site: str) -> list[Any]:
 @pytest.mark.outside
 def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
     """Only the site that the refusal names, only if no session of it is open; its tables go with a later ingest."""
-    with server() as address:
+    with run_server() as address:
         url = f"postgresql://{address}"
 
         def adopt(site: Site, gone: str) -> list[str]:
@@ -370,11 +370,11 @@ def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
                 assert numbers(one) == [2, 3]
             with pytest.raises(UserError, match=f"belongs to the site {gone}, not to 0123"):
                 adopt(two, "0123")
-            until(lambda: not sessions(url, gone))  # what was closed here ends there a moment later
+            wait_until(lambda: not sessions(url, gone))  # what was closed here ends there a moment later
             (tmp_path / "two" / "hven.toml").write_text(
                 f'name = "two"\nengine = "postgres"\n[postgres]\nurl = "{url}"\n'
             )
-            told = json.loads(hven("--site", str(tmp_path / "two"), "adopt", gone, "--json").stdout)
+            told = json.loads(run_hven("--site", str(tmp_path / "two"), "adopt", gone, "--json").stdout)
             assert told["adopted"] == gone
             assert len(told["tables"]) == 2
             for _ in range(2):  # what is swept is looked for before an ingest, in the engines that are known then

@@ -15,7 +15,7 @@ from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
-from postgres_cluster import server
+from postgres_cluster import run_server
 
 IMAGES = """\
 collection: {name}
@@ -344,7 +344,7 @@ def both(tmp_path_factory):
     for number, (name, engine) in enumerate((("one", "postgres"), ("two", "postgres"), ("three", "duckdb"))):
         text = IMAGES.format(name=name, access="public").split("      columns:\n        number_")[0]
         write(directory, name, f"engine: {engine}\n{text}", rows(name, 2000, number))
-    with server() as address:
+    with run_server() as address:
         settings = Settings(
             directory=directory,
             authority="ohp.fr",

@@ -21,8 +21,8 @@ from hven.site.archive import write_backup
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.engine import STARS_TABLE, make_stars
 from hven.testing.site import publish_rows
-from postgres_cluster import server
-from process_runner import hven
+from postgres_cluster import run_server
+from process_runner import run_hven
 
 pytestmark = pytest.mark.outside
 ODD = Table(
@@ -52,7 +52,7 @@ def odd() -> pa.Table:
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    with server() as address:
+    with run_server() as address:
         yield f"postgresql://{address}"
 
 
@@ -137,7 +137,7 @@ def test_a_backup_is_restored_into_an_empty_database(site: Site, database: str, 
         "HVEN_POSTGRES_URL": address,
         "HVEN_STORE": address.replace("postgresql://", "postgresql+psycopg://"),
     }
-    hven("restore", tmp_path / "whole.tar", tmp_path / "again", "--engine", "postgres", **environment)
+    run_hven("restore", tmp_path / "whole.tar", tmp_path / "again", "--engine", "postgres", **environment)
     with Site(load_settings(tmp_path / "again", environment)) as again:
         assert homes(again) == {"postgres"}
         assert answers(again) == before
@@ -146,13 +146,13 @@ def test_a_backup_is_restored_into_an_empty_database(site: Site, database: str, 
 
 def test_a_restoration_without_its_database_leaves_nothing(site: Site, tmp_path: Path) -> None:
     write_backup(site, tmp_path / "whole.tar")
-    told = hven(
+    told = run_hven(
         "restore",
         tmp_path / "whole.tar",
         tmp_path / "again",
         "--engine",
         "postgres",
-        code=3,
+        expected_code=3,
         HVEN_POSTGRES_URL="postgresql://hven@127.0.0.1:9/x",
     ).stderr
     assert "127.0.0.1" in told

@@ -23,7 +23,7 @@ from hven.site._engine_registry import EngineRegistry
 from hven.site.server_processes import check_servers_can_read, list_server_processes
 from hven.sources import http_client
 from hven.sources._rate_limiting import ServiceBusyError
-from process_runner import hven, until
+from process_runner import run_hven, wait_until
 
 FIRST = 'name = "Uraniborg"\ntitle = "Before"\nport = 18290\n[health]\nopen = true\n'
 
@@ -69,7 +69,7 @@ def test_what_can_be_is_taken_up_and_the_rest_is_told(place: Path, server: Site)
         place,
         changed.replace("[health]", 'public_url = "https://vo.example/x"\n[limits]\nmaxrec_default = 1\n[health]'),
     )
-    until(lambda: server.settings.title == "After")
+    wait_until(lambda: server.settings.title == "After")
     page = reader.ask("GET", "/x/", headers={"accept": "text/html"}).text
     assert "After" in page
     assert "https://vo.example/x" in reader.get("/x/tap/capabilities").text
@@ -79,14 +79,14 @@ def test_what_can_be_is_taken_up_and_the_rest_is_told(place: Path, server: Site)
     ]
     assert server.settings.port == 18290
     assert check(reader) == {"state": "warning", "message": "restart needed: port changed since the server began"}
-    until(lambda: any(one.waiting == ("port",) for one in list_server_processes(server.settings)))
-    assert "restart needed: port changed in hven.toml since the server" in hven("status", "--site", place).stdout
+    wait_until(lambda: any(one.waiting == ("port",) for one in list_server_processes(server.settings)))
+    assert "restart needed: port changed in hven.toml since the server" in run_hven("status", "--site", place).stdout
     says(place, FIRST + "nonsense = 1\n")
-    until(lambda: server.reloadable_settings.problem is not None)
+    wait_until(lambda: server.reloadable_settings.problem is not None)
     assert "nonsense: there is no such setting" in check(reader)["message"]
     assert server.settings.title == "After"
     says(place, FIRST)
-    until(lambda: server.settings.title == "Before")
+    wait_until(lambda: server.settings.title == "Before")
     assert check(reader) == {"state": "ok", "message": ""}
 
 
@@ -99,12 +99,12 @@ def test_ceilings_of_hosts_elsewhere_are_taken_up(place: Path, server: Site) -> 
 
     soon()
     says(place, FIRST + "[ceilings]\n'far.example' = 0.01\n")
-    until(lambda: server.settings.ceilings == {"far.example": 0.01})
+    wait_until(lambda: server.settings.ceilings == {"far.example": 0.01})
     with pytest.raises(ServiceBusyError, match=r"far\.example is asked 0\.01 times a second at most"):
         soon()
     assert server.reloadable_settings.pending_restart == ()
     says(place, FIRST)
-    until(lambda: server.settings.ceilings == {})
+    wait_until(lambda: server.settings.ceilings == {})
     soon()
 
 
@@ -128,7 +128,7 @@ def test_rows_go_to_no_engine_that_a_server_cannot_read(
     place: Path, server: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "SERVER_WAIT_SECONDS", 0.0)
-    until(lambda: bool(list_server_processes(server.settings)))
+    wait_until(lambda: bool(list_server_processes(server.settings)))
     with Site(load_settings(place)) as site, pytest.raises(HvenError, match=r"^the engine postgres has no database"):
         move_collection(site, "a", "postgres")  # nor has this command: that is said first, and of itself
     # this command has it, the server has not
@@ -145,11 +145,11 @@ def test_rows_go_to_no_engine_that_a_server_cannot_read(
 def test_rows_go_nowhere_where_a_server_does_not_look(
     place: Path, server: Site, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    until(lambda: bool(list_server_processes(server.settings)))
+    wait_until(lambda: bool(list_server_processes(server.settings)))
     before = server.store.read_pointers()
     other = {"data": "elsewhere", "store": f"sqlite:///{place}/other.sqlite"}[name]
     monkeypatch.setenv(f"HVEN_{name.upper()}", other)
-    said = hven("ingest", "a", "--site", place, code=1).stderr
+    said = run_hven("ingest", "a", "--site", place, expected_code=1).stderr
     assert f"restart needed: the server (process {os.getpid()} on" in said
     assert f"began with {name} " in said
     assert server.store.read_pointers() == before
@@ -159,7 +159,7 @@ def test_rows_go_nowhere_where_a_server_does_not_look(
 
 
 def test_what_a_dead_server_left_counts_for_nothing(place: Path, server: Site) -> None:
-    until(lambda: bool(list_server_processes(server.settings)))
+    wait_until(lambda: bool(list_server_processes(server.settings)))
     (left,) = (place / "var" / "run").glob("serving.*.json")
     pid = left.name.split(".")[1]
     other = left.with_name("serving.1.json")
@@ -173,7 +173,7 @@ def test_a_published_table_that_cannot_be_read_is_not_ready(place: Path, server:
     assert reader.get("/health/ready").status == 200
     snapshot = next((place / "var" / "snapshots").glob("a.main/*"))
     snapshot.rename(snapshot.with_name("away"))
-    until(lambda: reader.get("/health/ready").status == 503)
+    wait_until(lambda: reader.get("/health/ready").status == 503)
     ready = {one["name"]: one for one in json.loads(reader.get("/health/ready").body)["checks"]}["holdings"]
     assert ready["reason"] == "rows that are published cannot be read"
     assert "the rows of a.main cannot be read" in ready["message"]
@@ -204,5 +204,5 @@ def test_a_service_elsewhere_that_is_added_is_offered(place: Path, server: Site)
     says(
         place, FIRST + '[[remote]]\nname = "amda"\nurl = "https://amda.example.org/tap"\ntables = ["amdadb.epn_core"]\n'
     )
-    until(lambda: server.settings.remote)
+    wait_until(lambda: server.settings.remote)
     assert "EPN-TAP" in page()

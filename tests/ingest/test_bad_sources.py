@@ -13,7 +13,7 @@ from hven.ingest import ingest_collection
 from hven.model.errors import HvenError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from process_runner import hven
+from process_runner import run_hven
 
 TABLE = """\
 collection: cat
@@ -174,7 +174,7 @@ def test_records_that_are_no_json_are_kept_aside(served):
 
 
 def test_a_first_descriptor_of_json(tmp_path):
-    hven("init", tmp_path / "site")
+    run_hven("init", tmp_path / "site")
     (tmp_path / "items.geojson").write_text(
         json.dumps(
             {
@@ -186,9 +186,9 @@ def test_a_first_descriptor_of_json(tmp_path):
             }
         )
     )
-    hven("new", "items", "--from", tmp_path / "items.geojson", cwd=tmp_path / "site")
-    assert "0 errors" in hven("check", "items", cwd=tmp_path / "site").stdout
-    assert "items.main: 5 rows" in hven("ingest", "items", cwd=tmp_path / "site").stdout
+    run_hven("new", "items", "--from", tmp_path / "items.geojson", cwd=tmp_path / "site")
+    assert "0 errors" in run_hven("check", "items", cwd=tmp_path / "site").stdout
+    assert "items.main: 5 rows" in run_hven("ingest", "items", cwd=tmp_path / "site").stdout
 
 
 def test_a_fits_file_that_is_cut_short(tmp_path):

@@ -17,7 +17,7 @@ from hven.model.settings import PythonLimits
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources.curator_process import CuratorCodeError, PythonProcess, find_first_failing_row
 from hven.testing.site import open_site_with_descriptor
-from process_runner import until
+from process_runner import wait_until
 
 MEMORY = 512 * 1024**2
 # loops for ever, and says so before: only then its time begins, however long the machine took to come there
@@ -61,7 +61,7 @@ def loops(monkeypatch):
             return sum(path.stat().st_size for path in where[0].glob("looping")) - known[0]
 
         if where:
-            until(lambda: loops_since() or self._channel.closed or self._channel.poll(0), 300)
+            wait_until(lambda: loops_since() or self._channel.closed or self._channel.poll(0), 300)
         try:
             return answer(self, seconds)
         except CuratorCodeError as failure:
@@ -287,7 +287,7 @@ def test_a_slow_source_has_its_time_for_each_row(tmp_path, monkeypatch):
             # whoever waits has counted the rows so far: only now the next row may come, or it would be counted with them
             rows = self.python.row_count
             allowed.write_text("x" * (rows + 1))
-            until(lambda: self.python.row_count > rows or self.channel.poll(0), 300)
+            wait_until(lambda: self.python.row_count > rows or self.channel.poll(0), 300)
             if self.python.row_count == rows:
                 return True
             timeouts.append(rows)

@@ -20,7 +20,7 @@ from hven.query.result_head import build_result_head as heading
 from hven.site import Site
 from hven.site.auth._access_control import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from postgres_cluster import server
+from postgres_cluster import run_server
 
 DESCRIPTOR = """\
 collection: {name}
@@ -138,7 +138,7 @@ SAME = (
 @pytest.mark.outside
 def test_both_engines_say_the_same(tmp_path):
     box, head, observed = BOX.format(view="sky"), "subjects: [mars]\n", "obscore: {}"
-    with server() as address:
+    with run_server() as address:
         found = []
         for engine, settings in (
             ("duckdb", {}),

@@ -27,7 +27,7 @@ from astropy.time import Time
 from astropy.wcs import WCS
 from typer.testing import CliRunner
 
-from example_sites import prepared
+from example_sites import prepare_example
 from hven import query
 from hven.app._cli.verbs import build_command
 from hven.app._server import create_application
@@ -36,7 +36,7 @@ from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
-from stilts import tfcat
+from stilts import validate_tfcat
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def made(tmp_path_factory):
     def make(case):
         if case not in kept:
             directory = tmp_path_factory.mktemp("example") / case
-            shutil.copytree(prepared(case), directory)
+            shutil.copytree(prepare_example(case), directory)
             site = Site(load_settings(directory, {}), watch_for_changes=False)
             reports = {
                 path.stem: ingest_collection(site, path.stem)
@@ -125,7 +125,7 @@ def test_hfc(made):
         asked = ["query", f"SELECT * FROM hfc1t3.{name}", "--format", "tfcat", "-o", str(home / f"{name}.tfcat")]
         assert CliRunner().invoke(build_command(), ["--site", str(home.parent), *asked]).exit_code == 0
         text = (home / f"{name}.tfcat").read_text()
-        done = tfcat(home / f"{name}.tfcat")
+        done = validate_tfcat(home / f"{name}.tfcat")
         assert done.returncode == 0, done.stdout
         kinds = [one["geometry"]["type"] for one in json.loads(text)["features"]]
         assert kinds.count("LineString" if name == "skeletons" else "Polygon") >= 39

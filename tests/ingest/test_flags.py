@@ -18,8 +18,8 @@ from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError, HvenError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from postgres_cluster import cluster
-from process_runner import hven
+from postgres_cluster import run_cluster
+from process_runner import run_hven
 
 TEXT = """\
 collection: obs
@@ -109,7 +109,7 @@ def agrees(site, report, rows):
 
 @pytest.fixture(scope="module")
 def database():
-    with cluster() as found:
+    with run_cluster() as found:
         yield found.url
 
 
@@ -273,23 +273,23 @@ def test_what_follows_sees_flags_of_its_own(tmp_path):
 
 
 def test_trend(tmp_path):
-    hven("init", tmp_path)
+    run_hven("init", tmp_path)
     with small(tmp_path, "      positive: {if: x > 0, flag: 4}\n") as opened:
         ingest_collection(opened, "small")
         path = tmp_path / "collections" / "small" / "a.csv"
         path.write_text("id,x,y\n1,1,1\n2,-1,2\n3,-7,3\n")
         sync_collection(opened, "small", accept_changes=True)
-    shown = hven("--site", tmp_path, "history", "small", "--rules", "--json")
+    shown = run_hven("--site", tmp_path, "history", "small", "--rules", "--json")
     runs = json.loads(shown.stdout)
     assert [(run["kind"], run["tables"]["small.main"]["rules"]) for run in runs] == [
         ("sync", {"positive": 2}),
         ("ingest", {"positive": 1}),
     ]
-    text = hven("--site", tmp_path, "history", "small", "--rules", "--last", "1").stdout
+    text = run_hven("--site", tmp_path, "history", "small", "--rules", "--last", "1").stdout
     assert "33.33 %" in text
     assert "66.67 %" not in text
     assert "by part" in text
-    status = json.loads(hven("--site", tmp_path, "status", "--json").stdout)
+    status = json.loads(run_hven("--site", tmp_path, "status", "--json").stdout)
     assert status["quality"]["small.main"]["flagged"] == 2
 
 

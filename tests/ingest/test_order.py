@@ -11,7 +11,7 @@ from hven.ingest import find_stale_tables, ingest_collection
 from hven.model.errors import DescriptorError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from process_runner import hven
+from process_runner import run_hven
 
 HEADERS = """\
 collection: raw
@@ -131,7 +131,7 @@ def test_a_follower_that_fails_stays_and_is_stale(site):
     [line] = find_stale_tables(site.store.read_published_records()[1])
     assert line.startswith("summary.bright was made from raw.targets as it was before ")
     (site.settings.directory / "hven.toml").write_text('name = "test"\n')
-    told = hven("status", cwd=site.settings.directory).stdout
+    told = run_hven("status", cwd=site.settings.directory).stdout
     assert "stale: summary.bright was made from raw.targets" in told
 
 

@@ -18,7 +18,7 @@ from hven.model.sky import shape_text
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from process_runner import hven
+from process_runner import run_hven
 
 DESCRIPTOR = """\
 collection: scallops
@@ -83,7 +83,7 @@ def test_outlines_on_a_body(tmp_path, outline, astray_rows):
         ) as result:  # fmt: skip
             assert {row for batch in result.iterate_batches() for row in batch.column(0).to_pylist()} == {"two", "seam"}
     (tmp_path / "hven.toml").write_text('name = "t"\n')
-    foretold = hven("--site", tmp_path, "check").stdout  # what the ingest warns of
+    foretold = run_hven("--site", tmp_path, "check").stdout  # what the ingest warns of
     assert (
         "warning: collections/scallops/scallops.yaml" in foretold
         and "all of the first 3 rows: s_region: a polygon turns" in foretold
@@ -237,7 +237,7 @@ def test_new_proposes_outline_box_target_and_instruments_of_items(tmp_path):
             "properties": said,
         }
         (tmp_path / f"{name}.json").write_text(json.dumps(feature))
-    hven("--site", tmp_path, "new", "sites", "--from", f"{tmp_path}/*.json", "--standard", "epn-tap")
+    run_hven("--site", tmp_path, "new", "sites", "--from", f"{tmp_path}/*.json", "--standard", "epn-tap")
     path = tmp_path / "collections" / "sites" / "sites.yaml"
     text = path.read_text()
     assert "frame: body" in text

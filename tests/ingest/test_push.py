@@ -41,7 +41,7 @@ from hven.site.restoration import restore_archive
 from hven.site.store import _database as db
 from hven.site.store import build_lease_name
 from hven.testing.site import open_site_with_descriptor
-from postgres_cluster import cluster
+from postgres_cluster import run_cluster
 
 KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 3
 ANNA = Principal(name="anna")
@@ -397,7 +397,7 @@ def test_files_killed_anywhere_are_all_there_or_as_they_were(tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    with cluster() as found:
+    with run_cluster() as found:
         yield found.url
 
 

@@ -20,11 +20,11 @@ from hven.ingest.sync import sync_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
-from json_servers import serving
-from oai_server import OaiWorld, resource, service, tables
-from process_runner import hven
-from process_runner import serving as hven_serving
-from requirements import need, need_program
+from json_servers import serve
+from oai_server import OaiServer, build_capability, build_record, build_tables
+from process_runner import run_hven
+from process_runner import serve_site as hven_serving
+from requirements import require, require_program
 from shared import shared
 
 NAMES = (
@@ -56,26 +56,26 @@ def described(site: Path, url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def world() -> OaiWorld:
-    one = OaiWorld(page=3)
-    tap = service(standard="ivo://ivoa.net/std/TAP").replace("</interface>", "</interface>" + TAP)
-    one.put("ivo://example/TAP", resource("ivo://example/TAP", "All tables", tap + tables("mars.epn_core", "mars.other", utype=""), kind="vs:CatalogService"))  # fmt: skip
-    one.put(
+def world() -> OaiServer:
+    one = OaiServer(page=3)
+    tap = build_capability(standard="ivo://ivoa.net/std/TAP").replace("</interface>", "</interface>" + TAP)
+    one.put_record("ivo://example/TAP", build_record("ivo://example/TAP", "All tables", tap + build_tables("mars.epn_core", "mars.other", utype=""), kind="vs:CatalogService"))  # fmt: skip
+    one.put_record(
         "ivo://example/Mars",
-        resource("ivo://example/Mars", "Cubes of Mars", service() + COVERAGE + tables("mars.epn_core")),
+        build_record("ivo://example/Mars", "Cubes of Mars", build_capability() + COVERAGE + build_tables("mars.epn_core")),
     )
-    one.put(
+    one.put_record(
         "ivo://example/stars",
-        resource("ivo://example/stars", "Bright Stars", CONE, kind="vs:CatalogService", subject="stars"),
+        build_record("ivo://example/stars", "Bright Stars", CONE, kind="vs:CatalogService", subject="stars"),
     )
-    one.put("ivo://example/gone", None)
+    one.put_record("ivo://example/gone", None)
     return one
 
 
 @pytest.fixture(scope="module")
-def site(world: OaiWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(world: OaiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("registry")
-    with serving(world) as url:
+    with serve(world) as url:
         described(directory, url)
         with Site(settings.load_settings(directory)) as found:
             ingest_collection(found, "rr")
@@ -87,8 +87,8 @@ def rows(site: Site, adql: str) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for batch in found.iterate_batches() for row in batch.to_pylist()]
 
 
-def test_one_harvest_fills_all_tables(site: Site, world: OaiWorld) -> None:
-    assert world.verbs() == ["Identify", "ListRecords", "ListRecords"]
+def test_one_harvest_fills_all_tables(site: Site, world: OaiServer) -> None:
+    assert world.list_requests() == ["Identify", "ListRecords", "ListRecords"]
     assert rows(site, "SELECT ivoid, res_type, short_name, res_title, content_level, creator_seq, content_type, waveband FROM rr.resource WHERE ivoid = 'ivo://example/mars'") == [
         ("ivo://example/mars", "vs:catalogresource", None, "Cubes of Mars", "research", "Doe, J.; Roe, R.", "catalog#archive", "optical#infrared")
     ]  # fmt: skip
@@ -174,7 +174,7 @@ def record_of(name: str) -> tuple[str, etree._Element]:
     record = next(root.iter("{*}Resource"), root)
     if record.get("created") is None:
         root.tag = "capability"
-        record = etree.fromstring(resource(f"ivo://ours/{name}", "A capability", "<put/>").encode())
+        record = etree.fromstring(build_record(f"ivo://ours/{name}", "A capability", "<put/>").encode())
         record.replace(record.find("put"), root)
     record.tag = "{http://www.ivoa.net/xml/RegistryInterface/v1.0}Resource"
     return record.findtext("{*}identifier") or "", record
@@ -183,9 +183,9 @@ def record_of(name: str) -> tuple[str, etree._Element]:
 def test_records_of_others_lose_nothing(tmp_path: Path) -> None:
     """Each has as many rows as a plain reading of it finds elements."""
     records = dict(map(record_of, RECORDS))
-    one = OaiWorld()
+    one = OaiServer()
     for ivoid, record in records.items():
-        one.put(ivoid, etree.tostring(record, with_tail=False).decode())
+        one.put_record(ivoid, etree.tostring(record, with_tail=False).decode())
 
     def count(record: etree._Element, *paths: str) -> int:
         return sum(
@@ -199,7 +199,7 @@ def test_records_of_others_lose_nothing(tmp_path: Path) -> None:
         "alt_identifier": ["altIdentifier", "curation/creator/altIdentifier", "curation/contact/altIdentifier"],
         "res_role": [f"curation/{role}" for role in ("creator", "publisher", "contact", "contributor")],
     }  # fmt: skip
-    with serving(one) as url:
+    with serve(one) as url:
         described(tmp_path, url)
         with Site(settings.load_settings(tmp_path)) as found:
             ingest_collection(found, "rr")
@@ -215,10 +215,10 @@ def test_records_of_others_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_changes_are_followed_and_nothing_is_published_where_nothing_changed(tmp_path: Path) -> None:
-    one = OaiWorld()
+    one = OaiServer()
     for at in range(6):
-        one.put(f"ivo://x.y/r{at}", resource(f"ivo://x.y/r{at}", f"Title {at}", service()))
-    with serving(one) as url:
+        one.put_record(f"ivo://x.y/r{at}", build_record(f"ivo://x.y/r{at}", f"Title {at}", build_capability()))
+    with serve(one) as url:
         described(tmp_path, url)
         with Site(settings.load_settings(tmp_path)) as found:
             ingest_collection(found, "rr")
@@ -227,8 +227,8 @@ def test_changes_are_followed_and_nothing_is_published_where_nothing_changed(tmp
             assert {
                 name: record.snapshot.id for name, record in found.store.read_published_records()[1].items()
             } == before
-            one.put("ivo://x.y/r1", None)
-            one.put("ivo://x.y/r2", resource("ivo://x.y/r2", "Another title", service() + service(), subject="moons"))
+            one.put_record("ivo://x.y/r1", None)
+            one.put_record("ivo://x.y/r2", build_record("ivo://x.y/r2", "Another title", build_capability() + build_capability(), subject="moons"))
             sync_collection(found, "rr")
             assert rows(found, "SELECT ivoid, res_title FROM rr.resource ORDER BY ivoid") == [
                 (f"ivo://x.y/r{at}", "Another title" if at == 2 else f"Title {at}") for at in (0, 2, 3, 4, 5)
@@ -279,7 +279,7 @@ def test_pyvo_searches_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
             assert one.get_contact() == "Help <help@example.org>"
             assert list(one.get_alt_identifiers()) == ["doi:10.5555/1"]
             done = subprocess.run(
-                [need_program("stilts"), "tapquery", f"tapurl={server.url}/tap", "adql=SELECT ivoid FROM rr.tap_table JOIN rr.resource ON ivoid = resid", "ofmt=csv-noheader"],
+                [require_program("stilts"), "tapquery", f"tapurl={server.url}/tap", "adql=SELECT ivoid FROM rr.tap_table JOIN rr.resource ON ivoid = resid", "ofmt=csv-noheader"],
                 capture_output=True, text=True, check=True, timeout=120,
             )  # fmt: skip
             assert sorted(done.stdout.split()) == ["ivo://example/mars", "ivo://example/tap"]
@@ -291,11 +291,11 @@ def test_pyvo_searches_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.xdist_group("registry")
 def test_topcat_searches_it(site: Site, tmp_path: Path) -> None:
     """Its own classes, with the queries of its windows: by words, and by identifiers."""
-    need("topcat.jar", "javac", "java")
+    require("topcat.jar", "javac", "java")
     jars = sorted(Path("/usr/share/java").glob("starlink-*.jar"))
     path = ":".join(map(str, (*jars, tmp_path)))
     subprocess.run(
-        [need_program("javac"), "-cp", path, "-d", tmp_path, Path(__file__).with_name("TopcatSearch.java")],
+        [require_program("javac"), "-cp", path, "-d", tmp_path, Path(__file__).with_name("TopcatSearch.java")],
         check=True,
         timeout=300,
     )
@@ -303,7 +303,7 @@ def test_topcat_searches_it(site: Site, tmp_path: Path) -> None:
 
         def asked(*words: str) -> list[list[str]]:
             done = subprocess.run(
-                [need_program("java"), "-cp", path, "TopcatSearch", f"{server.url}/tap", *words],
+                [require_program("java"), "-cp", path, "TopcatSearch", f"{server.url}/tap", *words],
                 capture_output=True, text=True, check=False, timeout=120,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr[-2000:]
@@ -389,8 +389,8 @@ tables:
             }
         with hven_serving(ours) as registry:
             asks = ["register", "--harvested", "--at", f"{registry.url}/tap", "--site", publisher]
-            told = json.loads(hven(*asks, "--json").stdout)
+            told = json.loads(run_hven(*asks, "--json").stdout)
             assert (told["harvested"], told["lacking"], told["others"]) == (told["records"], [], [])
             assert told["records"] >= 6
             (publisher / "hven.toml").write_text((publisher / "hven.toml").read_text() + "[registry]\nauthorities = ['later.example']\n")  # fmt: skip
-            assert "not there: ivo://later.example\n" in hven(*asks, code=1).stdout
+            assert "not there: ivo://later.example\n" in run_hven(*asks, expected_code=1).stdout

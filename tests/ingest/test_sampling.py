@@ -9,7 +9,7 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model.errors import DataError
 from hven.testing.site import open_site_with_descriptor
-from process_runner import hven
+from process_runner import run_hven
 
 EPN = """\
 collection: smart
@@ -28,7 +28,7 @@ tables:
 def checked(tmp_path, descriptor, rows):
     with open_site_with_descriptor(tmp_path, descriptor, {"a.csv": rows}):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
-    done = hven("--site", tmp_path, "check", "--json", code=1)
+    done = run_hven("--site", tmp_path, "check", "--json", expected_code=1)
     return [fault for fault in json.loads(done.stdout) if "rows would be rejected" in fault["message"]]
 
 
@@ -54,7 +54,7 @@ def test_a_file_without_rows_is_told(tmp_path):
     ):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     assert (
-        "a.main would be empty: the source has no rows; look at the files" in hven("--site", tmp_path, "check").stdout
+        "a.main would be empty: the source has no rows; look at the files" in run_hven("--site", tmp_path, "check").stdout
     )
 
 
@@ -72,7 +72,7 @@ tables:
     with open_site_with_descriptor(tmp_path, text, {"a.csv": "ud\n1\n2\n3\n4\n5\n"}):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     faults = [
-        fault for fault in json.loads(hven("--site", tmp_path, "check", "--json").stdout) if "rows" in fault["message"]
+        fault for fault in json.loads(run_hven("--site", tmp_path, "check", "--json").stdout) if "rows" in fault["message"]
     ]
     assert [(fault["severity"], fault["message"].partition(": ")[2][:23]) for fault in faults] == [
         ("warning", "2 of the first 5 rows: ")
@@ -117,8 +117,8 @@ def check_and_ingest(tmp_path, text, files, *, refused):
     """Return what the check says; both end with an error, or neither."""
     with open_site_with_descriptor(tmp_path, text, files):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
-    done = hven("--site", tmp_path, "check", "--json", code=int(refused))
-    hven("--site", tmp_path, "ingest", "stars", code=int(refused))
+    done = run_hven("--site", tmp_path, "check", "--json", expected_code=int(refused))
+    run_hven("--site", tmp_path, "ingest", "stars", expected_code=int(refused))
     return json.loads(done.stdout)
 
 

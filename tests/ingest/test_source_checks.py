@@ -14,7 +14,7 @@ import pytest
 from hven import descriptor
 from hven.ingest import source_checks
 from hven.testing.site import open_site_with_descriptor
-from process_runner import hven
+from process_runner import run_hven
 
 TEXT = """\
 collection: stars
@@ -32,7 +32,7 @@ def check_source(tmp_path, source, *, code, secrets=None, mode=0o600):
     if secrets is not None:
         (tmp_path / "secrets.toml").write_text(secrets)
         (tmp_path / "secrets.toml").chmod(mode)
-    return json.loads(hven("--site", tmp_path, "check", "stars", "--json", code=code).stdout)
+    return json.loads(run_hven("--site", tmp_path, "check", "stars", "--json", expected_code=code).stdout)
 
 
 def find_closed_port():

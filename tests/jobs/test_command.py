@@ -26,7 +26,7 @@ from hven.site.auth import Principal
 from hven.site.store import JobRecord
 from hven.testing.site import open_tiny_site
 from job_programs import ECHO, declared
-from process_runner import soon, until
+from process_runner import assert_takes_less, wait_until
 
 HERE = JobRequester(principal=Principal(), address="192.0.2.1")
 
@@ -213,7 +213,7 @@ def running(site: Site) -> Iterator[Any]:
         threads.append(threading.Thread(target=lambda: run_next(site, stop=stop)))
         threads[-1].start()
         place = str(site.settings.var_directory / "jobs" / job.id / "run-1")
-        until(lambda: pause < 1 or (len(sleepers(place)) >= 5 and (Path(place) / "ready").exists()))
+        wait_until(lambda: pause < 1 or (len(sleepers(place)) >= 5 and (Path(place) / "ready").exists()))
         return job, place
 
     begin.stop = stop  # type: ignore[attr-defined]
@@ -226,7 +226,7 @@ def running(site: Site) -> Iterator[Any]:
 
 def test_progress_is_told_while_it_runs(site: Site, running: Any) -> None:
     job, _ = running()
-    until(lambda: site.store.jobs.get_job(job.id).progress.get("share") == 0.4)
+    wait_until(lambda: site.store.jobs.get_job(job.id).progress.get("share") == 0.4)
     JobService(site, "family").change_phase(site.store.jobs.get_job(job.id), "ABORT")
     running.join()
 
@@ -235,31 +235,31 @@ def test_abort_kills_everything_that_came_of_it_within_a_second(site: Site, runn
     def once() -> float:
         job, place = running()
         JobService(site, "family").change_phase(site.store.jobs.get_job(job.id), "ABORT")
-        seconds = until(lambda: not sleepers(place))
+        seconds = wait_until(lambda: not sleepers(place))
         running.join()
         assert site.store.jobs.get_job(job.id).phase == "ABORTED"
         assert not Path(place).exists()
         return seconds
 
-    soon(once, 1, times=20)
+    assert_takes_less(once, 1, attempts=20)
 
 
 def test_destroying_does_so_too(site: Site, running: Any) -> None:
     def once() -> float:
         job, place = running()
         JobService(site, "family").destroy_job(site.store.jobs.get_job(job.id))
-        seconds = until(lambda: not sleepers(place))
+        seconds = wait_until(lambda: not sleepers(place))
         running.join()
         assert not (site.settings.var_directory / "jobs" / job.id).exists()
         return seconds
 
-    soon(once, 1, times=20)
+    assert_takes_less(once, 1, attempts=20)
 
 
 def test_the_time_limit_does_so_too(site: Site, running: Any) -> None:
     job, place = running()
     JobService(site, "family").change_job(site.store.jobs.get_job(job.id), collect_params([("EXECUTIONDURATION", "1")]))
-    until(lambda: not sleepers(place))
+    wait_until(lambda: not sleepers(place))
     running.join()
     found = site.store.jobs.get_job(job.id)
     assert found.phase == "ABORTED"

@@ -33,7 +33,7 @@ from hven.site.auth import Principal
 from hven.site.store import JobRecord
 from hven.site.store import _database as db
 from hven.testing.site import open_tiny_site
-from process_runner import until
+from process_runner import wait_until
 
 HERE = JobRequester(principal=Principal(), address="192.0.2.1")
 THERE = JobRequester(principal=Principal(), address="192.0.2.2")
@@ -258,9 +258,9 @@ def running(site: Site, stop: threading.Event | None = None) -> threading.Thread
     """Run the next job in a thread, until its engine computes; a job of a second may be over by then."""
     thread = threading.Thread(target=run_next, args=(site,), kwargs={"stop": stop})
     thread.start()
-    until(lambda: site.store.jobs.list_executing() or not thread.is_alive())
+    wait_until(lambda: site.store.jobs.list_executing() or not thread.is_alive())
     used = time.process_time()
-    until(lambda: time.process_time() > used + 0.2 or not thread.is_alive())
+    wait_until(lambda: time.process_time() > used + 0.2 or not thread.is_alive())
     return thread
 
 
@@ -559,10 +559,10 @@ def test_a_worker_that_hangs_is_killed(site, monkeypatch, caplog):
     for _ in range(2):
         kept._fork_worker(lambda _: time.sleep(600))
     hung, well = kept._heartbeats_by_pid
-    until(lambda: all(pulse.get_silent_seconds() >= 0 for pulse in kept._heartbeats_by_pid.values()))
+    wait_until(lambda: all(pulse.get_silent_seconds() >= 0 for pulse in kept._heartbeats_by_pid.values()))
     os.kill(hung, signal.SIGSTOP)
-    until(kept._collect_ended_workers)
+    wait_until(kept._collect_ended_workers)
     assert list(kept._heartbeats_by_pid) == [well]
     assert "no sign of life" in caplog.text
     os.kill(well, signal.SIGKILL)
-    until(kept._collect_ended_workers)
+    wait_until(kept._collect_ended_workers)

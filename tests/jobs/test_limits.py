@@ -29,8 +29,8 @@ from hven.model.settings import QueryLimits
 from hven.model.settings._sections import JobLimits
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from process_runner import until
-from requirements import need_program
+from process_runner import wait_until
+from requirements import require_program
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
@@ -151,7 +151,7 @@ def test_the_document_is_valid_by_the_schema_that_has_modes(client: Client, tmp_
     document = tmp_path / "capabilities.xml"
     document.write_bytes(client.get("/tap/capabilities").body)
     judged = subprocess.run(
-        [need_program("xmllint"), "--nonet", "--noout", "--schema", driver, document], capture_output=True, text=True, check=False,
+        [require_program("xmllint"), "--nonet", "--noout", "--schema", driver, document], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(catalog)},
     )  # fmt: skip
     assert judged.returncode == 0, judged.stderr
@@ -168,7 +168,7 @@ def test_a_running_job_may_be_given_more_time(patient: Site, monkeypatch: pytest
 
     def passed(seconds: float) -> None:
         clock[0] = seconds
-        until(lambda: seen.count(seconds) > 6 or not running.is_alive())  # it has looked at least twice
+        wait_until(lambda: seen.count(seconds) > 6 or not running.is_alive())  # it has looked at least twice
 
     monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=monotonic, sleep=time.sleep))
     client = Client(create_application(patient))
@@ -176,7 +176,7 @@ def test_a_running_job_may_be_given_more_time(patient: Site, monkeypatch: pytest
     path = answer.headers["location"].removeprefix("http://vo.example")
     running = threading.Thread(target=run_next, args=(patient,))
     running.start()
-    until(lambda: client.get(f"{path}/phase").text == "EXECUTING")
+    wait_until(lambda: client.get(f"{path}/phase").text == "EXECUTING")
     assert client.post(f"{path}/executionduration", EXECUTIONDURATION=5).status == 303
     passed(4)
     assert client.get(f"{path}/phase").text == "EXECUTING"

@@ -11,7 +11,7 @@ import pytest
 from hven.jobs.job_service import JobService
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from postgres_cluster import server
+from postgres_cluster import run_server
 from postgres_job_tests import closing_keepers, emptied, module_of
 
 pytestmark = pytest.mark.outside
@@ -34,7 +34,7 @@ globals().update({name: getattr(jobs, name) for name in ESSENTIALS})
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with server() as found:
+    with run_server() as found:
         yield f"postgresql+psycopg://{found}"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from postgres_cluster import server
+from postgres_cluster import run_server
 from postgres_job_tests import closing_keepers, emptied, module_of
 
 pytestmark = pytest.mark.outside
@@ -23,7 +23,7 @@ globals().update({name: item for name, item in vars(depends).items() if name.sta
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with server() as found:
+    with run_server() as found:
         yield f"postgresql+psycopg://{found}"
 
 

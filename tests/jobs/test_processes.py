@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hven.site.store import JobRecord, StateStore
-from process_runner import HVEN, Server, hven, serving, until
+from process_runner import HVEN_COMMAND, Server, run_hven, serve_site, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -32,9 +32,9 @@ QUICK = "SELECT COUNT(*) AS n FROM stars.main"
 def site(tmp_path: Path) -> Path:
     (tmp_path / "stars.csv").write_text(f"id,ra,dec\n{STARS}")
     site = tmp_path / "site"
-    hven("init", site)
-    hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", site)
-    hven("ingest", "stars", "--site", site)
+    run_hven("init", site)
+    run_hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
     return site
 
 
@@ -69,7 +69,7 @@ def children(pid: int) -> dict[int, str]:
 def child_of(pid: int, name: str) -> int:
     """Give the child of that name, as soon as it is there."""
     found: list[int] = []
-    until(lambda: found.extend(child for child, its in children(pid).items() if its == name) or found)
+    wait_until(lambda: found.extend(child for child, its in children(pid).items() if its == name) or found)
     return found[0]
 
 
@@ -83,26 +83,26 @@ def worker_of(server: Server) -> int:
 
 @pytest.fixture
 def server(site: Path) -> Iterator[Server]:
-    with serving(site) as made:
+    with serve_site(site) as made:
         yield made
 
 
 def test_nothing_runs_before_the_first_job_and_the_worker_is_replaced_when_it_dies(server: Server) -> None:
     assert children(keeper_of(server)) == {}
     path = asked(server, SLOW)
-    until(lambda: phase(server, path) == "EXECUTING")
+    wait_until(lambda: phase(server, path) == "EXECUTING")
     first = worker_of(server)
     os.kill(first, signal.SIGKILL)
     # the phase is EXECUTING all the time: until its death is seen the job is the dead worker's
-    until(lambda: told(server, path)["jobInfo"].get("attempts") == 2)  # type: ignore[attr-defined]
+    wait_until(lambda: told(server, path)["jobInfo"].get("attempts") == 2)  # type: ignore[attr-defined]
     second = worker_of(server)
     assert second != first
     os.kill(second, signal.SIGKILL)
-    until(lambda: phase(server, path) == "ERROR")
+    wait_until(lambda: phase(server, path) == "ERROR")
     assert "died, 2 times" in server.get(f"{path}/error")[2].decode()
     after = asked(server, QUICK)
-    until(lambda: told(server, after, 20)["phase"] in {"COMPLETED", "EXECUTING"})
-    until(lambda: server.get(f"{after}/results/result")[2].split() == [b"n", b"20000"])
+    wait_until(lambda: told(server, after, 20)["phase"] in {"COMPLETED", "EXECUTING"})
+    wait_until(lambda: server.get(f"{after}/results/result")[2].split() == [b"n", b"20000"])
 
 
 def gone(pid: int) -> bool:
@@ -115,29 +115,29 @@ def gone(pid: int) -> bool:
 
 def test_a_killed_keeper_is_replaced_and_its_worker_goes(server: Server) -> None:
     path = asked(server, SLOW)
-    until(lambda: phase(server, path) == "EXECUTING")
+    wait_until(lambda: phase(server, path) == "EXECUTING")
     keeper, worker = keeper_of(server), worker_of(server)
     os.kill(keeper, signal.SIGKILL)
-    until(lambda: gone(worker))
-    until(lambda: "hven-jobs" in children(server.process.pid).values() and keeper_of(server) != keeper)
-    until(lambda: phase(server, path) == "EXECUTING" and worker_of(server) != worker)
+    wait_until(lambda: gone(worker))
+    wait_until(lambda: "hven-jobs" in children(server.process.pid).values() and keeper_of(server) != keeper)
+    wait_until(lambda: phase(server, path) == "EXECUTING" and worker_of(server) != worker)
     assert told(server, path)["jobInfo"]["attempts"] == 1  # it was put back, and nobody died of it
     server.post(f"{path}/phase", PHASE="ABORT")
     quick = asked(server, QUICK)
-    until(lambda: phase(server, quick) == "COMPLETED")
+    wait_until(lambda: phase(server, quick) == "COMPLETED")
 
 
 def test_a_worker_whose_server_and_keeper_were_killed_puts_its_job_back_and_ends(site: Path) -> None:
-    with serving(site) as server:
+    with serve_site(site) as server:
         path = asked(server, SLOW)
-        until(lambda: phase(server, path) == "EXECUTING")
+        wait_until(lambda: phase(server, path) == "EXECUTING")
         keeper, worker = keeper_of(server), worker_of(server)
         others = list(children(server.process.pid))
         for pid in (server.process.pid, keeper, *others):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         server.process.wait(60)
-        until(lambda: gone(worker))
+        wait_until(lambda: gone(worker))
     job = left(site, path)
     assert (job.phase, job.attempts, job.holder) == ("QUEUED", 0, None)
     assert not list((site / "var/jobs").glob("*/result-*"))
@@ -159,10 +159,10 @@ def still(pid: int) -> bool:
 @pytest.mark.parametrize("way", ["abort", "delete", "time"])
 def test_the_engine_stops_computing(server: Server, way: str) -> None:
     path = asked(server, SLOW)
-    until(lambda: phase(server, path) == "EXECUTING")
+    wait_until(lambda: phase(server, path) == "EXECUTING")
     worker = worker_of(server)
     begun = ticks(worker)
-    until(lambda: ticks(worker) > begun + 50)  # it computes
+    wait_until(lambda: ticks(worker) > begun + 50)  # it computes
     if way == "abort":
         server.post(f"{path}/phase", PHASE="ABORT")
     elif way == "delete":
@@ -172,11 +172,11 @@ def test_the_engine_stops_computing(server: Server, way: str) -> None:
     if way == "delete":
         assert server.get(path)[0] == 404
     else:
-        until(lambda: phase(server, path) == "ABORTED")
-    until(lambda: still(worker))  # python -m bench jobs says how soon
+        wait_until(lambda: phase(server, path) == "ABORTED")
+    wait_until(lambda: still(worker))  # python -m bench jobs says how soon
     assert worker_of(server) == worker  # the query ended, not its process
     quick = asked(server, QUICK)
-    until(lambda: phase(server, quick) == "COMPLETED")
+    wait_until(lambda: phase(server, quick) == "COMPLETED")
 
 
 def killed(server: Server) -> None:
@@ -190,39 +190,39 @@ def killed(server: Server) -> None:
     for pid in every:
         os.kill(pid, signal.SIGKILL)
     server.process.wait(60)
-    until(lambda: all(gone(pid) for pid in every))
+    wait_until(lambda: all(gone(pid) for pid in every))
 
 
 def stopped(pid: int) -> list[int]:
     """Stop a process, and give its children."""
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZ")
+    wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZ")
     return list(children(pid))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_jobs_survive_the_server(site: Path, how: signal.Signals) -> None:
     for rows in ((1_500, 1), (6_000, 1), (6_000, 10), (6_000, 100)):
-        with serving(site) as server:
+        with serve_site(site) as server:
             path = asked(server, LONG.format(*rows))
             waiting = [asked(server, QUICK) for _ in range(3)]
             pending = server.post("/tap/async", LANG="ADQL", QUERY=QUICK)[1]["location"].removeprefix(server.url)
-            until(lambda path=path: phase(server, path) in {"EXECUTING", "COMPLETED"})  # on a quick machine
+            wait_until(lambda path=path: phase(server, path) in {"EXECUTING", "COMPLETED"})  # on a quick machine
             if how == signal.SIGKILL:
                 killed(server)
             else:
                 below = [*children(server.process.pid), *children(keeper_of(server))]
                 server.process.terminate()
                 assert server.process.wait(60) == 0
-                until(lambda below=below: all(gone(pid) for pid in below))  # type: ignore[misc]
+                wait_until(lambda below=below: all(gone(pid) for pid in below))  # type: ignore[misc]
         if left(site, path).phase != "COMPLETED":
             break  # else this machine is quicker than we are: with more to do it is still at it
     assert (left(site, path).phase, left(site, path).attempts) == (
         ("EXECUTING", 1) if how == signal.SIGKILL else ("QUEUED", 0)
     )
-    with serving(site) as server:
+    with serve_site(site) as server:
         for one in (path, *waiting):
-            until(lambda one=one: phase(server, one) == "COMPLETED", 300)  # type: ignore[misc]
+            wait_until(lambda one=one: phase(server, one) == "COMPLETED", 300)  # type: ignore[misc]
         assert told(server, path)["jobInfo"]["attempts"] == (2 if how == signal.SIGKILL else 1)  # type: ignore[index]
         assert phase(server, pending) == "PENDING"
         for one in (path, *waiting):
@@ -243,18 +243,18 @@ def test_work_runs_jobs_beside_a_server_that_runs_none(site: Path) -> None:
     (site / "hven.toml").write_text((site / "hven.toml").read_text() + "\n[jobs]\nidle = 1\n")
     toml = site / "hven.toml"
     toml.write_text("job_workers = 0\n" + toml.read_text())
-    with serving(site) as server:
+    with serve_site(site) as server:
         assert "hven-jobs" not in children(server.process.pid).values()
         path = asked(server, QUICK)
         time.sleep(0.3)
         assert phase(server, path) == "QUEUED"
-        work = subprocess.Popen([*HVEN, "work", "--site", str(site), "--workers", "2"], stderr=subprocess.PIPE)
+        work = subprocess.Popen([*HVEN_COMMAND, "work", "--site", str(site), "--workers", "2"], stderr=subprocess.PIPE)
         try:
-            until(lambda: phase(server, path) == "COMPLETED")
+            wait_until(lambda: phase(server, path) == "COMPLETED")
             # idle workers end; the scheduler stays
-            until(lambda: set(children(work.pid).values()) == {"hven-schedule"})
+            wait_until(lambda: set(children(work.pid).values()) == {"hven-schedule"})
             again = asked(server, QUICK)
-            until(lambda: phase(server, again) == "COMPLETED")
+            wait_until(lambda: phase(server, again) == "COMPLETED")
         finally:
             work.send_signal(signal.SIGINT)
             _, err = work.communicate(timeout=60)

@@ -23,7 +23,7 @@ from hven.site.auth import Principal
 from hven.site.store import JobRecord
 from hven.testing.site import open_tiny_site
 from job_programs import ECHO, declared
-from process_runner import Server, hven, serving, soon, until
+from process_runner import Server, assert_takes_less, run_hven, serve_site, wait_until
 
 HERE = JobRequester(principal=Principal(), address="192.0.2.1")
 SLEEP = """import os, sys, time
@@ -47,9 +47,9 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     rows = "".join(f"{number},{number * 0.1:.1f}\n" for number in range(1000))
     (place / "stars.csv").write_text(f"id,x\n{rows}")
     site = place / "site"
-    hven("init", site)
-    hven("new", "stars", "--from", place / "stars.csv", "--site", site)
-    hven("ingest", "stars", "--site", site)
+    run_hven("init", site)
+    run_hven("new", "stars", "--from", place / "stars.csv", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
     declared(site, "sleep", SLOW, sleep_py=SLEEP)
     declared(
         site,
@@ -57,7 +57,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "title: E\ncommand: [./echo.py, '{A}', '{IMAGE}']\nparams: {A: , IMAGE: {file: true}}\n",
         echo_py=ECHO,
     )
-    with serving(site) as server:
+    with serve_site(site) as server:
         yield server
 
 
@@ -77,7 +77,7 @@ def now(site: Site, job: JobRecord) -> JobRecord:
 
 def address(site: Site, job: JobRecord, there: Server) -> str:
     """Give the path of the job over there, as the store knows it."""
-    until(lambda: "remote" in now(site, job).progress)
+    wait_until(lambda: "remote" in now(site, job).progress)
     return str(now(site, job).progress["remote"]).removeprefix(there.url)
 
 
@@ -133,7 +133,7 @@ def test_a_query_is_done_elsewhere_and_its_answer_comes_here(site: Site, there: 
     assert lines[0] == "id,x"
     assert [float(line.split(",")[1]) for line in lines[1:]] == pytest.approx([number * 0.1 for number in range(700)])
     assert "remote" not in found.progress
-    until(lambda: listed(there, "/tap/async") == set())  # nothing is left there
+    wait_until(lambda: listed(there, "/tap/async") == set())  # nothing is left there
 
 
 def test_what_goes_wrong_there_is_told_here(site: Site, there: Server) -> None:
@@ -190,7 +190,7 @@ def sleeping(site: Site, there: Server, worker: Any) -> Any:
         job = job_of(site, "far", ("SECONDS", str(seconds)), *more.items())
         stop = worker()
         path = address(site, job, there)
-        until(lambda: phase(there, path) == "EXECUTING")
+        wait_until(lambda: phase(there, path) == "EXECUTING")
         return job, path, stop
 
     return begin
@@ -200,22 +200,22 @@ def test_an_abort_is_forwarded_within_a_second(site: Site, there: Server, sleepi
     def once() -> float:
         job, path, _ = sleeping(200)
         JobService(site, "far").change_phase(now(site, job), "ABORT")
-        seconds = until(lambda: phase(there, path) == "ABORTED")
+        seconds = wait_until(lambda: phase(there, path) == "ABORTED")
         assert now(site, job).phase == "ABORTED"
         JobService(site, "far").destroy_job(now(site, job))
-        until(lambda: phase(there, path) == "404")
+        wait_until(lambda: phase(there, path) == "404")
         return seconds
 
-    soon(once, 1, times=20)
+    assert_takes_less(once, 1, attempts=20)
 
 
 def test_a_destruction_is_forwarded(site: Site, there: Server, sleeping: Any) -> None:
     def once() -> float:
         job, path, _ = sleeping(200)
         JobService(site, "far").destroy_job(now(site, job))
-        return until(lambda: phase(there, path) == "404")
+        return wait_until(lambda: phase(there, path) == "404")
 
-    soon(once, 1, times=20)
+    assert_takes_less(once, 1, attempts=20)
 
 
 def test_the_time_limit_is_forwarded(site: Site, there: Server, sleeping: Any) -> None:
@@ -223,8 +223,8 @@ def test_the_time_limit_is_forwarded(site: Site, there: Server, sleeping: Any) -
     status, _, body = there.get(f"{path}/executionduration")
     assert (status, body) == (200, b"150")
     JobService(site, "far").change_job(now(site, job), collect_params([("EXECUTIONDURATION", "1")]))
-    until(lambda: now(site, job).phase == "ABORTED")
-    until(lambda: phase(there, path) == "ABORTED")
+    wait_until(lambda: now(site, job).phase == "ABORTED")
+    wait_until(lambda: phase(there, path) == "ABORTED")
 
 
 @pytest.mark.slow
@@ -234,15 +234,15 @@ def test_a_worker_that_goes_home_leaves_the_job_there_and_the_next_goes_on_with_
     job, path, stop = sleeping(200, BELL=str(tmp_path / "bell"))
     before = listed(there, "/jobs/sleep")
     stop.set()
-    until(lambda: now(site, job).phase == "QUEUED")
+    wait_until(lambda: now(site, job).phase == "QUEUED")
     assert phase(there, path) == "EXECUTING"
     assert now(site, job).progress == {"remote": f"{there.url}{path}"}
     worker()
     (tmp_path / "bell").touch()
-    until(lambda: now(site, job).phase == "COMPLETED")
+    wait_until(lambda: now(site, job).phase == "COMPLETED")
     assert JobService(site, "far").find_result(now(site, job), "out")[0].read_text() == "slept 200"
     # one job there did it all, and has gone
-    until(lambda: listed(there, "/jobs/sleep") == before - {path.rpartition("/")[2]})
+    wait_until(lambda: listed(there, "/jobs/sleep") == before - {path.rpartition("/")[2]})
 
 
 @pytest.mark.slow
@@ -254,9 +254,9 @@ def test_a_worker_that_dies_leaves_it_too(
     # as the keeper does when the holder is dead; the old worker finds it taken
     assert site.store.jobs.requeue_job(held, count_attempt=True)
     worker()
-    until(lambda: now(site, job).attempts == 2)
+    wait_until(lambda: now(site, job).attempts == 2)
     (tmp_path / "bell").touch()
-    until(lambda: now(site, job).phase == "COMPLETED")
+    wait_until(lambda: now(site, job).phase == "COMPLETED")
     assert JobService(site, "far").find_result(now(site, job), "out")[0].read_text() == "slept 200"
 
 
@@ -273,9 +273,9 @@ def test_a_worker_that_does_not_know_that_it_counts_as_dead_leaves_the_job_there
     assert now(site, job).phase == "QUEUED"
     assert phase(there, path) == "COMPLETED"
     worker()
-    until(lambda: now(site, job).phase == "COMPLETED")
+    wait_until(lambda: now(site, job).phase == "COMPLETED")
     assert JobService(site, "far").find_result(now(site, job), "out")[0].read_text() == "slept 200"
-    until(lambda: phase(there, path) == "404")
+    wait_until(lambda: phase(there, path) == "404")
 
 
 def test_what_was_fetched_is_in_the_store_before_the_job_there_goes(
@@ -290,7 +290,7 @@ def test_what_was_fetched_is_in_the_store_before_the_job_there_goes(
     job, path, _ = sleeping(200, BELL=str(tmp_path / "bell"))
     monkeypatch.setattr(site.store.jobs, "finish_job", watched)
     (tmp_path / "bell").touch()
-    until(lambda: phase(there, path) == "404")
+    wait_until(lambda: phase(there, path) == "404")
     assert seen == ["COMPLETED"]
     assert now(site, job).phase == "COMPLETED"
 
@@ -298,9 +298,9 @@ def test_what_was_fetched_is_in_the_store_before_the_job_there_goes(
 def test_one_that_waits_for_its_next_worker_is_aborted_there(site: Site, there: Server, sleeping: Any) -> None:
     job, path, stop = sleeping(200)
     stop.set()
-    until(lambda: now(site, job).phase == "QUEUED")
+    wait_until(lambda: now(site, job).phase == "QUEUED")
     JobService(site, "far").change_phase(now(site, job), "ABORT")
-    until(lambda: phase(there, path) == "ABORTED")
+    wait_until(lambda: phase(there, path) == "ABORTED")
 
 
 @pytest.mark.parametrize(("way", "after"), [("abort", "ABORTED"), ("destroy", "404")])
@@ -319,7 +319,7 @@ def test_one_that_ends_while_its_worker_goes_home_ends_there_too(
 
     monkeypatch.setattr(site.store.jobs, "requeue_job", late)
     stop.set()
-    until(lambda: phase(there, path) == after)
+    wait_until(lambda: phase(there, path) == after)
 
 
 @pytest.mark.parametrize(("way", "after"), [("abort", "ABORTED"), ("destroy", "404")])
@@ -329,12 +329,12 @@ def test_one_that_was_put_back_since_it_was_read_ends_there_too(
     job, path, stop = sleeping(200)
     read = now(site, job)
     stop.set()
-    until(lambda: now(site, job).phase == "QUEUED")
+    wait_until(lambda: now(site, job).phase == "QUEUED")
     if way == "abort":
         JobService(site, "far").change_phase(read, "ABORT")
     else:
         JobService(site, "far").destroy_job(read)
-    until(lambda: phase(there, path) == after)
+    wait_until(lambda: phase(there, path) == after)
 
 
 # --- addresses ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hven.model.errors import DescriptorError, NotFoundError, ParamError
 from hven.model.params import collect_params
 from hven.model.settings import Settings
 from job_programs import declared as write
-from process_runner import hven
+from process_runner import run_hven
 
 
 def settings(directory: Path) -> Settings:
@@ -201,7 +201,7 @@ def test_what_is_no_type(tmp_path: Path, name: str) -> None:
 
 def test_the_verbs_tell_the_faults(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    hven("init", site)
+    run_hven("init", site)
     write(site, "bad", "title: T\ncommand: [./nothing.py]\n")
-    assert "jobs/bad.yaml:2:11: command: ./nothing.py does not exist" in hven("check", "--site", site, code=1).stdout
-    assert "jobs/bad.yaml:2:11: command: ./nothing.py does not exist" in hven("serve", "--site", site, code=1).stderr
+    assert "jobs/bad.yaml:2:11: command: ./nothing.py does not exist" in run_hven("check", "--site", site, expected_code=1).stdout
+    assert "jobs/bad.yaml:2:11: command: ./nothing.py does not exist" in run_hven("serve", "--site", site, expected_code=1).stderr

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from job_programs import ECHO, declared
-from process_runner import Server, hven, serving
-from requirements import need_program
+from process_runner import Server, run_hven, serve_site
+from requirements import require_program
 
 SUM = "import sys\nprint('progress: 50%', flush=True)\nopen('sum.txt', 'w').write(str(sum(map(float, open(sys.argv[1]).read().split())) * float(sys.argv[2])))\n"
 TEXT = """title: Add up
@@ -27,16 +27,16 @@ results: {sum: {file: sum.txt, type: text/plain}}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     site = tmp_path_factory.mktemp("served") / "site"
-    hven("init", site)
+    run_hven("init", site)
     declared(site, "sum", TEXT, sum_py=SUM)
     declared(site, "echo", "title: Echo\naccess: private\ncommand: [./echo.py]\n", echo_py=ECHO)
-    with serving(site) as made:
+    with serve_site(site) as made:
         yield made
 
 
 @pytest.mark.outside
 def test_curl(server: Server, tmp_path: Path) -> None:
-    curl = need_program("curl")
+    curl = require_program("curl")
     (tmp_path / "numbers.txt").write_text("1\n2.5\n3\n")
     line = [
         curl,

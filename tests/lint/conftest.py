@@ -11,23 +11,23 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from tap_server import World
-from valid_service import clean
+from tap_server import TapServer
+from valid_service import build_valid_service
 
 from hven.lint import LintLimits, LintReport, validate_service
 from hven.sources import http_client
 
 
 @pytest.fixture
-def world() -> World:
-    return clean()
+def tap_server() -> TapServer:
+    return build_valid_service()
 
 
 @pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LintReport]:
+def judge_server(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LintReport]:
     """Judge a world, without a network."""
 
-    def judge(world: World, *only: str, rows: int = 1000) -> LintReport:
+    def judge(world: TapServer, *only: str, rows: int = 1000) -> LintReport:
         def exchange(
             method: str, url: str, *, form_fields=(), byte_limit=1 << 25, **_: object
         ) -> http_client.HttpAnswer:

@@ -49,11 +49,11 @@ class Table:
     def column(self, name: str) -> Column:
         return next(one for one in self.columns if one.name == name)
 
-    def drop(self, name: str) -> None:
+    def drop_column(self, name: str) -> None:
         self.columns = [one for one in self.columns if one.name != name]
 
 
-def schema_tables() -> list[Table]:
+def build_schema_tables() -> list[Table]:
     """TAP_SCHEMA, as TAP 1.1 section 4 lays it out."""
     layout = {
         "schemas": "schema_name utype description schema_index#",
@@ -77,17 +77,17 @@ KEYS = [("1", "tables", "schemas", "schema_name"), ("2", "columns", "tables", "t
 FORMATS = {"application/x-votable+xml": "votable", "text/csv": "csv", "votable": "votable", "csv": "csv", "": "votable"}
 
 
-class Bad(Exception):
+class QueryFault(Exception):
     """The query is at fault."""
 
 
 @dataclass
-class World:
+class TapServer:
     """The service: its tables, what it does wrong (`does`: words that the answers look at), texts to replace in its documents."""
 
     tables: list[Table]
-    does: set[str] = field(default_factory=set)
-    replaced: list[tuple[str, str, str]] = field(default_factory=list)  # document, old, new
+    misbehaviours: set[str] = field(default_factory=set)
+    replacements: list[tuple[str, str, str]] = field(default_factory=list)  # document, old, new
     schema_edits: list[str] = field(default_factory=list)  # SQL over TAP_SCHEMA
     base: str = "http://world.example/tap"
 
@@ -97,9 +97,9 @@ class World:
         self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.database: sqlite3.Connection | None = None
 
-    def copy(self) -> World:
-        return World(
-            copy.deepcopy(self.tables), set(self.does), list(self.replaced), list(self.schema_edits), self.base
+    def copy(self) -> TapServer:
+        return TapServer(
+            copy.deepcopy(self.tables), set(self.misbehaviours), list(self.replacements), list(self.schema_edits), self.base
         )
 
     def table(self, name: str) -> Table:
@@ -119,7 +119,7 @@ class World:
 
     # --- the database --------------------------------------------------------------------------------------------
 
-    def build(self) -> sqlite3.Connection:
+    def build_database(self) -> sqlite3.Connection:
         base = sqlite3.connect(":memory:", check_same_thread=False)
         for schema in {one.name.partition(".")[0] for one in self.tables}:
             base.execute(f"ATTACH ':memory:' AS {schema}")
@@ -160,35 +160,35 @@ class World:
             for k, _, _, c in KEYS
         ]
 
-    def run(self, adql: str, maxrec: int | None) -> tuple[list[Column], list[tuple[Any, ...]], bool]:
+    def run_query(self, adql: str, maxrec: int | None) -> tuple[list[Column], list[tuple[Any, ...]], bool]:
         """Give columns, rows, and whether MAXREC cut them."""
-        if "no-not" in self.does and "NOT (" in adql:
-            raise Bad("NOT is not understood")
-        for word in (one.partition(" ")[2] for one in self.does if one.startswith("untyped ")):
+        if "no-not" in self.misbehaviours and "NOT (" in adql:
+            raise QueryFault("NOT is not understood")
+        for word in (one.partition(" ")[2] for one in self.misbehaviours if one.startswith("untyped ")):
             if re.search(rf"\b{word} <", adql):
-                raise Bad(f"cannot compare {word} with a number")
+                raise QueryFault(f"cannot compare {word} with a number")
         if self.database is None:
-            self.database = self.build()
+            self.database = self.build_database()
         found = re.match(
             r"\s*SELECT\s+(DISTINCT\s+)?(?:TOP\s+(\d+)\s+)?(.*?)\s+FROM\s+([\w.]+)(?:\s+(?:AS\s+)?(?!WHERE|GROUP|ORDER)\w+)?(.*)",
             adql,
             re.DOTALL | re.IGNORECASE,
         )
         if found is None:
-            raise Bad("line 1: a query begins with SELECT")
+            raise QueryFault("line 1: a query begins with SELECT")
         _, top, items, name, _ = found.groups()
         try:
             table = self.table(name)
         except StopIteration:
-            raise Bad(f"there is no table {name}") from None
+            raise QueryFault(f"there is no table {name}") from None
         text = re.sub(r"TOP\s+\d+", "", adql, count=1, flags=re.IGNORECASE) if top else adql
-        limit = None if "no-top" in self.does or not top else int(top)
+        limit = None if "no-top" in self.misbehaviours or not top else int(top)
         try:
             rows = self.database.execute(
                 f"SELECT * FROM ({text})" + (f" LIMIT {limit}" if limit is not None else "")
             ).fetchall()
         except sqlite3.Error as error:
-            raise Bad(str(error)) from error
+            raise QueryFault(str(error)) from error
         columns: list[Column] = []
         for item in re.split(r",(?![^(]*\))", items):
             word = item.strip()
@@ -205,19 +205,19 @@ class World:
             )
             kind.name = (alias or bare).strip().strip('"')
             columns.append(kind)
-        cut = maxrec is not None and len(rows) > maxrec and "no-maxrec" not in self.does
+        cut = maxrec is not None and len(rows) > maxrec and "no-maxrec" not in self.misbehaviours
         return columns, rows[:maxrec] if cut else rows, cut
 
     # --- documents -------------------------------------------------------------------------------------------------
 
-    def edit(self, document: str, text: str) -> str:
-        for name, old, new in self.replaced:
+    def edit_document(self, document: str, text: str) -> str:
+        for name, old, new in self.replacements:
             if name == document:
                 assert old in text or document in {"votable", "job"}, f"{document} has no {old!r}"
                 text = text.replace(old, new)
         return text
 
-    def votable(self, columns: list[Column], rows: list[tuple[Any, ...]], cut: bool, maxrec: int | None) -> str:
+    def write_votable(self, columns: list[Column], rows: list[tuple[Any, ...]], cut: bool, maxrec: int | None) -> str:
         fields = ""
         for one in columns:
             about = {
@@ -236,59 +236,59 @@ class World:
         )
         tail = (
             '<INFO name="QUERY_STATUS" value="OVERFLOW"/>'
-            if (cut or maxrec == 0) and "no-overflow" not in self.does
+            if (cut or maxrec == 0) and "no-overflow" not in self.misbehaviours
             else ""
         )
         text = (
             '<?xml version="1.0"?>\n<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results">'
             f'<INFO name="QUERY_STATUS" value="OK"/><TABLE>{fields}<DATA><TABLEDATA>\n{cells}</TABLEDATA></DATA></TABLE>{tail}</RESOURCE></VOTABLE>'
         )
-        return self.edit("votable", text)
+        return self.edit_document("votable", text)
 
-    def error(self, message: str) -> tuple[int, dict[str, str], str]:
-        if "html-errors" in self.does:
+    def build_error(self, message: str) -> tuple[int, dict[str, str], str]:
+        if "html-errors" in self.misbehaviours:
             return 500, {"Content-Type": "text/html"}, "<html><body><h1>Internal error<br></body></html>"
-        if "talkative" in self.does:
+        if "talkative" in self.misbehaviours:
             message += "\nTraceback (most recent call last): ..."
         text = (
             '<?xml version="1.0"?>\n<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results">'
-            f'<INFO name="QUERY_STATUS" value="ERROR">{"" if "mute" in self.does else escape(message)}</INFO></RESOURCE></VOTABLE>'
+            f'<INFO name="QUERY_STATUS" value="ERROR">{"" if "mute" in self.misbehaviours else escape(message)}</INFO></RESOURCE></VOTABLE>'
         )
-        return 400, {"Content-Type": "application/x-votable+xml"}, self.edit("error", text)
+        return 400, {"Content-Type": "application/x-votable+xml"}, self.edit_document("error", text)
 
-    def sync(self, given: dict[str, str]) -> tuple[int, dict[str, str], str]:
-        if "case" not in self.does:
+    def answer_sync(self, given: dict[str, str]) -> tuple[int, dict[str, str], str]:
+        if "case" not in self.misbehaviours:
             given = {name.upper(): value for name, value in given.items()}
-        if given.get("LANG", "") not in {"ADQL", "ADQL-2.0"} and not ("any-language" in self.does and "LANG" in given):
-            return self.error("the query language is not known")
-        if "QUERY" not in given and "no-query" in self.does:
+        if given.get("LANG", "") not in {"ADQL", "ADQL-2.0"} and not ("any-language" in self.misbehaviours and "LANG" in given):
+            return self.build_error("the query language is not known")
+        if "QUERY" not in given and "no-query" in self.misbehaviours:
             return (
                 200,
                 {"Content-Type": "application/x-votable+xml"},
-                self.votable([Column("nothing")], [], False, None),
+                self.write_votable([Column("nothing")], [], False, None),
             )
         if "QUERY" not in given:
-            return self.error("there is no QUERY")
-        if "DUMMY" in given and "strict" in self.does:
-            return self.error("DUMMY is no parameter")
+            return self.build_error("there is no QUERY")
+        if "DUMMY" in given and "strict" in self.misbehaviours:
+            return self.build_error("DUMMY is no parameter")
         wanted = given.get("RESPONSEFORMAT", given.get("FORMAT", ""))
-        if wanted not in FORMATS and "any-format" not in self.does:
-            return self.error(f"there is no format {wanted}")
+        if wanted not in FORMATS and "any-format" not in self.misbehaviours:
+            return self.build_error(f"there is no format {wanted}")
         maxrec = int(given["MAXREC"]) if "MAXREC" in given else None
         try:
-            columns, rows, cut = self.run(given["QUERY"], maxrec)
-            if "renames" in self.does:
+            columns, rows, cut = self.run_query(given["QUERY"], maxrec)
+            if "renames" in self.misbehaviours:
                 for number, one in enumerate(columns if " AS " in given["QUERY"] else []):
                     one.name = f"col{number}"
-        except Bad as error:
-            if "forgiving" in self.does:
+        except QueryFault as error:
+            if "forgiving" in self.misbehaviours:
                 return (
                     200,
                     {"Content-Type": "application/x-votable+xml"},
-                    self.votable([Column("nothing")], [], False, None),
+                    self.write_votable([Column("nothing")], [], False, None),
                 )
-            return self.error(str(error))
-        if FORMATS.get(wanted) == "csv" and "no-csv" not in self.does:
+            return self.build_error(str(error))
+        if FORMATS.get(wanted) == "csv" and "no-csv" not in self.misbehaviours:
             lines = [
                 ",".join(one.name.strip('"') for one in columns),
                 *(",".join("" if cell is None else str(cell) for cell in row) for row in rows),
@@ -296,12 +296,12 @@ class World:
             return (
                 200,
                 {"Content-Type": "text/csv"},
-                "\n".join(lines) + ("\n1,2,3\n" if "ragged" in self.does else "\n"),
+                "\n".join(lines) + ("\n1,2,3\n" if "ragged" in self.misbehaviours else "\n"),
             )
-        media = "text/html" if "html-media" in self.does else "application/x-votable+xml"
-        return 200, {"Content-Type": media}, self.votable(columns, rows, cut, maxrec)
+        media = "text/html" if "html-media" in self.misbehaviours else "application/x-votable+xml"
+        return 200, {"Content-Type": media}, self.write_votable(columns, rows, cut, maxrec)
 
-    def capabilities(self) -> str:
+    def write_capabilities(self) -> str:
         vosi = "".join(
             f'<capability standardID="ivo://ivoa.net/std/{standard}"><interface xsi:type="vs:ParamHTTP" role="std"><accessURL use="full">{self.base}/{name}</accessURL>'
             "</interface></capability>\n"
@@ -328,7 +328,7 @@ class World:
 <accessURL use="full">{self.base}/examples</accessURL></interface></capability>
 </vosi:capabilities>"""
 
-    def tableset(self) -> str:
+    def write_tableset(self) -> str:
         body = ""
         for schema in dict.fromkeys(one.name.partition(".")[0] for one in self.tables):
             body += f"<schema><name>{schema}</name>"
@@ -337,12 +337,12 @@ class World:
                     continue
                 body += (
                     f"<table><name>{table.name}</name>"
-                    + _tag("description", table.description)
-                    + _tag("utype", table.utype)
+                    + _write_element("description", table.description)
+                    + _write_element("utype", table.utype)
                 )
                 for one in table.columns:
                     body += f"<column><name>{escape(one.name)}</name>" + "".join(
-                        _tag(name, value)
+                        _write_element(name, value)
                         for name, value in (
                             ("description", one.description),
                             ("unit", one.unit),
@@ -378,18 +378,18 @@ class World:
         with self.lock:
             self.asked.append((method, path, given))
             status, headers, body = self._answer(method, path, given)
-            return status, {**({} if "anonymous" in self.does else {"Server": "world/1.0"}), **headers}, body
+            return status, {**({} if "anonymous" in self.misbehaviours else {"Server": "world/1.0"}), **headers}, body
 
     def _answer(self, method: str, path: str, given: dict[str, str]) -> tuple[int, dict[str, str], str]:
-        if f"no-{path}" in self.does:
+        if f"no-{path}" in self.misbehaviours:
             return 404, {"Content-Type": "text/plain"}, "there is no such thing"
         if path == "capabilities":
-            return 200, XML, self.edit(path, self.capabilities())
+            return 200, XML, self.edit_document(path, self.write_capabilities())
         if path == "tables":
-            return 200, XML, self.edit(path, self.tableset())
+            return 200, XML, self.edit_document(path, self.write_tableset())
         if path == "availability":
             said = f'<a:availability xmlns:a="http://www.ivoa.net/xml/VOSIAvailability/v1.0"><a:available>true</a:available><a:upSince>{NOW}</a:upSince></a:availability>'
-            return 200, XML, self.edit(path, said)
+            return 200, XML, self.edit_document(path, said)
         if path == "examples":
             said = (
                 '<html xmlns="http://www.w3.org/1999/xhtml"><head><title>Examples</title></head><body vocab="http://www.ivoa.net/rdf/examples#">'
@@ -399,62 +399,62 @@ class World:
             )
             return (
                 200,
-                {"Content-Type": "text/plain" if "plain-examples" in self.does else "application/xhtml+xml"},
-                self.edit(path, said),
+                {"Content-Type": "text/plain" if "plain-examples" in self.misbehaviours else "application/xhtml+xml"},
+                self.edit_document(path, said),
             )
         if path == "sync":
-            if method == "GET" and "get" in self.does:
+            if method == "GET" and "get" in self.misbehaviours:
                 return 405, {"Content-Type": "text/plain"}, "only POST"
-            return self.sync(given)
+            return self.answer_sync(given)
         if path.startswith("async"):
-            return self._async(method, path.split("/")[1:], given)
+            return self._answer_async(method, path.split("/")[1:], given)
         return 404, {"Content-Type": "text/plain"}, "there is no such thing"
 
-    def _async(self, method: str, parts: list[str], given: dict[str, str]) -> tuple[int, dict[str, str], str]:
+    def _answer_async(self, method: str, parts: list[str], given: dict[str, str]) -> tuple[int, dict[str, str], str]:
         if not parts:
             if method == "POST":
                 ident = f"j{len(self.jobs) + 1}"
-                phase = "EXECUTING" if "eager" in self.does else "PENDING"
+                phase = "EXECUTING" if "eager" in self.misbehaviours else "PENDING"
                 self.jobs[ident] = {
                     "phase": phase,
                     "given": {name.upper(): value for name, value in given.items()},
                     "result": None,
                 }
-                status = 200 if "no-redirect" in self.does else 303
+                status = 200 if "no-redirect" in self.misbehaviours else 303
                 return status, {"Location": f"{self.base}/async/{ident}", "Content-Type": "text/plain"}, ""
-            if "list" in self.does:
+            if "list" in self.misbehaviours:
                 return 200, XML, "<list/>"
             return 200, XML, '<uws:jobs xmlns:uws="http://www.ivoa.net/xml/UWS/v1.0" version="1.1"/>'
         ident, *rest = parts
         if ident not in self.jobs:
-            return (200 if "any-job" in self.does else 404), {"Content-Type": "text/plain"}, "there is no such job"
+            return (200 if "any-job" in self.misbehaviours else 404), {"Content-Type": "text/plain"}, "there is no such job"
         job = self.jobs[ident]
         home = {"Location": f"{self.base}/async/{ident}", "Content-Type": "text/plain"}
         if method == "DELETE" or (
-            method == "POST" and given.get("ACTION") == "DELETE" and "no-action" not in self.does
+            method == "POST" and given.get("ACTION") == "DELETE" and "no-action" not in self.misbehaviours
         ):
-            if "immortal" not in self.does:
+            if "immortal" not in self.misbehaviours:
                 del self.jobs[ident]
             return 303, {"Location": f"{self.base}/async", "Content-Type": "text/plain"}, ""
-        if method == "POST" and rest == ["parameters"] and "fixed" not in self.does:
+        if method == "POST" and rest == ["parameters"] and "fixed" not in self.misbehaviours:
             job["given"].update((name.upper(), value) for name, value in given.items())
             return 303, home, ""
         if method == "POST" and rest == ["phase"]:
             if given.get("PHASE") == "ABORT":
-                job["phase"] = "COMPLETED" if "no-abort" in self.does else "ABORTED"
+                job["phase"] = "COMPLETED" if "no-abort" in self.misbehaviours else "ABORTED"
             else:
-                status, headers, body = self.sync(job["given"])
+                status, headers, body = self.answer_sync(job["given"])
                 job["result"] = (200, headers, body)
                 job["phase"] = (
                     "ABORTED"
-                    if status == 200 and "broken-jobs" in self.does
+                    if status == 200 and "broken-jobs" in self.misbehaviours
                     else "COMPLETED"
-                    if status == 200 or "never-wrong" in self.does
+                    if status == 200 or "never-wrong" in self.misbehaviours
                     else "ERROR"
                 )
             return 303, home, ""
         if not rest:
-            return 200, XML, self.edit("job", self._job(ident, job))
+            return 200, XML, self.edit_document("job", self._write_job(ident, job))
         atoms = {
             "phase": job["phase"],
             "executionduration": "600",
@@ -465,15 +465,15 @@ class World:
         if rest[0] in atoms:
             return (
                 200,
-                {"Content-Type": "text/xml" if "xml-atoms" in self.does else "text/plain"},
-                self.edit(rest[0], atoms[rest[0]]),
+                {"Content-Type": "text/xml" if "xml-atoms" in self.misbehaviours else "text/plain"},
+                self.edit_document(rest[0], atoms[rest[0]]),
             )
-        if rest in (["results", "result"], ["error"]) and job["result"] is not None and "no-result" not in self.does:
+        if rest in (["results", "result"], ["error"]) and job["result"] is not None and "no-result" not in self.misbehaviours:
             result: tuple[int, dict[str, str], str] = job["result"]
             return result
         return 404, {"Content-Type": "text/plain"}, "there is no such thing"
 
-    def _job(self, ident: str, job: dict[str, Any]) -> str:
+    def _write_job(self, ident: str, job: dict[str, Any]) -> str:
         given = "".join(
             f'<uws:parameter id="{name}">{escape(value)}</uws:parameter>' for name, value in job["given"].items()
         )
@@ -491,12 +491,12 @@ class World:
         )
 
 
-def _tag(name: str, value: str) -> str:
+def _write_element(name: str, value: str) -> str:
     return f"<{name}>{escape(value)}</{name}>" if value else ""
 
 
 @contextmanager
-def served(world: World) -> Iterator[str]:
+def serve(world: TapServer) -> Iterator[str]:
     """Serve it over real HTTP; give the base address."""
 
     class Asked(BaseHTTPRequestHandler):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tap_server import World, served
+from tap_server import TapServer, serve
 
 from hven.lint import LintLimits, validate_service
 
@@ -12,8 +12,8 @@ def told(report) -> list[str]:
     return [f"{one.code} {one.table}.{one.column}: {one.message} [{one.key} {one.value}]" for one in report.findings]
 
 
-def test_a_clean_service_has_no_finding(world: World, judged) -> None:
-    report = judged(world)
+def test_a_clean_service_has_no_finding(tap_server: TapServer, judge_server) -> None:
+    report = judge_server(tap_server)
     assert report.is_judged
     assert told(report) == []
     assert report.unjudged == ()
@@ -21,19 +21,19 @@ def test_a_clean_service_has_no_finding(world: World, judged) -> None:
     assert report.find_worst_severity() == ""
 
 
-def test_a_big_clean_table_is_judged_by_its_own_sql(world: World, judged) -> None:
-    report = judged(world, rows=2)
+def test_a_big_clean_table_is_judged_by_its_own_sql(tap_server: TapServer, judge_server) -> None:
+    report = judge_server(tap_server, rows=2)
     assert told(report) == []
     seen = {one.table: one for one in report.table_coverages}["demo.epn_core"]
     assert (seen.row_count, seen.total_rows, seen.used_aggregates) == (2, 5, True)
 
 
 @pytest.mark.slow
-def test_over_http_it_is_the_same(world: World) -> None:
-    with served(world) as url:
+def test_over_http_it_is_the_same(tap_server: TapServer) -> None:
+    with serve(tap_server) as url:
         report = validate_service(url, limits=LintLimits(pause_seconds=0.0))
         site = validate_service(url.removesuffix("/tap"), selected_codes=["vosi"])
     assert told(report) == []
     assert told(site) == []
     assert site.url == url
-    assert all(not job for job in world.jobs), "lint leaves no jobs behind"
+    assert all(not job for job in tap_server.jobs), "lint leaves no jobs behind"

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from tap_server import World
+from tap_server import TapServer
 
 from hven.lint import CHECK_GROUPS, SEVERITIES
 from shared import ROOT
@@ -38,9 +38,9 @@ def test_the_reference_lists_all_checks(request: pytest.FixtureRequest) -> None:
     assert PAGE.read_text(encoding="utf-8") == wanted, "run pytest tests/lint/test_docs.py --update"
 
 
-def test_every_key_of_the_json_is_on_the_page(world: World, judged) -> None:
-    world.epn.rows[0]["target_class"] = "moon"
-    told = judged(world, "epn", rows=2).to_json()
+def test_every_key_of_the_json_is_on_the_page(tap_server: TapServer, judge_server) -> None:
+    tap_server.epn.rows[0]["target_class"] = "moon"
+    told = judge_server(tap_server, "epn", rows=2).to_json()
     text = PAGE.read_text(encoding="utf-8").partition("## JSON")[2].partition("\n## ")[0]
     records = [told, *told["findings"], *told["looked"], {"group": "", "why": ""}, told["findings"][0]["example"]]
     assert sorted({key for record in records for key in record if f"`{key}`" not in text}) == []

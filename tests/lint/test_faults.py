@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from service_faults import FAULTS, Fault
-from tap_server import World
+from service_faults import FAULTS, ServiceFault
+from tap_server import TapServer
 
 from hven.lint import CHECK_GROUPS
 
@@ -12,9 +12,9 @@ CHECKS = {check.code: check for group in CHECK_GROUPS for check in group.checks}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_planted_fault_is_found_and_nothing_else(world: World, judged, fault: Fault) -> None:
-    fault.plant(world)
-    report = judged(world)
+def test_a_planted_fault_is_found_and_nothing_else(tap_server: TapServer, judge_server, fault: ServiceFault) -> None:
+    fault.plant(tap_server)
+    report = judge_server(tap_server)
     assert {one.code for one in report.findings} == fault.codes, [
         f"{one.code} {one.table}.{one.column} {one.message}" for one in report.findings
     ]
@@ -28,17 +28,17 @@ ROWS = [fault for fault in FAULTS if fault.codes & {code for code in CHECKS if c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [fault for fault in ROWS if len(fault.codes) == 1], ids=lambda fault: fault.name)
-def test_in_a_table_bigger_than_the_sample_it_is_found_as_well(world: World, judged, fault: Fault) -> None:
-    fault.plant(world)
-    report = judged(world, *{code.partition(".")[0] for code in fault.codes}, rows=3)
+def test_in_a_table_bigger_than_the_sample_it_is_found_as_well(tap_server: TapServer, judge_server, fault: ServiceFault) -> None:
+    fault.plant(tap_server)
+    report = judge_server(tap_server, *{code.partition(".")[0] for code in fault.codes}, rows=3)
     assert {one.code for one in report.findings} <= fault.codes | {"epn.reference"}
     missing = fault.codes - {one.code for one in report.findings}
     assert missing <= {"epn.reference"}, "whether a reference leads somewhere is judged where all rows are known"
 
 
-def test_a_fault_beyond_the_sample_is_found_by_the_services_own_sql(world: World, judged) -> None:
-    world.epn.rows[4].update(time_exp_min=-1.0, dataproduct_type="zz")
-    found = {one.code: one for one in judged(world, "epn", rows=2).findings}
+def test_a_fault_beyond_the_sample_is_found_by_the_services_own_sql(tap_server: TapServer, judge_server) -> None:
+    tap_server.epn.rows[4].update(time_exp_min=-1.0, dataproduct_type="zz")
+    found = {one.code: one for one in judge_server(tap_server, "epn", rows=2).findings}
     assert set(found) == {"epn.negative", "epn.product-type"}
     negative = found["epn.negative"]
     assert (negative.column, negative.key, negative.value, negative.count, negative.row_count, negative.sampled) == (
@@ -47,16 +47,16 @@ def test_a_fault_beyond_the_sample_is_found_by_the_services_own_sql(world: World
     assert found["epn.product-type"].value == "zz"
 
 
-def test_what_only_rows_tell_is_marked_as_sampled(world: World, judged) -> None:
-    world.epn.rows[1]["access_md5"] = "abc"
-    (one,) = judged(world, "epn.md5", rows=2).findings
+def test_what_only_rows_tell_is_marked_as_sampled(tap_server: TapServer, judge_server) -> None:
+    tap_server.epn.rows[1]["access_md5"] = "abc"
+    (one,) = judge_server(tap_server, "epn.md5", rows=2).findings
     assert (one.code, one.count, one.row_count, one.sampled, one.key) == ("epn.md5", 1, 2, True, "granule_uid = cube_2")
 
 
-def test_findings_of_one_kind_are_one_finding_with_a_count_and_the_first_example(world: World, judged) -> None:
-    for row in world.epn.rows[1:]:
+def test_findings_of_one_kind_are_one_finding_with_a_count_and_the_first_example(tap_server: TapServer, judge_server) -> None:
+    for row in tap_server.epn.rows[1:]:
         row["target_class"] = "moon"
-    (one,) = judged(world, "epn").findings
+    (one,) = judge_server(tap_server, "epn").findings
     assert (one.code, one.table, one.column) == ("epn.target-class", "demo.epn_core", "target_class")
     assert (one.count, one.row_count, one.key, one.value) == (4, 5, "granule_uid = cube_2", "moon")
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from hapi_server import Answer, HapiWorld, serving
+from hapi_server import HapiAnswer, HapiServer, serve
 from hven.lint import CHECK_GROUPS, validate_service
 
 CODES = {check.code for group in CHECK_GROUPS if group.name == "hapi" for check in group.checks}
-Spoil = Callable[[str, dict[str, str], Answer], object]
+Spoil = Callable[[str, dict[str, str], HapiAnswer], object]
 
 
-def judged(world: HapiWorld) -> set[str]:
-    with serving(world) as url:
+def judged(world: HapiServer) -> set[str]:
+    with serve(world) as url:
         report = validate_service(url)
     assert report.is_judged, report.reason
     assert (report.hapi_version, report.tap_version) == (world.version, "")
@@ -23,14 +23,14 @@ def judged(world: HapiWorld) -> set[str]:
 
 
 def test_a_good_server_has_no_findings() -> None:
-    assert judged(HapiWorld()) == set()
-    assert judged(HapiWorld(version="3.0")) == set()
+    assert judged(HapiServer()) == set()
+    assert judged(HapiServer(version="3.0")) == set()
 
 
-def on(where: str, change: Callable[[Answer], object], **of: str) -> Spoil:
+def on(where: str, change: Callable[[HapiAnswer], object], **of: str) -> Spoil:
     """Change the good answers of an endpoint, to requests that say this."""
 
-    def spoil(endpoint: str, given: dict[str, str], answer: Answer) -> None:
+    def spoil(endpoint: str, given: dict[str, str], answer: HapiAnswer) -> None:
         if (
             endpoint == where
             and answer.status == 200
@@ -41,41 +41,41 @@ def on(where: str, change: Callable[[Answer], object], **of: str) -> Spoil:
     return spoil
 
 
-def refusals(change: Callable[[Answer], object]) -> Spoil:
+def refusals(change: Callable[[HapiAnswer], object]) -> Spoil:
     return lambda _endpoint, _given, answer: change(answer) if answer.status >= 400 else None
 
 
-def info(change: Callable[[dict[str, Any]], object]) -> Callable[[HapiWorld], None]:
-    def plant(world: HapiWorld) -> None:
+def info(change: Callable[[dict[str, Any]], object]) -> Callable[[HapiServer], None]:
+    def plant(world: HapiServer) -> None:
         change(world.info)
 
     return plant
 
 
-def spoiled(spoil: Spoil) -> Callable[[HapiWorld], None]:
-    def plant(world: HapiWorld) -> None:
-        world.spoil = spoil
+def spoiled(spoil: Spoil) -> Callable[[HapiServer], None]:
+    def plant(world: HapiServer) -> None:
+        world.alter_answer = spoil
 
     return plant
 
 
-def body(change: Callable[[bytes], bytes]) -> Callable[[Answer], None]:
-    def spoil(answer: Answer) -> None:
+def body(change: Callable[[bytes], bytes]) -> Callable[[HapiAnswer], None]:
+    def spoil(answer: HapiAnswer) -> None:
         answer.body = change(answer.body)
 
     return spoil
 
 
-def parameter(at: int, **said: Any) -> Callable[[HapiWorld], None]:
+def parameter(at: int, **said: Any) -> Callable[[HapiServer], None]:
     return info(lambda one: one["parameters"][at].update(said))
 
 
-def later(world: HapiWorld) -> None:
+def later(world: HapiServer) -> None:
     world.samples[60], world.samples[61] = world.samples[61], world.samples[60]
     world.samples[98], world.samples[97] = world.samples[97], world.samples[98]
 
 
-FAULTS: list[tuple[str, Callable[[HapiWorld], None], set[str]]] = [
+FAULTS: list[tuple[str, Callable[[HapiServer], None], set[str]]] = [
     ("no about", spoiled(on("about", body(lambda _: b"<html>"))), {"hapi.document"}),
     ("an error as 200", spoiled(on("catalog", lambda one: one.edit(lambda doc: doc["status"].update(code=1500)), depth="")), {"hapi.status"}),
     ("text", spoiled(on("about", lambda one: setattr(one, "kind", "text/plain"))), {"hapi.media-type"}),
@@ -110,16 +110,16 @@ FAULTS: list[tuple[str, Callable[[HapiWorld], None], set[str]]] = [
     ("all is well", spoiled(refusals(lambda one: setattr(one, "status", 200))), {"hapi.refused"}),
     ("echo", spoiled(lambda _e, given, one: one.edit(lambda doc: doc["status"].update(message=str(given))) if one.status >= 400 else None), {"hapi.echo"}),
     ("only new names", lambda world: setattr(world, "answer", _new_only(world.answer)), {"hapi.old-names"}),
-    ("stop is within", lambda world: setattr(world, "spoil", _and_the_next(world)), {"hapi.outside"}),
+    ("stop is within", lambda world: setattr(world, "alter_answer", _and_the_next(world)), {"hapi.outside"}),
 ]  # fmt: skip
 
 
-def _new_only(answer: Callable[..., Answer]) -> Callable[..., Answer]:
+def _new_only(answer: Callable[..., HapiAnswer]) -> Callable[..., HapiAnswer]:
     return lambda method, endpoint, pairs: answer(method, endpoint, [(name.replace("time.", "no."), value) for name, value in pairs])  # fmt: skip
 
 
-def _and_the_next(world: HapiWorld) -> Spoil:
-    def spoil(endpoint: str, given: dict[str, str], answer: Answer) -> None:
+def _and_the_next(world: HapiServer) -> Spoil:
+    def spoil(endpoint: str, given: dict[str, str], answer: HapiAnswer) -> None:
         if (
             endpoint == "data"
             and answer.kind == "text/csv"
@@ -132,8 +132,8 @@ def _and_the_next(world: HapiWorld) -> Spoil:
 
 
 @pytest.mark.parametrize(("plant", "codes"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
-def test_a_planted_fault_is_found(plant: Callable[[HapiWorld], None], codes: set[str]) -> None:
-    world = HapiWorld()
+def test_a_planted_fault_is_found(plant: Callable[[HapiServer], None], codes: set[str]) -> None:
+    world = HapiServer()
     plant(world)
     assert judged(world) == codes
 
@@ -143,9 +143,9 @@ def test_every_check_can_fail() -> None:
 
 
 def test_what_is_no_hapi_server_is_not_judged() -> None:
-    world = HapiWorld()
-    world.spoil = on("capabilities", body(lambda _: b"[]"))
-    with serving(world) as url:
+    world = HapiServer()
+    world.alter_answer = on("capabilities", body(lambda _: b"[]"))
+    with serve(world) as url:
         report = validate_service(url)
     assert not report.is_judged
     assert "no JSON object" in report.reason

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from tap_server import World, served
+from tap_server import TapServer, serve
 
 from hven.lint import LintLimits, validate_service
 from hven.lint.client import LintClient
 from hven.lint.xml_documents import NotXmlError, parse_xml
 from hven.model.errors import UsageError, UserError
 from hven.sources import http_client
-from process_runner import free_port, hven
+from process_runner import reserve_port, run_hven
 
 LITTLE = LintLimits(pause_seconds=0.0, byte_limit=1 << 20)
 
@@ -69,14 +69,14 @@ def test_what_is_no_tap_service_is_said_in_words(status: int, media: str, body: 
         assert not report.is_judged
         assert words in report.reason
         assert "/capabilities" in report.reason
-        done = hven("lint", url, code=2)
+        done = run_hven("lint", url, expected_code=2)
     assert words in done.stderr
     assert done.stdout == ""
 
 
 def test_nobody_listens() -> None:
-    url = f"http://127.0.0.1:{free_port()}/tap"
-    done = hven("lint", url, "--json", code=2)
+    url = f"http://127.0.0.1:{reserve_port()}/tap"
+    done = run_hven("lint", url, "--json", expected_code=2)
     told = json.loads(done.stdout)
     assert told["judged"] is False
     assert "cannot be reached" in told["reason"]
@@ -137,44 +137,44 @@ def test_it_is_not_led_to_private_addresses_of_others(monkeypatch: pytest.Monkey
     assert {private for url, private in asked if "10.0.0.1" in url} == {False}
 
 
-def test_requests_are_counted_and_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    with served(world) as url:
+def test_requests_are_counted_and_end(tap_server: TapServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(tap_server) as url:
         report = validate_service(url, limits=LintLimits(pause_seconds=0.0, request_limit=8))
     assert report.request_count == 8
     assert any("the limit" in why for _, why in report.unjudged)
 
 
-def test_an_old_service_is_asked_as_tap_1_0_wants_it(world: World, judged) -> None:
+def test_an_old_service_is_asked_as_tap_1_0_wants_it(tap_server: TapServer, judge_server) -> None:
     """TAP 1.0: no arraysize and xtype in TAP_SCHEMA, REQUEST needed, types of its own."""
     old = {"char": "VARCHAR", "int": "INTEGER", "float": "REAL", "double": "DOUBLE"}
-    world.replaced.append(("capabilities", ' version="1.1"', ""))
+    tap_server.replacements.append(("capabilities", ' version="1.1"', ""))
     for name in ("arraysize", "xtype", "column_index"):
-        world.table("TAP_SCHEMA.columns").drop(name)
-    world.table("TAP_SCHEMA.schemas").drop("schema_index")
-    world.table("TAP_SCHEMA.tables").drop("table_index")
-    world.schema_edits += [
+        tap_server.table("TAP_SCHEMA.columns").drop_column(name)
+    tap_server.table("TAP_SCHEMA.schemas").drop_column("schema_index")
+    tap_server.table("TAP_SCHEMA.tables").drop_column("table_index")
+    tap_server.schema_edits += [
         f"UPDATE TAP_SCHEMA.columns SET datatype = 'adql:{new}' WHERE datatype = '{word}'" for word, new in old.items()
     ]
-    report = judged(world, "vosi", "cap", "schema", "tables", "query", "error", "obscore")
-    asked = [{name.upper(): value for name, value in given.items()} for _, path, given in world.asked if path == "sync"]
+    report = judge_server(tap_server, "vosi", "cap", "schema", "tables", "query", "error", "obscore")
+    asked = [{name.upper(): value for name, value in given.items()} for _, path, given in tap_server.asked if path == "sync"]
     assert {given.get("REQUEST") for given in asked} == {"doQuery"}
-    assert not any("ADQL-2.1" in given.get("LANG", "") for _, _, given in world.asked)
+    assert not any("ADQL-2.1" in given.get("LANG", "") for _, _, given in tap_server.asked)
     assert {one.code for one in report.findings} == {"cap.version"}
 
 
-def test_a_service_without_tap_schema_is_judged_by_its_tables(world: World, judged) -> None:
-    world.tables = [one for one in world.tables if not one.name.startswith("TAP_SCHEMA.")]
-    world.epn.rows[0]["processing_level"] = 9
-    world._fill_schema = lambda: None
-    codes = {one.code for one in judged(world).findings}
+def test_a_service_without_tap_schema_is_judged_by_its_tables(tap_server: TapServer, judge_server) -> None:
+    tap_server.tables = [one for one in tap_server.tables if not one.name.startswith("TAP_SCHEMA.")]
+    tap_server.epn.rows[0]["processing_level"] = 9
+    tap_server._fill_schema = lambda: None
+    codes = {one.code for one in judge_server(tap_server).findings}
     assert {"schema.absent", "epn.processing-level"} == codes
 
 
-def test_only_names_groups_and_codes(world: World, judged) -> None:
-    world.epn.utype = ""
-    world.epn.rows[0]["processing_level"] = 9
-    assert {one.code for one in judged(world, "epn").findings} == {"epn.utype", "epn.processing-level"}
-    report = judged(world, "epn.utype")
+def test_only_names_groups_and_codes(tap_server: TapServer, judge_server) -> None:
+    tap_server.epn.utype = ""
+    tap_server.epn.rows[0]["processing_level"] = 9
+    assert {one.code for one in judge_server(tap_server, "epn").findings} == {"epn.utype", "epn.processing-level"}
+    report = judge_server(tap_server, "epn.utype")
     assert [one.code for one in report.findings] == ["epn.utype"]
     assert report.groups == ("epn",)
     with pytest.raises(UsageError, match="no such group or code") as told:

@@ -6,10 +6,10 @@ import re
 
 import pytest
 from service_faults import FAULTS
-from tap_server import World, served
+from tap_server import TapServer, serve
 
 from hven.lint import CHECK_GROUPS, LintLimits, validate_service
-from stilts import stilts
+from stilts import run_stilts
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
 
@@ -33,7 +33,7 @@ for group in CHECK_GROUPS:
 
 def taplint(url: str) -> dict[str, str]:
     """Give the codes (E_CPT1 ...) with a message each."""
-    done = stilts("taplint", f"tapurl={url}", f"stages={STAGES}", "report=EWF", "maxrepeat=3", code=None)
+    done = run_stilts("taplint", f"tapurl={url}", f"stages={STAGES}", "report=EWF", "maxrepeat=3", code=None)
     assert "Totals:" in done.stdout, done.stdout + done.stderr
     return {
         f"{one[1]}_{one[2]}": one[0]
@@ -50,18 +50,18 @@ def _matching(code: str, words: str) -> set[str]:
     return LIKE.get(code, set())
 
 
-def test_in_the_clean_service_neither_finds_anything(world: World) -> None:
-    with served(world) as url:
+def test_in_the_clean_service_neither_finds_anything(tap_server: TapServer) -> None:
+    with serve(tap_server) as url:
         assert taplint(url) == {}
         assert validate_service(url, limits=LintLimits(pause_seconds=0.0)).findings == ()
 
 
-def test_what_taplint_finds_we_find(world: World) -> None:
+def test_what_taplint_finds_we_find(tap_server: TapServer) -> None:
     planted = [fault for fault in FAULTS if fault.name in TOGETHER]
     assert {fault.name for fault in planted} == TOGETHER
     for fault in planted:
-        fault.plant(world)
-    with served(world) as url:
+        fault.plant(tap_server)
+    with serve(tap_server) as url:
         theirs = taplint(url)
         ours = {one.code for one in validate_service(url, limits=LintLimits(pause_seconds=0.0)).findings}
     assert len(theirs) >= 15, theirs

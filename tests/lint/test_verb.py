@@ -8,31 +8,31 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tap_server import World, served
+from tap_server import TapServer, serve
 
 from hven.testing.site import describe_table, open_tiny_site
-from process_runner import hven, serving
+from process_runner import run_hven, serve_site
 
 
-def test_exit_code_1_from_the_chosen_severity_on(world: World) -> None:
-    world.epn.rows[0]["access_md5"] = "abc"  # a warning
-    with served(world) as url:
-        hven("lint", url, "--only", "epn", code=1)
-        hven("lint", url, "--only", "epn", "--severity", "error", code=0)
-        hven("lint", url, "--only", "epn.unit,epn.ucd", code=0)
-        assert "no such group" in hven("lint", url, "--only", "colour", code=2).stderr
+def test_exit_code_1_from_the_chosen_severity_on(tap_server: TapServer) -> None:
+    tap_server.epn.rows[0]["access_md5"] = "abc"  # a warning
+    with serve(tap_server) as url:
+        run_hven("lint", url, "--only", "epn", expected_code=1)
+        run_hven("lint", url, "--only", "epn", "--severity", "error", expected_code=0)
+        run_hven("lint", url, "--only", "epn.unit,epn.ucd", expected_code=0)
+        assert "no such group" in run_hven("lint", url, "--only", "colour", expected_code=2).stderr
 
 
-def test_exit_code_2_if_nothing_of_what_was_asked_for_is_there(world: World) -> None:
-    world.tables = [one for one in world.tables if "radio" not in one.name]
-    with served(world) as url:
-        assert "there is no radio extension" in hven("lint", url, "--only", "radio", code=2).stdout
+def test_exit_code_2_if_nothing_of_what_was_asked_for_is_there(tap_server: TapServer) -> None:
+    tap_server.tables = [one for one in tap_server.tables if "radio" not in one.name]
+    with serve(tap_server) as url:
+        assert "there is no radio extension" in run_hven("lint", url, "--only", "radio", expected_code=2).stdout
 
 
-def test_people_read_what_where_example_remedy_source(world: World) -> None:
-    world.epn.rows[1]["target_class"] = "moon"
-    with served(world) as url:
-        told = hven("lint", url, "--only", "epn", code=1).stdout
+def test_people_read_what_where_example_remedy_source(tap_server: TapServer) -> None:
+    tap_server.epn.rows[1]["target_class"] = "moon"
+    with serve(tap_server) as url:
+        told = run_hven("lint", url, "--only", "epn", expected_code=1).stdout
     for words in (
         url, "TAP 1.1, ADQL 2.0", "EPN-TAP\n", "error   epn.target-class  demo.epn_core.target_class  a target_class is not of the list",
         "example: granule_uid = cube_2 has moon", "1 of 5", "[EPN-TAP 2.0 sec. 2.2]", "demo.epn_core: all rows fetched", "1 error, 0 warnings, 0 info",
@@ -40,18 +40,18 @@ def test_people_read_what_where_example_remedy_source(world: World) -> None:
         assert words in told, told
 
 
-def test_a_strangers_text_cannot_write_to_the_terminal(world: World) -> None:
-    world.epn.rows[1]["target_class"] = "[red]moon[/red]\x9b2J\nnext"
-    with served(world) as url:
-        told = hven("lint", url, "--only", "epn", code=1).stdout
+def test_a_strangers_text_cannot_write_to_the_terminal(tap_server: TapServer) -> None:
+    tap_server.epn.rows[1]["target_class"] = "[red]moon[/red]\x9b2J\nnext"
+    with serve(tap_server) as url:
+        told = run_hven("lint", url, "--only", "epn", expected_code=1).stdout
     assert "\x9b" not in told
     assert "[red]moon[/red]" in told
 
 
-def test_scripts_read_json(world: World) -> None:
-    world.epn.rows[1]["target_class"] = "moon"
-    with served(world) as url:
-        told = json.loads(hven("lint", url, "--json", "--sample", "3", "--only", "epn", code=1).stdout)
+def test_scripts_read_json(tap_server: TapServer) -> None:
+    tap_server.epn.rows[1]["target_class"] = "moon"
+    with serve(tap_server) as url:
+        told = json.loads(run_hven("lint", url, "--json", "--sample", "3", "--only", "epn", expected_code=1).stdout)
     assert told["format"] == 1
     assert (told["url"], told["judged"], told["tap"], told["adql"], told["groups"]) == (
         url,
@@ -81,7 +81,7 @@ def test_hvens_own_server_has_no_finding(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"stars.main": (replace(table, description="two stars", columns=columns), rows)}):
         pass
     (tmp_path / "hven.toml").write_text('title = "Two stars"\n')
-    with serving(tmp_path) as server:
-        told = hven("lint", server.url, "--severity", "info", "--json").stdout
+    with serve_site(tmp_path) as server:
+        told = run_hven("lint", server.url, "--severity", "info", "--json").stdout
     assert json.loads(told)["findings"] == []
     assert {one["group"] for one in json.loads(told)["unjudged"]} == {"epn", "obscore", "radio", "footprint"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tap_server import Column, Table, World, schema_tables
+from tap_server import Column, Table, TapServer, build_schema_tables
 
 from hven.lint.facts import StandardColumn, load_standard_columns
 
-TYPES = {
+DATATYPES = {
     "text": "char",
     "timestamp": "char",
     "region": "char",
@@ -16,20 +16,20 @@ TYPES = {
     "double!": "double",
     "integer": "int",
 }
-BODY = {"c1": ("deg", "pos.bodyrc.lon"), "c2": ("deg", "pos.bodyrc.lat"), "c3": ("km", "pos.bodyrc.alt")}
-EXTRA = [
+BODY_AXES = {"c1": ("deg", "pos.bodyrc.lon"), "c2": ("deg", "pos.bodyrc.lat"), "c3": ("km", "pos.bodyrc.alt")}
+OPTIONAL_COLUMNS = [
     "access_url", "access_format", "access_estsize", "access_md5", "thumbnail_url", "file_name", "messenger", "coverage", "time_scale",
     "local_time_min", "local_time_max", "target_time_min", "target_time_max", "sun_distance_min", "sun_distance_max", "internal_reference",
     "species_inchikey", "geometry_type", "particle_spectral_type", "subsolar_longitude_min", "subsolar_longitude_max", "external_link",
 ]  # fmt: skip
 
 
-def column(fact: StandardColumn, **more: Any) -> Column:
+def build_column(fact: StandardColumn, **more: Any) -> Column:
     xtype = fact.xtype or ("adql:REGION" if fact.type == "region" else "")
     return Column(
         fact.name,
         **{
-            "datatype": TYPES[fact.type],
+            "datatype": DATATYPES[fact.type],
             "unit": fact.unit,
             "ucd": fact.ucd.split("|")[0],
             "utype": fact.utype,
@@ -40,18 +40,18 @@ def column(fact: StandardColumn, **more: Any) -> Column:
     )
 
 
-def epn_column(fact: StandardColumn) -> Column:
-    found = column(fact)
+def build_epn_column(fact: StandardColumn) -> Column:
+    found = build_column(fact)
     if fact.unit.startswith("by-frame"):
         axis, end = fact.name[:2], fact.name[-3:]
-        found.unit, ucd = BODY[axis]
+        found.unit, ucd = BODY_AXES[axis]
         if "resol" in fact.name:
             ucd = "pos.angResolution" if found.unit == "deg" else "pos.resolution"
         found.ucd = f"{ucd};stat.{end}"
     return found
 
 
-def granule(number: int) -> dict[str, Any]:
+def build_granule(number: int) -> dict[str, Any]:
     west, south = 10.0 * number, 5.0
     return {
         "granule_uid": f"cube_{number}", "granule_gid": "cubes", "obs_id": f"orbit_{number}", "dataproduct_type": "sc", "target_name": "Mars",
@@ -73,7 +73,7 @@ def granule(number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def observation(number: int) -> dict[str, Any]:
+def build_observation(number: int) -> dict[str, Any]:
     ra, dec = 40.0 + number, 20.0
     return {
         "dataproduct_type": "image", "calib_level": 2, "obs_collection": "survey", "obs_id": f"o{number}",
@@ -87,25 +87,25 @@ def observation(number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def clean() -> World:
+def build_valid_service() -> TapServer:
     epncore, core, radio = (
         load_standard_columns("epncore"),
         load_standard_columns("obscore"),
         load_standard_columns("obscore_radio"),
     )
     granules = Table(
-        "demo.epn_core", [epn_column(fact) for fact in epncore.values() if fact.is_mandatory or fact.name in EXTRA], [granule(n) for n in range(1, 6)],
+        "demo.epn_core", [build_epn_column(fact) for fact in epncore.values() if fact.is_mandatory or fact.name in OPTIONAL_COLUMNS], [build_granule(n) for n in range(1, 6)],
         utype="ivo://ivoa.net/std/epntap#table-2.0",
     )  # fmt: skip
     optional = {"data_rights", "o_unit", "obs_release_date"}
     observations = Table(
-        "ivoa.obscore", [column(fact, datatype="double" if fact.type == "double" else TYPES[fact.type]) for fact in core.values() if fact.is_mandatory or fact.name in optional],
-        [observation(n) for n in range(1, 5)],
+        "ivoa.obscore", [build_column(fact, datatype="double" if fact.type == "double" else DATATYPES[fact.type]) for fact in core.values() if fact.is_mandatory or fact.name in optional],
+        [build_observation(n) for n in range(1, 5)],
     )  # fmt: skip
     in_radio = Table(
-        "ivoa.obscore_radio", [column(fact) for fact in radio.values() if fact.is_mandatory],
+        "ivoa.obscore_radio", [build_column(fact) for fact in radio.values() if fact.is_mandatory],
         [{"obs_publisher_did": "ivo://example.org/survey?o1", "s_fov_min": 0.5, "s_fov_max": 1.0, "instr_tel_number": 27, "instr_tel_min_dist": 30.0,
           "instr_tel_max_dist": 36000.0, "uv_distribution_fill": 0.5, "scan_mode": "cross-scan"}],
         utype="ivo://ivoa.net/std/obscore#radio-ext-1.0",
     )  # fmt: skip
-    return World([*schema_tables(), granules, observations, in_radio])
+    return TapServer([*build_schema_tables(), granules, observations, in_radio])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hven.site.store import StateStore
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from process_runner import until
+from process_runner import wait_until
 
 TABLE = """\
 collection: {name}
@@ -61,7 +61,7 @@ class Process:
             os.kill(self.pid, number)
 
     def wait(self, seconds: float = 60) -> None:
-        until(lambda: not self.alive(), seconds, 0.01)
+        wait_until(lambda: not self.alive(), seconds, 0.01)
 
 
 def alive(pid: int) -> bool:
@@ -123,7 +123,7 @@ class Schedulers:
         store = self.store()
         try:
             for name in names:
-                until(lambda name=name: name in store.schedules.list_schedules()[1])
+                wait_until(lambda name=name: name in store.schedules.list_schedules()[1])
                 store.schedules.update_schedule(name, lambda row, now: (row and replace(row, asked=now), ()))
         finally:
             store.close()
@@ -232,7 +232,7 @@ def _be(directory: Path, lease: float, machine: str | None) -> None:
             if what == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             if what == "hold":
-                until((directory / value).exists, 120)
+                wait_until((directory / value).exists, 120)
             else:
                 time.sleep(float(value or 0))
             _note(directory, "end", name)

@@ -19,7 +19,7 @@ from hven.model import settings
 from hven.model.errors import ConflictError, HvenError
 from hven.site import Site
 from hven.site.store._state_store import build_lease_name
-from process_runner import hven
+from process_runner import run_hven
 from second_engine import OTHER, registered
 
 BASE = """\
@@ -65,22 +65,22 @@ def values(site: Site, table: str) -> list[int]:
 
 
 def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) -> None:
-    told = hven("rollback", "base", "--site", place).stdout
+    told = run_hven("rollback", "base", "--site", place).stdout
     assert "base is held there: its schedule (every 1 h) rests, until" in told
     assert "schedule resume base" in told
     with Site(settings.load_settings(place, {})) as site:
         with pytest.raises(ConflictError, match="held as `hven rollback` left it"):
             sync_and_summarize(site, "base", unless_held=True)
         assert values(site, "base.main") == [1, 2]
-        assert "held" in hven("sync", "base", "--unless-held", "--site", place).stderr
+        assert "held" in run_hven("sync", "base", "--unless-held", "--site", place).stderr
         assert values(site, "base.main") == [1, 2]
         (found,) = [
             one for one in SiteHealth(site).get_status(wait_seconds=None).collections if one.collection == "base"
         ]
         assert (found.state, found.next, found.limit) == (HELD_STATE, None, None)
         assert "hven schedule resume base" in str(found.reason)
-        assert "held: base" in hven("status", "--site", place).stdout
-        assert hven("schedule", "resume", "base", "--site", place).stdout == "base goes on\n"
+        assert "held: base" in run_hven("status", "--site", place).stdout
+        assert run_hven("schedule", "resume", "base", "--site", place).stdout == "base goes on\n"
         assert site.store.list_held_collections() == {}
         sync_and_summarize(site, "base", unless_held=True)
         assert values(site, "base.main") == [2, 999]
@@ -100,7 +100,7 @@ def test_going_back_waits_for_the_run_that_is_under_way(
             site.store.leases.release_lease(lease)
 
         monkeypatch.setattr("hven.app._cli.publish.time", SimpleNamespace(monotonic=monotonic, sleep=ends))
-        told = hven("rollback", "base", "--site", place, code=int(again))
+        told = run_hven("rollback", "base", "--site", place, expected_code=int(again))
         assert "waiting: the sync of base is being done by process" in told.stderr
         assert ("base was published again meanwhile" in told.stderr) is again
         assert ("base" in site.store.list_held_collections()) is not again
@@ -113,9 +113,9 @@ def test_what_was_removed_is_not_published_again_by_a_run_that_nobody_asked_for(
         site.store.unpublish_collection("base")
         with pytest.raises(ConflictError, match="base is not published"):
             sync_and_summarize(site, "base", unless_held=True)
-        assert "base is not published" in hven("sync", "base", "--unless-held", "--site", place).stderr
+        assert "base is not published" in run_hven("sync", "base", "--unless-held", "--site", place).stderr
         assert "base" not in site.store.list_publication_times()
-        hven("sync", "base", "--site", place)  # a person's word
+        run_hven("sync", "base", "--site", place)  # a person's word
         assert "base" in site.store.list_publication_times()
 
 
@@ -149,9 +149,9 @@ def test_a_move_and_a_backup_keep_it(place: Path, tmp_path: Path) -> None:
         move_collection(site, "base", OTHER)
         assert list(site.store.list_held_collections()) == ["base"]
         move_collection(site, "base", "duckdb")
-    hven("schedule", "pause", "made", "--site", place, code=1)  # no server ever planned it
-    hven("backup", tmp_path / "all.tar", "--site", place)
-    hven("restore", tmp_path / "all.tar", tmp_path / "again")
+    run_hven("schedule", "pause", "made", "--site", place, expected_code=1)  # no server ever planned it
+    run_hven("backup", tmp_path / "all.tar", "--site", place)
+    run_hven("restore", tmp_path / "all.tar", tmp_path / "again")
     with Site(settings.load_settings(tmp_path / "again", {})) as site:
         assert list(site.store.list_held_collections()) == ["base"]
 
@@ -175,13 +175,13 @@ def test_health_knows_runs_by_hand(place: Path, *, scheduled: bool) -> None:
     tell.write_text(f'#!/bin/sh\ncat >> "{place}/told"\n')
     tell.chmod(0o755)
     source.rename(source.with_suffix(".away"))
-    hven("sync", "base", "--site", place, code=1)
+    run_hven("sync", "base", "--site", place, expected_code=1)
     with Site(settings.load_settings(place, {})) as site:
         assert state(site) == (FAILING_STATE, 1)
-        assert "failed: base" in hven("status", "--site", place).stdout
+        assert "failed: base" in run_hven("status", "--site", place).stdout
         assert '"kind": "failed"' in (place / "told").read_text()
         source.with_suffix(".away").rename(source)
-        hven("sync", "base", "--site", place)
+        run_hven("sync", "base", "--site", place)
         # what is scheduled has no line in the store yet where no server runs, and one that only counts failures goes with them
         assert state(site) == (UNSCHEDULED_STATE, 0)
         assert '"kind": "recovered"' in (place / "told").read_text()

@@ -17,8 +17,8 @@ from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.store import SyncScheduleRecord
-from postgres_cluster import server
-from process_runner import hven, until
+from postgres_cluster import run_server
+from process_runner import run_hven, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -99,15 +99,15 @@ def test_of_two_schedulers_one_runs_and_the_other_takes_over_when_it_is_killed(
 ) -> None:
     published(place, "a", "b", sync="{every: 1 s}")
     first, second = place.start(), place.start()
-    until(lambda: len(place.runs("a")) >= 2 and len(place.runs("b")) >= 2)
-    until(lambda: _leads(place, first.pid) or _leads(place, second.pid))
+    wait_until(lambda: len(place.runs("a")) >= 2 and len(place.runs("b")) >= 2)
+    wait_until(lambda: _leads(place, first.pid) or _leads(place, second.pid))
     leader, other = (first, second) if _leads(place, first.pid) else (second, first)
     leader.send(signal.SIGKILL)
     leader.wait()
-    until(lambda: _leads(place, other.pid))
+    wait_until(lambda: _leads(place, other.pid))
     taken = time.time()
-    until(lambda: sum(run.began > taken for run in place.runs("a")) >= 2)
-    until(lambda: rows("a").failures == 0)  # type: ignore[union-attr]  # a run that died with the leader counts until a good one
+    wait_until(lambda: sum(run.began > taken for run in place.runs("a")) >= 2)
+    wait_until(lambda: rows("a").failures == 0)  # type: ignore[union-attr]  # a run that died with the leader counts until a good one
     place.stop()
     runs = place.runs()
     assert apart(runs)
@@ -129,14 +129,14 @@ def _leads(place: Schedulers, pid: int) -> bool:
 def test_a_scheduler_that_slept_through_its_lease_runs_nothing_twice(place: Schedulers) -> None:
     published(place, "a", sync="{every: 1 s}")
     first = place.start(lease=1.0)
-    until(lambda: len(place.runs("a")) >= 1)
+    wait_until(lambda: len(place.runs("a")) >= 1)
     _sleep(place, first)
     second = place.start(lease=1.0)
-    until(lambda: _leads(place, second.pid))
+    wait_until(lambda: _leads(place, second.pid))
     first.send(signal.SIGCONT)
     seen = len(place.runs("a"))
-    until(lambda: len(place.runs("a")) >= seen + 3)
-    until(lambda: "another scheduler has taken over" in place.log())
+    wait_until(lambda: len(place.runs("a")) >= seen + 3)
+    wait_until(lambda: "another scheduler has taken over" in place.log())
     place.stop()
     assert apart(place.runs())
     starts = [run.began for run in place.runs("a")]
@@ -175,15 +175,15 @@ def test_a_run_that_is_killed_is_told_waits_and_is_made_up(
         seen.append(row)
         return True
 
-    until(waits)
+    wait_until(waits)
     (row,) = seen
     assert row.phase == "ABORTED"
     assert "signal 9" in (row.message or "")
     pause = min(2.0 ** (row.failures - 1), 4.0)  # who looks late sees a later one
     assert 0.89 * pause < row.due - (row.ended or 0) < 1.11 * pause
-    until(lambda: rows("a").failures >= 2)  # type: ignore[union-attr]
+    wait_until(lambda: rows("a").failures >= 2)  # type: ignore[union-attr]
     place.does("a", "work 0")
-    until(lambda: rows("a").failures == 0)  # type: ignore[union-attr]
+    wait_until(lambda: rows("a").failures == 0)  # type: ignore[union-attr]
     place.stop()
     with Site(settings.load_settings(place.site)) as site:
         assert [item.kind for item in site.store.schedules.list_alerts()] == ["recovered", "failed"]
@@ -197,7 +197,7 @@ def test_a_scheduler_that_is_stopped_ends_its_runs_and_the_next_one_goes_on_with
     place.does("a", "work 600")
     first = place.start()
     place.now("a")
-    until(lambda: place.runs("a"))
+    wait_until(lambda: place.runs("a"))
     begun = time.monotonic()
     first.send(signal.SIGTERM)
     first.wait()
@@ -208,7 +208,7 @@ def test_a_scheduler_that_is_stopped_ends_its_runs_and_the_next_one_goes_on_with
     assert not alive(place.runs("a")[0].pid)
     place.does("a", "work 0")
     place.start()
-    until(lambda: (row := rows("a")) is not None and row.phase == "COMPLETED")
+    wait_until(lambda: (row := rows("a")) is not None and row.phase == "COMPLETED")
 
 
 def test_runs_end_when_their_scheduler_is_killed_and_the_next_one_goes_on(
@@ -218,13 +218,13 @@ def test_runs_end_when_their_scheduler_is_killed_and_the_next_one_goes_on(
     place.does("a", "work 600")
     first = place.start()
     place.now("a")
-    until(lambda: place.runs("a"))
+    wait_until(lambda: place.runs("a"))
     first.send(signal.SIGKILL)
     first.wait()
-    until(lambda: not alive(place.runs("a")[0].pid))
+    wait_until(lambda: not alive(place.runs("a")[0].pid))
     place.does("a", "work 0")
     place.start()
-    until(lambda: (row := rows("a")) is not None and row.phase == "COMPLETED")
+    wait_until(lambda: (row := rows("a")) is not None and row.phase == "COMPLETED")
     assert len(place.runs("a")) == 2
     assert rows("a").failures == 0  # type: ignore[union-attr]
 
@@ -236,11 +236,11 @@ def test_descriptors_that_appear_change_and_vanish_change_the_schedule(
     place.says("never", sync="{every: 1 s}")
     place.start()
     place.says("a", sync="{every: 1 s}")
-    until(lambda: len(place.runs("a")) >= 2)
+    wait_until(lambda: len(place.runs("a")) >= 2)
     assert place.runs("never") == []  # the first ingest is a person's
     place.says("a", sync='{cron: "0 0 1 1 *", zone: Europe/Paris}')
-    until(lambda: rows("a").timing == "cron 0 0 1 1 * (Europe/Paris)")  # type: ignore[union-attr]
-    until(lambda: rows("a").holder is None)  # type: ignore[union-attr]
+    wait_until(lambda: rows("a").timing == "cron 0 0 1 1 * (Europe/Paris)")  # type: ignore[union-attr]
+    wait_until(lambda: rows("a").holder is None)  # type: ignore[union-attr]
     seen = len(place.runs("a"))
     path = place.site / "collections" / "a" / "a.yaml"
     good = path.read_text()
@@ -248,17 +248,17 @@ def test_descriptors_that_appear_change_and_vanish_change_the_schedule(
     time.sleep(1)
     assert rows("a") is not None
     path.write_text(good)
-    hven("schedule", "run", "a", "--site", place.site)
-    until(lambda: len(place.runs("a")) == seen + 1)
-    hven("schedule", "pause", "a", "--site", place.site)
+    run_hven("schedule", "run", "a", "--site", place.site)
+    wait_until(lambda: len(place.runs("a")) == seen + 1)
+    run_hven("schedule", "pause", "a", "--site", place.site)
     place.says("a", sync="{every: 1 s}")
-    until(lambda: rows("a").timing == "every 1 s")  # type: ignore[union-attr]
+    wait_until(lambda: rows("a").timing == "every 1 s")  # type: ignore[union-attr]
     time.sleep(1.2)
     assert len(place.runs("a")) == seen + 1
-    hven("schedule", "resume", "a", "--site", place.site)
-    until(lambda: len(place.runs("a")) > seen + 1)
-    hven("remove", "a", "--site", place.site)
-    until(lambda: rows("a") is None)
+    run_hven("schedule", "resume", "a", "--site", place.site)
+    wait_until(lambda: len(place.runs("a")) > seen + 1)
+    run_hven("remove", "a", "--site", place.site)
+    wait_until(lambda: rows("a") is None)
     assert rows("never") is None
 
 
@@ -271,15 +271,15 @@ def test_so_many_at_once_and_after_a_restart_only_what_is_due(
         place.does(name, "hold gate")
     place.start()
     place.now(*names)
-    until(lambda: len(place.runs()) == 2)
+    wait_until(lambda: len(place.runs()) == 2)
     time.sleep(0.7)
     assert len(place.runs()) == 2
     (place.site / "gate").touch()
-    until(lambda: all((row := rows(name)) is not None and row.phase == "COMPLETED" for name in names))
+    wait_until(lambda: all((row := rows(name)) is not None and row.phase == "COMPLETED" for name in names))
     place.stop()
     seen = place.log().count("running the schedules")
     place.start()
-    until(lambda: place.log().count("running the schedules") > seen)
+    wait_until(lambda: place.log().count("running the schedules") > seen)
     time.sleep(0.7)
     assert len(place.runs()) == 4
 
@@ -290,14 +290,14 @@ def test_a_failing_source_and_a_guard(place: Schedulers, rows: Callable[[str], S
     place.does("b", "guard")
     place.start()
     place.now("a", "b")
-    until(lambda: (row := rows("a")) is not None and row.failures >= 2)
-    until(lambda: (row := rows("b")) is not None and row.failures == 1)
+    wait_until(lambda: (row := rows("a")) is not None and row.failures >= 2)
+    wait_until(lambda: (row := rows("b")) is not None and row.failures == 1)
     guard = rows("b")
     assert guard is not None
     assert guard.due > time.time() + 3000
     assert "opensesame" not in (place.site / "var" / "hven.sqlite").read_bytes().decode("latin-1")
     assert "opensesame" not in place.log()
-    shown = hven("status", "--site", place.site).stdout
+    shown = run_hven("status", "--site", place.site).stdout
     assert "failed: a," in shown
     assert "away" in shown
     assert "failed: b, 1 in a row: 9 of 10 rows would be removed" in shown
@@ -311,15 +311,15 @@ def test_stale_data_are_told_but_not_when_their_run_is_only_just_due(
     time.sleep(2.5)  # both are stale when the site is served again
     place.start()
     store = place.store()
-    until(
+    wait_until(
         lambda: (
             {(item.collection, item.kind) for item in store.schedules.list_alerts()}
             >= {("a", "failed"), ("a", "stale")}
         )
     )
-    until(lambda: place.runs("b"))
+    wait_until(lambda: place.runs("b"))
     place.does("a", "work 0")
-    until(lambda: ("a", "recovered") in {(item.collection, item.kind) for item in store.schedules.list_alerts()})
+    wait_until(lambda: ("a", "recovered") in {(item.collection, item.kind) for item in store.schedules.list_alerts()})
     assert {item.collection for item in store.schedules.list_alerts()} == {"a"}
     store.close()
 
@@ -328,13 +328,13 @@ def test_stale_data_are_told_but_not_when_their_run_is_only_just_due(
 def test_machines_that_share_a_store_take_over_when_the_lease_is_over(tmp_path: Path, nursery: Nursery) -> None:
     """On PostgreSQL, where nobody sees whether a process of another machine lives: its lease and that of its run must end."""
     with (
-        server() as address,
+        run_server() as address,
         schedulers(begun(tmp_path / "site", f'store = "postgresql+psycopg://{address}"'), nursery) as place,
     ):
         published(place, "a", "b", sync="{every: 1 s}")
         place.does("b", "hold never")
         first = place.start(lease=8, machine="one")  # renewed every third of it, however busy the machine is
-        until(lambda: len(place.runs("a")) >= 2 and place.runs("b"))
+        wait_until(lambda: len(place.runs("a")) >= 2 and place.runs("b"))
         second = place.start(lease=8, machine="two")
         time.sleep(1)
         assert not _leads(place, second.pid)
@@ -344,7 +344,7 @@ def test_machines_that_share_a_store_take_over_when_the_lease_is_over(tmp_path: 
                 Process(pid).send(signal.SIGKILL)
         killed = time.time()
         place.does("b", "work 0")
-        until(
+        wait_until(
             lambda: (
                 any(run.began > killed for run in place.runs("a"))
                 and any(run.began > killed for run in place.runs("b"))

@@ -12,11 +12,11 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from process_runner import Server, hven, serving
+from process_runner import Server, run_hven, serve_site
 from shared import shared
-from spark_cluster import cluster
-from stilts import stilts
-from storage_engines import EMBEDDED, HATS, USUAL, Database, Keeper, database
+from spark_cluster import run_cluster
+from stilts import run_stilts
+from storage_engines import DEFAULT_ENGINES, EMBEDDED, HATS, LazyDatabase, SiteEngine, open_database
 
 HIPPARCOS = """\
 collection: hipparcos
@@ -112,7 +112,7 @@ DRAFTED = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test of a served site once for each engine that judges it."""
     if "keeper" in metafunc.fixturenames:
-        metafunc.parametrize("keeper", getattr(metafunc.function, "keepers", USUAL), indirect=True, scope="session")
+        metafunc.parametrize("keeper", getattr(metafunc.function, "keepers", DEFAULT_ENGINES), indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -124,26 +124,26 @@ def patience() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Database]:
-    with database() as found:
+def postgres() -> Iterator[LazyDatabase]:
+    with open_database() as found:
         yield found
 
 
 @pytest.fixture(scope="session")
-def keeper(request: pytest.FixtureRequest, postgres: Database) -> Iterator[Keeper]:
+def keeper(request: pytest.FixtureRequest, postgres: LazyDatabase) -> Iterator[SiteEngine]:
     """Which engine keeps the rows."""
     if request.param == HATS:
-        with cluster() as spark:
-            yield Keeper(HATS, spark.url)
+        with run_cluster() as spark:
+            yield SiteEngine(HATS, spark.url)
     else:
-        yield Keeper(request.param, None if request.param == EMBEDDED else postgres.url)
+        yield SiteEngine(request.param, None if request.param == EMBEDDED else postgres.url)
 
 
 @pytest.fixture(scope="session")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the site's collections as a curator does, once for all engines: some descriptors written, most drafted by ``hven new`` and left as they are."""
     site = tmp_path_factory.mktemp("described") / "site"
-    hven("init", site)
+    run_hven("init", site)
     for name, text in DESCRIPTORS.items():
         (site / "collections" / name).mkdir(parents=True)
         (site / "collections" / name / f"{name}.yaml").write_text(text, encoding="utf-8")
@@ -152,8 +152,8 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     shutil.copy(shared("data/stars/OpenNGC.kscat.sqlite"), site / "collections/openngc/OpenNGC.sqlite")
     for name, path in DRAFTED.items():
-        hven("new", name, "--from", shared(path), "--site", site)
-    *told, counts = hven("check", "--site", site).stdout.splitlines()
+        run_hven("new", name, "--from", shared(path), "--site", site)
+    *told, counts = run_hven("check", "--site", site).stdout.splitlines()
     assert counts == "7 descriptors: 0 errors, 1 warning"
     assert [
         line for line in told if "jmdc.yaml" in line and "the source's UCDs are none: dm (ID_DM)" in line
@@ -162,21 +162,21 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper, described: Path) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory, keeper: SiteEngine, described: Path) -> Path:
     """Publish the collections by one engine."""
     site = tmp_path_factory.mktemp("outside") / "site"
-    hven("init", site)
-    keeper.tell(site)
+    run_hven("init", site)
+    keeper.write_settings(site)
     shutil.copytree(described, site / "collections", dirs_exist_ok=True)
     with Site(settings.load_settings(site)) as made:  # a verb for each would read all descriptors each time
-        for name in [*DESCRIPTORS, *DRAFTED] if keeper.name in {*USUAL, EMBEDDED} else MATCHED:
+        for name in [*DESCRIPTORS, *DRAFTED] if keeper.name in {*DEFAULT_ENGINES, EMBEDDED} else MATCHED:
             ingest_collection(made, name)
     return site
 
 
 @pytest.fixture(scope="session")
 def server(site: Path) -> Iterator[Server]:
-    with serving(site, workers=2) as made:
+    with serve_site(site, workers=2) as made:
         yield made
 
 
@@ -184,4 +184,4 @@ def server(site: Path) -> Iterator[Server]:
 def taplinted(server: Server) -> list[str]:
     """What STILTS' validator says of the site in all its stages, asked once."""
     words = ["taplint", f"tapurl={server.url}/tap", f"stages={' '.join(STAGES)}", "report=EWFSI", "maxrepeat=99"]
-    return stilts(*words).stdout.splitlines()
+    return run_stilts(*words).stdout.splitlines()

@@ -16,9 +16,9 @@ import pytest
 from lxml import etree
 
 from hven.testing.site import open_tiny_site
-from process_runner import Server, hven, serving, until
-from requirements import need_program
-from storage_engines import EMBEDDED, Keeper, kept_by
+from process_runner import Server, run_hven, serve_site, wait_until
+from requirements import require_program
+from storage_engines import EMBEDDED, SiteEngine, use_engines
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -32,17 +32,17 @@ def packed() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, keeper: SiteEngine) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp("bad") / "site"
-    hven("init", directory)
+    run_hven("init", directory)
     (directory / "hven.toml").write_text(
         f'name = "bad"\nallow_private = true\n[limits]\nupload = {LIMIT}\nupload_rows = 500\nseconds = 10\n'
     )
     rows = pa.table({"id": list(range(40)), "ra": [1.0] * 40, "dec": [2.0] * 40, "word": ["a"] * 40})
-    keeper.tell(directory)
-    with open_tiny_site(directory, {"s.t": rows}, **keeper.settings(directory)):
+    keeper.write_settings(directory)
+    with open_tiny_site(directory, {"s.t": rows}, **keeper.read_options(directory)):
         pass
-    with serving(directory, workers=1) as made:
+    with serve_site(directory, workers=1) as made:
         yield made
 
 
@@ -76,7 +76,7 @@ def both(server: Server, params: dict[str, str], files: dict[str, bytes] | None 
         assert made == status
         return status, told(answer), told(refused)
     job = headers["location"].removeprefix(server.url)
-    until(lambda: server.get(f"{job}/phase")[2] in {b"ERROR", b"COMPLETED"})
+    wait_until(lambda: server.get(f"{job}/phase")[2] in {b"ERROR", b"COMPLETED"})
     assert server.get(f"{job}/phase")[2] == b"ERROR"
     code, _, later = server.get(f"{job}/error")
     assert code == 200
@@ -85,7 +85,7 @@ def both(server: Server, params: dict[str, str], files: dict[str, bytes] | None 
     return status, told(answer), told(later)
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 @pytest.mark.parametrize(
     ("query", "place", "words"),
     [
@@ -126,7 +126,7 @@ BOMB = (
 OUTSIDE = BOMB.replace(b'<!ENTITY a "ha">', b'<!ENTITY a SYSTEM "file:///etc/hostname">')
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 @pytest.mark.parametrize(
     ("content", "status", "words"),
     [
@@ -148,7 +148,7 @@ def test_a_table_that_is_none(server: Server, content: bytes | None, status: int
     assert now == later
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 @pytest.mark.parametrize(
     ("upload", "words"),
     [
@@ -232,7 +232,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     packed()
     place = tmp_path_factory.mktemp("far")
     words = f"req -x509 -newkey rsa:2048 -nodes -keyout {place}/key.pem -out {place}/cert.pem -days 2 -subj /CN=other.example"
-    subprocess.run([need_program("openssl"), *words.split()], check=True, capture_output=True)
+    subprocess.run([require_program("openssl"), *words.split()], check=True, capture_output=True)
     secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     secure.load_cert_chain(place / "cert.pem", place / "key.pem")
     servers = {
@@ -253,7 +253,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         thread.join()
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 @pytest.mark.parametrize(
     ("scheme", "path", "status", "words"),
     [

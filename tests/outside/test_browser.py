@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from process_runner import Server, chromium_program
-from requirements import need
+from process_runner import Server, find_chromium
+from requirements import require
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -30,12 +30,12 @@ class Look:
 @pytest.fixture(scope="module")
 def looks(server: Server) -> dict[str, Look]:
     """Look at each page once, as somebody does who was never here."""
-    need("playwright")
+    require("playwright")
     from playwright.sync_api import sync_playwright
 
     found = {path: Look() for path in PATHS}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_program(), args=["--no-sandbox"], timeout=120_000)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"], timeout=120_000)
         for path, look in found.items():
             context = browser.new_context(viewport={"width": 1200, "height": 900})
             context.set_default_timeout(120_000)  # a computer may be busy with other things

@@ -19,8 +19,8 @@ from astropy.io.votable import parse
 from lxml import etree
 
 from hven.testing.site import open_tiny_site
-from process_runner import Server, hven, serving, until
-from storage_engines import EMBEDDED, Keeper, kept_by
+from process_runner import Server, run_hven, serve_site, wait_until
+from storage_engines import EMBEDDED, SiteEngine, use_engines
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -42,16 +42,16 @@ keep_days_hard = 3
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, keeper: SiteEngine) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp("promises") / "site"
-    hven("init", directory)
+    run_hven("init", directory)
     (directory / "hven.toml").write_text(TOML)
-    keeper.tell(directory)
+    keeper.write_settings(directory)
     with open_tiny_site(
-        directory, {"s.t": pa.table({"id": list(range(ROWS)), "word": ["Ω"] * ROWS})}, **keeper.settings(directory)
+        directory, {"s.t": pa.table({"id": list(range(ROWS)), "word": ["Ω"] * ROWS})}, **keeper.read_options(directory)
     ):
         pass
-    with serving(directory, workers=1) as made:
+    with serve_site(directory, workers=1) as made:
         yield made
 
 
@@ -71,7 +71,7 @@ def by_job(server: Server, **params: object) -> tuple[dict[str, str], bytes]:
     status, headers, _ = server.post("/tap/async", LANG="ADQL", QUERY=QUERY, PHASE="RUN", **params)
     assert status == 303
     job = headers["location"].removeprefix(server.url)
-    until(lambda: server.get(f"{job}/phase")[2] == b"COMPLETED")
+    wait_until(lambda: server.get(f"{job}/phase")[2] == b"COMPLETED")
     status, headers, body = server.get(f"{job}/results/result")
     assert status == 200
     return headers, body
@@ -143,7 +143,7 @@ def test_every_format_is_given_and_none_goes_beyond_the_limits(server: Server, p
     in_every_format(server, promised, at_once)
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 def test_jobs_give_every_format_and_none_goes_beyond_the_limits(server: Server, promised: etree._Element) -> None:
     in_every_format(server, promised, by_job)
 
@@ -163,7 +163,7 @@ def in_every_format(
             assert (found, overflow) in {(rows, True), (rows, None)}, (name, maxrec)
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 def test_jobs_are_kept_and_run_for_as_long_as_is_said(server: Server, promised: etree._Element) -> None:
     for element, name, default_of in (
         ("executionDuration", "EXECUTIONDURATION", None),
@@ -197,7 +197,7 @@ class Page(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 @pytest.mark.parametrize("resource", ["/tap/sync", "/tap/async"])
 def test_uploads_are_taken_up_to_the_limit_by_each_method(
     server: Server, promised: etree._Element, resource: str
@@ -234,7 +234,7 @@ def test_uploads_are_taken_up_to_the_limit_by_each_method(
         if status != 303:
             return int(answer.split()[1]) if status == 200 else -status
         job = headers["location"].removeprefix(server.url)
-        until(lambda: server.get(f"{job}/phase")[2] in {b"COMPLETED", b"ERROR"})
+        wait_until(lambda: server.get(f"{job}/phase")[2] in {b"COMPLETED", b"ERROR"})
         if server.get(f"{job}/phase")[2] == b"ERROR":
             assert b"3,000 bytes" in server.get(f"{job}/error")[2]
             return -413

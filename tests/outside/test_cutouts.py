@@ -16,10 +16,10 @@ import pyvo
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from process_runner import Server, hven, serving
-from requirements import need_program
+from process_runner import Server, run_hven, serve_site
+from requirements import require_program
 from shared import shared
-from stilts import stilts
+from stilts import run_stilts
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
 
@@ -67,8 +67,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "rows.csv").write_text("id,file\n" + "".join(f"{Path(name).stem},{Path(name).name}\n" for name in CUTS))
     (folder / "products.yaml").write_text(DESCRIPTOR)
     (site / "hven.toml").touch()
-    hven("ingest", "products", "--site", site)
-    with serving(site) as made:
+    run_hven("ingest", "products", "--site", site)
+    with serve_site(site) as made:
         yield made
 
 
@@ -109,13 +109,13 @@ def test_a_cut_is_the_original_s(server: Server, tmp_path: Path, name: str) -> N
             assert np.abs(there).max() < 1e-6
             worse = _complaints(shared(f"data/{name}"))
     assert _complaints(place) <= worse, subprocess.run(
-        [need_program("fitsverify"), place], capture_output=True, text=True, check=False
+        [require_program("fitsverify"), place], capture_output=True, text=True, check=False
     ).stdout
 
 
 def _complaints(path: Path) -> int:
     """Count errors; a bad keyword of the original stays as it is."""
-    told = subprocess.run([need_program("fitsverify"), "-q", path], capture_output=True, text=True, check=False).stdout
+    told = subprocess.run([require_program("fitsverify"), "-q", path], capture_output=True, text=True, check=False).stdout
     return 0 if "OK" in told else int(told.split(" errors")[0].split()[-1]) if " errors" in told else 1
 
 
@@ -143,12 +143,12 @@ def test_pyvo_cuts_rows_of_obscore_by_the_list_that_they_lead_to(server: Server)
 
 
 def test_stilts_finds_nothing_wrong_with_the_lists(server: Server) -> None:
-    told = stilts("datalinklint", f"votable={server.url}/datalink/products.main?ID=gc_2mass_k&ID=none").stdout
+    told = run_stilts("datalinklint", f"votable={server.url}/datalink/products.main?ID=gc_2mass_k&ID=none").stdout
     # the core vocabulary has these by now; stilts' own copy does not, and it cannot fetch another here
     newer = ("Unknown predicate 'thumbnail' from core", "Unknown predicate 'documentation' from core")
     known = [line for line in told.splitlines() if not any(one in line for one in newer)]
     assert not [line for line in known if line.startswith(("E-", "W-"))], told
-    told = stilts(
+    told = run_stilts(
         "datalinklint",
         f"votable={server.url}/tap/sync?{urlencode({'LANG': 'ADQL', 'QUERY': 'SELECT * FROM products.main'})}",
     ).stdout

@@ -23,9 +23,9 @@ import pytest
 
 from das2_site import make_samples, write_site
 from das2_streams import Packet, find_das2c_faults, parse
-from example_sites import example, ingested
-from process_runner import serving
-from requirements import need
+from example_sites import ingest_all, open_example
+from process_runner import serve_site
+from requirements import require
 
 pytestmark = pytest.mark.slow
 FORMS = [
@@ -64,7 +64,7 @@ for address, goal in json.loads(sys.stdin.read()):
 def ask_every_form(directory: Path) -> dict[str, bytes]:
     """Ask a site for each of its data sources, whole, in each form."""
     found: dict[str, bytes] = {}
-    with serving(directory) as server:
+    with serve_site(directory) as server:
 
         def ask(**given: str) -> bytes:
             with urlopen(f"{server.url}/das2/server?{urlencode(given)}") as answer:
@@ -83,12 +83,12 @@ def ask_every_form(directory: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    with example("19-time-series", tmp_path_factory.mktemp("das2")) as site:
-        ingested(site)
+    with open_example("19-time-series", tmp_path_factory.mktemp("das2")) as site:
+        ingest_all(site)
         found = ask_every_form(site)
     site = tmp_path_factory.mktemp("arrays")
     write_site(site, make_samples())
-    ingested(site)
+    ingest_all(site)
     return found | ask_every_form(site)
 
 
@@ -174,7 +174,7 @@ def test_das2c_finds_every_sample(streams: dict[str, bytes], judged: list[str], 
 @contextmanager
 def served_at_port_80(folder: Path) -> Iterator[str]:
     """Serve a folder where das2C can ask for it."""
-    need("root")
+    require("root")
     handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.77.0.1", 80), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

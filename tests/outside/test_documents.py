@@ -13,10 +13,10 @@ from lxml import etree
 
 from hven.testing.format import make_all_types_batch
 from hven.testing.site import describe_table, open_tiny_site
-from process_runner import Server, hven, serving, until
-from requirements import need_program
+from process_runner import Server, run_hven, serve_site, wait_until
+from requirements import require_program
 from shared import shared
-from storage_engines import EMBEDDED, Keeper, kept_by
+from storage_engines import EMBEDDED, SiteEngine, use_engines
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -25,9 +25,9 @@ BAD = "SELECT <nothing> & \u0001 “smart” FROM s.t"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, keeper: SiteEngine) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp("documents") / "site"
-    hven("init", directory)
+    run_hven("init", directory)
     (directory / "hven.toml").write_text(
         'name = "a <site> & more"\n[limits]\nmaxrec_default = 5\n[jobs]\nqueued = 2\narchive_days = 5\n'
     )
@@ -40,10 +40,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator
         columns=tuple(column.copy_with(ucd=ucds[column.name]) for column in described.columns)
     )
     tables = {"s.t": (described, stars), "every.main": (every, pa.Table.from_batches([batch]))}
-    keeper.tell(directory)
-    with open_tiny_site(directory, tables, **keeper.settings(directory)):
+    keeper.write_settings(directory)
+    with open_tiny_site(directory, tables, **keeper.read_options(directory)):
         pass
-    with serving(directory) as made:
+    with serve_site(directory) as made:
         yield made
 
 
@@ -58,7 +58,7 @@ def jobs(server: Server) -> dict[str, str]:
         return headers["location"].removeprefix(server.url)
 
     def phase(path: str, wanted: str) -> None:
-        until(lambda: server.get(f"{path}/phase")[2].decode() == wanted)
+        wait_until(lambda: server.get(f"{path}/phase")[2].decode() == wanted)
 
     made["PENDING"] = new("SELECT id FROM s.t", RUNID='a & <b> "c"')
     made["COMPLETED"] = new("SELECT id FROM s.t", PHASE="RUN", RUNID="done")
@@ -87,7 +87,7 @@ def judged(body: bytes, place: Path) -> None:
     schemas = shared("xsd/all.xsd")
     (place / "document.xml").write_bytes(body)
     done = subprocess.run(
-        [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, place / "document.xml"], capture_output=True, text=True, check=False,
+        [require_program("xmllint"), "--nonet", "--noout", "--schema", schemas, place / "document.xml"], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[:2000]
@@ -151,7 +151,7 @@ def test_a_document_keeps_its_schema(server: Server, tmp_path: Path, name: str) 
     asked(server, tmp_path, *DOCUMENTS[name])
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 def test_examples_are_xhtml_with_the_words_of_the_standard(server: Server) -> None:
     """DALI 1.1 section 2.3; `xmllint --html` is no judge of XHTML, so the rules are said here."""
     status, headers, body = server.get("/tap/examples")
@@ -168,13 +168,13 @@ def test_examples_are_xhtml_with_the_words_of_the_standard(server: Server) -> No
         assert len(example.xpath(".//*[@property='name']")) == len(example.xpath(".//*[@property='query']")) == 1
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 @pytest.mark.parametrize("name", LISTS)
 def test_a_list_of_jobs_keeps_its_schema(server: Server, jobs: dict[str, str], tmp_path: Path, name: str) -> None:
     asked(server, tmp_path, *LISTS[name])
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 @pytest.mark.parametrize(
     "phase", ["PENDING", "QUEUED", "HELD", "EXECUTING", "COMPLETED", "ERROR", "ABORTED", "ARCHIVED"]
 )
@@ -189,7 +189,7 @@ def test_a_job_in_each_phase_keeps_its_schema(server: Server, jobs: dict[str, st
         judged(body, tmp_path)
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 def test_the_error_document_of_a_job_is_the_one_of_sync(server: Server, jobs: dict[str, str], tmp_path: Path) -> None:
     status, headers, body = server.get(f"{jobs['ERROR']}/error")
     assert (status, headers["content-type"]) == (200, "application/x-votable+xml")

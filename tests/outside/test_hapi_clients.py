@@ -20,7 +20,7 @@ from hven.ingest import ingest_collection
 from hven.lint import validate_service
 from hven.model import settings
 from hven.site import Site
-from process_runner import serving
+from process_runner import serve_site
 
 START = np.datetime64("2003-10-28T00:00:00.123", "us").astype(np.int64)
 ROWS = 3000
@@ -81,7 +81,7 @@ def url(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterator[
     (folder / "goes.yaml").write_text(DESCRIPTOR)
     with Site(settings.load_settings(directory), watch_for_changes=False) as site:
         ingest_collection(site, "goes")
-    with serving(directory) as server:
+    with serve_site(directory) as server:
         yield f"http://127.0.0.1:{server.port}"
 
 
@@ -140,7 +140,7 @@ def test_what_is_referenced_has_the_same_samples(url: str, source: pa.Table, tmp
     given = {"start": "2003-10-28T00:10Z", "stop": "2003-10-28T00:20Z", "parameters": "short"}
     width = 120_000_000
     tile = f"?PARAMETER=short&WIDTH={width}&TILE={START // (512 * width)}"
-    with serving(tmp_path) as server:
+    with serve_site(tmp_path) as server:
         mine, there = (httpx.get(f"{base}/hapi/data", params={"dataset": name, **given}).text for base, name in ((server.url, "far"), (url, "goes_xrs")))  # fmt: skip
         assert len(mine.splitlines()) == 150
         assert mine == there

@@ -21,7 +21,7 @@ from hapiclient import hapi as read
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from process_runner import serving
+from process_runner import serve_site
 from requirements import find_node
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("HVEN_HAPI_SERVER", "node")]
@@ -136,7 +136,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
             for name in NAMES:
                 report = ingest_collection(site, name)
                 assert report.published, report.error
-        with serving(directory) as server:
+        with serve_site(directory) as server:
             yield there, f"{server.url}/hapi"
 
 

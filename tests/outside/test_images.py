@@ -23,10 +23,10 @@ from pyvo.dal.adhoc import DatalinkResults
 from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
-from process_runner import Server, serving
-from requirements import need_program
+from process_runner import Server, serve_site
+from requirements import require_program
 from shared import shared
-from stilts import stilts
+from stilts import run_stilts
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -75,7 +75,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (directory / "hven.toml").touch()
     with Site(Settings(directory=directory)) as site:
         ingest_collection(site, "sky")
-    with serving(directory) as server:
+    with serve_site(directory) as server:
         yield server
 
 
@@ -84,7 +84,7 @@ def test_stilts_asks_for_images_and_spectra(served: Server, table: str) -> None:
     place = ["lon=10", "lat=5", "radius=1", "ofmt=csv"]
 
     def asked(kind: str, name: str) -> list[dict[str, str]]:
-        answer = stilts("cone", f"servicetype={kind}", f"serviceurl={served.url}/{name}/{table}", *place)
+        answer = run_stilts("cone", f"servicetype={kind}", f"serviceurl={served.url}/{name}/{table}", *place)
         return list(csv.DictReader(io.StringIO(answer.stdout)))
 
     assert sorted(row["title"] for row in asked("sia1", "sia")) == ["a", "b"]
@@ -147,7 +147,7 @@ def test_pyvo_asks_for_images_and_spectra_of_today(served: Server) -> None:
 def test_votlint_has_nothing_to_say_of_what_products_answer(served: Server, tmp_path: Path, path: str) -> None:
     (tmp_path / "answer.vot").write_bytes(served.get(f"/{path}")[2])
     # it knows DALI as it was before shapes
-    told = stilts("votlint", f"votable={tmp_path / 'answer.vot'}").stdout.splitlines()
+    told = run_stilts("votlint", f"votable={tmp_path / 'answer.vot'}").stdout.splitlines()
     assert [line for line in told if 'Non-DALI xtype value "shape"' not in line] == []
 
 
@@ -171,7 +171,7 @@ def test_pyvo_asks_a_service_of_a_row(served: Server) -> None:
 
 
 def test_stilts_finds_no_fault_in_links_with_services(served: Server) -> None:
-    told = stilts("datalinklint", f"votable={served.url}/datalink/sky.main?ID=a&ID=none").stdout
+    told = run_stilts("datalinklint", f"votable={served.url}/datalink/sky.main?ID=a&ID=none").stdout
     assert [line for line in told.splitlines() if line[:2] in {"E-", "W-", "F-"}] == []
     for path in (
         "sia/sky.main?POS=10,5&SIZE=1",
@@ -179,7 +179,7 @@ def test_stilts_finds_no_fault_in_links_with_services(served: Server) -> None:
         "ssa/sky.main?FORMAT=METADATA&REQUEST=queryData",
         "sia2/sky.main",
     ):
-        told = stilts("votlint", f"votable={served.url}/{path}").stdout.splitlines()
+        told = run_stilts("votlint", f"votable={served.url}/{path}").stdout.splitlines()
         assert [line for line in told if 'Non-DALI xtype value "shape"' not in line] == []  # it is one of DALI 1.2
 
 
@@ -190,7 +190,7 @@ def test_capabilities_keep_their_schemas(served: Server, path: str, tmp_path: Pa
     schemas, file = shared("xsd/all.xsd"), tmp_path / "document.xml"
     file.write_bytes(served.get(f"/{path}/capabilities")[2])
     done = subprocess.run(
-        [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, file], capture_output=True, text=True, check=False,
+        [require_program("xmllint"), "--nonet", "--noout", "--schema", schemas, file], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[:2000]
@@ -245,14 +245,14 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (directory / "hven.toml").touch()
     with Site(Settings(directory=directory)) as site:
         ingest_collection(site, "pics")
-    with serving(directory) as server:
+    with serve_site(directory) as server:
         yield server
 
 
 def test_virtual_images_are_the_cuts_that_their_addresses_make(cut: Server) -> None:
     service = f"{cut.url}/sia/pics.main/cutouts"
     place = ["lon=10.02", "lat=5.01", "radius=0.02", "ofmt=csv"]
-    told = stilts("cone", "servicetype=sia1", f"serviceurl={service}", *place)
+    told = run_stilts("cone", "servicetype=sia1", f"serviceurl={service}", *place)
     assert {row["title"] for row in csv.DictReader(io.StringIO(told.stdout))} == {"plain", "turned"}
     found = pyvo.dal.SIAService(service).search(pos=SkyCoord(10.02, 5.01, unit="deg"), size=(0.04, 0.02), format="image/fits")  # fmt: skip
     assert sorted(one.title for one in found) == ["plain", "turned"]
@@ -286,7 +286,7 @@ def test_virtual_images_are_the_cuts_that_their_addresses_make(cut: Server) -> N
     with pytest.raises(pyvo.DALQueryError, match="SIZE"):
         pyvo.dal.SIAService(service).search(pos=SkyCoord(10, 5, unit="deg"), size=-1.0)
     for path in ("sia/pics.main/cutouts?POS=10,5&SIZE=0.1", "sia/pics.main/cutouts?FORMAT=METADATA", "collections/pics/headers/plain.fits?RESPONSEFORMAT=votable"):  # fmt: skip
-        assert stilts("votlint", f"votable={cut.url}/{path}").stdout == ""
+        assert run_stilts("votlint", f"votable={cut.url}/{path}").stdout == ""
     assert b"Cutout" in cut.get("/sia/pics.main/cutouts/capabilities")[2]
     status, _, body = cut.get("/sia/ivoa.obscore/cutouts?POS=1,1&SIZE=1")
     assert (status, b"ivoa.obscore has no files that could be cut" in body) == (404, True)

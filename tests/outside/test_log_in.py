@@ -14,8 +14,8 @@ import pyvo
 import requests
 from pyvo.auth import AuthSession
 
-from process_runner import Server, hven, serving
-from requirements import need_program
+from process_runner import Server, run_hven, serve_site
+from requirements import require_program
 
 pytestmark = [
     pytest.mark.outside,
@@ -49,7 +49,7 @@ class Place:
 
     def curl(self, *words: str) -> tuple[int, str]:
         done = subprocess.run(
-            [need_program("curl"), "-s", "-w", "\n%{http_code}", *words],
+            [require_program("curl"), "-s", "-w", "\n%{http_code}", *words],
             capture_output=True,
             text=True,
             timeout=60,
@@ -62,16 +62,16 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     site = tmp_path_factory.mktemp("login") / "site"
-    hven("init", site)
+    run_hven("init", site)
     home = site / "collections" / "nights"
     home.mkdir(parents=True)
     (home / "nights.yaml").write_text(DESCRIPTOR)
     (home / "rows.csv").write_text("id,owner\na,anna\nb,all\nc,bob\n")
-    hven("ingest", "nights", "--site", site)
-    hven("user", "add", "anna", "--site", site)
-    token = hven("token", "add", "anna", "--days", "1", "--site", site).stdout.strip()
-    hven("user", "password", "anna", "--site", site, stdin=f"{PASSWORD}\n")
-    with serving(site) as server:
+    run_hven("ingest", "nights", "--site", site)
+    run_hven("user", "add", "anna", "--site", site)
+    token = run_hven("token", "add", "anna", "--days", "1", "--site", site).stdout.strip()
+    run_hven("user", "password", "anna", "--site", site, stdin=f"{PASSWORD}\n")
+    with serve_site(site) as server:
         yield Place(server=server, token=token)
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from postgres_cluster import Cluster, cluster
-from process_runner import HVEN, Server, hven, serving, until
-from requirements import need
+from postgres_cluster import PostgresCluster, run_cluster
+from process_runner import HVEN_COMMAND, Server, run_hven, serve_site, wait_until
+from requirements import require
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("machines")]
 COUNT = "SELECT COUNT(*) AS n FROM stars.main"
@@ -46,7 +46,7 @@ class Machine:
 
     @property
     def command(self) -> list[str]:
-        return ["ip", "netns", "exec", self.name, *HVEN]
+        return ["ip", "netns", "exec", self.name, *HVEN_COMMAND]
 
     @contextlib.contextmanager
     def cut(self, database: str) -> Iterator[None]:
@@ -62,7 +62,7 @@ class Machine:
 @pytest.fixture(scope="module")
 def machines() -> Iterator[tuple[Machine, Machine, str]]:
     """Make two namespaces, each with a cable to this one, and an address of the database's own; skip where that is not allowed."""
-    need("ip", "root")
+    require("ip", "root")
     with contextlib.ExitStack() as stack:
         tag, net = f"hv{os.getpid() % 100_000}", free_net()
 
@@ -97,15 +97,15 @@ def database(machines: tuple[Machine, Machine, str]) -> Iterator[str]:
     """Run PostgreSQL on the network; its address for SQLAlchemy."""
     address = machines[2]
 
-    def listening(self: Cluster) -> None:
+    def listening(self: PostgresCluster) -> None:
         options = f"-c listen_addresses={address} -c port=5432 -c unix_socket_directories={self.directory} -c fsync=off"
         with (self.directory / "data" / "pg_hba.conf").open("a") as file:
             file.write("host all all 10.0.0.0/8 trust\n")
         self.do("pg_ctl", "-w", "-t", 150, "-l", self.directory / "log", "-o", options, "start")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Cluster, "start", listening)
-        with cluster():
+        patch.setattr(PostgresCluster, "start", listening)
+        with run_cluster():
             yield f"postgresql+psycopg://hven@{address}/postgres"
 
 
@@ -122,13 +122,13 @@ def servers(
         found = []
         for number, machine in enumerate(machines[:2]):
             site = place / f"machine{number}"
-            hven("init", site)
+            run_hven("init", site)
             toml = site / "hven.toml"
             said = f'store = "$STORE"\ndata = "{place / "shared"}"\njob_workers = {1 - number}\nhost = "{machine.address}"\n'
             toml.write_text(f'{said}{toml.read_text()}\n[postgres]\nurl = "$ROWS"\n')
             (site / "secrets.toml").write_text(f"STORE = '{database}'\nROWS = '{database.replace('+psycopg', '')}'\n")
             if not number:
-                hven("new", "stars", "--from", place / "stars.csv", "--site", site)
+                run_hven("new", "stars", "--from", place / "stars.csv", "--site", site)
                 for name, engine in (("stars", "duckdb"), ("kept", "postgres")):
                     text = (site / "collections" / "stars" / "stars.yaml").read_text()
                     (site / "collections" / name).mkdir(exist_ok=True)
@@ -140,7 +140,7 @@ def servers(
                         (site / "collections" / name / f"{name}.yaml").write_text(text.replace("engine: duckdb\n", ""))
             else:
                 shutil.copytree(place / "machine0" / "collections", site / "collections", dirs_exist_ok=True)
-            found.append(stack.enter_context(serving(site, command=machine.command, address=machine.address)))
+            found.append(stack.enter_context(serve_site(site, command=machine.command, address=machine.address)))
         yield found[0], found[1]
 
 
@@ -154,7 +154,7 @@ def shared(servers: tuple[Server, Server], machines: tuple[Machine, Machine, str
     for there in servers:
         for name in ("stars", "kept"):
             query = COUNT.replace("stars", name)
-            until(lambda there=there, query=query: there.post("/tap/sync", LANG="ADQL", QUERY=query)[0] == 200)
+            wait_until(lambda there=there, query=query: there.post("/tap/sync", LANG="ADQL", QUERY=query)[0] == 200)
             assert there.rows(query) == [[5000]]
     return servers
 
@@ -164,7 +164,7 @@ def test_machines_share_holdings_and_jobs(shared: tuple[Server, Server]) -> None
     status, headers, body = two.post("/tap/async", LANG="ADQL", QUERY=COUNT, PHASE="RUN", RESPONSEFORMAT="json")
     assert status == 303, body
     job = headers["location"].removeprefix(two.url)
-    until(lambda: two.get(f"{job}/phase")[2] == b"COMPLETED")
+    wait_until(lambda: two.get(f"{job}/phase")[2] == b"COMPLETED")
     for there in shared:
         assert json.loads(there.get(f"{job}/results/result")[2])["data"] == [[5000]]
 
@@ -172,7 +172,7 @@ def test_machines_share_holdings_and_jobs(shared: tuple[Server, Server]) -> None
 def reached(machine: Machine, database: str) -> bool:
     """Say whether a machine reaches the database."""
     text = f"import socket; socket.create_connection(({database!r}, 5432), 5).close()"
-    command = [*machine.command[: -len(HVEN)], sys.executable, "-c", text]
+    command = [*machine.command[: -len(HVEN_COMMAND)], sys.executable, "-c", text]
     return subprocess.run(command, check=False, capture_output=True, timeout=120).returncode == 0
 
 
@@ -184,5 +184,5 @@ def test_a_cable_that_is_cut(shared: tuple[Server, Server], machines: tuple[Mach
         assert not reached(machines[1], machines[2])
         assert two.rows(COUNT) == [[5000]]  # rows that are here are served on
         assert one.rows(kept) == [[5000]]
-    until(lambda: two.post("/tap/sync", LANG="ADQL", QUERY=kept)[0] == 200)
+    wait_until(lambda: two.post("/tap/sync", LANG="ADQL", QUERY=kept)[0] == 200)
     assert two.rows(kept) == [[5000]]

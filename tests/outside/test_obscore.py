@@ -11,9 +11,9 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model.settings import Settings
 from hven.site import Site
-from process_runner import hven, serving
+from process_runner import run_hven, serve_site
 from shared import shared
-from stilts import stilts
+from stilts import run_stilts
 
 pytestmark = [pytest.mark.standard, pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -76,12 +76,12 @@ def server(tmp_path_factory):
         for name in ("images", "spectra"):
             report = ingest_collection(site, name)
             assert not report.warnings
-    with serving(directory) as found:
+    with serve_site(directory) as found:
         yield found
 
 
 def test_taplint_accepts_obscore(server) -> None:
-    lines = stilts(
+    lines = run_stilts(
         "taplint", f"tapurl={server.url}/tap", f"stages={' '.join(STAGES)}", "report=EWISF", "maxrepeat=99", code=None
     ).stdout.splitlines()
     assert [line for line in lines if line[:2] in {"E-", "F-"}] == []
@@ -91,7 +91,7 @@ def test_taplint_accepts_obscore(server) -> None:
 
 
 def test_hven_lint_finds_nothing(server) -> None:
-    report = json.loads(hven("lint", server.url, "--severity", "info", "--json").stdout)
+    report = json.loads(run_hven("lint", server.url, "--severity", "info", "--json").stdout)
     assert report["findings"] == []
     assert {"obscore", "radio", "epn"} <= set(report["groups"])
     assert report["unjudged"] == []

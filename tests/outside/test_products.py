@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from hven.formats.media import Selection, TablePart, cut_product, open_product, write_fits_file, write_votable_file
-from requirements import need_program
+from requirements import require_program
 from shared import shared
-from stilts import stilts
+from stilts import run_stilts
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
 
@@ -30,7 +30,7 @@ def saved(made, path: Path) -> Path:
 
 
 def complaints(path: Path) -> str:
-    done = subprocess.run([need_program("fitsverify"), "-e", path], capture_output=True, text=True, check=False)
+    done = subprocess.run([require_program("fitsverify"), "-e", path], capture_output=True, text=True, check=False)
     return "\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.startswith("*** Error"))
 
 
@@ -63,7 +63,7 @@ def test_stilts_reads_the_same_numbers(tmp_path):
     wanted = np.stack([source.varget(name).astype(np.float64) for name in names], 1)
     wanted[wanted == np.float32(-1e-31)] = np.nan
     for kind, file in files.items():
-        told = stilts("tpipe", f"in={file}", f"ifmt={kind}", f"cmd=keepcols '{' '.join(names)}'", "ofmt=csv").stdout
+        told = run_stilts("tpipe", f"in={file}", f"ifmt={kind}", f"cmd=keepcols '{' '.join(names)}'", "ofmt=csv").stdout
         rows = list(csv.reader(io.StringIO(told)))[1:]
         read = np.array([[float(cell) if cell else np.nan for cell in row] for row in rows])
         assert np.array_equal(read.astype("f4"), wanted.astype("f4"), equal_nan=True)

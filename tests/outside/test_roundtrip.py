@@ -29,10 +29,10 @@ from hven.model.table import Column, Table
 from hven.model.types import parse_type
 from hven.testing.format import write_document
 from hven.testing.site import open_tiny_site
-from process_runner import Server, hven, serving
+from process_runner import Server, run_hven, serve_site
 from shape_values import is_shape
-from stilts import stilts
-from storage_engines import EMBEDDED, Keeper, kept_by
+from stilts import run_stilts
+from storage_engines import EMBEDDED, SiteEngine, use_engines
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "formats"))
 
@@ -131,15 +131,15 @@ EXPECTED: Rows = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, keeper: SiteEngine) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp("roundtrip") / "site"
-    hven("init", directory)
+    run_hven("init", directory)
     table = Table(schema="every", name="main", columns=tuple(COLUMNS))
     rows = pa.table([pa.array(EVERY[column.name], column.type.arrow) for column in COLUMNS], names=list(EVERY))
-    keeper.tell(directory)
-    with open_tiny_site(directory, {"every.main": (table, rows)}, **keeper.settings(directory)):
+    keeper.write_settings(directory)
+    with open_tiny_site(directory, {"every.main": (table, rows)}, **keeper.read_options(directory)):
         pass
-    with serving(directory) as made:
+    with serve_site(directory) as made:
         yield made
 
 
@@ -245,7 +245,7 @@ def by_stilts(data: bytes, place: Path, ifmt: str) -> Rows:
     from lxml import etree
 
     (place / "in").write_bytes(data)
-    stilts("tcopy", f"in={place / 'in'}", f"ifmt={ifmt}", f"out={place / 'out'}", "ofmt=votable-tabledata")
+    run_stilts("tcopy", f"in={place / 'in'}", f"ifmt={ifmt}", f"out={place / 'out'}", "ofmt=votable-tabledata")
     tree = etree.parse(place / "out", etree.XMLParser(huge_tree=True))
     ns = {"v": tree.getroot().nsmap[None]}
     rows = [[cell.text or None for cell in row] for row in tree.iterfind(".//v:TR", ns)]
@@ -425,7 +425,7 @@ def test_every_value_of_every_type_survives(server: Server, tmp_path: Path, pair
     survives(server, tmp_path, pair)
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 @pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair not in FIRST])
 def test_other_readers_find_the_same(server: Server, tmp_path: Path, pair: str) -> None:
     survives(server, tmp_path, pair)

@@ -14,8 +14,8 @@ from astropy.io import votable
 
 from process_runner import Server
 from shared import shared
-from stilts import stilts
-from storage_engines import EMBEDDED, kept_by
+from stilts import run_stilts
+from storage_engines import EMBEDDED, use_engines
 
 pytestmark = [pytest.mark.standard, pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -46,7 +46,7 @@ def test_taplint_finds_no_fault(taplinted: list[str]) -> None:
 
 
 def test_tapquery_counts_and_computes(server: Server) -> None:
-    answer = stilts(
+    answer = run_stilts(
         "tapquery",
         f"tapurl={server.url}/tap",
         "sync=true",
@@ -56,12 +56,12 @@ def test_tapquery_counts_and_computes(server: Server) -> None:
     assert list(csv.DictReader(io.StringIO(answer.stdout))) == [{"n": "125982", "brightest": "-1.44"}]
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 def test_links_of_rows_are_found_in_order(server: Server) -> None:
     query = "adql=SELECT TOP 3 id, name FROM openngc.main WHERE major_axis > 60 ORDER BY major_axis DESC"
     tap = ["tapquery", f"tapurl={server.url}/tap", "sync=true", query]
-    first, *_ = list(csv.DictReader(io.StringIO(stilts(*tap, "ofmt=csv").stdout)))
-    told = stilts("datalinklint", f"votable={server.url}/datalink/openngc.main?ID={quote(first['id'])}&ID=none").stdout
+    first, *_ = list(csv.DictReader(io.StringIO(run_stilts(*tap, "ofmt=csv").stdout)))
+    told = run_stilts("datalinklint", f"votable={server.url}/datalink/openngc.main?ID={quote(first['id'])}&ID=none").stdout
     # words of the vocabulary that are younger than the terms that it has built in: it cannot fetch them here
     newer = [
         line
@@ -72,9 +72,9 @@ def test_links_of_rows_are_found_in_order(server: Server) -> None:
     assert "Datalink table rows checked: 4" in told
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 def test_an_error_is_told_in_our_words(server: Server) -> None:
-    done = stilts(
+    done = run_stilts(
         "tapquery", f"tapurl={server.url}/tap", "sync=true", "adql=SELECT vmagg FROM hipparcos.main", code=None
     )
     assert done.returncode
@@ -90,18 +90,18 @@ def test_cone_gives_the_stars_around(server: Server) -> None:
         "radius=1.5",
         "ofmt=csv",
     ]
-    rows = list(csv.DictReader(io.StringIO(stilts("cone", *words, "verb=3").stdout)))
+    rows = list(csv.DictReader(io.StringIO(run_stilts("cone", *words, "verb=3").stdout)))
     around = server.rows(
         "SELECT star FROM hipparcos.main WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(83.63, 22.01, 1.5)) ORDER BY star"
     )
     assert sorted(int(row["star"]) for row in rows) == [row[0] for row in around] != []
-    assert len(stilts("cone", *words, "verb=1").stdout.splitlines()[0].split(",")) < len(rows[0])
+    assert len(run_stilts("cone", *words, "verb=1").stdout.splitlines()[0].split(",")) < len(rows[0])
 
 
 def test_coneskymatch_finds_every_object_again(server: Server, tmp_path: Path) -> None:
     rows = server.rows("SELECT TOP 25 id, ra, dec FROM openngc.main WHERE dec > 60 AND ra IS NOT NULL ORDER BY id")
     (tmp_path / "in.csv").write_text("mine,ra,dec\n" + "\n".join(f"{name},{ra},{dec}" for name, ra, dec in rows) + "\n")
-    answer = stilts(
+    answer = run_stilts(
         "coneskymatch",
         f"in={tmp_path / 'in.csv'}",
         "ifmt=csv",
@@ -125,7 +125,7 @@ def test_votlint_has_no_word_to_say(server: Server, tmp_path: Path, table: str) 
     without_a_word(server, tmp_path, table, "votable")
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 @pytest.mark.parametrize(
     ("table", "form"),
     [
@@ -143,11 +143,11 @@ def without_a_word(server: Server, tmp_path: Path, table: str, form: str) -> Non
     status, _, body = server.get("/tap/sync", LANG="ADQL", QUERY=f"SELECT TOP 50 * FROM {table}", RESPONSEFORMAT=form)
     assert status == 200, body
     (tmp_path / "answer.vot").write_bytes(body)
-    told = stilts("votlint", f"votable={tmp_path / 'answer.vot'}", "validate=true", "ucd=true", "unit=true")
+    told = run_stilts("votlint", f"votable={tmp_path / 'answer.vot'}", "validate=true", "ucd=true", "unit=true")
     assert told.stdout.strip() == ""
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 @pytest.mark.parametrize(
     "path",
     [
@@ -160,12 +160,12 @@ def without_a_word(server: Server, tmp_path: Path, table: str, form: str) -> Non
 def test_votlint_on_other_documents(server: Server, tmp_path: Path, path: str) -> None:
     (tmp_path / "answer.vot").write_bytes(server.get(path)[2])
     assert (
-        stilts("votlint", f"votable={tmp_path / 'answer.vot'}", "validate=true", "ucd=true", "unit=true").stdout.strip()
+        run_stilts("votlint", f"votable={tmp_path / 'answer.vot'}", "validate=true", "ucd=true", "unit=true").stdout.strip()
         == ""
     )
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 def test_every_other_format_is_read_as_the_votable_is(server: Server, tmp_path: Path) -> None:
     """STILTS counts, and adds up, what it read."""
     query = "SELECT star, name, ra, vmag, parallax FROM hipparcos.main WHERE dec > 88 ORDER BY star"
@@ -173,7 +173,7 @@ def test_every_other_format_is_read_as_the_votable_is(server: Server, tmp_path: 
     for one in ("votable", "csv", "fits"):
         path = tmp_path / f"answer.{one}"
         path.write_bytes(server.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT=one)[2])
-        told = stilts("tpipe", f"in={path}", f"ifmt={one}", "cmd=stats name nGood sum", "ofmt=csv")
+        told = run_stilts("tpipe", f"in={path}", f"ifmt={one}", "cmd=stats name nGood sum", "ofmt=csv")
         figures[one] = [
             (row["Name"], row["NGood"], float(row["Sum"] or "nan")) for row in csv.DictReader(io.StringIO(told.stdout))
         ]
@@ -191,7 +191,7 @@ def test_the_served_table_is_the_file(server: Server, tmp_path: Path) -> None:
     (tmp_path / "jmdc.vot").write_bytes(server.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM jmdc.main")[2])
     ours = votable.parse_single_table(tmp_path / "jmdc.vot").to_table(use_names_over_ids=True)
     theirs = csv.DictReader(
-        io.StringIO(stilts("tpipe", f"in={path}", "cmd=keepcols 'UD_MEAS LD_MEAS'", "ofmt=csv").stdout)
+        io.StringIO(run_stilts("tpipe", f"in={path}", "cmd=keepcols 'UD_MEAS LD_MEAS'", "ofmt=csv").stdout)
     )
     measured = [(float(row["UD_MEAS"] or "nan"), float(row["LD_MEAS"] or "nan")) for row in theirs]
     served = np.column_stack(

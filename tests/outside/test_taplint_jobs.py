@@ -12,8 +12,8 @@ import pytest
 import pyvo
 from pyvo.dal.exceptions import DALQueryError
 
-from process_runner import Server, soon, until
-from stilts import stilts
+from process_runner import Server, assert_takes_less, wait_until
+from stilts import run_stilts
 
 pytestmark = [
     pytest.mark.standard,
@@ -46,7 +46,7 @@ def test_taplint_finds_no_fault_of_jobs(taplinted: list[str]) -> None:
 
 def test_tapquery_asks_asynchronously(server: Server) -> None:
     query = "adql=SELECT COUNT(*) AS n, MIN(vmag) AS brightest FROM hipparcos.main"
-    answer = stilts("tapquery", f"tapurl={server.url}/tap", "sync=false", "poll=200", "ofmt=csv", query)
+    answer = run_stilts("tapquery", f"tapurl={server.url}/tap", "sync=false", "poll=200", "ofmt=csv", query)
     lines = answer.stdout.splitlines()
     start = next(number for number, line in enumerate(lines) if line == "n,brightest")
     assert list(csv.DictReader(io.StringIO("\n".join(lines[start:])))) == [{"n": "125982", "brightest": "-1.44"}]
@@ -96,7 +96,7 @@ def test_run_async_in_pyvo_with_an_upload(tap: pyvo.dal.TAPService) -> None:
 def test_abort_in_pyvo_stops_the_query_within_a_second(tap: pyvo.dal.TAPService, server: Server) -> None:
     def once() -> float:
         job = tap.submit_job(ENDLESS).run()
-        until(lambda: job.phase == "EXECUTING")
+        wait_until(lambda: job.phase == "EXECUTING")
         time.sleep(0.5)
         # one worker: it runs when the first is stopped
         follower = tap.submit_job("SELECT TOP 1 star FROM hipparcos.main").run()
@@ -105,11 +105,11 @@ def test_abort_in_pyvo_stops_the_query_within_a_second(tap: pyvo.dal.TAPService,
         begun = time.monotonic()
         assert job.phase == "ABORTED"
         # pyvo's own waiting sleeps a second between two looks
-        until(lambda: follower.phase not in {"QUEUED", "EXECUTING"})
+        wait_until(lambda: follower.phase not in {"QUEUED", "EXECUTING"})
         seconds = time.monotonic() - begun
         assert follower.phase == "COMPLETED"
         job.delete()
         follower.delete()
         return seconds
 
-    soon(once, 2.5)  # a second, and the follower's own time
+    assert_takes_less(once, 2.5)  # a second, and the follower's own time

@@ -14,8 +14,8 @@ from astropy.io.votable import parse
 from astropy.table import MaskedColumn, Table
 
 from process_runner import Server
-from stilts import stilts
-from storage_engines import EMBEDDED, kept_by
+from stilts import run_stilts
+from storage_engines import EMBEDDED, use_engines
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
 
@@ -38,7 +38,7 @@ def test_stilts_sends_a_table_and_gets_it_back(server: Server, tmp_path: Path, s
     there_and_back(server, tmp_path, "BINARY2", sync)
 
 
-@kept_by(EMBEDDED)
+@use_engines(EMBEDDED)
 @pytest.mark.parametrize("form", ["TABLEDATA", "BINARY"])
 @pytest.mark.parametrize("sync", ["true", "false"])
 def test_stilts_sends_it_in_other_forms(server: Server, tmp_path: Path, form: str, sync: str) -> None:
@@ -54,7 +54,7 @@ def there_and_back(server: Server, tmp_path: Path, form: str, sync: str) -> None
     table["name"] = [f"e{n}" if n % 3 else "" for n in range(500)]  # FITS has ASCII
     table["k"].fill_value = -1
     table.write(sent)
-    stilts(
+    run_stilts(
         "tapquery", f"tapurl={server.url}/tap", "nupload=1", f"upload1={sent}", "upname1=t", f"upvotformat={form}", f"sync={sync}",
         *(["poll=200"] if sync == "false" else []),
         "adql=SELECT * FROM TAP_UPLOAD.t ORDER BY n", f"out={back}", "ofmt=votable",

@@ -23,11 +23,11 @@ from astropy.table import Table
 
 from hven.model.settings import load_settings as settings_of
 from hven.site import Site
-from process_runner import Server, hven, serving, until
-from requirements import need_program
+from process_runner import Server, run_hven, serve_site, wait_until
+from requirements import require_program
 from shared import MORE, shared
-from stilts import stilts
-from storage_engines import Keeper
+from stilts import run_stilts
+from storage_engines import SiteEngine
 
 pytestmark = [
     pytest.mark.outside,
@@ -58,7 +58,7 @@ class Place:
     def curl(self, *words: str, token: str | None = None) -> tuple[int, str]:
         given = ["-H", f"Authorization: Bearer {token}"] if token else []
         done = subprocess.run(
-            [need_program("curl"), "-s", "-w", "\n%{http_code}", *given, *words],
+            [require_program("curl"), "-s", "-w", "\n%{http_code}", *given, *words],
             capture_output=True,
             check=True,
             timeout=60,
@@ -69,7 +69,7 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory, keeper: SiteEngine) -> Iterator[Place]:
     root = tmp_path_factory.mktemp("kept")
     made = np.random.default_rng(11)
     stars = Table(
@@ -77,13 +77,13 @@ def place(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator[
     )
     stars.write(root / "stars.csv")
     site = root / "site"
-    hven("init", site)
-    keeper.tell(site)
-    hven("new", "stars", "--from", root / "stars.csv", "--site", site)
-    hven("ingest", "stars", "--site", site)
-    anna, bert = (hven("user", "add", name, "--site", site).stdout.strip() for name in ("anna", "bert"))
+    run_hven("init", site)
+    keeper.write_settings(site)
+    run_hven("new", "stars", "--from", root / "stars.csv", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
+    anna, bert = (run_hven("user", "add", name, "--site", site).stdout.strip() for name in ("anna", "bert"))
     pyvo.utils.activate_features("cadc-tb-upload")
-    with serving(site, workers=2) as server:
+    with serve_site(site, workers=2) as server:
         yield Place(server=server, site=site, anna=anna, bert=bert)
 
 
@@ -117,7 +117,7 @@ def test_a_table_through_pyvo(place: Place) -> None:
         for ask in (other.search, other.run_async):
             with pytest.raises(pyvo.dal.DALQueryError, match="no table"):
                 ask(ALL)
-    (row,) = json.loads(hven("tables", "--json", "--site", place.site).stdout)
+    (row,) = json.loads(run_hven("tables", "--json", "--site", place.site).stdout)
     assert (row["owner"], row["table"], row["rows"]) == ("anna", "tap_user.mine", 4)
     mine.remove_table("tap_user.mine")
     for _ in range(10):
@@ -191,7 +191,7 @@ def test_the_convention_of_dachs_through_curl_and_a_join_by_stilts(place: Place,
     (tmp_path / "told.xml").write_text(text)
     xsd = shared("xsd")
     judge = [
-        need_program("xmllint"),
+        require_program("xmllint"),
         "--nonet",
         "--noout",
         "--schema",
@@ -222,10 +222,10 @@ def test_the_convention_of_dachs_through_curl_and_a_join_by_stilts(place: Place,
         == 200
     )
     # STILTS cannot log in: it writes what is loaded, reads what is answered, and is told of nothing
-    read = stilts("tpipe", f"in={out}", "ofmt=csv")
+    read = run_stilts("tpipe", f"in={out}", "ofmt=csv")
     assert read.stdout.split() == ["name", "a", "b"]
     more = tmp_path / "more.vot"
-    stilts("tcopy", f"in={tmp_path / 'near.vot'}", f"out={more}", "ofmt=votable-binary2-inline")
+    run_stilts("tcopy", f"in={tmp_path / 'near.vot'}", f"out={more}", "ofmt=votable-binary2-inline")
     load = f"{place.server.url}/tap/load/near"
     assert (
         place.curl("-b", str(jar), "--data-binary", f"@{more}", "-H", "Content-Type: application/x-votable+xml", load)[
@@ -233,7 +233,7 @@ def test_the_convention_of_dachs_through_curl_and_a_join_by_stilts(place: Place,
         ]
         == 200
     )
-    told = stilts(
+    told = run_stilts(
         "tapquery",
         f"tapurl={place.server.url}/tap",
         "sync=true",
@@ -337,17 +337,17 @@ def test_a_server_that_is_killed_while_it_loads(place: Place) -> None:
         with site.store.leases.hold_lease("files", description="a test", wait_seconds=60):
             thread = threading.Thread(target=send)
             thread.start()
-            until(lambda: _loading(place.server.process.pid, folder) or not thread.is_alive(), 300, pause=0.001)
+            wait_until(lambda: _loading(place.server.process.pid, folder) or not thread.is_alive(), 300, pause_seconds=0.001)
             (pid,) = _loading(place.server.process.pid, folder)
             os.kill(pid, signal.SIGKILL)
             thread.join()
             assert not answers, "it was to be killed before it answers"
-            until(lambda: not _loading(place.server.process.pid, folder))
-        until(lambda: session.get(f"{place.server.url}/health", timeout=5).status_code == 200)
+            wait_until(lambda: not _loading(place.server.process.pid, folder))
+        wait_until(lambda: session.get(f"{place.server.url}/health", timeout=5).status_code == 200)
         assert session.post(f"{url}/sync", data=count, timeout=30).json()["data"] == [[1]]
-        until(lambda: session.post(f"{url}/load/torn", data="n\n2\n", timeout=30).status_code == 200)
+        wait_until(lambda: session.post(f"{url}/load/torn", data="n\n2\n", timeout=30).status_code == 200)
         assert session.post(f"{url}/sync", data=count, timeout=30).json()["data"] == [[2]]
-        until(lambda: _tidied(site, folder))
+        wait_until(lambda: _tidied(site, folder))
         assert session.post(f"{url}/sync", data=count, timeout=30).json()["data"] == [[2]]
         session.delete(f"{url}/user_tables/torn", timeout=30)
 
@@ -375,22 +375,22 @@ def _loading(parent: int, folder: Path) -> list[int]:
 def test_the_verbs_for_the_owner_of_the_site(place: Place) -> None:
     """Show, expire, drop; an account goes with its tables, jobs, sessions and token; the keeper lets go what is over."""
     here = ("--site", place.site)
-    carl = hven("user", "add", "carl", *here).stdout.strip()
+    carl = run_hven("user", "add", "carl", *here).stdout.strip()
     service = place.service(carl)
     for name in ("one", "two", "three"):
         service.create_table(f"tap_user.{name}", votable(name=["s1"], ra=[1.0], dec=[2.0]), format="VOTable")
-    told = json.loads(hven("tables", "show", "carl", "tap_user.one", "--json", *here).stdout)
+    told = json.loads(run_hven("tables", "show", "carl", "tap_user.one", "--json", *here).stdout)
     assert [column["index"] for column in told["columns"]] == [None, "position", "position"]
-    assert "tap_user.one of carl: 1 rows" in hven("tables", "show", "carl", "one", *here).stdout
-    assert "carl keeps no table 'none'" in hven("tables", "drop", "carl", "none", *here, code=1).stderr
-    hven("tables", "drop", "carl", "one", *here)
-    hven("tables", "expire", "carl", "two", "--days", "0", *here)
+    assert "tap_user.one of carl: 1 rows" in run_hven("tables", "show", "carl", "one", *here).stdout
+    assert "carl keeps no table 'none'" in run_hven("tables", "drop", "carl", "none", *here, expected_code=1).stderr
+    run_hven("tables", "drop", "carl", "one", *here)
+    run_hven("tables", "expire", "carl", "two", "--days", "0", *here)
     for name in ("one", "two"):
-        until(lambda name=name: place.curl(f"{place.server.url}/tap/user_tables/{name}", token=carl)[0] == 404)
-    until(lambda: not _kept(place, "two"), 120)  # the keeper, and nobody else: it looks every 20 seconds
+        wait_until(lambda name=name: place.curl(f"{place.server.url}/tap/user_tables/{name}", token=carl)[0] == 404)
+    wait_until(lambda: not _kept(place, "two"), 120)  # the keeper, and nobody else: it looks every 20 seconds
     job = service.submit_job("SELECT * FROM tap_user.three")
-    renewed = hven("user", "token", "carl", *here).stdout.strip()
-    until(lambda: place.curl(f"{place.server.url}/tap/user_tables/three", token=carl)[0] == 401)
+    renewed = run_hven("user", "token", "carl", *here).stdout.strip()
+    wait_until(lambda: place.curl(f"{place.server.url}/tap/user_tables/three", token=carl)[0] == 401)
     with place.session(None) as browser:
         assert (
             browser.post(f"{place.server.url}/login", json={"name": "carl", "token": renewed}, timeout=30).json()[
@@ -400,13 +400,13 @@ def test_the_verbs_for_the_owner_of_the_site(place: Place) -> None:
         )
         assert browser.get(f"{place.server.url}/tap/user_tables/three", timeout=30).status_code == 200
         assert browser.get(job.url, timeout=30).status_code == 200
-        hven("user", "remove", "carl", *here)
+        run_hven("user", "remove", "carl", *here)
         assert browser.get(f"{place.server.url}/tap/user_tables/three", timeout=30).status_code == 401
         assert browser.get(job.url, timeout=30).status_code == 404
-    again = hven("user", "add", "carl", *here).stdout.strip()
+    again = run_hven("user", "add", "carl", *here).stdout.strip()
     assert place.curl(f"{place.server.url}/tap/user_tables/three", token=again)[0] == 404
     assert job.job_id not in place.curl(f"{place.server.url}/tap/async", token=again)[1]
-    names = [item["name"] for item in json.loads(hven("user", "list", "--json", *here).stdout)]
+    names = [item["name"] for item in json.loads(run_hven("user", "list", "--json", *here).stdout)]
     assert names == ["anna", "bert", "carl"]
     basic = base64.b64encode(f"carl:{again}".encode()).decode()
     assert place.curl("-H", f"Authorization: Basic {basic}", f"{place.server.url}/tap/user_tables/three")[0] == 404

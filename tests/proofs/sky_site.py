@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import process_runner
-from process_runner import hven
+from process_runner import run_hven
 
 DESCRIPTOR = """\
 collection: sky
@@ -29,7 +29,7 @@ tables:
 
 def begin(site: Path, settings: str = "") -> None:
     """Make the site, without rows."""
-    hven("init", site)
+    run_hven("init", site)
     with (site / "hven.toml").open("a") as file:
         file.write(settings)
     (site / "collections" / "sky").mkdir()
@@ -44,5 +44,5 @@ def publish(site: Path, rows: int, kind: str, state: Callable[[int], int]) -> No
     path.with_suffix(".new").replace(path)
     # beside the readers, which are threads of this process
     log = site / "ingest.log"
-    ended = process_runner.begin(["--site", str(site), "ingest", "sky"], log, None).wait(300)
+    ended = process_runner.start_hven(["--site", str(site), "ingest", "sky"], log, None).wait(300)
     assert ended == 0, log.read_text()

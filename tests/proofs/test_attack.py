@@ -22,7 +22,7 @@ import pytest
 from hostile_requests import BOMBS, SMALL, Bomb
 from sky_site import begin, publish
 
-from process_runner import HVEN, Server, serving, until
+from process_runner import HVEN_COMMAND, Server, serve_site, wait_until
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "query"))
 
@@ -209,7 +209,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(site))
         patch.setenv("HVEN_TICKS", str(ticks))
-        with serving(site, command=HVEN) as running:
+        with serve_site(site, command=HVEN_COMMAND) as running:
             for number in range(50):  # a server that is at rest has been asked something
                 assert running.get("/cone/sky.stars", RA=number, DEC=0, SR=0.1)[0] == 200
                 assert running.rows(f"SELECT MAX(ra + {number}) AS n FROM sky.stars")
@@ -239,7 +239,7 @@ def test_a_hostile_request(
         status, seconds, told = send(server, BOMBS[name], job)
     ms, where = held(server.site / "ticks", begun)
     try:
-        back = until(lambda: sum(family(server.process.pid).values()) <= 1.1 * at_rest, BACK, 0.5)
+        back = wait_until(lambda: sum(family(server.process.pid).values()) <= 1.1 * at_rest, BACK, 0.5)
     except AssertionError:
         back = float("inf")
     after = sum(family(server.process.pid).values())

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from process_runner import HVEN, Server, hven, serving, until
-from requirements import lack, need, need_program
+from process_runner import HVEN_COMMAND, Server, run_hven, serve_site, wait_until
+from requirements import report_missing, require, require_program
 
 pytestmark = pytest.mark.slow
 
@@ -45,18 +45,18 @@ def site_in(place: Path, rows: int = SIDE) -> Path:
         "id,ra,dec\n" + "".join(f"{n},{n * 0.01:.4f},{n * 0.004:.4f}\n" for n in range(rows))
     )
     site = place / "site"
-    hven("init", site)
+    run_hven("init", site)
     (site / "hven.toml").write_text(
         f"job_workers = 2\n{(site / 'hven.toml').read_text()}\n[jobs]\nmaxrec_default = 1_000_000_000\nmaxrec_hard = 1_000_000_000\n"
     )
-    hven("new", "stars", "--from", place / "stars.csv", "--site", site)
-    hven("ingest", "stars", "--site", site)
+    run_hven("new", "stars", "--from", place / "stars.csv", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
     return site
 
 
 @pytest.fixture(scope="module")
 def server(site: Path) -> Iterator[Server]:
-    with serving(site, workers=2, command=HVEN) as made:
+    with serve_site(site, workers=2, command=HVEN_COMMAND) as made:
         yield made
 
 
@@ -140,7 +140,7 @@ def test_a_big_answer_needs_disk_and_no_memory(server: Server, site: Path, recor
         path = asked(server, ALL)
         begun = time.monotonic()
         with watched(site / "var/jobs" / path.rpartition("/")[2]) as seen:
-            until(lambda path=path: told(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 1800)  # type: ignore[misc]
+            wait_until(lambda path=path: told(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 1800)  # type: ignore[misc]
         job = told(server, path)
         assert job["phase"] == "COMPLETED", job["errorSummary"]
         seconds = time.monotonic() - begun
@@ -149,14 +149,14 @@ def test_a_big_answer_needs_disk_and_no_memory(server: Server, site: Path, recor
         count, _, size = lines(server, f"{path}/results/result")
         assert count == total + 1
         server.send("DELETE", path)
-        until(lambda: not list((site / "var/jobs").glob("*/result-*")))
+        wait_until(lambda: not list((site / "var/jobs").glob("*/result-*")))
         first = [kb for written, kb in seen if 0 < written < size / 2]
         second = [kb for written, kb in seen if size / 2 <= written]
         assert max(first + second, default=0) < MEMORY
         if len(first) > 4 < len(second):
             break
         # on a busy machine half of a job's life went unseen: once more, in another process
-        until(lambda: not list(workers()), 300)
+        wait_until(lambda: not list(workers()), 300)
     print(
         f"\n{total:,} rows, {size:,} bytes in {seconds:.0f} s; worker's anonymous memory {max(first)} kB, then {max(second)} kB; looks: {len(seen)}"
     )
@@ -189,7 +189,7 @@ def test_many_jobs_at_once_are_all_done_once(server: Server, site: Path) -> None
             listed = json.loads(server.send("GET", "/tap/async", headers={"Accept": "application/json"})[2])["jobs"]
             return sum(job["phase"] == "COMPLETED" for job in listed) == JOBS
 
-        until(all_done, 600)
+        wait_until(all_done, 600)
     finally:
         over.set()
         watching.join()
@@ -239,7 +239,7 @@ def test_a_long_queue_is_listed_in_pages_and_can_be_deleted(server: Server, site
     def ended() -> bool:
         return next(pages("/tap/async?PHASE=QUEUED&PHASE=EXECUTING"))[0] == {}
 
-    until(ended, 3600)
+    wait_until(ended, 3600)
     print(
         f"\n{WAITING:,} jobs wait; half deleted in {deleted:.0f} s; the rest listed in {len(looks)} pages, {max(one[1] for one in looks):,} bytes and "
         f"{1000 * max(one[2] for one in looks):.0f} ms the largest; all ended {time.monotonic() - begun:.0f} s later"
@@ -258,28 +258,28 @@ def test_a_long_queue_is_listed_in_pages_and_can_be_deleted(server: Server, site
 def test_a_result_that_does_not_fit_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     """No file may be longer than 3 MB: what writes meets the same end as on a full disk."""
     site = site_in(tmp_path, 1_500)
-    with serving(site, command=[need_program("prlimit"), "--fsize=3000000", *HVEN]) as server:
+    with serve_site(site, command=[require_program("prlimit"), "--fsize=3000000", *HVEN_COMMAND]) as server:
         for form in ("csv", "votable", "fits", "parquet", "json"):
             path = asked(server, ALL.replace("stars.main AS a", "(SELECT TOP 400 * FROM stars.main) AS a"), form)
-            until(lambda path=path: told(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 300)  # type: ignore[misc]
+            wait_until(lambda path=path: told(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 300)  # type: ignore[misc]
             error = told(server, path)["errorSummary"]
             assert error is not None, form
             assert error["type"] == "transient", form  # type: ignore[index]
             assert "cannot be written: file too large" in error["message"], form  # type: ignore[index]
             assert not list((site / "var/jobs" / path.rpartition("/")[2]).glob("*")), form
         small = asked(server, "SELECT COUNT(*) AS n FROM stars.main")
-        until(lambda: told(server, small)["phase"] == "COMPLETED")
+        wait_until(lambda: told(server, small)["phase"] == "COMPLETED")
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Give a disk of 40 MB, where whoever runs the tests may mount one."""
-    need("mount")
+    require("mount")
     place = tmp_path / "disk"
     place.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", place], capture_output=True, check=False)
     if done.returncode:
-        lack("mount")
+        report_missing("mount")
     try:
         yield place
     finally:
@@ -289,9 +289,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_full_loses_no_job(small_disk: Path) -> None:
     """The result meets the end of the disk; then the store does too, which is on the same one."""
     site = site_in(small_disk, 1_500)
-    with serving(site) as server:
+    with serve_site(site) as server:
         path = asked(server, ALL)
-        until(lambda: told(server, path)["phase"] == "ERROR", 300)
+        wait_until(lambda: told(server, path)["phase"] == "ERROR", 300)
         assert "no space left on device" in told(server, path)["errorSummary"]["message"]  # type: ignore[index]
         assert not list((site / "var/jobs").glob("*/result-*"))
         filler = small_disk / "filler"
@@ -310,14 +310,14 @@ def test_a_disk_that_is_full_loses_no_job(small_disk: Path) -> None:
             refusals.append(body)
             return True
 
-        until(refused)
+        wait_until(refused)
         assert b"full" in refusals[0]
         assert b"Traceback" not in refusals[0]
         filler.unlink()
         for one in waiting:
-            until(lambda one=one: told(server, one)["phase"] not in {"QUEUED", "EXECUTING"}, 300)  # type: ignore[misc]
+            wait_until(lambda one=one: told(server, one)["phase"] not in {"QUEUED", "EXECUTING"}, 300)  # type: ignore[misc]
         again = asked(server, "SELECT COUNT(*) AS n FROM stars.main")
-        until(lambda: told(server, again)["phase"] == "COMPLETED")
+        wait_until(lambda: told(server, again)["phase"] == "COMPLETED")
         made = {path, *waiting, again}
         assert len(
             json.loads(server.send("GET", "/tap/async", headers={"Accept": "application/json"})[2])["jobs"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hven.sources import SourceContext, elastic
-from json_servers import ElasticWorld, serving
+from json_servers import ElasticServer, serve
 
 pytestmark = pytest.mark.needs("proof")
 READ = """\
@@ -43,8 +43,8 @@ def test_the_official_client_finds_what_we_find(tmp_path: Path) -> None:
         subprocess.run([str(python), "-m", "pip", "install", "-q", "elasticsearch>=8,<9"], check=True)
     documents = [{"n": at, "obs": f"o{at}", "mhz": 150.9 + at, "looks": [{"href": f"{at}.png"}, {"href": f"{at}b.png"}]} for at in range(100)]  # fmt: skip
     mapping = {"n": {"type": "long"}, "obs": {"type": "keyword"}, "mhz": {"type": "double"}, "looks": {"type": "nested", "properties": {"href": {"type": "keyword"}}}}  # fmt: skip
-    world = ElasticWorld(documents=documents, mapping=mapping)
-    with serving(world) as url:
+    world = ElasticServer(documents=documents, mapping=mapping)
+    with serve(world) as url:
         told = subprocess.run(
             [str(python), "-c", READ, url, json.dumps(QUERY)], check=False, capture_output=True, text=True
         )

@@ -26,7 +26,7 @@ from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from postgres_cluster import server as postgres
+from postgres_cluster import run_server as postgres
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "server"))
 from server_process import Serving, serving

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from process_runner import hven, serving
+from process_runner import run_hven, serve_site
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,9 +24,9 @@ def test_the_verifier_finds_no_fault(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples/19-time-series", site, ignore=shutil.ignore_patterns("var", "data"))
     subprocess.run([sys.executable, "make_data.py"], cwd=site, check=True)
     for name in ("orfees", "nda", "goes", "silso"):
-        hven("ingest", name, "--site", site)
+        run_hven("ingest", name, "--site", site)
     told = tmp_path / "told"  # no pipe, which it leaves before all is through
-    with serving(site) as server, told.open("wb") as out:
+    with serve_site(site) as server, told.open("wb") as out:
         given = ["--url", f"{server.url}/hapi", "--output", "json", "--datatimeout", "60000", "--metatimeout", "30000"]
         subprocess.run(["node", "verify.js", *given], cwd=VERIFIER, stdout=out, check=False, timeout=600)
     text = told.read_text()

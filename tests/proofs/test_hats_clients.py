@@ -35,7 +35,7 @@ from hven.model.types import FLOAT32, FLOAT64, INT64
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.sources import SourceContext
-from process_runner import Server, serving
+from process_runner import Server, serve_site
 from shared import MORE
 
 PYTHON = os.environ.get("HVEN_LSDB", "")  # of an environment with lsdb and aiohttp
@@ -104,7 +104,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     pq.write_table(pa.table({"id": np.arange(ROWS), "ra": lon, "dec": lat, "g": magnitudes, "name": [f"S{at}" for at in range(ROWS)]}), folder / "stars.parquet")  # fmt: skip
     with Site(settings.load_settings(directory)) as site:
         ingest_collection(site, "stars")
-    with serving(directory) as found:
+    with serve_site(directory) as found:
         yield found
 
 

@@ -18,8 +18,8 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 
-from postgres_cluster import Cluster, cluster
-from process_runner import Server, hven, serving, until
+from postgres_cluster import PostgresCluster, run_cluster
+from process_runner import Server, run_hven, serve_site, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -48,8 +48,8 @@ tables:
 
 
 @pytest.fixture
-def database() -> Iterator[Cluster]:
-    with cluster() as found:
+def database() -> Iterator[PostgresCluster]:
+    with run_cluster() as found:
         with psycopg.connect(found.url, autocommit=True) as connection:
             connection.execute(
                 "CREATE TABLE cubes (id bigint PRIMARY KEY, ra float8, dec float8, mag real, state text, changed timestamptz DEFAULT clock_timestamp())"
@@ -64,13 +64,13 @@ def database() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def server(database: Cluster, tmp_path: Path) -> Iterator[Server]:
+def server(database: PostgresCluster, tmp_path: Path) -> Iterator[Server]:
     site = tmp_path / "site"
-    hven("init", site)
+    run_hven("init", site)
     (site / "secrets.toml").write_text(f"OPS_DB = '{database.url}'\n")
     (site / "collections" / "ops").mkdir(parents=True)
     (site / "collections" / "ops" / "ops.yaml").write_text(DESCRIPTOR)
-    with serving(site, workers=2) as made:
+    with serve_site(site, workers=2) as made:
         yield made
 
 
@@ -198,7 +198,7 @@ class Reader(threading.Thread):
         return list(json.loads(data)["data"])
 
 
-def test_a_writer_and_sixteen_readers(server: Server, database: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_writer_and_sixteen_readers(server: Server, database: PostgresCluster, capsys: pytest.CaptureFixture[str]) -> None:
     over = threading.Event()
     writer, watcher = Writer(database.url, over), Watcher(database.url, over)
     readers = [Reader(server, writer, over, number) for number in range(READERS)]
@@ -207,7 +207,7 @@ def test_a_writer_and_sixteen_readers(server: Server, database: Cluster, capsys:
     begun = time.monotonic()
     time.sleep(SECONDS)
     # speed is claimed at full size alone: elsewhere it goes on until enough has been seen
-    until(lambda: FULL or writer.errors or (writer.changed > LEAST and watcher.looks > SECONDS), 300)
+    wait_until(lambda: FULL or writer.errors or (writer.changed > LEAST and watcher.looks > SECONDS), 300)
     over.set()
     for thread in (writer, watcher, *readers):
         thread.join(120)

@@ -22,7 +22,7 @@ import pytest
 from astropy.io import fits
 from test_soak import weigh
 
-from process_runner import HVEN, hven, serving
+from process_runner import HVEN_COMMAND, run_hven, serve_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def made(site: Path) -> None:
     (folder / "rows.csv").write_text("id\na\nb\nc\n")
     (folder / "night.yaml").write_text(DESCRIPTOR)
     (site / "hven.toml").write_text('name = "night"\n')
-    hven("ingest", "night", "--site", site)
+    run_hven("ingest", "night", "--site", site)
 
 
 async def asked(port: int, path: str, *, slow: asyncio.Event | None = None) -> tuple[int, dict[str, str], bytes]:
@@ -123,7 +123,7 @@ def test_ten_thousand_cuts_at_once(tmp_path: Path) -> None:
     made(tmp_path)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     aside, took, weights = Counter[int](), list[float](), list[float]()
-    with serving(tmp_path, workers=2, command=HVEN) as server:
+    with serve_site(tmp_path, workers=2, command=HVEN_COMMAND) as server:
         path = "/soda/sync?TABLE=night.main&ID=a&CIRCLE=10+20+0.01"
         for _ in range(8):  # what reads files is loaded then
             assert asyncio.run(asked(server.port, path))[0] == 200

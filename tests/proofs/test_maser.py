@@ -17,7 +17,7 @@ from astropy.io import fits
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from process_runner import Server, serving
+from process_runner import Server, serve_site
 from shared import ROOT, shared
 
 PYTHON = os.environ.get("HVEN_MASER", "")  # of an environment that examples/readers/README.md describes
@@ -91,7 +91,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, P
         report = ingest_collection(opened, "radio")
         assert report.published, report.error
         assert all(table.rejected == 0 for table in report.tables.values()), report
-    with serving(site) as server:
+    with serve_site(site) as server:
         yield server, data, made
 
 

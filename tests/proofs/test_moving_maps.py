@@ -12,10 +12,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))  # the collections are made there
 
-from browser_site import collections
+from browser_site import build_site
 
-from process_runner import chromium_program, serving
-from requirements import need
+from process_runner import find_chromium, serve_site
+from requirements import require
 
 NUMBER = 100_000
 RATE = 30  # pictures of a second, on a machine with a processor to spare
@@ -59,13 +59,13 @@ def outlines() -> str:
 
 @pytest.mark.needs("proof")
 def test_a_hundred_thousand_outlines_move_with_the_map(tmp_path: Path) -> None:
-    need("playwright")
+    require("playwright")
     from playwright.sync_api import sync_playwright
 
-    collections(tmp_path / "site")
+    build_site(tmp_path / "site")
     body = outlines()
-    with serving(tmp_path / "site", workers=1) as server, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_program(), args=["--no-sandbox"])
+    with serve_site(tmp_path / "site", workers=1) as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.route("**/places*", lambda route: route.fulfill(body=body, content_type="application/json"))
         page.goto(f"{server.url}/collections/omega/epn_core?_map=1")

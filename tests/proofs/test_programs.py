@@ -23,10 +23,10 @@ from pyvo.samp import SAMPHubServer, SAMPIntegratedClient
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))  # Aladin is told there what to do
 
-from aladin_desktop import aladin
+from aladin_desktop import run_aladin
 
-from process_runner import Server, hven, serving, until
-from requirements import need_program
+from process_runner import Server, run_hven, serve_site, wait_until
+from requirements import require_program
 from shared import shared
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -105,7 +105,7 @@ class Made(NamedTuple):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     site = tmp_path_factory.mktemp("programs") / "site"
-    hven("init", site)
+    run_hven("init", site)
     folder = site / "collections" / "products"
     (folder / "data").mkdir(parents=True)
     for pattern in REAL:
@@ -123,8 +123,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     )
     (folder / "products.yaml").write_text(DESCRIPTOR)
     (folder / "rows.csv").write_text("file\n" + "".join(f"{name}\n" for name in CUTS))
-    hven("ingest", "products", "--site", site)
-    with serving(site) as made:
+    run_hven("ingest", "products", "--site", site)
+    with serve_site(site) as made:
         yield made
 
 
@@ -150,7 +150,7 @@ class Screen:
 
     def __init__(self, name: str, line: list[object], hub: SAMPHubServer, home: Path) -> None:
         known = {"SAMP_HUB": f"std-lockurl:file://{home}/.samp", "HOME": str(home)}
-        words = [need_program("xvfb-run"), "-a", "-s", "-screen 0 1200x900x24", *map(str, line)]
+        words = [require_program("xvfb-run"), "-a", "-s", "-screen 0 1200x900x24", *map(str, line)]
         self.process = subprocess.Popen(words, env={**os.environ, **known}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
         self.client = SAMPIntegratedClient(name="test", addr="127.0.0.1")
         self.client.connect(hub=hub)
@@ -162,8 +162,8 @@ class Screen:
                     self.ident = ident
             return bool(self.ident)
 
-        until(there, 120, 0.5)
-        until(lambda: self.client.get_subscriptions(self.ident), 60, 0.5)
+        wait_until(there, 120, 0.5)
+        wait_until(lambda: self.client.get_subscriptions(self.ident), 60, 0.5)
 
     def call(self, mtype: str, **params: str) -> dict[str, Any]:
         message = {"samp.mtype": mtype, "samp.params": params}
@@ -186,7 +186,7 @@ def hub(tmp_path: Path) -> Iterator[SAMPHubServer]:
 
 
 def test_topcat_loads_every_table(products: list[Made], server: Server, hub: SAMPHubServer, tmp_path: Path) -> None:
-    topcat = Screen("topcat", [need_program("topcat")], hub, tmp_path)
+    topcat = Screen("topcat", [require_program("topcat")], hub, tmp_path)
     refused, loaded = [], 0
     try:
         for one in products:
@@ -235,7 +235,7 @@ def apart(one: tuple[float, float], other: tuple[float, float]) -> float:
 def test_ds9_shows_every_image_with_its_pixels_where_they_are(
     products: list[Made], hub: SAMPHubServer, tmp_path: Path
 ) -> None:
-    ds9 = Screen("ds9", [need_program("ds9"), "-samp", "yes"], hub, tmp_path)
+    ds9 = Screen("ds9", [require_program("ds9"), "-samp", "yes"], hub, tmp_path)
     refused, shown, places = [], 0, 0
 
     def got(command: str) -> list[str]:
@@ -285,7 +285,7 @@ def test_aladin_opens_every_image_and_every_table(products: list[Made], server: 
         (tmp_path / "links.vot").write_bytes(answer.read())
     lines += ["say BEGIN links", f"load {tmp_path}/links.vot", "where 3 4", "clear", "pause 0.1"]
     refused, images, tables, places = [], 0, 0, 0
-    blocks = [part.partition("\n") for part in "\n".join(aladin([*lines, "say BEGIN end"], tmp_path)).split("BEGIN ")[1:-1]]  # fmt: skip
+    blocks = [part.partition("\n") for part in "\n".join(run_aladin([*lines, "say BEGIN end"], tmp_path)).split("BEGIN ")[1:-1]]  # fmt: skip
     assert len(blocks) == len(products) + 1
     rows_of_links = len(parse_single_table(tmp_path / "links.vot").array)
     assert f"objects={rows_of_links}" in blocks.pop()[2], "a list of links"

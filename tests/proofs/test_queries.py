@@ -23,14 +23,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
 from asgi_client import Client
-from query_comparison import agree, judged, sync_and_async
+from query_comparison import check_seed, compare_sync_and_async, compare_with_duckdb
 
 from hven.app._server import create_application
 from hven.engines.postgres.settings import PostgresSettings
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from postgres_cluster import server, sphere
-from query_tables import PUBLISHED
+from postgres_cluster import install_extensions, run_server
+from query_tables import PUBLISHED_TABLES
 from shared import ROOT
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -45,12 +45,12 @@ pytestmark = pytest.mark.outside
 
 @contextmanager
 def made(directory: Path, engine: str) -> Iterator[Site]:
-    tables = {table.qualified_name: (table, rows) for table, rows in PUBLISHED}
+    tables = {table.qualified_name: (table, rows) for table, rows in PUBLISHED_TABLES}
     with ExitStack() as stack:
         more = {}
         if engine == "postgres":
-            address = stack.enter_context(server())
-            sphere(f"postgresql://{address}")
+            address = stack.enter_context(run_server())
+            install_extensions(f"postgresql://{address}")
             more = {"engine": "postgres", "brought": {"postgres": PostgresSettings(url=f"postgresql://{address}")}}
         yield stack.enter_context(open_tiny_site(directory, tables, **more))
 
@@ -87,10 +87,10 @@ def test_every_query_is_answered_or_refused_with_its_place(tmp_path: Path, engin
     with made(tmp_path, engine) as site:
 
         def tried(seed: int) -> list[str]:
-            answer = judged(site, seed)
+            answer = check_seed(site, seed)
             if not isinstance(answer, pa.Table):
                 return [type(answer).__name__]
-            return ["rows", *(["compared"] if seed % 10 == 0 and agree(seed, answer) else [])]
+            return ["rows", *(["compared"] if seed % 10 == 0 and compare_with_duckdb(seed, answer) else [])]
 
         kinds = each(engine, COUNT, tried)
     assert kinds["rows"] > kinds["seeds"] / 3
@@ -100,5 +100,5 @@ def test_every_query_is_answered_or_refused_with_its_place(tmp_path: Path, engin
 def test_jobs_end_as_they_are_answered_at_once(tmp_path: Path, engine: str) -> None:
     with made(tmp_path, engine) as site:
         client = Client(create_application(site))
-        kinds = each(f"{engine} jobs", COUNT // 100, lambda seed: [sync_and_async(client, site, seed)])
+        kinds = each(f"{engine} jobs", COUNT // 100, lambda seed: [compare_sync_and_async(client, site, seed)])
     assert kinds["COMPLETED"] > kinds["seeds"] / 4 or kinds["seeds"] < 50

@@ -21,7 +21,7 @@ from rights_queries import alike, twins
 from rights_sequences import run, world
 
 from hven.engines.postgres.settings import PostgresSettings
-from postgres_cluster import server, sphere
+from postgres_cluster import install_extensions, run_server
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
 FIRST = int(os.environ.get("HVEN_SEED") or 0)
@@ -52,8 +52,8 @@ def test_queries_under_policies(tmp_path: Path, engine: str) -> None:
         least = mock.patch(
             "hven.engines.postgres.accessible_copies.MIN_COPIED_ROWS", 0 if engine == "copied" else 5_000
         )
-        with server() as address, least:
-            sphere(f"postgresql://{address}")
+        with run_server() as address, least:
+            install_extensions(f"postgresql://{address}")
             where = {
                 name: PostgresSettings(url=f"postgresql://{address}", namespace=name) for name in ("without", "hiding")
             }

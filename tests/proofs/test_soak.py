@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import pytest
 from sky_site import DESCRIPTOR, begin, publish
 
-from process_runner import HVEN, serving
+from process_runner import HVEN_COMMAND, serve_site
 
 pytestmark = pytest.mark.slow
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -230,7 +230,7 @@ def test_everything_at_once_for_long(tmp_path: Path) -> None:
     # each state gives every row its number: an answer with two numbers is a mixed one
     publish(site, ROWS, "k", lambda _: 0)
     over, weights, state = threading.Event(), list[Weight](), 0
-    with serving(site, workers=2, command=HVEN) as server:
+    with serve_site(site, workers=2, command=HVEN_COMMAND) as server:
         readers = [Reader(server.port, seed, over) for seed in range(READERS)]
         threads = [threading.Thread(target=reader.run) for reader in readers]
         for thread in threads:

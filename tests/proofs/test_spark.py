@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from cluster_suites import suites
-from spark_cluster import cluster
+from cluster_suites import build_suites
+from spark_cluster import run_cluster
 
 pytestmark = [
     pytest.mark.needs("proof"),
     pytest.mark.outside,
 ]
-globals().update(suites(cluster, most=24))
+globals().update(build_suites(run_cluster, max_other_queries=24))

@@ -37,9 +37,9 @@ from hven.model.errors import (
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64
 from hven.testing.engine import STARS_TABLE, make_stars
-from process_runner import until
-from requirements import lack
-from spark_cluster import cluster, worked
+from process_runner import wait_until
+from requirements import report_missing
+from spark_cluster import count_ticks, run_cluster
 
 FULL = pytest.mark.needs("proof")
 pytestmark = [FULL, pytest.mark.outside]
@@ -106,7 +106,7 @@ def after(seconds, call):
 
 @pytest.fixture(scope="module")
 def spark():
-    with cluster(**HUNG) as running:
+    with run_cluster(**HUNG) as running:
         far = SparkCluster(running.url)
         yield running, far
         far.close()
@@ -137,7 +137,7 @@ def long(spark, files):
 def test_an_executor_killed_half_way(spark, long, capsys):
     running, far = spark
     often, wanted, plain = long
-    after(plain / 2, lambda: os.kill(running.executor(), signal.SIGKILL))
+    after(plain / 2, lambda: os.kill(running.wait_for_executor(), signal.SIGKILL))
     found, took = timed(lambda: groups(far, often))
     assert found == wanted
     told(capsys, f"executor killed half way: {took:.1f} s, undisturbed {plain:.1f} s: {took / plain:.2f} of it")
@@ -146,11 +146,11 @@ def test_an_executor_killed_half_way(spark, long, capsys):
 
 def test_an_executor_killed_after_rows_were_given(spark, files, capsys):
     running, far = spark
-    until(lambda: len(running.executors()) == 2)
+    wait_until(lambda: len(running.executors()) == 2)
     whole = execution(far, "SELECT id, mag FROM sky.points WHERE mag >= 0", files)
     batches = iter(whole)
     rows = [next(batches)]
-    os.kill(running.executor(), signal.SIGKILL)
+    os.kill(running.wait_for_executor(), signal.SIGKILL)
     rows.extend(batches)
     ids = pa.Table.from_batches(rows).column("id").to_numpy()
     assert len(ids) == ROWS
@@ -163,16 +163,16 @@ def test_one_that_hangs(spark, long, capsys, whole):
     """It is as good as dead after 20 s; its work is done by the other, and by the one that the master starts, if its worker can."""
     running, far = spark
     often, wanted, plain = long
-    until(lambda: len(running.executors()) == 2)
-    victims = [running.executor("two")] + [running.programs["worker-two"].pid] * whole
+    wait_until(lambda: len(running.executors()) == 2)
+    victims = [running.wait_for_executor("two")] + [running.programs["worker-two"].pid] * whole
     after(plain / 2, lambda: [os.kill(victim, signal.SIGSTOP) for victim in victims])
     found, took = timed(lambda: groups(far, often))
     with contextlib.suppress(ProcessLookupError):  # its worker has ended it
         os.kill(victims[0], signal.SIGKILL)
     if whole:
-        running.kill("worker-two")
-        running.work("two")
-        until(lambda: len(running.executors()) == 2)
+        running.kill_program("worker-two")
+        running.start_worker("two")
+        wait_until(lambda: len(running.executors()) == 2)
     assert found == wanted
     told(capsys, f"{'machine' if whole else 'executor'} stopped (SIGSTOP), 20 s until it counts as lost: {took:.1f} s, undisturbed {plain:.1f} s: {took / plain:.2f} of it")  # fmt: skip
     assert took < 3 * plain
@@ -181,25 +181,25 @@ def test_one_that_hangs(spark, long, capsys, whole):
 def test_a_worker_lost_for_good(spark, files, undisturbed, capsys):
     running, far = spark
     wanted, plain = undisturbed
-    until(lambda: len(running.executors()) == 2)
-    after(plain / 2, lambda: running.kill("worker-one"))
+    wait_until(lambda: len(running.executors()) == 2)
+    after(plain / 2, lambda: running.kill_program("worker-one"))
     found, took = timed(lambda: groups(far, files))
     assert found == wanted
     told(capsys, f"worker and executor gone for good: {took:.1f} s with one that is left, undisturbed {plain:.1f} s")
-    running.work("one")
-    until(lambda: len(running.executors()) == 2)
+    running.start_worker("one")
+    wait_until(lambda: len(running.executors()) == 2)
 
 
 def test_both_workers_gone(spark, files, undisturbed, capsys):
     """Who asks is told when the time is over; a new worker, and the next is answered."""
     running, far = spark
     wanted, _ = undisturbed
-    running.kill("worker-one")
-    running.kill("worker-two")
+    running.kill_program("worker-one")
+    running.kill_program("worker-two")
     with pytest.raises(TimeLimitError):
         groups(far, files, ExecutionLimits(deadline=Deadline(10)))
-    running.work("three")
-    running.work("four")
+    running.start_worker("three")
+    running.start_worker("four")
     assert groups(far, files) == wanted
     told(capsys, "both workers gone: the time limit of 10 s ends the query; new workers, and the next is answered")
 
@@ -241,7 +241,7 @@ def test_a_server_gone_and_back(spark, engine, capsys):
     assert len(rows) == 5
     assert known
     assert engine.find_degradation() is None
-    running.kill("connect")
+    running.kill_program("connect")
     begin = time.monotonic()
     with pytest.raises(StorageUnavailableError) as fault:
         list(running_of(engine, far, snapshot))
@@ -251,7 +251,7 @@ def test_a_server_gone_and_back(spark, engine, capsys):
     assert [row for batch in running_of(engine, near, snapshot) for row in batch.to_pylist()] == known
     assert "does not answer" in engine.find_degradation()
     assert engine.find_outage() is None
-    running.serve()
+    running.start_connect_server()
     assert engine.find_degradation() is None
     assert pa.Table.from_batches(running_of(engine, far, snapshot)).sort_by("band").to_pylist() == rows
     told(capsys, f"Connect server killed: error after {took:.2f} s; cones go on; health says it, and that it is back")
@@ -283,7 +283,7 @@ MATCH = "SELECT COUNT(*) AS n FROM sky.points AS a JOIN sky.points AS b ON DISTA
 @pytest.fixture(scope="module")
 def quick():
     """A cluster with the settings of docs/howto/cluster.md, for what is stopped."""
-    with cluster() as running:
+    with run_cluster() as running:
         far = SparkCluster(running.url)
         yield running, far
         far.close()
@@ -337,14 +337,14 @@ def warm(far, files):
 
 def freed(running, begin, step=0.1):
     """Wait until executors had less than a twentieth of a core for two seconds; give the seconds from `begin` to then."""
-    ticks = [running.ticks()]
+    ticks = [running.read_ticks()]
     times = [time.monotonic()]
-    until(lambda: (ticks.append(running.ticks()), times.append(time.monotonic())) and _idle(ticks[-20:]), 60, step)
+    wait_until(lambda: (ticks.append(running.read_ticks()), times.append(time.monotonic())) and _idle(ticks[-20:]), 60, step)
     return max(0.0, times[-20] - begin)
 
 
 def _idle(ticks):
-    return len(ticks) == 20 and worked(ticks[0], ticks[-1]) <= 10
+    return len(ticks) == 20 and count_ticks(ticks[0], ticks[-1]) <= 10
 
 
 def test_a_client_that_is_killed(quick, files, capsys):
@@ -361,8 +361,8 @@ def test_a_client_that_is_killed(quick, files, capsys):
         [sys.executable, "-c", script, f"{here}:{here.parent}", running.url, json.dumps(files)], stdout=subprocess.PIPE
     )
     other.stdout.readline()
-    before = running.ticks()
-    until(lambda: worked(before, running.ticks()) > 100, 300)
+    before = running.read_ticks()
+    wait_until(lambda: count_ticks(before, running.read_ticks()) > 100, 300)
     other.kill()
     begin = time.monotonic()
     other.wait()
@@ -407,10 +407,10 @@ def test_files_that_vanish_or_are_cut_off_under_a_query(quick, files, tmp_path, 
             except StorageError as fault:
                 faults.append(fault)
 
-        before = running.ticks()
+        before = running.read_ticks()
         thread = threading.Thread(target=read)
         thread.start()
-        until(lambda before=before: worked(before, running.ticks()) > 10, 300, 0.01)  # it reads the first ones
+        wait_until(lambda before=before: count_ticks(before, running.read_ticks()) > 10, 300, 0.01)  # it reads the first ones
         for path in paths[3], paths[7]:
             spoil(path)
         thread.join()
@@ -426,9 +426,9 @@ def test_a_disk_that_is_full(files, tmp_path, capsys):
     place.mkdir()
     mounted = os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=777", "hven-test", place], check=False).returncode == 0  # fmt: skip
     if not mounted:
-        lack("mount")
+        report_missing("mount")
     try:
-        with cluster(local=place) as running:
+        with run_cluster(local=place) as running:
             far = SparkCluster(running.url)
             with pytest.raises(StorageError, match="disk of a worker is full") as error:
                 groups(far, files)
@@ -441,7 +441,7 @@ def test_a_disk_that_is_full(files, tmp_path, capsys):
 
 
 def test_answers_that_the_driver_does_not_take(files, capsys):
-    with cluster(**{"spark.driver.maxResultSize": "1m"}) as running:
+    with run_cluster(**{"spark.driver.maxResultSize": "1m"}) as running:
         far = SparkCluster(running.url)
         with pytest.raises(TooLargeError, match="driver"):
             asked(far, "SELECT id, mag + 1 AS m FROM sky.points", files)
@@ -451,7 +451,7 @@ def test_answers_that_the_driver_does_not_take(files, capsys):
 
 def test_workers_without_our_python(files):
     """Functions fail with the remedy; plain SQL goes on. The system's Python has neither Hven nor Arrow."""
-    with cluster(python="/usr/bin/python3") as running:
+    with run_cluster(python="/usr/bin/python3") as running:
         far = SparkCluster(running.url)
         assert asked(far, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
         with pytest.raises(StorageError, match="workers of the Spark cluster") as error:
@@ -466,7 +466,7 @@ def test_workers_without_our_python(files):
 
 
 def test_a_wrong_token(files):
-    with cluster(**{"spark.connect.authenticate.token": "right"}) as running:
+    with run_cluster(**{"spark.connect.authenticate.token": "right"}) as running:
         wrong, right = SparkCluster(f"{running.url}/;token=wrong"), SparkCluster(f"{running.url}/;token=right")
         with pytest.raises(StorageError, match="refuses"):
             asked(wrong, "SELECT COUNT(*) AS n FROM sky.points", files)
@@ -485,7 +485,7 @@ def test_ten_thousand_files(tmp_path, capsys):
             tmp_path / f"Npix={number}.parquet",
         )
     files = {"sky.points": [str(tmp_path / f"Npix={number}.parquet") for number in range(10_000)]}
-    with cluster() as running:
+    with run_cluster() as running:
         far = SparkCluster(running.url)
         asked(far, "SELECT COUNT(*) AS n FROM sky.points", {"sky.points": files["sky.points"][:10]})
         for turn in ("first", "second"):

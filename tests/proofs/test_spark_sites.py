@@ -14,17 +14,17 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from query_comparison import agree, agree_text, judged, judged_text
-from regression_queries import KEPT
+from query_comparison import check_query, check_seed, compare_query_with_duckdb, compare_with_duckdb
+from regression_queries import REGRESSION_QUERIES
 
 from hven.engines.hats.settings import HatsSettings
 from hven.engines.postgres.settings import PostgresSettings
 from hven.site import Site
 from hven.testing.site import open_tiny_site, publish_rows
-from postgres_cluster import server as database
-from postgres_cluster import sphere
-from query_tables import PUBLISHED
-from spark_cluster import cluster
+from postgres_cluster import install_extensions
+from postgres_cluster import run_server as database
+from query_tables import PUBLISHED_TABLES
+from spark_cluster import run_cluster
 
 FULL = pytest.mark.needs("proof")
 pytestmark = [FULL, pytest.mark.outside]
@@ -35,23 +35,23 @@ RICH = 1 << 40  # bytes: all is near
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with cluster() as running:
+    with run_cluster() as running:
         yield running.url
 
 
 @pytest.fixture(scope="module", params=["far", "near"])
 def site(request: pytest.FixtureRequest, server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    tables = {table.qualified_name: (table, rows) for table, rows in PUBLISHED}
+    tables = {table.qualified_name: (table, rows) for table, rows in PUBLISHED_TABLES}
     hats = HatsSettings(roots=("hats",), spark=server, near_bytes=0 if request.param == "far" else RICH)
     with open_tiny_site(tmp_path_factory.mktemp(request.param), tables, engine="hats", brought={"hats": hats}) as made:
         yield made
 
 
-@pytest.mark.parametrize("number", range(len(KEPT)))
+@pytest.mark.parametrize("number", range(len(REGRESSION_QUERIES)))
 def test_what_once_was_a_fault_is_none(site: Site, number: int) -> None:
-    answer = judged_text(site, KEPT[number], f"kept query {number}")
+    answer = check_query(site, REGRESSION_QUERIES[number], f"kept query {number}")
     if isinstance(answer, pa.Table):
-        agree_text(KEPT[number], answer, f"kept query {number}")
+        compare_query_with_duckdb(REGRESSION_QUERIES[number], answer, f"kept query {number}")
 
 
 def told(capsys: pytest.CaptureFixture[str], text: str) -> None:
@@ -65,10 +65,10 @@ def each(capsys: pytest.CaptureFixture[str], name: str, site: Site) -> Counter[s
     faults = []
     for seed in range(FIRST, FIRST + COUNT):
         try:
-            answer = judged(site, seed)
+            answer = check_seed(site, seed)
             rows = isinstance(answer, pa.Table)
             kinds["rows" if rows else type(answer).__name__] += 1
-            if isinstance(answer, pa.Table) and agree(seed, answer):
+            if isinstance(answer, pa.Table) and compare_with_duckdb(seed, answer):
                 kinds["compared"] += 1
         except AssertionError as error:
             faults.append(str(error))
@@ -88,13 +88,13 @@ def test_random_queries_have_the_rows_of_the_embedded_engine(site: Site, capsys:
 def test_tables_of_two_engines_answer_as_those_of_one(server: str, tmp_path: Path, other: str, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     with database() as address:
         url = f"postgresql://{address}"
-        sphere(url)
+        install_extensions(url)
         brought = {
             "hats": HatsSettings(roots=("hats",), spark=server, near_bytes=0),
             "postgres": PostgresSettings(url=url, namespace="two"),
         }
         with open_tiny_site(tmp_path, {}, brought=brought) as site:
-            for number, (table, rows) in enumerate(PUBLISHED):
+            for number, (table, rows) in enumerate(PUBLISHED_TABLES):
                 publish_rows(site, table, rows, engine_name="hats" if number % 2 else other)
             site.refresh_published_state()
             kinds = each(capsys, f"hats and {other} by turns", site)

@@ -16,7 +16,7 @@ import pytest
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from process_runner import serving
+from process_runner import serve_site
 
 pytestmark = pytest.mark.needs("proof")
 DESCRIPTOR = """\
@@ -53,7 +53,7 @@ def test_speasy(tmp_path: Path) -> None:
     (folder / "goes.yaml").write_text(DESCRIPTOR)
     with Site(settings.load_settings(tmp_path / "site"), watch_for_changes=False) as site:
         ingest_collection(site, "goes")
-    with serving(tmp_path / "site") as server:
+    with serve_site(tmp_path / "site") as server:
         told = subprocess.run([str(python), "-c", READ, f"http://127.0.0.1:{server.port}"], check=True, capture_output=True, text=True)  # fmt: skip
     found = json.loads(told.stdout.splitlines()[-1])
     assert found["short"][0] == "2003-10-28T00:00:20.000000000"

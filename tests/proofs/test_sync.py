@@ -28,8 +28,8 @@ import pytest
 
 from hven.model.settings import load_settings
 from hven.site.store import StateStore
-from postgres_cluster import Cluster, cluster
-from process_runner import Server, begin, hven, serving, until
+from postgres_cluster import PostgresCluster, run_cluster
+from process_runner import Server, run_hven, serve_site, start_hven, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sync-proof")]
 
@@ -46,15 +46,15 @@ REST = 0.0 if FULL else 0.3  # seconds between the rounds of a reader
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Cluster]:
-    with cluster() as found:
+def database() -> Iterator[PostgresCluster]:
+    with run_cluster() as found:
         yield found
 
 
 def make_site(
-    site: Path, database: Cluster, engine: str, schema: str = "hven", sync: str = "{deletions: compare}"
+    site: Path, database: PostgresCluster, engine: str, schema: str = "hven", sync: str = "{deletions: compare}"
 ) -> None:
-    hven("init", site)
+    run_hven("init", site)
     (site / "secrets.toml").write_text(f"HFC = '{database.url}'\nKEPT = '{database.url}'\n")
     (site / "hven.toml").write_text(
         (site / "hven.toml").read_text() + f'\n[postgres]\nurl = "$KEPT"\nnamespace = "{schema}"\n'
@@ -94,11 +94,11 @@ def served(server: Server) -> pa.Table:
             assert answer.status == 200, found[0][:500]
             return True
 
-    until(asked, 300)
+    wait_until(asked, 300)
     return pq.read_table(io.BytesIO(found[-1]))
 
 
-def assert_same(table: pa.Table, database: Cluster) -> None:
+def assert_same(table: pa.Table, database: PostgresCluster) -> None:
     """Compare what is served with the source, row by row; texts by what PostgreSQL makes of them."""
     wanted = hfc.truth(database.url)
     assert table.num_rows == len(wanted)
@@ -143,15 +143,15 @@ class Reader(threading.Thread):
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "postgres"])
-def test_a_month_of_changes(database: Cluster, tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_month_of_changes(database: PostgresCluster, tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]) -> None:
     hfc.make(database.url, ROWS)
     site = tmp_path / "site"
     make_site(site, database, engine)
     begun = time.monotonic()
-    hven("--site", site, "ingest", "hfc1ar", apart=FULL)
+    run_hven("--site", site, "ingest", "hfc1ar", in_subprocess=FULL)
     imported = time.monotonic() - begun
     over, times, told = threading.Event(), [], []
-    with serving(site, workers=2) as server:
+    with serve_site(site, workers=2) as server:
         assert_same(served(server), database)
         readers = [Reader(server, over) for _ in range(READERS)]
         for reader in readers:
@@ -160,12 +160,12 @@ def test_a_month_of_changes(database: Cluster, tmp_path: Path, engine: str, caps
             for number in range(1, DAYS + 1):
                 changed = hfc.day(database.url, number, CHANGES)
                 begun = time.monotonic()
-                found = json.loads(hven("--site", site, "sync", "hfc1ar", "--json", apart=FULL).stdout)
+                found = json.loads(run_hven("--site", site, "sync", "hfc1ar", "--json", in_subprocess=FULL).stdout)
                 times.append(time.monotonic() - begun)
                 told.append((changed, found))
                 assert_same(served(server), database)
-            before = len(hven("--site", site, "history", "hfc1ar").stdout)
-            again = json.loads(hven("--site", site, "sync", "hfc1ar", "--json", apart=FULL).stdout)
+            before = len(run_hven("--site", site, "history", "hfc1ar").stdout)
+            again = json.loads(run_hven("--site", site, "sync", "hfc1ar", "--json", in_subprocess=FULL).stdout)
             assert not again["published"], "nothing changed: no new snapshot"
             assert before
         finally:
@@ -184,19 +184,19 @@ def test_a_month_of_changes(database: Cluster, tmp_path: Path, engine: str, caps
 
 
 @pytest.mark.parametrize(("engine", "kills"), [("duckdb", KILLS), ("postgres", KILLS if FULL else 3)])
-def test_a_run_that_is_killed_loses_nothing(database: Cluster, tmp_path: Path, engine: str, kills: int) -> None:
+def test_a_run_that_is_killed_loses_nothing(database: PostgresCluster, tmp_path: Path, engine: str, kills: int) -> None:
     hfc.make(database.url, KILLED_ROWS)
     site = tmp_path / "site"
     make_site(site, database, engine, schema="killed")
-    hven("--site", site, "ingest", "hfc1ar", apart=FULL)
+    run_hven("--site", site, "ingest", "hfc1ar", in_subprocess=FULL)
     chance = random.Random(1546)
     usual = 3.0
-    with serving(site) as server:
+    with serve_site(site) as server:
         for number in range(1, kills + 1):
             before = served(server)
             hfc.day(database.url, number, CHANGES)
             begun = time.monotonic()
-            process = begin(["--site", str(site), "sync", "hfc1ar"], tmp_path / "sync.log", None)
+            process = start_hven(["--site", str(site), "sync", "hfc1ar"], tmp_path / "sync.log", None)
             try:
                 process.wait(chance.uniform(0.3, usual))
                 usual = max(1.0, time.monotonic() - begun)
@@ -207,9 +207,9 @@ def test_a_run_that_is_killed_loses_nothing(database: Cluster, tmp_path: Path, e
             if not now.equals(before):
                 assert_same(now, database)  # all of it, or nothing
             if number % 5 == 0:
-                hven("--site", site, "sync", "hfc1ar", apart=FULL)
+                run_hven("--site", site, "sync", "hfc1ar", in_subprocess=FULL)
                 assert_same(served(server), database)
-        hven("--site", site, "sync", "hfc1ar", apart=FULL)
+        run_hven("--site", site, "sync", "hfc1ar", in_subprocess=FULL)
         assert_same(served(server), database)
     left = [path.name for path in (site / "var" / "snapshots").rglob("*.staging")]
     assert left == []
@@ -218,6 +218,6 @@ def test_a_run_that_is_killed_loses_nothing(database: Cluster, tmp_path: Path, e
             "SELECT c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE n.nspname = 'killed' AND c.relkind IN ('r', 'p', 'v') AND c.relname ~ '^[bosp]_'"
         ).fetchall()
-    snapshots = len(json.loads(hven("--site", site, "history", "hfc1ar", "--json").stdout)["snapshots"]) if there else 0
+    snapshots = len(json.loads(run_hven("--site", site, "history", "hfc1ar", "--json").stdout)["snapshots"]) if there else 0
     assert len([name for name, _ in there if name.startswith("s_")]) == snapshots
     assert not [name for name, _ in there if name.startswith("o_")], "what a killed run had sent is swept"

@@ -28,7 +28,7 @@ from hven.model.errors import StorageError, StorageUnavailableError
 from hven.query import user_tables
 from hven.site import Site
 from hven.site.auth import Principal
-from process_runner import until
+from process_runner import wait_until
 from shared import MORE
 
 TABLE = """\
@@ -381,7 +381,7 @@ def test_a_file_that_is_cut_off_is_not_read_by_its_map(site: Site) -> None:
     path = files(site, now(site))[0]
     path.chmod(0o600)
     os.truncate(path, 100)
-    until(lambda: refused(site))  # a look at most a quarter of a second old counts
+    wait_until(lambda: refused(site))  # a look at most a quarter of a second old counts
     assert "100 bytes" in site.embedded_engine.file_faults[now(site).path]
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
 
-from query_comparison import CHANCE, LOOSE, ROWS, UPLOADS, same
+from query_comparison import MAX_ROWS, NONDETERMINISTIC_WORDS, RANDOM_FUNCTIONS, UPLOADS, assert_same_rows
 
 from hven import query as query_pipeline
 from hven.model.errors import EvaluationError, HvenError, QueryError, TimeLimitError, TooLargeError
@@ -24,8 +24,8 @@ from hven.model.types import INT16, STRING, TIMESTAMP
 from hven.site import AccessPolicyBinder, PublishedState, Site
 from hven.site.auth import Principal
 from hven.testing.site import open_tiny_site
-from query_tables import PUBLISHED, TABLES
-from random_queries import query
+from query_tables import PUBLISHED_TABLES, TABLES
+from random_queries import write_random_query
 
 WHO = Principal(name="anna", groups=frozenset({"p1"}), aliases=frozenset({"A. Berg"}))
 POLICY = {
@@ -64,7 +64,7 @@ def _strange(chance: Random, column: pa.ChunkedArray, kind: pa.DataType) -> Any:
 def _tables(*, hidden: bool) -> dict[str, tuple[Table, pa.Table]]:
     """Give the tables of random queries with the columns that decide; hidden rows lie before, between and behind the others."""
     chance, made = Random(17), {}
-    for table, rows in PUBLISHED:
+    for table, rows in PUBLISHED_TABLES:
         full = table.copy_with(columns=(*table.columns, *DECIDING))
         lines, decided = [], []
         for number, row in enumerate([*rows.to_pylist(), None]):
@@ -116,7 +116,7 @@ def asked(at: tuple[Site, PublishedState], text: str) -> pa.Table | HvenError:
     """Give the answer to the reader, or the error that they are told."""
     try:
         with query_pipeline.run_query(
-            text, WHO, site=at[0], published_state=at[1], uploads=UPLOADS, maxrec=ROWS, timeout_seconds=60
+            text, WHO, site=at[0], published_state=at[1], uploads=UPLOADS, maxrec=MAX_ROWS, timeout_seconds=60
         ) as result:
             schema = pa.schema([(column.name, column.type.arrow) for column in result.columns])
             return pa.Table.from_batches(result.iterate_batches(), schema=schema)
@@ -126,7 +126,7 @@ def asked(at: tuple[Site, PublishedState], text: str) -> pa.Table | HvenError:
 
 def alike(sites: Twins, seed: int) -> str:
     """See that a query of a seed ends alike; gives the class of its error, ``rows``, or ``some`` where ties and chance decide which."""
-    text = query(seed, TABLES)
+    text = write_random_query(seed, TABLES)
     one, two = asked(sites.plain, text), asked(sites.guarded, text)
     if isinstance(one, HvenError) or isinstance(two, HvenError):
         kind = type(one).__name__
@@ -139,11 +139,11 @@ def alike(sites: Twins, seed: int) -> str:
             assert str(one) == str(two), f"seed {seed}: {one} without hidden rows, {two} with them\n{text}"
             return kind
         assert isinstance(two, pa.Table)
-    if not LOOSE.search(text) and one.num_rows < ROWS:
-        same(f"seed {seed}", text, one, two)
+    if not NONDETERMINISTIC_WORDS.search(text) and one.num_rows < MAX_ROWS:
+        assert_same_rows(f"seed {seed}", text, one, two)
         return "rows"
     texts = [column.to_pylist() for column in two.columns if pa.types.is_string(column.type)]
     assert WORD not in str(texts), f"seed {seed}: a text of a hidden row\n{text}"
-    if not CHANCE.search(text) and " TOP " not in text and "OFFSET" not in text:
+    if not RANDOM_FUNCTIONS.search(text) and " TOP " not in text and "OFFSET" not in text:
         assert one.num_rows == two.num_rows, f"seed {seed}: {one.num_rows} and {two.num_rows} rows\n{text}"
     return "some"

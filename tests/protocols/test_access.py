@@ -14,7 +14,7 @@ from hven.app._server.application import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from process_runner import hven
+from process_runner import run_hven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,4 +106,4 @@ def test_looks_at_restricted_files_are_written_down(here: Site) -> None:
         ("anna", "header seen", "b.fits"),
     ]
     assert here.store.grants.list_audit_entries(object="noon") == []
-    assert f"invitation:{grant.id}" in hven("audit", "--site", here.settings.directory, "--object", "night").stdout
+    assert f"invitation:{grant.id}" in run_hven("audit", "--site", here.settings.directory, "--object", "night").stdout

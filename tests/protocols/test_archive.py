@@ -27,7 +27,7 @@ from hven.services import collection_files
 from hven.services._archive_layouts import ArchiveMember, TarLayout, ZipLayout
 from hven.services._checksums import CrcCache
 from hven.site import Site
-from requirements import need_program
+from requirements import require_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,7 +200,7 @@ def test_what_is_told_beforehand_and_ranges(place: Any, kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "words"), [("zip", ["unzip", "-tq"]), ("tar", ["tar", "-tf"])])
 def test_other_programs_read_them(place: Any, tmp_path: Path, kind: str, words: list[str]) -> None:
-    reading = [need_program(words[0]), *words[1:]]
+    reading = [require_program(words[0]), *words[1:]]
     (tmp_path / f"x.{kind}").write_bytes(asked(place, FORMAT=kind).body)
     subprocess.run([*reading, tmp_path / f"x.{kind}"], check=True, stdout=subprocess.DEVNULL)
 

@@ -27,7 +27,7 @@ from hven.site import Site
 from hven.site.auth import Principal
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_tiny_site
-from requirements import need_program
+from requirements import require_program
 from shared import shared
 
 UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
@@ -401,7 +401,7 @@ def test_documents_are_valid(client: Client, site: Site, tmp_path: Path) -> None
         files[-1].write_bytes(client.get(path).body)
     schemas = shared("xsd/all.xsd")
     judged = subprocess.run(
-        [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
+        [require_program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
     )  # fmt: skip
     assert judged.returncode == 0, judged.stderr

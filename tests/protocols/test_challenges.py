@@ -14,7 +14,7 @@ from asgi_client import Answer, Client
 from lxml import etree
 from star_tables import STARS, rows
 
-from clocks import Moved
+from clocks import MovableClock
 from hven.app._server import create_application
 from hven.app._server.identification import CREDENTIAL_CACHE_SECONDS
 from hven.site import Site
@@ -76,7 +76,7 @@ def test_capabilities_say_how_to_log_in_and_as_whom_one_is(client: Client, site:
     assert (again.status, again.headers["www-authenticate"]) == (304, CHALLENGES)
 
 
-def test_the_steps_of_starlink(client: Client, site: Site, clock: Moved) -> None:
+def test_the_steps_of_starlink(client: Client, site: Site, clock: MovableClock) -> None:
     """HEAD of the capabilities, a challenge, its address with name and password, the cookie with each request."""
     token = site.store.users.add_account("anna")
     assert PASSWORD in client.ask("HEAD", "/tap/capabilities").headers["www-authenticate"]

@@ -13,7 +13,7 @@ import pytest
 from asgi_client import Answer, Client
 from star_tables import STARS, rows
 
-from clocks import Moved
+from clocks import MovableClock
 from hven.app._server import create_application
 from hven.app._server.identification import CREDENTIAL_CACHE_SECONDS
 from hven.model.errors import NotFoundError, UserError
@@ -64,7 +64,7 @@ def count(client: Client, headers: dict[str, str], method: str = "GET") -> Answe
     return client.ask("GET", f"/tap/sync?{urlencode(query)}", headers=headers)
 
 
-def test_a_token_from_the_page_to_its_end(client: Client, site: Site, anna: str, clock: Moved) -> None:
+def test_a_token_from_the_page_to_its_end(client: Client, site: Site, anna: str, clock: MovableClock) -> None:
     cookie = {"cookie": send(client, "/login", {}, username="anna", password=anna).headers["set-cookie"]}
     page = send(client, "/login/tokens", cookie, purpose="my <script>", scope="read", days="7")
     assert page.status == 200
@@ -145,7 +145,7 @@ def test_a_token_that_may_only_read_changes_its_own_jobs_alone(client: Client, s
         assert client.ask("DELETE", job, headers=headers).status == 303
 
 
-def test_tokens_that_hold_no_more(client: Client, site: Site, anna: str, clock: Moved) -> None:
+def test_tokens_that_hold_no_more(client: Client, site: Site, anna: str, clock: MovableClock) -> None:
     _, brief = accounts.create_personal_token(site.store, "anna", "all", 0.8 / 86400, created_by="anna")
     assert count(client, bearer(brief)).status == 200
     clock.move(0.8 + CREDENTIAL_CACHE_SECONDS)
@@ -166,7 +166,7 @@ def test_tokens_that_hold_no_more(client: Client, site: Site, anna: str, clock: 
         assert client.ask("GET", "/tap/tables", headers={"authorization": f"Bearer {wrong}"}).status in {401, 429}
 
 
-def test_a_token_ends_in_every_process(site: Site, anna: str, tmp_path: Path, clock: Moved) -> None:
+def test_a_token_ends_in_every_process(site: Site, anna: str, tmp_path: Path, clock: MovableClock) -> None:
     here, other = accounts.LocalIdentityProvider(site.store, site.settings), StateStore(site.settings.var_directory)
     there = accounts.LocalIdentityProvider(other, site.settings)
     grant, token = accounts.create_personal_token(site.store, "anna", "read", 1, created_by="anna")
@@ -194,7 +194,7 @@ def test_what_cannot_be_given(site: Site, anna: str) -> None:
         accounts.create_personal_token(site.store, "anna", "read", 1, created_by="owner")
 
 
-def test_passwords(client: Client, site: Site, anna: str, clock: Moved) -> None:
+def test_passwords(client: Client, site: Site, anna: str, clock: MovableClock) -> None:
     store = site.store
     session = {"cookie": send(client, "/login", {}, username="anna", password=anna).headers["set-cookie"]}
     assert count(client, basic("anna", SECRET)).status == 401

@@ -18,7 +18,7 @@ from hven.formats.media import open_product
 from hven.ingest import ingest_collection
 from hven.services._cube_views import build_cube_view, list_cube_arrays
 from hven.testing.site import open_site_with_descriptor
-from requirements import is_there
+from requirements import is_available
 from shared import shared
 
 PAPER = """\
@@ -76,7 +76,7 @@ def client(tmp_path_factory):
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])])]).writeto(
         folder / "table.fits", overwrite=True
     )
-    for name in ("l1448_13co", "muse_Central_Datacube_bkg") if is_there("shared") else ():
+    for name in ("l1448_13co", "muse_Central_Datacube_bkg") if is_available("shared") else ():
         (folder / f"{name}.fits").write_bytes(shared(f"data/images/{name}.fits").read_bytes())
     with open_site_with_descriptor(directory, PAPER, {}) as site:
         ingest_collection(site, "maps")

@@ -12,7 +12,7 @@ from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import UserError
 from hven.site import Site, grant_delegation
-from process_runner import hven
+from process_runner import run_hven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,14 +115,14 @@ def test_slips_are_told(here: Site, until: str, where: str | None, said: str) ->
 
 def test_the_verbs(here: Site) -> None:
     place = ("--site", here.settings.directory)
-    told = hven(
+    told = run_hven(
         *place, "delegate", "to", "karl", "--for", "Anna Berg", "--where", "progid=p1", "--until", "2099-12-31"
     ).stdout
     assert "warning: there is no account karl" in told
     assert "karl sees the rows of Anna Berg where progid=p1 until 2099-12-31" in told
-    (found,) = json.loads(hven(*place, "delegate", "--json").stdout)
-    listed = hven(*place, "delegate").stdout
+    (found,) = json.loads(run_hven(*place, "delegate", "--json").stdout)
+    listed = run_hven(*place, "delegate").stdout
     assert all(word in listed for word in (found["id"], "karl", "Anna Berg", "progid=p1", "2099-12-31 23:59:59"))
-    assert "karl sees the rows of Anna Berg by it no more" in hven(*place, "delegate", "end", found["id"]).stdout
-    assert json.loads(hven(*place, "delegate", "--json").stdout) == []
-    assert hven(*place, "delegate", "end", "x", code=1).stderr.startswith("hven: nothing of the number 'x'")
+    assert "karl sees the rows of Anna Berg by it no more" in run_hven(*place, "delegate", "end", found["id"]).stdout
+    assert json.loads(run_hven(*place, "delegate", "--json").stdout) == []
+    assert run_hven(*place, "delegate", "end", "x", expected_code=1).stderr.startswith("hven: nothing of the number 'x'")

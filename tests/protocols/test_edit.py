@@ -19,7 +19,7 @@ from hven.app._server.application import create_application
 from hven.model import settings
 from hven.portal._views import editable_texts, file_history
 from hven.site import Site
-from process_runner import until
+from process_runner import wait_until
 
 TOML = """\
 name = "edit"
@@ -119,7 +119,7 @@ WHO = {
 
 
 def test_who_may_edit_what(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:
-    until(lambda: {"cubes", "sun", "notes"} <= set(here.get_published_state().resources))
+    wait_until(lambda: {"cubes", "sun", "notes"} <= set(here.get_published_state().resources))
     allowed = {
         path: {name for name, who in people.items() if client.ask("GET", path, headers=who).status == 200}
         for path in WHO
@@ -157,7 +157,7 @@ def test_what_is_hidden_from_an_administrator_is_not_theirs_to_edit(
     assert client.ask("GET", "/psup/edit/collections/cubes", headers=paul).status == 404
     assert client.ask("GET", "/psup/edit/collections/cubes", headers=people["olga"]).status == 200, "operators do"
     here.store.grants.add_grant("member", subject="paul", object="hesiod", role="reader", actor="olga")
-    until(lambda: client.ask("GET", "/psup/edit/collections/notes", headers=paul).status == 200, seconds=10)
+    wait_until(lambda: client.ask("GET", "/psup/edit/collections/notes", headers=paul).status == 200, timeout_seconds=10)
 
 
 def test_a_portal_is_told_nothing_of_another_one(client: Client, people: dict[str, dict[str, str]]) -> None:
@@ -207,7 +207,7 @@ def test_texts_of_a_collection_stand_in_its_descriptor(client: Client, here: Sit
     assert answer.status == 303, answer.text
     assert file.read_text() == CUBES.replace("Cubes of Mars ", "{en: Cubes of Mars, fr: Cubes de Mars} ")
     assert (file.parent / "help/index.md").read_text() == "# Guide\n\nRead.\n"
-    until(lambda: here.get_published_state().resources["cubes"].title != "Cubes of Mars" or "fr" in getattr(here.get_published_state().resources["cubes"].title, "texts", {"fr": 1}))  # fmt: skip
+    wait_until(lambda: here.get_published_state().resources["cubes"].title != "Cubes of Mars" or "fr" in getattr(here.get_published_state().resources["cubes"].title, "texts", {"fr": 1}))  # fmt: skip
     assert "=== " in (here.settings.directory / "history/collections/cubes/cubes.yaml.diff").read_text()
     answer = send(client, "/edit/collections/cubes", people["olga"], "publish", tables__main__title__en="Main")
     assert "  main:\n    title: Main\n    view:" in file.read_text()
@@ -256,7 +256,7 @@ def test_news_get_a_name_and_may_go(client: Client, here: Site, people: dict[str
         "2026-01-02-old.md", "2026-03-04-ete-of-maps-100-2.fr.md", "2026-03-04-ete-of-maps-100-2.md",
         "2026-03-04-ete-of-maps-100.fr.md", "2026-03-04-ete-of-maps-100.md",
     ]  # fmt: skip
-    until(lambda: "Été of" in client.ask("GET", "/psup/news").text)
+    wait_until(lambda: "Été of" in client.ask("GET", "/psup/news").text)
     assert "Été of" not in client.ask("GET", "/news").text
     assert send(client, "/psup/edit/news/2026-03-04-ete-of-maps-100-2", who, "publish", text__en="").status == 303
     assert not list((root / "psup-news").glob("*-100-2*.md")), "with its translation"

@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from example_sites import prepared
+from example_sites import prepare_example
 from hven import query
 from hven.adql import Delegation
 from hven.descriptor import check_descriptor
@@ -20,8 +20,8 @@ from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
-from postgres_cluster import cluster
-from process_runner import hven
+from postgres_cluster import run_cluster
+from process_runner import run_hven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +111,7 @@ def taken(row: dict[str, str], names: set[str], now: datetime) -> str:
 @pytest.fixture(scope="module", params=["embedded", "postgres"])
 def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     place = tmp_path_factory.mktemp("embargo") / "site"
-    shutil.copytree(prepared("16-embargo"), place)
+    shutil.copytree(prepare_example("16-embargo"), place)
     folder = place / "collections" / "oidb"
     with (folder / "data" / "granules.csv").open("a") as file:
         file.write(UNDATED)
@@ -121,7 +121,7 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         with Site(settings.load_settings(place)) as made:
             yield made
         return
-    with cluster() as found, (place / "hven.toml").open("a") as file:
+    with run_cluster() as found, (place / "hven.toml").open("a") as file:
         file.write(f'[postgres]\nurl = "{found.url}"\n')
         file.flush()
         (folder / "oidb.yaml").write_text(text.replace("collection:", "engine: postgres\ncollection:", 1))
@@ -213,7 +213,7 @@ def test_months_are_those_of_the_calendar(here: Site, rows: list[dict[str, str]]
 
 
 def test_check_says_it_in_words(here: Site) -> None:
-    said = hven("--site", here.settings.directory, "check", "oidb").stdout
+    said = run_hven("--site", here.settings.directory, "check", "oidb").stdout
     assert (
         "oidb.granules: a row is released 24 (suv), 18 (chara), 12 (eso, pionier), else 0 months by obs_collection after t_max, "
         "or at its own obs_release_date; without months where upper(trim(dataproduct_category)) NOT IN ('', 'SCIENCE'); "

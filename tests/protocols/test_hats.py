@@ -27,7 +27,7 @@ from astropy import units as u
 from astropy.coordinates import Latitude, Longitude, SkyCoord
 from astropy.io import fits
 
-from clocks import Moved
+from clocks import MovableClock
 from hven import query
 from hven.app._server import create_application
 from hven.engines import Snapshot
@@ -40,7 +40,7 @@ from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, DescriptorAccessPolicy
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import describe_table, open_site_with_descriptor, open_tiny_site, publish_rows
-from postgres_cluster import server
+from postgres_cluster import run_server
 
 ROWS = 6_000
 PARTITION = 500  # rows: small, so that there are many
@@ -239,7 +239,7 @@ def test_whoever_makes_a_file_again_makes_the_same_bytes(tmp_path: Path, key: bo
 def test_postgres_makes_the_same_bytes(tmp_path: Path, catalogue: Catalogue) -> None:
     table = replace(describe_table("stars.main", stars()), primary=("id",))
     with (
-        server() as url,
+        run_server() as url,
         open_tiny_site(tmp_path, {}, brought={"postgres": PostgresSettings(url=f"postgresql://{url}")}) as site,
     ):
         publish_rows(site, table, stars(), engine_name="postgres")
@@ -490,8 +490,8 @@ tables:
 """
 
 
-def test_a_row_that_is_released_is_a_new_state(tmp_path: Path, clock: Moved) -> None:
-    begun = clock.stand()
+def test_a_row_that_is_released_is_a_new_state(tmp_path: Path, clock: MovableClock) -> None:
+    begun = clock.stop_time()
     dates = [datetime.fromtimestamp(begun + wait, UTC).replace(tzinfo=None).isoformat() for wait in (-9, -9, 2, 3)]
     text = "id,ra,dec,release\n" + "".join(f"{at},{10 + 40 * at},{at},{date}\n" for at, date in enumerate(dates))
     with open_site_with_descriptor(tmp_path, EMBARGOED, {"a.csv": text}) as site:

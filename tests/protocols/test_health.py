@@ -33,7 +33,7 @@ from hven.site.store import SyncScheduleRecord
 from hven.site.store._schedules import create_alert
 from hven.site.store.ingest_runs import ERROR_PHASE
 from hven.testing.policies import build_half_hidden_policies
-from process_runner import hven
+from process_runner import run_hven
 
 ADDRESSES = (
     "/health",
@@ -216,7 +216,7 @@ def test_the_last_modification_that_was_seen_is_told(tmp_path: Path) -> None:
         assert collection["modified"] == "2026-11-19T12:30:00Z"
         found = values(Client(create_application(site)).get("/metrics"))
         assert found["hven_collection_modified_time_seconds", (("collection", "seen"),)] == 1795091400
-        assert "2026-11-19T12:30:00Z" in hven("status", "--site", site.settings.directory).stdout
+        assert "2026-11-19T12:30:00Z" in run_hven("status", "--site", site.settings.directory).stdout
 
 
 # --- what is not ----------------------------------------------------------------------------------------------
@@ -467,7 +467,7 @@ def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert SECRET not in answer.text, address
         assert "hooks.example" in client.get("/health").text
         for words in (["status"], ["status", "--json"], ["schedule", "list"], ["schedule", "list", "--json"]):
-            assert SECRET not in hven(*words, "--site", place).stdout, words
+            assert SECRET not in run_hven(*words, "--site", place).stdout, words
 
 
 # --- counters -------------------------------------------------------------------------------------------------

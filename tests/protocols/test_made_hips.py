@@ -31,7 +31,7 @@ from hven.services import registry_validation, surveys
 from hven.services.face import ServiceContext, load_faces
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
-from requirements import is_there
+from requirements import is_available
 from shared import shared
 
 SITE = 'public_url = "https://vo.example"\n[health]\noperators = ["olga"]\n'
@@ -102,7 +102,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = directory / "collections" / "sky" / "images"
     slope(1.0).writeto(folder / "slope2.fits")
     for one in ("gc_2mass_k", "HorseHead"):
-        if is_there("shared"):
+        if is_available("shared"):
             shutil.copy(shared(f"data/images/{one}.fits"), folder)
         else:
             stand_in(one).writeto(folder / f"{one}.fits")

@@ -30,7 +30,7 @@ from hven.services.face import Capability, ServiceContext, load_faces
 from hven.services.faces import oai
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
-from requirements import need_program
+from requirements import require_program
 from shared import shared
 
 BASE = "https://vo.example/hven"
@@ -207,7 +207,7 @@ def valid(place: Path, *bodies: bytes) -> None:
         files[-1].write_bytes(body)
     schemas = shared("xsd/all.xsd")
     done = subprocess.run(
-        [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
+        [require_program("xmllint"), "--nonet", "--noout", "--schema", schemas, *files], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
     )  # fmt: skip
     lines = [line for line in done.stderr.splitlines() if "Schemas parser warning" not in line]

@@ -28,7 +28,7 @@ from hven.services.faces.oai import DOCUMENT_OPENING, _write_record
 from hven.site import PublishedState, PublishedTable, Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 from hven.site.store import _registry_records
-from process_runner import until
+from process_runner import wait_until
 from shared import MORE
 
 TOML = 'public_url = "https://vo.example"\nauthority = "a.example"\ncontact_email = "vo@a.example"\n'
@@ -129,7 +129,7 @@ def test_a_change_is_known_before_somebody_asks(tmp_path: Path) -> None:
             told = site.store.registry.find_record(f"{HERE}one")
             return told is not None and "Second" in told.body
 
-        until(second)
+        wait_until(second)
 
 
 def test_what_seems_to_be_away_stays(tmp_path: Path) -> None:

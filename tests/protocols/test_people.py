@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from clocks import Moved
+from clocks import MovableClock
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site, find_groups_and_aliases
@@ -71,7 +71,7 @@ def test_a_table_says_groups_and_other_names(here: Site) -> None:
     assert find_groups_and_aliases(here, "") == find_groups_and_aliases(here, "nobody") == (set(), set())
 
 
-def test_what_a_sync_publishes_holds_within_a_second(here: Site, clock: Moved) -> None:
+def test_what_a_sync_publishes_holds_within_a_second(here: Site, clock: MovableClock) -> None:
     assert find_groups_and_aliases(here, "dora") == (set(), set())
     looked = time.monotonic()
     (here.settings.collections_directory / "people" / "members.csv").write_text(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asgi_client import Client
 
-from clocks import Moved
+from clocks import MovableClock
 from hven import query
 from hven.app._server.application import create_application
 from hven.descriptor import check_descriptor
@@ -17,7 +17,7 @@ from hven.model import settings
 from hven.model.errors import DescriptorError
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
-from process_runner import hven, until
+from process_runner import run_hven, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,12 +144,12 @@ def test_who_sees_no_row_at_all_has_the_columns_of_the_others(tmp_path: Path) ->
                 assert sum(batch.num_rows for batch in batches) == rows
 
 
-def after(seconds: float, clock: Moved) -> datetime:
+def after(seconds: float, clock: MovableClock) -> datetime:
     """Return the moment so much after that at which the clock stands from now on."""
-    return datetime.fromtimestamp(clock.stand() + seconds, UTC).replace(tzinfo=None)
+    return datetime.fromtimestamp(clock.stop_time() + seconds, UTC).replace(tzinfo=None)
 
 
-def test_an_embargo_ends_at_its_second(tmp_path: Path, clock: Moved) -> None:
+def test_an_embargo_ends_at_its_second(tmp_path: Path, clock: MovableClock) -> None:
     soon, later = after(2, clock), after(3, clock)
     rows = f"id,release,pi,coi,project,category\n1,{soon.isoformat()},,,,\n2,{later.isoformat()},,,,\n3,,,,,\n"
     with site(tmp_path, "release <= now", rows) as here:
@@ -166,7 +166,7 @@ def test_an_embargo_ends_at_its_second(tmp_path: Path, clock: Moved) -> None:
         assert here.get_published_state() is begun  # nothing was published, nobody was told
 
 
-def test_a_tag_is_good_until_the_next_release(tmp_path: Path, clock: Moved) -> None:
+def test_a_tag_is_good_until_the_next_release(tmp_path: Path, clock: MovableClock) -> None:
     rows = f"id,release,pi,coi,project,category\n1,{after(3, clock).isoformat()},,,,\n2,,,,,\n"
     with site(tmp_path, "release <= now", rows) as here:
         client = Client(create_application(here))
@@ -219,7 +219,7 @@ def test_check_tells_what_a_policy_means(tmp_path: Path) -> None:
     assert (
         'night.main: a row is seen by everybody, once release has come; whoever is named in "pi" or coi; members of the group spica;'
         " members of the group that project names; everybody, where category = 'CALIB'"
-    ) in hven("check", "--site", tmp_path).stdout
+    ) in run_hven("check", "--site", tmp_path).stdout
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_who_is_who_stands_in_the_sites_file(tmp_path: Path) -> None:
         assert rows("bob") == [1, 2, 4]
         assert rows("dora") == [1, 2, 3, 4, 5, 6]
         toml.write_text('name = "rights"\n[people]\ngroups = {spica = ["bob"]}\n')
-        until(lambda: rows("dora") == [1, 4], seconds=5)  # no restart, and whoever was logged in is still
+        wait_until(lambda: rows("dora") == [1, 4], timeout_seconds=5)  # no restart, and whoever was logged in is still
         assert rows("bob") == [1, 2, 3, 4, 5, 6]
 
 
@@ -299,9 +299,9 @@ def test_the_shell_asks_as_somebody(tmp_path: Path) -> None:
         here.store.users.add_account("cy")
     text = "SELECT COUNT(*) AS n FROM night.main"
     asked = [
-        hven("query", text, *more, "-f", "csv", "--site", tmp_path).stdout.split()[-1]
+        run_hven("query", text, *more, "-f", "csv", "--site", tmp_path).stdout.split()[-1]
         for more in ((), ("--public",), ("--as", "bo"), ("--as", "cy"))
     ]
     assert asked == ["6", "2", "3", "2"]
-    assert "no account 'nobody'" in hven("query", text, "--as", "nobody", "--site", tmp_path, code=1).stderr
-    hven("query", text, "--as", "bo", "--public", "--site", tmp_path, code=2)
+    assert "no account 'nobody'" in run_hven("query", text, "--as", "nobody", "--site", tmp_path, expected_code=1).stderr
+    run_hven("query", text, "--as", "bo", "--public", "--site", tmp_path, expected_code=2)

@@ -23,7 +23,7 @@ from hven.model.errors import StorageUnavailableError
 from hven.model.table import RowAccessPolicy
 from hven.site import AccessPolicyBinder, Site
 from hven.site.auth import Principal, apply_access_control, collect_row_filters
-from postgres_cluster import cluster
+from postgres_cluster import run_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -202,7 +202,7 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     least = mock.patch(
         "hven.engines.postgres.accessible_copies.MIN_COPIED_ROWS", 0 if request.param == "copied" else 5_000
     )
-    with cluster() as found, least:
+    with run_cluster() as found, least:
         (place / "hven.toml").write_text(f'name = "rights"\n[postgres]\nurl = "{found.url}"\n')
         (folder / "night.yaml").write_text(DESCRIPTOR.format(engine="engine: postgres"))
         with Site(site_settings.load_settings(place)) as made:

@@ -24,7 +24,7 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from process_runner import until
+from process_runner import wait_until
 
 TEXTS = ("granule_uid", "target_name", "dataproduct_type", "instrument_name", "access_url")
 NUMBERS = {
@@ -307,7 +307,7 @@ def test_rows_of_all_come_together_with_pictures_by_way_of_the_site(sights: tupl
         told.append(json.loads(asked.body))
         return bool(told[-1]["complete"])
 
-    until(complete)
+    wait_until(complete)
     answer = told[-1]["answer"]
     assert [(row["key"], row["row"]) for row in answer["rows"]] == [
         *(("near.epn_core", f'["near-{n}"]') for n in range(6)), *(("other/far.epn_core", "") for n in range(6))
@@ -371,7 +371,7 @@ def test_one_map_of_all_rows(sights: tuple[Client, list[str], str]) -> None:
         found = json.loads(reader.ask("GET", "/search/epn/places?target_name=Moon&_view_at=0,0,9,9&_c=x").body)
         return found if found["total"] == 4 else {}  # a busy machine may be late
 
-    until(complete)
+    wait_until(complete)
     found = complete()
     assert (found["kind"], found["body"], found["frame"] is None or found["frame"]["radius"]) in {
         ("body", "Moon", True),

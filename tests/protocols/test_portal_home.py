@@ -21,7 +21,7 @@ from hven.portal._pages.brand import DAY_BACKGROUND, NIGHT_BACKGROUND, adapt_con
 from hven.site import Site
 from hven.site.auth._access_control import Principal
 from hven.testing.policies import build_half_hidden_policies
-from process_runner import until
+from process_runner import wait_until
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 
@@ -486,7 +486,7 @@ def test_the_tree_is_counted_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             return sorted(name for one, name in counted if one is site)
 
         # each portal has levels of its own, and a tree for them
-        until(lambda: len(names()) == 4)
+        wait_until(lambda: len(names()) == 4)
         for path in ("/tree", "/sunny/tree"):
             assert data(client, path)["rows"]
         assert names() == ["images.main"] * 2 + ["stars.main"] * 2, "nobody waits for it"

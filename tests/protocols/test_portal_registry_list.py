@@ -24,7 +24,7 @@ from hven.portal._explore.global_search import load_standard_table
 from hven.portal._explore.service_list import ServiceLists, _extract_search_ranges, _parse_registered_tables
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from process_runner import until
+from process_runner import wait_until
 
 EPN, TAP = "ivo://ivoa.net/std/epntap#table-2.0", "ivo://ivoa.net/std/tap"
 COLUMNS = {
@@ -63,7 +63,7 @@ def lines(site: Site, path: str, wanted: str = "far.epn_core") -> dict[str, dict
         known = {line["table"]: line["status"] for line in told[-1]["lines"]}
         return known.get(wanted) in {"ok", "failed"}
 
-    until(complete)
+    wait_until(complete)
     return {line["table"]: line for line in told[-1]["lines"]}
 
 
@@ -146,7 +146,7 @@ def test_a_registry_that_answers_rubbish_is_told_and_what_was_known_stays(tmp_pa
             raise ValueError("no")
 
         assert known.list_tables("epn", broken, max_age_seconds=1, max_tables=5) == ("known",)
-        until(lambda: known.fault)
+        wait_until(lambda: known.fault)
 
 
 def test_coverage_is_compared_in_the_registry_s_units() -> None:

@@ -35,7 +35,7 @@ from hven.jobs._worker import run_next
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_site_with_descriptor
-from postgres_cluster import server, sphere
+from postgres_cluster import install_extensions, run_server
 
 pytestmark = pytest.mark.outside
 
@@ -55,9 +55,9 @@ def descriptor(name: str, source: str, access: str) -> str:
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    with server() as address:
+    with run_server() as address:
         url = f"postgresql://{address}"
-        sphere(url)
+        install_extensions(url)
         with adbc.connect(url) as connection, connection.cursor() as cursor:
             cursor.adbc_ingest("stars", rows(), mode="create")
             cursor.execute("ALTER TABLE stars ADD PRIMARY KEY (id)")

@@ -18,7 +18,7 @@ from hven.model import settings
 from hven.model.errors import BindError, DescriptorError, ParamError
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
-from process_runner import hven, until
+from process_runner import run_hven, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ def test_a_descriptor_that_is_gone_or_cannot_be_read_opens_nothing(tmp_path: Pat
         ids(here, "psz2.main")
     assert (
         "psz2.yaml:3:10: there is no project 'hesiod'; did you mean 'hesoid'?"
-        in hven("check", "--site", tmp_path, code=1).stdout
+        in run_hven("check", "--site", tmp_path, expected_code=1).stdout
     )
 
 
@@ -135,12 +135,12 @@ def test_members_come_and_go_with_their_grants(tmp_path: Path) -> None:
         assert "Log in to ask for access" in ask(None, "/projects/hesiod").text
         assert ask(None, "/projects/hesiod", "POST", ask="1").status == 401
 
-        hven("project", "add-member", "hesiod", "anna", "--role", "curator", "--site", tmp_path)
+        run_hven("project", "add-member", "hesiod", "anna", "--role", "curator", "--site", tmp_path)
         assert 'href="http://vo.example/projects"' in ask(None, "/").text
         assert ask("bob", "/projects/hesiod", "POST", ask="1", words="I have clusters").status == 303
         assert ask("bob", "/projects/hesiod", "POST", ask="1").status == 409
         assert ask("eve", "/projects/hesiod", "POST", ask="1").status == 303
-        until(lambda: json.loads(ask("anna").text)["role"] == "curator", seconds=5)
+        wait_until(lambda: json.loads(ask("anna").text)["role"] == "curator", timeout_seconds=5)
         seen = json.loads(ask("anna").text)
         asked = {one["name"]: one["id"] for one in seen["asked"]}
         assert asked.keys() == {"bob", "eve"}
@@ -156,24 +156,24 @@ def test_members_come_and_go_with_their_grants(tmp_path: Path) -> None:
         assert ask("anna", "/projects/hesiod", "POST", accept=asked["bob"]).status == 303
         assert ask("anna", "/projects/hesiod", "POST", refuse=asked["eve"]).status == 303
         assert ask("anna", "/projects/hesiod", "POST", accept=asked["eve"]).status == 400
-        until(lambda: json.loads(ask("bob").text)["role"] == "reader", seconds=5)
+        wait_until(lambda: json.loads(ask("bob").text)["role"] == "reader", timeout_seconds=5)
         assert ask("bob", "/collections/psz2/main").status == 200
         assert ask("eve", "/collections/psz2/main").status == 404
         assert "private" in ask("bob", "/collections/psz2").headers["cache-control"]
         assert "private" in ask("bob", "/projects").headers["cache-control"]
 
-        twice = hven("project", "add-member", "hesiod", "bob", "--role", "owner", "--site", tmp_path).stdout
+        twice = run_hven("project", "add-member", "hesiod", "bob", "--role", "owner", "--site", tmp_path).stdout
         assert twice == "bob is reader of hesiod; given as reader and owner: the one that may less holds\n"
-        shown = json.loads(hven("project", "show", "hesiod", "--json", "--site", tmp_path).stdout)
+        shown = json.loads(run_hven("project", "show", "hesiod", "--json", "--site", tmp_path).stdout)
         assert {(one["account"], one["role"]) for one in shown} == {("anna", "curator"), ("bob", "reader")}
-        hven("project", "remove-member", "hesiod", "bob", "--site", tmp_path)
-        until(lambda: ask("bob", "/collections/psz2/main").status == 404, seconds=5)
+        run_hven("project", "remove-member", "hesiod", "bob", "--site", tmp_path)
+        wait_until(lambda: ask("bob", "/collections/psz2/main").status == 404, timeout_seconds=5)
         assert (
-            "bob is no member" in hven("project", "remove-member", "hesiod", "bob", "--site", tmp_path, code=1).stderr
+            "bob is no member" in run_hven("project", "remove-member", "hesiod", "bob", "--site", tmp_path, expected_code=1).stderr
         )
-        wrong = hven("project", "add-member", "hesiod", "bob", "--role", "curater", "--site", tmp_path, code=2)
+        wrong = run_hven("project", "add-member", "hesiod", "bob", "--role", "curater", "--site", tmp_path, expected_code=2)
         assert "there is no role 'curater'; did you mean 'curator'?" in wrong.stderr
-        listed = json.loads(hven("project", "list", "--json", "--site", tmp_path).stdout)
+        listed = json.loads(run_hven("project", "list", "--json", "--site", tmp_path).stdout)
         assert [(one["project"], one["listed"], one["members"], one["asked"]) for one in listed] == [
             ("hesiod", True, 1, 0)
         ]

@@ -17,7 +17,7 @@ import pytest
 from asgi_client import Answer, Client
 from astropy.io import fits
 
-from example_sites import prepared
+from example_sites import prepare_example
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
@@ -321,7 +321,7 @@ def test_calls_of_oidb(tmp_path: Path) -> None:
 
 def test_the_night_log_of_the_examples(tmp_path: Path) -> None:
     place = tmp_path / "site"
-    shutil.copytree(prepared("23-night-log"), place)
+    shutil.copytree(prepare_example("23-night-log"), place)
     with Site(settings.load_settings(place)) as site:
         ingest_collection(site, "night")
         site.store.users.add_account("tycho")

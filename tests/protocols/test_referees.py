@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from asgi_client import Client
 
-from clocks import Moved
+from clocks import MovableClock
 from hven.app._server.application import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.store._grants import POLL_INTERVAL_SECONDS
-from process_runner import hven
+from process_runner import run_hven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,8 +112,8 @@ def test_one_collection_and_no_other(here: Site, client: Client, name: str) -> N
     assert client.ask("GET", f"/collections/{name}/files/a.txt").status in {401, 404}
 
 
-def test_it_ends_at_its_second_and_when_it_is_taken_back(here: Site, client: Client, clock: Moved) -> None:
-    headers = come(client, here, "night", expiry_time=clock.stand() + 1.5)
+def test_it_ends_at_its_second_and_when_it_is_taken_back(here: Site, client: Client, clock: MovableClock) -> None:
+    headers = come(client, here, "night", expiry_time=clock.stop_time() + 1.5)
     clock.move(1.499)
     assert rows(client, "night.main", headers).split() == ["id", "1", "2"]
     clock.move(0.001)
@@ -163,24 +163,24 @@ def test_anonymised(
     assert lines[2]["client"] == "127.0.0.1"
 
 
-def test_from_the_shell(place: Path, here: Site, client: Client, clock: Moved) -> None:
+def test_from_the_shell(place: Path, here: Site, client: Client, clock: MovableClock) -> None:
     soon = (datetime.now(UTC) + timedelta(days=2)).strftime("%Y-%m-%d")
-    address = hven("referee", "add", "--site", place, "night", "--until", soon, "--anonymous").stdout.strip()
+    address = run_hven("referee", "add", "--site", place, "night", "--until", soon, "--anonymous").stdout.strip()
     path = address.removeprefix(here.settings.site_url)
     assert path.startswith("/referee/")
     assert client.ask("GET", path).status == 303
     (listed,) = [
-        one for one in json.loads(hven("referee", "list", "--site", place, "--json").stdout) if one["id"] in address
+        one for one in json.loads(run_hven("referee", "list", "--site", place, "--json").stdout) if one["id"] in address
     ]
     assert listed["collection"] == "night"
     assert listed["anonymous"] == "yes"
-    assert path.rpartition(".")[2] not in hven("referee", "list", "--site", place).stdout
-    assert "is none any more" in hven("referee", "end", "--site", place, listed["id"]).stdout
+    assert path.rpartition(".")[2] not in run_hven("referee", "list", "--site", place).stdout
+    assert "is none any more" in run_hven("referee", "end", "--site", place, listed["id"]).stdout
     clock.move(POLL_INTERVAL_SECONDS)  # another process sees it then
     assert client.ask("GET", path).status == 404
-    told = json.loads(hven("audit", "--site", place, "--object", "night", "--most", 2, "--json").stdout)
+    told = json.loads(run_hven("audit", "--site", place, "--object", "night", "--most", 2, "--json").stdout)
     assert [one["what"] for one in told] == ["referee ended", "referee given"]
-    assert "did you mean 'night'" in hven("referee", "add", "--site", place, "nigth", "--until", soon, code=1).stderr
-    assert "is over" in hven("referee", "add", "--site", place, "night", "--until", "2001-01-01", code=2).stderr
-    assert "no date" in hven("referee", "add", "--site", place, "night", "--until", "soon", code=2).stderr
-    assert "no referee" in hven("referee", "end", "--site", place, "xx", code=1).stderr
+    assert "did you mean 'night'" in run_hven("referee", "add", "--site", place, "nigth", "--until", soon, expected_code=1).stderr
+    assert "is over" in run_hven("referee", "add", "--site", place, "night", "--until", "2001-01-01", expected_code=2).stderr
+    assert "no date" in run_hven("referee", "add", "--site", place, "night", "--until", "soon", expected_code=2).stderr
+    assert "no referee" in run_hven("referee", "end", "--site", place, "xx", expected_code=1).stderr

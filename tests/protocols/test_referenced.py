@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from asgi_client import Client
 
-from hapi_server import Answer, HapiWorld, serving
+from hapi_server import HapiAnswer, HapiServer, serve
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
@@ -35,25 +35,25 @@ BEGIN = int(np.datetime64("2003-10-28", "us").astype(np.int64))
 
 
 @pytest.fixture
-def world() -> HapiWorld:
-    return HapiWorld()
+def world() -> HapiServer:
+    return HapiServer()
 
 
 @pytest.fixture
-def client(world: HapiWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+def client(world: HapiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.0)
-    with serving(world) as url:
+    with serve(world) as url:
         folder = tmp_path / "collections/far"
         folder.mkdir(parents=True)
         (tmp_path / "hven.toml").write_text("allow_private = true\n")
         (folder / "far.yaml").write_text(DESCRIPTOR.format(url=url))
         with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
             assert ingest_collection(site, "far").row_count == 1
-            assert not [endpoint for endpoint, _ in world.asked if endpoint == "data"]
+            assert not [endpoint for endpoint, _ in world.requests if endpoint == "data"]
             yield Client(create_application(site))
 
 
-def test_its_samples_are_those_that_the_server_has_now(client: Client, world: HapiWorld) -> None:
+def test_its_samples_are_those_that_the_server_has_now(client: Client, world: HapiServer) -> None:
     said = json.loads(client.get("/hapi/info", dataset="rays").body)
     theirs = world.info
     assert (said["startDate"][:23], said["stopDate"][:23]) == (theirs["startDate"][:23], theirs["stopDate"][:23])
@@ -72,11 +72,11 @@ def test_its_samples_are_those_that_the_server_has_now(client: Client, world: Ha
         world.samples[3][1] = 77.0
     part = client.get("/hapi/data", dataset="rays", start="2003-10-28T00:00:08Z", stop="2003-10-28T00:00:16Z", parameters="count")  # fmt: skip
     assert [line.split(",")[1] for line in part.text.splitlines()] == ["2", "3"]
-    _, asked = world.asked[-1]
+    _, asked = world.requests[-1]
     assert (asked["parameters"], asked["start"][:19], asked["stop"][:19]) == ("count", "2003-10-28T00:00:08", "2003-10-28T00:00:16")  # fmt: skip
 
 
-def test_other_faces_have_them_too(client: Client, world: HapiWorld) -> None:
+def test_other_faces_have_them_too(client: Client, world: HapiServer) -> None:
     number = BEGIN // (512 * 4_000_000)
     tiles = [np.load(io.BytesIO(client.get("/series/rays", PARAMETER="count", WIDTH="4000000", TILE=str(number + at)).body)) for at in (0, 1)]  # fmt: skip
     mean = np.concatenate([tile[1] for tile in tiles])
@@ -87,21 +87,21 @@ def test_other_faces_have_them_too(client: Client, world: HapiWorld) -> None:
     assert len(found.splitlines()) == 2
 
 
-def turned(answer: Answer) -> None:
+def turned(answer: HapiAnswer) -> None:
     answer.body = b"".join(reversed([answer.body[at : at + len(answer.body) // 2] for at in (0, len(answer.body) // 2)]))  # fmt: skip
 
 
-def broken(answer: Answer) -> None:
+def broken(answer: HapiAnswer) -> None:
     answer.body = answer.body[:-3]
 
 
-def away(answer: Answer) -> None:
+def away(answer: HapiAnswer) -> None:
     answer.status, answer.body = 503, b"{}"
 
 
 @pytest.mark.parametrize(("spoil", "words"), [(turned, "not in the order of time"), (broken, "no whole number"), (away, "answers 503")])  # fmt: skip
-def test_what_comes_wrong_is_told_and_not_sent(client: Client, world: HapiWorld, spoil: Any, words: str) -> None:
-    world.spoil = lambda endpoint, _given, answer: spoil(answer) if endpoint == "data" else None
+def test_what_comes_wrong_is_told_and_not_sent(client: Client, world: HapiServer, spoil: Any, words: str) -> None:
+    world.alter_answer = lambda endpoint, _given, answer: spoil(answer) if endpoint == "data" else None
     answer = client.get("/hapi/data", **DATA)
     said = json.loads(answer.body)["status"]
     assert (answer.status, said["code"]) == (500, 1501)
@@ -109,14 +109,14 @@ def test_what_comes_wrong_is_told_and_not_sent(client: Client, world: HapiWorld,
     assert client.get("/series/rays", PARAMETER="count", WIDTH="4000000", TILE=str(BEGIN // 2_048_000_000)).status == 502  # fmt: skip
 
 
-def test_a_server_that_is_away_has_no_data_set_until_it_is_back(client: Client, world: HapiWorld, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    world.spoil = lambda _endpoint, _given, answer: away(answer)
+def test_a_server_that_is_away_has_no_data_set_until_it_is_back(client: Client, world: HapiServer, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    world.alter_answer = lambda _endpoint, _given, answer: away(answer)
     answer = client.get("/hapi/info", dataset="rays")
     assert (answer.status, json.loads(answer.body)["status"]["code"]) == (500, 1501)
     assert json.loads(client.get("/hapi/catalog").body)["catalog"] == []
-    many = len(world.asked)
+    many = len(world.requests)
     client.get("/hapi/info", dataset="rays")
-    assert len(world.asked) == many  # it is left alone for a minute
-    world.spoil = lambda *_: None
+    assert len(world.requests) == many  # it is left alone for a minute
+    world.alter_answer = lambda *_: None
     monkeypatch.setattr("hven.services.series.monotonic", lambda: 1e12)
     assert client.get("/hapi/info", dataset="rays").status == 200

@@ -17,7 +17,7 @@ from hven.model.errors import BindError, ConflictError, NotFoundError, ParamErro
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
 from hven.site.store import StateStore
-from process_runner import hven
+from process_runner import run_hven
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,26 +194,26 @@ def test_a_collection_of_the_name_of_a_release_goes_first(tmp_path: Path) -> Non
 def test_verbs(tmp_path: Path) -> None:
     with site(tmp_path):
         pass
-    assert hven("release", "R6", "psz2", "szcat", "--site", tmp_path).stdout.splitlines() == [
+    assert run_hven("release", "R6", "psz2", "szcat", "--site", tmp_path).stdout.splitlines() == [
         "R6 of psz2: psz2_r6.main, psz2_r6.seen",
         "R6 of szcat: szcat_r6.main, szcat_r6.seen",
     ]
-    listed = json.loads(hven("release", "list", "psz2", "--json", "--site", tmp_path).stdout)
+    listed = json.loads(run_hven("release", "list", "psz2", "--json", "--site", tmp_path).stdout)
     assert [(one["release"], one["schema"], one["description"]) for one in listed] == [
         ("R6", "psz2_r6", None),
         ("R4", "psz2_r4", "the fourth"),
     ]
-    shown = json.loads(hven("release", "show", "latest", "--json", "--site", tmp_path).stdout)
+    shown = json.loads(run_hven("release", "show", "latest", "--json", "--site", tmp_path).stdout)
     assert {(one["table"], one["rows"], one["published"]) for one in shown} == {
         ("psz2_r6.main", 4, True), ("psz2_r6.seen", 2, True), ("szcat_r6.main", 3, True), ("szcat_r6.seen", 2, True),
     }  # fmt: skip
-    changed = hven("release", "diff", "R4", "R6", "--site", tmp_path).stdout
+    changed = run_hven("release", "diff", "R4", "R6", "--site", tmp_path).stdout
     assert "psz2.main: 1 added, 4 rows" in changed
     assert "szcat.main: no change, 3 rows" in changed
-    assert "1 added" in hven("diff", "psz2.main", "R4", "--site", tmp_path).stdout
-    assert "R4 of psz2" not in hven("release", "remove", "R4", "psz2", "--site", tmp_path).stdout
+    assert "1 added" in run_hven("diff", "psz2.main", "R4", "--site", tmp_path).stdout
+    assert "R4 of psz2" not in run_hven("release", "remove", "R4", "psz2", "--site", tmp_path).stdout
     write(tmp_path, "psz2_r7")
-    again = hven("release", "R7", "psz2", "--site", tmp_path, code=1)
+    again = run_hven("release", "R7", "psz2", "--site", tmp_path, expected_code=1)
     assert "R7 of psz2 would be asked as psz2_r7, which is a collection's name; take another label" in again.stderr
 
 

@@ -19,7 +19,7 @@ from asgi_client import Answer, Client
 from astropy.io import fits
 from rights_matrix import routes
 
-from clocks import Moved
+from clocks import MovableClock
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.jobs import declared_types
@@ -32,7 +32,7 @@ from hven.site.auth import session
 from hven.site.store._database import metadata
 from job_programs import ECHO
 from job_programs import declared as declare
-from process_runner import until
+from process_runner import wait_until
 
 FORM = "application/x-www-form-urlencoded"
 SETTINGS = """\
@@ -88,7 +88,7 @@ class World:
 
     site: Site
     client: Client
-    clock: Moved
+    clock: MovableClock
     tokens: Mapping[str, str]
     strangers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -170,7 +170,7 @@ def _give(kind: str, subject: str, **more: object) -> Callable[[World], dict[str
 
 def _leave_group(world: World, _: Mapping[str, str]) -> None:
     (world.site.settings.directory / "hven.toml").write_text(SETTINGS.format(members='"nobody"'))
-    until(lambda: "mia" not in world.site.settings.people.groups["spica"], seconds=20)
+    wait_until(lambda: "mia" not in world.site.settings.people.groups["spica"], timeout_seconds=20)
 
 
 LOSERS = (
@@ -180,7 +180,7 @@ LOSERS = (
     ),
     Loser(
         "a referee of a project's collection whose time is over", "zqteam",
-        lambda world: world.invite("zqteam", until=world.clock.stand() + 3600), lambda world, _: world.clock.move(3600),
+        lambda world: world.invite("zqteam", until=world.clock.stop_time() + 3600), lambda world, _: world.clock.move(3600),
     ),
     Loser(
         "a referee of rows with a policy", "zqnight", lambda world: world.invite("zqnight"),
@@ -317,7 +317,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def world(filled: Path, tmp_path: Path, clock: Moved) -> Iterator[World]:
+def world(filled: Path, tmp_path: Path, clock: MovableClock) -> Iterator[World]:
     shutil.copytree(filled, tmp_path / "site", symlinks=True)
     with Site(settings.load_settings(tmp_path / "site"), watch_for_changes=True) as site:
         tokens = {name: site.store.users.add_account(name) for name in ("karl", "hana", "mia", "gerd", "sven", "olga")}

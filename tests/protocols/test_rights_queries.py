@@ -12,7 +12,7 @@ import pytest
 from rights_queries import alike, twins
 
 from hven.engines.postgres.settings import PostgresSettings
-from postgres_cluster import server, sphere
+from postgres_cluster import install_extensions, run_server
 
 # other queries each time at home, the same in CI; HVEN_SEED repeats those of a run
 FIRST = int(os.environ.get("HVEN_SEED") or (0 if os.environ.get("CI") == "true" else Random().randrange(10**9)))
@@ -29,8 +29,8 @@ def test_tables_with_hidden_rows_answer_as_without_them(tmp_path: Path) -> None:
 @pytest.mark.outside
 def test_the_same_of_postgres(tmp_path: Path) -> None:
     # small tables, too: the first queries are before a copy is there, the others behind
-    with server() as address, mock.patch("hven.engines.postgres.accessible_copies.MIN_COPIED_ROWS", 0):
-        sphere(f"postgresql://{address}")
+    with run_server() as address, mock.patch("hven.engines.postgres.accessible_copies.MIN_COPIED_ROWS", 0):
+        install_extensions(f"postgresql://{address}")
         where = {
             name: PostgresSettings(url=f"postgresql://{address}", namespace=name) for name in ("without", "hiding")
         }

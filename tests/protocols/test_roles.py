@@ -9,12 +9,12 @@ from urllib.parse import urlencode
 import pytest
 from asgi_client import Client
 
-from example_sites import prepared
+from example_sites import prepare_example
 from hven.app._server.application import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from process_runner import until
+from process_runner import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ Served = tuple[Site, Client, dict[str, str]]
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     place = tmp_path_factory.mktemp("roles") / "site"
-    shutil.copytree(prepared("17-roles"), place)
+    shutil.copytree(prepare_example("17-roles"), place)
     with Site(settings.load_settings(place)) as made:
         for name in ("people", "spica"):
             ingest_collection(made, name)
@@ -60,5 +60,5 @@ def test_a_role_that_is_taken_away_is_gone_with_the_sync(here: Served) -> None:
     file.write_text(file.read_text().replace("bob,,p1.wp2\n", "eve,,p1.wp2\n"))
     with Site(site.settings) as other:  # as another process
         ingest_collection(other, "people")
-    until(lambda: seen(here, "bob") == ["HD 3", "HD 5"])
-    until(lambda: seen(here, "eve") == ["HD 2", "HD 3", "HD 5"])
+    wait_until(lambda: seen(here, "bob") == ["HD 3", "HD 5"])
+    wait_until(lambda: seen(here, "eve") == ["HD 2", "HD 3", "HD 5"])

@@ -26,7 +26,7 @@ from hven.model import settings
 from hven.model.errors import DataError
 from hven.site import Site
 from hven.sources import file_readers
-from process_runner import until
+from process_runner import wait_until
 from shared import ROOT
 
 KIND = np.dtype([("time", "M8[us]"), ("flux", "f4", 5)])
@@ -233,8 +233,8 @@ def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
         assert json.loads(client.get("/hapi/catalog").body)["catalog"] == []
         assert "it gave no answer within 6 s, and was stopped" in answer.text
         pids = (tmp_path / "mode.pids").read_text().split() if (tmp_path / "mode.pids").exists() else []
-        until(lambda: not any(Path("/proc", pid).exists() for pid in pids))
-        until(lambda: len(running(tmp_path)) <= 1)
+        wait_until(lambda: not any(Path("/proc", pid).exists() for pid in pids))
+        wait_until(lambda: len(running(tmp_path)) <= 1)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_one_that_nobody_asks_ends(tmp_path: Path) -> None:
     made(tmp_path, more="idle = 0.1\n", days=1)
     site, client = opened(tmp_path)
     with site:
-        until(lambda: not running(tmp_path))
+        wait_until(lambda: not running(tmp_path))
         assert len(rows(client)) == 300
 
 

@@ -20,7 +20,7 @@ from astropy.io import fits
 from astropy.io.votable import parse
 from lxml import etree
 
-from requirements import need_program
+from requirements import require_program
 from shared import shared
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
@@ -262,7 +262,7 @@ def valid(body: bytes, tmp_path: Path) -> None:
     file = tmp_path / "document.xml"
     file.write_bytes(body)
     done = subprocess.run(
-        [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, file], capture_output=True, text=True, check=False,
+        [require_program("xmllint"), "--nonet", "--noout", "--schema", schemas, file], capture_output=True, text=True, check=False,
         env={**os.environ, "XML_CATALOG_FILES": str(schemas.with_name("catalog.xml"))},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[:2000]

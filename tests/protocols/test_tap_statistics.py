@@ -27,7 +27,7 @@ from hven.model.types import parse_type
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
-from requirements import need_program
+from requirements import require_program
 from shared import shared
 
 BANDS = ["V", "B", "V", "", "R & <x>", "V", "B", "V"]
@@ -162,7 +162,7 @@ def test_it_is_valid(made: Site, tmp_path: Path) -> None:
         for query in queries:
             (tmp_path / "tables.xml").write_bytes(client.get(f"/tap/tables?{query}").body)
             done = subprocess.run(
-                [need_program("xmllint"), "--nonet", "--noout", "--schema", schemas, tmp_path / "tables.xml"], capture_output=True, text=True, check=False,
+                [require_program("xmllint"), "--nonet", "--noout", "--schema", schemas, tmp_path / "tables.xml"], capture_output=True, text=True, check=False,
                 env={**os.environ, "XML_CATALOG_FILES": str(tmp_path / "catalog.xml")},
             )  # fmt: skip
             assert (done.returncode == 0) == valid, done.stderr[-2000:]

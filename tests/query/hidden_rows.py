@@ -9,48 +9,48 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from query_comparison import LOOSE, ROWS, asked, same
+from query_comparison import MAX_ROWS, NONDETERMINISTIC_WORDS, assert_same_rows, run_query
 
 from hven.model.errors import HvenError
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_tiny_site
-from query_tables import PUBLISHED, TABLES
-from random_queries import query
+from query_tables import PUBLISHED_TABLES, TABLES
+from random_queries import write_random_query
 
 POLICIES = build_half_hidden_policies("id")  # every table has that column
 
 
-def _seen(rows: pa.Table) -> pa.Table:
+def _select_visible_rows(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.equal(pc.bit_wise_and(rows.column("id"), pa.scalar(1, rows.column("id").type)), 0))
 
 
-def _all(rows: pa.Table) -> pa.Table:
+def _add_hidden_rows(rows: pa.Table) -> pa.Table:
     """Put other rows, hidden ones, between and behind those that there are."""
     odd = pc.add(pc.multiply(pa.array(range(rows.num_rows)), 2), 101).cast(rows.column("id").type)
     return pa.concat_tables([rows, rows.set_column(rows.column_names.index("id"), "id", odd)])
 
 
 @contextmanager
-def twins(directory: Path, **settings: Any) -> Iterator[tuple[Site, Site]]:
+def open_twin_sites(directory: Path, **settings: Any) -> Iterator[tuple[Site, Site]]:
     """Open the site without rows that are hidden, and the one with them; `settings` are functions of the site's name."""
     with ExitStack() as stack:
         sites = []
-        for name, chosen in (("without", _seen), ("with", _all)):
-            tables = {table.qualified_name: (table, chosen(rows)) for table, rows in PUBLISHED}
+        for name, chosen in (("without", _select_visible_rows), ("with", _add_hidden_rows)):
+            tables = {table.qualified_name: (table, chosen(rows)) for table, rows in PUBLISHED_TABLES}
             more = {key: made(name) for key, made in settings.items()}
             sites.append(stack.enter_context(open_tiny_site(directory / name, tables, **more)))
         yield sites[0], sites[1]
 
 
-def alike(sites: tuple[Site, Site], seed: int) -> str:
+def compare_seed(sites: tuple[Site, Site], seed: int) -> str:
     """See that a query of a seed ends alike on both; gives the class of its error, or ``rows``."""
-    text = query(seed, TABLES)
-    one, two = (asked(site, text, POLICIES) for site in sites)
+    text = write_random_query(seed, TABLES)
+    one, two = (run_query(site, text, POLICIES) for site in sites)
     if isinstance(one, HvenError) or isinstance(two, HvenError):
         assert type(one) is type(two), f"seed {seed}: {one!r} without hidden rows, {two!r} with them\n{text}"
         assert str(one) == str(two), f"seed {seed}: {one} without hidden rows, {two} with them\n{text}"
         return type(one).__name__
-    if not LOOSE.search(text) and one.num_rows < ROWS:
-        same(f"seed {seed}", text, one, two)
+    if not NONDETERMINISTIC_WORDS.search(text) and one.num_rows < MAX_ROWS:
+        assert_same_rows(f"seed {seed}", text, one, two)
     return "rows"

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from asgi_client import Client
 
-from adql_runner import embedded
+from adql_runner import run_in_duckdb
 from hven import query as query_pipeline
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue
@@ -19,25 +19,25 @@ from hven.model.errors import EvaluationError, HvenError, QueryError, TimeLimitE
 from hven.site import Site
 from hven.site.auth import AccessPolicy
 from hven.site.auth._access_control import DEFAULT_POLICIES
-from query_tables import PUBLISHED, TABLES, UPLOADED
-from random_queries import query
+from query_tables import PUBLISHED_TABLES, TABLES, UPLOADED_TABLES
+from random_queries import write_random_query
 
-UPLOADS = {table.qualified_name: (table, rows) for table, rows in UPLOADED}
-ROWS = 2_000
+UPLOADS = {table.qualified_name: (table, rows) for table, rows in UPLOADED_TABLES}
+MAX_ROWS = 2_000
 # what may differ from one run to the next: chances, the order of equal rows, the rows that a limit leaves; and from one engine to the next: the
 # rounding that a spread of equal numbers is made of, and whether the double beside BIGINT's largest is equal to that
-CHANCE = re.compile(r"\b(RAND|IVO_NORMAL_RANDOM|GAVO_NORMAL_RANDOM)\b", re.IGNORECASE)
-LOOSE = re.compile(
+RANDOM_FUNCTIONS = re.compile(r"\b(RAND|IVO_NORMAL_RANDOM|GAVO_NORMAL_RANDOM)\b", re.IGNORECASE)
+NONDETERMINISTIC_WORDS = re.compile(
     r"\b(RAND|IVO_NORMAL_RANDOM|GAVO_NORMAL_RANDOM|IVO_STRING_AGG|TOP|OFFSET|OVER|STDDEV|VARIANCE|9223372036854775808)\b",
     re.IGNORECASE,
 )
 
 
-def asked(site: Site, text: str, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES) -> pa.Table | HvenError:
+def run_query(site: Site, text: str, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES) -> pa.Table | HvenError:
     """Give the answer to a query, or the error that a reader is told."""
     try:
         with query_pipeline.run_query(
-            text, site=site, uploads=UPLOADS, maxrec=ROWS, timeout_seconds=60, policies=policies
+            text, site=site, uploads=UPLOADS, maxrec=MAX_ROWS, timeout_seconds=60, policies=policies
         ) as result:
             columns = result.columns
             answer = pa.Table.from_batches(
@@ -49,15 +49,15 @@ def asked(site: Site, text: str, policies: Sequence[AccessPolicy] = DEFAULT_POLI
     return answer
 
 
-def judged(site: Site, seed: int) -> pa.Table | HvenError:
+def check_seed(site: Site, seed: int) -> pa.Table | HvenError:
     """Ask the query of a seed; what is neither an answer nor an error of ours fails, and says the seed."""
-    return judged_text(site, query(seed, TABLES), f"seed {seed}")
+    return check_query(site, write_random_query(seed, TABLES), f"seed {seed}")
 
 
-def judged_text(site: Site, text: str, name: str) -> pa.Table | HvenError:
+def check_query(site: Site, text: str, name: str) -> pa.Table | HvenError:
     """Ask a query; what is neither an answer nor an error of ours fails, and says the name."""
     try:
-        answer = asked(site, text)
+        answer = run_query(site, text)
     except Exception as error:
         raise AssertionError(f"{name}: {type(error).__name__}: {error}\n{text}") from error
     if isinstance(answer, QueryError):
@@ -66,10 +66,10 @@ def judged_text(site: Site, text: str, name: str) -> pa.Table | HvenError:
     return answer
 
 
-def sync_and_async(client: Client, site: Site, seed: int) -> str:
+def compare_sync_and_async(client: Client, site: Site, seed: int) -> str:
     """Ask the query of a seed over HTTP, at once and as a job, and see that both say the same; gives the job's phase, nothing if it cannot be asked so."""
-    text = query(seed, TABLES)
-    if "TAP_UPLOAD" in text or CHANCE.search(text):
+    text = write_random_query(seed, TABLES)
+    if "TAP_UPLOAD" in text or RANDOM_FUNCTIONS.search(text):
         return ""
     given = {"LANG": "ADQL", "RESPONSEFORMAT": "csv", "MAXREC": 500, "QUERY": text}
     sync = client.post("/tap/sync", **given)
@@ -80,51 +80,51 @@ def sync_and_async(client: Client, site: Site, seed: int) -> str:
     path = "/tap/async" + made.headers["location"].partition("/tap/async")[2]
     phase = client.get(path + "/phase").text
     assert phase == ("COMPLETED" if sync.status == 200 else "ERROR"), f"seed {seed}: {phase}, {sync.status}\n{text}"
-    if phase == "COMPLETED" and not LOOSE.search(text):
+    if phase == "COMPLETED" and not NONDETERMINISTIC_WORDS.search(text):
         result = client.get(path + "/results/result").body
         assert sorted(result.splitlines()) == sorted(sync.body.splitlines()), f"seed {seed}\n{text}"
     client.ask("DELETE", path)
     return phase
 
 
-def agree(seed: int, answer: pa.Table) -> bool:
+def compare_with_duckdb(seed: int, answer: pa.Table) -> bool:
     """See that the rows are those of the engine without any index or shape of query of its own; tells whether they could be compared."""
-    return agree_text(query(seed, TABLES), answer, f"seed {seed}")
+    return compare_query_with_duckdb(write_random_query(seed, TABLES), answer, f"seed {seed}")
 
 
-def agree_text(text: str, answer: pa.Table, name: str) -> bool:
+def compare_query_with_duckdb(text: str, answer: pa.Table, name: str) -> bool:
     """Do what `agree` does, for the query with this name."""
-    if LOOSE.search(text) or answer.num_rows >= ROWS:
+    if NONDETERMINISTIC_WORDS.search(text) or answer.num_rows >= MAX_ROWS:
         return False
-    pairs = [*PUBLISHED, *UPLOADED]
+    pairs = [*PUBLISHED_TABLES, *UPLOADED_TABLES]
     try:
-        plain = embedded(bind_query(parse_query(text), StaticCatalogue(table for table, _ in pairs)), pairs)
+        plain = run_in_duckdb(bind_query(parse_query(text), StaticCatalogue(table for table, _ in pairs)), pairs)
     except Exception:  # noqa: BLE001  (rows that no condition leaves may be computed, or not)
         return False
-    same(name, text, plain, answer)
+    assert_same_rows(name, text, plain, answer)
     return True
 
 
-def same(name: str, text: str, one: pa.Table, two: pa.Table) -> None:
+def assert_same_rows(name: str, text: str, one: pa.Table, two: pa.Table) -> None:
     """See that two answers have the same rows, in any order."""
     ours, theirs = (
-        sorted((tuple(map(_plain, row)) for row in zip(*map(_cells, table.columns), strict=True)), key=repr)
+        sorted((tuple(map(_normalize_cell, row)) for row in zip(*map(_list_cells, table.columns), strict=True)), key=repr)
         for table in (one, two)
     )
     assert ours == theirs, f"{name}: {len(ours)} and {len(theirs)} rows\n{text}\n{ours[:3]}\n{theirs[:3]}"
 
 
-def _cells(column: pa.ChunkedArray) -> list[Any]:
+def _list_cells(column: pa.ChunkedArray) -> list[Any]:
     # Python knows no year 10000
     return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
 
 
-def _plain(cell: Any) -> Any:
+def _normalize_cell(cell: Any) -> Any:
     if isinstance(cell, list):
-        return tuple(map(_plain, cell))
+        return tuple(map(_normalize_cell, cell))
     if isinstance(cell, float):
         return "nan" if math.isnan(cell) else float(f"{cell:.6g}") + 0.0
     return cell
 
 
-__all__ = ["EvaluationError", "agree", "agree_text", "asked", "judged", "judged_text", "same", "sync_and_async"]
+__all__ = ["EvaluationError", "compare_with_duckdb", "compare_query_with_duckdb", "run_query", "check_seed", "check_query", "assert_same_rows", "compare_sync_and_async"]

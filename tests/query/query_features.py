@@ -13,7 +13,7 @@ from hven.adql.functions import QUERY_FUNCTIONS, WINDOW_FUNCTIONS
 from hven.adql.syntax_tree import walk_tree
 from hven.model.errors import HvenError
 
-WORDS = {
+KEYWORDS = {
     ("Join", "kind"): from_clause.JOIN_KEYWORDS - {"JOIN", "NATURAL"},
     ("SetOperation", "op"): from_clause.SET_KEYWORDS,
     ("Comparison", "op"): terms._COMPARISON_OPERATORS,
@@ -26,32 +26,32 @@ WORDS = {
 }
 
 
-def _nodes(kind: type[syntax_tree.SyntaxNode]) -> Iterator[type[syntax_tree.SyntaxNode]]:
+def _iterate_node_classes(kind: type[syntax_tree.SyntaxNode]) -> Iterator[type[syntax_tree.SyntaxNode]]:
     for child in kind.__subclasses__():
-        yield from _nodes(child)
+        yield from _iterate_node_classes(child)
         # slots leave an empty class behind
         if not child.__subclasses__() and getattr(syntax_tree, child.__name__, None) is child:
             yield child
 
 
-def everything() -> set[str]:
+def list_all_features() -> set[str]:
     """List all that a query may have: ``Join``, ``Join.kind FULL``, ``InPredicate.negated``, ``Select.top``, ``WindowExpression no frame`` ..."""
-    found = {f"{kind}.{name} {word}" for (kind, name), words in WORDS.items() for word in words}
-    for kind in set(_nodes(syntax_tree.SyntaxNode)):
+    found = {f"{kind}.{name} {word}" for (kind, name), words in KEYWORDS.items() for word in words}
+    for kind in set(_iterate_node_classes(syntax_tree.SyntaxNode)):
         found.add(kind.__name__)
         for item in fields(kind):
             # what is given by name alone are the binder's marks
             if (
                 item.compare
                 and not item.kw_only
-                and (kind.__name__, item.name) not in WORDS
+                and (kind.__name__, item.name) not in KEYWORDS
                 and (item.default is not MISSING or "None" in str(item.type))
             ):
                 found |= {f"{kind.__name__}.{item.name}", f"{kind.__name__} no {item.name}"}
     return found | {"LiteralList"}
 
 
-def reached(text: str) -> set[str]:
+def list_features(text: str) -> set[str]:
     """List what a query has; nothing if it is none."""
     try:
         query = parse_query(text)
@@ -63,7 +63,7 @@ def reached(text: str) -> set[str]:
         found.add(kind)
         for item in fields(node):
             value = getattr(node, item.name)
-            if (kind, item.name) in WORDS:
+            if (kind, item.name) in KEYWORDS:
                 found.add(f"{kind}.{item.name} {value.upper()}")
             elif isinstance(value, syntax_tree.LiteralList):
                 found.add("LiteralList")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-KEPT: tuple[str, ...] = (
+REGRESSION_QUERIES: tuple[str, ...] = (
     # a condition of no column made all columns of a table numbers
     "SELECT COALESCE(q.c0[s.id], 2) AS n FROM (SELECT t4.counts AS c0 FROM sky.shapes AS t4 WHERE FALSE IS NULL) AS q, sky.stars AS s",
     # a condition that asks other rows was sent along with one table that another engine reads

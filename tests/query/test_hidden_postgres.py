@@ -17,7 +17,7 @@ from hven.model.errors import EvaluationError
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import describe_table, open_tiny_site
-from postgres_cluster import server, sphere
+from postgres_cluster import install_extensions, run_server
 
 pytestmark = pytest.mark.outside
 
@@ -39,8 +39,8 @@ test_no_error_quotes_a_value_that_is_hidden = road.test_no_error_quotes_a_value_
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    with server() as address:
-        sphere(f"postgresql://{address}")
+    with run_server() as address:
+        install_extensions(f"postgresql://{address}")
         yield f"postgresql://{address}"
 
 

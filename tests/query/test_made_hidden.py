@@ -9,25 +9,25 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from hidden_rows import POLICIES, alike, twins
-from query_comparison import asked
+from hidden_rows import POLICIES, compare_seed, open_twin_sites
+from query_comparison import run_query
 from test_made_queries import FIRST
 
 
 def test_no_query_tells_of_hidden_rows(tmp_path: Path) -> None:
-    with twins(tmp_path) as sites:
-        kinds = Counter(alike(sites, seed) for seed in range(FIRST, FIRST + 120))
+    with open_twin_sites(tmp_path) as sites:
+        kinds = Counter(compare_seed(sites, seed) for seed in range(FIRST, FIRST + 120))
     print(f"seeds {FIRST} to {FIRST + 119}: {dict(kinds)}")
     assert kinds["rows"] > 36
     assert kinds["EvaluationError"] > 4  # of which rows decide
 
 
 def test_shapes_of_hidden_rows_are_hidden_as_other_values_are(tmp_path: Path) -> None:
-    with twins(tmp_path) as sites:
+    with open_twin_sites(tmp_path) as sites:
         for condition in ("id > 0", "1 = INTERSECTS(c, CAST(CAST(NULL AS VARCHAR(20)) AS POINT))", "COORD1(p) > 1"):
             # arrays of fixed length, which CASE does not know in DuckDB
             one, two = (
-                asked(site, f"SELECT id, c, p FROM sky.shapes WHERE {condition} ORDER BY id", POLICIES)
+                run_query(site, f"SELECT id, c, p FROM sky.shapes WHERE {condition} ORDER BY id", POLICIES)
                 for site in sites
             )
             assert one == two, condition

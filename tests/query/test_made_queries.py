@@ -16,17 +16,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
 from asgi_client import Client
-from query_comparison import agree, agree_text, asked, judged, judged_text, sync_and_async
-from query_features import everything, reached
-from regression_queries import KEPT
+from query_comparison import (
+    check_query,
+    check_seed,
+    compare_query_with_duckdb,
+    compare_sync_and_async,
+    compare_with_duckdb,
+    run_query,
+)
+from query_features import list_all_features, list_features
+from regression_queries import REGRESSION_QUERIES
 
 from hven.adql.functions import QUERY_FUNCTIONS, WINDOW_FUNCTIONS
 from hven.app._server import create_application
 from hven.model.errors import QueryError
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from query_tables import PUBLISHED, TABLES
-from random_queries import Writer, query
+from query_tables import PUBLISHED_TABLES, TABLES
+from random_queries import QueryWriter, write_random_query
 
 # other queries each time at home, the same in CI; HVEN_SEED repeats those of a run
 FIRST = int(os.environ.get("HVEN_SEED") or (0 if os.environ.get("CI") == "true" else Random().randrange(10**9)))
@@ -37,7 +44,7 @@ MANY = 1000  # scripts/proof queries judges a million
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with open_tiny_site(
-        tmp_path_factory.mktemp("made"), {table.qualified_name: (table, rows) for table, rows in PUBLISHED}
+        tmp_path_factory.mktemp("made"), {table.qualified_name: (table, rows) for table, rows in PUBLISHED_TABLES}
     ) as made:
         yield made
 
@@ -46,29 +53,29 @@ def test_every_query_is_answered_or_refused_with_its_place(site: Site) -> None:
     kinds: Counter[str] = Counter()
     compared = 0
     for seed in range(FIRST, FIRST + MANY):
-        answer = judged(site, seed)
+        answer = check_seed(site, seed)
         kinds["rows" if isinstance(answer, pa.Table) else type(answer).__name__] += 1
         if isinstance(answer, pa.Table) and seed % 4 == 0:
-            compared += agree(seed, answer)
+            compared += compare_with_duckdb(seed, answer)
     print(f"seeds {FIRST} to {FIRST + MANY - 1}: {dict(kinds)}, {compared} compared")
     assert kinds["rows"] > 0.35 * MANY  # most of what is written means something
     assert compared > MANY // 40
 
 
 def test_every_clause_and_every_function_is_reached() -> None:
-    missing = everything()
+    missing = list_all_features()
     for seed in range(6000):
-        missing -= reached(query(seed, TABLES))
+        missing -= list_features(write_random_query(seed, TABLES))
         if not missing:
             return
     pytest.fail(f"never written: {sorted(missing)}")
 
 
-@pytest.mark.parametrize("number", range(len(KEPT)))
+@pytest.mark.parametrize("number", range(len(REGRESSION_QUERIES)))
 def test_what_once_was_a_fault_is_none(site: Site, number: int) -> None:
-    answer = judged_text(site, KEPT[number], f"kept query {number}")
+    answer = check_query(site, REGRESSION_QUERIES[number], f"kept query {number}")
     if isinstance(answer, pa.Table):
-        agree_text(KEPT[number], answer, f"kept query {number}")
+        compare_query_with_duckdb(REGRESSION_QUERIES[number], answer, f"kept query {number}")
 
 
 @pytest.mark.parametrize("name", sorted({*(entry.name for entry in QUERY_FUNCTIONS), *WINDOW_FUNCTIONS}))
@@ -77,11 +84,11 @@ def test_every_function_is_written_and_answered(site: Site, name: str) -> None:
     entry = WINDOW_FUNCTIONS[name] if window else QUERY_FUNCTIONS.find_function(name)
     assert entry is not None
     for seed in range(300):
-        writer = Writer(seed, TABLES)
+        writer = QueryWriter(seed, TABLES)
         source = writer.item(1)
         signature = writer.one(entry.signatures)
         text = f"SELECT {writer.called(entry, signature, '', 1)}{' OVER (ORDER BY 1)' if window else ''} AS v FROM {source}"
-        answer = asked(site, text)
+        answer = run_query(site, text)
         if isinstance(answer, pa.Table):
             return
         assert isinstance(answer, QueryError)
@@ -92,7 +99,7 @@ def test_sync_and_async_say_the_same(site: Site) -> None:
     client = Client(create_application(site))
     told = 0
     for seed in range(FIRST, FIRST + 10_000):
-        told += bool(sync_and_async(client, site, seed))
+        told += bool(compare_sync_and_async(client, site, seed))
         if told == 100:
             return
     pytest.fail("too few queries without an upload")

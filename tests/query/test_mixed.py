@@ -21,7 +21,7 @@ from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import describe_table, publish_rows
-from postgres_cluster import server
+from postgres_cluster import run_server
 from second_engine import OTHER, registered
 
 NUMBERS = np.random.default_rng(4)
@@ -104,7 +104,7 @@ HOMES = [
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    with server() as address:
+    with run_server() as address:
         yield f"postgresql://{address}"
 
 

@@ -19,7 +19,7 @@ from hven.descriptor import check_descriptor
 from hven.ingest import IngestReport, ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
-from process_runner import hven
+from process_runner import run_hven
 from shared import MORE, shared
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def published(name: str, directory: Path, every: int = 1) -> tuple[Path, IngestR
 
 
 def rows(place: Path, query: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(hven("--site", place.parents[1], "query", "-f", "csv", query).stdout.splitlines()))
+    return list(csv.DictReader(run_hven("--site", place.parents[1], "query", "-f", "csv", query).stdout.splitlines()))
 
 
 def items(place: Path) -> Iterator[dict[str, object]]:
@@ -96,7 +96,7 @@ def test_omega_cubes(tmp_path: Path) -> None:
             assert [float(row["spectral_range_min"]), float(row["spectral_range_max"])] == pytest.approx(
                 sorted(bands), rel=1e-12
             )
-    shown = hven("--site", tmp_path, "query", "--epn", "target_name=Mars c1=90/91 c2=-10/0", "-f", "csv").stdout
+    shown = run_hven("--site", tmp_path, "query", "--epn", "target_name=Mars c1=90/91 c2=-10/0", "-f", "csv").stdout
     assert sorted({row["obs_id"] for row in csv.DictReader(shown.splitlines())}) == ["0006_1", "0006_2"]
 
 

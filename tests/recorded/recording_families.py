@@ -14,7 +14,7 @@ from fixed_time import INSTANT_SECONDS, fixed_time
 from route_recorder import Recorder, record_rights, record_site
 from verb_recorder import record_verbs
 
-from example_sites import EXAMPLES, prepared
+from example_sites import EXAMPLES, prepare_example
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
@@ -64,7 +64,7 @@ def record_example(name: str) -> Callable[[Path], dict[str, list[str]]]:
     """Make what records an example."""
 
     def record(directory: Path) -> dict[str, list[str]]:
-        shutil.copytree(prepared(name), directory / name)
+        shutil.copytree(prepare_example(name), directory / name)
         return record_directory(directory / name)
 
     return record

@@ -14,9 +14,9 @@ from fixed_time import INSTANT_SECONDS
 from normal_form import describe_value, mask_text, shorten
 from typer.main import get_command
 
-from example_sites import prepared
+from example_sites import prepare_example
 from hven.app._cli.verbs import build_command
-from process_runner import _here
+from process_runner import run_in_process
 
 EXAMPLE = "18-hesiod"
 QUERY = "SELECT TOP 5 name, redshift FROM psz2.main ORDER BY name"
@@ -81,7 +81,7 @@ def record_verbs(directory: Path) -> dict[str, list[str]]:
     assert not without, f"verbs without a line in {Path(__file__).name}: {', '.join(without)}"
     answers = {f"hven {name} takes": ["verb", *describe_parameters(verb)] for name, verb in verbs.items()}
     site = directory / EXAMPLE
-    shutil.copytree(prepared(EXAMPLE), site)
+    shutil.copytree(prepare_example(EXAMPLE), site)
     for path in sorted(site.rglob("*")):
         os.utime(path, (INSTANT_SECONDS - 86_400, INSTANT_SECONDS - 86_400))
     (directory / "stars.csv").write_text("name,ra (deg),dec (deg)\nSirius,101.287,-16.716\nVega,279.235,38.784\n")
@@ -89,7 +89,7 @@ def record_verbs(directory: Path) -> dict[str, list[str]]:
     for number, (verb, line) in enumerate(LINES):
         told = line.format(**words)
         given = [*verb.split(), *(a or b for a, b in re.findall(r'"([^"]*)"|(\S+)', told))]
-        done = _here(given, site, b"", {})
+        done = run_in_process(given, site, b"", {})
         rows = verb == "query" and done.returncode == 0
         answers[f"{number:03} hven {verb} {line}".rstrip()] = [
             f"exit {done.returncode}",

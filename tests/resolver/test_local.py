@@ -23,7 +23,7 @@ from hven.query.resolver._contract import normalize_names
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_site_with_descriptor, open_tiny_site, publish_rows
-from process_runner import hven
+from process_runner import run_hven
 
 # sexagesimal, as SIMBAD's pages show them
 DESCRIPTOR = """
@@ -132,13 +132,13 @@ def test_what_moves_has_no_position(site: Site) -> None:
 
 
 def test_the_verb(directory: Path) -> None:
-    shown = json.loads(hven("resolve", "vega", "--json", "--site", directory).stdout)
+    shown = json.loads(run_hven("resolve", "vega", "--json", "--site", directory).stdout)
     assert shown["name"] == "* alf Lyr"
     assert shown["position"] == pytest.approx([279.23473479, 38.78368895], abs=1e-7)
-    text = hven("resolve", "m31", "--site", directory).stdout
+    text = run_hven("resolve", "m31", "--site", directory).stdout
     assert "10.68470833 +41.26875000" in text
     assert "other names    NGC 224, NAME Andromeda Galaxy" in text
-    assert "nobody knows the name 'M 999'" in hven("resolve", "M 999", "--site", directory, code=1).stderr
+    assert "nobody knows the name 'M 999'" in run_hven("resolve", "M 999", "--site", directory, expected_code=1).stderr
 
 
 # --- tables that are otherwise -------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from hven.query.resolver import _providers as asking
 from hven.query.resolver import sesame
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from process_runner import until
+from process_runner import wait_until
 
 HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<Sesame xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">\n'
 XML = (
@@ -180,7 +180,7 @@ def test_a_slow_service_is_given_up_and_left_alone_for_a_while(tmp_path: Path, u
             assert time.monotonic() - begun < 30, "it would never end"
             with pytest.raises(OverloadedError):
                 resolver.resolve_name("barnard", site=site)
-            until(lambda: Sesame.asked)  # who was given up may not have heard the question yet
+            wait_until(lambda: Sesame.asked)  # who was given up may not have heard the question yet
         finally:
             Sesame.over.set()
         assert len(Sesame.asked) == 1  # the second was not sent at all

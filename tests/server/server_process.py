@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
-from fork_server import Process
+from fork_server import ForkedProcess
 from hven.app._server.worker_server import WORKER_NAME
-from process_runner import HVEN, begin, free_port, hven, until
+from process_runner import HVEN_COMMAND, reserve_port, run_hven, start_hven, wait_until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Serving:
     """A running server."""
 
     port: int
-    process: subprocess.Popen[bytes] | Process
+    process: subprocess.Popen[bytes] | ForkedProcess
     log: Path
 
     @property
@@ -73,7 +73,7 @@ class Serving:
                     )
             return beside <= set(found.values()) and len(found) > len(beside)
 
-        until(known)
+        wait_until(known)
         return [pid for pid, name in found.items() if name not in beside]
 
     def lines(self) -> list[dict[str, object]]:
@@ -85,14 +85,14 @@ class Serving:
 @contextlib.contextmanager
 def serving(site: Path, *, workers: int = 2, through: Sequence[str] = (), log: str = "serve.log") -> Iterator[Serving]:
     """Serve a site until the block ends; `through`: a program that begins the server as a user does, and is it then; otherwise it is a fork."""
-    port = free_port()
+    port = reserve_port()
     words = ["serve", "--site", str(site), "--port", str(port), "--workers", str(workers)]
-    process = begin(words, site / log, [*through, *HVEN] if through else None)
+    process = start_hven(words, site / log, [*through, *HVEN_COMMAND] if through else None)
     made = Serving(port=port, process=process, log=site / log)
     try:
-        until(lambda: process.poll() is not None or made.get("/health")[0] == 200, 120)
+        wait_until(lambda: process.poll() is not None or made.get("/health")[0] == 200, 120)
         assert process.poll() is None, made.log.read_text()
-        until(lambda: len(made.workers()) == workers)  # the first of them has answered
+        wait_until(lambda: len(made.workers()) == workers)  # the first of them has answered
         yield made
     finally:
         if process.poll() is None:
@@ -120,11 +120,11 @@ tables:
 
 def star_site(directory: Path, number: int = 1000) -> Path:
     """Make a site with one ingested collection."""
-    hven("init", directory)
+    run_hven("init", directory)
     folder = directory / "collections" / "stars"
     folder.mkdir(parents=True)
     (folder / "stars.yaml").write_text(DESCRIPTOR)
     lines = [f"s{n},{n * 7.31 % 360:.5f},{n * 3.7 % 180 - 90:.5f},{n % 20}" for n in range(number)]
     (folder / "stars.csv").write_text("id,ra,dec,mag\n" + "\n".join(lines) + "\n")
-    hven("ingest", "stars", "--site", directory)
+    run_hven("ingest", "stars", "--site", directory)
     return directory

@@ -9,13 +9,13 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 import pytest
-from server_process import Serving, hven, serving
+from server_process import Serving, run_hven, serving
 
 from hven.engines.duckdb.engine import DuckEngine
 from hven.model.errors import StorageError, StorageUnavailableError
 from hven.site.store import StateStore, mark_state_required
 from hven.testing.site import open_tiny_site
-from process_runner import until
+from process_runner import wait_until
 
 
 def test_a_state_that_a_server_found_is_waited_for_and_not_made_anew(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def begun(server: Serving) -> tuple[int, str]:
 @pytest.mark.slow
 def test_a_site_that_is_renamed_under_its_server(tmp_path: Path) -> None:
     site, away = tmp_path / "site", tmp_path / "away"
-    hven("init", site)
+    run_hven("init", site)
     with open_tiny_site(site, {"stars.main": pa.table({"id": [1, 2, 3]})}):
         pass
     with serving(site, workers=1) as server:
@@ -65,11 +65,11 @@ def test_a_site_that_is_renamed_under_its_server(tmp_path: Path) -> None:
         site.rename(away)
         status, told = begun(server)
         assert (status, "is not there" in told, str(tmp_path) in told) == (503, True, False)
-        until(lambda: server.get("/health/ready")[0] == 503)
+        wait_until(lambda: server.get("/health/ready")[0] == 503)
         for _ in range(3):
             assert begun(server)[0] == 503
         assert not site.exists()
         away.rename(site)
-        until(lambda: begun(server)[0] == 303)
-        until(lambda: server.get("/health/ready")[0] == 200)
+        wait_until(lambda: begun(server)[0] == 303)
+        wait_until(lambda: server.get("/health/ready")[0] == 200)
         assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[3]]

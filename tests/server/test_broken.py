@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from lxml import etree
-from server_process import Serving, hven, serving
+from server_process import Serving, run_hven, serving
 
 from hven.testing.site import open_tiny_site
-from process_runner import until
-from requirements import need_program
+from process_runner import wait_until
+from requirements import require_program
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ SLOW = (
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A table whose last word is no number, so that a cast fails when most rows are sent; and one turn."""
     directory = tmp_path_factory.mktemp("broken") / "site"
-    hven("init", directory)
+    run_hven("init", directory)
     (directory / "hven.toml").write_text('name = "broken"\n[limits]\nseconds = 120\nconcurrent = 1\n')
     rows = pa.table(
         {
@@ -62,7 +62,7 @@ def log_of(server: Serving, asked: str) -> dict[str, object]:
     def found() -> list[dict[str, object]]:
         return [line for line in server.lines() if f"{line['path']}?{line['query']}" == asked]
 
-    until(found)
+    wait_until(found)
     return found()[-1]
 
 
@@ -81,7 +81,7 @@ def test_a_late_error_closes_a_votable_with_its_status(server: Serving, form: st
 def test_a_late_error_cuts_all_other_answers(server: Serving, form: str, packed: str) -> None:
     done = subprocess.run(
         [
-            need_program("curl"),
+            require_program("curl"),
             "-s",
             "-o",
             "/dev/null",
@@ -156,7 +156,7 @@ def test_an_old_client_is_answered_and_hung_up_on(server: Serving) -> None:
 
 
 def test_the_time_limit_is_408_with_the_requests_id(tmp_path: Path) -> None:
-    hven("init", tmp_path / "site")
+    run_hven("init", tmp_path / "site")
     (tmp_path / "site" / "hven.toml").write_text('name = "hasty"\n[limits]\nseconds = 2\n')
     with open_tiny_site(tmp_path / "site", {"big.few": FEW}):
         pass
@@ -186,7 +186,7 @@ def test_who_waits_too_long_for_a_turn_is_told_when_to_come_back(server: Serving
         for reader in readers:
             reader.close()
     # their leaving gave the turns back
-    until(lambda: server.get(address(SOME))[0] == 200)
+    wait_until(lambda: server.get(address(SOME))[0] == 200)
 
 
 @pytest.mark.parametrize("form", ["votable", "csv", "fits"])
@@ -199,8 +199,8 @@ def test_who_leaves_in_the_middle_gives_the_turn_back(server: Serving, form: str
             return reader.recv(1000).startswith(b"HTTP/1.1 200")
 
     for _ in range(3):
-        until(left)
-    until(lambda: server.get(address(SOME))[0] == 200)
+        wait_until(left)
+    wait_until(lambda: server.get(address(SOME))[0] == 200)
 
 
 DUMP = "SELECT id, filler, word FROM big.main WHERE filler LIKE 'a%'"
@@ -219,7 +219,7 @@ def test_head_runs_nothing(server: Serving) -> None:
 
 def test_a_stop_ends_what_runs_too_long(tmp_path: Path) -> None:
     """SIGTERM while a query of minutes runs and a reader sleeps: the server is gone within its grace, and nobody takes his part for whole."""
-    hven("init", tmp_path / "site")
+    run_hven("init", tmp_path / "site")
     rows = pa.table({"id": np.arange(300_000), "filler": ["a text that makes the rows some bytes longer"] * 300_000})
     with open_tiny_site(tmp_path / "site", {"big.main": rows, "big.few": FEW}):
         pass

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_process import Serving, hven, serving, star_site
+from server_process import Serving, run_hven, serving, star_site
 
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
-from process_runner import until
+from process_runner import wait_until
 
 COUNT = "SELECT COUNT(*) AS n, MAX(mag) AS m FROM stars.main"
 
@@ -61,11 +61,11 @@ def health(server: Serving) -> dict[str, object]:
 def test_damage_under_a_running_server(server: Serving) -> None:
     first, second, third = parts(server)
     assert rows(server) == 3000
-    until(lambda: bool(health(server)["verified"]))  # in the background, by itself
+    wait_until(lambda: bool(health(server)["verified"]))  # in the background, by itself
 
     third.chmod(0o600)
     os.truncate(third, 100)
-    until(lambda: all(rows(server) == 2000 for _ in range(10)))  # each worker notices it by itself
+    wait_until(lambda: all(rows(server) == 2000 for _ in range(10)))  # each worker notices it by itself
     assert health(server)["state"] == "warning"
 
     # what nobody can notice without reading: a process that dies of it has everything read
@@ -73,17 +73,17 @@ def test_damage_under_a_running_server(server: Serving) -> None:
     data = bytearray(second.read_bytes())
     data[len(data) // 2] ^= 4
     second.write_bytes(data)
-    until(lambda: bool(server.workers()))
+    wait_until(lambda: bool(server.workers()))
     os.kill(server.workers()[0], signal.SIGSEGV)
-    until(lambda: all(rows(server) == 1000 for _ in range(10)))
+    wait_until(lambda: all(rows(server) == 1000 for _ in range(10)))
     # a picture is kept for a second
-    until(lambda: any(item["kind"] == "damaged" for item in health(server)["alerts"]), seconds=10)
+    wait_until(lambda: any(item["kind"] == "damaged" for item in health(server)["alerts"]), timeout_seconds=10)
 
     first.unlink()
-    until(lambda: all(rows(server) is None for _ in range(10)))
+    wait_until(lambda: all(rows(server) is None for _ in range(10)))
     # ten answers may all have been of one worker, and this one of the other, who is to notice it yet
     answers = []
-    until(lambda: answers.append(server.get("/tap/sync", LANG="ADQL", QUERY=COUNT)) or answers[-1][0] != 200)
+    wait_until(lambda: answers.append(server.get("/tap/sync", LANG="ADQL", QUERY=COUNT)) or answers[-1][0] != 200)
     status, headers, body = answers[-1]
     assert (status, headers.get("retry-after")) == (503, "5"), body
     assert (
@@ -92,14 +92,14 @@ def test_damage_under_a_running_server(server: Serving) -> None:
     )
     assert str(server.log.parent).encode() not in body
 
-    done = hven("verify", "--site", server.log.parent, code=1)
+    done = run_hven("verify", "--site", server.log.parent, expected_code=1)
     assert "00000.arrow: it has 100 bytes, and" in done.stdout
     assert "the rows of stars.main cannot be read" in done.stdout
-    found = json.loads(hven("verify", "stars", "--json", "--site", server.log.parent, code=1).stdout)
+    found = json.loads(run_hven("verify", "stars", "--json", "--site", server.log.parent, expected_code=1).stdout)
     assert len(found["snapshots"]) == 3
     assert [one["served"] for one in found["served"]] == [None]
 
     with Site(settings.load_settings(server.log.parent)) as here:
         ingest_collection(here, "stars")
-    until(lambda: all(rows(server) == 3000 for _ in range(10)))
+    wait_until(lambda: all(rows(server) == 3000 for _ in range(10)))
     assert health(server)["state"] == "ok"

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from server_process import DESCRIPTOR, Serving, hven, serving, star_site
+from server_process import DESCRIPTOR, Serving, run_hven, serving, star_site
 
-from process_runner import until
+from process_runner import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def test_the_collection_keeps_its_page(restarted: Serving) -> None:
 
 
 def test_the_log_says_the_fault_once(restarted: Serving) -> None:
-    until(lambda: "titel" in restarted.log.read_text())
+    wait_until(lambda: "titel" in restarted.log.read_text())
     lines = [line for line in restarted.log.read_text().splitlines() if "stars.yaml:2:1" in line]
     assert len(lines) == 1
     assert "the last good descriptor of stars" in lines[0]
@@ -48,7 +48,7 @@ def test_health_says_it(restarted: Serving) -> None:
 
 def test_the_operator_reads_which_one(restarted: Serving) -> None:
     site = restarted.log.parent
-    said = json.loads(hven("status", "--site", site, "--json").stdout)
+    said = json.loads(run_hven("status", "--site", site, "--json").stdout)
     (check,) = (one for one in said["checks"] if one["name"] == "descriptors")
     assert "stars: collections/stars/stars.yaml:2:1" in check["message"]
     assert "titel" in said["collections"][0]["descriptor"]

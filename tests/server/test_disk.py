@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from server_process import HVEN, Serving, hven, serving
+from server_process import HVEN_COMMAND, Serving, run_hven, serving
 
 from hven.testing.site import open_site_with_descriptor, open_tiny_site
-from process_runner import free_port, until
-from requirements import lack, need
+from process_runner import reserve_port, wait_until
+from requirements import report_missing, require
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         check=False,
     )
     if not mounted or mounted.returncode:
-        lack("mount")
+        report_missing("mount")
     try:
         yield place
     finally:
@@ -58,10 +58,10 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def server(disk: Path) -> Iterator[Serving]:
-    hven("init", site := disk / "site")
+    run_hven("init", site := disk / "site")
     with open_site_with_descriptor(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
         pass
-    hven("ingest", "stars", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
     with serving(site, workers=1) as made:
         yield made
 
@@ -115,7 +115,7 @@ def test_a_disk_without_room(
     site = disk / "site"
     before = begun(server)
     assert before[0] == 303
-    until(lambda: done(server, before[1]))
+    wait_until(lambda: done(server, before[1]))
     with fault(disk):
         refused = 0
         for _ in range(6):
@@ -125,14 +125,14 @@ def test_a_disk_without_room(
             assert str(disk) not in words
             assert server.ask(COUNT) == [[3]]
             assert server.get("/health/live")[0] == 200
-        verb = hven("ingest", "stars", "--site", site, code=3, apart=True)
+        verb = run_hven("ingest", "stars", "--site", site, expected_code=3, in_subprocess=True)
         assert "hven: " in verb.stderr
         assert done(server, before[1]), "nothing is lost"
     found: list[str] = []
-    until(lambda: (answer := begun(server))[0] == 303 and not found.append(answer[1]), 60)
-    until(lambda: done(server, found[-1]), 60)
+    wait_until(lambda: (answer := begun(server))[0] == 303 and not found.append(answer[1]), 60)
+    wait_until(lambda: done(server, found[-1]), 60)
     assert done(server, before[1])
-    hven("verify", "--site", site)
+    run_hven("verify", "--site", site)
 
 
 def below(pid: int) -> list[int]:
@@ -163,10 +163,10 @@ def test_no_open_files_are_left(server: Serving) -> None:
     finally:
         for connection in idle:
             connection.close()
-        until(lambda: server.get("/health/live")[0] == 200, 60)
+        wait_until(lambda: server.get("/health/live")[0] == 200, 60)
         status, job, words = begun(server)
         assert status == 303, words
-        until(lambda: done(server, job), 60)
+        wait_until(lambda: done(server, job), 60)
         for pid, limit in limits.items():
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
@@ -177,7 +177,7 @@ def test_a_server_that_may_open_few_files(server: Serving, disk: Path) -> None:
     """`ulimit -n`: with 64 it answers as many as it can, and tells the others; with fewer it says so instead of starting."""
     limited = ["sh", "-c", 'ulimit -n "$0"; exec "$@"']
     few = subprocess.run(
-        [*limited, "40", *HVEN, "serve", "--site", disk / "site"], capture_output=True, text=True, check=False
+        [*limited, "40", *HVEN_COMMAND, "serve", "--site", disk / "site"], capture_output=True, text=True, check=False
     )
     assert (few.returncode, "Traceback" in few.stderr) == (1, False)
     assert "may have 40 files open at once, and a server needs 64" in few.stderr
@@ -188,7 +188,7 @@ def test_a_server_that_may_open_few_files(server: Serving, disk: Path) -> None:
                 connection.connect()
             told: list[tuple[int, dict[str, str], bytes]] = []
             # who connects and says nothing for a second is not waited for: so may we be, on a busy machine
-            until(lambda: told.append(second.get("/tap/async")) or told)
+            wait_until(lambda: told.append(second.get("/tap/async")) or told)
             status, _, words = told[0]
             assert (status, words) == (
                 503,
@@ -197,25 +197,25 @@ def test_a_server_that_may_open_few_files(server: Serving, disk: Path) -> None:
         finally:
             for connection in idle:
                 connection.close()
-        until(lambda: second.get("/health/live")[0] == 200)
+        wait_until(lambda: second.get("/health/live")[0] == 200)
         assert second.ask(COUNT) == [[3]]
 
 
 def test_rights_that_are_lost(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    hven("init", site)
+    run_hven("init", site)
     with open_tiny_site(site, {f"stars.{name}": pa.table({"id": [1, 2, 3]}) for name in ("main", "other")}):
         pass
     places = [path for path in (site / "var", *(site / "var").rglob("*")) if path.is_dir()]
     modes = {path: path.stat().st_mode & 0o777 for path in places}
     dropped = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
     if os.geteuid() == 0:
-        need("setpriv")
+        require("setpriv")
     bounded = dropped if os.geteuid() == 0 else []
     with serving(site, workers=1, through=bounded) as server:
         before = begun(server)
         assert before[0] == 303
-        until(lambda: done(server, before[1]))
+        wait_until(lambda: done(server, before[1]))
         assert server.ask(COUNT) == [[3]]
         try:
             for path in reversed(places):
@@ -225,7 +225,7 @@ def test_rights_that_are_lost(tmp_path: Path) -> None:
                 assert status == 503, words
                 assert str(tmp_path) not in words
                 assert server.get("/health/live")[0] == 200
-            until(lambda: status_of(server) == "degraded")
+            wait_until(lambda: status_of(server) == "degraded")
             assert server.get("/health/ready")[0] == 200, "what is published is served as it was seen last"
             assert server.ask(COUNT) == [[3]], "what is open stays open"
             status, _, words = server.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM stars.other")
@@ -235,24 +235,24 @@ def test_rights_that_are_lost(tmp_path: Path) -> None:
                 False,
             ), words
             checked = subprocess.run(
-                [*bounded, *HVEN, "verify", "--site", site], capture_output=True, text=True, check=False
+                [*bounded, *HVEN_COMMAND, "verify", "--site", site], capture_output=True, text=True, check=False
             )
             assert (checked.returncode, "Traceback" in checked.stderr, "hven: " in checked.stderr) == (3, False, True)
         finally:
             for path in places:
                 path.chmod(modes[path])
-        until(lambda: status_of(server) == "ok")
+        wait_until(lambda: status_of(server) == "ok")
         for table in ("main", "other"):
             assert server.ask(f"SELECT COUNT(*) AS n FROM stars.{table}") == [[3]], "well again without repair"
         status, job, words = begun(server)
         assert status == 303, words
-        until(lambda: done(server, job), 60)
+        wait_until(lambda: done(server, job), 60)
         assert done(server, before[1])
 
 
 def test_a_disk_that_cannot_be_written(disk: Path) -> None:
     """It was mounted read-only: a server that starts there says why it cannot, and one that starts afterwards has everything."""
-    hven("init", site := disk / "fixed")
+    run_hven("init", site := disk / "fixed")
     with open_tiny_site(site, {"stars.main": pa.table({"id": [1, 2, 3]})}):
         pass
     view = disk.parent / "view"
@@ -260,7 +260,7 @@ def test_a_disk_that_cannot_be_written(disk: Path) -> None:
     subprocess.run(["mount", "--bind", site, view], check=True)
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", view], check=True)
-        refused = hven("serve", "--site", view, "--port", free_port(), code=3, apart=True)
+        refused = run_hven("serve", "--site", view, "--port", reserve_port(), expected_code=3, in_subprocess=True)
         assert "hven: " in refused.stderr
         assert "check the owner and the rights" in refused.stderr, refused.stderr
         subprocess.run(["mount", "-o", "remount,bind,rw", view], check=True)
@@ -268,7 +268,7 @@ def test_a_disk_that_cannot_be_written(disk: Path) -> None:
             assert server.ask(COUNT) == [[3]]
             status, job, words = begun(server)
             assert status == 303, words
-            until(lambda: done(server, job), 60)
+            wait_until(lambda: done(server, job), 60)
     finally:
         subprocess.run(["umount", "--lazy", view], check=True)
 
@@ -284,15 +284,15 @@ def fixed(place: Path, sign: str) -> bool:
 
 def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    need("root", "chattr")
-    hven("init", site)
+    require("root", "chattr")
+    run_hven("init", site)
     with open_site_with_descriptor(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
         pass
-    hven("ingest", "stars", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
     with serving(site, workers=1) as server:
         before = begun(server)
         assert before[0] == 303
-        until(lambda: done(server, before[1]))
+        wait_until(lambda: done(server, before[1]))
         workers = server.workers()
         try:
             if not fixed(site, "+"):
@@ -302,12 +302,12 @@ def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
                 assert (status, "can only be read" in words, str(tmp_path) in words) == (503, True, False), words
                 assert server.ask(COUNT) == [[3]]
                 assert server.get("/tap/async")[0] == server.get("/health/ready")[0] == 200
-            until(lambda: status_of(server) == "degraded")
+            wait_until(lambda: status_of(server) == "degraded")
             assert server.workers() == workers, "what cannot be written kills nobody"
             os.kill(workers[0], signal.SIGKILL)
-            until(lambda: server.get("/health/live")[0] == 200)
+            wait_until(lambda: server.get("/health/live")[0] == 200)
             assert server.ask(COUNT) == [[3]], "also one that begins there reads"
-            verb = hven("ingest", "stars", "--site", site, code=3, apart=True)
+            verb = run_hven("ingest", "stars", "--site", site, expected_code=3, in_subprocess=True)
             assert "can only be read" in verb.stderr, verb.stderr
         finally:
             fixed(site, "-")
@@ -319,11 +319,11 @@ def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
             return found[-1][0] == 303
 
         try:
-            until(begins, 60)
+            wait_until(begins, 60)
         except AssertionError:
             pytest.fail(f"no job begins: {found[-1:]}\n{server.log.read_text()[-3000:]}")
-        until(lambda: done(server, found[-1][1]), 60)
-        until(lambda: status_of(server) == "ok")
+        wait_until(lambda: done(server, found[-1][1]), 60)
+        wait_until(lambda: status_of(server) == "ok")
         assert done(server, before[1])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_process import Serving, serving, star_site, until
+from server_process import Serving, serving, star_site, wait_until
 
 from hven.app._server.connection_balancing import MAX_SILENCE_SECONDS, ConnectionShares
 from hven.app._server.request_middleware import RequestMiddleware
@@ -134,7 +134,7 @@ def _sockets(pid: int) -> int:
 def test_what_one_worker_took_while_the_other_slept_becomes_both_ones(tmp_path: Path) -> None:
     with serving(star_site(tmp_path / "site", 3000), workers=2) as server:
         # one that is stopped while it starts may hold a lock that the other needs
-        until(lambda: len(server.ready_workers()) == 2 and not any(map(_is_working, server.workers())))
+        wait_until(lambda: len(server.ready_workers()) == 2 and not any(map(_is_working, server.workers())))
         slept, took = server.workers()
         before = {pid: _sockets(pid) for pid in (slept, took)}
         os.kill(slept, signal.SIGSTOP)
@@ -170,7 +170,7 @@ def _even(server: Serving, connections: list[http.client.HTTPConnection], over: 
     for thread in threads:
         thread.start()
     try:
-        until(over, 40)
+        wait_until(over, 40)
     finally:
         end.set()
         for thread in threads:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from server_process import Serving, serving, star_site
 
-from process_runner import is_gone, until
+from process_runner import is_gone, wait_until
 
 pytestmark = pytest.mark.slow
 MIB = 1024**2
@@ -87,7 +87,7 @@ def ask(server: Serving, told: list[int]) -> None:
 
 def replaced(server: Serving, worker: int, before: int, said: int) -> None:
     """Look at the worker that is there instead; nobody was turned away meanwhile."""
-    until(lambda: is_gone(worker))
+    wait_until(lambda: is_gone(worker))
     assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[1000]]
     (following,) = server.workers()
     assert following != worker

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from postgres_cluster import Cluster, cluster
-from process_runner import Server, hven, serving, until
+from postgres_cluster import PostgresCluster, run_cluster
+from process_runner import Server, run_hven, serve_site, wait_until
 
 DESCRIPTOR = """collection: ops
 title: What the telescope does now
@@ -32,8 +32,8 @@ tables:
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Cluster]:
-    with cluster() as found:
+def database() -> Iterator[PostgresCluster]:
+    with run_cluster() as found:
         with psycopg.connect(found.url, autocommit=True) as connection:
             connection.execute("CREATE TABLE cubes (id bigint PRIMARY KEY, ra float8, dec float8, label text)")
             connection.execute(
@@ -43,17 +43,17 @@ def database() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def server(database: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(database: PostgresCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     place = tmp_path_factory.mktemp("live")
     site = place / "site"
-    hven("init", site)
+    run_hven("init", site)
     (site / "secrets.toml").write_text(f"OPS_DB = '{database.url}'\n")
     (site / "collections" / "ops").mkdir(parents=True)
     (site / "collections" / "ops" / "ops.yaml").write_text(DESCRIPTOR)
     (place / "stars.csv").write_text("id,ra,dec\n1,1.0,1.0\n2,2.0,2.0\n")
-    hven("new", "stars", "--from", place / "stars.csv", "--site", site)
-    hven("ingest", "stars", "--site", site)
-    with serving(site, workers=2) as made:
+    run_hven("new", "stars", "--from", place / "stars.csv", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
+    with serve_site(site, workers=2) as made:
         yield made
 
 
@@ -65,7 +65,7 @@ def asked(server: Server, text: str) -> tuple[int, bytes]:
 @pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # pyvo leaves its jobs' sockets open
-def test_what_a_writer_inserts_is_seen_on_every_road(server: Server, database: Cluster) -> None:
+def test_what_a_writer_inserts_is_seen_on_every_road(server: Server, database: PostgresCluster) -> None:
     import pyvo
     import requests
 
@@ -112,17 +112,17 @@ def test_no_answer_is_said_to_be_that_of_before(server: Server, path: str) -> No
 def test_numbers_of_rows_are_told_only_as_estimates(server: Server) -> None:
     page = server.get("/collections/ops")[2].decode()
     assert "rows</li>" not in page
-    told = json.loads(hven("status", "--json", "--site", server.site).stdout)
+    told = json.loads(run_hven("status", "--json", "--site", server.site).stdout)
     row = next(row for row in told["tables"] if row["table"] == "ops.cubes")
     assert (row["rows"], row["estimate"], row["kind"]) == (None, 500, "live")
     assert "no index serves cones on ra, dec" in told["hints"][0]
     assert 'CREATE INDEX CONCURRENTLY ON "public"."cubes" ("dec", "ra")' in told["hints"][0]
-    shown = hven("status", "--site", server.site).stdout
+    shown = run_hven("status", "--site", server.site).stdout
     assert "ops.cubes (live)" in shown
     assert "about 500" in shown
 
 
-def test_the_database_goes_and_comes_back(server: Server, database: Cluster) -> None:
+def test_the_database_goes_and_comes_back(server: Server, database: PostgresCluster) -> None:
     count = "SELECT COUNT(*) AS n FROM ops.cubes"
     assert server.rows(count) == [[500]]
     database.stop()
@@ -135,36 +135,36 @@ def test_the_database_goes_and_comes_back(server: Server, database: Cluster) -> 
         assert server.get("/cone/ops.cubes", RA=1, DEC=1, SR=1)[0] == 503
         assert server.rows("SELECT COUNT(*) AS n FROM stars.main") == [[2]]
         assert len(server.rows("SELECT column_name FROM TAP_SCHEMA.columns WHERE table_name = 'ops.cubes'")) == 4
-        until(lambda: _health(server) == "degraded")
+        wait_until(lambda: _health(server) == "degraded")
         assert server.get("/tap/tables")[0] == 200
     finally:
         database.start()
-    until(lambda: asked(server, count)[0] == 200)
+    wait_until(lambda: asked(server, count)[0] == 200)
     assert server.rows(count) == [[500]]
-    until(lambda: _health(server) == "ok")
+    wait_until(lambda: _health(server) == "ok")
 
 
 def _health(server: Server) -> str:
     return str(json.loads(server.get("/health")[2])["status"])
 
 
-def test_a_server_that_starts_while_the_database_is_away_knows_its_tables(server: Server, database: Cluster) -> None:
+def test_a_server_that_starts_while_the_database_is_away_knows_its_tables(server: Server, database: PostgresCluster) -> None:
     database.stop()
     started = False
     try:
-        with serving(server.site) as other:
+        with serve_site(server.site) as other:
             status, body = asked(other, "SELECT COUNT(*) AS n FROM ops.cubes")
             assert status == 503, body
             assert other.rows("SELECT COUNT(*) AS n FROM stars.main") == [[2]]
             database.start()
             started = True
-            until(lambda: asked(other, "SELECT COUNT(*) AS n FROM ops.cubes")[0] == 200)
+            wait_until(lambda: asked(other, "SELECT COUNT(*) AS n FROM ops.cubes")[0] == 200)
     finally:
         if not started:
             database.start()
 
 
-def test_a_curator_begins_from_the_table(server: Server, database: Cluster, tmp_path: Path) -> None:
+def test_a_curator_begins_from_the_table(server: Server, database: PostgresCluster, tmp_path: Path) -> None:
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute(
             'CREATE TABLE runs (run int, part int, cube bigint REFERENCES cubes (id), ra float8, dec float8, "Seeing [arcsec]" real, notes jsonb, PRIMARY KEY (run, part))'
@@ -174,23 +174,23 @@ def test_a_curator_begins_from_the_table(server: Server, database: Cluster, tmp_
         )
         connection.execute("INSERT INTO runs SELECT i, 1, i, i, i % 80, 0.8, '{}' FROM generate_series(1, 50) i")
     site = tmp_path / "site"
-    hven("init", site)
+    run_hven("init", site)
     said: dict[str, Any] = {"OPS_DB": database.url}
-    hven("--site", site, "new", "runs", "--from", "$OPS_DB", "--table", "public.runs", "--live", **said)
+    run_hven("--site", site, "new", "runs", "--from", "$OPS_DB", "--table", "public.runs", "--live", **said)
     text = (site / "collections" / "runs" / "runs.yaml").read_text()
     for words in (
         "kind: live", "primary: [run, part]", "position: [ra, dec]", "Every run of the instrument", "Pointing, right ascension", "unit: arcsec",
         "a foreign key leads to public.cubes", "notes is of the type jsonb, which is not served", "kind: sql copies it",
     ):  # fmt: skip
         assert words in text, text
-    checked = hven("--site", site, "check", "runs", **said).stdout
+    checked = run_hven("--site", site, "check", "runs", **said).stdout
     assert "0 errors" in checked
     assert "no index serves cones on ra, dec: CREATE INDEX" in checked.replace("; CREATE", ": CREATE")
     assert "runs.yaml:" in checked
-    assert "50" in hven("--site", site, "query", "SELECT COUNT(*) AS n FROM runs.main", **said).stdout
-    refused = hven("--site", site, "ingest", "runs", code=1, **said)
+    assert "50" in run_hven("--site", site, "query", "SELECT COUNT(*) AS n FROM runs.main", **said).stdout
+    refused = run_hven("--site", site, "ingest", "runs", expected_code=1, **said)
     assert "read in place" in refused.stderr
     spelled = database.url.replace("/postgres?", "/postgres/public.runs?")
-    hven("--site", site, "new", "copied", "--from", spelled)
+    run_hven("--site", site, "new", "copied", "--from", spelled)
     assert "kind: sql" in (site / "collections" / "copied" / "copied.yaml").read_text()
-    hven("--site", site, "ingest", "copied")
+    run_hven("--site", site, "ingest", "copied")

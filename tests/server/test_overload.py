@@ -18,7 +18,7 @@ import pytest
 from server_process import Serving, serving, star_site
 
 from hven.model import deadlines
-from process_runner import is_gone, until
+from process_runner import is_gone, wait_until
 
 CROWD = 40
 CAP_SYS_NICE, PR_CAPBSET_DROP = 23, 24  # capabilities(7), prctl(2)
@@ -78,7 +78,7 @@ def test_who_answers_goes_before_what_computes(server: Serving) -> None:
     (worker,) = server.workers()
     query_session = 0 if may_raise() else deadlines.QUERY_SESSION_NICENESS
     with asking(server, ENDLESS):
-        until(lambda: query_session in {low(pid) for pid in below(worker)})
+        wait_until(lambda: query_session in {low(pid) for pid in below(worker)})
     assert {low(pid) for pid, name in below(server.process.pid).items() if name in {"hven-jobs", "hven-schedule"}} == {
         deadlines.SESSION_NICENESS
     }
@@ -97,7 +97,7 @@ def test_the_cheap_pass_and_the_dear_are_told(server: Serving) -> None:
                 told.append(read(connection))
             return len(told) >= CROWD - 33  # one runs, 32 wait at most
 
-        until(refused)
+        wait_until(refused)
         for answer in told:
             head, _, body = answer.partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 503 ")
@@ -109,7 +109,7 @@ def test_the_cheap_pass_and_the_dear_are_told(server: Serving) -> None:
         assert (status, b"s1<" in body) == (200, True)
         assert [server.get(page)[0] for page in ("/", "/health", "/health/live", "/tap/capabilities")] == [200] * 4
     # all have left, and somebody else has a turn
-    until(
+    wait_until(
         lambda: (
             server.get("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM stars.main WHERE mag > 3")[0] == 200
         )
@@ -124,7 +124,7 @@ def test_each_worker_has_a_share_of_the_processors_and_ends_with_its_server(tmp_
         os.kill(
             server.process.pid, signal.SIGKILL
         )  # no signal of a terminal reaches them, and nobody is left to tell them
-        until(lambda: all(map(is_gone, workers)))
+        wait_until(lambda: all(map(is_gone, workers)))
 
 
 STARTING_WORKER = """

@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 from lxml import etree
-from server_process import Serving, hven, serving
+from server_process import Serving, run_hven, serving
 
-from postgres_cluster import Cluster, cluster
-from process_runner import until
+from postgres_cluster import PostgresCluster, run_cluster
+from process_runner import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.outside]
 
@@ -35,7 +35,7 @@ class Site:
     """A server whose rows are in a database that the test may end."""
 
     server: Serving
-    database: Cluster
+    database: PostgresCluster
 
     def end_sessions(self) -> None:
         """End all of Hven's sessions, as an administrator does."""
@@ -54,15 +54,15 @@ class Site:
 
     def recovers(self) -> None:
         """Ask a short query until it is answered: at once, or as soon as the database is."""
-        until(lambda: self.server.get(address(SHORT, "json"))[0] == 200)
+        wait_until(lambda: self.server.get(address(SHORT, "json"))[0] == 200)
         assert self.server.ask(SHORT) == [[ROWS]]
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("drops") / "site"
-    with cluster() as database:
-        hven("init", directory)
+    with run_cluster() as database:
+        run_hven("init", directory)
         (directory / "hven.toml").write_text(
             f'name = "drops"\nengine = "postgres"\n[limits]\nseconds = 600\n[postgres]\nurl = "{database.url}"\n'
         )
@@ -73,7 +73,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         )
         lines = (f"{number},a text that makes the rows longer than they would be {number}" for number in range(ROWS))
         (folder / "stars.csv").write_text("\n".join(["id,filler", *lines, ""]))
-        hven("ingest", "stars", "--site", directory)
+        run_hven("ingest", "stars", "--site", directory)
         with serving(directory, workers=1) as server:
             yield Site(server=server, database=database)
 
@@ -129,7 +129,7 @@ def test_a_query_that_never_gets_an_answer_is_a_503(site: Site) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", site.server.port, timeout=300)
     try:
         connection.request("GET", address(LONG, "votable"))
-        until(lambda: site.runs("sin("))
+        wait_until(lambda: site.runs("sin("))
         site.database.stop()
         try:
             answer = connection.getresponse()
@@ -154,7 +154,7 @@ def test_while_the_database_is_away_queries_are_refused_in_words(site: Site) -> 
         assert status == 503, body
         assert "retry-after" in headers
         assert b"database" in body
-        until(lambda: json.loads(site.server.get("/health", format="json")[2])["status"] == "down")
+        wait_until(lambda: json.loads(site.server.get("/health", format="json")[2])["status"] == "down")
     finally:
         site.database.start()
     site.recovers()
@@ -165,7 +165,7 @@ def test_a_job_says_that_its_database_went_away(site: Site, end: Callable[[Site]
     status, headers, body = site.server.post("/tap/async", LANG="ADQL", QUERY=LONG, PHASE="RUN")
     assert status == 303, body
     job = headers["location"].partition(site.server.url)[2] or headers["location"]
-    until(lambda: site.runs("sin("))
+    wait_until(lambda: site.runs("sin("))
     end(site)
     phases: list[str] = []
 
@@ -174,10 +174,10 @@ def test_a_job_says_that_its_database_went_away(site: Site, end: Callable[[Site]
         return phases[-1] in {"ERROR", "COMPLETED", "ABORTED"}
 
     for _ in range(3):  # one whose session alone ended, without a row, is asked again once
-        until(lambda: is_over() or site.runs("sin("))
+        wait_until(lambda: is_over() or site.runs("sin("))
         if phases[-1] == "EXECUTING" and end is Site.end_sessions:
             site.end_sessions()
-    until(is_over)
+    wait_until(is_over)
     assert phases[-1] == "ERROR"
     told = etree.fromstring(site.server.get(job)[2]).findtext(".//u:errorSummary/u:message", namespaces=U)
     assert "database" in told, told

@@ -16,11 +16,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from server_process import DESCRIPTOR, Serving, hven, serving, star_site
+from server_process import DESCRIPTOR, Serving, run_hven, serving, star_site
 
 from hven.model.settings import load_settings
 from hven.site import COUNT_COLUMNS, Site
-from process_runner import free_port, until
+from process_runner import reserve_port, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -91,13 +91,13 @@ def test_an_ingest_is_seen_by_all_and_a_rollback_too(server: Serving) -> None:
     site = site_of(server)
     rows = (site / "collections" / "stars" / "stars.csv").read_text()
     (site / "collections" / "stars" / "stars.csv").write_text(rows + "extra,1,1,1\n")
-    hven("ingest", "stars", "--site", site)
+    run_hven("ingest", "stars", "--site", site)
     within(1.0, lambda: server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_001]])
-    hven("rollback", "stars", "--site", site)
+    run_hven("rollback", "stars", "--site", site)
     within(1.0, lambda: server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]])
-    hven("remove", "stars", "--site", site)
+    run_hven("remove", "stars", "--site", site)
     within(1.0, lambda: server.get("/tap/tables/stars.main")[0] == 404)
-    hven("rollback", "stars", "--site", site)
+    run_hven("rollback", "stars", "--site", site)
     within(1.0, lambda: server.get("/tap/tables/stars.main")[0] == 200)
 
 
@@ -114,8 +114,8 @@ def test_a_reader_who_leaves_cancels_the_query(server: Serving) -> None:
     query = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b WHERE a.mag + b.mag > 1000"
     with socket.create_connection(("127.0.0.1", server.port)) as reader:
         reader.sendall(f"GET /tap/sync?LANG=ADQL&QUERY={quote(query)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        until(lambda: busy(server, 0.5) > 0.1)
-    until(lambda: busy(server, 0.5) < 0.05)  # else the query runs on without a reader
+        wait_until(lambda: busy(server, 0.5) > 0.1)
+    wait_until(lambda: busy(server, 0.5) < 0.05)  # else the query runs on without a reader
 
 
 def busy(server: Serving, seconds: float) -> float:
@@ -157,10 +157,10 @@ def test_a_dump_is_streamed(server: Serving) -> None:
 def test_a_worker_that_dies_is_replaced(server: Serving) -> None:
     before = server.workers()
     os.kill(before[0], signal.SIGKILL)
-    until(lambda: before[0] not in server.workers())
+    wait_until(lambda: before[0] not in server.workers())
     assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]]
     within(10.0, lambda: server.get("/health")[0] == 200)
-    until(lambda: len(server.workers()) == len(before))
+    wait_until(lambda: len(server.workers()) == len(before))
 
 
 def test_an_only_worker_that_hangs_is_replaced_and_readers_are_told(tmp_path: Path) -> None:
@@ -169,11 +169,11 @@ def test_an_only_worker_that_hangs_is_replaced_and_readers_are_told(tmp_path: Pa
         for _ in range(3):
             [worker] = server.workers()
             os.kill(worker, signal.SIGKILL)
-            until(lambda gone=worker: gone not in server.workers())
-        until(lambda: server.get("/health/live")[0] == 200)
+            wait_until(lambda gone=worker: gone not in server.workers())
+        wait_until(lambda: server.get("/health/live")[0] == 200)
         [worker] = server.workers()
         os.kill(worker, signal.SIGSTOP)
-        until(
+        wait_until(
             lambda: all(
                 task.read_text().rpartition(")")[2].split()[0] == "T"
                 for task in Path(f"/proc/{worker}/task").glob("*/stat")
@@ -188,7 +188,7 @@ def test_an_only_worker_that_hangs_is_replaced_and_readers_are_told(tmp_path: Pa
                 told.append((status, headers.get("retry-after")))
             return (503, "5") in told and told[-1][0] == 200
 
-        until(asked, 120)
+        wait_until(asked, 120)
         assert {status for status, _ in told} == {200, 503}
         assert worker not in server.workers()
         assert "has given no sign of life" in server.log.read_text()
@@ -223,14 +223,14 @@ def test_the_log_has_every_request_with_its_id(server: Serving) -> None:
     status, headers, body = server.get("/tap/sync", LANG="ADQL", QUERY="SELECT nothing FROM stars.main")
     assert status == 400
     assert headers["x-request-id"].encode() in body
-    until(lambda: [line["status"] for line in server.lines() if line["id"] == headers["x-request-id"]] == [400])
+    wait_until(lambda: [line["status"] for line in server.lines() if line["id"] == headers["x-request-id"]] == [400])
 
 
 def test_a_site_that_cannot_be_opened_is_told_in_a_sentence(tmp_path: Path) -> None:
-    hven("init", tmp_path / "site")
+    run_hven("init", tmp_path / "site")
     (tmp_path / "site" / "var").mkdir(exist_ok=True)
     (tmp_path / "site" / "var" / "hven.sqlite").write_text("no database at all, but long enough to be looked at")
-    done = hven("serve", "--site", tmp_path / "site", "--port", free_port(), code=3, apart=True)
+    done = run_hven("serve", "--site", tmp_path / "site", "--port", reserve_port(), expected_code=3, in_subprocess=True)
     assert "hven.sqlite" in done.stderr
 
 
@@ -239,7 +239,7 @@ def test_a_site_that_breaks_while_it_is_served_is_told_in_the_log(tmp_path: Path
         toml = tmp_path / "site" / "hven.toml"
         toml.write_text(toml.read_text() + "\nnonsense = 1\n")
         os.kill(server.workers()[0], signal.SIGKILL)
-        until(lambda: "there is no such setting" in server.log.read_text())
+        wait_until(lambda: "there is no such setting" in server.log.read_text())
         assert "Traceback" not in server.log.read_text()
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pyarrow as pa
 import pytest
-from server_process import Serving, hven, serving
+from server_process import Serving, run_hven, serving
 
 from hven.testing.site import open_tiny_site
 
@@ -27,7 +27,7 @@ FORMS = ("votable", "csv", "votable/td")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     directory = tmp_path_factory.mktemp("slow") / "site"
-    hven("init", directory)
+    run_hven("init", directory)
     (directory / "hven.toml").write_text('name = "slow"\n[limits]\nseconds = 10\n')
     made = np.random.default_rng(3)
     rows = pa.table(

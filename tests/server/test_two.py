@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from server_process import Serving, hven, serving
+from server_process import Serving, run_hven, serving
 
 from hven.testing.site import open_site_with_descriptor
-from process_runner import until
+from process_runner import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -47,24 +47,24 @@ def begin(server: Serving) -> None:
 
 def test_two_servers_share_a_site(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    hven("init", site)
+    run_hven("init", site)
     stars = site / "collections" / "cat" / "stars.csv"
     with open_site_with_descriptor(site, DESCRIPTOR, {"stars.csv": csv(0)}):
         pass
-    hven("ingest", "cat", "--site", site)
+    run_hven("ingest", "cat", "--site", site)
     with serving(site, workers=1, log="one.log") as one:
         with serving(site, workers=1, log="two.log") as two:
             assert "serves this site, too: they share its data, jobs and schedule" in two.log.read_text()
             for number in range(12):
                 begin((one, two)[number % 2])
             for server in (one, two):
-                until(lambda server=server: phases(server) == Counter(COMPLETED=12), 120)  # type: ignore[misc]
+                wait_until(lambda server=server: phases(server) == Counter(COMPLETED=12), 120)  # type: ignore[misc]
             with closing(sqlite3.connect(site / "var" / "hven.sqlite")) as store:
                 assert store.execute("SELECT DISTINCT attempts FROM jobs").fetchall() == [(1,)], "each ran once"
             for version in (1, 3):
                 stars.write_text(csv(version))
                 for server in (one, two):  # by the one schedule that both have
-                    until(lambda server=server, version=version: server.ask(BOTH) == [[50, version]], 120)  # type: ignore[misc]
+                    wait_until(lambda server=server, version=version: server.ask(BOTH) == [[50, version]], 120)  # type: ignore[misc]
             with closing(sqlite3.connect(site / "var" / "hven.sqlite")) as store:
                 assert store.execute("SELECT DISTINCT phase FROM runs WHERE ended IS NOT NULL").fetchall() == [
                     ("COMPLETED",)
@@ -73,7 +73,7 @@ def test_two_servers_share_a_site(tmp_path: Path) -> None:
                 os.kill(pid, signal.SIGKILL)
             assert one.ask(BOTH) == [[50, 3]]
         stars.write_text(csv(9))
-        until(lambda: one.ask(BOTH) == [[50, 9]], 180)
+        wait_until(lambda: one.ask(BOTH) == [[50, 9]], 180)
         begin(one)
-        until(lambda: phases(one) == Counter(COMPLETED=13), 120)
+        wait_until(lambda: phases(one) == Counter(COMPLETED=13), 120)
         assert one.get("/metrics")[0] == 200

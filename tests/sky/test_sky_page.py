@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hven import sky
-from process_runner import for_shells
+from process_runner import write_shell_program
 from shared import ROOT
 
 PAGE = (ROOT / "docs/howto/regions.md").read_text(encoding="utf-8")
@@ -23,7 +23,7 @@ def test_its_shell_lines_run_in_an_empty_directory(tmp_path: Path):
     place = tmp_path / "empty"
     for one in (place, tmp_path / "bin"):
         one.mkdir()
-    for_shells(tmp_path / "bin/hven")
+    write_shell_program(tmp_path / "bin/hven")
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash"], input=lines, cwd=place, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False

@@ -16,7 +16,7 @@ import postgres_cluster
 @contextlib.contextmanager
 def server():
     """Yield a SQLAlchemy URL; skip where there is no PostgreSQL, but not in CI."""
-    programs_at = postgres_cluster.programs()
+    programs_at = postgres_cluster.find_programs()
     home = Path(tempfile.mkdtemp(prefix="hven-pg-"))
     as_user = {}
     if os.getuid() == 0:  # PostgreSQL refuses to run as root

@@ -371,7 +371,7 @@ class TestQuery(SourceContract):
 
 @pytest.fixture(scope="module")
 def maria():
-    return mariadb_server.server()
+    return mariadb_server.get_server()
 
 
 @pytest.mark.outside
@@ -390,7 +390,7 @@ class TestMariadb(SourceContract):
         return SourceContext(directory=directory, resolve_secret=lambda _name: self.server.url)
 
     def write_source_files(self, directory):
-        self.server.do(
+        self.server.execute(
             "DROP TABLE IF EXISTS stars",
             "CREATE TABLE stars (name varchar(20), ra double, n integer, day date, seen timestamp(6) NULL)",
             "SET time_zone = '-04:00'",
@@ -401,7 +401,7 @@ class TestMariadb(SourceContract):
                         if value is None
                         else f"CONVERT_TZ('{value}', '+00:00', '-04:00')"
                         if name == "seen"
-                        else self.server.literal(value)
+                        else self.server.format_literal(value)
                         for name, value in row.items()
                     )
                 )
@@ -417,7 +417,7 @@ class TestMariadb(SourceContract):
 @pytest.mark.needs("odbc")
 class TestMariadbByOdbc(TestMariadb):
     def build_context(self, directory):
-        return SourceContext(directory=directory, resolve_secret=lambda _name: mariadb_server.odbc(self.server))
+        return SourceContext(directory=directory, resolve_secret=lambda _name: mariadb_server.format_odbc_line(self.server))
 
 
 @pytest.mark.outside

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 import das2_streams
-from hapi_server import Answer, HapiWorld, serving
+from hapi_server import HapiAnswer, HapiServer, serve
 from hven.model.errors import SourceError, TooLargeError
 from hven.services.faces import _das2_streams
 from hven.sources import SourceContext, _rate_limiting, das2, hapi
@@ -41,14 +41,14 @@ def expected(at: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def world() -> HapiWorld:
-    return HapiWorld(rows=ROWS)
+def world() -> HapiServer:
+    return HapiServer(rows=ROWS)
 
 
 @pytest.fixture
-def url(world: HapiWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def url(world: HapiServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.0)
-    with serving(world) as found:
+    with serve(world) as found:
         yield found
 
 
@@ -78,7 +78,7 @@ def rows_of(source: Any, columns: list[str] | None = None) -> list[dict[str, Any
 
 
 @pytest.mark.parametrize("options", [{"format": "csv"}, {"format": "binary"}])
-def test_samples_in_each_format(url: str, world: HapiWorld, options: dict[str, str]) -> None:
+def test_samples_in_each_format(url: str, world: HapiServer, options: dict[str, str]) -> None:
     source = opened(url, **options)
     assert [(one.name, str(one.type), one.unit) for one in source.list_columns()] == [
         ("Time", "timestamp", None), ("flux", "float64", "W"), ("spectrum", "float64[3]", None), ("flag", "string", None), ("count", "int32", None),
@@ -87,13 +87,13 @@ def test_samples_in_each_format(url: str, world: HapiWorld, options: dict[str, s
     assert rows_of(opened(url, **options, columns=["count"])) == [
         {"Time": moment(at), "count": at} for at in range(ROWS)
     ]
-    assert world.asked[-1][1]["parameters"] == "count"
+    assert world.requests[-1][1]["parameters"] == "count"
     part = opened(url, **options, start="2003-301T00:00:08Z", stop="2003-10-28T00:00:16Z")
     assert [row["count"] for row in rows_of(part, ["count"])] == [2, 3]
 
 
 @pytest.mark.parametrize("name", [f"{version}-dataset{at}" for version, at in (("3.0", 1), ("3.1", 1), ("3.1", 2), ("3.3", 1), ("3.3", 2))])  # fmt: skip
-def test_what_hapis_test_data_says_of_itself_is_understood(url: str, world: HapiWorld, name: str) -> None:
+def test_what_hapis_test_data_says_of_itself_is_understood(url: str, world: HapiServer, name: str) -> None:
     """Each parameter of HAPI's TestData is a column; what its bins are is taken over, numbers or the name of another parameter."""
     said = json.loads(shared(f"corpora/hapi/data-specification-schema--TestData{name}.json").read_text())
     told: list[str] = []
@@ -113,7 +113,7 @@ def test_what_hapis_test_data_says_of_itself_is_understood(url: str, world: Hapi
 
 
 @pytest.mark.parametrize("format_", ["csv", "binary"])
-def test_arrays_of_texts_and_times_keep_all_elements(url: str, world: HapiWorld, format_: str) -> None:
+def test_arrays_of_texts_and_times_keep_all_elements(url: str, world: HapiServer, format_: str) -> None:
     """As `vectorstr` and `vectoriso` of the reference server's test data are; the elements of times are texts."""
     flags = ["P/P", "P/F", "F/P", "F/F", "none", "ab,c"]
     grid = [[flags[(at + row + 3 * column) % 6] for row in range(3) for column in range(2)] for at in range(ROWS)]
@@ -124,7 +124,7 @@ def test_arrays_of_texts_and_times_keep_all_elements(url: str, world: HapiWorld,
         {"name": "times", "type": "isotime", "length": 24, "units": "UTC", "fill": "", "size": [2]},
         {"name": "count", "type": "integer", "units": None, "fill": None},
     ]
-    world.samples = [[world.time(at), grid[at], times[at], at] for at in range(ROWS)]
+    world.samples = [[world.format_time(at), grid[at], times[at], at] for at in range(ROWS)]
     told: list[Any] = []
     source = opened(url, replace(OPEN, on_notice=told.append), format=format_)
     columns = {one.name: one.type for one in source.list_columns()}
@@ -137,34 +137,34 @@ def test_arrays_of_texts_and_times_keep_all_elements(url: str, world: HapiWorld,
 
 
 def moment_text(at: int) -> str:
-    return HapiWorld.time(at)
+    return HapiServer.format_time(at)
 
 
-def test_a_number_that_is_too_large_for_a_double_is_told(url: str, world: HapiWorld) -> None:
-    world.spoil = spoiled(set_to(body=lambda raw: raw.replace(b",0.25,", b",1e400,")))
+def test_a_number_that_is_too_large_for_a_double_is_told(url: str, world: HapiServer) -> None:
+    world.alter_answer = spoiled(set_to(body=lambda raw: raw.replace(b",0.25,", b",1e400,")))
     with pytest.raises(SourceError, match="sends 1e400, which is too large"):
         rows_of(opened(url, format="csv"))
 
 
-def test_what_is_new_is_asked_for_alone(url: str, world: HapiWorld) -> None:
+def test_what_is_new_is_asked_for_alone(url: str, world: HapiServer) -> None:
     source = opened(url)
     assert source.can_filter_by("Time")
     assert not source.can_filter_by("count")
-    world.asked.clear()
+    world.requests.clear()
     assert [row["count"] for row in rows_of(source.select_since("Time", moment(9)))] == [9, 10, 11]
-    assert min(given["start"] for name, given in world.asked if name == "data") >= "2003-10-28T00:00:36"
+    assert min(given["start"] for name, given in world.requests if name == "data") >= "2003-10-28T00:00:36"
 
 
-def test_a_coarser_data_set_is_followed(url: str, world: HapiWorld) -> None:
+def test_a_coarser_data_set_is_followed(url: str, world: HapiServer) -> None:
     links = [{"id": f"rays_{one}", "cadence": one, "type": "resample"} for one in ("PT1M", "PT1H", "P1D")]
     world.info["x_relations"] = links
-    world.spoil = lambda endpoint, given, answer: None
+    world.alter_answer = lambda endpoint, given, answer: None
     for cadence, name in ((3, "rays"), (60, "rays_PT1M"), (5000, "rays_PT1H"), (1e6, "rays_P1D")):
         assert opened(url, cadence=cadence)._dataset_id == name
 
 
-def test_windows_grow_shorter_where_a_server_wants_that(url: str, world: HapiWorld) -> None:
-    def few(endpoint: str, given: dict[str, str], answer: Answer) -> None:
+def test_windows_grow_shorter_where_a_server_wants_that(url: str, world: HapiServer) -> None:
+    def few(endpoint: str, given: dict[str, str], answer: HapiAnswer) -> None:
         if (
             endpoint == "data"
             and parse_instants(np.array([given["stop"].encode()])) - parse_instants(np.array([given["start"].encode()]))
@@ -172,16 +172,16 @@ def test_windows_grow_shorter_where_a_server_wants_that(url: str, world: HapiWor
         ):
             answer.status, answer.body = 400, b'{"HAPI": "3.3", "status": {"code": 1408, "message": "too much"}}'
 
-    world.spoil = few
+    world.alter_answer = few
     assert [row["count"] for row in rows_of(opened(url), ["count"])] == list(range(ROWS))
 
 
-def spoiled(change: Callable[[Answer], object]) -> Callable[[str, dict[str, str], Answer], None]:
+def spoiled(change: Callable[[HapiAnswer], object]) -> Callable[[str, dict[str, str], HapiAnswer], None]:
     return lambda endpoint, _given, answer: change(answer) if endpoint == "data" else None  # type: ignore[return-value, func-returns-value]
 
 
-def set_to(**said: Any) -> Callable[[Answer], None]:
-    def change(answer: Answer) -> None:
+def set_to(**said: Any) -> Callable[[HapiAnswer], None]:
+    def change(answer: HapiAnswer) -> None:
         for name, value in said.items():
             setattr(answer, name, value(answer.body) if callable(value) else value)
 
@@ -207,34 +207,34 @@ def set_to(**said: Any) -> Callable[[Answer], None]:
     ],
 )
 def test_bad_answers_are_told(
-    url: str, world: HapiWorld, format_: str, change: Callable[[Answer], None], words: str
+    url: str, world: HapiServer, format_: str, change: Callable[[HapiAnswer], None], words: str
 ) -> None:
     source = opened(url, format=format_)
     source.list_columns()
-    world.spoil = spoiled(change)
+    world.alter_answer = spoiled(change)
     with pytest.raises(SourceError, match=words):
         rows_of(source)
 
 
-def test_lines_of_another_length_can_be_kept_aside(url: str, world: HapiWorld) -> None:
-    world.spoil = spoiled(set_to(body=lambda raw: raw.replace(b",11\n", b"\n")))
+def test_lines_of_another_length_can_be_kept_aside(url: str, world: HapiServer) -> None:
+    world.alter_answer = spoiled(set_to(body=lambda raw: raw.replace(b",11\n", b"\n")))
     refused: list[Any] = []
     source = opened(url, SourceContext(allow_private=True, on_reject=refused.append), format="csv")
     assert len(rows_of(source)) == ROWS - 1
     assert refused[0].reason == "6 values, not 7"
 
 
-def test_samples_that_were_not_asked_for_are_left_out(url: str, world: HapiWorld) -> None:
+def test_samples_that_were_not_asked_for_are_left_out(url: str, world: HapiServer) -> None:
     told: list[str] = []
     world.samples.insert(3, ["2003-10-27T00:00:00.000Z", 1.0, [1, 2, 3], "a", 1])
     everything = list(world.samples)
 
-    def all_of_them(endpoint: str, given: dict[str, str], answer: Answer) -> None:
+    def all_of_them(endpoint: str, given: dict[str, str], answer: HapiAnswer) -> None:
         if endpoint == "data":
             listed = world.info["parameters"]
             answer.body = b"".join(world._record(row, listed) for row in everything)
 
-    world.spoil = all_of_them
+    world.alter_answer = all_of_them
     source = opened(url, SourceContext(allow_private=True, on_notice=told.append), stop="2003-10-28T00:00:20Z")
     assert [row["count"] for row in rows_of(source)] == [0, 1, 2, 3, 4]
     assert [one for one in told if "outside" in str(one)]

@@ -10,7 +10,7 @@ import pytest
 
 import mariadb_server
 from hven.sources import SourceContext, sql
-from process_runner import hven
+from process_runner import run_hven
 from shared import shared
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
@@ -43,9 +43,9 @@ def charm():
     """Fill the database; give its server and the holes with their observations."""
     observed = {row["ID"]: row for row in table("ch_observation")}
     holes = [(row, observed[row["EIT_FILE"]]) for row in table("ch_results") if row["EIT_FILE"] in observed]
-    maria = mariadb_server.server()
-    quoted, said = maria.literal, []
-    maria.do("CREATE DATABASE IF NOT EXISTS test", *TABLES, database="test")
+    maria = mariadb_server.get_server()
+    quoted, said = maria.format_literal, []
+    maria.execute("CREATE DATABASE IF NOT EXISTS test", *TABLES, database="test")
     for row in observed.values():
         values = [row[name] for name in ("ID", "OBSERVATORY_ID")] + [
             row["DATE_OBS"][:19].replace("T", " "),
@@ -89,7 +89,7 @@ def charm():
             row["RUN_DATE"][:19].replace("T", " "),
         ]
         said.append(f"INSERT INTO CORONALHOLES VALUES ({', '.join(map(quoted, values))})")
-    maria.do(*said, database="test")
+    maria.execute(*said, database="test")
     return maria, holes
 
 
@@ -97,7 +97,7 @@ def charm():
 def test_a_view_joined_with_its_table(charm, road):
     """Each hole has its own chain code, both columns of one name are there, and no digit of a date is lost."""
     maria, holes = charm
-    url = maria.url if road == "protocol" else mariadb_server.odbc(maria)
+    url = maria.url if road == "protocol" else mariadb_server.format_odbc_line(maria)
     source = sql.open(sql.Options(url="$HFC", query=JOIN), SourceContext(resolve_secret=lambda _: url))
     names = [column.name for column in source.list_columns()]
     assert [name for name in names if name.endswith("_2")] == [
@@ -118,7 +118,7 @@ def test_a_view_joined_with_its_table(charm, road):
 def test_it_is_published(charm, tmp_path):
     maria, holes = charm
     site = tmp_path / "site"
-    hven("init", site)
+    run_hven("init", site)
     place = site / "collections/holes"
     place.mkdir(parents=True)
     (place / "holes.yaml").write_text(
@@ -127,10 +127,10 @@ def test_it_is_published(charm, tmp_path):
         "    columns: {id: int32, jd: {type: float64, unit: d}, pixels: int32, code: string}\n"
         "    map: {id: id_coronalholes, jd: jdint + jdfrac, pixels: feat_area_pix_2, code: cc}\n"
     )
-    hven("--site", site, "check", "holes", HFC=maria.url)
-    hven("--site", site, "ingest", "holes", HFC=maria.url)
+    run_hven("--site", site, "check", "holes", HFC=maria.url)
+    run_hven("--site", site, "ingest", "holes", HFC=maria.url)
     asked = "SELECT id, jd, pixels FROM holes.main ORDER BY id"
-    lines = hven("--site", site, "query", "--format", "csv", asked).stdout.split()[1:]
+    lines = run_hven("--site", site, "query", "--format", "csv", asked).stdout.split()[1:]
     expected = sorted(
         (int(row["ID"]), float(image["JDINT"]) + float(image["JDFRAC"]), int(row["CH_NPIX"])) for row, image in holes
     )

@@ -19,7 +19,7 @@ from hven.model.settings import Settings
 from hven.sources import SourceContext, _rate_limiting, file_kinds
 from hven.sources._reading import service_client
 from hven.testing.source import SourceContract
-from json_servers import Asked, ElasticWorld, Reply, RestWorld, StacWorld, basic, serving
+from json_servers import ElasticServer, Reply, Request, RestServer, StacServer, format_basic_login, serve
 
 OPEN = SourceContext(allow_private=True)
 MAPPING = {
@@ -60,13 +60,13 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["8.15.0", "7.10.2"])
-def world(request: pytest.FixtureRequest) -> ElasticWorld:
-    return ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING, version={"number": request.param})
+def world(request: pytest.FixtureRequest) -> ElasticServer:
+    return ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING, version={"number": request.param})
 
 
 @pytest.fixture
-def url(world: ElasticWorld) -> Iterator[str]:
-    with serving(world) as found:
+def url(world: ElasticServer) -> Iterator[str]:
+    with serve(world) as found:
         yield found
 
 
@@ -88,7 +88,7 @@ class TestElastic(SourceContract):
 
     @pytest.fixture(autouse=True)
     def _served(self) -> Iterator[None]:
-        with serving(ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING)) as self.url:
+        with serve(ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING)) as self.url:
             yield
 
     def write_source_files(self, directory: Path) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class TestStac(SourceContract):
 
     @pytest.fixture(autouse=True)
     def _served(self) -> Iterator[None]:
-        with serving(StacWorld(items=[item(at) for at in range(5)]), "/stac") as self.url:
+        with serve(StacServer(items=[item(at) for at in range(5)]), "/stac") as self.url:
             yield
 
     def write_source_files(self, directory: Path) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class TestRest(SourceContract):
 
     @pytest.fixture(autouse=True)
     def _served(self) -> Iterator[None]:
-        with serving(RestWorld(rows=[dict(one) for one in self.rows], way="cursor")) as self.url:
+        with serve(RestServer(rows=[dict(one) for one in self.rows], way="cursor")) as self.url:
             yield
 
     def write_source_files(self, directory: Path) -> dict[str, Any]:
@@ -147,8 +147,8 @@ class TestRest(SourceContract):
 def test_each_version_gives_every_document_once_and_is_let_go(number: str):
     number, _, distribution = number.partition(" ")
     version = {"number": number, **({"distribution": distribution} if distribution else {})}
-    world = ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING, version=version)
-    with serving(world) as url:
+    world = ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING, version=version)
+    with serve(world) as url:
         for page in (3, 7):
             source = opened("elastic", url, index="nrh", page=page)
             assert read(source, "_source.obs") == [f"o{at:03d}" for at in range(7)]
@@ -166,8 +166,8 @@ def test_types_are_those_of_the_mapping(url: str):
     assert "sort" not in kinds
 
 
-def test_a_mapping_that_one_may_not_see_is_told(world: ElasticWorld, url: str):
-    def spoil(asked: Asked, reply: Reply) -> None:
+def test_a_mapping_that_one_may_not_see_is_told(world: ElasticServer, url: str):
+    def spoil(asked: Request, reply: Reply) -> None:
         if asked.path.endswith("_mapping"):
             reply.status, reply.body = 403, b'{"error": {"type": "security_exception", "reason": "not for you"}}'
 
@@ -177,7 +177,7 @@ def test_a_mapping_that_one_may_not_see_is_told(world: ElasticWorld, url: str):
     assert any("does not show its mapping" in one for one in told)
 
 
-def test_a_query_file_is_taken_as_it_is_but_for_its_pages(url: str, world: ElasticWorld, tmp_path: Path):
+def test_a_query_file_is_taken_as_it_is_but_for_its_pages(url: str, world: ElasticServer, tmp_path: Path):
     query = {"size": 10_000, "aggs": {"a": {}}, "query": {"bool": {"filter": {"term": {"good": True}}}}}
     (tmp_path / "query.json").write_text(json.dumps(query))
     told: list[str] = []
@@ -195,7 +195,7 @@ def test_a_query_file_is_taken_as_it_is_but_for_its_pages(url: str, world: Elast
     assert "query.json" in str(caught.value.remedy)
 
 
-def test_a_file_with_an_address_beside_its_search_is_a_query_too(url: str, world: ElasticWorld, tmp_path: Path):
+def test_a_file_with_an_address_beside_its_search_is_a_query_too(url: str, world: ElasticServer, tmp_path: Path):
     """As scripts keep them that ask an index: query_url and query_data."""
     search = {"size": 10_000, "query": {"bool": {"filter": {"term": {"good": True}}}}}
     for at, (address, data, words) in enumerate(
@@ -223,7 +223,7 @@ def test_a_file_with_an_address_beside_its_search_is_a_query_too(url: str, world
         opened("elastic", url, index="nrh", query={"query_data": []})
 
 
-def test_only_what_is_new_is_asked_for(url: str, world: ElasticWorld):
+def test_only_what_is_new_is_asked_for(url: str, world: ElasticServer):
     del world.documents[1]["n"]  # unknown: it counts as new
     source = opened("elastic", url, index="nrh", query={"query": {"term": {"where": {"site": "Nançay"}}}})
     assert source.can_filter_by("_source.n")
@@ -233,7 +233,7 @@ def test_only_what_is_new_is_asked_for(url: str, world: ElasticWorld):
     assert len(read(source.select_since("_source.n", None), "_source.n")) == 7
 
 
-def test_who_was_stopped_goes_on_behind_the_last_page(url: str, world: ElasticWorld):
+def test_who_was_stopped_goes_on_behind_the_last_page(url: str, world: ElasticServer):
     if world.version["number"] == "7.10.2":
         assert not next(iter(opened("elastic", url, index="nrh", page=2).read_pages(["_source.n"])))[1]
         return
@@ -244,12 +244,12 @@ def test_who_was_stopped_goes_on_behind_the_last_page(url: str, world: ElasticWo
     assert [one["_source.n"] for one in first[0].to_pylist()] + rest == list(range(7))
 
 
-def test_log_ins(url: str, world: ElasticWorld):
+def test_log_ins(url: str, world: ElasticServer):
     secrets = {"$KEY": "aWQ6a2V5", "$LOGIN": "nrh:geheim"}
     context = SourceContext(allow_private=True, resolve_secret=secrets.__getitem__)
     world.login = "ApiKey aWQ6a2V5"
     assert len(read(opened("elastic", url, context, index="nrh", api_key="$KEY"), "_id")) == 7
-    world.login = basic("nrh:geheim")
+    world.login = format_basic_login("nrh:geheim")
     assert len(read(opened("elastic", url, context, index="nrh", login="$LOGIN"), "_id")) == 7
     world.login = "Basic " + base64.b64encode(b"other").decode()
     with pytest.raises(SourceError, match=r"answers 401.*missing authentication") as caught:
@@ -262,7 +262,7 @@ def after(page: int, change: Any) -> Any:
     """Spoil the search of a page, from 1."""
     seen = {"pages": 0}
 
-    def spoil(asked: Asked, reply: Reply) -> None:
+    def spoil(asked: Request, reply: Reply) -> None:
         if "_search" in asked.path and asked.method == "POST":
             seen["pages"] += 1
             if seen["pages"] == page:
@@ -302,7 +302,7 @@ LOST = b'{"error": {"type": "search_phase_execution_exception", "reason": "x", "
         (edited(lambda page: page["hits"].pop("hits")), "page 2 has no list of hits"),
     ],
 )  # fmt: skip
-def test_bad_pages_end_it(url: str, world: ElasticWorld, change: Any, words: str):
+def test_bad_pages_end_it(url: str, world: ElasticServer, change: Any, words: str):
     source = opened("elastic", url, index="nrh", page=2)
     assert source.list_columns()
     world.spoil = after(2, change)
@@ -313,7 +313,7 @@ def test_bad_pages_end_it(url: str, world: ElasticWorld, change: Any, words: str
 @pytest.mark.parametrize("change", [replaced(status=500), replaced(status=503), replaced(cut=40), replaced(status=429, headers={"Retry-After": "0"})])  # fmt: skip
 def test_what_a_pause_mends_is_asked_for_again(change: Any):
     # a scroll has moved on when its answer is lost: only a point in time can be asked again
-    with serving(world := ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING)) as url:
+    with serve(world := ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING)) as url:
         source = opened("elastic", url, index="nrh", page=2)
         assert source.list_columns()
         world.spoil = after(2, change)
@@ -324,8 +324,8 @@ def test_what_a_pause_mends_is_asked_for_again(change: Any):
     "resting", [False, True], ids=["while the next is asked for", "while it must wait for its turn"]
 )
 def test_a_page_is_read_while_others_wait(resting: bool, monkeypatch: pytest.MonkeyPatch):
-    world = ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING)
-    with serving(world) as url:
+    world = ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING)
+    with serve(world) as url:
         source = opened("elastic", url, index="nrh", page=2, **({"rate": 1} if resting else {}))
         monkeypatch.setattr("hven.sources._reading.service_client.time.sleep", lambda _: None)
         assert source.list_columns()
@@ -344,13 +344,13 @@ def test_a_page_is_read_while_others_wait(resting: bool, monkeypatch: pytest.Mon
         assert waited[-1], "the page was kept until the next had come"
 
 
-def searches(world: ElasticWorld) -> int:
+def searches(world: ElasticServer) -> int:
     return sum("_search" in one.path for one in world.asked)
 
 
 def test_a_scroll_whose_page_was_lost_is_no_whole():
-    world = ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING, version={"number": "7.10.2"})
-    with serving(world) as url:
+    world = ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING, version={"number": "7.10.2"})
+    with serve(world) as url:
         source = opened("elastic", url, index="nrh", page=2)
         assert source.list_columns()
         world.spoil = after(2, replaced(cut=40))
@@ -358,10 +358,10 @@ def test_a_scroll_whose_page_was_lost_is_no_whole():
             read(source, "_source.n")
 
 
-def test_a_page_that_repeats_ends_it(url: str, world: ElasticWorld):
+def test_a_page_that_repeats_ends_it(url: str, world: ElasticServer):
     pages: list[Any] = []
 
-    def spoil(asked: Asked, reply: Reply) -> None:
+    def spoil(asked: Request, reply: Reply) -> None:
         if "_search" in asked.path and asked.method == "POST":
             page = json.loads(reply.body)
             pages.append(page["hits"]["hits"])
@@ -373,7 +373,7 @@ def test_a_page_that_repeats_ends_it(url: str, world: ElasticWorld):
         read(opened("elastic", url, index="nrh", page=2), "_id")
 
 
-def test_what_a_value_may_be_is_kept_aside_where_it_changes(url: str, world: ElasticWorld):
+def test_what_a_value_may_be_is_kept_aside_where_it_changes(url: str, world: ElasticServer):
     world.documents[5]["n"] = "many"
     rejects: list[Any] = []
     source = opened("elastic", url, SourceContext(allow_private=True, on_reject=rejects.append), index="nrh", page=2)
@@ -382,9 +382,9 @@ def test_what_a_value_may_be_is_kept_aside_where_it_changes(url: str, world: Ela
 
 
 def test_what_is_no_elasticsearch_or_no_index():
-    with serving(RestWorld(rows=[])) as url, pytest.raises(SourceError, match="is no Elasticsearch"):
+    with serve(RestServer(rows=[])) as url, pytest.raises(SourceError, match="is no Elasticsearch"):
         read(opened("elastic", url, index="nrh"), "_id")
-    with serving(ElasticWorld(documents=[document(0)])) as url, pytest.raises(SourceError, match="has no index nhr"):
+    with serve(ElasticServer(documents=[document(0)])) as url, pytest.raises(SourceError, match="has no index nhr"):
         read(opened("elastic", url, index="nhr"), "_id")
     with pytest.raises(SourceError, match="reached"):
         read(opened("elastic", "http://127.0.0.1:9", index="nrh"), "_id")
@@ -403,11 +403,11 @@ def test_a_page_that_does_not_end_is_not_held_in_memory(url: str, monkeypatch: p
     assert "page" in str(caught.value.remedy)
 
 
-def test_another_sort_at_the_end_of_a_page_is_not_taken_for_the_hits(url: str, world: ElasticWorld):
+def test_another_sort_at_the_end_of_a_page_is_not_taken_for_the_hits(url: str, world: ElasticServer):
     for one in world.documents:
         one["sort"] = [99]
 
-    def spoil(asked: Asked, reply: Reply) -> None:
+    def spoil(asked: Request, reply: Reply) -> None:
         if "_search" in asked.path and asked.method == "POST" and reply.status == 200:
             found = json.loads(reply.body)
             found["profile"] = {"sort": [3]}
@@ -422,8 +422,8 @@ def test_another_sort_at_the_end_of_a_page_is_not_taken_for_the_hits(url: str, w
 
 @pytest.mark.parametrize("posts", [True, False])
 def test_items_come_by_links_and_what_is_new_by_a_filter(posts: bool):
-    world = StacWorld(items=[item(at) for at in range(5)], posts=posts)
-    with serving(world, "/stac") as url:
+    world = StacServer(items=[item(at) for at in range(5)], posts=posts)
+    with serve(world, "/stac") as url:
         source = opened("stac", url, collections="omega", page=2)
         assert read(source, "id") == [f"cube{at}" for at in range(5)]
         assert source.read_title_and_description() == ("OMEGA", "Cubes of Mars")
@@ -437,28 +437,28 @@ def test_items_come_by_links_and_what_is_new_by_a_filter(posts: bool):
 
 
 def test_what_an_api_does_not_have_is_told():
-    with serving(StacWorld(items=[item(0)], filters=False), "/stac") as url:
+    with serve(StacServer(items=[item(0)], filters=False), "/stac") as url:
         assert not opened("stac", url).can_filter_by("properties.updated")
         with pytest.raises(SourceError, match="takes no filters"):
             read(opened("stac", url, filter="eo:cloud_cover < 10"), "id")
         with pytest.raises(SourceError, match="no collection omgea") as caught:
             read(opened("stac", url, collections="omgea"), "id")
         assert "omega" in str(caught.value.remedy)
-    with serving(RestWorld(rows=[]), "/stac") as url, pytest.raises(SourceError, match="is no STAC API"):
+    with serve(RestServer(rows=[]), "/stac") as url, pytest.raises(SourceError, match="is no STAC API"):
         read(opened("stac", url), "id")
 
 
 def test_a_link_does_not_lead_to_another_server():
-    world = StacWorld(items=[item(at) for at in range(3)])
+    world = StacServer(items=[item(at) for at in range(3)])
 
-    def spoil(asked: Asked, reply: Reply) -> None:
+    def spoil(asked: Request, reply: Reply) -> None:
         reply.body = reply.body.replace(
             f"{world.base}/search".encode() + b'", "method": "POST", "merge',
             b'http://elsewhere.example/search", "method": "POST", "merge',
         )
 
     world.spoil = spoil
-    with serving(world, "/stac") as url, pytest.raises(SourceError, match=r"another server.*elsewhere\.example"):
+    with serve(world, "/stac") as url, pytest.raises(SourceError, match=r"another server.*elsewhere\.example"):
         read(opened("stac", url, page=1), "id")
 
 
@@ -479,8 +479,8 @@ WAYS: dict[str, dict[str, Any]] = {
 def test_every_record_comes_once_whatever_leads_on(way: str, count: dict[str, str], posts: bool):
     if posts and way in {"link", "header"}:
         return
-    world = RestWorld(rows=[{"n": at} for at in range(5)], way=way)
-    with serving(world) as url:
+    world = RestServer(rows=[{"n": at} for at in range(5)], way=way)
+    with serve(world) as url:
         more = {"body": {"q": 1}} if posts else {"params": {"q": 1}}
         source = opened("rest", url, records="data.items", **WAYS[way], **count, **more)
         assert read(source, "n") == list(range(5))
@@ -495,8 +495,8 @@ def test_every_record_comes_once_whatever_leads_on(way: str, count: dict[str, st
 
 
 def test_records_are_found_and_missing_ones_told():
-    world = RestWorld(rows=[{"n": at} for at in range(5)], way="cursor")
-    with serving(world) as url:
+    world = RestServer(rows=[{"n": at} for at in range(5)], way="cursor")
+    with serve(world) as url:
         with pytest.raises(SourceError, match=r"page 1 has no list 'data\.itms'"):
             read(opened("rest", url, records="data.itms"), "n")
         world.spoil = lambda _asked, reply: setattr(reply, "body", reply.body.replace(b'"count": 5', b'"count": 6'))
@@ -507,8 +507,8 @@ def test_records_are_found_and_missing_ones_told():
 
 
 def test_an_offset_that_is_not_heard_ends_it():
-    world = RestWorld(rows=[{"n": at} for at in range(5)], way="number")
-    with serving(world) as url, pytest.raises(SourceError, match="same page again"):
+    world = RestServer(rows=[{"n": at} for at in range(5)], way="number")
+    with serve(world) as url, pytest.raises(SourceError, match="same page again"):
         read(opened("rest", url, records="data.items", offset="skip"), "n")
 
 
@@ -536,11 +536,11 @@ def test_addresses_tell_their_kind(address: str, kind: str | None, options: dict
 def test_new_drafts_a_descriptor_of_each_that_can_be_ingested(tmp_path: Path):
     settings = Settings(directory=tmp_path, allow_private=True)
     elastic, stac = (
-        ElasticWorld(documents=[document(at) for at in range(7)], mapping=MAPPING),
-        StacWorld(items=[item(0), item(1)]),
+        ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING),
+        StacServer(items=[item(0), item(1)]),
     )
-    rest = RestWorld(rows=[{"n": at} for at in range(5)], way="header")
-    with serving(elastic) as one, serving(stac, "/stac") as two, serving(rest) as three:
+    rest = RestServer(rows=[{"n": at} for at in range(5)], way="header")
+    with serve(elastic) as one, serve(stac, "/stac") as two, serve(rest) as three:
         text = create_descriptor(settings, "nrh", one, kind="elastic").read_text()
         assert "index: nrh" in text  # the only one
         assert "primary: [id]" in text
@@ -554,8 +554,8 @@ def test_new_drafts_a_descriptor_of_each_that_can_be_ingested(tmp_path: Path):
 
 
 def test_new_asks_for_each_page_once(tmp_path: Path):
-    rest = RestWorld(rows=[{"n": at, "name": f"a{at}"} for at in range(5)], way="link")
-    with serving(rest) as url:
+    rest = RestServer(rows=[{"n": at, "name": f"a{at}"} for at in range(5)], way="link")
+    with serve(rest) as url:
         write_table_draft("plain", "rest", {"url": url, "records": "data.items"}, tmp_path, allow_private=True)
         asked = [one.given.get("from") for one in rest.asked]
         assert asked == [None, "2", "4"], "it is looked at for its columns, its rows, its key"

@@ -17,7 +17,7 @@ import mariadb_server
 from hven.model.errors import SourceError
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext, sql
 from hven.sources.sql import mysql_rows
-from process_runner import free_port, hven, until
+from process_runner import reserve_port, run_hven, wait_until
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
 ROADS = ["protocol", "odbc"]
@@ -25,8 +25,8 @@ ROADS = ["protocol", "odbc"]
 
 @pytest.fixture(scope="module")
 def maria():
-    found = mariadb_server.server()
-    found.do(
+    found = mariadb_server.get_server()
+    found.execute(
         """CREATE TABLE kinds (n int PRIMARY KEY, name varchar(20) COMMENT 'Who it is', tiny tinyint, word smallint unsigned, middle mediumint, big bigint unsigned,
             single float, wide double, fixed double(8,3), code decimal(18,0), price decimal(30,5), ok boolean, day date, seen datetime(3), made timestamp(6) NULL,
             clock time, year year, bits bit(3), chosen enum('a','b'), several set('x','y'), note json, chain longtext, bytes varbinary(8), place point)
@@ -48,7 +48,7 @@ def maria():
 
 
 def opened(maria, road="protocol", *, url=None, key=(), page=None, reject=None, tell=None, **options):
-    address = url or (maria.url if road == "protocol" else mariadb_server.odbc(maria))
+    address = url or (maria.url if road == "protocol" else mariadb_server.format_odbc_line(maria))
     context = SourceContext(
         resolve_secret=lambda _: address, key_columns=key, page_row_limit=page, on_reject=reject, on_notice=tell
     )
@@ -97,7 +97,7 @@ def test_types_and_values(maria, road):
 
 @pytest.mark.parametrize("road", ROADS)
 def test_dates_that_are_none_are_kept_aside(maria, road):
-    maria.do(
+    maria.execute(
         "CREATE OR REPLACE TABLE days (n int, day datetime)",
         "SET sql_mode = 'ALLOW_INVALID_DATES'",
         "INSERT INTO days VALUES (1, '2026-02-31'), (2, '2026-00-00'), (3, '2026-02-28 23:59:59'), (4, '9999-12-31'), (5, '0000-00-00')",
@@ -136,7 +136,7 @@ def test_columns_of_one_name_are_named_apart(maria, road):
 
 @pytest.mark.parametrize("road", ROADS)
 def test_views_and_their_definers(maria, road):
-    maria.do(
+    maria.execute(
         "CREATE OR REPLACE VIEW seen_by AS SELECT n, name AS who FROM kinds",
         "CREATE OR REPLACE DEFINER = 'gone'@'nowhere' SQL SECURITY DEFINER VIEW orphan AS SELECT n FROM kinds",
         "CREATE OR REPLACE VIEW broken AS SELECT n FROM other",
@@ -208,7 +208,7 @@ def test_pages(maria, key):
 @pytest.mark.parametrize("key", [["n"], ["big"], ["name", "n"]])
 @pytest.mark.parametrize("road", ROADS)
 def test_blocks_tell_which_rows_changed(maria, road, key):
-    maria.do("CREATE OR REPLACE TABLE summed AS SELECT * FROM regions", database="test")
+    maria.execute("CREATE OR REPLACE TABLE summed AS SELECT * FROM regions", database="test")
     source = opened(maria, road, table="summed")
     columns = [column.name for column in source.list_columns()]
 
@@ -227,7 +227,7 @@ def test_blocks_tell_which_rows_changed(maria, road, key):
         ("DELETE FROM summed WHERE n = 9", []),
         ("INSERT INTO summed (n, big, name) VALUES (501, 501, 'new'), (502, NULL, NULL)", [501, 502]),
     ):
-        maria.do(change, database="test")
+        maria.execute(change, database="test")
         now = looked()
         other = [block for block in now if before.get(block) != now[block]]
         assert other or set(before) - set(now)
@@ -238,7 +238,7 @@ def test_blocks_tell_which_rows_changed(maria, road, key):
 
 
 def test_texts_that_are_in_truth_of_another_encoding(maria):
-    maria.do(
+    maria.execute(
         "CREATE OR REPLACE TABLE old (n int, name varchar(20)) CHARACTER SET latin1",
         "INSERT INTO old VALUES (1, x'56c3a96761'), (2, x'56e96761'), (3, 'Deneb')",  # UTF-8, latin1, and what is both
         database="test",
@@ -258,7 +258,7 @@ def test_texts_that_are_in_truth_of_another_encoding(maria):
 
 
 def test_one_reading_sees_one_state(maria, monkeypatch):
-    maria.do("CREATE OR REPLACE TABLE moving AS SELECT n FROM regions", database="test")
+    maria.execute("CREATE OR REPLACE TABLE moving AS SELECT n FROM regions", database="test")
     monkeypatch.setattr(sql.arrow_rows, "KEYS_PER_STATEMENT", 50)
     stream = (
         opened(maria, table="moving")
@@ -266,7 +266,7 @@ def test_one_reading_sees_one_state(maria, monkeypatch):
         .read_batches(["n", ROW_NUMBER_COLUMN])
     )
     seen = next(stream).to_pylist()
-    maria.do("DELETE FROM moving WHERE n > 100", database="test")
+    maria.execute("DELETE FROM moving WHERE n > 100", database="test")
     seen += [row for batch in stream for row in batch.to_pylist()]
     assert [row[ROW_NUMBER_COLUMN] for row in seen] == list(range(1, 501))
 
@@ -278,7 +278,7 @@ def test_rows_come_as_they_are_taken(maria):
     first = next(stream)
     assert first.num_rows < 10_000
     stream.close()
-    until(lambda: not maria.do("SELECT 1 FROM information_schema.processlist WHERE user = 'hven' AND info IS NOT NULL"))
+    wait_until(lambda: not maria.execute("SELECT 1 FROM information_schema.processlist WHERE user = 'hven' AND info IS NOT NULL"))
 
 
 def through(maria, most):
@@ -340,9 +340,9 @@ def test_a_server_that_is_silent_is_given_up(maria):
     ],
 )
 def test_faults_show_no_password(maria, road, options, change, message):
-    url = maria.url if road == "protocol" else mariadb_server.odbc(maria)
+    url = maria.url if road == "protocol" else mariadb_server.format_odbc_line(maria)
     if change == "port":
-        url = url.replace(str(maria.port), str(free_port()))
+        url = url.replace(str(maria.port), str(reserve_port()))
     elif change:
         url = url.replace(*change)
     with pytest.raises(SourceError, match=message) as caught:
@@ -356,14 +356,14 @@ def test_faults_show_no_password(maria, road, options, change, message):
 
 @pytest.mark.parametrize("road", ROADS)
 def test_a_type_that_changes_midway(maria, road):
-    maria.do("CREATE OR REPLACE TABLE changing (n int, x int)", "INSERT INTO changing VALUES (1, 5)", database="test")
+    maria.execute("CREATE OR REPLACE TABLE changing (n int, x int)", "INSERT INTO changing VALUES (1, 5)", database="test")
     refused = []
     source = opened(maria, road, reject=refused.append, table="changing")
     assert [str(column.type) for column in source.list_columns()] == ["int32" if road == "protocol" else "int64"] * 2
-    maria.do("ALTER TABLE changing MODIFY x varchar(10)", "INSERT INTO changing VALUES (2, 'many')", database="test")
+    maria.execute("ALTER TABLE changing MODIFY x varchar(10)", "INSERT INTO changing VALUES (2, 'many')", database="test")
     assert rows(source) == [{"n": 1, "x": 5}]
     assert [(one.row, one.column, one.value) for one in refused] == [(2, "x", "many")]
-    maria.do("ALTER TABLE changing DROP x", database="test")
+    maria.execute("ALTER TABLE changing DROP x", database="test")
     with pytest.raises(SourceError, match="x"):
         rows(source)
 
@@ -411,30 +411,30 @@ def test_what_pymysql_reads_is_the_same(maria):
 
 @pytest.fixture
 def site(tmp_path):
-    hven("init", tmp_path / "site")
+    run_hven("init", tmp_path / "site")
     return tmp_path / "site"
 
 
 def test_a_descriptor_from_an_address(maria, site):
     """An account without a password stands there; one with a password belongs into a secret."""
-    maria.do("CREATE OR REPLACE USER guest@'%'", "GRANT SELECT ON test.* TO guest@'%'")
+    maria.execute("CREATE OR REPLACE USER guest@'%'", "GRANT SELECT ON test.* TO guest@'%'")
     address = f"mysql://guest@127.0.0.1:{maria.port}/test"
-    assert "several tables" not in hven("--site", site, "new", "spots", "--from", f"{address}/regions").stderr
+    assert "several tables" not in run_hven("--site", site, "new", "spots", "--from", f"{address}/regions").stderr
     text = (site / "collections/spots/spots.yaml").read_text()
     assert f"url: {address!r}" in text or address in text
-    hven("--site", site, "check", "spots")
-    hven("--site", site, "ingest", "spots")
-    assert "500" in hven("--site", site, "query", "SELECT COUNT(*) FROM spots.main").stdout
-    refused = hven("--site", site, "new", "more", "--from", maria.url, code=2)
+    run_hven("--site", site, "check", "spots")
+    run_hven("--site", site, "ingest", "spots")
+    assert "500" in run_hven("--site", site, "query", "SELECT COUNT(*) FROM spots.main").stdout
+    refused = run_hven("--site", site, "new", "more", "--from", maria.url, expected_code=2)
     assert "secret" in refused.stderr
     assert "sesame" not in refused.stderr
 
 
 def test_a_line_of_dachs_becomes_a_secret(maria, site, tmp_path):
     driver = tmp_path / "driver.txt"
-    driver.write_text(mariadb_server.odbc(maria) + "\n")
+    driver.write_text(mariadb_server.format_odbc_line(maria) + "\n")
     driver.chmod(0o644)
-    done = hven("--site", site, "new", "spots", "--from", driver, "--table", "regions")
+    done = run_hven("--site", site, "new", "spots", "--from", driver, "--table", "regions")
     assert "every account of this machine can read" in done.stdout
     assert "sesame" not in done.stdout + done.stderr
     text = (site / "collections/spots/spots.yaml").read_text()
@@ -442,19 +442,19 @@ def test_a_line_of_dachs_becomes_a_secret(maria, site, tmp_path):
     assert "sesame" not in text
     kept = site / "secrets.toml"
     assert kept.stat().st_mode & 0o077 == 0
-    assert tomllib.loads(kept.read_text())["SPOTS_DB"] == mariadb_server.odbc(maria)
-    hven("--site", site, "check", "spots")
+    assert tomllib.loads(kept.read_text())["SPOTS_DB"] == mariadb_server.format_odbc_line(maria)
+    run_hven("--site", site, "check", "spots")
     (site / "collections/spots/spots.yaml").unlink()
     driver.write_text("DSN=other;PWD=x")
     driver.chmod(0o600)
-    other = hven("--site", site, "new", "spots", "--from", driver, "--table", "regions", code=1)
+    other = run_hven("--site", site, "new", "spots", "--from", driver, "--table", "regions", expected_code=1)
     assert "another secret SPOTS_DB" in other.stderr
 
 
 def test_a_table_follows_its_database(maria, site):
     """A watermark finds what is new, comparing keys what went, blocks the edits below the watermark."""
     for deletions in ("compare", "blocks"):
-        maria.do(
+        maria.execute(
             "CREATE OR REPLACE TABLE followed (n int PRIMARY KEY, seen timestamp(6) NOT NULL, x double)",
             "INSERT INTO followed SELECT n, '2026-01-01' + INTERVAL n SECOND, n / 7e0 FROM regions",
             database="test",
@@ -467,16 +467,16 @@ def test_a_table_follows_its_database(maria, site):
             f"    sync: {{watermark: seen, deletions: {deletions}}}\n"
             "    columns: {n: int32, seen: timestamp, x: float64}\n"
         )
-        hven("--site", site, "ingest", deletions, MARIA=maria.url)
-        maria.do(
+        run_hven("--site", site, "ingest", deletions, MARIA=maria.url)
+        maria.execute(
             "INSERT INTO followed VALUES (501, '2026-02-01', 1)",
             "UPDATE followed SET x = -1, seen = '2026-02-02' WHERE n = 3",
             "UPDATE followed SET x = -2, seen = seen WHERE n = 4",
             "DELETE FROM followed WHERE n = 5",
             database="test",
         )
-        hven("--site", site, "sync", deletions, MARIA=maria.url)
+        run_hven("--site", site, "sync", deletions, MARIA=maria.url)
         asked = f"SELECT n, x FROM {deletions}.main WHERE n IN (3, 4, 5, 501) ORDER BY n"
-        found = hven("--site", site, "query", "--format", "csv", asked).stdout.split()[1:]
+        found = run_hven("--site", site, "query", "--format", "csv", asked).stdout.split()[1:]
         below = -2 if deletions == "blocks" else 4 / 7
         assert [float(line.split(",")[1]) for line in found] == [-1, pytest.approx(below), 1]

@@ -11,7 +11,7 @@ import mariadb_server
 import mysql8_server
 from hven.model.errors import SourceError
 from hven.sources import SourceContext, sql
-from requirements import find_program, lack
+from requirements import find_program, report_missing
 
 pytestmark = [pytest.mark.outside, pytest.mark.xdist_group("mariadb")]
 CIPHER = "SELECT variable_value AS v FROM information_schema.session_status WHERE variable_name = 'SSL_CIPHER'"
@@ -19,7 +19,7 @@ CIPHER = "SELECT variable_value AS v FROM information_schema.session_status WHER
 
 @pytest.fixture(scope="module")
 def maria():
-    return mariadb_server.server()
+    return mariadb_server.get_server()
 
 
 def read(url, directory=None, tell=None, **options):
@@ -34,9 +34,9 @@ def read(url, directory=None, tell=None, **options):
 @pytest.mark.parametrize("known", [True, False])
 def test_a_log_in_by_caching_sha2_password(maria, known):
     """The password itself goes nowhere: scrambled, or encrypted for the server's own key."""
-    with mysql8_server.server(known=known) as there:
+    with mysql8_server.run_server(known=known) as there:
         assert read(there.url, query="SELECT 1 AS n, 'é' AS s")[1] == [{"n": 1, "s": "é"}]
-        assert set(there.seen) == {"fast" if known else "full"}
+        assert set(there.logins) == {"fast" if known else "full"}
         wrong = there.url.replace("sesame", "wrong-sesame")
         with pytest.raises(SourceError, match="Access denied") as caught:
             read(wrong, query="SELECT 1 AS n")
@@ -45,8 +45,8 @@ def test_a_log_in_by_caching_sha2_password(maria, known):
 
 def test_the_client_of_mariadb_logs_in_there_too(maria):
     """Who plays MySQL here is understood by a client that is not ours."""
-    program = find_program("mariadb") or lack("mariadb-client")
-    with mysql8_server.server() as there:
+    program = find_program("mariadb") or report_missing("mariadb-client")
+    with mysql8_server.run_server() as there:
         words = [
             "--skip-ssl",
             "-h127.0.0.1",
@@ -59,16 +59,16 @@ def test_the_client_of_mariadb_logs_in_there_too(maria):
 
 
 def test_json_is_a_text(maria):
-    with mysql8_server.server() as there:
+    with mysql8_server.run_server() as there:
         types, found = read(there.url, query="SELECT CAST('{\"a\": [1, \"é\"]}' AS CHAR) AS json, X'00ff' AS bytes")
     assert (types["json"], found) == ("string", [{"json": '{"a": [1, "é"]}', "bytes": "\\x00ff"}])
 
 
 def test_days_that_are_none_under_strict_modes(maria):
     """MySQL's own modes refuse to compare with 0000-00-00; what lies there is read all the same."""
-    maria.do("CREATE OR REPLACE TABLE strict_days (n int, day datetime)", "INSERT INTO strict_days VALUES (1, '2026-02-01'), (2, '0000-00-00'), (3, NULL)", database="test")  # fmt: skip
-    (before,) = maria.do("SELECT @@GLOBAL.sql_mode")[0]
-    maria.do("SET GLOBAL sql_mode = 'STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO'")
+    maria.execute("CREATE OR REPLACE TABLE strict_days (n int, day datetime)", "INSERT INTO strict_days VALUES (1, '2026-02-01'), (2, '0000-00-00'), (3, NULL)", database="test")  # fmt: skip
+    (before,) = maria.execute("SELECT @@GLOBAL.sql_mode")[0]
+    maria.execute("SET GLOBAL sql_mode = 'STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO'")
     try:
         told = []
         context = SourceContext(resolve_secret=lambda _: maria.url, on_notice=told.append)
@@ -86,7 +86,7 @@ def test_days_that_are_none_under_strict_modes(maria):
         (mode,) = read(maria.url, query="SELECT @@sql_mode AS mode")[1]
         assert ("ZERO_DATE" in mode["mode"], "STRICT_TRANS_TABLES" in mode["mode"]) == (False, True)
     finally:
-        maria.do(f"SET GLOBAL sql_mode = '{before}'")
+        maria.execute(f"SET GLOBAL sql_mode = '{before}'")
 
 
 def test_a_server_is_believed_by_its_certificate(maria, tmp_path):
@@ -107,7 +107,7 @@ def test_a_server_is_believed_by_its_certificate(maria, tmp_path):
     assert "sesame" not in f"{caught.value}{caught.value.remedy}"
     with pytest.raises(SourceError, match="tls=perhaps, which is not known"):
         read(f"{maria.url}?tls=perhaps", query=CIPHER)
-    line = f"{mariadb_server.odbc(maria)};SSLCA={tmp_path / 'ca.pem'};SSLVERIFY=1"
+    line = f"{mariadb_server.format_odbc_line(maria)};SSLCA={tmp_path / 'ca.pem'};SSLVERIFY=1"
     (row,) = read(line, query=CIPHER)[1]
     assert row["v"]
 
@@ -117,11 +117,11 @@ def test_without_a_certificate_nothing_is_sent_to_another_machine(maria, monkeyp
     from hven.sources.sql import mariadb as source
 
     monkeypatch.setattr(source, "_is_local_host", lambda host: False)
-    with mysql8_server.server() as there:
+    with mysql8_server.run_server() as there:
         with pytest.raises(SourceError, match="SSL is required but the server doesn't support it") as caught:
             read(there.url, query="SELECT 1 AS n")
         assert "tls=off" in caught.value.remedy
-        assert there.seen == [], "no log-in was tried"
+        assert there.logins == [], "no log-in was tried"
         assert read(f"{there.url}?tls=off", query="SELECT 1 AS n")[1] == [{"n": 1}]
     with pytest.raises(SourceError, match="CERTIFICATE_VERIFY_FAILED"):
         read(maria.url, query=CIPHER)

@@ -13,8 +13,8 @@ from hven.model.errors import SourceError, TooLargeError, UserError
 from hven.sources import SourceContext, _rate_limiting, oai
 from hven.sources._reading import oai_harvest
 from hven.testing.source import SourceContract
-from json_servers import Asked, Reply, serving
-from oai_server import OaiWorld, resource, service, tables
+from json_servers import Reply, Request, serve
+from oai_server import OaiServer, build_capability, build_record, build_tables
 
 FIELDS = {"id": "Resource/identifier", "title": "Resource/title", "subjects": "Resource/content/subject"}
 
@@ -24,10 +24,10 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.0)
 
 
-def world(many: int = 5, **more: Any) -> OaiWorld:
-    found = OaiWorld(**more)
+def world(many: int = 5, **more: Any) -> OaiServer:
+    found = OaiServer(**more)
     for at in range(many):
-        found.put(f"ivo://Example/r{at}", resource(f"ivo://Example/r{at}", f"Résumé {at} & more"))
+        found.put_record(f"ivo://Example/r{at}", build_record(f"ivo://Example/r{at}", f"Résumé {at} & more"))
     return found
 
 
@@ -59,7 +59,7 @@ class TestOai(SourceContract):
     @pytest.fixture(autouse=True)
     def _served(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(oai_harvest, "VOLUME_COUNT", 3)
-        with serving(world()) as self.url:
+        with serve(world()) as self.url:
             yield
 
     def write_source_files(self, directory: Path) -> dict[str, Any]:
@@ -71,10 +71,10 @@ class TestOai(SourceContract):
 
 def test_records_come_page_by_page_and_once_in_a_run(tmp_path: Path) -> None:
     one = world()
-    with serving(one) as url:
+    with serve(one) as url:
         follower = Follower(tmp_path, url=url, joined={"subjects": ";"})
         assert follower.read() == [f"ivo://Example/r{at}" for at in range(5)]
-        assert one.verbs() == ["Identify", "ListRecords", "ListRecords", "ListRecords"]
+        assert one.list_requests() == ["Identify", "ListRecords", "ListRecords", "ListRecords"]
         assert [one.asked[1].given.get(name) for name in ("metadataPrefix", "set")] == ["ivo_vor", None]
         again = follower.source(again=True)  # another table of the same run
         assert sum(batch.num_rows for batch in again.read_batches()) == 5
@@ -83,20 +83,20 @@ def test_records_come_page_by_page_and_once_in_a_run(tmp_path: Path) -> None:
 
 def test_what_changed_alone_is_asked_for(tmp_path: Path) -> None:
     one = world(40, page=15)
-    with serving(one) as url:
+    with serve(one) as url:
         follower = Follower(tmp_path, url=url, overlap=3600)
         assert len(follower.read()) == 40
         before = {one["name"]: one["modified"] for one in follower.source().list_files().to_pylist()}
-        one.put(
-            "ivo://example/R7", resource("ivo://Example/r7", "Another title"), "2026-01-20T00:00:00Z"
+        one.put_record(
+            "ivo://example/R7", build_record("ivo://Example/r7", "Another title"), "2026-01-20T00:00:00Z"
         )  # in another case
         del one.records["ivo://Example/r7"]
-        one.put("ivo://Example/r8", None, "2026-01-20T00:00:00Z")
-        one.put("ivo://Example/r9", resource("ivo://Example/r9", "Off", status="inactive"), "2026-01-20T00:00:00Z")
-        one.put("ivo://Example/new", resource("ivo://Example/new", "New"), "2026-01-20T00:00:00Z")
+        one.put_record("ivo://Example/r8", None, "2026-01-20T00:00:00Z")
+        one.put_record("ivo://Example/r9", build_record("ivo://Example/r9", "Off", status="inactive"), "2026-01-20T00:00:00Z")
+        one.put_record("ivo://Example/new", build_record("ivo://Example/new", "New"), "2026-01-20T00:00:00Z")
         one.asked.clear()
         titles = follower.read("title")
-        assert one.verbs()[:2] == ["Identify", "ListRecords 2026-01-10T11:00:00Z"]
+        assert one.list_requests()[:2] == ["Identify", "ListRecords 2026-01-10T11:00:00Z"]
         assert len(titles) == 39
         assert {"Another title", "New"} < set(titles)
         assert not {"Résumé 7 & more", "Résumé 8 & more", "Résumé 9 & more", "Off"} & set(titles)
@@ -108,7 +108,7 @@ def test_what_changed_alone_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("deleted", "full", "begins"), [("no", 1e9, ""), ("transient", 0, ""), ("transient", 1e9, "2026-01-09T12:00:00Z")])  # fmt: skip
 def test_who_forgets_what_is_gone_is_read_whole(tmp_path: Path, deleted: str, full: float, begins: str) -> None:
     one = world(deleted=deleted)
-    with serving(one) as url:
+    with serve(one) as url:
         follower = Follower(tmp_path, url=url, full=full)
         follower.read()
         del one.records["ivo://Example/r3"]
@@ -116,27 +116,27 @@ def test_who_forgets_what_is_gone_is_read_whole(tmp_path: Path, deleted: str, fu
         one.asked.clear()
         left = follower.read()
         assert ("ivo://Example/r3" in left) == bool(begins)
-        assert one.verbs()[1] == f"ListRecords {begins}".strip()
+        assert one.list_requests()[1] == f"ListRecords {begins}".strip()
 
 
 def test_times_are_days_where_the_repository_has_days(tmp_path: Path) -> None:
     one = world(granularity="YYYY-MM-DD")
-    with serving(one) as url:
+    with serve(one) as url:
         follower = Follower(tmp_path, url=url)
         follower.read()
         one.asked.clear()
         follower.read()
-        assert one.verbs() == ["Identify", "ListRecords 2026-01-09"]
+        assert one.list_requests() == ["Identify", "ListRecords 2026-01-09"]
 
 
 def test_of_several_repositories_the_first_counts(tmp_path: Path) -> None:
-    first, second = world(2), OaiWorld()
-    second.put("ivo://example/R1", resource("ivo://example/R1", "A copy"))
-    second.put("ivo://example/other", resource("ivo://example/other", "Other"))
-    with serving(first) as one, serving(second) as two:
+    first, second = world(2), OaiServer()
+    second.put_record("ivo://example/R1", build_record("ivo://example/R1", "A copy"))
+    second.put_record("ivo://example/other", build_record("ivo://example/other", "Other"))
+    with serve(first) as one, serve(second) as two:
         follower = Follower(tmp_path, url=[one, two])
         assert follower.read("title") == ["Other", "Résumé 0 & more", "Résumé 1 & more"]
-        first.put("ivo://Example/r1", None, "2026-01-20T00:00:00Z")
+        first.put_record("ivo://Example/r1", None, "2026-01-20T00:00:00Z")
         assert follower.read("title") == ["A copy", "Other", "Résumé 0 & more"]
         second.spoil = lambda _asked, reply: setattr(reply, "status", 404)
         assert follower.read("title") == ["A copy", "Other", "Résumé 0 & more"]
@@ -146,11 +146,11 @@ def test_of_several_repositories_the_first_counts(tmp_path: Path) -> None:
             follower.read()
 
 
-def spoilt(change: Callable[[bytes], bytes], verb: str = "ListRecords", nth: int = 2) -> Callable[[Asked, Reply], None]:
+def spoilt(change: Callable[[bytes], bytes], verb: str = "ListRecords", nth: int = 2) -> Callable[[Request, Reply], None]:
     """Change the n-th answer to a verb."""
     count = [0]
 
-    def spoil(asked: Asked, reply: Reply) -> None:
+    def spoil(asked: Request, reply: Reply) -> None:
         if asked.given.get("verb") == verb:
             count[0] += 1
             if count[0] == nth:
@@ -170,13 +170,13 @@ def swapped(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 FIRST: dict[str, bytes] = {}
 
 
-def wheel(asked: Asked, body: bytes) -> bytes:
+def wheel(asked: Request, body: bytes) -> bytes:
     """Answer all requests for records as the first one."""
     return FIRST.setdefault("body", body) if asked.given["verb"] == "ListRecords" else body
 
 
 BOMB = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "' + b"x" * 1000 + b'">' + b"".join(b'<!ENTITY %c "%s">' % (98 + n, b"&%c;" % (97 + n) * 50) for n in range(6)) + b"]><OAI-PMH>&g;</OAI-PMH>"  # fmt: skip
-RUBBISH: dict[str, tuple[Callable[[Asked, Reply], None], str]] = {
+RUBBISH: dict[str, tuple[Callable[[Request, Reply], None], str]] = {
     "a page": (spoilt(lambda _: b"<html><body>Welcome"), "is no XML|no OAI-PMH"),
     "JSON": (spoilt(lambda _: b"{}"), "is no XML"),
     "nothing": (spoilt(lambda _: b""), "is no XML"),
@@ -195,10 +195,10 @@ RUBBISH: dict[str, tuple[Callable[[Asked, Reply], None], str]] = {
 @pytest.mark.parametrize("what", RUBBISH)
 def test_rubbish_is_told_and_never_half_taken(tmp_path: Path, what: str) -> None:
     one = world(9)
-    with serving(one) as url:
+    with serve(one) as url:
         follower = Follower(tmp_path, url=url, full=0)
         known = follower.read("title")
-        one.put("ivo://Example/r0", resource("ivo://Example/r0", "Changed"))
+        one.put_record("ivo://Example/r0", build_record("ivo://Example/r0", "Changed"))
         one.spoil, words = RUBBISH[what]
         one.asked.clear()
         with pytest.raises(UserError, match=words) as caught:
@@ -212,20 +212,20 @@ def test_rubbish_is_told_and_never_half_taken(tmp_path: Path, what: str) -> None
 
 def test_a_forgotten_token_begins_the_list_anew_once(tmp_path: Path) -> None:
     one = world(9)
-    with serving(one) as url:
-        one.spoil = lambda asked, _reply: one.lists.clear() if len(one.asked) == 3 else None
+    with serve(one) as url:
+        one.spoil = lambda asked, _reply: one.pending_lists.clear() if len(one.asked) == 3 else None
         assert len(Follower(tmp_path, url=url).read()) == 9
-        assert one.verbs().count("ListRecords") == 8
-        one.spoil = lambda _asked, _reply: one.lists.clear()
+        assert one.list_requests().count("ListRecords") == 8
+        one.spoil = lambda _asked, _reply: one.pending_lists.clear()
         with pytest.raises(SourceError, match="refuses: badResumptionToken"):
             Follower(tmp_path / "other", url=url).read()
 
 
 def test_records_that_hold_nothing_or_lie_are_left_out_and_counted(tmp_path: Path) -> None:
     one = world(2, page=9)
-    one.put("ivo://Example/empty", "")
-    one.put("ivo://Example/r9", resource("ivo://other.authority/r9", "Mine now"))
-    with serving(one) as url:
+    one.put_record("ivo://Example/empty", "")
+    one.put_record("ivo://Example/r9", build_record("ivo://other.authority/r9", "Mine now"))
+    with serve(one) as url:
         follower = Follower(tmp_path, url=url)
         assert follower.read() == ["ivo://Example/r0", "ivo://Example/r1"]
         assert [text.partition(": ")[2] for text in follower.told] == [
@@ -236,7 +236,7 @@ def test_records_that_hold_nothing_or_lie_are_left_out_and_counted(tmp_path: Pat
 
 @pytest.mark.parametrize(("budget", "error"), [({"bytes": 3000}, TooLargeError), ({"total": 1e-6}, SourceError)])
 def test_a_harvest_has_a_budget(tmp_path: Path, budget: dict[str, float], error: type[UserError]) -> None:
-    with serving(world(9)) as url, pytest.raises(error):
+    with serve(world(9)) as url, pytest.raises(error):
         Follower(tmp_path, url=url, **budget).read()
     assert not list(tmp_path.rglob("*.xml"))
 
@@ -244,20 +244,20 @@ def test_a_harvest_has_a_budget(tmp_path: Path, budget: dict[str, float], error:
 def test_an_answer_that_unpacks_to_much_is_no_way_round_the_budget(tmp_path: Path) -> None:
     one = world(1)
 
-    def spoil(_asked: Asked, reply: Reply) -> None:
+    def spoil(_asked: Request, reply: Reply) -> None:
         reply.body = gzip.compress(b"<OAI-PMH>" + b" " * 50_000_000)
         reply.headers["Content-Encoding"] = "gzip"
 
     one.spoil = spoil
-    with serving(one) as url, pytest.raises(TooLargeError):
+    with serve(one) as url, pytest.raises(TooLargeError):
         Follower(tmp_path, url=url, bytes=1_000_000).read()
 
 
 def test_what_a_record_has_several_of_has_numbers_and_types_canonical_prefixes(tmp_path: Path) -> None:
-    one = OaiWorld()
-    more = service() + service("https://b.example/") + tables("a", "b")
-    one.put("ivo://x.y/z", resource("ivo://x.y/z", "Z", more).replace("vs:", "own:").replace("xmlns:vs", "xmlns:own"))
-    with serving(one) as url:
+    one = OaiServer()
+    more = build_capability() + build_capability("https://b.example/") + build_tables("a", "b")
+    one.put_record("ivo://x.y/z", build_record("ivo://x.y/z", "Z", more).replace("vs:", "own:").replace("xmlns:vs", "xmlns:own"))
+    with serve(one) as url:
         each = {"each": "Resource//*[@number]", "fields": {"what": "concat(local-name(), @number)", "type": "@*[local-name() = 'type']", "where": "$path"}}  # fmt: skip
         found = [
             row for batch in Follower(tmp_path, url=url, **each).source().read_batches() for row in batch.to_pylist()
@@ -268,11 +268,11 @@ def test_what_a_record_has_several_of_has_numbers_and_types_canonical_prefixes(t
 
 def test_columns_of_fields_need_no_harvest_and_a_first_look_one_answer(tmp_path: Path) -> None:
     one = world(9)
-    with serving(one) as url:
+    with serve(one) as url:
         options = oai.Options.model_validate({"url": url, "fields": FIELDS})
         looked = oai.open(options, SourceContext(directory=tmp_path, allow_private=True))
         assert [column.name for column in looked.list_columns()] == list(FIELDS)
         assert one.asked == []
         assert sum(batch.num_rows for batch in looked.read_batches(["id"])) == 2
-        assert one.verbs() == ["Identify", "ListRecords"]
+        assert one.list_requests() == ["Identify", "ListRecords"]
     assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ from hven.sources import hven as hven_kind
 from hven.sources._reading import tap_client
 from hven.testing.site import open_site_with_descriptor
 from hven.testing.source import SourceContract
-from process_runner import hven, serving
+from process_runner import run_hven, serve_site
 
 sys.path.insert(0, str(Path(__file__).parent))
 from faulty_proxy import busy, cut, disturbed, gone, late, moved, packed, saying, zipped_file
@@ -81,7 +81,7 @@ def many():
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     site = tmp_path_factory.mktemp("far")
-    hven("init", site)
+    run_hven("init", site)
     with (site / "hven.toml").open("a") as file:
         file.write(f"\n[limits]\nmaxrec_default = 100\nmaxrec_hard = {LIMIT}\n\n[jobs]\nmaxrec_hard = 100000\n")
     place = site / "collections/far"
@@ -89,8 +89,8 @@ def server(tmp_path_factory):
     (place / "far.yaml").write_text(DESCRIPTOR)
     pq.write_table(pa.Table.from_pylist(ROWS), place / "stars.parquet")
     pq.write_table(many(), place / "many.parquet")
-    hven("ingest", "far", "--site", site)
-    with serving(site) as running:
+    run_hven("ingest", "far", "--site", site)
+    with serve_site(site) as running:
         yield running
 
 
@@ -689,27 +689,27 @@ def test_feeds_that_are_none(proxy, answer, message):
 
 
 def test_a_first_descriptor_of_a_service(server, tmp_path):
-    hven("init", tmp_path)
+    run_hven("init", tmp_path)
     with (tmp_path / "hven.toml").open("a") as file:
         file.write("\nallow_private = true\n")
     site = ("--site", tmp_path)
-    several = hven(*site, "new", "near", "--from", f"{server.url}/tap", code=2).stderr
+    several = run_hven(*site, "new", "near", "--from", f"{server.url}/tap", expected_code=2).stderr
     assert "the service has 2 tables and views: far.many, far.stars" in several
-    hven(*site, "new", "near", "--from", f"{server.url}/tap", "--table", "far.many")
+    run_hven(*site, "new", "near", "--from", f"{server.url}/tap", "--table", "far.many")
     text = (tmp_path / "collections/near/near.yaml").read_text()
     assert f"source: {{kind: tap, url: '{server.url}/tap', table: far.many, key: id}}" in text.replace('"', "'")
     assert "primary: [id]" in text
     assert "# guessed from the first" in text
-    hven(*site, "ingest", "near")
-    hven(*site, "new", "three", "--from", server.url, "--kind", "hven", "--table", "far.stars")
+    run_hven(*site, "ingest", "near")
+    run_hven(*site, "new", "three", "--from", server.url, "--kind", "hven", "--table", "far.stars")
     assert "Three stars." in (tmp_path / "collections/three/three.yaml").read_text()
-    assert "3 rows" in hven(*site, "ingest", "three").stdout
-    assert "near.main   2,345" in hven(*site, "status").stdout
+    assert "3 rows" in run_hven(*site, "ingest", "three").stdout
+    assert "near.main   2,345" in run_hven(*site, "status").stdout
 
 
 def test_an_ingest_pages_by_the_primary_key(proxy, tmp_path):
     """Its columns are copied unchanged, and the service has no index that says it is one."""
-    hven("init", tmp_path)
+    run_hven("init", tmp_path)
     with (tmp_path / "hven.toml").open("a") as file:
         file.write("\nallow_private = true\n")
     place = tmp_path / "collections/near"
@@ -719,19 +719,19 @@ def test_an_ingest_pages_by_the_primary_key(proxy, tmp_path):
         f"    source: {{kind: tap, url: '{proxy.url}', adql: 'SELECT number, sector FROM far.many', page: 300}}\n"
         "    columns: {nr: {type: int64}, sector: {type: int32}}\n    map: {nr: number}\n"
     )
-    assert "2,345 rows" in hven("--site", tmp_path, "ingest", "near").stdout
+    assert "2,345 rows" in run_hven("--site", tmp_path, "ingest", "near").stdout
     assert any("ORDER BY number" in query for query in proxy.queries)
 
 
 def test_several_tables_of_a_service_become_one_collection(server, tmp_path):
     """What TAP_SCHEMA says of columns and keys is taken over, and the draft's rows come."""
-    hven("init", tmp_path)
+    run_hven("init", tmp_path)
     with (tmp_path / "hven.toml").open("a") as file:
         file.write("\nallow_private = true\n")
     url = f"{server.url}/tap"
-    assert "no table" in hven("new", "x", "--from", url, "--table", "near.*", "--site", tmp_path, code=2).stderr
-    hven("new", "x", "--from", url, "--table", "FAR.*", "--site", tmp_path)
-    assert hven("check", "x", "--site", tmp_path).stdout.endswith(": 0 errors, 0 warnings\n")
+    assert "no table" in run_hven("new", "x", "--from", url, "--table", "near.*", "--site", tmp_path, expected_code=2).stderr
+    run_hven("new", "x", "--from", url, "--table", "FAR.*", "--site", tmp_path)
+    assert run_hven("check", "x", "--site", tmp_path).stdout.endswith(": 0 errors, 0 warnings\n")
     made = yaml.safe_load((tmp_path / "collections/x/x.yaml").read_text())
     stars, many = made["tables"]["stars"], made["tables"]["many"]
     assert (stars["description"], stars["primary"]) == ("Three stars.", ["n"])
@@ -746,6 +746,6 @@ def test_several_tables_of_a_service_become_one_collection(server, tmp_path):
         "float32[2]",
         "string",
     )
-    hven("ingest", "x", "--site", tmp_path)
+    run_hven("ingest", "x", "--site", tmp_path)
     asked = "SELECT COUNT(*) AS n, SUM(m.sector) AS s FROM x.many AS m"
-    assert hven("query", "-f", "csv", asked, "--site", tmp_path).stdout.split()[1] == f"{MANY},{sum(n // 73 for n in range(MANY))}"  # fmt: skip
+    assert run_hven("query", "-f", "csv", asked, "--site", tmp_path).stdout.split()[1] == f"{MANY},{sum(n // 73 for n in range(MANY))}"  # fmt: skip

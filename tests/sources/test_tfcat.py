@@ -110,10 +110,10 @@ def test_the_validator_of_stilts_takes_what_is_served_and_refuses_what_is_refuse
     )
     (tmp_path / "good.tfcat").write_bytes(served(good))
     assert {one["type"] for one in shapes} == {"Polygon", "LineString", "Point", "GeometryCollection"}
-    assert stilts.tfcat(tmp_path / "good.tfcat").returncode == 0
+    assert stilts.validate_tfcat(tmp_path / "good.tfcat").returncode == 0
     crossing = catalogue(feature(polygon([[0, 0], [1, 1], [2, 0], [0, 1]]), {"quality": 1}))
     (tmp_path / "open.tfcat").write_text(json.dumps(crossing))
-    assert stilts.tfcat(tmp_path / "open.tfcat").returncode != 0
+    assert stilts.validate_tfcat(tmp_path / "open.tfcat").returncode != 0
     for path, code in (
         (tmp_path / "good.tfcat", 0),
         (tmp_path / "open.tfcat", 1),

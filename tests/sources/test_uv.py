@@ -18,14 +18,14 @@ from astropy.io import fits
 from astropy.io.votable import parse_single_table
 
 import file_servers
-from example_sites import EXAMPLES, example, ingested
+from example_sites import EXAMPLES, ingest_all, open_example
 from hven import query
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from process_runner import serving
+from process_runner import serve_site
 from shared import shared
 
 TEXT = (EXAMPLES / "24-obsportal/collections/obsportal/obsportal.yaml").read_text()
@@ -198,7 +198,7 @@ def as_it_should_be(site: Site) -> None:
 @pytest.mark.slow
 def test_the_example_from_a_tap_service_and_pages_of_headers(tmp_path: Path) -> None:
     """The archive is another Hven, asked by TAP, and a server of pages; a second run asks for no page again."""
-    with example("24-obsportal", tmp_path) as directory:
+    with open_example("24-obsportal", tmp_path) as directory:
         pages = {
             f"/hdr?DpId={path.stem}": path.read_bytes()
             for path in (directory / "collections/obsportal/data/headers").iterdir()
@@ -207,10 +207,10 @@ def test_the_example_from_a_tap_service_and_pages_of_headers(tmp_path: Path) -> 
         shutil.copytree(directory / "collections/eso", archive / "collections/eso")
         described = archive / "collections/eso/eso.yaml"
         described.write_text(re.sub(r"access: private.*", "", described.read_text()))
-        ingested(archive)
+        ingest_all(archive)
         shutil.rmtree(directory / "collections/eso")
         (directory / "hven.toml").write_text("allow_private = true\n")
-        with serving(archive) as there, file_servers.web(file_servers.Files(pages)) as hdr:
+        with serve_site(archive) as there, file_servers.web(file_servers.Files(pages)) as hdr:
             text = re.sub(
                 r"kind: query .*\n      adql: (.*)\n",
                 rf'kind: tap\n      url: "{there.url}/tap"\n      adql: "\1"\n',
@@ -231,8 +231,8 @@ def test_the_example_from_a_tap_service_and_pages_of_headers(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_the_example_finds_what_is_wrong_with_its_headers(tmp_path: Path) -> None:
-    with example("24-obsportal", tmp_path) as directory:
-        ingested(directory)
+    with open_example("24-obsportal", tmp_path) as directory:
+        ingest_all(directory)
         with Site(settings.load_settings(directory)) as site:
             as_it_should_be(site)
             wave = rows(

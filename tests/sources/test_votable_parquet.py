@@ -20,7 +20,7 @@ from file_servers import Files, web
 from hven.model import Deviation
 from hven.model.errors import SourceError, UserError
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext, _rate_limiting, fits, parquet, query, votable
-from process_runner import hven
+from process_runner import run_hven
 from shared import shared
 
 
@@ -240,7 +240,7 @@ def test_either_files_or_an_address():
 
 
 def test_a_sync_fetches_it_if_it_has_another_tag(far, tmp_path):
-    hven("init", tmp_path)
+    run_hven("init", tmp_path)
     with (tmp_path / "hven.toml").open("a") as file:
         file.write("\nallow_private = true\n")
     (tmp_path / "collections/x").mkdir()
@@ -248,16 +248,16 @@ def test_a_sync_fetches_it_if_it_has_another_tag(far, tmp_path):
         f"collection: x\ntitle: X\ntables:\n  main:\n    primary: n\n    source: {{kind: votable, url: '{far.address}/a.vot'}}\n"
         "    sync: {}\n    columns: {n: {type: int32, description: N}, half: {type: float64, unit: mag, description: Half}}\n"
     )
-    assert ": 0 errors" in hven("check", "x", "--site", tmp_path).stdout
-    hven("ingest", "x", "--site", tmp_path)
+    assert ": 0 errors" in run_hven("check", "x", "--site", tmp_path).stdout
+    run_hven("ingest", "x", "--site", tmp_path)
     whole = len(far.asked)
     far.files["/a.vot"] = document(1, 2, 3).replace(
         b"<TD>1</TD>", b"<TD>7</TD>"
     )  # as long as before, under the same tag
-    assert "0 of 1 file" in hven("sync", "x", "--site", tmp_path).stdout
+    assert "0 of 1 file" in run_hven("sync", "x", "--site", tmp_path).stdout
     assert len(far.asked) - whole < whole
     rows = ["query", "-f", "csv", "SELECT n FROM x.main ORDER BY n", "--site", tmp_path]
-    assert hven(*rows).stdout.split()[1:] == ["1", "2", "3"]
+    assert run_hven(*rows).stdout.split()[1:] == ["1", "2", "3"]
     far.tag = '"two"'
-    assert "1 of 1 file" in hven("sync", "x", "--site", tmp_path).stdout
-    assert hven(*rows).stdout.split()[1:] == ["2", "3", "7"]
+    assert "1 of 1 file" in run_hven("sync", "x", "--site", tmp_path).stdout
+    assert run_hven(*rows).stdout.split()[1:] == ["2", "3", "7"]

@@ -44,7 +44,7 @@ def test_a_secret_is_proved_and_kept_nowhere(store, tmp_path):
 
 def test_a_grant_is_over_at_its_second(store, clock):
     grant, proof = store.grants.add_grant(
-        "token", subject="anna", actor="anna", expiry_time=clock.stand() + 0.5, with_secret=True
+        "token", subject="anna", actor="anna", expiry_time=clock.stop_time() + 0.5, with_secret=True
     )
     clock.move(0.499)
     assert store.grants.verify_proof("token", proof) == grant
@@ -55,7 +55,7 @@ def test_a_grant_is_over_at_its_second(store, clock):
 
 
 def test_what_has_long_been_over_is_removed_and_counted(store, clock):
-    now = clock.stand()
+    now = clock.stop_time()
     for until in (now - 40 * 86400, now - 31 * 86400, now - 86400, now + 86400, None):
         store.grants.add_grant("token", subject="anna", actor="anna", expiry_time=until)
     lines = len(store.grants.list_audit_entries())

@@ -14,12 +14,12 @@ from hven.model.errors import NotFoundError
 from hven.site.store import JobRecord, StateStore
 from hven.site.store import _database as db
 from hven.site.store._leases import get_process_holder
-from postgres_cluster import server
+from postgres_cluster import run_server
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with server() as found:
+    with run_server() as found:
         yield f"postgresql+psycopg://{found}"
 
 

@@ -19,15 +19,15 @@ from hven.site import Site
 from hven.site.store import StateStore
 from hven.site.store import _database as db
 from hven.site.store._database import STATE_FORMAT
-from postgres_cluster import programs, server
-from process_runner import Server, hven, serving, until
+from postgres_cluster import find_programs, run_server
+from process_runner import Server, run_hven, serve_site, wait_until
 
 pytestmark = pytest.mark.outside
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with server() as found:
+    with run_server() as found:
         yield f"postgresql+psycopg://{found}"
 
 
@@ -46,7 +46,7 @@ def pg_ctl(url: str, *words: str) -> None:
     prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     line = [
         *prefix,
-        str(programs() / "pg_ctl"),
+        str(find_programs() / "pg_ctl"),
         "-D",
         f"{directory}/data",
         "-w",
@@ -115,7 +115,7 @@ def test_who_stalls_in_a_transaction_does_not_stop_the_others(
         with pytest.raises(HvenError, match="has been busy"):
             two.leases.acquire_lease("x")
         stalled.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout TO DEFAULT"))
-        until(lambda: _taken(two))
+        wait_until(lambda: _taken(two))
         stalled.invalidate()
     one.close()
     two.close()
@@ -180,13 +180,13 @@ def machines(tmp_path: Path, url: str) -> tuple[Path, Path]:
     found = []
     for name, workers in (("one", 1), ("two", 0)):
         site = tmp_path / name
-        hven("init", site)
+        run_hven("init", site)
         file = site / "hven.toml"
         more = f'store = "$STORE"\ndata = "{tmp_path / "shared"}"\njob_workers = {workers}\n'
         file.write_text(more + file.read_text())
         (site / "secrets.toml").write_text(f'STORE = "{url}"\n')
         found.append(site)
-    hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", found[0])
+    run_hven("new", "stars", "--from", tmp_path / "stars.csv", "--site", found[0])
     shutil.copytree(found[0] / "collections", found[1] / "collections", dirs_exist_ok=True)
     return found[0], found[1]
 
@@ -200,10 +200,10 @@ def asked(there: Server, query: str) -> str:
 @pytest.mark.slow
 def test_two_servers_share_jobs_leases_and_holdings(machines: tuple[Path, Path], url: str) -> None:
     one, two = machines
-    with serving(one) as first, serving(two) as second:
-        hven("ingest", "stars", "--site", one)
+    with serve_site(one) as first, serve_site(two) as second:
+        run_hven("ingest", "stars", "--site", one)
         for there in (first, second):
-            until(
+            wait_until(
                 lambda there=there: (
                     there.post("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) AS n FROM stars.main")[0] == 200
                 )
@@ -213,7 +213,7 @@ def test_two_servers_share_jobs_leases_and_holdings(machines: tuple[Path, Path],
         # asked of the second, run by the first, told by both, and once
         jobs = [asked(second, f"SELECT COUNT(*) AS n FROM stars.main WHERE id > {number}") for number in range(20)]
         for number, job in enumerate(jobs):
-            until(lambda job=job: second.get(f"{job}/phase")[2] == b"COMPLETED")
+            wait_until(lambda job=job: second.get(f"{job}/phase")[2] == b"COMPLETED")
             for there in (first, second):
                 status, _, body = there.get(f"{job}/results/result")
                 assert (status, json.loads(body)["data"]) == (200, [[20000 - number - 1]])
@@ -221,8 +221,8 @@ def test_two_servers_share_jobs_leases_and_holdings(machines: tuple[Path, Path],
         assert {store.jobs.get_job(job.rpartition("/")[2]).attempts for job in jobs} == {1}
 
         with store.leases.hold_lease("ingest stars", description="the ingest of stars"):
-            assert "is being done by process" in hven("ingest", "stars", "--site", two, code=1).stderr
-        hven("ingest", "stars", "--site", two)
+            assert "is being done by process" in run_hven("ingest", "stars", "--site", two, expected_code=1).stderr
+        run_hven("ingest", "stars", "--site", two)
         assert first.rows("SELECT COUNT(*) AS n FROM stars.main") == [[20000]]
         store.close()
 
@@ -230,8 +230,8 @@ def test_two_servers_share_jobs_leases_and_holdings(machines: tuple[Path, Path],
 @pytest.mark.slow
 def test_a_restart_of_the_database_under_two_servers(machines: tuple[Path, Path], url: str) -> None:
     one, two = machines
-    hven("ingest", "stars", "--site", one)
-    with serving(one) as first, serving(two) as second:
+    run_hven("ingest", "stars", "--site", one)
+    with serve_site(one) as first, serve_site(two) as second:
         pg_ctl(url, "stop", "-m", "immediate")
         try:
             # what is published goes on being served from what was seen last
@@ -244,4 +244,4 @@ def test_a_restart_of_the_database_under_two_servers(machines: tuple[Path, Path]
         finally:
             pg_ctl(url, "start")
         job = asked(second, "SELECT COUNT(*) AS n FROM stars.main")
-        until(lambda: second.get(f"{job}/phase")[2] == b"COMPLETED")
+        wait_until(lambda: second.get(f"{job}/phase")[2] == b"COMPLETED")

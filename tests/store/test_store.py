@@ -19,13 +19,13 @@ from hven.site.store import Lease, SnapshotRecord, StateStore
 from hven.site.store import _database as db
 from hven.site.store import _leases as leases
 from hven.site.store._database import STATE_FORMAT
-from postgres_cluster import server
-from process_runner import until
+from postgres_cluster import run_server
+from process_runner import wait_until
 
 
 @pytest.fixture(scope="session")
 def address():
-    with server() as found:
+    with run_server() as found:
         yield f"postgresql+psycopg://{found}"
 
 
@@ -208,7 +208,7 @@ def test_the_lease_of_a_dead_process_is_void_at_once(store):
 def test_a_held_lease_is_renewed(store):
     with store.leases.hold_lease("x", duration_seconds=1.5) as lease:
         # a machine that stalls lets it run out for a moment; as nobody has taken it, it is renewed then
-        until(lambda: [found for found in store.leases.list_leases() if found.expires > lease.expires])
+        wait_until(lambda: [found for found in store.leases.list_leases() if found.expires > lease.expires])
     assert store.leases.list_leases() == []
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from hven.app._cli.verbs import build_command
 from hven.testing.site import open_site_with_descriptor
-from process_runner import hven
+from process_runner import run_hven
 
 STARS = """
 collection: stars
@@ -96,7 +96,7 @@ sync: {{every: 1 h}}
 )
 def test_edits_below_the_watermark_are_told_of(said, warned, tmp_path):  # SQLite has no checksums of blocks
     site = tmp_path / "site"
-    hven("init", site)
+    run_hven("init", site)
     place = site / "collections" / "events"
     place.mkdir(parents=True)
     with closing(sqlite3.connect(place / "events.db")) as database:
@@ -106,22 +106,22 @@ def test_edits_below_the_watermark_are_told_of(said, warned, tmp_path):  # SQLit
         )
         database.commit()
         (place / "events.yaml").write_text(HIDES.format(sync=said))
-        told = hven("check", "--site", site)
+        told = run_hven("check", "--site", site)
         assert ("an edit that leaves the watermark as it was" in told.stdout + told.stderr) is warned
-        hven("ingest", "events", "--site", site)
+        run_hven("ingest", "events", "--site", site)
         narrow = "watermark" in said
-        status = json.loads(hven("status", "--json", "--site", site).stdout)["collections"][0]
+        status = json.loads(run_hven("status", "--json", "--site", site).stdout)["collections"][0]
         assert ("read" in status) is narrow
-        assert " ago" in hven("status", "--site", site).stdout.partition("all read")[2]
+        assert " ago" in run_hven("status", "--site", site).stdout.partition("all read")[2]
         database.execute("UPDATE ev SET name = 'edited below' WHERE id = 2")
         database.commit()
-    told = hven("sync", "events", "--site", site).stdout
+    told = run_hven("sync", "events", "--site", site).stdout
     assert ("the source gives no checksums of blocks" in told) is ("blocks" in said)
     found = json.loads(
-        hven("query", "SELECT name FROM events.main WHERE id = 2", "--format", "json", "--site", site).stdout
+        run_hven("query", "SELECT name FROM events.main WHERE id = 2", "--format", "json", "--site", site).stdout
     )["data"]
     assert found == [["e2" if narrow else "edited below"]]
     if narrow:  # the last reading of everything is what it was, and says how old the edit may be
-        assert json.loads(hven("status", "--json", "--site", site).stdout)["collections"][0]["read"] == status["read"]
-        hven("sync", "events", "--full", "--site", site)
-        assert json.loads(hven("status", "--json", "--site", site).stdout)["collections"][0]["read"] > status["read"]
+        assert json.loads(run_hven("status", "--json", "--site", site).stdout)["collections"][0]["read"] == status["read"]
+        run_hven("sync", "events", "--full", "--site", site)
+        assert json.loads(run_hven("status", "--json", "--site", site).stdout)["collections"][0]["read"] > status["read"]

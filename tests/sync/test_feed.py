@@ -16,8 +16,8 @@ from hven.ingest.sync import change_sets, sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import http_client
 from hven.testing.site import open_site_with_descriptor
-from postgres_cluster import cluster
-from process_runner import serving, until
+from postgres_cluster import run_cluster
+from process_runner import serve_site, wait_until
 from sync_states import read_sync_states
 
 THERE = """
@@ -47,7 +47,7 @@ ROWS = 1500
 
 @pytest.fixture(scope="module")
 def database():
-    with cluster() as found:
+    with run_cluster() as found:
         yield found.url
 
 
@@ -90,13 +90,13 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
         (tmp_path / "there" / "hven.toml").write_text(toml)
         write(source, facts)
         ingest_collection(source, "stars")
-        with serving(tmp_path / "there") as server:
+        with serve_site(tmp_path / "there") as server:
 
             def publish(how):
                 before = server.get("/changes/stars.main")[1]["hven-snapshot"]
                 write(source, facts)
                 how(source, "stars")
-                until(lambda: server.get("/changes/stars.main")[1]["hven-snapshot"] != before)
+                wait_until(lambda: server.get("/changes/stars.main")[1]["hven-snapshot"] != before)
 
             def same(site):
                 wanted = [(n, f"p{n % 3}", ra / 15, name.upper()) for n, (ra, name) in sorted(facts.items())]
@@ -127,7 +127,7 @@ def test_a_site_is_followed_by_its_feed(there, here, database, tmp_path, monkeyp
                 source.store.roll_back("stars")
                 facts = {n: (ra, name) for n, _, ra, name in rows_of(source)}
                 assert facts != before
-                until(
+                wait_until(
                     lambda: (
                         server.get("/changes/stars.main")[1]["hven-snapshot"]
                         == source.store.read_pointers()[1]["stars.main"]
@@ -179,7 +179,7 @@ def test_what_travels_is_in_proportion_to_what_changed(tmp_path, monkeypatch):
         (tmp_path / "there" / "hven.toml").write_text("")
         write(source, facts)
         ingest_collection(source, "stars")
-        with serving(tmp_path / "there") as server:
+        with serve_site(tmp_path / "there") as server:
             before = server.get("/changes/stars.main")[1]["hven-snapshot"]
             with open_site_with_descriptor(
                 tmp_path / "here", HERE.format(engine="duckdb", url=server.url, sync=""), allow_private=True
@@ -189,7 +189,7 @@ def test_what_travels_is_in_proportion_to_what_changed(tmp_path, monkeypatch):
                 facts |= {n: (1.5, f"edited {n}") for n in random.Random(1).sample(range(many), few)}
                 write(source, facts)
                 sync_collection(source, "stars")
-                until(lambda: server.get("/changes/stars.main")[1]["hven-snapshot"] != before)
+                wait_until(lambda: server.get("/changes/stars.main")[1]["hven-snapshot"] != before)
                 with received(monkeypatch) as some:
                     change = sync_collection(site, "copy").changes["copy.main"]
                 assert (change.changed, change.read, change.mapped) == (few, few, few)
@@ -201,7 +201,7 @@ def test_what_travels_is_in_proportion_to_what_changed(tmp_path, monkeypatch):
                 facts |= {n: (2.5, name) for n, (_, name) in facts.items() if n % 3}
                 write(source, facts)
                 sync_collection(source, "stars", accept_changes=True)
-                until(
+                wait_until(
                     lambda: (
                         server.get("/changes/stars.main")[1]["hven-snapshot"]
                         == source.store.read_pointers()[1]["stars.main"]

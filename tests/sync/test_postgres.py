@@ -14,7 +14,7 @@ from hven.ingest.sync import sync_collection
 from hven.ingest.sync._state_comparison import compare_states
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from postgres_cluster import cluster
+from postgres_cluster import run_cluster
 
 TEXT = """
 collection: {name}
@@ -40,7 +40,7 @@ tables:
 
 @pytest.fixture(scope="module")
 def database():
-    with cluster() as found:
+    with run_cluster() as found:
         yield found.url
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clocks import Moved
+from clocks import MovableClock
 from hven import query
 from hven.engines.duckdb.engine import DuckEngine
 from hven.ingest import _published_dates as published_dates
@@ -58,7 +58,7 @@ def maps(tmp_path: Path) -> Iterator[tuple[Site, Path, Path]]:
         yield site, folder / "a.csv", folder / "maps.yaml"
 
 
-def test_an_edit_moves_the_date_of_change_alone(maps: tuple[Site, Path, Path], clock: Moved) -> None:
+def test_an_edit_moves_the_date_of_change_alone(maps: tuple[Site, Path, Path], clock: MovableClock) -> None:
     site, path, _ = maps
     clock.move(HOUR)
     write(path, a="planet", b="asteroid", c="planet", d="planet")
@@ -72,7 +72,7 @@ def test_an_edit_moves_the_date_of_change_alone(maps: tuple[Site, Path, Path], c
     assert dates(site) == {"a": [0, 0, 0], "b": [0, 2, 0], "c": [0, 0, 0], "d": [1, 1, 1]}
 
 
-def test_an_ingest_of_everything_keeps_what_is_known(maps: tuple[Site, Path, Path], clock: Moved) -> None:
+def test_an_ingest_of_everything_keeps_what_is_known(maps: tuple[Site, Path, Path], clock: MovableClock) -> None:
     site, path, _ = maps
     clock.move(HOUR)
     write(path, a="planet", b="asteroid", d="planet")
@@ -80,7 +80,7 @@ def test_an_ingest_of_everything_keeps_what_is_known(maps: tuple[Site, Path, Pat
     assert dates(site) == {"a": [0, 0, 0], "b": [0, 1, 0], "d": [1, 1, 1]}
 
 
-def test_a_sync_that_computes_everything_finds_no_change(maps: tuple[Site, Path, Path], clock: Moved) -> None:
+def test_a_sync_that_computes_everything_finds_no_change(maps: tuple[Site, Path, Path], clock: MovableClock) -> None:
     site, _, descriptor = maps
     sync_collection(site, "maps")
     clock.move(HOUR)
@@ -93,7 +93,7 @@ def test_a_sync_that_computes_everything_finds_no_change(maps: tuple[Site, Path,
     assert set(map(tuple, dates(site).values())) == {(0, 0, 0)}
 
 
-def test_dates_move_with_the_rows_to_another_engine(tmp_path: Path, clock: Moved) -> None:
+def test_dates_move_with_the_rows_to_another_engine(tmp_path: Path, clock: MovableClock) -> None:
     with registered(), open_site_with_descriptor(tmp_path, HEAD, {"a.csv": ""}) as site:
         folder = tmp_path / "collections" / "maps"
         write(folder / "a.csv", a="planet", b="planet")
@@ -121,7 +121,7 @@ def test_a_date_of_the_descriptor_is_the_date_of_all_rows(maps: tuple[Site, Path
     assert {str(value) for value in row.values()} == {"2020-01-02 00:00:00"}
 
 
-def test_an_expression_over_the_time_of_the_run_is_kept_too(tmp_path: Path, clock: Moved) -> None:
+def test_an_expression_over_the_time_of_the_run_is_kept_too(tmp_path: Path, clock: MovableClock) -> None:
     text = 'collection: c\ntitle: C\ntables:\n  t:\n    source: {kind: csv, files: a.csv}\n    primary: id\n    map: {since: "\'since \' || collection.created", mixed: "name || collection.created"}\n'
     with open_site_with_descriptor(tmp_path, text, {"a.csv": "id,name\n1,a\n"}) as site:
         ingest_collection(site, "c")
@@ -135,7 +135,7 @@ def test_an_expression_over_the_time_of_the_run_is_kept_too(tmp_path: Path, cloc
     assert one["mixed"] == two["mixed"], "a value that hangs on other columns, too, is made anew"
 
 
-def test_what_cannot_be_read_any_more_is_said(maps: tuple[Site, Path, Path], clock: Moved) -> None:
+def test_what_cannot_be_read_any_more_is_said(maps: tuple[Site, Path, Path], clock: MovableClock) -> None:
     site, _, _ = maps
     snapshot = site.store.read_published_records()[1]["maps.epn_core"].snapshot
     site.engines.find_engine(snapshot).remove_snapshot(snapshot)
@@ -147,7 +147,7 @@ def test_what_cannot_be_read_any_more_is_said(maps: tuple[Site, Path, Path], clo
 
 @pytest.mark.parametrize("most", [published_dates.MAX_LOOKUP_ROWS, 0])
 def test_a_few_rows_are_asked_for_and_many_are_read_once(
-    maps: tuple[Site, Path, Path], clock: Moved, monkeypatch: pytest.MonkeyPatch, most: int
+    maps: tuple[Site, Path, Path], clock: MovableClock, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     site, path, _ = maps
     monkeypatch.setattr(published_dates, "MAX_LOOKUP_ROWS", most)

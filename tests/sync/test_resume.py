@@ -15,7 +15,7 @@ from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from process_runner import begin
+from process_runner import start_hven
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
 KILLS = 40 if FULL else 3
@@ -109,7 +109,7 @@ def test_killed_at_any_moment(tmp_path):
         after = {"n": 20_000, "s": 25_000.0}
         chance = random.Random(7)
         for _ in range(KILLS):
-            process = begin(["--site", str(tmp_path), "sync", "s"], tmp_path / "sync.log", None)
+            process = start_hven(["--site", str(tmp_path), "sync", "s"], tmp_path / "sync.log", None)
             time.sleep(chance.uniform(*MOMENTS))
             process.send_signal(signal.SIGKILL)
             process.wait()

@@ -9,7 +9,7 @@ from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from process_runner import serving, until
+from process_runner import serve_site, wait_until
 
 THERE = """
 collection: headers
@@ -52,7 +52,7 @@ def test_a_tap_service_is_followed(tmp_path):
         write(there, headers)
         ingest_collection(source, "headers")
         with (
-            serving(there) as server,
+            serve_site(there) as server,
             open_site_with_descriptor(
                 here, HERE.format(url=f"http://127.0.0.1:{server.port}"), allow_private=True
             ) as site,
@@ -64,7 +64,7 @@ def test_a_tap_service_is_followed(tmp_path):
             write(there, headers)
             ingest_collection(source, "headers")
             # all of its processes
-            until(lambda: server.rows("SELECT target FROM headers.main WHERE dp_id = 'HD.00005'") == [["edited"]])
+            wait_until(lambda: server.rows("SELECT target FROM headers.main WHERE dp_id = 'HD.00005'") == [["edited"]])
             change = sync_collection(site, "mirror").changes["mirror.main"]
             assert (change.added, change.changed, change.removed, change.mapped) == (2, 1, 1, 3)
             assert change.how.startswith("since 60001.999")

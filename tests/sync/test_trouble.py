@@ -19,7 +19,7 @@ from hven.ingest.sync import change_sets, sync_collection
 from hven.model.errors import ChangeGuardError, ConflictError, DataError, SourceError, StorageError
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from process_runner import hven
+from process_runner import run_hven
 from sync_states import read_sync_states
 
 TEXT = """
@@ -223,12 +223,12 @@ def test_a_source_that_gives_no_rows_stops_at_the_guard(stars):
     ):
         sync_collection(site, "stars")
     assert rows(site) == before
-    told = hven("status", "--site", site.settings.directory).stdout
+    told = run_hven("status", "--site", site.settings.directory).stdout
     assert "failed: stars, the last run (" in told
     assert "would be empty" in told
     assert sync_collection(site, "stars", accept_changes=True).changes["stars.main"].removed == 6
     assert rows(site) == []
-    assert "failed: stars" not in hven("status", "--site", site.settings.directory).stdout
+    assert "failed: stars" not in run_hven("status", "--site", site.settings.directory).stdout
     for path in place.glob("*.csv"):
         path.write_text("id,name,mag\n1,a,1.5\n")
         break
@@ -370,5 +370,5 @@ def test_what_is_purged_leaves_nothing(stars):
     (place / "d.csv").write_text("id,name,mag\n31,d,1.5\n")
     sync_collection(site, "stars")
     assert list((site.settings.var_directory / "sync").glob("*/stars.main"))
-    hven("remove", "stars", "--purge", "--site", place.parent.parent)
+    run_hven("remove", "stars", "--purge", "--site", place.parent.parent)
     assert not list((site.settings.var_directory / "sync").glob("*/stars.main"))

@@ -47,7 +47,7 @@ from hven.formats.pictures._appearance import Look
 from hven.formats.pictures._drawing import draw_product
 from hven.model.errors import SourceError, TooLargeError, UpstreamError
 from hven.services._cube_views import build_cube_view
-from product_files import make_product
+from product_files import write_product
 from shared import shared
 
 # medium -> patterns below ../shared/data, and how many files they find. What is damaged, and what it says: none
@@ -79,7 +79,7 @@ def products(medium: str, origin: str, folder: Path) -> list[Path]:
     if origin == "real":
         return real(medium)
     folder.mkdir()
-    return [make_product(medium, folder)]
+    return [write_product(medium, folder)]
 
 
 ORIGINS = pytest.mark.parametrize("origin", ["real", "made"])
@@ -734,12 +734,12 @@ def test_media_are_told_by_what_they_begin_with(tmp_path):
     assert detect_medium("a.xml", b"<?xml version='1.0'?><VOTABLE version='1.4'>") is None
     assert detect_medium("a.img", b"LBLSIZE=512 ").name == "vicar"
     assert detect_medium("a.fits", fits.PrimaryHDU().header.tostring().encode()).name == "fits"
-    assert detect_medium("a.txt", make_product("oifits", tmp_path).read_bytes()[:8192]).name == "oifits"
+    assert detect_medium("a.txt", write_product("oifits", tmp_path).read_bytes()[:8192]).name == "oifits"
     assert detect_medium("a.cdf").name == "cdf"
 
 
 def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
-    path = make_product("cdf", tmp_path)
+    path = write_product("cdf", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(SourceError, match="a CDF file needs cdflib") as fault:
         open_product(path)
