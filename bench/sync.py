@@ -93,7 +93,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
 def month(found: PostgresCluster, engine: str) -> Iterator[Journey]:
     """Import the regions, then follow some days of changes while readers ask; beside it what psql takes to read the table once."""
     ending = "" if engine == "duckdb" else ".postgres"
-    hfc.make(found.url, hfc.ROWS)
+    hfc.create_table(found.url, hfc.ROWS)
     once = statistics.median(_copied(found) for _ in range(3))
     _site(found, engine)
     begun = time.perf_counter()
@@ -114,7 +114,7 @@ def month(found: PostgresCluster, engine: str) -> Iterator[Journey]:
         for reader in readers:
             reader.start()
         for number in range(1, DAYS + 1):
-            done = hfc.day(found.url, number)
+            done = hfc.apply_day(found.url, number)
             begun = time.perf_counter()
             peak, cpu = _hven("sync", "hfc1ar")
             times.append(time.perf_counter() - begun)

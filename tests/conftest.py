@@ -20,7 +20,7 @@ import requirements
 import run_records
 import tiers
 from clocks import MovableClock
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 pytest_plugins = ["forks", "shared_sites", "state_templates"]
 
@@ -33,7 +33,7 @@ CI = os.environ.get("CI") == "true"
 settings.register_profile(
     "hven",
     deadline=None,
-    max_examples=40 * MORE,
+    max_examples=40 * EXAMPLES_FACTOR,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=CI,
     print_blob=True,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
-STEPS = {(-1, 0): 0, (-1, -1): 1, (0, -1): 2, (1, -1): 3, (1, 0): 4, (1, 1): 5, (0, 1): 6, (-1, 1): 7}  # HELIO's
-ROUND = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
+CHAIN_DIGITS = {(-1, 0): 0, (-1, -1): 1, (0, -1): 2, (1, -1): 3, (1, 0): 4, (1, 1): 5, (0, 1): 6, (-1, 1): 7}  # HELIO's
+NEIGHBOURS = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
 KINDS = (
     "disc", "blob", "spiral", "eight", "comb", "walk", "rings", "on_limb", "over_limb", "thin_at_limb", "whole", "pixel", "line", "diagonal", "chequers",
 )  # fmt: skip
 
 
-def traced(mask):
+def trace_border(mask):
     """Follow the outer border of the first 8-connected piece of a mask, as catalogues do (Moore's neighbours): pixels, not closed."""
     ys, xs = np.nonzero(mask)
     start = (int(xs[0]), int(ys[0]))  # lowest, then leftmost: nothing below, nothing to the left
@@ -21,7 +21,7 @@ def traced(mask):
     while True:
         for turn in range(8):
             way = (towards + 6 + turn) % 8
-            to = (at[0] + ROUND[way][0], at[1] + ROUND[way][1])
+            to = (at[0] + NEIGHBOURS[way][0], at[1] + NEIGHBOURS[way][1])
             if to in there:
                 break
         else:
@@ -33,7 +33,7 @@ def traced(mask):
         path.append(at)
 
 
-def joined(points):
+def connect_points(points):
     """Walk straight from point to point, and back to the first."""
     path = []
     for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[0]], strict=True):
@@ -42,14 +42,14 @@ def joined(points):
     return [at for k, at in enumerate(path) if at != path[k - 1]] or path[:1]
 
 
-def code(path):
+def encode_chain(path):
     """Write a walk in HELIO's digits."""
     if len(path) == 1:
         return ""
-    return "".join(str(STEPS[b[0] - a[0], b[1] - a[1]]) for a, b in zip(path, [*path[1:], path[0]], strict=True))
+    return "".join(str(CHAIN_DIGITS[b[0] - a[0], b[1] - a[1]]) for a, b in zip(path, [*path[1:], path[0]], strict=True))
 
 
-def pixels(path, size):
+def fill_path(path, size):
     """Say which pixels a walk means: visited, or wound round, counted along columns of an array."""
     cross = np.zeros((size + 1, size), dtype=int)
     on = np.zeros((size, size), dtype=bool)
@@ -61,7 +61,7 @@ def pixels(path, size):
     return on | (np.cumsum(cross, axis=0)[:-1] != 0)
 
 
-def shape(kind, rng, size, centre, radius):
+def draw_shape(kind, rng, size, centre, radius):
     """Make a walk over the pixels of a square image of which a disc is the most."""
     y, x = np.mgrid[:size, :size]
 
@@ -73,7 +73,7 @@ def shape(kind, rng, size, centre, radius):
         return centre[0] + far * np.cos(angle), centre[1] + far * np.sin(angle)
 
     if kind == "disc":
-        return traced(around(*inside((0, 0.6)), rng.uniform(1, radius / 3)))
+        return trace_border(around(*inside((0, 0.6)), rng.uniform(1, radius / 3)))
     if kind in ("blob", "on_limb", "over_limb"):
         share = {"blob": (0, 0.4), "on_limb": (0.8, 1.0), "over_limb": (1.0, 1.15)}[kind]
         cx, cy = inside(share)
@@ -83,20 +83,20 @@ def shape(kind, rng, size, centre, radius):
         mask &= rng.random((size, size)) < rng.choice([0.75, 1.0])
         mask[[0, -1]] = mask[:, [0, -1]] = False
         mask[round(cy), round(cx)] = True
-        return traced(mask)
+        return trace_border(mask)
     if kind == "whole":
-        return traced(around(*centre, radius + rng.uniform(-1, 4)))
+        return trace_border(around(*centre, radius + rng.uniform(-1, 4)))
     if kind == "pixel":
         return [tuple(int(v) for v in inside((0, 1)))]
     if kind in ("line", "diagonal"):
         ax, ay = (int(v) for v in inside((0, 1.1)))
         to = [tuple(int(v) for v in inside((0, 1.1)))] if kind == "line" else [(ax + n, ay + n) for n in (8,)]
-        return joined([(ax, ay), *to])
+        return connect_points([(ax, ay), *to])
     if kind == "thin_at_limb":
         angle = rng.uniform(0, 2 * np.pi)
         turn = angle + np.linspace(0, rng.uniform(0.1, 2.0), 25)
         far = radius - rng.uniform(0, 1.5)
-        return joined(
+        return connect_points(
             [(round(centre[0] + far * np.cos(t)), round(centre[1] + far * np.sin(t))) for t in [*turn, *turn[::-1]]]
         )
     cx, cy = inside((0, 0.5))
@@ -104,30 +104,30 @@ def shape(kind, rng, size, centre, radius):
         t = np.linspace(0, rng.uniform(2, 5) * np.pi, 60)
         r = 2 + t * rng.uniform(0.8, 1.6)
         arm = [(round(cx + q * np.cos(p)), round(cy + q * np.sin(p))) for p, q in zip(t, r, strict=True)]
-        return joined(arm + arm[::-1])
+        return connect_points(arm + arm[::-1])
     if kind == "eight":
         t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
         a, b = rng.uniform(3, 14, 2)
-        return joined([(round(cx + a * np.sin(p)), round(cy + b * np.sin(2 * p))) for p in t])
+        return connect_points([(round(cx + a * np.sin(p)), round(cy + b * np.sin(2 * p))) for p in t])
     if kind == "comb":
         left, low, teeth, high = int(cx) - 8, int(cy) - 4, int(rng.integers(2, 9)), int(rng.integers(2, 12))
         points = []
         for k in range(teeth):
             points += [(left + 2 * k, low), (left + 2 * k, low + high), (left + 2 * k, low)]
-        return joined(points)
+        return connect_points(points)
     if kind == "rings":  # out on one circle and back on another that it crosses
         t = np.linspace(0, 2 * np.pi, 30, endpoint=False)
         a, b, off = rng.uniform(4, 12, 3)
         turn = t if rng.random() < 0.5 else t[::-1]
         one = [(round(cx + a * np.cos(p)), round(cy + a * np.sin(p))) for p in t]
         two = [(round(cx + a - b + off / 2 + b * np.cos(p)), round(cy + b * np.sin(p))) for p in turn]
-        return joined([*one, one[0], *two, two[0]])
+        return connect_points([*one, one[0], *two, two[0]])
     if kind == "chequers":
         at = [(int(cx), int(cy))]
         for _ in range(rng.integers(5, 40)):
             step = [(1, 1), (1, -1), (-1, 1), (-1, -1)][rng.integers(4)]
             at.append((at[-1][0] + step[0], at[-1][1] + step[1]))
-        return joined(at)
+        return connect_points(at)
     at = [(int(cx), int(cy))]
     for _ in range(rng.integers(3, 12)):
         at.append(
@@ -136,19 +136,19 @@ def shape(kind, rng, size, centre, radius):
                 int(np.clip(at[-1][1] + rng.integers(-9, 10), 1, size - 2)),
             )
         )
-    return joined(at)
+    return connect_points(at)
 
 
-def stress(count, seed, size=150, centre=(74.3, 75.1), radius=61.7):
+def draw_shapes(count, seed, size=150, centre=(74.3, 75.1), radius=61.7):
     """Make so many walks, of each kind in turn."""
     rng = np.random.default_rng(seed)
-    made = [shape(KINDS[k % len(KINDS)], rng, size, centre, radius) for k in range(count)]
+    made = [draw_shape(KINDS[k % len(KINDS)], rng, size, centre, radius) for k in range(count)]
     # what would leave the image is drawn in
     held = [[(min(max(a, 1), size - 2), min(max(b, 1), size - 2)) for a, b in path] for path in made]
     return [[at for k, at in enumerate(path) if at != path[k - 1]] or path[:1] for path in held]
 
 
-def pixel_areas(size, centre, radius, scale, transform, fine=3, finest=40, within=1e-13):
+def compute_pixel_areas(size, centre, radius, scale, transform, fine=3, finest=40, within=1e-13):
     """Sum small squares of each pixel on the sphere: steradian, what lies off the disc left out.
 
     What is nearer to the limb than `within` radii counts as on it. `transform` takes arcseconds x, y and the radius of the disc, all as angles, and gives longitude and latitude.
@@ -169,29 +169,29 @@ def pixel_areas(size, centre, radius, scale, transform, fine=3, finest=40, withi
         )
         p = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
         corners = p[:, :-1, :-1], p[:, :-1, 1:], p[:, 1:, 1:], p[:, 1:, :-1]
-        found[ys, xs] = (_triangle(*corners[:3]) + _triangle(corners[0], *corners[2:])).sum(axis=(1, 2))
+        found[ys, xs] = (_compute_triangle_area(*corners[:3]) + _compute_triangle_area(corners[0], *corners[2:])).sum(axis=(1, 2))
     return found
 
 
-def _triangle(a, b, c):
+def _compute_triangle_area(a, b, c):
     return 2 * np.arctan2((a * np.cross(b, c)).sum(-1), 1 + (a * b).sum(-1) + (b * c).sum(-1) + (a * c).sum(-1))
 
 
-def flat(regions, row, disc):
+def project_region(regions, row, disc):
     """Draw a region on the observer's side of the sphere, in Lambert's azimuthal projection; rings must run as is said."""
     parts = []
     for part in range(regions.rows[row], regions.rows[row + 1]):
         drawn = []
         for ring in range(regions.parts[part], regions.parts[part + 1]):
             of = slice(regions.rings[ring], regions.rings[ring + 1])
-            x, y, z = _before(regions.lon[of], regions.lat[of], disc.lon[row], disc.lat[row])
+            x, y, z = _project_points(regions.lon[of], regions.lat[of], disc.lon[row], disc.lat[row])
             drawn.append(np.stack([x, y], axis=1) * np.sqrt(2 / (1 + z))[:, None])
             assert shapely.LinearRing(drawn[-1]).is_ccw == (len(drawn) == 1)
         parts.append(shapely.Polygon(drawn[0], drawn[1:]))
     return shapely.MultiPolygon(parts)
 
 
-def _before(lon, lat, from_lon, from_lat):
+def _project_points(lon, lat, from_lon, from_lat):
     turn, phi, tilt = np.radians(lon - from_lon), np.radians(lat), np.radians(from_lat)
     out = np.cos(phi) * np.cos(turn)
     return (

@@ -28,19 +28,19 @@ import numpy as np
 
 import coverage_recorder
 import run_report
-from tiers import FOLDERS, RECORDED
+from tiers import COVERAGE_PATH, FOLDERS
 
 ROOT = Path(__file__).resolve().parent.parent
-MAP = ROOT / RECORDED
-HOOK = "hven_coverage.pth"  # of .venv: starts the recorder in each process
-COMMON = 1 / 3  # of all test modules: what more than these execute is common to all
+MAP = ROOT / COVERAGE_PATH
+PTH_NAME = "hven_coverage.pth"  # of .venv: starts the recorder in each process
+COMMON_SHARE = 1 / 3  # of all test modules: what more than these execute is common to all
 SLOW_SECONDS = 1.0  # of processor: a test function whose cases cost more on average is not of the first tier
-UNKNOWN = 0.05  # of the test modules of the first tier: a map that lacks more of them is too old to select by
-MOST = 0.5  # of the seconds of the first tier: a selection that costs more is the first tier
-FIRST = "first"  # what is printed for the whole first tier
-WHOLE = ("src/hven/model/", "src/hven/adql/", "pyproject.toml", "constraints.txt", "scripts/", "tests/conftest.py")
+MAX_UNKNOWN_SHARE = 0.05  # of the test modules of the first tier: a map that lacks more of them is too old to select by
+MAX_SELECTED_SHARE = 0.5  # of the seconds of the first tier: a selection that costs more is the first tier
+FIRST_TIER = "first"  # what is printed for the whole first tier
+COMMON_PATHS = ("src/hven/model/", "src/hven/adql/", "pyproject.toml", "constraints.txt", "scripts/", "tests/conftest.py")
 SECOND_TIER = tuple(f"{folder}/" for folder in FOLDERS)
-RULES = {
+TESTS_BY_FOLDER = {
     "docs/": ("tests/test_docs.py", "tests/test_howto.py", "tests/descriptor/test_docs.py"),
     "README.md": ("tests/test_docs.py",),
     "examples/": ("tests/examples", "tests/test_docs.py"),
@@ -48,8 +48,8 @@ RULES = {
     "demo/": ("tests/test_demo.py",),
     "bench/": ("tests/test_bench.py",),
 }  # of files that no process executes by Python's import
-HOUSE = "tests/test_house.py"  # judges any file of src
-CONTRACTS = "tests/contracts"  # go over the registry of plug-ins
+HOUSE_TESTS = "tests/test_house.py"  # judges any file of src
+CONTRACT_TESTS = "tests/contracts"  # go over the registry of plug-ins
 
 
 @dataclass
@@ -123,14 +123,14 @@ def run_git(*words: str) -> str:
 # --- recording
 
 
-def prepare(folder: Path) -> None:
+def prepare_recording(folder: Path) -> None:
     """Number the functions of the checkout, and start the recorder in each process of this environment that is told of a folder."""
     coverage_recorder.prepare_folder(folder, ROOT)
     line = (
-        f"import os, sys; os.environ.get({coverage_recorder.FOLDER!r}) and "
+        f"import os, sys; os.environ.get({coverage_recorder.FOLDER_VARIABLE!r}) and "
         f"(sys.path.append({str(ROOT / 'tests')!r}), __import__('coverage_recorder').start_recording(), sys.path.remove({str(ROOT / 'tests')!r}))\n"
     )
-    (Path(sysconfig.get_path("purelib")) / HOOK).write_text(line, encoding="utf-8")
+    (Path(sysconfig.get_path("purelib")) / PTH_NAME).write_text(line, encoding="utf-8")
 
 
 def compute_means(tests: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -163,7 +163,7 @@ def read_recording(folder: Path) -> CoverageMap:
     for test in tests:
         seconds[test["module"]] += test["cpu"]
     means = compute_means(tests)
-    most = COMMON * len(hits)
+    most = COMMON_SHARE * len(hits)
     sources = {}
     for name, (first, count) in files.items():
         names = coverage_recorder.list_functions(ROOT / name)
@@ -259,21 +259,21 @@ class Selector:
         """
         selection = Selection()
         for path, before, functions in changes:
-            if path.startswith(WHOLE):
+            if path.startswith(COMMON_PATHS):
                 selection.whole.append(f"{path} is used by everything")
             elif path.startswith("src/hven/"):
                 self.select_source(path, before, functions, selection)
-                selection.tests.add(HOUSE)
+                selection.tests.add(HOUSE_TESTS)
             elif path.startswith("tests/"):
                 self.select_test(path, selection)
             else:
-                rule = next((tests for begin, tests in RULES.items() if path.startswith(begin)), (HOUSE,))
+                rule = next((tests for begin, tests in TESTS_BY_FOLDER.items() if path.startswith(begin)), (HOUSE_TESTS,))
                 selection.tests.update(rule)
         selection.tests = {name for name in selection.tests if (self.root / name).exists()}
         seconds = {name: cost for name, cost in self.recorded.seconds.items() if not name.startswith(SECOND_TIER)}
         total = sum(seconds.values())
         cost = sum(each for name, each in seconds.items() if self.is_within(name, selection.tests))
-        if total and cost > MOST * total:
+        if total and cost > MAX_SELECTED_SHARE * total:
             selection.whole.append(f"the tests that execute it take {cost / total:.0%} of the time of all")
         return selection
 
@@ -310,7 +310,7 @@ class Selector:
                 mapped = self.recorded.sources.get(importer)
                 tests |= mapped.tests if mapped is not None else set()
         if self.find_plugin_group(path):
-            tests.add(CONTRACTS)
+            tests.add(CONTRACT_TESTS)
         # test modules that are newer than the map are chosen by what they import
         known = self.recorded.seconds
         tests |= {name for name in self.importers.get(path, ()) if self.is_test(name) and name not in known}
@@ -420,7 +420,7 @@ def list_changes(recorded: CoverageMap, base: str) -> Iterator[tuple[str, str, s
 def main(words: list[str]) -> int:
     match words:
         case ["prepare", folder]:
-            prepare(Path(folder))
+            prepare_recording(Path(folder))
         case ["write", folder]:
             made = read_recording(Path(folder))
             older = CoverageMap.read()
@@ -437,16 +437,16 @@ def main(words: list[str]) -> int:
             recorded = CoverageMap.read()
             if recorded is None:
                 print("nothing is recorded (scripts/test --record does it): the first tier runs", file=sys.stderr)
-                print(FIRST)
+                print(FIRST_TIER)
                 return 0
             selector = Selector(recorded)
             unknown = selector.count_unknown()
             selection = selector.select(list_changes(recorded, base[0] if base else find_base()))
-            if unknown > UNKNOWN:
+            if unknown > MAX_UNKNOWN_SHARE:
                 selection.whole.insert(0, f"the map lacks {unknown:.0%} of the test modules: record it anew")
             if selection.whole:
                 print("the first tier runs:", *selection.whole[:5], sep="\n  ", file=sys.stderr)
-                print(FIRST)
+                print(FIRST_TIER)
             else:
                 later = {name for name in selection.tests if name.startswith(SECOND_TIER)}
                 print(*sorted(selection.tests - later), sep="\n")

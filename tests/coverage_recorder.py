@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import CodeType, ModuleType
 
-FOLDER = "HVEN_COVERAGE"  # the environment variable that names the folder of the maps
-TEST_MODULE = "HVEN_COVERAGE_MODULE"  # the one that names the test module on whose account a child process runs
-HITS = "__hven_hits__"  # the name by which instrumented code finds its map, among the builtins
-FILES = "files"  # of the folder: the checkout, then for each file of Hven its number of functions and its path
+FOLDER_VARIABLE = "HVEN_COVERAGE"  # the environment variable that names the folder of the maps
+MODULE_VARIABLE = "HVEN_COVERAGE_MODULE"  # the one that names the test module on whose account a child process runs
+HITS_NAME = "__hven_hits__"  # the name by which instrumented code finds its map, among the builtins
+FILES_NAME = "files"  # of the folder: the checkout, then for each file of Hven its number of functions and its path
 PACKAGE = "hven"
 
 
@@ -40,12 +40,12 @@ def prepare_folder(folder: Path, root: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     paths = sorted((root / "src" / PACKAGE).rglob("*.py"))
     lines = [f"{len(list_functions(path)) + 1} {path.relative_to(root).as_posix()}" for path in paths]
-    (folder / FILES).write_text("\n".join([str(root), *lines]))
+    (folder / FILES_NAME).write_text("\n".join([str(root), *lines]))
 
 
 def read_files(folder: Path) -> tuple[str, dict[str, tuple[int, int]]]:
     """Give the checkout, and for each file the number of its first byte, which is that of the module itself, and how many it has."""
-    root, *lines = (folder / FILES).read_text().splitlines()
+    root, *lines = (folder / FILES_NAME).read_text().splitlines()
     files, first = {}, 0
     for line in lines:
         count, _, path = line.partition(" ")
@@ -90,7 +90,7 @@ class FunctionMarker(ast.NodeTransformer):
 
     def make_store(self, number: int, place: ast.stmt) -> ast.stmt:
         """Write the statement that marks a function, as if it stood at another statement."""
-        store = ast.parse(f"{HITS}[{self.first + number}] = 1").body[0]
+        store = ast.parse(f"{HITS_NAME}[{self.first + number}] = 1").body[0]
         for part in ast.walk(store):
             if isinstance(part, ast.stmt | ast.expr):
                 ast.copy_location(part, place)
@@ -147,16 +147,16 @@ class SourceFinder:
 
 def start_recording() -> None:
     """Record this process from now on, if the environment asks for it; Hven must not be imported yet."""
-    folder = Path(os.environ[FOLDER])
-    if hasattr(builtins, HITS) or not (folder / FILES).is_file():
+    folder = Path(os.environ[FOLDER_VARIABLE])
+    if hasattr(builtins, HITS_NAME) or not (folder / FILES_NAME).is_file():
         return
     root, files = read_files(folder)
     try:
         hits = open_map(
-            folder, os.environ.get(TEST_MODULE) or f"other-{os.getpid()}", sum(count for _, count in files.values())
+            folder, os.environ.get(MODULE_VARIABLE) or f"other-{os.getpid()}", sum(count for _, count in files.values())
         )
     except OSError:
         return  # another user's process, or a full disk: it runs unrecorded
-    setattr(builtins, HITS, hits)
+    setattr(builtins, HITS_NAME, hits)
     finder = SourceFinder({f"{root}/{path}": first for path, (first, _) in files.items()}, str(folder / "pycache"))
     sys.meta_path.insert(0, finder)  # type: ignore[arg-type]

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SECOND = 1_000_000
-START = int(np.datetime64("2016-12-31T23:00:00.25", "us").astype(int))
-MANY = 4000
-GAP = 1500, 2100  # of samples that are not there
+SECOND_MICROSECONDS = 1_000_000
+START_MICROSECONDS = int(np.datetime64("2016-12-31T23:00:00.25", "us").astype(int))
+SAMPLE_COUNT = 4000
+GAP_SAMPLES = 1500, 2100  # of samples that are not there
 DESCRIPTOR = """\
 collection: {name}
 title: Decametre array
@@ -56,14 +56,14 @@ tables:
 def make_samples() -> pa.Table:
     """Make the samples, by a fixed seed: one an element is missing of each kind of number."""
     rng = np.random.default_rng(5)
-    moments = START + np.arange(MANY) * SECOND
-    moments[GAP[1] :] += 3600 * SECOND
-    keep = np.r_[0 : GAP[0], GAP[1] : MANY]
-    lh = rng.exponential(size=(MANY, 8)).astype(np.float32)
+    moments = START_MICROSECONDS + np.arange(SAMPLE_COUNT) * SECOND_MICROSECONDS
+    moments[GAP_SAMPLES[1] :] += 3600 * SECOND_MICROSECONDS
+    keep = np.r_[0 : GAP_SAMPLES[0], GAP_SAMPLES[1] : SAMPLE_COUNT]
+    lh = rng.exponential(size=(SAMPLE_COUNT, 8)).astype(np.float32)
     lh[7, 3] = np.nan
-    mag = rng.normal(size=MANY)
+    mag = rng.normal(size=SAMPLE_COUNT)
     mag[9] = np.nan
-    table = np.where(np.arange(MANY)[:, None] < 2500, np.arange(10.0, 18.0), np.arange(20.0, 36.0, 2))
+    table = np.where(np.arange(SAMPLE_COUNT)[:, None] < 2500, np.arange(10.0, 18.0), np.arange(20.0, 36.0, 2))
     whole = {
         "at": pa.array(moments[keep]).cast(pa.timestamp("us")), "lh": pa.array(list(lh[keep]), pa.list_(pa.float32())),
         "swept": pa.array(list(rng.normal(size=(len(keep), 8))), pa.list_(pa.float64())), "table": pa.array(list(table[keep]), pa.list_(pa.float64())),

@@ -17,7 +17,7 @@ EPOCHS = {  # units of times -> microseconds of one, and where they begin, from 
 _NAME = re.compile(r"(?:(\w+):)?([A-Za-z_][\w.]*)")
 
 
-class Wrong(ValueError):
+class StreamError(ValueError):
     """A stream is not as it has to be."""
 
 
@@ -47,7 +47,7 @@ class Plane:
             return np.dtype(TYPES[self.type]).itemsize
         found = re.fullmatch(r"(ascii|time)(\d+)", self.type)
         if not found or not int(found[2]):
-            raise Wrong(f"{self.type!r} is no type")
+            raise StreamError(f"{self.type!r} is no type")
         return int(found[2])
 
     def read(self, raw: np.ndarray) -> np.ndarray:
@@ -59,16 +59,16 @@ class Plane:
             texts = cells.view(f"S{self.width}")[..., 0]
             stripped = np.char.strip(texts)
             if (stripped == b"").any():
-                raise Wrong(f"{self.name or self.kind}: a value of no characters")
+                raise StreamError(f"{self.name or self.kind}: a value of no characters")
             if self.type.startswith("time"):
                 try:
                     return np.char.rstrip(stripped, b"Z").astype(str).astype("datetime64[us]").astype(np.int64)
                 except ValueError as error:
-                    raise Wrong(f"{stripped[0]!r} is no time: {error}") from None
+                    raise StreamError(f"{stripped[0]!r} is no time: {error}") from None
             try:
                 found = stripped.astype(np.float64)
             except ValueError as error:
-                raise Wrong(str(error)) from None
+                raise StreamError(str(error)) from None
         if self.kind == "x" and self.units in EPOCHS:
             scale, origin = EPOCHS[self.units]
             return np.rint(found * scale).astype(np.int64) + origin
@@ -120,35 +120,35 @@ class Stream:
     exceptions: list[dict[str, str]] = field(default_factory=list)
 
 
-def parse(raw: bytes) -> Stream:
+def parse_stream(raw: bytes) -> Stream:
     """Read a stream of either version."""
     if raw[:1] in {b"|", b"/"}:
-        return _third(raw)
+        return _parse_stream_3(raw)
     if raw[:4] != b"[00]":
-        raise Wrong(f"it begins with {raw[:4]!r}")
+        raise StreamError(f"it begins with {raw[:4]!r}")
     stream = Stream()
-    kind, body, at = _packet2(raw, 0)
-    root = _xml(body)
+    kind, body, at = _read_packet(raw, 0)
+    root = _parse_xml(body)
     if root.tag == "exception":
         stream.exceptions.append(dict(root.attrib))
         if raw[at:].strip():
-            raise Wrong("something stands behind an exception")
+            raise StreamError("something stands behind an exception")
         return stream
     if root.tag != "stream":
-        raise Wrong(f"the first packet is a <{root.tag}>")
+        raise StreamError(f"the first packet is a <{root.tag}>")
     stream.version = root.get("version", "")
-    stream.properties = _properties(root)
+    stream.properties = _read_properties(root)
     packing = root.get("compression", "none")
     if packing == "deflate":
         unpacker = zlib.decompressobj()
         try:
             raw, at = unpacker.decompress(raw[at:]), 0
         except zlib.error as error:
-            raise Wrong(f"it cannot be unpacked: {error}") from None
+            raise StreamError(f"it cannot be unpacked: {error}") from None
         if not unpacker.eof:
-            raise Wrong("the packed part has no end")
+            raise StreamError("the packed part has no end")
     elif packing != "none":
-        raise Wrong(f"compression {packing!r}")
+        raise StreamError(f"compression {packing!r}")
     current: dict[bytes, Packet] = {}
     while at < len(raw):
         mark = raw[at : at + 1]
@@ -156,70 +156,70 @@ def parse(raw: bytes) -> Stream:
             at += 1
             continue
         if stream.exceptions:
-            raise Wrong(f"something stands behind an exception, at {at}")
+            raise StreamError(f"something stands behind an exception, at {at}")
         if mark == b":":
             kind = raw[at + 1 : at + 3]
             if raw[at + 3 : at + 4] != b":" or kind not in current:
-                raise Wrong(f"data of {raw[at : at + 4]!r}, which was not described, at {at}")
+                raise StreamError(f"data of {raw[at : at + 4]!r}, which was not described, at {at}")
             packet = current[kind]
             row = raw[at + 4 : at + 4 + packet.size]
             if len(row) < packet.size:
-                raise Wrong(f"the last sample breaks off, at {at}")
+                raise StreamError(f"the last sample breaks off, at {at}")
             packet.add(row)
             at += 4 + packet.size
         elif mark == b"[":
-            kind, body, at = _packet2(raw, at)
-            root = _xml(body)
+            kind, body, at = _read_packet(raw, at)
+            root = _parse_xml(body)
             if kind == b"xx":
                 if root.tag not in {"comment", "exception"}:
-                    raise Wrong(f"[xx] is a <{root.tag}>")
+                    raise StreamError(f"[xx] is a <{root.tag}>")
                 (stream.comments if root.tag == "comment" else stream.exceptions).append(dict(root.attrib))
             elif root.tag == "packet" and kind.isdigit() and kind != b"00":
-                current[kind] = _described(root, stream)
+                current[kind] = _read_packet_description(root, stream)
                 stream.packets.append(current[kind])
             else:
-                raise Wrong(f"{kind!r} is a <{root.tag}>, at {at}")
+                raise StreamError(f"{kind!r} is a <{root.tag}>, at {at}")
         else:
-            raise Wrong(f"a packet begins with {mark!r}, at {at}")
+            raise StreamError(f"a packet begins with {mark!r}, at {at}")
     return stream
 
 
-def _packet2(raw: bytes, at: int) -> tuple[bytes, bytes, int]:
+def _read_packet(raw: bytes, at: int) -> tuple[bytes, bytes, int]:
     head = raw[at : at + 10]
     length = head[4:10].strip()
     if len(head) < 10 or head[3:4] != b"]" or not length.isdigit():
-        raise Wrong(f"{head!r} is no head of a packet, at {at}")
+        raise StreamError(f"{head!r} is no head of a packet, at {at}")
     end = at + 10 + int(length)
     if end > len(raw):
-        raise Wrong(f"a packet of {int(length)} bytes breaks off, at {at}")
+        raise StreamError(f"a packet of {int(length)} bytes breaks off, at {at}")
     return head[1:3], raw[at + 10 : end], end
 
 
-def _xml(body: bytes) -> ET.Element:
+def _parse_xml(body: bytes) -> ET.Element:
     # types of properties look like namespaces, which nobody declares
     text = re.sub(rb'(?<=[\s])([A-Za-z]+):([A-Za-z_][\w.]*)(?=\s*=\s*")', rb"\1..\2", body.strip())
     try:
         return ET.fromstring(text)
     except ET.ParseError as error:
-        raise Wrong(f"{body[:60]!r}: {error}") from None
+        raise StreamError(f"{body[:60]!r}: {error}") from None
 
 
-def _properties(element: ET.Element) -> dict[str, str]:
+def _read_properties(element: ET.Element) -> dict[str, str]:
     found = {}
     for one in element.findall("properties"):
         found |= {name.rpartition("..")[2]: value for name, value in one.attrib.items()}
     return found
 
 
-def _described(root: ET.Element, stream: Stream) -> Packet:
-    packet = Packet([], _properties(root))
+def _read_packet_description(root: ET.Element, stream: Stream) -> Packet:
+    packet = Packet([], _read_properties(root))
     for one in root:
         if one.tag == "properties":
             continue
         if one.tag not in {"x", "y", "z", "yscan"}:
-            raise Wrong(f"a packet has a <{one.tag}>")
+            raise StreamError(f"a packet has a <{one.tag}>")
         plane = Plane(one.tag, one.get("name", ""), one.get("type", ""), one.get("units", one.get("zUnits", "")))
-        plane.properties = {**stream.properties, **packet.properties, **_properties(one)}
+        plane.properties = {**stream.properties, **packet.properties, **_read_properties(one)}
         if one.tag == "yscan":
             plane.items = int(one.get("nitems", "0"))
             plane.tag_units = one.get("yUnits", "")
@@ -229,15 +229,15 @@ def _described(root: ET.Element, stream: Stream) -> Packet:
                 step, first = float(one.attrib["yTagInterval"]), float(one.get("yTagMin", "0"))
                 plane.tags = tuple(first + step * at for at in range(plane.items))
             if plane.items < 1 or len(plane.tags) != plane.items:
-                raise Wrong(f"{plane.name}: {len(plane.tags)} tags of {plane.items} items")
+                raise StreamError(f"{plane.name}: {len(plane.tags)} tags of {plane.items} items")
         if not one.get("type") or plane.width < 1:
-            raise Wrong(f"{plane.name}: no type")
+            raise StreamError(f"{plane.name}: no type")
         packet.planes.append(plane)
     if [plane.kind for plane in packet.planes].count("x") != 1 or packet.planes[0].kind != "x":
-        raise Wrong("a packet has no x as its first")
+        raise StreamError("a packet has no x as its first")
     names = [plane.name for plane in packet.planes[1:]]
     if len(names) != len(set(names)):
-        raise Wrong("two planes have one name")
+        raise StreamError("two planes have one name")
     return packet
 
 
@@ -253,7 +253,7 @@ def find_das2c_faults(raw: bytes) -> list[str]:
         kinds = re.findall(rb"\s(\w+):[A-Za-z_]\w*=\"", body)
         faults += [f"property of the type {kind.decode()}" for kind in kinds if kind.decode() not in _PROPERTY_TYPES]
         faults += ["boolean:xMonotonic"] if b"boolean:xMonotonic" in body else []
-        root = _xml(body)
+        root = _parse_xml(body)
         if root.tag == "packet":
             scans = root.findall("yscan")
             axes = {(one.get("yTags"), one.get("yTagInterval"), one.get("yTagMin"), one.get("yUnits")) for one in scans}
@@ -280,75 +280,75 @@ def find_das2c_faults(raw: bytes) -> list[str]:
     return faults
 
 
-_HEAD3 = re.compile(rb"([|/])([SHPCEX][a-z])\1(\d*)\1(\d+)\1")
+_PACKET_HEAD_3 = re.compile(rb"([|/])([SHPCEX][a-z])\1(\d*)\1(\d+)\1")
 
 
-def _third(raw: bytes) -> Stream:
+def _parse_stream_3(raw: bytes) -> Stream:
     stream, at = Stream(), 0
     current: dict[bytes, Packet] = {}
     while at < len(raw):
         if raw[at : at + 1].isspace():
             at += 1
             continue
-        head = _HEAD3.match(raw, at)
+        head = _PACKET_HEAD_3.match(raw, at)
         if head is None:
-            raise Wrong(f"{raw[at : at + 12]!r} is no head of a packet, at {at}")
+            raise StreamError(f"{raw[at : at + 12]!r} is no head of a packet, at {at}")
         kind, number, body = head[2], head[3].lstrip(b"0"), raw[head.end() : head.end() + int(head[4])]
         if len(body) < int(head[4]):
-            raise Wrong(f"a packet of {int(head[4])} bytes breaks off, at {at}")
+            raise StreamError(f"a packet of {int(head[4])} bytes breaks off, at {at}")
         if stream.exceptions:
-            raise Wrong("something stands behind an exception")
+            raise StreamError("something stands behind an exception")
         if (kind == b"Sx") != (at == 0):
-            raise Wrong(f"{kind!r}, at {at}")
+            raise StreamError(f"{kind!r}, at {at}")
         at = head.end() + len(body)
         if kind == b"Sx":
-            root = _xml(body)
+            root = _parse_xml(body)
             stream.version = root.get("version", "")
             if root.tag != "stream" or stream.version != "3.0" or root.get("type") != "das-basic-stream":
-                raise Wrong("the head is no stream of das 3.0")
-            stream.properties = _third_properties(root)
+                raise StreamError("the head is no stream of das 3.0")
+            stream.properties = _read_properties_3(root)
         elif kind == b"Hx":
-            current[number] = _dataset(_xml(body))
+            current[number] = _read_dataset(_parse_xml(body))
             stream.packets.append(current[number])
         elif kind == b"Pd":
             if number not in current:
-                raise Wrong(f"data of {number!r}, which was not described")
+                raise StreamError(f"data of {number!r}, which was not described")
             if len(body) != current[number].size:
-                raise Wrong(f"a packet of {len(body)} bytes, but of {current[number].size} as described")
+                raise StreamError(f"a packet of {len(body)} bytes, but of {current[number].size} as described")
             current[number].add(body)
         elif kind == b"Cx":
-            stream.comments.append(dict(_xml(body).attrib))
+            stream.comments.append(dict(_parse_xml(body).attrib))
         elif kind == b"Ex":
-            stream.exceptions.append(dict(_xml(body).attrib))
+            stream.exceptions.append(dict(_parse_xml(body).attrib))
         else:
-            raise Wrong(f"packets of {kind!r} are not read")
+            raise StreamError(f"packets of {kind!r} are not read")
     return stream
 
 
-def _third_properties(root: ET.Element) -> dict[str, str]:
+def _read_properties_3(root: ET.Element) -> dict[str, str]:
     return {one.get("name", ""): (one.text or "").strip() for one in root.findall("properties/p")}
 
 
-def _dataset(root: ET.Element) -> Packet:
+def _read_dataset(root: ET.Element) -> Packet:
     """Read the description of a dataset whose packets have one size; what else there is is refused."""
     if root.tag != "dataset":
-        raise Wrong(f"a header is a <{root.tag}>")
+        raise StreamError(f"a header is a <{root.tag}>")
     rank, index = int(root.get("rank", "0")), root.get("index", "").split(";")
     if rank != len(index) or any("*" in one or "^" in one for one in index[1:]):
-        raise Wrong("ragged lists are not read")
-    packet = Packet([], _third_properties(root))
+        raise StreamError("ragged lists are not read")
+    packet = Packet([], _read_properties_3(root))
     tags: dict[str, tuple[tuple[float, ...], str]] = {}
     for group in root:
         if group.tag == "properties":
             continue
         if group.tag not in {"coord", "data"}:
-            raise Wrong(f"a dataset has a <{group.tag}>")
+            raise StreamError(f"a dataset has a <{group.tag}>")
         for one in group:
             if one.tag == "properties":
                 continue
             shape = one.get("index", "").split(";")
             if len(shape) != rank or any("^" in each for each in shape):
-                raise Wrong("ragged lists are not read")
+                raise StreamError("ragged lists are not read")
             name = group.get("name", group.get("physDim", ""))
             use = one.get("use", "center")
             inside = one.find("packet")
@@ -361,7 +361,7 @@ def _dataset(root: ET.Element) -> Packet:
                     )
                 continue
             if "valTerm" in inside.attrib or inside.get("itemBytes") == "*" or inside.get("numItems") == "*":
-                raise Wrong("values that end with a mark are not read")
+                raise StreamError("values that end with a mark are not read")
             count, width, coding = (
                 int(inside.attrib["numItems"]),
                 int(inside.attrib["itemBytes"]),
@@ -381,10 +381,10 @@ def _dataset(root: ET.Element) -> Packet:
                 one.get("components", "1")
             )
             if count != expected:
-                raise Wrong(f"{full}: {count} items in a packet, but {expected} by its index")
+                raise StreamError(f"{full}: {count} items in a packet, but {expected} by its index")
             packet.planes.append(plane)
     if not packet.planes:
-        raise Wrong("a dataset has no variables in its packets")
+        raise StreamError("a dataset has no variables in its packets")
     for plane in packet.planes:
         for values, unit in tags.values():
             if len(values) == plane.items:

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 
-from package_figures import SOURCE, _targets, module_of, private, room
+from package_figures import SOURCE, find_package, is_private, list_imports, name_module
 
-FILES = {module_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
+FILES = {name_module(path): path for path in sorted(SOURCE.rglob("*.py"))}
 NAMES = set(FILES)
-PLUGINS = sorted((SOURCE.parents[1] / "examples" / "plugins").rglob("*.py"))
+PLUGIN_EXAMPLES = sorted((SOURCE.parents[1] / "examples" / "plugins").rglob("*.py"))
 UNIT = r"degree|radian|second|minute|day|hour|Julian|year|byte|pixel|share|times|magnitude|number of|factor|unit|dimensionless|[0-9.]+ to [0-9.]+"
-SHAPED = {
+UNIT_PATTERNS = {
     "float": UNIT,
     "(Array|ArrayLike|Flags|Indexes|NDArray|Numbers|Whole|ndarray)": r"\((\w+|\.\.\.),|shape|broadcast",
 }
@@ -32,29 +32,29 @@ Definition = tuple[str, str, Function | ast.ClassDef]
 
 
 @cache
-def tree(module: str) -> ast.Module:
+def parse_module(module: str) -> ast.Module:
     return ast.parse(FILES[module].read_text(encoding="utf-8"))
 
 
 @cache
-def modules() -> list[str]:
+def list_public_modules() -> list[str]:
     """List the public modules that other rooms or plug-ins import."""
-    trees = [(room(module), tree(module)) for module in FILES] + [
-        ("", ast.parse(path.read_text(encoding="utf-8"))) for path in PLUGINS
+    trees = [(find_package(module), parse_module(module)) for module in FILES] + [
+        ("", ast.parse(path.read_text(encoding="utf-8"))) for path in PLUGIN_EXAMPLES
     ]
     used = {
         one
         for own, whole in trees
         for node in ast.walk(whole)
-        for one in _targets(node, NAMES)
-        if room(one) not in {own, ""}
+        for one in list_imports(node, NAMES)
+        if find_package(one) not in {own, ""}
     }
-    return sorted(one for one in FILES if not private(one) and (one in used or room(one) == "testing"))
+    return sorted(one for one in FILES if not is_private(one) and (one in used or find_package(one) == "testing"))
 
 
-def definitions(module: str) -> Iterator[Definition]:
+def iterate_definitions(module: str) -> Iterator[Definition]:
     """List module, name and node of all that a module has, or passes on as a door."""
-    whole = tree(module)
+    whole = parse_module(module)
     passed = {
         name
         for node in whole.body
@@ -70,46 +70,46 @@ def definitions(module: str) -> Iterator[Definition]:
                 for one in methods
                 if isinstance(one, Function) and not one.name.startswith("_")
             )
-        elif isinstance(node, ast.ImportFrom) and private(str(node.module)) | any(
-            private(f"{node.module}.{alias.name}") for alias in node.names
+        elif isinstance(node, ast.ImportFrom) and is_private(str(node.module)) | any(
+            is_private(f"{node.module}.{alias.name}") for alias in node.names
         ):
             for alias in node.names:
                 if (alias.asname or alias.name) in passed:
                     whole_module = f"{node.module}.{alias.name}" in FILES
-                    inner = definitions(f"{node.module}.{alias.name}" if whole_module else str(node.module))
+                    inner = iterate_definitions(f"{node.module}.{alias.name}" if whole_module else str(node.module))
                     yield from (one for one in inner if whole_module or one[1].partition(".")[0] == alias.name)
 
 
-def entries(text: str) -> dict[str, str]:
+def parse_section(text: str) -> dict[str, str]:
     """Read a section: what it says of each name."""
     found = re.findall(r"^(\S.*)\n?((?:^(?: +.*)?\n?)*)", text, re.MULTILINE)
     return {name.strip(" *"): f"{head} {said}" for head, said in found for name in head.partition(" : ")[0].split(",")}
 
 
 @cache
-def common(at: str, name: str = "") -> dict[str, str]:
+def find_common_section(at: str, name: str = "") -> dict[str, str]:
     """Read what a class and those that it is made from, or without a name a module, tell in their sections `Common`."""
     if not name:
-        return _common(tree(at))
-    for node in tree(at).body:
+        return _parse_common_section(parse_module(at))
+    for node in parse_module(at).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             bases = [ast.unparse(base).partition("[")[0] for base in node.bases]
-            found = [common(at, base) for base in bases if base != name]
-            return {one: said for those in [*reversed(found), _common(node)] for one, said in those.items()}
+            found = [find_common_section(at, base) for base in bases if base != name]
+            return {one: said for those in [*reversed(found), _parse_common_section(node)] for one, said in those.items()}
         if isinstance(node, ast.ImportFrom) and node.module in FILES:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    return common(str(node.module), alias.name)
+                    return find_common_section(str(node.module), alias.name)
     return {}
 
 
-def _common(node: ast.Module | ast.ClassDef) -> dict[str, str]:
+def _parse_common_section(node: ast.Module | ast.ClassDef) -> dict[str, str]:
     return next(
-        (entries(said) for name, said in SECTION.findall(ast.get_docstring(node) or "") if name == "Common"), {}
+        (parse_section(said) for name, said in SECTION.findall(ast.get_docstring(node) or "") if name == "Common"), {}
     )
 
 
-def raised(node: ast.AST) -> Iterator[str]:
+def iterate_raised_errors(node: ast.AST) -> Iterator[str]:
     """List what a function raises itself; "" is an error that a function made."""
     for one in ast.iter_child_nodes(node):
         if isinstance(one, ast.Raise) and isinstance(one.exc, ast.Call):
@@ -119,14 +119,14 @@ def raised(node: ast.AST) -> Iterator[str]:
             elif isinstance(one.exc.func, ast.Name) and name[0].islower():
                 yield ""
         if not isinstance(one, Function | ast.ClassDef | ast.Lambda):
-            yield from raised(one)
+            yield from iterate_raised_errors(one)
 
 
-def lacking(node: Function | ast.ClassDef, based: str = "", once: dict[str, str] | None = None) -> list[str]:
+def list_missing(node: Function | ast.ClassDef, based: str = "", once: dict[str, str] | None = None) -> list[str]:
     """List what a docstring lacks; `based` is the one of the method that it overrides, `once` what is told for all beside it."""
     once = once or {}
     text = ast.get_docstring(node) or ""
-    told = {name: entries(said) for name, said in SECTION.findall(text)}
+    told = {name: parse_section(said) for name, said in SECTION.findall(text)}
     if not text or isinstance(node, ast.ClassDef) or node.name.startswith("test_"):
         return ["docstring"] * (not text)
     if any(
@@ -142,7 +142,7 @@ def lacking(node: Function | ast.ClassDef, based: str = "", once: dict[str, str]
         *(one for one in (given.vararg, given.kwarg) if one),
     ]
     parameters = [one for one in parameters if one.arg not in {"self", "cls"} and not one.arg.startswith("_")]
-    errors = set(raised(node))
+    errors = set(iterate_raised_errors(node))
     result = ast.unparse(node.returns) if node.returns else "None"
     body = [one for one in node.body if not (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))]
     plain = not parameters and len(body) == 1 and isinstance(body[0], ast.Return)
@@ -152,7 +152,7 @@ def lacking(node: Function | ast.ClassDef, based: str = "", once: dict[str, str]
         note = ast.unparse(one.annotation) if one.annotation else ""
         missing += [
             f"{one.arg}: {kind}"
-            for kind, words in SHAPED.items()
+            for kind, words in UNIT_PATTERNS.items()
             if re.search(rf"\b{kind}\b", note) and not re.search(words, said.get(one.arg, based), re.IGNORECASE)
         ]
     answer = {**told.get("Returns", {}), **told.get("Yields", {})} or (
@@ -165,7 +165,7 @@ def lacking(node: Function | ast.ClassDef, based: str = "", once: dict[str, str]
         missing += ["Returns"] * (not answer)
         missing += [
             f"Returns: {kind}"
-            for kind, words in SHAPED.items()
+            for kind, words in UNIT_PATTERNS.items()
             if re.search(rf"\b{kind}\b", result) and not re.search(words, str(answer), re.IGNORECASE)
         ]
     return missing + [
@@ -175,7 +175,7 @@ def lacking(node: Function | ast.ClassDef, based: str = "", once: dict[str, str]
     ]
 
 
-def fields(at: str, node: ast.ClassDef) -> list[str]:
+def list_undescribed_fields(at: str, node: ast.ClassDef) -> list[str]:
     """List the fields of a class of which neither its docstring nor their own lines say what they are."""
     text, lines = ast.get_docstring(node) or "", FILES[at].read_text(encoding="utf-8").splitlines()
     those = [(one, str(getattr(one.target, "id", "_"))) for one in node.body if isinstance(one, ast.AnnAssign)]
@@ -196,9 +196,9 @@ def fields(at: str, node: ast.ClassDef) -> list[str]:
 
 
 @cache
-def every(module: str) -> dict[tuple[str, str], list[str]]:
+def measure_module(module: str) -> dict[tuple[str, str], list[str]]:
     """List what each definition of a module lacks."""
-    found = {(at, name): node for at, name, node in definitions(module)}
+    found = {(at, name): node for at, name, node in iterate_definitions(module)}
     bases = {
         key: [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in getattr(node, "bases", ())]
         for key, node in found.items()
@@ -208,33 +208,33 @@ def every(module: str) -> dict[tuple[str, str], list[str]]:
     for (at, name), node in found.items():
         owner, _, method = name.partition(".")
         above = [f"{base}.{method}" for base in [*bases[at, owner], *contracts] if method and base != owner]
-        once = common(at, owner) if method else common(at)
-        lacks[at, name] = lacking(node, next((known()[one] for one in above if one in known()), ""), once)
-        lacks[at, name] += fields(at, node) if isinstance(node, ast.ClassDef) else []
-    taken = {"returns"} | {node.arg for node in ast.walk(tree(module)) if isinstance(node, ast.arg)}
-    telling = [node for node in ast.walk(tree(module)) if isinstance(node, ast.Module | ast.ClassDef)]
-    if astray := [name for node in telling for name in _common(node) if name not in taken]:
+        once = find_common_section(at, owner) if method else find_common_section(at)
+        lacks[at, name] = list_missing(node, next((read_method_docstrings()[one] for one in above if one in read_method_docstrings()), ""), once)
+        lacks[at, name] += list_undescribed_fields(at, node) if isinstance(node, ast.ClassDef) else []
+    taken = {"returns"} | {node.arg for node in ast.walk(parse_module(module)) if isinstance(node, ast.arg)}
+    telling = [node for node in ast.walk(parse_module(module)) if isinstance(node, ast.Module | ast.ClassDef)]
+    if astray := [name for node in telling for name in _parse_common_section(node) if name not in taken]:
         lacks[module, "Common"] = [f"{name}: nothing takes it" for name in astray]
     return lacks
 
 
 @cache
-def known() -> dict[str, str]:
+def read_method_docstrings() -> dict[str, str]:
     """Read the docstrings of all methods."""
     return {
-        name: ast.get_docstring(node) or "" for one in modules() for _, name, node in definitions(one) if "." in name
+        name: ast.get_docstring(node) or "" for one in list_public_modules() for _, name, node in iterate_definitions(one) if "." in name
     }
 
 
-def figure(those: list[str]) -> tuple[int, int]:
+def count_complete(those: list[str]) -> tuple[int, int]:
     """Count the definitions that tell all, and all of them."""
-    found = {name: lacks for one in those for name, lacks in every(one).items()}
+    found = {name: lacks for one in those for name, lacks in measure_module(one).items()}
     return sum(not lacks for lacks in found.values()), len(found)
 
 
 if __name__ == "__main__":
     for asked in sys.argv[1:]:
-        print(*(f"{at} {name}: {', '.join(lacks)}" for (at, name), lacks in every(asked).items() if lacks), sep="\n")
+        print(*(f"{at} {name}: {', '.join(lacks)}" for (at, name), lacks in measure_module(asked).items() if lacks), sep="\n")
     if not sys.argv[1:]:
-        print(*(f"{one}: {told} of {all_}" for one in modules() for told, all_ in [figure([one])]), sep="\n")
-        print("told, of", *figure(modules()))
+        print(*(f"{one}: {told} of {all_}" for one in list_public_modules() for told, all_ in [count_complete([one])]), sep="\n")
+        print("told, of", *count_complete(list_public_modules()))

@@ -18,14 +18,14 @@ from hven.portal._pages import load_templates
 from hven.portal._pages.texts import load_texts
 from shared import ROOT
 
-PLACE = ROOT / "examples/plugins"
+PLUGIN_DIRECTORY = ROOT / "examples/plugins"
 
 
-def files(name: str) -> set[str]:
-    return {path.name for path in (PLACE / name).iterdir()} - {"__pycache__", "README.md"}
+def list_files(name: str) -> set[str]:
+    return {path.name for path in (PLUGIN_DIRECTORY / name).iterdir()} - {"__pycache__", "README.md"}
 
 
-def _forget() -> None:
+def _clear_caches() -> None:
     for one in (
         plugins.list_plugins,
         plugins.load_plugin,
@@ -41,12 +41,12 @@ def _forget() -> None:
 
 
 @contextmanager
-def installed(name: str, place: Path) -> Iterator[None]:
+def install_plugin(name: str, place: Path) -> Iterator[None]:
     """Install an example: ``hven_<name>.py``, or the folder of that name."""
-    project = tomllib.loads((PLACE / name / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((PLUGIN_DIRECTORY / name / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     about = place / f"hven_{name}-{project['version']}.dist-info"
     about.mkdir(parents=True)
-    module = next((PLACE / name).glob(f"hven_{name}*"))
+    module = next((PLUGIN_DIRECTORY / name).glob(f"hven_{name}*"))
     (shutil.copytree if module.is_dir() else shutil.copy)(module, place / module.name)
     (about / "METADATA").write_text(
         f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8"
@@ -59,17 +59,17 @@ def installed(name: str, place: Path) -> Iterator[None]:
     (about / "entry_points.txt").write_text("".join(lines), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(place))
-        _forget()
+        _clear_caches()
         try:
             yield
         finally:
-            _forget()
+            _clear_caches()
             sys.modules.pop(f"hven_{name}", None)
 
 
-def tests(name: str) -> type:
+def load_test_class(name: str) -> type:
     """Give the class of tests that an example brings."""
-    spec = importlib.util.spec_from_file_location(f"test_{name}", PLACE / name / f"test_{name}.py")
+    spec = importlib.util.spec_from_file_location(f"test_{name}", PLUGIN_DIRECTORY / name / f"test_{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -78,9 +78,9 @@ def tests(name: str) -> type:
     return found
 
 
-def lines(name: str) -> int:
+def count_test_lines(name: str) -> int:
     """Count the lines of code in an example's tests."""
     return sum(
         bool(line) and not line.startswith('"""')
-        for line in (PLACE / name / f"test_{name}.py").read_text().splitlines()
+        for line in (PLUGIN_DIRECTORY / name / f"test_{name}.py").read_text().splitlines()
     )

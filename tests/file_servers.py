@@ -15,12 +15,12 @@ from urllib.parse import unquote
 
 from requirements import require
 
-STAMP = "20260102030405"
-MOMENT = "Fri, 02 Jan 2026 03:04:05 GMT"
+FTP_TIME = "20260102030405"
+HTTP_TIME = "Fri, 02 Jan 2026 03:04:05 GMT"
 
 
 @dataclass
-class Files:
+class ServedFiles:
     """What a server has (path -> bytes), how it behaves, and what it was asked."""
 
     files: dict[str, bytes]
@@ -36,7 +36,7 @@ class Files:
 
 
 @contextlib.contextmanager
-def web(there: Files) -> Iterator[Files]:
+def serve_http(there: ServedFiles) -> Iterator[ServedFiles]:
     """Serve files by http."""
 
     class Face(BaseHTTPRequestHandler):
@@ -62,10 +62,10 @@ def web(there: Files) -> Iterator[Files]:
             if wanted != there.tag:
                 return self.told(412, b"")
             if said is None or not there.ranges:
-                return self.told(200, body, etag=there.tag, **{"last-modified": MOMENT})
+                return self.told(200, body, etag=there.tag, **{"last-modified": HTTP_TIME})
             begin, end = (int(part) for part in said.removeprefix("bytes=").split("-"))
             place = f"bytes {begin}-{min(end, len(body) - 1)}/{len(body)}"
-            headers = {"etag": there.tag, "last-modified": MOMENT, "content-range": place}
+            headers = {"etag": there.tag, "last-modified": HTTP_TIME, "content-range": place}
             return self.told(206, body[begin : end + 1], **headers)
 
         def told(self, status: int, body: bytes, **headers: str) -> None:
@@ -97,7 +97,7 @@ def web(there: Files) -> Iterator[Files]:
 
 
 @contextlib.contextmanager
-def ftp(there: Files) -> Iterator[Files]:
+def serve_ftp(there: ServedFiles) -> Iterator[ServedFiles]:
     """Serve files by ftp: what RFC 959 and 3659 need for reading, passive alone."""
     listening = socket.create_server(("127.0.0.1", 0))
 
@@ -107,7 +107,7 @@ def ftp(there: Files) -> Iterator[Files]:
                 connection, _ = listening.accept()
             except OSError:
                 return
-            threading.Thread(target=_session, args=(there, connection), daemon=True).start()
+            threading.Thread(target=_run_ftp_session, args=(there, connection), daemon=True).start()
 
     threading.Thread(target=accepted, daemon=True).start()
     there.address = f"ftp://127.0.0.1:{listening.getsockname()[1]}"
@@ -118,7 +118,7 @@ def ftp(there: Files) -> Iterator[Files]:
         listening.close()
 
 
-def _session(there: Files, connection: socket.socket) -> None:
+def _run_ftp_session(there: ServedFiles, connection: socket.socket) -> None:
     lines = connection.makefile("rb")
     passive: socket.socket | None = None
     rest = 0
@@ -155,7 +155,7 @@ def _session(there: Files, connection: socket.socket) -> None:
                 case "SIZE":
                     say(f"213 {len(there.files[rest_of])}")
                 case "MDTM":
-                    say(f"213 {STAMP}")
+                    say(f"213 {FTP_TIME}")
                 case "REST":
                     rest = int(rest_of)
                     say("350 from there")
@@ -167,22 +167,22 @@ def _session(there: Files, connection: socket.socket) -> None:
                     give(there.files[rest_of][rest:])
                     rest = 0
                 case "MLSD":
-                    give(_listed(there, rest_of.rstrip("/")).encode())
+                    give(_list_directory(there, rest_of.rstrip("/")).encode())
                 case _:
                     say("502 what?")
 
 
-def _listed(there: Files, below: str) -> str:
+def _list_directory(there: ServedFiles, below: str) -> str:
     names: dict[str, str] = {}
     for path, body in there.files.items():
         if path.startswith(f"{below}/"):
             name, slash, _ = path[len(below) + 1 :].partition("/")
-            names[name] = "type=dir;" if slash else f"type=file;size={len(body)};modify={STAMP};"
+            names[name] = "type=dir;" if slash else f"type=file;size={len(body)};modify={FTP_TIME};"
     return "".join(f"{facts} {name}\r\n" for name, facts in names.items())
 
 
 @contextlib.contextmanager
-def bucket(files: dict[str, bytes], name: str = "observatory") -> Iterator[tuple[str, str, str]]:
+def serve_s3(files: dict[str, bytes], name: str = "observatory") -> Iterator[tuple[str, str, str]]:
     """Serve files by S3 (moto, which judges signatures): its address, and the key and secret of who may read all; nobody else may."""
     require("moto")
     import boto3

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 # plugins that tell, or keep, what all tests gave: the collecting process has them
-OF_THE_WHOLE_RUN = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin", "junitxml")
+CONTROLLER_PLUGINS = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin", "junitxml")
 
 
 @dataclass(eq=False)
@@ -38,12 +38,12 @@ class Worker:
 
     number: int
     pid: int
-    line: Line
-    begun: int | None = None  # the test that runs
-    left: deque[int] = field(default_factory=deque)  # of its groups, in the order that they run in
+    channel: Channel
+    running_test: int | None = None  # the test that runs
+    remaining_tests: deque[int] = field(default_factory=deque)  # of its groups, in the order that they run in
 
 
-class Line:
+class Channel:
     """One end of a pair of sockets: objects come out at the other end, whole."""
 
     def __init__(self, end: socket.socket) -> None:
@@ -55,11 +55,11 @@ class Line:
 
     def receive(self) -> Any:
         """Wait for an object; None if the other end is closed."""
-        head = self._exactly(8)
-        body = self._exactly(struct.unpack("<Q", head)[0]) if head else b""
+        head = self._receive_exactly(8)
+        body = self._receive_exactly(struct.unpack("<Q", head)[0]) if head else b""
         return pickle.loads(body) if body else None
 
-    def _exactly(self, count: int) -> bytes:
+    def _receive_exactly(self, count: int) -> bytes:
         found = bytearray()
         while len(found) < count:
             more = self.end.recv(min(count - len(found), 1 << 20))
@@ -84,11 +84,11 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     config = session.config
     if not config.option.forks or config.option.collectonly or session.testsfailed or hasattr(config, "workerinput"):
         return None
-    run = _Run(session)
+    run = _ForkedRun(session)
     try:
-        run.loop()
+        run.run_workers()
     finally:
-        run.end()
+        run.stop_workers()
     if session.shouldfail:
         raise session.Failed(session.shouldfail)
     if session.shouldstop:
@@ -96,7 +96,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     return True
 
 
-def groups(items: Iterable[pytest.Item]) -> Iterator[list[int]]:
+def group_tests(items: Iterable[pytest.Item]) -> Iterator[list[int]]:
     """Split tests into groups that one worker runs, in the order of their first tests: numbers of tests."""
     found: dict[str, list[int]] = {}
     for number, item in enumerate(items):
@@ -106,65 +106,65 @@ def groups(items: Iterable[pytest.Item]) -> Iterator[list[int]]:
     yield from found.values()
 
 
-class _Run:
+class _ForkedRun:
     """What the collecting process does while its forks run the tests."""
 
     def __init__(self, session: pytest.Session) -> None:
         self.session, self.config = session, session.config
-        self.waiting = deque(groups(session.items))
+        self.waiting = deque(group_tests(session.items))
         self.workers: list[Worker] = []
         self.selector = selectors.DefaultSelector()
         self.places = self.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
 
-    def loop(self) -> None:
+    def run_workers(self) -> None:
         for number in range(min(self.config.option.forks, len(self.waiting))):
-            self.fork(number)
+            self.start_worker(number)
         while self.workers and not (self.session.shouldfail or self.session.shouldstop):
             for key, _ in self.selector.select():
-                self.hear(key.data)
+                self.handle_message(key.data)
 
-    def fork(self, number: int, left: Iterable[int] = ()) -> None:
+    def start_worker(self, number: int, left: Iterable[int] = ()) -> None:
         """Begin a worker: with what another left, or with the next group."""
         sys.stdout.flush()
         sys.stderr.flush()
         ours, theirs = socket.socketpair()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of threads, which nothing here waits for
-            pid = os.fork()
+            pid = os.start_worker()
         if pid == 0:
             ours.close()
             for other in self.workers:
-                other.line.end.close()
-            _Forked(self.session, Line(theirs), number, self.places / f"worker{number}").run()
+                other.channel.end.close()
+            _WorkerProcess(self.session, Channel(theirs), number, self.places / f"worker{number}").run()
         theirs.close()
-        worker = Worker(number, pid, Line(ours))
+        worker = Worker(number, pid, Channel(ours))
         self.workers.append(worker)
         self.selector.register(ours, selectors.EVENT_READ, worker)
-        self.give(worker, list(left))
+        self.assign_group(worker, list(left))
 
-    def give(self, worker: Worker, group: list[int]) -> None:
+    def assign_group(self, worker: Worker, group: list[int]) -> None:
         """Give a worker its next group; none if there is none."""
         if not group and self.waiting:
             group = self.waiting.popleft()
-        worker.left.extend(group)
+        worker.remaining_tests.extend(group)
         with contextlib.suppress(OSError):  # it has ended, which is heard next
-            worker.line.send(group)
+            worker.channel.send(group)
 
-    def hear(self, worker: Worker) -> None:
+    def handle_message(self, worker: Worker) -> None:
         """Do what a worker says."""
         try:
-            told = worker.line.receive()
+            told = worker.channel.receive()
         except OSError:
             told = None
         if told is None:
-            self.lost(worker)
+            self.remove_worker(worker)
             return
         kind, said = told
         if kind == "begins":
-            worker.begun = said
-            worker.left.remove(said)
+            worker.running_test = said
+            worker.remaining_tests.remove(said)
         elif kind == "more":
-            self.give(worker, [])
+            self.assign_group(worker, [])
         elif kind == "report":
             report = self.config.hook.pytest_report_from_serializable(config=self.config, data=said)
             if isinstance(report, SubtestReport) and report.failed:  # or the test around it would pass
@@ -174,50 +174,50 @@ class _Run:
             message, when, nodeid, location = said
             self.config.hook.pytest_warning_recorded.call_historic(kwargs={"warning_message": message, "when": when, "nodeid": nodeid, "location": location})  # fmt: skip
         elif kind == "ended":
-            worker.begun = None
+            worker.running_test = None
 
-    def lost(self, worker: Worker) -> None:
+    def remove_worker(self, worker: Worker) -> None:
         """Let a worker go that has ended; if that was in the middle of a test, the test has failed, and another does what is left."""
-        self.selector.unregister(worker.line.end)
-        worker.line.end.close()
+        self.selector.unregister(worker.channel.end)
+        worker.channel.end.close()
         self.workers.remove(worker)
         status = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
-        if worker.begun is not None:
-            item = self.session.items[worker.begun]
+        if worker.running_test is not None:
+            item = self.session.items[worker.running_test]
             words = f"the worker ended in the middle of this test (exit code {status})"
             report = pytest.TestReport(item.nodeid, item.location, {}, "failed", words, "call")
             self.config.hook.pytest_runtest_logreport(report=report)
         elif status:
             raise RuntimeError(f"a worker ended with exit code {status} outside of a test")
-        if worker.left or (self.waiting and worker.begun is not None):
-            self.fork(worker.number, list(worker.left))
+        if worker.remaining_tests or (self.waiting and worker.running_test is not None):
+            self.start_worker(worker.number, list(worker.remaining_tests))
 
-    def end(self) -> None:
+    def stop_workers(self) -> None:
         """End the workers that still run: the run was broken off."""
         for worker in self.workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.pid, signal.SIGTERM)
-            worker.line.end.close()
+            worker.channel.end.close()
             os.waitpid(worker.pid, 0)
         self.selector.close()
 
 
-class _Forked:
+class _WorkerProcess:
     """What a worker does."""
 
-    def __init__(self, session: pytest.Session, line: Line, number: int, place: Any) -> None:
-        self.session, self.config, self.line = session, session.config, line
+    def __init__(self, session: pytest.Session, line: Channel, number: int, place: Any) -> None:
+        self.session, self.config, self.channel = session, session.config, line
         atexit._clear()  # what was registered before is the collecting process's
         random.seed()
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed()
-        for name in OF_THE_WHOLE_RUN:
+        for name in CONTROLLER_PLUGINS:
             plugin = self.config.pluginmanager.getplugin(name)
             if plugin is not None:
                 self.config.pluginmanager.unregister(plugin)
-        self.telling = False  # of warnings from before: a plugin that is registered hears them again
+        self.reports_warnings = False  # of warnings from before: a plugin that is registered hears them again
         self.config.pluginmanager.register(self, "forked")
-        self.telling = True
+        self.reports_warnings = True
         capturing = self.config.pluginmanager.getplugin("capturemanager")
         if capturing is not None:  # the files that output goes to until now are the collecting process's
             capturing.stop_global_capturing()
@@ -230,7 +230,7 @@ class _Forked:
     def run(self) -> NoReturn:
         code = 1
         try:
-            self.loop()
+            self.run_workers()
             self.config.hook.pytest_sessionfinish(session=self.session, exitstatus=pytest.ExitCode.OK)
             code = 0
         except (BrokenPipeError, ConnectionResetError):
@@ -243,31 +243,31 @@ class _Forked:
 
     def loop(self) -> None:
         """Run group after group; the next is asked for before the last test of one, which tears down what the next does not need."""
-        numbers = deque(self.more())
+        numbers = deque(self.receive_group())
         while numbers:
             number = numbers.popleft()
             if not numbers:
-                self.line.send("more", None)
-                numbers.extend(self.more())
-            self.line.send("begins", number)
+                self.channel.send("more", None)
+                numbers.extend(self.receive_group())
+            self.channel.send("begins", number)
             following = self.session.items[numbers[0]] if numbers else None
             item = self.session.items[number]
             self.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            self.line.send("ended", number)
+            self.channel.send("ended", number)
 
-    def more(self) -> list[int]:
-        told = self.line.receive()
+    def receive_group(self) -> list[int]:
+        told = self.channel.receive()
         if told is None:
             raise BrokenPipeError
         return list(told[0])
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.line.send("report", self.config.hook.pytest_report_to_serializable(config=self.config, report=report))
+        self.channel.send("report", self.config.hook.pytest_report_to_serializable(config=self.config, report=report))
 
     @pytest.hookimpl
     def pytest_warning_recorded(self, warning_message: Any, when: str, nodeid: str, location: Any) -> None:
-        if not self.telling:
+        if not self.reports_warnings:
             return
         told = warnings.WarningMessage(f"{warning_message.category.__name__}: {warning_message.message}", UserWarning, warning_message.filename, warning_message.lineno)  # fmt: skip
-        self.line.send("warning", (told, when, nodeid, location))
+        self.channel.send("warning", (told, when, nodeid, location))

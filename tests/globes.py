@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 ORDER, SIDE = 3, 32  # 768 tiles; pixels of a quarter of a degree
 GREY = 90.0  # the least of a pixel's three colours
-LOW, HIGH = 170.0, 250.0  # the largest of them at the south pole, and at the north pole
+LOW_VALUE, HIGH_VALUE = 170.0, 250.0  # the largest of them at the south pole, and at the north pole
 
 
-def colours(lon: Floats, lat: Floats) -> Bytes:
+def compute_colours(lon: Floats, lat: Floats) -> Bytes:
     """Give the colours of places: the hue is the longitude, how bright it is the latitude; meridians and parallels of 30 degrees are darker."""
-    high = LOW + (HIGH - LOW) * (lat + 90) / 180
+    high = LOW_VALUE + (HIGH_VALUE - LOW_VALUE) * (lat + 90) / 180
     sector, part = np.divmod((lon % 360) / 60, 1.0)
     up, down = GREY + (high - GREY) * part, high - (high - GREY) * part
     grey = np.full_like(high, GREY)
@@ -44,7 +44,7 @@ def colours(lon: Floats, lat: Floats) -> Bytes:
     return np.round(rgb).astype(np.uint8)
 
 
-def places(rgb: Bytes) -> tuple[Floats, Floats]:
+def compute_positions(rgb: Bytes) -> tuple[Floats, Floats]:
     """Read longitudes and latitudes from colours; NaN where they are none of the map's."""
     red, green, blue = (rgb[..., at].astype(np.float64) for at in range(3))
     high, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
@@ -55,16 +55,16 @@ def places(rgb: Bytes) -> tuple[Floats, Floats]:
             (green - blue) / wide % 6,
             np.where(high == green, 2 + (blue - red) / wide, 4 + (red - green) / wide),
         )
-        lat = 180 * (high - LOW) / (HIGH - LOW) - 90
+        lat = 180 * (high - LOW_VALUE) / (HIGH_VALUE - LOW_VALUE) - 90
     good = (np.abs(low - GREY) <= 3) & (np.abs(lat) <= 92) & (wide > 0)
     return np.where(good, hue * 60, np.nan), np.where(good, lat, np.nan)
 
 
-def globe(target: Path, *, like: Path | None = None, **facts: str) -> Path:
+def write_globe(target: Path, *, like: Path | None = None, **facts: str) -> Path:
     """Write a HiPS of a whole body with these properties besides those that each has; the pixels may be another's."""
     target.mkdir(parents=True)
     if like is None:
-        _tiles(target / f"Norder{ORDER}")
+        _write_tiles(target / f"Norder{ORDER}")
     else:
         (target / f"Norder{ORDER}").symlink_to(like / f"Norder{ORDER}")
     said = {
@@ -85,7 +85,7 @@ def globe(target: Path, *, like: Path | None = None, **facts: str) -> Path:
     return target
 
 
-def _tiles(target: Path) -> None:
+def _write_tiles(target: Path) -> None:
     order = ORDER + SIDE.bit_length() - 1
     pixels = np.arange(12 * 4**order, dtype=np.int64)
     lon, lat = healpix.compute_cell_centers(order, pixels)
@@ -93,18 +93,18 @@ def _tiles(target: Path) -> None:
     inner = np.arange(SIDE * SIDE)
     x, y = (sum(((inner >> (2 * bit + odd)) & 1) << bit for bit in range(SIDE.bit_length())) for odd in (0, 1))
     seen = np.empty((12 * 4**ORDER, SIDE, SIDE, 3), np.uint8)
-    seen[:, x, y] = colours(lon, lat).reshape(-1, SIDE * SIDE, 3)
+    seen[:, x, y] = compute_colours(lon, lat).reshape(-1, SIDE * SIDE, 3)
     (target / "Dir0").mkdir(parents=True)
     for number, tile in enumerate(seen):
-        (target / f"Dir0/Npix{number}.png").write_bytes(png(tile))
+        (target / f"Dir0/Npix{number}.png").write_bytes(encode_png(tile))
     columns = 27
     whole = np.zeros((-(-len(seen) // columns), SIDE, columns, SIDE, 3), np.uint8)
     for number, tile in enumerate(seen):
         whole[number // columns, :, number % columns] = tile
-    (target / "Allsky.png").write_bytes(png(whole.reshape(-1, columns * SIDE, 3)))
+    (target / "Allsky.png").write_bytes(encode_png(whole.reshape(-1, columns * SIDE, 3)))
 
 
-def png(picture: Bytes) -> bytes:
+def encode_png(picture: Bytes) -> bytes:
     """Write a picture as PNG."""
     high, wide, _ = picture.shape
     rows = np.zeros((high, 1 + 3 * wide), np.uint8)  # each row begins with its filter: none
@@ -119,7 +119,7 @@ def png(picture: Bytes) -> bytes:
     )
 
 
-def picture(data: bytes) -> Bytes:
+def decode_png(data: bytes) -> Bytes:
     """Read a PNG of 8 bits for each colour, or of a palette."""
     at, packed, palette = 8, b"", np.zeros((0, 3), np.uint8)
     wide, high, depth, kind = struct.unpack(">IIBB", data[16:26])
@@ -134,12 +134,12 @@ def picture(data: bytes) -> Bytes:
     rows = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(high, 1 + step * wide)
     made = np.zeros((high + 1, step * wide), np.uint8)
     for number, row in enumerate(rows):
-        made[number + 1] = _unfiltered(int(row[0]), row[1:], made[number], step)
+        made[number + 1] = _undo_filter(int(row[0]), row[1:], made[number], step)
     pixels = made[1:].reshape(high, wide, step)
     return palette[pixels[..., 0]] if kind == 3 else pixels[..., :3]
 
 
-def _unfiltered(kind: int, row: Bytes, above: Bytes, step: int) -> Bytes:
+def _undo_filter(kind: int, row: Bytes, above: Bytes, step: int) -> Bytes:
     """Undo the filter of a row of a PNG: 1 is the difference to the left, 2 to above, 3 to the mean of both, 4 to whichever of three is nearest."""
     if kind == 1:
         return np.cumsum(row.reshape(-1, step), axis=0, dtype=np.uint8).ravel()
@@ -157,13 +157,13 @@ def _unfiltered(kind: int, row: Bytes, above: Bytes, step: int) -> Bytes:
     return np.frombuffer(bytes(made[step:]), np.uint8)
 
 
-def outlined(pixels: Bytes, ink: tuple[int, int, int]) -> list[tuple[float, float, float, float]]:
+def find_outlines(pixels: Bytes, ink: tuple[int, int, int]) -> list[tuple[float, float, float, float]]:
     """Tell what the lines of an ink go round, by the map under them: west, east, south and north of each, from the west; over 0 west > east.
 
     What stands beside a line on the map says where the line is: the picture is asked nothing else.
     """
     lines = (np.abs(pixels.astype(np.int64) - ink) <= 60).all(axis=-1)
-    lon, lat = places(pixels)
+    lon, lat = compute_positions(pixels)
     left = set(zip(*(each.tolist() for each in np.nonzero(lines)), strict=True))
     found = []
     while left:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 
-def carrington(lon: npt.ArrayLike, l0: npt.ArrayLike) -> Numbers:
+def convert_to_carrington(lon: npt.ArrayLike, l0: npt.ArrayLike) -> Numbers:
     """Turn Stonyhurst's longitudes into Carrington's; with ``-l0`` back.
 
     Parameters
@@ -32,7 +32,7 @@ def carrington(lon: npt.ArrayLike, l0: npt.ArrayLike) -> Numbers:
     return np.where(turned >= 360.0, 0.0, turned)
 
 
-def surface(
+def project_to_surface(
     x: npt.ArrayLike, y: npt.ArrayLike, lon: npt.ArrayLike, lat: npt.ArrayLike, radius: npt.ArrayLike
 ) -> tuple[Numbers, Numbers]:
     """Find what is seen in helioprojective directions.
@@ -62,12 +62,12 @@ def surface(
     cos, sin = np.cos(np.radians(lat)), np.sin(np.radians(lat))
     out = near * cos - up * sin
     return (
-        np.where(on, carrington(np.degrees(np.arctan2(right, out)), lon), np.nan),
+        np.where(on, convert_to_carrington(np.degrees(np.arctan2(right, out)), lon), np.nan),
         np.where(on, np.degrees(np.arctan2(up * cos + near * sin, np.hypot(right, out))), np.nan),
     )
 
 
-def direction(
+def compute_direction(
     lon: npt.ArrayLike, lat: npt.ArrayLike, from_lon: npt.ArrayLike, from_lat: npt.ArrayLike, radius: npt.ArrayLike
 ) -> tuple[Numbers, Numbers, Flags]:
     """Find the helioprojective directions of places on the sphere: `surface` back.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-ECHO = f"""#!{sys.executable}
+ECHO_PROGRAM = f"""#!{sys.executable}
 import json, os, resource, sys
 print(json.dumps({{"argv": sys.argv[1:], "cwd": os.getcwd(), "environment": dict(os.environ),
     "limits": [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_CPU, resource.RLIMIT_AS, resource.RLIMIT_FSIZE)],
@@ -13,7 +13,7 @@ print(json.dumps({{"argv": sys.argv[1:], "cwd": os.getcwd(), "environment": dict
 """
 
 
-def declared(site: Path, name: str, text: str, **programs: str) -> Path:
+def write_job_type(site: Path, name: str, text: str, **programs: str) -> Path:
     """Write a declaration and the programs that it names, with `_` for the dot before their ending."""
     place = site / "jobs"
     place.mkdir(parents=True, exist_ok=True)

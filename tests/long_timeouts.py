@@ -21,7 +21,7 @@ from hven.portal._explore import page_queries as asking
 from hven.portal._views import editor, home
 from hven.portal._views import global_search_pages as page
 
-LONG = 100.0  # seconds
+LONG_SECONDS = 100.0  # seconds
 LIMITS = {
     "QUERY_TIMEOUT_SECONDS": (coverage, place_names, map_places, plots, search_regions, table_summary),
     "COUNT_TIMEOUT_SECONDS": (facets, row_pages),
@@ -44,12 +44,12 @@ CALLS = {
 
 
 @pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_page_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait long; a test of a limit sets its own."""
     for name, modules in LIMITS.items():
         for module in modules:
-            monkeypatch.setattr(module, name, LONG)
+            monkeypatch.setattr(module, name, LONG_SECONDS)
     for name, calls in CALLS.items():
         for call in calls:
             assert call.__kwdefaults__ is not None
-            monkeypatch.setitem(call.__kwdefaults__, name, LONG)
+            monkeypatch.setitem(call.__kwdefaults__, name, LONG_SECONDS)

@@ -16,7 +16,7 @@ from hven.jobs.job_supervisor import JobSupervisor
 from hven.site.store import _database as db
 
 
-def module_of(path: Path) -> ModuleType:
+def load_module(path: Path) -> ModuleType:
     """Load a file of tests once more, under a name of its own."""
     found = importlib.util.spec_from_file_location(f"{path.stem}_again", path)
     assert found is not None
@@ -26,7 +26,7 @@ def module_of(path: Path) -> ModuleType:
     return loaded
 
 
-def emptied(address: str) -> str:
+def drop_all_tables(address: str) -> str:
     """Take all tables of a store out of a database."""
     engine = sa.create_engine(address)
     with engine.begin() as connection:
@@ -36,7 +36,7 @@ def emptied(address: str) -> str:
 
 
 @contextlib.contextmanager
-def closing_keepers(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> Iterator[None]:
+def close_supervisors(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> Iterator[None]:
     """Close the stores of the keepers that tests of a module make."""
     made: list[JobSupervisor] = []
 

@@ -25,7 +25,7 @@ import pytest
 import fork_server
 from fork_server import ForkedProcess
 from requirements import require
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 HVEN_COMMAND = [sys.executable, "-m", "hven"]
 
@@ -95,7 +95,7 @@ def run_in_process(line: list[str], cwd: Path | None, given: bytes, environment:
 
 def write_shell_program(path: Path) -> None:
     """Write the program ``hven`` that shells find there: what it does is done by a fork, which saves a second; proofs at full size have no forks."""
-    if MORE == 1:
+    if EXAMPLES_FACTOR == 1:
         fork_server.write_shell_program(path)
     else:
         path.write_text(f'#!/bin/sh\nexec {shlex.join(HVEN_COMMAND)} "$@"\n')
@@ -202,7 +202,7 @@ def serve_site(
 
 def start_hven(words: list[str], log: Path, command: list[str] | None) -> subprocess.Popen[bytes] | ForkedProcess:
     """Begin ``hven`` with some words: by a command, or as a fork; proofs at full size have no forks."""
-    if command is None and MORE == 1:
+    if command is None and EXAMPLES_FACTOR == 1:
         return ForkedProcess(words, log)
     with log.open("wb") as file:
         return subprocess.Popen([*(command or HVEN_COMMAND), *words], stdout=file, stderr=subprocess.STDOUT)

@@ -8,7 +8,7 @@ HOLE = [(4, 4), (4, 6), (6, 6), (6, 4)]
 CAP = [(0, 60), (90, 60), (180, 60), (270, 60)]
 BELT = [[(0, -10), (120, -10), (240, -10)], [(240, 10), (120, 10), (0, 10)]]
 EIGHT = [(0, 0), (10, 10), (10, 0), (0, 10)]
-OVER = [(5, 5), (15, 5), (15, 15), (5, 15)]
+OVERLAPPING_SQUARE = [(5, 5), (15, 5), (15, 15), (5, 15)]
 HALF = [(0, 0), (90, 0), (180, 0), (270, 0)]
 WHOLE = 4.0 * math.pi
 
@@ -34,7 +34,7 @@ CASES = {
         "self-intersection",
         0.015191954,
     ),
-    "parts that overlap": ([[SQUARE], [OVER]], "self-intersection", 0.052845814),
+    "parts that overlap": ([[SQUARE], [OVERLAPPING_SQUARE]], "self-intersection", 0.052845814),
     "a part in another": ([[SQUARE], [HOLE[::-1]]], "nested shells", 0.030382156674602433),
     "parts side by side": (
         [[SQUARE], [[(10, 0), (20, 0), (20, 10), (10, 10)]]],

@@ -11,7 +11,7 @@ LON = st.one_of(st.sampled_from([0.0, 180.0, 359.9, 90.0]), st.floats(0, 359.999
 LAT = st.one_of(st.sampled_from([90.0, -90.0, 0.0, 89.5]), st.floats(-90, 90))
 
 
-def star(lon: float, lat: float, radius: float, corners: int, seed: int) -> Regions:
+def build_bulging_region(lon: float, lat: float, radius: float, corners: int, seed: int) -> Regions:
     """A region round a point that bulges and has bays."""
     bends = np.random.default_rng(seed).uniform(0.3, 1.0, corners) * np.radians(radius)
     turn = 2 * np.pi * np.arange(corners) / corners
@@ -24,7 +24,7 @@ def star(lon: float, lat: float, radius: float, corners: int, seed: int) -> Regi
     )
 
 
-STARS = st.builds(star, LON, LAT, st.sampled_from([0.01, 1.0, 20.0, 85.0]), st.integers(5, 12), st.integers(0, 1 << 30))
+STARS = st.builds(build_bulging_region, LON, LAT, st.sampled_from([0.01, 1.0, 20.0, 85.0]), st.integers(5, 12), st.integers(0, 1 << 30))
 RANGES = st.builds(
     lambda lon, wide, south, high: Regions.from_ranges(lon, lon + wide, south, min(south + high, 90.0), tolerance_degrees=0.01),
     LON, st.one_of(st.just(360.0), st.floats(0.1, 359)), st.floats(-90, 80), st.floats(0.1, 180),
@@ -46,7 +46,7 @@ def regions(draw: st.DrawFn) -> Regions:
     return found
 
 
-def apart(one: Regions, other: Regions, seed: int = 0, off: float = 1e-3) -> int:
+def count_differing_points(one: Regions, other: Regions, seed: int = 0, off: float = 1e-3) -> int:
     """Count points of which only one region of two has any, farther than `off` degrees from the boundary; a part of them lies near it."""
     rng = np.random.default_rng(seed)
     lon, lat = rng.uniform(0, 360, 300), np.degrees(np.arcsin(rng.uniform(-1, 1, 300)))

@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".cache" / "tests" / "repeated"
 LIMIT_SECONDS = 3600  # of one run; the load ends by then, whatever happens to who started it
-BUSY = """
+BUSY_PROGRAM = """
 import os, sys, time
 parent, end = int(sys.argv[2]), time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end and os.getppid() == parent:
@@ -58,7 +58,7 @@ def describe_checkout() -> str:
 @contextlib.contextmanager
 def load_machine(count: int, seconds: float) -> Iterator[None]:
     """Keep processes busy; each ends by itself after so many seconds, or when this process is gone."""
-    command = [sys.executable, "-I", "-S", "-c", BUSY, str(seconds), str(os.getpid())]
+    command = [sys.executable, "-I", "-S", "-c", BUSY_PROGRAM, str(seconds), str(os.getpid())]
     busy = [subprocess.Popen(command) for _ in range(count)]
     try:
         yield
@@ -89,7 +89,7 @@ def run_once(mode: str, number: int, command: list[str], load: int) -> Run:
     return Run(mode, number, status, round(time.monotonic() - began, 1), one_minute, summary, failures)
 
 
-def make_table(runs: list[Run]) -> str:
+def write_table(runs: list[Run]) -> str:
     """Write runs and failures as Markdown."""
     lines = ["| run | seconds | load at its end | exit code | summary |", "|---|---|---|---|---|"]
     lines += [
@@ -131,7 +131,7 @@ def main(words: list[str]) -> int:
                 file.write(json.dumps(asdict(run)) + "\n")
             print(f"  {run.summary} ({len(run.failures)} failed)", file=sys.stderr, flush=True)
     runs.sort(key=lambda run: (run.mode != QUIET, run.number))
-    table = make_table(runs)
+    table = write_table(runs)
     path.with_suffix(".md").write_text(table + "\n")
     print(table)
     print(f"kept in {path.with_suffix('.md').relative_to(ROOT)}", file=sys.stderr)

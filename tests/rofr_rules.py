@@ -16,10 +16,10 @@ RI = "{http://www.ivoa.net/xml/RegistryInterface/v1.0}"
 DC = "{http://www.openarchives.org/OAI/2.0/oai_dc/}"
 XSI = "{http://www.w3.org/2001/XMLSchema-instance}type"
 OLD_RELATIONS = {"service-for", "mirror-of", "served-by", "derived-from", "related-to"}  # of the older sheet
-Ask = Callable[[str], bytes]  # a query -> the answer
+QueryFunction = Callable[[str], bytes]  # a query -> the answer
 
 
-def harvested(ask: Ask, prefix: str) -> Iterator[etree._Element]:
+def harvest_records(ask: QueryFunction, prefix: str) -> Iterator[etree._Element]:
     """Yield the records of a whole list, part by part."""
     query, seen = f"verb=ListRecords&metadataPrefix={prefix}&set=ivo_managed", set()
     while query:
@@ -31,7 +31,7 @@ def harvested(ask: Ask, prefix: str) -> Iterator[etree._Element]:
         query = f"verb=ListRecords&resumptionToken={token}" if token else ""
 
 
-def judged(ask: Ask, address: str, relations: set[str]) -> dict[str, list[str]]:
+def check_registry(ask: QueryFunction, address: str, relations: set[str]) -> dict[str, list[str]]:
     """Judge a registry; give the code of each rule, with what breaks it.
 
     `relations` are those of VOResource's vocabulary, which the newer sheet reads.
@@ -63,7 +63,7 @@ def judged(ask: Ask, address: str, relations: set[str]) -> dict[str, list[str]]:
     rule("OAI.Identify", about.findtext(f"{O}protocolVersion") == "2.0" and about.findtext(f"{O}adminEmail") and about.findtext(f"{O}deletedRecord") in {"transient", "persistent"})  # fmt: skip
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     records = []
-    for one in harvested(ask, "ivo_vor"):
+    for one in harvest_records(ask, "ivo_vor"):
         head, found = one.find(f"{O}header"), one.find(f"{O}metadata/{RI}Resource")
         assert head is not None
         rule("OAI2.5.1", (head.get("status") == "deleted") == (one.find(f"{O}metadata") is None))
@@ -75,7 +75,7 @@ def judged(ask: Ask, address: str, relations: set[str]) -> dict[str, list[str]]:
             )
     plain = [
         one.findtext(f"{O}header/{O}identifier")
-        for one in harvested(ask, "oai_dc")
+        for one in harvest_records(ask, "oai_dc")
         if one.find(f"{O}metadata/{DC}dc") is not None
     ]
     rule(
@@ -97,12 +97,12 @@ def judged(ask: Ask, address: str, relations: set[str]) -> dict[str, list[str]]:
         rule("RI3.1.4c", len(mine) == 1 and mine[0].find("managingOrg") is not None, name)
     rule("RI3.1.3", len(set(ids)) == len(ids), "an identifier stands twice")
     for one in records:
-        for code, holds in _of_record(one, now, relations):
+        for code, holds in _check_record(one, now, relations):
             rule(code, holds, f"{one.findtext('identifier')}: {code}")
     return told
 
 
-def _of_record(one: etree._Element, now: str, relations: set[str]) -> Iterator[tuple[str, object]]:
+def _check_record(one: etree._Element, now: str, relations: set[str]) -> Iterator[tuple[str, object]]:
     kind, capabilities = str(one.get(XSI)), one.findall("capability")
     yield "VR3.1b1", one.get("status") == "active"
     for code, key in (("VR3.1b2", "updated"), ("VR3.1b3", "created")):

@@ -72,14 +72,14 @@ class RunRecorder:
         """Begin records of this process's own: a worker is a fork of the one that collected, and has its map."""
         self.process = os.getpid()
         self.lines = (self.folder / f"tests-{self.process}.jsonl").open("a")
-        hits = getattr(builtins, coverage_recorder.HITS, None)
+        hits = getattr(builtins, coverage_recorder.HITS_NAME, None)
         if hits is not None:
             own = coverage_recorder.open_map(self.folder, f"other-{self.process}", len(hits))
-            setattr(builtins, coverage_recorder.HITS, own)
+            setattr(builtins, coverage_recorder.HITS_NAME, own)
 
     def enter_module(self, module: str) -> None:
         """Put what was executed so far on the account of the module that ends."""
-        hits = getattr(builtins, coverage_recorder.HITS, None)
+        hits = getattr(builtins, coverage_recorder.HITS_NAME, None)
         if hits is not None:
             seen = hits[:]
             if any(seen):
@@ -92,7 +92,7 @@ class RunRecorder:
         self.module = module
         if hits is not None and module:  # a module that executes nothing is known, too
             coverage_recorder.open_map(self.folder, module, len(hits)).close()
-        os.environ[coverage_recorder.TEST_MODULE] = module
+        os.environ[coverage_recorder.MODULE_VARIABLE] = module
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
@@ -142,7 +142,7 @@ class RunRecorder:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Record the run, if `coverage_recorder.FOLDER` names a folder."""
-    folder = os.environ.get(coverage_recorder.FOLDER)
+    folder = os.environ.get(coverage_recorder.FOLDER_VARIABLE)
     if not folder or config.pluginmanager.has_plugin("run-recorder"):
         return
     count_assertions(Path(folder))

@@ -16,20 +16,20 @@ from hven.engines.duckdb.engine import DuckEngine
 from hven.model import plugins
 from hven.model.errors import StorageError
 
-OTHER = "other"
+OTHER_NAME = "other"
 
 
-class Watched:
+class WatchedPlan:
     """A plan that notes which tables of which engine were asked; it refuses what the engine does not keep."""
 
-    def __init__(self, engine: Other, plan: QueryPlan) -> None:
+    def __init__(self, engine: OtherEngine, plan: QueryPlan) -> None:
         self.engine, self.plan, self.small, self.schema = engine, plan, plan.small, plan.schema
 
     def execute(
         self, values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
         for name, one in relations.items():
-            assert isinstance(one, MemoryRelation) or one.engine == OTHER, f"{name} was asked of the wrong engine"
+            assert isinstance(one, MemoryRelation) or one.engine == OTHER_NAME, f"{name} was asked of the wrong engine"
         if self.engine.module.away:
             raise StorageError("the other database does not answer")
         self.engine.module.asked.append(sorted(relations))
@@ -39,17 +39,17 @@ class Watched:
         return self.plan.explain()
 
 
-class Other(DuckEngine):
+class OtherEngine(DuckEngine):
     """An engine that is not the embedded one."""
 
-    name = OTHER  # type: ignore[assignment]
+    name = OTHER_NAME  # type: ignore[assignment]
 
     def __init__(self, directory: Path, module: Any, **options: Any) -> None:
         super().__init__(directory, **options)
         self.module = module
 
-    def plan_query(self, bound_query: BoundQuery) -> Watched:  # type: ignore[override]
-        return Watched(self, super().plan_query(bound_query))
+    def plan_query(self, bound_query: BoundQuery) -> WatchedPlan:  # type: ignore[override]
+        return WatchedPlan(self, super().plan_query(bound_query))
 
     def remove_snapshot(self, snapshot: Snapshot) -> None:
         if self.module.away:
@@ -61,29 +61,29 @@ class Other(DuckEngine):
 
 
 @contextmanager
-def registered() -> Iterator[Any]:
+def register_other_engine() -> Iterator[Any]:
     """Register the engine ``other``; gives its module: `away` makes it refuse, `asked` lists what it was asked."""
-    module: Any = ModuleType(OTHER)
+    module: Any = ModuleType(OTHER_NAME)
     module.away, module.asked, module.opened = False, [], 0
 
-    def open_(where: Path, *, memory: int, **options: Any) -> Other:
+    def open_(where: Path, *, memory: int, **options: Any) -> OtherEngine:
         module.opened += 1
         if module.away:
             raise StorageError("the other database does not answer", remedy="start it")
-        return Other(where, module, memory_bytes=memory, **options)
+        return OtherEngine(where, module, memory_bytes=memory, **options)
 
     module.open = open_
     names, load = plugins.list_plugins, plugins.load_plugin
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            plugins, "list_plugins", lambda group: (*names(group), OTHER) if group == "engines" else names(group)
+            plugins, "list_plugins", lambda group: (*names(group), OTHER_NAME) if group == "engines" else names(group)
         )
         patch.setattr(
             plugins,
             "load_plugin",
-            lambda group, name: module if (group, name) == ("engines", OTHER) else load(group, name),
+            lambda group, name: module if (group, name) == ("engines", OTHER_NAME) else load(group, name),
         )
         yield module
 
 
-__all__ = ["OTHER", "LiveRelation", "registered"]
+__all__ = ["OTHER_NAME", "LiveRelation", "register_other_engine"]

@@ -9,10 +9,10 @@ import pytest
 
 from requirements import ROOT, SHARED, require
 
-__all__ = ["MORE", "ROOT", "SHARED", "shared"]
+__all__ = ["EXAMPLES_FACTOR", "ROOT", "SHARED", "shared"]
 
 # examples of each test of properties: scripts/proof tries ten times as many
-MORE = 10 if os.environ.get("HVEN_PROOF") == "full" else 1
+EXAMPLES_FACTOR = 10 if os.environ.get("HVEN_PROOF") == "full" else 1
 
 
 def shared(relative: str) -> Path:

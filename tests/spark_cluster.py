@@ -61,7 +61,7 @@ class LocalSpark:
             "SPARK_DAEMON_JAVA_OPTS": f"{JVM} -Djava.io.tmpdir={directory}", "PYSPARK_PYTHON": python, "OMP_NUM_THREADS": "1",
             "HVEN_SPARK_CLUSTER": str(directory),
             # workers run functions of Hven that a recorded process marked: they have to find its map
-            **{name: os.environ[name] for name in (coverage_recorder.FOLDER, coverage_recorder.TEST_MODULE) if name in os.environ},
+            **{name: os.environ[name] for name in (coverage_recorder.FOLDER_VARIABLE, coverage_recorder.MODULE_VARIABLE) if name in os.environ},
         }  # fmt: skip
         self._conf = {
             "spark.master": f"spark://127.0.0.1:{self._master}", "spark.connect.grpc.binding.address": "127.0.0.1",

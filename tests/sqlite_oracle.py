@@ -26,7 +26,7 @@ from astropy.units import UnitsWarning
 
 from shared import shared
 
-FIXED = {  # first and last character, and the kind; as ReadMe and the file's header have them
+FIXED_FIELDS = {  # first and last character, and the kind; as ReadMe and the file's header have them
     "hipparcos": {"pm_ra": (21, 29, np.float32), "pm_dec": (30, 38, np.float32), "parallax": (39, 45, np.float32), "vmag": (47, 51, np.float32),
                   "b_v": (52, 56, np.float32), "sp_type": (57, 58, str), "name": (84, 120, str)},
     "tycho": {"tyc1": (1, 4, int), "tyc2": (6, 10, int), "tyc3": (12, 12, int), "pflag": (14, 14, str), "ramdeg": (16, 27, float), "demdeg": (29, 40, float),
@@ -37,31 +37,31 @@ FIXED = {  # first and last character, and the kind; as ReadMe and the file's he
 Row = tuple[object, ...]
 
 
-def value(text: str, kind: Callable[[str], object]) -> object:
+def parse_cell(text: str, kind: Callable[[str], object]) -> object:
     text = text.strip()
     if not text:
         return None
     return float(np.float32(text)) if kind is np.float32 else kind(text)
 
 
-def fixed(lines: Iterable[str], name: str) -> Iterator[Row]:
+def read_fixed_rows(lines: Iterable[str], name: str) -> Iterator[Row]:
     for line in lines:
-        yield tuple(value(line[first - 1 : last], kind) for first, last, kind in FIXED[name].values())
+        yield tuple(parse_cell(line[first - 1 : last], kind) for first, last, kind in FIXED_FIELDS[name].values())
 
 
-def unpacked(name: str) -> str:
+def decompress_file(name: str) -> str:
     return lzma.decompress(shared(name).read_bytes()).decode()
 
 
-def stars(text: str) -> Iterator[Row]:
+def read_stars(text: str) -> Iterator[Row]:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
-    for number, (line, row) in enumerate(zip(lines, fixed(lines, "hipparcos"), strict=True), 1):
+    for number, (line, row) in enumerate(zip(lines, read_fixed_rows(lines, "hipparcos"), strict=True), 1):
         dec = float(line[11:13]) + float(line[13:15]) / 60 + float(line[15:19]) / 3600
         ra = 15 * (float(line[0:2]) + float(line[2:4]) / 60 + float(line[4:9]) / 3600)
         yield (number, ra, -dec if line[10] == "-" else dec, *row)
 
 
-def interferometry() -> tuple[list[str], Iterator[Row]]:
+def read_interferometry() -> tuple[list[str], Iterator[Row]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnitsWarning)
         table = Table.read(shared("data/interferometry/jmdc/JMDC_2017-03-28.fits.gz"))
@@ -97,15 +97,15 @@ def interferometry() -> tuple[list[str], Iterator[Row]]:
     return [name.lower() for name in names], (tuple(plain(name, row[name]) for name in names) for row in table[names])
 
 
-def separated(text: str, delimiter: str, kinds: dict[str, type]) -> tuple[list[str], list[Row]]:
+def read_delimited(text: str, delimiter: str, kinds: dict[str, type]) -> tuple[list[str], list[Row]]:
     header, *rows = csv.reader(text.splitlines(), delimiter=delimiter)
     names = [name.strip('#"').lower().lstrip("_") for name in header]
     return names, [
-        tuple(value(cell, kinds.get(name, str)) for name, cell in zip(names, row, strict=True)) for row in rows
+        tuple(parse_cell(cell, kinds.get(name, str)) for name, cell in zip(names, row, strict=True)) for row in rows
     ]
 
 
-def flares() -> tuple[list[str], list[Row]]:
+def read_flares() -> tuple[list[str], list[Row]]:
     root = ET.fromstring(gzip.decompress(shared("data/helio/hec/hec_goes_xray.vot.xml.gz").read_bytes()))
     space = "{http://www.ivoa.net/xml/VOTable/v1.1}"
     kinds = {"int": int, "double": float, "char": str}
@@ -113,14 +113,14 @@ def flares() -> tuple[list[str], list[Row]]:
     rows = []
     for row in root.iter(f"{space}TR"):
         cells = [(cell.text or "", kind) for cell, (_, kind) in zip(row, fields, strict=True)]
-        rows.append(tuple(None if text == "-2147483648" else value(text, kind) for text, kind in cells))
+        rows.append(tuple(None if text == "-2147483648" else parse_cell(text, kind) for text, kind in cells))
     return [name for name, _ in fields], rows
 
 
 # --- the sky -----------------------------------------------------------------------------------------------------
 
 
-def sep(lon1: float | None, lat1: float | None, lon2: float | None, lat2: float | None) -> float | None:
+def compute_separation(lon1: float | None, lat1: float | None, lon2: float | None, lat2: float | None) -> float | None:
     """Angle between two positions by Vincenty's formula."""
     if lon1 is None or lat1 is None or lon2 is None or lat2 is None:
         return None
@@ -129,26 +129,26 @@ def sep(lon1: float | None, lat1: float | None, lon2: float | None, lat2: float 
     return math.degrees(math.atan2(y, math.sin(a) * math.sin(b) + math.cos(a) * math.cos(b) * math.cos(c)))
 
 
-def bearing(lon1: float, lat1: float, lon2: float, lat2: float) -> float:
+def compute_bearing(lon1: float, lat1: float, lon2: float, lat2: float) -> float:
     a, b, c = math.radians(lat1), math.radians(lat2), math.radians(lon2 - lon1)
     return math.atan2(math.sin(c) * math.cos(b), math.cos(a) * math.sin(b) - math.sin(a) * math.cos(b) * math.cos(c))
 
 
-def inside(lon: float | None, lat: float | None, *corners: float) -> int | None:
+def is_inside_polygon(lon: float | None, lat: float | None, *corners: float) -> int | None:
     """Tell by the winding number whether a position lies in a polygon of great circles, smaller than a hemisphere."""
     if lon is None or lat is None:
         return None
     points = list(zip(corners[::2], corners[1::2], strict=True))
-    if sum(math.cos(math.radians(sep(lon, lat, *point))) for point in points) < 0:  # type: ignore[arg-type]
+    if sum(math.cos(math.radians(compute_separation(lon, lat, *point))) for point in points) < 0:  # type: ignore[arg-type]
         return 0  # nearer to the antipodes, round which the edges wind too
-    turns = [bearing(lon, lat, *point) for point in points]
+    turns = [compute_bearing(lon, lat, *point) for point in points]
     whole = sum(
         math.remainder(after - before, 2 * math.pi) for before, after in zip(turns, [*turns[1:], turns[0]], strict=True)
     )
     return int(abs(whole) > math.pi)
 
 
-def healpix(order: int, lon: float, lat: float) -> int:
+def compute_healpix_index(order: int, lon: float, lat: float) -> int:
     """Number of the cell (NESTED), after Gorski et al. 2005, sections 4 and 5."""
     side = 1 << order
     z = math.sin(math.radians(lat))
@@ -166,7 +166,7 @@ def healpix(order: int, lon: float, lat: float) -> int:
     return face * side * side + sum((x >> bit & 1) << 2 * bit | (y >> bit & 1) << 2 * bit + 1 for bit in range(order))
 
 
-def turned(frame: str, axis: int) -> Callable[[float, float], float]:
+def build_frame_conversion(frame: str, axis: int) -> Callable[[float, float], float]:
     def of(lon: float, lat: float) -> float:
         there = SkyCoord(lon, lat, unit="deg").transform_to(frame)
         return float((there.spherical.lon, there.spherical.lat)[axis].deg)
@@ -174,7 +174,7 @@ def turned(frame: str, axis: int) -> Callable[[float, float], float]:
     return of
 
 
-def moved(axis: int) -> Callable[..., float]:
+def build_motion_function(axis: int) -> Callable[..., float]:
     def of(
         ra: float, dec: float, parallax: float, pmra: float, pmdec: float, rv: float, start: float, end: float
     ) -> float:
@@ -188,10 +188,10 @@ def moved(axis: int) -> Callable[..., float]:
     return of
 
 
-class Spread:
+class Aggregate:
     """An aggregate of Python's own statistics."""
 
-    of: Callable[[list[float]], float]
+    compute: Callable[[list[float]], float]
 
     def __init__(self) -> None:
         self.values: list[float] = []
@@ -201,59 +201,59 @@ class Spread:
             self.values.append(given)
 
     def finalize(self) -> float | None:
-        return type(self).of(self.values) if len(self.values) > 1 else None
+        return type(self).compute(self.values) if len(self.values) > 1 else None
 
 
-class Deviation(Spread):
-    of = staticmethod(lambda values: float(np.std(values, ddof=1)))
+class Deviation(Aggregate):
+    compute = staticmethod(lambda values: float(np.std(values, ddof=1)))
 
 
-class Variance(Spread):
-    of = staticmethod(lambda values: float(np.var(values, ddof=1)))
+class Variance(Aggregate):
+    compute = staticmethod(lambda values: float(np.var(values, ddof=1)))
 
 
-class Median(Spread):
-    of = staticmethod(statistics.median)
+class Median(Aggregate):
+    compute = staticmethod(statistics.median)
 
 
-def safely(function: Callable[..., object]) -> Callable[..., object]:
+def propagate_nulls(function: Callable[..., object]) -> Callable[..., object]:
     return lambda *given: None if None in given else function(*given)
 
 
 FUNCTIONS: dict[str, Callable[..., object]] = {
-    "sep": sep,
-    "inside": inside,
-    "healpix": safely(healpix),
-    "gal_l": turned("galactic", 0),
-    "gal_b": turned("galactic", 1),
-    "ecl_lat": turned("barycentricmeanecliptic", 1),
-    "moved_ra": moved(0),
-    "moved_dec": moved(1),
-    "jd": safely(lambda text: float(Time(text, scale="utc").jd)),
-    "matches": safely(lambda pattern, text: int(re.search(pattern, text) is not None)),
-    "swap": safely(re.sub),
-    "unit": safely(lambda given, source, goal: float((given * u.Unit(source)).to_value(goal))),
-    "nearest": safely(lambda given: int(np.rint(given))),
-    "digits": safely(lambda given, places: float(np.trunc(given * 10**places) / 10**places)),
+    "sep": compute_separation,
+    "inside": is_inside_polygon,
+    "healpix": propagate_nulls(compute_healpix_index),
+    "gal_l": build_frame_conversion("galactic", 0),
+    "gal_b": build_frame_conversion("galactic", 1),
+    "ecl_lat": build_frame_conversion("barycentricmeanecliptic", 1),
+    "moved_ra": build_motion_function(0),
+    "moved_dec": build_motion_function(1),
+    "jd": propagate_nulls(lambda text: float(Time(text, scale="utc").jd)),
+    "matches": propagate_nulls(lambda pattern, text: int(re.search(pattern, text) is not None)),
+    "swap": propagate_nulls(re.sub),
+    "unit": propagate_nulls(lambda given, source, goal: float((given * u.Unit(source)).to_value(goal))),
+    "nearest": propagate_nulls(lambda given: int(np.rint(given))),
+    "digits": propagate_nulls(lambda given, places: float(np.trunc(given * 10**places) / 10**places)),
 }
 
 
-def world() -> sqlite3.Connection:
+def build_database() -> sqlite3.Connection:
     """Bring the files that the site's collections are made of into SQLite, a database for each collection with one table, main."""
     base = sqlite3.connect(":memory:")
     tables: dict[str, tuple[list[str], Iterable[Row]]] = {
-        "hipparcos": (["star", "ra", "dec", *FIXED["hipparcos"]], stars(unpacked("data/stars/hipparcos-kstars-stars.dat.xz"))),
+        "hipparcos": (["star", "ra", "dec", *FIXED_FIELDS["hipparcos"]], read_stars(decompress_file("data/stars/hipparcos-kstars-stars.dat.xz"))),
         "tycho": (
-            list(FIXED["tycho"]),
-            fixed(unpacked("data/stars/tyc2.dat.07.xz").splitlines(), "tycho"),
+            list(FIXED_FIELDS["tycho"]),
+            read_fixed_rows(decompress_file("data/stars/tyc2.dat.07.xz").splitlines(), "tycho"),
         ),
-        "jmdc": interferometry(),
-        "flares": flares(),
-        "charm": separated(
+        "jmdc": read_interferometry(),
+        "flares": read_flares(),
+        "charm": read_delimited(
             gzip.decompress(shared("data/helio/hfc/charm/ch_results.csv.gz").read_bytes()).decode(), ";",
             {"id": int, "chg_num": int, "ch_npix": int, "ch_mean_int": float, "ch_mean_bz": float, "cc_length": int, "ch_lat_width_deg": float},
         ),
-        "maser": separated(
+        "maser": read_delimited(
             shared("data/vo/epntap/maser_epncore.csv").read_text(), ",",
             {"access_estsize": int, **dict.fromkeys(("spectral_range_max", "spectral_range_min", "time_max", "time_min", "time_sampling_step_max"), float)},
         ),

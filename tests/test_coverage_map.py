@@ -65,7 +65,7 @@ def python(folder: Path, rest: str, **environment: str) -> None:
     """Run Python with the recorder, as the hook of .venv starts it."""
     code = START.format(tests=str(ROOT / "tests"), rest=rest)
     known = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "HVEN_COVERAGE"))}
-    known |= {coverage_recorder.FOLDER: str(folder), **environment}
+    known |= {coverage_recorder.FOLDER_VARIABLE: str(folder), **environment}
     known.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run([sys.executable, "-c", code], env=known, cwd=ROOT, capture_output=True, text=True, check=False, timeout=500)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -112,7 +112,7 @@ def test_a_plug_in_asks_for_the_contracts_of_the_registry(recorded):
     ):
         assert selector.find_plugin_group(path) == group
         tests = selector.select([(path, path, {"a_function_that_is_new"})]).tests
-        assert (coverage_map.CONTRACTS in tests) == (group is not None)
+        assert (coverage_map.CONTRACT_TESTS in tests) == (group is not None)
 
 
 def test_what_all_execute_asks_for_the_first_tier(recorded):
@@ -189,8 +189,8 @@ def test_dear_tests_are_recorded_and_left_out_of_the_first_tier(tmp_path, monkey
     }
     made.add_missing(CoverageMap("HEAD", {}, {}, slow=older))
     assert made.slow == {f"tests/test_house.py::{name}" for name in ("test_a", "test_c", "test_elsewhere")}
-    made.write(tmp_path / tiers.RECORDED.rpartition("/")[2])
-    monkeypatch.setattr(tiers, "RECORDED", "coverage.json")
+    made.write(tmp_path / tiers.COVERAGE_PATH.rpartition("/")[2])
+    monkeypatch.setattr(tiers, "COVERAGE_PATH", "coverage.json")
     assert tiers.FirstTier(tmp_path).slow == made.slow
 
 
@@ -262,7 +262,7 @@ def test_the_functions_of_changed_lines(tmp_path):
 def test_a_process_is_recorded_though_it_is_killed_and_so_are_its_children(tmp_path):
     coverage_recorder.prepare_folder(tmp_path, ROOT)
     rest = "import os, subprocess; from hven.model import plugins; pid = os.fork(); pid or (plugins.list_plugins('formats'), os.kill(os.getpid(), 9)); os.waitpid(pid, 0)"
-    python(tmp_path, rest, **{coverage_recorder.TEST_MODULE: "tests/some/test_module.py"})
+    python(tmp_path, rest, **{coverage_recorder.MODULE_VARIABLE: "tests/some/test_module.py"})
     _, files = coverage_recorder.read_files(tmp_path)
     (name, row), *_ = coverage_recorder.read_maps(tmp_path)
     assert name == "tests/some/test_module.py"
@@ -365,5 +365,5 @@ def test_the_first_tier_leaves_out_by_rule_and_says_so():
     assert lines[-1].split() == ["3", "tests", "marked", "slow"]
     assert first.pytest_ignore_collect(ROOT / "tests/browser")
     assert not first.pytest_ignore_collect(ROOT / "tests/sky")
-    assert {"postgresql", "spark", "stilts", "chromium", "moto"} <= tiers.left_out_groups()
-    assert "shared" not in tiers.left_out_groups()
+    assert {"postgresql", "spark", "stilts", "chromium", "moto"} <= tiers.list_excluded_groups()
+    assert "shared" not in tiers.list_excluded_groups()

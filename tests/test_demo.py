@@ -211,7 +211,7 @@ def test_what_registries_are_told_is_valid(demo: Path, tmp_path: Path) -> None:
             files[-1].write_bytes(ask(query))
         address = re.search(r"<baseURL>([^<]+)<", files[0].read_text())
         assert address
-        wrong = rofr_rules.judged(ask, address[1], set(load_vocabularies()["voresource/relationship_type"]))
+        wrong = rofr_rules.check_registry(ask, address[1], set(load_vocabularies()["voresource/relationship_type"]))
         assert {code: found for code, found in wrong.items() if found} == {}
         assert {"CS4.0b", "SIA7.0b", "RI4.3.2b"} < set(wrong)
         harvested = list(Sickle(f"{server.url}/oai").ListIdentifiers(metadataPrefix="ivo_vor"))

@@ -55,15 +55,15 @@ FIRST_TIER_NEEDS = {
     "mount",
     "root",
 }
-RECORDED = "tests/coverage.json"  # by coverage_map.py
-DEAR = "that take more than a second of processor"
+COVERAGE_PATH = "tests/coverage.json"  # by coverage_map.py
+COSTLY = "that take more than a second of processor"
 EXAMPLES_DIVISOR = 3  # of a test of properties, in the first tier
 MIN_EXAMPLES = 10  # fewer are left to nobody, unless the test itself says so
 COMMAND = "scripts/test --all"
-SKIPPED = ".cache/tests/skipped.json"  # what the last run skipped: group -> tests
+SKIPPED_PATH = ".cache/tests/skipped.json"  # what the last run skipped: group -> tests
 
 
-def left_out_groups() -> set[str]:
+def list_excluded_groups() -> set[str]:
     """Name the groups of `needs` that the first tier does without."""
     return set(requirements.GROUPS) - FIRST_TIER_NEEDS
 
@@ -103,7 +103,7 @@ class FirstTier:
         self.counts: Counter[str] = Counter()
         self.folders: list[str] = []
         self.reduced = 0  # tests of properties
-        path = root / RECORDED
+        path = root / COVERAGE_PATH
         self.slow = set(json.loads(path.read_text(encoding="utf-8"))["slow"]) if path.exists() else set()
         for name in FOLDERS:
             if (root / name).is_dir():
@@ -119,7 +119,7 @@ class FirstTier:
         for item in items:
             reason = next((MARKS[name] for name in MARKS if item.get_closest_marker(name) is not None), None)
             if reason is None and item.nodeid.partition("[")[0] in self.slow:
-                reason = DEAR
+                reason = COSTLY
             if reason is None:
                 kept.append(item)
             else:
@@ -198,7 +198,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 def configure(config: pytest.Config) -> None:
     """Register what the options ask for."""
-    path = config.rootpath / SKIPPED
+    path = config.rootpath / SKIPPED_PATH
     group = config.getoption("--skipped-for")
     if group:
         config.pluginmanager.register(SkippedTests(path, group), "skipped-tests")
@@ -206,5 +206,5 @@ def configure(config: pytest.Config) -> None:
         if not group and not hasattr(config, "workerinput"):
             config.pluginmanager.register(SkipRecorder(path), "skip-recorder")
         named = os.environ.get("HVEN_TESTS_WITHOUT", "").replace(",", " ").split()
-        os.environ["HVEN_TESTS_WITHOUT"] = ",".join(sorted({*named, *left_out_groups()}))
+        os.environ["HVEN_TESTS_WITHOUT"] = ",".join(sorted({*named, *list_excluded_groups()}))
         config.pluginmanager.register(FirstTier(config.rootpath), "first-tier")

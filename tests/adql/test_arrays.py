@@ -20,7 +20,7 @@ from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, Type
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 COLUMNS = (
     Column(name="id", type=INT64, required=True),
@@ -185,7 +185,7 @@ def test_adql_20_has_no_elements():
 arrays_of = st.lists(st.none() | st.lists(st.none() | st.floats(-1e6, 1e6), max_size=6), min_size=1, max_size=12)
 
 
-@settings(max_examples=40 * MORE, deadline=None)
+@settings(max_examples=40 * EXAMPLES_FACTOR, deadline=None)
 @given(arrays_of, st.integers(-3, 8))
 def test_functions_as_python_computes_them(rows, place):
     table = Table(

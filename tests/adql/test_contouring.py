@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from adql_runner import create_connection, write_expression
-from contour_shapes import code, stress
+from contour_shapes import draw_shapes, encode_chain
 from hven.adql import bind_expression, parse_expression
 from hven.descriptor._expression_trees import UnsupportedCastError, cast_to_type
 from hven.engines.duckdb.dialect import DuckDBDialect
@@ -15,7 +15,7 @@ from hven.model.errors import BindError
 from hven.model.sky import Regions, contours
 from hven.model.table import Column
 from hven.model.types import parse_type, type_from_arrow
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 DISC = "disc(cx, cy, cdelt, cdelt, r, l0, b0)"
 HOLE = f"chain_contour(code, x, y, {DISC})"
@@ -41,8 +41,8 @@ def compute():
 
 @pytest.fixture(scope="module")
 def rows():
-    paths = stress(90, 7)
-    codes = [code(path) for path in paths]
+    paths = draw_shapes(90, 7)
+    codes = [encode_chain(path) for path in paths]
     x, y = np.array([path[0] for path in paths]).T
     n = len(codes)
     rng = np.random.default_rng(4)
@@ -118,7 +118,7 @@ def test_polygons_are_regions_of_one_ring_or_outlines_of_the_largest_part(comput
 
 def test_mocs_are_hardly_larger(compute, rows):
     told, wanted = rows
-    every = 1 if MORE > 1 else 4  # a quarter of the 90 are still of all 15 kinds
+    every = 1 if EXAMPLES_FACTOR > 1 else 4  # a quarter of the 90 are still of all 15 kinds
     told = {name: pa.array(column)[::every] for name, column in told.items()}
     area = wanted.regions.compute_areas()[::every] * (180 / np.pi) ** 2
     mocs = compute(f"AREA(contour_moc({HOLE}))", **told).to_pylist()

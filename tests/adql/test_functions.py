@@ -23,7 +23,7 @@ from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError, EvaluationError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, INT64, MOC, STRING, TIMESTAMP, Type
-from shared import MORE, ROOT
+from shared import EXAMPLES_FACTOR, ROOT
 
 ONE = StaticCatalogue([Table(schema="s", name="one", columns=())])
 
@@ -227,7 +227,7 @@ def test_mathematics_as_numpy(name):
 angles = st.tuples(st.floats(0, 360), st.floats(-90, 90), st.floats(0, 360), st.floats(-90, 90))
 
 
-@settings(max_examples=30 * MORE, deadline=None)
+@settings(max_examples=30 * EXAMPLES_FACTOR, deadline=None)
 @given(st.lists(angles, min_size=1, max_size=50), st.sampled_from([0.0, 1e-7, 1e-3, 1.0]))
 def test_distance_and_cones_as_astropy(rows, scale):
     """Also for points very near each other and near the antipode, where a careless formula loses all digits."""
@@ -257,7 +257,7 @@ def test_distance_and_cones_as_astropy(rows, scale):
     assert got["z"].equals(got["w"])
 
 
-@settings(max_examples=50 * MORE, deadline=None)
+@settings(max_examples=50 * EXAMPLES_FACTOR, deadline=None)
 @given(
     st.lists(
         st.datetimes(min_value=dt.datetime(1850, 1, 1), max_value=dt.datetime(2150, 1, 1)), min_size=1, max_size=40
@@ -532,7 +532,7 @@ def test_frames_of_polygons_and_of_nothing():
         evaluate_expression("ivo_geom_transform('ICRS', 'Galactic', POINT(1, 2))")
 
 
-@settings(max_examples=20 * MORE, deadline=None)
+@settings(max_examples=20 * EXAMPLES_FACTOR, deadline=None)
 @example([5e-324], 0, 2, 1)  # half of the smallest double is none
 @given(
     st.lists(st.none() | st.floats(allow_infinity=True), max_size=60),

@@ -18,7 +18,7 @@ from adql_runner import OTHER_RUNNERS, run_in_duckdb, run_query
 from adql_sky import CATALOGUE, ROWS
 from hven.adql import bind_query, parse_query
 from hven.model.errors import BindError, EvaluationError
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 NUMBERS = ["s.id", "s.ra", "s.dec", "s.rmag", "s.flag", "p.flux", "p.id", "1", "2.5", "0", "NULL", "7", "1e3"]
 TEXTS = ["s.name", "'Vega'", "'a''b'", "''", "NULL", "s.footprint"]
@@ -260,7 +260,7 @@ def rounded(cell, digits):
     return "" if cell is None else cell
 
 
-@settings(max_examples=30 * MORE, deadline=None)
+@settings(max_examples=30 * EXAMPLES_FACTOR, deadline=None)
 @example(
     "SELECT name || NULL AS a, NULL || name AS b, name || CASE WHEN 1 = 2 THEN 'a' END AS c, name || UPPER(NULL) AS d FROM stars"
 )  # numbers, says DuckDB
@@ -270,13 +270,13 @@ def test_plain_queries(query):
     check(query)
 
 
-@settings(max_examples=25 * MORE, deadline=None)
+@settings(max_examples=25 * EXAMPLES_FACTOR, deadline=None)
 @given(grouped())
 def test_grouped_queries(query):
     check(query)
 
 
-@settings(max_examples=20 * MORE, deadline=None)
+@settings(max_examples=20 * EXAMPLES_FACTOR, deadline=None)
 @given(united())
 def test_set_operations(query):
     check(query)

@@ -10,7 +10,7 @@ from adql_sky import CATALOGUE
 from hven.adql import bind_query, parse_query
 from hven.adql._output_names import MAX_NAME_CHARACTERS
 from hven.adql.reserved_words import RESERVED_WORDS
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 NAMES = {
     "ra + 1": "ra_plus_1",
@@ -103,7 +103,7 @@ expressions = st.recursive(
 )
 
 
-@settings(max_examples=60 * MORE, deadline=None)
+@settings(max_examples=60 * EXAMPLES_FACTOR, deadline=None)
 @given(expressions, expressions)
 def test_names_are_valid_short_and_stable(one, two):
     columns = bind_query(parse_query(f"SELECT {one}, {two}, {one} FROM stars"), CATALOGUE).columns

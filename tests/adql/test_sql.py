@@ -28,7 +28,7 @@ from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT64, STRING
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 SKY = ROWS
 
@@ -139,7 +139,7 @@ def decimal(given):
     return {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in given.items()}
 
 
-@settings(max_examples=40 * MORE, deadline=None)
+@settings(max_examples=40 * EXAMPLES_FACTOR, deadline=None)
 @given(st.sampled_from([shape for shape, _ in SHAPES]), values, values)
 def test_a_plan_can_be_used_again(shape, first, second):
     con = get_connection().cursor()
@@ -193,7 +193,7 @@ def q(text):
     return "'" + text.replace("'", "''") + "'"
 
 
-@settings(max_examples=80 * MORE, deadline=None)
+@settings(max_examples=80 * EXAMPLES_FACTOR, deadline=None)
 @given(hostile, hostile)
 def test_strings_stay_strings(one, two):
     """As parameters (from a query) and inline (from a program), in every place where a string may stand."""
@@ -227,7 +227,7 @@ def test_strings_stay_strings(one, two):
     assert con.execute("SELECT x FROM victim").fetchall() == [(1,)]
 
 
-@settings(max_examples=80 * MORE, deadline=None)
+@settings(max_examples=80 * EXAMPLES_FACTOR, deadline=None)
 @given(
     hostile.filter(lambda text: "\0" not in text and text.strip() != ""),
     hostile.filter(lambda text: "\0" not in text and text.strip() != ""),
@@ -255,7 +255,7 @@ def test_names_stay_names(name, alias):
     assert con.execute("SELECT x FROM victim").fetchall() == [(1,)]
 
 
-@settings(max_examples=200 * MORE, deadline=None)
+@settings(max_examples=200 * EXAMPLES_FACTOR, deadline=None)
 @given(st.one_of(st.floats(allow_nan=False), st.integers(-(2**70), 2**70)))
 def test_numbers_are_written_with_every_bit(number):
     sql = DuckDBDialect().write_number(number)

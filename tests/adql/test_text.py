@@ -47,7 +47,7 @@ from hven.adql.syntax_tree import (
     WindowExpression,
     WindowFrame,
 )
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 # --- trees as the parser makes them -----------------------------------------------------------------------------
 
@@ -256,7 +256,7 @@ def test_conditions_come_back(tree):
     assert parse_condition(write_adql(tree)) == tree
 
 
-@settings(max_examples=20 * MORE)  # large trees
+@settings(max_examples=20 * EXAMPLES_FACTOR)  # large trees
 @given(QUERIES)
 def test_queries_come_back(tree):
     text = write_adql(tree)

@@ -19,7 +19,7 @@ from hven.model.errors import BindError
 from hven.model.sky import q3c
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
-from shared import MORE, shared
+from shared import EXAMPLES_FACTOR, shared
 
 ONE = StaticCatalogue([Table(schema="s", name="one", columns=())])
 NAMES = [
@@ -117,7 +117,7 @@ def test_pixels_are_those_of_q3c():
     assert evaluate_expression("gavo_ipix(10, 20)") == 2061494256435992038
 
 
-@settings(max_examples=60 * MORE, deadline=None)
+@settings(max_examples=60 * EXAMPLES_FACTOR, deadline=None)
 @given(st.floats(0, 360), st.floats(-90, 90))
 def test_pixels_are_near_their_positions(lon, lat):
     """The number taken apart again, by the definition of the cube, leads back to the position."""

@@ -18,7 +18,7 @@ from hven.adql.scope import StaticCatalogue
 from hven.model.errors import BindError, ParseError
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
-from shared import MORE, ROOT
+from shared import EXAMPLES_FACTOR, ROOT
 
 COLUMNS = (
     Column(name="id", type=INT64, required=True),
@@ -44,7 +44,7 @@ def place(x: int | None) -> tuple[bool, int]:
     return (x is None, x or 0)  # NULLs come last
 
 
-@settings(max_examples=30 * MORE, deadline=None)
+@settings(max_examples=30 * EXAMPLES_FACTOR, deadline=None)
 @given(rows_of)
 def test_ranks_and_sums_as_python_counts_them(rows):
     got = asked(
@@ -69,7 +69,7 @@ def test_ranks_and_sums_as_python_counts_them(rows):
     assert got == expected
 
 
-@settings(max_examples=30 * MORE, deadline=None)
+@settings(max_examples=30 * EXAMPLES_FACTOR, deadline=None)
 @given(rows_of)
 def test_the_first_rows_of_each_as_python_finds_them(rows):
     """By several columns, with nulls: engines may find them by grouping."""
@@ -110,7 +110,7 @@ def edge(text: str) -> float:
     return -size if side == "PRECEDING" else size
 
 
-@settings(max_examples=60 * MORE, deadline=None)
+@settings(max_examples=60 * EXAMPLES_FACTOR, deadline=None)
 @given(rows_of, st.sampled_from(["ROWS", "RANGE", "GROUPS"]), edges("PRECEDING"), edges("FOLLOWING"), st.booleans())
 def test_frames_as_python_cuts_them(rows, unit, start, end, descending):
     """The frame by its definition: so many rows, so near a value, so many groups of equal values."""

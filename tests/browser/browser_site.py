@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
 
-from hostile_descriptor import descriptor
+from hostile_descriptor import write_descriptor
 from postgres_cluster import run_cluster
 from process_runner import run_hven
 from shared import ROOT, shared
@@ -144,7 +144,7 @@ tables:
 IS_FULL_PROOF = os.environ.get("HVEN_PROOF") == "full"
 REGION_COUNT = hfc.ROWS if IS_FULL_PROOF else 110_001  # more than a plot draws one by one
 HOSTILE_TEXT = "<script>evil=1</script><img src=x onerror=alert(2)>\"'{{7*7}}</textarea></title><!--"
-HOSTILE_DESCRIPTOR = descriptor(HOSTILE_TEXT, columns="      big: {type: string, rank: 30}\n", files="evil.parquet")
+HOSTILE_DESCRIPTOR = write_descriptor(HOSTILE_TEXT, columns="      big: {type: string, rank: 30}\n", files="evil.parquet")
 PREVIEW_ORIGIN = "https://psup.example.org"
 SETTINGS = f"""
 origins = ["{PREVIEW_ORIGIN}"]
@@ -171,7 +171,7 @@ def build_site(site: Path) -> None:
     directory.mkdir()
     (directory / "hfc1ar.yaml").write_text(hfc.DESCRIPTOR.format(engine="duckdb", sync="{deletions: compare}"))
     with run_cluster() as database:  # as the HFC has it: a table of PostgreSQL, asked no more once it is published
-        hfc.make(database.url, REGION_COUNT)
+        hfc.create_table(database.url, REGION_COUNT)
         run_hven("--site", site, "ingest", "hfc1ar", HFC=database.url)
 
 

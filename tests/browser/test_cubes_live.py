@@ -70,7 +70,7 @@ def tab(browser: Browser, cubes: Server) -> Iterator[BrowserTab]:
 
 
 @pytest.fixture
-def phone(browser: Browser, cubes: Server) -> Iterator[BrowserTab]:
+def phone_tab(browser: Browser, cubes: Server) -> Iterator[BrowserTab]:
     yield from open_tab(browser, cubes, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
 
 
@@ -231,14 +231,14 @@ def test_keys_alone(tab: BrowserTab) -> None:
     assert "Copier en Python" in page.inner_text("main")
 
 
-def test_a_phone(phone: BrowserTab) -> None:
-    page = phone.open_page(f"{HERE}/l1448_13co.fits?_slice=27")
-    phone.wait_for_panes("cube")
+def test_a_phone(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page(f"{HERE}/l1448_13co.fits?_slice=27")
+    phone_tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     x, y = at(page, 30, 60)
     page.touchscreen.tap(x, y)
-    data = fits.getdata(tab_file(phone, "l1448_13co"), 0).astype("f8")
+    data = fits.getdata(tab_file(phone_tab, "l1448_13co"), 0).astype("f8")
     assert np.array_equal(spectrum(page, "Pixel 30, 60"), data[:, 59, 29], equal_nan=True)
 
 

@@ -201,7 +201,7 @@ def tab(browser: Browser, files: tuple[Server, Any], external_programs: None) ->
 
 
 @pytest.fixture
-def phone(browser: Browser, files: tuple[Server, Any]) -> Iterator[BrowserTab]:
+def phone_tab(browser: Browser, files: tuple[Server, Any]) -> Iterator[BrowserTab]:
     yield from open_tab(browser, files[0], viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
 
 
@@ -389,15 +389,15 @@ def test_quick_looks_of_a_day_by_frequency_and_where_they_come_from(tab: Browser
     assert told == [f"2011-06-01T{hour:02d}:00:00.000000Z,0.{hour:02d}" for hour in range(12)] or len(told) == 12, told
 
 
-def test_the_links_of_a_row_on_a_phone(phone: BrowserTab) -> None:
+def test_the_links_of_a_row_on_a_phone(phone_tab: BrowserTab) -> None:
     for path in (
         "/datalink/nrh.days?ID=2011-06-01",
         f"/datalink/clouds.main?ID={CLOUD}",
         f"/collections/clouds/cube/{CLOUD}.fits",
     ):
-        page = phone.open_page(path)
+        page = phone_tab.open_page(path)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, path
-        assert phone.find_accessibility_faults() == []
+        assert phone_tab.find_accessibility_faults() == []
 
 
 @pytest.mark.parametrize(

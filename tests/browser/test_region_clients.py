@@ -21,7 +21,7 @@ from aladin_desktop import run_aladin
 from browser_tab import SLOW_ANIMATION_SCRIPT
 from mocpy import MOC
 
-from globes import globe, outlined, picture
+from globes import decode_png, find_outlines, write_globe
 from hven.model.sky import Moc, Polygon
 from process_runner import run_hven
 from shared import ROOT
@@ -159,7 +159,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for one, box in BOXES.items():  # c2min is that of both parts
                 rows.writerow([one, *box, *((OTHER[2], cells(body)) if one == "parts" else (box[2], ""))])
         facts = {"hips_frame": "equatorial"} if body == "sky" else {"hips_frame": name, "hips_body": name}
-        globe(made / "hips" / name, like=None if body == "sky" else made / "hips" / "sky", **facts)
+        write_globe(made / "hips" / name, like=None if body == "sky" else made / "hips" / "sky", **facts)
     for name in WHERE:
         run_hven("ingest", name, "--site", site)
         (made / f"{name}.vot").write_bytes(asked(made, f"SELECT * FROM {name}.epn_core"))
@@ -273,7 +273,7 @@ def test_aladin_desktop_draws_regions_where_they_are(desktop: dict[str, Seen], b
     said, warned, data = desktop[body]
     # another word than the map's, and Aladin calls the two incompatible: it draws nothing
     assert (said, warned) == (f"FOOTPRINTS {body.lower()}.vot true of body {body.lower()}", "null")
-    found = outlined(picture(data), RED)
+    found = find_outlines(decode_png(data), RED)
     assert near(found, [seen(name, body) for name in BOXES]), found
     kept(f"regions-aladin-{body.lower()}", data)
 
@@ -284,7 +284,7 @@ def test_aladin_desktop_draws_the_coronal_holes_of_hfc_on_the_sun(
     said, warned, data = desktop["holes"]
     assert (said, warned) == ("FOOTPRINTS holes.vot true of body sun", "null")
     kept("regions-aladin-hfc", data)
-    found = outlined(picture(data), RED)
+    found = find_outlines(decode_png(data), RED)
     assert near(found, [*holes[1].values()]), (found, holes)
 
 
@@ -301,7 +301,7 @@ def test_aladin_lite_draws_the_coronal_holes_of_hfc_on_the_sun(
     for _ in range(20):  # tiles come when they come
         page.wait_for_timeout(300)
         data = page.screenshot()
-        found = outlined(picture(data), MAGENTA)
+        found = find_outlines(decode_png(data), MAGENTA)
         if near(found, [*holes[1].values()]):
             break
     kept("regions-lite-hfc", data)
@@ -319,7 +319,7 @@ def test_what_else_aladin_desktop_draws(desktop: dict[str, Seen], name: str) -> 
         )
     else:
         assert (said.endswith("of body mars"), warned) == (True, "null")
-    assert len(outlined(picture(data), RED)) == (3 if OTHERS[name][1] else 0)
+    assert len(find_outlines(decode_png(data), RED)) == (3 if OTHERS[name][1] else 0)
 
 
 def test_aladin_lite_draws_images_of_the_whole_disc_below_their_observers(
@@ -346,7 +346,7 @@ def test_aladin_lite_draws_images_of_the_whole_disc_below_their_observers(
     assert {name: (lon, lat) for name, lon, lat in read} == DISCS
     for _ in range(20):  # tiles come when they come
         page.wait_for_timeout(300)
-        middles = [_middle(box) for box in outlined(picture(page.screenshot()), MAGENTA)]
+        middles = [_middle(box) for box in find_outlines(decode_png(page.screenshot()), MAGENTA)]
         if _stand_at(middles, DISCS.values()):
             break
     context.close()
@@ -389,10 +389,10 @@ def test_aladin_lite_draws_outlines_and_cells_where_they_are(
         page.wait_for_timeout(300)
         data = page.screenshot()
         kept(f"regions-lite-{name}", data)
-        pixels = picture(data)
+        pixels = decode_png(data)
         found = (
-            [one for one in outlined(pixels, MAGENTA) if min(max(apart(one, two)) for two in shapes) < 15],
-            outlined(pixels, CYAN),
+            [one for one in find_outlines(pixels, MAGENTA) if min(max(apart(one, two)) for two in shapes) < 15],
+            find_outlines(pixels, CYAN),
         )
         if near(found[0], shapes) and near(found[1], cells, COARSE):
             break
@@ -419,7 +419,7 @@ def test_topcat_draws_outlines_and_cells_where_they_are(place: Path) -> None:
     # a body is seen from outside: longitudes grow to the right
     look = ("xpix=720", "ypix=360", "insets=0,0,0,0", "grid=false", "scalebar=false", "projection=car", "reflectlon=false", "legend=false")  # fmt: skip
     run_stilts("plot2sky", *look, *words, "omode=out", f"out={place}/topcat.png")
-    pixels = picture((place / "topcat.png").read_bytes())
+    pixels = decode_png((place / "topcat.png").read_bytes())
     lon, lat = (np.arange(720) - 359.5) / 2 % 360, (179.5 - np.arange(360)) / 2
     for ink, (body, _, shapes) in inks.items():
         inked = (pixels == ink).all(axis=-1)

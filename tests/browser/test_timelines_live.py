@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from browser_tab import BrowserTab, open_tab
 
-from das2_streams import parse
+from das2_streams import parse_stream
 from process_runner import Server, run_hven, serve_site
 from requirements import require
 
@@ -99,7 +99,7 @@ def tab(browser: Browser, sun: Server) -> Iterator[BrowserTab]:
 
 
 @pytest.fixture
-def phone(browser: Browser, sun: Server) -> Iterator[BrowserTab]:
+def phone_tab(browser: Browser, sun: Server) -> Iterator[BrowserTab]:
     yield from open_tab(browser, sun, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
 
 
@@ -273,7 +273,7 @@ def test_what_else_there_is_and_lines_of_code(tab: BrowserTab, tmp_path: Path) -
     # what does not install here is asked for as it asks
     said = {name: line(page, name) for name in ("das2py", "IDL (SPEDAS)", "curl", "speasy")}
     (url,) = re.findall(r'das2.read_http\("(.+)"\)', said["das2py"])
-    packets = parse(page.request.get(url).body()).packets  # lines and spectra have packets of their own
+    packets = parse_stream(page.request.get(url).body()).packets  # lines and spectra have packets of their own
     (packet,) = (one for one in packets if "total" in one.values())
     np.testing.assert_array_equal(packet.values()["total"][:, 0], total[2100:2220])
     found = re.fullmatch(r"hapi_load_data, server='(.+)', dataset='(.+)', parameters=\[(.+)\], trange=\['(.+)', '(.+)'\]", said["IDL (SPEDAS)"])  # fmt: skip
@@ -325,9 +325,9 @@ def test_features_are_drawn_over_the_spectrum(tab: BrowserTab) -> None:
     assert colour(page, "2003-10-28T06:00:00Z", 20.7) != edge
 
 
-def test_on_a_phone(phone: BrowserTab) -> None:
-    page = phone.open_page(HERE)
-    phone.wait_for_panes("timeline")
+def test_on_a_phone(phone_tab: BrowserTab) -> None:
+    page = phone_tab.open_page(HERE)
+    phone_tab.wait_for_panes("timeline")
     first, last = view(page)
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     page.evaluate(
@@ -344,7 +344,7 @@ def test_on_a_phone(phone: BrowserTab) -> None:
     found = view(page)
     assert found[1] - found[0] == pytest.approx((last - first) / 3, rel=0.02)
     assert np.mean(found) == pytest.approx((first + last) / 2, abs=60)
-    phone.save_screenshot("timeline-phone", whole=True)
+    phone_tab.save_screenshot("timeline-phone", whole=True)
 
 
 def test_it_opens_with_the_latest_samples_and_shows_all_of_them_on_demand(tab: BrowserTab) -> None:

@@ -53,12 +53,12 @@ EXAMPLES = {"protocols": "bright", "functions": "airmass", "panes": "counts", "s
 def test_the_page_says_how_many_files_it_takes_and_shows_them(group: str, name: str) -> None:
     told = {one: int(files) for one, files in re.findall(r"\| `hven\.(\w+)` \| (\d+) \|", PAGE)}
     assert told.keys() <= plugins.PLUGIN_GROUPS.keys()
-    files = example_plugins.files(name)
+    files = example_plugins.list_files(name)
     assert files - {f"test_{name}.py"} == {f"hven_{name}.py", "pyproject.toml"}
     assert told[group] == 1
-    assert group in {"sources", "formats"} or example_plugins.lines(name) == 3
+    assert group in {"sources", "formats"} or example_plugins.count_test_lines(name) == 3
     for file in files:
-        text = (example_plugins.PLACE / name / file).read_text(encoding="utf-8")
+        text = (example_plugins.PLUGIN_DIRECTORY / name / file).read_text(encoding="utf-8")
         assert any(block in text for block in re.findall(r"```\w+\n(.*?)```", PAGE + SOURCES + FORMATS, re.DOTALL)), (
             file
         )
@@ -66,12 +66,12 @@ def test_the_page_says_how_many_files_it_takes_and_shows_them(group: str, name: 
 
 @pytest.fixture
 def _airmass(tmp_path: Path) -> Iterator[None]:
-    with example_plugins.installed("airmass", tmp_path / "site-packages"):
+    with example_plugins.install_plugin("airmass", tmp_path / "site-packages"):
         yield
 
 
 @pytest.mark.usefixtures("_airmass")
-class TestFunction(example_plugins.tests("airmass")):  # type: ignore[misc]
+class TestFunction(example_plugins.load_test_class("airmass")):  # type: ignore[misc]
     def test_programs_and_people_find_it(self, tmp_path: Path) -> None:
         with FaceContract().serve_site(tmp_path / "site") as ask:
             found = ask(
@@ -100,7 +100,7 @@ class TestFunction(example_plugins.tests("airmass")):  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("_airmass")
-class TestFunctionInPostgres(example_plugins.tests("airmass")):  # type: ignore[misc]
+class TestFunctionInPostgres(example_plugins.load_test_class("airmass")):  # type: ignore[misc]
     @pytest.fixture(autouse=True)
     def _server(self) -> Iterator[None]:
         with run_server() as url:
@@ -122,23 +122,23 @@ class TestFunctionInPostgres(example_plugins.tests("airmass")):  # type: ignore[
 
 @pytest.fixture
 def _nights(tmp_path: Path) -> Iterator[None]:
-    with example_plugins.installed("nights", tmp_path / "site-packages"):
+    with example_plugins.install_plugin("nights", tmp_path / "site-packages"):
         yield
 
 
 @pytest.mark.usefixtures("_nights")
-class TestSource(example_plugins.tests("nights")):  # type: ignore[misc]
+class TestSource(example_plugins.load_test_class("nights")):  # type: ignore[misc]
     """Its own tests."""
 
 
 @pytest.fixture
 def _labels(tmp_path: Path) -> Iterator[None]:
-    with example_plugins.installed("labels", tmp_path / "site-packages"):
+    with example_plugins.install_plugin("labels", tmp_path / "site-packages"):
         yield
 
 
 @pytest.mark.usefixtures("_labels")
-class TestFileSource(example_plugins.tests("labels")):  # type: ignore[misc]
+class TestFileSource(example_plugins.load_test_class("labels")):  # type: ignore[misc]
     def test_what_is_no_label_is_kept_aside(self, tmp_path: Path) -> None:
         options = self.write_source_files(tmp_path)
         (tmp_path / "c.lbl").write_text("PRODUCT_ID = c\n")
@@ -169,12 +169,12 @@ class TestFileSource(example_plugins.tests("labels")):  # type: ignore[misc]
 
 @pytest.fixture
 def _bars(tmp_path: Path) -> Iterator[None]:
-    with example_plugins.installed("bars", tmp_path / "site-packages"):
+    with example_plugins.install_plugin("bars", tmp_path / "site-packages"):
         yield
 
 
 @pytest.mark.usefixtures("_bars")
-class TestFormat(example_plugins.tests("bars")):  # type: ignore[misc]
+class TestFormat(example_plugins.load_test_class("bars")):  # type: ignore[misc]
     def test_services_give_it_and_texts_come_back(self, tmp_path: Path) -> None:
         with FaceContract().serve_site(tmp_path) as ask:
             query = "SELECT id, mag, 'a|b\\c' AS t FROM tiny.stars ORDER BY id"
@@ -186,12 +186,12 @@ class TestFormat(example_plugins.tests("bars")):  # type: ignore[misc]
 
 @pytest.fixture
 def _counts(tmp_path: Path) -> Iterator[None]:
-    with example_plugins.installed("counts", tmp_path / "site-packages"):
+    with example_plugins.install_plugin("counts", tmp_path / "site-packages"):
         yield
 
 
 @pytest.mark.usefixtures("_counts")
-class TestPane(example_plugins.tests("counts")):  # type: ignore[misc]
+class TestPane(example_plugins.load_test_class("counts")):  # type: ignore[misc]
     def test_every_pane_that_is_registered_keeps_the_contract(self, tmp_path: Path) -> None:
         promises = [name for name in vars(PaneContract) if name.startswith("test_")]
         assert [pane.name for pane in panes.list_panes()] == ["counts"]
@@ -226,7 +226,7 @@ def test_the_contract_finds_a_pane_that_breaks_it(tmp_path: Path, check: str, wa
 
 def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
     with (
-        example_plugins.installed("counts", tmp_path / "site-packages"),
+        example_plugins.install_plugin("counts", tmp_path / "site-packages"),
         FaceContract().serve_site(tmp_path / "site") as ask,
     ):
         here = "/collections/tiny/stars"
@@ -253,7 +253,7 @@ def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was: str, broken: str, told: str) -> None:
     place = tmp_path / "site-packages"
-    with example_plugins.installed("counts", place):
+    with example_plugins.install_plugin("counts", place):
         path = place / "hven_counts" / "__init__.py" if (place / "hven_counts").is_dir() else place / "hven_counts.py"
         path.write_text(path.read_text().replace(was, broken), encoding="utf-8")
         (tmp_path / "hven.toml").write_text('name = "x"\n')
@@ -274,7 +274,7 @@ def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was
 
 def test_check_has_nothing_to_say_of_a_pane_that_works(tmp_path: Path) -> None:
     with (
-        example_plugins.installed("counts", tmp_path / "site-packages"),
+        example_plugins.install_plugin("counts", tmp_path / "site-packages"),
         open_tiny_site(tmp_path / "site", {"tiny.stars": (FaceContract.table, FaceContract.rows)}) as site,
     ):
         assert [pane.check_tables(site) for pane in panes.list_panes()] == [[]]
@@ -334,7 +334,7 @@ def test_a_setting_is_one_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_one_with_a_fault_is_told_by_its_name(tmp_path: Path, written: str, told: str) -> None:
     place = tmp_path / "site-packages"
-    with example_plugins.installed("airmass", place):
+    with example_plugins.install_plugin("airmass", place):
         (place / "hven_airmass.py").write_text(written, encoding="utf-8")
         (error,) = plugins.find_plugin_faults()
         assert error.message.startswith(f"the plugin 'airmass' of hven.functions (hven_airmass) {told}")
@@ -349,7 +349,7 @@ def test_one_with_a_fault_is_told_by_its_name(tmp_path: Path, written: str, told
 
 def test_all_that_have_faults_are_told(tmp_path: Path) -> None:
     place = tmp_path / "site-packages"
-    with example_plugins.installed("airmass", place):
+    with example_plugins.install_plugin("airmass", place):
         (about,) = place.glob("*.dist-info")
         (about / "entry_points.txt").write_text(
             "[hven.functions]\na = hven_a_away\nb = hven_b_away\n[hven.panes]\nc = hven_c_away\n", encoding="utf-8"
@@ -374,7 +374,7 @@ def test_a_face_with_a_fault_is_no_fault_of_its_reader(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, body: str, told: str, noted: str
 ) -> None:
     place = tmp_path / "site-packages"
-    with example_plugins.installed("bright", place):
+    with example_plugins.install_plugin("bright", place):
         path = place / "hven_bright.py"
         path.write_text(path.read_text().replace('"""Ask for the brightest first."""', body), encoding="utf-8")
         with FaceContract().serve_site(tmp_path / "site") as ask:
@@ -386,7 +386,7 @@ def test_a_face_with_a_fault_is_no_fault_of_its_reader(
 
 def test_a_source_that_fails_is_blamed_with_its_line(tmp_path: Path) -> None:
     place = tmp_path / "site-packages"
-    with example_plugins.installed("nights", place):
+    with example_plugins.install_plugin("nights", place):
         path = place / "hven_nights.py"
         path.write_text(
             path.read_text().replace(
@@ -409,7 +409,7 @@ def test_a_source_that_fails_is_blamed_with_its_line(tmp_path: Path) -> None:
 
 def test_a_group_that_nobody_asks_is_told(tmp_path: Path) -> None:
     place = tmp_path / "site-packages"
-    with example_plugins.installed("airmass", place):
+    with example_plugins.install_plugin("airmass", place):
         (about,) = place.glob("*.dist-info")
         (about / "entry_points.txt").write_text("[hven.function]\nairmass = hven_airmass\n", encoding="utf-8")
         (error,) = plugins.find_plugin_faults()
@@ -449,7 +449,7 @@ def test_a_descriptor_names_a_face_of_ones_own(tmp_path: Path) -> None:
     assert "no service is called 'bright'" in str(
         check_descriptor(tmp_path / "c/c.yaml", Settings(directory=tmp_path))[0]
     )
-    with example_plugins.installed("bright", tmp_path / "site-packages"):
+    with example_plugins.install_plugin("bright", tmp_path / "site-packages"):
         assert check_descriptor(tmp_path / "c/c.yaml", Settings(directory=tmp_path)) == []
 
 
@@ -458,6 +458,6 @@ def test_a_misspelt_option_of_a_source_of_ones_own_is_told(tmp_path: Path) -> No
     (tmp_path / "c/c.yaml").write_text(
         "collection: c\ntitle: C\ntables:\n  t: {source: {kind: nights, begn: 2026-01-01}, columns: {night: date}}\n"
     )
-    with example_plugins.installed("nights", tmp_path / "site-packages"):
+    with example_plugins.install_plugin("nights", tmp_path / "site-packages"):
         told = [str(fault) for fault in check_descriptor(tmp_path / "c/c.yaml", Settings(directory=tmp_path))]
     assert any("begn" in one for one in told), told

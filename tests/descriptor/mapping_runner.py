@@ -11,7 +11,7 @@ from hven.model import plugins
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext
 
 
-def compiled(spec, resource, source=0):
+def compile_mapping(spec, resource, source=0):
     one = spec.sources[source]
     module = plugins.load_plugin("sources", one.kind)
     options = module.Options.model_validate(dict(one.options))
@@ -20,7 +20,7 @@ def compiled(spec, resource, source=0):
     return mapping, module.open(options, context)
 
 
-def run(engine, mapping, batch):
+def run_mapping(engine, mapping, batch):
     """Give one Arrow table per query, in the order of source rows, with the row number last."""
     batch = batch if isinstance(batch, pa.RecordBatch) else batch.combine_chunks().to_batches()[0]
     for call in mapping.calls:
@@ -34,24 +34,24 @@ def run(engine, mapping, batch):
     ]
 
 
-def rows(engine, resource):
+def read_rows(engine, resource):
     """Give the rows of every table as JSON would have them."""
     found = {}
     for spec in resource.tables:
-        mapping, source = compiled(spec, resource)
+        mapping, source = compile_mapping(spec, resource)
         found[spec.table.name] = []
         for batch in source.read_batches(mapping.needed_columns):
-            for answer in run(engine, mapping, batch)[1]:
+            for answer in run_mapping(engine, mapping, batch)[1]:
                 table = answer.drop_columns([ROW_NUMBER_COLUMN])
                 types = {column.name: column.type for column in mapping.table.columns}
                 assert table.column_names == list(types)
                 found[spec.table.name] += [
-                    {name: _plain(value, types[name]) for name, value in row.items()} for row in table.to_pylist()
+                    {name: _value_to_json(value, types[name]) for name, value in row.items()} for row in table.to_pylist()
                 ]
     return found
 
 
-def _plain(value, kind):
+def _value_to_json(value, kind):
     if isinstance(value, datetime):
         return value.isoformat()
     if value is None or not kind.is_string:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hven.descriptor import check_descriptor
 from hven.model.settings import Settings
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "descriptors"
 TEXTS = {
@@ -66,7 +66,7 @@ def site(tmp_path_factory):
     return Settings(directory=directory)
 
 
-@settings(max_examples=120 * MORE)
+@settings(max_examples=120 * EXAMPLES_FACTOR)
 @given(
     name=st.sampled_from(sorted(TEXTS)),
     changes=st.lists(
@@ -87,7 +87,7 @@ def test_changed_at_random(site, name, changes):
         assert fault.place.file
 
 
-@settings(max_examples=40 * MORE)
+@settings(max_examples=40 * EXAMPLES_FACTOR)
 @given(name=st.sampled_from(sorted(TEXTS)), gone=st.integers(0, 60), times=st.integers(1, 3))
 @example(name="sketch.yaml", gone=12, times=3)  # a link leads to a table that has no source
 def test_lines_lost(site, name, gone, times):

@@ -13,7 +13,7 @@ from hven.engines.duckdb.engine import DuckEngine
 from hven.model.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mapping_runner import rows
+from mapping_runner import read_rows
 
 CORPUS = Path(__file__).resolve().parent.parent / "corpus" / "descriptors" / "good"
 CASES = sorted(path.stem for path in CORPUS.glob("*.yaml"))
@@ -30,7 +30,7 @@ def engine(tmp_path_factory):
 def test_rows(case, engine):
     resource = load_descriptor(CORPUS / f"{case}.yaml", Settings(directory=CORPUS))
     expected = json.loads((CORPUS / f"{case}.json").read_text())
-    found = rows(engine, resource)
+    found = read_rows(engine, resource)
     assert found.keys() == expected.keys()
     for table, wanted in expected.items():
         for got, want in zip(found[table], wanted, strict=True):

@@ -23,9 +23,9 @@ from hven.model.types import parse_type
 from hven.sources import ROW_NUMBER_COLUMN
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mapping_runner import run
+from mapping_runner import run_mapping
 
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 HEAD = "collection: c\ntitle: t\nlet: {base: 'https://x.example'}\ntables:\n  main:\n    source: data.csv\n"
 
@@ -54,13 +54,13 @@ def mapped(engine, resource, batch, columns=None):
     mapping = mappings.compile_mapping(
         resource.tables[0], [column for column in known if column.name != ROW_NUMBER_COLUMN], resource
     )
-    return mapping, *run(engine, mapping, batch)
+    return mapping, *run_mapping(engine, mapping, batch)
 
 
 specs = st.sampled_from(["02d", "05d", "012d", ".0f", ".1f", ".3f", "07.2f", "012.4f"])
 
 
-@settings(max_examples=15 * MORE)
+@settings(max_examples=15 * EXAMPLES_FACTOR)
 @given(spec=specs, values=st.lists(st.integers(-(10**9), 10**9), min_size=1, max_size=60))
 def test_whole_numbers_are_written_as_python_writes_them(engine, directory, spec, values):
     resource = descriptor(directory, f"    columns: {{t: string}}\n    text: {{t: '{{n:{spec}}}'}}\n")
@@ -68,7 +68,7 @@ def test_whole_numbers_are_written_as_python_writes_them(engine, directory, spec
     assert table.column("t").to_pylist() == [format(value, spec) for value in values]
 
 
-@settings(max_examples=15 * MORE)
+@settings(max_examples=15 * EXAMPLES_FACTOR)
 @given(
     spec=st.sampled_from([".0f", ".1f", ".3f", "07.2f", "012.4f"]),
     values=st.lists(st.integers(-(10**7), 10**7).map(lambda n: n / 16), min_size=1, max_size=60),

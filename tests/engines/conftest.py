@@ -21,10 +21,10 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def relations(engine):
-    from engine_tables import LIST, STARS, circles, sky, stage
+    from engine_tables import CIRCLES, STARS, build_circles, build_sky, stage_table
     from relations import Relations
 
     from hven.engines import MemoryRelation
 
     # more than ten thousand rows: then a road through an index is not open to every condition
-    return Relations({"sky.stars": stage(engine, STARS, sky(13_000)), LIST.qualified_name: MemoryRelation(circles(60))})
+    return Relations({"sky.stars": stage_table(engine, STARS, build_sky(13_000)), CIRCLES.qualified_name: MemoryRelation(build_circles(60))})

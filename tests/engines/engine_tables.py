@@ -28,7 +28,7 @@ COLUMNS = (
     Column(name="note", type=STRING),
 )
 STARS = Table(schema="sky", name="stars", columns=COLUMNS, primary=("id",), position=("ra", "dec"))
-LIST = Table(
+CIRCLES = Table(
     schema="TAP_UPLOAD",
     name="list",
     columns=(
@@ -42,7 +42,7 @@ LIST = Table(
 _count = itertools.count()
 
 
-def sky(rows: int, seed: int = 0) -> pa.Table:
+def build_sky(rows: int, seed: int = 0) -> pa.Table:
     """Stars everywhere, more at the poles and at the meridian; some without a position, with NaN, with infinities, with nulls."""
     rng = np.random.default_rng(seed)
     ra = rng.uniform(0, 360, rows)
@@ -75,7 +75,7 @@ def sky(rows: int, seed: int = 0) -> pa.Table:
     )
 
 
-def circles(rows: int, seed: int = 1) -> pa.Table:
+def build_circles(rows: int, seed: int = 1) -> pa.Table:
     """Circles of an upload: small and large ones, some that are none."""
     rng = np.random.default_rng(seed)
     lon, lat = rng.uniform(-10, 370, rows), np.degrees(np.arcsin(rng.uniform(-1, 1, rows)))
@@ -90,11 +90,11 @@ def circles(rows: int, seed: int = 1) -> pa.Table:
             "r": pa.array(radius, mask=rng.random(rows) < 0.1),
             "k": rng.integers(-10, 3000, rows),
         },
-        schema=LIST.arrow_schema,
+        schema=CIRCLES.arrow_schema,
     )
 
 
-def stage(engine, table: Table, rows: pa.Table, step: int = 1000):
+def stage_table(engine, table: Table, rows: pa.Table, step: int = 1000):
     """Write a snapshot."""
     staging = engine.stage_snapshot(table, f"test-{next(_count):04d}")
     for batch in rows.to_batches(max_chunksize=step):
@@ -102,19 +102,19 @@ def stage(engine, table: Table, rows: pa.Table, step: int = 1000):
     return staging.finish()
 
 
-def plan(engine, text: str, tables):
+def plan_query(engine, text: str, tables):
     bound = bind_query(parse_query(text), StaticCatalogue(tables))
     return bound, engine.plan_query(bound)
 
 
-def answer(engine, text: str, relations, tables=(STARS, LIST), limits: ExecutionLimits | None = None) -> pa.Table:
+def run_query(engine, text: str, relations, tables=(STARS, CIRCLES), limits: ExecutionLimits | None = None) -> pa.Table:
     """Run a query."""
-    bound, prepared = plan(engine, text, tables)
+    bound, prepared = plan_query(engine, text, tables)
     execution = prepared.execute(bound.literal_values, relations, limits or ExecutionLimits())
     return pa.Table.from_batches(execution, schema=execution.schema)
 
 
-class Half:
+class HalfVisiblePolicy:
     """A policy under which a reader sees the stars of half of the fields."""
 
     def __init__(self) -> None:
@@ -127,24 +127,24 @@ class Half:
         return self._hidden if table.qualified_name == "sky.stars" else None
 
 
-def both(engine, text: str, relations, tables=(STARS, LIST)) -> tuple[list, list]:
+def run_with_and_without_indexes(engine, text: str, relations, tables=(STARS, CIRCLES)) -> tuple[list, list]:
     """Run a query with and without indexes."""
-    with_them = answer(engine, text, relations, tables)
+    with_them = run_query(engine, text, relations, tables)
     engine.uses_indexes = False
     try:
-        without = answer(engine, text, relations, tables)
+        without = run_query(engine, text, relations, tables)
     finally:
         engine.uses_indexes = True
-    return plain(with_them), plain(without)
+    return normalize_rows(with_them), normalize_rows(without)
 
 
-def plain(rows: pa.Table) -> list[tuple]:
+def normalize_rows(rows: pa.Table) -> list[tuple]:
     """Give rows that can be compared: sums and distances to nine digits, NaN as text."""
     columns = (column.to_pylist() for column in rows.columns)
     return list(
         zip(
             *(
-                map(_plain, values) if pa.types.is_floating(field.type) else values
+                map(_normalize_value, values) if pa.types.is_floating(field.type) else values
                 for field, values in zip(rows.schema, columns, strict=True)
             ),
             strict=True,
@@ -152,11 +152,11 @@ def plain(rows: pa.Table) -> list[tuple]:
     )
 
 
-def _plain(value):
+def _normalize_value(value):
     if isinstance(value, float):
         return "NaN" if math.isnan(value) else value if math.isinf(value) else float(f"{value:.9g}") + 0.0
     return value
 
 
-def unordered(rows: list[tuple]) -> list[str]:
+def sort_rows(rows: list[tuple]) -> list[str]:
     return sorted(map(repr, rows))

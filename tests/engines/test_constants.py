@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from engine_tables import STARS, both, plan, sky, stage, unordered
+from engine_tables import STARS, build_sky, plan_query, run_with_and_without_indexes, sort_rows, stage_table
 
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue
@@ -54,17 +54,17 @@ WRITTEN = {
 
 @pytest.fixture(scope="module")
 def relations(engine):
-    return {"sky.stars": stage(engine, STARS, sky(20_000))}
+    return {"sky.stars": stage_table(engine, STARS, build_sky(20_000))}
 
 
 @pytest.mark.parametrize("condition", WRITTEN)
 def test_the_position_index_serves_it(engine, relations, condition):
     for select in ("id", "COUNT(*) AS n"):
         query = f"SELECT {select} FROM sky.stars WHERE {condition}"
-        prepared = plan(engine, query, (STARS,))[1]
+        prepared = plan_query(engine, query, (STARS,))[1]
         assert f"position index ({WRITTEN[condition]})" in prepared.explain()
-        indexed, looked_at = both(engine, query, relations, (STARS,))
-        assert unordered(indexed) == unordered(looked_at)
+        indexed, looked_at = run_with_and_without_indexes(engine, query, relations, (STARS,))
+        assert sort_rows(indexed) == sort_rows(looked_at)
         assert indexed
         assert indexed[0][0] > 0 or select == "id"
 
@@ -72,7 +72,7 @@ def test_the_position_index_serves_it(engine, relations, condition):
 @pytest.mark.parametrize("condition", WRITTEN)
 def test_few_rows_are_candidates(engine, relations, condition):
     """What explain says is what is done: the look-up gives some of the rows, and not all."""
-    _, prepared = plan(engine, f"SELECT id FROM sky.stars WHERE {condition}", (STARS,))
+    _, prepared = plan_query(engine, f"SELECT id FROM sky.stars WHERE {condition}", (STARS,))
     (access,) = prepared._candidate_finder.index_accesses.values()
     bound = bind_query(parse_query(f"SELECT id FROM sky.stars WHERE {condition}"), StaticCatalogue([STARS]))
     found = access.find_candidates(engine.open_snapshot(relations["sky.stars"]), bound.literal_values, 20_000)
@@ -90,7 +90,7 @@ def test_few_rows_are_candidates(engine, relations, condition):
     ],
 )
 def test_what_is_no_shape_contains_nothing(engine, relations, condition):
-    indexed, looked_at = both(engine, f"SELECT id FROM sky.stars WHERE {condition}", relations, (STARS,))
+    indexed, looked_at = run_with_and_without_indexes(engine, f"SELECT id FROM sky.stars WHERE {condition}", relations, (STARS,))
     assert indexed == looked_at == []
 
 
@@ -110,7 +110,7 @@ def test_numbers_are_those_of_the_engine(engine, relations, text):
     assert found is not None
     assert found(bound.literal_values) == (None if NUMBERS[text] is None else pytest.approx(NUMBERS[text], rel=1e-15))
     if text != "EXP(1000)":  # infinite in the engine: no coordinate
-        ((got,),) = both(engine, f"SELECT TOP 1 {text} AS x FROM sky.stars", relations, (STARS,))[1]
+        ((got,),) = run_with_and_without_indexes(engine, f"SELECT TOP 1 {text} AS x FROM sky.stars", relations, (STARS,))[1]
         assert got == (None if NUMBERS[text] is None else pytest.approx(NUMBERS[text], rel=1e-8))
     assert require_meta(expr).constant
 
@@ -127,7 +127,7 @@ def test_other_literals_are_looked_up_anew(engine, relations):
     """A plan that is used again with other numbers looks for what they mean."""
     text = "SELECT COUNT(*) AS n FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 1)) = 1"
     other = text.replace("CIRCLE(10, 20, 1)", "CIRCLE(200, 40, 30)")
-    prepared = plan(engine, text, (STARS,))[1]
+    prepared = plan_query(engine, text, (STARS,))[1]
     for query in (text, other, text):
         bound = bind_query(parse_query(query), StaticCatalogue([STARS]))
         (row,) = [
@@ -135,7 +135,7 @@ def test_other_literals_are_looked_up_anew(engine, relations):
             for batch in prepared.execute(bound.literal_values, relations, plan_limits())
             for row in batch.to_pylist()
         ]
-        assert (row["n"],) == both(engine, query, relations, (STARS,))[1][0]
+        assert (row["n"],) == run_with_and_without_indexes(engine, query, relations, (STARS,))[1][0]
 
 
 def plan_limits():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hven.engines._query_analysis.shape_covers import cover_shape
 from hven.model.sky import Box, Circle, healpix
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 RNG = np.random.default_rng(7)
 LON, LAT = RNG.uniform(0, 360, 40_000), np.degrees(np.arcsin(RNG.uniform(-1, 1, 40_000)))
@@ -39,7 +39,7 @@ def test_boxes_at_the_meridian_and_the_poles(box):
     assert (ranges[1:, 0] > ranges[:-1, 1]).all()
 
 
-@settings(max_examples=60 * MORE, deadline=None)
+@settings(max_examples=60 * EXAMPLES_FACTOR, deadline=None)
 @given(
     lon=st.sampled_from([0.0, 0.1, 45.0, 359.9]) | st.floats(0, 360),
     lat=st.floats(-89, 89),
@@ -50,7 +50,7 @@ def test_any_box(lon, lat, width, height):
     assert missed(Box(lon, lat, width, height)) == 0
 
 
-@settings(max_examples=60 * MORE, deadline=None)
+@settings(max_examples=60 * EXAMPLES_FACTOR, deadline=None)
 @given(
     lon=st.floats(0, 360),
     lat=st.floats(-90, 90),

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pyarrow as pa
 import pytest
-from engine_tables import answer
+from engine_tables import run_query
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +18,7 @@ from hven.engines import MemoryRelation
 from hven.model.errors import EvaluationError
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT16, INT32, INT64, STRING
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 NUMBERS = Table(
     schema="s",
@@ -64,7 +64,7 @@ def true(op: str, one, two) -> bool:
 
 side = st.sampled_from(["r", "d", "h", "i", "b"])
 quick = settings(
-    max_examples=150 * MORE,
+    max_examples=150 * EXAMPLES_FACTOR,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
@@ -78,7 +78,7 @@ def found(engine, data, condition, *, indexes=True):
     try:
         return [
             int(text)
-            for text in answer(
+            for text in run_query(
                 engine, f"SELECT t FROM s.n WHERE {condition}", {"s.n": MemoryRelation(held)}, (NUMBERS,)
             )["t"].to_pylist()
         ]
@@ -146,7 +146,7 @@ def test_between_and_in_are_exact(engine, data, one, low, high, negated, indexes
 @given(data=st.lists(row, max_size=12), one=side, two=side)
 def test_joins_are_exact(engine, data, one, two):
     held = {"s.n": MemoryRelation(pa.Table.from_pylist(data, NUMBERS.arrow_schema))}
-    counted = answer(
+    counted = run_query(
         engine, f"SELECT COUNT(*) AS n FROM s.n AS a JOIN s.n AS b ON a.{one} = b.{two}", held, (NUMBERS,)
     )["n"][0].as_py()
     assert counted == sum(true("=", left[one], right[two]) for left, right in itertools.product(data, data))
@@ -154,7 +154,7 @@ def test_joins_are_exact(engine, data, one, two):
 
 def ask(engine, expression, data):
     held = {"s.n": MemoryRelation(pa.Table.from_pylist(data, NUMBERS.arrow_schema))}
-    return answer(engine, f"SELECT {expression} AS x FROM s.n", held, (NUMBERS,))["x"].to_pylist()
+    return run_query(engine, f"SELECT {expression} AS x FROM s.n", held, (NUMBERS,))["x"].to_pylist()
 
 
 @pytest.mark.parametrize("links", [63, 64, 1500])

@@ -18,7 +18,7 @@ from hven.engines.duckdb.engine import DuckEngine
 from hven.engines.duckdb.udf_registry import UDFS
 from hven.model.sky import contains, from_array, intersects
 from mocs import cover_positions
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 LIST = pa.list_(pa.float64())
 near = st.floats(-3, 3).map(lambda x: round(x, 3))
@@ -43,7 +43,7 @@ def shape(numbers):
     return from_array({2: "point", 3: "circle", 4: "range"}.get(len(numbers), "polygon"), numbers)
 
 
-@settings(max_examples=60 * MORE, deadline=None)
+@settings(max_examples=60 * EXAMPLES_FACTOR, deadline=None)
 @given(st.lists(st.tuples(shapes(), shapes()), min_size=1, max_size=20))
 def test_pairs_of_shapes(pairs):
     one, two = pa.array([a for a, _ in pairs], LIST), pa.array([b for _, b in pairs], LIST)
@@ -168,7 +168,7 @@ def word(numbers: list[float]) -> str:
 texts = st.one_of(shapes().map(word), shapes().map(word), st.sampled_from(ODD))
 
 
-@settings(max_examples=40 * MORE, deadline=None)
+@settings(max_examples=40 * EXAMPLES_FACTOR, deadline=None)
 @given(st.lists(st.tuples(texts, texts, near, near), min_size=5, max_size=9))
 def test_many_texts_at_once_are_what_each_is_alone(rows):
     one, two = [a for a, *_ in rows], [b for _, b, *_ in rows]
@@ -197,7 +197,7 @@ def test_shapes_at_the_edge_of_what_is_one_are_told_apart_in_crowds():
     assert sum(single) > 5
 
 
-@settings(max_examples=40 * MORE, deadline=None)
+@settings(max_examples=40 * EXAMPLES_FACTOR, deadline=None)
 @given(
     st.lists(st.lists(shapes().filter(lambda one: len(one) in {3, 6}), min_size=1, max_size=4), min_size=1, max_size=5),
     st.booleans(),

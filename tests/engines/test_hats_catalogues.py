@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from file_servers import Files, web
+from file_servers import ServedFiles, serve_http
 from hven import query
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue
@@ -235,12 +235,12 @@ CONE = "SELECT id FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 1
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> Iterator[Files]:
+def there(tmp_path: Path) -> Iterator[ServedFiles]:
     where = catalogue(tmp_path / "far", 0)
     files = {f"/far/{path.relative_to(where)}": path.read_bytes() for path in where.rglob("*") if path.is_file()}
     files["/all/collection.properties"] = b"obs_collection=all\nhats_primary_table_url=main\n"
     files |= {f"/all/main{name.removeprefix('/far')}": body for name, body in files.items() if name.startswith("/far/")}
-    with web(Files(files)) as found:
+    with serve_http(ServedFiles(files)) as found:
         yield found
 
 
@@ -250,7 +250,7 @@ def far(tmp_path: Path, address: str, **options: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("place", ["far", "all"])
-def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, there: Files, place: str) -> None:
+def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, there: ServedFiles, place: str) -> None:
     engine, snapshot = far(tmp_path, f"{there.address}/{place}")
     assert snapshot.rows == 2000
     assert engine.find_missing_file(snapshot) is None
@@ -274,7 +274,7 @@ def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, there: 
         one.close()
 
 
-def test_a_cluster_does_not_read_addresses(tmp_path: Path, there: Files) -> None:
+def test_a_cluster_does_not_read_addresses(tmp_path: Path, there: ServedFiles) -> None:
     engine, snapshot = far(tmp_path, f"{there.address}/far", spark="sc://127.0.0.1:9", near_bytes=10)
     with pytest.raises(TooLargeError) as fault:
         asked(engine, snapshot, CONE)
@@ -283,20 +283,20 @@ def test_a_cluster_does_not_read_addresses(tmp_path: Path, there: Files) -> None
     engine.close()
 
 
-def _without_ranges(there: Files) -> None:
+def _without_ranges(there: ServedFiles) -> None:
     there.ranges = False
 
 
-def _breaking_off(there: Files) -> None:
+def _breaking_off(there: ServedFiles) -> None:
     there.cut = 300
 
 
-def _led_away(there: Files) -> None:
+def _led_away(there: ServedFiles) -> None:
     name = min(name for name in there.files if name.endswith(".parquet") and name.startswith("/far"))
     there.moved[name] = "http://127.0.0.1:9/elsewhere.parquet"
 
 
-def _lacking(there: Files) -> None:
+def _lacking(there: ServedFiles) -> None:
     del there.files[min(name for name in there.files if name.endswith(".parquet") and name.startswith("/far"))]
 
 
@@ -310,7 +310,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("harm", BAD)
-def test_bad_servers_are_told_of_and_nothing_is_adopted(tmp_path: Path, there: Files, harm: str) -> None:
+def test_bad_servers_are_told_of_and_nothing_is_adopted(tmp_path: Path, there: ServedFiles, harm: str) -> None:
     act, said = BAD[harm]
     act(there)
     with pytest.raises(SourceError) as fault:
@@ -321,7 +321,7 @@ def test_bad_servers_are_told_of_and_nothing_is_adopted(tmp_path: Path, there: F
     assert list((tmp_path / "root" / "far.stars").iterdir()) == []
 
 
-def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Path, there: Files, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Path, there: ServedFiles, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     engine, snapshot = far(tmp_path, f"{there.address}/far")
     there.tag = '"two"'
     with pytest.raises(StorageError, match="is another one now") as fault:
@@ -348,14 +348,14 @@ def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Pa
     engine.close()
 
 
-def test_private_addresses_are_read_where_the_site_allows_it(tmp_path: Path, there: Files) -> None:
+def test_private_addresses_are_read_where_the_site_allows_it(tmp_path: Path, there: ServedFiles) -> None:
     engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebHatsClient(allow_private=False))  # fmt: skip
     with pytest.raises(SourceError, match="public internet"):
         engine.stage_snapshot(STARS, "a").adopt_catalogue(f"{there.address}/far")
     engine.close()
 
 
-def test_rows_behind_an_address_are_those_of_the_directory(tmp_path: Path, there: Files) -> None:
+def test_rows_behind_an_address_are_those_of_the_directory(tmp_path: Path, there: ServedFiles) -> None:
     kind: Any = plugins.load_plugin("sources", "hats")
     here = kind.open(kind.Options(path=str(tmp_path / "far")), SourceContext())
     source = kind.open(kind.Options(path=f"{there.address}/all/"), SourceContext(allow_private=True))
@@ -441,7 +441,7 @@ def test_positions_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_a_site_serves_a_catalogue_behind_an_address(tmp_path: Path, there: Files) -> None:
+def test_a_site_serves_a_catalogue_behind_an_address(tmp_path: Path, there: ServedFiles) -> None:
     text = f"collection: far\ntitle: Stars\nengine: hats\ntables:\n  stars:\n    primary: [id]\n    source: {{kind: hats, path: '{there.address}/far'}}\n"
     brought = {"hats": HatsSettings(roots=("hats",))}
     with open_site_with_descriptor(tmp_path / "open", text, brought=brought, allow_private=True) as site:

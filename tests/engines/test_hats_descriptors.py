@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from test_hats_catalogues import adopt, asked, catalogue, far, nested, rows, run
 
-from file_servers import Files, web
+from file_servers import ServedFiles, serve_http
 from hven import descriptor, query
 from hven.descriptor import _table_drafting
 from hven.descriptor.drafting import create_descriptor
@@ -102,8 +102,8 @@ def served(files: Path, name: str = "far", listed: bool = True) -> dict[str, byt
 
 
 @pytest.fixture
-def there() -> Iterator[Files]:
-    with web(Files({})) as found:
+def there() -> Iterator[ServedFiles]:
+    with serve_http(ServedFiles({})) as found:
         yield found
 
 
@@ -171,7 +171,7 @@ def test_what_the_metadata_of_a_catalogue_say_of_columns_is_taken(tmp_path: Path
 @pytest.mark.parametrize("name", ["stars_10arcs", "stars_objID"])
 @pytest.mark.parametrize("where", ["here", "there"])
 def test_margins_and_indexes_are_refused_with_the_name_of_the_catalogue(
-    tmp_path: Path, site: Path, there: Files, name: str, where: str
+    tmp_path: Path, site: Path, there: ServedFiles, name: str, where: str
 ) -> None:
     home = collection(tmp_path / "out")
     there.files = served(home)
@@ -182,7 +182,7 @@ def test_margins_and_indexes_are_refused_with_the_name_of_the_catalogue(
     assert not (site / "collections" / "far").exists()
 
 
-def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site: Path, there: Files, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site: Path, there: ServedFiles, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr(_table_drafting, "MAX_REMOTE_SAMPLED_ROWS", 100)
     there.files = served(collection(tmp_path / "out"))
     text = create_descriptor(settings.load_settings(site), "far", f"{there.address}/far/").read_text()
@@ -195,7 +195,7 @@ def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site
     assert answers(site, "far") == expected() != []
 
 
-def test_a_server_without_ranges_is_asked_for_whole_files(tmp_path: Path, site: Path, there: Files) -> None:
+def test_a_server_without_ranges_is_asked_for_whole_files(tmp_path: Path, site: Path, there: ServedFiles) -> None:
     there.files, there.ranges = served(collection(tmp_path / "out")), False
     assert "primary: [objid]  # guessed: no value occurs twice" in create_descriptor(settings.load_settings(site), "far", f"{there.address}/far").read_text()  # fmt: skip
 
@@ -215,7 +215,7 @@ def test_without_a_root_it_is_said_what_would_serve_it(tmp_path: Path, site: Pat
     assert "say roots under [hats]" in text
 
 
-def test_what_is_no_catalogue_is_read_as_ever(tmp_path: Path, site: Path, there: Files) -> None:
+def test_what_is_no_catalogue_is_read_as_ever(tmp_path: Path, site: Path, there: ServedFiles) -> None:
     there.files = {"/far": b"id,mag\n1,2\n2,3\n"}
     assert "kind: csv" in create_descriptor(settings.load_settings(site), "far", f"{there.address}/far").read_text()
     (tmp_path / "dataset").mkdir()
@@ -311,7 +311,7 @@ def test_partitions_that_are_directories_are_adopted_counted_and_pruned(tmp_path
 
 
 @pytest.mark.parametrize("told", ["by links", "by metadata"])
-def test_directories_behind_an_address_are_found(tmp_path: Path, there: Files, told: str) -> None:
+def test_directories_behind_an_address_are_found(tmp_path: Path, there: ServedFiles, told: str) -> None:
     where = directories(catalogue(tmp_path / "far", 0), metadata=told == "by metadata")
     there.files = served(where, listed=told == "by links")
     engine, snapshot = far(tmp_path, f"{there.address}/far")
@@ -328,7 +328,7 @@ def test_directories_behind_an_address_are_found(tmp_path: Path, there: Files, t
 
 
 @pytest.mark.parametrize("place", ["here", "there"])
-def test_an_empty_directory_is_a_gap(tmp_path: Path, there: Files, place: str) -> None:
+def test_an_empty_directory_is_a_gap(tmp_path: Path, there: ServedFiles, place: str) -> None:
     where = directories(catalogue(tmp_path / "far", 0))
     empty = next(where.rglob("Npix=7"))
     for part in empty.glob("*.parquet"):
@@ -424,7 +424,7 @@ def test_a_mount_that_hangs_hangs_no_ingest(tmp_path: Path, monkeypatch: pytest.
         back.set()
 
 
-def test_a_token_that_is_wrong_is_told_of(tmp_path: Path, there: Files) -> None:
+def test_a_token_that_is_wrong_is_told_of(tmp_path: Path, there: ServedFiles) -> None:
     there.files, there.token = served(catalogue(tmp_path / "far", 0)), "Bearer right"
     kind: Any = plugins.load_plugin("sources", "hats")
     options = kind.Options(path=f"{there.address}/far", token="$T", tries=1)

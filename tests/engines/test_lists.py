@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from engine_tables import LIST, STARS, answer, plan, unordered
-from engine_tables import plain as comparable
+from engine_tables import CIRCLES, STARS, plan_query, run_query, sort_rows
+from engine_tables import normalize_rows as comparable
 
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.engines.duckdb import long_lists
@@ -47,19 +47,19 @@ def test_long_lists(engine, relations, monkeypatch, column, name):
         f"SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.05)) = 1 AND {column} IN ({values})",
     ]
     for text in texts:
-        got = answer(engine, text, relations)
+        got = run_query(engine, text, relations)
         engine.uses_indexes = False
         monkeypatch.setattr(long_lists, "MAX_INLINE_VALUES", 10**9)
         try:
-            wanted = answer(engine, text, relations)
+            wanted = run_query(engine, text, relations)
         finally:
             engine.uses_indexes = True
             monkeypatch.undo()
-        assert unordered(comparable(got)) == unordered(comparable(wanted)), text
+        assert sort_rows(comparable(got)) == sort_rows(comparable(wanted)), text
 
 
 def test_a_plan_serves_lists_of_other_values(engine, relations):
-    bound, prepared = plan(
+    bound, prepared = plan_query(
         engine, f"SELECT id FROM sky.stars WHERE id + 0 IN ({', '.join(map(str, range(100)))})", (STARS,)
     )
     for shift in (0, 3000, 6001):
@@ -74,13 +74,13 @@ def test_lists_over_rows_in_memory(engine):
     held = MemoryRelation(
         pa.table(
             {"n": [1, None, 3, 500], "lon": [0.0] * 4, "lat": [0.0] * 4, "r": [0.0] * 4, "k": [1, 2, 3, 4]},
-            schema=LIST.arrow_schema,
+            schema=CIRCLES.arrow_schema,
         )
     )
     among = ", ".join(map(str, range(100)))
     for word, wanted in (("IN", [1, 3]), ("NOT IN", [4])):
         assert (
-            answer(engine, f"SELECT k FROM TAP_UPLOAD.list WHERE n {word} ({among})", {LIST.qualified_name: held})[
+            run_query(engine, f"SELECT k FROM TAP_UPLOAD.list WHERE n {word} ({among})", {CIRCLES.qualified_name: held})[
                 "k"
             ].to_pylist()
             == wanted
@@ -88,7 +88,7 @@ def test_lists_over_rows_in_memory(engine):
 
 
 def test_the_index_is_asked_once_for_a_long_list(engine, relations):
-    said = plan(engine, f"SELECT * FROM sky.stars WHERE name IN ({make_long_lists()['text']})", (STARS,))[1].explain()
+    said = plan_query(engine, f"SELECT * FROM sky.stars WHERE name IN ({make_long_lists()['text']})", (STARS,))[1].explain()
     assert "index of name (305 values)" in said
     assert said.count("$") == 0
     assert "hven.list0" in said
@@ -139,20 +139,20 @@ def test_long_chains_of_equalities(engine, relations, monkeypatch, name):
         f"SELECT id FROM sky.stars WHERE ({chain}) AND mag < 11 AND RAND() < 2",
         f"SELECT s.id, u.n FROM sky.stars AS s LEFT JOIN TAP_UPLOAD.list AS u ON s.id = u.k WHERE {chain}",
     ):
-        got = answer(engine, text, relations)
+        got = run_query(engine, text, relations)
         engine.uses_indexes = False
         monkeypatch.setattr(long_lists, "MAX_INLINE_VALUES", 10**9)
         try:
-            wanted = answer(engine, text, relations)
+            wanted = run_query(engine, text, relations)
         finally:
             engine.uses_indexes = True
             monkeypatch.undo()
-        assert unordered(comparable(got)) == unordered(comparable(wanted)), text
+        assert sort_rows(comparable(got)) == sort_rows(comparable(wanted)), text
         assert len(wanted) > 0
 
 
 def test_a_long_chain_is_a_relation(engine):
-    made = plan(engine, f"SELECT id FROM sky.stars WHERE {chains(CHAINS['others'])}", (STARS,))[1]
+    made = plan_query(engine, f"SELECT id FROM sky.stars WHERE {chains(CHAINS['others'])}", (STARS,))[1]
     (held,) = made._list_tables
     assert len(held.table.columns) == 2
     assert held.build_rows(()).num_rows == 200

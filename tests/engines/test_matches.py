@@ -8,7 +8,17 @@ import time
 import numpy as np
 import pyarrow as pa
 import pytest
-from engine_tables import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
+from engine_tables import (
+    CIRCLES,
+    STARS,
+    build_circles,
+    build_sky,
+    plan_query,
+    run_query,
+    run_with_and_without_indexes,
+    sort_rows,
+    stage_table,
+)
 
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.engines.duckdb import candidate_search
@@ -17,14 +27,14 @@ from hven.model.errors import OperationCancelledError
 from hven.model.sky import Polygon, compute_distance
 from hven.model.table import Column, Table
 from hven.model.types import CIRCLE, INT64, POLYGON
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 REGIONS = Table(
     schema="TAP_UPLOAD",
     name="regions",
     columns=(Column(name="n", type=INT64), Column(name="patch", type=POLYGON), Column(name="around", type=CIRCLE)),
 )
-TABLES = (STARS, LIST, REGIONS)
+TABLES = (STARS, CIRCLES, REGIONS)
 BY_INDEX = "matched with {} by the position index"
 
 NEAR = "DISTANCE(s.ra, s.dec, u.lon, u.lat) < 0.5"
@@ -84,8 +94,8 @@ def regions(rows: int) -> pa.Table:
 
 def relations_of(engine, stars: int) -> dict:
     found = {
-        "sky.stars": stage(engine, STARS, sky(stars)),
-        "TAP_UPLOAD.list": MemoryRelation(circles(60)),
+        "sky.stars": stage_table(engine, STARS, build_sky(stars)),
+        "TAP_UPLOAD.list": MemoryRelation(build_circles(60)),
         "TAP_UPLOAD.regions": MemoryRelation(regions(24)),
     }
     return type("Relations", (dict,), {"__repr__": lambda _: "Relations()"})(found)
@@ -100,21 +110,21 @@ def relations(engine):
 @pytest.fixture(scope="module")
 def fewer(engine, relations):
     # where each shape is computed for each star without the index: ten times as many in scripts/proof
-    return relations if MORE > 1 else relations_of(engine, 2_600)
+    return relations if EXAMPLES_FACTOR > 1 else relations_of(engine, 2_600)
 
 
 @pytest.mark.parametrize("text", STARS_BY_U)
 def test_every_form_is_matched_by_the_index(engine, relations, fewer, text):
     if "BOX(" in text:
-        relations = {**fewer, "TAP_UPLOAD.list": MemoryRelation(circles(60).slice(0, 20))}
+        relations = {**fewer, "TAP_UPLOAD.list": MemoryRelation(build_circles(60).slice(0, 20))}
     elif "r.patch" in text:
         relations = fewer
-    bound, prepared = plan(engine, text, TABLES)
+    bound, prepared = plan_query(engine, text, TABLES)
     assert "by the position index" in prepared.explain(), prepared.explain()
     reduced = prepared._candidate_finder.find_candidates(engine, bound.literal_values, relations, ExecutionLimits())
     assert reduced.replaced_conditions, "the pairs were not looked up"
-    indexed, scanned = both(engine, text, relations, TABLES)
-    assert unordered(indexed) == unordered(scanned)
+    indexed, scanned = run_with_and_without_indexes(engine, text, relations, TABLES)
+    assert sort_rows(indexed) == sort_rows(scanned)
     assert len(indexed) > 5 or "COUNT(*) AS c FROM sky" in text or "NOT EXISTS" in text or " IN (SELECT" in text
 
 
@@ -137,16 +147,16 @@ def test_pairs_are_those_of_numpy(engine, relations):
     assert len(wanted) > 100
     for text in STARS_BY_U:
         if text.startswith("SELECT u.n, s.id FROM TAP_UPLOAD.list AS u LEFT OUTER"):
-            rows = {(row["n"], row["id"]) for row in answer(engine, text, relations, TABLES).to_pylist()}
+            rows = {(row["n"], row["id"]) for row in run_query(engine, text, relations, TABLES).to_pylist()}
             assert rows == wanted | {(n, None) for n in lonely}
         elif text.startswith("SELECT u.n FROM TAP_UPLOAD.list AS u WHERE EXISTS"):
-            assert {row["n"] for row in answer(engine, text, relations, TABLES).to_pylist()} == {n for n, _ in wanted}
+            assert {row["n"] for row in run_query(engine, text, relations, TABLES).to_pylist()} == {n for n, _ in wanted}
         elif text.startswith("SELECT s.id FROM sky.stars AS s WHERE EXISTS"):
-            assert {row["id"] for row in answer(engine, text, relations, TABLES).to_pylist()} == {
+            assert {row["id"] for row in run_query(engine, text, relations, TABLES).to_pylist()} == {
                 star for _, star in wanted
             }
         elif text.startswith("WITH u AS (SELECT n, lon, lat FROM TAP_UPLOAD.list WHERE n > 3)"):
-            assert {tuple(row.values()) for row in answer(engine, text, relations, TABLES).to_pylist()} == {
+            assert {tuple(row.values()) for row in run_query(engine, text, relations, TABLES).to_pylist()} == {
                 p for p in wanted if p[0] > 3
             }
 
@@ -162,7 +172,7 @@ def test_polygons_hold_what_they_hold_alone(engine, relations):
     text = (
         "SELECT r.n, s.id FROM TAP_UPLOAD.regions AS r JOIN sky.stars AS s ON 1 = CONTAINS(POINT(s.ra, s.dec), r.patch)"
     )
-    assert {tuple(row.values()) for row in answer(engine, text, relations, TABLES).to_pylist()} == wanted
+    assert {tuple(row.values()) for row in run_query(engine, text, relations, TABLES).to_pylist()} == wanted
     assert len(wanted) > 1000
 
 
@@ -181,10 +191,10 @@ def test_a_hundred_thousand_uploaded_rows(engine):
             "r": np.full(rows, 0.001),
             "k": np.arange(rows),
         },
-        schema=LIST.arrow_schema,
+        schema=CIRCLES.arrow_schema,
     )
     relations = {
-        "sky.many": stage(
+        "sky.many": stage_table(
             engine, table, pa.table({"id": np.arange(stars), "ra": ra, "dec": dec}, schema=table.arrow_schema), 50_000
         ),
         "TAP_UPLOAD.list": MemoryRelation(uploaded),
@@ -193,38 +203,38 @@ def test_a_hundred_thousand_uploaded_rows(engine):
         "SELECT u.n, s.id FROM TAP_UPLOAD.list AS u JOIN sky.many AS s ON DISTANCE(s.ra, s.dec, u.lon, u.lat) < 0.00027777",
         "SELECT u.n, s.id FROM TAP_UPLOAD.list AS u LEFT JOIN sky.many AS s ON 1 = CONTAINS(POINT(s.ra, s.dec), BOX(u.lon, u.lat, 0.0004, 0.0004))",
     ):
-        bound, prepared = plan(engine, text, (table, LIST))
+        bound, prepared = plan_query(engine, text, (table, CIRCLES))
         assert BY_INDEX.format("u") in prepared.explain()
         assert prepared._candidate_finder.find_candidates(
             engine, bound.literal_values, relations, ExecutionLimits()
         ).replaced_conditions
-        found = answer(engine, text, relations, (table, LIST))
+        found = run_query(engine, text, relations, (table, CIRCLES))
         partners = dict(zip(found["n"].to_pylist(), found["id"].to_pylist(), strict=True))
         assert sum(partners[n] == chosen[n] for n in range(rows)) > 0.999 * rows
 
 
 def test_many_circles_around_few_stars_are_looked_up_too(engine):
     relations = {
-        "sky.stars": stage(engine, STARS, sky(candidate_search.MIN_TARGET_ROWS + 20)),
-        "TAP_UPLOAD.list": MemoryRelation(circles(30_000)),
+        "sky.stars": stage_table(engine, STARS, build_sky(candidate_search.MIN_TARGET_ROWS + 20)),
+        "TAP_UPLOAD.list": MemoryRelation(build_circles(30_000)),
     }
     assert 4 * (candidate_search.MIN_TARGET_ROWS + 20) + candidate_search.MIN_CANDIDATE_LIMIT < 30_000
     for text in (
         "SELECT u.n, s.id FROM TAP_UPLOAD.list AS u JOIN sky.stars AS s ON 1 = CONTAINS(POINT(s.ra, s.dec), CIRCLE(u.lon, u.lat, u.r / 100))",
         "SELECT u.n, s.id FROM TAP_UPLOAD.list AS u LEFT JOIN sky.stars AS s ON DISTANCE(s.ra, s.dec, u.lon, u.lat) < 0.1",
     ):
-        bound, prepared = plan(engine, text, TABLES)
+        bound, prepared = plan_query(engine, text, TABLES)
         assert prepared._candidate_finder.find_candidates(
             engine, bound.literal_values, relations, ExecutionLimits()
         ).replaced_conditions
-        found, wanted = both(engine, text, relations)
-        assert unordered(found) == unordered(wanted)
+        found, wanted = run_with_and_without_indexes(engine, text, relations)
+        assert sort_rows(found) == sort_rows(wanted)
 
 
 def test_what_is_computed_first_can_be_stopped(engine, relations):
     text = f"SELECT COUNT(*) AS c FROM (SELECT a.n, a.lon, b.lat + MAX(c.ra) AS lat FROM TAP_UPLOAD.list AS a, sky.stars AS b, sky.stars AS c WHERE b.dec * c.dec + a.n > 8100 GROUP BY a.n, a.lon, b.lat) AS u JOIN sky.stars AS s ON {NEAR}"
     text = text.replace("b.lat", "b.dec")
-    bound, prepared = plan(engine, text, TABLES)
+    bound, prepared = plan_query(engine, text, TABLES)
     execution = prepared.execute(bound.literal_values, relations, ExecutionLimits(deadline=Deadline(60)))
     timer = threading.Timer(0.5, execution.cancel)
     begun = time.monotonic()

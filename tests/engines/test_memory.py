@@ -7,7 +7,7 @@ import math
 
 import pyarrow as pa
 import pytest
-from engine_tables import both, plan
+from engine_tables import plan_query, run_with_and_without_indexes
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +15,7 @@ from hven.engines import ExecutionLimits, MemoryRelation
 from hven.engines.duckdb.query_execution import ReadyExecution
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT32, FLOAT64, INT32, INT64, STRING, TIMESTAMP
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 WORDS = (
     "",
@@ -106,7 +106,7 @@ def conditions(draw) -> str:
 
 
 @settings(
-    max_examples=150 * MORE,
+    max_examples=150 * EXAMPLES_FACTOR,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
@@ -128,7 +128,7 @@ def test_both_roads_agree(engine, data, where, what, order, top, lasting):
         query += f" WHERE {where}"
     if order and not what.startswith("COUNT"):
         query += f" ORDER BY {order}"
-    direct, duck = both(engine, query, relations, (WORDY,))
+    direct, duck = run_with_and_without_indexes(engine, query, relations, (WORDY,))
     if "ORDER BY" not in query:
         assert direct == duck  # both keep the order of the rows
     else:  # equal keys come in any order; which of them TOP cuts off is free, too
@@ -157,7 +157,7 @@ def test_what_clients_ask_of_tap_schema_needs_no_duckdb(engine, query):
         [{"plain": word, "ascii": "aB", "n": number, "x": math.nan} for number, word in enumerate(WORDS)],
         WORDY.arrow_schema,
     )
-    bound, prepared = plan(engine, query, (WORDY,))
+    bound, prepared = plan_query(engine, query, (WORDY,))
     assert prepared.small
     execution = prepared.execute(
         bound.literal_values,

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from engine_tables import STARS, answer, sky, stage
+from engine_tables import STARS, build_sky, run_query, stage_table
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -154,7 +154,7 @@ def _story(draw):
 def test_a_merge_is_what_staging_all_rows_is(own, table, story):
     rows, turns = story
     names = list(table.primary)
-    last = stage(own, table, rows, step=9)
+    last = stage_table(own, table, rows, step=9)
     known = {row["id"]: row for row in rows.to_pylist()}
     for changes, gone in turns:
         all_keys = pa.Table.from_pylist(
@@ -166,7 +166,7 @@ def test_a_merge_is_what_staging_all_rows_is(own, table, story):
         known |= {row["id"]: row for row in changes.to_pylist()}
         last = merge(own, table, last, changes, all_keys.select(names))
         wanted = pa.Table.from_pylist(list(known.values()), schema=PLAIN.arrow_schema)
-        same(own, table, last, stage(own, table, wanted))
+        same(own, table, last, stage_table(own, table, wanted))
 
 
 def same(own, table, merged, anew) -> None:
@@ -227,7 +227,7 @@ def linked(engine, snapshot) -> set[tuple[int, int]]:
 def test_parts_that_no_change_touches_are_shared(own):
     table = PLAIN.copy_with(columns=(COLUMNS[0], COLUMNS[4]))
     rows = pa.table({"id": np.arange(3000), "x": np.arange(3000) / 7.0}, schema=table.arrow_schema)
-    base = stage(own, table, rows)
+    base = stage_table(own, table, rows)
     changes = pa.table({"id": [5, 1500, 9000], "x": [-1.0, -2.0, -3.0]}, schema=table.arrow_schema)
     merged = merge(own, table, base, changes)
     parts = len(base.parts)
@@ -246,7 +246,7 @@ def test_parts_that_no_change_touches_are_shared(own):
 
 def test_appended_rows_make_parts_of_a_usual_size(own):
     table = PLAIN.copy_with(columns=COLUMNS[:1])
-    last = stage(own, table, pa.table({"id": np.arange(1000)}, schema=table.arrow_schema))
+    last = stage_table(own, table, pa.table({"id": np.arange(1000)}, schema=table.arrow_schema))
     usual = max(rows for _, rows in last.parts)
     for day in range(30):
         last = merge(own, table, last, pa.table({"id": np.arange(40) + 1000 + 40 * day}, schema=table.arrow_schema))
@@ -258,21 +258,21 @@ def test_appended_rows_make_parts_of_a_usual_size(own):
 
 def test_what_was_removed_makes_no_empty_parts(own):
     table = PLAIN.copy_with(columns=COLUMNS[:1])
-    last = stage(own, table, pa.table({"id": np.arange(1000)}, schema=table.arrow_schema))
+    last = stage_table(own, table, pa.table({"id": np.arange(1000)}, schema=table.arrow_schema))
     last = merge(own, table, last, pa.table({"id": []}, schema=table.arrow_schema), pa.table({"id": np.arange(990)}))
     assert [rows for _, rows in last.parts] == [10]
 
 
 def test_changes_beyond_a_run_are_spooled(own, monkeypatch):
-    rows = sky(3000)
-    base = stage(own, STARS, rows)
-    changes = sky(2000, seed=3).set_column(
+    rows = build_sky(3000)
+    base = stage_table(own, STARS, rows)
+    changes = build_sky(2000, seed=3).set_column(
         0, STARS.arrow_schema.field("id"), pa.array(np.random.default_rng(4).permutation(2000) * 4)
     )
     monkeypatch.setattr(_file_staging, "MAX_WAITING_BYTES", 20_000)
     merged = merge(own, STARS, base, changes, step=100)
     known = {row["id"]: row for row in rows.to_pylist()} | {row["id"]: row for row in changes.to_pylist()}
-    same(own, STARS, merged, stage(own, STARS, pa.Table.from_pylist(list(known.values()), schema=STARS.arrow_schema)))
+    same(own, STARS, merged, stage_table(own, STARS, pa.Table.from_pylist(list(known.values()), schema=STARS.arrow_schema)))
     assert not list((own.directory / merged.path).glob("run-*"))
 
 
@@ -280,8 +280,8 @@ def test_without_links_parts_are_copied(own, monkeypatch):
     def refused(_self, _target):
         raise OSError(18, "Invalid cross-device link")
 
-    rows = sky(2000)
-    base = stage(own, STARS, rows)
+    rows = build_sky(2000)
+    base = stage_table(own, STARS, rows)
     monkeypatch.setattr(Path, "hardlink_to", refused)
     merged = merge(own, STARS, base, rows.slice(0, 1))
     assert not linked(own, base) & linked(own, merged)
@@ -294,8 +294,8 @@ def test_without_links_parts_are_copied(own, monkeypatch):
     ids=["position", "key", "none"],
 )
 def test_a_snapshot_of_an_older_version_is_a_base(own, table):
-    rows = sky(2000).filter(pc.field("name").is_valid())
-    base = stage(own, table, rows)
+    rows = build_sky(2000).filter(pc.field("name").is_valid())
+    base = stage_table(own, table, rows)
     path = own.directory / base.path / MANIFEST_FILE_NAME
     said = json.loads(path.read_text())
     del said["primary"], said["order"], said["revised"]
@@ -303,7 +303,7 @@ def test_a_snapshot_of_an_older_version_is_a_base(own, table):
     path.write_text(json.dumps(said))
     own._open_snapshots.clear()
     merged = merge(own, table, base, rows.slice(0, 5))
-    same(own, table, merged, stage(own, table, rows))
+    same(own, table, merged, stage_table(own, table, rows))
     assert own.open_snapshot(merged).manifest.primary == table.primary
     if table.position is None and len(table.primary) == 1:
         with pytest.raises(StorageError, match="another order"):
@@ -315,7 +315,7 @@ def test_a_key_that_was_none_is_proved(own):
         schema="s", name="loose", columns=(Column(name="id", type=INT64), Column(name="n", type=INT64)), primary=("id",)
     )
     rows = pa.table({"id": np.arange(100), "n": np.arange(100) // 2}, schema=table.arrow_schema)
-    base = stage(own, table, rows)
+    base = stage_table(own, table, rows)
     other = table.copy_with(primary=("n",))
     with pytest.raises(StorageError, match="another order"):
         own.stage_merge(other, "m-order", base)
@@ -323,7 +323,7 @@ def test_a_key_that_was_none_is_proved(own):
         item.copy_with(columns=(Column(name="id", type=STRING), Column(name="n", type=STRING)))
         for item in (table, other)
     ]
-    base = stage(
+    base = stage_table(
         own,
         texts[0],
         pa.table({"id": rows["id"].cast(pa.string()), "n": rows["n"].cast(pa.string())}, schema=texts[0].arrow_schema),
@@ -333,15 +333,15 @@ def test_a_key_that_was_none_is_proved(own):
 
 
 def test_indexes_follow_the_descriptor(own):
-    rows = sky(3000)
-    base = stage(own, STARS, rows)
+    rows = build_sky(3000)
+    base = stage_table(own, STARS, rows)
     other = STARS.copy_with(
         columns=tuple(column.copy_with(indexed=column.name in {"note", "field"}) for column in STARS.columns)
     )
     merged = merge(own, other, base, rows.slice(10, 10))
     assert [files.column for files in own.open_snapshot(merged).manifest.keys] == ["id", "field", "note"]
-    same(own, other, merged, stage(own, other, rows))
-    assert len(answer(own, "SELECT id FROM sky.stars WHERE note = 'a''b'", {"sky.stars": merged})) == rows[
+    same(own, other, merged, stage_table(own, other, rows))
+    assert len(run_query(own, "SELECT id FROM sky.stars WHERE note = 'a''b'", {"sky.stars": merged})) == rows[
         "note"
     ].to_pylist().count("a'b")
 
@@ -361,7 +361,7 @@ def test_numbers_of_distinct_values_stay_near_the_truth(own):
             schema=table.arrow_schema,
         )
 
-    last = stage(own, table, of(0, 2000))
+    last = stage_table(own, table, of(0, 2000))
     for turn in range(12):
         last = merge(
             own, table, last, of(2000 + 100 * turn, 100), pa.table({"id": np.arange(turn * 50, turn * 50 + 50)})
@@ -410,7 +410,7 @@ def test_a_killed_merge_leaves_nothing_but_the_base(own, tmp_path):
     """Killed at random moments; what is left is swept, and the base is whole."""
     directory = tmp_path / "snapshots"
     first = duckdb.open(directory, memory=256 * 1024**2, threads=1)
-    base = stage(first, STARS, sky(20_000))
+    base = stage_table(first, STARS, build_sky(20_000))
     wanted = everything(first, base)
     first.close()
     code = textwrap.dedent(
@@ -447,8 +447,8 @@ def test_a_killed_merge_leaves_nothing_but_the_base(own, tmp_path):
 
 
 def test_what_snapshots_share_is_counted_once(own):
-    rows = sky(2000)
-    base = stage(own, STARS, rows)
+    rows = build_sky(2000)
+    base = stage_table(own, STARS, rows)
     alone = measure_directory(own.directory)
     merged = merge(own, STARS, base, rows.slice(0, 1))
     parts = [(own.directory / merged.path / name).stat().st_blocks * 512 for name, _ in merged.parts]

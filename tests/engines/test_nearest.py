@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from engine_tables import both, plan, stage, unordered
+from engine_tables import plan_query, run_with_and_without_indexes, sort_rows, stage_table
 from test_reach import asked
 
 from hven.engines import ExecutionLimits
@@ -44,7 +44,7 @@ def relations(engine, request):
         "band": pa.array(number.integers(0, 5, count), mask=number.random(count) < 0.1),
         "camera": pa.array(number.choice(["a", "b", None], count).tolist(), pa.string()),
     }
-    return {"sun.images": stage(engine, TIMES, pa.table(columns, schema=TIMES.arrow_schema))}
+    return {"sun.images": stage_table(engine, TIMES, pa.table(columns, schema=TIMES.arrow_schema))}
 
 
 def pattern(*, time: str = "IVO_TO_MJD(seen)", column: str = "seen", scale: str = "24.0", cut: str = "0.5000001", each: str = "band", where: str = "1 = 1", again: str = "") -> str:  # fmt: skip
@@ -72,20 +72,20 @@ def test_the_index_changes_nothing_but_time(engine, relations, given):
     text = pattern(
         **({"where": "seen > '2000-01-01'"} | given if given.get("column") != "jd" else {"where": "jd > 0"} | given)
     )
-    prepared = plan(engine, text, (TIMES,))[1]
+    prepared = plan_query(engine, text, (TIMES,))[1]
     found = prepared._candidate_finder.find_candidates(
-        engine, plan(engine, text, (TIMES,))[0].literal_values, relations, ExecutionLimits()
+        engine, plan_query(engine, text, (TIMES,))[0].literal_values, relations, ExecutionLimits()
     )
     fewer = {number: table.num_rows for number, table in found.tables.items()}
     assert (len(fewer) == 2 and max(fewer.values()) < 8_000) == (given in FOUND), fewer
-    with_it, without = both(engine, text, relations, (TIMES,))
+    with_it, without = run_with_and_without_indexes(engine, text, relations, (TIMES,))
     assert sorted(with_it) == sorted(without)
     assert with_it
 
 
 def test_a_plan_serves_steps_of_other_lengths(engine, relations):
     """Also where two numbers that were the same are so no more."""
-    bound, prepared = plan(engine, pattern(where="seen > '2000-01-01'"), (TIMES,))
+    bound, prepared = plan_query(engine, pattern(where="seen > '2000-01-01'"), (TIMES,))
     places = [place for place, value in enumerate(bound.literal_values) if value == 24.0]
     assert len(places) == 3
     for values in ((12.0, 12.0, 12.0), (24.0, 12.0, 12.0), (12.0, 24.0, 12.0), (12.0, 12.0, 24.0)):
@@ -116,5 +116,5 @@ def test_readers_get_the_nearest_of_the_rows_that_they_see(engine, relations):
             wanted = asked(engine, TIMES, alone, relations)
         finally:
             engine.uses_indexes = True
-        assert unordered(seen[policy]) == unordered(wanted)
+        assert sort_rows(seen[policy]) == sort_rows(wanted)
     assert len({tuple(sorted(one.column(0).to_pylist())) for one in seen.values()}) == 3

@@ -7,7 +7,16 @@ import contextlib
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from engine_tables import LIST, STARS, both, circles, plan, sky, stage, unordered
+from engine_tables import (
+    CIRCLES,
+    STARS,
+    build_circles,
+    build_sky,
+    plan_query,
+    run_with_and_without_indexes,
+    sort_rows,
+    stage_table,
+)
 
 from hven.adql._parser import parse_condition
 from hven.adql.binder import bind_condition
@@ -85,40 +94,40 @@ class Database:
 def world(request, tmp_path_factory):
     """An engine, and a table that covers two places: one of them is hidden from some."""
     found = request.param(tmp_path_factory.mktemp("snapshots"))
-    rows = sky(13_000)
+    rows = build_sky(13_000)
     away = pc.and_(pc.less(pc.abs(pc.subtract(rows["ra"], 100)), 5), pc.less(pc.abs(rows["dec"]), 5))
     some = rows.filter(pc.or_(pc.fill_null(away, False), pc.less(pc.abs(pc.subtract(rows["ra"], 10)), 2)))
     hidden = pa.array([-1 if 50 < (ra or 0) < 150 else 5 for ra in some["ra"].to_pylist()], pa.int32())
     some = some.set_column(some.schema.get_field_index("field"), some.schema.field("field"), hidden)
     assert pc.sum(pc.equal(some["field"], -1)).as_py() > 10
-    snapshot = stage(found.engine, STARS, some)
-    yield found, {"sky.stars": snapshot, LIST.qualified_name: MemoryRelation(circles(60))}
+    snapshot = stage_table(found.engine, STARS, some)
+    yield found, {"sky.stars": snapshot, CIRCLES.qualified_name: MemoryRelation(build_circles(60))}
     found.close()
 
 
 @pytest.mark.parametrize("text", NOTHING)
 def test_what_lies_outside_is_answered_without_the_rows(world, text):
     found, relations = world
-    bound, prepared = plan(found.engine, text, (STARS, LIST))
+    bound, prepared = plan_query(found.engine, text, (STARS, CIRCLES))
     with found.away(relations["sky.stars"]):
         execution = prepared.execute(bound.literal_values, relations, ExecutionLimits(deadline=Deadline(20)))
         assert list(execution) == []
         execution.close()
-    assert both(found.engine, text, relations) == ([], [])
+    assert run_with_and_without_indexes(found.engine, text, relations) == ([], [])
     assert "outside" in prepared.explain() or "position index" in prepared.explain()
 
 
 @pytest.mark.parametrize("text", SOMETHING)
 def test_what_needs_the_rows_has_them(world, text):
     found, relations = world
-    indexed, scanned = both(found.engine, text, relations)
-    assert unordered(indexed) == unordered(scanned)
+    indexed, scanned = run_with_and_without_indexes(found.engine, text, relations)
+    assert sort_rows(indexed) == sort_rows(scanned)
     assert indexed
 
 
 def test_another_place_for_the_same_plan(world):
     found, relations = world
-    bound, prepared = plan(found.engine, STARRED.format(NEAR), (STARS,))
+    bound, prepared = plan_query(found.engine, STARRED.format(NEAR), (STARS,))
     (there,) = [slot for slot in bound.free_slots if bound.literal_values[slot] == 10]
     for lon, some in ((10, True), (200, False), (10, True)):
         values = [lon if slot == there else value for slot, value in enumerate(bound.literal_values)]
@@ -138,7 +147,7 @@ def test_the_coverage_of_hidden_rows_tells_nothing(world):
             return shown
 
     for place in ("CIRCLE(100, 0, 4)", FAR):
-        bound, _ = plan(found.engine, STARRED.format(place), (STARS,))
+        bound, _ = plan_query(found.engine, STARRED.format(place), (STARS,))
         bound, _ = apply_access_control(bound, Principal(), [Half()])
         prepared = found.engine.plan_query(bound)
         assert "outside" not in prepared.explain()

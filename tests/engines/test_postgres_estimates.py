@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from engine_tables import LIST, STARS, plan, sky, stage
+from engine_tables import CIRCLES, STARS, build_sky, plan_query, stage_table
 
 from hven.engines import MemoryRelation, postgres
 from hven.model.table import Partition
@@ -29,18 +29,18 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def relations(engine):
-    rows = sky(13_000)
+    rows = build_sky(13_000)
     return {
-        "sky.stars": stage(engine, STARS, rows),
-        "sky.years": stage(engine, YEARS, rows),
-        LIST.qualified_name: MemoryRelation(
-            pa.table({item.name: pa.nulls(2, item.type) for item in LIST.arrow_schema})
+        "sky.stars": stage_table(engine, STARS, rows),
+        "sky.years": stage_table(engine, YEARS, rows),
+        CIRCLES.qualified_name: MemoryRelation(
+            pa.table({item.name: pa.nulls(2, item.type) for item in CIRCLES.arrow_schema})
         ),
     }
 
 
 def told(engine, relations, text):
-    bound, prepared = plan(engine, text, (STARS, YEARS, LIST))
+    bound, prepared = plan_query(engine, text, (STARS, YEARS, CIRCLES))
     return prepared.estimate_row_counts(bound.literal_values, relations)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from engine_tables import STARS, answer, both, plan, sky, stage, unordered
+from engine_tables import STARS, build_sky, plan_query, run_query, run_with_and_without_indexes, sort_rows, stage_table
 from relations import Relations
 from test_postgres_roads import Judged
 
@@ -33,7 +33,7 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def relations(engine):
-    return Relations({"sky.stars": stage(engine, STARS, sky(MANY))})
+    return Relations({"sky.stars": stage_table(engine, STARS, build_sky(MANY))})
 
 
 def among(*values: object) -> str:
@@ -57,22 +57,22 @@ LISTS = {
 @pytest.mark.parametrize("operand", LISTS)
 @pytest.mark.parametrize("word", ["IN", "NOT IN"])
 def test_answers_are_those_of_the_embedded_engine(engine, relations, operand, word):
-    found, wanted = both(engine, f"SELECT id FROM sky.stars WHERE {operand} {word} ({LISTS[operand]})", relations)
-    assert unordered(found) == unordered(wanted)
+    found, wanted = run_with_and_without_indexes(engine, f"SELECT id FROM sky.stars WHERE {operand} {word} ({LISTS[operand]})", relations)
+    assert sort_rows(found) == sort_rows(wanted)
     assert found
 
 
 def test_a_list_stands_beside_other_conditions(engine, relations):
     text = f"SELECT id, CASE WHEN field IN ({LISTS['field']}) THEN 1 ELSE 0 END AS f FROM sky.stars WHERE (id IN ({LISTS['id']}) OR mag > 15) AND DISTANCE(ra, dec, 10, 20) < 9"
-    found, wanted = both(engine, text, relations)
-    assert unordered(found) == unordered(wanted)
+    found, wanted = run_with_and_without_indexes(engine, text, relations)
+    assert sort_rows(found) == sort_rows(wanted)
     assert found
 
 
 @pytest.mark.parametrize(("column", "how"), [("ra", "Seq Scan"), ("id", "Index")])
 def test_a_list_is_one_constant_of_the_plan(engine, relations, column, how):
     """An index serves it, or PostgreSQL hashes it (EXPLAIN does not say so: it does with nine constants and more)."""
-    bound, prepared = plan(
+    bound, prepared = plan_query(
         engine.engine, f"SELECT id FROM sky.stars WHERE {column} IN ({among(*range(400))})", (STARS,)
     )
     work = prepared._build_work(bound.literal_values, relations)
@@ -113,17 +113,17 @@ TEXTS = {  # query -> what is said, or nothing
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 def test_the_length_of_a_text_is_known_before_it_is_built(engine, relations, text):
     if not TEXTS[text]:
-        found, wanted = both(engine, text, relations)
-        assert unordered(found) == unordered(wanted)
+        found, wanted = run_with_and_without_indexes(engine, text, relations)
+        assert sort_rows(found) == sort_rows(wanted)
         return
     for engine.uses_indexes in (False, True):  # the embedded engine and PostgreSQL
         with pytest.raises(EvaluationError, match=TEXTS[text]):
-            answer(engine, text, relations, (STARS,))
+            run_query(engine, text, relations, (STARS,))
 
 
 def test_texts_of_rows_are_counted_as_they_are_joined(engine, relations, monkeypatch):
     text = "SELECT IVO_STRING_AGG(name, ',') AS t FROM sky.stars"
-    assert len(answer(engine, text, relations, (STARS,))["t"][0].as_py()) > 50_000
+    assert len(run_query(engine, text, relations, (STARS,))["t"][0].as_py()) > 50_000
     monkeypatch.setattr(dialect, "MAX_AGGREGATED_TEXT_BYTES", 50_000)
     with pytest.raises(TooLargeError, match="more memory"):
-        answer(engine, text, relations, (STARS,))
+        run_query(engine, text, relations, (STARS,))

@@ -17,7 +17,7 @@ import numpy as np
 import psycopg
 import pyarrow as pa
 import pytest
-from engine_tables import STARS, answer, plain, plan, sky, stage
+from engine_tables import STARS, build_sky, normalize_rows, plan_query, run_query, stage_table
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -77,7 +77,7 @@ def merge(engine, table, base, rows, gone=()):
 
 
 def told(table: pa.Table) -> list[str]:
-    return sorted(map(repr, plain(table)))
+    return sorted(map(repr, normalize_rows(table)))
 
 
 def stored(engine, snapshot, table=STARS) -> list[str]:
@@ -104,7 +104,7 @@ def left(engine) -> list[str]:
 # --- any story of merges, rollbacks and removals -----------------------------------------------------------------------------
 
 START = 120
-POOL = replace_nan_with_null(sky(400, seed=5)).to_pylist()
+POOL = replace_nan_with_null(build_sky(400, seed=5)).to_pylist()
 
 
 class Story:
@@ -117,7 +117,7 @@ class Story:
             rows = [row | {"name": row["name"] or ""} for row in rows]
         self.kept = [
             (
-                stage(engine, table, pa.Table.from_pylist(rows, schema=table.arrow_schema)),
+                stage_table(engine, table, pa.Table.from_pylist(rows, schema=table.arrow_schema)),
                 {self.key(row): row for row in rows},
             )
         ]
@@ -262,14 +262,14 @@ def test_any_story_leaves_every_snapshot_as_it_was(telling, table, turns, seed):
 def two(opened):
     """A snapshot that was staged, and the one that the first merge made."""
     engine = opened()
-    rows = sky(4_000)
-    base = stage(engine, STARS, rows)
+    rows = build_sky(4_000)
+    base = stage_table(engine, STARS, rows)
     return engine, rows, base, merge(engine, STARS, base, rows.slice(0, 3))
 
 
 def test_the_first_merge_copies_and_the_next_ones_do_not(two):
     engine, _, base, first = two
-    second = merge(engine, STARS, first, sky(50, seed=9))
+    second = merge(engine, STARS, first, build_sky(50, seed=9))
     assert base_of(engine, base) is None
     assert base_of(engine, first) == base_of(engine, second) == f"b{first.path[1:]}"
     assert second.bytes >= first.bytes > 0
@@ -288,7 +288,7 @@ def test_a_table_that_is_followed_is_never_copied(opened, monkeypatch, table):
     """It is staged as one that snapshots share; in several runs, which are put in order."""
     monkeypatch.setattr(staging, "MAX_WAITING_BYTES", 60_000)
     engine = opened()
-    rows = sky(3_000)
+    rows = build_sky(3_000)
     if table is TEXTS:
         rows = rows.set_column(6, table.arrow_schema.field("name"), rows["name"].fill_null(""))
     begun = engine.stage_snapshot(table, "followed", expects_merges=True)
@@ -348,8 +348,8 @@ def test_only_what_changed_is_read_to_compare_two_states(two):
 def test_copied_anew_when_it_must_be(opened, monkeypatch, why):
     engine = opened()
     table = YEARS if why == "partitions" else STARS
-    rows = sky(4_000)
-    first = merge(engine, table, stage(engine, table, rows), rows.slice(0, 3))
+    rows = build_sky(4_000)
+    first = merge(engine, table, stage_table(engine, table, rows), rows.slice(0, 3))
     last, changes, gone = first, rows.slice(5, 3), []
     if why == "rolled back":
         merge(engine, table, first, rows.slice(0, 3))
@@ -358,7 +358,7 @@ def test_copied_anew_when_it_must_be(opened, monkeypatch, why):
             columns=tuple(column.copy_with(indexed=column.name == "note") for column in table.columns)
         )
     elif why == "many changes":
-        changes = sky(600, seed=4)
+        changes = build_sky(600, seed=4)
     elif why == "much is gone":
         monkeypatch.setattr(snapshot_merging, "MIN_ROWS_PER_DEAD_ROW", 400)
         last = merge(engine, table, first, rows.slice(0, 8))
@@ -379,7 +379,7 @@ def test_copied_anew_when_it_must_be(opened, monkeypatch, why):
     new = merge(engine, table, last, changes, gone)
     assert base_of(engine, new) not in {None, base_of(engine, first)}
     if why == "indexes":
-        assert len(answer(engine, "SELECT id FROM sky.stars WHERE note = 'a''b'", {"sky.stars": new}, (table,)))
+        assert len(run_query(engine, "SELECT id FROM sky.stars WHERE note = 'a''b'", {"sky.stars": new}, (table,)))
     if why == "partitions":
         assert any(name.endswith("2060_01") for name in left(engine))
     wanted = {row["id"]: row for row in rows.to_pylist()}
@@ -428,12 +428,12 @@ def test_a_foreign_hand_in_the_table_is_noticed(two):
 def test_readers_see_one_state_whatever_is_merged(opened):
     """Two readers ask all snapshots there are, all the time; each answer is that snapshot's."""
     engine = opened()
-    rows = sky(2_000)
+    rows = build_sky(2_000)
     count = rows.num_rows
     table = STARS
     balance = np.where(np.arange(count) % 2 == 0, 1, -1).astype(np.int32)
     rows = rows.set_column(rows.schema.get_field_index("field"), table.arrow_schema.field("field"), pa.array(balance))
-    last = merge(engine, table, stage(engine, table, rows), rows.slice(0, 2))
+    last = merge(engine, table, stage_table(engine, table, rows), rows.slice(0, 2))
     states, faults, over, seen = [(last, count)], [], threading.Event(), [0, 0]
     question = "SELECT COUNT(*) AS n, SUM(field) AS s FROM sky.stars"
 
@@ -441,7 +441,7 @@ def test_readers_see_one_state_whatever_is_merged(opened):
         while not over.is_set():
             for snapshot, rows_ in states:
                 try:
-                    found = answer(
+                    found = run_query(
                         engine, question, {"sky.stars": snapshot}, limits=ExecutionLimits(deadline=Deadline(60))
                     ).to_pylist()
                 except Exception as error:  # noqa: BLE001  (every fault is one)
@@ -504,7 +504,7 @@ def test_nobody_waits(two, database, monkeypatch):
         thread.start()
         try:
             assert begun.wait(120)  # rows are marked and added, in a transaction that is open
-            found = answer(
+            found = run_query(
                 engine,
                 "SELECT COUNT(*) AS n FROM sky.stars",
                 {"sky.stars": first},
@@ -530,11 +530,11 @@ def test_readers_need_no_right_to_the_shared_table(opened, database):
         connection.execute("DROP ROLE IF EXISTS merge_reader")
         connection.execute("CREATE ROLE merge_reader")
     engine = opened(role="merge_reader")
-    rows = sky(500)
-    first = merge(engine, STARS, stage(engine, STARS, rows), rows.slice(0, 3))
+    rows = build_sky(500)
+    first = merge(engine, STARS, stage_table(engine, STARS, rows), rows.slice(0, 3))
     second = merge(engine, STARS, first, rows.slice(0, 3))
     for snapshot in (first, second):
-        assert answer(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": snapshot}).to_pylist() == [
+        assert run_query(engine, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": snapshot}).to_pylist() == [
             {"n": 500}
         ]
     some = engine.sample_rows(second, 100, ["mag"])
@@ -549,8 +549,8 @@ def test_readers_need_no_right_to_the_shared_table(opened, database):
 @pytest.mark.parametrize("table", [STARS, YEARS], ids=["whole", "partitions"])
 def test_indexes_serve_through_the_view(opened, position, table):
     engine = opened(position=position)
-    rows = sky(13_000)
-    last = merge(engine, table, stage(engine, table, rows), rows.slice(0, 3))
+    rows = build_sky(13_000)
+    last = merge(engine, table, stage_table(engine, table, rows), rows.slice(0, 3))
     last = merge(engine, table, last, rows.slice(100, 200))
     key = rows["id"][7].as_py()
     for text in (
@@ -558,7 +558,7 @@ def test_indexes_serve_through_the_view(opened, position, table):
         f"SELECT id FROM {table.qualified_name} WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 0.02))",
         f"SELECT id FROM {table.qualified_name} WHERE mag = 19.9",
     ):
-        bound, made = plan(engine, text, (table,))
+        bound, made = plan_query(engine, text, (table,))
         work = made._build_work(bound.literal_values, {table.qualified_name: last})
         with engine.write_pool.borrow_connection() as connection, connection.transaction():
             connection.execute(f"SET LOCAL search_path = {engine.database_features.search_path}")
@@ -577,7 +577,7 @@ def test_indexes_serve_through_the_view(opened, position, table):
         assert any("Index" in node["Node Type"] or "Bitmap" in node["Node Type"] for node in scans), text
         lines = made.estimate_row_counts(bound.literal_values, {table.qualified_name: last})
         assert lines[0].startswith(f"{table.qualified_name}: about "), lines
-    assert answer(
+    assert run_query(
         engine, f"SELECT COUNT(*) AS n FROM {table.qualified_name}", {table.qualified_name: last}, (table,)
     ).to_pylist() == [{"n": 13_000}]
 
@@ -591,8 +591,8 @@ def nodes(tree):
 def test_views_are_adopted_and_swept_with_their_table(database, tmp_path):
     """A site whose disk is gone: the site that takes its schema over removes all of it."""
     engine = opening(database, tmp_path, schema="adopted", site="gone")
-    rows = sky(300)
-    first = stage(engine, STARS, rows)
+    rows = build_sky(300)
+    first = stage_table(engine, STARS, rows)
     second = merge(engine, STARS, first, rows.slice(0, 3))
     engine.close()
     with psycopg.connect(database, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
@@ -609,7 +609,7 @@ def test_views_are_adopted_and_swept_with_their_table(database, tmp_path):
 
 def test_the_verb_adopts_a_schema_for_the_site_that_calls_it(database, tmp_path):
     engine = opening(database, tmp_path, schema="left", site="gone")
-    path = stage(engine, STARS, sky(300)).path
+    path = stage_table(engine, STARS, build_sky(300)).path
     engine.close()
     with psycopg.connect(database, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
         sessions = "SELECT FROM pg_stat_activity WHERE application_name = $1"
@@ -705,8 +705,8 @@ def test_a_coverage_is_revised_to_what_a_look_at_all_rows_finds(before, come, go
 @pytest.mark.parametrize("table", [STARS, YEARS], ids=["whole", "cut"])
 def test_a_sample_has_rows_of_its_own_state_alone(opened, table):
     engine = opened()
-    rows = sky(3_000, seed=9)
-    first = stage(engine, table, rows)
+    rows = build_sky(3_000, seed=9)
+    first = stage_table(engine, table, rows)
     keys = [{"id": one} for one in rows.column("id").to_pylist()[:1_500]]
     second = merge(engine, table, first, rows.slice(0, 10), keys)
     assert engine._read_table_record(second).share is not None

@@ -7,7 +7,16 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from engine_tables import LIST, STARS, both, circles, plan, sky, stage, unordered
+from engine_tables import (
+    CIRCLES,
+    STARS,
+    build_circles,
+    build_sky,
+    plan_query,
+    run_with_and_without_indexes,
+    sort_rows,
+    stage_table,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from relations import Relations
@@ -57,17 +66,17 @@ def odd_times(rows: pa.Table) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def whole():
-    return odd_times(sky(13_000))
+    return odd_times(build_sky(13_000))
 
 
 @pytest.fixture(scope="module")
 def years(engine, whole):
-    return Relations({"sky.stars": stage(engine, YEARS, whole), LIST.qualified_name: MemoryRelation(circles(60))})
+    return Relations({"sky.stars": stage_table(engine, YEARS, whole), CIRCLES.qualified_name: MemoryRelation(build_circles(60))})
 
 
 @pytest.fixture(scope="module")
 def cells(engine, whole):
-    return Relations({"sky.stars": stage(engine, CELLS, whole), LIST.qualified_name: MemoryRelation(circles(60))})
+    return Relations({"sky.stars": stage_table(engine, CELLS, whole), CIRCLES.qualified_name: MemoryRelation(build_circles(60))})
 
 
 QUERIES = [
@@ -90,8 +99,8 @@ QUERIES = [
 @pytest.mark.parametrize("text", QUERIES)
 @pytest.mark.parametrize("cut", ["years", "cells"])
 def test_answers_are_those_of_a_table_in_one_piece(engine, request, cut, text):
-    mine, wanted = both(engine, text, request.getfixturevalue(cut), (YEARS if cut == "years" else CELLS, LIST))
-    assert unordered(mine) == unordered(wanted)
+    mine, wanted = run_with_and_without_indexes(engine, text, request.getfixturevalue(cut), (YEARS if cut == "years" else CELLS, CIRCLES))
+    assert sort_rows(mine) == sort_rows(wanted)
 
 
 def connection(engine):
@@ -118,7 +127,7 @@ def read(found) -> tuple[set[str], set[str]]:
 
 def explained(engine, text: str, relations, table: Table, how: str) -> tuple[set[str], set[str]]:
     """Run a query's own SQL as it would be run: streamed, or prepared with one plan for these values or one for all."""
-    bound, made = plan(engine.engine, text, (table, LIST))
+    bound, made = plan_query(engine.engine, text, (table, CIRCLES))
     work = made._build_work(bound.literal_values, relations)
     with connection(engine) as con, con.transaction():
         con.execute(f"SET LOCAL search_path = {engine.engine.database_features.search_path}")
@@ -216,9 +225,9 @@ def test_an_index_of_several_columns_is_used(engine, years):
 
 def test_keys_stay_unique_over_all_partitions(engine):
     table = YEARS.copy_with(name="twice")
-    rows = sky(3000).set_column(0, "id", pa.array(np.arange(3000) % 2999))
+    rows = build_sky(3000).set_column(0, "id", pa.array(np.arange(3000) % 2999))
     with pytest.raises(DataError, match="not unique: 1 key stands in 2 rows; first: id = 0"):
-        stage(engine.engine, table, rows)
+        stage_table(engine.engine, table, rows)
     with connection(engine) as con:
         left = con.execute(
             "SELECT relname FROM pg_class WHERE relname LIKE '%twice%' AND relkind IN ('r', 'p')"
@@ -227,12 +236,12 @@ def test_keys_stay_unique_over_all_partitions(engine):
 
 
 def test_a_partitioned_table_is_swept_whole_and_dropped_whole(engine, whole):
-    path = stage(engine.engine, YEARS.copy_with(name="crashed"), whole).path
+    path = stage_table(engine.engine, YEARS.copy_with(name="crashed"), whole).path
     engine.engine._release_name(path)
     known = {name for (name,) in _tables(engine) if name != path}
     assert engine.engine.remove_leftovers(known) == [path]
     assert not [name for (name,) in _tables(engine, "%crashed%")]
-    snapshot = stage(engine.engine, CELLS.copy_with(name="gone"), whole)
+    snapshot = stage_table(engine.engine, CELLS.copy_with(name="gone"), whole)
     assert sum(batch.num_rows for batch in engine.engine.read_rows(snapshot)) == whole.num_rows
     assert snapshot.bytes > whole.num_rows * 50
     engine.engine.remove_snapshot(snapshot)
@@ -250,7 +259,7 @@ def _tables(engine, like="%"):
 
 def test_runs_that_come_one_after_the_other_are_ordered(engine, whole, monkeypatch):
     monkeypatch.setattr("hven.engines.postgres.staging.MAX_WAITING_BYTES", 300_000)
-    snapshot = stage(engine.engine, YEARS.copy_with(name="runs"), whole)
+    snapshot = stage_table(engine.engine, YEARS.copy_with(name="runs"), whole)
     with connection(engine) as con:
         for piece in [name for (name,) in _tables(engine, "p%runs%")][:5]:
             found = [
@@ -265,7 +274,7 @@ def test_runs_that_come_one_after_the_other_are_ordered(engine, whole, monkeypat
 def test_too_many_partitions_are_refused_with_the_remedy(engine, whole):
     table = STARS.copy_with(name="many", partition=Partition(by="time", column="seen", every="1 h"))
     with pytest.raises(DataError, match="more than 400 partitions by seen") as caught:
-        stage(engine.engine, table, whole)
+        stage_table(engine.engine, table, whole)
     assert "longer time" in caught.value.remedy
     assert not _tables(engine, "%many%")
 
@@ -316,7 +325,7 @@ def test_every_time_lies_between_the_ends_of_its_partition(values, every):
 def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole):
     engine = duckdb.open(tmp_path, memory=256 * 1024**2, threads=1)
     relations = {
-        "sky.stars": stage(
+        "sky.stars": stage_table(
             engine, YEARS.copy_with(columns=tuple(c.copy_with(indexed=False) for c in YEARS.columns)), whole
         )
     }
@@ -328,10 +337,10 @@ def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole):
         ),
         ("SELECT id FROM sky.stars WHERE field = 7 AND name = 'alpha Cen'", "index of field"),
     ):
-        assert index in plan(engine, text, (table,))[1].explain()
-        assert index not in plan(engine, text, (table.copy_with(partition=None, indexes=()),))[1].explain()
-        mine, wanted = both(engine, text, relations, (table,))
-        assert unordered(mine) == unordered(wanted)
+        assert index in plan_query(engine, text, (table,))[1].explain()
+        assert index not in plan_query(engine, text, (table.copy_with(partition=None, indexes=()),))[1].explain()
+        mine, wanted = run_with_and_without_indexes(engine, text, relations, (table,))
+        assert sort_rows(mine) == sort_rows(wanted)
         assert mine
     flat = Table(
         schema="s",
@@ -340,7 +349,7 @@ def test_the_embedded_engine_searches_by_the_same_declarations(tmp_path, whole):
         partition=Partition(by="time", column="t"),
     )
     rows = pa.table({"t": whole.column("seen"), "n": pa.array(np.arange(whole.num_rows), pa.int32())})
-    stored = pa.Table.from_batches(engine.read_rows(stage(engine, flat, rows)))
+    stored = pa.Table.from_batches(engine.read_rows(stage_table(engine, flat, rows)))
     found = (
         [value for value in stored.column("t").to_pylist() if value is not None]
         if False
@@ -367,8 +376,8 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
             }
 
     postgres_ = engine.engine
-    base = stage(postgres_, table, whole)
-    changes = pa.concat_tables([whole.slice(40, 60), sky(300, seed=9).slice(0, 100)])
+    base = stage_table(postgres_, table, whole)
+    changes = pa.concat_tables([whole.slice(40, 60), build_sky(300, seed=9).slice(0, 100)])
     at = changes.schema.get_field_index("id")
     ids = [*changes["id"].to_pylist()[:60], *range(10**6, 10**6 + 100)]
     later = pa.array([None if number % 9 == 0 else 2 * 10**15 + number for number in range(160)], pa.int64()).cast(
@@ -382,7 +391,7 @@ def test_a_merge_has_the_partitions_of_its_base_and_those_that_the_changes_need(
         staging.write(batch)
     merged = staging.finish()
     keep = [number not in {*ids, *gone["id"].to_pylist()} for number in whole["id"].to_pylist()]
-    anew = stage(postgres_, table, pa.concat_tables([whole.filter(pa.array(keep)), changes]))
+    anew = stage_table(postgres_, table, pa.concat_tables([whole.filter(pa.array(keep)), changes]))
     assert merged.rows == anew.rows
     found, wanted = rows_in(merged), rows_in(anew)
     assert {name: count for name, count in found.items() if count or name in wanted} == wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from engine_tables import both, plan, stage, unordered
+from engine_tables import plan_query, run_with_and_without_indexes, sort_rows, stage_table
 from relations import Relations
 from test_postgres_roads import Judged
 
@@ -48,7 +48,7 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def relations(engine):
-    return Relations({"sky.stars": stage(engine, FLUX, rows())})
+    return Relations({"sky.stars": stage_table(engine, FLUX, rows())})
 
 
 LAST = f"FROM sky.stars WHERE id >= {MANY}"
@@ -74,15 +74,15 @@ LAST = f"FROM sky.stars WHERE id >= {MANY}"
     ],
 )
 def test_answers_are_those_of_the_embedded_engine(engine, relations, text):
-    found, wanted = both(engine, text, relations, (FLUX,))
-    assert unordered(found) == unordered(wanted)
+    found, wanted = run_with_and_without_indexes(engine, text, relations, (FLUX,))
+    assert sort_rows(found) == sort_rows(wanted)
 
 
 def test_rows_that_were_given_are_not_given_again(engine, relations, monkeypatch):
     monkeypatch.setattr(
         query_execution, "BATCH_BYTES", 65_536
     )  # bytes of a batch: with the usual 2 MB little has been given yet
-    bound, asked = plan(engine, "SELECT id, x * x AS v FROM sky.stars", (FLUX,))
+    bound, asked = plan_query(engine, "SELECT id, x * x AS v FROM sky.stars", (FLUX,))
     execution = asked.execute(bound.literal_values, relations, ExecutionLimits(batch_rows=1000))
     with pytest.raises(
         EvaluationError, match=r"out of the range of DOUBLE PRECISION \((over|under)flow\), after rows had been given"
@@ -94,7 +94,7 @@ def test_rows_that_were_given_are_not_given_again(engine, relations, monkeypatch
 
 
 def test_a_limit_of_time_holds_for_both_ways(engine, relations):
-    bound, asked = plan(engine, f"SELECT id, x * x AS v {LAST}", (FLUX,))
+    bound, asked = plan_query(engine, f"SELECT id, x * x AS v {LAST}", (FLUX,))
     assert (
         sum(
             batch.num_rows
@@ -106,7 +106,7 @@ def test_a_limit_of_time_holds_for_both_ways(engine, relations):
 
 def test_only_arithmetic_is_watched(engine):
     def watched(text):
-        return plan(engine, text, (FLUX,))[1]._range_fallback is not None
+        return plan_query(engine, text, (FLUX,))[1]._range_fallback is not None
 
     assert not watched(
         "SELECT id, x FROM sky.stars WHERE x > 3 AND id + 1 > 5 AND DISTANCE(POINT(x, y), POINT(3, 4)) < 0.1"

@@ -11,7 +11,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from engine_tables import STARS, sky, stage
+from engine_tables import STARS, build_sky, stage_table
 from test_reach import POLICY, QUERIES, answer, unordered
 from test_regions import FIELDS, RINGS, TEXTS
 
@@ -46,13 +46,13 @@ def engine(machine, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stars(engine):
-    rows = sky(2_500)
-    every = {"sky.stars": stage(engine, STARS, rows)}
-    return every, {policy: {"sky.stars": stage(engine, STARS, seen(engine, rows, policy))} for policy in (POLICY, MORE)}
+    rows = build_sky(2_500)
+    every = {"sky.stars": stage_table(engine, STARS, rows)}
+    return every, {policy: {"sky.stars": stage_table(engine, STARS, seen(engine, rows, policy))} for policy in (POLICY, MORE)}
 
 
 def seen(engine, rows: pa.Table, policy: str) -> pa.Table:
-    there = {"sky.stars": stage(engine, STARS, rows)}
+    there = {"sky.stars": stage_table(engine, STARS, rows)}
     kept = asked(engine, STARS, f"SELECT id FROM sky.stars WHERE {policy}", there)
     return rows.filter(pc.is_in(rows["id"], value_set=kept.column(0).combine_chunks()))
 
@@ -178,8 +178,8 @@ def test_what_more_is_seen_lies_beside(machine, engine, stars) -> None:
 
 def test_regions_are_found_in_copies(engine) -> None:
     rows = pa.table({"id": range(len(TEXTS)), "s_region": TEXTS, "ring": pa.array(RINGS, FIELDS.find_column("ring").type.arrow)}).cast(FIELDS.arrow_schema)  # fmt: skip
-    every = {"sky.fields": stage(engine, FIELDS, rows)}
-    alone = {"sky.fields": stage(engine, FIELDS, rows.filter(pc.greater_equal(rows["id"], 40)))}
+    every = {"sky.fields": stage_table(engine, FIELDS, rows)}
+    alone = {"sky.fields": stage_table(engine, FIELDS, rows.filter(pc.greater_equal(rows["id"], 40)))}
     copied(engine, every, "id >= 40", table=FIELDS)
     for column in ("s_region", "ring"):
         for shape in ("CIRCLE(10, 0, 20)", "POINT(100, -20)"):
@@ -206,7 +206,7 @@ def test_a_copy_that_is_gone_is_made_again(machine, engine, stars) -> None:
 
 
 def test_copies_go_with_their_snapshot_and_when_nobody_reads_them(machine, engine) -> None:
-    every = {"sky.stars": stage(engine, STARS, sky(500))}
+    every = {"sky.stars": stage_table(engine, STARS, build_sky(500))}
     path = every["sky.stars"].path
     copied(engine, every, "id < 900", "id < 960")
     assert sum(one[2] == path for one in tables(machine).values()) == 2
@@ -253,7 +253,7 @@ def test_another_moment_is_another_copy(engine, stars) -> None:
 
 
 def test_many_at_once_copy_once(machine, engine, tmp_path) -> None:
-    every = {"sky.stars": stage(engine, STARS, sky(3_000))}
+    every = {"sky.stars": stage_table(engine, STARS, build_sky(3_000))}
     other = postgres.open(tmp_path, memory=1 << 28, threads=1, url=machine.url, pool=4)
     other.accessible_copies.min_rows = 0
     text = "SELECT COUNT(*) AS n FROM sky.stars WHERE id < 8000"
@@ -277,10 +277,10 @@ def test_many_at_once_copy_once(machine, engine, tmp_path) -> None:
 
 
 def test_merged_snapshots_are_copied_as_they_were(engine) -> None:
-    rows = sky(600)
-    base = stage(engine, STARS, rows)
+    rows = build_sky(600)
+    base = stage_table(engine, STARS, rows)
     staging = engine.stage_merge(STARS, "merged-1", base, pa.table({"id": rows["id"].slice(0, 50)}))
-    staging.write(sky(600, seed=4).slice(300, 10).to_batches()[0])
+    staging.write(build_sky(600, seed=4).slice(300, 10).to_batches()[0])
     merged = staging.finish()
     for snapshot in (base, merged):
         every = {"sky.stars": snapshot}

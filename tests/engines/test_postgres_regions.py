@@ -7,7 +7,15 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from engine_tables import LIST, answer, both, circles, plan, stage, unordered
+from engine_tables import (
+    CIRCLES,
+    build_circles,
+    plan_query,
+    run_query,
+    run_with_and_without_indexes,
+    sort_rows,
+    stage_table,
+)
 from test_matches import REGIONS
 from test_matches import regions as patches
 from test_postgres_roads import Judged
@@ -98,9 +106,9 @@ def test_few_regions_are_looked_at(engine, relation):  # noqa: F811  (the fixtur
             ),
         }
     )
-    snapshot = stage(engine.engine, FIELDS, many.cast(FIELDS.arrow_schema))
+    snapshot = stage_table(engine.engine, FIELDS, many.cast(FIELDS.arrow_schema))
     assert set(snapshot.regions) == {"s_region", "ring"}
-    bound, prepared = plan(
+    bound, prepared = plan_query(
         engine.engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.01)) = 1", (FIELDS,)
     )
     work = prepared._build_work(bound.literal_values, {"sky.fields": snapshot})
@@ -117,7 +125,7 @@ def test_few_regions_are_looked_at(engine, relation):  # noqa: F811  (the fixtur
 
 def test_a_detour_takes_the_regions_that_are_near(engine, relation):  # noqa: F811  (the fixture)
     """Regions in text are compared by the embedded engine: only those that the index finds travel."""
-    bound, prepared = plan(
+    bound, prepared = plan_query(
         engine.engine, "SELECT id FROM sky.fields WHERE CONTAINS(POINT(10, 20), s_region) = 1", (FIELDS,)
     )
     [(_, reading)] = prepared._fallback_plan.table_fetches.values()
@@ -133,7 +141,7 @@ def test_a_merge_keeps_the_cells(engine, relation):  # noqa: F811  (the fixture)
     changes = pa.table({"id": [3, 9001], "s_region": [None, None], "ring": [[77.0, 7.0, 0.1], [77.2, 7.0, 0.1]]}).cast(
         FIELDS.arrow_schema
     )
-    before = set(answer(engine.engine, text, relation, (FIELDS,)).column("id").to_pylist())
+    before = set(run_query(engine.engine, text, relation, (FIELDS,)).column("id").to_pylist())
     # one that was written before there were cells
     for number, old in enumerate((base, dataclasses.replace(base, regions=()))):
         staging = engine.engine.stage_merge(FIELDS, f"merged-{number}", old)
@@ -141,7 +149,7 @@ def test_a_merge_keeps_the_cells(engine, relation):  # noqa: F811  (the fixture)
         snapshot = staging.finish()
         assert set(snapshot.regions) == set(old.regions)
         assert set(
-            answer(engine.engine, text, {"sky.fields": snapshot}, (FIELDS,)).column("id").to_pylist()
+            run_query(engine.engine, text, {"sky.fields": snapshot}, (FIELDS,)).column("id").to_pylist()
         ) == before | {3, 9001}
 
 
@@ -151,9 +159,9 @@ def test_snapshots_that_have_no_cells_are_read_all_the_same(engine, relation):  
     old = {name: dataclasses.replace(item, regions=()) for name, item in relation.items() if isinstance(item, Snapshot)}
     text = "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 5)) = 1 AND CONTAINS(POINT(1, 2), s_region) = 0"
     assert (
-        answer(engine.engine, text, old, (FIELDS,))
+        run_query(engine.engine, text, old, (FIELDS,))
         .sort_by("id")
-        .equals(answer(engine.engine, text, relation, (FIELDS,)).sort_by("id"))
+        .equals(run_query(engine.engine, text, relation, (FIELDS,)).sort_by("id"))
     )
 
 
@@ -170,10 +178,10 @@ def test_a_union_asks_for_the_cells_of_each_member(engine, relation):  # noqa: F
         "1 = INTERSECTS(CIRCLE(10, 20, 40), v.ring) AND v.part <> 'b'",
     ):
         text = f"SELECT v.id, v.part FROM {union} WHERE {condition}"
-        indexed, scanned = both(engine, text, relation, (FIELDS,))
-        assert unordered(indexed) == unordered(scanned)
+        indexed, scanned = run_with_and_without_indexes(engine, text, relation, (FIELDS,))
+        assert sort_rows(indexed) == sort_rows(scanned)
         found += len(indexed)
-        bound, prepared = plan(engine, text, (FIELDS,))
+        bound, prepared = plan_query(engine, text, (FIELDS,))
         assert prepared._build_work(bound.literal_values, relation).prepared_sql.count('"hven:cells ring" &&') == 2
         assert prepared.explain().count("position index of the regions in ring") == 2
     assert found > 10
@@ -186,17 +194,17 @@ def test_positions_of_an_upload_find_their_polygons_by_cells(engine):
     rows = rows.take(
         [n for n in range(400) if around[n] is not None and around[n][2] < 50]
     )  # of half spheres each engine may call either side the smaller
-    relations = {"sky.patches": stage(engine, fields, rows), "TAP_UPLOAD.list": MemoryRelation(circles(80))}
-    tables = (fields, LIST)
+    relations = {"sky.patches": stage_table(engine, fields, rows), "TAP_UPLOAD.list": MemoryRelation(build_circles(80))}
+    tables = (fields, CIRCLES)
     for text in (
         "SELECT u.n, r.n AS m FROM TAP_UPLOAD.list AS u JOIN sky.patches AS r ON 1 = CONTAINS(POINT(u.lon, u.lat), r.patch)",
         "SELECT u.n, r.n AS m FROM TAP_UPLOAD.list AS u LEFT JOIN sky.patches AS r ON 1 = CONTAINS(POINT(u.lon, u.lat), r.patch)",
         "SELECT u.n FROM TAP_UPLOAD.list AS u WHERE NOT EXISTS (SELECT 1 FROM sky.patches AS r WHERE r.n < 20 AND INTERSECTS(POINT(u.lon, u.lat), r.patch) = 1)",
     ):
-        indexed, scanned = both(engine, text, relations, tables)
-        assert unordered(indexed) == unordered(scanned)
+        indexed, scanned = run_with_and_without_indexes(engine, text, relations, tables)
+        assert sort_rows(indexed) == sort_rows(scanned)
         assert len(indexed) > 10
-        _, prepared = plan(engine, text, tables)
+        _, prepared = plan_query(engine, text, tables)
         assert "hven_cells_at" in prepared._build_work((1, 20, 1), relations).prepared_sql
 
 
@@ -205,8 +213,8 @@ def test_circles_and_polygons_find_regions_by_cells(engine):
     rows = patches(90)
     around = rows["around"].to_pylist()
     rows = rows.take([n for n in range(90) if around[n] is not None and around[n][2] < 50])
-    relations = {"sky.patches": stage(engine, fields, rows), "TAP_UPLOAD.list": MemoryRelation(circles(16))}
-    tables = (fields, LIST)
+    relations = {"sky.patches": stage_table(engine, fields, rows), "TAP_UPLOAD.list": MemoryRelation(build_circles(16))}
+    tables = (fields, CIRCLES)
     circle, near = "CIRCLE(u.lon, u.lat, ABS(u.r))", "CIRCLE(u.lon, u.lat, 9)"
     for text in (
         f"SELECT u.n, r.n AS m FROM TAP_UPLOAD.list AS u JOIN sky.patches AS r ON 1 = INTERSECTS({circle}, r.patch)",
@@ -215,12 +223,12 @@ def test_circles_and_polygons_find_regions_by_cells(engine):
         "SELECT u.n, r.n AS m FROM TAP_UPLOAD.list AS u JOIN sky.patches AS r ON INTERSECTS(r.around, BOX(u.lon, u.lat, 2, 1.5)) = 1",
         "SELECT a.n, b.n AS m FROM sky.patches AS a JOIN sky.patches AS b ON INTERSECTS(a.patch, b.patch) = 1 WHERE a.n < 9 AND a.n < b.n",
     ):
-        indexed, scanned = both(engine, text, relations, tables)
-        assert unordered(indexed) == unordered(scanned)
+        indexed, scanned = run_with_and_without_indexes(engine, text, relations, tables)
+        assert sort_rows(indexed) == sort_rows(scanned)
         assert indexed
-        bound, prepared = plan(engine, text, tables)
+        bound, prepared = plan_query(engine, text, tables)
         assert "hven_cells_around" in prepared._build_work(bound.literal_values, relations).prepared_sql
-    bound, prepared = plan(engine, "SELECT n FROM sky.patches WHERE INTERSECTS(around, patch) = 1", tables)
+    bound, prepared = plan_query(engine, "SELECT n FROM sky.patches WHERE INTERSECTS(around, patch) = 1", tables)
     assert (
         "hven_cells_around" not in prepared._build_work(bound.literal_values, relations).prepared_sql
     )  # of one row both are at hand

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import pyarrow as pa
 import pytest
-from engine_tables import LIST, STARS, both, circles, sky, stage, unordered
+from engine_tables import CIRCLES, STARS, build_circles, build_sky, run_with_and_without_indexes, sort_rows, stage_table
 from relations import Relations
 from test_roads import (  # noqa: F401  (the same tests, with the engine of this module)
     test_a_plan_serves_other_literals,
@@ -128,7 +128,7 @@ def engine(request, database, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def relations(engine):
-    return Relations({"sky.stars": stage(engine, STARS, sky(13_000)), LIST.qualified_name: MemoryRelation(circles(60))})
+    return Relations({"sky.stars": stage_table(engine, STARS, build_sky(13_000)), CIRCLES.qualified_name: MemoryRelation(build_circles(60))})
 
 
 def test_what_has_no_value_is_null_in_both(engine, relations):
@@ -140,8 +140,8 @@ def test_what_has_no_value_is_null_in_both(engine, relations):
         f"SELECT id FROM sky.stars WHERE 0 = CONTAINS(POINT(10, 10), {box}) AND id < 2600",
         "SELECT TOP 1 AREA(BOX(10, 10, 0, 20)) AS a, IVO_HEALPIX_INDEX(30, 1, 1) AS h FROM sky.stars",
     ):
-        found, wanted = both(engine, text, relations)
-        assert unordered(found) == unordered(wanted), text
+        found, wanted = run_with_and_without_indexes(engine, text, relations)
+        assert sort_rows(found) == sort_rows(wanted), text
     assert found == [(None, None)]
 
 
@@ -167,8 +167,8 @@ def test_numbers_next_to_zero_are_as_good_as_zero(engine, relations, tiny):
         f"SELECT TOP 1 IVO_HEALPIX_INDEX(6, 10, {tiny}) AS c, IVO_HEALPIX_INDEX(6, {tiny}, 10) AS d FROM sky.stars"
     )
     for text in texts:
-        found, wanted = both(engine, text, relations)
-        assert unordered(found) == unordered(wanted), text
+        found, wanted = run_with_and_without_indexes(engine, text, relations)
+        assert sort_rows(found) == sort_rows(wanted), text
     areas = ", ".join(f"AREA({shape}) AS a{number}" for number, shape in enumerate(shapes))
-    [found], [wanted] = both(engine, f"SELECT TOP 1 {areas} FROM sky.stars", relations)
+    [found], [wanted] = run_with_and_without_indexes(engine, f"SELECT TOP 1 {areas} FROM sky.stars", relations)
     assert found == pytest.approx(wanted, rel=1e-9, abs=1e-12)

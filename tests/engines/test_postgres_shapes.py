@@ -10,7 +10,7 @@ import pytest
 from hven.engines import postgres
 from hven.model.sky import contains, from_array, healpix, intersects
 from postgres_cluster import run_server
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 KINDS = {2: "point", 3: "circle"}
 
@@ -39,7 +39,7 @@ def shape(rng) -> list[float]:
 
 def test_pairs_of_shapes(connection):
     rng = np.random.default_rng(5)
-    for _ in range(400 * MORE):
+    for _ in range(400 * EXAMPLES_FACTOR):
         one, two = shape(rng), shape(rng)
         here, there = (from_array(KINDS.get(len(numbers), "polygon"), numbers) for numbers in (one, two))
         text = "SELECT hven_contains($1::float8[], $2::float8[]), hven_intersects($1::float8[], $2::float8[]), hven_area($1::float8[])"
@@ -81,7 +81,7 @@ def beside(rng, p: list[float]) -> tuple[float, float]:
 
 def test_quick_looks_say_what_the_exact_test_says(connection):
     rng = np.random.default_rng(11)
-    drawn = [ring(rng) for _ in range(4000 * MORE)]
+    drawn = [ring(rng) for _ in range(4000 * EXAMPLES_FACTOR)]
     rows = [dict(zip(("lon", "lat"), beside(rng, p), strict=True), r=10 ** rng.uniform(-5, 1), p=p) for p in drawn]
     text = (
         "SELECT lon, lat, p, hven_in_ring(lon, lat, hven_ring(p)), hven_holds(lon, lat, p), hven_aside(lon, lat, 0, p), hven_aside(lon, lat, r, p),"

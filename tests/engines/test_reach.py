@@ -8,7 +8,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from engine_tables import STARS, sky, stage
+from engine_tables import STARS, build_sky, stage_table
 from test_regions import FIELDS, RINGS, TEXTS
 
 from hven.adql import bind_query, parse_condition, parse_query
@@ -89,12 +89,12 @@ def room(engine, request):
 
 @pytest.fixture(scope="module")
 def stars(engine):
-    rows = sky(13_000)
-    every = {"sky.stars": stage(engine, STARS, rows)}
+    rows = build_sky(13_000)
+    every = {"sky.stars": stage_table(engine, STARS, rows)}
     seen = asked(engine, STARS, f"SELECT id FROM sky.stars WHERE {POLICY}", every)
     kept = rows.filter(pc.is_in(rows["id"], value_set=seen.column(0).combine_chunks()))
     assert 3_000 < kept.num_rows < 11_000
-    return every, {"sky.stars": stage(engine, STARS, kept)}
+    return every, {"sky.stars": stage_table(engine, STARS, kept)}
 
 
 @pytest.mark.usefixtures("room")
@@ -109,8 +109,8 @@ def test_a_reach_answers_as_its_rows_alone(engine, stars, text: str) -> None:
 @pytest.mark.parametrize("shape", ["CIRCLE(10, 0, 20)", "POINT(100, -20)", "CIRCLE(0, 90, 100)"])
 def test_regions_of_a_reach_are_those_of_its_rows(engine, shape: str) -> None:
     rows = pa.table({"id": range(len(TEXTS)), "s_region": TEXTS, "ring": pa.array(RINGS, FIELDS.find_column("ring").type.arrow)}).cast(FIELDS.arrow_schema)  # fmt: skip
-    every = {"sky.fields": stage(engine, FIELDS, rows)}
-    alone = {"sky.fields": stage(engine, FIELDS, rows.filter(pc.greater_equal(rows["id"], 40)))}
+    every = {"sky.fields": stage_table(engine, FIELDS, rows)}
+    alone = {"sky.fields": stage_table(engine, FIELDS, rows.filter(pc.greater_equal(rows["id"], 40)))}
     for column in ("s_region", "ring"):
         text = f"SELECT id FROM sky.fields WHERE INTERSECTS({shape}, {column}) = 1"
         wanted = asked(engine, FIELDS, text, alone)
@@ -156,7 +156,7 @@ def test_nothing_of_the_other_rows_can_be_read(engine, stars) -> None:
 
 
 def test_many_at_once_find_the_same(engine) -> None:
-    every = {"sky.stars": stage(engine, STARS, sky(200_000))}
+    every = {"sky.stars": stage_table(engine, STARS, build_sky(200_000))}
     text = "SELECT COUNT(*) AS n FROM sky.stars WHERE id < 9000"
     wanted = asked(engine, STARS, f"{text} AND {POLICY}", every)
     found = []

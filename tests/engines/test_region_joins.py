@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from engine_tables import LIST, both, circles, plan, stage, unordered
+from engine_tables import CIRCLES, build_circles, plan_query, run_with_and_without_indexes, sort_rows, stage_table
 from test_matches import REGIONS
 from test_matches import regions as patches
 from test_regions import FIELDS, regions
@@ -15,7 +15,7 @@ from hven.engines.duckdb.position_pairs import find_touching_pairs
 from hven.engines.duckdb.region_index import RegionIndex
 from hven.model.sky import Circle, intersects
 
-TABLES = (FIELDS, LIST, REGIONS)
+TABLES = (FIELDS, CIRCLES, REGIONS)
 INSIDE = "1 = CONTAINS(POINT(u.lon, u.lat), f.s_region)"
 QUERIES = [
     f"SELECT u.n, f.id FROM TAP_UPLOAD.list AS u JOIN sky.fields AS f ON {INSIDE}",
@@ -40,28 +40,28 @@ def relations(engine):
         {"id": pa.array(range(160)), "s_region": texts, "ring": pa.array(rings, FIELDS.find_column("ring").type.arrow)}
     )
     return {
-        "sky.fields": stage(engine, FIELDS, rows.cast(FIELDS.arrow_schema)),
-        "TAP_UPLOAD.list": MemoryRelation(circles(40)),
+        "sky.fields": stage_table(engine, FIELDS, rows.cast(FIELDS.arrow_schema)),
+        "TAP_UPLOAD.list": MemoryRelation(build_circles(40)),
         "TAP_UPLOAD.regions": MemoryRelation(patches(16)),
     }
 
 
 @pytest.mark.parametrize("text", QUERIES)
 def test_every_form_is_matched_by_the_index(engine, relations, text):
-    bound, prepared = plan(engine, text, TABLES)
+    bound, prepared = plan_query(engine, text, TABLES)
     column = "ring" if "f.ring" in text else "s_region"
     assert f"by the position index of the regions in {column}" in prepared.explain(), prepared.explain()
     assert prepared._candidate_finder.find_candidates(
         engine, bound.literal_values, relations, ExecutionLimits()
     ).replaced_conditions, "the pairs were not looked up"
-    indexed, scanned = both(engine, text, relations, TABLES)
-    assert unordered(indexed) == unordered(scanned)
+    indexed, scanned = run_with_and_without_indexes(engine, text, relations, TABLES)
+    assert sort_rows(indexed) == sort_rows(scanned)
     assert len(indexed) > 2
 
 
 def test_what_must_be_one_may_be_none_the_next_time(engine, relations):
     text = "SELECT u.n, f.id FROM TAP_UPLOAD.list AS u JOIN sky.fields AS f ON 0 = CONTAINS(POINT(u.lon, u.lat), f.s_region)"
-    bound, prepared = plan(engine, text, TABLES)
+    bound, prepared = plan_query(engine, text, TABLES)
     assert not prepared._candidate_finder.find_candidates(
         engine, bound.literal_values, relations, ExecutionLimits()
     ).replaced_conditions
@@ -72,7 +72,7 @@ def test_what_must_be_one_may_be_none_the_next_time(engine, relations):
     [INSIDE, "1 = INTERSECTS(f.ring, POINT(u.lon, u.lat))", "1 = INTERSECTS(r.around, f.ring)", "1 = CONTAINS(r.patch, f.s_region)"],
 )  # fmt: skip
 def test_pairs_of_columns_need_no_duckdb(engine, condition):
-    _, prepared = plan(
+    _, prepared = plan_query(
         engine, f"SELECT f.id FROM sky.fields AS f, TAP_UPLOAD.list AS u, TAP_UPLOAD.regions AS r WHERE {condition}", TABLES
     )  # fmt: skip
     (match,) = prepared._candidate_finder.position_matches

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from engine_tables import both, plan, stage, unordered
+from engine_tables import plan_query, run_with_and_without_indexes, sort_rows, stage_table
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +17,7 @@ from hven.model.sky import Circle, Moc, healpix, intersects, polygon_arrays, sph
 from hven.model.table import Column, Table
 from hven.model.types import INT64, parse_type
 from mocs import cover_positions
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 FIELDS = Table(
     schema="sky",
@@ -70,13 +70,13 @@ def relation(engine):
             "ring": pa.array(RINGS, FIELDS.find_column("ring").type.arrow),
         }
     )
-    return {"sky.fields": stage(engine, FIELDS, rows.cast(FIELDS.arrow_schema))}
+    return {"sky.fields": stage_table(engine, FIELDS, rows.cast(FIELDS.arrow_schema))}
 
 
 def asked(engine, relation, condition: str) -> set[int]:
     """Ask with and without indexes; both must give the same rows."""
-    found, without = both(engine, f"SELECT id FROM sky.fields WHERE {condition}", relation, (FIELDS,))
-    assert unordered(found) == unordered(without)
+    found, without = run_with_and_without_indexes(engine, f"SELECT id FROM sky.fields WHERE {condition}", relation, (FIELDS,))
+    assert sort_rows(found) == sort_rows(without)
     return {row[0] for row in found}
 
 
@@ -84,7 +84,7 @@ lons = st.one_of(st.sampled_from([0.0, 359.99999, 180.0]), st.floats(0, 360))
 lats = st.one_of(st.sampled_from([90.0, -90.0, 0.0]), st.floats(-90, 90))
 radii = st.one_of(st.sampled_from([0.0, 1e-6, 0.5, 60.0, 179.0]), st.floats(0, 30))
 quick = settings(
-    max_examples=4 * MORE,
+    max_examples=4 * EXAMPLES_FACTOR,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -113,7 +113,7 @@ def test_a_circle_finds_the_regions_that_it_meets_as_brute_force_does(engine, re
     assert found & plain.keys() == {number for number, shape in plain.items() if intersects(shape, circle)}
 
 
-@settings(quick, max_examples=2 * MORE)
+@settings(quick, max_examples=2 * EXAMPLES_FACTOR)
 @given(lon=lons, lat=lats, radius=st.floats(0.01, 30))
 def test_every_way_of_asking_gives_what_a_look_at_all_rows_gives(engine, relation, lon, lat, radius):
     low, high = max(lat - radius, -89.0), min(lat + radius, 89.0)
@@ -152,7 +152,7 @@ def mocs(draw) -> str:
     return " ".join(parts)
 
 
-@settings(quick, max_examples=12 * MORE)
+@settings(quick, max_examples=12 * EXAMPLES_FACTOR)
 @given(moc=mocs())
 @example(moc="0/0-11")
 @example(moc="5/")
@@ -174,12 +174,12 @@ def test_a_moc_looks_at_few_rows(engine, relation):
     assert 1 in small.tolist()
     assert len(small) < len(RINGS) / 2
     assert index.find_touching_rows(Moc.parse("0/0-11"), 20) is None
-    _, prepared = plan(engine, "SELECT id FROM sky.fields WHERE INTERSECTS(s_region, MOC('6/7-9')) = 1", (FIELDS,))
+    _, prepared = plan_query(engine, "SELECT id FROM sky.fields WHERE INTERSECTS(s_region, MOC('6/7-9')) = 1", (FIELDS,))
     assert "position index of the regions in s_region (moc)" in prepared.explain()
 
 
 def test_explain_names_the_index(engine):
-    _, prepared = plan(engine, "SELECT id FROM sky.fields WHERE CONTAINS(POINT(10, 20), s_region) = 1", (FIELDS,))
+    _, prepared = plan_query(engine, "SELECT id FROM sky.fields WHERE CONTAINS(POINT(10, 20), s_region) = 1", (FIELDS,))
     assert "position index of the regions in s_region (point)" in prepared.explain()
 
 
@@ -192,14 +192,14 @@ def test_explain_names_the_index(engine):
 )
 def test_shapes_of_constants_need_no_duckdb(engine, relation, shape, column, form):
     condition = f"1 = {form.format(column, shape)}"
-    _, prepared = plan(engine, f"SELECT id FROM sky.fields WHERE {condition}", (FIELDS,))
+    _, prepared = plan_query(engine, f"SELECT id FROM sky.fields WHERE {condition}", (FIELDS,))
     assert prepared._arrow_query is not None
     assert asked(engine, relation, f"{condition} OR id < 9") >= asked(engine, relation, condition)
     assert asked(engine, relation, f"NOT ({condition}) AND id < 99").isdisjoint(asked(engine, relation, condition))
 
 
 def test_few_regions_are_looked_at(engine, relation):
-    _, prepared = plan(engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.1)) = 1", (FIELDS,))
+    _, prepared = plan_query(engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.1)) = 1", (FIELDS,))
     stored = engine.open_snapshot(relation["sky.fields"])
     index = stored.get_region_index("ring")
     rows = index.find_touching_rows(Circle(10.0, 20.0, 0.1), 10_000)

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from engine_tables import LIST, STARS, Half, both, plan, sky, stage, unordered
+from engine_tables import (
+    CIRCLES,
+    STARS,
+    HalfVisiblePolicy,
+    build_sky,
+    plan_query,
+    run_with_and_without_indexes,
+    sort_rows,
+    stage_table,
+)
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -11,11 +20,11 @@ from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue
 from hven.engines import ExecutionLimits
 from hven.model.table import Table
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 # no shrinking: the queries are short as they are, and each costs a look at all rows
 quick = settings(
-    max_examples=40 * MORE,
+    max_examples=40 * EXAMPLES_FACTOR,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
     report_multiple_bugs=False,
@@ -121,8 +130,8 @@ ITEMS = [
 @quick
 @given(condition=conditions(), items=st.sampled_from(ITEMS))
 def test_conditions(engine, relations, condition, items):
-    indexed, scanned = both(engine, f"SELECT {items} FROM sky.stars WHERE {condition}", relations)
-    assert unordered(indexed) == unordered(scanned)
+    indexed, scanned = run_with_and_without_indexes(engine, f"SELECT {items} FROM sky.stars WHERE {condition}", relations)
+    assert sort_rows(indexed) == sort_rows(scanned)
 
 
 @quick
@@ -137,7 +146,7 @@ def test_order_and_top(engine, relations, condition, key, direction, top, offset
     where = f"WHERE {condition}" if condition else ""
     # equal keys may come in any order, so only the keys are compared
     text = f"SELECT TOP {top} {key} FROM sky.stars {where} ORDER BY {key} {direction}{offset}"
-    indexed, scanned = both(engine, text, relations)
+    indexed, scanned = run_with_and_without_indexes(engine, text, relations)
     assert indexed == scanned
 
 
@@ -169,8 +178,8 @@ def test_joins(engine, relations, join, swap, match, radius, where):
     text = f"SELECT u.n, s.id FROM {tables[0]} {join} {tables[1]} ON {match.format(r=radius)}{where}"
     if join == "FULL JOIN" and "=" not in match.split("CONTAINS")[0][:8] and not match.startswith("s."):
         text = text.replace("FULL JOIN", "JOIN")  # DuckDB has no full join on such a condition
-    indexed, scanned = both(engine, text, relations)
-    assert unordered(indexed) == unordered(scanned)
+    indexed, scanned = run_with_and_without_indexes(engine, text, relations)
+    assert sort_rows(indexed) == sort_rows(scanned)
 
 
 @pytest.mark.parametrize(
@@ -200,8 +209,8 @@ def test_joins(engine, relations, join, swap, match, radius, where):
     ],
 )  # fmt: skip
 def test_other_forms(engine, relations, text):
-    indexed, scanned = both(engine, text, relations)
-    assert unordered(indexed) == unordered(scanned)
+    indexed, scanned = run_with_and_without_indexes(engine, text, relations)
+    assert sort_rows(indexed) == sort_rows(scanned)
     assert not text.startswith("SELECT u.n, s.id FROM sky") or indexed
 
 
@@ -219,7 +228,7 @@ def test_a_row_filter_holds_on_every_road(engine, relations):
         "SELECT id, field FROM sky.stars WHERE id IN (3, 6, 9, 12, 15, 18)",
     ):
         bound, scope = apply_access_control(
-            bind_query(parse_query(text), StaticCatalogue([STARS, LIST])), Principal(), [Half()]
+            bind_query(parse_query(text), StaticCatalogue([STARS, CIRCLES])), Principal(), [HalfVisiblePolicy()]
         )
         assert scope != PUBLIC_SCOPE
         prepared = engine.plan_query(bound)
@@ -236,7 +245,7 @@ def test_a_row_filter_holds_on_every_road(engine, relations):
                 )
             finally:
                 engine.uses_indexes = True
-        assert unordered(answers[0]) == unordered(answers[1]) or "TOP 5 id, field FROM sky.stars" in text
+        assert sort_rows(answers[0]) == sort_rows(answers[1]) or "TOP 5 id, field FROM sky.stars" in text
         assert len(answers[0]) == len(answers[1])
         assert all(row["field"] > 10 for row in answers[0] if "field" in row)
         assert answers[0]
@@ -244,7 +253,7 @@ def test_a_row_filter_holds_on_every_road(engine, relations):
 
 
 def test_a_plan_serves_other_literals(engine, relations):
-    bound, prepared = plan(engine, "SELECT id FROM sky.stars WHERE id = 30", (STARS,))
+    bound, prepared = plan_query(engine, "SELECT id FROM sky.stars WHERE id = 30", (STARS,))
     (slot,) = bound.free_slots
     for value, wanted in ((30, [30]), (31, []), (33, [33])):
         values = list(bound.literal_values)
@@ -268,7 +277,7 @@ def test_a_plan_serves_other_literals(engine, relations):
     ],
 )
 def test_small(engine, relations, text, small):
-    bound, prepared = plan(engine, text, (STARS,))
+    bound, prepared = plan_query(engine, text, (STARS,))
     execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
     assert (prepared.small and execution.small) is small
     execution.close()
@@ -278,7 +287,7 @@ def test_large_cones_are_not_small(engine, relations, monkeypatch):
     from hven.engines.duckdb import query_plan as roads
 
     monkeypatch.setattr(roads, "MAX_QUICK_ROWS", 1000)
-    bound, prepared = plan(
+    bound, prepared = plan_query(
         engine, "SELECT id FROM sky.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 170)) = 1", (STARS,)
     )
     execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
@@ -288,7 +297,7 @@ def test_large_cones_are_not_small(engine, relations, monkeypatch):
 
 
 def test_explain_names_the_indexes(engine):
-    said = plan(
+    said = plan_query(
         engine, "SELECT id FROM sky.stars WHERE mag > 3 AND CONTAINS(POINT(ra, dec), CIRCLE(10, 20, 1)) = 1", (STARS,)
     )[1].explain()
     assert "position index (circle)" in said
@@ -298,21 +307,21 @@ def test_explain_names_the_indexes(engine):
 
 def test_conditions_within_a_derived_table_are_looked_up_once(engine):
     text = "SELECT * FROM (SELECT id, name AS called FROM sky.stars WHERE mag > 3) AS s WHERE called IS NULL"
-    said = plan(engine, text, (STARS,))[1].explain()
+    said = plan_query(engine, text, (STARS,))[1].explain()
     assert said.count("index of mag") == 1
 
 
 @pytest.mark.parametrize("position", [None, ("ra", "dec")])
 def test_tables_without_key_or_position(engine, position):
     table = Table(schema="s", name="bare", columns=STARS.columns, position=position)
-    relations = {"s.bare": stage(engine, table, sky(3000, seed=4))}
+    relations = {"s.bare": stage_table(engine, table, build_sky(3000, seed=4))}
     for text in (
         "SELECT id FROM s.bare WHERE DISTANCE(ra, dec, 10, 20) < 0.01",
         "SELECT id FROM s.bare WHERE id = 33",
         "SELECT TOP 4 id FROM s.bare ORDER BY id",
     ):
-        indexed, scanned = both(engine, text, relations, (table,))
-        assert unordered(indexed) == unordered(scanned)
+        indexed, scanned = run_with_and_without_indexes(engine, text, relations, (table,))
+        assert sort_rows(indexed) == sort_rows(scanned)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +335,7 @@ def test_tables_without_key_or_position(engine, position):
 )
 def test_windows_see_all_rows_of_their_query(engine, relations, query):
     """A condition outside may not narrow what a window inside counts."""
-    with_them, without = both(engine, query, relations)
+    with_them, without = run_with_and_without_indexes(engine, query, relations)
     assert with_them == without != []
 
 
@@ -335,12 +344,12 @@ def test_mocs_are_found_by_the_position_index(engine, relations, moc):
     for what in ("id", "COUNT(*) AS n", "id, mag + 1 AS m"):
         order = "" if "COUNT" in what else " ORDER BY id"
         for test in (f"CONTAINS(POINT(ra, dec), MOC('{moc}')) = 1", f"1 = INTERSECTS(MOC('{moc}'), POINT(ra, dec))"):
-            with_them, without = both(engine, f"SELECT {what} FROM sky.stars WHERE {test}{order}", relations)
+            with_them, without = run_with_and_without_indexes(engine, f"SELECT {what} FROM sky.stars WHERE {test}{order}", relations)
             assert with_them == without
-    prepared = plan(
+    prepared = plan_query(
         engine,
         f"SELECT id, mag + 1 AS m FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), MOC('{moc}'))",
-        (STARS, LIST),
+        (STARS, CIRCLES),
     )[1]
     assert "position index (moc)" in prepared.explain()
 
@@ -352,13 +361,13 @@ def test_mocs_are_found_by_the_position_index(engine, relations, moc):
 def test_rows_without_an_order_are_the_first_as_they_are_stored(engine, relations, condition, window):
     for top in (1, 50, 5000):
         text = f"SELECT TOP {top} id, colour FROM sky.stars WHERE {condition}{window}"
-        indexed, scanned = both(engine, text, relations)
+        indexed, scanned = run_with_and_without_indexes(engine, text, relations)
         assert indexed == scanned
 
 
 @pytest.mark.parametrize("op", ["=", "<>", "<", "<=", ">", ">="])
 @pytest.mark.parametrize("text", ["'ivo://x?' || name {} 'ivo://x?NGC 224'", "'ivo://x?NGC 224' {} 'ivo://x?' || name"])
 def test_what_stands_behind_a_prefix_is_compared_behind_it(engine, relations, text, op):
-    some, every = both(engine, f"SELECT id FROM sky.stars WHERE {text.format(op)}", relations)
-    assert unordered(some) == unordered(every)
+    some, every = run_with_and_without_indexes(engine, f"SELECT id FROM sky.stars WHERE {text.format(op)}", relations)
+    assert sort_rows(some) == sort_rows(every)
     assert every

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from engine_tables import LIST, STARS, answer, plan, sky, stage
+from engine_tables import CIRCLES, STARS, build_sky, plan_query, run_query, stage_table
 
 from hven.adql import bind_query, parse_query
 from hven.adql.functions import MAPPING_FUNCTIONS
@@ -64,8 +64,8 @@ def test_no_sql_reaches_the_machine(engine, sql):
 def test_strings_never_become_sql(engine, relations):
     for text in ("x'; DROP TABLE stars; --", "' OR ''='", 'a"b', "\\", "$1", "%s", "🙂"):
         literal = "'" + text.replace("'", "''") + "'"
-        assert answer(engine, f"SELECT id FROM sky.stars WHERE note = {literal}", relations).num_rows == 0
-        assert answer(engine, f"SELECT TOP 1 {literal} AS t FROM sky.stars", relations).to_pylist() == [{"t": text}]
+        assert run_query(engine, f"SELECT id FROM sky.stars WHERE note = {literal}", relations).num_rows == 0
+        assert run_query(engine, f"SELECT TOP 1 {literal} AS t FROM sky.stars", relations).to_pylist() == [{"t": text}]
 
 
 def test_long_chains_run_or_are_refused_with_words(engine, relations):
@@ -74,17 +74,17 @@ def test_long_chains_run_or_are_refused_with_words(engine, relations):
     with pytest.raises(
         TooLargeError, match="longer chain of operations than the engine takes; put parentheses around groups"
     ) as caught:
-        answer(engine, f"SELECT {' & '.join(cases)} AS n FROM sky.stars", relations)
+        run_query(engine, f"SELECT {' & '.join(cases)} AS n FROM sky.stars", relations)
     assert "expression depth" not in str(caught.value)
     groups = ["(" + " + ".join(cases[start : start + 100]) + ")" for start in range(0, 1100, 100)]
-    whole = answer(
+    whole = run_query(
         engine,
         "SELECT SUM(CASE WHEN id > 1099 THEN 1100 WHEN id > 0 THEN id ELSE 0 END) AS n FROM sky.stars",
         relations,
     )
     for chain in (cases, groups):
         assert (
-            answer(engine, f"SELECT SUM({' + '.join(chain)}) AS n FROM sky.stars", relations).to_pylist()
+            run_query(engine, f"SELECT SUM({' + '.join(chain)}) AS n FROM sky.stars", relations).to_pylist()
             == whole.to_pylist()
         )
 
@@ -95,7 +95,7 @@ def test_out_of_memory_is_too_large(tmp_path):
     rows = MemoryRelation(pa.table({"x": range(60_000), "s": ["text " * 40] * 60_000}))
     text = "SELECT IVO_STRING_AGG(a.s, ',') AS s FROM s.t AS a, s.t AS b"
     with pytest.raises(TooLargeError, match="more memory") as caught:
-        answer(small, text, {"s.t": rows}, (table,), ExecutionLimits(deadline=Deadline(300)))
+        run_query(small, text, {"s.t": rows}, (table,), ExecutionLimits(deadline=Deadline(300)))
     assert "fewer" in caught.value.remedy
     small.close()
 
@@ -111,7 +111,7 @@ def test_out_of_memory_is_too_large(tmp_path):
 )
 def test_evaluation_errors_in_plain_words(engine, relations, expression, words):
     with pytest.raises(EvaluationError, match=words) as caught:
-        answer(engine, f"SELECT {expression} AS v FROM sky.stars WHERE id > 0 AND note <> ''", relations)
+        run_query(engine, f"SELECT {expression} AS v FROM sky.stars WHERE id > 0 AND note <> ''", relations)
     for jargon in ("INT32", "INT64", "LINE 1", "TRY_CAST", "Conversion Error"):
         assert jargon not in str(caught.value)
 
@@ -119,7 +119,7 @@ def test_evaluation_errors_in_plain_words(engine, relations, expression, words):
 def test_a_late_error_comes_while_iterating(engine):
     table = Table(schema="s", name="t", columns=(Column(name="w", type=STRING),))
     rows = MemoryRelation(pa.table({"w": ["1"] * 500_000 + ["x"]}))
-    bound, prepared = plan(engine, "SELECT CAST(w AS INTEGER) AS n FROM s.t", (table,))
+    bound, prepared = plan_query(engine, "SELECT CAST(w AS INTEGER) AS n FROM s.t", (table,))
     execution = prepared.execute(bound.literal_values, {"s.t": rows}, ExecutionLimits())
     seen = []
     with pytest.raises(EvaluationError, match="'x'"):
@@ -129,7 +129,7 @@ def test_a_late_error_comes_while_iterating(engine):
 
 def test_an_unread_answer_gives_its_cursor_back(engine, relations):
     """As soon as it has been ended, by a thread of its own."""
-    bound, prepared = plan(engine, "SELECT id + 1 AS n FROM sky.stars", (STARS,))
+    bound, prepared = plan_query(engine, "SELECT id + 1 AS n FROM sky.stars", (STARS,))
     cursors = engine._cursors
     wait_until(cursors._interrupted_cursors.empty)
     known = max(len(cursors._free_cursors), 1)
@@ -146,7 +146,7 @@ def test_a_query_that_comes_as_the_engine_is_closed(tmp_path, monkeypatch):
     wrong = []
     monkeypatch.setattr(sys, "unraisablehook", wrong.append)
     engine = duckdb.open(tmp_path, memory=512 * 1024**2, threads=1)
-    bound, prepared = plan(engine, "SELECT 1 + 1 AS n", ())
+    bound, prepared = plan_query(engine, "SELECT 1 + 1 AS n", ())
     engine.close()
     with pytest.raises(Exception, match=r"(?i)closed"):
         prepared.execute(bound.literal_values, {}, ExecutionLimits(batch_rows=100))
@@ -155,7 +155,7 @@ def test_a_query_that_comes_as_the_engine_is_closed(tmp_path, monkeypatch):
 
 
 def test_a_late_cancel_hurts_nobody(engine, relations):
-    bound, prepared = plan(engine, "SELECT id + 1 AS n FROM sky.stars", (STARS,))
+    bound, prepared = plan_query(engine, "SELECT id + 1 AS n FROM sky.stars", (STARS,))
     first = prepared.execute(bound.literal_values, relations, ExecutionLimits())
     assert sum(batch.num_rows for batch in first) == 13_000
     second = prepared.execute(bound.literal_values, relations, ExecutionLimits())  # the same cursor
@@ -164,7 +164,7 @@ def test_a_late_cancel_hurts_nobody(engine, relations):
 
 
 def test_small_answers_can_be_cancelled_too(engine, relations):
-    bound, prepared = plan(engine, "SELECT id FROM sky.stars WHERE id < 3000", (STARS,))
+    bound, prepared = plan_query(engine, "SELECT id FROM sky.stars WHERE id < 3000", (STARS,))
     execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
     execution.cancel()
     with pytest.raises(OperationCancelledError):
@@ -185,7 +185,7 @@ def test_deadlines_fire_in_order_and_end(engine):
 
 def test_time_limit_of_a_match(engine, relations):
     with pytest.raises(TimeLimitError):
-        answer(
+        run_query(
             engine,
             "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b WHERE a.mag + b.mag > a.id",
             relations,
@@ -256,23 +256,23 @@ def test_many_rows_of_a_mapping_have_all_threads(tmp_path):
 
 def test_a_relation_that_nobody_gave(engine):
     with pytest.raises(StorageError, match=r"sky\.stars"):
-        answer(engine, "SELECT note FROM sky.stars WHERE note = 'a'", {})
+        run_query(engine, "SELECT note FROM sky.stars WHERE note = 'a'", {})
 
 
 def test_many_tables_at_once_keep_their_names_apart(engine):
     tables = [Table(schema="s", name=f"t{i}", columns=(Column(name="x", type=INT64),)) for i in range(12)]
-    relations = {table.qualified_name: stage(engine, table, pa.table({"x": [i]})) for i, table in enumerate(tables)}
+    relations = {table.qualified_name: stage_table(engine, table, pa.table({"x": [i]})) for i, table in enumerate(tables)}
     for i, table in enumerate(tables):
-        assert answer(engine, f"SELECT x + 0 AS y FROM {table.qualified_name}", relations, tables).to_pylist() == [
+        assert run_query(engine, f"SELECT x + 0 AS y FROM {table.qualified_name}", relations, tables).to_pylist() == [
             {"y": i}
         ]
     everything = ", ".join(f"{table.qualified_name}" for table in tables)
-    assert answer(engine, f"SELECT COUNT(*) AS n FROM {everything}", relations, tables).to_pylist() == [{"n": 1}]
+    assert run_query(engine, f"SELECT COUNT(*) AS n FROM {everything}", relations, tables).to_pylist() == [{"n": 1}]
 
 
 def test_a_new_snapshot_is_read_by_the_same_plan(engine):
-    old, new = stage(engine, STARS, sky(50)), stage(engine, STARS, sky(70))
-    bound, prepared = plan(engine, "SELECT COUNT(note) AS n FROM sky.stars", (STARS, LIST))
+    old, new = stage_table(engine, STARS, build_sky(50)), stage_table(engine, STARS, build_sky(70))
+    bound, prepared = plan_query(engine, "SELECT COUNT(note) AS n FROM sky.stars", (STARS, CIRCLES))
     for snapshot, rows in ((old, 50), (new, 70), (old, 50)):
         assert [
             row["n"]

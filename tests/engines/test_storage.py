@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from engine_tables import STARS, answer, sky, stage
+from engine_tables import STARS, build_sky, run_query, stage_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ from hven.model.errors import DataError, StorageError, StorageUnavailableError
 from hven.model.sky import healpix
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, TIMESTAMP
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 KEYED = Table(
     schema="s", name="keyed", columns=(Column(name="id", type=INT64), Column(name="x", type=FLOAT64)), primary=("id",)
@@ -47,8 +47,8 @@ def test_rows_are_stored_in_healpix_order(own, monkeypatch, run):
     if run:  # many runs, many parts: what happens to fifty million rows
         monkeypatch.setattr(_file_staging, "MAX_WAITING_BYTES", run)
         monkeypatch.setattr(staging, "MIN_PART_BYTES", 100_000)
-    rows = sky(40_000, seed=2)
-    snapshot = stage(own, STARS, rows)
+    rows = build_sky(40_000, seed=2)
+    snapshot = stage_table(own, STARS, rows)
     stored = own.open_snapshot(snapshot)
     assert snapshot.rows == 40_000
     assert len(snapshot.parts) > (1 if run else 0)
@@ -68,7 +68,7 @@ def test_rows_are_stored_in_healpix_order(own, monkeypatch, run):
 def test_rows_without_position_are_stored_by_key(own, monkeypatch):
     monkeypatch.setattr(_file_staging, "MAX_WAITING_BYTES", 10_000)
     ids = np.random.default_rng(0).permutation(20_000) - 10_000
-    snapshot = stage(own, KEYED, pa.table({"id": ids, "x": ids / 7.0}))
+    snapshot = stage_table(own, KEYED, pa.table({"id": ids, "x": ids / 7.0}))
     back = pa.Table.from_batches(list(own.read_rows(snapshot)))
     assert back["id"].to_pylist() == sorted(ids.tolist())
     assert own.open_snapshot(snapshot).get_key_index("id").rows is None  # the stored order is the order of the key
@@ -78,7 +78,7 @@ def test_rows_without_any_order_stay_as_they_came(own, monkeypatch):
     monkeypatch.setattr(_file_staging, "MAX_WAITING_BYTES", 10_000)
     plain = Table(schema="s", name="plain", columns=KEYED.columns)
     ids = np.random.default_rng(0).permutation(20_000)
-    snapshot = stage(own, plain, pa.table({"id": ids, "x": ids / 7.0}))
+    snapshot = stage_table(own, plain, pa.table({"id": ids, "x": ids / 7.0}))
     assert pa.Table.from_batches(list(own.read_rows(snapshot)))["id"].to_pylist() == ids.tolist()
 
 
@@ -89,11 +89,11 @@ def test_duplicates_of_a_compound_or_textual_key(own):
         columns=(Column(name="a", type=STRING), Column(name="b", type=INT64)),
         primary=("a", "b"),
     )
-    stage(own, two, pa.table({"a": ["x", "x", "y"], "b": [1, 2, 1]}))
+    stage_table(own, two, pa.table({"a": ["x", "x", "y"], "b": [1, 2, 1]}))
     with pytest.raises(DataError, match=r"a = 'x', b = 1 \(2 times\)"):
-        stage(own, two, pa.table({"a": ["x", "x", "y"], "b": [1, 1, 1]}))
+        stage_table(own, two, pa.table({"a": ["x", "x", "y"], "b": [1, 1, 1]}))
     with pytest.raises(DataError, match="null in 1 rows"):
-        stage(own, two, pa.table({"a": ["x", None], "b": [1, 1]}))
+        stage_table(own, two, pa.table({"a": ["x", None], "b": [1, 1]}))
     assert len(files(own)) == len([name for name in files(own) if "/test-" in name])
     assert not [name for name in files(own) if ".staging" in name]
 
@@ -144,7 +144,7 @@ def test_a_killed_writer_leaves_only_what_sweep_removes(own, tmp_path):
         sys.stdin.readline()
         """
     )
-    kept = stage(own, STARS, sky(100))
+    kept = stage_table(own, STARS, build_sky(100))
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout.readline().strip() == "ready"
@@ -157,13 +157,13 @@ def test_a_killed_writer_leaves_only_what_sweep_removes(own, tmp_path):
     assert [name for name in files(own) if "killed" in name]
     assert own.remove_leftovers({kept.path}) == ["sky.stars/killed.staging"]
     assert not [name for name in files(own) if "killed" in name]
-    assert answer(own, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": kept}).to_pylist() == [{"n": 100}]
+    assert run_query(own, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": kept}).to_pylist() == [{"n": 100}]
 
 
 @pytest.mark.parametrize("name", ["00000.arrow", "snapshot.json", "position.npy", "key000.values.npy"])
 @pytest.mark.parametrize("how", ["cut", "gone"])
 def test_damage_is_named(own, name, how):
-    snapshot = stage(own, STARS, sky(2000))
+    snapshot = stage_table(own, STARS, build_sky(2000))
     path = own.directory / snapshot.path / name
     path.chmod(0o600)
     if how == "gone":
@@ -172,14 +172,14 @@ def test_damage_is_named(own, name, how):
         os.truncate(path, path.stat().st_size // 2)
     # readers are told in words, the owner which file it is
     with pytest.raises(StorageUnavailableError, match=r"^the rows of sky\.stars are damaged on disk"):
-        answer(own, "SELECT * FROM sky.stars WHERE id = 3 OR DISTANCE(ra, dec, 1, 2) < 1", {"sky.stars": snapshot})
+        run_query(own, "SELECT * FROM sky.stars WHERE id = 3 OR DISTANCE(ra, dec, 1, 2) < 1", {"sky.stars": snapshot})
     assert name in own.find_missing_file(snapshot)
     assert name in own.file_faults[snapshot.path]
 
 
 def test_names_that_are_no_file_names(own):
     odd = Table(schema='../Sch "ema"', name="tä/b le", columns=KEYED.columns)
-    snapshot = stage(own, odd, pa.table({"id": [1], "x": [2.0]}))
+    snapshot = stage_table(own, odd, pa.table({"id": [1], "x": [2.0]}))
     assert (own.directory / snapshot.path).is_dir()
     assert len(Path(snapshot.path).parts) == 2
     with pytest.raises(StorageError):
@@ -234,7 +234,7 @@ def test_memory_of_writing_is_bounded(tmp_path):
 # --- key indexes ---------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150 * MORE, deadline=None)
+@settings(max_examples=150 * EXAMPLES_FACTOR, deadline=None)
 @given(
     values=st.lists(st.integers(-20, 20), min_size=1, max_size=60),
     low=st.one_of(st.none(), st.integers(-25, 25), st.floats(-25, 25), st.just(2**40)),
@@ -262,7 +262,7 @@ def test_spans_of_numbers(values, low, high, low_open, high_open, kind):
     assert array[begin:end].tolist() == [value for value in array.tolist() if inside(value)]
 
 
-@settings(max_examples=100 * MORE, deadline=None)
+@settings(max_examples=100 * EXAMPLES_FACTOR, deadline=None)
 @given(
     values=st.lists(st.text(alphabet="abÄz日😀", max_size=3), min_size=1),
     low=st.text(alphabet="abÄz日😀", max_size=3),
@@ -290,18 +290,18 @@ def test_spans_of_text(values, low, low_open):
 def test_timestamps_are_looked_up_as_text(own):
     table = Table(schema="s", name="t", columns=(Column(name="t", type=TIMESTAMP, indexed=True),))
     rows = pa.table({"t": pa.array([10**15 + 7, None, -5, 0, 1], pa.timestamp("us"))})
-    relations = {"s.t": stage(own, table, rows)}
+    relations = {"s.t": stage_table(own, table, rows)}
     for condition, wanted in (
         ("t < '1970-01-01'", 1),
         ("t = '1970-01-01T00:00:00'", 1),
         ("t > '1970-01-01T00:00:00.000001'", 1),
         ("t >= '1970-01-01'", 3),
     ):
-        assert answer(own, f"SELECT t FROM s.t WHERE {condition}", relations, (table,)).num_rows == wanted
+        assert run_query(own, f"SELECT t FROM s.t WHERE {condition}", relations, (table,)).num_rows == wanted
 
 
 def test_memory_relations_have_no_nan_either(own):
     rows = pa.table({"id": [1, 2], "x": [1.0, float("nan")]})
-    assert answer(
+    assert run_query(
         own, "SELECT id FROM s.keyed WHERE x > 0", {"s.keyed": MemoryRelation(rows)}, (KEYED,), ExecutionLimits()
     ).to_pylist() == [{"id": 1}]

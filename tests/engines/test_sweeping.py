@@ -6,7 +6,7 @@ import fcntl
 from pathlib import Path
 
 import pytest
-from engine_tables import STARS, answer, sky
+from engine_tables import STARS, build_sky, run_query
 
 from hven.engines import duckdb
 
@@ -40,11 +40,11 @@ def test_a_sweep_while_a_staging_begins(tmp_path, monkeypatch, step) -> None:
     monkeypatch.undo()
     assert swept == [["sky.stars/new.staging"]]
     assert other.remove_leftovers(set()) == []  # it is locked now
-    for batch in sky(100).to_batches():
+    for batch in build_sky(100).to_batches():
         writing.write(batch)
     kept = writing.finish()
     assert other.remove_leftovers(set()) == []  # it may not be published yet
-    assert answer(own, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": kept}).to_pylist() == [{"n": 100}]
+    assert run_query(own, "SELECT COUNT(*) AS n FROM sky.stars", {"sky.stars": kept}).to_pylist() == [{"n": 100}]
     own.note_published(kept)
     assert other.remove_leftovers(set()) == ["sky.stars/new"]
     own.close()

@@ -5,19 +5,29 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from engine_tables import LIST, STARS, answer, both, circles, plan, sky, stage, unordered
+from engine_tables import (
+    CIRCLES,
+    STARS,
+    build_circles,
+    build_sky,
+    plan_query,
+    run_query,
+    run_with_and_without_indexes,
+    sort_rows,
+    stage_table,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.model.sky import compute_distance, healpix
 from hven.model.table import Table
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 NORTH = STARS.copy_with(name="north")
 SOUTH = STARS.copy_with(name="south", position=None)  # no index of positions
 PLANETS = Table(schema="sky", name="planets", columns=STARS.columns[:1], primary=("id",))
-TABLES = (STARS, NORTH, SOUTH, PLANETS, LIST)
+TABLES = (STARS, NORTH, SOUTH, PLANETS, CIRCLES)
 ALL = """(SELECT id, ra AS x, dec AS y, mag FROM sky.stars
  UNION ALL SELECT -id, CAST(ra AS DOUBLE PRECISION), dec, mag FROM sky.north WHERE mag < 12
  UNION ALL SELECT id + 1, ra + 0.25, dec, mag FROM sky.south
@@ -40,13 +50,13 @@ FORMS = [
 @pytest.fixture(scope="module")
 def relations(engine):
     found = {
-        "sky.stars": stage(engine, STARS, sky(9_000)),
-        "sky.north": stage(engine, NORTH, sky(6_000, 1)),
-        "sky.south": stage(engine, SOUTH, sky(3_000, 2)),
-        "sky.planets": stage(
+        "sky.stars": stage_table(engine, STARS, build_sky(9_000)),
+        "sky.north": stage_table(engine, NORTH, build_sky(6_000, 1)),
+        "sky.south": stage_table(engine, SOUTH, build_sky(3_000, 2)),
+        "sky.planets": stage_table(
             engine, PLANETS, pa.table({"id": pa.array(range(8), pa.int64())}, schema=PLANETS.arrow_schema)
         ),
-        "TAP_UPLOAD.list": MemoryRelation(circles(60)),
+        "TAP_UPLOAD.list": MemoryRelation(build_circles(60)),
     }
     return type("Relations", (dict,), {"__repr__": lambda _: "Relations()"})(found)
 
@@ -54,16 +64,16 @@ def relations(engine):
 @pytest.mark.parametrize("text", FORMS)
 def test_every_form_uses_the_members_indexes(engine, relations, text):
     # without the index each box is computed for each star: of all of them in scripts/proof
-    if "BOX(" in text and MORE == 1:
-        relations = {**relations, "TAP_UPLOAD.list": MemoryRelation(circles(60).slice(0, 20))}
-    bound, prepared = plan(engine, text, TABLES)
+    if "BOX(" in text and EXAMPLES_FACTOR == 1:
+        relations = {**relations, "TAP_UPLOAD.list": MemoryRelation(build_circles(60).slice(0, 20))}
+    bound, prepared = plan_query(engine, text, TABLES)
     assert (
         "o: matched with u by the position index of" in prepared.explain() or "o: matched with a" in prepared.explain()
     )
     reduced = prepared._candidate_finder.find_candidates(engine, bound.literal_values, relations, ExecutionLimits())
     assert any(side.union_members for _, side in reduced.match_sides), "the pairs were not looked up in the members"
-    indexed, scanned = both(engine, text, relations, TABLES)
-    assert unordered(indexed) == unordered(scanned)
+    indexed, scanned = run_with_and_without_indexes(engine, text, relations, TABLES)
+    assert sort_rows(indexed) == sort_rows(scanned)
     assert len(indexed) > 5
 
 
@@ -71,7 +81,7 @@ def test_circles_are_covered_once_for_all_members(engine, relations, monkeypatch
     covered = []
     ranges = healpix.cover_cones
     monkeypatch.setattr(healpix, "cover_cones", lambda lon, *rest: covered.append(len(lon)) or ranges(lon, *rest))
-    bound, prepared = plan(engine, FORMS[0], TABLES)
+    bound, prepared = plan_query(engine, FORMS[0], TABLES)
     prepared._candidate_finder.find_candidates(engine, bound.literal_values, relations, ExecutionLimits())
     assert covered == [60]
 
@@ -86,28 +96,28 @@ def test_circles_are_covered_once_for_all_members(engine, relations, monkeypatch
     ],
 )
 def test_what_is_filled_up_grouped_or_made_distinct_is_as_it_was(engine, relations, text):
-    bound, prepared = plan(engine, text, TABLES)
+    bound, prepared = plan_query(engine, text, TABLES)
     assert not any(
         side.parts
         for _, side in prepared._candidate_finder.find_candidates(
             engine, bound.literal_values, relations, ExecutionLimits()
         ).match_sides
     )
-    indexed, scanned = both(engine, text, relations, TABLES)
-    assert unordered(indexed) == unordered(scanned)
+    indexed, scanned = run_with_and_without_indexes(engine, text, relations, TABLES)
+    assert sort_rows(indexed) == sort_rows(scanned)
     assert len(indexed) > 5
 
 
 def test_explain_tells_which_rows_are_read(engine, relations):
     text = f"SELECT COUNT(*) AS c FROM sky.stars AS a JOIN {ALL} AS o ON DISTANCE(o.x, o.y, a.ra, a.dec) < 0.01 WHERE DISTANCE(a.ra, a.dec, 40, 10) < 3"
-    bound, prepared = plan(engine, text, TABLES)
+    bound, prepared = plan_query(engine, text, TABLES)
     told, told_of = prepared.explain(), prepared.estimate_row_counts(bound.literal_values, relations)
     assert (
         "o: matched with a by the position index of sky.stars, sky.north; positions of sky.south are computed first, whichever"
         in told
     )
     assert "a: matched with o by the position index, whichever has fewer rows" in told
-    near = answer(
+    near = run_query(
         engine, "SELECT COUNT(*) AS c FROM sky.stars AS a WHERE DISTANCE(a.ra, a.dec, 40, 10) < 3", relations, TABLES
     )["c"][0].as_py()
     shown = [line for line in told_of if line.startswith("sky.north: the rows near the ")]
@@ -122,7 +132,7 @@ def test_explain_tells_which_rows_are_read(engine, relations):
 )  # fmt: skip
 def test_pairs_are_those_of_numpy(engine, relations, lon, lat, radius, faint):
     text = f"SELECT a.id AS i, o.id FROM sky.north AS a JOIN {ALL} AS o ON DISTANCE(o.x, o.y, a.ra, a.dec) < {radius!r} WHERE DISTANCE(a.ra, a.dec, {lon}, {lat}) < 4 AND o.mag < {faint}"
-    found = [tuple(row.values()) for row in answer(engine, text, relations, TABLES).to_pylist()]
+    found = [tuple(row.values()) for row in run_query(engine, text, relations, TABLES).to_pylist()]
 
     def read(name):
         table = engine.open_snapshot(relations[name]).table

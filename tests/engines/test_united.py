@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from engine_tables import LIST, STARS, Half, both, plan, stage, unordered
+from engine_tables import (
+    CIRCLES,
+    STARS,
+    HalfVisiblePolicy,
+    plan_query,
+    run_with_and_without_indexes,
+    sort_rows,
+    stage_table,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from test_roads import conditions, quick
@@ -29,8 +37,8 @@ UNION = """(SELECT 'one' AS kind, id AS n, name, 1 AS grade, 'ivo://a/b?' || CAS
 @quick
 @given(condition=conditions(), items=st.sampled_from(ITEMS))
 def test_values(engine, relations, condition, items):
-    indexed, scanned = both(engine, f"SELECT {items} FROM sky.stars WHERE {condition}", relations)
-    assert unordered(indexed) == unordered(scanned)
+    indexed, scanned = run_with_and_without_indexes(engine, f"SELECT {items} FROM sky.stars WHERE {condition}", relations)
+    assert sort_rows(indexed) == sort_rows(scanned)
 
 
 @quick
@@ -50,8 +58,8 @@ def test_values(engine, relations, condition, items):
     top=st.sampled_from(["", "TOP 1000000 "]),
 )
 def test_unions(engine, relations, condition, items, top):
-    indexed, scanned = both(engine, f"SELECT {top}{items} FROM {UNION} WHERE {condition}", relations)
-    assert unordered(indexed) == unordered(scanned)
+    indexed, scanned = run_with_and_without_indexes(engine, f"SELECT {top}{items} FROM {UNION} WHERE {condition}", relations)
+    assert sort_rows(indexed) == sort_rows(scanned)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +77,7 @@ def test_unions(engine, relations, condition, items, top):
     ],
 )
 def test_small(engine, relations, text, small):
-    bound, prepared = plan(engine, text, (STARS,))
+    bound, prepared = plan_query(engine, text, (STARS,))
     execution = prepared.execute(bound.literal_values, relations, ExecutionLimits())
     assert (prepared.small and execution.small) is small
     execution.close()
@@ -77,7 +85,7 @@ def test_small(engine, relations, text, small):
 
 def test_limits_and_windows_cut_a_union(engine, relations):
     every = f"SELECT {{}}n FROM {UNION} WHERE n < 300"
-    bound, prepared = plan(engine, every.format(""), (STARS,))
+    bound, prepared = plan_query(engine, every.format(""), (STARS,))
 
     def count(limit: int | None) -> int:
         return sum(
@@ -89,7 +97,7 @@ def test_limits_and_windows_cut_a_union(engine, relations):
     assert whole == 200
     assert [count(limit) for limit in (0, 1, 150, 1000)] == [1, 2, 151, 200]  # one more tells that there are more
     for top, wanted in ((0, 0), (7, 7), (130, 130), (500, 200)):
-        bound, prepared = plan(engine, every.format(f"TOP {top} "), (STARS,))
+        bound, prepared = plan_query(engine, every.format(f"TOP {top} "), (STARS,))
         assert (
             sum(batch.num_rows for batch in prepared.execute(bound.literal_values, relations, ExecutionLimits()))
             == wanted
@@ -112,10 +120,10 @@ def test_long_texts_and_odd_numbers_are_left_to_duckdb(engine, tmp_path):
             "c": pa.array([*numbers[:3], None], circle.arrow),
         }
     ).cast(table.arrow_schema)
-    relations = {"odd.odd": stage(engine, table, rows)}
+    relations = {"odd.odd": stage_table(engine, table, rows)}
     for key in "abcd":
         text = f"SELECT URL_ENCODE(text) AS u, 'Circle ICRS ' || CAST(c AS VARCHAR) AS s, text || id AS t, 1 AS one FROM odd.odd WHERE id = '{key}'"
-        indexed, scanned = both(engine, text, relations, (table,))
+        indexed, scanned = run_with_and_without_indexes(engine, text, relations, (table,))
         assert indexed == scanned
         assert len(indexed) == 1
     assert np.isclose(float(indexed[0][3]), 1)
@@ -142,10 +150,10 @@ def test_places_of_rows_without_a_region(engine):
         view = "(SELECT id, c, ra, dec, 'image' AS kind FROM odd.places) AS v"
         shape = "CIRCLE(10, 20, 0.15)"
         text = f"SELECT id, kind FROM {view} WHERE (1 = INTERSECTS(c, {shape}) OR (c IS NULL AND 1 = CONTAINS(POINT(ra, dec), {shape})))"
-        indexed, scanned = both(
-            engine, text, {"odd.places": stage(engine, table, rows.cast(table.arrow_schema))}, (table,)
+        indexed, scanned = run_with_and_without_indexes(
+            engine, text, {"odd.places": stage_table(engine, table, rows.cast(table.arrow_schema))}, (table,)
         )
-        assert unordered(indexed) == unordered(scanned)
+        assert sort_rows(indexed) == sort_rows(scanned)
         assert len(indexed) >= 2
 
 
@@ -156,7 +164,7 @@ def test_a_row_filter_holds_in_a_union(engine, relations):
 
     text = f"SELECT n, kind FROM {UNION} WHERE n BETWEEN 30 AND 600"
     bound, _ = apply_access_control(
-        bind_query(parse_query(text), StaticCatalogue([STARS, LIST])), Principal(), [Half()]
+        bind_query(parse_query(text), StaticCatalogue([STARS, CIRCLES])), Principal(), [HalfVisiblePolicy()]
     )
     prepared = engine.plan_query(bound)
     first, second = (  # the second time its rows are known
@@ -167,6 +175,6 @@ def test_a_row_filter_holds_in_a_union(engine, relations):
         ]
         for _ in range(2)
     )
-    whole = [one for one, _ in both(engine, "SELECT id, field FROM sky.stars WHERE id BETWEEN 30 AND 600 AND field > 10", relations)[1]]  # fmt: skip
+    whole = [one for one, _ in run_with_and_without_indexes(engine, "SELECT id, field FROM sky.stars WHERE id BETWEEN 30 AND 600 AND field > 10", relations)[1]]  # fmt: skip
     assert sorted(first) == sorted(second) == sorted(whole * 2)
     assert whole

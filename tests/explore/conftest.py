@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from long_timeouts import patient
+from long_timeouts import long_page_timeouts
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-__all__ = ["patient"]
+__all__ = ["long_page_timeouts"]

@@ -18,7 +18,7 @@ FLOAT32 = st.floats(width=32, allow_nan=False)
 FLOAT64 = st.floats(allow_nan=False)
 
 
-def _ints(bits, *, signed=True):
+def _draw_integers(bits, *, signed=True):
     # the lowest value is what BINARY keeps for null
     return st.integers(-(2 ** (bits - 1)) + 1, 2 ** (bits - 1) - 1) if signed else st.integers(0, 2**bits - 1)
 
@@ -26,10 +26,10 @@ def _ints(bits, *, signed=True):
 VALUES = {
     "bool": st.booleans(),
     "bit": st.booleans(),
-    "uint8": _ints(8, signed=False),
-    "int16": _ints(16),
-    "int32": _ints(32),
-    "int64": _ints(64),
+    "uint8": _draw_integers(8, signed=False),
+    "int16": _draw_integers(16),
+    "int32": _draw_integers(32),
+    "int64": _draw_integers(64),
     "float32": FLOAT32,
     "float64": FLOAT64,
     "complex64": st.lists(FLOAT32, min_size=2, max_size=2),
@@ -37,8 +37,8 @@ VALUES = {
     "unicode": st.text(LETTERS, min_size=1, max_size=20),
     "string[6]": st.text(ASCII, min_size=1, max_size=6),
     "timestamp": st.datetimes(dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31)),
-    "int16[3]": st.lists(_ints(16), min_size=3, max_size=3),
-    "int32[*]": st.lists(_ints(32), min_size=1, max_size=5),
+    "int16[3]": st.lists(_draw_integers(16), min_size=3, max_size=3),
+    "int32[*]": st.lists(_draw_integers(32), min_size=1, max_size=5),
     "float64[2x*]": st.lists(st.tuples(FLOAT64, FLOAT64), min_size=1, max_size=3).map(
         lambda pairs: [part for pair in pairs for part in pair]
     ),
@@ -69,10 +69,10 @@ def tables(draw, kinds=tuple(VALUES), most_rows=6):
     return columns, pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
 
 
-def alike(one, other):
+def are_equal(one, other):
     """Compare values: float32 by its own precision, lists and arrays by their elements."""
     if one is None or other is None:
         return one is other
     if isinstance(one, (list, tuple, np.ndarray)):
-        return len(one) == len(other) and all(alike(a, b) for a, b in zip(one, other, strict=True))
+        return len(one) == len(other) and all(are_equal(a, b) for a, b in zip(one, other, strict=True))
     return one == other

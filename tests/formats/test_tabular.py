@@ -23,7 +23,7 @@ from hven.model.errors import TooLargeError
 from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.testing.format import make_all_types_batch, write_document
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 ANY = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
 
@@ -104,7 +104,7 @@ def test_text_is_aligned():
     )
 
 
-@settings(max_examples=40 * MORE)
+@settings(max_examples=40 * EXAMPLES_FACTOR)
 @given(sample=tables())
 def test_arrow_and_parquet_keep_every_value(sample):
     columns, batch = sample
@@ -168,7 +168,7 @@ def table_of(data):
             )
 
 
-@settings(max_examples=40 * MORE)
+@settings(max_examples=40 * EXAMPLES_FACTOR)
 @given(
     sample=tables(
         kinds=(

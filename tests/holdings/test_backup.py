@@ -26,7 +26,7 @@ from hven.site.store import JobRecord, StateStore
 from hven.site.store import _database as db
 from postgres_cluster import run_server
 from process_runner import run_hven
-from second_engine import OTHER, registered
+from second_engine import OTHER_NAME, register_other_engine
 
 TEXT = """collection: {name}
 title: Things
@@ -46,7 +46,7 @@ ROWS = "n,name,ra,dec\n" + "".join(
 
 @pytest.fixture(scope="module")
 def other() -> Iterator[Any]:
-    with registered() as module:
+    with register_other_engine() as module:
         yield module
 
 
@@ -57,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Path:
     (directory / "secrets.toml").write_text("SECRET = 'x'\n")
     (directory / "standards").mkdir()
     (directory / "standards" / "notes.txt").write_text("ours")
-    for name, more in (("things", ""), ("others", f"engine: {OTHER}\n")):
+    for name, more in (("things", ""), ("others", f"engine: {OTHER_NAME}\n")):
         place = directory / "collections" / name
         place.mkdir(parents=True)
         (place / f"{name}.yaml").write_text(TEXT.format(name=name, more=more))
@@ -158,7 +158,7 @@ def test_all_rows_may_go_to_one_engine(archive: Path, tmp_path: Path) -> None:
 def test_what_belongs_to_the_place_is_told_and_the_engine_is_true(tmp_path: Path, other: Any) -> None:
     directory = create_site(tmp_path / "site")
     (directory / "hven.toml").write_text(
-        f'engine = "{OTHER}"   # ours\nport = 9999\n\n[postgres]\nurl = "$NO_SUCH_DB"\n'
+        f'engine = "{OTHER_NAME}"   # ours\nport = 9999\n\n[postgres]\nurl = "$NO_SUCH_DB"\n'
     )
     with Site(load_settings(directory, {})) as site:
         write_backup(site, tmp_path / "a.tar")

@@ -27,7 +27,7 @@ from hven.site.store import _snapshots as snapshots
 from hven.testing.site import open_site_with_descriptor
 from postgres_cluster import find_programs, run_server
 from process_runner import run_hven, wait_until
-from second_engine import OTHER, registered
+from second_engine import OTHER_NAME, register_other_engine
 
 TEXT = """collection: things
 title: Things
@@ -43,7 +43,7 @@ ROWS = "n,name\n1,x\n2,y\n3,\n"
 
 @pytest.fixture
 def other() -> Iterator[Any]:
-    with registered() as module:
+    with register_other_engine() as module:
         yield module
 
 
@@ -67,19 +67,19 @@ def numbers(site: Site) -> list[int]:
 def test_rows_are_staged_swept_and_dropped_where_they_belong(tmp_path: Path, other: Any, how: str) -> None:
     with opened(
         tmp_path,
-        OTHER if how == "descriptor" else "",
-        engine=OTHER if how == "settings" else "duckdb",
+        OTHER_NAME if how == "descriptor" else "",
+        engine=OTHER_NAME if how == "settings" else "duckdb",
         keep_snapshots=1,
     ) as site:
         for _ in range(3):
             ingest_collection(site, "things")
-        assert kept(site) == {"things.a": OTHER, "things.b": OTHER}
+        assert kept(site) == {"things.a": OTHER_NAME, "things.b": OTHER_NAME}
         assert numbers(site) == [2, 3]
         assert other.asked
-        there = sorted(path.name for path in (tmp_path / "var" / f"engine-{OTHER}").glob("*/*"))
+        there = sorted(path.name for path in (tmp_path / "var" / f"engine-{OTHER_NAME}").glob("*/*"))
         assert there == sorted(record.id for record in site.store.read_published_records()[1].values())
         assert list((tmp_path / "var" / "snapshots").glob("*/*")) == []
-        left = tmp_path / "var" / f"engine-{OTHER}" / "things.a" / "20000101-0000"
+        left = tmp_path / "var" / f"engine-{OTHER_NAME}" / "things.a" / "20000101-0000"
         left.mkdir()
         ingest_collection(site, "things")
         assert not left.exists(), "what a crashed writer left in another engine is swept"
@@ -109,21 +109,21 @@ def test_a_collection_moves_and_comes_back(tmp_path: Path, other: Any) -> None:
         ingest_collection(site, "things")
         before = site.store.read_published_records()[1]
         version = site.get_published_state().version
-        assert len(move_collection(site, "things", OTHER)) == 2
-        assert kept(site) == {"things.a": OTHER, "things.b": OTHER}
+        assert len(move_collection(site, "things", OTHER_NAME)) == 2
+        assert kept(site) == {"things.a": OTHER_NAME, "things.b": OTHER_NAME}
         assert numbers(site) == [2, 3]
         assert site.get_published_state().version != version
         now = site.store.read_published_records()[1]["things.a"]
         assert now.provenance["moved"][0]["from"] == before["things.a"].id
         assert now.created == before["things.a"].created, "the rows are as old as they were"
-        assert move_collection(site, "things", OTHER) == []
+        assert move_collection(site, "things", OTHER_NAME) == []
         site.store.roll_back("things")
         assert kept(site) == {"things.a": "duckdb", "things.b": "duckdb"}
         site.refresh_published_state()
         assert numbers(site) == [2, 3]
         assert [run.kind for run in site.store.runs.list_runs("things")] == ["move", "ingest"]
         with pytest.raises(NotFoundError):
-            move_collection(site, "nothing", OTHER)
+            move_collection(site, "nothing", OTHER_NAME)
         with pytest.raises(UserError, match="no engine is called 'x'"):
             move_collection(site, "things", "x")
 
@@ -134,7 +134,7 @@ def test_a_move_that_breaks_off_changes_nothing(
 ) -> None:
     with opened(tmp_path) as site:
         ingest_collection(site, "things")
-        engine = site.engines.get_engine(OTHER)
+        engine = site.engines.get_engine(OTHER_NAME)
         before = site.store.read_published_records()[1]
         calls = 0
 
@@ -158,19 +158,19 @@ def test_a_move_that_breaks_off_changes_nothing(
         if where == "publish":
             monkeypatch.setattr(site.store, "publish_collection", broken)
         with pytest.raises(StorageError, match="of which 1 arrived" if where == "lost" else "full"):
-            move_collection(site, "things", OTHER)
+            move_collection(site, "things", OTHER_NAME)
         monkeypatch.undo()
         assert site.store.read_published_records()[1] == before
         assert numbers(site) == [2, 3]
         assert not [
-            path for path in (tmp_path / "var" / f"engine-{OTHER}").glob("*/*") if not path.name.endswith(".staging")
+            path for path in (tmp_path / "var" / f"engine-{OTHER_NAME}").glob("*/*") if not path.name.endswith(".staging")
         ]
         assert site.store.runs.list_runs("things")[0].phase == "ERROR"
 
 
 def test_health_tells_of_an_engine_that_is_away(tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hven.site._site.ENGINE_CHECK_INTERVAL_SECONDS", 0.05)
-    with opened(tmp_path, OTHER) as site:
+    with opened(tmp_path, OTHER_NAME) as site:
         ingest_collection(site, "things")
     with Site(Settings(directory=tmp_path), watch_for_changes=True) as site:
         wait_until(lambda: other.opened >= 2 and not site.get_published_state().problems)
@@ -197,16 +197,16 @@ def test_an_engine_is_opened_while_those_that_are_open_are_listed(
 
         def opening(name: str) -> Any:
             monkeypatch.setattr(engines, "load_engine_record", real)
-            site.engines.get_engine(OTHER)
+            site.engines.get_engine(OTHER_NAME)
             return real(name)
 
         monkeypatch.setattr(engines, "load_engine_record", opening)
         assert site.engines.list_sections_in_use() == []
-        assert OTHER in site.engines.map_open_engines()
+        assert OTHER_NAME in site.engines.map_open_engines()
 
 
 def test_what_cannot_be_dropped_now_is_swept_later(tmp_path: Path, other: Any) -> None:
-    with opened(tmp_path, OTHER) as site:
+    with opened(tmp_path, OTHER_NAME) as site:
         ingest_collection(site, "things")
         snapshot = site.store.read_published_records()[1]["things.a"].snapshot
         other.away = True
@@ -238,13 +238,13 @@ def test_the_verb(tmp_path: Path, other: Any) -> None:
     opened(tmp_path).close()
     (tmp_path / "hven.toml").write_text("")
     run_hven("ingest", "things", "--site", tmp_path)
-    told = run_hven("move", "things", "--to", OTHER, "--site", tmp_path).stdout
+    told = run_hven("move", "things", "--to", OTHER_NAME, "--site", tmp_path).stdout
     assert "things.a: 3 rows are in other now" in told
     assert "unless its descriptor says `engine: other`" in told
     other.away = True
     assert "engine other: the other database does not answer" in run_hven("status", "--site", tmp_path).stdout
     other.away = False
-    assert "is in other already" in run_hven("move", "things", "--to", OTHER, "--site", tmp_path).stdout
+    assert "is in other already" in run_hven("move", "things", "--to", OTHER_NAME, "--site", tmp_path).stdout
 
 
 @pytest.mark.outside

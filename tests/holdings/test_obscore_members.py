@@ -19,7 +19,7 @@ from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 FIELDS = """\
 collection: {name}
@@ -190,7 +190,7 @@ READERS = [ANONYMOUS_PRINCIPAL, OWNER]
 
 
 @settings(
-    max_examples=50 * MORE,
+    max_examples=50 * EXAMPLES_FACTOR,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -16,7 +16,7 @@ from hven import query
 from hven.ingest import ingest_collection
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 TEXT = """\
 collection: cat
@@ -88,7 +88,7 @@ def site(tmp_path_factory):
 
 
 @settings(
-    max_examples=15 * MORE,
+    max_examples=15 * EXAMPLES_FACTOR,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

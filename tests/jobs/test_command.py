@@ -25,7 +25,7 @@ from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.store import JobRecord
 from hven.testing.site import open_tiny_site
-from job_programs import ECHO, declared
+from job_programs import ECHO_PROGRAM, write_job_type
 from process_runner import assert_takes_less, wait_until
 
 HERE = JobRequester(principal=Principal(), address="192.0.2.1")
@@ -67,13 +67,13 @@ def alive(pid: int) -> bool:
 def test_arguments_directory_environment_and_limits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HVEN_TEST_KEY", "k-17")
     monkeypatch.setenv("SECRET_OF_THE_SERVICE", "hidden")
-    declared(
+    write_job_type(
         site.settings.directory,
         "echo",
         'title: Echo\ncommand: [./echo.py, "{A}", [--b, "{B}"], "-c={C}", plain, [--none, "{D}"]]\n'
         "params: {A: {required: true, many: true}, B: {type: int32}, C: {default: '7'}, D: }\n"
         "environment: {KEY: $HVEN_TEST_KEY, MODE: fast}\nlimits: {memory: 1 GiB, cpu: 20, disk: 10 MiB}\n",
-        echo_py=ECHO,
+        echo_py=ECHO_PROGRAM,
     )
     job, results = ran(site, "echo", ("A", "x y; rm -rf / `id` $(id) *"), ("a", "é'\""), ("B", "-5"), ("OTHER", "1"))
     assert job.phase == "COMPLETED", job.error
@@ -90,7 +90,7 @@ def test_arguments_directory_environment_and_limits(site: Site, monkeypatch: pyt
 
 
 def test_a_file_of_the_request_and_files_as_results(site: Site) -> None:
-    declared(
+    write_job_type(
         site.settings.directory,
         "turn",
         "title: Turn\ncommand: [./turn.py, '{IMAGE}']\nparams: {IMAGE: {file: true, required: true}}\n"
@@ -109,7 +109,7 @@ def test_a_file_of_the_request_and_files_as_results(site: Site) -> None:
 
 
 def test_a_result_that_is_a_link_to_elsewhere_is_no_result(site: Site) -> None:
-    declared(
+    write_job_type(
         site.settings.directory,
         "link",
         "title: Link\ncommand: [./link.py]\nresults: {out: {file: out.txt, type: text/plain}, far: {file: d/passwd, type: text/plain}}\n",
@@ -126,7 +126,7 @@ def test_a_result_that_is_a_link_to_elsewhere_is_no_result(site: Site) -> None:
 
 def test_a_failure_tells_its_last_words_and_keeps_all_of_them(site: Site) -> None:
     script = "import sys\nprint('half way')\nfor n in range(5000): print('line', n, file=sys.stderr)\nsys.exit('no flux in <band> & more')\n"
-    declared(site.settings.directory, "fail", "title: Fail\ncommand: [./fail.py]\n", fail_py=script)
+    write_job_type(site.settings.directory, "fail", "title: Fail\ncommand: [./fail.py]\n", fail_py=script)
     job, results = ran(site, "fail")
     assert job.phase == "ERROR"
     assert job.error is not None
@@ -150,14 +150,14 @@ def test_limits_hold(site: Site, script: str, said: str) -> None:
     import re
 
     text = "title: Greedy\ncommand: [./greedy.py]\nlimits: {memory: 300 MiB, cpu: 1, disk: 4 MiB}\n"
-    declared(site.settings.directory, "greedy", text, greedy_py=script)
+    write_job_type(site.settings.directory, "greedy", text, greedy_py=script)
     job, _ = ran(site, "greedy")
     assert job.phase == "ERROR"
     assert re.search(said, str(job.error)), job.error
 
 
 def test_a_program_that_is_not_there_any_more(site: Site) -> None:
-    path = declared(site.settings.directory, "gone", "title: Gone\ncommand: [./gone.py]\n", gone_py="print(1)\n")
+    path = write_job_type(site.settings.directory, "gone", "title: Gone\ncommand: [./gone.py]\n", gone_py="print(1)\n")
     job = JobService(site, "gone").create_job(collect_params([("PHASE", "RUN")]), HERE)
     (path.parent / "gone.py").unlink()
     assert run_next(site)
@@ -203,7 +203,7 @@ def running(site: Site) -> Iterator[Any]:
     stop = threading.Event()
 
     def begin(pause: float = 300) -> tuple[JobRecord, str]:
-        declared(
+        write_job_type(
             site.settings.directory,
             "family",
             "title: Family\ncommand: [./family.py]\n",
@@ -286,11 +286,11 @@ def test_a_worker_that_goes_home_puts_the_job_back(site: Site, running: Any) -> 
 
 
 def test_quotas_of_a_type(site: Site) -> None:
-    declared(
+    write_job_type(
         site.settings.directory,
         "echo",
         "title: E\ncommand: [./echo.py]\nlimits: {running: 1, waiting: 2, seconds: 7}\n",
-        echo_py=ECHO,
+        echo_py=ECHO_PROGRAM,
     )
     desk = JobService(site, "echo")
     made = [desk.create_job(collect_params([("PHASE", "RUN")]), HERE) for _ in range(3)]
@@ -311,7 +311,7 @@ def test_quotas_of_a_type(site: Site) -> None:
 
 
 def test_a_private_type_is_for_those_who_are_logged_in(site: Site) -> None:
-    declared(site.settings.directory, "echo", "title: E\naccess: private\ncommand: [./echo.py]\n", echo_py=ECHO)
+    write_job_type(site.settings.directory, "echo", "title: E\naccess: private\ncommand: [./echo.py]\n", echo_py=ECHO_PROGRAM)
     with pytest.raises(UnauthenticatedError, match="have an account"):
         JobService(site, "echo").create_job(collect_params([]), HERE)
     assert (

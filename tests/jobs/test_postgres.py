@@ -12,7 +12,7 @@ from hven.jobs.job_service import JobService
 from hven.site import Site
 from hven.testing.site import open_tiny_site
 from postgres_cluster import run_server
-from postgres_job_tests import closing_keepers, emptied, module_of
+from postgres_job_tests import close_supervisors, drop_all_tables, load_module
 
 pytestmark = pytest.mark.outside
 
@@ -28,7 +28,7 @@ ESSENTIALS = (
     "test_a_job_that_was_aborted_in_the_last_moment_has_no_result",
     "test_what_is_due_is_destroyed",
 )
-jobs = module_of(Path(__file__).with_name("test_jobs.py"))
+jobs = load_module(Path(__file__).with_name("test_jobs.py"))
 globals().update({name: getattr(jobs, name) for name in ESSENTIALS})
 
 
@@ -41,14 +41,14 @@ def address() -> Iterator[str]:
 @pytest.fixture
 def site(tmp_path: Path, address: str) -> Iterator[Site]:
     with open_tiny_site(
-        tmp_path, {"s.t": pa.table({"x": pa.array(range(20_000), pa.int64())})}, store=emptied(address)
+        tmp_path, {"s.t": pa.table({"x": pa.array(range(20_000), pa.int64())})}, store=drop_all_tables(address)
     ) as made:
         yield made
 
 
 @pytest.fixture(autouse=True)
 def keepers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with closing_keepers(monkeypatch, jobs):
+    with close_supervisors(monkeypatch, jobs):
         yield
 
 

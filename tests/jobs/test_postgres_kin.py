@@ -11,11 +11,11 @@ import pytest
 from hven.site import Site
 from hven.testing.site import open_tiny_site
 from postgres_cluster import run_server
-from postgres_job_tests import closing_keepers, emptied, module_of
+from postgres_job_tests import close_supervisors, drop_all_tables, load_module
 
 pytestmark = pytest.mark.outside
 
-depends = module_of(Path(__file__).with_name("test_depends.py"))
+depends = load_module(Path(__file__).with_name("test_depends.py"))
 MANY = "test_whatever_is_asked_for_no_circle_comes_to_be_and_all_end"  # hypothesis' hundred examples are SQLite's
 desk = depends.desk
 globals().update({name: item for name, item in vars(depends).items() if name.startswith("test_") and name != MANY})
@@ -29,11 +29,11 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def site(tmp_path: Path, address: str) -> Iterator[Site]:
-    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, store=emptied(address)) as made:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, store=drop_all_tables(address)) as made:
         yield made
 
 
 @pytest.fixture(autouse=True)
 def keepers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with closing_keepers(monkeypatch, depends):
+    with close_supervisors(monkeypatch, depends):
         yield

@@ -22,7 +22,7 @@ from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.store import JobRecord
 from hven.testing.site import open_tiny_site
-from job_programs import ECHO, declared
+from job_programs import ECHO_PROGRAM, write_job_type
 from process_runner import Server, assert_takes_less, run_hven, serve_site, wait_until
 
 HERE = JobRequester(principal=Principal(), address="192.0.2.1")
@@ -50,12 +50,12 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     run_hven("init", site)
     run_hven("new", "stars", "--from", place / "stars.csv", "--site", site)
     run_hven("ingest", "stars", "--site", site)
-    declared(site, "sleep", SLOW, sleep_py=SLEEP)
-    declared(
+    write_job_type(site, "sleep", SLOW, sleep_py=SLEEP)
+    write_job_type(
         site,
         "echo",
         "title: E\ncommand: [./echo.py, '{A}', '{IMAGE}']\nparams: {A: , IMAGE: {file: true}}\n",
-        echo_py=ECHO,
+        echo_py=ECHO_PROGRAM,
     )
     with serve_site(site) as server:
         yield server
@@ -116,7 +116,7 @@ def worker(site: Site) -> Iterator[Any]:
 
 
 def test_a_query_is_done_elsewhere_and_its_answer_comes_here(site: Site, there: Server) -> None:
-    declared(
+    write_job_type(
         site.settings.directory,
         "far",
         f"title: Far\nremote: {there.url}/tap/async\nsend: {{LANG: ADQL, RESPONSEFORMAT: csv}}\n",
@@ -137,7 +137,7 @@ def test_a_query_is_done_elsewhere_and_its_answer_comes_here(site: Site, there: 
 
 
 def test_what_goes_wrong_there_is_told_here(site: Site, there: Server) -> None:
-    declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/tap/async\nsend: {{LANG: ADQL}}\n")
+    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/tap/async\nsend: {{LANG: ADQL}}\n")
     job = job_of(site, "far", ("QUERY", "SELECT id FROM stars.mane"))
     assert run_next(site)
     found = now(site, job)
@@ -147,7 +147,7 @@ def test_what_goes_wrong_there_is_told_here(site: Site, there: Server) -> None:
 
 
 def test_a_refusal_is_told(site: Site, there: Server) -> None:
-    declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
+    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
     job = job_of(site, "far", ("SECONDS", "1000"))
     assert run_next(site)
     assert "does not run the job: it answers 400: " in str(now(site, job).error)
@@ -159,7 +159,7 @@ def test_files_go_there(site: Site, there: Server) -> None:
 
     from hven.model.params import RequestParams, Upload
 
-    declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/echo\n")
+    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/echo\n")
     given = collect_params([("A", "1"), ("PHASE", "RUN")])
     files = {"IMAGE": Upload(name="IMAGE", file=io.BytesIO(b"pixels"), size=6)}
     job = JobService(site, "far").create_job(RequestParams(given.values, files), HERE)
@@ -173,7 +173,7 @@ def test_files_go_there(site: Site, there: Server) -> None:
 
 def test_only_declared_parameters_are_forwarded(site: Site, there: Server) -> None:
     text = f"title: Far\nremote: {there.url}/jobs/echo\nparams: {{B: {{allowed: [x]}}}}\nsend: {{A: always}}\n"
-    declared(site.settings.directory, "far", text)
+    write_job_type(site.settings.directory, "far", text)
     with pytest.raises(ParamError):
         job_of(site, "far", ("B", "y"))
     job = job_of(site, "far", ("A", "mine"))
@@ -184,7 +184,7 @@ def test_only_declared_parameters_are_forwarded(site: Site, there: Server) -> No
 
 @pytest.fixture
 def sleeping(site: Site, there: Server, worker: Any) -> Any:
-    declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
+    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
 
     def begin(seconds: float, **more: str) -> tuple[JobRecord, str, threading.Event]:
         job = job_of(site, "far", ("SECONDS", str(seconds)), *more.items())
@@ -342,7 +342,7 @@ def test_one_that_was_put_back_since_it_was_read_ends_there_too(
 
 def test_addresses_inside_are_not_asked(tmp_path: Path, there: Server) -> None:
     with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as site:
-        declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
+        write_job_type(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
         job = job_of(site, "far", ("SECONDS", "1"))
         assert run_next(site)
         assert "not on the public internet" in str(now(site, job).error)
@@ -389,7 +389,7 @@ def wrong(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
-    declared(site.settings.directory, "far", f"title: Far\nremote: {url}/async\n")
+    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {url}/async\n")
     Wrong.script = {
         "POST /async": (303, {"Location": f"{url}/async/1"}, ""),
         "POST /async/1/phase": (303, {"Location": f"{url}/async/1"}, ""),
@@ -465,7 +465,7 @@ def test_a_job_at_another_host_is_not_followed(site: Site, wrong: str) -> None:
 
 
 def test_a_result_without_end_is_given_up(site: Site, wrong: str) -> None:
-    declared(site.settings.directory, "far", f"title: Far\nremote: {wrong}/async\nlimits: {{disk: 100 kB}}\n")
+    write_job_type(site.settings.directory, "far", f"title: Far\nremote: {wrong}/async\nlimits: {{disk: 100 kB}}\n")
     results = f'<uws:results><uws:result id="r" xlink:href="{wrong}/big"/></uws:results>'
     Wrong.script |= {"GET /async/1": job("COMPLETED", results), "GET /big": (200, {}, bytes(300_000))}
     found = ended(site)

@@ -12,7 +12,7 @@ from hven.jobs._remote_jobs import RemoteJobRunner
 from hven.model.errors import DescriptorError, NotFoundError, ParamError
 from hven.model.params import collect_params
 from hven.model.settings import Settings
-from job_programs import declared as write
+from job_programs import write_job_type as write
 from process_runner import run_hven
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from job_programs import ECHO, declared
+from job_programs import ECHO_PROGRAM, write_job_type
 from process_runner import Server, run_hven, serve_site
 from requirements import require_program
 
@@ -28,8 +28,8 @@ results: {sum: {file: sum.txt, type: text/plain}}
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     site = tmp_path_factory.mktemp("served") / "site"
     run_hven("init", site)
-    declared(site, "sum", TEXT, sum_py=SUM)
-    declared(site, "echo", "title: Echo\naccess: private\ncommand: [./echo.py]\n", echo_py=ECHO)
+    write_job_type(site, "sum", TEXT, sum_py=SUM)
+    write_job_type(site, "echo", "title: Echo\naccess: private\ncommand: [./echo.py]\n", echo_py=ECHO_PROGRAM)
     with serve_site(site) as made:
         yield made
 

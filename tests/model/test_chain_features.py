@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from shapely.geometry import shape
 
 from hven.model.sky import contours, region_files
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 CRS = {"type": "local", "properties": {"name": "Time-Frequency", "time_coords_id": "unix", "spectral_coords": {"type": "frequency", "unit": "MHz"}, "ref_position_id": "GEOCENTER"}}  # fmt: skip
 STEPS = contours.HELIO_STEPS
@@ -63,7 +63,7 @@ def enclosed(code: str) -> int:
     return len(pixels)
 
 
-@settings(max_examples=60 * MORE, deadline=None)
+@settings(max_examples=60 * EXAMPLES_FACTOR, deadline=None)
 @given(
     some.lists(some.lists(some.integers(0, 7), max_size=24), min_size=1, max_size=4),
     some.sampled_from([(1.0, 2.0), (1.0, -2.0), (-60.0, 0.25), (-1.0, -1.0)]),
@@ -92,7 +92,7 @@ def test_areas_are_those_of_the_pixels(walks: list[list[int]], steps: tuple[floa
         assert not feature.faults
 
 
-@settings(max_examples=40 * MORE, deadline=None)
+@settings(max_examples=40 * EXAMPLES_FACTOR, deadline=None)
 @given(some.lists(some.lists(some.integers(0, 7), max_size=30), min_size=1, max_size=4))
 def test_lines_go_through_every_pixel(walks: list[list[int]]) -> None:
     codes = ["".join(map(str, one)) for one in walks]

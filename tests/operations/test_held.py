@@ -20,7 +20,7 @@ from hven.model.errors import ConflictError, HvenError
 from hven.site import Site
 from hven.site.store._state_store import build_lease_name
 from process_runner import run_hven
-from second_engine import OTHER, registered
+from second_engine import OTHER_NAME, register_other_engine
 
 BASE = """\
 collection: {name}
@@ -144,9 +144,9 @@ def test_what_is_made_from_others_stays_as_it_was_left(place: Path) -> None:
 
 
 def test_a_move_and_a_backup_keep_it(place: Path, tmp_path: Path) -> None:
-    with registered(), Site(settings.load_settings(place, {})) as site:
+    with register_other_engine(), Site(settings.load_settings(place, {})) as site:
         site.store.roll_back("base")
-        move_collection(site, "base", OTHER)
+        move_collection(site, "base", OTHER_NAME)
         assert list(site.store.list_held_collections()) == ["base"]
         move_collection(site, "base", "duckdb")
     run_hven("schedule", "pause", "made", "--site", place, expected_code=1)  # no server ever planned it

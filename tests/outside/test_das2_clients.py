@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from das2_site import make_samples, write_site
-from das2_streams import Packet, find_das2c_faults, parse
+from das2_streams import Packet, find_das2c_faults, parse_stream
 from example_sites import ingest_all, open_example
 from process_runner import serve_site
 from requirements import require
@@ -74,7 +74,7 @@ def ask_every_form(directory: Path) -> dict[str, bytes]:
         for path in (line.partition("|")[0] for line in lines if "|" in line):
             description = ask(server="dsdf", dataset=path)
             found[f"{path.replace('/', '_')}.dsdf"] = description
-            start, _, end = parse(description).properties["validRange"].removesuffix("UTC").strip().partition(" to ")
+            start, _, end = parse_stream(description).properties["validRange"].removesuffix("UTC").strip().partition(" to ")
             for form in FORMS:
                 name = ".".join((path.replace("/", "_"), *form.values()))
                 found[name] = ask(server="dataset", dataset=path, start_time=start, end_time=end, **form)
@@ -95,7 +95,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def judged(streams: dict[str, bytes]) -> list[str]:
     """Name the streams that das2C can hold in memory: that of July 2026 ends its process when it frees a dataset of exactly five variables, whoever wrote it."""
-    five = {name for name, raw in streams.items() if any(len(packet.planes) == 6 for packet in parse(raw).packets)}
+    five = {name for name, raw in streams.items() if any(len(packet.planes) == 6 for packet in parse_stream(raw).packets)}
     assert all(name.startswith("Nancay_NDA_Routine_lines") for name in five)
     return [name for name in streams if name not in five and not name.endswith(".dsdf")]
 
@@ -109,7 +109,7 @@ def folder(streams: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def list_packets(raw: bytes) -> list[Packet]:
-    return [packet for packet in parse(raw).packets if len(packet)]
+    return [packet for packet in parse_stream(raw).packets if len(packet)]
 
 
 def test_streams_keep_the_rules_of_das2c(streams: dict[str, bytes]) -> None:
@@ -117,7 +117,7 @@ def test_streams_keep_the_rules_of_das2c(streams: dict[str, bytes]) -> None:
     assert len(streams) == (4 + 5) * (len(FORMS) + 1)
     assert {name: faults for name, raw in plain.items() if (faults := find_das2c_faults(raw))} == {}
     assert all(list_packets(raw) for name, raw in streams.items() if not name.endswith(".dsdf"))
-    spectra = parse(streams["Nancay_NDA_NewRoutine_sun"])
+    spectra = parse_stream(streams["Nancay_NDA_NewRoutine_sun"])
     assert len({plane.tags for packet in spectra.packets for plane in packet.planes if plane.name == "ll"}) == 2
 
 

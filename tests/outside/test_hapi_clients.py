@@ -15,7 +15,7 @@ import pytest
 import pyvo
 from hapiclient import hapi as read
 
-from das2_streams import parse
+from das2_streams import parse_stream
 from hven.ingest import ingest_collection
 from hven.lint import validate_service
 from hven.model import settings
@@ -114,7 +114,7 @@ def test_pyvo_follows_a_row_to_its_samples(url: str, source: pa.Table) -> None:
     assert set(every) == {"hapi", "das2"}
     found = [line.split(",") for line in asked(every["hapi"]).decode().splitlines()]
     assert [int(one[2]) for one in found] == source["number"].to_pylist()
-    packet = next(one for one in parse(asked(every["das2"])).packets if "number" in one.values())
+    packet = next(one for one in parse_stream(asked(every["das2"])).packets if "number" in one.values())
     np.testing.assert_array_equal(packet.values()["number"][:, 0], source["number"].to_numpy())
 
 

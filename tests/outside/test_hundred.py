@@ -17,7 +17,7 @@ import pytest
 
 from process_runner import Server
 from shared import shared
-from sqlite_oracle import world
+from sqlite_oracle import build_database
 from storage_engines import ALL_ENGINES, use_engines
 
 pytestmark = [pytest.mark.outside, pytest.mark.slow, pytest.mark.xdist_group("outside")]
@@ -47,7 +47,7 @@ def params(*, positions: bool) -> list[object]:
 @pytest.fixture(scope="session")
 def oracle() -> Iterator[Callable[[str], list[list[object]]]]:
     """What SQLite answers, asked once for all engines."""
-    with contextlib.closing(world()) as base:
+    with contextlib.closing(build_database()) as base:
         yield cache(lambda question: [list(row) for row in base.execute(question)])
 
 

@@ -25,7 +25,7 @@ from hven.model.settings import load_settings as settings_of
 from hven.site import Site
 from process_runner import Server, run_hven, serve_site, wait_until
 from requirements import require_program
-from shared import MORE, shared
+from shared import EXAMPLES_FACTOR, shared
 from stilts import run_stilts
 from storage_engines import SiteEngine
 
@@ -303,7 +303,7 @@ def test_load_query_and_delete_at_once(place: Place) -> None:
         try:
             begun = time.monotonic()
             # a busy machine may have seen none yet
-            while (so_far := time.monotonic() - begun) < 3 * MORE or not (seen or wrong or so_far > 120):
+            while (so_far := time.monotonic() - begun) < 3 * EXAMPLES_FACTOR or not (seen or wrong or so_far > 120):
                 session.put(f"{url}/user_tables/busy", data=body, timeout=120)
                 time.sleep(0.7)
                 session.delete(f"{url}/user_tables/busy", timeout=120)

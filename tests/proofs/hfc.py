@@ -12,7 +12,7 @@ import numpy as np
 import psycopg
 
 ROWS = 1_153_779
-PER_IMAGE = 6  # regions of one magnetogram
+REGIONS_PER_IMAGE = 6  # regions of one magnetogram
 TABLE = """
 DROP TABLE IF EXISTS v_ar_hqi;
 CREATE TABLE v_ar_hqi (
@@ -25,12 +25,12 @@ CREATE TABLE v_ar_hqi (
 );
 """
 SELECT = f"""
-SELECT n, n / {PER_IMAGE}, 'SOHO', 'MDI', 'SOHO', 676.8, 30.0, t, floor(j)::int, j - floor(j), 'fd_M_96m_01d.' || n / {PER_IMAGE} || '.fits', 1048576 * (1 + n % 4),
+SELECT n, n / {REGIONS_PER_IMAGE}, 'SOHO', 'MDI', 'SOHO', 676.8, 30.0, t, floor(j)::int, j - floor(j), 'fd_M_96m_01d.' || n / {REGIONS_PER_IMAGE} || '.fits', 1048576 * (1 + n % 4),
     CASE WHEN n % 3 = 0 THEN NULL ELSE (10000 + n % 3000)::int END, (n % 1900) - 950.0, (n % 1700) - 850.0, n % 1024, n % 1000, (n % 180) - 90.0, (n % 70) - 35.0,
     (n * 7.31)::numeric % 360, (n % 70) - 35.0, west, south, west + 2 + n % 9, south + 1 + n % 6, 50 + n % 4000, (2 + n % 9) * (1 + n % 6), 1e20 * (1 + n % 500),
     n % 2000, -(n % 1500), (n % 500) / 7.0, n % 1024, n % 1000, 40 + n % 60, repeat(chr(48 + (n % 8)::int), 20) || md5(n::text) || repeat(chr(48 + (n % 7)::int), 20),
     960.0 + (n % 40) / 10.0, 1.98, 1.98, 512.5, 511.5, t + interval '3 days', 'SMART', '1.' || n % 4, CASE WHEN n % 2 = 0 THEN 1 + (n / 2 % 100)::int ELSE -1 - (n / 2 % 100)::int END, 0
-FROM (SELECT n, timestamp '1996-05-01' + n / {PER_IMAGE} * interval '96 minutes' AS t, 2450204.5 + n / {PER_IMAGE} / 15.0 AS j, (n * 3.77)::numeric % 360 - 5 AS west, (n % 60) - 32.0 AS south
+FROM (SELECT n, timestamp '1996-05-01' + n / {REGIONS_PER_IMAGE} * interval '96 minutes' AS t, 2450204.5 + n / {REGIONS_PER_IMAGE} / 15.0 AS j, (n * 3.77)::numeric % 360 - 5 AS west, (n % 60) - 32.0 AS south
       FROM generate_series({{low}}::bigint, {{high}}::bigint) n) s
 """  # fmt: skip
 DESCRIPTOR = """
@@ -96,28 +96,28 @@ tables:
       obs_number: observations_id
 """  # fmt: skip
 COLUMNS = "id_ar, obs_number, time_min, c1min, c2min, c2max, noaa_number, surface_area, chain_code, balance, edition"
-TRUTH = (
+ROWS_QUERY = (
     "SELECT id_ar, observations_id, jdint + jdfraction, br_carr_long0_deg, br_carr_lat0_deg, br_carr_lat1_deg, coalesce(noaa_number, -1), feat_area_deg2, "
     "hashtext(chain_code), balance, edition FROM v_ar_hqi ORDER BY id_ar"
 )
 
 
-def _insert(low: int, high: int) -> str:
+def _write_insert(low: int, high: int) -> str:
     return f"INSERT INTO v_ar_hqi {SELECT.format(low=low, high=high)}"
 
 
-def make(url: str, rows: int) -> None:
+def create_table(url: str, rows: int) -> None:
     """Make the table."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(TABLE)
-        connection.execute(_insert(2, rows + 1))
+        connection.execute(_write_insert(2, rows + 1))
         if rows % 2:  # pairs 2n, 2n + 1 sum up to 0
             connection.execute("UPDATE v_ar_hqi SET balance = 0 WHERE id_ar = %s", (rows + 1,))
         connection.execute("CREATE INDEX ON v_ar_hqi (observations_id)")
         connection.execute("VACUUM ANALYZE v_ar_hqi")
 
 
-def day(url: str, number: int, changes: int = 1000) -> dict[str, int]:
+def apply_day(url: str, number: int, changes: int = 1000) -> dict[str, int]:
     """Let a day pass: of `changes` rows, some are new, some late (old numbers and times), some edited, some deleted. Gives how many of each."""
     made = random.Random(number)
     done = {}
@@ -126,7 +126,7 @@ def day(url: str, number: int, changes: int = 1000) -> dict[str, int]:
         pairs = changes // 8
         start = high + 1 + high % 2  # pairs begin at even numbers
         start += start % 2
-        done["new"] = connection.execute(_insert(start, start + 2 * pairs - 1)).rowcount
+        done["new"] = connection.execute(_write_insert(start, start + 2 * pairs - 1)).rowcount
         gone = sorted({2 * (made.randrange(low, high) // 2) for _ in range(pairs)})
         whole = [one for one in gone if one >= low]
         done["deleted"] = connection.execute(
@@ -140,8 +140,8 @@ def day(url: str, number: int, changes: int = 1000) -> dict[str, int]:
         ).fetchall()
         done["late"] = 0
         for (one,) in late[:pairs]:
-            done["late"] += connection.execute(f"{_insert(one, one + 1)} ON CONFLICT DO NOTHING").rowcount
-        images = sorted({made.randrange(low, high) // PER_IMAGE for _ in range(max(changes // 2 // PER_IMAGE, 1))})
+            done["late"] += connection.execute(f"{_write_insert(one, one + 1)} ON CONFLICT DO NOTHING").rowcount
+        images = sorted({made.randrange(low, high) // REGIONS_PER_IMAGE for _ in range(max(changes // 2 // REGIONS_PER_IMAGE, 1))})
         done["edited"] = connection.execute(
             "UPDATE v_ar_hqi SET edition = edition + 1, feat_area_deg2 = feat_area_deg2 + 1, chain_code = reverse(chain_code) WHERE observations_id = ANY(%s)",
             (images,),
@@ -154,12 +154,12 @@ def day(url: str, number: int, changes: int = 1000) -> dict[str, int]:
     return done
 
 
-def truth(url: str) -> np.ndarray:
+def read_rows(url: str) -> np.ndarray:
     """Give the rows of the source as numbers, in the order of their keys; shape (rows, 11)."""
     with (
         psycopg.connect(url) as connection,
         connection.cursor() as cursor,
-        cursor.copy(f"COPY ({TRUTH}) TO STDOUT") as copy,
+        cursor.copy(f"COPY ({ROWS_QUERY}) TO STDOUT") as copy,
     ):
         text = b"".join(bytes(block) for block in copy)
     found = np.array(text.split(), np.float64).reshape(-1, 11)

@@ -16,29 +16,29 @@ MIB = 1 << 20
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=B"
 VOTABLE = b'<?xml version="1.0"?><VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>'
-END = b"</TABLE></RESOURCE></VOTABLE>"
+VOTABLE_END = b"</TABLE></RESOURCE></VOTABLE>"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bomb:
+class HostileRequest:
     """One request; its body is given in pieces, so that who sends many holds little."""
 
     body: Callable[[], Iterator[bytes]]
-    kind: str = FORM
+    media_type: str = FORM
     path: str = "/tap/sync"
     method: str = "POST"
-    line: bool = False  # it comes so that the time until it is there is the line's, which is not counted
+    is_limited_by_network: bool = False  # it comes so that the time until it is there is the line's, which is not counted
 
 
-def asking(query: str, form: str = "csv", maxrec: int | None = None) -> Bomb:
+def build_query(query: str, form: str = "csv", maxrec: int | None = None) -> HostileRequest:
     """Ask a query."""
     told = {"LANG": "ADQL", "RESPONSEFORMAT": form, "QUERY": query} | (
         {} if maxrec is None else {"MAXREC": str(maxrec)}
     )
-    return Bomb(body=lambda: iter([urlencode(told).encode()]))
+    return HostileRequest(body=lambda: iter([urlencode(told).encode()]))
 
 
-def sending(file: Callable[[], Iterator[bytes]], *, line: bool = False) -> Bomb:
+def build_upload(file: Callable[[], Iterator[bytes]], *, is_limited_by_network: bool = False) -> HostileRequest:
     """Upload a table, and count its rows."""
     told = {"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine", "UPLOAD": "mine,param:mine"}
 
@@ -49,10 +49,10 @@ def sending(file: Callable[[], Iterator[bytes]], *, line: bool = False) -> Bomb:
         yield from file()
         yield b"\r\n--B--\r\n"
 
-    return Bomb(body=body, kind=MULTIPART, line=line)
+    return HostileRequest(body=body, media_type=MULTIPART, is_limited_by_network=is_limited_by_network)
 
 
-def fields(size: int) -> Bomb:
+def build_fields(size: int) -> HostileRequest:
     """Send parts without a file name: text that is held."""
 
     def body() -> Iterator[bytes]:
@@ -62,16 +62,16 @@ def fields(size: int) -> Bomb:
             yield b"\r\n"
         yield b"--B--\r\n"
 
-    return Bomb(body=body, kind=MULTIPART)
+    return HostileRequest(body=body, media_type=MULTIPART)
 
 
-def repeated(piece: bytes, size: int, before: bytes = b"", after: bytes = b"") -> Callable[[], Iterator[bytes]]:
+def repeat_piece(piece: bytes, size: int, before: bytes = b"", after: bytes = b"") -> Callable[[], Iterator[bytes]]:
     """Give a body of one piece, over and over."""
     big = piece * max(MIB // len(piece), 1)
     return lambda: iter([before, *[big] * (size // len(big)), after])
 
 
-def packed(form: str) -> Callable[[], Iterator[bytes]]:
+def write_compressed_table(form: str) -> Callable[[], Iterator[bytes]]:
     """Give a small file that is large when it is read: a dictionary of one long text."""
 
     def made() -> Iterator[bytes]:
@@ -88,7 +88,7 @@ def packed(form: str) -> Callable[[], Iterator[bytes]]:
     return made
 
 
-def small() -> Iterator[bytes]:
+def iterate_small_tables() -> Iterator[bytes]:
     """Give the same small table in each form."""
     table, parquet, arrow = pa.table({"a": [1]}), io.BytesIO(), io.BytesIO()
     pq.write_table(table, parquet)
@@ -100,7 +100,7 @@ def small() -> Iterator[bytes]:
         b"a,b\n1,2\n",
         b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: int64}\na\n1\n",
     )
-    yield VOTABLE + b'<FIELD name="a" datatype="int"/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA>' + END
+    yield VOTABLE + b'<FIELD name="a" datatype="int"/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA>' + VOTABLE_END
     primary = (
         "SIMPLE  =                    T",
         "BITPIX  =                    8",
@@ -117,7 +117,7 @@ def small() -> Iterator[bytes]:
     ) + bytes(2880)
 
 
-def lists(compressed: bool) -> Callable[[], Iterator[bytes]]:
+def write_lists(compressed: bool) -> Callable[[], Iterator[bytes]]:
     """Give lists of long texts, or buffers of zeros that were packed."""
 
     def made() -> Iterator[bytes]:
@@ -131,110 +131,110 @@ def lists(compressed: bool) -> Callable[[], Iterator[bytes]]:
     return made
 
 
-def replaced(deep: int) -> str:
+def nest_replacements(deep: int) -> str:
     text = "kind"
     for _ in range(deep):
         text = f"REPLACE({text}, 'a', '{'a' * 100}')"
     return text
 
 
-def joined(number: int) -> str:
+def chain_joins(number: int) -> str:
     return "SELECT COUNT(*) AS n FROM sky.stars AS t0 " + " ".join(
         f"JOIN sky.stars AS t{i} ON t{i - 1}.state = t{i}.state" for i in range(1, number)
     )
 
 
-def doubled(number: int) -> str:
+def double_subqueries(number: int) -> str:
     made = ", ".join(
         f"a{i} AS (SELECT x.id FROM a{i - 1} AS x JOIN a{i - 1} AS y ON x.id = y.id)" for i in range(1, number)
     )
     return f"WITH a0 AS (SELECT id FROM sky.stars), {made} SELECT COUNT(*) AS n FROM a{number - 1}"
 
 
-LONG = "x" * 30_000
+LONG_TEXT = "x" * 30_000
 #: Uploads that hurt nobody.
-SMALL = [sending(partial(iter, [file])) for file in small()]
-BOMBS: dict[str, Bomb] = {
-    "text that grows": asking(f"SELECT {replaced(5)} AS x FROM sky.stars"),
-    "text of 30 kB in each row": asking(f"SELECT kind || '{LONG}' AS x FROM sky.stars"),
-    "text of 30 kB, sorted": asking(f"SELECT kind || '{LONG}' AS x FROM sky.stars ORDER BY x"),
-    "a literal of 900 kB": asking(f"SELECT '{'x' * 900_000}' AS x FROM sky.stars"),
-    "CHAR(1000000)": asking("SELECT CAST(kind AS CHAR(1000000)) AS x FROM sky.stars"),
-    "all names in one text": asking(f"SELECT IVO_STRING_AGG(kind || '{'x' * 1000}', ',') AS x FROM sky.stars"),
-    "60,000 concatenations": asking(f"SELECT {'||'.join(['kind'] * 60_000)} AS x FROM sky.stars"),
-    "30,000 columns": asking(f"SELECT {','.join(['id'] * 30_000)} FROM sky.stars"),
-    "4,900 columns of votable": asking(
+SMALL_UPLOADS = [build_upload(partial(iter, [file])) for file in iterate_small_tables()]
+HOSTILE_REQUESTS: dict[str, HostileRequest] = {
+    "text that grows": build_query(f"SELECT {nest_replacements(5)} AS x FROM sky.stars"),
+    "text of 30 kB in each row": build_query(f"SELECT kind || '{LONG_TEXT}' AS x FROM sky.stars"),
+    "text of 30 kB, sorted": build_query(f"SELECT kind || '{LONG_TEXT}' AS x FROM sky.stars ORDER BY x"),
+    "a literal of 900 kB": build_query(f"SELECT '{'x' * 900_000}' AS x FROM sky.stars"),
+    "CHAR(1000000)": build_query("SELECT CAST(kind AS CHAR(1000000)) AS x FROM sky.stars"),
+    "all names in one text": build_query(f"SELECT IVO_STRING_AGG(kind || '{'x' * 1000}', ',') AS x FROM sky.stars"),
+    "60,000 concatenations": build_query(f"SELECT {'||'.join(['kind'] * 60_000)} AS x FROM sky.stars"),
+    "30,000 columns": build_query(f"SELECT {','.join(['id'] * 30_000)} FROM sky.stars"),
+    "4,900 columns of votable": build_query(
         f"SELECT {','.join(f'id AS a{i}' for i in range(4_900))} FROM sky.stars", "votable", 10
     ),
-    "4,900 columns of every row": asking(
+    "4,900 columns of every row": build_query(
         f"SELECT {','.join(f'id AS a{i}' for i in range(4_900))} FROM sky.stars", "votable"
     ),
-    "300 joins": asking(joined(300)),
-    "60 joins": asking(joined(60)),
-    "tables twice as many with each step": asking(doubled(20)),
-    "tables twice as many, 8 steps": asking(doubled(9)),
-    "no condition": asking(
+    "300 joins": build_query(chain_joins(300)),
+    "60 joins": build_query(chain_joins(60)),
+    "tables twice as many with each step": build_query(double_subqueries(20)),
+    "tables twice as many, 8 steps": build_query(double_subqueries(9)),
+    "no condition": build_query(
         "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.ra + b.ra > c.ra"
     ),
-    "pairs, sorted": asking("SELECT a.ra, b.dec FROM sky.stars AS a, sky.stars AS b ORDER BY a.ra * b.dec", maxrec=10),
-    "100,000 products": asking(f"SELECT {'*'.join(['ra'] * 100_000)} AS x FROM sky.stars"),
-    "9,900 products": asking(f"SELECT {'*'.join(['ra'] * 9_900)} AS x FROM sky.stars"),
-    "6,000 conditions": asking(f"SELECT id FROM sky.stars WHERE {' AND '.join(f'id <> {i}' for i in range(6_000))}"),
-    "1,000 subqueries": asking(
+    "pairs, sorted": build_query("SELECT a.ra, b.dec FROM sky.stars AS a, sky.stars AS b ORDER BY a.ra * b.dec", maxrec=10),
+    "100,000 products": build_query(f"SELECT {'*'.join(['ra'] * 100_000)} AS x FROM sky.stars"),
+    "9,900 products": build_query(f"SELECT {'*'.join(['ra'] * 9_900)} AS x FROM sky.stars"),
+    "6,000 conditions": build_query(f"SELECT id FROM sky.stars WHERE {' AND '.join(f'id <> {i}' for i in range(6_000))}"),
+    "1,000 subqueries": build_query(
         f"SELECT id FROM sky.stars AS a WHERE {' OR '.join(f'EXISTS (SELECT 1 FROM sky.stars AS b WHERE b.id = a.id + {i})' for i in range(990))}"
     ),
-    "1,900 windows": asking(
+    "1,900 windows": build_query(
         f"SELECT {','.join(f'SUM(id + {i}) OVER (ORDER BY ra + {i}) AS a{i}' for i in range(1_900))} FROM sky.stars"
     ),
-    "1,000 keys": asking(f"SELECT COUNT(*) AS n FROM sky.stars GROUP BY {','.join(f'id + {i}' for i in range(1_000))}"),
-    "150,000 whole numbers": asking(f"SELECT id FROM sky.stars WHERE id IN ({','.join(map(str, range(150_000)))})"),
-    "49,000 numbers of two kinds": asking(
+    "1,000 keys": build_query(f"SELECT COUNT(*) AS n FROM sky.stars GROUP BY {','.join(f'id + {i}' for i in range(1_000))}"),
+    "150,000 whole numbers": build_query(f"SELECT id FROM sky.stars WHERE id IN ({','.join(map(str, range(150_000)))})"),
+    "49,000 numbers of two kinds": build_query(
         f"SELECT id FROM sky.stars WHERE ra IN ({','.join(f'{i}' if i % 2 else f'{i}.5' for i in range(49_000))})"
     ),
-    "500,000 names": asking(f"SELECT id FROM sky.stars WHERE id IN ({','.join(['a'] * 490_000)})"),
-    "parentheses": asking(f"SELECT {'(' * 990_000}"),
-    "a word of 1 MB": asking(f"SELECT {'x' * 990_000} FROM sky.stars"),
-    "250,000 neighbours": asking(
+    "500,000 names": build_query(f"SELECT id FROM sky.stars WHERE id IN ({','.join(['a'] * 490_000)})"),
+    "parentheses": build_query(f"SELECT {'(' * 990_000}"),
+    "a word of 1 MB": build_query(f"SELECT {'x' * 990_000} FROM sky.stars"),
+    "250,000 neighbours": build_query(
         f"SELECT {chr(39)}x{chr(39)} {(chr(39) + 'x' + chr(39) + ' ') * 240_000} AS x FROM sky.stars"
     ),
-    "fields of 100 MB": fields(100 * MIB),
-    "a form of 100 MB": Bomb(body=repeated(b"a=b&", 100 * MIB)),
-    "a query of 110 MB put into a job": Bomb(
-        body=repeated(b"x", 110 * MIB), path="/tap/async/{job}/parameters/QUERY", method="PUT"
+    "fields of 100 MB": build_fields(100 * MIB),
+    "a form of 100 MB": HostileRequest(body=repeat_piece(b"a=b&", 100 * MIB)),
+    "a query of 110 MB put into a job": HostileRequest(
+        body=repeat_piece(b"x", 110 * MIB), path="/tap/async/{job}/parameters/QUERY", method="PUT"
     ),
-    "VOTable: a name of 45 MB": sending(repeated(b"x", 45 * MIB, VOTABLE + b"<", b">")),
-    "VOTable: a comment of 60 MB": sending(repeated(b"x", 60 * MIB, VOTABLE + b"<!--", b"-->")),
-    "a body in 200,000 pieces": sending(lambda: (b"%d\n" % i for i in range(200_000)), line=True),
+    "VOTable: a name of 45 MB": build_upload(repeat_piece(b"x", 45 * MIB, VOTABLE + b"<", b">")),
+    "VOTable: a comment of 60 MB": build_upload(repeat_piece(b"x", 60 * MIB, VOTABLE + b"<!--", b"-->")),
+    "a body in 200,000 pieces": build_upload(lambda: (b"%d\n" % i for i in range(200_000)), is_limited_by_network=True),
     # in pieces of a moment each: those who are asked beside it are asked by threads of the process that makes them
-    "VOTable: 200,000 FIELDs": sending(
+    "VOTable: 200,000 FIELDs": build_upload(
         lambda: chain(
             [VOTABLE],
             (
                 b"".join(b'<FIELD name="a%d" datatype="int"/>' % n for n in range(k, k + 500))
                 for k in range(0, 200_000, 500)
             ),
-            [END],
+            [VOTABLE_END],
         )
     ),
-    "VOTable: 4 million rows": sending(
-        repeated(
+    "VOTable: 4 million rows": build_upload(
+        repeat_piece(
             b"<TR><TD>1</TD></TR>",
             80 * MIB,
             VOTABLE + b'<FIELD name="a" datatype="int"/><DATA><TABLEDATA>',
-            b"</TABLEDATA></DATA>" + END,
+            b"</TABLEDATA></DATA>" + VOTABLE_END,
         )
     ),
-    "CSV: 4,000 columns of one name": sending(
+    "CSV: 4,000 columns of one name": build_upload(
         lambda: iter([b",".join([b"aaaaa"] * 4_000) + b"\n" + b",".join([b"1"] * 4_000) + b"\n"])
     ),
-    "CSV: 40 MB of quotes": sending(repeated(b'"', 40 * MIB, b"a,b\n")),
-    "CSV: 40 MB in one line": sending(repeated(b"1,", 40 * MIB)),
-    "ECSV: 20,000 brackets": sending(lambda: iter([b"# %ECSV 1.0\n# ---\n# " + b"[" * 20_000 + b"\na b\n"])),
-    "FITS: a head of 90 MB": sending(
-        repeated(b"COMMENT".ljust(80), 90 * MIB, b"SIMPLE  =                    T".ljust(80))
+    "CSV: 40 MB of quotes": build_upload(repeat_piece(b'"', 40 * MIB, b"a,b\n")),
+    "CSV: 40 MB in one line": build_upload(repeat_piece(b"1,", 40 * MIB)),
+    "ECSV: 20,000 brackets": build_upload(lambda: iter([b"# %ECSV 1.0\n# ---\n# " + b"[" * 20_000 + b"\na b\n"])),
+    "FITS: a head of 90 MB": build_upload(
+        repeat_piece(b"COMMENT".ljust(80), 90 * MIB, b"SIMPLE  =                    T".ljust(80))
     ),
-    "Parquet: one text 5,000 times": sending(packed("parquet")),
-    "Arrow: one text 5,000 times": sending(packed("arrow")),
-    "Arrow: lists of long texts": sending(lists(compressed=False)),
-    "Arrow: 320 MB of packed zeros": sending(lists(compressed=True)),
+    "Parquet: one text 5,000 times": build_upload(write_compressed_table("parquet")),
+    "Arrow: one text 5,000 times": build_upload(write_compressed_table("arrow")),
+    "Arrow: lists of long texts": build_upload(write_lists(compressed=False)),
+    "Arrow: 320 MB of packed zeros": build_upload(write_lists(compressed=True)),
 }

@@ -27,7 +27,7 @@ tables:
 """
 
 
-def begin(site: Path, settings: str = "") -> None:
+def create_site(site: Path, settings: str = "") -> None:
     """Make the site, without rows."""
     run_hven("init", site)
     with (site / "hven.toml").open("a") as file:
@@ -36,7 +36,7 @@ def begin(site: Path, settings: str = "") -> None:
     (site / "collections" / "sky" / "sky.yaml").write_text(DESCRIPTOR)
 
 
-def publish(site: Path, rows: int, kind: str, state: Callable[[int], int]) -> None:
+def publish_stars(site: Path, rows: int, kind: str, state: Callable[[int], int]) -> None:
     """Publish so many stars, of seven kinds whose names begin so; in one step, as a source is written that is read meanwhile."""
     lines = [f"{n},{n * 7.31 % 360:.5f},{n * 3.7 % 178 - 89:.5f},{kind}{n % 7},{state(n)}" for n in range(rows)]
     path = site / "collections" / "sky" / "stars.csv"

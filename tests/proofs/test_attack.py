@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from hostile_requests import BOMBS, SMALL, Bomb
-from sky_site import begin, publish
+from hostile_requests import HOSTILE_REQUESTS, SMALL_UPLOADS, HostileRequest
+from sky_site import create_site, publish_stars
 
 from process_runner import HVEN_COMMAND, Server, serve_site, wait_until
 
@@ -159,7 +159,7 @@ class Beside:
             self.waits[name] = max(self.waits.get(name, 0.0), (time.perf_counter() - begun) * 1000)
 
 
-def send(server: Server, bomb: Bomb, job: str) -> tuple[int, float, bytes]:
+def send(server: Server, bomb: HostileRequest, job: str) -> tuple[int, float, bytes]:
     """Send a request; give status, seconds from the last byte of the body to the last of the answer, and how the answer begins and ends."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10 * SECONDS)
     begun = time.perf_counter()
@@ -174,7 +174,7 @@ def send(server: Server, bomb: Bomb, job: str) -> tuple[int, float, bytes]:
     with contextlib.closing(connection):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused in the middle of it
             connection.request(
-                bomb.method, bomb.path.format(job=job), pieces(), {"Content-Type": bomb.kind}, encode_chunked=True
+                bomb.method, bomb.path.format(job=job), pieces(), {"Content-Type": bomb.media_type}, encode_chunked=True
             )
         try:
             answer = connection.getresponse()
@@ -201,8 +201,8 @@ def held(ticks: Path, since: float) -> tuple[float, str]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     site = tmp_path_factory.mktemp("attack") / "site"
-    begin(site, SITE)
-    publish(site, ROWS, "aaa", lambda n: n % 5)
+    create_site(site, SITE)
+    publish_stars(site, ROWS, "aaa", lambda n: n % 5)
     ticks = site / "ticks"
     ticks.mkdir()
     (site / "sitecustomize.py").write_text(TICKS)
@@ -214,8 +214,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 assert running.get("/cone/sky.stars", RA=number, DEC=0, SR=0.1)[0] == 200
                 assert running.rows(f"SELECT MAX(ra + {number}) AS n FROM sky.stars")
             for name in ("4,900 columns of votable", "9,900 products", "49,000 numbers of two kinds"):
-                send(running, BOMBS[name], "")
-            for file in SMALL:  # the reader of a form is loaded with its first file
+                send(running, HOSTILE_REQUESTS[name], "")
+            for file in SMALL_UPLOADS:  # the reader of a form is loaded with its first file
                 assert send(running, file, "")[0] == 200
             assert list(ticks.iterdir()), "no clock ticks"
             yield running
@@ -227,7 +227,7 @@ def idle(server: Server) -> dict[int, float]:
     return family(server.process.pid)
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("name", HOSTILE_REQUESTS)
 def test_a_hostile_request(
     name: str, server: Server, idle: dict[int, float], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,7 +236,7 @@ def test_a_hostile_request(
     load = os.getloadavg()[0]
     begun = time.time()
     with Beside(server) as beside:
-        status, seconds, told = send(server, BOMBS[name], job)
+        status, seconds, told = send(server, HOSTILE_REQUESTS[name], job)
     ms, where = held(server.site / "ticks", begun)
     try:
         back = wait_until(lambda: sum(family(server.process.pid).values()) <= 1.1 * at_rest, BACK, 0.5)
@@ -252,7 +252,7 @@ def test_a_hostile_request(
     assert b"fault of the service" not in told
     assert lasting(family(server.process.pid)) == lasting(idle), "a process died"
     assert not beside.wrong
-    assert BOMBS[name].line or seconds <= SECONDS + 1
+    assert HOSTILE_REQUESTS[name].is_limited_by_network or seconds <= SECONDS + 1
     assert beside.peak <= at_rest + 1.25 * MEMORY
     assert back <= BACK, f"{after:.0f} MiB are held, {at_rest:.0f} before"
     if load < QUIET:

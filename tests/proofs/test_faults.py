@@ -29,7 +29,7 @@ from hven.testing.site import open_site_with_descriptor
 from postgres_cluster import run_server as postgres
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "server"))
-from server_process import Serving, serving
+from server_process import ServerProcess, serve_site
 
 FULL = os.environ.get("HVEN_PROOF") == "full"  # scripts/proof runs the full one
 ROWS = 500
@@ -184,8 +184,8 @@ def prepared(
 
 
 @pytest.fixture(scope="module")
-def server(prepared: Path) -> Iterator[Serving]:
-    with serving(prepared, workers=1) as running:
+def server(prepared: Path) -> Iterator[ServerProcess]:
+    with serve_site(prepared, workers=1) as running:
         yield running
 
 
@@ -194,7 +194,7 @@ class Reading(threading.Thread):
 
     BOTH = "SELECT COUNT(*) AS n, MIN(a.v) AS lo, MAX(a.v) AS hi, MIN(b.v) AS few_lo, MAX(b.v) AS few_hi FROM cat.stars AS a JOIN cat.few AS b ON a.id = b.id"
 
-    def __init__(self, server: Serving) -> None:
+    def __init__(self, server: ServerProcess) -> None:
         super().__init__(daemon=True)
         self._server = server
         self._over = threading.Event()
@@ -226,7 +226,7 @@ def csv(version: int) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(("prepared", "home", "one", "two"), PAIRS, indirect=["prepared"], scope="module")
 def test_two_at_once_end_in_words_and_what_is_served_is_whole(
-    prepared: Path, server: Serving, together: Callable[..., list[tuple[object, str]]], home: str, one: str, two: str
+    prepared: Path, server: ServerProcess, together: Callable[..., list[tuple[object, str]]], home: str, one: str, two: str
 ) -> None:
     version = test_two_at_once_end_in_words_and_what_is_served_is_whole.__dict__.setdefault(
         "rounds", itertools.count(1)

@@ -12,7 +12,7 @@ import pytest
 import shapely
 import spherely
 
-from contour_shapes import KINDS, code, flat, pixel_areas, pixels, stress
+from contour_shapes import KINDS, compute_pixel_areas, draw_shapes, encode_chain, fill_path, project_region
 from hven.model.sky import contours
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -58,7 +58,7 @@ def s2(regions, row):
 
 
 def test_hard_contours_are_valid_regions_of_the_right_size():
-    paths, rng = stress(COUNT, 18, SIZE, CENTRE, RADIUS), np.random.default_rng(19)
+    paths, rng = draw_shapes(COUNT, 18, SIZE, CENTRE, RADIUS), np.random.default_rng(19)
     scale = rng.choice(SCALES, COUNT)
     disc = contours.DiscImage(
         *CENTRE,
@@ -71,13 +71,13 @@ def test_hard_contours_are_valid_regions_of_the_right_size():
     )
     begun = time.process_time()
     found = contours.build_regions_from_chain_codes(
-        [code(path) for path in paths], *np.array([path[0] for path in paths]).T, disc
+        [encode_chain(path) for path in paths], *np.array([path[0] for path in paths]).T, disc
     )
     spent = time.process_time() - begun
-    of = {one: pixel_areas(SIZE, CENTRE, RADIUS, one, sunpys, *(4, 64 if FULL else 24), within=1e-10) for one in SCALES}
+    of = {one: compute_pixel_areas(SIZE, CENTRE, RADIUS, one, sunpys, *(4, 64 if FULL else 24), within=1e-10) for one in SCALES}
     expected, right = np.zeros(COUNT), 0
     for row, path in enumerate(paths):
-        squares = pixels(path, SIZE)
+        squares = fill_path(path, SIZE)
         expected[row] = of[scale[row]][squares].sum()
         right += found.pixels[row] in (squares.sum(), 0)
     assert right == COUNT
@@ -88,7 +88,7 @@ def test_hard_contours_are_valid_regions_of_the_right_size():
     some = expected > 1e-3  # smaller ones are slivers at the limb, which squares of 1/64 pixel do not measure
     off = np.abs(area[some] / expected[some] - 1)
     thin = np.abs(area - expected)[~some]
-    reasons = [shapely.is_valid_reason(flat(found.regions, row, disc)) for row in range(COUNT)]
+    reasons = [shapely.is_valid_reason(project_region(found.regions, row, disc)) for row in range(COUNT)]
     wrong = [(row, KINDS[row % len(KINDS)], reason) for row, reason in enumerate(reasons) if reason != "Valid Geometry"]
     wrong += [(row, "S2", reason) for row in range(COUNT) if (reason := s2(found.regions, row))]
     words, counts = np.unique(found.classify_quality(), return_counts=True)

@@ -36,10 +36,10 @@ from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.sources import SourceContext
 from process_runner import Server, serve_site
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 PYTHON = os.environ.get("HVEN_LSDB", "")  # of an environment with lsdb and aiohttp
-ROWS, CONES = (2_500_000, 1_000) if MORE > 1 else (150_000, 12)
+ROWS, CONES = (2_500_000, 1_000) if EXAMPLES_FACTOR > 1 else (150_000, 12)
 STARS = """
 collection: stars
 title: Stars

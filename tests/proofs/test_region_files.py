@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hven.model.sky import Moc, Regions, region_files
-from region_samples import apart, regions
+from region_samples import count_differing_points, regions
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
 SEEN: Counter[str] = Counter()
@@ -38,7 +38,7 @@ def counted(form: str, region: Regions) -> None:
 def same(region: Regions, back: region_files.ParsedRegions | region_files.GeoJsonFeatures) -> None:
     assert back.faults == [""]
     assert back.regions.compute_areas() == pytest.approx(region.compute_areas(), rel=1e-4, abs=1e-7)
-    assert apart(region, back.regions) == 0
+    assert count_differing_points(region, back.regions) == 0
 
 
 @LIMITS

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import spherely
 
-from contour_shapes import code, stress
+from contour_shapes import draw_shapes, encode_chain
 from hven.model.sky import Regions, contours
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
@@ -126,14 +126,14 @@ def test_cells_of_slivers_leave_nothing_out(slivers):
 def regions_of_all_kinds(slivers):
     """Slivers, contours on discs and maps, wide and narrow."""
     rng, count = np.random.default_rng(8), COUNT // 2
-    paths = stress(count, 3, 150, (74.3, 75.1), 61.7)
+    paths = draw_shapes(count, 3, 150, (74.3, 75.1), 61.7)
     scale = np.full(count, 15.5)
     seen = rng.uniform(0, 360, count), rng.choice([0, 7.25, 60, -90, 90], count)
     disc = contours.DiscImage(74.3, 75.1, scale, scale, 61.7 * scale, *seen)
     start = np.array([path[0] for path in paths]).T
-    drawn = contours.build_regions_from_chain_codes([code(path) for path in paths], *start, disc).regions
+    drawn = contours.build_regions_from_chain_codes([encode_chain(path) for path in paths], *start, disc).regions
     chart = contours.CylindricalMap(0.0, 0.0, 2.4, 1.2, rng.uniform(0, 360, count), np.full(count, -89.4))
-    flat = contours.build_regions_from_chain_codes([code(path) for path in paths], *start, chart).regions
+    flat = contours.build_regions_from_chain_codes([encode_chain(path) for path in paths], *start, chart).regions
     found = Regions.concat([slivers, drawn.take(np.diff(drawn.rows) > 0), flat.take(np.diff(flat.rows) > 0)])
     return found.take(np.flatnonzero(np.bincount(found.vertex_rows, minlength=len(found)) > 0))
 

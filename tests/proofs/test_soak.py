@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from sky_site import DESCRIPTOR, begin, publish
+from sky_site import DESCRIPTOR, create_site, publish_stars
 
 from process_runner import HVEN_COMMAND, serve_site
 
@@ -226,9 +226,9 @@ def kill_what_computes(pid: int) -> None:
 
 def test_everything_at_once_for_long(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    begin(site)
+    create_site(site)
     # each state gives every row its number: an answer with two numbers is a mixed one
-    publish(site, ROWS, "k", lambda _: 0)
+    publish_stars(site, ROWS, "k", lambda _: 0)
     over, weights, state = threading.Event(), list[Weight](), 0
     with serve_site(site, workers=2, command=HVEN_COMMAND) as server:
         readers = [Reader(server.port, seed, over) for seed in range(READERS)]
@@ -239,7 +239,7 @@ def test_everything_at_once_for_long(tmp_path: Path) -> None:
         try:
             while time.monotonic() - begun < SECONDS:
                 state += 1
-                publish(site, ROWS, "k", lambda _, now=state: now)
+                publish_stars(site, ROWS, "k", lambda _, now=state: now)
                 if state % 2:
                     kill_a_worker(server.process.pid)
                 else:

@@ -100,7 +100,7 @@ def served(server: Server) -> pa.Table:
 
 def assert_same(table: pa.Table, database: PostgresCluster) -> None:
     """Compare what is served with the source, row by row; texts by what PostgreSQL makes of them."""
-    wanted = hfc.truth(database.url)
+    wanted = hfc.read_rows(database.url)
     assert table.num_rows == len(wanted)
     for number, name in enumerate(table.column_names):
         if name == "chain_code":
@@ -144,7 +144,7 @@ class Reader(threading.Thread):
 
 @pytest.mark.parametrize("engine", ["duckdb", "postgres"])
 def test_a_month_of_changes(database: PostgresCluster, tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]) -> None:
-    hfc.make(database.url, ROWS)
+    hfc.create_table(database.url, ROWS)
     site = tmp_path / "site"
     make_site(site, database, engine)
     begun = time.monotonic()
@@ -158,7 +158,7 @@ def test_a_month_of_changes(database: PostgresCluster, tmp_path: Path, engine: s
             reader.start()
         try:
             for number in range(1, DAYS + 1):
-                changed = hfc.day(database.url, number, CHANGES)
+                changed = hfc.apply_day(database.url, number, CHANGES)
                 begun = time.monotonic()
                 found = json.loads(run_hven("--site", site, "sync", "hfc1ar", "--json", in_subprocess=FULL).stdout)
                 times.append(time.monotonic() - begun)
@@ -185,7 +185,7 @@ def test_a_month_of_changes(database: PostgresCluster, tmp_path: Path, engine: s
 
 @pytest.mark.parametrize(("engine", "kills"), [("duckdb", KILLS), ("postgres", KILLS if FULL else 3)])
 def test_a_run_that_is_killed_loses_nothing(database: PostgresCluster, tmp_path: Path, engine: str, kills: int) -> None:
-    hfc.make(database.url, KILLED_ROWS)
+    hfc.create_table(database.url, KILLED_ROWS)
     site = tmp_path / "site"
     make_site(site, database, engine, schema="killed")
     run_hven("--site", site, "ingest", "hfc1ar", in_subprocess=FULL)
@@ -194,7 +194,7 @@ def test_a_run_that_is_killed_loses_nothing(database: PostgresCluster, tmp_path:
     with serve_site(site) as server:
         for number in range(1, kills + 1):
             before = served(server)
-            hfc.day(database.url, number, CHANGES)
+            hfc.apply_day(database.url, number, CHANGES)
             begun = time.monotonic()
             process = start_hven(["--site", str(site), "sync", "hfc1ar"], tmp_path / "sync.log", None)
             try:

@@ -29,7 +29,7 @@ from hven.query import user_tables
 from hven.site import Site
 from hven.site.auth import Principal
 from process_runner import wait_until
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 TABLE = """\
 collection: {name}
@@ -140,7 +140,7 @@ def test_each_flipped_bit_is_found_and_nothing_of_it_served(site: Site) -> None:
     before = now(site)
     found = files(site, before)
     assert {path.suffix for path in found} == {".arrow", ".npy", ".json"}
-    for number in range(1000 if MORE > 1 else 25):
+    for number in range(1000 if EXAMPLES_FACTOR > 1 else 25):
         path = found[number % len(found)]
         bit = chance.randrange(path.stat().st_size * 8)
         flip(path, bit)

@@ -18,9 +18,9 @@ from asgi_client import Client
 from star_tables import TABLES
 
 import shared_sites
-from long_timeouts import patient
+from long_timeouts import long_page_timeouts
 
-__all__ = ["patient"]
+__all__ = ["long_page_timeouts"]
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from asgi_client import Client
 
-from das2_site import SECOND, START, make_samples, write_site
-from das2_streams import Stream, Wrong, find_das2c_faults, parse
+from das2_site import SECOND_MICROSECONDS, START_MICROSECONDS, make_samples, write_site
+from das2_streams import Stream, StreamError, find_das2c_faults, parse_stream
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.ingest.sync import sync_collection
@@ -56,7 +56,7 @@ def data(client: Client, path: str, **given: object) -> Stream:
     answer = client.get("/das2/server", **{"server": "dataset", "dataset": path, **WHOLE, **given})
     assert answer.status == 200, answer.body
     assert find_das2c_faults(answer.body) == []
-    return parse(answer.body)
+    return parse_stream(answer.body)
 
 
 def matrix(source: pa.Table, name: str) -> np.ndarray:
@@ -73,7 +73,7 @@ def test_the_reader_is_proven_on_streams_of_others() -> None:
         if place.suffix[:3] not in {".d2", ".d3"} and place.suffix != ".bad":
             continue
         try:
-            stream = parse(place.read_bytes())
+            stream = parse_stream(place.read_bytes())
             if stream.version != "3.0":
                 assert all(
                     len(values) == len(packet)
@@ -82,7 +82,7 @@ def test_the_reader_is_proven_on_streams_of_others() -> None:
                     for values in packet.values().values()
                 )
                 read += 1
-        except Wrong as error:
+        except StreamError as error:
             refused[place.name] = str(error)
     assert not any(name.endswith((".d2s", ".d2t")) for name in refused)
     assert read >= 15
@@ -100,8 +100,8 @@ def test_the_reader_is_proven_on_streams_of_others() -> None:
         b"x" + good,
         good.replace(b"real4", b"real3", 1),
     ):
-        with pytest.raises(Wrong):
-            parse(bad)
+        with pytest.raises(StreamError):
+            parse_stream(bad)
 
 
 @pytest.mark.parametrize("form", [{}, {"ascii": "1"}, {"compress": "true"}, {"ascii": "true", "compress": "true"}, {"format.version": "3"}, {"format.version": "3", "format.serial": "text"}])  # fmt: skip
@@ -156,13 +156,13 @@ def test_doubles_are_written_whole_in_24_characters(version: int) -> None:
     values = np.array([-4.8065704427339955e-06, -2.2250738585072014e-308, 0.1, -1.7976931348623157e308, 1.0, -1e16, 5e-324]).reshape(-1, 1)  # fmt: skip
     rng = np.random.default_rng(4)
     values = np.vstack([values, rng.normal(size=(500, 1)) * 10.0 ** rng.integers(-300, 300, (500, 1))])
-    times = START + np.arange(len(values)) * SECOND
+    times = START_MICROSECONDS + np.arange(len(values)) * SECOND_MICROSECONDS
     plane = _das2_streams.PacketPlane("mag", "mag", (0, 2))
     both = np.hstack([values, values[::-1]])
     form = _das2_streams.StreamFormat(version, is_text=True)
     raw = b"".join(_das2_streams.write_stream([([plane._replace(axis_values=(1.0, 2.0), axis_name="Channel (MHz)")], [(times, {"mag": both})])], form, "none", str))  # fmt: skip
     assert find_das2c_faults(raw) == []
-    (packet,) = parse(raw).packets
+    (packet,) = parse_stream(raw).packets
     assert packet.planes[1].type == "ascii24"
     np.testing.assert_array_equal(packet.values()["mag"], both)
 
@@ -176,7 +176,7 @@ def test_windows_end_before_their_end(client: Client, source: pa.Table) -> None:
         ("read.time.min", "read.time.max"),
     ):
         query = f"server=dataset;dataset={LH};{names[0]}={low};{names[1]}={high}"
-        (packet,) = parse(client.get(f"/das2/server?{query}").body).packets
+        (packet,) = parse_stream(client.get(f"/das2/server?{query}").body).packets
         assert (packet.values()[""][:, 0] == times(source)[10:20]).all()
 
 
@@ -187,9 +187,9 @@ def test_reduced_streams_have_means_and_peaks(
 ) -> None:
     stream = data(client, LH, **form, **{name: "60"})
     (packet,) = stream.packets
-    values, numbers = packet.values(), times(source) // (60 * SECOND)
+    values, numbers = packet.values(), times(source) // (60 * SECOND_MICROSECONDS)
     every = np.unique(numbers)
-    assert (values[""][:, 0] == every * 60 * SECOND + 30 * SECOND).all()  # the gap stays one
+    assert (values[""][:, 0] == every * 60 * SECOND_MICROSECONDS + 30 * SECOND_MICROSECONDS).all()  # the gap stays one
     real = matrix(source, "lh")
     for at, number in enumerate(every):
         inside = real[numbers == number]
@@ -212,7 +212,7 @@ def test_spectra_of_several_polarisations_are_a_plane_each(
 ) -> None:
     (packet,) = data(client, STOKES, resolution=resolution, **form).packets
     values, real = packet.values(), matrix(source, "stokes").reshape(-1, 2, 8)
-    numbers = times(source) // (60 * SECOND)
+    numbers = times(source) // (60 * SECOND_MICROSECONDS)
     for at, name in enumerate(("stokes_1", "stokes_2")):
         plane = packet.plane(name)
         assert (plane.tags, plane.tag_units, plane.units) == (tuple(range(1, 9)), "MHz", "K")
@@ -227,7 +227,7 @@ def test_spectra_of_several_polarisations_are_a_plane_each(
 def test_lines_have_lowest_values_too(client: Client, source: pa.Table, form: dict[str, str]) -> None:
     # no cadence is said: on average 2.2 s, so that bins of 60 s are the widest kept ones below 100 s
     (packet,) = data(client, LINES, resolution=100, **form).packets
-    values, numbers = packet.values(), times(source) // (60 * SECOND)
+    values, numbers = packet.values(), times(source) // (60 * SECOND_MICROSECONDS)
     inside = matrix(source, "mag")[numbers == numbers[-1], 0]
     if not form:
         assert list(values)[1:6] == ["mag", "field_1", "field_2", "field_3", "count"]
@@ -265,7 +265,7 @@ def test_frequencies_that_change_make_another_packet(client: Client, source: pa.
 ])  # fmt: skip
 def test_what_is_wrong_is_a_packet(client: Client, given: dict[str, str], status: int, word: str) -> None:
     answer = client.get("/das2/server", **{"server": "dataset", "dataset": LH, **WHOLE, **given})
-    stream = parse(answer.body)
+    stream = parse_stream(answer.body)
     assert answer.status == status
     assert [one["type"] for one in stream.exceptions] == [word]
     assert not any(map(len, stream.packets))
@@ -285,7 +285,7 @@ def test_lists_and_descriptions(client: Client) -> None:
         "",
     ]
     assert client.get("/das2/server", server="discovery").body.decode().split("\r\n") == listed
-    said = parse(client.get("/das2/server", server="dsdf", dataset=LH).body).properties
+    said = parse_stream(client.get("/das2/server", server="dsdf", dataset=LH).body).properties
     assert said["validRange"] == "2016-12-31T23:00:00.250 to 2017-01-01T01:06:40.250 UTC"
     assert said["das2Stream"] == "1"
     assert said["server"] == "https://vo.example/das2/server"
@@ -314,7 +314,7 @@ def test_nodes_of_the_catalogue_lead_to_every_source(client: Client) -> None:
     url = source["protocol"]["baseUrls"][0]  # type: ignore[index]
     low, high = example["coords/time/props/min"], example["coords/time/props/max"]
     answer = client.get(f"{url.removeprefix('https://vo.example')}&start_time={low}&end_time={high}")
-    assert len(parse(answer.body).packets[0]) > 100
+    assert len(parse_stream(answer.body).packets[0]) > 100
     assert client.get("/das2/catalog/nancay/nothing.json").status == 404
     assert client.get("/das2/catalog/nancay/shut.json").status == 404
 
@@ -348,7 +348,7 @@ def test_kept_reductions_say_the_same(
     inner = pyramids.iterate_bins
 
     def seen(bins: object, width: int, *args: object) -> object:
-        assert width == 60 * SECOND
+        assert width == 60 * SECOND_MICROSECONDS
         read.set()
         return inner(bins, width, *args)  # type: ignore[arg-type]
 
@@ -382,7 +382,7 @@ def test_only_what_changed_is_reduced_again(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(pyramids, "MIN_LEVEL_BINS", 10)
     rng = np.random.default_rng(3)
     many = 40_000
-    at = START // SECOND * SECOND + np.arange(many) * SECOND
+    at = START_MICROSECONDS // SECOND_MICROSECONDS * SECOND_MICROSECONDS + np.arange(many) * SECOND_MICROSECONDS
     mag, field = rng.normal(size=many), rng.normal(size=(many, 4)).astype("f4")
 
     def write(keep: np.ndarray) -> None:
@@ -424,7 +424,7 @@ def test_only_what_changed_is_reduced_again(tmp_path: Path, monkeypatch: pytest.
         sync_collection(site, "grow")
         again = kept()
     assert list(first) == list(again)[: len(first)]  # a wider level is worth it now
-    widest = max(again) // SECOND
+    widest = max(again) // SECOND_MICROSECONDS
     assert 10_000 < len(reads) < 10_000 + 4 * widest < 25_000  # of 40,000
     whole = pa.record_batch(
         [pa.array(at[keep]), pa.array(mag[keep]), pa.array(list(field[keep]))], names=["hven_time", "mag", "field"]

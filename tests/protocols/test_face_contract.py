@@ -94,12 +94,12 @@ class TestChanges(FaceContract):
 
 @pytest.fixture
 def _installed(tmp_path: Path) -> Iterator[None]:
-    with example_plugins.installed("bright", tmp_path / "site-packages"):
+    with example_plugins.install_plugin("bright", tmp_path / "site-packages"):
         yield
 
 
 @pytest.mark.usefixtures("_installed")
-class TestOfAThirdParty(example_plugins.tests("bright")):  # type: ignore[misc]
+class TestOfAThirdParty(example_plugins.load_test_class("bright")):  # type: ignore[misc]
     """Its own tests, as its author runs them."""
 
     def test_it_answers(self, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import pytest
 from asgi_client import Client
 
-from file_servers import Files, ftp, web
+from file_servers import ServedFiles, serve_ftp, serve_http
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor
 from hven.ingest import ingest_collection
@@ -66,7 +66,7 @@ def kept(request, tmp_path):
         yield f"memory://{tmp_path.name}/pub", None
         store.rm(f"/{tmp_path.name}", recursive=True)
         return
-    with (web if request.param == "http" else ftp)(Files({"/pub/2020/a b.fits": BODY})) as there:
+    with (serve_http if request.param == "http" else serve_ftp)(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
         yield f"{there.address}/pub", there
 
 
@@ -117,7 +117,7 @@ def test_they_are_given_whole_and_in_ranges_as_if_they_lay_here(opened, kept):
 
 
 def test_what_many_want_is_read_once(opened):
-    with web(Files({"/pub/2020/a b.fits": BODY}, pause=0.05)) as there:
+    with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY}, pause=0.05)) as there:
         _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
 
         async def all_of_them():
@@ -170,7 +170,7 @@ def test_readers_are_led_to_a_public_web_server(opened):
 
 
 def test_no_address_is_asked_that_is_not_public(opened):
-    with web(Files({"/pub/2020/a b.fits": BODY})) as there:
+    with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
         _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE, private=False)
         answer = client.get(PATH)
     assert (answer.status, there.asked) == (502, [])
@@ -182,7 +182,7 @@ def test_no_address_is_asked_that_is_not_public(opened):
     "where", ["http://169.254.169.254/pub/x", "{}/other/x", "{}/pub/../other/x", "/other/x", "ftp://{}/x"]
 )
 def test_no_redirect_leads_out_of_the_root(opened, where):
-    with web(Files({"/pub/inside": BODY[:10], "/other/x": b"secret"})) as there:
+    with serve_http(ServedFiles({"/pub/inside": BODY[:10], "/other/x": b"secret"})) as there:
         there.moved = {"/pub/2020/a b.fits": where.format(there.address)}
         _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         answer = client.get(PATH)
@@ -217,7 +217,7 @@ def test_a_server_that_fails_is_told_as_one(opened, kept):
 
 
 def test_a_file_that_changes_while_it_is_read_breaks_off(opened):
-    with web(Files({"/pub/2020/a b.fits": BODY})) as there:
+    with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
         _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         assert client.ask("HEAD", PATH).status == 200
         there.tag = '"two"'
@@ -229,7 +229,7 @@ def test_a_file_that_changes_while_it_is_read_breaks_off(opened):
 
 
 def test_a_server_without_ranges_is_read_once(opened):
-    with web(Files({"/pub/2020/a b.fits": BODY}, ranges=False)) as there:
+    with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY}, ranges=False)) as there:
         _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         part = client.ask("GET", PATH, headers={"range": f"bytes={2 * MIB}-{2 * MIB + 9}"})
         assert part.body == BODY[2 * MIB : 2 * MIB + 10]
@@ -239,7 +239,7 @@ def test_a_server_without_ranges_is_read_once(opened):
 
 
 def test_a_server_that_breaks_off_is_no_whole_file(opened):
-    with web(Files({"/pub/2020/a b.fits": BODY}, cut=1000)) as there:
+    with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY}, cut=1000)) as there:
         _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         with pytest.raises(Exception, match=r"server that keeps it|while it was read"):
             client.get(PATH)
@@ -249,7 +249,7 @@ def test_a_server_that_breaks_off_is_no_whole_file(opened):
 
 
 def test_what_is_kept_has_a_bound(opened):
-    with web(Files({"/pub/2020/a b.fits": BODY})) as there:
+    with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
         more = '[files]\ncache = "64 MiB"\n'
         site, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE, more=more)
         kept = site.settings.var_directory / "files"
@@ -276,7 +276,7 @@ def test_what_is_kept_has_a_bound(opened):
     ],
 )
 def test_only_what_is_listed_is_asked_for(opened, path):
-    with web(Files({"/pub/2020/a b.fits": BODY, "/x": b"x"})) as there:
+    with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY, "/x": b"x"})) as there:
         _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         assert client.get(f"/collections/far/files/{path}").status == 404
     assert there.asked == []
@@ -359,7 +359,7 @@ to = "/collections/far/files/*"
 path = "ftp://ftp.old.example/pub/*"
 to = "/collections/far/files/*"
 """
-    with ftp(Files({"/pub/2020/a b.fits": BODY})) as there:
+    with serve_ftp(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
         site, client = opened(files(f"{there.address}/pub") + TABLE, more=more)
         olds = ["/sitools/datastorage/user/2020/a b.fits"]
         olds += [f"/{begin}ftp.old.example/pub/2020/a b.fits" for begin in ("ftp://", "ftp:/")]
@@ -393,7 +393,7 @@ def test_rights_of_rows_hold_for_files_elsewhere(opened, root):
     """Seen, known, taken: by our address and by an alias; nobody is led anywhere before."""
     rows = "id,pi,file,rel\n1,anna,open.fits,2020-01-01\n2,anna,anna.fits,2090-01-01\n3,bert,bert.fits,2090-01-01\n"
     names = ("open.fits", "anna.fits", "bert.fits")
-    with ftp(Files({f"/pub/{name}": name.encode() for name in names})) as there:
+    with serve_ftp(ServedFiles({f"/pub/{name}": name.encode() for name in names})) as there:
         led = root != "ftp"
         where = f'"{root}"' if led else f'"{there.address}/pub"'
         line = f'files: [{{root: {where}, from: main, path: "{{file}}", proxied: {str(not led).lower()}}}]\n'

@@ -29,7 +29,7 @@ from hven.site import PublishedState, PublishedTable, Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 from hven.site.store import _registry_records
 from process_runner import wait_until
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 TOML = 'public_url = "https://vo.example"\nauthority = "a.example"\ncontact_email = "vo@a.example"\n'
 HERE = "ivo://a.example/"
@@ -214,7 +214,7 @@ def test_generated_collections(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text(TOML)
     site = Site(settings.load_settings(tmp_path))
     with site:
-        most = 40 if MORE == 1 else 1_000  # the more in scripts/proof
+        most = 40 if EXAMPLES_FACTOR == 1 else 1_000  # the more in scripts/proof
         assert judged(site, tmp_path, rng, most) >= 0.8 * most  # the others cannot be read
 
 

@@ -87,7 +87,7 @@ def judged(client: Client, old: str = "", new: str = "", address: str = BASE) ->
         return body.encode()
 
     with mock.patch.object(oai, "RECORDS_PER_PAGE", 7):
-        told = rofr_rules.judged(ask, address, RELATIONS)
+        told = rofr_rules.check_registry(ask, address, RELATIONS)
     assert bool(changed) == bool(old)
     return told
 

@@ -16,7 +16,7 @@ import pytest
 from asgi_client import Answer, Client
 from lxml import html
 
-from hostile_descriptor import descriptor
+from hostile_descriptor import write_descriptor
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
@@ -51,7 +51,7 @@ NAMES = (
 ODD = "odd\" <i>&name;%41?#' ünï"
 PANES = ("rows", "count", "row", "facets", "histogram", "points", "places", "take", "strip")
 
-DESCRIPTOR = descriptor(
+DESCRIPTOR = write_descriptor(
     EVIL,
     licence="licence: CC-BY-4.0\n",
     more=f"""\

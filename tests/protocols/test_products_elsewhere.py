@@ -18,7 +18,7 @@ from asgi_client import Client
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from file_servers import Files, bucket, ftp, web
+from file_servers import ServedFiles, serve_ftp, serve_http, serve_s3
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
@@ -123,7 +123,7 @@ def kept(request, tmp_path):
         yield {"root": str(root), "options": ", checksums: false", "more": f'roots = ["{root}"]\n'}, None
         return
     if request.param == "s3":
-        with bucket({f"level 2/{name}": body for name, body in FILES.items()}) as (address, key, secret):
+        with serve_s3({f"level 2/{name}": body for name, body in FILES.items()}) as (address, key, secret):
             options = f", options: {{endpoint_url: '{address}', key: {key}, secret: $STORE}}"
             yield {"root": "s3://observatory/level%202", "options": options, "secret": secret}, None
         return
@@ -135,7 +135,7 @@ def kept(request, tmp_path):
         yield {"root": f"memory://{tmp_path.name}"}, None
         store.rm(f"/{tmp_path.name}", recursive=True)
         return
-    with (web if request.param == "http" else ftp)(Files({f"/{name}": body for name, body in FILES.items()})) as there:
+    with (serve_http if request.param == "http" else serve_ftp)(ServedFiles({f"/{name}": body for name, body in FILES.items()})) as there:
         yield {"root": there.address}, there
 
 
@@ -252,7 +252,7 @@ def test_archives_have_them(opened, kept):
 def test_small_files_come_several_at_once_into_an_archive(opened, form):
     """A server far away takes its time for each answer: an archive that asked one after the other took that time twenty times."""
     files = {f"{number:02}.dat": bytes([number]) * 1000 for number in range(20)}
-    with web(Files({f"/{name}": body for name, body in files.items()})) as there:
+    with serve_http(ServedFiles({f"/{name}": body for name, body in files.items()})) as there:
         client = opened(there.address, names=tuple(files), options=", proxied: true")
         waiting = most = 0
         lock = threading.Lock()
@@ -280,7 +280,7 @@ def test_small_files_come_several_at_once_into_an_archive(opened, form):
 
 def test_what_breaks_off_in_an_archive_is_told_by_the_next(opened):
     """Sizes are said beforehand: the connection is cut, and who asks again gets the others, with the reason."""
-    with web(Files({f"/{name}": body for name, body in FILES.items()})) as there:
+    with serve_http(ServedFiles({f"/{name}": body for name, body in FILES.items()})) as there:
         client = opened(
             there.address, names=("label.lbl", "image.fits"), options=", proxied: true", more="[files]\nfresh = 0\n"
         )
@@ -297,7 +297,7 @@ def test_what_breaks_off_in_an_archive_is_told_by_the_next(opened):
 @pytest.mark.parametrize("fault", ["gone", "changed", "cut", "slow", "refused"])
 def test_a_server_that_fails_is_told_as_one(opened, fault):
     """While a file is looked into: 502, 503, 504; never as a damaged file, nor by the server's name; and what comes after is served."""
-    with web(Files({f"/{name}": body for name, body in FILES.items()})) as there:
+    with serve_http(ServedFiles({f"/{name}": body for name, body in FILES.items()})) as there:
         seconds = 0.4 if fault == "slow" else 60  # others must not be slow by chance, on a machine that is busy
         more = f"[files]\nseconds = {seconds}\nfresh = 60\n"
         client = opened(there.address, names=("image.fits",), options=", proxied: true", more=more)
@@ -330,7 +330,7 @@ def test_a_server_that_fails_is_told_as_one(opened, fault):
 def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(opened, monkeypatch, caplog):
     """Signatures are judged by moto; a wrong key is told without a word of it; long lists come in pages."""
     monkeypatch.setattr(s3_store, "FILES_PER_LIST_PAGE", 7)
-    with bucket(
+    with serve_s3(
         {"a/image+ü.fits": LABEL, "a/open.txt": b"open", **{f"many/{n:02d}.txt": b"%d" % n for n in range(20)}}
     ) as (
         address,

@@ -15,7 +15,7 @@ from hypothesis import strategies as some
 import das2_streams
 from hven.services._pyramids import build_pyramid, iterate_bins, load_levels
 from hven.services._reductions import WIDTHS, choose_bin_width, reduce_bins, reduce_samples
-from shared import MORE, shared
+from shared import EXAMPLES_FACTOR, shared
 
 SECOND = 1_000_000
 
@@ -51,7 +51,7 @@ def test_a_bin_that_a_batch_begins_alone_has_its_mean() -> None:
     np.testing.assert_array_equal(made["m spectra"], [[3.0, 8.0, -2.0]])
 
 
-@settings(max_examples=60 * MORE, deadline=None)
+@settings(max_examples=60 * EXAMPLES_FACTOR, deadline=None)
 @given(some.data())
 def test_bins_are_those_of_a_plain_loop(data: Any) -> None:
     gaps = data.draw(some.lists(some.sampled_from([1, 2, 7, 1000]), min_size=1, max_size=80))
@@ -103,7 +103,7 @@ def test_peaks_of_windows_are_those_of_the_samples(tmp_path: Path) -> None:
     levels = load_levels(tmp_path)
     assert list(levels) == widths
     missed = 0
-    for _ in range(2_000 if MORE == 1 else 100_000):
+    for _ in range(2_000 if EXAMPLES_FACTOR == 1 else 100_000):
         first, last = np.sort(rng.integers(times[0], times[-1], 2))
         asked = int((last - first) // rng.integers(1, 1200))
         step = choose_bin_width(asked, float(SECOND)) or 0
@@ -122,12 +122,12 @@ def test_peaks_of_windows_are_those_of_the_samples(tmp_path: Path) -> None:
         np.testing.assert_array_equal(bins["h spectra"].max(axis=0), spectra[inside].max(axis=0))
         assert int(bins["n spectra"][:, 0].sum()) == inside.stop - inside.start
         assert step <= asked
-    assert missed < 1_000 * (1 if MORE == 1 else 50)
+    assert missed < 1_000 * (1 if EXAMPLES_FACTOR == 1 else 50)
 
 
 def test_samples_are_reduced_as_das2c_does() -> None:
     """The first and the last lines that das2C's das2_bin_avgsec 10 writes of this stream, as its test has them."""
-    stream = das2_streams.parse(shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes())
+    stream = das2_streams.parse_stream(shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes())
     values = stream.packets[0].values()
     times = values.pop("")[:, 0]
     assert len(times) == 4800

@@ -30,8 +30,8 @@ from hven.portal._explore.baskets import Basket, BasketPart
 from hven.site import Site
 from hven.site.auth import session
 from hven.site.store._database import metadata
-from job_programs import ECHO
-from job_programs import declared as declare
+from job_programs import ECHO_PROGRAM
+from job_programs import write_job_type as declare
 from process_runner import wait_until
 
 FORM = "application/x-www-form-urlencoded"
@@ -294,7 +294,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("lost") / "site"
     directory.mkdir()
     (directory / "hven.toml").write_text(SETTINGS.format(members='"mia"'))
-    declare(directory, "echo", ECHOING.replace("bin/echo", "./echo"), echo=ECHO)
+    declare(directory, "echo", ECHOING.replace("bin/echo", "./echo"), echo=ECHO_PROGRAM)
     for name, access in ACCESS.items():
         folder = directory / "collections" / name
         (folder / "data").mkdir(parents=True)

@@ -25,8 +25,8 @@ from astropy.io.votable import parse as read_votable
 from jsonschema import Draft4Validator
 from test_spans import read
 
-from das2_streams import parse
-from file_servers import Files, web
+from das2_streams import parse_stream
+from file_servers import ServedFiles, serve_http
 from hven.app._server import create_application
 from hven.formats.media import FileSamples, open_product
 from hven.ingest import ingest_collection
@@ -672,8 +672,8 @@ def test_rows_with_times_of_their_own_lead_to_files_of_another_server(tmp_path: 
     for day in (1, 2):
         cdf(tmp_path / "one.cdf", minutes(f"2020-01-0{day}", 700), [1, 2], day)
         bodies[f"/day{day}.cdf"] = (tmp_path / "one.cdf").read_bytes()
-    there = Files(bodies)
-    with web(there):
+    there = ServedFiles(bodies)
+    with serve_http(there):
         home = tmp_path / "site" / "collections" / "nda"
         home.mkdir(parents=True)
         (home.parents[1] / "hven.toml").write_text('name = "far"\nallow_private = true\n')
@@ -768,7 +768,7 @@ def test_rows_of_files_lead_to_each_of_their_data_sets_many_at_once_and_for_peop
             found = client.get("/hapi/data", dataset="state", start=by_hapi["state"]["start"], stop=by_hapi["state"]["stop"])  # fmt: skip
             assert [int(line.split(",")[1]) for line in found.text.splitlines()] == status
             given = {key: by_das2["NDA/state"][key] for key in ("server", "dataset", "start_time", "end_time")}
-            (packet,) = parse(client.get("/das2/server", **given).body).packets
+            (packet,) = parse_stream(client.get("/das2/server", **given).body).packets
             assert packet.values()["STATUS"][:, 0].tolist() == status
         page = client.get("/datalink/nda.days", ID=names[1], RESPONSEFORMAT="html").text
         for dataset in ("left", "state"):
@@ -828,7 +828,7 @@ def test_rows_of_files_lead_to_their_file_its_picture_and_its_samples(nda: tuple
     asked = [dict(parse_qsl(urlsplit(calls[name]).query)) for name in sorted(calls)]
     text = client.get("/hapi/data", **asked[1]).text
     assert [int(line.rpartition(",")[2]) for line in text.splitlines()] == status
-    packets = parse(client.get("/das2/server", **asked[0]).body).packets
+    packets = parse_stream(client.get("/das2/server", **asked[0]).body).packets
     assert [one for packet in packets if "STATUS" in packet.values() for one in packet.values()["STATUS"][:, 0].tolist()] == status  # fmt: skip
 
 

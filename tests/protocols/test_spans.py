@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from asgi_client import Client
 
-from das2_streams import parse
+from das2_streams import parse_stream
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model import settings
@@ -91,7 +91,7 @@ def test_granules_lead_to_their_samples(client: Client, source: pa.Table) -> Non
         body = asked(client, f"{procs['hapi']['url']}?{urlencode(procs['hapi']['sent'])}").decode()
         assert [float(line.rpartition(",")[2]) for line in body.splitlines()] == expected["flux"].to_pylist()
         assert asked(client, url.strip('"')).decode() == body  # the granule's own address says the same
-        (packet,) = parse(asked(client, f"{procs['das2']['url']}?{urlencode(procs['das2']['sent'])}")).packets
+        (packet,) = parse_stream(asked(client, f"{procs['das2']['url']}?{urlencode(procs['das2']['sent'])}")).packets
         np.testing.assert_array_equal(packet.values()["flux"][:, 0], expected["flux"].to_numpy())
         assert (procs["hapi"]["type"], procs["das2"]["type"]) == ("text/csv", "application/vnd.das2.das2stream")
         assert b'"cadence"' in asked(client, told["hapi"]["url"])

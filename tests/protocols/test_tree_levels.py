@@ -23,7 +23,7 @@ from hven.model.types import BOOLEAN, FLOAT32, INT32, INT64, STRING, TIMESTAMP
 from hven.portal._explore import page_queries
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import open_tiny_site, publish_rows
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +132,7 @@ FILES = replace(
 )
 
 
-@pytest.mark.parametrize("seed", range(6 * MORE))
+@pytest.mark.parametrize("seed", range(6 * EXAMPLES_FACTOR))
 def test_each_level_has_the_rows_to_which_it_leads(tmp_path: Path, seed: int) -> None:
     made = np.random.default_rng(seed)
     with make_site(tmp_path, made) as (site, tables):
@@ -146,7 +146,7 @@ def test_each_level_has_the_rows_to_which_it_leads(tmp_path: Path, seed: int) ->
             site.refresh_published_state()
 
 
-@pytest.mark.parametrize("seed", range(4 * MORE))
+@pytest.mark.parametrize("seed", range(4 * EXAMPLES_FACTOR))
 def test_a_number_that_is_shown_while_counts_fail_is_right(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from hven.jobs._worker import run_next
 from hven.model import settings
 from hven.services._user_content import choose_safe_media_type
 from hven.site import Site
-from job_programs import declared
+from job_programs import write_job_type
 
 FILES = {
     "x.js": ("text/javascript", True), "x.mjs": ("text/javascript", True), "x.css": ("text/css", True), "x.wasm": ("application/wasm", True),
@@ -40,7 +40,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         (folder / "data" / name).write_text("alert(1)")
     (tmp_path / "hven.toml").write_text('name = "docs"\n')
     for name, kind in (("script", "text/javascript"), ("page", "text/html")):
-        declared(tmp_path, name, TYPE.format(kind), writes_py=WRITES)
+        write_job_type(tmp_path, name, TYPE.format(kind), writes_py=WRITES)
     with Site(settings.load_settings(tmp_path)) as made:
         ingest_collection(made, "docs")
         made.refresh_published_state()

@@ -19,7 +19,7 @@ from hven import formats
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.testing.site import open_site_with_descriptor
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 LOW, HIGH, BEYOND = -(2**63) + 1, 2**63 - 1, 2**53 + 1
 DESCRIPTOR = f"""\
@@ -99,7 +99,7 @@ def site(tmp_path_factory):
 
 
 @settings(
-    max_examples=4 * MORE,
+    max_examples=4 * EXAMPLES_FACTOR,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

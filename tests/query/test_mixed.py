@@ -22,7 +22,7 @@ from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
 from hven.testing.site import describe_table, publish_rows
 from postgres_cluster import run_server
-from second_engine import OTHER, registered
+from second_engine import OTHER_NAME, register_other_engine
 
 NUMBERS = np.random.default_rng(4)
 STARS, LOGS, GRANULES = 5000, 2000, 700
@@ -80,7 +80,7 @@ def site_of(directory: Path, homes: dict[str, str], postgres: str | None = None,
 
 @pytest.fixture(scope="module")
 def other() -> Iterator[Any]:
-    with registered() as module:
+    with register_other_engine() as module:
         yield module
 
 
@@ -92,7 +92,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Iterator[Site
 
 HOMES = [
     *(
-        dict.fromkeys(names, OTHER)
+        dict.fromkeys(names, OTHER_NAME)
         for names in (["obs.logs"], ["sky.stars"], ["data.granules"], ["sky.stars", "data.granules"])
     ),
     *(
@@ -208,7 +208,7 @@ def test_uploads_join_tables_of_both_engines(alone: Site, mixed: Site) -> None:
 
 def test_keys_of_few_rows_narrow_what_is_copied(tmp_path: Path, other: Any) -> None:
     text = f"SELECT s.star, l.night FROM {JOIN} WHERE {CONE}"
-    with site_of(tmp_path, {"obs.logs": OTHER}, copy_rows=400) as site, site_of(tmp_path / "x", {}) as whole:
+    with site_of(tmp_path, {"obs.logs": OTHER_NAME}, copy_rows=400) as site, site_of(tmp_path / "x", {}) as whole:
         assert rows(site, text) == rows(whole, text)
         told = query.explain_query(text, site=site)
         assert "duckdb computes the answer" in told
@@ -222,13 +222,13 @@ def test_keys_of_few_rows_narrow_what_is_copied(tmp_path: Path, other: Any) -> N
 
 def test_more_keys_than_allowed_are_not_sent(tmp_path: Path, other: Any) -> None:
     text = f"SELECT s.star, l.night FROM {JOIN} WHERE {CONE}"
-    with site_of(tmp_path, {"obs.logs": OTHER}, copy_keys=10) as site, site_of(tmp_path / "x", {}) as whole:
+    with site_of(tmp_path, {"obs.logs": OTHER_NAME}, copy_keys=10) as site, site_of(tmp_path / "x", {}) as whole:
         assert rows(site, text) == rows(whole, text)
 
 
 def test_bytes_are_limited_too(tmp_path: Path, other: Any) -> None:
     with (
-        site_of(tmp_path, {"obs.logs": OTHER}, copy_bytes=1000) as site,
+        site_of(tmp_path, {"obs.logs": OTHER_NAME}, copy_bytes=1000) as site,
         pytest.raises(TooLargeError, match="1,000 bytes"),
     ):
         rows(site, f"SELECT s.star, l.night FROM {JOIN}")
@@ -238,7 +238,7 @@ def test_an_engine_that_is_away_stops_its_own_tables_only(
     tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hven.site._engine_registry.REOPEN_DELAY_SECONDS", 600.0)
-    with site_of(tmp_path, {"obs.logs": OTHER}):
+    with site_of(tmp_path, {"obs.logs": OTHER_NAME}):
         pass
     other.away = True
     try:

@@ -35,7 +35,7 @@ from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "formats"))
 
-from samples import VALUES, alike, tables
+from samples import VALUES, are_equal, tables
 
 SETTINGS = Settings(directory=Path())
 
@@ -135,7 +135,7 @@ def test_every_value_comes_back_through_a_query(
         assert (one.name, one.type.xtype) == (other.name, other.type.xtype)
     for number, column in enumerate(columns):
         back, sent = rows.column(number).to_pylist(), batch.column(number).to_pylist()
-        assert alike(back, [value if is_shape(column, value) else None for value in sent]), (column, sent, back)
+        assert are_equal(back, [value if is_shape(column, value) else None for value in sent]), (column, sent, back)
 
 
 def test_metadata_come_back(site: Site) -> None:

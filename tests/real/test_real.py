@@ -20,7 +20,7 @@ from hven.ingest import IngestReport, ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from process_runner import run_hven
-from shared import MORE, shared
+from shared import EXAMPLES_FACTOR, shared
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
@@ -133,11 +133,11 @@ def test_craters(tmp_path: Path) -> None:
 
 def test_hydrated_sites(tmp_path: Path) -> None:
     """All 17,445 in scripts/proof; one of five, from all over Mars, in scripts/test."""
-    place, report = published("psup_hydrated", tmp_path, every=1 if MORE > 1 else 5)
+    place, report = published("psup_hydrated", tmp_path, every=1 if EXAMPLES_FACTOR > 1 else 5)
     assert "polygons have holes" in report.format_text()
     all_rows = "SELECT granule_uid, c1min, c1max, c2min, c2max, shape_area FROM psup_hydrated.epn_core"
     there = {row["granule_uid"]: row for row in rows(place, all_rows)}
-    assert len(there) == (17_445 if MORE > 1 else 3_489)
+    assert len(there) == (17_445 if EXAMPLES_FACTOR > 1 else 3_489)
     names, wanted, given, corners = [], [], [], []
     for item in items(place):
         row, (west, south, east, north) = there[f"site_{item['id']}"], item["bbox"]

@@ -17,7 +17,7 @@ from process_runner import HVEN_COMMAND, reserve_port, run_hven, start_hven, wai
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serving:
+class ServerProcess:
     """A running server."""
 
     port: int
@@ -51,12 +51,12 @@ class Serving:
         assert status == 200, body[:1000]
         return list(json.loads(body)["data"])
 
-    def ready_workers(self) -> list[int]:
+    def list_ready_workers(self) -> list[int]:
         """The processes that answer and have opened the site."""
-        named = {pid: Path(f"/proc/{pid}/comm").read_text() for pid in self.workers()}
+        named = {pid: Path(f"/proc/{pid}/comm").read_text() for pid in self.list_workers()}
         return [pid for pid, name in named.items() if name.startswith(WORKER_NAME)]
 
-    def workers(self) -> list[int]:
+    def list_workers(self) -> list[int]:
         """The processes that answer: those of the server but for the keeper of the jobs and the scheduler, which name themselves."""
         beside = {"hven-jobs", "hven-schedule"}
         found: dict[int, str] = {}
@@ -83,16 +83,16 @@ class Serving:
 
 
 @contextlib.contextmanager
-def serving(site: Path, *, workers: int = 2, through: Sequence[str] = (), log: str = "serve.log") -> Iterator[Serving]:
+def serve_site(site: Path, *, workers: int = 2, through: Sequence[str] = (), log: str = "serve.log") -> Iterator[ServerProcess]:
     """Serve a site until the block ends; `through`: a program that begins the server as a user does, and is it then; otherwise it is a fork."""
     port = reserve_port()
     words = ["serve", "--site", str(site), "--port", str(port), "--workers", str(workers)]
     process = start_hven(words, site / log, [*through, *HVEN_COMMAND] if through else None)
-    made = Serving(port=port, process=process, log=site / log)
+    made = ServerProcess(port=port, process=process, log=site / log)
     try:
         wait_until(lambda: process.poll() is not None or made.get("/health")[0] == 200, 120)
         assert process.poll() is None, made.log.read_text()
-        wait_until(lambda: len(made.workers()) == workers)  # the first of them has answered
+        wait_until(lambda: len(made.list_workers()) == workers)  # the first of them has answered
         yield made
     finally:
         if process.poll() is None:
@@ -118,7 +118,7 @@ tables:
 """
 
 
-def star_site(directory: Path, number: int = 1000) -> Path:
+def build_star_site(directory: Path, number: int = 1000) -> Path:
     """Make a site with one ingested collection."""
     run_hven("init", directory)
     folder = directory / "collections" / "stars"

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 import pytest
-from server_process import Serving, run_hven, serving
+from server_process import ServerProcess, run_hven, serve_site
 
 from hven.engines.duckdb.engine import DuckEngine
 from hven.model.errors import StorageError, StorageUnavailableError
@@ -46,7 +46,7 @@ def test_an_engine_that_is_begun_while_its_site_is_renamed_makes_no_site(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def begun(server: Serving) -> tuple[int, str]:
+def begun(server: ServerProcess) -> tuple[int, str]:
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         text = urlencode({"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS n FROM stars.main", "PHASE": "RUN"})
         connection.request("POST", "/tap/async", text, {"content-type": "application/x-www-form-urlencoded"})
@@ -60,7 +60,7 @@ def test_a_site_that_is_renamed_under_its_server(tmp_path: Path) -> None:
     run_hven("init", site)
     with open_tiny_site(site, {"stars.main": pa.table({"id": [1, 2, 3]})}):
         pass
-    with serving(site, workers=1) as server:
+    with serve_site(site, workers=1) as server:
         assert begun(server)[0] == 303
         site.rename(away)
         status, told = begun(server)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from lxml import etree
-from server_process import Serving, run_hven, serving
+from server_process import ServerProcess, run_hven, serve_site
 
 from hven.testing.site import open_tiny_site
 from process_runner import wait_until
@@ -34,7 +34,7 @@ SLOW = (
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A table whose last word is no number, so that a cast fails when most rows are sent; and one turn."""
     directory = tmp_path_factory.mktemp("broken") / "site"
     run_hven("init", directory)
@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     )
     with open_tiny_site(directory, {"big.main": rows, "big.few": FEW}):
         pass
-    with serving(directory, workers=1) as made:
+    with serve_site(directory, workers=1) as made:
         yield made
 
 
@@ -56,7 +56,7 @@ def address(query: str, form: str = "votable") -> str:
     return "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": form})
 
 
-def log_of(server: Serving, asked: str) -> dict[str, object]:
+def log_of(server: ServerProcess, asked: str) -> dict[str, object]:
     """The line of an address that this test alone asks."""
 
     def found() -> list[dict[str, object]]:
@@ -67,7 +67,7 @@ def log_of(server: Serving, asked: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("form", ["votable", "votable/td", "votable/b"])
-def test_a_late_error_closes_a_votable_with_its_status(server: Serving, form: str) -> None:
+def test_a_late_error_closes_a_votable_with_its_status(server: ServerProcess, form: str) -> None:
     status, headers, body = server.get(address(LATE, form))
     assert status == 200
     last = etree.fromstring(body, etree.XMLParser(huge_tree=True)).findall(".//v:INFO[@name='QUERY_STATUS']", V)[-1]
@@ -78,7 +78,7 @@ def test_a_late_error_closes_a_votable_with_its_status(server: Serving, form: st
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "arrow", "parquet", "fits", "json", "text"])
 @pytest.mark.parametrize("packed", ["identity", "gzip"])
-def test_a_late_error_cuts_all_other_answers(server: Serving, form: str, packed: str) -> None:
+def test_a_late_error_cuts_all_other_answers(server: ServerProcess, form: str, packed: str) -> None:
     done = subprocess.run(
         [
             require_program("curl"),
@@ -103,7 +103,7 @@ def test_a_late_error_cuts_all_other_answers(server: Serving, form: str, packed:
 
 
 @pytest.mark.parametrize(("form", "mark"), [("json", b'"status": "ERROR", "message": '), ("text", b"\nERROR: ")])
-def test_people_read_why_before_the_cut(server: Serving, form: str, mark: bytes) -> None:
+def test_people_read_why_before_the_cut(server: ServerProcess, form: str, mark: bytes) -> None:
     with pytest.raises(http.client.IncompleteRead) as cut:
         server.get(address(LATE, form))
     last = cut.value.partial[-500:]
@@ -112,7 +112,7 @@ def test_people_read_why_before_the_cut(server: Serving, form: str, mark: bytes)
 
 
 @pytest.mark.parametrize("form", ["json", "text", "csv"])
-def test_a_short_answer_that_breaks_is_an_error_document(server: Serving, form: str) -> None:
+def test_a_short_answer_that_breaks_is_an_error_document(server: ServerProcess, form: str) -> None:
     status, _, body = server.get(
         address(f"SELECT id, CAST(word AS INTEGER) AS n FROM big.main WHERE id > {ROWS - 3}", form)
     )
@@ -121,7 +121,7 @@ def test_a_short_answer_that_breaks_is_an_error_document(server: Serving, form: 
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_an_old_client_finds_the_mark_at_the_end(server: Serving, form: str) -> None:
+def test_an_old_client_finds_the_mark_at_the_end(server: ServerProcess, form: str) -> None:
     """HTTP/1.0 ends a body by closing the connection: there is no cut that could be told from it, so the mark is all there is."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=120) as reader:
         reader.sendall(f"GET {address(LATE, form)} HTTP/1.0\r\n\r\n".encode())
@@ -133,7 +133,7 @@ def test_an_old_client_finds_the_mark_at_the_end(server: Serving, form: str) -> 
     assert b"twelve" in last
 
 
-def test_a_late_error_is_an_incomplete_read_to_scripts(server: Serving) -> None:
+def test_a_late_error_is_an_incomplete_read_to_scripts(server: ServerProcess) -> None:
     asked = f"{address(LATE, 'csv')}&RUNID=script"
     with pytest.raises(http.client.IncompleteRead):
         server.get(asked)
@@ -142,7 +142,7 @@ def test_a_late_error_is_an_incomplete_read_to_scripts(server: Serving) -> None:
     assert server.get("/health")[0] == 200
 
 
-def test_an_old_client_is_answered_and_hung_up_on(server: Serving) -> None:
+def test_an_old_client_is_answered_and_hung_up_on(server: ServerProcess) -> None:
     """HTTP/1.0 has no chunks: the body ends with the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=120) as reader:
         reader.sendall(f"GET {address('SELECT TOP 100000 id, filler FROM big.main', 'csv')} HTTP/1.0\r\n\r\n".encode())
@@ -160,14 +160,14 @@ def test_the_time_limit_is_408_with_the_requests_id(tmp_path: Path) -> None:
     (tmp_path / "site" / "hven.toml").write_text('name = "hasty"\n[limits]\nseconds = 2\n')
     with open_tiny_site(tmp_path / "site", {"big.few": FEW}):
         pass
-    with serving(tmp_path / "site", workers=1) as server:
+    with serve_site(tmp_path / "site", workers=1) as server:
         status, headers, body = server.get(address(SLOW))
     assert status == 408
     assert b"time limit of 2 s" in body
     assert headers["x-request-id"].encode() in body
 
 
-def test_who_waits_too_long_for_a_turn_is_told_when_to_come_back(server: Serving) -> None:
+def test_who_waits_too_long_for_a_turn_is_told_when_to_come_back(server: ServerProcess) -> None:
     """One big query may run at once and one may wait: the third is sent away, and small ones are answered meanwhile."""
     readers = []
     try:
@@ -190,7 +190,7 @@ def test_who_waits_too_long_for_a_turn_is_told_when_to_come_back(server: Serving
 
 
 @pytest.mark.parametrize("form", ["votable", "csv", "fits"])
-def test_who_leaves_in_the_middle_gives_the_turn_back(server: Serving, form: str) -> None:
+def test_who_leaves_in_the_middle_gives_the_turn_back(server: ServerProcess, form: str) -> None:
     """There is one turn: if a reader who left kept it, whoever comes in the next two minutes would wait and be sent away."""
 
     def left() -> bool:
@@ -207,7 +207,7 @@ DUMP = "SELECT id, filler, word FROM big.main WHERE filler LIKE 'a%'"
 SOME = "SELECT TOP 5 id FROM big.main WHERE filler LIKE '%longer%' ORDER BY word"
 
 
-def test_head_runs_nothing(server: Serving) -> None:
+def test_head_runs_nothing(server: ServerProcess) -> None:
     begun = time.perf_counter()
     status, headers, body = server.head(address(SLOW))
     assert (status, body) == (200, b"")
@@ -223,7 +223,7 @@ def test_a_stop_ends_what_runs_too_long(tmp_path: Path) -> None:
     rows = pa.table({"id": np.arange(300_000), "filler": ["a text that makes the rows some bytes longer"] * 300_000})
     with open_tiny_site(tmp_path / "site", {"big.main": rows, "big.few": FEW}):
         pass
-    with serving(tmp_path / "site", workers=1) as server:
+    with serve_site(tmp_path / "site", workers=1) as server:
         computing = socket.create_connection(("127.0.0.1", server.port))
         computing.sendall(f"GET {address(SLOW)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         sleeping = socket.create_connection(("127.0.0.1", server.port))
@@ -241,7 +241,7 @@ def test_a_stop_ends_what_runs_too_long(tmp_path: Path) -> None:
     assert "Traceback" not in server.log.read_text()
 
 
-def test_nobody_ever_sees_a_traceback(server: Serving) -> None:
+def test_nobody_ever_sees_a_traceback(server: ServerProcess) -> None:
     assert "Traceback" not in server.log.read_text()
     for path in ("/nothing", "/tap/sync", "/tap/tables/x", "/cone/big.main", "/collections/%00", "/tap/sync?QUERY=%ff"):
         status, headers, body = server.get(path)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_process import Serving, run_hven, serving, star_site
+from server_process import ServerProcess, build_star_site, run_hven, serve_site
 
 from hven.ingest import ingest_collection
 from hven.model import settings
@@ -22,24 +22,24 @@ COUNT = "SELECT COUNT(*) AS n, MAX(mag) AS m FROM stars.main"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    site = star_site(tmp_path_factory.mktemp("damage") / "site")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    site = build_star_site(tmp_path_factory.mktemp("damage") / "site")
     for number in (2000, 3000):
         lines = [f"s{n},{n * 7.31 % 360:.5f},{n * 3.7 % 180 - 90:.5f},{n % 20}" for n in range(number)]
         (site / "collections" / "stars" / "stars.csv").write_text("id,ra,dec,mag\n" + "\n".join(lines) + "\n")
         with Site(settings.load_settings(site)) as here:
             ingest_collection(here, "stars")
     (site / "hven.toml").write_text((site / "hven.toml").read_text() + "\n[health]\nopen = true\n")
-    with serving(site, workers=2) as made:
+    with serve_site(site, workers=2) as made:
         yield made
 
 
-def parts(server: Serving) -> list[Path]:
+def parts(server: ServerProcess) -> list[Path]:
     """The part of each snapshot, the oldest first."""
     return sorted((server.log.parent / "var" / "snapshots" / "stars.main").glob("*/00000.arrow"))
 
 
-def rows(server: Serving) -> int | None:
+def rows(server: ServerProcess) -> int | None:
     """How many rows there are; None: the service says that it has none, or a worker died of it."""
     with contextlib.suppress(http.client.HTTPException, OSError):
         status, _, body = server.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT="json", QUERY=COUNT)
@@ -48,7 +48,7 @@ def rows(server: Serving) -> int | None:
     return None
 
 
-def health(server: Serving) -> dict[str, object]:
+def health(server: ServerProcess) -> dict[str, object]:
     body = json.loads(server.get("/health", format="json")[2])
     checks = {check["name"]: check for check in body["checks"]}
     return {
@@ -58,7 +58,7 @@ def health(server: Serving) -> dict[str, object]:
     }
 
 
-def test_damage_under_a_running_server(server: Serving) -> None:
+def test_damage_under_a_running_server(server: ServerProcess) -> None:
     first, second, third = parts(server)
     assert rows(server) == 3000
     wait_until(lambda: bool(health(server)["verified"]))  # in the background, by itself
@@ -73,8 +73,8 @@ def test_damage_under_a_running_server(server: Serving) -> None:
     data = bytearray(second.read_bytes())
     data[len(data) // 2] ^= 4
     second.write_bytes(data)
-    wait_until(lambda: bool(server.workers()))
-    os.kill(server.workers()[0], signal.SIGSEGV)
+    wait_until(lambda: bool(server.list_workers()))
+    os.kill(server.list_workers()[0], signal.SIGSEGV)
     wait_until(lambda: all(rows(server) == 1000 for _ in range(10)))
     # a picture is kept for a second
     wait_until(lambda: any(item["kind"] == "damaged" for item in health(server)["alerts"]), timeout_seconds=10)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from server_process import DESCRIPTOR, Serving, run_hven, serving, star_site
+from server_process import DESCRIPTOR, ServerProcess, build_star_site, run_hven, serve_site
 
 from process_runner import wait_until
 
@@ -14,20 +14,20 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def restarted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    site = star_site(tmp_path_factory.mktemp("faulty") / "site", 50)
+def restarted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    site = build_star_site(tmp_path_factory.mktemp("faulty") / "site", 50)
     (site / "collections/stars/stars.yaml").write_text(DESCRIPTOR.replace("title:", "titel:"))
-    with serving(site, workers=2) as server:
+    with serve_site(site, workers=2) as server:
         yield server
 
 
-def test_the_collection_keeps_its_page(restarted: Serving) -> None:
+def test_the_collection_keeps_its_page(restarted: ServerProcess) -> None:
     assert restarted.get("/collections/stars")[0] == 200
     assert b"Made-up stars" in restarted.get("/")[2]
     assert restarted.ask("SELECT COUNT(*) FROM stars.main") == [[50]]
 
 
-def test_the_log_says_the_fault_once(restarted: Serving) -> None:
+def test_the_log_says_the_fault_once(restarted: ServerProcess) -> None:
     wait_until(lambda: "titel" in restarted.log.read_text())
     lines = [line for line in restarted.log.read_text().splitlines() if "stars.yaml:2:1" in line]
     assert len(lines) == 1
@@ -35,7 +35,7 @@ def test_the_log_says_the_fault_once(restarted: Serving) -> None:
     assert "WARNING" in lines[0]
 
 
-def test_health_says_it(restarted: Serving) -> None:
+def test_health_says_it(restarted: ServerProcess) -> None:
     status, _, body = restarted.get("/health?format=json")
     (check,) = (one for one in json.loads(body)["checks"] if one["name"] == "descriptors")
     assert status == 200
@@ -46,7 +46,7 @@ def test_health_says_it(restarted: Serving) -> None:
     }
 
 
-def test_the_operator_reads_which_one(restarted: Serving) -> None:
+def test_the_operator_reads_which_one(restarted: ServerProcess) -> None:
     site = restarted.log.parent
     said = json.loads(run_hven("status", "--site", site, "--json").stdout)
     (check,) = (one for one in said["checks"] if one["name"] == "descriptors")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from server_process import HVEN_COMMAND, Serving, run_hven, serving
+from server_process import HVEN_COMMAND, ServerProcess, run_hven, serve_site
 
 from hven.testing.site import open_site_with_descriptor, open_tiny_site
 from process_runner import reserve_port, wait_until
@@ -57,26 +57,26 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def server(disk: Path) -> Iterator[Serving]:
+def server(disk: Path) -> Iterator[ServerProcess]:
     run_hven("init", site := disk / "site")
     with open_site_with_descriptor(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
         pass
     run_hven("ingest", "stars", "--site", site)
-    with serving(site, workers=1) as made:
+    with serve_site(site, workers=1) as made:
         yield made
 
 
-def begun(server: Serving) -> tuple[int, str, str]:
+def begun(server: ServerProcess) -> tuple[int, str, str]:
     """Begin a job: status, where it is, words."""
     status, headers, body = server.post("/tap/async", LANG="ADQL", QUERY=COUNT, RESPONSEFORMAT="csv", PHASE="RUN")
     return status, headers.get("location", ""), body.decode()
 
 
-def status_of(server: Serving) -> str:
+def status_of(server: ServerProcess) -> str:
     return str(json.loads(server.get("/health.json")[2])["status"])
 
 
-def done(server: Serving, job: str) -> bool:
+def done(server: ServerProcess, job: str) -> bool:
     path = job.removeprefix(server.url)
     return server.get(f"{path}/phase")[2] == b"COMPLETED" and server.get(f"{path}/results/result")[2].split() == [
         b"n",
@@ -110,7 +110,7 @@ def crowded(disk: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("fault", [filled, crowded], ids=["no room", "no inodes"])
 def test_a_disk_without_room(
-    server: Serving, disk: Path, fault: Callable[[Path], contextlib.AbstractContextManager[None]]
+    server: ServerProcess, disk: Path, fault: Callable[[Path], contextlib.AbstractContextManager[None]]
 ) -> None:
     site = disk / "site"
     before = begun(server)
@@ -144,7 +144,7 @@ def below(pid: int) -> list[int]:
     return found
 
 
-def test_no_open_files_are_left(server: Serving) -> None:
+def test_no_open_files_are_left(server: ServerProcess) -> None:
     """As ``ulimit -n 64``, with more readers than that who say nothing."""
     limits = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in below(server.process.pid)}
     idle = []
@@ -173,7 +173,7 @@ def test_no_open_files_are_left(server: Serving) -> None:
     assert server.ask(COUNT) == [[3]]
 
 
-def test_a_server_that_may_open_few_files(server: Serving, disk: Path) -> None:
+def test_a_server_that_may_open_few_files(server: ServerProcess, disk: Path) -> None:
     """`ulimit -n`: with 64 it answers as many as it can, and tells the others; with fewer it says so instead of starting."""
     limited = ["sh", "-c", 'ulimit -n "$0"; exec "$@"']
     few = subprocess.run(
@@ -181,7 +181,7 @@ def test_a_server_that_may_open_few_files(server: Serving, disk: Path) -> None:
     )
     assert (few.returncode, "Traceback" in few.stderr) == (1, False)
     assert "may have 40 files open at once, and a server needs 64" in few.stderr
-    with serving(disk / "site", workers=1, through=[*limited, "64"], log="few.log") as second:
+    with serve_site(disk / "site", workers=1, through=[*limited, "64"], log="few.log") as second:
         idle = [http.client.HTTPConnection("127.0.0.1", second.port, timeout=20) for _ in range(60)]
         try:
             for connection in idle:
@@ -212,7 +212,7 @@ def test_rights_that_are_lost(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         require("setpriv")
     bounded = dropped if os.geteuid() == 0 else []
-    with serving(site, workers=1, through=bounded) as server:
+    with serve_site(site, workers=1, through=bounded) as server:
         before = begun(server)
         assert before[0] == 303
         wait_until(lambda: done(server, before[1]))
@@ -264,7 +264,7 @@ def test_a_disk_that_cannot_be_written(disk: Path) -> None:
         assert "hven: " in refused.stderr
         assert "check the owner and the rights" in refused.stderr, refused.stderr
         subprocess.run(["mount", "-o", "remount,bind,rw", view], check=True)
-        with serving(view, workers=1) as server:
+        with serve_site(view, workers=1) as server:
             assert server.ask(COUNT) == [[3]]
             status, job, words = begun(server)
             assert status == 303, words
@@ -289,11 +289,11 @@ def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
     with open_site_with_descriptor(site, DESCRIPTOR, {"stars.csv": "id\n1\n2\n3\n"}):
         pass
     run_hven("ingest", "stars", "--site", site)
-    with serving(site, workers=1) as server:
+    with serve_site(site, workers=1) as server:
         before = begun(server)
         assert before[0] == 303
         wait_until(lambda: done(server, before[1]))
-        workers = server.workers()
+        workers = server.list_workers()
         try:
             if not fixed(site, "+"):
                 pytest.skip("this file system knows no files that nobody can write")
@@ -303,7 +303,7 @@ def test_a_disk_that_becomes_read_only_under_a_server(tmp_path: Path) -> None:
                 assert server.ask(COUNT) == [[3]]
                 assert server.get("/tap/async")[0] == server.get("/health/ready")[0] == 200
             wait_until(lambda: status_of(server) == "degraded")
-            assert server.workers() == workers, "what cannot be written kills nobody"
+            assert server.list_workers() == workers, "what cannot be written kills nobody"
             os.kill(workers[0], signal.SIGKILL)
             wait_until(lambda: server.get("/health/live")[0] == 200)
             assert server.ask(COUNT) == [[3]], "also one that begins there reads"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_process import Serving, serving, star_site, wait_until
+from server_process import ServerProcess, build_star_site, serve_site, wait_until
 
 from hven.app._server.connection_balancing import MAX_SILENCE_SECONDS, ConnectionShares
 from hven.app._server.request_middleware import RequestMiddleware
@@ -132,10 +132,10 @@ def _sockets(pid: int) -> int:
 
 
 def test_what_one_worker_took_while_the_other_slept_becomes_both_ones(tmp_path: Path) -> None:
-    with serving(star_site(tmp_path / "site", 3000), workers=2) as server:
+    with serve_site(build_star_site(tmp_path / "site", 3000), workers=2) as server:
         # one that is stopped while it starts may hold a lock that the other needs
-        wait_until(lambda: len(server.ready_workers()) == 2 and not any(map(_is_working, server.workers())))
-        slept, took = server.workers()
+        wait_until(lambda: len(server.list_ready_workers()) == 2 and not any(map(_is_working, server.list_workers())))
+        slept, took = server.list_workers()
         before = {pid: _sockets(pid) for pid in (slept, took)}
         os.kill(slept, signal.SIGSTOP)
         try:
@@ -150,7 +150,7 @@ def test_what_one_worker_took_while_the_other_slept_becomes_both_ones(tmp_path: 
         assert _even(server, connections, lambda: _sockets(slept) - before[slept] >= 6)
 
 
-def _even(server: Serving, connections: list[http.client.HTTPConnection], over: Any) -> bool:
+def _even(server: ServerProcess, connections: list[http.client.HTTPConnection], over: Any) -> bool:
     """Ask on all connections without a pause until `over`; everybody must be answered."""
     end = threading.Event()
     wrong: list[Any] = []

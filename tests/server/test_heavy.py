@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_process import Serving, serving, star_site
+from server_process import ServerProcess, build_star_site, serve_site
 
 from process_runner import is_gone, wait_until
 
@@ -52,14 +52,14 @@ sys.setswitchinterval = switched
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    site = star_site(tmp_path_factory.mktemp("heavy") / "site")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    site = build_star_site(tmp_path_factory.mktemp("heavy") / "site")
     with (site / "hven.toml").open("a") as file:
         file.write('\n[limits]\nseconds = 60\nmemory = "64 MiB"\nconcurrent = 1\n')
     (site / "sitecustomize.py").write_text(BALLAST)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(site))
-        with serving(site, workers=1, through=["env"]) as made:  # Python itself is to read what was written there
+        with serve_site(site, workers=1, through=["env"]) as made:  # Python itself is to read what was written there
             yield made
 
 
@@ -72,7 +72,7 @@ def held(pid: int) -> int:
 LONG = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b, stars.main AS c, stars.main AS d WHERE a.ra + b.ra > c.ra + d.ra"
 
 
-def say(server: Serving, words: str) -> None:
+def say(server: ServerProcess, words: str) -> None:
     """Tell the worker what to do, as soon as a query runs there."""
     file = server.log.parent / "ballast"
     new = file.with_suffix(".new")
@@ -80,23 +80,23 @@ def say(server: Serving, words: str) -> None:
     new.replace(file)  # it is whole as soon as it is there
 
 
-def ask(server: Serving, told: list[int]) -> None:
+def ask(server: ServerProcess, told: list[int]) -> None:
     with contextlib.suppress(ConnectionError, http.client.HTTPException):
         told.append(server.get("/tap/sync", LANG="ADQL", QUERY=LONG)[0])
 
 
-def replaced(server: Serving, worker: int, before: int, said: int) -> None:
+def replaced(server: ServerProcess, worker: int, before: int, said: int) -> None:
     """Look at the worker that is there instead; nobody was turned away meanwhile."""
     wait_until(lambda: is_gone(worker))
     assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[1000]]
-    (following,) = server.workers()
+    (following,) = server.list_workers()
     assert following != worker
     assert held(following) < before + MEMORY / 2
     assert server.log.read_text().count(ANEW) == said + 1
 
 
-def test_a_worker_that_holds_twice_what_queries_may_use_is_replaced_at_once(server: Serving) -> None:
-    (worker,) = server.workers()
+def test_a_worker_that_holds_twice_what_queries_may_use_is_replaced_at_once(server: ServerProcess) -> None:
+    (worker,) = server.list_workers()
     before, said = held(worker), server.log.read_text().count(ANEW)
     told: list[int] = []
     asking = threading.Thread(target=ask, args=(server, told))
@@ -107,8 +107,8 @@ def test_a_worker_that_holds_twice_what_queries_may_use_is_replaced_at_once(serv
     assert told == [], "its connection ends with it"
 
 
-def test_a_worker_that_holds_too_much_for_long_is_replaced(server: Serving) -> None:
-    (worker,) = server.workers()
+def test_a_worker_that_holds_too_much_for_long_is_replaced(server: ServerProcess) -> None:
+    (worker,) = server.list_workers()
     before, said = held(worker), server.log.read_text().count(ANEW)
     told: list[int] = []
     asking = threading.Thread(target=ask, args=(server, told))

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from server_process import Serving, serving, star_site
+from server_process import ServerProcess, build_star_site, serve_site
 
 from hven.model import deadlines
 from process_runner import is_gone, wait_until
@@ -26,16 +26,16 @@ ENDLESS = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b, stars.mai
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    directory = star_site(tmp_path_factory.mktemp("overload") / "site", 4000)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    directory = build_star_site(tmp_path_factory.mktemp("overload") / "site", 4000)
     with (directory / "hven.toml").open("a") as file:
         file.write("\n[limits]\nconcurrent = 1\n")
-    with serving(directory, workers=1) as started:
+    with serve_site(directory, workers=1) as started:
         yield started
 
 
 @contextlib.contextmanager
-def asking(server: Serving, query: str) -> Iterator[socket.socket]:
+def asking(server: ServerProcess, query: str) -> Iterator[socket.socket]:
     """Ask, and read nothing; leave at the end."""
     with socket.create_connection(("127.0.0.1", server.port), 60) as reader:
         address = "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": query})
@@ -74,8 +74,8 @@ def below(pid: int) -> dict[int, str]:
     return found
 
 
-def test_who_answers_goes_before_what_computes(server: Serving) -> None:
-    (worker,) = server.workers()
+def test_who_answers_goes_before_what_computes(server: ServerProcess) -> None:
+    (worker,) = server.list_workers()
     query_session = 0 if may_raise() else deadlines.QUERY_SESSION_NICENESS
     with asking(server, ENDLESS):
         wait_until(lambda: query_session in {low(pid) for pid in below(worker)})
@@ -86,7 +86,7 @@ def test_who_answers_goes_before_what_computes(server: Serving) -> None:
     assert low(worker) < query_session
 
 
-def test_the_cheap_pass_and_the_dear_are_told(server: Serving) -> None:
+def test_the_cheap_pass_and_the_dear_are_told(server: ServerProcess) -> None:
     with contextlib.ExitStack() as crowd:
         asked = [crowd.enter_context(asking(server, ENDLESS)) for _ in range(CROWD)]
         told: list[bytes] = []
@@ -118,8 +118,8 @@ def test_the_cheap_pass_and_the_dear_are_told(server: Serving) -> None:
 
 def test_each_worker_has_a_share_of_the_processors_and_ends_with_its_server(tmp_path: Path) -> None:
     """Linux shares the processors among sessions: in one session, all workers would have the share of one foreign program."""
-    with serving(star_site(tmp_path / "site"), workers=2) as server:
-        workers = server.workers()
+    with serve_site(build_star_site(tmp_path / "site"), workers=2) as server:
+        workers = server.list_workers()
         assert {os.getsid(worker) for worker in workers} == {*workers}
         os.kill(
             server.process.pid, signal.SIGKILL

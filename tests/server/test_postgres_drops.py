@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 from lxml import etree
-from server_process import Serving, run_hven, serving
+from server_process import ServerProcess, run_hven, serve_site
 
 from postgres_cluster import PostgresCluster, run_cluster
 from process_runner import wait_until
@@ -34,7 +34,7 @@ RUNS = (
 class Site:
     """A server whose rows are in a database that the test may end."""
 
-    server: Serving
+    server: ServerProcess
     database: PostgresCluster
 
     def end_sessions(self) -> None:
@@ -74,7 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         lines = (f"{number},a text that makes the rows longer than they would be {number}" for number in range(ROWS))
         (folder / "stars.csv").write_text("\n".join(["id,filler", *lines, ""]))
         run_hven("ingest", "stars", "--site", directory)
-        with serving(directory, workers=1) as server:
+        with serve_site(directory, workers=1) as server:
             yield Site(server=server, database=database)
 
 
@@ -82,7 +82,7 @@ def address(query: str, form: str) -> str:
     return "/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": form})
 
 
-def read_in_two_parts(server: Serving, path: str, between: Callable[[], object]) -> bytes:
+def read_in_two_parts(server: ServerProcess, path: str, between: Callable[[], object]) -> bytes:
     """Read the beginning of an answer, do something, and read on to its end."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
     try:

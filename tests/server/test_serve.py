@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from server_process import DESCRIPTOR, Serving, run_hven, serving, star_site
+from server_process import DESCRIPTOR, ServerProcess, build_star_site, run_hven, serve_site
 
 from hven.model.settings import load_settings
 from hven.site import COUNT_COLUMNS, Site
@@ -26,15 +26,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    site = star_site(tmp_path_factory.mktemp("serve") / "site", 300_000)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    site = build_star_site(tmp_path_factory.mktemp("serve") / "site", 300_000)
     with (site / "hven.toml").open("a") as file:
         file.write("\n[limits]\nseconds = 600\n")  # what must end by other means is not ended by this
-    with serving(site, through=["env"]) as made:  # as a user begins it
+    with serve_site(site, through=["env"]) as made:  # as a user begins it
         yield made
 
 
-def site_of(server: Serving) -> Path:
+def site_of(server: ServerProcess) -> Path:
     return server.log.parent
 
 
@@ -53,7 +53,7 @@ def within(seconds: float, true: object, times: int = 12) -> float:
     return first
 
 
-def test_an_edited_description_is_seen_by_all_processes_within_a_second(server: Serving) -> None:
+def test_an_edited_description_is_seen_by_all_processes_within_a_second(server: ServerProcess) -> None:
     """The best of several edits counts: whatever else this machine is doing must not decide."""
     descriptor = site_of(server) / "collections" / "stars" / "stars.yaml"
     seconds: list[float] = []
@@ -75,7 +75,7 @@ def test_an_edited_description_is_seen_by_all_processes_within_a_second(server: 
     assert min(seconds) < 1.0
 
 
-def test_a_broken_edit_leaves_the_last_good_one_and_health_says_so(server: Serving) -> None:
+def test_a_broken_edit_leaves_the_last_good_one_and_health_says_so(server: ServerProcess) -> None:
     descriptor = site_of(server) / "collections" / "stars" / "stars.yaml"
     good = descriptor.read_text()
     descriptor.write_text("collection: [")
@@ -87,7 +87,7 @@ def test_a_broken_edit_leaves_the_last_good_one_and_health_says_so(server: Servi
     within(1.0, lambda: b'"ok"' in server.get("/health")[2])
 
 
-def test_an_ingest_is_seen_by_all_and_a_rollback_too(server: Serving) -> None:
+def test_an_ingest_is_seen_by_all_and_a_rollback_too(server: ServerProcess) -> None:
     site = site_of(server)
     rows = (site / "collections" / "stars" / "stars.csv").read_text()
     (site / "collections" / "stars" / "stars.csv").write_text(rows + "extra,1,1,1\n")
@@ -101,7 +101,7 @@ def test_an_ingest_is_seen_by_all_and_a_rollback_too(server: Serving) -> None:
     within(1.0, lambda: server.get("/tap/tables/stars.main")[0] == 200)
 
 
-def test_many_readers_at_once_each_get_their_own(server: Serving) -> None:
+def test_many_readers_at_once_each_get_their_own(server: ServerProcess) -> None:
     def one(number: int) -> bool:
         return server.ask(f"SELECT id FROM stars.main WHERE id = 's{number}'") == [[f"s{number}"]]
 
@@ -109,7 +109,7 @@ def test_many_readers_at_once_each_get_their_own(server: Serving) -> None:
         assert all(pool.map(one, range(200)))
 
 
-def test_a_reader_who_leaves_cancels_the_query(server: Serving) -> None:
+def test_a_reader_who_leaves_cancels_the_query(server: ServerProcess) -> None:
     """A cross join of 9 x 10^10 pairs would run for minutes; after its reader has left, the process has nothing to do."""
     query = "SELECT COUNT(*) AS n FROM stars.main AS a, stars.main AS b WHERE a.mag + b.mag > 1000"
     with socket.create_connection(("127.0.0.1", server.port)) as reader:
@@ -118,7 +118,7 @@ def test_a_reader_who_leaves_cancels_the_query(server: Serving) -> None:
     wait_until(lambda: busy(server, 0.5) < 0.05)  # else the query runs on without a reader
 
 
-def busy(server: Serving, seconds: float) -> float:
+def busy(server: ServerProcess, seconds: float) -> float:
     """CPU seconds that the server's processes use in a while, per second."""
 
     def used() -> float:
@@ -138,7 +138,7 @@ def busy(server: Serving, seconds: float) -> float:
     return (used() - before) / seconds
 
 
-def test_a_reader_who_leaves_in_the_middle_of_a_dump_leaves_no_trace(server: Serving) -> None:
+def test_a_reader_who_leaves_in_the_middle_of_a_dump_leaves_no_trace(server: ServerProcess) -> None:
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", server.port)) as reader:
             reader.sendall(b"GET /tap/sync?LANG=ADQL&QUERY=SELECT+*+FROM+stars.main HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -146,7 +146,7 @@ def test_a_reader_who_leaves_in_the_middle_of_a_dump_leaves_no_trace(server: Ser
     assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]]
 
 
-def test_a_dump_is_streamed(server: Serving) -> None:
+def test_a_dump_is_streamed(server: ServerProcess) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     connection.request("GET", "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+*+FROM+stars.main")
     with contextlib.closing(connection), connection.getresponse() as answer:
@@ -154,24 +154,24 @@ def test_a_dump_is_streamed(server: Serving) -> None:
         assert answer.read().count(b"\n") == 300_001
 
 
-def test_a_worker_that_dies_is_replaced(server: Serving) -> None:
-    before = server.workers()
+def test_a_worker_that_dies_is_replaced(server: ServerProcess) -> None:
+    before = server.list_workers()
     os.kill(before[0], signal.SIGKILL)
-    wait_until(lambda: before[0] not in server.workers())
+    wait_until(lambda: before[0] not in server.list_workers())
     assert server.ask("SELECT COUNT(*) AS n FROM stars.main") == [[300_000]]
     within(10.0, lambda: server.get("/health")[0] == 200)
-    wait_until(lambda: len(server.workers()) == len(before))
+    wait_until(lambda: len(server.list_workers()) == len(before))
 
 
 def test_an_only_worker_that_hangs_is_replaced_and_readers_are_told(tmp_path: Path) -> None:
     """It is stopped, so that it takes nothing, gives no sign of life, and does not end by itself. Before, three die one after the other."""
-    with serving(star_site(tmp_path / "site", 10), workers=1) as server:
+    with serve_site(build_star_site(tmp_path / "site", 10), workers=1) as server:
         for _ in range(3):
-            [worker] = server.workers()
+            [worker] = server.list_workers()
             os.kill(worker, signal.SIGKILL)
-            wait_until(lambda gone=worker: gone not in server.workers())
+            wait_until(lambda gone=worker: gone not in server.list_workers())
         wait_until(lambda: server.get("/health/live")[0] == 200)
-        [worker] = server.workers()
+        [worker] = server.list_workers()
         os.kill(worker, signal.SIGSTOP)
         wait_until(
             lambda: all(
@@ -190,14 +190,14 @@ def test_an_only_worker_that_hangs_is_replaced_and_readers_are_told(tmp_path: Pa
 
         wait_until(asked, 120)
         assert {status for status, _ in told} == {200, 503}
-        assert worker not in server.workers()
+        assert worker not in server.list_workers()
         assert "has given no sign of life" in server.log.read_text()
 
 
 def test_what_was_used_is_kept_over_a_restart(tmp_path: Path) -> None:
-    site = star_site(tmp_path / "site", 10)
+    site = build_star_site(tmp_path / "site", 10)
     for asked in (1, 2):
-        with serving(site, workers=2) as server:
+        with serve_site(site, workers=2) as server:
             for number in range(asked):
                 assert server.ask(f"SELECT COUNT(*) AS n FROM stars.main WHERE 1 = {asked}{number}") == [[0]]
     with Site(load_settings(site)) as opened:
@@ -209,7 +209,7 @@ def test_what_was_used_is_kept_over_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_stop_lets_running_answers_end(tmp_path: Path) -> None:
-    with serving(star_site(tmp_path / "site", 200_000), workers=1) as server:
+    with serve_site(build_star_site(tmp_path / "site", 200_000), workers=1) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
         connection.request("GET", "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+*+FROM+stars.main")
         with contextlib.closing(connection), connection.getresponse() as answer:
@@ -219,7 +219,7 @@ def test_a_stop_lets_running_answers_end(tmp_path: Path) -> None:
         assert server.process.wait(60) == 0
 
 
-def test_the_log_has_every_request_with_its_id(server: Serving) -> None:
+def test_the_log_has_every_request_with_its_id(server: ServerProcess) -> None:
     status, headers, body = server.get("/tap/sync", LANG="ADQL", QUERY="SELECT nothing FROM stars.main")
     assert status == 400
     assert headers["x-request-id"].encode() in body
@@ -235,10 +235,10 @@ def test_a_site_that_cannot_be_opened_is_told_in_a_sentence(tmp_path: Path) -> N
 
 
 def test_a_site_that_breaks_while_it_is_served_is_told_in_the_log(tmp_path: Path) -> None:
-    with serving(star_site(tmp_path / "site", 10), workers=1) as server:
+    with serve_site(build_star_site(tmp_path / "site", 10), workers=1) as server:
         toml = tmp_path / "site" / "hven.toml"
         toml.write_text(toml.read_text() + "\nnonsense = 1\n")
-        os.kill(server.workers()[0], signal.SIGKILL)
+        os.kill(server.list_workers()[0], signal.SIGKILL)
         wait_until(lambda: "there is no such setting" in server.log.read_text())
         assert "Traceback" not in server.log.read_text()
 

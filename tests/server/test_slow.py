@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pyarrow as pa
 import pytest
-from server_process import Serving, run_hven, serving
+from server_process import ServerProcess, run_hven, serve_site
 
 from hven.testing.site import open_tiny_site
 
@@ -25,7 +25,7 @@ FORMS = ("votable", "csv", "votable/td")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     directory = tmp_path_factory.mktemp("slow") / "site"
     run_hven("init", directory)
     (directory / "hven.toml").write_text('name = "slow"\n[limits]\nseconds = 10\n')
@@ -40,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     )
     with open_tiny_site(directory, {"big.main": rows}):
         pass
-    with serving(directory, workers=1) as started:
+    with serve_site(directory, workers=1) as started:
         yield started
 
 
@@ -55,7 +55,7 @@ def anonymous(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def slow_readers(server: Serving, forms: tuple[str, ...]) -> Iterator[list[socket.socket]]:
+def slow_readers(server: ServerProcess, forms: tuple[str, ...]) -> Iterator[list[socket.socket]]:
     """Begin a dump in each format and take it at 100 kB/s until the block ends."""
     over = threading.Event()
     readers = []
@@ -84,14 +84,14 @@ def slow_readers(server: Serving, forms: tuple[str, ...]) -> Iterator[list[socke
             reader.close()
 
 
-def test_slow_readers_cost_little_memory_and_hold_nobody_up(server: Serving) -> None:
+def test_slow_readers_cost_little_memory_and_hold_nobody_up(server: ServerProcess) -> None:
     def cone() -> None:
         status, _, body = server.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY="SELECT TOP 20 id, ra FROM big.main WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE(80, 20, 1))")  # fmt: skip
         assert (status, body[:5]) == (200, b"id,ra")
 
     for form in FORMS:
         server.get(address("SELECT * FROM big.main", form))
-    (pid,) = server.workers()
+    (pid,) = server.list_workers()
     for _ in range(50):
         cone()
     before = peak = anonymous(pid)
@@ -104,7 +104,7 @@ def test_slow_readers_cost_little_memory_and_hold_nobody_up(server: Serving) -> 
     assert peak - before < 100
 
 
-def test_the_time_limit_is_of_the_query_and_not_of_the_line(server: Serving) -> None:
+def test_the_time_limit_is_of_the_query_and_not_of_the_line(server: ServerProcess) -> None:
     """The limit is ten seconds; readers who take twelve to begin get everything."""
     asked = {"csv": "SELECT * FROM big.main", "votable": "SELECT * FROM big.main WHERE filler LIKE 'a%'"}
     with contextlib.ExitStack() as stack:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from server_process import Serving, run_hven, serving
+from server_process import ServerProcess, run_hven, serve_site
 
 from hven.testing.site import open_site_with_descriptor
 from process_runner import wait_until
@@ -34,13 +34,13 @@ def csv(version: int) -> str:
     return "id,v\n" + "".join(f"{number},{version if number < 3 else 0}\n" for number in range(50))
 
 
-def phases(server: Serving) -> Counter[str]:
+def phases(server: ServerProcess) -> Counter[str]:
     status, _, body = server.get("/tap/async", LAST=1000)
     assert status == 200
     return Counter(part.partition(b"<")[0].decode() for part in body.split(b"<phase>")[1:])
 
 
-def begin(server: Serving) -> None:
+def begin(server: ServerProcess) -> None:
     status, _, body = server.post("/tap/async", LANG="ADQL", QUERY=BOTH, RESPONSEFORMAT="csv", PHASE="RUN")
     assert status == 303, body
 
@@ -52,8 +52,8 @@ def test_two_servers_share_a_site(tmp_path: Path) -> None:
     with open_site_with_descriptor(site, DESCRIPTOR, {"stars.csv": csv(0)}):
         pass
     run_hven("ingest", "cat", "--site", site)
-    with serving(site, workers=1, log="one.log") as one:
-        with serving(site, workers=1, log="two.log") as two:
+    with serve_site(site, workers=1, log="one.log") as one:
+        with serve_site(site, workers=1, log="two.log") as two:
             assert "serves this site, too: they share its data, jobs and schedule" in two.log.read_text()
             for number in range(12):
                 begin((one, two)[number % 2])
@@ -69,7 +69,7 @@ def test_two_servers_share_a_site(tmp_path: Path) -> None:
                 assert store.execute("SELECT DISTINCT phase FROM runs WHERE ended IS NOT NULL").fetchall() == [
                     ("COMPLETED",)
                 ]
-            for pid in two.workers():
+            for pid in two.list_workers():
                 os.kill(pid, signal.SIGKILL)
             assert one.ask(BOTH) == [[50, 3]]
         stars.write_text(csv(9))

@@ -8,8 +8,16 @@ import pyarrow as pa
 import pytest
 import shapely
 
-from contour_shapes import KINDS, code, flat, pixel_areas, pixels, stress, traced
-from helioprojective import direction, surface
+from contour_shapes import (
+    KINDS,
+    compute_pixel_areas,
+    draw_shapes,
+    encode_chain,
+    fill_path,
+    project_region,
+    trace_border,
+)
+from helioprojective import compute_direction, project_to_surface
 from hven.model.sky import compute_distance, contours
 from shared import shared
 
@@ -98,7 +106,7 @@ def test_places_of_coronal_holes_are_the_catalogues(charm):
     radius = 959.63 / there.distance
     arcsec = numbers(rows, "CH_BR_ARC")
     for side, at in ((2, 0), (0, 2)):
-        x, y, _ = direction(degrees[:, side], degrees[:, side + 1], 0.0, there.b0, far)
+        x, y, _ = compute_direction(degrees[:, side], degrees[:, side + 1], 0.0, there.b0, far)
         assert np.abs(x / far * radius - arcsec[:, at]).max() < 0.01
         assert np.abs(y / far * radius - arcsec[:, at + 1]).max() < 0.01
     turns = np.array([float(row["C_ROTATION"]) for row in image])
@@ -141,7 +149,7 @@ def test_areas_of_coronal_holes_are_their_pixels(charm):
 
 def hard(count, seed):
     """Make hard contours on discs near and far, seen from everywhere."""
-    paths, rng = stress(count, seed, SIZE, CENTRE, RADIUS), np.random.default_rng(seed)
+    paths, rng = draw_shapes(count, seed, SIZE, CENTRE, RADIUS), np.random.default_rng(seed)
     scale = rng.choice([0.01, 15.0, 160.0], count)
     lat, lon, roll = (
         rng.choice([0, 7.25, -7.25, 60, -90, 90], count),
@@ -153,18 +161,18 @@ def hard(count, seed):
         paths,
         disc,
         contours.build_regions_from_chain_codes(
-            [code(path) for path in paths], *np.array([path[0] for path in paths]).T, disc
+            [encode_chain(path) for path in paths], *np.array([path[0] for path in paths]).T, disc
         ),
     )
 
 
 def test_hard_contours():
     paths, disc, found = hard(300, 18)
-    sets = [pixels(path, SIZE) for path in paths]
+    sets = [fill_path(path, SIZE) for path in paths]
     assert found.pixels[found.fault == 0].tolist() == [there.sum() for there in np.array(sets)[found.fault == 0]]
     assert {fault.name for fault in found.iterate_faults()} == {"off_disc"}
     one = {
-        scale: pixel_areas(SIZE, CENTRE, RADIUS, scale, lambda *a: surface(*a[:2], 0, 0, a[2]))
+        scale: compute_pixel_areas(SIZE, CENTRE, RADIUS, scale, lambda *a: project_to_surface(*a[:2], 0, 0, a[2]))
         for scale in (0.01, 15.0, 160.0)
     }
     expected = np.array([one[scale][there].sum() for scale, there in zip(disc.scale_x, sets, strict=True)])
@@ -173,7 +181,7 @@ def test_hard_contours():
     assert np.abs(area[some] / expected[some] - 1).max() < 0.001
     assert (area[expected < 1e-9] == 0).all()
     for row in range(len(paths)):
-        assert shapely.is_valid_reason(flat(found.regions, row, disc)) == "Valid Geometry", (
+        assert shapely.is_valid_reason(project_region(found.regions, row, disc)) == "Valid Geometry", (
             row,
             KINDS[row % len(KINDS)],
         )
@@ -196,16 +204,16 @@ def test_code_list_and_mask_of_one_region_are_one():
     disc = Disc(*CENTRE, 15.0, 15.0, RADIUS * 15.0, 350.0, -7.0)
     masks = contours.build_regions_from_labels(image, [9, 7, 3], disc)
     assert [fault.name for fault in masks.iterate_faults()] == ["no_contour"]
-    paths = [traced(image == 9), traced(image == 7)]
+    paths = [trace_border(image == 9), trace_border(image == 7)]
     start = np.array([path[0] for path in paths])
-    codes = contours.build_regions_from_chain_codes([code(path) for path in paths], *start.T, disc)
+    codes = contours.build_regions_from_chain_codes([encode_chain(path) for path in paths], *start.T, disc)
     offsets = np.cumsum([0, *(len(path) for path in paths)])
     lists = contours.build_regions_from_pixel_lists(offsets, *(np.concatenate(paths) + 1).T, disc, origin=1)
     for other in (lists, masks):
         assert other.pixels[:2].tolist() == codes.pixels.tolist() == [(image == 9).sum(), (image == 7).sum()]
         assert other.regions.take([0, 1]) == codes.regions
     # other tables, starts in arcseconds, a slice of an array
-    freeman = pa.array(["x", *("".join(str((int(digit) + 4) % 8) for digit in code(path)) for path in paths)]).slice(1)
+    freeman = pa.array(["x", *("".join(str((int(digit) + 4) % 8) for digit in encode_chain(path)) for path in paths)]).slice(1)
     arcsec = (start - CENTRE) * 15.0
     again = contours.build_regions_from_chain_codes(
         freeman, *arcsec.T, disc, step_table=contours.FREEMAN_STEPS, arcsec=True
@@ -248,11 +256,11 @@ def test_spoca_regions_by_their_own_numbers():
                 y.max() + 1,
             ]
             piece = image[y.min() : y.max() + 1, x.min() : x.max() + 1] == colour
-            path = traced(np.pad(piece, 1)[:, :])
+            path = trace_border(np.pad(piece, 1)[:, :])
             one = contours.build_regions_from_chain_codes(
-                [code(path)], [path[0][0] + x.min() - 1], [path[0][1] + y.min() - 1], disc
+                [encode_chain(path)], [path[0][0] + x.min() - 1], [path[0][1] + y.min() - 1], disc
             )
-            filled = pixels(path, max(piece.shape) + 3)[: piece.shape[0] + 2, : piece.shape[1] + 2]
+            filled = fill_path(path, max(piece.shape) + 3)[: piece.shape[0] + 2, : piece.shape[1] + 2]
             assert one.pixels[0] == filled.sum()
         listed = [np.stack([lists[f"{axis}{k:07d}"] for axis in "XY"]) for k in range(len(regions))]
         listed = [points[:, (points != 0).any(axis=0)] for points in listed]
@@ -315,8 +323,8 @@ def test_a_million_steps_are_too_many_and_fewer_are_not():
 
 @pytest.mark.parametrize(("across", "up"), [(-1, 1), (1, -1), (-1, -1)])
 def test_mirrored_images(across, up):
-    paths = stress(60, 5, SIZE, CENTRE, RADIUS)
-    codes, start = [code(path) for path in paths], np.array([path[0] for path in paths])
+    paths = draw_shapes(60, 5, SIZE, CENTRE, RADIUS)
+    codes, start = [encode_chain(path) for path in paths], np.array([path[0] for path in paths])
     plain = contours.build_regions_from_chain_codes(codes, *start.T, Disc(*CENTRE, 15.0, 15.0, RADIUS * 15.0, 0.0, 0.0))
     found = contours.build_regions_from_chain_codes(
         codes, *start.T, Disc(*CENTRE, 15.0 * across, 15.0 * up, RADIUS * 15.0, 0.0, 0.0)
@@ -355,7 +363,7 @@ def test_dates_that_lack_and_rotations_that_contradict_them():
     disc = Disc(512.0, 512.0, 2.0, 2.0, 985.9, there.l0, there.b0)
     found = contours.build_regions_from_chain_codes(["6420"] * 3, [500] * 3, [500] * 3, disc, recorder=check)
     assert [(fault.row, fault.name) for fault in found.iterate_faults()] == [(1, "no_observer"), (2, "rotation")]
-    lon, lat = surface(-23.0, -23.0, there.l0[0], there.b0[0], 985.9)  # between the four pixels
+    lon, lat = project_to_surface(-23.0, -23.0, there.l0[0], there.b0[0], 985.9)  # between the four pixels
     west, east, south, north = (edge[0] for edge in found.regions.compute_bounding_boxes())
     assert west < lon < east
     assert south < lat < north

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import spherely
 
-from contour_shapes import code, traced
+from contour_shapes import encode_chain, trace_border
 from hven.model.sky import contours
 
 Chart = contours.CylindricalMap
@@ -122,16 +122,16 @@ def test_contours_over_the_edge_are_those_in_the_middle():
     chart, blob = Chart(0.0, 0.0, 1.0, 1.0, 0.5, -89.5), np.zeros((40, 40), bool)
     y, x = np.mgrid[:40, :40]
     blob[(x - 20) ** 2 + (y - 18) ** 2 < 150] = True
-    path = np.array(traced(blob))
+    path = np.array(trace_border(blob))
     middle = contours.build_regions_from_chain_codes(
-        [code(path.tolist())], [path[0][0] + 100], [path[0][1] + 60], chart
+        [encode_chain(path.tolist())], [path[0][0] + 100], [path[0][1] + 60], chart
     )
     for listed in (False, True):
         x, y = path[:, 0] + 345, path[:, 1] + 60
         found = (
             contours.build_regions_from_pixel_lists([0, len(path)], x % 360, y, chart)
             if listed
-            else contours.build_regions_from_chain_codes([code(path.tolist())], [x[0]], [y[0]], chart)
+            else contours.build_regions_from_chain_codes([encode_chain(path.tolist())], [x[0]], [y[0]], chart)
         )
         assert found.pixels[0] == middle.pixels[0] == blob.sum()
         assert found.regions.compute_areas()[0] == pytest.approx(middle.regions.compute_areas()[0], rel=1e-12)

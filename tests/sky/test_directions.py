@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from contour_shapes import code
+from contour_shapes import encode_chain
 from hven.model.sky import compute_distance, contours
 
 SUN = contours.DiscImage(512.0, 512.0, 2.0, 2.0, 960.0, 200.0, 7.0)
@@ -84,7 +84,7 @@ def test_bad_ones():
         .name
         == "no_radius"
     )
-    assert code([(0, 0)]) == ""
+    assert encode_chain([(0, 0)]) == ""
 
 
 def test_as_many_as_there_are():

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from hven.model.sky import Regions
 from hven.model.sky import region_files as geojson
-from region_samples import apart, regions
+from region_samples import count_differing_points, regions
 
 SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]
 HOLE = [(4, 4), (4, 6), (6, 6), (6, 4)]
@@ -76,7 +76,7 @@ def test_any_region_comes_back(region: Regions):
     found = geojson.from_geojson(text)
     assert found.faults == [""]
     assert found.regions.compute_areas() == pytest.approx(region.compute_areas(), rel=1e-4, abs=1e-7)
-    assert apart(region, found.regions) == 0
+    assert count_differing_points(region, found.regions) == 0
 
 
 def polygon(*rings: list[tuple[float, float]]) -> dict:

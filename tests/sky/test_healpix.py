@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mocpy import MOC
 
 from hven.model.sky import Circle, Polygon, Range, healpix, sphere
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 LON, LAT = (
     st.one_of(st.floats(0, 359.999999), st.just(0.0)),
@@ -58,7 +58,7 @@ def _share(ranges):
     return (ranges[:, 1] - ranges[:, 0]).sum() / healpix.MAX_ORDER_CELL_COUNT * sphere.SKY_AREA_SQUARE_DEGREES
 
 
-@settings(max_examples=200 * MORE)
+@settings(max_examples=200 * EXAMPLES_FACTOR)
 @given(
     LON,
     LAT,
@@ -92,7 +92,7 @@ def test_cones_that_are_none_cover_nothing():
     assert healpix.cover_cone(0, 0, 180).tolist() == [[0, healpix.MAX_ORDER_CELL_COUNT]]
 
 
-@settings(max_examples=60 * MORE)
+@settings(max_examples=60 * EXAMPLES_FACTOR)
 @given(st.lists(st.tuples(LON, LAT), min_size=1, max_size=30), st.floats(-8, 1.7))
 def test_many_cones_are_as_good_as_each(centres, power):
     radius = 10.0**power
@@ -165,7 +165,7 @@ def test_neighbouring_cells_reach_as_far_as_promised():
             assert set(there.tolist()) <= allowed
 
 
-@settings(max_examples=100 * MORE)
+@settings(max_examples=100 * EXAMPLES_FACTOR)
 @given(st.floats(0, 360), st.floats(0, 360), LAT, LAT, st.integers(0, 9))
 def test_a_range_cover_holds_the_range(lon1, lon2, lat1, lat2, order):
     low, high = sorted((lat1, lat2))
@@ -179,7 +179,7 @@ def test_a_range_cover_holds_the_range(lon1, lon2, lat1, lat2, order):
     assert healpix.is_in_ranges(ranges, healpix.compute_cell_indexes(29, lon, lat)).all()
 
 
-@settings(max_examples=100 * MORE)
+@settings(max_examples=100 * EXAMPLES_FACTOR)
 @given(
     LON,
     LAT,

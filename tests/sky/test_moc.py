@@ -9,14 +9,14 @@ from mocpy import MOC
 
 from hven.model.sky import Moc, healpix
 from mocs import cover_positions
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 CELLS = st.integers(0, 6).flatmap(
     lambda order: st.tuples(st.just(order), st.lists(st.integers(0, (12 << 2 * order) - 1), max_size=60))
 )
 
 
-@settings(max_examples=200 * MORE)
+@settings(max_examples=200 * EXAMPLES_FACTOR)
 @given(CELLS)
 def test_ascii_is_read_by_mocpy_and_read_back(case):
     order, cells = case

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mocpy import MOC
 
 from hven.model.sky import Moc, Regions, region_files, shape_text
-from region_samples import apart, regions
+from region_samples import count_differing_points, regions
 
 SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]
 HOLE = [(4, 4), (4, 6), (6, 6), (6, 4)]
@@ -61,7 +61,7 @@ def test_any_region_comes_back_from_its_text(region: Regions, kind: str, outside
     )
     assert back.faults == [""]
     assert back.regions.compute_areas() == pytest.approx(region.compute_areas(), rel=1e-4, abs=1e-7)
-    assert apart(region, back.regions) == 0
+    assert count_differing_points(region, back.regions) == 0
 
 
 def test_frames_of_the_sky_are_turned():

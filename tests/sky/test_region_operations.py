@@ -14,7 +14,7 @@ from hven.model.sky import Circle, Moc, Range, Regions, compute_distance, healpi
 from hven.model.sky._healpix_covers import Covers
 from region_cases import CAP, CASES, HALF, SQUARE
 from region_samples import regions
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 ALL = Regions.from_lists(case for case, _, _ in CASES.values())
 RNG = np.random.default_rng(7)
@@ -174,7 +174,7 @@ def test_edges_that_nearly_coincide(by):
 
 
 def test_slivers():
-    count = 1000 if MORE > 1 else 250
+    count = 1000 if EXAMPLES_FACTOR > 1 else 250
     thin = slivers(count)
     assert thin.is_valid().all()
     area = spherely.area(s2(thin), radius=1)
@@ -324,7 +324,7 @@ def test_long_edges_that_coincide_are_one_edge():
 
 
 @given(one=regions(), two=regions())
-@settings(max_examples=max(MORE // 4, 4), deadline=None)
+@settings(max_examples=max(EXAMPLES_FACTOR // 4, 4), deadline=None)
 def test_areas_of_what_operations_make(one, two):
     less, both, all_ = one.difference(two), one.intersection(two), one.union(two)
     assert less.compute_areas() == pytest.approx(one.compute_areas() - both.compute_areas(), abs=1e-6)

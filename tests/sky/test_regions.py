@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from contour_shapes import code, stress
+from contour_shapes import draw_shapes, encode_chain
 from hven.model.sky import Regions, _antimeridian, _projection_planes, contours
 
 SQUARE = [(0, 0), (10, 0), (10, 10), (0, 10)]
@@ -86,14 +86,14 @@ def test_a_corner_at_a_pole_has_any_longitude(pole):
 
 
 def test_boxes_of_small_regions_are_those_of_any():
-    paths, rng = stress(150, 4), np.random.default_rng(4)
+    paths, rng = draw_shapes(150, 4), np.random.default_rng(4)
     disc = contours.DiscImage(
         *(np.full(150, one) for one in (74.3, 75.1, 15.0, 15.0, 61.7 * 15)),
         rng.uniform(0, 360, 150),
         rng.uniform(-90, 90, 150),
     )
     found = contours.build_regions_from_chain_codes(
-        [code(path) for path in paths], *np.array([path[0] for path in paths]).T, disc
+        [encode_chain(path) for path in paths], *np.array([path[0] for path in paths]).T, disc
     )
     regions = Regions.concat(
         [

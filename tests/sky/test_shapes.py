@@ -22,7 +22,7 @@ from hven.model.sky import (
     polygon_arrays,
     sphere,
 )
-from shared import MORE
+from shared import EXAMPLES_FACTOR
 
 LON = st.one_of(st.floats(0, 359.999), st.sampled_from([0.0, 180.0, 359.99999]))
 LAT = st.one_of(st.floats(-90, 90), st.sampled_from([-90.0, 0.0, 90.0, 89.9999]))
@@ -290,7 +290,7 @@ SHAPES = st.one_of(
 GRID = sample(3000, seed=9)
 
 
-@settings(max_examples=300 * MORE)
+@settings(max_examples=300 * EXAMPLES_FACTOR)
 @given(SHAPES, SHAPES)
 def test_relations_agree_with_a_sample_of_positions(a, b):
     in_a, in_b = a.contains(*GRID), b.contains(*GRID)
@@ -309,7 +309,7 @@ def test_relations_agree_with_a_sample_of_positions(a, b):
         assert not intersects(a, b)
 
 
-@settings(max_examples=200 * MORE)
+@settings(max_examples=200 * EXAMPLES_FACTOR)
 @given(SHAPES)
 def test_every_shape_holds_and_touches_itself_and_its_small_insides(shape):
     assert intersects(shape, shape)
@@ -367,7 +367,7 @@ def _arrow(shapes):
 MANY = st.lists(polygons(size=st.floats(0.01, 70)).map(lambda case: case[0]), min_size=1, max_size=8)
 
 
-@settings(max_examples=150 * MORE)
+@settings(max_examples=150 * EXAMPLES_FACTOR)
 @given(MANY, st.data())
 def test_columns_of_polygons_answer_as_single_ones_do(shapes, data):
     offsets, numbers = _arrow(shapes)
@@ -401,7 +401,7 @@ def test_columns_of_polygons_answer_as_single_ones_do(shapes, data):
     ) == pytest.approx(0, abs=1e-12)
 
 
-@settings(max_examples=150 * MORE)
+@settings(max_examples=150 * EXAMPLES_FACTOR)
 @given(MANY, MANY)
 def test_columns_of_pairs_of_polygons(one, two):
     n = min(len(one), len(two))

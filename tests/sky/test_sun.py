@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helioprojective import carrington, direction, surface
+from helioprojective import compute_direction, convert_to_carrington, project_to_surface
 from hven.model.sky import compute_distance, contours
 
 sun = contours.sun
@@ -50,16 +50,16 @@ def test_coordinates_are_sunpys_for_any_observer(au):
     expected = SkyCoord(x * u.arcsec, y * u.arcsec, frame=frame)
     on = expected.separation(SkyCoord(0 * u.deg, 0 * u.deg, frame=frame)).arcsec < radius
     theirs = expected[on].transform_to("heliographic_stonyhurst")
-    lon, lat = surface(x, y, 217.0, -6.4, radius)
+    lon, lat = project_to_surface(x, y, 217.0, -6.4, radius)
     assert np.isnan(lon).tolist() == np.isnan(lat).tolist() == (~on).tolist()
     assert (
         compute_distance(lon[on], lat[on], theirs.lon.deg, theirs.lat.deg).max() < 1e-6
     )  # theirs loses digits at the limb
-    back = direction(lon[on], lat[on], 217.0, -6.4, radius)
+    back = compute_direction(lon[on], lat[on], 217.0, -6.4, radius)
     assert back[2].all()
     assert np.abs(back[0] - x[on]).max() < 1e-9
     assert np.abs(back[1] - y[on]).max() < 1e-9
-    assert not direction(37.0, 6.4, 217.0, -6.4, radius)[2]
+    assert not compute_direction(37.0, 6.4, 217.0, -6.4, radius)[2]
 
 
 def test_carringtons_longitudes_are_sunpys():
@@ -72,13 +72,13 @@ def test_carringtons_longitudes_are_sunpys():
     times = Time(TIMES.astype(str), scale="utc")
     there = SkyCoord(lon * u.deg, lat * u.deg, 1 * u.R_sun, frame="heliographic_stonyhurst", obstime=times)
     theirs = there.transform_to(HeliographicCarrington(observer="earth", obstime=times))
-    assert np.abs(turn(carrington(lon, sun.compute_solar_ephemeris(TIMES).l0), theirs.lon.deg)).max() < 0.01
-    assert carrington(350.0, 20.0) == 10.0
-    assert carrington(-1e-18, 0.0) == 0.0
+    assert np.abs(turn(convert_to_carrington(lon, sun.compute_solar_ephemeris(TIMES).l0), theirs.lon.deg)).max() < 0.01
+    assert convert_to_carrington(350.0, 20.0) == 10.0
+    assert convert_to_carrington(-1e-18, 0.0) == 0.0
 
 
 def test_a_million_rows_at_once():
-    lon, lat = surface(np.linspace(-1000, 1000, 1_000_000), 10.0, 0.0, 7.0, 960.0)
+    lon, lat = project_to_surface(np.linspace(-1000, 1000, 1_000_000), 10.0, 0.0, 7.0, 960.0)
     assert np.isfinite(lon).mean() == pytest.approx(0.96, abs=1e-4)
     assert np.isfinite(lat).sum() == np.isfinite(lon).sum()
 

@@ -20,14 +20,14 @@ class Answer:
 
 
 @dataclass
-class Disturbed:
+class FaultyProxy:
     """What was asked, and what happens next: `next` has what is done to the coming answers, one each; None: nothing."""
 
     port: int = 0
-    asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    next: list[Callable[[Answer], Answer | None] | None] = field(default_factory=list)
-    always: Callable[[Answer], Answer | None] | None = None
+    coming_changes: list[Callable[[Answer], Answer | None] | None] = field(default_factory=list)
+    default_change: Callable[[Answer], Answer | None] | None = None
 
     @property
     def url(self) -> str:
@@ -35,24 +35,24 @@ class Disturbed:
 
     @property
     def queries(self) -> list[str]:
-        return [form["QUERY"] for _, _, form in self.asked if "QUERY" in form]
+        return [form["QUERY"] for _, _, form in self.requests if "QUERY" in form]
 
 
 @contextlib.contextmanager
-def disturbed(port: int) -> Iterator[Disturbed]:
+def run_proxy(port: int) -> Iterator[FaultyProxy]:
     """Stand before the server at a port of this machine."""
-    what = Disturbed()
+    what = FaultyProxy()
 
     class Proxy(http.server.BaseHTTPRequestHandler):
         def do_any(self):
             size = int(self.headers.get("Content-Length") or 0)
             data = self.rfile.read(size)
-            what.asked.append(
+            what.requests.append(
                 (self.command, self.path, {key: values[0] for key, values in parse_qs(data.decode()).items()})
             )
             what.headers.append({key.lower(): value for key, value in self.headers.items()})
             # in the order of the requests, whoever is answered first
-            do = what.next.pop(0) if what.next else what.always
+            do = what.coming_changes.pop(0) if what.coming_changes else what.default_change
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
             with contextlib.closing(connection):
                 kept = {
@@ -94,7 +94,7 @@ def disturbed(port: int) -> Iterator[Disturbed]:
         server.server_close()
 
 
-def busy(status: int = 503, **headers: str) -> Callable[[Answer], Answer]:
+def refuse_as_busy(status: int = 503, **headers: str) -> Callable[[Answer], Answer]:
     """Too much to do."""
     named = {key.replace("_", "-"): value for key, value in headers.items()}
     return lambda _: Answer(
@@ -102,11 +102,11 @@ def busy(status: int = 503, **headers: str) -> Callable[[Answer], Answer]:
     )
 
 
-def gone(_: Answer) -> None:
+def close_connection(_: Answer) -> None:
     """The connection is closed without a word."""
 
 
-def cut(share: float, *, told: bool) -> Callable[[Answer], Answer]:
+def truncate_body(share: float, *, told: bool) -> Callable[[Answer], Answer]:
     """An answer that ends early; `told`: its length was said before."""
 
     def do(answer: Answer) -> Answer:
@@ -116,17 +116,17 @@ def cut(share: float, *, told: bool) -> Callable[[Answer], Answer]:
     return do
 
 
-def packed(answer: Answer) -> Answer:
+def compress_body(answer: Answer) -> Answer:
     """As gzip."""
     return Answer(answer.status, answer.headers | {"Content-Encoding": "gzip"}, gzip.compress(answer.body))
 
 
-def zipped_file(answer: Answer) -> Answer:
+def send_gzip_file(answer: Answer) -> Answer:
     """A gzip file, which no header tells of."""
     return Answer(answer.status, answer.headers, gzip.compress(answer.body))
 
 
-def late(seconds: float, unless: threading.Event | None = None) -> Callable[[Answer], Answer]:
+def delay_answer(seconds: float, unless: threading.Event | None = None) -> Callable[[Answer], Answer]:
     """After a while, or when nobody waits any more."""
 
     def do(answer: Answer) -> Answer:
@@ -136,11 +136,11 @@ def late(seconds: float, unless: threading.Event | None = None) -> Callable[[Ans
     return do
 
 
-def moved(to: str, status: int = 301) -> Callable[[Answer], Answer]:
+def redirect(to: str, status: int = 301) -> Callable[[Answer], Answer]:
     """Elsewhere."""
     return lambda _: Answer(status, {"Location": to}, b"")
 
 
-def saying(text: str, status: int = 200, media: str = "application/x-votable+xml") -> Callable[[Answer], Answer]:
+def replace_answer(text: str, status: int = 200, media: str = "application/x-votable+xml") -> Callable[[Answer], Answer]:
     """Something else."""
     return lambda _: Answer(status, {"Content-Type": media}, text.encode())

@@ -18,7 +18,7 @@ from hven.model.table import Column
 from hven.model.types import parse_type
 
 
-def kind_of(values):
+def name_type(values):
     """Name the type that holds all of them: int64, uint64, object (whole numbers beyond) or float64."""
     some = [value for value in values if value is not None]
     if any(isinstance(value, float) for value in some):
@@ -28,37 +28,37 @@ def kind_of(values):
     return "uint64" if all(0 <= value < 2**64 for value in some) else "object"
 
 
-def texts(values):
+def format_texts(values):
     return ["" if value is None else repr(value) for value in values]
 
 
-def delimited(directory, values, mark=","):
-    (directory / "v.csv").write_text(f"i{mark}v\n" + "".join(f"x{mark}{text}\n" for text in texts(values)))
+def write_delimited(directory, values, mark=","):
+    (directory / "v.csv").write_text(f"i{mark}v\n" + "".join(f"x{mark}{text}\n" for text in format_texts(values)))
     return {"files": "v.csv", "delimiter": mark}
 
 
-def fixed(directory, values):
-    (directory / "v.dat").write_text("".join(f"x{text:>30}\n" for text in texts(values)))
+def write_fixed(directory, values):
+    (directory / "v.dat").write_text("".join(f"x{text:>30}\n" for text in format_texts(values)))
     return {"files": "v.dat", "fields": {"i": 1, "v": "2-31"}}
 
 
-def jsonl(directory, values):
+def write_json_lines(directory, values):
     (directory / "v.jsonl").write_text("".join(json.dumps({"v": value}) + "\n" for value in values))
     return {"files": "v.jsonl"}
 
 
-def arrow(values):
-    return pa.array(values, getattr(pa, kind_of(values))())
+def build_array(values):
+    return pa.array(values, getattr(pa, name_type(values))())
 
 
-def parquet(directory, values):
-    pq.write_table(pa.table({"v": arrow(values)}), directory / "v.parquet")
+def write_parquet(directory, values):
+    pq.write_table(pa.table({"v": build_array(values)}), directory / "v.parquet")
     return {"files": "v.parquet"}
 
 
-def votable(directory, values, serialization="TABLEDATA"):
-    column = Column(name="v", type=parse_type(kind_of(values)))
-    batch = pa.RecordBatch.from_arrays([arrow(values)], names=["v"])
+def write_votable(directory, values, serialization="TABLEDATA"):
+    column = Column(name="v", type=parse_type(name_type(values)))
+    batch = pa.RecordBatch.from_arrays([build_array(values)], names=["v"])
     written = load_format("votable").write(
         TableMetadata(columns=[column]),
         iter([batch]),
@@ -69,8 +69,8 @@ def votable(directory, values, serialization="TABLEDATA"):
     return {"files": "v.vot"}
 
 
-def fits_binary(directory, values):
-    kind = kind_of(values)
+def write_fits_binary(directory, values):
+    kind = name_type(values)
     if kind == "float64":
         columns = [fits.Column("v", "D", array=np.array([math.nan if value is None else value for value in values]))]
         fits.BinTableHDU.from_columns(columns).writeto(directory / "v.fits", overwrite=True)
@@ -90,21 +90,21 @@ def fits_binary(directory, values):
     return {"files": "v.fits"}
 
 
-def fits_ascii(directory, values):
+def write_fits_ascii(directory, values):
     cells = "".join(f"{'NULL' if value is None else repr(value):>30}" for value in values).encode()
     header = fits.Header()
     header["XTENSION"], header["BITPIX"], header["NAXIS"] = "TABLE", 8, 2
     header["NAXIS1"], header["NAXIS2"], header["PCOUNT"], header["GCOUNT"], header["TFIELDS"] = 30, len(values), 0, 1, 1
-    header["TFORM1"], header["TTYPE1"] = "E30.0" if kind_of(values) == "float64" else "I30", "v"
+    header["TFORM1"], header["TTYPE1"] = "E30.0" if name_type(values) == "float64" else "I30", "v"
     header["TBCOL1"], header["TNULL1"] = 1, "NULL"
     data = fits.PrimaryHDU().header.tostring() + header.tostring()
     (directory / "v.fits").write_bytes(data.encode() + cells.ljust(-(-len(cells) // 2880) * 2880))
     return {"files": "v.fits"}
 
 
-def sqlite(directory, values):
+def write_sqlite(directory, values):
     (directory / "v.db").unlink(missing_ok=True)
-    kind = "REAL" if kind_of(values) == "float64" else "INTEGER"
+    kind = "REAL" if name_type(values) == "float64" else "INTEGER"
     with sqlite3.connect(directory / "v.db") as connection:
         connection.execute(f"CREATE TABLE t (i INTEGER PRIMARY KEY, v {kind})")
         connection.executemany("INSERT INTO t VALUES (?, ?)", list(enumerate(values, 1)))
@@ -112,10 +112,10 @@ def sqlite(directory, values):
     return {"file": "v.db", "table": "t"}
 
 
-def hdf5(directory, values):
+def write_hdf5(directory, values):
     import h5py
 
-    kind = kind_of(values)
+    kind = name_type(values)
     made = np.zeros(len(values), [("i", "i4"), ("v", kind)])
     made["v"] = [math.nan if value is None else value for value in values]
     with h5py.File(directory / "v.h5", "w") as file:
@@ -123,10 +123,10 @@ def hdf5(directory, values):
     return {"files": "v.h5", "part": "t"}
 
 
-def netcdf(directory, values):
+def write_netcdf(directory, values):
     import h5netcdf
 
-    kind = kind_of(values)
+    kind = name_type(values)
     gone = [value is None for value in values]
     fill = math.nan if kind == "float64" else next(at for at in range(11, 10**6) if at not in values)
     with h5netcdf.File(directory / "v.nc", "w") as file:
@@ -139,10 +139,10 @@ def netcdf(directory, values):
     return {"files": "v.nc", "part": "0"}
 
 
-def cdf(directory, values):
+def write_cdf(directory, values):
     import cdflib.cdfwrite
 
-    kind = kind_of(values)
+    kind = name_type(values)
     (directory / "v.cdf").unlink(missing_ok=True)
     fill = -1e31 if kind == "float64" else next(at for at in range(11, 10**6) if at not in values)
     made = np.array([fill if value is None else value for value in values], kind)
@@ -157,20 +157,20 @@ def cdf(directory, values):
 
 # name -> kind of the source, writer, the types that the carrier has, what it has no word for
 CARRIERS = {
-    "csv": ("csv", delimited, {"int64", "uint64", "object", "float64"}, ()),
-    "tsv": ("csv", lambda directory, values: delimited(directory, values, "\t"), {"int64", "uint64", "object", "float64"}, ()),
-    "fixed": ("fixed", fixed, {"int64", "uint64", "object", "float64"}, ()),
-    "json": ("json", jsonl, {"int64", "uint64", "object", "float64"}, ("infinite", "nan")),
-    "parquet": ("parquet", parquet, {"int64", "uint64", "float64"}, ()),
-    "votable-td": ("votable", votable, {"int64", "float64"}, ()),
-    "votable-b": ("votable", lambda directory, values: votable(directory, values, "BINARY"), {"int64", "float64"}, ()),
-    "votable-b2": ("votable", lambda directory, values: votable(directory, values, "BINARY2"), {"int64", "float64"}, ()),
-    "fits": ("fits", fits_binary, {"int64", "uint64", "float64"}, ()),
-    "fits-ascii": ("fits", fits_ascii, {"int64", "uint64", "object", "float64"}, ("infinite", "nan")),
-    "sqlite": ("sql", sqlite, {"int64", "float64"}, ("nan",)),
-    "hdf5": ("product", hdf5, {"int64", "uint64", "float64"}, ("null",)),
-    "netcdf": ("product", netcdf, {"int64", "uint64", "float64"}, ()),
-    "cdf": ("product", cdf, {"int64", "float64"}, ()),
+    "csv": ("csv", write_delimited, {"int64", "uint64", "object", "float64"}, ()),
+    "tsv": ("csv", lambda directory, values: write_delimited(directory, values, "\t"), {"int64", "uint64", "object", "float64"}, ()),
+    "fixed": ("fixed", write_fixed, {"int64", "uint64", "object", "float64"}, ()),
+    "json": ("json", write_json_lines, {"int64", "uint64", "object", "float64"}, ("infinite", "nan")),
+    "parquet": ("parquet", write_parquet, {"int64", "uint64", "float64"}, ()),
+    "votable-td": ("votable", write_votable, {"int64", "float64"}, ()),
+    "votable-b": ("votable", lambda directory, values: write_votable(directory, values, "BINARY"), {"int64", "float64"}, ()),
+    "votable-b2": ("votable", lambda directory, values: write_votable(directory, values, "BINARY2"), {"int64", "float64"}, ()),
+    "fits": ("fits", write_fits_binary, {"int64", "uint64", "float64"}, ()),
+    "fits-ascii": ("fits", write_fits_ascii, {"int64", "uint64", "object", "float64"}, ("infinite", "nan")),
+    "sqlite": ("sql", write_sqlite, {"int64", "float64"}, ("nan",)),
+    "hdf5": ("product", write_hdf5, {"int64", "uint64", "float64"}, ("null",)),
+    "netcdf": ("product", write_netcdf, {"int64", "uint64", "float64"}, ()),
+    "cdf": ("product", write_cdf, {"int64", "float64"}, ()),
 }  # fmt: skip
 
 
@@ -178,18 +178,18 @@ def write_numbers(name, directory, values):
     """Write the values that the carrier has words for, and return the options of its source; None: it has none for them."""
     _, write, kinds, lacking = CARRIERS[name]
     lacks = {
-        "null": None in values and kind_of(values) != "float64",
+        "null": None in values and name_type(values) != "float64",
         "infinite": any(isinstance(value, float) and math.isinf(value) for value in values),
         "nan": any(isinstance(value, float) and math.isnan(value) for value in values),
     }
-    if kind_of(values) not in kinds or any(lacks[word] for word in lacking):
+    if name_type(values) not in kinds or any(lacks[word] for word in lacking):
         return None
     return write(directory, values)
 
 
-def arrow_document(values):
+def write_arrow_stream(values):
     """Write an Arrow stream as another program would."""
-    table = pa.table({"v": arrow(values)})
+    table = pa.table({"v": build_array(values)})
     out = io.BytesIO()
     with pa.ipc.new_stream(out, table.schema) as stream:
         stream.write_table(table)

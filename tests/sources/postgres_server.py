@@ -14,7 +14,7 @@ import postgres_cluster
 
 
 @contextlib.contextmanager
-def server():
+def run_server():
     """Yield a SQLAlchemy URL; skip where there is no PostgreSQL, but not in CI."""
     programs_at = postgres_cluster.find_programs()
     home = Path(tempfile.mkdtemp(prefix="hven-pg-"))

@@ -22,7 +22,7 @@ from hven.testing.source import SourceContract
 
 sys.path.insert(0, str(Path(__file__).parent))
 from number_writers import write_numbers
-from postgres_server import server
+from postgres_server import run_server
 
 import mariadb_server
 
@@ -304,7 +304,7 @@ class TestSqlite(SourceContract):
 
 @pytest.fixture(scope="module")
 def database():
-    with server() as url:
+    with run_server() as url:
         yield url
 
 

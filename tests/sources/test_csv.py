@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hven.model.errors import SourceError
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext, csv
 from hven.sources._reading import text_blocks
-from shared import MORE, shared
+from shared import EXAMPLES_FACTOR, shared
 
 
 def opened(path, rejects=None, wanted=None, batch=131_072, **options):
@@ -417,7 +417,7 @@ def test_a_file_without_a_column_is_told(tmp_path):
 cell = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]) | st.sampled_from('\n",; \t'), max_size=12)
 
 
-@settings(max_examples=150 * MORE, deadline=None)
+@settings(max_examples=150 * EXAMPLES_FACTOR, deadline=None)
 @given(
     table=st.lists(st.tuples(cell, cell, st.integers(-(2**40), 2**40)), min_size=1, max_size=30),
     size=st.sampled_from([16, 64, 1 << 20]),

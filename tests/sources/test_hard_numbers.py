@@ -19,7 +19,7 @@ from hven.sources import ROW_NUMBER_COLUMN, SourceContext
 from hven.testing.exactness import is_exact, list_unexplained_changes
 
 sys.path.insert(0, str(Path(__file__).parent))
-from number_writers import CARRIERS, arrow_document, kind_of, write_numbers
+from number_writers import CARRIERS, name_type, write_arrow_stream, write_numbers
 
 EDGES = [base + step for base in (0, 2**24, 2**31, 2**53, 2**62, 2**63 - 2) for step in (-1, 0, 1)]
 INT64 = st.one_of(
@@ -69,11 +69,11 @@ def test_numbers_are_exact_or_reported(name, values):
         try:
             served, told, rejects = read(CARRIERS[name][0], options, directory)
         except SourceError as error:  # an error is a word, too; but never for what int64 and float64 hold
-            if kind_of(values) in {"int64", "float64"}:
+            if name_type(values) in {"int64", "float64"}:
                 raise AssertionError(error) from error
             return
         assert list_unexplained_changes(values, served, told, rejects, "v") == []
-        if kind_of(values) in {"int64", "float64"} and not any(isinstance(one, Deviation) for one in told):
+        if name_type(values) in {"int64", "float64"} and not any(isinstance(one, Deviation) for one in told):
             assert not rejects
             assert all(is_exact(value, served[row]) for row, value in enumerate(values, 1))
 
@@ -81,13 +81,13 @@ def test_numbers_are_exact_or_reported(name, values):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(values=COLUMNS)
 def test_numbers_of_arrow_streams(values):
-    if kind_of(values) == "object":
+    if name_type(values) == "object":
         return
     try:
-        found = load_format("arrow").read(io.BytesIO(arrow_document(values)))
+        found = load_format("arrow").read(io.BytesIO(write_arrow_stream(values)))
         cells = [cell for batch in found.batches for cell in batch.column(0).to_pylist()]
     except SourceError:
-        if kind_of(values) != "uint64":
+        if name_type(values) != "uint64":
             raise
         return
     assert list_unexplained_changes(values, dict(enumerate(cells, 1)), found.deviations, (), "v") == []

@@ -30,7 +30,7 @@ from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.sources import SourceContext, file_kinds
 from hven.sources._reading import header_cache
 from hven.testing.site import open_site_with_descriptor
-from shared import MORE, shared
+from shared import EXAMPLES_FACTOR, shared
 
 
 def opened(kind, directory, rejects=None, *, kept=None, **options):
@@ -572,7 +572,7 @@ def test_headers_of_another_server_are_read_by_small_ranges(tmp_path):
         hdu.writeto(tmp_path / "a.fits", overwrite=True)
         bodies[f"/data/{number}.fits"] = (tmp_path / "a.fits").read_bytes()
     bodies["/data/bad.fits"] = b"<html>not here</html>" * 999
-    with file_servers.web(file_servers.Files(bodies)) as there:
+    with file_servers.serve_http(file_servers.ServedFiles(bodies)) as there:
         names = [*(f"data/{number}.fits" for number in range(12)), "data/bad.fits", "data/gone.fits"]
         options = {"files": names, "root": there.address, "mode": "header", "cards": ["N", "NAXIS1"]}
 
@@ -616,7 +616,7 @@ def test_a_server_that_lists_its_files_is_asked_for_those_that_changed(tmp_path)
         bodies[f"/night/{number}.fits"] = (tmp_path / "a.fits").read_bytes()
     for name in ("colors.xml", "colors.tab"):
         bodies[f"/night/{name}"] = (shared("data/planetary/pds4") / name).read_bytes()
-    with file_servers.ftp(file_servers.Files(bodies)) as there:
+    with file_servers.serve_ftp(file_servers.ServedFiles(bodies)) as there:
 
         def far(kind, files, **more):
             module = plugins.load_plugin("sources", kind)
@@ -656,7 +656,7 @@ def test_heads_in_a_bucket(tmp_path, monkeypatch):
         archive.writestr("in/1.fits", bodies["night/1.fits"])
     bodies["packed.zip"] = packed.getvalue()
     monkeypatch.setattr(header_cache, "RECENT_CHANGE_SECONDS", -2.0)  # they were put there just now
-    with file_servers.bucket(bodies) as (address, key, secret):
+    with file_servers.serve_s3(bodies) as (address, key, secret):
 
         def far(kind, files, said=secret, **more):
             module = plugins.load_plugin("sources", kind)
@@ -785,7 +785,7 @@ def test_damage_at_the_head_is_told_or_harmless(tmp_path, name, kind, mode):
     chance = np.random.default_rng(2026)
     path = shared(f"data/{name}")
     body = np.frombuffer(path.read_bytes()[:200_000], np.uint8)
-    for number in range(12 * MORE):
+    for number in range(12 * EXAMPLES_FACTOR):
         bytes_ = body.copy()
         places = chance.integers(0, min(len(body), 30_000), chance.integers(1, 12))
         places[::2] %= 600
@@ -795,7 +795,7 @@ def test_damage_at_the_head_is_told_or_harmless(tmp_path, name, kind, mode):
     rejects = []
     found = read(opened(kind, tmp_path, rejects, files=f"*{path.suffix}", mode=mode), ["file.name", "file.footprint"])
     assert {row["file.name"] for row in found} >= {f"z{path.suffix}"}
-    assert len({row["file.name"] for row in found} | {one.file for one in rejects}) == 12 * MORE + 1
+    assert len({row["file.name"] for row in found} | {one.file for one in rejects}) == 12 * EXAMPLES_FACTOR + 1
 
 
 @pytest.mark.filterwarnings(

@@ -18,7 +18,7 @@ from hven.sources.sql.sqlalchemy_rows import _guess_type
 from shared import shared
 
 sys.path.insert(0, str(Path(__file__).parent))
-from postgres_server import server
+from postgres_server import run_server
 
 
 def opened(directory, rejects=None, secret=None, wanted=None, **options):
@@ -124,7 +124,7 @@ def test_sqlalchemys_road(tmp_path):
 def postgres():
     import psycopg
 
-    with server() as url:
+    with run_server() as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(
                 """

@@ -23,7 +23,7 @@ from hven.sources import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from postgres_server import server
+from postgres_server import run_server
 
 
 def rows(source, columns=None):
@@ -39,7 +39,7 @@ def numbers(source):
 
 @pytest.fixture(scope="module")
 def cluster():
-    with server() as url:
+    with run_server() as url:
         yield url
 
 

@@ -24,7 +24,17 @@ from hven.testing.source import SourceContract
 from process_runner import run_hven, serve_site
 
 sys.path.insert(0, str(Path(__file__).parent))
-from faulty_proxy import busy, cut, disturbed, gone, late, moved, packed, saying, zipped_file
+from faulty_proxy import (
+    close_connection,
+    compress_body,
+    delay_answer,
+    redirect,
+    refuse_as_busy,
+    replace_answer,
+    run_proxy,
+    send_gzip_file,
+    truncate_body,
+)
 
 ROWS = [
     {"name": "Vega", "ra": 279.23, "n": 1},
@@ -96,7 +106,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def proxy(server):
-    with disturbed(server.port) as between:
+    with run_proxy(server.port) as between:
         yield between
 
 
@@ -106,9 +116,9 @@ def _quick(request, monkeypatch):
     monkeypatch.setattr(tap_client, "FIRST_POLL_SECONDS", 0.02)
     if "proxy" in request.fixturenames:
         between = request.getfixturevalue("proxy")
-        for one in (between.asked, between.headers, between.next):
+        for one in (between.requests, between.headers, between.coming_changes):
             one.clear()
-        between.always = None
+        between.default_change = None
 
 
 def opened(url, *, key=(), secret=None, tell=None, page=None, rate=None, allow_private=True, **options):
@@ -202,12 +212,12 @@ def test_a_table_beyond_the_services_limit_comes_page_by_page(proxy):
 
 def test_in_another_context_nothing_is_asked_anew(proxy):
     source = opened(proxy.url, table="far.many")
-    columns, asked = source.list_columns(), len(proxy.asked)
+    columns, asked = source.list_columns(), len(proxy.requests)
     later = source.with_context(
         SourceContext(key_columns=["number"], page_row_limit=400, requests_per_second=1000, allow_private=True)
     )
     assert later.list_columns() == columns
-    assert len(proxy.asked) == asked
+    assert len(proxy.requests) == asked
     assert ids(later) == many()["id"].to_pylist()
     assert sum(query.startswith("SELECT TOP 400 ") and "ORDER BY number" in query for query in proxy.queries) == 6
 
@@ -339,50 +349,50 @@ def test_keys_are_asked_for_in_portions(proxy):
 @pytest.mark.parametrize(
     "trouble",
     [
-        busy(),
-        busy(Retry_After="0"),
-        busy(502),
-        busy(429),
-        gone,
-        cut(0.4, told=True),
-        cut(0.6, told=False),
-        cut(0.0, told=False),
-        packed,
-        zipped_file,
-        late(0.05),
+        refuse_as_busy(),
+        refuse_as_busy(Retry_After="0"),
+        refuse_as_busy(502),
+        refuse_as_busy(429),
+        close_connection,
+        truncate_body(0.4, told=True),
+        truncate_body(0.6, told=False),
+        truncate_body(0.0, told=False),
+        compress_body,
+        send_gzip_file,
+        delay_answer(0.05),
     ],
     ids=["503", "Retry-After", "502", "429", "closed", "short", "cut", "nothing", "gzip", "gzip file", "late"],
 )
 def test_what_a_pause_mends_is_asked_again(proxy, trouble):
     source = opened(proxy.url, table="far.many", page=480)
     source.list_columns()
-    proxy.next += [None, None, trouble, None, trouble, trouble]
+    proxy.coming_changes += [None, None, trouble, None, trouble, trouble]
     assert ids(source) == EXPECTED
 
 
 def test_a_service_that_is_down_midway_ends_it_with_its_words(proxy):
     source = opened(proxy.url, table="far.many", page=400, tries=3)
     source.list_columns()
-    proxy.next += [None, None, None]
-    proxy.always = busy()
+    proxy.coming_changes += [None, None, None]
+    proxy.default_change = refuse_as_busy()
     got = source.read_batches(["id"])
     assert next(got).num_rows == 399  # a page that was there; nobody publishes it
     with pytest.raises(
         SourceError, match=r"127\.0\.0\.1: answers 503: Service Unavailable come back later, after 3 tries"
     ):
         list(got)
-    proxy.always = gone
+    proxy.default_change = close_connection
     with pytest.raises(SourceError, match="after 3 tries"):
         ids(source)
 
 
 def test_the_pause_that_a_service_asks_for_is_kept(proxy):
     source = opened(proxy.url, table="far.stars", tries=2)
-    proxy.next += [busy(Retry_After="1")]
+    proxy.coming_changes += [refuse_as_busy(Retry_After="1")]
     begun = time.monotonic()
     source.list_columns()
     assert time.monotonic() - begun >= 1
-    proxy.next += [busy(Retry_After="86400")]
+    proxy.coming_changes += [refuse_as_busy(Retry_After="86400")]
     with pytest.raises(SourceError, match="asks to be left alone for 86400 s"):
         opened(proxy.url, table="far.stars").list_columns()
 
@@ -399,19 +409,19 @@ def test_pauses_are_seconds_or_dates():
 def test_errors_are_the_services_own_words(proxy):
     with pytest.raises(SourceError, match=r"127\.0\.0\.1 says: .*nosuch"):
         opened(proxy.url, table="far.nosuch").list_columns()
-    assert len(proxy.asked) == 1  # it is no use to ask again
+    assert len(proxy.requests) == 1  # it is no use to ask again
     late_error = (
         '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3" version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/><TABLE>'
         '<FIELD name="n" datatype="int"/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA></TABLE>'
         '<INFO name="QUERY_STATUS" value="ERROR">disk on fire</INFO></RESOURCE></VOTABLE>'
     )
-    proxy.next += [saying(late_error)]
+    proxy.coming_changes += [replace_answer(late_error)]
     with pytest.raises(SourceError, match="says: disk on fire"):
         opened(proxy.url, table="far.stars").list_columns()
-    proxy.next += [saying("<html><body>Welcome!</body></html>", media="text/html")]
+    proxy.coming_changes += [replace_answer("<html><body>Welcome!</body></html>", media="text/html")]
     with pytest.raises(SourceError, match="gives no table: the document is no VOTable"):
         opened(proxy.url, table="far.stars").list_columns()
-    proxy.next += [saying("no entry", status=401)]
+    proxy.coming_changes += [replace_answer("no entry", status=401)]
     with pytest.raises(SourceError, match=r"lets nobody in like this \(401\); say `token`"):
         opened(proxy.url, table="far.stars").list_columns()
     with pytest.raises(SourceError, match=r"no TAP service at .*/somewhere \(404\)"):
@@ -426,13 +436,13 @@ def test_a_service_that_cuts_without_a_word_is_found_out(proxy):
 
     source = opened(proxy.url, table="far.many", page=100_000)
     source.list_columns()
-    proxy.always = unflagged
+    proxy.default_change = unflagged
     assert ids(source) == EXPECTED  # 500 rows: such limits are round, so there is a next page
 
     def shorter(answer):
-        return unflagged(answer) if b"OVERFLOW" in answer.body or b"hven_rows" in answer.body else saying(EMPTY)(answer)
+        return unflagged(answer) if b"OVERFLOW" in answer.body or b"hven_rows" in answer.body else replace_answer(EMPTY)(answer)
 
-    proxy.always = shorter
+    proxy.default_change = shorter
     with pytest.raises(SourceError, match="counts 2,345 rows and gave 1,996; say a smaller `page`"):
         ids(source)
 
@@ -444,10 +454,10 @@ EMPTY = (
 
 
 def test_redirects(proxy, server):
-    proxy.next += [moved(f"{server.url}/tap/sync", 307), moved(f"{server.url}/tap/sync", 301)]
+    proxy.coming_changes += [redirect(f"{server.url}/tap/sync", 307), redirect(f"{server.url}/tap/sync", 301)]
     source = opened(proxy.url, table="far.stars")
     assert len(rows(source)) == 3
-    proxy.always = moved(f"{proxy.url}/sync")
+    proxy.default_change = redirect(f"{proxy.url}/sync")
     with pytest.raises(UserError, match="leads on and on"):
         opened(proxy.url, table="far.stars").list_columns()
 
@@ -465,17 +475,17 @@ def test_what_takes_too_long_becomes_a_job(proxy):
     source = opened(proxy.url, table="far.stars")
     source.list_columns()
     over = threading.Event()
-    for trouble, seconds in ((saying(slow, status=400), 300.0), (late(120, over), 3.0)):  # it says so, or says nothing
-        proxy.asked.clear()
+    for trouble, seconds in ((replace_answer(slow, status=400), 300.0), (delay_answer(120, over), 3.0)):  # it says so, or says nothing
+        proxy.requests.clear()
         source.tap.service.timeout_seconds = seconds
-        proxy.next += [trouble]
+        proxy.coming_changes += [trouble]
         assert rows(source.select_since("n", 2)) == ROWS[1:]
-        methods = [(method, path.partition("?")[0]) for method, path, _ in proxy.asked]
+        methods = [(method, path.partition("?")[0]) for method, path, _ in proxy.requests]
         assert ("POST", "/tap/async") in methods
         assert methods[-1][0] == "DELETE"
         assert methods[-1][1].startswith("/tap/async/")
     over.set()
-    proxy.next += [saying(slow, status=400)]
+    proxy.coming_changes += [replace_answer(slow, status=400)]
     with pytest.raises(SourceError, match="Query timed out"):
         rows(opened(proxy.url, table="far.stars", mode="sync"))
 
@@ -488,10 +498,10 @@ def test_a_slow_service_without_jobs_is_not_taken_for_none(proxy, status):
     )
     source = opened(proxy.url, table="far.stars")
     source.list_columns()
-    proxy.next += [saying(slow, status=400), saying("no such address", status=status)]
+    proxy.coming_changes += [replace_answer(slow, status=400), replace_answer("no such address", status=status)]
     with pytest.raises(SourceError, match=rf"runs no jobs \(.*/async answers {status}\), and its /sync takes too long"):
         rows(source.select_since("n", 2))
-    proxy.next += [saying("no such address", status=status)]
+    proxy.coming_changes += [replace_answer("no such address", status=status)]
     with pytest.raises(SourceError, match="`mode: async` needs it; ask for less at a time"):
         opened(proxy.url, table="far.stars", mode="async").list_columns()
 
@@ -499,12 +509,12 @@ def test_a_slow_service_without_jobs_is_not_taken_for_none(proxy, status):
 def test_jobs_are_followed_through_trouble_and_taken_away(proxy):
     source = opened(proxy.url, table="far.stars", mode="async")
     source.list_columns()
-    proxy.asked.clear()
-    proxy.next += [None, gone, busy()]  # the job is made; then two looks at it fail
+    proxy.requests.clear()
+    proxy.coming_changes += [None, close_connection, refuse_as_busy()]  # the job is made; then two looks at it fail
     assert rows(source.select_since("n", 2)) == ROWS[1:]
-    made = [path for method, path, _ in proxy.asked if (method, path) == ("POST", "/tap/async")]
+    made = [path for method, path, _ in proxy.requests if (method, path) == ("POST", "/tap/async")]
     assert len(made) == 1
-    assert proxy.asked[-1][0] == "DELETE"
+    assert proxy.requests[-1][0] == "DELETE"
     with pytest.raises(SourceError, match=r"the job ended as ERROR: .*nosuch"):
         opened(proxy.url, adql="SELECT * FROM far.nosuch", mode="async").list_columns()
 
@@ -530,28 +540,28 @@ def test_jobs_stay_with_https(url, place, found):
 def test_requests_keep_their_rate(proxy):
     source = opened(proxy.url, table="far.many", page=500, rate=20)
     source.list_columns()
-    proxy.asked.clear()
+    proxy.requests.clear()
     begun = time.monotonic()
     ids(source)
-    assert (time.monotonic() - begun) * 20 >= len(proxy.asked) - 1.5
+    assert (time.monotonic() - begun) * 20 >= len(proxy.requests) - 1.5
 
 
 def test_secrets_go_to_the_service_and_nowhere_else(proxy, server):
     secret = {"$KEY": "sesame", "$LOGIN": "tycho:sesame"}.get
     source = opened(proxy.url, table="far.stars", token="$KEY", secret=secret)
-    proxy.next += [busy(), saying("no", status=401)]
+    proxy.coming_changes += [refuse_as_busy(), replace_answer("no", status=401)]
     with pytest.raises(SourceError, match="lets nobody in") as caught:
         source.list_columns()
     assert [headers["authorization"] for headers in proxy.headers] == ["Bearer sesame"] * 2
     assert "sesame" not in str(caught.value)
-    with disturbed(server.port) as other:
-        proxy.next += [moved(f"{other.url}/sync", 307)]
+    with run_proxy(server.port) as other:
+        proxy.coming_changes += [redirect(f"{other.url}/sync", 307)]
         opened(proxy.url, table="far.stars", login="$LOGIN", secret=secret).list_columns()
         assert proxy.headers[-1]["authorization"] == "Basic dHljaG86c2VzYW1l"
         assert "authorization" not in other.headers[0]
         asked = len(proxy.headers)
         other.headers.clear()
-        proxy.next += [moved(f"{other.url}/async/none", 303)]  # a job that is said to be elsewhere
+        proxy.coming_changes += [redirect(f"{other.url}/async/none", 303)]  # a job that is said to be elsewhere
         with pytest.raises(SourceError):
             opened(proxy.url, table="far.stars", login="$LOGIN", secret=secret, mode="async", tries=1).list_columns()
         assert "authorization" in proxy.headers[asked]
@@ -584,7 +594,7 @@ def test_options_that_contradict_each_other(options, message):
 def fed(snapshot, *changes, key='<FIELD name="n" datatype="long"/>'):
     """A feed's document."""
     cells = "".join(f"<TR>{''.join(f'<TD>{cell}</TD>' for cell in row)}</TR>" for row in changes)
-    return saying(
+    return replace_answer(
         '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3" version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/>'
         f'<INFO name="snapshot" value="{snapshot}"/><TABLE>{key}<FIELD name="change" datatype="char" arraysize="*"/>'
         f"<DATA><TABLEDATA>{cells}</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>"
@@ -602,18 +612,18 @@ def test_what_changed_is_asked_for_by_its_key(proxy):
     source = follower(proxy)
     assert isinstance(source, ChangeFeedSource)
     source.list_columns()
-    proxy.next += [fed("S1")]
+    proxy.coming_changes += [fed("S1")]
     assert source.read_state_name() == "S1"
-    assert proxy.asked[-1][:2] == ("GET", "/changes/far.stars?RESPONSEFORMAT=votable")
-    proxy.asked.clear()
-    proxy.next += [fed("S2", (2, "changed"), (3, "added"), (9, "removed"), (77, "changed"))]
+    assert proxy.requests[-1][:2] == ("GET", "/changes/far.stars?RESPONSEFORMAT=votable")
+    proxy.requests.clear()
+    proxy.coming_changes += [fed("S2", (2, "changed"), (3, "added"), (9, "removed"), (77, "changed"))]
     found = source.list_changes("S1 &")
-    assert proxy.asked[0][1] == "/changes/far.stars?RESPONSEFORMAT=votable&since=S1+%26"
+    assert proxy.requests[0][1] == "/changes/far.stars?RESPONSEFORMAT=votable&since=S1+%26"
     assert (found.state, found.key_columns, found.removed_keys.to_pylist()) == ("S2", ("n",), [{"n": 9}])
     assert found.changed_keys.to_pylist() == [{"n": 2}, {"n": 3}, {"n": 77}]
     assert rows(found.rows) == ROWS[1:]  # 77 went meanwhile
     assert "IN (2, 3, 77)" in proxy.queries[-1]
-    proxy.next += [fed("S2")]
+    proxy.coming_changes += [fed("S2")]
     nothing = source.list_changes("S2")
     assert (nothing.changed_keys.num_rows, nothing.removed_keys.num_rows, list(nothing.rows.read_batches())) == (
         0,
@@ -624,7 +634,7 @@ def test_what_changed_is_asked_for_by_its_key(proxy):
 
 def test_without_a_feed_rows_come_by_tap(proxy):
     source = follower(proxy)
-    proxy.next += [saying("no such page", status=404), saying("not kept any more", status=410)]
+    proxy.coming_changes += [replace_answer("no such page", status=404), replace_answer("not kept any more", status=410)]
     assert source.read_state_name() is None
     assert source.list_changes("S1") is None
     assert sorted(rows(source), key=lambda row: row["n"]) == ROWS
@@ -637,7 +647,7 @@ def overflowing(answer):
 
 
 def test_a_list_of_tables_that_was_cut_off_is_refused(proxy):
-    proxy.next += [overflowing]
+    proxy.coming_changes += [overflowing]
     with pytest.raises(SourceError, match=r"127\.0\.0\.1.* cut its answer off"):
         tap.list_source_tables({"url": proxy.url}, SourceContext(allow_private=True))
 
@@ -651,7 +661,7 @@ def test_metadata_of_columns_that_were_cut_off_are_missed(proxy):
     def only_schema(answer):
         return overflowing(answer) if "TAP_SCHEMA.columns" in proxy.queries[-1] else answer
 
-    proxy.always = only_schema
+    proxy.default_change = only_schema
     assert [column.name for column in source.list_columns()] == ["name", "ra", "n"]
     assert any("columns have no metadata of TAP_SCHEMA" in str(one) for one in told)
 
@@ -660,7 +670,7 @@ def test_a_feed_that_was_cut_is_no_feed(proxy):
     source = follower(proxy)
     whole = fed("S2", (2, "changed"))(None)
     cut_off = whole.body.decode().replace("</TABLE></RES", '</TABLE><INFO name="QUERY_STATUS" value="OVERFLOW"/></RES')
-    proxy.next += [saying(cut_off)]
+    proxy.coming_changes += [replace_answer(cut_off)]
     assert source.list_changes("S1") is None
 
 
@@ -669,10 +679,10 @@ def test_a_feed_that_was_cut_is_no_feed(proxy):
     [
         (fed("S2", (2, "moved")), "tells of 'moved'"),
         (fed(""), "does not say to which snapshot it leads"),
-        (saying("not you", status=403), "answers 403: not you"),
+        (replace_answer("not you", status=403), "answers 403: not you"),
         (fed("S2", (2, "added"), key='<FIELD name="id" datatype="long"/>'), "id is not among `columns`"),
         (
-            saying("<html/>"),
+            replace_answer("<html/>"),
             "its feed cannot be read: the document is no VOTable: its root element is html, after 2 tries",
         ),
     ],
@@ -680,7 +690,7 @@ def test_a_feed_that_was_cut_is_no_feed(proxy):
 def test_feeds_that_are_none(proxy, answer, message):
     source = follower(proxy, tries=2)
     source.list_columns()
-    proxy.next += [answer, answer]
+    proxy.coming_changes += [answer, answer]
     with pytest.raises(SourceError, match=message):
         source.list_changes("S1")
 

@@ -22,7 +22,7 @@ from hven.model.sky import contours, region_files
 from hven.query._table_files import open_table_file
 from hven.sources import SourceContext, file_kinds, tfcat
 from hven.testing.format import write_document
-from shared import MORE, shared
+from shared import EXAMPLES_FACTOR, shared
 
 facts = region_files.tfcat
 CRS = {
@@ -454,7 +454,7 @@ def dumped(value):
     return format(value, "f") if isinstance(value, Decimal) else json.dumps(value)
 
 
-@settings(max_examples=40 * MORE, deadline=None)
+@settings(max_examples=40 * EXAMPLES_FACTOR, deadline=None)
 @given(st.lists(FEATURES, min_size=1, max_size=4), st.dictionaries(TEXTS, TEXTS, max_size=2))
 def test_what_is_read_is_served_again(tmp_path_factory, features, about):
     """Number by number, whatever the blanks."""

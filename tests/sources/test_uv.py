@@ -210,7 +210,7 @@ def test_the_example_from_a_tap_service_and_pages_of_headers(tmp_path: Path) -> 
         ingest_all(archive)
         shutil.rmtree(directory / "collections/eso")
         (directory / "hven.toml").write_text("allow_private = true\n")
-        with serve_site(archive) as there, file_servers.web(file_servers.Files(pages)) as hdr:
+        with serve_site(archive) as there, file_servers.serve_http(file_servers.ServedFiles(pages)) as hdr:
             text = re.sub(
                 r"kind: query .*\n      adql: (.*)\n",
                 rf'kind: tap\n      url: "{there.url}/tap"\n      adql: "\1"\n',

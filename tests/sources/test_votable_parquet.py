@@ -16,7 +16,7 @@ import pytest
 from astropy.io.votable import parse_single_table
 from pydantic import ValidationError
 
-from file_servers import Files, web
+from file_servers import ServedFiles, serve_http
 from hven.model import Deviation
 from hven.model.errors import SourceError, UserError
 from hven.sources import ROW_NUMBER_COLUMN, SourceContext, _rate_limiting, fits, parquet, query, votable
@@ -191,7 +191,7 @@ def opened_far(there, path="/a.vot", private=True, **options):
 @pytest.fixture
 def far(monkeypatch):
     monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.0)
-    with web(Files({"/a.vot": document(1, 2, 3), "/a.vot.gz": gzip.compress(document(*range(5000)))})) as there:
+    with serve_http(ServedFiles({"/a.vot": document(1, 2, 3), "/a.vot.gz": gzip.compress(document(*range(5000)))})) as there:
         yield there
 
 

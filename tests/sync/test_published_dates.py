@@ -18,7 +18,7 @@ from hven.ingest import ingest_collection, move_collection
 from hven.ingest.sync import sync_collection
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor
-from second_engine import OTHER, registered
+from second_engine import OTHER_NAME, register_other_engine
 
 HEAD = """\
 collection: maps
@@ -94,13 +94,13 @@ def test_a_sync_that_computes_everything_finds_no_change(maps: tuple[Site, Path,
 
 
 def test_dates_move_with_the_rows_to_another_engine(tmp_path: Path, clock: MovableClock) -> None:
-    with registered(), open_site_with_descriptor(tmp_path, HEAD, {"a.csv": ""}) as site:
+    with register_other_engine(), open_site_with_descriptor(tmp_path, HEAD, {"a.csv": ""}) as site:
         folder = tmp_path / "collections" / "maps"
         write(folder / "a.csv", a="planet", b="planet")
         ingest_collection(site, "maps")
         clock.move(HOUR)
-        move_collection(site, "maps", OTHER)
-        (folder / "maps.yaml").write_text(f"engine: {OTHER}\n{HEAD}")
+        move_collection(site, "maps", OTHER_NAME)
+        (folder / "maps.yaml").write_text(f"engine: {OTHER_NAME}\n{HEAD}")
         write(folder / "a.csv", a="planet", b="asteroid", c="planet")
         site.refresh_published_state()
         ingest_collection(site, "maps")
