@@ -1,4 +1,4 @@
-"""Runs ADQL on a real DuckDB: parse, bind, write, execute."""
+"""Run ADQL in DuckDB: parse, bind, write and execute a query."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hven.model.table import Table
 
 
 def create_connection() -> duckdb.DuckDBPyConnection:
-    """Make a DuckDB with all functions."""
+    """Create a DuckDB connection with all functions."""
     con = duckdb.connect()
     UdfRegistry(con).define_named_functions(" ".join([*UDF_SIGNATURES, *SQL_MACROS]))
     return con
@@ -29,7 +29,7 @@ def get_connection() -> duckdb.DuckDBPyConnection:
 
 
 def write_expression(expr, dialect) -> str:
-    """Write a bound expression over columns of ``t0``, every literal inline."""
+    """Write a bound expression over columns of ``t0`` with every literal inline."""
     return SqlWriter(dialect, {}, frozenset()).write_expression(expr)
 
 
@@ -39,7 +39,7 @@ OTHER_RUNNERS: list = []  # a function that runs bound queries in another engine
 def run_query(
     text, tables: list[tuple[Table, pa.Table]], *, functions=QUERY_FUNCTIONS, lenient=False, catalogue=None
 ) -> pa.Table:
-    """Give the answer of a query over these tables; its Arrow types are the declared ones, or the test fails."""
+    """Run a query over tables and check that the result has the declared Arrow types."""
     pairs = list(tables)
     bound = bind_query(
         parse_query(text), catalogue or StaticCatalogue(table for table, _ in pairs), functions=functions
@@ -50,7 +50,7 @@ def run_query(
 
 
 def run_in_duckdb(bound, pairs, *, lenient=False) -> pa.Table:
-    """Give the answer of DuckDB."""
+    """Run a bound query in DuckDB."""
     con = get_connection().cursor()
     names = {}
     for number, (table, rows) in enumerate(pairs):
@@ -70,7 +70,7 @@ def run_in_duckdb(bound, pairs, *, lenient=False) -> pa.Table:
 
 
 def evaluate_expression(expression, tables=None, **options):
-    """Give the one value of an expression over a table of one row."""
+    """Evaluate an expression over a table of one row."""
     if tables is None:
         tables = [(Table(schema="s", name="one", columns=()), pa.table({"dummy": pa.array([1])}))]
     answer = run_query(f"SELECT {expression} AS v FROM {tables[0][0].qualified_name}", tables, **options)

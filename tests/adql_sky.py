@@ -1,4 +1,4 @@
-"""A small catalogue for tests of the binder and the writer."""
+"""A small catalogue for tests of the binder and the SQL writer."""
 
 from __future__ import annotations
 

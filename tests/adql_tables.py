@@ -1,4 +1,4 @@
-"""Table sets of the corpus's schema-needing records, made from `schemas.json` and from the words inside the records."""
+"""Table sets for the corpus records that need a schema, from `schemas.json` and from words in the records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parse_type_word(word: str, default: str = "double") -> Type:
 
 
 def parse_vollt_tables(text: str) -> StaticCatalogue:
-    """``aschema.foo(colS! VARCHAR, colI INTEGER); ..``: a name without an exclamation mark is its lower-case form there."""
+    """Parse ``aschema.foo(colS! VARCHAR, colI INTEGER); ..``; a name without ``!`` is in lower case."""
     tables = []
     for schema, name, mark, columns in re.findall(r"(?:(\w+)\.)?(\w+)(!?)\(([^)]*)\)", text):
         made = []
@@ -40,7 +40,8 @@ def parse_vollt_tables(text: str) -> StaticCatalogue:
             column = label.rstrip("!") if label.endswith("!") else label.lower()
             made.append(
                 Column(
-                    name=column, type=parse_type_word(kind, "string" if column in {"ivoid", "short_name", "name"} else "double")
+                    name=column,
+                    type=parse_type_word(kind, "string" if column in {"ivoid", "short_name", "name"} else "double"),
                 )
             )
         tables.append(Table(schema=schema, name=name if mark else name.lower(), columns=tuple(made)))
@@ -58,7 +59,12 @@ def parse_dachs_table(name: str, words: str) -> Table:
         unit, _, ucd = (facts or "").partition(",")
         column = label[1:-1].replace('""', '"') if delimited else label.lower()
         columns.append(
-            Column(name=column, type=parse_type_word(kind or "", default), unit=unit.strip() or None, ucd=ucd.strip() or None)
+            Column(
+                name=column,
+                type=parse_type_word(kind or "", default),
+                unit=unit.strip() or None,
+                ucd=ucd.strip() or None,
+            )
         )
     schema, _, table = name.rpartition(".")
     return Table(schema=schema, name=table, columns=tuple(columns))
@@ -74,11 +80,13 @@ def parse_opencadc_table(name: str, words: str) -> Table:
 
 
 def build_table_sets() -> dict[str, StaticCatalogue]:
-    """All named table sets."""
+    """Build all named table sets."""
     raw = json.loads(shared("corpora/adql/schemas.json").read_text())
     querytest = [parse_dachs_table(name, words) for name, words in raw["dachs-querytest"].items()]
     upload = Table(schema="TAP_UPLOAD", name="adql", columns=querytest[0].columns)
-    adqltest = [parse_dachs_table(name, words) for name, words in raw["dachs-adqltest"].items() if "as test" not in words]
+    adqltest = [
+        parse_dachs_table(name, words) for name, words in raw["dachs-adqltest"].items() if "as test" not in words
+    ]
     mock = [parse_opencadc_table(name, words) for name, words in raw["opencadc-mock"].items() if name != "functions"]
     tap_test = "opencadc-tap_test (TAP_SCHEMA + tap_test.AllDataTypes)"
     # newer than some of its queries, says the file; those name these two as well
@@ -98,7 +106,7 @@ def build_table_sets() -> dict[str, StaticCatalogue]:
 
 
 def build_tap_schema() -> list[Table]:
-    """TAP_SCHEMA as TAP 1.1 has it."""
+    """Build the tables of TAP_SCHEMA of TAP 1.1."""
     words = {
         "schemas": "schema_name utype description schema_index:int",
         "tables": "schema_name table_name table_type utype description table_index:int",
@@ -134,7 +142,7 @@ RESULT_TYPES = {
 
 
 def declare_functions(texts: list[str]) -> FunctionSet:
-    """Further functions: ``toto(attr VARCHAR) -> VARCHAR``."""
+    """Add functions that are declared as ``toto(attr VARCHAR) -> VARCHAR``."""
     entries: dict[str, FunctionDefinition] = {}
     for text in texts:
         match = re.fullmatch(r"(\w+)\((.*)\)\s*->\s*(\w+)", text.strip())

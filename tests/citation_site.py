@@ -1,4 +1,4 @@
-"""A site whose collection is cited, and a DataCite of this machine, as its REST interface is described, to plant faults in."""
+"""A site with a collection to cite, and a local DataCite server into which tests inject faults."""
 
 from __future__ import annotations
 
@@ -59,8 +59,10 @@ contact_email = "vo@uraniborg.example"
 """
 
 
-def build_site(directory: Path, descriptor: str = PSZ2, *, settings: str = "", endpoint: str = "", rows: str = ROWS) -> Path:
-    """Write a site with the one collection, and publish it."""
+def build_site(
+    directory: Path, descriptor: str = PSZ2, *, settings: str = "", endpoint: str = "", rows: str = ROWS
+) -> Path:
+    """Write a site with one collection and publish it."""
     folder = directory / "collections/psz2"
     folder.mkdir(parents=True, exist_ok=True)
     doi = f'\n[doi]\nprefix = "10.5072"\nrepository = "URA.BORG"\npassword = "$DATACITE"\nendpoint = "{endpoint}"\nseconds = 2\n' if endpoint else ""  # fmt: skip
@@ -76,7 +78,7 @@ def build_site(directory: Path, descriptor: str = PSZ2, *, settings: str = "", e
 
 @dataclass
 class DataCiteServer(JsonServer):
-    """The part of DataCite's interface by which DOIs are kept: states draft, registered, findable; one repository and prefix."""
+    """The part of DataCite's interface for DOIs: states draft, registered, findable; one repository and prefix."""
 
     dois: dict[str, dict[str, Any]] = field(default_factory=dict)
     foreign_dois: set[str] = field(default_factory=set)  # of other repositories
@@ -128,6 +130,6 @@ def _build_error(status: int, title: str, **more: str) -> Reply:
 
 
 def copy_attributes(world: DataCiteServer, doi: str = "10.5072/psz2") -> dict[str, Any]:
-    """Return what it has of a DOI, as JSON has it."""
+    """Return the attributes of a DOI as JSON has them."""
     found: dict[str, Any] = json.loads(json.dumps(world.dois[doi]))
     return found

@@ -1,4 +1,4 @@
-"""A clock that a test moves: nobody waits for an end, and its second is met exactly, however busy the machine is."""
+"""A clock that tests move, so that they need not wait and reach a deadline to the second."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import pytest
 
 
 class MovableClock:
-    """What `time` says in this process, moved ahead; `stand` stops the time of day, and what counts seconds goes on.
+    """The clocks of `time` in this process, which a test moves forward.
 
-    Threads and event loops that wait do so by clocks of their own.
+    `stop_time` stops the time of day; the monotonic clock goes on. Threads and event loops wait by clocks of their
+    own.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
@@ -22,13 +23,15 @@ class MovableClock:
         patch.setattr(time, "monotonic", lambda: count() + self._offset_nanoseconds / 1e9)
 
     def _read_nanoseconds(self) -> int:
-        return (self._read_time() if self._stopped_nanoseconds is None else self._stopped_nanoseconds) + self._offset_nanoseconds
+        return (
+            self._read_time() if self._stopped_nanoseconds is None else self._stopped_nanoseconds
+        ) + self._offset_nanoseconds
 
     def move(self, seconds: float) -> None:
-        """Let so much time be over."""
+        """Move the time forward."""
         self._offset_nanoseconds += round(seconds * 1e9)
 
     def stop_time(self) -> float:
-        """Stop the time of day at a whole second; gives it, in seconds since 1970."""
+        """Stop the time of day at a whole second; return it in seconds since 1970."""
         self._stopped_nanoseconds = self._read_nanoseconds() // 10**9 * 10**9 - self._offset_nanoseconds
         return self._read_nanoseconds() / 1e9

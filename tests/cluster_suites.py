@@ -1,4 +1,4 @@
-"""What ADQL means on a cluster: the tests of constructs, functions, windows, arrays, recursion, random queries and the corpus, run by the far road of another database."""
+"""The tests of ADQL (constructs, functions, windows, arrays, recursion, random queries, corpus) on a Spark cluster."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TEST_MODULES = (
 
 
 def build_suites(open_cluster: Callable[[], AbstractContextManager[Any]], max_other_queries: int) -> dict[str, Any]:
-    """Make the members of a module that runs all of them.
+    """Build the members of a module that runs the tests of ADQL on a cluster.
 
     Parameters
     ----------
-    run
-        Runs a cluster, which has a `url`.
-    most
-        How many of their queries may be computed elsewhere.
+    open_cluster
+        Opens a cluster with a `url`.
+    max_other_queries
+        How many of the queries the embedded engine may compute instead.
     """
     elsewhere: Counter[str] = Counter()
 
@@ -71,7 +71,7 @@ def build_suites(open_cluster: Callable[[], AbstractContextManager[Any]], max_ot
 
 
 def _load_tests(name: str) -> dict[str, Any]:
-    """Take over the tests of a module that ask the running database, with its fixtures."""
+    """Load the tests of a module that run queries, and its fixtures."""
     path = Path(__file__).parent / "adql" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"far_{name}", path)
     assert spec is not None
@@ -86,7 +86,10 @@ def _load_tests(name: str) -> dict[str, Any]:
         if key.startswith("test_") and callable(item):
             inner = getattr(item, "hypothesis", None)
             source = inspect.getsource(inner.inner_test if inner else item)
-            if not any(word in source for word in ("run(", "run_query(", "value(", "evaluate_expression(", "same(", "check(", "executed(")):
+            if not any(
+                word in source
+                for word in ("run(", "run_query(", "value(", "evaluate_expression(", "same(", "check(", "executed(")
+            ):
                 continue
             found[f"{key}__{name.removeprefix('test_')}"] = item
     return found

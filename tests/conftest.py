@@ -1,4 +1,4 @@
-"""Fixtures of all tests."""
+"""Fixtures and hooks of all tests."""
 
 from __future__ import annotations
 
@@ -82,7 +82,10 @@ def pytest_runtest_teardown(item):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session):
-    """Let each of several workers rewrite its share of new modules for their asserts, which all then find: eight seconds for whoever does it alone, as each did."""
+    """Let each of several workers rewrite its share of new test modules for asserts.
+
+    All workers find the result in the cache. A worker that rewrites all modules alone takes eight seconds.
+    """
     worker = getattr(session.config, "workerinput", None)
     if worker is None or sys.dont_write_bytecode:
         return
@@ -97,7 +100,7 @@ def pytest_collection(session):
 
 
 def pytest_make_parametrize_id(config, val):
-    """Name what is long by its beginning and its length: names go from each worker to the one who counts with each of a test's steps."""
+    """Shorten long parameters in the names of tests: each worker sends these names with every step of a test."""
     if isinstance(val, str | bytes) and len(val) > MAX_ID_CHARACTERS:
         head = val[:MAX_ID_CHARACTERS] if isinstance(val, str) else val[:MAX_ID_CHARACTERS].decode("latin-1")
         return f"{head.encode('unicode_escape').decode('ascii')}... of {len(val):,}"
@@ -106,7 +109,10 @@ def pytest_make_parametrize_id(config, val):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Give all tests of a module to one worker, so that what it sets up is set up once; of several workers none begins what is long at the end."""
+    """Give all tests of a module to one worker, and start slow tests first.
+
+    The worker sets up the fixtures of a module once. No worker starts a long test at the end of the run.
+    """
     marks = {}  # of modules
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
@@ -153,7 +159,7 @@ def pytest_runtest_logreport(report):
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter):
-    """Say what was left out, a line for each thing that is missing: `-r` of pytest would tell each place of the source."""
+    """List what was skipped, with a line for each missing group; `-r` of pytest would list each place in the source."""
     if _subtest_outcomes["passed"]:
         terminalreporter.line(f"{_subtest_outcomes['passed']:,} parts of these tests passed (subtests)")
     reasons = [
@@ -168,13 +174,13 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Move what the time is in this process."""
+    """Give a clock that the test can move."""
     return MovableClock(monkeypatch)
 
 
 @pytest.fixture
 def golden(request):
-    """Compare bytes with the golden document of that name below tests/golden, or rewrite it with --update."""
+    """Compare bytes with a golden document below tests/golden, or rewrite the document with --update."""
     update = request.config.getoption("--update")
 
     def compare(name: str, data: bytes) -> None:

@@ -169,7 +169,9 @@ def compute_pixel_areas(size, centre, radius, scale, transform, fine=3, finest=4
         )
         p = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
         corners = p[:, :-1, :-1], p[:, :-1, 1:], p[:, 1:, 1:], p[:, 1:, :-1]
-        found[ys, xs] = (_compute_triangle_area(*corners[:3]) + _compute_triangle_area(corners[0], *corners[2:])).sum(axis=(1, 2))
+        found[ys, xs] = (_compute_triangle_area(*corners[:3]) + _compute_triangle_area(corners[0], *corners[2:])).sum(
+            axis=(1, 2)
+        )
     return found
 
 

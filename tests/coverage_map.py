@@ -38,7 +38,14 @@ SLOW_SECONDS = 1.0  # of processor: a test function whose cases cost more on ave
 MAX_UNKNOWN_SHARE = 0.05  # of the test modules of the first tier: a map that lacks more of them is too old to select by
 MAX_SELECTED_SHARE = 0.5  # of the seconds of the first tier: a selection that costs more is the first tier
 FIRST_TIER = "first"  # what is printed for the whole first tier
-COMMON_PATHS = ("src/hven/model/", "src/hven/adql/", "pyproject.toml", "constraints.txt", "scripts/", "tests/conftest.py")
+COMMON_PATHS = (
+    "src/hven/model/",
+    "src/hven/adql/",
+    "pyproject.toml",
+    "constraints.txt",
+    "scripts/",
+    "tests/conftest.py",
+)
 SECOND_TIER = tuple(f"{folder}/" for folder in FOLDERS)
 TESTS_BY_FOLDER = {
     "docs/": ("tests/test_docs.py", "tests/test_howto.py", "tests/descriptor/test_docs.py"),
@@ -267,7 +274,9 @@ class Selector:
             elif path.startswith("tests/"):
                 self.select_test(path, selection)
             else:
-                rule = next((tests for begin, tests in TESTS_BY_FOLDER.items() if path.startswith(begin)), (HOUSE_TESTS,))
+                rule = next(
+                    (tests for begin, tests in TESTS_BY_FOLDER.items() if path.startswith(begin)), (HOUSE_TESTS,)
+                )
                 selection.tests.update(rule)
         selection.tests = {name for name in selection.tests if (self.root / name).exists()}
         seconds = {name: cost for name, cost in self.recorded.seconds.items() if not name.startswith(SECOND_TIER)}

@@ -95,7 +95,9 @@ def find_common_section(at: str, name: str = "") -> dict[str, str]:
         if isinstance(node, ast.ClassDef) and node.name == name:
             bases = [ast.unparse(base).partition("[")[0] for base in node.bases]
             found = [find_common_section(at, base) for base in bases if base != name]
-            return {one: said for those in [*reversed(found), _parse_common_section(node)] for one, said in those.items()}
+            return {
+                one: said for those in [*reversed(found), _parse_common_section(node)] for one, said in those.items()
+            }
         if isinstance(node, ast.ImportFrom) and node.module in FILES:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
@@ -209,7 +211,9 @@ def measure_module(module: str) -> dict[tuple[str, str], list[str]]:
         owner, _, method = name.partition(".")
         above = [f"{base}.{method}" for base in [*bases[at, owner], *contracts] if method and base != owner]
         once = find_common_section(at, owner) if method else find_common_section(at)
-        lacks[at, name] = list_missing(node, next((read_method_docstrings()[one] for one in above if one in read_method_docstrings()), ""), once)
+        lacks[at, name] = list_missing(
+            node, next((read_method_docstrings()[one] for one in above if one in read_method_docstrings()), ""), once
+        )
         lacks[at, name] += list_undescribed_fields(at, node) if isinstance(node, ast.ClassDef) else []
     taken = {"returns"} | {node.arg for node in ast.walk(parse_module(module)) if isinstance(node, ast.arg)}
     telling = [node for node in ast.walk(parse_module(module)) if isinstance(node, ast.Module | ast.ClassDef)]
@@ -222,7 +226,10 @@ def measure_module(module: str) -> dict[tuple[str, str], list[str]]:
 def read_method_docstrings() -> dict[str, str]:
     """Read the docstrings of all methods."""
     return {
-        name: ast.get_docstring(node) or "" for one in list_public_modules() for _, name, node in iterate_definitions(one) if "." in name
+        name: ast.get_docstring(node) or ""
+        for one in list_public_modules()
+        for _, name, node in iterate_definitions(one)
+        if "." in name
     }
 
 
@@ -234,7 +241,13 @@ def count_complete(those: list[str]) -> tuple[int, int]:
 
 if __name__ == "__main__":
     for asked in sys.argv[1:]:
-        print(*(f"{at} {name}: {', '.join(lacks)}" for (at, name), lacks in measure_module(asked).items() if lacks), sep="\n")
+        print(
+            *(f"{at} {name}: {', '.join(lacks)}" for (at, name), lacks in measure_module(asked).items() if lacks),
+            sep="\n",
+        )
     if not sys.argv[1:]:
-        print(*(f"{one}: {told} of {all_}" for one in list_public_modules() for told, all_ in [count_complete([one])]), sep="\n")
+        print(
+            *(f"{one}: {told} of {all_}" for one in list_public_modules() for told, all_ in [count_complete([one])]),
+            sep="\n",
+        )
         print("told, of", *count_complete(list_public_modules()))

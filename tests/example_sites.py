@@ -70,7 +70,9 @@ def open_example(case: str, parent: Path) -> Iterator[Path]:
         for dump in directory.glob("*.sql"):
             for address in secrets.values():
                 subprocess.run(
-                    [require_program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, address], check=True, timeout=600
+                    [require_program("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, address],
+                    check=True,
+                    timeout=600,
                 )
         yield directory
 
@@ -122,10 +124,14 @@ def serve_documents(directory: Path, path: Path) -> Iterator[None]:
 
 def assert_valid_service(url: str, with_obscore: bool) -> None:
     """Let STILTS taplint and our own lint look at a service: neither finds anything."""
-    done = run_stilts("taplint", f"tapurl={url}/tap", f"stages={TAPLINT_STAGES}", "report=EWISF", "maxrepeat=99", code=None)
+    done = run_stilts(
+        "taplint", f"tapurl={url}/tap", f"stages={TAPLINT_STAGES}", "report=EWISF", "maxrepeat=99", code=None
+    )
     lines = done.stdout.splitlines()
     assert any(line.startswith("Totals:") for line in lines), done.stdout + done.stderr
-    wrong = [one for one in lines if one[:2] in {"E-", "F-"} or (one[:2] == "W-" and not re.search(ALLOWED_WARNINGS, one))]
+    wrong = [
+        one for one in lines if one[:2] in {"E-", "F-"} or (one[:2] == "W-" and not re.search(ALLOWED_WARNINGS, one))
+    ]
     assert not wrong, "\n".join(wrong)
     assert any("OBS-NODM" in line for line in lines) is not with_obscore  # taplint has looked at ivoa.obscore
     found = json.loads(run_hven("lint", f"{url}/tap", "--json").stdout)

@@ -1,7 +1,8 @@
-"""Processes of ``hven`` that are forks of one which has imported what they need: each begins with a tenth of the work of ``python -m hven``.
+"""Run ``hven`` in forks of a process that has imported its modules: a tenth of the work of ``python -m hven``.
 
-That process is this file, run alone: it reads ``{"words": .., "log": .., "cwd": .., "environment": ..}`` and writes the id of a process, or reads
-``{"ended": id}`` and writes its exit code. At a socket it is asked the same by programs that shells run, with their files in the place of a log.
+The server process is this file, run as a program. It reads ``{"words": .., "log": .., "cwd": .., "environment": ..}``
+and writes the id of a process, or it reads ``{"ended": id}`` and writes the exit code. Programs that shells run send
+the same request to a socket, with their open files in place of a log.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any, NoReturn
 
 
 class ForkedProcess:
-    """What `subprocess.Popen` is for a program."""
+    """A process with the interface of `subprocess.Popen`."""
 
     def __init__(self, words: list[str], log: Path) -> None:
         asked = {"words": words, "log": str(log), "cwd": str(Path.cwd()), "environment": dict(os.environ)}
@@ -59,7 +60,7 @@ class ForkedProcess:
 
 
 class _ForkServer:
-    """The process that they are forks of."""
+    """The process that is forked, and the connection to it."""
 
     def __init__(self) -> None:
         self.address = f"\0nursery of {os.getpid()}"
@@ -102,7 +103,10 @@ with socket.socket(socket.AF_UNIX) as line:
 
 
 def write_shell_program(path: Path) -> None:
-    """Write a program that is ``hven`` for a shell: it waits for a fork, which has its arguments, files, directory and environment."""
+    """Write a program that is ``hven`` for a shell.
+
+    It waits for a fork that has its arguments, files, directory and environment.
+    """
     path.write_text(SHELL_PROGRAM.format(python=sys.executable, address=_get_fork_server().address))
     path.chmod(0o755)
 
@@ -116,7 +120,7 @@ tables: {main: {description: Stars, source: {kind: csv, files: stars.csv}, colum
 
 
 def preload_modules() -> None:
-    """Load and make what every server does before it begins its workers."""
+    """Import and build what each server needs before it starts its workers."""
     from hven.app import _server as server  # noqa: F401  # before whatever loads Arrow
 
     # isort: split
@@ -137,6 +141,7 @@ def preload_modules() -> None:
 
 
 def serve_forks(listener: socket.socket) -> None:
+    """Answer the requests of tests and of shell programs until standard input ends."""
     preload_modules()
     shells: set[int] = set()
     while True:
@@ -163,7 +168,7 @@ def serve_forks(listener: socket.socket) -> None:
 
 
 def _run_for_shell(line: socket.socket) -> NoReturn:
-    """Do what a program was asked, and tell it the exit code; if this dies, the line ends."""
+    """Run the command of a shell program and send it the exit code; the socket closes if this process dies."""
     _, files, _, _ = socket.recv_fds(line, 1, 3)
     with line.makefile() as text:
         asked = json.loads(text.readline())
@@ -176,7 +181,7 @@ def _run_for_shell(line: socket.socket) -> NoReturn:
 
 
 def _run_command(request: dict[str, Any], files: list[int]) -> int:
-    """Be ``hven`` with these three files, and the words, directory and environment that were asked; give the exit code."""
+    """Run ``hven`` with three files, and with the arguments, directory and environment of a request."""
     from hven.app import _cli as cli
 
     for number, file in enumerate(files):

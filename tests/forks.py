@@ -130,7 +130,7 @@ class _ForkedRun:
         ours, theirs = socket.socketpair()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of threads, which nothing here waits for
-            pid = os.start_worker()
+            pid = os.fork()
         if pid == 0:
             ours.close()
             for other in self.workers:
@@ -230,7 +230,7 @@ class _WorkerProcess:
     def run(self) -> NoReturn:
         code = 1
         try:
-            self.run_workers()
+            self.run_groups()
             self.config.hook.pytest_sessionfinish(session=self.session, exitstatus=pytest.ExitCode.OK)
             code = 0
         except (BrokenPipeError, ConnectionResetError):
@@ -241,7 +241,7 @@ class _WorkerProcess:
             atexit._run_exitfuncs()
             os._exit(code)
 
-    def loop(self) -> None:
+    def run_groups(self) -> None:
         """Run group after group; the next is asked for before the last test of one, which tears down what the next does not need."""
         numbers = deque(self.receive_group())
         while numbers:

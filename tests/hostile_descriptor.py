@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 
-def write_descriptor(text: str, *, licence: str = "", columns: str = "", more: str = "", files: str = "rows.parquet") -> str:
+def write_descriptor(
+    text: str, *, licence: str = "", columns: str = "", more: str = "", files: str = "rows.parquet"
+) -> str:
     """Write the descriptor of collection ``evil``: `text` in every place that takes one, `columns` behind those of its table, `more` behind that."""
     said = json.dumps(text)
     return f"""\

@@ -47,7 +47,7 @@ class JsonServer:
     """A service; `spoil` changes what it says before it is sent."""
 
     asked: list[Request] = field(default_factory=list)
-    spoil: Callable[[Request, Reply], object] = lambda _asked, _reply: None
+    alter_reply: Callable[[Request, Reply], object] = lambda _asked, _reply: None
     pause: float = 0.0  # seconds before each answer
     base: str = ""  # where it is served
 
@@ -56,7 +56,7 @@ class JsonServer:
         reply = self.reply(asked)
         if self.pause:
             time.sleep(self.pause)
-        self.spoil(asked, reply)
+        self.alter_reply(asked, reply)
         return reply
 
     def reply(self, asked: Request) -> Reply:

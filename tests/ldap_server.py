@@ -57,7 +57,7 @@ userPassword: {PASSWORD}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Directory:
+class LdapServer:
     """A running one."""
 
     place: Path
@@ -95,7 +95,7 @@ class Directory:
 
 
 @contextlib.contextmanager
-def directory(entries: str) -> Iterator[Directory]:
+def run_server(entries: str) -> Iterator[LdapServer]:
     """Run one with some entries (LDIF, below `SUFFIX`)."""
     found = require_program("slapd")
     place = Path(tempfile.mkdtemp(prefix="ldap-"))
@@ -106,9 +106,11 @@ def directory(entries: str) -> Iterator[Directory]:
         (place / "rows").mkdir()
         (place / "slapd.conf").write_text(CONFIG.format(place=place, suffix=SUFFIX, owner=OWNER, password=PASSWORD))
         words = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=directory -addext subjectAltName=IP:127.0.0.1,DNS:localhost"
-        _run(require_program("openssl"), "req", *words.split(), "-keyout", place / "key.pem", "-out", place / "ca.pem")
+        _run_program(
+            require_program("openssl"), "req", *words.split(), "-keyout", place / "key.pem", "-out", place / "ca.pem"
+        )
         (place / "entries").write_text(f"{ROOT}\n{entries}", encoding="utf-8")
-        _run(slapd, "-Tadd", "-q", "-f", place / "slapd.conf", "-l", place / "entries")
+        _run_program(slapd, "-Tadd", "-q", "-f", place / "slapd.conf", "-l", place / "entries")
         port, tls_port = reserve_port(), reserve_port()
         addresses = " ".join(f"ldap://127.0.0.{host}:{port} ldaps://127.0.0.{host}:{tls_port}" for host in (1, 2))
         with (place / "log").open("wb") as log:
@@ -117,9 +119,9 @@ def directory(entries: str) -> Iterator[Directory]:
             )
         try:
             for one in (port, tls_port):  # its file of the process is there before it listens
-                wait_until(lambda one=one: process.poll() is not None or _listens(one))
+                wait_until(lambda one=one: process.poll() is not None or _is_listening(one))
             assert process.poll() is None, (place / "log").read_text()
-            yield Directory(place=place, port=port, tls_port=tls_port, process=process)
+            yield LdapServer(place=place, port=port, tls_port=tls_port, process=process)
         finally:
             process.kill()
             process.wait()
@@ -127,11 +129,11 @@ def directory(entries: str) -> Iterator[Directory]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _listens(port: int) -> bool:
+def _is_listening(port: int) -> bool:
     with socket.socket() as found:
         return found.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _run(*words: object) -> None:
+def _run_program(*words: object) -> None:
     done = subprocess.run([str(word) for word in words], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Run ``hven`` as a user does: verbs in a process of their own, a server on a free port, the judges' programs."""
+"""Run ``hven`` as a user does: commands, servers on free ports, and the programs that check answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HVEN_COMMAND = [sys.executable, "-m", "hven"]
 
 @dataclass(frozen=True, kw_only=True)
 class CompletedCommand:
-    """How a verb ended."""
+    """The output and the exit code of a command."""
 
     stdout: str
     stderr: str
@@ -47,9 +47,10 @@ def run_hven(
     in_subprocess: bool = False,
     **environment: str,
 ) -> CompletedCommand:
-    """Run a verb through its entry point; the exit code must be `code`, and no traceback is ever shown.
+    """Run a command of ``hven`` and check its exit code.
 
-    `apart`: in a process of its own, as a shell does it; otherwise in this one, which saves a second.
+    The command runs in this process, which saves a second; with `in_subprocess` it runs in a process of its own, as
+    from a shell. The test fails if the exit code is not `expected_code`, or if the output has a traceback.
     """
     line = [str(word) for word in words]
     given = stdin.encode() if isinstance(stdin, str) else stdin
@@ -60,7 +61,9 @@ def run_hven(
     return done
 
 
-def _run_in_subprocess(line: list[str], cwd: Path | None, given: bytes, environment: dict[str, str]) -> CompletedCommand:
+def _run_in_subprocess(
+    line: list[str], cwd: Path | None, given: bytes, environment: dict[str, str]
+) -> CompletedCommand:
     done = subprocess.run(
         [*HVEN_COMMAND, *line],
         capture_output=True,
@@ -94,7 +97,10 @@ def run_in_process(line: list[str], cwd: Path | None, given: bytes, environment:
 
 
 def write_shell_program(path: Path) -> None:
-    """Write the program ``hven`` that shells find there: what it does is done by a fork, which saves a second; proofs at full size have no forks."""
+    """Write a program ``hven`` for shells.
+
+    The fork server runs its commands, which saves a second. Proofs at full size do not fork.
+    """
     if EXAMPLES_FACTOR == 1:
         fork_server.write_shell_program(path)
     else:
@@ -103,7 +109,7 @@ def write_shell_program(path: Path) -> None:
 
 
 def find_chromium() -> str:
-    """Find Chromium, without windows where it is installed so: a page costs a third then."""
+    """Find Chromium; prefer the headless shell, with which a page takes a third of the time."""
     require("chromium")
     return shutil.which("chromium-headless-shell") or shutil.which("chromium") or ""
 
@@ -139,12 +145,15 @@ class Server:
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 
     def lines(self) -> list[dict[str, Any]]:
-        """Give the access log, as far as it is written: lines come a moment after their answers, and the last may be in the making."""
+        """Read the access log.
+
+        A line appears shortly after its answer. The last line is left out if it is incomplete.
+        """
         whole = (self.site / "serve.log").read_text(encoding="utf-8", errors="replace").rpartition("\n")[0]
         return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def rows(self, query: str, **params: object) -> list[list[object]]:
-        """Ask by TAP, answer by JSON."""
+        """Run a query by TAP and return its rows."""
         status, _, body = self.post("/tap/sync", LANG="ADQL", RESPONSEFORMAT="json", QUERY=query, **params)
         assert status == 200, body[:1000]
         return list(json.loads(body)["data"])
@@ -155,9 +164,10 @@ _reserved_names: list[socket.socket] = []
 
 
 def reserve_port() -> int:
-    """Give a port that nobody has, nor gets before it is used.
+    """Reserve a port that nobody else gets before it is used.
 
-    It lies below the ports that the kernel gives to clients and to those who ask for any, and no other process that asks here is given it.
+    The port lies below the range from which the kernel assigns ports. Each reserved port is a name of an abstract Unix
+    socket, so no other process that calls this function gets the same one.
     """
     while True:
         port = random.randrange(10_000, 32_000)
@@ -179,9 +189,10 @@ def serve_site(
     address: str = "127.0.0.1",
     port: int | None = None,
 ) -> Iterator[Server]:
-    """Serve a site until the block ends; `address` is where a site that says its own `host` is reached, `port` where rows say that it is.
+    """Serve a site until the block ends.
 
-    `command`: what begins the server as a user does; otherwise it is a fork, which saves a second.
+    `address` is where a site with its own `host` is reached. `port` is the port that rows of the site name. `command`
+    starts the server as a user does; without it, the server is a fork, which saves a second.
     """
     port = reserve_port() if port is None else port
     log = site / "serve.log"
@@ -201,7 +212,7 @@ def serve_site(
 
 
 def start_hven(words: list[str], log: Path, command: list[str] | None) -> subprocess.Popen[bytes] | ForkedProcess:
-    """Begin ``hven`` with some words: by a command, or as a fork; proofs at full size have no forks."""
+    """Start ``hven`` with arguments: by a command, or as a fork. Proofs at full size do not fork."""
     if command is None and EXAMPLES_FACTOR == 1:
         return ForkedProcess(words, log)
     with log.open("wb") as file:
@@ -209,9 +220,9 @@ def start_hven(words: list[str], log: Path, command: list[str] | None) -> subpro
 
 
 def wait_until(condition: Callable[[], object], timeout_seconds: float = 60, pause_seconds: float = 0.05) -> float:
-    """Wait until a call is true, looking again after each `pause` (seconds); give the seconds it took.
+    """Wait until a condition holds; return the seconds that this took.
 
-    `seconds` guards against waiting for ever, on a machine that may be busy with other tests: it is no claim about speed.
+    `timeout_seconds` only prevents an endless wait on a busy machine. It says nothing about speed.
     """
     begun = time.monotonic()
     while True:
@@ -223,9 +234,9 @@ def wait_until(condition: Callable[[], object], timeout_seconds: float = 60, pau
 
 
 def assert_takes_less(measure: Callable[[], float], limit_seconds: float, attempts: int = 5) -> None:
-    """Claim that something takes less than `seconds`: one try of several must show it, for others may have met a busy machine.
+    """Check that an operation takes less than a limit in at least one of several attempts.
 
-    `once` does it, and gives the seconds it took.
+    Other attempts may have met a busy machine. `measure` runs the operation and returns the seconds that it took.
     """
     took: list[float] = []
     while len(took) < attempts and min(took, default=limit_seconds) >= limit_seconds:
@@ -236,7 +247,7 @@ def assert_takes_less(measure: Callable[[], float], limit_seconds: float, attemp
 
 
 def is_gone(pid: int) -> bool:
-    """Tell whether a process has ended, though nobody may have asked for its exit code."""
+    """Return whether a process has ended, even if nobody has read its exit code."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:

@@ -1,4 +1,4 @@
-"""The tables that queries made at random (`adql_queries`) are asked of: every kind of column, NULLs, extremes, names in quotes, an upload."""
+"""The tables of random queries (`random_queries`): all kinds of columns, NULLs, extremes, quoted names, an upload."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Writes ADQL at random: from a seed, out of the tables that the grammar and the binder themselves use, over a given catalogue.
+"""Write random ADQL queries over a catalogue, from a seed.
 
-Functions, their arguments and results are those of `hven.adql.functions`, types to cast to those of `hven.adql._expression_binder`: what is added there is
-written here from then on. Types are respected most of the time, names exist most of the time; values are small, extreme or NULL.
+The tables of the grammar and of the binder supply the functions, their arguments and results (`hven.adql.functions`)
+and the types of casts (`hven.adql._expression_binder`). Additions there are used here without a change. Most names
+exist and most types fit; values are small, extreme or NULL.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ WRONG_SHARE = 0.01  # of the places where the writer does something else than wh
 
 
 def classify_column(column: Column) -> str:
-    """Give the kind of a column in the words of `KINDS`."""
+    """Return the kind of a column, a word of `KINDS`."""
     found = classify_type(column.type)
     return (
         "integer"
@@ -71,12 +72,12 @@ def classify_column(column: Column) -> str:
 
 
 def list_accepted_kinds(word: str) -> tuple[str, ...]:
-    """Give the kinds that an argument takes."""
+    """List the kinds that an argument accepts."""
     return KIND_CHOICES.get(word) or (KINDS_BY_TYPE_WORD[word],)
 
 
 def list_calls(wanted: str, *, aggregate: bool) -> list[tuple[FunctionDefinition, Signature, str]]:
-    """List the calls that give a kind: function, signature, and the kind of what decides about the result's."""
+    """List the calls that give a kind: function, signature, and the kind of the arguments that decide the result."""
     found = []
     for entry in QUERY_FUNCTIONS:
         if entry.aggregate is not aggregate:
@@ -87,12 +88,17 @@ def list_calls(wanted: str, *, aggregate: bool) -> list[tuple[FunctionDefinition
                     wanted == "integer" and "number" in accepts
                 ):
                     found.append((entry, signature, wanted))
-            elif wanted in {KINDS_BY_TYPE_WORD[signature.result], "number" if KINDS_BY_TYPE_WORD[signature.result] == "integer" else ""}:
+            elif wanted in {
+                KINDS_BY_TYPE_WORD[signature.result],
+                "number" if KINDS_BY_TYPE_WORD[signature.result] == "integer" else "",
+            }:
                 found.append((entry, signature, ""))
     return found
 
 
-CALLS = {(wanted, aggregate): list_calls(wanted, aggregate=aggregate) for wanted in KINDS for aggregate in (False, True)}
+CALLS = {
+    (wanted, aggregate): list_calls(wanted, aggregate=aggregate) for wanted in KINDS for aggregate in (False, True)
+}
 FUNCTION_NAMES = {
     kind: sorted({entry.name for entry, _, _ in found}) for kind, found in CALLS.items()
 }  # each as often as any other, however many signatures it has
@@ -100,7 +106,7 @@ WINDOW_FUNCTION_NAMES = sorted({*WINDOW_FUNCTIONS, *WINDOW_AGGREGATE_NAMES})
 
 
 class QueryWriter:
-    """Writes one query; `tables` are those that may stand in FROM, by the name to write."""
+    """Write one query; `tables` maps the names that may stand in FROM to their tables."""
 
     def __init__(self, seed: int, tables: dict[str, Table]) -> None:
         self.random = Random(seed)
@@ -176,8 +182,10 @@ class QueryWriter:
             text += f" OFFSET {self.choose(['0', '1', '3', '9223372036854775807', '99999999999999999999'])}"
         return text
 
-    def write_select(self, depth: int, *, width: int = 3, kinds: list[str] | None = None) -> tuple[str, list[tuple[str, str]]]:
-        """Write one SELECT; gives its text and its columns."""
+    def write_select(
+        self, depth: int, *, width: int = 3, kinds: list[str] | None = None
+    ) -> tuple[str, list[tuple[str, str]]]:
+        """Write one SELECT; return its text and its columns."""
         kept, outer, windows = self.scope, self.alias_count, self.windows
         self.windows = []
         source = self.write_from(depth)
@@ -196,20 +204,30 @@ class QueryWriter:
                 items, names = [self.choose([f"{alias}.*", "*"])], [(columns[0][0], columns[0][1])]
             else:
                 for want in wanted:
-                    value = self.write_window_call(depth) if kinds is None and self.draw_chance(0.06) else self.write_value(want, depth)
+                    value = (
+                        self.write_window_call(depth)
+                        if kinds is None and self.draw_chance(0.06)
+                        else self.write_value(want, depth)
+                    )
                     names.append((f"c{len(names)}", want))
                     items.append(f"{value} AS c{len(names) - 1}")
             start = self.choose(
                 ["SELECT"] * 6
-                + ["SELECT DISTINCT", "SELECT ALL", f"SELECT TOP {self.choose(['0', '1', '5', '99999999999999999999'])}"]
+                + [
+                    "SELECT DISTINCT",
+                    "SELECT ALL",
+                    f"SELECT TOP {self.choose(['0', '1', '5', '99999999999999999999'])}",
+                ]
             )
             text = f"{start} {', '.join(items)} FROM {source}{where}"
             text += f" WINDOW {', '.join(self.windows)}" if self.windows else ""
         self.scope, self.windows, _ = kept, windows, outer
         return text, names
 
-    def write_grouped_select(self, depth: int, wanted: list[str], source: str, where: str) -> tuple[str, list[tuple[str, str]]]:
-        """Write a SELECT with GROUP BY, or of aggregates alone."""
+    def write_grouped_select(
+        self, depth: int, wanted: list[str], source: str, where: str
+    ) -> tuple[str, list[tuple[str, str]]]:
+        """Write a SELECT with GROUP BY, or with aggregates only."""
         items, names, keys = [], [], []
         for place, want in enumerate(wanted, 1):
             if self.draw_chance(0.4):
@@ -217,7 +235,9 @@ class QueryWriter:
                 keys.append(self.choose([value, f"c{place - 1}", str(place)]))
             else:
                 value = (
-                    self.write_call(want, depth - 1, aggregate=True) if CALLS[want, True] else self.write_value(want, 0, without_columns=True)
+                    self.write_call(want, depth - 1, aggregate=True)
+                    if CALLS[want, True]
+                    else self.write_value(want, 0, without_columns=True)
                 )
             items.append(f"{value} AS c{place - 1}")
             names.append((f"c{place - 1}", want))
@@ -232,7 +252,7 @@ class QueryWriter:
         return f"SELECT {', '.join(items)} FROM {source}{where}{by}{having}", names
 
     def write_from(self, depth: int) -> str:
-        """Write FROM, and put what is there into scope."""
+        """Write FROM and add its tables to the scope."""
         text = self.write_from_item(depth)
         for _ in range(self.choose([0, 0, 0, 1, 1, 2]) if depth > 1 else 0):
             before = self.scope[-1]
@@ -250,7 +270,7 @@ class QueryWriter:
         return text
 
     def write_join_condition(self, one: tuple, two: tuple, depth: int) -> str:
-        """Write what joins two tables: keys, positions, or any condition."""
+        """Write the condition of a join: equal keys, near positions, or any condition."""
         if "id" in dict(one[1]) and "id" in dict(two[1]) and self.draw_chance(0.7):
             return f"{one[0]}.id = {two[0]}.id"
         if "ra" in dict(one[1]) and "ra" in dict(two[1]) and self.draw_chance(0.6):
@@ -287,7 +307,7 @@ class QueryWriter:
     # --- values
 
     def write_value(self, wanted_kind: str, depth: int, *, without_columns: bool = False) -> str:
-        """Write a value of a kind; `bare` without columns."""
+        """Write a value of a kind, optionally without columns."""
         self.remaining_pieces -= 1
         if self.draw_chance(WRONG_SHARE):
             wanted_kind = self.choose(KINDS)
@@ -326,7 +346,7 @@ class QueryWriter:
         return self.write_leaf(wanted_kind, without_columns=without_columns)
 
     def write_scalar_subquery(self, wanted_kind: str, depth: int) -> str:
-        """Write a subquery that gives one value."""
+        """Write a subquery with one value."""
         kept = self.scope
         source = self.write_from_item(1)
         text = f"(SELECT {self.write_call(wanted_kind, depth - 2, aggregate=True)} FROM {source}{f' WHERE {self.write_condition(depth - 2)}' if self.draw_chance(0.5) else ''})"
@@ -347,7 +367,11 @@ class QueryWriter:
             target += f"({self.choose(['1', '4', '20', '20', '0', '99999999999999999999'])})"
         simple = wanted_kind in {"number", "integer", "text", "time", "boolean"}
         inner = (
-            self.choose([wanted_kind, wanted_kind, "number" if wanted_kind in {"integer", "text", "boolean"} else "text"]) if simple else "text"
+            self.choose(
+                [wanted_kind, wanted_kind, "number" if wanted_kind in {"integer", "text", "boolean"} else "text"]
+            )
+            if simple
+            else "text"
         )
         return f"CAST({self.write_value(inner, depth - 1, without_columns=without_columns)} AS {target})"
 
@@ -369,8 +393,10 @@ class QueryWriter:
         few = LITERALS[wanted_kind][:4] if self.draw_chance(0.5) else LITERALS[wanted_kind]
         return self.choose(few)
 
-    def write_call(self, wanted_kind: str, depth: int, *, aggregate: bool = False, without_columns: bool = False) -> str:
-        """Write a call that gives a kind."""
+    def write_call(
+        self, wanted_kind: str, depth: int, *, aggregate: bool = False, without_columns: bool = False
+    ) -> str:
+        """Write a call whose result is of a kind."""
         found = CALLS[wanted_kind, aggregate]
         name = self.choose(FUNCTION_NAMES[wanted_kind, aggregate])
         entry, signature, same = self.choose([item for item in found if item[0].name == name])
@@ -382,7 +408,7 @@ class QueryWriter:
         return text
 
     def write_arguments(self, entry: FunctionDefinition, signature: Signature, same: str, depth: int) -> str:
-        """Write the arguments of a call."""
+        """Write a function name with its arguments."""
         count = self.random.randint(signature.min_argument_count, len(signature.parameters))
         if signature.parameters and signature.parameters[-1].is_repeated:
             count += self.choose([0, 1, 2] if entry.name != "POLYGON" else [0, 1])
@@ -393,13 +419,23 @@ class QueryWriter:
         for number in range(count if signature.parameters else 0):
             arg = signature.find_parameter(number)
             if number < len(letters) and letters[number] in "iul" and self.draw_chance(1 - WRONG_SHARE):
-                args.append(self.choose(ARGUMENT_LITERALS.get(arg.name) or LITERALS[self.choose(list_accepted_kinds(arg.type_word))][:4]))
+                args.append(
+                    self.choose(
+                        ARGUMENT_LITERALS.get(arg.name) or LITERALS[self.choose(list_accepted_kinds(arg.type_word))][:4]
+                    )
+                )
             elif signature.result == "COMMON" or (signature.result == "SAME" and number == 0):
                 args.append(self.write_value(shared or self.choose(list_accepted_kinds(arg.type_word)), depth))
             elif arg.must_be_literal:
-                args.append(self.choose(ARGUMENT_LITERALS.get(arg.name) or LITERALS[self.choose(list_accepted_kinds(arg.type_word))]))
+                args.append(
+                    self.choose(
+                        ARGUMENT_LITERALS.get(arg.name) or LITERALS[self.choose(list_accepted_kinds(arg.type_word))]
+                    )
+                )
             elif arg.name == "delimiter":
-                args.append(self.choose(["', '", "''", "LOWER('X')"]) if self.draw_chance(0.95) else self.write_value("text", 1))
+                args.append(
+                    self.choose(["', '", "''", "LOWER('X')"]) if self.draw_chance(0.95) else self.write_value("text", 1)
+                )
             else:
                 args.append(self.write_value(self.choose(list_accepted_kinds(arg.type_word)), depth))
         distinct = (
@@ -420,7 +456,9 @@ class QueryWriter:
             else ""
         )
         text = self.write_arguments(entry, signature, same, 1)
-        parts = [f"PARTITION BY {self.write_value(self.choose(['integer', 'text']), 1)}"] if self.draw_chance(0.5) else []
+        parts = (
+            [f"PARTITION BY {self.write_value(self.choose(['integer', 'text']), 1)}"] if self.draw_chance(0.5) else []
+        )
         if self.draw_chance(0.8):
             parts.append(
                 f"ORDER BY {self.write_value(self.choose(['number', 'integer', 'text', 'time']), min(depth, 1))}{self.choose(['', ' DESC'])}"
@@ -451,7 +489,10 @@ class QueryWriter:
         """Write a condition."""
         self.remaining_pieces -= 1
         if depth > 0 and self.remaining_pieces > 0 and self.draw_chance(0.3):
-            one, two = self.write_condition(depth - 1, without_columns=without_columns), self.write_condition(depth - 1, without_columns=without_columns)
+            one, two = (
+                self.write_condition(depth - 1, without_columns=without_columns),
+                self.write_condition(depth - 1, without_columns=without_columns),
+            )
             return self.choose([f"({one} AND {two})", f"({one} OR {two})", f"NOT ({one})"])
         choice, inner = self.random.random(), max(depth - 1, 0)
         want = self.choose(["number", "integer", "text", "time", "boolean"])
@@ -469,7 +510,10 @@ class QueryWriter:
         if choice < 0.75:
             return f"{value} IS {self.choose(['', 'NOT '])}NULL"
         if choice < 0.85:
-            shapes = [self.write_value(self.choose(KIND_CHOICES["GEOMETRY"]), inner, without_columns=without_columns) for _ in range(2)]
+            shapes = [
+                self.write_value(self.choose(KIND_CHOICES["GEOMETRY"]), inner, without_columns=without_columns)
+                for _ in range(2)
+            ]
             return f"{self.choose(['1', '0'])} = {self.choose(['CONTAINS', 'INTERSECTS'])}({', '.join(shapes)})"
         if choice < 0.90:
             return f"DISTANCE({self.write_value('point', inner, without_columns=without_columns)}, {self.write_value('point', inner, without_columns=without_columns)}) < {self.choose(LITERALS['number'])}"
@@ -494,7 +538,7 @@ class QueryWriter:
 
 
 def quote_name(name: str) -> str:
-    """Write a name as ADQL takes it."""
+    """Quote a name where ADQL requires it."""
     plain = name.isidentifier() and name.islower() and name.upper() not in RESERVED_WORDS
     return name if plain else '"' + name.replace('"', '""') + '"'
 

@@ -24,7 +24,14 @@ def build_bulging_region(lon: float, lat: float, radius: float, corners: int, se
     )
 
 
-STARS = st.builds(build_bulging_region, LON, LAT, st.sampled_from([0.01, 1.0, 20.0, 85.0]), st.integers(5, 12), st.integers(0, 1 << 30))
+STARS = st.builds(
+    build_bulging_region,
+    LON,
+    LAT,
+    st.sampled_from([0.01, 1.0, 20.0, 85.0]),
+    st.integers(5, 12),
+    st.integers(0, 1 << 30),
+)
 RANGES = st.builds(
     lambda lon, wide, south, high: Regions.from_ranges(lon, lon + wide, south, min(south + high, 90.0), tolerance_degrees=0.01),
     LON, st.one_of(st.just(360.0), st.floats(0.1, 359)), st.floats(-90, 80), st.floats(0.1, 180),

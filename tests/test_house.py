@@ -121,7 +121,9 @@ def test_rooms_are_few_and_little_joined():
 @FIGURES
 def test_rooms_have_few_public_modules_and_others_import_no_more():
     found = measure_source()
-    many = {one: sorted(those) for one, those in found.public.items() if one not in PLUGIN_PACKAGES and len(those) > PUBLIC}
+    many = {
+        one: sorted(those) for one, those in found.public.items() if one not in PLUGIN_PACKAGES and len(those) > PUBLIC
+    }
     assert many == {}
     assert len(found.private_imports) <= PAST, found.private_imports
     assert len(found.plugin_internal_imports) <= INSIDE, found.plugin_internal_imports

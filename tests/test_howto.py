@@ -82,7 +82,9 @@ def test_a_backup_is_a_site(site: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     shutil.rmtree(site)
     assert "stars.main" in run_hven("status", "--site", moved).stdout
-    assert run_hven("query", "-f", "csv", "SELECT name FROM stars.main WHERE vmag < 0", "--site", moved).stdout.split() == [
+    assert run_hven(
+        "query", "-f", "csv", "SELECT name FROM stars.main WHERE vmag < 0", "--site", moved
+    ).stdout.split() == [
         "name",
         "Sirius",
     ]
@@ -192,7 +194,10 @@ def test_secrets_come_from_the_environment_or_from_their_file(site: Path, tmp_pa
     assert "the secret OPS_DB is not set" in told
     (site / "secrets.toml").write_text(f'OPS_DB = "{address}"\n')
     assert "cubes.main: 2 rows" in run_hven("ingest", "cubes", "--site", site).stdout
-    shown = run_hven("status", "--json", "--site", site).stdout + run_hven("history", "cubes", "--json", "--site", site).stdout
+    shown = (
+        run_hven("status", "--json", "--site", site).stdout
+        + run_hven("history", "cubes", "--json", "--site", site).stdout
+    )
     assert "ops.sqlite" not in shown
     (site / "secrets.toml").unlink()
     assert "cubes.main: 2 rows" in run_hven("ingest", "cubes", "--site", site, OPS_DB=address).stdout

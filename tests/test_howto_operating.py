@@ -351,7 +351,11 @@ def test_a_server_that_does_not_start_says_why(site: Path) -> None:
     assert taken.replace("8080", str(port)) in told
     (site / "hven.toml").write_text("\n" * 27 + "ports = 1\n")
     assert unknown in run_hven("serve", "--site", site, expected_code=1, in_subprocess=True).stderr
-    assert unknown in run_hven("check", "--site", site, expected_code=1).stderr + run_hven("check", "--site", site, expected_code=1).stdout
+    assert (
+        unknown
+        in run_hven("check", "--site", site, expected_code=1).stderr
+        + run_hven("check", "--site", site, expected_code=1).stdout
+    )
 
 
 def test_a_fault_in_a_descriptor_leaves_the_last_good_version(stars: Path) -> None:

@@ -300,9 +300,9 @@ def test_parse_time(text):
 
 
 def test_parse_time_by_format_and_nonsense():
-    assert evaluate_expression("parse_time('03/02/2004 03:55', '%d/%m/%Y %H:%M')", functions=MAPPING_FUNCTIONS) == dt.datetime(
-        2004, 2, 3, 3, 55
-    )
+    assert evaluate_expression(
+        "parse_time('03/02/2004 03:55', '%d/%m/%Y %H:%M')", functions=MAPPING_FUNCTIONS
+    ) == dt.datetime(2004, 2, 3, 3, 55)
     assert evaluate_expression("parse_time('yesterday')", functions=MAPPING_FUNCTIONS) is None
     assert evaluate_expression("sexagesimal('12:30:00', 'hour')", functions=MAPPING_FUNCTIONS) == 187.5
     assert evaluate_expression("sexagesimal('-12:30:00')", functions=MAPPING_FUNCTIONS) == -12.5
@@ -313,7 +313,10 @@ def test_parse_time_by_format_and_nonsense():
     [("15 12 60", 15 + 13 / 60), ("-15:59:60.00", -16.0), ("15 60", 16.0), ("151260", 15 + 13 / 60), ("15 12 60.5", None), ("15 60 00", None), ("15 61", None), ("15 60.5", None)],
 )  # fmt: skip
 def test_sixty_at_the_end_carries_over(text, degrees):
-    found = [evaluate_expression(f"sexagesimal('{text}')", functions=MAPPING_FUNCTIONS), evaluate_expression(f"ivo_dms_to_degrees('{text}')")]
+    found = [
+        evaluate_expression(f"sexagesimal('{text}')", functions=MAPPING_FUNCTIONS),
+        evaluate_expression(f"ivo_dms_to_degrees('{text}')"),
+    ]
     hours = evaluate_expression(f"ivo_hms_to_degrees('{text}')")
     assert found == [degrees and pytest.approx(degrees, abs=1e-12)] * 2
     assert hours == (degrees and pytest.approx(15 * degrees, abs=1e-11))
@@ -422,7 +425,12 @@ def test_misuse_is_said_with_the_signature(expression):
 
 def test_infinity_and_nan_are_numbers():
     assert math.isnan(evaluate_expression("POWER(-1, 0.5)"))
-    assert evaluate_expression("CASE WHEN POWER(-1, 0.5) = POWER(-1, 0.5) AND POWER(-1, 0.5) > EXP(1000) THEN 1 ELSE 0 END") == 1
+    assert (
+        evaluate_expression(
+            "CASE WHEN POWER(-1, 0.5) = POWER(-1, 0.5) AND POWER(-1, 0.5) > EXP(1000) THEN 1 ELSE 0 END"
+        )
+        == 1
+    )
     assert evaluate_expression("EXP(1000)") == math.inf
 
 
@@ -451,7 +459,9 @@ def test_motion_is_a_straight_line_through_space():
     data = pa.table({"ra": ra, "d": dec, "p": parallax, "a": pm_ra, "b": pm_dec, "v": speed, "t": 2000 + years})
     table = Table(schema="s", name="t", columns=tuple(Column(name=name) for name in data.column_names))
     got = np.array(
-        run_query("SELECT ivo_epoch_prop_pos(ra, d, p, a, b, v, 2000, t) AS m FROM s.t", [(table, data)])["m"].to_pylist()
+        run_query("SELECT ivo_epoch_prop_pos(ra, d, p, a, b, v, 2000, t) AS m FROM s.t", [(table, data)])[
+            "m"
+        ].to_pylist()
     )
     stars = SkyCoord(
         ra * u.deg, dec * u.deg, Distance(parallax=parallax * u.mas),
@@ -474,11 +484,14 @@ def test_motion_of_what_is_not_known():
         [269.452, 4.693], abs=1e-12
     )
     far, near = (
-        evaluate_expression(f"ivo_epoch_prop_pos({still}, {p}, -801.55, 10362.39, -110.5, 2000, 3000)") for p in ("NULL", "546.98")
+        evaluate_expression(f"ivo_epoch_prop_pos({still}, {p}, -801.55, 10362.39, -110.5, 2000, 3000)")
+        for p in ("NULL", "546.98")
     )
     assert far != near
     assert far == evaluate_expression(f"ivo_epoch_prop_pos({still}, -3, -801.55, 10362.39, -110.5, 2000, 3000)")
-    assert evaluate_expression(f"gavo_apply_pm({still}, -801.55 / 3.6e6, 10362.39 / 3.6e6, 1000)") == pytest.approx(far, abs=1e-12)
+    assert evaluate_expression(f"gavo_apply_pm({still}, -801.55 / 3.6e6, 10362.39 / 3.6e6, 1000)") == pytest.approx(
+        far, abs=1e-12
+    )
     assert evaluate_expression("gavo_apply_pm(1, 2, NULL, 4, 5)") is None
     for place in range(4):
         words = ["1", "2", "2000", "2010"]
@@ -580,9 +593,9 @@ def test_spectra_as_astropy(one, two):
     old, new = (u.Unit(unit.replace("**", "^")) for unit in (one, two))
     truth = (3.7 * old).to_value(new, equivalencies=u.spectral())
     assert evaluate_expression(f"gavo_specconv(3.7, '{one}', '{two}')") == pytest.approx(truth, rel=1e-12)
-    assert evaluate_expression(f"gavo_specconv(IN_UNIT(gavo_specconv(3.7, '{one}', '{two}'), '{two}'), '{one}')") == pytest.approx(
-        3.7, rel=1e-12
-    )
+    assert evaluate_expression(
+        f"gavo_specconv(IN_UNIT(gavo_specconv(3.7, '{one}', '{two}'), '{two}'), '{one}')"
+    ) == pytest.approx(3.7, rel=1e-12)
 
 
 def test_spectra_say_what_they_need():
@@ -701,6 +714,8 @@ def test_sums_of_bigints_are_bigints_or_an_error():
     table = Table(schema="s", name="t", columns=(Column(name="n", type=INT64),))
     data = pa.table({"n": [2**62, 2**62 - 1]})
     assert run_query("SELECT SUM(n) AS s FROM s.t", [(table, data)])["s"].to_pylist() == [2**63 - 1]
-    assert run_query("SELECT SUM(CAST(n AS DOUBLE PRECISION)) AS s FROM s.t", [(table, data)])["s"].to_pylist() == [2.0**63]
+    assert run_query("SELECT SUM(CAST(n AS DOUBLE PRECISION)) AS s FROM s.t", [(table, data)])["s"].to_pylist() == [
+        2.0**63
+    ]
     with pytest.raises((duckdb.Error, EvaluationError), match=r"INT64|BIGINT"):
         run_query("SELECT SUM(n) AS s FROM s.t", [(table, pa.table({"n": [2**62, 2**62]}))])

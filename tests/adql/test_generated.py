@@ -216,7 +216,9 @@ def check(query):
             return
         raise
     try:
-        answer = run_query(query, ROWS, catalogue=CATALOGUE)  # compares names and types of the answer with what was said
+        answer = run_query(
+            query, ROWS, catalogue=CATALOGUE
+        )  # compares names and types of the answer with what was said
     except IMPOSSIBLE:
         bind_query(parse_query(query), CATALOGUE)
     else:

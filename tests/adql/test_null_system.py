@@ -57,7 +57,9 @@ def test_units_of_powers_and_none(expression, unit, value):
     functions = MAPPING_FUNCTIONS if "without" in expression else QUERY_FUNCTIONS
     bound = bind_query(parse_query(f"SELECT {expression} AS x FROM s.t"), StaticCatalogue([TABLE]), functions=functions)
     assert bound.columns[0].unit == unit
-    assert run_query(f"SELECT {expression} AS x FROM s.t", [(TABLE, ROWS)], functions=functions)["x"].to_pylist() == [value]
+    assert run_query(f"SELECT {expression} AS x FROM s.t", [(TABLE, ROWS)], functions=functions)["x"].to_pylist() == [
+        value
+    ]
 
 
 def test_an_exponent_is_part_of_the_plan():

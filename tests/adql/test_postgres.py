@@ -54,7 +54,10 @@ def _taken(name: str) -> None:
         if key.startswith("test_") and callable(item):
             inner = getattr(item, "hypothesis", None)
             source = inspect.getsource(inner.inner_test if inner else item)
-            if not any(word in source for word in ("run(", "run_query(", "value(", "evaluate_expression(", "same(", "check(", "executed(")):
+            if not any(
+                word in source
+                for word in ("run(", "run_query(", "value(", "evaluate_expression(", "same(", "check(", "executed(")
+            ):
                 continue
             if key in NOTYET:
                 item = pytest.mark.xfail(reason=NOTYET[key], strict=True)(item)  # noqa: PLW2901  (the marked one)

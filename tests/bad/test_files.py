@@ -335,7 +335,10 @@ def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(
     )
     (home / "stars.yaml").write_text(descriptor)
     first = subprocess.Popen(
-        [*HVEN_COMMAND, "ingest", "stars", "--site", str(site)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*HVEN_COMMAND, "ingest", "stars", "--site", str(site)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         end = time.monotonic() + 120

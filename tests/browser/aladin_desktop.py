@@ -1,4 +1,4 @@
-"""Aladin Desktop of Debian, on a screen that nobody sees: it does what is written to it, and pictures what a reader would see."""
+"""Run Aladin Desktop on a virtual screen: it executes commands and takes pictures of what it shows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx600m")
 
 
 def run_aladin(lines: list[str], home: Path, *options: str) -> list[str]:
-    """Let Aladin do these lines one after another, in a home of its own; gives what it says."""
+    """Run commands in Aladin, with a home directory of its own; return its output."""
     display, compiler = require_program("xvfb-run"), require_program("javac")
     require_program("aladin")
     classes = CACHE / hashlib.sha256(SOURCE.read_bytes() + str(JAR.resolve()).encode()).hexdigest()[:16]

@@ -1,8 +1,9 @@
-"""A small observatory's archive for the ten tasks: real files of shared/data where there are some, and the examples' descriptors over rows in their form elsewhere.
+"""A small archive of an observatory for the ten tasks of users.
 
-Real are the clusters of PSZ2, the flares of GOES, the interferograms, ten cubes of OMEGA, the gazetteer of Mars and the header of AIA. Made up, in
-the form of what the examples make: the other cubes and how much olivine they show, a day of AIA, the maps of GAIA-DEM, the radioheliograph's
-days, active regions, which Abell cluster is which, and the raw frames beside the one that the header of V838 Mon names.
+Real data from shared/data: the clusters of PSZ2, the flares of GOES, the interferograms, ten cubes of OMEGA, the
+gazetteer of Mars and the header of AIA. Made up, in the form that the examples have: the other cubes and their
+olivine, a day of AIA, the maps of GAIA-DEM, the days of the radioheliograph, active regions, the names of Abell
+clusters, and raw frames other than the one that the header of V838 Mon names.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ GRANULE = """
 
 
 def build_archive(site: Path, port: int) -> None:
-    """Make a site in a directory that does not exist yet, for a port of this computer; its collections are published."""
+    """Build a site in a new directory, for a port of this machine, and publish its collections."""
     run_hven("init", site)
     settings = site / "hven.toml"
     top, bracket, sections = settings.read_text().partition("\n[")
@@ -170,7 +171,7 @@ def build_archive(site: Path, port: int) -> None:
 
 
 def replace_texts(text: str, *pairs: tuple[str, str]) -> str:
-    """Put other words in the place of some, each of which must be there."""
+    """Replace texts, each of which must occur."""
     for old, new in pairs:
         assert old in text, old
         text = text.replace(old, new)
@@ -178,13 +179,13 @@ def replace_texts(text: str, *pairs: tuple[str, str]) -> str:
 
 
 def adapt_descriptor(example: str, name: str, *pairs: tuple[str, str]) -> str:
-    """Give an example's descriptor with other words in some places, without its own tests, which know its own rows."""
+    """Read the descriptor of an example, replace texts, and drop its tests, which expect the rows of the example."""
     text = (EXAMPLES / example / "collections" / name / f"{name}.yaml").read_text()
     return replace_texts(text.partition("\ntests:")[0] + "\n", *pairs)
 
 
 def run_example(example: str, folder: Path, *pairs: tuple[str, str]) -> None:
-    """Let an example make its rows in another folder, with other words in some places of its program."""
+    """Run the program of an example in another folder, with replaced texts."""
     made = folder / "made"
     (made / "collections" / folder.name).mkdir(parents=True)
     for path in (EXAMPLES / example).glob("*.py"):
@@ -199,7 +200,7 @@ def write_table(path: Path, heads: list[str], rows: list[list[object]]) -> None:
 
 
 def write_aia_collection(folder: Path, random: np.random.Generator) -> None:
-    """Images of AIA with a real header: ten channels, one every twenty minutes as it came, a day and an hour before and behind it."""
+    """Write images of AIA with a real header: ten channels, one image in about twenty minutes for 26 hours."""
     (folder / "aia.yaml").write_text(
         adapt_descriptor(
             "10-sdo-aia-images", "aia",
@@ -226,7 +227,7 @@ def write_aia_collection(folder: Path, random: np.random.Generator) -> None:
 
 
 def write_omega_collection(folder: Path, random: np.random.Generator) -> None:
-    """Cubes of OMEGA: ten real ones and 240 in their form, thirty of these in Nili Fossae, each as FITS, too."""
+    """Write cubes of OMEGA: ten real ones, 240 made up (thirty of them in Nili Fossae), each also as FITS."""
     browser_site.write_omega_collection(folder, random)
     path = folder / "omega.yaml"
     text = path.read_text()
@@ -253,7 +254,7 @@ def write_omega_collection(folder: Path, random: np.random.Generator) -> None:
 
 
 def write_dem_collection(folder: Path, random: np.random.Generator) -> None:
-    """Maps of GAIA-DEM: four of each half hour of two days, each a small file."""
+    """Write maps of GAIA-DEM: four small files for each half hour of two days."""
     (folder / "gaia_dem.yaml").write_text(
         adapt_descriptor(
             "05-gaia-dem", "gaia_dem",
@@ -276,14 +277,14 @@ def write_dem_collection(folder: Path, random: np.random.Generator) -> None:
 
 
 def write_nrh_collection(folder: Path, random: np.random.Generator) -> None:
-    """The quick-looks of the radioheliograph: forty days at some of nine frequencies, each a picture."""
+    """Write quick-looks of the radioheliograph: forty days, each at some of nine frequencies."""
     (folder / "nrh.yaml").write_text(adapt_descriptor("06-nrh-quicklooks", "nrh"))
     run_example("06-nrh-quicklooks", folder, ("datetime(2011, 6, 1)", "datetime(2012, 1, 1)"))
     shutil.move(folder / "made" / "collections" / "nrh" / "data", folder / "data")
 
 
 def write_region_collection(folder: Path, random: np.random.Generator) -> None:
-    """Active regions in all tables of the HFC, whose images begin on 2022-04-14."""
+    """Write active regions in all tables of the HFC; the images begin on 2022-04-14."""
     common = EXAMPLES / "09-hfc-features" / "collections" / "hfc.yaml"
     shutil.copy(common, folder.parent)
     (folder / "hfc1ar.yaml").write_text(adapt_descriptor("09-hfc-features", "hfc1ar"))
@@ -298,14 +299,14 @@ def write_region_collection(folder: Path, random: np.random.Generator) -> None:
 
 
 def write_cluster_collection(folder: Path, random: np.random.Generator) -> None:
-    """Planck's clusters; two of Abell's numbers are known."""
+    """Write the clusters of Planck; two have Abell numbers."""
     shutil.copy(shared("data/images/clusters/HFI_PCCS_SZ-union_R2.08.fits"), folder)
     (folder / "sz.yaml").write_text(CLUSTERS)
     write_table(folder / "names.csv", ["psz2", "abell"], [["PSZ2 G062.94+43.69", "ACO 2199"], ["PSZ2 G057.80+88.00", "ACO 1656"]])  # fmt: skip
 
 
 def write_flare_collection(folder: Path, random: np.random.Generator) -> None:
-    """Real flares of two catalogues."""
+    """Write real flares of two catalogues."""
     (folder / "flares.yaml").write_text(FLARES)
     goes = Table.read(shared("data/helio/flares/hec_goes_20120101-20120103.ecsv"))
     heads = ["hec_id", "time_start", "time_peak", "time_end", "xray_class", "nar"]
@@ -318,7 +319,7 @@ def write_flare_collection(folder: Path, random: np.random.Generator) -> None:
 
 
 def write_raw_frame_collection(folder: Path, random: np.random.Generator) -> None:
-    """Raw frames: of V838 Mon the one that the header of its calibrated file names, with its block's number; others of other blocks and stars."""
+    """Write raw frames: the one that the header of V838 Mon names, and frames of other blocks and stars."""
     (folder / "eso.yaml").write_text(RAW_FRAMES)
     head = fits.getheader(shared(f"data/interferometry/oifits/{OIFITS[0]}"))
     named = re.match(r"AMBER\.[0-9T:.-]{23}", head["ESO PRO REC1 RAW1 NAME"])
@@ -332,7 +333,7 @@ def write_raw_frame_collection(folder: Path, random: np.random.Generator) -> Non
 
 
 def write_oifits_collection(folder: Path, random: np.random.Generator) -> None:
-    """Real files of interferometers."""
+    """Write real files of interferometers."""
     (folder / "data").mkdir()
     for name in OIFITS:
         shutil.copy(shared(f"data/interferometry/oifits/{name}"), folder / "data" / name)
@@ -363,7 +364,7 @@ def write_oifits_collection(folder: Path, random: np.random.Generator) -> None:
 
 
 def write_nomenclature_collection(folder: Path, random: np.random.Generator) -> None:
-    """The features of Mars that have names."""
+    """Write the named features of Mars."""
     (folder / "nomenclature.yaml").write_text(NOMENCLATURE)
     rows: dict[str, list[object]] = {}  # one stands there twice
     with gzip.open(shared("data/planetary/nomenclature.dat.gz"), "rt") as lines:

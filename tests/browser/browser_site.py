@@ -1,4 +1,4 @@
-"""The collections that browsers look at: real ones of shared/data, and made ones with a fixed seed."""
+"""Collections for tests in browsers: real ones from shared/data, and made-up ones with a fixed seed."""
 
 from __future__ import annotations
 
@@ -144,7 +144,9 @@ tables:
 IS_FULL_PROOF = os.environ.get("HVEN_PROOF") == "full"
 REGION_COUNT = hfc.ROWS if IS_FULL_PROOF else 110_001  # more than a plot draws one by one
 HOSTILE_TEXT = "<script>evil=1</script><img src=x onerror=alert(2)>\"'{{7*7}}</textarea></title><!--"
-HOSTILE_DESCRIPTOR = write_descriptor(HOSTILE_TEXT, columns="      big: {type: string, rank: 30}\n", files="evil.parquet")
+HOSTILE_DESCRIPTOR = write_descriptor(
+    HOSTILE_TEXT, columns="      big: {type: string, rank: 30}\n", files="evil.parquet"
+)
 PREVIEW_ORIGIN = "https://psup.example.org"
 SETTINGS = f"""
 origins = ["{PREVIEW_ORIGIN}"]
@@ -155,14 +157,20 @@ CHANNELS = (94, 131, 171, 193, 211, 304, 335, 1600, 1700, 4500)
 
 
 def build_site(site: Path) -> None:
-    """Make a site in a directory that does not exist yet; its collections are published."""
+    """Build a site in a new directory and publish its collections."""
     run_hven("init", str(site))
     settings = site / "hven.toml"
     top, bracket, sections = settings.read_text().partition("\n[")
     own, _, levels = SETTINGS.partition("\n[")
     settings.write_text(f"{top}\n{own}\n[{levels}{bracket}{sections}")
     random = np.random.default_rng(2004)
-    for name, make in (("stars", write_star_collection), ("omega", write_omega_collection), ("aia", write_aia_collection), ("sz", write_cluster_collection), ("records", write_record_collection)):
+    for name, make in (
+        ("stars", write_star_collection),
+        ("omega", write_omega_collection),
+        ("aia", write_aia_collection),
+        ("sz", write_cluster_collection),
+        ("records", write_record_collection),
+    ):
         directory = site / "collections" / name
         directory.mkdir(parents=True)
         make(directory, random)
@@ -181,7 +189,7 @@ def write_csv(path: Path, rows: list[list[object]]) -> None:
 
 
 def read_thumbnails() -> dict[str, bytes]:
-    """Give PSUP's small pictures of cubes, by their names."""
+    """Read the thumbnails of PSUP's cubes, by file name."""
     with tarfile.open(shared("data/planetary/psup/omega_catalogs.tar.xz")) as packed:
         return {
             Path(member.name).name: packed.extractfile(member).read()  # type: ignore[union-attr]
@@ -191,7 +199,7 @@ def read_thumbnails() -> dict[str, bytes]:
 
 
 def write_omega_collection(directory: Path, random: np.random.Generator) -> None:
-    """Ten real cubes, and 240 of a Martian year in the form of their items, many of them in the south; two files of each."""
+    """Write ten real cubes of OMEGA and 240 made-up ones of a Martian year, many in the south, with two files each."""
     text = (ROOT / "tests" / "real" / "psup_cubes" / "psup_cubes.yaml").read_text()
     for old, new in OMEGA_REPLACEMENTS.items():
         assert old in text
@@ -230,21 +238,22 @@ def write_omega_collection(directory: Path, random: np.random.Generator) -> None
 
 
 def read_aia_header() -> fits.Header:
-    """Give the header of a real image of AIA."""
+    """Read the header of a real image of AIA."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # BLANK, with real numbers
         return fits.getheader(shared("data/helio/images/aia_171_level1.fits"))
 
 
 def write_aia_collection(directory: Path, random: np.random.Generator) -> None:
-    """Two days in ten channels, every 12 minutes: 2,400 images with some sixty keywords of a real header of AIA."""
+    """Write 2,400 images of AIA in two days and ten channels, with about sixty keywords of a real header."""
     left_out = re.compile(
         r"AI.*|ROI_.*|AG.*|AS.*|ISP.*|SIMPLE|BITPIX|NAXIS.*|COMMENT|HISTORY|DATE-OBS|WAVELNTH|EXPTIME|T_OBS|OSCN.*|.*-.*"
     )
     cards = {card.keyword: card.value for card in read_aia_header().cards if not left_out.fullmatch(card.keyword)}
     kinds = {str: "string", int: "int64", float: "float64"}
     columns = [
-        KEYWORD_COLUMN.format(name=f'"{key.lower()}"', kind=kinds[type(value)], keyword=key) for key, value in cards.items()
+        KEYWORD_COLUMN.format(name=f'"{key.lower()}"', kind=kinds[type(value)], keyword=key)
+        for key, value in cards.items()
     ]
     (directory / "aia.yaml").write_text(AIA + "".join(columns))
     rows: list[list[object]] = [
@@ -270,13 +279,13 @@ def write_aia_collection(directory: Path, random: np.random.Generator) -> None:
 
 
 def write_cluster_collection(directory: Path, random: np.random.Generator) -> None:
-    """Planck's 1,653 clusters."""
+    """Write the 1,653 clusters of Planck."""
     (directory / "sz.yaml").write_text(CLUSTERS)
     shutil.copy(shared("data/images/clusters/HFI_PCCS_SZ-union_R2.08.fits"), directory)
 
 
 def write_record_collection(directory: Path, random: np.random.Generator) -> None:
-    """3,000 records of four missions, as uneven as real ones."""
+    """Write 3,000 records of four missions, as unevenly distributed as real ones."""
     (directory / "records.yaml").write_text(RECORDS)
     rows: list[list[object]] = [["id", "mission", "instrument", "data_set", "size"]]
     holdings = {
@@ -302,7 +311,7 @@ def write_record_collection(directory: Path, random: np.random.Generator) -> Non
 
 
 def write_hostile_collection(directory: Path, random: np.random.Generator) -> None:
-    """Markup in every text and cell, links that would run, and a cell of ten megabytes."""
+    """Write markup in every text and cell, links with scripts, and a cell of ten megabytes."""
     (directory / "evil.yaml").write_text(HOSTILE_DESCRIPTOR)
     cells = [
         HOSTILE_TEXT,
@@ -321,7 +330,7 @@ def write_hostile_collection(directory: Path, random: np.random.Generator) -> No
 
 
 def write_star_collection(directory: Path, random: np.random.Generator) -> None:
-    """5,000 stars."""
+    """Write 5,000 stars."""
     (directory / "stars.yaml").write_text(STARS)
     made = np.random.default_rng(1572)
     lines = ["star,name,ra,dec,vmag,sp_type,seen,page"]

@@ -1,4 +1,4 @@
-"""A tab of a real browser that tells everything that goes wrong in it."""
+"""A tab of a real browser that records all errors."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ window.cancelAnimationFrame = (one) => window.clearTimeout(one);
 
 @dataclass(kw_only=True)
 class BrowserTab:
-    """A page of a browser that tells everything that goes wrong in it.
+    """A page of a browser that records all errors.
 
     Attributes
     ----------
     errors
-        What scripts complained of, and requests that failed.
+        Errors of scripts, and failed requests.
     foreign
-        Addresses outside the site that were asked.
+        Requested addresses outside the site.
+    allowed
+        Hosts outside the site that may be requested.
     expected
-        Parts of complaints that a test brings about: they may come until the tab is closed.
+        Parts of errors that a test causes; such errors are allowed until the tab closes.
     """
 
     page: Page
@@ -49,29 +51,29 @@ class BrowserTab:
     expected: tuple[str, ...] = ()
 
     def open_page(self, path: str) -> Page:
-        """Open a page of the site and wait until its scripts have begun."""
+        """Open a page of the site and wait until it is loaded."""
         self.page.goto(self.base + path, wait_until="load")
         return self.page
 
     def wait_for_panes(self, *panes: str) -> None:
-        """Wait until parts of the page have come to life: what is written or pressed there before is not heard."""
+        """Wait until parts of the page are interactive; they ignore earlier input."""
         for pane in panes:
             self.page.wait_for_selector(f"[data-pane={pane}][data-ready]", state="attached")
 
     def follow_link(self, selector: str) -> Page:
-        """Press what leads to another page, and wait until that is there as a whole."""
+        """Click what leads to another page, and wait until that page is loaded."""
         with self.page.expect_event("load"):  # what a map writes into the address is a navigation, too
             self.page.click(selector)
         return self.page
 
     def open_answer(self) -> Page:
-        """Without scripts: go to the page that waits for the answer of its query, if this one did not."""
+        """Without scripts: open the page that waits for the result of its query, if this page did not wait."""
         if self.page.locator("a[href*='_wait=1']").count():
             self.follow_link("a[href*='_wait=1']")
         return self.page
 
     def find_count(self, selector: str) -> Locator:
-        """Without scripts: find what a page shows if it is counted soon enough; it is the next time, when the page is loaded again."""
+        """Without scripts: reload the page until it shows a count that takes longer than the page waits."""
         found = self.page.locator(selector).first
         for _ in range(60):
             if found.count():
@@ -81,7 +83,7 @@ class BrowserTab:
         return found
 
     def write_query(self, query: str) -> None:
-        """Write a query into the editor of ADQL, in the place of what stands there."""
+        """Replace the text of the ADQL editor by a query."""
         self.page.wait_for_selector(".cm-content")
         self.page.click(".cm-content")
         self.page.keyboard.press("Control+a")
@@ -89,7 +91,10 @@ class BrowserTab:
         self.page.keyboard.press("Escape")  # shuts the list of completions
 
     def find_accessibility_faults(self, *rules: str) -> list[str]:
-        """Let axe-core look for what keeps people out, by all rules or those named; gives the serious findings, with the first place of each."""
+        """Check the page with axe-core, by all rules or the named ones.
+
+        Returns the serious findings, each with the first element that it concerns.
+        """
         self.page.wait_for_function("() => !document.querySelector('.waiting')")  # what waits is pale
         if not self.page.evaluate("() => 'axe' in window"):
             self.page.evaluate(AXE_SCRIPT.read_text())
@@ -102,13 +107,13 @@ class BrowserTab:
         ]
 
     def save_screenshot(self, name: str, *, whole: bool = False) -> None:
-        """Keep a picture below docs/images, if pictures are asked for (``HVEN_PICTURES=1``)."""
+        """Save a screenshot below docs/images if ``HVEN_PICTURES=1``."""
         if os.environ.get("HVEN_PICTURES") == "1":
             self.page.screenshot(path=ROOT / "docs" / "images" / f"{name}.png", full_page=whole)
 
 
 def open_tab(browser: Browser, server: Server, **options: Any) -> Iterator[BrowserTab]:
-    """Open a tab of its own; at its end nothing may have gone wrong."""
+    """Open a tab in a context of its own; at its end, check that nothing has failed."""
     context = browser.new_context(**options)
     context.set_default_timeout(60_000)  # a computer may be busy with other things
     context.add_init_script(SLOW_ANIMATION_SCRIPT)

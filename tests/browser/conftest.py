@@ -1,4 +1,7 @@
-"""A real browser over a served site: nothing may be asked of anybody else, no script may fail, and each page is looked at for those who cannot see it."""
+"""Fixtures for tests in a real browser.
+
+Each test fails if a page requests an address outside the site, or if a script fails. Accessibility is checked, too.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Serve a site of real and made collections."""
+    """Serve a site of real and made-up collections."""
     site = tmp_path_factory.mktemp("browsed") / "site"
     build_site(site)
     with serve_site(site, workers=2) as made:
@@ -49,7 +52,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def web_port() -> Iterator[int]:
-    """Keep a port free for a SAMP hub of ours: SAMP fixes 21012, where a hub of this computer's user, or of another run of the tests, may listen."""
+    """Reserve a port for the SAMP hub of the tests.
+
+    SAMP prescribes port 21012, where a hub of the user or of another test run may listen.
+    """
     with socket.socket() as kept:  # bound but not listening: nobody else is given it, and a hub may still listen there
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         kept.bind(("127.0.0.1", 0))
@@ -61,9 +67,10 @@ _open_browsers: list[Browser] = []
 
 @pytest.fixture(scope="module")
 def browser(request: pytest.FixtureRequest, web_port: int) -> Browser:
-    """Give one browser to all modules of this directory: a tab is a context of its own, which knows nothing of the others.
+    """Open one browser for all modules of this directory; each tab has a context of its own.
 
-    Playwright keeps an event loop running in this thread: it goes with the directory's last test, before others begin one.
+    Playwright keeps an event loop running in this thread. The browser closes after the last test of the directory,
+    before other tests start an event loop.
     """
     if not _open_browsers:
         require("playwright")
@@ -86,7 +93,10 @@ def browser(request: pytest.FixtureRequest, web_port: int) -> Browser:
 
 @pytest.fixture
 def external_programs(request: pytest.FixtureRequest) -> None:
-    """Let the programs that a page speaks to be there before its tab, so that they go after it: a page complains of a hub that goes in the middle of a word."""
+    """Start the programs that a page talks to before its tab, so that they end after it.
+
+    A page reports an error if a hub ends during a message.
+    """
     for name in ("hub", "topcat"):
         if name in request.fixturenames:
             request.getfixturevalue(name)

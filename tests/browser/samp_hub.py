@@ -1,4 +1,4 @@
-"""A SAMP hub with the Web Profile, for real, on a port of its own; a person who says yes or no; and a client that plays TOPCAT."""
+"""A SAMP hub with the Web Profile on a port of its own, a dialog that grants or rejects access, and a client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HUB_ADDRESS = "localhost:21012"  # where pages look for it, as the standard says
 
 
 class ConsentDialog(WebProfileDialog):  # type: ignore[misc]
-    """Says yes, or no, as a person at the hub would."""
+    """Grant or reject access, as the user of a hub would."""
 
     answer = True
 
@@ -28,7 +28,7 @@ class ConsentDialog(WebProfileDialog):  # type: ignore[misc]
 
 
 class TopcatClient:
-    """A client that keeps what it is told."""
+    """A client that stores the messages that it receives."""
 
     def __init__(self, hub: SAMPHubServer) -> None:
         self.messages: list[tuple[str, dict[str, Any]]] = []
@@ -37,7 +37,9 @@ class TopcatClient:
         for mtype in ("table.load.votable", "table.select.rowList", "table.highlight.row", "coord.pointAt.sky", "image.load.fits", "spectrum.load.ssa-generic", "script.aladin.send"):  # fmt: skip
             self.client.bind_receive_notification(mtype, self.receive_message)
 
-    def receive_message(self, private_key: str, sender: str, mtype: str, params: dict[str, Any], extra: dict[str, Any]) -> None:
+    def receive_message(
+        self, private_key: str, sender: str, mtype: str, params: dict[str, Any], extra: dict[str, Any]
+    ) -> None:
         self.messages.append((mtype, dict(params)))
 
     def wait_for_message(self, mtype: str) -> dict[str, Any]:

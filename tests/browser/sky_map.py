@@ -1,4 +1,4 @@
-"""Sources on the map of the sky, as a reader finds and clicks them."""
+"""Find sources on the map of the sky where a user can click them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ FIND_ISOLATED_SOURCE = """() => {
 
 
 def find_isolated_source(page: Page) -> Any:
-    """Find the source next to the middle that no other is close to, once the map and the page around it have come to rest: its key, and where it is."""
+    """Find the most central source without close neighbours; return its key and position.
+
+    The function waits until the map and the page have stopped moving.
+    """
     page.wait_for_function("() => window.hven?.aladin")
     page.evaluate("document.querySelector('.drawn-map').scrollIntoView({block: 'center', behavior: 'instant'})")
     return page.wait_for_function(FIND_ISOLATED_SOURCE).json_value()

@@ -109,7 +109,9 @@ def shown(page: Any) -> list[int]:
         ("pacs", 1, 10, 16),
     ],
 )
-def test_the_spectrum_of_a_clicked_pixel_is_that_of_astropy(tab: BrowserTab, name: str, hdu: int, x: int, y: int) -> None:
+def test_the_spectrum_of_a_clicked_pixel_is_that_of_astropy(
+    tab: BrowserTab, name: str, hdu: int, x: int, y: int
+) -> None:
     page = tab.open_page(f"{HERE}/{name}.fits?_pixel=1,1")
     tab.wait_for_panes("cube")
     page.mouse.click(*at(page, x, y))

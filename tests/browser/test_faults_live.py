@@ -28,6 +28,8 @@ def test_a_page_in_french_tells_faults_in_french(tab: BrowserTab) -> None:
 
 
 def test_the_page_of_an_error_in_french(scriptless_tab: BrowserTab) -> None:
-    answer = scriptless_tab.page.request.get(f"{scriptless_tab.base}/collections/nothing?lang=fr", headers={"accept": "text/html"})
+    answer = scriptless_tab.page.request.get(
+        f"{scriptless_tab.base}/collections/nothing?lang=fr", headers={"accept": "text/html"}
+    )
     assert answer.status == 404
     assert "il n&#39;y a pas de collection &#39;nothing&#39; ici" in answer.text()

@@ -23,7 +23,9 @@ def connected(tab: BrowserTab, path: str) -> Any:
     return page
 
 
-def test_a_table_arrives_with_its_rows_and_both_point_at_them(tab: BrowserTab, consent: ConsentDialog, topcat: TopcatClient) -> None:
+def test_a_table_arrives_with_its_rows_and_both_point_at_them(
+    tab: BrowserTab, consent: ConsentDialog, topcat: TopcatClient
+) -> None:
     page = connected(tab, "/collections/stars/main?vmag=..6")
     page.wait_for_selector("[data-samp] select")
     assert consent.asked[0][1] == tab.base

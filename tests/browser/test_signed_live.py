@@ -81,7 +81,11 @@ def real_topcat(hub: SAMPHubServer, tmp_path: Path) -> Iterator[subprocess.Popen
 
 
 def test_topcat_loads_a_restricted_table_by_a_signed_address(
-    anna: BrowserTab, hub: SAMPHubServer, topcat: Any, real_topcat: subprocess.Popen[bytes], restricted: tuple[Server, str]
+    anna: BrowserTab,
+    hub: SAMPHubServer,
+    topcat: Any,
+    real_topcat: subprocess.Popen[bytes],
+    restricted: tuple[Server, str],
 ) -> None:
     client = topcat.client
 

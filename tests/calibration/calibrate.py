@@ -1,8 +1,10 @@
-"""Put faults back one at a time, and see which tests of the first tier catch them: ``scripts/calibrate [--count N] [--run N]``.
+"""Reintroduce faults one at a time and count those that the first tier catches: ``scripts/calibrate [--count N] [--run
+N]``.
 
-Faults are drawn with a fixed seed (`source_faults.py`) and tried in a clone. Of each, the test modules that can meet it run with ``-x``, the likeliest
-first: those that the mending commit changed, those that execute rare functions of the file (`tests/coverage.json`, if it is there), those of
-the same folder, and with ``--whole`` all others. A test that fails counts if it passes without the fault. What was found is kept: the next run goes on.
+The program draws faults with a fixed seed (`source_faults.py`) and tries them in a clone. For each fault it runs the
+test modules that may catch it with ``-x``, the likeliest first: those that the fixing commit changed, those that
+execute rare functions of the file (`tests/coverage.json`), those in the folder of the same name, and with ``--whole``
+all others. A failing test counts if it passes without the fault. Outcomes are stored, and the next run continues.
 """
 
 from __future__ import annotations
@@ -37,20 +39,20 @@ MODULES_PER_RUN = 12  # modules of one run
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a fault.
+    """The outcome of one fault.
 
     Attributes
     ----------
     caught
-        Whether a test failed for it.
+        Whether a test failed because of the fault.
     by
-        The test; empty if none did.
+        The test; empty if none failed.
     modules
-        How many test modules were run.
+        The number of test modules that ran.
     seconds
-        Of the wall clock.
+        Wall clock time.
     whole
-        Whether all modules of the tier that can meet it were run, or the search ended sooner.
+        Whether all modules of the tier that may catch it ran.
     """
 
     name: str
@@ -85,16 +87,16 @@ class Clone:
         self.help = self.run_pytest(["--help"], 120)[1]
 
     def write(self, fault: Fault) -> None:
-        """Put a fault into the clone."""
+        """Write a fault into the clone."""
         for path, text in fault.texts.items():
             (self.directory / path).write_text(text, encoding="utf-8")
 
     def restore(self) -> None:
-        """Take it out again."""
+        """Remove the fault."""
         run_git(self.directory, "checkout", "-q", "--force", "--", "src")
 
     def run_pytest(self, words: list[str], seconds: float) -> tuple[int, str]:
-        """Run pytest over the clone's sources; gives its exit code and its output, and 1 for a run that hangs."""
+        """Run pytest on the sources of the clone; return its exit code (1 if it hangs) and its output."""
         environment = {
             **os.environ,
             "PYTHONPATH": str(self.directory / "src"),
@@ -114,7 +116,7 @@ class Clone:
         return process.returncode, told
 
     def run_tier(self, modules: list[str]) -> str:
-        """Run what the first tier runs of some modules; gives the first test that fails, or an empty text."""
+        """Run some modules as the first tier does; return the first test that fails, or an empty text."""
         tier = ["--tier", "first"] if "--tier" in self.help else ["-m", "not slow and not outside"]
         code, told = self.run_pytest(["-x", *tier, *modules], TIMEOUT_SECONDS)
         found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", told, re.MULTILINE)
@@ -123,7 +125,7 @@ class Clone:
         return "" if code in {0, 5} else f"pytest ended with {code}: {told.strip().splitlines()[-1:]}"
 
     def passes(self, test: str) -> bool:
-        """Say whether a test passes without the fault."""
+        """Return whether a test passes without the fault."""
         self.restore()
         return self.run_pytest([test.partition("@")[0]], TIMEOUT_SECONDS)[0] == 0
 
@@ -135,7 +137,7 @@ def list_modules(directory: Path) -> list[str]:
 
 
 def order_modules(directory: Path, fault: Fault, *, whole: bool) -> list[list[str]]:
-    """Order the test modules that can meet a fault, in batches: the likeliest and cheapest first."""
+    """Order the test modules that may catch a fault in batches, the likeliest and cheapest first."""
     known = list_modules(directory)
     path = directory / COVERAGE
     seconds: dict[str, float] = {}
@@ -165,7 +167,7 @@ def order_modules(directory: Path, fault: Fault, *, whole: bool) -> list[list[st
 
 
 def try_fault(clone: Clone, fault: Fault, *, whole: bool) -> Outcome:
-    """Run the tests that can meet a fault until one fails for it."""
+    """Run the tests that may catch a fault until one fails."""
     begun, count, by = time.monotonic(), 0, ""
     for batch in order_modules(clone.directory, fault, whole=whole):
         left = list(batch)
@@ -189,7 +191,7 @@ def try_fault(clone: Clone, fault: Fault, *, whole: bool) -> Outcome:
 
 
 def read_outcomes(path: Path) -> Iterator[Outcome]:
-    """Read what was found before; a line that was cut off is none."""
+    """Read the outcomes of earlier runs; skip an incomplete line."""
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             yield Outcome(**json.loads(line))
@@ -198,7 +200,7 @@ def read_outcomes(path: Path) -> Iterator[Outcome]:
 
 
 def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
-    """Write the table of what was caught."""
+    """Write the table of outcomes."""
     caught = sum(one.caught for one in outcomes)
     lines = [
         "# Calibration of the first tier",
@@ -225,7 +227,7 @@ def write_page(outcomes: list[Outcome], commit: str, count: int) -> None:
 
 
 def main() -> int:
-    """Draw, try, write."""
+    """Draw the faults, try them and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=FAULT_COUNT, help="faults that are drawn")
     parser.add_argument("--run", type=int, default=None, help="faults that are tried now (default: all that are left)")

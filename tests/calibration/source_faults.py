@@ -1,4 +1,4 @@
-"""Draw faults that the tests should catch: mending commits undone, and mutants of the lines that they changed."""
+"""Draw faults that tests should catch: fixing commits undone, and mutants of the lines that they changed."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Fault:
     Attributes
     ----------
     name
-        Of the fault in the table: commit and place. It stays the same from run to run.
+        The commit and the place; it identifies the fault in all runs.
     kind
-        ``undone``: the source lines of a commit as they were before; ``mutant``: one expression is another.
+        ``undone``: the source lines before a commit; ``mutant``: one changed expression.
     path
-        Of the first file that it changes.
+        The first file that it changes.
     line
-        Where it is in that file, from 1.
+        The line in that file, from 1.
     what
-        What is changed, in a few words.
+        The change in a few words.
     commit
-        The mending commit.
+        The fixing commit.
     tests
         The test modules that this commit changed.
     texts
@@ -63,7 +63,7 @@ def run_git(root: Path, *words: str, stdin: str | None = None, check: bool = Tru
 
 
 def list_fix_commits(root: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    """Yield commits that mended something: their sources and the test modules that they changed."""
+    """Yield commits that fixed something, with the sources and the test modules that they changed."""
     told = run_git(
         root, "log", f"--max-count={MAX_COMMITS}", "--no-merges", "--name-only", "--format=%x1e%H%x1f%s%x1f%b%x1f"
     )
@@ -81,7 +81,7 @@ def list_fix_commits(root: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[s
 
 
 def draw_faults(root: Path, seed: int, count: int) -> list[Fault]:
-    """Draw faults, the same for the same seed and commit; a tenth of them are commits undone, where these can still be undone."""
+    """Draw the faults of a seed; a tenth of them are undone commits, as far as these can be undone."""
     numbers = random.Random(seed)
     mends = list(list_fix_commits(root))
     numbers.shuffle(mends)
@@ -113,7 +113,7 @@ def draw_faults(root: Path, seed: int, count: int) -> list[Fault]:
 
 
 def undo_commit(root: Path, commit: str, sources: tuple[str, ...], tests: tuple[str, ...]) -> Fault | None:
-    """Take back what a commit changed in the sources, if it changed one hunk and that is still as it was written."""
+    """Undo the change of a commit in the sources, if it is one hunk that is still unchanged."""
     patch = run_git(root, "show", "--format=", "-U3", commit, "--", *sources)
     if len(re.findall(r"^@@", patch, re.MULTILINE)) != 1:
         return None
@@ -141,7 +141,7 @@ def undo_commit(root: Path, commit: str, sources: tuple[str, ...], tests: tuple[
 
 
 def revert_patch(root: Path, patch: str, path: str) -> str:
-    """Give the text of a file without what a patch brought; the checkout stays as it is."""
+    """Return the text of a file without the change of a patch; the checkout does not change."""
     lines = (root / path).read_text(encoding="utf-8").split("\n")
     body = re.split(r"^@@.*@@.*\n", patch, maxsplit=1, flags=re.MULTILINE)[1].rstrip("\n").split("\n")
     body = [line for line in body if not line.startswith("\\")]
@@ -154,7 +154,7 @@ def revert_patch(root: Path, patch: str, path: str) -> str:
 
 
 def is_module(text: str) -> bool:
-    """Say whether a text is a module."""
+    """Return whether a text is a valid module."""
     try:
         ast.parse(text)
     except SyntaxError:
@@ -175,7 +175,9 @@ def draw_mutant(
     choices: list[tuple[str, int, str, int, int, str]] = []
     for path in sources:
         text = (root / path).read_text(encoding="utf-8")
-        wanted = {line for line in list_added_lines(root, commit, path) if line.strip() and not line.strip().startswith("#")}
+        wanted = {
+            line for line in list_added_lines(root, commit, path) if line.strip() and not line.strip().startswith("#")
+        }
         numbered = {number for number, line in enumerate(text.split("\n"), 1) if line in wanted}
         choices += [(path, *mutation) for mutation in iterate_mutations(text) if mutation[0] in numbered]
     if not choices:
@@ -198,7 +200,7 @@ def draw_mutant(
 
 
 def iterate_mutations(text: str) -> Iterator[tuple[int, str, int, int, str]]:
-    """Yield what may be changed in a module: line, words, the span in bytes, and what is written there."""
+    """Yield the possible mutations of a module: line, description, byte span and new text."""
     tree = ast.parse(text)
     raw = text.encode()
     starts = [0]
@@ -218,7 +220,7 @@ def iterate_mutations(text: str) -> Iterator[tuple[int, str, int, int, str]]:
 
 
 def iterate_skipped_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what no run depends on: annotations, messages of errors, blocks for type checkers."""
+    """Yield nodes without an effect at run time: annotations, decorators, blocks for type checkers."""
     below: list[ast.AST] = []
     if isinstance(node, ast.AnnAssign):
         below.append(node.annotation)
@@ -235,7 +237,7 @@ def iterate_skipped_nodes(node: ast.AST) -> Iterator[ast.AST]:
 def iterate_node_mutations(
     node: ast.AST, span: Callable[[ast.AST], tuple[int, int]], raw: bytes
 ) -> Iterator[tuple[int, str, int, int, str]]:
-    """Yield what may be changed at a node: line, words, the span in bytes, and what is written there."""
+    """Yield the possible mutations at a node: line, description, byte span and new text."""
     if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in OPPOSITE_OPERATORS:
         begin, end = span(node.left)[1], span(node.comparators[0])[0]
         between = raw[begin:end].decode()

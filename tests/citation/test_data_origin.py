@@ -33,7 +33,9 @@ QUERY = "SELECT * FROM psz2.main"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with Site(load_settings(build_site(tmp_path_factory.mktemp("origin"), PSZ2 + LINKS)), watch_for_changes=False) as site:
+    with Site(
+        load_settings(build_site(tmp_path_factory.mktemp("origin"), PSZ2 + LINKS)), watch_for_changes=False
+    ) as site:
         yield site
 
 

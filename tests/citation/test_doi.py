@@ -113,11 +113,11 @@ FAILURES = [
 def test_what_fails_is_said_and_done_again(here: Path, world: DataCiteServer, method: str) -> None:
     """A POST that failed may have been done all the same: the next one finds what is there."""
     for status, code, said in FAILURES:
-        world.spoil, world.asked, world.dois = broken(status, method), [], {}
+        world.alter_reply, world.asked, world.dois = broken(status, method), [], {}
         assert said in run(here, "psz2", "--publish", code=code)
         assert state(here) == [("psz2", "", DOI, "reserved")]
     assert "doi:" not in (here / "collections/psz2/psz2.yaml").read_text()
-    world.spoil = lambda _asked, _reply: None
+    world.alter_reply = lambda _asked, _reply: None
     run(here, "psz2", "--publish")
     assert list(world.dois) == [DOI]
     assert world.list_write_methods().count("POST") == 1
@@ -134,9 +134,9 @@ def test_an_answer_that_is_lost_or_rubbish(here: Path, world: DataCiteServer, cu
         if asked.method == "POST":
             reply.cut, reply.body = cut, kind or reply.body
 
-    world.spoil = spoil
+    world.alter_reply = spoil
     assert said in run(here, "psz2", "--publish", code=3)
-    world.spoil = lambda _asked, _reply: None
+    world.alter_reply = lambda _asked, _reply: None
     assert "findable, changed" in run(here, "psz2", "--publish")
     assert (list(world.dois), world.list_write_methods()) == ([DOI], ["POST", "PUT"])
 
@@ -170,7 +170,7 @@ def test_a_race_is_a_conflict_or_the_same(here: Path, world: DataCiteServer) -> 
         if seen == ["GET"]:
             reply.status, reply.body = 404, b"{}"
 
-    world.spoil = spoil
+    world.alter_reply = spoil
     world.dois[DOI] = {"doi": DOI, "state": "draft"}
     assert "findable, changed" in run(here, "psz2", "--publish")
     assert seen == ["GET", "POST", "GET", "PUT"]
@@ -236,9 +236,9 @@ def test_what_not_everybody_sees_gets_none(tmp_path: Path, world: DataCiteServer
 def test_withdrawn_for_a_reason(here: Path, world: DataCiteServer) -> None:
     run(here, "psz2", "--publish")
     assert "say why" in run(here, "psz2", "--withdraw", " ", code=2)
-    world.spoil = broken(503, "PUT")
+    world.alter_reply = broken(503, "PUT")
     run(here, "psz2", "--withdraw", "the masses are wrong", code=3)
-    world.spoil = lambda _asked, _reply: None
+    world.alter_reply = lambda _asked, _reply: None
     assert "DataCite knows it, too" in run(here, "psz2", "--withdraw", "the masses are wrong")
     made = copy_attributes(world)
     assert made["state"] == "findable", "it goes on leading to its page"

@@ -1,4 +1,4 @@
-"""What tests of the verbs share: sites that mirror others."""
+"""Sites that mirror others, for tests of the command line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from process_runner import Server, run_hven
 
 
 @pytest.fixture(scope="module")
-def copied(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Server], tuple[Path, str]]:
-    """Give what makes a new site, a mirror of all that another has; it gives the site and what the verb said."""
+def create_mirror(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Server], tuple[Path, str]]:
+    """Give a function that creates a mirror of a site and returns it with the output of the command."""
 
     def make(origin: Server) -> tuple[Path, str]:
         site = tmp_path_factory.mktemp("copy") / "site"

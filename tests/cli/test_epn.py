@@ -98,7 +98,9 @@ def test_over_a_service_elsewhere(site, tmp_path):
         wrong = run_hven("query", "--url", url, "SELECT nothing FROM omega.epn_core", cwd=tmp_path, expected_code=1)
         assert "nothing" in wrong.stderr
         assert "/tap/sync" in wrong.stderr
-        away = run_hven("query", "--url", url.replace("/tap", "/nowhere"), "--epn", "time=2004", cwd=tmp_path, expected_code=1)
+        away = run_hven(
+            "query", "--url", url.replace("/tap", "/nowhere"), "--epn", "time=2004", cwd=tmp_path, expected_code=1
+        )
         assert "address of a TAP service" in away.stderr
 
 

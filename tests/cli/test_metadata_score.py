@@ -226,7 +226,9 @@ def test_before_an_ingest_columns_of_sources_are_not_known(tmp_path: Path) -> No
 
 def test_exit_codes_and_json(tmp_path: Path) -> None:
     path = site_of(tmp_path, BARE, published=False)
-    assert "--least belongs to --metadata" in run_hven("check", "--least", "3", "--site", tmp_path, expected_code=2).stderr
+    assert (
+        "--least belongs to --metadata" in run_hven("check", "--least", "3", "--site", tmp_path, expected_code=2).stderr
+    )
     run_hven("check", "--metadata", "--least", "101", "--site", tmp_path, expected_code=2)
     run_hven("check", "--metadata", "--least", "1", "--site", tmp_path)
     told = json.loads(
@@ -312,4 +314,7 @@ def test_what_is_no_list_of_subjects(tmp_path: Path, text: str | None, said: str
     if text is not None:
         listed.write_bytes(text.encode("latin-1"))
     assert said in run_hven("check", "--metadata", "--subjects", listed, "--site", tmp_path, expected_code=2).stderr
-    assert "--subjects belongs to --metadata" in run_hven("check", "--subjects", listed, "--site", tmp_path, expected_code=2).stderr
+    assert (
+        "--subjects belongs to --metadata"
+        in run_hven("check", "--subjects", listed, "--site", tmp_path, expected_code=2).stderr
+    )

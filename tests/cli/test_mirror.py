@@ -94,8 +94,8 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def copy(origin: Server, copied: Callable[[Server], tuple[Path, str]]) -> Path:
-    site, said = copied(origin)
+def copy(origin: Server, create_mirror: Callable[[Server], tuple[Path, str]]) -> Path:
+    site, said = create_mirror(origin)
     assert "stars: new" in said
     assert "views: left out: " in said
     return site
@@ -182,8 +182,10 @@ def test_a_mirror_says_that_it_is_one(origin: Server, copy: Path) -> None:
     assert json.loads(origin.get("/collections/stars.json")[2])["mirror_of"] == []
 
 
-def test_how_it_is_followed(origin: Server, copied: Callable[[Server], tuple[Path, str]], tmp_path: Path) -> None:
-    copy, _ = copied(origin)  # one of its own, which is no mirror in the end
+def test_how_it_is_followed(
+    origin: Server, create_mirror: Callable[[Server], tuple[Path, str]], tmp_path: Path
+) -> None:
+    copy, _ = create_mirror(origin)  # one of its own, which is no mirror in the end
     path = copy / "collections" / "stars" / "stars.yaml"
     assert yaml.safe_load(path.read_text())["sync"] == {"every": "1 h"}
     assert "stars: written anew" in run_hven("mirror", origin.url, "--once", "--site", copy).stdout
@@ -193,7 +195,9 @@ def test_how_it_is_followed(origin: Server, copied: Callable[[Server], tuple[Pat
     assert "is no mirror of" in run_hven("mirror", origin.url, "--site", copy, expected_code=1).stderr
     refused = run_hven("mirror", origin.url, "stars", "--site", copy, expected_code=1)
     assert "is no mirror of" in refused.stderr
-    assert "no public collection 'none'" in run_hven("mirror", origin.url, "none", "--site", copy, expected_code=1).stderr
+    assert (
+        "no public collection 'none'" in run_hven("mirror", origin.url, "none", "--site", copy, expected_code=1).stderr
+    )
     # a new site; addresses that are not on the public internet need a word in hven.toml
     assert "allow_private" in run_hven("mirror", origin.url, "--site", tmp_path / "made", expected_code=1).stderr
     assert (tmp_path / "made" / "hven.toml").is_file()

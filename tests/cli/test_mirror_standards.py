@@ -124,8 +124,8 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def copy(origin: Server, copied: Callable[[Server], tuple[Path, str]]) -> Path:
-    site, said = copied(origin)
+def copy(origin: Server, create_mirror: Callable[[Server], tuple[Path, str]]) -> Path:
+    site, said = create_mirror(origin)
     assert "left out" not in said
     return site
 
@@ -195,7 +195,9 @@ def test_what_computes_is_told_where_everybody_could_compute_it(origin: Server, 
 
 def test_flags_come_with_the_rows_and_are_counted(origin: Server, copy: Path) -> None:
     here, there = (
-        json.loads(run_hven("history", "images", "--rules", "--json", "--site", site).stdout)[0]["tables"]["images.main"]
+        json.loads(run_hven("history", "images", "--rules", "--json", "--site", site).stdout)[0]["tables"][
+            "images.main"
+        ]
         for site in (copy, origin.site)
     )
     assert there["rules"] == here["rules"] == {"faint": 120, "odd": 29}

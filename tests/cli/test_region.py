@@ -82,7 +82,9 @@ def test_rotations_that_contradict_their_dates(hfc: Path, tmp_path: Path):
         "row 1: the rotation number is not that"
         in run_hven("region", tmp_path / "labels.fits", "--to", "stc", expected_code=1).stderr
     )
-    assert run_hven("region", tmp_path / "labels.fits", "--to", "stc", "--rotation", "2084").stdout.startswith("Polygon")
+    assert run_hven("region", tmp_path / "labels.fits", "--to", "stc", "--rotation", "2084").stdout.startswith(
+        "Polygon"
+    )
 
 
 def test_all_forms_say_the_same(hfc: Path, tmp_path: Path):
@@ -233,7 +235,8 @@ def test_what_is_told(tmp_path: Path, name: str, content: str, words: list[str],
 
 def test_a_file_of_ds9_needs_a_frame_of_the_sky(hfc: Path):
     assert (
-        "files of ds9 are in ICRS, and these regions in no frame" in run_hven("region", hfc, "--to", "ds9", expected_code=1).stderr
+        "files of ds9 are in ICRS, and these regions in no frame"
+        in run_hven("region", hfc, "--to", "ds9", expected_code=1).stderr
     )
 
 
@@ -263,7 +266,10 @@ def test_an_image_without_labels_is_what_it_covers(tmp_path: Path):
         1.0, rel=1e-3
     )
     fits.PrimaryHDU(image).writeto(tmp_path / "plain.fits")
-    assert "no labels, for its values" in run_hven("region", tmp_path / "plain.fits", "--to", "stc", expected_code=1).stderr
+    assert (
+        "no labels, for its values"
+        in run_hven("region", tmp_path / "plain.fits", "--to", "stc", expected_code=1).stderr
+    )
     for size in (2000, 4000):
         (tmp_path / "cut.fits").write_bytes((tmp_path / "sky.fits").read_bytes()[:size])
         assert (

@@ -92,7 +92,9 @@ def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
     ids = re.findall(r"<identifier>(.*)</identifier>", shown)
     assert ids == ["ivo://tycho.example/tycho/stars", "ivo://tycho.example/tycho/stars/main/cone"]
     assert told() == before
-    assert "told nothing of moons" in run_hven("register", "--show", "moons", "--site", directory, expected_code=1).stderr
+    assert (
+        "told nothing of moons" in run_hven("register", "--show", "moons", "--site", directory, expected_code=1).stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,10 @@ def test_the_guides_lines_are_those_that_are_lacking(tmp_path: Path) -> None:
     assert [one.partition(" = ")[0] for one in lines] == ["authority", "public_url", "contact_email", "[registry]", "organisation"]  # fmt: skip
     toml.write_text("\n".join(lines))
     assert "says all that registries need" in run_hven("register", "--site", tmp_path / "site").stdout
-    assert "https://vo.your-institute.example/oai into the form" in run_hven("register", "--site", tmp_path / "site").stdout
+    assert (
+        "https://vo.your-institute.example/oai into the form"
+        in run_hven("register", "--site", tmp_path / "site").stdout
+    )
     assert "no terminal" in run_hven("register", "--write", "--site", _bare(tmp_path), expected_code=2).stderr
 
 

@@ -211,7 +211,10 @@ def test_new_writes_a_descriptor_that_is_right(site: Path) -> None:
     path = site / "collections" / "stars" / "stars.yaml"
     assert "pos.eq.ra;meta.main" in path.read_text()
     assert run_hven("check", "stars", "--site", site).stdout == "1 descriptor: 0 errors, 0 warnings\n"
-    assert "exists" in run_hven("new", "stars", "--from", site.parent / "stars.csv", "--site", site, expected_code=1).stderr
+    assert (
+        "exists"
+        in run_hven("new", "stars", "--from", site.parent / "stars.csv", "--site", site, expected_code=1).stderr
+    )
 
 
 def test_check_reports_every_fault_with_its_place(site: Path) -> None:
@@ -297,7 +300,9 @@ def test_ingest_status_history_rollback_remove(site: Path) -> None:
     assert "nosuchsnapshot" in run_hven("rollback", "stars", "nosuchsnapshot", "--site", site, expected_code=1).stderr
 
     assert "hven --site" in run_hven("remove", "stars", "--site", site).stdout
-    assert "no table 'stars.main'" in run_hven("query", "SELECT * FROM stars.main", "--site", site, expected_code=1).stderr
+    assert (
+        "no table 'stars.main'" in run_hven("query", "SELECT * FROM stars.main", "--site", site, expected_code=1).stderr
+    )
     run_hven("rollback", "stars", "--site", site)
     assert count() == "4"
     gone = json.loads(run_hven("remove", "stars", "--purge", "--json", "--site", site).stdout)
@@ -363,7 +368,9 @@ def test_the_format_can_be_said(made: Path, tmp_path: Path) -> None:
 
 def test_the_query_may_come_from_standard_input(made: Path) -> None:
     assert run_hven("query", "-", "-f", "csv", cwd=made, stdin=QUERY + "\n").stdout.splitlines()[1] == "Sirius,-1.44"
-    assert "UTF-8" in run_hven("query", "-", cwd=made, stdin=b"SELECT '\xff' AS a FROM stars.main", expected_code=1).stderr
+    assert (
+        "UTF-8" in run_hven("query", "-", cwd=made, stdin=b"SELECT '\xff' AS a FROM stars.main", expected_code=1).stderr
+    )
 
 
 def test_an_error_has_its_place_and_leaves_no_file(made: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from shared import shared
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
 from asgi_client import Answer, Client
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 UWS = "{http://www.ivoa.net/xml/UWS/v1.0}"
 NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
@@ -46,7 +46,7 @@ PHASES = ("PENDING", "HELD", "QUEUED", "EXECUTING", *FINAL)
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(20))}, jobs=LIMITS) as made:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(20))}, jobs=LIMITS) as made:
         yield made
 
 

@@ -46,7 +46,8 @@ def read_rows(engine, resource):
                 types = {column.name: column.type for column in mapping.table.columns}
                 assert table.column_names == list(types)
                 found[spec.table.name] += [
-                    {name: _value_to_json(value, types[name]) for name, value in row.items()} for row in table.to_pylist()
+                    {name: _value_to_json(value, types[name]) for name, value in row.items()}
+                    for row in table.to_pylist()
                 ]
     return found
 

@@ -27,4 +27,9 @@ def relations(engine):
     from hven.engines import MemoryRelation
 
     # more than ten thousand rows: then a road through an index is not open to every condition
-    return Relations({"sky.stars": stage_table(engine, STARS, build_sky(13_000)), CIRCLES.qualified_name: MemoryRelation(build_circles(60))})
+    return Relations(
+        {
+            "sky.stars": stage_table(engine, STARS, build_sky(13_000)),
+            CIRCLES.qualified_name: MemoryRelation(build_circles(60)),
+        }
+    )

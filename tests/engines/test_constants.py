@@ -90,7 +90,9 @@ def test_few_rows_are_candidates(engine, relations, condition):
     ],
 )
 def test_what_is_no_shape_contains_nothing(engine, relations, condition):
-    indexed, looked_at = run_with_and_without_indexes(engine, f"SELECT id FROM sky.stars WHERE {condition}", relations, (STARS,))
+    indexed, looked_at = run_with_and_without_indexes(
+        engine, f"SELECT id FROM sky.stars WHERE {condition}", relations, (STARS,)
+    )
     assert indexed == looked_at == []
 
 
@@ -110,7 +112,9 @@ def test_numbers_are_those_of_the_engine(engine, relations, text):
     assert found is not None
     assert found(bound.literal_values) == (None if NUMBERS[text] is None else pytest.approx(NUMBERS[text], rel=1e-15))
     if text != "EXP(1000)":  # infinite in the engine: no coordinate
-        ((got,),) = run_with_and_without_indexes(engine, f"SELECT TOP 1 {text} AS x FROM sky.stars", relations, (STARS,))[1]
+        ((got,),) = run_with_and_without_indexes(
+            engine, f"SELECT TOP 1 {text} AS x FROM sky.stars", relations, (STARS,)
+        )[1]
         assert got == (None if NUMBERS[text] is None else pytest.approx(NUMBERS[text], rel=1e-8))
     assert require_meta(expr).constant
 

@@ -80,15 +80,17 @@ def test_lists_over_rows_in_memory(engine):
     among = ", ".join(map(str, range(100)))
     for word, wanted in (("IN", [1, 3]), ("NOT IN", [4])):
         assert (
-            run_query(engine, f"SELECT k FROM TAP_UPLOAD.list WHERE n {word} ({among})", {CIRCLES.qualified_name: held})[
-                "k"
-            ].to_pylist()
+            run_query(
+                engine, f"SELECT k FROM TAP_UPLOAD.list WHERE n {word} ({among})", {CIRCLES.qualified_name: held}
+            )["k"].to_pylist()
             == wanted
         )
 
 
 def test_the_index_is_asked_once_for_a_long_list(engine, relations):
-    said = plan_query(engine, f"SELECT * FROM sky.stars WHERE name IN ({make_long_lists()['text']})", (STARS,))[1].explain()
+    said = plan_query(engine, f"SELECT * FROM sky.stars WHERE name IN ({make_long_lists()['text']})", (STARS,))[
+        1
+    ].explain()
     assert "index of name (305 values)" in said
     assert said.count("$") == 0
     assert "hven.list0" in said

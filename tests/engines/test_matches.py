@@ -150,7 +150,9 @@ def test_pairs_are_those_of_numpy(engine, relations):
             rows = {(row["n"], row["id"]) for row in run_query(engine, text, relations, TABLES).to_pylist()}
             assert rows == wanted | {(n, None) for n in lonely}
         elif text.startswith("SELECT u.n FROM TAP_UPLOAD.list AS u WHERE EXISTS"):
-            assert {row["n"] for row in run_query(engine, text, relations, TABLES).to_pylist()} == {n for n, _ in wanted}
+            assert {row["n"] for row in run_query(engine, text, relations, TABLES).to_pylist()} == {
+                n for n, _ in wanted
+            }
         elif text.startswith("SELECT s.id FROM sky.stars AS s WHERE EXISTS"):
             assert {row["id"] for row in run_query(engine, text, relations, TABLES).to_pylist()} == {
                 star for _, star in wanted

@@ -272,7 +272,12 @@ def test_changes_beyond_a_run_are_spooled(own, monkeypatch):
     monkeypatch.setattr(_file_staging, "MAX_WAITING_BYTES", 20_000)
     merged = merge(own, STARS, base, changes, step=100)
     known = {row["id"]: row for row in rows.to_pylist()} | {row["id"]: row for row in changes.to_pylist()}
-    same(own, STARS, merged, stage_table(own, STARS, pa.Table.from_pylist(list(known.values()), schema=STARS.arrow_schema)))
+    same(
+        own,
+        STARS,
+        merged,
+        stage_table(own, STARS, pa.Table.from_pylist(list(known.values()), schema=STARS.arrow_schema)),
+    )
     assert not list((own.directory / merged.path).glob("run-*"))
 
 

@@ -57,7 +57,9 @@ LISTS = {
 @pytest.mark.parametrize("operand", LISTS)
 @pytest.mark.parametrize("word", ["IN", "NOT IN"])
 def test_answers_are_those_of_the_embedded_engine(engine, relations, operand, word):
-    found, wanted = run_with_and_without_indexes(engine, f"SELECT id FROM sky.stars WHERE {operand} {word} ({LISTS[operand]})", relations)
+    found, wanted = run_with_and_without_indexes(
+        engine, f"SELECT id FROM sky.stars WHERE {operand} {word} ({LISTS[operand]})", relations
+    )
     assert sort_rows(found) == sort_rows(wanted)
     assert found
 

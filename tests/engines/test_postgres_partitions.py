@@ -71,12 +71,16 @@ def whole():
 
 @pytest.fixture(scope="module")
 def years(engine, whole):
-    return Relations({"sky.stars": stage_table(engine, YEARS, whole), CIRCLES.qualified_name: MemoryRelation(build_circles(60))})
+    return Relations(
+        {"sky.stars": stage_table(engine, YEARS, whole), CIRCLES.qualified_name: MemoryRelation(build_circles(60))}
+    )
 
 
 @pytest.fixture(scope="module")
 def cells(engine, whole):
-    return Relations({"sky.stars": stage_table(engine, CELLS, whole), CIRCLES.qualified_name: MemoryRelation(build_circles(60))})
+    return Relations(
+        {"sky.stars": stage_table(engine, CELLS, whole), CIRCLES.qualified_name: MemoryRelation(build_circles(60))}
+    )
 
 
 QUERIES = [
@@ -99,7 +103,9 @@ QUERIES = [
 @pytest.mark.parametrize("text", QUERIES)
 @pytest.mark.parametrize("cut", ["years", "cells"])
 def test_answers_are_those_of_a_table_in_one_piece(engine, request, cut, text):
-    mine, wanted = run_with_and_without_indexes(engine, text, request.getfixturevalue(cut), (YEARS if cut == "years" else CELLS, CIRCLES))
+    mine, wanted = run_with_and_without_indexes(
+        engine, text, request.getfixturevalue(cut), (YEARS if cut == "years" else CELLS, CIRCLES)
+    )
     assert sort_rows(mine) == sort_rows(wanted)
 
 

@@ -48,7 +48,9 @@ def engine(machine, tmp_path_factory):
 def stars(engine):
     rows = build_sky(2_500)
     every = {"sky.stars": stage_table(engine, STARS, rows)}
-    return every, {policy: {"sky.stars": stage_table(engine, STARS, seen(engine, rows, policy))} for policy in (POLICY, MORE)}
+    return every, {
+        policy: {"sky.stars": stage_table(engine, STARS, seen(engine, rows, policy))} for policy in (POLICY, MORE)
+    }
 
 
 def seen(engine, rows: pa.Table, policy: str) -> pa.Table:

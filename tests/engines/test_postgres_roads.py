@@ -128,7 +128,12 @@ def engine(request, database, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def relations(engine):
-    return Relations({"sky.stars": stage_table(engine, STARS, build_sky(13_000)), CIRCLES.qualified_name: MemoryRelation(build_circles(60))})
+    return Relations(
+        {
+            "sky.stars": stage_table(engine, STARS, build_sky(13_000)),
+            CIRCLES.qualified_name: MemoryRelation(build_circles(60)),
+        }
+    )
 
 
 def test_what_has_no_value_is_null_in_both(engine, relations):

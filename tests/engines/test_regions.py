@@ -75,7 +75,9 @@ def relation(engine):
 
 def asked(engine, relation, condition: str) -> set[int]:
     """Ask with and without indexes; both must give the same rows."""
-    found, without = run_with_and_without_indexes(engine, f"SELECT id FROM sky.fields WHERE {condition}", relation, (FIELDS,))
+    found, without = run_with_and_without_indexes(
+        engine, f"SELECT id FROM sky.fields WHERE {condition}", relation, (FIELDS,)
+    )
     assert sort_rows(found) == sort_rows(without)
     return {row[0] for row in found}
 
@@ -174,7 +176,9 @@ def test_a_moc_looks_at_few_rows(engine, relation):
     assert 1 in small.tolist()
     assert len(small) < len(RINGS) / 2
     assert index.find_touching_rows(Moc.parse("0/0-11"), 20) is None
-    _, prepared = plan_query(engine, "SELECT id FROM sky.fields WHERE INTERSECTS(s_region, MOC('6/7-9')) = 1", (FIELDS,))
+    _, prepared = plan_query(
+        engine, "SELECT id FROM sky.fields WHERE INTERSECTS(s_region, MOC('6/7-9')) = 1", (FIELDS,)
+    )
     assert "position index of the regions in s_region (moc)" in prepared.explain()
 
 
@@ -199,7 +203,9 @@ def test_shapes_of_constants_need_no_duckdb(engine, relation, shape, column, for
 
 
 def test_few_regions_are_looked_at(engine, relation):
-    _, prepared = plan_query(engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.1)) = 1", (FIELDS,))
+    _, prepared = plan_query(
+        engine, "SELECT id FROM sky.fields WHERE INTERSECTS(ring, CIRCLE(10, 20, 0.1)) = 1", (FIELDS,)
+    )
     stored = engine.open_snapshot(relation["sky.fields"])
     index = stored.get_region_index("ring")
     rows = index.find_touching_rows(Circle(10.0, 20.0, 0.1), 10_000)

@@ -130,7 +130,9 @@ ITEMS = [
 @quick
 @given(condition=conditions(), items=st.sampled_from(ITEMS))
 def test_conditions(engine, relations, condition, items):
-    indexed, scanned = run_with_and_without_indexes(engine, f"SELECT {items} FROM sky.stars WHERE {condition}", relations)
+    indexed, scanned = run_with_and_without_indexes(
+        engine, f"SELECT {items} FROM sky.stars WHERE {condition}", relations
+    )
     assert sort_rows(indexed) == sort_rows(scanned)
 
 
@@ -344,7 +346,9 @@ def test_mocs_are_found_by_the_position_index(engine, relations, moc):
     for what in ("id", "COUNT(*) AS n", "id, mag + 1 AS m"):
         order = "" if "COUNT" in what else " ORDER BY id"
         for test in (f"CONTAINS(POINT(ra, dec), MOC('{moc}')) = 1", f"1 = INTERSECTS(MOC('{moc}'), POINT(ra, dec))"):
-            with_them, without = run_with_and_without_indexes(engine, f"SELECT {what} FROM sky.stars WHERE {test}{order}", relations)
+            with_them, without = run_with_and_without_indexes(
+                engine, f"SELECT {what} FROM sky.stars WHERE {test}{order}", relations
+            )
             assert with_them == without
     prepared = plan_query(
         engine,

@@ -138,7 +138,9 @@ def test_an_unread_answer_gives_its_cursor_back(engine, relations):
         next(iter(execution))
         del execution
         gc.collect()
-        wait_until(lambda: len(cursors._free_cursors) >= known)  # one that was being ended before may come back only now
+        wait_until(
+            lambda: len(cursors._free_cursors) >= known
+        )  # one that was being ended before may come back only now
 
 
 def test_a_query_that_comes_as_the_engine_is_closed(tmp_path, monkeypatch):
@@ -261,7 +263,9 @@ def test_a_relation_that_nobody_gave(engine):
 
 def test_many_tables_at_once_keep_their_names_apart(engine):
     tables = [Table(schema="s", name=f"t{i}", columns=(Column(name="x", type=INT64),)) for i in range(12)]
-    relations = {table.qualified_name: stage_table(engine, table, pa.table({"x": [i]})) for i, table in enumerate(tables)}
+    relations = {
+        table.qualified_name: stage_table(engine, table, pa.table({"x": [i]})) for i, table in enumerate(tables)
+    }
     for i, table in enumerate(tables):
         assert run_query(engine, f"SELECT x + 0 AS y FROM {table.qualified_name}", relations, tables).to_pylist() == [
             {"y": i}

@@ -37,7 +37,9 @@ UNION = """(SELECT 'one' AS kind, id AS n, name, 1 AS grade, 'ivo://a/b?' || CAS
 @quick
 @given(condition=conditions(), items=st.sampled_from(ITEMS))
 def test_values(engine, relations, condition, items):
-    indexed, scanned = run_with_and_without_indexes(engine, f"SELECT {items} FROM sky.stars WHERE {condition}", relations)
+    indexed, scanned = run_with_and_without_indexes(
+        engine, f"SELECT {items} FROM sky.stars WHERE {condition}", relations
+    )
     assert sort_rows(indexed) == sort_rows(scanned)
 
 
@@ -58,7 +60,9 @@ def test_values(engine, relations, condition, items):
     top=st.sampled_from(["", "TOP 1000000 "]),
 )
 def test_unions(engine, relations, condition, items, top):
-    indexed, scanned = run_with_and_without_indexes(engine, f"SELECT {top}{items} FROM {UNION} WHERE {condition}", relations)
+    indexed, scanned = run_with_and_without_indexes(
+        engine, f"SELECT {top}{items} FROM {UNION} WHERE {condition}", relations
+    )
     assert sort_rows(indexed) == sort_rows(scanned)
 
 

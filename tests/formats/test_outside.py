@@ -226,7 +226,9 @@ def test_stil_reads_fits(tmp_path):
     columns, batch = make_all_types_batch()
     path = tmp_path / "all.fits"
     path.write_bytes(write_document("fits", columns, [batch], name="sample"))
-    told = run_stilts("tpipe", f"in={path}", "ifmt=fits", "ofmt=csv", "cmd=keepcols 'flag byte short long twice text time'")
+    told = run_stilts(
+        "tpipe", f"in={path}", "ifmt=fits", "ofmt=csv", "cmd=keepcols 'flag byte short long twice text time'"
+    )
     rows = list(csv.DictReader(io.StringIO(told.stdout)))
     assert [row["flag"] for row in rows] == ["true", "", "false"]
     assert [row["byte"] for row in rows] == ["1", "", "255"]

@@ -163,7 +163,9 @@ def test_a_move_that_breaks_off_changes_nothing(
         assert site.store.read_published_records()[1] == before
         assert numbers(site) == [2, 3]
         assert not [
-            path for path in (tmp_path / "var" / f"engine-{OTHER_NAME}").glob("*/*") if not path.name.endswith(".staging")
+            path
+            for path in (tmp_path / "var" / f"engine-{OTHER_NAME}").glob("*/*")
+            if not path.name.endswith(".staging")
         ]
         assert site.store.runs.list_runs("things")[0].phase == "ERROR"
 

@@ -62,7 +62,9 @@ def world() -> OaiServer:
     one.put_record("ivo://example/TAP", build_record("ivo://example/TAP", "All tables", tap + build_tables("mars.epn_core", "mars.other", utype=""), kind="vs:CatalogService"))  # fmt: skip
     one.put_record(
         "ivo://example/Mars",
-        build_record("ivo://example/Mars", "Cubes of Mars", build_capability() + COVERAGE + build_tables("mars.epn_core")),
+        build_record(
+            "ivo://example/Mars", "Cubes of Mars", build_capability() + COVERAGE + build_tables("mars.epn_core")
+        ),
     )
     one.put_record(
         "ivo://example/stars",
@@ -228,7 +230,10 @@ def test_changes_are_followed_and_nothing_is_published_where_nothing_changed(tmp
                 name: record.snapshot.id for name, record in found.store.read_published_records()[1].items()
             } == before
             one.put_record("ivo://x.y/r1", None)
-            one.put_record("ivo://x.y/r2", build_record("ivo://x.y/r2", "Another title", build_capability() + build_capability(), subject="moons"))
+            one.put_record(
+                "ivo://x.y/r2",
+                build_record("ivo://x.y/r2", "Another title", build_capability() + build_capability(), subject="moons"),
+            )
             sync_collection(found, "rr")
             assert rows(found, "SELECT ivoid, res_title FROM rr.resource ORDER BY ivoid") == [
                 (f"ivo://x.y/r{at}", "Another title" if at == 2 else f"Title {at}") for at in (0, 2, 3, 4, 5)

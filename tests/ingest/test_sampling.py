@@ -54,7 +54,8 @@ def test_a_file_without_rows_is_told(tmp_path):
     ):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     assert (
-        "a.main would be empty: the source has no rows; look at the files" in run_hven("--site", tmp_path, "check").stdout
+        "a.main would be empty: the source has no rows; look at the files"
+        in run_hven("--site", tmp_path, "check").stdout
     )
 
 
@@ -72,7 +73,9 @@ tables:
     with open_site_with_descriptor(tmp_path, text, {"a.csv": "ud\n1\n2\n3\n4\n5\n"}):
         (tmp_path / "hven.toml").write_text('name = "t"\n')
     faults = [
-        fault for fault in json.loads(run_hven("--site", tmp_path, "check", "--json").stdout) if "rows" in fault["message"]
+        fault
+        for fault in json.loads(run_hven("--site", tmp_path, "check", "--json").stdout)
+        if "rows" in fault["message"]
     ]
     assert [(fault["severity"], fault["message"].partition(": ")[2][:23]) for fault in faults] == [
         ("warning", "2 of the first 5 rows: ")

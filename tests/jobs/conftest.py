@@ -8,6 +8,6 @@ from hven.jobs import _worker as worker
 
 
 @pytest.fixture(autouse=True)
-def a_minute_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_stop_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a job that is told to stop a minute: one that does not stop takes its process with it, and that is the tests' here."""
     monkeypatch.setattr(worker, "STOP_TIMEOUT_SECONDS", 60.0)

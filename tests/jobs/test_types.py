@@ -203,5 +203,11 @@ def test_the_verbs_tell_the_faults(tmp_path: Path) -> None:
     site = tmp_path / "site"
     run_hven("init", site)
     write(site, "bad", "title: T\ncommand: [./nothing.py]\n")
-    assert "jobs/bad.yaml:2:11: command: ./nothing.py does not exist" in run_hven("check", "--site", site, expected_code=1).stdout
-    assert "jobs/bad.yaml:2:11: command: ./nothing.py does not exist" in run_hven("serve", "--site", site, expected_code=1).stderr
+    assert (
+        "jobs/bad.yaml:2:11: command: ./nothing.py does not exist"
+        in run_hven("check", "--site", site, expected_code=1).stdout
+    )
+    assert (
+        "jobs/bad.yaml:2:11: command: ./nothing.py does not exist"
+        in run_hven("serve", "--site", site, expected_code=1).stderr
+    )

@@ -99,7 +99,11 @@ class TapServer:
 
     def copy(self) -> TapServer:
         return TapServer(
-            copy.deepcopy(self.tables), set(self.misbehaviours), list(self.replacements), list(self.schema_edits), self.base
+            copy.deepcopy(self.tables),
+            set(self.misbehaviours),
+            list(self.replacements),
+            list(self.schema_edits),
+            self.base,
         )
 
     def table(self, name: str) -> Table:
@@ -259,7 +263,9 @@ class TapServer:
     def answer_sync(self, given: dict[str, str]) -> tuple[int, dict[str, str], str]:
         if "case" not in self.misbehaviours:
             given = {name.upper(): value for name, value in given.items()}
-        if given.get("LANG", "") not in {"ADQL", "ADQL-2.0"} and not ("any-language" in self.misbehaviours and "LANG" in given):
+        if given.get("LANG", "") not in {"ADQL", "ADQL-2.0"} and not (
+            "any-language" in self.misbehaviours and "LANG" in given
+        ):
             return self.build_error("the query language is not known")
         if "QUERY" not in given and "no-query" in self.misbehaviours:
             return (
@@ -427,7 +433,11 @@ class TapServer:
             return 200, XML, '<uws:jobs xmlns:uws="http://www.ivoa.net/xml/UWS/v1.0" version="1.1"/>'
         ident, *rest = parts
         if ident not in self.jobs:
-            return (200 if "any-job" in self.misbehaviours else 404), {"Content-Type": "text/plain"}, "there is no such job"
+            return (
+                (200 if "any-job" in self.misbehaviours else 404),
+                {"Content-Type": "text/plain"},
+                "there is no such job",
+            )
         job = self.jobs[ident]
         home = {"Location": f"{self.base}/async/{ident}", "Content-Type": "text/plain"}
         if method == "DELETE" or (
@@ -468,7 +478,11 @@ class TapServer:
                 {"Content-Type": "text/xml" if "xml-atoms" in self.misbehaviours else "text/plain"},
                 self.edit_document(rest[0], atoms[rest[0]]),
             )
-        if rest in (["results", "result"], ["error"]) and job["result"] is not None and "no-result" not in self.misbehaviours:
+        if (
+            rest in (["results", "result"], ["error"])
+            and job["result"] is not None
+            and "no-result" not in self.misbehaviours
+        ):
             result: tuple[int, dict[str, str], str] = job["result"]
             return result
         return 404, {"Content-Type": "text/plain"}, "there is no such thing"

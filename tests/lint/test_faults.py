@@ -28,7 +28,9 @@ ROWS = [fault for fault in FAULTS if fault.codes & {code for code in CHECKS if c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [fault for fault in ROWS if len(fault.codes) == 1], ids=lambda fault: fault.name)
-def test_in_a_table_bigger_than_the_sample_it_is_found_as_well(tap_server: TapServer, judge_server, fault: ServiceFault) -> None:
+def test_in_a_table_bigger_than_the_sample_it_is_found_as_well(
+    tap_server: TapServer, judge_server, fault: ServiceFault
+) -> None:
     fault.plant(tap_server)
     report = judge_server(tap_server, *{code.partition(".")[0] for code in fault.codes}, rows=3)
     assert {one.code for one in report.findings} <= fault.codes | {"epn.reference"}
@@ -53,7 +55,9 @@ def test_what_only_rows_tell_is_marked_as_sampled(tap_server: TapServer, judge_s
     assert (one.code, one.count, one.row_count, one.sampled, one.key) == ("epn.md5", 1, 2, True, "granule_uid = cube_2")
 
 
-def test_findings_of_one_kind_are_one_finding_with_a_count_and_the_first_example(tap_server: TapServer, judge_server) -> None:
+def test_findings_of_one_kind_are_one_finding_with_a_count_and_the_first_example(
+    tap_server: TapServer, judge_server
+) -> None:
     for row in tap_server.epn.rows[1:]:
         row["target_class"] = "moon"
     (one,) = judge_server(tap_server, "epn").findings

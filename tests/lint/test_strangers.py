@@ -156,7 +156,9 @@ def test_an_old_service_is_asked_as_tap_1_0_wants_it(tap_server: TapServer, judg
         f"UPDATE TAP_SCHEMA.columns SET datatype = 'adql:{new}' WHERE datatype = '{word}'" for word, new in old.items()
     ]
     report = judge_server(tap_server, "vosi", "cap", "schema", "tables", "query", "error", "obscore")
-    asked = [{name.upper(): value for name, value in given.items()} for _, path, given in tap_server.asked if path == "sync"]
+    asked = [
+        {name.upper(): value for name, value in given.items()} for _, path, given in tap_server.asked if path == "sync"
+    ]
     assert {given.get("REQUEST") for given in asked} == {"doQuery"}
     assert not any("ADQL-2.1" in given.get("LANG", "") for _, _, given in tap_server.asked)
     assert {one.code for one in report.findings} == {"cap.version"}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from process_runner import wait_until
 
-TABLE = """\
+DESCRIPTOR = """\
 collection: {name}
 title: {name}
 tables:
@@ -38,7 +38,7 @@ tables:
 
 
 @dataclass
-class Line:
+class RunRecord:
     """A run: which collection, which process, when it was taken and ended (None: it has not, or was killed)."""
 
     name: str
@@ -48,41 +48,41 @@ class Line:
 
 
 @dataclass
-class Process:
+class SchedulerProcess:
     """A scheduler; who is its parent buries it."""
 
     pid: int
 
-    def alive(self) -> bool:
-        return alive(self.pid)
+    def is_alive(self) -> bool:
+        return is_alive(self.pid)
 
     def send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     def wait(self, seconds: float = 60) -> None:
-        wait_until(lambda: not self.alive(), seconds, 0.01)
+        wait_until(lambda: not self.is_alive(), seconds, 0.01)
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
 
 
-class Nursery:
+class SchedulerForkServer:
     """The process that they are forks of."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def start(self, site: Path, lease: float, machine: str | None) -> Process:
+    def start(self, site: Path, lease: float, machine: str | None) -> SchedulerProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"site": str(site), "lease": lease, "machine": machine}).encode() + b"\n")
         self._process.stdin.flush()
-        return Process(int(self._process.stdout.readline()))
+        return SchedulerProcess(int(self._process.stdout.readline()))
 
     def close(self) -> None:
         self._process.communicate()
@@ -93,10 +93,10 @@ class Schedulers:
     """Schedulers of one site, and what their runs have written."""
 
     site: Path
-    nursery: Nursery
-    started: list[Process] = field(default_factory=list)
+    nursery: SchedulerForkServer
+    started: list[SchedulerProcess] = field(default_factory=list)
 
-    def start(self, *, lease: float = 3.0, machine: str | None = None) -> Process:
+    def start(self, *, lease: float = 3.0, machine: str | None = None) -> SchedulerProcess:
         """Start one; `machine`: as if on another machine, where nobody sees whether a process lives."""
         self.started.append(self.nursery.start(self.site, lease, machine))
         return self.started[-1]
@@ -107,18 +107,18 @@ class Schedulers:
 
         return StateStore(self.site / "var", settings.load_settings(self.site).store)
 
-    def says(self, name: str, *, sync: str | None) -> None:
+    def write_descriptor(self, name: str, *, sync: str | None) -> None:
         """Write a collection's descriptor; `sync`: its schedule, None: no schedule."""
         path = self.site / "collections" / name / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         (path.parent / "rows.csv").write_text("id\n1\n2\n")
-        path.write_text(TABLE.format(name=name) + (f"sync: {sync}\n" if sync else ""))
+        path.write_text(DESCRIPTOR.format(name=name) + (f"sync: {sync}\n" if sync else ""))
 
-    def does(self, name: str, what: str) -> None:
+    def set_behaviour(self, name: str, what: str) -> None:
         """Say what runs of a collection do: ``work SECONDS``, ``hold FILE`` (until it is there), ``fail``, ``die``, ``guard``."""
         (self.site / f"{name}.does").write_text(what)
 
-    def now(self, *names: str) -> None:
+    def request_runs(self, *names: str) -> None:
         """Ask for collections to be run now, as soon as they have a schedule."""
         store = self.store()
         try:
@@ -128,16 +128,16 @@ class Schedulers:
         finally:
             store.close()
 
-    def runs(self, name: str | None = None) -> list[Line]:
+    def list_runs(self, name: str | None = None) -> list[RunRecord]:
         """Give the runs so far, of one collection or of all; no two of one collection were ever under way at once."""
-        found: dict[tuple[str, int], Line] = {}
+        found: dict[tuple[str, int], RunRecord] = {}
         path = self.site / "runs.log"
         whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # the last line may be in the making
         for row in whole.splitlines():
             word, who, pid, moment = row.split()
             assert word != "clash", f"another run of {who} was under way: {row}"
             if word == "begin":
-                found[who, int(pid)] = Line(who, int(pid), float(moment))
+                found[who, int(pid)] = RunRecord(who, int(pid), float(moment))
             else:
                 found[who, int(pid)].ended = float(moment)
         return [line for line in found.values() if name in {None, line.name}]
@@ -154,7 +154,7 @@ class Schedulers:
 
 
 @contextlib.contextmanager
-def schedulers(site: Path, nursery: Nursery) -> Iterator[Schedulers]:
+def open_schedulers(site: Path, nursery: SchedulerForkServer) -> Iterator[Schedulers]:
     made = Schedulers(site, nursery)
     try:
         yield made
@@ -162,21 +162,21 @@ def schedulers(site: Path, nursery: Nursery) -> Iterator[Schedulers]:
         made.stop()
 
 
-def _note(site: Path, word: str, name: str, moment: float | None = None) -> None:
+def _append_run(site: Path, word: str, name: str, moment: float | None = None) -> None:
     number = os.open(site / "runs.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(number, f"{word} {name} {os.getpid()} {moment or time.time()}\n".encode())  # one write: lines are whole
     os.close(number)
 
 
 @contextlib.contextmanager
-def _alone(site: Path, name: str) -> Iterator[None]:
+def _detect_overlap(site: Path, name: str) -> Iterator[None]:
     """Note it if another run of the collection is under way; the kernel ends what a killed one holds."""
     number = os.open(site / f"{name}.lock", os.O_RDWR | os.O_CREAT)
     try:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _note(site, "clash", name)
+            _append_run(site, "clash", name)
         yield
     finally:
         os.close(number)
@@ -201,11 +201,11 @@ def main() -> None:
         asked = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            _be(Path(asked["site"]), asked["lease"], asked["machine"])
+            _run_scheduler(Path(asked["site"]), asked["lease"], asked["machine"])
         print(pid, flush=True)
 
 
-def _be(directory: Path, lease: float, machine: str | None) -> None:
+def _run_scheduler(directory: Path, lease: float, machine: str | None) -> None:
     """Be a scheduler."""
     from hven.jobs.scheduler import run_scheduler
     from hven.model import settings
@@ -223,8 +223,8 @@ def _be(directory: Path, lease: float, machine: str | None) -> None:
     def sync(site: Site, name: str) -> str:
         path = directory / f"{name}.does"
         what, _, value = (path.read_text() if path.exists() else "work 0.05").partition(" ")
-        with _alone(directory, name):
-            _note(directory, "begin", name, site.store.schedules.get_schedule(name).began)
+        with _detect_overlap(directory, name):
+            _append_run(directory, "begin", name, site.store.schedules.get_schedule(name).began)
             if what == "fail":
                 raise SourceError("the source postgresql://reader:opensesame@host/db is away")
             if what == "guard":
@@ -235,7 +235,7 @@ def _be(directory: Path, lease: float, machine: str | None) -> None:
                 wait_until((directory / value).exists, 120)
             else:
                 time.sleep(float(value or 0))
-            _note(directory, "end", name)
+            _append_run(directory, "end", name)
         return "no change"
 
     logging.basicConfig(level=logging.INFO)

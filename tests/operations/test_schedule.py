@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from scheduler_processes import Line, Nursery, Process, Schedulers, alive, schedulers
+from scheduler_processes import RunRecord, SchedulerForkServer, SchedulerProcess, Schedulers, is_alive, open_schedulers
 
 from hven.ingest import ingest_collection
 from hven.model import settings
@@ -22,8 +22,8 @@ from process_runner import run_hven, wait_until
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
+def nursery() -> Iterator[SchedulerForkServer]:
+    made = SchedulerForkServer()
     yield made
     made.close()
 
@@ -37,8 +37,8 @@ def begun(directory: Path, *lines: str) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path, nursery: Nursery) -> Iterator[Schedulers]:
-    with schedulers(begun(tmp_path / "site"), nursery) as made:
+def place(tmp_path: Path, nursery: SchedulerForkServer) -> Iterator[Schedulers]:
+    with open_schedulers(begun(tmp_path / "site"), nursery) as made:
         yield made
 
 
@@ -56,7 +56,7 @@ def rows(place: Schedulers) -> Iterator[Callable[[str], SyncScheduleRecord | Non
 
 def published(place: Schedulers, *names: str, sync: str | None) -> None:
     for name in names:
-        place.says(name, sync=sync)
+        place.write_descriptor(name, sync=sync)
     with Site(settings.load_settings(place.site)) as site:
         for name in names:
             ingest_collection(site, name)
@@ -80,9 +80,9 @@ def spaced(starts: list[float]) -> bool:
     return True
 
 
-def apart(runs: list[Line]) -> bool:
+def apart(runs: list[RunRecord]) -> bool:
     """Tell whether no two runs of one collection were under way at the same time; `Schedulers.runs` looks at those that were killed."""
-    by: dict[str, list[Line]] = {}
+    by: dict[str, list[RunRecord]] = {}
     for run in runs:
         by.setdefault(run.name, []).append(run)
     return all(one.ended is None or one.ended <= other.began for some in by.values() for one, other in pairwise(some))
@@ -99,19 +99,19 @@ def test_of_two_schedulers_one_runs_and_the_other_takes_over_when_it_is_killed(
 ) -> None:
     published(place, "a", "b", sync="{every: 1 s}")
     first, second = place.start(), place.start()
-    wait_until(lambda: len(place.runs("a")) >= 2 and len(place.runs("b")) >= 2)
+    wait_until(lambda: len(place.list_runs("a")) >= 2 and len(place.list_runs("b")) >= 2)
     wait_until(lambda: _leads(place, first.pid) or _leads(place, second.pid))
     leader, other = (first, second) if _leads(place, first.pid) else (second, first)
     leader.send(signal.SIGKILL)
     leader.wait()
     wait_until(lambda: _leads(place, other.pid))
     taken = time.time()
-    wait_until(lambda: sum(run.began > taken for run in place.runs("a")) >= 2)
+    wait_until(lambda: sum(run.began > taken for run in place.list_runs("a")) >= 2)
     wait_until(lambda: rows("a").failures == 0)  # type: ignore[union-attr]  # a run that died with the leader counts until a good one
     place.stop()
-    runs = place.runs()
+    runs = place.list_runs()
     assert apart(runs)
-    starts = [run.began for run in place.runs("a")]
+    starts = [run.began for run in place.list_runs("a")]
     assert spaced(starts), starts
     assert rows("a").failures == 0  # type: ignore[union-attr]
 
@@ -129,21 +129,21 @@ def _leads(place: Schedulers, pid: int) -> bool:
 def test_a_scheduler_that_slept_through_its_lease_runs_nothing_twice(place: Schedulers) -> None:
     published(place, "a", sync="{every: 1 s}")
     first = place.start(lease=1.0)
-    wait_until(lambda: len(place.runs("a")) >= 1)
+    wait_until(lambda: len(place.list_runs("a")) >= 1)
     _sleep(place, first)
     second = place.start(lease=1.0)
     wait_until(lambda: _leads(place, second.pid))
     first.send(signal.SIGCONT)
-    seen = len(place.runs("a"))
-    wait_until(lambda: len(place.runs("a")) >= seen + 3)
+    seen = len(place.list_runs("a"))
+    wait_until(lambda: len(place.list_runs("a")) >= seen + 3)
     wait_until(lambda: "another scheduler has taken over" in place.log())
     place.stop()
-    assert apart(place.runs())
-    starts = [run.began for run in place.runs("a")]
+    assert apart(place.list_runs())
+    starts = [run.began for run in place.list_runs("a")]
     assert spaced(starts), starts
 
 
-def _sleep(place: Schedulers, process: Process) -> None:
+def _sleep(place: Schedulers, process: SchedulerProcess) -> None:
     """Stop a process, as a laptop or a virtual machine does it: not in the middle of a transaction, which would lock SQLite's file."""
     while True:
         process.send(signal.SIGSTOP)
@@ -163,9 +163,9 @@ def test_a_run_that_is_killed_is_told_waits_and_is_made_up(
     place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     published(place, "a", sync="{every: 1 h}")
-    place.does("a", "die")
+    place.set_behaviour("a", "die")
     place.start()
-    place.now("a")
+    place.request_runs("a")
     seen: list[SyncScheduleRecord] = []
 
     def waits() -> bool:
@@ -182,7 +182,7 @@ def test_a_run_that_is_killed_is_told_waits_and_is_made_up(
     pause = min(2.0 ** (row.failures - 1), 4.0)  # who looks late sees a later one
     assert 0.89 * pause < row.due - (row.ended or 0) < 1.11 * pause
     wait_until(lambda: rows("a").failures >= 2)  # type: ignore[union-attr]
-    place.does("a", "work 0")
+    place.set_behaviour("a", "work 0")
     wait_until(lambda: rows("a").failures == 0)  # type: ignore[union-attr]
     place.stop()
     with Site(settings.load_settings(place.site)) as site:
@@ -194,10 +194,10 @@ def test_a_scheduler_that_is_stopped_ends_its_runs_and_the_next_one_goes_on_with
     place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     published(place, "a", sync="{every: 1 h}")
-    place.does("a", "work 600")
+    place.set_behaviour("a", "work 600")
     first = place.start()
-    place.now("a")
-    wait_until(lambda: place.runs("a"))
+    place.request_runs("a")
+    wait_until(lambda: place.list_runs("a"))
     begun = time.monotonic()
     first.send(signal.SIGTERM)
     first.wait()
@@ -205,8 +205,8 @@ def test_a_scheduler_that_is_stopped_ends_its_runs_and_the_next_one_goes_on_with
     row = rows("a")
     assert row is not None
     assert (row.holder, row.failures, row.phase) == (None, 0, "ABORTED")
-    assert not alive(place.runs("a")[0].pid)
-    place.does("a", "work 0")
+    assert not is_alive(place.list_runs("a")[0].pid)
+    place.set_behaviour("a", "work 0")
     place.start()
     wait_until(lambda: (row := rows("a")) is not None and row.phase == "COMPLETED")
 
@@ -215,17 +215,17 @@ def test_runs_end_when_their_scheduler_is_killed_and_the_next_one_goes_on(
     place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     published(place, "a", sync="{every: 1 h}")
-    place.does("a", "work 600")
+    place.set_behaviour("a", "work 600")
     first = place.start()
-    place.now("a")
-    wait_until(lambda: place.runs("a"))
+    place.request_runs("a")
+    wait_until(lambda: place.list_runs("a"))
     first.send(signal.SIGKILL)
     first.wait()
-    wait_until(lambda: not alive(place.runs("a")[0].pid))
-    place.does("a", "work 0")
+    wait_until(lambda: not is_alive(place.list_runs("a")[0].pid))
+    place.set_behaviour("a", "work 0")
     place.start()
     wait_until(lambda: (row := rows("a")) is not None and row.phase == "COMPLETED")
-    assert len(place.runs("a")) == 2
+    assert len(place.list_runs("a")) == 2
     assert rows("a").failures == 0  # type: ignore[union-attr]
 
 
@@ -233,15 +233,15 @@ def test_descriptors_that_appear_change_and_vanish_change_the_schedule(
     place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     published(place, "a", sync=None)
-    place.says("never", sync="{every: 1 s}")
+    place.write_descriptor("never", sync="{every: 1 s}")
     place.start()
-    place.says("a", sync="{every: 1 s}")
-    wait_until(lambda: len(place.runs("a")) >= 2)
-    assert place.runs("never") == []  # the first ingest is a person's
-    place.says("a", sync='{cron: "0 0 1 1 *", zone: Europe/Paris}')
+    place.write_descriptor("a", sync="{every: 1 s}")
+    wait_until(lambda: len(place.list_runs("a")) >= 2)
+    assert place.list_runs("never") == []  # the first ingest is a person's
+    place.write_descriptor("a", sync='{cron: "0 0 1 1 *", zone: Europe/Paris}')
     wait_until(lambda: rows("a").timing == "cron 0 0 1 1 * (Europe/Paris)")  # type: ignore[union-attr]
     wait_until(lambda: rows("a").holder is None)  # type: ignore[union-attr]
-    seen = len(place.runs("a"))
+    seen = len(place.list_runs("a"))
     path = place.site / "collections" / "a" / "a.yaml"
     good = path.read_text()
     path.write_text(good + "nonsense: [\n")  # a slip stops nothing, and forgets nothing
@@ -249,14 +249,14 @@ def test_descriptors_that_appear_change_and_vanish_change_the_schedule(
     assert rows("a") is not None
     path.write_text(good)
     run_hven("schedule", "run", "a", "--site", place.site)
-    wait_until(lambda: len(place.runs("a")) == seen + 1)
+    wait_until(lambda: len(place.list_runs("a")) == seen + 1)
     run_hven("schedule", "pause", "a", "--site", place.site)
-    place.says("a", sync="{every: 1 s}")
+    place.write_descriptor("a", sync="{every: 1 s}")
     wait_until(lambda: rows("a").timing == "every 1 s")  # type: ignore[union-attr]
     time.sleep(1.2)
-    assert len(place.runs("a")) == seen + 1
+    assert len(place.list_runs("a")) == seen + 1
     run_hven("schedule", "resume", "a", "--site", place.site)
-    wait_until(lambda: len(place.runs("a")) > seen + 1)
+    wait_until(lambda: len(place.list_runs("a")) > seen + 1)
     run_hven("remove", "a", "--site", place.site)
     wait_until(lambda: rows("a") is None)
     assert rows("never") is None
@@ -268,12 +268,12 @@ def test_so_many_at_once_and_after_a_restart_only_what_is_due(
     names = [f"c{number}" for number in range(4)]
     published(place, *names, sync="{every: 1 d}")
     for name in names:
-        place.does(name, "hold gate")
+        place.set_behaviour(name, "hold gate")
     place.start()
-    place.now(*names)
-    wait_until(lambda: len(place.runs()) == 2)
+    place.request_runs(*names)
+    wait_until(lambda: len(place.list_runs()) == 2)
     time.sleep(0.7)
-    assert len(place.runs()) == 2
+    assert len(place.list_runs()) == 2
     (place.site / "gate").touch()
     wait_until(lambda: all((row := rows(name)) is not None and row.phase == "COMPLETED" for name in names))
     place.stop()
@@ -281,15 +281,15 @@ def test_so_many_at_once_and_after_a_restart_only_what_is_due(
     place.start()
     wait_until(lambda: place.log().count("running the schedules") > seen)
     time.sleep(0.7)
-    assert len(place.runs()) == 4
+    assert len(place.list_runs()) == 4
 
 
 def test_a_failing_source_and_a_guard(place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]) -> None:
     published(place, "a", "b", sync="{every: 1 h}")
-    place.does("a", "fail")
-    place.does("b", "guard")
+    place.set_behaviour("a", "fail")
+    place.set_behaviour("b", "guard")
     place.start()
-    place.now("a", "b")
+    place.request_runs("a", "b")
     wait_until(lambda: (row := rows("a")) is not None and row.failures >= 2)
     wait_until(lambda: (row := rows("b")) is not None and row.failures == 1)
     guard = rows("b")
@@ -307,7 +307,7 @@ def test_stale_data_are_told_but_not_when_their_run_is_only_just_due(
     place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     published(place, "a", "b", sync="{every: 1 s}")
-    place.does("a", "fail")
+    place.set_behaviour("a", "fail")
     time.sleep(2.5)  # both are stale when the site is served again
     place.start()
     store = place.store()
@@ -317,37 +317,39 @@ def test_stale_data_are_told_but_not_when_their_run_is_only_just_due(
             >= {("a", "failed"), ("a", "stale")}
         )
     )
-    wait_until(lambda: place.runs("b"))
-    place.does("a", "work 0")
+    wait_until(lambda: place.list_runs("b"))
+    place.set_behaviour("a", "work 0")
     wait_until(lambda: ("a", "recovered") in {(item.collection, item.kind) for item in store.schedules.list_alerts()})
     assert {item.collection for item in store.schedules.list_alerts()} == {"a"}
     store.close()
 
 
 @pytest.mark.outside
-def test_machines_that_share_a_store_take_over_when_the_lease_is_over(tmp_path: Path, nursery: Nursery) -> None:
+def test_machines_that_share_a_store_take_over_when_the_lease_is_over(
+    tmp_path: Path, nursery: SchedulerForkServer
+) -> None:
     """On PostgreSQL, where nobody sees whether a process of another machine lives: its lease and that of its run must end."""
     with (
         run_server() as address,
-        schedulers(begun(tmp_path / "site", f'store = "postgresql+psycopg://{address}"'), nursery) as place,
+        open_schedulers(begun(tmp_path / "site", f'store = "postgresql+psycopg://{address}"'), nursery) as place,
     ):
         published(place, "a", "b", sync="{every: 1 s}")
-        place.does("b", "hold never")
+        place.set_behaviour("b", "hold never")
         first = place.start(lease=8, machine="one")  # renewed every third of it, however busy the machine is
-        wait_until(lambda: len(place.runs("a")) >= 2 and place.runs("b"))
+        wait_until(lambda: len(place.list_runs("a")) >= 2 and place.list_runs("b"))
         second = place.start(lease=8, machine="two")
         time.sleep(1)
         assert not _leads(place, second.pid)
-        running = place.runs("b")[-1].pid
-        for pid in (first.pid, running, *(run.pid for run in place.runs("a"))):
-            if alive(pid):
-                Process(pid).send(signal.SIGKILL)
+        running = place.list_runs("b")[-1].pid
+        for pid in (first.pid, running, *(run.pid for run in place.list_runs("a"))):
+            if is_alive(pid):
+                SchedulerProcess(pid).send(signal.SIGKILL)
         killed = time.time()
-        place.does("b", "work 0")
+        place.set_behaviour("b", "work 0")
         wait_until(
             lambda: (
-                any(run.began > killed for run in place.runs("a"))
-                and any(run.began > killed for run in place.runs("b"))
+                any(run.began > killed for run in place.list_runs("a"))
+                and any(run.began > killed for run in place.list_runs("b"))
             )
         )
         assert _leads(place, second.pid)
@@ -355,5 +357,5 @@ def test_machines_that_share_a_store_take_over_when_the_lease_is_over(tmp_path: 
         store = place.store()
         assert "failed" in {item.kind for item in store.schedules.list_alerts() if item.collection == "b"}
         store.close()
-        ended = [run for run in place.runs() if run.ended is not None]
+        ended = [run for run in place.list_runs() if run.ended is not None]
         assert apart(ended)

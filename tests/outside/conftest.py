@@ -112,11 +112,13 @@ DRAFTED = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test of a served site once for each engine that judges it."""
     if "keeper" in metafunc.fixturenames:
-        metafunc.parametrize("keeper", getattr(metafunc.function, "keepers", DEFAULT_ENGINES), indirect=True, scope="session")
+        metafunc.parametrize(
+            "keeper", getattr(metafunc.function, "keepers", DEFAULT_ENGINES), indirect=True, scope="session"
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)
-def patience() -> None:
+def long_pyvo_timeout() -> None:
     """Let pyvo wait for a busy machine: it gives up a look at a job after ten seconds."""
     import pyvo.dal.tap
 
@@ -140,7 +142,7 @@ def keeper(request: pytest.FixtureRequest, postgres: LazyDatabase) -> Iterator[S
 
 
 @pytest.fixture(scope="session")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def described_collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the site's collections as a curator does, once for all engines: some descriptors written, most drafted by ``hven new`` and left as they are."""
     site = tmp_path_factory.mktemp("described") / "site"
     run_hven("init", site)
@@ -162,12 +164,12 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, keeper: SiteEngine, described: Path) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory, keeper: SiteEngine, described_collections: Path) -> Path:
     """Publish the collections by one engine."""
     site = tmp_path_factory.mktemp("outside") / "site"
     run_hven("init", site)
     keeper.write_settings(site)
-    shutil.copytree(described, site / "collections", dirs_exist_ok=True)
+    shutil.copytree(described_collections, site / "collections", dirs_exist_ok=True)
     with Site(settings.load_settings(site)) as made:  # a verb for each would read all descriptors each time
         for name in [*DESCRIPTORS, *DRAFTED] if keeper.name in {*DEFAULT_ENGINES, EMBEDDED} else MATCHED:
             ingest_collection(made, name)
@@ -181,7 +183,7 @@ def server(site: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def taplinted(server: Server) -> list[str]:
+def taplint_report(server: Server) -> list[str]:
     """What STILTS' validator says of the site in all its stages, asked once."""
     words = ["taplint", f"tapurl={server.url}/tap", f"stages={' '.join(STAGES)}", "report=EWFSI", "maxrepeat=99"]
     return run_stilts(*words).stdout.splitlines()

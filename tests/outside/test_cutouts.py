@@ -115,7 +115,9 @@ def test_a_cut_is_the_original_s(server: Server, tmp_path: Path, name: str) -> N
 
 def _complaints(path: Path) -> int:
     """Count errors; a bad keyword of the original stays as it is."""
-    told = subprocess.run([require_program("fitsverify"), "-q", path], capture_output=True, text=True, check=False).stdout
+    told = subprocess.run(
+        [require_program("fitsverify"), "-q", path], capture_output=True, text=True, check=False
+    ).stdout
     return 0 if "OK" in told else int(told.split(" errors")[0].split()[-1]) if " errors" in told else 1
 
 

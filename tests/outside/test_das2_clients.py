@@ -74,7 +74,9 @@ def ask_every_form(directory: Path) -> dict[str, bytes]:
         for path in (line.partition("|")[0] for line in lines if "|" in line):
             description = ask(server="dsdf", dataset=path)
             found[f"{path.replace('/', '_')}.dsdf"] = description
-            start, _, end = parse_stream(description).properties["validRange"].removesuffix("UTC").strip().partition(" to ")
+            start, _, end = (
+                parse_stream(description).properties["validRange"].removesuffix("UTC").strip().partition(" to ")
+            )
             for form in FORMS:
                 name = ".".join((path.replace("/", "_"), *form.values()))
                 found[name] = ask(server="dataset", dataset=path, start_time=start, end_time=end, **form)
@@ -95,7 +97,9 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def judged(streams: dict[str, bytes]) -> list[str]:
     """Name the streams that das2C can hold in memory: that of July 2026 ends its process when it frees a dataset of exactly five variables, whoever wrote it."""
-    five = {name for name, raw in streams.items() if any(len(packet.planes) == 6 for packet in parse_stream(raw).packets)}
+    five = {
+        name for name, raw in streams.items() if any(len(packet.planes) == 6 for packet in parse_stream(raw).packets)
+    }
     assert all(name.startswith("Nancay_NDA_Routine_lines") for name in five)
     return [name for name in streams if name not in five and not name.endswith(".dsdf")]
 

@@ -29,8 +29,8 @@ ALLOWED = {
 }
 
 
-def test_taplint_finds_no_fault(taplinted: list[str]) -> None:
-    told = taplinted
+def test_taplint_finds_no_fault(taplint_report: list[str]) -> None:
+    told = taplint_report
     assert [line for line in told if line[:2] in {"E-", "F-"}] == []
     strange = []
     for line in told:
@@ -61,7 +61,9 @@ def test_links_of_rows_are_found_in_order(server: Server) -> None:
     query = "adql=SELECT TOP 3 id, name FROM openngc.main WHERE major_axis > 60 ORDER BY major_axis DESC"
     tap = ["tapquery", f"tapurl={server.url}/tap", "sync=true", query]
     first, *_ = list(csv.DictReader(io.StringIO(run_stilts(*tap, "ofmt=csv").stdout)))
-    told = run_stilts("datalinklint", f"votable={server.url}/datalink/openngc.main?ID={quote(first['id'])}&ID=none").stdout
+    told = run_stilts(
+        "datalinklint", f"votable={server.url}/datalink/openngc.main?ID={quote(first['id'])}&ID=none"
+    ).stdout
     # words of the vocabulary that are younger than the terms that it has built in: it cannot fetch them here
     newer = [
         line
@@ -160,7 +162,9 @@ def without_a_word(server: Server, tmp_path: Path, table: str, form: str) -> Non
 def test_votlint_on_other_documents(server: Server, tmp_path: Path, path: str) -> None:
     (tmp_path / "answer.vot").write_bytes(server.get(path)[2])
     assert (
-        run_stilts("votlint", f"votable={tmp_path / 'answer.vot'}", "validate=true", "ucd=true", "unit=true").stdout.strip()
+        run_stilts(
+            "votlint", f"votable={tmp_path / 'answer.vot'}", "validate=true", "ucd=true", "unit=true"
+        ).stdout.strip()
         == ""
     )
 

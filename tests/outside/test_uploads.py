@@ -28,9 +28,9 @@ def stars(server: Server) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(np.asarray(table[name]) for name in ("star", "ra", "dec"))
 
 
-def test_taplint_finds_no_fault_in_uploads(taplinted: list[str]) -> None:
-    assert [line for line in taplinted if re.match("[EFW]-UPL-", line)] == []
-    assert any(line.startswith("Section UPL") for line in taplinted)
+def test_taplint_finds_no_fault_in_uploads(taplint_report: list[str]) -> None:
+    assert [line for line in taplint_report if re.match("[EFW]-UPL-", line)] == []
+    assert any(line.startswith("Section UPL") for line in taplint_report)
 
 
 @pytest.mark.parametrize("sync", ["true", "false"])

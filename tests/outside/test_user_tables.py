@@ -337,7 +337,9 @@ def test_a_server_that_is_killed_while_it_loads(place: Place) -> None:
         with site.store.leases.hold_lease("files", description="a test", wait_seconds=60):
             thread = threading.Thread(target=send)
             thread.start()
-            wait_until(lambda: _loading(place.server.process.pid, folder) or not thread.is_alive(), 300, pause_seconds=0.001)
+            wait_until(
+                lambda: _loading(place.server.process.pid, folder) or not thread.is_alive(), 300, pause_seconds=0.001
+            )
             (pid,) = _loading(place.server.process.pid, folder)
             os.kill(pid, signal.SIGKILL)
             thread.join()

@@ -141,7 +141,9 @@ def apply_day(url: str, number: int, changes: int = 1000) -> dict[str, int]:
         done["late"] = 0
         for (one,) in late[:pairs]:
             done["late"] += connection.execute(f"{_write_insert(one, one + 1)} ON CONFLICT DO NOTHING").rowcount
-        images = sorted({made.randrange(low, high) // REGIONS_PER_IMAGE for _ in range(max(changes // 2 // REGIONS_PER_IMAGE, 1))})
+        images = sorted(
+            {made.randrange(low, high) // REGIONS_PER_IMAGE for _ in range(max(changes // 2 // REGIONS_PER_IMAGE, 1))}
+        )
         done["edited"] = connection.execute(
             "UPDATE v_ar_hqi SET edition = edition + 1, feat_area_deg2 = feat_area_deg2 + 1, chain_code = reverse(chain_code) WHERE observations_id = ANY(%s)",
             (images,),

@@ -27,7 +27,9 @@ class HostileRequest:
     media_type: str = FORM
     path: str = "/tap/sync"
     method: str = "POST"
-    is_limited_by_network: bool = False  # it comes so that the time until it is there is the line's, which is not counted
+    is_limited_by_network: bool = (
+        False  # it comes so that the time until it is there is the line's, which is not counted
+    )
 
 
 def build_query(query: str, form: str = "csv", maxrec: int | None = None) -> HostileRequest:
@@ -100,7 +102,11 @@ def iterate_small_tables() -> Iterator[bytes]:
         b"a,b\n1,2\n",
         b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: a, datatype: int64}\na\n1\n",
     )
-    yield VOTABLE + b'<FIELD name="a" datatype="int"/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA>' + VOTABLE_END
+    yield (
+        VOTABLE
+        + b'<FIELD name="a" datatype="int"/><DATA><TABLEDATA><TR><TD>1</TD></TR></TABLEDATA></DATA>'
+        + VOTABLE_END
+    )
     primary = (
         "SIMPLE  =                    T",
         "BITPIX  =                    8",
@@ -176,18 +182,26 @@ HOSTILE_REQUESTS: dict[str, HostileRequest] = {
     "no condition": build_query(
         "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.ra + b.ra > c.ra"
     ),
-    "pairs, sorted": build_query("SELECT a.ra, b.dec FROM sky.stars AS a, sky.stars AS b ORDER BY a.ra * b.dec", maxrec=10),
+    "pairs, sorted": build_query(
+        "SELECT a.ra, b.dec FROM sky.stars AS a, sky.stars AS b ORDER BY a.ra * b.dec", maxrec=10
+    ),
     "100,000 products": build_query(f"SELECT {'*'.join(['ra'] * 100_000)} AS x FROM sky.stars"),
     "9,900 products": build_query(f"SELECT {'*'.join(['ra'] * 9_900)} AS x FROM sky.stars"),
-    "6,000 conditions": build_query(f"SELECT id FROM sky.stars WHERE {' AND '.join(f'id <> {i}' for i in range(6_000))}"),
+    "6,000 conditions": build_query(
+        f"SELECT id FROM sky.stars WHERE {' AND '.join(f'id <> {i}' for i in range(6_000))}"
+    ),
     "1,000 subqueries": build_query(
         f"SELECT id FROM sky.stars AS a WHERE {' OR '.join(f'EXISTS (SELECT 1 FROM sky.stars AS b WHERE b.id = a.id + {i})' for i in range(990))}"
     ),
     "1,900 windows": build_query(
         f"SELECT {','.join(f'SUM(id + {i}) OVER (ORDER BY ra + {i}) AS a{i}' for i in range(1_900))} FROM sky.stars"
     ),
-    "1,000 keys": build_query(f"SELECT COUNT(*) AS n FROM sky.stars GROUP BY {','.join(f'id + {i}' for i in range(1_000))}"),
-    "150,000 whole numbers": build_query(f"SELECT id FROM sky.stars WHERE id IN ({','.join(map(str, range(150_000)))})"),
+    "1,000 keys": build_query(
+        f"SELECT COUNT(*) AS n FROM sky.stars GROUP BY {','.join(f'id + {i}' for i in range(1_000))}"
+    ),
+    "150,000 whole numbers": build_query(
+        f"SELECT id FROM sky.stars WHERE id IN ({','.join(map(str, range(150_000)))})"
+    ),
     "49,000 numbers of two kinds": build_query(
         f"SELECT id FROM sky.stars WHERE ra IN ({','.join(f'{i}' if i % 2 else f'{i}.5' for i in range(49_000))})"
     ),

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "protocols"))
 
-from request_fuzzer import Asker, make
+from request_fuzzer import RequestFuzzer, build_site
 
 from hven.site.auth import session
 
@@ -23,12 +23,12 @@ def test_every_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         session, "MAX_DELAY_SECONDS", 0.0
     )  # wrong log-ins are answered late: eight seconds for each value
-    site = make(tmp_path)
-    asker = Asker(site)
+    site = build_site(tmp_path)
+    asker = RequestFuzzer(site)
     try:
         begun = time.monotonic()
         first = int(os.environ.get("HVEN_SEED", "0"))
-        wrong = asker.edges(asker.routes) + asker.rounds(range(first, first + 100))
+        wrong = asker.try_edge_values(asker.routes) + asker.run_rounds(range(first, first + 100))
         print(
             f"\n{asker.count:,} requests to {len(asker.routes)} routes in {time.monotonic() - begun:.0f} s; the slowest: {asker.slowest}"
         )

@@ -226,7 +226,12 @@ def csv(version: int) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(("prepared", "home", "one", "two"), PAIRS, indirect=["prepared"], scope="module")
 def test_two_at_once_end_in_words_and_what_is_served_is_whole(
-    prepared: Path, server: ServerProcess, together: Callable[..., list[tuple[object, str]]], home: str, one: str, two: str
+    prepared: Path,
+    server: ServerProcess,
+    together: Callable[..., list[tuple[object, str]]],
+    home: str,
+    one: str,
+    two: str,
 ) -> None:
     version = test_two_at_once_end_in_words_and_what_is_served_is_whole.__dict__.setdefault(
         "rounds", itertools.count(1)

@@ -74,7 +74,10 @@ def test_hard_contours_are_valid_regions_of_the_right_size():
         [encode_chain(path) for path in paths], *np.array([path[0] for path in paths]).T, disc
     )
     spent = time.process_time() - begun
-    of = {one: compute_pixel_areas(SIZE, CENTRE, RADIUS, one, sunpys, *(4, 64 if FULL else 24), within=1e-10) for one in SCALES}
+    of = {
+        one: compute_pixel_areas(SIZE, CENTRE, RADIUS, one, sunpys, *(4, 64 if FULL else 24), within=1e-10)
+        for one in SCALES
+    }
     expected, right = np.zeros(COUNT), 0
     for row, path in enumerate(paths):
         squares = fill_path(path, SIZE)

@@ -9,15 +9,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from hidden_row_pages import POLICY, crawled, twins
+from hidden_row_pages import POLICY, compare_pages, open_twin_sites
 
 pytestmark = pytest.mark.needs("proof")
 
 
 @pytest.mark.parametrize("said", [None, POLICY])
 def test_a_site_with_hidden_rows_answers_as_one_without(tmp_path: Path, said: str | None) -> None:
-    with twins(tmp_path, said=said) as both:
-        answered, unlike = crawled(both)
+    with open_twin_sites(tmp_path, said=said) as both:
+        answered, unlike = compare_pages(both)
     print(f"{answered} addresses with an answer")
     assert not unlike, f"{len(unlike)}: {unlike[:20]}"
     assert answered > 500

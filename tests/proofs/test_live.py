@@ -198,7 +198,9 @@ class Reader(threading.Thread):
         return list(json.loads(data)["data"])
 
 
-def test_a_writer_and_sixteen_readers(server: Server, database: PostgresCluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_writer_and_sixteen_readers(
+    server: Server, database: PostgresCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
     over = threading.Event()
     writer, watcher = Writer(database.url, over), Watcher(database.url, over)
     readers = [Reader(server, writer, over, number) for number in range(READERS)]

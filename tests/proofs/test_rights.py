@@ -16,9 +16,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 
-from rights_matrix import LINES, PEOPLE, POSTS, PUTS, ROWS, by_jobs, filled
-from rights_queries import alike, twins
-from rights_sequences import run, world
+from rights_matrix import PEOPLE, POST_BODIES, PUT_BODIES, QUERY_STRINGS, ROWS, fill_matrix, find_job_routes
+from rights_queries import compare_seed, open_twin_sites
+from rights_sequences import open_changing_site, run_sequence
 
 from hven.engines.postgres.settings import PostgresSettings
 from postgres_cluster import install_extensions, run_server
@@ -39,10 +39,10 @@ def test_queries_under_policies(tmp_path: Path, engine: str) -> None:
     faults: list[str] = []
 
     def tried(**settings: object) -> None:
-        with twins(tmp_path, **settings) as sites:
+        with open_twin_sites(tmp_path, **settings) as sites:
             for seed in range(FIRST, FIRST + QUERIES):
                 try:
-                    kinds[alike(sites, seed)] += 1
+                    kinds[compare_seed(sites, seed)] += 1
                 except AssertionError as error:
                     faults.append(str(error)[:2000])
 
@@ -67,13 +67,13 @@ def test_sequences(tmp_path: Path) -> None:
     done: Counter[str] = Counter()
     faults: list[str] = []
     count = 0
-    with world(tmp_path, FIRST) as made:
+    with open_changing_site(tmp_path, FIRST) as made:
         for seed in range(FIRST, FIRST + SEQUENCES):
             if time.monotonic() - begun > SECONDS:
                 break
             count += 1
             try:
-                done.update(said.partition(":")[0] for said in run(made, seed, steps=STEPS))
+                done.update(said.partition(":")[0] for said in run_sequence(made, seed, steps=STEPS))
             except AssertionError as error:
                 faults.append(str(error)[:2000])
     print(f"{count:,} sequences from {FIRST} in {time.monotonic() - begun:.0f} s: {dict(done)}, {len(faults)} faults", flush=True)  # fmt: skip
@@ -82,14 +82,14 @@ def test_sequences(tmp_path: Path) -> None:
 
 def test_the_matrix(tmp_path: Path) -> None:
     begun = time.monotonic()
-    matrix, routes = filled(tmp_path)
+    matrix, routes = fill_matrix(tmp_path)
     print(
         f"{len(matrix.ways)} ways out x {len(PEOPLE)} readers x {len(ROWS)} rows, {matrix.answers:,} answers, {matrix.cells:,} cells in "
         f"{time.monotonic() - begun:.0f} s: {len(matrix.leaks)} leaks, {len(matrix.refusals)} wrong refusals; "
         f"{sum(len(words) > len(ROWS) / 2 for words in matrix.showing.values())} ways show single rows",
         flush=True,
     )
-    assert routes == LINES.keys() | POSTS.keys() | PUTS.keys() | by_jobs(routes)
+    assert routes == QUERY_STRINGS.keys() | POST_BODIES.keys() | PUT_BODIES.keys() | find_job_routes(routes)
     assert not matrix.leaks, f"{len(matrix.leaks)}: {matrix.leaks[:20]}"
     assert not matrix.refusals, f"{len(matrix.refusals)}: {matrix.refusals[:20]}"
     assert len(matrix.ways) >= 80

@@ -339,7 +339,9 @@ def freed(running, begin, step=0.1):
     """Wait until executors had less than a twentieth of a core for two seconds; give the seconds from `begin` to then."""
     ticks = [running.read_ticks()]
     times = [time.monotonic()]
-    wait_until(lambda: (ticks.append(running.read_ticks()), times.append(time.monotonic())) and _idle(ticks[-20:]), 60, step)
+    wait_until(
+        lambda: (ticks.append(running.read_ticks()), times.append(time.monotonic())) and _idle(ticks[-20:]), 60, step
+    )
     return max(0.0, times[-20] - begin)
 
 
@@ -410,7 +412,9 @@ def test_files_that_vanish_or_are_cut_off_under_a_query(quick, files, tmp_path, 
         before = running.read_ticks()
         thread = threading.Thread(target=read)
         thread.start()
-        wait_until(lambda before=before: count_ticks(before, running.read_ticks()) > 10, 300, 0.01)  # it reads the first ones
+        wait_until(
+            lambda before=before: count_ticks(before, running.read_ticks()) > 10, 300, 0.01
+        )  # it reads the first ones
         for path in paths[3], paths[7]:
             spoil(path)
         thread.join()

@@ -143,7 +143,9 @@ class Reader(threading.Thread):
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "postgres"])
-def test_a_month_of_changes(database: PostgresCluster, tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_month_of_changes(
+    database: PostgresCluster, tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     hfc.create_table(database.url, ROWS)
     site = tmp_path / "site"
     make_site(site, database, engine)
@@ -218,6 +220,8 @@ def test_a_run_that_is_killed_loses_nothing(database: PostgresCluster, tmp_path:
             "SELECT c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE n.nspname = 'killed' AND c.relkind IN ('r', 'p', 'v') AND c.relname ~ '^[bosp]_'"
         ).fetchall()
-    snapshots = len(json.loads(run_hven("--site", site, "history", "hfc1ar", "--json").stdout)["snapshots"]) if there else 0
+    snapshots = (
+        len(json.loads(run_hven("--site", site, "history", "hfc1ar", "--json").stdout)["snapshots"]) if there else 0
+    )
     assert len([name for name, _ in there if name.startswith("s_")]) == snapshots
     assert not [name for name, _ in there if name.startswith("o_")], "what a killed run had sent is swept"

@@ -22,7 +22,7 @@ class Answer:
         return self.body.decode()
 
     @property
-    def said(self) -> bytes:
+    def comparable_body(self) -> bytes:
         """The body, without which request it answers and when (data origin): another in each answer that says the same."""
         return re.sub(rb'<INFO name="request(_date)?" value="[^"]*"/>\n?', b"", self.body)
 
@@ -52,9 +52,9 @@ class Client:
     def ask(
         self, method: str, path: str, query: bytes = b"", body: bytes = b"", headers: dict[str, str] | None = None
     ) -> Answer:
-        return asyncio.run(self.asked(method, path, query, body, headers))
+        return asyncio.run(self.ask_async(method, path, query, body, headers))
 
-    async def asked(
+    async def ask_async(
         self, method: str, path: str, query: bytes = b"", body: bytes = b"", headers: dict[str, str] | None = None
     ) -> Answer:
         """As `ask`, in a loop that is there: who asks much has its threads made once."""

@@ -20,10 +20,10 @@ from hven.model.settings import Settings
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
 
-SEEN = 60
+VISIBLE_ROWS = 60
 # as the policy of the application, for strangers
 POLICY = "MOD(n, 2) = 0 or seen > now or reader in (ident, kind) or kind in groups"
-ADDRESSES = 1_500  # at most: all that the pages link to, and what they link to
+MAX_ADDRESSES = 1_500  # at most: all that the pages link to, and what they link to
 DESCRIPTOR = """\
 collection: stars
 title: Stars
@@ -57,9 +57,9 @@ tables:
       columns: {number: {type: int32, description: A number}}
 """
 # a length is said of an answer that was there at once
-UNTOLD = {"etag", "date", "last-modified", "x-request-id", "content-length"}
+IGNORED_HEADERS = {"etag", "date", "last-modified", "x-request-id", "content-length"}
 # those of other sites say when they were made, by which run, and what it was called
-CHANGING = (
+VOLATILE_PATTERNS = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00| UTC)?"), "TIME"),
     (re.compile(r"\bjust now\b|\b\d+ minutes? ago\b"), "AGO"),
     (re.compile(r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\b"), "TIME"),  # of RSS
@@ -71,13 +71,13 @@ CHANGING = (
 )
 
 
-def rows(*, hidden: bool) -> str:
+def write_rows(*, hidden: bool) -> str:
     """Write rows that are seen (`n` even), and between them those that are hidden, with names, extremes, NULLs and a length that nothing seen has."""
     made = np.random.default_rng(3)
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["ident", "ra", "dec", "kind", "seen", "mag", "steps", "flag", "note", "n"])
-    for number in range(SEEN):
+    for number in range(VISIBLE_ROWS):
         ra, dec, mag = made.uniform(0, 90), made.uniform(10, 40), made.uniform(5, 9)
         if hidden:
             for copy in range(3):
@@ -88,7 +88,7 @@ def rows(*, hidden: bool) -> str:
 
 
 @contextmanager
-def twins(directory: Path, *, said: str | None = None) -> Iterator[tuple[Client, Client]]:
+def open_twin_sites(directory: Path, *, said: str | None = None) -> Iterator[tuple[Client, Client]]:
     """Make and open both sites; the one without hidden rows comes first. The policy is one of the application, or `said` in the descriptors."""
     with ExitStack() as stack:
         clients = []
@@ -100,7 +100,7 @@ def twins(directory: Path, *, said: str | None = None) -> Iterator[tuple[Client,
                 if said is None
                 else DESCRIPTOR.replace("    title: Main\n", f"    title: Main\n    access: {said}\n")
             )
-            (place / "rows.csv").write_text(rows(hidden=name == "with"))
+            (place / "rows.csv").write_text(write_rows(hidden=name == "with"))
             site = stack.enter_context(
                 Site(Settings(directory=directory / name, authority="ohp.fr"), watch_for_changes=False)
             )
@@ -138,7 +138,7 @@ QUERIES = (
     "SELECT (SELECT ident FROM stars.main WHERE n < 2) AS a FROM stars.main",
     "SELECT (SELECT ident FROM stars.main WHERE kind = 'plugh') AS a FROM stars.main",
 )
-FORM = (
+FORM_FIELDS = (
     {}, {"kind": "plugh"}, {"kind": "a"}, {"mag": "> 9"}, {"mag": "1e10/1e30"}, {"steps": "-3000000000/0"}, {"seen": "1810/1850"}, {"ident": "xyzzy*"}, {"n": "1"}, {"n": "1/9"},
     {"note": "*plover*"}, {"flag": "null"}, {"kind": "null"}, {"_q": "xyzzy"}, {"q": "plugh"}, {"_place": "225 -20 90"}, {"_sort": "mag"}, {"_order": "-mag"}, {"_page": "2"}, {"_offset": "50"}, {"nope": "1"},
 )  # fmt: skip
@@ -160,7 +160,7 @@ PAGES = (
 )
 
 
-def begun() -> Iterator[str]:
+def iterate_start_addresses() -> Iterator[str]:
     """Give the addresses that no page links to, or not with these words."""
     for query in QUERIES:
         for form in ("csv", "votable", "json"):
@@ -170,7 +170,7 @@ def begun() -> Iterator[str]:
                 {"query": query, "QUERY": query, "column": "mag", "x": "mag", "y": "steps"}
             )
     for page in PAGES:
-        for words in FORM:
+        for words in FORM_FIELDS:
             yield f"/collections/stars/main{page}?" + urlencode(words)
     for column in ("ident", "kind", "seen", "mag", "steps", "flag", "note", "n", "ra"):
         yield f"/collections/stars/main/histogram?column={column}"
@@ -209,7 +209,7 @@ def begun() -> Iterator[str]:
     yield "/"
 
 
-def links(text: str) -> Iterator[str]:
+def iterate_links(text: str) -> Iterator[str]:
     """Give the addresses of this site that a document names."""
     for found in re.findall(
         r"""(?:href|src|action|data-[a-z-]+)=["']((?:/|\?)[^"'#]*)|https?://vo\.example(/[^"'<>\s#]*)""", text
@@ -219,31 +219,33 @@ def links(text: str) -> Iterator[str]:
             yield address
 
 
-def told(client: Client, address: str) -> tuple[str, str]:
+def fetch_normalized(client: Client, address: str) -> tuple[str, str]:
     """Give what an address answers, without times and idents; and its text."""
     answer = client.get(address)
     text = answer.body.decode("utf-8", "replace")
-    said = "\n".join(f"{name}: {value}" for name, value in sorted(answer.headers.items()) if name not in UNTOLD)
+    said = "\n".join(
+        f"{name}: {value}" for name, value in sorted(answer.headers.items()) if name not in IGNORED_HEADERS
+    )
     whole = f"{answer.status}\n{said}\n\n{text}"
-    for pattern, word in CHANGING:
+    for pattern, word in VOLATILE_PATTERNS:
         whole = pattern.sub(word, whole)
     return whole, text
 
 
-def crawled(both: tuple[Client, Client], *, part: int = 1) -> tuple[int, list[str]]:
+def compare_pages(both: tuple[Client, Client], *, part: int = 1) -> tuple[int, list[str]]:
     """Ask one address of so many, links that are met too; gives how many were answered, and those that are not alike."""
-    waiting = list(dict.fromkeys(begun()))
+    waiting = list(dict.fromkeys(iterate_start_addresses()))
     met = set(waiting)
     answered, unlike = 0, []
     for number, address in enumerate(waiting):
         if number % part:
             continue
-        (one, text), (two, _) = (told(client, address) for client in both)
+        (one, text), (two, _) = (fetch_normalized(client, address) for client in both)
         answered += one.startswith("200")
         if one != two:
             unlike.append(address)
-        for link in links(text):
-            if link not in met and len(met) < ADDRESSES:
+        for link in iterate_links(text):
+            if link not in met and len(met) < MAX_ADDRESSES:
                 met.add(link)
                 waiting.append(link)
     return answered, unlike

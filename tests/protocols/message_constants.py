@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCE = Path(__file__).parents[2] / "src/hven"
-ERRORS = frozenset({"HvenError", "UserError", "QueryError", "ParseError", "BindError", "EvaluationError", "ParamError", "NotFoundError", "GoneError", "ForbiddenError", "UnauthenticatedError", "TooLargeError", "ConflictError", "TooManyRequestsError", "ServiceError", "TimeLimitError", "OverloadedError", "RowsReplacedError", "StorageError", "StorageUnavailableError", "SourceError", "DataError", "UnresolvedNameError", "AmbiguousNameError", "Fault", "SearchFault", "FileAccess", "TargetResult", "MessageTranslator", "ValueError", "NoAnswerError"})  # fmt: skip
-HELPERS = frozenset({
+ERROR_NAMES = frozenset({"HvenError", "UserError", "QueryError", "ParseError", "BindError", "EvaluationError", "ParamError", "NotFoundError", "GoneError", "ForbiddenError", "UnauthenticatedError", "TooLargeError", "ConflictError", "TooManyRequestsError", "ServiceError", "TimeLimitError", "OverloadedError", "RowsReplacedError", "StorageError", "StorageUnavailableError", "SourceError", "DataError", "UnresolvedNameError", "AmbiguousNameError", "Fault", "SearchFault", "FileAccess", "TargetResult", "MessageTranslator", "ValueError", "NoAnswerError"})  # fmt: skip
+HELPER_NAMES = frozenset({
     "raise_bind_error", "build_error", "_raise_parse_error", "raise_parse_error", "find_call_fault", "build_bind_error", "create_error", "_build_upload_error",
     "_build_access_errors", "_build_login_error", "_build_refusal_error", "_build_answer_error", "check_bounds", "check_limits", "check_count", "expect_token",
     "raise_unexpected_token", "parse_integer", "require_number", "require_modules",
 })  # fmt: skip
-WORDS = frozenset(
+TRANSLATING_FUNCTIONS = frozenset(
     {"format_message", "join_messages", "check_count"}
 )  # what these are given is told even if it is a single word
-NAMES = frozenset({"message", "remedy", "instead"})  # variables that hold such texts
+MESSAGE_VARIABLES = frozenset({"message", "remedy", "instead"})  # variables that hold such texts
 
 
-def files(rooms: tuple[str, ...]) -> list[Path]:
+def list_files(rooms: tuple[str, ...]) -> list[Path]:
     found: list[Path] = []
     for room in rooms:
         found += sorted((SOURCE / room).rglob("*.py")) if (SOURCE / room).is_dir() else [SOURCE / room]
@@ -32,17 +32,17 @@ def files(rooms: tuple[str, ...]) -> list[Path]:
 
 
 @cache
-def nodes(path: Path) -> list[ast.AST]:
+def list_nodes(path: Path) -> list[ast.AST]:
     """Give all that a file is made of, the outer before the inner."""
     return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
-def constants(path: Path) -> set[str]:
+def list_texts(path: Path) -> set[str]:
     """Give all texts of a file."""
-    return {node.value for node in nodes(path) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return {node.value for node in list_nodes(path) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
-def said(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Iterator[tuple[int, str]]:
+def iterate_messages(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Iterator[tuple[int, str]]:
     """Give line and text of each message and each part of one.
 
     Parameters
@@ -52,14 +52,14 @@ def said(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Itera
     returning
         Names of functions that return texts.
     """
-    for text, alone in _told(path, tables, returning):
-        if isinstance(text, ast.Constant) and isinstance(text.value, str) and spoken(text.value, alone=alone):
+    for text, alone in _iterate_texts(path, tables, returning):
+        if isinstance(text, ast.Constant) and isinstance(text.value, str) and is_message(text.value, alone=alone):
             yield text.lineno, text.value
 
 
-def composed(path: Path, returning: frozenset[str]) -> Iterator[int]:
+def iterate_composed_lines(path: Path, returning: frozenset[str]) -> Iterator[int]:
     """Give the lines of messages that are put together from texts, and of words that are values and not said: nothing can translate them."""
-    for text, _ in _told(path, frozenset(), returning):
+    for text, _ in _iterate_texts(path, frozenset(), returning):
         pieces = (
             [one.value for one in ast.walk(text) if isinstance(one, ast.Constant)]
             if isinstance(text, ast.JoinedStr | ast.BinOp)
@@ -67,47 +67,53 @@ def composed(path: Path, returning: frozenset[str]) -> Iterator[int]:
         )
         if any(isinstance(one, str) and re.search(r"[a-z]{2} |[a-z]{2}$| [a-z]{2}", one) for one in pieces):
             yield text.lineno
-    for node in nodes(path):
-        if isinstance(node, ast.Call) and _called(node) == "format_message":
-            values = [one for value in node.args[1:] for one in _alternatives(value)]
-            yield from (one.lineno for one in values if isinstance(one, ast.Constant) and spoken(str(one.value)))
+    for node in list_nodes(path):
+        if isinstance(node, ast.Call) and _name_callee(node) == "format_message":
+            values = [one for value in node.args[1:] for one in _list_alternatives(value)]
+            yield from (one.lineno for one in values if isinstance(one, ast.Constant) and is_message(str(one.value)))
 
 
-def values_of(path: Path) -> Iterator[tuple[int, str, int]]:
+def iterate_format_calls(path: Path) -> Iterator[tuple[int, str, int]]:
     """Give line, template and number of values of each call of `say` whose template stands there."""
-    for node in nodes(path):
+    for node in list_nodes(path):
         if (
             isinstance(node, ast.Call)
-            and _called(node) == "format_message"
+            and _name_callee(node) == "format_message"
             and not any(isinstance(one, ast.Starred) for one in node.args)
         ):
-            for text in _alternatives(node.args[0]):
+            for text in _list_alternatives(node.args[0]):
                 if isinstance(text, ast.Constant):
                     yield node.lineno, str(text.value), len(node.args) - 1
 
 
-def _told(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Iterator[tuple[ast.expr, bool]]:
+def _iterate_texts(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Iterator[tuple[ast.expr, bool]]:
     """Give what is told, and whether it is told even if it is a single word."""
-    for node in nodes(path):
+    for node in list_nodes(path):
         if isinstance(node, ast.Call):
-            name = _called(node)
-            told = node.args if name in HELPERS else node.args[:1] if name in ERRORS | WORDS else []
+            name = _name_callee(node)
+            told = (
+                node.args
+                if name in HELPER_NAMES
+                else node.args[:1]
+                if name in ERROR_NAMES | TRANSLATING_FUNCTIONS
+                else []
+            )
             told = [*told, *(one.value for one in node.keywords if one.arg in {"remedy", "message"})]
-            yield from ((text, name in WORDS) for one in told for text in _alternatives(one))
+            yield from ((text, name in TRANSLATING_FUNCTIONS) for one in told for text in _list_alternatives(one))
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             names = {one.id for one in ast.walk(target) if isinstance(one, ast.Name)}
             if names & tables:
                 yield from ((text, False) for text in ast.walk(node.value) if isinstance(text, ast.Constant))
-            elif names & NAMES:
-                yield from ((text, False) for text in _alternatives(node.value))
+            elif names & MESSAGE_VARIABLES:
+                yield from ((text, False) for text in _list_alternatives(node.value))
         elif isinstance(node, ast.FunctionDef) and node.name in returning:
             for one in ast.walk(node):
                 if isinstance(one, ast.Return) and one.value is not None:
-                    yield from ((text, False) for text in _alternatives(one.value))
+                    yield from ((text, False) for text in _list_alternatives(one.value))
 
 
-def _called(node: ast.Call) -> str:
+def _name_callee(node: ast.Call) -> str:
     return (
         node.func.id
         if isinstance(node.func, ast.Name)
@@ -117,7 +123,7 @@ def _called(node: ast.Call) -> str:
     )
 
 
-def _alternatives(node: ast.expr) -> list[ast.expr]:
+def _list_alternatives(node: ast.expr) -> list[ast.expr]:
     """Give what an expression can be."""
     if isinstance(node, ast.Call):  # {..}.get(word, "..")
         inner = node.func.value if isinstance(node.func, ast.Attribute) and node.func.attr == "get" else None
@@ -129,9 +135,9 @@ def _alternatives(node: ast.expr) -> list[ast.expr]:
             else node.elts if isinstance(node, ast.Tuple | ast.List)
             else []
         )  # fmt: skip
-    return [one for part in parts for one in _alternatives(part)] or [node]
+    return [one for part in parts for one in _list_alternatives(part)] or [node]
 
 
-def spoken(text: str, *, alone: bool = False) -> bool:
+def is_message(text: str, *, alone: bool = False) -> bool:
     """Tell whether a text has words of English in it: a name or a sign has none, nor has a word that is not told `alone`."""
     return (alone and text != "") or (" " in text.strip() and re.search(r"[a-z]", text) is not None)

@@ -9,12 +9,12 @@ from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 
-HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>\" onmouseover=\"alert(2) </style></title>]]>"
+HOSTILE_TEXT = "<script>alert('x')</script><img src=x onerror=alert(1)>\" onmouseover=\"alert(2) </style></title>]]>"
 SETTINGS = f"""\
 title = "Uraniborg"
 description = "Images and spectra of a made-up observatory"
 contact_email = "vo@uraniborg.example"
-credit = {json.dumps("Thanks to " + HOSTILE)}
+credit = {json.dumps("Thanks to " + HOSTILE_TEXT)}
 accent = "#ffe000"
 logo = "logo.svg"
 
@@ -39,7 +39,7 @@ IMAGES = f"""\
 collection: images
 title: Images of the Sun
 description: Made images by two spacecraft
-subjects: [sun, {json.dumps(HOSTILE)}]
+subjects: [sun, {json.dumps(HOSTILE_TEXT)}]
 creators: [{{name: "Tycho & Sophie Brahe"}}]
 bibcode: 1602asnp.book.....B
 doi: 10.1234/uraniborg
@@ -76,10 +76,10 @@ tables:
       ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main, description: Right ascension}
       dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main, description: Declination}
 """
-HELP = f"""\
+HELP_PAGE = f"""\
 # How to read an image
 
-Look *closely*. {HOSTILE}
+Look *closely*. {HOSTILE_TEXT}
 
 ![plate](plate.png) [other](more.md) [js](javascript:alert(1)) <javascript:alert(2)> [out](https://example.org/)
 
@@ -89,7 +89,7 @@ Look *closely*. {HOSTILE}
 """
 
 
-def make(directory: Path) -> Site:
+def build_site(directory: Path) -> Site:
     """Write the site into a directory, ingest it, and open it."""
     (directory / "hven.toml").write_text(SETTINGS, encoding="utf-8")
     rows = ["id,mission,instrument,seen,exposure"]
@@ -103,7 +103,7 @@ def make(directory: Path) -> Site:
             "images.yaml": IMAGES,
             "a.csv": "\n".join(rows),
             "b.csv": "word\nsecret\n",
-            "help/index.md": HELP,
+            "help/index.md": HELP_PAGE,
             "help/more.md": "# More\nwords",
         },
         "stars": {"stars.yaml": STARS, "a.csv": "ra,dec\n10,20\n190,-45\n359.9,0\n"},
@@ -115,12 +115,12 @@ def make(directory: Path) -> Site:
             target.write_text(text, encoding="utf-8")
     (directory / "collections/images/help/plate.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     more = {
-        "home.md": f"# Welcome\n\nTo the island. {HOSTILE}\n",
+        "home.md": f"# Welcome\n\nTo the island. {HOSTILE_TEXT}\n",
         "home.fr.md": "# Bienvenue\n\nSur l'île.\n",
         "sunny.md": "Only the **Sun**.\n",
         "logo.svg": "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
         "help/how.md": "# How we observe\n\nAt night.\n",
-        "news/2026-11-20-new-plates.md": f"# New plates & <others> ]]> {HOSTILE}\n\nThey are **sharp**. {HOSTILE}\n",
+        "news/2026-11-20-new-plates.md": f"# New plates & <others> ]]> {HOSTILE_TEXT}\n\nThey are **sharp**. {HOSTILE_TEXT}\n",
         "news/2026-11-20-new-plates.fr.md": "# Nouvelles plaques\n\nElles sont nettes.\n",
         "news/2025-01-02.md": "Without a heading, with [plates](/collections/stars) and [bad](javascript:alert(1)).\n\nA second paragraph.\n",
         "news/2025-13-45-never.md": "# Never\n",

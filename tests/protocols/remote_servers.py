@@ -15,7 +15,7 @@ from hven.site import Site
 
 
 @contextlib.contextmanager
-def served(site: Site, prefix: str = "/there") -> Iterator[tuple[str, list[str]]]:
+def serve_site(site: Site, prefix: str = "/there") -> Iterator[tuple[str, list[str]]]:
     """Serve a site below a path; gives its address, and the bodies that were sent there."""
     client, seen = Client(create_application(site)), []
 
@@ -38,12 +38,12 @@ def served(site: Site, prefix: str = "/there") -> Iterator[tuple[str, list[str]]
         def log_message(self, *_: object) -> None:
             return
 
-    with _running(Face) as address:
+    with _run_server(Face) as address:
         yield f"{address}{prefix}/tap", seen
 
 
 @contextlib.contextmanager
-def nonsense() -> Iterator[str]:
+def serve_nonsense() -> Iterator[str]:
     """Serve a page where a VOTable should be."""
 
     class Face(BaseHTTPRequestHandler):
@@ -58,12 +58,12 @@ def nonsense() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             return
 
-    with _running(Face) as address:
+    with _run_server(Face) as address:
         yield address
 
 
 @contextlib.contextmanager
-def _running(face: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+def _run_server(face: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), face)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
@@ -74,7 +74,7 @@ def _running(face: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def hanging() -> Iterator[str]:
+def open_hanging_server() -> Iterator[str]:
     """Take connections, and never say anything."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -83,7 +83,7 @@ def hanging() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def down() -> Iterator[str]:
+def reserve_closed_address() -> Iterator[str]:
     """Give an address where nobody listens, nor can meanwhile."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -91,7 +91,7 @@ def down() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def pictures(given: dict[str, tuple[int, bytes]]) -> Iterator[tuple[str, list[str]]]:
+def serve_pictures(given: dict[str, tuple[int, bytes]]) -> Iterator[tuple[str, list[str]]]:
     """Serve pictures by their paths, each with its status; gives the address, and the paths that were asked for."""
     seen: list[str] = []
 
@@ -108,5 +108,5 @@ def pictures(given: dict[str, tuple[int, bytes]]) -> Iterator[tuple[str, list[st
         def log_message(self, *_: object) -> None:
             return
 
-    with _running(Face) as address:
+    with _run_server(Face) as address:
         yield address, seen

@@ -46,14 +46,18 @@ tables:
       set: {dataproduct_type: image, calib_level: 2}
       map: {target_name: name, t_min: mjd, t_max: mjd + 1}
 """
-LINES = "id,ra,dec,seen,mjd,name,small,single,flag\n" + "".join(
+ROWS = "id,ra,dec,seen,mjd,name,small,single,flag\n" + "".join(
     f"{n},{n * 3.5 % 360},{n % 90 - 45},20{n % 30:02}-03-04T05:06:07,{50_000 + n},star {n % 7},{n % 100},{n / 7},{n % 2}\n"
     for n in range(200)
 )
-PLAIN = {"name": ["odd", "TAP_SCHEMA", "ivoa"], "table": ["main", "obscore", "nothing"], "kind": ["obscore", "epn"]}
-WHOLE = ["odd.main", "ivoa.obscore", "nothing"]  # tables, where the address has no collection
+PATH_VALUES = {
+    "name": ["odd", "TAP_SCHEMA", "ivoa"],
+    "table": ["main", "obscore", "nothing"],
+    "kind": ["obscore", "epn"],
+}
+TABLE_NAMES = ["odd.main", "ivoa.obscore", "nothing"]  # tables, where the address has no collection
 QUERY = b"LANG=ADQL&QUERY=SELECT+TOP+9+*+FROM+odd.main"
-GOOD = {  # what an address needs to answer with more than a fault
+VALID_QUERIES = {  # what an address needs to answer with more than a fault
     "/tap/sync": QUERY, "/tap/async": QUERY, "/cone/{table}": b"RA=10&DEC=10&SR=1", "/collections/{name}/{table}/histogram": b"_x=single",
     "/collections/{name}/{table}/points": b"_x=single&_y=mjd", "/collections/{name}/{table}/facets": b"_of=name", "/login": b"name=a&token=b&next=c", "/search": b"q=odd",
     "/collections/{name}/{table}/header": b"id=1", "/collections/{name}/{table}/row": b"id=1", "/collections/{name}/{table}/place": b"id=1",
@@ -96,7 +100,7 @@ TEXTS = [
 ]  # fmt: skip
 BYTES = [b"\0", b"a\0b", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80", b"\xff\xfe", b"\xf0\x9f"]
 VALUES = [*(text.encode() for text in (*DATES, *NUMBERS, *TEXTS)), *BYTES]
-FIELDS = (
+COLUMN_PARAMETERS = (
     "id",
     "ra",
     "dec",
@@ -113,19 +117,19 @@ FIELDS = (
     "target_name",
 )
 ACCEPT = ("*/*", "text/html", "application/json")
-PATIENCE = 30.0  # seconds; only what hangs takes as long
+TIMEOUT_SECONDS = 30.0  # seconds; only what hangs takes as long
 
 
-def make(directory: Path) -> Site:
+def build_site(directory: Path) -> Site:
     """Publish a table with a column of each type."""
-    site = open_site_with_descriptor(directory, DESCRIPTOR, {"a.csv": LINES})
+    site = open_site_with_descriptor(directory, DESCRIPTOR, {"a.csv": ROWS})
     ingest_collection(site, "odd")
     site.refresh_published_state()
     return site
 
 
 @dataclass
-class Asker:
+class RequestFuzzer:
     """Asks the application of a site, on an event loop of its own.
 
     Attributes
@@ -147,29 +151,34 @@ class Asker:
         self.loop = asyncio.new_event_loop()
         paths = [route for route in find_router(self.app).routes if isinstance(route, Route)]
         self.routes = [route for route in paths if not route.path.endswith("/") or route.path == "/"]
-        self._learn()
+        self._learn_parameters()
 
     def close(self) -> None:
         self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()
 
-    def _learn(self) -> None:
+    def _learn_parameters(self) -> None:
         """Find out which parameters each address asks for: it is asked as it should be."""
         _, headers, _ = self._send("POST", "/tap/async", QUERY)
-        self._words = {**PLAIN, "job": [headers[b"location"].decode().rpartition("/")[2], "nothing"]}
+        self._words = {**PATH_VALUES, "job": [headers[b"location"].decode().rpartition("/")[2], "nothing"]}
         for route in self.routes:
             asked = self.names.setdefault(
-                route.path, {pair.partition("=")[0] for pair in GOOD.get(route.path, b"").decode().split("&") if pair}
+                route.path,
+                {pair.partition("=")[0] for pair in VALID_QUERIES.get(route.path, b"").decode().split("&") if pair},
             )
-            with _listening(asked.add):
+            with _record_parameter_names(asked.add):
                 for method in sorted((route.methods or {"GET"}) - {"DELETE"}):
-                    self._send(method, self._path(route.path), GOOD.get(route.path, b""))
+                    self._send(method, self._fill_path(route.path), VALID_QUERIES.get(route.path, b""))
 
-    def _path(self, path: str, chance: random.Random | None = None) -> str:
+    def _fill_path(self, path: str, chance: random.Random | None = None) -> str:
         """Fill the holes of a path: with what is there, or sometimes with anything."""
 
         def part(found: re.Match[str]) -> str:
-            words = WHOLE if found[1] == "table" and "{name}" not in path else self._words.get(found[1], ["index", "1"])
+            words = (
+                TABLE_NAMES
+                if found[1] == "table" and "{name}" not in path
+                else self._words.get(found[1], ["index", "1"])
+            )
             if chance is None or chance.random() < 0.8:
                 return words[0] if chance is None or chance.random() < 0.7 else chance.choice(words)
             value = chance.choice(VALUES)[: chance.choice([20, 300])]
@@ -177,35 +186,38 @@ class Asker:
 
         return re.sub(r"\{(\w+)(?::\w+)?\}", part, path)
 
-    def rounds(self, numbers: Iterable[int]) -> list[str]:
+    def run_rounds(self, numbers: Iterable[int]) -> list[str]:
         """Ask each address once in each round, at random; give what is answered wrongly."""
         found = []
         for number in numbers:
             for route in self.routes:
                 chance = random.Random(f"{number} {route.path}")
-                words = self.words(route.path)
-                given = [_pair(words, chance) for _ in range(chance.choice([1, 1, 2, 4]))]
+                words = self.list_parameters(route.path)
+                given = [_draw_pair(words, chance) for _ in range(chance.choice([1, 1, 2, 4]))]
                 method = chance.choice(sorted(route.methods or {"GET"}))
-                query = _with(GOOD.get(route.path, b"") if chance.random() < 0.7 else b"", given)
-                wrong = self.ask(method, self._path(route.path, chance), query, chance.choice(ACCEPT))
+                query = _replace_pairs(VALID_QUERIES.get(route.path, b"") if chance.random() < 0.7 else b"", given)
+                wrong = self.ask(method, self._fill_path(route.path, chance), query, chance.choice(ACCEPT))
                 found += [f"round {number}: {wrong}"] if wrong else []
         return found
 
-    def edges(self, routes: Iterable[Route]) -> list[str]:
+    def try_edge_values(self, routes: Iterable[Route]) -> list[str]:
         """Ask with each value at the edge, in every parameter that an address asks for, and in the columns of a table."""
         found = []
         for route in routes:
-            for word in self.words(route.path):
+            for word in self.list_parameters(route.path):
                 for value in VALUES:
-                    query = _with(
-                        GOOD.get(route.path, b""), [quote(word).encode() + b"=" + quote_from_bytes(value).encode()]
+                    query = _replace_pairs(
+                        VALID_QUERIES.get(route.path, b""),
+                        [quote(word).encode() + b"=" + quote_from_bytes(value).encode()],
                     )
-                    found.append(self.ask(min(route.methods or {"GET"}), self._path(route.path), query))
+                    found.append(self.ask(min(route.methods or {"GET"}), self._fill_path(route.path), query))
         return [wrong for wrong in found if wrong]
 
-    def words(self, path: str) -> list[str]:
+    def list_parameters(self, path: str) -> list[str]:
         """Name the parameters that may mean something to an address."""
-        return sorted({*self.names.get(path, ()), *(FIELDS if "{table}" in path or "{kind}" in path else ("_xyz",))})
+        return sorted(
+            {*self.names.get(path, ()), *(COLUMN_PARAMETERS if "{table}" in path or "{kind}" in path else ("_xyz",))}
+        )
 
     def ask(self, method: str, path: str, query: bytes, accept: str = "*/*") -> str:
         """Ask; say what is wrong with the answer, if anything."""
@@ -224,10 +236,10 @@ class Asker:
     def _send(self, method: str, path: str, query: bytes, accept: str = "*/*") -> tuple[int, dict[bytes, bytes], bytes]:
         body = query if method in {"POST", "PUT"} else b""
         return self.loop.run_until_complete(
-            asyncio.wait_for(self._asked(method, path, b"" if body else query, body, accept), PATIENCE)
+            asyncio.wait_for(self._send_async(method, path, b"" if body else query, body, accept), TIMEOUT_SECONDS)
         )
 
-    async def _asked(
+    async def _send_async(
         self, method: str, path: str, query: bytes, body: bytes, accept: str
     ) -> tuple[int, dict[bytes, bytes], bytes]:
         sent: list[dict[str, Any]] = []
@@ -256,13 +268,13 @@ class Asker:
         return sent[0]["status"], dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:])
 
 
-def _with(good: bytes, given: list[bytes]) -> bytes:
+def _replace_pairs(good: bytes, given: list[bytes]) -> bytes:
     """Put pairs in place of those of the same name."""
     names = {pair.partition(b"=")[0] for pair in given}
     return b"&".join([*(pair for pair in good.split(b"&") if pair and pair.partition(b"=")[0] not in names), *given])
 
 
-def _pair(words: list[str], chance: random.Random) -> bytes:
+def _draw_pair(words: list[str], chance: random.Random) -> bytes:
     name = quote(chance.choice(words)).encode()
     if chance.random() < 0.03:
         return name
@@ -273,7 +285,7 @@ def _pair(words: list[str], chance: random.Random) -> bytes:
 
 
 @contextmanager
-def _listening(hear: Callable[[str], object]) -> Iterator[None]:
+def _record_parameter_names(hear: Callable[[str], object]) -> Iterator[None]:
     """Hear of each parameter that is asked for by name, however the page does it."""
 
     def heard(kind: type, way: str) -> Any:

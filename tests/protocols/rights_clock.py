@@ -8,7 +8,7 @@ from unittest import mock
 
 
 @contextmanager
-def stopped_clock(moment: Callable[[], int]) -> Iterator[None]:
+def stop_policy_clock(moment: Callable[[], int]) -> Iterator[None]:
     """Let policies take this for now, in microseconds since 1970."""
     with (
         mock.patch("hven.adql._row_policy.get_current_instant", moment),

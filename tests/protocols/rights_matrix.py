@@ -17,7 +17,7 @@ from unittest import mock
 from urllib.parse import quote, urlencode
 
 from asgi_client import Answer, Client, find_router
-from rights_clock import stopped_clock
+from rights_clock import stop_policy_clock
 from starlette.routing import Route
 
 from hven import formats
@@ -34,7 +34,7 @@ from hven.site.auth._referee_invitations import REFEREE_COOKIE
 RELEASE = "R4"
 NOW = 1_893_456_000_000_000  # microseconds: 2030-01-01T00:00:00, at which all is asked
 POLICY = "release <= now or reader in (pi, coi) or project in groups or category = 'CALIB'"
-EVERYBODY = f"1 = 1 or {POLICY}"  # the same, but that everybody sees every row
+OPEN_POLICY = f"1 = 1 or {POLICY}"  # the same, but that everybody sees every row
 SETTINGS = """\
 name = "rights"
 title = "Rights"
@@ -92,7 +92,7 @@ tables:
     title: A view
     view: SELECT ident, n, ra, dec, note, mag FROM obs.main WHERE mag < 90
 """
-HEAD = ("ident", "n", "ra", "dec", "release", "pi", "coi", "project", "category", "mag", "note", "file")
+COLUMN_NAMES = ("ident", "n", "ra", "dec", "release", "pi", "coi", "project", "category", "mag", "note", "file")
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,11 @@ class Row:
     file: str = ""
     bare: bool = False  # all else is null
 
-    def line(self, number: int, *, before: bool = False) -> str:
+    def format_line(self, number: int, *, before: bool = False) -> str:
         """Write it; each of its texts, numbers and its place is no other's."""
         shown = [
             f"id{self.word}",
-            _number(number),
+            _compute_number(number),
             f"{20.1234 + 13.4567 * number:.4f}",
             f"{-60.4321 + 4.7654 * number:.4f}",
         ]
@@ -122,7 +122,7 @@ class Row:
         return ",".join(map(str, (*shown, *people, *rest) if not self.bare else (*shown[:2], "", "", *people, *rest)))
 
 
-def _number(number: int) -> int:
+def _compute_number(number: int) -> int:
     """Return a number that is no row's else, nor the mean of some."""
     return 7_310_007 + 1_009 * number + 17 * number**3
 
@@ -161,7 +161,7 @@ class Person:
     refused: bool = False  # what they show is good no more
     invitation: str = ""  # which cookie of a referee they show
 
-    def sees(self, row: Row) -> bool:
+    def can_see(self, row: Row) -> bool:
         """Read the policy plainly."""
         people = {" ".join(one.lower().split()) for text in (row.pi, row.coi) for one in re.split("[/;|]", text)} - {""}
         return (
@@ -203,7 +203,7 @@ NOBODY = PEOPLE[1]
 
 
 @dataclass(frozen=True)
-class Ask:
+class RightsRequest:
     """A request; in its address ``{first}`` is the snapshot of before."""
 
     address: str
@@ -218,9 +218,9 @@ class Ask:
         return f"{self.address} {self.body} {self.kept}"
 
 
-def sync(query: str, **more: str) -> Ask:
+def build_query(query: str, **more: str) -> RightsRequest:
     """Ask a query at once."""
-    return Ask("/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query, **more}))
+    return RightsRequest("/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query, **more}))
 
 
 ALL = "SELECT * FROM obs.main ORDER BY n"
@@ -241,10 +241,10 @@ SEARCHES = (
     "nope=1",
 )
 COLUMNS = ("ident", "n", "ra", "release", "pi", "project", "category", "mag", "note", "file")
-HERE = "/collections/{name}/{table}"
-VIEWS = [f"{HERE}/{pane}" for pane in ("rows", "count", "facets", "places", "take", "download", "script", "moc")]
+TABLE_ROUTE = "/collections/{name}/{table}"
+VIEWS = [f"{TABLE_ROUTE}/{pane}" for pane in ("rows", "count", "facets", "places", "take", "download", "script", "moc")]
 EDITOR = ("answer", "check", "explain", "rows")
-LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
+QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/": ["", "lang=fr", "_json=1"],
     "/index.json": [""],
     "/tree": ["", "_of=obs"],
@@ -274,20 +274,20 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/collections/{name}/as/{form}/{path:path}": [""],
     "/collections/{name}/preview/{path:path}": ["", "size=64&beside=zqembargo.fits"],
     "/collections/{name}/cube/{path:path}": ["", "slice=1", "spectrum=1 1", "RESPONSEFORMAT=html"],
-    HERE: [*SEARCHES, "lang=fr", "_view=map", "_view=plot"],
+    TABLE_ROUTE: [*SEARCHES, "lang=fr", "_view=map", "_view=plot"],
     **dict.fromkeys(VIEWS, SEARCHES),
-    f"{HERE}/download": [*SEARCHES, *(f"_as={name}&_all=1" for name in ("votable", "csv", "fits", "parquet", "json")), "_key=idzqembargo"],
-    f"{HERE}/take": [*SEARCHES, "_keyed=1", "_all=1", "_key=idzqembargo&_key=idzqcalib"],
-    f"{HERE}/script": ["", "_as=curl", "_as=python", "note=*zq*", "_key=idzqembargo"],
-    f"{HERE}/moc": ["", "_as=ascii", "_as=json", "_of=region&_place=60 -40 9", "_as=shape", "mag=1/60&_as=ascii"],
-    f"{HERE}/facets": [*SEARCHES, *(f"_of={column}" for column in COLUMNS), "_of=note&_like=zq", "_of=pi&_like=a"],
-    f"{HERE}/histogram": [*(f"_x={column}" for column in COLUMNS), "_x=mag&mag=1/60"],
-    f"{HERE}/strip": [*SEARCHES, *(f"_only=row&_row=id{word}" for word in ("zqcalib", *HIDDEN, "nothing"))],
-    f"{HERE}/points": ["_x=ra&_y=dec", "_x=mag&_y=n&_c=release", "_x=release"],
-    f"{HERE}/names": ["_like=zq", "_like=id", "_like=no", "_like=note"],
-    **{f"{HERE}/{what}": [f"_row=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")] for what in ("row", "header", "place", "else")},
-    f"{HERE}/services/{{face}}": [""],
-    f"{HERE}/panes/{{pane}}": ["", "mag=1/60"],
+    f"{TABLE_ROUTE}/download": [*SEARCHES, *(f"_as={name}&_all=1" for name in ("votable", "csv", "fits", "parquet", "json")), "_key=idzqembargo"],
+    f"{TABLE_ROUTE}/take": [*SEARCHES, "_keyed=1", "_all=1", "_key=idzqembargo&_key=idzqcalib"],
+    f"{TABLE_ROUTE}/script": ["", "_as=curl", "_as=python", "note=*zq*", "_key=idzqembargo"],
+    f"{TABLE_ROUTE}/moc": ["", "_as=ascii", "_as=json", "_of=region&_place=60 -40 9", "_as=shape", "mag=1/60&_as=ascii"],
+    f"{TABLE_ROUTE}/facets": [*SEARCHES, *(f"_of={column}" for column in COLUMNS), "_of=note&_like=zq", "_of=pi&_like=a"],
+    f"{TABLE_ROUTE}/histogram": [*(f"_x={column}" for column in COLUMNS), "_x=mag&mag=1/60"],
+    f"{TABLE_ROUTE}/strip": [*SEARCHES, *(f"_only=row&_row=id{word}" for word in ("zqcalib", *HIDDEN, "nothing"))],
+    f"{TABLE_ROUTE}/points": ["_x=ra&_y=dec", "_x=mag&_y=n&_c=release", "_x=release"],
+    f"{TABLE_ROUTE}/names": ["_like=zq", "_like=id", "_like=no", "_like=note"],
+    **{f"{TABLE_ROUTE}/{what}": [f"_row=id{word}" for word in ("zqcalib", *HIDDEN, "nothing")] for what in ("row", "header", "place", "else")},
+    f"{TABLE_ROUTE}/services/{{face}}": [""],
+    f"{TABLE_ROUTE}/panes/{{pane}}": ["", "mag=1/60"],
     "/adql": ["", urlencode({"QUERY": ALL})],
     **{f"/adql/{what}": [urlencode({"QUERY": query, "_wait": "1"}) for query in (ALL, "SELECT nope FROM obs.main")] for what in EDITOR},
     "/adql/histogram": [urlencode({"QUERY": ALL, "_x": "mag"})],
@@ -341,7 +341,7 @@ LINES: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/tap/load": [""],
 }  # fmt: skip
 # routes that tell of no row, or of none as long as nothing is sent: asked as all others
-LINES |= {
+QUERY_STRINGS |= {
     path: [""]
     for path in (
         "/health/live", "/robots.txt", "/help", "/help/{page}", "/help/{name}/{page}", "/logo", "/assets/sky/{path:path}", "/assets/{file}",
@@ -351,16 +351,16 @@ LINES |= {
         "/push/{table}/{key:path}", "/results/{ident}", "/results/{ident}/rows", "/usage", "/usage/{file}", "/hats/{table}", "/hats/{table}/{path:path}",
     )
 }  # fmt: skip
-LINES["/collections/{name}/releases/{label}"] = ["", "lang=fr"]
-POSTS: dict[str, Sequence[str]] = {  # route that is asked by POST alone -> bodies
+QUERY_STRINGS["/collections/{name}/releases/{label}"] = ["", "lang=fr"]
+POST_BODIES: dict[str, Sequence[str]] = {  # route that is asked by POST alone -> bodies
     "/logout": [""], "/access/end": ["", "ID=nothing"], "/access/as": ["", "AS=anna", "AS=anonymous"], "/login/password": ["", "OLD=x&NEW=y"],
     "/login/tokens": ["", "SCOPE=none&DAYS=1"], "/login/tokens/end": ["", "ID=nothing"], "/sign": ["", "url=/nothing"], "/tap/load/{table}": ["n,m"],
     "/results": [urlencode({"QUERY": query}) for query in ("SELECT * FROM obs.main", "SELECT COUNT(*) AS n FROM obs.main", "SELECT nope FROM obs.main")],
 }  # fmt: skip
-PUTS = {"/tap/tables/{table}": "id,n"}  # likewise
+PUT_BODIES = {"/tap/tables/{table}": "id,n"}  # likewise
 
 
-def by_jobs(paths: Iterable[str]) -> set[str]:
+def find_job_routes(paths: Iterable[str]) -> set[str]:
     """Return the routes of jobs: `job` asks those of queries, test_rights_lost.py all of them, of every type."""
     of_jobs = {path for path in paths if "{job}" in path}
     return of_jobs | {path.partition("/{job}")[0] for path in of_jobs} | {path for path in paths if path.startswith("/jobs/shown/")}  # fmt: skip
@@ -385,17 +385,17 @@ QUERIES: dict[str, Sequence[str]] = {  # way -> queries
     "errors of names": ["SELECT nope FROM obs.main", "SELECT zqembargo FROM obs.main", "SELECT * FROM obs.mian", "SELECT note FROM obs.main WHERE ident = zqcarl"],
     "overflow": ["SELECT TOP 3 note FROM obs.main"],
 }  # fmt: skip
-UPLOADED = b"id,n\nidzqcalib,7310007\nidzqembargo,7312025\nidzqcarl,7319088\nidzqgroup,7320097\n"
+UPLOAD_ROWS = b"id,n\nidzqcalib,7310007\nidzqembargo,7312025\nidzqcarl,7319088\nidzqgroup,7320097\n"
 FORM = (("content-type", "application/x-www-form-urlencoded"),)
 
 
-def _basket() -> Basket:
+def _build_basket() -> Basket:
     """Fill a basket with every row and a search, as somebody shares it who sees all."""
     lines = tuple((f'["id{row.word}"]',) for row in ROWS)
     return Basket(parts=(BasketPart(table_path="obs/main", row_keys=lines, searches=("note=*zq*",)), BasketPart(table_path="obs/bright", searches=("",)), BasketPart(table_path="obs/none", row_keys=lines[:2])))  # fmt: skip
 
 
-HOLES = {
+PATH_VALUES = {
     "name": "obs",
     "kind": "obscore",
     "path:path": "README.md",
@@ -406,22 +406,22 @@ HOLES = {
     "pane": "rows",
     "job": "nothing",
     "id": "obs_main",
-    "token": _basket().to_inline_token(),
+    "token": _build_basket().to_inline_token(),
     "secret": "nothing",
     "label": RELEASE,
     "ident": "nothing", "hips": "nothing", "page": "search", "file": "usage.csv", "key:path": "idzqembargo",
 }  # fmt: skip
 
 
-def addresses(path: str) -> list[str]:
+def fill_route(path: str) -> list[str]:
     """Fill the holes of a route."""
-    tables = ["main", "bright"] if path.startswith(HERE) else ["obs.main", "ivoa.obscore"]
+    tables = ["main", "bright"] if path.startswith(TABLE_ROUTE) else ["obs.main", "ivoa.obscore"]
     if path.endswith("/cite/{kind}"):
-        return [one for kind in citations.CITATION_KINDS for one in addresses(path.replace("{kind}", kind))]
+        return [one for kind in citations.CITATION_KINDS for one in fill_route(path.replace("{kind}", kind))]
     if path.startswith("/hats/"):
         path = path.replace("{path:path}", "collection.properties")
     named = "hesiod" if path.startswith("/projects") else "hello" if path.startswith(("/news", "/help")) else "obs"
-    holes = {**HOLES, "name": named}
+    holes = {**PATH_VALUES, "name": named}
     if "{table" not in path:
         return [re.sub(r"\{([\w:]+)\}", lambda hole: holes[hole[1]], path)]
     return [
@@ -429,30 +429,32 @@ def addresses(path: str) -> list[str]:
     ]
 
 
-def routes(site: Site) -> set[str]:
+def list_routes(site: Site) -> set[str]:
     """List the paths of the application, without those that only have a slash more."""
     found = {route.path for route in find_router(create_application(site)).routes if isinstance(route, Route)}
     return {path for path in found if path == "/" or not path.endswith("/")}
 
 
-def plain_ways() -> dict[str, list[Ask]]:
+def build_requests() -> dict[str, list[RightsRequest]]:
     """Give the ways that need one request each: those of routes, formats and queries."""
     ways = {}
-    for path, lines in LINES.items():
+    for path, lines in QUERY_STRINGS.items():
         shown = f"{path} " if path in QUERIES else path
-        ways[shown] = [Ask(f"{one}?{line}" if line else one) for one in addresses(path) for line in lines]
-    for path, bodies in POSTS.items():
-        ways[f"POST {path}"] = [Ask(one, "POST", body, FORM) for one in addresses(path) for body in bodies]
-    for path, body in PUTS.items():
-        ways[f"PUT {path}"] = [Ask(one, "PUT", body, (("content-type", "text/csv"),)) for one in addresses(path)]
+        ways[shown] = [RightsRequest(f"{one}?{line}" if line else one) for one in fill_route(path) for line in lines]
+    for path, bodies in POST_BODIES.items():
+        ways[f"POST {path}"] = [RightsRequest(one, "POST", body, FORM) for one in fill_route(path) for body in bodies]
+    for path, body in PUT_BODIES.items():
+        ways[f"PUT {path}"] = [
+            RightsRequest(one, "PUT", body, (("content-type", "text/csv"),)) for one in fill_route(path)
+        ]
     for name in plugins.list_plugins("formats"):
         ways[f"RESPONSEFORMAT={name}"] = [
-            sync(ALL, RESPONSEFORMAT=name),
-            sync("SELECT nope FROM obs.main", RESPONSEFORMAT=name),
+            build_query(ALL, RESPONSEFORMAT=name),
+            build_query("SELECT nope FROM obs.main", RESPONSEFORMAT=name),
         ]
     for name, queries in QUERIES.items():
         ways[name] = [
-            sync(query, **({"MAXREC": "2", "RESPONSEFORMAT": "votable"} if name == "overflow" else {}))
+            build_query(query, **({"MAXREC": "2", "RESPONSEFORMAT": "votable"} if name == "overflow" else {}))
             for query in queries
         ]
     filters = (
@@ -462,19 +464,25 @@ def plain_ways() -> dict[str, list[Ask]]:
         "p[0]=DATE_BETWEEN|release|1999-01-01|2999-01-02",
     )
     ways["old addresses"] = [
-        Ask("/old/main?note=note zqembargo"),
-        *(Ask(f"/old/page/id{word}") for word in ("zqcalib", *HIDDEN, "nothing")),
-        *(Ask(f"/old/set{what}?{said}") for what in ("", "/count", "/records", "/plugin02") for said in filters),
-        Ask("/old/set/records?filter[0][columnAlias]=pi&filter[0][data][comparison]=LIKE&filter[0][data][value]=C*"),
+        RightsRequest("/old/main?note=note zqembargo"),
+        *(RightsRequest(f"/old/page/id{word}") for word in ("zqcalib", *HIDDEN, "nothing")),
+        *(
+            RightsRequest(f"/old/set{what}?{said}")
+            for what in ("", "/count", "/records", "/plugin02")
+            for said in filters
+        ),
+        RightsRequest(
+            "/old/set/records?filter[0][columnAlias]=pi&filter[0][data][comparison]=LIKE&filter[0][data][value]=C*"
+        ),
     ]
     ways["ASOF"] = [
-        sync(ALL, ASOF="{first}"),
-        sync("SELECT COUNT(*) AS n FROM obs.main", ASOF="{first}"),
-        Ask("/collections/obs/main/rows?_asof={first}"),
+        build_query(ALL, ASOF="{first}"),
+        build_query("SELECT COUNT(*) AS n FROM obs.main", ASOF="{first}"),
+        RightsRequest("/collections/obs/main/rows?_asof={first}"),
     ]
     ways["POST"] = [
-        Ask("/tap/sync", "POST", urlencode({"LANG": "ADQL", "QUERY": ALL, "RESPONSEFORMAT": "csv"}), FORM),
-        Ask("/cone/obs.main", "POST", "RA=60&DEC=-40&SR=90", FORM),
+        RightsRequest("/tap/sync", "POST", urlencode({"LANG": "ADQL", "QUERY": ALL, "RESPONSEFORMAT": "csv"}), FORM),
+        RightsRequest("/cone/obs.main", "POST", "RA=60&DEC=-40&SR=90", FORM),
     ]
     return ways  # fmt: skip
 
@@ -483,7 +491,7 @@ def plain_ways() -> dict[str, list[Ask]]:
 
 
 @dataclass
-class Place:
+class RightsSite:
     """A site, and its clients."""
 
     site: Site
@@ -492,7 +500,7 @@ class Place:
     invitations: Mapping[str, str]
     _clients: dict[bool, Client] = field(default_factory=dict)
 
-    def ask(self, who: Person, ask: Ask) -> Answer:
+    def ask(self, who: Person, ask: RightsRequest) -> Answer:
         """Ask as somebody."""
         if who.owner not in self._clients:
             self._clients[who.owner] = Client(create_application(self.site, reader=lambda _: OWNER_PRINCIPAL) if who.owner else create_application(self.site))  # fmt: skip
@@ -506,7 +514,7 @@ class Place:
 
 
 @contextmanager
-def place(directory: Path, rows: Sequence[Row], access: str) -> Iterator[Place]:
+def open_rights_site(directory: Path, rows: Sequence[Row], access: str) -> Iterator[RightsSite]:
     """Make a site with two states of these rows."""
     folder = directory / "collections" / "obs"
     folder.mkdir(parents=True)
@@ -515,8 +523,8 @@ def place(directory: Path, rows: Sequence[Row], access: str) -> Iterator[Place]:
     (folder / "README.md").write_text("Read me\n")
     with Site(settings.load_settings(directory), watch_for_changes=False) as site:
         for before in (True, False):
-            lines = [row.line(NUMBERS.get(row.word, 20 + at), before=before) for at, row in enumerate(rows)]
-            (folder / "rows.csv").write_text("\n".join([",".join(HEAD), *lines]) + "\n")
+            lines = [row.format_line(NUMBERS.get(row.word, 20 + at), before=before) for at, row in enumerate(rows)]
+            (folder / "rows.csv").write_text("\n".join([",".join(COLUMN_NAMES), *lines]) + "\n")
             report = ingest_collection(site, "obs")
             assert report.published, report.error
             site.refresh_published_state()
@@ -541,12 +549,12 @@ def place(directory: Path, rows: Sequence[Row], access: str) -> Iterator[Place]:
             ended += [grant] if word == "ended" else []
         for grant in ended:
             site.store.grants.revoke_grant(grant.id, actor="owner")
-        yield Place(site, first, tokens, cookies)
+        yield RightsSite(site, first, tokens, cookies)
 
 
 # --- what is told
 
-CHANGING = (
+VOLATILE_PATTERNS = (
     (re.compile(r"\b202\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00| UTC)?"), "TIME"),
     (re.compile(r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\b"), "TIME"),  # of RSS
     (re.compile(r"\b202\d{5}T\d{6,9}-[0-9a-f]+\b"), "IDENT"),
@@ -562,28 +570,30 @@ CHANGING = (
     (re.compile(r"(?<=invitation:)[0-9a-f]{12}"), "IDENT"),
 )
 # what a site with another policy tells otherwise by right: looked through for words alone
-APART = {
+DIFFERING_ROUTES = {
     "/adql/explain": "it says that there is a policy",
     "/metrics": "what others have asked",
     "/usage": "what others have asked",
     "/login": "a new session each time",
 }
-UNTOLD = {"etag", "date", "last-modified", "x-request-id", "content-length"}
+IGNORED_HEADERS = {"etag", "date", "last-modified", "x-request-id", "content-length"}
 
 
-def told(answer: Answer, *, idents: Sequence[str] = ()) -> str:
+def normalize_answer(answer: Answer, *, idents: Sequence[str] = ()) -> str:
     """Write what is told, without times and names that no two sites have alike."""
-    said = "\n".join(f"{name}: {value}" for name, value in sorted(answer.headers.items()) if name not in UNTOLD)
+    said = "\n".join(
+        f"{name}: {value}" for name, value in sorted(answer.headers.items()) if name not in IGNORED_HEADERS
+    )
     whole = f"{answer.status}\n{said}\n\n{answer.body.decode('utf-8', 'backslashreplace')}"
     for ident in idents:
         whole = whole.replace(ident, "IDENT")
-    for pattern, word in CHANGING:
+    for pattern, word in VOLATILE_PATTERNS:
         whole = pattern.sub(word, whole)
     return whole
 
 
 @dataclass
-class Matrix:
+class RightsMatrix:
     """What was found: cells are reader, row and way.
 
     Attributes
@@ -601,63 +611,65 @@ class Matrix:
     ways: set[str] = field(default_factory=set)
     showing: dict[str, set[str]] = field(default_factory=dict)  # way -> words that it showed to somebody
 
-    def judge(self, way: str, who: Person, ask: Ask, answer: Answer, twin: Answer) -> None:
+    def judge(self, way: str, who: Person, ask: RightsRequest, answer: Answer, twin: Answer) -> None:
         """Compare what the site tells with what one tells that has this reader's rows alone."""
         self.ways.add(way)
         self.answers += 1
-        one, two = told(answer), told(twin)
+        one, two = normalize_answer(answer), normalize_answer(twin)
         asked = f"{who.name}: {way}: {ask.method} {ask.address}"
         for row in ROWS:
             self.cells += 1
             words = {
                 row.word,
-                str(_number(NUMBERS[row.word])),
+                str(_compute_number(NUMBERS[row.word])),
                 f"{20.1234 + 13.4567 * NUMBERS[row.word]:.4f}",
             }
             here, there = ({word for word in words if word in text and word not in ask.words} for text in (one, two))
             if (
-                not who.sees(row) and here - there
+                not who.can_see(row) and here - there
             ):  # what the twin tells is of rows that they see: a mean may be a row's number
                 self.leaks.append(f"{asked}: {sorted(here)} of a row that is not seen")
-            if who.sees(row) and there - here:
+            if who.can_see(row) and there - here:
                 self.refusals.append(f"{asked}: {sorted(there - here)} of a row that is seen is not told")
             if here:
                 self.showing.setdefault(way, set()).add(row.word)
-        if one != two and not any(ask.address.startswith(path) for path in APART):
-            (self.leaks if "zq" not in _differing(two, one) else self.refusals).append(
-                f"{asked}: {_differing(one, two)}"
+        if one != two and not any(ask.address.startswith(path) for path in DIFFERING_ROUTES):
+            (self.leaks if "zq" not in _show_difference(two, one) else self.refusals).append(
+                f"{asked}: {_show_difference(one, two)}"
             )
 
 
-def _differing(one: str, two: str) -> str:
+def _show_difference(one: str, two: str) -> str:
     at = next((place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
     return f"...{one[max(0, at - 60) : at + 80]!r} beside {two[at : at + 80]!r}"
 
 
-def revoked(who: Person, ask: Ask, answer: Answer, matrix: Matrix, way: str) -> None:
+def check_refusal(who: Person, ask: RightsRequest, answer: Answer, matrix: RightsMatrix, way: str) -> None:
     """See that proof which is good no more is refused, and not taken for none."""
     matrix.ways.add(way)
     matrix.answers += 1
     matrix.cells += len(ROWS)
-    found = [row.word for row in ROWS if row.word in told(answer) and row.word not in ask.words]
+    found = [row.word for row in ROWS if row.word in normalize_answer(answer) and row.word not in ask.words]
     if answer.status != 401 or found:
         matrix.leaks.append(f"{who.name}: {way}: {ask.method} {ask.address}: {answer.status}, not 401; {found}")
 
 
-def job(at: Place, who: Person, query: str, *, reader: Person | None = None) -> Iterator[tuple[Ask, Answer]]:
+def run_job(
+    at: RightsSite, who: Person, query: str, *, reader: Person | None = None
+) -> Iterator[tuple[RightsRequest, Answer]]:
     """Run a job, and ask all its addresses, as its owner or as somebody else."""
-    made = at.ask(who, Ask("/tap/async", "POST", urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query, "PHASE": "RUN"}), FORM))  # fmt: skip
+    made = at.ask(who, RightsRequest("/tap/async", "POST", urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query, "PHASE": "RUN"}), FORM))  # fmt: skip
     if made.status != 303:
-        yield Ask("/tap/async", "POST", query), made
+        yield RightsRequest("/tap/async", "POST", query), made
         return
     while run_next(at.site):
         pass
     there = "/tap/async" + made.headers["location"].partition("/tap/async")[2]
     for rest in ("", "/phase", "/results", "/results/result", "/error", "/parameters", "/parameters/query", "/owner"):
-        yield Ask(f"/tap/async/JOB{rest} {query}"), at.ask(reader or who, Ask(there + rest))
-    yield Ask("/tap/async " + query), at.ask(reader or who, Ask("/tap/async"))
-    yield Ask("/jobs " + query), at.ask(reader or who, Ask(f"/jobs?job={there.rpartition('/')[2]}"))
-    at.ask(who, Ask(there, "DELETE"))
+        yield RightsRequest(f"/tap/async/JOB{rest} {query}"), at.ask(reader or who, RightsRequest(there + rest))
+    yield RightsRequest("/tap/async " + query), at.ask(reader or who, RightsRequest("/tap/async"))
+    yield RightsRequest("/jobs " + query), at.ask(reader or who, RightsRequest(f"/jobs?job={there.rpartition('/')[2]}"))
+    at.ask(who, RightsRequest(there, "DELETE"))
 
 
 HATS_FILES = (
@@ -669,47 +681,47 @@ HATS_FILES = (
 )
 
 
-def state_of(at: Place, who: Person) -> str:
+def find_hats_state(at: RightsSite, who: Person) -> str:
     """Return the state of HATS that a reader is told of now."""
-    told_of = at.ask(who, Ask("/hats/obs.main/collection.properties")).text
+    told_of = at.ask(who, RightsRequest("/hats/obs.main/collection.properties")).text
     found = re.search(r"hats_primary_table_url *= *(\S+)", told_of)
     return found[1] if found else "none"
 
 
-def uploaded(query: str) -> Ask:
+def build_upload_query(query: str) -> RightsRequest:
     """Ask with an upload, as browsers and STILTS send it."""
     given = {"LANG": "ADQL", "QUERY": query, "UPLOAD": "t,param:t", "RESPONSEFORMAT": "csv"}
     parts = [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}' for name, value in given.items()]
     parts += [
-        f'Content-Disposition: form-data; name="t"; filename="t.csv"\r\nContent-Type: text/csv\r\n\r\n{UPLOADED.decode()}'
+        f'Content-Disposition: form-data; name="t"; filename="t.csv"\r\nContent-Type: text/csv\r\n\r\n{UPLOAD_ROWS.decode()}'
     ]
     body = "".join(f"--mark\r\n{part}\r\n" for part in parts) + "--mark--\r\n"
-    return Ask("/tap/sync", "POST", body, (("content-type", "multipart/form-data; boundary=mark"),))
+    return RightsRequest("/tap/sync", "POST", body, (("content-type", "multipart/form-data; boundary=mark"),))
 
 
-def filled(directory: Path, *, part: int = 1, people: Sequence[Person] = PEOPLE) -> tuple[Matrix, set[str]]:
+def fill_matrix(directory: Path, *, part: int = 1, people: Sequence[Person] = PEOPLE) -> tuple[RightsMatrix, set[str]]:
     """Fill the matrix, one request of so many of each way, first and last always; gives the routes, too."""
-    matrix = Matrix()
+    matrix = RightsMatrix()
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())  # one for all requests, with its threads
         stack.enter_context(mock.patch("asgi_client.asyncio.run", runner.run))
-        stack.enter_context(stopped_clock(lambda: NOW))
+        stack.enter_context(stop_policy_clock(lambda: NOW))
         stack.enter_context(mock.patch.object(session, "MAX_DELAY_SECONDS", 0.0))  # wrong proof is answered late
-        whole = stack.enter_context(place(directory / "whole", ROWS, POLICY))
-        alike: dict[frozenset[Row], Place] = {}
+        whole = stack.enter_context(open_rights_site(directory / "whole", ROWS, POLICY))
+        alike: dict[frozenset[Row], RightsSite] = {}
         for who in people:
-            rows = frozenset(filter(who.sees, ROWS))
+            rows = frozenset(filter(who.can_see, ROWS))
             if not who.refused and rows not in alike:
                 seen = [row for row in ROWS if row in rows]
-                alike[rows] = stack.enter_context(place(directory / f"of{len(alike)}", seen, EVERYBODY))
-        twins = {who: alike.get(frozenset(filter(who.sees, ROWS)), whole) for who in people}
-        tags: dict[Ask, set[str]] = {}
-        for way, asks in plain_ways().items():
+                alike[rows] = stack.enter_context(open_rights_site(directory / f"of{len(alike)}", seen, OPEN_POLICY))
+        twins = {who: alike.get(frozenset(filter(who.can_see, ROWS)), whole) for who in people}
+        tags: dict[RightsRequest, set[str]] = {}
+        for way, asks in build_requests().items():
             for number, ask in enumerate(asks):
                 if number and number % part:
                     continue
                 for who in people:
-                    _one(
+                    _compare_request(
                         matrix,
                         way,
                         who,
@@ -721,18 +733,20 @@ def filled(directory: Path, *, part: int = 1, people: Sequence[Person] = PEOPLE)
                     )
         for who in people:
             if not who.refused:
-                _more(matrix, who, whole, twins[who], people if part == 1 or who.account is None else ())
-        return matrix, routes(whole.site)
+                _compare_further_requests(
+                    matrix, who, whole, twins[who], people if part == 1 or who.account is None else ()
+                )
+        return matrix, list_routes(whole.site)
 
 
-def _one(
-    matrix: Matrix,
+def _compare_request(
+    matrix: RightsMatrix,
     way: str,
     who: Person,
-    ask: Ask,
-    whole: Place,
-    twin: Place,
-    tags: dict[Ask, set[str]],
+    ask: RightsRequest,
+    whole: RightsSite,
+    twin: RightsSite,
+    tags: dict[RightsRequest, set[str]],
     *,
     every: bool,
 ) -> None:
@@ -740,12 +754,12 @@ def _one(
         return None  # an invitation is to what is published now: of a release they see what everybody does
     answer = whole.ask(who, ask)
     if who.refused:
-        return revoked(who, ask, answer, matrix, way)
+        return check_refusal(who, ask, answer, matrix, way)
     other = twin.ask(who, ask)
     matrix.judge(way, who, ask, answer, other)
     known = tags.setdefault(ask, set())
     for tag in known if every else ():  # of readers before: whose answer is another
-        again = whole.ask(who, Ask(ask.address, ask.method, ask.body, (*ask.headers, ("if-none-match", tag))))
+        again = whole.ask(who, RightsRequest(ask.address, ask.method, ask.body, (*ask.headers, ("if-none-match", tag))))
         matrix.ways.add("tags of others")
         if again.status == 304 and tag != answer.headers.get("etag"):
             matrix.leaks.append(f"{who.name}: {ask.address}: a tag of another answer is good")
@@ -753,14 +767,14 @@ def _one(
         known.add(tag)
     if every and ask.method == "GET":
         for name, more in (("HEAD", ()), ("ranges", (("range", "bytes=0-99"),)), ("packed", (("accept-encoding", "gzip"),)), ("JSON of pages", (("accept", "application/json"),)), ("a tag of one's own", (("if-none-match", answer.headers.get("etag", '"x"')),))):  # fmt: skip
-            asked = Ask(ask.address, "HEAD" if name == "HEAD" else "GET", "", (*ask.headers, *more))
+            asked = RightsRequest(ask.address, "HEAD" if name == "HEAD" else "GET", "", (*ask.headers, *more))
             if name.startswith("a tag"):
                 again = whole.ask(who, asked)
                 matrix.judge(name, who, ask, answer if again.status == 304 and not again.body else again, other)
             elif name == "packed":
                 one, two = (here.ask(who, asked) for here in (whole, twin))
                 # as long as the other, but for times and names of runs, which pack as they like
-                apart = any(ask.address.startswith(path) for path in APART)
+                apart = any(ask.address.startswith(path) for path in DIFFERING_ROUTES)
                 # whether an answer is packed depends on how quickly it was there
                 both = all("content-encoding" in here.headers for here in (one, two))
                 if both and abs(len(one.body) - len(two.body)) > 60 and not apart:
@@ -771,12 +785,14 @@ def _one(
     return None
 
 
-def _more(matrix: Matrix, who: Person, whole: Place, twin: Place, people: Sequence[Person]) -> None:
-    states = {id(here): state_of(here, who) for here in (whole, twin)}
+def _compare_further_requests(
+    matrix: RightsMatrix, who: Person, whole: RightsSite, twin: RightsSite, people: Sequence[Person]
+) -> None:
+    states = {id(here): find_hats_state(here, who) for here in (whole, twin)}
     for file in HATS_FILES:
-        one, two = (here.ask(who, Ask(f"/hats/obs.main/{states[id(here)]}/{file}")) for here in (whole, twin))
+        one, two = (here.ask(who, RightsRequest(f"/hats/obs.main/{states[id(here)]}/{file}")) for here in (whole, twin))
         if not file.startswith("dataset"):  # whose bytes have times and names of states in them
-            matrix.judge("states of HATS", who, Ask(f"/hats/obs.main/STATE/{file}"), one, two)
+            matrix.judge("states of HATS", who, RightsRequest(f"/hats/obs.main/STATE/{file}"), one, two)
         elif one.status != two.status:
             matrix.leaks.append(f"{who.name}: {file} of a state: {one.status} beside {two.status}")
     for query in (
@@ -784,16 +800,16 @@ def _more(matrix: Matrix, who: Person, whole: Place, twin: Place, people: Sequen
         "SELECT COUNT(*) AS n FROM obs.main",
         "SELECT CAST(mag * 1000 AS SMALLINT) AS x FROM obs.main WHERE mag > 30",
     ):
-        for (ask, answer), (_, other) in zip(job(whole, who, query), job(twin, who, query), strict=True):
-            matrix.judge("jobs", who, ask, *(_nameless(one) for one in (answer, other)))
-    joined = uploaded(
+        for (ask, answer), (_, other) in zip(run_job(whole, who, query), run_job(twin, who, query), strict=True):
+            matrix.judge("jobs", who, ask, *(_mask_job_names(one) for one in (answer, other)))
+    joined = build_upload_query(
         "SELECT t.id, m.note, m.pi FROM TAP_UPLOAD.t AS t LEFT JOIN obs.main AS m ON t.id = m.ident ORDER BY t.id"
     )
     matrix.judge("uploads", who, joined, whole.ask(who, joined), twin.ask(who, joined))
     for other in people:
         if other.owner or ((other.account or other.invitation) and not other.refused and other is not who):
-            for ask, answer in job(whole, other, ALL, reader=who) if not other.owner else ():
-                hidden = [row.word for row in ROWS if not who.sees(row) and row.word in told(answer)]
+            for ask, answer in run_job(whole, other, ALL, reader=who) if not other.owner else ():
+                hidden = [row.word for row in ROWS if not who.can_see(row) and row.word in normalize_answer(answer)]
                 matrix.ways.add("jobs of others")
                 matrix.answers += 1
                 matrix.cells += len(ROWS)
@@ -801,33 +817,34 @@ def _more(matrix: Matrix, who: Person, whole: Place, twin: Place, people: Sequen
                     matrix.leaks.append(f"{who.name}: a job of {other.name}: {ask.address}: {hidden}")
     if who.account:
         for ask in (
-            sync(ALL),
-            sync("SELECT COUNT(*) AS n FROM obs.main"),
-            Ask("/collections/obs/main/download?_as=csv"),
+            build_query(ALL),
+            build_query("SELECT COUNT(*) AS n FROM obs.main"),
+            RightsRequest("/collections/obs/main/download?_as=csv"),
         ):
             answers = []
             for here in (whole, twin):
-                given = here.ask(who, Ask("/sign", "POST", urlencode({"URL": ask.address}), FORM))
+                given = here.ask(who, RightsRequest("/sign", "POST", urlencode({"URL": ask.address}), FORM))
                 assert given.status == 200, given.text
-                signed = Ask(json.loads(given.body)["url"].partition("vo.example")[2])
+                signed = RightsRequest(json.loads(given.body)["url"].partition("vo.example")[2])
                 answers.append(here.ask(NOBODY, signed))  # whoever has it sees what its reader sees
             matrix.judge("signed addresses", who, ask, *answers)
         for here in {id(one): one for one in (whole, twin)}.values():
             kept = here.ask(
-                who, Ask("/tap/user_tables/mine", "PUT", UPLOADED.decode(), (("content-type", "text/csv"),))
+                who,
+                RightsRequest("/tap/user_tables/mine", "PUT", UPLOAD_ROWS.decode(), (("content-type", "text/csv"),)),
             )
             assert kept.status == 201, kept.text
         for query in (
             "SELECT t.id, m.note FROM tap_user.mine AS t LEFT JOIN obs.main AS m ON t.id = m.ident ORDER BY t.id",
             "SELECT COUNT(*) AS n FROM tap_user.mine AS t JOIN obs.main AS m ON t.n = m.n",
         ):
-            ask = replace(sync(query), kept=UPLOADED.decode())
+            ask = replace(build_query(query), kept=UPLOAD_ROWS.decode())
             matrix.judge("user tables", who, ask, whole.ask(who, ask), twin.ask(who, ask))
         for here in {id(one): one for one in (whole, twin)}.values():
-            here.ask(who, Ask("/tap/user_tables/mine", "DELETE"))
+            here.ask(who, RightsRequest("/tap/user_tables/mine", "DELETE"))
 
 
-def _nameless(answer: Answer) -> Answer:
+def _mask_job_names(answer: Answer) -> Answer:
     """Leave the names of jobs out, and how long they took."""
     pattern = re.compile(
         rb"(?<=async/)[\w-]+|(?<=job=)[\w-]+|(?<=<uws:jobId>)[^<]+|\b[0-9a-f]{16,}\b|\d+(?:\.\d+)?(?= (?:s|ms|seconds)\b)"
@@ -836,4 +853,14 @@ def _nameless(answer: Answer) -> Answer:
     return Answer(status=answer.status, headers=headers, body=pattern.sub(b"JOB", answer.body))
 
 
-__all__ = ["LINES", "PEOPLE", "POSTS", "PUTS", "ROWS", "Matrix", "by_jobs", "filled", "formats"]
+__all__ = [
+    "QUERY_STRINGS",
+    "PEOPLE",
+    "POST_BODIES",
+    "PUT_BODIES",
+    "ROWS",
+    "RightsMatrix",
+    "find_job_routes",
+    "fill_matrix",
+    "formats",
+]

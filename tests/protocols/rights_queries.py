@@ -27,29 +27,29 @@ from hven.testing.site import open_tiny_site
 from query_tables import PUBLISHED_TABLES, TABLES
 from random_queries import write_random_query
 
-WHO = Principal(name="anna", groups=frozenset({"p1"}), aliases=frozenset({"A. Berg"}))
+READER = Principal(name="anna", groups=frozenset({"p1"}), aliases=frozenset({"A. Berg"}))
 POLICY = {
     "sky.stars": "release_date <= now or reader in (pi)",
     "sky.photometry": "hven_k = 0 or 'spica' in groups",
     "sky.labels": "project in groups or hven_k = 0",
     "sky.shapes": "NOT (hven_k > 0) AND (release_date <= now or reader in (pi) or 'spica' in groups)",
 }
-DECIDING = (
+POLICY_COLUMNS = (
     Column(name="hven_k", type=INT16, hidden=True),
     Column(name="release_date", type=TIMESTAMP, hidden=True),
     Column(name="pi", type=STRING, hidden=True),
     Column(name="project", type=STRING, hidden=True),
 )
 PAST, FUTURE = datetime(2001, 1, 1), datetime(2999, 1, 1)
-SEEN = [(0, PAST, None, "p1"), (0, None, "Bob / ANNA", "p1"), (0, FUTURE, "a.  berg; x", None)]
-HIDDEN = [(1, None, "Carl", "p2"), (1, FUTURE, None, None), (1, FUTURE, "annab", "p12")]
-WORD = "xyzzy hidden"
+VISIBLE_VALUES = [(0, PAST, None, "p1"), (0, None, "Bob / ANNA", "p1"), (0, FUTURE, "a.  berg; x", None)]
+HIDDEN_VALUES = [(1, None, "Carl", "p2"), (1, FUTURE, None, None), (1, FUTURE, "annab", "p12")]
+HIDDEN_WORD = "xyzzy hidden"
 
 
-def _strange(chance: Random, column: pa.ChunkedArray, kind: pa.DataType) -> Any:
+def _draw_strange_value(chance: Random, column: pa.ChunkedArray, kind: pa.DataType) -> Any:
     """Make a value that nothing seen has, of those that casts and sums stumble over; shapes are others' or none."""
     if pa.types.is_string(kind):
-        return chance.choice([WORD, WORD * 9, "", "1e400", "POLYGON", None])
+        return chance.choice([HIDDEN_WORD, HIDDEN_WORD * 9, "", "1e400", "POLYGON", None])
     if pa.types.is_integer(kind):
         bits, signed = kind.bit_width, pa.types.is_signed_integer(kind)
         most = 2 ** (bits - signed) - 1
@@ -61,28 +61,28 @@ def _strange(chance: Random, column: pa.ChunkedArray, kind: pa.DataType) -> Any:
     return chance.choice([*column.to_pylist(), None])
 
 
-def _tables(*, hidden: bool) -> dict[str, tuple[Table, pa.Table]]:
+def _build_tables(*, hidden: bool) -> dict[str, tuple[Table, pa.Table]]:
     """Give the tables of random queries with the columns that decide; hidden rows lie before, between and behind the others."""
     chance, made = Random(17), {}
     for table, rows in PUBLISHED_TABLES:
-        full = table.copy_with(columns=(*table.columns, *DECIDING))
+        full = table.copy_with(columns=(*table.columns, *POLICY_COLUMNS))
         lines, decided = [], []
         for number, row in enumerate([*rows.to_pylist(), None]):
             if hidden:
-                for one in HIDDEN:
-                    lines.append({name: _strange(chance, rows.column(name), rows.schema.field(name).type) for name in rows.column_names})  # fmt: skip
+                for one in HIDDEN_VALUES:
+                    lines.append({name: _draw_strange_value(chance, rows.column(name), rows.schema.field(name).type) for name in rows.column_names})  # fmt: skip
                     decided.append(one)
             if row is not None:
                 lines.append(row)
-                decided.append(SEEN[number % 3])
+                decided.append(VISIBLE_VALUES[number % 3])
         found = pa.Table.from_pylist(lines, schema=rows.schema)
-        for place, column in enumerate(DECIDING):
+        for place, column in enumerate(POLICY_COLUMNS):
             found = found.append_column(column.name, pa.array([one[place] for one in decided], column.type.arrow))
         made[table.qualified_name] = (full, found)
     return made
 
 
-def _guarded(site: Site) -> PublishedState:
+def _apply_policies(site: Site) -> PublishedState:
     """Give what a site publishes, under the policies."""
     holdings = site.get_published_state()
     published = {name: replace(item, table=item.table.copy_with(policy=RowAccessPolicy(rows=POLICY[name]) if name in POLICY else None)) for name, item in holdings.tables_by_name.items()}  # fmt: skip
@@ -91,7 +91,7 @@ def _guarded(site: Site) -> PublishedState:
 
 
 @dataclass(frozen=True)
-class Twins:
+class TwinSites:
     """The same tables: as they are without hidden rows, these under the policies, and with hidden rows under the policies."""
 
     plain: tuple[Site, PublishedState]
@@ -100,23 +100,27 @@ class Twins:
 
 
 @contextmanager
-def twins(directory: Path, **settings: Any) -> Iterator[Twins]:
+def open_twin_sites(directory: Path, **settings: Any) -> Iterator[TwinSites]:
     """Open them; `settings` are functions of a site's name."""
     with ExitStack() as stack:
         without, hiding = (
             stack.enter_context(
-                open_tiny_site(directory / name, _tables(hidden=name == "hiding"), **{key: made(name) for key, made in settings.items()})
+                open_tiny_site(directory / name, _build_tables(hidden=name == "hiding"), **{key: made(name) for key, made in settings.items()})
             )
             for name in ("without", "hiding")
         )  # fmt: skip
-        yield Twins((without, without.get_published_state()), (without, _guarded(without)), (hiding, _guarded(hiding)))
+        yield TwinSites(
+            (without, without.get_published_state()),
+            (without, _apply_policies(without)),
+            (hiding, _apply_policies(hiding)),
+        )
 
 
-def asked(at: tuple[Site, PublishedState], text: str) -> pa.Table | HvenError:
+def run_query(at: tuple[Site, PublishedState], text: str) -> pa.Table | HvenError:
     """Give the answer to the reader, or the error that they are told."""
     try:
         with query_pipeline.run_query(
-            text, WHO, site=at[0], published_state=at[1], uploads=UPLOADS, maxrec=MAX_ROWS, timeout_seconds=60
+            text, READER, site=at[0], published_state=at[1], uploads=UPLOADS, maxrec=MAX_ROWS, timeout_seconds=60
         ) as result:
             schema = pa.schema([(column.name, column.type.arrow) for column in result.columns])
             return pa.Table.from_batches(result.iterate_batches(), schema=schema)
@@ -124,15 +128,15 @@ def asked(at: tuple[Site, PublishedState], text: str) -> pa.Table | HvenError:
         return error
 
 
-def alike(sites: Twins, seed: int) -> str:
+def compare_seed(sites: TwinSites, seed: int) -> str:
     """See that a query of a seed ends alike; gives the class of its error, ``rows``, or ``some`` where ties and chance decide which."""
     text = write_random_query(seed, TABLES)
-    one, two = asked(sites.plain, text), asked(sites.guarded, text)
+    one, two = run_query(sites.plain, text), run_query(sites.guarded, text)
     if isinstance(one, HvenError) or isinstance(two, HvenError):
         kind = type(one).__name__
         if EvaluationError in (type(one), type(two)):
             # which value it was is told to nobody from whom a policy hides some; and whether a constant is computed for no row at all is a matter of plans
-            one = asked(sites.deleted, text)
+            one = run_query(sites.deleted, text)
             kind = kind if kind == type(one).__name__ else "planned otherwise"
         assert type(one) is type(two), f"seed {seed}: {one!r} without hidden rows, {two!r} with them\n{text}"
         if isinstance(one, HvenError):
@@ -143,7 +147,7 @@ def alike(sites: Twins, seed: int) -> str:
         assert_same_rows(f"seed {seed}", text, one, two)
         return "rows"
     texts = [column.to_pylist() for column in two.columns if pa.types.is_string(column.type)]
-    assert WORD not in str(texts), f"seed {seed}: a text of a hidden row\n{text}"
+    assert HIDDEN_WORD not in str(texts), f"seed {seed}: a text of a hidden row\n{text}"
     if not RANDOM_FUNCTIONS.search(text) and " TOP " not in text and "OFFSET" not in text:
         assert one.num_rows == two.num_rows, f"seed {seed}: {one.num_rows} and {two.num_rows} rows\n{text}"
     return "some"

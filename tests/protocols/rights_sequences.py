@@ -16,7 +16,7 @@ from unittest import mock
 from urllib.parse import urlencode
 
 from asgi_client import Client
-from rights_clock import stopped_clock
+from rights_clock import stop_policy_clock
 from test_policies_generated import ATOMS, BEGIN, MOMENTS, PEOPLE, PROJECTS, ROWS, Atom, joined, negated
 
 from hven.adql import Delegation
@@ -47,18 +47,18 @@ GROUPS = ("spica", "p1", "p2")
 ROLES = ("reader", "contributor", "curator", "owner")
 
 
-def _tap(query: str, **more: str) -> str:
+def _write_tap_address(query: str, **more: str) -> str:
     return "/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query, **more})
 
 
-def _ids(text: str) -> list[int]:
+def _read_ids(text: str) -> list[int]:
     return [int(line) for line in text.split()[1:]]
 
 
-ASKED = {  # address -> what it tells: the ids of the rows that are seen, or how many
-    _tap("SELECT id FROM night.main ORDER BY id"): _ids,
-    _tap("SELECT COUNT(*) AS n FROM night.main"): lambda text: _ids(text)[0],
-    _tap("SELECT MAX(id) AS n FROM night.main WHERE id < 40 GROUP BY id ORDER BY 1"): _ids,
+PARSERS_BY_ADDRESS = {  # address -> what it tells: the ids of the rows that are seen, or how many
+    _write_tap_address("SELECT id FROM night.main ORDER BY id"): _read_ids,
+    _write_tap_address("SELECT COUNT(*) AS n FROM night.main"): lambda text: _read_ids(text)[0],
+    _write_tap_address("SELECT MAX(id) AS n FROM night.main WHERE id < 40 GROUP BY id ORDER BY 1"): _read_ids,
     "/collections/night/main/rows?_sort=id": lambda text: sorted(int(row[0]) for row in json.loads(text)["rows"]),
     "/collections/night/main/count": lambda text: json.loads(text)["total"],
     "/collections/night/main/download?_as=csv": lambda text: sorted(int(line.split(",")[0]) for line in text.splitlines()[1:]),
@@ -66,18 +66,18 @@ ASKED = {  # address -> what it tells: the ids of the rows that are seen, or how
 
 
 @dataclass
-class Browser:
+class CachingClient:
     """A reader who keeps what a cache may keep, and asks again with tags."""
 
     client: Client
     headers: dict[str, str] = field(default_factory=dict)
     kept: dict[str, tuple[str, str]] = field(default_factory=dict)  # address -> tag, text
 
-    async def look(self, address: str) -> tuple[int, str]:
+    async def fetch(self, address: str) -> tuple[int, str]:
         """Ask; what is unchanged is taken from the cache."""
         tag, text = self.kept.get(address, ("", ""))
         tags = {"if-none-match": tag} if tag else {}
-        answer = await self.client.asked("GET", address, headers={**self.headers, **tags})
+        answer = await self.client.ask_async("GET", address, headers={**self.headers, **tags})
         if answer.status == 304:
             return 200, text
         if answer.status != 200:
@@ -89,7 +89,7 @@ class Browser:
         return answer.status, answer.text
 
 
-class World:
+class ChangingSite:
     """A site, its clock and its readers, all of which change."""
 
     def __init__(self, directory: Path, chance: Random, clock: list[int]) -> None:
@@ -101,21 +101,21 @@ class World:
         self.policy: Atom = ATOMS[1]
         self.now = BEGIN
         self.people: dict[str, Any] = {"groups": {}, "aliases": {}}
-        self.given: list[tuple[str, str, Delegation]] = []  # id, to whom, what
+        self.delegations: list[tuple[str, str, Delegation]] = []  # id, to whom, what
         self.members: list[tuple[str, str, str]] = []  # id, who, role in the project
-        self.say_people()
-        self.say_policy()
-        self.say_rows()
+        self.write_people()
+        self.write_policy()
+        self.write_rows()
         self.site = Site(settings.load_settings(directory), watch_for_changes=True)  # else hven.toml is read once
         assert ingest_collection(self.site, "night").published
         self.site.refresh_published_state()
         self.client = Client(create_application(self.site))
         self.tokens = {name: self.site.store.users.add_account(name) for name in ACCOUNTS}
-        self.begin()
+        self.reset_browsers()
 
-    def begin(self) -> None:
+    def reset_browsers(self) -> None:
         """Give all readers empty caches; carl has a cookie, the others tokens."""
-        self.browsers = {name: Browser(self.client) for name in ("", *ACCOUNTS)}
+        self.browsers = {name: CachingClient(self.client) for name in ("", *ACCOUNTS)}
         for name in ACCOUNTS[:2]:
             self.browsers[name].headers = {"authorization": f"Bearer {self.tokens[name]}"}
         self.log_in()
@@ -127,17 +127,17 @@ class World:
 
     # --- what changes
 
-    def say_policy(self) -> None:
+    def write_policy(self) -> None:
         (self.folder / "night.yaml").write_text(DESCRIPTOR.format(policy=self.policy.text))
 
-    def say_people(self) -> None:
+    def write_people(self) -> None:
         groups, aliases = (
             ", ".join(f"{name} = {json.dumps(members)}" for name, members in self.people[what].items())
             for what in ("groups", "aliases")
         )
         (self.directory / "hven.toml").write_text(f'name = "rights"\n[people]\ngroups = {{{groups}}}\naliases = {{{aliases}}}\n')  # fmt: skip
 
-    def say_rows(self) -> None:
+    def write_rows(self) -> None:
         lines = [",".join("" if value is None else value.isoformat() if isinstance(value, datetime) else f'"{value}"' for value in row.values()) for row in self.rows]  # fmt: skip
         (self.folder / "rows.csv").write_text("\n".join([",".join(self.rows[0]), *lines]) + "\n")
 
@@ -146,7 +146,7 @@ class World:
         found = [chance.choice(ATOMS) for _ in range(chance.choice([1, 2, 3]))]
         found = [negated(one) if chance.random() < 0.2 else one for one in found]
         self.policy = found[0] if len(found) == 1 else joined(chance.choice(["AND", "OR", "OR"]), found)
-        self.say_policy()
+        self.write_policy()
         return f"policy: {self.policy.text}"
 
     def edit_people(self) -> str:
@@ -155,17 +155,17 @@ class World:
             "groups": {name: [one for one in ACCOUNTS if chance.random() < 0.4] for name in GROUPS if chance.random() < 0.7},
             "aliases": {name: [one for one in ALIASES if chance.random() < 0.4] for name in ACCOUNTS if chance.random() < 0.5},
         }  # fmt: skip
-        self.say_people()
+        self.write_people()
         return f"people: {self.people}"
 
-    def delegate(self) -> str:
+    def change_delegations(self) -> str:
         chance, grants = self.chance, self.site.store.grants
-        if self.given and chance.random() < 0.4:
-            ident, who, what = self.given.pop(chance.randrange(len(self.given)))
+        if self.delegations and chance.random() < 0.4:
+            ident, who, what = self.delegations.pop(chance.randrange(len(self.delegations)))
             grants.revoke_grant(ident, actor="carl")
             return f"delegation ended: {who} {what}"
         until = chance.choice([None, self.now + timedelta(microseconds=chance.randint(1, 900_000))])
-        moment = None if until is None else _since(until) / 1e6
+        moment = None if until is None else _count_microseconds(until) / 1e6
         what = Delegation(
             chance.choice(["carl", "anna", "b o b"]),
             *chance.choice([("", ""), ("project", "p1"), ("project", "p2")]),
@@ -176,10 +176,10 @@ class World:
         made, _ = grants.add_grant(
             "delegation", subject=who, object=what.name, expiry_time=moment, actor="carl", facts=facts
         )
-        self.given.append((made.id, who, what))
+        self.delegations.append((made.id, who, what))
         return f"delegation: {who} {what}"
 
-    def join(self) -> str:
+    def change_membership(self) -> str:
         chance, grants = self.chance, self.site.store.grants
         if self.members and chance.random() < 0.5:
             ident, who, role = self.members.pop(chance.randrange(len(self.members)))
@@ -197,20 +197,20 @@ class World:
             row.update(release=self.chance.choice(MOMENTS), pi=self.chance.choice(PEOPLE), project=self.chance.choice([*PROJECTS, "project:hesiod", "project:hesiod:curator"]))  # fmt: skip
         if self.chance.random() < 0.3 and len(self.rows) > 60:
             self.rows.pop(self.chance.randrange(len(self.rows)))
-        self.say_rows()
+        self.write_rows()
         assert ingest_collection(self.site, "night").published
         return "publish"
 
     def move_clock(self) -> str:
         self.now = BEGIN + timedelta(microseconds=self.chance.randint(-300_000, 2_300_000))
-        self.clock[0] = _since(self.now)
+        self.clock[0] = _count_microseconds(self.now)
         return f"clock: {self.now}"
 
-    def renew(self) -> str:
+    def renew_token(self) -> str:
         name = self.chance.choice(ACCOUNTS[:2])
         before = self.browsers[name]
         self.tokens[name] = self.site.store.users.renew_token(name)
-        for address, status, text in self.told(before):
+        for address, status, text in self.fetch_all(before):
             assert status == 401, f"a token of {name} that was revoked: {address}: {status} {text[:200]}"
         before.headers = {"authorization": f"Bearer {self.tokens[name]}"}
         return f"renew: {name}"
@@ -219,81 +219,83 @@ class World:
         browser = self.browsers["carl"]
         ended = self.client.ask("POST", "/logout", headers=browser.headers)
         assert ended.status == 303, ended.text
-        for address, status, text in self.told(browser):  # the cookie is that of nobody now; the cache is still carl's
-            assert status == 401 or ASKED[address](text) == self.wanted(address, ANONYMOUS_PRINCIPAL), (
-                f"a session that ended: {address}"
-            )
+        for address, status, text in self.fetch_all(
+            browser
+        ):  # the cookie is that of nobody now; the cache is still carl's
+            assert status == 401 or PARSERS_BY_ADDRESS[address](text) == self.compute_expected(
+                address, ANONYMOUS_PRINCIPAL
+            ), f"a session that ended: {address}"
         self.log_in()
         return "log out and in"
 
     # --- what is so
 
-    def reader(self, name: str) -> Principal:
+    def build_reader(self, name: str) -> Principal:
         groups = frozenset(group for group, members in self.people["groups"].items() if name in members)
         for _, one, role in self.members:
             if one == name:
                 groups |= {"project:hesiod", *(f"project:hesiod:{low}" for low in ROLES[: ROLES.index(role) + 1])}
-        given = frozenset(what for _, one, what in self.given if one == name)
+        given = frozenset(what for _, one, what in self.delegations if one == name)
         aliases = frozenset(self.people["aliases"].get(name, ()))
         return Principal(name=name or None, groups=groups, aliases=aliases, delegations=given)
 
-    def wanted(self, address: str, who: Principal) -> Any:
+    def compute_expected(self, address: str, who: Principal) -> Any:
         seen = sorted(row["id"] for row in self.rows if self.policy.means(row, who, self.now) is True)
         return len(seen) if "COUNT" in address or "/count" in address else [one for one in seen if one < 40] if "MAX" in address else seen  # fmt: skip
 
-    def told(self, browser: Browser) -> list[tuple[str, int, str]]:
+    def fetch_all(self, browser: CachingClient) -> list[tuple[str, int, str]]:
         """Ask at all addresses, one after the other: in one loop, whose threads are begun once."""
 
         async def every_answer() -> list[tuple[str, int, str]]:
-            return [(address, *await browser.look(address)) for address in ASKED]
+            return [(address, *await browser.fetch(address)) for address in PARSERS_BY_ADDRESS]
 
         return self.runner.run(every_answer())
 
-    def step(self) -> str:
+    def run_step(self) -> str:
         """Change something, let the site look, and ask as everybody."""
-        made = self.chance.choice([self.edit_policy, self.edit_policy, self.edit_people, self.publish, self.move_clock, self.move_clock, self.delegate, self.delegate, self.join, self.renew, self.log_out])  # fmt: skip
+        made = self.chance.choice([self.edit_policy, self.edit_policy, self.edit_people, self.publish, self.move_clock, self.move_clock, self.change_delegations, self.change_delegations, self.change_membership, self.renew_token, self.log_out])  # fmt: skip
         said = made()
         self.site.refresh_published_state()
         for name, browser in self.browsers.items():
-            who = self.reader(name)
-            for address, status, text in self.told(browser):
+            who = self.build_reader(name)
+            for address, status, text in self.fetch_all(browser):
                 assert status == 200, f"{said}; {who}: {address}: {status} {text[:300]}"
-                found, wanted = ASKED[address](text), self.wanted(address, who)
+                found, wanted = PARSERS_BY_ADDRESS[address](text), self.compute_expected(address, who)
                 assert found == wanted, f"{said}; policy {self.policy.text}; {self.now}; {who}: {address}: {found}, not {wanted}"  # fmt: skip
         return said
 
 
 @contextmanager
-def world(directory: Path, seed: int) -> Iterator[World]:
+def open_changing_site(directory: Path, seed: int) -> Iterator[ChangingSite]:
     """Open it; its clock is that of policies."""
-    clock = [_since(BEGIN)]
+    clock = [_count_microseconds(BEGIN)]
     with (
-        stopped_clock(lambda: clock[0]),
+        stop_policy_clock(lambda: clock[0]),
         mock.patch.object(session, "MAX_DELAY_SECONDS", 0.0),  # wrong proof is answered late
         # tokens are believed for so long in each process; `python -m bench rights` measures it
         mock.patch.object(identification, "CREDENTIAL_CACHE_SECONDS", 0.0),
     ):
-        made = World(directory, Random(seed), clock)
+        made = ChangingSite(directory, Random(seed), clock)
         with made.site, made.runner:
             yield made
 
 
-def _since(moment: datetime) -> int:
+def _count_microseconds(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
 
 
-def run(made: World, seed: int, steps: int = 5) -> list[str]:
+def run_sequence(made: ChangingSite, seed: int, steps: int = 5) -> list[str]:
     """Go one sequence, with the caches of those before; gives its steps. What is wrong is told with the seed."""
     made.chance = Random(seed)
     done: list[str] = []
     try:
         for _ in range(steps):
-            said = made.step()
+            said = made.run_step()
             done.append(said)
     except AssertionError as error:
-        made.begin()
+        made.reset_browsers()
         raise AssertionError(f"sequence {seed}, after {done}: {error}") from error
     return done
 
 
-__all__ = ["run", "world"]
+__all__ = ["run_sequence", "open_changing_site"]

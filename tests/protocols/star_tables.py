@@ -19,10 +19,12 @@ COLUMNS = (
 STARS = Table(
     schema="stars", name="main", columns=COLUMNS, position=("ra", "dec"), primary=("id",), description="Made-up stars"
 )
-HIDDEN = Table(schema="secret", name="main", columns=COLUMNS, position=("ra", "dec"), primary=("id",), access="private")
+PRIVATE_STARS = Table(
+    schema="secret", name="main", columns=COLUMNS, position=("ra", "dec"), primary=("id",), access="private"
+)
 
 
-def rows(number: int = 2_000) -> pa.Table:
+def build_rows(number: int = 2_000) -> pa.Table:
     made = np.random.default_rng(7)
     return pa.table(
         {
@@ -37,6 +39,6 @@ def rows(number: int = 2_000) -> pa.Table:
 
 
 TABLES = {
-    "stars.main": (STARS, rows()),
-    "secret.main": (HIDDEN, rows()),
+    "stars.main": (STARS, build_rows()),
+    "secret.main": (PRIVATE_STARS, build_rows()),
 }  # of the site that the tests of this folder read

@@ -18,7 +18,7 @@ import pytest
 from anyio import CapacityLimiter
 from asgi_client import Answer, Client
 from lxml import etree
-from star_tables import HIDDEN, STARS, rows
+from star_tables import PRIVATE_STARS, STARS, build_rows
 
 from hven.app._server import create_application
 from hven.jobs._worker import run_next
@@ -39,7 +39,9 @@ HOST = "http://vo.example"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows()), "secret.main": (HIDDEN, rows())}) as made:
+    with open_tiny_site(
+        tmp_path, {"stars.main": (STARS, build_rows()), "secret.main": (PRIVATE_STARS, build_rows())}
+    ) as made:
         yield made
 
 
@@ -158,7 +160,7 @@ def test_what_cannot_be_run_ends_in_error(client: Client, site: Site, params: di
 
 
 def test_a_query_that_fails_after_many_rows_is_an_error_in_every_format(tmp_path: Path) -> None:
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(200_000))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(200_000))}) as site:
         client = Client(create_application(site))
         last = client.post(
             "/tap/sync", LANG="ADQL", QUERY="SELECT number FROM stars.main", RESPONSEFORMAT="csv"

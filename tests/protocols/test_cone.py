@@ -13,7 +13,7 @@ from asgi_client import Client
 from astropy import units as u
 from astropy.io.votable import parse
 from lxml import etree
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
 from hven.engines.duckdb.engine import DuckEngine
@@ -33,7 +33,7 @@ def test_the_rows_are_those_that_astropy_finds(client: Client, ra: float, dec: f
     answer = client.get("/cone/stars.main", RA=ra, DEC=dec, SR=sr)
     assert answer.status == 200
     found = parse(io.BytesIO(answer.body)).get_first_table().to_table()
-    stars = rows()
+    stars = build_rows()
     places = coord.SkyCoord(stars["ra"].to_numpy() * u.deg, stars["dec"].to_numpy() * u.deg)
     inside = places.separation(coord.SkyCoord(ra * u.deg, dec * u.deg)).deg <= sr
     assert sorted(found["id"]) == sorted(np.array(stars["id"].to_pylist())[inside])
@@ -42,7 +42,7 @@ def test_the_rows_are_those_that_astropy_finds(client: Client, ra: float, dec: f
 def test_a_cone_where_the_table_has_nothing_is_answered_without_a_look_at_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stars = rows(3000)
+    stars = build_rows(3000)
     ra, dec = stars["ra"].to_numpy(), stars["dec"].to_numpy()
     north = stars.filter(pa.array((dec > 20) & (ra > 10)))
     with open_tiny_site(tmp_path, {"stars.main": (STARS, north)}) as site:
@@ -103,7 +103,7 @@ def test_a_numeric_identifier_is_shown_as_text(tmp_path: Path) -> None:
         primary=("number",),
         columns=tuple(column.copy_with(ucd=None) if column.name == "id" else column for column in STARS.columns),
     )
-    with open_tiny_site(tmp_path, {"stars.main": (numbered, rows(300))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (numbered, build_rows(300))}) as site:
         for params in ({"SR": 60}, {"SR": 0}, {"SR": 180, "MAXREC": 5}, {"SR": 60, "RESPONSEFORMAT": "votable"}):
             answer = Client(create_application(site)).get("/cone/stars.main", RA=10, DEC=10, **params)
             (field,) = etree.fromstring(answer.body).xpath("//v:FIELD[@ucd='ID_MAIN']", namespaces=V)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 from asgi_client import Answer, Client
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 from clocks import MovableClock
 from hven.app._server import create_application
@@ -31,7 +31,7 @@ SECRET = "four words are enough"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(2))}) as found:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(2))}) as found:
         yield found
 
 

@@ -157,7 +157,9 @@ def test_what_is_hidden_from_an_administrator_is_not_theirs_to_edit(
     assert client.ask("GET", "/psup/edit/collections/cubes", headers=paul).status == 404
     assert client.ask("GET", "/psup/edit/collections/cubes", headers=people["olga"]).status == 200, "operators do"
     here.store.grants.add_grant("member", subject="paul", object="hesiod", role="reader", actor="olga")
-    wait_until(lambda: client.ask("GET", "/psup/edit/collections/notes", headers=paul).status == 200, timeout_seconds=10)
+    wait_until(
+        lambda: client.ask("GET", "/psup/edit/collections/notes", headers=paul).status == 200, timeout_seconds=10
+    )
 
 
 def test_a_portal_is_told_nothing_of_another_one(client: Client, people: dict[str, dict[str, str]]) -> None:

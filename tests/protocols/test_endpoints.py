@@ -139,7 +139,7 @@ def test_aspro_posts_a_place_and_reads_columns_by_name(client: Client) -> None:
     answer = client.post("/search.votable", **asked)
     assert answer.status == 200, answer.text
     assert answer.headers["content-type"] == "text/xml"
-    assert answer.said == client.get("/search.votable", **asked).said
+    assert answer.comparable_body == client.get("/search.votable", **asked).comparable_body
     root = ET.fromstring(answer.body)
     assert [one.tag for one in root] == [f"{NAMESPACE}RESOURCE"], "its style sheet makes a document of each RESOURCE"
     (row,) = oidb(answer)
@@ -197,8 +197,8 @@ def test_the_shape_is_what_is_said_or_asked(client: Client) -> None:
     assert len(whole.get_first_table().array) == 3, "a client that says what it wants gets the standard's namespace"
     assert b"BINARY2" in client.get("/search.votable", RESPONSEFORMAT="votable").body
     own = client.get("/endpoints/obsportal.exposures/search", interferometer="CHARA")
-    assert own.said == client.get("/search.votable", interferometer="CHARA").said
-    assert own.said == client.get("/observation/search.votable", interferometer="CHARA").said
+    assert own.comparable_body == client.get("/search.votable", interferometer="CHARA").comparable_body
+    assert own.comparable_body == client.get("/observation/search.votable", interferometer="CHARA").comparable_body
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_no_value_is_a_fault_of_ours(client: Client) -> None:
         return [
             f"{path} {query[:300]}: {answer.status} {answer.text[:300]}"
             for path, query in asked
-            if (answer := await client.asked("GET", path, query.encode())).status >= 500
+            if (answer := await client.ask_async("GET", path, query.encode())).status >= 500
         ]
 
     assert asyncio.run(every()) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 from lxml import etree
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
 from hven.site import Site
@@ -24,7 +24,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     def prepare(*_: object) -> object:
         raise ZeroDivisionError(SECRET)
 
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(50))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(50))}) as site:
         monkeypatch.setattr(site.embedded_engine, "plan_query", prepare)
         yield Client(create_application(site))
 
@@ -51,7 +51,7 @@ def test_a_bug_is_500_with_the_id_and_its_text_is_in_the_log(
 def test_a_bug_of_the_engine_while_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(50))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(50))}) as site:
         monkeypatch.setattr(site.embedded_engine, "run_sql", lambda *_, **__: 1 / 0)
         answer = Client(create_application(site)).get(
             "/tap/sync", LANG="ADQL", QUERY="SELECT AVG(mag) AS m FROM stars.main GROUP BY note"

@@ -121,7 +121,7 @@ def test_what_many_want_is_read_once(opened):
         _, client = opened(files(f"{there.address}/pub", ", proxied: true") + TABLE)
 
         async def all_of_them():
-            return await asyncio.gather(*(client.asked("GET", PATH) for _ in range(12)))
+            return await asyncio.gather(*(client.ask_async("GET", PATH) for _ in range(12)))
 
         assert {answer.body for answer in asyncio.run(all_of_them())} == {BODY}
     read = [line for line in there.asked if line.startswith("GET")]

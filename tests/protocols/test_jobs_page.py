@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from asgi_client import Answer, Client
-from star_tables import HIDDEN, STARS, rows
+from star_tables import PRIVATE_STARS, STARS, build_rows
 
 from hven.app._server import create_application
 from hven.jobs._worker import run_next
@@ -39,7 +39,8 @@ FORM = {"content-type": "application/x-www-form-urlencoded", "accept": HTML}
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with open_tiny_site(
-        tmp_path_factory.mktemp("site"), {"stars.main": (STARS, rows()), "secret.main": (HIDDEN, rows())}
+        tmp_path_factory.mktemp("site"),
+        {"stars.main": (STARS, build_rows()), "secret.main": (PRIVATE_STARS, build_rows())},
     ) as made:
         yield made
 
@@ -221,7 +222,7 @@ def test_programs_still_get_the_list_of_kinds(client: Client) -> None:
 
 
 def test_each_kind_of_jobs_has_a_form(tmp_path: Path) -> None:
-    with open_tiny_site(tmp_path / "site", {"stars.main": (STARS, rows())}) as site:
+    with open_tiny_site(tmp_path / "site", {"stars.main": (STARS, build_rows())}) as site:
         jobs = site.settings.directory / "jobs"
         jobs.mkdir()
         (jobs / "words.yaml").write_text(WORDS)

@@ -15,7 +15,7 @@ import anyio.to_thread
 import pytest
 from asgi_client import Answer, Client
 from lxml import html
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
 from hven.services import _proof_verification as proving
@@ -32,7 +32,7 @@ JSON = {"content-type": "application/json"}
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Site]:
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(100))}) as site:
         yield site
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import anyio.to_thread
 import pytest
 from asgi_client import Answer, Client
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
 from hven.services import _proof_verification as proving
@@ -30,7 +30,7 @@ WORDS = "four words are enough"
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Site]:
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(10))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(10))}) as site:
         yield site
 
 

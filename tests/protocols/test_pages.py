@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from asgi_client import Client
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
@@ -173,7 +173,7 @@ def test_health_tells_how_many_problems_and_not_which(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["odd\"na'me", "plain", "with space"])
 def test_lines_to_copy_survive_the_shell(tmp_path: Path, name: str) -> None:
     table = STARS.copy_with(schema="odd", name=name)
-    with open_tiny_site(tmp_path, {f"odd.{name}": (table, rows(5))}) as site:
+    with open_tiny_site(tmp_path, {f"odd.{name}": (table, build_rows(5))}) as site:
         published = next(iter(site.get_published_state().tables_by_name.values()))
         for way in load_faces()["tap"].list_usage_examples(published, "http://h"):
             if way.language == "shell":

@@ -303,5 +303,7 @@ def test_the_shell_asks_as_somebody(tmp_path: Path) -> None:
         for more in ((), ("--public",), ("--as", "bo"), ("--as", "cy"))
     ]
     assert asked == ["6", "2", "3", "2"]
-    assert "no account 'nobody'" in run_hven("query", text, "--as", "nobody", "--site", tmp_path, expected_code=1).stderr
+    assert (
+        "no account 'nobody'" in run_hven("query", text, "--as", "nobody", "--site", tmp_path, expected_code=1).stderr
+    )
     run_hven("query", text, "--as", "bo", "--public", "--site", tmp_path, expected_code=2)

@@ -453,7 +453,7 @@ def test_the_basket_of_an_account_goes_with_it(place: tuple[Client, dict[str, st
 
 
 def test_a_portal_shows_of_a_basket_its_own_and_leaves_the_rest(tmp_path: Path) -> None:
-    with portal_site.make(tmp_path) as site:
+    with portal_site.build_site(tmp_path) as site:
         reader = Reader(Client(create_application(site)))
         reader.post(SET=json.dumps({"parts": [{"of": "images/main", "lines": [["[3]"], ["[4000]"]]}, {"of": "stars/main", "searches": ["dec=1.."]}]}))  # fmt: skip
         told = reader.twin("/sunny/basket")

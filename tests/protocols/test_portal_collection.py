@@ -12,7 +12,7 @@ import pytest
 from asgi_client import Client
 from lxml import html
 from mocpy import MOC
-from portal_site import HOSTILE, make
+from portal_site import HOSTILE_TEXT, build_site
 
 from hven.app._server import create_application
 from hven.portal._explore.table_summary import draw_sky_path
@@ -22,7 +22,7 @@ from hven.site import Site
 
 @pytest.fixture(scope="module")
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with make(tmp_path_factory.mktemp("portal")) as site:
+    with build_site(tmp_path_factory.mktemp("portal")) as site:
         yield site
 
 
@@ -114,7 +114,7 @@ def test_schema_org_says_what_it_is(reader: Client) -> None:
     assert len(found) == 1
     made = json.loads(found[0])
     assert (made["@context"], made["@type"], made["name"]) == ("https://schema.org/", "Dataset", "Images of the Sun")
-    assert HOSTILE in made["keywords"], "escaped, and whole"
+    assert HOSTILE_TEXT in made["keywords"], "escaped, and whole"
     assert "<" not in found[0]
     assert made["temporalCoverage"].startswith("1996-01-11/")
     assert "https://doi.org/10.1234/uraniborg" in made["identifier"]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from asgi_client import Client
 from PIL import Image
-from remote_servers import down, hanging, nonsense, pictures, served
+from remote_servers import open_hanging_server, reserve_closed_address, serve_nonsense, serve_pictures, serve_site
 
 from hven import query
 from hven.app._server import create_application
@@ -68,8 +68,10 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def services(there: Site) -> Iterator[tuple[tuple[RemoteService, ...], list[str]]]:
     with contextlib.ExitStack() as stack:
-        good, seen = stack.enter_context(served(there))
-        silent, odd, gone = (stack.enter_context(one()) for one in (hanging, nonsense, down))
+        good, seen = stack.enter_context(serve_site(there))
+        silent, odd, gone = (
+            stack.enter_context(one()) for one in (open_hanging_server, serve_nonsense, reserve_closed_address)
+        )
         yield (
             (
                 RemoteService(
@@ -278,7 +280,7 @@ def sights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, l
     bomb = png(60)[:16] + b"\x00\x01\x00\x00\x00\x01\x00\x00" + png(60)[24:]  # says that it has 65536 x 65536 pixels
     given = {"/a.png": (200, png()), "/page": (200, b"<svg onload=alert(1)>"), "/huge.png": (200, png(8) + bytes(9 << 20)), "/cut.png": (200, png()[:200]), "/bomb.png": (200, bomb)}  # fmt: skip
     with contextlib.ExitStack() as stack:
-        base, seen = stack.enter_context(pictures(given))
+        base, seen = stack.enter_context(serve_pictures(given))
         names = ("a.png", "page", "huge.png", "cut.png", "bomb.png", "gone.png")
 
         def site(name: str, folder: str, **more: object) -> Site:
@@ -291,7 +293,7 @@ def sights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, l
                 open_tiny_site(tmp_path_factory.mktemp(folder), tables, allow_private=True, **more)
             )
 
-        address, _ = stack.enter_context(served(site("far", "sights-far")))
+        address, _ = stack.enter_context(serve_site(site("far", "sights-far")))
         other = RemoteService(
             name="other", title="Other", url=address, tables=("far.epn_core", "none.epn_core"), seconds=60.0
         )

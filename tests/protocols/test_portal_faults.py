@@ -12,7 +12,15 @@ import pytest
 from asgi_client import Client
 from hypothesis import given
 from hypothesis import strategies as st
-from message_constants import SOURCE, composed, constants, files, nodes, said, values_of
+from message_constants import (
+    SOURCE,
+    iterate_composed_lines,
+    iterate_format_calls,
+    iterate_messages,
+    list_files,
+    list_nodes,
+    list_texts,
+)
 from polib import pofile
 
 from hven.model.errors import (
@@ -68,7 +76,7 @@ def fields(template: str) -> list[str]:
 def _forgotten() -> Iterator[None]:
     """Leave no trees of the whole source to whatever this process tests next."""
     yield
-    nodes.cache_clear()
+    list_nodes.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +84,8 @@ def told_here() -> dict[str, str]:
     """Give all that the rooms tell, and where."""
     return {
         text: f"{path.relative_to(SOURCE)}:{line}: {text}"
-        for path in files(ROOMS)
-        for line, text in said(path, TABLES, RETURNING)
+        for path in list_files(ROOMS)
+        for line, text in iterate_messages(path, TABLES, RETURNING)
     }
 
 
@@ -91,7 +99,7 @@ def test_every_message_has_a_translation(told_here: dict[str, str], language: st
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_every_translation_belongs_to_a_message(language: str) -> None:
-    written = set().union(*map(constants, SOURCE.rglob("*.py")))
+    written = set().union(*map(list_texts, SOURCE.rglob("*.py")))
     assert set(load_texts(language, "faults")) - written == set()
 
 
@@ -110,20 +118,24 @@ def test_a_catalogue_is_whole(language: str) -> None:
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_values_are_the_same(told_here: dict[str, str], language: str) -> None:
-    templates = {text for path in files(ROOMS) for _, text, count in values_of(path) if count}
+    templates = {text for path in list_files(ROOMS) for _, text, count in iterate_format_calls(path) if count}
     for english, other in load_texts(language, "faults").items():
         if english in templates:
             assert fields(english) == fields(other), english
 
 
 def test_messages_are_said_and_not_composed() -> None:
-    assert [f"{path.relative_to(SOURCE)}:{line}" for path in files(ROOMS) for line in composed(path, RETURNING)] == []
+    assert [
+        f"{path.relative_to(SOURCE)}:{line}"
+        for path in list_files(ROOMS)
+        for line in iterate_composed_lines(path, RETURNING)
+    ] == []
 
 
 def test_every_name_has_its_value() -> None:
     wrong = []
     for path in SOURCE.rglob("*.py"):
-        for line, template, count in values_of(path):
+        for line, template, count in iterate_format_calls(path):
             names = {name for _, name, _, _ in Formatter().parse(template) if name is not None} if count else set()
             if len(names) != count or not all(map(str.isidentifier, names)):
                 wrong.append(f"{path.relative_to(SOURCE)}:{line}: {template}")

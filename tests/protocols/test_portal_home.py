@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from asgi_client import Client
 from lxml import etree
-from portal_site import make
+from portal_site import build_site
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
@@ -44,7 +44,7 @@ class Parts(HTMLParser):
 
 @pytest.fixture(scope="module")
 def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with make(tmp_path_factory.mktemp("portal")) as site:
+    with build_site(tmp_path_factory.mktemp("portal")) as site:
         yield site
 
 
@@ -478,7 +478,7 @@ def test_the_tree_is_counted_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(trees, "_count_table", count)
     directory = tmp_path / "site"
     directory.mkdir()
-    make(directory).close()
+    build_site(directory).close()
     with Site(load_settings(directory, {}), watch_for_changes=True) as site:
         client = Client(create_application(site))
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from asgi_client import Client
-from remote_servers import down, nonsense, served
+from remote_servers import reserve_closed_address, serve_nonsense, serve_site
 from test_portal_everywhere import rows, table
 
 from hven.app._server import create_application
@@ -72,14 +72,14 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[st
     made = table("far")
     with (
         open_tiny_site(tmp_path_factory.mktemp("far"), {"far.epn_core": (made, rows(made, 9))}) as site,
-        served(site) as found,
+        serve_site(site) as found,
     ):
         yield found
 
 
 @pytest.fixture(scope="module")
 def listing(tmp_path_factory: pytest.TempPathFactory, far: tuple[str, list[str]]) -> Iterator[tuple[str, list[str]]]:
-    with open_tiny_site(tmp_path_factory.mktemp("registry"), registry(far[0])) as site, served(site) as found:
+    with open_tiny_site(tmp_path_factory.mktemp("registry"), registry(far[0])) as site, serve_site(site) as found:
         yield found
 
 
@@ -133,7 +133,7 @@ def test_what_hven_toml_names_is_not_asked_twice(
         assert [line["title"] for line in page["lines"] if line["table"] == "far.epn_core"] == ["Mine"]
 
 
-@pytest.mark.parametrize("kind", [nonsense, down])
+@pytest.mark.parametrize("kind", [serve_nonsense, reserve_closed_address], ids=["nonsense", "down"])
 def test_a_registry_that_answers_rubbish_is_told_and_what_was_known_stays(tmp_path: Path, kind: Any) -> None:
     with kind() as url, asking(tmp_path, url) as site:
         page = Client(create_application(site)).get("/search/epn", target_name="Mars")

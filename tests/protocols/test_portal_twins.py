@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from asgi_client import Answer, Client
 from lxml import etree
-from portal_site import make
+from portal_site import build_site
 
 from hven.app._server import create_application
 from hven.portal._pages.texts import CATALOGUE_DIRECTORY, load_texts
@@ -96,7 +96,7 @@ def asked(client: Client, path: str, language: str = "en") -> Answer:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with make(tmp_path_factory.mktemp("twins")) as site:
+    with build_site(tmp_path_factory.mktemp("twins")) as site:
         yield Client(create_application(site))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from asgi_client import Client
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
@@ -140,7 +140,7 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client,
         f"    source: {{kind: parquet, files: stars.parquet}}\n    columns:\n{columns}\n"
     )
     file = io.BytesIO()
-    pq.write_table(rows(), file)
+    pq.write_table(build_rows(), file)
     with open_site_with_descriptor(
         tmp_path_factory.mktemp("pages"), descriptor, {"stars.parquet": file.getvalue()}
     ) as site:
@@ -189,10 +189,10 @@ def test_no_error_tells_that_a_private_table_exists(client: Client) -> None:
 
 
 def test_what_becomes_private_is_gone_at_once(tmp_path: Path) -> None:
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(100))}) as site:
         client = Client(create_application(site))
         assert client.get("/tap/tables/stars.main").status == 200
-        publish_rows(site, STARS.copy_with(access="private"), rows(100))
+        publish_rows(site, STARS.copy_with(access="private"), build_rows(100))
         site.refresh_published_state()
         assert client.get("/tap/tables/stars.main").status == 404
         assert client.get("/tap/sync", LANG="ADQL", QUERY="SELECT * FROM stars.main").status == 400

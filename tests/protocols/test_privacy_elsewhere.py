@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from asgi_client import Client
 from lxml import etree
-from star_tables import COLUMNS, rows
+from star_tables import COLUMNS, build_rows
 from test_async import made
 from test_privacy import (  # noqa: F401  (the same tests, over the sites of this module)
     asked,
@@ -59,7 +59,7 @@ def database() -> Iterator[str]:
         url = f"postgresql://{address}"
         install_extensions(url)
         with adbc.connect(url) as connection, connection.cursor() as cursor:
-            cursor.adbc_ingest("stars", rows(), mode="create")
+            cursor.adbc_ingest("stars", build_rows(), mode="create")
             cursor.execute("ALTER TABLE stars ADD PRIMARY KEY (id)")
             connection.commit()
         yield url
@@ -69,7 +69,7 @@ def database() -> Iterator[str]:
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Site]:
     place = tmp_path_factory.mktemp(request.param)
     file = io.BytesIO()
-    pq.write_table(rows(), file)
+    pq.write_table(build_rows(), file)
     source = SOURCES[request.param]
     other = place / "collections" / "secret"
     other.mkdir(parents=True)

@@ -135,7 +135,9 @@ def kept(request, tmp_path):
         yield {"root": f"memory://{tmp_path.name}"}, None
         store.rm(f"/{tmp_path.name}", recursive=True)
         return
-    with (serve_http if request.param == "http" else serve_ftp)(ServedFiles({f"/{name}": body for name, body in FILES.items()})) as there:
+    with (serve_http if request.param == "http" else serve_ftp)(
+        ServedFiles({f"/{name}": body for name, body in FILES.items()})
+    ) as there:
         yield {"root": there.address}, there
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from asgi_client import Client
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
 from hven.model.errors import DescriptorError
@@ -21,7 +21,7 @@ CSV = b"id,mine\ns1,10\n"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(2))}) as found:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(2))}) as found:
         yield found
 
 

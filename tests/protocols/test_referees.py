@@ -180,7 +180,13 @@ def test_from_the_shell(place: Path, here: Site, client: Client, clock: MovableC
     assert client.ask("GET", path).status == 404
     told = json.loads(run_hven("audit", "--site", place, "--object", "night", "--most", 2, "--json").stdout)
     assert [one["what"] for one in told] == ["referee ended", "referee given"]
-    assert "did you mean 'night'" in run_hven("referee", "add", "--site", place, "nigth", "--until", soon, expected_code=1).stderr
-    assert "is over" in run_hven("referee", "add", "--site", place, "night", "--until", "2001-01-01", expected_code=2).stderr
+    assert (
+        "did you mean 'night'"
+        in run_hven("referee", "add", "--site", place, "nigth", "--until", soon, expected_code=1).stderr
+    )
+    assert (
+        "is over"
+        in run_hven("referee", "add", "--site", place, "night", "--until", "2001-01-01", expected_code=2).stderr
+    )
     assert "no date" in run_hven("referee", "add", "--site", place, "night", "--until", "soon", expected_code=2).stderr
     assert "no referee" in run_hven("referee", "end", "--site", place, "xx", expected_code=1).stderr

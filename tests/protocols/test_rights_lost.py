@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from asgi_client import Answer, Client
 from astropy.io import fits
-from rights_matrix import routes
+from rights_matrix import list_routes
 
 from clocks import MovableClock
 from hven.app._server import create_application
@@ -341,7 +341,7 @@ def of_job(world: World, line: Line, ident: str) -> list[str]:
     job = world.site.store.jobs.get_job(ident)
     holes = {"parameters": [name for name, _ in job.parameters] or ["QUERY"], "results": [one["id"] for one in job.results] or ["result"]}  # fmt: skip
     found = []
-    for path in sorted(routes(world.site)):
+    for path in sorted(list_routes(world.site)):
         if path.startswith(f"{line.path}/{{job}}"):
             part = path.rpartition("/{name}")[0].rpartition("/")[2] if path.endswith("/{name}") else ""
             found += [path.replace("{job}", ident).replace("{name}", name) for name in holes.get(part, [""])]
@@ -352,7 +352,7 @@ def of_job(world: World, line: Line, ident: str) -> list[str]:
 def test_every_kind_has_a_line(world: World) -> None:
     assert set(declared_types.load_all_job_types(world.site.settings)) == set(JOBS), "a job type without a line in JOBS"
     assert set(metadata.tables) == set(STORE), "a table of the store without a line in STORE"
-    paths = {path.partition("/{job}")[0] for path in routes(world.site) if "{job}" in path}
+    paths = {path.partition("/{job}")[0] for path in list_routes(world.site) if "{job}" in path}
     assert paths == {line.path for line in JOBS.values()}, "a list of jobs without a line in JOBS"
 
 

@@ -5,8 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlencode
 
-from rights_clock import stopped_clock
-from rights_matrix import ALL, LINES, NOW, PEOPLE, POSTS, PUTS, ROWS, Ask, Row, by_jobs, filled, place, sync
+from rights_clock import stop_policy_clock
+from rights_matrix import (
+    ALL,
+    NOW,
+    PEOPLE,
+    POST_BODIES,
+    PUT_BODIES,
+    QUERY_STRINGS,
+    ROWS,
+    RightsRequest,
+    Row,
+    build_query,
+    fill_matrix,
+    find_job_routes,
+    open_rights_site,
+)
 
 QUICK = (
     "the owner", "anonymous", "named by an alias", "delegate", "referee", "referee whose invitation has ended", "member who left the project",
@@ -15,10 +29,12 @@ QUICK = (
 
 
 def test_no_way_out_tells_more_or_less_than_the_rows_of_its_reader(tmp_path: Path) -> None:
-    matrix, routes = filled(tmp_path, part=9, people=[who for who in PEOPLE if who.name in QUICK])
-    unlined = routes - LINES.keys() - POSTS.keys() - PUTS.keys() - by_jobs(routes)
+    matrix, routes = fill_matrix(tmp_path, part=9, people=[who for who in PEOPLE if who.name in QUICK])
+    unlined = routes - QUERY_STRINGS.keys() - POST_BODIES.keys() - PUT_BODIES.keys() - find_job_routes(routes)
     assert not unlined, f"ways out without a line in rights_matrix.LINES or POSTS: {sorted(unlined)}"
-    assert not (LINES.keys() | POSTS.keys() | PUTS.keys()) - routes, "lines of addresses that are gone"
+    assert not (QUERY_STRINGS.keys() | POST_BODIES.keys() | PUT_BODIES.keys()) - routes, (
+        "lines of addresses that are gone"
+    )
     assert not matrix.leaks, f"{len(matrix.leaks)}: {matrix.leaks[:10]}"
     assert not matrix.refusals, f"{len(matrix.refusals)}: {matrix.refusals[:10]}"
     assert len(matrix.ways) >= 80
@@ -30,10 +46,10 @@ def test_no_plan_quotes_the_policy_of_its_table(tmp_path: Path) -> None:
     last = Row("zqlast", release="2029-12-31T12:34:56", pi="zqnobody")
     policy = "(release <= now and reader in (pi)) or (release <= now and 'spica' in groups)"
     anna = next(who for who in PEOPLE if who.account == "anna")
-    with stopped_clock(lambda: NOW), place(tmp_path, [*rows, last], policy) as here:
-        assert "zqopen" in here.ask(anna, sync(ALL)).text
+    with stop_policy_clock(lambda: NOW), open_rights_site(tmp_path, [*rows, last], policy) as here:
+        assert "zqopen" in here.ask(anna, build_query(ALL)).text
         query = "SELECT n FROM obs.main WHERE mag < 30"
-        for ask in (Ask("/adql/explain?" + urlencode({"QUERY": query})), sync(query, EXPLAIN="1")):
+        for ask in (RightsRequest("/adql/explain?" + urlencode({"QUERY": query})), build_query(query, EXPLAIN="1")):
             answer = here.ask(anna, ask)
             assert answer.status == 200
             assert "DuckDB" in answer.text

@@ -9,7 +9,7 @@ from random import Random
 from unittest import mock
 
 import pytest
-from rights_queries import alike, twins
+from rights_queries import compare_seed, open_twin_sites
 
 from hven.engines.postgres.settings import PostgresSettings
 from postgres_cluster import install_extensions, run_server
@@ -19,8 +19,8 @@ FIRST = int(os.environ.get("HVEN_SEED") or (0 if os.environ.get("CI") == "true" 
 
 
 def test_tables_with_hidden_rows_answer_as_without_them(tmp_path: Path) -> None:
-    with twins(tmp_path) as sites:
-        kinds = Counter(alike(sites, seed) for seed in range(FIRST, FIRST + 120))
+    with open_twin_sites(tmp_path) as sites:
+        kinds = Counter(compare_seed(sites, seed) for seed in range(FIRST, FIRST + 120))
     print(f"seeds {FIRST} to {FIRST + 119}: {dict(kinds)}")
     assert kinds["rows"] > 24
     assert kinds["EvaluationError"] > 4  # of which rows decide
@@ -34,6 +34,8 @@ def test_the_same_of_postgres(tmp_path: Path) -> None:
         where = {
             name: PostgresSettings(url=f"postgresql://{address}", namespace=name) for name in ("without", "hiding")
         }
-        with twins(tmp_path, engine=lambda _: "postgres", brought=lambda name: {"postgres": where[name]}) as sites:
-            kinds = Counter(alike(sites, seed) for seed in range(FIRST, FIRST + 60))
+        with open_twin_sites(
+            tmp_path, engine=lambda _: "postgres", brought=lambda name: {"postgres": where[name]}
+        ) as sites:
+            kinds = Counter(compare_seed(sites, seed) for seed in range(FIRST, FIRST + 60))
     assert kinds["rows"] > 8, kinds

@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 
 import pytest
 from asgi_client import Answer, Client
-from rights_clock import stopped_clock
-from rights_matrix import LINES, NOW, PEOPLE, POLICY, addresses, told
+from rights_clock import stop_policy_clock
+from rights_matrix import NOW, PEOPLE, POLICY, QUERY_STRINGS, fill_route, normalize_answer
 from rights_matrix import ROWS as ROWS_OF_MATRIX
-from rights_matrix import place as matrix_place
+from rights_matrix import open_rights_site as matrix_place
 
 from hven.app._server.application import create_application
 from hven.ingest import ingest_collection
@@ -157,7 +157,7 @@ def test_every_way_out_answers_as_to_the_other(tmp_path: Path) -> None:
     with (
         asyncio.Runner() as runner,  # one for all requests, with its threads
         mock.patch("asgi_client.asyncio.run", runner.run),
-        stopped_clock(lambda: NOW),
+        stop_policy_clock(lambda: NOW),
         matrix_place(tmp_path, ROWS_OF_MATRIX, POLICY) as at,
     ):
         at.site.settings = replace(at.site.settings, health=HealthSettings(operators=("otto",), see_as=True))
@@ -167,17 +167,17 @@ def test_every_way_out_answers_as_to_the_other(tmp_path: Path) -> None:
         for who in [one for one in PEOPLE if one.account in {"anna", "ines", "gerd"}]:
             mine = seen(client, otto, str(who.account))
             theirs = {"authorization": f"Bearer {at.tokens[str(who.account)]}"}
-            for path, lines in LINES.items():
+            for path, lines in QUERY_STRINGS.items():
                 if path in OF_THE_ACCOUNT:
                     continue
-                address = "?".join(filter(None, (addresses(path)[0], lines[0].replace("{first}", at.first))))
+                address = "?".join(filter(None, (fill_route(path)[0], lines[0].replace("{first}", at.first))))
                 one, two = (
                     client.ask("GET", address, headers={**given, "accept": "application/json"})
                     for given in (mine, theirs)
                 )
                 answered += 1
                 assert (one.headers.pop("x-vo-authenticated"), two.headers.pop("x-vo-authenticated")) == ("otto", who.account)  # fmt: skip
-                if told(one) != told(two):
+                if normalize_answer(one) != normalize_answer(two):
                     unlike.append((who.name, address))
     assert unlike == []
     assert answered > 150

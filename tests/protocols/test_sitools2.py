@@ -295,7 +295,7 @@ def test_no_value_is_a_fault_of_ours(client: Client) -> None:
         for name, form in forms:
             for word in words:
                 query = urlencode({"limit": "1", name: form.format(word, word)}).encode()
-                answer = await client.asked("GET", f"{NAME}/records", query)
+                answer = await client.ask_async("GET", f"{NAME}/records", query)
                 if answer.status >= 500 or json.loads(answer.body)["success"] is not (answer.status == 200):
                     wrong.append(f"{query[:300]!r}: {answer.status} {answer.text[:300]}")
         return wrong

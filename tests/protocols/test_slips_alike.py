@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from asgi_client import Client
 from lxml import etree
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
 from hven.jobs._worker import run_next
@@ -20,7 +20,7 @@ from hven.testing.site import open_tiny_site
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     path: Path = tmp_path_factory.mktemp("slips")
-    with open_tiny_site(path, {"stars.main": (STARS, rows())}) as made:
+    with open_tiny_site(path, {"stars.main": (STARS, build_rows())}) as made:
         yield made
 
 

@@ -361,9 +361,9 @@ def test_services_elsewhere_are_asked_each_by_itself(tmp_path: Path) -> None:
     (here / "collections" / "sun").mkdir(parents=True)
     (here / "collections" / "sun" / "sun.yaml").write_text(NEAR)
     (here / "line.csv").write_text("moment,total\n2003-10-28T00:00:00,1\n2003-10-29T00:00:00,2\n")
-    with Site(settings.load_settings(there)) as far, remote_servers.hanging() as silent:
+    with Site(settings.load_settings(there)) as far, remote_servers.open_hanging_server() as silent:
         ingest_collection(far, "far")
-        with remote_servers.served(far) as (address, _):
+        with remote_servers.serve_site(far) as (address, _):
             remote = f'[[remote]]\nname = "far"\nurl = "{address}"\ntables = ["far.epn_core"]\ntitle = "Far"\n'
             remote += f'[[remote]]\nname = "silent"\nurl = "{silent}/tap"\ntables = ["x.epn_core"]\nseconds = 0.3\n'
             (here / "hven.toml").write_text(f'name = "here"\nallow_private = true\n{remote}')

@@ -24,7 +24,7 @@ from astropy.io.votable import from_table, parse, writeto
 from astropy.io.votable.exceptions import W03
 from astropy.table import MaskedColumn, Table
 from lxml import etree
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
 from hven.model.errors import OverloadedError
@@ -314,7 +314,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site that takes little: 200 kB and 500 rows, and may fetch from this machine."""
     limits = QueryLimits(upload=200_000, upload_rows=500)
     with open_tiny_site(
-        tmp_path_factory.mktemp("narrow"), {"stars.main": (STARS, rows())}, limits=limits, allow_private=True
+        tmp_path_factory.mktemp("narrow"), {"stars.main": (STARS, build_rows())}, limits=limits, allow_private=True
     ) as made_site:
         yield made_site
 
@@ -366,7 +366,7 @@ def test_the_capabilities_say_what_is_enforced(small: Client) -> None:
 
 
 def test_a_site_may_offer_none(tmp_path: Path) -> None:
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows())}, limits=QueryLimits(upload=0)) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows())}, limits=QueryLimits(upload=0)) as site:
         client = Client(create_application(site))
         assert b"upload" not in client.get("/tap/capabilities").body
         answer = send(client, ALL, {"t": b"a\n1\n"})
@@ -453,7 +453,7 @@ def test_addresses_that_give_no_table(small: Client, far: str, path: str, status
 
 def test_an_address_that_drips_is_given_up(tmp_path: Path, far: str) -> None:
     limits = QueryLimits(upload=200_000, upload_rows=500, seconds=2)
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows())}, limits=limits, allow_private=True) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows())}, limits=limits, allow_private=True) as site:
         answer = fetch(Client(create_application(site)), f"{far}/drip")
     assert answer.status == 400
     assert "within" in told(answer)
@@ -498,7 +498,7 @@ def test_a_redirect_to_no_address_is_told(tmp_path: Path) -> None:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Leading) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with open_tiny_site(tmp_path, {"stars.main": (STARS, rows())}, allow_private=True) as site:
+        with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows())}, allow_private=True) as site:
             answer = fetch(Client(create_application(site)), f"http://127.0.0.1:{server.server_port}/")
         server.shutdown()
     assert answer.status == 400
@@ -553,7 +553,7 @@ def test_the_own_network_is_out_of_reach(client: Client, host: str) -> None:
 
 
 def test_a_positional_match_agrees_with_astropy(client: Client) -> None:
-    stars = rows()
+    stars = build_rows()
     made_up = np.random.default_rng(3)
     number = 10_000
     picked = made_up.integers(0, stars.num_rows, number)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from asgi_client import Answer, Client
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 from hven.app._server import create_application
 from hven.model.settings import QueryLimits
@@ -46,7 +46,7 @@ class Person:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Site]:
-    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}, limits=QueryLimits(user_tables=3)) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows(100))}, limits=QueryLimits(user_tables=3)) as site:
         yield site
 
 

@@ -25,7 +25,7 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.table import Table as AstropyTable
 from pyarrow import feather
-from star_tables import STARS, rows
+from star_tables import STARS, build_rows
 
 from hven import descriptor
 from hven.app._server import create_application
@@ -52,7 +52,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(holdings_site, "REFRESH_INTERVAL_SECONDS", 0.01)
         patch.setattr(own, "PROPAGATION_SECONDS", 0.02)
-        with open_tiny_site(tmp_path_factory.mktemp("site"), {"stars.main": (STARS, rows(500))}, limits=limits) as site:
+        with open_tiny_site(
+            tmp_path_factory.mktemp("site"), {"stars.main": (STARS, build_rows(500))}, limits=limits
+        ) as site:
             yield site
 
 
@@ -172,7 +174,7 @@ def test_every_format_is_kept_and_its_position_indexed(anna: Person, form: str) 
     assert "position index" in anna.plan(cone).partition("SELECT")[0], anna.plan(cone)
     join = "SELECT COUNT(*) FROM stars.main AS s JOIN tap_user.sky AS t ON DISTANCE(s.ra, s.dec, t.ra, t.dec) < 0.5"
     assert "index" in anna.plan(join).partition("SELECT")[0], anna.plan(join)
-    stars = rows(500)
+    stars = build_rows(500)
     there = SkyCoord(stars["ra"].to_numpy(), stars["dec"].to_numpy(), unit="deg")
     near = there[:, None].separation(SkyCoord(RA, DEC, unit="deg")[None, :]).deg < 0.5
     assert anna.rows(join) == [[int(near.sum())]]

@@ -1,4 +1,4 @@
-"""The sites and the comparison behind the queries made at random under a row policy: one site has rows that the policy hides, the other has not."""
+"""Compare random queries on two sites, of which one has additional rows that a row policy hides."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def _select_visible_rows(rows: pa.Table) -> pa.Table:
 
 
 def _add_hidden_rows(rows: pa.Table) -> pa.Table:
-    """Put other rows, hidden ones, between and behind those that there are."""
+    """Add rows between and after the existing ones, with keys that the policy hides."""
     odd = pc.add(pc.multiply(pa.array(range(rows.num_rows)), 2), 101).cast(rows.column("id").type)
     return pa.concat_tables([rows, rows.set_column(rows.column_names.index("id"), "id", odd)])
 
 
 @contextmanager
 def open_twin_sites(directory: Path, **settings: Any) -> Iterator[tuple[Site, Site]]:
-    """Open the site without rows that are hidden, and the one with them; `settings` are functions of the site's name."""
+    """Open the site without hidden rows and the one with them; `settings` are functions of the name of the site."""
     with ExitStack() as stack:
         sites = []
         for name, chosen in (("without", _select_visible_rows), ("with", _add_hidden_rows)):
@@ -44,7 +44,7 @@ def open_twin_sites(directory: Path, **settings: Any) -> Iterator[tuple[Site, Si
 
 
 def compare_seed(sites: tuple[Site, Site], seed: int) -> str:
-    """See that a query of a seed ends alike on both; gives the class of its error, or ``rows``."""
+    """Check that the query of a seed ends alike on both sites; return the class of its error, or ``rows``."""
     text = write_random_query(seed, TABLES)
     one, two = (run_query(site, text, POLICIES) for site in sites)
     if isinstance(one, HvenError) or isinstance(two, HvenError):

@@ -1,4 +1,4 @@
-"""Asks the queries of `adql_queries` and judges what comes back: rows of the columns that were said, or an error of ours with its place."""
+"""Run the queries of `random_queries` and check the outcome: the declared columns, or a query error with a position."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NONDETERMINISTIC_WORDS = re.compile(
 
 
 def run_query(site: Site, text: str, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES) -> pa.Table | HvenError:
-    """Give the answer to a query, or the error that a reader is told."""
+    """Run a query; return its rows, or the error that the user gets."""
     try:
         with query_pipeline.run_query(
             text, site=site, uploads=UPLOADS, maxrec=MAX_ROWS, timeout_seconds=60, policies=policies
@@ -50,12 +50,12 @@ def run_query(site: Site, text: str, policies: Sequence[AccessPolicy] = DEFAULT_
 
 
 def check_seed(site: Site, seed: int) -> pa.Table | HvenError:
-    """Ask the query of a seed; what is neither an answer nor an error of ours fails, and says the seed."""
+    """Run the query of a seed; fail with the seed if it ends in anything but an answer or a query error."""
     return check_query(site, write_random_query(seed, TABLES), f"seed {seed}")
 
 
 def check_query(site: Site, text: str, name: str) -> pa.Table | HvenError:
-    """Ask a query; what is neither an answer nor an error of ours fails, and says the name."""
+    """Run a query; fail with its name if it ends in anything but an answer or a query error."""
     try:
         answer = run_query(site, text)
     except Exception as error:
@@ -67,7 +67,10 @@ def check_query(site: Site, text: str, name: str) -> pa.Table | HvenError:
 
 
 def compare_sync_and_async(client: Client, site: Site, seed: int) -> str:
-    """Ask the query of a seed over HTTP, at once and as a job, and see that both say the same; gives the job's phase, nothing if it cannot be asked so."""
+    """Run the query of a seed over HTTP synchronously and as a job, and compare both.
+
+    Returns the phase of the job, or an empty text if the query cannot be run in both ways.
+    """
     text = write_random_query(seed, TABLES)
     if "TAP_UPLOAD" in text or RANDOM_FUNCTIONS.search(text):
         return ""
@@ -88,12 +91,15 @@ def compare_sync_and_async(client: Client, site: Site, seed: int) -> str:
 
 
 def compare_with_duckdb(seed: int, answer: pa.Table) -> bool:
-    """See that the rows are those of the engine without any index or shape of query of its own; tells whether they could be compared."""
+    """Compare rows with those of plain DuckDB, without indexes or rewritten queries.
+
+    Returns whether the rows could be compared.
+    """
     return compare_query_with_duckdb(write_random_query(seed, TABLES), answer, f"seed {seed}")
 
 
 def compare_query_with_duckdb(text: str, answer: pa.Table, name: str) -> bool:
-    """Do what `agree` does, for the query with this name."""
+    """Compare the rows of a query as `compare_with_duckdb` does for a seed."""
     if NONDETERMINISTIC_WORDS.search(text) or answer.num_rows >= MAX_ROWS:
         return False
     pairs = [*PUBLISHED_TABLES, *UPLOADED_TABLES]
@@ -106,9 +112,11 @@ def compare_query_with_duckdb(text: str, answer: pa.Table, name: str) -> bool:
 
 
 def assert_same_rows(name: str, text: str, one: pa.Table, two: pa.Table) -> None:
-    """See that two answers have the same rows, in any order."""
+    """Check that two tables have the same rows, in any order."""
     ours, theirs = (
-        sorted((tuple(map(_normalize_cell, row)) for row in zip(*map(_list_cells, table.columns), strict=True)), key=repr)
+        sorted(
+            (tuple(map(_normalize_cell, row)) for row in zip(*map(_list_cells, table.columns), strict=True)), key=repr
+        )
         for table in (one, two)
     )
     assert ours == theirs, f"{name}: {len(ours)} and {len(theirs)} rows\n{text}\n{ours[:3]}\n{theirs[:3]}"
@@ -127,4 +135,13 @@ def _normalize_cell(cell: Any) -> Any:
     return cell
 
 
-__all__ = ["EvaluationError", "compare_with_duckdb", "compare_query_with_duckdb", "run_query", "check_seed", "check_query", "assert_same_rows", "compare_sync_and_async"]
+__all__ = [
+    "EvaluationError",
+    "compare_with_duckdb",
+    "compare_query_with_duckdb",
+    "run_query",
+    "check_seed",
+    "check_query",
+    "assert_same_rows",
+    "compare_sync_and_async",
+]

@@ -1,4 +1,8 @@
-"""Which clauses and functions a query has, and all that there are: by the classes of `hven.adql.syntax_tree` and their fields, so that what is added there is asked for here."""
+"""The clauses and functions of a query, and all that exist.
+
+They are found by the classes of `hven.adql.syntax_tree` and their fields, so that new ones are required without a
+change here.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ def _iterate_node_classes(kind: type[syntax_tree.SyntaxNode]) -> Iterator[type[s
 
 
 def list_all_features() -> set[str]:
-    """List all that a query may have: ``Join``, ``Join.kind FULL``, ``InPredicate.negated``, ``Select.top``, ``WindowExpression no frame`` ..."""
+    """List all features: ``Join``, ``Join.kind FULL``, ``InPredicate.negated``, ``WindowExpression no frame`` ..."""
     found = {f"{kind}.{name} {word}" for (kind, name), words in KEYWORDS.items() for word in words}
     for kind in set(_iterate_node_classes(syntax_tree.SyntaxNode)):
         found.add(kind.__name__)
@@ -52,7 +56,7 @@ def list_all_features() -> set[str]:
 
 
 def list_features(text: str) -> set[str]:
-    """List what a query has; nothing if it is none."""
+    """List the features of a query; none if it cannot be parsed."""
     try:
         query = parse_query(text)
     except HvenError:

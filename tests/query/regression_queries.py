@@ -1,4 +1,4 @@
-"""Queries that once were a fault of ours, as they were made at random or shorter: each is answered on every engine alike, or refused with its place."""
+"""Queries that once failed; all engines answer them alike or refuse them with a position."""
 
 from __future__ import annotations
 

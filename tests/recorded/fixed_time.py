@@ -58,7 +58,7 @@ class FixedDate(REAL_DATE, metaclass=_RealInstances):
 
 
 @contextmanager
-def fixed_time() -> Iterator[None]:
+def hold_time() -> Iterator[None]:
     """Let it be `INSTANT` in this process until the block ends."""
     ticks = itertools.count()
 

@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from asgi_client import Answer, Client
-from fixed_time import INSTANT_SECONDS, fixed_time
-from route_recorder import quick_requests
+from fixed_time import INSTANT_SECONDS, hold_time
+from route_recorder import speed_up_requests
 
 from example_sites import EXAMPLES
 from hven.app._server.application import create_application
@@ -48,7 +48,7 @@ COLLECTIONS = ("psz2", "followup", "lowz", STARS)
 @contextmanager
 def open_site(directory: Path) -> Iterator[tuple[Site, Client]]:
     """Open a site and a client of its application."""
-    with quick_requests(), Site(settings.load_settings(directory)) as site:
+    with speed_up_requests(), Site(settings.load_settings(directory)) as site:
         yield site, Client(create_application(site))
 
 
@@ -157,7 +157,7 @@ def unpack_site(directory: Path) -> None:
 
 def main() -> int:
     """Make the site and store it."""
-    with tempfile.TemporaryDirectory() as name, fixed_time():
+    with tempfile.TemporaryDirectory() as name, hold_time():
         facts = make_site(Path(name) / "site")
         ARCHIVE.parent.mkdir(exist_ok=True)
         ARCHIVE.write_bytes(pack_site(Path(name) / "site"))

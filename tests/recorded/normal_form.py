@@ -25,7 +25,7 @@ KEPT_LINES = 1_000
 MAX_TEXT_BYTES = 400_000  # of a text that is read whole; samples of time series have megabytes
 KEPT_BYTES = 20_000  # of a longer one
 NEWLINE = b"\n"
-NOT_PINNED = {"date", "content-length", "x-request-id", "server", "server-timing", "age"}
+IGNORED_HEADERS = {"date", "content-length", "x-request-id", "server", "server-timing", "age"}
 CHANGING_HEADERS = {
     "etag",
     "last-modified",
@@ -57,7 +57,7 @@ MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[-+]?\d+)?(?![\w.])", re.IGNORECASE)
 DIGIT = re.compile(r"\d")
 MAX_DIGITS = 12  # of a number; the last ones of longer ones differ from one processor to another
-EPOCH = range(1_907_740_000, 1_907_760_000)  # seconds since 1970, about `fixed_time.INSTANT`
+EPOCH_SECONDS = range(1_907_740_000, 1_907_760_000)  # seconds since 1970, about `fixed_time.INSTANT`
 WORD = re.compile(r"^[\W\d_]*[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[\W_]*$")
 QUERY = re.compile(r"^\s*(?:SELECT|WITH)\b", re.IGNORECASE)
 VOLATILE_KEYS = {
@@ -90,22 +90,22 @@ def describe_answer(
     for name, value in sorted(headers.items()):
         if name in CHANGING_HEADERS:
             lines.append(f"{name}: ...")
-        elif name not in NOT_PINNED | {"content-type"}:
+        elif name not in IGNORED_HEADERS | {"content-type"}:
             lines.append(f"{name}: {mask_text(value, replaced)}")
     if body:
-        lines.extend(shorten(describe_body(media_type, body, replaced, error=status >= 400)))
+        lines.extend(shorten_lines(describe_body(media_type, body, replaced, error=status >= 400)))
     return lines
 
 
-def shorten(lines: list[str]) -> list[str]:
+def shorten_lines(lines: list[str]) -> list[str]:
     """Replace the end of what is long by its length and a digest."""
     if len(lines) <= MAX_LINES:
         return lines
     rest = "\n".join(lines[KEPT_LINES:]).encode()
-    return [*lines[:KEPT_LINES], f"... {len(lines) - KEPT_LINES} more lines, {digest(rest)}"]
+    return [*lines[:KEPT_LINES], f"... {len(lines) - KEPT_LINES} more lines, {compute_digest(rest)}"]
 
 
-def digest(data: bytes) -> str:
+def compute_digest(data: bytes) -> str:
     """Name bytes by the beginning of their SHA-256."""
     return hashlib.sha256(data).hexdigest()[:12].upper()  # in capitals: no mask takes it for a digest of the run
 
@@ -155,27 +155,29 @@ def describe_body(media_type: str, body: bytes, replaced: Mapping[str, str] = {}
                 return [f"cannot be read as {kind}: {type(fault).__name__}"]
     if kind.startswith("text/") or b"\0" not in body[:2000]:
         return describe_error_text(body, replaced) if error else describe_text(body, replaced)
-    return [f"{len(body)} bytes, {digest(body)}"]
+    return [f"{len(body)} bytes, {compute_digest(body)}"]
 
 
-def decode(body: bytes, replaced: Mapping[str, str]) -> str:
+def decode_body(body: bytes, replaced: Mapping[str, str]) -> str:
     return mask_text(body.decode("utf-8", "backslashreplace"), replaced)
 
 
 def describe_error_text(body: bytes, replaced: Mapping[str, str]) -> list[str]:
     """Keep of a message where it says that the fault is."""
-    text = decode(body, replaced)
+    text = decode_body(body, replaced)
     return ["a message", *re.findall(r"\bline \d+|\bcolumn \d+|\bposition \d+|\bcharacter \d+|\brow \d+", text)]
 
 
 def describe_text(body: bytes, replaced: Mapping[str, str]) -> list[str]:
     """Keep the lines that are no prose and no comment."""
-    return [mask_prose(line) for line in decode(body, replaced).splitlines() if not re.match(r"\s*#(?!\s*\{)", line)]
+    return [
+        mask_prose(line) for line in decode_body(body, replaced).splitlines() if not re.match(r"\s*#(?!\s*\{)", line)
+    ]
 
 
 def describe_rows(body: bytes, replaced: Mapping[str, str]) -> list[str]:
     """Keep rows of text as they are: they are data."""
-    return decode(body, replaced).splitlines()
+    return decode_body(body, replaced).splitlines()
 
 
 def describe_metrics(body: bytes, _: Mapping[str, str]) -> list[str]:
@@ -210,7 +212,7 @@ def describe_value(value: Any, replaced: Mapping[str, str] = {}) -> list[str]:
     rows = value.get("data") if isinstance(value, dict) else None
     if isinstance(rows, list) and rows:  # rows of a table: what looks like prose in them is data
         text = mask_text(json.dumps(rows, sort_keys=True, ensure_ascii=False, default=str), replaced)
-        lines.append(f"{len(rows)} rows, {digest(text.encode())}")
+        lines.append(f"{len(rows)} rows, {compute_digest(text.encode())}")
     return lines
 
 
@@ -224,9 +226,9 @@ def mask_value(value: Any, replaced: Mapping[str, str]) -> Any:
     if isinstance(value, list | tuple):
         return [mask_value(item, replaced) for item in value]
     if isinstance(value, float):
-        return "NOW" if int(value) in EPOCH else float(f"{value:.10g}")
+        return "NOW" if int(value) in EPOCH_SECONDS else float(f"{value:.10g}")
     if isinstance(value, int) and not isinstance(value, bool):
-        return "NOW" if any(value // 1_000**power in EPOCH for power in range(4)) else value
+        return "NOW" if any(value // 1_000**power in EPOCH_SECONDS for power in range(4)) else value
     if isinstance(value, str):
         if re.match(r"\s*<[a-z!]", value):
             return describe_html(value.encode(), replaced)
@@ -270,7 +272,7 @@ def describe_stream(document: bytes, stream: bytes, replaced: Mapping[str, str])
         except Exception as fault:  # noqa: BLE001  (whatever a reader that is not ours raises)
             return f"{len(stream)} bytes that astropy refuses: {type(fault).__name__}"
     rows = [mask_text(str([str(cell) for cell in row]), replaced) for row in array]
-    return f"{len(rows)} rows, {digest(repr(rows).encode())} {rows[0] if rows else ''}"
+    return f"{len(rows)} rows, {compute_digest(repr(rows).encode())} {rows[0] if rows else ''}"
 
 
 def walk_elements(root: Any) -> Iterator[tuple[int, Any]]:
@@ -303,7 +305,7 @@ def describe_html(body: bytes, replaced: Mapping[str, str]) -> list[str]:
             shown = mask_prose(mask_text(" ".join("".join(node.itertext()).split()), replaced))
         elif node.tag == "script" and "json" in (node.get("type") or "") and (node.text or "").strip():
             shown = json.dumps(mask_value(json.loads(node.text), replaced), sort_keys=True, ensure_ascii=False)
-            shown = shown if len(shown) < 2_000 else f"{shown[:400]} ... {digest(shown.encode())}"
+            shown = shown if len(shown) < 2_000 else f"{shown[:400]} ... {compute_digest(shown.encode())}"
         lines.append(f"{node.tag}{attributes} {shown}".rstrip())
     return lines
 
@@ -360,8 +362,8 @@ def describe_array(data: Any) -> str:
     """Name an array by its type, its shape and a digest; cells of tables are rounded."""
     if data.dtype.names:
         rows = mask_text(json.dumps([[str(cell) for cell in row] for row in data]))
-        return f"{data.dtype.descr} {data.shape} {digest(rows.encode())}"
-    return f"{data.dtype} {data.shape} {digest(data.tobytes())}"
+        return f"{data.dtype.descr} {data.shape} {compute_digest(rows.encode())}"
+    return f"{data.dtype} {data.shape} {compute_digest(data.tobytes())}"
 
 
 def describe_parquet(body: bytes, replaced: Mapping[str, str]) -> list[str]:
@@ -385,7 +387,7 @@ def describe_table(table: Any, replaced: Mapping[str, str]) -> list[str]:
     ]
     lines.append(f"metadata: {sorted(key.decode() for key in table.schema.metadata or {})}")
     rows = mask_text(json.dumps(table.to_pylist(), default=str, ensure_ascii=False), replaced)
-    return [*lines, f"{table.num_rows} rows, {digest(rows.encode())}", rows[:1_000]]
+    return [*lines, f"{table.num_rows} rows, {compute_digest(rows.encode())}", rows[:1_000]]
 
 
 def describe_image(body: bytes, _: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import make_stored_site as stored
 from demo_data import make_demo
-from fixed_time import INSTANT_SECONDS, fixed_time
+from fixed_time import INSTANT_SECONDS, hold_time
 from route_recorder import Recorder, record_rights, record_site
 from verb_recorder import record_verbs
 
@@ -19,7 +19,7 @@ from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.site import Site
 
-LEFT_OUT = {  # example -> what it needs
+EXCLUDED_EXAMPLES = {  # example -> what it needs
     "04-omega-cubes-and-maps": "a PostgreSQL server",
     "24-obsportal": "a fixed order: its rows are stored as their documents come",
     "20-from-servers": "a driver of ODBC, and servers whose ports stand in its rows",
@@ -35,14 +35,14 @@ def list_families() -> dict[str, Callable[[Path], dict[str, list[str]]]]:
         "demo": record_demo,
     }
     for path in sorted(EXAMPLES.glob("[0-9]*")):
-        if path.name not in LEFT_OUT:
+        if path.name not in EXCLUDED_EXAMPLES:
             families[f"example-{path.name}"] = record_example(path.name)
     return families
 
 
 def record_family(family: str, directory: Path) -> dict[str, list[str]]:
     """Record the answers of a family, at the fixed time."""
-    with fixed_time():
+    with hold_time():
         return list_families()[family](directory)
 
 

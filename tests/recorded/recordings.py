@@ -7,20 +7,22 @@ import lzma
 from collections.abc import Mapping
 from pathlib import Path
 
-from normal_form import digest
+from normal_form import compute_digest
 
 DIRECTORY = Path(__file__).parent / "answers"
-SHOWN_DIFFERENCES = 12
-SHOWN_LINES = 40  # of each difference
-RECORD = "read the differences, and record what is meant to change: .venv/bin/python -m pytest -q -n 0 tests/recorded -k '{family}' --update"
-MARK = "\x1e"  # between answers
+MAX_SHOWN_DIFFERENCES = 12
+MAX_SHOWN_LINES = 40  # of each difference
+RECORD_COMMAND = "read the differences, and record what is meant to change: .venv/bin/python -m pytest -q -n 0 tests/recorded -k '{family}' --update"
+ANSWER_SEPARATOR = "\x1e"  # between answers
 
 
 def write_recording(family: str, answers: Mapping[str, list[str]]) -> None:
     """Write the answers of a family: what git shows is the index."""
     DIRECTORY.mkdir(exist_ok=True)
-    whole = MARK.join("\n".join([key, *lines]) for key, lines in sorted(answers.items()))
-    index = [f"{digest(chr(10).join(lines).encode())} {lines[0]} | {key}" for key, lines in sorted(answers.items())]
+    whole = ANSWER_SEPARATOR.join("\n".join([key, *lines]) for key, lines in sorted(answers.items()))
+    index = [
+        f"{compute_digest(chr(10).join(lines).encode())} {lines[0]} | {key}" for key, lines in sorted(answers.items())
+    ]
     (DIRECTORY / f"{family}.txt").write_text("\n".join(index) + "\n", encoding="utf-8")
     (DIRECTORY / f"{family}.xz").write_bytes(lzma.compress(whole.encode(), preset=9 | lzma.PRESET_EXTREME))
 
@@ -30,7 +32,7 @@ def read_recording(family: str) -> dict[str, list[str]]:
     path = DIRECTORY / f"{family}.xz"
     if not path.exists():
         return {}
-    parts = lzma.decompress(path.read_bytes()).decode().split(MARK)
+    parts = lzma.decompress(path.read_bytes()).decode().split(ANSWER_SEPARATOR)
     return {key: lines for key, *lines in (part.split("\n") for part in parts)}
 
 
@@ -42,8 +44,8 @@ def compare_answers(family: str, answers: Mapping[str, list[str]]) -> str:
     for key in sorted(answers.keys() & recorded.keys()):
         if answers[key] != recorded[key]:
             lines = list(difflib.unified_diff(recorded[key], answers[key], "recorded", "now", lineterm="", n=1))
-            told.append("\n".join([key, *(line[:400] for line in lines[:SHOWN_LINES])]))
+            told.append("\n".join([key, *(line[:400] for line in lines[:MAX_SHOWN_LINES])]))
     if not told:
         return ""
-    more = [f"... and {len(told) - SHOWN_DIFFERENCES} more"] if len(told) > SHOWN_DIFFERENCES else []
-    return "\n\n".join([*told[:SHOWN_DIFFERENCES], *more, RECORD.format(family=family)])
+    more = [f"... and {len(told) - MAX_SHOWN_DIFFERENCES} more"] if len(told) > MAX_SHOWN_DIFFERENCES else []
+    return "\n\n".join([*told[:MAX_SHOWN_DIFFERENCES], *more, RECORD_COMMAND.format(family=family)])

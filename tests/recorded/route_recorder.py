@@ -25,8 +25,18 @@ import yaml
 from asgi_client import Answer, Client, find_router
 from fixed_time import INSTANT_SECONDS
 from normal_form import describe_answer, mask_text
-from rights_clock import stopped_clock
-from rights_matrix import HERE, HOLES, LINES, POSTS, PUTS, Ask, Person, Place, by_jobs
+from rights_clock import stop_policy_clock
+from rights_matrix import (
+    PATH_VALUES,
+    POST_BODIES,
+    PUT_BODIES,
+    QUERY_STRINGS,
+    TABLE_ROUTE,
+    Person,
+    RightsRequest,
+    RightsSite,
+    find_job_routes,
+)
 from starlette.routing import Route
 
 from hven.app._server.application import create_application
@@ -52,14 +62,14 @@ PAGE_LIMITS = {
 }  # constants of hven.portal: seconds that a page waits for numbers
 MIN_PAGE_LIMITS = 18
 NUMERIC = ("short", "int", "long", "float", "double")
-KNOWN_HOLES = {*HOLES, "table", "table:path"}
-TABLE_LINES: dict[str, list[str]] = {  # route -> what is asked of each table of an example; "" of all others
-    f"{HERE}/row": ["_row={key}"], f"{HERE}/header": ["_row={key}"], f"{HERE}/place": ["_row={key}"], f"{HERE}/else": ["_row={key}"],
-    f"{HERE}/histogram": ["_x={number}"],
-    f"{HERE}/points": ["_x={number}&_y={number}"],
-    f"{HERE}/facets": ["", "_of={string}"],
-    f"{HERE}/names": ["_like={key}"],
-    HERE: ["", "_order=-{number}", "_view=map", "_view=plot"],
+KNOWN_PATH_PARAMETERS = {*PATH_VALUES, "table", "table:path"}
+TABLE_QUERY_STRINGS: dict[str, list[str]] = {  # route -> what is asked of each table of an example; "" of all others
+    f"{TABLE_ROUTE}/row": ["_row={key}"], f"{TABLE_ROUTE}/header": ["_row={key}"], f"{TABLE_ROUTE}/place": ["_row={key}"], f"{TABLE_ROUTE}/else": ["_row={key}"],
+    f"{TABLE_ROUTE}/histogram": ["_x={number}"],
+    f"{TABLE_ROUTE}/points": ["_x={number}&_y={number}"],
+    f"{TABLE_ROUTE}/facets": ["", "_of={string}"],
+    f"{TABLE_ROUTE}/names": ["_like={key}"],
+    TABLE_ROUTE: ["", "_order=-{number}", "_view=map", "_view=plot"],
     "/cone/{table}": ["RA={ra}&DEC={dec}&SR=5"],
     "/datalink/{table}": ["ID={key}"],
     "/sia/{table}": ["POS={ra},{dec}&SIZE=10", "FORMAT=METADATA"],
@@ -102,7 +112,7 @@ class Recorder:
 
 
 @contextmanager
-def quick_requests() -> Iterator[None]:
+def speed_up_requests() -> Iterator[None]:
     """Let all requests have one event loop and its threads, and pages all the time that they need to count."""
     limits = [
         (module, name, getattr(module, name))
@@ -136,31 +146,38 @@ def list_routes(site: Site) -> dict[str, set[str]]:
 
 def record_rights(directory: Path) -> dict[str, list[str]]:
     """Record each route with its lines, and with each format; each query; each method of a route."""
-    with quick_requests(), stopped_clock(lambda: rights_matrix.NOW), rights_matrix.place(directory, rights_matrix.ROWS, rights_matrix.POLICY) as place:  # fmt: skip
+    with speed_up_requests(), stop_policy_clock(lambda: rights_matrix.NOW), rights_matrix.open_rights_site(directory, rights_matrix.ROWS, rights_matrix.POLICY) as place:  # fmt: skip
         replaced = {place.first: "FIRST", quote(place.first): "FIRST", **name_times(directory)}
         recorder = Recorder(place.site, directory, replaced=replaced)
         owner, nobody, named = rights_matrix.PEOPLE[0], rights_matrix.NOBODY, rights_matrix.PEOPLE[4]
         assert named.account == "anna"
         routes = list_routes(place.site)
-        ways = rights_matrix.plain_ways()
+        ways = rights_matrix.build_requests()
         for person in (nobody, named):
             for asks in ways.values():
                 for ask in asks:
-                    keep_ask(recorder, place, person, ask)
+                    record_request(recorder, place, person, ask)
         for path in sorted(routes):
-            address, *others = fill_holes(path)
-            for other in (address, *others) if path not in LINES else ():
-                keep_ask(recorder, place, nobody, Ask(other))
-            line = LINES.get(path, [""])[0]
-            plain = place.ask(nobody, Ask(f"{address}?{line}"))
+            address, *others = fill_path(path)
+            for other in (address, *others) if path not in QUERY_STRINGS else ():
+                record_request(recorder, place, nobody, RightsRequest(other))
+            line = QUERY_STRINGS.get(path, [""])[0]
+            plain = place.ask(nobody, RightsRequest(f"{address}?{line}"))
             for name in plugins.list_plugins("formats") if plain.status == 200 and "RESPONSEFORMAT" not in line else ():
-                keep_ask(recorder, place, nobody, Ask(f"{address}?{f'{line}&' if line else ''}RESPONSEFORMAT={name}"))
+                record_request(
+                    recorder,
+                    place,
+                    nobody,
+                    RightsRequest(f"{address}?{f'{line}&' if line else ''}RESPONSEFORMAT={name}"),
+                )
         for reader, query in ((nobody, rights_matrix.ALL), (owner, rights_matrix.ALL), (named, "SELECT nope FROM obs.main")):  # fmt: skip
-            for ask, answer in rights_matrix.job(place, reader, query):
+            for ask, answer in rights_matrix.run_job(place, reader, query):
                 recorder.keep(f"{reader.name}: {ask.method} {ask.address}", answer)
         for path, methods in sorted(routes.items()):
             for method in sorted(methods - {"GET", "HEAD", "OPTIONS"}):
-                keep_ask(recorder, place, nobody, Ask(fill_holes(path)[0], method, "", rights_matrix.FORM))
+                record_request(
+                    recorder, place, nobody, RightsRequest(fill_path(path)[0], method, "", rights_matrix.FORM)
+                )
         return recorder.answers
 
 
@@ -171,14 +188,14 @@ def name_times(directory: Path) -> dict[str, str]:
     return {f"{moment:{form}}": "NOW" for form in forms for moment in moments}  # the longer ones first
 
 
-def fill_holes(path: str) -> list[str]:
+def fill_path(path: str) -> list[str]:
     """Fill the holes of a route as the matrix does, those that it does not know with a name that nothing has."""
-    return rights_matrix.addresses(
-        re.sub(r"\{([\w:]+)\}", lambda hole: hole[0] if hole[1] in KNOWN_HOLES else "nothing", path)
+    return rights_matrix.fill_route(
+        re.sub(r"\{([\w:]+)\}", lambda hole: hole[0] if hole[1] in KNOWN_PATH_PARAMETERS else "nothing", path)
     )
 
 
-def keep_ask(recorder: Recorder, place: Place, person: Person, ask: Ask) -> None:
+def record_request(recorder: Recorder, place: RightsSite, person: Person, ask: RightsRequest) -> None:
     """Ask as somebody, and keep the answer."""
     recorder.keep(f"{person.name}: {ask.method} {ask.address} {ask.body}".rstrip(), place.ask(person, ask))
 
@@ -188,7 +205,7 @@ def keep_ask(recorder: Recorder, place: Place, person: Person, ask: Ask) -> None
 
 def record_site(site: Site, directory: Path) -> dict[str, list[str]]:
     """Record what a site answers of all its collections and tables."""
-    with quick_requests(), stopped_clock(lambda: INSTANT_SECONDS * 1_000_000):
+    with speed_up_requests(), stop_policy_clock(lambda: INSTANT_SECONDS * 1_000_000):
         recorder = Recorder(site, directory)
         tables = {
             name: find_values(recorder, item.table)
@@ -262,10 +279,10 @@ def fill_route(recorder: Recorder, path: str, tables: dict[str, dict[str, str]])
     """Write the addresses of a route: one of each table or collection that it may be asked about, with what is asked there."""
     site = recorder.site
     if "{" not in path:
-        if path not in {*POSTS, *PUTS, *by_jobs([path])}:
+        if path not in {*POST_BODIES, *PUT_BODIES, *find_job_routes([path])}:
             yield path
         return
-    if path.startswith(HERE):
+    if path.startswith(TABLE_ROUTE):
         holes = [{"name": name.partition(".")[0], "table": name.partition(".")[2]} for name in tables]
     elif re.search(r"\{table(:path)?\}", path):
         holes = [{"table": name, "table:path": name} for name in tables]
@@ -275,15 +292,15 @@ def fill_route(recorder: Recorder, path: str, tables: dict[str, dict[str, str]])
         return  # of the house, not of what is published: the site of rights has them
     for values in holes:
         collection = values.get("name", "")
-        filled = {**HOLES, **values, "path:path": first_file(recorder, collection, tables)}
+        filled = {**PATH_VALUES, **values, "path:path": find_first_file(recorder, collection, tables)}
         address = re.sub(r"\{([\w:]+)\}", lambda hole, filled=filled: filled.get(hole[1], "nothing"), path)
         name = values.get("table", "") if "." in values.get("table", "") else f"{collection}.{values.get('table')}"
-        for line in TABLE_LINES.get(path, [""]):
+        for line in TABLE_QUERY_STRINGS.get(path, [""]):
             told = line.format(**tables[name]) if line else ""
             yield f"{address}?{told}" if told else address
 
 
-def first_file(recorder: Recorder, collection: str, tables: dict[str, dict[str, str]]) -> str:
+def find_first_file(recorder: Recorder, collection: str, tables: dict[str, dict[str, str]]) -> str:
     """Name the first file of a collection."""
     if f"{collection}.files" not in tables:
         return "nothing"

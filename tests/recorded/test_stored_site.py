@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fixed_time import fixed_time
+from fixed_time import hold_time
 from make_stored_site import COLLECTIONS, open_site, unpack_site
 
 from hven.ingest.sync import sync_collection
@@ -30,7 +30,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(directory: Path) -> Iterator[Site]:
-    with fixed_time(), open_site(directory) as (site, _):
+    with hold_time(), open_site(directory) as (site, _):
         yield site
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fixed_time import INSTANT_SECONDS
-from normal_form import describe_value, mask_text, shorten
+from normal_form import describe_value, mask_text, shorten_lines
 from typer.main import get_command
 
 from example_sites import prepare_example
@@ -20,8 +20,8 @@ from process_runner import run_in_process
 
 EXAMPLE = "18-hesiod"
 QUERY = "SELECT TOP 5 name, redshift FROM psz2.main ORDER BY name"
-NOBODY = "http://127.0.0.1:1/tap"  # where nothing listens
-LINES: tuple[tuple[str, str], ...] = (  # verb, what stands behind it; {archive}, {other}, {state}, {csv}, {token} and {referee} are of the run
+CLOSED_ADDRESS = "http://127.0.0.1:1/tap"  # where nothing listens
+COMMAND_LINES: tuple[tuple[str, str], ...] = (  # verb, what stands behind it; {archive}, {other}, {state}, {csv}, {token} and {referee} are of the run
     ("init", "{other}"), ("init", "{other}"),
     ("new", "stars --from {csv} --site {other}"), ("check", "--site {other}"), ("ingest", "stars --site {other}"),
     ("check", ""), ("check", "--json"), ("check", "psz2 --tests --metadata"), ("check", "psz2 --subjects"), ("check", "nothing"),
@@ -42,7 +42,7 @@ LINES: tuple[tuple[str, str], ...] = (  # verb, what stands behind it; {archive}
     ("explain", f'"{QUERY}"'), ("explain", '"SELECT nope FROM psz2.main"'),
     ("resolve", '"M 31" --json'), ("resolve", "Jupiter --json"),
     ("region", "{csv} --to polygon"), ("region", "nothing.csv"),
-    ("lint", f"{NOBODY} --timeout 1"), ("mirror", f"{NOBODY} stars"),
+    ("lint", f"{CLOSED_ADDRESS} --timeout 1"), ("mirror", f"{CLOSED_ADDRESS} stars"),
     ("register", "--check"), ("register", "--show psz2"), ("register", "--json"),
     ("report", "--format csv"), ("report", "--format json"), ("report", "--format nothing"),
     ("doi", ""), ("doi", "--json"), ("doi", "psz2 --dry-run"),
@@ -55,7 +55,7 @@ LINES: tuple[tuple[str, str], ...] = (  # verb, what stands behind it; {archive}
     ("remove", "lowz"), ("remove", "lowz --purge --json"), ("user remove", "anna"),
     ("schema", ""), ("serve", "--port 80000"), ("work", "--workers 0"),
 )  # fmt: skip
-OF_THE_RUN = (
+RUN_MASKS = (
     (re.compile(r"\b(?:anna|[0-9a-f]{12})\.[\w-]{16,}"), "TOKEN"),
     (re.compile(r"\b[0-9a-f]{12}\b"), "IDENT"),
     (re.compile(r"\b\d[\d.,]* ?[kMG]?B\b|\b\d[\d,]* bytes\b"), "SIZE"),
@@ -77,7 +77,7 @@ def list_verbs() -> Iterator[tuple[str, Any]]:
 def record_verbs(directory: Path) -> dict[str, list[str]]:
     """Record what each verb takes, and what each line of the walk says."""
     verbs = dict(list_verbs())
-    without = sorted(verbs.keys() - {verb for verb, _ in LINES})
+    without = sorted(verbs.keys() - {verb for verb, _ in COMMAND_LINES})
     assert not without, f"verbs without a line in {Path(__file__).name}: {', '.join(without)}"
     answers = {f"hven {name} takes": ["verb", *describe_parameters(verb)] for name, verb in verbs.items()}
     site = directory / EXAMPLE
@@ -86,14 +86,14 @@ def record_verbs(directory: Path) -> dict[str, list[str]]:
         os.utime(path, (INSTANT_SECONDS - 86_400, INSTANT_SECONDS - 86_400))
     (directory / "stars.csv").write_text("name,ra (deg),dec (deg)\nSirius,101.287,-16.716\nVega,279.235,38.784\n")
     words = {"other": "../other", "archive": "../whole.tar", "csv": "../stars.csv"}
-    for number, (verb, line) in enumerate(LINES):
+    for number, (verb, line) in enumerate(COMMAND_LINES):
         told = line.format(**words)
         given = [*verb.split(), *(a or b for a, b in re.findall(r'"([^"]*)"|(\S+)', told))]
         done = run_in_process(given, site, b"", {})
         rows = verb == "query" and done.returncode == 0
         answers[f"{number:03} hven {verb} {line}".rstrip()] = [
             f"exit {done.returncode}",
-            *shorten(describe_output(done.stdout, {str(directory): "DIRECTORY"}, rows=rows)),
+            *shorten_lines(describe_output(done.stdout, {str(directory): "DIRECTORY"}, rows=rows)),
             *("stderr: " + told for told in describe_output(done.stderr, {str(directory): "DIRECTORY"}) if done.returncode),
         ]  # fmt: skip
     return answers
@@ -109,18 +109,18 @@ def describe_parameters(verb: Any) -> list[str]:
 
 def describe_output(text: str, replaced: dict[str, str], *, rows: bool = False) -> list[str]:
     """Keep JSON and rows as they are; of sentences the numbers, names and paths."""
-    for pattern, word in OF_THE_RUN:
+    for pattern, word in RUN_MASKS:
         text = pattern.sub(word, text)
     if rows:
         return mask_text(text, replaced).splitlines()
     try:
         value = json.loads(text)
     except ValueError:
-        return [line for line in map(keep_data, mask_text(text, replaced).splitlines()) if line]
+        return [line for line in map(select_data_words, mask_text(text, replaced).splitlines()) if line]
     return describe_value(value, replaced)
 
 
-def keep_data(line: str) -> str:
+def select_data_words(line: str) -> str:
     """Keep the words of a line that are data: those with a digit, a point, a slash or an underscore within, or in capitals."""
     words = (word.strip(".,;:!?()[]'\"`│─┃") for word in line.split())
     return " ".join(word for word in words if re.search(r"\d|\w[./_=:]\w", word) or re.fullmatch(r"[A-Z]{2,}", word))

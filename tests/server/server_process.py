@@ -83,7 +83,9 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def serve_site(site: Path, *, workers: int = 2, through: Sequence[str] = (), log: str = "serve.log") -> Iterator[ServerProcess]:
+def serve_site(
+    site: Path, *, workers: int = 2, through: Sequence[str] = (), log: str = "serve.log"
+) -> Iterator[ServerProcess]:
     """Serve a site until the block ends; `through`: a program that begins the server as a user does, and is it then; otherwise it is a fork."""
     port = reserve_port()
     words = ["serve", "--site", str(site), "--port", str(port), "--workers", str(workers)]

@@ -148,7 +148,9 @@ def _health(server: Server) -> str:
     return str(json.loads(server.get("/health")[2])["status"])
 
 
-def test_a_server_that_starts_while_the_database_is_away_knows_its_tables(server: Server, database: PostgresCluster) -> None:
+def test_a_server_that_starts_while_the_database_is_away_knows_its_tables(
+    server: Server, database: PostgresCluster
+) -> None:
     database.stop()
     started = False
     try:

@@ -213,7 +213,9 @@ def test_code_list_and_mask_of_one_region_are_one():
         assert other.pixels[:2].tolist() == codes.pixels.tolist() == [(image == 9).sum(), (image == 7).sum()]
         assert other.regions.take([0, 1]) == codes.regions
     # other tables, starts in arcseconds, a slice of an array
-    freeman = pa.array(["x", *("".join(str((int(digit) + 4) % 8) for digit in encode_chain(path)) for path in paths)]).slice(1)
+    freeman = pa.array(
+        ["x", *("".join(str((int(digit) + 4) % 8) for digit in encode_chain(path)) for path in paths)]
+    ).slice(1)
     arcsec = (start - CENTRE) * 15.0
     again = contours.build_regions_from_chain_codes(
         freeman, *arcsec.T, disc, step_table=contours.FREEMAN_STEPS, arcsec=True

@@ -141,6 +141,8 @@ def redirect(to: str, status: int = 301) -> Callable[[Answer], Answer]:
     return lambda _: Answer(status, {"Location": to}, b"")
 
 
-def replace_answer(text: str, status: int = 200, media: str = "application/x-votable+xml") -> Callable[[Answer], Answer]:
+def replace_answer(
+    text: str, status: int = 200, media: str = "application/x-votable+xml"
+) -> Callable[[Answer], Answer]:
     """Something else."""
     return lambda _: Answer(status, {"Content-Type": media}, text.encode())

@@ -417,7 +417,9 @@ class TestMariadb(SourceContract):
 @pytest.mark.needs("odbc")
 class TestMariadbByOdbc(TestMariadb):
     def build_context(self, directory):
-        return SourceContext(directory=directory, resolve_secret=lambda _name: mariadb_server.format_odbc_line(self.server))
+        return SourceContext(
+            directory=directory, resolve_secret=lambda _name: mariadb_server.format_odbc_line(self.server)
+        )
 
 
 @pytest.mark.outside

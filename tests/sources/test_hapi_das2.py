@@ -280,7 +280,10 @@ STREAMS = [
 @pytest.mark.parametrize("name", STREAMS)
 def test_streams_are_read_as_the_judge_reads_them(name: str) -> None:
     raw = shared(f"corpora/das2/das2C--{name}").read_bytes()
-    mine, judge = das2_packets.parse_stream(raw).segments, [one for one in das2_streams.parse_stream(raw).packets if len(one)]
+    mine, judge = (
+        das2_packets.parse_stream(raw).segments,
+        [one for one in das2_streams.parse_stream(raw).packets if len(one)],
+    )
     assert len(mine) == len(judge) > 0
     for one, other in zip(mine, judge, strict=True):
         wanted = other.values()

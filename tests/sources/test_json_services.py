@@ -61,7 +61,9 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["8.15.0", "7.10.2"])
 def world(request: pytest.FixtureRequest) -> ElasticServer:
-    return ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING, version={"number": request.param})
+    return ElasticServer(
+        documents=[document(at) for at in range(7)], mapping=MAPPING, version={"number": request.param}
+    )
 
 
 @pytest.fixture
@@ -171,7 +173,7 @@ def test_a_mapping_that_one_may_not_see_is_told(world: ElasticServer, url: str):
         if asked.path.endswith("_mapping"):
             reply.status, reply.body = 403, b'{"error": {"type": "security_exception", "reason": "not for you"}}'
 
-    world.spoil, told = spoil, []
+    world.alter_reply, told = spoil, []
     source = opened("elastic", url, SourceContext(allow_private=True, on_notice=told.append), index="nrh")
     assert read(source, "_source.n") == list(range(7))
     assert any("does not show its mapping" in one for one in told)
@@ -305,7 +307,7 @@ LOST = b'{"error": {"type": "search_phase_execution_exception", "reason": "x", "
 def test_bad_pages_end_it(url: str, world: ElasticServer, change: Any, words: str):
     source = opened("elastic", url, index="nrh", page=2)
     assert source.list_columns()
-    world.spoil = after(2, change)
+    world.alter_reply = after(2, change)
     with pytest.raises(SourceError, match=words):
         read(source, "_id")
 
@@ -316,7 +318,7 @@ def test_what_a_pause_mends_is_asked_for_again(change: Any):
     with serve(world := ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING)) as url:
         source = opened("elastic", url, index="nrh", page=2)
         assert source.list_columns()
-        world.spoil = after(2, change)
+        world.alter_reply = after(2, change)
         assert read(source, "_source.n") == list(range(7))
 
 
@@ -336,7 +338,7 @@ def test_a_page_is_read_while_others_wait(resting: bool, monkeypatch: pytest.Mon
                 lambda _: waited.append(seen.wait(30 if searches(world) > before else 0)),
             )
         else:
-            world.spoil = after(2, lambda _: waited.append(seen.wait(30)))
+            world.alter_reply = after(2, lambda _: waited.append(seen.wait(30)))
         before = searches(world)
         for batch, _ in source.read_pages(["_source.n"]):
             assert batch.num_rows
@@ -353,7 +355,7 @@ def test_a_scroll_whose_page_was_lost_is_no_whole():
     with serve(world) as url:
         source = opened("elastic", url, index="nrh", page=2)
         assert source.list_columns()
-        world.spoil = after(2, replaced(cut=40))
+        world.alter_reply = after(2, replaced(cut=40))
         with pytest.raises(SourceError, match="says that there are 7 records, and gave 5"):
             read(source, "_source.n")
 
@@ -368,7 +370,7 @@ def test_a_page_that_repeats_ends_it(url: str, world: ElasticServer):
             page["hits"]["hits"] = pages[0]
             reply.body = json.dumps(page).encode()
 
-    world.spoil = spoil
+    world.alter_reply = spoil
     with pytest.raises(SourceError, match="gives the same page again"):
         read(opened("elastic", url, index="nrh", page=2), "_id")
 
@@ -413,7 +415,7 @@ def test_another_sort_at_the_end_of_a_page_is_not_taken_for_the_hits(url: str, w
             found["profile"] = {"sort": [3]}
             reply.body = json.dumps(found).encode()
 
-    world.spoil = spoil
+    world.alter_reply = spoil
     assert read(opened("elastic", url, index="nrh", page=2), "_source.n") == list(range(7))
 
 
@@ -457,7 +459,7 @@ def test_a_link_does_not_lead_to_another_server():
             b'http://elsewhere.example/search", "method": "POST", "merge',
         )
 
-    world.spoil = spoil
+    world.alter_reply = spoil
     with serve(world, "/stac") as url, pytest.raises(SourceError, match=r"another server.*elsewhere\.example"):
         read(opened("stac", url, page=1), "id")
 
@@ -499,7 +501,9 @@ def test_records_are_found_and_missing_ones_told():
     with serve(world) as url:
         with pytest.raises(SourceError, match=r"page 1 has no list 'data\.itms'"):
             read(opened("rest", url, records="data.itms"), "n")
-        world.spoil = lambda _asked, reply: setattr(reply, "body", reply.body.replace(b'"count": 5', b'"count": 6'))
+        world.alter_reply = lambda _asked, reply: setattr(
+            reply, "body", reply.body.replace(b'"count": 5', b'"count": 6')
+        )
         with pytest.raises(SourceError, match="says that there are 6 records, and gave 5"):
             read(opened("rest", url, records="data.items", count="count", **WAYS["cursor"]), "n")
         with pytest.raises(SourceError, match="two ways"):

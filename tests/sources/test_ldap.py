@@ -18,7 +18,7 @@ from hven.site import Site
 from hven.site._people_tables import find_groups_and_aliases
 from hven.sources import SourceContext, ldap
 from hven.testing.source import SourceContract
-from ldap_server import PASSWORD, SUFFIX, Directory, directory
+from ldap_server import PASSWORD, SUFFIX, LdapServer, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,12 +70,12 @@ def entries() -> str:
 
 
 @pytest.fixture(scope="module")
-def slapd() -> Iterator[Directory]:
-    with directory(entries()) as running:
+def slapd() -> Iterator[LdapServer]:
+    with run_server(entries()) as running:
         yield running
 
 
-def people(slapd: Directory, **more: Any) -> dict[str, Any]:
+def people(slapd: LdapServer, **more: Any) -> dict[str, Any]:
     said = {
         "base": f"ou=people,{SUFFIX}",
         "filter": "(uid=*)",
@@ -107,7 +107,7 @@ class TestLdap(SourceContract):
     rows = ROWS
 
     @pytest.fixture(autouse=True)
-    def _running(self, slapd: Directory) -> None:
+    def _running(self, slapd: LdapServer) -> None:
         self.slapd = slapd
 
     def write_source_files(self, directory: Path) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class TestLdap(SourceContract):
         return SourceContext(directory=directory, resolve_secret=lambda _: PASSWORD)
 
 
-def test_members_of_groups(slapd: Directory) -> None:
+def test_members_of_groups(slapd: LdapServer) -> None:
     """The other way round: groups that list their members by name."""
     said = {
         "base": f"ou=groups,{SUFFIX}",
@@ -134,13 +134,13 @@ def test_members_of_groups(slapd: Directory) -> None:
 
 
 @pytest.mark.parametrize("page", [1, 100, 500])
-def test_pages(slapd: Directory, page: int) -> None:
+def test_pages(slapd: LdapServer, page: int) -> None:
     size = {"base": f"ou=many,{SUFFIX}", "filter": "(cn=*)" if page > 1 else "(cn=1*)", "columns": {"cn": "cn"}}
     found = [row["cn"] for row in rows(slapd.options(**size), page_row_limit=page)]
     assert sorted(found) == sorted(str(number) for number in range(MANY) if page > 1 or str(number).startswith("1"))
 
 
-def test_budgets(slapd: Directory) -> None:
+def test_budgets(slapd: LdapServer) -> None:
     many = {"base": f"ou=many,{SUFFIX}", "filter": "(cn=*)", "columns": {"cn": "cn"}}
     for budget, told in (
         ({"entries": 600}, r"127\.0\.0\.1 has more than 600 entries; a closer `filter`"),
@@ -159,7 +159,7 @@ def test_budgets(slapd: Directory) -> None:
             )
 
 
-def test_what_is_encrypted_and_what_is_not(slapd: Directory, tmp_path: Path) -> None:
+def test_what_is_encrypted_and_what_is_not(slapd: LdapServer, tmp_path: Path) -> None:
     secure = f"ldaps://127.0.0.1:{slapd.tls_port}"
     assert rows(people(slapd)) == rows(people(slapd, url=secure)) == rows(people(slapd, starttls=False)) == ROWS
     (tmp_path / "own.pem").write_bytes((slapd.place / "ca.pem").read_bytes())
@@ -176,7 +176,7 @@ def test_what_is_encrypted_and_what_is_not(slapd: Directory, tmp_path: Path) -> 
             rows(people(slapd, url=other))
 
 
-def test_who_may_not(slapd: Directory) -> None:
+def test_who_may_not(slapd: LdapServer) -> None:
     with pytest.raises(
         SourceError,
         match=r"127\.0\.0\.1 does not let cn=reader,dc=example,dc=org in: the name or the password is wrong",
@@ -189,7 +189,7 @@ def test_who_may_not(slapd: Directory) -> None:
         rows(people(slapd), resolve_secret=None)
 
 
-def test_what_is_elsewhere(slapd: Directory) -> None:
+def test_what_is_elsewhere(slapd: LdapServer) -> None:
     with pytest.raises(SourceError, match=r"has no ou=none,dc=example,dc=org"):
         rows(people(slapd, base=f"ou=none,{SUFFIX}"))
     with pytest.raises(SourceError, match=r"does not give all of dc=example,dc=net: ldap://elsewhere\.example\.net"):
@@ -201,7 +201,7 @@ def test_what_is_elsewhere(slapd: Directory) -> None:
         rows(people(slapd, filter="(uid="))
 
 
-def test_the_first_that_answers(slapd: Directory) -> None:
+def test_the_first_that_answers(slapd: LdapServer) -> None:
     with socket.socket() as shut:
         shut.bind(("127.0.0.1", 0))  # and nobody listens
         nobody = f"ldap://127.0.0.1:{shut.getsockname()[1]}"
@@ -320,7 +320,7 @@ def test_people_by_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / "hven.toml").write_text('[people]\ntables = ["people.members"]\n')
     place = tmp_path / "collections" / "people" / "people.yaml"
     place.parent.mkdir(parents=True)
-    with directory(entries()) as running:
+    with run_server(entries()) as running:
         place.write_text(DESCRIPTOR.format(url=running.url, ca=running.place / "ca.pem"))
         with Site(settings.load_settings(tmp_path)) as site:
 

@@ -278,7 +278,11 @@ def test_rows_come_as_they_are_taken(maria):
     first = next(stream)
     assert first.num_rows < 10_000
     stream.close()
-    wait_until(lambda: not maria.execute("SELECT 1 FROM information_schema.processlist WHERE user = 'hven' AND info IS NOT NULL"))
+    wait_until(
+        lambda: (
+            not maria.execute("SELECT 1 FROM information_schema.processlist WHERE user = 'hven' AND info IS NOT NULL")
+        )
+    )
 
 
 def through(maria, most):
@@ -356,11 +360,15 @@ def test_faults_show_no_password(maria, road, options, change, message):
 
 @pytest.mark.parametrize("road", ROADS)
 def test_a_type_that_changes_midway(maria, road):
-    maria.execute("CREATE OR REPLACE TABLE changing (n int, x int)", "INSERT INTO changing VALUES (1, 5)", database="test")
+    maria.execute(
+        "CREATE OR REPLACE TABLE changing (n int, x int)", "INSERT INTO changing VALUES (1, 5)", database="test"
+    )
     refused = []
     source = opened(maria, road, reject=refused.append, table="changing")
     assert [str(column.type) for column in source.list_columns()] == ["int32" if road == "protocol" else "int64"] * 2
-    maria.execute("ALTER TABLE changing MODIFY x varchar(10)", "INSERT INTO changing VALUES (2, 'many')", database="test")
+    maria.execute(
+        "ALTER TABLE changing MODIFY x varchar(10)", "INSERT INTO changing VALUES (2, 'many')", database="test"
+    )
     assert rows(source) == [{"n": 1, "x": 5}]
     assert [(one.row, one.column, one.value) for one in refused] == [(2, "x", "many")]
     maria.execute("ALTER TABLE changing DROP x", database="test")

@@ -92,7 +92,9 @@ def test_what_changed_alone_is_asked_for(tmp_path: Path) -> None:
         )  # in another case
         del one.records["ivo://Example/r7"]
         one.put_record("ivo://Example/r8", None, "2026-01-20T00:00:00Z")
-        one.put_record("ivo://Example/r9", build_record("ivo://Example/r9", "Off", status="inactive"), "2026-01-20T00:00:00Z")
+        one.put_record(
+            "ivo://Example/r9", build_record("ivo://Example/r9", "Off", status="inactive"), "2026-01-20T00:00:00Z"
+        )
         one.put_record("ivo://Example/new", build_record("ivo://Example/new", "New"), "2026-01-20T00:00:00Z")
         one.asked.clear()
         titles = follower.read("title")
@@ -138,15 +140,17 @@ def test_of_several_repositories_the_first_counts(tmp_path: Path) -> None:
         assert follower.read("title") == ["Other", "Résumé 0 & more", "Résumé 1 & more"]
         first.put_record("ivo://Example/r1", None, "2026-01-20T00:00:00Z")
         assert follower.read("title") == ["A copy", "Other", "Résumé 0 & more"]
-        second.spoil = lambda _asked, reply: setattr(reply, "status", 404)
+        second.alter_reply = lambda _asked, reply: setattr(reply, "status", 404)
         assert follower.read("title") == ["A copy", "Other", "Résumé 0 & more"]
         assert f"{two} was not harvested, and its records of last time stay" in follower.told[-1]
-        first.spoil = second.spoil
+        first.alter_reply = second.alter_reply
         with pytest.raises(SourceError, match="answers 404"):
             follower.read()
 
 
-def spoilt(change: Callable[[bytes], bytes], verb: str = "ListRecords", nth: int = 2) -> Callable[[Request, Reply], None]:
+def spoilt(
+    change: Callable[[bytes], bytes], verb: str = "ListRecords", nth: int = 2
+) -> Callable[[Request, Reply], None]:
     """Change the n-th answer to a verb."""
     count = [0]
 
@@ -199,7 +203,7 @@ def test_rubbish_is_told_and_never_half_taken(tmp_path: Path, what: str) -> None
         follower = Follower(tmp_path, url=url, full=0)
         known = follower.read("title")
         one.put_record("ivo://Example/r0", build_record("ivo://Example/r0", "Changed"))
-        one.spoil, words = RUBBISH[what]
+        one.alter_reply, words = RUBBISH[what]
         one.asked.clear()
         with pytest.raises(UserError, match=words) as caught:
             follower.read()
@@ -213,10 +217,10 @@ def test_rubbish_is_told_and_never_half_taken(tmp_path: Path, what: str) -> None
 def test_a_forgotten_token_begins_the_list_anew_once(tmp_path: Path) -> None:
     one = world(9)
     with serve(one) as url:
-        one.spoil = lambda asked, _reply: one.pending_lists.clear() if len(one.asked) == 3 else None
+        one.alter_reply = lambda asked, _reply: one.pending_lists.clear() if len(one.asked) == 3 else None
         assert len(Follower(tmp_path, url=url).read()) == 9
         assert one.list_requests().count("ListRecords") == 8
-        one.spoil = lambda _asked, _reply: one.pending_lists.clear()
+        one.alter_reply = lambda _asked, _reply: one.pending_lists.clear()
         with pytest.raises(SourceError, match="refuses: badResumptionToken"):
             Follower(tmp_path / "other", url=url).read()
 
@@ -248,7 +252,7 @@ def test_an_answer_that_unpacks_to_much_is_no_way_round_the_budget(tmp_path: Pat
         reply.body = gzip.compress(b"<OAI-PMH>" + b" " * 50_000_000)
         reply.headers["Content-Encoding"] = "gzip"
 
-    one.spoil = spoil
+    one.alter_reply = spoil
     with serve(one) as url, pytest.raises(TooLargeError):
         Follower(tmp_path, url=url, bytes=1_000_000).read()
 
@@ -256,7 +260,9 @@ def test_an_answer_that_unpacks_to_much_is_no_way_round_the_budget(tmp_path: Pat
 def test_what_a_record_has_several_of_has_numbers_and_types_canonical_prefixes(tmp_path: Path) -> None:
     one = OaiServer()
     more = build_capability() + build_capability("https://b.example/") + build_tables("a", "b")
-    one.put_record("ivo://x.y/z", build_record("ivo://x.y/z", "Z", more).replace("vs:", "own:").replace("xmlns:vs", "xmlns:own"))
+    one.put_record(
+        "ivo://x.y/z", build_record("ivo://x.y/z", "Z", more).replace("vs:", "own:").replace("xmlns:vs", "xmlns:own")
+    )
     with serve(one) as url:
         each = {"each": "Resource//*[@number]", "fields": {"what": "concat(local-name(), @number)", "type": "@*[local-name() = 'type']", "where": "$path"}}  # fmt: skip
         found = [

@@ -275,7 +275,9 @@ def certified(tmp_path):
     words = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=own -addext subjectAltName=DNS:localhost"
     pem, key = tmp_path / "ca.pem", tmp_path / "key.pem"
     subprocess.run(
-        [require_program("openssl"), "req", *words.split(), "-keyout", key, "-out", pem], check=True, capture_output=True
+        [require_program("openssl"), "req", *words.split(), "-keyout", key, "-out", pem],
+        check=True,
+        capture_output=True,
     )
     Fake.asked, Fake.answers = [], {"/a": [(200, {}, b"yes")]}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Fake)

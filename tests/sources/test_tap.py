@@ -440,7 +440,11 @@ def test_a_service_that_cuts_without_a_word_is_found_out(proxy):
     assert ids(source) == EXPECTED  # 500 rows: such limits are round, so there is a next page
 
     def shorter(answer):
-        return unflagged(answer) if b"OVERFLOW" in answer.body or b"hven_rows" in answer.body else replace_answer(EMPTY)(answer)
+        return (
+            unflagged(answer)
+            if b"OVERFLOW" in answer.body or b"hven_rows" in answer.body
+            else replace_answer(EMPTY)(answer)
+        )
 
     proxy.default_change = shorter
     with pytest.raises(SourceError, match="counts 2,345 rows and gave 1,996; say a smaller `page`"):
@@ -475,7 +479,10 @@ def test_what_takes_too_long_becomes_a_job(proxy):
     source = opened(proxy.url, table="far.stars")
     source.list_columns()
     over = threading.Event()
-    for trouble, seconds in ((replace_answer(slow, status=400), 300.0), (delay_answer(120, over), 3.0)):  # it says so, or says nothing
+    for trouble, seconds in (
+        (replace_answer(slow, status=400), 300.0),
+        (delay_answer(120, over), 3.0),
+    ):  # it says so, or says nothing
         proxy.requests.clear()
         source.tap.service.timeout_seconds = seconds
         proxy.coming_changes += [trouble]
@@ -634,7 +641,10 @@ def test_what_changed_is_asked_for_by_its_key(proxy):
 
 def test_without_a_feed_rows_come_by_tap(proxy):
     source = follower(proxy)
-    proxy.coming_changes += [replace_answer("no such page", status=404), replace_answer("not kept any more", status=410)]
+    proxy.coming_changes += [
+        replace_answer("no such page", status=404),
+        replace_answer("not kept any more", status=410),
+    ]
     assert source.read_state_name() is None
     assert source.list_changes("S1") is None
     assert sorted(rows(source), key=lambda row: row["n"]) == ROWS
@@ -739,7 +749,10 @@ def test_several_tables_of_a_service_become_one_collection(server, tmp_path):
     with (tmp_path / "hven.toml").open("a") as file:
         file.write("\nallow_private = true\n")
     url = f"{server.url}/tap"
-    assert "no table" in run_hven("new", "x", "--from", url, "--table", "near.*", "--site", tmp_path, expected_code=2).stderr
+    assert (
+        "no table"
+        in run_hven("new", "x", "--from", url, "--table", "near.*", "--site", tmp_path, expected_code=2).stderr
+    )
     run_hven("new", "x", "--from", url, "--table", "FAR.*", "--site", tmp_path)
     assert run_hven("check", "x", "--site", tmp_path).stdout.endswith(": 0 errors, 0 warnings\n")
     made = yaml.safe_load((tmp_path / "collections/x/x.yaml").read_text())

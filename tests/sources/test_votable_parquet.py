@@ -191,7 +191,9 @@ def opened_far(there, path="/a.vot", private=True, **options):
 @pytest.fixture
 def far(monkeypatch):
     monkeypatch.setattr(_rate_limiting, "FIRST_PAUSE_SECONDS", 0.0)
-    with serve_http(ServedFiles({"/a.vot": document(1, 2, 3), "/a.vot.gz": gzip.compress(document(*range(5000)))})) as there:
+    with serve_http(
+        ServedFiles({"/a.vot": document(1, 2, 3), "/a.vot.gz": gzip.compress(document(*range(5000)))})
+    ) as there:
         yield there
 
 

@@ -9,6 +9,6 @@ from hven.site.store._database import StateDatabase
 
 
 @pytest.fixture(autouse=True)
-def states_made_as_everywhere(monkeypatch):
+def uncopied_states(monkeypatch):
     """Open each state with the code of Hven alone."""
     monkeypatch.setattr(StateDatabase, "_open_or_create", state_templates.make_state)

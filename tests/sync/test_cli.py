@@ -122,6 +122,10 @@ def test_edits_below_the_watermark_are_told_of(said, warned, tmp_path):  # SQLit
     )["data"]
     assert found == [["e2" if narrow else "edited below"]]
     if narrow:  # the last reading of everything is what it was, and says how old the edit may be
-        assert json.loads(run_hven("status", "--json", "--site", site).stdout)["collections"][0]["read"] == status["read"]
+        assert (
+            json.loads(run_hven("status", "--json", "--site", site).stdout)["collections"][0]["read"] == status["read"]
+        )
         run_hven("sync", "events", "--full", "--site", site)
-        assert json.loads(run_hven("status", "--json", "--site", site).stdout)["collections"][0]["read"] > status["read"]
+        assert (
+            json.loads(run_hven("status", "--json", "--site", site).stdout)["collections"][0]["read"] > status["read"]
+        )
