@@ -1,4 +1,4 @@
-"""Contours that are hard, made with a fixed seed, and what pixels they mean: drawn and filled another way than Hven's."""
+"""Difficult contours with a fixed seed, and the pixels that they cover by an algorithm other than Hven's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ KINDS = (
 
 
 def trace_border(mask):
-    """Follow the outer border of the first 8-connected piece of a mask, as catalogues do (Moore's neighbours): pixels, not closed."""
+    """Trace the outer border of the first 8-connected component of a mask (Moore neighbours), as catalogues do.
+
+    Returns pixels; the first is not repeated at the end.
+    """
     ys, xs = np.nonzero(mask)
     start = (int(xs[0]), int(ys[0]))  # lowest, then leftmost: nothing below, nothing to the left
     there = set(zip(xs.tolist(), ys.tolist(), strict=True))
@@ -34,7 +37,7 @@ def trace_border(mask):
 
 
 def connect_points(points):
-    """Walk straight from point to point, and back to the first."""
+    """Connect points by straight lines of pixels, and the last point with the first."""
     path = []
     for (x0, y0), (x1, y1) in zip(points, [*points[1:], points[0]], strict=True):
         count = max(abs(x1 - x0), abs(y1 - y0), 1)
@@ -43,14 +46,14 @@ def connect_points(points):
 
 
 def encode_chain(path):
-    """Write a walk in HELIO's digits."""
+    """Encode a path in the digits of HELIO's chain codes."""
     if len(path) == 1:
         return ""
     return "".join(str(CHAIN_DIGITS[b[0] - a[0], b[1] - a[1]]) for a, b in zip(path, [*path[1:], path[0]], strict=True))
 
 
 def fill_path(path, size):
-    """Say which pixels a walk means: visited, or wound round, counted along columns of an array."""
+    """Mark the pixels that a closed path visits or winds around, counted along the columns of an array."""
     cross = np.zeros((size + 1, size), dtype=int)
     on = np.zeros((size, size), dtype=bool)
     for (x0, y0), (x1, y1) in zip(path, [*path[1:], path[0]], strict=True):
@@ -62,7 +65,7 @@ def fill_path(path, size):
 
 
 def draw_shape(kind, rng, size, centre, radius):
-    """Make a walk over the pixels of a square image of which a disc is the most."""
+    """Draw a path of a kind over the pixels of a square image with a solar disc."""
     y, x = np.mgrid[:size, :size]
 
     def around(cx, cy, r):
@@ -140,7 +143,7 @@ def draw_shape(kind, rng, size, centre, radius):
 
 
 def draw_shapes(count, seed, size=150, centre=(74.3, 75.1), radius=61.7):
-    """Make so many walks, of each kind in turn."""
+    """Draw a number of paths, of each kind in turn."""
     rng = np.random.default_rng(seed)
     made = [draw_shape(KINDS[k % len(KINDS)], rng, size, centre, radius) for k in range(count)]
     # what would leave the image is drawn in
@@ -149,9 +152,10 @@ def draw_shapes(count, seed, size=150, centre=(74.3, 75.1), radius=61.7):
 
 
 def compute_pixel_areas(size, centre, radius, scale, transform, fine=3, finest=40, within=1e-13):
-    """Sum small squares of each pixel on the sphere: steradian, what lies off the disc left out.
+    """Compute the areas of pixels on the sphere in steradian, without the parts off the disc.
 
-    What is nearer to the limb than `within` radii counts as on it. `transform` takes arcseconds x, y and the radius of the disc, all as angles, and gives longitude and latitude.
+    Each pixel is a sum of small squares. Points nearer to the limb than `within` radii count as on it. `transform`
+    takes x and y in arcseconds and the radius of the disc, and returns longitude and latitude.
     """
     far = np.hypot(*(np.mgrid[:size, :size] - np.array(centre)[::-1, None, None]))
     found = np.zeros((size, size))
@@ -180,7 +184,7 @@ def _compute_triangle_area(a, b, c):
 
 
 def project_region(regions, row, disc):
-    """Draw a region on the observer's side of the sphere, in Lambert's azimuthal projection; rings must run as is said."""
+    """Project the visible side of a region by Lambert's azimuthal projection; check the direction of its rings."""
     parts = []
     for part in range(regions.rows[row], regions.rows[row + 1]):
         drawn = []

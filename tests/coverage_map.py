@@ -1,12 +1,12 @@
-"""Which test modules execute which files of src/hven: recorded by `scripts/test --record`, asked by `scripts/test --changed`.
+"""Which test modules execute which files of src/hven: `scripts/test --record` records it, `--changed` selects by it.
 
-    python tests/coverage_map.py prepare FOLDER     number the functions, and have the processes of .venv record into that folder
-    python tests/coverage_map.py write FOLDER       write tests/coverage.json from what was recorded
-    python tests/coverage_map.py select [COMMIT]    print the test modules for what differs from a commit, or the word "first"
+    python tests/coverage_map.py prepare FOLDER     number the functions, and record the processes of .venv into that folder
+    python tests/coverage_map.py write FOLDER       write tests/coverage.json from a recording
+    python tests/coverage_map.py select [COMMIT]    print the test modules for the changes since a commit, or the word "first"
 
-A function that more than a third of all test modules execute says nothing about a test: a site runs it when it starts, or an answer when it
-is written. A change of such a function asks for the whole first tier; any other change asks for the modules that execute a rarer function
-of the same file.
+A function that more than a third of all test modules execute identifies no test: a site runs it when it starts, or an
+answer when it is written. A change of such a function selects the whole first tier. Any other change selects the
+modules that execute a rarer function of the same file.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ CONTRACT_TESTS = "tests/contracts"  # go over the registry of plug-ins
 
 @dataclass
 class Source:
-    """What was recorded of a file of src/hven."""
+    """The recording of a file of src/hven."""
 
     common: set[str] = field(default_factory=set)  # functions
     tests: set[str] = field(default_factory=set)  # modules that execute one of its rarer functions
@@ -69,7 +69,7 @@ class Source:
 
 @dataclass
 class CoverageMap:
-    """A recording: files of src/hven and test modules, as they were at a commit."""
+    """A recording of the source files and test modules of a commit."""
 
     commit: str
     sources: dict[str, Source]
@@ -93,7 +93,7 @@ class CoverageMap:
         return cls(said["commit"], sources, said["tests"], slow=set(said["slow"]))
 
     def add_missing(self, older: CoverageMap) -> None:
-        """Take from an older map the test modules that this one lacks and that are still there: those of another tier."""
+        """Add the test modules of an older map that this one lacks and that still exist: those of another tier."""
         # what still costs half of the limit stays: the tier of a test does not change with each recording
         mean = self.means
         self.slow |= {
@@ -131,7 +131,7 @@ def run_git(*words: str) -> str:
 
 
 def prepare_recording(folder: Path) -> None:
-    """Number the functions of the checkout, and start the recorder in each process of this environment that is told of a folder."""
+    """Number the functions of the checkout, and start the recorder in each process of this environment."""
     coverage_recorder.prepare_folder(folder, ROOT)
     line = (
         f"import os, sys; os.environ.get({coverage_recorder.FOLDER_VARIABLE!r}) and "
@@ -141,10 +141,10 @@ def prepare_recording(folder: Path) -> None:
 
 
 def compute_means(tests: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Compute what a case of each test function costs on average: seconds of processor.
+    """Compute the mean processor seconds of a case of each test function.
 
-    What a fixture of several tests costs is shared by all cases that use it: if it counted for the test that asks for it first, that test would be left
-    out of the first tier, the next one would ask first, and nothing would be saved.
+    All cases that use a shared fixture share its cost. If the first test that uses it bore the whole cost, that test
+    would leave the first tier, the next test would bear the cost, and nothing would be saved.
     """
     executed = [test for test in tests if test["outcome"] != "skipped"]
     users: Counter[str] = Counter()
@@ -162,7 +162,7 @@ def compute_means(tests: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def read_recording(folder: Path) -> CoverageMap:
-    """Make a map of what processes have recorded."""
+    """Build a map from the records of processes."""
     _, files = coverage_recorder.read_files(folder)
     hits = {name: row for name, row in coverage_recorder.read_maps(folder) if name.startswith("tests/")}
     seconds: Counter[str] = Counter()
@@ -191,7 +191,7 @@ def read_recording(folder: Path) -> CoverageMap:
 
 
 def find_unexecuted(folder: Path) -> list[str]:
-    """Find the files of which a recording has nothing, not even their import."""
+    """Find the files that no process of a recording imported."""
     _, files = coverage_recorder.read_files(folder)
     seen = np.zeros(sum(count for _, count in files.values()), bool)
     for _, row in coverage_recorder.read_maps(folder):
@@ -209,7 +209,7 @@ IMPORT = re.compile(
 
 @cache
 def find_importers(root: Path) -> Mapping[str, set[str]]:
-    """Find for each file of src/hven and of tests the files that import it, wherever in them."""
+    """Find for each file of src/hven and of tests the files that import it."""
     paths = [*(root / "src").rglob("*.py"), *(root / "tests").rglob("*.py")]
     names = {path.relative_to(root).as_posix() for path in paths}
     found: dict[str, set[str]] = defaultdict(set)
@@ -228,7 +228,7 @@ def find_importers(root: Path) -> Mapping[str, set[str]]:
 
 
 def list_modules(match: re.Match[str]) -> list[str]:
-    """List what an import may mean: a module, and what is taken of it, which may be one."""
+    """List the modules that an import may mean: the module itself, and each imported name."""
     plain, module, *taken = match.groups()
     if plain:
         return [word.split()[0] for word in plain.split(",") if word.split()]
@@ -238,14 +238,14 @@ def list_modules(match: re.Match[str]) -> list[str]:
 
 @dataclass
 class Selection:
-    """What a change asks for."""
+    """The tests that a change selects."""
 
     tests: set[str] = field(default_factory=set)  # modules and folders
     whole: list[str] = field(default_factory=list)  # why the whole first tier: a sentence each
 
 
 class Selector:
-    """Choose test modules by what differs from a commit."""
+    """Select test modules by the changes since a commit."""
 
     def __init__(self, recorded: CoverageMap, root: Path = ROOT) -> None:
         self.recorded = recorded
@@ -262,7 +262,7 @@ class Selector:
         Parameters
         ----------
         changes
-            For each file its path now, its path when the map was recorded, and the functions that changed: None if the change is not inside functions alone.
+            For each file: its path, its path in the recording, and the functions that changed; None if the change is not within functions.
         """
         selection = Selection()
         for path, before, functions in changes:
@@ -287,14 +287,14 @@ class Selector:
         return selection
 
     def count_unknown(self) -> float:
-        """Give the share of the first tier's test modules that the map lacks."""
+        """Return the share of the test modules of the first tier that the map lacks."""
         paths = [path.relative_to(self.root).as_posix() for path in (self.root / "tests").rglob("test_*.py")]
         modules = [path for path in paths if not path.startswith(SECOND_TIER)]
         return sum(path not in self.recorded.seconds for path in modules) / len(modules)
 
     @staticmethod
     def is_within(module: str, names: set[str]) -> bool:
-        """Tell whether a module is selected, by itself or with its folder."""
+        """Return whether a module is selected by itself or with its folder."""
         return module in names or any(parent.as_posix() in names for parent in Path(module).parents)
 
     def select_source(self, path: str, before: str, functions: set[str] | None, selection: Selection) -> None:
@@ -328,7 +328,7 @@ class Selector:
         selection.tests |= tests
 
     def find_plugin_group(self, path: str) -> str | None:
-        """Find the group of plug-ins of which a file is one, as the registry does it."""
+        """Find the group of plug-ins that a file belongs to, as the registry does."""
         from hven.model import plugins
 
         module = path.removeprefix("src/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -376,7 +376,7 @@ class Selector:
 
 
 def find_base() -> str:
-    """Find the commit from which this branch departed: where it meets main; on main itself, the last commit."""
+    """Find the commit where this branch left main; on main, the last commit."""
     for name in ("main", "origin/main", "master", "origin/master"):
         try:
             return run_git("merge-base", "HEAD", name).strip()
@@ -386,7 +386,7 @@ def find_base() -> str:
 
 
 def list_changed_functions(path: Path, difference: str) -> set[str] | None:
-    """List the functions whose lines a difference without context changes; None if it changes something beside functions."""
+    """List the functions that a diff without context changes; None if it changes other lines."""
     try:
         tree = ast.parse(path.read_bytes(), str(path))
     except (OSError, SyntaxError):
@@ -409,7 +409,7 @@ def list_changed_functions(path: Path, difference: str) -> set[str] | None:
 
 
 def list_changes(recorded: CoverageMap, base: str) -> Iterator[tuple[str, str, set[str] | None]]:
-    """List what differs from a commit, with what is not committed and what Git does not know yet."""
+    """List the changes since a commit, including uncommitted and untracked files."""
     renamed = {}
     try:
         for line in run_git("diff", "--name-status", "-M", "--diff-filter=R", recorded.commit).splitlines():

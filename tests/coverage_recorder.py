@@ -1,8 +1,8 @@
-"""Record which functions of src/hven a process executes, one byte each, in a map that outlives the process however it ends.
+"""Record which functions of src/hven a process executes, in a map of one byte each that outlives the process.
 
-A line in a ``.pth`` file of the environment imports this module in every process where ``HVEN_COVERAGE`` names a folder. Each function of
-Hven then begins with a store into a shared map. That costs 50 ns a call, where a tracer costs a third of the run, and it sees what a test
-reaches by name, in a child process or in one that is killed.
+A line in a ``.pth`` file of the environment imports this module in each process where ``HVEN_COVERAGE`` names a
+folder. Each function of Hven then begins with a store into a shared map. A store costs 50 ns a call, where a tracer
+costs a third of the run. It also records what tests run in a child process or in a process that is killed.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ PACKAGE = "hven"
 
 
 def list_functions(path: Path) -> list[str]:
-    """List the functions of a file as `FunctionMarker` numbers them: the names, each after those inside it."""
+    """List the names of the functions of a file in the order of `FunctionMarker`: each after those inside it."""
     marker = FunctionMarker(0)
     marker.visit(ast.parse(path.read_bytes(), str(path)))
     return marker.names
 
 
 def prepare_folder(folder: Path, root: Path) -> None:
-    """Make the folder of a recording: it numbers the functions of a checkout."""
+    """Create the folder of a recording and number the functions of a checkout."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = sorted((root / "src" / PACKAGE).rglob("*.py"))
     lines = [f"{len(list_functions(path)) + 1} {path.relative_to(root).as_posix()}" for path in paths]
@@ -44,7 +44,7 @@ def prepare_folder(folder: Path, root: Path) -> None:
 
 
 def read_files(folder: Path) -> tuple[str, dict[str, tuple[int, int]]]:
-    """Give the checkout, and for each file the number of its first byte, which is that of the module itself, and how many it has."""
+    """Read the checkout, and for each file the number of its first byte, which is the module's, and its byte count."""
     root, *lines = (folder / FILES_NAME).read_text().splitlines()
     files, first = {}, 0
     for line in lines:
@@ -55,7 +55,7 @@ def read_files(folder: Path) -> tuple[str, dict[str, tuple[int, int]]]:
 
 
 def open_map(folder: Path, name: str, size: int) -> mmap.mmap:
-    """Open the map of that name, ``size`` bytes of zero if it is new."""
+    """Open the map of a name; a new one has ``size`` zero bytes."""
     path = folder / f"{name.replace('/', '@')}.hits"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -67,7 +67,7 @@ def open_map(folder: Path, name: str, size: int) -> mmap.mmap:
 
 
 def read_maps(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Give each test module's path and its bytes."""
+    """Yield the path of each test module and its bytes."""
     for path in sorted(folder.glob("*.hits")):
         yield path.stem.replace("@", "/"), path.read_bytes()
 
@@ -146,7 +146,7 @@ class SourceFinder:
 
 
 def start_recording() -> None:
-    """Record this process from now on, if the environment asks for it; Hven must not be imported yet."""
+    """Record this process from now on if the environment asks for it; Hven must not be imported yet."""
     folder = Path(os.environ[FOLDER_VARIABLE])
     if hasattr(builtins, HITS_NAME) or not (folder / FILES_NAME).is_file():
         return

@@ -1,4 +1,4 @@
-"""A table of arrays, lines, polarisations and channels that change, as das2 sources: for our own reader and for those of das2's makers."""
+"""A site with das2 sources of arrays, lines, polarisations and varying channels, for Hven's reader and das2's own."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ tables:
 
 
 def make_samples() -> pa.Table:
-    """Make the samples, by a fixed seed: one an element is missing of each kind of number."""
+    """Build the samples with a fixed seed; each kind of number has a missing value."""
     rng = np.random.default_rng(5)
     moments = START_MICROSECONDS + np.arange(SAMPLE_COUNT) * SECOND_MICROSECONDS
     moments[GAP_SAMPLES[1] :] += 3600 * SECOND_MICROSECONDS
@@ -75,7 +75,7 @@ def make_samples() -> pa.Table:
 
 
 def write_site(directory: Path, samples: pa.Table, **settings: str) -> None:
-    """Write a directory with the collections nda, which all may read, and shut, which nobody may."""
+    """Write a site with the collections nda, which is public, and shut, which is private."""
     pq.write_table(samples, directory / "nda.parquet")
     for name, access, path in (("nda", "public", "Nancay/NDA/Routine"), ("shut", "private", "Nancay/Shut")):
         folder = directory / "collections" / name

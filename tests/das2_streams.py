@@ -1,4 +1,4 @@
-"""Read das2 streams, as strictly as a judge: version 2.2 whole, of das 3.0 what has no ragged lists. Knows nothing of the package."""
+"""Parse das2 streams strictly: all of version 2.2, and das 3.0 without ragged lists. This module does not use Hven."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME = re.compile(r"(?:(\w+):)?([A-Za-z_][\w.]*)")
 
 
 class StreamError(ValueError):
-    """A stream is not as it has to be."""
+    """A stream breaks the rules of its format."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Plane:
         return int(found[2])
 
     def read(self, raw: np.ndarray) -> np.ndarray:
-        """Turn bytes of shape (rows, bytes) into numbers of shape (rows, items); times into microseconds since 1970."""
+        """Convert bytes of shape (rows, bytes) to numbers of shape (rows, items); times are microseconds since 1970."""
         cells = np.ascontiguousarray(raw).reshape(len(raw), self.items, self.width)
         if self.type in TYPES:
             found = cells.view(TYPES[self.type])[..., 0].astype(np.float64)
@@ -79,7 +79,7 @@ class Plane:
 
 @dataclass
 class Packet:
-    """Samples of one packet type: the first plane is the time, or another x."""
+    """The samples of one packet type; the first plane is the time or another x."""
 
     planes: list[Plane]
     properties: dict[str, str] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Packet:
         self._rows.append(row)
 
     def values(self) -> dict[str, np.ndarray]:
-        """Read all samples: by name; the x, most often the time, has none."""
+        """Read all samples by name of the plane; the x, usually the time, has an empty name."""
         raw = np.frombuffer(b"".join(self._rows), np.uint8).reshape(len(self._rows), self.size)
         found, at = {}, 0
         for plane in self.planes:
@@ -111,7 +111,7 @@ class Packet:
 
 @dataclass
 class Stream:
-    """All that a stream says."""
+    """The contents of a stream."""
 
     version: str = ""
     properties: dict[str, str] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Stream:
 
 
 def parse_stream(raw: bytes) -> Stream:
-    """Read a stream of either version."""
+    """Parse a stream of either version."""
     if raw[:1] in {b"|", b"/"}:
         return _parse_stream_3(raw)
     if raw[:4] != b"[00]":
@@ -247,7 +247,10 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
 def find_das2c_faults(raw: bytes) -> list[str]:
-    """List what das2C, the reference library, cannot read in a valid stream that is not packed: its rules on headers, as its source and its schemas have them."""
+    """List what das2C, the reference library, cannot read in a valid uncompressed stream.
+
+    The rules are those of its source and its schemas.
+    """
     faults: list[str] = []
     for body in re.findall(rb"<(?:packet|dataset|stream)[ >].*?</(?:packet|dataset|stream)>", raw, re.DOTALL):
         kinds = re.findall(rb"\s(\w+):[A-Za-z_]\w*=\"", body)
@@ -330,7 +333,7 @@ def _read_properties_3(root: ET.Element) -> dict[str, str]:
 
 
 def _read_dataset(root: ET.Element) -> Packet:
-    """Read the description of a dataset whose packets have one size; what else there is is refused."""
+    """Read the description of a dataset with packets of one size; refuse anything else."""
     if root.tag != "dataset":
         raise StreamError(f"a header is a <{root.tag}>")
     rank, index = int(root.get("rank", "0")), root.get("index", "").split(";")

@@ -1,10 +1,10 @@
-"""What docstrings of public modules leave untold. `python tests/docstrings.py` prints the figure; with names of modules, what is missing there.
+"""Measure which docstrings of public modules are incomplete: `python tests/docstrings.py [MODULE ...]`.
 
-Counted are the modules that other rooms or plug-ins of ours import, those of `testing`, and what doors among them pass on from inside. A function tells each
-parameter, what it returns, and what it raises itself; a float has its unit, an array its shape; a class tells its fields. One line is enough for properties, for what takes nothing and
-only returns, for what is described by "Return ..", and for a method that a base, or a protocol beside it, describes. What the methods of a class, or the
-functions of a module, have in common is told once, in a section `Common` of its docstring: parameters by their names, and what they return as
-``returns : types``, for those that return nothing but these. Classes made from it have it, too.
+The check covers modules that other packages or plug-ins import, those of `testing`, and what public modules re-export.
+A function describes each parameter, its result and the errors that it raises; a float has a unit, an array a shape; a
+class describes its fields. One line is enough for properties, for functions without parameters that only return, for
+"Return ..", and for methods that a base class or protocol describes. The section `Common` of a class or module
+describes shared parameters once, and shared results as ``returns : types``. Subclasses inherit it.
 """
 
 import ast
@@ -38,7 +38,7 @@ def parse_module(module: str) -> ast.Module:
 
 @cache
 def list_public_modules() -> list[str]:
-    """List the public modules that other rooms or plug-ins import."""
+    """List the public modules that other packages or plug-ins import."""
     trees = [(find_package(module), parse_module(module)) for module in FILES] + [
         ("", ast.parse(path.read_text(encoding="utf-8"))) for path in PLUGIN_EXAMPLES
     ]
@@ -53,7 +53,7 @@ def list_public_modules() -> list[str]:
 
 
 def iterate_definitions(module: str) -> Iterator[Definition]:
-    """List module, name and node of all that a module has, or passes on as a door."""
+    """Yield module, name and node of all that a module defines or re-exports."""
     whole = parse_module(module)
     passed = {
         name
@@ -81,14 +81,14 @@ def iterate_definitions(module: str) -> Iterator[Definition]:
 
 
 def parse_section(text: str) -> dict[str, str]:
-    """Read a section: what it says of each name."""
+    """Parse a section of a docstring into a description for each name."""
     found = re.findall(r"^(\S.*)\n?((?:^(?: +.*)?\n?)*)", text, re.MULTILINE)
     return {name.strip(" *"): f"{head} {said}" for head, said in found for name in head.partition(" : ")[0].split(",")}
 
 
 @cache
 def find_common_section(at: str, name: str = "") -> dict[str, str]:
-    """Read what a class and those that it is made from, or without a name a module, tell in their sections `Common`."""
+    """Collect the sections `Common` of a class and its bases, or of a module if there is no name."""
     if not name:
         return _parse_common_section(parse_module(at))
     for node in parse_module(at).body:
@@ -112,7 +112,7 @@ def _parse_common_section(node: ast.Module | ast.ClassDef) -> dict[str, str]:
 
 
 def iterate_raised_errors(node: ast.AST) -> Iterator[str]:
-    """List what a function raises itself; "" is an error that a function made."""
+    """Yield the errors that a function raises itself; "" stands for an error that another function built."""
     for one in ast.iter_child_nodes(node):
         if isinstance(one, ast.Raise) and isinstance(one.exc, ast.Call):
             name = ast.unparse(one.exc.func).rpartition(".")[2]
@@ -125,7 +125,10 @@ def iterate_raised_errors(node: ast.AST) -> Iterator[str]:
 
 
 def list_missing(node: Function | ast.ClassDef, based: str = "", once: dict[str, str] | None = None) -> list[str]:
-    """List what a docstring lacks; `based` is the one of the method that it overrides, `once` what is told for all beside it."""
+    """List what a docstring lacks.
+
+    `based` is the docstring of the overridden method, `once` the section `Common` of its class or module.
+    """
     once = once or {}
     text = ast.get_docstring(node) or ""
     told = {name: parse_section(said) for name, said in SECTION.findall(text)}
@@ -178,7 +181,7 @@ def list_missing(node: Function | ast.ClassDef, based: str = "", once: dict[str,
 
 
 def list_undescribed_fields(at: str, node: ast.ClassDef) -> list[str]:
-    """List the fields of a class of which neither its docstring nor their own lines say what they are."""
+    """List the fields of a class that neither its docstring nor their own lines describe."""
     text, lines = ast.get_docstring(node) or "", FILES[at].read_text(encoding="utf-8").splitlines()
     those = [(one, str(getattr(one.target, "id", "_"))) for one in node.body if isinstance(one, ast.AnnAssign)]
     those = [(one, name) for one, name in those if at != "hven.adql.syntax_tree" or name not in OPERANDS]
@@ -234,7 +237,7 @@ def read_method_docstrings() -> dict[str, str]:
 
 
 def count_complete(those: list[str]) -> tuple[int, int]:
-    """Count the definitions that tell all, and all of them."""
+    """Count the definitions with complete docstrings, and all of them."""
     found = {name: lacks for one in those for name, lacks in measure_module(one).items()}
     return sum(not lacks for lacks in found.values()), len(found)
 

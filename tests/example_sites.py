@@ -1,4 +1,4 @@
-"""Copies of the examples, with their data made and with the database that some of them read; what judges say of them."""
+"""Copies of the examples with their generated data and data sources, and the validators of their services."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ ALLOWED_WARNINGS = (
 
 @cache
 def prepare_example(case: str) -> Path:
-    """Copy an example and make its data, once for all processes and until it changes; nobody writes there."""
+    """Copy an example and generate its data, once for all processes until the example changes.
+
+    The copy is read-only.
+    """
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as place:
         fresh = Path(place) / case
@@ -78,7 +81,7 @@ def open_example(case: str, parent: Path) -> Iterator[Path]:
 
 
 def ingest_all(directory: Path) -> None:
-    """Publish all collections of a directory by one site, which reads each descriptor once: a verb for each would read all of them each time."""
+    """Publish all collections of a directory from one site, which reads each descriptor once."""
     with Site(settings.load_settings(directory)) as site:
         for path in sorted(directory.glob("collections/*/*.yaml")):
             ingest_collection(site, path.stem)
@@ -86,9 +89,11 @@ def ingest_all(directory: Path) -> None:
 
 @contextlib.contextmanager
 def start_data_sources(directory: Path) -> Iterator[dict[str, str]]:
-    """Run what descriptors name: an empty PostgreSQL by a secret, SQLite by a line of ODBC, services with what is in ``served/``; until the block ends.
+    """Start the data sources that descriptors name, until the block ends.
 
-    Secrets are in the environment, and addresses of services in the descriptors.
+    A secret stands for an empty PostgreSQL server, a name that ends in _ODBC for SQLite by ODBC, and a file in
+    ``served/`` for a service. Secrets are in the environment, and addresses of services are written into the
+    descriptors.
     """
     names = {
         name
@@ -111,7 +116,7 @@ def start_data_sources(directory: Path) -> Iterator[dict[str, str]]:
 
 @contextlib.contextmanager
 def serve_documents(directory: Path, path: Path) -> Iterator[None]:
-    """Serve what a file holds as the server that the collection of its name reads; its descriptor has the address."""
+    """Serve the documents of a file as the server that the collection of the same name reads."""
     held = json.loads(path.read_text(encoding="utf-8"))
     world, below = (StacServer(**held), "/stac") if "items" in held else (ElasticServer(**held), "")
     said = directory / f"collections/{path.stem}/{path.stem}.yaml"
@@ -123,7 +128,7 @@ def serve_documents(directory: Path, path: Path) -> Iterator[None]:
 
 
 def assert_valid_service(url: str, with_obscore: bool) -> None:
-    """Let STILTS taplint and our own lint look at a service: neither finds anything."""
+    """Check that STILTS taplint and Hven's lint find no fault in a service."""
     done = run_stilts(
         "taplint", f"tapurl={url}/tap", f"stages={TAPLINT_STAGES}", "report=EWISF", "maxrepeat=99", code=None
     )

@@ -1,4 +1,4 @@
-"""Servers of files for tests, on 127.0.0.1: by http with faults at will, and a tiny ftp; each keeps what it was asked."""
+"""File servers for tests on 127.0.0.1, which record their requests: HTTP with injected faults, FTP and S3."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HTTP_TIME = "Fri, 02 Jan 2026 03:04:05 GMT"
 
 @dataclass
 class ServedFiles:
-    """What a server has (path -> bytes), how it behaves, and what it was asked."""
+    """The files of a server (path -> bytes), its behaviour, and the requests that it received."""
 
     files: dict[str, bytes]
     tag: str = '"one"'
@@ -37,7 +37,7 @@ class ServedFiles:
 
 @contextlib.contextmanager
 def serve_http(there: ServedFiles) -> Iterator[ServedFiles]:
-    """Serve files by http."""
+    """Serve files by HTTP."""
 
     class Face(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -98,7 +98,7 @@ def serve_http(there: ServedFiles) -> Iterator[ServedFiles]:
 
 @contextlib.contextmanager
 def serve_ftp(there: ServedFiles) -> Iterator[ServedFiles]:
-    """Serve files by ftp: what RFC 959 and 3659 need for reading, passive alone."""
+    """Serve files by FTP: the parts of RFC 959 and 3659 for reading in passive mode."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def accepted() -> None:
@@ -183,7 +183,10 @@ def _list_directory(there: ServedFiles, below: str) -> str:
 
 @contextlib.contextmanager
 def serve_s3(files: dict[str, bytes], name: str = "observatory") -> Iterator[tuple[str, str, str]]:
-    """Serve files by S3 (moto, which judges signatures): its address, and the key and secret of who may read all; nobody else may."""
+    """Serve files by S3 (moto, which checks signatures).
+
+    Yields the address, and the key and secret of an account that may read everything.
+    """
     require("moto")
     import boto3
     from moto import settings

@@ -1,7 +1,8 @@
-"""Workers that are forks of the process which has collected: tests are collected once, whatever the number of workers (``--forks N``).
+"""Run tests in forks of the process that collected them, so that collection runs once (``--forks N``).
 
-Each worker runs a group of tests at a time (a module, or what a mark ``xdist_group`` holds together), and sends its reports to the process that
-collected, which tells them as if it had run the tests. A worker that ends in the middle of a test fails that test; another fork does the rest.
+Each worker runs one group of tests at a time (a module, or the tests of a mark ``xdist_group``). It sends its reports
+to the collecting process, which reports them as its own. A worker that dies in a test fails that test, and another
+fork runs the rest.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Worker:
 
 
 class Channel:
-    """One end of a pair of sockets: objects come out at the other end, whole."""
+    """One end of a socket pair that transports whole objects."""
 
     def __init__(self, end: socket.socket) -> None:
         self.end = end
@@ -54,7 +55,7 @@ class Channel:
         self.end.sendall(struct.pack("<Q", len(body)) + body)
 
     def receive(self) -> Any:
-        """Wait for an object; None if the other end is closed."""
+        """Wait for an object; return None if the other end is closed."""
         head = self._receive_exactly(8)
         body = self._receive_exactly(struct.unpack("<Q", head)[0]) if head else b""
         return pickle.loads(body) if body else None
@@ -80,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    """Run the tests in forks, if that was asked for."""
+    """Run the tests in forks if the option asks for it."""
     config = session.config
     if not config.option.forks or config.option.collectonly or session.testsfailed or hasattr(config, "workerinput"):
         return None
@@ -97,7 +98,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 def group_tests(items: Iterable[pytest.Item]) -> Iterator[list[int]]:
-    """Split tests into groups that one worker runs, in the order of their first tests: numbers of tests."""
+    """Yield the numbers of the tests of each group, in the order of the first tests of the groups."""
     found: dict[str, list[int]] = {}
     for number, item in enumerate(items):
         mark = item.get_closest_marker("xdist_group")
@@ -107,7 +108,7 @@ def group_tests(items: Iterable[pytest.Item]) -> Iterator[list[int]]:
 
 
 class _ForkedRun:
-    """What the collecting process does while its forks run the tests."""
+    """The collecting process while its forks run the tests."""
 
     def __init__(self, session: pytest.Session) -> None:
         self.session, self.config = session, session.config
@@ -124,7 +125,7 @@ class _ForkedRun:
                 self.handle_message(key.data)
 
     def start_worker(self, number: int, left: Iterable[int] = ()) -> None:
-        """Begin a worker: with what another left, or with the next group."""
+        """Start a worker with the rest of another worker's group, or with the next group."""
         sys.stdout.flush()
         sys.stderr.flush()
         ours, theirs = socket.socketpair()
@@ -143,7 +144,7 @@ class _ForkedRun:
         self.assign_group(worker, list(left))
 
     def assign_group(self, worker: Worker, group: list[int]) -> None:
-        """Give a worker its next group; none if there is none."""
+        """Send a worker its next group, if there is one."""
         if not group and self.waiting:
             group = self.waiting.popleft()
         worker.remaining_tests.extend(group)
@@ -151,7 +152,7 @@ class _ForkedRun:
             worker.channel.send(group)
 
     def handle_message(self, worker: Worker) -> None:
-        """Do what a worker says."""
+        """Handle a message of a worker."""
         try:
             told = worker.channel.receive()
         except OSError:
@@ -177,7 +178,10 @@ class _ForkedRun:
             worker.running_test = None
 
     def remove_worker(self, worker: Worker) -> None:
-        """Let a worker go that has ended; if that was in the middle of a test, the test has failed, and another does what is left."""
+        """Remove a worker that has ended.
+
+        If it ended in a test, that test fails, and another worker runs the rest of its group.
+        """
         self.selector.unregister(worker.channel.end)
         worker.channel.end.close()
         self.workers.remove(worker)
@@ -193,7 +197,7 @@ class _ForkedRun:
             self.start_worker(worker.number, list(worker.remaining_tests))
 
     def stop_workers(self) -> None:
-        """End the workers that still run: the run was broken off."""
+        """Stop the workers of an interrupted run."""
         for worker in self.workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.pid, signal.SIGTERM)
@@ -203,7 +207,7 @@ class _ForkedRun:
 
 
 class _WorkerProcess:
-    """What a worker does."""
+    """A worker, in its own process."""
 
     def __init__(self, session: pytest.Session, line: Channel, number: int, place: Any) -> None:
         self.session, self.config, self.channel = session, session.config, line
@@ -242,7 +246,11 @@ class _WorkerProcess:
             os._exit(code)
 
     def run_groups(self) -> None:
-        """Run group after group; the next is asked for before the last test of one, which tears down what the next does not need."""
+        """Run one group after another.
+
+        The worker requests the next group before the last test of a group, because the teardown of that test depends
+        on the next one.
+        """
         numbers = deque(self.receive_group())
         while numbers:
             number = numbers.popleft()

@@ -1,4 +1,4 @@
-"""Made-up maps of bodies as HiPS: the colour of each pixel says its longitude and latitude, so that a picture itself tells where something was drawn."""
+"""HiPS maps of bodies whose colours encode longitude and latitude, so that pictures show where something was drawn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOW_VALUE, HIGH_VALUE = 170.0, 250.0  # the largest of them at the south pole, a
 
 
 def compute_colours(lon: Floats, lat: Floats) -> Bytes:
-    """Give the colours of places: the hue is the longitude, how bright it is the latitude; meridians and parallels of 30 degrees are darker."""
+    """Compute the colours of positions: hue for longitude, brightness for latitude, darker lines every 30 degrees."""
     high = LOW_VALUE + (HIGH_VALUE - LOW_VALUE) * (lat + 90) / 180
     sector, part = np.divmod((lon % 360) / 60, 1.0)
     up, down = GREY + (high - GREY) * part, high - (high - GREY) * part
@@ -45,7 +45,7 @@ def compute_colours(lon: Floats, lat: Floats) -> Bytes:
 
 
 def compute_positions(rgb: Bytes) -> tuple[Floats, Floats]:
-    """Read longitudes and latitudes from colours; NaN where they are none of the map's."""
+    """Compute longitudes and latitudes from colours; NaN for other colours."""
     red, green, blue = (rgb[..., at].astype(np.float64) for at in range(3))
     high, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
     with np.errstate(all="ignore"):
@@ -61,7 +61,7 @@ def compute_positions(rgb: Bytes) -> tuple[Floats, Floats]:
 
 
 def write_globe(target: Path, *, like: Path | None = None, **facts: str) -> Path:
-    """Write a HiPS of a whole body with these properties besides those that each has; the pixels may be another's."""
+    """Write a HiPS of a whole body with additional properties; `like` shares the pixels of another one."""
     target.mkdir(parents=True)
     if like is None:
         _write_tiles(target / f"Norder{ORDER}")
@@ -105,7 +105,7 @@ def _write_tiles(target: Path) -> None:
 
 
 def encode_png(picture: Bytes) -> bytes:
-    """Write a picture as PNG."""
+    """Encode a picture as PNG."""
     high, wide, _ = picture.shape
     rows = np.zeros((high, 1 + 3 * wide), np.uint8)  # each row begins with its filter: none
     rows[:, 1:] = picture.reshape(high, -1)
@@ -120,7 +120,7 @@ def encode_png(picture: Bytes) -> bytes:
 
 
 def decode_png(data: bytes) -> Bytes:
-    """Read a PNG of 8 bits for each colour, or of a palette."""
+    """Decode a PNG with 8 bits for each channel, or with a palette."""
     at, packed, palette = 8, b"", np.zeros((0, 3), np.uint8)
     wide, high, depth, kind = struct.unpack(">IIBB", data[16:26])
     while at < len(data):
@@ -140,7 +140,11 @@ def decode_png(data: bytes) -> Bytes:
 
 
 def _undo_filter(kind: int, row: Bytes, above: Bytes, step: int) -> Bytes:
-    """Undo the filter of a row of a PNG: 1 is the difference to the left, 2 to above, 3 to the mean of both, 4 to whichever of three is nearest."""
+    """Undo the filter of a row of a PNG.
+
+    Filter 1 is the difference to the left pixel, 2 to the one above, 3 to the mean of both, 4 to the nearest of three
+    (Paeth).
+    """
     if kind == 1:
         return np.cumsum(row.reshape(-1, step), axis=0, dtype=np.uint8).ravel()
     if kind in {0, 2}:
@@ -158,9 +162,9 @@ def _undo_filter(kind: int, row: Bytes, above: Bytes, step: int) -> Bytes:
 
 
 def find_outlines(pixels: Bytes, ink: tuple[int, int, int]) -> list[tuple[float, float, float, float]]:
-    """Tell what the lines of an ink go round, by the map under them: west, east, south and north of each, from the west; over 0 west > east.
+    """Find the areas that lines of a colour enclose: west, east, south and north of each; across 0 west > east.
 
-    What stands beside a line on the map says where the line is: the picture is asked nothing else.
+    The map beside a line tells where the line is.
     """
     lines = (np.abs(pixels.astype(np.int64) - ink) <= 60).all(axis=-1)
     lon, lat = compute_positions(pixels)

@@ -1,4 +1,4 @@
-"""A HAPI server to plant faults in, on the standard library; nothing in it is Hven's own code."""
+"""A HAPI server to inject faults into, on the standard library; it shares no code with Hven."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CORS = {"Access-Control-Allow-Origin": "*"}
 
 @dataclass
 class HapiAnswer:
-    """What is sent: a fault changes it before."""
+    """An answer, which a fault may change before it is sent."""
 
     status: int = 200
     kind: str = "application/json"
@@ -46,7 +46,10 @@ class HapiError(Exception):
 
 @dataclass
 class HapiServer:
-    """Samples every 4 s with a number, a spectrum, a text and a counter; `spoil` changes an answer before it is sent."""
+    """Samples every 4 s: a number, a spectrum, a text and a counter.
+
+    `alter_answer` changes an answer before it is sent.
+    """
 
     version: str = "3.3"
     rows: int = 100
@@ -80,7 +83,7 @@ class HapiServer:
         return {"HAPI": self.version, "status": {"code": code, "message": "OK" if code < 1400 else "error"}}
 
     def answer(self, method: str, endpoint: str, pairs: list[tuple[str, str]]) -> HapiAnswer:
-        """Answer as the standard has it."""
+        """Answer as the standard requires, then alter the answer."""
         given: dict[str, str] = {}
         answer = HapiAnswer()
         try:
@@ -200,7 +203,7 @@ class HapiServer:
 
 @contextmanager
 def serve(world: HapiServer) -> Iterator[str]:
-    """Serve it on this machine."""
+    """Serve on this machine."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

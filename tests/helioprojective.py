@@ -1,4 +1,4 @@
-"""Helioprojective directions by textbook formulas (Thompson 2006, A&A 449, 791): an oracle for what Hven computes of discs."""
+"""Helioprojective directions by textbook formulas (Thompson 2006, A&A 449, 791), to check Hven's discs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def convert_to_carrington(lon: npt.ArrayLike, l0: npt.ArrayLike) -> Numbers:
-    """Turn Stonyhurst's longitudes into Carrington's; with ``-l0`` back.
+    """Convert Stonyhurst to Carrington longitudes, or back with ``-l0``.
 
     Parameters
     ----------

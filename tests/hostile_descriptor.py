@@ -1,4 +1,4 @@
-"""A descriptor whose every text is markup and script: what pages must show as it is, wherever it stands."""
+"""A descriptor with markup and scripts in every text, which pages must show literally."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import json
 def write_descriptor(
     text: str, *, licence: str = "", columns: str = "", more: str = "", files: str = "rows.parquet"
 ) -> str:
-    """Write the descriptor of collection ``evil``: `text` in every place that takes one, `columns` behind those of its table, `more` behind that."""
+    """Write the descriptor of collection ``evil`` with `text` in each place for text.
+
+    `columns` follow the columns of its table, and `more` follows them.
+    """
     said = json.dumps(text)
     return f"""\
 collection: evil

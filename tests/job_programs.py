@@ -1,4 +1,4 @@
-"""Programs for job types, as a site has them: small scripts beside their declarations."""
+"""Programs of job types, as a site has them: small scripts beside their declarations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ print(json.dumps({{"argv": sys.argv[1:], "cwd": os.getcwd(), "environment": dict
 
 
 def write_job_type(site: Path, name: str, text: str, **programs: str) -> Path:
-    """Write a declaration and the programs that it names, with `_` for the dot before their ending."""
+    """Write a declaration and its programs; `_` in the name of a program stands for the dot before its extension."""
     place = site / "jobs"
     place.mkdir(parents=True, exist_ok=True)
     (place / f"{name}.yaml").write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A directory of our own for tests: Debian's slapd as whoever runs them, on a free port, its entries in a temporary directory, gone afterwards."""
+"""A private slapd for tests, on a free port, with its entries in a temporary directory."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ userPassword: {PASSWORD}
 
 @dataclass(frozen=True, kw_only=True)
 class LdapServer:
-    """A running one."""
+    """A running LDAP server."""
 
     place: Path
     port: int
@@ -70,7 +70,7 @@ class LdapServer:
         return f"ldap://127.0.0.1:{self.port}"
 
     def options(self, **more: Any) -> dict[str, Any]:
-        """What a descriptor says of it."""
+        """Return the options of a source that reads this server."""
         return {
             "url": self.url,
             "bind": READER,
@@ -82,7 +82,7 @@ class LdapServer:
         }
 
     def change(self, ldif: str) -> None:
-        """Change entries, as their owners do."""
+        """Change entries as their owner."""
         import ldap3
 
         directory = ldap3.Connection(self.url, OWNER, PASSWORD, auto_bind=True, raise_exceptions=True)
@@ -96,7 +96,7 @@ class LdapServer:
 
 @contextlib.contextmanager
 def run_server(entries: str) -> Iterator[LdapServer]:
-    """Run one with some entries (LDIF, below `SUFFIX`)."""
+    """Run a server with some entries (LDIF, below `SUFFIX`)."""
     found = require_program("slapd")
     place = Path(tempfile.mkdtemp(prefix="ldap-"))
     try:

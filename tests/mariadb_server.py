@@ -1,4 +1,4 @@
-"""A MariaDB server of our own for tests: made in a temporary directory, on a socket and a port of this machine, gone afterwards."""
+"""A private MariaDB server for tests, in a temporary directory, on a socket and a port of this machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MariaDbServer:
         self.url = f"mysql://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{self.port}/test"
 
     def initialize(self) -> None:
-        """Make the system's tables and an account."""
+        """Create the system tables and a certificate."""
         subprocess.run(
             ["mariadb-install-db", "--no-defaults", *self.user, f"--datadir={self.directory}/data", "--auth-root-authentication-method=normal", "--skip-test-db",
              "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M"],
@@ -52,7 +52,7 @@ class MariaDbServer:
         (self.directory / "key.pem").chmod(0o644)  # its user reads it
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start the server and wait until it answers."""
         self.process = subprocess.Popen(
             [self.program, "--no-defaults", *self.user, f"--datadir={self.directory}/data", f"--socket={self.socket}", f"--port={self.port}",
              "--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0",
@@ -73,7 +73,7 @@ class MariaDbServer:
         wait_until(answers)
 
     def execute(self, *statements: str, database: str | None = None) -> list[tuple[object, ...]]:
-        """Do something as root; give the last answer."""
+        """Execute statements as root; return the rows of the last one."""
         with (
             pymysql.connect(
                 unix_socket=self.socket, user="root", database=database, autocommit=True, charset="utf8mb4"
@@ -86,11 +86,11 @@ class MariaDbServer:
 
     @staticmethod
     def format_literal(value: object) -> str:
-        """Write a value."""
+        """Format a value as an SQL literal."""
         return pymysql.converters.escape_item(value if not hasattr(value, "isoformat") else str(value), "utf8mb4")
 
     def stop(self) -> None:
-        """End it at once, as a crash does."""
+        """Kill the server, as a crash does."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -99,7 +99,7 @@ class MariaDbServer:
 
 @cache
 def get_server() -> MariaDbServer:
-    """Run one server for all tests of this process."""
+    """Return the server of all tests of this process."""
     found = MariaDbServer()
     atexit.register(shutil.rmtree, found.directory, ignore_errors=True)
     found.initialize()
@@ -115,7 +115,7 @@ def get_server() -> MariaDbServer:
 
 
 def format_odbc_line(found: MariaDbServer) -> str:
-    """Write its connection line of ODBC."""
+    """Format the ODBC connection line of a server."""
     require("odbc")
     secret = PASSWORD.replace("}", "}}")
     return f"DRIVER={{MariaDB Unicode}};SERVER=127.0.0.1;PORT={found.port};DATABASE=test;UID={USER};PWD={{{secret}}};CHARSET=utf8mb4"

@@ -1,4 +1,4 @@
-"""What MySQL 8 says otherwise than MariaDB, for tests: a log-in by caching_sha2_password, and columns of JSON; behind it is the MariaDB server of tests."""
+"""Simulate MySQL 8 where it differs from MariaDB: caching_sha2_password and JSON columns, in front of MariaDB."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ JSON, JSON_OF_MARIADB, BINARY = 245, 252, 63  # types of columns; a character se
 
 @dataclass
 class MySqlServer:
-    """A server: `seen` says how clients came in; `known`: it has their password at hand (fast), else they have to send it (full)."""
+    """A simulated server; `logins` records how clients logged in.
+
+    `has_password` says that the server has the password in its cache (fast login); otherwise clients send it (full
+    login).
+    """
 
     port: int
     has_password: bool = False
@@ -36,7 +40,7 @@ class MySqlServer:
 
     @property
     def url(self) -> str:
-        """The address of the account of tests."""
+        """The address of the test account."""
         server = mariadb_server.get_server()
         return server.url.replace(str(server.port), str(self.port))
 
@@ -68,7 +72,7 @@ def _send_packet(stream: socket.socket, number: int, body: bytes) -> None:
 
 
 def _authenticate(client: socket.socket, there: MySqlServer, key: rsa.RSAPrivateKey) -> bool:
-    """Ask who it is, as MySQL's documents of its protocol have it."""
+    """Authenticate a client as the documentation of MySQL's protocol describes."""
     hello = (
         b"\x0a"
         + VERSION
@@ -112,7 +116,7 @@ def _authenticate(client: socket.socket, there: MySqlServer, key: rsa.RSAPrivate
 
 
 def _relay_client(client: socket.socket, there: MySqlServer, key: rsa.RSAPrivateKey) -> None:
-    """Let a client in, then carry between it and MariaDB."""
+    """Authenticate a client, then relay packets between it and MariaDB."""
     with client, contextlib.suppress(OSError, ConnectionError):
         if not _authenticate(client, there, key):
             return
@@ -126,7 +130,7 @@ def _relay_client(client: socket.socket, there: MySqlServer, key: rsa.RSAPrivate
 
 
 def _relay_answers(link: socket.socket, client: socket.socket) -> None:
-    """Carry packets to the client; columns called `json...` become what MySQL says of JSON."""
+    """Relay packets to the client; declare columns called `json...` as MySQL declares JSON."""
     with contextlib.suppress(OSError, ConnectionError):
         while True:
             number, body = _read_packet(link)
@@ -140,7 +144,7 @@ def _relay_answers(link: socket.socket, client: socket.socket) -> None:
 
 @contextlib.contextmanager
 def run_server(*, known: bool = False) -> Iterator[MySqlServer]:
-    """Run one."""
+    """Run a simulated server."""
     key = rsa.generate_private_key(65_537, 2048)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         there = MySqlServer(listening.getsockname()[1], known)

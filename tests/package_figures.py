@@ -1,8 +1,9 @@
-"""Figures of the house: weight, rooms, arrows between them, doors, names, hidden imports, probes. `python tests/package_figures.py` prints them.
+"""Figures of the source: size, packages, their imports, private imports, file names. Run it to print them.
 
-A room is a package or module directly under src/hven; an arrow is a pair of rooms with at least one import, those for types included.
-Weight is counted in tokens: formatting, comments and the length of texts change nothing. A module is public if no part of its path below
-its room begins with an underscore. Folders of plug-ins are left out where what lies in them is named alike on purpose.
+`python tests/package_figures.py [FIGURE]`. A package is a package or module directly under src/hven. A package import
+is a pair of packages with at least one import, also for types. Size is counted in tokens, so formatting, comments and
+long texts do not matter. A module is public if no part of its path below its package begins with an underscore.
+Folders of plug-ins are left out where their modules have equal names on purpose.
 """
 
 import ast
@@ -31,7 +32,7 @@ IGNORED_TOKENS = {
 
 @dataclass
 class PackageFigures:
-    """What was counted; lists have a line for each thing, so that a test can say which one is too many."""
+    """The figures; lists have an entry for each occurrence, so that a failing test can name it."""
 
     tokens: Counter[str] = field(default_factory=Counter)
     package_imports: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -44,28 +45,31 @@ class PackageFigures:
 
     @property
     def reused(self) -> dict[str, list[str]]:
-        """File names that stand in two rooms."""
+        """File names that occur in two packages."""
         return {word: sorted(rooms) for word, rooms in self.names.items() if len(rooms) > 1}
 
 
 def find_package(module: str) -> str:
-    """Give the room of a module; "" for the house itself, whose window for notebooks is `hven.sky`: names of the model, no code; a private module mends the interpreter."""
+    """Return the package of a module; "" for the top level.
+
+    `hven.sky` belongs to the top level, because it only re-exports names of the model; so do private modules there.
+    """
     return module.split(".")[1] if "." in module and module != "hven.sky" and not module.startswith("hven._") else ""
 
 
 def is_private(module: str) -> bool:
-    """Say whether a module is its room's own."""
+    """Return whether a module is private to its package."""
     return any(part.startswith("_") for part in module.split(".")[2:])
 
 
 def name_module(path: Path) -> str:
-    """Give the dotted name of a file."""
+    """Return the dotted name of a file."""
     parts = path.relative_to(SOURCE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def _iterate_nodes(tree: ast.Module) -> Iterator[tuple[ast.AST, bool]]:
-    """Give each node, and whether it stands in a function."""
+    """Yield each node, and whether it is inside a function."""
     todo: list[tuple[ast.AST, bool]] = [(tree, False)]
     while todo:
         node, inside = todo.pop()
@@ -89,7 +93,7 @@ def _count_tokens(text: str) -> int:
 
 @cache
 def measure_source() -> PackageFigures:
-    """Count."""
+    """Count the figures."""
     paths = {name_module(path): path for path in sorted(SOURCE.rglob("*.py"))}
     modules = set(paths)
     found = PackageFigures()
@@ -123,7 +127,7 @@ def measure_source() -> PackageFigures:
 
 
 def write_package_table() -> str:
-    """Give the table of the packages, from the contract (`.importlinter`) and the first line of its docstring."""
+    """Write the table of the packages from `.importlinter` and the first lines of their docstrings."""
     contract = (SOURCE.parent.parent / ".importlinter").read_text(encoding="utf-8")
     layers = contract.partition("layers =\n")[2].partition("\n\n")[0].split()
     lines = ["| package | for | public modules |", "|---|---|---|"]

@@ -1,4 +1,4 @@
-"""Tests of jobs run again over a system store on PostgreSQL: another file's tests, an empty database, keepers that are closed."""
+"""Run the tests of jobs with a system store on PostgreSQL: load a test module again, and empty the database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hven.site.store import _database as db
 
 
 def load_module(path: Path) -> ModuleType:
-    """Load a file of tests once more, under a name of its own."""
+    """Load a test module again, under another name."""
     found = importlib.util.spec_from_file_location(f"{path.stem}_again", path)
     assert found is not None
     assert found.loader is not None
@@ -27,7 +27,7 @@ def load_module(path: Path) -> ModuleType:
 
 
 def drop_all_tables(address: str) -> str:
-    """Take all tables of a store out of a database."""
+    """Drop all tables of a store."""
     engine = sa.create_engine(address)
     with engine.begin() as connection:
         db.metadata.drop_all(connection)
@@ -37,7 +37,7 @@ def drop_all_tables(address: str) -> str:
 
 @contextlib.contextmanager
 def close_supervisors(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> Iterator[None]:
-    """Close the stores of the keepers that tests of a module make."""
+    """Close the stores of the job supervisors that the tests of a module create."""
     made: list[JobSupervisor] = []
 
     def kept(*words: Any, **options: Any) -> JobSupervisor:

@@ -1,4 +1,4 @@
-"""Small products of each medium, made from numbers with a fixed seed: what other people's files are read for is read without them, too."""
+"""Small data products of each medium, with a fixed seed, so that readers are tested without files of others."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SEED = 20_261_126
 
 
 def write_product(medium: str, folder: Path) -> Path:
-    """Write a product of a medium (a key of `MAKERS`) into a folder; give the file to open."""
+    """Write a product of a medium (a key of `PRODUCT_WRITERS`) into a folder; return the file to open."""
     return PRODUCT_WRITERS[medium](folder, np.random.default_rng(SEED))
 
 
 def _write_pds3(folder: Path, rng: np.random.Generator) -> Path:
-    """Make a cube of two bands, and a table of real numbers in text, with labels of their own."""
+    """Write a cube of two bands with a label of its own."""
     pixels = rng.integers(-3000, 3000, (2, 40, 30)).astype(">i2")
     path = folder / "cube.img"
     path.write_bytes(pixels.tobytes())
@@ -30,7 +30,7 @@ def _write_pds3(folder: Path, rng: np.random.Generator) -> Path:
 
 
 def _write_isis(folder: Path, rng: np.random.Generator) -> Path:
-    """Make a cube of three bands, band after band."""
+    """Write a cube of three bands, in band sequential order."""
     pixels = rng.normal(size=(3, 20, 24)).astype("<f4")
     label = (
         "Object = IsisCube\n  Object = Core\n    StartByte = 2049\n    Format = BandSequential\n    Group = Dimensions\n      Samples = 24\n      Lines = 20\n"
@@ -43,7 +43,7 @@ def _write_isis(folder: Path, rng: np.random.Generator) -> Path:
 
 
 def _write_pds4(folder: Path, rng: np.random.Generator) -> Path:
-    """Make a table of two columns in text, and an array beside it."""
+    """Write a text table of two columns, and an array."""
     rows = zip(rng.integers(0, 10**6, 25), rng.normal(0.0, 100.0, 25), strict=True)
     (folder / "colors.tab").write_text("".join(f"{one:8d} {two:12.5f}\r\n" for one, two in rows))
     (folder / "colors.img").write_bytes(rng.integers(0, 255, (12, 16)).astype("u1").tobytes())
@@ -66,7 +66,7 @@ def _write_pds4(folder: Path, rng: np.random.Generator) -> Path:
 
 
 def _write_cdf(folder: Path, rng: np.random.Generator) -> Path:
-    """Make a series of TT2000 with a vector and a spectrogram, compressed."""
+    """Write a compressed series of TT2000 with a vector and a spectrogram."""
     from cdflib import cdfwrite
 
     path = folder / "made.cdf"
@@ -85,7 +85,7 @@ def _write_cdf(folder: Path, rng: np.random.Generator) -> Path:
 
 
 def _write_netcdf(folder: Path, rng: np.random.Generator) -> Path:
-    """Make a field over time, latitude and longitude, in whole numbers with a scale."""
+    """Write a field over time, latitude and longitude, as scaled integers."""
     import h5netcdf
 
     path = folder / "made.nc"
@@ -100,7 +100,7 @@ def _write_netcdf(folder: Path, rng: np.random.Generator) -> Path:
 
 
 def _write_oifits(folder: Path, rng: np.random.Generator) -> Path:
-    """Make two targets seen by three telescopes in six channels."""
+    """Write observations of two targets by three telescopes in six channels."""
     targets = fits.BinTableHDU.from_columns([
         fits.Column("TARGET_ID", "I", array=np.array([1, 2], "i2")), fits.Column("TARGET", "16A", array=["one", "two"]),
         fits.Column("RAEP0", "D", "deg", array=[10.0, 200.0]), fits.Column("DECEP0", "D", "deg", array=[-20.0, 70.0]),
@@ -130,7 +130,7 @@ def _write_oifits(folder: Path, rng: np.random.Generator) -> Path:
 
 
 def _write_fits(folder: Path, rng: np.random.Generator) -> Path:
-    """Make an image, a table with arrays, and a compressed image."""
+    """Write an image, a table with arrays, and a compressed image."""
     image = fits.PrimaryHDU(rng.normal(size=(60, 50)).astype("f4"))
     table = fits.BinTableHDU.from_columns([
         fits.Column("name", "8A", array=[f"star {number}" for number in range(40)]), fits.Column("mag", "E", "mag", array=rng.normal(10.0, 2.0, 40)),

@@ -1,7 +1,7 @@
-"""The oracle of the hundred queries: SQLite over the files themselves, with the sky's geometry from textbooks and astropy.
+"""The reference results of the hundred queries: SQLite over the same files, with geometry from textbooks and astropy.
 
-Nothing of Hven has a part in it: the files are read anew by their descriptions, the relations are computed by SQLite, positions by the
-functions below, which SQLite calls row by row.
+Nothing here uses Hven. The files are read by their documentation, SQLite computes the relations, and the functions
+below, which SQLite calls for each row, compute positions.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def read_flares() -> tuple[list[str], list[Row]]:
 
 
 def compute_separation(lon1: float | None, lat1: float | None, lon2: float | None, lat2: float | None) -> float | None:
-    """Angle between two positions by Vincenty's formula."""
+    """Compute the angle between two positions by Vincenty's formula."""
     if lon1 is None or lat1 is None or lon2 is None or lat2 is None:
         return None
     a, b, c = math.radians(lat1), math.radians(lat2), math.radians(lon2 - lon1)
@@ -135,7 +135,7 @@ def compute_bearing(lon1: float, lat1: float, lon2: float, lat2: float) -> float
 
 
 def is_inside_polygon(lon: float | None, lat: float | None, *corners: float) -> int | None:
-    """Tell by the winding number whether a position lies in a polygon of great circles, smaller than a hemisphere."""
+    """Test by the winding number whether a position lies in a polygon of great circles, smaller than a hemisphere."""
     if lon is None or lat is None:
         return None
     points = list(zip(corners[::2], corners[1::2], strict=True))
@@ -149,7 +149,7 @@ def is_inside_polygon(lon: float | None, lat: float | None, *corners: float) -> 
 
 
 def compute_healpix_index(order: int, lon: float, lat: float) -> int:
-    """Number of the cell (NESTED), after Gorski et al. 2005, sections 4 and 5."""
+    """Compute the number of a cell (NESTED), after Gorski et al. 2005, sections 4 and 5."""
     side = 1 << order
     z = math.sin(math.radians(lat))
     t = (lon % 360) / 90
@@ -189,7 +189,7 @@ def build_motion_function(axis: int) -> Callable[..., float]:
 
 
 class Aggregate:
-    """An aggregate of Python's own statistics."""
+    """An aggregate that Python computes."""
 
     compute: Callable[[list[float]], float]
 
@@ -239,7 +239,7 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
 
 
 def build_database() -> sqlite3.Connection:
-    """Bring the files that the site's collections are made of into SQLite, a database for each collection with one table, main."""
+    """Load the files of the collections into SQLite: a database for each collection, with one table, main."""
     base = sqlite3.connect(":memory:")
     tables: dict[str, tuple[list[str], Iterable[Row]]] = {
         "hipparcos": (["star", "ra", "dec", *FIXED_FIELDS["hipparcos"]], read_stars(decompress_file("data/stars/hipparcos-kstars-stars.dat.xz"))),

@@ -1,7 +1,7 @@
-"""Which engine keeps the rows of a site in tests: the embedded one, PostgreSQL with each of its three ways to find positions, or HATS.
+"""Which engine stores the rows of a site in tests: DuckDB, PostgreSQL with each index of positions, or HATS.
 
-``pytest -k pgsphere`` runs one of them; `kept_by` says of a test which ones judge it (default: `USUAL`). HVEN_KEEPERS=hats has them judged by
-tables that are all HATS, whatever of them is queried computed by a cluster of Spark.
+``pytest -k pgsphere`` selects one of them. `use_engines` sets the engines of a test (default: `DEFAULT_ENGINES`). With
+HVEN_KEEPERS=hats all tables are HATS catalogues, and a Spark cluster computes the queries.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _Test = TypeVar("_Test", bound=Callable[..., None])
 
 
 def use_engines(*names: str) -> Callable[[_Test], _Test]:
-    """Say which engines judge a test: one alone where all is done before an engine is asked, or after it has answered."""
+    """Set the engines of a test: only one where nothing depends on the engine."""
 
     def marked(test: _Test) -> _Test:
         test.keepers = names  # type: ignore[attr-defined]
@@ -38,13 +38,13 @@ def use_engines(*names: str) -> Callable[[_Test], _Test]:
 
 @dataclass(frozen=True)
 class SiteEngine:
-    """An engine that new sites are given; each site has a schema of its own in the database."""
+    """The engine of new sites; each site has a schema of its own in the database."""
 
     name: str
     url: str | None = None
 
     def write_settings(self, site: Path) -> None:
-        """Write the engine into a site's hven.toml."""
+        """Write the engine into hven.toml of a site."""
         path = site / "hven.toml"
         said = path.read_text(encoding="utf-8")
         if self.name == HATS:
@@ -55,7 +55,7 @@ class SiteEngine:
             path.write_text(f'engine = "postgres"\n{said}{more}', encoding="utf-8")
 
     def read_options(self, site: Path) -> dict[str, Any]:
-        """Give what `hven.testing.site.open_tiny_site` is told, after `tell`."""
+        """Read the options of `hven.testing.site.open_tiny_site`, after `write_settings`."""
         if self.url is None:
             return {}
         found = load_settings(site, {})
@@ -63,7 +63,7 @@ class SiteEngine:
 
 
 class LazyDatabase:
-    """A server that is started when the first site needs it."""
+    """A database server that starts when the first site needs it."""
 
     def __init__(self) -> None:
         self._running = ExitStack()

@@ -1,5 +1,4 @@
-"""Reintroduce faults one at a time and count those that the first tier catches: ``scripts/calibrate [--count N] [--run
-N]``.
+"""Reintroduce faults one at a time and count those that tests catch: ``scripts/calibrate [--count N] [--run N]``.
 
 The program draws faults with a fixed seed (`source_faults.py`) and tries them in a clone. For each fault it runs the
 test modules that may catch it with ``-x``, the likeliest first: those that the fixing commit changed, those that

@@ -1,4 +1,4 @@
-"""Runs a descriptor's mappings over its sources, as ingest does, without a site."""
+"""Run the mappings of a descriptor over its sources as ingest does, without a site."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def compile_mapping(spec, resource, source=0):
 
 
 def run_mapping(engine, mapping, batch):
-    """Give one Arrow table per query, in the order of source rows, with the row number last."""
+    """Run a mapping over a batch; return one Arrow table for each query, in the order of source rows."""
     batch = batch if isinstance(batch, pa.RecordBatch) else batch.combine_chunks().to_batches()[0]
     for call in mapping.calls:
         arguments = engine.evaluate_query(call.argument_query, {"source": batch, **mapping.lookups})
@@ -35,7 +35,7 @@ def run_mapping(engine, mapping, batch):
 
 
 def read_rows(engine, resource):
-    """Give the rows of every table as JSON would have them."""
+    """Read the rows of all tables as JSON values."""
     found = {}
     for spec in resource.tables:
         mapping, source = compile_mapping(spec, resource)

@@ -1,4 +1,4 @@
-"""One engine and one sky for all tests of this room."""
+"""One engine and one sky for all tests of engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables for the tests of engines: skies full of edge cases, and running a query with or without indexes."""
+"""Tables with edge cases for tests of engines, and functions that run queries with or without indexes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _count = itertools.count()
 
 
 def build_sky(rows: int, seed: int = 0) -> pa.Table:
-    """Stars everywhere, more at the poles and at the meridian; some without a position, with NaN, with infinities, with nulls."""
+    """Build stars everywhere, more of them at the poles and the meridian, with missing, NaN and infinite values."""
     rng = np.random.default_rng(seed)
     ra = rng.uniform(0, 360, rows)
     dec = np.degrees(np.arcsin(rng.uniform(-1, 1, rows)))
@@ -76,7 +76,7 @@ def build_sky(rows: int, seed: int = 0) -> pa.Table:
 
 
 def build_circles(rows: int, seed: int = 1) -> pa.Table:
-    """Circles of an upload: small and large ones, some that are none."""
+    """Build the circles of an upload, small and large ones, and some invalid ones."""
     rng = np.random.default_rng(seed)
     lon, lat = rng.uniform(-10, 370, rows), np.degrees(np.arcsin(rng.uniform(-1, 1, rows)))
     lon[::5], lat[::5] = 10.0, 20.0 + rng.normal(0, 0.01, len(lat[::5]))
@@ -95,7 +95,7 @@ def build_circles(rows: int, seed: int = 1) -> pa.Table:
 
 
 def stage_table(engine, table: Table, rows: pa.Table, step: int = 1000):
-    """Write a snapshot."""
+    """Write a snapshot of a table."""
     staging = engine.stage_snapshot(table, f"test-{next(_count):04d}")
     for batch in rows.to_batches(max_chunksize=step):
         staging.write(batch)
@@ -115,7 +115,7 @@ def run_query(engine, text: str, relations, tables=(STARS, CIRCLES), limits: Exe
 
 
 class HalfVisiblePolicy:
-    """A policy under which a reader sees the stars of half of the fields."""
+    """A policy that shows the stars of half of the fields."""
 
     def __init__(self) -> None:
         self._hidden = bind_condition(parse_condition("field > 10"), STARS.columns)
@@ -139,7 +139,7 @@ def run_with_and_without_indexes(engine, text: str, relations, tables=(STARS, CI
 
 
 def normalize_rows(rows: pa.Table) -> list[tuple]:
-    """Give rows that can be compared: sums and distances to nine digits, NaN as text."""
+    """Convert rows for comparison: floats with nine digits, NaN as text."""
     columns = (column.to_pylist() for column in rows.columns)
     return list(
         zip(

@@ -1,4 +1,4 @@
-"""What tests of searches share."""
+"""Fixtures for tests of searches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows and a table for tests of searches: names with commas and strokes, nulls, angles, times."""
+"""A table and its rows for tests of searches: names with commas and slashes, nulls, angles, times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs that tests run in their own process."""
+"""Fixtures for jobs that run in the process of the tests."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from hven.jobs import _worker as worker
 
 @pytest.fixture(autouse=True)
 def long_stop_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give a job that is told to stop a minute: one that does not stop takes its process with it, and that is the tests' here."""
+    """Give a job a minute to stop: otherwise the job ends its process, which is here the process of the tests."""
     monkeypatch.setattr(worker, "STOP_TIMEOUT_SECONDS", 60.0)

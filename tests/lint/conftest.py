@@ -1,4 +1,4 @@
-"""The service to plant faults in, asked without a network: lint's one way out leads to it."""
+"""A service to inject faults into, and a validation that reaches it without a network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tap_server() -> TapServer:
 
 @pytest.fixture
 def judge_server(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LintReport]:
-    """Judge a world, without a network."""
+    """Validate a server without a network."""
 
     def judge(world: TapServer, *only: str, rows: int = 1000) -> LintReport:
         def exchange(

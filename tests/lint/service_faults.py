@@ -1,4 +1,4 @@
-"""Faults to plant, each with the codes that must be found: nothing less, nothing more."""
+"""Faults of services, each with exactly the codes that lint must report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tap_server import Column, TapServer
 
 @dataclass(frozen=True)
 class ServiceFault:
-    """What is done to the service, and what lint must say."""
+    """A change of the service, and the codes that lint must report."""
 
     codes: frozenset[str]
     plant: Callable[[TapServer], None]
@@ -40,7 +40,7 @@ def change_obscore_row(**values: Any) -> Callable[[TapServer], None]:
 
 
 def change_column(table: str, name: str, **values: Any) -> Callable[[TapServer], None]:
-    """Change what is declared, everywhere, about a column."""
+    """Change the declaration of a column everywhere."""
     return lambda world: world.table(table).column(name).__dict__.update(values)
 
 

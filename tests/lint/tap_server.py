@@ -1,4 +1,7 @@
-"""A service to plant faults in: TAP 1.1 with EPN-TAP, ObsCore and its radio extension, on sqlite3; nothing in it is Hven's own code."""
+"""A service to inject faults into: TAP 1.1 with EPN-TAP, ObsCore and its radio extension, on sqlite3.
+
+It shares no code with Hven.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ class Table:
 
 
 def build_schema_tables() -> list[Table]:
-    """TAP_SCHEMA, as TAP 1.1 section 4 lays it out."""
+    """Build TAP_SCHEMA as TAP 1.1 section 4 defines it."""
     layout = {
         "schemas": "schema_name utype description schema_index#",
         "tables": "schema_name table_name table_type utype description table_index#",
@@ -78,12 +81,15 @@ FORMATS = {"application/x-votable+xml": "votable", "text/csv": "csv", "votable":
 
 
 class QueryFault(Exception):
-    """The query is at fault."""
+    """The query is wrong."""
 
 
 @dataclass
 class TapServer:
-    """The service: its tables, what it does wrong (`does`: words that the answers look at), texts to replace in its documents."""
+    """The service: its tables, its faults, and replacements in its documents.
+
+    `misbehaviours` are words that the answers look for.
+    """
 
     tables: list[Table]
     misbehaviours: set[str] = field(default_factory=set)
@@ -165,7 +171,7 @@ class TapServer:
         ]
 
     def run_query(self, adql: str, maxrec: int | None) -> tuple[list[Column], list[tuple[Any, ...]], bool]:
-        """Give columns, rows, and whether MAXREC cut them."""
+        """Run a query; return columns, rows, and whether MAXREC cut the rows."""
         if "no-not" in self.misbehaviours and "NOT (" in adql:
             raise QueryFault("NOT is not understood")
         for word in (one.partition(" ")[2] for one in self.misbehaviours if one.startswith("untyped ")):
@@ -380,7 +386,7 @@ class TapServer:
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def answer(self, method: str, path: str, given: dict[str, str]) -> tuple[int, dict[str, str], str]:
-        """Answer to `path` below the base."""
+        """Answer a request for `path` below the base address."""
         with self.lock:
             self.asked.append((method, path, given))
             status, headers, body = self._answer(method, path, given)
@@ -511,7 +517,7 @@ def _write_element(name: str, value: str) -> str:
 
 @contextmanager
 def serve(world: TapServer) -> Iterator[str]:
-    """Serve it over real HTTP; give the base address."""
+    """Serve by HTTP; yield the base address."""
 
     class Asked(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -1,4 +1,7 @@
-"""The clean service: a few granules of Mars, a few observations of the sky, one of them in radio; every column of the standards that has a value."""
+"""A service without faults: a few granules of Mars and observations of the sky, one of them in radio.
+
+Its tables have all columns of the standards that can have a value.
+"""
 
 from __future__ import annotations
 
