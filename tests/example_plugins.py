@@ -1,4 +1,4 @@
-"""Plugins of other people for tests: an example's one file, and what says its entry points, where an installation puts them."""
+"""The example plug-ins as installed packages: the module and its entry points, in a directory of installed packages."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def install_plugin(name: str, place: Path) -> Iterator[None]:
 
 
 def load_test_class(name: str) -> type:
-    """Give the class of tests that an example brings."""
+    """Load the class of tests of an example."""
     spec = importlib.util.spec_from_file_location(f"test_{name}", PLUGIN_DIRECTORY / name / f"test_{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -79,7 +79,7 @@ def load_test_class(name: str) -> type:
 
 
 def count_test_lines(name: str) -> int:
-    """Count the lines of code in an example's tests."""
+    """Count the lines of code in the tests of an example."""
     return sum(
         bool(line) and not line.startswith('"""')
         for line in (PLUGIN_DIRECTORY / name / f"test_{name}.py").read_text().splitlines()

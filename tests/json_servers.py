@@ -1,4 +1,4 @@
-"""Services of JSON pages to plant faults in, on the standard library: Elasticsearch and OpenSearch, a STAC API, plain pages."""
+"""Services of JSON pages to inject faults into: Elasticsearch and OpenSearch, a STAC API, and plain pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class Request:
 
 @dataclass
 class Reply:
-    """What is sent; a fault changes it before. `cut`: bytes that are sent of those that were announced."""
+    """A reply, which a fault may change before it is sent.
+
+    `cut` is the number of bytes that are sent of those that are announced.
+    """
 
     status: int = 200
     body: bytes = b"{}"
@@ -44,7 +47,7 @@ class Reply:
 
 @dataclass
 class JsonServer:
-    """A service; `spoil` changes what it says before it is sent."""
+    """A service; `alter_reply` changes a reply before it is sent."""
 
     asked: list[Request] = field(default_factory=list)
     alter_reply: Callable[[Request, Reply], object] = lambda _asked, _reply: None
@@ -65,7 +68,7 @@ class JsonServer:
 
 @dataclass
 class ElasticServer(JsonServer):
-    """An index of documents, as versions 7 to 9 and OpenSearch show it."""
+    """An index of documents, with the interface of Elasticsearch 7 to 9 and OpenSearch."""
 
     documents: list[dict[str, Any]] = field(default_factory=list)
     mapping: dict[str, Any] = field(default_factory=dict)
@@ -78,7 +81,7 @@ class ElasticServer(JsonServer):
     ready: dict[tuple[int, int], bytes] = field(default_factory=dict)  # pages of all documents, written beforehand
 
     def answer(self, asked: Request) -> Reply:
-        """Answer with the headers by which clients know whom they ask, since 7.14, and in the version of JSON that they ask for."""
+        """Answer with the headers that identify the product since 7.14, and in the requested version of JSON."""
         reply = super().answer(asked)
         if "distribution" not in self.version:
             reply.headers.setdefault("X-Elastic-Product", "Elasticsearch")
@@ -175,7 +178,7 @@ class ElasticServer(JsonServer):
 
 @dataclass
 class StacServer(JsonServer):
-    """Items of one collection; `posts`: the search takes POST; `filters`: it takes CQL2."""
+    """The items of one collection; `posts`: the search accepts POST; `filters`: it accepts CQL2."""
 
     items: list[dict[str, Any]] = field(default_factory=list)
     posts: bool = True
@@ -214,7 +217,7 @@ class StacServer(JsonServer):
 
 @dataclass
 class RestServer(JsonServer):
-    """Records behind a link in the header or in the page, a cursor, an offset, or a page's number; it never gives more than `most`."""
+    """Records with paging by a link, a cursor, an offset or a page number; a page has at most `most` records."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     way: str = "link"
@@ -245,7 +248,7 @@ class RestServer(JsonServer):
 
 @contextmanager
 def serve(world: JsonServer, path: str = "") -> Iterator[str]:
-    """Serve it on this machine."""
+    """Serve on this machine."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -284,5 +287,5 @@ def serve(world: JsonServer, path: str = "") -> Iterator[str]:
 
 
 def format_basic_login(login: str) -> str:
-    """The header of a log-in."""
+    """Format the header of a login."""
     return "Basic " + base64.b64encode(login.encode()).decode()

@@ -1,4 +1,4 @@
-"""How long pages wait for what they can do without, made long: what they say must not depend on how busy this machine is."""
+"""Long timeouts for optional parts of pages, so that answers do not depend on the load of the machine."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CALLS = {
 
 @pytest.fixture(autouse=True)
 def long_page_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait long; a test of a limit sets its own."""
+    """Set long timeouts; a test of a timeout sets its own."""
     for name, modules in LIMITS.items():
         for module in modules:
             monkeypatch.setattr(module, name, LONG_SECONDS)

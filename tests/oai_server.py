@@ -1,4 +1,4 @@
-"""A repository of OAI-PMH to plant faults in, on the standard library, and records of the Virtual Observatory to put into it."""
+"""An OAI-PMH repository to inject faults into, on the standard library, and records for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOW = "2026-01-10T12:00:00Z"
 
 
 def build_record(ivoid: str, title: str, more: str = "", *, kind: str = "vs:CatalogResource", status: str = "active", subject: str = "planets") -> str:  # fmt: skip
-    """Write a record; `more` stands at its end: capabilities, coverage, tables."""
+    """Write a record; `more` follows at its end: capabilities, coverage, tables."""
     return f"""<ri:Resource {NAMESPACES} xsi:type="{kind}" created="2020-01-01T00:00:00Z" updated="2021-02-03T04:05:06Z" status="{status}">
       <title>  {escape(title)}
       </title><shortName/><identifier>{ivoid}</identifier><altIdentifier>doi:10.5555/1</altIdentifier>
@@ -31,7 +31,7 @@ def build_capability(url: str = "https://example.org/tap", standard: str = "ivo:
 
 
 def build_tables(*names: str, utype: str = "ivo://ivoa.net/std/EPNtap#table-2.0") -> str:
-    """Write the tables of a record, of two columns each."""
+    """Write the tables of a record, with two columns each."""
     column = '<column std="{}"><name>{}</name><ucd>POS.eq.ra;Meta.main</ucd><dataType xsi:type="vs:VOTableType" arraysize="*">char</dataType><flag>indexed</flag><flag>primary</flag></column>'
     found = "".join(f"<table><name>{name}</name><utype>{utype}</utype>{column.format('true', 'Granule_UID')}{column.format('false', 'own')}</table>" for name in names)  # fmt: skip
     return f"<tableset><schema><name>a</name>{found}</schema></tableset>"
@@ -39,7 +39,7 @@ def build_tables(*names: str, utype: str = "ivo://ivoa.net/std/EPNtap#table-2.0"
 
 @dataclass
 class OaiServer(JsonServer):
-    """A repository: records by identifier, each with its time; None is one that was deleted."""
+    """A repository: records by identifier, each with its time; a record without content was deleted."""
 
     records: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     page: int = 2
@@ -52,7 +52,7 @@ class OaiServer(JsonServer):
         self.records[ivoid] = (moment, content)
 
     def list_requests(self) -> list[str]:
-        """What was asked, in short: a verb and what it begins from."""
+        """List the requests: the verb of each, and the time from which it asks."""
         return [" ".join(filter(None, (one.given.get("verb", ""), one.given.get("from", "")))) for one in self.asked]
 
     def reply(self, asked: Request) -> Reply:

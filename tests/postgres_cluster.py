@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own for tests: made in a temporary directory, on a socket only, gone afterwards."""
+"""A private PostgreSQL server for tests, in a temporary directory, on a Unix socket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from requirements import find_postgresql, is_excluded, report_missing, require
 
 
 def find_programs() -> Path:
-    """Find initdb and pg_ctl; without them, skip the test, or fail in CI."""
+    """Find initdb and pg_ctl. If they are missing, skip the test, or fail in CI."""
     require("postgresql")
     found = find_postgresql()
     assert found is not None
@@ -35,7 +35,7 @@ class PostgresCluster:
         self._binaries = find_programs()
 
     def run_program(self, program: str, *words: object) -> None:
-        """Run one of its programs."""
+        """Run a program of PostgreSQL."""
         said = self.directory / f"{program}.said"  # no pipe: a server that is started would keep it open
         with said.open("w") as file:
             done = subprocess.run(
@@ -48,18 +48,18 @@ class PostgresCluster:
         assert not done.returncode, f"{program}: {done.returncode}: {said.read_text(errors='replace')[-2000:]}"
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start the server and wait until it answers."""
         options = f"-c listen_addresses= -c unix_socket_directories={self.directory} -c fsync=off -c max_connections=60"
         options += " -c autovacuum=off"  # what it locks and learns, and when, would differ from run to run
         self.run_program("pg_ctl", "-w", "-t", 150, "-l", self.directory / "log", "-o", options, "start")
 
     def stop(self) -> None:
-        """Stop at once, as a crash does."""
+        """Stop the server immediately, as a crash does."""
         self.run_program("pg_ctl", "-t", 150, "-m", "immediate", "stop")
 
 
 def _create_cluster() -> PostgresCluster:
-    """Make a place for a server."""
+    """Create the directory of a server."""
     directory = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path must be short
     prefix: list[str] = []
     if os.geteuid() == 0:  # PostgreSQL does not run as root
@@ -71,7 +71,7 @@ def _create_cluster() -> PostgresCluster:
 
 @cache
 def _initialize_template() -> Path:
-    """Make an empty database, once in this process: copying it takes a tenth of the time."""
+    """Initialize an empty database once in this process; a copy takes a tenth of the time."""
     found = _create_cluster()
     atexit.register(shutil.rmtree, found.directory, ignore_errors=True)
     found.run_program("initdb", "-U", "hven", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
@@ -97,15 +97,16 @@ def run_cluster() -> Iterator[PostgresCluster]:
 
 @contextmanager
 def run_server() -> Iterator[str]:
-    """Run a server; gives what follows ``postgresql+psycopg://`` or ``postgresql://``: user, database ``postgres`` and socket."""
+    """Run a server; yield what follows ``postgresql://`` or ``postgresql+psycopg://`` in its address."""
     with run_cluster() as found:
         yield found.url.removeprefix("postgresql://")
 
 
 def install_extensions(url: str) -> None:
-    """Load pgSphere and q3c into a database, unless they are there.
+    """Install pgSphere and q3c in a database if they are missing.
 
-    Debian's pgSphere 1.2.0 has two operators for old programs that PostgreSQL 15.20 refuses (pgSphere issue 85): they are left out.
+    PostgreSQL 15.20 refuses two operators of Debian's pgSphere 1.2.0, which only old programs use (pgSphere issue 85).
+    They are left out.
     """
     import psycopg
 

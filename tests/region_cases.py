@@ -1,4 +1,4 @@
-"""Regions that are hard: each with what is wrong with it (a part of the reason), and what its mended area is, in steradians (None: as it is)."""
+"""Difficult regions: part of the reason why each is invalid, and its area in steradian after repair (None: unchanged area)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Regions at random for tests: holes, several parts, poles, 0 degrees and 180, beyond a hemisphere."""
+"""Random regions for tests: holes, several parts, poles, 0 and 180 degrees, more than a hemisphere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LAT = st.one_of(st.sampled_from([90.0, -90.0, 0.0, 89.5]), st.floats(-90, 90))
 
 
 def build_bulging_region(lon: float, lat: float, radius: float, corners: int, seed: int) -> Regions:
-    """A region round a point that bulges and has bays."""
+    """Build a region around a point with bulges and bays."""
     bends = np.random.default_rng(seed).uniform(0.3, 1.0, corners) * np.radians(radius)
     turn = 2 * np.pi * np.arange(corners) / corners
     x, y, z = np.sin(bends) * np.cos(turn), np.sin(bends) * np.sin(turn), np.cos(bends)
@@ -40,7 +40,7 @@ RANGES = st.builds(
 
 @st.composite
 def regions(draw: st.DrawFn) -> Regions:
-    """One valid row of any of these, joined, cut out of each other, or turned inside out."""
+    """Draw one valid region: unions, differences and complements of others."""
     found = draw(st.one_of(STARS, RANGES))
     for _ in range(draw(st.integers(0, 2))):
         how = draw(st.sampled_from(["union", "difference", "beside", "outside"]))
@@ -54,7 +54,10 @@ def regions(draw: st.DrawFn) -> Regions:
 
 
 def count_differing_points(one: Regions, other: Regions, seed: int = 0, off: float = 1e-3) -> int:
-    """Count points of which only one region of two has any, farther than `off` degrees from the boundary; a part of them lies near it."""
+    """Count points, farther than `off` degrees from the boundary, that lie in only one of two regions.
+
+    Some of the points are near the boundary.
+    """
     rng = np.random.default_rng(seed)
     lon, lat = rng.uniform(0, 360, 300), np.degrees(np.arcsin(rng.uniform(-1, 1, 300)))
     if len(one.lon):

@@ -1,7 +1,7 @@
-"""Run tests several times quiet and several times beside busy processes, and count what failed: `scripts/test --repeat N` calls it.
+"""Run tests several times on a quiet and on a loaded machine and count failures: `scripts/test --repeat N`.
 
-Each run that ends is written down at once, with its failures. The same command goes on where it stopped, as long as the checkout is the
-same. Nothing is tried again: a test that fails in one run of ten is a line of the table.
+Each run is stored with its failures when it ends. The same command continues an interrupted series if the checkout is
+unchanged. Tests are never retried: one failure in ten runs is a line of the table.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Run:
 
 
 def describe_checkout() -> str:
-    """Give a text that changes with the files of the checkout."""
+    """Return a digest of the files of the checkout."""
     words = (["rev-parse", "HEAD"], ["diff", "HEAD"], ["ls-files", "--others", "--exclude-standard"])
     told = [subprocess.run(["git", "-C", str(ROOT), *each], check=True, capture_output=True).stdout for each in words]
     return hashlib.sha256(b"\0".join(told)).hexdigest()
@@ -57,7 +57,7 @@ def describe_checkout() -> str:
 
 @contextlib.contextmanager
 def load_machine(count: int, seconds: float) -> Iterator[None]:
-    """Keep processes busy; each ends by itself after so many seconds, or when this process is gone."""
+    """Keep processes busy; each ends by itself after a number of seconds, or when this process ends."""
     command = [sys.executable, "-I", "-S", "-c", BUSY_PROGRAM, str(seconds), str(os.getpid())]
     busy = [subprocess.Popen(command) for _ in range(count)]
     try:
@@ -70,7 +70,7 @@ def load_machine(count: int, seconds: float) -> Iterator[None]:
 
 
 def run_once(mode: str, number: int, command: list[str], load: int) -> Run:
-    """Run the tests once, and read what failed from what pytest says."""
+    """Run the tests once and read the failures from the output of pytest."""
     began = time.monotonic()
     with load_machine(load if mode == LOADED else 0, LIMIT_SECONDS):
         try:

@@ -1,6 +1,7 @@
-"""What the validator of the registry of registries asks a publishing registry, code by code: its four requests, its rules over the answers.
+"""The rules of the validator of the registry of registries: four requests, and checks of their answers by code.
 
-Written after Registry Interfaces 1.1, OAI-PMH 2.0 and the list of the validator's codes; it shares nothing with `hven register --check`.
+They follow Registry Interfaces 1.1, OAI-PMH 2.0 and the list of codes of the validator, and share no code with `hven
+register --check`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ QueryFunction = Callable[[str], bytes]  # a query -> the answer
 
 
 def harvest_records(ask: QueryFunction, prefix: str) -> Iterator[etree._Element]:
-    """Yield the records of a whole list, part by part."""
+    """Yield all records of a list, page by page."""
     query, seen = f"verb=ListRecords&metadataPrefix={prefix}&set=ivo_managed", set()
     while query:
         root = etree.fromstring(ask(query))
@@ -32,9 +33,9 @@ def harvest_records(ask: QueryFunction, prefix: str) -> Iterator[etree._Element]
 
 
 def check_registry(ask: QueryFunction, address: str, relations: set[str]) -> dict[str, list[str]]:
-    """Judge a registry; give the code of each rule, with what breaks it.
+    """Check a registry; return for each rule the violations.
 
-    `relations` are those of VOResource's vocabulary, which the newer sheet reads.
+    `relations` are the types of relations of VOResource's vocabulary.
     """
     told: dict[str, list[str]] = {}
 

@@ -1,4 +1,4 @@
-"""Record what each test costs and checks: its outcome, processor seconds, seconds and assertions, a line of JSON each; and which files it executes."""
+"""Record outcome, processor seconds, seconds, assertions and executed files of each test, as lines of JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _count_assertion() -> None:
 
 
 def count_assertions(folder: Path) -> None:
-    """Have each assertion of a test module counted as it is executed; rewritten modules are cached below a folder of the recording."""
+    """Count each assertion of test modules when it runs; rewritten modules have a cache of their own."""
     visit_assert = rewrite.AssertionRewriter.visit_Assert
 
     def count_and_visit(self, node: ast.Assert) -> list[ast.stmt]:
@@ -46,7 +46,7 @@ def _read_processor_seconds() -> float:
 
 
 def name_fixture(fixture: pytest.FixtureDef) -> str:
-    """Name a fixture and where it is from."""
+    """Return the name of a fixture with its location."""
     return f"{fixture.baseid}::{fixture.argname}"
 
 
@@ -69,7 +69,7 @@ class RunRecorder:
         self.fixtures: dict[str, float] = {}  # of several tests, that the running one was the first to ask for
 
     def enter_process(self) -> None:
-        """Begin records of this process's own: a worker is a fork of the one that collected, and has its map."""
+        """Begin records of this process: a worker is a fork of the collecting process and has its map."""
         self.process = os.getpid()
         self.lines = (self.folder / f"tests-{self.process}.jsonl").open("a")
         hits = getattr(builtins, coverage_recorder.HITS_NAME, None)
@@ -78,7 +78,7 @@ class RunRecorder:
             setattr(builtins, coverage_recorder.HITS_NAME, own)
 
     def enter_module(self, module: str) -> None:
-        """Put what was executed so far on the account of the module that ends."""
+        """Assign what ran so far to the module that ends."""
         hits = getattr(builtins, coverage_recorder.HITS_NAME, None)
         if hits is not None:
             seen = hits[:]

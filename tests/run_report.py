@@ -1,6 +1,7 @@
-"""Say what a recorded run executed, by folder: cases, assertions, processor seconds; and which modules are marked slow for nothing.
+"""Report a recorded run by folder (cases, assertions, processor seconds), and modules that need no mark `slow`.
 
-python tests/run_report.py FOLDER              FOLDER: of HVEN_COVERAGE during the run (`scripts/test --record` prints the report)
+python tests/run_report.py FOLDER              FOLDER: of HVEN_COVERAGE during the run (`scripts/test --record` prints
+the report)
 python tests/run_report.py FOLDER --save FILE
 python tests/run_report.py FOLDER --before FILE    compare with a saved report: a folder that checks less is an error
 """
@@ -18,13 +19,13 @@ COUNTS = ("cases", "executed", "assertions", "seconds")
 
 
 def read_tests(folder: Path) -> list[dict]:
-    """Read the records of all workers; of a test that ran twice the last."""
+    """Read the records of all workers; a test that ran twice has its last record."""
     lines = [line for path in sorted(folder.glob("tests-*.jsonl")) for line in path.read_text().splitlines()]
     return list({test["id"]: test for test in map(json.loads, lines)}.values())
 
 
 def count_by_folder(tests: list[dict]) -> dict[str, dict[str, float]]:
-    """Count the cases of each folder below tests, and of the modules beside them."""
+    """Count the cases of each folder below tests, and of the modules beside the folders."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for test in tests:
         parts = test["module"].split("/")
@@ -38,7 +39,7 @@ def count_by_folder(tests: list[dict]) -> dict[str, dict[str, float]]:
 
 
 def find_needless_marks(tests: list[dict]) -> list[str]:
-    """Name the modules whose mark says slow for nothing."""
+    """List the modules that are marked slow without a slow test."""
     slow: dict[str, float] = defaultdict(float)
     for test in tests:
         if "slow" in test["marks"] and test["outcome"] == "passed":

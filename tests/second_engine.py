@@ -1,4 +1,4 @@
-"""A second engine for tests: the embedded one again, in another directory and under another name, which may be away."""
+"""A second engine for tests: DuckDB again, in another directory and under another name; it may be down."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OTHER_NAME = "other"
 
 
 class WatchedPlan:
-    """A plan that notes which tables of which engine were asked; it refuses what the engine does not keep."""
+    """A plan that records the tables that were queried, and refuses tables of other engines."""
 
     def __init__(self, engine: OtherEngine, plan: QueryPlan) -> None:
         self.engine, self.plan, self.small, self.schema = engine, plan, plan.small, plan.schema
@@ -62,7 +62,7 @@ class OtherEngine(DuckEngine):
 
 @contextmanager
 def register_other_engine() -> Iterator[Any]:
-    """Register the engine ``other``; gives its module: `away` makes it refuse, `asked` lists what it was asked."""
+    """Register the engine ``other`` and yield its module: `away` makes it fail, `asked` lists the queried tables."""
     module: Any = ModuleType(OTHER_NAME)
     module.away, module.asked, module.opened = False, [], 0
 

@@ -1,4 +1,4 @@
-"""What a value of a column of shapes must be to come back."""
+"""Which values of shape columns are valid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hven.model.table import Column
 
 
 def is_shape(column: Column, value: object) -> bool:
-    """Tell whether a value of a column of shapes is one: what is none comes as missing."""
+    """Return whether a value of a shape column is valid; invalid values become missing."""
     kind = column.type.stored_xtype.adql if column.type.stored_xtype is not None else ""
     if kind == "REGION" and isinstance(value, str):
         return not explain_invalid_text(value)

@@ -1,4 +1,4 @@
-"""Where the material that stands beside the checkout is found: corpora, real data, schemas, standards' facts."""
+"""Find the material that stands beside the checkout: corpora, real data, schemas, tables of standards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ EXAMPLES_FACTOR = 10 if os.environ.get("HVEN_PROOF") == "full" else 1
 
 
 def shared(relative: str) -> Path:
-    """Give a path below ``shared/``. Without the directory, skip the test, or fail in CI; where it stands, what is missing in it is an error."""
+    """Return a path below ``shared/``.
+
+    Without that directory, skip the test, or fail in CI. If the directory exists and the path does not, fail.
+    """
     require("shared")
     path = SHARED / relative
     if not path.exists():

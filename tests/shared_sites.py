@@ -1,4 +1,4 @@
-"""Sites that several tests read: a test that writes to one of them fails, and the others need no site of their own."""
+"""Sites that several tests read: a test that changes one of them fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ State = dict[str, tuple[int, int]]  # a file's path -> its bytes and the time of
 
 
 def read_state(directory: Path) -> State:
-    """Read which files a directory has, how long they are and when they changed."""
+    """Read the files of a directory with their sizes and modification times."""
     found = {}
     for place, _, names in os.walk(directory):
         for name in names:
@@ -32,17 +32,17 @@ _shared: dict[Path, State] = {}
 
 
 def share(directory: Path) -> None:
-    """Watch a site's directory from now on: the fixture that made it calls this last."""
+    """Watch the directory of a site; its fixture calls this last."""
     _shared[directory] = read_state(directory)
 
 
 def release(directory: Path) -> None:
-    """Watch a directory no more: its site is closed next."""
+    """Stop watching a directory before its site closes."""
     _shared.pop(directory, None)
 
 
 def find_changes() -> list[str]:
-    """List the files of shared sites that changed since the last look."""
+    """List the files of shared sites that changed since the last call."""
     changes = []
     for directory, before in _shared.items():
         now = _shared[directory] = read_state(directory)
@@ -52,7 +52,7 @@ def find_changes() -> list[str]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test that wrote to a shared site, by itself or by its fixtures."""
+    """Fail a test that changed a shared site, itself or by its fixtures."""
     result = yield
     changes = find_changes()
     if changes:

@@ -1,4 +1,7 @@
-"""A cluster of Apache Spark for tests: a master, two workers of one core and 1 GiB, and the Connect server, on loopback only; all stop by themselves."""
+"""A local Spark cluster for tests: a master, two workers of one core and 1 GiB, and the Connect server.
+
+All programs listen on loopback only and stop by themselves.
+"""
 
 from __future__ import annotations
 
@@ -29,21 +32,21 @@ KILL_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("set
 
 
 def find_spark() -> Path:
-    """Find Spark itself: the package `pyspark` in a folder of its own, for ours has the client under the same name (scripts/judges fetches it)."""
+    """Find Spark: the package `pyspark` in a folder of its own, because the client package has the same name."""
     found = Path(os.environ.get("HVEN_SPARK") or HOME)
     require("spark", "java")
     return found
 
 
 class LocalSpark:
-    """The cluster. Its programs can be killed, stopped and started again.
+    """The cluster, whose programs can be killed, stopped and started again.
 
     Parameters
     ----------
     python
-        Of the workers; ours by default, which has Hven.
+        The Python of the workers; by default this one, which has Hven.
     local
-        Directory of what workers write while they compute.
+        The directory for temporary files of workers.
     """
 
     called = r"Spark 4\.\d"  # by `hven check`
@@ -102,7 +105,7 @@ class LocalSpark:
             )
 
     def start(self) -> None:
-        """Start everything, and wait until the Connect server listens."""
+        """Start all programs and wait until the Connect server listens."""
         deploy = "org.apache.spark.deploy"
         self._start_program(
             "master", f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", self._master, "--webui-port", 0
@@ -118,7 +121,7 @@ class LocalSpark:
                   self.directory / f"work-{name}", self._conf["spark.master"])  # fmt: skip
 
     def start_connect_server(self) -> None:
-        """Start the Connect server, and wait until it listens."""
+        """Start the Connect server and wait until it listens."""
         conf = [word for key, value in self._conf.items() for word in ("--conf", f"{key}={value}")]
         connect = "org.apache.spark.sql.connect.service.SparkConnectServer"
         self._start_program(
@@ -127,11 +130,11 @@ class LocalSpark:
         wait_for_port(self._port, self)
 
     def kill_worker(self) -> None:
-        """Kill one of the processes that compute."""
+        """Kill one of the executors."""
         os.kill(self.wait_for_executor(), signal.SIGKILL)
 
     def executors(self, worker: str = "") -> list[int]:
-        """Return the processes that compute, of one worker or all."""
+        """List the executors of one worker or of all."""
         found = []
         for path in Path("/proc").glob("[0-9]*"):
             try:
@@ -144,12 +147,15 @@ class LocalSpark:
         return found
 
     def wait_for_executor(self, worker: str = "") -> int:
-        """Return one of them, as soon as there is one."""
+        """Wait for an executor and return it."""
         wait_until(lambda: self.executors(worker))
         return self.executors(worker)[0]
 
     def read_ticks(self) -> dict[str, int]:
-        """Return hundredths of seconds of processor time that each thread of executors had that computes tasks: an executor that begins is busy, too."""
+        """Read the processor time of each executor thread that computes tasks, in hundredths of a second.
+
+        Other threads are left out, because a starting executor is busy, too.
+        """
         found = {}
         for process in self.executors():
             for path in Path(f"/proc/{process}/task").glob("*/stat"):
@@ -162,7 +168,7 @@ class LocalSpark:
         return found
 
     def kill_program(self, name: str) -> None:
-        """Kill one of the programs and what it started, as a crash of its machine does."""
+        """Kill a program and what it started, as a crash of its machine does."""
         program = self.programs.pop(name)
         if name.startswith("worker-"):
             for executor in self.executors(name.removeprefix("worker-")):
@@ -171,7 +177,7 @@ class LocalSpark:
         program.wait(30)
 
     def stop(self) -> None:
-        """Stop everything."""
+        """Stop all programs."""
         for executor in self.executors():
             _kill_process(executor)
         for program in self.programs.values():
@@ -183,7 +189,7 @@ class LocalSpark:
 
 
 def count_ticks(before: dict[str, int], after: dict[str, int]) -> int:
-    """Return hundredths of seconds between two looks at `Spark.ticks`."""
+    """Count the hundredths of a second between two results of `LocalSpark.read_ticks`."""
     return sum(now - before.get(thread, 0) for thread, now in after.items())
 
 
@@ -195,14 +201,14 @@ def _kill_process(process: int) -> None:
 
 
 class StartedPrograms(Protocol):
-    """What was started, and where it writes."""
+    """Started programs and the directory of their logs."""
 
     directory: Path
     programs: dict[str, subprocess.Popen[bytes]]
 
 
 def wait_for_port(port: int, started: StartedPrograms, seconds: float = 120) -> None:
-    """Wait until somebody listens at a port."""
+    """Wait until a program listens at a port."""
     end = time.monotonic() + seconds
     waiting = threading.Event()
     while True:

@@ -1,7 +1,7 @@
-"""System states of new sites, made cheaply: tests open thousands of sites, and a new state is the same file for each of them.
+"""Create the system states of new sites by copying a template: tests open thousands of sites.
 
-The first one of a process is made as everywhere; the others begin as a copy of it, and share the statements that were compiled for it. States that
-other processes open are made by Hven alone, and so are those of ``tests/store``, which tries how a state is made.
+Hven creates the first state of a process. The others begin as copies of it and share its compiled statements. Hven
+alone creates the states of other processes and those of ``tests/store``, which tests their creation.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ make_state = StateDatabase._open_or_create
 
 
 class NewState(StateDatabase):
-    """A state that is made as everywhere."""
+    """A state that Hven creates without a template."""
 
     _open_or_create = make_state
 
 
 @cache
 def read_new_state(_format: int) -> bytes:
-    """Give what the file of a new state holds, for each version of the format that a test sets."""
+    """Return the bytes of a new state, for each version of the format."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "hven.sqlite"
         NewState(f"sqlite:///{path}").close()
@@ -39,7 +39,7 @@ def read_new_state(_format: int) -> bytes:
 
 
 def open_state(database: StateDatabase) -> None:
-    """Open a state; where there is none, begin with a copy of a new one."""
+    """Open a state; create a missing one from the template."""
     file = database._file
     if file and database._state_address not in _database._EXPECTED_ADDRESSES and not Path(file).exists():
         new = read_new_state(_database.STATE_FORMAT)
@@ -64,13 +64,13 @@ _first_engine: list[tuple[sa.Dialect, Any]] = []
 
 
 def share_statements(engine: sa.Engine) -> None:
-    """Let an engine use what was compiled for the first one of this process: by itself each compiles all statements anew."""
+    """Let an engine use the compiled statements of the first engine of this process."""
     engine.dialect, engine._compiled_cache = _first_engine[0]
     engine.pool._dialect = engine.dialect
 
 
 def install() -> None:
-    """Make new states cheaply from now on."""
+    """Create new states from the template from now on."""
     StateDatabase._open_or_create = open_state  # type: ignore[method-assign]
 
 

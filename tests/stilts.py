@@ -1,4 +1,4 @@
-"""STILTS, the engine of TOPCAT, among the judges: each of its tasks begins with the classes that the task's first run wrote down."""
+"""Run STILTS, the engine of TOPCAT; each task starts with the class archive that its first run wrote."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xlog:disable")
 
 
 def run_stilts(*words: object, code: int | None = 0) -> CompletedCommand:
-    """Run a task of STILTS; its exit code must be `code`, or whatever for None.
+    """Run a task of STILTS and check its exit code; with None any code is accepted.
 
-    Java reads a thousand classes from two dozen archives before it does anything. They are kept as Java has them in memory, for each task
-    those that its first run here has read; Java itself looks whether they are still those of the archives, and goes without them if not.
+    Java reads a thousand classes from two dozen archives when it starts. The first run of a task stores them as a
+    shared archive. Java checks that the archive is current and ignores it otherwise.
     """
     line = [str(word) for word in words]
     known = CACHE / f"{next(word for word in line if not word.startswith('-'))}-{_identify_installation()}.jsa"
@@ -36,7 +36,7 @@ def run_stilts(*words: object, code: int | None = 0) -> CompletedCommand:
 
 
 def validate_tfcat(path: Path) -> CompletedCommand:
-    """Ask STILTS's own validator of TFCat, which Debian has as a library and no task of STILTS: its exit code is 0 for what is valid."""
+    """Run the TFCat validator of STILTS, which Debian packages as a library; exit code 0 means valid."""
     require("tfcat.jar")
     command = [require_program("java"), *JAVA, "-jar", "/usr/share/java/starlink-tfcat.jar", str(path)]
     done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8", timeout=300)
@@ -58,5 +58,5 @@ def _run_java(java: list[str], line: list[str], code: int | None) -> CompletedCo
 
 
 def _identify_installation() -> str:
-    """Tell one installation from another: by the days of STILTS and of Java."""
+    """Identify an installation by the modification times of STILTS and Java."""
     return "-".join(f"{Path(require_program(name)).resolve().stat().st_mtime_ns:x}" for name in ("stilts", "java"))

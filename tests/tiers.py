@@ -1,15 +1,15 @@
-"""The two tiers of tests, by a rule: ``--tier first`` needs Python packages alone and finds nearly all faults, ``--tier all`` is everything.
+"""The two tiers of tests: ``--tier first`` needs only Python packages, ``--tier all`` is everything.
 
-To the first tier belongs what is not
+The first tier finds nearly all faults. It has all tests that are not
 
-* in one of `FOLDERS`, whose tests drive browsers, other people's programs or full-size data;
-* marked `slow` (it waits, or starts much) or `outside` (judged by a program that nobody here wrote);
-* recorded as one that takes more than a second of processor (`slow` in `RECORDED`, which `scripts/test --record` writes);
-* in need of a group of `needs.GROUPS` beyond `FIRST_TIER_NEEDS`: PostgreSQL, Spark, STILTS. Such a test is skipped where it asks for it.
+* in one of `FOLDERS`, whose tests run browsers, external programs or full-size data;
+* marked `slow` (long waits or many processes) or `outside` (checked by a program of others);
+* recorded with more than a second of processor time (`slow` in `COVERAGE_PATH`, which `scripts/test --record` writes);
+* in need of a group of `requirements.GROUPS` beyond `FIRST_TIER_NEEDS`: PostgreSQL, Spark, STILTS. Such a test is skipped.
 
-A test of properties tries a third of its examples there (`reduce_examples`), all of them in ``--tier all``.
+Property tests try a third of their examples there (`reduce_examples`), and all of them in ``--tier all``.
 
-Tests that are named on the command line belong to ``all``, whatever they need. A run of the first tier ends with what it left out.
+Tests that the command line names belong to ``all``. A run of the first tier lists what it left out.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ SKIPPED_PATH = ".cache/tests/skipped.json"  # what the last run skipped: group -
 
 
 def list_excluded_groups() -> set[str]:
-    """Name the groups of `needs` that the first tier does without."""
+    """List the groups of `requirements` that the first tier does without."""
     return set(requirements.GROUPS) - FIRST_TIER_NEEDS
 
 
@@ -76,12 +76,12 @@ def count_tests(folder: Path) -> tuple[int, int]:
 
 
 def reduce_examples(item: pytest.Item) -> bool:
-    """Let a test of properties try fewer examples than it says; those that it names itself are all tried.
+    """Let a property test try fewer examples; its explicit examples all run.
 
     Returns
     -------
     reduced
-        Whether it is one that tries fewer now.
+        Whether the number of examples changed.
     """
     test = getattr(item, "obj", None)
     test = getattr(test, "__func__", test)
@@ -96,7 +96,7 @@ def reduce_examples(item: pytest.Item) -> bool:
 
 
 class FirstTier:
-    """Leave out what is not of the first tier, and say so."""
+    """Leave out tests that are not in the first tier, and list them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -137,7 +137,7 @@ class FirstTier:
             terminalreporter.line(line)
 
     def summarize(self) -> Iterator[str]:
-        """Give a line for each group that was left out by rule; what was skipped for its needs has lines of its own."""
+        """Yield a line for each group of left-out tests; skipped tests have lines of their own."""
         yield f"left out of the first tier, `{COMMAND}` runs them:"
         for name in self.folders:
             modules, functions = count_tests(self.root / name)
@@ -149,7 +149,7 @@ class FirstTier:
 
 
 class SkipRecorder:
-    """Write down which tests were skipped for want of which group, so that they alone can be run where it is there."""
+    """Record which tests were skipped because of which group, so that they can run alone elsewhere."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -167,7 +167,7 @@ class SkipRecorder:
 
 
 class SkippedTests:
-    """Run only what the last run skipped for want of a group."""
+    """Run only the tests that the last run skipped because of a group."""
 
     def __init__(self, path: Path, group: str) -> None:
         if group not in requirements.GROUPS:
@@ -197,7 +197,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def configure(config: pytest.Config) -> None:
-    """Register what the options ask for."""
+    """Register the plug-ins that the options ask for."""
     path = config.rootpath / SKIPPED_PATH
     group = config.getoption("--skipped-for")
     if group:

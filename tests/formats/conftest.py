@@ -1,4 +1,4 @@
-"""Makes samples.py importable."""
+"""Make the modules of this folder importable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns and rows of any type, for hypothesis."""
+"""Hypothesis strategies for columns and rows of any type."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ VALUES = {
 
 @st.composite
 def tables(draw, kinds=tuple(VALUES), most_rows=6):
-    """Draw columns and a batch: any types in any order, any nulls."""
+    """Draw columns of any types in any order, and a batch of rows with nulls."""
     words = draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=6))
     rows = draw(st.integers(0, most_rows))
     columns, arrays = [], []
@@ -70,7 +70,7 @@ def tables(draw, kinds=tuple(VALUES), most_rows=6):
 
 
 def are_equal(one, other):
-    """Compare values: float32 by its own precision, lists and arrays by their elements."""
+    """Compare values; compare lists and arrays by their elements."""
     if one is None or other is None:
         return one is other
     if isinstance(one, (list, tuple, np.ndarray)):

@@ -1,4 +1,4 @@
-"""The files beside these tests are plain modules."""
+"""Make the modules of this folder importable."""
 
 from __future__ import annotations
 

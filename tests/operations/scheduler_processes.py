@@ -1,6 +1,7 @@
-"""Schedulers in processes of their own, whose runs do what a file says. They are forks of one process that has everything imported.
+"""Schedulers in processes of their own, whose runs follow instructions in files.
 
-That process is this file, run alone: it reads ``{"site": .., "lease": .., "machine": ..}`` and writes the id of the scheduler.
+The schedulers are forks of one process that has imported everything. That process is this file, run as a program: it
+reads ``{"site": .., "lease": .., "machine": ..}`` and writes the id of the scheduler.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ tables:
 
 @dataclass
 class RunRecord:
-    """A run: which collection, which process, when it was taken and ended (None: it has not, or was killed)."""
+    """A run: its collection, its process, and its times; `ended` is None if it has not ended or was killed."""
 
     name: str
     pid: int
@@ -49,7 +50,7 @@ class RunRecord:
 
 @dataclass
 class SchedulerProcess:
-    """A scheduler; who is its parent buries it."""
+    """A scheduler process, which its parent reaps."""
 
     pid: int
 
@@ -72,7 +73,7 @@ def is_alive(pid: int) -> bool:
 
 
 class SchedulerForkServer:
-    """The process that they are forks of."""
+    """The process that is forked, and the connection to it."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -90,14 +91,14 @@ class SchedulerForkServer:
 
 @dataclass
 class Schedulers:
-    """Schedulers of one site, and what their runs have written."""
+    """The schedulers of a site, and the log of their runs."""
 
     site: Path
     nursery: SchedulerForkServer
     started: list[SchedulerProcess] = field(default_factory=list)
 
     def start(self, *, lease: float = 3.0, machine: str | None = None) -> SchedulerProcess:
-        """Start one; `machine`: as if on another machine, where nobody sees whether a process lives."""
+        """Start a scheduler; `machine` simulates another machine, where nobody sees whether a process is alive."""
         self.started.append(self.nursery.start(self.site, lease, machine))
         return self.started[-1]
 
@@ -108,18 +109,21 @@ class Schedulers:
         return StateStore(self.site / "var", settings.load_settings(self.site).store)
 
     def write_descriptor(self, name: str, *, sync: str | None) -> None:
-        """Write a collection's descriptor; `sync`: its schedule, None: no schedule."""
+        """Write the descriptor of a collection with a schedule; with None there is no schedule."""
         path = self.site / "collections" / name / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         (path.parent / "rows.csv").write_text("id\n1\n2\n")
         path.write_text(DESCRIPTOR.format(name=name) + (f"sync: {sync}\n" if sync else ""))
 
     def set_behaviour(self, name: str, what: str) -> None:
-        """Say what runs of a collection do: ``work SECONDS``, ``hold FILE`` (until it is there), ``fail``, ``die``, ``guard``."""
+        """Set what runs of a collection do.
+
+        ``work SECONDS``, ``hold FILE`` (until the file exists), ``fail``, ``die`` or ``guard``.
+        """
         (self.site / f"{name}.does").write_text(what)
 
     def request_runs(self, *names: str) -> None:
-        """Ask for collections to be run now, as soon as they have a schedule."""
+        """Request runs of collections now, as soon as they have schedules."""
         store = self.store()
         try:
             for name in names:
@@ -129,7 +133,7 @@ class Schedulers:
             store.close()
 
     def list_runs(self, name: str | None = None) -> list[RunRecord]:
-        """Give the runs so far, of one collection or of all; no two of one collection were ever under way at once."""
+        """List the runs of one or all collections; check that no two runs of a collection overlapped."""
         found: dict[tuple[str, int], RunRecord] = {}
         path = self.site / "runs.log"
         whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # the last line may be in the making
@@ -170,7 +174,7 @@ def _append_run(site: Path, word: str, name: str, moment: float | None = None) -
 
 @contextlib.contextmanager
 def _detect_overlap(site: Path, name: str) -> Iterator[None]:
-    """Note it if another run of the collection is under way; the kernel ends what a killed one holds."""
+    """Log a clash if another run of the collection is active; the kernel releases the lock of a killed run."""
     number = os.open(site / f"{name}.lock", os.O_RDWR | os.O_CREAT)
     try:
         try:
@@ -206,7 +210,7 @@ def main() -> None:
 
 
 def _run_scheduler(directory: Path, lease: float, machine: str | None) -> None:
-    """Be a scheduler."""
+    """Run a scheduler in this process."""
     from hven.jobs.scheduler import run_scheduler
     from hven.model import settings
     from hven.model.errors import ChangeGuardError, SourceError

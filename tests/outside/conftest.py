@@ -1,4 +1,4 @@
-"""One site of real data, served once for all judges: once for each engine that keeps its rows."""
+"""A site of real data, served once for all external clients and for each engine."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ DRAFTED = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every test of a served site once for each engine that judges it."""
+    """Run each test of a served site once for each of its engines."""
     if "keeper" in metafunc.fixturenames:
         metafunc.parametrize(
             "keeper", getattr(metafunc.function, "keepers", DEFAULT_ENGINES), indirect=True, scope="session"
@@ -119,7 +119,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def long_pyvo_timeout() -> None:
-    """Let pyvo wait for a busy machine: it gives up a look at a job after ten seconds."""
+    """Let pyvo wait for a busy machine: by default it stops polling a job after ten seconds."""
     import pyvo.dal.tap
 
     pyvo.dal.tap.DEFAULT_JOB_POLL_TIMEOUT = 60
@@ -133,7 +133,7 @@ def postgres() -> Iterator[LazyDatabase]:
 
 @pytest.fixture(scope="session")
 def keeper(request: pytest.FixtureRequest, postgres: LazyDatabase) -> Iterator[SiteEngine]:
-    """Which engine keeps the rows."""
+    """Give the engine that stores the rows."""
     if request.param == HATS:
         with run_cluster() as spark:
             yield SiteEngine(HATS, spark.url)
@@ -143,7 +143,7 @@ def keeper(request: pytest.FixtureRequest, postgres: LazyDatabase) -> Iterator[S
 
 @pytest.fixture(scope="session")
 def described_collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the site's collections as a curator does, once for all engines: some descriptors written, most drafted by ``hven new`` and left as they are."""
+    """Write the collections as a curator does: some descriptors by hand, most by ``hven new``."""
     site = tmp_path_factory.mktemp("described") / "site"
     run_hven("init", site)
     for name, text in DESCRIPTORS.items():
@@ -165,7 +165,7 @@ def described_collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, keeper: SiteEngine, described_collections: Path) -> Path:
-    """Publish the collections by one engine."""
+    """Publish the collections with one engine."""
     site = tmp_path_factory.mktemp("outside") / "site"
     run_hven("init", site)
     keeper.write_settings(site)
@@ -184,6 +184,6 @@ def server(site: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def taplint_report(server: Server) -> list[str]:
-    """What STILTS' validator says of the site in all its stages, asked once."""
+    """Give the report of STILTS taplint about the site, for all stages."""
     words = ["taplint", f"tapurl={server.url}/tap", f"stages={' '.join(STAGES)}", "report=EWFSI", "maxrepeat=99"]
     return run_stilts(*words).stdout.splitlines()

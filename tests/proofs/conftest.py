@@ -1,4 +1,4 @@
-"""What the proofs share."""
+"""Make the modules of this folder importable."""
 
 from __future__ import annotations
 

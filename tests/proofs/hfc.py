@@ -1,7 +1,7 @@
-"""The active regions of the HFC as its database has them, made with a fixed seed; and what a day does to them: new, late, edited and deleted rows.
+"""The database of active regions of the HFC with a fixed seed, and its daily changes.
 
-Every day is one transaction that leaves the sum of `balance` at 0 and all rows of one image alike in `edition`, so that an answer which
-mixes two states shows.
+A day adds, edits and deletes rows, and adds some late. Each day is one transaction that keeps the sum of `balance` at
+0 and one `edition` for all rows of an image, so that an answer that mixes two states is detected.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _write_insert(low: int, high: int) -> str:
 
 
 def create_table(url: str, rows: int) -> None:
-    """Make the table."""
+    """Create the table and its rows."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(TABLE)
         connection.execute(_write_insert(2, rows + 1))
@@ -118,7 +118,10 @@ def create_table(url: str, rows: int) -> None:
 
 
 def apply_day(url: str, number: int, changes: int = 1000) -> dict[str, int]:
-    """Let a day pass: of `changes` rows, some are new, some late (old numbers and times), some edited, some deleted. Gives how many of each."""
+    """Apply the changes of a day to `changes` rows and return the number of rows of each kind.
+
+    Some rows are new, some late (old numbers and times), some edited, some deleted.
+    """
     made = random.Random(number)
     done = {}
     with psycopg.connect(url) as connection:
@@ -157,7 +160,7 @@ def apply_day(url: str, number: int, changes: int = 1000) -> dict[str, int]:
 
 
 def read_rows(url: str) -> np.ndarray:
-    """Give the rows of the source as numbers, in the order of their keys; shape (rows, 11)."""
+    """Read the rows of the source as numbers, in the order of their keys; shape (rows, 11)."""
     with (
         psycopg.connect(url) as connection,
         connection.cursor() as cursor,

@@ -1,4 +1,4 @@
-"""Hostile requests: each is made to fill memory, to take time or to hold the interpreter, and is sent as it stands here."""
+"""Hostile requests: each tries to fill memory, to take time or to block the interpreter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VOTABLE_END = b"</TABLE></RESOURCE></VOTABLE>"
 
 @dataclass(frozen=True, kw_only=True)
 class HostileRequest:
-    """One request; its body is given in pieces, so that who sends many holds little."""
+    """A request; its body comes in pieces, so that a client that sends many needs little memory."""
 
     body: Callable[[], Iterator[bytes]]
     media_type: str = FORM
@@ -33,7 +33,7 @@ class HostileRequest:
 
 
 def build_query(query: str, form: str = "csv", maxrec: int | None = None) -> HostileRequest:
-    """Ask a query."""
+    """Build a query."""
     told = {"LANG": "ADQL", "RESPONSEFORMAT": form, "QUERY": query} | (
         {} if maxrec is None else {"MAXREC": str(maxrec)}
     )
@@ -41,7 +41,7 @@ def build_query(query: str, form: str = "csv", maxrec: int | None = None) -> Hos
 
 
 def build_upload(file: Callable[[], Iterator[bytes]], *, is_limited_by_network: bool = False) -> HostileRequest:
-    """Upload a table, and count its rows."""
+    """Build an upload of a table and a query that counts its rows."""
     told = {"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS n FROM TAP_UPLOAD.mine", "UPLOAD": "mine,param:mine"}
 
     def body() -> Iterator[bytes]:
@@ -55,7 +55,7 @@ def build_upload(file: Callable[[], Iterator[bytes]], *, is_limited_by_network: 
 
 
 def build_fields(size: int) -> HostileRequest:
-    """Send parts without a file name: text that is held."""
+    """Build form fields without file names, which a server holds as text."""
 
     def body() -> Iterator[bytes]:
         for number in range(4):
@@ -68,13 +68,13 @@ def build_fields(size: int) -> HostileRequest:
 
 
 def repeat_piece(piece: bytes, size: int, before: bytes = b"", after: bytes = b"") -> Callable[[], Iterator[bytes]]:
-    """Give a body of one piece, over and over."""
+    """Return a body that repeats a piece."""
     big = piece * max(MIB // len(piece), 1)
     return lambda: iter([before, *[big] * (size // len(big)), after])
 
 
 def write_compressed_table(form: str) -> Callable[[], Iterator[bytes]]:
-    """Give a small file that is large when it is read: a dictionary of one long text."""
+    """Return a small file that is large when it is read: a dictionary of one long text."""
 
     def made() -> Iterator[bytes]:
         table = pa.table({"a": pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int32()), pa.array(["x" * MIB]))})
@@ -91,7 +91,7 @@ def write_compressed_table(form: str) -> Callable[[], Iterator[bytes]]:
 
 
 def iterate_small_tables() -> Iterator[bytes]:
-    """Give the same small table in each form."""
+    """Yield the same small table in each format."""
     table, parquet, arrow = pa.table({"a": [1]}), io.BytesIO(), io.BytesIO()
     pq.write_table(table, parquet)
     with pa.ipc.new_stream(arrow, table.schema) as stream:
@@ -124,7 +124,7 @@ def iterate_small_tables() -> Iterator[bytes]:
 
 
 def write_lists(compressed: bool) -> Callable[[], Iterator[bytes]]:
-    """Give lists of long texts, or buffers of zeros that were packed."""
+    """Return a file of lists of long texts, or of compressed buffers of zeros."""
 
     def made() -> Iterator[bytes]:
         file = io.BytesIO()

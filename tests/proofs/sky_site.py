@@ -1,4 +1,4 @@
-"""A site of made-up stars, for servers that are attacked or used for long."""
+"""A site of made-up stars, for servers under attack or under long load."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ tables:
 
 
 def create_site(site: Path, settings: str = "") -> None:
-    """Make the site, without rows."""
+    """Create the site without rows."""
     run_hven("init", site)
     with (site / "hven.toml").open("a") as file:
         file.write(settings)
@@ -37,7 +37,10 @@ def create_site(site: Path, settings: str = "") -> None:
 
 
 def publish_stars(site: Path, rows: int, kind: str, state: Callable[[int], int]) -> None:
-    """Publish so many stars, of seven kinds whose names begin so; in one step, as a source is written that is read meanwhile."""
+    """Publish a number of stars of seven kinds whose names begin with `kind`.
+
+    The file is replaced in one step, because it is read at the same time.
+    """
     lines = [f"{n},{n * 7.31 % 360:.5f},{n * 3.7 % 178 - 89:.5f},{kind}{n % 7},{state(n)}" for n in range(rows)]
     path = site / "collections" / "sky" / "stars.csv"
     path.with_suffix(".new").write_text("id,ra,dec,kind,state\n" + "\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""Ask an ASGI application in this process."""
+"""Send requests to an ASGI application in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came back."""
+    """An answer."""
 
     status: int
     headers: dict[str, str]
@@ -23,12 +23,12 @@ class Answer:
 
     @property
     def comparable_body(self) -> bytes:
-        """The body, without which request it answers and when (data origin): another in each answer that says the same."""
+        """The body without the request and its date (data origin), which differ between equal answers."""
         return re.sub(rb'<INFO name="request(_date)?" value="[^"]*"/>\n?', b"", self.body)
 
 
 def find_router(application: Any) -> Any:
-    """Find the router of an application of Hven: within its middleware, and of a site with portals the one for all collections."""
+    """Find the router of an application: inside its middleware, and of portals the one for all collections."""
     inner = application._application
     while not hasattr(inner, "router"):
         inner = inner._default_application if hasattr(inner, "_default_application") else inner._app
@@ -36,7 +36,7 @@ def find_router(application: Any) -> Any:
 
 
 class Client:
-    """A reader without a socket."""
+    """A client without a socket."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -57,7 +57,7 @@ class Client:
     async def ask_async(
         self, method: str, path: str, query: bytes = b"", body: bytes = b"", headers: dict[str, str] | None = None
     ) -> Answer:
-        """As `ask`, in a loop that is there: who asks much has its threads made once."""
+        """Send a request as `ask` does, in the running event loop, whose threads are shared by many requests."""
         path, _, given = path.partition("?")
         sent: list[dict[str, Any]] = []
         over = asyncio.Event()

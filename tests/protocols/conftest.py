@@ -1,4 +1,4 @@
-"""A tiny site under every face."""
+"""A tiny site for tests of all protocols."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["long_page_timeouts"]
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Open the site that all tests of this folder read, and none writes to."""
+    """Open the site that all tests of this folder read and none changes."""
     directory = tmp_path_factory.mktemp("site")
     with open_tiny_site(directory, TABLES) as made:
         shared_sites.share(directory)
@@ -40,6 +40,6 @@ def client(site: Site) -> Client:
 
 @pytest.fixture
 def writing_client(tmp_path: Path) -> Iterator[Client]:
-    """Give a client of a site like the shared one that the test has for itself."""
+    """Give a client of a site that the test may change."""
     with open_tiny_site(tmp_path / "site", TABLES) as made:
         yield Client(create_application(made))

@@ -1,4 +1,4 @@
-"""Two sites alike, but one has rows that a policy hides, and all addresses that a stranger reaches: each answers with the same bytes on both."""
+"""Compare all pages that strangers reach on two sites, of which one has additional rows that a policy hides."""
 
 from __future__ import annotations
 
@@ -72,7 +72,10 @@ VOLATILE_PATTERNS = (
 
 
 def write_rows(*, hidden: bool) -> str:
-    """Write rows that are seen (`n` even), and between them those that are hidden, with names, extremes, NULLs and a length that nothing seen has."""
+    """Write visible rows (`n` is even) and, between them, hidden ones.
+
+    Hidden rows have names, extremes, NULLs and lengths that no visible row has.
+    """
     made = np.random.default_rng(3)
     text = io.StringIO()
     writer = csv.writer(text)
@@ -89,7 +92,10 @@ def write_rows(*, hidden: bool) -> str:
 
 @contextmanager
 def open_twin_sites(directory: Path, *, said: str | None = None) -> Iterator[tuple[Client, Client]]:
-    """Make and open both sites; the one without hidden rows comes first. The policy is one of the application, or `said` in the descriptors."""
+    """Open the site without hidden rows, then the one with them.
+
+    The policy is one of the application, or `said` in the descriptors.
+    """
     with ExitStack() as stack:
         clients = []
         for name in ("without", "with"):
@@ -161,7 +167,7 @@ PAGES = (
 
 
 def iterate_start_addresses() -> Iterator[str]:
-    """Give the addresses that no page links to, or not with these words."""
+    """Yield addresses that no page links to, or not with these parameters."""
     for query in QUERIES:
         for form in ("csv", "votable", "json"):
             yield "/tap/sync?" + urlencode({"LANG": "ADQL", "FORMAT": form, "QUERY": query})
@@ -210,7 +216,7 @@ def iterate_start_addresses() -> Iterator[str]:
 
 
 def iterate_links(text: str) -> Iterator[str]:
-    """Give the addresses of this site that a document names."""
+    """Yield the addresses of this site in a document."""
     for found in re.findall(
         r"""(?:href|src|action|data-[a-z-]+)=["']((?:/|\?)[^"'#]*)|https?://vo\.example(/[^"'<>\s#]*)""", text
     ):
@@ -220,7 +226,7 @@ def iterate_links(text: str) -> Iterator[str]:
 
 
 def fetch_normalized(client: Client, address: str) -> tuple[str, str]:
-    """Give what an address answers, without times and idents; and its text."""
+    """Return the answer of an address without times and identifiers, and its text."""
     answer = client.get(address)
     text = answer.body.decode("utf-8", "replace")
     said = "\n".join(
@@ -233,7 +239,10 @@ def fetch_normalized(client: Client, address: str) -> tuple[str, str]:
 
 
 def compare_pages(both: tuple[Client, Client], *, part: int = 1) -> tuple[int, list[str]]:
-    """Ask one address of so many, links that are met too; gives how many were answered, and those that are not alike."""
+    """Compare one of `part` addresses, including links in answers.
+
+    Returns the number of successful answers, and the addresses whose answers differ.
+    """
     waiting = list(dict.fromkeys(iterate_start_addresses()))
     met = set(waiting)
     answered, unlike = 0, []

@@ -1,4 +1,4 @@
-"""What rooms tell a reader who errs: the constants of all messages and remedies, read from their source, and what should be one and is not."""
+"""The texts of all messages and remedies for users, read from the source, and messages that cannot be translated."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def list_files(rooms: tuple[str, ...]) -> list[Path]:
 
 @cache
 def list_nodes(path: Path) -> list[ast.AST]:
-    """Give all that a file is made of, the outer before the inner."""
+    """List the nodes of a file, outer before inner."""
     return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def list_texts(path: Path) -> set[str]:
-    """Give all texts of a file."""
+    """List the texts of a file."""
     return {node.value for node in list_nodes(path) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
 def iterate_messages(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Iterator[tuple[int, str]]:
-    """Give line and text of each message and each part of one.
+    """Yield line and text of each message and each part of one.
 
     Parameters
     ----------
@@ -58,7 +58,10 @@ def iterate_messages(path: Path, tables: frozenset[str], returning: frozenset[st
 
 
 def iterate_composed_lines(path: Path, returning: frozenset[str]) -> Iterator[int]:
-    """Give the lines of messages that are put together from texts, and of words that are values and not said: nothing can translate them."""
+    """Yield the lines of messages that cannot be translated.
+
+    These are messages that are composed of texts, and words among the values of `format_message`.
+    """
     for text, _ in _iterate_texts(path, frozenset(), returning):
         pieces = (
             [one.value for one in ast.walk(text) if isinstance(one, ast.Constant)]
@@ -74,7 +77,7 @@ def iterate_composed_lines(path: Path, returning: frozenset[str]) -> Iterator[in
 
 
 def iterate_format_calls(path: Path) -> Iterator[tuple[int, str, int]]:
-    """Give line, template and number of values of each call of `say` whose template stands there."""
+    """Yield line, template and number of values of each call of `format_message` with a constant template."""
     for node in list_nodes(path):
         if (
             isinstance(node, ast.Call)
@@ -87,7 +90,7 @@ def iterate_format_calls(path: Path) -> Iterator[tuple[int, str, int]]:
 
 
 def _iterate_texts(path: Path, tables: frozenset[str], returning: frozenset[str]) -> Iterator[tuple[ast.expr, bool]]:
-    """Give what is told, and whether it is told even if it is a single word."""
+    """Yield each expression of a message, and whether even a single word is a message."""
     for node in list_nodes(path):
         if isinstance(node, ast.Call):
             name = _name_callee(node)
@@ -124,7 +127,7 @@ def _name_callee(node: ast.Call) -> str:
 
 
 def _list_alternatives(node: ast.expr) -> list[ast.expr]:
-    """Give what an expression can be."""
+    """List the expressions that an expression may evaluate to."""
     if isinstance(node, ast.Call):  # {..}.get(word, "..")
         inner = node.func.value if isinstance(node.func, ast.Attribute) and node.func.attr == "get" else None
         parts = [*inner.values, *node.args[1:]] if isinstance(inner, ast.Dict) else []
@@ -139,5 +142,5 @@ def _list_alternatives(node: ast.expr) -> list[ast.expr]:
 
 
 def is_message(text: str, *, alone: bool = False) -> bool:
-    """Tell whether a text has words of English in it: a name or a sign has none, nor has a word that is not told `alone`."""
+    """Return whether a text has English words; a single word counts only if it is `alone`."""
     return (alone and text != "") or (" " in text.strip() and re.search(r"[a-z]", text) is not None)

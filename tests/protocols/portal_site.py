@@ -1,4 +1,4 @@
-"""A site of made collections with news, help pages and two portals, for the tests of pages."""
+"""A site with news, help pages and two portals, for tests of pages."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ Look *closely*. {HOSTILE_TEXT}
 
 
 def build_site(directory: Path) -> Site:
-    """Write the site into a directory, ingest it, and open it."""
+    """Write the site into a directory, publish its collections and open it."""
     (directory / "hven.toml").write_text(SETTINGS, encoding="utf-8")
     rows = ["id,mission,instrument,seen,exposure"]
     for number in range(400):

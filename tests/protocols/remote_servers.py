@@ -1,4 +1,4 @@
-"""Services elsewhere for tests: a second Hven behind a socket, one that never answers, one that answers nonsense, one that is down."""
+"""Remote services for tests: another Hven, one that never answers, one that answers nonsense, one that is down."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hven.site import Site
 
 @contextlib.contextmanager
 def serve_site(site: Site, prefix: str = "/there") -> Iterator[tuple[str, list[str]]]:
-    """Serve a site below a path; gives its address, and the bodies that were sent there."""
+    """Serve a site below a path; yield its address and the received bodies."""
     client, seen = Client(create_application(site)), []
 
     class Face(BaseHTTPRequestHandler):
@@ -44,7 +44,7 @@ def serve_site(site: Site, prefix: str = "/there") -> Iterator[tuple[str, list[s
 
 @contextlib.contextmanager
 def serve_nonsense() -> Iterator[str]:
-    """Serve a page where a VOTable should be."""
+    """Serve a web page instead of a VOTable."""
 
     class Face(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -75,7 +75,7 @@ def _run_server(face: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def open_hanging_server() -> Iterator[str]:
-    """Take connections, and never say anything."""
+    """Accept connections and never answer."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(16)
@@ -84,7 +84,7 @@ def open_hanging_server() -> Iterator[str]:
 
 @contextlib.contextmanager
 def reserve_closed_address() -> Iterator[str]:
-    """Give an address where nobody listens, nor can meanwhile."""
+    """Yield an address where nobody listens, nor can listen until the block ends."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{held.getsockname()[1]}/tap"
@@ -92,7 +92,7 @@ def reserve_closed_address() -> Iterator[str]:
 
 @contextlib.contextmanager
 def serve_pictures(given: dict[str, tuple[int, bytes]]) -> Iterator[tuple[str, list[str]]]:
-    """Serve pictures by their paths, each with its status; gives the address, and the paths that were asked for."""
+    """Serve pictures by path, each with a status; yield the address and the requested paths."""
     seen: list[str] = []
 
     class Face(BaseHTTPRequestHandler):

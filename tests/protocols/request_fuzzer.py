@@ -1,4 +1,4 @@
-"""Every address of the application, asked with what nobody should send: addresses from its own table of routes, parameters as it asks for them."""
+"""Send invalid values to all routes of an application, in the parameters that each route reads."""
 
 from __future__ import annotations
 
@@ -130,12 +130,12 @@ def build_site(directory: Path) -> Site:
 
 @dataclass
 class RequestFuzzer:
-    """Asks the application of a site, on an event loop of its own.
+    """Send requests to the application of a site, on an event loop of its own.
 
     Attributes
     ----------
     names
-        The parameters that an address was seen to ask for, by its path.
+        The parameters that each route reads, by its path.
     slowest
         Seconds and request.
     """
@@ -158,7 +158,7 @@ class RequestFuzzer:
         self.loop.close()
 
     def _learn_parameters(self) -> None:
-        """Find out which parameters each address asks for: it is asked as it should be."""
+        """Send valid requests to find the parameters that each route reads."""
         _, headers, _ = self._send("POST", "/tap/async", QUERY)
         self._words = {**PATH_VALUES, "job": [headers[b"location"].decode().rpartition("/")[2], "nothing"]}
         for route in self.routes:
@@ -171,7 +171,7 @@ class RequestFuzzer:
                     self._send(method, self._fill_path(route.path), VALID_QUERIES.get(route.path, b""))
 
     def _fill_path(self, path: str, chance: random.Random | None = None) -> str:
-        """Fill the holes of a path: with what is there, or sometimes with anything."""
+        """Fill the parameters of a path with valid values, and sometimes with random ones."""
 
         def part(found: re.Match[str]) -> str:
             words = (
@@ -187,7 +187,7 @@ class RequestFuzzer:
         return re.sub(r"\{(\w+)(?::\w+)?\}", part, path)
 
     def run_rounds(self, numbers: Iterable[int]) -> list[str]:
-        """Ask each address once in each round, at random; give what is answered wrongly."""
+        """Send one random request to each route in each round; return the faults."""
         found = []
         for number in numbers:
             for route in self.routes:
@@ -201,7 +201,7 @@ class RequestFuzzer:
         return found
 
     def try_edge_values(self, routes: Iterable[Route]) -> list[str]:
-        """Ask with each value at the edge, in every parameter that an address asks for, and in the columns of a table."""
+        """Send each extreme value in each parameter of the routes and in the columns of a table; return the faults."""
         found = []
         for route in routes:
             for word in self.list_parameters(route.path):
@@ -214,13 +214,13 @@ class RequestFuzzer:
         return [wrong for wrong in found if wrong]
 
     def list_parameters(self, path: str) -> list[str]:
-        """Name the parameters that may mean something to an address."""
+        """List the parameters that may mean something to a route."""
         return sorted(
             {*self.names.get(path, ()), *(COLUMN_PARAMETERS if "{table}" in path or "{kind}" in path else ("_xyz",))}
         )
 
     def ask(self, method: str, path: str, query: bytes, accept: str = "*/*") -> str:
-        """Ask; say what is wrong with the answer, if anything."""
+        """Send a request; return what is wrong with the answer, or an empty text."""
         self.count += 1
         begun = time.perf_counter()
         request = f"{method} {path}?{query.decode()[:400]} ({accept})"
@@ -269,7 +269,7 @@ class RequestFuzzer:
 
 
 def _replace_pairs(good: bytes, given: list[bytes]) -> bytes:
-    """Put pairs in place of those of the same name."""
+    """Replace pairs of the same names."""
     names = {pair.partition(b"=")[0] for pair in given}
     return b"&".join([*(pair for pair in good.split(b"&") if pair and pair.partition(b"=")[0] not in names), *given])
 
@@ -286,7 +286,7 @@ def _draw_pair(words: list[str], chance: random.Random) -> bytes:
 
 @contextmanager
 def _record_parameter_names(hear: Callable[[str], object]) -> Iterator[None]:
-    """Hear of each parameter that is asked for by name, however the page does it."""
+    """Record the name of each parameter that is read."""
 
     def heard(kind: type, way: str) -> Any:
         plain = getattr(kind, way)

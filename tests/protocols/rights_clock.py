@@ -1,4 +1,4 @@
-"""The clock of policies, which tests let stand, or move as they like."""
+"""The clock of policies, which tests stop or move."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unittest import mock
 
 @contextmanager
 def stop_policy_clock(moment: Callable[[], int]) -> Iterator[None]:
-    """Let policies take this for now, in microseconds since 1970."""
+    """Give policies a time, in microseconds since 1970."""
     with (
         mock.patch("hven.adql._row_policy.get_current_instant", moment),
         mock.patch("hven.site._published_state.get_current_instant", moment),

@@ -1,7 +1,8 @@
-"""The matrix of rights: readers, kinds of rows, and every way out of a site; what each reader is told is compared with a site that has their rows alone.
+"""The matrix of rights: users, kinds of rows, and all routes of a site; a reference site has only the visible rows.
 
-Ways are the routes of the application itself, each with what is asked there (`LINES`, `POSTS`, `PUTS`), those of jobs apart (`by_jobs`); then formats, queries,
-errors, jobs, uploads, user tables, states of before, tags of others, heads, ranges and packed answers. Who adds a face writes a line here.
+The routes are those of the application, with the requests of `QUERY_STRINGS`, `POST_BODIES` and `PUT_BODIES`. Routes
+of jobs (`find_job_routes`) are tested apart. Further requests test formats, queries, errors, jobs, uploads, user
+tables, earlier states, tags of others, HEAD, ranges and compressed answers. A new route needs a line here.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ COLUMN_NAMES = ("ident", "n", "ra", "dec", "release", "pi", "coi", "project", "c
 
 @dataclass(frozen=True)
 class Row:
-    """A kind of row: what decides who sees it."""
+    """A kind of row: the values that decide who sees it."""
 
     word: str
     release: str = "2999-01-01T00:00:00"
@@ -109,7 +110,7 @@ class Row:
     bare: bool = False  # all else is null
 
     def format_line(self, number: int, *, before: bool = False) -> str:
-        """Write it; each of its texts, numbers and its place is no other's."""
+        """Format the row as CSV; no other row has one of its texts, numbers or its position."""
         shown = [
             f"id{self.word}",
             _compute_number(number),
@@ -123,7 +124,7 @@ class Row:
 
 
 def _compute_number(number: int) -> int:
-    """Return a number that is no row's else, nor the mean of some."""
+    """Compute a number that no other row has, nor is the mean of other numbers."""
     return 7_310_007 + 1_009 * number + 17 * number**3
 
 
@@ -151,7 +152,7 @@ NUMBERS = {row.word: number for number, row in enumerate(ROWS)}
 
 @dataclass(frozen=True)
 class Person:
-    """A kind of reader, and which rows they see."""
+    """A kind of user, and the rows that they see."""
 
     name: str
     account: str | None
@@ -162,7 +163,7 @@ class Person:
     invitation: str = ""  # which cookie of a referee they show
 
     def can_see(self, row: Row) -> bool:
-        """Read the policy plainly."""
+        """Return whether the person sees a row, by a simple reading of the policy."""
         people = {" ".join(one.lower().split()) for text in (row.pi, row.coi) for one in re.split("[/;|]", text)} - {""}
         return (
             self.owner
@@ -204,7 +205,7 @@ NOBODY = PEOPLE[1]
 
 @dataclass(frozen=True)
 class RightsRequest:
-    """A request; in its address ``{first}`` is the snapshot of before."""
+    """A request; ``{first}`` in its address is the first snapshot."""
 
     address: str
     method: str = "GET"
@@ -214,12 +215,12 @@ class RightsRequest:
 
     @property
     def words(self) -> str:
-        """What it says itself, and may be told back."""
+        """The texts of the request, which an answer may repeat."""
         return f"{self.address} {self.body} {self.kept}"
 
 
 def build_query(query: str, **more: str) -> RightsRequest:
-    """Ask a query at once."""
+    """Build a synchronous query."""
     return RightsRequest("/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query, **more}))
 
 
@@ -361,7 +362,7 @@ PUT_BODIES = {"/tap/tables/{table}": "id,n"}  # likewise
 
 
 def find_job_routes(paths: Iterable[str]) -> set[str]:
-    """Return the routes of jobs: `job` asks those of queries, test_rights_lost.py all of them, of every type."""
+    """Return the routes of jobs: `run_job` tests those of queries, test_rights_lost.py all types of jobs."""
     of_jobs = {path for path in paths if "{job}" in path}
     return of_jobs | {path.partition("/{job}")[0] for path in of_jobs} | {path for path in paths if path.startswith("/jobs/shown/")}  # fmt: skip
 
@@ -390,7 +391,7 @@ FORM = (("content-type", "application/x-www-form-urlencoded"),)
 
 
 def _build_basket() -> Basket:
-    """Fill a basket with every row and a search, as somebody shares it who sees all."""
+    """Fill a basket with all rows and a search, as a user who sees everything would share it."""
     lines = tuple((f'["id{row.word}"]',) for row in ROWS)
     return Basket(parts=(BasketPart(table_path="obs/main", row_keys=lines, searches=("note=*zq*",)), BasketPart(table_path="obs/bright", searches=("",)), BasketPart(table_path="obs/none", row_keys=lines[:2])))  # fmt: skip
 
@@ -414,7 +415,7 @@ PATH_VALUES = {
 
 
 def fill_route(path: str) -> list[str]:
-    """Fill the holes of a route."""
+    """Fill the parameters of a route."""
     tables = ["main", "bright"] if path.startswith(TABLE_ROUTE) else ["obs.main", "ivoa.obscore"]
     if path.endswith("/cite/{kind}"):
         return [one for kind in citations.CITATION_KINDS for one in fill_route(path.replace("{kind}", kind))]
@@ -430,13 +431,13 @@ def fill_route(path: str) -> list[str]:
 
 
 def list_routes(site: Site) -> set[str]:
-    """List the paths of the application, without those that only have a slash more."""
+    """List the paths of the application, without those that only add a slash."""
     found = {route.path for route in find_router(create_application(site)).routes if isinstance(route, Route)}
     return {path for path in found if path == "/" or not path.endswith("/")}
 
 
 def build_requests() -> dict[str, list[RightsRequest]]:
-    """Give the ways that need one request each: those of routes, formats and queries."""
+    """Build the requests of routes, formats and queries."""
     ways = {}
     for path, lines in QUERY_STRINGS.items():
         shown = f"{path} " if path in QUERIES else path
@@ -492,7 +493,7 @@ def build_requests() -> dict[str, list[RightsRequest]]:
 
 @dataclass
 class RightsSite:
-    """A site, and its clients."""
+    """A site and its clients."""
 
     site: Site
     first: str
@@ -501,7 +502,7 @@ class RightsSite:
     _clients: dict[bool, Client] = field(default_factory=dict)
 
     def ask(self, who: Person, ask: RightsRequest) -> Answer:
-        """Ask as somebody."""
+        """Send a request as a person."""
         if who.owner not in self._clients:
             self._clients[who.owner] = Client(create_application(self.site, reader=lambda _: OWNER_PRINCIPAL) if who.owner else create_application(self.site))  # fmt: skip
         headers = dict(ask.headers)
@@ -515,7 +516,7 @@ class RightsSite:
 
 @contextmanager
 def open_rights_site(directory: Path, rows: Sequence[Row], access: str) -> Iterator[RightsSite]:
-    """Make a site with two states of these rows."""
+    """Open a site with two states of rows."""
     folder = directory / "collections" / "obs"
     folder.mkdir(parents=True)
     (directory / "hven.toml").write_text(SETTINGS)
@@ -580,7 +581,7 @@ IGNORED_HEADERS = {"etag", "date", "last-modified", "x-request-id", "content-len
 
 
 def normalize_answer(answer: Answer, *, idents: Sequence[str] = ()) -> str:
-    """Write what is told, without times and names that no two sites have alike."""
+    """Write an answer without times and without identifiers that differ between sites."""
     said = "\n".join(
         f"{name}: {value}" for name, value in sorted(answer.headers.items()) if name not in IGNORED_HEADERS
     )
@@ -594,14 +595,14 @@ def normalize_answer(answer: Answer, *, idents: Sequence[str] = ()) -> str:
 
 @dataclass
 class RightsMatrix:
-    """What was found: cells are reader, row and way.
+    """The findings; a cell is a person, a row and a route.
 
     Attributes
     ----------
     leaks
-        A row that the reader does not see changed what they are told.
+        A row that the person does not see changes an answer.
     refusals
-        A row that they see is not told where it would be without the others.
+        A row that the person sees is missing.
     """
 
     leaks: list[str] = field(default_factory=list)
@@ -612,7 +613,7 @@ class RightsMatrix:
     showing: dict[str, set[str]] = field(default_factory=dict)  # way -> words that it showed to somebody
 
     def judge(self, way: str, who: Person, ask: RightsRequest, answer: Answer, twin: Answer) -> None:
-        """Compare what the site tells with what one tells that has this reader's rows alone."""
+        """Compare the answer of the site with that of a site that has only the rows of this person."""
         self.ways.add(way)
         self.answers += 1
         one, two = normalize_answer(answer), normalize_answer(twin)
@@ -645,7 +646,7 @@ def _show_difference(one: str, two: str) -> str:
 
 
 def check_refusal(who: Person, ask: RightsRequest, answer: Answer, matrix: RightsMatrix, way: str) -> None:
-    """See that proof which is good no more is refused, and not taken for none."""
+    """Check that invalid proof of identity is refused, not ignored."""
     matrix.ways.add(way)
     matrix.answers += 1
     matrix.cells += len(ROWS)
@@ -657,7 +658,7 @@ def check_refusal(who: Person, ask: RightsRequest, answer: Answer, matrix: Right
 def run_job(
     at: RightsSite, who: Person, query: str, *, reader: Person | None = None
 ) -> Iterator[tuple[RightsRequest, Answer]]:
-    """Run a job, and ask all its addresses, as its owner or as somebody else."""
+    """Run a job and request all its addresses, as its owner or as another person."""
     made = at.ask(who, RightsRequest("/tap/async", "POST", urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query, "PHASE": "RUN"}), FORM))  # fmt: skip
     if made.status != 303:
         yield RightsRequest("/tap/async", "POST", query), made
@@ -682,14 +683,14 @@ HATS_FILES = (
 
 
 def find_hats_state(at: RightsSite, who: Person) -> str:
-    """Return the state of HATS that a reader is told of now."""
+    """Return the state of a HATS catalogue that a person sees now."""
     told_of = at.ask(who, RightsRequest("/hats/obs.main/collection.properties")).text
     found = re.search(r"hats_primary_table_url *= *(\S+)", told_of)
     return found[1] if found else "none"
 
 
 def build_upload_query(query: str) -> RightsRequest:
-    """Ask with an upload, as browsers and STILTS send it."""
+    """Build a query with an upload, as browsers and STILTS send it."""
     given = {"LANG": "ADQL", "QUERY": query, "UPLOAD": "t,param:t", "RESPONSEFORMAT": "csv"}
     parts = [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}' for name, value in given.items()]
     parts += [
@@ -700,7 +701,7 @@ def build_upload_query(query: str) -> RightsRequest:
 
 
 def fill_matrix(directory: Path, *, part: int = 1, people: Sequence[Person] = PEOPLE) -> tuple[RightsMatrix, set[str]]:
-    """Fill the matrix, one request of so many of each way, first and last always; gives the routes, too."""
+    """Fill the matrix with one of `part` requests of each route, always with the first; return the routes, too."""
     matrix = RightsMatrix()
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())  # one for all requests, with its threads
@@ -845,7 +846,7 @@ def _compare_further_requests(
 
 
 def _mask_job_names(answer: Answer) -> Answer:
-    """Leave the names of jobs out, and how long they took."""
+    """Remove the names of jobs and their durations."""
     pattern = re.compile(
         rb"(?<=async/)[\w-]+|(?<=job=)[\w-]+|(?<=<uws:jobId>)[^<]+|\b[0-9a-f]{16,}\b|\d+(?:\.\d+)?(?= (?:s|ms|seconds)\b)"
     )
@@ -854,13 +855,13 @@ def _mask_job_names(answer: Answer) -> Answer:
 
 
 __all__ = [
-    "QUERY_STRINGS",
     "PEOPLE",
     "POST_BODIES",
     "PUT_BODIES",
+    "QUERY_STRINGS",
     "ROWS",
     "RightsMatrix",
-    "find_job_routes",
     "fill_matrix",
+    "find_job_routes",
     "formats",
 ]

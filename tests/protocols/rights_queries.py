@@ -1,4 +1,4 @@
-"""Queries made at random under policies of descriptors: tables with hidden rows answer as tables from which these were deleted, errors included."""
+"""Random queries under policies of descriptors: hidden rows change neither answers nor errors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ HIDDEN_WORD = "xyzzy hidden"
 
 
 def _draw_strange_value(chance: Random, column: pa.ChunkedArray, kind: pa.DataType) -> Any:
-    """Make a value that nothing seen has, of those that casts and sums stumble over; shapes are others' or none."""
+    """Draw a value that no visible row has, on which casts and sums may fail; shapes are those of others or NULL."""
     if pa.types.is_string(kind):
         return chance.choice([HIDDEN_WORD, HIDDEN_WORD * 9, "", "1e400", "POLYGON", None])
     if pa.types.is_integer(kind):
@@ -62,7 +62,7 @@ def _draw_strange_value(chance: Random, column: pa.ChunkedArray, kind: pa.DataTy
 
 
 def _build_tables(*, hidden: bool) -> dict[str, tuple[Table, pa.Table]]:
-    """Give the tables of random queries with the columns that decide; hidden rows lie before, between and behind the others."""
+    """Build the tables of random queries with columns for policies; hidden rows are among the others."""
     chance, made = Random(17), {}
     for table, rows in PUBLISHED_TABLES:
         full = table.copy_with(columns=(*table.columns, *POLICY_COLUMNS))
@@ -83,7 +83,7 @@ def _build_tables(*, hidden: bool) -> dict[str, tuple[Table, pa.Table]]:
 
 
 def _apply_policies(site: Site) -> PublishedState:
-    """Give what a site publishes, under the policies."""
+    """Return the published state of a site with policies."""
     holdings = site.get_published_state()
     published = {name: replace(item, table=item.table.copy_with(policy=RowAccessPolicy(rows=POLICY[name]) if name in POLICY else None)) for name, item in holdings.tables_by_name.items()}  # fmt: skip
     assert AccessPolicyBinder(site.engines.find_engine).bind_policies(published) == []
@@ -92,7 +92,7 @@ def _apply_policies(site: Site) -> PublishedState:
 
 @dataclass(frozen=True)
 class TwinSites:
-    """The same tables: as they are without hidden rows, these under the policies, and with hidden rows under the policies."""
+    """The same tables: without hidden rows, without them but with policies, and with hidden rows and policies."""
 
     plain: tuple[Site, PublishedState]
     deleted: tuple[Site, PublishedState]
@@ -101,7 +101,7 @@ class TwinSites:
 
 @contextmanager
 def open_twin_sites(directory: Path, **settings: Any) -> Iterator[TwinSites]:
-    """Open them; `settings` are functions of a site's name."""
+    """Open the sites; `settings` are functions of the name of a site."""
     with ExitStack() as stack:
         without, hiding = (
             stack.enter_context(
@@ -117,7 +117,7 @@ def open_twin_sites(directory: Path, **settings: Any) -> Iterator[TwinSites]:
 
 
 def run_query(at: tuple[Site, PublishedState], text: str) -> pa.Table | HvenError:
-    """Give the answer to the reader, or the error that they are told."""
+    """Run a query as the reader; return its rows, or the error that the reader gets."""
     try:
         with query_pipeline.run_query(
             text, READER, site=at[0], published_state=at[1], uploads=UPLOADS, maxrec=MAX_ROWS, timeout_seconds=60
@@ -129,7 +129,10 @@ def run_query(at: tuple[Site, PublishedState], text: str) -> pa.Table | HvenErro
 
 
 def compare_seed(sites: TwinSites, seed: int) -> str:
-    """See that a query of a seed ends alike; gives the class of its error, ``rows``, or ``some`` where ties and chance decide which."""
+    """Check that the query of a seed ends alike on all sites.
+
+    Returns the class of its error, ``rows``, or ``some`` if ties and random numbers decide which rows there are.
+    """
     text = write_random_query(seed, TABLES)
     one, two = run_query(sites.plain, text), run_query(sites.guarded, text)
     if isinstance(one, HvenError) or isinstance(two, HvenError):

@@ -1,4 +1,4 @@
-"""Sequences of changes between two requests of readers that use their caches: none is ever told what was so before."""
+"""Sequences of changes between requests of users with caches: no user gets an outdated answer."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ PARSERS_BY_ADDRESS = {  # address -> what it tells: the ids of the rows that are
 
 @dataclass
 class CachingClient:
-    """A reader who keeps what a cache may keep, and asks again with tags."""
+    """A client that caches answers and revalidates them with tags."""
 
     client: Client
     headers: dict[str, str] = field(default_factory=dict)
     kept: dict[str, tuple[str, str]] = field(default_factory=dict)  # address -> tag, text
 
     async def fetch(self, address: str) -> tuple[int, str]:
-        """Ask; what is unchanged is taken from the cache."""
+        """Request an address; an unchanged answer comes from the cache."""
         tag, text = self.kept.get(address, ("", ""))
         tags = {"if-none-match": tag} if tag else {}
         answer = await self.client.ask_async("GET", address, headers={**self.headers, **tags})
@@ -90,7 +90,7 @@ class CachingClient:
 
 
 class ChangingSite:
-    """A site, its clock and its readers, all of which change."""
+    """A site, its clock and its users, all of which change."""
 
     def __init__(self, directory: Path, chance: Random, clock: list[int]) -> None:
         self.chance, self.directory, self.clock = chance, directory, clock
@@ -114,7 +114,7 @@ class ChangingSite:
         self.reset_browsers()
 
     def reset_browsers(self) -> None:
-        """Give all readers empty caches; carl has a cookie, the others tokens."""
+        """Give all users empty caches; carl has a cookie, the others tokens."""
         self.browsers = {name: CachingClient(self.client) for name in ("", *ACCOUNTS)}
         for name in ACCOUNTS[:2]:
             self.browsers[name].headers = {"authorization": f"Bearer {self.tokens[name]}"}
@@ -244,7 +244,7 @@ class ChangingSite:
         return len(seen) if "COUNT" in address or "/count" in address else [one for one in seen if one < 40] if "MAX" in address else seen  # fmt: skip
 
     def fetch_all(self, browser: CachingClient) -> list[tuple[str, int, str]]:
-        """Ask at all addresses, one after the other: in one loop, whose threads are begun once."""
+        """Request all addresses in one event loop, whose threads start once."""
 
         async def every_answer() -> list[tuple[str, int, str]]:
             return [(address, *await browser.fetch(address)) for address in PARSERS_BY_ADDRESS]
@@ -252,7 +252,7 @@ class ChangingSite:
         return self.runner.run(every_answer())
 
     def run_step(self) -> str:
-        """Change something, let the site look, and ask as everybody."""
+        """Change something, refresh the site, and check the answers of all users."""
         made = self.chance.choice([self.edit_policy, self.edit_policy, self.edit_people, self.publish, self.move_clock, self.move_clock, self.change_delegations, self.change_delegations, self.change_membership, self.renew_token, self.log_out])  # fmt: skip
         said = made()
         self.site.refresh_published_state()
@@ -267,7 +267,7 @@ class ChangingSite:
 
 @contextmanager
 def open_changing_site(directory: Path, seed: int) -> Iterator[ChangingSite]:
-    """Open it; its clock is that of policies."""
+    """Open the site; its clock is that of policies."""
     clock = [_count_microseconds(BEGIN)]
     with (
         stop_policy_clock(lambda: clock[0]),
@@ -285,7 +285,7 @@ def _count_microseconds(moment: datetime) -> int:
 
 
 def run_sequence(made: ChangingSite, seed: int, steps: int = 5) -> list[str]:
-    """Go one sequence, with the caches of those before; gives its steps. What is wrong is told with the seed."""
+    """Run one sequence with the caches of earlier ones and return its steps; a failure names the seed."""
     made.chance = Random(seed)
     done: list[str] = []
     try:
@@ -298,4 +298,4 @@ def run_sequence(made: ChangingSite, seed: int, steps: int = 5) -> list[str]:
     return done
 
 
-__all__ = ["run_sequence", "open_changing_site"]
+__all__ = ["open_changing_site", "run_sequence"]

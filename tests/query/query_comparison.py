@@ -137,11 +137,11 @@ def _normalize_cell(cell: Any) -> Any:
 
 __all__ = [
     "EvaluationError",
-    "compare_with_duckdb",
-    "compare_query_with_duckdb",
-    "run_query",
-    "check_seed",
-    "check_query",
     "assert_same_rows",
+    "check_query",
+    "check_seed",
+    "compare_query_with_duckdb",
     "compare_sync_and_async",
+    "compare_with_duckdb",
+    "run_query",
 ]

@@ -1,4 +1,4 @@
-"""Small files of the kinds that `demo/make.py` fetches from package registries, made with a fixed seed: what is recorded of the demo needs no network."""
+"""Small files with a fixed seed, in place of those that `demo/make.py` fetches, so that recordings need no network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FEATURES = 50
 
 
 def make_demo(directory: Path) -> None:
-    """Copy the demo's descriptors and put made-up data beside them."""
+    """Copy the descriptors of the demo and add made-up data."""
     shutil.copytree(ROOT / "demo", directory, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     collections = directory / "collections"
     for name in ("hipparcos", "openngc", "sun", "planets", "ganymede", "nomenclature"):
@@ -65,7 +65,7 @@ def make_demo(directory: Path) -> None:
 
 
 def write_stars(numbers: random.Random) -> str:
-    """Write lines of fixed width, as KStars has Hipparcos."""
+    """Write lines of fixed width in the form of KStars' Hipparcos."""
     lines = ["# made up"]
     for number in range(STARS):
         hours, minutes, seconds = numbers.randrange(24), numbers.randrange(60), numbers.uniform(0, 59.9)
@@ -86,7 +86,7 @@ def write_stars(numbers: random.Random) -> str:
 
 
 def write_objects(path: Path, numbers: random.Random) -> None:
-    """Write a table of SQLite, as KStars has OpenNGC."""
+    """Write an SQLite table in the form of KStars' OpenNGC."""
     with sqlite3.connect(path) as database:
         database.execute(
             "CREATE TABLE cat (catalog_identifier TEXT, name TEXT, long_name TEXT, type INTEGER, ra REAL, dec REAL, magnitude REAL, major_axis REAL, minor_axis REAL, position_angle REAL)"

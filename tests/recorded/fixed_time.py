@@ -1,7 +1,7 @@
-"""Hold the time of this process at one instant, so that what is recorded on one day is compared on another.
+"""Hold the time of this process at one instant, so that recordings of different days can be compared.
 
-`time.time` and `datetime.now` both give it; each call is a tenth of a millisecond later than the one before, because states are ordered by the milliseconds of their names.
-`time.monotonic` goes on: what waits, waits by that clock.
+`time.time` and `datetime.now` return it. Each call adds a tenth of a millisecond, because the names of states are
+ordered by milliseconds. `time.monotonic` goes on for code that waits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REAL_DATE = dt.date
 
 
 class _RealInstances(type):
-    """Take every datetime for an instance: most are made by C code, which knows the real class only."""
+    """Accept every datetime as an instance: C code creates most of them and knows only the real class."""
 
     def __instancecheck__(cls, value: object) -> bool:
         return isinstance(value, cls.__mro__[1])
@@ -38,7 +38,7 @@ class _RealInstances(type):
 
 
 class FixedDatetime(REAL_DATETIME, metaclass=_RealInstances):
-    """`datetime.datetime` whose `now` is the instant."""
+    """`datetime.datetime` whose `now` returns the instant."""
 
     @classmethod
     def now(cls, tz: dt.tzinfo | None = None) -> Any:
@@ -50,7 +50,7 @@ class FixedDatetime(REAL_DATETIME, metaclass=_RealInstances):
 
 
 class FixedDate(REAL_DATE, metaclass=_RealInstances):
-    """`dt.date` whose `today` is the day of the instant."""
+    """`datetime.date` whose `today` returns the day of the instant."""
 
     @classmethod
     def today(cls) -> Any:
@@ -59,7 +59,7 @@ class FixedDate(REAL_DATE, metaclass=_RealInstances):
 
 @contextmanager
 def hold_time() -> Iterator[None]:
-    """Let it be `INSTANT` in this process until the block ends."""
+    """Hold the time of this process at `INSTANT` until the block ends."""
     ticks = itertools.count()
 
     def read_nanoseconds() -> int:
@@ -83,7 +83,7 @@ def hold_time() -> Iterator[None]:
 
 
 def load_modules() -> None:
-    """Import all modules of Hven: one that is imported later would bind the real class."""
+    """Import all modules of Hven; a module that is imported later would bind the real class."""
     for module in pkgutil.walk_packages(hven.__path__, "hven.", onerror=lambda _: None):
         if not module.name.endswith("__main__"):
             with contextlib.suppress(ImportError):  # of an optional package
@@ -91,7 +91,7 @@ def load_modules() -> None:
 
 
 def exchange_classes(classes: dict[type, type]) -> None:
-    """Bind other classes to the names that modules of Hven have imported."""
+    """Bind other classes to names that modules of Hven have imported."""
     for name, module in list(sys.modules.items()):
         if name == "hven" or name.startswith("hven."):
             for attribute, value in list(vars(module).items()):

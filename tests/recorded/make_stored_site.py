@@ -1,6 +1,7 @@
-"""Make the site that is stored beside this file, with what sites gather in years: ``python tests/recorded/make_stored_site.py``.
+"""Create the site that is stored beside this file, with years of history.
 
-It is made once. A later commit opens what an earlier one wrote; making it anew would hide that it cannot.
+Run ``python tests/recorded/make_stored_site.py``. The site is created once, and later commits must open it. A new one
+would hide that they cannot.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def open_site(directory: Path) -> Iterator[tuple[Site, Client]]:
 
 
 def make_site(directory: Path) -> dict[str, str]:
-    """Make the site; gives the addresses of its job and of its result."""
+    """Create the site; return the addresses of its job and of its result."""
     shutil.copytree(EXAMPLES / "18-hesiod", directory)
     shutil.copytree(EXAMPLES / "01-csv-to-cone/collections" / STARS, directory / "collections" / STARS)
     stars = directory / "collections" / STARS / f"{STARS}.yaml"
@@ -102,14 +103,14 @@ def make_site(directory: Path) -> dict[str, str]:
 
 
 def set_times(directory: Path, *, hours: int = 24) -> None:
-    """Give all files of a directory one time, so many hours before the instant."""
+    """Set the modification time of all files of a directory, in hours before the instant."""
     for path in directory.rglob("*"):
         if "var" not in path.relative_to(directory).parts:
             os.utime(path, (INSTANT_SECONDS - 3_600 * hours, INSTANT_SECONDS - 3_600 * hours))
 
 
 def ask_stored(client: Client, facts: dict[str, str], token: str) -> Iterator[tuple[str, Answer]]:
-    """Ask for what only this site has: the job, the result, the reader's own table, states of before."""
+    """Request what only this site has: the job, the result, a user table, earlier states."""
     as_anna = {"authorization": f"Bearer {token}"}
     for rest in ("", "/phase", "/parameters", "/results", "/results/result", "/owner", "/error"):
         yield f"job{rest}", client.ask("GET", facts["job"] + rest)
@@ -137,7 +138,7 @@ def ask_stored(client: Client, facts: dict[str, str], token: str) -> Iterator[tu
 
 
 def pack_site(directory: Path) -> bytes:
-    """Pack a directory: the same bytes for the same files."""
+    """Pack a directory into the same bytes for the same files."""
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as archive:
         for path in sorted(directory.rglob("*")):
@@ -156,7 +157,7 @@ def unpack_site(directory: Path) -> None:
 
 
 def main() -> int:
-    """Make the site and store it."""
+    """Create the site and store it."""
     with tempfile.TemporaryDirectory() as name, hold_time():
         facts = make_site(Path(name) / "site")
         ARCHIVE.parent.mkdir(exist_ok=True)

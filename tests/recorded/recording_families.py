@@ -27,7 +27,7 @@ EXCLUDED_EXAMPLES = {  # example -> what it needs
 
 
 def list_families() -> dict[str, Callable[[Path], dict[str, list[str]]]]:
-    """List families by name, each with what records it in a directory."""
+    """Return the function that records each family in a directory, by name."""
     families: dict[str, Callable[[Path], dict[str, list[str]]]] = {
         "verbs": record_verbs,
         "stored-site": record_stored_site,
@@ -41,13 +41,13 @@ def list_families() -> dict[str, Callable[[Path], dict[str, list[str]]]]:
 
 
 def record_family(family: str, directory: Path) -> dict[str, list[str]]:
-    """Record the answers of a family, at the fixed time."""
+    """Record the answers of a family at the fixed time."""
     with hold_time():
         return list_families()[family](directory)
 
 
 def record_stored_site(directory: Path) -> dict[str, list[str]]:
-    """Record what the stored site answers."""
+    """Record the answers of the stored site."""
     site_directory = directory / "site"
     stored.unpack_site(site_directory)
     facts = json.loads(stored.FACTS.read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def record_stored_site(directory: Path) -> dict[str, list[str]]:
 
 
 def record_example(name: str) -> Callable[[Path], dict[str, list[str]]]:
-    """Make what records an example."""
+    """Return the function that records an example."""
 
     def record(directory: Path) -> dict[str, list[str]]:
         shutil.copytree(prepare_example(name), directory / name)
@@ -71,13 +71,13 @@ def record_example(name: str) -> Callable[[Path], dict[str, list[str]]]:
 
 
 def record_demo(directory: Path) -> dict[str, list[str]]:
-    """Record the demo, with made-up data."""
+    """Record the demo with made-up data."""
     make_demo(directory / "demo")
     return record_directory(directory / "demo")
 
 
 def record_directory(directory: Path) -> dict[str, list[str]]:
-    """Publish all collections of a directory, and record what the site answers."""
+    """Publish all collections of a directory and record the answers of its site."""
     for path in sorted(directory.rglob("*")):
         os.utime(path, (INSTANT_SECONDS - 86_400, INSTANT_SECONDS - 86_400))
     with Site(settings.load_settings(directory)) as site:

@@ -1,4 +1,4 @@
-"""Keep recorded answers in files: of each family of answers an index in plain text, and the normal forms packed beside it."""
+"""Store recorded answers: for each family an index in plain text, and the compressed normal forms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANSWER_SEPARATOR = "\x1e"  # between answers
 
 
 def write_recording(family: str, answers: Mapping[str, list[str]]) -> None:
-    """Write the answers of a family: what git shows is the index."""
+    """Write the answers of a family; Git shows changes of the index."""
     DIRECTORY.mkdir(exist_ok=True)
     whole = ANSWER_SEPARATOR.join("\n".join([key, *lines]) for key, lines in sorted(answers.items()))
     index = [
@@ -28,7 +28,7 @@ def write_recording(family: str, answers: Mapping[str, list[str]]) -> None:
 
 
 def read_recording(family: str) -> dict[str, list[str]]:
-    """Read the answers of a family; none if it has not been recorded."""
+    """Read the answers of a family; none if it is not recorded."""
     path = DIRECTORY / f"{family}.xz"
     if not path.exists():
         return {}
@@ -37,7 +37,7 @@ def read_recording(family: str) -> dict[str, list[str]]:
 
 
 def compare_answers(family: str, answers: Mapping[str, list[str]]) -> str:
-    """Say how answers differ from the recorded ones; an empty text if they do not."""
+    """Describe how answers differ from recorded ones; an empty text if they do not."""
     recorded = read_recording(family)
     told = [f"no recorded answer: {key}" for key in sorted(answers.keys() - recorded.keys())]
     told += [f"recorded, and not asked any more: {key}" for key in sorted(recorded.keys() - answers.keys())]

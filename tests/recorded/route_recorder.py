@@ -1,6 +1,7 @@
-"""Every request whose answer is recorded, found by walking the application, the records of plug-ins and what a site has published.
+"""Every request whose answer is recorded: from the routes of the application, the plug-ins and the published tables.
 
-A new route, format, table or example gives requests by itself, which have no recorded answer then: the test fails until they are recorded.
+A new route, format, table or example adds requests without recorded answers, and the test fails until they are
+recorded.
 """
 
 from __future__ import annotations
@@ -80,12 +81,12 @@ TABLE_QUERY_STRINGS: dict[str, list[str]] = {  # route -> what is asked of each 
 
 @dataclass
 class Recorder:
-    """A site that is asked, and the normal forms of its answers.
+    """A site and the normal forms of its answers.
 
     Attributes
     ----------
     answers
-        Key of a request -> its answer's normal form.
+        Key of a request -> normal form of its answer.
     """
 
     site: Site
@@ -98,14 +99,14 @@ class Recorder:
         self.replaced = {str(self.directory): "DIRECTORY", **self.replaced}
 
     def ask(self, address: str, method: str = "GET", body: bytes = b"") -> Answer:
-        """Ask as everybody may, and keep the answer."""
+        """Send a request as an anonymous user and keep the answer."""
         headers = {"content-type": "application/x-www-form-urlencoded"} if method == "POST" else {}
         answer = self.client.ask(method, address, body=body, headers=headers)
         self.keep(f"{method} {address}", answer)
         return answer
 
     def keep(self, key: str, answer: Answer) -> None:
-        """Keep an answer under a key that each run has alike."""
+        """Keep an answer under a key that is the same in each run."""
         self.answers[mask_text(key, self.replaced).replace("\n", " ")] = describe_answer(
             answer.status, answer.headers, answer.body, self.replaced
         )
@@ -113,7 +114,7 @@ class Recorder:
 
 @contextmanager
 def speed_up_requests() -> Iterator[None]:
-    """Let all requests have one event loop and its threads, and pages all the time that they need to count."""
+    """Use one event loop for all requests, and give pages all the time that they need to count."""
     limits = [
         (module, name, getattr(module, name))
         for path, module in list(sys.modules.items())
@@ -133,7 +134,7 @@ def speed_up_requests() -> Iterator[None]:
 
 
 def list_routes(site: Site) -> dict[str, set[str]]:
-    """List the paths of the application with their methods, without those that only have a slash more."""
+    """List the paths of the application with their methods, without those that only add a slash."""
     found: dict[str, set[str]] = {}
     for route in find_router(create_application(site)).routes:
         if isinstance(route, Route) and (route.path == "/" or not route.path.endswith("/")):
@@ -145,7 +146,7 @@ def list_routes(site: Site) -> dict[str, set[str]]:
 
 
 def record_rights(directory: Path) -> dict[str, list[str]]:
-    """Record each route with its lines, and with each format; each query; each method of a route."""
+    """Record each route with its query strings and each format, each query, and each method of a route."""
     with speed_up_requests(), stop_policy_clock(lambda: rights_matrix.NOW), rights_matrix.open_rights_site(directory, rights_matrix.ROWS, rights_matrix.POLICY) as place:  # fmt: skip
         replaced = {place.first: "FIRST", quote(place.first): "FIRST", **name_times(directory)}
         recorder = Recorder(place.site, directory, replaced=replaced)
@@ -182,21 +183,21 @@ def record_rights(directory: Path) -> dict[str, list[str]]:
 
 
 def name_times(directory: Path) -> dict[str, str]:
-    """Name when the files of a directory were written, as pages write it."""
+    """Map the modification times of files, in the formats of pages, to a name."""
     moments = {datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in directory.glob("collections/*/*")}
     forms = ("%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M")
     return {f"{moment:{form}}": "NOW" for form in forms for moment in moments}  # the longer ones first
 
 
 def fill_path(path: str) -> list[str]:
-    """Fill the holes of a route as the matrix does, those that it does not know with a name that nothing has."""
+    """Fill the parameters of a route as the matrix does; unknown ones get a name that does not exist."""
     return rights_matrix.fill_route(
         re.sub(r"\{([\w:]+)\}", lambda hole: hole[0] if hole[1] in KNOWN_PATH_PARAMETERS else "nothing", path)
     )
 
 
 def record_request(recorder: Recorder, place: RightsSite, person: Person, ask: RightsRequest) -> None:
-    """Ask as somebody, and keep the answer."""
+    """Send a request as a person and keep the answer."""
     recorder.keep(f"{person.name}: {ask.method} {ask.address} {ask.body}".rstrip(), place.ask(person, ask))
 
 
@@ -204,7 +205,7 @@ def record_request(recorder: Recorder, place: RightsSite, person: Person, ask: R
 
 
 def record_site(site: Site, directory: Path) -> dict[str, list[str]]:
-    """Record what a site answers of all its collections and tables."""
+    """Record the answers of a site about all its collections and tables."""
     with speed_up_requests(), stop_policy_clock(lambda: INSTANT_SECONDS * 1_000_000):
         recorder = Recorder(site, directory)
         tables = {
@@ -228,7 +229,7 @@ def record_site(site: Site, directory: Path) -> dict[str, list[str]]:
 
 
 def ask_example(recorder: Recorder, query: str) -> None:
-    """Ask an example of a descriptor; the rows of a query that says no order are put in order."""
+    """Run an example of a descriptor; sort the rows of a query without an order."""
     address = "/tap/sync?" + urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query})
     answer = recorder.ask(address)
     if not re.search(r"\bORDER\s+BY\b", query, re.IGNORECASE):
@@ -237,7 +238,7 @@ def ask_example(recorder: Recorder, query: str) -> None:
 
 
 def record_series(recorder: Recorder) -> None:
-    """Record each data set of HAPI: what it is, and its samples."""
+    """Record each data set of HAPI: its description and its samples."""
     catalogue = json.loads(recorder.ask("/hapi/catalog").body)
     for dataset in catalogue.get("catalog", ()):
         told = json.loads(recorder.ask("/hapi/info?" + urlencode({"dataset": dataset["id"]})).body)
@@ -247,7 +248,7 @@ def record_series(recorder: Recorder) -> None:
 
 
 def find_values(recorder: Recorder, table: Any) -> dict[str, str]:
-    """Find what a table is asked about: its first row's key and place, a column of numbers, a column of text."""
+    """Find values for requests about a table: key and position of its first row, a numeric and a text column."""
     columns = [column for column in table.columns if not column.hidden]
     values = {
         "key": "nothing", "ra": "10", "dec": "10",
@@ -276,7 +277,7 @@ def quote_name(name: str) -> str:
 
 
 def fill_route(recorder: Recorder, path: str, tables: dict[str, dict[str, str]]) -> Iterator[str]:
-    """Write the addresses of a route: one of each table or collection that it may be asked about, with what is asked there."""
+    """Write the addresses of a route: for each table or collection, with its query strings."""
     site = recorder.site
     if "{" not in path:
         if path not in {*POST_BODIES, *PUT_BODIES, *find_job_routes([path])}:
@@ -301,7 +302,7 @@ def fill_route(recorder: Recorder, path: str, tables: dict[str, dict[str, str]])
 
 
 def find_first_file(recorder: Recorder, collection: str, tables: dict[str, dict[str, str]]) -> str:
-    """Name the first file of a collection."""
+    """Return the first file of a collection."""
     if f"{collection}.files" not in tables:
         return "nothing"
     answer = recorder.client.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY=f"SELECT TOP 1 path FROM {collection}.files ORDER BY path")  # fmt: skip

@@ -1,4 +1,7 @@
-"""Every verb of the command line: what it takes, and what it says in a walk over a site of its own; a verb without a line here is a fault."""
+"""Every command of the command line: its parameters, and its output in a walk over a site.
+
+A command without a line here is a fault.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ RUN_MASKS = (
 
 
 def list_verbs() -> Iterator[tuple[str, Any]]:
-    """Yield the verbs of the command line, those of groups by both words."""
+    """Yield the commands; those of groups have two words."""
     waiting = [("", get_command(build_command(None)))]
     while waiting:
         name, verb = waiting.pop()
@@ -75,7 +78,7 @@ def list_verbs() -> Iterator[tuple[str, Any]]:
 
 
 def record_verbs(directory: Path) -> dict[str, list[str]]:
-    """Record what each verb takes, and what each line of the walk says."""
+    """Record the parameters of each command and the output of each line of the walk."""
     verbs = dict(list_verbs())
     without = sorted(verbs.keys() - {verb for verb, _ in COMMAND_LINES})
     assert not without, f"verbs without a line in {Path(__file__).name}: {', '.join(without)}"
@@ -100,7 +103,7 @@ def record_verbs(directory: Path) -> dict[str, list[str]]:
 
 
 def describe_parameters(verb: Any) -> list[str]:
-    """Write the parameters of a verb, without their help."""
+    """Describe the parameters of a command without their help."""
     return [
         f"{' '.join([*one.opts, *one.secondary_opts])} {getattr(getattr(one, 'type', None), 'name', '')} required={one.required} default={mask_text(str(one.default))} nargs={one.nargs} multiple={getattr(one, 'multiple', False)}"
         for one in verb.params
@@ -108,7 +111,7 @@ def describe_parameters(verb: Any) -> list[str]:
 
 
 def describe_output(text: str, replaced: dict[str, str], *, rows: bool = False) -> list[str]:
-    """Keep JSON and rows as they are; of sentences the numbers, names and paths."""
+    """Keep JSON and rows; of sentences keep numbers, names and paths."""
     for pattern, word in RUN_MASKS:
         text = pattern.sub(word, text)
     if rows:
@@ -121,6 +124,9 @@ def describe_output(text: str, replaced: dict[str, str], *, rows: bool = False) 
 
 
 def select_data_words(line: str) -> str:
-    """Keep the words of a line that are data: those with a digit, a point, a slash or an underscore within, or in capitals."""
+    """Select the words of a line that are data.
+
+    These are words with a digit, with a point, slash or underscore inside, or in capitals.
+    """
     words = (word.strip(".,;:!?()[]'\"`│─┃") for word in line.split())
     return " ".join(word for word in words if re.search(r"\d|\w[./_=:]\w", word) or re.fullmatch(r"[A-Z]{2,}", word))

@@ -52,12 +52,12 @@ class ServerProcess:
         return list(json.loads(body)["data"])
 
     def list_ready_workers(self) -> list[int]:
-        """The processes that answer and have opened the site."""
+        """List the workers that have opened the site."""
         named = {pid: Path(f"/proc/{pid}/comm").read_text() for pid in self.list_workers()}
         return [pid for pid, name in named.items() if name.startswith(WORKER_NAME)]
 
     def list_workers(self) -> list[int]:
-        """The processes that answer: those of the server but for the keeper of the jobs and the scheduler, which name themselves."""
+        """List the workers: all processes of the server but the job supervisor and the scheduler."""
         beside = {"hven-jobs", "hven-schedule"}
         found: dict[int, str] = {}
 
@@ -77,7 +77,7 @@ class ServerProcess:
         return [pid for pid, name in found.items() if name not in beside]
 
     def lines(self) -> list[dict[str, object]]:
-        """The access log."""
+        """Read the access log."""
         whole = self.log.read_text().rpartition("\n")[0]  # the last line may be being written
         return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
@@ -86,7 +86,10 @@ class ServerProcess:
 def serve_site(
     site: Path, *, workers: int = 2, through: Sequence[str] = (), log: str = "serve.log"
 ) -> Iterator[ServerProcess]:
-    """Serve a site until the block ends; `through`: a program that begins the server as a user does, and is it then; otherwise it is a fork."""
+    """Serve a site until the block ends.
+
+    `through` is a program that starts the server and becomes it; without it, the server is a fork.
+    """
     port = reserve_port()
     words = ["serve", "--site", str(site), "--port", str(port), "--workers", str(workers)]
     process = start_hven(words, site / log, [*through, *HVEN_COMMAND] if through else None)
@@ -121,7 +124,7 @@ tables:
 
 
 def build_star_site(directory: Path, number: int = 1000) -> Path:
-    """Make a site with one ingested collection."""
+    """Build a site with one published collection."""
     run_hven("init", directory)
     folder = directory / "collections" / "stars"
     folder.mkdir(parents=True)

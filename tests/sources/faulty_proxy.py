@@ -1,4 +1,4 @@
-"""A proxy before a service, which does to its answers what networks and services do: breaks off, is busy, sends elsewhere, packs, lies."""
+"""A proxy before a service that disturbs its answers: it truncates, delays, redirects, compresses or replaces them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ class Answer:
 
 @dataclass
 class FaultyProxy:
-    """What was asked, and what happens next: `next` has what is done to the coming answers, one each; None: nothing."""
+    """The received requests, and the changes of the coming answers.
+
+    `coming_changes` has one change for each coming answer; None changes nothing.
+    """
 
     port: int = 0
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -40,7 +43,7 @@ class FaultyProxy:
 
 @contextlib.contextmanager
 def run_proxy(port: int) -> Iterator[FaultyProxy]:
-    """Stand before the server at a port of this machine."""
+    """Run a proxy before the server at a port of this machine."""
     what = FaultyProxy()
 
     class Proxy(http.server.BaseHTTPRequestHandler):
@@ -95,7 +98,7 @@ def run_proxy(port: int) -> Iterator[FaultyProxy]:
 
 
 def refuse_as_busy(status: int = 503, **headers: str) -> Callable[[Answer], Answer]:
-    """Too much to do."""
+    """Answer that the service is busy."""
     named = {key.replace("_", "-"): value for key, value in headers.items()}
     return lambda _: Answer(
         status, {"Content-Type": "text/html", **named}, b"<html><h1>Service Unavailable</h1> come back later</html>"
@@ -103,11 +106,11 @@ def refuse_as_busy(status: int = 503, **headers: str) -> Callable[[Answer], Answ
 
 
 def close_connection(_: Answer) -> None:
-    """The connection is closed without a word."""
+    """Close the connection without an answer."""
 
 
 def truncate_body(share: float, *, told: bool) -> Callable[[Answer], Answer]:
-    """An answer that ends early; `told`: its length was said before."""
+    """End an answer early; with `told` its full length is announced."""
 
     def do(answer: Answer) -> Answer:
         part = answer.body[: int(len(answer.body) * share)]
@@ -117,17 +120,17 @@ def truncate_body(share: float, *, told: bool) -> Callable[[Answer], Answer]:
 
 
 def compress_body(answer: Answer) -> Answer:
-    """As gzip."""
+    """Compress an answer by gzip."""
     return Answer(answer.status, answer.headers | {"Content-Encoding": "gzip"}, gzip.compress(answer.body))
 
 
 def send_gzip_file(answer: Answer) -> Answer:
-    """A gzip file, which no header tells of."""
+    """Send a gzip file without a header that says so."""
     return Answer(answer.status, answer.headers, gzip.compress(answer.body))
 
 
 def delay_answer(seconds: float, unless: threading.Event | None = None) -> Callable[[Answer], Answer]:
-    """After a while, or when nobody waits any more."""
+    """Delay an answer, at most until an event is set."""
 
     def do(answer: Answer) -> Answer:
         (unless or threading.Event()).wait(seconds)
@@ -137,12 +140,12 @@ def delay_answer(seconds: float, unless: threading.Event | None = None) -> Calla
 
 
 def redirect(to: str, status: int = 301) -> Callable[[Answer], Answer]:
-    """Elsewhere."""
+    """Redirect the request."""
     return lambda _: Answer(status, {"Location": to}, b"")
 
 
 def replace_answer(
     text: str, status: int = 200, media: str = "application/x-votable+xml"
 ) -> Callable[[Answer], Answer]:
-    """Something else."""
+    """Replace the answer."""
     return lambda _: Answer(status, {"Content-Type": media}, text.encode())

@@ -1,4 +1,4 @@
-"""A column ``v`` of numbers in each carrier that can hold it, and the options of its source. What a carrier has no word for is said by `CARRIES`."""
+"""Write a column ``v`` of numbers in each file format that can hold it; `CARRIERS` lists what a format cannot hold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hven.model.types import parse_type
 
 
 def name_type(values):
-    """Name the type that holds all of them: int64, uint64, object (whole numbers beyond) or float64."""
+    """Return the type of numbers: int64, uint64, object (larger integers) or float64."""
     some = [value for value in values if value is not None]
     if any(isinstance(value, float) for value in some):
         return "float64"
@@ -175,7 +175,7 @@ CARRIERS = {
 
 
 def write_numbers(name, directory, values):
-    """Write the values that the carrier has words for, and return the options of its source; None: it has none for them."""
+    """Write the values if the format can hold them; return the options of its source, or None."""
     _, write, kinds, lacking = CARRIERS[name]
     lacks = {
         "null": None in values and name_type(values) != "float64",

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own for tests: a new cluster in a temporary directory, on a Unix socket, gone afterwards."""
+"""A private PostgreSQL server for tests of sources, in a temporary directory, on a Unix socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import postgres_cluster
 
 @contextlib.contextmanager
 def run_server():
-    """Yield a SQLAlchemy URL; skip where there is no PostgreSQL, but not in CI."""
+    """Run a server and yield its SQLAlchemy URL. If PostgreSQL is missing, skip the test, or fail in CI."""
     programs_at = postgres_cluster.find_programs()
     home = Path(tempfile.mkdtemp(prefix="hven-pg-"))
     as_user = {}

@@ -232,7 +232,7 @@ def test_samples_that_were_not_asked_for_are_left_out(url: str, world: HapiServe
     def all_of_them(endpoint: str, given: dict[str, str], answer: HapiAnswer) -> None:
         if endpoint == "data":
             listed = world.info["parameters"]
-            answer.body = b"".join(world._record(row, listed) for row in everything)
+            answer.body = b"".join(world._pack_record(row, listed) for row in everything)
 
     world.alter_answer = all_of_them
     source = opened(url, SourceContext(allow_private=True, on_notice=told.append), stop="2003-10-28T00:00:20Z")

@@ -1,4 +1,4 @@
-"""States are made here as everywhere, not copied: how that is done is what these tests try."""
+"""Fixtures for tests of the system state, which Hven creates here without templates."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from hven.site.store._database import StateDatabase
 
 @pytest.fixture(autouse=True)
 def uncopied_states(monkeypatch):
-    """Open each state with the code of Hven alone."""
+    """Create each state with the code of Hven only."""
     monkeypatch.setattr(StateDatabase, "_open_or_create", state_templates.make_state)
