@@ -33,7 +33,7 @@ def write_expression(expr, dialect) -> str:
     return SqlWriter(dialect, {}, frozenset()).write_expression(expr)
 
 
-OTHER_RUNNERS: list = []  # a function that runs bound queries in another engine, if its tests said so
+OTHER_RUNNERS: list = []  # functions that run bound queries in another engine; the last one is used
 
 
 def run_query(

@@ -89,7 +89,7 @@ def build_table_sets() -> dict[str, StaticCatalogue]:
     ]
     mock = [parse_opencadc_table(name, words) for name, words in raw["opencadc-mock"].items() if name != "functions"]
     tap_test = "opencadc-tap_test (TAP_SCHEMA + tap_test.AllDataTypes)"
-    # newer than some of its queries, says the file; those name these two as well
+    # the file is newer than some of its queries, which also name these two columns
     everything = parse_opencadc_table(
         "tap_test.AllDataTypes",
         raw[tap_test]["tap_test.AllDataTypes"].replace(

@@ -40,7 +40,7 @@ def build_suites(open_cluster: Callable[[], AbstractContextManager[Any]], max_ot
     def far() -> Iterator[SparkCluster]:
         with open_cluster() as running:
             opened = SparkCluster(running.url)
-            opened.get_session()  # whose words are written
+            opened.get_session()  # the version decides how SQL is written
 
             def asked(bound: Any, pairs: Any) -> pa.Table:
                 relations = {table.qualified_name: MemoryRelation(rows) for table, rows in pairs}

@@ -25,10 +25,10 @@ from shared import EXAMPLES_FACTOR
 pytest_plugins = ["forks", "shared_sites", "state_templates"]
 
 gc.set_threshold(5_000)  # as `hven` does it
-gc.disable()  # until tests are collected: thousands are made, none goes
+gc.disable()  # until tests are collected: thousands of objects are created and none is freed
 
 # speed is measured in bench/: a busy machine must not fail a test of correctness
-# at home examples are new ones each time; in CI they are the same for the same test, so that it fails for what was changed
+# examples are random, but in CI each test repeats the same ones, so that it fails only because of a change
 CI = os.environ.get("CI") == "true"
 settings.register_profile(
     "hven",
@@ -44,7 +44,7 @@ settings.load_profile("hven")
 MAX_ID_CHARACTERS = 200  # characters of a parameter that stand in the name of its test
 
 
-# what was asked with requests and has not been closed: pyvo reads an answer to the end of its table, and leaves the socket to the collector
+# answers of requests that are not closed: pyvo reads to the end of the table and leaves the socket to the collector
 _open_answers = []
 
 
@@ -75,7 +75,7 @@ def pytest_runtest_teardown(item):
         for mark in item.iter_markers("filterwarnings")
         for word in mark.args
     ):
-        # what others' clients leave open is told here, where nobody minds, and not in the middle of some other test
+        # report sockets that external clients leave open here, where they are allowed, and not during another test
         gc.collect()
     return result
 
@@ -149,7 +149,7 @@ def pytest_configure(config):
         )
 
 
-_subtest_outcomes = Counter()  # outcomes of subtests
+_subtest_outcomes = Counter()  # number of subtests by outcome
 
 
 def pytest_runtest_logreport(report):

@@ -18,7 +18,7 @@ def trace_border(mask):
     Returns pixels; the first is not repeated at the end.
     """
     ys, xs = np.nonzero(mask)
-    start = (int(xs[0]), int(ys[0]))  # lowest, then leftmost: nothing below, nothing to the left
+    start = (int(xs[0]), int(ys[0]))  # the lowest, then leftmost pixel
     there = set(zip(xs.tolist(), ys.tolist(), strict=True))
     path, at, towards, first = [start], start, 0, None
     while True:
@@ -118,7 +118,7 @@ def draw_shape(kind, rng, size, centre, radius):
         for k in range(teeth):
             points += [(left + 2 * k, low), (left + 2 * k, low + high), (left + 2 * k, low)]
         return connect_points(points)
-    if kind == "rings":  # out on one circle and back on another that it crosses
+    if kind == "rings":  # out on one circle and back on another that crosses it
         t = np.linspace(0, 2 * np.pi, 30, endpoint=False)
         a, b, off = rng.uniform(4, 12, 3)
         turn = t if rng.random() < 0.5 else t[::-1]
@@ -146,7 +146,7 @@ def draw_shapes(count, seed, size=150, centre=(74.3, 75.1), radius=61.7):
     """Draw a number of paths, of each kind in turn."""
     rng = np.random.default_rng(seed)
     made = [draw_shape(KINDS[k % len(KINDS)], rng, size, centre, radius) for k in range(count)]
-    # what would leave the image is drawn in
+    # clip points to the image
     held = [[(min(max(a, 1), size - 2), min(max(b, 1), size - 2)) for a, b in path] for path in made]
     return [[at for k, at in enumerate(path) if at != path[k - 1]] or path[:1] for path in held]
 

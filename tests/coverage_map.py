@@ -34,10 +34,10 @@ ROOT = Path(__file__).resolve().parent.parent
 MAP = ROOT / COVERAGE_PATH
 PTH_NAME = "hven_coverage.pth"  # of .venv: starts the recorder in each process
 COMMON_SHARE = 1 / 3  # of all test modules: what more than these execute is common to all
-SLOW_SECONDS = 1.0  # of processor: a test function whose cases cost more on average is not of the first tier
+SLOW_SECONDS = 1.0  # processor seconds: a test function whose cases cost more on average is not in the first tier
 MAX_UNKNOWN_SHARE = 0.05  # of the test modules of the first tier: a map that lacks more of them is too old to select by
 MAX_SELECTED_SHARE = 0.5  # of the seconds of the first tier: a selection that costs more is the first tier
-FIRST_TIER = "first"  # what is printed for the whole first tier
+FIRST_TIER = "first"  # the output that selects the whole first tier
 COMMON_PATHS = (
     "src/hven/model/",
     "src/hven/adql/",
@@ -314,7 +314,7 @@ class Selector:
             return
         tests = set(source.tests) if source is not None else set()
         if not tests:
-            # new, or without functions: who imports it uses it, and the registry of plug-ins loads it by name
+            # a new file, or one without functions: its importers use it, and the plug-in registry loads it by name
             for importer in self.importers.get(path, ()):
                 mapped = self.recorded.sources.get(importer)
                 tests |= mapped.tests if mapped is not None else set()
@@ -360,7 +360,7 @@ class Selector:
                 if any(re.search(rf"\b{re.escape(word)}\b", text) for word in words):
                     selection.tests.add(module.relative_to(self.root).as_posix())
             return
-        # a helper: who imports it, and who imports those
+        # a helper: its direct and indirect importers
         todo, seen = [path], {path}
         while todo:
             for importer in self.importers.get(todo.pop(), ()):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
 
 FOLDER_VARIABLE = "HVEN_COVERAGE"  # the environment variable that names the folder of the maps
-MODULE_VARIABLE = "HVEN_COVERAGE_MODULE"  # the one that names the test module on whose account a child process runs
+MODULE_VARIABLE = "HVEN_COVERAGE_MODULE"  # the environment variable with the test module that started a child process
 HITS_NAME = "__hven_hits__"  # the name by which instrumented code finds its map, among the builtins
 FILES_NAME = "files"  # of the folder: the checkout, then for each file of Hven its number of functions and its path
 PACKAGE = "hven"

@@ -196,7 +196,7 @@ def _read_packet(raw: bytes, at: int) -> tuple[bytes, bytes, int]:
 
 
 def _parse_xml(body: bytes) -> ET.Element:
-    # types of properties look like namespaces, which nobody declares
+    # types of properties look like undeclared namespaces
     text = re.sub(rb'(?<=[\s])([A-Za-z]+):([A-Za-z_][\w.]*)(?=\s*=\s*")', rb"\1..\2", body.strip())
     try:
         return ET.fromstring(text)

@@ -53,7 +53,7 @@ def prepare_example(case: str) -> Path:
             whole.update(f"{path.relative_to(fresh)}\0{path.stat().st_mode}\0".encode() + path.read_bytes())
         kept = CACHE / f"{case}-{whole.hexdigest()[:20]}" / case
         with (CACHE / f"{case}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second finds it made
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the second process finds the finished copy
             if not kept.exists():
                 if (fresh / "make_data.py").exists():
                     subprocess.run([sys.executable, fresh / "make_data.py"], check=True, timeout=600)

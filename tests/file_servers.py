@@ -27,7 +27,7 @@ class ServedFiles:
     tag: str = '"one"'
     ranges: bool = True
     pause: float = 0.0  # seconds before each answer
-    hold: Callable[[str], object] = len  # is told each request after that, and may wait
+    hold: Callable[[str], object] = len  # is called with each request after the pause, and may wait
     cut: int | None = None  # bytes of a body after which it breaks off
     token: str = ""  # the header Authorization that lets in; empty: everybody
     moved: dict[str, str] = field(default_factory=dict)

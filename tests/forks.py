@@ -29,7 +29,7 @@ from _pytest.subtests import SubtestReport, failed_subtests_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# plugins that tell, or keep, what all tests gave: the collecting process has them
+# plug-ins that report or store all outcomes run in the collecting process only
 CONTROLLER_PLUGINS = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin", "junitxml")
 
 
@@ -211,7 +211,7 @@ class _WorkerProcess:
 
     def __init__(self, session: pytest.Session, line: Channel, number: int, place: Any) -> None:
         self.session, self.config, self.channel = session, session.config, line
-        atexit._clear()  # what was registered before is the collecting process's
+        atexit._clear()  # earlier registrations belong to the collecting process
         random.seed()
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed()
@@ -219,11 +219,11 @@ class _WorkerProcess:
             plugin = self.config.pluginmanager.getplugin(name)
             if plugin is not None:
                 self.config.pluginmanager.unregister(plugin)
-        self.reports_warnings = False  # of warnings from before: a plugin that is registered hears them again
+        self.reports_warnings = False  # a plug-in receives earlier warnings again when it is registered
         self.config.pluginmanager.register(self, "forked")
         self.reports_warnings = True
         capturing = self.config.pluginmanager.getplugin("capturemanager")
-        if capturing is not None:  # the files that output goes to until now are the collecting process's
+        if capturing is not None:  # its output files belong to the collecting process
             capturing.stop_global_capturing()
             capturing.start_global_capturing()
         place.mkdir(mode=0o700, exist_ok=True)

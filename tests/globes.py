@@ -89,7 +89,8 @@ def _write_tiles(target: Path) -> None:
     order = ORDER + SIDE.bit_length() - 1
     pixels = np.arange(12 * 4**order, dtype=np.int64)
     lon, lat = healpix.compute_cell_centers(order, pixels)
-    # x and y of a pixel in its tile are the even and the odd bits of its number; a PNG goes down the rows, then along them
+    # x and y of a pixel in its tile are the even and the odd bits of its number; a PNG goes down the rows, then along
+    # them
     inner = np.arange(SIDE * SIDE)
     x, y = (sum(((inner >> (2 * bit + odd)) & 1) << bit for bit in range(SIDE.bit_length())) for odd in (0, 1))
     seen = np.empty((12 * 4**ORDER, SIDE, SIDE, 3), np.uint8)

@@ -19,7 +19,8 @@ import mariadb_server
 
 VERSION, PLUGIN, COLLATION = b"8.4.3", b"caching_sha2_password", 255  # utf8mb4_0900_ai_ci
 SALT = bytes(range(33, 53))
-# CLIENT_LONG_PASSWORD, CONNECT_WITH_DB, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION, PLUGIN_AUTH, PLUGIN_AUTH_LENENC_CLIENT_DATA
+# CLIENT_LONG_PASSWORD, CONNECT_WITH_DB, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION, PLUGIN_AUTH,
+# PLUGIN_AUTH_LENENC_CLIENT_DATA
 CAPABILITIES = 1 | 8 | 1 << 9 | 1 << 13 | 1 << 15 | 1 << 19 | 1 << 21
 OK, DENIED = b"\0\0\0\2\0\0\0", b"\xff" + struct.pack("<H", 1045) + b"#28000Access denied for user"
 FAST_LOGIN, FULL_LOGIN, KEY_REQUEST = b"\1\3", b"\1\4", b"\2"
@@ -99,7 +100,7 @@ def _authenticate(client: socket.socket, there: MySqlServer, key: rsa.RSAPrivate
     else:
         _send_packet(client, number + 1, FULL_LOGIN)
         number, asked = _read_packet(client)
-        if asked != KEY_REQUEST:  # a plain password, which nobody may send without TLS
+        if asked != KEY_REQUEST:  # a plain password, which clients may not send without TLS
             there.logins.append("plain")
             _send_packet(client, number + 1, DENIED)
             return False
@@ -109,7 +110,7 @@ def _authenticate(client: socket.socket, there: MySqlServer, key: rsa.RSAPrivate
         number, secret = _read_packet(client)
         plain = key.decrypt(
             secret, padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
-        )  # what its protocol says
+        )  # the padding that the protocol prescribes
         good = bytes(a ^ b for a, b in zip(plain, cycle(SALT))) == password + b"\0"
     _send_packet(client, number + 1, OK if good else DENIED)
     return good
@@ -122,7 +123,7 @@ def _relay_client(client: socket.socket, there: MySqlServer, key: rsa.RSAPrivate
             return
         server = mariadb_server.get_server()
         behind = pymysql.connect(host="127.0.0.1", port=server.port, user=mariadb_server.USER, password=mariadb_server.PASSWORD, database="test", ssl_disabled=True, autocommit=True)  # fmt: skip
-        link = behind._sock  # what a session of it goes on with
+        link = behind._sock  # the socket of the session
         threading.Thread(target=_relay_answers, args=(link, client), daemon=True).start()
         while data := client.recv(65_536):
             link.sendall(data)

@@ -36,7 +36,7 @@ class PostgresCluster:
 
     def run_program(self, program: str, *words: object) -> None:
         """Run a program of PostgreSQL."""
-        said = self.directory / f"{program}.said"  # no pipe: a server that is started would keep it open
+        said = self.directory / f"{program}.said"  # not a pipe, because a started server would keep it open
         with said.open("w") as file:
             done = subprocess.run(
                 [*self._prefix, str(self._binaries / program), "-D", str(self.directory / "data"), *map(str, words)],

@@ -159,7 +159,7 @@ class Server:
         return list(json.loads(body)["data"])
 
 
-# each has the name of a port that was given; the kernel gives a name to one process only
+# one socket for each reserved port; the kernel gives a name to one process only
 _reserved_names: list[socket.socket] = []
 
 

@@ -44,7 +44,7 @@ LITERALS = {
     "moc": ["MOC('3/1-4')", "MOC('0/0-11')"],
     "numbers": [],
 }  # fmt: skip
-ARGUMENT_LITERALS = {  # literals that only some words make sense as, by the argument's name
+ARGUMENT_LITERALS = {  # valid literals of some arguments, by name
     "coordsys": ["'ICRS'", "''", "'GALACTIC'"], "unit": ["'deg'", "'arcsec'", "'mag'", "'nope'"], "dest_unit": ["'GHz'", "'nm'", "'eV'"], "expr_unit": ["'nm'", "'m'", "'J'"],
     "from_sys": ["'ICRS'", "'FK5'", "'X'"], "to_sys": ["'GALACTIC'", "'FK4'", "'ECLIPTIC'"], "nbins": ["1", "5", "0"], "hpxOrder": ["0", "3", "6", "29", "30"],
     "region": ["'CIRCLE 10 20 1'", "'POLYGON 1 1 2 1 2 2'", "'UNION ICRS (CIRCLE 10 20 1 CIRCLE 30 20 1)'", "'junk'"],
@@ -56,7 +56,7 @@ CAST_TYPES = {
     if name in terms.TYPE_NAMES or name in {"DOUBLE PRECISION", "CHAR", "VARCHAR"}
 }
 JOINS = ("JOIN", "INNER JOIN", "LEFT JOIN", "LEFT OUTER JOIN", "RIGHT JOIN", "FULL JOIN", "FULL OUTER JOIN")
-WRONG_SHARE = 0.01  # of the places where the writer does something else than what fits
+WRONG_SHARE = 0.01  # share of the places where the writer uses something that does not fit
 
 
 def classify_column(column: Column) -> str:
@@ -101,7 +101,7 @@ CALLS = {
 }
 FUNCTION_NAMES = {
     kind: sorted({entry.name for entry, _, _ in found}) for kind, found in CALLS.items()
-}  # each as often as any other, however many signatures it has
+}  # each equally likely, however many signatures it has
 WINDOW_FUNCTION_NAMES = sorted({*WINDOW_FUNCTIONS, *WINDOW_AGGREGATE_NAMES})
 
 
@@ -117,7 +117,7 @@ class QueryWriter:
         self.scope: list[tuple[str, list[tuple[str, str]]]] = []
         self.alias_count = 0
         self.windows: list[str] = []  # of the WINDOW clause that is being written
-        self.remaining_pieces = 40  # pieces that may still be nested
+        self.remaining_pieces = 40  # number of pieces that may still be nested
 
     # --- chances
 
@@ -415,7 +415,7 @@ class QueryWriter:
         if self.draw_chance(WRONG_SHARE):
             count = max(0, count + self.choose([-1, 1]))
         args, shared = [], same
-        letters = ARGUMENT_LETTERS.get(entry.name, "").replace("?", "")  # where the grammar itself asks for a literal
+        letters = ARGUMENT_LETTERS.get(entry.name, "").replace("?", "")  # where the grammar requires a literal
         for number in range(count if signature.parameters else 0):
             arg = signature.find_parameter(number)
             if number < len(letters) and letters[number] in "iul" and self.draw_chance(1 - WRONG_SHARE):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".cache" / "tests" / "repeated"
-LIMIT_SECONDS = 3600  # of one run; the load ends by then, whatever happens to who started it
+LIMIT_SECONDS = 3600  # of one run; the load ends after this time even if its parent is gone
 BUSY_PROGRAM = """
 import os, sys, time
 parent, end = int(sys.argv[2]), time.monotonic() + float(sys.argv[1])

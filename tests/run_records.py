@@ -35,7 +35,7 @@ def count_assertions(folder: Path) -> None:
         return [call, *visit_assert(self, node)]
 
     rewrite.AssertionRewriter.visit_Assert = count_and_visit
-    # what was rewritten before does not count, and what counts must not run in another run
+    # modules that were rewritten earlier do not count assertions, and those that count must not run in other runs
     rewrite.get_cache_dir = lambda path: folder.joinpath("pycache", *path.parts[1:-1])
     builtins.__hven_count_assertion__ = _count_assertion
 
@@ -126,7 +126,7 @@ class RunRecorder:
         result = yield
         if fixturedef.scope != "function":
             seconds = _read_processor_seconds() - before
-            # what it asked for itself has an account of its own
+            # fixtures that it uses have accounts of their own
             self.fixtures[name_fixture(fixturedef)] = seconds - (sum(self.fixtures.values()) - inner)
         return result
 

@@ -14,7 +14,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-QUICK_SECONDS = 2.0  # a module none of whose slow tests takes so long has the mark for nothing
+QUICK_SECONDS = 2.0  # a module whose slow tests all take less does not need the mark
 COUNTS = ("cases", "executed", "assertions", "seconds")
 
 

@@ -27,7 +27,7 @@ HOME = Path(__file__).parents[1] / ".cache" / "spark" / "pyspark"
 JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true"
 
 
-# whoever kills the tests kills them, too; executors end with their worker
+# the programs die with the tests; executors end with their worker
 KILL_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 
@@ -50,7 +50,7 @@ class LocalSpark:
     """
 
     called = r"Spark 4\.\d"  # by `hven check`
-    blind = "the Connect server, "  # who beside the workers tells that it does not see a root
+    blind = "the Connect server, "  # the program, beside the workers, that reports a missing root directory
 
     def __init__(self, directory: Path, python: str = sys.executable, local: Path | None = None, **conf: str) -> None:
         self.directory = directory
@@ -74,12 +74,12 @@ class LocalSpark:
             "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000", "spark.sql.warehouse.dir": str(directory / "warehouse"), "spark.python.worker.reuse": "true",
             "spark.pyspark.python": python, "spark.sql.artifact.isolation.enabled": "false",
             "spark.executor.processTreeMetrics.enabled": "false", "spark.eventLog.enabled": "false",
-            # a loop that Spark compiled looks at no flag: who does not end when told to is killed with its executor
+            # compiled loops do not check for interruption: kill the executor of a task that does not end
             "spark.task.reaper.enabled": "true", "spark.task.reaper.pollingInterval": "100ms", "spark.task.reaper.killTimeout": "500ms",
-            # what a client asked for that is gone ends soon, and not after five minutes
+            # operations of a client that is gone end soon, not after five minutes
             "spark.connect.execute.manager.detachedTimeout": "4s", "spark.connect.execute.manager.maintenanceInterval": "1s",
             "spark.connect.execute.reattachable.senderMaxStreamDuration": "3s",
-            # who is stopped can be stopped again, with what it began meanwhile
+            # a stopped session can be stopped again with its new operations
             "spark.connect.execute.manager.abandonedTombstonesSize": "0", "spark.connect.session.inactiveOperations.cacheExpiration": "0s",
             **conf,
         }  # fmt: skip
@@ -142,7 +142,7 @@ class LocalSpark:
                 here = str(self.directory).encode() in (path / "environ").read_bytes()
                 if here and b"org.apache.spark.executor.CoarseGrainedExecutorBackend" in words:
                     found += [int(path.name)] * (f"work-{worker}" in str((path / "cwd").readlink()))
-            except OSError:  # it is gone, or somebody else's
+            except OSError:  # it has ended, or belongs to another user
                 continue
         return found
 
@@ -184,7 +184,7 @@ class LocalSpark:
             _kill_process(program.pid)
             program.wait(30)
         self.programs.clear()
-        for executor in self.executors():  # one that a worker started meanwhile
+        for executor in self.executors():  # a worker may have started another one
             _kill_process(executor)
 
 

@@ -44,7 +44,7 @@ def open_state(database: StateDatabase) -> None:
     if file and database._state_address not in _database._EXPECTED_ADDRESSES and not Path(file).exists():
         new = read_new_state(_database.STATE_FORMAT)
         copy = Path(f"{file}.{os.getpid()}-{threading.get_ident()}")
-        # whole or not at all, and never over one that somebody has made meanwhile; what cannot be done is told by Hven itself
+        # atomic, and never over a state that another process has created; Hven itself reports failures
         with contextlib.suppress(OSError):
             try:
                 copy.touch(0o644, exist_ok=False)
@@ -55,11 +55,11 @@ def open_state(database: StateDatabase) -> None:
     if database.is_sqlite and _first_engine:
         share_statements(database.engine)
     make_state(database)
-    if database.is_sqlite and not _first_engine:  # it has connected: its dialect knows the database
+    if database.is_sqlite and not _first_engine:  # it is connected, so its dialect knows the database
         _first_engine.append((database.engine.dialect, database.engine._compiled_cache))
 
 
-# the dialect of the first engine, and what was compiled for it
+# the dialect of the first engine and its compiled statements
 _first_engine: list[tuple[sa.Dialect, Any]] = []
 
 

@@ -12,7 +12,7 @@ from requirements import require, require_program
 from shared import ROOT
 
 CACHE = ROOT / ".cache" / "stilts"
-# its Java compiles no more than a short run needs, which takes half the time; what it says of itself would stand among what STILTS says
+# little compilation halves the time of a short run; messages of Java would mix with those of STILTS
 JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xlog:disable")
 
 

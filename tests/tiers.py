@@ -37,7 +37,7 @@ FOLDERS = {
     "tests/recorded": "recorded answers",
 }
 MARKS = {"slow": "marked slow", "outside": "marked outside"}
-# what any machine has that has Git and Python, or what is asked for where it is there and costs nothing
+# what any machine with Git and Python has, or what costs nothing where it exists
 FIRST_TIER_NEEDS = {
     "shared",
     "git checkout",
@@ -58,7 +58,7 @@ FIRST_TIER_NEEDS = {
 COVERAGE_PATH = "tests/coverage.json"  # by coverage_map.py
 COSTLY = "that take more than a second of processor"
 EXAMPLES_DIVISOR = 3  # of a test of properties, in the first tier
-MIN_EXAMPLES = 10  # fewer are left to nobody, unless the test itself says so
+MIN_EXAMPLES = 10  # no test is reduced to fewer, unless it has fewer itself
 COMMAND = "scripts/test --all"
 SKIPPED_PATH = ".cache/tests/skipped.json"  # what the last run skipped: group -> tests
 

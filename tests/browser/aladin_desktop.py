@@ -15,7 +15,7 @@ from shared import ROOT
 JAR = Path("/usr/share/java/aladin.jar")
 CACHE = ROOT / ".cache" / "aladin"
 SOURCE = Path(__file__).parent / "AladinTold.java"
-# no more is compiled than a short run needs
+# a short run needs little compiled code
 JAVA = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx600m")
 
 

@@ -340,7 +340,7 @@ def write_oifits_collection(folder: Path, random: np.random.Generator) -> None:
     text = adapt_descriptor(
         "13-oifits-archive", "oidb",
         ('"data/*.oifits"', '"data/*fits"'),
-        ("  files:\n    description", "  heads:\n    description"),  # there is one of that name by itself
+        ("  files:\n    description", "  heads:\n    description"),  # Hven adds a table of the other name
         ("access: private                                       # but for the table at the end\n", ""),
         *((f"  {name}:\n    description", f"  {name}:\n    access: private\n    description") for name in ("heads", "targets", "bands", "arrays", "visibilities")),
         ("JOIN oidb.files USING", "JOIN oidb.heads USING"),

@@ -178,7 +178,7 @@ def build_site(site: Path) -> None:
     directory = site / "collections" / "hfc1ar"
     directory.mkdir()
     (directory / "hfc1ar.yaml").write_text(hfc.DESCRIPTOR.format(engine="duckdb", sync="{deletions: compare}"))
-    with run_cluster() as database:  # as the HFC has it: a table of PostgreSQL, asked no more once it is published
+    with run_cluster() as database:  # a PostgreSQL table, as in the HFC; it is not read after it is published
         hfc.create_table(database.url, REGION_COUNT)
         run_hven("--site", site, "ingest", "hfc1ar", HFC=database.url)
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==")
 AXE_SCRIPT = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
-# maps draw as often as a screen lets them; without a graphics processor each of their pictures takes a twentieth of a second of all processors
+# maps draw as often as a screen lets them; without a graphics processor each of their pictures takes a twentieth of a
+# second of all processors
 SLOW_ANIMATION_SCRIPT = """
 window.requestAnimationFrame = (call) => window.setTimeout(() => call(performance.now()), 200);
 window.cancelAnimationFrame = (one) => window.clearTimeout(one);

@@ -56,7 +56,7 @@ def web_port() -> Iterator[int]:
 
     SAMP prescribes port 21012, where a hub of the user or of another test run may listen.
     """
-    with socket.socket() as kept:  # bound but not listening: nobody else is given it, and a hub may still listen there
+    with socket.socket() as kept:  # bound but not listening: the port stays reserved, and a hub can still listen there
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         kept.bind(("127.0.0.1", 0))
         yield int(kept.getsockname()[1])

@@ -8,7 +8,7 @@ from pyvo.samp import SAMPHubServer, SAMPIntegratedClient, WebProfileDialog
 
 from process_runner import wait_until
 
-HUB_ADDRESS = "localhost:21012"  # where pages look for it, as the standard says; the browser is told to find ours there
+HUB_ADDRESS = "localhost:21012"  # the address of the standard; the browser resolves it to the hub of the tests
 
 
 class ConsentDialog(WebProfileDialog):  # type: ignore[misc]

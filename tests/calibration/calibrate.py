@@ -178,7 +178,7 @@ def try_fault(clone: Clone, fault: Fault, *, whole: bool) -> Outcome:
                 break
             if failed.startswith(("pytest ended", "the run took")) or clone.passes(failed):
                 by = failed
-            else:  # it fails without the fault, too: it says nothing, and what stands behind it is still to be run
+            else:  # it also fails without the fault: skip it and run the modules after it
                 module = failed.partition("::")[0]
                 left = left[left.index(module) + 1 :] if module in left else []
         if by:

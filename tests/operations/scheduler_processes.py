@@ -136,7 +136,7 @@ class Schedulers:
         """List the runs of one or all collections; check that no two runs of a collection overlapped."""
         found: dict[tuple[str, int], RunRecord] = {}
         path = self.site / "runs.log"
-        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # the last line may be in the making
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""  # the last line may be incomplete
         for row in whole.splitlines():
             word, who, pid, moment = row.split()
             assert word != "clash", f"another run of {who} was under way: {row}"
@@ -198,7 +198,7 @@ def main() -> None:
         scheduler.LEADER_RETRY_SECONDS,
         scheduler.STALE_CHECK_INTERVAL_SECONDS,
     ) = 0.2, 0.05, 0.3, 0.5
-    scheduler.SHUTDOWN_GRACE_SECONDS = 45.0  # whatever ends before was told to, and was not killed for being late
+    scheduler.SHUTDOWN_GRACE_SECONDS = 45.0  # a run that ends earlier was stopped, not killed after a timeout
     plugins.load_plugin("engines", "duckdb")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:

@@ -97,7 +97,7 @@ tables:
 """
 
 STAGES = ["TMV", "TME", "TMS", "TMC", "CPV", "CAP", "AVV", "QGE", "QPO", "QAS", "UWS", "MDQ", "UPL", "EXA"]
-# what queries about positions ask: the other ways to find them are asked nothing else
+# collections of queries about positions; the other position indexes are tested with these only
 MATCHED = ["hipparcos", "openngc", "jmdc", "tycho"]
 DESCRIPTORS = {"hipparcos": HIPPARCOS, "openngc": OPENNGC}
 DRAFTED = {
@@ -159,7 +159,7 @@ def described_collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert counts == "7 descriptors: 0 errors, 1 warning"
     assert [
         line for line in told if "jmdc.yaml" in line and "the source's UCDs are none: dm (ID_DM)" in line
-    ] == told  # words of JMMC's own
+    ] == told  # UCDs that only JMMC uses
     return site / "collections"
 
 

@@ -136,7 +136,7 @@ def apply_day(url: str, number: int, changes: int = 1000) -> dict[str, int]:
             "DELETE FROM v_ar_hqi WHERE id_ar = ANY(%s) AND (SELECT sum(b.balance) FROM v_ar_hqi b WHERE b.id_ar BETWEEN v_ar_hqi.id_ar / 2 * 2 AND v_ar_hqi.id_ar / 2 * 2 + 1) = 0",
             ([each for one in whole for each in (one, one + 1)],),
         ).rowcount
-        # what was deleted earlier comes back late, with its old number and time
+        # rows that were deleted earlier come back late, with their old numbers and times
         late = connection.execute(
             "SELECT n FROM unnest(%s::bigint[]) n WHERE NOT EXISTS (SELECT 1 FROM v_ar_hqi WHERE id_ar IN (n, n + 1))",
             ([2 * (made.randrange(low, high) // 2) for _ in range(pairs * 4)],),

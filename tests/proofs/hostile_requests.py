@@ -219,7 +219,7 @@ HOSTILE_REQUESTS: dict[str, HostileRequest] = {
     "VOTable: a name of 45 MB": build_upload(repeat_piece(b"x", 45 * MIB, VOTABLE + b"<", b">")),
     "VOTable: a comment of 60 MB": build_upload(repeat_piece(b"x", 60 * MIB, VOTABLE + b"<!--", b"-->")),
     "a body in 200,000 pieces": build_upload(lambda: (b"%d\n" % i for i in range(200_000)), is_limited_by_network=True),
-    # in pieces of a moment each: those who are asked beside it are asked by threads of the process that makes them
+    # in small pieces: threads of this process send other requests at the same time
     "VOTable: 200,000 FIELDs": build_upload(
         lambda: chain(
             [VOTABLE],

@@ -86,7 +86,7 @@ class Client:
         found |= {"www-authenticate": ", ".join(challenges)} if challenges else {}
         whole = b"".join(message.get("body", b"") for message in sent[1:])
         said = found.get("content-length")
-        # a server sends as many bytes as were said, and no more
+        # a server sends only the announced number of bytes
         assert said is None or method == "HEAD" or int(said) == len(whole), (
             f"{path}: {said} bytes are said, {len(whole)} sent"
         )

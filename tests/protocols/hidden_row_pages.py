@@ -56,7 +56,7 @@ tables:
         s_region: "'Circle ICRS ' || CAST(ra AS VARCHAR) || ' ' || CAST(dec AS VARCHAR) || ' 0.1'"
       columns: {number: {type: int32, description: A number}}
 """
-# a length is said of an answer that was there at once
+# only answers that are ready at once have a length
 IGNORED_HEADERS = {"etag", "date", "last-modified", "x-request-id", "content-length"}
 # those of other sites say when they were made, by which run, and what it was called
 VOLATILE_PATTERNS = (

@@ -20,7 +20,7 @@ HELPER_NAMES = frozenset({
 })  # fmt: skip
 TRANSLATING_FUNCTIONS = frozenset(
     {"format_message", "join_messages", "check_count"}
-)  # what these are given is told even if it is a single word
+)  # their arguments are messages even if they are single words
 MESSAGE_VARIABLES = frozenset({"message", "remedy", "instead"})  # variables that hold such texts
 
 

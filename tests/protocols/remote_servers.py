@@ -102,7 +102,7 @@ def serve_pictures(given: dict[str, tuple[int, bytes]]) -> Iterator[tuple[str, l
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            with contextlib.suppress(OSError):  # who has enough goes
+            with contextlib.suppress(OSError):  # the client may close the connection early
                 self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:

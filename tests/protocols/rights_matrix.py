@@ -33,7 +33,7 @@ from hven.site.auth import OWNER_PRINCIPAL, session
 from hven.site.auth._referee_invitations import REFEREE_COOKIE
 
 RELEASE = "R4"
-NOW = 1_893_456_000_000_000  # microseconds: 2030-01-01T00:00:00, at which all is asked
+NOW = 1_893_456_000_000_000  # microseconds: 2030-01-01T00:00:00, the time of all requests
 POLICY = "release <= now or reader in (pi, coi) or project in groups or category = 'CALIB'"
 OPEN_POLICY = f"1 = 1 or {POLICY}"  # the same, but that everybody sees every row
 SETTINGS = """\
@@ -159,7 +159,7 @@ class Person:
     names: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     owner: bool = False
-    refused: bool = False  # what they show is good no more
+    refused: bool = False  # their proof of identity is no longer valid
     invitation: str = ""  # which cookie of a referee they show
 
     def can_see(self, row: Row) -> bool:
@@ -176,7 +176,7 @@ class Person:
 
 
 PEOPLE = (
-    Person("the owner", None, owner=True),  # first: what was remembered for whoever sees all is nobody else's
+    Person("the owner", None, owner=True),  # first: nobody else may get cached answers of a user who sees everything
     Person("anonymous", None),
     Person("a stranger", "nobody", frozenset({"nobody"})),
     Person("named by account", "carl", frozenset({"carl"})),
@@ -200,7 +200,7 @@ PEOPLE = (
 NOBODY = PEOPLE[1]
 
 
-# --- what is asked
+# --- requests
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class RightsRequest:
     method: str = "GET"
     body: str = ""
     headers: tuple[tuple[str, str], ...] = ()
-    kept: str = ""  # what its reader has said before
+    kept: str = ""  # texts that the person sent earlier
 
     @property
     def words(self) -> str:
@@ -245,7 +245,7 @@ COLUMNS = ("ident", "n", "ra", "release", "pi", "project", "category", "mag", "n
 TABLE_ROUTE = "/collections/{name}/{table}"
 VIEWS = [f"{TABLE_ROUTE}/{pane}" for pane in ("rows", "count", "facets", "places", "take", "download", "script", "moc")]
 EDITOR = ("answer", "check", "explain", "rows")
-QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> what is asked there
+QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> query strings
     "/": ["", "lang=fr", "_json=1"],
     "/index.json": [""],
     "/tree": ["", "_of=obs"],
@@ -341,7 +341,7 @@ QUERY_STRINGS: dict[str, Sequence[str]] = {  # route -> what is asked there
     "/tap/user_tables/{table}": [""],
     "/tap/load": [""],
 }  # fmt: skip
-# routes that tell of no row, or of none as long as nothing is sent: asked as all others
+# routes that show no rows, or none without a body: tested as all others
 QUERY_STRINGS |= {
     path: [""]
     for path in (
@@ -353,7 +353,7 @@ QUERY_STRINGS |= {
     )
 }  # fmt: skip
 QUERY_STRINGS["/collections/{name}/releases/{label}"] = ["", "lang=fr"]
-POST_BODIES: dict[str, Sequence[str]] = {  # route that is asked by POST alone -> bodies
+POST_BODIES: dict[str, Sequence[str]] = {  # route that only accepts POST -> bodies
     "/logout": [""], "/access/end": ["", "ID=nothing"], "/access/as": ["", "AS=anna", "AS=anonymous"], "/login/password": ["", "OLD=x&NEW=y"],
     "/login/tokens": ["", "SCOPE=none&DAYS=1"], "/login/tokens/end": ["", "ID=nothing"], "/sign": ["", "url=/nothing"], "/tap/load/{table}": ["n,m"],
     "/results": [urlencode({"QUERY": query}) for query in ("SELECT * FROM obs.main", "SELECT COUNT(*) AS n FROM obs.main", "SELECT nope FROM obs.main")],
@@ -488,7 +488,7 @@ def build_requests() -> dict[str, list[RightsRequest]]:
     return ways  # fmt: skip
 
 
-# --- sites and who asks them
+# --- sites and users
 
 
 @dataclass
@@ -553,7 +553,7 @@ def open_rights_site(directory: Path, rows: Sequence[Row], access: str) -> Itera
         yield RightsSite(site, first, tokens, cookies)
 
 
-# --- what is told
+# --- answers
 
 VOLATILE_PATTERNS = (
     (re.compile(r"\b202\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00| UTC)?"), "TIME"),
@@ -562,7 +562,7 @@ VOLATILE_PATTERNS = (
     (re.compile(r"(?<=\[request )[0-9a-f]+|(?<=urn:uuid:)[0-9a-f-]+"), "IDENT"),
     (re.compile(r"\b\d+(?:\.\d+)? m?s\b|(?<=\"seconds\":)[\d.e-]+|(?<=\"lag\":)[\d.e-]+"), "SECONDS"),
     (re.compile(r"just now|(?:\d+|an?|one) (?:second|minute)s? ago"), "AGO"),
-    # what all readers together have asked: others of the other site, or of one that answers for several readers
+    # counts of all requests differ between sites, and a site may serve several persons
     (re.compile(r"(?m)^(?:# \w+ )?hven_(?!tables|table_|engine|alert).*\n"), ""),
     (re.compile(r"\"queries\":\{[^}]*\}[^}]*\}"), "QUERIES"),
     (re.compile(r"access: .*"), "access: SAID"),
@@ -570,7 +570,7 @@ VOLATILE_PATTERNS = (
     (re.compile(r"(?<=hven-signed=)[\w.-]+"), "SIGNATURE"),
     (re.compile(r"(?<=invitation:)[0-9a-f]{12}"), "IDENT"),
 )
-# what a site with another policy tells otherwise by right: looked through for words alone
+# routes whose answers may differ under another policy: only their words are checked
 DIFFERING_ROUTES = {
     "/adql/explain": "it says that there is a policy",
     "/metrics": "what others have asked",
@@ -610,7 +610,7 @@ class RightsMatrix:
     cells: int = 0
     answers: int = 0
     ways: set[str] = field(default_factory=set)
-    showing: dict[str, set[str]] = field(default_factory=dict)  # way -> words that it showed to somebody
+    showing: dict[str, set[str]] = field(default_factory=dict)  # route -> words that it showed to a person
 
     def judge(self, way: str, who: Person, ask: RightsRequest, answer: Answer, twin: Answer) -> None:
         """Compare the answer of the site with that of a site that has only the rows of this person."""
@@ -628,7 +628,7 @@ class RightsMatrix:
             here, there = ({word for word in words if word in text and word not in ask.words} for text in (one, two))
             if (
                 not who.can_see(row) and here - there
-            ):  # what the twin tells is of rows that they see: a mean may be a row's number
+            ):  # the twin only shows visible rows: a mean may equal the number of a row
                 self.leaks.append(f"{asked}: {sorted(here)} of a row that is not seen")
             if who.can_see(row) and there - here:
                 self.refusals.append(f"{asked}: {sorted(there - here)} of a row that is seen is not told")
@@ -752,14 +752,14 @@ def _compare_request(
     every: bool,
 ) -> None:
     if who.invitation == "valid" and "/releases/" in ask.address:
-        return None  # an invitation is to what is published now: of a release they see what everybody does
+        return None  # an invitation covers the current state; of a release, referees see what everybody sees
     answer = whole.ask(who, ask)
     if who.refused:
         return check_refusal(who, ask, answer, matrix, way)
     other = twin.ask(who, ask)
     matrix.judge(way, who, ask, answer, other)
     known = tags.setdefault(ask, set())
-    for tag in known if every else ():  # of readers before: whose answer is another
+    for tag in known if every else ():  # tags of earlier persons, whose answers differ
         again = whole.ask(who, RightsRequest(ask.address, ask.method, ask.body, (*ask.headers, ("if-none-match", tag))))
         matrix.ways.add("tags of others")
         if again.status == 304 and tag != answer.headers.get("etag"):
@@ -792,7 +792,7 @@ def _compare_further_requests(
     states = {id(here): find_hats_state(here, who) for here in (whole, twin)}
     for file in HATS_FILES:
         one, two = (here.ask(who, RightsRequest(f"/hats/obs.main/{states[id(here)]}/{file}")) for here in (whole, twin))
-        if not file.startswith("dataset"):  # whose bytes have times and names of states in them
+        if not file.startswith("dataset"):  # their bytes contain times and names of states
             matrix.judge("states of HATS", who, RightsRequest(f"/hats/obs.main/STATE/{file}"), one, two)
         elif one.status != two.status:
             matrix.leaks.append(f"{who.name}: {file} of a state: {one.status} beside {two.status}")
@@ -827,7 +827,7 @@ def _compare_further_requests(
                 given = here.ask(who, RightsRequest("/sign", "POST", urlencode({"URL": ask.address}), FORM))
                 assert given.status == 200, given.text
                 signed = RightsRequest(json.loads(given.body)["url"].partition("vo.example")[2])
-                answers.append(here.ask(NOBODY, signed))  # whoever has it sees what its reader sees
+                answers.append(here.ask(NOBODY, signed))  # a signed address shows what its creator sees
             matrix.judge("signed addresses", who, ask, *answers)
         for here in {id(one): one for one in (whole, twin)}.values():
             kept = here.ask(

@@ -138,7 +138,8 @@ def compare_seed(sites: TwinSites, seed: int) -> str:
     if isinstance(one, HvenError) or isinstance(two, HvenError):
         kind = type(one).__name__
         if EvaluationError in (type(one), type(two)):
-            # which value it was is told to nobody from whom a policy hides some; and whether a constant is computed for no row at all is a matter of plans
+            # errors do not show values to users with hidden rows, and whether a constant is computed for no row
+            # depends on the plan
             one = run_query(sites.deleted, text)
             kind = kind if kind == type(one).__name__ else "planned otherwise"
         assert type(one) is type(two), f"seed {seed}: {one!r} without hidden rows, {two!r} with them\n{text}"

@@ -55,7 +55,7 @@ def _read_ids(text: str) -> list[int]:
     return [int(line) for line in text.split()[1:]]
 
 
-PARSERS_BY_ADDRESS = {  # address -> what it tells: the ids of the rows that are seen, or how many
+PARSERS_BY_ADDRESS = {  # address -> function that reads the ids of the visible rows, or their number, from its answer
     _write_tap_address("SELECT id FROM night.main ORDER BY id"): _read_ids,
     _write_tap_address("SELECT COUNT(*) AS n FROM night.main"): lambda text: _read_ids(text)[0],
     _write_tap_address("SELECT MAX(id) AS n FROM night.main WHERE id < 40 GROUP BY id ORDER BY 1"): _read_ids,
@@ -102,7 +102,7 @@ class ChangingSite:
         self.now = BEGIN
         self.people: dict[str, Any] = {"groups": {}, "aliases": {}}
         self.delegations: list[tuple[str, str, Delegation]] = []  # id, to whom, what
-        self.members: list[tuple[str, str, str]] = []  # id, who, role in the project
+        self.members: list[tuple[str, str, str]] = []  # id, account, role in the project
         self.write_people()
         self.write_policy()
         self.write_rows()
@@ -125,7 +125,7 @@ class ChangingSite:
         answer = self.client.ask("POST", "/login", body=body, headers={"content-type": "application/json"})
         self.browsers["carl"].headers = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
 
-    # --- what changes
+    # --- changes
 
     def write_policy(self) -> None:
         (self.folder / "night.yaml").write_text(DESCRIPTOR.format(policy=self.policy.text))
@@ -221,14 +221,14 @@ class ChangingSite:
         assert ended.status == 303, ended.text
         for address, status, text in self.fetch_all(
             browser
-        ):  # the cookie is that of nobody now; the cache is still carl's
+        ):  # the cookie is no longer valid, but the cache is still that of carl
             assert status == 401 or PARSERS_BY_ADDRESS[address](text) == self.compute_expected(
                 address, ANONYMOUS_PRINCIPAL
             ), f"a session that ended: {address}"
         self.log_in()
         return "log out and in"
 
-    # --- what is so
+    # --- expected state
 
     def build_reader(self, name: str) -> Principal:
         groups = frozenset(group for group, members in self.people["groups"].items() if name in members)

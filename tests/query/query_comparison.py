@@ -24,7 +24,8 @@ from random_queries import write_random_query
 
 UPLOADS = {table.qualified_name: (table, rows) for table, rows in UPLOADED_TABLES}
 MAX_ROWS = 2_000
-# what may differ from one run to the next: chances, the order of equal rows, the rows that a limit leaves; and from one engine to the next: the
+# what may differ from one run to the next: chances, the order of equal rows, the rows that a limit leaves; and from
+# one engine to the next: the
 # rounding that a spread of equal numbers is made of, and whether the double beside BIGINT's largest is equal to that
 RANDOM_FUNCTIONS = re.compile(r"\b(RAND|IVO_NORMAL_RANDOM|GAVO_NORMAL_RANDOM)\b", re.IGNORECASE)
 NONDETERMINISTIC_WORDS = re.compile(

@@ -44,7 +44,7 @@ def list_all_features() -> set[str]:
     for kind in set(_iterate_node_classes(syntax_tree.SyntaxNode)):
         found.add(kind.__name__)
         for item in fields(kind):
-            # what is given by name alone are the binder's marks
+            # keyword-only fields are annotations of the binder
             if (
                 item.compare
                 and not item.kw_only

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 REGRESSION_QUERIES: tuple[str, ...] = (
-    # a condition of no column made all columns of a table numbers
+    # a condition without a column turned all columns of a table into numbers
     "SELECT COALESCE(q.c0[s.id], 2) AS n FROM (SELECT t4.counts AS c0 FROM sky.shapes AS t4 WHERE FALSE IS NULL) AS q, sky.stars AS s",
-    # a condition that asks other rows was sent along with one table that another engine reads
+    # a condition over other rows was pushed down to a table that another engine reads
     "SELECT MIN(t1.label) AS c0 FROM TAP_UPLOAD.mine AS t1 LEFT JOIN sky.stars AS t2 USING (dec) WHERE EXISTS (SELECT 1 AS x FROM sky.photometry AS t3) GROUP BY CASE WHEN 0 = INTERSECTS(MOC('0/0-11'), MOC('3/1-4')) THEN 10 ELSE t1.ra END",
     "WITH w AS (SELECT t3.id FROM sky.labels AS t3) SELECT t7.id AS c0 FROM (SELECT t5.p AS c0 FROM sky.shapes AS t5 WHERE EXISTS (SELECT 1 AS x FROM w AS t6)) AS t4 FULL JOIN sky.labels AS t7 ON DISTANCE(t4.c0, POINT('ICRS', 359.99, -90)) < 1e308",
     "SELECT VARIANCE(COORD1(GAVO_APPLY_PM(t1.name, 10, 2.5, t1.flux, t1.flux))) AS c0 FROM sky.photometry AS t1 WHERE EXISTS (SELECT 1 AS x FROM sky.labels AS t2)",
-    # what is NULL whatever the row had the type of a text
+    # an expression that is always NULL had the type of a text
     "SELECT t2.variable AS c0 FROM sky.stars AS t2 WHERE COALESCE(NULL) > t2.variable OR CASE WHEN t2.id > 1 THEN NULL END BETWEEN t2.seen AND t2.seen",
     "SELECT t1.id FROM sky.labels AS t1 WHERE CASE WHEN t1.id IS NOT NULL THEN NULL END IN (SELECT CAST('2020-06-01' AS TIMESTAMP) FROM TAP_UPLOAD.mine AS t3)",
     "SELECT (t1.id | CASE WHEN NOT (10 <> 2.5) THEN NULL END) AS c0, (t1.id % COALESCE(NULL)) AS c1, (2 & 255) + COALESCE(NULL, NULL) AS c2 FROM sky.shapes AS t1",
@@ -36,7 +36,8 @@ REGRESSION_QUERIES: tuple[str, ...] = (
     # booleans beside numbers, one after the other
     "SELECT COUNT(*) AS n FROM sky.photometry AS t1 WHERE TRUE NOT BETWEEN t1.flux AND FALSE OR TRUE BETWEEN FALSE AND t1.flux OR TRUE BETWEEN 1 AND 2.5",
     "SELECT COUNT(*) AS n FROM sky.photometry AS t1 WHERE TRUE IN (FALSE, t1.flux) OR TRUE IN (t1.flux, FALSE) OR FALSE IN (1, 2.5)",
-    # a condition of WHERE that is true for nulls was asked below the outer join that makes them, where the embedded engine computed for PostgreSQL
+    # a condition of WHERE that is true for nulls was pushed below the outer join that creates them, when the embedded
+    # engine computed for PostgreSQL
     "SELECT u.id, s.id AS i, ARR_AVG(s.spectrum) AS x FROM sky.photometry AS u LEFT JOIN sky.shapes AS s ON u.id = s.id WHERE s.id IS NULL",
     "SELECT t1.id AS a, t2.id AS b, ARR_AVG(t2.spectrum) AS s FROM sky.labels AS t1 FULL JOIN sky.shapes AS t2 USING (id) WHERE NOT (t1.id IS NOT NULL)",
     "SELECT t1.id AS a, t2.id AS b, ARR_AVG(t2.spectrum) AS s FROM sky.labels AS t1 FULL JOIN sky.shapes AS t2 USING (id) INNER JOIN sky.stars AS t3 ON NOT (t1.id IS NOT NULL)",
@@ -50,11 +51,11 @@ REGRESSION_QUERIES: tuple[str, ...] = (
     # distances that are no whole numbers of the engine
     "SELECT SUM(t.id) OVER (ORDER BY t.id RANGE BETWEEN 99999999999999999999 PRECEDING AND 2.5 FOLLOWING) AS c FROM sky.photometry AS t",
     "SELECT SUM(t.id) OVER (ORDER BY t.id ROWS BETWEEN 99999999999999999999 PRECEDING AND CURRENT ROW) AS c FROM sky.photometry AS t",
-    # a FULL JOIN that is asked again for each row
+    # a FULL JOIN that is evaluated for each row
     "SELECT COUNT(*) AS n FROM sky.labels AS t4 WHERE NOT EXISTS (SELECT 1 AS x FROM (SELECT a.id FROM sky.stars AS a FULL JOIN sky.shapes AS b ON NOT b.big = 1) AS t6 WHERE t4.id IS NOT NULL)",
-    # a rank among rows in no order, of which DuckDB died now and then
+    # a rank without an order, which crashed DuckDB now and then
     "SELECT DENSE_RANK() OVER (PARTITION BY t3.name ORDER BY NULL) AS a, DENSE_RANK() OVER () AS b, RANK() OVER () AS c FROM sky.photometry AS t3 FULL JOIN sky.shapes AS t4 ON t3.id = t4.id",
-    # what one engine did otherwise
+    # expressions that one engine computed differently
     "SELECT CAST(CAST(t1.x AS VARCHAR(20)) AS SMALLINT) AS c0 FROM sky.shapes AS t1 WHERE t1.x > 1e300",
     "SELECT SPLIT_PART(t.name, '', t.id) AS a, SPLIT_PART(t.name, LOWER(''), 1) AS b, CAST(POWER(-10, t.id / 3.7) AS VARCHAR) AS c FROM sky.stars AS t",
     "SELECT SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(SPLIT_PART(t.name, 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1), 'q', 1) AS a FROM sky.stars AS t",

@@ -31,7 +31,7 @@ CHANGING_HEADERS = {
     "last-modified",
     "expires",
     "set-cookie",
-}  # that they are there is pinned, not what they say
+}  # their presence is recorded, not their values
 MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b\d{8}T\d{6,9}-[0-9a-f]+\b"), "STATE"),  # identifiers of snapshots and runs
     (re.compile(r"(?<![0-9])300615[0-9a-f]{20}\b"), "JOB"),
@@ -49,7 +49,7 @@ MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
         "GRANT",
     ),  # identifiers of tokens and invitations
     (re.compile(r"\b\d+(?:\.\d+)? ?m?s\b(?! \w)"), "SECONDS"),
-    (re.compile(r"(?<=STATE~)[0-9a-f]+"), "SCOPE"),  # whose rows a state was seen with
+    (re.compile(r"(?<=STATE~)[0-9a-f]+"), "SCOPE"),  # the access scope of a state
     (re.compile(r"\b(2030-\d\d-\d\dT10:2\d):\d\d(?:\.\d+)?"), r"\1"),  # days after the instant
     (re.compile(r"(?<=Hven/)\d[\w.+]*"), "VERSION"),
     (re.compile(r"(?<=127\.0\.0\.1:)\d+"), "PORT"),
@@ -130,7 +130,7 @@ def round_number(found: re.Match[str]) -> str:
 
 def is_prose(text: str) -> bool:
     """Say whether a text is written for people: three words or more that are of letters alone, and no query."""
-    if QUERY.match(text) or "  " in text.strip():  # columns of a table are told apart by several spaces
+    if QUERY.match(text) or "  " in text.strip():  # several spaces separate the columns of a table
         return False
     return sum(1 for word in text.split() if WORD.match(word)) >= 3
 

@@ -64,7 +64,7 @@ PAGE_LIMITS = {
 MIN_PAGE_LIMITS = 18
 NUMERIC = ("short", "int", "long", "float", "double")
 KNOWN_PATH_PARAMETERS = {*PATH_VALUES, "table", "table:path"}
-TABLE_QUERY_STRINGS: dict[str, list[str]] = {  # route -> what is asked of each table of an example; "" of all others
+TABLE_QUERY_STRINGS: dict[str, list[str]] = {  # route -> query strings for each table of an example; "" for all other routes
     f"{TABLE_ROUTE}/row": ["_row={key}"], f"{TABLE_ROUTE}/header": ["_row={key}"], f"{TABLE_ROUTE}/place": ["_row={key}"], f"{TABLE_ROUTE}/else": ["_row={key}"],
     f"{TABLE_ROUTE}/histogram": ["_x={number}"],
     f"{TABLE_ROUTE}/points": ["_x={number}&_y={number}"],
@@ -290,7 +290,7 @@ def fill_route(recorder: Recorder, path: str, tables: dict[str, dict[str, str]])
     elif "/collections/{name}" in path:
         holes = [{"name": name} for name in sorted(site.get_published_state().resources)]
     else:
-        return  # of the house, not of what is published: the site of rights has them
+        return  # these routes do not depend on published data; the site of rights covers them
     for values in holes:
         collection = values.get("name", "")
         filled = {**PATH_VALUES, **values, "path:path": find_first_file(recorder, collection, tables)}

@@ -64,7 +64,7 @@ class ServerProcess:
         def known() -> bool:
             found.clear()
             for children in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
-                with contextlib.suppress(OSError):  # it ends meanwhile
+                with contextlib.suppress(OSError):  # the process has ended
                     found.update(
                         {
                             int(pid): Path(f"/proc/{pid}/comm").read_text().strip()
@@ -78,7 +78,7 @@ class ServerProcess:
 
     def lines(self) -> list[dict[str, object]]:
         """Read the access log."""
-        whole = self.log.read_text().rpartition("\n")[0]  # the last line may be being written
+        whole = self.log.read_text().rpartition("\n")[0]  # the last line may be incomplete
         return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
 

@@ -54,7 +54,7 @@ def run_proxy(port: int) -> Iterator[FaultyProxy]:
                 (self.command, self.path, {key: values[0] for key, values in parse_qs(data.decode()).items()})
             )
             what.headers.append({key.lower(): value for key, value in self.headers.items()})
-            # in the order of the requests, whoever is answered first
+            # in the order of requests, not of answers
             do = what.coming_changes.pop(0) if what.coming_changes else what.default_change
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
             with contextlib.closing(connection):
