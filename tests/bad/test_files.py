@@ -46,7 +46,7 @@ def site(tmp_path: Path) -> Path:
     return site
 
 
-def published(site: Path) -> str:
+def count_published_stars(site: Path) -> str:
     return run_hven("query", "-f", "csv", "SELECT COUNT(*) AS n FROM stars.main", "--site", site).stdout.split()[1]
 
 
@@ -55,7 +55,7 @@ def refused(site: Path, *said: str) -> str:
     told = run_hven("ingest", "stars", "--site", site, expected_code=1).stderr
     for word in said:
         assert word in told, told
-    assert published(site) == "3"
+    assert count_published_stars(site) == "3"
     return told
 
 
@@ -129,7 +129,7 @@ def test_an_error_of_type_deep_in_a_file_is_named_by_row_and_kept_aside(site: Pa
     assert "reason" in heading
     assert "123456" in line
     assert "n/a!" in line
-    assert published(site) == "149999"
+    assert count_published_stars(site) == "149999"
 
 
 def test_a_key_that_is_there_twice(site: Path) -> None:
@@ -200,7 +200,7 @@ def test_every_fault_of_a_descriptor_at_once_each_with_its_line(site: Path) -> N
         found = [one for one in told.splitlines() if f"stars.yaml:{line}:" in one]
         assert all(any(re.search(word, one) for one in found) for word in words), (line, words, told)
     assert run_hven("ingest", "stars", "--site", site, expected_code=1).stdout == ""
-    assert published(site) == "3"
+    assert count_published_stars(site) == "3"
 
 
 def test_unknown_names_in_expressions(site: Path) -> None:
@@ -249,7 +249,7 @@ def test_descriptors_that_are_no_text(site: Path, text: bytes, said: str) -> Non
     told = run_hven("check", "stars", "--site", site, expected_code=1).stdout
     assert "stars.yaml:1" in told
     assert said in told
-    assert published(site) == "3"
+    assert count_published_stars(site) == "3"
 
 
 def test_settings_with_faults(site: Path) -> None:
@@ -285,9 +285,9 @@ def test_a_disk_that_is_full(site: Path, tmp_path: Path) -> None:
     assert "the disk is full" in done.stderr
     assert "free some space" in done.stderr
     assert "Traceback" not in done.stderr
-    assert published(site) == "3"
+    assert count_published_stars(site) == "3"
     run_hven("ingest", "stars", "--site", site)
-    assert published(site) == "100000"
+    assert count_published_stars(site) == "100000"
 
     done = limited(100, "query", "SELECT * FROM stars.main", "-o", tmp_path / "out.csv", "--site", site)
     assert done.returncode == 3
@@ -352,14 +352,14 @@ def test_a_second_ingest_while_one_runs_and_a_descriptor_that_changes_meanwhile(
         for verb in ("rollback", "remove"):
             assert f"process {first.pid}" in run_hven(verb, "stars", "--site", site, expected_code=1).stderr
         assert f"running: the ingest of stars by process {first.pid} on " in run_hven("status", "--site", site).stdout
-        assert published(site) == "3"
+        assert count_published_stars(site) == "3"
         (home / "stars.yaml").write_text(descriptor.replace("title: Stars", "title: Other stars"))
     finally:
         (home / "go").touch()
         out, err = first.communicate(timeout=60)
     assert (first.returncode, err) == (0, "")
     assert "changed during the ingest; what it said at the beginning was done: ingest again" in out
-    assert published(site) == "1"
+    assert count_published_stars(site) == "1"
 
 
 def test_ctrl_c_publishes_nothing(site: Path) -> None:
@@ -385,7 +385,7 @@ def test_ctrl_c_publishes_nothing(site: Path) -> None:
     (home / "go").touch()  # in case it waits for its source
     out, err = running.communicate(timeout=60)
     assert (running.returncode, out, err) == (130, "", "hven: stopped\n")
-    assert published(site) == "3"
+    assert count_published_stars(site) == "3"
     assert not list((site / "var").rglob("*.staging"))
 
 

@@ -40,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert "Traceback" not in log, log[-3000:]
 
 
-def told(answer: tuple[int, dict[str, str], bytes], status: int) -> str:
+def parse_error_message(answer: tuple[int, dict[str, str], bytes], status: int) -> str:
     """Take the sentence out of DALI's error document; it must be one."""
     assert answer[0] == status, answer[2][:500]
     assert answer[1]["content-type"].startswith("application/x-votable+xml")
@@ -97,11 +97,11 @@ def test_a_query_that_is_wrong_is_told_where(server: Server, query: str, said: s
     if said is None:
         assert answer[0] == 200
     else:
-        assert re.search(said, told(answer, 400))
+        assert re.search(said, parse_error_message(answer, 400))
 
 
 def test_a_query_of_more_than_a_megabyte_is_refused(server: Server) -> None:
-    assert "limit is 1,000,000" in told(
+    assert "limit is 1,000,000" in parse_error_message(
         ask(server, "SELECT id FROM stars.main WHERE id = 1" + " OR id = 2" * 100_000), 413
     )
 
@@ -113,7 +113,7 @@ def test_an_address_without_end_is_refused_without_harm(server: Server) -> None:
 
 
 def test_bytes_that_are_no_utf8_are_named(server: Server) -> None:
-    assert "UTF-8" in told(ask(server, b"SELECT id FROM stars.main WHERE name = '\xe9'"), 400)
+    assert "UTF-8" in parse_error_message(ask(server, b"SELECT id FROM stars.main WHERE name = '\xe9'"), 400)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_strings_stay_strings(server: Server, hostile: str) -> None:
     escaped = hostile.replace("'", "''")
     answer = ask(server, f"SELECT id FROM stars.main WHERE name = '{escaped}'")
     if "\0" in hostile:
-        assert "NUL" in told(answer, 400)
+        assert "NUL" in parse_error_message(answer, 400)
     else:
         assert server.rows(f"SELECT id FROM stars.main WHERE name = '{escaped}'") == []
         assert server.rows(f"SELECT id FROM stars.main WHERE name LIKE '{escaped}'") == []
@@ -196,7 +196,7 @@ def test_methods_that_are_not_offered(server: Server, method: str) -> None:
     ],
 )
 def test_bodies_that_are_broken(server: Server, kind: str, body: bytes) -> None:
-    assert told(server.send("POST", "/tap/sync", body, {"Content-Type": kind}), 400)
+    assert parse_error_message(server.send("POST", "/tap/sync", body, {"Content-Type": kind}), 400)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from browser_tab import BrowserTab
 BRIGHT = "SELECT star, ra, dec, vmag, sp_type FROM stars.main WHERE vmag < 6"
 
 
-def asked(tab: BrowserTab, query: str = BRIGHT, **more: str) -> Any:
+def open_query_page(tab: BrowserTab, query: str = BRIGHT, **more: str) -> Any:
     page = tab.open_page(f"/adql?{urlencode({'QUERY': query, **more})}")
     page.wait_for_selector(".cm-content")
     page.wait_for_selector("[data-answer] tbody tr")
@@ -19,7 +19,7 @@ def asked(tab: BrowserTab, query: str = BRIGHT, **more: str) -> Any:
 
 
 def test_any_two_columns_are_plotted_and_the_plot_is_in_the_address(tab: BrowserTab) -> None:
-    page = asked(tab)
+    page = open_query_page(tab)
     number = page.locator("[data-answer] tbody tr").count()
     page.click("[data-answer] .plot > summary")
     page.wait_for_selector(".axes select")
@@ -45,7 +45,7 @@ def test_any_two_columns_are_plotted_and_the_plot_is_in_the_address(tab: Browser
 
 
 def test_many_rows_are_a_density_of_all_of_them(tab: BrowserTab) -> None:
-    page = asked(tab, "SELECT c1min, c2min FROM hfc1ar.epn_core", _plot="c1min;c2min")
+    page = open_query_page(tab, "SELECT c1min, c2min FROM hfc1ar.epn_core", _plot="c1min;c2min")
     page.wait_for_selector(".plot .told:has-text('as a density')")
     assert page.inner_text("[data-answer] .count b") == "1,000"
     assert (
@@ -55,7 +55,7 @@ def test_many_rows_are_a_density_of_all_of_them(tab: BrowserTab) -> None:
 
 
 def test_every_way_out_of_an_answer(tab: BrowserTab) -> None:
-    page = asked(tab)
+    page = open_query_page(tab)
     number = page.locator("[data-answer] tbody tr").count()
     tab.wait_for_panes("menus")
     page.click("[data-answer] summary:text-is('Download')")
@@ -117,7 +117,7 @@ def test_a_script_that_was_lost_is_said_and_fetched_again(tab: BrowserTab) -> No
 
     page.route("**/assets/plot-*.js", lose)
     tab.expected = ("ERR_FAILED", "Failed to fetch dynamically imported module")
-    asked(tab, _plot="ra;dec")
+    open_query_page(tab, _plot="ra;dec")
     page.wait_for_selector(".pane-failed[role=alert]")
     page.click(".pane-failed button:text-is('Try again')")
     page.wait_for_selector(".plot .drawn canvas")
@@ -155,7 +155,7 @@ def test_without_scripts_there_is_an_answer_to_take(scriptless_tab: BrowserTab) 
 
 def test_a_phone_and_dark(phone_tab: BrowserTab) -> None:
     phone_tab.page.emulate_media(color_scheme="dark")
-    page = asked(phone_tab, _plot="vmag")
+    page = open_query_page(phone_tab, _plot="vmag")
     page.wait_for_selector(".plot .drawn canvas")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.click("[data-answer] summary:text-is('Copy as')")

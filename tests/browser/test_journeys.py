@@ -43,7 +43,7 @@ def previewed(tab: BrowserTab) -> list[str]:
     return asked
 
 
-def counted(page: Page) -> int:
+def read_count(page: Page) -> int:
     page.wait_for_selector("[data-count] b:not(:has-text('~'))")  # until it is counted it may be an estimate
     return int(re.sub(r"\D", "", page.inner_text("[data-count] b")))
 
@@ -56,7 +56,7 @@ def narrow(tab: BrowserTab) -> bool:
     return tab.page.viewport_size["width"] < 500  # type: ignore[index]
 
 
-def opened(page: Page, field: str) -> None:
+def unfold_field(page: Page, field: str) -> None:
     """Unfold the part of the form that a field stands in."""
     part = page.locator("details", has=page.locator(field)).first
     if not page.is_visible(field):
@@ -68,7 +68,7 @@ def asks(page: Page, **fields: str) -> None:
     page.wait_for_selector("[data-pane=form][data-ready]", state="attached")
     for name, text in fields.items():
         field = f"input[name='{name}']"
-        opened(page, field)
+        unfold_field(page, field)
         page.fill(field, text)
     page.wait_for_function(
         "fields => { const asked = new URLSearchParams(location.search); return fields.every((one) => asked.has(one)); }",
@@ -94,7 +94,7 @@ def cubes(tab: BrowserTab) -> None:
     tab.follow_link("main a[href$='/collections/omega/epn_core']")
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(GRID)
-    assert counted(page) == 250  # cubes, of two files each
+    assert read_count(page) == 250  # cubes, of two files each
     asks(page, **{"solar_longitude": "350", "_to.solar_longitude": "10"})
     page.wait_for_selector("[data-chips] a:has-text('350..10')")
     asks(page, **{"_to.c2": "-60"})
@@ -234,7 +234,7 @@ def clusters(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/sz/clusters?_map=150,30,20")
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(GRID)
-    assert counted(page) == 1_653
+    assert read_count(page) == 1_653
     page.locator(".drawn-map").scroll_into_view_if_needed()
     page.wait_for_selector(".drawn-map canvas")
     page.wait_for_selector(".map .told:has-text('rows')")
@@ -329,7 +329,7 @@ def browsed(tab: BrowserTab) -> None:
     page = tab.open_page(REGIONS)
     page.locator(".grid").scroll_into_view_if_needed()
     page.wait_for_selector(GRID)
-    assert counted(page) == REGION_COUNT
+    assert read_count(page) == REGION_COUNT
     assert not page.inner_text("[data-count] b").startswith("~"), "what is known is no estimate"
     page.locator(GRID).first.focus()
     page.keyboard.press("End")
@@ -384,7 +384,7 @@ def test_rows_are_plotted_by_two_columns_and_coloured_by_a_third(tab: BrowserTab
     page = tab.open_page("/collections/sz/clusters?redshift=0..2&_plot=redshift%3Bmass%3Bsnr")
     page.wait_for_selector(GRID)
     assert drawn(page) > 20
-    assert f"{counted(page):,} rows" in page.inner_text(".plot .told")
+    assert f"{read_count(page):,} rows" in page.inner_text(".plot .told")
     tab.save_screenshot("journey-plot")
     assert tab.find_accessibility_faults() == []
 
@@ -507,12 +507,12 @@ def test_home_collection_form_and_rows_without_scripts(scriptless_tab: BrowserTa
         "rows show theirs"
     )
     for field, text in ((LS[0], "350"), (LS[1], "10"), (SOUTH, "-60")):
-        opened(page, field)
+        unfold_field(page, field)
         page.fill(field, text)
     scriptless_tab.follow_link("form.filters button:has-text('Search')")
     assert parse_qs(urlsplit(page.url).query) == {"solar_longitude": ["350..10"], "c2": ["..-60"]}
     scriptless_tab.find_count("[data-count] b")
-    assert counted(page) == 9
+    assert read_count(page) == 9
     assert page.locator("tbody tr").count() == 9
     scriptless_tab.save_screenshot("journey-without-scripts")
     page.locator("tbody tr td a").first.wait_for()

@@ -112,7 +112,7 @@ def there(browser: Browser, named: Server) -> Iterator[BrowserTab]:
     yield from open_tab(browser, named, viewport={"width": 1440, "height": 900})
 
 
-def asked(page: Page) -> dict[str, list[str]]:
+def parse_page_query(page: Page) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
 
 
@@ -132,7 +132,7 @@ def test_a_place_of_a_body_is_completed_and_searched(there: BrowserTab) -> None:
     assert offered == ["Olympus Mons", "Olympus Rupes"], "of Mars alone"
     page.fill("input[name=_near]", "Olympus Mons")
     page.wait_for_selector("[data-chips] a[data-name=_near]:has-text('Olympus Mons')")
-    assert asked(page)["_near"] == ["Olympus Mons,5.2 deg"], "what is chosen brings its size"
+    assert parse_page_query(page)["_near"] == ["Olympus Mons,5.2 deg"], "what is chosen brings its size"
     page.wait_for_function(
         "(all) => Number(document.querySelector('[data-count] b').textContent.replace(/\\D/g, '')) < all", arg=every
     )

@@ -134,7 +134,7 @@ def cells(body: str) -> Moc:
     return functools.reduce(lambda one, more: one | more, (Moc(shape.cover(7), 7) for shape in shapes))
 
 
-def asked(place: Path, query: str, how: str = "votable") -> bytes:
+def fetch_query_result(place: Path, query: str, how: str = "votable") -> bytes:
     """Give the answer to a query, as everybody gets it."""
     target = place / "answer"
     run_hven("query", query, "--site", place / "site", "--public", "--format", how, "--output", target)
@@ -162,7 +162,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_globe(made / "hips" / name, like=None if body == "sky" else made / "hips" / "sky", **facts)
     for name in WHERE:
         run_hven("ingest", name, "--site", site)
-        (made / f"{name}.vot").write_bytes(asked(made, f"SELECT * FROM {name}.epn_core"))
+        (made / f"{name}.vot").write_bytes(fetch_query_result(made, f"SELECT * FROM {name}.epn_core"))
     return made
 
 
@@ -249,7 +249,7 @@ def desktop(place: Path, address: str, holes: tuple[str, dict[str, Box]]) -> dic
     lines, home, shown = [], place / "home", ["sky", "Sun", "holes", "Mars", *OTHERS, "Io"]
     home.mkdir()
     for name, (query, _) in OTHERS.items():
-        given = asked(place, query, "votable;version=1.5" if name == "newer" else "votable")
+        given = fetch_query_result(place, query, "votable;version=1.5" if name == "newer" else "votable")
         (place / f"{name}.vot").write_bytes(
             given.replace(b'value="mars"', b'value="BODY"') if name == "unnamed" else given
         )
@@ -332,10 +332,12 @@ def test_aladin_lite_draws_images_of_the_whole_disc_below_their_observers(
     lines = [f"{name},{lon},{lat}" for name, (lon, lat) in DISCS.items()]
     (folder / "rows.csv").write_text("\n".join(["name,lon,lat", *lines]), encoding="utf-8")
     run_hven("ingest", "discs", "--site", place / "site")
-    rows = json.loads(asked(place, "SELECT c1min, c1max, c2min, c2max FROM discs.epn_core", "json"))["data"]
+    rows = json.loads(fetch_query_result(place, "SELECT c1min, c1max, c2min, c2max FROM discs.epn_core", "json"))[
+        "data"
+    ]
     assert rows == [[None] * 4] * len(DISCS)
     # Lite reads no binary cells
-    (place / "discs.vot").write_bytes(asked(place, "SELECT * FROM discs.epn_core", "text/xml"))
+    (place / "discs.vot").write_bytes(fetch_query_result(place, "SELECT * FROM discs.epn_core", "text/xml"))
     context = browser.new_context(viewport={"width": 500, "height": 500})
     context.add_init_script(SLOW_ANIMATION_SCRIPT)
     page = context.new_page()
@@ -370,11 +372,11 @@ def test_aladin_lite_draws_outlines_and_cells_where_they_are(
     place: Path, address: str, browser: Browser, body: str
 ) -> None:
     name = body.lower()
-    rows = json.loads(asked(place, f"SELECT s_region, coverage FROM {name}.epn_core", "json"))["data"]
+    rows = json.loads(fetch_query_result(place, f"SELECT s_region, coverage FROM {name}.epn_core", "json"))["data"]
     (moc,) = (row[1] for row in rows if row[1])
     context = browser.new_context(viewport={"width": 500, "height": 500})
     context.add_init_script(SLOW_ANIMATION_SCRIPT)
-    (place / f"{name}-plain.vot").write_bytes(asked(place, f"SELECT * FROM {name}.epn_core", "text/xml"))
+    (place / f"{name}-plain.vot").write_bytes(fetch_query_result(place, f"SELECT * FROM {name}.epn_core", "text/xml"))
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -435,7 +437,9 @@ def test_the_form_of_vespa_finds_regions(place: Path) -> None:
 
     def found(condition: str) -> list[str]:
         answer = json.loads(
-            asked(place, f"SELECT granule_uid FROM mars.epn_core WHERE {condition} ORDER BY granule_uid", "json")
+            fetch_query_result(
+                place, f"SELECT granule_uid FROM mars.epn_core WHERE {condition} ORDER BY granule_uid", "json"
+            )
         )
         return [str(row[0]) for row in answer["data"]]
 

@@ -10,7 +10,7 @@ GRID = "table.live tr[data-key]"
 TABLE = "/collections/stars/main"
 
 
-def asked(address: str) -> dict[str, list[str]]:
+def parse_address_query(address: str) -> dict[str, list[str]]:
     return parse_qs(urlsplit(address).query)
 
 
@@ -22,7 +22,7 @@ def test_the_parts_of_a_field_are_one_condition(tab: BrowserTab) -> None:
     page.fill("input[name='_to.vmag']", "5000")
     page.select_option("select[name='_as.vmag']", "mmag")
     page.wait_for_selector("[data-chips] a:has-text('4..5000 mmag')")
-    assert asked(page.url)["vmag"] == ["4..5000 mmag"]
+    assert parse_address_query(page.url)["vmag"] == ["4..5000 mmag"]
     page.select_option("select[name='_as.vmag']", "")
     page.fill("input[name='_to.vmag']", "5")
     page.wait_for_function("() => new URLSearchParams(location.search).get('vmag') === '4..5'")
@@ -33,7 +33,7 @@ def test_the_parts_of_a_field_are_one_condition(tab: BrowserTab) -> None:
     assert page.locator(".fault").count() == 0
     page.click("[data-chips] a[data-name=vmag]")
     page.wait_for_selector("[data-chips] a[data-name=vmag]", state="detached")
-    assert set(asked(page.url)) == {"ra"}
+    assert set(parse_address_query(page.url)) == {"ra"}
     assert page.input_value("input[name=vmag]") == ""
     assert tab.find_accessibility_faults() == []
     page.reload()
@@ -88,7 +88,9 @@ def test_values_are_completed_and_looked_for(tab: BrowserTab) -> None:
     )
     page.locator(f"{drawn}:not(:has(input:checked))").first.click()
     page.wait_for_function("() => new URLSearchParams(location.search).get('sp_type').split(',').length === 2")
-    assert "M3" in asked(page.url)["sp_type"][0], "what was chosen stays, though it is not among the most frequent"
+    assert "M3" in parse_address_query(page.url)["sp_type"][0], (
+        "what was chosen stays, though it is not among the most frequent"
+    )
 
 
 def test_all_tables_of_a_kind(tab: BrowserTab) -> None:
@@ -120,13 +122,13 @@ def test_without_scripts(scriptless_tab: BrowserTab) -> None:
     page.fill("input[name=_near]", "5h31m 22d")
     page.fill("input[name=_radius]", "60")
     scriptless_tab.follow_link(".actions button")
-    found = asked(page.url)
+    found = parse_address_query(page.url)
     assert found == {"vmag": ["4..5"], "_near": ["82.75,22.0,60.0"], "dec": ["south"]}
     assert page.input_value("input[name=dec]") == "south"
     assert "no number" in page.inner_text(".fault")
     assert page.input_value("input[name='_to.vmag']") == "5"
     scriptless_tab.follow_link("[data-chips] a[data-name=vmag]")
-    assert "vmag" not in asked(page.url)
+    assert "vmag" not in parse_address_query(page.url)
 
 
 def test_on_a_phone_in_french(phone_tab: BrowserTab) -> None:

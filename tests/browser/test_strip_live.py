@@ -13,7 +13,7 @@ HERE = "/collections/stars/main"
 BARS = "figure[data-column=vmag] .bars"
 
 
-def asked(tab: BrowserTab, name: str) -> str:
+def read_page_parameter(tab: BrowserTab, name: str) -> str:
     return parse_qs(urlsplit(tab.page.url).query).get(name, [""])[0]
 
 
@@ -44,7 +44,7 @@ def test_brushing_narrows_the_search(tab: BrowserTab) -> None:
     page.wait_for_selector("[data-chips] a[data-name=vmag]")
     wait_until(lambda: 0 < count(tab) < 5000)
     wait_until(lambda: count(tab) == total(tab))
-    low, _, high = asked(tab, "vmag").partition("..")
+    low, _, high = read_page_parameter(tab, "vmag").partition("..")
     assert float(low) < float(high)
     assert tab.find_accessibility_faults() == []
     tab.save_screenshot("strip")

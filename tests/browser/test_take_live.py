@@ -13,7 +13,7 @@ from browser_tab import BrowserTab
 GRID = "table.live tr[data-key]"
 
 
-def opened(tab: BrowserTab, path: str = "/collections/stars/main?_sort=star") -> Any:
+def open_table_page(tab: BrowserTab, path: str = "/collections/stars/main?_sort=star") -> Any:
     page = tab.open_page(path)
     page.wait_for_selector(GRID)
     return page
@@ -30,7 +30,7 @@ def taken(page: Any, text: str) -> str:
 
 
 def test_all_rows_or_the_marked_ones_in_a_format(tab: BrowserTab) -> None:
-    page = opened(tab, "/collections/stars/main?_sort=star&vmag=..5")
+    page = open_table_page(tab, "/collections/stars/main?_sort=star&vmag=..5")
     page.wait_for_selector("[data-count] b:not(:has-text('~'))")  # until it is counted it may be an estimate
     found = int("".join(letter for letter in page.inner_text("[data-count] b") if letter.isdigit()))
     menu(page, "Download")
@@ -51,7 +51,7 @@ def test_all_rows_or_the_marked_ones_in_a_format(tab: BrowserTab) -> None:
 
 
 def test_scripts_and_lines_of_what_the_address_says(tab: BrowserTab, tmp_path: Path) -> None:
-    page = opened(tab, "/collections/stars/main?_sort=star&star=3..6")
+    page = open_table_page(tab, "/collections/stars/main?_sort=star&star=3..6")
     menu(page, "Files")
     page.wait_for_selector("[data-files]:has-text('4 files')")
     (tmp_path / "get.sh").write_text(taken(page, "text=Script for wget"))
@@ -75,7 +75,7 @@ def test_scripts_and_lines_of_what_the_address_says(tab: BrowserTab, tmp_path: P
 
 
 def test_columns_are_hidden_moved_and_read_in_other_units(tab: BrowserTab) -> None:
-    page = opened(tab)
+    page = open_table_page(tab)
     menu(page, "Columns")
     page.fill("[data-columns] .find", "vm")
     assert page.locator("[data-columns] .tickable:visible").count() == 1
@@ -113,7 +113,7 @@ def test_columns_without_scripts(scriptless_tab: BrowserTab) -> None:
 
 
 def test_a_heading_filters_sorts_and_hides(tab: BrowserTab) -> None:
-    page = opened(tab)
+    page = open_table_page(tab)
     page.click("th:has-text('vmag') .more")
     assert tab.find_accessibility_faults() == []
     page.keyboard.type("..4")
@@ -132,7 +132,7 @@ def test_a_heading_filters_sorts_and_hides(tab: BrowserTab) -> None:
 
 
 def test_rows_side_by_side(tab: BrowserTab) -> None:
-    page = opened(tab, "/collections/stars/main?_sort=star&_cols=star,sp_type")
+    page = open_table_page(tab, "/collections/stars/main?_sort=star&_cols=star,sp_type")
     for number in (0, 1, 2):
         page.locator(f"{GRID} input").nth(number).click()
     page.click("text=Compare 3 rows")
@@ -176,7 +176,7 @@ def test_the_drawer_turns_rows_and_pictures_by_keys_and_shows_the_header(tab: Br
     dot = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><circle cx="4" cy="4" r="4"/></svg>'
     tab.page.route("**/main/row?*", with_pictures)
     tab.page.route("**/logo.png?*", lambda route: route.fulfill(body=dot, content_type="image/svg+xml"))
-    page = opened(tab)
+    page = open_table_page(tab)
     page.locator('tr[data-key="[7]"] td').nth(2).click()
     page.wait_for_selector(".pictures img")
     assert page.locator(".pictures img").count() == 1
@@ -219,7 +219,7 @@ def test_pictures_stand_in_the_grid_where_the_site_may_show_them(tab: BrowserTab
     dot = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><circle cx="4" cy="4" r="4"/></svg>'
     tab.page.route("**/main/rows?*", with_pictures)
     tab.page.route("**/small.png", lambda route: route.fulfill(body=dot, content_type="image/svg+xml"))
-    page = opened(tab)
+    page = open_table_page(tab)
     image = f"{GRID} .thumbnail img"
     assert page.get_attribute(image, "loading") == "lazy"
     assert page.eval_on_selector(image, "one => one.getBoundingClientRect().height") == 64, (

@@ -101,7 +101,7 @@ def copy(origin: Server, create_mirror: Callable[[Server], tuple[Path, str]]) ->
     return site
 
 
-def written(origin: Server, mark: str) -> int:
+def count_log_lines(origin: Server, mark: str) -> int:
     """Give the lines of the log when all is in it that was asked so far; `mark` is a word of its own."""
     origin.get("/health", behind=mark)  # one process logs in the order of its answers
     wait_until(lambda: any(f"behind={mark}" in line["query"] for line in origin.lines()))
@@ -159,11 +159,11 @@ def test_a_second_run_takes_what_changed(origin: Server, copy: Path) -> None:
     state = origin.get("/changes/stars.main")[1]["hven-snapshot"]
     run_hven("sync", "stars", "--site", origin.site)
     wait_until(lambda: origin.get("/changes/stars.main")[1]["hven-snapshot"] != state)
-    before = written(origin, "edit")
+    before = count_log_lines(origin, "edit")
     report = json.loads(run_hven("mirror", origin.url, "--site", copy, "--json").stdout)[0]["report"]
     change = report["changes"]["stars.main"]
     assert (change["added"], change["changed"], change["removed"], change["read"]) == (5, 3, 2, 8)
-    last = written(origin, "mirror")
+    last = count_log_lines(origin, "mirror")
     asked = origin.lines()[before:last]
     assert any(line["path"] == "/changes/stars.main" and "since=" in line["query"] for line in asked)
     assert sum(line["bytes"] for line in asked if line["path"].startswith(("/tap/sync", "/changes"))) < 60_000

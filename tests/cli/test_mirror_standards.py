@@ -217,7 +217,7 @@ def test_it_is_followed(origin: Server, copy: Path) -> None:
     assert rows(copy, "SELECT s_ra FROM ivoa.obscore WHERE obs_id = 'im003'") == [[4.6]]
 
 
-def told(**beside: Any) -> str:
+def write_descriptor(**beside: Any) -> str:
     main = {
         "primary": "id",
         "columns": {"id": {"type": "string"}, "n": {"type": "float64"}, "q": {"type": "int32"}},
@@ -247,7 +247,7 @@ WHOLE = {"calib_level": "2", "obs_collection": "'x'", "obs_id": "id", "obs_publi
 )
 def test_observations_are_computed_of_the_copied_columns_alone(text: str, name: str) -> None:
     left: list[str] = []
-    given = told(
+    given = write_descriptor(
         main={
             "obscore": {
                 "map": {**WHOLE, "t_min": "n", name: text},
@@ -271,7 +271,7 @@ def test_observations_are_computed_of_the_copied_columns_alone(text: str, name: 
 
 def test_what_is_told_wrong_is_left_out_and_said() -> None:
     left: list[str] = []
-    given = told(
+    given = write_descriptor(
         main={
             "obscore": {"map": {**WHOLE, "obs_id": "secret.id"}},
             "flags": {"column": "q", "by": {"good": "id", "bad": "(SELECT 1 FROM ours.x)"}},

@@ -32,27 +32,30 @@ def here(tmp_path: Path) -> Path:
     return root
 
 
-def told(here: Path, *words: str) -> str:
+def run_report(here: Path, *words: str) -> str:
     return run_hven("--site", str(here), "report", *words).stdout
 
 
 def test_forms(here: Path) -> None:
-    lines = told(here).splitlines()
+    lines = run_report(here).splitlines()
     assert lines[0].startswith(f"{MONTH[:4]}-01 to {MONTH}")
     assert any(line.split()[:4] == ["stars", "machine", "6", "3"] for line in lines), lines
-    assert "6.0 MB" in told(here, "stars")
-    assert "hidden" not in told(here, "stars")
-    assert any(line.split()[:3] == ["stars", "main", "6"] for line in told(here, "--by", "table").splitlines())
-    rows = list(csv.DictReader(io.StringIO(told(here, "--format", "csv"))))
+    assert "6.0 MB" in run_report(here, "stars")
+    assert "hidden" not in run_report(here, "stars")
+    assert any(line.split()[:3] == ["stars", "main", "6"] for line in run_report(here, "--by", "table").splitlines())
+    rows = list(csv.DictReader(io.StringIO(run_report(here, "--format", "csv"))))
     assert sum(int(row["requests"]) for row in rows if row["collection"] == "stars" and not row["service"]) == 3
     assert (
-        json.loads(told(here, "--format", "json"))["collections"]["hidden"]["months"][MONTH]["machine"]["requests"] == 5
+        json.loads(run_report(here, "--format", "json"))["collections"]["hidden"]["months"][MONTH]["machine"][
+            "requests"
+        ]
+        == 5
     )
 
 
 def test_the_publisher_is_named_by_its_authority(here: Path) -> None:
     def publishers() -> list[object]:
-        items = json.loads(told(here, "--format", "dsr", "--private"))["report-datasets"]
+        items = json.loads(run_report(here, "--format", "dsr", "--private"))["report-datasets"]
         return [one["publisher-id"] for one in items]
 
     assert publishers() == [[{"type": "urn", "value": "ivo://example.org"}]] * 2
@@ -62,10 +65,10 @@ def test_the_publisher_is_named_by_its_authority(here: Path) -> None:
 
 
 def test_what_is_sent_out_has_no_private_collections(here: Path) -> None:
-    found = json.loads(told(here, "--format", "dsr"))
+    found = json.loads(run_report(here, "--format", "dsr"))
     assert "hidden" not in json.dumps(found)
-    assert "The hidden" in told(here, "--format", "dsr", "--private")
-    assert told(here, "--format", "dsr-tsv").startswith("Report_Name\tDataset Master Report\n")
+    assert "The hidden" in run_report(here, "--format", "dsr", "--private")
+    assert run_report(here, "--format", "dsr-tsv").startswith("Report_Name\tDataset Master Report\n")
 
 
 @pytest.mark.parametrize(

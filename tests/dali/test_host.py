@@ -11,7 +11,7 @@ from hven.model.settings import Settings
 from hven.services.addresses import get_base_url
 
 
-def asked(host: str) -> Request:
+def build_request(host: str) -> Request:
     headers = [(b"host", host.encode("latin-1")), (b"x-forwarded-host", b"evil.example")]
     return Request(
         {
@@ -30,7 +30,7 @@ def asked(host: str) -> Request:
     "host", ["vo.example", "vo.example:8080", "127.0.0.1:1", "[::1]:80", "localhost", "a_b.example"]
 )
 def test_a_host(host: str) -> None:
-    assert get_base_url(asked(host), Settings(directory=Path())) == f"http://{host}"
+    assert get_base_url(build_request(host), Settings(directory=Path())) == f"http://{host}"
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,14 @@ def test_a_host(host: str) -> None:
     ],
 )
 def test_what_can_be_no_host(host: str) -> None:
-    assert get_base_url(asked(host), Settings(directory=Path(), host="0.0.0.0", port=8042)) == "http://0.0.0.0:8042"
+    assert (
+        get_base_url(build_request(host), Settings(directory=Path(), host="0.0.0.0", port=8042))
+        == "http://0.0.0.0:8042"
+    )
 
 
 def test_the_settings_come_first() -> None:
     assert (
-        get_base_url(asked("evil.example"), Settings(directory=Path(), public_url="https://vo.example/hven/"))
+        get_base_url(build_request("evil.example"), Settings(directory=Path(), public_url="https://vo.example/hven/"))
         == "https://vo.example/hven"
     )

@@ -77,7 +77,7 @@ def job(client: Client, path: str) -> etree._Element:
     return etree.fromstring(answer.body)
 
 
-def told(client: Client, path: str) -> dict[str, object]:
+def fetch_json(client: Client, path: str) -> dict[str, object]:
     return dict(json.loads(client.ask("GET", path, headers={"accept": "application/json"}).body))
 
 
@@ -160,7 +160,9 @@ def test_too_many_jobs_are_held_then_refused_and_each_says_why(client: Client, s
     paths = [made(client, PHASE="RUN") for _ in range(3)]
     assert [client.get(f"{path}/phase").text for path in paths] == ["QUEUED", "QUEUED", "HELD"]
     note = "2 jobs of yours wait or run already; tell this one to RUN when some of them have ended"
-    assert job(client, paths[2]).findtext(f"{UWS}jobInfo/note") == told(client, paths[2])["jobInfo"]["note"] == note  # type: ignore[index]
+    assert (
+        job(client, paths[2]).findtext(f"{UWS}jobInfo/note") == fetch_json(client, paths[2])["jobInfo"]["note"] == note
+    )  # type: ignore[index]
     sent_to(client.post(f"{paths[2]}/phase", PHASE="RUN"), paths[2])
     assert client.get(f"{paths[2]}/phase").text == "HELD"  # still too many
     more = [made(client) for _ in range(3)]
@@ -212,7 +214,7 @@ def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: S
             format_timestamp(datetime.fromtimestamp(datetime.now(UTC).timestamp() - ago, UTC)) for ago in (62, 60)
         )
         connection.execute(sa.update(db.jobs).values(started=begun, ended=ended))
-    assert told(client, path)["quote"] is None  # it has ended
+    assert fetch_json(client, path)["quote"] is None  # it has ended
     assert client.get(f"{path}/quote").text == ""
     assert job(client, path).findtext(f"{UWS}jobInfo/share") == "1.0"
     pending = made(client, QUERY="SELECT TOP 7 id FROM stars.main")
@@ -230,11 +232,11 @@ def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: S
         assert quote.endswith("Z")
         assert quote > now[:19]
         # it is estimated anew whenever somebody asks
-        for again in (job(client, asked).find(f"{UWS}quote").text, str(told(client, asked)["quote"])):
+        for again in (job(client, asked).find(f"{UWS}quote").text, str(fetch_json(client, asked)["quote"])):
             assert abs((datetime.fromisoformat(again) - datetime.fromisoformat(quote)).total_seconds()) < 60
     assert client.get(f"{strange}/quote").text == ""
     assert job(client, strange).find(f"{UWS}quote").get(NIL) == "true"
-    assert told(client, strange)["quote"] is None
+    assert fetch_json(client, strange)["quote"] is None
     # a quarter in thirty seconds: ninety more
     since = datetime.fromisoformat(begun).timestamp()
     before = datetime.now(UTC).timestamp()
@@ -243,9 +245,9 @@ def test_quote_share_and_place_are_told_alike_everywhere(client: Client, site: S
     assert since + 4 * (before - since) - 1 < done < since + 4 * (after - since) + 1
     info = job(client, running).find(f"{UWS}jobInfo")
     assert (info.findtext("rows"), info.findtext("share"), info.findtext("attempts")) == ("500", "0.25", "1")
-    assert told(client, running)["jobInfo"] == {"rows": 500, "share": 0.25, "attempts": 1}
+    assert fetch_json(client, running)["jobInfo"] == {"rows": 500, "share": 0.25, "attempts": 1}
     assert job(client, waiting).findtext(f"{UWS}jobInfo/place") == "1"
-    assert told(client, waiting)["jobInfo"] == {"place": 1}
+    assert fetch_json(client, waiting)["jobInfo"] == {"place": 1}
     files = []
     for number, address in enumerate(
         (path, pending, strange, running, waiting, "/tap/async", f"{path}/results", f"{path}/parameters")
@@ -276,7 +278,7 @@ def test_the_list_says_the_same_in_xml_and_json(client: Client, site: Site) -> N
             }
             for ref in root
         ]
-        assert ours == told(client, f"/tap/async{query}")["jobs"]
+        assert ours == fetch_json(client, f"/tap/async{query}")["jobs"]
     assert len(ours) == 0
 
 

@@ -54,14 +54,14 @@ def faults(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return check
 
 
-def told(found: list[Fault]) -> str:
+def format_faults(found: list[Fault]) -> str:
     return "\n".join(f"{fault.severity} {fault}" for fault in found)
 
 
 def test_a_table_that_fits_has_no_faults_but_hints(faults) -> None:
     found = faults(HEAD + SOURCE)
     assert not [fault for fault in found if fault.severity == "error"]
-    text = told(found)
+    text = format_faults(found)
     assert "the column extra is of the type jsonb, which is not served" in text
     assert "->> 'key'" in text
     assert "the column shape is of the type polygon" in text
@@ -85,7 +85,7 @@ def test_a_table_that_fits_has_no_faults_but_hints(faults) -> None:
 def test_what_cannot_be_said_in_sql_is_refused_with_its_place(faults, setting: str, place: str, words: str) -> None:
     many = "k,v\n" + "".join(f"{number},w{number}\n" for number in range(100))
     found = [fault for fault in faults(HEAD + SOURCE + setting, many__csv=many) if fault.severity == "error"]
-    assert len(found) == 1, told(found)
+    assert len(found) == 1, format_faults(found)
     assert words in str(found[0])
     assert f"ops.yaml:{place}" in str(found[0])
     assert found[0].remedy
@@ -104,9 +104,9 @@ def test_what_cannot_be_said_in_sql_is_refused_with_its_place(faults, setting: s
 def test_sources_that_are_not_there(faults, source: str, words: str, severity: str) -> None:
     found = faults(f"{HEAD}    source: {source}\n", a__csv="id,x,w\n1,2,3\n")
     assert any(words in str(fault) and fault.severity == severity and "ops.yaml:6:" in str(fault) for fault in found), (
-        told(found)
+        format_faults(found)
     )
-    assert "secret@" not in told(found)
+    assert "secret@" not in format_faults(found)
 
 
 def test_a_look_is_remembered_whole(database: str) -> None:

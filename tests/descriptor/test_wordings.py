@@ -28,7 +28,7 @@ tables:
 """
 
 
-def written(root: Path, title: str, language: str = "en") -> Path:
+def write_descriptor(root: Path, title: str, language: str = "en") -> Path:
     (root / "hven.toml").write_text(f'title = "T"\nlanguage = "{language}"\n', encoding="utf-8")
     folder = root / "collections" / "cubes"
     folder.mkdir(parents=True)
@@ -39,7 +39,7 @@ def written(root: Path, title: str, language: str = "en") -> Path:
 
 
 def test_a_text_is_that_of_the_site_and_knows_the_others(tmp_path: Path) -> None:
-    path = written(tmp_path, "{fr: Cubes de Mars, en: Cubes of Mars}")
+    path = write_descriptor(tmp_path, "{fr: Cubes de Mars, en: Cubes of Mars}")
     resource = load_descriptor(path, settings_of(tmp_path))
     table = resource.tables[0].table
     assert (resource.title, translate_text("fr", resource.title)) == ("Cubes of Mars", "Cubes de Mars")
@@ -56,7 +56,7 @@ def test_a_text_is_that_of_the_site_and_knows_the_others(tmp_path: Path) -> None
 
 
 def test_a_site_in_french_tells_programs_in_french(tmp_path: Path) -> None:
-    path = written(tmp_path, "{en: Cubes of Mars, fr: Cubes de Mars}", "fr")
+    path = write_descriptor(tmp_path, "{en: Cubes of Mars, fr: Cubes de Mars}", "fr")
     assert load_descriptor(path, settings_of(tmp_path)).title == "Cubes de Mars"
 
 
@@ -73,7 +73,7 @@ def test_a_site_in_french_tells_programs_in_french(tmp_path: Path) -> None:
     ],
 )
 def test_the_check_tells_what_is_wrong(tmp_path: Path, title: str, severity: str, said: str) -> None:
-    path = written(tmp_path, title)
+    path = write_descriptor(tmp_path, title)
     found = [
         (one.severity, one.message) for one in check_descriptor(path, settings_of(tmp_path)) if "title" in one.message
     ]
@@ -81,12 +81,12 @@ def test_the_check_tells_what_is_wrong(tmp_path: Path, title: str, severity: str
 
 
 def test_one_language_alone_is_that_of_all(tmp_path: Path) -> None:
-    resource = load_descriptor(written(tmp_path, "{fr: Cubes de Mars}"), settings_of(tmp_path))
+    resource = load_descriptor(write_descriptor(tmp_path, "{fr: Cubes de Mars}"), settings_of(tmp_path))
     assert [translate_text(one, resource.title) for one in ("en", "fr")] == ["Cubes de Mars"] * 2
 
 
 def test_an_included_text_is_put_together_by_language(tmp_path: Path) -> None:
-    path = written(tmp_path, "{en: Mine}\ninclude: [../below.yaml]")
+    path = write_descriptor(tmp_path, "{en: Mine}\ninclude: [../below.yaml]")
     (tmp_path / "collections" / "below.yaml").write_text("title: {en: Theirs, fr: Le leur}\n", encoding="utf-8")
     title: Any = load_descriptor(path, settings_of(tmp_path)).title
     assert dict(title.texts) == {"en": "Mine", "fr": "Le leur"}

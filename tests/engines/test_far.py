@@ -54,7 +54,7 @@ def far(running):
     opened.close()
 
 
-def written(table, rows, directory, files=3):
+def write_cells(table, rows, directory, files=3):
     """Write rows as the engine stores them: by cells, which are the first column, in several files."""
     directory.mkdir(parents=True, exist_ok=True)
     if table.position is not None:
@@ -166,7 +166,7 @@ def objects():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    return {"sky.stars": written(STARS_TABLE, make_stars(), tmp_path_factory.mktemp("stars"), 4)}
+    return {"sky.stars": write_cells(STARS_TABLE, make_stars(), tmp_path_factory.mktemp("stars"), 4)}
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def bound_of(text):
     return bind_query(parse_query(text), StaticCatalogue([STARS_TABLE, OBJECTS]))
 
 
-def asked(far, text, files, limits=None):
+def run_on_cluster(far, text, files, limits=None):
     bound = bound_of(text)
     execution = ClusterPlan(far, bound).execute(
         bound.literal_values, {"TAP_UPLOAD.objects": MemoryRelation(objects())}, limits or ExecutionLimits(), files
@@ -214,7 +214,7 @@ def test_rows_are_those_of_the_embedded_engine(far, embedded, files, text):
     relations = {"sky.stars": MemoryRelation(make_stars()), "TAP_UPLOAD.objects": MemoryRelation(objects())}
     execution = embedded.plan_query(bound).execute(bound.literal_values, relations, ExecutionLimits())
     wanted = pa.Table.from_batches(execution, schema=execution.schema)
-    found = asked(far, text, files)
+    found = run_on_cluster(far, text, files)
     assert found.schema == wanted.schema
     ordered = "ORDER BY mag" in text and "OVER" not in text
     assert comparable(found, ordered) == comparable(wanted, ordered)
@@ -236,7 +236,7 @@ def test_rows_are_those_of_the_embedded_engine(far, embedded, files, text):
 )  # fmt: skip
 def test_what_cannot_be_computed_is_said(far, files, text, said):
     with pytest.raises(EvaluationError, match=said):
-        asked(far, text, files)
+        run_on_cluster(far, text, files)
 
 
 def test_rows_in_memory_may_be_many(far):
@@ -276,7 +276,7 @@ def test_hidden_rows_tell_nothing(far, files):
         "SELECT COUNT(*) AS n, MAX(band) AS b FROM sky.stars WHERE CAST(CASE WHEN band = 3 THEN 'x' ELSE '1' END AS INTEGER) = 1"
     )
     with pytest.raises(EvaluationError):
-        asked(
+        run_on_cluster(
             far,
             "SELECT COUNT(*) AS n FROM sky.stars WHERE CAST(CASE WHEN band = 3 THEN 'x' ELSE '1' END AS INTEGER) = 1",
             files,
@@ -307,18 +307,18 @@ def test_the_cluster_tells_of_itself(running, tmp_path):
 
 
 def test_a_file_that_is_cut_off_is_named(far, tmp_path):
-    paths = written(STARS_TABLE, make_stars(), tmp_path / "x")
+    paths = write_cells(STARS_TABLE, make_stars(), tmp_path / "x")
     text = "SELECT SUM(mag) AS s FROM sky.stars"
     os.truncate(paths[1], Path(paths[1]).stat().st_size // 2)
     with pytest.raises(StorageError, match=r"cannot read a file of the table: .*Npix=1.parquet"):
-        asked(far, text, {"sky.stars": paths})
+        run_on_cluster(far, text, {"sky.stars": paths})
 
 
 def test_a_file_that_is_gone_is_named(far, tmp_path):
-    paths = written(STARS_TABLE, make_stars(), tmp_path / "x")
+    paths = write_cells(STARS_TABLE, make_stars(), tmp_path / "x")
     Path(paths[1]).unlink()
     with pytest.raises(StorageError, match=r"does not find a file of the table: .*Npix=1.parquet"):
-        asked(far, "SELECT SUM(mag) AS s FROM sky.stars", {"sky.stars": paths})
+        run_on_cluster(far, "SELECT SUM(mag) AS s FROM sky.stars", {"sky.stars": paths})
 
 
 def test_catalogues_of_others_are_read_as_they_are(running, tmp_path):
@@ -377,7 +377,7 @@ def test_no_more_statements_run_at_a_time_than_may(running, files):
     assert len(said) == 1
     first.close()
     rows.close()
-    assert len(asked(narrow, "SELECT id FROM sky.stars", files)) == 5000
+    assert len(run_on_cluster(narrow, "SELECT id FROM sky.stars", files)) == 5000
     narrow.close()
 
 
@@ -385,12 +385,13 @@ def test_queries_at_once_read_their_own_rows(far, tmp_path):
     """Spark names the rows of all queries of a session in one place: who asks at the same time must not find another's there."""
     whole = make_stars()
     parts = [
-        written(STARS_TABLE, whole.slice(0, 400 * number), tmp_path / str(number), files=1) for number in range(1, 5)
+        write_cells(STARS_TABLE, whole.slice(0, 400 * number), tmp_path / str(number), files=1)
+        for number in range(1, 5)
     ]
     text = "SELECT COUNT(*) AS n, MAX(b.id) AS m FROM sky.stars AS a JOIN sky.stars AS b ON a.id = b.id"
 
     def ask(turn):
-        (row,) = asked(far, text, {"sky.stars": parts[turn % 4]}).to_pylist()
+        (row,) = run_on_cluster(far, text, {"sky.stars": parts[turn % 4]}).to_pylist()
         return row["n"]
 
     with ThreadPoolExecutor(4) as pool:
@@ -401,13 +402,13 @@ def test_queries_at_once_read_their_own_rows(far, tmp_path):
 def test_a_server_that_is_gone_and_back(running, far, files):
     """The last test of a server: sessions begin anew, with our settings and functions."""
     text = "SELECT COUNT(*) AS n FROM sky.stars WHERE CONTAINS(POINT(ra, dec), POLYGON(10, 10, 40, 10, 40, 40, 10, 40)) = 1"
-    wanted = asked(far, text, files).to_pylist()
+    wanted = run_on_cluster(far, text, files).to_pylist()
     running.kill_program("connect")
     with pytest.raises(StorageUnavailableError, match="does not answer"):
-        asked(far, text, files)
+        run_on_cluster(far, text, files)
     assert far.problem()
     running.start_connect_server()
-    assert asked(far, text, files).to_pylist() == wanted
+    assert run_on_cluster(far, text, files).to_pylist() == wanted
     assert far.problem() is None
     with pytest.raises(EvaluationError):  # ANSI is on again
-        asked(far, "SELECT id + 9223372036854775807 AS n FROM sky.stars WHERE id = 1", files)
+        run_on_cluster(far, "SELECT id + 9223372036854775807 AS n FROM sky.stars WHERE id = 1", files)

@@ -46,7 +46,7 @@ PLENTY = 1 << 40
 PLACED = [row for row in make_stars().to_pylist() if row["ra"] is not None]
 
 
-def opened(directory: Path, **options: Any) -> StorageEngine:
+def open_engine(directory: Path, **options: Any) -> StorageEngine:
     return open_hats(directory / "snapshots", memory=1 << 30, roots=[str(directory / "hats")], **options)
 
 
@@ -94,7 +94,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
     directory = tmp_path_factory.mktemp("world")
     with pytest.MonkeyPatch.context() as patch:
         small(patch)
-        engine = opened(directory, near_bytes=PLENTY)
+        engine = open_engine(directory, near_bytes=PLENTY)
         assert isinstance(engine, HatsEngine)
         snapshot = write(engine, make_stars())
         here = engine.embedded_engine.stage_snapshot(STARS_TABLE, "a")
@@ -391,7 +391,7 @@ def merged(
 
 def test_a_merge_rewrites_touched_partitions_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
-    engine = opened(tmp_path)
+    engine = open_engine(tmp_path)
     base = write(engine, make_stars())
     one = make_stars().slice(3000, 1)
     new = merged(engine, base, one.set_column(3, STARS_TABLE.arrow_schema.field("mag"), pa.array([77.5])))
@@ -409,7 +409,7 @@ def test_a_merge_rewrites_touched_partitions_only(tmp_path: Path, monkeypatch: p
 
 def test_merges_divide_what_grows_and_fill_what_was_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
-    engine = opened(tmp_path)
+    engine = open_engine(tmp_path)
     south = make_stars().slice(0, 1000)
     last = write(engine, south)
     for turn in range(1, 5):
@@ -442,7 +442,7 @@ def test_tables_without_a_position_are_partitioned_by_their_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small(monkeypatch)
-    engine = opened(tmp_path)
+    engine = open_engine(tmp_path)
     assert isinstance(engine, HatsEngine)
     base = write(engine, events(0, 2000).take(pa.array(np.random.default_rng(3).permutation(2000))), "a", EVENTS)
     assert len(base.parts) == 7
@@ -470,7 +470,7 @@ def test_tables_without_a_position_are_partitioned_by_their_key(
 
 
 def test_what_a_crash_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
-    engine = opened(tmp_path)
+    engine = open_engine(tmp_path)
     known = write(engine, make_stars(50))
     left = tmp_path / "hats" / "sky.stars" / "x.staging"
     shutil.copytree(tmp_path / "hats" / known.path, left)
@@ -486,7 +486,7 @@ def test_what_a_crash_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_who_reads_is_not_swept_away(tmp_path: Path) -> None:
-    engine = opened(tmp_path)
+    engine = open_engine(tmp_path)
     known = write(engine, make_stars(50))
     handle = os.open(tmp_path / "hats" / known.path / staging.READERS_LOCK_NAME, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_SH)
@@ -502,19 +502,19 @@ def test_a_root_is_one_sites(tmp_path: Path, begun: bool) -> None:
     if begun:
         (tmp_path / "hats").mkdir()
         (tmp_path / "hats" / OWNER_FILE_NAME).touch()
-    first = opened(tmp_path, site="one")
+    first = open_engine(tmp_path, site="one")
     write(first, make_stars(5))
     second = open_hats(tmp_path / "other", memory=1 << 28, roots=[str(tmp_path / "hats")], site="two")
     with pytest.raises(StorageError, match="is another site's"):
         second.stage_snapshot(STARS_TABLE, "b")
     with pytest.raises(StorageError, match="is another site's"):
         second.remove_leftovers(set())
-    assert write(opened(tmp_path, site="one"), make_stars(5), "c").rows == 5
+    assert write(open_engine(tmp_path, site="one"), make_stars(5), "c").rows == 5
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut", "other"])
 def test_damaged_files_are_told_of(tmp_path: Path, harm: str) -> None:
-    engine = opened(tmp_path)
+    engine = open_engine(tmp_path)
     known = write(engine, make_stars())
     path = next((tmp_path / "hats" / known.path / "dataset").rglob("Npix=*.parquet"))
     assert engine.find_missing_file(known) is None
@@ -537,7 +537,7 @@ def test_damaged_files_are_told_of(tmp_path: Path, harm: str) -> None:
 
 
 def test_a_damaged_manifest_is_told_of(tmp_path: Path) -> None:
-    engine = opened(tmp_path)
+    engine = open_engine(tmp_path)
     known = write(engine, make_stars(100))
     path = tmp_path / "hats" / known.path / MANIFEST_FILE_NAME
     path.chmod(0o644)
@@ -551,7 +551,7 @@ def test_a_damaged_manifest_is_told_of(tmp_path: Path) -> None:
 
 def test_a_mount_that_hangs_does_not_hang_its_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for anything of a file there waits until the mount is back."""
-    engine = opened(tmp_path)
+    engine = open_engine(tmp_path)
     known = write(engine, make_stars())
     path = next((tmp_path / "hats" / known.path / "dataset").rglob("Npix=*.parquet"))
     back, stat = threading.Event(), os.stat
@@ -598,7 +598,7 @@ def waits_for_nothing(directory: Path) -> bool:
 
 def test_a_cone_out_of_memory_is_given_at_once_and_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an event loop may read: rows that stand in memory of the machine; where anything is to be waited for, it is not told to."""
-    engine = opened(tmp_path)
+    engine = open_engine(tmp_path)
     snapshot = write(engine, make_stars())
     places = [(row["ra"], row["dec"]) for row in make_stars().to_pylist()[::531] if row["ra"] is not None]
 
@@ -638,7 +638,7 @@ def test_a_cone_out_of_memory_is_given_at_once_and_is_the_same(tmp_path: Path, m
 
 
 def test_a_cone_on_a_mount_that_hangs_can_be_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = opened(tmp_path)
+    engine = open_engine(tmp_path)
     snapshot = write(engine, make_stars())
     back, stat = threading.Event(), os.stat
 
@@ -664,7 +664,7 @@ def test_what_is_mounted_where_is_known() -> None:
 
 
 def test_roots_that_are_not_there_are_a_matter_of_health(tmp_path: Path) -> None:
-    engine = opened(tmp_path)
+    engine = open_engine(tmp_path)
     assert engine.find_outage() is None  # it is made when something is written
     away = open_hats(tmp_path / "s", memory=1 << 28, roots=["/nowhere/at/all"])
     assert "/nowhere/at/all" in (away.find_outage() or "")
@@ -675,7 +675,7 @@ def test_roots_that_are_not_there_are_a_matter_of_health(tmp_path: Path) -> None
 
 
 def test_a_column_of_the_name_of_cells_is_refused(tmp_path: Path) -> None:
-    engine = opened(tmp_path)
+    engine = open_engine(tmp_path)
     table = STARS_TABLE.copy_with(columns=(*STARS_TABLE.columns, Column(name=hats_layout.CELL_COLUMN, type=INT64)))
     with pytest.raises(StorageError, match=hats_layout.CELL_COLUMN):
         engine.stage_snapshot(table, "a")

@@ -83,7 +83,7 @@ def adopt(tmp_path: Path, where: Path, table: Table = STARS) -> tuple[Any, Any]:
     return engine, engine.stage_snapshot(table, "a").adopt_catalogue(str(where))
 
 
-def asked(engine: Any, snapshot: Any, text: str) -> list[dict[str, Any]]:
+def run_on_snapshot(engine: Any, snapshot: Any, text: str) -> list[dict[str, Any]]:
     bound = bind_query(parse_query(text), StaticCatalogue((STARS,)))
     execution = engine.plan_query(bound).execute(bound.literal_values, {"far.stars": snapshot}, ExecutionLimits())
     return [row for batch in execution for row in batch.to_pylist()]
@@ -95,15 +95,17 @@ def test_a_catalogue_is_served_where_it_is(tmp_path: Path) -> None:
     assert snapshot.rows == 2000
     assert not list((tmp_path / "root").rglob("*.parquet"))  # nothing was copied
     known = rows().to_pylist()
-    cone = asked(engine, snapshot, "SELECT id FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1")
+    cone = run_on_snapshot(
+        engine, snapshot, "SELECT id FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1"
+    )
     from hven.model.sky import compute_distance
 
     assert {row["id"] for row in cone} == {
         row["id"] for row in known if compute_distance(row["ra"], row["dec"], 40, 10) <= 12
     }
-    bright = asked(engine, snapshot, "SELECT id FROM far.stars WHERE mag < 10")
+    bright = run_on_snapshot(engine, snapshot, "SELECT id FROM far.stars WHERE mag < 10")
     assert {row["id"] for row in bright} == {row["id"] for row in known if row["mag"] < 10}
-    assert asked(engine, snapshot, "SELECT COUNT(*) AS n FROM far.stars") == [{"n": 2000}]
+    assert run_on_snapshot(engine, snapshot, "SELECT COUNT(*) AS n FROM far.stars") == [{"n": 2000}]
     assert snapshot.statistics["mag"]["minimum"] == min(row["mag"] for row in known)
     assert engine.find_missing_file(snapshot) is None
     assert engine.verify_snapshot(snapshot, None, {}).unknown
@@ -125,7 +127,7 @@ def test_catalogues_without_cells_of_order_29_are_searched_by_partitions(tmp_pat
     text = "SELECT id FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1"
     from hven.model.sky import compute_distance
 
-    assert {row["id"] for row in asked(engine, snapshot, text)} == {row["id"] for row in rows().to_pylist() if compute_distance(row["ra"], row["dec"], 40, 10) <= 12}  # fmt: skip
+    assert {row["id"] for row in run_on_snapshot(engine, snapshot, text)} == {row["id"] for row in rows().to_pylist() if compute_distance(row["ra"], row["dec"], 40, 10) <= 12}  # fmt: skip
     engine.close()
 
 
@@ -177,10 +179,10 @@ def test_files_that_change_are_told_of_and_not_misread(tmp_path: Path) -> None:
     os.utime(path, ns=(1, 1))
     assert path.name in (engine.find_missing_file(snapshot) or "")
     with pytest.raises(StorageError, match="is another one now"):
-        asked(engine, snapshot, "SELECT * FROM far.stars")
+        run_on_snapshot(engine, snapshot, "SELECT * FROM far.stars")
     path.unlink()
     with pytest.raises(StorageError, match="is not there any more"):
-        asked(engine, snapshot, "SELECT * FROM far.stars ORDER BY mag")
+        run_on_snapshot(engine, snapshot, "SELECT * FROM far.stars ORDER BY mag")
     engine.close()
 
 
@@ -259,16 +261,16 @@ def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, there: 
     adopting, engine = engine, open_hats(tmp_path / "other", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebHatsClient(allow_private=True))  # fmt: skip
     adopting.close()  # and another process reads
     there.asked.clear()
-    found = asked(engine, snapshot, CONE)
-    assert found == asked(local, here, CONE) != []
+    found = run_on_snapshot(engine, snapshot, CONE)
+    assert found == run_on_snapshot(local, here, CONE) != []
     first = list(there.asked)
     assert first
     assert all("bytes=" in one and "/dataset/Norder=0/" in one for one in first)  # never a whole file, nor what it is
     there.asked.clear()
-    assert asked(engine, snapshot, CONE) == found
+    assert run_on_snapshot(engine, snapshot, CONE) == found
     assert 0 < len(there.asked) < len(first)  # the footers are known
     everything = "SELECT * FROM far.stars ORDER BY id"
-    assert asked(engine, snapshot, everything) == asked(local, here, everything)
+    assert run_on_snapshot(engine, snapshot, everything) == run_on_snapshot(local, here, everything)
     assert engine.verify_snapshot(snapshot, None, {}).faults == {}
     for one in (engine, local):
         one.close()
@@ -277,9 +279,9 @@ def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, there: 
 def test_a_cluster_does_not_read_addresses(tmp_path: Path, there: ServedFiles) -> None:
     engine, snapshot = far(tmp_path, f"{there.address}/far", spark="sc://127.0.0.1:9", near_bytes=10)
     with pytest.raises(TooLargeError) as fault:
-        asked(engine, snapshot, CONE)
+        run_on_snapshot(engine, snapshot, CONE)
     assert f"{there.address}/far" in fault.value.remedy
-    assert len(asked(engine, snapshot, "SELECT * FROM far.stars")) == 2000  # streamed whatever its size
+    assert len(run_on_snapshot(engine, snapshot, "SELECT * FROM far.stars")) == 2000  # streamed whatever its size
     engine.close()
 
 
@@ -325,26 +327,26 @@ def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Pa
     engine, snapshot = far(tmp_path, f"{there.address}/far")
     there.tag = '"two"'
     with pytest.raises(StorageError, match="is another one now") as fault:
-        asked(engine, snapshot, CONE)
+        run_on_snapshot(engine, snapshot, CONE)
     assert "ingest the collection anew" in fault.value.remedy
     assert "another one now" in (engine.find_missing_file(snapshot) or "")
     assert len(engine.verify_snapshot(snapshot, None, {}).faults) == 12
     there.tag = '"one"'
-    assert asked(engine, snapshot, CONE)
+    assert run_on_snapshot(engine, snapshot, CONE)
     there.cut = 10
     with pytest.raises(StorageUnavailableError):
-        asked(engine, snapshot, CONE)
+        run_on_snapshot(engine, snapshot, CONE)
     there.cut, there.pause = None, 1.5
     monkeypatch.setattr(web_hats_catalogues, "IDLE_TIMEOUT_SECONDS", 0.3)
     engine.reader.web_hats_catalogues._stores.clear()  # who is asked from now on has less patience
     with pytest.raises(StorageUnavailableError, match="does not answer in time"):
-        asked(engine, snapshot, CONE)
+        run_on_snapshot(engine, snapshot, CONE)
     there.pause = 0.0
     monkeypatch.undo()
     engine.reader.web_hats_catalogues._stores.clear()
     there.files.clear()
     with pytest.raises(StorageUnavailableError, match="has it no more"):
-        asked(engine, snapshot, CONE)
+        run_on_snapshot(engine, snapshot, CONE)
     engine.close()
 
 
@@ -436,7 +438,7 @@ def test_positions_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
     engine, snapshot = adopt(tmp_path, where)
     assert snapshot.statistics["ra"]["nulls"] == 3
     assert snapshot.statistics["dec"]["nulls"] == 0
-    lacking = asked(engine, snapshot, "SELECT id FROM far.stars WHERE ra IS NULL")
+    lacking = run_on_snapshot(engine, snapshot, "SELECT id FROM far.stars WHERE ra IS NULL")
     assert sorted(row["id"] for row in lacking) == sorted(table["id"].to_pylist()[:3])
     engine.close()
 

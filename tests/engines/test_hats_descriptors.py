@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_hats_catalogues import adopt, asked, catalogue, far, nested, rows, run
+from test_hats_catalogues import adopt, catalogue, far, nested, rows, run, run_on_snapshot
 
 from file_servers import ServedFiles, serve_http
 from hven import descriptor, query
@@ -92,7 +92,7 @@ def site(tmp_path: Path) -> Path:
     return home
 
 
-def served(files: Path, name: str = "far", listed: bool = True) -> dict[str, bytes]:
+def list_served_files(files: Path, name: str = "far", listed: bool = True) -> dict[str, bytes]:
     """What a web server has of a directory, with the pages that list its directories."""
     found = {f"/{name}/{path.relative_to(files)}": path.read_bytes() for path in files.rglob("*") if path.is_file()}
     for path in [one for one in files.rglob("*") if one.is_dir()] if listed else []:
@@ -174,7 +174,7 @@ def test_margins_and_indexes_are_refused_with_the_name_of_the_catalogue(
     tmp_path: Path, site: Path, there: ServedFiles, name: str, where: str
 ) -> None:
     home = collection(tmp_path / "out")
-    there.files = served(home)
+    there.files = list_served_files(home)
     with pytest.raises(SourceError, match=r"whose rows are not those of a table.*: stars, beside it"):
         create_descriptor(
             settings.load_settings(site), "far", str(home / name) if where == "here" else f"{there.address}/far/{name}"
@@ -184,7 +184,7 @@ def test_margins_and_indexes_are_refused_with_the_name_of_the_catalogue(
 
 def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site: Path, there: ServedFiles, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr(_table_drafting, "MAX_REMOTE_SAMPLED_ROWS", 100)
-    there.files = served(collection(tmp_path / "out"))
+    there.files = list_served_files(collection(tmp_path / "out"))
     text = create_descriptor(settings.load_settings(site), "far", f"{there.address}/far/").read_text()
     assert f'path: "{there.address}/far"' in text
     assert "# 2,000 rows, as the catalogue says; guessed from the first 101" in text
@@ -196,7 +196,7 @@ def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site
 
 
 def test_a_server_without_ranges_is_asked_for_whole_files(tmp_path: Path, site: Path, there: ServedFiles) -> None:
-    there.files, there.ranges = served(collection(tmp_path / "out")), False
+    there.files, there.ranges = list_served_files(collection(tmp_path / "out")), False
     assert "primary: [objid]  # guessed: no value occurs twice" in create_descriptor(settings.load_settings(site), "far", f"{there.address}/far").read_text()  # fmt: skip
 
 
@@ -294,7 +294,7 @@ def test_partitions_that_are_directories_are_adopted_counted_and_pruned(tmp_path
     (tmp_path / "local").mkdir()
     local, plain = adopt(tmp_path / "local", catalogue(tmp_path / "plain"))
     for text in (CONE, "SELECT COUNT(*) AS n FROM far.stars", "SELECT id FROM far.stars WHERE mag < 10", "SELECT * FROM far.stars WHERE id < 400"):  # fmt: skip
-        found, known = (asked(*one, text) for one in ((engine, snapshot), (local, plain)))
+        found, known = (run_on_snapshot(*one, text) for one in ((engine, snapshot), (local, plain)))
         assert sorted(map(str, found)) == sorted(map(str, known)) != []
     manifest = engine.open_manifest(snapshot)
     few = manifest.find_groups_in_cells(np.array([hats_layout.compute_cell_range(1, 5)], np.int64))
@@ -313,13 +313,13 @@ def test_partitions_that_are_directories_are_adopted_counted_and_pruned(tmp_path
 @pytest.mark.parametrize("told", ["by links", "by metadata"])
 def test_directories_behind_an_address_are_found(tmp_path: Path, there: ServedFiles, told: str) -> None:
     where = directories(catalogue(tmp_path / "far", 0), metadata=told == "by metadata")
-    there.files = served(where, listed=told == "by links")
+    there.files = list_served_files(where, listed=told == "by links")
     engine, snapshot = far(tmp_path, f"{there.address}/far")
     assert snapshot.rows == 2000
     assert len(snapshot.parts) == 24
     (tmp_path / "local").mkdir()
     local, here = adopt(tmp_path / "local", where)
-    assert asked(engine, snapshot, CONE) == asked(local, here, CONE) != []
+    assert run_on_snapshot(engine, snapshot, CONE) == run_on_snapshot(local, here, CONE) != []
     kind: Any = plugins.load_plugin("sources", "hats")
     source = kind.open(kind.Options(path=f"{there.address}/far"), SourceContext(allow_private=True))
     assert pa.Table.from_batches(source.read_batches()).num_rows == 2000
@@ -333,7 +333,7 @@ def test_an_empty_directory_is_a_gap(tmp_path: Path, there: ServedFiles, place: 
     empty = next(where.rglob("Npix=7"))
     for part in empty.glob("*.parquet"):
         part.unlink()
-    there.files = served(where)
+    there.files = list_served_files(where)
     with pytest.raises(SourceError, match="Norder=0 Npix=7 has no file") as fault:
         adopt(tmp_path, where) if place == "here" else far(tmp_path, f"{there.address}/far")
     assert "Norder=0/Dir=0/Npix=7" in str(fault.value)
@@ -374,7 +374,7 @@ def test_cells_that_no_footer_tells_of_leave_no_row_out(tmp_path: Path) -> None:
             table.set_column(0, hats_layout.CELL_COLUMN, cells), path, write_statistics=["id", "ra", "dec", "mag"]
         )
     engine, snapshot = adopt(tmp_path, where)
-    assert len(asked(engine, snapshot, CONE)) == len(expected())
+    assert len(run_on_snapshot(engine, snapshot, CONE)) == len(expected())
     engine.close()
 
 
@@ -425,7 +425,7 @@ def test_a_mount_that_hangs_hangs_no_ingest(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_token_that_is_wrong_is_told_of(tmp_path: Path, there: ServedFiles) -> None:
-    there.files, there.token = served(catalogue(tmp_path / "far", 0)), "Bearer right"
+    there.files, there.token = list_served_files(catalogue(tmp_path / "far", 0)), "Bearer right"
     kind: Any = plugins.load_plugin("sources", "hats")
     options = kind.Options(path=f"{there.address}/far", token="$T", tries=1)
     for secret, let_in in (("right", True), ("wrong", False)):

@@ -39,7 +39,7 @@ def stars() -> pa.Table:
     )
 
 
-def written(path: Path, rows: pa.Table, **more: Any) -> str:
+def write_rows(path: Path, rows: pa.Table, **more: Any) -> str:
     pq.write_table(rows, path, **{"row_group_size": 1000, "compression": "none", "use_dictionary": False, **more})
     return str(path)
 
@@ -55,7 +55,7 @@ def expected(rows: pa.Table, groups: list[int], ranges: Any, names: list[str]) -
 def test_rows_are_those_that_pyarrow_reads(tmp_path: Path, seed: int) -> None:
     random = np.random.default_rng(seed)
     rows = stars()
-    path = written(tmp_path / "a.parquet", rows, data_page_version="2.0" if seed % 2 else "1.0")
+    path = write_rows(tmp_path / "a.parquet", rows, data_page_version="2.0" if seed % 2 else "1.0")
     names = list(random.permutation(EVERY)[: random.integers(1, len(EVERY) + 1)])
     groups = sorted(random.choice(5, random.integers(1, 6), replace=False).tolist())
     lows = np.sort(random.choice(200, random.integers(1, 9), replace=False)) * 5
@@ -85,7 +85,7 @@ def test_rows_are_those_that_pyarrow_reads(tmp_path: Path, seed: int) -> None:
 )
 def test_what_does_not_stand_as_it_is_is_decoded(tmp_path: Path, more: dict[str, Any]) -> None:
     rows = stars()
-    path = written(tmp_path / "a.parquet", rows, **more)
+    path = write_rows(tmp_path / "a.parquet", rows, **more)
     ranges = np.array([[10, 12], [700, 710]])
     schema = pa.schema([rows.schema.field(name) for name in EVERY])
     found = RowGroupReader(None).read_rows_in_cells(
@@ -101,9 +101,9 @@ def test_what_does_not_stand_as_it_is_is_decoded(tmp_path: Path, more: dict[str,
 def test_most_rows_and_cells_out_of_order_are_read_otherwise(tmp_path: Path) -> None:
     rows = stars()
     schema = pa.schema([rows.schema.field("whole")])
-    path = written(tmp_path / "a.parquet", rows)
+    path = write_rows(tmp_path / "a.parquet", rows)
     assert read_rows_in_cells(path, PlainValueIndex(pq.read_metadata(path)), [0], schema, np.array([[0, 1000]])) is None
-    turned = written(tmp_path / "b.parquet", rows.take(pa.array(np.arange(ROWS)[::-1])))
+    turned = write_rows(tmp_path / "b.parquet", rows.take(pa.array(np.arange(ROWS)[::-1])))
     assert (
         read_rows_in_cells(turned, PlainValueIndex(pq.read_metadata(turned)), [0], schema, np.array([[0, 1]])) is None
     )
@@ -112,7 +112,7 @@ def test_most_rows_and_cells_out_of_order_are_read_otherwise(tmp_path: Path) -> 
 def test_a_file_that_is_cut_off_or_another_is_told(tmp_path: Path) -> None:
     rows = stars()
     path = tmp_path / "a.parquet"
-    written(path, rows)
+    write_rows(path, rows)
     reader, schema = RowGroupReader(None), pa.schema([rows.schema.field("whole")])
     size, ranges = path.stat().st_size, np.array([[900, 902]])
     assert reader.read_rows_in_cells(str(path), [4], schema, (size, ""), ranges) is not None

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from engine_tables import plan_query, run_with_and_without_indexes, sort_rows, stage_table
-from test_reach import asked
+from test_reach import run_twice
 
 from hven.engines import ExecutionLimits
 from hven.model.table import Column, Table
@@ -109,11 +109,11 @@ def test_readers_get_the_nearest_of_the_rows_that_they_see(engine, relations):
     text = pattern(where="seen > '2000-01-01'")
     seen = {}
     for policy in ("", "camera = 'a'", "camera = 'b'"):
-        seen[policy] = asked(engine, TIMES, text, relations, policy)
+        seen[policy] = run_twice(engine, TIMES, text, relations, policy)
         alone = pattern(where=f"seen > '2000-01-01' AND {policy}") if policy else text
         engine.uses_indexes = False
         try:
-            wanted = asked(engine, TIMES, alone, relations)
+            wanted = run_twice(engine, TIMES, alone, relations)
         finally:
             engine.uses_indexes = True
         assert sort_rows(seen[policy]) == sort_rows(wanted)

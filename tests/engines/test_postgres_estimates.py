@@ -39,7 +39,7 @@ def relations(engine):
     }
 
 
-def told(engine, relations, text):
+def estimate_rows(engine, relations, text):
     bound, prepared = plan_query(engine, text, (STARS, YEARS, CIRCLES))
     return prepared.estimate_row_counts(bound.literal_values, relations)
 
@@ -62,29 +62,32 @@ def told(engine, relations, text):
     ],
 )
 def test_rows_and_indexes_are_told(engine, relations, text, lines):
-    assert told(engine, relations, text) == lines
+    assert estimate_rows(engine, relations, text) == lines
 
 
 def test_literals_count(engine, relations):
     few, many = (
-        told(engine, relations, f"SELECT id FROM sky.stars WHERE mag < {limit}")[-1] for limit in ("2", "12.5")
+        estimate_rows(engine, relations, f"SELECT id FROM sky.stars WHERE mag < {limit}")[-1] for limit in ("2", "12.5")
     )
     assert few != many
 
 
 def test_a_detour_tells_what_travels(engine, relations):
-    [line] = told(engine, relations, "SELECT MOC(4, CIRCLE(ra, dec, 1)) AS m FROM sky.stars WHERE id = 33")
+    [line] = estimate_rows(engine, relations, "SELECT MOC(4, CIRCLE(ra, dec, 1)) AS m FROM sky.stars WHERE id = 33")
     assert line == "sky.stars, to the embedded engine: PostgreSQL expects about 1 row"
 
 
 def test_uploads_are_not_guessed_at(engine, relations):
-    assert told(engine, relations, "SELECT s.id FROM sky.stars AS s JOIN TAP_UPLOAD.list AS l ON l.k = s.id") == []
+    assert (
+        estimate_rows(engine, relations, "SELECT s.id FROM sky.stars AS s JOIN TAP_UPLOAD.list AS l ON l.k = s.id")
+        == []
+    )
 
 
 def test_a_database_that_is_away_is_told(tmp_path, relations):
     away = postgres.open(tmp_path, memory=256 * 1024**2, threads=1, url=f"postgresql:///nothing?host={tmp_path}")
     try:
-        [line] = told(away, relations, "SELECT id FROM sky.stars")
+        [line] = estimate_rows(away, relations, "SELECT id FROM sky.stars")
     finally:
         away.close()
     assert line.startswith("none now: ")

@@ -76,12 +76,12 @@ def merge(engine, table, base, rows, gone=()):
     return begun.finish()
 
 
-def told(table: pa.Table) -> list[str]:
+def sort_normalized_rows(table: pa.Table) -> list[str]:
     return sorted(map(repr, normalize_rows(table)))
 
 
 def stored(engine, snapshot, table=STARS) -> list[str]:
-    return told(pa.Table.from_batches(list(engine.read_rows(snapshot)), table.arrow_schema))
+    return sort_normalized_rows(pa.Table.from_batches(list(engine.read_rows(snapshot)), table.arrow_schema))
 
 
 def base_of(engine, snapshot) -> str | None:
@@ -182,7 +182,7 @@ class Story:
 
     def check(self) -> None:
         for snapshot, known in self.kept:
-            assert stored(self.engine, snapshot, self.table) == told(
+            assert stored(self.engine, snapshot, self.table) == sort_normalized_rows(
                 pa.Table.from_pylist(list(known.values()), schema=self.table.arrow_schema)
             )
         snapshot, known = self.kept[self.now]
@@ -295,7 +295,7 @@ def test_a_table_that_is_followed_is_never_copied(opened, monkeypatch, table):
     for batch in rows.to_batches(max_chunksize=500):
         begun.write(batch)
     first = begun.finish()
-    assert stored(engine, first, table) == told(replace_nan_with_null(rows))
+    assert stored(engine, first, table) == sort_normalized_rows(replace_nan_with_null(rows))
     assert first.bytes > 0
     if table is STARS:
         cells = [row for batch in engine.read_rows(first, ["ra", "dec"]) for row in batch.to_pylist()]
@@ -314,7 +314,7 @@ def test_a_table_that_is_followed_is_never_copied(opened, monkeypatch, table):
     assert base_of(engine, second) == base_of(engine, first) == f"b{first.path[1:]}"
     assert second.rows == 2_999
     engine.remove_snapshot(first)
-    assert stored(engine, second, table) == told(
+    assert stored(engine, second, table) == sort_normalized_rows(
         replace_nan_with_null(rows.filter(pa.array([number != 50 for number in range(3_000)])))
     )
     engine.remove_snapshot(second)
@@ -384,7 +384,7 @@ def test_copied_anew_when_it_must_be(opened, monkeypatch, why):
         assert any(name.endswith("2060_01") for name in left(engine))
     wanted = {row["id"]: row for row in rows.to_pylist()}
     wanted |= {row["id"]: row for row in ([*late.to_pylist()] if why == "partitions" else []) + changes.to_pylist()}
-    assert stored(engine, new, table) == told(
+    assert stored(engine, new, table) == sort_normalized_rows(
         replace_nan_with_null(pa.Table.from_pylist(list(wanted.values()), schema=table.arrow_schema))
     )
 
@@ -713,7 +713,7 @@ def test_a_sample_has_rows_of_its_own_state_alone(opened, table):
     known = {snapshot.path: set(stored(engine, snapshot, table)) for snapshot in (first, second)}
     for snapshot in (first, second):
         some = engine.sample_rows(snapshot, snapshot.rows // 2, [column.name for column in table.columns])
-        found = told(some.rows.cast(table.arrow_schema))
+        found = sort_normalized_rows(some.rows.cast(table.arrow_schema))
         assert set(found) <= known[snapshot.path]
         assert len(set(found)) == len(found) == pytest.approx(snapshot.rows / 2, rel=0.3)
         again = engine.sample_rows(snapshot, snapshot.rows // 2, ["mag"])

@@ -55,7 +55,7 @@ def stars(engine):
 
 def seen(engine, rows: pa.Table, policy: str) -> pa.Table:
     there = {"sky.stars": stage_table(engine, STARS, rows)}
-    kept = asked(engine, STARS, f"SELECT id FROM sky.stars WHERE {policy}", there)
+    kept = run_planned_query(engine, STARS, f"SELECT id FROM sky.stars WHERE {policy}", there)
     return rows.filter(pc.is_in(rows["id"], value_set=kept.column(0).combine_chunks()))
 
 
@@ -70,7 +70,7 @@ def planned(engine, table: Table, text: str, policy: str = ""):
     return engine.plan_query(bound), bound
 
 
-def asked(engine, table: Table, text: str, relations, policy: str = "") -> pa.Table:
+def run_planned_query(engine, table: Table, text: str, relations, policy: str = "") -> pa.Table:
     plan, bound = planned(engine, table, text, policy)
     return answer(plan, bound, relations)
 
@@ -125,8 +125,8 @@ def test_each_road_answers_as_the_rows_alone(engine, stars, road: str) -> None:
     text = sent(engine, every, policy)
     assert ("r_" in text, "OFFSET 0" in text) == (road == "copied", road == "copying")
     for query in QUERIES[:: 1 if road == "copied" else 2]:
-        assert unordered(asked(engine, STARS, query, every, policy)) == unordered(
-            asked(engine, STARS, query, alone[policy])
+        assert unordered(run_planned_query(engine, STARS, query, every, policy)) == unordered(
+            run_planned_query(engine, STARS, query, alone[policy])
         ), query
 
 
@@ -136,8 +136,8 @@ def test_positions_are_found_in_copies(machine, engine, stars, tmp_path, mode: s
     other.accessible_copies.min_rows = 0
     copied(other, stars[0], POLICY, MORE)
     for query in (one for one in QUERIES if "CIRCLE" in one or "a.id < b.id" in one):
-        wanted = asked(engine, STARS, query, stars[1][MORE])
-        assert unordered(asked(other, STARS, query, stars[0], MORE)) == unordered(wanted), query
+        wanted = run_planned_query(engine, STARS, query, stars[1][MORE])
+        assert unordered(run_planned_query(other, STARS, query, stars[0], MORE)) == unordered(wanted), query
     other.close()
 
 
@@ -152,8 +152,11 @@ def test_policies_at_random(engine, stars) -> None:
             with_where = (
                 query.replace("WHERE", f"WHERE ({policy}) AND") if "WHERE" in query else f"{query} WHERE {policy}"
             )
-            wanted = asked(engine, STARS, with_where, stars[0])
-            assert unordered(asked(engine, STARS, query, stars[0], policy)) == unordered(wanted), (number, policy)
+            wanted = run_planned_query(engine, STARS, with_where, stars[0])
+            assert unordered(run_planned_query(engine, STARS, query, stars[0], policy)) == unordered(wanted), (
+                number,
+                policy,
+            )
 
 
 def copied_or_all(engine, relations, policy: str) -> None:
@@ -170,7 +173,7 @@ def test_what_more_is_seen_lies_beside(machine, engine, stars) -> None:
     assert text.count("r_") == 2
     copied_or_all(engine, stars[0], "id >= 0")
     copied_or_all(engine, stars[0], "id < 0")
-    assert asked(engine, STARS, "SELECT * FROM sky.stars", stars[0], "id < 0").num_rows == 0
+    assert run_planned_query(engine, STARS, "SELECT * FROM sky.stars", stars[0], "id < 0").num_rows == 0
     found = {name: one for name, one in tables(machine).items() if one[2] == stars[0]["sky.stars"].path}
     bases = {base for base, _, _ in found.values() if base}
     assert bases & {*found}
@@ -186,13 +189,13 @@ def test_regions_are_found_in_copies(engine) -> None:
     for column in ("s_region", "ring"):
         for shape in ("CIRCLE(10, 0, 20)", "POINT(100, -20)"):
             text = f"SELECT id FROM sky.fields WHERE INTERSECTS({shape}, {column}) = 1"
-            assert unordered(asked(engine, FIELDS, text, every, "id >= 40")) == unordered(
-                asked(engine, FIELDS, text, alone)
+            assert unordered(run_planned_query(engine, FIELDS, text, every, "id >= 40")) == unordered(
+                run_planned_query(engine, FIELDS, text, alone)
             )
 
 
 def test_a_copy_that_is_gone_is_made_again(machine, engine, stars) -> None:
-    wanted = asked(engine, STARS, "SELECT id FROM sky.stars WHERE mag > 9", stars[1][MORE])
+    wanted = run_planned_query(engine, STARS, "SELECT id FROM sky.stars WHERE mag > 9", stars[1][MORE])
     copied(engine, stars[0], MORE)
     before = tables(machine)
     with psycopg.connect(machine.url, autocommit=True) as connection:  # as another process of the site would
@@ -200,9 +203,9 @@ def test_a_copy_that_is_gone_is_made_again(machine, engine, stars) -> None:
             connection.execute(f'DROP TABLE IF EXISTS hven."{name}"')
         connection.execute("DELETE FROM hven.reaches")
     for _ in range(3):
-        assert unordered(asked(engine, STARS, "SELECT id FROM sky.stars WHERE mag > 9", stars[0], MORE)) == unordered(
-            wanted
-        )
+        assert unordered(
+            run_planned_query(engine, STARS, "SELECT id FROM sky.stars WHERE mag > 9", stars[0], MORE)
+        ) == unordered(wanted)
     copied(engine, stars[0], MORE)
     assert tables(machine)
 
@@ -238,8 +241,8 @@ def test_what_cannot_be_copied_is_tried_in_each_query(engine, stars, monkeypatch
         assert "r_" not in sent(engine, stars[0], policy)
         assert "OFFSET" not in sent(engine, stars[0], policy)
         if rows is None:
-            wanted = asked(engine, STARS, f"{text} AND {policy}", stars[0])
-            assert unordered(asked(engine, STARS, text, stars[0], policy)) == unordered(wanted)
+            wanted = run_planned_query(engine, STARS, f"{text} AND {policy}", stars[0])
+            assert unordered(run_planned_query(engine, STARS, text, stars[0], policy)) == unordered(wanted)
     assert "is not copied" in caplog.text
 
 
@@ -248,10 +251,10 @@ def test_another_moment_is_another_copy(engine, stars) -> None:
     for year in (1975, 1990, 1980, 1985):
         policy = f"seen < CAST('{year}-01-01' AS TIMESTAMP)"
         text = "SELECT COUNT(*) AS n, MAX(seen) AS latest FROM sky.stars"
-        wanted = asked(engine, STARS, f"{text} WHERE {policy}", stars[0])
-        assert asked(engine, STARS, text, stars[0], policy) == wanted
+        wanted = run_planned_query(engine, STARS, f"{text} WHERE {policy}", stars[0])
+        assert run_planned_query(engine, STARS, text, stars[0], policy) == wanted
         copied(engine, stars[0], policy)
-        assert asked(engine, STARS, text, stars[0], policy) == wanted
+        assert run_planned_query(engine, STARS, text, stars[0], policy) == wanted
 
 
 def test_many_at_once_copy_once(machine, engine, tmp_path) -> None:
@@ -259,11 +262,11 @@ def test_many_at_once_copy_once(machine, engine, tmp_path) -> None:
     other = postgres.open(tmp_path, memory=1 << 28, threads=1, url=machine.url, pool=4)
     other.accessible_copies.min_rows = 0
     text = "SELECT COUNT(*) AS n FROM sky.stars WHERE id < 8000"
-    wanted = asked(engine, STARS, f"{text} AND {POLICY}", every)
+    wanted = run_planned_query(engine, STARS, f"{text} AND {POLICY}", every)
     found = []
 
     def ask(engine) -> None:
-        found.extend(asked(engine, STARS, text, every, POLICY) for _ in range(20))
+        found.extend(run_planned_query(engine, STARS, text, every, POLICY) for _ in range(20))
 
     threads = [threading.Thread(target=ask, args=(one,)) for one in (engine, other) * 3]
     for thread in threads:
@@ -287,5 +290,7 @@ def test_merged_snapshots_are_copied_as_they_were(engine) -> None:
     for snapshot in (base, merged):
         every = {"sky.stars": snapshot}
         copied(engine, every, POLICY)
-        wanted = asked(engine, STARS, f"SELECT * FROM sky.stars WHERE {POLICY}", every)
-        assert unordered(asked(engine, STARS, "SELECT * FROM sky.stars", every, POLICY)) == unordered(wanted)
+        wanted = run_planned_query(engine, STARS, f"SELECT * FROM sky.stars WHERE {POLICY}", every)
+        assert unordered(run_planned_query(engine, STARS, "SELECT * FROM sky.stars", every, POLICY)) == unordered(
+            wanted
+        )

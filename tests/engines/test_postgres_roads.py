@@ -86,7 +86,7 @@ class Judge:
             repr(self.bound),
             repr(values),
             limits.row_limit,
-            *(f"{name} {told(item.rows)}" for name, item in held.items()),
+            *(f"{name} {hash_rows(item.rows)}" for name, item in held.items()),
         )
         if asked not in _found:
             self.judged.judge.uses_indexes = False
@@ -99,7 +99,7 @@ class Judge:
 _found: dict[tuple, pa.Table] = {}
 
 
-def told(rows: pa.Table) -> str:
+def hash_rows(rows: pa.Table) -> str:
     """Tell rows from other rows."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as stream:

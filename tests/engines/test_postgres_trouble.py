@@ -36,7 +36,7 @@ def machine():
         yield found
 
 
-def opened(machine, directory, **how):
+def open_engine(machine, directory, **how):
     return postgres.open(
         directory, memory=256 * 1024**2, threads=1, url=how.pop("url", machine.url), pool=how.pop("pool", 4), **how
     )
@@ -63,7 +63,7 @@ def run(url, *texts):
 
 @pytest.mark.parametrize(("extension", "position"), [("q3c", "q3c"), ("pg_sphere", "pgsphere")])
 def test_an_extension_that_disappears(machine, tmp_path, extension, position):
-    engine = opened(machine, tmp_path, schema=f"gone_{position}", position=position)
+    engine = open_engine(machine, tmp_path, schema=f"gone_{position}", position=position)
     snapshot = write(engine)
     wanted = ask(engine, CONE, snapshot)
     match = "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b WHERE a.id < 50 AND DISTANCE(a.ra, a.dec, b.ra, b.dec) < 0.5"
@@ -81,7 +81,7 @@ def test_an_extension_that_disappears(machine, tmp_path, extension, position):
         assert ask(engine, CONE, write(engine, name="after")) == wanted
         assert ask(engine, "SELECT COUNT(*) AS n FROM sky.stars", snapshot) == [{"n": STAR_COUNT}]
         engine.close()
-        engine = opened(machine, tmp_path, schema=f"gone_{position}", position=position)
+        engine = open_engine(machine, tmp_path, schema=f"gone_{position}", position=position)
         with pytest.raises(StorageError, match=f"the database has no {position}") as caught:
             engine.stage_snapshot(STARS_TABLE, "b")
         assert "CREATE EXTENSION" in caught.value.remedy
@@ -98,15 +98,15 @@ def test_an_extension_that_disappears(machine, tmp_path, extension, position):
 
 
 def test_the_server_takes_no_more_connections(machine, tmp_path):
-    engine = opened(machine, tmp_path, schema="full")
+    engine = open_engine(machine, tmp_path, schema="full")
     snapshot = write(engine)
     engine.close()
-    engine = opened(machine, tmp_path, schema="full")
+    engine = open_engine(machine, tmp_path, schema="full")
     run(
         machine.url,
         "DO $$ BEGIN CREATE ROLE few LOGIN CONNECTION LIMIT 0; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
     )
-    limited = opened(machine, tmp_path, schema="full", url=psycopg.conninfo.make_conninfo(machine.url, user="few"))
+    limited = open_engine(machine, tmp_path, schema="full", url=psycopg.conninfo.make_conninfo(machine.url, user="few"))
     with pytest.raises(StorageError, match="no more connections") as caught:
         ask(limited, CONE, snapshot)
     assert "max_connections" in caught.value.remedy
@@ -138,7 +138,7 @@ def test_limits_that_the_server_sets_do_not_touch_our_sessions(machine, tmp_path
         "ALTER ROLE hven SET idle_in_transaction_session_timeout = '1ms'",
     )
     try:
-        engine = opened(machine, tmp_path, schema="hasty")
+        engine = open_engine(machine, tmp_path, schema="hasty")
         snapshot = write(engine)
         text = "SELECT COUNT(*) AS n FROM sky.stars AS a JOIN sky.stars AS b ON a.band = b.band"
         assert ask(engine, text, snapshot) == [{"n": 5 * (STAR_COUNT // 5) ** 2}]
@@ -158,7 +158,7 @@ def test_a_statement_that_the_server_ends_is_a_timeout(machine, tmp_path):
 
 
 def test_connections_that_are_killed_over_and_over(machine, tmp_path):
-    engine = opened(machine, tmp_path, schema="killed")
+    engine = open_engine(machine, tmp_path, schema="killed")
     snapshot = write(engine)
     over, kills = threading.Event(), []
 
@@ -191,15 +191,15 @@ def test_connections_that_are_killed_over_and_over(machine, tmp_path):
 
 def test_two_versions_of_hven_in_one_schema(machine, tmp_path, monkeypatch):
     """The older program and the newer one write their functions into one schema; both go on, and so do queries meanwhile."""
-    old = opened(machine, tmp_path / "old", schema="both")
+    old = open_engine(machine, tmp_path / "old", schema="both")
     snapshot = write(old)
     wanted = ask(old, CONE, snapshot)
     monkeypatch.setattr(schema_installation, "FUNCTIONS_VERSION", "0123456789abcdef")
-    new = opened(machine, tmp_path / "new", schema="both")
+    new = open_engine(machine, tmp_path / "new", schema="both")
     assert ask(new, CONE, snapshot) == wanted
     monkeypatch.undo()
     assert ask(old, CONE, snapshot) == wanted
-    again = opened(machine, tmp_path / "again", schema="both")
+    again = open_engine(machine, tmp_path / "again", schema="both")
     assert ask(again, CONE, write(again)) == wanted
     for engine in (old, new, again):
         engine.close()
@@ -239,7 +239,7 @@ def small_disk(machine):
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_full_disk_during_copy_keeps_the_old_state(machine, small_disk, tmp_path, cut):
-    engine = opened(machine, tmp_path, schema="small", url=small_disk)
+    engine = open_engine(machine, tmp_path, schema="small", url=small_disk)
     table = STARS_TABLE.copy_with(partition=Partition(by="time", column="seen", every="1 year")) if cut else STARS_TABLE
     before = write(engine, table)
     wanted = ask(engine, CONE, before)

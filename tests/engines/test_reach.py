@@ -60,7 +60,7 @@ def unordered(found: pa.Table) -> pa.Table:
     return found.sort_by([(name, "ascending") for name in found.column_names]).combine_chunks()
 
 
-def asked(engine, table: Table, text: str, relations, policy: str = "") -> pa.Table:
+def run_twice(engine, table: Table, text: str, relations, policy: str = "") -> pa.Table:
     """Ask twice, as plans and what they look at are kept; `policy`: as `auth.permit` would have it asked."""
     bound = bind_query(parse_query(text), StaticCatalogue([table]))
     if policy:
@@ -91,7 +91,7 @@ def room(engine, request):
 def stars(engine):
     rows = build_sky(13_000)
     every = {"sky.stars": stage_table(engine, STARS, rows)}
-    seen = asked(engine, STARS, f"SELECT id FROM sky.stars WHERE {POLICY}", every)
+    seen = run_twice(engine, STARS, f"SELECT id FROM sky.stars WHERE {POLICY}", every)
     kept = rows.filter(pc.is_in(rows["id"], value_set=seen.column(0).combine_chunks()))
     assert 3_000 < kept.num_rows < 11_000
     return every, {"sky.stars": stage_table(engine, STARS, kept)}
@@ -101,8 +101,8 @@ def stars(engine):
 @pytest.mark.parametrize("text", QUERIES)
 def test_a_reach_answers_as_its_rows_alone(engine, stars, text: str) -> None:
     every, alone = stars
-    wanted = asked(engine, STARS, text, alone)
-    assert unordered(asked(engine, STARS, text, every, POLICY)) == unordered(wanted)
+    wanted = run_twice(engine, STARS, text, alone)
+    assert unordered(run_twice(engine, STARS, text, every, POLICY)) == unordered(wanted)
 
 
 @pytest.mark.usefixtures("room")
@@ -113,26 +113,28 @@ def test_regions_of_a_reach_are_those_of_its_rows(engine, shape: str) -> None:
     alone = {"sky.fields": stage_table(engine, FIELDS, rows.filter(pc.greater_equal(rows["id"], 40)))}
     for column in ("s_region", "ring"):
         text = f"SELECT id FROM sky.fields WHERE INTERSECTS({shape}, {column}) = 1"
-        wanted = asked(engine, FIELDS, text, alone)
-        assert unordered(asked(engine, FIELDS, text, every, "id >= 40")) == unordered(wanted)
+        wanted = run_twice(engine, FIELDS, text, alone)
+        assert unordered(run_twice(engine, FIELDS, text, every, "id >= 40")) == unordered(wanted)
 
 
 @pytest.mark.parametrize(("policy", "rows"), [("id < 0", 0), ("id >= 0", 13_000)])
 def test_nobody_and_everybody(engine, stars, policy: str, rows: int) -> None:
     for text in ("SELECT COUNT(*) AS n FROM sky.stars", "SELECT COUNT(id) AS n FROM sky.stars WHERE note >= ''"):
-        assert asked(engine, STARS, text, stars[0], policy).column(0).to_pylist() == [rows]
-    assert asked(engine, STARS, "SELECT * FROM sky.stars", stars[0], policy).num_rows == rows
+        assert run_twice(engine, STARS, text, stars[0], policy).column(0).to_pylist() == [rows]
+    assert run_twice(engine, STARS, "SELECT * FROM sky.stars", stars[0], policy).num_rows == rows
 
 
 def test_a_policy_that_fails_on_a_row_is_tried_where_it_is_asked(engine, stars) -> None:
     policy = "id < 300 OR CAST(note AS INTEGER) = 3"
-    found = asked(engine, STARS, "SELECT id FROM sky.stars WHERE id < 300", stars[0], policy)
+    found = run_twice(engine, STARS, "SELECT id FROM sky.stars WHERE id < 300", stars[0], policy)
     assert found.num_rows == 100
 
 
 def test_one_condition_is_not_another(engine, stars) -> None:
     text = "SELECT COUNT(*) AS n FROM sky.stars"
-    counts = [asked(engine, STARS, text, stars[0], f"id < {most}").column(0)[0].as_py() for most in (30, 60, 30, 90)]
+    counts = [
+        run_twice(engine, STARS, text, stars[0], f"id < {most}").column(0)[0].as_py() for most in (30, 60, 30, 90)
+    ]
     assert counts == [10, 20, 10, 30]
 
 
@@ -158,11 +160,11 @@ def test_nothing_of_the_other_rows_can_be_read(engine, stars) -> None:
 def test_many_at_once_find_the_same(engine) -> None:
     every = {"sky.stars": stage_table(engine, STARS, build_sky(200_000))}
     text = "SELECT COUNT(*) AS n FROM sky.stars WHERE id < 9000"
-    wanted = asked(engine, STARS, f"{text} AND {POLICY}", every)
+    wanted = run_twice(engine, STARS, f"{text} AND {POLICY}", every)
     found = []
 
     def ask(number: int) -> None:
-        found.extend(asked(engine, STARS, text, every, f"{POLICY} AND id >= -{number}") for number in range(number, number + 3))  # fmt: skip
+        found.extend(run_twice(engine, STARS, text, every, f"{POLICY} AND id >= -{number}") for number in range(number, number + 3))  # fmt: skip
 
     threads = [threading.Thread(target=ask, args=(4 * number,)) for number in range(6)]
     for thread in threads:

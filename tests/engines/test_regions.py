@@ -73,7 +73,7 @@ def relation(engine):
     return {"sky.fields": stage_table(engine, FIELDS, rows.cast(FIELDS.arrow_schema))}
 
 
-def asked(engine, relation, condition: str) -> set[int]:
+def select_by_condition(engine, relation, condition: str) -> set[int]:
     """Ask with and without indexes; both must give the same rows."""
     found, without = run_with_and_without_indexes(
         engine, f"SELECT id FROM sky.fields WHERE {condition}", relation, (FIELDS,)
@@ -95,7 +95,7 @@ quick = settings(
 @quick
 @given(lon=lons, lat=lats)
 def test_a_point_finds_its_regions_as_brute_force_does(engine, relation, lon, lat):
-    found = asked(engine, relation, f"CONTAINS(POINT({lon!r}, {lat!r}), s_region) = 1")
+    found = select_by_condition(engine, relation, f"CONTAINS(POINT({lon!r}, {lat!r}), s_region) = 1")
     assert found == {
         number
         for number, shape in enumerate(SHAPES)
@@ -108,7 +108,7 @@ def test_a_point_finds_its_regions_as_brute_force_does(engine, relation, lon, la
 def test_a_circle_finds_the_regions_that_it_meets_as_brute_force_does(engine, relation, lon, lat, radius, turned):
     circle = Circle(lon, lat, radius)
     text = f"CIRCLE({lon!r}, {lat!r}, {radius!r})"
-    found = asked(
+    found = select_by_condition(
         engine, relation, f"INTERSECTS({text}, s_region) = 1" if turned else f"1 = INTERSECTS(s_region, {text})"
     )
     plain = {number: shape for number, shape in enumerate(SHAPES) if shape is not None and not isinstance(shape, Moc)}
@@ -121,11 +121,11 @@ def test_every_way_of_asking_gives_what_a_look_at_all_rows_gives(engine, relatio
     low, high = max(lat - radius, -89.0), min(lat + radius, 89.0)
     polygon = f"POLYGON({lon!r}, {low!r}, {(lon + radius) % 360!r}, {(low + high) / 2!r}, {lon!r}, {high!r})"
     circle = f"CIRCLE({lon!r}, {lat!r}, {radius!r})"
-    asked(engine, relation, f"INTERSECTS({polygon}, s_region) = 1")
-    asked(engine, relation, f"CONTAINS(s_region, {circle}) = 1")
-    asked(engine, relation, f"CONTAINS({polygon}, ring) = 1 OR INTERSECTS(ring, {circle}) = 1")
-    asked(engine, relation, f"CONTAINS(POINT({lon!r}, {lat!r}), ring) = 1 AND id > 20")
-    asked(engine, relation, f"CONTAINS(POINT({lon!r}, {lat!r}), s_region) = 0")
+    select_by_condition(engine, relation, f"INTERSECTS({polygon}, s_region) = 1")
+    select_by_condition(engine, relation, f"CONTAINS(s_region, {circle}) = 1")
+    select_by_condition(engine, relation, f"CONTAINS({polygon}, ring) = 1 OR INTERSECTS(ring, {circle}) = 1")
+    select_by_condition(engine, relation, f"CONTAINS(POINT({lon!r}, {lat!r}), ring) = 1 AND id > 20")
+    select_by_condition(engine, relation, f"CONTAINS(POINT({lon!r}, {lat!r}), s_region) = 0")
 
 
 def test_a_moc_in_the_column_is_always_looked_at(engine, relation):
@@ -159,9 +159,9 @@ def mocs(draw) -> str:
 @example(moc="0/0-11")
 @example(moc="5/")
 def test_a_moc_finds_its_regions_as_a_look_at_all_rows_does(engine, relation, moc):
-    found = asked(engine, relation, f"INTERSECTS(s_region, MOC('{moc}')) = 1")
-    assert found >= asked(engine, relation, f"1 = CONTAINS(s_region, MOC('{moc}'))")
-    inside = asked(engine, relation, f"INTERSECTS(ring, MOC('{moc}')) = 1")
+    found = select_by_condition(engine, relation, f"INTERSECTS(s_region, MOC('{moc}')) = 1")
+    assert found >= select_by_condition(engine, relation, f"1 = CONTAINS(s_region, MOC('{moc}'))")
+    inside = select_by_condition(engine, relation, f"INTERSECTS(ring, MOC('{moc}')) = 1")
     known = Moc.parse(moc)
     cells = Moc(known.ranges, 29)
     middle = {
@@ -198,8 +198,12 @@ def test_shapes_of_constants_need_no_duckdb(engine, relation, shape, column, for
     condition = f"1 = {form.format(column, shape)}"
     _, prepared = plan_query(engine, f"SELECT id FROM sky.fields WHERE {condition}", (FIELDS,))
     assert prepared._arrow_query is not None
-    assert asked(engine, relation, f"{condition} OR id < 9") >= asked(engine, relation, condition)
-    assert asked(engine, relation, f"NOT ({condition}) AND id < 99").isdisjoint(asked(engine, relation, condition))
+    assert select_by_condition(engine, relation, f"{condition} OR id < 9") >= select_by_condition(
+        engine, relation, condition
+    )
+    assert select_by_condition(engine, relation, f"NOT ({condition}) AND id < 99").isdisjoint(
+        select_by_condition(engine, relation, condition)
+    )
 
 
 def test_few_regions_are_looked_at(engine, relation):

@@ -19,7 +19,7 @@ from process_runner import Server, run_hven, serve_site
 pytestmark = [pytest.mark.outside, pytest.mark.slow]
 
 
-def told(case: str) -> str:
+def read_declarations(case: str) -> str:
     """Give all that an example declares."""
     return "".join(path.read_text(encoding="utf-8") for path in EXAMPLES.glob(f"{case}/collections/**/*.yaml"))
 
@@ -27,10 +27,10 @@ def told(case: str) -> str:
 CASES = sorted(
     path.parent.name
     for path in EXAMPLES.glob("*/hven.toml")
-    if re.search(r"standard:|obscore:", told(path.parent.name))
+    if re.search(r"standard:|obscore:", read_declarations(path.parent.name))
 )
 ALONE = [
-    case for case in CASES if re.search(r'\burl: (\$|"http://127)', told(case))
+    case for case in CASES if re.search(r'\burl: (\$|"http://127)', read_declarations(case))
 ]  # with a database or servers of their own
 TOGETHER = [case for case in CASES if case not in ALONE]
 
@@ -45,7 +45,7 @@ def test_an_example_is_as_the_judges_want_it(case: str, tmp_path: Path) -> None:
     with open_example(case, tmp_path) as site:
         ingest_all(site)
         with serve_site(site) as server:
-            assert_valid_service(server.url, "obscore:" in told(case))
+            assert_valid_service(server.url, "obscore:" in read_declarations(case))
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield found
 
 
-def asked(
+def search_data(
     site: Site, words: str, said: dict[str, str] | None = None, policies: Any = DEFAULT_POLICIES
 ) -> data_search.DataSearchResult:
     road = QueryRunner(
@@ -118,37 +118,37 @@ def asked(
     return counted[0]
 
 
-def told(found: data_search.DataSearchResult) -> list[tuple[str, int | None]]:
+def list_found_values(found: data_search.DataSearchResult) -> list[tuple[str, int | None]]:
     return [(one.text, one.row_count) for one in found.values]
 
 
 def test_a_value_is_found_in_any_spelling_with_what_its_link_finds(site: Site) -> None:
-    olivine = asked(site, "OLIVINE")
+    olivine = search_data(site, "OLIVINE")
     assert [one.row_count for one in olivine.values] == [24], "both spellings, for the search takes both; no addresses"
     (one,) = olivine.values
     assert one.conditions[0][0] == "species"
-    assert told(asked(site, "hematite")) == [("Hématite", 12)]
-    assert told(asked(site, "high calcium")) == [("Pyroxene, high calcium", 12)]
-    assert told(asked(site, "phobos")) == [("Phobos", 20)], "one item of a list"
-    assert told(asked(site, "psz2 G062.94")) == [("PSZ2 G062.94+43.69", 1)]
-    assert told(asked(site, "ngc5"))[0] == ("NGC 5", 1), "blanks do not count"
-    assert told(asked(site, "a_b")) == [("a_b", 1)]
-    assert told(asked(site, "calibrat"))[0] == ("calibrated", 30), "a code by its word"
-    assert asked(site, "unobtainium").values == ()
-    assert asked(site, " ,;( ").values == ()
+    assert list_found_values(search_data(site, "hematite")) == [("Hématite", 12)]
+    assert list_found_values(search_data(site, "high calcium")) == [("Pyroxene, high calcium", 12)]
+    assert list_found_values(search_data(site, "phobos")) == [("Phobos", 20)], "one item of a list"
+    assert list_found_values(search_data(site, "psz2 G062.94")) == [("PSZ2 G062.94+43.69", 1)]
+    assert list_found_values(search_data(site, "ngc5"))[0] == ("NGC 5", 1), "blanks do not count"
+    assert list_found_values(search_data(site, "a_b")) == [("a_b", 1)]
+    assert list_found_values(search_data(site, "calibrat"))[0] == ("calibrated", 30), "a code by its word"
+    assert search_data(site, "unobtainium").values == ()
+    assert search_data(site, " ,;( ").values == ()
 
 
 def test_codes_are_found_by_their_words_in_all_languages(site: Site) -> None:
     for words in ("spectral cubes", "spectral cube", "cubes spectraux", "CUBE spectral"):
-        found = asked(site, words)
+        found = search_data(site, words)
         assert [(one.values, one.conditions, one.row_count) for one in found.values][:1] == [(("sc",), (("dataproduct_type", "sc"),), 20)], words  # fmt: skip
-    assert [one.values for one in asked(site, "spectra").values][:1] == [("sp",)]
-    assert {one.values for one in asked(site, "xx").values} == {("xx",)}, "a code that nobody knows"
-    assert [(one.values, one.row_count) for one in asked(site, "étalonné").values] == [(("3",), 13)]
-    assert [(one.text, one.values, one.row_count) for one in asked(site, "archivé").values] == [
+    assert [one.values for one in search_data(site, "spectra").values][:1] == [("sp",)]
+    assert {one.values for one in search_data(site, "xx").values} == {("xx",)}, "a code that nobody knows"
+    assert [(one.values, one.row_count) for one in search_data(site, "étalonné").values] == [(("3",), 13)]
+    assert [(one.text, one.values, one.row_count) for one in search_data(site, "archivé").values] == [
         ("archived", ("a",), 20)
     ]
-    both = asked(site, "spectral cubes archived").values
+    both = search_data(site, "spectral cubes archived").values
     assert (both[0].values, both[0].row_count) == (("sc", "a"), 20)
 
 
@@ -170,7 +170,7 @@ def test_the_counts_are_those_of_the_links(site: Site) -> None:
         "spectra pending",
         "resampled",
     ):
-        found = asked(site, words)
+        found = search_data(site, words)
         every = (*found.values, *(one for _, one in found.place_matches))
         assert every, words
         for one in every:
@@ -181,34 +181,34 @@ def test_the_counts_are_those_of_the_links(site: Site) -> None:
 
 def test_words_of_the_title_and_of_two_columns_count(site: Site) -> None:
     said = {"maps.main": fold_text("Mineral maps")}
-    assert told(asked(site, "olivine mineral", said)) == [("olivine", 24)] or told(
-        asked(site, "olivine mineral", said)
+    assert list_found_values(search_data(site, "olivine mineral", said)) == [("olivine", 24)] or list_found_values(
+        search_data(site, "olivine mineral", said)
     ) == [("Olivine", 24)]
-    assert asked(site, "olivine mineral").values == ()
-    (both,) = asked(site, "olivine crism").values
+    assert search_data(site, "olivine mineral").values == ()
+    (both,) = search_data(site, "olivine crism").values
     expected = sum(1 for row in MAPPED if row[2] == "CRISM" and (row[3] or "").lower() == "olivine")
     assert (dict(both.conditions)["instrument_name"], both.row_count) == ("CRISM", expected)
-    assert asked(site, "olivine raw crism moon maximum").values == ()
+    assert search_data(site, "olivine raw crism moon maximum").values == ()
 
 
 def test_places_lead_to_the_rows_around_them(site: Site) -> None:
-    (mons,) = asked(site, "olympus mons").place_matches
+    (mons,) = search_data(site, "olympus mons").place_matches
     spot, match = mons
     assert (spot.target, match.table.qualified_name) == ("Mars", "maps.main")
     assert match.row_count == sum(1 for row in MAPPED[:6] if "Mars" in row[1])
-    (galaxy,) = asked(site, "M 31").place_matches
+    (galaxy,) = search_data(site, "M 31").place_matches
     assert (galaxy[0].name, galaxy[1].row_count) == ("M 31", 3), "those within its radius; no row of a body"
-    assert asked(site, "Vega").place_matches == (), "where nothing is, nothing is promised"
-    assert [one.name for one in asked(site, "Vega").places] == ["Vega"]
+    assert search_data(site, "Vega").place_matches == (), "where nothing is, nothing is promised"
+    assert [one.name for one in search_data(site, "Vega").places] == ["Vega"]
 
 
 def test_what_is_hidden_is_neither_found_nor_counted(site: Site) -> None:
     policies = build_half_hidden_policies("number")
-    assert asked(site, "psz2", policies=policies).values == ()
-    assert told(asked(site, "NGC 5", policies=policies)) == [("NGC 5", 1)]
-    assert told(asked(site, "psz2")) == [("PSZ2 G062.94+43.69", 1)]
+    assert search_data(site, "psz2", policies=policies).values == ()
+    assert list_found_values(search_data(site, "NGC 5", policies=policies)) == [("NGC 5", 1)]
+    assert list_found_values(search_data(site, "psz2")) == [("PSZ2 G062.94+43.69", 1)]
     half = build_half_hidden_policies("id")
-    assert asked(site, "crism", policies=half).values == ()
-    assert told(asked(site, "olivine", policies=half))[0][1] == 12
-    (around,) = asked(site, "M31", policies=policies).place_matches
+    assert search_data(site, "crism", policies=half).values == ()
+    assert list_found_values(search_data(site, "olivine", policies=half))[0][1] == 12
+    (around,) = search_data(site, "M31", policies=policies).place_matches
     assert around[1].row_count == 2

@@ -65,7 +65,7 @@ def asking(site: Site) -> QueryRunner:
     )
 
 
-def counted(rows: list[dict[str, Any]], name: str) -> Counter[str | None]:
+def count_values(rows: list[dict[str, Any]], name: str) -> Counter[str | None]:
     found: Counter[str | None] = Counter()
     for row in rows:
         value = row[name]
@@ -86,13 +86,13 @@ def of(asking: QueryRunner, name: str, *asked: tuple[str, str], **more: Any) -> 
 def test_all_rows_and_those_of_a_condition(asking: QueryRunner, name: str) -> None:
     for _ in range(2):  # the second time from memory
         found = of(asking, name, shown_count=50)
-        assert {one.value: one.row_count for one in found.choices} == counted(ROWS, name)
+        assert {one.value: one.row_count for one in found.choices} == count_values(ROWS, name)
         assert [one.row_count for one in found.choices] == sorted(
             (one.row_count for one in found.choices), reverse=True
         )
         assert found.is_exact
     small = of(asking, name, ("size", "..20"), shown_count=50)
-    assert {one.value: one.row_count for one in small.choices} == counted(
+    assert {one.value: one.row_count for one in small.choices} == count_values(
         [row for row in ROWS if row["size"] <= 20], name
     )
 
@@ -109,7 +109,7 @@ def test_each_choice_finds_as_many_rows_as_it_says(site: Site, asking: QueryRunn
 def test_what_is_chosen_is_marked_and_its_own_condition_left_out(asking: QueryRunner) -> None:
     found = of(asking, "target_name", ("target_name", "mars,null"), ("level", "2"))
     assert {one.value for one in found.choices if one.is_chosen} == {"Mars", None}
-    assert {one.value: one.row_count for one in found.choices} == counted(
+    assert {one.value: one.row_count for one in found.choices} == count_values(
         [row for row in ROWS if row["level"] == 2], "target_name"
     )
     assert [one.label for one in of(asking, "level").choices] == ["raw", "calibrated", "3"]
@@ -123,7 +123,7 @@ def test_words_are_looked_for_in_items(asking: QueryRunner, like: str, wanted: s
     if like != "%":
         assert {one.value for one in found.choices} == wanted
         assert {one.value: one.row_count for one in found.choices} == {
-            name: rows for name, rows in counted(ROWS, "target_name").items() if name in wanted
+            name: rows for name, rows in count_values(ROWS, "target_name").items() if name in wanted
         }
 
 
@@ -145,14 +145,14 @@ def test_big_tables_are_counted_once_and_estimated_under_conditions(
     columns = [TABLE.find_column("level"), TABLE.find_column("good"), TABLE.find_column("target_name")]
     for found in (of(asking, "level"), *facets.count_facets(parse_search([], TABLE), columns, asking)):
         assert found.is_exact, "all rows are counted, once for each state of the table"
-        assert {one.value: one.row_count for one in found.choices} == counted(ROWS, found.column.name)
+        assert {one.value: one.row_count for one in found.choices} == count_values(ROWS, found.column.name)
     for found in (of(asking, "level", EVERY), *facets.count_facets(parse_search([EVERY], TABLE), columns[:2], asking)):
         assert not found.is_exact
         assert sum(one.row_count for one in found.choices) == pytest.approx(800, rel=0.1)
         assert all(one.row_count % 10 == 0 for one in found.choices), "a few hundred rows say two digits"
     narrow = of(asking, "level", ("size", "..5"))
     assert narrow.is_exact, "conditions make it small enough to be counted"
-    assert {one.value: one.row_count for one in narrow.choices} == counted(
+    assert {one.value: one.row_count for one in narrow.choices} == count_values(
         [row for row in ROWS if row["size"] <= 5], "level"
     )
 
@@ -283,7 +283,7 @@ def test_hidden_rows_are_not_counted(site: Site, asking: QueryRunner) -> None:
         ),
         "level",
     )
-    assert {one.value: one.row_count for one in mine.choices} == counted(
+    assert {one.value: one.row_count for one in mine.choices} == count_values(
         [row for row in ROWS if row["id"] % 2 == 0], "level"
     )
     assert sum(one.row_count for one in every.choices) == 800

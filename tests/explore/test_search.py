@@ -32,7 +32,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
-def asked(text: str, **more: Any) -> TableSearch:
+def parse_query_string(text: str, **more: Any) -> TableSearch:
     return parse_search(parse_qsl(text, keep_blank_values=True), TABLE, **more)
 
 
@@ -78,15 +78,15 @@ def found(site: Site, search: TableSearch) -> set[int]:
 def test_an_address_finds_the_rows_that_it_means(site: Site, text: str, true: Callable[[dict[str, Any]], bool]) -> None:
     wanted = {row["id"] for row in ROWS if true(row)}
     assert wanted or text == "nothing"
-    assert found(site, asked(text)) == wanted
+    assert found(site, parse_query_string(text)) == wanted
 
 
 def test_a_place_is_a_circle_or_a_region(site: Site) -> None:
-    near = asked("_near=113.1,-40.1,3")
+    near = parse_query_string("_near=113.1,-40.1,3")
     assert near.near == SearchCircle(longitude=113.1, latitude=-40.1, radius_degrees=3.0)
     assert 3 in found(site, near)
-    assert found(site, asked("_in=CIRCLE 113.1 -40.1 3")) == found(site, near)
-    assert 3 in found(site, asked("_in=POLYGON 110 -45 116 -45 116 -35 110 -35"))
+    assert found(site, parse_query_string("_in=CIRCLE 113.1 -40.1 3")) == found(site, near)
+    assert 3 in found(site, parse_query_string("_in=POLYGON 110 -45 116 -45 116 -35 110 -35"))
 
 
 def test_rows_whose_footprint_holds_a_point(tmp_path: Path) -> None:
@@ -103,13 +103,13 @@ def test_rows_whose_footprint_holds_a_point(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"sky.maps": (table, pa.table(data, schema=table.arrow_schema))}) as site:
         for at, wanted in (("3.5 1", {0, 1}), ("1 0", {0, 2}), ("359.5 -1", {2}), ("50 0", set())):
             assert found(site, parse_search([("_in", f"POINT {at}")], table)) == wanted
-    (fault,) = asked("_in=POINT 1 2").faults
+    (fault,) = parse_query_string("_in=POINT 1 2").faults
     assert fault.message == "rows of this table have no footprints"
     assert parse_search([("_in", "POINT 1")], table).faults
 
 
 def test_a_name_is_located_and_stays_in_the_address() -> None:
-    search = asked(
+    search = parse_query_string(
         "_near=Somewhere, far,2", locate=lambda name: (10.0, 20.0) if name == "Somewhere, far" else (0.0, 0.0)
     )
     assert search.near == SearchCircle(longitude=10.0, latitude=20.0, radius_degrees=2.0, name="Somewhere, far")
@@ -120,7 +120,7 @@ def test_every_fault_is_told_beside_its_field_and_the_rest_still_runs(site: Site
     def nobody(name: str) -> tuple[float, float]:
         raise UserError(f"nobody knows {name}", remedy="look at the spelling")
 
-    search = asked(
+    search = parse_query_string(
         "siez=3&size=abc&target_name=Moon&_sort=nmae&_cols=id,foo&_near=Nowhere,1&_in=BLOB 1 2&time=2004-13-45",
         locate=nobody,
     )
@@ -147,24 +147,24 @@ def test_every_fault_is_told_beside_its_field_and_the_rest_still_runs(site: Site
     ],
 )
 def test_tampered_states_are_told(text: str) -> None:
-    (fault,) = asked(text).faults
+    (fault,) = parse_query_string(text).faults
     assert fault.message
     assert fault.remedy
 
 
 def test_order_columns_and_the_panes_own_words_are_kept(site: Site) -> None:
-    search = asked("_sort=-size,id&_cols=id,size&_map=1;2;3&_view=grid&_unit.size=m&_row=7")
+    search = parse_query_string("_sort=-size,id&_cols=id,size&_map=1;2;3&_view=grid&_unit.size=m&_row=7")
     assert search.order == (("size", True), ("id", False))
     assert [column.name for column in search.list_shown_columns()] == ["id", "size"]
     assert search.rest == (("_map", "1;2;3"), ("_view", "grid"))
-    assert asked(search.write_address()) == search
+    assert parse_query_string(search.write_address()) == search
     with query.run_query(search.build_query(limit=3), site=site) as result:
         assert result.read_table().column("id").to_pylist() == [299, 298, 296]  # 297 is a multiple of 11
 
 
 def test_counts_of_choices_leave_their_own_condition_out() -> None:
-    search = asked("target_name=Mars&size=1..2")
-    assert search.build_condition(without="target_name") == asked("size=1..2").build_condition()
+    search = parse_query_string("target_name=Mars&size=1..2")
+    assert search.build_condition(without="target_name") == parse_query_string("size=1..2").build_condition()
 
 
 WORD = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=12)

@@ -21,7 +21,7 @@ SIGNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 TEXTS = ["=HYPERLINK(0)", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "plain", "a=b", "", None, "'=1", "\uff1d1"]
 
 
-def written(responseformat: str, texts: list[str | None]) -> list[list[str]]:
+def write_and_read_rows(responseformat: str, texts: list[str | None]) -> list[list[str]]:
     fmt, options = formats.select_format(responseformat)
     columns = [Column(name="=name", type=parse_type("string")), Column(name="x", type=parse_type("float64"))]
     batch = pa.RecordBatch.from_arrays(
@@ -36,7 +36,7 @@ def written(responseformat: str, texts: list[str | None]) -> list[list[str]]:
 
 @pytest.mark.parametrize("form", ["text/csv;escape=formula", "csv;escape=FORMULA", "tsv;escape=formula", "text/tab-separated-values;escape=formula"])  # fmt: skip
 def test_no_text_is_a_formula(form: str) -> None:
-    head, *rows = written(form, TEXTS)
+    head, *rows = write_and_read_rows(form, TEXTS)
     assert head == ["'=name", "x"]
     assert not [row[0] for row in rows if row[0][:1] and row[0][0] in SIGNS]
     assert {row[1] for row in rows} == {"-1.5"}, "numbers are left alone"
@@ -46,7 +46,7 @@ def test_no_text_is_a_formula(form: str) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "text/csv", "csv;escape=none", "tsv"])
 def test_texts_are_sent_as_they_are_unless_it_is_asked_for(form: str) -> None:
-    head, *rows = written(form, ["=1", "-a"])
+    head, *rows = write_and_read_rows(form, ["=1", "-a"])
     assert head[0] == "=name"
     assert [row[0] for row in rows] == ["=1", "-a"]
 

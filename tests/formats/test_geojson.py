@@ -14,7 +14,7 @@ from hven.model.types import parse_type
 from hven.testing.format import write_document
 
 
-def written(kind: str, values: list, *, end: ResultStatus | None = None, frame: FrameRef | None = None) -> dict:
+def write_geojson(kind: str, values: list, *, end: ResultStatus | None = None, frame: FrameRef | None = None) -> dict:
     columns = [
         Column(name="name", type=parse_type("string")),
         Column(name="s_region", type=parse_type(kind), frame=frame and frame.id),
@@ -59,7 +59,7 @@ def written(kind: str, values: list, *, end: ResultStatus | None = None, frame: 
     ],
 )
 def test_regions_are_geometries(kind, values):
-    told = written(kind, values)
+    told = write_geojson(kind, values)
     assert told["status"] == "OK"
     shapes = [one["geometry"] and shapely.from_geojson(json.dumps(one["geometry"])) for one in told["features"]]
     assert [one["properties"] for one in told["features"]] == [{"name": f"r{row}", "n": row} for row in range(4)]
@@ -88,7 +88,7 @@ def test_regions_are_geometries(kind, values):
     ],
 )
 def test_the_frame_is_named(frame, crs):
-    told = written("circle", [[10.0, 20, 1]], frame=frame)
+    told = write_geojson("circle", [[10.0, 20, 1]], frame=frame)
     assert told.get("crs", {}).get("properties", {}).get("name") == crs
 
 

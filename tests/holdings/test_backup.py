@@ -207,7 +207,7 @@ def members(archive: Path) -> list[tuple[str, bytes]]:
         return [(one.name, tar.extractfile(one).read()) for one in tar]  # type: ignore[union-attr]
 
 
-def written(path: Path, found: list[tuple[str, bytes]]) -> Path:
+def write_archive(path: Path, found: list[tuple[str, bytes]]) -> Path:
     with tarfile.open(path, "w") as tar:
         for name, body in found:
             info = tarfile.TarInfo(name)
@@ -245,7 +245,7 @@ BAD = {
 @pytest.mark.parametrize("how", BAD)
 def test_a_strange_archive_changes_nothing(archive: Path, tmp_path: Path, how: str) -> None:
     change, kind, match = BAD[how]
-    bad = written(tmp_path / "bad.tar", change(members(archive)))  # type: ignore[operator]
+    bad = write_archive(tmp_path / "bad.tar", change(members(archive)))  # type: ignore[operator]
     with pytest.raises(kind, match=match):  # type: ignore[call-overload]
         restore_archive(bad, tmp_path / "again")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.tar"]

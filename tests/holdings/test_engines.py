@@ -47,7 +47,7 @@ def other() -> Iterator[Any]:
         yield module
 
 
-def opened(directory: Path, named: str = "", **settings: Any) -> Site:
+def open_site(directory: Path, named: str = "", **settings: Any) -> Site:
     said = f"engine: {named}\n" if named else ""
     return open_site_with_descriptor(directory, TEXT.format(engine=said), {"a.csv": ROWS}, **settings)
 
@@ -65,7 +65,7 @@ def numbers(site: Site) -> list[int]:
 
 @pytest.mark.parametrize("how", ["descriptor", "settings"])
 def test_rows_are_staged_swept_and_dropped_where_they_belong(tmp_path: Path, other: Any, how: str) -> None:
-    with opened(
+    with open_site(
         tmp_path,
         OTHER_NAME if how == "descriptor" else "",
         engine=OTHER_NAME if how == "settings" else "duckdb",
@@ -86,7 +86,7 @@ def test_rows_are_staged_swept_and_dropped_where_they_belong(tmp_path: Path, oth
 
 
 def test_records_of_older_sites_mean_the_embedded_engine(tmp_path: Path) -> None:
-    with opened(tmp_path) as site:
+    with open_site(tmp_path) as site:
         ingest_collection(site, "things")
         record = site.store.read_published_records()[1]["things.a"]
         row = snapshots.record_to_row(record)
@@ -97,7 +97,7 @@ def test_records_of_older_sites_mean_the_embedded_engine(tmp_path: Path) -> None
 
 
 def test_an_unknown_engine_is_told_with_its_place(tmp_path: Path, other: Any) -> None:
-    opened(tmp_path, "postgre").close()
+    open_site(tmp_path, "postgre").close()
     path = tmp_path / "collections" / "things" / "things.yaml"
     faults = [fault for fault in check_descriptor(path, Settings(directory=tmp_path)) if fault.severity == "error"]
     assert [(fault.place.line, fault.place.column) for fault in faults] == [(3, 9)]
@@ -105,7 +105,7 @@ def test_an_unknown_engine_is_told_with_its_place(tmp_path: Path, other: Any) ->
 
 
 def test_a_collection_moves_and_comes_back(tmp_path: Path, other: Any) -> None:
-    with opened(tmp_path) as site:
+    with open_site(tmp_path) as site:
         ingest_collection(site, "things")
         before = site.store.read_published_records()[1]
         version = site.get_published_state().version
@@ -132,7 +132,7 @@ def test_a_collection_moves_and_comes_back(tmp_path: Path, other: Any) -> None:
 def test_a_move_that_breaks_off_changes_nothing(
     tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    with opened(tmp_path) as site:
+    with open_site(tmp_path) as site:
         ingest_collection(site, "things")
         engine = site.engines.get_engine(OTHER_NAME)
         before = site.store.read_published_records()[1]
@@ -172,7 +172,7 @@ def test_a_move_that_breaks_off_changes_nothing(
 
 def test_health_tells_of_an_engine_that_is_away(tmp_path: Path, other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hven.site._site.ENGINE_CHECK_INTERVAL_SECONDS", 0.05)
-    with opened(tmp_path, OTHER_NAME) as site:
+    with open_site(tmp_path, OTHER_NAME) as site:
         ingest_collection(site, "things")
     with Site(Settings(directory=tmp_path), watch_for_changes=True) as site:
         wait_until(lambda: other.opened >= 2 and not site.get_published_state().problems)
@@ -195,7 +195,7 @@ def test_an_engine_is_opened_while_those_that_are_open_are_listed(
 ) -> None:
     """As by another thread, in the middle of it."""
     real = engines.load_engine_record
-    with opened(tmp_path) as site:
+    with open_site(tmp_path) as site:
 
         def opening(name: str) -> Any:
             monkeypatch.setattr(engines, "load_engine_record", real)
@@ -208,7 +208,7 @@ def test_an_engine_is_opened_while_those_that_are_open_are_listed(
 
 
 def test_what_cannot_be_dropped_now_is_swept_later(tmp_path: Path, other: Any) -> None:
-    with opened(tmp_path, OTHER_NAME) as site:
+    with open_site(tmp_path, OTHER_NAME) as site:
         ingest_collection(site, "things")
         snapshot = site.store.read_published_records()[1]["things.a"].snapshot
         other.away = True
@@ -237,7 +237,7 @@ def test_settings_of_the_engines(tmp_path: Path) -> None:
 
 
 def test_the_verb(tmp_path: Path, other: Any) -> None:
-    opened(tmp_path).close()
+    open_site(tmp_path).close()
     (tmp_path / "hven.toml").write_text("")
     run_hven("ingest", "things", "--site", tmp_path)
     told = run_hven("move", "things", "--to", OTHER_NAME, "--site", tmp_path).stdout
@@ -255,7 +255,7 @@ def test_postgresql_goes_and_comes_back(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("hven.site._site.ENGINE_CHECK_INTERVAL_SECONDS", 0.2)
     with run_server() as address:
         postgres = PostgresSettings(url=f"postgresql://{address}")
-        with opened(tmp_path, "postgres", brought={"postgres": postgres}) as site:
+        with open_site(tmp_path, "postgres", brought={"postgres": postgres}) as site:
             ingest_collection(site, "things")
             assert kept(site) == {"things.a": "postgres", "things.b": "postgres"}
             assert numbers(site) == [2, 3]
@@ -303,22 +303,22 @@ def test_two_sites_do_not_share_a_schema(tmp_path: Path) -> None:
     """The second is refused before it removes anything; with a schema of its own, or when the first is given up, it is served."""
     with run_server() as address:
         url = f"postgresql://{address}"
-        with opened(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one:
+        with open_site(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one:
             ingest_collection(one, "things")
-            with opened(tmp_path / "two", "postgres", brought={"postgres": PostgresSettings(url=url)}) as two:
+            with open_site(tmp_path / "two", "postgres", brought={"postgres": PostgresSettings(url=url)}) as two:
                 with pytest.raises(
                     StorageError, match=r"the schema 'hven' of the database belongs to another site, [0-9a-f]{16}"
                 ) as caught:
                     ingest_collection(two, "things")
                 assert "namespace under [postgres]" in str(caught.value.remedy)
             assert numbers(one) == [2, 3]
-            with opened(
+            with open_site(
                 tmp_path / "two", "postgres", brought={"postgres": PostgresSettings(url=url, namespace="two")}
             ) as two:
                 ingest_collection(two, "things")
                 assert numbers(two) == numbers(one) == [2, 3]
         # the same site, opened again
-        with opened(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one:
+        with open_site(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one:
             assert numbers(one) == [2, 3]
 
 
@@ -327,11 +327,11 @@ def test_who_only_looks_at_a_database_does_not_take_it(tmp_path: Path) -> None:
     """A server whose tables are embedded looks whether the database answers; the schema is still free for who first writes into it."""
     with run_server() as address:
         url = f"postgresql://{address}"
-        with opened(tmp_path / "one", "duckdb", brought={"postgres": PostgresSettings(url=url)}) as one:
+        with open_site(tmp_path / "one", "duckdb", brought={"postgres": PostgresSettings(url=url)}) as one:
             ingest_collection(one, "things")
             assert one.engines.find_engine_problem("postgres") is None
             assert one.engines.get_engine("postgres").remove_leftovers(set()) == []
-            with opened(tmp_path / "two", "postgres", brought={"postgres": PostgresSettings(url=url)}) as two:
+            with open_site(tmp_path / "two", "postgres", brought={"postgres": PostgresSettings(url=url)}) as two:
                 ingest_collection(two, "things")
                 assert numbers(one) == numbers(two) == [2, 3]
             with pytest.raises(StorageError, match="belongs to another site"):
@@ -356,8 +356,8 @@ def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
             with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
                 return schema_installation.adopt_schema(connection, "hven", site.store.get_site_id(), gone)
 
-        with opened(tmp_path / "two", "postgres", brought={"postgres": PostgresSettings(url=url)}) as two:
-            with opened(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one:
+        with open_site(tmp_path / "two", "postgres", brought={"postgres": PostgresSettings(url=url)}) as two:
+            with open_site(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one:
                 ingest_collection(one, "things")
                 gone = one.store.get_site_id()
                 with pytest.raises(StorageError, match=f"belongs to another site, {gone}") as caught:
@@ -386,7 +386,7 @@ def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
                 for table in told["tables"]:
                     assert connection.execute("SELECT to_regclass(%s)", [f'hven."{table}"']).fetchone() == (None,)
         with (
-            opened(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one,
+            open_site(tmp_path / "one", "postgres", brought={"postgres": PostgresSettings(url=url)}) as one,
             pytest.raises(StorageError, match="another site"),
         ):
             ingest_collection(one, "things")

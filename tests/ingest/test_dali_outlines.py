@@ -40,12 +40,12 @@ ROWS = "n,west,south,text\n1,10,5,Polygon 10 5 12 5 12 6 10 6\n2,359,-20,polygon
 BOX = "lonlat_box(target.c1min, target.c1max, target.c2min, target.c2max, '{view}')"
 
 
-def opened(place, region, frame="body", *, columns="", obscore="", head="", rows=ROWS, **settings) -> Site:
+def open_outline_site(place, region, frame="body", *, columns="", obscore="", head="", rows=ROWS, **settings) -> Site:
     text = DESCRIPTOR.format(name="maps", region=region, frame=frame, columns=columns, obscore=obscore, head=head)
     return open_site_with_descriptor(place, text, {"rows.csv": rows}, **settings)
 
 
-def asked(site, adql):
+def run_adql(site, adql):
     with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
         return result.read_table().to_pylist()
 
@@ -63,7 +63,7 @@ def answer(site, adql, version="1.5"):
 
 
 def test_a_box_on_a_body_leaves_as_a_polygon_with_the_frame_of_the_body(tmp_path):
-    with opened(tmp_path, BOX.format(view="body"), rows=ROWS.replace("3,0,89", "3,0,88")) as site:
+    with open_outline_site(tmp_path, BOX.format(view="body"), rows=ROWS.replace("3,0,89", "3,0,88")) as site:
         assert ingest_collection(site, "maps").tables["maps.epn_core"].findings == {}
         text, read = answer(
             site, "SELECT granule_uid, c1min, s_region, time_min FROM maps.epn_core ORDER BY granule_uid"
@@ -100,7 +100,7 @@ def test_a_box_on_a_body_leaves_as_a_polygon_with_the_frame_of_the_body(tmp_path
             "coord_system_id": "mars",
         }  # the last for Aladin
         assert [one.get_ref().name for one in group.entries if not one.utype] == ["c1min", "s_region"]
-        said = asked(
+        said = run_adql(
             site,
             "SELECT datatype, arraysize, xtype, unit FROM TAP_SCHEMA.columns WHERE table_name = 'maps.epn_core' AND column_name = 's_region'",
         )
@@ -113,7 +113,7 @@ def test_the_frame_of_two_bodies_is_that_of_a_body(tmp_path):
     ).replace("target_name: Mars", "target_name: Venus")
     with open_site_with_descriptor(tmp_path, second, {"rows.csv": ROWS}):
         pass
-    with opened(tmp_path, BOX.format(view="body")) as site:
+    with open_outline_site(tmp_path, BOX.format(view="body")) as site:
         ingest_collection(site, "maps")
         ingest_collection(site, "more")
         site.refresh_published_state()
@@ -144,12 +144,12 @@ def test_both_engines_say_the_same(tmp_path):
             ("duckdb", {}),
             ("postgres", {"brought": {"postgres": PostgresSettings(url=f"postgresql://{address}")}}),
         ):
-            with opened(
+            with open_outline_site(
                 tmp_path / engine, box, "celestial", head=f"{head}engine: {engine}\n", obscore=observed, **settings
             ) as site:
                 ingest_collection(site, "maps")
                 site.refresh_published_state()
-                found.append([asked(site, one) for one in SAME])
+                found.append([run_adql(site, one) for one in SAME])
     for one, other in zip(*found, strict=True):
         assert len(one) == len(other) > 0
         for mine, theirs in zip(one, other, strict=True):
@@ -172,7 +172,9 @@ def test_both_engines_say_the_same(tmp_path):
     ],
 )
 def test_shapes_and_texts_have_their_types(tmp_path, region, xtype, first):
-    with opened(tmp_path, region, columns="columns: {s_region: {type: polygon}}" if region == "text" else "") as site:
+    with open_outline_site(
+        tmp_path, region, columns="columns: {s_region: {type: polygon}}" if region == "text" else ""
+    ) as site:
         assert ingest_collection(site, "maps").tables["maps.epn_core"].rejected == 0
         _, read = answer(site, "SELECT s_region FROM maps.epn_core ORDER BY granule_uid")
         assert next(iter(read.iter_fields_and_params())).xtype == xtype
@@ -181,13 +183,13 @@ def test_shapes_and_texts_have_their_types(tmp_path, region, xtype, first):
 
 def test_texts_stay_texts_and_what_is_no_polygon_is_told(tmp_path):
     rows = ROWS.replace("Polygon 10 5 12 5 12 6 10 6", "Circle 10 5 1").replace("polygon 359", "Polygon ICRS 359")
-    with opened(tmp_path / "text", "text", rows=rows) as site:
+    with open_outline_site(tmp_path / "text", "text", rows=rows) as site:
         ingest_collection(site, "maps")
         assert [
-            row["s_region"] for row in asked(site, "SELECT TOP 1 s_region FROM maps.epn_core ORDER BY granule_uid")
+            row["s_region"] for row in run_adql(site, "SELECT TOP 1 s_region FROM maps.epn_core ORDER BY granule_uid")
         ] == ["Circle 10 5 1"]
     for number, region in enumerate(("text", "text || ''")):
-        with opened(
+        with open_outline_site(
             tmp_path / f"polygon{number}",
             region,
             columns="max_rejects: 1\n    columns: {s_region: {type: polygon}}",
@@ -197,22 +199,22 @@ def test_texts_stay_texts_and_what_is_no_polygon_is_told(tmp_path):
             assert (table.published, table.rejected) == (1, 2)  # a circle, and a place on the sky
             told = next(one for name, one in table.findings.items() if name == "read.s_region")
             assert "this is not one polygon in the column's frame" in told.message
-    with opened(
+    with open_outline_site(
         tmp_path / "kept", BOX.format(view="body"), columns="columns: {s_region: {type: 'adql:REGION'}}"
     ) as site:
         ingest_collection(site, "maps")
-        assert asked(site, "SELECT TOP 1 s_region FROM maps.epn_core ORDER BY granule_uid") == [
+        assert run_adql(site, "SELECT TOP 1 s_region FROM maps.epn_core ORDER BY granule_uid") == [
             {"s_region": "Polygon 10.0 5.0 12.0 5.0 12.0 6.0 10.0 6.0"}
         ]
 
 
 def test_shapes_of_numbers_are_checked_as_texts_are(tmp_path):
-    with opened(tmp_path / "way", BOX.format(view="sky")) as site:
+    with open_outline_site(tmp_path / "way", BOX.format(view="sky")) as site:
         table = ingest_collection(site, "maps").tables["maps.epn_core"]
         assert [
             (name.partition("(")[0], one.count) for name, one in table.findings.items() if "orientation" in name
         ] == [("footprint.orientation", 3)]
-    with opened(
+    with open_outline_site(
         tmp_path / "off", "POLYGON(west, south + 80, west + 1, south, west + 1, south + 1)", columns="max_rejects: 1"
     ) as site:
         assert ingest_collection(site, "maps").tables["maps.epn_core"].rejected == 1  # latitude 169
@@ -220,7 +222,7 @@ def test_shapes_of_numbers_are_checked_as_texts_are(tmp_path):
 
 def test_what_is_on_a_body_is_not_in_obscore(tmp_path):
     wrong = "obscore: {map: {s_region: s_region, s_ra: c1min}}"
-    with opened(tmp_path / "one", BOX.format(view="body"), obscore=wrong) as site:
+    with open_outline_site(tmp_path / "one", BOX.format(view="body"), obscore=wrong) as site:
         path = site.settings.collections_directory / "maps" / "maps.yaml"
         told = [
             str(one) for one in check_descriptor(path, Settings(directory=tmp_path / "one")) if one.severity == "error"
@@ -236,21 +238,21 @@ def test_what_is_on_a_body_is_not_in_obscore(tmp_path):
 
 @pytest.mark.parametrize(("frame", "system"), [("body", "BODY"), ("celestial", "ICRS")])
 def test_the_system_of_a_column_is_that_of_its_frame(tmp_path, frame, system):
-    with opened(tmp_path, BOX.format(view="body"), frame) as site:
+    with open_outline_site(tmp_path, BOX.format(view="body"), frame) as site:
         ingest_collection(site, "maps")
-        assert asked(site, "SELECT TOP 1 COORDSYS(s_region) AS s FROM maps.epn_core AS m") == [{"s": system}]
+        assert run_adql(site, "SELECT TOP 1 COORDSYS(s_region) AS s FROM maps.epn_core AS m") == [{"s": system}]
 
 
 def test_an_unknown_frame_beside_a_known_one_is_told(tmp_path):
     for frame, count in (("celestial", 1), ("body", 0)):
-        with opened(tmp_path / frame, "text", frame) as site:
+        with open_outline_site(tmp_path / frame, "text", frame) as site:
             found = ingest_collection(site, "maps").tables["maps.epn_core"].findings.values()
         told = {one.rule: one.count for one in found if "unknown" in one.rule}
         assert told == ({"footprint.unknown": 1} if count else {})
 
 
 def test_maps_of_the_sky_draw_shapes_of_numbers(tmp_path):
-    with opened(tmp_path, BOX.format(view="sky"), "celestial") as site:
+    with open_outline_site(tmp_path, BOX.format(view="sky"), "celestial") as site:
         ingest_collection(site, "maps")
         site.refresh_published_state()
         holdings = site.get_published_state()

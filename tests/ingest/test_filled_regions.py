@@ -78,7 +78,7 @@ def site_of(directory, rows, contour, **changes):
     return open_site_with_descriptor(directory, text, {"rows.json": json.dumps(rows)})
 
 
-def told(site, text="SELECT * FROM spots.epn_core"):
+def fetch_granules(site, text="SELECT * FROM spots.epn_core"):
     with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
         return {row["granule_uid"]: row for row in result.read_table().to_pylist()}
 
@@ -88,7 +88,7 @@ def test_each_bad_row_is_named_in_the_report(tmp_path):
     with site_of(tmp_path, rows, f"chain_contour(cc, x, y, {DISC})") as site:
         report = ingest_collection(site, "spots")
         site.refresh_published_state()
-        found = told(site)
+        found = fetch_granules(site)
     table = report.tables["spots.epn_core"]
     assert (table.read, table.published, table.rejected) == (len(BAD), len(BAD), 0)
     for number, (name, (_, fault)) in enumerate(BAD.items(), 1):
@@ -148,7 +148,7 @@ def test_lists_of_angles(tmp_path, kind):
     with site_of(tmp_path, rows, f"list_contour(points, {DISC}, 0, 'arcsec')") as site:
         report = ingest_collection(site, "spots")
         site.refresh_published_state()
-        found = told(site)
+        found = fetch_granules(site)
     findings = report.tables["spots.epn_core"].findings
     for number, (name, (_, wanted)) in enumerate(chosen.items(), 1):
         row = found[name.replace(" ", "_")]
@@ -172,7 +172,7 @@ def test_a_contour_of_a_million_corners(tmp_path, monkeypatch):
     with site_of(tmp_path, rows, f"list_contour(points, {DISC}, 0, 'arcsec')") as site:
         report = ingest_collection(site, "spots")
         site.refresh_published_state()
-        found = told(site)
+        found = fetch_granules(site)
     assert found["fine"]["region_quality"] == "exact"
     assert found["many"]["s_region"] is None
     assert f"the contour has {1_000_002 if FULL else 1_002:,} pixels, or is as wide" in report.format_text()
@@ -186,7 +186,7 @@ def test_several_parts_as_the_hull_and_as_several_shapes(tmp_path):
     ) as site:
         report = ingest_collection(site, "spots")
         site.refresh_published_state()
-        hull = told(site)
+        hull = fetch_granules(site)
     assert {name for name, row in hull.items() if row["region_quality"] == "hull"} == {"eight"}
     assert "1 row whose region has several parts or holes: s_region is their hull (hull)" in report.format_text()
     corners = np.reshape(hull["eight"]["s_region"], (-1, 2))
@@ -200,7 +200,7 @@ def test_several_parts_as_the_hull_and_as_several_shapes(tmp_path):
             in ingest_collection(site, "spots").format_text()
         )
         site.refresh_published_state()
-        shapes = told(site)
+        shapes = fetch_granules(site)
     assert shapes["eight"]["s_region"].count("polygon") == 2
     assert shapes["square"]["s_region"].count("polygon") == 1
     assert shapes["eight"]["coverage"] == hull["eight"]["coverage"]
@@ -211,7 +211,7 @@ def test_columns_that_are_set_stay_and_those_that_are_not_asked_for_are_missed(t
     with site_of(tmp_path / "set", [{"id": "fine", **FINE}], f"chain_contour(cc, x, y, {DISC})", **changes) as site:
         report = ingest_collection(site, "spots")
         site.refresh_published_state()
-        row = told(site)["fine"]
+        row = fetch_granules(site)["fine"]
     assert (row["c1min"], row["region_quality"]) == (1.0, "mine")
     assert row["c1max"] > 1
     assert "exact region" not in report.format_text()
@@ -224,7 +224,7 @@ def test_columns_that_are_set_stay_and_those_that_are_not_asked_for_are_missed(t
         warned = ingest_collection(site, "spots").warnings
         assert ["optional: [region] adds coverage" in one for one in warned] == [True]
         site.refresh_published_state()
-        assert told(site)["fine"]["c2max"] is not None
+        assert fetch_granules(site)["fine"]["c2max"] is not None
 
 
 def test_the_areas_of_the_cells_of_mocs():
@@ -286,7 +286,7 @@ def test_masks_are_read_by_their_own_cards(tmp_path):
         (maps / "text.fits").write_text("SIMPLE is nothing here")
         report = ingest_collection(site, "spots")
         site.refresh_published_state()
-        found = told(site)
+        found = fetch_granules(site)
     findings = report.tables["spots.epn_core"].findings
     for number, (name, (_, _, wanted)) in enumerate(cases.items(), 1):
         if wanted in contours.FAULT_MESSAGES:
@@ -319,7 +319,7 @@ def test_masks_of_spoca_beside_the_chain_codes_of_their_outlines(tmp_path):
         (tmp_path / "collections/spots" / name).write_bytes(path.read_bytes())
         report = ingest_collection(site, "spots")
         site.refresh_published_state()
-        found = told(site)
+        found = fetch_granules(site)
     assert {int(key): row["pixels"] for key, row in found.items()} == {
         one: many for one, many in zip(labels, count, strict=True) if one in (3469, 3473)
     }
@@ -348,7 +348,7 @@ def test_cells_that_cover_twice_the_region_are_left_out(tmp_path, said):
     with site_of(tmp_path, rows, "geojson_contour(geometry)", **options) as site:
         report = ingest_collection(site, "spots")
         site.refresh_published_state()
-        found = told(site)
+        found = fetch_granules(site)
     findings = report.tables["spots.epn_core"].findings
     assert [row["coverage"] is not None for row in (found["w0"], found["w1"], found["w2"])] == [True, True, False]
     assert all(row["s_region"] for row in found.values())
@@ -368,7 +368,7 @@ def test_cells_of_mended_polygons_that_cover_twice_the_region_are_left_out(tmp_p
     with open_site_with_descriptor(tmp_path, GIVEN, {"rows.json": json.dumps(rows)}) as site:
         report = ingest_collection(site, "spots")
         site.refresh_published_state()
-        found = told(site)
+        found = fetch_granules(site)
     assert found["bow"]["coverage"] is None
     assert found["wide"]["coverage"] is not None
     assert found["given"]["coverage"] == "3/1"
@@ -382,11 +382,11 @@ def test_directions_of_ones_own(tmp_path):
     with site_of(tmp_path / "own", rows, contour) as site:
         ingest_collection(site, "spots")
         site.refresh_published_state()
-        mine = told(site)["fine"]["s_region"]
+        mine = fetch_granules(site)["fine"]["s_region"]
     with site_of(tmp_path / "helio", [{"id": "fine", **FINE}], f"chain_contour(cc, x, y, {DISC})") as site:
         ingest_collection(site, "spots")
         site.refresh_published_state()
-        assert told(site)["fine"]["s_region"] == mine
+        assert fetch_granules(site)["fine"]["s_region"] == mine
     with (
         site_of(tmp_path / "wrong", rows, contour.replace("0,-1 -1,-1", "0,-1 0,-1")) as site,
         pytest.raises(HvenError, match="there is no '1,0"),
@@ -432,8 +432,10 @@ def test_outlines_and_mocs_that_are_given_are_looked_at_as_well(tmp_path):
     with open_site_with_descriptor(tmp_path, GIVEN, {"rows.json": json.dumps(rows)}) as site:
         table = ingest_collection(site, "spots").tables["spots.epn_core"]
         site.refresh_published_state()
-        found = told(site)
-        everywhere = told(site, "SELECT granule_uid FROM spots.epn_core WHERE 1 = CONTAINS(POINT(200, -80), coverage)")
+        found = fetch_granules(site)
+        everywhere = fetch_granules(
+            site, "SELECT granule_uid FROM spots.epn_core WHERE 1 = CONTAINS(POINT(200, -80), coverage)"
+        )
     for number, (name, (_, _, rule)) in enumerate(OUTLINES.items(), 1):
         named = [
             key
@@ -498,7 +500,7 @@ def test_texts_of_outlines_are_mended_or_named_and_never_published_invalid(tmp_p
     with open_site_with_descriptor(tmp_path, text, {"rows.json": json.dumps(rows)}) as site:
         table = ingest_collection(site, "spots").tables["spots.epn_core"]
         site.refresh_published_state()
-        found = told(site)
+        found = fetch_granules(site)
     for number, (name, (given, rules, pieces)) in enumerate(written.items(), 1):
         said = {key: row.value for key, one in table.findings.items() for row in one.offenders if row.row == number}
         assert [key for key in said if "without" not in key] == rules, name

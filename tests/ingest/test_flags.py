@@ -78,7 +78,7 @@ def write(home, rows):
         writer.writerows((ident, *record) for ident, record in rows.items())
 
 
-def asked(site, text):
+def fetch_rows(site, text):
     with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
         return [tuple(one.values()) for batch in result.iterate_batches() for one in batch.to_pylist()]
 
@@ -87,7 +87,7 @@ def agrees(site, report, rows):
     """Hold the published flags, and the counts of a run, against judgements by hand."""
     kept = {ident: record for ident, record in rows.items() if ident < 90}
     wanted = {ident: by_hand(record) for ident, record in kept.items()}
-    assert dict(asked(site, "SELECT id, quality_flags FROM obs.main")) == wanted
+    assert dict(fetch_rows(site, "SELECT id, quality_flags FROM obs.main")) == wanted
     quality = report.tables["obs.main"].quality
     assert (quality.bits, list(quality.bits)) == (BITS, sorted(BITS, key=BITS.get))
     assert (quality.rows, quality.flagged) == (len(kept), sum(flags & FAULTY != 0 for flags in wanted.values()))
@@ -159,11 +159,11 @@ def test_flags_are_searched_and_described(site):
     rows = {1: ("A", "", "x", "1", "1"), 2: ("B", "40000", "H", "9", "1"), 3: ("A", "50000", "K", "1", "1")}
     write(home, rows)
     report = ingest_collection(opened, "obs")
-    assert asked(opened, "SELECT id FROM obs.main WHERE quality_flags & 8 > 0") == [(1,)]
-    assert asked(opened, "SELECT id FROM obs.main WHERE quality_flags & 1099511627776 <> 0") == [(2,)]
-    assert asked(opened, "SELECT id FROM obs.main WHERE quality_flags = 0") == [(3,)]
+    assert fetch_rows(opened, "SELECT id FROM obs.main WHERE quality_flags & 8 > 0") == [(1,)]
+    assert fetch_rows(opened, "SELECT id FROM obs.main WHERE quality_flags & 1099511627776 <> 0") == [(2,)]
+    assert fetch_rows(opened, "SELECT id FROM obs.main WHERE quality_flags = 0") == [(3,)]
     said = "SELECT datatype, ucd, description FROM TAP_SCHEMA.columns WHERE table_name = 'obs.main' AND column_name = 'quality_flags'"
-    assert asked(opened, said) == [
+    assert fetch_rows(opened, said) == [
         (
             "long",
             "meta.code.qual",
@@ -206,14 +206,14 @@ def test_bits_stay_when_rules_come_go_and_are_renamed(tmp_path):
     with small(tmp_path, "      positive: {if: x > 0, flag: 4}\n") as opened:
         assert not ingest_collection(opened, "small").warnings
         flags = "SELECT id, q FROM small.main ORDER BY id"
-        assert asked(opened, flags) == [(1, 0), (2, 16), (3, 0)]  # what is not known breaks no rule
+        assert fetch_rows(opened, flags) == [(1, 0), (2, 16), (3, 0)]  # what is not known breaks no rule
         renamed(tmp_path, "      first: {if: y > 1, flag: 0}\n      positive: {if: x > 0, flag: 4}\n")
         assert not sync_collection(opened, "small", accept_changes=True).warnings
-        assert asked(opened, flags) == [(1, 1), (2, 16), (3, 0)]
+        assert fetch_rows(opened, flags) == [(1, 1), (2, 16), (3, 0)]
         renamed(tmp_path, "      first: {if: y > 1, flag: 0}\n")  # gone: its bit is nobody's
         report = sync_collection(opened, "small", accept_changes=True)
         assert report.tables["small.main"].quality.rules == {"first": 1}
-        assert asked(opened, flags) == [(1, 1), (2, 0), (3, 0)]
+        assert fetch_rows(opened, flags) == [(1, 1), (2, 0), (3, 0)]
         renamed(tmp_path, "      first: {if: y > 1, flag: 0}\n      odd: {if: x > 0, flag: 4}\n")
         warnings = sync_collection(opened, "small", accept_changes=True).warnings
         assert [text.split(":")[0:2] for text in warnings] == [
@@ -231,7 +231,7 @@ def test_a_rule_that_cannot_be_evaluated_is_named(tmp_path):
             with pytest.raises(DataError, match="the rule product cannot be evaluated") as caught:
                 run(opened, "small")
             assert caught.value.place.line == 11
-        assert asked(opened, "SELECT id, q FROM small.main ORDER BY id") == [(1, 0), (2, 0)]
+        assert fetch_rows(opened, "SELECT id, q FROM small.main ORDER BY id") == [(1, 0), (2, 0)]
 
 
 def test_groups_beyond_the_limit_are_put_together(tmp_path, monkeypatch):
@@ -269,7 +269,7 @@ def test_what_follows_sees_flags_of_its_own(tmp_path):
         path.write_text(path.read_text().replace("\n4,-1,", "\n4,7,"))
         report = sync_collection(opened, "small")
         assert report.tables["small.parts"].quality.rules == {"header": 19}
-        assert asked(opened, "SELECT COUNT(*) FROM small.parts WHERE flags & 1 = 1") == [(19,)]
+        assert fetch_rows(opened, "SELECT COUNT(*) FROM small.parts WHERE flags & 1 = 1") == [(19,)]
 
 
 def test_trend(tmp_path):

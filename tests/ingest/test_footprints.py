@@ -36,7 +36,7 @@ tables:
 """
 
 
-def told(site, text):
+def fetch_table(site, text):
     with query.run_query(text, OWNER_PRINCIPAL, site=site) as result:
         return result.read_table().to_pylist()
 
@@ -64,7 +64,7 @@ def test_images_of_the_sun_are_cut_at_the_limb_and_bad_ones_named(tmp_path):
             header.update(cards)
             fits.PrimaryHDU(np.zeros((8, 8), np.uint8), header).writeto(there / f"{name}.fits")
         report = ingest_collection(site, "sun")
-        rows = {row["granule_uid"]: row for row in told(site, "SELECT * FROM sun.epn_core")}
+        rows = {row["granule_uid"]: row for row in fetch_table(site, "SELECT * FROM sun.epn_core")}
     full = rows["aia_171_level1.fits"]
     assert full["region_quality"] == "clipped_at_limb"
     _lon, _lat = np.reshape(full["s_region"], (-1, 2)).T
@@ -88,7 +88,7 @@ def test_maps_and_the_sky(tmp_path):
         for name in ("planetary/maps/mercury_cutout", "images/allsky_rosat", "images/gc_2mass_k"):
             shutil.copy(shared(f"data/{name}.fits"), there)
         ingest_collection(site, "images")
-        rows = {row["name"].partition(".")[0]: row for row in told(site, "SELECT * FROM images.main")}
+        rows = {row["name"].partition(".")[0]: row for row in fetch_table(site, "SELECT * FROM images.main")}
     assert len(rows["gc_2mass_k"]["s_region"]) == 8
     assert rows["allsky_rosat"]["s_region"] is None
     assert rows["allsky_rosat"]["cells"] == "0/0-11"

@@ -24,7 +24,7 @@ ROWS = "id,ra,dec,model\n1,10,20,\n2,11,21,jrm09\n3,12,22,vip4\n"
 OBSCORE = "    obscore: {map: {calib_level: '2'}}\n"
 
 
-def told(site, adql):
+def fetch_rows(site, adql):
     with query.run_query(adql, OWNER_PRINCIPAL, site=site) as result:
         columns = {one.name: one for one in result.columns}
         infos = [one.value for one in build_result_head(result).infos if one.name == "data_type"]
@@ -53,7 +53,7 @@ def test_rows_say_whether_they_are_simulated(tmp_path, table):
             if one.severity == "error"
         ] == []
         ingest_collection(site, "emission")
-        rows, columns, infos = told(site, "SELECT id, data_source FROM emission.main ORDER BY id")
+        rows, columns, infos = fetch_rows(site, "SELECT id, data_source FROM emission.main ORDER BY id")
         assert [row["data_source"] for row in rows] == ["observation", "theory", "observation"]
         assert (columns["data_source"].ucd, columns["data_source"].utype) == (
             "meta.code.class",
@@ -61,7 +61,9 @@ def test_rows_say_whether_they_are_simulated(tmp_path, table):
         )
         assert columns["data_source"].description.startswith("Ours" if "Ours" in table else "Where the row comes from")
         assert infos == ["emission.main: observation, simulation where data_source is theory"]
-        assert told(site, "SELECT ra FROM emission.main")[2] == infos  # who does not ask for the column hears of it
+        assert (
+            fetch_rows(site, "SELECT ra FROM emission.main")[2] == infos
+        )  # who does not ask for the column hears of it
         assert site.get_published_state().tables_by_name["emission.main"].resource.is_partly_simulated
 
 
@@ -69,7 +71,7 @@ def test_what_nobody_knows_is_null_and_all_simulated_is_said_once(tmp_path):
     text = TEXT.format(condition="model LIKE 'j%'", more="type: [Simulation]\n", table="")
     with open_site_with_descriptor(tmp_path, text, {"rows.csv": ROWS}) as site:
         ingest_collection(site, "emission")
-        rows, _, infos = told(site, "SELECT data_source FROM emission.main ORDER BY id")
+        rows, _, infos = fetch_rows(site, "SELECT data_source FROM emission.main ORDER BY id")
         assert ([row["data_source"] for row in rows], infos) == ([None, "theory", "observation"], ["simulation"])
 
 
@@ -81,7 +83,7 @@ def test_observations_carry_the_mark(tmp_path):
     ) as site:
         ingest_collection(site, "emission")
         site.refresh_published_state()
-        rows, columns, infos = told(site, "SELECT obs_id, data_source FROM ivoa.obscore ORDER BY obs_id")
+        rows, columns, infos = fetch_rows(site, "SELECT obs_id, data_source FROM ivoa.obscore ORDER BY obs_id")
         assert [row["data_source"] for row in rows] == ["observation", "theory", "theory"]
         assert columns["data_source"].utype == "http://www.ivoa.net/rdf/data-source"
         assert infos == ["emission.main: observation, simulation where data_source is theory"]

@@ -52,7 +52,7 @@ def desk(site: Site) -> JobService:
     return JobService(site, "tap")
 
 
-def asked(
+def create_query_job(
     desk: JobService, who: JobRequester = HERE, query: str = "SELECT TOP 1 x FROM s.t", **params: str
 ) -> JobRecord:
     return desk.create_job(collect_params([("QUERY", query), ("PHASE", "RUN"), *params.items()]), who)
@@ -82,18 +82,18 @@ def order(site: Site) -> list[str]:
 
 def test_askers_take_turns(site: Site, desk: JobService) -> None:
     for _ in range(4):
-        asked(desk, HERE)
+        create_query_job(desk, HERE)
     for _ in range(2):
-        asked(desk, THERE)
-    late = asked(desk, TYCHO)
+        create_query_job(desk, THERE)
+    late = create_query_job(desk, TYCHO)
     assert site.store.jobs.estimate_queue_position(site.store.jobs.get_job(late.id)) == 3
     assert order(site) == ["192.0.2.1", "192.0.2.2", "tycho", "192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.1"]
 
 
 def test_who_has_jobs_running_waits_for_who_has_none(site: Site, desk: JobService) -> None:
-    first = [asked(desk, HERE) for _ in range(3)]
+    first = [create_query_job(desk, HERE) for _ in range(3)]
     assert site.store.jobs.claim_job().id == first[0].id
-    other = asked(desk, THERE)
+    other = create_query_job(desk, THERE)
     assert site.store.jobs.claim_job().id == other.id
     assert site.store.jobs.claim_job().id == first[1].id
 
@@ -101,9 +101,9 @@ def test_who_has_jobs_running_waits_for_who_has_none(site: Site, desk: JobServic
 def test_too_many_are_held_and_may_run_later(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(queued=2)) as site:
         desk = JobService(site, "tap")
-        made = [asked(desk) for _ in range(3)]
+        made = [create_query_job(desk) for _ in range(3)]
         assert [phase(site, job) for job in made] == ["QUEUED", "QUEUED", "HELD"]
-        assert phase(site, asked(desk, THERE)) == "QUEUED"
+        assert phase(site, create_query_job(desk, THERE)) == "QUEUED"
         run_next(site)
         desk.change_phase(made[2], "RUN")
         assert phase(site, made[2]) == "QUEUED"
@@ -115,24 +115,24 @@ def test_too_many_are_held_and_may_run_later(tmp_path: Path) -> None:
 def test_who_keeps_too_many_open_gets_no_more(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(open=2)) as site:
         desk = JobService(site, "tap")
-        first = asked(desk)
+        first = create_query_job(desk)
         desk.create_job(collect_params([("QUERY", "x")]), HERE)
         with pytest.raises(ForbiddenError, match="2 jobs of yours have not ended") as told:
-            asked(desk)
+            create_query_job(desk)
         assert "delete" in told.value.remedy
         assert len(desk.list_jobs(collect_params([]), HERE)) == 2
-        asked(desk, THERE)
+        create_query_job(desk, THERE)
         while run_next(site):
             pass
         assert phase(site, first) == "COMPLETED"
-        asked(desk)
+        create_query_job(desk)
 
 
 def test_a_held_job_says_why(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(queued=1)) as site:
         desk = JobService(site, "tap")
-        asked(desk)
-        held = site.store.jobs.get_job(asked(desk).id)
+        create_query_job(desk)
+        held = site.store.jobs.get_job(create_query_job(desk).id)
         assert held.phase == "HELD"
         assert (
             desk.estimate_completion(held).note
@@ -266,7 +266,7 @@ def running(site: Site, stop: threading.Event | None = None) -> threading.Thread
 
 @pytest.mark.parametrize("way", ["abort", "delete", "time", "shorter"])
 def test_a_running_query_is_stopped(site: Site, desk: JobService, way: str) -> None:
-    job = asked(desk, query=SLOW, **({"EXECUTIONDURATION": "1"} if way == "time" else {}))
+    job = create_query_job(desk, query=SLOW, **({"EXECUTIONDURATION": "1"} if way == "time" else {}))
     thread = running(site)
     begun = time.monotonic()
     if way == "abort":
@@ -291,7 +291,7 @@ def test_a_running_query_is_stopped(site: Site, desk: JobService, way: str) -> N
 
 
 def test_a_worker_that_is_sent_home_puts_its_job_back_unharmed(site: Site, desk: JobService) -> None:
-    job = asked(desk, query=SLOW)
+    job = create_query_job(desk, query=SLOW)
     stop = threading.Event()
     thread = running(site, stop)
     assert site.store.jobs.get_job(job.id).attempts == 1
@@ -304,7 +304,7 @@ def test_a_worker_that_is_sent_home_puts_its_job_back_unharmed(site: Site, desk:
 def test_a_worker_that_cannot_put_its_job_back_ends_all_the_same(
     site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = asked(desk, query=SLOW)
+    job = create_query_job(desk, query=SLOW)
     stop = threading.Event()
     thread = running(site, stop)
 
@@ -330,7 +330,7 @@ def test_a_job_that_cannot_be_watched_is_given_up_when_others_may_run_it(
     monkeypatch.setattr(
         worker, "HEARTBEAT_INTERVAL_SECONDS", 3600.0
     )  # a sign of life would change what is compared below
-    job = asked(desk, query=SLOW)
+    job = create_query_job(desk, query=SLOW)
     thread = running(site)
     held = site.store.jobs.get_job(job.id)
 
@@ -364,7 +364,7 @@ def died(site: Site) -> JobRecord:
 
 
 def test_the_job_of_a_dead_worker_is_run_again_and_not_a_third_time(site: Site, desk: JobService) -> None:
-    job = asked(desk)
+    job = create_query_job(desk)
     held = died(site)
     keep(site)._requeue_abandoned_jobs()
     assert phase(site, job) == "QUEUED"
@@ -382,7 +382,7 @@ def test_a_silent_holder_elsewhere_is_given_up_by_our_own_clock(
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr(job_supervisor.time, "monotonic", lambda: clock[0])
-    job = asked(desk)
+    job = create_query_job(desk)
     held = site.store.jobs.claim_job()
     with site.store._database.begin_write() as connection:
         connection.execute(sa.update(db.jobs).values(holder="elsewhere 7 123 abc-1"))
@@ -400,7 +400,7 @@ def test_a_silent_holder_elsewhere_is_given_up_by_our_own_clock(
 
 
 def test_a_living_holder_is_left_alone(site: Site, desk: JobService) -> None:
-    job = asked(desk)
+    job = create_query_job(desk)
     site.store.jobs.claim_job()
     keep(site)._requeue_abandoned_jobs()
     assert phase(site, job) == "EXECUTING"
@@ -410,7 +410,7 @@ def test_a_living_holder_is_left_alone(site: Site, desk: JobService) -> None:
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = asked(desk)
+    job = create_query_job(desk)
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -429,7 +429,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(site: Site, desk: JobService, mo
 def test_what_nobody_foresaw_is_no_traceback(
     site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    job = asked(desk)
+    job = create_query_job(desk)
 
     def broken(_: object) -> None:
         raise ZeroDivisionError("the inmost secret")
@@ -446,7 +446,7 @@ def test_what_nobody_foresaw_is_no_traceback(
 def test_an_end_that_cannot_be_written_at_once_is_written_later(
     site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = asked(desk)
+    job = create_query_job(desk)
     finish, failed = site.store.jobs.finish_job, []
 
     def flaky(*args: Any, **values: Any) -> bool:
@@ -465,7 +465,7 @@ def test_an_end_that_cannot_be_written_at_once_is_written_later(
 def test_a_job_that_was_aborted_in_the_last_moment_has_no_result(
     site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = asked(desk)
+    job = create_query_job(desk)
 
     def late(work: Any) -> None:
         with work.write_result("result", media_type="text/plain", extension=".txt") as file:
@@ -487,7 +487,7 @@ def due(site: Site, job: JobRecord) -> None:
 
 
 def test_what_is_due_is_destroyed(site: Site, desk: JobService) -> None:
-    gone, stays = asked(desk), asked(desk)
+    gone, stays = create_query_job(desk), create_query_job(desk)
     while run_next(site):
         pass
     due(site, gone)
@@ -498,7 +498,7 @@ def test_what_is_due_is_destroyed(site: Site, desk: JobService) -> None:
 
 
 def test_what_is_due_is_archived_where_the_site_wants_it(site: Site, desk: JobService) -> None:
-    job = asked(desk)
+    job = create_query_job(desk)
     run_next(site)
     due(site, job)
     keep(site, archive_days=36500)._delete_expired()
@@ -516,7 +516,7 @@ def test_what_is_due_is_archived_where_the_site_wants_it(site: Site, desk: JobSe
 def test_files_of_no_job_are_removed_when_they_are_old(
     site: Site, desk: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = asked(desk)
+    job = create_query_job(desk)
     run_next(site)
     (site.settings.var_directory / "jobs" / "stray").mkdir()
     keep(site)._delete_expired()

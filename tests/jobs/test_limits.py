@@ -76,7 +76,7 @@ def tap(client: Client) -> etree._Element:
     return tap_of(client)
 
 
-def counted(kind: str, body: bytes) -> int:
+def count_rows(kind: str, body: bytes) -> int:
     if "votable" in kind:
         return len(parse(io.BytesIO(body)).get_first_table().array)
     if "json" in kind:
@@ -91,7 +91,7 @@ def counted(kind: str, body: bytes) -> int:
     return len(body.splitlines()) - 1
 
 
-def asked(client: Client, site: Site, mode: str, **params: object) -> bytes:
+def fetch_answer(client: Client, site: Site, mode: str, **params: object) -> bytes:
     if mode == "sync":
         answer = client.post("/tap/sync", LANG="ADQL", QUERY=QUERY, **params)
         assert answer.status == 200, answer.text
@@ -120,8 +120,10 @@ def test_each_mode_gives_as_many_rows_as_is_said_of_it(patient: Site, mode: str)
         if "html" in kind or kind.startswith("text/plain"):
             continue
         for maxrec, rows in ((None, default), (7, 7), (hard, hard), (hard + 1, hard)):
-            body = asked(client, patient, mode, RESPONSEFORMAT=kind, **({} if maxrec is None else {"MAXREC": maxrec}))
-            assert counted(kind, body) == rows, (kind, maxrec)
+            body = fetch_answer(
+                client, patient, mode, RESPONSEFORMAT=kind, **({} if maxrec is None else {"MAXREC": maxrec})
+            )
+            assert count_rows(kind, body) == rows, (kind, maxrec)
             if "votable" in kind:
                 assert b'value="OVERFLOW"' in body
 

@@ -38,13 +38,13 @@ def site(tmp_path: Path) -> Path:
     return site
 
 
-def asked(server: Server, query: str) -> str:
+def start_query_job(server: Server, query: str) -> str:
     status, headers, _ = server.post("/tap/async", LANG="ADQL", QUERY=query, PHASE="RUN", RESPONSEFORMAT="csv")
     assert status == 303
     return headers["location"].removeprefix(server.url)
 
 
-def told(server: Server, path: str, wait: int = 0) -> dict[str, object]:
+def fetch_job(server: Server, path: str, wait: int = 0) -> dict[str, object]:
     status, _, body = server.send("GET", f"{path}?WAIT={wait}", headers={"Accept": "application/json"})
     assert status == 200
     return dict(json.loads(body))
@@ -89,19 +89,19 @@ def server(site: Path) -> Iterator[Server]:
 
 def test_nothing_runs_before_the_first_job_and_the_worker_is_replaced_when_it_dies(server: Server) -> None:
     assert children(keeper_of(server)) == {}
-    path = asked(server, SLOW)
+    path = start_query_job(server, SLOW)
     wait_until(lambda: phase(server, path) == "EXECUTING")
     first = worker_of(server)
     os.kill(first, signal.SIGKILL)
     # the phase is EXECUTING all the time: until its death is seen the job is the dead worker's
-    wait_until(lambda: told(server, path)["jobInfo"].get("attempts") == 2)  # type: ignore[attr-defined]
+    wait_until(lambda: fetch_job(server, path)["jobInfo"].get("attempts") == 2)  # type: ignore[attr-defined]
     second = worker_of(server)
     assert second != first
     os.kill(second, signal.SIGKILL)
     wait_until(lambda: phase(server, path) == "ERROR")
     assert "died, 2 times" in server.get(f"{path}/error")[2].decode()
-    after = asked(server, QUICK)
-    wait_until(lambda: told(server, after, 20)["phase"] in {"COMPLETED", "EXECUTING"})
+    after = start_query_job(server, QUICK)
+    wait_until(lambda: fetch_job(server, after, 20)["phase"] in {"COMPLETED", "EXECUTING"})
     wait_until(lambda: server.get(f"{after}/results/result")[2].split() == [b"n", b"20000"])
 
 
@@ -114,22 +114,22 @@ def gone(pid: int) -> bool:
 
 
 def test_a_killed_keeper_is_replaced_and_its_worker_goes(server: Server) -> None:
-    path = asked(server, SLOW)
+    path = start_query_job(server, SLOW)
     wait_until(lambda: phase(server, path) == "EXECUTING")
     keeper, worker = keeper_of(server), worker_of(server)
     os.kill(keeper, signal.SIGKILL)
     wait_until(lambda: gone(worker))
     wait_until(lambda: "hven-jobs" in children(server.process.pid).values() and keeper_of(server) != keeper)
     wait_until(lambda: phase(server, path) == "EXECUTING" and worker_of(server) != worker)
-    assert told(server, path)["jobInfo"]["attempts"] == 1  # it was put back, and nobody died of it
+    assert fetch_job(server, path)["jobInfo"]["attempts"] == 1  # it was put back, and nobody died of it
     server.post(f"{path}/phase", PHASE="ABORT")
-    quick = asked(server, QUICK)
+    quick = start_query_job(server, QUICK)
     wait_until(lambda: phase(server, quick) == "COMPLETED")
 
 
 def test_a_worker_whose_server_and_keeper_were_killed_puts_its_job_back_and_ends(site: Path) -> None:
     with serve_site(site) as server:
-        path = asked(server, SLOW)
+        path = start_query_job(server, SLOW)
         wait_until(lambda: phase(server, path) == "EXECUTING")
         keeper, worker = keeper_of(server), worker_of(server)
         others = list(children(server.process.pid))
@@ -158,7 +158,7 @@ def still(pid: int) -> bool:
 
 @pytest.mark.parametrize("way", ["abort", "delete", "time"])
 def test_the_engine_stops_computing(server: Server, way: str) -> None:
-    path = asked(server, SLOW)
+    path = start_query_job(server, SLOW)
     wait_until(lambda: phase(server, path) == "EXECUTING")
     worker = worker_of(server)
     begun = ticks(worker)
@@ -175,7 +175,7 @@ def test_the_engine_stops_computing(server: Server, way: str) -> None:
         wait_until(lambda: phase(server, path) == "ABORTED")
     wait_until(lambda: still(worker))  # python -m bench jobs says how soon
     assert worker_of(server) == worker  # the query ended, not its process
-    quick = asked(server, QUICK)
+    quick = start_query_job(server, QUICK)
     wait_until(lambda: phase(server, quick) == "COMPLETED")
 
 
@@ -204,8 +204,8 @@ def stopped(pid: int) -> list[int]:
 def test_jobs_survive_the_server(site: Path, how: signal.Signals) -> None:
     for rows in ((1_500, 1), (6_000, 1), (6_000, 10), (6_000, 100)):
         with serve_site(site) as server:
-            path = asked(server, LONG.format(*rows))
-            waiting = [asked(server, QUICK) for _ in range(3)]
+            path = start_query_job(server, LONG.format(*rows))
+            waiting = [start_query_job(server, QUICK) for _ in range(3)]
             pending = server.post("/tap/async", LANG="ADQL", QUERY=QUICK)[1]["location"].removeprefix(server.url)
             wait_until(lambda path=path: phase(server, path) in {"EXECUTING", "COMPLETED"})  # on a quick machine
             if how == signal.SIGKILL:
@@ -223,10 +223,10 @@ def test_jobs_survive_the_server(site: Path, how: signal.Signals) -> None:
     with serve_site(site) as server:
         for one in (path, *waiting):
             wait_until(lambda one=one: phase(server, one) == "COMPLETED", 300)  # type: ignore[misc]
-        assert told(server, path)["jobInfo"]["attempts"] == (2 if how == signal.SIGKILL else 1)  # type: ignore[index]
+        assert fetch_job(server, path)["jobInfo"]["attempts"] == (2 if how == signal.SIGKILL else 1)  # type: ignore[index]
         assert phase(server, pending) == "PENDING"
         for one in (path, *waiting):
-            assert [item["id"] for item in told(server, one)["results"]] == ["result"]  # type: ignore[attr-defined]
+            assert [item["id"] for item in fetch_job(server, one)["results"]] == ["result"]  # type: ignore[attr-defined]
             assert server.get(f"{one}/results/result")[0] == 200
 
 
@@ -245,7 +245,7 @@ def test_work_runs_jobs_beside_a_server_that_runs_none(site: Path) -> None:
     toml.write_text("job_workers = 0\n" + toml.read_text())
     with serve_site(site) as server:
         assert "hven-jobs" not in children(server.process.pid).values()
-        path = asked(server, QUICK)
+        path = start_query_job(server, QUICK)
         time.sleep(0.3)
         assert phase(server, path) == "QUEUED"
         work = subprocess.Popen([*HVEN_COMMAND, "work", "--site", str(site), "--workers", "2"], stderr=subprocess.PIPE)
@@ -253,7 +253,7 @@ def test_work_runs_jobs_beside_a_server_that_runs_none(site: Path) -> None:
             wait_until(lambda: phase(server, path) == "COMPLETED")
             # idle workers end; the scheduler stays
             wait_until(lambda: set(children(work.pid).values()) == {"hven-schedule"})
-            again = asked(server, QUICK)
+            again = start_query_job(server, QUICK)
             wait_until(lambda: phase(server, again) == "COMPLETED")
         finally:
             work.send_signal(signal.SIGINT)

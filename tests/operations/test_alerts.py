@@ -104,7 +104,7 @@ def directory(tmp_path: Path) -> Path:
     return made
 
 
-def told(directory: Path, lines: str, *, private: bool = True) -> Settings:
+def load_alert_settings(directory: Path, lines: str, *, private: bool = True) -> Settings:
     path = directory / "hven.toml"
     path.write_text(
         f'name = "Uraniborg"\nallow_private = {str(private).lower()}\nvariant = "blue"\n[alerts]\n{lines}\n'
@@ -127,7 +127,7 @@ def test_three_ways(directory: Path) -> None:
     )
     program.chmod(0o755)
     with webhook() as web, mail_server() as post:
-        settings = told(
+        settings = load_alert_settings(
             directory,
             f'webhook = "http://127.0.0.1:{web.port}/in"\nmail_to = ["a@example.org", "b@example.org"]\nmail_from = "hven@example.org"\n'
             f'smtp_host = "127.0.0.1"\nsmtp_port = {post.port}\nsmtp_tls = "none"\ncommand = ["./tell", "--now"]',
@@ -175,7 +175,7 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
     monkeypatch.setattr(sending, "FIRST_RETRY_SECONDS", 0.01)
     with webhook() as web, mail_server(refuses=True) as post:
         web.status = 503
-        settings = told(
+        settings = load_alert_settings(
             directory,
             f'webhook = "http://127.0.0.1:{web.port}/in"\nmail_to = ["a@example.org"]\nmail_from = "hven@example.org"\n'
             f'smtp_host = "127.0.0.1"\nsmtp_port = {post.port}\nsmtp_tls = "none"\ncommand = ["true"]',
@@ -219,7 +219,7 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
     ],
 )
 def test_what_is_wrong_with_a_way_is_said_in_words(directory: Path, lines: str, private: bool, why: str) -> None:
-    settings = told(directory, lines, private=private)
+    settings = load_alert_settings(directory, lines, private=private)
     store, _ = raised(settings)
     sending.send_alerts(settings, store)
     (item,) = store.schedules.list_alerts()
@@ -231,7 +231,7 @@ def test_what_is_wrong_with_a_way_is_said_in_words(directory: Path, lines: str, 
 def test_redirects_are_not_followed(directory: Path) -> None:
     with webhook() as web:
         web.status = 302
-        settings = told(directory, f'webhook = "http://127.0.0.1:{web.port}/in"')
+        settings = load_alert_settings(directory, f'webhook = "http://127.0.0.1:{web.port}/in"')
         store, _ = raised(settings)
         sending.send_alerts(settings, store)
         assert "answers 302" in (store.schedules.list_alerts()[0].delivery_problem or "")
@@ -246,7 +246,7 @@ def test_a_program_that_does_not_end_is_killed_with_its_children(
     program = directory / "hang"
     program.write_text(f"#!/bin/sh\nsleep 600 & echo $! > {child}.new && mv {child}.new {child}\nwait\n")
     program.chmod(0o755)
-    settings = told(directory, 'command = ["./hang"]')
+    settings = load_alert_settings(directory, 'command = ["./hang"]')
     for seconds in (2, 60):  # a busy machine may need more until it has begun
         monkeypatch.setattr(sending, "PROGRAM_TIMEOUT_SECONDS", float(seconds))
         store, _ = raised(settings)
@@ -260,7 +260,7 @@ def test_a_program_that_does_not_end_is_killed_with_its_children(
 
 def test_two_that_deliver_tell_once(directory: Path) -> None:
     with webhook() as web:
-        settings = told(directory, f'webhook = "http://127.0.0.1:{web.port}/in"')
+        settings = load_alert_settings(directory, f'webhook = "http://127.0.0.1:{web.port}/in"')
         store, _ = raised(settings)
         (item,) = store.schedules.list_due_alerts()
         assert store.schedules.claim_alert(item, 60)

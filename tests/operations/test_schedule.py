@@ -54,7 +54,7 @@ def rows(place: Schedulers) -> Iterator[Callable[[str], SyncScheduleRecord | Non
     store.close()
 
 
-def published(place: Schedulers, *names: str, sync: str | None) -> None:
+def publish_collections(place: Schedulers, *names: str, sync: str | None) -> None:
     for name in names:
         place.write_descriptor(name, sync=sync)
     with Site(settings.load_settings(place.site)) as site:
@@ -97,7 +97,7 @@ def test_a_run_that_is_taken_twice_is_seen() -> None:
 def test_of_two_schedulers_one_runs_and_the_other_takes_over_when_it_is_killed(
     place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
-    published(place, "a", "b", sync="{every: 1 s}")
+    publish_collections(place, "a", "b", sync="{every: 1 s}")
     first, second = place.start(), place.start()
     wait_until(lambda: len(place.list_runs("a")) >= 2 and len(place.list_runs("b")) >= 2)
     wait_until(lambda: _leads(place, first.pid) or _leads(place, second.pid))
@@ -127,7 +127,7 @@ def _leads(place: Schedulers, pid: int) -> bool:
 
 
 def test_a_scheduler_that_slept_through_its_lease_runs_nothing_twice(place: Schedulers) -> None:
-    published(place, "a", sync="{every: 1 s}")
+    publish_collections(place, "a", sync="{every: 1 s}")
     first = place.start(lease=1.0)
     wait_until(lambda: len(place.list_runs("a")) >= 1)
     _sleep(place, first)
@@ -162,7 +162,7 @@ def _sleep(place: Schedulers, process: SchedulerProcess) -> None:
 def test_a_run_that_is_killed_is_told_waits_and_is_made_up(
     place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
-    published(place, "a", sync="{every: 1 h}")
+    publish_collections(place, "a", sync="{every: 1 h}")
     place.set_behaviour("a", "die")
     place.start()
     place.request_runs("a")
@@ -193,7 +193,7 @@ def test_a_run_that_is_killed_is_told_waits_and_is_made_up(
 def test_a_scheduler_that_is_stopped_ends_its_runs_and_the_next_one_goes_on_with_them(
     place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
-    published(place, "a", sync="{every: 1 h}")
+    publish_collections(place, "a", sync="{every: 1 h}")
     place.set_behaviour("a", "work 600")
     first = place.start()
     place.request_runs("a")
@@ -214,7 +214,7 @@ def test_a_scheduler_that_is_stopped_ends_its_runs_and_the_next_one_goes_on_with
 def test_runs_end_when_their_scheduler_is_killed_and_the_next_one_goes_on(
     place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
-    published(place, "a", sync="{every: 1 h}")
+    publish_collections(place, "a", sync="{every: 1 h}")
     place.set_behaviour("a", "work 600")
     first = place.start()
     place.request_runs("a")
@@ -232,7 +232,7 @@ def test_runs_end_when_their_scheduler_is_killed_and_the_next_one_goes_on(
 def test_descriptors_that_appear_change_and_vanish_change_the_schedule(
     place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
-    published(place, "a", sync=None)
+    publish_collections(place, "a", sync=None)
     place.write_descriptor("never", sync="{every: 1 s}")
     place.start()
     place.write_descriptor("a", sync="{every: 1 s}")
@@ -266,7 +266,7 @@ def test_so_many_at_once_and_after_a_restart_only_what_is_due(
     place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
     names = [f"c{number}" for number in range(4)]
-    published(place, *names, sync="{every: 1 d}")
+    publish_collections(place, *names, sync="{every: 1 d}")
     for name in names:
         place.set_behaviour(name, "hold gate")
     place.start()
@@ -285,7 +285,7 @@ def test_so_many_at_once_and_after_a_restart_only_what_is_due(
 
 
 def test_a_failing_source_and_a_guard(place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]) -> None:
-    published(place, "a", "b", sync="{every: 1 h}")
+    publish_collections(place, "a", "b", sync="{every: 1 h}")
     place.set_behaviour("a", "fail")
     place.set_behaviour("b", "guard")
     place.start()
@@ -306,7 +306,7 @@ def test_a_failing_source_and_a_guard(place: Schedulers, rows: Callable[[str], S
 def test_stale_data_are_told_but_not_when_their_run_is_only_just_due(
     place: Schedulers, rows: Callable[[str], SyncScheduleRecord | None]
 ) -> None:
-    published(place, "a", "b", sync="{every: 1 s}")
+    publish_collections(place, "a", "b", sync="{every: 1 s}")
     place.set_behaviour("a", "fail")
     time.sleep(2.5)  # both are stale when the site is served again
     place.start()
@@ -333,7 +333,7 @@ def test_machines_that_share_a_store_take_over_when_the_lease_is_over(
         run_server() as address,
         open_schedulers(begun(tmp_path / "site", f'store = "postgresql+psycopg://{address}"'), nursery) as place,
     ):
-        published(place, "a", "b", sync="{every: 1 s}")
+        publish_collections(place, "a", "b", sync="{every: 1 s}")
         place.set_behaviour("b", "hold never")
         first = place.start(lease=8, machine="one")  # renewed every third of it, however busy the machine is
         wait_until(lambda: len(place.list_runs("a")) >= 2 and place.list_runs("b"))

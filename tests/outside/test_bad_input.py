@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, keeper: SiteEngine) -> Iter
         yield made
 
 
-def told(body: bytes) -> str:
+def parse_error_message(body: bytes) -> str:
     """Give the message of an error document, without the id of its request."""
     (info,) = etree.fromstring(body).iter("{*}INFO")
     assert (info.get("name"), info.get("value")) == ("QUERY_STATUS", "ERROR")
@@ -74,7 +74,7 @@ def both(server: Server, params: dict[str, str], files: dict[str, bytes] | None 
     status, _, answer = server.send("POST", "/tap/sync", body({}), head)
     if made != 303:
         assert made == status
-        return status, told(answer), told(refused)
+        return status, parse_error_message(answer), parse_error_message(refused)
     job = headers["location"].removeprefix(server.url)
     wait_until(lambda: server.get(f"{job}/phase")[2] in {b"ERROR", b"COMPLETED"})
     assert server.get(f"{job}/phase")[2] == b"ERROR"
@@ -82,7 +82,7 @@ def both(server: Server, params: dict[str, str], files: dict[str, bytes] | None 
     assert code == 200
     assert server.get(f"{job}/results/result")[0] == 404
     server.send("DELETE", job)
-    return status, told(answer), told(later)
+    return status, parse_error_message(answer), parse_error_message(later)
 
 
 @use_engines(EMBEDDED)

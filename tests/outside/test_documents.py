@@ -138,7 +138,7 @@ LISTS = {
 }
 
 
-def asked(server: Server, place: Path, path: str, status: int, root: str) -> None:
+def check_document(server: Server, place: Path, path: str, status: int, root: str) -> None:
     found, headers, body = server.get(path)
     assert found == status, body[:500]
     assert "xml" in headers["content-type"]
@@ -148,7 +148,7 @@ def asked(server: Server, place: Path, path: str, status: int, root: str) -> Non
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_keeps_its_schema(server: Server, tmp_path: Path, name: str) -> None:
-    asked(server, tmp_path, *DOCUMENTS[name])
+    check_document(server, tmp_path, *DOCUMENTS[name])
 
 
 @use_engines(EMBEDDED)
@@ -171,7 +171,7 @@ def test_examples_are_xhtml_with_the_words_of_the_standard(server: Server) -> No
 @use_engines(EMBEDDED)
 @pytest.mark.parametrize("name", LISTS)
 def test_a_list_of_jobs_keeps_its_schema(server: Server, jobs: dict[str, str], tmp_path: Path, name: str) -> None:
-    asked(server, tmp_path, *LISTS[name])
+    check_document(server, tmp_path, *LISTS[name])
 
 
 @use_engines(EMBEDDED)

@@ -60,13 +60,13 @@ def server(site: Path) -> Iterator[Server]:
         yield made
 
 
-def asked(server: Server, query: str, form: str = "csv") -> str:
+def start_query_job(server: Server, query: str, form: str = "csv") -> str:
     status, headers, body = server.post("/tap/async", LANG="ADQL", QUERY=query, PHASE="RUN", RESPONSEFORMAT=form)
     assert status == 303, body
     return headers["location"].removeprefix(server.url)
 
 
-def told(server: Server, path: str) -> dict[str, object]:
+def fetch_job(server: Server, path: str) -> dict[str, object]:
     return dict(json.loads(server.send("GET", path, headers={"Accept": "application/json"})[2]))
 
 
@@ -137,11 +137,11 @@ def lines(server: Server, path: str) -> tuple[int, bytes, int]:
 
 def test_a_big_answer_needs_disk_and_no_memory(server: Server, site: Path, record_property: object) -> None:
     for _ in range(10):
-        path = asked(server, ALL)
+        path = start_query_job(server, ALL)
         begun = time.monotonic()
         with watched(site / "var/jobs" / path.rpartition("/")[2]) as seen:
-            wait_until(lambda path=path: told(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 1800)  # type: ignore[misc]
-        job = told(server, path)
+            wait_until(lambda path=path: fetch_job(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 1800)  # type: ignore[misc]
+        job = fetch_job(server, path)
         assert job["phase"] == "COMPLETED", job["errorSummary"]
         seconds = time.monotonic() - begun
         total = SIDE * SIDE
@@ -165,7 +165,7 @@ def test_a_big_answer_needs_disk_and_no_memory(server: Server, site: Path, recor
 
 def test_many_jobs_at_once_are_all_done_once(server: Server, site: Path) -> None:
     def one(number: int) -> tuple[int, str]:
-        return number, asked(server, f"SELECT COUNT(*) + {number} AS n FROM stars.main")
+        return number, start_query_job(server, f"SELECT COUNT(*) + {number} AS n FROM stars.main")
 
     slowest = [0.0]
     over = threading.Event()
@@ -198,7 +198,7 @@ def test_many_jobs_at_once_are_all_done_once(server: Server, site: Path) -> None
     )
     for number, path in paths.items():
         assert server.get(f"{path}/results/result")[2].split() == [b"n", str(SIDE + number).encode()]
-        assert told(server, path)["jobInfo"]["attempts"] == 1  # type: ignore[index]
+        assert fetch_job(server, path)["jobInfo"]["attempts"] == 1  # type: ignore[index]
     assert len(list((site / "var/jobs").glob("*/result-1.csv"))) == JOBS
 
 
@@ -252,7 +252,9 @@ def test_a_long_queue_is_listed_in_pages_and_can_be_deleted(server: Server, site
     assert {name: phase for name, phase in found.items() if name in set(waiting)} == dict.fromkeys(
         waiting[: WAITING // 2], "COMPLETED"
     )
-    assert all(told(server, f"/tap/async/{name}")["jobInfo"]["attempts"] == 1 for name in waiting[: WAITING // 2 : 100])  # type: ignore[index]
+    assert all(
+        fetch_job(server, f"/tap/async/{name}")["jobInfo"]["attempts"] == 1 for name in waiting[: WAITING // 2 : 100]
+    )  # type: ignore[index]
 
 
 def test_a_result_that_does_not_fit_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
@@ -260,15 +262,17 @@ def test_a_result_that_does_not_fit_is_an_error_and_leaves_nothing(tmp_path: Pat
     site = site_in(tmp_path, 1_500)
     with serve_site(site, command=[require_program("prlimit"), "--fsize=3000000", *HVEN_COMMAND]) as server:
         for form in ("csv", "votable", "fits", "parquet", "json"):
-            path = asked(server, ALL.replace("stars.main AS a", "(SELECT TOP 400 * FROM stars.main) AS a"), form)
-            wait_until(lambda path=path: told(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 300)  # type: ignore[misc]
-            error = told(server, path)["errorSummary"]
+            path = start_query_job(
+                server, ALL.replace("stars.main AS a", "(SELECT TOP 400 * FROM stars.main) AS a"), form
+            )
+            wait_until(lambda path=path: fetch_job(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 300)  # type: ignore[misc]
+            error = fetch_job(server, path)["errorSummary"]
             assert error is not None, form
             assert error["type"] == "transient", form  # type: ignore[index]
             assert "cannot be written: file too large" in error["message"], form  # type: ignore[index]
             assert not list((site / "var/jobs" / path.rpartition("/")[2]).glob("*")), form
-        small = asked(server, "SELECT COUNT(*) AS n FROM stars.main")
-        wait_until(lambda: told(server, small)["phase"] == "COMPLETED")
+        small = start_query_job(server, "SELECT COUNT(*) AS n FROM stars.main")
+        wait_until(lambda: fetch_job(server, small)["phase"] == "COMPLETED")
 
 
 @pytest.fixture
@@ -290,12 +294,12 @@ def test_a_disk_that_is_full_loses_no_job(small_disk: Path) -> None:
     """The result meets the end of the disk; then the store does too, which is on the same one."""
     site = site_in(small_disk, 1_500)
     with serve_site(site) as server:
-        path = asked(server, ALL)
-        wait_until(lambda: told(server, path)["phase"] == "ERROR", 300)
-        assert "no space left on device" in told(server, path)["errorSummary"]["message"]  # type: ignore[index]
+        path = start_query_job(server, ALL)
+        wait_until(lambda: fetch_job(server, path)["phase"] == "ERROR", 300)
+        assert "no space left on device" in fetch_job(server, path)["errorSummary"]["message"]  # type: ignore[index]
         assert not list((site / "var/jobs").glob("*/result-*"))
         filler = small_disk / "filler"
-        waiting = [asked(server, f"SELECT COUNT(*) + {number} AS n FROM stars.main") for number in range(3)]
+        waiting = [start_query_job(server, f"SELECT COUNT(*) + {number} AS n FROM stars.main") for number in range(3)]
         refusals: list[bytes] = []
 
         def refused() -> bool:
@@ -315,9 +319,9 @@ def test_a_disk_that_is_full_loses_no_job(small_disk: Path) -> None:
         assert b"Traceback" not in refusals[0]
         filler.unlink()
         for one in waiting:
-            wait_until(lambda one=one: told(server, one)["phase"] not in {"QUEUED", "EXECUTING"}, 300)  # type: ignore[misc]
-        again = asked(server, "SELECT COUNT(*) AS n FROM stars.main")
-        wait_until(lambda: told(server, again)["phase"] == "COMPLETED")
+            wait_until(lambda one=one: fetch_job(server, one)["phase"] not in {"QUEUED", "EXECUTING"}, 300)  # type: ignore[misc]
+        again = start_query_job(server, "SELECT COUNT(*) AS n FROM stars.main")
+        wait_until(lambda: fetch_job(server, again)["phase"] == "COMPLETED")
         made = {path, *waiting, again}
         assert len(
             json.loads(server.send("GET", "/tap/async", headers={"Accept": "application/json"})[2])["jobs"]

@@ -146,7 +146,7 @@ def together() -> Iterator[Callable[..., list[tuple[object, str]]]]:
     assert process.returncode == 0
 
 
-def served(place: Path) -> tuple[int, ...] | None:
+def read_served_versions(place: Path) -> tuple[int, ...] | None:
     """Give how many rows are served and of which versions; None: nothing is published. Both tables must be of one state."""
     with Site(load_settings(place, {})) as site:
         if "cat.stars" not in site.get_published_state().tables_by_name:
@@ -266,7 +266,7 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
         assert "Traceback" not in said
         assert "bug" not in said
         assert code == 0 or "hven: " in said, said
-    found = served(prepared)
+    found = read_served_versions(prepared)
     removing = {"remove", "purge"} & {one, two}
     assert "purge" in removing or not reading.between
     assert removing or (found is not None and whole)
@@ -276,7 +276,7 @@ def test_two_at_once_end_in_words_and_what_is_served_is_whole(
     for archive in out.glob(f"{now}-*.hven"):
         assert together(["restore", str(archive), "--check"])[0][0] == 0
     assert together(line("ingest", 0))[0][0] == 0
-    assert served(prepared) == (ROWS, now, now)
+    assert read_served_versions(prepared) == (ROWS, now, now)
     with Site(load_settings(prepared, {})) as site:  # nothing is left behind, and nothing that is known is gone
         known = site.store.map_known_paths()
         there = {

@@ -260,7 +260,7 @@ TABLE = Table(
 )  # fmt: skip
 
 
-def asked(engine: Any, snapshot: Any, text: str, table: Table) -> pa.Table:
+def run_on_snapshot(engine: Any, snapshot: Any, text: str, table: Table) -> pa.Table:
     bound = bind_query(parse_query(text), StaticCatalogue((table,)))
     execution = engine.plan_query(bound).execute(
         bound.literal_values, {table.qualified_name: snapshot}, ExecutionLimits()
@@ -294,7 +294,11 @@ def test_lsdb_reads_snapshots_of_the_engine_from_disk(tmp_path: Path, monkeypatc
     assert said["partitions"] > 10
     for at, (ra, dec, radius) in enumerate(wanted):
         text = f"SELECT id FROM sky.stars WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra!r}, {dec!r}, {radius!r}))"
-        assert said["cones"][at] == sorted(asked(engine, snapshot, text, TABLE)["id"].to_pylist()), (ra, dec, radius)
+        assert said["cones"][at] == sorted(run_on_snapshot(engine, snapshot, text, TABLE)["id"].to_pylist()), (
+            ra,
+            dec,
+            radius,
+        )
     assert said["pairs"] == said["cones"][0] != []
     # what the columns mean is read back from the catalogue
     kind: Any = plugins.load_plugin("sources", "hats")
@@ -325,7 +329,7 @@ def test_nested_light_curves_that_lsdb_wrote_are_served_as_arrays(tmp_path: Path
         snapshot = staging.finish()
     else:
         snapshot = staging.adopt(str(where))
-    served = asked(engine, snapshot, "SELECT id, lc_mjd, lc_mag, lc_band FROM far.curves", table).to_pandas()
+    served = run_on_snapshot(engine, snapshot, "SELECT id, lc_mjd, lc_mag, lc_band FROM far.curves", table).to_pandas()
     assert len(served) == snapshot.rows == 400
     arrays = served.set_index("id")[["lc_mjd", "lc_mag", "lc_band"]].map(lambda one: [] if one is None else list(one))
     ours = arrays.explode(list(arrays.columns)).dropna().reset_index()

@@ -84,13 +84,13 @@ def execution(far, text, files, limits=None):
     return ClusterPlan(far, bound).execute(bound.literal_values, {}, limits or ExecutionLimits(), files)
 
 
-def asked(far, text, files, limits=None):
+def run_on_cluster(far, text, files, limits=None):
     running = execution(far, text, files, limits)
     return pa.Table.from_batches(running, schema=running.schema).to_pylist()
 
 
 def groups(far, files, limits=None):
-    return sorted((row["band"], row["n"], round(row["m"], 6)) for row in asked(far, GROUPS, files, limits))
+    return sorted((row["band"], row["n"], round(row["m"], 6)) for row in run_on_cluster(far, GROUPS, files, limits))
 
 
 def timed(call):
@@ -112,7 +112,7 @@ def spark():
         far.close()
 
 
-def told(capsys, text):
+def print_uncaptured(capsys, text):
     with capsys.disabled():
         print(f"\n{text}")
 
@@ -140,7 +140,9 @@ def test_an_executor_killed_half_way(spark, long, capsys):
     after(plain / 2, lambda: os.kill(running.wait_for_executor(), signal.SIGKILL))
     found, took = timed(lambda: groups(far, often))
     assert found == wanted
-    told(capsys, f"executor killed half way: {took:.1f} s, undisturbed {plain:.1f} s: {took / plain:.2f} of it")
+    print_uncaptured(
+        capsys, f"executor killed half way: {took:.1f} s, undisturbed {plain:.1f} s: {took / plain:.2f} of it"
+    )
     assert took < 2 * plain
 
 
@@ -155,7 +157,9 @@ def test_an_executor_killed_after_rows_were_given(spark, files, capsys):
     ids = pa.Table.from_batches(rows).column("id").to_numpy()
     assert len(ids) == ROWS
     assert len(np.unique(ids)) == ROWS
-    told(capsys, f"executor killed after {rows[0].num_rows:,} rows were given: all {ROWS:,} came, once each")
+    print_uncaptured(
+        capsys, f"executor killed after {rows[0].num_rows:,} rows were given: all {ROWS:,} came, once each"
+    )
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["executor", "machine"])
@@ -174,7 +178,7 @@ def test_one_that_hangs(spark, long, capsys, whole):
         running.start_worker("two")
         wait_until(lambda: len(running.executors()) == 2)
     assert found == wanted
-    told(capsys, f"{'machine' if whole else 'executor'} stopped (SIGSTOP), 20 s until it counts as lost: {took:.1f} s, undisturbed {plain:.1f} s: {took / plain:.2f} of it")  # fmt: skip
+    print_uncaptured(capsys, f"{'machine' if whole else 'executor'} stopped (SIGSTOP), 20 s until it counts as lost: {took:.1f} s, undisturbed {plain:.1f} s: {took / plain:.2f} of it")  # fmt: skip
     assert took < 3 * plain
 
 
@@ -185,7 +189,9 @@ def test_a_worker_lost_for_good(spark, files, undisturbed, capsys):
     after(plain / 2, lambda: running.kill_program("worker-one"))
     found, took = timed(lambda: groups(far, files))
     assert found == wanted
-    told(capsys, f"worker and executor gone for good: {took:.1f} s with one that is left, undisturbed {plain:.1f} s")
+    print_uncaptured(
+        capsys, f"worker and executor gone for good: {took:.1f} s with one that is left, undisturbed {plain:.1f} s"
+    )
     running.start_worker("one")
     wait_until(lambda: len(running.executors()) == 2)
 
@@ -201,7 +207,9 @@ def test_both_workers_gone(spark, files, undisturbed, capsys):
     running.start_worker("three")
     running.start_worker("four")
     assert groups(far, files) == wanted
-    told(capsys, "both workers gone: the time limit of 10 s ends the query; new workers, and the next is answered")
+    print_uncaptured(
+        capsys, "both workers gone: the time limit of 10 s ends the query; new workers, and the next is answered"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +262,9 @@ def test_a_server_gone_and_back(spark, engine, capsys):
     running.start_connect_server()
     assert engine.find_degradation() is None
     assert pa.Table.from_batches(running_of(engine, far, snapshot)).sort_by("band").to_pylist() == rows
-    told(capsys, f"Connect server killed: error after {took:.2f} s; cones go on; health says it, and that it is back")
+    print_uncaptured(
+        capsys, f"Connect server killed: error after {took:.2f} s; cones go on; health says it, and that it is back"
+    )
 
 
 def test_a_catalogue_replaced_while_it_is_read(engine, capsys):
@@ -272,7 +282,9 @@ def test_a_catalogue_replaced_while_it_is_read(engine, capsys):
     wanted = sum(row["mag"] is not None and row["mag"] > 5 for row in rows.to_pylist()) * 1000
     assert found == wanted
     assert old.path in engine.remove_leftovers({new.path})
-    told(capsys, f"a snapshot dropped after {first.num_rows:,} rows were given: all {found:,} came; then it was swept")
+    print_uncaptured(
+        capsys, f"a snapshot dropped after {first.num_rows:,} rows were given: all {found:,} came; then it was swept"
+    )
 
 
 ENDLESS = "SELECT COUNT(*) AS n FROM sky.points AS a, sky.points AS b WHERE a.mag * b.mag > 3"
@@ -312,7 +324,7 @@ def test_a_cancelled_query_frees_the_cluster(quick, files, text, seconds, capsys
     thread.join()
     answered = time.monotonic() - begin
     took = freed(running, begin)
-    told(capsys, f"cancelled after {seconds} s: told after {answered:.2f} s, the executors have nothing to do after {took:.2f} s")  # fmt: skip
+    print_uncaptured(capsys, f"cancelled after {seconds} s: told after {answered:.2f} s, the executors have nothing to do after {took:.2f} s")  # fmt: skip
     assert len(faults) == 1
     assert took < 1
 
@@ -324,15 +336,15 @@ def test_a_timeout_frees_the_cluster(quick, files, text, seconds, capsys):
     warm(far, files)
     begin = time.monotonic()
     with pytest.raises(TimeLimitError):
-        asked(far, text, files, ExecutionLimits(deadline=Deadline(seconds)))
+        run_on_cluster(far, text, files, ExecutionLimits(deadline=Deadline(seconds)))
     answered = time.monotonic() - begin - seconds
     took = freed(running, begin + seconds)
-    told(capsys, f"time limit of {seconds} s: told {answered:.2f} s later, the executors have nothing to do {took:.2f} s later")  # fmt: skip
+    print_uncaptured(capsys, f"time limit of {seconds} s: told {answered:.2f} s later, the executors have nothing to do {took:.2f} s later")  # fmt: skip
     assert took < 1
 
 
 def warm(far, files):
-    assert asked(far, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
+    assert run_on_cluster(far, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
 
 
 def freed(running, begin, step=0.1):
@@ -370,7 +382,7 @@ def test_a_client_that_is_killed(quick, files, capsys):
     other.wait()
     other.stdout.close()
     took = freed(running, begin)
-    told(capsys, f"client killed: nothing runs in the cluster after {took:.1f} s")
+    print_uncaptured(capsys, f"client killed: nothing runs in the cluster after {took:.1f} s")
     assert took < 10
 
 
@@ -389,7 +401,7 @@ def test_who_reads_slowly_gets_all(quick, files, capsys):
     ids = pa.Table.from_batches(rows).column("id").to_numpy()
     assert len(ids) == ROWS
     assert len(np.unique(ids)) == ROWS
-    told(capsys, f"read with pauses of 1 and 10 s: all {ROWS:,} rows came, once each")
+    print_uncaptured(capsys, f"read with pauses of 1 and 10 s: all {ROWS:,} rows came, once each")
 
 
 def test_files_that_vanish_or_are_cut_off_under_a_query(quick, files, tmp_path, capsys):
@@ -405,7 +417,7 @@ def test_files_that_vanish_or_are_cut_off_under_a_query(quick, files, tmp_path, 
 
         def read(paths=paths, faults=faults):
             try:
-                asked(far, slow, {"sky.points": paths})
+                run_on_cluster(far, slow, {"sky.points": paths})
             except StorageError as fault:
                 faults.append(fault)
 
@@ -421,7 +433,7 @@ def test_files_that_vanish_or_are_cut_off_under_a_query(quick, files, tmp_path, 
         (error,) = faults
         assert re.search(r"a file of the table: .*Npix=[37].parquet", error.message)
         assert "adopt the catalogue anew" in error.remedy
-        told(capsys, f"{name} while the query ran: {error.message}")
+        print_uncaptured(capsys, f"{name} while the query ran: {error.message}")
 
 
 def test_a_disk_that_is_full(files, tmp_path, capsys):
@@ -438,7 +450,7 @@ def test_a_disk_that_is_full(files, tmp_path, capsys):
                 groups(far, files)
             assert "spark.local.dir" in error.value.remedy
             warm(far, files)
-            told(capsys, f"disk of 8 MB for shuffles: {error.value.message}")
+            print_uncaptured(capsys, f"disk of 8 MB for shuffles: {error.value.message}")
             far.close()
     finally:
         subprocess.run(["umount", "--lazy", place], check=True)
@@ -448,8 +460,8 @@ def test_answers_that_the_driver_does_not_take(files, capsys):
     with run_cluster(**{"spark.driver.maxResultSize": "1m"}) as running:
         far = SparkCluster(running.url)
         with pytest.raises(TooLargeError, match="driver"):
-            asked(far, "SELECT id, mag + 1 AS m FROM sky.points", files)
-        assert asked(far, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
+            run_on_cluster(far, "SELECT id, mag + 1 AS m FROM sky.points", files)
+        assert run_on_cluster(far, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
         far.close()
 
 
@@ -457,9 +469,9 @@ def test_workers_without_our_python(files):
     """Functions fail with the remedy; plain SQL goes on. The system's Python has neither Hven nor Arrow."""
     with run_cluster(python="/usr/bin/python3") as running:
         far = SparkCluster(running.url)
-        assert asked(far, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
+        assert run_on_cluster(far, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
         with pytest.raises(StorageError, match="workers of the Spark cluster") as error:
-            asked(
+            run_on_cluster(
                 far,
                 "SELECT COUNT(*) AS n FROM sky.points WHERE CONTAINS(POINT(ra, dec), POLYGON(1, 1, 2, 1, 2, 2)) = 1",
                 files,
@@ -473,8 +485,8 @@ def test_a_wrong_token(files):
     with run_cluster(**{"spark.connect.authenticate.token": "right"}) as running:
         wrong, right = SparkCluster(f"{running.url}/;token=wrong"), SparkCluster(f"{running.url}/;token=right")
         with pytest.raises(StorageError, match="refuses"):
-            asked(wrong, "SELECT COUNT(*) AS n FROM sky.points", files)
-        assert asked(right, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
+            run_on_cluster(wrong, "SELECT COUNT(*) AS n FROM sky.points", files)
+        assert run_on_cluster(right, "SELECT COUNT(*) AS n FROM sky.points", files) == [{"n": ROWS}]
         wrong.close()
         right.close()
 
@@ -491,9 +503,11 @@ def test_ten_thousand_files(tmp_path, capsys):
     files = {"sky.points": [str(tmp_path / f"Npix={number}.parquet") for number in range(10_000)]}
     with run_cluster() as running:
         far = SparkCluster(running.url)
-        asked(far, "SELECT COUNT(*) AS n FROM sky.points", {"sky.points": files["sky.points"][:10]})
+        run_on_cluster(far, "SELECT COUNT(*) AS n FROM sky.points", {"sky.points": files["sky.points"][:10]})
         for turn in ("first", "second"):
-            found, took = timed(lambda: asked(far, "SELECT COUNT(*) AS n, MAX(id) AS m FROM sky.points", files))
+            found, took = timed(
+                lambda: run_on_cluster(far, "SELECT COUNT(*) AS n, MAX(id) AS m FROM sky.points", files)
+            )
             assert found == [{"n": 100_000, "m": 99_999}]
-            told(capsys, f"10,000 files, {turn} query: {took:.1f} s")
+            print_uncaptured(capsys, f"10,000 files, {turn} query: {took:.1f} s")
         far.close()

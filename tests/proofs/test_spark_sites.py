@@ -54,7 +54,7 @@ def test_what_once_was_a_fault_is_none(site: Site, number: int) -> None:
         compare_query_with_duckdb(REGRESSION_QUERIES[number], answer, f"kept query {number}")
 
 
-def told(capsys: pytest.CaptureFixture[str], text: str) -> None:
+def print_uncaptured(capsys: pytest.CaptureFixture[str], text: str) -> None:
     with capsys.disabled():
         print(f"\n{text}", flush=True)
 
@@ -72,8 +72,8 @@ def each(capsys: pytest.CaptureFixture[str], name: str, site: Site) -> Counter[s
                 kinds["compared"] += 1
         except AssertionError as error:
             faults.append(str(error))
-            told(capsys, str(error))
-    told(capsys, f"{name}: seeds {FIRST} to {FIRST + COUNT - 1}: {dict(kinds)}, {len(faults)} faults")
+            print_uncaptured(capsys, str(error))
+    print_uncaptured(capsys, f"{name}: seeds {FIRST} to {FIRST + COUNT - 1}: {dict(kinds)}, {len(faults)} faults")
     assert not faults, "\n\n".join(faults)
     return kinds
 

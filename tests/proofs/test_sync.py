@@ -63,7 +63,7 @@ def make_site(
     (site / "collections" / "hfc1ar" / "hfc1ar.yaml").write_text(hfc.DESCRIPTOR.format(engine=engine, sync=sync))
 
 
-def served(server: Server) -> pa.Table:
+def fetch_served_rows(server: Server) -> pa.Table:
     """Give the same rows and columns as `hfc.truth`, as the service answers them; asked of a process of it that has seen the last publication."""
     settings = load_settings(server.site)
     store = StateStore(settings.var_directory, settings.store)
@@ -154,7 +154,7 @@ def test_a_month_of_changes(
     imported = time.monotonic() - begun
     over, times, told = threading.Event(), [], []
     with serve_site(site, workers=2) as server:
-        assert_same(served(server), database)
+        assert_same(fetch_served_rows(server), database)
         readers = [Reader(server, over) for _ in range(READERS)]
         for reader in readers:
             reader.start()
@@ -165,7 +165,7 @@ def test_a_month_of_changes(
                 found = json.loads(run_hven("--site", site, "sync", "hfc1ar", "--json", in_subprocess=FULL).stdout)
                 times.append(time.monotonic() - begun)
                 told.append((changed, found))
-                assert_same(served(server), database)
+                assert_same(fetch_served_rows(server), database)
             before = len(run_hven("--site", site, "history", "hfc1ar").stdout)
             again = json.loads(run_hven("--site", site, "sync", "hfc1ar", "--json", in_subprocess=FULL).stdout)
             assert not again["published"], "nothing changed: no new snapshot"
@@ -195,7 +195,7 @@ def test_a_run_that_is_killed_loses_nothing(database: PostgresCluster, tmp_path:
     usual = 3.0
     with serve_site(site) as server:
         for number in range(1, kills + 1):
-            before = served(server)
+            before = fetch_served_rows(server)
             hfc.apply_day(database.url, number, CHANGES)
             begun = time.monotonic()
             process = start_hven(["--site", str(site), "sync", "hfc1ar"], tmp_path / "sync.log", None)
@@ -205,14 +205,14 @@ def test_a_run_that_is_killed_loses_nothing(database: PostgresCluster, tmp_path:
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-            now = served(server)
+            now = fetch_served_rows(server)
             if not now.equals(before):
                 assert_same(now, database)  # all of it, or nothing
             if number % 5 == 0:
                 run_hven("--site", site, "sync", "hfc1ar", in_subprocess=FULL)
-                assert_same(served(server), database)
+                assert_same(fetch_served_rows(server), database)
         run_hven("--site", site, "sync", "hfc1ar", in_subprocess=FULL)
-        assert_same(served(server), database)
+        assert_same(fetch_served_rows(server), database)
     left = [path.name for path in (site / "var" / "snapshots").rglob("*.staging")]
     assert left == []
     with psycopg.connect(database.url) as connection:

@@ -104,7 +104,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
         yield Client(create_application(site)), tokens, site
 
 
-def asked(place: tuple[Client, dict[str, str], Site], query: str = QUERY, *, method: str = "GET", who: str = "", more: dict[str, str] | None = None, **given: str) -> Answer:  # fmt: skip
+def fetch_archive(place: tuple[Client, dict[str, str], Site], query: str = QUERY, *, method: str = "GET", who: str = "", more: dict[str, str] | None = None, **given: str) -> Answer:  # fmt: skip
     client, tokens, _ = place
     headers = {"authorization": f"Bearer {tokens[who]}"} if who else {}
     return client.ask(method, "/archive", urlencode({"QUERY": query, **given}).encode(), headers={**headers, **(more or {})})  # fmt: skip
@@ -131,7 +131,7 @@ def manifest(files: dict[str, bytes]) -> list[dict[str, str]]:
 @pytest.mark.parametrize("table", ["main", "shown"])
 def test_files_of_a_query(place: Any, kind: str, table: str) -> None:
     """By the links of its rows, or by a column of addresses; with what one must know of them."""
-    answer = asked(place, QUERY.replace("main", table), FORMAT=kind)
+    answer = fetch_archive(place, QUERY.replace("main", table), FORMAT=kind)
     assert int(answer.headers["content-length"]) == len(answer.body)
     files = unpacked(answer)
     assert {
@@ -172,8 +172,8 @@ def test_rows_that_are_not_said(place: Any, given: str, status: int) -> None:
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_what_is_told_beforehand_and_ranges(place: Any, kind: str) -> None:
-    whole = asked(place, FORMAT=kind)
-    head = asked(place, method="HEAD", FORMAT=kind)
+    whole = fetch_archive(place, FORMAT=kind)
+    head = fetch_archive(place, method="HEAD", FORMAT=kind)
     assert (head.body, head.headers["content-length"]) == (b"", str(len(whole.body)))
     assert (head.headers["hven-files"], head.headers["hven-missing"], head.headers["accept-ranges"]) == (
         "4",
@@ -186,22 +186,24 @@ def test_what_is_told_beforehand_and_ranges(place: Any, kind: str) -> None:
     known = place[2].get_or_create(CrcCache, place[2].settings.var_directory / "crc32")
     known.__init__()  # nothing is known of what was read before
     for start, stop in [(0, 1), (size - 1, size), (31, 33), (6000, 400_000), (size - 900, size), *((at, at + 700) for at in range(0, size, 50_021))]:  # fmt: skip
-        part = asked(place, FORMAT=kind, more={"range": f"bytes={start}-{min(stop, size) - 1}", "if-range": tag})
+        part = fetch_archive(
+            place, FORMAT=kind, more={"range": f"bytes={start}-{min(stop, size) - 1}", "if-range": tag}
+        )
         assert (part.status, part.body == whole.body[start:stop]) == (206, True)
         assert part.headers["content-range"] == f"bytes {start}-{min(stop, size) - 1}/{size}"
-    assert asked(place, FORMAT=kind, more={"range": "bytes=-22"}).body == whole.body[-22:]
-    assert asked(place, FORMAT=kind, more={"range": f"bytes={size // 2}-"}).body == whole.body[size // 2 :]
+    assert fetch_archive(place, FORMAT=kind, more={"range": "bytes=-22"}).body == whole.body[-22:]
+    assert fetch_archive(place, FORMAT=kind, more={"range": f"bytes={size // 2}-"}).body == whole.body[size // 2 :]
     for other in ({"range": "bytes=9-", "if-range": '"other"'}, {"range": "bytes=1-2,5-6"}, {"range": "bytes=7-3"}):
-        assert asked(place, FORMAT=kind, more=other).body == whole.body
-    assert asked(place, FORMAT=kind, more={"range": f"bytes={size}-"}).status == 416
-    assert asked(place, FORMAT=kind, more={"if-none-match": tag}).status == 304
-    assert asked(place, method="POST", FORMAT=kind).body == whole.body
+        assert fetch_archive(place, FORMAT=kind, more=other).body == whole.body
+    assert fetch_archive(place, FORMAT=kind, more={"range": f"bytes={size}-"}).status == 416
+    assert fetch_archive(place, FORMAT=kind, more={"if-none-match": tag}).status == 304
+    assert fetch_archive(place, method="POST", FORMAT=kind).body == whole.body
 
 
 @pytest.mark.parametrize(("kind", "words"), [("zip", ["unzip", "-tq"]), ("tar", ["tar", "-tf"])])
 def test_other_programs_read_them(place: Any, tmp_path: Path, kind: str, words: list[str]) -> None:
     reading = [require_program(words[0]), *words[1:]]
-    (tmp_path / f"x.{kind}").write_bytes(asked(place, FORMAT=kind).body)
+    (tmp_path / f"x.{kind}").write_bytes(fetch_archive(place, FORMAT=kind).body)
     subprocess.run([*reading, tmp_path / f"x.{kind}"], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -297,7 +299,7 @@ def test_what_is_not_in_it_is_listed(place: Any) -> None:
     values = " UNION ALL ".join(f"SELECT {at} AS n, '{one}' AS access_url FROM maps.main WHERE obs_id = '0'" for at, one in enumerate(wanted))  # fmt: skip
     found = {}
     for who in ("", "anna"):
-        answer = asked(place, f"SELECT access_url FROM ({values}) AS t ORDER BY n", who=who)
+        answer = fetch_archive(place, f"SELECT access_url FROM ({values}) AS t ORDER BY n", who=who)
         files = unpacked(answer)
         lines = manifest(files)
         found[who] = {line["address"].removeprefix(base): line["status"] for line in lines}
@@ -327,9 +329,9 @@ def test_a_file_that_is_taken_is_on_record(place: Any) -> None:
 
     before = noted()
     query = "SELECT * FROM night.main ORDER BY id"
-    asked(place, query, who="bert", method="HEAD")
+    fetch_archive(place, query, who="bert", method="HEAD")
     assert noted() == before
-    asked(place, query, who="bert")
+    fetch_archive(place, query, who="bert")
     assert sorted(noted()) == sorted([*before, ("bert", "y.fits")])
 
 
@@ -339,7 +341,7 @@ def test_what_is_not_in_memory_is_waited_for(place: Any) -> None:
     def none(*_: Any) -> int:
         raise BlockingIOError
 
-    whole = asked(place, FORMAT="tar").body
+    whole = fetch_archive(place, FORMAT="tar").body
     read = collection_files.os.pread
     threads = set()
 
@@ -350,7 +352,7 @@ def test_what_is_not_in_memory_is_waited_for(place: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collection_files.os, "preadv", none)
         patch.setattr(collection_files.os, "pread", noted)
-        assert asked(place, FORMAT="tar").body == whole
+        assert fetch_archive(place, FORMAT="tar").body == whole
         assert threads
         assert threading.get_ident() not in threads
 
@@ -358,7 +360,7 @@ def test_what_is_not_in_memory_is_waited_for(place: Any) -> None:
 def test_a_file_that_changes_on_its_way_breaks_it_off(place: Any) -> None:
     """What left is no archive; who asks again gets one that says so, and whose tag is another."""
     path = place[2].settings.collections_directory / "maps/maps/b.fits"
-    whole = asked(place)
+    whole = fetch_archive(place)
     stat = path.stat()
     real = collection_files.os.preadv
 
@@ -370,20 +372,20 @@ def test_a_file_that_changes_on_its_way_breaks_it_off(place: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collection_files.os, "preadv", changing)
         with pytest.raises(StorageUnavailableError, match="changed since it was published"):
-            asked(place)
-    again = asked(place, more={"range": "bytes=100-", "if-range": whole.headers["etag"]})
+            fetch_archive(place)
+    again = fetch_archive(place, more={"range": "bytes=100-", "if-range": whole.headers["etag"]})
     assert again.status == 200
     assert [line["status"] for line in manifest(unpacked(again))].count("missing") == 1
     path.write_bytes(FILES["maps/b.fits"])
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert asked(place).body == whole.body
+    assert fetch_archive(place).body == whole.body
 
 
 def test_lists_beside_it(place: Any) -> None:
     for kind in ("wget", "curl", "aria2", "links"):
-        text = asked(place, FORMAT=kind).text
+        text = fetch_archive(place, FORMAT=kind).text
         assert text.count("/collections/maps/files/maps/") == 4
-    assert "# Query: SELECT * FROM maps.main" in asked(place, FORMAT="wget").text
+    assert "# Query: SELECT * FROM maps.main" in fetch_archive(place, FORMAT="wget").text
 
 
 @pytest.mark.parametrize(
@@ -398,7 +400,7 @@ def test_lists_beside_it(place: Any) -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(place: Any, given: dict[str, str], told: str) -> None:
-    answer = asked(place, **{"query": given.pop("QUERY", QUERY), **given})
+    answer = fetch_archive(place, **{"query": given.pop("QUERY", QUERY), **given})
     assert (answer.status in {400, 413}, told in answer.text) == (True, True), answer.text
 
 
@@ -406,7 +408,7 @@ def test_too_many_bytes_are_refused(place: Any) -> None:
     limits, most = place[2].settings.limits, place[2].settings.limits.archive_bytes
     object.__setattr__(limits, "archive_bytes", 1000)
     try:
-        answer = asked(place)
+        answer = fetch_archive(place)
     finally:
         object.__setattr__(limits, "archive_bytes", most)
     assert (answer.status, "705,008 bytes" in answer.text) == (413, True), answer.text

@@ -89,7 +89,7 @@ def real(*values):
     return pytest.param(*values, marks=pytest.mark.needs("shared"))
 
 
-def asked(client, name, **params):
+def fetch_cube(client, name, **params):
     answer = client.get(f"/collections/maps/cube/{name}", **params)
     assert answer.status == 200, answer.text
     return (
@@ -111,18 +111,18 @@ def same(found, wanted):
 def test_slices_and_spectra_are_those_of_astropy(client, name, hdu):
     data = fits.getdata(client.folder / name, hdu)
     for at in (0, 3, len(data) - 1):
-        found = asked(client, name, slice=at + 1)
+        found = fetch_cube(client, name, slice=at + 1)
         assert found.dtype == np.dtype("<f4")
         same(found, data[at])
-    same(asked(client, name, slice=4, size=16), data[3, :: -(-data.shape[2] // 16), :: -(-data.shape[2] // 16)])
-    same(asked(client, name, slice=4, window="3 20 5 9"), data[3, 4:9, 2:20])
+    same(fetch_cube(client, name, slice=4, size=16), data[3, :: -(-data.shape[2] // 16), :: -(-data.shape[2] // 16)])
+    same(fetch_cube(client, name, slice=4, window="3 20 5 9"), data[3, 4:9, 2:20])
     for x, y in ((1, 1), (6, 5), (31, 17)):
-        found = asked(client, name, spectrum=f"{x} {y}")
+        found = fetch_cube(client, name, spectrum=f"{x} {y}")
         same([np.nan if value is None else value for value in found["parts"][0]["values"]], data[:, y - 1, x - 1])
         lon, lat = WCS(fits.getheader(client.folder / name, hdu)).celestial.wcs_pix2world([[x, y]], 1)[0]
         assert found["place"] == pytest.approx([lon, lat], abs=1e-4 if "muse" in name else 1e-9)  # FK5 there
     with np.errstate(all="ignore"):
-        same(asked(client, name, slice=1, over=2), data[0].astype("f8") / data[1].astype("f8"))
+        same(fetch_cube(client, name, slice=1, over=2), data[0].astype("f8") / data[1].astype("f8"))
 
 
 def test_means_of_regions(client):
@@ -135,7 +135,7 @@ def test_means_of_regions(client):
         "box -5 2 38 99": (x <= 2) & (y >= 38),
     }
     for region, inside in every.items():
-        found = asked(client, "parts.fits", mean=region)
+        found = fetch_cube(client, "parts.fits", mean=region)
         assert found["pixels"] == inside.sum(), region
         first, *rest = found["parts"]
         np.testing.assert_allclose(first["values"], np.nanmean(data[:, inside], 1), rtol=1e-12)
@@ -146,21 +146,21 @@ def test_means_of_regions(client):
 
 @pytest.mark.needs("shared")
 def test_axes_of_real_cubes_are_told_as_the_file_has_them(client):
-    facts = asked(client, "l1448_13co.fits")
+    facts = fetch_cube(client, "l1448_13co.fits")
     axis = facts["parts"][0]["axes"][2]
     assert (facts["image"], facts["through"], facts["depth"], axis["unit"]) == ([1, 2], 3, 53, "m s-1")
     np.testing.assert_allclose(axis["values"], -9959.44378305 + 66.42361 * (np.arange(53) + 188), rtol=1e-12)
-    facts = asked(client, "muse_Central_Datacube_bkg.fits")
+    facts = fetch_cube(client, "muse_Central_Datacube_bkg.fits")
     assert [part["role"] for part in facts["parts"]] == ["data", "error"]
     assert (facts["part"], facts["beside"], facts["parts"][0]["axes"][2]["unit"]) == (1, [1, 2], "Angstrom")
     np.testing.assert_allclose(facts["parts"][0]["axes"][2]["values"], 6050 + 1.25 * np.arange(10))
 
 
 def test_axes_are_told_as_the_file_has_them(client):
-    facts = asked(client, "parts.fits")
+    facts = fetch_cube(client, "parts.fits")
     np.testing.assert_allclose(facts["parts"][0]["axes"][2]["values"], 115.2 + 0.01 * np.arange(DEPTH))
     assert facts["places"]["kind"] == "sky"
-    facts = asked(client, "stokes.fits")
+    facts = fetch_cube(client, "stokes.fits")
     axes = facts["parts"][0]["axes"]
     np.testing.assert_allclose(axes[2]["values"], 10 * np.exp(0.1 * np.arange(DEPTH) / 10), rtol=1e-9)
     assert axes[3]["values"] == ["I", "Q", "U", "V"]
@@ -169,10 +169,10 @@ def test_axes_are_told_as_the_file_has_them(client):
 def test_other_axes_are_held_or_gone_through(client):
     with fits.open(client.folder / "stokes.fits") as hdus:
         data = hdus[0].data
-    same(asked(client, "stokes.fits", slice=7), data[0, 6])
-    same(asked(client, "stokes.fits", slice=7, at="4:3"), data[2, 6])
-    same(asked(client, "stokes.fits", slice=2, through=4, at="3:9"), data[1, 8])
-    found = asked(client, "stokes.fits", spectrum="4 5", at="4:2")
+    same(fetch_cube(client, "stokes.fits", slice=7), data[0, 6])
+    same(fetch_cube(client, "stokes.fits", slice=7, at="4:3"), data[2, 6])
+    same(fetch_cube(client, "stokes.fits", slice=2, through=4, at="3:9"), data[1, 8])
+    found = fetch_cube(client, "stokes.fits", spectrum="4 5", at="4:2")
     same([np.nan if value is None else value for value in found["parts"][0]["values"]], data[1, :, 4, 3])
 
 

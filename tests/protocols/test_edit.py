@@ -82,7 +82,7 @@ def client(here: Site) -> Client:
     return Client(create_application(here))
 
 
-def opened(client: Client, path: str, who: dict[str, str]) -> dict[str, object]:
+def open_editor(client: Client, path: str, who: dict[str, str]) -> dict[str, object]:
     answer = client.ask("GET", path, headers={**who, "accept": "application/json"})
     assert answer.status == 200, answer.text
     found: dict[str, object] = json.loads(answer.text)
@@ -92,7 +92,7 @@ def opened(client: Client, path: str, who: dict[str, str]) -> dict[str, object]:
 def send(client: Client, path: str, who: dict[str, str], act: str, form: dict[str, object] | None = None, **changed: str) -> Answer:  # fmt: skip
     """Send the form of a page as a browser does, with some of its fields changed."""
     fields = {"act": act}
-    for part in (form or opened(client, path, who))["parts"]:  # type: ignore[attr-defined]
+    for part in (form or open_editor(client, path, who))["parts"]:  # type: ignore[attr-defined]
         fields |= {part["name"]: part["text"], f"base.{part['name']}": part["base"]}
     fields |= {name.replace("__", "."): text for name, text in changed.items()}
     lines = [line for name, text in fields.items() for line in ("--mark", f'content-disposition: form-data; name="{name}"', "", text.replace("\n", "\r\n"))]  # fmt: skip
@@ -133,7 +133,7 @@ def test_who_may_edit_what(client: Client, here: Site, people: dict[str, dict[st
         for name in set(PEOPLE) - allowed[path]:
             answer = client.ask("POST", path, body=b"act=publish&text.en=No", headers={"content-type": "application/x-www-form-urlencoded", **people[name]})  # fmt: skip
             assert answer.status in {403, 404, 405}, (path, name)
-    evil = send(client, "/edit/home", {**people["olga"], "origin": "https://evil.example"}, "publish", opened(client, "/edit/home", people["olga"]), text__en="No")  # fmt: skip
+    evil = send(client, "/edit/home", {**people["olga"], "origin": "https://evil.example"}, "publish", open_editor(client, "/edit/home", people["olga"]), text__en="No")  # fmt: skip
     assert evil.status in {401, 403}
     assert {path: path.read_bytes() for path in before} == before
 
@@ -221,7 +221,7 @@ def test_texts_of_a_collection_stand_in_its_descriptor(client: Client, here: Sit
 
 def test_two_who_edit_at_once(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:
     root, path = here.settings.directory, "/psup/edit/home"
-    forms = {name: opened(client, path, people[name]) for name in ("olga", "paul")}
+    forms = {name: open_editor(client, path, people[name]) for name in ("olga", "paul")}
     assert send(client, path, people["olga"], "publish", forms["olga"], text__en="Hers.").status == 303
     answer = send(client, path, people["paul"], "publish", forms["paul"], text__en="His.")
     page = unescape(answer.text)
@@ -233,12 +233,12 @@ def test_two_who_edit_at_once(client: Client, here: Site, people: dict[str, dict
     assert send(client, path, people["paul"], "publish").status == 303
     assert (root / "psup.md").read_text() == "His.\n"
     # what only the other one changed stays, and is no conflict
-    forms = {name: opened(client, path, people[name]) for name in ("olga", "paul")}
+    forms = {name: open_editor(client, path, people[name]) for name in ("olga", "paul")}
     send(client, path, people["olga"], "publish", forms["olga"], text__1__fr="La sienne.")
     assert send(client, path, people["paul"], "publish", forms["paul"], text__en="His again.").status == 303
     assert [(root / name).read_text() for name in ("psup.md", "psup.fr.md")] == ["His again.\n", "La sienne.\n"]
     # nor is another line of the same descriptor
-    form = opened(client, "/edit/collections/cubes", people["olga"])
+    form = open_editor(client, "/edit/collections/cubes", people["olga"])
     file = here.settings.collections_directory / "cubes/cubes.yaml"
     file.write_text(file.read_text().replace("ask anna", "ask emil"))
     assert send(client, "/edit/collections/cubes", people["olga"], "publish", form, title__en="Cubes").status == 303
@@ -304,7 +304,7 @@ def test_a_text_of_a_megabyte_and_broken_markup(client: Client, here: Site, peop
 def test_a_descriptor_that_would_have_faults_is_not_written(client: Client, here: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
     file = here.settings.collections_directory / "sun/sun.yaml"
     path, who = "/medoc/edit/collections/sun", people["mia"]
-    form = opened(client, path, who)
+    form = open_editor(client, path, who)
     for wrong, message in (
         ("collection: sun\ntitle: The sun\nnonsense: 1\n", "has no key 'nonsense'"),
         ("title: [", "not YAML"),
@@ -348,7 +348,7 @@ def test_files_that_cannot_be_written(client: Client, here: Site, people: dict[s
     outside.write_text("Far.")
     file.unlink()
     file.symlink_to(outside)
-    form = opened(client, "/edit/home", who)
+    form = open_editor(client, "/edit/home", who)
     form["parts"][0]["base"] = editable_texts.compute_digest("Far.")  # type: ignore[index]
     answer = send(client, "/edit/home", who, "publish", form, text__en="New")
     assert (answer.status, "lies outside of the site" in answer.text) == (403, True)
@@ -382,7 +382,7 @@ def test_a_site_in_git_has_a_commit_by_the_author(client: Client, here: Site, pe
     assert git("show", "--format=", "--name-only", "HEAD").split() == ["home.fr.md", "home.md"]
     assert "A  staged.txt" in git("status", "--porcelain"), "what somebody else has begun is left"
     assert not (root / "history").exists()
-    page = opened(client, "/edit/home", people["olga"])
+    page = open_editor(client, "/edit/home", people["olga"])
     assert {one["by"] for one in page["history"]} == {"olga", "hven", "Tycho"}  # type: ignore[attr-defined]
     (root / ".git/index.lock").touch()  # Git is busy, or somebody's Git died
     assert send(client, "/edit/home", people["olga"], "publish", text__en="Newer.").status == 303

@@ -77,7 +77,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, di
         yield Client(create_application(made)), tokens
 
 
-def asked(place: tuple[Client, dict[str, str]], who: str | None, path: str, **params: str) -> Any:
+def request_file(place: tuple[Client, dict[str, str]], who: str | None, path: str, **params: str) -> Any:
     client, tokens = place
     headers = {} if who is None else {"authorization": f"Bearer {tokens[who]}"}
     path, _, given = path.partition("?")
@@ -90,7 +90,7 @@ def test_links_say_who_may_take_the_file(place: tuple[Client, dict[str, str]], t
 
     def told(who: str | None, *numbers: int) -> list[tuple[str, str, str, str]]:
         ids = "&".join(f"ID={number}" for number in numbers or (1, 2, 3))
-        answer = asked(place, who, f"/datalink/night.{table}?{ids}&RESPONSEFORMAT=csv")
+        answer = request_file(place, who, f"/datalink/night.{table}?{ids}&RESPONSEFORMAT=csv")
         assert answer.status == 200, answer.text
         rows = csv.DictReader(io.StringIO(answer.text))
         return [
@@ -106,7 +106,7 @@ def test_links_say_who_may_take_the_file(place: tuple[Client, dict[str, str]], t
     for who, free in ((None, False), ("anna", True), ("bert", False), ("carl", False)):
         ((_, name, auth, authorized),) = told(who, 4)
         assert (name, auth, authorized) == ("shared.fits", "true", str(free).lower())
-        assert (asked(place, who, "/collections/night/files/shared.fits").status == 200) is free
+        assert (request_file(place, who, "/collections/night/files/shared.fits").status == 200) is free
     assert told("carl") == [open_, ("2", "anna.fits", "true", "false"), ("3", "bert.fits", "true", "false")]
 
 
@@ -144,13 +144,13 @@ SEEN = {  # the file of each row, as it is told; what one may with it
 
 @pytest.mark.parametrize("who", SEEN)
 def test_columns_tell_of_files_to_who_may_know_of_them(place, who):
-    answer = asked(place, who, "/tap/sync", LANG="ADQL", QUERY=TEXT, RESPONSEFORMAT="json")
+    answer = request_file(place, who, "/tap/sync", LANG="ADQL", QUERY=TEXT, RESPONSEFORMAT="json")
     rows = json.loads(answer.body)["data"] if isinstance(json.loads(answer.body), dict) else json.loads(answer.body)
     found = [tuple(row.values())[1:] if isinstance(row, dict) else tuple(row[1:]) for row in rows]
     assert found == SEEN[who]
     for kind in ("votable", "csv", "fits", "parquet", "votable/td"):
         text = "SELECT * FROM night.main"
-        answer = asked(place, who, "/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT=kind)
+        answer = request_file(place, who, "/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT=kind)
         assert answer.status == 200, (kind, answer.body[:300])
 
 
@@ -166,26 +166,26 @@ FILES = {  # status of each file
 @pytest.mark.parametrize("who", FILES)
 def test_files_are_given_by_the_levels_of_all_their_rows(place, who):
     for name, status in FILES[who].items():
-        answer = asked(place, who, f"/collections/night/files/{name}")
+        answer = request_file(place, who, f"/collections/night/files/{name}")
         assert answer.status == status, (name, answer.body)
         assert (answer.body == name.encode() * 10) == (status == 200)
         if status == 200:
             assert "public" not in answer.headers["cache-control"]
         if status in {401, 403}:
             assert b"ask The archive <archive@example.org>" in answer.body
-    assert asked(place, who, "/collections/night/files/no.fits").status == 404
+    assert request_file(place, who, "/collections/night/files/no.fits").status == 404
     if who == "carl":
-        told = asked(place, who, "/collections/night/files/anna.fits").body
+        told = request_file(place, who, "/collections/night/files/anna.fits").body
         assert b"until 2090-05-01T00:00:00; ask" in told
     if who is None:  # there is another row, which they see: until when is told of what they see alone
-        assert b"until 2091-01-01" in asked(place, who, "/collections/night/files/shared.fits").body
+        assert b"until 2091-01-01" in request_file(place, who, "/collections/night/files/shared.fits").body
 
 
 @pytest.mark.parametrize("who", FILES)
 @pytest.mark.parametrize("query", ["", "slice=1", "spectrum=1+1", "RESPONSEFORMAT=html"])
 def test_files_are_looked_into_by_the_same_levels(place, who, query):
     for name, status in FILES[who].items():
-        answer = asked(place, who, f"/collections/night/cube/{name}?{query}")
+        answer = request_file(place, who, f"/collections/night/cube/{name}?{query}")
         shown = 200 if query == "RESPONSEFORMAT=html" else 400  # it is no FITS file: whoever may take it may know that
         assert answer.status == (shown if status == 200 else status), (name, answer.body)
 
@@ -211,7 +211,7 @@ def test_files_are_looked_into_by_the_same_levels(place, who, query):
     ],
 )
 def test_no_other_way_out_names_them(place, path):
-    answer = asked(place, None, path)
+    answer = request_file(place, None, path)
     for name in SECRETS[:2]:
         assert name.encode() not in answer.body, (path, answer.status)
 
@@ -235,11 +235,11 @@ def test_no_other_way_out_names_them(place, path):
     ],
 )
 def test_no_clause_asks_what_one_may_not_know(place, text):
-    answer = asked(place, None, "/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT="csv")
+    answer = request_file(place, None, "/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT="csv")
     assert answer.status == 200, answer.body
     lines = answer.body.decode().strip().splitlines()[1:]
     assert lines in ([], [""], ['""']), lines
-    told = asked(place, "anna", "/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT="csv")
+    told = request_file(place, "anna", "/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT="csv")
     assert told.body != answer.body  # and who may know is answered
 
 
@@ -288,7 +288,7 @@ def test_the_feed_of_changes_does_not_tell_of_files(tmp_path):
         ingest_collection(made, "night")
         place = Client(create_application(made)), {"carl": made.store.users.add_account("carl")}
         before = {
-            who: asked(place, who, "/changes/night.main", RESPONSEFORMAT="csv").headers["hven-snapshot"]
+            who: request_file(place, who, "/changes/night.main", RESPONSEFORMAT="csv").headers["hven-snapshot"]
             for who in (None, "carl")
         }
         (folder / "rows.csv").write_text(
@@ -297,7 +297,9 @@ def test_the_feed_of_changes_does_not_tell_of_files(tmp_path):
         ingest_collection(made, "night")
         made.refresh_published_state()
         told = {
-            who: asked(place, who, "/changes/night.main", SINCE=since, RESPONSEFORMAT="csv").body.decode().split()[1:]
+            who: request_file(place, who, "/changes/night.main", SINCE=since, RESPONSEFORMAT="csv")
+            .body.decode()
+            .split()[1:]
             for who, since in before.items()
         }
     assert told == {None: ["1,changed,pi"], "carl": ["1,changed,pi", '3,changed,"file_name,access_url"']}

@@ -251,7 +251,7 @@ def client(site: Site) -> Client:
     return Client(create_application(site))
 
 
-def asked(client: Client, path: str, **given: object) -> Any:
+def fetch_json(client: Client, path: str, **given: object) -> Any:
     answer = client.get(f"/hapi/{path}", **given)
     return json.loads(answer.body)
 
@@ -265,20 +265,20 @@ def problems(document: Any, kind: str) -> list[str]:
 
 def test_documents_are_as_the_standard_has_them(client: Client) -> None:
     for path, kind in (("about", "about"), ("capabilities", "capabilities"), ("catalog", "catalog")):
-        assert problems(asked(client, path), kind) == []
-    every = asked(client, "catalog", depth="all")
+        assert problems(fetch_json(client, path), kind) == []
+    every = fetch_json(client, "catalog", depth="all")
     assert problems(every, "catalog") == []
     assert [one["id"] for one in every["catalog"]] == ["goes_xrs", "nancay_xrs", "goes_xrs_availability"]
     for one in every["catalog"]:
-        info = asked(client, "info", dataset=one["id"])
+        info = fetch_json(client, "info", dataset=one["id"])
         assert problems(info, "info") == []
         assert {key: value for key, value in info.items() if key not in {"HAPI", "status"}} == one["info"]
-    assert problems(asked(client, "info", dataset="nothing"), "error") == []
+    assert problems(fetch_json(client, "info", dataset="nothing"), "error") == []
     assert problems({**info, "title": "x"}, "info") != []  # the judge sees
 
 
 def test_what_a_data_set_says(client: Client) -> None:
-    info = asked(client, "info", dataset="goes_xrs")
+    info = fetch_json(client, "info", dataset="goes_xrs")
     said = {one["name"]: one for one in info["parameters"]}
     assert list(said) == ["at", "mjd", "short", "count", "long", "flag", "good", "flux", "cube"]
     assert said["at"] == {"name": "at", "type": "isotime", "length": 27, "units": "UTC", "fill": None}
@@ -299,14 +299,14 @@ def test_what_a_data_set_says(client: Client) -> None:
     coordinates = {name: (one["coordinateSystemName"], one.get("vectorComponents")) for name, one in said.items() if "coordinateSystemName" in one}  # fmt: skip
     assert coordinates == {"short": ("GSE", "x"), "flux": ("RTN", ["x", "y", "z", "r", "rho", "other"]), "cube": ("HGI", None)}  # fmt: skip
     assert info["coordinateSystemSchema"] == "spase2.4.1"
-    chosen = asked(client, "info", dataset="goes_xrs", parameters="long,flag")
+    chosen = fetch_json(client, "info", dataset="goes_xrs", parameters="long,flag")
     assert [one["name"] for one in chosen["parameters"]] == ["at", "long", "flag"]
     assert {**info, "parameters": 0} == {**chosen, "parameters": 0}  # as HAPI's verifier wants it
 
 
 def read(client: Client, kind: str, **given: object) -> dict[str, Any]:
     """Read samples with another reader: numpy, Arrow, json."""
-    info = asked(client, "info", dataset=given["dataset"], parameters=given.get("parameters", ""))
+    info = fetch_json(client, "info", dataset=given["dataset"], parameters=given.get("parameters", ""))
     answer = client.get("/hapi/data", format=kind, **given)
     assert answer.status == 200, answer.text
     made, names = {}, [one["name"] for one in info["parameters"]]
@@ -368,7 +368,7 @@ def test_a_long_answer_is_read_by_windows(client: Client, source: pa.Table, monk
 
 
 def test_julian_dates_and_conditions(client: Client, source: pa.Table) -> None:
-    info = asked(client, "info", dataset="nancay_xrs")
+    info = fetch_json(client, "info", dataset="nancay_xrs")
     assert (info["startDate"], info["parameters"][0]["length"]) == ("2003-10-28T00:00:04.123Z", 24)
     found = read(client, "binary", dataset="nancay_xrs", start=info["startDate"], stop="2003-10-28T00:00:40.123Z")
     expected = source.filter(pa.array([flag == "b,ad" for flag in source["flag"].to_pylist()])).slice(0, 3)
@@ -505,7 +505,7 @@ def test_lists_of_data_sets_are_kept_for_those_who_see_the_same(site: Site, monk
         (Principal(name="ada", groups=frozenset({"owner"})), owner),
     ) * 2:
         who[0] = reader
-        assert {one["id"] for one in asked(client, "catalog")["catalog"]} == sets
+        assert {one["id"] for one in fetch_json(client, "catalog")["catalog"]} == sets
     assert made == [None, "ada"]
 
 
@@ -528,11 +528,11 @@ def coarse(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
 
 
 def test_coarser_data_sets_are_linked_and_are_means(coarse: Client, source: pa.Table) -> None:
-    info = asked(coarse, "info", dataset="goes_xrs")
+    info = fetch_json(coarse, "info", dataset="goes_xrs")
     assert problems(info, "info") == []
     (link,) = info["x_relations"]
     assert (link["id"], link["cadence"], link["type"], link["method"]) == ("goes_xrs_PT1M", "PT1M", "resample", "mean")
-    wide = asked(coarse, "info", dataset=link["id"])
+    wide = fetch_json(coarse, "info", dataset=link["id"])
     assert problems(wide, "info") == []
     assert (wide["cadence"], wide["timeStampLocation"], wide.get("x_relations")) == ("PT1M", "center", None)
     assert (wide["startDate"], wide["stopDate"]) == ("2003-10-28T00:00:00.000000Z", "2003-10-28T05:34:00.000000Z")
@@ -555,9 +555,9 @@ def test_coarser_data_sets_are_linked_and_are_means(coarse: Client, source: pa.T
 
 
 def test_when_there_are_samples(client: Client) -> None:
-    info = asked(client, "info", dataset="goes_xrs")
+    info = fetch_json(client, "info", dataset="goes_xrs")
     assert info["x_availability"] == "goes_xrs_availability"
-    spans = asked(client, "info", dataset="goes_xrs_availability")
+    spans = fetch_json(client, "info", dataset="goes_xrs_availability")
     assert problems(spans, "info") == []
     assert [one["name"] for one in spans["parameters"]] == ["at", "endTime", "code", "message"]
     text = client.get("/hapi/data", dataset="goes_xrs_availability", start=spans["startDate"], stop=spans["stopDate"]).text  # fmt: skip
@@ -614,7 +614,7 @@ def test_a_fill_is_no_measured_value(tmp_path: Path, kind: str) -> None:
     with Site(settings.load_settings(tmp_path)) as made:
         ingest_collection(made, "ends")
         client = Client(create_application(made))
-        info = asked(client, "info", dataset="ends")
+        info = fetch_json(client, "info", dataset="ends")
         assert problems(info, "info") == []
         fills = {one["name"]: (one["type"], one["fill"]) for one in info["parameters"][1:]}
         found = read(client, kind, dataset="ends", start=info["startDate"], stop=info["stopDate"])
@@ -643,7 +643,7 @@ def test_events_have_a_duration(tmp_path: Path) -> None:
     with Site(settings.load_settings(tmp_path)) as made:
         ingest_collection(made, "events")
         client = Client(create_application(made))
-        info = asked(client, "info", dataset="events_bursts")
+        info = fetch_json(client, "info", dataset="events_bursts")
         assert problems(info, "info") == []
         begin, end, kind = info["parameters"]
         assert (info["x_intervalBasedRecords"], info["timeStampLocation"]) == (True, "begin")
@@ -781,7 +781,7 @@ def test_data_that_keep_coming_may_be_asked_for_ahead(tmp_path: Path) -> None:
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
         ingest_collection(site, "goes")
         client = Client(create_application(site))
-        said = asked(client, "info", dataset="goes_xrs")
+        said = fetch_json(client, "info", dataset="goes_xrs")
         assert said["stopDate"] == "2003-10-28T01:00:40.123000Z"
         given = {"dataset": "goes_xrs", "start": said["startDate"]}
         assert len(client.get("/hapi/data", **given, stop="2003-10-28T01:00:40.123Z").text.splitlines()) == 10

@@ -112,7 +112,7 @@ def basic(token: str) -> dict[str, str]:
     return {"authorization": "Basic " + base64.b64encode(f"prometheus:{token}".encode()).decode()}
 
 
-def told(answer: Answer) -> Any:
+def parse_json(answer: Answer) -> Any:
     assert answer.headers["cache-control"] == "no-store"
     return json.loads(answer.body)
 
@@ -135,7 +135,7 @@ def test_all_is_well_in_every_form(reader: Client) -> None:
         assert answer.status == 200, path
         assert answer.headers["cache-control"] == "no-store"
         assert reader.ask("HEAD", path).body == b""
-    body = told(reader.get("/health"))
+    body = parse_json(reader.get("/health"))
     assert (body["status"], body["variant"], body["tables"], body["problems"]) == ("ok", "blue", 1, 0)
     assert {check["name"]: check["state"] for check in body["checks"]} == dict.fromkeys(
         ("holdings", "engines", "store", "clock", "disk", "settings", "descriptors", "counts"), "ok"
@@ -175,7 +175,7 @@ def test_the_form_that_is_wanted(reader: Client, path: str, accept: str, kind: s
 
 def test_metrics_are_what_prometheus_reads(reader: Client, site: Site, token: str) -> None:
     found = values(reader.ask("GET", "/metrics", headers=basic(token)))
-    assert found["hven_info", (("variant", "blue"), ("version", told(reader.get("/health"))["version"]))] == 1
+    assert found["hven_info", (("variant", "blue"), ("version", parse_json(reader.get("/health"))["version"]))] == 1
     assert found["hven_collection_rows", (("collection", "seen"),)] == 3
     assert found["hven_collection_state", (("collection", "seen"), ("state", "fresh"))] == 1
     assert found["hven_check", (("check", "disk"),)] == 1
@@ -212,7 +212,7 @@ def test_the_last_modification_that_was_seen_is_told(tmp_path: Path) -> None:
         (path.parent / "rows.csv").write_text("n,t\n1,2026-11-01T00:00:00\n2,2026-11-19T12:30:00\n")
         ingest_collection(site, "seen")
         site.refresh_published_state()
-        (collection,) = told(Client(create_application(site)).get("/health"))["collections"]
+        (collection,) = parse_json(Client(create_application(site)).get("/health"))["collections"]
         assert collection["modified"] == "2026-11-19T12:30:00Z"
         found = values(Client(create_application(site)).get("/metrics"))
         assert found["hven_collection_modified_time_seconds", (("collection", "seen"),)] == 1795091400
@@ -226,10 +226,10 @@ def test_a_failing_source_degrades_freshness_and_nothing_else(site: Site, reader
     put(site, "seen", failures=2, phase="ERROR", message="no answer")
     reader = Client(create_application(site))
     fresh = reader.get("/health/fresh")
-    assert (fresh.status, told(fresh)["status"]) == (200, "degraded")
-    assert told(fresh)["collections"][0]["state"] == "failing"
+    assert (fresh.status, parse_json(fresh)["status"]) == (200, "degraded")
+    assert parse_json(fresh)["collections"][0]["state"] == "failing"
     assert reader.get("/health/ready").status == 200
-    assert told(reader.get("/health"))["status"] == "degraded"
+    assert parse_json(reader.get("/health"))["status"] == "degraded"
     rows = reader.post("/tap/sync", LANG="ADQL", RESPONSEFORMAT="csv", QUERY="SELECT COUNT(*) AS c FROM seen.main")
     assert rows.text.split() == ["c", "3"]
 
@@ -256,9 +256,9 @@ def test_stale_data_are_503_for_who_asks_for_freshness_alone(site: Site, monkeyp
     monkeypatch.setattr(type(site.store.schedules), "list_schedules", lambda _: (real()[0] + 3 * 3600, real()[1]))
     reader = Client(create_application(site))
     fresh = reader.get("/health/fresh")
-    assert (fresh.status, told(fresh)["status"]) == (503, "stale")
+    assert (fresh.status, parse_json(fresh)["status"]) == (503, "stale")
     overview = reader.get("/health")
-    assert (overview.status, told(overview)["status"]) == (200, "degraded")
+    assert (overview.status, parse_json(overview)["status"]) == (200, "degraded")
     assert values(reader.get("/metrics"))["hven_collection_state", (("collection", "seen"), ("state", "stale"))] == 1
     put(site, "seen", paused=time.time())
     put(site, "covert", paused=time.time())
@@ -273,9 +273,9 @@ def test_without_its_store_a_server_goes_on(site: Site, monkeypatch: pytest.Monk
     monkeypatch.setattr(type(site.store.schedules), "list_schedules", away)
     reader = Client(create_application(site))
     ready = reader.get("/health/ready")
-    assert (ready.status, told(ready)["status"]) == (200, "degraded")
-    assert {check["name"]: check["state"] for check in told(ready)["checks"]}["store"] == "warning"
-    assert told(reader.get("/health"))["tables"] == 1
+    assert (ready.status, parse_json(ready)["status"]) == (200, "degraded")
+    assert {check["name"]: check["state"] for check in parse_json(ready)["checks"]}["store"] == "warning"
+    assert parse_json(reader.get("/health"))["tables"] == 1
     assert all(SECRET not in reader.get(path).text for path in ADDRESSES)
 
 
@@ -286,7 +286,7 @@ def test_a_disk_that_fills(site: Site, monkeypatch: pytest.MonkeyPatch, free: in
     reader = Client(create_application(site))
     ready = reader.get("/health/ready")
     assert ready.status == status == reader.get("/health").status
-    assert {check["name"]: check["state"] for check in told(ready)["checks"]}["disk"] == state
+    assert {check["name"]: check["state"] for check in parse_json(ready)["checks"]}["disk"] == state
     assert reader.get("/health/live").status == 200
 
 
@@ -307,8 +307,8 @@ def test_an_engine_that_is_away(
     reader = Client(create_application(site))
     ready = reader.get("/health/ready")
     assert ready.status == status
-    assert {check["name"]: check["state"] for check in told(ready)["checks"]}["engines"] == state
-    assert told(reader.get("/health"))["problems"] == 1
+    assert {check["name"]: check["state"] for check in parse_json(ready)["checks"]}["engines"] == state
+    assert parse_json(reader.get("/health"))["problems"] == 1
     assert "no connection" not in reader.get("/health").text
 
 
@@ -335,8 +335,8 @@ def test_a_store_that_hangs_keeps_no_watcher_waiting(site: Site, monkeypatch: py
     monkeypatch.setitem(health.SiteHealth.get_status.__kwdefaults__, "wait_seconds", health.STATUS_WAIT_SECONDS)
     reader = Client(create_application(site))
     ready = reader.get("/health/ready")  # there is no older look
-    assert {check["name"]: check["state"] for check in told(ready)["checks"]}["store"] == "warning"
-    assert told(reader.get("/health"))["tables"] == 1
+    assert {check["name"]: check["state"] for check in parse_json(ready)["checks"]}["store"] == "warning"
+    assert parse_json(reader.get("/health"))["tables"] == 1
     hangs.set()
 
 
@@ -347,13 +347,13 @@ def test_every_state_that_is_not_well_has_its_reason_for_everybody(site: Site, m
     monkeypatch.setattr(
         type(site.store.runs), "find_latest_runs", lambda _: (_ for _ in ()).throw(StorageError("busy"))
     )
-    checks = {check["name"]: check for check in told(Client(create_application(site)).get("/health"))["checks"]}
+    checks = {check["name"]: check for check in parse_json(Client(create_application(site)).get("/health"))["checks"]}
     assert {name for name, check in checks.items() if check["state"] != "ok"} == {"disk", "store"}
     assert all(("reason" in check) == (check["state"] != "ok") for check in checks.values())
     monkeypatch.undo()
     for row in ({"failures": 1, "ended": time.time() + 60}, {"paused": time.time()}):
         put(site, "seen", **row)
-        (found,) = told(Client(create_application(site)).get("/health/fresh"))["collections"]
+        (found,) = parse_json(Client(create_application(site)).get("/health/fresh"))["collections"]
         assert found["reason"] == health.STATE_REASONS[found["state"]].format(collection="seen")
 
 
@@ -396,9 +396,10 @@ def test_readers_see_no_private_collection_and_no_words(site: Site, token: str) 
         plain = reader.get(path).text
         assert "covert" not in plain, path
         assert "words" not in plain, path
-    assert told(reader.get("/health"))["status"] == "degraded"  # that something is wrong is no secret
+    assert parse_json(reader.get("/health"))["status"] == "degraded"  # that something is wrong is no secret
     assert (
-        told(reader.ask("GET", "/health", headers=basic(token)))["collections"][0]["message"] == "the words of covert"
+        parse_json(reader.ask("GET", "/health", headers=basic(token)))["collections"][0]["message"]
+        == "the words of covert"
     )
     page = reader.ask("GET", "/health", headers={**basic(token), "accept": "text/html"})
     assert all(word in page.text for word in ("covert", "the words of covert", "the words of an alert"))
@@ -413,7 +414,7 @@ def test_operators_see_how_well_collections_are_described(site: Site, token: str
     seen, covert = (
         next(
             one
-            for one in told(reader.ask("GET", "/health", headers=basic(token)))["collections"]
+            for one in parse_json(reader.ask("GET", "/health", headers=basic(token)))["collections"]
             if one["collection"] == name
         )
         for name in ("seen", "covert")
@@ -427,7 +428,7 @@ def test_operators_see_how_well_collections_are_described(site: Site, token: str
 
 def test_rows_that_a_policy_hides_are_not_counted(site: Site) -> None:
     reader = Client(create_application(site, policies=build_half_hidden_policies("n")))
-    (collection,) = told(reader.get("/health"))["collections"]
+    (collection,) = parse_json(reader.get("/health"))["collections"]
     assert "rows" not in collection
     assert collection["tables"]["seen.main"]["rows"] is None
     assert ("hven_collection_rows", (("collection", "seen"),)) not in values(reader.get("/metrics"))
@@ -435,7 +436,9 @@ def test_rows_that_a_policy_hides_are_not_counted(site: Site) -> None:
 
 def test_open_shows_all_to_everybody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site, "settings", replace(site.settings, health=HealthSettings(open=True)))
-    assert {item["collection"] for item in told(Client(create_application(site)).get("/health"))["collections"]} == {
+    assert {
+        item["collection"] for item in parse_json(Client(create_application(site)).get("/health"))["collections"]
+    } == {
         "seen",
         "covert",
     }

@@ -20,24 +20,24 @@ PAIRS = " OR ".join(f"(ra = {n} AND dec = {n}.5)" for n in range(100))
 BROKEN = b"<VOTABLE><RESOURCE>" + b"<INFO name='a' value='b'/>" * 1000 + b"<TABLE></RESOURCE>"
 
 
-def asked(query: str, form: str = "csv", **params: Any) -> Any:
+def build_query_call(query: str, form: str = "csv", **params: Any) -> Any:
     return lambda client: client.post("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT=form, **params)
 
 
 WAYS: dict[str, Any] = {
-    "rows": asked("SELECT * FROM stars.main"),
-    "VOTable": asked("SELECT * FROM stars.main", "votable"),
-    "a wrong word": asked("SELEKT ra FROM stars.main"),
-    "an unknown column": asked("SELECT nothing FROM stars.main"),
-    "too many words": asked(f"SELECT {'+'.join(['1'] * 60_000)} FROM stars.main"),
-    "an error while it runs": asked("SELECT SQRT(-1 - ra) / 0 FROM stars.main"),
-    "a list": asked(f"SELECT ra FROM stars.main WHERE ra IN ({LONG})"),
-    "a list of two kinds": asked(f"SELECT ra FROM stars.main WHERE ra IN ({LONG}, 1.5)"),
-    "pairs": asked(f"SELECT ra FROM stars.main WHERE {PAIRS}"),
-    "a join": asked("SELECT a.ra FROM stars.main AS a JOIN stars.main AS b ON a.id = b.id JOIN stars.main AS c ON b.id = c.id"),
-    "a neighbourhood": asked("SELECT a.ra FROM stars.main AS a JOIN stars.main AS b ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 0.1"),
-    "groups": asked("WITH a AS (SELECT ra, COUNT(*) AS n FROM stars.main GROUP BY ra) SELECT * FROM a WHERE n IN (SELECT 1 FROM a) ORDER BY n"),
-    "a plan": asked("SELECT ra FROM stars.main", EXPLAIN="true"),
+    "rows": build_query_call("SELECT * FROM stars.main"),
+    "VOTable": build_query_call("SELECT * FROM stars.main", "votable"),
+    "a wrong word": build_query_call("SELEKT ra FROM stars.main"),
+    "an unknown column": build_query_call("SELECT nothing FROM stars.main"),
+    "too many words": build_query_call(f"SELECT {'+'.join(['1'] * 60_000)} FROM stars.main"),
+    "an error while it runs": build_query_call("SELECT SQRT(-1 - ra) / 0 FROM stars.main"),
+    "a list": build_query_call(f"SELECT ra FROM stars.main WHERE ra IN ({LONG})"),
+    "a list of two kinds": build_query_call(f"SELECT ra FROM stars.main WHERE ra IN ({LONG}, 1.5)"),
+    "pairs": build_query_call(f"SELECT ra FROM stars.main WHERE {PAIRS}"),
+    "a join": build_query_call("SELECT a.ra FROM stars.main AS a JOIN stars.main AS b ON a.id = b.id JOIN stars.main AS c ON b.id = c.id"),
+    "a neighbourhood": build_query_call("SELECT a.ra FROM stars.main AS a JOIN stars.main AS b ON DISTANCE(a.ra, a.dec, b.ra, b.dec) < 0.1"),
+    "groups": build_query_call("WITH a AS (SELECT ra, COUNT(*) AS n FROM stars.main GROUP BY ra) SELECT * FROM a WHERE n IN (SELECT 1 FROM a) ORDER BY n"),
+    "a plan": build_query_call("SELECT ra FROM stars.main", EXPLAIN="true"),
     "a cone": lambda client: client.get("/cone/stars.main", RA="1", DEC="1", SR="1"),
     "a wrong cone": lambda client: client.get("/cone/stars.main", RA="x", DEC="1", SR="1"),
     "an address that is none": lambda client: client.get("/nothing/of/it"),
@@ -54,7 +54,7 @@ WAYS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def told(one: object) -> str:
+def name_type(one: object) -> str:
     if isinstance(one, types.FrameType):
         return f"frame of {one.f_code.co_filename.rpartition('/')[2]}:{one.f_code.co_name}"
     return f"{type(one).__module__}.{type(one).__qualname__}"
@@ -87,8 +87,8 @@ def test_nothing_waits_for_the_collector(name: str, client: Client) -> None:
     try:
         WAYS[name](client)
         gc.collect()
-        left = {told(one) for one in gc.garbage}
-        trees = [one for one in gc.garbage if told(one) == "lxml.etree._Element"]
+        left = {name_type(one) for one in gc.garbage}
+        trees = [one for one in gc.garbage if name_type(one) == "lxml.etree._Element"]
         elements = sum(1 for one in trees for _ in one.iter())
     finally:
         gc.set_debug(0)

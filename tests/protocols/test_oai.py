@@ -176,7 +176,7 @@ def harvester(made: Site) -> Client:
     return Client(create_application(made))
 
 
-def asked(client: Client, verb: str, path: str = "/oai", **more: str) -> etree._Element:
+def fetch_document(client: Client, verb: str, path: str = "/oai", **more: str) -> etree._Element:
     answer = client.get(path, verb=verb, **more)
     assert answer.status == 200, answer.text
     assert answer.headers["content-type"] == "text/xml; charset=utf-8"
@@ -195,7 +195,7 @@ def code(root: etree._Element) -> str:
 
 @pytest.fixture(scope="module")
 def records(harvester: Client) -> dict[str, etree._Element]:
-    root = asked(harvester, "ListRecords", metadataPrefix="ivo_vor", set="ivo_managed")
+    root = fetch_document(harvester, "ListRecords", metadataPrefix="ivo_vor", set="ivo_managed")
     return {one.findtext("identifier"): one for one in found(root, "//ri:Resource")}
 
 
@@ -344,18 +344,18 @@ def test_nothing_private(harvester: Client) -> None:
         body = harvester.get("/oai", verb="ListRecords", metadataPrefix=prefix).text
         assert "sealed_zq" not in body
         assert "hushed_zq" not in body
-    assert code(asked(harvester, "GetRecord", metadataPrefix="oai_dc", identifier="ivo://tycho.example/sealed_zq")) == "idDoesNotExist"  # fmt: skip
+    assert code(fetch_document(harvester, "GetRecord", metadataPrefix="oai_dc", identifier="ivo://tycho.example/sealed_zq")) == "idDoesNotExist"  # fmt: skip
 
 
 def test_dublin_core(harvester: Client) -> None:
-    root = asked(harvester, "GetRecord", metadataPrefix="oai_dc", identifier="ivo://IDOC.d2s/corot/bright")
+    root = fetch_document(harvester, "GetRecord", metadataPrefix="oai_dc", identifier="ivo://IDOC.d2s/corot/bright")
     assert found(root, "//dc:creator/text()") == ["Brahe, T.", "Kepler, J. & al."]
     assert found(root, "//dc:rights/text()") == ["CC-BY-4.0"]
     assert "ivo://idoc.d2s/corot/bright" in found(root, "//dc:identifier/text()")
 
 
 def test_identify(harvester: Client, records: dict[str, etree._Element]) -> None:
-    root = asked(harvester, "Identify")
+    root = fetch_document(harvester, "Identify")
     told = {name: root.findtext(f"{{*}}Identify/{{*}}{name}") for name in ("baseURL", "adminEmail", "deletedRecord", "granularity")}  # fmt: skip
     assert told == {"baseURL": f"{BASE}/oai", "adminEmail": "vo@tycho.example", "deletedRecord": "transient", "granularity": "YYYY-MM-DDThh:mm:ssZ"}  # fmt: skip
     (own,) = found(root, "//ri:Resource")
@@ -364,7 +364,7 @@ def test_identify(harvester: Client, records: dict[str, etree._Element]) -> None
     assert managed == ["tycho.example", "idoc", "idoc.d2s", "idoc.ginco"]
     assert {one.partition("//")[2].partition("/")[0] for one in records} == set(managed)
     # one registry, whichever portal it is asked by
-    assert found(asked(harvester, "Identify", path="/psup/oai"), "//o:baseURL/text()") == [f"{BASE}/oai"]
+    assert found(fetch_document(harvester, "Identify", path="/psup/oai"), "//o:baseURL/text()") == [f"{BASE}/oai"]
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_errors(harvester: Client, tmp_path: Path, query: str, expected: str) ->
 
 def test_lists_are_told_in_parts(harvester: Client, records: dict[str, etree._Element], tmp_path: Path) -> None:
     with mock.patch.object(oai, "RECORDS_PER_PAGE", 4):
-        root, seen, bodies = asked(harvester, "ListRecords", metadataPrefix="ivo_vor"), [], []
+        root, seen, bodies = fetch_document(harvester, "ListRecords", metadataPrefix="ivo_vor"), [], []
         while True:
             bodies.append(etree.tostring(root))
             seen += found(root, "//ri:Resource/identifier/text()")
@@ -431,17 +431,19 @@ def test_lists_are_told_in_parts(harvester: Client, records: dict[str, etree._El
             if not token.text:
                 break
             first = token.text
-            root = asked(harvester, "ListRecords", resumptionToken=token.text)
+            root = fetch_document(harvester, "ListRecords", resumptionToken=token.text)
         assert sorted(seen) == sorted(records)
         # asked once more, a token gives the same; of another verb, another sign, another day it gives nothing
-        assert found(asked(harvester, "ListRecords", resumptionToken=first), "//ri:Resource/identifier/text()") == seen[-len(found(root, "//ri:Resource")) :]  # fmt: skip
-        assert code(asked(harvester, "ListIdentifiers", resumptionToken=first)) == "badResumptionToken"
+        assert found(fetch_document(harvester, "ListRecords", resumptionToken=first), "//ri:Resource/identifier/text()") == seen[-len(found(root, "//ri:Resource")) :]  # fmt: skip
+        assert code(fetch_document(harvester, "ListIdentifiers", resumptionToken=first)) == "badResumptionToken"
         body, _, signature = first.partition(".")
         for changed in (f"{body}A.{signature}", f"{body}.A{signature[1:]}", body, f"{body}.{signature}=", f"{first}."):
             if changed != first:
-                assert code(asked(harvester, "ListRecords", resumptionToken=changed)) == "badResumptionToken", changed
+                assert (
+                    code(fetch_document(harvester, "ListRecords", resumptionToken=changed)) == "badResumptionToken"
+                ), changed
         with mock.patch.object(oai.time, "time", return_value=4e9):
-            assert code(asked(harvester, "ListRecords", resumptionToken=first)) == "badResumptionToken"
+            assert code(fetch_document(harvester, "ListRecords", resumptionToken=first)) == "badResumptionToken"
     valid(tmp_path, *bodies)
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from asgi_client import Client
 from lxml import etree
-from test_oai import asked, code, found, valid
+from test_oai import code, fetch_document, found, valid
 
 from hven import descriptor
 from hven.app._server import create_application
@@ -35,7 +35,7 @@ TOML = 'public_url = "https://vo.example"\nauthority = "a.example"\ncontact_emai
 HERE = "ivo://a.example/"
 
 
-def written(directory: Path, name: str, more: str = "", description: str = "First") -> None:
+def write_collection(directory: Path, name: str, more: str = "", description: str = "First") -> None:
     folder = directory / "collections" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rows.csv").write_text("n\n1\n")
@@ -59,7 +59,7 @@ class World:
             clock.now.return_value = _registry_records.datetime(2030, 1, 1, 0, 0, self.at, tzinfo=_registry_records.UTC)
             self.site.refresh_published_state()
             more = {"from": since} if since else {}
-            root = asked(self.client, "ListRecords", metadataPrefix="oai_dc", **more)
+            root = fetch_document(self.client, "ListRecords", metadataPrefix="oai_dc", **more)
         if found(root, "o:error"):
             assert code(root) == "noRecordsMatch"
             return {}
@@ -72,10 +72,10 @@ class World:
 
 
 @contextmanager
-def opened(directory: Path, *names: str) -> Iterator[World]:
+def publish_collections(directory: Path, *names: str) -> Iterator[World]:
     (directory / "hven.toml").write_text(TOML)
     for name in names:
-        written(directory, name)
+        write_collection(directory, name)
     with Site(settings.load_settings(directory)) as site:
         for name in names:
             ingest_collection(site, name)
@@ -83,12 +83,12 @@ def opened(directory: Path, *names: str) -> Iterator[World]:
 
 
 def test_changes_are_told(tmp_path: Path) -> None:
-    with opened(tmp_path, "one", "two") as world:
+    with publish_collections(tmp_path, "one", "two") as world:
         first = world.told()
         assert set(first.values()) == {"01"}
         assert {"one", "two", "tap", "registry", "organisation"} < set(first)
         assert world.told() == first  # nobody is told anew of what is as it was
-        written(tmp_path, "one", description="Second")
+        write_collection(tmp_path, "one", description="Second")
         assert world.told("2030-01-01T00:00:02Z") == {"one": "03", "tap": "03"}  # TAP's tables are described, too
         assert world.told("2030-01-01T00:00:04Z") == {}
         world.site.store.unpublish_collection("two")
@@ -97,17 +97,17 @@ def test_changes_are_told(tmp_path: Path) -> None:
         assert now["tap"] == "05"
         assert now["one"] == "03"
         assert (
-            code(asked(world.client, "GetRecord", metadataPrefix="marc", identifier=f"{HERE}two"))
+            code(fetch_document(world.client, "GetRecord", metadataPrefix="marc", identifier=f"{HERE}two"))
             == "cannotDisseminateFormat"
         )
-        written(tmp_path, "one", "access: private")
+        write_collection(tmp_path, "one", "access: private")
         assert {key: value for key, value in world.told().items() if key in {"one", "two"}} == {
             "one": "06x",
             "two": "05x",
         }
-        written(tmp_path, "one", description="Second")
+        write_collection(tmp_path, "one", description="Second")
         assert world.told()["one"] == "07"
-        written(tmp_path, "one", "registry: {publish: false}")
+        write_collection(tmp_path, "one", "registry: {publish: false}")
         assert world.told()["one"] == "08x"
     with Site(settings.load_settings(tmp_path)) as site:  # a restart tells nobody
         again = World(tmp_path, site)
@@ -118,12 +118,12 @@ def test_changes_are_told(tmp_path: Path) -> None:
 
 
 def test_a_change_is_known_before_somebody_asks(tmp_path: Path) -> None:
-    with opened(tmp_path, "one"):
+    with publish_collections(tmp_path, "one"):
         pass
     with Site(settings.load_settings(tmp_path), watch_for_changes=True) as site:
         client = Client(create_application(site))
-        asked(client, "Identify")  # somebody harvests this site
-        written(tmp_path, "one", description="Second")
+        fetch_document(client, "Identify")  # somebody harvests this site
+        write_collection(tmp_path, "one", description="Second")
 
         def second() -> bool:
             told = site.store.registry.find_record(f"{HERE}one")
@@ -133,7 +133,7 @@ def test_a_change_is_known_before_somebody_asks(tmp_path: Path) -> None:
 
 
 def test_what_seems_to_be_away_stays(tmp_path: Path) -> None:
-    with opened(tmp_path, "one") as world:
+    with publish_collections(tmp_path, "one") as world:
         first = world.told()
         (tmp_path / "collections/one/one.yaml").write_text("collection: one\ntitle: [\n")
         assert world.told() == first
@@ -142,18 +142,18 @@ def test_what_seems_to_be_away_stays(tmp_path: Path) -> None:
 
 
 def test_dates_are_never_set_back(tmp_path: Path) -> None:
-    with opened(tmp_path, "one") as world:
+    with publish_collections(tmp_path, "one") as world:
         world.at = 30
         world.told()
         world.at = 10  # the clock was ahead
-        written(tmp_path, "one", description="Second")
+        write_collection(tmp_path, "one", description="Second")
         assert world.told()["one"] == "31"
 
 
 def test_an_id_that_two_claim(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with opened(tmp_path, "one", "two") as world:
+    with publish_collections(tmp_path, "one", "two") as world:
         world.told()
-        written(tmp_path, "two", "registry: {id: one}")
+        write_collection(tmp_path, "two", "registry: {id: one}")
         now = world.told()
         assert (now["one"], now["two"]) == ("01", "02x")
         assert "another record has the id ivo://a.example/one already" in caplog.text
@@ -168,7 +168,7 @@ def test_an_id_that_two_claim(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def test_an_authority_that_changes(tmp_path: Path) -> None:
-    with opened(tmp_path, "one") as world:
+    with publish_collections(tmp_path, "one") as world:
         world.told()
     (tmp_path / "hven.toml").write_text(TOML.replace('"a.example"', '"b.example"'))
     with Site(settings.load_settings(tmp_path)) as site:

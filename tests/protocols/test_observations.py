@@ -145,7 +145,7 @@ def keyed() -> list[tuple[object, ...]]:
     return rows
 
 
-def told(client: Client, path: str, **asked: str) -> dict[str, Any]:
+def fetch_page(client: Client, path: str, **asked: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(client.get(f"/collections/{path}", **asked).body)
     return found
 
@@ -166,10 +166,10 @@ def test_a_line_is_an_observation_and_has_its_files(client: Client, asked: dict[
     }
     rows = [row for row in made() if all(chosen[name](row) for name in asked)]
     wanted = groups(rows)
-    found = told(client, "cubes/main/rows", _size="200", **asked)
+    found = fetch_page(client, "cubes/main/rows", _size="200", **asked)
     assert [json.loads(key)[0] for key in found["keys"]] == [min(one["granule"] for one in some) for some in wanted]
     assert (found["total"], found["of_rows"]) == (len(wanted), len(rows))
-    counted = told(client, "cubes/main/count", **asked)
+    counted = fetch_page(client, "cubes/main/count", **asked)
     assert (counted["total"], counted["of"], counted["of_rows"]) == (len(wanted), len(groups(made())), len(rows))
     for files, some in zip(found["files"], wanted, strict=True):
         if some[0]["obs_id"]:
@@ -179,13 +179,13 @@ def test_a_line_is_an_observation_and_has_its_files(client: Client, asked: dict[
             assert {one["bytes"] for one in files} == {52_000_000}
             assert {one["picture"] for one in files} == {some[0]["picture"]}
     at = len(wanted) // 2
-    assert told(client, "cubes/main/place", _row=found["keys"][at], **asked)["place"] == at
+    assert fetch_page(client, "cubes/main/place", _row=found["keys"][at], **asked)["place"] == at
 
 
 @pytest.mark.parametrize("asked", [{}, {"_q": "fits"}])
 def test_texts_that_differ_among_the_files_of_a_line_are_counted(client: Client, asked: dict[str, str]) -> None:
     wanted = groups([row for row in made() if not asked or "fits" in row["granule"]])
-    found = told(client, "cubes/main/rows", _size="200", _cols="instrument_name,quantity", **asked)
+    found = fetch_page(client, "cubes/main/rows", _size="200", _cols="instrument_name,quantity", **asked)
     at = [one["name"] for one in found["columns"]].index("quantity")
     assert max(map(len, wanted)) == (1 if asked else 3)
     for row, some in zip(found["rows"], wanted, strict=True):
@@ -197,18 +197,18 @@ def test_texts_that_differ_among_the_files_of_a_line_are_counted(client: Client,
     assert {row[1 - at] for row in found["rows"]} <= {"I0", "I1"}
     page = client.ask("GET", "/collections/cubes/main?_cols=quantity&lang=fr", headers={"accept": "text/html"}).text
     assert "3 différentes" in page
-    every = told(client, "cubes/main/rows", _size="500", _cols="quantity", _files="each")
+    every = fetch_page(client, "cubes/main/rows", _size="500", _cols="quantity", _files="each")
     assert {row[0] for row in every["rows"]} == {"from sav", "from nc", "from fits.gz"}
 
 
 def test_what_was_found_in_one_file_stays_rows(client: Client) -> None:
-    found = told(client, "wide/regions/rows")
+    found = fetch_page(client, "wide/regions/rows")
     assert found["total"] == 12
     assert "files" not in found
 
 
 def test_a_descriptor_says_what_names_an_observation(client: Client) -> None:
-    found = told(client, "said/keyed/rows", _size="100")
+    found = fetch_page(client, "said/keyed/rows", _size="100")
     groups_: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for number, orbit, camera, *_ in keyed():
         groups_[(orbit, camera, number if orbit == "" else "")].append(int(str(number)))
@@ -221,7 +221,7 @@ def test_a_descriptor_says_what_names_an_observation(client: Client) -> None:
     assert {key: rows for key, rows in files.items() if rows} == {
         min(rows): rows for (orbit, *_), rows in groups_.items() if orbit != ""
     }
-    bare = told(client, "said/bare/rows", _size="100")
+    bare = fetch_page(client, "said/bare/rows", _size="100")
     assert (bare["total"], bare["of_rows"]) == (10 + 2, 40)
     assert [len(one) for one in bare["files"]][:9] == [4] * 9, "rows without addresses are files, too"
     assert bare["files"][0][0] == {"key": "[0]", "href": "", "text": "1", "bytes": None}
@@ -239,7 +239,7 @@ def test_what_the_descriptor_says_holds_at_once(tmp_path: Path) -> None:
     with Site(load_settings(tmp_path, {})) as site:
         ingest_collection(site, "said")
         client = Client(create_application(site))
-        assert told(client, "said/keyed/rows")["total"] == 22
+        assert fetch_page(client, "said/keyed/rows")["total"] == 22
         for said, total in (
             ("[]", 40),
             ("[camera]", 2),
@@ -247,7 +247,7 @@ def test_what_the_descriptor_says_holds_at_once(tmp_path: Path) -> None:
         ):  # what is wrong leaves the last good one in force
             file.write_text(SAID.replace("[orbit, camera]\n", f"{said}\n    form: [camera]\n"), encoding="utf-8")
             site.refresh_published_state()
-            assert told(client, "said/keyed/rows")["total"] == total
+            assert fetch_page(client, "said/keyed/rows")["total"] == total
         page = client.ask("GET", "/collections/said/keyed", headers={"accept": "text/html"}).text
         form = page[page.index('id="refine"') : page.index('id="found"')]
         assert form.index('name="camera"') < form.index('name="orbit"')
@@ -268,12 +268,12 @@ def test_an_observation_needs_its_columns_and_a_key(said: str, fault: str, tmp_p
 
 def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None:
     for asked in ({}, {"quality": "2..3"}):
-        rows = told(client, "cubes/main/rows", **asked)
-        strip = told(client, "cubes/main/strip", **asked)
+        rows = fetch_page(client, "cubes/main/rows", **asked)
+        strip = fetch_page(client, "cubes/main/strip", **asked)
         assert (strip["rows"], strip["observations"]) == (rows["total"], True)
         assert strip["time"]["total"] == rows["total"]
         assert sum(strip["time"]["counts"]) == rows["total"]
-    each = told(client, "cubes/main/strip", _files="each")
+    each = fetch_page(client, "cubes/main/strip", _files="each")
     assert (each["rows"], each["observations"]) == (len(made()), False)
     number = len(groups(made()))
     page = client.ask("GET", "/collections/cubes", headers={"accept": "text/html"}).text
@@ -302,29 +302,29 @@ def test_strip_cards_pages_and_tree_count_the_same_lines(client: Client) -> None
         assert sizes[0] == f"main: {len(made())} files", path
     tree = {one["name"]: one["rows"] for one in json.loads(client.get("/tree").body)["branches"]}
     assert tree["I0"] + tree["I1"] == number
-    drawn = told(client, "cubes/main/strip", _only="drawn")["html"]
+    drawn = fetch_page(client, "cubes/main/strip", _only="drawn")["html"]
     assert f"{number} observations" in drawn
     assert " rows" not in drawn
 
 
 def test_maps_say_that_they_count_files(client: Client) -> None:
     for asked, files in ({}, True), ({"_files": "each"}, False):
-        found = told(client, "said/placed/places", **asked)
+        found = fetch_page(client, "said/placed/places", **asked)
         assert (found["files"], found["total"]) == (files, 40)
-        assert ("files" in told(client, "said/placed/rows", **asked)) is files
+        assert ("files" in fetch_page(client, "said/placed/rows", **asked)) is files
 
 
 def test_where_nothing_is_found_lines_are_proposed(client: Client) -> None:
-    found = told(client, "cubes/main/count", quality="2", depth="9..10")
+    found = fetch_page(client, "cubes/main/count", quality="2", depth="9..10")
     (one,) = found["without"]
-    lines_ = told(client, "cubes/main/rows", quality="2")["total"]
+    lines_ = fetch_page(client, "cubes/main/rows", quality="2")["total"]
     assert ([each["name"] for each in one["left"]], one["rows"], one["observations"]) == (["depth"], lines_, True)
     page = client.ask("GET", "/collections/cubes/main?quality=2&depth=9..10&lang=fr", headers={"accept": "text/html"})
     assert f"sans depth 9..10 : {lines_} observations" in page.text
 
 
 def test_each_file_is_a_line_where_somebody_wants_that(client: Client) -> None:
-    found = told(client, "cubes/main/rows", _size="500", _files="each")
+    found = fetch_page(client, "cubes/main/rows", _size="500", _files="each")
     assert found["total"] == len(made())
     assert "files" not in found
     page = client.ask("GET", "/collections/cubes/main", headers={"accept": "text/html"}).text
@@ -333,26 +333,32 @@ def test_each_file_is_a_line_where_somebody_wants_that(client: Client) -> None:
     page = client.ask("GET", "/collections/cubes/main?_files=each&quality=1", headers={"accept": "text/html"}).text
     assert "chip-file" not in page
     assert 'href="?quality=1"' in page
-    faults = told(client, "cubes/main/rows", _files="none")["faults"]
+    faults = fetch_page(client, "cubes/main/rows", _files="none")["faults"]
     assert [one["field"] for one in faults] == ["_files"]
 
 
 def test_rows_come_by_time_where_nobody_says_how(client: Client) -> None:
-    keys = [json.loads(key)[0] for key in told(client, "cubes/main/rows", _files="each", _size="500")["keys"]]
+    keys = [json.loads(key)[0] for key in fetch_page(client, "cubes/main/rows", _files="each", _size="500")["keys"]]
     assert keys == [row["granule"] for row in sorted(made(), key=lambda row: (row["begins"], row["granule"]))]
     keys = [
         json.loads(key)[0]
-        for key in told(client, "cubes/main/rows", _files="each", _size="500", _sort="-granule")["keys"]
+        for key in fetch_page(client, "cubes/main/rows", _files="each", _size="500", _sort="-granule")["keys"]
     ]
     assert keys == sorted((row["granule"] for row in made()), reverse=True)
 
 
 def test_pictures_names_times_and_what_is_asked_for_come_first(client: Client) -> None:
-    assert told(client, "cubes/main/rows")["drawn"] == ["picture", "obs_id", "begins", "instrument_name", "quality"]
-    found = told(client, "cubes/main/rows", depth="1..2")
+    assert fetch_page(client, "cubes/main/rows")["drawn"] == [
+        "picture",
+        "obs_id",
+        "begins",
+        "instrument_name",
+        "quality",
+    ]
+    found = fetch_page(client, "cubes/main/rows", depth="1..2")
     assert found["drawn"][:3] == ["picture", "obs_id", "depth"]  # not a principal one: what is searched is seen
     assert found["columns"][-1]["name"] == "depth"
-    assert told(client, "cubes/main/rows", _cols="quality,granule")["drawn"] == ["quality", "granule"]
+    assert fetch_page(client, "cubes/main/rows", _cols="quality,granule")["drawn"] == ["quality", "granule"]
     page = client.ask("GET", "/collections/cubes/main", headers={"accept": "text/html"}).text
     assert [page.index(f">{name}</a>") for name in ("picture", "obs_id", "begins", "quality")] == sorted(
         page.index(f">{name}</a>") for name in ("picture", "obs_id", "begins", "quality")
@@ -361,16 +367,16 @@ def test_pictures_names_times_and_what_is_asked_for_come_first(client: Client) -
 
 @pytest.mark.parametrize(("table", "columns"), [("many", 10), ("one", 3), ("none", 3)])
 def test_tables_of_one_row_of_none_and_of_300_columns(client: Client, table: str, columns: int) -> None:
-    found = told(client, f"wide/{table}/rows")
+    found = fetch_page(client, f"wide/{table}/rows")
     assert (found["total"], len(found["drawn"])) == (NUMBERS[table], columns)
     assert client.ask("GET", f"/collections/wide/{table}", headers={"accept": "text/html"}).status == 200
     if NUMBERS[table]:
-        assert told(client, f"wide/{table}/row", _row=found["keys"][0])["file"] is None
-        assert told(client, f"wide/{table}/else", _row=found["keys"][0])["lines"] == []
+        assert fetch_page(client, f"wide/{table}/row", _row=found["keys"][0])["file"] is None
+        assert fetch_page(client, f"wide/{table}/else", _row=found["keys"][0])["lines"] == []
 
 
 def test_a_panel_says_what_a_row_is_and_where_its_files_are(client: Client) -> None:
-    found = told(client, "cubes/main/row", _row='["002-nc"]')
+    found = fetch_page(client, "cubes/main/row", _row='["002-nc"]')
     assert found["file"]["href"] == "https://files.example/002.nc"
     assert {json.loads(one["key"])[0] for one in found["files"]} == {"002-sav", "002-nc", "002-fits.gz"}
     assert found["cite"]["text"].startswith("Brahe, T. (2018). Cubes. https://doi.org/10.1234/cubes. http")
@@ -379,5 +385,5 @@ def test_a_panel_says_what_a_row_is_and_where_its_files_are(client: Client) -> N
     assert sorted(at for one in found["sections"] for at in one["columns"]) == list(range(len(found["columns"])))
     french = json.loads(client.get("/collections/cubes/main/row", _row='["002-nc"]', lang="fr").body)
     assert french["sections"][0]["title"] == "Temps"
-    assert told(client, "cubes/main/row", _row='["gone"]')["row"] is None
-    assert told(client, "cubes/main/row", _row='["x1"]')["files"] == []
+    assert fetch_page(client, "cubes/main/row", _row='["gone"]')["row"] is None
+    assert fetch_page(client, "cubes/main/row", _row='["x1"]')["files"] == []

@@ -64,7 +64,7 @@ def page(client: Client, path: str) -> tuple[int, Any]:
     return len(gzip.compress(answer.body)), html.fromstring(answer.text)
 
 
-def told(client: Client, path: str) -> Any:
+def fetch_json(client: Client, path: str) -> Any:
     answer = client.ask("GET", path, headers={"accept": "application/json"})
     assert answer.status == 200, answer.text[:500]
     return json.loads(answer.body)
@@ -79,9 +79,9 @@ def test_every_pane_answers_and_the_page_stays_small(client: Client, name: str) 
     assert size < 40_000  # as it travels
     assert len(found.xpath("//table[@class='rows']/tbody/tr")) == min(len(rows), 50)
     for pane in PANES:
-        told(client, f"{here}/{pane.format(x=x)}")
-    assert told(client, f"{here}/rows")["total"] == len(rows)
-    assert sum(told(client, f"{here}/histogram?_x={x}")["counts"]) == (0 if name == "empty" else len(rows))
+        fetch_json(client, f"{here}/{pane.format(x=x)}")
+    assert fetch_json(client, f"{here}/rows")["total"] == len(rows)
+    assert sum(fetch_json(client, f"{here}/histogram?_x={x}")["counts"]) == (0 if name == "empty" else len(rows))
 
 
 @pytest.mark.parametrize("path", ["/", "/collections/odd", "/collections/odd/columns", "/collections/odd/downloads", "/statistics/odd", "/search?q=kind"])  # fmt: skip
@@ -92,21 +92,21 @@ def test_pages_of_the_collection_stand_and_stay_small(client: Client, path: str)
 def test_of_ten_thousand_choices_few_are_shown_and_all_are_found(client: Client) -> None:
     _, found = page(client, "/collections/odd/codes")
     assert len(found.xpath("//option")) < 300
-    (kinds,) = [one for one in told(client, "/collections/odd/codes/facets")["facets"] if one["column"] == "kind"]
+    (kinds,) = [one for one in fetch_json(client, "/collections/odd/codes/facets")["facets"] if one["column"] == "kind"]
     assert (len(kinds["choices"]), kinds["more"], kinds["field"]) == (12, True, False)
-    some = told(client, "/collections/odd/codes/facets?_of=kind&_like=k777")["facets"][0]
+    some = fetch_json(client, "/collections/odd/codes/facets?_of=kind&_like=k777")["facets"][0]
     assert {one["value"] for one in some["choices"]} == {"k777", *(f"k777{at}" for at in range(10))}
     assert {one["label"] for one in some["choices"]} == {"Kind 777", *(f"Kind 777{at}" for at in range(10))}
-    assert told(client, "/collections/odd/names/facets")["facets"] == [], "names are looked for, not chosen from"
-    who = told(client, "/collections/odd/names/facets?_of=who&_like=who+9999")["facets"][0]["choices"]
+    assert fetch_json(client, "/collections/odd/names/facets")["facets"] == [], "names are looked for, not chosen from"
+    who = fetch_json(client, "/collections/odd/names/facets?_of=who&_like=who+9999")["facets"][0]["choices"]
     assert [(one["value"], one["rows"]) for one in who] == [("who 9999", 2)]
-    assert told(client, "/collections/odd/codes/count?kind=k5,k6,k99999")["total"] == 2
+    assert fetch_json(client, "/collections/odd/codes/count?kind=k5,k6,k99999")["total"] == 2
 
 
 def test_a_constant_or_an_empty_column_is_no_question_and_no_plot(client: Client) -> None:
     for name in ("constant", "empty"):
-        assert told(client, f"/collections/odd/{name}/facets")["facets"] == []
-        strip = told(client, f"/collections/odd/{name}/strip")
+        assert fetch_json(client, f"/collections/odd/{name}/facets")["facets"] == []
+        strip = fetch_json(client, f"/collections/odd/{name}/strip")
         assert (strip["time"], strip["map"], strip["parts"]) == (None, None, [])
     _, found = page(client, "/collections/odd/one")
     assert not found.xpath("//p[@data-alike]/*"), "of one row nothing is said to be alike in all"
@@ -119,4 +119,4 @@ def test_where_a_language_is_missing_the_other_one_is_told(client: Client, langu
     said = [" ".join(one.text_content().split()) for one in found.xpath("//p")]
     assert ("Things" in said, "Des choses" in said) == (language == "en", language == "fr")
     assert found.xpath("//h2/a[text()='Table of codes']"), "there is no French one"
-    assert told(client, f"/collections/odd?lang={language}")["title"] == "Des choses"
+    assert fetch_json(client, f"/collections/odd?lang={language}")["title"] == "Des choses"

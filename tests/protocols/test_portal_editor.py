@@ -54,7 +54,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield Client(create_application(site))
 
 
-def asked(client: Client, what: str, query: str, **more: str) -> Any:
+def fetch_editor_json(client: Client, what: str, query: str, **more: str) -> Any:
     answer = client.get(f"/adql/{what}", QUERY=query, **more)
     assert answer.status == 200, answer.text
     return json.loads(answer.body)
@@ -81,9 +81,9 @@ def test_an_answer_counts_one_row_where_there_is_one(client: Client) -> None:
 
 
 def test_plots_are_of_all_rows(client: Client) -> None:
-    found = asked(client, "histogram", "SELECT id * 2 AS twice FROM stars.main", _x="twice")
+    found = fetch_editor_json(client, "histogram", "SELECT id * 2 AS twice FROM stars.main", _x="twice")
     assert (sum(found["counts"]), found["low"]) == (NUMBER, 0)
-    found = asked(client, "points", "SELECT ra, dec, note FROM stars.main", _x="ra", _y="dec", _c="note")
+    found = fetch_editor_json(client, "points", "SELECT ra, dec, note FROM stars.main", _x="ra", _y="dec", _c="note")
     assert [len(values) for values in found["values"]] == [NUMBER] * 3
     assert [one["unit"] for one in found["axes"]] == ["°", "°", ""]
     for parameters, text in (
@@ -107,7 +107,7 @@ def test_what_is_private_is_not_told(client: Client, what: str) -> None:
 
 
 def test_how_a_query_would_be_run(client: Client) -> None:
-    assert "5 rows" in asked(client, "explain", "SELECT TOP 5 * FROM stars.main")["plan"]
+    assert "5 rows" in fetch_editor_json(client, "explain", "SELECT TOP 5 * FROM stars.main")["plan"]
     assert client.get("/adql/explain", QUERY="").status == 400
 
 

@@ -90,7 +90,7 @@ def kind(path: str) -> str:
     return "/".join(part if at < fixed or (at == 3 and part in own) else "X" for at, part in enumerate(parts)) or "/"
 
 
-def asked(client: Client, path: str, language: str = "en") -> Answer:
+def fetch_page(client: Client, path: str, language: str = "en") -> Answer:
     return client.ask("GET", path, headers={"accept": "text/html", "accept-language": language})
 
 
@@ -109,7 +109,7 @@ def pages(reader: Client) -> dict[str, Parts]:
         path = waiting.pop(0)
         if path in found or sum(other.partition("?")[0] == path.partition("?")[0] for other in found) > 1:
             continue
-        answer = asked(reader, path)
+        answer = fetch_page(reader, path)
         if answer.headers["content-type"] != "text/html; charset=utf-8":
             continue
         assert answer.status == 200, path
@@ -152,7 +152,7 @@ def test_each_page_is_json_by_its_address_and_by_accept(reader: Client, pages: d
 def test_a_page_that_speaks_french_says_nothing_of_ours_in_english(reader: Client, pages: dict[str, Parts]) -> None:
     ours = {english: french for english, french in load_texts("fr").items() if english != french and "{" not in english}
     for path, page in pages.items():
-        french = Parts(asked(reader, path, "fr").text)
+        french = Parts(fetch_page(reader, path, "fr").text)
         assert french.language == "fr", path
         left = set(french.words) & set(page.words) & set(ours) - {"Images"}
         assert left == set(), path

@@ -51,7 +51,7 @@ def header(**more: object) -> fits.Header:
     return fits.Header({**cards, **more})
 
 
-def written(folder: Path) -> None:
+def write_cubes(folder: Path) -> None:
     """Write a cube with its errors and flags, one of integers with scale, blanks and polarizations, one in compressed tiles, and netCDF."""
     random = np.random.default_rng(3)
     data = random.normal(5, 1, (60, 30, 40)).astype(">f4")
@@ -76,7 +76,7 @@ def written(folder: Path) -> None:
 def begun(directory: Path, prepare: str = "", *, more: str = "") -> Site:
     folder = directory / "collections" / "cubes"
     folder.mkdir(parents=True)
-    written(folder)
+    write_cubes(folder)
     (folder / "rows.csv").write_text("id,file\n" + "".join(f"{one},{one}.fits\n" for one in NAMES))
     (folder / "cubes.yaml").write_text(PAPER.format(prepare=prepare))
     (directory / "hven.toml").write_text(f'name = "cubes"\n{more}\n[health]\noperators = ["olga"]\n')
@@ -91,7 +91,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
-def asked(client: Client, path: str, **params: str) -> bytes:
+def fetch_body(client: Client, path: str, **params: str) -> bytes:
     found = client.get(path, **params)
     assert found.status == 200, found.text
     return found.body
@@ -102,11 +102,11 @@ def looked(client: Client) -> dict[str, bytes]:
     found = {}
     for name, part in (("parts.fits", "SCI"), ("whole.fits", "0"), ("packed.fits", "SCI"), ("maps.nc", "flux")):
         for more in ({"spectrum": "6 5"}, {"spectrum": "4 3"}, {"mean": "box 3 9 4 12"}, {"mean": "circle 20 15 6"}, {"slice": "4"}, {}):  # fmt: skip
-            found[f"{name} {more}"] = asked(client, f"{CUBE}/{name}", part=part, **more)
-    found["whole U"] = asked(client, f"{CUBE}/whole.fits", spectrum="4 3", at="4:3")
+            found[f"{name} {more}"] = fetch_body(client, f"{CUBE}/{name}", part=part, **more)
+    found["whole U"] = fetch_body(client, f"{CUBE}/whole.fits", spectrum="4 3", at="4:3")
     for one in ("parts", "whole", "packed"):
         for pixels in ("6 6", "1 40"):
-            found[f"cut {one} {pixels}"] = asked(client, "/soda/sync", TABLE="cubes.main", ID=one, PIXELS_1=pixels, PIXELS_2="5 7")  # fmt: skip
+            found[f"cut {one} {pixels}"] = fetch_body(client, "/soda/sync", TABLE="cubes.main", ID=one, PIXELS_1=pixels, PIXELS_2="5 7")  # fmt: skip
     return found
 
 
@@ -132,13 +132,16 @@ def test_values_are_those_of_the_file_bit_for_bit(site: Site) -> None:
     values[4, 5, 7] = 77.0
     values.flush()
     assert (
-        orjson.loads(asked(client, f"{CUBE}/parts.fits", part="SCI", spectrum="6 5"))["parts"][0]["values"][7] == 77.0
+        orjson.loads(fetch_body(client, f"{CUBE}/parts.fits", part="SCI", spectrum="6 5"))["parts"][0]["values"][7]
+        == 77.0
     )
-    cut = asked(client, "/soda/sync", TABLE="cubes.main", ID="parts", PART="SCI", PIXELS_1="6 6", PIXELS_2="5 5")
+    cut = fetch_body(client, "/soda/sync", TABLE="cubes.main", ID="parts", PART="SCI", PIXELS_1="6 6", PIXELS_2="5 5")
     assert fits.open(io.BytesIO(cut))[-1].data[7, 0, 0] == 77.0
     # a damaged one is not used
     first.write_bytes(first.read_bytes()[:-4])
-    assert asked(client, f"{CUBE}/parts.fits", part="SCI", spectrum="6 5") == before["parts.fits {'spectrum': '6 5'}"]
+    assert (
+        fetch_body(client, f"{CUBE}/parts.fits", part="SCI", spectrum="6 5") == before["parts.fits {'spectrum': '6 5'}"]
+    )
 
 
 def test_blocks_are_bounded_and_what_is_stopped_or_has_no_room_leaves_nothing(
@@ -197,7 +200,7 @@ def test_a_copy_goes_with_the_state_of_its_file(tmp_path: Path) -> None:
         )  # it was changed, and nothing stands for it
         (tmp_path / "collections/cubes/maps.nc").rename(tmp_path / "collections/cubes/other.nc")
         ingest_collection(site, "cubes")
-        found = orjson.loads(asked(client, f"{CUBE}/parts.fits", spectrum="6 5"))["parts"][0]["values"]
+        found = orjson.loads(fetch_body(client, f"{CUBE}/parts.fits", spectrum="6 5"))["parts"][0]["values"]
         assert found == data[:, 4, 5].tolist()
         assert run_next(site)  # of the site's owner, since there are copies
         assert not list(home.iterdir())
@@ -225,7 +228,7 @@ def test_pictures_are_made_of_what_is_new_and_what_failed_is_named(tmp_path: Pat
         ) + sum(np.load(one).nbytes for one in (site.settings.var_directory / "cubes").rglob("*.npy"))
         before = {one: one.stat().st_ino for one in (site.settings.var_directory / "previews").rglob("*.png")}
         for query in ({"size": "200"}, {}):  # as rows lead to them
-            assert asked(client, "/collections/cubes/preview/plain.fits", **query)[:4] == b"\x89PNG"
+            assert fetch_body(client, "/collections/cubes/preview/plain.fits", **query)[:4] == b"\x89PNG"
         assert {one: one.stat().st_ino for one in (site.settings.var_directory / "previews").rglob("*.png")} == before
         fits.PrimaryHDU(np.ones((9, 9), "f4")).writeto(tmp_path / "collections/cubes/new.fits")
         ingest_collection(site, "cubes")

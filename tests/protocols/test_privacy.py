@@ -34,7 +34,7 @@ EVERYTHING = [
 ]
 
 
-def asked(client: Client, query: str) -> list[list[object]]:
+def fetch_rows(client: Client, query: str) -> list[list[object]]:
     answer = client.get("/tap/sync", LANG="ADQL", RESPONSEFORMAT="json", QUERY=query)
     assert answer.status == 200, answer.text
     return list(json.loads(answer.body)["data"])
@@ -70,9 +70,9 @@ def owner(site: Site) -> Client:
     ],
 )
 def test_counts_are_of_the_rows_one_may_see(client: Client, halved: Client, owner: Client, query: str) -> None:
-    assert asked(client, query) == [[2000]]
-    assert asked(halved, query) == [[1000]]
-    assert asked(owner, query) == [[2000]]
+    assert fetch_rows(client, query) == [[2000]]
+    assert fetch_rows(halved, query) == [[1000]]
+    assert fetch_rows(owner, query) == [[2000]]
 
 
 @pytest.mark.parametrize(
@@ -88,15 +88,15 @@ def test_counts_are_of_the_rows_one_may_see(client: Client, halved: Client, owne
     ],
 )
 def test_hidden_rows_are_found_by_no_road(halved: Client, client: Client, query: str) -> None:
-    assert asked(client, query)
-    assert asked(halved, query) == []
+    assert fetch_rows(client, query)
+    assert fetch_rows(halved, query) == []
 
 
 def test_extremes_and_groups_are_of_the_rows_one_may_see(halved: Client) -> None:
-    assert asked(halved, "SELECT MAX(number) AS n FROM stars.main") == [[1998]]
-    assert asked(halved, "SELECT MOD(number, 2) AS odd, COUNT(*) AS n FROM stars.main GROUP BY MOD(number, 2)") == [
-        [0, 1000]
-    ]
+    assert fetch_rows(halved, "SELECT MAX(number) AS n FROM stars.main") == [[1998]]
+    assert fetch_rows(
+        halved, "SELECT MOD(number, 2) AS odd, COUNT(*) AS n FROM stars.main GROUP BY MOD(number, 2)"
+    ) == [[0, 1000]]
 
 
 def test_cones_have_the_rows_one_may_see(client: Client, halved: Client) -> None:
@@ -174,9 +174,9 @@ def test_a_private_table_is_not_in_tap_schema_but_for_its_owner(client: Client, 
         "SELECT schema_name FROM TAP_SCHEMA.schemas WHERE schema_name = 'secret'",
         "SELECT column_name FROM TAP_SCHEMA.columns WHERE table_name = 'secret.main'",
     ):
-        assert asked(client, query) == []
-        assert asked(owner, query)
-    assert asked(owner, "SELECT COUNT(*) AS n FROM secret.main") == [[2000]]
+        assert fetch_rows(client, query) == []
+        assert fetch_rows(owner, query)
+    assert fetch_rows(owner, "SELECT COUNT(*) AS n FROM secret.main") == [[2000]]
 
 
 def test_no_error_tells_that_a_private_table_exists(client: Client) -> None:

@@ -14,7 +14,7 @@ from lxml import etree
 from star_tables import COLUMNS, build_rows
 from test_async import made
 from test_privacy import (  # noqa: F401  (the same tests, over the sites of this module)
-    asked,
+    fetch_rows,
     halved,
     owner,
     shown,
@@ -132,11 +132,11 @@ def test_functions_that_are_computed_here_meet_no_hidden_row(client: Client, hal
         "SELECT number FROM stars.main WHERE IVO_HASHLIST_HAS(id, 's7') = 1 AND MOC(3, CIRCLE(ra, dec, 1)) IS NOT NULL",
         "SELECT number FROM stars.main WHERE id = 's7' AND MOC(3, CIRCLE(ra, dec, 1)) IS NOT NULL",
     ):
-        assert asked(client, text) == [[7]]
-        assert asked(halved, text) == []
+        assert fetch_rows(client, text) == [[7]]
+        assert fetch_rows(halved, text) == []
     # CAST fails for every row: who sees some of them learns of an error for those alone, and not of which value
     text = "SELECT COUNT(*) AS n FROM stars.main WHERE number > {} AND CAST(id AS INTEGER) > 0"
-    assert asked(halved, text.format(1998)) == [[0]]
+    assert fetch_rows(halved, text.format(1998)) == [[0]]
     failed = halved.get("/tap/sync", LANG="ADQL", QUERY=text.format(1996))
     assert failed.status == 400
     assert "s199" not in failed.text

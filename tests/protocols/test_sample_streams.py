@@ -52,7 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
-def opened(site: Site) -> Iterator[pa.RecordBatch]:
+def open_samples(site: Site) -> Iterator[pa.RecordBatch]:
     around: Any = SimpleNamespace(site=site, policies=DEFAULT_POLICIES, faces={}, collections=frozenset())
     holdings = site.get_published_state()
     one = series.list_data_sets(around, ANONYMOUS_PRINCIPAL, "hapi", holdings)["goes_xrs"]
@@ -64,7 +64,7 @@ def opened(site: Site) -> Iterator[pa.RecordBatch]:
 
 def test_slow_readers_hold_one_budget(site: Site) -> None:
     budget = site.settings.limits.memory // _sample_streams.BUDGET_SHARE
-    readers = [opened(site) for _ in range(min(READERS, get_stream_limiter(site)._max_streams))]
+    readers = [open_samples(site) for _ in range(min(READERS, get_stream_limiter(site)._max_streams))]
     held = 0
     for reader in readers:
         held += next(reader).nbytes
@@ -77,21 +77,21 @@ def test_slow_readers_hold_one_budget(site: Site) -> None:
 
 
 def test_windows_have_all_samples_whatever_their_size(site: Site) -> None:
-    first = opened(site)
+    first = open_samples(site)
     next(first)
-    crowd = [opened(site) for _ in range(5)]
+    crowd = [open_samples(site) for _ in range(5)]
     for reader in crowd:
         next(reader)
     for reader in (first, *crowd):
         reader.close()  # type: ignore[attr-defined]
-    whole = pa.Table.from_batches(list(opened(site)))
+    whole = pa.Table.from_batches(list(open_samples(site)))
     assert whole.column("short").to_pylist() == list(range(ROWS))
 
 
 def test_a_reader_too_many_is_told_to_come_again(site: Site) -> None:
     client = Client(create_application(site))
     streams = get_stream_limiter(site)
-    crowd = [opened(site) for _ in range(streams._max_streams)]
+    crowd = [open_samples(site) for _ in range(streams._max_streams)]
     for reader in crowd:
         next(reader)
     answer = client.get("/hapi/data", **DATA)

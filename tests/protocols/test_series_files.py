@@ -89,7 +89,7 @@ def made(directory: Path, series: str, *, source: str = "{kind: granules, files:
     return home / "data"
 
 
-def opened(directory: Path) -> tuple[Site, Client]:
+def open_client(directory: Path) -> tuple[Site, Client]:
     site = Site(settings.load_settings(directory))
     report = ingest_collection(site, "nda")
     assert report.published, report.error
@@ -116,7 +116,7 @@ def nda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Path
     data = made(directory, ROUTINE)
     for number, day in enumerate(("2016-12-30", "2016-12-31", "2017-01-01")):
         cdf(data / f"orn_nda_{day.replace('-', '')}_V01.cdf", minutes(day, 1440 + (day[:4] == "2016" and day[8:] == "31")), [10, 20, 30], number)  # fmt: skip
-    site, client = opened(directory)
+    site, client = open_client(directory)
     with site:
         yield client, data
 
@@ -164,7 +164,7 @@ def test_when_there_are_files_is_told(nda: tuple[Client, Path], tmp_path: Path) 
     for number, (day, count) in enumerate((("2020-01-01", 1439), ("2020-01-02", 10), ("2020-01-04", 20))):
         cdf(data / f"x_{day.replace('-', '')}_v01.cdf", minutes(day, count), [10, 20], number)
     cdf(data / "x_20200104_v02.cdf", minutes("2020-01-04", 5), [10, 20], 9)
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         found = [row[:2] for row in rows(client, name=name)]
         assert found == [
@@ -241,7 +241,7 @@ ORFEES = f"""
 def test_bands_with_clocks_of_their_own_are_one_spectrogram(tmp_path: Path, late: float) -> None:
     data = made(tmp_path, ORFEES)
     there = orfees(data / "int_orf20140418_080000_0.1.fts", "2014-04-18", late)
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         (channels,) = info(client)["parameters"][1]["bins"]
         assert channels["units"] == "MHz"
@@ -272,7 +272,7 @@ def test_images_and_tables_of_one_row_are_samples(tmp_path: Path) -> None:
     ):  # fmt: skip
         data = made(tmp_path / folder, series)
         shutil.copy(path, data)
-        site, client = opened(tmp_path / folder)
+        site, client = open_client(tmp_path / folder)
         with site, fits.open(path) as hdus:
             found = rows(client)
             values = np.array([row[1:] for row in found], "f8")
@@ -298,7 +298,7 @@ def test_every_real_file_has_the_samples_that_others_read(tmp_path: Path) -> Non
     home.write_text(home.read_text().partition("  days:")[0] + "\n".join(tables))
     for path in paths:
         shutil.copy(path, data)
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         for at, path in enumerate(paths):
             said = info(client, f"t{at}")
@@ -362,7 +362,7 @@ def test_the_higher_version_holds_where_files_overlap(tmp_path: Path) -> None:
     late = minutes("2020-01-01", 60)[30:]
     cdf(data / "x_20200101b_V10.cdf", np.delete(late, 5), [1, 2], 2)  # with a gap, which stays one
     cdf(data / "x_20200102_V1.cdf", minutes("2020-01-01", 120)[99:], [1, 2], 3)  # begins where the first one ends
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         found = [int(row[1]) for row in rows(client, parameters="STATUS")]
         assert found == [*range(1000, 1030), *range(2000, 2029), *range(1060, 1099), *range(3000, 3021)]
@@ -378,7 +378,7 @@ def test_channels_that_change_are_a_parameter_of_each_sample(tmp_path: Path) -> 
     cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 3), [1, 2, 3], 1)
     cdf(data / "x_20200102_V1.cdf", minutes("2020-01-02", 3), [10, 20], 2)
     cdf(data / "x_20200103_V1.cdf", minutes("2020-01-03", 3), [10, 20], 3)
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         said = info(client)
         names = [one["name"] for one in said["parameters"]]
@@ -404,7 +404,7 @@ def test_times_that_are_out_of_order_twice_or_missing_are_put_right(tmp_path: Pa
     odd[800] = -(2**63)  # none
     cdf(data / "x_20200101_V1.cdf", odd, [1, 2], 1)
     cdf(data / "x_20200102_V1.cdf", np.full(3, -(2**63)), [1, 2], 2)  # no time at all
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         found = rows(client, parameters="STATUS")
         moments = [row[0] for row in found]
@@ -419,7 +419,7 @@ def test_times_of_a_file_are_read_once_for_as_long_as_it_is_the_same(
 ) -> None:
     data = made(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, STATUS]}')
     cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 500), [1, 2], 1)
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         read: list[str] = []
         ordered = FileSamples._order_times
@@ -467,7 +467,7 @@ def test_units_of_files_are_converted_or_told(tmp_path: Path) -> None:
     data = made(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, NOT]}')
     for day, unit in ((1, "mV"), (2, "V"), (3, "")):
         cdf(data / f"x_2020010{day}_V1.cdf", minutes(f"2020-01-0{day}", 2), [1], day, unit=unit or " ")
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         said = info(client)
         assert [one["name"] for one in said["parameters"]] == ["Epoch", "LL"]
@@ -504,7 +504,7 @@ def test_who_may_not_take_a_file_has_none_of_its_samples(tmp_path: Path) -> None
     cdf(data / "x_20200102b_V2.cdf", minutes("2020-01-02", 2), [1], 5)
     with (tmp_path / "hven.toml").open("a") as file:
         file.write('[people]\ngroups = {survey = ["carl"]}\n')
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         tokens = {name: site.store.users.add_account(name) for name in ("anna", "carl")}
 
@@ -527,7 +527,7 @@ def test_a_file_that_arrives_is_on_every_face(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(granules, "open_product", lambda path, name, **more: (seen.append(name), open_product(path, name, **more))[1])  # fmt: skip
     data = made(tmp_path, ROUTINE)
     cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 3), [1], 1)
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         assert len(rows(client)) == 3
         cdf(data / "x_20200102_V1.cdf", minutes("2020-01-02", 2), [1], 2)
@@ -557,7 +557,7 @@ def test_parquet_and_delimited_text_are_read_where_they_lie(tmp_path: Path) -> N
     lines = [line.split(";") for line in gzip.decompress(silso.read_bytes()).decode().splitlines()]
     days = [int(np.datetime64("-".join(line[:3]), "D").astype(int)) + 40_587 for line in lines]
     (data / "spots_V2.csv").write_text("".join(f"{';'.join(line[:3])};{day};{line[4]}\n" for line, day in zip(lines, days, strict=True)))  # fmt: skip
-    site, client = opened(tmp_path / "csv")
+    site, client = open_client(tmp_path / "csv")
     with site:
         found = rows(client)
         assert [row[0][:10] for row in found] == ["-".join(line[:3]) for line in lines]
@@ -572,7 +572,7 @@ def test_parquet_and_delimited_text_are_read_where_they_lie(tmp_path: Path) -> N
         }
     )
     pq.write_table(table, data / "x.parquet", row_group_size=700)
-    site, client = opened(tmp_path / "parquet")
+    site, client = open_client(tmp_path / "parquet")
     with site:
         found = rows(client)
         assert [row[0] for row in found] == [f"{one}Z" for one in moments.astype(str)]
@@ -584,7 +584,7 @@ def test_reductions_of_files_are_kept_with_the_state_of_the_files(tmp_path: Path
     monkeypatch.setattr(pyramids, "MAX_DIRECT_VALUES", 0)
     data = made(tmp_path, ROUTINE)
     cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01"), [1, 2], 1)
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
 
     def year() -> bytes:
         return client.get("/das2/server", server="dataset", dataset="nda/days", start_time="2020-01-01", end_time="2020-01-05", resolution="3600", ascii="1").body  # fmt: skip
@@ -611,7 +611,7 @@ def test_a_day_that_arrives_is_reduced_alone(tmp_path: Path, monkeypatch: pytest
     data = made(tmp_path, ROUTINE)
     for day in (1, 2, 4):
         cdf(data / f"x_2020010{day}_V1.cdf", minutes(f"2020-01-0{day}"), [1, 2], day)
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     asked = {"server": "dataset", "dataset": "nda/days", "start_time": "2020-01-01", "end_time": "2020-01-06", "ascii": "1"}  # fmt: skip
 
     def hours() -> list[list[bytes]]:
@@ -659,7 +659,7 @@ def test_campaigns_far_apart_need_little_room(tmp_path: Path, monkeypatch: pytes
     data = made(tmp_path, ROUTINE)
     for year in (2001, 2021):
         cdf(data / f"x_{year}0101_V1.cdf", minutes(f"{year}-01-01"), [1, 2], 1)
-    site, _ = opened(tmp_path)
+    site, _ = open_client(tmp_path)
     with site:
         monkeypatch.setattr(pyramids.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
         build_missing_pyramids(site, "nda")
@@ -691,7 +691,7 @@ tables:
       t_max: {{type: double, unit: d, ucd: time.end}}
     series: {{file: "{{target.name}}", cadence: 1 min, parameters: [STATUS]}}
 """)
-        site, client = opened(tmp_path / "site")
+        site, client = open_client(tmp_path / "site")
         with site:
             assert [row[1] for row in rows(client, "2020-01-02T11:37:30Z", "2020-01-02T11:40Z")] == ["2698", "2699"]
             assert not any("day1" in line for line in there.asked)
@@ -720,7 +720,7 @@ def test_polarisations_and_julian_dates(tmp_path: Path) -> None:
     ]
     table = fits.BinTableHDU.from_columns([fits.Column("FREQ", "D", array=channels, unit="MHz")])
     fits.HDUList([fits.PrimaryHDU(), table, fits.BinTableHDU.from_columns(columns)]).writeto(data / "nr_20170101.fits")
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         said = info(client)
         assert [(one["name"], one.get("size")) for one in said["parameters"][1:]] == [("ll", [4]), ("rr", [4])]
@@ -751,7 +751,7 @@ def test_rows_of_files_lead_to_each_of_their_data_sets_many_at_once_and_for_peop
     data = made(tmp_path, '[{id: left, das2: NDA/left, file: "{target.path}", cadence: 1 min, parameters: [LL]}, {id: state, das2: NDA/state, file: "{target.path}", cadence: 1 min, parameters: [STATUS]}]')  # fmt: skip
     for number, day in enumerate(("2020-01-01", "2020-01-02", "2020-01-03")):
         cdf(data / f"nda_{day}_v01.cdf", minutes(day, 20), [10, 20, 30], number)
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         names = [f"data/{path.name}" for path in sorted(data.iterdir())]
         answer = client.get("/datalink/nda.days?" + urlencode({"ID": names}, doseq=True))
@@ -838,7 +838,7 @@ def test_rows_of_files_that_are_not_published_lead_to_none(tmp_path: Path) -> No
     page.write_text(page.read_text().replace("files: data/*\ntables", "files: data/*.txt\ntables"))
     (data / "readme.txt").write_text("The only file that is published")
     cdf(data / "nda_2020-01-01_v01.cdf", minutes("2020-01-01", 20), [10, 20, 30])
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         links = read(client, "data/nda_2020-01-01_v01.cdf", "nda.days")
         assert {one["semantics"] for one in links} == {"#proc", "#documentation"}
@@ -851,12 +851,12 @@ def test_what_is_the_same_in_all_records_is_no_sample(tmp_path: Path) -> None:
     """Record variance is mixed in a file: a gain that stands once is none of the samples, unless it is said that it is; then that is told."""
     data = made(tmp_path, ROUTINE)
     cdf(data / "x_20200101_v01.cdf", minutes("2020-01-01", 3), [1, 2], 1, GAIN=(np.array([5.0]), {}))
-    with opened(tmp_path)[0] as site:
+    with open_client(tmp_path)[0] as site:
         client = Client(create_application(site))
         assert [one["name"] for one in info(client)["parameters"]] == ["Epoch", "LL", "RR", "STATUS"]
         assert len(rows(client)) == 3
     made(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, GAIN]}')
-    with opened(tmp_path)[0] as site:
+    with open_client(tmp_path)[0] as site:
         client = Client(create_application(site))
         assert [one["name"] for one in info(client)["parameters"]] == ["Epoch", "LL"]
         assert "GAIN is in no file" in info(client)["note"]

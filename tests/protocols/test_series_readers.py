@@ -111,7 +111,7 @@ def made(directory: Path, reader: str = "spectra", more: str = "", *, series: st
     return home
 
 
-def opened(directory: Path) -> tuple[Site, Client]:
+def open_client(directory: Path) -> tuple[Site, Client]:
     site = Site(settings.load_settings(directory))
     report = ingest_collection(site, "nda")
     assert report.published, report.error
@@ -130,7 +130,7 @@ def numbers(lines: list[list[str]]) -> list[list[object]]:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Path]]:
     directory = tmp_path_factory.mktemp("readers")
     made(directory)
-    site, client = opened(directory)
+    site, client = open_client(directory)
     with site:
         yield client, directory
     file_readers.stop_readers()
@@ -220,7 +220,7 @@ def test_it_sees_nothing_of_the_server(world: tuple[Client, Path], monkeypatch: 
 
 def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
     made(tmp_path, days=1)
-    site, _ = opened(tmp_path)
+    site, _ = open_client(tmp_path)
     site.close()
     text = (tmp_path / "hven.toml").read_text()
     (tmp_path / "hven.toml").write_text(text + "seconds = 6\n")
@@ -243,7 +243,7 @@ def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_program_that_is_not_there_is_told(tmp_path: Path, command: str, words: str) -> None:
     home = made(tmp_path, days=1)
-    opened(tmp_path)[0].close()
+    open_client(tmp_path)[0].close()
     text = (tmp_path / "hven.toml").read_text()
     (tmp_path / "hven.toml").write_text(re.sub("command = .*", f'command = ["{command}"]', text))
     with Site(settings.load_settings(tmp_path)) as site:
@@ -274,7 +274,7 @@ def test_many_at_once_and_a_process_of_many_files(world: tuple[Client, Path]) ->
 
 def test_one_that_nobody_asks_ends(tmp_path: Path) -> None:
     made(tmp_path, more="idle = 0.1\n", days=1)
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         wait_until(lambda: not running(tmp_path))
         assert len(rows(client)) == 300
@@ -315,7 +315,7 @@ def routine(path):
 def test_a_function_beside_the_descriptor(tmp_path: Path) -> None:
     home = made(tmp_path, "own.py:routine", series=", variables: {flux: {unit: Jy}}, bins: {flux: {name: frequency, unit: MHz, centers: [1, 2, 3, 4, 5]}}")  # fmt: skip
     (home / "own.py").write_text(FUNCTION.replace("FACTOR", "1"))
-    site, client = opened(tmp_path)
+    site, client = open_client(tmp_path)
     with site:
         said = info(client)["parameters"][1]
         assert (said["units"], said["bins"][0]["centers"]) == ("Jy", [1.0, 2.0, 3.0, 4.0, 5.0])

@@ -44,17 +44,17 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield Client(create_application(site))
 
 
-def asked(client: Client, text: str) -> list[str]:
+def fetch_words(client: Client, text: str) -> list[str]:
     answer = client.get("/tap/sync", LANG="ADQL", QUERY=text, RESPONSEFORMAT="csv")
     return answer.text.split() if answer.status == 200 else [str(answer.status)]
 
 
 def test_each_face_answers_for_the_tables_that_are_offered_by_it(client: Client) -> None:
-    by_tap = {name for name in OFFERED if asked(client, f"SELECT id FROM {name}.t") == ["id", "a", "b"]}
+    by_tap = {name for name in OFFERED if fetch_words(client, f"SELECT id FROM {name}.t") == ["id", "a", "b"]}
     assert by_tap == {"asked", "seen", "every"}  # ObsCore is asked by TAP
-    assert {line for line in asked(client, "SELECT table_name FROM TAP_SCHEMA.tables") if line.endswith(".t")} == {
-        f"{name}.t" for name in by_tap
-    }
+    assert {
+        line for line in fetch_words(client, "SELECT table_name FROM TAP_SCHEMA.tables") if line.endswith(".t")
+    } == {f"{name}.t" for name in by_tap}
     listed = client.get("/tap/tables").text
     assert {name for name in OFFERED if f"<name>{name}.t</name>" in listed} == by_tap
     assert {name for name in OFFERED if client.get(f"/changes/{name}.t").status != 404} == by_tap
@@ -66,7 +66,7 @@ def test_each_face_answers_for_the_tables_that_are_offered_by_it(client: Client)
         or "<TD>a</TD>" in answer.text
     } == {"coned", "every"}
     assert {name for name in OFFERED if client.get(f"/collections/{name}").status == 200} == {"shown", "every"}
-    rows = asked(client, "SELECT DISTINCT obs_collection FROM ivoa.obscore")
+    rows = fetch_words(client, "SELECT DISTINCT obs_collection FROM ivoa.obscore")
     assert sorted(rows[1:]) == ["every", "seen"]
 
 
@@ -75,7 +75,7 @@ def test_pages_and_answers_stay_public(client: Client) -> None:
     assert answer.headers["cache-control"] == "public, no-cache"
 
 
-def told(directory: Path, text: str) -> list[str]:
+def check_text(directory: Path, text: str) -> list[str]:
     (directory / "hven.toml").write_text("")
     place = directory / "collections" / "c"
     place.mkdir(parents=True)
@@ -87,7 +87,7 @@ def told(directory: Path, text: str) -> list[str]:
 
 
 def test_what_is_not_served_yet_is_told_by_name(tmp_path: Path) -> None:
-    found = told(
+    found = check_text(
         tmp_path,
         f"services: [tap, maps, tfcat]{TABLE}    links: [{{semantics: '#this', text: 'https://x.example/{{target.id}}'}}]\n",
     )
@@ -101,7 +101,7 @@ def test_what_is_not_served_yet_is_told_by_name(tmp_path: Path) -> None:
 
 def test_a_wrong_mapping_of_a_table_made_by_a_query_is_found(tmp_path: Path) -> None:
     query = TABLE.replace("{kind: csv, files: t.csv}", "{kind: query, adql: 'SELECT id, ra, dec FROM other.t'}")
-    found = told(
+    found = check_text(
         tmp_path,
         query.replace("type: image}}", "type: image}, map: {t_exptime: nothing + 1}}").replace("t_exptime\n", "\n"),
     )
@@ -117,7 +117,7 @@ LONE = "tables: {t: {source: {kind: csv, files: t.csv}, primary: [id], columns: 
 
 @pytest.mark.parametrize("service", ["cone", "epn-tap", "obscore", "files", "sia", "sia2", "ssa"])
 def test_a_service_that_no_table_is_for_is_refused(tmp_path: Path, service: str) -> None:
-    (found,) = [fault for fault in told(tmp_path, f"services: [tap, {service}]\n{LONE}") if "services" in fault]
+    (found,) = [fault for fault in check_text(tmp_path, f"services: [tap, {service}]\n{LONE}") if "services" in fault]
     assert found.startswith(f"error: services: {service} has nothing to answer with: no table of c has ")
     with (
         Site(load_settings(tmp_path)) as site,
@@ -132,9 +132,9 @@ def test_a_service_that_no_table_is_for_is_refused(tmp_path: Path, service: str)
 )
 def test_services_that_a_table_is_for_pass(tmp_path: Path, services: str, table: str) -> None:
     assert not [
-        fault for fault in told(tmp_path, f"services: {services}\n{table.lstrip()}") if fault.startswith("error")
+        fault for fault in check_text(tmp_path, f"services: {services}\n{table.lstrip()}") if fault.startswith("error")
     ]
 
 
 def test_a_collection_that_nothing_serves_is_refused(tmp_path: Path) -> None:
-    assert "error: services: nothing serves the collection" in told(tmp_path, f"services: [tfcat]\n{LONE}")
+    assert "error: services: nothing serves the collection" in check_text(tmp_path, f"services: [tfcat]\n{LONE}")

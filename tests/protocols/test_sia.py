@@ -77,14 +77,14 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield Client(create_application(made))
 
 
-def asked(client: Client, *pairs: str, path: str = "/sia/ivoa.obscore") -> bytes:
+def fetch_images(client: Client, *pairs: str, path: str = "/sia/ivoa.obscore") -> bytes:
     answer = client.ask("GET", path, "&".join(quote(pair, safe="=") for pair in pairs).encode())
     assert answer.status == 200, answer.text
     return answer.body
 
 
 def found(client: Client, *pairs: str, path: str = "/sia/ivoa.obscore") -> list[dict[str, str]]:
-    text = asked(client, *pairs, "RESPONSEFORMAT=csv", "MAXREC=100000", path=path).decode()
+    text = fetch_images(client, *pairs, "RESPONSEFORMAT=csv", "MAXREC=100000", path=path).decode()
     return list(csv.DictReader(io.StringIO(text)))
 
 
@@ -141,7 +141,7 @@ def test_formats(client: Client) -> None:
 
 
 def test_a_row_has_the_words_of_the_protocol(client: Client) -> None:
-    body = asked(client, "POS=10,5", "SIZE=20", "FORMAT=image/fits")
+    body = fetch_images(client, "POS=10,5", "SIZE=20", "FORMAT=image/fits")
     votable = parse(io.BytesIO(body))
     table = votable.get_first_table()
     fields = {one.ucd: one for one in table.fields if one.ucd}
@@ -157,13 +157,13 @@ def test_a_row_has_the_words_of_the_protocol(client: Client) -> None:
     # the file itself, though the row of ivoa.obscore leads to the list of links
     assert row["VOX:Image_AccessReference"] == f"https://x.example/{row['VOX:Image_Title']}.fits"
     assert (row["VOX:Image_MJDateObs"], row["VOX:Image_FileSize"]) == (51000.5, 3_000_000)
-    for answer in (body, asked(client, "MAXREC=1", path="/sia2/one.main")):
+    for answer in (body, fetch_images(client, "MAXREC=1", path="/sia2/one.main")):
         service, *itself = etree.fromstring(answer).iterfind(f"{V}RESOURCE[@utype='adhoc:service']")
         assert [one.get("name") for one in itself] == ([] if answer is body else ["this"])
         (url,) = (one.get("value") for one in service.iterfind(f"{V}PARAM[@name='accessURL']"))
         assert url == "https://vo.example/datalink/ivoa.obscore"
         assert service.find(f".//{V}PARAM[@name='ID']").get("ref") == "obs_publisher_did"
-    assert len(parse(io.BytesIO(asked(client, "POS=10,5", "SIZE=1", "VERB=0"))).get_first_table().fields) == 9
+    assert len(parse(io.BytesIO(fetch_images(client, "POS=10,5", "SIZE=1", "VERB=0"))).get_first_table().fields) == 9
 
 
 def test_the_columns_alone(client: Client) -> None:
@@ -203,7 +203,7 @@ def test_the_columns_alone(client: Client) -> None:
     ],
 )
 def test_faults_are_told_under_status_200(client: Client, pairs: list[str], words: str) -> None:
-    root = etree.fromstring(asked(client, *pairs))
+    root = etree.fromstring(fetch_images(client, *pairs))
     (info,) = root.iter(f"{V}INFO")
     assert info.get("value") == "ERROR"
     assert words in info.text

@@ -79,7 +79,7 @@ def token(here: Site) -> str:
     return here.store.users.add_account("anna")
 
 
-def asked(client: Client, url: str, token: str = "", **headers: str) -> Answer:
+def request_signature(client: Client, url: str, token: str = "", **headers: str) -> Answer:
     given = {"content-type": "application/x-www-form-urlencoded", **headers}
     if token:
         given["authorization"] = f"Bearer {token}"
@@ -87,7 +87,7 @@ def asked(client: Client, url: str, token: str = "", **headers: str) -> Answer:
 
 
 def made(client: Client, url: str, token: str) -> str:
-    answer = asked(client, url, token)
+    answer = request_signature(client, url, token)
     assert answer.status == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
     found = json.loads(answer.body)
@@ -193,10 +193,10 @@ def test_another_site_signs_nothing_for_this_one(client: Client, token: str, tmp
 
 
 def test_who_may_sign_what(client: Client, token: str) -> None:
-    assert asked(client, QUERY).status == 401
-    assert asked(client, QUERY, token, origin="https://evil.example").status == 403
+    assert request_signature(client, QUERY).status == 401
+    assert request_signature(client, QUERY, token, origin="https://evil.example").status == 403
     for url in ("https://evil.example/x", "//evil.example/x", "javascript:alert(1)", "http://vo.example@evil.example/"):
-        answer = asked(client, url, token)
+        answer = request_signature(client, url, token)
         assert answer.status == 400, url
         assert "is no address of this site" in answer.text
     assert client.ask("GET", "/sign").status == 405

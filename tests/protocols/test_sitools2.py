@@ -105,7 +105,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield Client(create_application(site))
 
 
-def asked(client: Client, path: str, **given: object) -> dict[str, Any]:
+def fetch_answer(client: Client, path: str, **given: object) -> dict[str, Any]:
     answer = client.get(path, **given)
     assert answer.status == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
@@ -126,13 +126,16 @@ def python(**more: object) -> dict[str, object]:
 
 
 def test_projects_and_data_sets_are_found(client: Client) -> None:
-    (project,) = asked(client, "/sitools/portal/projects")["data"]
-    own = asked(client, project["sitoolsAttachementForUsers"])["project"]
+    (project,) = fetch_answer(client, "/sitools/portal/projects")["data"]
+    own = fetch_answer(client, project["sitoolsAttachementForUsers"])["project"]
     assert {one["url"] for one in own["dataSets"]} == {NAME, "/ws_SDO_DEM"}
-    assert asked(client, f"{project['sitoolsAttachementForUsers']}/datasets", media="json")["data"] == own["dataSets"]
+    assert (
+        fetch_answer(client, f"{project['sitoolsAttachementForUsers']}/datasets", media="json")["data"]
+        == own["dataSets"]
+    )
     for key in ("name", "description", "status", "authorized", "htmlDescription", "maintenance", "maintenanceText"):
         assert key in own
-    found = asked(client, NAME, media="json")["dataset"]
+    found = fetch_answer(client, NAME, media="json")["dataset"]
     assert (found["name"], found["description"], found["status"], found["url"]) == (
         "IAS SDO dataset", "For scripts", "ACTIVE", NAME,
     )  # fmt: skip
@@ -152,10 +155,10 @@ def test_projects_and_data_sets_are_found(client: Client) -> None:
 
 def test_media_search_of_python(client: Client) -> None:
     """The ends of DATE_BETWEEN are left out, as SITools2 does: one minute of each wave less."""
-    assert asked(client, f"{NAME}/count", **python())["total"] == 118
-    page = asked(client, f"{NAME}/records", **python(limit=100))
+    assert fetch_answer(client, f"{NAME}/count", **python())["total"] == 118
+    page = fetch_answer(client, f"{NAME}/records", **python(limit=100))
     assert (page["total"], page["count"], page["offset"]) == (118, 100, 0)
-    rest = asked(client, f"{NAME}/records", **python(limit=100, start=100, nocount="true"))
+    rest = fetch_answer(client, f"{NAME}/records", **python(limit=100, start=100, nocount="true"))
     assert "total" not in rest
     rows = [*page["data"], *rest["data"]]
     assert [(one["date__obs"], one["wavelnth"]) for one in rows] == [
@@ -207,11 +210,11 @@ def test_requests_of_idl(client: Client) -> None:
     ],
 )  # fmt: skip
 def test_conditions(client: Client, given: dict[str, str], count: int) -> None:
-    assert asked(client, f"{NAME}/count", **given)["total"] == count
+    assert fetch_answer(client, f"{NAME}/count", **given)["total"] == count
 
 
 def test_archives_of_selected_rows(client: Client) -> None:
-    services = asked(client, f"{NAME}/services")["data"]
+    services = fetch_answer(client, f"{NAME}/services")["data"]
     (tar, packed) = [{one["name"]: one["value"] for one in service["parameters"]} for service in services]
     assert (tar["archiveType"], packed["archiveType"]) == ("tar", "zip")
     assert "fr.cnes.sitools.resources.order.DirectOrderResource" in tar.values()
@@ -232,12 +235,12 @@ def test_archives_of_selected_rows(client: Client) -> None:
 
 def test_archives_of_rows_with_several_files_at_old_paths(client: Client) -> None:
     """As the scripts of GAIA-DEM take them: one by one, and together."""
-    (row, other) = asked(
+    (row, other) = fetch_answer(
         client, "/ws_SDO_DEM/records", sort="{'ordersList': [{'field': 'date_obs', 'direction': 'ASC'}]}"
     )["data"]
     assert client.get(row["em_fits_rice"]).body == b"image 1"
     assert "em_fits_rice" not in other
-    (service,) = asked(client, "/ws_SDO_DEM/services")["data"]
+    (service,) = fetch_answer(client, "/ws_SDO_DEM/services")["data"]
     given = {one["name"]: one["value"] for one in service["parameters"]}
     answer = client.get(f"/ws_SDO_DEM{given['url']}", **{"p[0]": "LISTBOXMULTIPLE|filename|a|b"})
     with tarfile.open(fileobj=io.BytesIO(answer.body)) as opened:

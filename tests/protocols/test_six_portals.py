@@ -30,7 +30,7 @@ PORTALS = {
 }
 
 
-def written(directory: Path) -> None:
+def write_collections(directory: Path) -> None:
     lines = ['title = "IDOC"', 'authority = "idoc.example"', 'public_url = "https://idoc.example"']
     lines += ["[login]", 'domain = "idoc.example"']
     for name, (place, collections) in PORTALS.items():
@@ -67,7 +67,7 @@ def written(directory: Path) -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("six")
-    written(directory)
+    write_collections(directory)
     with Site(load_settings(directory)) as opened:
         for name in (*COLLECTIONS, *PRIVATE.values()):
             ingest_collection(opened, name)
@@ -79,7 +79,7 @@ def client(site: Site) -> Client:
     return Client(create_application(site))
 
 
-def asked(client: Client, portal: str, path: str, **headers: str) -> str:
+def fetch_page(client: Client, portal: str, path: str, **headers: str) -> str:
     place = PORTALS[portal][0]
     head = dict(headers) if place.startswith("/") else {"host": place, **headers}
     answer = client.ask("GET", f"{place}{path}" if place.startswith("/") else path, headers=head)
@@ -94,16 +94,18 @@ def tables(document: str) -> set[str]:
 @pytest.mark.parametrize("portal", PORTALS)
 def test_a_portal_has_its_own_and_nothing_of_the_others(client: Client, portal: str) -> None:
     own = PORTALS[portal][1]
-    home = asked(client, portal, "/")
+    home = fetch_page(client, portal, "/")
     assert f"The portal {portal}" in home
     assert f'<html lang="{"fr" if portal == "psup" else "en"}"' in home
     assert {name for name in COLLECTIONS if f"Rows of {name}" in home} == {*own}
-    assert tables(asked(client, portal, "/tap/tables")) == {f"{name}.main" for name in own}
-    assert f"Help of {portal}" in asked(client, portal, "/help")
-    assert f"News of {portal}" in asked(client, portal, "/news.atom")
-    assert [name for name in PORTALS if name != portal and f"News of {name}" in asked(client, portal, "/news")] == []
+    assert tables(fetch_page(client, portal, "/tap/tables")) == {f"{name}.main" for name in own}
+    assert f"Help of {portal}" in fetch_page(client, portal, "/help")
+    assert f"News of {portal}" in fetch_page(client, portal, "/news.atom")
+    assert [
+        name for name in PORTALS if name != portal and f"News of {name}" in fetch_page(client, portal, "/news")
+    ] == []
     for name in COLLECTIONS:  # search stays inside
-        found = {*re.findall(r"/collections/(\w+)", asked(client, portal, f"/search.json?q={name}"))}
+        found = {*re.findall(r"/collections/(\w+)", fetch_page(client, portal, f"/search.json?q={name}"))}
         assert found <= {*own}
         assert (name in found) is (name in own)
 
@@ -116,15 +118,15 @@ def test_the_site_has_all(client: Client) -> None:
 
 def test_services_say_where_they_are_asked(client: Client) -> None:
     """A registry that follows capabilities stays in the portal."""
-    assert "https://idoc.example/medoc/tap<" in asked(client, "medoc", "/tap/capabilities")
-    assert "https://psup.idoc.example/tap<" in asked(client, "psup", "/tap/capabilities")
-    assert "https://dem.idoc.example:8080/tap<" in asked(client, "dem", "/tap/capabilities")
+    assert "https://idoc.example/medoc/tap<" in fetch_page(client, "medoc", "/tap/capabilities")
+    assert "https://psup.idoc.example/tap<" in fetch_page(client, "psup", "/tap/capabilities")
+    assert "https://dem.idoc.example:8080/tap<" in fetch_page(client, "dem", "/tap/capabilities")
     assert "https://idoc.example/tap<" in client.get("/tap/capabilities").text
 
 
 def test_a_collection_of_two_portals_answers_alike(client: Client) -> None:
     question = "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+id,did+FROM+aia.main+ORDER+BY+id"
-    answers = {asked(client, portal, question) for portal in ("medoc", "sdo")} | {client.ask("GET", question).text}
+    answers = {fetch_page(client, portal, question) for portal in ("medoc", "sdo")} | {client.ask("GET", question).text}
     assert len(answers) == 1
     assert answers.pop().split()[1] == "aia0,ivo://idoc.example/aia0"
 

@@ -66,14 +66,14 @@ def client(tmp_path_factory: pytest.TempPathFactory, source: pa.Table) -> Iterat
         yield Client(create_application(made))
 
 
-def asked(client: Client, url: str, **given: object) -> bytes:
+def fetch_series(client: Client, url: str, **given: object) -> bytes:
     answer = client.get(url.removeprefix("https://vo.example"), **given)
     assert answer.status == 200, answer.body
     return answer.body
 
 
 def test_granules_lead_to_their_samples(client: Client, source: pa.Table) -> None:
-    listed = asked(
+    listed = fetch_series(
         client,
         "/tap/sync",
         LANG="ADQL",
@@ -88,20 +88,22 @@ def test_granules_lead_to_their_samples(client: Client, source: pa.Table) -> Non
         procs = {service["local"]: service for service in links if service["semantics"] == "#proc"}
         told = {link["local"]: link for link in links if link["semantics"] == "#documentation"}
         assert set(procs) == set(told) == {"hapi", "das2"}
-        body = asked(client, f"{procs['hapi']['url']}?{urlencode(procs['hapi']['sent'])}").decode()
+        body = fetch_series(client, f"{procs['hapi']['url']}?{urlencode(procs['hapi']['sent'])}").decode()
         assert [float(line.rpartition(",")[2]) for line in body.splitlines()] == expected["flux"].to_pylist()
-        assert asked(client, url.strip('"')).decode() == body  # the granule's own address says the same
-        (packet,) = parse_stream(asked(client, f"{procs['das2']['url']}?{urlencode(procs['das2']['sent'])}")).packets
+        assert fetch_series(client, url.strip('"')).decode() == body  # the granule's own address says the same
+        (packet,) = parse_stream(
+            fetch_series(client, f"{procs['das2']['url']}?{urlencode(procs['das2']['sent'])}")
+        ).packets
         np.testing.assert_array_equal(packet.values()["flux"][:, 0], expected["flux"].to_numpy())
         assert (procs["hapi"]["type"], procs["das2"]["type"]) == ("text/csv", "application/vnd.das2.das2stream")
-        assert b'"cadence"' in asked(client, told["hapi"]["url"])
-        assert b"validRange" in asked(client, told["das2"]["url"])
+        assert b'"cadence"' in fetch_series(client, told["hapi"]["url"])
+        assert b"validRange" in fetch_series(client, told["das2"]["url"])
 
 
 def read(client: Client, ident: str, table: str = "goes.epn_core") -> list[dict]:
     from astropy.io.votable import parse as votable
 
-    document = votable(BytesIO(asked(client, f"/datalink/{table}", ID=ident)))
+    document = votable(BytesIO(fetch_series(client, f"/datalink/{table}", ID=ident)))
     services = {}
     for resource in document.resources:
         if resource.utype != "adhoc:service":

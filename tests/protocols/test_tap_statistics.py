@@ -77,7 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
-def told(client: Client, path: str = "/tap/tables?detail=stats") -> dict[str, etree._Element]:
+def fetch_table_elements(client: Client, path: str = "/tap/tables?detail=stats") -> dict[str, etree._Element]:
     answer = client.get(path)
     assert answer.status == 200, answer.text
     root = etree.fromstring(answer.body)
@@ -93,7 +93,7 @@ def options(stats: etree._Element) -> dict[str | None, float]:
 
 
 def test_it_is_what_the_rows_have(made: Site) -> None:
-    main = told(Client(create_application(made)))["stars.main"]
+    main = fetch_table_elements(Client(create_application(made)))["stars.main"]
     assert main.findtext("nrows") == "8"
     found = columns(main)
     band, mag, number = found["band"], found["mag"], found["number"]
@@ -118,12 +118,14 @@ def test_it_is_what_the_rows_have(made: Site) -> None:
 
 def test_one_table_and_other_details(made: Site) -> None:
     client = Client(create_application(made))
-    assert columns(told(client, "/tap/tables/stars.main?detail=stats")["stars.main"])["band"] is not None
+    assert (
+        columns(fetch_table_elements(client, "/tap/tables/stars.main?detail=stats")["stars.main"])["band"] is not None
+    )
     for path in ("/tap/tables", "/tap/tables?detail=max", "/tap/tables/stars.main"):
-        table = told(client, path)["stars.main"]
+        table = fetch_table_elements(client, path)["stars.main"]
         assert table.findtext("nrows") == "8"
         assert not any(one is not None for one in columns(table).values()), path
-    assert told(client, "/tap/tables?detail=min")["stars.main"].findtext("nrows") == "8"
+    assert fetch_table_elements(client, "/tap/tables?detail=min")["stars.main"].findtext("nrows") == "8"
     wrong = client.get("/tap/tables?detail=much")
     assert wrong.status == 400
     assert "min, max or stats" in wrong.text
@@ -135,14 +137,16 @@ def test_of_rows_that_somebody_does_not_see_nothing_is_told(made: Site) -> None:
         Client(create_application(made, reader=lambda _: OWNER_PRINCIPAL)),
     )
     for path in ("/tap/tables?detail=stats", "/tap/tables", "/tap/tables?detail=min"):
-        few = told(everybody, path)["stars.few"]
+        few = fetch_table_elements(everybody, path)["stars.few"]
         assert few.find("nrows") is None
         assert not list(few.iter("stats"))
-        assert "stars.closed" not in told(everybody, path)
-    assert told(owner)["stars.few"].findtext("nrows") == "8"
-    assert told(owner)["stars.closed"].findtext("nrows") == "8"
-    assert list(told(owner)["stars.few"].iter("stats"))
-    halved = told(Client(create_application(made, policies=build_half_hidden_policies("number"))))["stars.main"]
+        assert "stars.closed" not in fetch_table_elements(everybody, path)
+    assert fetch_table_elements(owner)["stars.few"].findtext("nrows") == "8"
+    assert fetch_table_elements(owner)["stars.closed"].findtext("nrows") == "8"
+    assert list(fetch_table_elements(owner)["stars.few"].iter("stats"))
+    halved = fetch_table_elements(Client(create_application(made, policies=build_half_hidden_policies("number"))))[
+        "stars.main"
+    ]
     assert halved.find("nrows") is None
     assert not list(halved.iter("stats"))
     records = Client(create_application(made)).get("/oai", verb="ListRecords", metadataPrefix="ivo_vor").text
@@ -184,7 +188,7 @@ def column(kind: str) -> Table:
     return Table(schema="a", name="b", columns=(Column(name="x", type=parse_type(kind)),))
 
 
-def counted(kind: str, *parts: list[Any]) -> Any:
+def count_top_values(kind: str, *parts: list[Any]) -> Any:
     gathered = StatisticsCollector(column(kind))
     for part in parts:
         gathered.add_rows(pa.table({"x": pa.array(part, parse_type(kind).arrow)}))
@@ -206,7 +210,7 @@ def counted(kind: str, *parts: list[Any]) -> Any:
     ],
 )
 def test_values_of_columns_of_few(kind: str, parts: list[list[Any]], top: Any) -> None:
-    found = counted(kind, *parts)
+    found = count_top_values(kind, *parts)
     if len(parts[0]) > 65_536:  # from a sample
         assert [value for value, _ in found] == [value for value, _ in top]
         assert [count for _, count in found] == pytest.approx([count for _, count in top], rel=0.01)

@@ -81,7 +81,7 @@ def test_a_repeated_name_gets_a_number_and_is_told(client: Client) -> None:
     assert "several columns have this name: the next one is read as a_2" in answer.text
 
 
-def told(answer: Answer) -> str:
+def parse_error_message(answer: Answer) -> str:
     (info,) = etree.fromstring(answer.body).xpath("//v:INFO[@name='QUERY_STATUS']", namespaces=V)
     assert info.get("value") == "ERROR"
     return str(info.text)
@@ -210,7 +210,7 @@ def test_types_may_change_under_one_and_the_same_query(client: Client) -> None:
 def test_what_is_hidden_stays_hidden_from_an_upload(client: Client) -> None:
     answer = send(client, "SELECT m.* FROM secret.main AS m JOIN TAP_UPLOAD.t AS t ON t.id = m.id", {"t": b"id\ns1\n"})
     assert answer.status == 400
-    assert "secret" in told(answer)
+    assert "secret" in parse_error_message(answer)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_faults_of_the_parameter(client: Client, upload: str, words: list[str]) 
     answer = send(client, ONE, {"t": b"a\n1\n", "u": b"a\n1\n"}, UPLOAD=upload)
     assert answer.status == 400
     for word in words:
-        assert word in told(answer)
+        assert word in parse_error_message(answer)
 
 
 FIELDS = b'<VOTABLE><RESOURCE><TABLE><FIELD name="%s" datatype="int"/><FIELD name="%s" datatype="int"/></TABLE></RESOURCE></VOTABLE>'
@@ -272,7 +272,7 @@ BOMB = b"""<?xml version="1.0"?><!DOCTYPE VOTABLE [<!ENTITY a "ha"><!ENTITY b "&
 def test_what_is_no_table_is_told(client: Client, content: bytes, word: str) -> None:
     answer = send(client, ALL, {"t": content})
     assert answer.status == 400
-    assert word in told(answer)
+    assert word in parse_error_message(answer)
     assert "/tmp" not in answer.text
 
 
@@ -306,7 +306,7 @@ def test_a_truncated_votable_is_refused_wherever_it_ends(client: Client, form: s
     for end in range(len(whole) // 7, len(whole) - 20, len(whole) // 7):
         answer = send(client, ALL, {"t": whole[:end]})
         assert answer.status == 400, end
-        assert "the upload 't' cannot be read" in told(answer)
+        assert "the upload 't' cannot be read" in parse_error_message(answer)
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +341,7 @@ def small(narrow: Site) -> Client:
 def test_too_much_is_413(small: Client, content: bytes, word: str) -> None:
     answer = send(small, ALL, {"t": content})
     assert answer.status == 413
-    assert word in told(answer)
+    assert word in parse_error_message(answer)
 
 
 def test_all_tables_together_count(small: Client) -> None:
@@ -371,7 +371,7 @@ def test_a_site_may_offer_none(tmp_path: Path) -> None:
         assert b"upload" not in client.get("/tap/capabilities").body
         answer = send(client, ALL, {"t": b"a\n1\n"})
         assert answer.status == 400
-        assert "not offered" in told(answer)
+        assert "not offered" in parse_error_message(answer)
 
 
 # --- by address
@@ -448,7 +448,7 @@ def test_tables_are_fetched(small: Client, far: str, path: str) -> None:
 def test_addresses_that_give_no_table(small: Client, far: str, path: str, status: int, word: str) -> None:
     answer = fetch(small, far + path)
     assert answer.status == status
-    assert word in told(answer)
+    assert word in parse_error_message(answer)
 
 
 def test_an_address_that_drips_is_given_up(tmp_path: Path, far: str) -> None:
@@ -456,7 +456,7 @@ def test_an_address_that_drips_is_given_up(tmp_path: Path, far: str) -> None:
     with open_tiny_site(tmp_path, {"stars.main": (STARS, build_rows())}, limits=limits, allow_private=True) as site:
         answer = fetch(Client(create_application(site)), f"{far}/drip")
     assert answer.status == 400
-    assert "within" in told(answer)
+    assert "within" in parse_error_message(answer)
 
 
 @pytest.mark.parametrize(
@@ -502,7 +502,7 @@ def test_a_redirect_to_no_address_is_told(tmp_path: Path) -> None:
             answer = fetch(Client(create_application(site)), f"http://127.0.0.1:{server.server_port}/")
         server.shutdown()
     assert answer.status == 400
-    assert "no" in told(answer)
+    assert "no" in parse_error_message(answer)
 
 
 @pytest.mark.parametrize(
@@ -521,7 +521,7 @@ def test_a_redirect_to_no_address_is_told(tmp_path: Path) -> None:
 def test_an_ecsv_file_with_a_broken_header_is_told(client: Client, content: bytes) -> None:
     answer = send(client, ALL, {"t": content})
     assert answer.status == 400
-    assert "upload &#x27;t&#x27;" in answer.text or "upload 't'" in told(answer)
+    assert "upload &#x27;t&#x27;" in answer.text or "upload 't'" in parse_error_message(answer)
 
 
 def test_a_reader_that_breaks_is_the_fault_of_the_file(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -534,7 +534,7 @@ def test_a_reader_that_breaks_is_the_fault_of_the_file(client: Client, monkeypat
     monkeypatch.setattr(uploads, "open_table_file", broken)
     answer = send(client, ALL, {"t": b"a\n1\n"})
     assert answer.status == 400
-    assert "its reader failed (RuntimeError)" in told(answer)
+    assert "its reader failed (RuntimeError)" in parse_error_message(answer)
     assert "secret" not in answer.text
 
 
@@ -545,8 +545,8 @@ def test_a_reader_that_breaks_is_the_fault_of_the_file(client: Client, monkeypat
 def test_the_own_network_is_out_of_reach(client: Client, host: str) -> None:
     answer = fetch(client, f"http://{host}:9/x")
     assert answer.status == 403
-    assert "not on the public internet" in told(answer)
-    assert "127.0.0.1" not in told(answer)  # which number a name has is nobody's business
+    assert "not on the public internet" in parse_error_message(answer)
+    assert "127.0.0.1" not in parse_error_message(answer)  # which number a name has is nobody's business
 
 
 # --- much of it

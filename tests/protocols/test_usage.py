@@ -103,7 +103,7 @@ def client(site: Site) -> Client:
     return Client(create_application(site))
 
 
-def asked(client: Client, path: str, agent: str = FIREFOX, method: str = "GET", body: bytes = b"", **headers: str) -> int:  # fmt: skip
+def request_status(client: Client, path: str, agent: str = FIREFOX, method: str = "GET", body: bytes = b"", **headers: str) -> int:  # fmt: skip
     form = {"content-type": "application/x-www-form-urlencoded"} if body else {}
     more = {name.replace("_", "-"): value for name, value in headers.items()}
     found = client.ask(method, path, path.partition("?")[2].encode(), body, {"user-agent": agent, **form, **more})
@@ -133,10 +133,10 @@ def around(site: Site) -> ServiceContext:
 
 
 def test_rows_are_counted_by_table_service_and_kind_of_user(site: Site, client: Client) -> None:
-    assert asked(client, tap("SELECT TOP 2 id FROM stars.main")) == 200
-    assert asked(client, tap("SELECT id FROM stars.main"), PYVO) == 200
-    assert asked(client, "/cone/stars.main?RA=10&DEC=20&SR=1", PYVO) == 200
-    assert asked(client, tap("SELECT m.id FROM stars.main AS m JOIN stars.other AS o ON m.id = o.id WHERE m.id > 1"), PYVO) == 200  # fmt: skip
+    assert request_status(client, tap("SELECT TOP 2 id FROM stars.main")) == 200
+    assert request_status(client, tap("SELECT id FROM stars.main"), PYVO) == 200
+    assert request_status(client, "/cone/stars.main?RA=10&DEC=20&SR=1", PYVO) == 200
+    assert request_status(client, tap("SELECT m.id FROM stars.main AS m JOIN stars.other AS o ON m.id = o.id WHERE m.id > 1"), PYVO) == 200  # fmt: skip
     found = sums(site)
     whole = found["stars", "", "", "regular"]
     assert (whole["investigations"], whole["requests"], whole["unique_investigations"], whole["unique_requests"], whole["rows"]) == (1, 1, 1, 1, 2)  # fmt: skip
@@ -151,10 +151,12 @@ def test_rows_are_counted_by_table_service_and_kind_of_user(site: Site, client: 
 
 
 def test_pages_are_looks_and_what_their_scripts_fetch_is_nothing(site: Site, client: Client) -> None:
-    assert asked(client, "/collections/stars", sec_fetch_dest="document") == 200
-    assert asked(client, "/collections/stars/main", sec_fetch_dest="document") == 200
-    assert asked(client, "/collections/stars/main?n=20", sec_fetch_dest="empty") == 200  # a script of that page
-    assert asked(client, "/collections/stars/main/strip", sec_fetch_dest="empty") in {200, 404}
+    assert request_status(client, "/collections/stars", sec_fetch_dest="document") == 200
+    assert request_status(client, "/collections/stars/main", sec_fetch_dest="document") == 200
+    assert (
+        request_status(client, "/collections/stars/main?n=20", sec_fetch_dest="empty") == 200
+    )  # a script of that page
+    assert request_status(client, "/collections/stars/main/strip", sec_fetch_dest="empty") in {200, 404}
     found = sums(site)
     whole = found["stars", "", "", "regular"]
     assert (whole["investigations"], whole["requests"], whole["unique_investigations"], whole["unique_requests"]) == (2, 0, 1, 0)  # fmt: skip
@@ -162,12 +164,12 @@ def test_pages_are_looks_and_what_their_scripts_fetch_is_nothing(site: Site, cli
 
 
 def test_files_are_counted_with_their_bytes(site: Site, client: Client) -> None:
-    assert asked(client, "/collections/stars/files/one.txt") == 200
-    assert asked(client, "/collections/stars/files/one.txt", PYVO, range="bytes=0-1") == 206
-    assert asked(client, "/collections/stars/files/one.txt", PYVO, method="HEAD") == 200  # which takes nothing
-    assert asked(client, "/collections/stars/files/none.txt") == 404
+    assert request_status(client, "/collections/stars/files/one.txt") == 200
+    assert request_status(client, "/collections/stars/files/one.txt", PYVO, range="bytes=0-1") == 206
+    assert request_status(client, "/collections/stars/files/one.txt", PYVO, method="HEAD") == 200  # which takes nothing
+    assert request_status(client, "/collections/stars/files/none.txt") == 404
     query = quote("SELECT url FROM stars.files")
-    assert asked(client, f"/archive?LANG=ADQL&QUERY={query}&COLUMN=url", "TOPCAT/4.10") == 200
+    assert request_status(client, f"/archive?LANG=ADQL&QUERY={query}&COLUMN=url", "TOPCAT/4.10") == 200
     found = sums(site)
     assert found["stars", "", "files", "regular"] | {"bytes": 5} == {**dict.fromkeys(COUNT_COLUMNS, 0), "investigations": 1, "requests": 1, "files": 1, "bytes": 5}  # fmt: skip
     assert found["stars", "", "files", "machine"]["bytes"] == 2
@@ -223,8 +225,8 @@ def test_agents(agent: str, kind: str) -> None:
 
 
 def test_robots_are_apart_and_in_no_report_of_counter(site: Site, client: Client) -> None:
-    assert asked(client, "/collections/stars", "Mozilla/5.0 (compatible; Googlebot/2.1)") == 200
-    assert asked(client, "/collections/stars/files/one.txt", "Mozilla/5.0 (compatible; Googlebot/2.1)") == 200
+    assert request_status(client, "/collections/stars", "Mozilla/5.0 (compatible; Googlebot/2.1)") == 200
+    assert request_status(client, "/collections/stars/files/one.txt", "Mozilla/5.0 (compatible; Googlebot/2.1)") == 200
     assert sums(site)["stars", "", "", "robot"]["investigations"] == 2
     assert usage_reports.build_counter_report(report(site), around(site))["report-datasets"] == []
 
@@ -238,10 +240,10 @@ def test_what_is_nothing_of_a_collection_makes_no_lines(site: Site, client: Clie
         tap("SELECT * FROM stars.nothing"),
         "/login",
     ):
-        asked(client, path)
-    asked(client, tap("SELECT table_name FROM TAP_SCHEMA.tables"), PYVO)
-    asked(client, tap("SELECT id FROM secret.main"))
-    asked(client, "/collections/STARS/%2e%2e")
+        request_status(client, path)
+    request_status(client, tap("SELECT table_name FROM TAP_SCHEMA.tables"), PYVO)
+    request_status(client, tap("SELECT id FROM secret.main"))
+    request_status(client, "/collections/STARS/%2e%2e")
     found = sums(site)
     assert set(found) == {("", "", "tap", "machine")}, "a query of TAP_SCHEMA is of the site"
     assert found["", "", "tap", "machine"]["requests"] == 0
@@ -252,14 +254,14 @@ def test_readers_tables_are_nobodys_business(site: Site, client: Client) -> None
     try:
         head = {"authorization": f"Bearer {token}", "content-type": "text/csv"}
         assert client.ask("PUT", "/tap/user_tables/mine", body=b"a\n1\n", headers=head).status in {200, 201}
-        assert asked(client, tap("SELECT a FROM tap_user.mine"), authorization=f"Bearer {token}") == 200
+        assert request_status(client, tap("SELECT a FROM tap_user.mine"), authorization=f"Bearer {token}") == 200
         assert not any("mine" in key or "user" in key[0] for key in sums(site))
     finally:
         site.store.users.remove_account("olga")
 
 
 def test_nothing_of_anybody_is_kept(site: Site, client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    asked(client, tap("SELECT id FROM stars.main WHERE id = 2"), x_forwarded_for="198.51.100.77")
+    request_status(client, tap("SELECT id FROM stars.main WHERE id = 2"), x_forwarded_for="198.51.100.77")
     sums(site)
     with site.store._database.begin_read() as connection:
         every = [str(row) for row in connection.execute(sa.text("SELECT * FROM uses"))]
@@ -303,7 +305,7 @@ def test_processes_of_a_server_know_of_each_other(monkeypatch: pytest.MonkeyPatc
 def test_sums_are_added_and_kept_while_the_state_cannot_be_written(
     site: Site, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked(client, "/collections/stars")
+    request_status(client, "/collections/stars")
     add, failing = site.store.uses.add_counts, [True]
 
     def added(given: object) -> None:
@@ -317,9 +319,9 @@ def test_sums_are_added_and_kept_while_the_state_cannot_be_written(
         assert sums(site) == {}
     assert caplog.text.count("the disk is full") == 1
     failing[0] = False
-    asked(client, "/collections/stars/main")
+    request_status(client, "/collections/stars/main")
     assert sums(site)["stars", "", "", "regular"]["investigations"] == 2
-    asked(client, tap("SELECT id FROM stars.main"))
+    request_status(client, tap("SELECT id FROM stars.main"))
     assert sums(site)["stars", "", "", "regular"]["investigations"] == 3, "added to what another process wrote"
 
 

@@ -96,7 +96,7 @@ def client(site: Site) -> Client:
     return Client(create_application(site))
 
 
-def told(client: Client, table: str, key: int, **more: str) -> dict[str, Any]:
+def fetch_related(client: Client, table: str, key: int, **more: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(client.get(f"/collections/{table}/main/else", _row=f"[{key}]", **more).body)
     return found
 
@@ -121,7 +121,7 @@ def test_counts_are_those_of_all_tables_that_overlap_in_time_and_place(
         "frames.main": int(((frames["seen"] >= low) & (frames["seen"] <= high)).sum()),
     }
     wanted = {name: number for name, number in wanted.items() if number > (name == "plates.main")}
-    found = told(client, "plates", at, _wait="1")
+    found = fetch_related(client, "plates", at, _wait="1")
     assert {one["key"]: one["rows"] for one in found["lines"]} == wanted
     assert wanted["objects.main"] > 1
     assert [one["rows"] for one in found["lines"]] == sorted(wanted.values(), reverse=True)
@@ -146,18 +146,18 @@ def test_places_are_on_the_same_body(client: Client, rows: dict[str, dict[str, n
     aside = 0.5 / np.cos(np.radians(lat))
     near = (np.abs(craters["lon"] - lon) <= aside) & (np.abs(craters["lat"] - lat) <= 0.5)
     near &= craters["target_name"] == craters["target_name"][at]
-    found = {one["key"]: one["rows"] for one in told(client, "craters", at, _wait="1")["lines"]}
+    found = {one["key"]: one["rows"] for one in fetch_related(client, "craters", at, _wait="1")["lines"]}
     assert found["frames.main"] == int(near.sum())  # frames lie where craters do
     assert set(found) <= {"frames.main", "craters.main"}  # nothing else has a place on a body, and craters have no time
 
 
 def test_what_lies_at_other_times_and_what_is_hidden_is_not_asked(client: Client) -> None:
-    found = told(client, "bursts", 0)
+    found = fetch_related(client, "bursts", 0)
     assert (
         found["asked"] == 3
     )  # plates, bursts, frames: not later ones, objects and craters have no time, letters are private
     assert "letters" not in json.dumps(found)
-    assert told(client, "bursts", 100_000)["lines"] == []  # no such row
+    assert fetch_related(client, "bursts", 100_000)["lines"] == []  # no such row
     assert client.get("/collections/letters/main/else", _row="[1]").status == 404
 
 
@@ -171,8 +171,8 @@ def test_who_is_late_is_told_to_be_so(client: Client, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(global_search, "query_target", slowly)
     try:
-        late = [one["key"] for one in told(client, "frames", 5)["lines"] if one["late"]]
+        late = [one["key"] for one in fetch_related(client, "frames", 5)["lines"] if one["late"]]
     finally:
         released.set()
     assert late == ["bursts.main"]
-    assert not any(one["late"] for one in told(client, "frames", 5, _wait="1")["lines"])
+    assert not any(one["late"] for one in fetch_related(client, "frames", 5, _wait="1")["lines"])

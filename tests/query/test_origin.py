@@ -50,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield opened
 
 
-def told(site: Site, text: str, who: object = ANONYMOUS_PRINCIPAL) -> list[tuple[str, str]]:
+def read_infos(site: Site, text: str, who: object = ANONYMOUS_PRINCIPAL) -> list[tuple[str, str]]:
     """Give the INFOs of an answer, as a reader of VOTables sees them."""
     with query.run_query(text, who, site=site) as result:  # type: ignore[arg-type]
         document = b"".join(
@@ -62,7 +62,7 @@ def told(site: Site, text: str, who: object = ANONYMOUS_PRINCIPAL) -> list[tuple
 
 
 def test_an_answer_carries_the_origin_of_its_rows(site: Site) -> None:
-    found = told(site, "SELECT * FROM seen.t")
+    found = read_infos(site, "SELECT * FROM seen.t")
     item = site.get_published_state().tables_by_name["seen.t"]
     assert found[2:] == [
         ("publisher", "Observatory of seen"), ("contact", "desk@obs.example"), ("data_ivoid", "ivo://obs.example/seen"), ("title", "Title of seen"),
@@ -71,11 +71,11 @@ def test_an_answer_carries_the_origin_of_its_rows(site: Site) -> None:
         ("resource_version", f"seen.t {item.run_id}"), ("last_update_date", item.updated),
     ]  # fmt: skip
     assert found[1][0] == "server_software"
-    assert told(site, "SELECT * FROM seen.t WHERE id = 1") == found  # nothing in it depends on the moment
+    assert read_infos(site, "SELECT * FROM seen.t WHERE id = 1") == found  # nothing in it depends on the moment
 
 
 def test_a_join_carries_that_of_each(site: Site) -> None:
-    found = told(site, "SELECT a.id FROM seen.t AS a JOIN model.t AS b ON a.id = b.id")
+    found = read_infos(site, "SELECT a.id FROM seen.t AS a JOIN model.t AS b ON a.id = b.id")
     assert [value for name, value in found if name == "data_ivoid"] == [
         "ivo://obs.example/seen",
         "ivo://obs.example/model",
@@ -86,6 +86,6 @@ def test_a_join_carries_that_of_each(site: Site) -> None:
 
 
 def test_nothing_is_told_of_what_is_not_read(site: Site) -> None:
-    assert "closed" not in str(told(site, "SELECT * FROM seen.t"))
-    assert "seen" not in str(told(site, "SELECT COUNT(*) AS n FROM TAP_SCHEMA.tables"))
-    assert ("rights", "CC-BY-4.0") in told(site, "SELECT * FROM closed.t", OWNER_PRINCIPAL)
+    assert "closed" not in str(read_infos(site, "SELECT * FROM seen.t"))
+    assert "seen" not in str(read_infos(site, "SELECT COUNT(*) AS n FROM TAP_SCHEMA.tables"))
+    assert ("rights", "CC-BY-4.0") in read_infos(site, "SELECT * FROM closed.t", OWNER_PRINCIPAL)

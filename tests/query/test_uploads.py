@@ -47,7 +47,7 @@ def read(content: bytes, settings_: Settings = SETTINGS) -> tuple[Table, pa.Tabl
     ]
 
 
-def written(form: str, columns: list[Column], batches: list[pa.RecordBatch], **head: object) -> bytes:
+def write_upload(form: str, columns: list[Column], batches: list[pa.RecordBatch], **head: object) -> bytes:
     fmt, options = formats.select_format(form)
     rows = sum(batch.num_rows for batch in batches)
     return b"".join(
@@ -61,7 +61,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
-def asked(site: Site, text: str, uploaded: Mapping[str, tuple[Table, pa.Table]]) -> tuple[list[Column], pa.Table]:
+def run_with_uploads(
+    site: Site, text: str, uploaded: Mapping[str, tuple[Table, pa.Table]]
+) -> tuple[list[Column], pa.Table]:
     with query.run_query(text, site=site, uploads=uploaded) as result:
         batches = list(result.iterate_batches())
         assert result.error is None
@@ -126,8 +128,8 @@ def test_every_value_comes_back_through_a_query(
     site: Site, form: str, made: tuple[list[Column], pa.RecordBatch]
 ) -> None:
     columns, batch = made
-    uploaded = {"TAP_UPLOAD.t": read(written(form, columns, [batch]))}
-    found, rows = asked(site, "SELECT * FROM TAP_UPLOAD.t", uploaded)
+    uploaded = {"TAP_UPLOAD.t": read(write_upload(form, columns, [batch]))}
+    found, rows = run_with_uploads(site, "SELECT * FROM TAP_UPLOAD.t", uploaded)
     for one, other in zip(found, columns, strict=True):
         same = one.type.datatype == other.type.datatype
         # as which it is written in BINARY2 and Parquet
@@ -145,10 +147,12 @@ def test_metadata_come_back(site: Site) -> None:
     ]
     batch = pa.RecordBatch.from_arrays([pa.array([1.5]), pa.array([7], pa.int32())], names=["Größe", "a b"])
     for form in ("votable", "arrow", "parquet"):
-        table, rows = read(written(form, columns, [batch], description="A list"))
+        table, rows = read(write_upload(form, columns, [batch], description="A list"))
         got = [(one.name, one.unit, one.ucd, one.utype, one.description, one.type) for one in table.columns]
         assert got == [(one.name, one.unit, one.ucd, one.utype, one.description, one.type) for one in columns]
-        found, _ = asked(site, 'SELECT "Größe", "a b" FROM TAP_UPLOAD.t', {table.qualified_name: (table, rows)})
+        found, _ = run_with_uploads(
+            site, 'SELECT "Größe", "a b" FROM TAP_UPLOAD.t', {table.qualified_name: (table, rows)}
+        )
         assert [one.ucd for one in found] == ["phys.size", "meta.id"]
 
 
@@ -291,7 +295,7 @@ def test_damaged_files_are_refused_or_read_and_never_break_anything(site: Site, 
         ],
         names=["n", "w", "x", "v"],
     )
-    whole = written(form, columns, [batch])
+    whole = write_upload(form, columns, [batch])
     dice = random.Random(form)
     refused = 0
     for _ in range(60):
@@ -310,7 +314,7 @@ def test_damaged_files_are_refused_or_read_and_never_break_anything(site: Site, 
         except UserError:  # nothing else may come
             refused += 1
             continue
-        asked(site, "SELECT * FROM TAP_UPLOAD.t", {"TAP_UPLOAD.t": uploaded})
+        run_with_uploads(site, "SELECT * FROM TAP_UPLOAD.t", {"TAP_UPLOAD.t": uploaded})
     assert refused > 5 or form == "csv"
 
 
@@ -326,7 +330,7 @@ def test_the_corpus_of_votables(site: Site) -> None:
             refused[path.name] = str(error)
             continue
         read_ones += 1
-        _, rows = asked(site, "SELECT * FROM TAP_UPLOAD.t", {"TAP_UPLOAD.t": uploaded})
+        _, rows = run_with_uploads(site, "SELECT * FROM TAP_UPLOAD.t", {"TAP_UPLOAD.t": uploaded})
         assert rows.num_rows == uploaded[1].num_rows, path.name
     assert read_ones >= 65
     assert {"tap--EmptyTable.xml", "tap--ColumnNameEndsWithSpace.xml", "tap--ColumnNameStartsWithSpace.xml"} <= set(
@@ -346,7 +350,9 @@ def test_names_that_only_quotes_can_say(site: Site) -> None:
     ):
         table, rows = read((shared("corpora/votable") / f"tap--ColumnName{name}.xml").read_bytes())
         quoted = table.columns[0].name.replace('"', '""')
-        found, _ = asked(site, f'SELECT t."{quoted}" FROM TAP_UPLOAD.t AS t', {table.qualified_name: (table, rows)})
+        found, _ = run_with_uploads(
+            site, f'SELECT t."{quoted}" FROM TAP_UPLOAD.t AS t', {table.qualified_name: (table, rows)}
+        )
         assert [column.name for column in found] == [table.columns[0].name]
 
 

@@ -30,7 +30,7 @@ PSUP = {
 }  # fmt: skip
 
 
-def published(name: str, directory: Path, every: int = 1) -> tuple[Path, IngestReport]:
+def publish_collection(name: str, directory: Path, every: int = 1) -> tuple[Path, IngestReport]:
     """Make a site of one collection, with the data unpacked beside its descriptor: all items, or one of so many."""
     place = directory / "collections" / name
     shutil.copytree(HERE / name, place)
@@ -68,7 +68,7 @@ def items(place: Path) -> Iterator[dict[str, object]]:
 
 
 def test_omega_cubes(tmp_path: Path) -> None:
-    place, report = published("psup_cubes", tmp_path)
+    place, report = publish_collection("psup_cubes", tmp_path)
     assert "beyond the horizon (90 degrees): 10 rows" in report.format_text()  # cubes of the night
     there = {row["granule_uid"]: row for row in rows(place, "SELECT * FROM psup_cubes.epn_core")}
     assert len(there) == 20
@@ -101,7 +101,7 @@ def test_omega_cubes(tmp_path: Path) -> None:
 
 
 def test_omega_maps(tmp_path: Path) -> None:
-    place, report = published("psup_maps", tmp_path)
+    place, report = publish_collection("psup_maps", tmp_path)
     assert re.search(r"there must be access_format and access_estsize; [^\n]*: 10 rows\n", report.format_text())
     there = {row["granule_uid"]: row for row in rows(place, "SELECT * FROM psup_maps.epn_core")}
     assert len(there) == 10
@@ -113,7 +113,7 @@ def test_omega_maps(tmp_path: Path) -> None:
 
 
 def test_craters(tmp_path: Path) -> None:
-    place, report = published("psup_craters", tmp_path)
+    place, report = publish_collection("psup_craters", tmp_path)
     assert "warning" not in report.format_text()
     there = {
         row["granule_uid"]: row
@@ -133,7 +133,7 @@ def test_craters(tmp_path: Path) -> None:
 
 def test_hydrated_sites(tmp_path: Path) -> None:
     """All 17,445 in scripts/proof; one of five, from all over Mars, in scripts/test."""
-    place, report = published("psup_hydrated", tmp_path, every=1 if EXAMPLES_FACTOR > 1 else 5)
+    place, report = publish_collection("psup_hydrated", tmp_path, every=1 if EXAMPLES_FACTOR > 1 else 5)
     assert "polygons have holes" in report.format_text()
     all_rows = "SELECT granule_uid, c1min, c1max, c2min, c2max, shape_area FROM psup_hydrated.epn_core"
     there = {row["granule_uid"]: row for row in rows(place, all_rows)}
@@ -161,7 +161,7 @@ def test_hydrated_sites(tmp_path: Path) -> None:
 
 
 def test_rows_of_maser(tmp_path: Path) -> None:
-    place, report = published("maser", tmp_path)
+    place, report = publish_collection("maser", tmp_path)
     with (place / "data" / "maser_epncore.csv").open(newline="") as file:
         given = {row["granule_uid"]: row for row in csv.DictReader(file) if row["granule_uid"] != "__skip__"}
     whole = {name for name, row in given.items() if row["target_class"]}

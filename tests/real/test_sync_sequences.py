@@ -43,7 +43,7 @@ NAMES = [
 ]  # fmt: skip
 
 
-def opened(directory: Path, name: str, text: str) -> Path:
+def write_site(directory: Path, name: str, text: str) -> Path:
     place = directory / "collections" / name
     place.mkdir(parents=True)
     (place / f"{name}.yaml").write_text(text)
@@ -82,7 +82,7 @@ def first(records: list[list[str]]) -> dict[str, list[str]]:
 )
 def test_exoplanets_of_three_years(tmp_path: Path, how: str) -> None:
     types = ", ".join(f"{name}: string" for name in NAMES)
-    place = opened(tmp_path, "planets", PLANETS % (", ".join(NAMES), types, how))
+    place = write_site(tmp_path, "planets", PLANETS % (", ".join(NAMES), types, how))
     days = ["2015-12-11", "2017-12-01", "2020-08-06"]
     files = [shared(f"data/sync/exoplanets/open_exoplanet_catalogue_{day}.csv.gz") for day in days]
 
@@ -140,7 +140,7 @@ tables:
     source: {kind: csv, files: tiles.ecsv}
     sync: {deletions: compare, guard: {changed: 100 %}}
 """
-    place = opened(tmp_path, "tiles", text)
+    place = write_site(tmp_path, "tiles", text)
     files = sorted(shared("data/sync/desi-tiles").glob("*.ecsv.gz"))
     wanted = [None, (15, 0, 17_041), (2, 0, 2)]
     with Site(load_settings(tmp_path, {})) as site:
@@ -178,7 +178,7 @@ tables:
       once: {check: unique, columns: entry}
     map: {entry: "on_day || ' ' || span || ' ' || kind || ' ' || COALESCE(stations, '')"}
 """
-    place = opened(tmp_path, "bursts", text)
+    place = write_site(tmp_path, "bursts", text)
     files = sorted(shared("data/radio/burst-lists").glob("*.txt"))
     lines = 0
 
@@ -229,7 +229,7 @@ tables:
     follow: true
     map: {n: source.row}
 """
-    place = opened(tmp_path, "jmdc", text)
+    place = write_site(tmp_path, "jmdc", text)
     old, new = (shared(f"data/interferometry/jmdc/JMDC_{day}.fits.gz") for day in ("2016-08-31", "2017-03-28"))
     with Site(load_settings(tmp_path, {})) as site:
         (place / "jmdc.fits").write_bytes(gzip.decompress(old.read_bytes()))

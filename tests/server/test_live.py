@@ -57,7 +57,7 @@ def server(database: PostgresCluster, tmp_path_factory: pytest.TempPathFactory) 
         yield made
 
 
-def asked(server: Server, text: str) -> tuple[int, bytes]:
+def send_query(server: Server, text: str) -> tuple[int, bytes]:
     status, _, body = server.post("/tap/sync", LANG="ADQL", RESPONSEFORMAT="json", QUERY=text)
     return status, body
 
@@ -128,7 +128,7 @@ def test_the_database_goes_and_comes_back(server: Server, database: PostgresClus
     database.stop()
     try:
         for _ in range(6):
-            status, body = asked(server, count)
+            status, body = send_query(server, count)
             assert status == 503, body
         assert b"does not answer" in body
         assert b"Traceback" not in body
@@ -139,7 +139,7 @@ def test_the_database_goes_and_comes_back(server: Server, database: PostgresClus
         assert server.get("/tap/tables")[0] == 200
     finally:
         database.start()
-    wait_until(lambda: asked(server, count)[0] == 200)
+    wait_until(lambda: send_query(server, count)[0] == 200)
     assert server.rows(count) == [[500]]
     wait_until(lambda: _health(server) == "ok")
 
@@ -155,12 +155,12 @@ def test_a_server_that_starts_while_the_database_is_away_knows_its_tables(
     started = False
     try:
         with serve_site(server.site) as other:
-            status, body = asked(other, "SELECT COUNT(*) AS n FROM ops.cubes")
+            status, body = send_query(other, "SELECT COUNT(*) AS n FROM ops.cubes")
             assert status == 503, body
             assert other.rows("SELECT COUNT(*) AS n FROM stars.main") == [[2]]
             database.start()
             started = True
-            wait_until(lambda: asked(other, "SELECT COUNT(*) AS n FROM ops.cubes")[0] == 200)
+            wait_until(lambda: send_query(other, "SELECT COUNT(*) AS n FROM ops.cubes")[0] == 200)
     finally:
         if not started:
             database.start()

@@ -32,7 +32,7 @@ def routes() -> list[Route]:
     ]
 
 
-def asked(router: Router, method: str, path: str, root: str = "") -> tuple[object, ...]:
+def send_request(router: Router, method: str, path: str, root: str = "") -> tuple[object, ...]:
     """Send a request; status, body and methods that are allowed."""
     app = Starlette()
     app.router = router
@@ -66,16 +66,16 @@ def test_every_path_leads_where_starlette_says(root: str) -> None:
     paths = ["/a/x", "/a/fixed", "/a/y", "/b", "/c/", "/c/d/e", "/d", "/d/", "/nothing", "/a/x/y"]
     for path in paths * 2:  # looked for, and remembered
         for method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "BREW"):
-            assert asked(ours, method, path, root) == asked(plain, method, path, root), (method, path)
+            assert send_request(ours, method, path, root) == send_request(plain, method, path, root), (method, path)
 
 
 def test_only_fixed_paths_are_remembered() -> None:
     router = CachingRouter(routes=routes(), redirect_slashes=False)
     for number in range(50):
         for kind in ("a", "c", "nothing"):
-            asked(router, "GET", f"/{kind}/{number}")
+            send_request(router, "GET", f"/{kind}/{number}")
     for method, path in [("GET", "/b"), ("POST", "/b"), ("DELETE", "/b"), ("GET", "/d")] * 2:
-        asked(router, method, path)
+        send_request(router, method, path)
     assert set(router._cached_routes) == {("GET", "/b"), ("POST", "/b"), ("GET", "/d")}
 
 
@@ -88,10 +88,10 @@ def test_old_paths_are_looked_for_where_no_route_has_them() -> None:
 
     router = CachingRouter(routes=routes(), redirect_slashes=False, rewrite_request=named)
     for _ in range(2):
-        assert asked(router, "GET", "/old")[:2] == (200, b"any [('name', '1')] /a/1")
-    assert asked(router, "GET", "/b")[1] == b"read [] /b", "none takes a path of ours"
+        assert send_request(router, "GET", "/old")[:2] == (200, b"any [('name', '1')] /a/1")
+    assert send_request(router, "GET", "/b")[1] == b"read [] /b", "none takes a path of ours"
     now["/old"] = "/c/x/y"
-    assert asked(router, "POST", "/old")[1] == b"rest [('rest', 'x/y')] /c/x/y"
-    assert asked(router, "GET", "/old")[1] == b"rest [('rest', 'x/y')] /c/x/y"
+    assert send_request(router, "POST", "/old")[1] == b"rest [('rest', 'x/y')] /c/x/y"
+    assert send_request(router, "GET", "/old")[1] == b"rest [('rest', 'x/y')] /c/x/y"
     del now["/old"]
-    assert asked(router, "GET", "/old")[0] == 404
+    assert send_request(router, "GET", "/old")[0] == 404

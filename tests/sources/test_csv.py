@@ -23,7 +23,7 @@ from hven.sources._reading import text_blocks
 from shared import EXAMPLES_FACTOR, shared
 
 
-def opened(path, rejects=None, wanted=None, batch=131_072, **options):
+def open_source(path, rejects=None, wanted=None, batch=131_072, **options):
     context = SourceContext(
         directory=path.parent,
         on_reject=rejects.append if rejects is not None else None,
@@ -34,11 +34,11 @@ def opened(path, rejects=None, wanted=None, batch=131_072, **options):
 
 
 def rows(path, columns=None, **options):
-    return pa.Table.from_batches(list(opened(path, **options).read_batches(columns))).to_pylist()
+    return pa.Table.from_batches(list(open_source(path, **options).read_batches(columns))).to_pylist()
 
 
 def types(path, **options):
-    return {column.name: str(column.type) for column in opened(path, **options).list_columns()}
+    return {column.name: str(column.type) for column in open_source(path, **options).list_columns()}
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_heads_of_tables_are_no_rows(write, content, names, first):
 
 def test_a_record_of_units_below_the_names(write):
     path = write('ID,Name,"Vmag",flag\n\n,"",[mag],\n1,"a\nb",9.5,x\n2,c,-,y\n3,d,10,z\n')
-    source = opened(path)
+    source = open_source(path)
     assert {column.name: (str(column.type), column.unit) for column in source.list_columns()} == {
         "ID": ("int64", None), "Name": ("string", None), "Vmag": ("float64", "mag"), "flag": ("string", None),
     }  # fmt: skip
@@ -103,10 +103,10 @@ def test_a_record_of_units_below_the_names(write):
         {"ID": n, "Vmag": v, ROW_NUMBER_COLUMN: n} for n, v in ((1, 9.5), (2, None), (3, 10.0))
     ]
     assert source.list_guessed_options() == {"units": True}
-    assert opened(path, units=True).list_guessed_options() == {}
+    assert open_source(path, units=True).list_guessed_options() == {}
     assert types(path, units=False)["Vmag"] == "string"
     for no_units in ("a,b\nm,x\n1,y\n2,m\n", "a,b\nx,s\n1,y\n2,z\n", "a,b\n,\n1,2\n", "a,b\n-,1\n1,2\n"):
-        assert opened(write(no_units, "b.csv")).list_guessed_options() == (
+        assert open_source(write(no_units, "b.csv")).list_guessed_options() == (
             {"units": True} if no_units.startswith("a,b\nm,x") else {}
         )
 
@@ -115,12 +115,12 @@ def test_units_that_are_none_are_units_below_names_all_the_same(write):
     content = (
         "src\tteff\tlogg\tflux\tt\n\t[K]\t[cgs]\t[10-14erg/s/cm2]\t°C\naa\t5777\t4.44\t3.2\t1\nbb\t6000\t4.1\t4.4\t2\n"
     )
-    source = opened(write(content, "a.tsv"))
+    source = open_source(write(content, "a.tsv"))
     assert [(str(column.type), column.unit) for column in source.list_columns()][1:] == [
         ("int64", "K"), ("float64", "cgs"), ("float64", "10**-14erg.s**-1.cm**-2"), ("int64", "°C"),
     ]  # fmt: skip
-    assert opened(write("a,b\nsfu,W\n1,2\n2,3\n")).list_guessed_options() == {"units": True}
-    assert opened(write("a,b\nalpha,beta\n1,2\n2,3\n")).list_guessed_options() == {}
+    assert open_source(write("a,b\nsfu,W\n1,2\n2,3\n")).list_guessed_options() == {"units": True}
+    assert open_source(write("a,b\nalpha,beta\n1,2\n2,3\n")).list_guessed_options() == {}
 
 
 def test_quotes_within_words_quote_nothing(write):
@@ -138,7 +138,7 @@ def test_a_ruled_comment_names_columns_between_tabs(write):
 def test_each_file_has_its_own_record_of_units(write):
     first = write("id,flux\n,Jy\n1,2.5\n", "a1.csv")
     write("id,flux\n11,2.5\n12,3.5\n", "a2.csv")
-    source = opened(first.parent / "a?.csv")
+    source = open_source(first.parent / "a?.csv")
     assert source.list_guessed_options() == {}, "a row of the second file would be taken for its units"
     assert [row["id"] for row in rows(first.parent / "a?.csv")] == [1, 11, 12]
     with pytest.raises(SourceError, match="record below the names holds '11', and `units: true`"):
@@ -168,7 +168,7 @@ def test_each_file_has_its_own_record_of_units(write):
 )
 def test_texts_that_are_nearly_numbers_or_dates_are_doubted(write, values, options, said):
     other = options.get("pointed", "w")
-    found = opened(
+    found = open_source(
         write("name;v;o\n" + "".join(f"s{n};{value};{other}\n" for n, value in enumerate(values)))
     ).list_type_doubts()
     assert list(found) == (["v"] if said else [])
@@ -233,7 +233,7 @@ def test_types_are_guessed_and_names_stay_text(write):
 def test_wanted_types_are_read_at_once(write):
     path = write("id,x,flag,when\n1,2,1,2020-01-01T00:00:00Z\n2,3.0,0,2020-01-02T00:00:00.1234567Z\n")
     wanted = {"id": pa.string(), "x": pa.int32(), "flag": pa.bool_(), "when": pa.timestamp("us")}
-    batch = next(opened(path, wanted=wanted).read_batches())
+    batch = next(open_source(path, wanted=wanted).read_batches())
     assert {item.name: item.type for item in batch.schema} == wanted
     assert batch.to_pylist()[1] == {"id": "2", "x": 3, "flag": False, "when": datetime(2020, 1, 2, 0, 0, 0, 123456)}
 
@@ -244,7 +244,7 @@ def test_ecsv_gives_names_types_units_descriptions(write):
         "# - {name: n, datatype: int32}\n# meta: {description: A small table}\nra,n\n1,2\n",
         "a.ecsv",
     )
-    ra, n = opened(path).list_columns()
+    ra, n = open_source(path).list_columns()
     assert (ra.unit, ra.description, str(ra.type), str(n.type)) == ("deg", "Right ascension, mean", "float64", "int32")
     assert rows(path) == [{"ra": 1.0, "n": 2}]
 
@@ -267,7 +267,7 @@ def test_a_value_that_does_not_fit_is_kept_aside_with_its_row(write):
     lines[110_000] = "5,6,7\n"
     path = write("id,x\n# no comment sign here\n".replace("# no comment sign here\n", "") + "".join(lines))
     rejects = []
-    found = pa.Table.from_batches(list(opened(path, rejects).read_batches(["id", ROW_NUMBER_COLUMN])))
+    found = pa.Table.from_batches(list(open_source(path, rejects).read_batches(["id", ROW_NUMBER_COLUMN])))
     assert found.num_rows == 119_998
     numbers = found.column(ROW_NUMBER_COLUMN).to_pylist()
     assert found.column("id").to_pylist() == numbers, "row numbers stay true after rejects"
@@ -288,7 +288,7 @@ def test_without_anybody_to_take_rejects_the_first_is_an_error(write):
 def test_wanted_types_make_plain_rejects(write):
     path = write("n\n1\n300000\n7\n")
     rejects = []
-    found = pa.Table.from_batches(list(opened(path, rejects, wanted={"n": pa.int16()}).read_batches()))
+    found = pa.Table.from_batches(list(open_source(path, rejects, wanted={"n": pa.int16()}).read_batches()))
     assert found.column("n").to_pylist() == [1, 7]
     assert [(item.row, item.value, item.reason) for item in rejects] == [
         (2, "300000", "not a whole number that fits int16")
@@ -299,7 +299,7 @@ def test_rows_are_counted_over_quoted_line_ends(write):
     path = write('a,b\n1,"two\nlines"\n2,"say ""hi"", then\n\nleave"\nx,y\n' + "3,z\n" * 3)
     rejects = []
     found = pa.Table.from_batches(
-        list(opened(path, rejects, types={"a": "int32"}).read_batches(["a", "b", ROW_NUMBER_COLUMN]))
+        list(open_source(path, rejects, types={"a": "int32"}).read_batches(["a", "b", ROW_NUMBER_COLUMN]))
     ).to_pylist()
     assert found[:2] == [
         {"a": 1, "b": "two\nlines", ROW_NUMBER_COLUMN: 1},
@@ -358,13 +358,13 @@ def test_a_resource_descriptor_of_dachs_is_known_by_its_name(tmp_path):
 def test_a_header_alone_is_an_empty_table(write):
     path = write("a,b\n")
     assert types(path) == {"a": "string", "b": "string"}
-    assert list(opened(path).read_batches()) == []
+    assert list(open_source(path).read_batches()) == []
 
 
 def test_nul_bytes_in_a_row_reject_that_row(write):
     path = write(b"a,b\n" + b"1,x\n" * 2000 + b"2,y\0z\n3,w\n")
     rejects = []
-    assert sum(batch.num_rows for batch in opened(path, rejects).read_batches()) == 2001
+    assert sum(batch.num_rows for batch in open_source(path, rejects).read_batches()) == 2001
     assert [(item.row, item.column, item.reason) for item in rejects] == [(2001, "b", "holds a NUL byte")]
 
 
@@ -376,9 +376,9 @@ def test_other_encodings(write):
 def test_missing_files_are_told_with_the_nearest(tmp_path, write):
     write("a\n1\n", "stars.csv")
     with pytest.raises(SourceError, match=r"no file stras\.csv .*did you mean 'stars\.csv'"):
-        opened(tmp_path / "stras.csv")
+        open_source(tmp_path / "stras.csv")
     with pytest.raises(SourceError, match=r"no file matches \*\.dat"):
-        opened(tmp_path / "*.dat")
+        open_source(tmp_path / "*.dat")
 
 
 # -- several files --------------------------------------------------------------------------
@@ -433,7 +433,7 @@ def test_what_pythons_writer_wrote_is_read_back(tmp_path_factory, table, size):
     before = text_blocks.BLOCK_BYTES
     text_blocks.BLOCK_BYTES = size
     try:
-        source = opened(path, header=True, delimiter=",", types={"a": "string", "b": "string", "n": "int64"})
+        source = open_source(path, header=True, delimiter=",", types={"a": "string", "b": "string", "n": "int64"})
         found = [tuple(row.values()) for row in pa.Table.from_batches(list(source.read_batches())).to_pylist()]
     finally:
         text_blocks.BLOCK_BYTES = before
@@ -463,7 +463,7 @@ REAL = [
 def test_real_files_need_no_options(name, count, width):
     path = shared(f"data/{name}")
     rejects = []
-    source = opened(path, rejects)
+    source = open_source(path, rejects)
     assert (sum(batch.num_rows for batch in source.read_batches()), len(source.list_columns()), rejects) == (
         count,
         width,
@@ -472,7 +472,7 @@ def test_real_files_need_no_options(name, count, width):
 
 
 def test_tycho_with_bars_and_blanks():
-    source = opened(shared("data/stars/tyc2.dat.07.xz"), [], null={"column_22": 999})
+    source = open_source(shared("data/stars/tyc2.dat.07.xz"), [], null={"column_22": 999})
     found = pa.Table.from_batches(list(source.read_batches(["column_3", "column_4", "column_18", "column_22"])))
     assert found.num_rows == 127_000
     assert [str(kind) for kind in found.schema.types] == ["double", "double", "double", "int64"]
@@ -483,7 +483,7 @@ def test_tycho_with_bars_and_blanks():
 
 
 def test_numbered_comments_describe_the_columns():
-    columns = opened(shared("data/sync/exoplanets/open_exoplanet_catalogue_2020-08-06.csv.gz")).list_columns()
+    columns = open_source(shared("data/sync/exoplanets/open_exoplanet_catalogue_2020-08-06.csv.gz")).list_columns()
     assert columns[2].description == "Planetary mass [Jupiter masses]"
 
 
@@ -496,7 +496,7 @@ def test_memory_stays_flat(tmp_path):
             file.write("1,2.5,some text that takes room\n" * 20_000)
     before = pa.total_allocated_bytes()
     most = 0
-    for batch in opened(path).read_batches():
+    for batch in open_source(path).read_batches():
         most = max(most, pa.total_allocated_bytes() - before)
         del batch
     assert most < 30 * (1 << 20) < path.stat().st_size

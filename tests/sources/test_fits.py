@@ -15,7 +15,7 @@ from hven.sources import ROW_NUMBER_COLUMN, SourceContext, fits
 from shared import shared
 
 
-def opened(path, rejects=None, batch=131_072, **options):
+def open_source(path, rejects=None, batch=131_072, **options):
     context = SourceContext(
         directory=path.parent, on_reject=rejects.append if rejects is not None else None, batch_row_limit=batch
     )
@@ -95,15 +95,15 @@ def test_every_kind_of_column_is_read_as_astropy_reads_it(tmp_path, batch):
     theirs.HDUList([theirs.PrimaryHDU(np.zeros(5)), theirs.BinTableHDU.from_columns(columns_of_every_kind())]).writeto(
         path
     )
-    found = table(opened(path, batch=batch))
+    found = table(open_source(path, batch=batch))
     assert differences(path, 1, found) == []
-    kinds = {column.name: str(column.type) for column in opened(path).list_columns()}
+    kinds = {column.name: str(column.type) for column in open_source(path).list_columns()}
     assert kinds == {
         "logical": "bool", "bits": "bit[11]", "byte": "uint8", "short": "int16", "word": "int32", "long": "int64", "unsigned": "int64", "signed_byte": "int16",
         "real": "float32", "double": "float64", "complex": "complex64", "vector": "float64[3]", "matrix": "int16[3x2]", "text": "string[8*]",
         "words": "string[4x3]", "ragged": "int32[*]", "reals": "float64[*]",
     }  # fmt: skip
-    assert {column.unit for column in opened(path).list_columns()} == {None, "d", "mag"}
+    assert {column.unit for column in open_source(path).list_columns()} == {None, "d", "mag"}
 
 
 def test_scaled_columns_are_numbers(tmp_path):
@@ -113,7 +113,7 @@ def test_scaled_columns_are_numbers(tmp_path):
     )
     hdu.header.update({"TSCAL1": 0.01, "TZERO1": 273.15, "TNULL1": -1, "TSCAL2": 2.0})
     hdu.writeto(path)
-    found = table(opened(path)).to_pydict()
+    found = table(open_source(path)).to_pydict()
     assert found["t"] == [pytest.approx(273.15), pytest.approx(274.15), None]
     assert found["f"] == [2.0, 4.0, 6.0]
 
@@ -135,7 +135,7 @@ def test_metadata_come_from_the_cards(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         hdu.writeto(path, output_verify="silentfix")
-    ra, flux = opened(path).list_columns()
+    ra, flux = open_source(path).list_columns()
     assert (ra.unit, ra.ucd, ra.description, ra.utype, ra.display) == (
         "deg",
         "pos.eq.ra",
@@ -144,7 +144,7 @@ def test_metadata_come_from_the_cards(tmp_path):
         "F8.3",
     )
     assert flux.description == "Flux in the fibre"
-    assert table(opened(path)).column("F").to_pylist() == [1.0], "TNULL means nothing for floats"
+    assert table(open_source(path)).column("F").to_pylist() == [1.0], "TNULL means nothing for floats"
 
 
 def test_ascii_tables(tmp_path):
@@ -155,7 +155,7 @@ def test_ascii_tables(tmp_path):
         theirs.Column("s", "A5", array=["a", "bc", ""]),
     ]
     theirs.TableHDU.from_columns(columns).writeto(path)
-    assert table(opened(path)).to_pylist() == [
+    assert table(open_source(path)).to_pylist() == [
         {"n": 1, "x": 1.5, "s": "a"},
         {"n": -2, "x": 2.25, "s": "bc"},
         {"n": 3, "x": -3.125, "s": None},
@@ -163,10 +163,10 @@ def test_ascii_tables(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data.replace(b"2.250", b"2.2x0"))
     rejects = []
-    assert table(opened(path, rejects), ["n", ROW_NUMBER_COLUMN]).num_rows == 3, (
+    assert table(open_source(path, rejects), ["n", ROW_NUMBER_COLUMN]).num_rows == 3, (
         "a column that nobody wants harms nobody"
     )
-    assert table(opened(path, rejects), ["x", ROW_NUMBER_COLUMN]).to_pylist() == [
+    assert table(open_source(path, rejects), ["x", ROW_NUMBER_COLUMN]).to_pylist() == [
         {"x": 1.5, ROW_NUMBER_COLUMN: 1},
         {"x": -3.125, ROW_NUMBER_COLUMN: 3},
     ]
@@ -180,14 +180,16 @@ def test_tables_are_chosen_by_number_or_name(tmp_path):
         for number, name in ((1, "ONE"), (2, "TWO"))
     ]
     theirs.HDUList([theirs.PrimaryHDU(), theirs.ImageHDU(np.zeros((3, 3))), *tables]).writeto(path)
-    assert [table(opened(path, **options)).to_pylist() for options in ({}, {"hdu": 2}, {"hdu": 3}, {"hdu": "two"})] == [
+    assert [
+        table(open_source(path, **options)).to_pylist() for options in ({}, {"hdu": 2}, {"hdu": 3}, {"hdu": "two"})
+    ] == [
         [{"x": 1}],
         [{"x": 1}],
         [{"x": 2}],
         [{"x": 2}],
     ]
     with pytest.raises(SourceError, match=r"a\.fits: no table HDU 'three' among 4 HDUs; its tables are 2 ONE, 3 TWO"):
-        opened(path, hdu="three").list_columns()
+        open_source(path, hdu="three").list_columns()
 
 
 def test_broken_files_are_told(tmp_path):
@@ -195,13 +197,13 @@ def test_broken_files_are_told(tmp_path):
     theirs.BinTableHDU.from_columns([theirs.Column("x", "J", array=np.arange(5000))]).writeto(path)
     path.write_bytes(path.read_bytes()[:-10_000])
     with pytest.raises(SourceError, match=r"ends after row \d+ of 5000"):
-        table(opened(path))
+        table(open_source(path))
     path.write_text("hello")
     with pytest.raises(SourceError, match="not FITS"):
-        opened(path).list_columns()
+        open_source(path).list_columns()
     theirs.PrimaryHDU(np.zeros(3)).writeto(path, overwrite=True)
     with pytest.raises(SourceError, match="no table among 1 HDU; `mode: header`"):
-        opened(path).list_columns()
+        open_source(path).list_columns()
 
 
 REAL = [
@@ -218,7 +220,7 @@ REAL = [
 @pytest.mark.parametrize(("name", "hdu", "number", "width"), REAL)
 def test_real_tables_are_read_as_astropy_reads_them(name, hdu, number, width):
     path = shared(f"data/{name}")
-    source = opened(path, **({} if hdu is None else {"hdu": hdu}))
+    source = open_source(path, **({} if hdu is None else {"hdu": hdu}))
     assert len(source.list_columns()) == width
     found = table(source)
     assert differences(path, number, found) == []
@@ -230,7 +232,7 @@ def test_real_tables_are_read_as_astropy_reads_them(name, hdu, number, width):
 
 def test_headers_of_real_images_are_those_that_astropy_reads():
     path = shared("data/helio/images")
-    source = opened(path / "*.fits", mode="header", cards=["DATE-OBS", "TELESCOP", "NAXIS1", "EXPTIME", "CDELT1"])
+    source = open_source(path / "*.fits", mode="header", cards=["DATE-OBS", "TELESCOP", "NAXIS1", "EXPTIME", "CDELT1"])
     found = table(source, ["DATE-OBS", "TELESCOP", "NAXIS1", "EXPTIME", "CDELT1", "file.name"]).to_pylist()
     assert len(found) == len(list(path.glob("*.fits")))
     for row in found:
@@ -240,7 +242,7 @@ def test_headers_of_real_images_are_those_that_astropy_reads():
 
 def test_a_row_for_each_card_as_astropy_reads_them():
     path = shared("data/helio/images")
-    found = table(opened(path / "*.fits", mode="cards")).to_pylist()
+    found = table(open_source(path / "*.fits", mode="cards")).to_pylist()
     assert len({row["file"] for row in found}) == len([*path.glob("*.fits")])
     for file in path.glob("*.fits"):
         rows = [row for row in found if row["file"].endswith(file.name)]
@@ -272,7 +274,7 @@ def test_cards_of_some_hdus_and_keywords(tmp_path):
     theirs.HDUList([first, second]).writeto(tmp_path / "a.fits")
     (tmp_path / "b.fits").write_text("not FITS at all")
     rejects = []
-    source = opened(tmp_path / "*.fits", rejects, mode="cards", hdu="sci", cards=["A", "HISTORY"])
+    source = open_source(tmp_path / "*.fits", rejects, mode="cards", hdu="sci", cards=["A", "HISTORY"])
     rows = [
         tuple(row.values())
         for row in table(source, ["hdu", "extension", "keyword", "value", "number", ROW_NUMBER_COLUMN]).to_pylist()
@@ -286,10 +288,10 @@ def test_several_hdus_are_searched_in_order(tmp_path):
         first = theirs.PrimaryHDU(header=theirs.Header({"A": number}))
         second = theirs.ImageHDU(np.zeros((50, 50)), header=theirs.Header({"A": 99, "B": 0.5}), name="SCI")
         theirs.HDUList([first, second]).writeto(tmp_path / f"{number}.fits")
-    assert table(opened(tmp_path / "*.fits", mode="header", hdu=[0, "SCI"], cards=["A", "B"])).to_pylist() == [
+    assert table(open_source(tmp_path / "*.fits", mode="header", hdu=[0, "SCI"], cards=["A", "B"])).to_pylist() == [
         {"A": n, "B": 0.5} for n in range(3)
     ]
-    assert table(opened(tmp_path / "*.fits", mode="header", hdu=1, cards=["A"])).to_pylist() == [{"A": 99}] * 3
+    assert table(open_source(tmp_path / "*.fits", mode="header", hdu=1, cards=["A"])).to_pylist() == [{"A": 99}] * 3
 
 
 def test_long_strings_units_and_hierarchs(tmp_path):
@@ -299,7 +301,7 @@ def test_long_strings_units_and_hierarchs(tmp_path):
     header["HIERARCH ESO DET DIT"] = (3, "integration")
     header["FLAG"] = True
     theirs.PrimaryHDU(header=header).writeto(tmp_path / "a.fits")
-    source = opened(tmp_path / "a.fits", mode="header", cards=["LONG", "EXPTIME", "ESO DET DIT", "FLAG", "NONE"])
+    source = open_source(tmp_path / "a.fits", mode="header", cards=["LONG", "EXPTIME", "ESO DET DIT", "FLAG", "NONE"])
     described = {column.name: column for column in source.list_columns()}
     assert (described["EXPTIME"].unit, described["EXPTIME"].description) == ("s", "exposure time")
     assert table(source).to_pylist() == [
@@ -313,14 +315,14 @@ def test_bad_files_among_good_ones_are_kept_aside(tmp_path):
     theirs.PrimaryHDU(header=theirs.Header({"A": 3})).writeto(tmp_path / "3.fits")
     rejects = []
     assert table(
-        opened(tmp_path / "*.fits", rejects, mode="header", cards=["A"]), ["A", ROW_NUMBER_COLUMN]
+        open_source(tmp_path / "*.fits", rejects, mode="header", cards=["A"]), ["A", ROW_NUMBER_COLUMN]
     ).to_pylist() == [
         {"A": 1, ROW_NUMBER_COLUMN: 1},
         {"A": 3, ROW_NUMBER_COLUMN: 3},
     ]
     assert [(item.file, item.row) for item in rejects] == [("2.fits", 2)]
     with pytest.raises(SourceError, match=r"2\.fits: not FITS"):
-        table(opened(tmp_path / "*.fits", mode="header", cards=["A"]))
+        table(open_source(tmp_path / "*.fits", mode="header", cards=["A"]))
 
 
 def test_the_votable_of_a_fits_plus_file_describes_the_columns(tmp_path):
@@ -335,10 +337,10 @@ def test_the_votable_of_a_fits_plus_file_describes_the_columns(tmp_path):
         [theirs.Column("ra", "D", array=[1.0]), theirs.Column("n", "J", unit="ct", array=[2])]
     )
     theirs.HDUList([primary, rows]).writeto(tmp_path / "a.fits")
-    ra, n = opened(tmp_path / "a.fits").list_columns()
+    ra, n = open_source(tmp_path / "a.fits").list_columns()
     assert (ra.unit, ra.ucd, ra.description) == ("deg", "pos.eq.ra", "Right ascension")
     assert (n.unit, n.ucd) == ("ct", "meta.number"), "the card's own word counts first"
-    assert table(opened(tmp_path / "a.fits")).to_pylist() == [{"ra": 1.0, "n": 2}]
+    assert table(open_source(tmp_path / "a.fits")).to_pylist() == [{"ra": 1.0, "n": 2}]
 
 
 def test_decimal_points_that_tform_places(tmp_path):

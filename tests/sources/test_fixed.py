@@ -17,7 +17,7 @@ from hven.sources.fixed import UNIT_SEPARATOR, build_splitter
 from shared import shared
 
 
-def opened(path, rejects=None, **options):
+def open_source(path, rejects=None, **options):
     context = SourceContext(directory=path.parent, on_reject=rejects.append if rejects is not None else None)
     return fixed.open(fixed.Options.model_validate({"files": path.name, **options}), context)
 
@@ -30,7 +30,7 @@ def test_tycho_is_read_by_its_readme_as_astropy_reads_it():
     from astropy.io import ascii as theirs
 
     path = shared("data/stars/tyc2.dat.07.xz")
-    source = opened(path, readme="tycho2-ReadMe.txt", table="tyc2.dat")
+    source = open_source(path, readme="tycho2-ReadMe.txt", table="tyc2.dat")
     found = table(source)
     assert found.num_rows == 127_000
     with lzma.open(path, "rt") as text:
@@ -67,7 +67,7 @@ def test_null_words_of_a_readme():
 
 def test_columns_said_by_hand(tmp_path):
     (tmp_path / "a.dat").write_text("top line\n001Vega   0.03\n002Deneb  1.25\n\n003\n")
-    source = opened(
+    source = open_source(
         tmp_path / "a.dat",
         skip=1,
         fields={"id": {"bytes": "1-3", "type": "string"}, "name": "4-9", "mag": {"bytes": "10-14", "unit": "mag"}},
@@ -83,7 +83,7 @@ def test_columns_said_by_hand(tmp_path):
 def test_values_that_do_not_fit_are_kept_aside(tmp_path):
     (tmp_path / "a.dat").write_text("1 1.0\n2 x.0\n3 3.0\n")
     rejects = []
-    source = opened(tmp_path / "a.dat", rejects, fields={"n": "1", "x": {"bytes": "3-5", "type": "float64"}})
+    source = open_source(tmp_path / "a.dat", rejects, fields={"n": "1", "x": {"bytes": "3-5", "type": "float64"}})
     assert table(source, ["n", ROW_NUMBER_COLUMN]).to_pylist() == [{"n": n, ROW_NUMBER_COLUMN: n} for n in (1, 2, 3)]
     assert table(source, ["n", "x", ROW_NUMBER_COLUMN]).to_pylist() == [
         {"n": 1, "x": 1.0, ROW_NUMBER_COLUMN: 1},
@@ -94,7 +94,7 @@ def test_values_that_do_not_fit_are_kept_aside(tmp_path):
 
 def test_bytes_are_characters_in_recoded_files(tmp_path):
     (tmp_path / "a.dat").write_bytes("Ångström 12\nBrahe    7 \n".encode("latin-1"))
-    source = opened(tmp_path / "a.dat", encoding="latin-1", fields={"name": "1-9", "n": "10-11"})
+    source = open_source(tmp_path / "a.dat", encoding="latin-1", fields={"name": "1-9", "n": "10-11"})
     assert table(source).to_pylist() == [{"name": "Ångström", "n": 12}, {"name": "Brahe", "n": 7}]
 
 
@@ -114,7 +114,7 @@ def test_faults(tmp_path, options, message):
         f"Byte-by-byte Description of file: b.dat\n{rule}\n   Bytes Format Units Label Explanations\n{rule}\n   1-  4  I4      ---     n     number\n{rule}\n"
     )
     with pytest.raises(SourceError, match=message):
-        opened(tmp_path / "a.dat", **options).list_columns()
+        open_source(tmp_path / "a.dat", **options).list_columns()
 
 
 line = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
@@ -151,7 +151,11 @@ def test_a_header_and_units_above_the_columns_name_them(tmp_path):
         "RA": {"bytes": "11-18", "unit": "deg"},
         "V": {"bytes": "20-24", "unit": "mag"},
     }
-    assert table(opened(tmp_path / "a.txt", **said)).to_pylist()[1] == {"Name": "Canopus", "RA": 95.988, "V": -0.62}
+    assert table(open_source(tmp_path / "a.txt", **said)).to_pylist()[1] == {
+        "Name": "Canopus",
+        "RA": 95.988,
+        "V": -0.62,
+    }
     (tmp_path / "b.txt").write_text("\n".join(lines[4:]) + "\n")
     assert list(fixed.guess_options({"files": "b.txt"}, context)["fields"]) == ["column_1", "column_2", "column_3"]
     assert "skip" not in fixed.guess_options({"files": "?.txt"}, context), "the first lines of the second file are rows"

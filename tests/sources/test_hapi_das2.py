@@ -69,7 +69,7 @@ class TestHapi(SourceContract):
         return SourceContext(directory=directory, allow_private=True)
 
 
-def opened(url: str, context: SourceContext = OPEN, **options: Any) -> Any:
+def open_source(url: str, context: SourceContext = OPEN, **options: Any) -> Any:
     return hapi.open(hapi.Options.model_validate({"url": url, "dataset": "rays", "tries": 2, **options}), context)
 
 
@@ -79,16 +79,16 @@ def rows_of(source: Any, columns: list[str] | None = None) -> list[dict[str, Any
 
 @pytest.mark.parametrize("options", [{"format": "csv"}, {"format": "binary"}])
 def test_samples_in_each_format(url: str, world: HapiServer, options: dict[str, str]) -> None:
-    source = opened(url, **options)
+    source = open_source(url, **options)
     assert [(one.name, str(one.type), one.unit) for one in source.list_columns()] == [
         ("Time", "timestamp", None), ("flux", "float64", "W"), ("spectrum", "float64[3]", None), ("flag", "string", None), ("count", "int32", None),
     ]  # fmt: skip
     assert rows_of(source) == [expected(at) if at else {**expected(at), "flux": None} for at in range(ROWS)]
-    assert rows_of(opened(url, **options, columns=["count"])) == [
+    assert rows_of(open_source(url, **options, columns=["count"])) == [
         {"Time": moment(at), "count": at} for at in range(ROWS)
     ]
     assert world.requests[-1][1]["parameters"] == "count"
-    part = opened(url, **options, start="2003-301T00:00:08Z", stop="2003-10-28T00:00:16Z")
+    part = open_source(url, **options, start="2003-301T00:00:08Z", stop="2003-10-28T00:00:16Z")
     assert [row["count"] for row in rows_of(part, ["count"])] == [2, 3]
 
 
@@ -98,7 +98,7 @@ def test_what_hapis_test_data_says_of_itself_is_understood(url: str, world: Hapi
     said = json.loads(shared(f"corpora/hapi/data-specification-schema--TestData{name}.json").read_text())
     told: list[str] = []
     world.info = {"startDate": "1970-01-01Z", "stopDate": "1970-01-02Z", **said}
-    source = opened(url, replace(OPEN, on_notice=told.append))
+    source = open_source(url, replace(OPEN, on_notice=told.append))
     columns = {one.name: one for one in source.list_columns()}
     assert list(columns) == [one["name"] for one in said["parameters"]]
     bins = source.read_bins()
@@ -126,7 +126,7 @@ def test_arrays_of_texts_and_times_keep_all_elements(url: str, world: HapiServer
     ]
     world.samples = [[world.format_time(at), grid[at], times[at], at] for at in range(ROWS)]
     told: list[Any] = []
-    source = opened(url, replace(OPEN, on_notice=told.append), format=format_)
+    source = open_source(url, replace(OPEN, on_notice=told.append), format=format_)
     columns = {one.name: one.type for one in source.list_columns()}
     assert (columns["grid"].shape, columns["times"].shape) == ((4, 2, 3), (24, 2))
     rows = rows_of(source)
@@ -143,11 +143,11 @@ def moment_text(at: int) -> str:
 def test_a_number_that_is_too_large_for_a_double_is_told(url: str, world: HapiServer) -> None:
     world.alter_answer = spoiled(set_to(body=lambda raw: raw.replace(b",0.25,", b",1e400,")))
     with pytest.raises(SourceError, match="sends 1e400, which is too large"):
-        rows_of(opened(url, format="csv"))
+        rows_of(open_source(url, format="csv"))
 
 
 def test_what_is_new_is_asked_for_alone(url: str, world: HapiServer) -> None:
-    source = opened(url)
+    source = open_source(url)
     assert source.can_filter_by("Time")
     assert not source.can_filter_by("count")
     world.requests.clear()
@@ -160,7 +160,7 @@ def test_a_coarser_data_set_is_followed(url: str, world: HapiServer) -> None:
     world.info["x_relations"] = links
     world.alter_answer = lambda endpoint, given, answer: None
     for cadence, name in ((3, "rays"), (60, "rays_PT1M"), (5000, "rays_PT1H"), (1e6, "rays_P1D")):
-        assert opened(url, cadence=cadence)._dataset_id == name
+        assert open_source(url, cadence=cadence)._dataset_id == name
 
 
 def test_windows_grow_shorter_where_a_server_wants_that(url: str, world: HapiServer) -> None:
@@ -173,7 +173,7 @@ def test_windows_grow_shorter_where_a_server_wants_that(url: str, world: HapiSer
             answer.status, answer.body = 400, b'{"HAPI": "3.3", "status": {"code": 1408, "message": "too much"}}'
 
     world.alter_answer = few
-    assert [row["count"] for row in rows_of(opened(url), ["count"])] == list(range(ROWS))
+    assert [row["count"] for row in rows_of(open_source(url), ["count"])] == list(range(ROWS))
 
 
 def spoiled(change: Callable[[HapiAnswer], object]) -> Callable[[str, dict[str, str], HapiAnswer], None]:
@@ -209,7 +209,7 @@ def set_to(**said: Any) -> Callable[[HapiAnswer], None]:
 def test_bad_answers_are_told(
     url: str, world: HapiServer, format_: str, change: Callable[[HapiAnswer], None], words: str
 ) -> None:
-    source = opened(url, format=format_)
+    source = open_source(url, format=format_)
     source.list_columns()
     world.alter_answer = spoiled(change)
     with pytest.raises(SourceError, match=words):
@@ -219,7 +219,7 @@ def test_bad_answers_are_told(
 def test_lines_of_another_length_can_be_kept_aside(url: str, world: HapiServer) -> None:
     world.alter_answer = spoiled(set_to(body=lambda raw: raw.replace(b",11\n", b"\n")))
     refused: list[Any] = []
-    source = opened(url, SourceContext(allow_private=True, on_reject=refused.append), format="csv")
+    source = open_source(url, SourceContext(allow_private=True, on_reject=refused.append), format="csv")
     assert len(rows_of(source)) == ROWS - 1
     assert refused[0].reason == "6 values, not 7"
 
@@ -235,7 +235,7 @@ def test_samples_that_were_not_asked_for_are_left_out(url: str, world: HapiServe
             answer.body = b"".join(world._pack_record(row, listed) for row in everything)
 
     world.alter_answer = all_of_them
-    source = opened(url, SourceContext(allow_private=True, on_notice=told.append), stop="2003-10-28T00:00:20Z")
+    source = open_source(url, SourceContext(allow_private=True, on_notice=told.append), stop="2003-10-28T00:00:20Z")
     assert [row["count"] for row in rows_of(source)] == [0, 1, 2, 3, 4]
     assert [one for one in told if "outside" in str(one)]
     assert [one for one in told if "not in the order" in str(one)]
@@ -243,9 +243,9 @@ def test_samples_that_were_not_asked_for_are_left_out(url: str, world: HapiServe
 
 def test_budgets(url: str) -> None:
     with pytest.raises(TooLargeError, match="more than 100 bytes"):
-        rows_of(opened(url, bytes=100))
+        rows_of(open_source(url, bytes=100))
     with pytest.raises(SourceError, match="not read within"):
-        rows_of(opened(url, total=1e-9))
+        rows_of(open_source(url, total=1e-9))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from hven.testing.site import open_site_with_descriptor
 from shared import EXAMPLES_FACTOR, shared
 
 
-def opened(kind, directory, rejects=None, *, kept=None, **options):
+def open_source(kind, directory, rejects=None, *, kept=None, **options):
     module = plugins.load_plugin("sources", kind)
     context = SourceContext(
         directory=directory, on_reject=rejects.append if rejects is not None else None, cache_directory=kept
@@ -58,7 +58,7 @@ def header(path, **cards):
 # --- many files -----------------------------------------------------------------------------------------------
 
 
-def counted(source, monkeypatch):
+def record_opened_files(source, monkeypatch):
     """Have the names of files that are opened."""
     names = []
     heads = source.read_header
@@ -74,8 +74,8 @@ def test_the_next_reading_opens_what_changed(tmp_path, monkeypatch):
         os.utime(data / f"{number:02}.fits", (1e9, 1e9))
 
     def again(**options):
-        source = opened("fits", data, kept=kept, files="*.fits", mode="header", cards=["N"], **options)
-        names = counted(source, monkeypatch)
+        source = open_source("fits", data, kept=kept, files="*.fits", mode="header", cards=["N"], **options)
+        names = record_opened_files(source, monkeypatch)
         return [row["N"] for row in read(source)], [*dict.fromkeys(names)]
 
     assert again() == ([*range(30)], [f"{number:02}.fits" for number in range(30)])
@@ -94,7 +94,7 @@ def test_a_file_that_changes_while_it_is_read_is_kept_aside(tmp_path, monkeypatc
     for number in range(3):
         header(tmp_path / f"{number}.fits", N=number)
     rejects = []
-    source = opened("fits", tmp_path, rejects, files="*.fits", mode="header", cards=["N"])
+    source = open_source("fits", tmp_path, rejects, files="*.fits", mode="header", cards=["N"])
     source.list_columns()
     heads = source.read_header
 
@@ -116,12 +116,12 @@ def test_one_in_ten_that_cannot_be_read_and_one_that_is_gone(tmp_path):
         if number % 10 == 3:
             (tmp_path / f"{number:02}.fits").write_bytes(b"\0" * 100 if number % 20 == 3 else b"SIMPLE  =")
     rejects = []
-    source = opened("fits", tmp_path, rejects, files="*.fits", mode="header", cards=["N"])
+    source = open_source("fits", tmp_path, rejects, files="*.fits", mode="header", cards=["N"])
     (tmp_path / "50.fits").unlink()
     assert [row["N"] for row in read(source)] == [number for number in range(100) if number % 10 != 3 and number != 50]
     assert {one.file for one in rejects} == {f"{number:02}.fits" for number in (*range(3, 100, 10), 50)}
     with pytest.raises(SourceError, match=r"03\.fits"):
-        read(opened("fits", tmp_path, files="*.fits", mode="header", cards=["N"]))
+        read(open_source("fits", tmp_path, files="*.fits", mode="header", cards=["N"]))
 
 
 def test_links_that_go_round_and_links_that_lead_out(tmp_path):
@@ -132,18 +132,18 @@ def test_links_that_go_round_and_links_that_lead_out(tmp_path):
     header(outside / "b.fits", N=2)
     (data / "deep" / "round").symlink_to(data)
     (data / "self.fits").symlink_to(data / "self.fits")
-    source = opened("fits", data, files="**/*.fits", mode="header", cards=["N"])
+    source = open_source("fits", data, files="**/*.fits", mode="header", cards=["N"])
     assert read(source, ["N", "file.path"]) == [{"N": 1, "file.path": "deep/a.fits"}]
     (data / "out.fits").symlink_to(outside / "b.fits")
     with pytest.raises(SourceError, match=r"out\.fits is a link that leads out of the collection"):
-        opened("fits", data, files="**/*.fits", mode="header", cards=["N"])
+        open_source("fits", data, files="**/*.fits", mode="header", cards=["N"])
 
 
 def test_files_that_one_waits_for_are_read_side_by_side_and_stay_in_order(tmp_path, monkeypatch):
     """As many at once as is said, of one mount, whichever source asks; a disk is slow here until all those have come."""
     for number in range(60):
         header(tmp_path / f"{number:02}.fits", N=number)
-    source = opened("fits", tmp_path, files="*.fits", mode="header", cards=["N"], at_once=4)
+    source = open_source("fits", tmp_path, files="*.fits", mode="header", cards=["N"], at_once=4)
     source.list_columns()
     heads, lock, state = source.read_header, threading.Lock(), {"now": 0, "most": 0}
     four = threading.Barrier(4)
@@ -209,7 +209,7 @@ def test_a_folder_that_cannot_be_listed_ends_the_ingest(tmp_path, monkeypatch, p
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         header(tmp_path / folder / "1.fits", N=1)
-    assert len(opened("fits", tmp_path, files=pattern, mode="header").files) == 2
+    assert len(open_source("fits", tmp_path, files=pattern, mode="header").files) == 2
     scandir = os.scandir
 
     def stale(place="."):
@@ -219,7 +219,7 @@ def test_a_folder_that_cannot_be_listed_ends_the_ingest(tmp_path, monkeypatch, p
 
     monkeypatch.setattr(os, "scandir", stale)
     with pytest.raises(SourceError, match="b cannot be listed: Stale file handle"):
-        opened("fits", tmp_path, files=pattern, mode="header")
+        open_source("fits", tmp_path, files=pattern, mode="header")
 
 
 # --- product files --------------------------------------------------------------------------------------------
@@ -229,9 +229,9 @@ def test_attributes_of_cdf_are_those_that_cdflib_reads():
     import cdflib
 
     files = sorted(shared("data/helio/cdf").glob("*.cdf"))
-    found = read(opened("product", files[0].parent, files="*.cdf"), None)
-    cards = read(opened("product", files[0].parent, files="*.cdf", mode="cards"), ["file.name", "name", "keyword", "value"])  # fmt: skip
-    variables = read(opened("product", files[0].parent, files="*.cdf", mode="variables"), ["file.name", "name", "sizes"])  # fmt: skip
+    found = read(open_source("product", files[0].parent, files="*.cdf"), None)
+    cards = read(open_source("product", files[0].parent, files="*.cdf", mode="cards"), ["file.name", "name", "keyword", "value"])  # fmt: skip
+    variables = read(open_source("product", files[0].parent, files="*.cdf", mode="variables"), ["file.name", "name", "sizes"])  # fmt: skip
     assert len(found) == len(files) == 7
     for row, path in zip(found, files, strict=True):
         theirs = cdflib.CDF(path)
@@ -252,8 +252,8 @@ def test_attributes_of_netcdf_and_hdf5_are_those_that_h5py_reads():
     import h5py
 
     files = sorted(shared("data/helio/timeseries").glob("*.nc"))
-    found = read(opened("product", files[0].parent, files="*.nc"))
-    variables = read(opened("product", files[0].parent, files="*.nc", mode="variables"), ["file.name", "name", "sizes", "units", "long_name"])  # fmt: skip
+    found = read(open_source("product", files[0].parent, files="*.nc"))
+    variables = read(open_source("product", files[0].parent, files="*.nc", mode="variables"), ["file.name", "name", "sizes", "units", "long_name"])  # fmt: skip
     for row, path in zip(found, files, strict=True):
         with h5py.File(path) as theirs:
             for word, value in theirs.attrs.items():
@@ -269,14 +269,14 @@ def test_attributes_of_netcdf_and_hdf5_are_those_that_h5py_reads():
 
 def test_labels_and_tables_of_pds():
     cubes, pds4 = shared("data/planetary/cubes"), shared("data/planetary/pds4")
-    (label,) = read(opened("product", cubes, files="*.qub", cards=["PRODUCT_ID", "TARGET_NAME", "START_TIME"]))
+    (label,) = read(open_source("product", cubes, files="*.qub", cards=["PRODUCT_ID", "TARGET_NAME", "START_TIME"]))
     text = (cubes / "v1477479472_1.qub").read_bytes()[:20_000].decode("latin-1")
     assert all(f'"{value}"' in text for value in label.values())
-    found = read(opened("product", pds4, files="colors.xml", part=0))
+    found = read(open_source("product", pds4, files="colors.xml", part=0))
     lines = (pds4 / "colors.tab").read_text(encoding="latin-1").splitlines()
     assert len(found) == len(lines) == 76
     assert all(line[5:].startswith(row["Comet Name"]) for row, line in zip(found, lines, strict=True))
-    images = read(opened("product", cubes, files="*", mode="images"), ["file.name", "name", "role", "width", "height", "planes", "type"])  # fmt: skip
+    images = read(open_source("product", cubes, files="*", mode="images"), ["file.name", "name", "role", "width", "height", "planes", "type"])  # fmt: skip
     sizes = {(row["file.name"][-4:], row["role"]): (row["width"], row["height"], row["planes"]) for row in images}
     assert sizes[".IMG", "data"] == (1024, 1024, 1)
     assert sizes[".cub", "data"] == (21, 1, 256)
@@ -336,7 +336,7 @@ def test_maps_in_geotiff_lie_where_they_say(tmp_path):
     geotiff(tmp_path / "2.tif", (40, 20), [(1024, 0, 1, 1), (3075, 0, 1, 17), (3088, 34736, 1, 1), *sphere], [radius, 180.0], degree / 2, (-10 * degree, 20 * degree))  # fmt: skip
     edge = 2.0 * radius * np.tan(np.radians(10.0) / 2.0)
     geotiff(tmp_path / "3.tif", (40, 40), [(1024, 0, 1, 1), (3075, 0, 1, 15), (3081, 34736, 1, 1), (3095, 34736, 1, 2), *sphere], [radius, -90.0, 0.0], edge / 20, (-edge, edge))  # fmt: skip
-    rows = read(opened("product", tmp_path, files="*.tif", mode="images"), ["width", "height", "type", "OBJECT", "CTYPE1", "file.footprint"])  # fmt: skip
+    rows = read(open_source("product", tmp_path, files="*.tif", mode="images"), ["width", "height", "type", "OBJECT", "CTYPE1", "file.footprint"])  # fmt: skip
     assert [(row["width"], row["height"], row["type"], row["OBJECT"], row["CTYPE1"]) for row in rows] == [
         (40, 20, "uint8", "Mars", "MALN-CAR"), (40, 20, "uint8", "Mars", "MALN-CAR"), (40, 40, "uint8", "Mars", "MALN-STG")
     ]  # fmt: skip
@@ -383,7 +383,7 @@ def test_maps_in_gml_within_jpeg_2000_lie_where_they_say(tmp_path):
         (tmp_path / f"{name}.jp2").write_bytes(
             body + boxed(b"asoc", boxed(b"lbl ", b"gml.data"), *parts) + boxed(b"jp2c", b"x")
         )
-    rows = read(opened("product", tmp_path, files="*.jp2", mode="images"), ["file.stem", "width", "height", "CTYPE1", "file.footprint"])  # fmt: skip
+    rows = read(open_source("product", tmp_path, files="*.jp2", mode="images"), ["file.stem", "width", "height", "CTYPE1", "file.footprint"])  # fmt: skip
     assert [(row["file.stem"], row["width"], row["height"], row["CTYPE1"]) for row in rows] == [
         ("1", 40, 20, "EALN-CAR"), ("2", 40, 20, "MALN-CAR"), ("3", 40, 20, None), ("4", 40, 20, None), ("5", 40, 20, None)
     ]  # fmt: skip
@@ -397,7 +397,7 @@ def test_images_cover_what_headers_say():
     """Of FITS both kinds make the same footprint."""
     folder = shared("data/helio/images")
     (of_headers, of_images) = (
-        {row["file.name"]: row["file.footprint"] for row in read(opened(kind, folder, files="*.f*ts", mode=mode), ["file.name", "file.footprint"]) if not row["file.footprint"]["fault"]}
+        {row["file.name"]: row["file.footprint"] for row in read(open_source(kind, folder, files="*.f*ts", mode=mode), ["file.name", "file.footprint"]) if not row["file.footprint"]["fault"]}
         for kind, mode in (("fits", "header"), ("product", "images"))
     )  # fmt: skip
     assert of_images == of_headers
@@ -405,10 +405,10 @@ def test_images_cover_what_headers_say():
 
 
 def test_real_maps_and_pictures_have_sizes_and_places(tmp_path):
-    maps = read(opened("product", shared("data/planetary/maps"), files="*.tif", mode="images"), ["OBJECT", "width", "height", "file.footprint"])  # fmt: skip
+    maps = read(open_source("product", shared("data/planetary/maps"), files="*.tif", mode="images"), ["OBJECT", "width", "height", "file.footprint"])  # fmt: skip
     assert [(row["OBJECT"], row["width"], row["height"], row["file.footprint"]["fault"]) for row in maps] == [("Ceres", 1024, 512, 0), ("Mars", 1024, 512, 0)]  # fmt: skip
     picture = shared("data/helio/images") / "2013_06_24__17_31_30_84__SDO_AIA_AIA_193.jp2"
-    (row,) = read(opened("product", picture.parent, files=picture.name, mode="images"), ["width", "height", "TELESCOP", "WAVELNTH", "NAXIS1", "file.footprint"])  # fmt: skip
+    (row,) = read(open_source("product", picture.parent, files=picture.name, mode="images"), ["width", "height", "TELESCOP", "WAVELNTH", "NAXIS1", "file.footprint"])  # fmt: skip
     assert (row["width"], row["height"], row["TELESCOP"], row["WAVELNTH"], row["NAXIS1"]) == (
         410,
         410,
@@ -422,7 +422,7 @@ def test_real_maps_and_pictures_have_sizes_and_places(tmp_path):
             (tmp_path / f"{at}{name}").write_bytes(body[:at])
         (tmp_path / f"z{name}").write_bytes(body)
     rejects = []
-    found = read(opened("product", tmp_path, rejects, files="*", mode="images"), ["file.name"])
+    found = read(open_source("product", tmp_path, rejects, files="*", mode="images"), ["file.name"])
     assert {"z1.jp2", "z2.tif"} <= {row["file.name"] for row in found}
     assert len(found) + len(rejects) == 12
     assert len(rejects) >= 6
@@ -437,7 +437,7 @@ def test_an_idl_save_file_tells_its_variables_without_values(tmp_path):
     for path in sorted(folder.glob("*.sav")):
         with warnings.catch_warnings(action="ignore"):
             theirs = readsav(path) if path.name != "invalid_pointer.sav" else {}
-        (mine,) = read(opened("product", tmp_path, files=str(path)))
+        (mine,) = read(open_source("product", tmp_path, files=str(path)))
         for word, value in theirs.items():
             shape = "x".join(map(str, reversed(np.shape(value)))) if np.ndim(value) else ""
             assert mine[word].partition(" ")[2] == shape, (path.name, word)
@@ -487,8 +487,8 @@ def test_new_of_archives(tmp_path):
 def test_granules_add_up_to_what_astropy_reads_of_the_files():
     folder = shared("data/interferometry/oifits")
     rejects = []
-    found = read(opened("oifits", folder, rejects, files="*fits"), None)
-    names = read(opened("oifits", folder, [], files="*fits"), ["file.name"])
+    found = read(open_source("oifits", folder, rejects, files="*fits"), None)
+    names = read(open_source("oifits", folder, [], files="*fits"), ["file.name"])
     assert [one.file for one in rejects] == ["bad_V1_with_V2_Tables.fits"]
     assert "no data of OIFITS: OI_CORR, OI_INSPOL" in rejects[0].reason
     mine: dict[str, list] = {}
@@ -520,7 +520,7 @@ def test_granules_add_up_to_what_astropy_reads_of_the_files():
 def test_granules_of_gravity_are_those_that_oidb_has():
     """The two rows that the README of oitools prints of this file."""
     folder = shared("data/interferometry/oifits")
-    ft, sc = read(opened("oifits", folder, files="GRAVI*"))
+    ft, sc = read(open_source("oifits", folder, files="GRAVI*"))
     words = ("target_name", "s_ra", "s_dec", "t_exptime", "t_min", "t_max", "em_res_power", "em_min", "em_max", "facility_name", "instrument_mode", "nb_vis", "nb_vis2", "nb_t3", "nb_channels")  # fmt: skip
     printed = [
         ("IRAS17216-3801", 261.2771541666667, -38.066788888888894, 36.54999999999172, 57562.13387079336, 57562.134832901625, 25.75830610631207, 2.0264997147023678e-6, 2.347295094295987e-6, "VLTI", "GRAVITY_FT", 6, 6, 4, 5),
@@ -533,10 +533,10 @@ def test_granules_of_gravity_are_those_that_oidb_has():
 
 def test_what_is_odd_in_a_file_is_said_and_the_rest_is_read(tmp_path):
     folder = shared("data/interferometry/oifits")
-    old = read(opened("oifits", folder, files="NGC5128*"))
+    old = read(open_source("oifits", folder, files="NGC5128*"))
     assert {(row["doubts"], row["date_obs"]) for row in old} == {("DATE-OBS is 1564-02-15", "1564-02-15")}
     assert [row["night"] for row in old] == ["2005-02-28", "2005-05-26"]
-    (whole,) = read(opened("oifits", folder, files="NGC5128*", mode="files"))
+    (whole,) = read(open_source("oifits", folder, files="NGC5128*", mode="files"))
     assert (whole["nb_vis"], whole["t_min"], whole["t_max"]) == (4, old[0]["t_min"], old[1]["t_max"])
     with warnings.catch_warnings(action="ignore"), fits.open(folder / "PIONIER_intro.fits") as file:
         file["OI_VIS2"].data["TARGET_ID"][0] = 77
@@ -545,7 +545,7 @@ def test_what_is_odd_in_a_file_is_said_and_the_rest_is_read(tmp_path):
         file.append(fits.BinTableHDU.from_columns([fits.Column("IINDX", "J", array=[1])], name="OI_CORR"))
         file["OI_VIS2"].header["CORRNAME"] = "mine"
         file.writeto(tmp_path / "odd.fits")
-    found = read(opened("oifits", tmp_path, files="*.fits"))
+    found = read(open_source("oifits", tmp_path, files="*.fits"))
     assert {row["doubts"] for row in found} == {"OI_VIS2 has times that cannot be: MJD 0; OI_TARGET has no target 77; INT_TIME is 357222 s; no OI_WAVELENGTH is called nobody"}  # fmt: skip
     assert {(row["target_name"], row["instrument_mode"]) for row in found} >= {("CO_ORI", "nobody"), (None, "PIONIER_Pnat(1.5884195/1.7597107)")}  # fmt: skip
     assert {row["correlation"] for row in found if row["nb_vis2"]} == {"mine"}
@@ -555,7 +555,7 @@ def test_what_is_odd_in_a_file_is_said_and_the_rest_is_read(tmp_path):
     for number, size in enumerate(range(3000, len(body), 9000)):
         (tmp_path / f"{number}.fits").write_bytes(body[:size])
     rejects = []
-    there = {row["file.name"] for row in read(opened("oifits", tmp_path, rejects, files="*.fits"), ["file.name"])}
+    there = {row["file.name"] for row in read(open_source("oifits", tmp_path, rejects, files="*.fits"), ["file.name"])}
     assert there == {"odd.fits"}
     assert len(rejects) == 13
     assert {one.reason.partition(" of ")[0].partition(" HDU")[0] for one in rejects} <= {"ends within the header", "ends within OI_VIS2", "ends within OI_T3", "ends within OI_TARGET", "ends within OI_ARRAY", "ends within OI_WAVELENGTH", "has no data"}  # fmt: skip
@@ -677,13 +677,13 @@ def test_heads_in_a_bucket(tmp_path, monkeypatch):
         ]
         assert [row["file.url"] for row in found] == [f"s3://observatory/night/{number}.fits" for number in range(3)]
         again = far("fits", "night/*.fits", **cards, ignore="3.fits")
-        names = counted(again, monkeypatch)
+        names = record_opened_files(again, monkeypatch)
         assert [row["N"] for row in read(again, ["N"])] == [0, 1, 2]
         assert names == []
         (row,) = read(far("product", "night/*.xml", mode="cards", cards=["title"]), ["value"])
         assert row == {"value": "Properties of Comet Nuclei - Colors"}
         assert read(far("oifits", "oi/*.oifits"), ["target_name", "nb_vis2"]) == read(
-            opened("oifits", path.parent, files=path.name), ["target_name", "nb_vis2"]
+            open_source("oifits", path.parent, files=path.name), ["target_name", "nb_vis2"]
         )
         (row,) = read(far("fits", "*.zip", **cards), ["N", "file.path"])
         assert row == {"N": 1, "file.path": "packed.zip/in/1.fits"}
@@ -697,7 +697,7 @@ def test_an_archive_without_a_wanted_member_says_what_it_holds(tmp_path):
         for name in ("read.me", "items/1.json", "items/2.json", "items/3.json", "items/4.json"):
             archive.writestr(name, "{}")
     with pytest.raises(SourceError) as told:
-        read(opened("product", tmp_path / "data", files="*.zip"))
+        read(open_source("product", tmp_path / "data", files="*.zip"))
     message = str(told.value)
     assert "none of the 5 members of the archive (read.me, items/1.json, items/2.json ..) is of " in message
     assert "members: ['**/*.json']" in message
@@ -711,7 +711,7 @@ def test_a_card_that_no_file_has_is_told_in_words_of_the_kind(tmp_path, kind, re
     (tmp_path / "data").mkdir()
     header(tmp_path / "data/1.fits", N=1)
     with pytest.raises(SourceError, match=remedy):
-        read(opened(kind, tmp_path / "data", files="*.fits", mode="header", cards=["NOSUCH"]))
+        read(open_source(kind, tmp_path / "data", files="*.fits", mode="header", cards=["NOSUCH"]))
 
 
 @pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz", "tar.xz"])
@@ -738,26 +738,26 @@ def test_members_of_archives_are_files(tmp_path, ending, monkeypatch):
         os.utime(data / f"a.{ending}", (1.7e9, 1.7e9))
 
     pack()
-    source = opened("fits", data, kept=tmp_path / "kept", files=f"*.{ending}", mode="header", cards=["N"])
+    source = open_source("fits", data, kept=tmp_path / "kept", files=f"*.{ending}", mode="header", cards=["N"])
     found = read(source, ["N", "file.path", "file.size", "file.media_type"])
     assert [(row["N"], row["file.path"]) for row in found] == [(1, f"a.{ending}/night/1.fits"), (2, f"a.{ending}/2.fits")]  # fmt: skip
     assert {(row["file.size"], row["file.media_type"]) for row in found} == {(2880, "application/fits")}
     assert source.list_files().column("name").to_pylist() == [f"a.{ending}/night/1.fits", f"a.{ending}/2.fits"]
-    (label,) = read(opened("product", data, files=f"*.{ending}", members="pds/*.xml", cards=["title"]))
+    (label,) = read(open_source("product", data, files=f"*.{ending}", members="pds/*.xml", cards=["title"]))
     assert label == {"title": "Properties of Comet Nuclei - Colors"}
     if ending == "zip":
         members["2.fits"] = members["2.fits"].replace(b" 2", b" 7")
         pack()
-        source = opened("fits", data, kept=tmp_path / "kept", files="*.zip", mode="header", cards=["N"])
-        names = counted(source, monkeypatch)
+        source = open_source("fits", data, kept=tmp_path / "kept", files="*.zip", mode="header", cards=["N"])
+        names = record_opened_files(source, monkeypatch)
         assert [row["N"] for row in read(source)] == [1, 7]
         assert names == ["a.zip/2.fits"]
     body = (data / f"a.{ending}").read_bytes()
     (data / f"a.{ending}").write_bytes(body[: len(body) // 3])
     with pytest.raises(SourceError, match=rf"a\.{ending}"):
-        read(opened("fits", data, files=f"*.{ending}", mode="header", cards=["N"]))
+        read(open_source("fits", data, files=f"*.{ending}", mode="header", cards=["N"]))
     with pytest.raises(SourceError, match="rows of tables are read of files beside the descriptor"):
-        opened("fits", data, files=f"*.{ending}")
+        open_source("fits", data, files=f"*.{ending}")
 
 
 def test_oifits_behind_a_long_header_is_known(tmp_path):
@@ -793,7 +793,9 @@ def test_damage_at_the_head_is_told_or_harmless(tmp_path, name, kind, mode):
         (tmp_path / f"{number:03}{path.suffix}").write_bytes(bytes_.tobytes())
     (tmp_path / f"z{path.suffix}").write_bytes(path.read_bytes())
     rejects = []
-    found = read(opened(kind, tmp_path, rejects, files=f"*{path.suffix}", mode=mode), ["file.name", "file.footprint"])
+    found = read(
+        open_source(kind, tmp_path, rejects, files=f"*{path.suffix}", mode=mode), ["file.name", "file.footprint"]
+    )
     assert {row["file.name"] for row in found} >= {f"z{path.suffix}"}
     assert len({row["file.name"] for row in found} | {one.file for one in rejects}) == 12 * EXAMPLES_FACTOR + 1
 
@@ -814,7 +816,7 @@ def test_pyoifits_counts_the_same():
             continue
         gc.collect()
         if not path.name.startswith("bad"):
-            mine = read(opened("oifits", folder, files=path.name))
+            mine = read(open_source("oifits", folder, files=path.name))
             for column, lines in (("nb_vis2", theirs.vis2), ("nb_t3", theirs.t3), ("nb_vis", theirs.vis)):
                 ids = [one.target.target.strip() for one in lines]
                 assert {row["target_name"] for row in mine if row[column]} == {*ids}, (path.name, column)
@@ -831,7 +833,7 @@ def test_pds4_tools_reads_the_same():
     pds4_tools = pytest.importorskip("pds4_tools")
     path = shared("data/planetary/pds4/colors.xml")
     theirs = pds4_tools.read(str(path), quiet=True)[0]
-    mine = read(opened("product", path.parent, files=path.name, part=0))
+    mine = read(open_source("product", path.parent, files=path.name, part=0))
     for name in theirs.data.dtype.names:
         values = [None if str(value).strip() in {"", "--"} else value for value in theirs[name].tolist()]
         for row, value in zip(mine, values, strict=True):

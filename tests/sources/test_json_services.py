@@ -72,7 +72,7 @@ def url(world: ElasticServer) -> Iterator[str]:
         yield found
 
 
-def opened(kind: str, url: str, context: SourceContext = OPEN, **options: Any) -> Any:
+def open_source(kind: str, url: str, context: SourceContext = OPEN, **options: Any) -> Any:
     module = plugins.load_plugin("sources", kind)
     return module.open(module.Options.model_validate({"url": url, "tries": 2, **options}), context)
 
@@ -152,7 +152,7 @@ def test_each_version_gives_every_document_once_and_is_let_go(number: str):
     world = ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING, version=version)
     with serve(world) as url:
         for page in (3, 7):
-            source = opened("elastic", url, index="nrh", page=page)
+            source = open_source("elastic", url, index="nrh", page=page)
             assert read(source, "_source.obs") == [f"o{at:03d}" for at in range(7)]
     assert world.open == set()
     scrolled = any("scroll" in one.given for one in world.asked)
@@ -160,7 +160,7 @@ def test_each_version_gives_every_document_once_and_is_let_go(number: str):
 
 
 def test_types_are_those_of_the_mapping(url: str):
-    kinds = {column.name: str(column.type) for column in opened("elastic", url, index="nrh").list_columns()}
+    kinds = {column.name: str(column.type) for column in open_source("elastic", url, index="nrh").list_columns()}
     assert kinds["_source.freq"] == "float64"
     assert kinds["_source.late"] == "float64"  # no document has it yet
     assert kinds["_source.n"] == "int64"
@@ -174,7 +174,7 @@ def test_a_mapping_that_one_may_not_see_is_told(world: ElasticServer, url: str):
             reply.status, reply.body = 403, b'{"error": {"type": "security_exception", "reason": "not for you"}}'
 
     world.alter_reply, told = spoil, []
-    source = opened("elastic", url, SourceContext(allow_private=True, on_notice=told.append), index="nrh")
+    source = open_source("elastic", url, SourceContext(allow_private=True, on_notice=told.append), index="nrh")
     assert read(source, "_source.n") == list(range(7))
     assert any("does not show its mapping" in one for one in told)
 
@@ -184,16 +184,16 @@ def test_a_query_file_is_taken_as_it_is_but_for_its_pages(url: str, world: Elast
     (tmp_path / "query.json").write_text(json.dumps(query))
     told: list[str] = []
     context = SourceContext(directory=tmp_path, allow_private=True, on_notice=told.append)
-    assert read(opened("elastic", url, context, index="nrh", query="query.json"), "_source.n") == [0, 3, 6]
+    assert read(open_source("elastic", url, context, index="nrh", query="query.json"), "_source.n") == [0, 3, 6]
     assert sum("left out" in one for one in told) == 2
     (tmp_path / "wrong.json").write_text('{\n "query": {"term": }\n}')
     with pytest.raises(SourceError, match=r"wrong.json:2: the query is no JSON"):
-        opened("elastic", url, context, index="nrh", query="wrong.json")
+        open_source("elastic", url, context, index="nrh", query="wrong.json")
     with pytest.raises(SourceError, match="no 'qery'") as caught:
-        opened("elastic", url, context, index="nrh", query={"qery": {}})
+        open_source("elastic", url, context, index="nrh", query={"qery": {}})
     assert "query" in str(caught.value.remedy)
     with pytest.raises(SourceError, match="cannot be read") as caught:
-        opened("elastic", url, context, index="nrh", query="qury.json")
+        open_source("elastic", url, context, index="nrh", query="qury.json")
     assert "query.json" in str(caught.value.remedy)
 
 
@@ -212,22 +212,22 @@ def test_a_file_with_an_address_beside_its_search_is_a_query_too(url: str, world
         (tmp_path / f"query{at}.json").write_text(json.dumps(said))
         told: list[str] = []
         context = SourceContext(directory=tmp_path, allow_private=True, on_notice=told.append)
-        source = opened("elastic", url, context, index="nrh", query=f"query{at}.json")
+        source = open_source("elastic", url, context, index="nrh", query=f"query{at}.json")
         assert read(source, "_source.n") == [0, 3, 6]
         assert len([one for one in told if "left out" in one or "is not asked" in one]) == words, told
     with pytest.raises(SourceError, match="'size' stands beside 'query_data'"):
-        opened("elastic", url, index="nrh", query={"query_url": url, "query_data": {}, "size": 3})
+        open_source("elastic", url, index="nrh", query={"query_url": url, "query_data": {}, "size": 3})
     with pytest.raises(SourceError, match="no 'qery'"):
-        opened("elastic", url, index="nrh", query={"query_data": {"qery": {}}})
+        open_source("elastic", url, index="nrh", query={"query_data": {"qery": {}}})
     with pytest.raises(SourceError, match="query_data:1: the query is no JSON"):
-        opened("elastic", url, index="nrh", query={"query_data": "{"})
+        open_source("elastic", url, index="nrh", query={"query_data": "{"})
     with pytest.raises(SourceError, match="is no object"):
-        opened("elastic", url, index="nrh", query={"query_data": []})
+        open_source("elastic", url, index="nrh", query={"query_data": []})
 
 
 def test_only_what_is_new_is_asked_for(url: str, world: ElasticServer):
     del world.documents[1]["n"]  # unknown: it counts as new
-    source = opened("elastic", url, index="nrh", query={"query": {"term": {"where": {"site": "Nançay"}}}})
+    source = open_source("elastic", url, index="nrh", query={"query": {"term": {"where": {"site": "Nançay"}}}})
     assert source.can_filter_by("_source.n")
     assert not source.can_filter_by("_source.n + 1")
     assert read(source.select_since("_source.n", 5), "_source.n") == [None, 5, 6]
@@ -237,11 +237,11 @@ def test_only_what_is_new_is_asked_for(url: str, world: ElasticServer):
 
 def test_who_was_stopped_goes_on_behind_the_last_page(url: str, world: ElasticServer):
     if world.version["number"] == "7.10.2":
-        assert not next(iter(opened("elastic", url, index="nrh", page=2).read_pages(["_source.n"])))[1]
+        assert not next(iter(open_source("elastic", url, index="nrh", page=2).read_pages(["_source.n"])))[1]
         return
-    source = opened("elastic", url, index="nrh", page=2, order="obs")
+    source = open_source("elastic", url, index="nrh", page=2, order="obs")
     first = next(iter(source.read_pages(["_source.n"])))
-    again = opened("elastic", url, index="nrh", page=2, order="obs")
+    again = open_source("elastic", url, index="nrh", page=2, order="obs")
     rest = [one["_source.n"] for batch, _ in again.read_pages(["_source.n"], first[1]) for one in batch.to_pylist()]
     assert [one["_source.n"] for one in first[0].to_pylist()] + rest == list(range(7))
 
@@ -250,12 +250,12 @@ def test_log_ins(url: str, world: ElasticServer):
     secrets = {"$KEY": "aWQ6a2V5", "$LOGIN": "nrh:geheim"}
     context = SourceContext(allow_private=True, resolve_secret=secrets.__getitem__)
     world.login = "ApiKey aWQ6a2V5"
-    assert len(read(opened("elastic", url, context, index="nrh", api_key="$KEY"), "_id")) == 7
+    assert len(read(open_source("elastic", url, context, index="nrh", api_key="$KEY"), "_id")) == 7
     world.login = format_basic_login("nrh:geheim")
-    assert len(read(opened("elastic", url, context, index="nrh", login="$LOGIN"), "_id")) == 7
+    assert len(read(open_source("elastic", url, context, index="nrh", login="$LOGIN"), "_id")) == 7
     world.login = "Basic " + base64.b64encode(b"other").decode()
     with pytest.raises(SourceError, match=r"answers 401.*missing authentication") as caught:
-        read(opened("elastic", url, context, index="nrh", login="$LOGIN"), "_id")
+        read(open_source("elastic", url, context, index="nrh", login="$LOGIN"), "_id")
     assert "geheim" not in str(caught.value)
     assert "login" in str(caught.value.remedy)
 
@@ -305,7 +305,7 @@ LOST = b'{"error": {"type": "search_phase_execution_exception", "reason": "x", "
     ],
 )  # fmt: skip
 def test_bad_pages_end_it(url: str, world: ElasticServer, change: Any, words: str):
-    source = opened("elastic", url, index="nrh", page=2)
+    source = open_source("elastic", url, index="nrh", page=2)
     assert source.list_columns()
     world.alter_reply = after(2, change)
     with pytest.raises(SourceError, match=words):
@@ -316,7 +316,7 @@ def test_bad_pages_end_it(url: str, world: ElasticServer, change: Any, words: st
 def test_what_a_pause_mends_is_asked_for_again(change: Any):
     # a scroll has moved on when its answer is lost: only a point in time can be asked again
     with serve(world := ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING)) as url:
-        source = opened("elastic", url, index="nrh", page=2)
+        source = open_source("elastic", url, index="nrh", page=2)
         assert source.list_columns()
         world.alter_reply = after(2, change)
         assert read(source, "_source.n") == list(range(7))
@@ -328,7 +328,7 @@ def test_what_a_pause_mends_is_asked_for_again(change: Any):
 def test_a_page_is_read_while_others_wait(resting: bool, monkeypatch: pytest.MonkeyPatch):
     world = ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING)
     with serve(world) as url:
-        source = opened("elastic", url, index="nrh", page=2, **({"rate": 1} if resting else {}))
+        source = open_source("elastic", url, index="nrh", page=2, **({"rate": 1} if resting else {}))
         monkeypatch.setattr("hven.sources._reading.service_client.time.sleep", lambda _: None)
         assert source.list_columns()
         seen, waited = threading.Event(), []
@@ -353,7 +353,7 @@ def searches(world: ElasticServer) -> int:
 def test_a_scroll_whose_page_was_lost_is_no_whole():
     world = ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING, version={"number": "7.10.2"})
     with serve(world) as url:
-        source = opened("elastic", url, index="nrh", page=2)
+        source = open_source("elastic", url, index="nrh", page=2)
         assert source.list_columns()
         world.alter_reply = after(2, replaced(cut=40))
         with pytest.raises(SourceError, match="says that there are 7 records, and gave 5"):
@@ -372,36 +372,38 @@ def test_a_page_that_repeats_ends_it(url: str, world: ElasticServer):
 
     world.alter_reply = spoil
     with pytest.raises(SourceError, match="gives the same page again"):
-        read(opened("elastic", url, index="nrh", page=2), "_id")
+        read(open_source("elastic", url, index="nrh", page=2), "_id")
 
 
 def test_what_a_value_may_be_is_kept_aside_where_it_changes(url: str, world: ElasticServer):
     world.documents[5]["n"] = "many"
     rejects: list[Any] = []
-    source = opened("elastic", url, SourceContext(allow_private=True, on_reject=rejects.append), index="nrh", page=2)
+    source = open_source(
+        "elastic", url, SourceContext(allow_private=True, on_reject=rejects.append), index="nrh", page=2
+    )
     assert read(source, "_source.n") == [0, 1, 2, 3, 4, 6]
     assert [(one.row, one.column) for one in rejects] == [(6, "_source.n")]
 
 
 def test_what_is_no_elasticsearch_or_no_index():
     with serve(RestServer(rows=[])) as url, pytest.raises(SourceError, match="is no Elasticsearch"):
-        read(opened("elastic", url, index="nrh"), "_id")
+        read(open_source("elastic", url, index="nrh"), "_id")
     with serve(ElasticServer(documents=[document(0)])) as url, pytest.raises(SourceError, match="has no index nhr"):
-        read(opened("elastic", url, index="nhr"), "_id")
+        read(open_source("elastic", url, index="nhr"), "_id")
     with pytest.raises(SourceError, match="reached"):
-        read(opened("elastic", "http://127.0.0.1:9", index="nrh"), "_id")
+        read(open_source("elastic", "http://127.0.0.1:9", index="nrh"), "_id")
 
 
 def test_budgets(url: str):
     with pytest.raises(TooLargeError, match="more than 900 bytes"):
-        read(opened("elastic", url, index="nrh", bytes=900, page=1), "_id")
+        read(open_source("elastic", url, index="nrh", bytes=900, page=1), "_id")
 
 
 def test_a_page_that_does_not_end_is_not_held_in_memory(url: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(service_client, "MAX_ANSWER_BYTES", 1000)
-    assert len(read(opened("elastic", url, index="nrh", page=1, types={"_source.n": "int64"}), "_id")) == 7
+    assert len(read(open_source("elastic", url, index="nrh", page=1, types={"_source.n": "int64"}), "_id")) == 7
     with pytest.raises(TooLargeError, match="more than 1,000 bytes at once") as caught:
-        read(opened("elastic", url, index="nrh", page=7), "_id")
+        read(open_source("elastic", url, index="nrh", page=7), "_id")
     assert "page" in str(caught.value.remedy)
 
 
@@ -416,7 +418,7 @@ def test_another_sort_at_the_end_of_a_page_is_not_taken_for_the_hits(url: str, w
             reply.body = json.dumps(found).encode()
 
     world.alter_reply = spoil
-    assert read(opened("elastic", url, index="nrh", page=2), "_source.n") == list(range(7))
+    assert read(open_source("elastic", url, index="nrh", page=2), "_source.n") == list(range(7))
 
 
 # --- STAC ------------------------------------------------------------------------------------------------------------
@@ -426,7 +428,7 @@ def test_another_sort_at_the_end_of_a_page_is_not_taken_for_the_hits(url: str, w
 def test_items_come_by_links_and_what_is_new_by_a_filter(posts: bool):
     world = StacServer(items=[item(at) for at in range(5)], posts=posts)
     with serve(world, "/stac") as url:
-        source = opened("stac", url, collections="omega", page=2)
+        source = open_source("stac", url, collections="omega", page=2)
         assert read(source, "id") == [f"cube{at}" for at in range(5)]
         assert source.read_title_and_description() == ("OMEGA", "Cubes of Mars")
         assert source.can_filter_by("properties.updated")
@@ -440,14 +442,14 @@ def test_items_come_by_links_and_what_is_new_by_a_filter(posts: bool):
 
 def test_what_an_api_does_not_have_is_told():
     with serve(StacServer(items=[item(0)], filters=False), "/stac") as url:
-        assert not opened("stac", url).can_filter_by("properties.updated")
+        assert not open_source("stac", url).can_filter_by("properties.updated")
         with pytest.raises(SourceError, match="takes no filters"):
-            read(opened("stac", url, filter="eo:cloud_cover < 10"), "id")
+            read(open_source("stac", url, filter="eo:cloud_cover < 10"), "id")
         with pytest.raises(SourceError, match="no collection omgea") as caught:
-            read(opened("stac", url, collections="omgea"), "id")
+            read(open_source("stac", url, collections="omgea"), "id")
         assert "omega" in str(caught.value.remedy)
     with serve(RestServer(rows=[]), "/stac") as url, pytest.raises(SourceError, match="is no STAC API"):
-        read(opened("stac", url), "id")
+        read(open_source("stac", url), "id")
 
 
 def test_a_link_does_not_lead_to_another_server():
@@ -461,7 +463,7 @@ def test_a_link_does_not_lead_to_another_server():
 
     world.alter_reply = spoil
     with serve(world, "/stac") as url, pytest.raises(SourceError, match=r"another server.*elsewhere\.example"):
-        read(opened("stac", url, page=1), "id")
+        read(open_source("stac", url, page=1), "id")
 
 
 # --- plain pages -----------------------------------------------------------------------------------------------------
@@ -484,7 +486,7 @@ def test_every_record_comes_once_whatever_leads_on(way: str, count: dict[str, st
     world = RestServer(rows=[{"n": at} for at in range(5)], way=way)
     with serve(world) as url:
         more = {"body": {"q": 1}} if posts else {"params": {"q": 1}}
-        source = opened("rest", url, records="data.items", **WAYS[way], **count, **more)
+        source = open_source("rest", url, records="data.items", **WAYS[way], **count, **more)
         assert read(source, "n") == list(range(5))
         pages = list(source.read_pages())
         place = pages[0][1]
@@ -500,20 +502,20 @@ def test_records_are_found_and_missing_ones_told():
     world = RestServer(rows=[{"n": at} for at in range(5)], way="cursor")
     with serve(world) as url:
         with pytest.raises(SourceError, match=r"page 1 has no list 'data\.itms'"):
-            read(opened("rest", url, records="data.itms"), "n")
+            read(open_source("rest", url, records="data.itms"), "n")
         world.alter_reply = lambda _asked, reply: setattr(
             reply, "body", reply.body.replace(b'"count": 5', b'"count": 6')
         )
         with pytest.raises(SourceError, match="says that there are 6 records, and gave 5"):
-            read(opened("rest", url, records="data.items", count="count", **WAYS["cursor"]), "n")
+            read(open_source("rest", url, records="data.items", count="count", **WAYS["cursor"]), "n")
         with pytest.raises(SourceError, match="two ways"):
-            opened("rest", url, cursor="c", next="n", offset="o")
+            open_source("rest", url, cursor="c", next="n", offset="o")
 
 
 def test_an_offset_that_is_not_heard_ends_it():
     world = RestServer(rows=[{"n": at} for at in range(5)], way="number")
     with serve(world) as url, pytest.raises(SourceError, match="same page again"):
-        read(opened("rest", url, records="data.items", offset="skip"), "n")
+        read(open_source("rest", url, records="data.items", offset="skip"), "n")
 
 
 # --- hven new --------------------------------------------------------------------------------------------------------
@@ -568,7 +570,7 @@ def test_new_asks_for_each_page_once(tmp_path: Path):
 
 
 def test_rows_are_arrow_of_the_types_that_are_told(url: str):
-    source = opened("elastic", url, index="nrh")
+    source = open_source("elastic", url, index="nrh")
     kinds = {column.name: column.type.arrow for column in source.list_columns()}
     batch = next(iter(source.read_batches()))
     assert isinstance(batch, pa.RecordBatch)

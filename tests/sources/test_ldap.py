@@ -86,7 +86,7 @@ def people(slapd: LdapServer, **more: Any) -> dict[str, Any]:
     return slapd.options(**{**said, **more})
 
 
-def opened(options: dict[str, Any], **around: Any) -> ldap.LdapSource:
+def open_source(options: dict[str, Any], **around: Any) -> ldap.LdapSource:
     found = ldap.open(
         ldap.Options.model_validate(options), SourceContext(**{"resolve_secret": lambda _: PASSWORD, **around})
     )
@@ -95,7 +95,7 @@ def opened(options: dict[str, Any], **around: Any) -> ldap.LdapSource:
 
 
 def rows(options: dict[str, Any], **around: Any) -> list[dict[str, Any]]:
-    found = list(opened(options, **around).read_batches())
+    found = list(open_source(options, **around).read_batches())
     return pa.Table.from_batches(found).to_pylist() if found else []
 
 

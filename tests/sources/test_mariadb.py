@@ -47,7 +47,7 @@ def maria():
     return found
 
 
-def opened(maria, road="protocol", *, url=None, key=(), page=None, reject=None, tell=None, **options):
+def open_source(maria, road="protocol", *, url=None, key=(), page=None, reject=None, tell=None, **options):
     address = url or (maria.url if road == "protocol" else mariadb_server.format_odbc_line(maria))
     context = SourceContext(
         resolve_secret=lambda _: address, key_columns=key, page_row_limit=page, on_reject=reject, on_notice=tell
@@ -66,7 +66,7 @@ def numbers(source):
 @pytest.mark.parametrize("road", ROADS)
 def test_types_and_values(maria, road):
     told, refused = [], []
-    source = opened(maria, road, tell=told.append, reject=refused.append, table="kinds", longest=100_000)
+    source = open_source(maria, road, tell=told.append, reject=refused.append, table="kinds", longest=100_000)
     types = {column.name: str(column.type) for column in source.list_columns()}
     whole = "int32" if road == "protocol" else "int64"
     assert types == {
@@ -104,7 +104,7 @@ def test_dates_that_are_none_are_kept_aside(maria, road):
         database="test",
     )
     refused = []
-    source = opened(maria, road, reject=refused.append, table="days")
+    source = open_source(maria, road, reject=refused.append, table="days")
     assert [row["day"] for row in rows(source)] == [
         dt.datetime(2026, 2, 28, 23, 59, 59),
         dt.datetime(9999, 12, 31),
@@ -117,7 +117,7 @@ def test_dates_that_are_none_are_kept_aside(maria, road):
 def test_columns_of_one_name_are_named_apart(maria, road):
     told = []
     join = "SELECT * FROM kinds JOIN other ON kinds.n = other.n -- HFC's own habit"
-    source = opened(maria, road, tell=told.append, query=join)
+    source = open_source(maria, road, tell=told.append, query=join)
     columns = {column.name: column.description for column in source.list_columns()}
     assert list(columns)[-3:] == ["n_2", "name_2", "a`b"]
     if road == "protocol":
@@ -130,7 +130,7 @@ def test_columns_of_one_name_are_named_apart(maria, road):
     assert numbers(source.select_since("n_2", 1)) == [1]
     assert numbers(source.select_since("n_2", 2)) == []
     assert numbers(source.select_keys(["name_2"], pa.table({"name_2": ["x"]}))) == [1]
-    odd = opened(maria, road, query="SELECT 1 AS a, 2 AS A, 3 AS a_2, 4 AS a")
+    odd = open_source(maria, road, query="SELECT 1 AS a, 2 AS A, 3 AS a_2, 4 AS a")
     assert rows(odd) == [{"a": 1, "A_3": 2, "a_2": 3, "a_4": 4}]
 
 
@@ -142,7 +142,7 @@ def test_views_and_their_definers(maria, road):
         "CREATE OR REPLACE VIEW broken AS SELECT n FROM other",
         database="test",
     )
-    assert numbers(opened(maria, road, table="seen_by")) == [1, 2]
+    assert numbers(open_source(maria, road, table="seen_by")) == [1, 2]
     offers = {
         str(item.option_value): item
         for item in sql.list_source_tables({"url": "$DB"}, SourceContext(resolve_secret=lambda _: maria.url))
@@ -150,7 +150,7 @@ def test_views_and_their_definers(maria, road):
     assert offers["seen_by"].is_view
     assert not offers["kinds"].is_view
     with pytest.raises(SourceError, match=r"table orphan: .*Access denied") as caught:
-        numbers(opened(maria, road, table="orphan"))
+        numbers(open_source(maria, road, table="orphan"))
     if road == "protocol":
         assert "definer" in caught.value.remedy
 
@@ -171,7 +171,7 @@ def test_views_and_their_definers(maria, road):
 @pytest.mark.parametrize("road", ROADS)
 def test_watermarks(maria, road, expression, value, wanted):
     for options in ({"table": "regions"}, {"query": "SELECT * FROM regions # all of them\n;"}):
-        source = opened(maria, road, **options)
+        source = open_source(maria, road, **options)
         assert source.can_filter_by(expression)
         assert numbers(source.select_since(expression, value)) == sorted(wanted)
 
@@ -179,7 +179,7 @@ def test_watermarks(maria, road, expression, value, wanted):
 @pytest.mark.parametrize("columns", [["n"], ["name", "n"], ["chain"], ["seen", "day"], ["price", "flux"], ["big"]])
 @pytest.mark.parametrize("road", ROADS)
 def test_keys_of_all_types(maria, road, columns):
-    source = opened(maria, road)
+    source = open_source(maria, road)
     whole = pa.Table.from_batches(list(source.read_batches(list(dict.fromkeys([*columns, "n"])))))
     keys = whole.filter(pa.compute.is_in(whole["n"], pa.array([3, 4, 77, 78, 400])))
     alike = {tuple(row.values()) for row in keys.select(columns).to_pylist()}
@@ -191,7 +191,7 @@ def test_keys_of_all_types(maria, road, columns):
 
 @pytest.mark.parametrize("key", [["n"], ["name", "n"], ["jdint", "jdfraction"], ["chain"], ["big"], ["seen"]])
 def test_pages(maria, key):
-    source = opened(maria, key=key, page=64)
+    source = open_source(maria, key=key, page=64)
     pages = [(batch.to_pylist(), place) for batch, place in source.read_pages(["n", ROW_NUMBER_COLUMN])]
     assert sorted(row["n"] for found, _ in pages for row in found) == list(range(1, 501))
     places = [(number, place) for number, (_, place) in enumerate(pages) if place]
@@ -199,7 +199,9 @@ def test_pages(maria, key):
     for number, place in places[::2]:
         rest = [
             row
-            for batch, _ in opened(maria, key=key, page=50).read_pages(["n", ROW_NUMBER_COLUMN], resume_token=place)
+            for batch, _ in open_source(maria, key=key, page=50).read_pages(
+                ["n", ROW_NUMBER_COLUMN], resume_token=place
+            )
             for row in batch.to_pylist()
         ]
         assert sorted(row["n"] for row in rest) == sorted(row["n"] for found, _ in pages[number + 1 :] for row in found)
@@ -209,13 +211,13 @@ def test_pages(maria, key):
 @pytest.mark.parametrize("road", ROADS)
 def test_blocks_tell_which_rows_changed(maria, road, key):
     maria.execute("CREATE OR REPLACE TABLE summed AS SELECT * FROM regions", database="test")
-    source = opened(maria, road, table="summed")
+    source = open_source(maria, road, table="summed")
     columns = [column.name for column in source.list_columns()]
 
     def looked():
         return {
             row["block"]: (row["rows"], row["checksum"])
-            for row in opened(maria, road, table="summed").compute_block_checksums(key, columns).to_pylist()
+            for row in open_source(maria, road, table="summed").compute_block_checksums(key, columns).to_pylist()
         }
 
     before = looked()
@@ -243,17 +245,17 @@ def test_texts_that_are_in_truth_of_another_encoding(maria):
         "INSERT INTO old VALUES (1, x'56c3a96761'), (2, x'56e96761'), (3, 'Deneb')",  # UTF-8, latin1, and what is both
         database="test",
     )
-    assert [row["name"] for row in rows(opened(maria, table="old"))] == ["VÃ©ga", "Véga", "Deneb"]
+    assert [row["name"] for row in rows(open_source(maria, table="old"))] == ["VÃ©ga", "Véga", "Deneb"]
     refused = []
-    source = opened(maria, reject=refused.append, table="old", encoding="utf-8")
+    source = open_source(maria, reject=refused.append, table="old", encoding="utf-8")
     assert rows(source) == [{"n": 1, "name": "Véga"}, {"n": 3, "name": "Deneb"}]
     assert [(one.row, one.column) for one in refused] == [(2, "name")]
     assert numbers(
-        opened(maria, query="SELECT * FROM old WHERE n <> 2", encoding="utf-8").select_since("name", "V")
+        open_source(maria, query="SELECT * FROM old WHERE n <> 2", encoding="utf-8").select_since("name", "V")
     ) == [1]
-    assert [row["name"] for row in rows(opened(maria, table="old", encoding="cp1250"))][1] == "Véga"
+    assert [row["name"] for row in rows(open_source(maria, table="old", encoding="cp1250"))][1] == "Véga"
     with pytest.raises(SourceError, match="Unknown character set: 'klingon'") as caught:
-        rows(opened(maria, table="old", encoding="klingon"))
+        rows(open_source(maria, table="old", encoding="klingon"))
     assert "SHOW CHARACTER SET" in caught.value.remedy
 
 
@@ -261,7 +263,7 @@ def test_one_reading_sees_one_state(maria, monkeypatch):
     maria.execute("CREATE OR REPLACE TABLE moving AS SELECT n FROM regions", database="test")
     monkeypatch.setattr(sql.arrow_rows, "KEYS_PER_STATEMENT", 50)
     stream = (
-        opened(maria, table="moving")
+        open_source(maria, table="moving")
         .select_keys(["n"], pa.table({"n": range(1, 501)}))
         .read_batches(["n", ROW_NUMBER_COLUMN])
     )
@@ -274,7 +276,7 @@ def test_one_reading_sees_one_state(maria, monkeypatch):
 def test_rows_come_as_they_are_taken(maria):
     """The server still has most of them when the first are here, and ends its work when nobody wants the rest."""
     many = "SELECT a.n, REPEAT('x', 1000) AS text FROM regions a, regions b, regions c"
-    stream = opened(maria, query=many).read_batches()
+    stream = open_source(maria, query=many).read_batches()
     first = next(stream)
     assert first.num_rows < 10_000
     stream.close()
@@ -314,7 +316,7 @@ def through(maria, most):
 def test_a_connection_that_is_lost_midway(maria):
     url, listening = through(maria, 20_000_000)
     with listening:
-        stream = opened(
+        stream = open_source(
             maria, url=url, query="SELECT a.n, REPEAT('x', 1000) AS s FROM regions a, regions b"
         ).read_batches()
         with pytest.raises(SourceError, match=r"the query: after [\d,]+ rows: .*lost") as caught:
@@ -325,7 +327,7 @@ def test_a_connection_that_is_lost_midway(maria):
 
 def test_a_server_that_is_silent_is_given_up(maria):
     with pytest.raises(SourceError, match=r"nothing came for 0\.2 s") as caught:
-        rows(opened(maria, query="SELECT SLEEP(20) AS n", seconds=0.2))
+        rows(open_source(maria, query="SELECT SLEEP(20) AS n", seconds=0.2))
     assert "`seconds`" in caught.value.remedy
 
 
@@ -350,12 +352,12 @@ def test_faults_show_no_password(maria, road, options, change, message):
     elif change:
         url = url.replace(*change)
     with pytest.raises(SourceError, match=message) as caught:
-        rows(opened(maria, road, url=url, **options))
+        rows(open_source(maria, road, url=url, **options))
     told = f"{caught.value} {caught.value.remedy}"
     assert "sesame" not in told
     assert quote(mariadb_server.PASSWORD, safe="") not in told
     assert caught.value.remedy
-    assert numbers(opened(maria)) == list(range(1, 501))
+    assert numbers(open_source(maria)) == list(range(1, 501))
 
 
 @pytest.mark.parametrize("road", ROADS)
@@ -364,7 +366,7 @@ def test_a_type_that_changes_midway(maria, road):
         "CREATE OR REPLACE TABLE changing (n int, x int)", "INSERT INTO changing VALUES (1, 5)", database="test"
     )
     refused = []
-    source = opened(maria, road, reject=refused.append, table="changing")
+    source = open_source(maria, road, reject=refused.append, table="changing")
     assert [str(column.type) for column in source.list_columns()] == ["int32" if road == "protocol" else "int64"] * 2
     maria.execute(
         "ALTER TABLE changing MODIFY x varchar(10)", "INSERT INTO changing VALUES (2, 'many')", database="test"
@@ -385,7 +387,7 @@ def test_a_type_that_changes_midway(maria, road):
 )
 def test_addresses_that_are_none(maria, address, message):
     with pytest.raises(SourceError, match=message) as caught:
-        opened(maria, url=address)
+        open_source(maria, url=address)
     assert "sesame" not in str(caught.value)
 
 
@@ -408,7 +410,7 @@ def test_what_pymysql_reads_is_the_same(maria):
     with pymysql.connect(**address) as link, link.cursor() as cursor:
         cursor.execute(text)
         wanted = cursor.fetchall()
-    found = pa.Table.from_batches(list(opened(maria, query=text).read_batches()))
+    found = pa.Table.from_batches(list(open_source(maria, query=text).read_batches()))
     assert found.num_rows == 20_000
     assert [tuple(row.values())[:3] for row in found.to_pylist()] == [row[:3] for row in wanted]
     assert found.column("s").to_pylist() == [row[4] for row in wanted]

@@ -12,7 +12,7 @@ from hven.sources import SourceContext, sql
 from hven.sources.sql.database_rows import deduplicate_column_names
 
 
-def opened(line, **options):
+def open_source(line, **options):
     return sql.open(sql.Options(url="$DB", **(options or {"table": "t"})), SourceContext(resolve_secret=lambda _: line))
 
 
@@ -44,7 +44,7 @@ def test_what_is_not_installed_is_named(monkeypatch, line, module, extra):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == module else found(name, *more))
     with pytest.raises(SourceError, match=module) as caught:
-        opened(line)
+        open_source(line)
     assert caught.value.remedy == f"pip install 'hven[{extra}]'"
 
 
@@ -60,7 +60,7 @@ def test_what_is_not_installed_is_named(monkeypatch, line, module, extra):
 )
 def test_faults_of_lines(line, message):
     with pytest.raises(SourceError, match=message) as caught:
-        opened(line).list_columns()
+        open_source(line).list_columns()
     assert "ses" not in f"{caught.value}".replace("processes", "")
 
 
@@ -73,9 +73,9 @@ def test_texts_longer_than_said_are_an_error(tmp_path):
     connection.close()
     line = f"DRIVER={{SQLite3}};Database={tmp_path}/a.db"
     with pytest.raises(SourceError, match=r"table t: .*") as caught:
-        list(opened(line, table="t", longest=100).read_batches())
+        list(open_source(line, table="t", longest=100).read_batches())
     assert "`longest`" in caught.value.remedy
-    (batch,) = opened(line, table="t", longest=10_000).read_batches()
+    (batch,) = open_source(line, table="t", longest=10_000).read_batches()
     assert batch.column("s").to_pylist() == ["x" * 5000]
     assert [
         str(item) for item in sql.list_source_tables({"url": "$DB"}, SourceContext(resolve_secret=lambda _: line))

@@ -59,27 +59,27 @@ class TestPushed(SourceContract):
         return SourceContext(directory=directory, journal=JOURNAL, key_columns=self.key)
 
 
-def opened(**changes: Any) -> push.PushedRowSource:
+def open_source(**changes: Any) -> push.PushedRowSource:
     return push.PushedRowSource(
         push.Options(columns=COLUMNS), replace(SourceContext(journal=JOURNAL, key_columns=["id"]), **changes)
     )
 
 
 def test_what_came_since_a_state() -> None:
-    found = opened().list_changes("1")
+    found = open_source().list_changes("1")
     assert found is not None
     assert (found.state, found.key_columns) == ("3", ("id",))
     assert found.changed_keys.to_pylist() == [{"id": 2}, {"id": 4}]
     assert found.removed_keys.to_pylist() == [{"id": 1}]
     assert [row["note"] for batch in found.rows.read_batches() for row in batch.to_pylist()] == ["again", "é"]
-    assert opened().list_changes("unknown") is None
+    assert open_source().list_changes("unknown") is None
 
 
 def test_no_key_no_journal_no_type() -> None:
     with pytest.raises(SourceError, match="with a key alone"):
-        opened(key_columns=()).with_context(SourceContext())
-    assert list(opened(journal=None).read_batches()) == []
-    assert opened(journal=None).read_state_name() is None
+        open_source(key_columns=()).with_context(SourceContext())
+    assert list(open_source(journal=None).read_batches()) == []
+    assert open_source(journal=None).read_state_name() is None
     for said in ({"columns": {"id": "int46"}}, {"columns": COLUMNS, "ids": "idd"}, {"columns": COLUMNS, "ids": "time"}, {"columns": {"file.path": "string"}}):  # fmt: skip
         with pytest.raises(ValueError, match=r"columns|column|given"):
             push.Options(**said)

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from postgres_server import run_server
 
 
-def opened(directory, rejects=None, secret=None, wanted=None, **options):
+def open_source(directory, rejects=None, secret=None, wanted=None, **options):
     context = SourceContext(
         directory=directory,
         on_reject=rejects.append if rejects is not None else None,
@@ -40,7 +40,7 @@ def table(source, columns=None, limit=None):
 
 def test_a_real_catalogue():
     path = shared("data/stars")
-    source = opened(path, file="OpenNGC.kscat.sqlite", table="cat")
+    source = open_source(path, file="OpenNGC.kscat.sqlite", table="cat")
     found = table(source, ["name", "ra", "dec", "type", ROW_NUMBER_COLUMN])
     with sqlite3.connect(path / "OpenNGC.kscat.sqlite") as connection:
         expected = connection.execute("SELECT name, ra, dec, type FROM cat").fetchall()
@@ -60,12 +60,12 @@ def test_values_of_other_types_are_kept_aside(tmp_path):
         connection.execute("INSERT INTO t VALUES ('many', 1, 'x', 1, NULL)")
     connection.close()
     rejects = []
-    source = opened(tmp_path, rejects, file="a.db", table="t")
+    source = open_source(tmp_path, rejects, file="a.db", table="t")
     assert [str(column.type) for column in source.list_columns()] == ["int64", "float64", "string", "bool", "int64"]
     assert table(source).num_rows == 6000
     assert [(item.row, item.column, item.value) for item in rejects] == [(6001, "n", "many")]
     with pytest.raises(SourceError, match="table t, row 6001, column n: 'many' is not int64"):
-        table(opened(tmp_path, file="a.db", table="t"))
+        table(open_source(tmp_path, file="a.db", table="t"))
 
 
 def test_the_file_is_not_written_to(tmp_path):
@@ -73,7 +73,7 @@ def test_the_file_is_not_written_to(tmp_path):
         connection.execute("CREATE TABLE t (n INTEGER)")
     connection.close()
     with pytest.raises(SourceError, match="its tables are t"):
-        table(opened(tmp_path, file="a.db", query="DELETE FROM t"))
+        table(open_source(tmp_path, file="a.db", query="DELETE FROM t"))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_file_is_not_written_to(tmp_path):
 def test_faults_never_show_the_password(tmp_path, options, message):
     (tmp_path / "text.db").write_text("hello " * 1000)
     with pytest.raises(SourceError, match=message) as caught:
-        opened(tmp_path, **options).list_columns()
+        open_source(tmp_path, **options).list_columns()
     assert "sesame" not in str(caught.value)
 
 
@@ -143,7 +143,7 @@ def postgres():
 
 @pytest.mark.outside
 def test_types_values_and_comments_of_postgresql(tmp_path, postgres):
-    source = opened(tmp_path, secret=lambda name: {"$PG": postgres}[name], url="$PG", table="hfc.Flares")
+    source = open_source(tmp_path, secret=lambda name: {"$PG": postgres}[name], url="$PG", table="hfc.Flares")
     assert {column.name: str(column.type) for column in source.list_columns()} == {
         "id": "int64", "Class": "string", "peak": "timestamp", "seen": "timestamp", "flux": "float32", "area": "float64", "n": "int16", "ok": "bool",
         "price": "float64", "code": "int64", "box": "float32[*]", "day": "timestamp", "note": "string", "empty": "string",
@@ -181,14 +181,14 @@ def test_types_values_and_comments_of_postgresql(tmp_path, postgres):
     ],
 )  # fmt: skip
 def test_a_value_of_postgresql_is_read(tmp_path, postgres, value, kind, read):
-    source = opened(tmp_path, url=postgres, query=f"SELECT {value} AS x UNION ALL SELECT NULL ORDER BY 1")
+    source = open_source(tmp_path, url=postgres, query=f"SELECT {value} AS x UNION ALL SELECT NULL ORDER BY 1")
     assert [str(column.type) for column in source.list_columns()] == [kind]
     assert table(source).column("x").to_pylist() == [read, None]
 
 
 @pytest.mark.outside
 def test_a_number_of_postgresql_that_is_too_large_is_no_infinity(tmp_path, postgres):
-    source = opened(tmp_path, url=postgres, query="SELECT 1e400::numeric AS x")
+    source = open_source(tmp_path, url=postgres, query="SELECT 1e400::numeric AS x")
     with pytest.raises(SourceError, match="row 1, column x"):
         table(source)
 
@@ -216,7 +216,7 @@ def test_times_of_postgresql_that_nothing_here_holds_are_kept_aside(tmp_path, po
 
 @pytest.mark.outside
 def test_rows_of_postgresql_are_streamed(tmp_path, postgres):
-    source = opened(tmp_path, url=postgres, query="SELECT * FROM many ORDER BY n;")
+    source = open_source(tmp_path, url=postgres, query="SELECT * FROM many ORDER BY n;")
     batches = list(source.read_batches(["s", ROW_NUMBER_COLUMN, "x"]))
     assert len(batches) > 1 or batches[0].num_rows == 200_000
     found = pa.Table.from_batches(batches)
@@ -253,7 +253,7 @@ def test_columns_of_one_name_are_named_apart(tmp_path, postgres):
 )
 def test_faults_of_postgresql(tmp_path, postgres, options, message):
     with pytest.raises(SourceError, match=message) as caught:
-        table(opened(tmp_path, url=postgres, **options))
+        table(open_source(tmp_path, url=postgres, **options))
     assert "sesame" not in str(caught.value)
 
 
@@ -275,7 +275,7 @@ def test_the_tables_of_a_sqlite_file_are_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(sql.sqlite, "COUNT_TIMEOUT_SECONDS", 60.0)
     found = sql.list_source_tables({"file": "a.db"}, SourceContext(directory=tmp_path))
     assert [str(item) for item in found] == ['"b.c" (2 rows)', "broken (view)", "sqliteless (0 rows)"]
-    assert table(opened(tmp_path, file="a.db", table=str(found[0].option_value))).num_rows == 2
+    assert table(open_source(tmp_path, file="a.db", table=str(found[0].option_value))).num_rows == 2
     monkeypatch.setattr(sql.sqlite, "COUNT_TIMEOUT_SECONDS", -1.0)
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute(
@@ -309,4 +309,4 @@ def test_the_tables_of_postgresql_are_listed(tmp_path, postgres):
     assert {"hfc.Flares", "many"} <= set(named)
     assert not any(name.startswith(("pg_", "information_schema")) for name in named)
     for item in found:
-        assert opened(tmp_path, url=postgres, table=str(item.option_value)).list_columns()
+        assert open_source(tmp_path, url=postgres, table=str(item.option_value)).list_columns()

@@ -64,7 +64,7 @@ def postgres(cluster):
         yield connection
 
 
-def opened(cluster, *, key=(), page=None, **options):
+def open_source(cluster, *, key=(), page=None, **options):
     options = options or {"table": "regions"}
     return sql.open(
         sql.Options(url="$DB", **options),
@@ -93,7 +93,7 @@ def opened(cluster, *, key=(), page=None, **options):
 )
 def test_watermarks_of_postgresql(cluster, postgres, expression, value, wanted):
     for options in ({"table": "regions"}, {"query": "SELECT * FROM regions -- all of them\n;"}):
-        source = opened(cluster, **options)
+        source = open_source(cluster, **options)
         assert source.can_filter_by(expression)
         assert numbers(source.select_since(expression, value)) == sorted(wanted)
 
@@ -105,7 +105,7 @@ def test_texts_are_compared_byte_by_byte(cluster, postgres):
     postgres.execute(
         """UPDATE regions SET "Class name" = CASE n WHEN 1 THEN 'a' WHEN 2 THEN 'B' WHEN 3 THEN 'b' ELSE 'A' END"""
     )
-    source = opened(cluster)
+    source = open_source(cluster)
     assert numbers(source.select_since("Class name", "a")) == [1, 3]
     assert numbers(source.select_since("Class name", "B")) == [1, 2, 3]
 
@@ -116,7 +116,7 @@ def test_texts_are_compared_byte_by_byte(cluster, postgres):
     [["n"], ["uid"], ["Class name", "code"], ["chain"], ["seen"], ["day", "ok"], ["price", "flux"], ["big", "jdint"]],
 )
 def test_keys_of_all_types(cluster, postgres, columns):
-    source = opened(cluster)
+    source = open_source(cluster)
     whole = pa.Table.from_batches(list(source.read_batches(list(dict.fromkeys([*columns, "n"])))))
     keys = whole.filter(pa.compute.is_in(whole["n"], pa.array([3, 4, 77, 78, 400])))
     alike = {tuple(row.values()) for row in keys.select(columns).to_pylist()}
@@ -131,7 +131,7 @@ def test_blanks_around_texts_and_empty_ones_are_as_they_are_read(cluster, postgr
     postgres.execute(
         """UPDATE regions SET chain = CASE n WHEN 1 THEN '  m' WHEN 2 THEN 'm ' WHEN 3 THEN '' WHEN 4 THEN ' ' WHEN 5 THEN 'n' ELSE 'a' || n END"""
     )
-    source = opened(cluster, key=["chain"], page=3)
+    source = open_source(cluster, key=["chain"], page=3)
     assert numbers(source.select_since("chain", "m")) == [1, 2, 3, 4, 5]
     assert numbers(source.select_keys(["chain"], pa.table({"chain": ["m"]}))) == [1, 2]
     assert numbers(source.select_keys(["chain"], pa.table({"chain": pa.array([None], pa.string())}))) == [3, 4]
@@ -152,7 +152,7 @@ def test_blanks_around_texts_and_empty_ones_are_as_they_are_read(cluster, postgr
 @pytest.mark.outside
 def test_many_keys_go_in_portions_that_see_one_state(cluster, postgres, monkeypatch):
     monkeypatch.setattr(sql.postgres, "KEYS_PER_STATEMENT", 50)
-    source = opened(cluster)
+    source = open_source(cluster)
     stream = source.select_keys(["n"], pa.table({"n": range(1, 501)})).read_batches(["n", ROW_NUMBER_COLUMN])
     seen = next(stream).to_pylist()
     postgres.execute("DELETE FROM regions WHERE n > 100")
@@ -166,14 +166,14 @@ def test_many_keys_go_in_portions_that_see_one_state(cluster, postgres, monkeypa
     "key", [["n"], ["uid"], ["Class name", "n"], ["seen"], ["price"], ["jdint", "jdfraction"], ["chain"], ["code"]]
 )
 def test_pages_by_keys_of_all_types(cluster, postgres, key):
-    source = opened(cluster, key=key, page=64)
+    source = open_source(cluster, key=key, page=64)
     pages = [(batch.to_pylist(), place) for batch, place in source.read_pages(["n", ROW_NUMBER_COLUMN])]
     assert sorted(row["n"] for found, _ in pages for row in found) == list(range(1, 501))
     assert [row[ROW_NUMBER_COLUMN] for found, _ in pages for row in found] == list(range(1, 501))
     places = [(number, place) for number, (_, place) in enumerate(pages) if place]
     assert len(places) >= 4
     for number, place in places:
-        again = opened(cluster, key=key, page=7)
+        again = open_source(cluster, key=key, page=7)
         rest = [
             row
             for batch, _ in again.read_pages(["n", ROW_NUMBER_COLUMN], resume_token=place)
@@ -188,17 +188,17 @@ def test_pages_by_keys_of_all_types(cluster, postgres, key):
 @pytest.mark.outside
 def test_without_a_key_pages_cannot_be_gone_on_with(cluster, postgres):
     for key in ((), ("box",), ("nowhere",)):
-        assert {place for _, place in opened(cluster, key=key).read_pages()} == {""}
+        assert {place for _, place in open_source(cluster, key=key).read_pages()} == {""}
 
 
 @pytest.mark.outside
 @pytest.mark.parametrize("key", [["n"], ["big"], ["uid"], ["Class name", "n"], ["seen"]])
 def test_blocks_tell_which_rows_changed(cluster, postgres, key):
-    source = opened(cluster)
+    source = open_source(cluster)
     columns = [column.name for column in source.list_columns()]
 
     def looked():
-        found = opened(cluster).compute_block_checksums(key, columns)
+        found = open_source(cluster).compute_block_checksums(key, columns)
         assert sum(found["rows"].to_pylist()) == postgres.execute("SELECT count(*) FROM regions").fetchone()[0]
         return {row["block"]: (row["rows"], row["checksum"]) for row in found.to_pylist()}
 
@@ -230,7 +230,7 @@ def test_blocks_tell_which_rows_changed(cluster, postgres, key):
 
 @pytest.mark.outside
 def test_blocks_of_some_columns_do_not_see_the_others(cluster, postgres):
-    source = opened(cluster)
+    source = open_source(cluster)
     before = source.compute_block_checksums(["n"], ["chain"])
     postgres.execute("UPDATE regions SET flux = 0")
     assert sorted(source.compute_block_checksums(["n"], ["chain"]).to_pylist(), key=str) == sorted(
@@ -246,7 +246,7 @@ def test_blocks_of_some_columns_do_not_see_the_others(cluster, postgres):
 @pytest.mark.outside
 def test_keys_that_lie_far_apart_are_hashed(cluster, postgres):
     postgres.execute("UPDATE regions SET big = big * 1000000")
-    source = opened(cluster)
+    source = open_source(cluster)
     found = source.compute_block_checksums(["big"], ["chain"])
     assert all(name.startswith("h:") for name in found["block"].to_pylist())
     assert numbers(source.select_blocks(["big"], found["block"].to_pylist()[:20])) == numbers(
@@ -256,9 +256,9 @@ def test_keys_that_lie_far_apart_are_hashed(cluster, postgres):
 
 @pytest.mark.outside
 def test_few_blocks_are_found_by_the_index(cluster, postgres):
-    names = opened(cluster).compute_block_checksums(["n"], ["chain"])["block"].to_pylist()
+    names = open_source(cluster).compute_block_checksums(["n"], ["chain"])["block"].to_pylist()
     wanted = [name for name in names if name in {"6:1", "6:2", "6:4"}]
-    assert numbers(opened(cluster).select_blocks(["n"], wanted)) == [*range(64, 192), *range(256, 320)]
+    assert numbers(open_source(cluster).select_blocks(["n"], wanted)) == [*range(64, 192), *range(256, 320)]
 
 
 # -- SQLite, and SQLAlchemy's road ----------------------------------------------------------

@@ -121,7 +121,7 @@ def _quick(request, monkeypatch):
         between.default_change = None
 
 
-def opened(url, *, key=(), secret=None, tell=None, page=None, rate=None, allow_private=True, **options):
+def open_source(url, *, key=(), secret=None, tell=None, page=None, rate=None, allow_private=True, **options):
     context = SourceContext(
         resolve_secret=secret,
         on_notice=tell,
@@ -177,7 +177,7 @@ EXPECTED = sorted(many()["id"].to_pylist())
 
 
 def test_types_units_ucds_and_descriptions_are_taken_over(server):
-    source = opened(f"{server.url}/tap/", table="far.stars")
+    source = open_source(f"{server.url}/tap/", table="far.stars")
     found = {column.name: column for column in source.list_columns()}
     assert [(column.name, str(column.type)) for column in found.values()] == [
         ("name", "string"),
@@ -202,7 +202,7 @@ def test_types_units_ucds_and_descriptions_are_taken_over(server):
 
 
 def test_a_table_beyond_the_services_limit_comes_page_by_page(proxy):
-    source = opened(proxy.url, table="far.many", page=200)
+    source = open_source(proxy.url, table="far.many", page=200)
     # the key: an indexed meta.id;meta.main
     assert rows(source) == sorted(many().to_pylist(), key=lambda row: row["id"])
     asked = [query for query in proxy.queries if "TOP 200" in query]
@@ -211,7 +211,7 @@ def test_a_table_beyond_the_services_limit_comes_page_by_page(proxy):
 
 
 def test_in_another_context_nothing_is_asked_anew(proxy):
-    source = opened(proxy.url, table="far.many")
+    source = open_source(proxy.url, table="far.many")
     columns, asked = source.list_columns(), len(proxy.requests)
     later = source.with_context(
         SourceContext(key_columns=["number"], page_row_limit=400, requests_per_second=1000, allow_private=True)
@@ -232,12 +232,12 @@ def test_an_ingest_asks_once_for_columns(proxy, tmp_path):
 
 def test_more_is_asked_than_the_service_gives(server):
     # OVERFLOW after 500 of each page
-    assert ids(opened(f"{server.url}/tap", table="far.many", page=10_000)) == EXPECTED
+    assert ids(open_source(f"{server.url}/tap", table="far.many", page=10_000)) == EXPECTED
 
 
 @pytest.mark.parametrize("page", [70, 100, 400])
 def test_keys_that_occur_often_lose_nothing(server, page):
-    source = opened(f"{server.url}/tap", table="far.many", key=["sector"], page=page)
+    source = open_source(f"{server.url}/tap", table="far.many", key=["sector"], page=page)
     found = rows(source, ["id", "sector", ROW_NUMBER_COLUMN])
     assert sorted(row["id"] for row in found) == EXPECTED
     assert [row["sector"] for row in found] == sorted(row["sector"] for row in found)
@@ -248,52 +248,52 @@ def test_a_key_with_more_rows_than_the_limit_is_refused(server):
     with pytest.raises(
         SourceError, match="more rows of one key than the 500 that it gives at once; say another `key` than alike"
     ):
-        ids(opened(f"{server.url}/tap", table="far.many", key=["alike"], page=100))
+        ids(open_source(f"{server.url}/tap", table="far.many", key=["alike"], page=100))
 
 
 def test_a_key_with_nulls_loses_nothing(server):
-    found = rows(opened(f"{server.url}/tap", table="far.many", key=["size"], page=150), ["id", "size"])
+    found = rows(open_source(f"{server.url}/tap", table="far.many", key=["size"], page=150), ["id", "size"])
     assert sorted(row["id"] for row in found) == EXPECTED
     assert [row["size"] is None for row in found] == sorted(row["size"] is None for row in found)
 
 
 def test_keys_of_several_columns_and_pages_to_go_on_from(server):
-    source = opened(f"{server.url}/tap", table="far.many", key=["sector", "modified"], page=300)
+    source = open_source(f"{server.url}/tap", table="far.many", key=["sector", "modified"], page=300)
     whole = list(source.read_pages(["id", ROW_NUMBER_COLUMN]))
     expected = [row for batch, _ in whole for row in batch.to_pylist()]
     assert sorted(row["id"] for row in expected) == EXPECTED
     place = whole[3][1]
-    again = opened(f"{server.url}/tap", table="far.many", key=["sector", "modified"], page=170)
+    again = open_source(f"{server.url}/tap", table="far.many", key=["sector", "modified"], page=170)
     rest = [
         row for batch, _ in again.read_pages(["id", ROW_NUMBER_COLUMN], resume_token=place) for row in batch.to_pylist()
     ]
     before = sum(batch.num_rows for batch, _ in whole[:4])
     assert rest == expected[before:]
     with pytest.raises(SourceError, match="of another key"):
-        list(opened(f"{server.url}/tap", table="far.many", key=["id"]).read_pages(resume_token=place))
+        list(open_source(f"{server.url}/tap", table="far.many", key=["id"]).read_pages(resume_token=place))
 
 
 def test_without_a_key_a_table_must_fit_into_one_answer(server):
     query = {"adql": "SELECT id, number FROM far.many WHERE number < 1000"}
     with pytest.raises(SourceError, match="gives 500 rows at most, and there are more; say `key`"):
-        ids(opened(f"{server.url}/tap", **query))
-    assert len(ids(opened(f"{server.url}/tap", **query, key=["number"]))) == 1000
-    assert len(ids(opened(f"{server.url}/tap", **query, mode="async"))) == 1000  # jobs have another limit here
+        ids(open_source(f"{server.url}/tap", **query))
+    assert len(ids(open_source(f"{server.url}/tap", **query, key=["number"]))) == 1000
+    assert len(ids(open_source(f"{server.url}/tap", **query, mode="async"))) == 1000  # jobs have another limit here
 
 
 def test_a_limit_takes_a_few(proxy):
-    source = opened(proxy.url, table="far.many")
+    source = open_source(proxy.url, table="far.many")
     source.list_columns()
     assert [batch.num_rows for batch in source.read_batches(["id"], row_limit=7)] == [7]
     assert proxy.queries[-1].startswith("SELECT TOP 7 id FROM far.many")
 
 
 def test_columns_of_the_option_are_all_there_is(server):
-    source = opened(f"{server.url}/tap", table="far.many", columns=["size", "id"])
+    source = open_source(f"{server.url}/tap", table="far.many", columns=["size", "id"])
     assert [column.name for column in source.list_columns()] == ["size", "id"]
     assert [column.unit for column in source.list_columns()] == ["arcsec", None]
     with pytest.raises(SourceError, match="has no column 'sise'; did you mean 'size'"):
-        opened(f"{server.url}/tap", table="far.many", columns=["sise"]).list_columns()
+        open_source(f"{server.url}/tap", table="far.many", columns=["sise"]).list_columns()
 
 
 # -- parts of it ----------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_columns_of_the_option_are_all_there_is(server):
     ],
 )
 def test_watermarks(server, expression, value, newer):
-    source = opened(f"{server.url}/tap", table="far.many", page=450)
+    source = open_source(f"{server.url}/tap", table="far.many", page=450)
     assert source.can_filter_by(expression)
     part = source.select_since(expression, value)
     assert sorted(ids(part)) == sorted(row["id"] for row in many().to_pylist() if newer(row))
@@ -328,7 +328,7 @@ def test_watermarks(server, expression, value, newer):
 
 
 def test_keys_are_asked_for_in_portions(proxy):
-    source = opened(proxy.url, table="far.many")
+    source = open_source(proxy.url, table="far.many")
     wanted = EXPECTED[::3]
     assert sorted(ids(source.select_keys(["id"], pa.table({"id": wanted})))) == wanted
     assert sum(" IN (" in query for query in proxy.queries) == 3  # TAP_SCHEMA's, and two portions
@@ -364,14 +364,14 @@ def test_keys_are_asked_for_in_portions(proxy):
     ids=["503", "Retry-After", "502", "429", "closed", "short", "cut", "nothing", "gzip", "gzip file", "late"],
 )
 def test_what_a_pause_mends_is_asked_again(proxy, trouble):
-    source = opened(proxy.url, table="far.many", page=480)
+    source = open_source(proxy.url, table="far.many", page=480)
     source.list_columns()
     proxy.coming_changes += [None, None, trouble, None, trouble, trouble]
     assert ids(source) == EXPECTED
 
 
 def test_a_service_that_is_down_midway_ends_it_with_its_words(proxy):
-    source = opened(proxy.url, table="far.many", page=400, tries=3)
+    source = open_source(proxy.url, table="far.many", page=400, tries=3)
     source.list_columns()
     proxy.coming_changes += [None, None, None]
     proxy.default_change = refuse_as_busy()
@@ -387,14 +387,14 @@ def test_a_service_that_is_down_midway_ends_it_with_its_words(proxy):
 
 
 def test_the_pause_that_a_service_asks_for_is_kept(proxy):
-    source = opened(proxy.url, table="far.stars", tries=2)
+    source = open_source(proxy.url, table="far.stars", tries=2)
     proxy.coming_changes += [refuse_as_busy(Retry_After="1")]
     begun = time.monotonic()
     source.list_columns()
     assert time.monotonic() - begun >= 1
     proxy.coming_changes += [refuse_as_busy(Retry_After="86400")]
     with pytest.raises(SourceError, match="asks to be left alone for 86400 s"):
-        opened(proxy.url, table="far.stars").list_columns()
+        open_source(proxy.url, table="far.stars").list_columns()
 
 
 def test_pauses_are_seconds_or_dates():
@@ -408,7 +408,7 @@ def test_pauses_are_seconds_or_dates():
 
 def test_errors_are_the_services_own_words(proxy):
     with pytest.raises(SourceError, match=r"127\.0\.0\.1 says: .*nosuch"):
-        opened(proxy.url, table="far.nosuch").list_columns()
+        open_source(proxy.url, table="far.nosuch").list_columns()
     assert len(proxy.requests) == 1  # it is no use to ask again
     late_error = (
         '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3" version="1.4"><RESOURCE type="results"><INFO name="QUERY_STATUS" value="OK"/><TABLE>'
@@ -417,15 +417,15 @@ def test_errors_are_the_services_own_words(proxy):
     )
     proxy.coming_changes += [replace_answer(late_error)]
     with pytest.raises(SourceError, match="says: disk on fire"):
-        opened(proxy.url, table="far.stars").list_columns()
+        open_source(proxy.url, table="far.stars").list_columns()
     proxy.coming_changes += [replace_answer("<html><body>Welcome!</body></html>", media="text/html")]
     with pytest.raises(SourceError, match="gives no table: the document is no VOTable"):
-        opened(proxy.url, table="far.stars").list_columns()
+        open_source(proxy.url, table="far.stars").list_columns()
     proxy.coming_changes += [replace_answer("no entry", status=401)]
     with pytest.raises(SourceError, match=r"lets nobody in like this \(401\); say `token`"):
-        opened(proxy.url, table="far.stars").list_columns()
+        open_source(proxy.url, table="far.stars").list_columns()
     with pytest.raises(SourceError, match=r"no TAP service at .*/somewhere \(404\)"):
-        opened(proxy.url.replace("/tap", "/somewhere"), table="far.stars").list_columns()
+        open_source(proxy.url.replace("/tap", "/somewhere"), table="far.stars").list_columns()
 
 
 def test_a_service_that_cuts_without_a_word_is_found_out(proxy):
@@ -434,7 +434,7 @@ def test_a_service_that_cuts_without_a_word_is_found_out(proxy):
     def unflagged(answer):
         return type(answer)(answer.status, answer.headers, answer.body.replace(b'value="OVERFLOW"', b'value="OK"'))
 
-    source = opened(proxy.url, table="far.many", page=100_000)
+    source = open_source(proxy.url, table="far.many", page=100_000)
     source.list_columns()
     proxy.default_change = unflagged
     assert ids(source) == EXPECTED  # 500 rows: such limits are round, so there is a next page
@@ -459,16 +459,16 @@ EMPTY = (
 
 def test_redirects(proxy, server):
     proxy.coming_changes += [redirect(f"{server.url}/tap/sync", 307), redirect(f"{server.url}/tap/sync", 301)]
-    source = opened(proxy.url, table="far.stars")
+    source = open_source(proxy.url, table="far.stars")
     assert len(rows(source)) == 3
     proxy.default_change = redirect(f"{proxy.url}/sync")
     with pytest.raises(UserError, match="leads on and on"):
-        opened(proxy.url, table="far.stars").list_columns()
+        open_source(proxy.url, table="far.stars").list_columns()
 
 
 def test_addresses_inside_are_not_asked(server):
     with pytest.raises(ForbiddenError, match="not on the public internet"):
-        opened(f"{server.url}/tap", table="far.stars", allow_private=False).list_columns()
+        open_source(f"{server.url}/tap", table="far.stars", allow_private=False).list_columns()
 
 
 def test_what_takes_too_long_becomes_a_job(proxy):
@@ -476,7 +476,7 @@ def test_what_takes_too_long_becomes_a_job(proxy):
         '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3" version="1.4"><RESOURCE type="results">'
         '<INFO name="QUERY_STATUS" value="ERROR">Query timed out (limit 60 s)</INFO></RESOURCE></VOTABLE>'
     )
-    source = opened(proxy.url, table="far.stars")
+    source = open_source(proxy.url, table="far.stars")
     source.list_columns()
     over = threading.Event()
     for trouble, seconds in (
@@ -494,7 +494,7 @@ def test_what_takes_too_long_becomes_a_job(proxy):
     over.set()
     proxy.coming_changes += [replace_answer(slow, status=400)]
     with pytest.raises(SourceError, match="Query timed out"):
-        rows(opened(proxy.url, table="far.stars", mode="sync"))
+        rows(open_source(proxy.url, table="far.stars", mode="sync"))
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
@@ -503,18 +503,18 @@ def test_a_slow_service_without_jobs_is_not_taken_for_none(proxy, status):
         '<VOTABLE xmlns="http://www.ivoa.net/xml/VOTable/v1.3" version="1.4"><RESOURCE type="results">'
         '<INFO name="QUERY_STATUS" value="ERROR">Query timed out (limit 60 s)</INFO></RESOURCE></VOTABLE>'
     )
-    source = opened(proxy.url, table="far.stars")
+    source = open_source(proxy.url, table="far.stars")
     source.list_columns()
     proxy.coming_changes += [replace_answer(slow, status=400), replace_answer("no such address", status=status)]
     with pytest.raises(SourceError, match=rf"runs no jobs \(.*/async answers {status}\), and its /sync takes too long"):
         rows(source.select_since("n", 2))
     proxy.coming_changes += [replace_answer("no such address", status=status)]
     with pytest.raises(SourceError, match="`mode: async` needs it; ask for less at a time"):
-        opened(proxy.url, table="far.stars", mode="async").list_columns()
+        open_source(proxy.url, table="far.stars", mode="async").list_columns()
 
 
 def test_jobs_are_followed_through_trouble_and_taken_away(proxy):
-    source = opened(proxy.url, table="far.stars", mode="async")
+    source = open_source(proxy.url, table="far.stars", mode="async")
     source.list_columns()
     proxy.requests.clear()
     proxy.coming_changes += [None, close_connection, refuse_as_busy()]  # the job is made; then two looks at it fail
@@ -523,7 +523,7 @@ def test_jobs_are_followed_through_trouble_and_taken_away(proxy):
     assert len(made) == 1
     assert proxy.requests[-1][0] == "DELETE"
     with pytest.raises(SourceError, match=r"the job ended as ERROR: .*nosuch"):
-        opened(proxy.url, adql="SELECT * FROM far.nosuch", mode="async").list_columns()
+        open_source(proxy.url, adql="SELECT * FROM far.nosuch", mode="async").list_columns()
 
 
 @pytest.mark.parametrize(
@@ -536,7 +536,7 @@ def test_jobs_are_followed_through_trouble_and_taken_away(proxy):
     ],
 )
 def test_jobs_stay_with_https(url, place, found):
-    source = opened(url, table="t")
+    source = open_source(url, table="t")
     if found is not None:
         assert source.tap._require_https(place) == found
         return
@@ -545,7 +545,7 @@ def test_jobs_stay_with_https(url, place, found):
 
 
 def test_requests_keep_their_rate(proxy):
-    source = opened(proxy.url, table="far.many", page=500, rate=20)
+    source = open_source(proxy.url, table="far.many", page=500, rate=20)
     source.list_columns()
     proxy.requests.clear()
     begun = time.monotonic()
@@ -555,7 +555,7 @@ def test_requests_keep_their_rate(proxy):
 
 def test_secrets_go_to_the_service_and_nowhere_else(proxy, server):
     secret = {"$KEY": "sesame", "$LOGIN": "tycho:sesame"}.get
-    source = opened(proxy.url, table="far.stars", token="$KEY", secret=secret)
+    source = open_source(proxy.url, table="far.stars", token="$KEY", secret=secret)
     proxy.coming_changes += [refuse_as_busy(), replace_answer("no", status=401)]
     with pytest.raises(SourceError, match="lets nobody in") as caught:
         source.list_columns()
@@ -563,21 +563,23 @@ def test_secrets_go_to_the_service_and_nowhere_else(proxy, server):
     assert "sesame" not in str(caught.value)
     with run_proxy(server.port) as other:
         proxy.coming_changes += [redirect(f"{other.url}/sync", 307)]
-        opened(proxy.url, table="far.stars", login="$LOGIN", secret=secret).list_columns()
+        open_source(proxy.url, table="far.stars", login="$LOGIN", secret=secret).list_columns()
         assert proxy.headers[-1]["authorization"] == "Basic dHljaG86c2VzYW1l"
         assert "authorization" not in other.headers[0]
         asked = len(proxy.headers)
         other.headers.clear()
         proxy.coming_changes += [redirect(f"{other.url}/async/none", 303)]  # a job that is said to be elsewhere
         with pytest.raises(SourceError):
-            opened(proxy.url, table="far.stars", login="$LOGIN", secret=secret, mode="async", tries=1).list_columns()
+            open_source(
+                proxy.url, table="far.stars", login="$LOGIN", secret=secret, mode="async", tries=1
+            ).list_columns()
         assert "authorization" in proxy.headers[asked]
         assert other.headers
         assert all("authorization" not in headers for headers in other.headers)
     with pytest.raises(SourceError, match="would go over http"):
-        opened("http://archive.example/tap", table="t", token="$KEY", secret=secret, allow_private=False)
+        open_source("http://archive.example/tap", table="t", token="$KEY", secret=secret, allow_private=False)
     with pytest.raises(SourceError, match=r"the secret \$KEY can't be resolved here"):
-        opened(proxy.url, table="t", token="$KEY")
+        open_source(proxy.url, table="t", token="$KEY")
 
 
 @pytest.mark.parametrize(
@@ -664,9 +666,9 @@ def test_a_list_of_tables_that_was_cut_off_is_refused(proxy):
 
 def test_metadata_of_columns_that_were_cut_off_are_missed(proxy):
     told = []
-    source = opened(proxy.url, table="far.stars", tell=told.append)
+    source = open_source(proxy.url, table="far.stars", tell=told.append)
     assert {column.name: column.unit for column in source.list_columns()}["ra"] == "deg"
-    source = opened(proxy.url, table="far.stars", tell=told.append)
+    source = open_source(proxy.url, table="far.stars", tell=told.append)
 
     def only_schema(answer):
         return overflowing(answer) if "TAP_SCHEMA.columns" in proxy.queries[-1] else answer

@@ -67,7 +67,7 @@ def source(path, text, reject=None, **options):
     )
 
 
-def served(rows):
+def write_source_rows(rows):
     """Write all rows of a source as they would be served."""
     head = rows.read_metadata()
     about = {"params": head.params, "enums": head.enums, "frames": head.frames}
@@ -84,7 +84,7 @@ def test_a_real_catalogue_comes_back_as_it_was(tmp_path):
     rows = source(tmp_path / "a.json", path.read_text())
     (batch,) = rows.read_batches()
     assert batch.num_rows == 16
-    told, given = exact(served(rows)), exact(path.read_text())
+    told, given = exact(write_source_rows(rows)), exact(path.read_text())
     assert [one["geometry"] for one in told["features"]] == [one["geometry"] for one in given["features"]]
     assert [one["properties"] for one in told["features"]] == [one["properties"] for one in given["features"]]
     assert [one["id"] for one in told["features"]] == list(range(16))
@@ -108,7 +108,7 @@ def test_the_validator_of_stilts_takes_what_is_served_and_refuses_what_is_refuse
     good = source(
         tmp_path / "a.json", catalogue(*(feature(one, {"quality": 1}, id=at) for at, one in enumerate(shapes)))
     )
-    (tmp_path / "good.tfcat").write_bytes(served(good))
+    (tmp_path / "good.tfcat").write_bytes(write_source_rows(good))
     assert {one["type"] for one in shapes} == {"Polygon", "LineString", "Point", "GeometryCollection"}
     assert stilts.validate_tfcat(tmp_path / "good.tfcat").returncode == 0
     crossing = catalogue(feature(polygon([[0, 0], [1, 1], [2, 0], [0, 1]]), {"quality": 1}))
@@ -140,7 +140,7 @@ def test_every_jovian_polygon_is_a_row_or_a_reject(tmp_path):
             given.append(feature(polygon(ring), {"name": one["name"]}, id=one["id"]))
     rejects = []
     rows = source(tmp_path / "a.json", catalogue(*given), rejects)
-    told = json.loads(served(rows))
+    told = json.loads(write_source_rows(rows))
     assert len(given) == 3572
     assert [one.row for one in rejects] == [1170, 1312, 2080, 2204]
     assert all("crosses itself" in one.reason and one.text for one in rejects)
@@ -257,7 +257,7 @@ def test_a_feature_without_a_place_comes_back(tmp_path):
         first, second = batch.column(name).to_pylist()
         assert first is None
         assert second is not None
-    told = served(rows)
+    told = write_source_rows(rows)
     assert [one["geometry"]["type"] for one in json.loads(told)["features"]] == ["GeometryCollection", "Polygon"]
     again = source(tmp_path / "b.tfcat", told.decode() if isinstance(told, bytes) else told, rejects)
     assert [part.column("geometry").to_pylist() for part in again.read_batches()] == [
@@ -395,7 +395,7 @@ def test_properties_keep_their_names_and_ids_their_type(tmp_path):
     assert batch.column("tfcat_time_min")[0].as_py() == 2440587.5
     assert batch.column("geometry").to_pylist() == ['{"a":[1,2.5]}'] * 3
     assert batch.column("id").to_pylist() == ["1", "b", "2.5"]
-    assert [one["properties"]["time_min"] for one in json.loads(served(rows))["features"]] == ["early"] * 3
+    assert [one["properties"]["time_min"] for one in json.loads(write_source_rows(rows))["features"]] == ["early"] * 3
 
 
 def test_one_feature_may_be_the_document(tmp_path):
@@ -460,13 +460,13 @@ def test_what_is_read_is_served_again(tmp_path_factory, features, about):
     """Number by number, whatever the blanks."""
     given = catalogue(*features, properties=about)
     rows = source(tmp_path_factory.mktemp("trip") / "a.tfcat", dumped(given))
-    told = exact(served(rows))
+    told = exact(write_source_rows(rows))
     assert told["crs"] == CRS
     assert told["fields"] == {name: {"datatype": "str", **one} for name, one in FIELDS.items()}
     assert told["properties"] == about
     assert [one["geometry"] for one in told["features"]] == [one["geometry"] for one in features]
     assert [one.get("id") for one in told["features"]] == [one.get("id") for one in features]
-    for one, other in zip(json.loads(served(rows))["features"], features, strict=True):
+    for one, other in zip(json.loads(write_source_rows(rows))["features"], features, strict=True):
         assert one["properties"] == {**dict.fromkeys(FIELDS), **other["properties"]}
 
 

@@ -23,7 +23,7 @@ TEXT = """<?xml version="1.0" encoding="ISO-8859-1"?>
 """.encode("latin-1")
 
 
-def opened(directory: Path, text: bytes | str = TEXT, context: SourceContext | None = None, **options: Any) -> Any:
+def open_source(directory: Path, text: bytes | str = TEXT, context: SourceContext | None = None, **options: Any) -> Any:
     (directory / "log.xml").write_bytes(text if isinstance(text, bytes) else text.encode())
     said = xml.Options.model_validate({"files": "log.xml", **options})
     return xml.open(said, context or SourceContext(directory=directory))
@@ -46,10 +46,10 @@ class TestXml(SourceContract):
 
 
 def test_records_are_found_and_chosen(tmp_path: Path):
-    assert rows(opened(tmp_path)) == TestXml.rows
-    assert rows(opened(tmp_path, record="/log/obs")) == TestXml.rows
+    assert rows(open_source(tmp_path)) == TestXml.rows
+    assert rows(open_source(tmp_path, record="/log/obs")) == TestXml.rows
     with pytest.raises(SourceError, match="no records"):
-        opened(tmp_path, record="night/obs").list_columns()
+        open_source(tmp_path, record="night/obs").list_columns()
 
 
 def test_paths_say_what_columns_are(tmp_path: Path):
@@ -62,7 +62,7 @@ def test_paths_say_what_columns_are(tmp_path: Path):
         "kind": "note/@kind",
         "night": "ancestor::log/@night",
     }
-    first, second = rows(opened(tmp_path, record="obs", fields=fields))
+    first, second = rows(open_source(tmp_path, record="obs", fields=fields))
     assert first == {
         "name": "M 31",
         "id": 42.0,
@@ -74,13 +74,13 @@ def test_paths_say_what_columns_are(tmp_path: Path):
     }
     assert second["kind"] == "sky"
     with pytest.raises(SourceError, match=r"fields\.a: 'name\[' is no XPath"):
-        opened(tmp_path, fields={"a": "name["})
+        open_source(tmp_path, fields={"a": "name["})
 
 
 def test_namespaces_tell_names_apart(tmp_path: Path):
     text = '<r xmlns:a="urn:a" xmlns:b="urn:b"><a:o><a:x>1</a:x><b:x>2</b:x></a:o><b:o><a:x>3</a:x></b:o><a:o><b:x>4</b:x></a:o></r>'
     said = {"p": "urn:a", "q": "urn:b"}
-    found = rows(opened(tmp_path, text, record="p:o", fields={"x": "p:x", "y": "q:x"}, namespaces=said))
+    found = rows(open_source(tmp_path, text, record="p:o", fields={"x": "p:x", "y": "q:x"}, namespaces=said))
     assert found == [{"x": 1, "y": 2}, {"x": None, "y": 4}]
 
 
@@ -90,7 +90,7 @@ UNDECLARED = '<r>\n<v:o v:id="1"><w:x>2</w:x></v:o>\n<v:o v:id="2"><w:x>3</w:x><
 @pytest.mark.parametrize("options", [{}, {"record": "o"}, {"record": "o", "fields": {"x": "x"}}])
 def test_a_prefix_that_is_never_declared_is_a_fault_with_its_line(tmp_path: Path, options: dict[str, Any]):
     with pytest.raises(SourceError, match=r"log\.xml:2:\d+: no XML: Namespace prefix v .* is not defined"):
-        rows(opened(tmp_path, UNDECLARED, **options))
+        rows(open_source(tmp_path, UNDECLARED, **options))
     with pytest.raises(SourceError, match="no XML: Namespace prefix v"):
         xml.parse_flat_records(UNDECLARED.encode())
 
@@ -107,13 +107,15 @@ def test_a_prefix_that_is_never_declared_is_a_fault_with_its_line(tmp_path: Path
 )
 def test_bad_files_are_told_with_their_lines(tmp_path: Path, text: bytes, words: str):
     with pytest.raises(SourceError, match=words):
-        rows(opened(tmp_path, text))
+        rows(open_source(tmp_path, text))
 
 
 def test_values_that_do_not_fit_are_kept_aside_with_their_lines(tmp_path: Path):
     rejects: list[Any] = []
     context = SourceContext(directory=tmp_path, on_reject=rejects.append)
-    found = rows(opened(tmp_path, TEXT.replace(b">12<", b">noon<"), context, record="obs", types={"pos.ra": "float64"}))
+    found = rows(
+        open_source(tmp_path, TEXT.replace(b">12<", b">noon<"), context, record="obs", types={"pos.ra": "float64"})
+    )
     assert [row["@id"] for row in found] == ["00042"]
     assert [(one.row, one.column, one.value) for one in rejects] == [(2, "pos.ra", "line 6: noon")]
 
@@ -121,12 +123,12 @@ def test_values_that_do_not_fit_are_kept_aside_with_their_lines(tmp_path: Path):
 def test_nothing_is_fetched_and_no_bomb_goes_off(tmp_path: Path):
     (tmp_path / "secret").write_text("geheim")
     text = f'<!DOCTYPE r [<!ENTITY s SYSTEM "file://{tmp_path}/secret"><!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><r><o><x>&s;</x><y>&b;</y></o><o><x>1</x></o></r>'
-    assert "geheim" not in str(rows(opened(tmp_path, text)))
+    assert "geheim" not in str(rows(open_source(tmp_path, text)))
 
 
 def test_a_million_elements_are_let_go(tmp_path: Path):
     many = b"<r>" + b"<o><x>1</x></o>" * 50_000 + b"</r>"
-    source = opened(tmp_path, many)
+    source = open_source(tmp_path, many)
     assert sum(batch.num_rows for batch in source.read_batches()) == 50_000
     assert sum(batch.num_rows for batch in source.read_batches(row_limit=7)) == 7
 

@@ -191,7 +191,7 @@ def machines(tmp_path: Path, url: str) -> tuple[Path, Path]:
     return found[0], found[1]
 
 
-def asked(there: Server, query: str) -> str:
+def start_query_job(there: Server, query: str) -> str:
     status, headers, body = there.post("/tap/async", LANG="ADQL", QUERY=query, PHASE="RUN", RESPONSEFORMAT="json")
     assert status == 303, body
     return headers["location"].removeprefix(there.url)
@@ -211,7 +211,9 @@ def test_two_servers_share_jobs_leases_and_holdings(machines: tuple[Path, Path],
             assert there.rows("SELECT COUNT(*) AS n FROM stars.main") == [[20000]]
 
         # asked of the second, run by the first, told by both, and once
-        jobs = [asked(second, f"SELECT COUNT(*) AS n FROM stars.main WHERE id > {number}") for number in range(20)]
+        jobs = [
+            start_query_job(second, f"SELECT COUNT(*) AS n FROM stars.main WHERE id > {number}") for number in range(20)
+        ]
         for number, job in enumerate(jobs):
             wait_until(lambda job=job: second.get(f"{job}/phase")[2] == b"COMPLETED")
             for there in (first, second):
@@ -243,5 +245,5 @@ def test_a_restart_of_the_database_under_two_servers(machines: tuple[Path, Path]
             assert b"Traceback" not in body
         finally:
             pg_ctl(url, "start")
-        job = asked(second, "SELECT COUNT(*) AS n FROM stars.main")
+        job = start_query_job(second, "SELECT COUNT(*) AS n FROM stars.main")
         wait_until(lambda: second.get(f"{job}/phase")[2] == b"COMPLETED")

@@ -67,7 +67,7 @@ def record(name: str, ident: str, run: str = "", rows: int = 3) -> SnapshotRecor
     )
 
 
-def published(store: StateStore) -> dict[str, str]:
+def read_published_snapshots(store: StateStore) -> dict[str, str]:
     return store.read_pointers()[1]
 
 
@@ -82,7 +82,7 @@ def test_publishing_moves_all_tables_of_a_collection_and_counts_the_version(stor
     assert records["c.a"].snapshot.parts == (("0.arrow", 3),)
     # a table that is not named is published no more
     store.publish_collection("c", [record("c.a", "2a")], run_id="r3")
-    assert published(store) == {"c.a": "2a", "d.a": "1d"}
+    assert read_published_snapshots(store) == {"c.a": "2a", "d.a": "1d"}
 
 
 def test_a_record_comes_back_equal(store):
@@ -104,7 +104,7 @@ def test_a_failing_publication_moves_nothing(store):
     )
     with pytest.raises(ConflictError, match="belongs to the collection c"):
         store.publish_collection("d", [record("d.x", "8"), stranger], run_id="r2")
-    assert published(store) == {"c.a": "1a"}
+    assert read_published_snapshots(store) == {"c.a": "1a"}
     with pytest.raises(NotFoundError):
         store.get_record("8")
 
@@ -123,14 +123,14 @@ def test_rollback_goes_back_step_by_step_and_forward_by_name(store):
     with pytest.raises(NotFoundError, match="hven history c"):
         store.roll_back("c", "zzz")
     assert [event.action for event in store.list_events("c")][:2] == ["rollback", "rollback"]
-    assert published(store) == {"c.a": "1a", "c.b": "2b"}
+    assert read_published_snapshots(store) == {"c.a": "1a", "c.b": "2b"}
 
 
 def test_remove_keeps_the_data_until_purge(store):
     store.publish_collection("c", [record("c.a", "1a")], run_id="r1")
     assert store.delete_unpinned_snapshots("c") == []  # published snapshots are never purged
     assert store.unpublish_collection("c") == ["c.a"]
-    assert published(store) == {}
+    assert read_published_snapshots(store) == {}
     assert [item.id for item in store.list_snapshots("c")] == ["1a"]
     assert [item.id for item in store.delete_unpinned_snapshots("c")] == ["1a"]
     with pytest.raises(NotFoundError):
@@ -187,7 +187,7 @@ def test_a_lease_runs_out(store):
     assert [item.since for item in store.leases.list_leases()] == [other.since]
     with pytest.raises(ConflictError, match="nothing was published"):
         store.publish_collection("c", [record("c.a", "1a")], run_id="r1", lease=lease)
-    assert published(store) == {}
+    assert read_published_snapshots(store) == {}
 
 
 def test_the_lease_of_a_dead_process_is_void_at_once(store):
@@ -274,7 +274,7 @@ def test_many_threads_and_two_stores_write_without_losing_anything(tmp_path, url
         thread.join()
     assert errors == []
     assert stores[0].get_version() == 40
-    assert published(stores[1]) == {f"c{number}.t": f"c{number}9" for number in range(4)}
+    assert read_published_snapshots(stores[1]) == {f"c{number}.t": f"c{number}9" for number in range(4)}
     for store in stores:
         store.close()
 

@@ -57,7 +57,7 @@ tables:
 TABLES = ("obs.headers", "obs.exposures", "obs.targets", "obs.latest", "elsewhere.pairs")
 
 
-def opened(home):
+def open_header_site(home):
     open_site_with_descriptor(home, ELSEWHERE).close()
     return open_site_with_descriptor(
         home,
@@ -84,7 +84,7 @@ NAMES = {"a": "Alpha", "b": "Beta"}
 
 
 def test_only_keys_that_are_touched_are_computed(tmp_path):
-    with opened(tmp_path) as site:
+    with open_header_site(tmp_path) as site:
         write(tmp_path, BEGIN, NAMES)
         ingest_collection(site, "obs")
         ingest_collection(site, "elsewhere")
@@ -141,7 +141,7 @@ names = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["x", "y"]), min
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     homes = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
-    sites = [opened(home) for home in homes]
+    sites = [open_header_site(home) for home in homes]
     yield list(zip(sites, homes, strict=True))
     for site in sites:
         site.close()

@@ -19,7 +19,7 @@ from hven.model.errors import ParamError, SourceError, TooLargeError
 from shared import shared
 
 
-def opened(made) -> fits.HDUList:
+def open_converted(made) -> fits.HDUList:
     body = b"".join(made.read_chunks())
     assert len(body) == made.size
     return fits.open(io.BytesIO(body))
@@ -28,8 +28,8 @@ def opened(made) -> fits.HDUList:
 def test_tables_of_fits_stay_as_they_stand():
     path = shared("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits")
     with open_product(path) as product:
-        found = opened(write_fits_file(product))
-        alone = opened(write_fits_file(product, "OI_TARGET"))
+        found = open_converted(write_fits_file(product))
+        alone = open_converted(write_fits_file(product, "OI_TARGET"))
     with fits.open(path) as before:
         assert [one.name for one in found] == [one.name for one in before]
         for one, other in zip(found[1:], before[1:], strict=True):
@@ -53,7 +53,7 @@ def test_tables_as_votable():
 def test_a_table_is_cut_by_times():
     path = shared("data/images/hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_lc.fits")
     with open_product(path) as product:
-        found = opened(cut_product(product, Selection(time=(58330.0, 58331.0)), part="1"))
+        found = open_converted(cut_product(product, Selection(time=(58330.0, 58331.0)), part="1"))
         assert cut_product(product, Selection(time=(1.0, 2.0)), part="1") is None
         with pytest.raises(ParamError, match="no column says wavelengths"):
             cut_product(product, Selection(band=(1e-7, 1e-6)), part="1")
@@ -75,7 +75,7 @@ def test_a_spectrum_of_one_row_is_cut_by_elements(tmp_path):
     ]
     fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "spectrum.fits")
     with open_product(tmp_path / "spectrum.fits") as product:
-        found = opened(cut_product(product, Selection(band=(5e-7, 5.1e-7))))[1].data
+        found = open_converted(cut_product(product, Selection(band=(5e-7, 5.1e-7))))[1].data
     assert np.array_equal(found["WAVE"][0], wave[100:111])
     assert np.array_equal(found["FLUX"][0], np.arange(100, 111, dtype="f4"))
     assert found["NAME"][0] == "abc"
@@ -87,7 +87,7 @@ def test_compressed_files_have_a_bound(tmp_path, monkeypatch):
     path = tmp_path / "zeros.fits.gz"
     path.write_bytes(gzip.compress(body.getvalue()))
     with open_product(path) as product:
-        assert opened(write_fits_file(product))[0].data.shape == (500, 500)
+        assert open_converted(write_fits_file(product))[0].data.shape == (500, 500)
     monkeypatch.setattr(medium, "MAX_UNPACKED_BYTES", 1 << 17)
     with pytest.raises(TooLargeError, match="unpacks to more than"):
         open_product(path)

@@ -60,7 +60,7 @@ SPOILT = st.tuples(CARDS, st.lists(st.tuples(st.integers(0, 79), PRINTED), max_s
 )
 
 
-def written(cards: list[str], naxis: int = 0) -> bytes:
+def format_cards(cards: list[str], naxis: int = 0) -> bytes:
     begin = [f"{word:<8}= {value:>20}".ljust(80) for word, value in (("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", naxis))]
     text = "".join([*begin, *cards, "END".ljust(80)])
     return text.ljust(-(-len(text) // 2880) * 2880).encode("ascii")
@@ -81,7 +81,7 @@ def by_astropy(body: bytes) -> tuple[object, ...]:
 
 @given(st.lists(CARDS, max_size=60))
 def test_cards_are_those_of_astropy(cards):
-    body = written(cards)
+    body = format_cards(cards)
     found = read(body)
     if found is not None:
         assert repr(found[0].cards) == repr(by_astropy(body))  # the types, too, and -0.0
@@ -90,7 +90,7 @@ def test_cards_are_those_of_astropy(cards):
 
 @given(st.lists(SPOILT, min_size=1, max_size=3))
 def test_what_is_spoilt_is_read_as_astropy_does_or_left_to_it(cards):
-    body = written(cards)
+    body = format_cards(cards)
     found = read(body)
     if found is not None:
         assert repr(found[0].cards) == repr(by_astropy(body))
@@ -101,7 +101,7 @@ def test_ordinary_headers_are_read_here(cards):
     """Else the tests above would compare nothing."""
     some = {word: (text, note) for word, text, note in cards if ": " not in text}
     found = read(
-        written(
+        format_cards(
             [
                 card(word, "'" + text.replace("'", "''")[:40].rstrip("'") + "'", note[:10], 0)
                 for word, (text, note) in some.items()
@@ -150,8 +150,8 @@ def test_long_texts_go_on_in_further_cards(cards):
     ],
 )
 def test_what_is_not_plain_is_left_to_astropy(more):
-    assert read(written([]))
-    body = written([one.ljust(80) for one in more if one.isascii()])
+    assert read(format_cards([]))
+    body = format_cards([one.ljust(80) for one in more if one.isascii()])
     if not all(map(str.isascii, more)):
         body = body.replace(b"END", "A\u00e9".encode("latin-1") + b"D", 1)
     assert read(body) is None
@@ -159,7 +159,7 @@ def test_what_is_not_plain_is_left_to_astropy(more):
 
 def test_a_quote_is_a_quote():
     """astropy ends this text at its first pair of quotes (section 4.2.1.1 does not)."""
-    (found,) = read(written([card("A", "'the 1'''' / 2'", "why", 0)]))
+    (found,) = read(format_cards([card("A", "'the 1'''' / 2'", "why", 0)]))
     assert found.cards[3] == ("A", "the 1'' / 2", "why")
 
 

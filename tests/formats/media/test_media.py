@@ -85,7 +85,7 @@ def products(medium: str, origin: str, folder: Path) -> list[Path]:
 ORIGINS = pytest.mark.parametrize("origin", ["real", "made"])
 
 
-def opened(made) -> fits.HDUList:
+def open_converted(made) -> fits.HDUList:
     body = b"".join(made.read_chunks())
     assert made.size in {None, len(body)}
     return fits.open(io.BytesIO(body))
@@ -102,7 +102,9 @@ def test_all_products_convert(medium, origin, tmp_path):
     for path in products(medium, origin, tmp_path / "made"):
         with open_product(path) as product:
             assert product.medium == medium, path.name
-            hdus = [hdu for hdu in opened(write_fits_file(product)) if hdu.header["NAXIS"] and hdu.name != "WCS-TAB"]
+            hdus = [
+                hdu for hdu in open_converted(write_fits_file(product)) if hdu.header["NAXIS"] and hdu.name != "WCS-TAB"
+            ]
             written = [part for part in product.parts if not part.name.endswith(" points")]
             for hdu, part in zip(hdus, written, strict=True):
                 assert hdu.name.upper() in {part.name.upper(), "PRIMARY", ""}, path.name
@@ -126,7 +128,7 @@ def test_idl_files_convert():
     for path in paths:
         try:
             with open_product(path) as product:
-                opened(write_fits_file(product))
+                open_converted(write_fits_file(product))
         except SourceError:
             failed.append(path.name)
     assert failed == ["invalid_pointer.sav"]
@@ -166,7 +168,7 @@ def test_bands_of_a_cube_with_suffixes():
         assert np.array_equal(whole(side)[0], background)
         assert cube.axes[0].read_values()[:2] == pytest.approx([0.35054e-6, 0.35895e-6])
         assert (cube.axes[0].read_file_values()[0], cube.axes[0].unit) == (0.35054, "um")
-        found = opened(cut_product(product, Selection(band=(2.0e-6, 2.1e-6), pixels={1: (3, 5)})))
+        found = open_converted(cut_product(product, Selection(band=(2.0e-6, 2.1e-6), pixels={1: (3, 5)})))
         spectrum = whole(cube)[:, 3, 4]
     header = found[0].header
     wave = WCS(header, fobj=found).all_pix2world([[1.0, 1.0, n] for n in range(1, header["NAXIS3"] + 1)], 1)[:, 2]
@@ -225,7 +227,7 @@ End
         lon, lat = array.create_sky_mapping()(np.array([[4.0, 3.0], [4.0, 1.0]])).T
         assert lon == pytest.approx([180.0, 180.0], abs=1e-3)
         assert lat == pytest.approx([0.0, 2.0], abs=1e-3)
-        assert opened(write_fits_file(product))[0].header["CTYPE1"] == "MALN-SFL"
+        assert open_converted(write_fits_file(product))[0].header["CTYPE1"] == "MALN-SFL"
 
 
 MAP = """PDS_VERSION_ID = PDS3
@@ -277,7 +279,7 @@ def test_maps_of_planets_have_places(tmp_path, said, pixel, place):
     (tmp_path / "map.img").write_bytes(bytes(range(128)))
     with open_product(tmp_path / "map.img") as product:
         lon, lat = product.arrays[0].create_sky_mapping()(np.array([pixel]))[0]
-        header = opened(write_fits_file(product))[0].header
+        header = open_converted(write_fits_file(product))[0].header
     assert (lon - place[0] + 180.0) % 360.0 - 180.0 == pytest.approx(0.0, abs=1e-3)
     assert lat == pytest.approx(place[1], abs=1e-3)
     with warnings.catch_warnings():
@@ -463,8 +465,8 @@ def test_series_of_cdf_are_cut_by_time():
     source = cdflib.CDF(str(path))
     flux, epoch = source.varget("FEDU"), convert_epochs_to_mjd(source.varget("Epoch_Ele"), EPOCH_TYPE)
     with open_product(path) as product:
-        found = opened(cut_product(product, Selection(time=(epoch[10], epoch[19])), part="FEDU"))
-        table = opened(cut_product(product, Selection(time=(epoch[10], epoch[19])), part="Epoch_Ele"))
+        found = open_converted(cut_product(product, Selection(time=(epoch[10], epoch[19])), part="FEDU"))
+        table = open_converted(cut_product(product, Selection(time=(epoch[10], epoch[19])), part="Epoch_Ele"))
     wanted = np.where(flux == np.float32(-1e31), np.nan, flux)[10:20]
     assert np.array_equal(found[0].data, wanted, equal_nan=True)
     assert np.array_equal(table[1].data["FEDU"], wanted, equal_nan=True)
@@ -512,7 +514,9 @@ def test_scales_groups_and_times_of_netcdf(tmp_path):
         values = whole(array)
         lon, lat = array.create_sky_mapping()(np.array([[1.0, 1.0], [8.0, 5.0]])).T
         assert array.axes[0].read_values()[0] == pytest.approx(51943.0 + 10.0 / 24.0)
-        found = opened(cut_product(product, Selection(longitude=(80.0, 100.0), latitude=(-25.0, 5.0)), part="model/t"))
+        found = open_converted(
+            cut_product(product, Selection(longitude=(80.0, 100.0), latitude=(-25.0, 5.0)), part="model/t")
+        )
     assert [row["p"] for row in rows] == [1, None, 3]
     assert rows[1]["time"] == pytest.approx(51943.0 + 16.0 / 24.0)
     wanted = data * np.float32(0.5) + np.float32(10.0)
@@ -535,7 +539,7 @@ def test_points_of_oifits():
     path = shared("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits")
     with open_product(path) as product:
         points = pa.Table.from_batches(product.find_part("OI_VIS2 points").read_batches(0, 10_000))
-        found = opened(cut_product(product, Selection(band=(2.1e-6, 2.2e-6))))[1].data
+        found = open_converted(cut_product(product, Selection(band=(2.1e-6, 2.2e-6))))[1].data
     with fits.open(path) as file:
         tables = [hdu for hdu in file if hdu.name == "OI_VIS2"]
         waves = {hdu.header["INSNAME"]: hdu.data for hdu in file if hdu.name == "OI_WAVELENGTH"}

@@ -44,7 +44,7 @@ def gray(path: Path, look: Look = PLAIN) -> np.ndarray:
     return np.asarray(drawn(path, look).convert("L"), np.float64)
 
 
-def written(tmp_path: Path, data: np.ndarray, **cards: object) -> Path:
+def write_image(tmp_path: Path, data: np.ndarray, **cards: object) -> Path:
     path = tmp_path / "made.fits"
     hdu = fits.PrimaryHDU(data)
     hdu.header.update(cards)
@@ -82,7 +82,9 @@ def test_north_is_up_and_east_is_left(tmp_path, rotation, mirrored):
     for lon, lat, value in ((80.0, 40.03, 1.0), (80.039, 40.0, 0.5)):  # north bright, east half as bright
         x, y = wcs.all_world2pix(lon, lat, 0)
         data[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5] = value
-    picture = gray(written(tmp_path, data, **cards), Look(size=100, axes=False, stretch="linear", percentile=(0, 100)))
+    picture = gray(
+        write_image(tmp_path, data, **cards), Look(size=100, axes=False, stretch="linear", percentile=(0, 100))
+    )
     ys, xs = np.nonzero(picture > 200)
     assert ys.mean() < 35
     assert abs(xs.mean() - 50) < 15
@@ -94,7 +96,7 @@ def test_north_is_up_and_east_is_left(tmp_path, rotation, mirrored):
 def test_without_directions_the_first_row_is_the_lowest(tmp_path):
     data = np.zeros((40, 60))
     data[:10] = 1.0
-    picture = gray(written(tmp_path, data))
+    picture = gray(write_image(tmp_path, data))
     assert picture.shape == (133, 200)
     assert picture[-10:].min() == 255
     assert picture[:90].max() == 0
@@ -102,7 +104,7 @@ def test_without_directions_the_first_row_is_the_lowest(tmp_path):
 
 @pytest.mark.parametrize(("stretch", "middle"), [("linear", 128), ("sqrt", 180), ("log", 229), ("asinh", 197)])
 def test_values_have_the_colours_of_their_stretch(tmp_path, stretch, middle):
-    path = written(tmp_path, np.repeat(np.linspace(0.0, 10.0, 201)[None], 20, 0))
+    path = write_image(tmp_path, np.repeat(np.linspace(0.0, 10.0, 201)[None], 20, 0))
     picture = gray(path, Look(size=201, axes=False, stretch=stretch, percentile=(0, 100)))
     assert (picture[5, 0], picture[5, 200]) == (0, 255)
     assert abs(picture[5, 100] - middle) <= 2
@@ -113,7 +115,7 @@ def test_zero_is_in_the_middle_for_fields_and_what_has_no_value_is_transparent(t
     data = rng.normal(0.0, 50.0, (64, 64))
     data[:, :16] = 0.0
     data[:, 48:] = np.nan
-    picture = np.asarray(drawn(written(tmp_path, data), Look(size=64, axes=False)))
+    picture = np.asarray(drawn(write_image(tmp_path, data), Look(size=64, axes=False)))
     assert abs(int(picture[30, 8, 0]) - 128) <= 1
     assert (picture[:, 50:, 3] == 0).all()
     assert (picture[:, :40, 3] == 255).all()
@@ -164,13 +166,13 @@ def test_of_large_images_a_part_is_read(shape):
 )  # fmt: skip
 @pytest.mark.parametrize("look", [PLAIN, Look(size=640), Look(size=16), Look(size=16, axes=False, plane=99)])
 def test_odd_images_are_drawn_within_their_size(tmp_path, data, look):
-    picture = drawn(written(tmp_path, data), look)
+    picture = drawn(write_image(tmp_path, data), look)
     assert max(picture.size) <= max(look.size, 250)
     assert min(picture.size) >= 1
 
 
 def test_a_file_with_faults_is_refused_in_words(tmp_path):
-    whole = written(tmp_path, np.zeros((100, 100))).read_bytes()
+    whole = write_image(tmp_path, np.zeros((100, 100))).read_bytes()
     for name, body in {
         "cut.fits": whole[:4000], "head.fits": whole[:1000], "empty.fits": b"", "text.fits": b"no FITS at all", "no.gz": b"\x1f\x8b\x08broken",
         "x.fits.gz": whole, "a.png": b"\x89PNG\r\n\x1a\nbroken", "a.gif": b"GIF89a", "b.jpg": b"", "film.mp4": b"\0\0\0\x18ftypmp42", "y.txt": b"words",
@@ -197,7 +199,7 @@ def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
 def test_a_spectrum_is_a_curve_over_its_wavelengths(tmp_path):
     flux = np.ones(400)
     flux[300] = 5.0
-    path = written(tmp_path, flux, CTYPE1="WAVE", CUNIT1="nm", CRVAL1=400.0, CDELT1=1.0, CRPIX1=1.0, BUNIT="Jy")
+    path = write_image(tmp_path, flux, CTYPE1="WAVE", CUNIT1="nm", CRVAL1=400.0, CDELT1=1.0, CRPIX1=1.0, BUNIT="Jy")
     picture = gray(path)
     dark = np.argwhere(picture < 200)
     top = dark[dark[:, 0] < 60]
@@ -229,7 +231,7 @@ def test_the_plane_of_the_highest_frequency_that_is_not_left_out_is_chosen(tmp_p
     data = np.zeros((5, 20, 20))
     for plane in range(5):
         data[plane, :, plane * 4 : plane * 4 + 4] = 1.0
-    path = written(tmp_path, data, CTYPE3="FREQ", CUNIT3="MHz", CRVAL3=150.0, CDELT3=60.0, CRPIX3=1.0)
+    path = write_image(tmp_path, data, CTYPE3="FREQ", CUNIT3="MHz", CRVAL3=150.0, CDELT3=60.0, CRPIX3=1.0)
     for look, plane in ((PLAIN, 4), (Look(size=200, axes=False, without=((390.0, 390.0),)), 3),
                         (Look(size=200, axes=False, without=((200.0, 400.0),)), 0), (Look(size=200, axes=False, plane=2), 1)):  # fmt: skip
         columns = gray(path, look)[100]
@@ -386,7 +388,7 @@ def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path)
         )
         with pytest.raises(SourceError, match="no star of these names: Vega"):
             told(stars=("Vega",))
-    other = written(tmp_path, np.zeros((4, 4)))
+    other = write_image(tmp_path, np.zeros((4, 4)))
     with pytest.raises(SourceError, match="no OIFITS file"):
         draw_files([(other, "made.fits")], Look(show="transfer"))
 
