@@ -195,6 +195,10 @@ SELECT CAST(name AS VARCHAR(0)) FROM stars
 SELECT COALESCE(ra, name) FROM stars
 --! line 1, column 21: COALESCE wants values of one type: the first is a number, and column name is a string
 
+--# COALESCE of a timestamp, a string and a number
+SELECT COALESCE(seen, '2026-11-20', 5) FROM stars
+--! line 1, column 37: COALESCE wants values of one type: the first is a timestamp, and 5 is a number
+
 --# number where a geometry belongs
 SELECT CONTAINS(ra, CIRCLE(1, 2, 3)) FROM stars
 --! line 1, column 8: CONTAINS: argument 1 (inner) must be a geometry, and column ra is a number; it is CONTAINS(inner GEOMETRY, outer GEOMETRY)
